@@ -1,0 +1,36 @@
+//! Names of programs, maps and globals in the object: written once, used by the loader, proven by a test.
+
+/// The `tp_btf` program.
+pub const PROG_TP_BTF: &str = "set_state_tp_btf";
+/// The classic tracepoint program.
+pub const PROG_TRACEPOINT: &str = "set_state_tracepoint";
+/// The `iter/tcp` program that marks sockets for the live counts.
+pub const PROG_ITER_MARK: &str = "iter_mark";
+/// The `iter/tcp` program that counts sockets.
+pub const PROG_ITER_COUNT: &str = "iter_count";
+/// Programs that do nothing, for `cargo xtask bench` to compare with.
+pub const PROG_EMPTY: &str = "empty_tp_btf";
+
+/// Ring buffer of [`crate::Transition`].
+pub const MAP_EVENTS: &str = "EVENTS";
+/// Per-CPU [`crate::Ledger`], one entry.
+pub const MAP_LEDGER: &str = "LEDGER";
+/// [`crate::ledger::Pass`], one entry a bank and one for counting.
+pub const MAP_PASSES: &str = "PASSES";
+/// Which bank of the ledger counts sockets now, one u32.
+pub const MAP_BANK: &str = "BANK";
+/// The three port sets.
+pub const MAP_PORTS: &str = "PORTS";
+/// Lives by socket address, of the classic hook.
+pub const MAP_LIVES: &str = "LIVES_BY_ADDRESS";
+
+/// [`crate::Filter`].
+pub const GLOBAL_FILTER: &str = "FILTER";
+/// [`crate::SockLayout`].
+pub const GLOBAL_SOCK: &str = "SOCK";
+/// [`crate::ClassicLayout`].
+pub const GLOBAL_CLASSIC: &str = "CLASSIC";
+/// [`crate::Params`].
+pub const GLOBAL_PARAMS: &str = "PARAMS";
+/// [`crate::ABI_VERSION`] of the object.
+pub const GLOBAL_ABI: &str = "TCPWATCH_ABI";

@@ -1,0 +1,1 @@
+//! What a host's TCP connections are doing, and why.

@@ -1,0 +1,2 @@
+//! `tcpwatch`: reads arguments and runs a command.
+fn main() {}
