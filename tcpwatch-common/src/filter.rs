@@ -80,7 +80,15 @@ impl Filter {
         by_port: 0,
         locals: 0,
         remotes: 0,
-        local: [Cidr { network: [0; 4], mask: [0; 4], ipv6: 0 }; CIDR_MAX],
-        remote: [Cidr { network: [0; 4], mask: [0; 4], ipv6: 0 }; CIDR_MAX],
+        local: [Cidr {
+            network: [0; 4],
+            mask: [0; 4],
+            ipv6: 0,
+        }; CIDR_MAX],
+        remote: [Cidr {
+            network: [0; 4],
+            mask: [0; 4],
+            ipv6: 0,
+        }; CIDR_MAX],
     };
 }

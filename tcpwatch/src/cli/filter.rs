@@ -1,0 +1,72 @@
+//! The flags that choose connections, the same for every command.
+
+use clap::Args;
+use ipnet::IpNet;
+use tcpwatch_common::{StateSet, TcpState};
+
+use super::values::{NetnsArg, parse_range};
+use crate::model::filter::{Filter, PortSet, parse_state};
+use crate::model::socket::Family;
+
+/// Which connections.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Which connections")]
+pub struct FilterArgs {
+    /// Local port; lists and ranges: 80,443,8000-8999
+    #[arg(short = 'L', long, value_name = "PORTS")]
+    pub lport: Vec<PortSet>,
+    /// Remote port
+    #[arg(short = 'R', long, value_name = "PORTS")]
+    pub rport: Vec<PortSet>,
+    /// Port on either side
+    #[arg(long, value_name = "PORTS")]
+    pub port: Vec<PortSet>,
+    /// Local address range: 10.0.0.0/8, ::1 (repeatable)
+    #[arg(long, value_name = "CIDR", value_parser = parse_range)]
+    pub local: Vec<IpNet>,
+    /// Remote address range (repeatable)
+    #[arg(long, value_name = "CIDR", value_parser = parse_range)]
+    pub remote: Vec<IpNet>,
+    /// IPv4 alone
+    #[arg(short = '4', long)]
+    pub ipv4: bool,
+    /// IPv6 alone, IPv4-mapped included
+    #[arg(short = '6', long)]
+    pub ipv6: bool,
+    /// State: the current one (snapshot), from or to (trace, stat)
+    #[arg(long, value_name = "STATES", value_delimiter = ',', value_parser = parse_state)]
+    pub state: Vec<TcpState>,
+    /// Network namespace: self, all, a PID or a path
+    #[arg(long, default_value = "self", value_name = "WHICH")]
+    pub netns: NetnsArg,
+}
+
+impl FilterArgs {
+    /// What the flags mean.
+    #[must_use]
+    pub fn to_filter(&self) -> Filter {
+        let ports = |sets: &[PortSet]| {
+            sets.iter().cloned().fold(PortSet::default(), |mut all, set| {
+                all.extend(set);
+                all
+            })
+        };
+        Filter {
+            lport: ports(&self.lport),
+            rport: ports(&self.rport),
+            port: ports(&self.port),
+            local: self.local.clone(),
+            remote: self.remote.clone(),
+            family: match (self.ipv4, self.ipv6) {
+                (true, false) => Some(Family::Ipv4),
+                (false, true) => Some(Family::Ipv6),
+                _ => None,
+            },
+            states: match self.state.as_slice() {
+                [] => StateSet::ALL,
+                states => states.iter().fold(StateSet::NONE, |set, &state| set.with(state)),
+            },
+            uid: None,
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What users type: commands, flags and their meanings, defined once.
+
+pub mod filter;
+pub mod values;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use filter::FilterArgs;
+use values::{ByteSize, Interval};
+
+/// What a host's TCP connections are doing, and why.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tcpwatch",
+    disable_version_flag = true,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// Print the version (with -v: of the BPF object and its ABI too, and the hook this kernel would get)
+    #[arg(short = 'V', long)]
+    pub version: bool,
+    /// Say more, with --version
+    #[arg(short, long, requires = "version")]
+    pub verbose: bool,
+    /// What to do; `stat` when nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Flags of `stat`, which needs no name.
+    #[command(flatten)]
+    pub stat: StatArgs,
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// How many connections are in each state, and how fast do they move?
+    Stat(StatArgs),
+    /// What does each connection do, transition by transition?
+    Trace(TraceArgs),
+    /// What is open now? The honest `netstat -ant | awk`, without root
+    Snapshot(SnapshotArgs),
+}
+
+/// Form of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+    /// One header line, then one line a row.
+    Csv,
+}
+
+/// Whether to colour text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Which hook to attach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum HookArg {
+    /// The best this kernel has.
+    #[default]
+    Auto,
+    /// The BTF-typed tracepoint (Linux 5.12 and later, with BTF).
+    #[value(name = "tp_btf")]
+    TpBtf,
+    /// The classic tracepoint (Linux 5.8 and later).
+    Tracepoint,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct OutputArgs {
+    /// Form of the output; json is one object a line
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
+    pub output: Output,
+    /// Colour text; NO_COLOR is honoured
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub color: Color,
+}
+
+/// How to watch the kernel.
+#[derive(Clone, Debug, Default, Args)]
+pub struct WatchArgs {
+    /// Stop after this long: 10s, 500ms, 2m
+    #[arg(short, long, value_name = "TIME")]
+    pub duration: Option<Interval>,
+    /// Which hook to attach
+    #[arg(long, value_enum, default_value_t)]
+    pub hook: HookArg,
+    /// Room for records not read yet: a power of two, at least 4K
+    #[arg(long, default_value = "16M", value_name = "SIZE")]
+    pub ring_size: ByteSize,
+}
+
+/// `stat`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct StatArgs {
+    /// Seconds between rows (or 500ms, 2m)
+    pub interval: Option<Interval>,
+    /// Rows to print, the first one included
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Which connections.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// How to watch.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `trace`.
+#[derive(Clone, Debug, Args)]
+pub struct TraceArgs {
+    /// Which connections.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// How to watch.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// What to group a snapshot by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum By {
+    /// State.
+    State,
+    /// Local port.
+    Lport,
+    /// Remote port.
+    Rport,
+    /// Remote address.
+    Remote,
+    /// Local address.
+    Local,
+    /// User id of the owner.
+    Uid,
+    /// Network namespace.
+    Netns,
+}
+
+/// How a snapshot reads the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SourceArg {
+    /// The quickest that can answer: iter, else `sock_diag`, else proc.
+    #[default]
+    Auto,
+    /// Counted inside the kernel by a BPF iterator (root; totals per state alone).
+    Iter,
+    /// A netlink dump, as `ss` reads it.
+    #[value(name = "sock_diag")]
+    SockDiag,
+    /// /proc/net/tcp and tcp6, as netstat reads them.
+    Proc,
+}
+
+/// `snapshot`.
+#[derive(Clone, Debug, Args)]
+pub struct SnapshotArgs {
+    /// Group by this (repeatable)
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub by: Vec<By>,
+    /// Print the number of connections alone
+    #[arg(long, conflicts_with_all = ["by", "limit", "output"])]
+    pub count: bool,
+    /// Show the largest N groups, the others as one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+    /// How to read the kernel
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    pub source: SourceArg,
+    /// User id of the owner
+    #[arg(long)]
+    pub uid: Option<u32>,
+    /// Which connections.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}

@@ -1,0 +1,149 @@
+//! Values of flags that need reading: times, sizes, address ranges, namespaces.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// A length of time: `1`, `0.5` (seconds), `500ms`, `10s`, `2m`, `1h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval(pub Duration);
+
+impl FromStr for Interval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || format!("'{text}' is no length of time, as in 1, 0.5, 500ms, 10s, 2m, 1h");
+        let digits = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let seconds = match unit {
+            "" | "s" => 1.0,
+            "ms" => 1e-3,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(bad()),
+        };
+        let number: f64 = number.parse().map_err(|_| bad())?;
+        match Duration::try_from_secs_f64(number * seconds) {
+            Ok(time) if time >= Duration::from_millis(10) => Ok(Self(time)),
+            Ok(_) => Err(format!("'{text}' is too short: 10ms is the least")),
+            Err(_) => Err(bad()),
+        }
+    }
+}
+
+/// Bytes of the ring buffer: a power of two, at least a page; `64K`, `16M`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteSize(pub u32);
+
+impl Default for ByteSize {
+    /// 16 MiB: 190,000 records.
+    fn default() -> Self {
+        Self(16 << 20)
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || format!("'{text}' is no ring size: a power of two from 4K to 1G, as in 64K, 16M");
+        let (number, shift) = match text
+            .trim_end_matches(['i', 'B'])
+            .split_at_checked(text.trim_end_matches(['i', 'B']).len().saturating_sub(1))
+        {
+            Some((number, "K" | "k")) => (number, 10),
+            Some((number, "M" | "m")) => (number, 20),
+            Some((number, "G" | "g")) => (number, 30),
+            _ => (text, 0),
+        };
+        let bytes = number
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_shl(shift))
+            .ok_or_else(bad)?;
+        match u32::try_from(bytes) {
+            Ok(bytes) if bytes.is_power_of_two() && (4096..=1 << 30).contains(&bytes) => Ok(Self(bytes)),
+            _ => Err(bad()),
+        }
+    }
+}
+
+/// Which network namespaces to look at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NetnsArg {
+    /// The one tcpwatch runs in, as `ss` does.
+    #[default]
+    Own,
+    /// Every one found under /proc and /run/netns.
+    All,
+    /// That of a process.
+    Pid(u32),
+    /// The one a file stands for: `/run/netns/NAME`, `/proc/PID/ns/net`.
+    Path(PathBuf),
+}
+
+impl FromStr for NetnsArg {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "self" => Self::Own,
+            "all" => Self::All,
+            _ => text.parse().map_or_else(|_| Self::Path(text.into()), Self::Pid),
+        })
+    }
+}
+
+/// Reads `10.0.0.0/8`, or a bare address as the range that holds it alone.
+///
+/// # Errors
+/// One line with an example.
+pub fn parse_range(text: &str) -> Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map(|range| range.trunc())
+        .map_err(|_| format!("'{text}' is no address range, as in 10.0.0.0/8, 192.0.2.7, 2001:db8::/32"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_seconds_unless_they_say_otherwise() {
+        let millis = |text: &str| text.parse::<Interval>().map(|time| time.0.as_millis());
+        assert_eq!(millis("1"), Ok(1000));
+        assert_eq!(millis("0.2"), Ok(200));
+        assert_eq!(millis("500ms"), Ok(500));
+        assert_eq!(millis("2m"), Ok(120_000));
+        for bad in ["", "s", "-1", "1d", "nan", "inf", "1e300", "0"] {
+            assert!(millis(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ring_sizes_are_powers_of_two() {
+        let bytes = |text: &str| text.parse::<ByteSize>().map(|size| size.0);
+        assert_eq!(bytes("64K"), Ok(65536));
+        assert_eq!(bytes("16M"), Ok(16 << 20));
+        assert_eq!(bytes("16MiB"), Ok(16 << 20));
+        assert_eq!(bytes("4096"), Ok(4096));
+        for bad in ["", "K", "3M", "1K", "4G", "x", "-4K"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ranges_drop_host_bits_and_take_bare_addresses() {
+        assert_eq!(
+            parse_range("10.1.2.3/8").map(|range| range.to_string()),
+            Ok("10.0.0.0/8".into())
+        );
+        assert_eq!(parse_range("::1").map(|range| range.to_string()), Ok("::1/128".into()));
+        assert!(parse_range("10.0.0.0/33").is_err());
+    }
+}

@@ -1,0 +1,4 @@
+//! The pure middle: what is known of connections. Reads no clock, file or terminal.
+
+pub mod filter;
+pub mod socket;
