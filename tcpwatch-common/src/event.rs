@@ -13,6 +13,11 @@ pub const AF_INET6: u8 = 10;
 /// [`Transition::dwell_ns`] of a birth or of an unknown start.
 pub const DWELL_UNKNOWN: u64 = u64::MAX;
 
+/// [`Transition::opened`] of a connection this side opened (`CLOSE>SYN_SENT`).
+pub const OPENED_ACTIVE: u8 = 1;
+/// [`Transition::opened`] of a connection the peer opened (`LISTEN>SYN_RECV`).
+pub const OPENED_PASSIVE: u8 = 2;
+
 /// One transition of one socket, as seen at `sock:inet_sock_set_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -43,8 +48,8 @@ pub struct Transition {
     pub from: u8,
     /// State entered, the kernel's number.
     pub to: u8,
-    /// Zero; room for what comes.
-    pub reserved: u8,
+    /// Who opened the connection: [`OPENED_ACTIVE`], [`OPENED_PASSIVE`], or 0 when that was not seen.
+    pub opened: u8,
 }
 
 const _: () = assert!(size_of::<Transition>() == 80);

@@ -8,7 +8,7 @@ pub const PROG_TRACEPOINT: &str = "set_state_tracepoint";
 pub const PROG_ITER_MARK: &str = "iter_mark";
 /// The `iter/tcp` program that counts sockets.
 pub const PROG_ITER_COUNT: &str = "iter_count";
-/// Programs that do nothing, for `cargo xtask bench` to compare with.
+/// The program that does nothing, for `cargo xtask bench` to compare with.
 pub const PROG_EMPTY: &str = "empty_tp_btf";
 
 /// Ring buffer of [`crate::Transition`].
@@ -17,8 +17,8 @@ pub const MAP_EVENTS: &str = "EVENTS";
 pub const MAP_LEDGER: &str = "LEDGER";
 /// [`crate::ledger::Pass`], one entry a bank and one for counting.
 pub const MAP_PASSES: &str = "PASSES";
-/// Which bank of the ledger counts sockets now, one u32.
-pub const MAP_BANK: &str = "BANK";
+/// The number of the count of sockets kept now, one u32; its lowest bit is the bank.
+pub const MAP_EPOCH: &str = "EPOCH";
 /// The three port sets.
 pub const MAP_PORTS: &str = "PORTS";
 /// Lives by socket address, of the classic hook.

@@ -43,6 +43,28 @@ pub struct SockLayout {
     pub tw_substate: u32,
 }
 
+impl SockLayout {
+    /// Nothing is known: no field may be read.
+    pub const UNKNOWN: Self = Self {
+        known: 0,
+        family: 0,
+        state: 0,
+        num: 0,
+        dport: 0,
+        saddr: 0,
+        daddr: 0,
+        saddr_v6: 0,
+        daddr_v6: 0,
+        ifindex: 0,
+        net: 0,
+        cookie: 0,
+        net_inum: 0,
+        protocol: 0,
+        sport: 0,
+        tw_substate: ABSENT,
+    };
+}
+
 /// Byte offsets in the record of the classic tracepoint, from tracefs `format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -73,6 +95,24 @@ pub struct ClassicLayout {
     pub daddr_v6: u32,
 }
 
+impl ClassicLayout {
+    /// Nothing is known: the classic hook may not run.
+    pub const UNKNOWN: Self = Self {
+        skaddr: 0,
+        oldstate: 0,
+        newstate: 0,
+        sport: 0,
+        dport: 0,
+        family: 0,
+        protocol: 0,
+        protocol_size: 0,
+        saddr: 0,
+        daddr: 0,
+        saddr_v6: 0,
+        daddr_v6: 0,
+    };
+}
+
 /// The longest record of the classic tracepoint the kernel side can read, bytes.
 pub const CLASSIC_RECORD_MAX: usize = 96;
 
@@ -86,6 +126,6 @@ pub struct Params {
     pub cpus: u32,
     /// Bytes of unread records at which the reader is woken.
     pub wake_bytes: u32,
-    /// 1 where a child carries its own cookie at `LISTEN>SYN_RECV` (since 6.15).
-    pub child_cookie: u32,
+    /// Zero; room for another switch.
+    pub reserved: u32,
 }

@@ -3,4 +3,10 @@
 //! Data flows one way: [`source`] reads the kernel, [`model`] knows, [`view`] prints; [`cmd`] wires them.
 
 pub mod cli;
+pub mod clock;
+pub mod cmd;
+pub mod event;
 pub mod model;
+pub mod source;
+pub mod sys;
+pub mod view;

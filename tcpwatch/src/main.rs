@@ -1,2 +1,38 @@
 //! `tcpwatch`: reads arguments and runs a command.
-fn main() {}
+
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use tcpwatch::cli::{Cli, Command};
+use tcpwatch::cmd;
+
+fn main() -> ExitCode {
+    env_logger::init();
+    let cli = Cli::parse();
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let result = match &cli.command {
+        Some(Command::Trace(args)) => cmd::trace::run(args, &mut out),
+        _ => Ok(()),
+    };
+    let result = result.and_then(|()| Ok(out.flush()?));
+    // What could not be written is not tried again when the writer goes.
+    drop(out.into_parts());
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "tcpwatch: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether the reader of our output went away, which is no failure of ours.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+    })
+}

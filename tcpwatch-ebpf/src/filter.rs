@@ -1,0 +1,157 @@
+//! Which sockets to count, by what is known of the socket so far.
+
+use tcpwatch_common::event::AF_INET;
+use tcpwatch_common::filter::{CIDR_MAX, Cidr, PORTS_EITHER, PORTS_LOCAL, PORTS_REMOTE};
+
+use crate::maps::PORTS;
+use crate::params::param;
+use crate::socket::Ends;
+
+/// Not decided: a port or an address is still to come.
+pub(crate) const UNDECIDED: u8 = 0;
+/// Counted.
+pub(crate) const MATCH: u8 = 1;
+/// Not counted.
+pub(crate) const NO_MATCH: u8 = 2;
+
+/// What is not known of a socket at one moment.
+#[derive(Clone, Copy)]
+pub(crate) struct Unknown {
+    /// The local port.
+    pub(crate) lport: bool,
+    /// The remote port and both addresses.
+    pub(crate) peer: bool,
+}
+
+impl Unknown {
+    /// Everything is known.
+    pub(crate) const NOTHING: Self = Self {
+        lport: false,
+        peer: false,
+    };
+}
+
+/// Whether the filter looks at ports or addresses at all; where it does not, nobody need read them.
+#[inline(always)]
+pub(crate) fn looks_at_ends() -> bool {
+    param!(FILTER.by_lport) != 0
+        || param!(FILTER.by_rport) != 0
+        || param!(FILTER.by_port) != 0
+        || param!(FILTER.locals) != 0
+        || param!(FILTER.remotes) != 0
+}
+
+/// Whether a socket in namespace `netns`, of family `family`, may be counted.
+#[inline(always)]
+pub(crate) fn admits(netns: u32, family: u8) -> bool {
+    let wanted = param!(FILTER.family);
+    (param!(FILTER.netns) == 0 || param!(FILTER.netns) == netns) && (wanted == 0 || wanted == family as u32)
+}
+
+/// Whether a transition from or to these states is asked for.
+#[inline(always)]
+pub(crate) fn wants(from: u32, to: u32) -> bool {
+    param!(FILTER.states) & (1 << from | 1 << to) != 0
+}
+
+/// Whether sockets in `state` are asked for.
+#[inline(always)]
+pub(crate) fn wants_state(state: u8) -> bool {
+    wants(state as u32 & 15, state as u32 & 15)
+}
+
+/// The verdict on a socket with `ends`, of which `unknown` is not known.
+#[inline(always)]
+pub(crate) fn judge(ends: &Ends, unknown: Unknown) -> u8 {
+    let mut undecided = false;
+    if param!(FILTER.by_lport) != 0 {
+        if unknown.lport {
+            undecided = true;
+        } else if !in_set(PORTS_LOCAL, ends.lport) {
+            return NO_MATCH;
+        }
+    }
+    if param!(FILTER.by_rport) != 0 {
+        if unknown.peer {
+            undecided = true;
+        } else if !in_set(PORTS_REMOTE, ends.rport) {
+            return NO_MATCH;
+        }
+    }
+    if param!(FILTER.by_port) != 0 {
+        let local = !unknown.lport && in_set(PORTS_EITHER, ends.lport);
+        let remote = !unknown.peer && in_set(PORTS_EITHER, ends.rport);
+        if !local && !remote {
+            if !unknown.lport && !unknown.peer {
+                return NO_MATCH;
+            }
+            undecided = true;
+        }
+    }
+    if param!(FILTER.locals) != 0 {
+        if unknown.peer {
+            undecided = true;
+        } else if !in_ranges(ends.family, &ends.local, param!(FILTER.locals), true) {
+            return NO_MATCH;
+        }
+    }
+    if param!(FILTER.remotes) != 0 {
+        if unknown.peer {
+            undecided = true;
+        } else if !in_ranges(ends.family, &ends.remote, param!(FILTER.remotes), false) {
+            return NO_MATCH;
+        }
+    }
+    if undecided { UNDECIDED } else { MATCH }
+}
+
+/// Whether `port` is in the set that starts at word `first`.
+#[inline(always)]
+fn in_set(first: u32, port: u16) -> bool {
+    PORTS
+        .get(first + (port >> 6) as u32)
+        .is_some_and(|word| word >> (port & 63) & 1 != 0)
+}
+
+/// Whether `address` is in one of the first `count` local (else remote) ranges.
+#[inline(always)]
+fn in_ranges(family: u8, address: &[u32; 4], count: u32, local: bool) -> bool {
+    let address = match family {
+        AF_INET => [0, 0, u32::to_be(0xffff), address[0]],
+        _ => *address,
+    };
+    for index in 0..CIDR_MAX {
+        if index as u32 >= count {
+            break;
+        }
+        if range(index, local).contains(family, &address) {
+            return true;
+        }
+    }
+    false
+}
+
+/// The range at `index`, word by word: the verifier knows each.
+#[inline(always)]
+fn range(index: usize, local: bool) -> Cidr {
+    macro_rules! load {
+        ($side:ident) => {
+            Cidr {
+                network: [
+                    param!(FILTER.$side[index].network[0]),
+                    param!(FILTER.$side[index].network[1]),
+                    param!(FILTER.$side[index].network[2]),
+                    param!(FILTER.$side[index].network[3]),
+                ],
+                mask: [
+                    param!(FILTER.$side[index].mask[0]),
+                    param!(FILTER.$side[index].mask[1]),
+                    param!(FILTER.$side[index].mask[2]),
+                    param!(FILTER.$side[index].mask[3]),
+                ],
+                ipv6: param!(FILTER.$side[index].ipv6),
+            }
+        };
+    }
+    if local { load!(local) } else { load!(remote) }
+}

@@ -1,0 +1,104 @@
+//! What is remembered of a socket between its transitions.
+
+use aya_ebpf::helpers::generated::bpf_sk_storage_get;
+use tcpwatch_common::Ledger;
+
+use crate::maps::{LIVES, LIVES_BY_ADDRESS};
+use crate::params::param;
+
+/// `BPF_LOCAL_STORAGE_GET_F_CREATE`.
+const CREATE: u64 = 1;
+
+/// One life of a socket. Small: the kernel charges it to the socket's option memory (`optmem_max`).
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Life {
+    /// Its number; 0 until its first transition.
+    pub(crate) id: u64,
+    /// When the current state was entered, ns; 0 when not seen.
+    pub(crate) entered_ns: u64,
+    /// When the opening that waits for the filter happened, ns.
+    pub(crate) held_ns: u64,
+    /// That opening, `from << 4 | to`; 0 for none.
+    pub(crate) held_move: u8,
+    /// State this socket is counted in; 0 for none.
+    pub(crate) counted: u8,
+    /// Count it is counted in; an older one's mark is void.
+    pub(crate) epoch: u8,
+    /// [`crate::filter`]'s verdict.
+    pub(crate) verdict: u8,
+    /// `inet_sport` left over from an earlier connection when this one opened, network order.
+    pub(crate) stale_sport: u16,
+    /// Who opened the connection ([`tcpwatch_common::Transition::opened`]).
+    pub(crate) opened: u8,
+    /// Padding the map's value has anyway.
+    pub(crate) reserved: u8,
+}
+
+impl Life {
+    /// Nothing known.
+    pub(crate) const NEW: Self = Self {
+        id: 0,
+        entered_ns: 0,
+        held_ns: 0,
+        held_move: 0,
+        counted: 0,
+        epoch: 0,
+        verdict: 0,
+        stale_sport: 0,
+        opened: 0,
+        reserved: 0,
+    };
+
+    /// Starts another life of the same socket. Where it is counted stays: that moves with the count.
+    #[inline(always)]
+    pub(crate) fn begin(&mut self, id: u64) {
+        *self = Self {
+            id,
+            counted: self.counted,
+            epoch: self.epoch,
+            ..Self::NEW
+        };
+    }
+}
+
+/// A number no other life of this run has: each CPU counts in steps of the number of CPUs.
+#[inline(always)]
+pub(crate) fn number(ledger: &mut Ledger, cpu: u32) -> u64 {
+    ledger.lives += 1;
+    ledger.lives * param!(PARAMS.cpus) as u64 + cpu as u64
+}
+
+/// The life kept with the typed socket `sk`, made where there is none and `create`; `None` where the kernel refuses.
+#[inline(always)]
+pub(crate) fn of_socket(sk: *const u8, create: bool) -> Option<*mut Life> {
+    let flags = if create { CREATE } else { 0 };
+    // SAFETY: `sk` is the typed socket the kernel gave this program, and the map's value is a `Life`.
+    let life = unsafe {
+        bpf_sk_storage_get(
+            (&raw const LIVES).cast_mut().cast(),
+            sk.cast_mut().cast(),
+            core::ptr::null_mut(),
+            flags,
+        )
+    };
+    if life.is_null() { None } else { Some(life.cast()) }
+}
+
+/// The life kept for the socket at `address`, made where there is none and `create`; `None` when the table is full.
+#[inline(always)]
+pub(crate) fn of_address(address: u64, create: bool) -> Option<*mut Life> {
+    if let Some(life) = LIVES_BY_ADDRESS.get_ptr_mut(&address) {
+        return Some(life);
+    }
+    if !create || LIVES_BY_ADDRESS.insert(&address, &Life::NEW, 0).is_err() {
+        return None;
+    }
+    LIVES_BY_ADDRESS.get_ptr_mut(&address)
+}
+
+/// Forgets the socket at `address`, which may be another's in a moment.
+#[inline(always)]
+pub(crate) fn forget_address(address: u64) {
+    let _gone_already = LIVES_BY_ADDRESS.remove(&address);
+}

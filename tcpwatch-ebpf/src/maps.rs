@@ -1,0 +1,38 @@
+//! The maps, each with the reason for its size.
+
+use aya_ebpf::btf_maps::SkStorage;
+use aya_ebpf::macros::{btf_map, map};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use tcpwatch_common::Ledger;
+use tcpwatch_common::filter::PORT_WORDS;
+use tcpwatch_common::ledger::Pass;
+
+use crate::lives::Life;
+
+/// The stream. The loader sets the size (`--ring-size`), and a page where there is no stream.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// One [`Ledger`] a CPU: the whole of it in one entry, so that userspace reads it by one call.
+#[map]
+pub(crate) static LEDGER: PerCpuArray<Ledger> = PerCpuArray::with_max_entries(1, 0);
+
+/// What iterator passes counted: two banks of marks, and one for plain counts. One thread at a time runs a pass.
+#[map]
+pub(crate) static PASSES: Array<Pass> = Array::with_max_entries(3, 0);
+
+/// The number of the count that is kept now; its lowest bit is the bank it is kept in.
+#[map]
+pub(crate) static EPOCH: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Three port sets of 65,536 bits: local, remote, either.
+#[map]
+pub(crate) static PORTS: Array<u64> = Array::with_max_entries(3 * PORT_WORDS, 0);
+
+/// Lives, kept with the sockets themselves: nothing to size, nothing to evict, freed with the socket.
+#[btf_map]
+pub(crate) static LIVES: SkStorage<Life> = SkStorage::new();
+
+/// Lives by socket address, for the classic hook. The loader sets the size, and 1 where another hook is used.
+#[map]
+pub(crate) static LIVES_BY_ADDRESS: HashMap<u64, Life> = HashMap::with_max_entries(1, 0);

@@ -1,0 +1,37 @@
+//! What the loader wrote into `.rodata` before loading: the verifier knows these values, and prunes what they switch off.
+
+use tcpwatch_common::{ABI_VERSION, ClassicLayout, Filter, Params, SockLayout};
+
+/// The ABI this object speaks; the loader refuses another than its own.
+#[unsafe(no_mangle)]
+pub(crate) static TCPWATCH_ABI: u32 = ABI_VERSION;
+
+/// Which sockets to count.
+#[unsafe(no_mangle)]
+pub(crate) static FILTER: Filter = Filter::ALL;
+
+/// Switches.
+#[unsafe(no_mangle)]
+pub(crate) static PARAMS: Params = Params {
+    stream: 0,
+    cpus: 1,
+    wake_bytes: 0,
+    reserved: 0,
+};
+
+/// Where the running kernel keeps a socket's fields.
+#[unsafe(no_mangle)]
+pub(crate) static SOCK: SockLayout = SockLayout::UNKNOWN;
+
+/// Where the classic tracepoint keeps its fields.
+#[unsafe(no_mangle)]
+pub(crate) static CLASSIC: ClassicLayout = ClassicLayout::UNKNOWN;
+
+/// Reads one field of a global above; volatile, or the compiler would fold in the value of build time.
+macro_rules! param {
+    ($global:ident . $($field:tt)+) => {
+        // SAFETY: the place is a field of a static, aligned and initialised, which nothing writes after loading.
+        unsafe { core::ptr::read_volatile(&raw const crate::params::$global.$($field)+) }
+    };
+}
+pub(crate) use param;

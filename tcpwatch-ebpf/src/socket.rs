@@ -1,0 +1,185 @@
+//! The only place that reads kernel memory: a socket's fields, by the offsets the loader found.
+
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use tcpwatch_common::event::{AF_INET, AF_INET6};
+use tcpwatch_common::params::ABSENT;
+
+use crate::params::param;
+
+/// A way to read a socket's memory.
+pub(crate) trait Memory: Copy {
+    /// The `T` at `offset` bytes from the start.
+    fn read<T: Copy + Default>(self, offset: u32) -> T;
+    /// The object that the pointer at `offset` points at.
+    fn follow(self, offset: u32) -> Self;
+    /// Where the socket lies.
+    fn address(self) -> *const u8;
+}
+
+/// A pointer the verifier knows the type of: plain loads, which it checks and the kernel guards.
+#[derive(Clone, Copy)]
+pub(crate) struct Typed(pub *const u8);
+
+impl Memory for Typed {
+    #[inline(always)]
+    fn read<T: Copy + Default>(self, offset: u32) -> T {
+        // SAFETY: the verifier proves that the load is within the type, or refuses the program.
+        unsafe { core::ptr::read_volatile(self.0.add(offset as usize).cast()) }
+    }
+
+    #[inline(always)]
+    fn follow(self, offset: u32) -> Self {
+        // SAFETY: as above; the kernel types the pointer it loads.
+        Self(unsafe { core::ptr::read_volatile(self.0.add(offset as usize).cast()) })
+    }
+
+    #[inline(always)]
+    fn address(self) -> *const u8 {
+        self.0
+    }
+}
+
+/// A bare address: every read is a helper's, and a failed one gives zero.
+#[derive(Clone, Copy)]
+pub(crate) struct Bare(pub *const u8);
+
+impl Memory for Bare {
+    #[inline(always)]
+    fn read<T: Copy + Default>(self, offset: u32) -> T {
+        probe(self.0, offset)
+    }
+
+    #[inline(always)]
+    fn follow(self, offset: u32) -> Self {
+        Self(probe::<u64>(self.0, offset) as *const u8)
+    }
+
+    #[inline(always)]
+    fn address(self) -> *const u8 {
+        self.0
+    }
+}
+
+/// Reads past what a typed pointer may: the helper copies, and gives an error instead of a fault.
+#[inline(always)]
+fn probe<T: Copy + Default>(base: *const u8, offset: u32) -> T {
+    // SAFETY: `bpf_probe_read_kernel` takes any address.
+    unsafe { bpf_probe_read_kernel(base.wrapping_add(offset as usize).cast()) }.unwrap_or_default()
+}
+
+/// The two ends of a socket, as the kernel has them at one moment. Ports are in host order, 0 for none.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends {
+    /// Address family.
+    pub(crate) family: u8,
+    /// Local port.
+    pub(crate) lport: u16,
+    /// Remote port.
+    pub(crate) rport: u16,
+    /// Local address: all four words for IPv6, the first for IPv4.
+    pub(crate) local: [u32; 4],
+    /// Remote address, likewise.
+    pub(crate) remote: [u32; 4],
+}
+
+impl Ends {
+    /// Nobody asked.
+    pub(crate) const UNREAD: Self = Self {
+        family: 0,
+        lport: 0,
+        rport: 0,
+        local: [0; 4],
+        remote: [0; 4],
+    };
+}
+
+/// IP protocol of the socket (`sk_protocol`), by its low 16 bits.
+#[inline(always)]
+pub(crate) fn protocol(sk: impl Memory) -> u16 {
+    sk.read(param!(SOCK.protocol))
+}
+
+/// Address family.
+#[inline(always)]
+pub(crate) fn family(sk: impl Memory) -> u8 {
+    sk.read::<u16>(param!(SOCK.family)) as u8
+}
+
+/// Inode number of the network namespace.
+#[inline(always)]
+pub(crate) fn netns(sk: impl Memory) -> u32 {
+    sk.follow(param!(SOCK.net)).read(param!(SOCK.net_inum))
+}
+
+/// Interface the socket is bound to; 0 for none.
+#[inline(always)]
+pub(crate) fn ifindex(sk: impl Memory) -> u32 {
+    sk.read(param!(SOCK.ifindex))
+}
+
+/// State of a socket a walk met; a request's is 12, a timewait socket's 6.
+#[inline(always)]
+pub(crate) fn state(sk: impl Memory) -> u8 {
+    sk.read(param!(SOCK.state))
+}
+
+/// The state inside a timewait socket: `TIME_WAIT` or `FIN_WAIT2`.
+#[inline(always)]
+pub(crate) fn timewait_substate(sk: impl Memory) -> u8 {
+    match param!(SOCK.tw_substate) {
+        ABSENT => 6,
+        // The field lies past `struct sock_common`, which is all a walk's pointer is typed as.
+        offset => probe(sk.address(), offset),
+    }
+}
+
+/// The cookie the socket has by now, without giving it one; 0 for none.
+#[inline(always)]
+pub(crate) fn cookie(sk: impl Memory) -> u64 {
+    sk.read(param!(SOCK.cookie))
+}
+
+/// Local port the socket is bound to (`inet_num`), host order; 0 for none.
+#[inline(always)]
+pub(crate) fn bound_port(sk: impl Memory) -> u16 {
+    sk.read(param!(SOCK.num))
+}
+
+/// `inet_sport`, network order: it outlives the binding, and the connection.
+#[inline(always)]
+pub(crate) fn source_port(sk: impl Memory) -> u16 {
+    // The field lies past `struct sock`, which is all the tracepoint's pointer is typed as.
+    probe(sk.address(), param!(SOCK.sport))
+}
+
+/// Remote address and port, and local address, of `sk`; the local port is `lport`.
+#[inline(always)]
+pub(crate) fn ends(sk: impl Memory, lport: u16) -> Ends {
+    let family = family(sk);
+    let (local, remote) = match family {
+        AF_INET => (
+            [sk.read(param!(SOCK.saddr)), 0, 0, 0],
+            [sk.read(param!(SOCK.daddr)), 0, 0, 0],
+        ),
+        AF_INET6 => (words(sk, param!(SOCK.saddr_v6)), words(sk, param!(SOCK.daddr_v6))),
+        _ => ([0; 4], [0; 4]),
+    };
+    Ends {
+        family,
+        lport,
+        rport: u16::from_be(sk.read(param!(SOCK.dport))),
+        local,
+        remote,
+    }
+}
+
+/// Sixteen bytes, as the words a typed load can take.
+#[inline(always)]
+fn words(sk: impl Memory, offset: u32) -> [u32; 4] {
+    [
+        sk.read(offset),
+        sk.read(offset + 4),
+        sk.read(offset + 8),
+        sk.read(offset + 12),
+    ]
+}

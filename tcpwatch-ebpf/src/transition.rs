@@ -1,0 +1,477 @@
+//! One body behind two hooks: counts a transition, moves the socket's mark, sends a record.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_probe_read_kernel_buf};
+use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
+use aya_log_ebpf::warn;
+use tcpwatch_common::event::{DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE};
+use tcpwatch_common::params::CLASSIC_RECORD_MAX;
+use tcpwatch_common::{Ledger, Transition};
+
+use crate::emit;
+use crate::filter::{self, MATCH, UNDECIDED, Unknown};
+use crate::lives::{self, Life};
+use crate::maps::{EPOCH, LEDGER};
+use crate::params::param;
+use crate::socket::{self, Bare, Ends, Typed};
+
+const IPPROTO_TCP: u16 = 6;
+const SYN_SENT: u32 = 2;
+const SYN_RECV: u32 = 3;
+const CLOSE: u32 = 7;
+const LISTEN: u32 = 10;
+
+/// A transition, as a hook presents it.
+trait Hook {
+    /// The context, for the log.
+    type Context: EbpfContext;
+    fn context(&self) -> &Self::Context;
+    /// State left and state entered.
+    fn states(&self) -> (u32, u32);
+    /// IP protocol.
+    fn protocol(&self) -> u16;
+    /// Address family.
+    fn family(&self) -> u8;
+    /// Inode number of the network namespace; 0 when unknown.
+    fn netns(&self) -> u32;
+    /// The socket's life; `None` where there is none and the kernel gives no room, or `create` is false.
+    fn life(&self, create: bool) -> Option<*mut Life>;
+    /// Forgets the life of a closed socket, where the kernel does not by itself.
+    fn forget(&self);
+    /// Local port the socket is bound to, host order; 0 for none.
+    fn bound_port(&self) -> u16;
+    /// `inet_sport`, network order: the bound port, or one left over.
+    fn source_port(&self) -> u16;
+    /// Both ends, with the local port given.
+    fn ends(&self, lport: u16) -> Ends;
+    /// Interface and cookie; 0 where unknown.
+    fn extras(&self) -> (u32, u64);
+    /// Whether transitions alone move the counts, no walk having marked the sockets there were.
+    const ANONYMOUS: bool;
+}
+
+/// `tp_btf`: the socket is typed, its memory is read by plain loads.
+struct TypedHook<'a> {
+    ctx: &'a BtfTracePointContext,
+    sk: Typed,
+}
+
+impl Hook for TypedHook<'_> {
+    type Context = BtfTracePointContext;
+    const ANONYMOUS: bool = false;
+
+    #[inline(always)]
+    fn context(&self) -> &BtfTracePointContext {
+        self.ctx
+    }
+
+    #[inline(always)]
+    fn states(&self) -> (u32, u32) {
+        (self.ctx.arg::<i32>(1) as u32 & 15, self.ctx.arg::<i32>(2) as u32 & 15)
+    }
+
+    #[inline(always)]
+    fn protocol(&self) -> u16 {
+        socket::protocol(self.sk)
+    }
+
+    #[inline(always)]
+    fn family(&self) -> u8 {
+        socket::family(self.sk)
+    }
+
+    #[inline(always)]
+    fn netns(&self) -> u32 {
+        socket::netns(self.sk)
+    }
+
+    #[inline(always)]
+    fn life(&self, create: bool) -> Option<*mut Life> {
+        lives::of_socket(self.sk.0, create)
+    }
+
+    #[inline(always)]
+    fn forget(&self) {}
+
+    #[inline(always)]
+    fn bound_port(&self) -> u16 {
+        socket::bound_port(self.sk)
+    }
+
+    #[inline(always)]
+    fn source_port(&self) -> u16 {
+        socket::source_port(self.sk)
+    }
+
+    #[inline(always)]
+    fn ends(&self, lport: u16) -> Ends {
+        socket::ends(self.sk, lport)
+    }
+
+    #[inline(always)]
+    fn extras(&self) -> (u32, u64) {
+        // SAFETY: the helper takes the typed socket this program was given.
+        (socket::ifindex(self.sk), unsafe {
+            bpf_get_socket_cookie(self.sk.0.cast_mut().cast())
+        })
+    }
+}
+
+/// The classic tracepoint: its record, and the socket's memory where the kernel's BTF told the offsets.
+struct ClassicHook<'a> {
+    ctx: &'a TracePointContext,
+    record: &'a Record,
+}
+
+/// The tracepoint's record, copied: a program may not read its context at an offset it was told.
+#[repr(C, align(8))]
+struct Record([u8; CLASSIC_RECORD_MAX]);
+
+impl Record {
+    /// The `T` at `offset`.
+    #[inline(always)]
+    fn read<T: Copy>(&self, offset: u32) -> T {
+        // SAFETY: the loader keeps every offset within the record, and the verifier proves it.
+        unsafe { core::ptr::read_volatile(self.0.as_ptr().wrapping_add(offset as usize).cast()) }
+    }
+
+    #[inline(always)]
+    fn words(&self, offset: u32) -> [u32; 4] {
+        [
+            self.read(offset),
+            self.read(offset + 4),
+            self.read(offset + 8),
+            self.read(offset + 12),
+        ]
+    }
+}
+
+impl ClassicHook<'_> {
+    /// The socket's address.
+    #[inline(always)]
+    fn address(&self) -> u64 {
+        self.record.read(param!(CLASSIC.skaddr))
+    }
+
+    /// The socket's memory.
+    #[inline(always)]
+    fn sk(&self) -> Bare {
+        Bare(self.address() as *const u8)
+    }
+
+    /// Whether the socket's memory can be read.
+    #[inline(always)]
+    fn known(&self) -> bool {
+        param!(SOCK.known) != 0
+    }
+}
+
+impl Hook for ClassicHook<'_> {
+    type Context = TracePointContext;
+    const ANONYMOUS: bool = true;
+
+    #[inline(always)]
+    fn context(&self) -> &TracePointContext {
+        self.ctx
+    }
+
+    #[inline(always)]
+    fn states(&self) -> (u32, u32) {
+        (
+            self.record.read::<u32>(param!(CLASSIC.oldstate)) & 15,
+            self.record.read::<u32>(param!(CLASSIC.newstate)) & 15,
+        )
+    }
+
+    #[inline(always)]
+    fn protocol(&self) -> u16 {
+        if param!(CLASSIC.protocol_size) == 1 {
+            self.record.read::<u8>(param!(CLASSIC.protocol)) as u16
+        } else {
+            self.record.read(param!(CLASSIC.protocol))
+        }
+    }
+
+    #[inline(always)]
+    fn family(&self) -> u8 {
+        self.record.read::<u16>(param!(CLASSIC.family)) as u8
+    }
+
+    #[inline(always)]
+    fn netns(&self) -> u32 {
+        if self.known() { socket::netns(self.sk()) } else { 0 }
+    }
+
+    #[inline(always)]
+    fn life(&self, create: bool) -> Option<*mut Life> {
+        lives::of_address(self.address(), create)
+    }
+
+    #[inline(always)]
+    fn forget(&self) {
+        lives::forget_address(self.address());
+    }
+
+    #[inline(always)]
+    fn bound_port(&self) -> u16 {
+        // The record has no word for it; what it has, `inet_sport`, may be left over when a connection opens.
+        if self.known() { socket::bound_port(self.sk()) } else { 0 }
+    }
+
+    #[inline(always)]
+    fn source_port(&self) -> u16 {
+        self.record.read::<u16>(param!(CLASSIC.sport)).to_be()
+    }
+
+    #[inline(always)]
+    fn ends(&self, lport: u16) -> Ends {
+        let family = self.family();
+        let (local, remote) = if family == tcpwatch_common::event::AF_INET {
+            (
+                [self.record.read(param!(CLASSIC.saddr)), 0, 0, 0],
+                [self.record.read(param!(CLASSIC.daddr)), 0, 0, 0],
+            )
+        } else {
+            (
+                self.record.words(param!(CLASSIC.saddr_v6)),
+                self.record.words(param!(CLASSIC.daddr_v6)),
+            )
+        };
+        Ends {
+            family,
+            lport,
+            rport: self.record.read(param!(CLASSIC.dport)),
+            local,
+            remote,
+        }
+    }
+
+    #[inline(always)]
+    fn extras(&self) -> (u32, u64) {
+        if self.known() {
+            (socket::ifindex(self.sk()), socket::cookie(self.sk()))
+        } else {
+            (0, 0)
+        }
+    }
+}
+
+/// The typed hook's way in.
+#[inline(always)]
+pub(crate) fn typed(ctx: &BtfTracePointContext) {
+    run(&TypedHook {
+        ctx,
+        sk: Typed(ctx.arg(0)),
+    });
+}
+
+/// The classic hook's way in.
+#[inline(always)]
+pub(crate) fn classic(ctx: &TracePointContext) {
+    let mut record = Record([0; CLASSIC_RECORD_MAX]);
+    // SAFETY: the context is the tracepoint's record; the helper fails where it is shorter than the page it lies in.
+    if unsafe { bpf_probe_read_kernel_buf(ctx.as_ptr().cast(), &mut record.0) }.is_ok() {
+        run(&ClassicHook { ctx, record: &record });
+    }
+}
+
+/// What a hook saw, once the socket is known to be ours.
+#[inline(always)]
+fn run<H: Hook>(hook: &H) {
+    if hook.protocol() != IPPROTO_TCP {
+        return;
+    }
+    let netns = hook.netns();
+    if !filter::admits(netns, hook.family()) {
+        return;
+    }
+    let (from, to) = hook.states();
+    let Some(ledger) = LEDGER.get_ptr_mut(0) else { return };
+    // SAFETY: this CPU's entry; the kernel does not run the program twice at once on one CPU.
+    let ledger: &mut Ledger = unsafe { &mut *ledger };
+
+    let birth = from == CLOSE || from == LISTEN && to == SYN_RECV;
+    let stream = param!(PARAMS.stream) != 0;
+    // SAFETY: the helper takes nothing and gives a number.
+    let now = if stream { unsafe { bpf_ktime_get_ns() } } else { 0 };
+    // SAFETY: likewise.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+
+    // A socket first seen when it closes has nothing to remember.
+    let mut fleeting = Life::NEW;
+    let life = match hook.life(to != CLOSE) {
+        // SAFETY: the life is this socket's, whose lock the kernel holds during a transition.
+        Some(life) => unsafe { &mut *life },
+        None => {
+            if to != CLOSE {
+                ledger.unmarked += 1;
+                warn!(
+                    hook.context(),
+                    "no room to remember a socket, going from state {} to {}", from, to
+                );
+            }
+            &mut fleeting
+        }
+    };
+    if birth {
+        let id = lives::number(ledger, cpu);
+        life.begin(id);
+    } else if life.id == 0 {
+        life.id = lives::number(ledger, cpu);
+    }
+
+    let bound = hook.bound_port();
+    if from == CLOSE && to == SYN_SENT {
+        life.opened = OPENED_ACTIVE;
+        if bound == 0 {
+            life.stale_sport = hook.source_port();
+        }
+    } else if from == LISTEN && to == SYN_RECV {
+        life.opened = OPENED_PASSIVE;
+    }
+    let mut ends = Ends::UNREAD;
+    let mut unknown = Unknown::NOTHING;
+    if stream || filter::looks_at_ends() {
+        let (lport, unknown_lport) = local_port(hook, life, bound, from, to);
+        ends = hook.ends(lport);
+        // Before Linux 6.15 a child is announced before its peer is filled in.
+        unknown = Unknown {
+            lport: unknown_lport,
+            peer: from == LISTEN && to == SYN_RECV && ends.rport == 0,
+        };
+    }
+    if filter::looks_at_ends() {
+        if life.verdict == UNDECIDED {
+            life.verdict = filter::judge(&ends, unknown);
+        }
+        if life.verdict == UNDECIDED && to != CLOSE {
+            hold(life, ledger, from, to, now);
+            return;
+        }
+        if life.verdict != MATCH {
+            if to == CLOSE {
+                hook.forget();
+            }
+            return;
+        }
+    }
+
+    let held = life.held_move as u32;
+    life.held_move = 0;
+    move_count::<H>(life, ledger, from, to, birth || held != 0);
+    let dwell_ns = dwell(life, now, from, to, birth);
+    let (ifindex, cookie) = if stream { hook.extras() } else { (0, 0) };
+    let record = Transition {
+        time_ns: now,
+        id: life.id,
+        // A child whose peer is not filled in yet still carries its listener's cookie.
+        cookie: if unknown.peer { 0 } else { cookie },
+        dwell_ns,
+        local: ends.local,
+        remote: ends.remote,
+        netns,
+        ifindex,
+        lport: ends.lport,
+        rport: ends.rport,
+        family: ends.family,
+        from: from as u8,
+        to: to as u8,
+        opened: life.opened,
+    };
+    if held != 0 {
+        let opening = Transition {
+            time_ns: life.held_ns,
+            dwell_ns: DWELL_UNKNOWN,
+            from: (held >> 4) as u8,
+            to: (held & 15) as u8,
+            ..record
+        };
+        report(&opening, ledger);
+    }
+    report(&record, ledger);
+    if to == CLOSE {
+        hook.forget();
+    }
+}
+
+/// Counts `record`, and sends it where there is a stream.
+#[inline(always)]
+fn report(record: &Transition, ledger: &mut Ledger) {
+    let (from, to) = (record.from as u32, record.to as u32);
+    if filter::wants(from, to) {
+        ledger.moves[from as usize & 15][to as usize & 15] += 1;
+        if param!(PARAMS.stream) != 0 {
+            emit::send(record, ledger);
+        }
+    }
+}
+
+/// The connection's local port, host order, and whether it is unknown (not chosen, or only an older one's is there).
+#[inline(always)]
+fn local_port<H: Hook>(hook: &H, life: &Life, bound: u16, from: u32, to: u32) -> (u16, bool) {
+    if bound != 0 {
+        return (bound, false);
+    }
+    if from == CLOSE && to == SYN_SENT {
+        return (0, true);
+    }
+    // The binding goes before the last transition; the port it had stays in `inet_sport`.
+    let source = hook.source_port();
+    let failed_connect = from == SYN_SENT && to == CLOSE;
+    if source == 0 || failed_connect && source == life.stale_sport {
+        return (0, true);
+    }
+    (u16::from_be(source), false)
+}
+
+/// Keeps an opening with its socket until the filter can be decided.
+#[inline(always)]
+fn hold(life: &mut Life, ledger: &mut Ledger, from: u32, to: u32, now: u64) {
+    life.held_ns = now;
+    life.entered_ns = now;
+    life.held_move = (from << 4 | to) as u8;
+    ledger.held += 1;
+}
+
+/// Time spent in `from`, and the start of the time in `to`.
+#[inline(always)]
+fn dwell(life: &mut Life, now: u64, from: u32, to: u32, birth: bool) -> u64 {
+    let entered = life.entered_ns;
+    // A self-transition enters nothing.
+    if from != to || entered == 0 && birth {
+        life.entered_ns = now;
+    }
+    if birth || entered == 0 {
+        DWELL_UNKNOWN
+    } else {
+        now - entered
+    }
+}
+
+/// Takes the socket out of the state it is counted in, and counts it in `to`.
+#[inline(always)]
+fn move_count<H: Hook>(life: &mut Life, ledger: &mut Ledger, from: u32, to: u32, uncounted: bool) {
+    let to = to as usize & 15;
+    if H::ANONYMOUS {
+        if !uncounted {
+            ledger.sockets[0][from as usize & 15] -= 1;
+        }
+        if to != CLOSE as usize {
+            ledger.sockets[0][to] += 1;
+        }
+        return;
+    }
+    let Some(&epoch) = EPOCH.get(0) else { return };
+    let bank = epoch as usize & 1;
+    if life.counted != 0 && life.epoch == epoch as u8 {
+        ledger.sockets[bank][life.counted as usize & 15] -= 1;
+    }
+    life.epoch = epoch as u8;
+    if to == CLOSE as usize {
+        life.counted = 0;
+    } else {
+        life.counted = to as u8;
+        ledger.sockets[bank][to] += 1;
+    }
+}

@@ -1,0 +1,44 @@
+//! The only reader of clocks.
+#![expect(clippy::disallowed_methods, reason = "this is the file where clocks are read")]
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
+
+/// The time of day, UTC.
+#[must_use]
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// A point of the clock that never jumps, for measuring how long something took.
+#[must_use]
+pub fn start() -> Instant {
+    Instant::now()
+}
+
+/// `CLOCK_MONOTONIC` in ns, the kernel side's clock (`bpf_ktime_get_ns`).
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    nanoseconds(ClockId::Monotonic)
+}
+
+/// What to add to the kernel side's time to get Unix time, ns. It changes when somebody sets the clock: read it often.
+#[must_use]
+pub fn kernel_to_unix_ns() -> i64 {
+    // The two clocks cannot be read at once; what is read around the other bounds the error, and half of it is used.
+    let before = nanoseconds(ClockId::Monotonic);
+    let unix = nanoseconds(ClockId::Realtime);
+    let after = nanoseconds(ClockId::Monotonic);
+    unix.wrapping_sub(before + (after - before) / 2).cast_signed()
+}
+
+/// `clock` in ns.
+fn nanoseconds(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).unwrap_or(0))
+        .as_nanos()
+        .try_into()
+        .unwrap_or(u64::MAX)
+}

@@ -1,0 +1,5 @@
+//! The commands: each only wires source, model and view.
+
+pub mod trace;
+
+mod run;

@@ -1,0 +1,85 @@
+//! `tcpwatch trace`: what does each connection do, transition by transition?
+
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::run::{End, POLL, block_on, watch};
+use crate::cli::TraceArgs;
+use crate::model::trace::TraceTotals;
+use crate::source::ebpf::Stream;
+use crate::view::trace::{self, TraceView};
+
+/// Records taken before the output is flushed and the signals are heard.
+const BATCH: usize = 16_384;
+
+/// Runs the command until its end comes.
+///
+/// # Errors
+/// The kernel side cannot be loaded, or the output takes no more.
+pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
+    block_on(async {
+        let mut end = End::new(args.watch.duration)?;
+        let (mut kernel, _namespaces) = watch(&args.filter, &args.watch, true)?;
+        let mut stream = kernel.stream()?;
+        let mut printer = Printer {
+            view: trace::of(args.output.output),
+            out,
+            totals: TraceTotals::default(),
+        };
+        let mut poll = interval(POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let ended = tokio::select! {
+                biased;
+                () = end.come() => true,
+                filled = stream.filled() => { filled?; false }
+                _ = poll.tick() => false,
+            };
+            if ended {
+                break;
+            }
+            printer.print(&mut stream)?;
+        }
+        // Nothing comes after this, so what is in the ring and what was counted belong together.
+        kernel.detach()?;
+        while printer.print(&mut stream)? > 0 {}
+        let ledger = kernel.ledger()?;
+        printer.totals.seen = ledger.moves.iter().flatten().sum();
+        printer.totals.lost = ledger.lost;
+        printer.totals.missed = kernel.missed();
+        printer.end()
+    })
+}
+
+/// Prints events, and counts them.
+struct Printer<'a, W> {
+    view: Box<dyn TraceView>,
+    out: &'a mut W,
+    totals: TraceTotals,
+}
+
+impl<W: Write> Printer<'_, W> {
+    /// Prints a batch of what is in the ring, and flushes; how many there were.
+    fn print(&mut self, stream: &mut Stream) -> Result<usize> {
+        let mut result: io::Result<()> = Ok(());
+        let Self { view, out, totals } = self;
+        let taken = stream.drain(BATCH, |event| {
+            if result.is_ok() {
+                result = view.event(event, *out);
+                totals.printed += 1;
+            }
+        });
+        result.and_then(|()| out.flush()).context("cannot write the output")?;
+        Ok(taken)
+    }
+
+    /// Prints what it all adds up to.
+    fn end(&mut self) -> Result<()> {
+        self.view
+            .end(&self.totals, self.out)
+            .and_then(|()| self.out.flush())
+            .context("cannot write the output")
+    }
+}

@@ -1,0 +1,96 @@
+//! How many sockets are in each state.
+
+use std::ops::AddAssign;
+
+use tcpwatch_common::TcpState;
+use tcpwatch_common::ledger::Pass;
+
+use super::socket::{Kind, Socket};
+
+/// Sockets in each state, of any kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateCounts([u64; TcpState::ALL.len()]);
+
+/// Where `state` stands in the counts: the kernel's numbers start at 1.
+fn index(state: TcpState) -> usize {
+    usize::from(state.number()) - 1
+}
+
+impl StateCounts {
+    /// Adds `sockets` in `state`.
+    pub fn add(&mut self, state: TcpState, sockets: u64) {
+        self.0[index(state)] += sockets;
+    }
+
+    /// Sockets in `state`.
+    #[must_use]
+    pub fn get(&self, state: TcpState) -> u64 {
+        self.0[index(state)]
+    }
+
+    /// Sockets in any state.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Every state with its sockets, in the order of machine output.
+    pub fn iter(&self) -> impl Iterator<Item = (TcpState, u64)> + '_ {
+        TcpState::ALL.into_iter().map(|state| (state, self.get(state)))
+    }
+}
+
+impl AddAssign for StateCounts {
+    fn add_assign(&mut self, other: Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+}
+
+impl From<&Pass> for StateCounts {
+    /// The kinds added up, as `ss` shows them.
+    fn from(pass: &Pass) -> Self {
+        let mut counts = Self::default();
+        for cells in [&pass.full, &pass.request, &pass.timewait] {
+            for (number, &sockets) in (0..).zip(cells) {
+                if let Some(state) = TcpState::from_kernel(number) {
+                    counts.add(state, sockets);
+                }
+            }
+        }
+        counts
+    }
+}
+
+/// Counts `socket` by state and kind; one of unknown kind as a full one.
+pub fn add(pass: &mut Pass, socket: &Socket) {
+    let cells = match socket.kind {
+        Some(Kind::Full) | None => &mut pass.full,
+        Some(Kind::Request) => &mut pass.request,
+        Some(Kind::Timewait) => &mut pass.timewait,
+    };
+    cells[usize::from(socket.state.number())] += 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_add_up_and_requests_are_syn_recv() {
+        let mut pass: Pass = bytemuck::Zeroable::zeroed();
+        pass.full[5] = 1;
+        pass.timewait[5] = 2;
+        pass.request[3] = 4;
+        pass.request[12] = 8;
+        pass.full[13] = 100;
+        let mut counts = StateCounts::from(&pass);
+        assert_eq!(counts.get(TcpState::FinWait2), 3);
+        assert_eq!(counts.get(TcpState::SynRecv), 12);
+        assert_eq!(counts.total(), 15);
+        counts += counts;
+        assert_eq!(counts.total(), 30);
+        assert_eq!(counts.iter().count(), 11);
+    }
+}

@@ -1,0 +1,318 @@
+//! Loads the kernel side, with the running kernel's offsets and the user's filter in its `.rodata`, and attaches it.
+
+use std::fmt;
+use std::path::Path;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, bail};
+use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use aya::programs::tp_btf::BtfTracePointLinkId;
+use aya::programs::trace_point::TracePointLinkId;
+use aya::programs::{BtfTracePoint, Program, ProgramError, TracePoint};
+use aya::{Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel};
+use tcpwatch_common::ledger::{LEDGER_WORDS, STATES};
+use tcpwatch_common::{ClassicLayout, Filter, Ledger, Params, SockLayout, names};
+
+use super::stream::Stream;
+use super::{misses, object};
+use crate::sys::release::Release;
+use crate::sys::{btf, caps, lockdown, tracefs};
+
+/// The tracepoint, as `tp_btf` names it.
+const TRACEPOINT: &str = "inet_sock_set_state";
+
+/// Lives the classic hook remembers: 65,536 open sockets, about 8 MB of kernel memory.
+const CLASSIC_LIVES: u32 = 65_536;
+
+/// Which hook is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// The BTF-typed tracepoint.
+    TpBtf,
+    /// The classic tracepoint.
+    Tracepoint,
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TpBtf => "tp_btf",
+            Self::Tracepoint => "tracepoint",
+        })
+    }
+}
+
+/// What to load.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// The object.
+    pub object: &'a [u8],
+    /// Where to attach; `None` for walks of the sockets alone.
+    pub hook: Option<Hook>,
+    /// What to count.
+    pub filter: &'a Filter,
+    /// The three port sets.
+    pub ports: &'a [u64],
+    /// Bytes of the stream's ring buffer; `None` for no stream.
+    pub ring_bytes: Option<u32>,
+}
+
+/// The link that holds the hook.
+enum Link {
+    TpBtf(BtfTracePointLinkId),
+    Tracepoint(TracePointLinkId),
+}
+
+/// The loaded kernel side. Dropping it detaches everything; nothing is pinned.
+pub struct Kernel {
+    pub(super) ebpf: Ebpf,
+    pub(super) btf: Option<Btf>,
+    pub(super) epoch: u32,
+    pub(super) before_epoch: [i64; STATES],
+    link: Option<Link>,
+    hook: Option<Hook>,
+    ledger: PerCpuArray<MapData, [u64; LEDGER_WORDS]>,
+}
+
+impl Kernel {
+    /// Loads and, where a hook is given, attaches.
+    ///
+    /// # Errors
+    /// One line: what the kernel refused, why, and what to type.
+    pub fn load(options: &Options<'_>) -> Result<Self> {
+        let missing = caps::missing_for_bpf();
+        if !missing.is_empty() {
+            bail!(
+                "watching the kernel needs CAP_BPF and CAP_PERFMON, and {} is missing; run it with sudo",
+                missing.join(" and ")
+            );
+        }
+        if lockdown::forbids_bpf_reads(Path::new("/")) {
+            bail!(
+                "the kernel is locked down (confidentiality) and lets no BPF program read its memory; tcpwatch snapshot works"
+            );
+        }
+        object::check_abi(options.object)?;
+        let typed = options.hook != Some(Hook::Tracepoint);
+        // Both read megabytes of BTF, each in its own way, and this is what the start takes longest for.
+        let (btf, layout) = thread::scope(|scope| {
+            let parsed =
+                typed.then(|| scope.spawn(|| Btf::parse_file(btf::path(Path::new("/")), Endianness::default())));
+            let layout = btf::sock_layout(Path::new("/"));
+            let parsed = parsed.map(|thread| thread.join().map_err(|_| anyhow!("the thread that reads BTF died")));
+            (parsed, layout)
+        });
+        let btf = match btf {
+            Some(parsed) => Some(parsed?.context("cannot read the kernel's BTF; try --hook tracepoint")?),
+            None => None,
+        };
+        let layout = match layout {
+            Ok(layout) => layout,
+            Err(error) if typed => return Err(error.context("no hook tp_btf; try --hook tracepoint")),
+            Err(_) => SockLayout::UNKNOWN,
+        };
+        match options.hook {
+            Some(Hook::Tracepoint) => tracefs::with_tracefs(|| {
+                let classic = tracefs::classic_layout(Path::new("/"))?;
+                Self::with_layouts(options, btf, layout, classic)
+            }),
+            _ => Self::with_layouts(options, btf, layout, ClassicLayout::UNKNOWN),
+        }
+    }
+
+    fn with_layouts(
+        options: &Options<'_>,
+        btf: Option<Btf>,
+        layout: SockLayout,
+        classic: ClassicLayout,
+    ) -> Result<Self> {
+        if layout.known == 0 && options.filter.netns != 0 {
+            bail!("without BTF the classic hook cannot tell network namespaces apart; add --netns all");
+        }
+        let params = Params {
+            stream: u32::from(options.ring_bytes.is_some()),
+            cpus: u32::try_from(aya::util::nr_cpus().map_err(|(file, error)| anyhow!("cannot read {file}: {error}"))?)?,
+            wake_bytes: options.ring_bytes.unwrap_or(0) / 4,
+            reserved: 0,
+        };
+        let log_level = log_level();
+        let mut loader = EbpfLoader::new();
+        loader
+            .btf(None)
+            .verifier_log_level(VerifierLogLevel::DISABLE)
+            .override_global(names::GLOBAL_FILTER, bytemuck::bytes_of(options.filter), true)
+            .override_global(names::GLOBAL_SOCK, bytemuck::bytes_of(&layout), true)
+            .override_global(names::GLOBAL_CLASSIC, bytemuck::bytes_of(&classic), true)
+            .override_global(names::GLOBAL_PARAMS, bytemuck::bytes_of(&params), true)
+            .override_global(aya_log::LEVEL, &log_level, true)
+            .map_max_entries(names::MAP_EVENTS, options.ring_bytes.unwrap_or(4096));
+        if options.hook == Some(Hook::Tracepoint) {
+            loader.map_max_entries(names::MAP_LIVES, CLASSIC_LIVES);
+        }
+        let mut ebpf = loader
+            .load(options.object)
+            .context("the kernel refuses tcpwatch's BPF maps")?;
+        let ledger = PerCpuArray::try_from(
+            ebpf.take_map(names::MAP_LEDGER)
+                .context("the BPF object has no ledger")?,
+        )?;
+        let mut ports: Array<_, u64> = Array::try_from(
+            ebpf.map_mut(names::MAP_PORTS)
+                .context("the BPF object has no port sets")?,
+        )?;
+        for (index, word) in (0..).zip(options.ports).filter(|(_, word)| **word != 0) {
+            ports.set(index, word, 0)?;
+        }
+        let mut kernel = Self {
+            ebpf,
+            btf,
+            epoch: 0,
+            before_epoch: [0; STATES],
+            link: None,
+            hook: options.hook,
+            ledger,
+        };
+        kernel.attach()?;
+        Ok(kernel)
+    }
+
+    /// Attaches the hook, if there is one.
+    fn attach(&mut self) -> Result<()> {
+        match self.hook {
+            None => {}
+            Some(Hook::TpBtf) => {
+                let btf = self.btf.as_ref().context("no BTF")?;
+                let program: &mut BtfTracePoint = self
+                    .ebpf
+                    .program_mut(names::PROG_TP_BTF)
+                    .context("the BPF object has no tp_btf program")?
+                    .try_into()?;
+                program
+                    .load(TRACEPOINT, btf)
+                    .map_err(|error| refused(names::PROG_TP_BTF, error))?;
+                self.link = Some(Link::TpBtf(
+                    program
+                        .attach()
+                        .context("the kernel refuses to attach to tp_btf/inet_sock_set_state")?,
+                ));
+            }
+            Some(Hook::Tracepoint) => {
+                let program: &mut TracePoint = self
+                    .ebpf
+                    .program_mut(names::PROG_TRACEPOINT)
+                    .context("the BPF object has no tracepoint program")?
+                    .try_into()?;
+                program.load().map_err(|error| refused(names::PROG_TRACEPOINT, error))?;
+                let link = program
+                    .attach(tracefs::CATEGORY, tracefs::NAME)
+                    .context("the kernel refuses to attach to the tracepoint sock:inet_sock_set_state")?;
+                self.link = Some(Link::Tracepoint(link));
+            }
+        }
+        Ok(())
+    }
+
+    /// The hook that is attached.
+    #[must_use]
+    pub fn hook(&self) -> Option<Hook> {
+        self.hook
+    }
+
+    /// Detaches the hook: from now on nothing is counted and nothing is sent. What was, can still be read.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn detach(&mut self) -> Result<()> {
+        match (
+            self.link.take(),
+            self.program_name().and_then(|name| self.ebpf.program_mut(name)),
+        ) {
+            (Some(Link::TpBtf(link)), Some(Program::BtfTracePoint(program))) => program.detach(link)?,
+            (Some(Link::Tracepoint(link)), Some(Program::TracePoint(program))) => program.detach(link)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The name of the attached program.
+    fn program_name(&self) -> Option<&'static str> {
+        self.hook.map(|hook| match hook {
+            Hook::TpBtf => names::PROG_TP_BTF,
+            Hook::Tracepoint => names::PROG_TRACEPOINT,
+        })
+    }
+
+    /// The ledger, summed over the CPUs.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn ledger(&self) -> Result<Ledger> {
+        let mut sum: Ledger = bytemuck::Zeroable::zeroed();
+        for words in self.ledger.get(&0, 0).context("cannot read the ledger")?.iter() {
+            sum.add(bytemuck::cast_ref(words));
+        }
+        Ok(sum)
+    }
+
+    /// Runs of the attached program that the kernel skipped.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.program_name()
+            .and_then(|name| self.ebpf.program(name)?.fd().ok())
+            .map_or(0, |fd| misses::of(std::os::fd::AsFd::as_fd(fd)))
+    }
+
+    /// The stream. Called once, within a tokio runtime.
+    ///
+    /// # Errors
+    /// It was taken already, or cannot be mapped.
+    pub fn stream(&mut self) -> Result<Stream> {
+        let map = self
+            .ebpf
+            .take_map(names::MAP_EVENTS)
+            .context("the stream is taken already")?;
+        let ring = RingBuf::try_from(map).context("cannot map the ring buffer; try a smaller --ring-size")?;
+        Ok(Stream::new(ring)?)
+    }
+}
+
+/// The level at which the kernel side logs: that of our own log, so off unless `RUST_LOG` asks.
+fn log_level() -> u8 {
+    match log::max_level() {
+        log::LevelFilter::Off => 0,
+        level => level as u8,
+    }
+}
+
+/// Why the kernel would not take a program, in one line.
+pub(super) fn refused(name: &str, error: ProgramError) -> anyhow::Error {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            log::debug!("verifier log of {name}:\n{verifier_log}");
+            let last = verifier_log.to_string();
+            let why = last
+                .lines()
+                .rev()
+                .find(|line| !line.trim().is_empty() && !line.starts_with("processed"))
+                .unwrap_or("no reason given")
+                .to_owned();
+            anyhow!("the kernel refuses the BPF program {name}: {io_error} ({why})")
+        }
+        other => anyhow!(other).context(format!("cannot load the BPF program {name}")),
+    }
+}
+
+/// Which hook this kernel can have: the typed one where there is BTF and the kernel is new enough.
+///
+/// # Errors
+/// Neither can be had; one line says why.
+pub fn pick() -> Result<Hook> {
+    let release = Release::running();
+    if release >= Release::TP_BTF && btf::path(Path::new("/")).exists() {
+        Ok(Hook::TpBtf)
+    } else if release >= Release::RING_BUFFER {
+        Ok(Hook::Tracepoint)
+    } else {
+        bail!("tcpwatch needs Linux 5.8 or later to watch the kernel; tcpwatch snapshot works")
+    }
+}

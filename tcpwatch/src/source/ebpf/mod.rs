@@ -1,0 +1,10 @@
+//! The kernel side, loaded: attach it, read its ledger, follow its stream, walk the sockets.
+
+mod load;
+mod misses;
+pub mod object;
+mod passes;
+mod stream;
+
+pub use load::{Hook, Kernel, Options, pick};
+pub use stream::Stream;

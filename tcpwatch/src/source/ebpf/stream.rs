@@ -1,0 +1,57 @@
+//! The stream of transitions.
+
+use std::io;
+
+use aya::maps::{MapData, RingBuf};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::clock;
+use crate::event::Event;
+
+/// The reading end of the ring buffer. Made within a tokio runtime.
+pub struct Stream {
+    ring: AsyncFd<RingBuf<MapData>>,
+    undecoded: u64,
+}
+
+impl Stream {
+    pub(super) fn new(ring: RingBuf<MapData>) -> io::Result<Self> {
+        // SAFETY: the ring buffer owns its descriptor, and what is registered owns the ring buffer: they go together.
+        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?;
+        Ok(Self { ring, undecoded: 0 })
+    }
+
+    /// Waits until the kernel side says that a share of the ring is filled. It does not say so for less: come by on a
+    /// timer as well.
+    ///
+    /// # Errors
+    /// The poll fails.
+    pub async fn filled(&self) -> io::Result<()> {
+        self.ring.readable().await?.clear_ready();
+        Ok(())
+    }
+
+    /// Takes what is there, at most `most` records; how many there were.
+    pub fn drain(&mut self, most: usize, mut each: impl FnMut(&Event)) -> usize {
+        let to_unix_ns = clock::kernel_to_unix_ns();
+        let ring = self.ring.get_mut();
+        let mut taken = 0;
+        while taken < most
+            && let Some(item) = ring.next()
+        {
+            taken += 1;
+            match Event::decode(&item, to_unix_ns) {
+                Some(event) => each(&event),
+                None => self.undecoded += 1,
+            }
+        }
+        taken
+    }
+
+    /// Records that were none of ours to read: an oddity worth telling.
+    #[must_use]
+    pub fn undecoded(&self) -> u64 {
+        self.undecoded
+    }
+}

@@ -1,0 +1,3 @@
+//! Where data comes from: the running kernel.
+
+pub mod ebpf;

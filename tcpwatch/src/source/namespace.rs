@@ -1,0 +1,67 @@
+//! Everything `stat` reads of one network namespace, opened inside it once and read every second from outside.
+
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::sockets::Sockets;
+use crate::sys::counters::Counters;
+use crate::sys::netns::Namespace;
+use crate::sys::sockstat::Sockstat;
+use crate::sys::sysctl::{Sysctl, TCP_MAX_TW_BUCKETS};
+
+/// The readers of one network namespace.
+pub struct NamespaceReaders {
+    /// Inode number of the namespace.
+    pub inode: u32,
+    /// Its sockets.
+    pub sockets: Sockets,
+    /// Its counters: `Tcp`, `TcpExt`.
+    pub counters: Counters,
+    /// Its sockets by number alone.
+    pub sockstat: Sockstat,
+    /// Its `tcp_max_tw_buckets`; `None` where the kernel shows it to the first namespace alone.
+    pub max_tw_buckets: Option<Sysctl>,
+}
+
+impl NamespaceReaders {
+    /// Opens all of them inside `namespace`; `root` is `/`.
+    ///
+    /// # Errors
+    /// One line: which of them, and what the kernel said.
+    pub fn open(root: &Path, namespace: &Namespace) -> anyhow::Result<Self> {
+        let inode = namespace.inode;
+        namespace
+            .run(|| {
+                Ok(Self {
+                    inode,
+                    sockets: Sockets::open(root, inode)?,
+                    counters: Counters::open(root)?,
+                    sockstat: Sockstat::open(root)?,
+                    max_tw_buckets: Sysctl::open(root, TCP_MAX_TW_BUCKETS).ok(),
+                })
+            })
+            .context("readers of TCP")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::values::NetnsArg;
+    use crate::sys::netns::resolve;
+    use tcpwatch_common::StateSet;
+
+    #[test]
+    fn our_own_namespace_needs_no_privilege() {
+        let root = Path::new("/");
+        let own = resolve(root, &NetnsArg::Own).unwrap().remove(0);
+        let mut readers = NamespaceReaders::open(root, &own).unwrap();
+        readers.sockets.count(StateSet::ALL).unwrap();
+        assert!(readers.counters.read().unwrap().get("Tcp", "ActiveOpens").is_some());
+        assert!(readers.sockstat.read().unwrap().tw.is_some());
+        if let Some(limit) = &mut readers.max_tw_buckets {
+            assert!(limit.read().unwrap().is_some());
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The kernel's TCP sockets, dumped over netlink as `ss` does it (`sock_diag(7)`): no privilege, no copy per socket.
+
+mod message;
+
+use std::io;
+
+use log::warn;
+use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
+use netlink_sys::protocols::NETLINK_SOCK_DIAG;
+use netlink_sys::{Socket as Netlink, SocketAddr};
+use rustix::io::retry_on_intr;
+use rustix::net::RecvFlags;
+use tcpwatch_common::StateSet;
+use tcpwatch_common::ledger::Pass;
+
+use crate::model::socket::{Family, Socket};
+
+/// Bytes of one message from the kernel, at most: it fills a socket buffer of 32 KiB and no more (`netlink_recvmsg`).
+const BUFFER: usize = 32 << 10;
+
+/// A netlink socket that dumps the TCP sockets of the network namespace it was opened in.
+///
+/// After an error the kernel may still be in the middle of a dump: open another.
+pub struct SockDiag {
+    socket: Netlink,
+    buffer: Box<[u8]>,
+    sequence: u32,
+    one_walk: bool,
+    netns: u32,
+}
+
+impl SockDiag {
+    /// Opens a socket in the network namespace of the calling thread, whose inode number is `netns`, and tries it.
+    ///
+    /// # Errors
+    /// What the kernel said: no netlink here, not permitted, or no `tcp_diag` module.
+    pub fn open(netns: u32) -> io::Result<Self> {
+        let socket = Netlink::new(NETLINK_SOCK_DIAG)?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        let mut reader = Self {
+            socket,
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            sequence: 0,
+            one_walk: true,
+            netns,
+        };
+        // Both are asked for no state at all, which costs nothing.
+        reader.one_walk = reader.dump(&message::both_families(StateSet::NONE), |_| {}).is_ok();
+        reader.walk(StateSet::NONE, |_| {})?;
+        Ok(reader)
+    }
+
+    /// Calls `visit` with every socket in one of `states`, both families, in no order.
+    ///
+    /// # Errors
+    /// What recv(2) or the kernel's answer said.
+    pub fn walk(&mut self, states: StateSet, mut visit: impl FnMut(&Socket)) -> io::Result<()> {
+        let netns = self.netns;
+        self.each(states, |payload| {
+            if let Some(socket) = message::socket(payload, netns) {
+                visit(&socket);
+            }
+        })
+    }
+
+    /// Counts the sockets in one of `states`, both families, by state and kind; quicker than [`Self::walk`].
+    ///
+    /// # Errors
+    /// What recv(2) or the kernel's answer said.
+    pub fn count(&mut self, states: StateSet) -> io::Result<Pass> {
+        let mut pass: Pass = bytemuck::Zeroable::zeroed();
+        self.each(states, |payload| message::count(payload, &mut pass))?;
+        Ok(pass)
+    }
+
+    /// Calls `visit` with the `struct inet_diag_msg`, and what follows, of every socket in one of `states`.
+    fn each(&mut self, states: StateSet, mut visit: impl FnMut(&[u8])) -> io::Result<()> {
+        if self.one_walk {
+            return self.dump(&message::both_families(states), visit);
+        }
+        self.dump(&message::one_family(Family::Ipv4, states), &mut visit)?;
+        self.dump(&message::one_family(Family::Ipv6, states), visit)
+    }
+
+    /// Sends one request and reads the answer to its end.
+    fn dump(&mut self, request: &message::Request, mut visit: impl FnMut(&[u8])) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let request = request.bytes(self.sequence);
+        retry_on_intr(|| rustix::net::send(&self.socket, &request, rustix::net::SendFlags::empty()))?;
+        let mut interrupted = false;
+        loop {
+            let room = &mut self.buffer[..];
+            // With TRUNC the length is that of the message, also where it did not fit.
+            let (_, length) = retry_on_intr(|| rustix::net::recv(&self.socket, &mut *room, RecvFlags::TRUNC))?;
+            let Some(received) = self.buffer.get(..length) else {
+                return Err(broken("a message longer than the kernel makes them"));
+            };
+            for message in message::messages(received) {
+                let message = message?;
+                if message.sequence_number() != self.sequence {
+                    continue;
+                }
+                interrupted |= message.flags() & NLM_F_DUMP_INTR != 0;
+                match message.message_type() {
+                    NLMSG_DONE => {
+                        if interrupted {
+                            warn!("the kernel's tables changed in the middle of a dump; counts may be off");
+                        }
+                        return message::error(message.payload()).map_or(Ok(()), Err);
+                    }
+                    NLMSG_ERROR => {
+                        return Err(message::error(message.payload()).unwrap_or_else(|| broken("an acknowledgement")));
+                    }
+                    NLMSG_OVERRUN => return Err(broken("an overrun")),
+                    message::TCPDIAG_GETSOCK | message::SOCK_DIAG_BY_FAMILY => visit(message.payload()),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// An answer that no kernel should give.
+fn broken(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("netlink answered with {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use tcpwatch_common::TcpState;
+
+    use super::*;
+    use crate::model::socket::Kind;
+
+    #[test]
+    fn our_own_sockets_of_both_families_are_found() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(address) else {
+                continue;
+            };
+            let port = listener.local_addr().unwrap().port();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let mut reader = SockDiag::open(7).unwrap();
+            let mut found = Vec::new();
+            for one_walk in [true, false] {
+                reader.one_walk = one_walk;
+                found.clear();
+                reader
+                    .walk(StateSet::ALL, |socket| {
+                        if socket.lport == port || socket.rport == port {
+                            found.push(*socket);
+                        }
+                    })
+                    .unwrap();
+                let states = |state| found.iter().filter(|socket| socket.state == state).count();
+                assert_eq!(
+                    (states(TcpState::Listen), states(TcpState::Established)),
+                    (1, 2),
+                    "{address}"
+                );
+                assert!(
+                    found
+                        .iter()
+                        .all(|socket| socket.kind == Some(Kind::Full) && socket.netns == 7)
+                );
+                assert!(
+                    found
+                        .iter()
+                        .any(|socket| socket.lport == client.local_addr().unwrap().port())
+                );
+            }
+            let listeners = reader.count(StateSet::NONE.with(TcpState::Listen)).unwrap();
+            assert!(listeners.full[usize::from(TcpState::Listen.number())] >= 1);
+            assert_eq!(listeners.full[usize::from(TcpState::Established.number())], 0);
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! What is said over netlink: requests for a dump, and the kernel's `struct inet_diag_msg` (`linux/inet_diag.h`).
+
+use std::io;
+
+use netlink_packet_core::{
+    DecodeError, Emitable, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NlasIterator, Parseable,
+};
+use netlink_packet_sock_diag::constants::{INET_DIAG_SHUTDOWN, IPPROTO_TCP};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags, Timer};
+use tcpwatch_common::ledger::{Pass, STATES};
+use tcpwatch_common::{StateSet, TcpState};
+
+use crate::model::socket::{Address, Family, Kind, Socket};
+
+/// Type of a request for both families, and of its answers: the older form, which `ss` uses too.
+pub(super) const TCPDIAG_GETSOCK: u16 = 18;
+/// Type of a request for one family, and of its answers.
+pub(super) const SOCK_DIAG_BY_FAMILY: u16 = 20;
+
+/// Bytes of `struct inet_diag_msg`; attributes follow.
+const HEADER: usize = 72;
+/// Bytes of the longer request, `struct inet_diag_req`: 4 of them, a socket's 48 of identity, states and another number.
+const BODY: usize = 60;
+/// `idiag_timer` of a timewait socket (`inet_twsk_diag_fill`).
+const TIMER_TIMEWAIT: u8 = 3;
+/// The kernel's number for a request socket's state.
+const NEW_SYN_RECV: u8 = 12;
+
+/// A request for a dump, without its header.
+pub(super) struct Request {
+    kind: u16,
+    body: [u8; BODY],
+    length: usize,
+}
+
+/// The kernel's bits for `states`: requests come with `SYN_RECV`, `BOUND_INACTIVE` (13) never, as `ss` does it.
+fn bits(states: StateSet) -> u32 {
+    let mut bits = 0;
+    for state in TcpState::ALL {
+        if states.contains(state) {
+            bits |= 1 << state.number();
+        }
+    }
+    if states.contains(TcpState::SynRecv) {
+        bits |= 1 << NEW_SYN_RECV;
+    }
+    bits
+}
+
+/// Asks for the sockets of both families in one walk (`struct inet_diag_req`, `inet_diag_dump_compat`).
+pub(super) fn both_families(states: StateSet) -> Request {
+    // Family unspecified, no extensions, any socket: all zeros but the states.
+    let mut body = [0; BODY];
+    body[52..56].copy_from_slice(&bits(states).to_ne_bytes());
+    Request {
+        kind: TCPDIAG_GETSOCK,
+        body,
+        length: BODY,
+    }
+}
+
+/// Asks for the sockets of one family (`struct inet_diag_req_v2`).
+pub(super) fn one_family(family: Family, states: StateSet) -> Request {
+    let request = InetRequest {
+        family: family.number(),
+        protocol: IPPROTO_TCP,
+        extensions: ExtensionFlags::empty(),
+        states: StateFlags::from_bits_retain(bits(states)),
+        socket_id: SocketId::new_v4(),
+    };
+    let mut body = [0; BODY];
+    let length = request.buffer_len();
+    request.emit(&mut body[..length]);
+    Request {
+        kind: SOCK_DIAG_BY_FAMILY,
+        body,
+        length,
+    }
+}
+
+impl Request {
+    /// The bytes to send.
+    pub(super) fn bytes(&self, sequence: u32) -> Vec<u8> {
+        let mut header = NetlinkHeader::default();
+        header.length = u32::try_from(header.buffer_len() + self.length).unwrap_or(0);
+        header.message_type = self.kind;
+        header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        header.sequence_number = sequence;
+        let mut bytes = vec![0; header.buffer_len()];
+        header.emit(&mut bytes);
+        bytes.extend_from_slice(&self.body[..self.length]);
+        bytes
+    }
+}
+
+/// The messages in what was received; an error ends them.
+pub(super) fn messages(mut rest: &[u8]) -> impl Iterator<Item = io::Result<NetlinkBuffer<&[u8]>>> {
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let message = NetlinkBuffer::new_checked(rest);
+        let length = message.as_ref().map_or(rest.len(), |message| message.length() as usize);
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(message.map_err(|error: DecodeError| io::Error::new(io::ErrorKind::InvalidData, error.to_string())))
+    })
+}
+
+/// The error at the start of an answer: a negative errno, or 0 for none.
+pub(super) fn error(payload: &[u8]) -> Option<io::Error> {
+    let code = i32::from_ne_bytes(*payload.first_chunk()?);
+    (code < 0).then(|| io::Error::from_raw_os_error(code.saturating_neg()))
+}
+
+/// Whether the attributes of the socket in `payload` have `INET_DIAG_SHUTDOWN`: full sockets always do, no other kind does
+/// (`inet_diag_msg_attrs_fill`).
+fn is_full(payload: &[u8]) -> bool {
+    NlasIterator::new(payload.get(HEADER..).unwrap_or_default())
+        .any(|attribute| attribute.is_ok_and(|attribute| attribute.kind() == INET_DIAG_SHUTDOWN))
+}
+
+/// What the kernel keeps for the socket in `payload`, whose state and timer are given.
+fn kind(payload: &[u8], state: TcpState, timewait: bool) -> Kind {
+    if timewait {
+        return Kind::Timewait;
+    }
+    // No request is in another state, so that the others need no look.
+    if state == TcpState::SynRecv && !is_full(payload) {
+        Kind::Request
+    } else {
+        Kind::Full
+    }
+}
+
+/// Counts the socket in `payload` without reading more of it than that takes.
+#[inline]
+pub(super) fn count(payload: &[u8], pass: &mut Pass) {
+    let Some(&[_, number, timer]) = payload.first_chunk() else {
+        return;
+    };
+    let Some(state) = TcpState::from_kernel(number) else {
+        return;
+    };
+    let cells: &mut [u64; STATES] = match kind(payload, state, timer == TIMER_TIMEWAIT) {
+        Kind::Full => &mut pass.full,
+        Kind::Request => &mut pass.request,
+        Kind::Timewait => &mut pass.timewait,
+    };
+    cells[usize::from(state.number())] += 1;
+}
+
+/// The socket in `payload`, of the namespace `netns`; `None` for what is no TCP socket.
+pub(super) fn socket(payload: &[u8], netns: u32) -> Option<Socket> {
+    let header = InetResponseHeader::parse(payload).ok()?;
+    let family = Family::from_kernel(header.family)?;
+    let state = TcpState::from_kernel(header.state)?;
+    let kind = kind(payload, state, header.timer == Some(Timer::TimeWait));
+    let id = header.socket_id;
+    Some(Socket {
+        family,
+        state,
+        kind: Some(kind),
+        local: Address::new(id.source_address, id.interface_id),
+        lport: id.source_port,
+        remote: Address::new(id.destination_address, id.interface_id),
+        rport: id.destination_port,
+        uid: (kind == Kind::Full).then_some(header.uid),
+        netns,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A `struct inet_diag_msg` and, for a full socket, its attribute.
+    fn bytes(family: u8, state: u8, timer: u8, full: bool) -> Vec<u8> {
+        let mut bytes = vec![family, state, timer, 0, 0x1f, 0x90, 0x00, 0x50];
+        bytes.extend([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        bytes.extend([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+        bytes.extend(2u32.to_ne_bytes());
+        bytes.extend([0; 20]);
+        bytes.extend(1000u32.to_ne_bytes());
+        bytes.extend(77u32.to_ne_bytes());
+        assert_eq!(bytes.len(), HEADER);
+        if full {
+            // INET_DIAG_TOS (5), then INET_DIAG_SHUTDOWN (8).
+            bytes.extend([5, 0, 5, 0, 0, 0, 0, 0, 5, 0, 8, 0, 0, 0, 0, 0]);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_socket_is_read_with_its_zone() {
+        let found = socket(&bytes(10, 1, 0, true), 9).unwrap();
+        assert_eq!((found.local.to_string(), found.lport), ("fe80::1%2".into(), 8080));
+        assert_eq!((found.remote.to_string(), found.rport), ("fe80::2%2".into(), 80));
+        assert_eq!((found.family, found.state), (Family::Ipv6, TcpState::Established));
+        assert_eq!((found.uid, found.netns), (Some(1000), 9));
+        let v4 = socket(&bytes(2, 10, 0, true), 9).unwrap();
+        assert_eq!((v4.family, v4.local.to_string()), (Family::Ipv4, "254.128.0.0".into()));
+    }
+
+    #[test]
+    fn kinds_are_told_apart() {
+        let of = |state, timer, full| socket(&bytes(2, state, timer, full), 9).and_then(|socket| socket.kind);
+        assert_eq!(of(3, 1, false), Some(Kind::Request));
+        assert_eq!(of(3, 1, true), Some(Kind::Full));
+        assert_eq!(of(6, 3, false), Some(Kind::Timewait));
+        assert_eq!(of(5, 3, false), Some(Kind::Timewait));
+        assert_eq!(of(5, 0, true), Some(Kind::Full));
+        assert_eq!(of(13, 0, true), None);
+        assert_eq!(socket(&bytes(2, 3, 1, false), 9).unwrap().uid, None);
+    }
+
+    #[test]
+    fn counting_agrees_with_reading() {
+        let mut pass: Pass = bytemuck::Zeroable::zeroed();
+        for (state, timer, full) in [(3, 1, false), (3, 0, true), (5, 3, false), (5, 0, true), (13, 0, true)] {
+            count(&bytes(2, state, timer, full), &mut pass);
+        }
+        assert_eq!(
+            (pass.request[3], pass.full[3], pass.timewait[5], pass.full[5]),
+            (1, 1, 1, 1)
+        );
+        assert_eq!(
+            pass.full.iter().chain(&pass.request).chain(&pass.timewait).sum::<u64>(),
+            4
+        );
+    }
+
+    #[test]
+    fn requests_say_what_the_kernel_reads() {
+        let request = both_families(StateSet::ALL).bytes(5);
+        assert_eq!(request.len(), 76);
+        assert_eq!(request[..4], 76u32.to_ne_bytes());
+        assert_eq!(request[4..6], 18u16.to_ne_bytes());
+        assert_eq!(request[8..12], 5u32.to_ne_bytes());
+        assert_eq!(request[68..72], 0x1ffeu32.to_ne_bytes());
+        let request = one_family(Family::Ipv6, StateSet::NONE.with(TcpState::Listen)).bytes(5);
+        assert_eq!(request.len(), 72);
+        assert_eq!(request[16..20], [10, 6, 0, 0]);
+        assert_eq!(request[20..24], (1u32 << 10).to_ne_bytes());
+    }
+
+    #[test]
+    fn errors_carry_their_number() {
+        assert_eq!(error(&(-1i32).to_ne_bytes()).unwrap().raw_os_error(), Some(1));
+        assert!(error(&0i32.to_ne_bytes()).is_none());
+        assert!(error(&[]).is_none());
+        assert!(error(&i32::MIN.to_ne_bytes()).is_some());
+    }
+
+    #[test]
+    fn garbage_never_panics() {
+        let good = bytes(2, 3, 0, true);
+        let mut pass: Pass = bytemuck::Zeroable::zeroed();
+        for length in 0..good.len() {
+            socket(&good[..length], 0);
+            count(&good[..length], &mut pass);
+        }
+        for byte in 0..=255u8 {
+            let noise: Vec<u8> = (0..200u8).map(|index| index.wrapping_mul(byte) ^ byte).collect();
+            socket(&noise, 0);
+            count(&noise, &mut pass);
+            assert!(messages(&noise).take(1000).count() < 1000);
+        }
+        assert!(messages(&[]).next().is_none());
+        assert!(messages(&[16, 0, 0]).next().unwrap().is_err());
+        assert!(messages(&[0; 16]).next().unwrap().is_err());
+    }
+}

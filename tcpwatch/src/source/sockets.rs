@@ -1,0 +1,125 @@
+//! The sockets of one network namespace, by whichever way the kernel lets us have them.
+
+use std::path::Path;
+
+use anyhow::Context;
+use tcpwatch_common::StateSet;
+use tcpwatch_common::ledger::Pass;
+
+use super::procnet::ProcNet;
+use super::sockdiag::SockDiag;
+use crate::model::snapshot::Origin;
+use crate::model::socket::Socket;
+
+/// An open reader of sockets.
+pub enum Sockets {
+    /// By netlink.
+    SockDiag(SockDiag),
+    /// From /proc/net/tcp and tcp6.
+    Proc {
+        /// The tables.
+        tables: ProcNet,
+        /// Why netlink was refused; `None` where /proc was asked for.
+        refused: Option<String>,
+    },
+}
+
+impl Sockets {
+    /// Opens netlink in the namespace of the calling thread, whose inode number is `netns`.
+    ///
+    /// # Errors
+    /// Why netlink is refused.
+    pub fn sock_diag(netns: u32) -> anyhow::Result<Self> {
+        SockDiag::open(netns)
+            .map(Self::SockDiag)
+            .context("netlink is refused (--source proc reads /proc/net/tcp instead)")
+    }
+
+    /// Opens /proc/net/tcp and tcp6 under `root` in the namespace of the calling thread.
+    ///
+    /// # Errors
+    /// What open(2) said.
+    pub fn proc(root: &Path, netns: u32) -> anyhow::Result<Self> {
+        Ok(Self::Proc {
+            tables: ProcNet::open(root, netns).context("/proc/thread-self/net/tcp")?,
+            refused: None,
+        })
+    }
+
+    /// Opens netlink, or /proc where that is refused.
+    ///
+    /// # Errors
+    /// One line, where both are.
+    pub fn open(root: &Path, netns: u32) -> anyhow::Result<Self> {
+        let why = match SockDiag::open(netns) {
+            Ok(reader) => return Ok(Self::SockDiag(reader)),
+            Err(why) => why,
+        };
+        Ok(Self::Proc {
+            tables: ProcNet::open(root, netns)
+                .with_context(|| format!("netlink is refused ({why}), and /proc/thread-self/net/tcp"))?,
+            refused: Some(why.to_string()),
+        })
+    }
+
+    /// Calls `visit` with every socket in one of `states`, both families, in no order.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn walk(&mut self, states: StateSet, visit: impl FnMut(&Socket)) -> anyhow::Result<()> {
+        match self {
+            Self::SockDiag(reader) => reader.walk(states, visit).context("dump of sockets by netlink"),
+            Self::Proc { tables, .. } => tables.walk(states, visit).context("/proc/net/tcp"),
+        }
+    }
+
+    /// Counts the sockets in one of `states`, both families, by state and kind; quicker than [`Self::walk`].
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn count(&mut self, states: StateSet) -> anyhow::Result<Pass> {
+        match self {
+            Self::SockDiag(reader) => reader.count(states).context("dump of sockets by netlink"),
+            Self::Proc { tables, .. } => tables.count(states).context("/proc/net/tcp"),
+        }
+    }
+
+    /// Which way it is, for the output.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        match self {
+            Self::SockDiag(_) => Origin::SockDiag,
+            Self::Proc { refused, .. } => Origin::Proc {
+                refused: refused.clone(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn both_ways_find_the_same_listeners() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for mut sockets in [
+            Sockets::sock_diag(3).unwrap(),
+            Sockets::proc(Path::new("/"), 3).unwrap(),
+        ] {
+            let mut found = Vec::new();
+            sockets
+                .walk(StateSet::ALL, |socket| {
+                    if socket.lport == port {
+                        found.push(*socket);
+                    }
+                })
+                .unwrap();
+            assert_eq!(found.len(), 1);
+            assert_eq!(found[0].local.to_string(), "127.0.0.1");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What the running system is: one fact of the OS a file. Each takes the root of the tree it reads, so that tests use a fake one.
+
+pub mod btf;
+pub mod caps;
+pub mod lockdown;
+pub mod netns;
+pub mod release;
+pub mod tracefs;

@@ -1,0 +1,239 @@
+//! Network namespaces: which ones `--netns` means, and how to open something inside one.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use anyhow::{Context, anyhow, bail};
+use rustix::io::Errno;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::cli::values::NetnsArg;
+
+/// What `--netns` takes, for messages.
+const TAKES: &str = "--netns takes self, all, a PID or a path";
+/// What to do where the kernel says no.
+const NEEDS: &str = "this needs CAP_SYS_ADMIN and CAP_SYS_PTRACE: run tcpwatch with sudo";
+
+/// A network namespace, held open.
+#[derive(Debug)]
+pub struct Namespace {
+    /// Inode number of its file in nsfs: its name for the kernel (`net->ns.inum`), as in `net:[4026531833]`.
+    pub inode: u32,
+    /// Its file; `None` for our own, which is never entered, so that no privilege is needed.
+    file: Option<File>,
+    /// What the user called it, for messages.
+    name: String,
+}
+
+/// What tells one namespace from another: device (nsfs) and inode.
+type Identity = (u64, u64);
+
+fn identity(metadata: &Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
+}
+
+/// The namespaces `arg` means, at least one, each once; our own first. `root` is `/`.
+///
+/// # Errors
+/// One line: no such process or file, no network namespace, or a missing capability.
+pub fn resolve(root: &Path, arg: &NetnsArg) -> anyhow::Result<Vec<Namespace>> {
+    let own = fs::metadata(root.join("proc/thread-self/ns/net"))
+        .context("our own network namespace, /proc/thread-self/ns/net")?;
+    match arg {
+        NetnsArg::Own => Ok(vec![Namespace::own(&own)?]),
+        NetnsArg::All => all(root, &own),
+        NetnsArg::Pid(pid) => {
+            let path = root.join(format!("proc/{pid}/ns/net"));
+            one(
+                &path,
+                &own,
+                format!("network namespace of PID {pid}"),
+                "no such process",
+            )
+            .map(|found| vec![found])
+        }
+        NetnsArg::Path(path) => one(
+            path,
+            &own,
+            format!("network namespace {}", path.display()),
+            "no such file",
+        )
+        .map(|found| vec![found]),
+    }
+}
+
+/// The namespace the file at `path` stands for.
+fn one(path: &Path, own: &Metadata, name: String, missing: &str) -> anyhow::Result<Namespace> {
+    let file = File::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => anyhow!("{name}: {missing} ({TAKES})"),
+        io::ErrorKind::PermissionDenied => anyhow!("{name}: permission denied: {NEEDS}"),
+        _ => anyhow!("{name}: {error}"),
+    })?;
+    let found = identity(&file.metadata().with_context(|| name.clone())?);
+    if found == identity(own) {
+        return Namespace::own(own);
+    }
+    match u32::try_from(found.1) {
+        Ok(inode) if found.0 == own.dev() => Ok(Namespace {
+            inode,
+            file: Some(file),
+            name,
+        }),
+        _ => bail!("{name}: this file is no network namespace ({TAKES})"),
+    }
+}
+
+/// Every namespace found under /proc and /run/netns; what vanishes on the way is passed over.
+fn all(root: &Path, own: &Metadata) -> anyhow::Result<Vec<Namespace>> {
+    let mut found = vec![Namespace::own(own)?];
+    let mut hidden = 0;
+    let processes = entries(&root.join("proc"))
+        .filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit))
+        .map(|entry| entry.path().join("ns/net"));
+    let named = entries(&root.join("run/netns")).map(|entry| entry.path());
+    for path in processes.chain(named) {
+        match Namespace::unless_known(&path, own, &found) {
+            Ok(Some(namespace)) => found.push(namespace),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => hidden += 1,
+            Ok(None) | Err(_) => {}
+        }
+    }
+    if hidden > 0 {
+        bail!("all network namespaces: those of {hidden} processes cannot be read: {NEEDS}");
+    }
+    Ok(found)
+}
+
+/// What is in a directory; nothing, where there is none.
+fn entries(directory: &Path) -> impl Iterator<Item = fs::DirEntry> + use<> {
+    fs::read_dir(directory).into_iter().flatten().flatten()
+}
+
+impl Namespace {
+    fn own(own: &Metadata) -> anyhow::Result<Self> {
+        Ok(Self {
+            inode: u32::try_from(own.ino()).context("our own network namespace")?,
+            file: None,
+            name: "our own network namespace".into(),
+        })
+    }
+
+    /// Opens the file at `path`, if it is a namespace (a file of nsfs, as our own is) that is not among `known`.
+    fn unless_known(path: &Path, own: &Metadata, known: &[Self]) -> io::Result<Option<Self>> {
+        let new = |metadata: &Metadata| match u32::try_from(metadata.ino()) {
+            Ok(inode) if metadata.dev() == own.dev() && known.iter().all(|namespace| namespace.inode != inode) => {
+                Some(inode)
+            }
+            _ => None,
+        };
+        if new(&fs::metadata(path)?).is_none() {
+            return Ok(None);
+        }
+        let file = File::open(path)?;
+        // Asked of the open file again: the path may lead elsewhere by now.
+        Ok(new(&file.metadata()?).map(|inode| Self {
+            inode,
+            file: Some(file),
+            name: format!("network namespace {}", path.display()),
+        }))
+    }
+
+    /// Whether this is the namespace tcpwatch runs in.
+    #[must_use]
+    pub const fn is_own(&self) -> bool {
+        self.file.is_none()
+    }
+
+    /// Runs `work` inside the namespace, on a thread that ends with it. Sockets, and files of /proc/thread-self/net and
+    /// /proc/sys/net, stay bound to the namespace they were opened in.
+    ///
+    /// # Errors
+    /// Those of `work`; one line where setns(2) refuses.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
+        let Some(file) = &self.file else { return work() };
+        let inside = || {
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+                .map_err(|errno| self.refused(errno))?;
+            work().with_context(|| self.name.clone())
+        };
+        std::thread::scope(|scope| scope.spawn(inside).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Why setns(2) refused.
+    fn refused(&self, errno: Errno) -> anyhow::Error {
+        let name = &self.name;
+        match errno {
+            Errno::PERM => anyhow!("{name}: entering it is not permitted: {NEEDS}"),
+            Errno::INVAL => anyhow!("{name}: this file is no network namespace ({TAKES})"),
+            _ => anyhow!("{name}: entering it: {errno}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    /// A tree in which processes 1 and 2 share our namespace, 3 has another, and `web` names a third.
+    fn tree() -> TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for process in ["thread-self", "1", "2", "3", "4", "self"] {
+            fs::create_dir_all(root.path().join(format!("proc/{process}/ns"))).unwrap();
+        }
+        fs::create_dir_all(root.path().join("run/netns")).unwrap();
+        let own = root.path().join("proc/thread-self/ns/net");
+        fs::write(&own, "").unwrap();
+        for process in ["1", "2"] {
+            fs::hard_link(&own, root.path().join(format!("proc/{process}/ns/net"))).unwrap();
+        }
+        fs::write(root.path().join("proc/3/ns/net"), "").unwrap();
+        fs::write(root.path().join("run/netns/web"), "").unwrap();
+        fs::hard_link(root.path().join("proc/3/ns/net"), root.path().join("run/netns/three")).unwrap();
+        root
+    }
+
+    #[test]
+    fn all_means_each_once_and_ours_first() {
+        let root = tree();
+        let all = resolve(root.path(), &NetnsArg::All).unwrap();
+        assert_eq!(all.len(), 3);
+        assert!(all[0].is_own() && !all[1].is_own() && !all[2].is_own());
+        assert_ne!(all[1].inode, all[2].inode);
+    }
+
+    #[test]
+    fn a_process_that_shares_our_namespace_is_ours() {
+        let root = tree();
+        let found = |arg: &str| resolve(root.path(), &arg.parse().unwrap()).unwrap().remove(0);
+        assert!(found("self").is_own());
+        assert!(found("2").is_own());
+        assert!(!found("3").is_own());
+        assert_eq!(found("1").inode, found("self").inode);
+        assert_eq!(found("self").run(|| Ok(7)).unwrap(), 7);
+    }
+
+    #[test]
+    fn errors_are_one_line_with_what_to_type() {
+        let root = tree();
+        let error = |arg: &str| format!("{:#}", resolve(root.path(), &arg.parse().unwrap()).unwrap_err());
+        assert_eq!(
+            error("99999"),
+            "network namespace of PID 99999: no such process (--netns takes self, all, a PID or a path)"
+        );
+        assert!(error("4").contains("no such process"), "a zombie has no namespace");
+        assert!(error("/nowhere/x").contains("no such file (--netns takes"));
+        assert!(error("/proc/version").contains("no network namespace"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_namespace_cannot_be_entered() {
+        let root = tree();
+        let file = resolve(root.path(), &NetnsArg::Pid(3)).unwrap().remove(0);
+        let error = file.run(|| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("no network namespace"), "{error}");
+    }
+}

@@ -1,0 +1,41 @@
+//! The kernel's release, `uname -r`.
+
+/// Major and minor number of a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Release(pub u32, pub u32);
+
+impl Release {
+    /// First release with everything the `tp_btf` hook needs (`bpf_get_socket_cookie` there; sk_storage came in 5.11).
+    pub const TP_BTF: Self = Self(5, 12);
+    /// First release with a BPF ring buffer.
+    pub const RING_BUFFER: Self = Self(5, 8);
+    /// First release whose `TcpExt:TW` and `TWKilled` count entries into TIME_WAIT; earlier ones count expiries.
+    pub const TW_COUNTS_ENTRIES: Self = Self(5, 18);
+
+    /// The running kernel's; 0.0 where it says something unreadable.
+    #[must_use]
+    pub fn running() -> Self {
+        Self::parse(&rustix::system::uname().release().to_string_lossy())
+    }
+
+    /// Reads `6.18.44-generic`.
+    fn parse(text: &str) -> Self {
+        let mut numbers = text
+            .split(|c: char| !c.is_ascii_digit())
+            .map(|number| number.parse().unwrap_or(0));
+        Self(numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Release;
+
+    #[test]
+    fn releases_compare_by_number() {
+        assert_eq!(Release::parse("6.18.44-fc-v595"), Release(6, 18));
+        assert_eq!(Release::parse("5.8"), Release(5, 8));
+        assert_eq!(Release::parse("odd"), Release(0, 0));
+        assert!(Release(5, 12) > Release(5, 8) && Release(6, 1) > Release::TW_COUNTS_ENTRIES);
+    }
+}

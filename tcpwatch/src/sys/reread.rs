@@ -1,0 +1,81 @@
+//! A small file of /proc, opened once and read again and again: it stays that of the namespace it was opened in.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+/// Bytes read at most: /proc/net/netstat, the longest, has about 5,000.
+const MOST: usize = 1 << 20;
+
+/// An open file of /proc and the text it had last.
+#[derive(Debug)]
+pub struct Reread {
+    file: File,
+    path: PathBuf,
+    text: Vec<u8>,
+}
+
+impl Reread {
+    /// Opens the file at `path`.
+    ///
+    /// # Errors
+    /// The path and what open(2) said.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let file = File::open(path).with_context(|| path.display().to_string())?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            text: vec![0; 8192],
+        })
+    }
+
+    /// What the file says now, read from its beginning.
+    ///
+    /// # Errors
+    /// The path and what pread(2) said; text that is not UTF-8.
+    pub fn read(&mut self) -> anyhow::Result<&str> {
+        let length = self.fill().with_context(|| self.path.display().to_string())?;
+        std::str::from_utf8(&self.text[..length]).with_context(|| self.path.display().to_string())
+    }
+
+    /// Reads the whole file into `text`; how many bytes it has.
+    fn fill(&mut self) -> std::io::Result<usize> {
+        let mut length = 0;
+        loop {
+            if length == self.text.len() {
+                if length >= MOST {
+                    return Ok(length);
+                }
+                self.text.resize(2 * length, 0);
+            }
+            match self.file.read_at(&mut self.text[length..], length as u64) {
+                Ok(0) => return Ok(length),
+                Ok(more) => length += more,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_anew_whatever_its_length() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, "1\n").unwrap();
+        let mut file = Reread::open(&path).unwrap();
+        assert_eq!(file.read().unwrap(), "1\n");
+        std::fs::write(&path, "x".repeat(100_000)).unwrap();
+        assert_eq!(file.read().unwrap().len(), 100_000);
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(file.read().unwrap(), "");
+        std::fs::write(&path, [0xff, 0xfe]).unwrap();
+        assert!(format!("{:#}", file.read().unwrap_err()).contains("file"));
+    }
+}

@@ -1,0 +1,89 @@
+//! /proc/net/sockstat: how many sockets the kernel holds (`sockstat_seq_show`, net/ipv4/proc.c).
+
+use std::path::Path;
+
+use super::reread::Reread;
+
+/// The line `TCP:` of sockstat; `None` for what the kernel does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpSockets {
+    /// IPv4 sockets that are hashed, of this namespace.
+    pub inuse: Option<u64>,
+    /// Sockets no process holds any more, of the whole host.
+    pub orphan: Option<u64>,
+    /// Timewait sockets of either family, those in `FIN_WAIT2` too, of this namespace.
+    pub tw: Option<u64>,
+    /// Sockets allocated, of the whole host.
+    pub alloc: Option<u64>,
+    /// Pages of memory in their buffers, of the whole host.
+    pub mem: Option<u64>,
+}
+
+/// sockstat of one namespace, opened once.
+#[derive(Debug)]
+pub struct Sockstat(Reread);
+
+impl Sockstat {
+    /// Opens it for the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// The path and what open(2) said.
+    pub fn open(root: &Path) -> anyhow::Result<Self> {
+        Reread::open(&root.join("proc/thread-self/net/sockstat")).map(Self)
+    }
+
+    /// What it says now.
+    ///
+    /// # Errors
+    /// The path and what pread(2) said.
+    pub fn read(&mut self) -> anyhow::Result<TcpSockets> {
+        self.0.read().map(parse)
+    }
+}
+
+/// Reads the line `TCP: inuse 5 orphan 0 tw 0 alloc 7 mem 1`.
+fn parse(text: &str) -> TcpSockets {
+    let mut words = text
+        .lines()
+        .find_map(|line| line.strip_prefix("TCP:"))
+        .unwrap_or_default()
+        .split_ascii_whitespace();
+    let mut tcp = TcpSockets::default();
+    while let (Some(name), Some(value)) = (words.next(), words.next()) {
+        let value = value.parse().ok();
+        match name {
+            "inuse" => tcp.inuse = value,
+            "orphan" => tcp.orphan = value,
+            "tw" => tcp.tw = value,
+            "alloc" => tcp.alloc = value,
+            "mem" => tcp.mem = value,
+            _ => {}
+        }
+    }
+    tcp
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tcp_line_is_read_whatever_else_there_is() {
+        let text = "sockets: used 180\nTCP: inuse 5 orphan 1 tw 22 alloc 7 mem 3\nUDP: inuse 2 mem 1\n";
+        let want = TcpSockets {
+            inuse: Some(5),
+            orphan: Some(1),
+            tw: Some(22),
+            alloc: Some(7),
+            mem: Some(3),
+        };
+        assert_eq!(parse(text), want);
+    }
+
+    #[test]
+    fn garbage_is_unknown() {
+        for bad in ["", "TCP:", "TCP: inuse", "TCP: inuse x tw -1", "\0\0", "TCP6: inuse 3"] {
+            assert_eq!(parse(bad), TcpSockets::default(), "{bad:?}");
+        }
+    }
+}

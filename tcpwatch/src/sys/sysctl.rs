@@ -1,0 +1,51 @@
+//! Kernel settings under /proc/sys that hold one number.
+
+use std::path::Path;
+
+use super::reread::Reread;
+
+/// `net.ipv4.tcp_max_tw_buckets`: timewait sockets a network namespace may have (ip-sysctl.rst).
+pub const TCP_MAX_TW_BUCKETS: &str = "net/ipv4/tcp_max_tw_buckets";
+
+/// One setting, opened once; one under `net` is that of the namespace it was opened in.
+#[derive(Debug)]
+pub struct Sysctl(Reread);
+
+impl Sysctl {
+    /// Opens the setting `name` (with slashes: `net/ipv4/tcp_max_tw_buckets`) under `root`.
+    ///
+    /// # Errors
+    /// The path and what open(2) said.
+    pub fn open(root: &Path, name: &str) -> anyhow::Result<Self> {
+        Reread::open(&root.join("proc/sys").join(name)).map(Self)
+    }
+
+    /// Its value now; `None` where it is no single number.
+    ///
+    /// # Errors
+    /// The path and what pread(2) said.
+    pub fn read(&mut self) -> anyhow::Result<Option<i64>> {
+        Ok(self.0.read()?.trim().parse().ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_a_number_or_unknown() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("proc/sys/net/ipv4");
+        std::fs::create_dir_all(&path).unwrap();
+        let path = path.join("tcp_max_tw_buckets");
+        std::fs::write(&path, "262144\n").unwrap();
+        let mut setting = Sysctl::open(root.path(), TCP_MAX_TW_BUCKETS).unwrap();
+        assert_eq!(setting.read().unwrap(), Some(262_144));
+        for bad in ["", "1 2 3", "many"] {
+            std::fs::write(&path, bad).unwrap();
+            assert_eq!(setting.read().unwrap(), None);
+        }
+        assert!(Sysctl::open(root.path(), "net/none").is_err());
+    }
+}

@@ -1,0 +1,160 @@
+//! tracefs: the shape of the classic tracepoint's record, and a way to it that leaves no mount behind.
+
+use std::path::Path;
+use std::{fs, thread};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::fs::CWD;
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+use tcpwatch_common::ClassicLayout;
+use tcpwatch_common::params::CLASSIC_RECORD_MAX;
+
+/// Category of the tracepoint.
+pub const CATEGORY: &str = "sock";
+/// Its name.
+pub const NAME: &str = "inet_sock_set_state";
+
+/// Places where tracefs may be mounted, below the root.
+const PLACES: [&str; 2] = ["sys/kernel/tracing", "sys/kernel/debug/tracing"];
+
+/// Layout of the tracepoint's record, from its `format` file below `root`.
+///
+/// # Errors
+/// tracefs is not mounted or may not be read, or the file is not as expected.
+pub fn classic_layout(root: &Path) -> Result<ClassicLayout> {
+    let paths = PLACES.map(|place| root.join(place).join("events").join(CATEGORY).join(NAME).join("format"));
+    let (path, text) = paths
+        .iter()
+        .find_map(|path| fs::read_to_string(path).ok().map(|text| (path, text)))
+        .ok_or_else(|| anyhow!("tracefs is not readable at /{}", PLACES[0]))?;
+    parse_format(&text).with_context(|| format!("cannot use {}", path.display()))
+}
+
+/// Reads a `format` file.
+fn parse_format(text: &str) -> Result<ClassicLayout> {
+    let place = |name: &str, sizes: &[u32]| {
+        let (offset, size) = field(text, name).ok_or_else(|| anyhow!("it has no field {name}"))?;
+        if !sizes.contains(&size) || offset as usize + size as usize > CLASSIC_RECORD_MAX {
+            bail!("its field {name} has {size} bytes at {offset}, which tcpwatch does not know how to read");
+        }
+        Ok((offset, size))
+    };
+    let at = |name: &str, size: u32| place(name, &[size]).map(|(offset, _)| offset);
+    let (protocol, protocol_size) = place("protocol", &[1, 2])?;
+    Ok(ClassicLayout {
+        skaddr: at("skaddr", 8)?,
+        oldstate: at("oldstate", 4)?,
+        newstate: at("newstate", 4)?,
+        sport: at("sport", 2)?,
+        dport: at("dport", 2)?,
+        family: at("family", 2)?,
+        protocol,
+        protocol_size,
+        saddr: at("saddr", 4)?,
+        daddr: at("daddr", 4)?,
+        saddr_v6: at("saddr_v6", 16)?,
+        daddr_v6: at("daddr_v6", 16)?,
+    })
+}
+
+/// Offset and size of the field `name`, from a line `field:__u8 saddr[4]; offset:32; size:4; signed:0;`.
+fn field(text: &str, name: &str) -> Option<(u32, u32)> {
+    text.lines().find_map(|line| {
+        let mut parts = line.trim().strip_prefix("field:")?.split(';');
+        let declared = parts.next()?.split_whitespace().last()?;
+        if declared.split('[').next() != Some(name) {
+            return None;
+        }
+        let mut number = |key: &str| parts.next()?.trim().strip_prefix(key)?.parse().ok();
+        Some((number("offset:")?, number("size:")?))
+    })
+}
+
+/// Runs `work` where tracefs can be reached: here, or in a mount namespace of a thread of its own, gone with the thread.
+///
+/// # Errors
+/// Those of `work`; or tracefs is not mounted and may not be.
+pub fn with_tracefs<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    if classic_layout(Path::new("/")).is_ok() {
+        return work();
+    }
+    thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            mount_privately()
+                .context("tracefs is not mounted and cannot be mounted privately; type: sudo mount -t tracefs tracefs /sys/kernel/tracing")?;
+            work()
+        });
+        inside
+            .join()
+            .unwrap_or_else(|_| Err(anyhow!("the thread that reads tracefs died")))
+    })
+}
+
+/// Gives this thread a mount namespace of its own with tracefs in it.
+fn mount_privately() -> Result<()> {
+    // SAFETY: only the mount namespace is unshared (and with it the working directory), of a thread that ends soon.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", private)?;
+    let target = Path::new("/").join(PLACES[0]);
+    if rustix::fs::statat(CWD, &target, rustix::fs::AtFlags::empty()).is_err() {
+        // A /sys of a kind that has no such folder, as `ip netns exec` makes it: lay a fresh one over it.
+        mount("sysfs", "/sys", "sysfs", MountFlags::empty(), None)?;
+    }
+    mount("tracefs", &target, "tracefs", MountFlags::empty(), None)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FORMAT: &str = "name: inet_sock_set_state
+ID: 1234
+format:
+\tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;
+
+\tfield:const void * skaddr;\toffset:8;\tsize:8;\tsigned:0;
+\tfield:int oldstate;\toffset:16;\tsize:4;\tsigned:1;
+\tfield:int newstate;\toffset:20;\tsize:4;\tsigned:1;
+\tfield:__u16 sport;\toffset:24;\tsize:2;\tsigned:0;
+\tfield:__u16 dport;\toffset:26;\tsize:2;\tsigned:0;
+\tfield:__u16 family;\toffset:28;\tsize:2;\tsigned:0;
+\tfield:__u16 protocol;\toffset:30;\tsize:2;\tsigned:0;
+\tfield:__u8 saddr[4];\toffset:32;\tsize:4;\tsigned:0;
+\tfield:__u8 daddr[4];\toffset:36;\tsize:4;\tsigned:0;
+\tfield:__u8 saddr_v6[16];\toffset:40;\tsize:16;\tsigned:0;
+\tfield:__u8 daddr_v6[16];\toffset:56;\tsize:16;\tsigned:0;
+";
+
+    #[test]
+    fn the_layout_is_read_from_format() {
+        let layout = parse_format(FORMAT).unwrap();
+        assert_eq!((layout.skaddr, layout.oldstate, layout.newstate), (8, 16, 20));
+        assert_eq!((layout.protocol, layout.protocol_size), (30, 2));
+        assert_eq!((layout.saddr, layout.saddr_v6, layout.daddr_v6), (32, 40, 56));
+    }
+
+    #[test]
+    fn the_one_byte_protocol_of_older_kernels_moves_what_follows() {
+        let older = FORMAT
+            .replace(
+                "__u16 protocol;\toffset:30;\tsize:2",
+                "__u8 protocol;\toffset:30;\tsize:1",
+            )
+            .replace("saddr[4];\toffset:32", "saddr[4];\toffset:31");
+        let layout = parse_format(&older).unwrap();
+        assert_eq!((layout.protocol_size, layout.saddr), (1, 31));
+    }
+
+    #[test]
+    fn a_format_that_would_make_the_kernel_side_read_amiss_is_refused() {
+        assert!(parse_format("").is_err());
+        assert!(parse_format(&FORMAT.replace("offset:56", "offset:5600")).is_err());
+        assert!(
+            parse_format(&FORMAT.replace("daddr_v6[16];\toffset:56;\tsize:16", "daddr_v6[4];\toffset:56;\tsize:4"))
+                .is_err()
+        );
+    }
+}

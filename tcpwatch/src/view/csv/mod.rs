@@ -1,0 +1,3 @@
+//! Output as csv.
+
+pub mod trace;

@@ -1,0 +1,3 @@
+//! Output as json.
+
+pub mod trace;

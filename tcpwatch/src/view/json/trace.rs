@@ -1,0 +1,127 @@
+//! `trace` for programs: `tcpwatch.trace/1`, one object a line.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::num::{NonZeroU16, NonZeroU32};
+
+use serde::Serialize;
+
+use crate::event::Event;
+use crate::model::socket::Address;
+use crate::model::trace::TraceTotals;
+use crate::view::time::Stamp;
+use crate::view::trace::TraceView;
+
+/// One object a transition, and one at the end.
+#[derive(Debug)]
+pub struct Json {
+    stamp: Stamp,
+    id: String,
+    cookie: String,
+    local: String,
+    remote: String,
+    line: Vec<u8>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    schema: &'static str,
+    time: &'a str,
+    id: Option<&'a str>,
+    cookie: Option<&'a str>,
+    family: &'static str,
+    local: &'a str,
+    lport: Option<NonZeroU16>,
+    remote: &'a str,
+    rport: Option<NonZeroU16>,
+    opened: Option<&'static str>,
+    from: &'static str,
+    to: &'static str,
+    dwell_ns: Option<u64>,
+    owner: Option<()>,
+    netns: Option<NonZeroU32>,
+    cgroup: Option<()>,
+    ended: Option<()>,
+}
+
+#[derive(Serialize)]
+struct End {
+    schema: &'static str,
+    seen: u64,
+    printed: u64,
+    lost: u64,
+    missed: u64,
+}
+
+impl Default for Json {
+    fn default() -> Self {
+        Self {
+            stamp: Stamp::rfc3339(),
+            id: String::new(),
+            cookie: String::new(),
+            local: String::new(),
+            remote: String::new(),
+            line: Vec::with_capacity(512),
+        }
+    }
+}
+
+impl TraceView for Json {
+    fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+        let line = Line {
+            schema: "tcpwatch.trace/1",
+            time: self.stamp.text(event.unix_ns),
+            id: event.id.map(|id| hex(&mut self.id, id.get())),
+            cookie: event.cookie.map(|cookie| hex(&mut self.cookie, cookie.get())),
+            family: event.family.key(),
+            local: address(&mut self.local, &event.local),
+            lport: event.lport,
+            remote: address(&mut self.remote, &event.remote),
+            rport: event.rport,
+            opened: event.opened.map(crate::event::Opened::key),
+            from: event.from.key(),
+            to: event.to.key(),
+            dwell_ns: event.dwell_ns,
+            owner: None,
+            netns: event.netns,
+            cgroup: None,
+            ended: None,
+        };
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, &line)?;
+        self.line.push(b'\n');
+        out.write_all(&self.line)
+    }
+
+    fn end(&mut self, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()> {
+        let TraceTotals {
+            seen,
+            printed,
+            lost,
+            missed,
+        } = *totals;
+        let end = End {
+            schema: "tcpwatch.trace.end/1",
+            seen,
+            printed,
+            lost,
+            missed,
+        };
+        serde_json::to_writer(&mut *out, &end)?;
+        out.write_all(b"\n")
+    }
+}
+
+/// `number` in hexadecimal, as `ss -e` prints cookies.
+fn hex(text: &mut String, number: u64) -> &str {
+    text.clear();
+    // Writing to a string cannot fail.
+    let _ = write!(text, "{number:x}");
+    text
+}
+
+fn address<'a>(text: &'a mut String, address: &Address) -> &'a str {
+    text.clear();
+    let _ = write!(text, "{address}");
+    text
+}

@@ -1,0 +1,3 @@
+//! Output as text.
+
+pub mod trace;

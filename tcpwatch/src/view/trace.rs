@@ -1,0 +1,35 @@
+//! The forms a trace is printed in.
+
+use std::io::{self, Write};
+
+use jiff::tz::TimeZone;
+
+use super::{csv, json, text};
+use crate::cli::Output;
+use crate::event::Event;
+use crate::model::trace::TraceTotals;
+
+/// A form of a trace.
+pub trait TraceView {
+    /// Prints a transition.
+    ///
+    /// # Errors
+    /// The output takes no more.
+    fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()>;
+
+    /// Prints what it adds up to.
+    ///
+    /// # Errors
+    /// The output takes no more.
+    fn end(&mut self, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// The form `output` asks for.
+#[must_use]
+pub fn of(output: Output) -> Box<dyn TraceView> {
+    match output {
+        Output::Text => Box::new(text::trace::Text::new(TimeZone::system())),
+        Output::Json => Box::new(json::trace::Json::default()),
+        Output::Csv => Box::new(csv::trace::Csv::default()),
+    }
+}
