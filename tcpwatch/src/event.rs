@@ -4,10 +4,10 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 
 use jiff::Timestamp;
 use tcpwatch_common::event::{DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE};
-use tcpwatch_common::ledger::STATES;
+use tcpwatch_common::ledger::{Pass, STATES};
 use tcpwatch_common::{TcpState, Transition};
 
-use crate::model::socket::{Address, Family, Kind};
+use crate::model::socket::{Address, Family};
 
 /// Who opened a connection (RFC 9293, section 3.10.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl Event {
 pub struct LedgerSample {
     /// Transitions, `moves[from][to]` by the kernel's state numbers.
     pub moves: [[u64; STATES]; STATES],
-    /// Full sockets in each state now; `None` while they are being counted anew.
+    /// Full sockets in each state now, by the kernel's state numbers.
     pub sockets: [i64; STATES],
     /// Records that found no room.
     pub lost: u64,
@@ -101,31 +101,9 @@ pub struct LedgerSample {
     pub missed: u64,
     /// Sockets the counts may be off by, the kernel having given no room to mark them.
     pub unmarked: u64,
-    /// How far the counts were from a walk of the sockets, when they were last compared; `None` before.
+    /// How far the counts were from a walk of the sockets when last compared, beyond what the transitions during the
+    /// walk explain; `None` before.
     pub drift: Option<u64>,
-}
-
-/// Sockets that fire no transitions, as a walk counted them: by kind and state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WalkCounts {
-    /// Half-open requests.
-    pub requests: u64,
-    /// Timewait sockets in `TIME_WAIT`.
-    pub time_wait: u64,
-    /// Timewait sockets still in `FIN_WAIT2`.
-    pub fin_wait2: u64,
-}
-
-impl WalkCounts {
-    /// Counts a socket of `kind` in `state`.
-    pub fn count(&mut self, kind: Kind, state: TcpState) {
-        match (kind, state) {
-            (Kind::Request, _) => self.requests += 1,
-            (Kind::Timewait, TcpState::FinWait2) => self.fin_wait2 += 1,
-            (Kind::Timewait, _) => self.time_wait += 1,
-            (Kind::Full, _) => {}
-        }
-    }
 }
 
 /// The kernel's own counters of TIME_WAIT; `None` for what this kernel does not tell.
@@ -144,14 +122,17 @@ pub struct TimeWaitCounters {
 /// Whatever a source says. The live kernel, a recording and a test all speak it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// A transition.
-    Event(Event),
     /// The ledger, read.
     Ledger(Box<LedgerSample>),
-    /// Sockets that fire no transitions, counted.
-    Sockets(WalkCounts),
+    /// Sockets that fire no transitions (requests, timewait), counted.
+    Sockets(Box<Pass>),
     /// The kernel's counters, read.
     HostFacts(TimeWaitCounters),
-    /// The time of all that came since the last tick.
-    Tick(Timestamp),
+    /// All that came since the last tick belongs to this moment.
+    Tick {
+        /// Time of day.
+        time: Timestamp,
+        /// The clock that never jumps, ns.
+        monotonic_ns: u64,
+    },
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tcpwatch::cli::{Cli, Command};
-use tcpwatch::cmd;
+use tcpwatch::{clock, cmd};
 
 fn main() -> ExitCode {
     env_logger::init();
@@ -13,7 +13,10 @@ fn main() -> ExitCode {
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let result = match &cli.command {
         Some(Command::Trace(args)) => cmd::trace::run(args, &mut out),
-        _ => Ok(()),
+        Some(Command::Stat(args)) => cmd::stat::run(args, &mut out),
+        Some(Command::Snapshot(args)) => cmd::snapshot::run(args, clock::now(), &mut out),
+        None if cli.version => cmd::version::run(cli.verbose, &mut out),
+        None => cmd::stat::run(&cli.stat, &mut out),
     };
     let result = result.and_then(|()| Ok(out.flush()?));
     // What could not be written is not tried again when the writer goes.

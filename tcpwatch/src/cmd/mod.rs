@@ -1,5 +1,8 @@
 //! The commands: each only wires source, model and view.
 
+pub mod snapshot;
+pub mod stat;
 pub mod trace;
+pub mod version;
 
 mod run;

@@ -9,6 +9,7 @@ use super::run::{End, POLL, block_on, watch};
 use crate::cli::TraceArgs;
 use crate::model::trace::TraceTotals;
 use crate::source::ebpf::Stream;
+use crate::sys::terminal;
 use crate::view::trace::{self, TraceView};
 
 /// Records taken before the output is flushed and the signals are heard.
@@ -24,7 +25,7 @@ pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
         let (mut kernel, _namespaces) = watch(&args.filter, &args.watch, true)?;
         let mut stream = kernel.stream()?;
         let mut printer = Printer {
-            view: trace::of(args.output.output),
+            view: trace::of(args.output.output, terminal::screen(args.output.color)),
             out,
             totals: TraceTotals::default(),
         };

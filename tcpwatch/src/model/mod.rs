@@ -1,5 +1,8 @@
 //! The pure middle: what is known of connections. Reads no clock, file or terminal.
 
+pub mod counts;
 pub mod filter;
+pub mod snapshot;
 pub mod socket;
+pub mod stat;
 pub mod trace;

@@ -1,3 +1,8 @@
 //! Where data comes from: the running kernel.
 
 pub mod ebpf;
+pub mod live;
+pub mod namespace;
+pub mod procnet;
+pub mod sockdiag;
+pub mod sockets;

@@ -1,8 +1,14 @@
-//! What the running system is: one fact of the OS a file. Each takes the root of the tree it reads, so that tests use a fake one.
+//! What the running system is: one fact of the OS a file. Each takes the root of the tree it reads, so that tests use a
+//! fake one.
 
 pub mod btf;
 pub mod caps;
+pub mod counters;
 pub mod lockdown;
 pub mod netns;
 pub mod release;
+pub mod reread;
+pub mod sockstat;
+pub mod sysctl;
+pub mod terminal;
 pub mod tracefs;

@@ -7,8 +7,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
+use log::warn;
 use rustix::io::Errno;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{CapabilitySet, LinkNameSpaceType, capabilities, move_into_link_name_space};
 
 use crate::cli::values::NetnsArg;
 
@@ -101,10 +102,21 @@ fn all(root: &Path, own: &Metadata) -> anyhow::Result<Vec<Namespace>> {
             Ok(None) | Err(_) => {}
         }
     }
-    if hidden > 0 {
-        bail!("all network namespaces: those of {hidden} processes cannot be read: {NEEDS}");
+    // One with all privileges can still be denied a look, at a process of an outer user namespace for one.
+    match hidden {
+        0 => {}
+        _ if is_privileged() => warn!("the network namespaces of {hidden} processes cannot be read"),
+        _ => bail!("all network namespaces: those of {hidden} processes cannot be read: {NEEDS}"),
     }
     Ok(found)
+}
+
+/// Whether we have what reading and entering others' namespaces takes.
+fn is_privileged() -> bool {
+    capabilities(None).is_ok_and(|sets| {
+        sets.effective
+            .contains(CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_PTRACE)
+    })
 }
 
 /// What is in a directory; nothing, where there is none.

@@ -5,6 +5,7 @@ use std::io::stdout;
 use anstream::{AutoStream, ColorChoice};
 
 use crate::cli::Color;
+use crate::view::screen::Screen;
 
 /// Columns text is laid out for where there is no terminal.
 const DEFAULT_WIDTH: usize = 80;
@@ -25,5 +26,14 @@ pub fn wants_colour(choice: Color) -> bool {
         Color::Always => true,
         Color::Never => false,
         Color::Auto => AutoStream::choice(&stdout()) != ColorChoice::Never,
+    }
+}
+
+/// The screen to lay text out for.
+#[must_use]
+pub fn screen(choice: Color) -> Screen {
+    Screen {
+        width: width(),
+        colour: wants_colour(choice),
     }
 }

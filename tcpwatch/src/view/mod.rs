@@ -1,8 +1,12 @@
-//! Pure formatting: what the model knows, as a person or a program reads it.
+//! Formatting: takes what the model knows, writes it for people or programs. Reads no clock, file or terminal.
 
 pub mod csv;
 pub mod json;
 pub mod number;
+pub mod screen;
+pub mod stat;
+pub mod states;
 pub mod text;
 pub mod time;
 pub mod trace;
+pub mod words;

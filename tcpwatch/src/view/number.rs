@@ -1,12 +1,157 @@
-//! Numbers as people read them.
+//! Numbers as people read them: thousands set apart, short forms, lengths of time.
 
-/// ns in three or four characters: `53us`, `283ms`, `1.4s`.
+/// What stands for nothing in a table, so that zeros are quiet.
+pub const QUIET: &str = "·";
+
+/// `number` with its thousands set apart: `1,234,567`.
+#[must_use]
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// As [`thousands`], nothing as `·`.
+#[must_use]
+pub fn quiet(number: u64) -> String {
+    if number == 0 { QUIET.into() } else { thousands(number) }
+}
+
+/// `number` in at most four characters: `999`, `8.1k`, `81k`, `8.1M`; two digits from 1,000 on.
+#[must_use]
+pub fn short(number: u64) -> String {
+    if number < 1000 {
+        return number.to_string();
+    }
+    let mut unit = 1000;
+    for letter in ['k', 'M', 'G', 'T', 'P'] {
+        // Rounded before the unit is chosen, so that 999,950 is 1.0M and never 1000k.
+        let tenths = rounded(number, unit / 10);
+        if tenths < 100 {
+            return format!("{}.{}{letter}", tenths / 10, tenths % 10);
+        }
+        let whole = rounded(number, unit);
+        if whole < 1000 {
+            return format!("{whole}{letter}");
+        }
+        unit *= 1000;
+    }
+    format!("{}E", rounded(number, unit))
+}
+
+/// `number` in full where `width` columns hold it, else in short.
+#[must_use]
+pub fn fitted(number: u64, width: usize) -> String {
+    let full = number.to_string();
+    if full.len() <= width { full } else { short(number) }
+}
+
+/// `number / unit`, to the nearest.
+const fn rounded(number: u64, unit: u64) -> u64 {
+    number / unit + (number % unit >= unit.div_ceil(2)) as u64
+}
+
+const MICROSECOND: u64 = 1_000;
+const MILLISECOND: u64 = 1_000_000;
+const SECOND: u64 = 1_000_000_000;
+
+/// A length of time of `ns` nanoseconds, two or three digits of it: `850ns`, `1.1ms`, `21us`, `283ms`, `93s`, `2 h 14 m`.
 #[must_use]
 pub fn duration(ns: u64) -> String {
-    match ns {
-        0..1_000 => format!("{ns}ns"),
-        1_000..1_000_000 => format!("{}us", ns / 1_000),
-        1_000_000..1_000_000_000 => format!("{}ms", ns / 1_000_000),
-        _ => format!("{}s", ns / 1_000_000_000),
+    for (unit, name, end) in [
+        (1, "ns", MICROSECOND),
+        (MICROSECOND, "us", MILLISECOND),
+        (MILLISECOND, "ms", SECOND),
+        (SECOND, "s", 120 * SECOND),
+    ] {
+        let tenths = rounded(ns, (unit / 10).max(1));
+        if unit > 1 && tenths < 100 {
+            return format!("{}.{}{name}", tenths / 10, tenths % 10);
+        }
+        let whole = rounded(ns, unit);
+        if whole < end / unit {
+            return format!("{whole}{name}");
+        }
+    }
+    let seconds = rounded(ns, SECOND);
+    let (minutes, hours) = (seconds / 60, seconds / 3600);
+    match hours {
+        0 => format!("{minutes} m {} s", seconds % 60),
+        1..48 => format!("{hours} h {} m", minutes % 60),
+        _ => format!("{} d {} h", hours / 24, hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (28232, "28,232"),
+            (1_234_567, "1,234,567"),
+            (u64::MAX, "18,446,744,073,709,551,615"),
+        ] {
+            assert_eq!(thousands(number), text);
+        }
+        assert_eq!((quiet(0), quiet(4870)), ("·".into(), "4,870".into()));
+    }
+
+    #[test]
+    fn short_forms_have_four_characters() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1.0k"),
+            (8102, "8.1k"),
+            (9949, "9.9k"),
+            (9950, "10k"),
+            (81_020, "81k"),
+            (999_499, "999k"),
+            (999_500, "1.0M"),
+            (999_999, "1.0M"),
+            (8_100_000_000, "8.1G"),
+        ] {
+            assert_eq!(short(number), text, "{number}");
+        }
+        let mut number = 1u64;
+        while let Some(next) = number.checked_mul(3) {
+            assert!(short(number).len() <= 4, "{number}");
+            number = next;
+        }
+        assert_eq!(short(u64::MAX), "18E");
+    }
+
+    #[test]
+    fn times_have_the_unit_that_fits() {
+        for (ns, text) in [
+            (0, "0ns"),
+            (850, "850ns"),
+            (1_100, "1.1us"),
+            (21_400, "21us"),
+            (999_499, "999us"),
+            (999_500, "1.0ms"),
+            (1_100_000, "1.1ms"),
+            (283_000_000, "283ms"),
+            (1_200_000_000, "1.2s"),
+            (93_100_000_000, "93s"),
+            (119_400_000_000, "119s"),
+            (125 * SECOND, "2 m 5 s"),
+            (8_040 * SECOND, "2 h 14 m"),
+            (50 * 3600 * SECOND, "2 d 2 h"),
+        ] {
+            assert_eq!(duration(ns), text, "{ns}");
+        }
+        assert!(duration(u64::MAX).ends_with(" h"));
     }
 }

@@ -72,6 +72,12 @@ impl Stamp {
     }
 }
 
+/// `time` in RFC 3339 with nanoseconds, UTC.
+#[must_use]
+pub fn rfc3339(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use jiff::tz::TimeZone;
 
+use super::screen::Screen;
 use super::{csv, json, text};
 use crate::cli::Output;
 use crate::event::Event;
@@ -24,11 +25,11 @@ pub trait TraceView {
     fn end(&mut self, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()>;
 }
 
-/// The form `output` asks for.
+/// The form `output` asks for; text laid out for `screen`.
 #[must_use]
-pub fn of(output: Output) -> Box<dyn TraceView> {
+pub fn of(output: Output, screen: Screen) -> Box<dyn TraceView> {
     match output {
-        Output::Text => Box::new(text::trace::Text::new(TimeZone::system())),
+        Output::Text => Box::new(text::trace::Text::new(TimeZone::system(), screen)),
         Output::Json => Box::new(json::trace::Json::default()),
         Output::Csv => Box::new(csv::trace::Csv::default()),
     }

@@ -1,3 +1,5 @@
-//! Output as csv.
+//! For spreadsheets: one header line, then one line a row.
 
+pub mod snapshot;
+pub mod stat;
 pub mod trace;

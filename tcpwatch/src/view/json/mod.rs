@@ -1,3 +1,6 @@
-//! Output as json.
+//! For programs: one JSON object a line.
 
+pub mod snapshot;
+pub mod stat;
+pub mod states;
 pub mod trace;

@@ -1,3 +1,7 @@
-//! Output as text.
+//! For people.
 
+pub mod bars;
+pub mod snapshot;
+pub mod stat;
+pub mod table;
 pub mod trace;

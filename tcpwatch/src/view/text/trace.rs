@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::num::NonZeroU16;
 
-use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
 use tcpwatch_common::TcpState;
 
@@ -12,6 +11,7 @@ use crate::event::{Event, Opened};
 use crate::model::socket::Address;
 use crate::model::trace::TraceTotals;
 use crate::view::number;
+use crate::view::screen::Screen;
 use crate::view::time::Stamp;
 use crate::view::trace::TraceView;
 
@@ -24,16 +24,18 @@ pub struct Text {
     stamp: Stamp,
     line: String,
     headed: bool,
+    screen: Screen,
 }
 
 impl Text {
     /// Times are shown in `zone`.
     #[must_use]
-    pub fn new(zone: TimeZone) -> Self {
+    pub fn new(zone: TimeZone, screen: Screen) -> Self {
         Self {
             stamp: Stamp::local(zone),
             line: String::with_capacity(192),
             headed: false,
+            screen,
         }
     }
 }
@@ -72,9 +74,9 @@ impl TraceView for Text {
         let at = line.len();
         endpoint(line, &event.remote, event.rport);
         pad_to(line, at + ENDPOINT + 2);
-        state(line, event.from);
+        state(line, event.from, self.screen);
         line.push_str(" > ");
-        state(line, event.to);
+        state(line, event.to, self.screen);
         let _ = match event.dwell_ns {
             Some(dwell) => writeln!(line, " {:>7}", number::duration(dwell)),
             None => writeln!(line, " {:>7}", "·"),
@@ -110,20 +112,9 @@ fn endpoint(line: &mut String, address: &Address, port: Option<NonZeroU16>) {
 }
 
 /// Writes the state, as wide as the longest, coloured by what it asks of the reader.
-fn state(line: &mut String, state: TcpState) {
-    let style = style(state);
+fn state(line: &mut String, state: TcpState, screen: Screen) {
+    let style = screen.style(state);
     let _ = write!(line, "{style}{:<11}{style:#}", state.name());
-}
-
-/// Green is open, yellow waits for us, dim is over; the name says it too.
-pub(crate) fn style(state: TcpState) -> Style {
-    match state {
-        TcpState::Established => AnsiColor::Green.on_default(),
-        TcpState::CloseWait => AnsiColor::Yellow.on_default(),
-        TcpState::SynSent | TcpState::SynRecv => AnsiColor::Cyan.on_default(),
-        TcpState::Close | TcpState::TimeWait => Style::new().dimmed(),
-        _ => Style::new(),
-    }
 }
 
 /// Fills the line with blanks up to `width` bytes.

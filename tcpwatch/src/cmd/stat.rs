@@ -1,0 +1,55 @@
+//! `tcpwatch stat`: how many connections are in each state, and how fast do they move?
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::run::{End, block_on, watch};
+use crate::cli::StatArgs;
+use crate::model::stat::Stat;
+use crate::source::live::Live;
+use crate::sys::terminal;
+use crate::view::stat;
+
+/// Seconds between rows when nothing is said.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Runs the command until its end comes.
+///
+/// # Errors
+/// The kernel side cannot be loaded or read, or the output takes no more.
+pub fn run(args: &StatArgs, out: &mut impl Write) -> Result<()> {
+    block_on(async {
+        let mut end = End::new(args.watch.duration)?;
+        let (kernel, namespaces) = watch(&args.filter, &args.watch, false)?;
+        let mut live = Live::start(kernel, args.filter.to_filter(), args.filter.netns.clone(), &namespaces)?;
+        drop(namespaces);
+        let mut model = Stat::default();
+        let mut view = stat::of(args.output.output, terminal::screen(args.output.color));
+        let every = args.interval.map_or(INTERVAL, |interval| interval.0);
+        let mut ticks = interval_at(Instant::now() + every, every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut rows = 0;
+        let mut ended = false;
+        loop {
+            let mut frame = None;
+            live.sample(|input| frame = model.apply(input).or(frame.take()))?;
+            if let Some(frame) = frame {
+                view.frame(&frame, out)
+                    .and_then(|()| out.flush())
+                    .context("cannot write the output")?;
+            }
+            rows += 1;
+            if ended || args.count == Some(rows) {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                () = end.come() => ended = true,
+                _ = ticks.tick() => {}
+            }
+        }
+    })
+}

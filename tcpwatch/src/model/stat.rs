@@ -1,0 +1,298 @@
+//! What `stat` knows: the counts now, and how far they moved since the tick before.
+
+use jiff::Timestamp;
+use tcpwatch_common::TcpState;
+use tcpwatch_common::ledger::{Pass, STATES};
+
+use super::counts::StateCounts;
+use crate::event::{Input, LedgerSample, TimeWaitCounters};
+
+/// Transitions in one interval, by the kernel's state numbers.
+pub type Moves = [[u64; STATES]; STATES];
+
+/// Takes inputs, gives a frame at every tick.
+#[derive(Debug, Default)]
+pub struct Stat {
+    ledger: Option<Box<LedgerSample>>,
+    walked: Option<Box<Pass>>,
+    facts: TimeWaitCounters,
+    before: Option<Before>,
+}
+
+/// What the tick before knew.
+#[derive(Debug)]
+struct Before {
+    monotonic_ns: u64,
+    ledger: Box<LedgerSample>,
+    facts: TimeWaitCounters,
+}
+
+/// One interval.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatFrame {
+    /// Its end.
+    pub time: Timestamp,
+    /// Its length, s; 0 for the first, which has no rates.
+    pub interval_s: f64,
+    /// Connections in each state now, as `ss -tan` would count them.
+    pub connections: StateCounts,
+    /// Transitions in it.
+    pub moves: Moves,
+    /// TIME_WAIT.
+    pub time_wait: TimeWait,
+    /// Transitions counted, in it.
+    pub seen: u64,
+    /// Stream records lost, in it.
+    pub lost: u64,
+    /// Runs the kernel skipped, in it.
+    pub missed: u64,
+    /// Sockets the connections may be off by.
+    pub unmarked: u64,
+    /// See [`LedgerSample::drift`].
+    pub drift: Option<u64>,
+}
+
+/// TIME_WAIT in one interval; `None` is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeWait {
+    /// Timewait sockets made in it.
+    pub entered: Option<u64>,
+    /// Timewait sockets refused in it.
+    pub refused: Option<u64>,
+    /// Timewait sockets now.
+    pub population: Option<u64>,
+    /// Most there may be.
+    pub limit: Option<u64>,
+}
+
+impl Stat {
+    /// Takes `input`; a frame, when it is a tick and the ledger was read since the start.
+    pub fn apply(&mut self, input: Input) -> Option<StatFrame> {
+        match input {
+            Input::Ledger(ledger) => self.ledger = Some(ledger),
+            Input::Sockets(walked) => self.walked = Some(walked),
+            Input::HostFacts(facts) => self.facts = facts,
+            Input::Tick { time, monotonic_ns } => return self.tick(time, monotonic_ns),
+        }
+        None
+    }
+
+    fn tick(&mut self, time: Timestamp, monotonic_ns: u64) -> Option<StatFrame> {
+        let ledger = self.ledger.clone()?;
+        let before = self.before.replace(Before {
+            monotonic_ns,
+            ledger: ledger.clone(),
+            facts: self.facts,
+        });
+        let since = |now: u64, then: fn(&LedgerSample) -> u64| {
+            before
+                .as_ref()
+                .map_or(0, |before| now.saturating_sub(then(&before.ledger)))
+        };
+        let entered = |counter: fn(&TimeWaitCounters) -> Option<u64>| {
+            let now = counter(&self.facts)?;
+            Some(
+                before
+                    .as_ref()
+                    .map_or(Some(0), |before| Some(now.saturating_sub(counter(&before.facts)?)))?,
+            )
+        };
+        let mut moves = [[0; STATES]; STATES];
+        if let Some(before) = &before {
+            for (row, (now, then)) in moves.iter_mut().zip(ledger.moves.iter().zip(&before.ledger.moves)) {
+                for (cell, (now, then)) in row.iter_mut().zip(now.iter().zip(then)) {
+                    *cell = now.saturating_sub(*then);
+                }
+            }
+        }
+        Some(StatFrame {
+            time,
+            interval_s: before
+                .as_ref()
+                .map_or(0.0, |before| seconds(monotonic_ns.saturating_sub(before.monotonic_ns))),
+            connections: self.connections(&ledger),
+            seen: moves.iter().flatten().sum(),
+            moves,
+            time_wait: TimeWait {
+                entered: entered(|facts| facts.entered),
+                refused: entered(|facts| facts.refused),
+                population: self.facts.population,
+                limit: self.facts.limit,
+            },
+            lost: since(ledger.lost, |ledger| ledger.lost),
+            missed: since(ledger.missed, |ledger| ledger.missed),
+            unmarked: ledger.unmarked,
+            drift: ledger.drift,
+        })
+    }
+
+    /// Sockets of every kind, as `ss` shows them.
+    fn connections(&self, ledger: &LedgerSample) -> StateCounts {
+        let mut counts = StateCounts::default();
+        for (number, &sockets) in (0..).zip(&ledger.sockets) {
+            if let Some(state) = TcpState::from_kernel(number) {
+                // Below zero only where an anchor was off; the drift says by how much.
+                counts.add(state, u64::try_from(sockets).unwrap_or(0));
+            }
+        }
+        if let Some(walked) = &self.walked {
+            counts += StateCounts::from(&Pass {
+                full: [0; STATES],
+                ..**walked
+            });
+        }
+        counts
+    }
+}
+
+/// ns as s.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "2^53 ns are 104 days, and an interval is not that long"
+)]
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+impl StatFrame {
+    /// Transitions from `from` to `to`.
+    #[must_use]
+    pub fn moved(&self, from: TcpState, to: TcpState) -> u64 {
+        self.moves[usize::from(from.number())][usize::from(to.number())]
+    }
+
+    /// The transitions there were, in the order of the kernel's numbers.
+    pub fn transitions(&self) -> impl Iterator<Item = (TcpState, TcpState, u64)> + '_ {
+        TcpState::ALL
+            .into_iter()
+            .flat_map(|from| TcpState::ALL.into_iter().map(move |to| (from, to)))
+            .map(|(from, to)| (from, to, self.moved(from, to)))
+            .filter(|&(_, _, count)| count > 0)
+    }
+
+    /// Connections this side opened: `CLOSE>SYN_SENT`, those that found no port included.
+    #[must_use]
+    pub fn opened_active(&self) -> u64 {
+        self.moved(TcpState::Close, TcpState::SynSent)
+    }
+
+    /// Connections a peer opened: `LISTEN>SYN_RECV`, equal to `Tcp:PassiveOpens`.
+    #[must_use]
+    pub fn opened_passive(&self) -> u64 {
+        self.moved(TcpState::Listen, TcpState::SynRecv)
+    }
+
+    /// Connections that ended: every move to CLOSE except from LISTEN, failed connects included.
+    #[must_use]
+    pub fn closed(&self) -> u64 {
+        TcpState::ALL
+            .into_iter()
+            .filter(|from| !matches!(from, TcpState::Listen | TcpState::Close))
+            .map(|from| self.moved(from, TcpState::Close))
+            .sum()
+    }
+
+    /// Open connections that were torn down at once, equal to `Tcp:EstabResets`.
+    #[must_use]
+    pub fn reset(&self) -> u64 {
+        self.moved(TcpState::Established, TcpState::Close) + self.moved(TcpState::CloseWait, TcpState::Close)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(edit: impl FnOnce(&mut LedgerSample)) -> Input {
+        let mut sample = LedgerSample {
+            moves: [[0; STATES]; STATES],
+            sockets: [0; STATES],
+            lost: 0,
+            missed: 0,
+            unmarked: 0,
+            drift: None,
+        };
+        edit(&mut sample);
+        Input::Ledger(Box::new(sample))
+    }
+
+    fn tick(monotonic_ns: u64) -> Input {
+        Input::Tick {
+            time: Timestamp::UNIX_EPOCH,
+            monotonic_ns,
+        }
+    }
+
+    #[test]
+    fn the_first_frame_has_counts_and_no_rates() {
+        let mut stat = Stat::default();
+        assert_eq!(stat.apply(tick(1)), None);
+        stat.apply(sample(|ledger| {
+            ledger.moves[7][2] = 5;
+            ledger.sockets[1] = 3;
+        }));
+        let frame = stat.apply(tick(2)).unwrap();
+        assert_eq!((frame.interval_s, frame.seen, frame.opened_active()), (0.0, 0, 0));
+        assert_eq!(frame.connections.get(TcpState::Established), 3);
+        assert_eq!(frame.time_wait.entered, None);
+    }
+
+    #[test]
+    fn later_frames_have_what_moved_since() {
+        let mut stat = Stat::default();
+        stat.apply(sample(|ledger| ledger.moves[7][2] = 5));
+        stat.apply(Input::HostFacts(TimeWaitCounters {
+            entered: Some(7),
+            ..TimeWaitCounters::default()
+        }));
+        stat.apply(tick(0));
+        stat.apply(sample(|ledger| {
+            ledger.moves[7][2] = 9;
+            ledger.moves[10][3] = 2;
+            ledger.moves[1][7] = 1;
+            ledger.moves[10][7] = 1;
+            ledger.moves[7][7] = 1;
+            ledger.lost = 6;
+        }));
+        stat.apply(Input::HostFacts(TimeWaitCounters {
+            entered: Some(9),
+            ..TimeWaitCounters::default()
+        }));
+        let frame = stat.apply(tick(2_000_000_000)).unwrap();
+        assert_eq!(
+            (frame.interval_s, frame.opened_active(), frame.opened_passive()),
+            (2.0, 4, 2)
+        );
+        assert_eq!((frame.closed(), frame.reset(), frame.lost), (1, 1, 6));
+        assert_eq!(frame.seen, 9);
+        assert_eq!(frame.time_wait.entered, Some(2));
+        assert_eq!(frame.transitions().count(), 5);
+    }
+
+    #[test]
+    fn inputs_that_go_backwards_or_below_zero_are_survived() {
+        let mut stat = Stat::default();
+        stat.apply(sample(|ledger| ledger.moves[7][2] = 5));
+        stat.apply(tick(9));
+        stat.apply(sample(|ledger| ledger.sockets[10] = -4));
+        let frame = stat.apply(tick(3)).unwrap();
+        assert_eq!((frame.interval_s, frame.seen), (0.0, 0));
+        assert_eq!(frame.connections.get(TcpState::Listen), 0);
+    }
+
+    #[test]
+    fn requests_and_timewait_sockets_are_added_and_full_ones_not_twice() {
+        let mut stat = Stat::default();
+        let mut walked: Pass = bytemuck::Zeroable::zeroed();
+        walked.full[5] = 10;
+        walked.request[3] = 2;
+        walked.timewait[5] = 3;
+        walked.timewait[6] = 4;
+        stat.apply(sample(|ledger| ledger.sockets[5] = 1));
+        stat.apply(Input::Sockets(Box::new(walked)));
+        let frame = stat.apply(tick(1)).unwrap();
+        assert_eq!(frame.connections.get(TcpState::FinWait2), 4);
+        assert_eq!(frame.connections.get(TcpState::SynRecv), 2);
+        assert_eq!(frame.connections.get(TcpState::TimeWait), 4);
+    }
+}

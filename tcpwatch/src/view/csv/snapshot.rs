@@ -1,0 +1,81 @@
+//! `snapshot` as CSV: time, the parts of the key if groups were asked for, total, then one column a state.
+
+use std::io::{self, Write};
+
+use tcpwatch_common::TcpState;
+
+use crate::model::counts::StateCounts;
+use crate::model::snapshot::{Snapshot, key_name};
+
+/// Writes a header line and a row for each group, or for all where no groups were asked for. The groups left out have a
+/// row with `other` for the first part of the key.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
+    let mut csv = csv::Writer::from_writer(out);
+    let time = format!("{:.9}", snapshot.time);
+    let keys = snapshot.by.iter().map(|&by| key_name(by));
+    let states = TcpState::ALL.iter().map(|state| state.key());
+    csv.write_record(["time"].into_iter().chain(keys).chain(["total"]).chain(states))?;
+    let mut row = |key: &mut dyn Iterator<Item = String>, counts: &StateCounts| {
+        let numbers = [counts.total()]
+            .into_iter()
+            .chain(counts.iter().map(|(_, sockets)| sockets));
+        let numbers = numbers.map(|number| number.to_string());
+        csv.write_record([time.clone()].into_iter().chain(key).chain(numbers))
+    };
+    if snapshot.by.is_empty() {
+        row(&mut std::iter::empty(), &snapshot.states)?;
+    }
+    for group in &snapshot.groups {
+        row(&mut group.key.iter().map(ToString::to_string), &group.states)?;
+    }
+    if let Some(other) = &snapshot.other {
+        let names = ["other".to_owned()].into_iter().chain(std::iter::repeat(String::new()));
+        row(&mut names.take(snapshot.by.len()), &other.states)?;
+    }
+    csv.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::cli::By;
+    use crate::model::snapshot::{Origin, Tally};
+
+    fn text(by: &[By], limit: Option<usize>) -> String {
+        let mut counts = StateCounts::default();
+        counts.add(TcpState::Established, 2);
+        counts.add(TcpState::Listen, 1);
+        let mut tally = Tally::new(by);
+        tally.add_counts(&counts, 7);
+        let mut out = Vec::new();
+        write(
+            &mut out,
+            &tally.finish(Timestamp::UNIX_EPOCH, Some(7), Origin::SockDiag, limit),
+        )
+        .unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn one_row_for_all_or_one_a_group() {
+        let states =
+            "established,syn_sent,syn_recv,fin_wait1,fin_wait2,time_wait,close,close_wait,last_ack,listen,closing";
+        let time = "1970-01-01T00:00:00.000000000Z";
+        assert_eq!(
+            text(&[], None),
+            format!("time,total,{states}\n{time},3,2,0,0,0,0,0,0,0,0,1,0\n")
+        );
+        assert_eq!(
+            text(&[By::State, By::Netns], Some(1)),
+            format!(
+                "time,state,netns,total,{states}\n{time},established,7,2,2,0,0,0,0,0,0,0,0,0,0\n\
+                 {time},other,,1,0,0,0,0,0,0,0,0,0,1,0\n"
+            )
+        );
+    }
+}

@@ -1,0 +1,176 @@
+//! `tcpwatch.snapshot/1`.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde::ser::Serializer;
+
+use super::states::States;
+use crate::cli::By;
+use crate::model::snapshot::{Group, Other, Part, Snapshot, key_name};
+
+/// The whole object; `groups` and `other` are there when groups were asked for.
+#[derive(Serialize)]
+struct Object<'a> {
+    schema: &'static str,
+    time: String,
+    netns: Option<u32>,
+    total: u64,
+    states: States<'a>,
+    #[serde(flatten)]
+    grouped: Option<Grouped<'a>>,
+    source: &'static str,
+}
+
+#[derive(Serialize)]
+struct Grouped<'a> {
+    groups: Vec<GroupObject<'a>>,
+    other: Option<OtherObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct GroupObject<'a> {
+    key: Key<'a>,
+    total: u64,
+    states: States<'a>,
+}
+
+/// The groups left out; `groups` is null where they were too many to tell apart.
+#[derive(Serialize)]
+struct OtherObject<'a> {
+    groups: Option<usize>,
+    total: u64,
+    states: States<'a>,
+}
+
+/// `{"remote":"10.0.0.1","lport":80}`, in the order asked for.
+struct Key<'a>(&'a [By], &'a [Part]);
+
+impl Serialize for Key<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|&by| key_name(by)).zip(self.1.iter().map(Value)))
+    }
+}
+
+/// A part of a key: a number where it is one.
+struct Value<'a>(&'a Part);
+
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match *self.0 {
+            Part::State(state) => serializer.serialize_str(state.key()),
+            Part::Port(port) => serializer.serialize_u16(port),
+            Part::Address(address) => serializer.collect_str(&address),
+            Part::Uid(uid) => uid.serialize(serializer),
+            Part::Netns(inode) => serializer.serialize_u32(inode),
+        }
+    }
+}
+
+/// Writes `snapshot` as one line.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
+    let grouped = !snapshot.by.is_empty();
+    let object = Object {
+        schema: "tcpwatch.snapshot/1",
+        time: format!("{:.9}", snapshot.time),
+        netns: snapshot.netns,
+        total: snapshot.states.total(),
+        states: States(&snapshot.states),
+        grouped: grouped.then(|| Grouped {
+            groups: snapshot.groups.iter().map(|found| group(&snapshot.by, found)).collect(),
+            other: snapshot.other.as_ref().map(other),
+        }),
+        source: snapshot.origin.key(),
+    };
+    serde_json::to_writer(&mut *out, &object)?;
+    writeln!(out)
+}
+
+fn group<'a>(by: &'a [By], group: &'a Group) -> GroupObject<'a> {
+    GroupObject {
+        key: Key(by, &group.key),
+        total: group.states.total(),
+        states: States(&group.states),
+    }
+}
+
+fn other(other: &Other) -> OtherObject<'_> {
+    OtherObject {
+        groups: other.groups,
+        total: other.states.total(),
+        states: States(&other.states),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use tcpwatch_common::TcpState;
+
+    use super::*;
+    use crate::model::counts::StateCounts;
+    use crate::model::snapshot::{Origin, Tally};
+
+    fn line(by: &[By], limit: Option<usize>) -> String {
+        let mut counts = StateCounts::default();
+        counts.add(TcpState::Established, 2);
+        counts.add(TcpState::Listen, 1);
+        let mut tally = Tally::new(by);
+        tally.add_counts(&counts, 7);
+        let mut out = Vec::new();
+        write(
+            &mut out,
+            &tally.finish(Timestamp::UNIX_EPOCH, Some(7), Origin::SockDiag, limit),
+        )
+        .unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    const STATES: &str = r#"{"established":2,"syn_sent":0,"syn_recv":0,"fin_wait1":0,"fin_wait2":0,"time_wait":0,"close":0,"close_wait":0,"last_ack":0,"listen":1,"closing":0}"#;
+
+    #[test]
+    fn fields_come_in_their_order() {
+        let want = format!(
+            r#"{{"schema":"tcpwatch.snapshot/1","time":"1970-01-01T00:00:00.000000000Z","netns":7,"total":3,"states":{STATES},"source":"sock_diag"}}"#
+        );
+        assert_eq!(line(&[], None), want + "\n");
+    }
+
+    #[test]
+    fn groups_come_when_asked_for() {
+        let all = line(&[By::Netns], None);
+        assert!(
+            all.contains(&format!(
+                r#""groups":[{{"key":{{"netns":7}},"total":3,"states":{STATES}}}],"other":null,"#
+            )),
+            "{all}"
+        );
+        let one = line(&[By::Netns, By::State], Some(1));
+        assert!(
+            one.contains(r#""groups":[{"key":{"netns":7,"state":"established"},"total":2,"#),
+            "{one}"
+        );
+        assert!(one.contains(r#""other":{"groups":1,"total":1,"states":{"#), "{one}");
+    }
+
+    #[test]
+    fn a_closed_pipe_stays_a_closed_pipe() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let empty = Tally::new(&[]).finish(Timestamp::UNIX_EPOCH, None, Origin::Iter, None);
+        assert_eq!(
+            write(&mut Closed, &empty).unwrap_err().kind(),
+            io::ErrorKind::BrokenPipe
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! `stat` for programs: `tcpwatch.stat/1`, one object an interval.
+
+use std::io::{self, Write};
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::model::stat::StatFrame;
+use crate::view::json::states::States;
+use crate::view::stat::StatView;
+use crate::view::time::rfc3339;
+
+/// One object an interval.
+#[derive(Debug)]
+pub struct Json;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    schema: &'static str,
+    time: String,
+    interval_s: f64,
+    connections: States<'a>,
+    #[serde(serialize_with = "by_move")]
+    transitions: &'a StatFrame,
+    opened: Opened,
+    closed: Closed,
+    time_wait: TimeWait,
+    events: Events,
+    drift: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Opened {
+    active: u64,
+    passive: u64,
+}
+
+#[derive(Serialize)]
+struct Closed {
+    total: u64,
+}
+
+#[derive(Serialize)]
+struct TimeWait {
+    entered: Option<u64>,
+    left: Option<u64>,
+    recycled: Option<u64>,
+    refused: Option<u64>,
+    population: Option<u64>,
+    limit: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Events {
+    seen: u64,
+    lost: u64,
+    missed: u64,
+    unmarked: u64,
+}
+
+/// `{"close>syn_sent":1}`, those there were.
+fn by_move<S: Serializer>(frame: &StatFrame, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(None)?;
+    for (from, to, count) in frame.transitions() {
+        map.serialize_entry(&format_args!("{}>{}", from.key(), to.key()), &count)?;
+    }
+    map.end()
+}
+
+impl StatView for Json {
+    fn frame(&mut self, frame: &StatFrame, out: &mut dyn Write) -> io::Result<()> {
+        let line = Line {
+            schema: "tcpwatch.stat/1",
+            time: rfc3339(frame.time),
+            interval_s: frame.interval_s,
+            connections: States(&frame.connections),
+            transitions: frame,
+            opened: Opened {
+                active: frame.opened_active(),
+                passive: frame.opened_passive(),
+            },
+            closed: Closed { total: frame.closed() },
+            time_wait: TimeWait {
+                entered: frame.time_wait.entered,
+                left: None,
+                recycled: None,
+                refused: frame.time_wait.refused,
+                population: frame.time_wait.population,
+                limit: frame.time_wait.limit,
+            },
+            events: Events {
+                seen: frame.seen,
+                lost: frame.lost,
+                missed: frame.missed,
+                unmarked: frame.unmarked,
+            },
+            drift: frame.drift,
+        };
+        serde_json::to_writer(&mut *out, &line)?;
+        out.write_all(b"\n")
+    }
+}

@@ -1,0 +1,44 @@
+//! Where text goes: how wide it is, and whether it takes colour.
+
+use anstyle::Style;
+use tcpwatch_common::TcpState;
+
+use super::states;
+
+/// The screen text is laid out for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Screen {
+    /// Columns.
+    pub width: usize,
+    /// Whether to colour.
+    pub colour: bool,
+}
+
+impl Screen {
+    /// The style of a state; of nothing, where there is no colour.
+    #[must_use]
+    pub const fn style(self, state: TcpState) -> Style {
+        if self.colour {
+            states::style(state)
+        } else {
+            Style::new()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_colour_writes_nothing() {
+        let screen = Screen {
+            width: 80,
+            colour: false,
+        };
+        let style = screen.style(TcpState::Established);
+        assert_eq!(format!("{style}x{style:#}"), "x");
+        let style = Screen { colour: true, ..screen }.style(TcpState::Established);
+        assert_eq!(format!("{style}x{style:#}"), "\u{1b}[32mx\u{1b}[0m");
+    }
+}

@@ -1,0 +1,86 @@
+//! Sockets by state, each with a bar.
+
+use std::io::{self, Write};
+
+use crate::model::counts::StateCounts;
+use crate::view::number::thousands;
+use crate::view::screen::Screen;
+
+/// The eighths of a cell, from nothing to seven.
+const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+
+/// Writes the states that occur, largest first.
+///
+/// The longest bar takes half of what the numbers leave: the rest is for what is to be said about a state.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(out: &mut impl Write, counts: &StateCounts, screen: Screen) -> io::Result<()> {
+    let mut rows: Vec<_> = counts.iter().filter(|&(_, sockets)| sockets > 0).collect();
+    rows.sort_by_key(|&(_, sockets)| std::cmp::Reverse(sockets));
+    let Some(&(_, largest)) = rows.first() else {
+        return Ok(());
+    };
+    let names = rows.iter().map(|(state, _)| state.name().len()).max().unwrap_or(0);
+    let numbers = thousands(largest).len().max(4);
+    let cells = (screen.width.saturating_sub(2 + names + 2 + numbers + 2) / 2).max(8);
+    for (state, sockets) in rows {
+        let name = state.name();
+        let style = screen.style(state);
+        let number = thousands(sockets);
+        let bar = bar(sockets, largest, cells);
+        writeln!(
+            out,
+            "  {style}{name:names$}{style:#}  {number:>numbers$}  {style}{bar}{style:#}"
+        )?;
+    }
+    Ok(())
+}
+
+/// A bar for `part` of `whole`, which has `cells` cells; at least an eighth of one.
+fn bar(part: u64, whole: u64, cells: usize) -> String {
+    let eighths = u128::from(part) * 8 * cells as u128 / u128::from(whole.max(1));
+    let eighths = usize::try_from(eighths).unwrap_or(usize::MAX).clamp(1, 8 * cells);
+    "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpwatch_common::TcpState;
+
+    use super::*;
+
+    fn text(counts: &[(TcpState, u64)], width: usize) -> String {
+        let mut all = StateCounts::default();
+        for &(state, sockets) in counts {
+            all.add(state, sockets);
+        }
+        let mut out = Vec::new();
+        write(&mut out, &all, Screen { width, colour: false }).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn bars_are_as_long_as_the_numbers_are_large() {
+        let counts = [
+            (TcpState::Listen, 1),
+            (TcpState::Established, 412),
+            (TcpState::CloseWait, 127),
+        ];
+        let want = "  ESTABLISHED   412  █████████████████████████████\n  \
+                      CLOSE_WAIT    127  ████████▉\n  \
+                      LISTEN          1  ▏\n";
+        assert_eq!(text(&counts, 80), want);
+    }
+
+    #[test]
+    fn any_width_will_do() {
+        assert_eq!(text(&[], 80), "");
+        for width in [0, 1, 20, 21, 500] {
+            let bars = text(&[(TcpState::TimeWait, u64::MAX / 11), (TcpState::Close, 1)], width);
+            assert!(bars.contains('█') && bars.ends_with("▏\n"), "{width}");
+        }
+        assert_eq!(bar(1, 2, 1), "▌");
+        assert_eq!(bar(0, 0, 1), "▏");
+    }
+}
