@@ -1,2 +1,62 @@
 //! `cargo xtask`: builds, runs, tests and measures tcpwatch.
-fn main() {}
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod cargo;
+mod ebpf;
+mod run;
+mod system;
+mod test;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Builds, runs, tests and measures tcpwatch"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build tcpwatch and start it, through sudo when not root
+    #[command(disable_help_flag = true)]
+    Run {
+        /// What tcpwatch is started with
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Run every test, the kernel suite included (as root, or through sudo)
+    Test {
+        /// Names of tests, and options of the test harness
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Build the kernel object that tcpwatch embeds, and write it with its lock
+    Ebpf {
+        /// Write nothing; fail when the committed object is not what the sources give
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Run { arguments } => run::run(&arguments).map(|never| match never {}),
+        Task::Test { arguments } => test::run(&arguments),
+        Task::Ebpf { check: false } => ebpf::write(),
+        Task::Ebpf { check: true } => ebpf::check(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

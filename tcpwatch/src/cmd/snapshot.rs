@@ -11,7 +11,9 @@ use crate::cli::{Output, SnapshotArgs, SourceArg};
 use crate::model::counts::StateCounts;
 use crate::model::filter::Filter;
 use crate::model::snapshot::{Origin, Snapshot, Tally};
+use crate::source::ebpf;
 use crate::source::sockets::Sockets;
+use crate::sys::caps;
 use crate::sys::netns::{self, Namespace};
 use crate::sys::terminal;
 use crate::view::{csv, json, text, words};
@@ -27,10 +29,7 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
     };
     let namespaces = netns::resolve(Path::new("/"), &args.filter.netns)?;
     let mut tally = Tally::new(&args.by);
-    let mut origin = Origin::SockDiag;
-    for namespace in &namespaces {
-        origin = read(args.source, namespace, &filter, &mut tally)?;
-    }
+    let origin = fill(&mut tally, args.source, &filter, &namespaces)?;
     let netns = match namespaces.as_slice() {
         [one] if args.filter.netns != NetnsArg::All => Some(one.inode),
         _ => None,
@@ -47,17 +46,43 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
     Ok(out.flush()?)
 }
 
+/// Counts the sockets of `namespaces` into `tally`; how they were read.
+fn fill(tally: &mut Tally, source: SourceArg, filter: &Filter, namespaces: &[Namespace]) -> anyhow::Result<Origin> {
+    let totals_alone = tally.needs_no_sockets() && filter.uid.is_none();
+    match source {
+        SourceArg::Iter if !totals_alone => bail!("--source iter counts states alone, without --by and --uid"),
+        SourceArg::Iter => tally.add_counts(&StateCounts::from(&ebpf::count(filter, namespaces)?), 0),
+        SourceArg::Auto if totals_alone && caps::missing_for_bpf().is_empty() => {
+            match ebpf::count(filter, namespaces) {
+                Ok(pass) => tally.add_counts(&StateCounts::from(&pass), 0),
+                Err(why) => {
+                    log::info!("no count inside the kernel: {why:#}");
+                    return walk(tally, source, filter, namespaces);
+                }
+            }
+        }
+        _ => return walk(tally, source, filter, namespaces),
+    }
+    Ok(Origin::Iter)
+}
+
+/// Counts the sockets of `namespaces` into `tally` one by one; how they were read.
+fn walk(tally: &mut Tally, source: SourceArg, filter: &Filter, namespaces: &[Namespace]) -> anyhow::Result<Origin> {
+    let mut origin = Origin::SockDiag;
+    for namespace in namespaces {
+        origin = walk_one(source, namespace, filter, tally)?;
+    }
+    Ok(origin)
+}
+
 /// Counts the sockets of one namespace into `tally`; how they were read.
-fn read(source: SourceArg, namespace: &Namespace, filter: &Filter, tally: &mut Tally) -> anyhow::Result<Origin> {
+fn walk_one(source: SourceArg, namespace: &Namespace, filter: &Filter, tally: &mut Tally) -> anyhow::Result<Origin> {
     let inode = namespace.inode;
     let root = Path::new("/");
     let mut sockets = match source {
-        SourceArg::Iter => {
-            bail!("--source iter: this build has no BPF iterator (--source takes auto, sock_diag or proc)")
-        }
-        SourceArg::Auto => namespace.run(|| Sockets::open(root, inode))?,
         SourceArg::SockDiag => namespace.run(|| Sockets::sock_diag(inode))?,
         SourceArg::Proc => namespace.run(|| Sockets::proc(root, inode))?,
+        SourceArg::Auto | SourceArg::Iter => namespace.run(|| Sockets::open(root, inode))?,
     };
     if filter.is_any_socket() && tally.needs_no_sockets() {
         tally.add_counts(&StateCounts::from(&sockets.count(filter.states)?), inode);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::run::{End, block_on, watch};
+use super::run::{End, Watched, block_on, watch};
 use crate::cli::StatArgs;
 use crate::model::stat::Stat;
 use crate::source::live::Live;
@@ -23,8 +23,14 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub fn run(args: &StatArgs, out: &mut impl Write) -> Result<()> {
     block_on(async {
         let mut end = End::new(args.watch.duration)?;
-        let (kernel, namespaces) = watch(&args.filter, &args.watch, false)?;
-        let mut live = Live::start(kernel, args.filter.to_filter(), args.filter.netns.clone(), &namespaces)?;
+        let Watched {
+            kernel,
+            filter,
+            netns,
+            namespaces,
+        } = watch(&args.filter, &args.watch, false)?;
+        let mut live = Live::start(kernel, filter, netns, &namespaces)?;
+        // An open one keeps its namespace alive.
         drop(namespaces);
         let mut model = Stat::default();
         let mut view = stat::of(args.output.output, terminal::screen(args.output.color));

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::run::{End, POLL, block_on, watch};
+use super::run::{End, POLL, Watched, block_on, watch};
 use crate::cli::TraceArgs;
 use crate::model::trace::TraceTotals;
 use crate::source::ebpf::Stream;
@@ -22,7 +22,7 @@ const BATCH: usize = 16_384;
 pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
     block_on(async {
         let mut end = End::new(args.watch.duration)?;
-        let (mut kernel, _namespaces) = watch(&args.filter, &args.watch, true)?;
+        let Watched { mut kernel, .. } = watch(&args.filter, &args.watch, true)?;
         let mut stream = kernel.stream()?;
         let mut printer = Printer {
             view: trace::of(args.output.output, terminal::screen(args.output.color)),

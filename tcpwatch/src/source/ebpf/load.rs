@@ -94,14 +94,19 @@ impl Kernel {
         }
         object::check_abi(options.object)?;
         let typed = options.hook != Some(Hook::Tracepoint);
-        // Both read megabytes of BTF, each in its own way, and this is what the start takes longest for.
-        let (btf, layout) = thread::scope(|scope| {
-            let parsed =
-                typed.then(|| scope.spawn(|| Btf::parse_file(btf::path(Path::new("/")), Endianness::default())));
+        // Each of the three reads megabytes of BTF, in its own way: this is what a start takes longest for.
+        let (btf, loader, layout) = thread::scope(|scope| {
+            let btf = typed.then(|| scope.spawn(|| Btf::parse_file(btf::path(Path::new("/")), Endianness::default())));
+            let loader = scope.spawn(EbpfLoader::new);
             let layout = btf::sock_layout(Path::new("/"));
-            let parsed = parsed.map(|thread| thread.join().map_err(|_| anyhow!("the thread that reads BTF died")));
-            (parsed, layout)
+            let died = |_| anyhow!("a thread that reads BTF died");
+            (
+                btf.map(|thread| thread.join().map_err(died)),
+                loader.join().map_err(died),
+                layout,
+            )
         });
+        let loader = loader?;
         let btf = match btf {
             Some(parsed) => Some(parsed?.context("cannot read the kernel's BTF; try --hook tracepoint")?),
             None => None,
@@ -114,21 +119,19 @@ impl Kernel {
         match options.hook {
             Some(Hook::Tracepoint) => tracefs::with_tracefs(|| {
                 let classic = tracefs::classic_layout(Path::new("/"))?;
-                Self::with_layouts(options, btf, layout, classic)
+                Self::with_layouts(options, loader, btf, layout, classic)
             }),
-            _ => Self::with_layouts(options, btf, layout, ClassicLayout::UNKNOWN),
+            _ => Self::with_layouts(options, loader, btf, layout, ClassicLayout::UNKNOWN),
         }
     }
 
     fn with_layouts(
         options: &Options<'_>,
+        loader: EbpfLoader<'_>,
         btf: Option<Btf>,
         layout: SockLayout,
         classic: ClassicLayout,
     ) -> Result<Self> {
-        if layout.known == 0 && options.filter.netns != 0 {
-            bail!("without BTF the classic hook cannot tell network namespaces apart; add --netns all");
-        }
         let params = Params {
             stream: u32::from(options.ring_bytes.is_some()),
             cpus: u32::try_from(aya::util::nr_cpus().map_err(|(file, error)| anyhow!("cannot read {file}: {error}"))?)?,
@@ -136,7 +139,8 @@ impl Kernel {
             reserved: 0,
         };
         let log_level = log_level();
-        let mut loader = EbpfLoader::new();
+        // The loader borrows what was made here, and so may live no longer.
+        let mut loader = loader;
         loader
             .btf(None)
             .verifier_log_level(VerifierLogLevel::DISABLE)

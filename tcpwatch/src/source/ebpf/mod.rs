@@ -7,4 +7,5 @@ mod passes;
 mod stream;
 
 pub use load::{Hook, Kernel, Options, pick};
+pub use passes::count;
 pub use stream::Stream;

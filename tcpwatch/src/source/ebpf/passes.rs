@@ -8,21 +8,32 @@ use aya::programs::Iter;
 use tcpwatch_common::ledger::{PASS_WORDS, Pass, STATES};
 use tcpwatch_common::{Ledger, names};
 
-use super::Kernel;
+use super::{Kernel, Options, object};
+use crate::model::filter::Filter;
+use crate::sys::netns::Namespace;
 
 /// Entry of the map of passes for plain counts; 0 and 1 are the banks of marks.
 const COUNT: u32 = 2;
 
-impl Kernel {
-    /// Counts the sockets of the namespace this thread is in; adds to what earlier calls counted.
-    ///
-    /// # Errors
-    /// The kernel refuses the iterator.
-    pub fn count_sockets(&mut self) -> Result<Pass> {
-        self.walk(names::PROG_ITER_COUNT)?;
-        self.pass(COUNT)
-    }
+/// Counts the sockets in each of `namespaces` inside the kernel, by state and kind, and nothing else.
+///
+/// # Errors
+/// One line: why the kernel refuses, or a namespace cannot be entered.
+pub fn count(filter: &Filter, namespaces: &[Namespace]) -> Result<Pass> {
+    let mut kernel = Kernel::load(&Options {
+        object: object::EMBEDDED,
+        hook: None,
+        filter: &filter.for_kernel(0).map_err(anyhow::Error::msg)?,
+        ports: &filter.port_words(),
+        ring_bytes: None,
+    })?;
+    namespaces
+        .iter()
+        .try_for_each(|namespace| namespace.run(|| kernel.walk(names::PROG_ITER_COUNT)))?;
+    kernel.pass(COUNT)
+}
 
+impl Kernel {
     /// Marks the sockets of the namespace this thread is in, for the live counts.
     ///
     /// # Errors

@@ -17,13 +17,15 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
     let time = format!("{:.9}", snapshot.time);
     let keys = snapshot.by.iter().map(|&by| key_name(by));
     let states = TcpState::ALL.iter().map(|state| state.key());
-    csv.write_record(["time"].into_iter().chain(keys).chain(["total"]).chain(states))?;
+    csv.write_record(["time"].into_iter().chain(keys).chain(["total"]).chain(states))
+        .map_err(to_io)?;
     let mut row = |key: &mut dyn Iterator<Item = String>, counts: &StateCounts| {
         let numbers = [counts.total()]
             .into_iter()
             .chain(counts.iter().map(|(_, sockets)| sockets));
         let numbers = numbers.map(|number| number.to_string());
         csv.write_record([time.clone()].into_iter().chain(key).chain(numbers))
+            .map_err(to_io)
     };
     if snapshot.by.is_empty() {
         row(&mut std::iter::empty(), &snapshot.states)?;
@@ -36,6 +38,14 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
         row(&mut names.take(snapshot.by.len()), &other.states)?;
     }
     csv.flush()
+}
+
+/// The error of the writer below, which the crate's own conversion would hide: a closed pipe must be known as one.
+pub(super) fn to_io(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    }
 }
 
 #[cfg(test)]
@@ -77,5 +87,11 @@ mod tests {
                  {time},other,,1,0,0,0,0,0,0,0,0,0,1,0\n"
             )
         );
+    }
+
+    #[test]
+    fn a_closed_pipe_stays_a_closed_pipe() {
+        let closed = csv::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!(to_io(closed).kind(), io::ErrorKind::BrokenPipe);
     }
 }
