@@ -15,7 +15,7 @@ pub struct Ledger {
     pub sockets: [[i64; STATES]; 2],
     /// Records that found no room in the ring buffer.
     pub lost: u64,
-    /// Transitions of sockets the kernel gave no storage (`optmem_max`, or the table of the classic hook full).
+    /// Transitions of sockets there was no room to remember (`optmem_max`; the classic hook's table full).
     pub unmarked: u64,
     /// Openings kept with their socket until the filter could be decided.
     pub held: u64,

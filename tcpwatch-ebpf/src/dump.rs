@@ -48,7 +48,8 @@ fn verdict(sk: Typed) -> u8 {
     filter::judge(&socket::ends(sk, socket::bound_port(sk)), Unknown::NOTHING)
 }
 
-/// Counts a full socket in its state and leaves that mark with it, unless a transition has done so already.
+/// Counts a full socket in its state and leaves that mark with it, unless a transition has done so already. One that
+/// takes no mark is counted all the same, and said to be.
 #[inline(always)]
 pub(crate) fn mark(ctx: *const TcpIter) {
     let Some(sk) = socket_of(ctx) else { return };
@@ -65,6 +66,7 @@ pub(crate) fn mark(ctx: *const TcpIter) {
     let verdict = verdict(sk);
     let Some(life) = lives::of_socket(sk.address(), verdict == MATCH) else {
         if verdict == MATCH {
+            pass.full[(state & 15) as usize] += 1;
             pass.unmarked += 1;
         }
         return;

@@ -298,27 +298,23 @@ fn run<H: Hook>(hook: &H) {
     // SAFETY: likewise.
     let cpu = unsafe { bpf_get_smp_processor_id() };
 
-    // A socket first seen when it closes has nothing to remember.
+    // A socket there is no room to remember has no id: nothing says that its next transition is the same socket's. One
+    // first seen when it closes needs no memory.
     let mut fleeting = Life::NEW;
-    let life = match hook.life(to != CLOSE) {
+    let (life, remembered) = match hook.life(to != CLOSE) {
         // SAFETY: the life is this socket's, whose lock the kernel holds during a transition.
-        Some(life) => unsafe { &mut *life },
-        None => {
-            if to != CLOSE {
-                ledger.unmarked += 1;
-                warn!(
-                    hook.context(),
-                    "no room to remember a socket, going from state {} to {}", from, to
-                );
-            }
-            &mut fleeting
-        }
+        Some(life) => (unsafe { &mut *life }, true),
+        None => (&mut fleeting, false),
     };
-    if birth {
+    if !remembered && to != CLOSE {
+        ledger.unmarked += 1;
+        warn!(
+            hook.context(),
+            "no room to remember a socket, going from state {} to {}", from, to
+        );
+    } else if birth || life.id == 0 {
         let id = lives::number(ledger, cpu);
-        life.begin(id);
-    } else if life.id == 0 {
-        life.id = lives::number(ledger, cpu);
+        life.begin(id, birth);
     }
 
     let bound = hook.bound_port();
@@ -359,7 +355,7 @@ fn run<H: Hook>(hook: &H) {
 
     let held = life.held_move as u32;
     life.held_move = 0;
-    move_count::<H>(life, ledger, from, to, birth || held != 0);
+    move_count::<H>(life, remembered, ledger, from, to, birth || held != 0);
     let dwell_ns = dwell(life, now, from, to, birth);
     let (ifindex, cookie) = if stream { hook.extras() } else { (0, 0) };
     let record = Transition {
@@ -451,27 +447,22 @@ fn dwell(life: &mut Life, now: u64, from: u32, to: u32, birth: bool) -> u64 {
 
 /// Takes the socket out of the state it is counted in, and counts it in `to`.
 #[inline(always)]
-fn move_count<H: Hook>(life: &mut Life, ledger: &mut Ledger, from: u32, to: u32, uncounted: bool) {
-    let to = to as usize & 15;
-    if H::ANONYMOUS {
-        if !uncounted {
-            ledger.sockets[0][from as usize & 15] -= 1;
-        }
-        if to != CLOSE as usize {
-            ledger.sockets[0][to] += 1;
-        }
-        return;
-    }
+fn move_count<H: Hook>(life: &mut Life, remembered: bool, ledger: &mut Ledger, from: u32, to: u32, uncounted: bool) {
     let Some(&epoch) = EPOCH.get(0) else { return };
-    let bank = epoch as usize & 1;
-    if life.counted != 0 && life.epoch == epoch as u8 {
-        ledger.sockets[bank][life.counted as usize & 15] -= 1;
+    let sockets = &mut ledger.sockets[epoch as usize & 1];
+    let to = to as usize & 15;
+    if H::ANONYMOUS || !remembered {
+        if !uncounted {
+            sockets[from as usize & 15] -= 1;
+        }
+    } else if life.counted != 0 && life.epoch == epoch as u8 {
+        sockets[life.counted as usize & 15] -= 1;
     }
     life.epoch = epoch as u8;
     if to == CLOSE as usize {
         life.counted = 0;
     } else {
         life.counted = to as u8;
-        ledger.sockets[bank][to] += 1;
+        sockets[to] += 1;
     }
 }

@@ -12,7 +12,7 @@ use crate::model::socket::{Address, Family};
 /// Who opened a connection (RFC 9293, section 3.10.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opened {
-    /// This side called connect().
+    /// This side called `connect()`.
     Active,
     /// The peer did.
     Passive,

@@ -4,11 +4,15 @@ use std::io::{self, BufWriter, ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use env_logger::Env;
 use tcpwatch::cli::{Cli, Command};
 use tcpwatch::{clock, cmd};
 
 fn main() -> ExitCode {
-    env_logger::init();
+    // Warnings are ours to tell; the kernel side's own log is for those who ask: RUST_LOG=tcpwatch_ebpf=debug.
+    env_logger::Builder::from_env(Env::default().default_filter_or("tcpwatch=warn,tcpwatch_ebpf=off"))
+        .format_timestamp(None)
+        .init();
     let cli = Cli::parse();
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let result = match &cli.command {

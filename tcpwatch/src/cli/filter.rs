@@ -21,7 +21,7 @@ pub struct FilterArgs {
     /// Port on either side
     #[arg(long, value_name = "PORTS")]
     pub port: Vec<PortSet>,
-    /// Local address range: 10.0.0.0/8, ::1 (repeatable)
+    /// Local address range, as in 10.0.0.0/8 (repeatable)
     #[arg(long, value_name = "CIDR", value_parser = parse_range)]
     pub local: Vec<IpNet>,
     /// Remote address range (repeatable)

@@ -85,8 +85,14 @@ pub struct OutputArgs {
     /// Form of the output; json is one object a line
     #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
     pub output: Output,
-    /// Colour text; NO_COLOR is honoured
-    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    /// Colour text; `NO_COLOR` is honoured
+    #[arg(
+        long,
+        help = "Colour text; NO_COLOR is honoured",
+        value_enum,
+        default_value_t,
+        value_name = "WHEN"
+    )]
     pub color: Color,
 }
 
@@ -181,7 +187,7 @@ pub struct SnapshotArgs {
     #[arg(long, conflicts_with_all = ["by", "limit", "output"])]
     pub count: bool,
     /// Show the largest N groups, the others as one
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, requires = "by", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
     /// How to read the kernel
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]

@@ -42,6 +42,7 @@ pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
                 break;
             }
             printer.print(&mut stream)?;
+            kernel.flush_log();
         }
         // Nothing comes after this, so what is in the ring and what was counted belong together.
         kernel.detach()?;

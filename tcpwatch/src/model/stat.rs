@@ -89,13 +89,12 @@ impl Stat {
                 .as_ref()
                 .map_or(0, |before| now.saturating_sub(then(&before.ledger)))
         };
-        let entered = |counter: fn(&TimeWaitCounters) -> Option<u64>| {
+        let counted = |counter: fn(&TimeWaitCounters) -> Option<u64>| {
             let now = counter(&self.facts)?;
-            Some(
-                before
-                    .as_ref()
-                    .map_or(Some(0), |before| Some(now.saturating_sub(counter(&before.facts)?)))?,
-            )
+            match &before {
+                Some(before) => Some(now.saturating_sub(counter(&before.facts)?)),
+                None => Some(0),
+            }
         };
         let mut moves = [[0; STATES]; STATES];
         if let Some(before) = &before {
@@ -114,8 +113,8 @@ impl Stat {
             seen: moves.iter().flatten().sum(),
             moves,
             time_wait: TimeWait {
-                entered: entered(|facts| facts.entered),
-                refused: entered(|facts| facts.refused),
+                entered: counted(|facts| facts.entered),
+                refused: counted(|facts| facts.refused),
                 population: self.facts.population,
                 limit: self.facts.limit,
             },

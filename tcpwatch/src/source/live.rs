@@ -61,12 +61,10 @@ impl Live {
             counts_entries: Release::running() >= Release::TW_COUNTS_ENTRIES,
         };
         live.open(namespaces)?;
-        match live.kernel.hook() {
-            Some(Hook::TpBtf) => live.mark(namespaces)?,
-            _ => {
-                let (anchor, _) = live.walk_full()?;
-                live.anchor = anchor;
-            }
+        if live.kernel.hook() == Some(Hook::TpBtf) {
+            live.mark(namespaces)?;
+        } else {
+            (live.anchor, _) = live.walk_full()?;
         }
         Ok(live)
     }
@@ -79,6 +77,7 @@ impl Live {
         if clock::monotonic_ns() >= self.look_again_ns {
             self.look_again()?;
         }
+        self.kernel.flush_log();
         let missed = self.kernel.missed();
         if missed > self.missed {
             self.missed = missed;
@@ -86,14 +85,15 @@ impl Live {
         }
         let (walked, facts) = self.read_namespaces()?;
         let ledger = self.kernel.ledger()?;
+        let (sockets, unmarked) = self.full_sockets(&ledger)?;
         each(Input::Sockets(Box::new(walked)));
         each(Input::HostFacts(facts));
         each(Input::Ledger(Box::new(LedgerSample {
             moves: ledger.moves,
-            sockets: self.full_sockets(&ledger)?,
+            sockets,
             lost: ledger.lost,
             missed,
-            unmarked: ledger.unmarked,
+            unmarked,
             drift: self.drift,
         })));
         each(Input::Tick {
@@ -103,8 +103,8 @@ impl Live {
         Ok(())
     }
 
-    /// Full sockets in each state now.
-    fn full_sockets(&self, ledger: &Ledger) -> Result<[i64; STATES]> {
+    /// Full sockets in each state now, and by how many they may be off.
+    fn full_sockets(&self, ledger: &Ledger) -> Result<([i64; STATES], u64)> {
         if self.kernel.hook() == Some(Hook::TpBtf) {
             return self.kernel.live(ledger);
         }
@@ -112,7 +112,7 @@ impl Live {
         for (state, anchor) in sockets.iter_mut().zip(self.anchor) {
             *state += anchor;
         }
-        Ok(sockets)
+        Ok((sockets, ledger.unmarked))
     }
 
     /// Opens the readers of those namespaces that have none, and closes those of namespaces that are gone: an open one
@@ -161,12 +161,12 @@ impl Live {
             return self.compare_with_walk();
         }
         let before = self.kernel.ledger()?;
-        let old = self.kernel.live(&before)?;
+        let (old, _) = self.kernel.live(&before)?;
         self.kernel.start_epoch()?;
         let namespaces = netns::resolve(Path::new("/"), &self.netns)?;
         self.mark(&namespaces)?;
         let after = self.kernel.ledger()?;
-        let new = self.kernel.live(&after)?;
+        let (new, _) = self.kernel.live(&after)?;
         self.drift = Some(unexplained(&old, &new, moved(&before, &after)));
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Kernel lockdown (kernel_lockdown(7)): in `confidentiality` no BPF program may read kernel memory.
+//! Kernel lockdown (`kernel_lockdown(7)`): in `confidentiality` no BPF program may read kernel memory.
 
 use std::fs;
 use std::path::Path;

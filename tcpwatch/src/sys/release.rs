@@ -5,7 +5,7 @@
 pub struct Release(pub u32, pub u32);
 
 impl Release {
-    /// First release with everything the `tp_btf` hook needs (`bpf_get_socket_cookie` there; sk_storage came in 5.11).
+    /// First release with everything the `tp_btf` hook needs (`bpf_get_socket_cookie` there; `sk_storage` came in 5.11).
     pub const TP_BTF: Self = Self(5, 12);
     /// First release with a BPF ring buffer.
     pub const RING_BUFFER: Self = Self(5, 8);

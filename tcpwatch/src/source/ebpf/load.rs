@@ -10,6 +10,8 @@ use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::trace_point::TracePointLinkId;
 use aya::programs::{BtfTracePoint, Program, ProgramError, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel};
+use aya_log::EbpfLogger;
+use log::{Level, Log};
 use tcpwatch_common::ledger::{LEDGER_WORDS, STATES};
 use tcpwatch_common::{ClassicLayout, Filter, Ledger, Params, SockLayout, names};
 
@@ -70,6 +72,7 @@ pub struct Kernel {
     pub(super) epoch: u32,
     pub(super) before_epoch: [i64; STATES],
     link: Option<Link>,
+    logger: Option<EbpfLogger<&'static dyn Log>>,
     hook: Option<Hook>,
     ledger: PerCpuArray<MapData, [u64; LEDGER_WORDS]>,
 }
@@ -167,12 +170,17 @@ impl Kernel {
         for (index, word) in (0..).zip(options.ports).filter(|(_, word)| **word != 0) {
             ports.set(index, word, 0)?;
         }
+        let logger = match log_level {
+            0 => None,
+            _ => Some(EbpfLogger::init(&mut ebpf).context("cannot read the log of the kernel side")?),
+        };
         let mut kernel = Self {
             ebpf,
             btf,
             epoch: 0,
             before_epoch: [0; STATES],
             link: None,
+            logger,
             hook: options.hook,
             ledger,
         };
@@ -266,6 +274,13 @@ impl Kernel {
             .map_or(0, |fd| misses::of(std::os::fd::AsFd::as_fd(fd)))
     }
 
+    /// Passes on what the kernel side has logged.
+    pub fn flush_log(&mut self) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+    }
+
     /// The stream. Called once, within a tokio runtime.
     ///
     /// # Errors
@@ -280,12 +295,13 @@ impl Kernel {
     }
 }
 
-/// The level at which the kernel side logs: that of our own log, so off unless `RUST_LOG` asks.
+/// The level at which the kernel side logs, 0 for not at all: what the log lets through under its name.
 fn log_level() -> u8 {
-    match log::max_level() {
-        log::LevelFilter::Off => 0,
-        level => level as u8,
-    }
+    Level::iter()
+        .filter(|level| log::log_enabled!(target: "tcpwatch_ebpf", *level))
+        .map(|level| level as u8)
+        .max()
+        .unwrap_or(0)
 }
 
 /// Why the kernel would not take a program, in one line.

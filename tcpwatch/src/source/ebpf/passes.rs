@@ -42,18 +42,18 @@ impl Kernel {
         self.walk(names::PROG_ITER_MARK)
     }
 
-    /// Full sockets in each state now, by the kernel's state number: as marked, and as moved since.
+    /// Full sockets in each state now, by the kernel's state number, as marked and as moved since; and how many of them
+    /// took no mark, so that the counts may be off by as many.
     ///
     /// # Errors
     /// A map cannot be read.
-    pub fn live(&self, ledger: &Ledger) -> Result<[i64; STATES]> {
-        let bank = self.epoch as usize & 1;
-        let mut live = ledger.sockets[bank];
-        let marked = self.pass(self.epoch & 1)?.full;
-        for ((state, marked), before) in live.iter_mut().zip(marked).zip(self.before_epoch) {
+    pub fn live(&self, ledger: &Ledger) -> Result<([i64; STATES], u64)> {
+        let mut live = ledger.sockets[self.epoch as usize & 1];
+        let pass = self.pass(self.epoch & 1)?;
+        for ((state, marked), before) in live.iter_mut().zip(pass.full).zip(self.before_epoch) {
             *state = state.wrapping_add_unsigned(marked).wrapping_sub(before);
         }
-        Ok(live)
+        Ok((live, pass.unmarked + ledger.unmarked))
     }
 
     /// Starts counting the sockets anew: all marks are void, and the count is complete when every namespace is marked.

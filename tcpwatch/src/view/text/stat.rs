@@ -1,5 +1,6 @@
 //! `stat` for people: a row an interval, as vmstat's.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use anstyle::Style;
@@ -21,6 +22,14 @@ pub struct Text {
     columns: Vec<Column>,
     screen: Screen,
     rows: usize,
+    told: Told,
+}
+
+/// What was said under an earlier row, so that it is not said under every one.
+#[derive(Default)]
+struct Told {
+    drift: u64,
+    unmarked: u64,
 }
 
 /// A column of figures.
@@ -121,6 +130,7 @@ impl Text {
             columns,
             screen,
             rows: 0,
+            told: Told::default(),
         }
     }
 
@@ -133,26 +143,16 @@ impl Text {
         let dim = self.style(Style::new().dimmed());
         let mut groups = " ".repeat(TIME);
         let mut names = format!("{:>TIME$}", "time");
-        let mut group = None;
-        let mut room = 0;
-        for column in &self.columns {
-            if group != Some(column.group) {
-                groups.push_str(&" ".repeat(room));
-                group = Some(column.group);
-                let indent = column.width - column.name.len();
-                let title = column.group.name();
-                groups.push_str(&" ".repeat(indent));
-                groups.push_str(title);
-                room = column.width.saturating_sub(indent + title.len());
-                // A title longer than its first column runs on over the next ones.
-                self.columns
-                    .iter()
-                    .filter(|other| other.group == column.group)
-                    .skip(1)
-                    .for_each(|other| room += other.width);
-                room = room.saturating_sub((indent + title.len()).saturating_sub(column.width));
+        for group in self.columns.chunk_by(|one, next| one.group == next.group) {
+            let width: usize = group.iter().map(|column| column.width).sum();
+            // The title starts where the first of its columns' names does.
+            let indent = group.first().map_or(0, |column| column.width - column.name.len());
+            let title = group.first().map_or("", |column| column.group.name());
+            // Writing to a string cannot fail.
+            let _ = write!(groups, "{:indent$}{title:<1$}", "", width - indent);
+            for column in group {
+                let _ = write!(names, "{:>1$}", column.name, column.width);
             }
-            names.push_str(&format!("{:>1$}", column.name, column.width));
         }
         writeln!(out, "{dim}{}{dim:#}", groups.trim_end())?;
         writeln!(out, "{dim}{names}{dim:#}")
@@ -186,15 +186,26 @@ impl StatView for Text {
             write!(out, "{style}{text:>0$}{style:#}", column.width)?;
         }
         writeln!(out)?;
-        match frame.drift {
-            Some(sockets) if sockets > 0 => {
-                writeln!(
-                    out,
-                    "         counts were off by {sockets} sockets from a walk, and are set right"
-                )
-            }
-            _ => Ok(()),
+        if let Some(sockets) = frame.drift.filter(|&sockets| sockets > self.told.drift) {
+            writeln!(
+                out,
+                "{:>TIME$}  counts were off by {sockets} from a walk of the sockets; set right",
+                ""
+            )?;
         }
+        if frame.unmarked > self.told.unmarked {
+            let unmarked = frame.unmarked;
+            writeln!(
+                out,
+                "{:>TIME$}  counts may be off by {unmarked}: no room to mark sockets (net.core.optmem_max)",
+                ""
+            )?;
+        }
+        self.told = Told {
+            drift: frame.drift.unwrap_or(0),
+            unmarked: frame.unmarked,
+        };
+        Ok(())
     }
 }
 
