@@ -4,11 +4,15 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
+mod classic;
+#[cfg(target_arch = "bpf")]
 mod dump;
 #[cfg(target_arch = "bpf")]
 mod emit;
 #[cfg(target_arch = "bpf")]
 mod filter;
+#[cfg(target_arch = "bpf")]
+mod hook;
 #[cfg(target_arch = "bpf")]
 mod lives;
 #[cfg(target_arch = "bpf")]
@@ -19,25 +23,29 @@ mod params;
 mod socket;
 #[cfg(target_arch = "bpf")]
 mod transition;
+#[cfg(target_arch = "bpf")]
+mod typed;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
     use aya_ebpf::macros::{btf_tracepoint, tracepoint};
     use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 
+    use crate::classic::ClassicHook;
+    use crate::typed::TypedHook;
     use crate::{dump, transition};
 
     /// `sock:inet_sock_set_state`, typed.
     #[btf_tracepoint(function = "inet_sock_set_state")]
     fn set_state_tp_btf(ctx: BtfTracePointContext) -> i32 {
-        transition::typed(&ctx);
+        transition::run(&TypedHook::new(&ctx));
         0
     }
 
     /// `sock:inet_sock_set_state`, classic.
     #[tracepoint]
     fn set_state_tracepoint(ctx: TracePointContext) -> u32 {
-        transition::classic(&ctx);
+        ClassicHook::with(&ctx, |hook| transition::run(hook));
         0
     }
 

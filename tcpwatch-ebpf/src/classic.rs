@@ -1,0 +1,161 @@
+//! The classic tracepoint hook.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::bpf_probe_read_kernel_buf;
+use aya_ebpf::programs::TracePointContext;
+use tcpwatch_common::event::AF_INET;
+use tcpwatch_common::params::CLASSIC_RECORD_MAX;
+
+use crate::hook::Hook;
+use crate::lives::{self, Life};
+use crate::params::param;
+use crate::socket::{self, Bare, Ends};
+
+/// The classic tracepoint: its record, and the socket's memory where the kernel's BTF told the offsets.
+pub(crate) struct ClassicHook<'a> {
+    ctx: &'a TracePointContext,
+    record: &'a Record,
+}
+
+/// The tracepoint's record, copied: a program may not read its context at an offset it was told.
+#[repr(C, align(8))]
+struct Record([u8; CLASSIC_RECORD_MAX]);
+
+impl Record {
+    /// The `T` at `offset`.
+    #[inline(always)]
+    fn read<T: Copy>(&self, offset: u32) -> T {
+        // SAFETY: the loader keeps every offset within the record, and the verifier proves it.
+        unsafe { core::ptr::read_volatile(self.0.as_ptr().wrapping_add(offset as usize).cast()) }
+    }
+
+    #[inline(always)]
+    fn words(&self, offset: u32) -> [u32; 4] {
+        [
+            self.read(offset),
+            self.read(offset + 4),
+            self.read(offset + 8),
+            self.read(offset + 12),
+        ]
+    }
+}
+
+impl ClassicHook<'_> {
+    /// Runs `body` with the transition `ctx` tells of. The record lies on the stack, and so goes no further.
+    #[inline(always)]
+    pub(crate) fn with(ctx: &TracePointContext, body: impl FnOnce(&ClassicHook<'_>)) {
+        let mut record = Record([0; CLASSIC_RECORD_MAX]);
+        // SAFETY: the context is the tracepoint's record; the helper fails instead of faulting.
+        if unsafe { bpf_probe_read_kernel_buf(ctx.as_ptr().cast(), &mut record.0) }.is_ok() {
+            body(&ClassicHook { ctx, record: &record });
+        }
+    }
+
+    /// The socket's address.
+    #[inline(always)]
+    fn address(&self) -> u64 {
+        self.record.read(param!(CLASSIC.skaddr))
+    }
+
+    /// The socket's memory.
+    #[inline(always)]
+    fn sk(&self) -> Bare {
+        Bare(self.address() as *const u8)
+    }
+
+    /// Whether the socket's memory can be read.
+    #[inline(always)]
+    fn known(&self) -> bool {
+        param!(SOCK.known) != 0
+    }
+}
+
+impl Hook for ClassicHook<'_> {
+    type Context = TracePointContext;
+    const ANONYMOUS: bool = true;
+
+    #[inline(always)]
+    fn context(&self) -> &TracePointContext {
+        self.ctx
+    }
+
+    #[inline(always)]
+    fn states(&self) -> (u32, u32) {
+        (
+            self.record.read::<u32>(param!(CLASSIC.oldstate)) & 15,
+            self.record.read::<u32>(param!(CLASSIC.newstate)) & 15,
+        )
+    }
+
+    #[inline(always)]
+    fn protocol(&self) -> u16 {
+        if param!(CLASSIC.protocol_size) == 1 {
+            self.record.read::<u8>(param!(CLASSIC.protocol)) as u16
+        } else {
+            self.record.read(param!(CLASSIC.protocol))
+        }
+    }
+
+    #[inline(always)]
+    fn family(&self) -> u8 {
+        self.record.read::<u16>(param!(CLASSIC.family)) as u8
+    }
+
+    #[inline(always)]
+    fn netns(&self) -> u32 {
+        if self.known() { socket::netns(self.sk()) } else { 0 }
+    }
+
+    #[inline(always)]
+    fn life(&self, create: bool) -> Option<*mut Life> {
+        lives::of_address(self.address(), create)
+    }
+
+    #[inline(always)]
+    fn forget(&self) {
+        lives::forget_address(self.address());
+    }
+
+    #[inline(always)]
+    fn bound_port(&self) -> u16 {
+        // The record has no word for it; what it has, `inet_sport`, may be left over when a connection opens.
+        if self.known() { socket::bound_port(self.sk()) } else { 0 }
+    }
+
+    #[inline(always)]
+    fn source_port(&self) -> u16 {
+        self.record.read::<u16>(param!(CLASSIC.sport)).to_be()
+    }
+
+    #[inline(always)]
+    fn ends(&self, lport: u16) -> Ends {
+        let family = self.family();
+        let (local, remote) = if family == AF_INET {
+            (
+                [self.record.read(param!(CLASSIC.saddr)), 0, 0, 0],
+                [self.record.read(param!(CLASSIC.daddr)), 0, 0, 0],
+            )
+        } else {
+            (
+                self.record.words(param!(CLASSIC.saddr_v6)),
+                self.record.words(param!(CLASSIC.daddr_v6)),
+            )
+        };
+        Ends {
+            family,
+            lport,
+            rport: self.record.read(param!(CLASSIC.dport)),
+            local,
+            remote,
+        }
+    }
+
+    #[inline(always)]
+    fn extras(&self) -> (u32, u64) {
+        if self.known() {
+            (socket::ifindex(self.sk()), socket::cookie(self.sk()))
+        } else {
+            (0, 0)
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What the two hooks have in common, as the body of both sees it.
+
+use aya_ebpf::EbpfContext;
+
+use crate::lives::Life;
+use crate::socket::Ends;
+
+/// A transition, as a hook presents it.
+pub(crate) trait Hook {
+    /// The context, for the log.
+    type Context: EbpfContext;
+    fn context(&self) -> &Self::Context;
+    /// State left and state entered.
+    fn states(&self) -> (u32, u32);
+    /// IP protocol.
+    fn protocol(&self) -> u16;
+    /// Address family.
+    fn family(&self) -> u8;
+    /// Inode number of the network namespace; 0 when unknown.
+    fn netns(&self) -> u32;
+    /// The socket's life; `None` where there is none and the kernel gives no room, or `create` is false.
+    fn life(&self, create: bool) -> Option<*mut Life>;
+    /// Forgets the life of a closed socket, where the kernel does not by itself.
+    fn forget(&self);
+    /// Local port the socket is bound to, host order; 0 for none.
+    fn bound_port(&self) -> u16;
+    /// `inet_sport`, network order: the bound port, or one left over.
+    fn source_port(&self) -> u16;
+    /// Both ends, with the local port given.
+    fn ends(&self, lport: u16) -> Ends;
+    /// Interface and cookie; 0 where unknown.
+    fn extras(&self) -> (u32, u64);
+    /// Whether transitions alone move the counts, no walk having marked the sockets there were.
+    const ANONYMOUS: bool;
+}

@@ -1,0 +1,86 @@
+//! The `tp_btf` hook.
+
+use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
+use aya_ebpf::programs::BtfTracePointContext;
+
+use crate::hook::Hook;
+use crate::lives::{self, Life};
+use crate::socket::{self, Ends, Typed};
+
+/// `tp_btf`: the socket is typed, its memory is read by plain loads.
+pub(crate) struct TypedHook<'a> {
+    ctx: &'a BtfTracePointContext,
+    sk: Typed,
+}
+
+impl<'a> TypedHook<'a> {
+    /// The transition `ctx` tells of.
+    #[inline(always)]
+    pub(crate) fn new(ctx: &'a BtfTracePointContext) -> Self {
+        Self {
+            ctx,
+            sk: Typed(ctx.arg(0)),
+        }
+    }
+}
+
+impl Hook for TypedHook<'_> {
+    type Context = BtfTracePointContext;
+    const ANONYMOUS: bool = false;
+
+    #[inline(always)]
+    fn context(&self) -> &BtfTracePointContext {
+        self.ctx
+    }
+
+    #[inline(always)]
+    fn states(&self) -> (u32, u32) {
+        (self.ctx.arg::<i32>(1) as u32 & 15, self.ctx.arg::<i32>(2) as u32 & 15)
+    }
+
+    #[inline(always)]
+    fn protocol(&self) -> u16 {
+        socket::protocol(self.sk)
+    }
+
+    #[inline(always)]
+    fn family(&self) -> u8 {
+        socket::family(self.sk)
+    }
+
+    #[inline(always)]
+    fn netns(&self) -> u32 {
+        socket::netns(self.sk)
+    }
+
+    #[inline(always)]
+    fn life(&self, create: bool) -> Option<*mut Life> {
+        lives::of_socket(self.sk.0, create)
+    }
+
+    #[inline(always)]
+    fn forget(&self) {}
+
+    #[inline(always)]
+    fn bound_port(&self) -> u16 {
+        socket::bound_port(self.sk)
+    }
+
+    #[inline(always)]
+    fn source_port(&self) -> u16 {
+        socket::source_port(self.sk)
+    }
+
+    #[inline(always)]
+    fn ends(&self, lport: u16) -> Ends {
+        socket::ends(self.sk, lport)
+    }
+
+    #[inline(always)]
+    fn extras(&self) -> (u32, u64) {
+        // SAFETY: the helper takes the typed socket this program was given.
+        (socket::ifindex(self.sk), unsafe {
+            bpf_get_socket_cookie(self.sk.0.cast_mut().cast())
+        })
+    }
+}
