@@ -29,9 +29,7 @@ pub fn run(args: &StatArgs, out: &mut impl Write) -> Result<()> {
             netns,
             namespaces,
         } = watch(&args.filter, &args.watch, false)?;
-        let mut live = Live::start(kernel, filter, netns, &namespaces)?;
-        // An open one keeps its namespace alive.
-        drop(namespaces);
+        let mut live = Live::start(kernel, filter, netns, namespaces)?;
         let mut model = Stat::default();
         let mut view = stat::of(args.output.output, terminal::screen(args.output.color));
         let every = args.interval.map_or(INTERVAL, |interval| interval.0);
