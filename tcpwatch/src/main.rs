@@ -13,7 +13,17 @@ fn main() -> ExitCode {
     env_logger::Builder::from_env(Env::default().default_filter_or("tcpwatch=warn,tcpwatch_ebpf=off"))
         .format_timestamp(None)
         .init();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => {
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "tcpwatch: {}", one_line(&error));
+            return ExitCode::from(2);
+        }
+    };
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let result = match &cli.command {
         Some(Command::Trace(args)) => cmd::trace::run(args, &mut out),
@@ -33,6 +43,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What is wrong with the arguments, and the tip there may be, in one line.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let told = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    let told: Vec<_> = told.map(|line| line.strip_prefix("error: ").unwrap_or(line)).collect();
+    format!("{}; --help tells more", told.join(" ").replace(" tip:", "; tip:"))
 }
 
 /// Whether the reader of our output went away, which is no failure of ours.

@@ -81,6 +81,7 @@ pub enum HookArg {
 
 /// How to print.
 #[derive(Clone, Copy, Debug, Default, Args)]
+#[command(next_help_heading = "How to print")]
 pub struct OutputArgs {
     /// Form of the output; json is one object a line
     #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
@@ -98,6 +99,7 @@ pub struct OutputArgs {
 
 /// How to watch the kernel.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "How to watch")]
 pub struct WatchArgs {
     /// Stop after this long: 10s, 500ms, 2m
     #[arg(short, long, value_name = "TIME")]

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use jiff::Timestamp;
 
 use crate::cli::values::NetnsArg;
@@ -17,6 +17,9 @@ use crate::sys::caps;
 use crate::sys::netns::{self, Namespace};
 use crate::sys::terminal;
 use crate::view::{csv, json, text, words};
+
+/// What fails when the output takes no more.
+const OUTPUT: &str = "cannot write the output";
 
 /// Reads the sockets `args` asks for and writes them to `out`, which `time` is the time of.
 ///
@@ -37,13 +40,13 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
     let limit = args.limit.and_then(|limit| usize::try_from(limit).ok());
     let snapshot = tally.finish(time, netns, origin, limit);
     if args.count {
-        writeln!(out, "{}", snapshot.states.total())?;
+        writeln!(out, "{}", snapshot.states.total()).context(OUTPUT)?;
     } else {
         let mut asked = words::filter(&filter);
         asked.push(words::namespaces(&args.filter.netns, namespaces.len()));
-        write(args, &snapshot, &asked, out)?;
+        write(args, &snapshot, &asked, out).context(OUTPUT)?;
     }
-    Ok(out.flush()?)
+    out.flush().context(OUTPUT)
 }
 
 /// Counts the sockets of `namespaces` into `tally`; how they were read.

@@ -29,6 +29,7 @@ pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
             out,
             totals: TraceTotals::default(),
         };
+        printer.begin()?;
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -38,7 +39,7 @@ pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
                 filled = stream.filled() => { filled?; false }
                 _ = poll.tick() => false,
             };
-            if ended {
+            if ended || terminal::reader_gone() {
                 break;
             }
             printer.print(&mut stream)?;
@@ -63,6 +64,14 @@ struct Printer<'a, W> {
 }
 
 impl<W: Write> Printer<'_, W> {
+    /// Prints what comes first.
+    fn begin(&mut self) -> Result<()> {
+        self.view
+            .begin(self.out)
+            .and_then(|()| self.out.flush())
+            .context("cannot write the output")
+    }
+
     /// Prints a batch of what is in the ring, and flushes; how many there were.
     fn print(&mut self, stream: &mut Stream) -> Result<usize> {
         let mut result: io::Result<()> = Ok(());

@@ -1,8 +1,9 @@
-//! Standard output, where it is a terminal: how wide it is, whether it wants colour.
+//! Standard output: how wide a terminal it is, whether it wants colour, whether anybody reads it.
 
 use std::io::stdout;
 
 use anstream::{AutoStream, ColorChoice};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::cli::Color;
 use crate::view::screen::Screen;
@@ -36,4 +37,13 @@ pub fn screen(choice: Color) -> Screen {
         width: width(),
         colour: wants_colour(choice),
     }
+}
+
+/// Whether standard output is a pipe whose reader has gone (`POLLERR`, `poll(2)`): what is quiet would never notice by
+/// writing.
+#[must_use]
+pub fn reader_gone() -> bool {
+    let out = stdout();
+    let mut asked = [PollFd::new(&out, PollFlags::empty())];
+    poll(&mut asked, Some(&Timespec::default())).is_ok_and(|_| asked[0].revents().contains(PollFlags::ERR))
 }

@@ -12,6 +12,12 @@ use crate::model::trace::TraceTotals;
 
 /// A form of a trace.
 pub trait TraceView {
+    /// Prints what comes before the first transition, so that it shows that tcpwatch is watching.
+    ///
+    /// # Errors
+    /// The output takes no more.
+    fn begin(&mut self, out: &mut dyn Write) -> io::Result<()>;
+
     /// Prints a transition.
     ///
     /// # Errors

@@ -86,7 +86,7 @@ impl Kernel {
         let missing = caps::missing_for_bpf();
         if !missing.is_empty() {
             bail!(
-                "watching the kernel needs CAP_BPF and CAP_PERFMON, and {} is missing; run it with sudo",
+                "watching the kernel needs CAP_BPF and CAP_PERFMON (missing: {}); run it with sudo",
                 missing.join(" and ")
             );
         }

@@ -16,7 +16,6 @@ const HEADER: &str = "time,id,cookie,family,local,lport,remote,rport,opened,from
 pub struct Csv {
     stamp: Stamp,
     line: String,
-    headed: bool,
 }
 
 impl Default for Csv {
@@ -24,17 +23,16 @@ impl Default for Csv {
         Self {
             stamp: Stamp::rfc3339(),
             line: String::new(),
-            headed: false,
         }
     }
 }
 
 impl TraceView for Csv {
+    fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{HEADER}")
+    }
+
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
-        if !self.headed {
-            self.headed = true;
-            writeln!(out, "{HEADER}")?;
-        }
         let line = &mut self.line;
         line.clear();
         line.push_str(self.stamp.text(event.unix_ns));
@@ -68,11 +66,7 @@ impl TraceView for Csv {
         out.write_all(line.as_bytes())
     }
 
-    fn end(&mut self, _totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()> {
-        if !self.headed {
-            self.headed = true;
-            writeln!(out, "{HEADER}")?;
-        }
+    fn end(&mut self, _totals: &TraceTotals, _out: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }
 }

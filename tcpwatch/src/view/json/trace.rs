@@ -67,6 +67,10 @@ impl Default for Json {
 }
 
 impl TraceView for Json {
+    fn begin(&mut self, _out: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
         let line = Line {
             schema: "tcpwatch.trace/1",

@@ -23,7 +23,6 @@ const ENDPOINT: usize = 21;
 pub struct Text {
     stamp: Stamp,
     line: String,
-    headed: bool,
     screen: Screen,
 }
 
@@ -34,22 +33,21 @@ impl Text {
         Self {
             stamp: Stamp::local(zone),
             line: String::with_capacity(192),
-            headed: false,
             screen,
         }
     }
 }
 
 impl TraceView for Text {
+    fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "{:<15}  {:<7} {:>ENDPOINT$}   {:<ENDPOINT$}  {:<11}   {:<11} {:>7}",
+            "time", "id", "local", "remote", "from", "to", "dwell"
+        )
+    }
+
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
-        if !self.headed {
-            self.headed = true;
-            writeln!(
-                out,
-                "{:<15}  {:<7} {:>ENDPOINT$}   {:<ENDPOINT$}  {:<11}   {:<11} {:>7}",
-                "time", "id", "local", "remote", "from", "to", "dwell"
-            )?;
-        }
         let line = &mut self.line;
         line.clear();
         line.push_str(self.stamp.text(event.unix_ns));
