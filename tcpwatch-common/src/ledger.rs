@@ -25,9 +25,6 @@ pub struct Ledger {
 
 const _: () = assert!(size_of::<Ledger>() == 16 * 16 * 8 + 2 * 16 * 8 + 4 * 8);
 
-/// Words of 8 bytes in a [`Ledger`], the shape in which the map is read.
-pub const LEDGER_WORDS: usize = size_of::<Ledger>() / 8;
-
 /// What an iterator pass counted: the sockets it marked, or all it met, by state number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]

@@ -13,7 +13,7 @@ pub const PROG_EMPTY: &str = "empty_tp_btf";
 
 /// Ring buffer of [`crate::Transition`].
 pub const MAP_EVENTS: &str = "EVENTS";
-/// Per-CPU [`crate::Ledger`], one entry.
+/// [`crate::Ledger`], one entry a CPU.
 pub const MAP_LEDGER: &str = "LEDGER";
 /// [`crate::ledger::Pass`], one entry a bank and one for counting.
 pub const MAP_PASSES: &str = "PASSES";

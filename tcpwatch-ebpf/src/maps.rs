@@ -1,8 +1,9 @@
 //! The maps, each with the reason for its size.
 
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, RingBuf};
 use tcpwatch_common::Ledger;
 use tcpwatch_common::filter::PORT_WORDS;
 use tcpwatch_common::ledger::Pass;
@@ -13,9 +14,10 @@ use crate::lives::Life;
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);
 
-/// One [`Ledger`] a CPU: the whole of it in one entry, so that userspace reads it by one call.
+/// One [`Ledger`] a CPU; the loader sets how many. Not a per-CPU array, for userspace maps this one into its memory: a read
+/// by `bpf(2)` would keep classic tracepoint programs from running on its CPU meanwhile (`bpf_disable_instrumentation`).
 #[map]
-pub(crate) static LEDGER: PerCpuArray<Ledger> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static LEDGER: Array<Ledger> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// What iterator passes counted: two banks of marks, and one for plain counts. One thread at a time runs a pass.
 #[map]

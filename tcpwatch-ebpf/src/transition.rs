@@ -30,7 +30,9 @@ pub(crate) fn run<H: Hook>(hook: &H) {
         return;
     }
     let (from, to) = hook.states();
-    let Some(ledger) = LEDGER.get_ptr_mut(0) else { return };
+    // SAFETY: the helper takes nothing and gives a number.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let Some(ledger) = LEDGER.get_ptr_mut(cpu) else { return };
     // SAFETY: this CPU's entry; the kernel does not run the program twice at once on one CPU.
     let ledger: &mut Ledger = unsafe { &mut *ledger };
 
@@ -38,8 +40,6 @@ pub(crate) fn run<H: Hook>(hook: &H) {
     let stream = param!(PARAMS.stream) != 0;
     // SAFETY: the helper takes nothing and gives a number.
     let now = if stream { unsafe { bpf_ktime_get_ns() } } else { 0 };
-    // SAFETY: likewise.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
 
     // A socket there is no room to remember has no id: nothing says that its next transition is the same socket's. One
     // first seen when it closes needs no memory.

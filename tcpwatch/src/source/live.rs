@@ -73,7 +73,7 @@ impl Live {
         self.full.catch_up(&mut self.kernel, &mut self.places, &self.filter)?;
         let (walked, facts) = silent::read(&mut self.places.readers, &self.filter)?;
         let missed = self.kernel.missed();
-        let ledger = self.kernel.ledger()?;
+        let ledger = self.kernel.ledger();
         let (sockets, unmarked) = self.full.now(&self.kernel, &ledger)?;
         each(Input::Sockets(Box::new(walked)));
         each(Input::HostFacts(facts));

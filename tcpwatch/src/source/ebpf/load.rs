@@ -5,16 +5,17 @@ use std::path::Path;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
-use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, RingBuf};
 use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::trace_point::TracePointLinkId;
 use aya::programs::{BtfTracePoint, Program, ProgramError, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel};
 use aya_log::EbpfLogger;
 use log::{Level, Log};
-use tcpwatch_common::ledger::{LEDGER_WORDS, STATES};
+use tcpwatch_common::ledger::STATES;
 use tcpwatch_common::{ClassicLayout, Filter, Ledger, Params, SockLayout, names};
 
+use super::ledger::LedgerMap;
 use super::stream::Stream;
 use super::{misses, object};
 use crate::sys::release::Release;
@@ -74,7 +75,7 @@ pub struct Kernel {
     link: Option<Link>,
     logger: Option<EbpfLogger<&'static dyn Log>>,
     hook: Option<Hook>,
-    ledger: PerCpuArray<MapData, [u64; LEDGER_WORDS]>,
+    ledger: LedgerMap,
 }
 
 impl Kernel {
@@ -152,6 +153,7 @@ impl Kernel {
             .override_global(names::GLOBAL_CLASSIC, bytemuck::bytes_of(&classic), true)
             .override_global(names::GLOBAL_PARAMS, bytemuck::bytes_of(&params), true)
             .override_global(aya_log::LEVEL, &log_level, true)
+            .map_max_entries(names::MAP_LEDGER, params.cpus)
             .map_max_entries(names::MAP_EVENTS, options.ring_bytes.unwrap_or(4096));
         if options.hook == Some(Hook::Tracepoint) {
             loader.map_max_entries(names::MAP_LIVES, CLASSIC_LIVES);
@@ -159,7 +161,7 @@ impl Kernel {
         let mut ebpf = loader
             .load(options.object)
             .context("the kernel refuses tcpwatch's BPF maps")?;
-        let ledger = PerCpuArray::try_from(
+        let ledger = LedgerMap::of(
             ebpf.take_map(names::MAP_LEDGER)
                 .context("the BPF object has no ledger")?,
         )?;
@@ -255,15 +257,9 @@ impl Kernel {
     }
 
     /// The ledger, summed over the CPUs.
-    ///
-    /// # Errors
-    /// The map cannot be read.
-    pub fn ledger(&self) -> Result<Ledger> {
-        let mut sum: Ledger = bytemuck::Zeroable::zeroed();
-        for words in self.ledger.get(&0, 0).context("cannot read the ledger")?.iter() {
-            sum.add(bytemuck::cast_ref(words));
-        }
-        Ok(sum)
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.ledger.sum()
     }
 
     /// Runs of the attached program that the kernel skipped.

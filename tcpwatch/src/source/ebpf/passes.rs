@@ -63,7 +63,7 @@ impl Kernel {
     pub fn start_epoch(&mut self) -> Result<()> {
         let next = self.epoch.wrapping_add(1);
         // Nothing moves the counts of the idle bank: what they are now, they will have been at the start.
-        self.before_epoch = self.ledger()?.sockets[next as usize & 1];
+        self.before_epoch = self.ledger().sockets[next as usize & 1];
         let passes = self
             .ebpf
             .map_mut(names::MAP_PASSES)

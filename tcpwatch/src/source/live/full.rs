@@ -79,7 +79,7 @@ impl FullSockets {
                 self.compare(kernel, places, filter)
             };
         }
-        let held = kernel.ledger()?.held;
+        let held = kernel.ledger().held;
         if self.by_marks() && held != self.held {
             self.held = held;
             mark(kernel, places)?;
@@ -89,11 +89,11 @@ impl FullSockets {
 
     /// Voids all marks and marks every socket again.
     fn mark_anew(&mut self, kernel: &mut Kernel, places: &Places) -> Result<()> {
-        let before = kernel.ledger()?;
+        let before = kernel.ledger();
         let (old, _) = kernel.live(&before)?;
         kernel.start_epoch()?;
         mark(kernel, places)?;
-        let after = kernel.ledger()?;
+        let after = kernel.ledger();
         let (new, _) = kernel.live(&after)?;
         self.drift = Some(unexplained(&old, &new, moved(&before, &after)));
         Ok(())
@@ -128,7 +128,7 @@ fn dump(kernel: &Kernel, places: &mut Places, filter: &Filter) -> Result<(States
     let mut tried = 0;
     loop {
         tried += 1;
-        let before = kernel.ledger()?;
+        let before = kernel.ledger();
         let mut pass: Pass = bytemuck::Zeroable::zeroed();
         for reader in &mut places.readers {
             if filter.is_any_socket() {
@@ -141,7 +141,7 @@ fn dump(kernel: &Kernel, places: &mut Places, filter: &Filter) -> Result<(States
                 })?;
             }
         }
-        let after = kernel.ledger()?;
+        let after = kernel.ledger();
         let moved = moved(&before, &after);
         if moved == 0 || tried == TRIES {
             let mut anchor = [0; STATES];

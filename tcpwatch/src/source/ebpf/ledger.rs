@@ -1,0 +1,79 @@
+//! The ledger, mapped into our memory: reading it is no system call, and disturbs no program.
+
+use std::os::fd::AsFd;
+use std::ptr::{self, NonNull};
+
+use anyhow::{Context, Result, bail};
+use aya::maps::Map;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use tcpwatch_common::Ledger;
+
+/// The map of ledgers, one a CPU.
+pub(super) struct LedgerMap {
+    memory: NonNull<Ledger>,
+    cpus: usize,
+    /// Keeps the map open.
+    _map: Map,
+}
+
+// SAFETY: the memory is read only, and lives as long as this does, whichever thread it is on.
+unsafe impl Send for LedgerMap {}
+
+impl LedgerMap {
+    /// Maps `map` into memory.
+    pub(super) fn of(map: Map) -> Result<Self> {
+        let Map::Array(data) = &map else {
+            bail!("the BPF object's ledger is no array")
+        };
+        let cpus = usize::try_from(data.info()?.max_entries())?;
+        // SAFETY: a new mapping at an address of the kernel's choice, of no memory of ours.
+        let memory = unsafe {
+            mmap(
+                ptr::null_mut(),
+                cpus * size_of::<Ledger>(),
+                ProtFlags::READ,
+                MapFlags::SHARED,
+                data.fd().as_fd(),
+                0,
+            )
+        }
+        .context("cannot map the ledger into memory")?;
+        let memory = NonNull::new(memory.cast()).context("the ledger is mapped nowhere")?;
+        Ok(Self {
+            memory,
+            cpus,
+            _map: map,
+        })
+    }
+
+    /// The sum over the CPUs.
+    pub(super) fn sum(&self) -> Ledger {
+        let mut sum: Ledger = bytemuck::Zeroable::zeroed();
+        for cpu in 0..self.cpus {
+            // SAFETY: the mapping holds `cpus` ledgers; the kernel writes them word by word, and so they are read.
+            sum.add(&unsafe { read(self.memory.add(cpu)) });
+        }
+        sum
+    }
+}
+
+/// Copies a ledger that the kernel side may be writing, each word whole.
+///
+/// # Safety
+/// `from` points at a mapped ledger.
+unsafe fn read(from: NonNull<Ledger>) -> Ledger {
+    let mut ledger: Ledger = bytemuck::Zeroable::zeroed();
+    let words = bytemuck::cast_slice_mut::<_, u64>(std::slice::from_mut(&mut ledger));
+    for (index, word) in words.iter_mut().enumerate() {
+        // SAFETY: the index is within the ledger the caller vouches for.
+        *word = unsafe { from.cast::<u64>().add(index).read_volatile() };
+    }
+    ledger
+}
+
+impl Drop for LedgerMap {
+    fn drop(&mut self) {
+        // SAFETY: this is the mapping made in `of`, of the same length, and nothing refers to it any more.
+        let _gone = unsafe { munmap(self.memory.as_ptr().cast(), self.cpus * size_of::<Ledger>()) };
+    }
+}
