@@ -9,6 +9,8 @@ impl Release {
     pub const TP_BTF: Self = Self(5, 12);
     /// First release with a BPF ring buffer.
     pub const RING_BUFFER: Self = Self(5, 8);
+    /// First release that charges BPF memory to the cgroup, and no longer to `RLIMIT_MEMLOCK`.
+    pub const NO_MEMLOCK: Self = Self(5, 11);
     /// First release whose `TcpExt:TW` and `TWKilled` count entries into TIME_WAIT; earlier ones count expiries.
     pub const TW_COUNTS_ENTRIES: Self = Self(5, 18);
 

@@ -12,6 +12,7 @@ use aya::programs::{BtfTracePoint, Program, ProgramError, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel};
 use aya_log::EbpfLogger;
 use log::{Level, Log};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tcpwatch_common::ledger::STATES;
 use tcpwatch_common::{ClassicLayout, Filter, Ledger, Params, SockLayout, names};
 
@@ -97,6 +98,14 @@ impl Kernel {
             );
         }
         object::check_abi(options.object)?;
+        if Release::running() < Release::NO_MEMLOCK {
+            let unlimited = Rlimit {
+                current: None,
+                maximum: None,
+            };
+            // Where this is refused, the maps may fit all the same; if not, that error says more.
+            let _ = setrlimit(Resource::Memlock, unlimited);
+        }
         let typed = options.hook != Some(Hook::Tracepoint);
         // Each of the three reads megabytes of BTF, in its own way: this is what a start takes longest for.
         let (btf, loader, layout) = thread::scope(|scope| {

@@ -35,3 +35,64 @@ pub fn check_abi(object: &[u8]) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the ABI lies in the embedded object's bytes.
+    fn place_of_abi() -> usize {
+        let file = object::File::parse(EMBEDDED).unwrap();
+        let symbol = file.symbol_by_name(names::GLOBAL_ABI).unwrap();
+        let section = file.section_by_index(symbol.section_index().unwrap()).unwrap();
+        usize::try_from(section.file_range().unwrap().0 + symbol.address()).unwrap()
+    }
+
+    #[test]
+    fn the_embedded_object_speaks_our_abi() {
+        check_abi(EMBEDDED).unwrap();
+    }
+
+    #[test]
+    fn an_object_of_another_abi_is_refused_by_name() {
+        let mut other = EMBEDDED.to_vec();
+        other[place_of_abi()] = 99;
+        let error = check_abi(&other).unwrap_err().to_string();
+        assert!(
+            error.contains("speaks ABI 99") && error.contains("cargo xtask ebpf"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        assert!(check_abi(b"").is_err());
+        assert!(check_abi(&[0x7f; 64]).is_err());
+        assert!(check_abi(&EMBEDDED[..EMBEDDED.len() / 2]).is_err());
+    }
+
+    #[test]
+    fn every_name_both_sides_use_is_in_the_object() {
+        let file = object::File::parse(EMBEDDED).unwrap();
+        for name in [
+            names::PROG_TP_BTF,
+            names::PROG_TRACEPOINT,
+            names::PROG_ITER_MARK,
+            names::PROG_ITER_COUNT,
+            names::PROG_EMPTY,
+            names::MAP_EVENTS,
+            names::MAP_LEDGER,
+            names::MAP_PASSES,
+            names::MAP_EPOCH,
+            names::MAP_PORTS,
+            names::MAP_LIVES,
+            names::GLOBAL_FILTER,
+            names::GLOBAL_SOCK,
+            names::GLOBAL_CLASSIC,
+            names::GLOBAL_PARAMS,
+            names::GLOBAL_ABI,
+        ] {
+            assert!(file.symbol_by_name(name).is_some(), "{name}");
+        }
+    }
+}
