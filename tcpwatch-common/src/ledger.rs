@@ -13,7 +13,11 @@ pub struct Ledger {
     pub moves: [[u64; STATES]; STATES],
     /// Full sockets in each state, as moved by transitions, in two banks: a new count starts in the idle one.
     pub sockets: [[i64; STATES]; 2],
-    /// Records that found no room in the ring buffer.
+    /// Transitions of sockets within the filter, whatever their states.
+    pub transitions: u64,
+    /// Records for which there was room in the ring buffer.
+    pub sent: u64,
+    /// Records that found none.
     pub lost: u64,
     /// Transitions of sockets there was no room to remember (`optmem_max`; the classic hook's table full).
     pub unmarked: u64,
@@ -23,7 +27,49 @@ pub struct Ledger {
     pub lives: u64,
 }
 
-const _: () = assert!(size_of::<Ledger>() == 16 * 16 * 8 + 2 * 16 * 8 + 4 * 8);
+const _: () = assert!(size_of::<Ledger>() == 16 * 16 * 8 + 2 * 16 * 8 + 6 * 8);
+
+/// The count of sockets that is kept now, as the map of that name holds it: a number, and whether sockets are being marked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count(pub u32);
+
+impl Count {
+    /// Set while sockets are being marked: only marks tell those counted already from those not yet.
+    const MARKING: u32 = 1;
+
+    /// The count after this one: every mark of this one is void, and sockets are being marked.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(((self.0 >> 1).wrapping_add(1) << 1) | Self::MARKING)
+    }
+
+    /// This count with every socket in it: transitions alone keep it from now on.
+    #[must_use]
+    pub const fn complete(self) -> Self {
+        Self(self.0 & !Self::MARKING)
+    }
+
+    /// Whether sockets are being marked.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_marking(self) -> bool {
+        self.0 & Self::MARKING != 0
+    }
+
+    /// What a mark of this count says, to be told from older ones.
+    #[inline(always)]
+    #[must_use]
+    pub const fn epoch(self) -> u8 {
+        (self.0 >> 1 & 0xff) as u8
+    }
+
+    /// The bank of [`Ledger::sockets`] it is kept in.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bank(self) -> usize {
+        (self.0 >> 1 & 1) as usize
+    }
+}
 
 /// What an iterator pass counted: the sockets it marked, or all it met, by state number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -55,9 +101,31 @@ impl Ledger {
                 self.sockets[bank][state] = self.sockets[bank][state].wrapping_add(other.sockets[bank][state]);
             }
         }
+        self.transitions = self.transitions.wrapping_add(other.transitions);
+        self.sent = self.sent.wrapping_add(other.sent);
         self.lost = self.lost.wrapping_add(other.lost);
         self.unmarked = self.unmarked.wrapping_add(other.unmarked);
         self.held = self.held.wrapping_add(other.held);
         self.lives = self.lives.wrapping_add(other.lives);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_alternate_between_the_banks_and_are_marked_then_complete() {
+        let first = Count::default();
+        assert_eq!((first.bank(), first.epoch(), first.is_marking()), (0, 0, false));
+        let second = first.next();
+        assert_eq!((second.bank(), second.epoch(), second.is_marking()), (1, 1, true));
+        let complete = second.complete();
+        assert_eq!(
+            (complete.bank(), complete.epoch(), complete.is_marking()),
+            (1, 1, false)
+        );
+        assert_eq!((complete.next().bank(), complete.next().epoch()), (0, 2));
+        assert_eq!(Count(u32::MAX).next().epoch(), 0);
     }
 }

@@ -17,8 +17,8 @@ pub const MAP_EVENTS: &str = "EVENTS";
 pub const MAP_LEDGER: &str = "LEDGER";
 /// [`crate::ledger::Pass`], one entry a bank and one for counting.
 pub const MAP_PASSES: &str = "PASSES";
-/// The number of the count of sockets kept now, one u32; its lowest bit is the bank.
-pub const MAP_EPOCH: &str = "EPOCH";
+/// [`crate::ledger::Count`], one u32.
+pub const MAP_COUNT: &str = "COUNT";
 /// The three port sets.
 pub const MAP_PORTS: &str = "PORTS";
 /// Lives by socket address, of the classic hook.

@@ -126,6 +126,6 @@ pub struct Params {
     pub cpus: u32,
     /// Bytes of unread records at which the reader is woken.
     pub wake_bytes: u32,
-    /// Zero; room for another switch.
-    pub reserved: u32,
+    /// A CPU looks whether to wake the reader when the number of records it sent has none of these bits.
+    pub wake_mask: u32,
 }

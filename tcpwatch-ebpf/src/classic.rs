@@ -72,7 +72,7 @@ impl ClassicHook<'_> {
 
 impl Hook for ClassicHook<'_> {
     type Context = TracePointContext;
-    const ANONYMOUS: bool = true;
+    const MARKS: bool = false;
 
     #[inline(always)]
     fn context(&self) -> &TracePointContext {

@@ -1,10 +1,10 @@
 //! `iter/tcp`: walks every TCP socket of a namespace under its lock, to mark it for the live counts or to count it.
 
-use tcpwatch_common::ledger::{Pass, STATES};
+use tcpwatch_common::ledger::{Count, Pass, STATES};
 
 use crate::filter::{self, MATCH, NO_MATCH, UNDECIDED, Unknown};
 use crate::lives;
-use crate::maps::{EPOCH, PASSES};
+use crate::maps::{COUNT, PASSES};
 use crate::socket::{self, Memory, Typed};
 
 /// `TCP_CLOSE`.
@@ -17,7 +17,7 @@ const NEW_SYN_RECV: u8 = 12;
 const SYN_RECV: u8 = 3;
 
 /// Entry of [`PASSES`] for plain counts; the others are banks.
-const COUNT: u32 = 2;
+const PLAIN: u32 = 2;
 
 /// `struct bpf_iter__tcp`.
 #[repr(C)]
@@ -57,8 +57,9 @@ pub(crate) fn mark(ctx: *const TcpIter) {
     if matches!(state, CLOSE | TIME_WAIT | NEW_SYN_RECV) || state as usize >= STATES {
         return;
     }
-    let Some(&epoch) = EPOCH.get(0) else { return };
-    let Some(pass) = PASSES.get_ptr_mut(epoch & 1) else {
+    let Some(&count) = COUNT.get(0) else { return };
+    let count = Count(count);
+    let Some(pass) = PASSES.get_ptr_mut(count.bank() as u32) else {
         return;
     };
     // SAFETY: one walk at a time writes this entry.
@@ -76,9 +77,9 @@ pub(crate) fn mark(ctx: *const TcpIter) {
     if life.verdict == UNDECIDED {
         life.verdict = verdict;
     }
-    if verdict == MATCH && (life.counted == 0 || life.epoch != epoch as u8) {
+    if verdict == MATCH && (life.counted == 0 || life.epoch != count.epoch()) {
         life.counted = state;
-        life.epoch = epoch as u8;
+        life.epoch = count.epoch();
         pass.full[(state & 15) as usize] += 1;
     }
 }
@@ -87,7 +88,7 @@ pub(crate) fn mark(ctx: *const TcpIter) {
 #[inline(always)]
 pub(crate) fn count(ctx: *const TcpIter) {
     let Some(sk) = socket_of(ctx) else { return };
-    let Some(pass) = PASSES.get_ptr_mut(COUNT) else { return };
+    let Some(pass) = PASSES.get_ptr_mut(PLAIN) else { return };
     // SAFETY: one walk at a time writes this entry.
     let pass: &mut Pass = unsafe { &mut *pass };
     let state = socket::state(sk);

@@ -9,9 +9,6 @@ use crate::params::param;
 /// `BPF_RB_AVAIL_DATA`: bytes not read yet.
 const AVAILABLE: u64 = 0;
 
-/// Records within which the mark that wakes the reader is looked for: CPUs may pass it together.
-const WINDOW: u64 = 16 * 88;
-
 /// Sends `record`, or counts it as lost.
 #[inline(always)]
 pub(crate) fn send(record: &Transition, ledger: &mut Ledger) {
@@ -20,9 +17,12 @@ pub(crate) fn send(record: &Transition, ledger: &mut Ledger) {
         return;
     };
     entry.write(*record);
-    // A wakeup costs ten times the record. The reader comes by on a timer anyway; it is called when that may be too late.
-    let past = EVENTS.query(AVAILABLE).wrapping_sub(param!(PARAMS.wake_bytes) as u64);
-    entry.submit(if past < WINDOW {
+    ledger.sent += 1;
+    // A wakeup costs ten times the record, and even to ask costs something. The reader comes by on a timer anyway: it is
+    // called only when that may be too late.
+    let wake = ledger.sent & param!(PARAMS.wake_mask) as u64 == 0
+        && EVENTS.query(AVAILABLE) >= param!(PARAMS.wake_bytes) as u64;
+    entry.submit(if wake {
         BPF_RB_FORCE_WAKEUP as u64
     } else {
         BPF_RB_NO_WAKEUP as u64

@@ -30,6 +30,6 @@ pub(crate) trait Hook {
     fn ends(&self, lport: u16) -> Ends;
     /// Interface and cookie; 0 where unknown.
     fn extras(&self) -> (u32, u64);
-    /// Whether transitions alone move the counts, no walk having marked the sockets there were.
-    const ANONYMOUS: bool;
+    /// Whether a walk can mark the sockets there are, so that the counts start exact.
+    const MARKS: bool;
 }

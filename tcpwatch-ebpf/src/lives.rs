@@ -50,18 +50,14 @@ impl Life {
         reserved: 0,
     };
 
-    /// Gives the socket's life its number; at a birth another life begins. Where the socket is counted stays: that moves
-    /// with the count.
+    /// Starts another life of the same socket. Where it is counted stays: that moves with the count.
     #[inline(always)]
-    pub(crate) fn begin(&mut self, id: u64, birth: bool) {
-        if birth {
-            *self = Self {
-                counted: self.counted,
-                epoch: self.epoch,
-                ..Self::NEW
-            };
-        }
-        self.id = id;
+    pub(crate) fn begin(&mut self) {
+        *self = Self {
+            counted: self.counted,
+            epoch: self.epoch,
+            ..Self::NEW
+        };
     }
 }
 

@@ -23,9 +23,9 @@ pub(crate) static LEDGER: Array<Ledger> = Array::with_max_entries(1, BPF_F_MMAPA
 #[map]
 pub(crate) static PASSES: Array<Pass> = Array::with_max_entries(3, 0);
 
-/// The number of the count that is kept now; its lowest bit is the bank it is kept in.
+/// The [`tcpwatch_common::ledger::Count`] that is kept now.
 #[map]
-pub(crate) static EPOCH: Array<u32> = Array::with_max_entries(1, 0);
+pub(crate) static COUNT: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Three port sets of 65,536 bits: local, remote, either.
 #[map]

@@ -16,7 +16,7 @@ pub(crate) static PARAMS: Params = Params {
     stream: 0,
     cpus: 1,
     wake_bytes: 0,
-    reserved: 0,
+    wake_mask: 0,
 };
 
 /// Where the running kernel keeps a socket's fields.

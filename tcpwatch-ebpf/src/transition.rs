@@ -3,13 +3,14 @@
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_log_ebpf::warn;
 use tcpwatch_common::event::{DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE};
+use tcpwatch_common::ledger::Count;
 use tcpwatch_common::{Ledger, Transition};
 
 use crate::emit;
 use crate::filter::{self, MATCH, UNDECIDED, Unknown};
 use crate::hook::Hook;
 use crate::lives::{self, Life};
-use crate::maps::{EPOCH, LEDGER};
+use crate::maps::{COUNT, LEDGER};
 use crate::params::param;
 use crate::socket::Ends;
 
@@ -40,24 +41,34 @@ pub(crate) fn run<H: Hook>(hook: &H) {
     let stream = param!(PARAMS.stream) != 0;
     // SAFETY: the helper takes nothing and gives a number.
     let now = if stream { unsafe { bpf_ktime_get_ns() } } else { 0 };
+    let Some(&count) = COUNT.get(0) else { return };
+    let count = Count(count);
+    // Where every socket is in the count, transitions alone keep it right, and nothing need be remembered.
+    let by_marks = H::MARKS && (count.is_marking() || filter::looks_at_ends());
 
     // A socket there is no room to remember has no id: nothing says that its next transition is the same socket's. One
     // first seen when it closes needs no memory.
     let mut fleeting = Life::NEW;
-    let (life, remembered) = match hook.life(to != CLOSE) {
-        // SAFETY: the life is this socket's, whose lock the kernel holds during a transition.
-        Some(life) => (unsafe { &mut *life }, true),
-        None => (&mut fleeting, false),
-    };
-    if !remembered && to != CLOSE {
-        ledger.unmarked += 1;
-        warn!(
-            hook.context(),
-            "no room to remember a socket, going from state {} to {}", from, to
-        );
-    } else if birth || life.id == 0 {
-        let id = lives::number(ledger, cpu);
-        life.begin(id, birth);
+    let mut remembered = false;
+    let mut life = &mut fleeting;
+    if stream || by_marks || filter::looks_at_ends() {
+        if let Some(found) = hook.life(to != CLOSE) {
+            remembered = true;
+            // SAFETY: the life is this socket's, whose lock the kernel holds during a transition.
+            life = unsafe { &mut *found };
+        } else if to != CLOSE {
+            ledger.unmarked += 1;
+            warn!(
+                hook.context(),
+                "no room to remember a socket, going from state {} to {}", from, to
+            );
+        }
+        if birth {
+            life.begin();
+        }
+        if stream && life.id == 0 && (remembered || to == CLOSE) {
+            life.id = lives::number(ledger, cpu);
+        }
     }
 
     let bound = hook.bound_port();
@@ -98,7 +109,16 @@ pub(crate) fn run<H: Hook>(hook: &H) {
 
     let held = life.held_move as u32;
     life.held_move = 0;
-    move_count::<H>(life, remembered, ledger, from, to, birth || held != 0);
+    ledger.transitions += 1;
+    move_count(
+        life,
+        count,
+        by_marks && remembered,
+        ledger,
+        from,
+        to,
+        birth || held != 0,
+    );
     let dwell_ns = dwell(life, now, from, to, birth);
     let (ifindex, cookie) = if stream { hook.extras() } else { (0, 0) };
     let record = Transition {
@@ -190,18 +210,17 @@ fn dwell(life: &mut Life, now: u64, from: u32, to: u32, birth: bool) -> u64 {
 
 /// Takes the socket out of the state it is counted in, and counts it in `to`.
 #[inline(always)]
-fn move_count<H: Hook>(life: &mut Life, remembered: bool, ledger: &mut Ledger, from: u32, to: u32, uncounted: bool) {
-    let Some(&epoch) = EPOCH.get(0) else { return };
-    let sockets = &mut ledger.sockets[epoch as usize & 1];
+fn move_count(life: &mut Life, count: Count, by_mark: bool, ledger: &mut Ledger, from: u32, to: u32, uncounted: bool) {
+    let sockets = &mut ledger.sockets[count.bank()];
     let to = to as usize & 15;
-    if H::ANONYMOUS || !remembered {
+    if !by_mark {
         if !uncounted {
             sockets[from as usize & 15] -= 1;
         }
-    } else if life.counted != 0 && life.epoch == epoch as u8 {
+    } else if life.counted != 0 && life.epoch == count.epoch() {
         sockets[life.counted as usize & 15] -= 1;
     }
-    life.epoch = epoch as u8;
+    life.epoch = count.epoch();
     if to == CLOSE as usize {
         life.counted = 0;
     } else {

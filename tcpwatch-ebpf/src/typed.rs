@@ -26,7 +26,7 @@ impl<'a> TypedHook<'a> {
 
 impl Hook for TypedHook<'_> {
     type Context = BtfTracePointContext;
-    const ANONYMOUS: bool = false;
+    const MARKS: bool = true;
 
     #[inline(always)]
     fn context(&self) -> &BtfTracePointContext {
@@ -78,9 +78,11 @@ impl Hook for TypedHook<'_> {
 
     #[inline(always)]
     fn extras(&self) -> (u32, u64) {
-        // SAFETY: the helper takes the typed socket this program was given.
-        (socket::ifindex(self.sk), unsafe {
-            bpf_get_socket_cookie(self.sk.0.cast_mut().cast())
-        })
+        let cookie = match socket::cookie(self.sk) {
+            // SAFETY: the helper takes the typed socket this program was given, and gives it a cookie.
+            0 => unsafe { bpf_get_socket_cookie(self.sk.0.cast_mut().cast()) },
+            cookie => cookie,
+        };
+        (socket::ifindex(self.sk), cookie)
     }
 }

@@ -32,17 +32,20 @@ pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
         printer.begin()?;
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut more = false;
         loop {
             let ended = tokio::select! {
                 biased;
                 () = end.come() => true,
+                // A batch was not all there was.
+                () = std::future::ready(()), if more => false,
                 filled = stream.filled() => { filled?; false }
                 _ = poll.tick() => false,
             };
             if ended || terminal::reader_gone() {
                 break;
             }
-            printer.print(&mut stream)?;
+            more = printer.print(&mut stream)? == BATCH;
             kernel.flush_log();
         }
         // Nothing comes after this, so what is in the ring and what was counted belong together.

@@ -13,8 +13,8 @@ use aya::{Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel};
 use aya_log::EbpfLogger;
 use log::{Level, Log};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use tcpwatch_common::ledger::STATES;
-use tcpwatch_common::{ClassicLayout, Filter, Ledger, Params, SockLayout, names};
+use tcpwatch_common::ledger::{Count, STATES};
+use tcpwatch_common::{ClassicLayout, Filter, Ledger, Params, SockLayout, Transition, names};
 
 use super::ledger::LedgerMap;
 use super::stream::Stream;
@@ -71,8 +71,9 @@ enum Link {
 pub struct Kernel {
     pub(super) ebpf: Ebpf,
     pub(super) btf: Option<Btf>,
-    pub(super) epoch: u32,
-    pub(super) before_epoch: [i64; STATES],
+    /// The count of sockets that is kept, and what its bank held when it began.
+    pub(super) count: Count,
+    pub(super) before_count: [i64; STATES],
     link: Option<Link>,
     logger: Option<EbpfLogger<&'static dyn Log>>,
     hook: Option<Hook>,
@@ -149,7 +150,7 @@ impl Kernel {
             stream: u32::from(options.ring_bytes.is_some()),
             cpus: u32::try_from(aya::util::nr_cpus().map_err(|(file, error)| anyhow!("cannot read {file}: {error}"))?)?,
             wake_bytes: options.ring_bytes.unwrap_or(0) / 4,
-            reserved: 0,
+            wake_mask: wake_mask(options.ring_bytes.unwrap_or(0)),
         };
         let log_level = log_level();
         // The loader borrows what was made here, and so may live no longer.
@@ -188,8 +189,8 @@ impl Kernel {
         let mut kernel = Self {
             ebpf,
             btf,
-            epoch: 0,
-            before_epoch: [0; STATES],
+            count: Count::default(),
+            before_count: [0; STATES],
             link: None,
             logger,
             hook: options.hook,
@@ -298,6 +299,13 @@ impl Kernel {
         let ring = RingBuf::try_from(map).context("cannot map the ring buffer; try a smaller --ring-size")?;
         Ok(Stream::new(ring)?)
     }
+}
+
+/// How often a CPU looks whether to wake the reader: some sixty times while a ring of `bytes` fills.
+fn wake_mask(bytes: u32) -> u32 {
+    // The kernel heads each record with 8 bytes (`BPF_RINGBUF_HDR_SZ`).
+    let records = bytes / (u32::try_from(size_of::<Transition>()).unwrap_or(u32::MAX) + 8);
+    (records / 64).checked_ilog2().map_or(0, |power| (1 << power) - 1)
 }
 
 /// The level at which the kernel side logs, 0 for not at all: what the log lets through under its name.

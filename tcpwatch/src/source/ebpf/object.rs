@@ -83,7 +83,7 @@ mod tests {
             names::MAP_EVENTS,
             names::MAP_LEDGER,
             names::MAP_PASSES,
-            names::MAP_EPOCH,
+            names::MAP_COUNT,
             names::MAP_PORTS,
             names::MAP_LIVES,
             names::GLOBAL_FILTER,

@@ -5,7 +5,7 @@ use std::io;
 use anyhow::{Context, Result};
 use aya::maps::Array;
 use aya::programs::Iter;
-use tcpwatch_common::ledger::{PASS_WORDS, Pass, STATES};
+use tcpwatch_common::ledger::{Count, PASS_WORDS, Pass, STATES};
 use tcpwatch_common::{Ledger, names};
 
 use super::{Kernel, Options, object};
@@ -13,7 +13,7 @@ use crate::model::filter::Filter;
 use crate::sys::netns::Namespace;
 
 /// Entry of the map of passes for plain counts; 0 and 1 are the banks of marks.
-const COUNT: u32 = 2;
+const PLAIN: u32 = 2;
 
 /// Counts the sockets in each of `namespaces` inside the kernel, by state and kind, and nothing else.
 ///
@@ -30,52 +30,63 @@ pub fn count(filter: &Filter, namespaces: &[Namespace]) -> Result<Pass> {
     namespaces
         .iter()
         .try_for_each(|namespace| namespace.run(|| kernel.walk(names::PROG_ITER_COUNT)))?;
-    kernel.pass(COUNT)
+    kernel.pass(PLAIN)
 }
 
 impl Kernel {
-    /// Marks the sockets of the namespace this thread is in, for the live counts.
-    ///
-    /// # Errors
-    /// The kernel refuses the iterator.
-    pub fn mark_sockets(&mut self) -> Result<()> {
-        self.walk(names::PROG_ITER_MARK)
-    }
-
-    /// Full sockets in each state now, by the kernel's state number, as marked and as moved since; and how many of them
-    /// took no mark, so that the counts may be off by as many.
+    /// Full sockets in each state now, by the kernel's state number; and by how many the counts may be off, sockets having
+    /// taken no mark.
     ///
     /// # Errors
     /// A map cannot be read.
     pub fn live(&self, ledger: &Ledger) -> Result<([i64; STATES], u64)> {
-        let mut live = ledger.sockets[self.epoch as usize & 1];
-        let pass = self.pass(self.epoch & 1)?;
-        for ((state, marked), before) in live.iter_mut().zip(pass.full).zip(self.before_epoch) {
+        let bank = self.count.bank();
+        let mut live = ledger.sockets[bank];
+        let pass = self.pass(u32::from(bank == 1))?;
+        for ((state, marked), before) in live.iter_mut().zip(pass.full).zip(self.before_count) {
             *state = state.wrapping_add_unsigned(marked).wrapping_sub(before);
         }
         Ok((live, pass.unmarked + ledger.unmarked))
     }
 
-    /// Starts counting the sockets anew: all marks are void, and the count is complete when every namespace is marked.
+    /// Counts the sockets of `namespaces` anew: marks each, after which transitions alone keep the count.
     ///
     /// # Errors
-    /// A map cannot be written.
-    pub fn start_epoch(&mut self) -> Result<()> {
-        let next = self.epoch.wrapping_add(1);
-        // Nothing moves the counts of the idle bank: what they are now, they will have been at the start.
-        self.before_epoch = self.ledger().sockets[next as usize & 1];
+    /// The kernel refuses the iterator, or a namespace cannot be entered.
+    pub fn count_anew(&mut self, namespaces: &[Namespace]) -> Result<()> {
+        let next = self.count.next();
+        let bank = u32::from(next.bank() == 1);
+        // Nothing moves the idle bank: what it holds now, it will have held at the start.
+        self.before_count = self.ledger().sockets[next.bank()];
         let passes = self
             .ebpf
             .map_mut(names::MAP_PASSES)
             .context("the BPF object has no passes")?;
-        let mut passes: Array<_, [u64; PASS_WORDS]> = Array::try_from(passes)?;
-        passes.set(next & 1, [0; PASS_WORDS], 0)?;
-        let epoch = self
+        Array::<_, [u64; PASS_WORDS]>::try_from(passes)?.set(bank, [0; PASS_WORDS], 0)?;
+        self.keep(next)?;
+        self.mark_more(namespaces)?;
+        self.keep(next.complete())
+    }
+
+    /// Marks the sockets of `namespaces` that are not marked yet: those whose opening waits for the filter, which a walk can
+    /// decide.
+    ///
+    /// # Errors
+    /// As [`Kernel::count_anew`].
+    pub fn mark_more(&mut self, namespaces: &[Namespace]) -> Result<()> {
+        namespaces
+            .iter()
+            .try_for_each(|namespace| namespace.run(|| self.walk(names::PROG_ITER_MARK)))
+    }
+
+    /// Tells the kernel side which count to keep.
+    fn keep(&mut self, count: Count) -> Result<()> {
+        let map = self
             .ebpf
-            .map_mut(names::MAP_EPOCH)
-            .context("the BPF object has no epoch")?;
-        Array::<_, u32>::try_from(epoch)?.set(0, next, 0)?;
-        self.epoch = next;
+            .map_mut(names::MAP_COUNT)
+            .context("the BPF object has no count")?;
+        Array::<_, u32>::try_from(map)?.set(0, count.0, 0)?;
+        self.count = count;
         Ok(())
     }
 

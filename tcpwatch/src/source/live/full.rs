@@ -38,7 +38,7 @@ impl FullSockets {
             drift: None,
         };
         if full.by_marks() {
-            mark(kernel, places)?;
+            kernel.count_anew(&places.namespaces)?;
         } else {
             (full.anchor, _) = dump(kernel, places, filter)?;
         }
@@ -74,7 +74,7 @@ impl FullSockets {
         if missed > self.missed {
             self.missed = missed;
             return if self.by_marks() {
-                self.mark_anew(kernel, places)
+                self.count_anew(kernel, places)
             } else {
                 self.compare(kernel, places, filter)
             };
@@ -82,17 +82,16 @@ impl FullSockets {
         let held = kernel.ledger().held;
         if self.by_marks() && held != self.held {
             self.held = held;
-            mark(kernel, places)?;
+            kernel.mark_more(&places.namespaces)?;
         }
         Ok(())
     }
 
-    /// Voids all marks and marks every socket again.
-    fn mark_anew(&mut self, kernel: &mut Kernel, places: &Places) -> Result<()> {
+    /// Counts every socket anew, and compares.
+    fn count_anew(&mut self, kernel: &mut Kernel, places: &Places) -> Result<()> {
         let before = kernel.ledger();
         let (old, _) = kernel.live(&before)?;
-        kernel.start_epoch()?;
-        mark(kernel, places)?;
+        kernel.count_anew(&places.namespaces)?;
         let after = kernel.ledger();
         let (new, _) = kernel.live(&after)?;
         self.drift = Some(unexplained(&old, &new, moved(&before, &after)));
@@ -113,14 +112,6 @@ impl FullSockets {
         self.drift = Some(drift);
         Ok(())
     }
-}
-
-/// Marks the sockets of every namespace.
-fn mark(kernel: &mut Kernel, places: &Places) -> Result<()> {
-    places
-        .namespaces
-        .iter()
-        .try_for_each(|namespace| namespace.run(|| kernel.mark_sockets()))
 }
 
 /// Full sockets by a dump, less those the ledger has; and how many transitions there were during the dump.
@@ -160,13 +151,9 @@ fn unexplained(one: &States, other: &States, moved: u64) -> u64 {
     differ.saturating_sub(2 * moved)
 }
 
-/// Transitions between two readings, as far as the ledger tells: those outside `--state` move sockets too.
+/// Transitions between two readings.
 fn moved(before: &Ledger, after: &Ledger) -> u64 {
-    let moves = |ledger: &Ledger| ledger.moves.iter().flatten().sum::<u64>() + ledger.lives;
-    let sockets: u64 = (0..2)
-        .map(|bank| unexplained(&before.sockets[bank], &after.sockets[bank], 0))
-        .sum();
-    (moves(after) - moves(before)).max(sockets)
+    after.transitions.wrapping_sub(before.transitions)
 }
 
 #[cfg(test)]
@@ -183,16 +170,5 @@ mod tests {
         assert_eq!(unexplained(&one, &other, 5), 0);
         assert_eq!(unexplained(&one, &other, 9), 0);
         assert_eq!(unexplained(&one, &one, 0), 0);
-    }
-
-    #[test]
-    fn sockets_that_moved_outside_the_filter_of_states_count_as_moved() {
-        let before: Ledger = bytemuck::Zeroable::zeroed();
-        let mut after = before;
-        after.sockets[0][1] = 3;
-        assert_eq!(moved(&before, &after), 3);
-        after.moves[7][2] = 7;
-        assert_eq!(moved(&before, &after), 7);
-        assert_eq!(moved(&before, &before), 0);
     }
 }
