@@ -1,7 +1,9 @@
 //! The classic tracepoint hook.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::bpf_probe_read_kernel_buf;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::programs::TracePointContext;
 use tcpwatch_common::event::AF_INET;
 use tcpwatch_common::params::CLASSIC_RECORD_MAX;
@@ -44,10 +46,19 @@ impl ClassicHook<'_> {
     /// Runs `body` with the transition `ctx` tells of. The record lies on the stack, and so goes no further.
     #[inline(always)]
     pub(crate) fn with(ctx: &TracePointContext, body: impl FnOnce(&ClassicHook<'_>)) {
-        let mut record = Record([0; CLASSIC_RECORD_MAX]);
-        // SAFETY: the context is the tracepoint's record; the helper fails instead of faulting.
-        if unsafe { bpf_probe_read_kernel_buf(ctx.as_ptr().cast(), &mut record.0) }.is_ok() {
-            body(&ClassicHook { ctx, record: &record });
+        let mut record = MaybeUninit::<Record>::uninit();
+        // SAFETY: the helper writes as many bytes as it is told there is room for, zeros where it cannot read.
+        let failed = unsafe {
+            bpf_probe_read_kernel(
+                record.as_mut_ptr().cast(),
+                CLASSIC_RECORD_MAX as u32,
+                ctx.as_ptr().cast(),
+            )
+        };
+        if failed == 0 {
+            // SAFETY: the helper wrote all of it.
+            let record = unsafe { record.assume_init_ref() };
+            body(&ClassicHook { ctx, record });
         }
     }
 

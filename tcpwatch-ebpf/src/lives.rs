@@ -1,5 +1,8 @@
 //! What is remembered of a socket between its transitions.
 
+use core::mem::MaybeUninit;
+use core::ptr;
+
 use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use tcpwatch_common::Ledger;
 
@@ -36,30 +39,34 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    /// Nothing known.
-    pub(crate) const NEW: Self = Self {
-        id: 0,
-        entered_ns: 0,
-        held_ns: 0,
-        held_move: 0,
-        counted: 0,
-        epoch: 0,
-        verdict: 0,
-        stale_sport: 0,
-        opened: 0,
-        reserved: 0,
-    };
+    /// Words of 8 bytes.
+    const WORDS: usize = size_of::<Self>() / 8;
+
+    /// Nothing known, written to `place`.
+    ///
+    /// Word by word and volatile: what the compiler may turn into `memset` is a loop over bytes here.
+    #[inline(always)]
+    pub(crate) fn clear(place: &mut MaybeUninit<Self>) -> &mut Self {
+        let words = place.as_mut_ptr().cast::<u64>();
+        for index in 0..Self::WORDS {
+            // SAFETY: a life is that many words, and zeros are a life.
+            unsafe { words.add(index).write_volatile(0) };
+        }
+        // SAFETY: all of it was written.
+        unsafe { place.assume_init_mut() }
+    }
 
     /// Starts another life of the same socket. Where it is counted stays: that moves with the count.
     #[inline(always)]
     pub(crate) fn begin(&mut self) {
-        *self = Self {
-            counted: self.counted,
-            epoch: self.epoch,
-            ..Self::NEW
-        };
+        let (counted, epoch) = (self.counted, self.epoch);
+        // SAFETY: what is initialised may be written again.
+        Self::clear(unsafe { &mut *ptr::from_mut(self).cast() });
+        (self.counted, self.epoch) = (counted, epoch);
     }
 }
+
+const _: () = assert!(size_of::<Life>() == 32 && align_of::<Life>() == 8);
 
 /// A number no other life of this run has: each CPU counts in steps of the number of CPUs.
 #[inline(always)]
@@ -77,7 +84,7 @@ pub(crate) fn of_socket(sk: *const u8, create: bool) -> Option<*mut Life> {
         bpf_sk_storage_get(
             (&raw const LIVES).cast_mut().cast(),
             sk.cast_mut().cast(),
-            core::ptr::null_mut(),
+            ptr::null_mut(),
             flags,
         )
     };
@@ -90,7 +97,11 @@ pub(crate) fn of_address(address: u64, create: bool) -> Option<*mut Life> {
     if let Some(life) = LIVES_BY_ADDRESS.get_ptr_mut(&address) {
         return Some(life);
     }
-    if !create || LIVES_BY_ADDRESS.insert(&address, &Life::NEW, 0).is_err() {
+    if !create {
+        return None;
+    }
+    let mut new = MaybeUninit::uninit();
+    if LIVES_BY_ADDRESS.insert(&address, Life::clear(&mut new), 0).is_err() {
         return None;
     }
     LIVES_BY_ADDRESS.get_ptr_mut(&address)

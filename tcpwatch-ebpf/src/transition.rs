@@ -1,5 +1,7 @@
 //! One body behind two hooks: counts a transition, moves the socket's mark, sends a record.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_log_ebpf::warn;
 use tcpwatch_common::event::{DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE};
@@ -48,9 +50,9 @@ pub(crate) fn run<H: Hook>(hook: &H) {
 
     // A socket there is no room to remember has no id: nothing says that its next transition is the same socket's. One
     // first seen when it closes needs no memory.
-    let mut fleeting = Life::NEW;
+    let mut fleeting = MaybeUninit::uninit();
     let mut remembered = false;
-    let mut life = &mut fleeting;
+    let mut life = Life::clear(&mut fleeting);
     if stream || by_marks || filter::looks_at_ends() {
         if let Some(found) = hook.life(to != CLOSE) {
             remembered = true;

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod cargo;
+mod clock;
 mod ebpf;
 mod run;
 mod system;
@@ -43,12 +45,15 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Measure what tcpwatch costs, next to an empty program and to the programs people use now (as root, or through sudo)
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Run { arguments } => run::run(&arguments).map(|never| match never {}),
         Task::Test { arguments } => test::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Ebpf { check: false } => ebpf::write(),
         Task::Ebpf { check: true } => ebpf::check(),
     };

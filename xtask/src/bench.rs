@@ -1,0 +1,210 @@
+//! `cargo xtask bench`: what tcpwatch costs, next to nothing, to an empty program, and to the programs people use now.
+//!
+//! Everything that is compared runs in turns within one run, and is compared turn by turn, so that what else the machine
+//! does cancels out; what does not is printed as the noise.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::{env, fs};
+
+use anyhow::{Context as _, Result, anyhow};
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::{cargo, system};
+
+mod child;
+mod connections;
+mod cost;
+mod crowd;
+mod empty;
+mod fdinfo;
+mod memory;
+mod numbers;
+mod observer;
+mod path;
+mod peers;
+mod programs;
+mod reader;
+mod report;
+mod room;
+mod snapshot;
+mod stat;
+mod table;
+mod target;
+mod workload;
+
+use report::Report;
+use room::Room;
+
+/// What is asked of the bench.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    plan: Plan,
+    #[command(subcommand)]
+    stage: Option<Stage>,
+}
+
+/// What to measure, and how well.
+#[derive(Args)]
+struct Plan {
+    /// Fewer and shorter rounds: whether it works, more than what it costs
+    #[arg(long)]
+    quick: bool,
+    /// Measure this alone (repeatable)
+    #[arg(long, value_enum, value_name = "NAME")]
+    only: Vec<Part>,
+    /// Write every sample here too, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// A part of the bench.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// What a transition costs more while something watches
+    Path,
+    /// The same for whole connections
+    Connections,
+    /// How long the BPF programs themselves run
+    Programs,
+    /// What reading and printing an event costs
+    Reader,
+    /// The first row of `stat`, and what it costs at idle
+    Stat,
+    /// `snapshot` of 100,000 sockets next to `ss` and `netstat`
+    Snapshot,
+}
+
+/// What this program starts itself as.
+#[derive(Subcommand)]
+#[command(hide = true)]
+enum Stage {
+    /// As root: makes namespaces, and waits for what runs inside
+    #[command(hide = true)]
+    Outside(Built),
+    /// Inside: measures
+    #[command(hide = true)]
+    Inside(Built),
+    /// Holds sockets until its input ends
+    #[command(hide = true)]
+    Hold(crowd::Share),
+    /// Runs a program and prints the most memory it had
+    #[command(hide = true)]
+    Peak(memory::Measured),
+}
+
+/// What was built before, by the user who typed the command.
+#[derive(Args)]
+struct Built {
+    /// The program
+    #[arg(long)]
+    tcpwatch: PathBuf,
+    /// The BPF object with the empty program
+    #[arg(long)]
+    object: PathBuf,
+    #[command(flatten)]
+    plan: Plan,
+}
+
+/// Where the object with the empty program is, in the workspace.
+const OBJECT: &str = "tcpwatch/bpf/tcpwatch.bpf.o";
+
+/// Runs the bench, or the stage of it that this process was started for.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.stage {
+        None => become_root(&arguments.plan),
+        Some(Stage::Outside(_)) => room::enter(),
+        Some(Stage::Inside(built)) => measure(built),
+        Some(Stage::Hold(share)) => crowd::hold(share),
+        Some(Stage::Peak(measured)) => memory::print_peak(measured),
+    }
+}
+
+/// Builds as the user who typed it, so that root owns nothing in the checkout, then starts over as root.
+fn become_root(plan: &Plan) -> Result<()> {
+    let sudo = system::sudo().map_err(|why| anyhow!("the bench needs root, for BPF and for namespaces: {why}"))?;
+    let build = ["build", "--locked", "--release", "--package=tcpwatch", "--bin=tcpwatch"];
+    let tcpwatch = cargo::executable(&build, "tcpwatch")?;
+    let object = cargo::root()?.join(OBJECT);
+    let this = env::current_exe().context("cannot tell where this program is")?;
+    let mut command = system::through(sudo, &this);
+    command.args(["bench", "outside", "--tcpwatch"]).arg(&tcpwatch);
+    command.arg("--object").arg(&object).args(plan.arguments()?);
+    Err(anyhow!(command.exec()).context(format!("cannot start {}", command.get_program().display())))
+}
+
+impl Plan {
+    /// Itself, as one would type it.
+    fn arguments(&self) -> Result<Vec<OsString>> {
+        let mut arguments = Vec::new();
+        if self.quick {
+            arguments.push("--quick".into());
+        }
+        for part in &self.only {
+            arguments.push("--only".into());
+            arguments.push(part.name().into());
+        }
+        if let Some(file) = &self.json {
+            let file = std::path::absolute(file).with_context(|| format!("cannot find {}", file.display()))?;
+            arguments.push("--json".into());
+            arguments.push(file.into());
+        }
+        Ok(arguments)
+    }
+
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+}
+
+impl Part {
+    /// In the order they run: the crowd of sockets comes last, for closing it is felt for a while.
+    const ALL: [Self; 6] = [
+        Self::Path,
+        Self::Connections,
+        Self::Programs,
+        Self::Reader,
+        Self::Stat,
+        Self::Snapshot,
+    ];
+
+    /// As one types it.
+    fn name(self) -> String {
+        self.to_possible_value()
+            .map(|value| value.get_name().to_owned())
+            .unwrap_or_default()
+    }
+
+    fn run(self, room: &Room, report: &mut Report) -> Result<()> {
+        match self {
+            Self::Path => path::run(room, report),
+            Self::Connections => connections::run(room, report),
+            Self::Programs => programs::run(room, report),
+            Self::Reader => reader::run(room, report),
+            Self::Stat => stat::run(room, report),
+            Self::Snapshot => snapshot::run(room, report),
+        }
+    }
+}
+
+/// Measures what is asked for, and prints it.
+fn measure(built: &Built) -> Result<()> {
+    // Before a mount can hide where it is to lie.
+    let json = match &built.plan.json {
+        Some(path) => Some(fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?),
+        None => None,
+    };
+    let object = fs::read(&built.object).with_context(|| format!("cannot read {}", built.object.display()))?;
+    let room = Room::prepare(built.tcpwatch.clone(), object, built.plan.quick)?;
+    let mut report = Report::new();
+    room.describe(&mut report)?;
+    for part in Part::ALL.into_iter().filter(|&part| built.plan.wants(part)) {
+        if let Err(why) = part.run(&room, &mut report) {
+            report.not_run(format!("{}: {why:#}", part.name()));
+        }
+    }
+    report.finish(json)
+}

@@ -1,0 +1,70 @@
+//! What a whole connection costs more while something watches.
+
+use anyhow::Result;
+
+use super::cost::{self, Plan};
+use super::numbers::{float, median};
+use super::observer::{Form, Hook, Observer};
+use super::report::Report;
+use super::room::Room;
+use super::table::{self, number, range};
+use super::workload::connections;
+
+const OBSERVERS: [Observer; 7] = [
+    Observer::Nothing,
+    Observer::Empty,
+    Observer::Stat(Hook::TpBtf),
+    Observer::Stat(Hook::Tracepoint),
+    Observer::Trace(Hook::TpBtf, Form::Text),
+    Observer::Trace(Hook::Tracepoint, Form::Text),
+    Observer::Tcpstates,
+];
+
+/// Runs this part.
+pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
+    let plan = Plan {
+        name: "connections",
+        rounds: room.choose(15, 3),
+        workload: connections,
+        units: 4_000,
+        warm_up: 200,
+    };
+    let costs = cost::measure(room, report, &plan, &OBSERVERS);
+    report.title("connections: connect, accept, close, close over loopback at full speed")?;
+    report.line(&format!(
+        "{} rounds of {} connections; ns a connection",
+        plan.rounds, plan.units
+    ))?;
+    let each = float(plan.units + plan.warm_up);
+    let rows: Vec<Vec<String>> = costs
+        .iter()
+        .map(|cost| {
+            let wall = median(&cost.wall_ns);
+            let added = cost.added();
+            vec![
+                cost.observer.to_string(),
+                number(1e9 / wall, 0),
+                number(wall, 0),
+                number(added.median, 0),
+                number(added.mad, 0),
+                range(added.min, added.max, 0),
+                number(median(&cost.cpu_added_ns), 0),
+                number(median(&cost.told) / each, 2),
+            ]
+        })
+        .collect();
+    let header = [
+        "",
+        "per second",
+        "ns",
+        "added",
+        "noise",
+        "min..max",
+        "added, CPU",
+        "transitions told of",
+    ];
+    for line in table::lines(&header, &rows) {
+        report.line(&line)?;
+    }
+    Ok(())
+}

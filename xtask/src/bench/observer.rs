@@ -1,0 +1,252 @@
+//! What can be attached to the tracepoint while a workload runs.
+
+use std::fmt;
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use std::{fs, thread};
+
+use anyhow::{Context as _, Result, bail};
+use aya::Ebpf;
+use rustix::process::{Pid, getpid};
+
+use super::child::{Running, Usage};
+use super::room::{Room, SCRATCH};
+use super::{empty, fdinfo};
+use crate::clock;
+
+mod output;
+
+/// How long a program may take to attach.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// After which everything that starts with a program is over.
+pub(super) const SETTLE: Duration = Duration::from_millis(50);
+/// After which a reader has read what is there.
+const DRAIN: Duration = Duration::from_millis(150);
+
+/// A hook of tcpwatch's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hook {
+    /// The typed tracepoint.
+    TpBtf,
+    /// The classic one.
+    Tracepoint,
+}
+
+/// A form of tcpwatch's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Something that watches transitions, or nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Observer {
+    /// The bare kernel.
+    Nothing,
+    /// A program that does nothing.
+    Empty,
+    /// `tcpwatch stat`: no stream.
+    Stat(Hook),
+    /// `tcpwatch trace`: stream.
+    Trace(Hook, Form),
+    /// libbpf-tools.
+    Tcpstates,
+    /// bpftrace, counting.
+    BpftraceCount,
+    /// bpftrace, a line a transition.
+    BpftracePrintf,
+}
+
+/// Where an observer prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sink {
+    /// To a file in memory.
+    Tmpfs,
+    /// Nowhere.
+    Null,
+}
+
+impl Hook {
+    fn flag(self) -> &'static str {
+        match self {
+            Self::TpBtf => "--hook=tp_btf",
+            Self::Tracepoint => "--hook=tracepoint",
+        }
+    }
+}
+
+impl Form {
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Text => "--output=text",
+            Self::Json => "--output=json",
+        }
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.flag().trim_start_matches("--hook="))
+    }
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.flag().trim_start_matches("--output="))
+    }
+}
+
+impl fmt::Display for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("nothing"),
+            Self::Empty => f.write_str("empty program, tp_btf"),
+            Self::Stat(hook) => write!(f, "tcpwatch stat, {hook}"),
+            Self::Trace(hook, form) => write!(f, "tcpwatch trace, {form}, {hook}"),
+            Self::Tcpstates => f.write_str("tcpstates"),
+            Self::BpftraceCount => f.write_str("bpftrace, count in a map"),
+            Self::BpftracePrintf => f.write_str("bpftrace, printf"),
+        }
+    }
+}
+
+impl Observer {
+    /// Whether its program is installed.
+    pub(super) fn is_there(self, room: &Room) -> bool {
+        match self {
+            Self::Tcpstates => room.peers.tcpstates.is_some(),
+            Self::BpftraceCount | Self::BpftracePrintf => room.peers.bpftrace.is_some(),
+            _ => true,
+        }
+    }
+
+    fn command(self, room: &Room) -> Option<Command> {
+        let tcpwatch = |name: &str, hook: Hook, form: Form| {
+            let mut command = Command::new(&room.tcpwatch);
+            command.args([name, hook.flag(), form.flag()]);
+            command
+        };
+        let bpftrace = |action: &str| {
+            let mut command = Command::new(room.peers.bpftrace.as_ref()?);
+            let program = format!("tracepoint:sock:inet_sock_set_state {{ {action} }}");
+            command.args(["-e", &program]);
+            Some(command)
+        };
+        match self {
+            Self::Nothing | Self::Empty => None,
+            Self::Stat(hook) => Some(tcpwatch("stat", hook, Form::Json)),
+            Self::Trace(hook, form) => Some(tcpwatch("trace", hook, form)),
+            Self::Tcpstates => Some(Command::new(room.peers.tcpstates.as_ref()?)),
+            Self::BpftraceCount => bpftrace("@ = count();"),
+            Self::BpftracePrintf => bpftrace(
+                r#"printf("%s %d %d %d>%d\n", comm, args->sport, args->dport, args->oldstate, args->newstate);"#,
+            ),
+        }
+    }
+
+    /// Attaches it; [`SETTLE`] after this returns, it does nothing but to watch.
+    pub(super) fn attach(self, room: &Room, sink: Sink) -> Result<Attached> {
+        let how = match self.command(room) {
+            Some(command) => How::Program(self.start(command, sink)?),
+            None if self == Self::Empty => How::Empty(Box::new(empty::attach(&room.object)?)),
+            None => How::Nothing,
+        };
+        Ok(Attached {
+            observer: self,
+            sink,
+            how,
+        })
+    }
+
+    fn start(self, mut command: Command, sink: Sink) -> Result<Running> {
+        let create = |name: &str| {
+            let path = Path::new(SCRATCH).join(name);
+            File::create(&path).with_context(|| format!("cannot write {}", path.display()))
+        };
+        command.stdin(Stdio::null()).stderr(create(output::MESSAGES)?);
+        match sink {
+            Sink::Tmpfs => command.stdout(create(output::OUTPUT)?),
+            Sink::Null => command.stdout(Stdio::null()),
+        };
+        let mut running = Running::start(&mut command)?;
+        let start = clock::start();
+        while !self.is_attached(running.pid()) {
+            if running.has_ended()? || start.elapsed() > PATIENCE {
+                bail!("did not attach: {}", output::last_message());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(running)
+    }
+
+    fn is_attached(self, pid: Pid) -> bool {
+        match self {
+            // It may attach by an older way, that shows nowhere; it says so, if only to a file.
+            Self::BpftraceCount | Self::BpftracePrintf => {
+                fs::read_to_string(Path::new(SCRATCH).join(output::OUTPUT))
+                    .is_ok_and(|text| text.starts_with("Attaching"))
+                    && fdinfo::busiest_program(pid).is_some()
+            }
+            _ => fdinfo::holds_link(pid),
+        }
+    }
+}
+
+/// An observer at work.
+pub(super) struct Attached {
+    observer: Observer,
+    sink: Sink,
+    how: How,
+}
+
+enum How {
+    Nothing,
+    Empty(Box<Ebpf>),
+    Program(Running),
+}
+
+/// What became of an observer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outcome {
+    /// Transitions it told of; unknown where it does not tell.
+    pub(super) told: Option<u64>,
+    /// What its program used.
+    pub(super) usage: Usage,
+}
+
+impl Attached {
+    /// The BPF program that ran, while statistics are on.
+    pub(super) fn runs(&self) -> fdinfo::Runs {
+        let pid = match &self.how {
+            How::Nothing => return fdinfo::Runs::default(),
+            How::Empty(_) => getpid(),
+            How::Program(running) => running.pid(),
+        };
+        fdinfo::busiest_program(pid).unwrap_or_default()
+    }
+
+    /// Ends it, once it has had time to read what there is.
+    pub(super) fn finish(self) -> Result<Outcome> {
+        let mut outcome = Outcome {
+            told: None,
+            usage: Usage::default(),
+        };
+        match self.how {
+            How::Nothing => {}
+            How::Empty(ebpf) => drop(ebpf),
+            How::Program(running) => {
+                thread::sleep(DRAIN);
+                outcome.usage = running.interrupt().with_context(output::last_message)?;
+                if self.sink == Sink::Tmpfs {
+                    outcome.told = output::told(self.observer)?;
+                }
+            }
+        }
+        Ok(outcome)
+    }
+}

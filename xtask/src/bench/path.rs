@@ -1,0 +1,122 @@
+//! What a transition costs more while something watches: the loop of listen and shutdown.
+
+use anyhow::Result;
+
+use super::cost::{self, Cost, Plan};
+use super::numbers::{Summary, float};
+use super::observer::{Form, Hook, Observer};
+use super::report::Report;
+use super::room::Room;
+use super::table::{self, number, range};
+use super::target::Target;
+use super::workload::{TRANSITIONS_A_TURN, turns};
+
+const OBSERVERS: [Observer; 11] = [
+    Observer::Nothing,
+    Observer::Empty,
+    Observer::Stat(Hook::TpBtf),
+    Observer::Stat(Hook::Tracepoint),
+    Observer::Trace(Hook::TpBtf, Form::Text),
+    Observer::Trace(Hook::TpBtf, Form::Json),
+    Observer::Trace(Hook::Tracepoint, Form::Text),
+    Observer::Trace(Hook::Tracepoint, Form::Json),
+    Observer::Tcpstates,
+    Observer::BpftraceCount,
+    Observer::BpftracePrintf,
+];
+
+/// Added per transition with the stream on, at most, ns.
+const STREAM_NS: f64 = 500.0;
+/// And the share of what tcpstates adds, at most.
+const SHARE_OF_TCPSTATES: f64 = 1.0 / 20.0;
+
+/// Runs this part.
+pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
+    let plan = Plan {
+        name: "path",
+        rounds: room.choose(25, 5),
+        workload: turns,
+        units: 50_000,
+        warm_up: 2_000,
+    };
+    let costs = cost::measure(room, report, &plan, &OBSERVERS);
+    report.title("path: listen() and shutdown() of one socket, 2 transitions a turn")?;
+    report.line(&format!(
+        "{} rounds of {} turns; ns a transition, added to what it takes with nothing attached just before and after",
+        plan.rounds, plan.units
+    ))?;
+    let each = (plan.units + plan.warm_up) * TRANSITIONS_A_TURN;
+    let median_of = |observer| cost::of(&costs, observer).map_or(f64::NAN, |cost| added(cost).median);
+    let (empty, tcpstates) = (median_of(Observer::Empty), median_of(Observer::Tcpstates));
+    let noise = cost::of(&costs, Observer::Nothing).map_or(f64::NAN, |cost| added(cost).mad);
+    let rows: Vec<Vec<String>> = costs
+        .iter()
+        .map(|cost| {
+            let added = added(cost);
+            vec![
+                cost.observer.to_string(),
+                number(per_transition(Summary::of(&cost.wall_ns)).median, 0),
+                number(added.median, 0),
+                number(added.mad, 0),
+                range(added.min, added.max, 0),
+                number(per_transition(Summary::of(&cost.cpu_added_ns)).median, 0),
+                // Next to what cannot be told from nothing, everything is large.
+                number(if empty > noise { added.median / empty } else { f64::NAN }, 1),
+                number(added.median / tcpstates, 3),
+                number(cost.lost(each), 0),
+            ]
+        })
+        .collect();
+    let header = [
+        "",
+        "ns",
+        "added",
+        "noise",
+        "min..max",
+        "added, CPU",
+        "x empty",
+        "x tcpstates",
+        "lost",
+    ];
+    for line in table::lines(&header, &rows) {
+        report.line(&line)?;
+    }
+    judge(report, &costs, tcpstates);
+    Ok(())
+}
+
+fn judge(report: &mut Report, costs: &[Cost], tcpstates: f64) {
+    let nothing = cost::of(costs, Observer::Nothing);
+    let empty = cost::of(costs, Observer::Empty);
+    for hook in [Hook::TpBtf, Hook::Tracepoint] {
+        let forms = [Form::Text, Form::Json].map(|form| cost::of(costs, Observer::Trace(hook, form)));
+        let medians = forms.iter().flatten().map(|cost| added(cost).median);
+        let worst = medians.fold(f64::NAN, f64::max);
+        let what = format!("added per transition, stream on, {hook}");
+        report.target(Target::at_most(&what, worst, STREAM_NS, "ns", 0));
+        let what = format!("the same, next to tcpstates, {hook}");
+        report.target(Target::at_most(&what, worst / tcpstates, SHARE_OF_TCPSTATES, "x", 3));
+        if let (Some(stat), Some(empty), Some(nothing)) = (cost::of(costs, Observer::Stat(hook)), empty, nothing) {
+            let more = per_transition(stat.added_to(empty)).median;
+            // Of a normal distribution, the MAD as its standard deviation.
+            let noise = 1.4826 * added(nothing).mad;
+            let what = format!("stream off, more than the empty program, {hook} (limit: the noise)");
+            report.target(Target::at_most(&what, more, noise, "ns", 0));
+        }
+    }
+}
+
+/// What a transition takes longer.
+fn added(cost: &Cost) -> Summary {
+    per_transition(cost.added())
+}
+
+fn per_transition(turn: Summary) -> Summary {
+    let share = |number: f64| number / float(TRANSITIONS_A_TURN);
+    Summary {
+        median: share(turn.median),
+        mad: share(turn.mad),
+        min: share(turn.min),
+        max: share(turn.max),
+    }
+}

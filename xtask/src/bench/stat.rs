@@ -1,0 +1,155 @@
+//! `tcpwatch stat`: how soon it says something, and what it costs where nothing happens.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::json;
+
+use super::child::Running;
+use super::fdinfo;
+use super::numbers::Summary;
+use super::observer::Hook;
+use super::report::Report;
+use super::room::Room;
+use super::table::{self, number, range};
+use super::target::Target;
+use crate::clock;
+
+/// From the start to the first row, at most, ms.
+const FIRST_ROW_MS: f64 = 300.0;
+/// Of a core at idle, less than this, %.
+const IDLE_PERCENT: f64 = 0.2;
+
+/// What was measured with one hook.
+pub(super) struct Cost {
+    /// From the start to the first row, ms, of each round.
+    pub(super) first_row_ms: Vec<f64>,
+    /// Of a core, %, after that.
+    pub(super) percent: Vec<f64>,
+}
+
+/// Runs this part.
+pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
+    let hooks = [Hook::TpBtf, Hook::Tracepoint];
+    let idle = Duration::from_secs(room.choose(20, 5));
+    let costs = measure(room, report, "stat", room.choose(9, 3), idle)?;
+    report.title("stat: `tcpwatch stat 1` where nothing happens")?;
+    show(report, &costs, idle)?;
+    for (hook, cost) in hooks.into_iter().zip(&costs) {
+        let first_row = Summary::of(&cost.first_row_ms).median;
+        let what = format!("first row of stat, {hook}");
+        report.target(Target::at_most(&what, first_row, FIRST_ROW_MS, "ms", 0));
+        let percent = Summary::of(&cost.percent).median;
+        let what = format!("stat 1 at idle, of a core, {hook}");
+        report.target(Target::at_most(&what, percent, IDLE_PERCENT, "%", 3));
+    }
+    Ok(())
+}
+
+/// Measures both hooks, typed one first.
+pub(super) fn measure(
+    room: &Room,
+    report: &mut Report,
+    name: &str,
+    rounds: usize,
+    idle: Duration,
+) -> Result<[Cost; 2]> {
+    let mut costs = [(); 2].map(|()| Cost {
+        first_row_ms: Vec::new(),
+        percent: Vec::new(),
+    });
+    for round in 0..rounds {
+        report.progress(name, round, rounds);
+        for (hook, cost) in [Hook::TpBtf, Hook::Tracepoint].into_iter().zip(&mut costs) {
+            // Few of the rounds are long: CPU time is exact, and other people wait.
+            let idle = if round < 3 { idle } else { Duration::ZERO };
+            let (first_row, percent) = watch(room, hook, idle)?;
+            cost.first_row_ms.push(first_row.as_secs_f64() * 1e3);
+            cost.percent.extend(percent);
+        }
+    }
+    for (hook, cost) in [Hook::TpBtf, Hook::Tracepoint].into_iter().zip(&costs) {
+        report.raw(
+            &format!("{name}, {hook}"),
+            json!({ "first_row_ms": cost.first_row_ms, "percent": cost.percent }),
+        );
+    }
+    Ok(costs)
+}
+
+/// Prints what was measured.
+pub(super) fn show(report: &mut Report, costs: &[Cost; 2], idle: Duration) -> Result<()> {
+    let rows: Vec<Vec<String>> = [Hook::TpBtf, Hook::Tracepoint]
+        .into_iter()
+        .zip(costs)
+        .map(|(hook, cost)| {
+            let first_row = Summary::of(&cost.first_row_ms);
+            let percent = Summary::of(&cost.percent);
+            vec![
+                hook.to_string(),
+                number(first_row.median, 0),
+                number(first_row.mad, 0),
+                range(first_row.min, first_row.max, 0),
+                number(percent.median, 3),
+                range(percent.min, percent.max, 3),
+            ]
+        })
+        .collect();
+    let share = format!("% of a core over {} s", idle.as_secs());
+    let header = ["", "first row, ms", "noise", "min..max", &share, "min..max"];
+    for line in table::lines(&header, &rows) {
+        report.line(&line)?;
+    }
+    Ok(())
+}
+
+/// Starts `stat 1`; how long its first row took and, if `idle` is not zero, the share of a core it used for so long after.
+fn watch(room: &Room, hook: Hook, idle: Duration) -> Result<(Duration, Option<f64>)> {
+    let mut command = Command::new(&room.tcpwatch);
+    command.args(["stat", "1", &format!("--hook={hook}")]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let start = clock::start();
+    let mut running = Running::start(&mut command)?;
+    let output = running.pipes().stdout.take().context("no output")?;
+    let mut lines = BufReader::new(output).lines();
+    loop {
+        let Some(line) = lines.next() else {
+            bail!("tcpwatch stat ended before its first row");
+        };
+        if is_row(&line?) {
+            break;
+        }
+    }
+    let first_row = start.elapsed();
+    let mut percent = None;
+    if !idle.is_zero() {
+        let start = clock::start();
+        let before = fdinfo::cpu(running.pid())?;
+        thread::sleep(idle);
+        let used = fdinfo::cpu(running.pid())?.saturating_sub(before);
+        percent = Some(100.0 * used.as_secs_f64() / start.elapsed().as_secs_f64());
+    }
+    // The rows since lie in the pipe, which holds many more.
+    running.interrupt()?;
+    Ok((first_row, percent))
+}
+
+/// A row begins with the time of day; the header above it with blanks.
+fn is_row(line: &str) -> bool {
+    line.starts_with(|first: char| first.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_row;
+
+    #[test]
+    fn the_header_is_no_row() {
+        assert!(!is_row("          connections                          per second"));
+        assert!(!is_row("    time  estab syn_s"));
+        assert!(is_row("11:51:55      ·     ·"));
+    }
+}
