@@ -20,14 +20,16 @@ pub struct Ledger {
     /// Records that found none.
     pub lost: u64,
     /// Transitions of sockets there was no room to remember (`optmem_max`; the classic hook's table full).
-    pub unmarked: u64,
+    pub unremembered: u64,
     /// Openings kept with their socket until the filter could be decided.
     pub held: u64,
+    /// Those of them that were decided since.
+    pub released: u64,
     /// Lives numbered on this CPU; see [`crate::Transition::id`].
     pub lives: u64,
 }
 
-const _: () = assert!(size_of::<Ledger>() == 16 * 16 * 8 + 2 * 16 * 8 + 6 * 8);
+const _: () = assert!(size_of::<Ledger>() == 16 * 16 * 8 + 2 * 16 * 8 + 7 * 8);
 
 /// The count of sockets that is kept now, as the map of that name holds it: a number, and whether sockets are being marked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,12 +83,27 @@ pub struct Pass {
     pub request: [u64; STATES],
     /// Timewait sockets, by their substate: `TIME_WAIT`, or `FIN_WAIT2`.
     pub timewait: [u64; STATES],
-    /// Full sockets that could not be marked, the kernel giving no storage.
-    pub unmarked: u64,
+    /// Full sockets that took no mark, the kernel giving no room (`optmem_max`).
+    pub refused: [u64; STATES],
 }
+
+/// Entry of the map of passes for plain counts; the others are the banks of marks.
+pub const PLAIN_PASS: u32 = 2;
 
 /// Words of 8 bytes in a [`Pass`].
 pub const PASS_WORDS: usize = size_of::<Pass>() / 8;
+
+impl Pass {
+    /// Adds `other`'s counts to these.
+    pub fn add(&mut self, other: &Self) {
+        for state in 0..STATES {
+            self.full[state] += other.full[state];
+            self.request[state] += other.request[state];
+            self.timewait[state] += other.timewait[state];
+            self.refused[state] += other.refused[state];
+        }
+    }
+}
 
 impl Ledger {
     /// Adds `other`'s counts to these, wrapping (one CPU's part may wrap where the sum does not).
@@ -104,8 +121,9 @@ impl Ledger {
         self.transitions = self.transitions.wrapping_add(other.transitions);
         self.sent = self.sent.wrapping_add(other.sent);
         self.lost = self.lost.wrapping_add(other.lost);
-        self.unmarked = self.unmarked.wrapping_add(other.unmarked);
+        self.unremembered = self.unremembered.wrapping_add(other.unremembered);
         self.held = self.held.wrapping_add(other.held);
+        self.released = self.released.wrapping_add(other.released);
         self.lives = self.lives.wrapping_add(other.lives);
     }
 }

@@ -128,4 +128,8 @@ pub struct Params {
     pub wake_bytes: u32,
     /// A CPU looks whether to wake the reader when the number of records it sent has none of these bits.
     pub wake_mask: u32,
+    /// 1 where a run of the program may interrupt another on the same CPU (before Linux 6.1, `tp_btf`).
+    pub nests: u32,
+    /// Zero.
+    pub reserved: u32,
 }

@@ -118,7 +118,7 @@ impl Hook for ClassicHook<'_> {
     }
 
     #[inline(always)]
-    fn life(&self, create: bool) -> Option<*mut Life> {
+    fn life(&self, create: bool) -> Option<&mut Life> {
         lives::of_address(self.address(), create)
     }
 

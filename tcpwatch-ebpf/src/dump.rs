@@ -1,23 +1,18 @@
 //! `iter/tcp`: walks every TCP socket of a namespace under its lock, to mark it for the live counts or to count it.
 
-use tcpwatch_common::ledger::{Count, Pass, STATES};
+use tcpwatch_common::TcpState;
+use tcpwatch_common::ledger::{Count, PLAIN_PASS, Pass, STATES};
 
 use crate::filter::{self, MATCH, NO_MATCH, UNDECIDED, Unknown};
 use crate::lives;
 use crate::maps::{COUNT, PASSES};
 use crate::socket::{self, Memory, Typed};
 
-/// `TCP_CLOSE`.
-const CLOSE: u8 = 7;
-/// `TCP_TIME_WAIT`.
-const TIME_WAIT: u8 = 6;
-/// `TCP_NEW_SYN_RECV`, the state of request sockets.
+const CLOSE: u8 = TcpState::Close as u8;
+const TIME_WAIT: u8 = TcpState::TimeWait as u8;
+const SYN_RECV: u8 = TcpState::SynRecv as u8;
+/// `TCP_NEW_SYN_RECV`, the state of request sockets, which are shown as `SYN_RECV`.
 const NEW_SYN_RECV: u8 = 12;
-/// `TCP_SYN_RECV`, as which they are shown.
-const SYN_RECV: u8 = 3;
-
-/// Entry of [`PASSES`] for plain counts; the others are banks.
-const PLAIN: u32 = 2;
 
 /// `struct bpf_iter__tcp`.
 #[repr(C)]
@@ -49,7 +44,7 @@ fn verdict(sk: Typed) -> u8 {
 }
 
 /// Counts a full socket in its state and leaves that mark with it, unless a transition has done so already. One that
-/// takes no mark is counted all the same, and said to be.
+/// takes no mark is counted apart.
 #[inline(always)]
 pub(crate) fn mark(ctx: *const TcpIter) {
     let Some(sk) = socket_of(ctx) else { return };
@@ -64,23 +59,23 @@ pub(crate) fn mark(ctx: *const TcpIter) {
     };
     // SAFETY: one walk at a time writes this entry.
     let pass: &mut Pass = unsafe { &mut *pass };
-    let verdict = verdict(sk);
+    let cell = (state & 15) as usize;
+    let mut verdict = verdict(sk);
     let Some(life) = lives::of_socket(sk.address(), verdict == MATCH) else {
         if verdict == MATCH {
-            pass.full[(state & 15) as usize] += 1;
-            pass.unmarked += 1;
+            pass.refused[cell] += 1;
         }
         return;
     };
-    // SAFETY: the life is this socket's, whose lock the walk holds.
-    let life = unsafe { &mut *life };
+    // What was decided holds: a transition may have known more.
     if life.verdict == UNDECIDED {
         life.verdict = verdict;
     }
+    verdict = life.verdict;
     if verdict == MATCH && (life.counted == 0 || life.epoch != count.epoch()) {
         life.counted = state;
         life.epoch = count.epoch();
-        pass.full[(state & 15) as usize] += 1;
+        pass.full[cell] += 1;
     }
 }
 
@@ -88,7 +83,9 @@ pub(crate) fn mark(ctx: *const TcpIter) {
 #[inline(always)]
 pub(crate) fn count(ctx: *const TcpIter) {
     let Some(sk) = socket_of(ctx) else { return };
-    let Some(pass) = PASSES.get_ptr_mut(PLAIN) else { return };
+    let Some(pass) = PASSES.get_ptr_mut(PLAIN_PASS) else {
+        return;
+    };
     // SAFETY: one walk at a time writes this entry.
     let pass: &mut Pass = unsafe { &mut *pass };
     let state = socket::state(sk);

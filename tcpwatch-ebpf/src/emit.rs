@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use tcpwatch_common::{Ledger, Transition};
 
+use crate::cell::bump;
 use crate::maps::EVENTS;
 use crate::params::param;
 
@@ -13,11 +14,11 @@ const AVAILABLE: u64 = 0;
 #[inline(always)]
 pub(crate) fn send(record: &Transition, ledger: &mut Ledger) {
     let Some(mut entry) = EVENTS.reserve::<Transition>(0) else {
-        ledger.lost += 1;
+        bump(&mut ledger.lost);
         return;
     };
     entry.write(*record);
-    ledger.sent += 1;
+    bump(&mut ledger.sent);
     // A wakeup costs ten times the record, and even to ask costs something. The reader comes by on a timer anyway: it is
     // called only when that may be too late.
     let wake = ledger.sent & param!(PARAMS.wake_mask) as u64 == 0

@@ -19,13 +19,18 @@ pub(crate) trait Hook {
     /// Inode number of the network namespace; 0 when unknown.
     fn netns(&self) -> u32;
     /// The socket's life; `None` where there is none and the kernel gives no room, or `create` is false.
-    fn life(&self, create: bool) -> Option<*mut Life>;
+    fn life(&self, create: bool) -> Option<&mut Life>;
     /// Forgets the life of a closed socket, where the kernel does not by itself.
     fn forget(&self);
     /// Local port the socket is bound to, host order; 0 for none.
     fn bound_port(&self) -> u16;
     /// `inet_sport`, network order: the bound port, or one left over.
     fn source_port(&self) -> u16;
+    /// `inet_sport` left over from an earlier connection when another opens, network order; 0 where the port is bound.
+    #[inline(always)]
+    fn stale_port(&self) -> u16 {
+        if self.bound_port() == 0 { self.source_port() } else { 0 }
+    }
     /// Both ends, with the local port given.
     fn ends(&self, lport: u16) -> Ends;
     /// Interface and cookie; 0 where unknown.

@@ -68,16 +68,22 @@ impl Life {
 
 const _: () = assert!(size_of::<Life>() == 32 && align_of::<Life>() == 8);
 
-/// A number no other life of this run has: each CPU counts in steps of the number of CPUs.
+/// A number no other life of this run has: each CPU counts in steps of the number of CPUs. Where runs may interrupt each
+/// other, a count could be taken twice; the time cannot.
 #[inline(always)]
-pub(crate) fn number(ledger: &mut Ledger, cpu: u32) -> u64 {
-    ledger.lives += 1;
-    ledger.lives * param!(PARAMS.cpus) as u64 + cpu as u64
+pub(crate) fn number(ledger: &mut Ledger, cpu: u32, now: u64) -> u64 {
+    let count = if param!(PARAMS.nests) != 0 {
+        now
+    } else {
+        ledger.lives += 1;
+        ledger.lives
+    };
+    count * param!(PARAMS.cpus) as u64 + cpu as u64
 }
 
 /// The life kept with the typed socket `sk`, made where there is none and `create`; `None` where the kernel refuses.
 #[inline(always)]
-pub(crate) fn of_socket(sk: *const u8, create: bool) -> Option<*mut Life> {
+pub(crate) fn of_socket<'a>(sk: *const u8, create: bool) -> Option<&'a mut Life> {
     let flags = if create { CREATE } else { 0 };
     // SAFETY: `sk` is the typed socket the kernel gave this program, and the map's value is a `Life`.
     let life = unsafe {
@@ -88,23 +94,21 @@ pub(crate) fn of_socket(sk: *const u8, create: bool) -> Option<*mut Life> {
             flags,
         )
     };
-    if life.is_null() { None } else { Some(life.cast()) }
+    // SAFETY: the storage lives as long as the socket, and the socket is locked while this program runs for it.
+    unsafe { life.cast::<Life>().as_mut() }
 }
 
 /// The life kept for the socket at `address`, made where there is none and `create`; `None` when the table is full.
 #[inline(always)]
-pub(crate) fn of_address(address: u64, create: bool) -> Option<*mut Life> {
-    if let Some(life) = LIVES_BY_ADDRESS.get_ptr_mut(&address) {
-        return Some(life);
+pub(crate) fn of_address<'a>(address: u64, create: bool) -> Option<&'a mut Life> {
+    let mut life = LIVES_BY_ADDRESS.get_ptr_mut(&address);
+    if life.is_none() && create {
+        let mut new = MaybeUninit::uninit();
+        LIVES_BY_ADDRESS.insert(&address, Life::clear(&mut new), 0).ok()?;
+        life = LIVES_BY_ADDRESS.get_ptr_mut(&address);
     }
-    if !create {
-        return None;
-    }
-    let mut new = MaybeUninit::uninit();
-    if LIVES_BY_ADDRESS.insert(&address, Life::clear(&mut new), 0).is_err() {
-        return None;
-    }
-    LIVES_BY_ADDRESS.get_ptr_mut(&address)
+    // SAFETY: nobody else uses the entry of a socket that is locked while this program runs for it.
+    unsafe { life?.as_mut() }
 }
 
 /// Forgets the socket at `address`, which may be another's in a moment.

@@ -1,8 +1,10 @@
 //! The kernel side of tcpwatch: it counts, stamps and copies, and never decides meaning.
 //!
 //! Built for `bpfel-unknown-none` by `cargo xtask ebpf`; on the host it is an empty program.
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
+#[cfg(target_arch = "bpf")]
+mod cell;
 #[cfg(target_arch = "bpf")]
 mod classic;
 #[cfg(target_arch = "bpf")]

@@ -17,6 +17,8 @@ pub(crate) static PARAMS: Params = Params {
     cpus: 1,
     wake_bytes: 0,
     wake_mask: 0,
+    nests: 0,
+    reserved: 0,
 };
 
 /// Where the running kernel keeps a socket's fields.

@@ -161,7 +161,9 @@ pub(crate) fn ends(sk: impl Memory, lport: u16) -> Ends {
             [sk.read(param!(SOCK.saddr)), 0, 0, 0],
             [sk.read(param!(SOCK.daddr)), 0, 0, 0],
         ),
-        AF_INET6 => (words(sk, param!(SOCK.saddr_v6)), words(sk, param!(SOCK.daddr_v6))),
+        AF_INET6 if param!(SOCK.saddr_v6) != ABSENT => {
+            (words(sk, param!(SOCK.saddr_v6)), words(sk, param!(SOCK.daddr_v6)))
+        }
         _ => ([0; 4], [0; 4]),
     };
     Ends {

@@ -1,4 +1,4 @@
-//! One body behind two hooks: counts a transition, moves the socket's mark, sends a record.
+//! One body behind two hooks: counts a transition, moves the count of sockets, sends a record.
 
 use core::mem::MaybeUninit;
 
@@ -6,10 +6,11 @@ use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_log_ebpf::warn;
 use tcpwatch_common::event::{DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE};
 use tcpwatch_common::ledger::Count;
-use tcpwatch_common::{Ledger, Transition};
+use tcpwatch_common::{Ledger, TcpState, Transition};
 
+use crate::cell::{bump, shift};
 use crate::emit;
-use crate::filter::{self, MATCH, UNDECIDED, Unknown};
+use crate::filter::{self, MATCH, NO_MATCH, UNDECIDED, Unknown};
 use crate::hook::Hook;
 use crate::lives::{self, Life};
 use crate::maps::{COUNT, LEDGER};
@@ -17,12 +18,45 @@ use crate::params::param;
 use crate::socket::Ends;
 
 const IPPROTO_TCP: u16 = 6;
-const SYN_SENT: u32 = 2;
-const SYN_RECV: u32 = 3;
-const CLOSE: u32 = 7;
-const LISTEN: u32 = 10;
+const SYN_SENT: u32 = TcpState::SynSent as u32;
+const SYN_RECV: u32 = TcpState::SynRecv as u32;
+const CLOSE: u32 = TcpState::Close as u32;
+const LISTEN: u32 = TcpState::Listen as u32;
 
-/// What a hook saw, once the socket is known to be ours.
+/// State left and state entered.
+#[derive(Clone, Copy)]
+struct Step {
+    from: u32,
+    to: u32,
+}
+
+impl Step {
+    /// connect().
+    #[inline(always)]
+    fn is_opening(self) -> bool {
+        self.from == CLOSE && self.to == SYN_SENT
+    }
+
+    /// A listener's child: the listener itself stays where it is.
+    #[inline(always)]
+    fn is_child(self) -> bool {
+        self.from == LISTEN && self.to == SYN_RECV
+    }
+
+    /// Another life begins. `CLOSE>CLOSE` (a listener that was killed) enters nothing.
+    #[inline(always)]
+    fn is_birth(self) -> bool {
+        self.from == CLOSE && self.to != CLOSE || self.is_child()
+    }
+
+    /// Nothing comes after it in this life.
+    #[inline(always)]
+    fn is_last(self) -> bool {
+        self.to == CLOSE
+    }
+}
+
+/// What a hook saw: the whole of a transition, for both hooks.
 #[inline(always)]
 pub(crate) fn run<H: Hook>(hook: &H) {
     if hook.protocol() != IPPROTO_TCP {
@@ -33,95 +67,108 @@ pub(crate) fn run<H: Hook>(hook: &H) {
         return;
     }
     let (from, to) = hook.states();
+    let step = Step { from, to };
     // SAFETY: the helper takes nothing and gives a number.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     let Some(ledger) = LEDGER.get_ptr_mut(cpu) else { return };
-    // SAFETY: this CPU's entry; the kernel does not run the program twice at once on one CPU.
+    // SAFETY: this CPU's entry. Where the kernel lets a run of this program interrupt another, `bump` counts atomically.
     let ledger: &mut Ledger = unsafe { &mut *ledger };
+    let Some(&count) = COUNT.get(0) else { return };
+    let count = Count(count);
 
-    let birth = from == CLOSE || from == LISTEN && to == SYN_RECV;
     let stream = param!(PARAMS.stream) != 0;
     // SAFETY: the helper takes nothing and gives a number.
     let now = if stream { unsafe { bpf_ktime_get_ns() } } else { 0 };
-    let Some(&count) = COUNT.get(0) else { return };
-    let count = Count(count);
     // Where every socket is in the count, transitions alone keep it right, and nothing need be remembered.
     let by_marks = H::MARKS && (count.is_marking() || filter::looks_at_ends());
-
-    // A socket there is no room to remember has no id: nothing says that its next transition is the same socket's. One
-    // first seen when it closes needs no memory.
-    let mut fleeting = MaybeUninit::uninit();
-    let mut remembered = false;
-    let mut life = Life::clear(&mut fleeting);
-    if stream || by_marks || filter::looks_at_ends() {
-        if let Some(found) = hook.life(to != CLOSE) {
-            remembered = true;
-            // SAFETY: the life is this socket's, whose lock the kernel holds during a transition.
-            life = unsafe { &mut *found };
-        } else if to != CLOSE {
-            ledger.unmarked += 1;
-            warn!(
-                hook.context(),
-                "no room to remember a socket, going from state {} to {}", from, to
-            );
-        }
-        if birth {
-            life.begin();
-        }
-        if stream && life.id == 0 && (remembered || to == CLOSE) {
-            life.id = lives::number(ledger, cpu);
-        }
+    let remember = stream || by_marks || filter::looks_at_ends();
+    // A socket first seen when it closes needs no memory, nor one that the filter does not want.
+    let mut life = if remember {
+        hook.life(!filter::looks_at_ends() && !step.is_last())
+    } else {
+        None
+    };
+    if let Some(life) = &mut life
+        && step.is_birth()
+    {
+        life.begin();
     }
 
-    let bound = hook.bound_port();
-    if from == CLOSE && to == SYN_SENT {
-        life.opened = OPENED_ACTIVE;
-        if bound == 0 {
-            life.stale_sport = hook.source_port();
-        }
-    } else if from == LISTEN && to == SYN_RECV {
-        life.opened = OPENED_PASSIVE;
-    }
     let mut ends = Ends::UNREAD;
     let mut unknown = Unknown::NOTHING;
     if stream || filter::looks_at_ends() {
-        let (lport, unknown_lport) = local_port(hook, life, bound, from, to);
+        let stale_sport = life.as_ref().map_or(0, |life| life.stale_sport);
+        let (lport, unknown_lport) = local_port(hook, step, stale_sport);
         ends = hook.ends(lport);
         // Before Linux 6.15 a child is announced before its peer is filled in.
         unknown = Unknown {
             lport: unknown_lport,
-            peer: from == LISTEN && to == SYN_RECV && ends.rport == 0,
+            peer: step.is_child() && ends.rport == 0,
         };
     }
+    let mut verdict = MATCH;
     if filter::looks_at_ends() {
-        if life.verdict == UNDECIDED {
-            life.verdict = filter::judge(&ends, unknown);
+        verdict = life.as_ref().map_or(UNDECIDED, |life| life.verdict);
+        if verdict == UNDECIDED {
+            verdict = filter::judge(&ends, unknown);
         }
-        if life.verdict == UNDECIDED && to != CLOSE {
-            hold(life, ledger, from, to, now);
-            return;
-        }
-        if life.verdict != MATCH {
-            if to == CLOSE {
+        // A close is the last that will be known.
+        if verdict == NO_MATCH || verdict == UNDECIDED && step.is_last() {
+            if let Some(life) = &mut life {
+                life.verdict = NO_MATCH;
+            }
+            if step.is_last() {
                 hook.forget();
             }
             return;
         }
+        if life.is_none() && !step.is_last() {
+            life = hook.life(true);
+        }
+    }
+    if remember && life.is_none() && !step.is_last() {
+        bump(&mut ledger.unremembered);
+        warn!(
+            hook.context(),
+            "no room to remember a socket, going from state {} to {}", from, to
+        );
+    }
+
+    // There may be no room, and then no id: nothing says that the socket's next transition is the same one's.
+    let mut scratch = MaybeUninit::uninit();
+    let remembered = life.is_some();
+    let life = match life {
+        Some(life) => life,
+        None => Life::clear(&mut scratch),
+    };
+    life.verdict = verdict;
+    if stream && life.id == 0 && (remembered || step.is_last()) {
+        life.id = lives::number(ledger, cpu, now);
+    }
+    if step.is_opening() {
+        life.opened = OPENED_ACTIVE;
+        life.stale_sport = hook.stale_port();
+    } else if step.is_child() {
+        life.opened = OPENED_PASSIVE;
+    }
+    // What cannot be decided waits for what will be known; so does, for people to read it, a child without its peer.
+    if verdict == UNDECIDED || stream && unknown.peer && remembered {
+        hold(life, ledger, step, now);
+        return;
     }
 
     let held = life.held_move as u32;
-    life.held_move = 0;
-    ledger.transitions += 1;
-    move_count(
-        life,
-        count,
-        by_marks && remembered,
-        ledger,
-        from,
-        to,
-        birth || held != 0,
-    );
-    let dwell_ns = dwell(life, now, from, to, birth);
+    if held != 0 {
+        life.held_move = 0;
+        bump(&mut ledger.released);
+    }
+    bump(&mut ledger.transitions);
+    if !by_marks {
+        move_by_states(ledger, count, step, held != 0);
+    } else if remembered {
+        move_by_mark(life, ledger, count, step);
+    }
+    let dwell_ns = dwell(life, now, step);
     let (ifindex, cookie) = if stream { hook.extras() } else { (0, 0) };
     let record = Transition {
         time_ns: now,
@@ -151,7 +198,7 @@ pub(crate) fn run<H: Hook>(hook: &H) {
         report(&opening, ledger);
     }
     report(&record, ledger);
-    if to == CLOSE {
+    if step.is_last() {
         hook.forget();
     }
 }
@@ -161,72 +208,80 @@ pub(crate) fn run<H: Hook>(hook: &H) {
 fn report(record: &Transition, ledger: &mut Ledger) {
     let (from, to) = (record.from as u32, record.to as u32);
     if filter::wants(from, to) {
-        ledger.moves[from as usize & 15][to as usize & 15] += 1;
+        bump(&mut ledger.moves[from as usize & 15][to as usize & 15]);
         if param!(PARAMS.stream) != 0 {
             emit::send(record, ledger);
         }
     }
 }
 
-/// The connection's local port, host order, and whether it is unknown (not chosen, or only an older one's is there).
+/// The connection's local port, host order, and whether it is unknown: not chosen yet, or only an older one is there.
 #[inline(always)]
-fn local_port<H: Hook>(hook: &H, life: &Life, bound: u16, from: u32, to: u32) -> (u16, bool) {
+fn local_port<H: Hook>(hook: &H, step: Step, stale_sport: u16) -> (u16, bool) {
+    let bound = hook.bound_port();
     if bound != 0 {
         return (bound, false);
     }
-    if from == CLOSE && to == SYN_SENT {
+    if step.from == CLOSE {
         return (0, true);
     }
     // The binding goes before the last transition; the port it had stays in `inet_sport`.
     let source = hook.source_port();
-    let failed_connect = from == SYN_SENT && to == CLOSE;
-    if source == 0 || failed_connect && source == life.stale_sport {
+    let failed_connect = step.from == SYN_SENT && step.is_last();
+    if source == 0 || failed_connect && source == stale_sport {
         return (0, true);
     }
     (u16::from_be(source), false)
 }
 
-/// Keeps an opening with its socket until the filter can be decided.
+/// Keeps an opening with its socket.
 #[inline(always)]
-fn hold(life: &mut Life, ledger: &mut Ledger, from: u32, to: u32, now: u64) {
+fn hold(life: &mut Life, ledger: &mut Ledger, step: Step, now: u64) {
     life.held_ns = now;
     life.entered_ns = now;
-    life.held_move = (from << 4 | to) as u8;
-    ledger.held += 1;
+    life.held_move = (step.from << 4 | step.to) as u8;
+    bump(&mut ledger.held);
 }
 
-/// Time spent in `from`, and the start of the time in `to`.
+/// Time spent in the state left, and the start of the time in the one entered.
 #[inline(always)]
-fn dwell(life: &mut Life, now: u64, from: u32, to: u32, birth: bool) -> u64 {
+fn dwell(life: &mut Life, now: u64, step: Step) -> u64 {
     let entered = life.entered_ns;
     // A self-transition enters nothing.
-    if from != to || entered == 0 && birth {
+    if step.from != step.to {
         life.entered_ns = now;
     }
-    if birth || entered == 0 {
+    if step.is_birth() || entered == 0 {
         DWELL_UNKNOWN
     } else {
         now - entered
     }
 }
 
-/// Takes the socket out of the state it is counted in, and counts it in `to`.
+/// Moves the count by what the transition says; an opening that was held has not been counted.
 #[inline(always)]
-fn move_count(life: &mut Life, count: Count, by_mark: bool, ledger: &mut Ledger, from: u32, to: u32, uncounted: bool) {
+fn move_by_states(ledger: &mut Ledger, count: Count, step: Step, held: bool) {
     let sockets = &mut ledger.sockets[count.bank()];
-    let to = to as usize & 15;
-    if !by_mark {
-        if !uncounted {
-            sockets[from as usize & 15] -= 1;
-        }
-    } else if life.counted != 0 && life.epoch == count.epoch() {
-        sockets[life.counted as usize & 15] -= 1;
+    if !held && !step.is_child() && step.from != CLOSE {
+        shift(&mut sockets[step.from as usize & 15], -1);
+    }
+    if !step.is_last() {
+        shift(&mut sockets[step.to as usize & 15], 1);
+    }
+}
+
+/// Moves the count by the socket's mark, and the mark with it. A socket without one is in no count yet, whatever state it
+/// leaves: the walk that is under way has not come to it.
+#[inline(always)]
+fn move_by_mark(life: &mut Life, ledger: &mut Ledger, count: Count, step: Step) {
+    let sockets = &mut ledger.sockets[count.bank()];
+    if life.counted != 0 && life.epoch == count.epoch() {
+        shift(&mut sockets[life.counted as usize & 15], -1);
     }
     life.epoch = count.epoch();
-    if to == CLOSE as usize {
-        life.counted = 0;
-    } else {
-        life.counted = to as u8;
-        sockets[to] += 1;
+    life.counted = 0;
+    if !step.is_last() {
+        life.counted = step.to as u8;
+        shift(&mut sockets[step.to as usize & 15], 1);
     }
 }

@@ -54,7 +54,7 @@ impl Hook for TypedHook<'_> {
     }
 
     #[inline(always)]
-    fn life(&self, create: bool) -> Option<*mut Life> {
+    fn life(&self, create: bool) -> Option<&mut Life> {
         lives::of_socket(self.sk.0, create)
     }
 

@@ -1,7 +1,7 @@
 //! The only reader of clocks.
 #![expect(clippy::disallowed_methods, reason = "this is the file where clocks are read")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
@@ -10,12 +10,6 @@ use rustix::time::{ClockId, clock_gettime};
 #[must_use]
 pub fn now() -> Timestamp {
     Timestamp::now()
-}
-
-/// A point of the clock that never jumps, for measuring how long something took.
-#[must_use]
-pub fn start() -> Instant {
-    Instant::now()
 }
 
 /// `CLOCK_MONOTONIC` in ns, the kernel side's clock (`bpf_ktime_get_ns`).

@@ -97,21 +97,21 @@ pub struct LedgerSample {
     pub sockets: [i64; STATES],
     /// Records that found no room.
     pub lost: u64,
-    /// Runs of the kernel side that the kernel skipped.
-    pub missed: u64,
-    /// Sockets the counts may be off by, the kernel having given no room to mark them.
+    /// Runs of the kernel side that the kernel skipped; `None` where it does not count them.
+    pub missed: Option<u64>,
+    /// Sockets that took no mark, by which the counts may be off.
     pub unmarked: u64,
-    /// How far the counts were from a walk of the sockets when last compared, beyond what the transitions during the
-    /// walk explain; `None` before.
+    /// How far the counts were from a walk of the sockets, beyond what the transitions during the walk explain; `None` where
+    /// they were not compared since the last reading.
     pub drift: Option<u64>,
 }
 
 /// The kernel's own counters of TIME_WAIT; `None` for what this kernel does not tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimeWaitCounters {
-    /// Timewait sockets made since the namespace began (`TcpExt:TW` + `TWKilled`, since Linux 5.18).
+    /// Timewait sockets made since some moment (`TcpExt:TW` + `TWKilled`, since Linux 5.18).
     pub entered: Option<u64>,
-    /// Timewait sockets refused (`TcpExt:TCPTimeWaitOverflow`).
+    /// Timewait sockets refused since then (`TcpExt:TCPTimeWaitOverflow`).
     pub refused: Option<u64>,
     /// Timewait sockets now, those in `FIN_WAIT2` included (sockstat `tw`).
     pub population: Option<u64>,

@@ -24,6 +24,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Err(wrong) = cli.check() {
+        let _ = writeln!(io::stderr(), "tcpwatch: {wrong}");
+        return ExitCode::from(2);
+    }
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let result = match &cli.command {
         Some(Command::Trace(args)) => cmd::trace::run(args, &mut out),

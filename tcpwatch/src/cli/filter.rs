@@ -21,10 +21,10 @@ pub struct FilterArgs {
     /// Port on either side
     #[arg(long, value_name = "PORTS")]
     pub port: Vec<PortSet>,
-    /// Local address range, as in 10.0.0.0/8 (repeatable)
+    /// Local address range, as in 10.0.0.0/8 (up to 8 times)
     #[arg(long, value_name = "CIDR", value_parser = parse_range)]
     pub local: Vec<IpNet>,
-    /// Remote address range (repeatable)
+    /// Remote address range (up to 8 times)
     #[arg(long, value_name = "CIDR", value_parser = parse_range)]
     pub remote: Vec<IpNet>,
     /// IPv4 alone

@@ -31,6 +31,23 @@ pub struct Cli {
     pub stat: StatArgs,
 }
 
+impl Cli {
+    /// What the parser cannot see: more address ranges than the kernel side holds.
+    ///
+    /// # Errors
+    /// One line.
+    pub fn check(&self) -> Result<(), String> {
+        let filter = match &self.command {
+            Some(Command::Stat(args)) => &args.filter,
+            Some(Command::Trace(args)) => &args.filter,
+            Some(Command::Snapshot(args)) if args.source == SourceArg::Iter => &args.filter,
+            Some(Command::Snapshot(_)) => return Ok(()),
+            None => &self.stat.filter,
+        };
+        filter.to_filter().for_kernel(0).map(|_| ())
+    }
+}
+
 /// A command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -186,7 +203,7 @@ pub struct SnapshotArgs {
     #[arg(long, value_enum, value_name = "WHAT")]
     pub by: Vec<By>,
     /// Print the number of connections alone
-    #[arg(long, conflicts_with_all = ["by", "limit", "output"])]
+    #[arg(long, conflicts_with_all = ["by", "limit"])]
     pub count: bool,
     /// Show the largest N groups, the others as one
     #[arg(long, requires = "by", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

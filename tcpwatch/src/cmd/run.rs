@@ -3,10 +3,12 @@
 use std::future::pending;
 use std::io::{self, Write};
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::cli::values::{Interval, NetnsArg};
 use crate::cli::{FilterArgs, HookArg, WatchArgs};
@@ -15,19 +17,48 @@ use crate::source::ebpf::{self, Hook, Kernel, Options};
 use crate::sys::btf;
 use crate::sys::netns::{self, Namespace};
 
+/// How long a command may take to say its last, once it is told to end.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// A reason to end: SIGINT, SIGTERM, or the time given by `--duration`.
 pub(super) struct End {
-    interrupt: Signal,
-    terminate: Signal,
+    told: oneshot::Receiver<()>,
     deadline: Option<tokio::time::Instant>,
 }
 
 impl End {
     /// Takes over the signals, so that none ends the program before it has said its last.
+    ///
+    /// They are heard on a thread of their own: where nobody reads our output, writing it waits for ever.
     pub(super) fn new(duration: Option<Interval>) -> Result<Self> {
+        let (tell, told) = oneshot::channel();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            let heard = block_on(async {
+                let (mut interrupt, mut terminate) =
+                    (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+                let _ = ready.send(Ok(()));
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                Ok(())
+            });
+            if let Err(error) = heard {
+                let _ = ready.send(Err(error));
+                return;
+            }
+            let _ = tell.send(());
+            thread::sleep(GRACE);
+            let _ = writeln!(
+                io::stderr(),
+                "tcpwatch: nobody reads the output; the rest of it is lost"
+            );
+            std::process::exit(1);
+        })?;
+        is_ready.recv().context("cannot take over the signals")??;
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
+            told,
             deadline: duration.map(|Interval(time)| tokio::time::Instant::now() + time),
         })
     }
@@ -41,8 +72,7 @@ impl End {
             }
         };
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = &mut self.told => {}
             () = deadline => {}
         }
     }
@@ -62,11 +92,29 @@ pub(super) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 /// # Errors
 /// One line: what cannot be had, why, and what to type.
 pub(super) fn watch(filter: &FilterArgs, watch: &WatchArgs, stream: bool) -> Result<Watched> {
-    let hook = match watch.hook {
-        HookArg::Auto => ebpf::pick()?,
-        HookArg::TpBtf => Hook::TpBtf,
-        HookArg::Tracepoint => Hook::Tracepoint,
-    };
+    let ring_bytes = stream.then_some(watch.ring_size.0);
+    match watch.hook {
+        HookArg::TpBtf => load(Hook::TpBtf, filter, ring_bytes),
+        HookArg::Tracepoint => load(Hook::Tracepoint, filter, ring_bytes),
+        HookArg::Auto => match ebpf::pick()? {
+            Hook::Tracepoint => load(Hook::Tracepoint, filter, ring_bytes),
+            Hook::TpBtf => load(Hook::TpBtf, filter, ring_bytes).or_else(|why| {
+                // Where the other cannot be had either, the first reason is the one to tell.
+                let Ok(watched) = load(Hook::Tracepoint, filter, ring_bytes) else {
+                    return Err(why);
+                };
+                let _ = writeln!(
+                    io::stderr(),
+                    "tcpwatch: using the classic tracepoint, for tp_btf cannot be had: {why:#}"
+                );
+                Ok(watched)
+            }),
+        },
+    }
+}
+
+/// Loads the kernel side and attaches it to `hook`.
+fn load(hook: Hook, filter: &FilterArgs, ring_bytes: Option<u32>) -> Result<Watched> {
     let netns = scope(hook, filter)?;
     let namespaces = netns::resolve(Path::new("/"), &netns)?;
     let wanted = filter.to_filter();
@@ -79,7 +127,7 @@ pub(super) fn watch(filter: &FilterArgs, watch: &WatchArgs, stream: bool) -> Res
         hook: Some(hook),
         filter: &wanted.for_kernel(inode).map_err(anyhow::Error::msg)?,
         ports: &wanted.port_words(),
-        ring_bytes: stream.then_some(watch.ring_size.0),
+        ring_bytes,
     })?;
     Ok(Watched {
         kernel,
@@ -99,7 +147,7 @@ pub(super) struct Watched {
 
 /// The namespaces `hook` can look at: without BTF the classic one cannot tell them apart, and sees all.
 fn scope(hook: Hook, filter: &FilterArgs) -> Result<NetnsArg> {
-    if hook == Hook::TpBtf || btf::path(Path::new("/")).exists() {
+    if hook == Hook::TpBtf || btf::sock_layout(Path::new("/")).is_ok() {
         return Ok(filter.netns.clone());
     }
     match filter.netns {

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use jiff::Timestamp;
 
 use crate::cli::values::NetnsArg;
-use crate::cli::{Output, SnapshotArgs, SourceArg};
+use crate::cli::{By, Output, SnapshotArgs, SourceArg};
 use crate::model::counts::StateCounts;
 use crate::model::filter::Filter;
 use crate::model::snapshot::{Origin, Snapshot, Tally};
@@ -32,7 +32,8 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
     };
     let namespaces = netns::resolve(Path::new("/"), &args.filter.netns)?;
     let mut tally = Tally::new(&args.by);
-    let origin = fill(&mut tally, args.source, &filter, &namespaces)?;
+    let states_alone = args.uid.is_none() && args.by.iter().all(|by| *by == By::State);
+    let origin = fill(&mut tally, args.source, states_alone, &filter, &namespaces)?;
     let netns = match namespaces.as_slice() {
         [one] if args.filter.netns != NetnsArg::All => Some(one.inode),
         _ => None,
@@ -49,13 +50,18 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
     out.flush().context(OUTPUT)
 }
 
-/// Counts the sockets of `namespaces` into `tally`; how they were read.
-fn fill(tally: &mut Tally, source: SourceArg, filter: &Filter, namespaces: &[Namespace]) -> anyhow::Result<Origin> {
-    let totals_alone = tally.needs_no_sockets() && filter.uid.is_none();
+/// Counts the sockets of `namespaces` into `tally`, inside the kernel where `states_alone` are asked for; how they were read.
+fn fill(
+    tally: &mut Tally,
+    source: SourceArg,
+    states_alone: bool,
+    filter: &Filter,
+    namespaces: &[Namespace],
+) -> anyhow::Result<Origin> {
     match source {
-        SourceArg::Iter if !totals_alone => bail!("--source iter counts states alone, without --by and --uid"),
+        SourceArg::Iter if !states_alone => bail!("--source iter counts states alone, without --by and --uid"),
         SourceArg::Iter => tally.add_counts(&StateCounts::from(&ebpf::count(filter, namespaces)?), 0),
-        SourceArg::Auto if totals_alone && caps::missing_for_bpf().is_empty() => {
+        SourceArg::Auto if states_alone && caps::missing_for_bpf().is_empty() => {
             match ebpf::count(filter, namespaces) {
                 Ok(pass) => tally.add_counts(&StateCounts::from(&pass), 0),
                 Err(why) => {

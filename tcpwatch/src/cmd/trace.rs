@@ -32,7 +32,7 @@ pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
         printer.begin()?;
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut more = false;
+        let (mut more, mut losing) = (false, false);
         loop {
             let ended = tokio::select! {
                 biased;
@@ -47,13 +47,20 @@ pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
             }
             more = printer.print(&mut stream)? == BATCH;
             kernel.flush_log();
+            if !losing && kernel.ledger().lost > 0 {
+                losing = true;
+                let _ = writeln!(
+                    io::stderr(),
+                    "tcpwatch: transitions are being lost: the output is taken too slowly; a filter or a larger --ring-size helps"
+                );
+            }
         }
         // Nothing comes after this, so what is in the ring and what was counted belong together.
         kernel.detach()?;
+        let ledger = kernel.settled_ledger();
         while printer.print(&mut stream)? > 0 {}
-        let ledger = kernel.ledger();
         printer.totals.seen = ledger.moves.iter().flatten().sum();
-        printer.totals.lost = ledger.lost;
+        printer.totals.lost = ledger.lost + stream.undecoded();
         printer.totals.missed = kernel.missed();
         printer.end()
     })

@@ -73,20 +73,6 @@ pub fn add(pass: &mut Pass, socket: &Socket) {
     cells[usize::from(socket.state.number())] += 1;
 }
 
-/// Adds `other`'s counts to `sum`.
-pub fn add_pass(sum: &mut Pass, other: &Pass) {
-    for (sum, other) in [
-        (&mut sum.full, &other.full),
-        (&mut sum.request, &other.request),
-        (&mut sum.timewait, &other.timewait),
-    ] {
-        for (sum, other) in sum.iter_mut().zip(other) {
-            *sum += other;
-        }
-    }
-    sum.unmarked += other.unmarked;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

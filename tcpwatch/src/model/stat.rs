@@ -44,9 +44,9 @@ pub struct StatFrame {
     pub seen: u64,
     /// Stream records lost, in it.
     pub lost: u64,
-    /// Runs the kernel skipped, in it.
-    pub missed: u64,
-    /// Sockets the connections may be off by.
+    /// Runs the kernel skipped, in it; `None` where it does not count them.
+    pub missed: Option<u64>,
+    /// Sockets that took no mark, by which the connections may be off now.
     pub unmarked: u64,
     /// See [`LedgerSample::drift`].
     pub drift: Option<u64>,
@@ -119,7 +119,9 @@ impl Stat {
                 limit: self.facts.limit,
             },
             lost: since(ledger.lost, |ledger| ledger.lost),
-            missed: since(ledger.missed, |ledger| ledger.missed),
+            missed: ledger
+                .missed
+                .map(|missed| since(missed, |ledger| ledger.missed.unwrap_or(0))),
             unmarked: ledger.unmarked,
             drift: ledger.drift,
         })
@@ -130,7 +132,8 @@ impl Stat {
         let mut counts = StateCounts::default();
         for (number, &sockets) in (0..).zip(&ledger.sockets) {
             if let Some(state) = TcpState::from_kernel(number) {
-                // Below zero only where an anchor was off; the drift says by how much.
+                // Below zero for a moment, where a socket moved from one CPU to another while they were read; or where an
+                // anchor was off, and then the drift says by how much.
                 counts.add(state, u64::try_from(sockets).unwrap_or(0));
             }
         }
@@ -207,7 +210,7 @@ mod tests {
             moves: [[0; STATES]; STATES],
             sockets: [0; STATES],
             lost: 0,
-            missed: 0,
+            missed: Some(0),
             unmarked: 0,
             drift: None,
         };

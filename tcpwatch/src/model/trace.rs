@@ -9,6 +9,6 @@ pub struct TraceTotals {
     pub printed: u64,
     /// Records that found no room in the ring buffer.
     pub lost: u64,
-    /// Runs of the kernel side that the kernel skipped: transitions nobody counted.
-    pub missed: u64,
+    /// Runs of the kernel side that the kernel skipped, so that nobody counted them; `None` where it does not say.
+    pub missed: Option<u64>,
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use self::full::FullSockets;
+use self::silent::Silent;
 use super::ebpf::Kernel;
 use super::namespace::NamespaceReaders;
 use crate::cli::values::NetnsArg;
@@ -16,7 +17,7 @@ use crate::event::{Input, LedgerSample};
 use crate::model::filter::Filter;
 use crate::sys::netns::{self, Namespace};
 
-/// Every so often the namespaces are looked for again (`--netns all`), and the classic hook's counts are compared.
+/// Every so often namespaces are looked for again (`--netns all`), and the counts are compared with a walk.
 const LOOK_AGAIN_NS: u64 = 10_000_000_000;
 
 /// Of the time between two such looks, at most a hundredth is spent on them.
@@ -29,6 +30,7 @@ pub struct Live {
     netns: NetnsArg,
     places: Places,
     full: FullSockets,
+    silent: Silent,
     look_again_ns: u64,
 }
 
@@ -57,6 +59,7 @@ impl Live {
             netns,
             places,
             full,
+            silent: Silent::default(),
             look_again_ns,
         })
     }
@@ -71,7 +74,7 @@ impl Live {
         }
         self.kernel.flush_log();
         self.full.catch_up(&mut self.kernel, &mut self.places, &self.filter)?;
-        let (walked, facts) = silent::read(&mut self.places.readers, &self.filter)?;
+        let (walked, facts) = self.silent.read(&mut self.places.readers, &self.filter)?;
         let missed = self.kernel.missed();
         let ledger = self.kernel.ledger();
         let (sockets, unmarked) = self.full.now(&self.kernel, &ledger)?;
@@ -83,7 +86,7 @@ impl Live {
             lost: ledger.lost,
             missed,
             unmarked,
-            drift: self.full.drift(),
+            drift: self.full.take_drift(),
         })));
         each(Input::Tick {
             time: clock::now(),
@@ -92,7 +95,8 @@ impl Live {
         Ok(())
     }
 
-    /// Looks for namespaces that came or went, and compares the classic hook's counts with a walk.
+    /// Looks for namespaces that came or went, and compares the counts with a walk, which also finds the sockets that were
+    /// there before a namespace was found.
     fn look_again(&mut self) -> Result<()> {
         let start = clock::monotonic_ns();
         if self.netns == NetnsArg::All {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use btf_rs::{Backend, Btf, BtfType, Struct, Type};
 use tcpwatch_common::SockLayout;
+use tcpwatch_common::params::ABSENT;
 
 /// Where the kernel below `root` keeps its BTF.
 #[must_use]
@@ -33,8 +34,9 @@ pub fn sock_layout(root: &Path) -> Result<SockLayout> {
         dport: common("skc_dport")?,
         saddr: common("skc_rcv_saddr")?,
         daddr: common("skc_daddr")?,
-        saddr_v6: common("skc_v6_rcv_saddr")?,
-        daddr_v6: common("skc_v6_daddr")?,
+        // A kernel without IPv6 has none.
+        saddr_v6: common("skc_v6_rcv_saddr").unwrap_or(ABSENT),
+        daddr_v6: common("skc_v6_daddr").unwrap_or(ABSENT),
         ifindex: common("skc_bound_dev_if")?,
         net: common("skc_net")?,
         cookie: common("skc_cookie")?,

@@ -4,6 +4,7 @@
 pub mod btf;
 pub mod caps;
 pub mod counters;
+pub mod cpus;
 pub mod lockdown;
 pub mod netns;
 pub mod release;

@@ -5,8 +5,12 @@
 pub struct Release(pub u32, pub u32);
 
 impl Release {
-    /// First release with everything the `tp_btf` hook needs (`bpf_get_socket_cookie` there; `sk_storage` came in 5.11).
-    pub const TP_BTF: Self = Self(5, 12);
+    /// First release with everything the `tp_btf` hook needs: `iter/tcp` holds the socket's lock since then.
+    pub const TP_BTF: Self = Self(5, 15);
+    /// First release in which no run of a `tp_btf` program interrupts another of the same on its CPU.
+    pub const NO_NESTING: Self = Self(6, 1);
+    /// First release that counts the runs of classic tracepoint programs it skips.
+    pub const COUNTS_CLASSIC_MISSES: Self = Self(6, 7);
     /// First release with a BPF ring buffer.
     pub const RING_BUFFER: Self = Self(5, 8);
     /// First release that charges BPF memory to the cgroup, and no longer to `RLIMIT_MEMLOCK`.
@@ -38,6 +42,6 @@ mod tests {
         assert_eq!(Release::parse("6.18.44-fc-v595"), Release(6, 18));
         assert_eq!(Release::parse("5.8"), Release(5, 8));
         assert_eq!(Release::parse("odd"), Release(0, 0));
-        assert!(Release(5, 12) > Release(5, 8) && Release(6, 1) > Release::TW_COUNTS_ENTRIES);
+        assert!(Release(5, 15) > Release(5, 8) && Release(6, 1) > Release::TW_COUNTS_ENTRIES);
     }
 }

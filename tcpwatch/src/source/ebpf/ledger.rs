@@ -47,7 +47,23 @@ impl LedgerMap {
     }
 
     /// The sum over the CPUs.
+    ///
+    /// The CPUs go on while they are read one by one: what moved from one to another in between would be seen twice, or not
+    /// at all. So it is read again until nothing moved, or for a few times.
     pub(super) fn sum(&self) -> Ledger {
+        const TRIES: u32 = 8;
+        let mut sum = self.sum_once();
+        for _ in 0..TRIES {
+            let again = self.sum_once();
+            if again == sum {
+                break;
+            }
+            sum = again;
+        }
+        sum
+    }
+
+    fn sum_once(&self) -> Ledger {
         let mut sum: Ledger = bytemuck::Zeroable::zeroed();
         for cpu in 0..self.cpus {
             // SAFETY: the mapping holds `cpus` ledgers; the kernel writes them word by word, and so they are read.

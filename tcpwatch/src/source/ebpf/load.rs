@@ -1,8 +1,10 @@
 //! Loads the kernel side, with the running kernel's offsets and the user's filter in its `.rodata`, and attaches it.
 
 use std::fmt;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya::maps::{Array, RingBuf};
@@ -20,10 +22,7 @@ use super::ledger::LedgerMap;
 use super::stream::Stream;
 use super::{misses, object};
 use crate::sys::release::Release;
-use crate::sys::{btf, caps, lockdown, tracefs};
-
-/// The tracepoint, as `tp_btf` names it.
-const TRACEPOINT: &str = "inet_sock_set_state";
+use crate::sys::{btf, caps, cpus, lockdown, tracefs};
 
 /// Lives the classic hook remembers: 65,536 open sockets, about 8 MB of kernel memory.
 const CLASSIC_LIVES: u32 = 65_536;
@@ -125,6 +124,9 @@ impl Kernel {
             Some(parsed) => Some(parsed?.context("cannot read the kernel's BTF; try --hook tracepoint")?),
             None => None,
         };
+        if options.filter.netns != 0 && layout.is_err() && !typed {
+            bail!("without BTF the classic hook cannot tell network namespaces apart; type --netns all");
+        }
         let layout = match layout {
             Ok(layout) => layout,
             Err(error) if typed => return Err(error.context("no hook tp_btf; try --hook tracepoint")),
@@ -148,9 +150,11 @@ impl Kernel {
     ) -> Result<Self> {
         let params = Params {
             stream: u32::from(options.ring_bytes.is_some()),
-            cpus: u32::try_from(aya::util::nr_cpus().map_err(|(file, error)| anyhow!("cannot read {file}: {error}"))?)?,
+            cpus: cpus::possible(Path::new("/"))?,
             wake_bytes: options.ring_bytes.unwrap_or(0) / 4,
             wake_mask: wake_mask(options.ring_bytes.unwrap_or(0)),
+            nests: u32::from(Release::running() < Release::NO_NESTING),
+            reserved: 0,
         };
         let log_level = log_level();
         // The loader borrows what was made here, and so may live no longer.
@@ -212,7 +216,7 @@ impl Kernel {
                     .context("the BPF object has no tp_btf program")?
                     .try_into()?;
                 program
-                    .load(TRACEPOINT, btf)
+                    .load(tracefs::NAME, btf)
                     .map_err(|error| refused(names::PROG_TP_BTF, error))?;
                 self.link = Some(Link::TpBtf(
                     program
@@ -272,12 +276,29 @@ impl Kernel {
         self.ledger.sum()
     }
 
-    /// Runs of the attached program that the kernel skipped.
+    /// The ledger once nothing moves it any more: after [`Kernel::detach`] a run may still be under way.
     #[must_use]
-    pub fn missed(&self) -> u64 {
-        self.program_name()
-            .and_then(|name| self.ebpf.program(name)?.fd().ok())
-            .map_or(0, |fd| misses::of(std::os::fd::AsFd::as_fd(fd)))
+    pub fn settled_ledger(&self) -> Ledger {
+        const TRIES: u32 = 100;
+        let mut ledger = self.ledger();
+        for _ in 0..TRIES {
+            thread::sleep(Duration::from_millis(1));
+            let again = self.ledger();
+            if again == ledger {
+                break;
+            }
+            ledger = again;
+        }
+        ledger
+    }
+
+    /// Runs of the attached program that the kernel skipped; `None` where it does not count them.
+    #[must_use]
+    pub fn missed(&self) -> Option<u64> {
+        if self.hook == Some(Hook::Tracepoint) && Release::running() < Release::COUNTS_CLASSIC_MISSES {
+            return None;
+        }
+        misses::of(self.ebpf.program(self.program_name()?)?.fd().ok()?.as_fd())
     }
 
     /// Passes on what the kernel side has logged.
@@ -332,20 +353,5 @@ pub(super) fn refused(name: &str, error: ProgramError) -> anyhow::Error {
             anyhow!("the kernel refuses the BPF program {name}: {io_error} ({why})")
         }
         other => anyhow!(other).context(format!("cannot load the BPF program {name}")),
-    }
-}
-
-/// Which hook this kernel can have: the typed one where there is BTF and the kernel is new enough.
-///
-/// # Errors
-/// Neither can be had; one line says why.
-pub fn pick() -> Result<Hook> {
-    let release = Release::running();
-    if release >= Release::TP_BTF && btf::path(Path::new("/")).exists() {
-        Ok(Hook::TpBtf)
-    } else if release >= Release::RING_BUFFER {
-        Ok(Hook::Tracepoint)
-    } else {
-        bail!("tcpwatch needs Linux 5.8 or later to watch the kernel; tcpwatch snapshot works")
     }
 }

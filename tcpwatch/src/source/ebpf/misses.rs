@@ -3,17 +3,16 @@
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// `recursion_misses` of the program at `fd` (Linux 5.12 and later); 0 where the kernel does not count them.
-pub(super) fn of(fd: BorrowedFd<'_>) -> u64 {
+/// `recursion_misses` of the program at `fd` (Linux 5.12 and later); `None` where the kernel does not count them.
+pub(super) fn of(fd: BorrowedFd<'_>) -> Option<u64> {
     let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
-    fs::read_to_string(path).map_or(0, |text| parse(&text))
+    parse(&fs::read_to_string(path).ok()?)
 }
 
 /// Reads the line `recursion_misses:\t12`.
-fn parse(text: &str) -> u64 {
+fn parse(text: &str) -> Option<u64> {
     text.lines()
         .find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
-        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -22,8 +21,8 @@ mod tests {
     fn the_line_is_found_among_others() {
         assert_eq!(
             super::parse("pos:\t0\nprog_id:\t7\nrecursion_misses:\t12\nverified_insns:\t9\n"),
-            12
+            Some(12)
         );
-        assert_eq!(super::parse("pos:\t0\n"), 0);
+        assert_eq!(super::parse("pos:\t0\n"), None);
     }
 }

@@ -5,8 +5,10 @@ mod load;
 mod misses;
 pub mod object;
 mod passes;
+mod pick;
 mod stream;
 
-pub use load::{Hook, Kernel, Options, pick};
+pub use load::{Hook, Kernel, Options};
 pub use passes::count;
+pub use pick::pick;
 pub use stream::Stream;

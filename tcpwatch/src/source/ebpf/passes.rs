@@ -1,19 +1,16 @@
 //! Walks of every TCP socket of a namespace inside the kernel (`iter/tcp`): to seed the live counts, or to count.
 
-use std::io;
+use std::io::{ErrorKind, Read};
 
 use anyhow::{Context, Result};
 use aya::maps::Array;
 use aya::programs::Iter;
-use tcpwatch_common::ledger::{Count, PASS_WORDS, Pass, STATES};
+use tcpwatch_common::ledger::{Count, PASS_WORDS, PLAIN_PASS, Pass, STATES};
 use tcpwatch_common::{Ledger, names};
 
 use super::{Kernel, Options, object};
 use crate::model::filter::Filter;
 use crate::sys::netns::Namespace;
-
-/// Entry of the map of passes for plain counts; 0 and 1 are the banks of marks.
-const PLAIN: u32 = 2;
 
 /// Counts the sockets in each of `namespaces` inside the kernel, by state and kind, and nothing else.
 ///
@@ -30,23 +27,25 @@ pub fn count(filter: &Filter, namespaces: &[Namespace]) -> Result<Pass> {
     namespaces
         .iter()
         .try_for_each(|namespace| namespace.run(|| kernel.walk(names::PROG_ITER_COUNT)))?;
-    kernel.pass(PLAIN)
+    kernel.pass(PLAIN_PASS)
 }
 
 impl Kernel {
-    /// Full sockets in each state now, by the kernel's state number; and by how many the counts may be off, sockets having
-    /// taken no mark.
+    /// Full sockets in each state now, by the kernel's state number; and how many of them took no mark, by which the counts
+    /// may be off.
     ///
     /// # Errors
     /// A map cannot be read.
     pub fn live(&self, ledger: &Ledger) -> Result<([i64; STATES], u64)> {
-        let bank = self.count.bank();
-        let mut live = ledger.sockets[bank];
-        let pass = self.pass(u32::from(bank == 1))?;
-        for ((state, marked), before) in live.iter_mut().zip(pass.full).zip(self.before_count) {
-            *state = state.wrapping_add_unsigned(marked).wrapping_sub(before);
+        let mut live = ledger.sockets[self.count.bank()];
+        let pass = self.pass(bank(self.count))?;
+        for (state, cell) in live.iter_mut().enumerate() {
+            *cell = cell
+                .wrapping_sub(self.before_count[state])
+                .wrapping_add_unsigned(pass.full[state])
+                .wrapping_add_unsigned(pass.refused[state]);
         }
-        Ok((live, pass.unmarked + ledger.unmarked))
+        Ok((live, pass.refused.iter().sum()))
     }
 
     /// Counts the sockets of `namespaces` anew: marks each, after which transitions alone keep the count.
@@ -55,25 +54,27 @@ impl Kernel {
     /// The kernel refuses the iterator, or a namespace cannot be entered.
     pub fn count_anew(&mut self, namespaces: &[Namespace]) -> Result<()> {
         let next = self.count.next();
-        let bank = u32::from(next.bank() == 1);
         // Nothing moves the idle bank: what it holds now, it will have held at the start.
         self.before_count = self.ledger().sockets[next.bank()];
-        let passes = self
-            .ebpf
-            .map_mut(names::MAP_PASSES)
-            .context("the BPF object has no passes")?;
-        Array::<_, [u64; PASS_WORDS]>::try_from(passes)?.set(bank, [0; PASS_WORDS], 0)?;
+        self.set_pass(bank(next), &bytemuck::Zeroable::zeroed())?;
         self.keep(next)?;
-        self.mark_more(namespaces)?;
+        self.mark(namespaces)?;
         self.keep(next.complete())
     }
 
     /// Marks the sockets of `namespaces` that are not marked yet: those whose opening waits for the filter, which a walk can
-    /// decide.
+    /// decide, and those that took no mark before.
     ///
     /// # Errors
     /// As [`Kernel::count_anew`].
     pub fn mark_more(&mut self, namespaces: &[Namespace]) -> Result<()> {
+        let mut pass = self.pass(bank(self.count))?;
+        pass.refused = [0; STATES];
+        self.set_pass(bank(self.count), &pass)?;
+        self.mark(namespaces)
+    }
+
+    fn mark(&mut self, namespaces: &[Namespace]) -> Result<()> {
         namespaces
             .iter()
             .try_for_each(|namespace| namespace.run(|| self.walk(names::PROG_ITER_MARK)))
@@ -108,8 +109,26 @@ impl Kernel {
             .take_link(link)?
             .into_file()
             .context("the kernel refuses iter/tcp")?;
-        io::copy(&mut file, &mut io::sink()).context("a walk of the sockets failed")?;
-        Ok(())
+        let mut nothing = [0; 64];
+        loop {
+            match file.read(&mut nothing) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                // After a million sockets the kernel wants to be asked again (`MAX_ITER_OBJECTS`, kernel/bpf/bpf_iter.c).
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(error) => return Err(error).context("a walk of the sockets failed"),
+            }
+        }
+    }
+
+    /// Writes an entry of the map of passes; no walk may be under way.
+    fn set_pass(&mut self, index: u32, pass: &Pass) -> Result<()> {
+        let map = self
+            .ebpf
+            .map_mut(names::MAP_PASSES)
+            .context("the BPF object has no passes")?;
+        let words: [u64; PASS_WORDS] = bytemuck::cast(*pass);
+        Ok(Array::<_, [u64; PASS_WORDS]>::try_from(map)?.set(index, words, 0)?)
     }
 
     /// An entry of the map of passes.
@@ -121,4 +140,9 @@ impl Kernel {
         let passes: Array<_, [u64; PASS_WORDS]> = Array::try_from(map)?;
         Ok(bytemuck::cast(passes.get(&index, 0)?))
     }
+}
+
+/// The entry of the map of passes that belongs to `count`.
+fn bank(count: Count) -> u32 {
+    u32::from(count.bank() == 1)
 }

@@ -49,7 +49,7 @@ impl Stream {
         taken
     }
 
-    /// Records that were none of ours to read: an oddity worth telling.
+    /// Records that could not be read: lost, too.
     #[must_use]
     pub fn undecoded(&self) -> u64 {
         self.undecoded

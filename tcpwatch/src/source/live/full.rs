@@ -5,12 +5,16 @@ use tcpwatch_common::ledger::{Pass, STATES};
 use tcpwatch_common::{Ledger, StateSet};
 
 use super::Places;
+use crate::clock;
 use crate::model::counts;
 use crate::model::filter::Filter;
 use crate::source::ebpf::{Hook, Kernel};
 
-/// Dumps tried until one passes without a transition in the middle of it.
+/// Dumps tried at the start until one passes without a transition in the middle of it.
 const TRIES: u32 = 5;
+
+/// Of the time, at most a hundredth is spent on walks nobody waits for.
+const SHARE: u64 = 100;
 
 /// Sockets in each state, by the kernel's state number.
 type States = [i64; STATES];
@@ -21,9 +25,13 @@ pub(super) struct FullSockets {
     /// Classic hook: full sockets when they were dumped, less those the ledger had by then.
     anchor: States,
     /// Runs the kernel had skipped when the sockets were last counted.
-    missed: u64,
+    missed: Option<u64>,
     /// Openings that had waited for the filter when the sockets were last marked.
     held: u64,
+    /// Transitions of sockets there was no room to remember, by then.
+    unremembered: u64,
+    /// Before this, no further sockets are marked.
+    mark_again_ns: u64,
     drift: Option<u64>,
 }
 
@@ -33,14 +41,16 @@ impl FullSockets {
         let mut full = Self {
             hook: kernel.hook(),
             anchor: [0; STATES],
-            missed: 0,
+            missed: kernel.missed(),
             held: 0,
+            unremembered: 0,
+            mark_again_ns: 0,
             drift: None,
         };
         if full.by_marks() {
             kernel.count_anew(&places.namespaces)?;
         } else {
-            (full.anchor, _) = dump(kernel, places, filter)?;
+            (full.anchor, _) = dump(kernel, places, filter, TRIES)?;
         }
         Ok(full)
     }
@@ -50,7 +60,7 @@ impl FullSockets {
         self.hook == Some(Hook::TpBtf)
     }
 
-    /// Full sockets in each state now, and by how many the counts may be off, some sockets having taken no mark.
+    /// Full sockets in each state now, and how many of them took no mark, by which the counts may be off.
     pub(super) fn now(&self, kernel: &Kernel, ledger: &Ledger) -> Result<(States, u64)> {
         if self.by_marks() {
             return kernel.live(ledger);
@@ -59,51 +69,49 @@ impl FullSockets {
         for (state, anchor) in sockets.iter_mut().zip(self.anchor) {
             *state += anchor;
         }
-        Ok((sockets, ledger.unmarked))
+        Ok((sockets, 0))
     }
 
-    /// Sockets by which the counts were off when last compared, beyond what the transitions meanwhile explain.
-    pub(super) fn drift(&self) -> Option<u64> {
-        self.drift
+    /// What the last comparison found, if there was one since this was asked last.
+    pub(super) fn take_drift(&mut self) -> Option<u64> {
+        self.drift.take()
     }
 
-    /// Counts what transitions could not tell: all sockets anew after skipped runs, and those whose opening waits for the
-    /// filter, which a walk can decide.
+    /// Counts what transitions could not tell: all sockets after runs the kernel skipped, and of those whose opening waits for
+    /// the filter, or that took no mark, what a walk can tell.
     pub(super) fn catch_up(&mut self, kernel: &mut Kernel, places: &mut Places, filter: &Filter) -> Result<()> {
         let missed = kernel.missed();
         if missed > self.missed {
             self.missed = missed;
-            return if self.by_marks() {
-                self.count_anew(kernel, places)
-            } else {
-                self.compare(kernel, places, filter)
-            };
+            return self.compare(kernel, places, filter);
         }
-        let held = kernel.ledger().held;
-        if self.by_marks() && held != self.held {
-            self.held = held;
-            kernel.mark_more(&places.namespaces)?;
-        }
-        Ok(())
-    }
-
-    /// Counts every socket anew, and compares.
-    fn count_anew(&mut self, kernel: &mut Kernel, places: &Places) -> Result<()> {
-        let before = kernel.ledger();
-        let (old, _) = kernel.live(&before)?;
-        kernel.count_anew(&places.namespaces)?;
-        let after = kernel.ledger();
-        let (new, _) = kernel.live(&after)?;
-        self.drift = Some(unexplained(&old, &new, moved(&before, &after)));
-        Ok(())
-    }
-
-    /// Compares the classic hook's counts with a dump, and anchors them there.
-    pub(super) fn compare(&mut self, kernel: &mut Kernel, places: &mut Places, filter: &Filter) -> Result<()> {
-        if self.by_marks() {
+        if !self.by_marks() {
             return Ok(());
         }
-        let (anchor, moved) = dump(kernel, places, filter)?;
+        let ledger = kernel.ledger();
+        let waiting = ledger.held != ledger.released && ledger.held != self.held;
+        let start = clock::monotonic_ns();
+        if (waiting || ledger.unremembered != self.unremembered) && start >= self.mark_again_ns {
+            (self.held, self.unremembered) = (ledger.held, ledger.unremembered);
+            kernel.mark_more(&places.namespaces)?;
+            let now = clock::monotonic_ns();
+            self.mark_again_ns = now + (now - start) * SHARE;
+        }
+        Ok(())
+    }
+
+    /// Compares the counts with a walk of the sockets, and goes on from there.
+    pub(super) fn compare(&mut self, kernel: &mut Kernel, places: &mut Places, filter: &Filter) -> Result<()> {
+        if self.by_marks() {
+            let before = kernel.ledger();
+            let (old, _) = kernel.live(&before)?;
+            kernel.count_anew(&places.namespaces)?;
+            let after = kernel.ledger();
+            let (new, _) = kernel.live(&after)?;
+            self.drift = Some(unexplained(&old, &new, moved(&before, &after)));
+            return Ok(());
+        }
+        let (anchor, moved) = dump(kernel, places, filter, 1)?;
         let drift = unexplained(&self.anchor, &anchor, moved);
         // A dump during which something moved is the worse anchor of the two, unless the one we have is plainly wrong.
         if moved == 0 || drift > 0 {
@@ -115,7 +123,7 @@ impl FullSockets {
 }
 
 /// Full sockets by a dump, less those the ledger has; and how many transitions there were during the dump.
-fn dump(kernel: &Kernel, places: &mut Places, filter: &Filter) -> Result<(States, u64)> {
+fn dump(kernel: &Kernel, places: &mut Places, filter: &Filter, most: u32) -> Result<(States, u64)> {
     let mut tried = 0;
     loop {
         tried += 1;
@@ -123,7 +131,7 @@ fn dump(kernel: &Kernel, places: &mut Places, filter: &Filter) -> Result<(States
         let mut pass: Pass = bytemuck::Zeroable::zeroed();
         for reader in &mut places.readers {
             if filter.is_any_socket() {
-                counts::add_pass(&mut pass, &reader.sockets.count(StateSet::ALL)?);
+                pass.add(&reader.sockets.count(StateSet::ALL)?);
             } else {
                 reader.sockets.walk(StateSet::ALL, |socket| {
                     if filter.matches_ends(socket) {
@@ -134,7 +142,7 @@ fn dump(kernel: &Kernel, places: &mut Places, filter: &Filter) -> Result<(States
         }
         let after = kernel.ledger();
         let moved = moved(&before, &after);
-        if moved == 0 || tried == TRIES {
+        if moved == 0 || tried == most {
             let mut anchor = [0; STATES];
             for (anchor, (&dumped, ledger)) in anchor.iter_mut().zip(pass.full.iter().zip(after.sockets[0])) {
                 *anchor = dumped.cast_signed() - ledger;

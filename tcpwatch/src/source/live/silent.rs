@@ -17,26 +17,62 @@ const SHOWN: StateSet = StateSet::NONE
     .with(TcpState::FinWait2)
     .with(TcpState::TimeWait);
 
-/// What `filter` lets through of them, and the counters, summed over `readers`' namespaces.
-pub(super) fn read(readers: &mut [NamespaceReaders], filter: &Filter) -> Result<(Pass, TimeWaitCounters)> {
-    let mut walked: Pass = bytemuck::Zeroable::zeroed();
-    let mut facts: Option<TimeWaitCounters> = None;
-    for reader in readers {
-        let pass = if filter.is_any_socket() {
-            count(reader)?
-        } else {
-            walk(reader, filter)?
-        };
-        counts::add_pass(&mut walked, &pass);
-        let mut these = counters(reader)?;
-        these.population = Some(pass.timewait.iter().sum());
-        if !filter.is_any_socket() {
-            // These are the namespace's, and no part of them can be told to be the filter's.
-            (these.entered, these.refused) = (None, None);
+/// Reads them, and remembers of each namespace what its counters were: namespaces come and go, and a counter's history is
+/// no event.
+#[derive(Default)]
+pub(super) struct Silent {
+    entered: Option<u64>,
+    refused: Option<u64>,
+    before: Vec<(u32, TimeWaitCounters)>,
+}
+
+impl Silent {
+    /// What `filter` lets through of the sockets, and the counters, over `readers`' namespaces; entered and refused since
+    /// the first reading.
+    pub(super) fn read(
+        &mut self,
+        readers: &mut [NamespaceReaders],
+        filter: &Filter,
+    ) -> Result<(Pass, TimeWaitCounters)> {
+        let mut walked: Pass = bytemuck::Zeroable::zeroed();
+        let mut limit = Some(0);
+        let mut now = Vec::with_capacity(readers.len());
+        for reader in readers {
+            walked.add(&if filter.is_any_socket() {
+                count(reader)?
+            } else {
+                walk(reader, filter)?
+            });
+            let these = counters(reader)?;
+            limit = limit.zip(these.limit).map(|(sum, limit)| sum + limit);
+            now.push((reader.inode, these));
         }
-        facts = Some(facts.map_or(these, |sum| add(&sum, &these)));
+        let before = |inode: u32| {
+            self.before
+                .iter()
+                .find(|(known, _)| *known == inode)
+                .map(|(_, counters)| counters)
+        };
+        let since = |counter: fn(&TimeWaitCounters) -> Option<u64>| {
+            now.iter().try_fold(0, |sum, (inode, these)| {
+                let then = before(*inode).map_or(counter(these), counter)?;
+                Some(sum + counter(these)?.saturating_sub(then))
+            })
+        };
+        let (entered, refused) = (since(|these| these.entered), since(|these| these.refused));
+        self.entered = entered.map(|entered| self.entered.unwrap_or(0) + entered);
+        self.refused = refused.map(|refused| self.refused.unwrap_or(0) + refused);
+        self.before = now;
+        // The counters are the namespaces', and no part of them can be told to be the filter's.
+        let any = filter.is_any_socket();
+        let facts = TimeWaitCounters {
+            entered: self.entered.filter(|_| any),
+            refused: self.refused.filter(|_| any),
+            population: Some(walked.timewait.iter().sum()),
+            limit,
+        };
+        Ok((walked, facts))
     }
-    Ok((walked, facts.unwrap_or_default()))
 }
 
 /// All of them. Timewait sockets may be many: where the kernel tells how many, only those in `FIN_WAIT2` are dumped.
@@ -80,15 +116,4 @@ fn counters(reader: &mut NamespaceReaders) -> Result<TimeWaitCounters> {
         population: None,
         limit,
     })
-}
-
-/// The counters of two namespaces together: unknown where one is.
-fn add(one: &TimeWaitCounters, other: &TimeWaitCounters) -> TimeWaitCounters {
-    let both = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
-    TimeWaitCounters {
-        entered: both(one.entered, other.entered),
-        refused: both(one.refused, other.refused),
-        population: both(one.population, other.population),
-        limit: both(one.limit, other.limit),
-    }
 }

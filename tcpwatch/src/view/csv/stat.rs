@@ -27,7 +27,7 @@ impl StatView for Csv {
             writeln!(
                 out,
                 "time,interval_s,{states},opened_active,opened_passive,closed,reset,\
-                 time_wait_entered,time_wait_refused,time_wait_population,time_wait_limit,seen,lost,missed,drift"
+                 time_wait_entered,time_wait_refused,time_wait_population,time_wait_limit,seen,lost,missed,unmarked,drift"
             )?;
         }
         write!(out, "{},{}", rfc3339(frame.time), frame.interval_s)?;
@@ -45,13 +45,11 @@ impl StatView for Csv {
         ] {
             write!(out, ",{}", known(value))?;
         }
+        let (missed, drift) = (known(frame.missed), known(frame.drift));
         writeln!(
             out,
-            ",{},{},{},{}",
-            frame.seen,
-            frame.lost,
-            frame.missed,
-            known(frame.drift)
+            ",{},{},{missed},{},{drift}",
+            frame.seen, frame.lost, frame.unmarked
         )
     }
 }

@@ -54,7 +54,7 @@ struct TimeWait {
 struct Events {
     seen: u64,
     lost: u64,
-    missed: u64,
+    missed: Option<u64>,
     unmarked: u64,
 }
 

@@ -50,7 +50,7 @@ struct End {
     seen: u64,
     printed: u64,
     lost: u64,
-    missed: u64,
+    missed: Option<u64>,
 }
 
 impl Default for Json {

@@ -22,14 +22,8 @@ pub struct Text {
     columns: Vec<Column>,
     screen: Screen,
     rows: usize,
-    told: Told,
-}
-
-/// What was said under an earlier row, so that it is not said under every one.
-#[derive(Default)]
-struct Told {
-    drift: u64,
-    unmarked: u64,
+    /// What was said under an earlier row, and need not be under every one.
+    told_unmarked: u64,
 }
 
 /// A column of figures.
@@ -106,7 +100,13 @@ fn all() -> Vec<Column> {
         column(PerSecond, "reset", 6, 1, Rate(|frame| Some(frame.reset()))),
         column(TimeWait, "in/s", 7, 2, Rate(|frame| frame.time_wait.entered)),
         column(TimeWait, "pop", 6, 3, Now(|frame| frame.time_wait.population)),
-        column(Events, "lost", 6, 0, Now(|frame| Some(frame.lost + frame.missed))),
+        column(
+            Events,
+            "lost",
+            6,
+            0,
+            Now(|frame| Some(frame.lost + frame.missed.unwrap_or(0))),
+        ),
     ]
 }
 
@@ -130,7 +130,7 @@ impl Text {
             columns,
             screen,
             rows: 0,
-            told: Told::default(),
+            told_unmarked: 0,
         }
     }
 
@@ -186,25 +186,22 @@ impl StatView for Text {
             write!(out, "{style}{text:>0$}{style:#}", column.width)?;
         }
         writeln!(out)?;
-        if let Some(sockets) = frame.drift.filter(|&sockets| sockets > self.told.drift) {
+        if let Some(sockets) = frame.drift.filter(|&sockets| sockets > 0) {
             writeln!(
                 out,
                 "{:>TIME$}  counts were off by {sockets} from a walk of the sockets; set right",
                 ""
             )?;
         }
-        if frame.unmarked > self.told.unmarked {
+        if frame.unmarked > self.told_unmarked {
             let unmarked = frame.unmarked;
             writeln!(
                 out,
-                "{:>TIME$}  counts may be off by {unmarked}: no room to mark sockets (net.core.optmem_max)",
+                "{:>TIME$}  counts may be off by {unmarked}: sockets that take no mark (net.core.optmem_max)",
                 ""
             )?;
         }
-        self.told = Told {
-            drift: frame.drift.unwrap_or(0),
-            unmarked: frame.unmarked,
-        };
+        self.told_unmarked = frame.unmarked;
         Ok(())
     }
 }

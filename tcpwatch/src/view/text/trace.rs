@@ -91,8 +91,8 @@ impl TraceView for Text {
         } = totals;
         write!(out, "{seen} transitions seen, {printed} shown, {lost} lost")?;
         match missed {
-            0 => writeln!(out),
-            _ => writeln!(out, ", {missed} missed by the kernel itself and counted nowhere"),
+            None | Some(0) => writeln!(out),
+            Some(missed) => writeln!(out, ", {missed} skipped by the kernel itself and counted nowhere"),
         }
     }
 }

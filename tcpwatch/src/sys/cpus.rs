@@ -1,0 +1,38 @@
+//! The CPUs the kernel may have.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// One more than the highest number a CPU may have, from `sys/devices/system/cpu/possible` below `root` (`0-7`, `0,2-3`).
+///
+/// # Errors
+/// The file cannot be read, or holds no number.
+pub fn possible(root: &Path) -> Result<u32> {
+    let path = root.join("sys/devices/system/cpu/possible");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let highest = text
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|number| number.parse::<u32>().ok())
+        .max();
+    Ok(highest.with_context(|| format!("{} holds no CPU", path.display()))? + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_count_too() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("sys/devices/system/cpu");
+        fs::create_dir_all(&folder).unwrap();
+        for (text, highest) in [("0\n", 1), ("0-7\n", 8), ("0,2-3\n", 4)] {
+            fs::write(folder.join("possible"), text).unwrap();
+            assert_eq!(possible(root.path()).unwrap(), highest);
+        }
+        fs::write(folder.join("possible"), "\n").unwrap();
+        assert!(possible(root.path()).is_err());
+    }
+}
