@@ -4,9 +4,10 @@ use clap::Args;
 use ipnet::IpNet;
 use tcpwatch_common::{StateSet, TcpState};
 
-use super::values::{NetnsArg, parse_range};
+use super::values::parse_range;
 use crate::model::filter::{Filter, PortSet, parse_state};
 use crate::model::socket::Family;
+use crate::sys::netns::Which;
 
 /// Which connections.
 #[derive(Clone, Debug, Default, Args)]
@@ -38,7 +39,7 @@ pub struct FilterArgs {
     pub state: Vec<TcpState>,
     /// Network namespace: self, all, a PID or a path
     #[arg(long, default_value = "self", value_name = "WHICH")]
-    pub netns: NetnsArg,
+    pub netns: Which,
 }
 
 impl FilterArgs {

@@ -1,5 +1,6 @@
 //! What users type: commands, flags and their meanings, defined once.
 
+mod choices;
 pub mod filter;
 pub mod values;
 
@@ -7,6 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use filter::FilterArgs;
 use values::{ByteSize, Interval};
+
+use crate::model::snapshot::By;
+use crate::view::Output;
+use crate::view::screen::Color;
 
 /// What a host's TCP connections are doing, and why.
 #[derive(Debug, Parser)]
@@ -57,30 +62,6 @@ pub enum Command {
     Trace(TraceArgs),
     /// What is open now? The honest `netstat -ant | awk`, without root
     Snapshot(SnapshotArgs),
-}
-
-/// Form of the output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people.
-    #[default]
-    Text,
-    /// One object a line.
-    Json,
-    /// One header line, then one line a row.
-    Csv,
-}
-
-/// Whether to colour text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Color {
-    /// On a terminal, unless `NO_COLOR` is set.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
 }
 
 /// Which hook to attach.
@@ -160,25 +141,6 @@ pub struct TraceArgs {
     /// How to print.
     #[command(flatten)]
     pub output: OutputArgs,
-}
-
-/// What to group a snapshot by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum By {
-    /// State.
-    State,
-    /// Local port.
-    Lport,
-    /// Remote port.
-    Rport,
-    /// Remote address.
-    Remote,
-    /// Local address.
-    Local,
-    /// User id of the owner.
-    Uid,
-    /// Network namespace.
-    Netns,
 }
 
 /// How a snapshot reads the kernel.

@@ -1,8 +1,6 @@
 //! Values of flags that need reading: times, sizes, address ranges, namespaces.
 
-use std::convert::Infallible;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -69,32 +67,6 @@ impl FromStr for ByteSize {
             Ok(bytes) if bytes.is_power_of_two() && (4096..=1 << 30).contains(&bytes) => Ok(Self(bytes)),
             _ => Err(bad()),
         }
-    }
-}
-
-/// Which network namespaces to look at.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum NetnsArg {
-    /// The one tcpwatch runs in, as `ss` does.
-    #[default]
-    Own,
-    /// Every one found under /proc and /run/netns.
-    All,
-    /// That of a process.
-    Pid(u32),
-    /// The one a file stands for: `/run/netns/NAME`, `/proc/PID/ns/net`.
-    Path(PathBuf),
-}
-
-impl FromStr for NetnsArg {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text {
-            "self" => Self::Own,
-            "all" => Self::All,
-            _ => text.parse().map_or_else(|_| Self::Path(text.into()), Self::Pid),
-        })
     }
 }
 

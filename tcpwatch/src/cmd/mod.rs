@@ -6,3 +6,4 @@ pub mod trace;
 pub mod version;
 
 mod run;
+mod screen;

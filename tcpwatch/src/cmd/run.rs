@@ -10,12 +10,12 @@ use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::cli::values::{Interval, NetnsArg};
+use crate::cli::values::Interval;
 use crate::cli::{FilterArgs, HookArg, WatchArgs};
 use crate::model::filter::Filter;
 use crate::source::ebpf::{self, Hook, Kernel, Options};
 use crate::sys::btf;
-use crate::sys::netns::{self, Namespace};
+use crate::sys::netns::{self, Namespace, Which};
 
 /// How long a command may take to say its last, once it is told to end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -119,7 +119,7 @@ fn load(hook: Hook, filter: &FilterArgs, ring_bytes: Option<u32>) -> Result<Watc
     let namespaces = netns::resolve(Path::new("/"), &netns)?;
     let wanted = filter.to_filter();
     let inode = match namespaces.as_slice() {
-        [one] if netns != NetnsArg::All => one.inode,
+        [one] if netns != Which::All => one.inode,
         _ => 0,
     };
     let kernel = Kernel::load(&Options {
@@ -141,24 +141,24 @@ fn load(hook: Hook, filter: &FilterArgs, ring_bytes: Option<u32>) -> Result<Watc
 pub(super) struct Watched {
     pub(super) kernel: Kernel,
     pub(super) filter: Filter,
-    pub(super) netns: NetnsArg,
+    pub(super) netns: Which,
     pub(super) namespaces: Vec<Namespace>,
 }
 
 /// The namespaces `hook` can look at: without BTF the classic one cannot tell them apart, and sees all.
-fn scope(hook: Hook, filter: &FilterArgs) -> Result<NetnsArg> {
+fn scope(hook: Hook, filter: &FilterArgs) -> Result<Which> {
     if hook == Hook::TpBtf || btf::sock_layout(Path::new("/")).is_ok() {
         return Ok(filter.netns.clone());
     }
     match filter.netns {
-        NetnsArg::Own | NetnsArg::All => {
+        Which::Own | Which::All => {
             let _ = writeln!(
                 io::stderr(),
                 "tcpwatch: this kernel has no BTF: looking at all network namespaces, which cannot be told apart"
             );
-            Ok(NetnsArg::All)
+            Ok(Which::All)
         }
-        NetnsArg::Pid(_) | NetnsArg::Path(_) => {
+        Which::Pid(_) | Which::Path(_) => {
             bail!("without BTF the classic hook cannot tell network namespaces apart; type --netns all")
         }
     }

@@ -6,17 +6,16 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 
-use crate::cli::values::NetnsArg;
-use crate::cli::{By, Output, SnapshotArgs, SourceArg};
+use super::screen::screen;
+use crate::cli::{SnapshotArgs, SourceArg};
 use crate::model::counts::StateCounts;
 use crate::model::filter::Filter;
-use crate::model::snapshot::{Origin, Snapshot, Tally};
+use crate::model::snapshot::{By, Origin, Snapshot, Tally};
 use crate::source::ebpf;
 use crate::source::sockets::Sockets;
 use crate::sys::caps;
-use crate::sys::netns::{self, Namespace};
-use crate::sys::terminal;
-use crate::view::{csv, json, text, words};
+use crate::sys::netns::{self, Namespace, Which};
+use crate::view::{Output, csv, json, text, words};
 
 /// What fails when the output takes no more.
 const OUTPUT: &str = "cannot write the output";
@@ -35,7 +34,7 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
     let states_alone = args.uid.is_none() && args.by.iter().all(|by| *by == By::State);
     let origin = fill(&mut tally, args.source, states_alone, &filter, &namespaces)?;
     let netns = match namespaces.as_slice() {
-        [one] if args.filter.netns != NetnsArg::All => Some(one.inode),
+        [one] if args.filter.netns != Which::All => Some(one.inode),
         _ => None,
     };
     let limit = args.limit.and_then(|limit| usize::try_from(limit).ok());
@@ -110,6 +109,6 @@ fn write(args: &SnapshotArgs, snapshot: &Snapshot, asked: &[String], out: &mut i
     match args.output.output {
         Output::Json => json::snapshot::write(out, snapshot),
         Output::Csv => csv::snapshot::write(out, snapshot),
-        Output::Text => text::snapshot::write(out, snapshot, asked, terminal::screen(args.output.color)),
+        Output::Text => text::snapshot::write(out, snapshot, asked, screen(args.output.color)),
     }
 }

@@ -7,10 +7,10 @@ use anyhow::{Context, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::run::{End, Watched, block_on, watch};
+use super::screen::screen;
 use crate::cli::StatArgs;
 use crate::model::stat::Stat;
 use crate::source::live::Live;
-use crate::sys::terminal;
 use crate::view::stat;
 
 /// Seconds between rows when nothing is said.
@@ -31,7 +31,7 @@ pub fn run(args: &StatArgs, out: &mut impl Write) -> Result<()> {
         } = watch(&args.filter, &args.watch, false)?;
         let mut live = Live::start(kernel, filter, netns, namespaces)?;
         let mut model = Stat::default();
-        let mut view = stat::of(args.output.output, terminal::screen(args.output.color));
+        let mut view = stat::of(args.output.output, screen(args.output.color));
         let every = args.interval.map_or(INTERVAL, |interval| interval.0);
         let mut ticks = interval_at(Instant::now() + every, every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::run::{End, POLL, Watched, block_on, watch};
+use super::screen::screen;
 use crate::cli::TraceArgs;
 use crate::model::trace::TraceTotals;
 use crate::source::ebpf::Stream;
@@ -25,7 +26,7 @@ pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
         let Watched { mut kernel, .. } = watch(&args.filter, &args.watch, true)?;
         let mut stream = kernel.stream()?;
         let mut printer = Printer {
-            view: trace::of(args.output.output, terminal::screen(args.output.color)),
+            view: trace::of(args.output.output, screen(args.output.color)),
             out,
             totals: TraceTotals::default(),
         };

@@ -8,10 +8,55 @@ use tcpwatch_common::TcpState;
 
 use super::counts::StateCounts;
 use super::socket::{Address, Socket};
-use crate::cli::By;
 
 /// Groups kept at most, about 160 MB; sockets of further ones are counted into [`Other`].
 pub const GROUPS_MAX: usize = 900_000;
+
+/// What to group a snapshot by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// State.
+    State,
+    /// Local port.
+    Lport,
+    /// Remote port.
+    Rport,
+    /// Remote address.
+    Remote,
+    /// Local address.
+    Local,
+    /// User id of the owner.
+    Uid,
+    /// Network namespace.
+    Netns,
+}
+
+impl By {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::State,
+        Self::Lport,
+        Self::Rport,
+        Self::Remote,
+        Self::Local,
+        Self::Uid,
+        Self::Netns,
+    ];
+
+    /// The name, as typed after `--by` and as the key in machine output.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Lport => "lport",
+            Self::Rport => "rport",
+            Self::Remote => "remote",
+            Self::Local => "local",
+            Self::Uid => "uid",
+            Self::Netns => "netns",
+        }
+    }
+}
 
 /// One part of what a group has in common. Parts of one kind sort as numbers and addresses do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,20 +99,6 @@ impl fmt::Display for Part {
             Self::Uid(Some(number)) | Self::Netns(number) => number.fmt(f),
             Self::Uid(None) => "-".fmt(f),
         }
-    }
-}
-
-/// The name of a part, as typed after `--by`.
-#[must_use]
-pub const fn key_name(by: By) -> &'static str {
-    match by {
-        By::State => "state",
-        By::Lport => "lport",
-        By::Rport => "rport",
-        By::Remote => "remote",
-        By::Local => "local",
-        By::Uid => "uid",
-        By::Netns => "netns",
     }
 }
 

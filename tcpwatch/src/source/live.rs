@@ -11,11 +11,10 @@ use self::full::FullSockets;
 use self::silent::Silent;
 use super::ebpf::Kernel;
 use super::namespace::NamespaceReaders;
-use crate::cli::values::NetnsArg;
 use crate::clock;
 use crate::event::{Input, LedgerSample};
 use crate::model::filter::Filter;
-use crate::sys::netns::{self, Namespace};
+use crate::sys::netns::{self, Namespace, Which};
 
 /// Every so often namespaces are looked for again (`--netns all`), and the counts are compared with a walk.
 const LOOK_AGAIN_NS: u64 = 10_000_000_000;
@@ -27,7 +26,7 @@ const SHARE: u64 = 100;
 pub struct Live {
     kernel: Kernel,
     filter: Filter,
-    netns: NetnsArg,
+    netns: Which,
     places: Places,
     full: FullSockets,
     silent: Silent,
@@ -45,7 +44,7 @@ impl Live {
     ///
     /// # Errors
     /// One line: what cannot be opened, and why.
-    pub fn start(mut kernel: Kernel, filter: Filter, netns: NetnsArg, namespaces: Vec<Namespace>) -> Result<Self> {
+    pub fn start(mut kernel: Kernel, filter: Filter, netns: Which, namespaces: Vec<Namespace>) -> Result<Self> {
         let mut places = Places {
             namespaces: Vec::new(),
             readers: Vec::new(),
@@ -99,7 +98,7 @@ impl Live {
     /// there before a namespace was found.
     fn look_again(&mut self) -> Result<()> {
         let start = clock::monotonic_ns();
-        if self.netns == NetnsArg::All {
+        if self.netns == Which::All {
             let found = netns::resolve(Path::new("/"), &self.netns)?;
             self.places.become_these(found, &self.netns)?;
         }
@@ -113,7 +112,7 @@ impl Live {
 impl Places {
     /// Opens the readers of those of `namespaces` that have none, and closes those of namespaces that are gone: an open
     /// one keeps its namespace alive.
-    fn become_these(&mut self, namespaces: Vec<Namespace>, netns: &NetnsArg) -> Result<()> {
+    fn become_these(&mut self, namespaces: Vec<Namespace>, netns: &Which) -> Result<()> {
         self.readers
             .retain(|reader| namespaces.iter().any(|namespace| namespace.inode == reader.inode));
         for namespace in &namespaces {
@@ -123,7 +122,7 @@ impl Places {
             match NamespaceReaders::open(Path::new("/"), namespace) {
                 Ok(reader) => self.readers.push(reader),
                 // Of all, one may have gone between being found and being entered.
-                Err(error) if *netns == NetnsArg::All => log::warn!("network namespace {}: {error:#}", namespace.inode),
+                Err(error) if *netns == Which::All => log::warn!("network namespace {}: {error:#}", namespace.inode),
                 Err(error) => return Err(error),
             }
         }

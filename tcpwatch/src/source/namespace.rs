@@ -48,14 +48,13 @@ impl NamespaceReaders {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::values::NetnsArg;
-    use crate::sys::netns::resolve;
+    use crate::sys::netns::{Which, resolve};
     use tcpwatch_common::StateSet;
 
     #[test]
     fn our_own_namespace_needs_no_privilege() {
         let root = Path::new("/");
-        let own = resolve(root, &NetnsArg::Own).unwrap().remove(0);
+        let own = resolve(root, &Which::Own).unwrap().remove(0);
         let mut readers = NamespaceReaders::open(root, &own).unwrap();
         readers.sockets.count(StateSet::ALL).unwrap();
         assert!(readers.counters.read().unwrap().get("Tcp", "ActiveOpens").is_some());

@@ -1,17 +1,43 @@
 //! Network namespaces: which ones `--netns` means, and how to open something inside one.
 
+use std::convert::Infallible;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::{Context, anyhow, bail};
 use log::warn;
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, LinkNameSpaceType, capabilities, move_into_link_name_space};
 
-use crate::cli::values::NetnsArg;
+/// Which network namespaces to look at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Which {
+    /// The one tcpwatch runs in, as `ss` does.
+    #[default]
+    Own,
+    /// Every one found under /proc and /run/netns.
+    All,
+    /// That of a process.
+    Pid(u32),
+    /// The one a file stands for: `/run/netns/NAME`, `/proc/PID/ns/net`.
+    Path(PathBuf),
+}
+
+impl FromStr for Which {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "self" => Self::Own,
+            "all" => Self::All,
+            _ => text.parse().map_or_else(|_| Self::Path(text.into()), Self::Pid),
+        })
+    }
+}
 
 /// What `--netns` takes, for messages.
 const TAKES: &str = "--netns takes self, all, a PID or a path";
@@ -40,13 +66,13 @@ fn identity(metadata: &Metadata) -> Identity {
 ///
 /// # Errors
 /// One line: no such process or file, no network namespace, or a missing capability.
-pub fn resolve(root: &Path, arg: &NetnsArg) -> anyhow::Result<Vec<Namespace>> {
+pub fn resolve(root: &Path, arg: &Which) -> anyhow::Result<Vec<Namespace>> {
     let own = fs::metadata(root.join("proc/thread-self/ns/net"))
         .context("our own network namespace, /proc/thread-self/ns/net")?;
     match arg {
-        NetnsArg::Own => Ok(vec![Namespace::own(&own)?]),
-        NetnsArg::All => all(root, &own),
-        NetnsArg::Pid(pid) => {
+        Which::Own => Ok(vec![Namespace::own(&own)?]),
+        Which::All => all(root, &own),
+        Which::Pid(pid) => {
             let path = root.join(format!("proc/{pid}/ns/net"));
             one(
                 &path,
@@ -56,7 +82,7 @@ pub fn resolve(root: &Path, arg: &NetnsArg) -> anyhow::Result<Vec<Namespace>> {
             )
             .map(|found| vec![found])
         }
-        NetnsArg::Path(path) => one(
+        Which::Path(path) => one(
             path,
             &own,
             format!("network namespace {}", path.display()),
@@ -211,7 +237,7 @@ mod tests {
     #[test]
     fn all_means_each_once_and_ours_first() {
         let root = tree();
-        let all = resolve(root.path(), &NetnsArg::All).unwrap();
+        let all = resolve(root.path(), &Which::All).unwrap();
         assert_eq!(all.len(), 3);
         assert!(all[0].is_own() && !all[1].is_own() && !all[2].is_own());
         assert_ne!(all[1].inode, all[2].inode);
@@ -244,7 +270,7 @@ mod tests {
     #[test]
     fn a_file_that_is_no_namespace_cannot_be_entered() {
         let root = tree();
-        let file = resolve(root.path(), &NetnsArg::Pid(3)).unwrap().remove(0);
+        let file = resolve(root.path(), &Which::Pid(3)).unwrap().remove(0);
         let error = file.run(|| Ok(())).unwrap_err().to_string();
         assert!(error.contains("no network namespace"), "{error}");
     }

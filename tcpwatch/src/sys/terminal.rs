@@ -5,9 +5,6 @@ use std::io::stdout;
 use anstream::{AutoStream, ColorChoice};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::cli::Color;
-use crate::view::screen::Screen;
-
 /// Columns text is laid out for where there is no terminal.
 const DEFAULT_WIDTH: usize = 80;
 
@@ -20,23 +17,10 @@ pub fn width() -> usize {
     }
 }
 
-/// Whether to colour what goes to standard output: as `choice` says, else on a terminal, unless `NO_COLOR` is set.
+/// Whether what goes to standard output may be coloured: it is a terminal that can, and `NO_COLOR` is not set.
 #[must_use]
-pub fn wants_colour(choice: Color) -> bool {
-    match choice {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto => AutoStream::choice(&stdout()) != ColorChoice::Never,
-    }
-}
-
-/// The screen to lay text out for.
-#[must_use]
-pub fn screen(choice: Color) -> Screen {
-    Screen {
-        width: width(),
-        colour: wants_colour(choice),
-    }
+pub fn takes_colour() -> bool {
+    AutoStream::choice(&stdout()) != ColorChoice::Never
 }
 
 /// Whether standard output is a pipe whose reader has gone (`POLLERR`, `poll(2)`): what is quiet would never notice by

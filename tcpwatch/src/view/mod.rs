@@ -10,3 +10,15 @@ pub mod text;
 pub mod time;
 pub mod trace;
 pub mod words;
+
+/// Form of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+    /// One header line, then one line a row.
+    Csv,
+}

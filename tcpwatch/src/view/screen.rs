@@ -5,6 +5,18 @@ use tcpwatch_common::TcpState;
 
 use super::states;
 
+/// Whether to colour text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
 /// The screen text is laid out for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Screen {

@@ -6,8 +6,8 @@ use jiff::tz::TimeZone;
 
 use super::screen::Screen;
 use super::{csv, json, text};
-use crate::cli::Output;
 use crate::model::stat::StatFrame;
+use crate::view::Output;
 
 /// A form of `stat`.
 pub trait StatView {

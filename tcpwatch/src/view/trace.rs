@@ -6,9 +6,9 @@ use jiff::tz::TimeZone;
 
 use super::screen::Screen;
 use super::{csv, json, text};
-use crate::cli::Output;
 use crate::event::Event;
 use crate::model::trace::TraceTotals;
+use crate::view::Output;
 
 /// A form of a trace.
 pub trait TraceView {

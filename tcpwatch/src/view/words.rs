@@ -4,8 +4,8 @@ use std::fmt::Display;
 
 use tcpwatch_common::{StateSet, TcpState};
 
-use crate::cli::values::NetnsArg;
 use crate::model::filter::{Filter, PortSet};
+use crate::sys::netns::Which;
 
 /// The parts of `filter`, one phrase each; none for a filter that lets everything through.
 #[must_use]
@@ -43,13 +43,13 @@ fn list(items: &[impl Display]) -> String {
 
 /// The network namespaces looked at, `count` of them.
 #[must_use]
-pub fn namespaces(which: &NetnsArg, count: usize) -> String {
+pub fn namespaces(which: &Which, count: usize) -> String {
     match which {
-        NetnsArg::Own => "this network namespace".into(),
-        NetnsArg::All => format!("all network namespaces ({count})"),
-        NetnsArg::Pid(pid) => format!("network namespace of PID {pid}"),
+        Which::Own => "this network namespace".into(),
+        Which::All => format!("all network namespaces ({count})"),
+        Which::Pid(pid) => format!("network namespace of PID {pid}"),
         // A path may hold what a terminal obeys.
-        NetnsArg::Path(path) => format!("network namespace {}", path.display().to_string().escape_debug()),
+        Which::Path(path) => format!("network namespace {}", path.display().to_string().escape_debug()),
     }
 }
 
@@ -77,8 +77,8 @@ mod tests {
 
     #[test]
     fn a_path_cannot_steer_the_terminal() {
-        let path = NetnsArg::Path("/run/\x1b[2J".into());
+        let path = Which::Path("/run/\x1b[2J".into());
         assert_eq!(namespaces(&path, 1), "network namespace /run/\\u{1b}[2J");
-        assert_eq!(namespaces(&NetnsArg::All, 3), "all network namespaces (3)");
+        assert_eq!(namespaces(&Which::All, 3), "all network namespaces (3)");
     }
 }

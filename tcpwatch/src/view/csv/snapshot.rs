@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use tcpwatch_common::TcpState;
 
 use crate::model::counts::StateCounts;
-use crate::model::snapshot::{Snapshot, key_name};
+use crate::model::snapshot::Snapshot;
 
 /// Writes a header line and a row for each group, or for all where no groups were asked for. The groups left out have a
 /// row with `other` for the first part of the key.
@@ -15,7 +15,7 @@ use crate::model::snapshot::{Snapshot, key_name};
 pub fn write(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
     let time = format!("{:.9}", snapshot.time);
-    let keys = snapshot.by.iter().map(|&by| key_name(by));
+    let keys = snapshot.by.iter().map(|&by| by.key());
     let states = TcpState::ALL.iter().map(|state| state.key());
     csv.write_record(["time"].into_iter().chain(keys).chain(["total"]).chain(states))
         .map_err(to_io)?;
@@ -53,7 +53,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::cli::By;
+    use crate::model::snapshot::By;
     use crate::model::snapshot::{Origin, Tally};
 
     fn text(by: &[By], limit: Option<usize>) -> String {

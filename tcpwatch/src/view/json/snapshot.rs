@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde::ser::Serializer;
 
 use super::states::States;
-use crate::cli::By;
-use crate::model::snapshot::{Group, Other, Part, Snapshot, key_name};
+use crate::model::snapshot::By;
+use crate::model::snapshot::{Group, Other, Part, Snapshot};
 
 /// The whole object; `groups` and `other` are there when groups were asked for.
 #[derive(Serialize)]
@@ -48,7 +48,7 @@ struct Key<'a>(&'a [By], &'a [Part]);
 
 impl Serialize for Key<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|&by| key_name(by)).zip(self.1.iter().map(Value)))
+        serializer.collect_map(self.0.iter().map(|&by| by.key()).zip(self.1.iter().map(Value)))
     }
 }
 

@@ -37,7 +37,7 @@ mod tests {
     use tcpwatch_common::TcpState;
 
     use super::*;
-    use crate::cli::By;
+    use crate::model::snapshot::By;
     use crate::model::snapshot::Tally;
     use crate::model::socket::{Address, Family, Kind, Socket};
 

@@ -4,9 +4,9 @@ use std::io::{self, Write};
 
 use tcpwatch_common::TcpState;
 
-use crate::cli::By;
 use crate::model::counts::StateCounts;
-use crate::model::snapshot::{GROUPS_MAX, Snapshot, key_name};
+use crate::model::snapshot::By;
+use crate::model::snapshot::{GROUPS_MAX, Snapshot};
 use crate::view::number::{quiet, thousands};
 use crate::view::screen::Screen;
 use crate::view::states;
@@ -69,7 +69,7 @@ impl Columns {
 /// # Errors
 /// Those of `out`.
 pub fn write(out: &mut impl Write, snapshot: &Snapshot, screen: Screen) -> io::Result<()> {
-    let headings: Vec<String> = snapshot.by.iter().map(|&by| key_name(by).to_owned()).collect();
+    let headings: Vec<String> = snapshot.by.iter().map(|&by| by.key().to_owned()).collect();
     let mut rows = vec![headings];
     rows.extend(
         snapshot

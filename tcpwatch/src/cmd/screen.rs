@@ -1,0 +1,16 @@
+//! The screen that text is laid out for.
+
+use crate::sys::terminal;
+use crate::view::screen::{Color, Screen};
+
+/// Standard output, coloured as `choice` says.
+pub(super) fn screen(choice: Color) -> Screen {
+    Screen {
+        width: terminal::width(),
+        colour: match choice {
+            Color::Auto => terminal::takes_colour(),
+            Color::Always => true,
+            Color::Never => false,
+        },
+    }
+}
