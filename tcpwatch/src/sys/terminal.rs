@@ -5,10 +5,10 @@ use std::io::stdout;
 use anstream::{AutoStream, ColorChoice};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Columns text is laid out for where there is no terminal.
-const DEFAULT_WIDTH: usize = 80;
+/// Columns text is laid out for where there is no terminal: enough for everything.
+const DEFAULT_WIDTH: usize = 120;
 
-/// Columns of the terminal on standard output; 80 where it is none (`TIOCGWINSZ`, `tty_ioctl(4)`).
+/// Columns of the terminal on standard output; 120 where it is none (`TIOCGWINSZ`, `tty_ioctl(4)`).
 #[must_use]
 pub fn width() -> usize {
     match rustix::termios::tcgetwinsize(stdout()) {

@@ -12,11 +12,15 @@ use crate::model::socket::Address;
 use crate::model::trace::TraceTotals;
 use crate::view::number;
 use crate::view::screen::Screen;
+use crate::view::states;
 use crate::view::time::Stamp;
 use crate::view::trace::TraceView;
 
 /// Width of an IPv4 endpoint, the port included.
 const ENDPOINT: usize = 21;
+
+/// Columns a line takes in full.
+const WIDE: usize = 107;
 
 /// One line a transition; the local end first, and between the ends who called whom.
 #[derive(Debug)]
@@ -38,48 +42,80 @@ impl Text {
     }
 }
 
-impl TraceView for Text {
-    fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(
-            out,
-            "{:<15}  {:<7} {:>ENDPOINT$}   {:<ENDPOINT$}  {:<11}   {:<11} {:>7}",
-            "time", "id", "local", "remote", "from", "to", "dwell"
-        )
+impl Text {
+    fn is_wide(&self) -> bool {
+        self.screen.width >= WIDE
     }
 
-    fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+    /// Everything in columns.
+    fn wide(&mut self, event: &Event) {
         let line = &mut self.line;
-        line.clear();
         line.push_str(self.stamp.text(event.unix_ns));
-        let at = line.len();
-        // Writing to a string cannot fail.
-        let _ = match event.id {
-            Some(id) => write!(line, "  #{id:x}"),
-            None => write!(line, "  #?"),
-        };
-        pad_to(line, at + 10);
+        line.push_str("  ");
+        id(line, event, 8);
         let at = line.len();
         endpoint(line, &event.local, event.lport);
-        let width = line.len() - at;
-        for _ in width..ENDPOINT {
-            line.insert(at, ' ');
-        }
-        line.push_str(match event.opened {
-            Some(Opened::Active) => " > ",
-            Some(Opened::Passive) => " < ",
-            None => "   ",
-        });
+        let missing = ENDPOINT.saturating_sub(line.len() - at);
+        line.insert_str(at, &BLANKS[..missing]);
+        line.push_str(arrow(event));
         let at = line.len();
         endpoint(line, &event.remote, event.rport);
         pad_to(line, at + ENDPOINT + 2);
-        state(line, event.from, self.screen);
+        state(line, event.from, event.from.name(), 11, self.screen);
         line.push_str(" > ");
-        state(line, event.to, self.screen);
-        let _ = match event.dwell_ns {
-            Some(dwell) => writeln!(line, " {:>7}", number::duration(dwell)),
-            None => writeln!(line, " {:>7}", "·"),
-        };
-        out.write_all(line.as_bytes())
+        state(line, event.to, event.to.name(), 11, self.screen);
+        dwell(line, event, 8);
+        line.push('\n');
+    }
+
+    /// Short names and milliseconds, and last what has no width of its own.
+    fn narrow(&mut self, event: &Event) {
+        let line = &mut self.line;
+        let time = self.stamp.text(event.unix_ns);
+        line.push_str(time.get(..12).unwrap_or(time));
+        line.push_str("  ");
+        id(line, event, 8);
+        state(line, event.from, states::short(event.from), 5, self.screen);
+        line.push_str(" > ");
+        state(line, event.to, states::short(event.to), 5, self.screen);
+        dwell(line, event, 7);
+        line.push_str("  ");
+        endpoint(line, &event.local, event.lport);
+        line.push_str(arrow(event));
+        endpoint(line, &event.remote, event.rport);
+        line.push('\n');
+    }
+}
+
+/// Blanks to fill up with.
+const BLANKS: &str = "                     ";
+const _: () = assert!(BLANKS.len() == ENDPOINT);
+
+impl TraceView for Text {
+    fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        if self.is_wide() {
+            writeln!(
+                out,
+                "{:<15}  {:<8}{:>ENDPOINT$}   {:<ENDPOINT$}  {:<11}   {:<11} {:>7}",
+                "time", "id", "local", "remote", "from", "to", "dwell"
+            )
+        } else {
+            writeln!(
+                out,
+                "{:<12}  {:<6}  {:<5}   {:<5} {:>6}  local and remote",
+                "time", "id", "from", "to", "dwell"
+            )
+        }
+    }
+
+    fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+        self.line.clear();
+        if self.is_wide() {
+            self.wide(event);
+        } else {
+            self.narrow(event);
+        }
+        out.write_all(self.line.as_bytes())
     }
 
     fn end(&mut self, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()> {
@@ -109,15 +145,108 @@ fn endpoint(line: &mut String, address: &Address, port: Option<NonZeroU16>) {
     };
 }
 
-/// Writes the state, as wide as the longest, coloured by what it asks of the reader.
-fn state(line: &mut String, state: TcpState, screen: Screen) {
+/// Who called whom.
+fn arrow(event: &Event) -> &'static str {
+    match event.opened {
+        Some(Opened::Active) => " > ",
+        Some(Opened::Passive) => " < ",
+        None => "   ",
+    }
+}
+
+/// Writes the number of the life, `width` columns wide.
+fn id(line: &mut String, event: &Event, width: usize) {
+    let at = line.len();
+    // Writing to a string cannot fail, here and below.
+    let _ = match event.id {
+        Some(id) => write!(line, "#{id:x}"),
+        None => write!(line, "#?"),
+    };
+    pad_to(line, at + width);
+}
+
+/// Writes `name` of the state, `width` columns wide, coloured by what it asks of the reader.
+fn state(line: &mut String, state: TcpState, name: &str, width: usize, screen: Screen) {
     let style = screen.style(state);
-    let _ = write!(line, "{style}{:<11}{style:#}", state.name());
+    let _ = write!(line, "{style}{name:<width$}{style:#}");
+}
+
+/// Writes the time spent in the state left, `width` columns wide.
+fn dwell(line: &mut String, event: &Event, width: usize) {
+    let _ = match event.dwell_ns {
+        Some(dwell) => write!(line, "{:>width$}", number::duration(dwell)),
+        None => write!(line, "{:>width$}", number::QUIET),
+    };
 }
 
 /// Fills the line with blanks up to `width` bytes.
 fn pad_to(line: &mut String, width: usize) {
     while line.len() < width {
         line.push(' ');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::num::NonZeroU64;
+
+    use super::*;
+    use crate::model::socket::Family;
+
+    fn shown(width: usize, edit: impl FnOnce(&mut Event)) -> String {
+        let address = |last| Address::new(Ipv4Addr::new(10, 0, 0, last).into(), 0);
+        let mut event = Event {
+            unix_ns: 3_600_104_331_999,
+            id: NonZeroU64::new(0x4f1a),
+            cookie: None,
+            family: Family::Ipv4,
+            local: address(5),
+            lport: NonZeroU16::new(8080),
+            remote: address(17),
+            rport: NonZeroU16::new(51598),
+            opened: Some(Opened::Passive),
+            from: TcpState::Established,
+            to: TcpState::CloseWait,
+            dwell_ns: Some(283_000_000),
+            netns: None,
+        };
+        edit(&mut event);
+        let mut text = Text::new(TimeZone::UTC, Screen { width, colour: false });
+        let mut out = Vec::new();
+        text.begin(&mut out).unwrap();
+        text.event(&event, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_wide_screen_has_columns() {
+        assert_eq!(
+            shown(120, |_| {}),
+            "time             id                      local   remote                 from          to            dwell\n\
+             01:00:00.104331  #4f1a           10.0.0.5:8080 < 10.0.0.17:51598        ESTABLISHED > CLOSE_WAIT    283ms\n"
+        );
+    }
+
+    #[test]
+    fn a_narrow_screen_has_short_names_and_the_ends_last() {
+        let text = shown(80, |_| {});
+        assert_eq!(
+            text,
+            "time          id      from    to     dwell  local and remote\n\
+             01:00:00.104  #4f1a   estab > clwt   283ms  10.0.0.5:8080 < 10.0.0.17:51598\n"
+        );
+        assert!(text.lines().all(|line| line.len() <= 80));
+    }
+
+    #[test]
+    fn what_is_unknown_is_not_shown_as_a_number() {
+        let text = shown(120, |event| {
+            (event.id, event.lport, event.dwell_ns, event.opened) = (None, None, None, None);
+        });
+        assert!(
+            text.contains("#? ") && text.contains("10.0.0.5:*   10.0.0.17:51598") && text.contains("·"),
+            "{text}"
+        );
     }
 }
