@@ -1,0 +1,78 @@
+//! Wrong arguments: exit code 2, one line on stderr, nothing on stdout.
+
+use std::fs::File;
+
+use crate::run::{Unprivileged, finish, finish_into, tcpwatch};
+
+/// Arguments, and the word the one line must have.
+const WRONG: [(&[&str], &str); 16] = [
+    (&["stat", "--port", "70000"], "70000"),
+    (&["trace", "-L", "70000"], "70000"),
+    (&["trace", "-R", "0-65536"], "65536"),
+    (&["snapshot", "--port", "http"], "http"),
+    (&["snapshot", "--port", "90-80"], "90-80"),
+    (&["snapshot", "--state", "closewait"], "closewait"),
+    (&["stat", "--state", "established,nonsense"], "nonsense"),
+    (&["snapshot", "--local", "10.0.0.0/33"], "10.0.0.0/33"),
+    (&["trace", "--hook", "kprobe"], "kprobe"),
+    (&["trace", "--ring-size", "3M"], "3M"),
+    (&["stat", "never"], "never"),
+    (&["stat", "-1"], "-1"),
+    (&["stat", "1", "0"], "0"),
+    (&["snapshot", "--source", "guess"], "guess"),
+    (&["snapshot", "--nonsense"], "--nonsense"),
+    (&["nonsense"], "nonsense"),
+];
+
+#[test]
+fn wrong_arguments() {
+    let mut wrong = Vec::new();
+    for (args, word) in WRONG {
+        wrong.extend(
+            finish(&tcpwatch(args))
+                .refused(2, word)
+                .err()
+                .map(|how| format!("{args:?}: {how}")),
+        );
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn netns_of_a_dead_pid() {
+    // One beyond the most a kernel numbers.
+    finish(&tcpwatch(&["snapshot", "--netns", "4194305"])).refuses(1, "4194305");
+}
+
+#[test]
+fn a_full_disk() {
+    for form in ["text", "json", "csv"] {
+        let full = File::options().write(true).open("/dev/full").expect("/dev/full");
+        finish_into(&tcpwatch(&["snapshot", "-o", form]), full).refuses(1, "space");
+    }
+}
+
+#[test]
+fn a_pipe_closed_from_the_start_is_no_failure() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let finished = finish_into(&tcpwatch(&["snapshot"]), writer);
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""));
+}
+
+/// Each says which capability is missing, and what to type.
+#[test]
+fn watching_without_root() {
+    let nobody = Unprivileged::new();
+    for args in [
+        &[][..],
+        &["stat"],
+        &["trace"],
+        &["stat", "--hook", "tp_btf"],
+        &["trace", "--hook", "tracepoint"],
+    ] {
+        let finished = finish(&nobody.tcpwatch(args));
+        finished.refuses(1, "CAP_BPF");
+        assert!(finished.stderr.contains("sudo"), "what to type: {finished:?}");
+    }
+}

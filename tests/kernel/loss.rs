@@ -1,0 +1,81 @@
+//! Losing is honest: a reader that is stopped loses records and says how many; the ledger loses nothing.
+
+use rustix::process::Signal;
+
+use crate::support::cells::Cells;
+use crate::support::hold::{FIRST, Held};
+use crate::support::netns::in_netns;
+use crate::support::peers::ss;
+use crate::support::program::stat::Stat;
+use crate::support::program::trace::Trace;
+use crate::support::program::{Hook, on_both_hooks};
+use crate::support::workload::bulk;
+use crate::support::{LOOPBACK, LOOPBACK_V6, heavy};
+
+/// 200,000 transitions.
+const TURNS: i64 = 100_000;
+
+on_both_hooks!(a_stopped_trace_counts_what_it_lost, a_stopped_stat_misses_nothing);
+
+fn a_stopped_trace_counts_what_it_lost(hook: Hook) {
+    let _turn = heavy::turn();
+    in_netns(|_| {
+        let trace = Trace::start(hook, &["--ring-size", "64K"]);
+        let probed = probed_until_quiet(&trace);
+        trace.running().signal(Signal::STOP);
+        bulk::listen_and_stop(TURNS);
+        trace.running().signal(Signal::CONT);
+        // The reader must be back at work: what happens now is not lost.
+        trace.until_events(1);
+        let traced = trace.finish();
+        assert_eq!(traced.number("seen"), probed + 2 * TURNS, "{}", traced.end);
+        assert!(
+            traced.number("lost") > 0,
+            "200,000 records fit into 64 KiB? {}",
+            traced.end
+        );
+        assert!(
+            traced.number("printed") > probed,
+            "what was in the ring is printed: {}",
+            traced.end
+        );
+    });
+}
+
+/// Lines of the probing connections, once no more come.
+fn probed_until_quiet(trace: &Trace) -> i64 {
+    let mut lines = 0;
+    crate::support::clock::until("the probing connections to be printed", || {
+        let before = lines;
+        // Twice the time output may be late: were there more to come, they would have.
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        lines = trace.running().lines().len();
+        lines == before
+    });
+    i64::try_from(lines).expect("few")
+}
+
+fn a_stopped_stat_misses_nothing(hook: Hook) {
+    let _turn = heavy::turn();
+    in_netns(|netns| {
+        let old = Held::at(netns, LOOPBACK, FIRST);
+        let mut stat = Stat::start(hook, &["--ring-size", "64K"]);
+        stat.agrees("stat to equal ss at its start", ss::counts);
+        let before = stat.cells();
+        stat.running().signal(Signal::STOP);
+        let promised: Cells = bulk::listen_and_stop(TURNS);
+        stat.running().signal(Signal::CONT);
+        let reached = stat.reaches(&before, &promised);
+        assert!(
+            reached.is_ok() || stat.missed() > 0,
+            "{reached:?}, and the kernel skipped no run"
+        );
+        stat.running().signal(Signal::STOP);
+        drop(old);
+        let new = Held::at(netns, LOOPBACK_V6, FIRST);
+        stat.running().signal(Signal::CONT);
+        stat.agrees("stat to equal ss after its stop", ss::counts);
+        stat.finish();
+        drop(new);
+    });
+}

@@ -1,0 +1,24 @@
+//! The kernel suite: what tcpwatch says, compared with what others say of the same kernel, in the same run.
+//!
+//! It needs root (each test makes namespaces of its own), bpftrace, bpftool, iproute2 and net-tools, and runs when asked
+//! for: `cargo xtask test`, or `cargo test -p tcpwatch --test kernel` as root. Nothing a test does reaches the host.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod addresses;
+mod bad_input;
+mod counters;
+mod filters;
+mod fixtures;
+mod ledger;
+mod life;
+mod live;
+mod loss;
+mod nothing_left;
+mod pipe;
+mod ports;
+mod scope;
+mod side_by_side;
+mod snapshot;

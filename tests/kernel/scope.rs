@@ -1,0 +1,191 @@
+//! The default view is this network namespace and TCP; others are seen when asked for.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use crate::support::cells::Cells;
+use crate::support::netns::{Neighbour, in_netns};
+use crate::support::peers::bpftrace::Observer;
+use crate::support::peers::ss;
+use crate::support::program::event::lives;
+use crate::support::program::snapshot::{snapshot, states};
+use crate::support::program::stat::Stat;
+use crate::support::program::trace::{Probe, Trace, connect_and_close};
+use crate::support::program::{Hook, on_both_hooks};
+use crate::support::sockets::{Pair, listen, pair};
+use crate::support::states::{add, equal};
+use crate::support::{LOOPBACK, loudly, workload};
+
+on_both_hooks!(stat_of_namespaces, trace_of_namespaces, mptcp_is_not_tcp);
+
+/// A port no other test uses in any namespace: `--netns all` sees those of the tests beside this one too.
+fn port_of_its_own() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(47_811);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// `n` connections to `port`, in the calling thread's namespace, which stay.
+fn open(port: u16, n: usize) -> (socket2::Socket, Vec<Pair>) {
+    let listener = listen(SocketAddr::new(LOOPBACK, port), 8);
+    let pairs = (0..n).map(|_| pair(&listener)).collect();
+    (listener, pairs)
+}
+
+/// What `n` connections and their listener cause, from nothing to established.
+fn opening(n: i64) -> Cells {
+    Cells::of("7>2 2>1 10>3 3>1").times(n).and(&Cells::of("7>10"))
+}
+
+fn stat_of_namespaces(hook: Hook) {
+    in_netns(|_| {
+        let neighbour = Neighbour::new();
+        let pid = neighbour.pid().to_string();
+        let path = format!("/proc/{pid}/ns/net");
+        let number = port_of_its_own();
+        let port = number.to_string();
+        let mut own = Stat::start(hook, &[]);
+        let mut by_pid = Stat::start(hook, &["--netns", &pid]);
+        let mut by_path = Stat::start(hook, &["--netns", &path]);
+        let mut all = Stat::start(hook, &["--netns", "all", "--port", &port]);
+        let here = open(number, 2);
+        let there = neighbour.run(|_| open(number, 5));
+        let both = opening(2).and(&opening(5));
+        let none = Cells::default();
+        assert_eq!(
+            own.reaches(&none, &opening(2)),
+            Ok(()),
+            "the default is the own namespace"
+        );
+        assert_eq!(
+            by_pid.reaches(&none, &opening(5)),
+            Ok(()),
+            "--netns PID is that one alone"
+        );
+        assert_eq!(
+            by_path.reaches(&none, &opening(5)),
+            Ok(()),
+            "--netns PATH is that one alone"
+        );
+        assert_eq!(all.reaches(&none, &both), Ok(()), "--netns all is both");
+        own.agrees("the own connections to be those of ss here", ss::counts);
+        by_pid.agrees("the neighbour's to be those of ss there", || {
+            neighbour.run(|_| ss::counts())
+        });
+        by_path.agrees("the neighbour's to be those of ss there", || {
+            neighbour.run(|_| ss::counts())
+        });
+        all.agrees("all to be the sum", || {
+            let mut sum = ss::counts();
+            add(&mut sum, &neighbour.run(|_| ss::counts()));
+            sum
+        });
+        for stat in [own, by_pid, by_path, all] {
+            stat.finish();
+        }
+        drop((here, there));
+    });
+}
+
+#[test]
+fn snapshot_of_namespaces() {
+    in_netns(|netns| {
+        let neighbour = Neighbour::new();
+        let pid = neighbour.pid().to_string();
+        let number = port_of_its_own();
+        let here = open(number, 2);
+        let there = neighbour.run(|_| open(number, 5));
+        let mut sum = ss::counts();
+        add(&mut sum, &neighbour.run(|_| ss::counts()));
+        for source in ["auto", "sock_diag", "proc"] {
+            let own = snapshot(&["--source", source]);
+            assert_eq!(equal(&states(&own), &ss::counts()), Ok(()), "--source {source}: {own}");
+            assert_eq!(own["netns"].as_u64(), Some(netns.inum), "--source {source}: {own}");
+            let by_pid = snapshot(&["--source", source, "--netns", &pid]);
+            assert_eq!(
+                equal(&states(&by_pid), &neighbour.run(|_| ss::counts())),
+                Ok(()),
+                "{source}: {by_pid}"
+            );
+            assert_eq!(
+                by_pid["netns"].as_u64(),
+                Some(neighbour.inum),
+                "--source {source}: {by_pid}"
+            );
+            let all = snapshot(&["--source", source, "--netns", "all", "--port", &number.to_string()]);
+            assert_eq!(equal(&states(&all), &sum), Ok(()), "--source {source}: {all}");
+            assert!(all["netns"].is_null(), "--source {source}: {all}");
+        }
+        let iter = snapshot(&["--source", "iter", "--netns", &pid]);
+        assert_eq!(
+            equal(&states(&iter), &neighbour.run(|_| ss::counts())),
+            Ok(()),
+            "--source iter: {iter}"
+        );
+        drop((here, there));
+    });
+}
+
+fn trace_of_namespaces(hook: Hook) {
+    in_netns(|netns| {
+        let neighbour = Neighbour::new();
+        let pid = neighbour.pid().to_string();
+        let number = port_of_its_own();
+        let port = number.to_string();
+        let probe_there = || neighbour.run(|_| connect_and_close(Probe::ANY));
+        let own = Trace::start(hook, &[]);
+        let by_pid = Trace::probed_by(hook, &["--netns", &pid], probe_there);
+        let all = Trace::probed(
+            hook,
+            &["--netns", "all", "--port", &port],
+            Probe {
+                port: number,
+                ipv6: false,
+            },
+        );
+        drop(open(number, 1));
+        neighbour.run(|_| drop(open(number, 2)));
+        all.until_events(10 + 20);
+        own.until_events(10);
+        by_pid.until_events(20);
+        for (trace, inodes) in [
+            (own, vec![netns.inum]),
+            (by_pid, vec![neighbour.inum]),
+            (all, vec![netns.inum, neighbour.inum]),
+        ] {
+            let events = trace.finish().events;
+            let mut seen: Vec<u64> = events.iter().filter_map(|event| event.netns).collect();
+            seen.sort_unstable();
+            seen.dedup();
+            let mut wanted = inodes;
+            wanted.sort_unstable();
+            assert_eq!(seen, wanted, "{events:#?}");
+            assert!(lives(&events).len() >= 3);
+        }
+    });
+}
+
+/// The subflows of MPTCP are TCP, its connections (protocol 262) are not, though they pass the same tracepoint.
+fn mptcp_is_not_tcp(hook: Hook) {
+    in_netns(|netns| {
+        if let Err(why) = workload::mptcp::available() {
+            loudly(&format!(
+                "mptcp_is_not_tcp did not run, and is no pass: this kernel has no MPTCP ({why})"
+            ));
+            return;
+        }
+        let observer = Observer::start(netns);
+        let mut stat = Stat::start(hook, &[]);
+        let sockets = workload::mptcp::open(netns);
+        stat.agrees("connections to be those of ss", ss::counts);
+        let counted = snapshot(&[]);
+        assert_eq!(equal(&states(&counted), &ss::counts()), Ok(()), "{counted}");
+        workload::mptcp::close(sockets);
+        let truth = observer.settled();
+        assert!(
+            observer.mptcp_cells().total() > 0,
+            "MPTCP's own sockets made no transition, so this proves nothing"
+        );
+        assert_eq!(stat.reaches(&Cells::default(), &truth), Ok(()));
+        stat.finish();
+    });
+}

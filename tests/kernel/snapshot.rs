@@ -1,0 +1,149 @@
+//! `snapshot` equals `ss -tan`, state by state, however it reads the kernel and whoever runs it.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+
+use crate::support::clock::eventually;
+use crate::support::hold::{FIRST, Held, SECOND};
+use crate::support::netns::in_netns;
+use crate::support::peers::{netstat, ss};
+use crate::support::program::run::{Unprivileged, finish, tcpwatch};
+use crate::support::program::snapshot::{parse, snapshot, states};
+use crate::support::sockets::{address, connect, listen};
+use crate::support::states::{add, equal};
+use crate::support::{LOOPBACK, LOOPBACK_MAPPED, LOOPBACK_V6};
+
+#[test]
+fn equals_ss_with_every_state_held() {
+    in_netns(|netns| {
+        let held = Held::at(netns, LOOPBACK, FIRST);
+        let more = Held::at(netns, LOOPBACK_V6, SECOND);
+        let mut all = held.counts.clone();
+        add(&mut all, &more.counts);
+        eventually("ss to see what is held", || equal(&ss::counts(), &all));
+        let nobody = Unprivileged::new();
+        let mut wrong = Vec::new();
+        for source in ["auto", "iter", "sock_diag", "proc"] {
+            let args = ["snapshot", "-o", "json", "--source", source];
+            let mut runs = vec![("root", tcpwatch(&args))];
+            if source != "iter" {
+                runs.push(("nobody", nobody.tcpwatch(&args)));
+            }
+            for (user, command) in runs {
+                let ours = parse(&command);
+                let how = equal(&states(&ours), &ss::counts());
+                wrong.extend(
+                    how.err()
+                        .map(|how| format!("--source {source} as {user} against ss: {how}")),
+                );
+                let how = equal(&states(&ours), &netstat::counts());
+                wrong.extend(
+                    how.err()
+                        .map(|how| format!("--source {source} as {user} against netstat: {how}")),
+                );
+                if ours["netns"].as_u64() != Some(netns.inum) {
+                    wrong.push(format!(
+                        "--source {source} as {user}: netns {} is not {}",
+                        ours["netns"], netns.inum
+                    ));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
+}
+
+#[test]
+fn an_iterator_wants_root_and_says_so() {
+    in_netns(|_| {
+        let nobody = Unprivileged::new();
+        finish(&nobody.tcpwatch(&["snapshot", "--source", "iter"])).refuses(1, "CAP_");
+    });
+}
+
+/// `netstat -ant | grep 80 | wc -l`, but of the port and not of every line with an 80 in it.
+#[test]
+fn count_is_of_the_port_alone() {
+    in_netns(|_| {
+        let listener = listen(SocketAddr::new(LOOPBACK, 80), 8);
+        let other = listen(SocketAddr::new(LOOPBACK, 8080), 8);
+        let clients: Vec<_> = (0..3).map(|_| connect(address(&listener))).collect();
+        let others: Vec<_> = (0..5).map(|_| connect(address(&other))).collect();
+        for source in ["auto", "sock_diag", "proc"] {
+            let finished = finish(&tcpwatch(&["snapshot", "--port", "80", "--count", "--source", source]));
+            assert_eq!(
+                (finished.code, finished.stdout.as_str()),
+                (Some(0), "7\n"),
+                "--source {source}: {finished:?}"
+            );
+            let args = [
+                "snapshot",
+                "--port",
+                "80",
+                "--count",
+                "--state",
+                "established",
+                "--source",
+                source,
+            ];
+            let finished = finish(&tcpwatch(&args));
+            assert_eq!(
+                (finished.code, finished.stdout.as_str()),
+                (Some(0), "6\n"),
+                "--source {source}: {finished:?}"
+            );
+        }
+        drop((clients, others));
+    });
+}
+
+/// `netstat -an`, to see which addresses connect here.
+#[test]
+fn groups_by_remote_address_and_by_port() {
+    in_netns(|_| {
+        let listener = listen(SocketAddr::new(LOOPBACK, 8080), 8);
+        let elsewhere: SocketAddr = "127.0.0.2:8081".parse().expect("an address");
+        let second = listen(elsewhere, 8);
+        let clients: Vec<_> = (0..4).map(|_| connect(address(&listener))).collect();
+        let others: Vec<_> = (0..2).map(|_| connect(elsewhere)).collect();
+        let mapped = connect(SocketAddr::new(LOOPBACK_MAPPED, 8080));
+        for source in ["auto", "sock_diag", "proc"] {
+            let by_remote = snapshot(&["--by", "remote", "--state", "established", "--source", source]);
+            for (remote, wanted) in [("127.0.0.1", 4 + 4 + 2 + 1), ("127.0.0.2", 2), ("::ffff:127.0.0.1", 1)] {
+                assert_eq!(
+                    group(&by_remote, "remote", &remote.into()),
+                    wanted,
+                    "{remote}: {by_remote}"
+                );
+            }
+            let by_lport = snapshot(&["--by", "lport", "--source", source]);
+            assert_eq!(group(&by_lport, "lport", &8080.into()), 1 + 5, "{by_lport}");
+            assert_eq!(group(&by_lport, "lport", &8081.into()), 1 + 2, "{by_lport}");
+            let limited = snapshot(&["--by", "lport", "--limit", "1", "--source", source]);
+            assert_eq!(
+                group(&limited, "lport", &8080.into()),
+                6,
+                "the largest group: {limited}"
+            );
+            let groups = limited["groups"].as_array().expect("groups");
+            let sum: i64 = groups.iter().filter_map(|group| group["total"].as_i64()).sum();
+            let others = limited["other"]["total"]
+                .as_i64()
+                .expect("what --limit leaves out, as one");
+            assert_eq!(limited["total"].as_i64(), Some(sum + others), "{limited}");
+        }
+        drop((clients, others, mapped, second));
+    });
+}
+
+/// The total of the group whose `key` is `value`.
+fn group(snapshot: &Value, key: &str, value: &Value) -> i64 {
+    let groups = snapshot["groups"]
+        .as_array()
+        .unwrap_or_else(|| panic!("no groups in {snapshot}"));
+    let found = groups.iter().find(|group| &group["key"][key] == value);
+    found.unwrap_or_else(|| panic!("no group {key} {value} in {snapshot}"))["total"]
+        .as_i64()
+        .expect("a total")
+}

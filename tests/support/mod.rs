@@ -1,0 +1,33 @@
+//! What the kernel suite stands on: namespaces, sockets, workloads, peers, and the program under test as a child.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+pub(crate) mod cells;
+pub(crate) mod child;
+pub(crate) mod clock;
+pub(crate) mod fdinfo;
+pub(crate) mod heavy;
+pub(crate) mod hold;
+pub(crate) mod lines;
+pub(crate) mod netns;
+pub(crate) mod peers;
+pub(crate) mod proc_tcp;
+pub(crate) mod program;
+pub(crate) mod skipped;
+pub(crate) mod sockets;
+pub(crate) mod states;
+pub(crate) mod workload;
+
+/// 127.0.0.1.
+pub(crate) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// `::1`.
+pub(crate) const LOOPBACK_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+/// `::ffff:127.0.0.1`.
+pub(crate) const LOOPBACK_MAPPED: IpAddr = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
+
+/// Says something the test harness must not swallow, as it does with the output of a test that passes.
+pub(crate) fn loudly(what: &str) {
+    // A test need not fail because nobody listens.
+    drop(writeln!(std::io::stderr(), "kernel suite: {what}"));
+}

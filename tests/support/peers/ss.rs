@@ -1,0 +1,83 @@
+//! `ss`, from iproute2: what is open now.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::run;
+use crate::support::states::{Counts, STATES, none};
+
+/// One line of `ss -tan`.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// tcpwatch's key of the state.
+    pub(crate) state: &'static str,
+    /// An `AF_INET6` socket.
+    pub(crate) ipv6: bool,
+    pub(crate) local: (IpAddr, u16),
+    pub(crate) remote: (IpAddr, u16),
+    /// The socket's cookie as `-e` shows it after `sk:`, in hex.
+    pub(crate) cookie: Option<String>,
+}
+
+/// Every TCP socket of this network namespace.
+pub(crate) fn rows() -> Vec<Row> {
+    let mut rows = family("-4");
+    rows.extend(family("-6"));
+    rows
+}
+
+/// The sockets of one address family, `-4` or `-6`.
+fn family(flag: &str) -> Vec<Row> {
+    let output = run("ss", "iproute2", &[flag, "-tanHeO"]);
+    let text = String::from_utf8(output.stdout).expect("ss prints UTF-8");
+    text.lines().map(|line| parse(line, flag == "-6")).collect()
+}
+
+fn parse(line: &str, ipv6: bool) -> Row {
+    let columns: Vec<&str> = line.split_whitespace().collect();
+    let state = STATES.iter().find(|state| state.ss == columns[0]);
+    let cookie = columns.iter().find_map(|column| column.strip_prefix("sk:"));
+    Row {
+        state: state
+            .unwrap_or_else(|| panic!("ss prints a state not known: {line:?}"))
+            .key,
+        ipv6,
+        local: endpoint(columns[3], ipv6),
+        remote: endpoint(columns[4], ipv6),
+        cookie: cookie.map(str::to_owned),
+    }
+}
+
+/// `127.0.0.1:80`, `[::1]:80`, `[fe80::1%lo]:80`, `0.0.0.0:*`, `*:80`.
+fn endpoint(text: &str, ipv6: bool) -> (IpAddr, u16) {
+    let (address, port) = text
+        .rsplit_once(':')
+        .unwrap_or_else(|| panic!("{text:?} is no endpoint"));
+    let address = address.trim_matches(['[', ']']);
+    let address = address.split('%').next().unwrap_or(address);
+    let address = match address {
+        "*" if ipv6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        "*" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        _ => address.parse().unwrap_or_else(|_| panic!("{text:?} is no endpoint")),
+    };
+    (address, if port == "*" { 0 } else { port.parse().expect("a port") })
+}
+
+/// How many sockets of this namespace are in each state.
+pub(crate) fn counts() -> Counts {
+    counts_of(|_| true)
+}
+
+/// How many of those that `wanted` chooses are in each state. `CLOSE` is 0: `ss -t` has no connection there.
+pub(crate) fn counts_of(wanted: impl Fn(&Row) -> bool) -> Counts {
+    let mut counts = none();
+    for row in rows().iter().filter(|row| wanted(row)) {
+        *counts.entry(row.state).or_default() += 1;
+    }
+    assert_eq!(counts["close"], 0, "ss -t shows a closed socket");
+    counts
+}
+
+/// Closes by the administrator's hand (`ss -K`) the sockets `filter` describes.
+pub(crate) fn kill(filter: &[&str]) {
+    run("ss", "iproute2", &[&["-K"], filter].concat());
+}

@@ -1,0 +1,173 @@
+//! The program under test, as users run it: a child process whose output is read.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::thread::{self, JoinHandle};
+
+use rustix::process::Signal;
+
+use super::child::Reaped;
+use super::clock::eventually;
+use super::lines::{Line, Lines};
+use super::skipped;
+
+pub(crate) mod counts;
+pub(crate) mod event;
+pub(crate) mod run;
+pub(crate) mod snapshot;
+pub(crate) mod stat;
+pub(crate) mod trace;
+
+use run::tcpwatch;
+
+/// Where the kernel side is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hook {
+    TpBtf,
+    Tracepoint,
+}
+
+impl Hook {
+    pub(crate) const BOTH: [Self; 2] = [Self::TpBtf, Self::Tracepoint];
+
+    /// The name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::TpBtf => "tp_btf",
+            Self::Tracepoint => "tracepoint",
+        }
+    }
+}
+
+/// Makes `NAME::tp_btf` and `NAME::tracepoint` of each function `NAME(Hook)`.
+macro_rules! on_both_hooks {
+    ($($name:ident),* $(,)?) => {
+        $(mod $name {
+            #[test]
+            fn tp_btf() {
+                crate::support::skipped::done_again(|| super::$name(crate::support::program::Hook::TpBtf));
+            }
+            #[test]
+            fn tracepoint() {
+                crate::support::skipped::done_again(|| super::$name(crate::support::program::Hook::Tracepoint));
+            }
+        })*
+    };
+}
+pub(crate) use on_both_hooks;
+
+/// A tcpwatch that prints JSON until it is told to stop.
+pub(crate) struct Running {
+    process: Reaped,
+    lines: Lines,
+    stderr: Option<JoinHandle<String>>,
+}
+
+/// What is left of one that ended.
+pub(crate) struct Ended {
+    pub(crate) lines: Vec<Line>,
+    /// What it said on stderr.
+    pub(crate) stderr: String,
+}
+
+impl Running {
+    /// Starts `tcpwatch ARGS -o json`.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let mut command = tcpwatch(args);
+        command.args(["-o", "json"]);
+        Self::spawn(&mut command)
+    }
+
+    /// Starts a command that prints JSON.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut process = Reaped::spawn(command);
+        let lines = Lines::of(process.0.stdout.take().expect("piped"));
+        let mut pipe = process.0.stderr.take().expect("piped");
+        let stderr = thread::spawn(move || {
+            let mut text = String::new();
+            // What came before a reading error is what there is to show.
+            drop(pipe.read_to_string(&mut text));
+            text
+        });
+        Self {
+            process,
+            lines,
+            stderr: Some(stderr),
+        }
+    }
+
+    /// Its lines so far.
+    pub(crate) fn lines(&self) -> &Lines {
+        &self.lines
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Sends `signal`.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Waits for `n` lines.
+    pub(crate) fn until_lines(&mut self, n: usize) {
+        eventually(&format!("line {n} of tcpwatch"), || {
+            self.must_run();
+            if self.lines.len() >= n {
+                Ok(())
+            } else {
+                Err(format!("it printed {}", self.lines.len()))
+            }
+        });
+    }
+
+    /// A program that has ended by itself fails the test, with what it said on stderr.
+    fn must_run(&mut self) {
+        if let Some(status) = self.process.0.try_wait().expect("waiting for a child") {
+            panic!("tcpwatch ended by itself with {status} and says {:?}", self.said());
+        }
+    }
+
+    /// What it said on stderr, once it has ended.
+    fn said(&mut self) -> String {
+        self.stderr
+            .take()
+            .map(|reader| reader.join().expect("the reader of stderr"))
+            .unwrap_or_default()
+    }
+
+    /// SIGINT, then everything it printed; it must end with code 0.
+    pub(crate) fn finish(self) -> Ended {
+        self.finish_by(Signal::INT)
+    }
+
+    /// The same with another signal.
+    pub(crate) fn finish_by(mut self, signal: Signal) -> Ended {
+        self.must_run();
+        skipped::note(self.pid());
+        self.process.signal(signal);
+        let status = self.process.wait();
+        let stderr = self.said();
+        assert_eq!(
+            status.code(),
+            Some(0),
+            "tcpwatch ends with {status} and says {stderr:?}"
+        );
+        Ended {
+            lines: self.lines.all(),
+            stderr,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        skipped::note(self.pid());
+    }
+}

@@ -1,0 +1,171 @@
+//! `tcpwatch trace`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::event::{Event, lives, path};
+use super::{Hook, Running};
+use crate::support::clock::{eventually, try_eventually, until};
+use crate::support::lines::Line;
+use crate::support::sockets::{Pair, listen, pair, read_eof};
+
+/// Where nothing but the probing connections is: they tell that the trace is attached.
+const PROBED: Ipv4Addr = Ipv4Addr::new(127, 9, 9, 9);
+
+/// How to probe: with which port, and over IPv4 or IPv4-mapped.
+#[derive(Clone, Copy)]
+pub(crate) struct Probe {
+    /// A port the trace's filter lets through; 0 for any.
+    pub(crate) port: u16,
+    pub(crate) ipv6: bool,
+}
+
+impl Probe {
+    /// For a trace that lets everything through.
+    pub(crate) const ANY: Self = Self { port: 0, ipv6: false };
+}
+
+/// A running `trace`.
+pub(crate) struct Trace {
+    running: Running,
+}
+
+/// All that a trace said.
+pub(crate) struct Traced {
+    /// The transitions, without those of the probing connections.
+    pub(crate) events: Vec<Event>,
+    /// How many lines there were, the probing ones too.
+    pub(crate) lines: i64,
+    /// The last line.
+    pub(crate) end: Value,
+}
+
+impl Trace {
+    /// Starts `trace --hook HOOK ARGS`, and connects to a spare port until that shows.
+    pub(crate) fn start(hook: Hook, args: &[&str]) -> Self {
+        Self::probed(hook, args, Probe::ANY)
+    }
+
+    /// The same, with a probe that passes the filter among `args`.
+    pub(crate) fn probed(hook: Hook, args: &[&str], probe: Probe) -> Self {
+        Self::probed_by(hook, args, || connect_and_close(probe))
+    }
+
+    /// The same, probed in some other way.
+    pub(crate) fn probed_by(hook: Hook, args: &[&str], probe: impl Fn()) -> Self {
+        let mut running = Running::start(&[&["trace", "--hook", hook.name()], args].concat());
+        eventually("the trace to show a probing connection", || {
+            probe();
+            running.must_run();
+            if running.lines.len() > 0 {
+                Ok(())
+            } else {
+                Err("it shows none")
+            }
+        });
+        Self { running }
+    }
+
+    pub(crate) fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// The transitions so far, without those of the probing connections.
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.running.lines.with(events)
+    }
+
+    /// Waits until there are `n` transitions at least.
+    pub(crate) fn until_events(&self, n: usize) -> Vec<Event> {
+        let enough = || Some(self.events()).filter(|events| events.len() >= n).ok_or(());
+        try_eventually(enough).unwrap_or_else(|()| {
+            let events = self.events();
+            let paths: Vec<String> = lives(&events).iter().map(|life| path(life)).collect();
+            panic!(
+                "{} transitions and not {n} were traced; {}: {paths:?}",
+                events.len(),
+                self.end_anyhow()
+            );
+        })
+    }
+
+    /// The end of a trace that has not shown what it should.
+    fn end_anyhow(&self) -> Value {
+        self.running.signal(Signal::INT);
+        let last = || {
+            self.running
+                .lines
+                .with(|lines| lines.last().map(|line| line.json.clone()))
+        };
+        until("the trace to end", || {
+            last().is_some_and(|json| json["schema"] == "tcpwatch.trace.end/1")
+        });
+        last().unwrap_or_default()
+    }
+
+    /// SIGINT, then everything; the end must be there and add up.
+    pub(crate) fn finish(self) -> Traced {
+        self.finish_by(Signal::INT)
+    }
+
+    /// The same with another signal.
+    pub(crate) fn finish_by(self, signal: Signal) -> Traced {
+        let mut lines = self.running.finish_by(signal).lines;
+        let end = lines.pop().expect("an end").json;
+        assert_eq!(end["schema"], "tcpwatch.trace.end/1", "the last line is the end");
+        let traced = Traced {
+            events: events(&lines),
+            lines: i64::try_from(lines.len()).expect("few"),
+            end,
+        };
+        assert_eq!(
+            traced.number("printed"),
+            traced.lines,
+            "printed is what was printed: {}",
+            traced.end
+        );
+        let sum = traced.number("printed") + traced.number("lost");
+        assert_eq!(
+            traced.number("seen"),
+            sum,
+            "printed and lost are what was seen: {}",
+            traced.end
+        );
+        traced
+    }
+}
+
+impl Traced {
+    /// A number of the end.
+    pub(crate) fn number(&self, key: &str) -> i64 {
+        self.end[key]
+            .as_i64()
+            .unwrap_or_else(|| panic!("no {key} in {}", self.end))
+    }
+}
+
+/// One connection to the probed address, opened and closed.
+pub(crate) fn connect_and_close(probe: Probe) {
+    let at = if probe.ipv6 {
+        IpAddr::V6(PROBED.to_ipv6_mapped())
+    } else {
+        IpAddr::V4(PROBED)
+    };
+    let listener = listen(SocketAddr::new(at, probe.port), 8);
+    let Pair { client, server } = pair(&listener);
+    drop(server);
+    read_eof(&client);
+}
+
+/// The transitions among `lines`, without those of probing connections.
+fn events(lines: &[Line]) -> Vec<Event> {
+    let probed = PROBED.to_string();
+    lines
+        .iter()
+        .filter(|line| line.json["schema"] == "tcpwatch.trace/1")
+        .map(Event::of)
+        .filter(|event| !event.local.ends_with(&probed) && !event.remote.ends_with(&probed))
+        .collect()
+}
