@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use rustix::process::Pid;
 
 /// How often a BPF program ran, and for how long altogether; counted while statistics are on.
@@ -38,10 +38,15 @@ pub(super) fn cpu(pid: Pid) -> Result<Duration> {
     let tasks = folder(pid).join("task");
     let mut total = Duration::ZERO;
     for task in fs::read_dir(&tasks).with_context(|| format!("cannot read {}", tasks.display()))? {
-        let path = task?.path().join("schedstat");
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        // A thread may end between being listed and being read.
+        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else {
+            continue;
+        };
         let ns = text.split(' ').next().and_then(|word| word.parse().ok());
-        total += Duration::from_nanos(ns.with_context(|| format!("cannot read {}", path.display()))?);
+        total += Duration::from_nanos(ns.context("cannot read schedstat: it begins with no number")?);
+    }
+    if total.is_zero() {
+        bail!("no thread in {} tells its CPU time", tasks.display());
     }
     Ok(total)
 }

@@ -27,7 +27,10 @@ pub fn count(filter: &Filter, namespaces: &[Namespace]) -> Result<Pass> {
     namespaces
         .iter()
         .try_for_each(|namespace| namespace.run(|| kernel.walk(names::PROG_ITER_COUNT)))?;
-    kernel.pass(PLAIN_PASS)
+    let counted = kernel.pass(PLAIN_PASS);
+    // To take the kernel's type information apart again takes longer than many a count, and the process ends soon.
+    std::mem::forget(kernel);
+    counted
 }
 
 impl Kernel {
