@@ -81,10 +81,8 @@ pub struct ClassicLayout {
     pub dport: u32,
     /// `family`, u16.
     pub family: u32,
-    /// `protocol`, u8 before 5.6, u16 since.
+    /// `protocol`, u16 since 5.6, which is older than the ring buffer.
     pub protocol: u32,
-    /// Bytes of `protocol`.
-    pub protocol_size: u32,
     /// `saddr`, 4 bytes.
     pub saddr: u32,
     /// `daddr`, 4 bytes.
@@ -105,7 +103,6 @@ impl ClassicLayout {
         dport: 0,
         family: 0,
         protocol: 0,
-        protocol_size: 0,
         saddr: 0,
         daddr: 0,
         saddr_v6: 0,

@@ -100,11 +100,7 @@ impl Hook for ClassicHook<'_> {
 
     #[inline(always)]
     fn protocol(&self) -> u16 {
-        if param!(CLASSIC.protocol_size) == 1 {
-            self.record.read::<u8>(param!(CLASSIC.protocol)) as u16
-        } else {
-            self.record.read(param!(CLASSIC.protocol))
-        }
+        self.record.read(param!(CLASSIC.protocol))
     }
 
     #[inline(always)]

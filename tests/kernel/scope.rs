@@ -18,9 +18,9 @@ use crate::support::{LOOPBACK, loudly, workload};
 
 on_both_hooks!(stat_of_namespaces, trace_of_namespaces, mptcp_is_not_tcp);
 
-/// A port no other test uses in any namespace: `--netns all` sees those of the tests beside this one too.
+/// A port no other test uses, and no kernel chooses: `--netns all` sees the namespaces of the tests beside this one too.
 fn port_of_its_own() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(47_811);
+    static NEXT: AtomicU16 = AtomicU16::new(17_811);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 

@@ -33,15 +33,13 @@ pub fn classic_layout(root: &Path) -> Result<ClassicLayout> {
 
 /// Reads a `format` file.
 fn parse_format(text: &str) -> Result<ClassicLayout> {
-    let place = |name: &str, sizes: &[u32]| {
+    let at = |name: &str, wanted: u32| {
         let (offset, size) = field(text, name).ok_or_else(|| anyhow!("it has no field {name}"))?;
-        if !sizes.contains(&size) || offset as usize + size as usize > CLASSIC_RECORD_MAX {
+        if size != wanted || offset as usize + size as usize > CLASSIC_RECORD_MAX {
             bail!("its field {name} has {size} bytes at {offset}, which tcpwatch does not know how to read");
         }
-        Ok((offset, size))
+        Ok(offset)
     };
-    let at = |name: &str, size: u32| place(name, &[size]).map(|(offset, _)| offset);
-    let (protocol, protocol_size) = place("protocol", &[1, 2])?;
     Ok(ClassicLayout {
         skaddr: at("skaddr", 8)?,
         oldstate: at("oldstate", 4)?,
@@ -49,8 +47,7 @@ fn parse_format(text: &str) -> Result<ClassicLayout> {
         sport: at("sport", 2)?,
         dport: at("dport", 2)?,
         family: at("family", 2)?,
-        protocol,
-        protocol_size,
+        protocol: at("protocol", 2)?,
         saddr: at("saddr", 4)?,
         daddr: at("daddr", 4)?,
         saddr_v6: at("saddr_v6", 16)?,
@@ -132,20 +129,8 @@ format:
     fn the_layout_is_read_from_format() {
         let layout = parse_format(FORMAT).unwrap();
         assert_eq!((layout.skaddr, layout.oldstate, layout.newstate), (8, 16, 20));
-        assert_eq!((layout.protocol, layout.protocol_size), (30, 2));
+        assert_eq!((layout.family, layout.protocol), (28, 30));
         assert_eq!((layout.saddr, layout.saddr_v6, layout.daddr_v6), (32, 40, 56));
-    }
-
-    #[test]
-    fn the_one_byte_protocol_of_older_kernels_moves_what_follows() {
-        let older = FORMAT
-            .replace(
-                "__u16 protocol;\toffset:30;\tsize:2",
-                "__u8 protocol;\toffset:30;\tsize:1",
-            )
-            .replace("saddr[4];\toffset:32", "saddr[4];\toffset:31");
-        let layout = parse_format(&older).unwrap();
-        assert_eq!((layout.protocol_size, layout.saddr), (1, 31));
     }
 
     #[test]
