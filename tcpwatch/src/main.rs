@@ -11,7 +11,10 @@ use tcpwatch::{clock, cmd};
 fn main() -> ExitCode {
     // Warnings are ours to tell; the kernel side's own log is for those who ask: RUST_LOG=tcpwatch_ebpf=debug.
     env_logger::Builder::from_env(Env::default().default_filter_or("tcpwatch=warn,tcpwatch_ebpf=off"))
-        .format_timestamp(None)
+        .format(|line, record| match record.target().strip_prefix("tcpwatch::") {
+            Some(_) => writeln!(line, "tcpwatch: {}", record.args()),
+            None => writeln!(line, "tcpwatch: {}: {}", record.target(), record.args()),
+        })
         .init();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

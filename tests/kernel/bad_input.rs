@@ -215,3 +215,45 @@ fn the_time_given_ends_it(hook: Hook) {
         );
     });
 }
+
+/// Writing waits for a reader that takes nothing, and the signal must be heard all the same.
+#[test]
+fn sigterm_ends_a_trace_that_nobody_reads() {
+    in_netns(|_| {
+        let mut child = Reaped::spawn(
+            tcpwatch(&["trace", "-o", "json"])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped()),
+        );
+        eventually("the pipe to be full, and the program to wait for its reader", || {
+            workload::bulk::connections(200);
+            let waits = std::fs::read_to_string(format!("/proc/{}/wchan", child.pid())).unwrap_or_default();
+            if waits.contains("pipe_write") {
+                Ok(())
+            } else {
+                Err(waits)
+            }
+        });
+        child.signal(Signal::TERM);
+        let status = child.wait();
+        let mut said = String::new();
+        child
+            .0
+            .stderr
+            .take()
+            .expect("a pipe")
+            .read_to_string(&mut said)
+            .expect("what it said");
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(said.contains("nobody reads the output"), "{said}");
+    });
+}
+
+#[test]
+fn a_locked_down_kernel() {
+    in_netns(|_| {
+        mount("tmpfs", "/sys/kernel/security", "tmpfs", MountFlags::empty(), None).expect("a tmpfs over securityfs");
+        std::fs::write("/sys/kernel/security/lockdown", "none integrity [confidentiality]\n").expect("a file");
+        finish(&tcpwatch(&["stat"])).refuses(1, "locked down");
+    });
+}

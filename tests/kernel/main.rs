@@ -16,6 +16,7 @@ mod ledger;
 mod life;
 mod live;
 mod loss;
+mod marks;
 mod nothing_left;
 mod pipe;
 mod ports;

@@ -1,7 +1,7 @@
 //! The default view is this network namespace and TCP; others are seen when asked for.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::support::cells::Cells;
 use crate::support::netns::{Neighbour, in_netns};
@@ -18,10 +18,12 @@ use crate::support::{LOOPBACK, loudly, workload};
 
 on_both_hooks!(stat_of_namespaces, trace_of_namespaces, mptcp_is_not_tcp);
 
-/// A port no other test uses, and no kernel chooses: `--netns all` sees the namespaces of the tests beside this one too.
+/// A port no other test uses, nor another run of this suite, and no kernel chooses: `--netns all` sees the namespaces of
+/// all that runs beside this test.
 fn port_of_its_own() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(17_811);
-    NEXT.fetch_add(1, Ordering::Relaxed)
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = std::process::id() * 8 + NEXT.fetch_add(1, Ordering::Relaxed);
+    u16::try_from(10_000 + number % 20_000).expect("a port")
 }
 
 /// `n` connections to `port`, in the calling thread's namespace, which stay.

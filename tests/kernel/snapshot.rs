@@ -147,3 +147,19 @@ fn group(snapshot: &Value, key: &str, value: &Value) -> i64 {
         .as_i64()
         .expect("a total")
 }
+
+#[test]
+fn groups_by_namespace_whatever_the_source() {
+    in_netns(|netns| {
+        let _listener = listen(SocketAddr::new(LOOPBACK, 0), 8);
+        for source in ["auto", "sock_diag", "proc"] {
+            let by_netns = snapshot(&["--by", "netns", "--source", source]);
+            assert_eq!(
+                by_netns["groups"][0]["key"]["netns"].as_u64(),
+                Some(netns.inum),
+                "--source {source}: {by_netns}"
+            );
+        }
+        finish(&tcpwatch(&["snapshot", "--by", "netns", "--source", "iter"])).refuses(1, "without --by");
+    });
+}

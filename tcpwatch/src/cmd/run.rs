@@ -129,6 +129,12 @@ fn load(hook: Hook, filter: &FilterArgs, ring_bytes: Option<u32>) -> Result<Watc
         ports: &wanted.port_words(),
         ring_bytes,
     })?;
+    if netns != filter.netns {
+        let _ = writeln!(
+            io::stderr(),
+            "tcpwatch: this kernel has no BTF: looking at all network namespaces, which cannot be told apart"
+        );
+    }
     Ok(Watched {
         kernel,
         filter: wanted,
@@ -151,13 +157,7 @@ fn scope(hook: Hook, filter: &FilterArgs) -> Result<Which> {
         return Ok(filter.netns.clone());
     }
     match filter.netns {
-        Which::Own | Which::All => {
-            let _ = writeln!(
-                io::stderr(),
-                "tcpwatch: this kernel has no BTF: looking at all network namespaces, which cannot be told apart"
-            );
-            Ok(Which::All)
-        }
+        Which::Own | Which::All => Ok(Which::All),
         Which::Pid(_) | Which::Path(_) => {
             bail!("without BTF the classic hook cannot tell network namespaces apart; type --netns all")
         }
