@@ -5,7 +5,8 @@ use std::process::Command;
 use crate::system;
 
 /// Each Debian package with its programs.
-const PEERS: [(&str, &[&str]); 3] = [
+const PEERS: [(&str, &[&str]); 4] = [
+    ("bpftool", &["bpftool"]),
     ("bpftrace", &["bpftrace"]),
     ("iproute2", &["ss", "nstat", "ip"]),
     ("net-tools", &["netstat"]),
