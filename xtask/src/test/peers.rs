@@ -68,6 +68,6 @@ mod tests {
     fn a_package_is_wanted_when_one_of_its_programs_is_missing() {
         assert_eq!(lacking(|_| true), [""; 0]);
         assert_eq!(lacking(|program| program != "nstat"), ["iproute2"]);
-        assert_eq!(lacking(|_| false), ["bpftrace", "iproute2", "net-tools"]);
+        assert_eq!(lacking(|_| false), ["bpftool", "bpftrace", "iproute2", "net-tools"]);
     }
 }
