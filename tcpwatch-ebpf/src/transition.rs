@@ -116,6 +116,7 @@ pub(crate) fn run<H: Hook>(hook: &H) {
         if verdict == NO_MATCH || verdict == UNDECIDED && step.is_last() {
             if let Some(life) = &mut life {
                 life.verdict = NO_MATCH;
+                release(life, ledger);
             }
             if step.is_last() {
                 hook.forget();
@@ -157,11 +158,7 @@ pub(crate) fn run<H: Hook>(hook: &H) {
         return;
     }
 
-    let held = life.held_move as u32;
-    if held != 0 {
-        life.held_move = 0;
-        bump(&mut ledger.released);
-    }
+    let held = release(life, ledger);
     bump(&mut ledger.transitions);
     if !by_marks {
         move_by_states(ledger, count, step, held != 0);
@@ -241,6 +238,17 @@ fn hold(life: &mut Life, ledger: &mut Ledger, step: Step, now: u64) {
     life.entered_ns = now;
     life.held_move = (step.from << 4 | step.to) as u8;
     bump(&mut ledger.held);
+}
+
+/// Takes the opening that was held, which is decided now: its states as held, 0 for none.
+#[inline(always)]
+fn release(life: &mut Life, ledger: &mut Ledger) -> u32 {
+    let held = life.held_move as u32;
+    if held != 0 {
+        life.held_move = 0;
+        bump(&mut ledger.released);
+    }
+    held
 }
 
 /// Time spent in the state left, and the start of the time in the one entered.

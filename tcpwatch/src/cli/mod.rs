@@ -146,7 +146,7 @@ pub struct TraceArgs {
 /// How a snapshot reads the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum SourceArg {
-    /// The quickest that can answer: iter, else `sock_diag`, else proc.
+    /// iter as root where states alone are asked for, else `sock_diag`, else proc.
     #[default]
     Auto,
     /// Counted inside the kernel by a BPF iterator (root; totals per state alone).

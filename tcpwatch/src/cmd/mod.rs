@@ -7,3 +7,6 @@ pub mod version;
 
 mod run;
 mod screen;
+
+/// What fails when the output takes no more.
+const OUTPUT: &str = "cannot write the output";

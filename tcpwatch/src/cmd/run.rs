@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -115,7 +115,7 @@ pub(super) fn watch(filter: &FilterArgs, watch: &WatchArgs, stream: bool) -> Res
 
 /// Loads the kernel side and attaches it to `hook`.
 fn load(hook: Hook, filter: &FilterArgs, ring_bytes: Option<u32>) -> Result<Watched> {
-    let netns = scope(hook, filter)?;
+    let netns = scope(hook, &filter.netns);
     let namespaces = netns::resolve(Path::new("/"), &netns)?;
     let wanted = filter.to_filter();
     let inode = match namespaces.as_slice() {
@@ -151,16 +151,11 @@ pub(super) struct Watched {
     pub(super) namespaces: Vec<Namespace>,
 }
 
-/// The namespaces `hook` can look at: without BTF the classic one cannot tell them apart, and sees all.
-fn scope(hook: Hook, filter: &FilterArgs) -> Result<Which> {
-    if hook == Hook::TpBtf || btf::sock_layout(Path::new("/")).is_ok() {
-        return Ok(filter.netns.clone());
-    }
-    match filter.netns {
-        Which::Own | Which::All => Ok(Which::All),
-        Which::Pid(_) | Which::Path(_) => {
-            bail!("without BTF the classic hook cannot tell network namespaces apart; type --netns all")
-        }
+/// The namespaces to look at: without BTF the classic hook cannot tell our own from the others, and sees all.
+fn scope(hook: Hook, asked: &Which) -> Which {
+    match asked {
+        Which::Own if hook == Hook::Tracepoint && btf::sock_layout(Path::new("/")).is_err() => Which::All,
+        asked => asked.clone(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 
+use super::OUTPUT;
 use super::screen::screen;
 use crate::cli::{SnapshotArgs, SourceArg};
 use crate::model::counts::StateCounts;
@@ -16,9 +17,6 @@ use crate::source::sockets::Sockets;
 use crate::sys::caps;
 use crate::sys::netns::{self, Namespace, Which};
 use crate::view::{Output, csv, json, text, words};
-
-/// What fails when the output takes no more.
-const OUTPUT: &str = "cannot write the output";
 
 /// Reads the sockets `args` asks for and writes them to `out`, which `time` is the time of.
 ///

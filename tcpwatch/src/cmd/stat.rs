@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use super::OUTPUT;
 use super::run::{End, Watched, block_on, watch};
 use super::screen::screen;
 use crate::cli::StatArgs;
@@ -41,9 +42,7 @@ pub fn run(args: &StatArgs, out: &mut impl Write) -> Result<()> {
             let mut frame = None;
             live.sample(|input| frame = model.apply(input).or(frame.take()))?;
             if let Some(frame) = frame {
-                view.frame(&frame, out)
-                    .and_then(|()| out.flush())
-                    .context("cannot write the output")?;
+                view.frame(&frame, out).and_then(|()| out.flush()).context(OUTPUT)?;
             }
             rows += 1;
             if ended || args.count == Some(rows) {

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::OUTPUT;
 use super::run::{End, POLL, Watched, block_on, watch};
 use super::screen::screen;
 use crate::cli::TraceArgs;
@@ -48,7 +49,7 @@ pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
             }
             more = printer.print(&mut stream)? == BATCH;
             kernel.flush_log();
-            if !losing && kernel.ledger().lost > 0 {
+            if !losing && kernel.lost() > 0 {
                 losing = true;
                 let _ = writeln!(
                     io::stderr(),
@@ -80,7 +81,7 @@ impl<W: Write> Printer<'_, W> {
         self.view
             .begin(self.out)
             .and_then(|()| self.out.flush())
-            .context("cannot write the output")
+            .context(OUTPUT)
     }
 
     /// Prints a batch of what is in the ring, and flushes; how many there were.
@@ -93,7 +94,7 @@ impl<W: Write> Printer<'_, W> {
                 totals.printed += 1;
             }
         });
-        result.and_then(|()| out.flush()).context("cannot write the output")?;
+        result.and_then(|()| out.flush()).context(OUTPUT)?;
         Ok(taken)
     }
 
@@ -102,6 +103,6 @@ impl<W: Write> Printer<'_, W> {
         self.view
             .end(&self.totals, self.out)
             .and_then(|()| self.out.flush())
-            .context("cannot write the output")
+            .context(OUTPUT)
     }
 }

@@ -19,7 +19,7 @@ use crate::sys::netns::{self, Namespace, Which};
 /// Every so often namespaces are looked for again (`--netns all`), and the counts are compared with a walk.
 const LOOK_AGAIN_NS: u64 = 10_000_000_000;
 
-/// Of the time between two such looks, at most a hundredth is spent on them.
+/// Of the time, at most a hundredth is spent on walks nobody waits for.
 const SHARE: u64 = 100;
 
 /// The kernel side, and what must be read beside it.

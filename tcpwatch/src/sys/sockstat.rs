@@ -7,16 +7,8 @@ use super::reread::Reread;
 /// The line `TCP:` of sockstat; `None` for what the kernel does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpSockets {
-    /// IPv4 sockets that are hashed, of this namespace.
-    pub inuse: Option<u64>,
-    /// Sockets no process holds any more, of the whole host.
-    pub orphan: Option<u64>,
     /// Timewait sockets of either family, those in `FIN_WAIT2` too, of this namespace.
     pub tw: Option<u64>,
-    /// Sockets allocated, of the whole host.
-    pub alloc: Option<u64>,
-    /// Pages of memory in their buffers, of the whole host.
-    pub mem: Option<u64>,
 }
 
 /// sockstat of one namespace, opened once.
@@ -50,14 +42,8 @@ fn parse(text: &str) -> TcpSockets {
         .split_ascii_whitespace();
     let mut tcp = TcpSockets::default();
     while let (Some(name), Some(value)) = (words.next(), words.next()) {
-        let value = value.parse().ok();
-        match name {
-            "inuse" => tcp.inuse = value,
-            "orphan" => tcp.orphan = value,
-            "tw" => tcp.tw = value,
-            "alloc" => tcp.alloc = value,
-            "mem" => tcp.mem = value,
-            _ => {}
+        if name == "tw" {
+            tcp.tw = value.parse().ok();
         }
     }
     tcp
@@ -70,13 +56,7 @@ mod tests {
     #[test]
     fn the_tcp_line_is_read_whatever_else_there_is() {
         let text = "sockets: used 180\nTCP: inuse 5 orphan 1 tw 22 alloc 7 mem 3\nUDP: inuse 2 mem 1\n";
-        let want = TcpSockets {
-            inuse: Some(5),
-            orphan: Some(1),
-            tw: Some(22),
-            alloc: Some(7),
-            mem: Some(3),
-        };
+        let want = TcpSockets { tw: Some(22) };
         assert_eq!(parse(text), want);
     }
 

@@ -63,6 +63,15 @@ impl LedgerMap {
         sum
     }
 
+    /// Records lost so far: one word a CPU, for those who ask often.
+    pub(super) fn lost(&self) -> u64 {
+        let of_cpu = |cpu| {
+            // SAFETY: the mapping holds `cpus` ledgers, and the word is read whole.
+            unsafe { (&raw const (*self.memory.add(cpu).as_ptr()).lost).read_volatile() }
+        };
+        (0..self.cpus).map(of_cpu).sum()
+    }
+
     fn sum_once(&self) -> Ledger {
         let mut sum: Ledger = bytemuck::Zeroable::zeroed();
         for cpu in 0..self.cpus {

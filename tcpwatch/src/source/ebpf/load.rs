@@ -276,6 +276,12 @@ impl Kernel {
         self.ledger.sum()
     }
 
+    /// Records lost so far, more cheaply than by [`Kernel::ledger`].
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.ledger.lost()
+    }
+
     /// The ledger once nothing moves it any more: after [`Kernel::detach`] a run may still be under way.
     #[must_use]
     pub fn settled_ledger(&self) -> Ledger {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use tcpwatch_common::ledger::{Pass, STATES};
 use tcpwatch_common::{Ledger, StateSet};
 
-use super::Places;
+use super::{Places, SHARE};
 use crate::clock;
 use crate::model::counts;
 use crate::model::filter::Filter;
@@ -12,9 +12,6 @@ use crate::source::ebpf::{Hook, Kernel};
 
 /// Dumps tried at the start until one passes without a transition in the middle of it.
 const TRIES: u32 = 5;
-
-/// Of the time, at most a hundredth is spent on walks nobody waits for.
-const SHARE: u64 = 100;
 
 /// Sockets in each state, by the kernel's state number.
 type States = [i64; STATES];
