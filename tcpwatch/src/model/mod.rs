@@ -2,6 +2,7 @@
 
 pub mod counts;
 pub mod filter;
+pub mod histogram;
 pub mod snapshot;
 pub mod socket;
 pub mod stat;
