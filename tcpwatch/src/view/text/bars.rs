@@ -38,7 +38,8 @@ pub fn write(out: &mut impl Write, counts: &StateCounts, screen: Screen) -> io::
 }
 
 /// A bar for `part` of `whole`, which has `cells` cells; at least an eighth of one.
-fn bar(part: u64, whole: u64, cells: usize) -> String {
+#[must_use]
+pub fn bar(part: u64, whole: u64, cells: usize) -> String {
     let eighths = u128::from(part) * 8 * cells as u128 / u128::from(whole.max(1));
     let eighths = usize::try_from(eighths).unwrap_or(usize::MAX).clamp(1, 8 * cells);
     "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]

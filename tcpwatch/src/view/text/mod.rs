@@ -1,6 +1,7 @@
 //! For people.
 
 pub mod bars;
+pub mod histogram;
 pub mod snapshot;
 pub mod stat;
 pub mod table;

@@ -1,0 +1,150 @@
+//! A histogram: the figures people ask for, then a bar a bucket.
+
+use std::io::{self, Write};
+
+use crate::model::histogram::{Bucket, Histogram};
+use crate::view::number::{duration, quiet, thousands};
+use crate::view::screen::Screen;
+use crate::view::text::bars;
+
+/// A bucket as text.
+struct Row {
+    from: String,
+    to: String,
+    count: u64,
+}
+
+impl From<Bucket> for Row {
+    fn from(bucket: Bucket) -> Self {
+        Self {
+            from: duration(bucket.from_ns),
+            to: duration(bucket.le_ns),
+            count: bucket.count,
+        }
+    }
+}
+
+/// Writes `title`, the quantiles of `histogram`, and its buckets from the first to the last that counted something.
+///
+/// A range includes where it begins and not where it ends. Lines fill `screen`, whose bars take what the numbers leave.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(out: &mut dyn Write, title: &str, histogram: &Histogram, screen: Screen) -> io::Result<()> {
+    writeln!(out, "{title}")?;
+    figures(out, histogram)?;
+    if histogram.unknown() > 0 {
+        writeln!(out, "  unknown start: {}", thousands(histogram.unknown()))?;
+    }
+    let rows: Vec<Row> = histogram.occupied().map(Row::from).collect();
+    let widest = |text: fn(&Row) -> usize| rows.iter().map(text).max().unwrap_or(0);
+    let from = widest(|row| row.from.len());
+    let to = widest(|row| row.to.len());
+    let number = widest(|row| thousands(row.count).len());
+    let cells = screen.width.saturating_sub(2 + from + 3 + to + 2 + number + 2).max(1);
+    let largest = rows.iter().map(|row| row.count).max().unwrap_or(0);
+    for row in &rows {
+        write!(
+            out,
+            "  {:>from$} - {:>to$}  {:>number$}",
+            row.from,
+            row.to,
+            quiet(row.count)
+        )?;
+        match row.count {
+            0 => writeln!(out)?,
+            count => writeln!(out, "  {}", bars::bar(count, largest, cells))?,
+        }
+    }
+    Ok(())
+}
+
+/// One line of what most are within; a longest that was not measured is said to be one.
+fn figures(out: &mut dyn Write, histogram: &Histogram) -> io::Result<()> {
+    let Some(max) = histogram.max() else {
+        return writeln!(out, "  nothing measured");
+    };
+    write!(out, "  ")?;
+    for (name, p) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
+        let value = histogram.quantile(p).unwrap_or(max);
+        write!(out, "{name} {}  ", duration(value))?;
+    }
+    let at_most = if histogram.max_is_exact() { "" } else { "at most " };
+    writeln!(out, "max {at_most}{}", duration(max))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(histogram: &Histogram, width: usize) -> String {
+        let mut out = Vec::new();
+        write(&mut out, "time in SYN_SENT", histogram, Screen { width, colour: false }).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    /// 1,234 around 10 us, 20 around 60 us, 1 of 3.2 ms.
+    fn handshakes() -> Histogram {
+        let mut histogram = Histogram::default();
+        for _ in 0..1234 {
+            histogram.record(10_000);
+        }
+        for _ in 0..20 {
+            histogram.record(60_000);
+        }
+        histogram.record(3_200_000);
+        histogram
+    }
+
+    #[test]
+    fn figures_come_first_and_bars_are_as_long_as_counts_are_large() {
+        let mut histogram = handshakes();
+        histogram.record_unknown();
+        let want = "time in SYN_SENT\n  \
+            p50 12us  p90 15us  p99 44us  max 3.2ms\n  \
+            unknown start: 1\n  \
+            8.2us -  16us  1,234  ████████████████████████████████████████████████████████\n   \
+             16us -  33us      ·\n   \
+             33us -  66us     20  ▉\n   \
+             66us - 131us      ·\n  \
+            131us - 262us      ·\n  \
+            262us - 524us      ·\n  \
+            524us - 1.0ms      ·\n  \
+            1.0ms - 2.1ms      ·\n  \
+            2.1ms - 4.2ms      1  ▏\n";
+        assert_eq!(text(&histogram, 80), want);
+    }
+
+    #[test]
+    fn lines_fit_the_screen() {
+        for width in [30, 40, 80, 200] {
+            let text = text(&handshakes(), width);
+            let longest = text.lines().skip(2).map(|line| line.chars().count()).max();
+            assert_eq!(longest, Some(width));
+        }
+        // Too narrow for the numbers alone: they wrap, and there is still a bar.
+        assert!(text(&handshakes(), 0).contains("1,234  █\n"));
+    }
+
+    #[test]
+    fn any_length_and_any_count_can_be_drawn() {
+        let mut extremes = Histogram::new([u64::MAX; 64], u64::MAX, u64::MAX);
+        extremes.record(0);
+        let drawn = text(&extremes, 80);
+        assert!(drawn.contains("    0ns -           1ns  "), "{drawn}");
+        assert_eq!(drawn.lines().count(), 3 + 64);
+    }
+
+    #[test]
+    fn a_longest_that_was_not_measured_is_said_to_be_a_bound() {
+        let mut earlier = Histogram::default();
+        earlier.record(5_000_000);
+        let mut later = earlier;
+        later.record(10_000);
+        assert!(text(&later.since(&earlier), 80).contains("max at most 16us\n"));
+        assert_eq!(
+            text(&Histogram::default(), 80),
+            "time in SYN_SENT\n  nothing measured\n"
+        );
+    }
+}
