@@ -1,8 +1,12 @@
 //! The pure middle: what is known of connections. Reads no clock, file or terminal.
 
 pub mod counts;
+#[cfg(test)]
+mod dice;
 pub mod filter;
 pub mod histogram;
+pub mod ports;
+pub mod slots;
 pub mod snapshot;
 pub mod socket;
 pub mod stat;

@@ -1,0 +1,24 @@
+//! Ephemeral ports: how many there are, who holds them, and when they run out.
+//!
+//! A connection opened from here takes a local port, and no other to the same destination may have it meanwhile: not until
+//! TIME_WAIT is over, where this side closed first.
+
+pub mod forecast;
+pub mod range;
+mod rates;
+pub mod reuse;
+pub mod table;
+mod waiting;
+
+use super::slots::Slots;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// How long a timewait socket holds its port, s: `TCP_TIMEWAIT_LEN` (include/net/tcp.h), fixed in the kernel.
+///
+/// It may be a few more: timers of that length end at marks 2 to 5 s apart, as `HZ` has it (kernel/time/timer.c), and sockets
+/// leave in groups, at 60 to 62 s where `HZ` is 250. The next walk of the sockets sets right what is off by that.
+pub const TIME_WAIT_S: usize = 60;
+
+/// Events in each of the last seconds: a minute, the one under way, and what a clock is late by.
+type Seconds = Slots<SECOND_NS, 64>;

@@ -1,0 +1,164 @@
+//! When the ports to one destination run out, if all goes on as it does.
+
+use super::TIME_WAIT_S;
+
+/// What is known of the ports from one source address to one destination address and port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forecast {
+    /// Ports connect(2) may take.
+    pub range: u32,
+    /// Ports held now by connections that are not in TIME_WAIT.
+    pub live: f64,
+    /// Ports held by TIME_WAIT, by how many whole seconds ago they entered it.
+    pub waiting: [f64; TIME_WAIT_S],
+    /// Connections opened a second.
+    pub opened_per_s: f64,
+    /// Connections that end a second and leave no TIME_WAIT here: closed by the other side first, reset, failed.
+    pub freed_per_s: f64,
+    /// Connections that enter TIME_WAIT a second; asked for only where ports may be reused.
+    pub entered_per_s: f64,
+    /// Whether connect(2) may take a port a second after it entered TIME_WAIT: see [`super::reuse::TwReuse`].
+    pub reuse: bool,
+}
+
+impl Forecast {
+    /// Seconds until every port is taken; 0 where every one is.
+    ///
+    /// Each second ahead takes the ports of what is opened in it, gives back those of what ends without TIME_WAIT, and
+    /// those that TIME_WAIT has held for its 60 s by then (for 1 s where they may be reused); within a second all is taken to
+    /// happen evenly. After 60 s every port held now by TIME_WAIT is free again and as many leave it as enter: what has not
+    /// run out by then does not because of it, and the answer is `None`. Connections that are never closed may still use the
+    /// ports up, slowly; that too is foretold from 60 s before it on.
+    #[must_use]
+    pub fn exhausted_in_s(&self) -> Option<f64> {
+        let range = f64::from(self.range);
+        let (young, held) = match self.waiting.first() {
+            Some(&young) if self.reuse => (young, young),
+            _ => (0.0, self.waiting.iter().sum()),
+        };
+        let mut used = self.live + held;
+        if used >= range {
+            return Some(0.0);
+        }
+        let mut second = 0.0;
+        for oldest in self.waiting.iter().rev() {
+            let leave = match self.reuse {
+                false => *oldest,
+                true if second < 1.0 => young,
+                true => self.entered_per_s,
+            };
+            let more = self.opened_per_s - self.freed_per_s - leave;
+            if used + more >= range {
+                return Some(second + (range - used) / more);
+            }
+            used += more;
+            second += 1.0;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Opens and closes 50 a second, first, since `seconds` ago; connections last no time.
+    fn after(seconds: usize) -> Forecast {
+        let mut waiting = [0.0; TIME_WAIT_S];
+        waiting.iter_mut().take(seconds).for_each(|count| *count = 50.0);
+        Forecast {
+            range: 1000,
+            live: 0.0,
+            waiting,
+            opened_per_s: 50.0,
+            freed_per_s: 0.0,
+            entered_per_s: 50.0,
+            reuse: false,
+        }
+    }
+
+    fn close(left: Option<f64>, right: f64) -> bool {
+        left.is_some_and(|left| (left - right).abs() < 1e-6)
+    }
+
+    #[test]
+    fn a_constant_rate_uses_a_port_an_opening() {
+        assert!(close(after(0).exhausted_in_s(), 20.0));
+        assert!(close(after(5).exhausted_in_s(), 15.0));
+        assert_eq!(after(20).exhausted_in_s(), Some(0.0));
+        let odd = Forecast {
+            range: 1010,
+            ..after(19)
+        };
+        assert!(close(odd.exhausted_in_s(), 1.2));
+    }
+
+    #[test]
+    fn what_leaves_time_wait_is_free_again() {
+        // 950 entered 59 s ago: all but at once they are gone.
+        let mut forecast = after(0);
+        forecast.waiting[59] = 950.0;
+        assert!(close(forecast.exhausted_in_s(), 1.0 + 19.0));
+        // A second later they stay one second more: 50 more fill the range first.
+        forecast.waiting[59] = 0.0;
+        forecast.waiting[58] = 950.0;
+        assert!(close(forecast.exhausted_in_s(), 1.0));
+    }
+
+    #[test]
+    fn a_rate_that_time_wait_can_hold_never_runs_out() {
+        for seconds in 0..=60 {
+            let slow = Forecast {
+                opened_per_s: 16.0,
+                entered_per_s: 16.0,
+                waiting: after(seconds).waiting.map(|count| count / 50.0 * 16.0),
+                ..after(seconds)
+            };
+            assert_eq!(slow.exhausted_in_s(), None);
+        }
+        let mut just = after(0);
+        just.opened_per_s = 1000.0 / 60.0 + 1e-9;
+        assert!(just.exhausted_in_s().is_some());
+        just.opened_per_s = 16.6;
+        assert_eq!(just.exhausted_in_s(), None);
+    }
+
+    #[test]
+    fn half_closed_by_the_other_side_takes_twice_as_long() {
+        let mut half = after(0);
+        half.freed_per_s = 25.0;
+        assert!(close(half.exhausted_in_s(), 40.0));
+        half.freed_per_s = 50.0;
+        assert_eq!(half.exhausted_in_s(), None);
+        half.freed_per_s = 80.0;
+        assert_eq!(half.exhausted_in_s(), None);
+    }
+
+    #[test]
+    fn ports_that_may_be_reused_are_held_for_a_second() {
+        let mut reused = after(19);
+        reused.reuse = true;
+        assert_eq!(reused.exhausted_in_s(), None);
+        // More than the range in a second, or connections that stay, still use it up.
+        reused.live = 800.0;
+        reused.opened_per_s = 80.0;
+        reused.entered_per_s = 30.0;
+        assert!(close(reused.exhausted_in_s(), 1.0 + (1000.0 - 880.0) / 50.0));
+        reused.live = 950.0;
+        assert_eq!(reused.exhausted_in_s(), Some(0.0));
+    }
+
+    #[test]
+    fn nonsense_is_survived() {
+        for rate in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1e300, 1e300] {
+            let mut forecast = after(3);
+            forecast.opened_per_s = rate;
+            let left = forecast.exhausted_in_s();
+            assert!(left.is_none_or(|left| (0.0..=60.0).contains(&left)), "{left:?}");
+            forecast.live = rate;
+            let _ = forecast.exhausted_in_s();
+        }
+        let nothing_usable = Forecast { range: 0, ..after(0) };
+        assert_eq!(nothing_usable.exhausted_in_s(), Some(0.0));
+    }
+}

@@ -1,0 +1,140 @@
+//! How many events there were in each of the last slots of time.
+
+/// Counts of events in the last `N` slots of `SLOT_NS` nanoseconds; both at least 1.
+///
+/// Slots are numbered by a monotonic clock. The newest slot is the latest one an event was counted in: events come in any
+/// order, and one older than all `N` slots is not counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slots<const SLOT_NS: u64, const N: u64> {
+    counts: Box<[u32]>,
+    newest: u64,
+}
+
+impl<const SLOT_NS: u64, const N: u64> Default for Slots<SLOT_NS, N> {
+    fn default() -> Self {
+        Self {
+            counts: (0..N).map(|_| 0).collect(),
+            newest: 0,
+        }
+    }
+}
+
+impl<const SLOT_NS: u64, const N: u64> Slots<SLOT_NS, N> {
+    /// The slot of a time, ns.
+    #[must_use]
+    pub const fn slot(monotonic_ns: u64) -> u64 {
+        monotonic_ns / SLOT_NS
+    }
+
+    /// The place of `slot`, where it is among those kept.
+    fn place(&self, slot: u64) -> Option<usize> {
+        let kept = slot <= self.newest && self.newest - slot < N;
+        usize::try_from(slot % N).ok().filter(|_| kept)
+    }
+
+    /// Makes `slot` the newest, where it is newer.
+    fn reach(&mut self, slot: u64) {
+        let passed = slot.saturating_sub(self.newest).min(N);
+        self.newest = self.newest.max(slot);
+        for back in 0..passed {
+            self.put(slot - back, 0);
+        }
+    }
+
+    fn put(&mut self, slot: u64, count: u32) {
+        if let Some(cell) = self.place(slot).and_then(|place| self.counts.get_mut(place)) {
+            *cell = count;
+        }
+    }
+
+    /// Counts one event.
+    pub fn add(&mut self, monotonic_ns: u64) {
+        let slot = Self::slot(monotonic_ns);
+        self.reach(slot);
+        self.put(slot, self.get(slot).saturating_add(1));
+    }
+
+    /// Sets the count of `slot`; nothing where it is older than those kept.
+    pub fn set(&mut self, slot: u64, count: u32) {
+        self.reach(slot);
+        self.put(slot, count);
+    }
+
+    /// Events in `slot`; none where it is too old, or newer than the newest.
+    #[must_use]
+    pub fn get(&self, slot: u64) -> u32 {
+        let cell = self.place(slot).and_then(|place| self.counts.get(place));
+        cell.copied().unwrap_or(0)
+    }
+
+    /// Events in the slots from `first` until before `end`.
+    #[must_use]
+    pub fn sum(&self, first: u64, end: u64) -> u64 {
+        // Older and newer ones hold nothing, however many there are.
+        let first = first.max(self.newest.saturating_add(1).saturating_sub(N));
+        let end = end.min(self.newest.saturating_add(1));
+        (first..end).map(|slot| u64::from(self.get(slot))).sum()
+    }
+
+    /// The latest slot an event was counted in; 0 before the first.
+    #[must_use]
+    pub const fn newest(&self) -> u64 {
+        self.newest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Seconds = Slots<1_000_000_000, 4>;
+
+    fn seconds(events: &[u64]) -> Seconds {
+        let mut slots = Seconds::default();
+        for &second in events {
+            slots.add(second * 1_000_000_000 + 7);
+        }
+        slots
+    }
+
+    #[test]
+    fn events_are_counted_in_any_order() {
+        let slots = seconds(&[100, 102, 101, 102, 103]);
+        let counts: Vec<u32> = (99..105).map(|slot| slots.get(slot)).collect();
+        assert_eq!(counts, [0, 1, 1, 2, 1, 0]);
+        assert_eq!((slots.sum(100, 104), slots.sum(101, 103), slots.newest()), (5, 3, 103));
+    }
+
+    #[test]
+    fn what_is_too_old_is_gone() {
+        let mut slots = seconds(&[100, 101, 104]);
+        assert_eq!((slots.get(100), slots.get(101), slots.sum(0, u64::MAX)), (0, 1, 2));
+        slots.add(100);
+        slots.set(99, 9);
+        assert_eq!(slots.sum(0, u64::MAX), 2);
+        slots.add(1_000_000_000_000);
+        assert_eq!(slots.sum(0, u64::MAX), 1);
+    }
+
+    #[test]
+    fn counts_are_set_where_nothing_happened_yet() {
+        let mut slots = seconds(&[100]);
+        slots.set(102, 5);
+        slots.set(99, 3);
+        assert_eq!(
+            (slots.get(99), slots.get(100), slots.get(101), slots.get(102)),
+            (3, 1, 0, 5)
+        );
+    }
+
+    #[test]
+    fn the_ends_of_time_are_survived() {
+        let mut slots = Slots::<1, 3>::default();
+        slots.add(u64::MAX);
+        slots.add(0);
+        slots.set(u64::MAX, u32::MAX);
+        slots.add(u64::MAX);
+        assert_eq!((slots.get(u64::MAX), slots.get(0)), (u32::MAX, 0));
+        assert_eq!(slots.sum(5, 2), 0);
+    }
+}
