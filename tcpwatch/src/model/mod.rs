@@ -1,5 +1,6 @@
 //! The pure middle: what is known of connections. Reads no clock, file or terminal.
 
+pub mod burst;
 pub mod counts;
 #[cfg(test)]
 mod dice;
