@@ -4,8 +4,10 @@ pub mod burst;
 pub mod counts;
 #[cfg(test)]
 mod dice;
+pub mod escaped;
 pub mod filter;
 pub mod histogram;
+pub mod owner;
 pub mod ports;
 pub mod slots;
 pub mod snapshot;

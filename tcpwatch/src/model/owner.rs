@@ -1,0 +1,175 @@
+//! Whose a connection is: the process that has it, and how that is known.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::num::NonZeroU32;
+
+use serde::{Serialize, Serializer};
+
+use super::escaped::Escaped;
+
+/// How an owner is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum How {
+    /// It called `connect()`.
+    Connect,
+    /// It called `listen()` on the socket, or on the one that the connection came to.
+    Listen,
+    /// It called `accept()`.
+    Accept,
+    /// It closed the socket.
+    Close,
+    /// It was found in /proc to hold the socket.
+    Scan,
+}
+
+impl How {
+    /// The word in machine output.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Listen => "listen",
+            Self::Accept => "accept",
+            Self::Close => "close",
+            Self::Scan => "scan",
+        }
+    }
+
+    /// What people are told of it after the owner: `(listen)`. Nothing for who connects or accepts, which nobody doubts.
+    #[must_use]
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Connect | Self::Accept => "",
+            Self::Listen => "(listen)",
+            Self::Close => "(close)",
+            Self::Scan => "(scan)",
+        }
+    }
+}
+
+impl Serialize for How {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.key())
+    }
+}
+
+/// Bytes of a name with its NUL (`TASK_COMM_LEN`, include/linux/sched.h).
+const COMM: usize = 16;
+
+/// Name of a process, at most 15 bytes of any kind but NUL (`comm`, proc(5)).
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Comm([u8; COMM]);
+
+impl Comm {
+    /// The name in `bytes`, up to the first NUL; the kernel keeps 15 bytes of a longer one, and so do we.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        let mut comm = [0; COMM];
+        let name = bytes.iter().take(COMM - 1).take_while(|&&byte| byte != 0);
+        for (slot, &byte) in comm.iter_mut().zip(name) {
+            *slot = byte;
+        }
+        Self(comm)
+    }
+
+    /// Its bytes, without the NUL.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.split(|&byte| byte == 0).next().unwrap_or_default()
+    }
+
+    /// As text, with U+FFFD for what is no UTF-8. Not escaped: no terminal may see it so.
+    #[must_use]
+    pub fn as_lossy(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.as_bytes())
+    }
+}
+
+impl fmt::Display for Comm {
+    /// For people: escaped, as [`Escaped`] tells.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Escaped(self.as_bytes()).fmt(f)
+    }
+}
+
+impl fmt::Debug for Comm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Comm({self})")
+    }
+}
+
+impl Serialize for Comm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.as_lossy())
+    }
+}
+
+/// A process that has a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Owner {
+    /// Number of its thread group, in the PID namespace tcpwatch runs in; `None` where it is not known.
+    pub pid: Option<NonZeroU32>,
+    /// Its name.
+    pub comm: Comm,
+    /// How it is known.
+    pub how: How,
+}
+
+impl fmt::Display for Owner {
+    /// `nginx[812]`, or `nginx[?]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pid {
+            Some(pid) => write!(f, "{}[{pid}]", self.comm),
+            None => write!(f, "{}[?]", self.comm),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(pid: u32, comm: &[u8]) -> Owner {
+        Owner {
+            pid: NonZeroU32::new(pid),
+            comm: Comm::new(comm),
+            how: How::Scan,
+        }
+    }
+
+    #[test]
+    fn a_name_ends_at_its_nul_and_after_15_bytes() {
+        assert_eq!(Comm::new(b"nginx\0garbage"), Comm::new(b"nginx"));
+        assert_eq!(Comm::new(b"0123456789abcdef").as_bytes(), b"0123456789abcde");
+        assert_eq!(Comm::new(b"\0nginx"), Comm::default());
+        assert_eq!(Comm::default().as_bytes(), b"");
+    }
+
+    #[test]
+    fn people_see_name_and_number_and_no_escape_codes() {
+        assert_eq!(owner(812, b"nginx").to_string(), "nginx[812]");
+        assert_eq!(owner(0, b"nginx").to_string(), "nginx[?]");
+        assert_eq!(owner(7, b"a\n\x1b[2J\xff").to_string(), r"a\n\u{1b}[2J\xff[7]");
+        assert_eq!(format!("{:?}", Comm::new(b"a\x1b")), r"Comm(a\u{1b})");
+    }
+
+    #[test]
+    fn programs_see_valid_text() {
+        let json = |owner: &Owner| serde_json::to_string(owner).unwrap();
+        assert_eq!(
+            json(&owner(812, b"nginx")),
+            r#"{"pid":812,"comm":"nginx","how":"scan"}"#
+        );
+        assert_eq!(
+            json(&owner(0, b"a\n\x1b\xff\"")),
+            "{\"pid\":null,\"comm\":\"a\\n\\u001b\u{fffd}\\\"\",\"how\":\"scan\"}"
+        );
+    }
+
+    #[test]
+    fn what_nobody_doubts_has_no_suffix() {
+        let suffixes = [How::Connect, How::Listen, How::Accept, How::Close, How::Scan].map(How::suffix);
+        assert_eq!(suffixes, ["", "(listen)", "", "(close)", "(scan)"]);
+    }
+}
