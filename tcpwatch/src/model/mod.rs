@@ -14,3 +14,4 @@ pub mod snapshot;
 pub mod socket;
 pub mod stat;
 pub mod trace;
+pub mod whose;

@@ -1,0 +1,121 @@
+//! Whose a socket is, where several processes hold it: the one they all come from, or nobody's we can name.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::owner::Owner;
+
+/// Parents looked at on the way up, at most: what /proc says at different moments may run in a circle.
+const DEPTH: usize = 256;
+
+/// The owner of a socket, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Whose {
+    /// The process to name.
+    pub process: Option<Arc<Owner>>,
+    /// Path of the cgroup.
+    pub cgroup: Option<Arc<str>>,
+}
+
+/// Which of the processes that hold a socket to name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foremost {
+    /// None is seen to hold it.
+    Nobody,
+    /// The only one, or the one that all others descend from: nginx's master, and not its workers.
+    One(NonZeroU32),
+    /// So many hold it, none of whom all others descend from.
+    Shared(usize),
+}
+
+/// Which of `holders`, each there once, to name; `parent` gives a process's parent, `None` for none or unknown.
+pub fn foremost(holders: &[NonZeroU32], mut parent: impl FnMut(NonZeroU32) -> Option<NonZeroU32>) -> Foremost {
+    let &[first, ref others @ ..] = holders else {
+        return Foremost::Nobody;
+    };
+    // Whom all others descend from, the first does too: it is the first itself, or the uppermost holder above it.
+    let mut uppermost = first;
+    let mut at = first;
+    for _ in 0..DEPTH {
+        let Some(above) = parent(at).filter(|_| !others.is_empty()) else {
+            break;
+        };
+        if holders.contains(&above) {
+            uppermost = above;
+        }
+        at = above;
+    }
+    let mut descends = |mut from: NonZeroU32| {
+        for _ in 0..DEPTH {
+            if from == uppermost {
+                return true;
+            }
+            match parent(from) {
+                Some(above) => from = above,
+                None => return false,
+            }
+        }
+        false
+    };
+    if others.iter().all(|&holder| descends(holder)) {
+        Foremost::One(uppermost)
+    } else {
+        Foremost::Shared(holders.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 1 > 10 > 11, 12 > 13; 1 > 20 > 21; 90 and 91 are each other's parents; of 70 nothing is known.
+    fn parent(pid: NonZeroU32) -> Option<NonZeroU32> {
+        NonZeroU32::new(match pid.get() {
+            10 | 20 => 1,
+            11 | 12 => 10,
+            13 => 12,
+            21 => 20,
+            90 => 91,
+            91 => 90,
+            _ => 0,
+        })
+    }
+
+    fn of(holders: &[u32]) -> Foremost {
+        let holders: Vec<_> = holders.iter().filter_map(|&pid| NonZeroU32::new(pid)).collect();
+        foremost(&holders, parent)
+    }
+
+    fn one(pid: u32) -> Foremost {
+        Foremost::One(NonZeroU32::new(pid).unwrap())
+    }
+
+    #[test]
+    fn a_master_is_named_whoever_comes_first() {
+        for holders in [&[10, 11, 12][..], &[12, 11, 10], &[11, 10], &[13, 10, 11], &[13, 10]] {
+            assert_eq!(of(holders), one(10), "{holders:?}");
+        }
+        assert_eq!(of(&[13, 12]), one(12));
+        assert_eq!(of(&[1, 11, 21]), one(1));
+        assert_eq!(of(&[11]), one(11));
+        assert_eq!(of(&[70]), one(70));
+    }
+
+    #[test]
+    fn the_unrelated_have_no_foremost() {
+        assert_eq!(of(&[]), Foremost::Nobody);
+        assert_eq!(
+            of(&[11, 12]),
+            Foremost::Shared(2),
+            "brothers, whose parent holds nothing"
+        );
+        assert_eq!(of(&[10, 11, 21]), Foremost::Shared(3));
+        assert_eq!(of(&[70, 11]), Foremost::Shared(2));
+    }
+
+    #[test]
+    fn a_circle_ends() {
+        assert_eq!(of(&[90, 10]), Foremost::Shared(2));
+        of(&[90, 91]);
+    }
+}
