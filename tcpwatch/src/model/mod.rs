@@ -1,6 +1,7 @@
 //! The pure middle: what is known of connections. Reads no clock, file or terminal.
 
 pub mod burst;
+pub mod container;
 pub mod counts;
 #[cfg(test)]
 mod dice;

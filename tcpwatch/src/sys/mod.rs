@@ -3,6 +3,7 @@
 
 pub mod btf;
 pub mod caps;
+pub mod cgroup;
 pub mod counters;
 pub mod cpus;
 pub mod lockdown;

@@ -1,0 +1,260 @@
+//! The container that a cgroup belongs to, as the names which runtimes give their cgroups tell it.
+//!
+//! Compare cAdvisor (`container/*/factory.go`), Falco (`plugins/container/src/matchers`) and the container detectors of
+//! OpenTelemetry. Those take any 64 hex digits for a container; here the name around them must be a known one.
+
+use std::fmt;
+
+/// Digits of a container's id.
+const ID: usize = 64;
+/// Digits of it that people are shown, as `docker ps` does.
+const SHORT: usize = 12;
+
+/// Who runs a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    /// Docker.
+    Docker,
+    /// containerd, under Kubernetes or nerdctl.
+    Containerd,
+    /// CRI-O.
+    CriO,
+    /// Podman, or whatever else uses its libpod.
+    Podman,
+}
+
+impl Runtime {
+    /// The name, for people and machines.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Containerd => "containerd",
+            Self::CriO => "cri-o",
+            Self::Podman => "podman",
+        }
+    }
+}
+
+/// What runtimes put before the id: in `PREFIX-ID.scope` and `PREFIX-ID`, and between colons.
+const PREFIXES: [(&str, Runtime); 6] = [
+    ("docker", Runtime::Docker),
+    ("cri-containerd", Runtime::Containerd),
+    ("nerdctl", Runtime::Containerd),
+    ("crio", Runtime::CriO),
+    ("libpod", Runtime::Podman),
+    // With `--cgroups=split`, as Quadlet has it.
+    ("libpod-payload", Runtime::Podman),
+];
+
+/// A container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Who runs it; `None` where the cgroup's name does not tell.
+    pub runtime: Option<Runtime>,
+    /// Its id, 64 hexadecimal digits.
+    pub id: String,
+    /// The uid of the Kubernetes pod it is in, with dashes where it has them; `None` where it is in none.
+    pub pod: Option<String>,
+}
+
+impl Container {
+    /// The innermost container in `path`, a cgroup's as /proc/PID/cgroup has it; `None` where none is recognised.
+    #[must_use]
+    pub fn of(path: &str) -> Option<Self> {
+        let (mut found, mut pod, mut above) = (None, None, "");
+        for name in path.split('/') {
+            pod = pod_of(name).or(pod);
+            if let Some((runtime, id)) = named(name).or_else(|| bare(name, above)) {
+                found = Some(Self {
+                    runtime,
+                    id: id.to_owned(),
+                    pod: pod.clone(),
+                });
+            }
+            above = name;
+        }
+        found
+    }
+
+    /// The first digits of the id.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        self.id.get(..SHORT).unwrap_or(&self.id)
+    }
+}
+
+impl fmt::Display for Container {
+    /// `docker:0123456789ab`, or `container:0123456789ab` where the runtime is not known.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.runtime.map_or("container", Runtime::key), self.short())
+    }
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == ID && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// A cgroup that names its runtime: `docker-ID.scope`, `crio-ID`, or `SLICE:cri-containerd:ID`, which is what becomes of a
+/// name meant for systemd where no systemd takes it.
+fn named(name: &str) -> Option<(Option<Runtime>, &str)> {
+    let (prefix, id) = match name.rsplit_once(':') {
+        Some((rest, id)) => (rest.rsplit_once(':')?.1, id),
+        None => name.strip_suffix(".scope").unwrap_or(name).rsplit_once('-')?,
+    };
+    let &(_, runtime) = PREFIXES.iter().find(|&&(known, _)| known == prefix)?;
+    is_id(id).then_some((Some(runtime), id))
+}
+
+/// A cgroup that is named by the id alone, below one that says what it is: `docker/ID`, `podUID/ID`.
+fn bare<'a>(name: &'a str, above: &str) -> Option<(Option<Runtime>, &'a str)> {
+    let runtime = match above {
+        "docker" => Some(Runtime::Docker),
+        _ if pod_of(above).is_some() => None,
+        _ => return None,
+    };
+    is_id(name).then_some((runtime, name))
+}
+
+/// The uid in the name of a pod's cgroup: `podUID`, `kubepods-burstable-podUID.slice` with `_` for `-`, or that and a colon.
+fn pod_of(name: &str) -> Option<String> {
+    let slice = name.split(':').next()?;
+    let uid = match slice.strip_suffix(".slice") {
+        Some(name) if name.contains("kubepods") => name.rsplit_once("-pod")?.1,
+        Some(_) => return None,
+        None => slice.strip_prefix("pod")?,
+    };
+    // A uid, or the hash that a pod from a file on the node has in its place.
+    let is_uid = matches!(uid.len(), 32 | 36)
+        && uid
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit() || b"-_".contains(&byte));
+    is_uid.then(|| uid.replace('_', "-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f9";
+    const B: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
+    const POD: &str = "26ab0db3-9bd5-4e11-b5e6-04aa4d0c6a1d";
+    const POD_OF_A_FILE: &str = "5c8b3d3a1f0d4f9c8f5e2b7a9d0c1e2f";
+
+    /// What is found in `path`, in which A and B stand for ids, UID for a pod's and `U_ID` for the same in a slice.
+    fn found(path: &str) -> Option<(String, Option<String>)> {
+        let path = path
+            .replace("UID", POD)
+            .replace("U_ID", &POD.replace('-', "_"))
+            .replace("HASH", POD_OF_A_FILE)
+            .replace('A', A)
+            .replace('B', B);
+        let container = Container::of(&path)?;
+        assert!(is_id(&container.id));
+        Some((container.to_string(), container.pod))
+    }
+
+    #[test]
+    fn the_names_that_runtimes_give_are_known() {
+        let (docker, containerd, crio) = ("docker:0a1b2c3d4e5f", "containerd:0a1b2c3d4e5f", "cri-o:0a1b2c3d4e5f");
+        let (podman, unknown) = ("podman:0a1b2c3d4e5f", "container:0a1b2c3d4e5f");
+        for (path, name, pod) in [
+            ("/docker/A", docker, None),
+            ("/docker/A/system.slice/nginx.service", docker, None),
+            ("/system.slice/docker-A.scope", docker, None),
+            ("/system.slice/docker-A.scope/init.scope", docker, None),
+            (
+                "/user.slice/user-1000.slice/user@1000.service/user.slice/docker-A.scope",
+                docker,
+                None,
+            ),
+            ("/system.slice:docker:A", docker, None),
+            ("/../docker-A.scope", docker, None),
+            ("/../../docker/A", docker, None),
+            ("/kubepods/burstable/podUID/A", unknown, Some(POD)),
+            ("/kubepods/podUID/A", unknown, Some(POD)),
+            ("/kubepods/besteffort/podHASH/A", unknown, Some(POD_OF_A_FILE)),
+            ("/kubepods/burstable/podUID/crio-A", crio, Some(POD)),
+            (
+                "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podU_ID.slice/cri-containerd-A.scope",
+                containerd,
+                Some(POD),
+            ),
+            (
+                "/kubepods.slice/kubepods-podU_ID.slice/docker-A.scope",
+                docker,
+                Some(POD),
+            ),
+            (
+                "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-podU_ID.slice/crio-A.scope/container",
+                crio,
+                Some(POD),
+            ),
+            (
+                "/system.slice/containerd.service/kubepods-burstable-podU_ID.slice:cri-containerd:A",
+                containerd,
+                Some(POD),
+            ),
+            ("/crio-A", crio, None),
+            ("/default/nerdctl-A.scope", containerd, None),
+            ("/libpod-A.scope", podman, None),
+            ("/machine.slice/libpod-A.scope/container", podman, None),
+            ("/machine.slice/machine-libpod_pod_B.slice/libpod-A.scope", podman, None),
+            ("/libpod_parent/libpod-A", podman, None),
+            ("/system.slice/web.service/libpod-payload-A", podman, None),
+            // Docker in docker, and Kubernetes in docker.
+            ("/docker/B/docker/A", docker, None),
+            ("/system.slice/docker-B.scope/docker/A", docker, None),
+            (
+                "/docker/B/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-podU_ID.slice/cri-containerd-A.scope",
+                containerd,
+                Some(POD),
+            ),
+            ("/kubepods/podUID/B/docker/A", docker, Some(POD)),
+            ("/docker/A/system.slice/docker.service", docker, None),
+            ("/docker/A/machine.slice/libpod-conmon-B.scope", docker, None),
+        ] {
+            let wanted = Some((name.to_owned(), pod.map(str::to_owned)));
+            assert_eq!(found(path), wanted, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_recognised_is_no_container() {
+        for path in [
+            "",
+            "/",
+            "/..",
+            "/init.scope",
+            "/docker",
+            "/docker/",
+            "/docker/web",
+            "/docker/buildkit/k3x9",
+            "/system.slice/docker.service",
+            "/system.slice/docker-A.mount",
+            "/system.slice/docker-A.scope.d",
+            "/system.slice/docker-0a1b2c3d4e5f.scope",
+            "/system.slice/containerd.service",
+            "/system.slice/crio-conmon-A.scope",
+            "/kubepods/burstable/podUID/crio-conmon-A",
+            "/machine.slice/libpod-conmon-A.scope",
+            "/machine.slice/machine-libpod_pod_A.slice",
+            "/default/web",
+            "/default/A",
+            "/A",
+            "/kubepods/burstable/podUID",
+            "/podman/A",
+            "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podU_ID.slice",
+            "/user.slice/user-1000.slice/session-3.scope",
+            "/lxc.payload.web",
+            "::",
+            "/:docker:",
+            "/-",
+            "/docker-.scope",
+        ] {
+            assert_eq!(found(path), None, "{path}");
+        }
+        assert_eq!(Container::of(&format!("/docker/{}", A.to_uppercase())), None);
+        assert_eq!(Container::of(&format!("/docker/{}é", &A[..62])), None);
+    }
+}
