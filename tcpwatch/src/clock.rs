@@ -18,6 +18,12 @@ pub fn monotonic_ns() -> u64 {
     nanoseconds(ClockId::Monotonic)
 }
 
+/// `CLOCK_BOOTTIME` in ns, by which /proc tells when a process started.
+#[must_use]
+pub fn boot_ns() -> u64 {
+    nanoseconds(ClockId::Boottime)
+}
+
 /// What to add to the kernel side's time to get Unix time, ns. It changes when somebody sets the clock: read it often.
 #[must_use]
 pub fn kernel_to_unix_ns() -> i64 {

@@ -1,0 +1,348 @@
+//! The processes under /proc, and which sockets each holds open: `/proc/PID/fd/N` is a link to `socket:[INODE]` (proc(5)).
+
+mod hidden;
+mod process;
+
+use std::ffi::CStr;
+use std::fmt::Write;
+use std::mem::MaybeUninit;
+use std::num::NonZeroU32;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::Context;
+use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
+use rustix::io::Errno;
+use rustix::path::Arg;
+
+pub use process::{Process, process};
+
+/// Descriptors of sockets kept at most, 12 bytes each.
+const HOLDS_MAX: usize = 1_000_000;
+/// Bytes of names read at a time.
+const NAMES: usize = 8 << 10;
+/// Room for the longest link to a socket, `socket:[4294967295]`, and one more byte: a longer one is none.
+const LINK: usize = 21;
+
+/// A descriptor that holds a socket open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hold {
+    /// Inode number of the socket (`idiag_inode`, `linux/inet_diag.h`), unique among those open.
+    pub inode: NonZeroU32,
+    /// The process, by its thread group.
+    pub pid: NonZeroU32,
+    /// The descriptor in that process.
+    pub fd: u32,
+}
+
+/// Who holds the sockets open, in the moments of one scan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holders {
+    /// In the order of inode, process and descriptor.
+    holds: Vec<Hold>,
+    /// Processes whose descriptors we may not read; those that /proc shows to be kernel threads or dead, and to have none, are
+    /// not among them.
+    pub unreadable: usize,
+    /// Whether /proc hides the processes of other users, so that nobody knows how many there are.
+    pub hidden: bool,
+    /// Descriptors of sockets beyond the first million, which are not kept.
+    pub left_out: u64,
+}
+
+impl Holders {
+    /// The descriptors that hold the socket `inode`, in the order of process and descriptor.
+    #[must_use]
+    pub fn of(&self, inode: NonZeroU32) -> &[Hold] {
+        let start = self.holds.partition_point(|hold| hold.inode < inode);
+        let length = self.holds[start..].partition_point(|hold| hold.inode == inode);
+        &self.holds[start..start + length]
+    }
+
+    /// All of them, in the order of inode, process and descriptor. They may be of sockets of any protocol.
+    #[must_use]
+    pub fn all(&self) -> &[Hold] {
+        &self.holds
+    }
+}
+
+/// Looks once at the descriptors of every process under `root`. A process that vanishes meanwhile holds nothing; threads
+/// that do not share the descriptors of their process (`unshare(CLONE_FILES)`) are not looked at.
+///
+/// # Errors
+/// The path and what open(2) or getdents(2) said of /proc itself.
+pub fn holders(root: &Path) -> anyhow::Result<Holders> {
+    let path = root.join("proc");
+    let all = directory(CWD, &path).with_context(|| path.display().to_string())?;
+    let mut scan = Scan::new(HOLDS_MAX);
+    let mut names = [MaybeUninit::uninit(); NAMES];
+    let mut entries = RawDir::new(&all, &mut names);
+    while let Some(entry) = entries.next() {
+        let entry = entry.with_context(|| path.display().to_string())?;
+        if let Some(pid) = number(entry.file_name().to_bytes()).and_then(NonZeroU32::new) {
+            scan.look(&all, pid);
+        }
+    }
+    scan.holds.sort_unstable();
+    Ok(Holders {
+        holds: scan.holds,
+        unreadable: scan.unreadable,
+        hidden: hidden::hides(root),
+        left_out: scan.left_out,
+    })
+}
+
+/// What was found so far.
+struct Scan {
+    holds: Vec<Hold>,
+    most: usize,
+    left_out: u64,
+    unreadable: usize,
+    /// The name of a file: kept, so that a process allocates nothing.
+    path: String,
+}
+
+impl Scan {
+    fn new(most: usize) -> Self {
+        Self {
+            holds: Vec::new(),
+            most,
+            left_out: 0,
+            unreadable: 0,
+            path: String::new(),
+        }
+    }
+
+    /// Looks at the process `pid` of the /proc open as `all`.
+    fn look(&mut self, all: &OwnedFd, pid: NonZeroU32) {
+        match self.read(all, pid) {
+            Ok(()) => {}
+            Err(errno) if is_gone(errno) => {}
+            Err(_) if self.holds_nothing(all, pid) => {}
+            Err(_) => self.unreadable += 1,
+        }
+    }
+
+    /// Reads the links of all descriptors of `pid`.
+    fn read(&mut self, all: &OwnedFd, pid: NonZeroU32) -> rustix::io::Result<()> {
+        let descriptors = directory(all, self.name(pid, "fd"))?;
+        let mut names = [MaybeUninit::uninit(); NAMES];
+        let mut entries = RawDir::new(&descriptors, &mut names);
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let Some(fd) = number(entry.file_name().to_bytes()) else {
+                continue;
+            };
+            match socket(&descriptors, entry.file_name()) {
+                Ok(Some(inode)) if self.holds.len() < self.most => self.holds.push(Hold { inode, pid, fd }),
+                Ok(Some(_)) => self.left_out += 1,
+                // To list the descriptors takes less than to follow them: CAP_SYS_PTRACE.
+                Err(errno @ (Errno::ACCESS | Errno::PERM)) => return Err(errno),
+                // No socket, or closed meanwhile.
+                Ok(None) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `pid`, whose descriptors may not be read, has none.
+    fn holds_nothing(&mut self, all: &OwnedFd, pid: NonZeroU32) -> bool {
+        let mut stat = [0; 1024];
+        let read = openat(
+            all,
+            self.name(pid, "stat"),
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .and_then(|file| rustix::io::read(&file, &mut stat));
+        match read {
+            Ok(length) => process::holds_nothing(&stat[..length]),
+            Err(errno) => is_gone(errno),
+        }
+    }
+
+    /// `PID/FILE`.
+    fn name(&mut self, pid: NonZeroU32, file: &str) -> &str {
+        self.path.clear();
+        // Writing to a string cannot fail.
+        let _ = write!(self.path, "{pid}/{file}");
+        &self.path
+    }
+}
+
+/// Whether `errno` is what /proc says of a process that has ended.
+fn is_gone(errno: Errno) -> bool {
+    matches!(errno, Errno::NOENT | Errno::SRCH)
+}
+
+/// Opens a directory to read the names in it.
+fn directory(at: impl AsFd, path: impl Arg) -> rustix::io::Result<OwnedFd> {
+    openat(
+        at,
+        path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+}
+
+/// The socket behind the descriptor `name` in the directory `descriptors`; `None` for what is no socket.
+fn socket(descriptors: &OwnedFd, name: &CStr) -> rustix::io::Result<Option<NonZeroU32>> {
+    let mut room = [MaybeUninit::uninit(); LINK];
+    let (link, _) = readlinkat_raw(descriptors, name, &mut room)?;
+    Ok(link
+        .strip_prefix(b"socket:[")
+        .and_then(|rest| rest.strip_suffix(b"]"))
+        .and_then(number)
+        .and_then(NonZeroU32::new))
+}
+
+/// The number that `digits` are and nothing else.
+fn number(digits: &[u8]) -> Option<u32> {
+    let mut number: u32 = 0;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        number = number.checked_mul(10)?.checked_add(u32::from(digit - b'0'))?;
+    }
+    (!digits.is_empty()).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A tree of processes with links as descriptors.
+    fn tree(processes: &[(u32, &[(&str, &str)])]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("proc/1")).unwrap();
+        for (pid, descriptors) in processes {
+            let fd = root.path().join(format!("proc/{pid}/fd"));
+            fs::create_dir_all(&fd).unwrap();
+            for (name, link) in *descriptors {
+                symlink(link, fd.join(name)).unwrap();
+            }
+        }
+        root
+    }
+
+    fn of(holders: &Holders, inode: u32) -> Vec<(u32, u32)> {
+        let holds = holders.of(NonZeroU32::new(inode).unwrap());
+        holds.iter().map(|hold| (hold.pid.get(), hold.fd)).collect()
+    }
+
+    #[test]
+    fn sockets_are_found_with_all_who_hold_them() {
+        let root = tree(&[
+            (
+                812,
+                &[
+                    ("0", "/dev/null"),
+                    ("6", "socket:[4294967295]"),
+                    ("7", "socket:[9]"),
+                    ("10", "socket:[9]"),
+                ],
+            ),
+            (
+                90,
+                &[("3", "socket:[9]"), ("4", "pipe:[9]"), ("5", "anon_inode:[eventpoll]")],
+            ),
+            (5, &[("1", "socket:[10]")]),
+        ]);
+        fs::create_dir_all(root.path().join("proc/self/fd")).unwrap();
+        symlink("socket:[11]", root.path().join("proc/self/fd/0")).unwrap();
+        let found = holders(root.path()).unwrap();
+        assert_eq!(of(&found, 9), [(90, 3), (812, 7), (812, 10)]);
+        assert_eq!(of(&found, u32::MAX), [(812, 6)]);
+        assert_eq!(
+            (of(&found, 10), of(&found, 11), of(&found, 8)),
+            (vec![(5, 1)], vec![], vec![])
+        );
+        assert_eq!(found.all().len(), 5);
+        assert_eq!((found.unreadable, found.hidden, found.left_out), (0, false, 0));
+    }
+
+    #[test]
+    fn garbage_is_no_socket() {
+        let links = [
+            "socket:[]",
+            "socket:[0]",
+            "socket:[9",
+            "socket:[9]x",
+            "socket:[-1]",
+            "socket:[4294967296]",
+        ];
+        let more = [
+            "socket:[99999999999999999999]",
+            "/socket:[9]",
+            "socket:[9] (deleted)",
+            "xocket:[9]",
+            "]",
+        ];
+        let names: Vec<String> = (0..links.len() + more.len()).map(|name| name.to_string()).collect();
+        let mut descriptors: Vec<(&str, &str)> = names
+            .iter()
+            .map(String::as_str)
+            .zip(links.into_iter().chain(more))
+            .collect();
+        descriptors.extend([("x", "socket:[9]"), ("-1", "socket:[9]"), ("4294967296", "socket:[9]")]);
+        let found = holders(tree(&[(7, &descriptors)]).path()).unwrap();
+        assert_eq!(found.all(), []);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_the_rest_counted() {
+        let root = tree(&[(
+            7,
+            &[
+                ("0", "socket:[1]"),
+                ("1", "socket:[2]"),
+                ("2", "socket:[3]"),
+                ("3", "/x"),
+            ],
+        )]);
+        let all = directory(CWD, root.path().join("proc")).unwrap();
+        let mut scan = Scan::new(2);
+        scan.look(&all, NonZeroU32::new(7).unwrap());
+        assert_eq!((scan.holds.len(), scan.left_out, scan.unreadable), (2, 1, 0));
+    }
+
+    #[test]
+    fn a_process_that_vanishes_is_no_error_and_one_that_hides_is_counted() {
+        let root = tree(&[(7, &[("0", "socket:[1]")])]);
+        let file = |path: &str, text: &str| {
+            let path = root.path().join("proc").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        // No directory of descriptors, as of one that ended; and what cannot be read, here for being no directory.
+        file("8/comm", "gone\n");
+        file("9/fd", "");
+        file(
+            "9/stat",
+            "9 (nginx) S 2 0 0 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 5 0\n",
+        );
+        file("10/fd", "");
+        file(
+            "10/stat",
+            "10 (kthread) S 2 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 5 0\n",
+        );
+        let found = holders(root.path()).unwrap();
+        assert_eq!((found.all().len(), found.unreadable), (1, 1));
+    }
+
+    #[test]
+    fn our_own_socket_is_found() {
+        use std::os::fd::AsRawFd;
+        use std::os::unix::fs::MetadataExt;
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let fd = u32::try_from(socket.as_raw_fd()).unwrap();
+        let inode = fs::metadata(format!("/proc/self/fd/{fd}")).unwrap().ino();
+        let found = holders(Path::new("/")).unwrap();
+        let holds = of(&found, u32::try_from(inode).unwrap());
+        assert!(holds.contains(&(std::process::id(), fd)), "{holds:?}");
+        assert!(holders(&tempfile::tempdir().unwrap().path().join("none")).is_err());
+    }
+}

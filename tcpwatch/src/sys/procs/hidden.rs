@@ -1,0 +1,77 @@
+//! Whether /proc hides the processes of other users (proc(5), `hidepid`; `has_pid_permissions`, fs/proc/base.c).
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Whether processes are hidden from us.
+///
+/// Every PID namespace has a process 1: where it is not to be seen, others are not either. Where it is, and another's, all
+/// are. Where it is our own, as in a container, the mount's options decide; root sees all.
+#[must_use]
+pub(super) fn hides(root: &Path) -> bool {
+    let user = rustix::process::geteuid();
+    match fs::metadata(root.join("proc/1")) {
+        Err(_) => true,
+        Ok(first) if first.uid() != user.as_raw() || user.is_root() => false,
+        Ok(_) => fs::read_to_string(root.join("proc/self/mountinfo")).is_ok_and(|text| says_so(&text)),
+    }
+}
+
+/// Whether the mount table `text` has a /proc which hides processes wholly: `hidepid=2` or 4, since Linux 5.8 by name.
+///
+/// A line is `ID PARENT DEVICE ROOT PLACE OPTIONS … - TYPE SOURCE OPTIONS`; of mounts on one place the last counts.
+fn says_so(text: &str) -> bool {
+    let options = text.lines().rev().find_map(|line| {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let (place, mut words) = (mount.split(' ').nth(4)?, filesystem.split(' '));
+        (place == "/proc" && words.next() == Some("proc")).then(|| words.nth(1))?
+    });
+    let hiding = ["hidepid=2", "hidepid=4", "hidepid=invisible", "hidepid=ptraceable"];
+    options.is_some_and(|options| options.split(',').any(|option| hiding.contains(&option)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_mount_on_proc_decides() {
+        let table = |options: &[&str]| {
+            let lines = options
+                .iter()
+                .map(|options| format!("22 27 0:21 / /proc rw,relatime shared:5 - proc proc {options}\n"));
+            format!(
+                "21 27 0:20 / /sys rw - sysfs sysfs rw,hidepid=2\n{}30 27 0:30 / /x/proc rw - proc proc rw,hidepid=2\n",
+                lines.collect::<String>()
+            )
+        };
+        for options in [
+            "rw,hidepid=2",
+            "rw,gid=9,hidepid=invisible",
+            "rw,hidepid=4",
+            "rw,hidepid=ptraceable",
+        ] {
+            assert!(says_so(&table(&[options])), "{options}");
+            assert!(says_so(&table(&["rw", options])) && !says_so(&table(&[options, "rw"])));
+        }
+        for options in [
+            "rw",
+            "rw,hidepid=1",
+            "rw,hidepid=noaccess",
+            "rw,hidepid=0",
+            "rw,hidepid=off",
+        ] {
+            assert!(!says_so(&table(&[options])), "{options}");
+        }
+        assert!(!says_so(&table(&[])) && !says_so("") && !says_so("garbage - proc\n"));
+    }
+
+    #[test]
+    fn without_a_first_process_others_are_hidden_too() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(hides(root.path()));
+        fs::create_dir_all(root.path().join("proc/1")).unwrap();
+        assert!(!hides(root.path()), "no mount table says so");
+    }
+}
