@@ -253,6 +253,7 @@ mod tests {
             remote: address(remote),
             rport,
             uid: Some(0),
+            inode: None,
             netns: 1,
         }
     }

@@ -286,6 +286,7 @@ mod tests {
             remote: address(remote),
             rport: 40000,
             uid: Some(1000),
+            inode: None,
             netns: 9,
         }
     }

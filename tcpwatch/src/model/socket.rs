@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU32;
 
 use tcpwatch_common::TcpState;
 
@@ -120,6 +121,9 @@ pub struct Socket {
     pub rport: u16,
     /// Owner's user id; `None` where the kernel keeps none (requests, timewait).
     pub uid: Option<u32>,
+    /// Inode number of the socket, by which /proc tells who holds it; `None` for one without a file: requests, timewait,
+    /// what is not accepted yet, what is closed and not over.
+    pub inode: Option<NonZeroU32>,
     /// Inode number of the network namespace the walk was made in.
     pub netns: u32,
 }

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU32;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -121,7 +122,8 @@ fn parse(line: &[u8], family: Family, netns: u32) -> Option<Socket> {
     let state = TcpState::from_kernel(u8::from_str_radix(words.next()?, 16).ok()?)?;
     let (timer, _) = words.nth(1)?.split_once(':')?;
     let uid = words.nth(1)?.parse().ok()?;
-    let references = words.nth(2)?;
+    let inode: u64 = words.nth(1)?.parse().ok()?;
+    let references = words.next()?;
     // A timewait socket has a timer of its own, 3; a request is shown with no references (`get_openreq4`).
     let kind = match (state, timer, references) {
         (_, "03", _) => Kind::Timewait,
@@ -137,6 +139,10 @@ fn parse(line: &[u8], family: Family, netns: u32) -> Option<Socket> {
         remote,
         rport,
         uid: (kind == Kind::Full).then_some(uid),
+        inode: u32::try_from(inode)
+            .ok()
+            .and_then(NonZeroU32::new)
+            .filter(|_| kind == Kind::Full),
         netns,
     })
 }
@@ -200,6 +206,11 @@ mod tests {
         );
         assert_eq!((found[0].local.to_string(), found[0].lport), ("127.0.0.1".into(), 8080));
         assert_eq!((found[0].uid, found[1].uid, found[3].uid), (Some(1000), None, None));
+        let inodes: Vec<_> = found
+            .iter()
+            .map(|socket| socket.inode.map_or(0, NonZeroU32::get))
+            .collect();
+        assert_eq!(inodes, [4242, 0, 0, 0, 4243]);
         assert_eq!(
             (found[4].local.to_string(), found[4].remote.to_string()),
             ("::1".into(), "::ffff:127.0.0.1".into())

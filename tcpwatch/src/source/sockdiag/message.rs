@@ -1,6 +1,7 @@
 //! What is said over netlink: requests for a dump, and the kernel's `struct inet_diag_msg` (`linux/inet_diag.h`).
 
 use std::io;
+use std::num::NonZeroU32;
 
 use netlink_packet_core::{
     DecodeError, Emitable, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NlasIterator, Parseable,
@@ -165,6 +166,7 @@ pub(super) fn socket(payload: &[u8], netns: u32) -> Option<Socket> {
         remote: Address::new(id.destination_address, id.interface_id),
         rport: id.destination_port,
         uid: (kind == Kind::Full).then_some(header.uid),
+        inode: NonZeroU32::new(header.inode).filter(|_| kind == Kind::Full),
         netns,
     })
 }
@@ -197,6 +199,7 @@ mod tests {
         assert_eq!((found.remote.to_string(), found.rport), ("fe80::2%2".into(), 80));
         assert_eq!((found.family, found.state), (Family::Ipv6, TcpState::Established));
         assert_eq!((found.uid, found.netns), (Some(1000), 9));
+        assert_eq!(found.inode, NonZeroU32::new(77));
         let v4 = socket(&bytes(2, 10, 0, true), 9).unwrap();
         assert_eq!((v4.family, v4.local.to_string()), (Family::Ipv4, "254.128.0.0".into()));
     }
@@ -210,7 +213,8 @@ mod tests {
         assert_eq!(of(5, 3, false), Some(Kind::Timewait));
         assert_eq!(of(5, 0, true), Some(Kind::Full));
         assert_eq!(of(13, 0, true), None);
-        assert_eq!(socket(&bytes(2, 3, 1, false), 9).unwrap().uid, None);
+        let request = socket(&bytes(2, 3, 1, false), 9).unwrap();
+        assert_eq!((request.uid, request.inode), (None, None));
     }
 
     #[test]

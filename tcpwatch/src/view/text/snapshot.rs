@@ -52,6 +52,7 @@ mod tests {
             remote: address(remote),
             rport: 40000,
             uid: None,
+            inode: None,
             netns: 9,
         }
     }
