@@ -1,11 +1,16 @@
 //! The flags that choose connections, the same for every command.
 
+use std::num::NonZeroU32;
+
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use ipnet::IpNet;
 use tcpwatch_common::{StateSet, TcpState};
 
 use super::values::parse_range;
+use crate::model::filter::owner::OwnerFilter;
 use crate::model::filter::{Filter, PortSet, parse_state};
+use crate::model::owner::Comm;
 use crate::model::socket::Family;
 use crate::sys::netns::Which;
 
@@ -37,6 +42,15 @@ pub struct FilterArgs {
     /// State: the current one (snapshot), from or to (trace, stat)
     #[arg(long, value_name = "STATES", value_delimiter = ',', value_parser = parse_state)]
     pub state: Vec<TcpState>,
+    /// Process that holds the socket (snapshot, trace); lists: 812,813
+    #[arg(short, long, value_name = "PID", value_delimiter = ',')]
+    pub pid: Vec<NonZeroU32>,
+    /// Name of such a process, its first 15 bytes (snapshot, trace)
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub comm: Vec<String>,
+    /// Its cgroup: a path, part of one, a container's id or a pod's uid (snapshot, trace)
+    #[arg(long, value_name = "CGROUP", value_parser = NonEmptyStringValueParser::new())]
+    pub cgroup: Vec<String>,
     /// Network namespace: self, all, a PID or a path
     #[arg(long, default_value = "self", value_name = "WHICH")]
     pub netns: Which,
@@ -68,6 +82,11 @@ impl FilterArgs {
                 states => states.iter().fold(StateSet::NONE, |set, &state| set.with(state)),
             },
             uid: None,
+            owner: OwnerFilter {
+                pids: self.pid.clone(),
+                comms: self.comm.iter().map(|name| Comm::new(name.as_bytes())).collect(),
+                cgroups: self.cgroup.clone(),
+            },
         }
     }
 }

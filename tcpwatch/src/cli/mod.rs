@@ -37,19 +37,25 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// What the parser cannot see: more address ranges than the kernel side holds.
+    /// What the parser cannot see: more address ranges than the kernel side holds, or owners asked for where none is known.
     ///
     /// # Errors
     /// One line.
     pub fn check(&self) -> Result<(), String> {
-        let filter = match &self.command {
-            Some(Command::Stat(args)) => &args.filter,
-            Some(Command::Trace(args)) => &args.filter,
-            Some(Command::Snapshot(args)) if args.source == SourceArg::Iter => &args.filter,
+        let (filter, is_stat) = match &self.command {
+            Some(Command::Stat(args)) => (&args.filter, true),
+            Some(Command::Trace(args)) => (&args.filter, false),
+            Some(Command::Snapshot(args)) if args.source == SourceArg::Iter => (&args.filter, false),
             Some(Command::Snapshot(_)) => return Ok(()),
-            None => &self.stat.filter,
+            None => (&self.stat.filter, true),
         };
-        filter.to_filter().for_kernel(0).map(|_| ())
+        let filter = filter.to_filter();
+        if is_stat && !filter.owner.is_any() {
+            return Err("stat counts inside the kernel, where no owner is known: \
+                 --pid, --comm and --cgroup are for snapshot and trace"
+                .into());
+        }
+        filter.for_kernel(0).map(|_| ())
     }
 }
 

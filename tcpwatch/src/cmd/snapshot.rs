@@ -12,7 +12,10 @@ use crate::cli::{SnapshotArgs, SourceArg};
 use crate::model::counts::StateCounts;
 use crate::model::filter::Filter;
 use crate::model::snapshot::{By, Origin, Snapshot, Tally};
+use crate::model::socket::Socket;
+use crate::model::whose::Whose;
 use crate::source::ebpf;
+use crate::source::owners::Owners;
 use crate::source::sockets::Sockets;
 use crate::sys::caps;
 use crate::sys::netns::{self, Namespace, Which};
@@ -29,14 +32,34 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
     };
     let namespaces = netns::resolve(Path::new("/"), &args.filter.netns)?;
     let mut tally = Tally::new(&args.by);
-    let states_alone = args.uid.is_none() && args.by.iter().all(|by| *by == By::State);
-    let origin = fill(&mut tally, args.source, states_alone, &filter, &namespaces)?;
+    let mut owners = None;
+    if tally.needs_owners() || !filter.owner.is_any() {
+        owners = Some(Owners::scan(Path::new("/"))?);
+    }
+    let states_alone = args.uid.is_none() && filter.owner.is_any() && args.by.iter().all(|by| *by == By::State);
+    let origin = fill(
+        &mut tally,
+        args.source,
+        states_alone,
+        &filter,
+        &namespaces,
+        owners.as_mut(),
+    )?;
     let netns = match namespaces.as_slice() {
         [one] if args.filter.netns != Which::All => Some(one.inode),
         _ => None,
     };
     let limit = args.limit.and_then(|limit| usize::try_from(limit).ok());
-    let snapshot = tally.finish(time, netns, origin, limit);
+    let snapshot = Snapshot {
+        unseen: owners.as_ref().map(Owners::unseen),
+        ..tally.finish(time, netns, origin, limit)
+    };
+    // Where the output has no place for it.
+    if let Some(unseen) = snapshot.unseen.as_ref().and_then(words::unseen)
+        && (args.count || args.output.output == Output::Csv)
+    {
+        log::warn!("{unseen}");
+    }
     if args.count {
         writeln!(out, "{}", snapshot.states.total()).context(OUTPUT)?;
     } else {
@@ -54,35 +77,50 @@ fn fill(
     states_alone: bool,
     filter: &Filter,
     namespaces: &[Namespace],
+    owners: Option<&mut Owners>,
 ) -> anyhow::Result<Origin> {
     match source {
-        SourceArg::Iter if !states_alone => bail!("--source iter counts states alone, without --by and --uid"),
+        SourceArg::Iter if !states_alone => {
+            bail!("--source iter counts states alone, without --by, --uid, --pid, --comm and --cgroup")
+        }
         SourceArg::Iter => tally.add_counts(&StateCounts::from(&ebpf::count(filter, namespaces)?), 0),
         SourceArg::Auto if states_alone && caps::missing_for_bpf().is_empty() => {
             match ebpf::count(filter, namespaces) {
                 Ok(pass) => tally.add_counts(&StateCounts::from(&pass), 0),
                 Err(why) => {
                     log::info!("no count inside the kernel: {why:#}");
-                    return walk(tally, source, filter, namespaces);
+                    return walk(tally, source, filter, namespaces, owners);
                 }
             }
         }
-        _ => return walk(tally, source, filter, namespaces),
+        _ => return walk(tally, source, filter, namespaces, owners),
     }
     Ok(Origin::Iter)
 }
 
 /// Counts the sockets of `namespaces` into `tally` one by one; how they were read.
-fn walk(tally: &mut Tally, source: SourceArg, filter: &Filter, namespaces: &[Namespace]) -> anyhow::Result<Origin> {
+fn walk(
+    tally: &mut Tally,
+    source: SourceArg,
+    filter: &Filter,
+    namespaces: &[Namespace],
+    mut owners: Option<&mut Owners>,
+) -> anyhow::Result<Origin> {
     let mut origin = Origin::SockDiag;
     for namespace in namespaces {
-        origin = walk_one(source, namespace, filter, tally)?;
+        origin = walk_one(source, namespace, filter, tally, owners.as_deref_mut())?;
     }
     Ok(origin)
 }
 
 /// Counts the sockets of one namespace into `tally`; how they were read.
-fn walk_one(source: SourceArg, namespace: &Namespace, filter: &Filter, tally: &mut Tally) -> anyhow::Result<Origin> {
+fn walk_one(
+    source: SourceArg,
+    namespace: &Namespace,
+    filter: &Filter,
+    tally: &mut Tally,
+    mut owners: Option<&mut Owners>,
+) -> anyhow::Result<Origin> {
     let inode = namespace.inode;
     let root = Path::new("/");
     let mut sockets = match source {
@@ -95,11 +133,27 @@ fn walk_one(source: SourceArg, namespace: &Namespace, filter: &Filter, tally: &m
     } else {
         sockets.walk(filter.states, |socket| {
             if filter.matches_ends(socket) {
-                tally.add(socket);
+                match &mut owners {
+                    Some(owners) => add_held(tally, socket, filter, owners),
+                    None => tally.add(socket, &Whose::default()),
+                }
             }
         })?;
     }
     Ok(sockets.origin())
+}
+
+/// Counts `socket` into `tally` if one of those who hold it is asked for.
+fn add_held(tally: &mut Tally, socket: &Socket, filter: &Filter, owners: &mut Owners) {
+    let mut held = owners.of(socket);
+    if filter.owner.is_any() || held.match_filter(&filter.owner) {
+        let whose = if tally.needs_owners() {
+            held.whose()
+        } else {
+            Whose::default()
+        };
+        tally.add(socket, &whose);
+    }
 }
 
 /// Writes `snapshot` in the form asked for; `asked` says the filter and the namespaces in words.

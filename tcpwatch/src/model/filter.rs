@@ -1,5 +1,7 @@
 //! Which sockets the user asked for: the meaning of `--port`, `--remote` and their like, in userspace and for the kernel.
 
+pub mod owner;
+
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -7,6 +9,8 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use tcpwatch_common::filter::{CIDR_MAX, Cidr, PORT_WORDS, PORTS_EITHER, PORTS_LOCAL, PORTS_REMOTE};
 use tcpwatch_common::{StateSet, TcpState};
+
+use owner::OwnerFilter;
 
 use super::socket::{Family, Socket};
 
@@ -94,6 +98,8 @@ pub struct Filter {
     pub states: StateSet,
     /// Owner's user id.
     pub uid: Option<u32>,
+    /// Processes that hold it, which neither the kernel side nor [`Self::matches_ends`] knows.
+    pub owner: OwnerFilter,
 }
 
 impl Default for Filter {
@@ -107,6 +113,7 @@ impl Default for Filter {
             family: None,
             states: StateSet::ALL,
             uid: None,
+            owner: OwnerFilter::default(),
         }
     }
 }
@@ -122,7 +129,7 @@ impl Filter {
             }
     }
 
-    /// Whether `socket` is asked for, whatever its state.
+    /// Whether `socket` is asked for, whatever its state and whoever holds it.
     #[must_use]
     pub fn matches_ends(&self, socket: &Socket) -> bool {
         self.family.is_none_or(|family| family == socket.family)

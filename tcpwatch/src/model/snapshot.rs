@@ -1,13 +1,17 @@
 //! What is open at one moment: sockets counted by state, and by whatever else was asked for.
 
 use std::fmt;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use jiff::Timestamp;
 use tcpwatch_common::TcpState;
 
 use super::counts::StateCounts;
+use super::escaped::Escaped;
+use super::owner::Owner;
 use super::socket::{Address, Socket};
+use super::whose::Whose;
 
 /// Groups kept at most, about 160 MB; sockets of further ones are counted into [`Other`].
 pub const GROUPS_MAX: usize = 900_000;
@@ -29,11 +33,15 @@ pub enum By {
     Uid,
     /// Network namespace.
     Netns,
+    /// Process that holds it.
+    Process,
+    /// Cgroup of that process.
+    Cgroup,
 }
 
 impl By {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::State,
         Self::Lport,
         Self::Rport,
@@ -41,6 +49,8 @@ impl By {
         Self::Local,
         Self::Uid,
         Self::Netns,
+        Self::Process,
+        Self::Cgroup,
     ];
 
     /// The name, as typed after `--by` and as the key in machine output.
@@ -54,12 +64,14 @@ impl By {
             Self::Local => "local",
             Self::Uid => "uid",
             Self::Netns => "netns",
+            Self::Process => "process",
+            Self::Cgroup => "cgroup",
         }
     }
 }
 
 /// One part of what a group has in common. Parts of one kind sort as numbers and addresses do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     /// State.
     State(TcpState),
@@ -71,12 +83,19 @@ pub enum Part {
     Uid(Option<u32>),
     /// Inode number of the network namespace.
     Netns(u32),
+    /// Process; `None` where none is known, or several that none can be named of.
+    Process(Option<Arc<Owner>>),
+    /// Path of the cgroup; `None` where it is not known.
+    Cgroup(Option<Arc<str>>),
 }
 
+// What is long is shared: a million keys of groups are no larger for it.
+const _: () = assert!(size_of::<Part>() == size_of::<Address>());
+
 impl Part {
-    /// What `socket` has for `by`.
+    /// What `socket`, whose owner is `whose`, has for `by`.
     #[must_use]
-    pub fn of(socket: &Socket, by: By) -> Self {
+    pub fn of(socket: &Socket, whose: &Whose, by: By) -> Self {
         match by {
             By::State => Self::State(socket.state),
             By::Lport => Self::Port(socket.lport),
@@ -85,19 +104,23 @@ impl Part {
             By::Local => Self::Address(socket.local),
             By::Uid => Self::Uid(socket.uid),
             By::Netns => Self::Netns(socket.netns),
+            By::Process => Self::Process(whose.process.clone()),
+            By::Cgroup => Self::Cgroup(whose.cgroup.clone()),
         }
     }
 }
 
 impl fmt::Display for Part {
-    /// For people and for CSV; unknown is `-`.
+    /// For people and for CSV, with nothing that a terminal obeys; unknown is `-`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::State(state) => state.key().fmt(f),
             Self::Port(port) => port.fmt(f),
             Self::Address(address) => address.fmt(f),
             Self::Uid(Some(number)) | Self::Netns(number) => number.fmt(f),
-            Self::Uid(None) => "-".fmt(f),
+            Self::Process(Some(owner)) => owner.fmt(f),
+            Self::Cgroup(Some(path)) => Escaped(path.as_bytes()).fmt(f),
+            Self::Uid(None) | Self::Process(None) | Self::Cgroup(None) => "-".fmt(f),
         }
     }
 }
@@ -146,6 +169,22 @@ pub struct Other {
     pub states: StateCounts,
 }
 
+/// What was not seen of those who hold sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unseen {
+    /// Sockets with a file that no process seen holds. Some may be held by the kernel itself, or be on their way from one
+    /// process to another.
+    pub sockets: u64,
+    /// Processes whose descriptors could not be read.
+    pub processes: usize,
+    /// Whether the processes of other users are hidden, however many there are.
+    pub hidden: bool,
+    /// Descriptors left out, for there were too many.
+    pub descriptors: u64,
+    /// Whether root would see more.
+    pub root_sees_more: bool,
+}
+
 /// What was open at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
@@ -163,6 +202,8 @@ pub struct Snapshot {
     pub groups: Vec<Group>,
     /// The groups left out.
     pub other: Option<Other>,
+    /// What was not seen of the owners; `None` where nobody asked for them.
+    pub unseen: Option<Unseen>,
 }
 
 /// Sockets, counted as they come.
@@ -203,14 +244,20 @@ impl Tally {
         self.by.iter().all(|by| matches!(by, By::State | By::Netns))
     }
 
-    /// Counts one socket.
-    pub fn add(&mut self, socket: &Socket) {
+    /// Whether groups are by who holds the socket, so that [`Self::add`] must be told.
+    #[must_use]
+    pub fn needs_owners(&self) -> bool {
+        self.by.iter().any(|by| matches!(by, By::Process | By::Cgroup))
+    }
+
+    /// Counts one socket, whose owner is `whose`.
+    pub fn add(&mut self, socket: &Socket, whose: &Whose) {
         self.states.add(socket.state, 1);
         if self.by.is_empty() {
             return;
         }
         self.key.clear();
-        self.key.extend(self.by.iter().map(|&by| Part::of(socket, by)));
+        self.key.extend(self.by.iter().map(|&by| Part::of(socket, whose, by)));
         self.add_to_group(socket.state, 1);
     }
 
@@ -266,14 +313,23 @@ impl Tally {
             by: self.by,
             groups,
             other: (overflowed || !left_out.is_empty()).then_some(other),
+            unseen: None,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
+    use super::super::owner::{Comm, How};
     use super::super::socket::{Family, Kind};
     use super::*;
+
+    const NOBODY: Whose = Whose {
+        process: None,
+        cgroup: None,
+    };
 
     fn socket(remote: u8, lport: u16, state: TcpState) -> Socket {
         let address = |last| Address::new([10, 0, 0, last].into(), 0);
@@ -299,7 +355,7 @@ mod tests {
     fn groups_are_by_all_that_was_asked_for_largest_first() {
         let mut tally = Tally::new(&[By::Remote, By::Lport, By::Remote]);
         for (remote, lport) in [(2, 80), (3, 80), (3, 80), (3, 443)] {
-            tally.add(&socket(remote, lport, TcpState::Established));
+            tally.add(&socket(remote, lport, TcpState::Established), &NOBODY);
         }
         let found = finish(tally, None);
         assert_eq!(found.by, [By::Remote, By::Lport]);
@@ -320,7 +376,7 @@ mod tests {
         let mut tally = Tally::new(&[By::Lport]);
         for lport in 1..=10u16 {
             for _ in 0..lport {
-                tally.add(&socket(2, lport, TcpState::TimeWait));
+                tally.add(&socket(2, lport, TcpState::TimeWait), &NOBODY);
             }
         }
         let found = finish(tally, Some(3));
@@ -342,9 +398,9 @@ mod tests {
         let mut tally = Tally::new(&[By::Lport]);
         tally.most = 4;
         for lport in 1..=10 {
-            tally.add(&socket(2, lport, TcpState::Established));
+            tally.add(&socket(2, lport, TcpState::Established), &NOBODY);
         }
-        tally.add(&socket(2, 1, TcpState::Established));
+        tally.add(&socket(2, 1, TcpState::Established), &NOBODY);
         let found = finish(tally, None);
         assert_eq!((found.groups.len(), found.groups[0].states.total()), (4, 2));
         let other = found.other.unwrap();
@@ -364,7 +420,7 @@ mod tests {
             assert!(quick.needs_no_sockets());
             quick.add_counts(&counts, 9);
             for state in [TcpState::Listen, TcpState::TimeWait, TcpState::Listen] {
-                slow.add(&socket(2, 80, state));
+                slow.add(&socket(2, 80, state), &NOBODY);
             }
             assert_eq!(finish(quick, None), finish(slow, None), "{by:?}");
         }
@@ -374,14 +430,41 @@ mod tests {
     #[test]
     fn an_unknown_owner_is_a_group_of_its_own() {
         let mut tally = Tally::new(&[By::Uid]);
-        tally.add(&socket(2, 80, TcpState::Established));
-        tally.add(&Socket {
+        tally.add(&socket(2, 80, TcpState::Established), &NOBODY);
+        let socket = Socket {
             uid: None,
             ..socket(2, 80, TcpState::TimeWait)
-        });
+        };
+        tally.add(&socket, &NOBODY);
         let found = finish(tally, None);
         let mut keys: Vec<_> = found.groups.iter().map(|group| group.key[0].to_string()).collect();
         keys.sort();
         assert_eq!(keys, ["-", "1000"]);
+    }
+
+    #[test]
+    fn groups_by_owner_are_told_by_number_and_by_path() {
+        let whose = |pid, comm: &[u8], cgroup: &str| Whose {
+            process: Some(Arc::new(Owner {
+                pid: NonZeroU32::new(pid),
+                comm: Comm::new(comm),
+                how: How::Scan,
+            })),
+            cgroup: Some(cgroup.into()),
+        };
+        let mut tally = Tally::new(&[By::Process, By::Cgroup]);
+        assert!(tally.needs_owners() && !tally.needs_no_sockets() && !Tally::new(&[By::Uid]).needs_owners());
+        for whose in [
+            whose(9, b"nginx", "/a"),
+            whose(9, b"nginx", "/a"),
+            whose(10, b"nginx", "/a"),
+            whose(8, b"e\x1b", "/\x1b\\x2d"),
+            NOBODY,
+        ] {
+            tally.add(&socket(2, 80, TcpState::Established), &whose);
+        }
+        let keys = finish(tally, None).groups.into_iter();
+        let keys: Vec<_> = keys.map(|group| format!("{} {}", group.key[0], group.key[1])).collect();
+        assert_eq!(keys, ["nginx[9] /a", "- -", r"e\u{1b}[8] /\u{1b}\\x2d", "nginx[10] /a"]);
     }
 }

@@ -3,6 +3,7 @@
 pub mod ebpf;
 pub mod live;
 pub mod namespace;
+pub mod owners;
 pub mod procnet;
 pub mod sockdiag;
 pub mod sockets;

@@ -19,6 +19,13 @@ pub fn missing_for_bpf() -> Vec<&'static str> {
         .collect()
 }
 
+/// Whether we may see which files every process holds: the names of its descriptors, and where they lead
+/// (`proc_fd_access_allowed`, fs/proc/base.c).
+#[must_use]
+pub fn see_all_descriptors() -> bool {
+    effective().contains(CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH)
+}
+
 /// The effective set; empty where it cannot be read.
 fn effective() -> CapabilitySet {
     capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective)

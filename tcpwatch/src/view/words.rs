@@ -4,7 +4,10 @@ use std::fmt::Display;
 
 use tcpwatch_common::{StateSet, TcpState};
 
+use super::number::thousands;
+use crate::model::escaped::Escaped;
 use crate::model::filter::{Filter, PortSet};
+use crate::model::snapshot::Unseen;
 use crate::sys::netns::Which;
 
 /// The parts of `filter`, one phrase each; none for a filter that lets everything through.
@@ -34,6 +37,17 @@ pub fn filter(filter: &Filter) -> Vec<String> {
         words.push(list(&states.map(TcpState::name).collect::<Vec<_>>()));
     }
     words.extend(filter.uid.map(|uid| format!("user id {uid}")));
+    let owner = &filter.owner;
+    if !owner.pids.is_empty() {
+        words.push(format!("process {}", list(&owner.pids)));
+    }
+    if !owner.comms.is_empty() {
+        words.push(format!("process named {}", list(&owner.comms)));
+    }
+    if !owner.cgroups.is_empty() {
+        let cgroups: Vec<_> = owner.cgroups.iter().map(|asked| Escaped(asked.as_bytes())).collect();
+        words.push(format!("cgroup {}", list(&cgroups)));
+    }
     words
 }
 
@@ -53,9 +67,43 @@ pub fn namespaces(which: &Which, count: usize) -> String {
     }
 }
 
+/// What was not seen of the owners, why, and what to type; `None` where it makes no difference.
+#[must_use]
+pub fn unseen(unseen: &Unseen) -> Option<String> {
+    let several = |number: u64, one: &str, more: &str| {
+        let words = if number == 1 { one } else { more };
+        format!("{} {words}", thousands(number))
+    };
+    let mut why = Vec::new();
+    if unseen.processes > 0 {
+        why.push(several(unseen.processes as u64, "process", "processes") + " could not be read");
+    }
+    if unseen.hidden {
+        why.push("/proc hides other users' processes (hidepid)".into());
+    }
+    if unseen.descriptors > 0 {
+        why.push(several(unseen.descriptors, "descriptor was", "descriptors were") + " left out");
+    }
+    if unseen.sockets == 0 || why.is_empty() {
+        return None;
+    }
+    let sockets = several(unseen.sockets, "connection has", "connections have");
+    let sudo = if unseen.root_sees_more {
+        ": run tcpwatch with sudo"
+    } else {
+        ""
+    };
+    Some(format!(
+        "{sockets} no owner that could be seen; {}{sudo}",
+        why.join(", ")
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::filter::owner::OwnerFilter;
+    use crate::model::owner::Comm;
     use crate::model::socket::Family;
 
     #[test]
@@ -66,13 +114,49 @@ mod tests {
             family: Some(Family::Ipv6),
             states: StateSet::NONE.with(TcpState::CloseWait).with(TcpState::TimeWait),
             uid: Some(0),
+            owner: OwnerFilter {
+                pids: vec![std::num::NonZeroU32::MIN],
+                comms: vec![Comm::new(b"nginx"), Comm::new(b"a\x1b")],
+                cgroups: vec!["/a\n".into()],
+            },
             ..Filter::default()
         };
         assert_eq!(
             filter(&asked).join(", "),
-            "port 80,8000-8999, remote address in 10.0.0.0/8 or ::1/128, IPv6, TIME_WAIT or CLOSE_WAIT, user id 0"
+            "port 80,8000-8999, remote address in 10.0.0.0/8 or ::1/128, IPv6, TIME_WAIT or CLOSE_WAIT, user id 0, \
+             process 1, process named nginx or a\\u{1b}, cgroup /a\\n"
         );
         assert!(filter(&Filter::default()).is_empty());
+    }
+
+    #[test]
+    fn what_is_unseen_is_told_where_it_matters() {
+        let sight = Unseen {
+            sockets: 1,
+            processes: 1,
+            root_sees_more: true,
+            ..Unseen::default()
+        };
+        assert_eq!(
+            unseen(&sight).as_deref(),
+            Some("1 connection has no owner that could be seen; 1 process could not be read: run tcpwatch with sudo")
+        );
+        let blind = Unseen {
+            sockets: 1200,
+            processes: 0,
+            hidden: true,
+            descriptors: 2,
+            root_sees_more: false,
+        };
+        assert_eq!(
+            unseen(&blind).as_deref(),
+            Some(
+                "1,200 connections have no owner that could be seen; \
+                 /proc hides other users' processes (hidepid), 2 descriptors were left out"
+            )
+        );
+        assert_eq!(unseen(&Unseen { sockets: 0, ..sight }), None, "all were seen");
+        assert_eq!(unseen(&Unseen { processes: 0, ..sight }), None, "nobody was hidden");
     }
 
     #[test]

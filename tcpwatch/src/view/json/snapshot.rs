@@ -7,9 +7,9 @@ use serde::ser::Serializer;
 
 use super::states::States;
 use crate::model::snapshot::By;
-use crate::model::snapshot::{Group, Other, Part, Snapshot};
+use crate::model::snapshot::{Group, Other, Part, Snapshot, Unseen};
 
-/// The whole object; `groups` and `other` are there when groups were asked for.
+/// The whole object; `groups` and `other` are there when groups were asked for, `unseen` when owners were.
 #[derive(Serialize)]
 struct Object<'a> {
     schema: &'static str,
@@ -20,6 +20,18 @@ struct Object<'a> {
     #[serde(flatten)]
     grouped: Option<Grouped<'a>>,
     source: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unseen: Option<UnseenObject>,
+}
+
+/// What was not seen of the owners: processes that could not be read, whether more are hidden, descriptors left out, and
+/// the sockets that no process seen holds.
+#[derive(Serialize)]
+struct UnseenObject {
+    sockets: u64,
+    processes: usize,
+    hidden: bool,
+    descriptors: u64,
 }
 
 #[derive(Serialize)]
@@ -57,12 +69,14 @@ struct Value<'a>(&'a Part);
 
 impl Serialize for Value<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match *self.0 {
+        match self.0 {
             Part::State(state) => serializer.serialize_str(state.key()),
-            Part::Port(port) => serializer.serialize_u16(port),
-            Part::Address(address) => serializer.collect_str(&address),
+            Part::Port(port) => serializer.serialize_u16(*port),
+            Part::Address(address) => serializer.collect_str(address),
             Part::Uid(uid) => uid.serialize(serializer),
-            Part::Netns(inode) => serializer.serialize_u32(inode),
+            Part::Netns(inode) => serializer.serialize_u32(*inode),
+            Part::Process(owner) => owner.as_deref().serialize(serializer),
+            Part::Cgroup(path) => path.as_deref().serialize(serializer),
         }
     }
 }
@@ -84,6 +98,7 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
             other: snapshot.other.as_ref().map(other),
         }),
         source: snapshot.origin.key(),
+        unseen: snapshot.unseen.as_ref().map(unseen),
     };
     serde_json::to_writer(&mut *out, &object)?;
     writeln!(out)
@@ -97,6 +112,15 @@ fn group<'a>(by: &'a [By], group: &'a Group) -> GroupObject<'a> {
     }
 }
 
+fn unseen(unseen: &Unseen) -> UnseenObject {
+    UnseenObject {
+        sockets: unseen.sockets,
+        processes: unseen.processes,
+        hidden: unseen.hidden,
+        descriptors: unseen.descriptors,
+    }
+}
+
 fn other(other: &Other) -> OtherObject<'_> {
     OtherObject {
         groups: other.groups,
@@ -107,12 +131,18 @@ fn other(other: &Other) -> OtherObject<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+    use std::sync::Arc;
+
     use jiff::Timestamp;
     use tcpwatch_common::TcpState;
 
     use super::*;
     use crate::model::counts::StateCounts;
+    use crate::model::owner::{Comm, How, Owner};
     use crate::model::snapshot::{Origin, Tally};
+    use crate::model::socket::{Address, Family, Socket};
+    use crate::model::whose::Whose;
 
     fn line(by: &[By], limit: Option<usize>) -> String {
         let mut counts = StateCounts::default();
@@ -154,6 +184,52 @@ mod tests {
             "{one}"
         );
         assert!(one.contains(r#""other":{"groups":1,"total":1,"states":{"#), "{one}");
+    }
+
+    #[test]
+    fn owners_are_objects_and_the_unknown_null() {
+        let address = Address::new([10, 0, 0, 1].into(), 0);
+        let socket = Socket {
+            family: Family::Ipv4,
+            state: TcpState::Listen,
+            kind: None,
+            local: address,
+            lport: 80,
+            remote: address,
+            rport: 0,
+            uid: None,
+            inode: None,
+            netns: 7,
+        };
+        let whose = Whose {
+            process: Some(Arc::new(Owner {
+                pid: NonZeroU32::new(812),
+                comm: Comm::new(b"\x1b\xff\""),
+                how: How::Scan,
+            })),
+            cgroup: Some("/a\x1b".into()),
+        };
+        let mut tally = Tally::new(&[By::Process, By::Cgroup]);
+        tally.add(&socket, &whose);
+        tally.add(&socket, &Whose::default());
+        let snapshot = Snapshot {
+            unseen: Some(Unseen {
+                sockets: 1,
+                processes: 2,
+                ..Unseen::default()
+            }),
+            ..tally.finish(Timestamp::UNIX_EPOCH, Some(7), Origin::SockDiag, None)
+        };
+        let mut out = Vec::new();
+        write(&mut out, &snapshot).unwrap();
+        let line = String::from_utf8(out).unwrap();
+        for part in [
+            "{\"key\":{\"process\":{\"pid\":812,\"comm\":\"\\u001b\u{fffd}\\\"\",\"how\":\"scan\"},\"cgroup\":\"/a\\u001b\"}",
+            r#"{"key":{"process":null,"cgroup":null}"#,
+            r#""unseen":{"sockets":1,"processes":2,"hidden":false,"descriptors":0}}"#,
+        ] {
+            assert!(line.contains(part), "{part} is not in {line}");
+        }
     }
 
     #[test]

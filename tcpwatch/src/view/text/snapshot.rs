@@ -6,6 +6,7 @@ use crate::model::snapshot::{Origin, Snapshot};
 use crate::view::number::thousands;
 use crate::view::screen::Screen;
 use crate::view::text::{bars, table};
+use crate::view::words;
 
 /// Writes `snapshot`; `asked` says the filter and the namespaces in words.
 ///
@@ -23,11 +24,14 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot, asked: &[String], screen
     }
     writeln!(out)?;
     if total == 0 {
-        Ok(())
     } else if snapshot.by.is_empty() {
-        bars::write(out, &snapshot.states, screen)
+        bars::write(out, &snapshot.states, screen)?;
     } else {
-        table::write(out, snapshot, screen)
+        table::write(out, snapshot, screen)?;
+    }
+    match snapshot.unseen.as_ref().and_then(words::unseen) {
+        Some(unseen) => writeln!(out, "{unseen}"),
+        None => Ok(()),
     }
 }
 
@@ -39,7 +43,9 @@ mod tests {
     use super::*;
     use crate::model::snapshot::By;
     use crate::model::snapshot::Tally;
+    use crate::model::snapshot::Unseen;
     use crate::model::socket::{Address, Family, Kind, Socket};
+    use crate::model::whose::Whose;
 
     fn socket(remote: &str, state: TcpState) -> Socket {
         let address = |text: &str| Address::new(text.parse().unwrap(), 0);
@@ -71,7 +77,7 @@ mod tests {
             ("10.0.4.3", TcpState::TimeWait, 1),
         ] {
             for _ in 0..sockets {
-                tally.add(&socket(remote, state));
+                tally.add(&socket(remote, state), &Whose::default());
             }
         }
         tally.finish(Timestamp::UNIX_EPOCH, Some(9), origin, limit)
@@ -116,6 +122,28 @@ mod tests {
         let table = text(&snapshot(&[By::State], None, Origin::Iter), 80);
         assert!(table.contains("established  1,373\n"), "{table}");
         assert!(!table.contains("ESTAB"));
+    }
+
+    #[test]
+    fn the_last_line_says_what_was_not_seen() {
+        let unseen = Some(Unseen {
+            sockets: 3,
+            processes: 2,
+            ..Unseen::default()
+        });
+        let blind = Snapshot {
+            unseen,
+            ..snapshot(&[By::Process], None, Origin::SockDiag)
+        };
+        let line = "3 connections have no owner that could be seen; 2 processes could not be read\n";
+        let text_of_all = text(&blind, 80);
+        assert!(
+            text_of_all.contains("\n-        1,415  ") && text_of_all.ends_with(line),
+            "{text_of_all}"
+        );
+        let none = Tally::new(&[]).finish(Timestamp::UNIX_EPOCH, None, Origin::SockDiag, None);
+        let none = text(&Snapshot { unseen, ..none }, 80);
+        assert_eq!(none, format!("this network namespace, 0 connections\n{line}"));
     }
 
     #[test]

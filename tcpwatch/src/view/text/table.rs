@@ -78,7 +78,7 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot, screen: Screen) -> io::R
             .map(|group| group.key.iter().map(ToString::to_string).collect()),
     );
     let mut widths: Vec<usize> = (0..snapshot.by.len())
-        .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0))
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
         .collect();
     let rest = match snapshot.other.map(|other| other.groups) {
         Some(Some(groups)) => format!("other ({})", thousands(groups as u64)),

@@ -1,0 +1,203 @@
+//! Whose the sockets are, by what /proc shows: one scan of who holds them, and what each holder is once it is asked for.
+
+mod processes;
+
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use processes::Processes;
+
+use crate::clock;
+use crate::model::filter::owner::OwnerFilter;
+use crate::model::snapshot::Unseen;
+use crate::model::socket::Socket;
+use crate::model::whose::{Foremost, Whose, foremost};
+use crate::sys::caps;
+use crate::sys::procs::{Holders, holders};
+
+/// The owners of sockets at one moment.
+pub struct Owners {
+    holders: Holders,
+    processes: Processes,
+    /// Who holds the socket looked at, each once: kept, so that a socket allocates nothing.
+    pids: Vec<NonZeroU32>,
+    unheld: u64,
+}
+
+/// The processes that hold one socket.
+pub struct HeldBy<'a> {
+    pids: &'a [NonZeroU32],
+    processes: &'a mut Processes,
+}
+
+impl Owners {
+    /// Looks once at who holds which sockets under `root`.
+    ///
+    /// # Errors
+    /// The path and what the kernel said of /proc itself.
+    pub fn scan(root: &Path) -> anyhow::Result<Self> {
+        let holders = holders(root)?;
+        Ok(Self {
+            holders,
+            processes: Processes::new(root, clock::boot_ns()),
+            pids: Vec::new(),
+            unheld: 0,
+        })
+    }
+
+    /// Who held `socket` at the time of the scan, and is still there.
+    pub fn of(&mut self, socket: &Socket) -> HeldBy<'_> {
+        self.pids.clear();
+        if let Some(inode) = socket.inode {
+            self.pids.extend(self.holders.of(inode).iter().map(|hold| hold.pid));
+            self.pids.dedup();
+            self.pids.retain(|&pid| self.processes.get(pid).is_some());
+            self.unheld += u64::from(self.pids.is_empty());
+        }
+        HeldBy {
+            pids: &self.pids,
+            processes: &mut self.processes,
+        }
+    }
+
+    /// What could not be seen, of the sockets asked for so far.
+    #[must_use]
+    pub fn unseen(&self) -> Unseen {
+        Unseen {
+            sockets: self.unheld,
+            processes: self.holders.unreadable,
+            hidden: self.holders.hidden,
+            descriptors: self.holders.left_out,
+            root_sees_more: !caps::see_all_descriptors(),
+        }
+    }
+}
+
+impl HeldBy<'_> {
+    /// Whether one of them is whom `filter` asks for.
+    pub fn match_filter(&mut self, filter: &OwnerFilter) -> bool {
+        self.pids.iter().any(|&pid| {
+            let comm = self.processes.get(pid).map(|known| known.comm);
+            comm.is_some_and(|comm| filter.matches(Some(pid), &comm, || self.processes.cgroup(pid)))
+        })
+    }
+
+    /// Whose the socket is. Its cgroup is that of the process to name, or the one that all holders share.
+    pub fn whose(&mut self) -> Whose {
+        match foremost(self.pids, |pid| self.processes.get(pid)?.parent) {
+            Foremost::Nobody => Whose::default(),
+            Foremost::One(pid) => Whose {
+                process: self.processes.owner(pid),
+                cgroup: self.processes.cgroup(pid),
+            },
+            Foremost::Shared(_) => {
+                let mut cgroups = self.pids.iter().map(|&pid| self.processes.cgroup(pid));
+                let first = cgroups.next().flatten();
+                Whose {
+                    process: None,
+                    cgroup: first.filter(|first| cgroups.all(|other| other.as_ref() == Some(first))),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use tcpwatch_common::TcpState;
+
+    use super::*;
+    use crate::model::owner::Comm;
+    use crate::model::socket::{Address, Family, Kind};
+
+    /// Number, name, parent, cgroup, sockets and start of a process.
+    type Row = (u32, &'static str, u32, &'static str, &'static [u32], u64);
+
+    /// nginx's master (10), its workers (11, 12) and a stranger (20), who all hold 100; 11 holds 101, 11 and 12 hold 102,
+    /// 12 and 20 hold 103, 10 and 11 hold 104. Number 30, who holds 105, started after the scan.
+    fn tree() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let processes: [Row; 6] = [
+            (1, "init", 0, "/init.scope", &[], 0),
+            (10, "nginx", 1, "/nginx", &[100, 104], 0),
+            (11, "nginx", 10, "/nginx", &[100, 101, 102, 104], 0),
+            (12, "nginx", 10, "/nginx", &[100, 102, 103], 0),
+            (20, "stranger", 1, "/stranger", &[100, 103], 0),
+            (30, "late", 1, "/late", &[105], u64::MAX >> 1),
+        ];
+        for (pid, comm, parent, cgroup, sockets, start) in processes {
+            let process = root.path().join(format!("proc/{pid}"));
+            fs::create_dir_all(process.join("fd")).unwrap();
+            fs::write(process.join("comm"), format!("{comm}\n")).unwrap();
+            fs::write(process.join("cgroup"), format!("0::{cgroup}\n")).unwrap();
+            let stat = format!("{pid} ({comm}) S {parent} 0 0 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {start} 0\n");
+            fs::write(process.join("stat"), stat).unwrap();
+            for (fd, inode) in sockets.iter().enumerate() {
+                symlink(format!("socket:[{inode}]"), process.join(format!("fd/{fd}"))).unwrap();
+                symlink(format!("socket:[{inode}]"), process.join(format!("fd/{}", fd + 10))).unwrap();
+            }
+        }
+        root
+    }
+
+    fn socket(inode: u32) -> Socket {
+        let address = Address::new([10, 0, 0, 1].into(), 0);
+        Socket {
+            family: Family::Ipv4,
+            state: TcpState::Established,
+            kind: Some(Kind::Full),
+            local: address,
+            lport: 80,
+            remote: address,
+            rport: 40000,
+            uid: Some(0),
+            inode: NonZeroU32::new(inode),
+            netns: 1,
+        }
+    }
+
+    #[test]
+    fn a_socket_is_the_masters_or_the_only_ones_or_nobodys() {
+        let root = tree();
+        let mut owners = Owners::scan(root.path()).unwrap();
+        let mut of = |inode| {
+            let whose = owners.of(&socket(inode)).whose();
+            (whose.process.map(|owner| owner.to_string()), whose.cgroup)
+        };
+        let nginx = Some("/nginx".into());
+        assert_eq!(of(101), (Some("nginx[11]".into()), nginx.clone()));
+        assert_eq!(of(104), (Some("nginx[10]".into()), nginx.clone()));
+        assert_eq!(of(102), (None, nginx), "two brothers, of one cgroup");
+        assert_eq!((of(100), of(103)), ((None, None), (None, None)), "strangers share them");
+        assert_eq!((of(105), of(106), of(0)), ((None, None), (None, None), (None, None)));
+        let unseen = owners.unseen();
+        assert_eq!((unseen.sockets, unseen.processes, unseen.hidden), (2, 0, false));
+    }
+
+    #[test]
+    fn a_filter_takes_any_holder() {
+        let root = tree();
+        let mut owners = Owners::scan(root.path()).unwrap();
+        let mut holds = |inode, filter: &OwnerFilter| owners.of(&socket(inode)).match_filter(filter);
+        let pid = |pid| OwnerFilter {
+            pids: vec![NonZeroU32::new(pid).unwrap()],
+            ..OwnerFilter::default()
+        };
+        assert!(holds(100, &pid(12)) && holds(100, &pid(20)) && holds(104, &pid(11)));
+        assert!(!holds(104, &pid(12)) && !holds(105, &pid(30)) && !holds(0, &pid(10)));
+        let stranger = OwnerFilter {
+            comms: vec![Comm::new(b"stranger")],
+            cgroups: vec!["/stranger".into()],
+            ..OwnerFilter::default()
+        };
+        assert!(holds(103, &stranger) && !holds(102, &stranger));
+        let nobody = OwnerFilter {
+            cgroups: vec!["/nginx".into()],
+            ..stranger
+        };
+        assert!(!holds(103, &nobody), "one holder has the name, the other the cgroup");
+    }
+}
