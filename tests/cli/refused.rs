@@ -5,7 +5,7 @@ use std::fs::File;
 use crate::run::{Unprivileged, finish, finish_into, tcpwatch};
 
 /// Arguments, and the word the one line must have.
-const WRONG: [(&[&str], &str); 16] = [
+const WRONG: [(&[&str], &str); 22] = [
     (&["stat", "--port", "70000"], "70000"),
     (&["trace", "-L", "70000"], "70000"),
     (&["trace", "-R", "0-65536"], "65536"),
@@ -22,6 +22,12 @@ const WRONG: [(&[&str], &str); 16] = [
     (&["snapshot", "--source", "guess"], "guess"),
     (&["snapshot", "--nonsense"], "--nonsense"),
     (&["nonsense"], "nonsense"),
+    (&["stat", "--pid", "812"], "for snapshot and trace"),
+    (&["stat", "--cgroup", "/"], "for snapshot and trace"),
+    (&["--comm", "nginx"], "for snapshot and trace"),
+    (&["snapshot", "--pid", "0"], "--pid"),
+    (&["snapshot", "--pid", "nginx"], "nginx"),
+    (&["snapshot", "--comm", ""], "--comm"),
 ];
 
 #[test]

@@ -20,6 +20,7 @@ mod marks;
 mod nothing_left;
 mod pipe;
 mod ports;
+mod processes;
 mod scope;
 mod side_by_side;
 mod snapshot;

@@ -4,11 +4,13 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub(crate) mod cells;
+pub(crate) mod cgroup;
 pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod fdinfo;
 pub(crate) mod heavy;
 pub(crate) mod hold;
+pub(crate) mod holder;
 pub(crate) mod lines;
 pub(crate) mod netns;
 pub(crate) mod peers;

@@ -77,6 +77,30 @@ pub(crate) fn counts_of(wanted: impl Fn(&Row) -> bool) -> Counts {
     counts
 }
 
+/// The processes that hold each TCP socket of this network namespace, by number, each once.
+pub(crate) fn holders() -> Vec<Vec<u32>> {
+    let output = run("ss", "iproute2", &["-tanHpO"]);
+    // Names are printed as they are: a line goes on where one has a newline, and `pid=` is what no name here has.
+    let text = String::from_utf8_lossy(&output.stdout);
+    let starts_a_row = |line: &&str| STATES.iter().any(|state| line.starts_with(state.ss));
+    let mut rows: Vec<Vec<u32>> = Vec::new();
+    for line in text.lines() {
+        if starts_a_row(&line) {
+            rows.push(Vec::new());
+        }
+        let pids = line
+            .split("pid=")
+            .skip(1)
+            .filter_map(|rest| rest.split(',').next()?.parse::<u32>().ok());
+        rows.last_mut().expect("a row").extend(pids);
+    }
+    for pids in &mut rows {
+        pids.sort_unstable();
+        pids.dedup();
+    }
+    rows
+}
+
 /// Closes by the administrator's hand (`ss -K`) the sockets `filter` describes.
 pub(crate) fn kill(filter: &[&str]) {
     run("ss", "iproute2", &[&["-K"], filter].concat());
