@@ -65,8 +65,9 @@ impl Holders {
     }
 }
 
-/// Looks once at the descriptors of every process under `root`. A process that vanishes meanwhile holds nothing; threads
-/// that do not share the descriptors of their process (`unshare(CLONE_FILES)`) are not looked at.
+/// Looks once at the descriptors of every process under `root`. A process that vanishes meanwhile holds nothing. What is not
+/// looked at: descriptors that a thread does not share with the first of its process (`unshare(CLONE_FILES)`), and those of a
+/// process whose first thread has ended before the others.
 ///
 /// # Errors
 /// The path and what open(2) or getdents(2) said of /proc itself.
