@@ -1,9 +1,12 @@
-//! The record the kernel side writes into the ring buffer, one a transition.
+//! The records the kernel side writes into the ring buffer. They are told apart by their size.
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::evidence::Evidence;
+use crate::owner::Owner;
+
 /// Version of everything the two sides share; the object carries it, and the loader refuses another.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Address family of an IPv4 socket (`AF_INET`).
 pub const AF_INET: u8 = 2;
@@ -50,9 +53,89 @@ pub struct Transition {
     pub to: u8,
     /// Who opened the connection: [`OPENED_ACTIVE`], [`OPENED_PASSIVE`], or 0 when that was not seen.
     pub opened: u8,
+    /// What is known of the end, at `*>CLOSE`; zeros elsewhere.
+    pub evidence: Evidence,
+    /// Inode number of the socket, where it has one and its owner is not known; 0 elsewhere.
+    pub inode: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Whose the socket is.
+    pub owner: Owner,
 }
 
-const _: () = assert!(size_of::<Transition>() == 80);
+const _: () = assert!(size_of::<Transition>() == 128);
 const _: () = assert!(core::mem::offset_of!(Transition, local) == 32);
 const _: () = assert!(core::mem::offset_of!(Transition, netns) == 64);
 const _: () = assert!(core::mem::offset_of!(Transition, family) == 76);
+
+/// States a connection spends time in, in the order of [`Life::spent_ns`], by the kernel's numbers.
+pub const SPENT: [u8; 8] = [1, 2, 3, 4, 5, 8, 9, 11];
+
+/// Where a connection's time in state `number` is kept; `None` for a state no connection stays in.
+#[inline(always)]
+#[must_use]
+pub const fn spent_index(number: u8) -> Option<usize> {
+    match number {
+        1..=5 => Some(number as usize - 1),
+        8 | 9 => Some(number as usize - 3),
+        11 => Some(7),
+        _ => None,
+    }
+}
+
+/// One finished connection, written at its `*>CLOSE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Life {
+    /// Its last transition.
+    pub last: Transition,
+    /// Time spent in each state, ns, as [`SPENT`] orders them; of the state it was in when first seen, from then on.
+    pub spent_ns: [u64; 8],
+    /// Payload sent, without what was sent again (`bytes_sent - bytes_retrans`).
+    pub bytes_sent: u64,
+    /// Payload received (`bytes_received`, less the FIN's one).
+    pub bytes_received: u64,
+    /// Smoothed round-trip time, us (`srtt_us >> 3`); 0 when never measured.
+    pub srtt_us: u32,
+    /// Segments sent again (`total_retrans`), SYN and SYN-ACK too.
+    pub retransmits: u32,
+    /// 1 when the four above could be read.
+    pub counted: u32,
+    /// The process that closed it, where that is not the owner; 0 for none.
+    pub closer_pid: u32,
+    /// Its name.
+    pub closer_comm: [u8; 16],
+}
+
+const _: () = assert!(size_of::<Life>() == 128 + 64 + 16 + 16 + 16);
+
+/// A reset was sent for a connection after its `*>CLOSE` was written: what is known of its end now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Amendment {
+    /// `CLOCK_MONOTONIC` in ns.
+    pub time_ns: u64,
+    /// Number of the life.
+    pub id: u64,
+    /// The whole of it, in place of what was written.
+    pub evidence: Evidence,
+}
+
+const _: () = assert!(size_of::<Amendment>() == 24);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_a_connection_stays_in_has_its_place() {
+        for (place, number) in SPENT.into_iter().enumerate() {
+            assert_eq!(spent_index(number), Some(place));
+        }
+        assert!(
+            [0, 6, 7, 10, 12, 13]
+                .into_iter()
+                .all(|number| spent_index(number).is_none())
+        );
+    }
+}

@@ -2,6 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::evidence::{ENDS, EndCount};
+
 /// Cells a side of the transition matrix: the kernel's state numbers, rounded up to a power of two.
 pub const STATES: usize = 16;
 
@@ -27,9 +29,15 @@ pub struct Ledger {
     pub released: u64,
     /// Lives numbered on this CPU; see [`crate::Transition::id`].
     pub lives: u64,
+    /// Owners there was no room to keep until their socket's next transition.
+    pub unkept_owners: u64,
+    /// Ends there was no place to count in `ends`.
+    pub uncounted_ends: u64,
+    /// Connections ended, by what is known of it: one CPU's places are its own, in no order.
+    pub ends: [EndCount; ENDS],
 }
 
-const _: () = assert!(size_of::<Ledger>() == 16 * 16 * 8 + 2 * 16 * 8 + 7 * 8);
+const _: () = assert!(size_of::<Ledger>() == 16 * 16 * 8 + 2 * 16 * 8 + 9 * 8 + ENDS * 16);
 
 /// The count of sockets that is kept now, as the map of that name holds it: a number, and whether sockets are being marked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,7 +114,8 @@ impl Pass {
 }
 
 impl Ledger {
-    /// Adds `other`'s counts to these, wrapping (one CPU's part may wrap where the sum does not).
+    /// Adds `other`'s counts to these, wrapping (one CPU's part may wrap where the sum does not). The ends are left: each CPU
+    /// has its own places for them.
     pub fn add(&mut self, other: &Self) {
         for from in 0..STATES {
             for to in 0..STATES {
@@ -125,6 +134,8 @@ impl Ledger {
         self.held = self.held.wrapping_add(other.held);
         self.released = self.released.wrapping_add(other.released);
         self.lives = self.lives.wrapping_add(other.lives);
+        self.unkept_owners = self.unkept_owners.wrapping_add(other.unkept_owners);
+        self.uncounted_ends = self.uncounted_ends.wrapping_add(other.uncounted_ends);
     }
 }
 

@@ -4,14 +4,18 @@
 #![no_std]
 
 pub mod event;
+pub mod evidence;
 pub mod filter;
 pub mod ledger;
 pub mod names;
+pub mod owner;
 pub mod params;
 pub mod state;
 
 pub use event::{ABI_VERSION, Transition};
+pub use evidence::Evidence;
 pub use filter::{CIDR_MAX, Cidr, Filter};
 pub use ledger::Ledger;
-pub use params::{ClassicLayout, Params, SockLayout};
+pub use owner::Owner;
+pub use params::{ClassicLayout, Params, ResetLayout, SockLayout, TaskLayout};
 pub use state::{StateSet, TcpState};

@@ -4,6 +4,22 @@
 pub const PROG_TP_BTF: &str = "set_state_tp_btf";
 /// The classic tracepoint program.
 pub const PROG_TRACEPOINT: &str = "set_state_tracepoint";
+/// The `tp_btf` program on `tcp:tcp_send_reset`.
+pub const PROG_SEND_RESET_TP_BTF: &str = "send_reset_tp_btf";
+/// The classic one.
+pub const PROG_SEND_RESET_TRACEPOINT: &str = "send_reset_tracepoint";
+/// The `tp_btf` program on `tcp:tcp_receive_reset`.
+pub const PROG_RECEIVE_RESET_TP_BTF: &str = "receive_reset_tp_btf";
+/// The classic one.
+pub const PROG_RECEIVE_RESET_TRACEPOINT: &str = "receive_reset_tracepoint";
+/// The `tp_btf` program on `tcp:tcp_destroy_sock`.
+pub const PROG_DESTROY_TP_BTF: &str = "destroy_tp_btf";
+/// The classic one.
+pub const PROG_DESTROY_TRACEPOINT: &str = "destroy_tracepoint";
+/// The program on `syscalls:sys_exit_accept` and `sys_exit_accept4`.
+pub const PROG_ACCEPTED: &str = "accepted";
+/// The `tp_btf` program on `task:task_rename`.
+pub const PROG_RENAME: &str = "rename_tp_btf";
 /// The `iter/tcp` program that marks sockets for the live counts.
 pub const PROG_ITER_MARK: &str = "iter_mark";
 /// The `iter/tcp` program that counts sockets.
@@ -23,6 +39,14 @@ pub const MAP_COUNT: &str = "COUNT";
 pub const MAP_PORTS: &str = "PORTS";
 /// Lives by socket address, of the classic hook.
 pub const MAP_LIVES: &str = "LIVES_BY_ADDRESS";
+/// What is told of a connection at its end, by socket address, of the classic hook.
+pub const MAP_STORIES: &str = "STORIES_BY_ADDRESS";
+/// [`crate::Owner`] by the address of a socket accepted since its last transition.
+pub const MAP_ACCEPTED: &str = "ACCEPTED";
+/// [`crate::owner::Listener`] by [`crate::owner::listener_key`].
+pub const MAP_LISTENERS: &str = "LISTENERS";
+/// Names of the processes that listen, by pid.
+pub const MAP_COMMS: &str = "COMMS";
 
 /// [`crate::Filter`].
 pub const GLOBAL_FILTER: &str = "FILTER";
@@ -30,6 +54,10 @@ pub const GLOBAL_FILTER: &str = "FILTER";
 pub const GLOBAL_SOCK: &str = "SOCK";
 /// [`crate::ClassicLayout`].
 pub const GLOBAL_CLASSIC: &str = "CLASSIC";
+/// [`crate::ResetLayout`].
+pub const GLOBAL_RESET: &str = "RESET";
+/// [`crate::TaskLayout`].
+pub const GLOBAL_TASK: &str = "TASK";
 /// [`crate::Params`].
 pub const GLOBAL_PARAMS: &str = "PARAMS";
 /// [`crate::ABI_VERSION`] of the object.

@@ -41,6 +41,30 @@ pub struct SockLayout {
     pub sport: u32,
     /// `inet_timewait_sock.tw_substate`, u8.
     pub tw_substate: u32,
+    /// `sk.sk_err`, i32.
+    pub err: u32,
+    /// `sk.__sk_common.skc_flags` (`sk_flags`), unsigned long.
+    pub flags: u32,
+    /// `sk.sk_shutdown`, u8.
+    pub shutdown: u32,
+    /// `sk.sk_socket`, pointer.
+    pub socket: u32,
+    /// From a `struct socket` to its inode's number (`socket_alloc.vfs_inode.i_ino`), unsigned long.
+    pub socket_inode: u32,
+    /// `tcp_sock.snd_una`, u32; this and what follows from the start of `struct tcp_sock`, which is the socket's.
+    pub snd_una: u32,
+    /// `tcp_sock.write_seq`, u32.
+    pub write_seq: u32,
+    /// `tcp_sock.bytes_sent`, u64.
+    pub bytes_sent: u32,
+    /// `tcp_sock.bytes_retrans`, u64.
+    pub bytes_retrans: u32,
+    /// `tcp_sock.bytes_received`, u64.
+    pub bytes_received: u32,
+    /// `tcp_sock.srtt_us`, u32, eighths of us.
+    pub srtt_us: u32,
+    /// `tcp_sock.total_retrans`, u32.
+    pub total_retrans: u32,
 }
 
 impl SockLayout {
@@ -62,6 +86,120 @@ impl SockLayout {
         protocol: 0,
         sport: 0,
         tw_substate: ABSENT,
+        err: 0,
+        flags: 0,
+        shutdown: 0,
+        socket: 0,
+        socket_inode: 0,
+        snd_una: 0,
+        write_seq: 0,
+        bytes_sent: 0,
+        bytes_retrans: 0,
+        bytes_received: 0,
+        srtt_us: 0,
+        total_retrans: 0,
+    };
+}
+
+/// Byte offsets on the way from a task to its sockets, from the kernel's BTF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct TaskLayout {
+    /// 1 when the offsets below are known.
+    pub known: u32,
+    /// `task_struct.flags`, u32 (`PF_*`).
+    pub flags: u32,
+    /// `task_struct.tgid`, i32.
+    pub tgid: u32,
+    /// `task_struct.pid`, i32.
+    pub pid: u32,
+    /// `task_struct.group_leader`, pointer.
+    pub group_leader: u32,
+    /// `task_struct.comm`, 16 bytes.
+    pub comm: u32,
+    /// `task_struct.thread_pid`, pointer.
+    pub thread_pid: u32,
+    /// `task_struct.files`, pointer.
+    pub files: u32,
+    /// `files_struct.fdt`, pointer.
+    pub fdt: u32,
+    /// `fdtable.max_fds`, u32.
+    pub max_fds: u32,
+    /// `fdtable.fd`, pointer to an array of pointers.
+    pub fd: u32,
+    /// `file.private_data`, pointer, to a `struct socket` where the file is a socket.
+    pub private_data: u32,
+    /// `socket.sk`, pointer.
+    pub sk: u32,
+    /// `socket.file`, pointer, back to the file.
+    pub socket_file: u32,
+    /// `pid.level`, u32.
+    pub level: u32,
+    /// `pid.numbers`, an array of `struct upid`.
+    pub numbers: u32,
+    /// Bytes of a `struct upid`.
+    pub upid_size: u32,
+    /// `upid.ns`, pointer; `upid.nr` is at 0.
+    pub upid_ns: u32,
+    /// `pid_namespace.ns.inum`, u32.
+    pub ns_inum: u32,
+    /// Inode number of the reader's pid namespace; 0 where it is the first one, in which all processes are.
+    pub pidns: u32,
+}
+
+impl TaskLayout {
+    /// Nothing is known: no field may be read.
+    pub const UNKNOWN: Self = Self {
+        known: 0,
+        flags: 0,
+        tgid: 0,
+        pid: 0,
+        group_leader: 0,
+        comm: 0,
+        thread_pid: 0,
+        files: 0,
+        fdt: 0,
+        max_fds: 0,
+        fd: 0,
+        private_data: 0,
+        sk: 0,
+        socket_file: 0,
+        level: 0,
+        numbers: 0,
+        upid_size: 0,
+        upid_ns: 0,
+        ns_inum: 0,
+        pidns: 0,
+    };
+}
+
+/// Byte offsets in the records of the classic tracepoints about resets and the death of sockets, from tracefs `format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct ResetLayout {
+    /// `skaddr` of `tcp:tcp_send_reset`, pointer.
+    pub send_skaddr: u32,
+    /// `reason` of `tcp:tcp_send_reset`, i32; [`ABSENT`] before Linux 6.10.
+    pub send_reason: u32,
+    /// `skaddr` of `tcp:tcp_receive_reset`, pointer.
+    pub receive_skaddr: u32,
+    /// `skaddr` of `tcp:tcp_destroy_sock`, pointer.
+    pub destroy_skaddr: u32,
+    /// `ret` of `syscalls:sys_exit_accept` and `sys_exit_accept4`, i64.
+    pub accept_ret: u32,
+    /// 1 where `tp_btf/tcp_send_reset` has a reason.
+    pub typed_reason: u32,
+}
+
+impl ResetLayout {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        send_skaddr: 0,
+        send_reason: ABSENT,
+        receive_skaddr: 0,
+        destroy_skaddr: 0,
+        accept_ret: 16,
+        typed_reason: 0,
     };
 }
 
@@ -111,7 +249,7 @@ impl ClassicLayout {
 }
 
 /// The longest record of the classic tracepoint the kernel side can read, bytes.
-pub const CLASSIC_RECORD_MAX: usize = 96;
+pub const CLASSIC_RECORD_MAX: usize = 72;
 
 /// Switches. A branch on one that is off is pruned by the verifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -127,6 +265,10 @@ pub struct Params {
     pub wake_mask: u32,
     /// 1 where a run of the program may interrupt another on the same CPU (before Linux 6.1, `tp_btf`).
     pub nests: u32,
+    /// 1 to know owners, and time spent in states.
+    pub stories: u32,
+    /// 1 to write a record for each finished connection into the stream, in place of one a transition.
+    pub lives: u32,
     /// Zero.
     pub reserved: u32,
 }

@@ -12,6 +12,7 @@ use crate::hook::Hook;
 use crate::lives::{self, Life};
 use crate::params::param;
 use crate::socket::{self, Bare, Ends};
+use crate::stories::{self, Story};
 
 /// The classic tracepoint: its record, and the socket's memory where the kernel's BTF told the offsets.
 pub(crate) struct ClassicHook<'a> {
@@ -67,27 +68,26 @@ impl ClassicHook<'_> {
     fn address(&self) -> u64 {
         self.record.read(param!(CLASSIC.skaddr))
     }
-
-    /// The socket's memory.
-    #[inline(always)]
-    fn sk(&self) -> Bare {
-        Bare(self.address() as *const u8)
-    }
-
-    /// Whether the socket's memory can be read.
-    #[inline(always)]
-    fn known(&self) -> bool {
-        param!(SOCK.known) != 0
-    }
 }
 
 impl Hook for ClassicHook<'_> {
     type Context = TracePointContext;
+    type Sk = Bare;
     const MARKS: bool = false;
 
     #[inline(always)]
     fn context(&self) -> &TracePointContext {
         self.ctx
+    }
+
+    #[inline(always)]
+    fn sk(&self) -> Bare {
+        Bare(self.address() as *const u8)
+    }
+
+    #[inline(always)]
+    fn known(&self) -> bool {
+        param!(SOCK.known) != 0
     }
 
     #[inline(always)]
@@ -116,6 +116,11 @@ impl Hook for ClassicHook<'_> {
     #[inline(always)]
     fn life(&self, create: bool) -> Option<&mut Life> {
         lives::of_address(self.address(), create)
+    }
+
+    #[inline(always)]
+    fn story(&self, create: bool) -> Option<&mut Story> {
+        stories::of_address(self.address(), create)
     }
 
     #[inline(always)]

@@ -1,7 +1,8 @@
 //! Writes one record into the stream, and wakes the reader when a share of the ring is filled.
 
 use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
-use tcpwatch_common::{Ledger, Transition};
+use tcpwatch_common::Ledger;
+use tcpwatch_common::event::Amendment;
 
 use crate::cell::bump;
 use crate::maps::EVENTS;
@@ -10,14 +11,14 @@ use crate::params::param;
 /// `BPF_RB_AVAIL_DATA`: bytes not read yet.
 const AVAILABLE: u64 = 0;
 
-/// Sends `record`, or counts it as lost.
+/// Sends a record that `fill` writes, or counts it as lost.
 #[inline(always)]
-pub(crate) fn send(record: &Transition, ledger: &mut Ledger) {
-    let Some(mut entry) = EVENTS.reserve::<Transition>(0) else {
+pub(crate) fn send<T: 'static>(ledger: &mut Ledger, fill: impl FnOnce(*mut T)) {
+    let Some(mut entry) = EVENTS.reserve::<T>(0) else {
         bump(&mut ledger.lost);
         return;
     };
-    entry.write(*record);
+    fill(entry.as_mut_ptr());
     bump(&mut ledger.sent);
     // A wakeup costs ten times the record, and even to ask costs something. The reader comes by on a timer anyway: it is
     // called only when that may be too late.
@@ -28,4 +29,14 @@ pub(crate) fn send(record: &Transition, ledger: &mut Ledger) {
     } else {
         BPF_RB_NO_WAKEUP as u64
     });
+}
+
+/// Sends what is known now of an end that was told. Where there is no room the end stays as it was told, which without it is
+/// never more than unknown.
+#[inline(always)]
+pub(crate) fn amend(amendment: &Amendment) {
+    if let Some(mut entry) = EVENTS.reserve::<Amendment>(0) {
+        entry.write(*amendment);
+        entry.submit(BPF_RB_NO_WAKEUP as u64);
+    }
 }

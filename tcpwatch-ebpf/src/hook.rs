@@ -3,13 +3,20 @@
 use aya_ebpf::EbpfContext;
 
 use crate::lives::Life;
-use crate::socket::Ends;
+use crate::socket::{Ends, Memory};
+use crate::stories::Story;
 
 /// A transition, as a hook presents it.
 pub(crate) trait Hook {
     /// The context, for the log.
     type Context: EbpfContext;
+    /// The way to read kernel memory from here.
+    type Sk: Memory;
     fn context(&self) -> &Self::Context;
+    /// The socket's memory, to be read only where [`Self::known`].
+    fn sk(&self) -> Self::Sk;
+    /// Whether it is known where the kernel keeps a socket's fields.
+    fn known(&self) -> bool;
     /// State left and state entered.
     fn states(&self) -> (u32, u32);
     /// IP protocol.
@@ -20,7 +27,9 @@ pub(crate) trait Hook {
     fn netns(&self) -> u32;
     /// The socket's life; `None` where there is none and the kernel gives no room, or `create` is false.
     fn life(&self, create: bool) -> Option<&mut Life>;
-    /// Forgets the life of a closed socket, where the kernel does not by itself.
+    /// What is told of the connection at its end; as for [`Self::life`].
+    fn story(&self, create: bool) -> Option<&mut Story>;
+    /// Forgets a socket that nobody will ask for again, where the kernel does not by itself.
     fn forget(&self);
     /// Local port the socket is bound to, host order; 0 for none.
     fn bound_port(&self) -> u16;

@@ -3,6 +3,7 @@
 use core::mem::MaybeUninit;
 use core::ptr;
 
+use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use tcpwatch_common::Ledger;
 
@@ -12,7 +13,8 @@ use crate::params::param;
 /// `BPF_LOCAL_STORAGE_GET_F_CREATE`.
 const CREATE: u64 = 1;
 
-/// One life of a socket. Small: the kernel charges it to the socket's option memory (`optmem_max`).
+/// One life of a socket. Small: the kernel charges it to the socket's option memory (`optmem_max`), with 72 bytes of its own,
+/// and takes 128 for both.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Life {
@@ -34,26 +36,60 @@ pub(crate) struct Life {
     pub(crate) stale_sport: u16,
     /// Who opened the connection ([`tcpwatch_common::Transition::opened`]).
     pub(crate) opened: u8,
-    /// Padding the map's value has anyway.
-    pub(crate) reserved: u8,
+    /// Set once the end was written, so that a reset that follows can be told to belong to it.
+    pub(crate) told: u8,
+    /// [`tcpwatch_common::Evidence::key`] the end is counted under; 0 for none.
+    pub(crate) end: u64,
+    /// `sk_err` at the last transition.
+    pub(crate) err: u16,
+    /// Resets seen ([`tcpwatch_common::evidence::RESET_SENT`] and its like).
+    pub(crate) resets: u16,
+    /// The kernel's reason for the one sent.
+    pub(crate) reason: u8,
+    /// Padding.
+    pub(crate) reserved: [u8; 3],
+}
+
+/// Nothing known, where the stack has no room for it.
+static NOTHING: Life = Life {
+    id: 0,
+    entered_ns: 0,
+    held_ns: 0,
+    held_move: 0,
+    counted: 0,
+    epoch: 0,
+    verdict: 0,
+    stale_sport: 0,
+    opened: 0,
+    told: 0,
+    end: 0,
+    err: 0,
+    resets: 0,
+    reason: 0,
+    reserved: [0; 3],
+};
+
+/// Zeros, written to `place`: word by word and volatile, for what the compiler may turn into `memset` is a loop over bytes here.
+///
+/// # Safety
+/// Zeros are a `T`, and its size is a multiple of 8.
+#[inline(always)]
+pub(crate) unsafe fn zeros<T>(place: &mut MaybeUninit<T>) -> &mut T {
+    let words = place.as_mut_ptr().cast::<u64>();
+    for index in 0..size_of::<T>() / 8 {
+        // SAFETY: it has that many words.
+        unsafe { words.add(index).write_volatile(0) };
+    }
+    // SAFETY: all of it was written, with zeros, which the caller vouches for.
+    unsafe { place.assume_init_mut() }
 }
 
 impl Life {
-    /// Words of 8 bytes.
-    const WORDS: usize = size_of::<Self>() / 8;
-
     /// Nothing known, written to `place`.
-    ///
-    /// Word by word and volatile: what the compiler may turn into `memset` is a loop over bytes here.
     #[inline(always)]
     pub(crate) fn clear(place: &mut MaybeUninit<Self>) -> &mut Self {
-        let words = place.as_mut_ptr().cast::<u64>();
-        for index in 0..Self::WORDS {
-            // SAFETY: a life is that many words, and zeros are a life.
-            unsafe { words.add(index).write_volatile(0) };
-        }
-        // SAFETY: all of it was written.
-        unsafe { place.assume_init_mut() }
+        // SAFETY: zeros are a life.
+        unsafe { zeros(place) }
     }
 
     /// Starts another life of the same socket. Where it is counted stays: that moves with the count.
@@ -66,7 +102,7 @@ impl Life {
     }
 }
 
-const _: () = assert!(size_of::<Life>() == 32 && align_of::<Life>() == 8);
+const _: () = assert!(size_of::<Life>() == 48 && align_of::<Life>() == 8);
 
 /// A number no other life of this run has: each CPU counts in steps of the number of CPUs. Where runs may interrupt each
 /// other, a count could be taken twice; the time cannot.
@@ -84,18 +120,25 @@ pub(crate) fn number(ledger: &mut Ledger, cpu: u32, now: u64) -> u64 {
 /// The life kept with the typed socket `sk`, made where there is none and `create`; `None` where the kernel refuses.
 #[inline(always)]
 pub(crate) fn of_socket<'a>(sk: *const u8, create: bool) -> Option<&'a mut Life> {
+    stored(&LIVES, sk, create)
+}
+
+/// What `map` keeps with the typed socket `sk`, made of zeros where there is nothing and `create`; `None` where the kernel
+/// refuses.
+#[inline(always)]
+pub(crate) fn stored<'a, T>(map: &'static SkStorage<T>, sk: *const u8, create: bool) -> Option<&'a mut T> {
     let flags = if create { CREATE } else { 0 };
-    // SAFETY: `sk` is the typed socket the kernel gave this program, and the map's value is a `Life`.
-    let life = unsafe {
+    // SAFETY: `sk` is the typed socket the kernel gave this program, and the map's value is a `T`.
+    let value = unsafe {
         bpf_sk_storage_get(
-            (&raw const LIVES).cast_mut().cast(),
+            ptr::from_ref(map).cast_mut().cast(),
             sk.cast_mut().cast(),
             ptr::null_mut(),
             flags,
         )
     };
     // SAFETY: the storage lives as long as the socket, and the socket is locked while this program runs for it.
-    unsafe { life.cast::<Life>().as_mut() }
+    unsafe { value.cast::<T>().as_mut() }
 }
 
 /// The life kept for the socket at `address`, made where there is none and `create`; `None` when the table is full.
@@ -103,8 +146,7 @@ pub(crate) fn of_socket<'a>(sk: *const u8, create: bool) -> Option<&'a mut Life>
 pub(crate) fn of_address<'a>(address: u64, create: bool) -> Option<&'a mut Life> {
     let mut life = LIVES_BY_ADDRESS.get_ptr_mut(&address);
     if life.is_none() && create {
-        let mut new = MaybeUninit::uninit();
-        LIVES_BY_ADDRESS.insert(&address, Life::clear(&mut new), 0).ok()?;
+        LIVES_BY_ADDRESS.insert(&address, &NOTHING, 0).ok()?;
         life = LIVES_BY_ADDRESS.get_ptr_mut(&address);
     }
     // SAFETY: nobody else uses the entry of a socket that is locked while this program runs for it.

@@ -12,6 +12,8 @@ mod dump;
 #[cfg(target_arch = "bpf")]
 mod emit;
 #[cfg(target_arch = "bpf")]
+mod ends;
+#[cfg(target_arch = "bpf")]
 mod filter;
 #[cfg(target_arch = "bpf")]
 mod hook;
@@ -20,9 +22,17 @@ mod lives;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod owners;
+#[cfg(target_arch = "bpf")]
 mod params;
 #[cfg(target_arch = "bpf")]
+mod segment;
+#[cfg(target_arch = "bpf")]
 mod socket;
+#[cfg(target_arch = "bpf")]
+mod stories;
+#[cfg(target_arch = "bpf")]
+mod task;
 #[cfg(target_arch = "bpf")]
 mod transition;
 #[cfg(target_arch = "bpf")]
@@ -35,7 +45,7 @@ mod programs {
 
     use crate::classic::ClassicHook;
     use crate::typed::TypedHook;
-    use crate::{dump, transition};
+    use crate::{dump, segment, transition};
 
     /// `sock:inet_sock_set_state`, typed.
     #[btf_tracepoint(function = "inet_sock_set_state")]
@@ -48,6 +58,62 @@ mod programs {
     #[tracepoint]
     fn set_state_tracepoint(ctx: TracePointContext) -> u32 {
         ClassicHook::with(&ctx, |hook| transition::run(hook));
+        0
+    }
+
+    /// `tcp:tcp_send_reset`, typed.
+    #[btf_tracepoint(function = "tcp_send_reset")]
+    fn send_reset_tp_btf(ctx: BtfTracePointContext) -> i32 {
+        segment::sent_typed(&ctx);
+        0
+    }
+
+    /// `tcp:tcp_send_reset`, classic.
+    #[tracepoint]
+    fn send_reset_tracepoint(ctx: TracePointContext) -> u32 {
+        segment::sent_classic(&ctx);
+        0
+    }
+
+    /// `tcp:tcp_receive_reset`, typed.
+    #[btf_tracepoint(function = "tcp_receive_reset")]
+    fn receive_reset_tp_btf(ctx: BtfTracePointContext) -> i32 {
+        segment::received_typed(&ctx);
+        0
+    }
+
+    /// `tcp:tcp_receive_reset`, classic.
+    #[tracepoint]
+    fn receive_reset_tracepoint(ctx: TracePointContext) -> u32 {
+        segment::received_classic(&ctx);
+        0
+    }
+
+    /// `tcp:tcp_destroy_sock`, typed.
+    #[btf_tracepoint(function = "tcp_destroy_sock")]
+    fn destroy_tp_btf(ctx: BtfTracePointContext) -> i32 {
+        segment::destroyed_typed(&ctx);
+        0
+    }
+
+    /// `tcp:tcp_destroy_sock`, classic.
+    #[tracepoint]
+    fn destroy_tracepoint(ctx: TracePointContext) -> u32 {
+        segment::destroyed_classic(&ctx);
+        0
+    }
+
+    /// `syscalls:sys_exit_accept` and `sys_exit_accept4`.
+    #[tracepoint]
+    fn accepted(ctx: TracePointContext) -> u32 {
+        segment::accepted(&ctx);
+        0
+    }
+
+    /// `task:task_rename`, typed.
+    #[btf_tracepoint(function = "task_rename")]
+    fn rename_tp_btf(ctx: BtfTracePointContext) -> i32 {
+        segment::renamed(&ctx);
         0
     }
 

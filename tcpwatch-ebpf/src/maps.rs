@@ -1,14 +1,16 @@
 //! The maps, each with the reason for its size.
 
-use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{Array, HashMap, RingBuf};
-use tcpwatch_common::Ledger;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, RingBuf};
 use tcpwatch_common::filter::PORT_WORDS;
 use tcpwatch_common::ledger::Pass;
+use tcpwatch_common::owner::Listener;
+use tcpwatch_common::{Ledger, Owner};
 
 use crate::lives::Life;
+use crate::stories::Story;
 
 /// The stream. The loader sets the size (`--ring-size`), and a page where there is no stream.
 #[map]
@@ -38,3 +40,24 @@ pub(crate) static LIVES: SkStorage<Life> = SkStorage::new();
 /// Lives by socket address, for the classic hook. The loader sets the size, and 1 where another hook is used.
 #[map]
 pub(crate) static LIVES_BY_ADDRESS: HashMap<u64, Life> = HashMap::with_max_entries(1, 0);
+
+/// Stories, kept with the sockets themselves, as lives are.
+#[btf_map]
+pub(crate) static STORIES: SkStorage<Story> = SkStorage::new();
+
+/// Stories by socket address, for the classic hook. The loader sets the size, as of lives.
+#[map]
+pub(crate) static STORIES_BY_ADDRESS: HashMap<u64, Story> = HashMap::with_max_entries(1, 0);
+
+/// Who accepted a socket, by its address, until its next transition or its death: a program on a system call cannot reach the
+/// socket's own storage. Room for as many connections as can be idle since their accept; memory is taken as it is used.
+#[map]
+pub(crate) static ACCEPTED: HashMap<u64, Owner> = HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
+
+/// Who listens, by namespace and port. More listeners than this no host has; memory is taken as it is used.
+#[map]
+pub(crate) static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// Names of the processes that listen, kept while they change: a child is born long after its listener.
+#[map]
+pub(crate) static COMMS: LruHashMap<u32, [u8; 16]> = LruHashMap::with_max_entries(4096, 0);

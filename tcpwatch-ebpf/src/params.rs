@@ -1,6 +1,6 @@
 //! What the loader wrote into `.rodata` before loading: the verifier knows these values, and prunes what they switch off.
 
-use tcpwatch_common::{ABI_VERSION, ClassicLayout, Filter, Params, SockLayout};
+use tcpwatch_common::{ABI_VERSION, ClassicLayout, Filter, Params, ResetLayout, SockLayout, TaskLayout};
 
 /// The ABI this object speaks; the loader refuses another than its own.
 #[unsafe(no_mangle)]
@@ -18,12 +18,22 @@ pub(crate) static PARAMS: Params = Params {
     wake_bytes: 0,
     wake_mask: 0,
     nests: 0,
+    stories: 0,
+    lives: 0,
     reserved: 0,
 };
 
 /// Where the running kernel keeps a socket's fields.
 #[unsafe(no_mangle)]
 pub(crate) static SOCK: SockLayout = SockLayout::UNKNOWN;
+
+/// Where the running kernel keeps a task's sockets.
+#[unsafe(no_mangle)]
+pub(crate) static TASK: TaskLayout = TaskLayout::UNKNOWN;
+
+/// Where the tracepoints about resets and accepts keep their fields.
+#[unsafe(no_mangle)]
+pub(crate) static RESET: ResetLayout = ResetLayout::UNKNOWN;
 
 /// Where the classic tracepoint keeps its fields.
 #[unsafe(no_mangle)]

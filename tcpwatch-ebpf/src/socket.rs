@@ -1,6 +1,7 @@
 //! The only place that reads kernel memory: a socket's fields, by the offsets the loader found.
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_skc_to_tcp_sock};
 use tcpwatch_common::event::{AF_INET, AF_INET6};
 use tcpwatch_common::params::ABSENT;
 
@@ -12,8 +13,12 @@ pub(crate) trait Memory: Copy {
     fn read<T: Copy + Default>(self, offset: u32) -> T;
     /// The object that the pointer at `offset` points at.
     fn follow(self, offset: u32) -> Self;
-    /// Where the socket lies.
+    /// Where the object lies.
     fn address(self) -> *const u8;
+    /// The `struct tcp_sock` that this TCP socket is.
+    fn tcp(self) -> Option<Self>;
+    /// The running task.
+    fn task() -> Self;
 }
 
 /// A pointer the verifier knows the type of: plain loads, which it checks and the kernel guards.
@@ -37,6 +42,21 @@ impl Memory for Typed {
     fn address(self) -> *const u8 {
         self.0
     }
+
+    #[inline(always)]
+    fn tcp(self) -> Option<Self> {
+        // SAFETY: the helper takes the typed socket, and gives it back under its wider type.
+        let tcp: *const u8 = unsafe { bpf_skc_to_tcp_sock(self.0.cast_mut().cast()) }
+            .cast_const()
+            .cast();
+        if tcp.is_null() { None } else { Some(Self(tcp)) }
+    }
+
+    #[inline(always)]
+    fn task() -> Self {
+        // SAFETY: the helper takes nothing.
+        Self(unsafe { bpf_get_current_task_btf() }.cast_const().cast())
+    }
 }
 
 /// A bare address: every read is a helper's, and a failed one gives zero.
@@ -58,11 +78,22 @@ impl Memory for Bare {
     fn address(self) -> *const u8 {
         self.0
     }
+
+    #[inline(always)]
+    fn tcp(self) -> Option<Self> {
+        Some(self)
+    }
+
+    #[inline(always)]
+    fn task() -> Self {
+        // SAFETY: the helper takes nothing.
+        Self(unsafe { bpf_get_current_task() } as *const u8)
+    }
 }
 
 /// Reads past what a typed pointer may: the helper copies, and gives an error instead of a fault.
 #[inline(always)]
-fn probe<T: Copy + Default>(base: *const u8, offset: u32) -> T {
+pub(crate) fn probe<T: Copy + Default>(base: *const u8, offset: u32) -> T {
     // SAFETY: `bpf_probe_read_kernel` takes any address.
     unsafe { bpf_probe_read_kernel(base.wrapping_add(offset as usize).cast()) }.unwrap_or_default()
 }
@@ -150,6 +181,81 @@ pub(crate) fn bound_port(sk: impl Memory) -> u16 {
 pub(crate) fn source_port(sk: impl Memory) -> u16 {
     // The field lies past `struct sock`, which is all the tracepoint's pointer is typed as.
     probe(sk.address(), param!(SOCK.sport))
+}
+
+/// `sk_err`, an errno; 0 for none.
+#[inline(always)]
+pub(crate) fn err(sk: impl Memory) -> u16 {
+    sk.read::<u32>(param!(SOCK.err)) as u16
+}
+
+/// `sk_flags`, one bit an `enum sock_flags`.
+#[inline(always)]
+pub(crate) fn flags(sk: impl Memory) -> u64 {
+    sk.read(param!(SOCK.flags))
+}
+
+/// `sk_shutdown`.
+#[inline(always)]
+pub(crate) fn shutdown(sk: impl Memory) -> u8 {
+    sk.read(param!(SOCK.shutdown))
+}
+
+/// Whether a `struct socket` belongs to it: an application holds it, or held it a moment ago.
+#[inline(always)]
+pub(crate) fn has_socket(sk: impl Memory) -> bool {
+    sk.read::<u64>(param!(SOCK.socket)) != 0
+}
+
+/// Number of its inode, as `/proc/PID/fd` shows it; 0 for none.
+#[inline(always)]
+pub(crate) fn inode(sk: impl Memory) -> u32 {
+    let socket = sk.read::<u64>(param!(SOCK.socket));
+    if socket == 0 {
+        return 0;
+    }
+    // The inode lies past the `struct socket`, in a type around both.
+    probe::<u64>(socket as *const u8, param!(SOCK.socket_inode)) as u32
+}
+
+/// Whether everything sent was acknowledged.
+#[inline(always)]
+pub(crate) fn all_acked(sk: impl Memory) -> bool {
+    sk.tcp()
+        .is_some_and(|tcp| tcp.read::<u32>(param!(SOCK.snd_una)) == tcp.read::<u32>(param!(SOCK.write_seq)))
+}
+
+/// What a connection carried.
+#[derive(Clone, Copy)]
+pub(crate) struct Traffic {
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    pub(crate) srtt_us: u32,
+    pub(crate) retransmits: u32,
+}
+
+impl Traffic {
+    /// Nobody knows.
+    pub(crate) const NONE: Self = Self {
+        sent: 0,
+        received: 0,
+        srtt_us: 0,
+        retransmits: 0,
+    };
+}
+
+/// What `sk` carried until now, a FIN received counted as a byte of it.
+#[inline(always)]
+pub(crate) fn traffic(sk: impl Memory) -> Option<Traffic> {
+    let tcp = sk.tcp()?;
+    Some(Traffic {
+        sent: tcp
+            .read::<u64>(param!(SOCK.bytes_sent))
+            .wrapping_sub(tcp.read::<u64>(param!(SOCK.bytes_retrans))),
+        received: tcp.read(param!(SOCK.bytes_received)),
+        srtt_us: tcp.read::<u32>(param!(SOCK.srtt_us)) >> 3,
+        retransmits: tcp.read(param!(SOCK.total_retrans)),
+    })
 }
 
 /// Remote address and port, and local address, of `sk`; the local port is `lport`.

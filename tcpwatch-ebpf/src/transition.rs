@@ -4,20 +4,24 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_log_ebpf::warn;
-use tcpwatch_common::event::{DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE};
+use tcpwatch_common::event::{self, DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE};
+use tcpwatch_common::evidence::DONE;
 use tcpwatch_common::ledger::Count;
-use tcpwatch_common::{Ledger, TcpState, Transition};
+use tcpwatch_common::owner::HOW_UNKNOWN;
+use tcpwatch_common::{Evidence, Ledger, Owner, TcpState, Transition};
 
 use crate::cell::{bump, shift};
-use crate::emit;
 use crate::filter::{self, MATCH, NO_MATCH, UNDECIDED, Unknown};
 use crate::hook::Hook;
 use crate::lives::{self, Life};
 use crate::maps::{COUNT, LEDGER};
 use crate::params::param;
-use crate::socket::Ends;
+use crate::socket::{self, Ends, Traffic};
+use crate::stories::Story;
+use crate::{emit, ends, owners};
 
-const IPPROTO_TCP: u16 = 6;
+/// `IPPROTO_TCP`.
+pub(crate) const IPPROTO_TCP: u16 = 6;
 const SYN_SENT: u32 = TcpState::SynSent as u32;
 const SYN_RECV: u32 = TcpState::SynRecv as u32;
 const CLOSE: u32 = TcpState::Close as u32;
@@ -25,21 +29,27 @@ const LISTEN: u32 = TcpState::Listen as u32;
 
 /// State left and state entered.
 #[derive(Clone, Copy)]
-struct Step {
-    from: u32,
-    to: u32,
+pub(crate) struct Step {
+    pub(crate) from: u32,
+    pub(crate) to: u32,
 }
 
 impl Step {
     /// connect().
     #[inline(always)]
-    fn is_opening(self) -> bool {
+    pub(crate) fn is_opening(self) -> bool {
         self.from == CLOSE && self.to == SYN_SENT
+    }
+
+    /// listen().
+    #[inline(always)]
+    pub(crate) fn is_listening(self) -> bool {
+        self.from == CLOSE && self.to == LISTEN
     }
 
     /// A listener's child: the listener itself stays where it is.
     #[inline(always)]
-    fn is_child(self) -> bool {
+    pub(crate) fn is_child(self) -> bool {
         self.from == LISTEN && self.to == SYN_RECV
     }
 
@@ -82,8 +92,15 @@ pub(crate) fn run<H: Hook>(hook: &H) {
     // Where every socket is in the count, transitions alone keep it right, and nothing need be remembered.
     let by_marks = H::MARKS && (count.is_marking() || filter::looks_at_ends());
     let remember = stream || by_marks || filter::looks_at_ends();
+    let err = if hook.known() && !step.is_last() {
+        socket::err(hook.sk())
+    } else {
+        0
+    };
+    // What must be remembered all the same, to tell how the connection ended: both are rare.
+    let leftover = err != 0 || step.is_opening() && hook.stale_port() != 0;
     // A socket first seen when it closes needs no memory, nor one that the filter does not want.
-    let mut life = if remember {
+    let mut life = if remember || leftover || step.is_last() {
         hook.life(!filter::looks_at_ends() && !step.is_last())
     } else {
         None
@@ -94,12 +111,15 @@ pub(crate) fn run<H: Hook>(hook: &H) {
         life.begin();
     }
 
+    let failed_connect = step.from == SYN_SENT && step.is_last();
     let mut ends = Ends::UNREAD;
     let mut unknown = Unknown::NOTHING;
-    if stream || filter::looks_at_ends() {
+    if stream || filter::looks_at_ends() || failed_connect {
         let stale_sport = life.as_ref().map_or(0, |life| life.stale_sport);
         let (lport, unknown_lport) = local_port(hook, step, stale_sport);
-        ends = hook.ends(lport);
+        if stream || filter::looks_at_ends() {
+            ends = hook.ends(lport);
+        }
         // Before Linux 6.15 a child is announced before its peer is filled in.
         unknown = Unknown {
             lport: unknown_lport,
@@ -127,6 +147,17 @@ pub(crate) fn run<H: Hook>(hook: &H) {
             life = hook.life(true);
         }
     }
+    let evidence = if step.is_last() {
+        let evidence = ends::evidence(hook, life.as_deref(), step, failed_connect && unknown.lport);
+        ends::count(ledger, evidence);
+        // A reset that is still to come must find what it belongs to.
+        if life.is_none() && ends::may_go_on(evidence) {
+            life = hook.life(true);
+        }
+        evidence
+    } else {
+        Evidence::default()
+    };
     if remember && life.is_none() && !step.is_last() {
         bump(&mut ledger.unremembered);
         warn!(
@@ -143,6 +174,7 @@ pub(crate) fn run<H: Hook>(hook: &H) {
         None => Life::clear(&mut scratch),
     };
     life.verdict = verdict;
+    life.err = err;
     if stream && life.id == 0 && (remembered || step.is_last()) {
         life.id = lives::number(ledger, cpu, now);
     }
@@ -151,6 +183,29 @@ pub(crate) fn run<H: Hook>(hook: &H) {
         life.stale_sport = hook.stale_port();
     } else if step.is_child() {
         life.opened = OPENED_PASSIVE;
+    }
+    if step.is_last() {
+        life.told = 1;
+        life.end = if from == LISTEN || from == CLOSE {
+            0
+        } else {
+            evidence.key()
+        };
+    }
+
+    let mut story = if param!(PARAMS.stories) != 0 {
+        hook.story(!step.is_last())
+    } else {
+        None
+    };
+    if let Some(story) = &mut story {
+        if step.is_birth() {
+            story.begin();
+        }
+        owners::follow(hook, story, step, netns, ends.lport);
+    }
+    if param!(PARAMS.stories) != 0 && from == LISTEN && to == CLOSE {
+        owners::unlistens(netns, ends.lport);
     }
     // What cannot be decided waits for what will be known; so does, for people to read it, a child without its peer.
     if verdict == UNDECIDED || stream && unknown.peer && remembered {
@@ -166,48 +221,136 @@ pub(crate) fn run<H: Hook>(hook: &H) {
         move_by_mark(life, ledger, count, step);
     }
     let dwell_ns = dwell(life, now, step);
-    let (ifindex, cookie) = if stream { hook.extras() } else { (0, 0) };
-    let record = Transition {
-        time_ns: now,
-        id: life.id,
-        // A child whose peer is not filled in yet still carries its listener's cookie.
-        cookie: if unknown.peer { 0 } else { cookie },
-        dwell_ns,
-        local: ends.local,
-        remote: ends.remote,
+    if let Some(story) = &mut story
+        && dwell_ns != DWELL_UNKNOWN
+        && from != to
+    {
+        story.spend(from, dwell_ns);
+    }
+    let now = Now {
+        hook,
+        life,
+        story: story.as_deref(),
         netns,
-        ifindex,
         lport: ends.lport,
-        rport: ends.rport,
-        family: ends.family,
-        from: from as u8,
-        to: to as u8,
-        opened: life.opened,
+        peer_unknown: unknown.peer,
+        step,
+        time_ns: now,
+        dwell_ns,
+        evidence,
     };
     if held != 0 {
-        let opening = Transition {
-            time_ns: life.held_ns,
+        let opening = Now {
+            step: Step {
+                from: held >> 4,
+                to: held & 15,
+            },
+            time_ns: now.life.held_ns,
             dwell_ns: DWELL_UNKNOWN,
-            from: (held >> 4) as u8,
-            to: (held & 15) as u8,
-            ..record
+            evidence: Evidence::default(),
+            ..now
         };
         report(&opening, ledger);
     }
-    report(&record, ledger);
-    if step.is_last() {
+    report(&now, ledger);
+    if param!(PARAMS.lives) != 0 && step.is_last() && from != LISTEN && from != CLOSE && filter::wants(from, to) {
+        tell(&now, ledger);
+    }
+    if step.is_last() && !ends::may_go_on(evidence) {
         hook.forget();
     }
 }
 
-/// Counts `record`, and sends it where there is a stream.
+/// All there is to tell of one transition. The records are written from it straight into the ring: the stack has no room.
+#[derive(Clone, Copy)]
+struct Now<'a, H> {
+    hook: &'a H,
+    life: &'a Life,
+    story: Option<&'a Story>,
+    netns: u32,
+    lport: u16,
+    peer_unknown: bool,
+    step: Step,
+    time_ns: u64,
+    dwell_ns: u64,
+    evidence: Evidence,
+}
+
+impl<H: Hook> Now<'_, H> {
+    /// Writes the record of the transition to `place`, all of it.
+    #[inline(always)]
+    fn write(&self, place: &mut Transition) {
+        let (ifindex, cookie) = self.hook.extras();
+        let ends = self.hook.ends(self.lport);
+        place.time_ns = self.time_ns;
+        place.id = self.life.id;
+        // A child whose peer is not filled in yet still carries its listener's cookie.
+        place.cookie = if self.peer_unknown { 0 } else { cookie };
+        place.dwell_ns = self.dwell_ns;
+        place.local = ends.local;
+        place.remote = ends.remote;
+        place.netns = self.netns;
+        place.ifindex = ifindex;
+        place.lport = ends.lport;
+        place.rport = ends.rport;
+        place.family = ends.family;
+        place.from = self.step.from as u8;
+        place.to = self.step.to as u8;
+        place.opened = self.life.opened;
+        place.evidence = self.evidence;
+        place.owner = match self.story {
+            Some(story) => story.owner,
+            None => Owner::UNKNOWN,
+        };
+        place.inode = if place.owner.how == HOW_UNKNOWN && self.hook.known() {
+            socket::inode(self.hook.sk())
+        } else {
+            0
+        };
+        place.reserved = 0;
+    }
+}
+
+/// Sends the whole of a life, whose last transition this is.
 #[inline(always)]
-fn report(record: &Transition, ledger: &mut Ledger) {
-    let (from, to) = (record.from as u32, record.to as u32);
+fn tell<H: Hook>(now: &Now<'_, H>, ledger: &mut Ledger) {
+    emit::send::<event::Life>(ledger, |place| {
+        // SAFETY: the entry is reserved and of this type; every field is written.
+        let place = unsafe { &mut *place };
+        now.write(&mut place.last);
+        place.spent_ns = [0; 8];
+        place.closer_pid = 0;
+        place.closer_comm = [0; 16];
+        if let Some(story) = now.story {
+            place.spent_ns = story.spent_ns;
+            place.closer_pid = story.closer_pid;
+            place.closer_comm = story.closer_comm;
+        }
+        let traffic = if now.hook.known() {
+            socket::traffic(now.hook.sk())
+        } else {
+            None
+        };
+        place.counted = traffic.is_some() as u32;
+        let traffic = traffic.unwrap_or(Traffic::NONE);
+        // The peer's FIN takes a number in its sequence (RFC 9293, 3.4), and the kernel counts it.
+        let fin = (now.evidence.flags & DONE != 0) as u64;
+        place.bytes_sent = traffic.sent;
+        place.bytes_received = traffic.received.saturating_sub(fin);
+        place.srtt_us = traffic.srtt_us;
+        place.retransmits = traffic.retransmits;
+    });
+}
+
+/// Counts the transition, and sends it where there is a stream of them.
+#[inline(always)]
+fn report<H: Hook>(now: &Now<'_, H>, ledger: &mut Ledger) {
+    let (from, to) = (now.step.from, now.step.to);
     if filter::wants(from, to) {
         bump(&mut ledger.moves[from as usize & 15][to as usize & 15]);
-        if param!(PARAMS.stream) != 0 {
-            emit::send(record, ledger);
+        if param!(PARAMS.stream) != 0 && param!(PARAMS.lives) == 0 {
+            // SAFETY: the entry is reserved and of this type; every field is written.
+            emit::send::<Transition>(ledger, |place| now.write(unsafe { &mut *place }));
         }
     }
 }

@@ -6,6 +6,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use crate::hook::Hook;
 use crate::lives::{self, Life};
 use crate::socket::{self, Ends, Typed};
+use crate::stories::{self, Story};
 
 /// `tp_btf`: the socket is typed, its memory is read by plain loads.
 pub(crate) struct TypedHook<'a> {
@@ -26,11 +27,22 @@ impl<'a> TypedHook<'a> {
 
 impl Hook for TypedHook<'_> {
     type Context = BtfTracePointContext;
+    type Sk = Typed;
     const MARKS: bool = true;
 
     #[inline(always)]
     fn context(&self) -> &BtfTracePointContext {
         self.ctx
+    }
+
+    #[inline(always)]
+    fn sk(&self) -> Typed {
+        self.sk
+    }
+
+    #[inline(always)]
+    fn known(&self) -> bool {
+        true
     }
 
     #[inline(always)]
@@ -56,6 +68,11 @@ impl Hook for TypedHook<'_> {
     #[inline(always)]
     fn life(&self, create: bool) -> Option<&mut Life> {
         lives::of_socket(self.sk.0, create)
+    }
+
+    #[inline(always)]
+    fn story(&self, create: bool) -> Option<&mut Story> {
+        stories::of_socket(self.sk.0, create)
     }
 
     #[inline(always)]

@@ -12,6 +12,12 @@ pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
+/// The time of day, ns since the Unix epoch.
+#[must_use]
+pub fn unix_ns() -> i64 {
+    nanoseconds(ClockId::Realtime).cast_signed()
+}
+
 /// `CLOCK_MONOTONIC` in ns, the kernel side's clock (`bpf_ktime_get_ns`).
 #[must_use]
 pub fn monotonic_ns() -> u64 {
@@ -22,6 +28,12 @@ pub fn monotonic_ns() -> u64 {
 #[must_use]
 pub fn boot_ns() -> u64 {
     nanoseconds(ClockId::Boottime)
+}
+
+/// What to add to Unix time to get time since boot, ns. It changes as [`kernel_to_unix_ns`] does.
+#[must_use]
+pub fn unix_to_boot_ns() -> i64 {
+    boot_ns().wrapping_sub(nanoseconds(ClockId::Realtime)).cast_signed()
 }
 
 /// What to add to the kernel side's time to get Unix time, ns. It changes when somebody sets the clock: read it often.

@@ -3,10 +3,12 @@
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 
 use jiff::Timestamp;
-use tcpwatch_common::event::{DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE};
+use tcpwatch_common::event::{self, DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE, SPENT};
 use tcpwatch_common::ledger::{Pass, STATES};
-use tcpwatch_common::{TcpState, Transition};
+use tcpwatch_common::owner::{HOW_ACCEPT, HOW_CLOSE, HOW_CONNECT, HOW_LISTEN};
+use tcpwatch_common::{Evidence, TcpState, Transition};
 
+use crate::model::owner::{Comm, How, Owner};
 use crate::model::socket::{Address, Family};
 
 /// Who opened a connection (RFC 9293, section 3.10.1).
@@ -58,13 +60,123 @@ pub struct Event {
     pub dwell_ns: Option<u64>,
     /// Inode number of the network namespace.
     pub netns: Option<NonZeroU32>,
+    /// Whose it is; `None` where that is not known.
+    pub owner: Option<Owner>,
+    /// Inode number of the socket, where it has one and its owner is not known.
+    pub inode: Option<NonZeroU32>,
+    /// What is known of its end, at `*>CLOSE`.
+    pub evidence: Option<Evidence>,
+}
+
+/// A finished connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// Its last transition.
+    pub last: Event,
+    /// Time spent in each state, ns, as [`SPENT`] orders them; in the state it was first seen in, from then on.
+    pub spent_ns: [u64; SPENT.len()],
+    /// What it carried; `None` where the kernel does not tell.
+    pub traffic: Option<Traffic>,
+    /// Who closed it, where that is not the owner.
+    pub closer: Option<Owner>,
+}
+
+/// What a connection carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes of payload sent, each once.
+    pub sent: u64,
+    /// Bytes of payload received.
+    pub received: u64,
+    /// Smoothed round-trip time (RFC 6298), us; `None` when never measured.
+    pub srtt_us: Option<u32>,
+    /// Segments sent again, SYN and SYN-ACK too.
+    pub retransmits: u32,
+}
+
+/// What the stream carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A transition.
+    Transition(Event),
+    /// A finished connection.
+    Life(Life),
+    /// What is known of the end of the life with this number now.
+    Amendment(NonZeroU64, Evidence),
+}
+
+impl Record {
+    /// Reads a record of the kernel side, which tells its kind by its size; `to_unix_ns` is added to its time. `None` for bytes
+    /// that are no record.
+    #[must_use]
+    pub fn decode(bytes: &[u8], to_unix_ns: i64) -> Option<Self> {
+        const TRANSITION: usize = size_of::<Transition>();
+        const LIFE: usize = size_of::<event::Life>();
+        const AMENDMENT: usize = size_of::<event::Amendment>();
+        // The ring's records are rounded up to eight bytes, which these are already.
+        match bytes.len() {
+            TRANSITION => Event::decode(bytes, to_unix_ns).map(Self::Transition),
+            LIFE => Life::decode(bytes, to_unix_ns).map(Self::Life),
+            AMENDMENT => {
+                let record: event::Amendment = bytemuck::pod_read_unaligned(bytes);
+                Some(Self::Amendment(NonZeroU64::new(record.id)?, record.evidence))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Life {
+    fn decode(bytes: &[u8], to_unix_ns: i64) -> Option<Self> {
+        let record: event::Life = bytemuck::pod_read_unaligned(bytes);
+        let traffic = Traffic {
+            sent: record.bytes_sent,
+            received: record.bytes_received,
+            srtt_us: (record.srtt_us != 0).then_some(record.srtt_us),
+            retransmits: record.retransmits,
+        };
+        Some(Self {
+            last: Event::of(&record.last, to_unix_ns)?,
+            spent_ns: record.spent_ns,
+            traffic: (record.counted != 0).then_some(traffic),
+            closer: NonZeroU32::new(record.closer_pid).map(|pid| Owner {
+                pid: Some(pid),
+                comm: Comm::new(&record.closer_comm),
+                how: How::Close,
+            }),
+        })
+    }
+
+    /// Time from the opening to the end, ns; `None` where the opening was not seen.
+    #[must_use]
+    pub fn lifetime_ns(&self) -> Option<u64> {
+        self.last.opened?;
+        Some(self.spent_ns.iter().fold(0, |sum, ns| sum.saturating_add(*ns)))
+    }
+}
+
+/// An owner as the kernel side has it.
+fn owner(record: &tcpwatch_common::Owner) -> Option<Owner> {
+    let how = match record.how {
+        HOW_CONNECT => How::Connect,
+        HOW_LISTEN => How::Listen,
+        HOW_ACCEPT => How::Accept,
+        HOW_CLOSE => How::Close,
+        _ => return None,
+    };
+    Some(Owner {
+        pid: NonZeroU32::new(record.pid),
+        comm: Comm::new(&record.comm),
+        how,
+    })
 }
 
 impl Event {
-    /// Reads a record of the kernel side; `to_unix_ns` is added to its time. `None` for bytes that are no record.
-    #[must_use]
-    pub fn decode(bytes: &[u8], to_unix_ns: i64) -> Option<Self> {
-        let record: Transition = bytemuck::pod_read_unaligned(bytes.get(..size_of::<Transition>())?);
+    fn decode(bytes: &[u8], to_unix_ns: i64) -> Option<Self> {
+        Self::of(&bytemuck::pod_read_unaligned(bytes), to_unix_ns)
+    }
+
+    fn of(record: &Transition, to_unix_ns: i64) -> Option<Self> {
         let family = Family::from_kernel(record.family)?;
         Some(Self {
             unix_ns: record.time_ns.cast_signed().wrapping_add(to_unix_ns),
@@ -84,6 +196,9 @@ impl Event {
             },
             dwell_ns: (record.dwell_ns != DWELL_UNKNOWN).then_some(record.dwell_ns),
             netns: NonZeroU32::new(record.netns),
+            owner: owner(&record.owner),
+            inode: NonZeroU32::new(record.inode),
+            evidence: (record.to == TcpState::Close.number()).then_some(record.evidence),
         })
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::cli::values::Interval;
 use crate::cli::{FilterArgs, HookArg, WatchArgs};
 use crate::model::filter::Filter;
-use crate::source::ebpf::{self, Hook, Kernel, Options};
+use crate::source::ebpf::{self, Hook, Kernel, Options, StreamOptions};
 use crate::sys::btf;
 use crate::sys::netns::{self, Namespace, Which};
 
@@ -87,20 +87,32 @@ pub(super) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     runtime.block_on(work)
 }
 
+/// What the stream carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carries {
+    /// Transitions.
+    Transitions,
+    /// Finished connections.
+    Lives,
+}
+
 /// Loads and attaches the kernel side, with a stream or without.
 ///
 /// # Errors
 /// One line: what cannot be had, why, and what to type.
-pub(super) fn watch(filter: &FilterArgs, watch: &WatchArgs, stream: bool) -> Result<Watched> {
-    let ring_bytes = stream.then_some(watch.ring_size.0);
+pub(super) fn watch(filter: &FilterArgs, watch: &WatchArgs, carries: Option<Carries>) -> Result<Watched> {
+    let stream = carries.map(|carries| StreamOptions {
+        ring_bytes: watch.ring_size.0,
+        lives: carries == Carries::Lives,
+    });
     match watch.hook {
-        HookArg::TpBtf => load(Hook::TpBtf, filter, ring_bytes),
-        HookArg::Tracepoint => load(Hook::Tracepoint, filter, ring_bytes),
+        HookArg::TpBtf => load(Hook::TpBtf, filter, stream),
+        HookArg::Tracepoint => load(Hook::Tracepoint, filter, stream),
         HookArg::Auto => match ebpf::pick()? {
-            Hook::Tracepoint => load(Hook::Tracepoint, filter, ring_bytes),
-            Hook::TpBtf => load(Hook::TpBtf, filter, ring_bytes).or_else(|why| {
+            Hook::Tracepoint => load(Hook::Tracepoint, filter, stream),
+            Hook::TpBtf => load(Hook::TpBtf, filter, stream).or_else(|why| {
                 // Where the other cannot be had either, the first reason is the one to tell.
-                let Ok(watched) = load(Hook::Tracepoint, filter, ring_bytes) else {
+                let Ok(watched) = load(Hook::Tracepoint, filter, stream) else {
                     return Err(why);
                 };
                 let _ = writeln!(
@@ -114,7 +126,7 @@ pub(super) fn watch(filter: &FilterArgs, watch: &WatchArgs, stream: bool) -> Res
 }
 
 /// Loads the kernel side and attaches it to `hook`.
-fn load(hook: Hook, filter: &FilterArgs, ring_bytes: Option<u32>) -> Result<Watched> {
+fn load(hook: Hook, filter: &FilterArgs, stream: Option<StreamOptions>) -> Result<Watched> {
     let netns = scope(hook, &filter.netns);
     let namespaces = netns::resolve(Path::new("/"), &netns)?;
     let wanted = filter.to_filter();
@@ -127,7 +139,7 @@ fn load(hook: Hook, filter: &FilterArgs, ring_bytes: Option<u32>) -> Result<Watc
         hook: Some(hook),
         filter: &wanted.for_kernel(inode).map_err(anyhow::Error::msg)?,
         ports: &wanted.port_words(),
-        ring_bytes,
+        stream,
     })?;
     if netns != filter.netns {
         let _ = writeln!(
@@ -154,7 +166,7 @@ pub(super) struct Watched {
 /// The namespaces to look at: without BTF the classic hook cannot tell our own from the others, and sees all.
 fn scope(hook: Hook, asked: &Which) -> Which {
     match asked {
-        Which::Own if hook == Hook::Tracepoint && btf::sock_layout(Path::new("/")).is_err() => Which::All,
+        Which::Own if hook == Hook::Tracepoint && !btf::knows_sockets(Path::new("/")) => Which::All,
         asked => asked.clone(),
     }
 }

@@ -145,7 +145,7 @@ fn walk_one(
 
 /// Counts `socket` into `tally` if one of those who hold it is asked for.
 fn add_held(tally: &mut Tally, socket: &Socket, filter: &Filter, owners: &mut Owners) {
-    let mut held = owners.of(socket);
+    let mut held = owners.of(socket.inode);
     if filter.owner.is_any() || held.match_filter(&filter.owner) {
         let whose = if tally.needs_owners() {
             held.whose()

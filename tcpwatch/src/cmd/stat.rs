@@ -29,7 +29,7 @@ pub fn run(args: &StatArgs, out: &mut impl Write) -> Result<()> {
             filter,
             netns,
             namespaces,
-        } = watch(&args.filter, &args.watch, false)?;
+        } = watch(&args.filter, &args.watch, None)?;
         let mut live = Live::start(kernel, filter, netns, namespaces)?;
         let mut model = Stat::default();
         let mut view = stat::of(args.output.output, screen(args.output.color));

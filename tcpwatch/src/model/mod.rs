@@ -5,10 +5,12 @@ pub mod container;
 pub mod counts;
 #[cfg(test)]
 mod dice;
+pub mod ending;
 pub mod escaped;
 pub mod filter;
 pub mod histogram;
 pub mod owner;
+pub mod pending;
 pub mod ports;
 pub mod slots;
 pub mod snapshot;

@@ -2,6 +2,7 @@
 
 pub mod ebpf;
 pub mod live;
+pub mod living;
 pub mod namespace;
 pub mod owners;
 pub mod procnet;

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use anyhow::Context;
+use tcpwatch_common::{StateSet, TcpState};
 
+use super::ebpf::{Kernel, Listeners};
+use super::living::Living;
 use super::sockets::Sockets;
 use crate::sys::counters::Counters;
 use crate::sys::netns::Namespace;
@@ -45,11 +48,32 @@ impl NamespaceReaders {
     }
 }
 
+/// Tells the kernel side who listens already in `namespaces`, as far as /proc shows it.
+///
+/// # Errors
+/// Sockets or processes cannot be read.
+pub fn tell_listeners(kernel: &mut Kernel, namespaces: &[Namespace], living: &mut Living) -> anyhow::Result<()> {
+    let mut sockets = Vec::new();
+    for namespace in namespaces {
+        let mut reader = namespace.run(|| Sockets::open(Path::new("/"), namespace.inode))?;
+        reader.walk(StateSet::NONE.with(TcpState::Listen), |socket| sockets.push(*socket))?;
+    }
+    if sockets.is_empty() {
+        return Ok(());
+    }
+    let owners = living.scan()?;
+    let mut listeners = Listeners::default();
+    for socket in &sockets {
+        let whose = owners.of(socket.inode).whose();
+        listeners.add(socket.netns, socket.lport, whose.process.as_deref());
+    }
+    kernel.tell_listeners(&listeners)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sys::netns::{Which, resolve};
-    use tcpwatch_common::StateSet;
 
     #[test]
     fn our_own_namespace_needs_no_privilege() {

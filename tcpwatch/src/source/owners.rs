@@ -10,7 +10,6 @@ use processes::Processes;
 use crate::clock;
 use crate::model::filter::owner::OwnerFilter;
 use crate::model::snapshot::Unseen;
-use crate::model::socket::Socket;
 use crate::model::whose::{Foremost, Whose, foremost};
 use crate::sys::caps;
 use crate::sys::procs::{Holders, holders};
@@ -45,10 +44,10 @@ impl Owners {
         })
     }
 
-    /// Who held `socket` at the time of the scan, and is still there.
-    pub fn of(&mut self, socket: &Socket) -> HeldBy<'_> {
+    /// Who held the socket `inode` at the time of the scan, and is still there.
+    pub fn of(&mut self, inode: Option<NonZeroU32>) -> HeldBy<'_> {
         self.pids.clear();
-        if let Some(inode) = socket.inode {
+        if let Some(inode) = inode {
             self.pids.extend(self.holders.of(inode).iter().map(|hold| hold.pid));
             self.pids.dedup();
             self.pids.retain(|&pid| self.processes.get(pid).is_some());
@@ -107,11 +106,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    use tcpwatch_common::TcpState;
-
     use super::*;
     use crate::model::owner::Comm;
-    use crate::model::socket::{Address, Family, Kind};
 
     /// Number, name, parent, cgroup, sockets and start of a process.
     type Row = (u32, &'static str, u32, &'static str, &'static [u32], u64);
@@ -143,28 +139,12 @@ mod tests {
         root
     }
 
-    fn socket(inode: u32) -> Socket {
-        let address = Address::new([10, 0, 0, 1].into(), 0);
-        Socket {
-            family: Family::Ipv4,
-            state: TcpState::Established,
-            kind: Some(Kind::Full),
-            local: address,
-            lport: 80,
-            remote: address,
-            rport: 40000,
-            uid: Some(0),
-            inode: NonZeroU32::new(inode),
-            netns: 1,
-        }
-    }
-
     #[test]
     fn a_socket_is_the_masters_or_the_only_ones_or_nobodys() {
         let root = tree();
         let mut owners = Owners::scan(root.path()).unwrap();
         let mut of = |inode| {
-            let whose = owners.of(&socket(inode)).whose();
+            let whose = owners.of(NonZeroU32::new(inode)).whose();
             (whose.process.map(|owner| owner.to_string()), whose.cgroup)
         };
         let nginx = Some("/nginx".into());
@@ -181,7 +161,7 @@ mod tests {
     fn a_filter_takes_any_holder() {
         let root = tree();
         let mut owners = Owners::scan(root.path()).unwrap();
-        let mut holds = |inode, filter: &OwnerFilter| owners.of(&socket(inode)).match_filter(filter);
+        let mut holds = |inode, filter: &OwnerFilter| owners.of(NonZeroU32::new(inode)).match_filter(filter);
         let pid = |pid| OwnerFilter {
             pids: vec![NonZeroU32::new(pid).unwrap()],
             ..OwnerFilter::default()

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use btf_rs::{Backend, Btf, BtfType, Struct, Type};
-use tcpwatch_common::SockLayout;
 use tcpwatch_common::params::ABSENT;
+use tcpwatch_common::{SockLayout, TaskLayout};
 
 /// Where the kernel below `root` keeps its BTF.
 #[must_use]
@@ -13,19 +13,67 @@ pub fn path(root: &Path) -> PathBuf {
     root.join("sys/kernel/btf/vmlinux")
 }
 
-/// Offsets of what the kernel side reads.
+/// What the kernel side must know of the kernel's types.
+#[derive(Clone, Debug)]
+pub struct Layouts {
+    /// A socket's fields.
+    pub sock: SockLayout,
+    /// The way from a task to its sockets.
+    pub task: TaskLayout,
+    /// Whether `tcp:tcp_send_reset` tells why (Linux 6.10 and later).
+    pub typed_reason: bool,
+    /// The numbers it tells, and the kernel's names for them (`enum sk_rst_reason`); none before that.
+    pub reasons: Vec<(u8, String)>,
+}
+
+impl Layouts {
+    /// Nothing is known.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self {
+            sock: SockLayout::UNKNOWN,
+            task: TaskLayout::UNKNOWN,
+            typed_reason: false,
+            reasons: Vec::new(),
+        }
+    }
+}
+
+/// Reads them from the BTF of the kernel below `root`.
 ///
 /// # Errors
-/// There is no BTF, it cannot be read, or a field is not in it.
-pub fn sock_layout(root: &Path) -> Result<SockLayout> {
+/// There is no BTF, it cannot be read, or a field of a socket is not in it.
+pub fn layouts(root: &Path) -> Result<Layouts> {
     let path = path(root);
     let btf = Btf::from_file_with_backend(&path, Backend::Mmap)
         .with_context(|| format!("cannot read the kernel's BTF at {}", path.display()))?;
-    let inet = structure(&btf, "inet_sock")?;
-    let net = structure(&btf, "net")?;
-    let timewait = structure(&btf, "inet_timewait_sock")?;
+    Ok(Layouts {
+        sock: sock_layout(&btf)?,
+        task: task_layout(&btf).unwrap_or_else(|why| {
+            log::warn!("owners of connections are unknown: {why:#}");
+            TaskLayout::UNKNOWN
+        }),
+        typed_reason: tells_reason(&btf),
+        reasons: reasons(&btf),
+    })
+}
+
+/// Whether this kernel tells the offsets of a socket's fields, so that the classic hook can tell namespaces apart.
+#[must_use]
+pub fn knows_sockets(root: &Path) -> bool {
+    Btf::from_file_with_backend(path(root), Backend::Mmap).is_ok_and(|btf| sock_layout(&btf).is_ok())
+}
+
+fn sock_layout(btf: &Btf) -> Result<SockLayout> {
+    let inet = structure(btf, "inet_sock")?;
+    let net = structure(btf, "net")?;
+    let timewait = structure(btf, "inet_timewait_sock")?;
+    let tcp = structure(btf, "tcp_sock")?;
+    let alloc = structure(btf, "socket_alloc")?;
     // `struct inet_sock` starts with `struct sock`, which starts with `struct sock_common`.
-    let common = |field: &str| offset(&btf, &inet, &["sk", "__sk_common", field]);
+    let common = |field: &str| offset(btf, &inet, &["sk", "__sk_common", field]);
+    let sk = |field: &str| offset(btf, &inet, &["sk", field]);
+    let tcp = |field: &str| offset(btf, &tcp, &[field]);
     Ok(SockLayout {
         known: 1,
         family: common("skc_family")?,
@@ -40,11 +88,76 @@ pub fn sock_layout(root: &Path) -> Result<SockLayout> {
         ifindex: common("skc_bound_dev_if")?,
         net: common("skc_net")?,
         cookie: common("skc_cookie")?,
-        net_inum: offset(&btf, &net, &["ns", "inum"])?,
-        protocol: offset(&btf, &inet, &["sk", "sk_protocol"])?,
-        sport: offset(&btf, &inet, &["inet_sport"])?,
-        tw_substate: offset(&btf, &timewait, &["tw_substate"])?,
+        net_inum: offset(btf, &net, &["ns", "inum"])?,
+        protocol: sk("sk_protocol")?,
+        sport: offset(btf, &inet, &["inet_sport"])?,
+        tw_substate: offset(btf, &timewait, &["tw_substate"])?,
+        err: sk("sk_err")?,
+        flags: common("skc_flags")?,
+        shutdown: sk("sk_shutdown")?,
+        socket: sk("sk_socket")?,
+        socket_inode: offset(btf, &alloc, &["vfs_inode", "i_ino"])? - offset(btf, &alloc, &["socket"])?,
+        snd_una: tcp("snd_una")?,
+        write_seq: tcp("write_seq")?,
+        bytes_sent: tcp("bytes_sent")?,
+        bytes_retrans: tcp("bytes_retrans")?,
+        bytes_received: tcp("bytes_received")?,
+        srtt_us: tcp("srtt_us")?,
+        total_retrans: tcp("total_retrans")?,
     })
+}
+
+fn task_layout(btf: &Btf) -> Result<TaskLayout> {
+    let at = |name: &str, path: &[&str]| offset(btf, &structure(btf, name)?, path);
+    let task = |field: &str| at("task_struct", &[field]);
+    Ok(TaskLayout {
+        known: 1,
+        flags: task("flags")?,
+        tgid: task("tgid")?,
+        pid: task("pid")?,
+        group_leader: task("group_leader")?,
+        comm: task("comm")?,
+        thread_pid: task("thread_pid")?,
+        files: task("files")?,
+        fdt: at("files_struct", &["fdt"])?,
+        max_fds: at("fdtable", &["max_fds"])?,
+        fd: at("fdtable", &["fd"])?,
+        private_data: at("file", &["private_data"])?,
+        sk: at("socket", &["sk"])?,
+        socket_file: at("socket", &["file"])?,
+        level: at("pid", &["level"])?,
+        numbers: at("pid", &["numbers"])?,
+        upid_size: u32::try_from(structure(btf, "upid")?.size())?,
+        upid_ns: at("upid", &["ns"])?,
+        ns_inum: at("pid_namespace", &["ns", "inum"])?,
+        pidns: 0,
+    })
+}
+
+/// Whether the tracepoint's type has a third parameter beside the context: socket, segment, reason.
+fn tells_reason(btf: &Btf) -> bool {
+    let found = btf
+        .resolve_types_by_name("btf_trace_tcp_send_reset")
+        .unwrap_or_default();
+    found.into_iter().any(|found| {
+        let Type::Typedef(typedef) = found else { return false };
+        let Ok(Type::Ptr(pointer)) = btf.resolve_chained_type(&typedef) else {
+            return false;
+        };
+        matches!(btf.resolve_chained_type(&pointer), Ok(Type::FuncProto(function)) if function.parameters.len() == 4)
+    })
+}
+
+/// `enum sk_rst_reason` (include/net/rstreason.h): its numbers have moved, and may again.
+fn reasons(btf: &Btf) -> Vec<(u8, String)> {
+    let found = btf.resolve_types_by_name("sk_rst_reason").unwrap_or_default();
+    let members = found.into_iter().flat_map(|found| match found {
+        Type::Enum(found) => found.members,
+        _ => Vec::new(),
+    });
+    members
+        .filter_map(|member| Some((u8::try_from(member.val()).ok()?, btf.resolve_name(&member).ok()?)))
+        .collect()
 }
 
 /// The structure called `name`.
@@ -113,7 +226,7 @@ mod tests {
     #[test]
     fn a_kernel_without_btf_is_an_error_that_names_the_file() {
         let root = tempfile::tempdir().unwrap();
-        let error = format!("{:#}", sock_layout(root.path()).unwrap_err());
+        let error = format!("{:#}", layouts(root.path()).unwrap_err());
         assert!(error.contains("sys/kernel/btf/vmlinux"), "{error}");
     }
 
@@ -122,6 +235,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("sys/kernel/btf")).unwrap();
         std::fs::write(path(root.path()), [0x9f; 4096]).unwrap();
-        assert!(sock_layout(root.path()).is_err());
+        assert!(layouts(root.path()).is_err());
+        assert!(!knows_sockets(root.path()));
     }
 }

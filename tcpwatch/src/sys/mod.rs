@@ -8,6 +8,7 @@ pub mod counters;
 pub mod cpus;
 pub mod lockdown;
 pub mod netns;
+pub mod pidns;
 pub mod procs;
 pub mod release;
 pub mod reread;

@@ -1,14 +1,14 @@
 //! tracefs: the shape of the classic tracepoint's record, and a way to it that leaves no mount behind.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fs, thread};
 
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::fs::CWD;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
-use tcpwatch_common::ClassicLayout;
-use tcpwatch_common::params::CLASSIC_RECORD_MAX;
+use tcpwatch_common::params::{ABSENT, CLASSIC_RECORD_MAX};
+use tcpwatch_common::{ClassicLayout, ResetLayout};
 
 /// Category of the tracepoint.
 pub const CATEGORY: &str = "sock";
@@ -23,12 +23,40 @@ const PLACES: [&str; 2] = ["sys/kernel/tracing", "sys/kernel/debug/tracing"];
 /// # Errors
 /// tracefs is not mounted or may not be read, or the file is not as expected.
 pub fn classic_layout(root: &Path) -> Result<ClassicLayout> {
-    let paths = PLACES.map(|place| root.join(place).join("events").join(CATEGORY).join(NAME).join("format"));
-    let (path, text) = paths
-        .iter()
-        .find_map(|path| fs::read_to_string(path).ok().map(|text| (path, text)))
-        .ok_or_else(|| anyhow!("tracefs is not readable at /{}", PLACES[0]))?;
+    let (path, text) = format_of(root, CATEGORY, NAME)?;
     parse_format(&text).with_context(|| format!("cannot use {}", path.display()))
+}
+
+/// Layouts of the records of the tracepoints about resets, the death of sockets and `accept()`, from their `format` files below
+/// `root`.
+///
+/// # Errors
+/// One of them is not there, or not as expected.
+pub fn reset_layout(root: &Path) -> Result<ResetLayout> {
+    let at = |category: &str, name: &str, wanted: &str, size: u32| {
+        let (path, text) = format_of(root, category, name)?;
+        match field(&text, wanted) {
+            Some((offset, found)) if found == size => Ok(offset),
+            _ => bail!("{} has no field {wanted} of {size} bytes", path.display()),
+        }
+    };
+    Ok(ResetLayout {
+        send_skaddr: at("tcp", "tcp_send_reset", "skaddr", 8)?,
+        send_reason: at("tcp", "tcp_send_reset", "reason", 4).unwrap_or(ABSENT),
+        receive_skaddr: at("tcp", "tcp_receive_reset", "skaddr", 8)?,
+        destroy_skaddr: at("tcp", "tcp_destroy_sock", "skaddr", 8)?,
+        accept_ret: at("syscalls", "sys_exit_accept4", "ret", 8)?,
+        typed_reason: 0,
+    })
+}
+
+/// The `format` file of a tracepoint, and where it is.
+fn format_of(root: &Path, category: &str, name: &str) -> Result<(PathBuf, String)> {
+    let paths = PLACES.map(|place| root.join(place).join("events").join(category).join(name).join("format"));
+    paths
+        .into_iter()
+        .find_map(|path| fs::read_to_string(&path).ok().map(|text| (path, text)))
+        .ok_or_else(|| anyhow!("tracefs is not readable at /{}, or has no {category}:{name}", PLACES[0]))
 }
 
 /// Reads a `format` file.
@@ -68,19 +96,20 @@ fn field(text: &str, name: &str) -> Option<(u32, u32)> {
     })
 }
 
-/// Runs `work` where tracefs can be reached: here, or in a mount namespace of a thread of its own, gone with the thread.
+/// Runs `work` where tracefs can be reached: here, or in a mount namespace of a thread of its own, gone with the thread. `work`
+/// is told where that failed: tracefs is not mounted and may not be.
 ///
 /// # Errors
-/// Those of `work`; or tracefs is not mounted and may not be.
-pub fn with_tracefs<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+/// Those of `work`.
+pub fn with_tracefs<T: Send>(work: impl FnOnce(Result<()>) -> Result<T> + Send) -> Result<T> {
     if classic_layout(Path::new("/")).is_ok() {
-        return work();
+        return work(Ok(()));
     }
     thread::scope(|scope| {
         let inside = scope.spawn(|| {
-            mount_privately()
-                .context("tracefs is not mounted and cannot be mounted privately; type: sudo mount -t tracefs tracefs /sys/kernel/tracing")?;
-            work()
+            let reached = mount_privately()
+                .context("tracefs is not mounted and cannot be mounted privately; type: sudo mount -t tracefs tracefs /sys/kernel/tracing");
+            work(reached)
         });
         inside
             .join()

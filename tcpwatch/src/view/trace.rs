@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::screen::Screen;
 use super::{csv, json, text};
 use crate::event::Event;
-use crate::model::trace::TraceTotals;
+use crate::model::trace::{Row, TraceTotals};
 use crate::view::Output;
 
 /// A form of a trace.
@@ -22,7 +22,7 @@ pub trait TraceView {
     ///
     /// # Errors
     /// The output takes no more.
-    fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()>;
+    fn event(&mut self, row: &Row<Event>, out: &mut dyn Write) -> io::Result<()>;
 
     /// Prints what it adds up to.
     ///

@@ -16,13 +16,15 @@ use aya_log::EbpfLogger;
 use log::{Level, Log};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tcpwatch_common::ledger::{Count, STATES};
-use tcpwatch_common::{ClassicLayout, Filter, Ledger, Params, SockLayout, Transition, names};
+use tcpwatch_common::{ClassicLayout, Filter, Ledger, Params, ResetLayout, Transition, names};
 
 use super::ledger::LedgerMap;
 use super::stream::Stream;
 use super::{misses, object};
+use crate::model::ending::Reasons;
+use crate::sys::btf::{self, Layouts};
 use crate::sys::release::Release;
-use crate::sys::{btf, caps, cpus, lockdown, tracefs};
+use crate::sys::{caps, cpus, lockdown, pidns, tracefs};
 
 /// Lives the classic hook remembers: 65,536 open sockets, about 8 MB of kernel memory.
 const CLASSIC_LIVES: u32 = 65_536;
@@ -56,8 +58,17 @@ pub struct Options<'a> {
     pub filter: &'a Filter,
     /// The three port sets.
     pub ports: &'a [u64],
-    /// Bytes of the stream's ring buffer; `None` for no stream.
-    pub ring_bytes: Option<u32>,
+    /// The stream; `None` for none.
+    pub stream: Option<StreamOptions>,
+}
+
+/// What the stream is to carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// Bytes of its ring buffer.
+    pub ring_bytes: u32,
+    /// A record for each finished connection, in place of one a transition.
+    pub lives: bool,
 }
 
 /// The link that holds the hook.
@@ -77,6 +88,7 @@ pub struct Kernel {
     logger: Option<EbpfLogger<&'static dyn Log>>,
     hook: Option<Hook>,
     ledger: LedgerMap,
+    reasons: Reasons,
 }
 
 impl Kernel {
@@ -108,15 +120,15 @@ impl Kernel {
         }
         let typed = options.hook != Some(Hook::Tracepoint);
         // Each of the three reads megabytes of BTF, in its own way: this is what a start takes longest for.
-        let (btf, loader, layout) = thread::scope(|scope| {
+        let (btf, loader, layouts) = thread::scope(|scope| {
             let btf = typed.then(|| scope.spawn(|| Btf::parse_file(btf::path(Path::new("/")), Endianness::default())));
             let loader = scope.spawn(EbpfLoader::new);
-            let layout = btf::sock_layout(Path::new("/"));
+            let layouts = btf::layouts(Path::new("/"));
             let died = |_| anyhow!("a thread that reads BTF died");
             (
                 btf.map(|thread| thread.join().map_err(died)),
                 loader.join().map_err(died),
-                layout,
+                layouts,
             )
         });
         let loader = loader?;
@@ -124,36 +136,60 @@ impl Kernel {
             Some(parsed) => Some(parsed?.context("cannot read the kernel's BTF; try --hook tracepoint")?),
             None => None,
         };
-        if options.filter.netns != 0 && layout.is_err() && !typed {
+        if options.filter.netns != 0 && layouts.is_err() && !typed {
             bail!("without BTF the classic hook cannot tell network namespaces apart; type --netns all");
         }
-        let layout = match layout {
-            Ok(layout) => layout,
+        let mut layouts = match layouts {
+            Ok(layouts) => layouts,
             Err(error) if typed => return Err(error.context("no hook tp_btf; try --hook tracepoint")),
-            Err(_) => SockLayout::UNKNOWN,
+            Err(_) => Layouts::unknown(),
         };
-        match options.hook {
-            Some(Hook::Tracepoint) => tracefs::with_tracefs(|| {
-                let classic = tracefs::classic_layout(Path::new("/"))?;
-                Self::with_layouts(options, loader, btf, layout, classic)
-            }),
-            _ => Self::with_layouts(options, loader, btf, layout, ClassicLayout::UNKNOWN),
+        layouts.task.pidns = pidns::other_than_first(Path::new("/"));
+        let classic_hook = options.hook == Some(Hook::Tracepoint);
+        if !classic_hook && options.stream.is_none() {
+            return Self::with_layouts(
+                options,
+                loader,
+                btf,
+                &layouts,
+                ClassicLayout::UNKNOWN,
+                ResetLayout::UNKNOWN,
+            );
         }
+        let root = Path::new("/");
+        tracefs::with_tracefs(|reached| {
+            let classic = match (classic_hook, reached) {
+                (true, Ok(())) => tracefs::classic_layout(root)?,
+                (true, Err(why)) => return Err(why),
+                (false, Ok(())) => ClassicLayout::UNKNOWN,
+                (false, Err(why)) => {
+                    log::warn!("who accepts connections is unknown: {why:#}");
+                    ClassicLayout::UNKNOWN
+                }
+            };
+            let reset = tracefs::reset_layout(root).unwrap_or(ResetLayout::UNKNOWN);
+            Self::with_layouts(options, loader, btf, &layouts, classic, reset)
+        })
     }
 
     fn with_layouts(
         options: &Options<'_>,
         loader: EbpfLoader<'_>,
         btf: Option<Btf>,
-        layout: SockLayout,
+        layouts: &Layouts,
         classic: ClassicLayout,
+        mut reset: ResetLayout,
     ) -> Result<Self> {
+        reset.typed_reason = u32::from(layouts.typed_reason);
+        let ring_bytes = options.stream.map(|stream| stream.ring_bytes);
         let params = Params {
-            stream: u32::from(options.ring_bytes.is_some()),
+            stream: u32::from(options.stream.is_some()),
             cpus: cpus::possible(Path::new("/"))?,
-            wake_bytes: options.ring_bytes.unwrap_or(0) / 4,
-            wake_mask: wake_mask(options.ring_bytes.unwrap_or(0)),
+            wake_bytes: ring_bytes.unwrap_or(0) / 4,
+            wake_mask: wake_mask(ring_bytes.unwrap_or(0)),
             nests: u32::from(Release::running() < Release::NO_NESTING),
+            stories: u32::from(options.stream.is_some()),
+            lives: u32::from(options.stream.is_some_and(|stream| stream.lives)),
             reserved: 0,
         };
         let log_level = log_level();
@@ -163,14 +199,19 @@ impl Kernel {
             .btf(None)
             .verifier_log_level(VerifierLogLevel::DISABLE)
             .override_global(names::GLOBAL_FILTER, bytemuck::bytes_of(options.filter), true)
-            .override_global(names::GLOBAL_SOCK, bytemuck::bytes_of(&layout), true)
+            .override_global(names::GLOBAL_SOCK, bytemuck::bytes_of(&layouts.sock), true)
+            .override_global(names::GLOBAL_TASK, bytemuck::bytes_of(&layouts.task), true)
+            .override_global(names::GLOBAL_RESET, bytemuck::bytes_of(&reset), true)
             .override_global(names::GLOBAL_CLASSIC, bytemuck::bytes_of(&classic), true)
             .override_global(names::GLOBAL_PARAMS, bytemuck::bytes_of(&params), true)
             .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries(names::MAP_LEDGER, params.cpus)
-            .map_max_entries(names::MAP_EVENTS, options.ring_bytes.unwrap_or(4096));
+            .map_max_entries(names::MAP_EVENTS, ring_bytes.unwrap_or(4096));
         if options.hook == Some(Hook::Tracepoint) {
             loader.map_max_entries(names::MAP_LIVES, CLASSIC_LIVES);
+            if options.stream.is_some() {
+                loader.map_max_entries(names::MAP_STORIES, CLASSIC_LIVES);
+            }
         }
         let mut ebpf = loader
             .load(options.object)
@@ -199,7 +240,12 @@ impl Kernel {
             logger,
             hook: options.hook,
             ledger,
+            reasons: Reasons::new(&layouts.reasons),
         };
+        if let Some(hook) = options.hook {
+            // First what explains, then what is to be explained.
+            kernel.attach_beside(hook, layouts, options.stream.is_some());
+        }
         kernel.attach()?;
         Ok(kernel)
     }
@@ -238,6 +284,75 @@ impl Kernel {
             }
         }
         Ok(())
+    }
+
+    /// Attaches what tells how connections end and whose they are. Where one is refused, that is not known, and is shown so.
+    fn attach_beside(&mut self, hook: Hook, layouts: &Layouts, stories: bool) {
+        let typed = hook == Hook::TpBtf;
+        let known = layouts.sock.known != 0;
+        let tasks = layouts.task.known != 0;
+        let beside = [
+            (known && typed, names::PROG_SEND_RESET_TP_BTF, "tcp", "tcp_send_reset"),
+            (
+                known && typed,
+                names::PROG_RECEIVE_RESET_TP_BTF,
+                "tcp",
+                "tcp_receive_reset",
+            ),
+            (typed && stories, names::PROG_DESTROY_TP_BTF, "tcp", "tcp_destroy_sock"),
+            (typed && stories && tasks, names::PROG_RENAME, "task", "task_rename"),
+            (
+                known && !typed,
+                names::PROG_SEND_RESET_TRACEPOINT,
+                "tcp",
+                "tcp_send_reset",
+            ),
+            (
+                known && !typed,
+                names::PROG_RECEIVE_RESET_TRACEPOINT,
+                "tcp",
+                "tcp_receive_reset",
+            ),
+            (!typed, names::PROG_DESTROY_TRACEPOINT, "tcp", "tcp_destroy_sock"),
+            (stories && tasks, names::PROG_ACCEPTED, "syscalls", "sys_exit_accept"),
+            (stories && tasks, names::PROG_ACCEPTED, "syscalls", "sys_exit_accept4"),
+        ];
+        for (_, program, category, name) in beside.into_iter().filter(|(wanted, ..)| *wanted) {
+            if let Err(why) = self.attach_one(program, category, name) {
+                log::warn!(
+                    "{category}:{name} cannot be watched, and what it tells of ends or owners is unknown: {why:#}"
+                );
+            }
+        }
+    }
+
+    /// Loads `program` where it is not loaded yet, and attaches it to the tracepoint.
+    fn attach_one(&mut self, program: &str, category: &str, name: &str) -> Result<()> {
+        match self
+            .ebpf
+            .program_mut(program)
+            .context("the BPF object has no such program")?
+        {
+            Program::BtfTracePoint(found) => {
+                let btf = self.btf.as_ref().context("no BTF")?;
+                found.load(name, btf).map_err(|error| refused(program, error))?;
+                found.attach()?;
+            }
+            Program::TracePoint(found) => {
+                if found.fd().is_err() {
+                    found.load().map_err(|error| refused(program, error))?;
+                }
+                found.attach(category, name)?;
+            }
+            _ => bail!("the BPF object's {program} is no tracepoint program"),
+        }
+        Ok(())
+    }
+
+    /// What the kernel's numbers for the reason of a reset stand for.
+    #[must_use]
+    pub fn reasons(&self) -> &Reasons {
+        &self.reasons
     }
 
     /// The hook that is attached.

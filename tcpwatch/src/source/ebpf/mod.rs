@@ -1,6 +1,7 @@
 //! The kernel side, loaded: attach it, read its ledger, follow its stream, walk the sockets.
 
 mod ledger;
+mod listeners;
 mod load;
 mod misses;
 pub mod object;
@@ -8,7 +9,8 @@ mod passes;
 mod pick;
 mod stream;
 
-pub use load::{Hook, Kernel, Options};
+pub use listeners::Listeners;
+pub use load::{Hook, Kernel, Options, StreamOptions};
 pub use passes::count;
 pub use pick::pick;
 pub use stream::Stream;

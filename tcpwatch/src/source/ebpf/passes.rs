@@ -22,7 +22,7 @@ pub fn count(filter: &Filter, namespaces: &[Namespace]) -> Result<Pass> {
         hook: None,
         filter: &filter.for_kernel(0).map_err(anyhow::Error::msg)?,
         ports: &filter.port_words(),
-        ring_bytes: None,
+        stream: None,
     })?;
     namespaces
         .iter()

@@ -1,4 +1,4 @@
-//! The stream of transitions.
+//! The stream of records.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::clock;
-use crate::event::Event;
+use crate::event::Record;
 
 /// The reading end of the ring buffer. Made within a tokio runtime.
 pub struct Stream {
@@ -33,7 +33,7 @@ impl Stream {
     }
 
     /// Takes what is there, at most `most` records; how many there were.
-    pub fn drain(&mut self, most: usize, mut each: impl FnMut(&Event)) -> usize {
+    pub fn drain(&mut self, most: usize, mut each: impl FnMut(Record)) -> usize {
         let to_unix_ns = clock::kernel_to_unix_ns();
         let ring = self.ring.get_mut();
         let mut taken = 0;
@@ -41,8 +41,8 @@ impl Stream {
             && let Some(item) = ring.next()
         {
             taken += 1;
-            match Event::decode(&item, to_unix_ns) {
-                Some(event) => each(&event),
+            match Record::decode(&item, to_unix_ns) {
+                Some(record) => each(record),
                 None => self.undecoded += 1,
             }
         }

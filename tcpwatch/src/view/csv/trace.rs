@@ -4,14 +4,18 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use crate::event::{Event, Opened};
-use crate::model::trace::TraceTotals;
+use crate::model::ending::Ending;
+use crate::model::owner::Owner;
+use crate::model::trace::{Row, TraceTotals};
 use crate::view::time::Stamp;
 use crate::view::trace::TraceView;
 
 /// The columns, those of the JSON object.
-const HEADER: &str = "time,id,cookie,family,local,lport,remote,rport,opened,from,to,dwell_ns,netns";
+const HEADER: &str =
+    "time,id,cookie,family,local,lport,remote,rport,opened,from,to,dwell_ns,netns,pid,comm,how,cgroup,ended";
 
-/// One line a transition. Unknown is an empty field. No field can hold a comma or a quote, so none is quoted.
+/// One line a transition. Unknown is an empty field. Only names and paths can hold a comma or a quote, and are quoted where they
+/// do.
 #[derive(Debug)]
 pub struct Csv {
     stamp: Stamp,
@@ -32,7 +36,8 @@ impl TraceView for Csv {
         writeln!(out, "{HEADER}")
     }
 
-    fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+    fn event(&mut self, row: &Row<Event>, out: &mut dyn Write) -> io::Result<()> {
+        let event = &row.what;
         let line = &mut self.line;
         line.clear();
         line.push_str(self.stamp.text(event.unix_ns));
@@ -62,11 +67,59 @@ impl TraceView for Csv {
         if let Some(netns) = event.netns {
             let _ = write!(line, "{netns}");
         }
-        line.push('\n');
+        owner(line, event.owner.as_ref());
+        line.push(',');
+        quoted(line, row.cgroup.as_deref().unwrap_or_default());
+        let _ = writeln!(line, ",{}", row.ended.map_or("", Ending::key));
         out.write_all(line.as_bytes())
     }
 
     fn end(&mut self, _totals: &TraceTotals, _out: &mut dyn Write) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Writes `,pid,comm,how`, empty for what is not known.
+pub(super) fn owner(line: &mut String, owner: Option<&Owner>) {
+    let Some(owner) = owner else {
+        line.push_str(",,,");
+        return;
+    };
+    line.push(',');
+    if let Some(pid) = owner.pid {
+        let _ = write!(line, "{pid}");
+    }
+    line.push(',');
+    quoted(line, &owner.comm.to_string());
+    let _ = write!(line, ",{}", owner.how.key());
+}
+
+/// Writes `text`, quoted where it must be (RFC 4180). What a terminal would obey is escaped.
+pub(super) fn quoted(line: &mut String, text: &str) {
+    if text.contains([',', '"', '\n', '\r']) {
+        let _ = write!(line, "\"{}\"", text.replace('"', "\"\""));
+    } else {
+        line.push_str(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::owner::{Comm, How};
+
+    #[test]
+    fn a_name_cannot_break_out_of_its_field() {
+        let owner = Owner {
+            pid: None,
+            comm: Comm::new(b"a,\"b\"\n\x1b"),
+            how: How::Accept,
+        };
+        let mut line = String::new();
+        super::owner(&mut line, Some(&owner));
+        assert_eq!(line, ",,\"a,\"\"b\"\"\\n\\u{1b}\",accept");
+        line.clear();
+        super::owner(&mut line, None);
+        assert_eq!(line, ",,,");
     }
 }

@@ -7,8 +7,10 @@ use std::num::{NonZeroU16, NonZeroU32};
 use serde::Serialize;
 
 use crate::event::Event;
+use crate::model::ending::Ending;
+use crate::model::owner::Owner;
 use crate::model::socket::Address;
-use crate::model::trace::TraceTotals;
+use crate::model::trace::{Row, TraceTotals};
 use crate::view::time::Stamp;
 use crate::view::trace::TraceView;
 
@@ -38,10 +40,10 @@ struct Line<'a> {
     from: &'static str,
     to: &'static str,
     dwell_ns: Option<u64>,
-    owner: Option<()>,
+    owner: Option<Owner>,
     netns: Option<NonZeroU32>,
-    cgroup: Option<()>,
-    ended: Option<()>,
+    cgroup: Option<&'a str>,
+    ended: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -49,6 +51,7 @@ struct End {
     schema: &'static str,
     seen: u64,
     printed: u64,
+    unmatched: u64,
     lost: u64,
     missed: Option<u64>,
 }
@@ -71,7 +74,8 @@ impl TraceView for Json {
         Ok(())
     }
 
-    fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+    fn event(&mut self, row: &Row<Event>, out: &mut dyn Write) -> io::Result<()> {
+        let event = &row.what;
         let line = Line {
             schema: "tcpwatch.trace/1",
             time: self.stamp.text(event.unix_ns),
@@ -86,10 +90,10 @@ impl TraceView for Json {
             from: event.from.key(),
             to: event.to.key(),
             dwell_ns: event.dwell_ns,
-            owner: None,
+            owner: event.owner,
             netns: event.netns,
-            cgroup: None,
-            ended: None,
+            cgroup: row.cgroup.as_deref(),
+            ended: row.ended.map(Ending::key),
         };
         self.line.clear();
         serde_json::to_writer(&mut self.line, &line)?;
@@ -101,6 +105,7 @@ impl TraceView for Json {
         let TraceTotals {
             seen,
             printed,
+            unmatched,
             lost,
             missed,
         } = *totals;
@@ -108,6 +113,7 @@ impl TraceView for Json {
             schema: "tcpwatch.trace.end/1",
             seen,
             printed,
+            unmatched,
             lost,
             missed,
         };
@@ -117,14 +123,14 @@ impl TraceView for Json {
 }
 
 /// `number` in hexadecimal, as `ss -e` prints cookies.
-fn hex(text: &mut String, number: u64) -> &str {
+pub(super) fn hex(text: &mut String, number: u64) -> &str {
     text.clear();
     // Writing to a string cannot fail.
     let _ = write!(text, "{number:x}");
     text
 }
 
-fn address<'a>(text: &'a mut String, address: &Address) -> &'a str {
+pub(super) fn address<'a>(text: &'a mut String, address: &Address) -> &'a str {
     text.clear();
     let _ = write!(text, "{address}");
     text

@@ -8,8 +8,10 @@ use jiff::tz::TimeZone;
 use tcpwatch_common::TcpState;
 
 use crate::event::{Event, Opened};
+use crate::model::ending::Ending;
+use crate::model::owner::Owner;
 use crate::model::socket::Address;
-use crate::model::trace::TraceTotals;
+use crate::model::trace::{Row, TraceTotals};
 use crate::view::number;
 use crate::view::screen::Screen;
 use crate::view::states;
@@ -19,8 +21,8 @@ use crate::view::trace::TraceView;
 /// Width of an IPv4 endpoint, the port included.
 const ENDPOINT: usize = 21;
 
-/// Columns a line takes in full.
-const WIDE: usize = 107;
+/// Columns a line takes in full, with room for an owner.
+const WIDE: usize = 120;
 
 /// One line a transition; the local end first, and between the ends who called whom.
 #[derive(Debug)]
@@ -48,7 +50,8 @@ impl Text {
     }
 
     /// Everything in columns.
-    fn wide(&mut self, event: &Event) {
+    fn wide(&mut self, row: &Row<Event>) {
+        let event = &row.what;
         let line = &mut self.line;
         line.push_str(self.stamp.text(event.unix_ns));
         line.push_str("  ");
@@ -65,24 +68,30 @@ impl Text {
         line.push_str(" > ");
         state(line, event.to, event.to.name(), 11, self.screen);
         dwell(line, event, 8);
+        whose_and_how(line, event.owner.as_ref(), row.ended);
         line.push('\n');
     }
 
     /// Short names and milliseconds, and last what has no width of its own.
-    fn narrow(&mut self, event: &Event) {
+    fn narrow(&mut self, row: &Row<Event>) {
+        let event = &row.what;
         let line = &mut self.line;
         let time = self.stamp.text(event.unix_ns);
         line.push_str(time.get(..12).unwrap_or(time));
         line.push_str("  ");
-        id(line, event, 8);
+        id(line, event, 7);
         state(line, event.from, states::short(event.from), 5, self.screen);
         line.push_str(" > ");
         state(line, event.to, states::short(event.to), 5, self.screen);
         dwell(line, event, 7);
-        line.push_str("  ");
-        endpoint(line, &event.local, event.lport);
+        line.push_str("  :");
+        let at = line.len();
+        port(line, event.lport);
         line.push_str(arrow(event));
         endpoint(line, &event.remote, event.rport);
+        pad_to(line, at + 5 + 3 + ENDPOINT);
+        whose_and_how(line, event.owner.as_ref(), row.ended);
+        line.truncate(line.trim_end().len());
         line.push('\n');
     }
 }
@@ -96,24 +105,24 @@ impl TraceView for Text {
         if self.is_wide() {
             writeln!(
                 out,
-                "{:<15}  {:<8}{:>ENDPOINT$}   {:<ENDPOINT$}  {:<11}   {:<11} {:>7}",
+                "{:<15}  {:<8}{:>ENDPOINT$}   {:<ENDPOINT$}  {:<11}   {:<11} {:>7}  owner",
                 "time", "id", "local", "remote", "from", "to", "dwell"
             )
         } else {
             writeln!(
                 out,
-                "{:<12}  {:<6}  {:<5}   {:<5} {:>6}  local and remote",
-                "time", "id", "from", "to", "dwell"
+                "{:<12}  {:<7}{:<5}   {:<5} {:>6}  {:<30}  owner",
+                "time", "id", "from", "to", "dwell", ":local and remote"
             )
         }
     }
 
-    fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+    fn event(&mut self, row: &Row<Event>, out: &mut dyn Write) -> io::Result<()> {
         self.line.clear();
         if self.is_wide() {
-            self.wide(event);
+            self.wide(row);
         } else {
-            self.narrow(event);
+            self.narrow(row);
         }
         out.write_all(self.line.as_bytes())
     }
@@ -122,10 +131,14 @@ impl TraceView for Text {
         let TraceTotals {
             seen,
             printed,
+            unmatched,
             lost,
             missed,
         } = totals;
         write!(out, "{seen} transitions seen, {printed} shown, {lost} lost")?;
+        if *unmatched > 0 {
+            write!(out, ", {unmatched} of others")?;
+        }
         match missed {
             None | Some(0) => writeln!(out),
             Some(missed) => writeln!(out, ", {missed} skipped by the kernel itself and counted nowhere"),
@@ -139,10 +152,31 @@ fn endpoint(line: &mut String, address: &Address, port: Option<NonZeroU16>) {
         std::net::IpAddr::V4(ip) => write!(line, "{ip}:"),
         std::net::IpAddr::V6(_) => write!(line, "[{address}]:"),
     };
+    self::port(line, port);
+}
+
+/// Writes a port, `*` where it is not known.
+fn port(line: &mut String, port: Option<NonZeroU16>) {
     let _ = match port {
         Some(port) => write!(line, "{port}"),
         None => write!(line, "*"),
     };
+}
+
+/// Writes `  nginx[812] (listen)  peer closed first`, as far as it is known.
+fn whose_and_how(line: &mut String, owner: Option<&Owner>, ended: Option<Ending>) {
+    match owner {
+        Some(owner) => {
+            let _ = write!(line, "  {owner}");
+            if !owner.how.suffix().is_empty() {
+                let _ = write!(line, " {}", owner.how.suffix());
+            }
+        }
+        None => line.push_str("  ?"),
+    }
+    if let Some(ended) = ended {
+        let _ = write!(line, "  {}", ended.words());
+    }
 }
 
 /// Who called whom.
@@ -210,12 +244,24 @@ mod tests {
             to: TcpState::CloseWait,
             dwell_ns: Some(283_000_000),
             netns: None,
+            owner: Some(Owner {
+                pid: std::num::NonZeroU32::new(812),
+                comm: crate::model::owner::Comm::new(b"nginx"),
+                how: crate::model::owner::How::Listen,
+            }),
+            inode: None,
+            evidence: None,
         };
         edit(&mut event);
+        let row = Row {
+            what: event,
+            ended: (event.to == TcpState::Close).then_some(Ending::GracefulPassive),
+            cgroup: None,
+        };
         let mut text = Text::new(TimeZone::UTC, Screen { width, colour: false });
         let mut out = Vec::new();
         text.begin(&mut out).unwrap();
-        text.event(&event, &mut out).unwrap();
+        text.event(&row, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -223,8 +269,8 @@ mod tests {
     fn a_wide_screen_has_columns() {
         assert_eq!(
             shown(120, |_| {}),
-            "time             id                      local   remote                 from          to            dwell\n\
-             01:00:00.104331  #4f1a           10.0.0.5:8080 < 10.0.0.17:51598        ESTABLISHED > CLOSE_WAIT    283ms\n"
+            "time             id                      local   remote                 from          to            dwell  owner\n\
+             01:00:00.104331  #4f1a           10.0.0.5:8080 < 10.0.0.17:51598        ESTABLISHED > CLOSE_WAIT    283ms  nginx[812] (listen)\n"
         );
     }
 
@@ -233,19 +279,30 @@ mod tests {
         let text = shown(80, |_| {});
         assert_eq!(
             text,
-            "time          id      from    to     dwell  local and remote\n\
-             01:00:00.104  #4f1a   estab > clwt   283ms  10.0.0.5:8080 < 10.0.0.17:51598\n"
+            "time          id     from    to     dwell  :local and remote               owner\n\
+             01:00:00.104  #4f1a  estab > clwt   283ms  :8080 < 10.0.0.17:51598         nginx[812] (listen)\n"
         );
-        assert!(text.lines().all(|line| line.len() <= 80));
+    }
+
+    #[test]
+    fn an_end_says_how() {
+        let text = shown(140, |event| event.to = TcpState::Close);
+        assert!(
+            text.ends_with("283ms  nginx[812] (listen)  peer closed first\n"),
+            "{text}"
+        );
     }
 
     #[test]
     fn what_is_unknown_is_not_shown_as_a_number() {
         let text = shown(120, |event| {
-            (event.id, event.lport, event.dwell_ns, event.opened) = (None, None, None, None);
+            (event.id, event.lport, event.dwell_ns, event.opened, event.owner) = (None, None, None, None, None);
         });
         assert!(
-            text.contains("#? ") && text.contains("10.0.0.5:*   10.0.0.17:51598") && text.contains("·"),
+            text.ends_with("·  ?\n")
+                && text.contains("#? ")
+                && text.contains("10.0.0.5:*   10.0.0.17:51598")
+                && text.contains("·"),
             "{text}"
         );
     }

@@ -1,0 +1,179 @@
+//! Whose a socket is: taken where the running task is known to act for it, and nowhere else.
+
+use tcpwatch_common::ledger::Ledger;
+use tcpwatch_common::owner::{HOW_ACCEPT, HOW_CLOSE, HOW_CONNECT, HOW_LISTEN, HOW_UNKNOWN, Listener, listener_key};
+use tcpwatch_common::{Owner, TcpState};
+
+use crate::cell::bump;
+use crate::hook::Hook;
+use crate::maps::{ACCEPTED, COMMS, LISTENERS};
+use crate::params::param;
+use crate::socket::{self, Bare, Memory, probe};
+use crate::stories::Story;
+use crate::task;
+use crate::transition::Step;
+
+const LISTEN: u32 = TcpState::Listen as u32;
+const ESTABLISHED: u32 = TcpState::Established as u32;
+const SYN_RECV: u32 = TcpState::SynRecv as u32;
+const FIN_WAIT1: u32 = TcpState::FinWait1 as u32;
+const CLOSE_WAIT: u32 = TcpState::CloseWait as u32;
+const LAST_ACK: u32 = TcpState::LastAck as u32;
+
+/// Brings `story`'s owner up to the transition `step` of the socket in `netns` with local port `lport`.
+#[inline(always)]
+pub(crate) fn follow<H: Hook>(hook: &H, story: &mut Story, step: Step, netns: u32, lport: u16) {
+    if step.is_opening() {
+        story.owner = task::current::<H::Sk>(HOW_CONNECT);
+        return;
+    }
+    if step.is_listening() {
+        listens::<H::Sk>(&mut story.owner, netns, lport);
+        return;
+    }
+    if step.is_child() {
+        inherit(&mut story.owner, netns, lport);
+        return;
+    }
+    // A listener stays whose it was.
+    if !hook.known() || step.from == LISTEN {
+        return;
+    }
+    if !matches!(story.owner.how, HOW_CONNECT | HOW_ACCEPT) {
+        let address = hook.sk().address() as u64;
+        if let Some(accepted) = ACCEPTED.get_ptr(&address) {
+            // SAFETY: the entry is this socket's, and is written once, before it can be found.
+            story.owner = unsafe { *accepted };
+            let _gone_already = ACCEPTED.remove(&address);
+        } else if story.owner.how == HOW_LISTEN && socket::has_socket(hook.sk()) {
+            // It was accepted, and by whom was not seen.
+            story.owner = Owner::UNKNOWN;
+        }
+    }
+    // These are made by close() and shutdown() alone, in the task that calls them.
+    let is_closed = matches!(
+        (step.from, step.to),
+        (ESTABLISHED | SYN_RECV, FIN_WAIT1) | (CLOSE_WAIT, LAST_ACK)
+    );
+    if is_closed {
+        closes::<H::Sk>(story);
+    }
+}
+
+/// The running task closes the socket, and so has held it. A function of its own, as `listens` is.
+#[inline(never)]
+fn closes<M: Memory>(story: &mut Story) {
+    let closer = task::current::<M>(HOW_CLOSE);
+    if story.owner.how == HOW_UNKNOWN {
+        story.owner = closer;
+    } else if closer.pid != 0 && closer.pid != story.owner.pid {
+        story.closer_pid = closer.pid;
+        story.closer_comm = closer.comm;
+    }
+}
+
+/// The owner of a child that nobody has accepted: whoever listens.
+#[inline(always)]
+fn inherit(owner: &mut Owner, netns: u32, lport: u16) {
+    let key = listener_key(netns, lport);
+    let Some(listener) = LISTENERS.get_ptr(&key) else {
+        return;
+    };
+    // SAFETY: the entry is one of the map's; a torn one, read while it is replaced, is two listeners', and marked shared.
+    let listener = unsafe { &*listener };
+    if listener.shared != 0 {
+        return;
+    }
+    *owner = listener.owner;
+    owner.how = HOW_LISTEN;
+    if let Some(comm) = COMMS.get_ptr(&owner.pid) {
+        // SAFETY: as above; a name torn while it changes is of one process still.
+        owner.comm = unsafe { *comm };
+    }
+}
+
+/// The running task listens on `lport` of `netns`, and owns the socket. A function of its own: the stack of the one it would be
+/// part of has no room for it.
+#[inline(never)]
+fn listens<M: Memory>(owner: &mut Owner, netns: u32, lport: u16) {
+    *owner = task::current::<M>(HOW_LISTEN);
+    if lport == 0 {
+        return;
+    }
+    if owner.pid != 0 {
+        let _no_room = COMMS.insert(&owner.pid, &owner.comm, 0);
+    }
+    let key = listener_key(netns, lport);
+    if let Some(listener) = LISTENERS.get_ptr_mut(&key) {
+        // SAFETY: as in `inherit`.
+        let listener = unsafe { &mut *listener };
+        listener.sockets += 1;
+        if listener.owner.pid != owner.pid || owner.pid == 0 {
+            listener.shared = 1;
+        }
+        return;
+    }
+    let listener = Listener {
+        owner: *owner,
+        sockets: 1,
+        shared: 0,
+    };
+    let _no_room = LISTENERS.insert(&key, &listener, 0);
+}
+
+/// One listening socket less on `lport` of `netns`.
+#[inline(always)]
+pub(crate) fn unlistens(netns: u32, lport: u16) {
+    let key = listener_key(netns, lport);
+    let Some(listener) = LISTENERS.get_ptr_mut(&key) else {
+        return;
+    };
+    // SAFETY: as in `inherit`.
+    let listener = unsafe { &mut *listener };
+    if listener.sockets > 1 {
+        listener.sockets -= 1;
+    } else {
+        let _gone_already = LISTENERS.remove(&key);
+    }
+}
+
+/// accept() returned the descriptor `fd` to the running task: the socket behind it is its.
+#[inline(always)]
+pub(crate) fn accepted(fd: i64, ledger: &mut Ledger) {
+    if param!(TASK.known) == 0 || fd < 0 {
+        return;
+    }
+    let table = Bare::task().follow(param!(TASK.files)).follow(param!(TASK.fdt));
+    if fd >= table.read::<u32>(param!(TASK.max_fds)) as i64 {
+        return;
+    }
+    let files = table.read::<u64>(param!(TASK.fd));
+    let file: u64 = probe((files + fd as u64 * 8) as *const u8, 0);
+    let socket = Bare(file as *const u8).follow(param!(TASK.private_data));
+    // What a socket's file points at points back: so does nothing else that another thread may have put there by now.
+    if file == 0 || socket.read::<u64>(param!(TASK.socket_file)) != file {
+        return;
+    }
+    let sk = socket.follow(param!(TASK.sk));
+    if sk.address().is_null() || socket::protocol(sk) != crate::transition::IPPROTO_TCP {
+        return;
+    }
+    let owner = task::current::<Bare>(HOW_ACCEPT);
+    if ACCEPTED.insert(&(sk.address() as u64), &owner, 0).is_err() {
+        bump(&mut ledger.unkept_owners);
+    }
+}
+
+/// The process `pid` changed its name.
+#[inline(always)]
+pub(crate) fn renamed(pid: u32, comm: &[u8; 16]) {
+    if COMMS.get_ptr(&pid).is_some() {
+        let _no_room = COMMS.insert(&pid, comm, 0);
+    }
+}
+
+/// The socket at `address` is no more.
+#[inline(always)]
+pub(crate) fn forget(address: u64) {
+    let _gone_already = ACCEPTED.remove(&address);
+}

@@ -1,0 +1,156 @@
+//! What happens to a socket beside its transitions: resets, its death, its acceptance; and a process's new name.
+
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
+use tcpwatch_common::event::Amendment;
+use tcpwatch_common::params::ABSENT;
+use tcpwatch_common::{Ledger, TcpState};
+
+use crate::lives::{self, Life};
+use crate::maps::LEDGER;
+use crate::params::param;
+use crate::socket::{self, Bare, Memory, Typed};
+use crate::transition::IPPROTO_TCP;
+use crate::{emit, ends, filter, owners, stories, task};
+
+const CLOSE: u8 = TcpState::Close as u8;
+const LISTEN: u8 = TcpState::Listen as u8;
+const TIME_WAIT: u8 = TcpState::TimeWait as u8;
+
+/// This CPU's ledger.
+#[inline(always)]
+fn ledger<'a>() -> Option<&'a mut Ledger> {
+    // SAFETY: the helper takes nothing and gives a number.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    // SAFETY: this CPU's entry; `bump` counts atomically where another program may interrupt this one.
+    Some(unsafe { &mut *LEDGER.get_ptr_mut(cpu)? })
+}
+
+/// A reset of `sk`, sent for `reason` or received; `life` finds what is remembered of it.
+#[inline(always)]
+fn reset<'a, M: Memory>(sk: M, life: impl FnOnce(bool) -> Option<&'a mut Life>, sent: bool, reason: u8) {
+    let state = socket::state(sk);
+    // A timewait socket has no room for a mark, and needs none; a listener's resets are its children's.
+    if !(1..12).contains(&state) || matches!(state, LISTEN | TIME_WAIT) || socket::protocol(sk) != IPPROTO_TCP {
+        return;
+    }
+    if !filter::admits(socket::netns(sk), socket::family(sk)) {
+        return;
+    }
+    let Some(ledger) = ledger() else { return };
+    let Some(life) = life(state != CLOSE) else { return };
+    let Some(evidence) = ends::reset(ledger, life, sent, reason) else {
+        return;
+    };
+    if param!(PARAMS.stream) != 0 {
+        emit::amend(&Amendment {
+            // SAFETY: the helper takes nothing and gives a number.
+            time_ns: unsafe { bpf_ktime_get_ns() },
+            id: life.id,
+            evidence,
+        });
+    }
+}
+
+/// The word at `offset` of a classic tracepoint's record, by a helper: a program may not read its context at an offset it was
+/// told.
+#[inline(always)]
+fn word<T: Copy + Default>(ctx: &TracePointContext, offset: u32) -> T {
+    use aya_ebpf::EbpfContext;
+    socket::probe(ctx.as_ptr().cast_const().cast(), offset)
+}
+
+/// `tcp:tcp_send_reset`, typed.
+#[inline(always)]
+pub(crate) fn sent_typed(ctx: &BtfTracePointContext) {
+    let sk: *const u8 = ctx.arg(0);
+    if sk.is_null() {
+        return;
+    }
+    let reason = if param!(RESET.typed_reason) != 0 {
+        ctx.arg::<u32>(2) as u8
+    } else {
+        0
+    };
+    reset(Typed(sk), |create| lives::of_socket(sk, create), true, reason);
+}
+
+/// `tcp:tcp_receive_reset`, typed.
+#[inline(always)]
+pub(crate) fn received_typed(ctx: &BtfTracePointContext) {
+    let sk: *const u8 = ctx.arg(0);
+    reset(Typed(sk), |create| lives::of_socket(sk, create), false, 0);
+}
+
+/// `tcp:tcp_destroy_sock`, typed.
+#[inline(always)]
+pub(crate) fn destroyed_typed(ctx: &BtfTracePointContext) {
+    let sk: *const u8 = ctx.arg(0);
+    owners::forget(sk as u64);
+}
+
+/// `tcp:tcp_send_reset`, classic.
+#[inline(always)]
+pub(crate) fn sent_classic(ctx: &TracePointContext) {
+    let address: u64 = word(ctx, param!(RESET.send_skaddr));
+    let reason = match param!(RESET.send_reason) {
+        ABSENT => 0,
+        offset => word::<u32>(ctx, offset) as u8,
+    };
+    if address != 0 && param!(SOCK.known) != 0 {
+        reset(
+            Bare(address as *const u8),
+            |create| lives::of_address(address, create),
+            true,
+            reason,
+        );
+    }
+}
+
+/// `tcp:tcp_receive_reset`, classic.
+#[inline(always)]
+pub(crate) fn received_classic(ctx: &TracePointContext) {
+    let address: u64 = word(ctx, param!(RESET.receive_skaddr));
+    if param!(SOCK.known) != 0 {
+        reset(
+            Bare(address as *const u8),
+            |create| lives::of_address(address, create),
+            false,
+            0,
+        );
+    }
+}
+
+/// `tcp:tcp_destroy_sock`, classic: the last that is heard of an address before it is another socket's.
+#[inline(always)]
+pub(crate) fn destroyed_classic(ctx: &TracePointContext) {
+    let address: u64 = word(ctx, param!(RESET.destroy_skaddr));
+    lives::forget_address(address);
+    stories::forget_address(address);
+    owners::forget(address);
+}
+
+/// `syscalls:sys_exit_accept` and `sys_exit_accept4`.
+#[inline(always)]
+pub(crate) fn accepted(ctx: &TracePointContext) {
+    let Some(ledger) = ledger() else { return };
+    owners::accepted(word(ctx, param!(RESET.accept_ret)), ledger);
+}
+
+/// `task:task_rename`: the leader of a process changes its name, by itself or by exec; the new one is not in the task yet.
+#[inline(always)]
+pub(crate) fn renamed(ctx: &BtfTracePointContext) {
+    let task = Typed(ctx.arg(0));
+    if task.read::<u32>(param!(TASK.pid)) != task.read::<u32>(param!(TASK.tgid)) {
+        return;
+    }
+    let name: *const u8 = ctx.arg(1);
+    let mut comm = [0u8; 16];
+    // SAFETY: the helper takes any address, and writes as many bytes as it is told there is room for.
+    let failed =
+        unsafe { aya_ebpf::helpers::generated::bpf_probe_read_kernel_str(comm.as_mut_ptr().cast(), 16, name.cast()) }
+            < 0;
+    if !failed {
+        owners::renamed(task::pid_of(task), &comm);
+    }
+}

@@ -1,0 +1,66 @@
+//! The running task, as an owner: only where the caller knows that it acts for the socket.
+
+use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
+use tcpwatch_common::Owner;
+
+use crate::params::param;
+use crate::socket::{Memory, probe};
+
+/// `PF_KTHREAD`: a kernel thread, which acts for others.
+const PF_KTHREAD: u32 = 0x0020_0000;
+/// Levels of pid namespaces (`MAX_PID_NS_LEVEL`).
+const LEVELS: u32 = 32;
+
+/// The running process; unknown where it is a kernel thread, or the kernel's types are not known.
+#[inline(always)]
+pub(crate) fn current<M: Memory>(how: u8) -> Owner {
+    if param!(TASK.known) == 0 {
+        return Owner::UNKNOWN;
+    }
+    let task = M::task();
+    if task.read::<u32>(param!(TASK.flags)) & PF_KTHREAD != 0 {
+        return Owner::UNKNOWN;
+    }
+    let leader = task.follow(param!(TASK.group_leader));
+    Owner {
+        // SAFETY: the helper takes nothing.
+        cgroup: unsafe { bpf_get_current_cgroup_id() },
+        pid: pid_of(leader),
+        how,
+        reserved: [0; 3],
+        comm: comm_of(leader),
+    }
+}
+
+/// The id of the process `leader` leads, in the reader's pid namespace; 0 where it has none there.
+#[inline(always)]
+pub(crate) fn pid_of(leader: impl Memory) -> u32 {
+    let ours = param!(TASK.pidns);
+    if ours == 0 {
+        return leader.read(param!(TASK.tgid));
+    }
+    let pid = leader.read::<u64>(param!(TASK.thread_pid)) as *const u8;
+    let level: u32 = probe(pid, param!(TASK.level));
+    for at in 0..LEVELS {
+        if at > level {
+            break;
+        }
+        let upid = param!(TASK.numbers) + at * param!(TASK.upid_size);
+        let namespace: u64 = probe(pid, upid + param!(TASK.upid_ns));
+        if probe::<u32>(namespace as *const u8, param!(TASK.ns_inum)) == ours {
+            return probe(pid, upid);
+        }
+    }
+    0
+}
+
+/// The name of `task`.
+#[inline(always)]
+pub(crate) fn comm_of(task: impl Memory) -> [u8; 16] {
+    let words = [
+        task.read::<u64>(param!(TASK.comm)),
+        task.read::<u64>(param!(TASK.comm) + 8),
+    ];
+    // SAFETY: both are sixteen bytes of anything.
+    unsafe { core::mem::transmute(words) }
+}

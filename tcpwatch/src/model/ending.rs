@@ -1,0 +1,468 @@
+//! How a connection ended, decided from what its socket told at `*>CLOSE`.
+
+use tcpwatch_common::TcpState;
+use tcpwatch_common::evidence::{
+    ALL_ACKED, DEAD, DONE, ERR_OLD, Evidence, KNOWN, NO_PORT, NO_SOCKET, RESET_AFTER, RESET_RECEIVED, RESET_SENT,
+};
+
+/// Why the kernel sent a reset (`enum sk_rst_reason`, include/net/rstreason.h; filled for its own since Linux 6.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// `TCP_ABORT_ON_DATA`: data came that nobody will read.
+    AbortOnData,
+    /// `TCP_ABORT_ON_CLOSE`: closed with data unread.
+    AbortOnClose,
+    /// `TCP_ABORT_ON_LINGER`: a negative `TCP_LINGER2`.
+    AbortOnLinger,
+    /// `TCP_ABORT_ON_MEMORY`: too many orphans, or no memory.
+    AbortOnMemory,
+    /// `TCP_STATE`: disconnected, or aborted, in a state that owes the peer a word.
+    State,
+    /// `TCP_KEEPALIVE_TIMEOUT`.
+    Keepalive,
+    /// `TCP_DISCONNECT_WITH_DATA`: disconnected with data unsent.
+    DisconnectWithData,
+}
+
+impl Reason {
+    /// The reason with the kernel's name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name.strip_prefix("SK_RST_REASON_")? {
+            "TCP_ABORT_ON_DATA" => Self::AbortOnData,
+            "TCP_ABORT_ON_CLOSE" => Self::AbortOnClose,
+            "TCP_ABORT_ON_LINGER" => Self::AbortOnLinger,
+            "TCP_ABORT_ON_MEMORY" => Self::AbortOnMemory,
+            "TCP_STATE" => Self::State,
+            "TCP_KEEPALIVE_TIMEOUT" => Self::Keepalive,
+            "TCP_DISCONNECT_WITH_DATA" => Self::DisconnectWithData,
+            _ => return None,
+        })
+    }
+}
+
+/// What the running kernel's numbers for reasons stand for; nothing, on one that tells none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reasons(Vec<(u8, Reason)>);
+
+impl Reasons {
+    /// Those known here of the kernel's numbers and names.
+    #[must_use]
+    pub fn new(names: &[(u8, String)]) -> Self {
+        let known = names
+            .iter()
+            .filter_map(|(number, name)| Some((*number, Reason::named(name)?)));
+        Self(known.collect())
+    }
+
+    /// What `number` stands for; `None` where that is nothing known here.
+    #[must_use]
+    pub fn get(&self, number: u8) -> Option<Reason> {
+        self.0
+            .iter()
+            .find(|(known, _)| *known == number)
+            .map(|(_, reason)| *reason)
+    }
+}
+
+/// How a connection ended, as far as its socket can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ending {
+    /// We closed first, the peer closed too: `TIME_WAIT`, or refused one by overflow, which the socket cannot tell
+    /// (`TcpExt:TCPTimeWaitOverflow` counts them).
+    GracefulActive,
+    /// The peer closed first, then we did.
+    GracefulPassive,
+    /// Both closed at once: `TIME_WAIT`, or refused one.
+    Simultaneous,
+    /// We closed; the peer acknowledged and has not closed yet. What remains is a timewait socket in `FIN_WAIT2`, or a refused
+    /// one.
+    ClosedFirst,
+    /// The peer sent a reset.
+    ResetByPeer,
+    /// We sent one: closed with `SO_LINGER` 0.
+    ResetLinger,
+    /// We sent one: closed with data unread (RFC 2525, section 2.17).
+    ResetUnread,
+    /// We sent one after we had closed: data came that nobody reads any more, or `TCP_LINGER2` said not to wait for the peer.
+    ResetAfterClose,
+    /// We sent one, or gave up with data not acknowledged, in a way that cannot be told closer: `SO_LINGER` 0 and a disconnect
+    /// look alike here.
+    ResetByUs,
+    /// The peer refused the connection, by a reset or by ICMP.
+    Refused,
+    /// No answer to the SYN.
+    TimeoutConnect,
+    /// No answer to what was sent again and again, to window probes, or within `TCP_USER_TIMEOUT`.
+    TimeoutRetransmit,
+    /// No answer to keepalive probes.
+    TimeoutKeepalive,
+    /// An orphan waited in `FIN_WAIT2` as long as it may.
+    TimeoutFinWait2,
+    /// An administrator closed it (`ss -K`, `SOCK_DESTROY`).
+    Killed,
+    /// Its listener closed before anybody accepted it; or it is the listener.
+    ListenerClosed,
+    /// The application disconnected it (`connect()` to `AF_UNSPEC`).
+    Disconnected,
+    /// The network said that the peer cannot be reached (ICMP).
+    Unreachable,
+    /// No local port was left for it (`EADDRNOTAVAIL`).
+    NoPort,
+    /// The application gave up before the peer answered.
+    ConnectAbandoned,
+    /// The kernel gave up an orphan: too many of them, or no memory.
+    OutOfMemory,
+    /// What the socket tells does not decide it.
+    Unknown,
+}
+
+impl Ending {
+    /// All of them, in the order of machine output.
+    pub const ALL: [Self; 22] = [
+        Self::GracefulActive,
+        Self::GracefulPassive,
+        Self::Simultaneous,
+        Self::ClosedFirst,
+        Self::ResetByPeer,
+        Self::ResetLinger,
+        Self::ResetUnread,
+        Self::ResetAfterClose,
+        Self::ResetByUs,
+        Self::Refused,
+        Self::TimeoutConnect,
+        Self::TimeoutRetransmit,
+        Self::TimeoutKeepalive,
+        Self::TimeoutFinWait2,
+        Self::Killed,
+        Self::ListenerClosed,
+        Self::Disconnected,
+        Self::Unreachable,
+        Self::NoPort,
+        Self::ConnectAbandoned,
+        Self::OutOfMemory,
+        Self::Unknown,
+    ];
+
+    /// The name in machine output.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::GracefulActive => "graceful_active",
+            Self::GracefulPassive => "graceful_passive",
+            Self::Simultaneous => "simultaneous",
+            Self::ClosedFirst => "closed_first",
+            Self::ResetByPeer => "reset_by_peer",
+            Self::ResetLinger => "reset_linger",
+            Self::ResetUnread => "reset_unread",
+            Self::ResetAfterClose => "reset_after_close",
+            Self::ResetByUs => "reset_by_us",
+            Self::Refused => "refused",
+            Self::TimeoutConnect => "timeout_connect",
+            Self::TimeoutRetransmit => "timeout_retransmit",
+            Self::TimeoutKeepalive => "timeout_keepalive",
+            Self::TimeoutFinWait2 => "timeout_fin_wait2",
+            Self::Killed => "killed",
+            Self::ListenerClosed => "listener_closed",
+            Self::Disconnected => "disconnected",
+            Self::Unreachable => "unreachable",
+            Self::NoPort => "no_port",
+            Self::ConnectAbandoned => "connect_abandoned",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// For people, at the end of a line.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::GracefulActive => "closed here first, to TIME_WAIT",
+            Self::GracefulPassive => "peer closed first",
+            Self::Simultaneous => "both closed at once, to TIME_WAIT",
+            Self::ClosedFirst => "closed here, peer not yet",
+            Self::ResetByPeer => "reset by peer",
+            Self::ResetLinger => "reset here: linger 0",
+            Self::ResetUnread => "reset here: data unread",
+            Self::ResetAfterClose => "reset here: data after close",
+            Self::ResetByUs => "reset here",
+            Self::Refused => "refused",
+            Self::TimeoutConnect => "timed out connecting",
+            Self::TimeoutRetransmit => "timed out",
+            Self::TimeoutKeepalive => "timed out: keepalive",
+            Self::TimeoutFinWait2 => "timed out in FIN_WAIT2",
+            Self::Killed => "killed by an administrator",
+            Self::ListenerClosed => "listener closed",
+            Self::Disconnected => "disconnected",
+            Self::Unreachable => "unreachable",
+            Self::NoPort => "no local port left",
+            Self::ConnectAbandoned => "gave up connecting",
+            Self::OutOfMemory => "orphan given up: limit or memory",
+            Self::Unknown => "ended, unknown how",
+        }
+    }
+
+    /// The state of the timewait socket it leaves, if none is refused; `None` where it goes straight to CLOSE, or how it ended is
+    /// unknown.
+    #[must_use]
+    pub const fn timewait(self) -> Option<TcpState> {
+        match self {
+            Self::GracefulActive | Self::Simultaneous => Some(TcpState::TimeWait),
+            Self::ClosedFirst => Some(TcpState::FinWait2),
+            _ => None,
+        }
+    }
+
+    /// Whether it ended in the orderly way (RFC 9293, section 3.6).
+    #[must_use]
+    pub const fn is_graceful(self) -> bool {
+        matches!(
+            self,
+            Self::GracefulActive | Self::GracefulPassive | Self::Simultaneous | Self::ClosedFirst
+        )
+    }
+}
+
+// errno(3), by Linux's numbers on every architecture we run on.
+const EPIPE: u16 = 32;
+const ENONET: u16 = 64;
+const ENOPROTOOPT: u16 = 92;
+const EOPNOTSUPP: u16 = 95;
+const ENETUNREACH: u16 = 101;
+const ECONNABORTED: u16 = 103;
+const ECONNRESET: u16 = 104;
+const ETIMEDOUT: u16 = 110;
+const ECONNREFUSED: u16 = 111;
+const EHOSTDOWN: u16 = 112;
+const EHOSTUNREACH: u16 = 113;
+
+/// Shut down both ways, as `close()` does first.
+const SHUTDOWN_MASK: u8 = 3;
+
+/// What `evidence` has of the flag `flag`.
+const fn has(evidence: Evidence, flag: u16) -> bool {
+    evidence.flags & flag != 0
+}
+
+/// The error that came with this end, 0 for none: one that was there before says nothing of it.
+const fn fresh_error(evidence: Evidence) -> u16 {
+    if has(evidence, ERR_OLD) { 0 } else { evidence.err }
+}
+
+/// Whether nothing can be added to `evidence` any more. A close that resets announces the end first, the reset a moment after.
+#[must_use]
+pub fn is_final(evidence: Evidence) -> bool {
+    let Some(from) = TcpState::from_kernel(evidence.from) else {
+        return true;
+    };
+    if has(evidence, RESET_AFTER | ALL_ACKED) || !has(evidence, KNOWN) {
+        return true;
+    }
+    match from {
+        TcpState::Listen | TcpState::Close | TcpState::SynSent => true,
+        TcpState::FinWait2 if has(evidence, DONE) => true,
+        // Data after our shutdown is announced as if a reset had come; then one is sent.
+        TcpState::FinWait1 | TcpState::FinWait2 if has(evidence, RESET_RECEIVED) => false,
+        _ => fresh_error(evidence) != 0,
+    }
+}
+
+/// How a connection with this `evidence` ended; `reasons` reads the kernel's numbers.
+#[must_use]
+pub fn decide(evidence: Evidence, reasons: &Reasons) -> Ending {
+    let Some(from) = TcpState::from_kernel(evidence.from) else {
+        return Ending::Unknown;
+    };
+    if from == TcpState::Listen {
+        return Ending::ListenerClosed;
+    }
+    if !has(evidence, KNOWN) {
+        return Ending::Unknown;
+    }
+    match fresh_error(evidence) {
+        0 => without_error(evidence, from, reasons),
+        error => by_error(evidence, from, error, reasons),
+    }
+}
+
+/// The socket has an error it had not before.
+fn by_error(evidence: Evidence, from: TcpState, error: u16, reasons: &Reasons) -> Ending {
+    let opening = from == TcpState::SynSent;
+    match error {
+        ECONNREFUSED if opening => Ending::Refused,
+        ECONNRESET | EPIPE if has(evidence, RESET_AFTER) => match reasons.get(evidence.reason) {
+            Some(Reason::AbortOnData) => Ending::ResetAfterClose,
+            _ => Ending::ResetByUs,
+        },
+        ECONNRESET | EPIPE if has(evidence, RESET_RECEIVED) => Ending::ResetByPeer,
+        ECONNABORTED => Ending::Killed,
+        ETIMEDOUT if opening => Ending::TimeoutConnect,
+        ETIMEDOUT if has(evidence, RESET_SENT) => Ending::TimeoutKeepalive,
+        ETIMEDOUT => Ending::TimeoutRetransmit,
+        ENETUNREACH | EHOSTUNREACH | EHOSTDOWN | ENONET | ENOPROTOOPT | EOPNOTSUPP => Ending::Unreachable,
+        _ => Ending::Unknown,
+    }
+}
+
+/// The socket has no new error: the application or the peer's FIN ended it.
+fn without_error(evidence: Evidence, from: TcpState, reasons: &Reasons) -> Ending {
+    let sent = has(evidence, RESET_SENT);
+    let reason = reasons.get(evidence.reason);
+    match from {
+        TcpState::SynSent if has(evidence, NO_PORT) => Ending::NoPort,
+        TcpState::SynSent => Ending::ConnectAbandoned,
+        TcpState::FinWait2 if has(evidence, DONE) => Ending::GracefulActive,
+        TcpState::Closing if has(evidence, DONE) && has(evidence, ALL_ACKED) && !sent => Ending::Simultaneous,
+        TcpState::LastAck if has(evidence, ALL_ACKED) => Ending::GracefulPassive,
+        TcpState::Closing | TcpState::LastAck => Ending::ResetByUs,
+        TcpState::FinWait2 if has(evidence, DEAD) && !sent => Ending::ClosedFirst,
+        TcpState::FinWait1 | TcpState::FinWait2 if has(evidence, DEAD) && sent => match reason {
+            Some(Reason::AbortOnData | Reason::AbortOnLinger) => Ending::ResetAfterClose,
+            Some(Reason::AbortOnMemory) => Ending::OutOfMemory,
+            Some(Reason::State) if from == TcpState::FinWait2 => Ending::TimeoutFinWait2,
+            _ => Ending::ResetByUs,
+        },
+        TcpState::Established | TcpState::CloseWait | TcpState::FinWait1 | TcpState::FinWait2 if sent => {
+            let closing = evidence.shutdown == SHUTDOWN_MASK;
+            match reason {
+                Some(Reason::AbortOnClose) => Ending::ResetUnread,
+                // In these two states nobody has shut it down both ways before, so that it is close() that did.
+                Some(Reason::State) if closing && matches!(from, TcpState::Established | TcpState::CloseWait) => {
+                    Ending::ResetLinger
+                }
+                _ if closing => Ending::ResetByUs,
+                _ if has(evidence, NO_SOCKET) => Ending::ListenerClosed,
+                _ => Ending::Disconnected,
+            }
+        }
+        _ => Ending::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reasons() -> Reasons {
+        let names = [
+            (8, "TCP_ABORT_ON_DATA"),
+            (11, "TCP_ABORT_ON_CLOSE"),
+            (12, "TCP_ABORT_ON_LINGER"),
+            (13, "TCP_ABORT_ON_MEMORY"),
+            (14, "TCP_STATE"),
+            (15, "TCP_KEEPALIVE_TIMEOUT"),
+            (16, "TCP_DISCONNECT_WITH_DATA"),
+            (9, "TCP_TIMEWAIT_SOCKET"),
+        ];
+        Reasons::new(&names.map(|(number, name)| (number, format!("SK_RST_REASON_{name}"))))
+    }
+
+    /// State left, error, flags beside `KNOWN`, shutdown, reason.
+    fn evidence(from: TcpState, err: u16, flags: u16, shutdown: u8, reason: u8) -> Evidence {
+        Evidence {
+            err,
+            flags: flags | KNOWN,
+            from: from.number(),
+            shutdown,
+            reason,
+            reserved: 0,
+        }
+    }
+
+    #[test]
+    fn the_decision_table() {
+        use TcpState::{CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent};
+        const SENT_AFTER: u16 = RESET_SENT | RESET_AFTER;
+        for (evidence, ending) in [
+            (evidence(FinWait2, 0, DONE | DEAD, 3, 0), Ending::GracefulActive),
+            (evidence(FinWait2, 113, DONE | ERR_OLD, 3, 0), Ending::GracefulActive),
+            (evidence(FinWait2, 0, DEAD, 3, 0), Ending::ClosedFirst),
+            (evidence(FinWait2, 0, DEAD | SENT_AFTER, 3, 8), Ending::ResetAfterClose),
+            (evidence(FinWait2, 0, DEAD | SENT_AFTER, 3, 12), Ending::ResetAfterClose),
+            (evidence(FinWait2, 0, DEAD | SENT_AFTER, 3, 14), Ending::TimeoutFinWait2),
+            (evidence(FinWait2, 0, DEAD | SENT_AFTER, 3, 0), Ending::ResetByUs),
+            (
+                evidence(FinWait2, 104, RESET_RECEIVED | SENT_AFTER, 3, 8),
+                Ending::ResetAfterClose,
+            ),
+            (evidence(FinWait2, 0, SENT_AFTER, 3, 14), Ending::ResetByUs),
+            (evidence(FinWait1, 0, DEAD | SENT_AFTER, 3, 13), Ending::OutOfMemory),
+            (evidence(LastAck, 0, ALL_ACKED | DONE, 3, 0), Ending::GracefulPassive),
+            (evidence(LastAck, 0, DONE, 3, 0), Ending::ResetByUs),
+            (
+                evidence(Closing, 0, ALL_ACKED | DONE | DEAD, 3, 0),
+                Ending::Simultaneous,
+            ),
+            (evidence(Established, 104, RESET_RECEIVED, 0, 0), Ending::ResetByPeer),
+            (evidence(CloseWait, 32, RESET_RECEIVED, 1, 0), Ending::ResetByPeer),
+            (evidence(Established, 104, 0, 0, 0), Ending::Unknown),
+            (evidence(Established, 0, SENT_AFTER, 3, 14), Ending::ResetLinger),
+            (evidence(CloseWait, 0, SENT_AFTER | DONE, 3, 14), Ending::ResetLinger),
+            (evidence(Established, 0, SENT_AFTER, 3, 11), Ending::ResetUnread),
+            (evidence(Established, 0, SENT_AFTER, 3, 0), Ending::ResetByUs),
+            (evidence(Established, 0, SENT_AFTER, 0, 14), Ending::Disconnected),
+            (
+                evidence(Established, 0, SENT_AFTER | NO_SOCKET, 0, 14),
+                Ending::ListenerClosed,
+            ),
+            (evidence(Established, 0, 0, 3, 0), Ending::Unknown),
+            (evidence(Established, 103, RESET_SENT, 0, 14), Ending::Killed),
+            (evidence(Established, 110, RESET_SENT, 0, 15), Ending::TimeoutKeepalive),
+            (evidence(Established, 110, 0, 0, 0), Ending::TimeoutRetransmit),
+            (evidence(FinWait1, 113, 0, 3, 0), Ending::Unreachable),
+            (evidence(SynSent, 111, RESET_RECEIVED, 0, 0), Ending::Refused),
+            (evidence(SynSent, 111, 0, 0, 0), Ending::Refused),
+            (evidence(SynSent, 110, 0, 0, 0), Ending::TimeoutConnect),
+            (evidence(SynSent, 101, 0, 0, 0), Ending::Unreachable),
+            (evidence(SynSent, 0, NO_PORT, 0, 0), Ending::NoPort),
+            (evidence(SynSent, 0, 0, 3, 0), Ending::ConnectAbandoned),
+            (evidence(SynRecv, 0, 0, 0, 0), Ending::Unknown),
+            (evidence(Listen, 0, 0, 3, 0), Ending::ListenerClosed),
+        ] {
+            assert_eq!(decide(evidence, &reasons()), ending, "{evidence:?}");
+        }
+    }
+
+    #[test]
+    fn without_the_sockets_memory_nothing_is_known() {
+        let blind = Evidence {
+            from: 9,
+            ..Evidence::default()
+        };
+        assert_eq!(decide(blind, &reasons()), Ending::Unknown);
+        assert!(is_final(blind));
+    }
+
+    #[test]
+    fn what_a_reset_may_follow_is_not_final() {
+        use TcpState::{Established, FinWait2, LastAck};
+        assert!(!is_final(evidence(Established, 0, 0, 3, 0)));
+        assert!(!is_final(evidence(FinWait2, 0, DEAD, 3, 0)));
+        assert!(!is_final(evidence(FinWait2, 104, RESET_RECEIVED, 3, 0)));
+        assert!(is_final(evidence(FinWait2, 0, DONE, 3, 0)));
+        assert!(is_final(evidence(LastAck, 0, ALL_ACKED, 3, 0)));
+        assert!(is_final(evidence(Established, 0, RESET_SENT | RESET_AFTER, 3, 14)));
+        assert!(is_final(evidence(Established, 104, RESET_RECEIVED, 0, 0)));
+    }
+
+    #[test]
+    fn any_evidence_has_an_ending_and_keys_are_distinct() {
+        for from in 0..=255 {
+            for flags in 0..1024 {
+                let evidence = Evidence {
+                    err: flags % 120,
+                    flags,
+                    from,
+                    shutdown: 3,
+                    reason: 14,
+                    reserved: 0,
+                };
+                let _any = (decide(evidence, &reasons()), is_final(evidence));
+            }
+        }
+        let mut keys: Vec<_> = Ending::ALL.into_iter().map(Ending::key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), Ending::ALL.len());
+    }
+}

@@ -1,0 +1,161 @@
+//! Ends that may still be amended, held back for a moment, and all that comes after them: what is told is told in order.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU64;
+
+use tcpwatch_common::Evidence;
+
+use super::ending::{self, Ending, Reasons};
+use crate::event::{Event, Life};
+
+/// How long an end that is not final is held back, ns: a close that resets announces both in one system call.
+const HOLD_NS: i64 = 20_000_000;
+/// Records held back at most; of more, the oldest are told as they are.
+const MOST: usize = 65_536;
+
+/// What may end.
+pub trait Ends {
+    /// When it happened, ns since the Unix epoch.
+    fn unix_ns(&self) -> i64;
+    /// Number of the life.
+    fn id(&self) -> Option<NonZeroU64>;
+    /// What is known of the end, if it is one.
+    fn evidence(&mut self) -> Option<&mut Evidence>;
+}
+
+impl Ends for Event {
+    fn unix_ns(&self) -> i64 {
+        self.unix_ns
+    }
+
+    fn id(&self) -> Option<NonZeroU64> {
+        self.id
+    }
+
+    fn evidence(&mut self) -> Option<&mut Evidence> {
+        self.evidence.as_mut()
+    }
+}
+
+impl Ends for Life {
+    fn unix_ns(&self) -> i64 {
+        self.last.unix_ns
+    }
+
+    fn id(&self) -> Option<NonZeroU64> {
+        self.last.id
+    }
+
+    fn evidence(&mut self) -> Option<&mut Evidence> {
+        self.last.evidence.as_mut()
+    }
+}
+
+/// Records in the order they came, those in front waiting for what may be added to them.
+#[derive(Debug)]
+pub struct Pending<T> {
+    reasons: Reasons,
+    queue: VecDeque<T>,
+}
+
+impl<T: Ends> Pending<T> {
+    /// Nothing held back; `reasons` reads the kernel's numbers.
+    #[must_use]
+    pub fn new(reasons: Reasons) -> Self {
+        Self {
+            reasons,
+            queue: VecDeque::new(),
+        }
+    }
+
+    /// Takes the next record.
+    pub fn push(&mut self, record: T) {
+        self.queue.push_back(record);
+    }
+
+    /// Replaces what is known of the end of the life `id`, if it is held back.
+    pub fn amend(&mut self, id: NonZeroU64, now: Evidence) {
+        let ended = self.queue.iter_mut().rev().find(|record| record.id() == Some(id));
+        if let Some(evidence) = ended.and_then(Ends::evidence) {
+            *evidence = now;
+        }
+    }
+
+    /// The next record that nothing will be added to, or that has waited long enough at `unix_ns`, and how it ended if it did.
+    pub fn next(&mut self, unix_ns: i64) -> Option<(T, Option<Ending>)> {
+        let front = self.queue.front_mut()?;
+        // A clock that jumps ends the waiting, whichever way.
+        let waited = unix_ns.saturating_sub(front.unix_ns()).unsigned_abs() > HOLD_NS.unsigned_abs();
+        let may_change = front.evidence().is_some_and(|evidence| !ending::is_final(*evidence));
+        if may_change && !waited && self.queue.len() <= MOST {
+            return None;
+        }
+        let mut record = self.queue.pop_front()?;
+        let ended = record
+            .evidence()
+            .map(|evidence| ending::decide(*evidence, &self.reasons));
+        Some((record, ended))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpwatch_common::evidence::{KNOWN, RESET_AFTER, RESET_SENT};
+
+    use super::*;
+
+    struct Item(i64, u64, Option<Evidence>);
+
+    impl Ends for Item {
+        fn unix_ns(&self) -> i64 {
+            self.0
+        }
+
+        fn id(&self) -> Option<NonZeroU64> {
+            NonZeroU64::new(self.1)
+        }
+
+        fn evidence(&mut self) -> Option<&mut Evidence> {
+            self.2.as_mut()
+        }
+    }
+
+    fn open_end(flags: u16) -> Option<Evidence> {
+        Some(Evidence {
+            flags: KNOWN | flags,
+            from: 1,
+            shutdown: 3,
+            ..Evidence::default()
+        })
+    }
+
+    #[test]
+    fn an_end_waits_for_its_reset_and_the_others_behind_it() {
+        let mut pending = Pending::new(Reasons::default());
+        pending.push(Item(0, 1, None));
+        pending.push(Item(1, 2, open_end(0)));
+        pending.push(Item(2, 3, None));
+        assert_eq!(pending.next(3).map(|(item, ended)| (item.1, ended)), Some((1, None)));
+        assert!(pending.next(3).is_none());
+        pending.amend(NonZeroU64::new(2).unwrap(), open_end(RESET_SENT | RESET_AFTER).unwrap());
+        let (item, ended) = pending.next(3).unwrap();
+        assert_eq!((item.1, ended), (2, Some(Ending::ResetByUs)));
+        assert_eq!(pending.next(3).map(|(item, _)| item.1), Some(3));
+        assert!(pending.next(3).is_none());
+    }
+
+    #[test]
+    fn nothing_waits_for_ever_whatever_the_clock_does() {
+        for later in [HOLD_NS + 2, -HOLD_NS * 9, i64::MAX, i64::MIN] {
+            let mut pending = Pending::new(Reasons::default());
+            pending.push(Item(1, 2, open_end(0)));
+            assert!(pending.next(2).is_none());
+            assert_eq!(pending.next(later).unwrap().1, Some(Ending::Unknown));
+        }
+        let mut pending = Pending::new(Reasons::default());
+        for id in 1..=MOST as u64 + 1 {
+            pending.push(Item(1, id, open_end(0)));
+        }
+        assert!(pending.next(2).is_some() && pending.next(2).is_none());
+    }
+}

@@ -1,0 +1,99 @@
+//! Tells the kernel side who listens already: it hears of `listen()` only from now on.
+
+use anyhow::{Context, Result};
+use aya::maps::HashMap;
+use hashbrown::HashMap as Table;
+use tcpwatch_common::owner::{HOW_LISTEN, Listener, listener_key};
+use tcpwatch_common::{Owner, names};
+
+use super::Kernel;
+use crate::model::owner;
+
+/// The kernel's flag for an entry that must not be there yet (`BPF_NOEXIST`, linux/bpf.h).
+const BPF_NOEXIST: u64 = 1;
+
+/// Listening sockets, counted by where they listen.
+#[derive(Default)]
+pub struct Listeners(Table<u64, Listener>);
+
+impl Listeners {
+    /// Adds a listening socket on `port` of the namespace `netns`, whose owner is `owner`; `None` where that is not known.
+    pub fn add(&mut self, netns: u32, port: u16, owner: Option<&owner::Owner>) {
+        let owner = owner.map_or(Owner::UNKNOWN, |owner| {
+            let mut comm = [0; 16];
+            for (to, from) in comm.iter_mut().zip(owner.comm.as_bytes()) {
+                *to = *from;
+            }
+            Owner {
+                pid: owner.pid.map_or(0, Into::into),
+                how: HOW_LISTEN,
+                comm,
+                ..Owner::UNKNOWN
+            }
+        });
+        let listener = self.0.entry(listener_key(netns, port)).or_insert(Listener {
+            owner,
+            sockets: 0,
+            shared: u32::from(owner.pid == 0),
+        });
+        listener.sockets += 1;
+        if listener.owner.pid != owner.pid {
+            listener.shared = 1;
+        }
+    }
+}
+
+impl Kernel {
+    /// Tells the kernel side of `listeners`; what it has heard of by itself stays.
+    ///
+    /// # Errors
+    /// A map is not there.
+    pub fn tell_listeners(&mut self, listeners: &Listeners) -> Result<()> {
+        let comms = self
+            .ebpf
+            .map_mut(names::MAP_COMMS)
+            .context("the BPF object has no names")?;
+        let mut comms: HashMap<_, u32, [u8; 16]> = HashMap::try_from(comms)?;
+        for listener in listeners.0.values().filter(|listener| listener.owner.pid != 0) {
+            // What is there is newer, and what finds no room is unknown.
+            let _ = comms.insert(listener.owner.pid, listener.owner.comm, BPF_NOEXIST);
+        }
+        let map = self
+            .ebpf
+            .map_mut(names::MAP_LISTENERS)
+            .context("the BPF object has no listeners")?;
+        let mut map: HashMap<_, u64, [u64; 5]> = HashMap::try_from(map)?;
+        for (key, listener) in &listeners.0 {
+            let _ = map.insert(key, bytemuck::cast::<_, [u64; 5]>(*listener), BPF_NOEXIST);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::owner::{Comm, How};
+
+    fn process(pid: u32) -> owner::Owner {
+        owner::Owner {
+            pid: std::num::NonZeroU32::new(pid),
+            comm: Comm::new(b"nginx"),
+            how: How::Scan,
+        }
+    }
+
+    #[test]
+    fn a_port_of_two_processes_is_nobodys() {
+        let mut listeners = Listeners::default();
+        for (port, pid) in [(80, 7), (80, 7), (81, 7), (81, 8)] {
+            listeners.add(1, port, Some(&process(pid)));
+        }
+        listeners.add(1, 82, None);
+        let of = |port| listeners.0[&listener_key(1, port)];
+        assert_eq!((of(80).owner.pid, of(80).sockets, of(80).shared), (7, 2, 0));
+        assert_eq!((of(81).sockets, of(81).shared), (2, 1));
+        assert_eq!((of(82).sockets, of(82).shared), (1, 1));
+        assert_eq!(of(80).owner.comm[..6], *b"nginx\0");
+    }
+}
