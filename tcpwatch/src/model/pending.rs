@@ -120,24 +120,24 @@ mod tests {
         }
     }
 
-    fn open_end(flags: u16) -> Option<Evidence> {
-        Some(Evidence {
+    fn open_end(flags: u16) -> Evidence {
+        Evidence {
             flags: KNOWN | flags,
             from: 1,
             shutdown: 3,
             ..Evidence::default()
-        })
+        }
     }
 
     #[test]
     fn an_end_waits_for_its_reset_and_the_others_behind_it() {
         let mut pending = Pending::new(Reasons::default());
         pending.push(Item(0, 1, None));
-        pending.push(Item(1, 2, open_end(0)));
+        pending.push(Item(1, 2, Some(open_end(0))));
         pending.push(Item(2, 3, None));
         assert_eq!(pending.next(3).map(|(item, ended)| (item.1, ended)), Some((1, None)));
         assert!(pending.next(3).is_none());
-        pending.amend(NonZeroU64::new(2).unwrap(), open_end(RESET_SENT | RESET_AFTER).unwrap());
+        pending.amend(NonZeroU64::new(2).unwrap(), open_end(RESET_SENT | RESET_AFTER));
         let (item, ended) = pending.next(3).unwrap();
         assert_eq!((item.1, ended), (2, Some(Ending::ResetByUs)));
         assert_eq!(pending.next(3).map(|(item, _)| item.1), Some(3));
@@ -148,13 +148,13 @@ mod tests {
     fn nothing_waits_for_ever_whatever_the_clock_does() {
         for later in [HOLD_NS + 2, -HOLD_NS * 9, i64::MAX, i64::MIN] {
             let mut pending = Pending::new(Reasons::default());
-            pending.push(Item(1, 2, open_end(0)));
+            pending.push(Item(1, 2, Some(open_end(0))));
             assert!(pending.next(2).is_none());
             assert_eq!(pending.next(later).unwrap().1, Some(Ending::Unknown));
         }
         let mut pending = Pending::new(Reasons::default());
         for id in 1..=MOST as u64 + 1 {
-            pending.push(Item(1, id, open_end(0)));
+            pending.push(Item(1, id, Some(open_end(0))));
         }
         assert!(pending.next(2).is_some() && pending.next(2).is_none());
     }

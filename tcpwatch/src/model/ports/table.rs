@@ -373,6 +373,7 @@ mod tests {
             remote: address("10.0.0.9"),
             rport,
             uid: None,
+            inode: None,
             netns: 1,
         }
     }
