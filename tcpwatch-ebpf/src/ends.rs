@@ -12,6 +12,7 @@ use crate::lives::Life;
 use crate::socket;
 use crate::transition::Step;
 
+const FIN_WAIT2: u32 = TcpState::FinWait2 as u32;
 const CLOSING: u32 = TcpState::Closing as u32;
 const LAST_ACK: u32 = TcpState::LastAck as u32;
 const LISTEN: u32 = TcpState::Listen as u32;
@@ -69,13 +70,19 @@ pub(crate) fn evidence<H: Hook>(hook: &H, life: Option<&Life>, step: Step, no_po
 #[inline(always)]
 pub(crate) fn may_go_on(evidence: Evidence) -> bool {
     let from = evidence.from as u32;
-    !(evidence.flags & ALL_ACKED != 0 || from == 5 && evidence.flags & DONE != 0 || matches!(from, LISTEN | CLOSE))
+    !(evidence.flags & ALL_ACKED != 0 || from == FIN_WAIT2 && evidence.flags & DONE != 0 || !is_end(evidence))
 }
 
-/// Counts an end of a connection; a listener's is none.
+/// Whether it is a connection's: a listener's end is none.
+#[inline(always)]
+pub(crate) fn is_end(evidence: Evidence) -> bool {
+    !matches!(evidence.from as u32, LISTEN | CLOSE)
+}
+
+/// Counts an end of a connection.
 #[inline(always)]
 pub(crate) fn count(ledger: &mut Ledger, evidence: Evidence) {
-    if !matches!(evidence.from as u32, LISTEN | CLOSE) {
+    if is_end(evidence) {
         add(ledger, evidence.key(), 1);
     }
 }

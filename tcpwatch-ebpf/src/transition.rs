@@ -149,7 +149,9 @@ pub(crate) fn run<H: Hook>(hook: &H) {
     }
     let evidence = if step.is_last() {
         let evidence = ends::evidence(hook, life.as_deref(), step, failed_connect && unknown.lport);
-        ends::count(ledger, evidence);
+        if filter::wants(from, to) {
+            ends::count(ledger, evidence);
+        }
         // A reset that is still to come must find what it belongs to.
         if life.is_none() && ends::may_go_on(evidence) {
             life = hook.life(true);
@@ -253,7 +255,7 @@ pub(crate) fn run<H: Hook>(hook: &H) {
         report(&opening, ledger);
     }
     report(&now, ledger);
-    if param!(PARAMS.lives) != 0 && step.is_last() && from != LISTEN && from != CLOSE && filter::wants(from, to) {
+    if param!(PARAMS.lives) != 0 && step.is_last() && ends::is_end(evidence) && filter::wants(from, to) {
         tell(&now, ledger);
     }
     if step.is_last() && !ends::may_go_on(evidence) {

@@ -210,6 +210,10 @@ pub struct LedgerSample {
     pub moves: [[u64; STATES]; STATES],
     /// Full sockets in each state now, by the kernel's state numbers.
     pub sockets: [i64; STATES],
+    /// Connections ended, by what is known of it.
+    pub ends: Vec<(Evidence, i64)>,
+    /// Those there was no place for in `ends`.
+    pub uncounted_ends: u64,
     /// Records that found no room.
     pub lost: u64,
     /// Runs of the kernel side that the kernel skipped; `None` where it does not count them.
@@ -228,6 +232,11 @@ pub struct TimeWaitCounters {
     pub entered: Option<u64>,
     /// Timewait sockets refused since then (`TcpExt:TCPTimeWaitOverflow`).
     pub refused: Option<u64>,
+    /// Timewait sockets an outgoing connection took over since then (`TcpExt:TWRecycled`).
+    pub recycled: Option<u64>,
+    /// Timewait sockets gone since then, for whatever reason: those that entered and are not there. No counter of the kernel's
+    /// tells of one ended by an incoming SYN, a reset or an administrator.
+    pub left: Option<u64>,
     /// Timewait sockets now, those in `FIN_WAIT2` included (sockstat `tw`).
     pub population: Option<u64>,
     /// Most there may be (`tcp_max_tw_buckets`).

@@ -30,8 +30,8 @@ pub fn run(args: &StatArgs, out: &mut impl Write) -> Result<()> {
             netns,
             namespaces,
         } = watch(&args.filter, &args.watch, None)?;
+        let mut model = Stat::new(kernel.reasons().clone());
         let mut live = Live::start(kernel, filter, netns, namespaces)?;
-        let mut model = Stat::default();
         let mut view = stat::of(args.output.output, screen(args.output.color));
         let every = args.interval.map_or(INTERVAL, |interval| interval.0);
         let mut ticks = interval_at(Instant::now() + every, every);

@@ -223,6 +223,45 @@ impl Ending {
     }
 }
 
+/// Connections ended, by how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndingCounts([u64; Ending::ALL.len()]);
+
+impl EndingCounts {
+    /// Adds `connections` that ended so.
+    pub fn add(&mut self, ending: Ending, connections: u64) {
+        self.0[ending as usize] += connections;
+    }
+
+    /// Connections that ended so.
+    #[must_use]
+    pub fn get(&self, ending: Ending) -> u64 {
+        self.0[ending as usize]
+    }
+
+    /// Every ending with its connections, in the order of machine output.
+    pub fn iter(&self) -> impl Iterator<Item = (Ending, u64)> + '_ {
+        Ending::ALL.into_iter().map(|ending| (ending, self.get(ending)))
+    }
+
+    /// What came to these since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut since = *self;
+        for (now, then) in since.0.iter_mut().zip(earlier.0) {
+            *now = now.saturating_sub(then);
+        }
+        since
+    }
+
+    /// Those in which a timewait socket was to remain in `state`, whether there was room for it or not.
+    #[must_use]
+    pub fn timewait(&self, state: TcpState) -> u64 {
+        let made = self.iter().filter(|(ending, _)| ending.timewait() == Some(state));
+        made.map(|(_, connections)| connections).sum()
+    }
+}
+
 // errno(3), by Linux's numbers on every architecture we run on.
 const EPIPE: u16 = 32;
 const ENONET: u16 = 64;
@@ -464,5 +503,11 @@ mod tests {
         keys.sort_unstable();
         keys.dedup();
         assert_eq!(keys.len(), Ending::ALL.len());
+        assert!(
+            Ending::ALL
+                .into_iter()
+                .enumerate()
+                .all(|(place, ending)| ending as usize == place)
+        );
     }
 }

@@ -5,6 +5,7 @@ use tcpwatch_common::TcpState;
 use tcpwatch_common::ledger::{Pass, STATES};
 
 use super::counts::StateCounts;
+use super::ending::{self, Ending, EndingCounts, Reasons};
 use crate::event::{Input, LedgerSample, TimeWaitCounters};
 
 /// Transitions in one interval, by the kernel's state numbers.
@@ -13,6 +14,7 @@ pub type Moves = [[u64; STATES]; STATES];
 /// Takes inputs, gives a frame at every tick.
 #[derive(Debug, Default)]
 pub struct Stat {
+    reasons: Reasons,
     ledger: Option<Box<LedgerSample>>,
     walked: Option<Box<Pass>>,
     facts: TimeWaitCounters,
@@ -24,6 +26,7 @@ pub struct Stat {
 struct Before {
     monotonic_ns: u64,
     ledger: Box<LedgerSample>,
+    ends: EndingCounts,
     facts: TimeWaitCounters,
 }
 
@@ -38,6 +41,8 @@ pub struct StatFrame {
     pub connections: StateCounts,
     /// Transitions in it.
     pub moves: Moves,
+    /// Connections ended in it, by how; together they are [`StatFrame::closed`].
+    pub ends: EndingCounts,
     /// TIME_WAIT.
     pub time_wait: TimeWait,
     /// Transitions counted, in it.
@@ -55,8 +60,14 @@ pub struct StatFrame {
 /// TIME_WAIT in one interval; `None` is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimeWait {
-    /// Timewait sockets made in it.
+    /// Timewait sockets made in it, of either substate.
     pub entered: Option<u64>,
+    /// Those of them in `FIN_WAIT2`, whose peer had not closed yet; unknown where some were refused, for nothing tells which.
+    pub entered_fin_wait2: Option<u64>,
+    /// Timewait sockets gone in it, for whatever reason.
+    pub left: Option<u64>,
+    /// Those of them that an outgoing connection took over.
+    pub recycled: Option<u64>,
     /// Timewait sockets refused in it.
     pub refused: Option<u64>,
     /// Timewait sockets now.
@@ -66,6 +77,15 @@ pub struct TimeWait {
 }
 
 impl Stat {
+    /// Nothing known yet; `reasons` reads the kernel's numbers.
+    #[must_use]
+    pub fn new(reasons: Reasons) -> Self {
+        Self {
+            reasons,
+            ..Self::default()
+        }
+    }
+
     /// Takes `input`; a frame, when it is a tick and the ledger was read since the start.
     pub fn apply(&mut self, input: Input) -> Option<StatFrame> {
         match input {
@@ -79,9 +99,11 @@ impl Stat {
 
     fn tick(&mut self, time: Timestamp, monotonic_ns: u64) -> Option<StatFrame> {
         let ledger = self.ledger.clone()?;
+        let ends = self.ends(&ledger);
         let before = self.before.replace(Before {
             monotonic_ns,
             ledger: ledger.clone(),
+            ends,
             facts: self.facts,
         });
         let since = |now: u64, then: fn(&LedgerSample) -> u64| {
@@ -104,8 +126,13 @@ impl Stat {
                 }
             }
         }
+        let ends = before
+            .as_ref()
+            .map_or_else(EndingCounts::default, |before| ends.since(&before.ends));
+        let refused = counted(|facts| facts.refused);
         Some(StatFrame {
             time,
+            ends,
             interval_s: before
                 .as_ref()
                 .map_or(0.0, |before| seconds(monotonic_ns.saturating_sub(before.monotonic_ns))),
@@ -114,7 +141,10 @@ impl Stat {
             moves,
             time_wait: TimeWait {
                 entered: counted(|facts| facts.entered),
-                refused: counted(|facts| facts.refused),
+                entered_fin_wait2: (refused == Some(0)).then(|| ends.timewait(TcpState::FinWait2)),
+                left: counted(|facts| facts.left),
+                recycled: counted(|facts| facts.recycled),
+                refused,
                 population: self.facts.population,
                 limit: self.facts.limit,
             },
@@ -125,6 +155,20 @@ impl Stat {
             unmarked: ledger.unmarked,
             drift: ledger.drift,
         })
+    }
+
+    /// All ends until now, by how.
+    fn ends(&self, ledger: &LedgerSample) -> EndingCounts {
+        let mut counts = EndingCounts::default();
+        for &(evidence, ends) in &ledger.ends {
+            // Below zero for a moment, where one CPU takes back what another counted.
+            counts.add(
+                ending::decide(evidence, &self.reasons),
+                u64::try_from(ends).unwrap_or(0),
+            );
+        }
+        counts.add(Ending::Unknown, ledger.uncounted_ends);
+        counts
     }
 
     /// Sockets of every kind, as `ss` shows them.
@@ -203,12 +247,17 @@ impl StatFrame {
 
 #[cfg(test)]
 mod tests {
+    use tcpwatch_common::Evidence;
+    use tcpwatch_common::evidence::{KNOWN, RESET_RECEIVED};
+
     use super::*;
 
     fn sample(edit: impl FnOnce(&mut LedgerSample)) -> Input {
         let mut sample = LedgerSample {
             moves: [[0; STATES]; STATES],
             sockets: [0; STATES],
+            ends: Vec::new(),
+            uncounted_ends: 0,
             lost: 0,
             missed: Some(0),
             unmarked: 0,
@@ -255,6 +304,14 @@ mod tests {
             ledger.moves[10][7] = 1;
             ledger.moves[7][7] = 1;
             ledger.lost = 6;
+            let peers_reset = Evidence {
+                err: 104,
+                flags: KNOWN | RESET_RECEIVED,
+                from: 1,
+                ..Evidence::default()
+            };
+            ledger.ends = vec![(peers_reset, 1), (Evidence::default(), -1)];
+            ledger.uncounted_ends = 2;
         }));
         stat.apply(Input::HostFacts(TimeWaitCounters {
             entered: Some(9),
@@ -267,6 +324,10 @@ mod tests {
         );
         assert_eq!((frame.closed(), frame.reset(), frame.lost), (1, 1, 6));
         assert_eq!(frame.seen, 9);
+        assert_eq!(
+            (frame.ends.get(Ending::ResetByPeer), frame.ends.get(Ending::Unknown)),
+            (1, 2)
+        );
         assert_eq!(frame.time_wait.entered, Some(2));
         assert_eq!(frame.transitions().count(), 5);
     }

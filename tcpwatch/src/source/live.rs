@@ -6,6 +6,7 @@ mod silent;
 use std::path::Path;
 
 use anyhow::Result;
+use tcpwatch_common::{Evidence, Ledger};
 
 use self::full::FullSockets;
 use self::silent::Silent;
@@ -82,6 +83,8 @@ impl Live {
         each(Input::Ledger(Box::new(LedgerSample {
             moves: ledger.moves,
             sockets,
+            ends: ends(&ledger),
+            uncounted_ends: ledger.uncounted_ends,
             lost: ledger.lost,
             missed,
             unmarked,
@@ -107,6 +110,12 @@ impl Live {
         self.look_again_ns = now + LOOK_AGAIN_NS.max((now - start) * SHARE);
         Ok(())
     }
+}
+
+/// The ends a ledger has counted.
+fn ends(ledger: &Ledger) -> Vec<(Evidence, i64)> {
+    let counted = ledger.ends.iter().filter(|end| end.key != 0);
+    counted.map(|end| (Evidence::of_key(end.key), end.count)).collect()
 }
 
 impl Places {

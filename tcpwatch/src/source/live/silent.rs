@@ -21,13 +21,15 @@ const SHOWN: StateSet = StateSet::NONE
 /// no event.
 #[derive(Default)]
 pub(super) struct Silent {
-    entered: Option<u64>,
-    refused: Option<u64>,
+    /// Since the first reading, over all namespaces.
+    since: TimeWaitCounters,
+    /// Timewait sockets gone since then; below zero for a moment, where one entered between two files' reading.
+    left: Option<i64>,
     before: Vec<(u32, TimeWaitCounters)>,
 }
 
 impl Silent {
-    /// What `filter` lets through of the sockets, and the counters, over `readers`' namespaces; entered and refused since
+    /// What `filter` lets through of the sockets, and the counters, over `readers`' namespaces; all but population and limit since
     /// the first reading.
     pub(super) fn read(
         &mut self,
@@ -38,40 +40,60 @@ impl Silent {
         let mut limit = Some(0);
         let mut now = Vec::with_capacity(readers.len());
         for reader in readers {
-            walked.add(&if filter.is_any_socket() {
+            let these = counters(reader)?;
+            let pass = if filter.is_any_socket() {
                 count(reader)?
             } else {
                 walk(reader, filter)?
-            });
-            let these = counters(reader)?;
+            };
+            walked.add(&pass);
             limit = limit.zip(these.limit).map(|(sum, limit)| sum + limit);
-            now.push((reader.inode, these));
+            let population = Some(pass.timewait.iter().sum());
+            now.push((reader.inode, TimeWaitCounters { population, ..these }));
         }
-        let before = |inode: u32| {
-            self.before
-                .iter()
-                .find(|(known, _)| *known == inode)
-                .map(|(_, counters)| counters)
-        };
-        let since = |counter: fn(&TimeWaitCounters) -> Option<u64>| {
-            now.iter().try_fold(0, |sum, (inode, these)| {
-                let then = before(*inode).map_or(counter(these), counter)?;
-                Some(sum + counter(these)?.saturating_sub(then))
-            })
-        };
-        let (entered, refused) = (since(|these| these.entered), since(|these| these.refused));
-        self.entered = entered.map(|entered| self.entered.unwrap_or(0) + entered);
-        self.refused = refused.map(|refused| self.refused.unwrap_or(0) + refused);
+        self.add(&now);
         self.before = now;
         // The counters are the namespaces', and no part of them can be told to be the filter's.
         let any = filter.is_any_socket();
         let facts = TimeWaitCounters {
-            entered: self.entered.filter(|_| any),
-            refused: self.refused.filter(|_| any),
+            entered: self.since.entered.filter(|_| any),
+            refused: self.since.refused.filter(|_| any),
+            recycled: self.since.recycled.filter(|_| any),
+            left: self.since.left.filter(|_| any),
             population: Some(walked.timewait.iter().sum()),
             limit,
         };
         Ok((walked, facts))
+    }
+
+    /// Adds what happened in each namespace since it was read last; one read for the first time has no history.
+    fn add(&mut self, now: &[(u32, TimeWaitCounters)]) {
+        let of = |counter: fn(&TimeWaitCounters) -> Option<u64>| {
+            now.iter().try_fold(0_i64, |sum, (inode, these)| {
+                let known = self.before.iter().find(|(known, _)| known == inode);
+                let then = known.map_or(counter(these), |(_, before)| counter(before))?;
+                Some(sum.saturating_add(counter(these)?.wrapping_sub(then).cast_signed()))
+            })
+        };
+        let entered = of(|these| these.entered);
+        let (refused, recycled) = (of(|these| these.refused), of(|these| these.recycled));
+        let population = of(|these| these.population);
+        let gone = entered.zip(population).map(|(entered, more)| entered - more);
+        self.left = gone.map(|gone| self.left.unwrap_or(0) + gone);
+        let add = |total: Option<u64>, more: Option<i64>| {
+            more.map(|more| total.unwrap_or(0).saturating_add_signed(more.max(0)))
+        };
+        self.since = TimeWaitCounters {
+            entered: add(self.since.entered, entered),
+            refused: add(self.since.refused, refused),
+            recycled: add(self.since.recycled, recycled),
+            // What was told once is not taken back.
+            left: self
+                .left
+                .map(|left| u64::try_from(left).unwrap_or(0).max(self.since.left.unwrap_or(0))),
+            population: None,
+            limit: None,
+        };
     }
 }
 
@@ -104,6 +126,7 @@ fn counters(reader: &mut NamespaceReaders) -> Result<TimeWaitCounters> {
     let now = reader.counters.read()?;
     let entered = now.get("TcpExt", "TW").zip(now.get("TcpExt", "TWKilled"));
     let refused = now.get("TcpExt", "TCPTimeWaitOverflow");
+    let recycled = now.get("TcpExt", "TWRecycled");
     let limit = match &mut reader.max_tw_buckets {
         Some(sysctl) => sysctl.read()?.and_then(|limit| u64::try_from(limit).ok()),
         None => None,
@@ -113,7 +136,58 @@ fn counters(reader: &mut NamespaceReaders) -> Result<TimeWaitCounters> {
             .map(|(planned, killed)| planned + killed)
             .filter(|_| Release::running() >= Release::TW_COUNTS_ENTRIES),
         refused,
+        recycled,
+        left: None,
         population: None,
         limit,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counters(entered: u64, population: u64) -> TimeWaitCounters {
+        TimeWaitCounters {
+            entered: Some(entered),
+            refused: Some(0),
+            recycled: Some(0),
+            left: None,
+            population: Some(population),
+            limit: None,
+        }
+    }
+
+    #[test]
+    fn what_entered_and_is_not_there_has_left() {
+        let mut silent = Silent::default();
+        let mut left = |now: &[(u32, TimeWaitCounters)]| {
+            silent.add(now);
+            silent.before = now.to_vec();
+            (silent.since.entered, silent.since.left)
+        };
+        assert_eq!(
+            left(&[(1, counters(1000, 10))]),
+            (Some(0), Some(0)),
+            "a history is no event"
+        );
+        assert_eq!(left(&[(1, counters(1005, 15))]), (Some(5), Some(0)));
+        assert_eq!(left(&[(1, counters(1005, 3))]), (Some(5), Some(12)));
+        assert_eq!(
+            left(&[(1, counters(1005, 4))]),
+            (Some(5), Some(12)),
+            "seen before it was counted"
+        );
+        assert_eq!(left(&[(1, counters(1006, 4))]), (Some(6), Some(12)));
+        assert_eq!(
+            left(&[(1, counters(1006, 4)), (2, counters(9, 9))]),
+            (Some(6), Some(12))
+        );
+        assert_eq!(left(&[(2, counters(9, 8))]), (Some(6), Some(13)));
+        assert_eq!(
+            left(&[(2, counters(8, 8))]).0,
+            Some(6),
+            "a counter that goes back is no event"
+        );
+    }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use tcpwatch_common::TcpState;
 
+use crate::model::ending::Ending;
 use crate::model::stat::StatFrame;
 use crate::view::stat::StatView;
 use crate::view::time::rfc3339;
@@ -24,10 +25,12 @@ impl StatView for Csv {
         if !self.headed {
             self.headed = true;
             let states = TcpState::ALL.map(TcpState::key).join(",");
+            let endings = Ending::ALL.map(|ending| format!("closed_{}", ending.key())).join(",");
             writeln!(
                 out,
                 "time,interval_s,{states},opened_active,opened_passive,closed,reset,\
-                 time_wait_entered,time_wait_refused,time_wait_population,time_wait_limit,seen,lost,missed,unmarked,drift"
+                 time_wait_entered,time_wait_refused,time_wait_population,time_wait_limit,seen,lost,missed,unmarked,drift,\
+                 time_wait_entered_fin_wait2,time_wait_left,time_wait_recycled,{endings}"
             )?;
         }
         write!(out, "{},{}", rfc3339(frame.time), frame.interval_s)?;
@@ -46,10 +49,17 @@ impl StatView for Csv {
             write!(out, ",{}", known(value))?;
         }
         let (missed, drift) = (known(frame.missed), known(frame.drift));
-        writeln!(
+        write!(
             out,
             ",{},{},{missed},{},{drift}",
             frame.seen, frame.lost, frame.unmarked
-        )
+        )?;
+        for value in [time_wait.entered_fin_wait2, time_wait.left, time_wait.recycled] {
+            write!(out, ",{}", known(value))?;
+        }
+        for (_, count) in frame.ends.iter() {
+            write!(out, ",{count}")?;
+        }
+        writeln!(out)
     }
 }

@@ -23,7 +23,8 @@ struct Line<'a> {
     #[serde(serialize_with = "by_move")]
     transitions: &'a StatFrame,
     opened: Opened,
-    closed: Closed,
+    #[serde(serialize_with = "by_ending")]
+    closed: &'a StatFrame,
     time_wait: TimeWait,
     events: Events,
     drift: Option<u64>,
@@ -36,13 +37,9 @@ struct Opened {
 }
 
 #[derive(Serialize)]
-struct Closed {
-    total: u64,
-}
-
-#[derive(Serialize)]
 struct TimeWait {
     entered: Option<u64>,
+    entered_fin_wait2: Option<u64>,
     left: Option<u64>,
     recycled: Option<u64>,
     refused: Option<u64>,
@@ -67,6 +64,16 @@ fn by_move<S: Serializer>(frame: &StatFrame, serializer: S) -> Result<S::Ok, S::
     map.end()
 }
 
+/// `{"total":1,"graceful_active":1,…}`, every ending there is.
+fn by_ending<S: Serializer>(frame: &StatFrame, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(None)?;
+    map.serialize_entry("total", &frame.closed())?;
+    for (ending, count) in frame.ends.iter() {
+        map.serialize_entry(ending.key(), &count)?;
+    }
+    map.end()
+}
+
 impl StatView for Json {
     fn frame(&mut self, frame: &StatFrame, out: &mut dyn Write) -> io::Result<()> {
         let line = Line {
@@ -79,11 +86,12 @@ impl StatView for Json {
                 active: frame.opened_active(),
                 passive: frame.opened_passive(),
             },
-            closed: Closed { total: frame.closed() },
+            closed: frame,
             time_wait: TimeWait {
                 entered: frame.time_wait.entered,
-                left: None,
-                recycled: None,
+                entered_fin_wait2: frame.time_wait.entered_fin_wait2,
+                left: frame.time_wait.left,
+                recycled: frame.time_wait.recycled,
                 refused: frame.time_wait.refused,
                 population: frame.time_wait.population,
                 limit: frame.time_wait.limit,

@@ -99,6 +99,7 @@ fn all() -> Vec<Column> {
         column(PerSecond, "close", 7, 0, Rate(|frame| Some(frame.closed()))),
         column(PerSecond, "reset", 6, 1, Rate(|frame| Some(frame.reset()))),
         column(TimeWait, "in/s", 7, 2, Rate(|frame| frame.time_wait.entered)),
+        column(TimeWait, "out/s", 7, 2, Rate(|frame| frame.time_wait.left)),
         column(TimeWait, "pop", 6, 3, Now(|frame| frame.time_wait.population)),
         column(
             Events,
