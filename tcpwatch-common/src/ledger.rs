@@ -31,13 +31,17 @@ pub struct Ledger {
     pub lives: u64,
     /// Owners there was no room to keep until their socket's next transition.
     pub unkept_owners: u64,
+    /// Lengths of time there was no room to count, nor under their group's name nor any other.
+    pub unmeasured: u64,
+    /// Segments sent again: SYN, SYN-ACK, and any other.
+    pub retransmits: [u64; 3],
     /// Ends there was no place to count in `ends`.
     pub uncounted_ends: u64,
     /// Connections ended, by what is known of it: one CPU's places are its own, in no order.
     pub ends: [EndCount; ENDS],
 }
 
-const _: () = assert!(size_of::<Ledger>() == 16 * 16 * 8 + 2 * 16 * 8 + 9 * 8 + ENDS * 16);
+const _: () = assert!(size_of::<Ledger>() == 16 * 16 * 8 + 2 * 16 * 8 + 13 * 8 + ENDS * 16);
 
 /// The count of sockets that is kept now, as the map of that name holds it: a number, and whether sockets are being marked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,6 +138,10 @@ impl Ledger {
         self.released = self.released.wrapping_add(other.released);
         self.lives = self.lives.wrapping_add(other.lives);
         self.unkept_owners = self.unkept_owners.wrapping_add(other.unkept_owners);
+        self.unmeasured = self.unmeasured.wrapping_add(other.unmeasured);
+        for (mine, theirs) in self.retransmits.iter_mut().zip(other.retransmits) {
+            *mine = mine.wrapping_add(theirs);
+        }
         self.uncounted_ends = self.uncounted_ends.wrapping_add(other.uncounted_ends);
         for end in other.ends.iter().filter(|end| end.key != 0) {
             // Each CPU has places of its own for the same ends.

@@ -6,6 +6,7 @@
 pub mod event;
 pub mod evidence;
 pub mod filter;
+pub mod histogram;
 pub mod ledger;
 pub mod names;
 pub mod owner;

@@ -16,6 +16,14 @@ pub const PROG_RECEIVE_RESET_TRACEPOINT: &str = "receive_reset_tracepoint";
 pub const PROG_DESTROY_TP_BTF: &str = "destroy_tp_btf";
 /// The classic one.
 pub const PROG_DESTROY_TRACEPOINT: &str = "destroy_tracepoint";
+/// The `tp_btf` program on `tcp:tcp_retransmit_skb`.
+pub const PROG_RETRANSMIT_TP_BTF: &str = "retransmit_tp_btf";
+/// The classic one.
+pub const PROG_RETRANSMIT_TRACEPOINT: &str = "retransmit_tracepoint";
+/// The `tp_btf` program on `tcp:tcp_retransmit_synack`.
+pub const PROG_SYNACK_TP_BTF: &str = "synack_tp_btf";
+/// The classic one.
+pub const PROG_SYNACK_TRACEPOINT: &str = "synack_tracepoint";
 /// The program on `syscalls:sys_exit_accept` and `sys_exit_accept4`.
 pub const PROG_ACCEPTED: &str = "accepted";
 /// The `tp_btf` program on `task:task_rename`.
@@ -45,6 +53,10 @@ pub const MAP_STORIES: &str = "STORIES_BY_ADDRESS";
 pub const MAP_ACCEPTED: &str = "ACCEPTED";
 /// [`crate::owner::Listener`] by [`crate::owner::listener_key`].
 pub const MAP_LISTENERS: &str = "LISTENERS";
+/// [`crate::histogram::Lengths`] a CPU, by [`crate::histogram::HistogramKey`].
+pub const MAP_HISTOGRAMS: &str = "HISTOGRAMS";
+/// When a socket that waits to be accepted was established, by its address.
+pub const MAP_WAITING: &str = "WAITING";
 /// Names of the processes that listen, by pid.
 pub const MAP_COMMS: &str = "COMMS";
 

@@ -185,6 +185,10 @@ pub struct ResetLayout {
     pub receive_skaddr: u32,
     /// `skaddr` of `tcp:tcp_destroy_sock`, pointer.
     pub destroy_skaddr: u32,
+    /// `skaddr` of `tcp:tcp_retransmit_skb`, pointer.
+    pub retransmit_skaddr: u32,
+    /// `skaddr` of `tcp:tcp_retransmit_synack`, pointer.
+    pub synack_skaddr: u32,
     /// `ret` of `syscalls:sys_exit_accept` and `sys_exit_accept4`, i64.
     pub accept_ret: u32,
     /// 1 where `tp_btf/tcp_send_reset` has a reason.
@@ -198,6 +202,8 @@ impl ResetLayout {
         send_reason: ABSENT,
         receive_skaddr: 0,
         destroy_skaddr: 0,
+        retransmit_skaddr: 0,
+        synack_skaddr: 0,
         accept_ret: 16,
         typed_reason: 0,
     };
@@ -249,7 +255,7 @@ impl ClassicLayout {
 }
 
 /// The longest record of the classic tracepoint the kernel side can read, bytes.
-pub const CLASSIC_RECORD_MAX: usize = 72;
+pub const CLASSIC_RECORD_MAX: usize = 96;
 
 /// Switches. A branch on one that is off is pruned by the verifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -269,6 +275,6 @@ pub struct Params {
     pub stories: u32,
     /// 1 to write a record for each finished connection into the stream, in place of one a transition.
     pub lives: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// How to group the histograms; [`crate::histogram::BY_NONE`] for none.
+    pub histograms: u32,
 }

@@ -1,7 +1,5 @@
 //! The classic tracepoint hook.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::programs::TracePointContext;
@@ -10,6 +8,7 @@ use tcpwatch_common::params::CLASSIC_RECORD_MAX;
 
 use crate::hook::Hook;
 use crate::lives::{self, Life};
+use crate::maps::CLASSIC_RECORD;
 use crate::params::param;
 use crate::socket::{self, Bare, Ends};
 use crate::stories::{self, Story};
@@ -22,7 +21,7 @@ pub(crate) struct ClassicHook<'a> {
 
 /// The tracepoint's record, copied: a program may not read its context at an offset it was told.
 #[repr(C, align(8))]
-struct Record([u8; CLASSIC_RECORD_MAX]);
+pub(crate) struct Record([u8; CLASSIC_RECORD_MAX]);
 
 impl Record {
     /// The `T` at `offset`.
@@ -44,21 +43,17 @@ impl Record {
 }
 
 impl ClassicHook<'_> {
-    /// Runs `body` with the transition `ctx` tells of. The record lies on the stack, and so goes no further.
+    /// Runs `body` with the transition `ctx` tells of. The record is this run's, and so goes no further.
     #[inline(always)]
     pub(crate) fn with(ctx: &TracePointContext, body: impl FnOnce(&ClassicHook<'_>)) {
-        let mut record = MaybeUninit::<Record>::uninit();
-        // SAFETY: the helper writes as many bytes as it is told there is room for, zeros where it cannot read.
-        let failed = unsafe {
-            bpf_probe_read_kernel(
-                record.as_mut_ptr().cast(),
-                CLASSIC_RECORD_MAX as u32,
-                ctx.as_ptr().cast(),
-            )
+        let Some(record) = CLASSIC_RECORD.get_ptr_mut(0) else {
+            return;
         };
+        // SAFETY: the helper writes as many bytes as it is told there is room for, zeros where it cannot read.
+        let failed = unsafe { bpf_probe_read_kernel(record.cast(), CLASSIC_RECORD_MAX as u32, ctx.as_ptr().cast()) };
         if failed == 0 {
-            // SAFETY: the helper wrote all of it.
-            let record = unsafe { record.assume_init_ref() };
+            // SAFETY: this CPU's, on which no other classic program runs until this one is done (`bpf_prog_active`).
+            let record = unsafe { &*record };
             body(&ClassicHook { ctx, record });
         }
     }

@@ -22,6 +22,8 @@ mod lives;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod measure;
+#[cfg(target_arch = "bpf")]
 mod owners;
 #[cfg(target_arch = "bpf")]
 mod params;
@@ -100,6 +102,34 @@ mod programs {
     #[tracepoint]
     fn destroy_tracepoint(ctx: TracePointContext) -> u32 {
         segment::destroyed_classic(&ctx);
+        0
+    }
+
+    /// `tcp:tcp_retransmit_skb`, typed.
+    #[btf_tracepoint(function = "tcp_retransmit_skb")]
+    fn retransmit_tp_btf(ctx: BtfTracePointContext) -> i32 {
+        segment::sent_again_typed(&ctx, false);
+        0
+    }
+
+    /// `tcp:tcp_retransmit_skb`, classic.
+    #[tracepoint]
+    fn retransmit_tracepoint(ctx: TracePointContext) -> u32 {
+        segment::sent_again_classic(&ctx, false);
+        0
+    }
+
+    /// `tcp:tcp_retransmit_synack`, typed.
+    #[btf_tracepoint(function = "tcp_retransmit_synack")]
+    fn synack_tp_btf(ctx: BtfTracePointContext) -> i32 {
+        segment::sent_again_typed(&ctx, true);
+        0
+    }
+
+    /// `tcp:tcp_retransmit_synack`, classic.
+    #[tracepoint]
+    fn synack_tracepoint(ctx: TracePointContext) -> u32 {
+        segment::sent_again_classic(&ctx, true);
         0
     }
 

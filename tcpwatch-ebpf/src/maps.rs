@@ -3,12 +3,14 @@
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use tcpwatch_common::filter::PORT_WORDS;
+use tcpwatch_common::histogram::{HistogramKey, Lengths};
 use tcpwatch_common::ledger::Pass;
 use tcpwatch_common::owner::Listener;
 use tcpwatch_common::{Ledger, Owner};
 
+use crate::classic::Record;
 use crate::lives::Life;
 use crate::stories::Story;
 
@@ -61,3 +63,17 @@ pub(crate) static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(
 /// Names of the processes that listen, kept while they change: a child is born long after its listener.
 #[map]
 pub(crate) static COMMS: LruHashMap<u32, [u8; 16]> = LruHashMap::with_max_entries(4096, 0);
+
+/// Histograms. Room for some hundred groups of connections, all that anybody reads; the rest are counted together. Memory is taken
+/// as it is used, 528 bytes for each CPU.
+#[map]
+pub(crate) static HISTOGRAMS: PerCpuHashMap<HistogramKey, Lengths> =
+    PerCpuHashMap::with_max_entries(8192, BPF_F_NO_PREALLOC);
+
+/// When sockets that nobody has accepted yet were established, by their address; as [`ACCEPTED`].
+#[map]
+pub(crate) static WAITING: HashMap<u64, u64> = HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
+
+/// The classic hook's record, for which the stack has no room.
+#[map]
+pub(crate) static CLASSIC_RECORD: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);

@@ -1,5 +1,6 @@
 //! Whose a socket is: taken where the running task is known to act for it, and nowhere else.
 
+use tcpwatch_common::histogram::BY_NONE;
 use tcpwatch_common::ledger::Ledger;
 use tcpwatch_common::owner::{HOW_ACCEPT, HOW_CLOSE, HOW_CONNECT, HOW_LISTEN, HOW_UNKNOWN, Listener, listener_key};
 use tcpwatch_common::{Owner, TcpState};
@@ -7,6 +8,7 @@ use tcpwatch_common::{Owner, TcpState};
 use crate::cell::bump;
 use crate::hook::Hook;
 use crate::maps::{ACCEPTED, COMMS, LISTENERS};
+use crate::measure;
 use crate::params::param;
 use crate::socket::{self, Bare, Memory, probe};
 use crate::stories::Story;
@@ -159,6 +161,9 @@ pub(crate) fn accepted(fd: i64, ledger: &mut Ledger) {
         return;
     }
     let owner = task::current::<Bare>(HOW_ACCEPT);
+    if param!(PARAMS.histograms) != BY_NONE {
+        measure::accepted(sk, &owner, ledger);
+    }
     if ACCEPTED.insert(&(sk.address() as u64), &owner, 0).is_err() {
         bump(&mut ledger.unkept_owners);
     }

@@ -20,7 +20,7 @@ pub(crate) static PARAMS: Params = Params {
     nests: 0,
     stories: 0,
     lives: 0,
-    reserved: 0,
+    histograms: 0,
 };
 
 /// Where the running kernel keeps a socket's fields.

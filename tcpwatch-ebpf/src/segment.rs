@@ -6,13 +6,16 @@ use tcpwatch_common::event::Amendment;
 use tcpwatch_common::params::ABSENT;
 use tcpwatch_common::{Ledger, TcpState};
 
+use crate::cell::bump;
+use crate::filter::{MATCH, Unknown};
 use crate::lives::{self, Life};
 use crate::maps::LEDGER;
 use crate::params::param;
 use crate::socket::{self, Bare, Memory, Typed};
 use crate::transition::IPPROTO_TCP;
-use crate::{emit, ends, filter, owners, stories, task};
+use crate::{emit, ends, filter, measure, owners, stories, task};
 
+const SYN_SENT: u8 = TcpState::SynSent as u8;
 const CLOSE: u8 = TcpState::Close as u8;
 const LISTEN: u8 = TcpState::Listen as u8;
 const TIME_WAIT: u8 = TcpState::TimeWait as u8;
@@ -87,6 +90,7 @@ pub(crate) fn received_typed(ctx: &BtfTracePointContext) {
 pub(crate) fn destroyed_typed(ctx: &BtfTracePointContext) {
     let sk: *const u8 = ctx.arg(0);
     owners::forget(sk as u64);
+    measure::forget(sk as u64);
 }
 
 /// `tcp:tcp_send_reset`, classic.
@@ -128,6 +132,44 @@ pub(crate) fn destroyed_classic(ctx: &TracePointContext) {
     lives::forget_address(address);
     stories::forget_address(address);
     owners::forget(address);
+    measure::forget(address);
+}
+
+/// A segment of `sk` was sent again; of a SYN-ACK `sk` is the listener.
+#[inline(always)]
+fn sent_again(sk: impl Memory, synack: bool) {
+    if socket::protocol(sk) != IPPROTO_TCP || !filter::admits(socket::netns(sk), socket::family(sk)) {
+        return;
+    }
+    if filter::looks_at_ends() && filter::judge(&socket::ends(sk, socket::bound_port(sk)), Unknown::NOTHING) != MATCH {
+        return;
+    }
+    let Some(ledger) = ledger() else { return };
+    let kind = match (synack, socket::state(sk)) {
+        (true, _) => 1,
+        (false, SYN_SENT) => 0,
+        _ => 2,
+    };
+    bump(&mut ledger.retransmits[kind]);
+}
+
+/// `tcp:tcp_retransmit_skb` or `tcp:tcp_retransmit_synack`, typed.
+#[inline(always)]
+pub(crate) fn sent_again_typed(ctx: &BtfTracePointContext, synack: bool) {
+    sent_again(Typed(ctx.arg(0)), synack);
+}
+
+/// `tcp:tcp_retransmit_skb` or `tcp:tcp_retransmit_synack`, classic.
+#[inline(always)]
+pub(crate) fn sent_again_classic(ctx: &TracePointContext, synack: bool) {
+    let offset = if synack {
+        param!(RESET.synack_skaddr)
+    } else {
+        param!(RESET.retransmit_skaddr)
+    };
+    if param!(SOCK.known) != 0 {
+        sent_again(Bare(word::<u64>(ctx, offset) as *const u8), synack);
+    }
 }
 
 /// `syscalls:sys_exit_accept` and `sys_exit_accept4`.

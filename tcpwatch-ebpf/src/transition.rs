@@ -6,6 +6,7 @@ use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_log_ebpf::warn;
 use tcpwatch_common::event::{self, DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE};
 use tcpwatch_common::evidence::DONE;
+use tcpwatch_common::histogram::BY_NONE;
 use tcpwatch_common::ledger::Count;
 use tcpwatch_common::owner::HOW_UNKNOWN;
 use tcpwatch_common::{Evidence, Ledger, Owner, TcpState, Transition};
@@ -18,7 +19,7 @@ use crate::maps::{COUNT, LEDGER};
 use crate::params::param;
 use crate::socket::{self, Ends, Traffic};
 use crate::stories::Story;
-use crate::{emit, ends, owners};
+use crate::{emit, ends, measure, owners};
 
 /// `IPPROTO_TCP`.
 pub(crate) const IPPROTO_TCP: u16 = 6;
@@ -87,11 +88,12 @@ pub(crate) fn run<H: Hook>(hook: &H) {
     let count = Count(count);
 
     let stream = param!(PARAMS.stream) != 0;
+    let stories = param!(PARAMS.stories) != 0;
     // SAFETY: the helper takes nothing and gives a number.
-    let now = if stream { unsafe { bpf_ktime_get_ns() } } else { 0 };
+    let now = if stories { unsafe { bpf_ktime_get_ns() } } else { 0 };
     // Where every socket is in the count, transitions alone keep it right, and nothing need be remembered.
     let by_marks = H::MARKS && (count.is_marking() || filter::looks_at_ends());
-    let remember = stream || by_marks || filter::looks_at_ends();
+    let remember = stories || by_marks || filter::looks_at_ends();
     let err = if hook.known() && !step.is_last() {
         socket::err(hook.sk())
     } else {
@@ -114,10 +116,10 @@ pub(crate) fn run<H: Hook>(hook: &H) {
     let failed_connect = step.from == SYN_SENT && step.is_last();
     let mut ends = Ends::UNREAD;
     let mut unknown = Unknown::NOTHING;
-    if stream || filter::looks_at_ends() || failed_connect {
+    if stories || filter::looks_at_ends() || failed_connect {
         let stale_sport = life.as_ref().map_or(0, |life| life.stale_sport);
         let (lport, unknown_lport) = local_port(hook, step, stale_sport);
-        if stream || filter::looks_at_ends() {
+        if stories || filter::looks_at_ends() {
             ends = hook.ends(lport);
         }
         // Before Linux 6.15 a child is announced before its peer is filled in.
@@ -195,18 +197,14 @@ pub(crate) fn run<H: Hook>(hook: &H) {
         };
     }
 
-    let mut story = if param!(PARAMS.stories) != 0 {
-        hook.story(!step.is_last())
-    } else {
-        None
-    };
+    let mut story = if stories { hook.story(!step.is_last()) } else { None };
     if let Some(story) = &mut story {
         if step.is_birth() {
             story.begin();
         }
         owners::follow(hook, story, step, netns, ends.lport);
     }
-    if param!(PARAMS.stories) != 0 && from == LISTEN && to == CLOSE {
+    if stories && from == LISTEN && to == CLOSE {
         owners::unlistens(netns, ends.lport);
     }
     // What cannot be decided waits for what will be known; so does, for people to read it, a child without its peer.
@@ -228,6 +226,9 @@ pub(crate) fn run<H: Hook>(hook: &H) {
         && from != to
     {
         story.spend(from, dwell_ns);
+    }
+    if param!(PARAMS.histograms) != BY_NONE && from != to && filter::wants(from, to) {
+        measure::step(hook, story.as_deref(), step, ends.lport, dwell_ns, now, ledger);
     }
     let now = Now {
         hook,

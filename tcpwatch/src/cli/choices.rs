@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
+use crate::model::latency::LatencyBy;
 use crate::model::snapshot::By;
 use crate::view::Output;
 use crate::view::screen::Color;
@@ -14,6 +15,16 @@ impl ValueEnum for By {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(PossibleValue::new(self.key()))
+    }
+}
+
+impl ValueEnum for LatencyBy {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Lport, Self::Remote, Self::Process]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        self.key().map(PossibleValue::new)
     }
 }
 

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use filter::FilterArgs;
 use values::{ByteSize, Interval};
 
+use crate::model::latency::LatencyBy;
 use crate::model::snapshot::By;
 use crate::view::Output;
 use crate::view::screen::Color;
@@ -42,16 +43,17 @@ impl Cli {
     /// # Errors
     /// One line.
     pub fn check(&self) -> Result<(), String> {
-        let (filter, is_stat) = match &self.command {
+        let (filter, counts_inside) = match &self.command {
             Some(Command::Stat(args)) => (&args.filter, true),
             Some(Command::Trace(args)) => (&args.filter, false),
+            Some(Command::Latency(args)) => (&args.filter, true),
             Some(Command::Snapshot(args)) if args.source == SourceArg::Iter => (&args.filter, false),
             Some(Command::Snapshot(_)) => return Ok(()),
             None => (&self.stat.filter, true),
         };
         let filter = filter.to_filter();
-        if is_stat && !filter.owner.is_any() {
-            return Err("stat counts inside the kernel, where no owner is known: \
+        if counts_inside && !filter.owner.is_any() {
+            return Err("stat and latency count inside the kernel, which filters by no owner: \
                  --pid, --comm and --cgroup are for snapshot and trace"
                 .into());
         }
@@ -66,6 +68,8 @@ pub enum Command {
     Stat(StatArgs),
     /// What does each connection do, transition by transition?
     Trace(TraceArgs),
+    /// How long do connections stay in a state, how long do handshakes take?
+    Latency(LatencyArgs),
     /// What is open now? The honest `netstat -ant | awk`, without root
     Snapshot(SnapshotArgs),
 }
@@ -138,6 +142,31 @@ pub struct StatArgs {
 /// `trace`.
 #[derive(Clone, Debug, Args)]
 pub struct TraceArgs {
+    /// Which connections.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// How to watch.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `latency`.
+#[derive(Clone, Debug, Args)]
+pub struct LatencyArgs {
+    /// Seconds between histograms (or 500ms, 2m); one at the end when nothing is said
+    pub interval: Option<Interval>,
+    /// How often to print
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Group by this
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub by: Option<LatencyBy>,
+    /// Show the busiest N groups
+    #[arg(long, requires = "by", value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
     /// Which connections.
     #[command(flatten)]
     pub filter: FilterArgs,

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::cli::values::Interval;
 use crate::cli::{FilterArgs, HookArg, WatchArgs};
 use crate::model::filter::Filter;
+use crate::model::latency::LatencyBy;
 use crate::source::ebpf::{self, Hook, Kernel, Options, StreamOptions};
 use crate::sys::btf;
 use crate::sys::netns::{self, Namespace, Which};
@@ -87,32 +88,34 @@ pub(super) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     runtime.block_on(work)
 }
 
-/// What the stream carries.
+/// What a command wants of the kernel side beside counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Carries {
-    /// Transitions.
+pub(super) enum Wants {
+    /// Nothing.
+    Counts,
+    /// A stream of transitions.
     Transitions,
-    /// Finished connections.
+    /// A stream of finished connections.
     Lives,
+    /// Histograms.
+    Histograms(LatencyBy),
 }
 
-/// Loads and attaches the kernel side, with a stream or without.
+/// Loads and attaches the kernel side, with what the command `wants` of it.
 ///
 /// # Errors
 /// One line: what cannot be had, why, and what to type.
-pub(super) fn watch(filter: &FilterArgs, watch: &WatchArgs, carries: Option<Carries>) -> Result<Watched> {
-    let stream = carries.map(|carries| StreamOptions {
-        ring_bytes: watch.ring_size.0,
-        lives: carries == Carries::Lives,
-    });
+pub(super) fn watch(filter: &FilterArgs, watch: &WatchArgs, wants: Wants) -> Result<Watched> {
+    let ring_bytes = watch.ring_size.0;
+    let load = |hook| load(hook, filter, wants, ring_bytes);
     match watch.hook {
-        HookArg::TpBtf => load(Hook::TpBtf, filter, stream),
-        HookArg::Tracepoint => load(Hook::Tracepoint, filter, stream),
+        HookArg::TpBtf => load(Hook::TpBtf),
+        HookArg::Tracepoint => load(Hook::Tracepoint),
         HookArg::Auto => match ebpf::pick()? {
-            Hook::Tracepoint => load(Hook::Tracepoint, filter, stream),
-            Hook::TpBtf => load(Hook::TpBtf, filter, stream).or_else(|why| {
+            Hook::Tracepoint => load(Hook::Tracepoint),
+            Hook::TpBtf => load(Hook::TpBtf).or_else(|why| {
                 // Where the other cannot be had either, the first reason is the one to tell.
-                let Ok(watched) = load(Hook::Tracepoint, filter, stream) else {
+                let Ok(watched) = load(Hook::Tracepoint) else {
                     return Err(why);
                 };
                 let _ = writeln!(
@@ -126,7 +129,7 @@ pub(super) fn watch(filter: &FilterArgs, watch: &WatchArgs, carries: Option<Carr
 }
 
 /// Loads the kernel side and attaches it to `hook`.
-fn load(hook: Hook, filter: &FilterArgs, stream: Option<StreamOptions>) -> Result<Watched> {
+fn load(hook: Hook, filter: &FilterArgs, wants: Wants, ring_bytes: u32) -> Result<Watched> {
     let netns = scope(hook, &filter.netns);
     let namespaces = netns::resolve(Path::new("/"), &netns)?;
     let wanted = filter.to_filter();
@@ -134,12 +137,20 @@ fn load(hook: Hook, filter: &FilterArgs, stream: Option<StreamOptions>) -> Resul
         [one] if netns != Which::All => one.inode,
         _ => 0,
     };
+    let stream = matches!(wants, Wants::Transitions | Wants::Lives).then_some(StreamOptions {
+        ring_bytes,
+        lives: wants == Wants::Lives,
+    });
     let kernel = Kernel::load(&Options {
         object: ebpf::object::EMBEDDED,
         hook: Some(hook),
         filter: &wanted.for_kernel(inode).map_err(anyhow::Error::msg)?,
         ports: &wanted.port_words(),
         stream,
+        histograms: match wants {
+            Wants::Histograms(by) => Some(by),
+            _ => None,
+        },
     })?;
     if netns != filter.netns {
         let _ = writeln!(

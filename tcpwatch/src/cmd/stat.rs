@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::OUTPUT;
-use super::run::{End, Watched, block_on, watch};
+use super::run::{End, Wants, Watched, block_on, watch};
 use super::screen::screen;
 use crate::cli::StatArgs;
 use crate::model::stat::Stat;
@@ -29,7 +29,7 @@ pub fn run(args: &StatArgs, out: &mut impl Write) -> Result<()> {
             filter,
             netns,
             namespaces,
-        } = watch(&args.filter, &args.watch, None)?;
+        } = watch(&args.filter, &args.watch, Wants::Counts)?;
         let mut model = Stat::new(kernel.reasons().clone());
         let mut live = Live::start(kernel, filter, netns, namespaces)?;
         let mut view = stat::of(args.output.output, screen(args.output.color));

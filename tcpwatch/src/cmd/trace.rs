@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::OUTPUT;
-use super::run::{Carries, End, POLL, Watched, block_on, watch};
+use super::run::{End, POLL, Wants, Watched, block_on, watch};
 use super::screen::screen;
 use crate::cli::TraceArgs;
 use crate::clock;
@@ -38,7 +38,7 @@ pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
             filter,
             namespaces,
             ..
-        } = watch(&args.filter, &args.watch, Some(Carries::Transitions))?;
+        } = watch(&args.filter, &args.watch, Wants::Transitions)?;
         let mut stream = kernel.stream()?;
         let mut printer = Printer {
             view: trace::of(args.output.output, screen(args.output.color)),

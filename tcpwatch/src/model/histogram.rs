@@ -1,14 +1,6 @@
 //! How a length of time is distributed: in powers of two, as the kernel side counts it.
 
-/// Buckets of a histogram.
-pub const BUCKETS: usize = 64;
-
-/// The bucket that counts `ns`: 0 for 0, else the `i` with `2^(i-1) <= ns < 2^i`; the last takes all from `2^62` on.
-#[must_use]
-pub const fn bucket(ns: u64) -> usize {
-    let index = (u64::BITS - ns.leading_zeros()) as usize;
-    if index < BUCKETS { index } else { BUCKETS - 1 }
-}
+pub use tcpwatch_common::histogram::{BUCKETS, bucket};
 
 /// The least value `bucket` counts, ns.
 #[must_use]

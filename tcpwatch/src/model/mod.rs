@@ -9,6 +9,7 @@ pub mod ending;
 pub mod escaped;
 pub mod filter;
 pub mod histogram;
+pub mod latency;
 pub mod owner;
 pub mod pending;
 pub mod ports;
@@ -18,3 +19,12 @@ pub mod socket;
 pub mod stat;
 pub mod trace;
 pub mod whose;
+
+/// ns as s.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "2^53 ns are 104 days, and an interval is not that long"
+)]
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}

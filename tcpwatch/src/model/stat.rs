@@ -133,9 +133,9 @@ impl Stat {
         Some(StatFrame {
             time,
             ends,
-            interval_s: before
-                .as_ref()
-                .map_or(0.0, |before| seconds(monotonic_ns.saturating_sub(before.monotonic_ns))),
+            interval_s: before.as_ref().map_or(0.0, |before| {
+                super::seconds(monotonic_ns.saturating_sub(before.monotonic_ns))
+            }),
             connections: self.connections(&ledger),
             seen: moves.iter().flatten().sum(),
             moves,
@@ -189,15 +189,6 @@ impl Stat {
         }
         counts
     }
-}
-
-/// ns as s.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "2^53 ns are 104 days, and an interval is not that long"
-)]
-fn seconds(ns: u64) -> f64 {
-    ns as f64 / 1e9
 }
 
 impl StatFrame {

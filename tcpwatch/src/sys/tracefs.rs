@@ -45,6 +45,8 @@ pub fn reset_layout(root: &Path) -> Result<ResetLayout> {
         send_reason: at("tcp", "tcp_send_reset", "reason", 4).unwrap_or(ABSENT),
         receive_skaddr: at("tcp", "tcp_receive_reset", "skaddr", 8)?,
         destroy_skaddr: at("tcp", "tcp_destroy_sock", "skaddr", 8)?,
+        retransmit_skaddr: at("tcp", "tcp_retransmit_skb", "skaddr", 8)?,
+        synack_skaddr: at("tcp", "tcp_retransmit_synack", "skaddr", 8)?,
         accept_ret: at("syscalls", "sys_exit_accept4", "ret", 8)?,
         typed_reason: 0,
     })

@@ -15,6 +15,7 @@ use aya::{Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel};
 use aya_log::EbpfLogger;
 use log::{Level, Log};
 use rustix::process::{Resource, Rlimit, setrlimit};
+use tcpwatch_common::histogram;
 use tcpwatch_common::ledger::{Count, STATES};
 use tcpwatch_common::{ClassicLayout, Filter, Ledger, Params, ResetLayout, Transition, names};
 
@@ -22,6 +23,7 @@ use super::ledger::LedgerMap;
 use super::stream::Stream;
 use super::{misses, object};
 use crate::model::ending::Reasons;
+use crate::model::latency::LatencyBy;
 use crate::sys::btf::{self, Layouts};
 use crate::sys::release::Release;
 use crate::sys::{caps, cpus, lockdown, pidns, tracefs};
@@ -60,6 +62,15 @@ pub struct Options<'a> {
     pub ports: &'a [u64],
     /// The stream; `None` for none.
     pub stream: Option<StreamOptions>,
+    /// How to group histograms of time in states; `None` for no histograms.
+    pub histograms: Option<LatencyBy>,
+}
+
+impl Options<'_> {
+    /// Whether owners and times of single sockets are wanted.
+    fn stories(&self) -> bool {
+        self.stream.is_some() || self.histograms.is_some()
+    }
 }
 
 /// What the stream is to carry.
@@ -146,7 +157,7 @@ impl Kernel {
         };
         layouts.task.pidns = pidns::other_than_first(Path::new("/"));
         let classic_hook = options.hook == Some(Hook::Tracepoint);
-        if !classic_hook && options.stream.is_none() {
+        if !classic_hook && !options.stories() {
             return Self::with_layouts(
                 options,
                 loader,
@@ -188,9 +199,15 @@ impl Kernel {
             wake_bytes: ring_bytes.unwrap_or(0) / 4,
             wake_mask: wake_mask(ring_bytes.unwrap_or(0)),
             nests: u32::from(Release::running() < Release::NO_NESTING),
-            stories: u32::from(options.stream.is_some()),
+            stories: u32::from(options.stories()),
             lives: u32::from(options.stream.is_some_and(|stream| stream.lives)),
-            reserved: 0,
+            histograms: match options.histograms {
+                None => histogram::BY_NONE,
+                Some(LatencyBy::All) => histogram::BY_ALL,
+                Some(LatencyBy::Lport) => histogram::BY_LPORT,
+                Some(LatencyBy::Remote) => histogram::BY_REMOTE,
+                Some(LatencyBy::Process) => histogram::BY_PROCESS,
+            },
         };
         let log_level = log_level();
         // The loader borrows what was made here, and so may live no longer.
@@ -209,7 +226,7 @@ impl Kernel {
             .map_max_entries(names::MAP_EVENTS, ring_bytes.unwrap_or(4096));
         if options.hook == Some(Hook::Tracepoint) {
             loader.map_max_entries(names::MAP_LIVES, CLASSIC_LIVES);
-            if options.stream.is_some() {
+            if options.stories() {
                 loader.map_max_entries(names::MAP_STORIES, CLASSIC_LIVES);
             }
         }
@@ -244,7 +261,7 @@ impl Kernel {
         };
         if let Some(hook) = options.hook {
             // First what explains, then what is to be explained.
-            kernel.attach_beside(hook, layouts, options.stream.is_some());
+            kernel.attach_beside(hook, layouts, options);
         }
         kernel.attach()?;
         Ok(kernel)
@@ -287,8 +304,10 @@ impl Kernel {
     }
 
     /// Attaches what tells how connections end and whose they are. Where one is refused, that is not known, and is shown so.
-    fn attach_beside(&mut self, hook: Hook, layouts: &Layouts, stories: bool) {
+    fn attach_beside(&mut self, hook: Hook, layouts: &Layouts, options: &Options<'_>) {
         let typed = hook == Hook::TpBtf;
+        let stories = options.stories();
+        let measures = options.histograms.is_some();
         let known = layouts.sock.known != 0;
         let tasks = layouts.task.known != 0;
         let beside = [
@@ -314,6 +333,30 @@ impl Kernel {
                 "tcp_receive_reset",
             ),
             (!typed, names::PROG_DESTROY_TRACEPOINT, "tcp", "tcp_destroy_sock"),
+            (
+                measures && typed,
+                names::PROG_RETRANSMIT_TP_BTF,
+                "tcp",
+                "tcp_retransmit_skb",
+            ),
+            (
+                measures && typed,
+                names::PROG_SYNACK_TP_BTF,
+                "tcp",
+                "tcp_retransmit_synack",
+            ),
+            (
+                measures && known && !typed,
+                names::PROG_RETRANSMIT_TRACEPOINT,
+                "tcp",
+                "tcp_retransmit_skb",
+            ),
+            (
+                measures && known && !typed,
+                names::PROG_SYNACK_TRACEPOINT,
+                "tcp",
+                "tcp_retransmit_synack",
+            ),
             (stories && tasks, names::PROG_ACCEPTED, "syscalls", "sys_exit_accept"),
             (stories && tasks, names::PROG_ACCEPTED, "syscalls", "sys_exit_accept4"),
         ];

@@ -23,6 +23,7 @@ pub fn count(filter: &Filter, namespaces: &[Namespace]) -> Result<Pass> {
         filter: &filter.for_kernel(0).map_err(anyhow::Error::msg)?,
         ports: &filter.port_words(),
         stream: None,
+        histograms: None,
     })?;
     namespaces
         .iter()

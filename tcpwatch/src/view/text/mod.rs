@@ -2,6 +2,7 @@
 
 pub mod bars;
 pub mod histogram;
+pub mod latency;
 pub mod snapshot;
 pub mod stat;
 pub mod table;

@@ -1,0 +1,44 @@
+//! `latency` for spreadsheets: one header line, then one line a histogram.
+
+use std::io::{self, Write};
+
+use super::trace::quoted;
+use crate::model::latency::LatencyFrame;
+use crate::view::latency::LatencyView;
+use crate::view::time::rfc3339;
+
+/// One line a histogram; unknown is an empty field.
+#[derive(Debug)]
+pub struct Csv;
+
+impl LatencyView for Csv {
+    fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "time,interval_s,what,group,count,unknown_start,p50_ns,p90_ns,p99_ns,max_ns"
+        )
+    }
+
+    fn frame(&mut self, frame: &LatencyFrame, out: &mut dyn Write) -> io::Result<()> {
+        let time = rfc3339(frame.time);
+        let known = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
+        for measured in &frame.measured {
+            let histogram = &measured.histogram;
+            let mut group = String::new();
+            quoted(&mut group, &measured.group.to_string());
+            writeln!(
+                out,
+                "{time},{},{},{group},{},{},{},{},{},{}",
+                frame.interval_s,
+                measured.what.key(),
+                histogram.count(),
+                histogram.unknown(),
+                known(histogram.quantile(0.5)),
+                known(histogram.quantile(0.9)),
+                known(histogram.quantile(0.99)),
+                known(histogram.max()),
+            )?;
+        }
+        Ok(())
+    }
+}

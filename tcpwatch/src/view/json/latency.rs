@@ -1,0 +1,155 @@
+//! `latency` for programs: `tcpwatch.latency/1`, one object a histogram, and `tcpwatch.latency.end/1` at the end of an interval.
+
+use std::io::{self, Write};
+use std::num::NonZeroU32;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::model::histogram::Histogram;
+use crate::model::latency::{Group, LatencyBy, LatencyFrame};
+use crate::model::owner::Comm;
+use crate::view::latency::LatencyView;
+use crate::view::time::rfc3339;
+
+/// One object a histogram.
+#[derive(Debug)]
+pub struct Json;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    schema: &'static str,
+    time: &'a str,
+    interval_s: f64,
+    what: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<Key>,
+    count: u64,
+    unknown_start: u64,
+    ns: Quantiles,
+    buckets: Buckets<'a>,
+}
+
+/// What the connections of a group have in common: `{"lport":80}`.
+struct Key {
+    by: &'static str,
+    group: Group,
+}
+
+#[derive(Serialize)]
+struct Process {
+    pid: Option<NonZeroU32>,
+    comm: Comm,
+}
+
+#[derive(Serialize)]
+struct Quantiles {
+    p50: Option<u64>,
+    p90: Option<u64>,
+    p99: Option<u64>,
+    max: Option<u64>,
+    /// Whether `max` was measured; else it is an upper bound.
+    max_is_exact: bool,
+}
+
+#[derive(Serialize)]
+struct End<'a> {
+    schema: &'static str,
+    time: &'a str,
+    interval_s: f64,
+    retransmits: Retransmits,
+    unmeasured: u64,
+    missed: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Retransmits {
+    syn: u64,
+    syn_ack: u64,
+    data: u64,
+}
+
+/// The buckets of a histogram that have something in them.
+struct Buckets<'a>(&'a Histogram);
+
+#[derive(Serialize)]
+struct Bucket {
+    le_ns: u64,
+    count: u64,
+}
+
+impl Key {
+    fn of(by: LatencyBy, group: Group) -> Option<Self> {
+        Some(Self { by: by.key()?, group })
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        match self.group {
+            Group::Lport(port) => map.serialize_entry(self.by, &port)?,
+            Group::Remote(address) => map.serialize_entry(self.by, &format_args!("{address}"))?,
+            Group::Process(pid, comm) => map.serialize_entry(self.by, &Process { pid, comm })?,
+            Group::Other => map.serialize_entry(self.by, "other")?,
+            Group::All | Group::Unknown => map.serialize_entry(self.by, &None::<()>)?,
+        }
+        map.end()
+    }
+}
+
+impl Serialize for Buckets<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let occupied = self.0.buckets().filter(|bucket| bucket.count > 0);
+        serializer.collect_seq(occupied.map(|bucket| Bucket {
+            le_ns: bucket.le_ns,
+            count: bucket.count,
+        }))
+    }
+}
+
+impl LatencyView for Json {
+    fn begin(&mut self, _out: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn frame(&mut self, frame: &LatencyFrame, out: &mut dyn Write) -> io::Result<()> {
+        let time = rfc3339(frame.time);
+        for measured in &frame.measured {
+            let histogram = &measured.histogram;
+            let line = Line {
+                schema: "tcpwatch.latency/1",
+                time: &time,
+                interval_s: frame.interval_s,
+                what: measured.what.key(),
+                key: Key::of(frame.by, measured.group),
+                count: histogram.count(),
+                unknown_start: histogram.unknown(),
+                ns: Quantiles {
+                    p50: histogram.quantile(0.5),
+                    p90: histogram.quantile(0.9),
+                    p99: histogram.quantile(0.99),
+                    max: histogram.max(),
+                    max_is_exact: histogram.max_is_exact(),
+                },
+                buckets: Buckets(histogram),
+            };
+            serde_json::to_writer(&mut *out, &line)?;
+            out.write_all(b"\n")?;
+        }
+        let end = End {
+            schema: "tcpwatch.latency.end/1",
+            time: &time,
+            interval_s: frame.interval_s,
+            retransmits: Retransmits {
+                syn: frame.retransmits.syn,
+                syn_ack: frame.retransmits.syn_ack,
+                data: frame.retransmits.data,
+            },
+            unmeasured: frame.unmeasured,
+            missed: frame.missed,
+        };
+        serde_json::to_writer(&mut *out, &end)?;
+        out.write_all(b"\n")
+    }
+}

@@ -1,0 +1,190 @@
+//! `latency` for people: a table of quantiles, and for all connections together the histograms drawn.
+
+use std::io::{self, Write};
+
+use jiff::tz::TimeZone;
+
+use super::histogram;
+use crate::model::latency::{Group, LatencyBy, LatencyFrame, Measured, Retransmits};
+use crate::view::latency::LatencyView;
+use crate::view::number::{QUIET, duration, quiet, thousands};
+use crate::view::screen::Screen;
+
+/// Tables, and drawings.
+pub struct Text {
+    zone: TimeZone,
+    limit: usize,
+    screen: Screen,
+}
+
+impl Text {
+    /// Times are shown in `zone`; `limit` groups at most, the busiest.
+    #[must_use]
+    pub fn new(zone: TimeZone, limit: usize, screen: Screen) -> Self {
+        Self { zone, limit, screen }
+    }
+
+    /// The histograms of the busiest groups, and how many groups were left out.
+    fn shown<'a>(&self, frame: &'a LatencyFrame) -> (&'a [Measured], usize) {
+        let mut groups = 0;
+        let mut last = None;
+        let mut end = frame.measured.len();
+        for (at, measured) in frame.measured.iter().enumerate() {
+            if last != Some(measured.group) {
+                last = Some(measured.group);
+                groups += 1;
+                if groups == self.limit + 1 {
+                    end = at;
+                }
+            }
+        }
+        (&frame.measured[..end], groups.saturating_sub(self.limit))
+    }
+
+    /// One line a histogram.
+    fn table(shown: &[Measured], by: LatencyBy, out: &mut dyn Write) -> io::Result<()> {
+        let heading = by.key().unwrap_or_default();
+        let names: Vec<String> = shown.iter().map(|measured| measured.group.to_string()).collect();
+        let name = match by {
+            LatencyBy::All => 0,
+            _ => names.iter().map(String::len).max().unwrap_or(0).max(heading.len()) + 2,
+        };
+        writeln!(
+            out,
+            "{heading:name$}{:<17}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}",
+            "what", "count", "p50", "p90", "p99", "max", "unknown"
+        )?;
+        let mut before: Option<Group> = None;
+        for (measured, group) in shown.iter().zip(&names) {
+            let histogram = &measured.histogram;
+            // A group's name is said once.
+            let group = if by == LatencyBy::All || before == Some(measured.group) {
+                ""
+            } else {
+                group.as_str()
+            };
+            before = Some(measured.group);
+            let length = |ns: Option<u64>| ns.map_or_else(|| QUIET.into(), duration);
+            writeln!(
+                out,
+                "{group:name$}{:<17}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}",
+                measured.what.key(),
+                quiet(histogram.count()),
+                length(histogram.quantile(0.5)),
+                length(histogram.quantile(0.9)),
+                length(histogram.quantile(0.99)),
+                length(histogram.max()),
+                quiet(histogram.unknown()),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl LatencyView for Text {
+    fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "measuring; Ctrl-C ends it")
+    }
+
+    fn frame(&mut self, frame: &LatencyFrame, out: &mut dyn Write) -> io::Result<()> {
+        let time = frame.time.to_zoned(self.zone.clone());
+        writeln!(out, "{}  last {:.1} s", time.strftime("%H:%M:%S"), frame.interval_s)?;
+        if frame.measured.is_empty() {
+            writeln!(out, "no connection moved")?;
+        } else {
+            let (shown, left_out) = self.shown(frame);
+            Self::table(shown, frame.by, out)?;
+            if left_out > 0 {
+                writeln!(out, "and {} more groups (--limit)", thousands(left_out as u64))?;
+            }
+            if frame.by == LatencyBy::All {
+                for measured in shown.iter().filter(|measured| measured.histogram.count() > 0) {
+                    writeln!(out)?;
+                    histogram::write(out, measured.what.words(), &measured.histogram, self.screen)?;
+                }
+                writeln!(out)?;
+            }
+        }
+        let Retransmits { syn, syn_ack, data } = frame.retransmits;
+        write!(out, "sent again: {syn} SYN, {syn_ack} SYN-ACK, {data} other")?;
+        if frame.unmeasured > 0 {
+            write!(out, "; {} found no room to be counted", thousands(frame.unmeasured))?;
+        }
+        if let Some(missed) = frame.missed.filter(|&missed| missed > 0) {
+            write!(out, "; {} skipped by the kernel itself", thousands(missed))?;
+        }
+        writeln!(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use tcpwatch_common::TcpState;
+
+    use super::*;
+    use crate::model::histogram::Histogram;
+    use crate::model::latency::What;
+
+    fn shown(by: LatencyBy, limit: usize) -> String {
+        let measured = |what, group, ns: &[u64]| {
+            let mut histogram = Histogram::default();
+            for &ns in ns {
+                histogram.record(ns);
+            }
+            histogram.record_unknown();
+            Measured { what, group, histogram }
+        };
+        let port = |port| {
+            if by == LatencyBy::All {
+                Group::All
+            } else {
+                Group::Lport(port)
+            }
+        };
+        let frame = LatencyFrame {
+            time: Timestamp::UNIX_EPOCH,
+            interval_s: 2.0,
+            by,
+            measured: vec![
+                measured(What::Accept, port(80), &[1500]),
+                measured(What::State(TcpState::Established), port(80), &[2_000_000, 3_000_000]),
+                measured(What::State(TcpState::Established), port(81), &[]),
+            ],
+            retransmits: Retransmits {
+                syn: 1,
+                syn_ack: 0,
+                data: 2,
+            },
+            unmeasured: 0,
+            missed: Some(0),
+        };
+        let screen = Screen {
+            width: 80,
+            colour: false,
+        };
+        let mut out = Vec::new();
+        Text::new(TimeZone::UTC, limit, screen).frame(&frame, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn groups_are_named_once_and_limited() {
+        assert_eq!(
+            shown(LatencyBy::Lport, 1),
+            "00:00:00  last 2.0 s\n\
+             lport  what                 count      p50      p90      p99      max  unknown\n\
+             80     accept                   1    1.5us    1.5us    1.5us    1.5us        1\n\
+             \x20      established              2    1.5ms    3.0ms    3.0ms    3.0ms        1\n\
+             and 1 more groups (--limit)\n\
+             sent again: 1 SYN, 0 SYN-ACK, 2 other\n"
+        );
+    }
+
+    #[test]
+    fn all_together_are_drawn() {
+        let text = shown(LatencyBy::All, 20);
+        assert!(text.contains("waiting for accept()\n") && text.contains('█'), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+}
