@@ -257,6 +257,9 @@ impl ClassicLayout {
 /// The longest record of the classic tracepoint the kernel side can read, bytes.
 pub const CLASSIC_RECORD_MAX: usize = 96;
 
+/// [`Params::lives`]: the opening of a connection, when both its ends are known, and its end.
+pub const LIVES_AND_OPENINGS: u32 = 2;
+
 /// Switches. A branch on one that is off is pruned by the verifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -273,7 +276,8 @@ pub struct Params {
     pub nests: u32,
     /// 1 to know owners, and time spent in states.
     pub stories: u32,
-    /// 1 to write a record for each finished connection into the stream, in place of one a transition.
+    /// 1 to write a record for each finished connection into the stream, in place of one a transition; [`LIVES_AND_OPENINGS`] for
+    /// the transitions to `ESTABLISHED` too.
     pub lives: u32,
     /// How to group the histograms; [`crate::histogram::BY_NONE`] for none.
     pub histograms: u32,

@@ -9,6 +9,7 @@ use tcpwatch_common::evidence::DONE;
 use tcpwatch_common::histogram::BY_NONE;
 use tcpwatch_common::ledger::Count;
 use tcpwatch_common::owner::HOW_UNKNOWN;
+use tcpwatch_common::params::LIVES_AND_OPENINGS;
 use tcpwatch_common::{Evidence, Ledger, Owner, TcpState, Transition};
 
 use crate::cell::{bump, shift};
@@ -23,6 +24,7 @@ use crate::{emit, ends, measure, owners};
 
 /// `IPPROTO_TCP`.
 pub(crate) const IPPROTO_TCP: u16 = 6;
+const ESTABLISHED: u32 = TcpState::Established as u32;
 const SYN_SENT: u32 = TcpState::SynSent as u32;
 const SYN_RECV: u32 = TcpState::SynRecv as u32;
 const CLOSE: u32 = TcpState::Close as u32;
@@ -351,7 +353,8 @@ fn report<H: Hook>(now: &Now<'_, H>, ledger: &mut Ledger) {
     let (from, to) = (now.step.from, now.step.to);
     if filter::wants(from, to) {
         bump(&mut ledger.moves[from as usize & 15][to as usize & 15]);
-        if param!(PARAMS.stream) != 0 && param!(PARAMS.lives) == 0 {
+        let lives = param!(PARAMS.lives);
+        if param!(PARAMS.stream) != 0 && (lives == 0 || lives == LIVES_AND_OPENINGS && to == ESTABLISHED) {
             // SAFETY: the entry is reserved and of this type; every field is written.
             emit::send::<Transition>(ledger, |place| now.write(unsafe { &mut *place }));
         }

@@ -9,6 +9,8 @@ use tcpwatch_common::owner::{HOW_ACCEPT, HOW_CLOSE, HOW_CONNECT, HOW_LISTEN};
 use tcpwatch_common::{Evidence, TcpState, Transition};
 
 use crate::model::owner::{Comm, How, Owner};
+use crate::model::ports::reuse::TwReuse;
+use crate::model::ports::table::Walk;
 use crate::model::socket::{Address, Family};
 
 /// Who opened a connection (RFC 9293, section 3.10.1).
@@ -36,6 +38,8 @@ impl Opened {
 pub struct Event {
     /// When, ns since the Unix epoch.
     pub unix_ns: i64,
+    /// When, by the clock that never jumps, ns.
+    pub monotonic_ns: u64,
     /// Number of this life of the socket, unique within one run; `None` where the kernel refused to remember it.
     pub id: Option<NonZeroU64>,
     /// The socket's cookie, as `ss -e` shows it.
@@ -180,6 +184,7 @@ impl Event {
         let family = Family::from_kernel(record.family)?;
         Some(Self {
             unix_ns: record.time_ns.cast_signed().wrapping_add(to_unix_ns),
+            monotonic_ns: record.time_ns,
             id: NonZeroU64::new(record.id),
             cookie: NonZeroU64::new(record.cookie),
             family,
@@ -243,6 +248,28 @@ pub struct TimeWaitCounters {
     pub limit: Option<u64>,
 }
 
+/// What the kernel's accept queues dropped since some moment; `None` for what this kernel does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AcceptCounters {
+    /// Connections for which a listener's accept queue was full (`TcpExt:ListenOverflows`).
+    pub overflows: Option<u64>,
+    /// SYNs and ACKs a listener dropped, for that or another reason (`TcpExt:ListenDrops`).
+    pub drops: Option<u64>,
+    /// SYNs dropped because too many were half-open (`TcpExt:TCPReqQFullDrop`).
+    pub syn_drops: Option<u64>,
+}
+
+/// The ephemeral ports of a network namespace, as a walk of its sockets found them.
+#[derive(Debug)]
+pub struct PortsSample {
+    /// Ports `connect()` may take; `None` where the settings are not known.
+    pub range: Option<u32>,
+    /// Whether it may take one that TIME_WAIT holds; `None` where the settings are not known.
+    pub reuse: Option<TwReuse>,
+    /// Who holds them.
+    pub walk: Walk,
+}
+
 /// Whatever a source says. The live kernel, a recording and a test all speak it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
@@ -252,6 +279,8 @@ pub enum Input {
     Sockets(Box<Pass>),
     /// The kernel's counters, read.
     HostFacts(TimeWaitCounters),
+    /// The kernel's counters of accept queues, read.
+    Accepts(AcceptCounters),
     /// All that came since the last tick belongs to this moment.
     Tick {
         /// Time of day.

@@ -14,7 +14,7 @@ use crate::cli::values::Interval;
 use crate::cli::{FilterArgs, HookArg, WatchArgs};
 use crate::model::filter::Filter;
 use crate::model::latency::LatencyBy;
-use crate::source::ebpf::{self, Hook, Kernel, Options, StreamOptions};
+use crate::source::ebpf::{self, Carries, Hook, Kernel, Options, StreamOptions};
 use crate::sys::btf;
 use crate::sys::netns::{self, Namespace, Which};
 
@@ -97,6 +97,8 @@ pub(super) enum Wants {
     Transitions,
     /// A stream of finished connections.
     Lives,
+    /// A stream of connections opened and finished.
+    Openings,
     /// Histograms.
     Histograms(LatencyBy),
 }
@@ -137,10 +139,13 @@ fn load(hook: Hook, filter: &FilterArgs, wants: Wants, ring_bytes: u32) -> Resul
         [one] if netns != Which::All => one.inode,
         _ => 0,
     };
-    let stream = matches!(wants, Wants::Transitions | Wants::Lives).then_some(StreamOptions {
-        ring_bytes,
-        lives: wants == Wants::Lives,
-    });
+    let carries = match wants {
+        Wants::Counts | Wants::Histograms(_) => None,
+        Wants::Transitions => Some(Carries::Transitions),
+        Wants::Lives => Some(Carries::Lives),
+        Wants::Openings => Some(Carries::LivesAndOpenings),
+    };
+    let stream = carries.map(|carries| StreamOptions { ring_bytes, carries });
     let kernel = Kernel::load(&Options {
         object: ebpf::object::EMBEDDED,
         hook: Some(hook),

@@ -92,6 +92,7 @@ impl Stat {
             Input::Ledger(ledger) => self.ledger = Some(ledger),
             Input::Sockets(walked) => self.walked = Some(walked),
             Input::HostFacts(facts) => self.facts = facts,
+            Input::Accepts(_) => {}
             Input::Tick { time, monotonic_ns } => return self.tick(time, monotonic_ns),
         }
         None

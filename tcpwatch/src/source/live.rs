@@ -10,10 +10,10 @@ use tcpwatch_common::{Evidence, Ledger};
 
 use self::full::FullSockets;
 use self::silent::Silent;
-use super::ebpf::Kernel;
+use super::ebpf::{Kernel, Stream};
 use super::namespace::NamespaceReaders;
 use crate::clock;
-use crate::event::{Input, LedgerSample};
+use crate::event::{Input, LedgerSample, PortsSample};
 use crate::model::filter::Filter;
 use crate::sys::netns::{self, Namespace, Which};
 
@@ -32,6 +32,7 @@ pub struct Live {
     full: FullSockets,
     silent: Silent,
     look_again_ns: u64,
+    ports_again_ns: u64,
 }
 
 /// The namespaces looked at, and what is read of each.
@@ -61,6 +62,7 @@ impl Live {
             full,
             silent: Silent::default(),
             look_again_ns,
+            ports_again_ns: 0,
         })
     }
 
@@ -74,12 +76,13 @@ impl Live {
         }
         self.kernel.flush_log();
         self.full.catch_up(&mut self.kernel, &mut self.places, &self.filter)?;
-        let (walked, facts) = self.silent.read(&mut self.places.readers, &self.filter)?;
+        let (walked, facts, accepts) = self.silent.read(&mut self.places.readers, &self.filter)?;
         let missed = self.kernel.missed();
         let ledger = self.kernel.ledger();
         let (sockets, unmarked) = self.full.now(&self.kernel, &ledger)?;
         each(Input::Sockets(Box::new(walked)));
         each(Input::HostFacts(facts));
+        each(Input::Accepts(accepts));
         each(Input::Ledger(Box::new(LedgerSample {
             moves: ledger.moves,
             sockets,
@@ -95,6 +98,39 @@ impl Live {
             monotonic_ns: clock::monotonic_ns(),
         });
         Ok(())
+    }
+
+    /// Who holds which ephemeral ports now; `None` where it is too early to look again, or there are several namespaces, each with
+    /// ports of its own.
+    ///
+    /// # Errors
+    /// The sockets cannot be read.
+    pub fn ports(&mut self) -> Result<Option<PortsSample>> {
+        let start = clock::monotonic_ns();
+        let [reader] = self.places.readers.as_mut_slice() else {
+            return Ok(None);
+        };
+        if start < self.ports_again_ns {
+            return Ok(None);
+        }
+        let sample = reader.ports.sample(&mut reader.sockets)?;
+        let now = clock::monotonic_ns();
+        self.ports_again_ns = now + (now - start) * SHARE;
+        Ok(Some(sample))
+    }
+
+    /// The stream; see [`Kernel::stream`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stream(&mut self) -> Result<Stream> {
+        self.kernel.stream()
+    }
+
+    /// Records lost so far.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.kernel.lost()
     }
 
     /// Looks for namespaces that came or went, and compares the counts with a walk, which also finds the sockets that were

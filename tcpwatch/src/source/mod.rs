@@ -5,6 +5,7 @@ pub mod live;
 pub mod living;
 pub mod namespace;
 pub mod owners;
+pub mod ports;
 pub mod procnet;
 pub mod sockdiag;
 pub mod sockets;

@@ -7,6 +7,7 @@ use tcpwatch_common::{StateSet, TcpState};
 
 use super::ebpf::{Kernel, Listeners};
 use super::living::Living;
+use super::ports::PortSettings;
 use super::sockets::Sockets;
 use crate::sys::counters::Counters;
 use crate::sys::netns::Namespace;
@@ -23,6 +24,8 @@ pub struct NamespaceReaders {
     pub counters: Counters,
     /// Its sockets by number alone.
     pub sockstat: Sockstat,
+    /// Its settings of ephemeral ports.
+    pub ports: PortSettings,
     /// Its `tcp_max_tw_buckets`; `None` where the kernel shows it to the first namespace alone.
     pub max_tw_buckets: Option<Sysctl>,
 }
@@ -41,6 +44,7 @@ impl NamespaceReaders {
                     sockets: Sockets::open(root, inode)?,
                     counters: Counters::open(root)?,
                     sockstat: Sockstat::open(root)?,
+                    ports: PortSettings::open(root),
                     max_tw_buckets: Sysctl::open(root, TCP_MAX_TW_BUCKETS).ok(),
                 })
             })

@@ -1,4 +1,4 @@
-//! Kernel settings under /proc/sys that hold one number.
+//! Kernel settings under /proc/sys.
 
 use std::path::Path;
 
@@ -6,6 +6,15 @@ use super::reread::Reread;
 
 /// `net.ipv4.tcp_max_tw_buckets`: timewait sockets a network namespace may have (ip-sysctl.rst).
 pub const TCP_MAX_TW_BUCKETS: &str = "net/ipv4/tcp_max_tw_buckets";
+
+/// `net.ipv4.ip_local_port_range`: the ports `connect()` takes one from (ip-sysctl.rst).
+pub const IP_LOCAL_PORT_RANGE: &str = "net/ipv4/ip_local_port_range";
+/// `net.ipv4.ip_local_reserved_ports`: those of them it does not take.
+pub const IP_LOCAL_RESERVED_PORTS: &str = "net/ipv4/ip_local_reserved_ports";
+/// `net.ipv4.tcp_tw_reuse`: whether `connect()` may take one that a timewait socket holds.
+pub const TCP_TW_REUSE: &str = "net/ipv4/tcp_tw_reuse";
+/// `net.ipv4.tcp_timestamps`, without which it may not.
+pub const TCP_TIMESTAMPS: &str = "net/ipv4/tcp_timestamps";
 
 /// One setting, opened once; one under `net` is that of the namespace it was opened in.
 #[derive(Debug)]
@@ -18,6 +27,14 @@ impl Sysctl {
     /// The path and what open(2) said.
     pub fn open(root: &Path, name: &str) -> anyhow::Result<Self> {
         Reread::open(&root.join("proc/sys").join(name)).map(Self)
+    }
+
+    /// Its text now.
+    ///
+    /// # Errors
+    /// The path and what pread(2) said.
+    pub fn text(&mut self) -> anyhow::Result<&str> {
+        self.0.read()
     }
 
     /// Its value now; `None` where it is no single number.

@@ -17,6 +17,7 @@ use log::{Level, Log};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tcpwatch_common::histogram;
 use tcpwatch_common::ledger::{Count, STATES};
+use tcpwatch_common::params::LIVES_AND_OPENINGS;
 use tcpwatch_common::{ClassicLayout, Filter, Ledger, Params, ResetLayout, Transition, names};
 
 use super::ledger::LedgerMap;
@@ -78,8 +79,19 @@ impl Options<'_> {
 pub struct StreamOptions {
     /// Bytes of its ring buffer.
     pub ring_bytes: u32,
-    /// A record for each finished connection, in place of one a transition.
-    pub lives: bool,
+    /// What it carries.
+    pub carries: Carries,
+}
+
+/// What a stream carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// Every transition.
+    Transitions,
+    /// Finished connections.
+    Lives,
+    /// Finished connections, and the transitions to `ESTABLISHED`.
+    LivesAndOpenings,
 }
 
 /// The link that holds the hook.
@@ -200,7 +212,11 @@ impl Kernel {
             wake_mask: wake_mask(ring_bytes.unwrap_or(0)),
             nests: u32::from(Release::running() < Release::NO_NESTING),
             stories: u32::from(options.stories()),
-            lives: u32::from(options.stream.is_some_and(|stream| stream.lives)),
+            lives: match options.stream.map(|stream| stream.carries) {
+                None | Some(Carries::Transitions) => 0,
+                Some(Carries::Lives) => 1,
+                Some(Carries::LivesAndOpenings) => LIVES_AND_OPENINGS,
+            },
             histograms: match options.histograms {
                 None => histogram::BY_NONE,
                 Some(LatencyBy::All) => histogram::BY_ALL,

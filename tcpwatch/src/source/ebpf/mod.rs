@@ -11,7 +11,7 @@ mod pick;
 mod stream;
 
 pub use listeners::Listeners;
-pub use load::{Hook, Kernel, Options, StreamOptions};
+pub use load::{Carries, Hook, Kernel, Options, StreamOptions};
 pub use passes::count;
 pub use pick::pick;
 pub use stream::Stream;

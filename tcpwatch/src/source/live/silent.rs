@@ -4,7 +4,7 @@ use anyhow::Result;
 use tcpwatch_common::ledger::Pass;
 use tcpwatch_common::{StateSet, TcpState};
 
-use crate::event::TimeWaitCounters;
+use crate::event::{AcceptCounters, TimeWaitCounters};
 use crate::model::counts;
 use crate::model::filter::Filter;
 use crate::model::socket::Kind;
@@ -25,7 +25,8 @@ pub(super) struct Silent {
     since: TimeWaitCounters,
     /// Timewait sockets gone since then; below zero for a moment, where one entered between two files' reading.
     left: Option<i64>,
-    before: Vec<(u32, TimeWaitCounters)>,
+    accepts: AcceptCounters,
+    before: Vec<(u32, TimeWaitCounters, AcceptCounters)>,
 }
 
 impl Silent {
@@ -35,12 +36,12 @@ impl Silent {
         &mut self,
         readers: &mut [NamespaceReaders],
         filter: &Filter,
-    ) -> Result<(Pass, TimeWaitCounters)> {
+    ) -> Result<(Pass, TimeWaitCounters, AcceptCounters)> {
         let mut walked: Pass = bytemuck::Zeroable::zeroed();
         let mut limit = Some(0);
         let mut now = Vec::with_capacity(readers.len());
         for reader in readers {
-            let these = counters(reader)?;
+            let (these, accepts) = counters(reader)?;
             let pass = if filter.is_any_socket() {
                 count(reader)?
             } else {
@@ -49,7 +50,7 @@ impl Silent {
             walked.add(&pass);
             limit = limit.zip(these.limit).map(|(sum, limit)| sum + limit);
             let population = Some(pass.timewait.iter().sum());
-            now.push((reader.inode, TimeWaitCounters { population, ..these }));
+            now.push((reader.inode, TimeWaitCounters { population, ..these }, accepts));
         }
         self.add(&now);
         self.before = now;
@@ -63,18 +64,28 @@ impl Silent {
             population: Some(walked.timewait.iter().sum()),
             limit,
         };
-        Ok((walked, facts))
+        Ok((walked, facts, self.accepts))
     }
 
     /// Adds what happened in each namespace since it was read last; one read for the first time has no history.
-    fn add(&mut self, now: &[(u32, TimeWaitCounters)]) {
+    fn add(&mut self, now: &[(u32, TimeWaitCounters, AcceptCounters)]) {
         let of = |counter: fn(&TimeWaitCounters) -> Option<u64>| {
-            now.iter().try_fold(0_i64, |sum, (inode, these)| {
-                let known = self.before.iter().find(|(known, _)| known == inode);
-                let then = known.map_or(counter(these), |(_, before)| counter(before))?;
+            now.iter().try_fold(0_i64, |sum, (inode, these, _)| {
+                let known = self.before.iter().find(|(known, ..)| known == inode);
+                let then = known.map_or(counter(these), |(_, before, _)| counter(before))?;
                 Some(sum.saturating_add(counter(these)?.wrapping_sub(then).cast_signed()))
             })
         };
+        let of_accepts = |counter: fn(&AcceptCounters) -> Option<u64>| {
+            now.iter().try_fold(0_i64, |sum, (inode, _, these)| {
+                let known = self.before.iter().find(|(known, ..)| known == inode);
+                let then = known.map_or(counter(these), |(.., before)| counter(before))?;
+                Some(sum.saturating_add(counter(these)?.wrapping_sub(then).cast_signed()))
+            })
+        };
+        let overflows = of_accepts(|these| these.overflows);
+        let drops = of_accepts(|these| these.drops);
+        let syn_drops = of_accepts(|these| these.syn_drops);
         let entered = of(|these| these.entered);
         let (refused, recycled) = (of(|these| these.refused), of(|these| these.recycled));
         let population = of(|these| these.population);
@@ -82,6 +93,11 @@ impl Silent {
         self.left = gone.map(|gone| self.left.unwrap_or(0) + gone);
         let add = |total: Option<u64>, more: Option<i64>| {
             more.map(|more| total.unwrap_or(0).saturating_add_signed(more.max(0)))
+        };
+        self.accepts = AcceptCounters {
+            overflows: add(self.accepts.overflows, overflows),
+            drops: add(self.accepts.drops, drops),
+            syn_drops: add(self.accepts.syn_drops, syn_drops),
         };
         self.since = TimeWaitCounters {
             entered: add(self.since.entered, entered),
@@ -122,16 +138,21 @@ fn walk(reader: &mut NamespaceReaders, filter: &Filter) -> Result<Pass> {
 }
 
 /// The counters of one namespace.
-fn counters(reader: &mut NamespaceReaders) -> Result<TimeWaitCounters> {
+fn counters(reader: &mut NamespaceReaders) -> Result<(TimeWaitCounters, AcceptCounters)> {
     let now = reader.counters.read()?;
     let entered = now.get("TcpExt", "TW").zip(now.get("TcpExt", "TWKilled"));
     let refused = now.get("TcpExt", "TCPTimeWaitOverflow");
     let recycled = now.get("TcpExt", "TWRecycled");
+    let accepts = AcceptCounters {
+        overflows: now.get("TcpExt", "ListenOverflows"),
+        drops: now.get("TcpExt", "ListenDrops"),
+        syn_drops: now.get("TcpExt", "TCPReqQFullDrop"),
+    };
     let limit = match &mut reader.max_tw_buckets {
         Some(sysctl) => sysctl.read()?.and_then(|limit| u64::try_from(limit).ok()),
         None => None,
     };
-    Ok(TimeWaitCounters {
+    let facts = TimeWaitCounters {
         entered: entered
             .map(|(planned, killed)| planned + killed)
             .filter(|_| Release::running() >= Release::TW_COUNTS_ENTRIES),
@@ -140,52 +161,51 @@ fn counters(reader: &mut NamespaceReaders) -> Result<TimeWaitCounters> {
         left: None,
         population: None,
         limit,
-    })
+    };
+    Ok((facts, accepts))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn counters(entered: u64, population: u64) -> TimeWaitCounters {
-        TimeWaitCounters {
+    fn counters(inode: u32, entered: u64, population: u64) -> (u32, TimeWaitCounters, AcceptCounters) {
+        let facts = TimeWaitCounters {
             entered: Some(entered),
             refused: Some(0),
             recycled: Some(0),
             left: None,
             population: Some(population),
             limit: None,
-        }
+        };
+        (inode, facts, AcceptCounters::default())
     }
 
     #[test]
     fn what_entered_and_is_not_there_has_left() {
         let mut silent = Silent::default();
-        let mut left = |now: &[(u32, TimeWaitCounters)]| {
+        let mut left = |now: &[(u32, TimeWaitCounters, AcceptCounters)]| {
             silent.add(now);
             silent.before = now.to_vec();
             (silent.since.entered, silent.since.left)
         };
         assert_eq!(
-            left(&[(1, counters(1000, 10))]),
+            left(&[counters(1, 1000, 10)]),
             (Some(0), Some(0)),
             "a history is no event"
         );
-        assert_eq!(left(&[(1, counters(1005, 15))]), (Some(5), Some(0)));
-        assert_eq!(left(&[(1, counters(1005, 3))]), (Some(5), Some(12)));
+        assert_eq!(left(&[counters(1, 1005, 15)]), (Some(5), Some(0)));
+        assert_eq!(left(&[counters(1, 1005, 3)]), (Some(5), Some(12)));
         assert_eq!(
-            left(&[(1, counters(1005, 4))]),
+            left(&[counters(1, 1005, 4)]),
             (Some(5), Some(12)),
             "seen before it was counted"
         );
-        assert_eq!(left(&[(1, counters(1006, 4))]), (Some(6), Some(12)));
+        assert_eq!(left(&[counters(1, 1006, 4)]), (Some(6), Some(12)));
+        assert_eq!(left(&[counters(1, 1006, 4), counters(2, 9, 9)]), (Some(6), Some(12)));
+        assert_eq!(left(&[counters(2, 9, 8)]), (Some(6), Some(13)));
         assert_eq!(
-            left(&[(1, counters(1006, 4)), (2, counters(9, 9))]),
-            (Some(6), Some(12))
-        );
-        assert_eq!(left(&[(2, counters(9, 8))]), (Some(6), Some(13)));
-        assert_eq!(
-            left(&[(2, counters(8, 8))]).0,
+            left(&[counters(2, 8, 8)]).0,
             Some(6),
             "a counter that goes back is no event"
         );

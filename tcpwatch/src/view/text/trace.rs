@@ -232,6 +232,7 @@ mod tests {
         let address = |last| Address::new(Ipv4Addr::new(10, 0, 0, last).into(), 0);
         let mut event = Event {
             unix_ns: 3_600_104_331_999,
+            monotonic_ns: 0,
             id: NonZeroU64::new(0x4f1a),
             cookie: None,
             family: Family::Ipv4,
