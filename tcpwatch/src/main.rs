@@ -35,6 +35,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Some(Command::Trace(args)) => cmd::trace::run(args, &mut out),
         Some(Command::Stat(args)) => cmd::stat::run(args, &mut out),
+        Some(Command::Churn(args)) => cmd::churn::run(args, &mut out),
         Some(Command::Latency(args)) => cmd::latency::run(args, &mut out),
         Some(Command::Snapshot(args)) => cmd::snapshot::run(args, clock::now(), &mut out),
         None if cli.version => cmd::version::run(cli.verbose, &mut out),

@@ -47,15 +47,18 @@ impl Cli {
             Some(Command::Stat(args)) => (&args.filter, true),
             Some(Command::Trace(args)) => (&args.filter, false),
             Some(Command::Latency(args)) => (&args.filter, true),
+            Some(Command::Churn(args)) => (&args.filter, true),
             Some(Command::Snapshot(args)) if args.source == SourceArg::Iter => (&args.filter, false),
             Some(Command::Snapshot(_)) => return Ok(()),
             None => (&self.stat.filter, true),
         };
         let filter = filter.to_filter();
         if counts_inside && !filter.owner.is_any() {
-            return Err("stat and latency count inside the kernel, which filters by no owner: \
+            return Err(
+                "stat, latency and churn count what the kernel side tells, which filters by no owner: \
                  --pid, --comm and --cgroup are for snapshot and trace"
-                .into());
+                    .into(),
+            );
         }
         filter.for_kernel(0).map(|_| ())
     }
@@ -68,6 +71,8 @@ pub enum Command {
     Stat(StatArgs),
     /// What does each connection do, transition by transition?
     Trace(TraceArgs),
+    /// Who makes short-lived connections, where does TIME_WAIT come from, when do ports run out?
+    Churn(ChurnArgs),
     /// How long do connections stay in a state, how long do handshakes take?
     Latency(LatencyArgs),
     /// What is open now? The honest `netstat -ant | awk`, without root
@@ -142,6 +147,28 @@ pub struct StatArgs {
 /// `trace`.
 #[derive(Clone, Debug, Args)]
 pub struct TraceArgs {
+    /// Which connections.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// How to watch.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `churn`.
+#[derive(Clone, Debug, Args)]
+pub struct ChurnArgs {
+    /// Seconds between reports (or 500ms, 2m); 10 when nothing is said
+    pub interval: Option<Interval>,
+    /// How often to print
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Show the busiest N openers, and N destinations whose ports run low
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
     /// Which connections.
     #[command(flatten)]
     pub filter: FilterArgs,

@@ -1,5 +1,6 @@
 //! The commands: each only wires source, model and view.
 
+pub mod churn;
 pub mod latency;
 pub mod snapshot;
 pub mod stat;

@@ -1,6 +1,7 @@
 //! The pure middle: what is known of connections. Reads no clock, file or terminal.
 
 pub mod burst;
+pub mod churn;
 pub mod container;
 pub mod counts;
 #[cfg(test)]
@@ -13,6 +14,7 @@ pub mod latency;
 pub mod owner;
 pub mod pending;
 pub mod ports;
+pub mod remedy;
 pub mod slots;
 pub mod snapshot;
 pub mod socket;

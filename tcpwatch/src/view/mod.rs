@@ -1,5 +1,6 @@
 //! Formatting: takes what the model knows, writes it for people or programs. Reads no clock, file or terminal.
 
+pub mod churn;
 pub mod csv;
 pub mod json;
 pub mod latency;

@@ -1,5 +1,6 @@
 //! For spreadsheets: one header line, then one line a row.
 
+pub mod churn;
 pub mod latency;
 pub mod snapshot;
 pub mod stat;

@@ -1,5 +1,6 @@
 //! For programs: one JSON object a line.
 
+pub mod churn;
 pub mod latency;
 pub mod snapshot;
 pub mod stat;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::model::stat::StatFrame;
+use crate::model::stat::{self, StatFrame};
 use crate::view::json::states::States;
 use crate::view::stat::StatView;
 use crate::view::time::rfc3339;
@@ -36,8 +36,9 @@ struct Opened {
     passive: u64,
 }
 
+/// TIME_WAIT in one interval.
 #[derive(Serialize)]
-struct TimeWait {
+pub(super) struct TimeWait {
     entered: Option<u64>,
     entered_fin_wait2: Option<u64>,
     left: Option<u64>,
@@ -45,6 +46,20 @@ struct TimeWait {
     refused: Option<u64>,
     population: Option<u64>,
     limit: Option<u64>,
+}
+
+impl TimeWait {
+    pub(super) fn of(time_wait: &stat::TimeWait) -> Self {
+        Self {
+            entered: time_wait.entered,
+            entered_fin_wait2: time_wait.entered_fin_wait2,
+            left: time_wait.left,
+            recycled: time_wait.recycled,
+            refused: time_wait.refused,
+            population: time_wait.population,
+            limit: time_wait.limit,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -87,15 +102,7 @@ impl StatView for Json {
                 passive: frame.opened_passive(),
             },
             closed: frame,
-            time_wait: TimeWait {
-                entered: frame.time_wait.entered,
-                entered_fin_wait2: frame.time_wait.entered_fin_wait2,
-                left: frame.time_wait.left,
-                recycled: frame.time_wait.recycled,
-                refused: frame.time_wait.refused,
-                population: frame.time_wait.population,
-                limit: frame.time_wait.limit,
-            },
+            time_wait: TimeWait::of(&frame.time_wait),
             events: Events {
                 seen: frame.seen,
                 lost: frame.lost,

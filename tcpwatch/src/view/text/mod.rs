@@ -1,6 +1,7 @@
 //! For people.
 
 pub mod bars;
+pub mod churn;
 pub mod histogram;
 pub mod latency;
 pub mod snapshot;

@@ -1,0 +1,148 @@
+//! `tcpwatch churn`: who makes short-lived connections, where does TIME_WAIT come from, when do ports run out?
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+
+use super::OUTPUT;
+use super::run::{End, POLL, Wants, Watched, block_on, watch};
+use super::screen::screen;
+use crate::cli::ChurnArgs;
+use crate::clock;
+use crate::event::{Input, Life, Record};
+use crate::model::churn::Churn;
+use crate::model::pending::Pending;
+use crate::model::stat::{Stat, StatFrame};
+use crate::source::ebpf::Stream;
+use crate::source::live::Live;
+use crate::source::living::Living;
+use crate::source::namespace::tell_listeners;
+use crate::view::churn;
+
+/// Seconds between reports when nothing is said.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Records taken before the signals are heard.
+const BATCH: usize = 16_384;
+
+/// Runs the command until its end comes.
+///
+/// # Errors
+/// The kernel side cannot be loaded or read, or the output takes no more.
+pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
+    block_on(async {
+        let mut end = End::new(args.watch.duration)?;
+        let Watched {
+            mut kernel,
+            filter,
+            netns,
+            namespaces,
+        } = watch(&args.filter, &args.watch, Wants::Openings)?;
+        let mut living = Living::new(Path::new("/"));
+        if let Err(why) = tell_listeners(&mut kernel, &namespaces, &mut living) {
+            log::warn!("whose the listeners there are is unknown: {why:#}");
+        }
+        let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+        let mut view = churn::of(args.output.output, limit, screen(args.output.color));
+        view.begin(out).and_then(|()| out.flush()).context(OUTPUT)?;
+        let reasons = kernel.reasons().clone();
+        let mut stat = Stat::new(reasons.clone());
+        let mut stream = kernel.stream()?;
+        let mut live = Live::start(kernel, filter, netns, namespaces)?;
+        let mut connections = Connections {
+            pending: Pending::new(reasons),
+            churn: Churn::new(clock::monotonic_ns()),
+            living,
+        };
+        // The first is what the later ones are compared with.
+        sample(&mut live, &mut stat, &mut connections.churn)?;
+        let every = args.interval.map_or(INTERVAL, |interval| interval.0);
+        let mut ticks = interval_at(Instant::now() + every, every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut poll = interval(POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut printed, mut losing) = (0, false);
+        let mut more = false;
+        loop {
+            let (ended, tick) = tokio::select! {
+                biased;
+                () = end.come() => (true, true),
+                _ = ticks.tick() => (false, true),
+                () = std::future::ready(()), if more => (false, false),
+                filled = stream.filled() => { filled?; (false, false) }
+                _ = poll.tick() => (false, false),
+            };
+            more = connections.take(&mut stream, clock::unix_ns()) == BATCH;
+            if !losing && live.lost() > 0 {
+                losing = true;
+                let _ = writeln!(
+                    io::stderr(),
+                    "tcpwatch: connections are being lost: too many for this machine; a filter or a larger --ring-size helps"
+                );
+            }
+            if !tick {
+                continue;
+            }
+            if ended {
+                // What is in the ring belongs to the interval that ends.
+                while connections.take(&mut stream, i64::MAX) > 0 {}
+            }
+            if let Some(frame) = sample(&mut live, &mut stat, &mut connections.churn)? {
+                let lost = live.lost() + stream.undecoded();
+                let frame = connections
+                    .churn
+                    .frame(frame, clock::unix_ns(), clock::monotonic_ns(), lost);
+                view.frame(&frame, out).and_then(|()| out.flush()).context(OUTPUT)?;
+                printed += 1;
+            }
+            if ended || args.count == Some(printed) {
+                return Ok(());
+            }
+        }
+    })
+}
+
+/// Reads the host's numbers; the frame they make.
+fn sample(live: &mut Live, stat: &mut Stat, churn: &mut Churn) -> Result<Option<StatFrame>> {
+    if let Some(ports) = live.ports()? {
+        churn.walked(ports, clock::monotonic_ns());
+    }
+    let mut frame = None;
+    live.sample(|input| match input {
+        Input::Accepts(accepts) => churn.accepts(accepts),
+        input => frame = stat.apply(input).or(frame.take()),
+    })?;
+    Ok(frame)
+}
+
+/// Connections on their way from the stream to the model.
+struct Connections {
+    pending: Pending<Life>,
+    churn: Churn,
+    living: Living,
+}
+
+impl Connections {
+    /// Takes a batch of records, and tells the model what at `unix_ns` nothing will be added to; how many records there were.
+    fn take(&mut self, stream: &mut Stream, unix_ns: i64) -> usize {
+        self.living.set_clock();
+        let Self { pending, churn, living } = self;
+        let taken = stream.drain(BATCH, |record| match record {
+            Record::Transition(mut event) => {
+                event.owner = event.owner.or_else(|| living.holder(event.inode?));
+                churn.opened(&event);
+            }
+            Record::Life(life) => pending.push(life),
+            Record::Amendment(id, evidence) => pending.amend(id, evidence),
+        });
+        while let Some((life, ended)) = pending.next(unix_ns) {
+            if let Some(ending) = ended {
+                churn.ended(&life, ending);
+            }
+        }
+        taken
+    }
+}

@@ -1,0 +1,425 @@
+//! Who opens connections, how long they live, what they cost.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+
+use hashbrown::HashMap;
+use jiff::Timestamp;
+use tcpwatch_common::TcpState;
+
+use super::burst::{Burst, Bursts};
+use super::ending::{Ending, EndingCounts};
+use super::histogram::Histogram;
+use super::owner::Comm;
+use super::ports::table::{Ends, PortUse, Row};
+use super::socket::Address;
+use super::stat::StatFrame;
+use crate::event::{AcceptCounters, Event, Life, Opened, PortsSample};
+
+/// Openers and destinations of one interval told apart at most, about 700 bytes each; what is beyond is counted together.
+const ROUTES_MAX: usize = 4096;
+
+/// A process, by number and name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Process {
+    /// Its number; `None` where it has none in our pid namespace.
+    pub pid: Option<NonZeroU32>,
+    /// Its name.
+    pub comm: Comm,
+}
+
+/// Who opens a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Opener {
+    /// A process here; `None` where nobody knows which.
+    Here(Option<Process>),
+    /// A peer elsewhere.
+    Peer(IpAddr),
+}
+
+/// Where to: the remote end of a connection opened here, the local end of one opened elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Destination {
+    /// Its address.
+    pub address: Address,
+    /// Its port.
+    pub port: u16,
+}
+
+/// What one opener did with one destination in an interval.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tally {
+    /// Connections established.
+    pub opened: u64,
+    /// Connections that were never established.
+    pub failed: u64,
+    /// Connections that ended in a timewait socket on this side, where there was room for it.
+    pub time_wait: u64,
+    /// How long those lived that ended in the interval: from the opening to the end.
+    pub lifetime: Histogram,
+}
+
+/// One line of churn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Who.
+    pub opener: Opener,
+    /// Where to; `None` for all that found no place of its own.
+    pub destination: Option<Destination>,
+    /// What.
+    pub tally: Tally,
+}
+
+/// One interval.
+#[derive(Debug)]
+pub struct ChurnFrame {
+    /// The host's own numbers of the interval.
+    pub stat: StatFrame,
+    /// Who opened what, the busiest first.
+    pub routes: Vec<Route>,
+    /// Connects that failed, by how; kinds of [`Ending`] that are no failure to connect are 0.
+    pub failed: EndingCounts,
+    /// Bursts that ended in it, each told once.
+    pub bursts: Vec<Burst<Opener>>,
+    /// The one that goes on.
+    pub going: Option<Burst<Opener>>,
+    /// What to add to a burst's monotonic time for Unix time, ns.
+    pub to_unix_ns: i64,
+    /// Ephemeral ports, the destination nearest to exhaustion first; `None` where they were not looked at.
+    pub ports: Option<Vec<Row>>,
+    /// Accept queues, in the interval.
+    pub accepts: AcceptCounters,
+    /// Records lost since the start.
+    pub lost: u64,
+}
+
+/// Takes connections as they open and end, gives a frame an interval.
+#[derive(Debug)]
+pub struct Churn {
+    routes: HashMap<(Opener, Destination), Tally>,
+    other: Tally,
+    failed: EndingCounts,
+    bursts: Bursts<Opener>,
+    ports: PortUse,
+    ports_seen: bool,
+    accepts: AcceptCounters,
+    accepts_before: Option<AcceptCounters>,
+}
+
+impl Churn {
+    /// Nothing known yet, from `monotonic_ns` on.
+    #[must_use]
+    pub fn new(monotonic_ns: u64) -> Self {
+        Self {
+            routes: HashMap::new(),
+            other: Tally::default(),
+            failed: EndingCounts::default(),
+            bursts: Bursts::new(monotonic_ns),
+            ports: PortUse::new(None, None),
+            ports_seen: false,
+            accepts: AcceptCounters::default(),
+            accepts_before: None,
+        }
+    }
+
+    /// A connection was established.
+    pub fn opened(&mut self, event: &Event) {
+        if event.to != TcpState::Established {
+            return;
+        }
+        let Some((opener, destination)) = route(event) else {
+            return;
+        };
+        self.tally(opener, destination).opened += 1;
+        self.bursts.opened(opener, event.monotonic_ns);
+        if let Some(ends) = port_ends(event) {
+            self.ports.opened(ends, event.monotonic_ns);
+        }
+    }
+
+    /// A connection ended so.
+    pub fn ended(&mut self, life: &Life, ending: Ending) {
+        let last = &life.last;
+        let Some((opener, destination)) = route(last) else {
+            return;
+        };
+        let connecting = last.from == TcpState::SynSent;
+        let timewait = ending.timewait().is_some();
+        let lifetime = life.lifetime_ns();
+        let tally = self.tally(opener, destination);
+        tally.failed += u64::from(connecting);
+        tally.time_wait += u64::from(timewait);
+        if !connecting {
+            match lifetime {
+                Some(ns) => tally.lifetime.record(ns),
+                None => tally.lifetime.record_unknown(),
+            }
+        }
+        if connecting {
+            self.failed.add(ending, 1);
+        }
+        if let Some(ends) = port_ends(last) {
+            if connecting {
+                // It held its port from the SYN on, and is told of only now.
+                self.ports.opened(ends, last.monotonic_ns);
+            }
+            if timewait {
+                self.ports.time_wait(ends, last.monotonic_ns);
+            } else {
+                self.ports.freed(ends, last.monotonic_ns);
+            }
+        }
+    }
+
+    /// Takes what a walk found at `monotonic_ns`.
+    pub fn walked(&mut self, sample: PortsSample, monotonic_ns: u64) {
+        self.ports_seen = true;
+        self.ports.set(sample.range, sample.reuse);
+        self.ports.walk(sample.walk, monotonic_ns);
+    }
+
+    /// Takes the counters of accept queues.
+    pub fn accepts(&mut self, accepts: AcceptCounters) {
+        self.accepts = accepts;
+    }
+
+    /// The interval that `stat` tells the host's numbers of, and a new one begun; `unix_ns` and `monotonic_ns` are now.
+    pub fn frame(&mut self, stat: StatFrame, unix_ns: i64, monotonic_ns: u64, lost: u64) -> ChurnFrame {
+        let mut routes: Vec<Route> = self
+            .routes
+            .drain()
+            .map(|((opener, destination), tally)| Route {
+                opener,
+                destination: Some(destination),
+                tally,
+            })
+            .collect();
+        routes.sort_by(|a, b| {
+            let weight = |route: &Route| route.tally.opened + route.tally.failed;
+            let by_weight = weight(b).cmp(&weight(a));
+            by_weight.then_with(|| (a.opener, a.destination).cmp(&(b.opener, b.destination)))
+        });
+        let other = std::mem::take(&mut self.other);
+        if other != Tally::default() {
+            routes.push(Route {
+                opener: Opener::Here(None),
+                destination: None,
+                tally: other,
+            });
+        }
+        let before = self.accepts_before.replace(self.accepts);
+        let since = |counter: fn(&AcceptCounters) -> Option<u64>| {
+            let now = counter(&self.accepts)?;
+            Some(now.saturating_sub(before.as_ref().map_or(Some(now), counter)?))
+        };
+        ChurnFrame {
+            stat,
+            routes,
+            failed: std::mem::take(&mut self.failed),
+            bursts: self.bursts.tick(monotonic_ns),
+            going: self.bursts.going(),
+            to_unix_ns: unix_ns.wrapping_sub_unsigned(monotonic_ns),
+            ports: self.ports_seen.then(|| self.ports.rows(monotonic_ns)),
+            accepts: AcceptCounters {
+                overflows: since(|accepts| accepts.overflows),
+                drops: since(|accepts| accepts.drops),
+                syn_drops: since(|accepts| accepts.syn_drops),
+            },
+            lost,
+        }
+    }
+
+    fn tally(&mut self, opener: Opener, destination: Destination) -> &mut Tally {
+        let key = (opener, destination);
+        if self.routes.len() >= ROUTES_MAX && !self.routes.contains_key(&key) {
+            return &mut self.other;
+        }
+        self.routes.entry(key).or_default()
+    }
+}
+
+impl ChurnFrame {
+    /// The time of the monotonic `ns`.
+    #[must_use]
+    pub fn time(&self, ns: u64) -> Timestamp {
+        let unix = self.to_unix_ns.wrapping_add_unsigned(ns);
+        Timestamp::from_nanosecond(unix.into()).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    /// Connections opened by whom we know here, or from elsewhere, in the interval.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        self.routes.iter().map(|route| route.tally.opened).sum()
+    }
+}
+
+/// Who opened the connection of `event`, and where to; `None` where its opening was not seen, or where its other end is here and
+/// is told of itself: one opened from the very address it came to.
+fn route(event: &Event) -> Option<(Opener, Destination)> {
+    match event.opened? {
+        Opened::Active => {
+            let process = event.owner.map(|owner| Process {
+                pid: owner.pid,
+                comm: owner.comm,
+            });
+            let destination = Destination {
+                address: event.remote,
+                port: event.rport?.get(),
+            };
+            Some((Opener::Here(process), destination))
+        }
+        Opened::Passive => {
+            let peer = event.remote.ip.to_canonical();
+            if peer.is_loopback() || event.remote == event.local {
+                return None;
+            }
+            let destination = Destination {
+                address: event.local,
+                port: event.lport?.get(),
+            };
+            Some((Opener::Peer(event.remote.ip), destination))
+        }
+    }
+}
+
+/// Between what an ephemeral port is used; `None` where none was: a connection opened elsewhere, or one that found none.
+fn port_ends(event: &Event) -> Option<Ends> {
+    event.lport?;
+    (event.opened == Some(Opened::Active)).then_some(Ends {
+        source: event.local.ip,
+        destination: event.remote.ip,
+        port: event.rport?.get(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::num::NonZeroU16;
+
+    use super::*;
+    use crate::event::{Input, LedgerSample};
+    use crate::model::owner::{How, Owner};
+    use crate::model::socket::Family;
+    use crate::model::stat::Stat;
+
+    fn event(opened: Opened, remote: [u8; 4], pid: u32, from: TcpState, to: TcpState) -> Event {
+        Event {
+            unix_ns: 0,
+            monotonic_ns: 5,
+            id: None,
+            cookie: None,
+            family: Family::Ipv4,
+            local: Address::new(Ipv4Addr::new(10, 0, 0, 1).into(), 0),
+            lport: NonZeroU16::new(40_000),
+            remote: Address::new(Ipv4Addr::from(remote).into(), 0),
+            rport: NonZeroU16::new(80),
+            from,
+            to,
+            opened: Some(opened),
+            dwell_ns: None,
+            netns: None,
+            owner: Some(Owner {
+                pid: NonZeroU32::new(pid),
+                comm: Comm::new(b"app"),
+                how: How::Connect,
+            }),
+            inode: None,
+            evidence: None,
+        }
+    }
+
+    fn life(last: Event, ns: u64) -> Life {
+        Life {
+            last,
+            spent_ns: [ns, 0, 0, 0, 0, 0, 0, 0],
+            traffic: None,
+            closer: None,
+        }
+    }
+
+    fn stat() -> StatFrame {
+        let mut stat = Stat::default();
+        stat.apply(Input::Ledger(Box::new(LedgerSample {
+            moves: [[0; 16]; 16],
+            sockets: [0; 16],
+            ends: Vec::new(),
+            uncounted_ends: 0,
+            lost: 0,
+            missed: None,
+            unmarked: 0,
+            drift: None,
+        })));
+        let tick = Input::Tick {
+            time: Timestamp::UNIX_EPOCH,
+            monotonic_ns: 1,
+        };
+        stat.apply(tick).unwrap()
+    }
+
+    #[test]
+    fn the_busiest_opener_comes_first_with_what_it_cost() {
+        use TcpState::{Close, Established, FinWait2, SynSent};
+        let mut churn = Churn::new(0);
+        for _ in 0..3 {
+            let opened = event(Opened::Active, [10, 0, 0, 9], 7, SynSent, Established);
+            churn.opened(&opened);
+            churn.ended(
+                &life(event(Opened::Active, [10, 0, 0, 9], 7, FinWait2, Close), 1000),
+                Ending::GracefulActive,
+            );
+        }
+        churn.ended(
+            &life(event(Opened::Active, [10, 0, 0, 8], 7, SynSent, Close), 1000),
+            Ending::Refused,
+        );
+        churn.opened(&event(
+            Opened::Passive,
+            [10, 0, 0, 5],
+            8,
+            TcpState::SynRecv,
+            Established,
+        ));
+        churn.opened(&event(
+            Opened::Passive,
+            [127, 0, 0, 1],
+            8,
+            TcpState::SynRecv,
+            Established,
+        ));
+        let frame = churn.frame(stat(), 100, 10, 0);
+        let first = &frame.routes[0];
+        assert_eq!((first.tally.opened, first.tally.time_wait), (3, 3));
+        assert_eq!(
+            (first.tally.lifetime.count(), first.tally.lifetime.max()),
+            (3, Some(1000))
+        );
+        let openers: Vec<_> = frame.routes.iter().map(|route| route.opener).collect();
+        assert!(openers.contains(&Opener::Peer(Ipv4Addr::new(10, 0, 0, 5).into())));
+        assert_eq!(openers.len(), 3, "what comes from here is told of itself");
+        assert_eq!((frame.failed.get(Ending::Refused), frame.opened()), (1, 4));
+        assert_eq!(frame.time(10), Timestamp::from_nanosecond(100).unwrap());
+        assert!(
+            churn.frame(stat(), 0, 20, 0).routes.is_empty(),
+            "an interval is told once"
+        );
+    }
+
+    #[test]
+    fn routes_are_bounded_and_none_is_lost() {
+        let mut churn = Churn::new(0);
+        for pid in (1..).take(ROUTES_MAX + 10) {
+            churn.opened(&event(
+                Opened::Active,
+                [10, 0, 0, 9],
+                pid,
+                TcpState::SynSent,
+                TcpState::Established,
+            ));
+        }
+        let frame = churn.frame(stat(), 0, 10, 0);
+        assert_eq!(frame.opened(), ROUTES_MAX as u64 + 10);
+        let last = frame.routes.last().unwrap();
+        assert_eq!((last.destination, last.tally.opened), (None, 10));
+    }
+}

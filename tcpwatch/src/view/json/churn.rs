@@ -1,0 +1,316 @@
+//! `churn` for programs: `tcpwatch.churn/1`, one object an interval.
+
+use std::io::{self, Write};
+use std::num::NonZeroU32;
+
+use serde::Serialize;
+
+use super::stat::TimeWait;
+use crate::model::burst::Burst;
+use crate::model::churn::{ChurnFrame, Opener, Process, Route};
+use crate::model::ending::Ending;
+use crate::model::histogram::Histogram;
+use crate::model::owner::Comm;
+use crate::model::ports::table::Row;
+use crate::view::churn::ChurnView;
+use crate::view::time::rfc3339;
+
+/// One object an interval.
+#[derive(Debug)]
+pub struct Json;
+
+#[derive(Serialize)]
+struct Line {
+    schema: &'static str,
+    time: String,
+    interval_s: f64,
+    owners: Vec<OwnerLine>,
+    peers: Vec<PeerLine>,
+    other: Option<Sums>,
+    failed: Failed,
+    bursts: Vec<BurstLine>,
+    burst_going: Option<BurstLine>,
+    ports: Option<Vec<PortsLine>>,
+    time_wait: TimeWait,
+    accept_queues: Accepts,
+    lost: u64,
+}
+
+#[derive(Serialize)]
+struct OwnerJson {
+    pid: Option<NonZeroU32>,
+    comm: Comm,
+}
+
+/// A process here that opens connections; null where nobody knows which.
+#[derive(Serialize)]
+struct OwnerLine {
+    owner: Option<OwnerJson>,
+    #[serde(flatten)]
+    sums: Sums,
+    destinations: Vec<DestinationLine>,
+}
+
+/// A peer elsewhere that does.
+#[derive(Serialize)]
+struct PeerLine {
+    remote: String,
+    #[serde(flatten)]
+    sums: Sums,
+    destinations: Vec<LocalLine>,
+}
+
+#[derive(Serialize)]
+struct Sums {
+    opened: u64,
+    failed: u64,
+    time_wait: u64,
+    lifetime_ns: Lifetime,
+}
+
+#[derive(Serialize)]
+struct Lifetime {
+    count: u64,
+    unknown: u64,
+    p50: Option<u64>,
+    p90: Option<u64>,
+    p99: Option<u64>,
+    max: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct DestinationLine {
+    remote: String,
+    rport: u16,
+    opened: u64,
+    failed: u64,
+    time_wait: u64,
+}
+
+#[derive(Serialize)]
+struct LocalLine {
+    local: String,
+    lport: u16,
+    opened: u64,
+    time_wait: u64,
+}
+
+/// Connects that failed, by how.
+#[derive(Serialize)]
+struct Failed {
+    total: u64,
+    refused: u64,
+    timeout_connect: u64,
+    unreachable: u64,
+    no_port: u64,
+    connect_abandoned: u64,
+    other: u64,
+}
+
+#[derive(Serialize)]
+struct BurstLine {
+    start: String,
+    end: Option<String>,
+    opened: u64,
+    peak_per_s: u64,
+    owner: Option<OwnerJson>,
+    remote: Option<String>,
+}
+
+#[derive(Serialize)]
+struct PortsLine {
+    source: String,
+    destination: String,
+    used: u64,
+    time_wait: u64,
+    range: Option<u32>,
+    opened_per_s: f64,
+    exhausted_in_s: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Accepts {
+    overflows: Option<u64>,
+    drops: Option<u64>,
+    syn_drops: Option<u64>,
+}
+
+/// `address:port`, with brackets around IPv6.
+fn endpoint(address: std::net::IpAddr, port: u16) -> String {
+    std::net::SocketAddr::new(address, port).to_string()
+}
+
+impl From<Process> for OwnerJson {
+    fn from(process: Process) -> Self {
+        Self {
+            pid: process.pid,
+            comm: process.comm,
+        }
+    }
+}
+
+impl Lifetime {
+    fn of(histogram: &Histogram) -> Self {
+        Self {
+            count: histogram.count(),
+            unknown: histogram.unknown(),
+            p50: histogram.quantile(0.5),
+            p90: histogram.quantile(0.9),
+            p99: histogram.quantile(0.99),
+            max: histogram.max(),
+        }
+    }
+}
+
+impl Sums {
+    /// Those of `routes`, all of one opener.
+    fn of<'a>(routes: impl Iterator<Item = &'a Route>) -> Self {
+        let mut lifetime = Histogram::default();
+        let (mut opened, mut failed, mut time_wait) = (0, 0, 0);
+        for route in routes {
+            opened += route.tally.opened;
+            failed += route.tally.failed;
+            time_wait += route.tally.time_wait;
+            lifetime.merge(&route.tally.lifetime);
+        }
+        Self {
+            opened,
+            failed,
+            time_wait,
+            lifetime_ns: Lifetime::of(&lifetime),
+        }
+    }
+}
+
+impl BurstLine {
+    fn of(frame: &ChurnFrame, burst: &Burst<Opener>) -> Self {
+        Self {
+            start: rfc3339(frame.time(burst.start_ns)),
+            end: burst.end_ns.map(|end| rfc3339(frame.time(end))),
+            opened: burst.opened,
+            peak_per_s: burst.peak_per_s,
+            owner: match burst.owner {
+                Some(Opener::Here(process)) => process.map(OwnerJson::from),
+                _ => None,
+            },
+            remote: match burst.owner {
+                Some(Opener::Peer(address)) => Some(address.to_string()),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl From<&Row> for PortsLine {
+    fn from(row: &Row) -> Self {
+        Self {
+            source: row.ends.source.to_string(),
+            destination: endpoint(row.ends.destination, row.ends.port),
+            used: row.used,
+            time_wait: row.time_wait,
+            range: row.range,
+            opened_per_s: row.opened_per_s,
+            exhausted_in_s: row.exhausted_in_s,
+        }
+    }
+}
+
+/// The openers of `routes`, each once, the busiest first.
+fn openers(routes: &[Route]) -> Vec<Opener> {
+    let mut openers = Vec::new();
+    for route in routes.iter().filter(|route| route.destination.is_some()) {
+        if !openers.contains(&route.opener) {
+            openers.push(route.opener);
+        }
+    }
+    openers
+}
+
+impl ChurnView for Json {
+    fn begin(&mut self, _out: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn frame(&mut self, frame: &ChurnFrame, out: &mut dyn Write) -> io::Result<()> {
+        let (mut owners, mut peers) = (Vec::new(), Vec::new());
+        for opener in openers(&frame.routes) {
+            let of_opener = || {
+                let routes = frame.routes.iter().filter(move |route| route.opener == opener);
+                routes.filter_map(|route| Some((route, route.destination?)))
+            };
+            let sums = Sums::of(of_opener().map(|(route, _)| route));
+            match opener {
+                Opener::Here(process) => owners.push(OwnerLine {
+                    owner: process.map(OwnerJson::from),
+                    sums,
+                    destinations: of_opener()
+                        .map(|(route, to)| DestinationLine {
+                            remote: to.address.to_string(),
+                            rport: to.port,
+                            opened: route.tally.opened,
+                            failed: route.tally.failed,
+                            time_wait: route.tally.time_wait,
+                        })
+                        .collect(),
+                }),
+                Opener::Peer(address) => peers.push(PeerLine {
+                    remote: address.to_string(),
+                    sums,
+                    destinations: of_opener()
+                        .map(|(route, to)| LocalLine {
+                            local: to.address.to_string(),
+                            lport: to.port,
+                            opened: route.tally.opened,
+                            time_wait: route.tally.time_wait,
+                        })
+                        .collect(),
+                }),
+            }
+        }
+        let failed = |ending| frame.failed.get(ending);
+        let total = frame.failed.iter().map(|(_, count)| count).sum();
+        let named = [
+            Ending::Refused,
+            Ending::TimeoutConnect,
+            Ending::Unreachable,
+            Ending::NoPort,
+            Ending::ConnectAbandoned,
+        ];
+        let line = Line {
+            schema: "tcpwatch.churn/1",
+            time: rfc3339(frame.stat.time),
+            interval_s: frame.stat.interval_s,
+            owners,
+            peers,
+            other: frame
+                .routes
+                .iter()
+                .find(|route| route.destination.is_none())
+                .map(|route| Sums::of(std::iter::once(route))),
+            failed: Failed {
+                total,
+                refused: failed(Ending::Refused),
+                timeout_connect: failed(Ending::TimeoutConnect),
+                unreachable: failed(Ending::Unreachable),
+                no_port: failed(Ending::NoPort),
+                connect_abandoned: failed(Ending::ConnectAbandoned),
+                other: total - named.into_iter().map(failed).sum::<u64>(),
+            },
+            bursts: frame.bursts.iter().map(|burst| BurstLine::of(frame, burst)).collect(),
+            burst_going: frame.going.as_ref().map(|burst| BurstLine::of(frame, burst)),
+            ports: frame
+                .ports
+                .as_ref()
+                .map(|rows| rows.iter().map(PortsLine::from).collect()),
+            time_wait: TimeWait::of(&frame.stat.time_wait),
+            accept_queues: Accepts {
+                overflows: frame.accepts.overflows,
+                drops: frame.accepts.drops,
+                syn_drops: frame.accepts.syn_drops,
+            },
+            lost: frame.lost,
+        };
+        serde_json::to_writer(&mut *out, &line)?;
+        out.write_all(b"\n")
+    }
+}
