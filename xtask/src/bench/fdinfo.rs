@@ -16,9 +16,9 @@ pub(super) struct Runs {
     pub(super) ns: u64,
 }
 
-/// Whether the process holds a BPF link: what it attaches is attached.
-pub(super) fn holds_link(pid: Pid) -> bool {
-    texts(pid).any(|text| field(&text, "link_id:").is_some())
+/// BPF links the process holds: one a program it has attached.
+pub(super) fn links(pid: Pid) -> usize {
+    texts(pid).filter(|text| field(text, "link_id:").is_some()).count()
 }
 
 /// Of the BPF programs that the process holds, the one that ran most often.

@@ -175,7 +175,13 @@ impl Observer {
         };
         let mut running = Running::start(&mut command)?;
         let start = clock::start();
-        while !self.is_attached(running.pid()) {
+        // A program attaches what it has one by one: it is done when nothing comes to that for a while.
+        let (mut attached, mut since) = (0, clock::start());
+        while attached == 0 || since.elapsed() < SETTLE {
+            let now = self.attached(running.pid());
+            if now != attached {
+                (attached, since) = (now, clock::start());
+            }
             if running.has_ended()? || start.elapsed() > PATIENCE {
                 bail!("did not attach: {}", output::last_message());
             }
@@ -184,15 +190,16 @@ impl Observer {
         Ok(running)
     }
 
-    fn is_attached(self, pid: Pid) -> bool {
+    /// Programs attached so far.
+    fn attached(self, pid: Pid) -> usize {
         match self {
             // It may attach by an older way, that shows nowhere; it says so, if only to a file.
             Self::BpftraceCount | Self::BpftracePrintf => {
-                fs::read_to_string(Path::new(SCRATCH).join(output::OUTPUT))
-                    .is_ok_and(|text| text.starts_with("Attaching"))
-                    && fdinfo::busiest_program(pid).is_some()
+                let says_so = fs::read_to_string(Path::new(SCRATCH).join(output::OUTPUT))
+                    .is_ok_and(|text| text.starts_with("Attaching"));
+                usize::from(says_so && fdinfo::busiest_program(pid).is_some())
             }
-            _ => fdinfo::holds_link(pid),
+            _ => fdinfo::links(pid),
         }
     }
 }
