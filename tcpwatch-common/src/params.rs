@@ -274,6 +274,8 @@ pub struct Params {
     pub wake_mask: u32,
     /// 1 where a run of the program may interrupt another on the same CPU (before Linux 6.1, `tp_btf`).
     pub nests: u32,
+    /// 1 where a child is announced before its peer is filled in (before Linux 6.15).
+    pub late_peers: u32,
     /// 1 to know owners, and time spent in states.
     pub stories: u32,
     /// 1 to write a record for each finished connection into the stream, in place of one a transition; [`LIVES_AND_OPENINGS`] for

@@ -18,6 +18,7 @@ pub(crate) static PARAMS: Params = Params {
     wake_bytes: 0,
     wake_mask: 0,
     nests: 0,
+    late_peers: 0,
     stories: 0,
     lives: 0,
     histograms: 0,

@@ -40,9 +40,10 @@ fn reset<'a, M: Memory>(sk: M, life: impl FnOnce(bool) -> Option<&'a mut Life>, 
     if !filter::admits(socket::netns(sk), socket::family(sk)) {
         return;
     }
-    let Some(ledger) = ledger() else { return };
     let Some(life) = life(state != CLOSE) else { return };
-    let Some(evidence) = ends::reset(ledger, life, sent, reason) else {
+    // SAFETY: the helper takes nothing and gives a number.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let Some(evidence) = ends::reset(cpu, life, sent, reason) else {
         return;
     };
     if param!(PARAMS.stream) != 0 {

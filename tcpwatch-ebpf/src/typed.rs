@@ -1,5 +1,6 @@
 //! The `tp_btf` hook.
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use aya_ebpf::programs::BtfTracePointContext;
 
@@ -47,7 +48,14 @@ impl Hook for TypedHook<'_> {
 
     #[inline(always)]
     fn states(&self) -> (u32, u32) {
-        (self.ctx.arg::<i32>(1) as u32 & 15, self.ctx.arg::<i32>(2) as u32 & 15)
+        let words: *const u64 = self.ctx.as_ptr().cast_const().cast();
+        // SAFETY: the tracepoint has three arguments, a word each. Volatile: who reads again wants it read again.
+        unsafe {
+            (
+                core::ptr::read_volatile(words.add(1)) as u32 & 15,
+                core::ptr::read_volatile(words.add(2)) as u32 & 15,
+            )
+        }
     }
 
     #[inline(always)]

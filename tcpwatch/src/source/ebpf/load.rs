@@ -211,6 +211,7 @@ impl Kernel {
             wake_bytes: ring_bytes.unwrap_or(0) / 4,
             wake_mask: wake_mask(ring_bytes.unwrap_or(0)),
             nests: u32::from(Release::running() < Release::NO_NESTING),
+            late_peers: u32::from(Release::running() < Release::CHILD_HAS_PEER),
             stories: u32::from(options.stories()),
             lives: match options.stream.map(|stream| stream.carries) {
                 None | Some(Carries::Transitions) => 0,
