@@ -77,7 +77,8 @@ pub struct Event {
 pub struct Life {
     /// Its last transition.
     pub last: Event,
-    /// Time spent in each state, ns, as [`SPENT`] orders them; in the state it was first seen in, from then on.
+    /// Time spent in each state, ns, as [`SPENT`] orders them; 0 for one it was not in, or that nobody saw it enter: time is
+    /// counted from one transition to the next, so that the state it was first seen in has none.
     pub spent_ns: [u64; SPENT.len()],
     /// What it carried; `None` where the kernel does not tell.
     pub traffic: Option<Traffic>,
@@ -151,11 +152,31 @@ impl Life {
         })
     }
 
-    /// Time from the opening to the end, ns; `None` where the opening was not seen.
+    /// The states it is known how long it was in, and that time, ns.
+    pub fn spent(&self) -> impl Iterator<Item = (TcpState, u64)> {
+        SPENT
+            .into_iter()
+            .zip(self.spent_ns)
+            .filter(|(_, ns)| *ns > 0)
+            .filter_map(|(number, ns)| Some((TcpState::from_kernel(number)?, ns)))
+    }
+
+    /// Time from the opening to the end, ns; `None` where it was not seen whole.
     #[must_use]
     pub fn lifetime_ns(&self) -> Option<u64> {
-        self.last.opened?;
+        let first = match self.last.opened? {
+            Opened::Active => TcpState::SynSent,
+            Opened::Passive => TcpState::SynRecv,
+        };
+        // Time is remembered apart from the opening, and the kernel may have refused room for it until later.
+        self.spent().find(|(state, _)| *state == first)?;
         Some(self.spent_ns.iter().fold(0, |sum, ns| sum.saturating_add(*ns)))
+    }
+
+    /// When it was opened, ns since the Unix epoch; `None` where that was not seen.
+    #[must_use]
+    pub fn opened_unix_ns(&self) -> Option<i64> {
+        Some(self.last.unix_ns.saturating_sub_unsigned(self.lifetime_ns()?))
     }
 }
 

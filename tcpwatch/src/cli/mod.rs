@@ -147,6 +147,9 @@ pub struct StatArgs {
 /// `trace`.
 #[derive(Clone, Debug, Args)]
 pub struct TraceArgs {
+    /// One row a finished connection instead of one a transition
+    #[arg(long)]
+    pub lives: bool,
     /// Which connections.
     #[command(flatten)]
     pub filter: FilterArgs,

@@ -1,8 +1,7 @@
-//! `tcpwatch trace`: what does each connection do, transition by transition?
+//! `tcpwatch trace`: what does each connection do, transition by transition; or, once it is over, what did it do?
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use tokio::time::{MissedTickBehavior, interval};
@@ -12,16 +11,17 @@ use super::run::{End, POLL, Wants, Watched, block_on, watch};
 use super::screen::screen;
 use crate::cli::TraceArgs;
 use crate::clock;
-use crate::event::{Event, Record};
+use crate::event::{Event, Life, Record};
 use crate::model::filter::owner::OwnerFilter;
+use crate::model::owner::Owner;
 use crate::model::pending::Pending;
-use crate::model::trace::{Row, TraceTotals};
+use crate::model::trace::{Row, TraceTotals, Traced};
 use crate::source::ebpf::Stream;
 use crate::source::living::Living;
 use crate::source::namespace::tell_listeners;
 use crate::sys::terminal;
-use crate::view::Output;
-use crate::view::trace::{self, TraceView};
+use crate::view::trace::TraceView;
+use crate::view::{Output, life, trace};
 
 /// Records taken before the output is flushed and the signals are heard.
 const BATCH: usize = 16_384;
@@ -31,6 +31,21 @@ const BATCH: usize = 16_384;
 /// # Errors
 /// The kernel side cannot be loaded, or the output takes no more.
 pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
+    let (output, screen) = (args.output.output, screen(args.output.color));
+    if args.lives {
+        follow::<Life>(args, Wants::Lives, life::of(output, screen), out)
+    } else {
+        follow::<Event>(args, Wants::Transitions, trace::of(output, screen), out)
+    }
+}
+
+/// Prints by `view` what the stream wants, until the end comes.
+fn follow<T: Traced>(
+    args: &TraceArgs,
+    wants: Wants,
+    view: Box<dyn TraceView<T>>,
+    out: &mut impl Write,
+) -> Result<()> {
     block_on(async {
         let mut end = End::new(args.watch.duration)?;
         let Watched {
@@ -38,10 +53,10 @@ pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
             filter,
             namespaces,
             ..
-        } = watch(&args.filter, &args.watch, Wants::Transitions)?;
+        } = watch(&args.filter, &args.watch, wants)?;
         let mut stream = kernel.stream()?;
         let mut printer = Printer {
-            view: trace::of(args.output.output, screen(args.output.color)),
+            view,
             out,
             totals: TraceTotals::default(),
             pending: Pending::new(kernel.reasons().clone()),
@@ -74,7 +89,8 @@ pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
                 losing = true;
                 let _ = writeln!(
                     io::stderr(),
-                    "tcpwatch: transitions are being lost: the output is taken too slowly; a filter or a larger --ring-size helps"
+                    "tcpwatch: {} are being lost: the output is taken too slowly; a filter or a larger --ring-size helps",
+                    T::MANY
                 );
             }
         }
@@ -83,25 +99,25 @@ pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
         let ledger = kernel.settled_ledger();
         // Nor is there anything to wait for.
         while printer.print(&mut stream, i64::MAX)? > 0 {}
-        printer.totals.seen = ledger.moves.iter().flatten().sum();
+        printer.totals.seen = T::seen(&ledger.moves);
         printer.totals.lost = ledger.lost + stream.undecoded();
         printer.totals.missed = kernel.missed();
         printer.end()
     })
 }
 
-/// Prints events, and counts them.
-struct Printer<'a, W> {
-    view: Box<dyn TraceView>,
+/// Prints what a trace is of, and counts it.
+struct Printer<'a, W, T> {
+    view: Box<dyn TraceView<T>>,
     out: &'a mut W,
     totals: TraceTotals,
-    pending: Pending<Event>,
+    pending: Pending<T>,
     living: Living,
     wants_cgroup: bool,
     filter: OwnerFilter,
 }
 
-impl<W: Write> Printer<'_, W> {
+impl<W: Write, T: Traced> Printer<'_, W, T> {
     /// Prints what comes first.
     fn begin(&mut self) -> Result<()> {
         self.view
@@ -116,46 +132,39 @@ impl<W: Write> Printer<'_, W> {
         self.living.set_clock();
         let pending = &mut self.pending;
         let taken = stream.drain(BATCH, |record| match record {
-            Record::Transition(event) => pending.push(event),
             Record::Amendment(id, evidence) => pending.amend(id, evidence),
-            Record::Life(_) => {}
+            record => {
+                if let Some(what) = T::of(record) {
+                    pending.push(what);
+                }
+            }
         });
-        while let Some((mut event, ended)) = self.pending.next(unix_ns) {
+        while let Some((mut what, ended)) = self.pending.next(unix_ns) {
+            let closer = what.closer();
+            let event = what.event();
             if let (None, Some(inode)) = (event.owner, event.inode) {
                 event.owner = self.living.holder(inode);
             }
-            let cgroup = self.cgroup(&event);
-            if !self.matches(&event, cgroup.as_ref()) {
+            let (owner, at) = (event.owner, event.unix_ns);
+            if !self.filter.is_any() && !self.is_asked_for(owner, at) && !self.is_asked_for(closer, at) {
                 self.totals.unmatched += 1;
                 continue;
             }
             self.totals.printed += 1;
-            let row = Row {
-                what: event,
-                ended,
-                cgroup,
-            };
-            self.view.event(&row, self.out).context(OUTPUT)?;
+            let cgroup = owner
+                .filter(|_| self.wants_cgroup)
+                .and_then(|owner| self.living.cgroup(&owner, at));
+            let row = Row { what, ended, cgroup };
+            self.view.row(&row, self.out).context(OUTPUT)?;
         }
         self.out.flush().context(OUTPUT)?;
         Ok(taken)
     }
 
-    /// The cgroup of the event's owner, where somebody will look at it.
-    fn cgroup(&mut self, event: &Event) -> Option<Arc<str>> {
-        if self.wants_cgroup || !self.filter.cgroups.is_empty() {
-            self.living.cgroup(event)
-        } else {
-            None
-        }
-    }
-
-    /// Whether it belongs to whom the user asks for.
-    fn matches(&self, event: &Event, cgroup: Option<&Arc<str>>) -> bool {
-        self.filter == OwnerFilter::default()
-            || event
-                .owner
-                .is_some_and(|owner| self.filter.matches(owner.pid, &owner.comm, || cgroup.cloned()))
+    /// Whether the user asks for `process`, which had the connection at `unix_ns`.
+    fn is_asked_for(&mut self, process: Option<Owner>, unix_ns: i64) -> bool {
+        let Self { filter, living, .. } = self;
+        process.is_some_and(|process| filter.matches(process.pid, &process.comm, || living.cgroup(&process, unix_ns)))
     }
 
     /// Prints what it all adds up to.

@@ -2,7 +2,84 @@
 
 use std::sync::Arc;
 
+use tcpwatch_common::TcpState;
+use tcpwatch_common::ledger::STATES;
+
 use super::ending::Ending;
+use super::owner::Owner;
+use super::pending::Ends;
+use crate::event::{Event, Life, Record};
+
+/// What a trace may be of.
+pub trait Traced: Ends + Sized {
+    /// What people call several of them.
+    const MANY: &'static str;
+
+    /// What `record` carries; `None` where it carries something else.
+    fn of(record: Record) -> Option<Self>;
+
+    /// Its transition: of a connection, the last.
+    fn event(&mut self) -> &mut Event;
+
+    /// The process that closed the connection, where that is not its owner.
+    fn closer(&self) -> Option<Owner>;
+
+    /// How many of them are among the transitions of the ledger, `moves[from][to]` by the kernel's state numbers.
+    fn seen(moves: &[[u64; STATES]; STATES]) -> u64;
+}
+
+impl Traced for Event {
+    const MANY: &'static str = "transitions";
+
+    fn of(record: Record) -> Option<Self> {
+        match record {
+            Record::Transition(event) => Some(event),
+            _ => None,
+        }
+    }
+
+    fn event(&mut self) -> &mut Event {
+        self
+    }
+
+    fn closer(&self) -> Option<Owner> {
+        None
+    }
+
+    fn seen(moves: &[[u64; STATES]; STATES]) -> u64 {
+        moves.iter().flatten().sum()
+    }
+}
+
+impl Traced for Life {
+    const MANY: &'static str = "connections";
+
+    fn of(record: Record) -> Option<Self> {
+        match record {
+            Record::Life(life) => Some(life),
+            _ => None,
+        }
+    }
+
+    fn event(&mut self) -> &mut Event {
+        &mut self.last
+    }
+
+    fn closer(&self) -> Option<Owner> {
+        self.closer
+    }
+
+    /// Every entry into CLOSE ends a connection, but for a listener's, and for that of a killed one, which is there already.
+    fn seen(moves: &[[u64; STATES]; STATES]) -> u64 {
+        let close = usize::from(TcpState::Close.number());
+        let listen = usize::from(TcpState::Listen.number());
+        let ends = moves
+            .iter()
+            .enumerate()
+            .filter(|(from, _)| ![close, listen].contains(from));
+        ends.filter_map(|(_, to)| to.get(close)).sum()
+    }
+}
 
 /// One thing a trace shows, with what was found out beside it.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,10 +92,10 @@ pub struct Row<T> {
     pub cgroup: Option<Arc<str>>,
 }
 
-/// How many transitions there were, and what became of them.
+/// How many transitions, or connections, there were, and what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TraceTotals {
-    /// Transitions the kernel side counted within the filter.
+    /// Those the kernel side counted within the filter.
     pub seen: u64,
     /// Those printed.
     pub printed: u64,
@@ -28,4 +105,27 @@ pub struct TraceTotals {
     pub lost: u64,
     /// Runs of the kernel side that the kernel skipped, so that nobody counted them; `None` where it does not say.
     pub missed: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_ends_where_it_enters_close() {
+        let mut moves = [[0; STATES]; STATES];
+        for (from, to, count) in [
+            (7, 2, 1),
+            (2, 7, 2),
+            (5, 7, 4),
+            (9, 7, 8),
+            (10, 7, 16),
+            (7, 7, 32),
+            (1, 4, 64),
+        ] {
+            moves[from][to] = count;
+        }
+        assert_eq!(Life::seen(&moves), 2 + 4 + 8);
+        assert_eq!(Event::seen(&moves), 127);
+    }
 }

@@ -8,7 +8,6 @@ use hashbrown::HashMap;
 
 use super::owners::Owners;
 use crate::clock;
-use crate::event::Event;
 use crate::model::owner::{Comm, Owner};
 use crate::sys::cgroup;
 use crate::sys::procs::process;
@@ -90,11 +89,11 @@ impl Living {
         whose.process.map(|owner| *owner)
     }
 
-    /// Path of the cgroup of `event`'s owner; `None` where the process is gone, or its number another's by now.
-    pub fn cgroup(&mut self, event: &Event) -> Option<Arc<str>> {
-        let owner = event.owner?;
+    /// Path of the cgroup of `owner`, who had a connection at `unix_ns` (since the Unix epoch); `None` where the process is gone,
+    /// or its number another's by now.
+    pub fn cgroup(&mut self, owner: &Owner, unix_ns: i64) -> Option<Arc<str>> {
         let pid = owner.pid?;
-        let at = u64::try_from(event.unix_ns.saturating_add(self.to_boot_ns)).unwrap_or(0);
+        let at = u64::try_from(unix_ns.saturating_add(self.to_boot_ns)).unwrap_or(0);
         let fresh = self
             .known
             .get(&pid)

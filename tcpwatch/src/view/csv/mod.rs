@@ -2,6 +2,7 @@
 
 pub mod churn;
 pub mod latency;
+pub mod life;
 pub mod snapshot;
 pub mod stat;
 pub mod trace;

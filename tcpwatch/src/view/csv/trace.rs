@@ -31,35 +31,18 @@ impl Default for Csv {
     }
 }
 
-impl TraceView for Csv {
+impl TraceView<Event> for Csv {
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{HEADER}")
     }
 
-    fn event(&mut self, row: &Row<Event>, out: &mut dyn Write) -> io::Result<()> {
+    fn row(&mut self, row: &Row<Event>, out: &mut dyn Write) -> io::Result<()> {
         let event = &row.what;
         let line = &mut self.line;
         line.clear();
-        line.push_str(self.stamp.text(event.unix_ns));
-        // Writing to a string cannot fail.
-        let _ = write!(line, ",");
-        if let Some(id) = event.id {
-            let _ = write!(line, "{id:x}");
-        }
-        line.push(',');
-        if let Some(cookie) = event.cookie {
-            let _ = write!(line, "{cookie:x}");
-        }
-        let _ = write!(line, ",{},{},", event.family.key(), event.local);
-        if let Some(port) = event.lport {
-            let _ = write!(line, "{port}");
-        }
-        let _ = write!(line, ",{},", event.remote);
-        if let Some(port) = event.rport {
-            let _ = write!(line, "{port}");
-        }
-        let opened = event.opened.map_or("", Opened::key);
-        let _ = write!(line, ",{opened},{},{},", event.from.key(), event.to.key());
+        opening(line, &mut self.stamp, event);
+        // Writing to a string cannot fail, here and below.
+        let _ = write!(line, ",{},{},", event.from.key(), event.to.key());
         if let Some(dwell) = event.dwell_ns {
             let _ = write!(line, "{dwell}");
         }
@@ -79,19 +62,46 @@ impl TraceView for Csv {
     }
 }
 
+/// Writes the columns from `time` to `opened`.
+pub(super) fn opening(line: &mut String, stamp: &mut Stamp, event: &Event) {
+    line.push_str(stamp.text(event.unix_ns));
+    let _ = write!(line, ",");
+    if let Some(id) = event.id {
+        let _ = write!(line, "{id:x}");
+    }
+    line.push(',');
+    if let Some(cookie) = event.cookie {
+        let _ = write!(line, "{cookie:x}");
+    }
+    let _ = write!(line, ",{},{},", event.family.key(), event.local);
+    if let Some(port) = event.lport {
+        let _ = write!(line, "{port}");
+    }
+    let _ = write!(line, ",{},", event.remote);
+    if let Some(port) = event.rport {
+        let _ = write!(line, "{port}");
+    }
+    let _ = write!(line, ",{}", event.opened.map_or("", Opened::key));
+}
+
 /// Writes `,pid,comm,how`, empty for what is not known.
 pub(super) fn owner(line: &mut String, owner: Option<&Owner>) {
-    let Some(owner) = owner else {
-        line.push_str(",,,");
+    process(line, owner);
+    let _ = write!(line, ",{}", owner.map_or("", |owner| owner.how.key()));
+}
+
+/// Writes `,pid,comm`, empty for what is not known.
+pub(super) fn process(line: &mut String, process: Option<&Owner>) {
+    let Some(process) = process else {
+        line.push_str(",,");
         return;
     };
     line.push(',');
-    if let Some(pid) = owner.pid {
+    if let Some(pid) = process.pid {
         let _ = write!(line, "{pid}");
     }
     line.push(',');
-    quoted(line, &owner.comm.to_string());
-    let _ = write!(line, ",{}", owner.how.key());
+    quoted(line, &process.comm.to_string());
 }
 
 /// Writes `text`, quoted where it must be (RFC 4180). What a terminal would obey is escaped.

@@ -69,12 +69,12 @@ impl Default for Json {
     }
 }
 
-impl TraceView for Json {
+impl TraceView<Event> for Json {
     fn begin(&mut self, _out: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }
 
-    fn event(&mut self, row: &Row<Event>, out: &mut dyn Write) -> io::Result<()> {
+    fn row(&mut self, row: &Row<Event>, out: &mut dyn Write) -> io::Result<()> {
         let event = &row.what;
         let line = Line {
             schema: "tcpwatch.trace/1",
@@ -102,24 +102,29 @@ impl TraceView for Json {
     }
 
     fn end(&mut self, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()> {
-        let TraceTotals {
-            seen,
-            printed,
-            unmatched,
-            lost,
-            missed,
-        } = *totals;
-        let end = End {
-            schema: "tcpwatch.trace.end/1",
-            seen,
-            printed,
-            unmatched,
-            lost,
-            missed,
-        };
-        serde_json::to_writer(&mut *out, &end)?;
-        out.write_all(b"\n")
+        end("tcpwatch.trace.end/1", totals, out)
     }
+}
+
+/// Prints the last object.
+pub(super) fn end(schema: &'static str, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()> {
+    let TraceTotals {
+        seen,
+        printed,
+        unmatched,
+        lost,
+        missed,
+    } = *totals;
+    let end = End {
+        schema,
+        seen,
+        printed,
+        unmatched,
+        lost,
+        missed,
+    };
+    serde_json::to_writer(&mut *out, &end)?;
+    out.write_all(b"\n")
 }
 
 /// `number` in hexadecimal, as `ss -e` prints cookies.

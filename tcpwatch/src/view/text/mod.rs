@@ -4,6 +4,7 @@ pub mod bars;
 pub mod churn;
 pub mod histogram;
 pub mod latency;
+pub mod life;
 pub mod snapshot;
 pub mod stat;
 pub mod table;

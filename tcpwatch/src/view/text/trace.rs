@@ -11,7 +11,7 @@ use crate::event::{Event, Opened};
 use crate::model::ending::Ending;
 use crate::model::owner::Owner;
 use crate::model::socket::Address;
-use crate::model::trace::{Row, TraceTotals};
+use crate::model::trace::{Row, TraceTotals, Traced};
 use crate::view::number;
 use crate::view::screen::Screen;
 use crate::view::states;
@@ -19,10 +19,10 @@ use crate::view::time::Stamp;
 use crate::view::trace::TraceView;
 
 /// Width of an IPv4 endpoint, the port included.
-const ENDPOINT: usize = 21;
+pub(super) const ENDPOINT: usize = 21;
 
 /// Columns a line takes in full, with room for an owner.
-const WIDE: usize = 120;
+pub(super) const WIDE: usize = 120;
 
 /// One line a transition; the local end first, and between the ends who called whom.
 #[derive(Debug)]
@@ -56,14 +56,8 @@ impl Text {
         line.push_str(self.stamp.text(event.unix_ns));
         line.push_str("  ");
         id(line, event, 8);
-        let at = line.len();
-        endpoint(line, &event.local, event.lport);
-        let missing = ENDPOINT.saturating_sub(line.len() - at);
-        line.insert_str(at, &BLANKS[..missing]);
-        line.push_str(arrow(event));
-        let at = line.len();
-        endpoint(line, &event.remote, event.rport);
-        pad_to(line, at + ENDPOINT + 2);
+        ends(line, event);
+        line.push_str("  ");
         state(line, event.from, event.from.name(), 11, self.screen);
         line.push_str(" > ");
         state(line, event.to, event.to.name(), 11, self.screen);
@@ -84,12 +78,7 @@ impl Text {
         line.push_str(" > ");
         state(line, event.to, states::short(event.to), 5, self.screen);
         dwell(line, event, 7);
-        line.push_str("  :");
-        let at = line.len();
-        port(line, event.lport);
-        line.push_str(arrow(event));
-        endpoint(line, &event.remote, event.rport);
-        pad_to(line, at + 5 + 3 + ENDPOINT);
+        short_ends(line, event);
         whose_and_how(line, event.owner.as_ref(), row.ended);
         line.truncate(line.trim_end().len());
         line.push('\n');
@@ -100,7 +89,7 @@ impl Text {
 const BLANKS: &str = "                     ";
 const _: () = assert!(BLANKS.len() == ENDPOINT);
 
-impl TraceView for Text {
+impl TraceView<Event> for Text {
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
         if self.is_wide() {
             writeln!(
@@ -117,7 +106,7 @@ impl TraceView for Text {
         }
     }
 
-    fn event(&mut self, row: &Row<Event>, out: &mut dyn Write) -> io::Result<()> {
+    fn row(&mut self, row: &Row<Event>, out: &mut dyn Write) -> io::Result<()> {
         self.line.clear();
         if self.is_wide() {
             self.wide(row);
@@ -128,22 +117,49 @@ impl TraceView for Text {
     }
 
     fn end(&mut self, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()> {
-        let TraceTotals {
-            seen,
-            printed,
-            unmatched,
-            lost,
-            missed,
-        } = totals;
-        write!(out, "{seen} transitions seen, {printed} shown, {lost} lost")?;
-        if *unmatched > 0 {
-            write!(out, ", {unmatched} of others")?;
-        }
-        match missed {
-            None | Some(0) => writeln!(out),
-            Some(missed) => writeln!(out, ", {missed} skipped by the kernel itself and counted nowhere"),
-        }
+        end(Event::MANY, totals, out)
     }
+}
+
+/// Prints the last line, of so many `things`.
+pub(super) fn end(things: &str, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()> {
+    let TraceTotals {
+        seen,
+        printed,
+        unmatched,
+        lost,
+        missed,
+    } = totals;
+    write!(out, "{seen} {things} seen, {printed} shown, {lost} lost")?;
+    if *unmatched > 0 {
+        write!(out, ", {unmatched} of others")?;
+    }
+    match missed {
+        None | Some(0) => writeln!(out),
+        Some(missed) => writeln!(out, ", {missed} skipped by the kernel itself and counted nowhere"),
+    }
+}
+
+/// Writes both ends in columns, the local one first, and between them who called whom.
+pub(super) fn ends(line: &mut String, event: &Event) {
+    let at = line.len();
+    endpoint(line, &event.local, event.lport);
+    let missing = ENDPOINT.saturating_sub(line.len() - at);
+    line.insert_str(at, &BLANKS[..missing]);
+    line.push_str(arrow(event));
+    let at = line.len();
+    endpoint(line, &event.remote, event.rport);
+    pad_to(line, at + ENDPOINT);
+}
+
+/// Writes `  :8080 < 10.0.0.1:51598`, as wide as its column.
+pub(super) fn short_ends(line: &mut String, event: &Event) {
+    line.push_str("  :");
+    let at = line.len();
+    port(line, event.lport);
+    line.push_str(arrow(event));
+    endpoint(line, &event.remote, event.rport);
+    pad_to(line, at + 5 + 3 + ENDPOINT);
 }
 
 /// Writes `10.0.0.1:80`, `[::1]:80`, and `*` for what is not known.
@@ -165,6 +181,12 @@ fn port(line: &mut String, port: Option<NonZeroU16>) {
 
 /// Writes `  nginx[812] (listen)  peer closed first`, as far as it is known.
 fn whose_and_how(line: &mut String, owner: Option<&Owner>, ended: Option<Ending>) {
+    whose(line, owner);
+    how(line, ended);
+}
+
+/// Writes `  nginx[812] (listen)`, and `  ?` for nobody.
+pub(super) fn whose(line: &mut String, owner: Option<&Owner>) {
     match owner {
         Some(owner) => {
             let _ = write!(line, "  {owner}");
@@ -174,6 +196,10 @@ fn whose_and_how(line: &mut String, owner: Option<&Owner>, ended: Option<Ending>
         }
         None => line.push_str("  ?"),
     }
+}
+
+/// Writes `  peer closed first`.
+pub(super) fn how(line: &mut String, ended: Option<Ending>) {
     if let Some(ended) = ended {
         let _ = write!(line, "  {}", ended.words());
     }
@@ -189,7 +215,7 @@ fn arrow(event: &Event) -> &'static str {
 }
 
 /// Writes the number of the life, `width` columns wide.
-fn id(line: &mut String, event: &Event, width: usize) {
+pub(super) fn id(line: &mut String, event: &Event, width: usize) {
     let at = line.len();
     // Writing to a string cannot fail, here and below.
     let _ = match event.id {
@@ -262,7 +288,7 @@ mod tests {
         let mut text = Text::new(TimeZone::UTC, Screen { width, colour: false });
         let mut out = Vec::new();
         text.begin(&mut out).unwrap();
-        text.event(&row, &mut out).unwrap();
+        text.row(&row, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
