@@ -13,6 +13,7 @@ use super::skipped;
 
 pub(crate) mod counts;
 pub(crate) mod event;
+pub(crate) mod lives;
 pub(crate) mod run;
 pub(crate) mod snapshot;
 pub(crate) mod stat;

@@ -12,7 +12,7 @@ use crate::support::lines::Line;
 use crate::support::sockets::{Pair, listen, pair, read_eof};
 
 /// Where nothing but the probing connections is: they tell that the trace is attached.
-const PROBED: Ipv4Addr = Ipv4Addr::new(127, 9, 9, 9);
+pub(crate) const PROBED: Ipv4Addr = Ipv4Addr::new(127, 9, 9, 9);
 
 /// How to probe: with which port, and over IPv4 or IPv4-mapped.
 #[derive(Clone, Copy)]

@@ -5,10 +5,11 @@ use std::process::Command;
 use crate::system;
 
 /// Each Debian package with its programs.
-const PEERS: [(&str, &[&str]); 4] = [
+const PEERS: [(&str, &[&str]); 5] = [
     ("bpftool", &["bpftool"]),
     ("bpftrace", &["bpftrace"]),
     ("iproute2", &["ss", "nstat", "ip"]),
+    ("libbpf-tools", &["tcplife"]),
     ("net-tools", &["netstat"]),
 ];
 
@@ -68,6 +69,9 @@ mod tests {
     fn a_package_is_wanted_when_one_of_its_programs_is_missing() {
         assert_eq!(lacking(|_| true), [""; 0]);
         assert_eq!(lacking(|program| program != "nstat"), ["iproute2"]);
-        assert_eq!(lacking(|_| false), ["bpftool", "bpftrace", "iproute2", "net-tools"]);
+        assert_eq!(
+            lacking(|_| false),
+            ["bpftool", "bpftrace", "iproute2", "libbpf-tools", "net-tools"]
+        );
     }
 }
