@@ -89,7 +89,7 @@ pub struct Life {
 /// What a connection carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traffic {
-    /// Bytes of payload sent, each once.
+    /// Bytes of payload sent, each once, acknowledged or not; but what the queue of an interface refuses counts at every try.
     pub sent: u64,
     /// Bytes of payload received.
     pub received: u64,
