@@ -89,7 +89,7 @@ pub const fn spent_index(number: u8) -> Option<usize> {
 pub struct Life {
     /// Its last transition.
     pub last: Transition,
-    /// Time spent in each state, ns, as [`SPENT`] orders them; of the state it was in when first seen, from then on.
+    /// Time spent in each state, ns, as [`SPENT`] orders them; 0 of the state it was in when first seen, whose start was not.
     pub spent_ns: [u64; 8],
     /// Payload sent, without what was sent again (`bytes_sent - bytes_retrans`).
     pub bytes_sent: u64,

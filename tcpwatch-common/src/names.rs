@@ -27,7 +27,9 @@ pub const PROG_SYNACK_TRACEPOINT: &str = "synack_tracepoint";
 /// The program on `syscalls:sys_exit_accept` and `sys_exit_accept4`.
 pub const PROG_ACCEPTED: &str = "accepted";
 /// The `tp_btf` program on `task:task_rename`.
-pub const PROG_RENAME: &str = "rename_tp_btf";
+pub const PROG_RENAME_TP_BTF: &str = "rename_tp_btf";
+/// The classic one.
+pub const PROG_RENAME_TRACEPOINT: &str = "rename_tracepoint";
 /// The `iter/tcp` program that marks sockets for the live counts.
 pub const PROG_ITER_MARK: &str = "iter_mark";
 /// The `iter/tcp` program that counts sockets.

@@ -189,6 +189,10 @@ pub struct ResetLayout {
     pub retransmit_skaddr: u32,
     /// `skaddr` of `tcp:tcp_retransmit_synack`, pointer.
     pub synack_skaddr: u32,
+    /// `pid` of `task:task_rename`, i32.
+    pub rename_pid: u32,
+    /// `newcomm` of `task:task_rename`, 16 bytes.
+    pub rename_comm: u32,
     /// `ret` of `syscalls:sys_exit_accept` and `sys_exit_accept4`, i64.
     pub accept_ret: u32,
     /// 1 where `tp_btf/tcp_send_reset` has a reason.
@@ -204,6 +208,8 @@ impl ResetLayout {
         destroy_skaddr: 0,
         retransmit_skaddr: 0,
         synack_skaddr: 0,
+        rename_pid: 0,
+        rename_comm: 0,
         accept_ret: 16,
         typed_reason: 0,
     };

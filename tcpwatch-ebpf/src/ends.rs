@@ -13,6 +13,7 @@ use crate::maps::LEDGER;
 use crate::socket;
 use crate::transition::Step;
 
+const FIN_WAIT1: u32 = TcpState::FinWait1 as u32;
 const FIN_WAIT2: u32 = TcpState::FinWait2 as u32;
 const CLOSING: u32 = TcpState::Closing as u32;
 const LAST_ACK: u32 = TcpState::LastAck as u32;
@@ -72,6 +73,15 @@ pub(crate) fn evidence<H: Hook>(hook: &H, life: Option<&Life>, step: Step, no_po
 pub(crate) fn may_go_on(evidence: Evidence) -> bool {
     let from = evidence.from as u32;
     !(evidence.flags & ALL_ACKED != 0 || from == FIN_WAIT2 && evidence.flags & DONE != 0 || !is_end(evidence))
+}
+
+/// Whether the end of `life` was told as a reset received, where one may have been announced and another is sent: data came that
+/// nobody reads any more.
+#[inline(always)]
+pub(crate) fn awaits_reset(life: &Life) -> bool {
+    life.told != 0
+        && life.resets & RESET_RECEIVED != 0
+        && matches!(Evidence::of_key(life.end).from as u32, FIN_WAIT1 | FIN_WAIT2)
 }
 
 /// Whether it is a connection's: a listener's end is none.

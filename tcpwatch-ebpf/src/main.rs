@@ -147,6 +147,13 @@ mod programs {
         0
     }
 
+    /// `task:task_rename`, classic.
+    #[tracepoint]
+    fn rename_tracepoint(ctx: TracePointContext) -> u32 {
+        segment::renamed_classic(&ctx);
+        0
+    }
+
     /// Marks every socket for the live counts.
     #[unsafe(no_mangle)]
     #[unsafe(link_section = "iter/tcp")]

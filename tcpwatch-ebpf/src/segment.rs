@@ -130,7 +130,11 @@ pub(crate) fn received_classic(ctx: &TracePointContext) {
 #[inline(always)]
 pub(crate) fn destroyed_classic(ctx: &TracePointContext) {
     let address: u64 = word(ctx, param!(RESET.destroy_skaddr));
-    lives::forget_address(address);
+    // Of an orphan for which data came the reset is sent after its death. Its life is the next one's at this address, if not.
+    let awaits_reset = lives::of_address(address, false).is_some_and(|life| ends::awaits_reset(life));
+    if !awaits_reset {
+        lives::forget_address(address);
+    }
     stories::forget_address(address);
     owners::forget(address);
     measure::forget(address);
@@ -178,6 +182,20 @@ pub(crate) fn sent_again_classic(ctx: &TracePointContext, synack: bool) {
 pub(crate) fn accepted(ctx: &TracePointContext) {
     let Some(ledger) = ledger() else { return };
     owners::accepted(word(ctx, param!(RESET.accept_ret)), ledger);
+}
+
+/// `task:task_rename`, classic. Among the processes that listen there are leaders alone, so that no thread is taken for one.
+#[inline(always)]
+pub(crate) fn renamed_classic(ctx: &TracePointContext) {
+    if param!(TASK.pidns) == 0 {
+        let pid = word::<u32>(ctx, param!(RESET.rename_pid));
+        let comm = [
+            word::<u64>(ctx, param!(RESET.rename_comm)),
+            word::<u64>(ctx, param!(RESET.rename_comm) + 8),
+        ];
+        // SAFETY: both are sixteen bytes of anything.
+        owners::renamed(pid, &unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(comm) });
+    }
 }
 
 /// `task:task_rename`: the leader of a process changes its name, by itself or by exec; the new one is not in the task yet.

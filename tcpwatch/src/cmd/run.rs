@@ -3,6 +3,8 @@
 use std::future::pending;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -24,6 +26,8 @@ const GRACE: Duration = Duration::from_secs(2);
 /// A reason to end: SIGINT, SIGTERM, or the time given by `--duration`.
 pub(super) struct End {
     told: oneshot::Receiver<()>,
+    /// Moves as long as the output takes something.
+    progress: Arc<AtomicU64>,
     deadline: Option<tokio::time::Instant>,
 }
 
@@ -34,6 +38,8 @@ impl End {
     pub(super) fn new(duration: Option<Interval>) -> Result<Self> {
         let (tell, told) = oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
+        let progress = Arc::new(AtomicU64::new(0));
+        let seen = Arc::clone(&progress);
         thread::Builder::new().name("signals".into()).spawn(move || {
             let heard = block_on(async {
                 let (mut interrupt, mut terminate) =
@@ -50,7 +56,13 @@ impl End {
                 return;
             }
             let _ = tell.send(());
-            thread::sleep(GRACE);
+            loop {
+                let before = seen.load(Ordering::Relaxed);
+                thread::sleep(GRACE);
+                if seen.load(Ordering::Relaxed) == before {
+                    break;
+                }
+            }
             let _ = writeln!(
                 io::stderr(),
                 "tcpwatch: nobody reads the output; the rest of it is lost"
@@ -60,8 +72,14 @@ impl End {
         is_ready.recv().context("cannot take over the signals")??;
         Ok(Self {
             told,
+            progress,
             deadline: duration.map(|Interval(time)| tokio::time::Instant::now() + time),
         })
+    }
+
+    /// Says that the output took something, so that a command with much to say at its end is let say it.
+    pub(super) fn progressed(&self) {
+        self.progress.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Waits for the end.

@@ -39,13 +39,8 @@ pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
     }
 }
 
-/// Prints by `view` what the stream wants, until the end comes.
-fn follow<T: Traced>(
-    args: &TraceArgs,
-    wants: Wants,
-    view: Box<dyn TraceView<T>>,
-    out: &mut impl Write,
-) -> Result<()> {
+/// Prints by `view` what the stream carries, until the end comes.
+fn follow<T: Traced>(args: &TraceArgs, wants: Wants, view: Box<dyn TraceView<T>>, out: &mut impl Write) -> Result<()> {
     block_on(async {
         let mut end = End::new(args.watch.duration)?;
         let Watched {
@@ -98,7 +93,9 @@ fn follow<T: Traced>(
         kernel.detach()?;
         let ledger = kernel.settled_ledger();
         // Nor is there anything to wait for.
-        while printer.print(&mut stream, i64::MAX)? > 0 {}
+        while printer.print(&mut stream, i64::MAX)? > 0 {
+            end.progressed();
+        }
         printer.totals.seen = T::seen(&ledger.moves);
         printer.totals.lost = ledger.lost + stream.undecoded();
         printer.totals.missed = kernel.missed();

@@ -42,6 +42,7 @@ pub(super) mod tests {
         let address = |ip: [u8; 4]| Address::new(Ipv4Addr::from(ip).into(), 0);
         let last = Event {
             unix_ns: 3_600_104_331_999,
+            monotonic_ns: 0,
             id: NonZeroU64::new(0x4f1a),
             cookie: NonZeroU64::new(0xa1),
             family: Family::Ipv4,

@@ -336,7 +336,18 @@ impl Kernel {
                 "tcp_receive_reset",
             ),
             (typed && stories, names::PROG_DESTROY_TP_BTF, "tcp", "tcp_destroy_sock"),
-            (typed && stories && tasks, names::PROG_RENAME, "task", "task_rename"),
+            (
+                typed && stories && tasks,
+                names::PROG_RENAME_TP_BTF,
+                "task",
+                "task_rename",
+            ),
+            (
+                !typed && stories && tasks,
+                names::PROG_RENAME_TRACEPOINT,
+                "task",
+                "task_rename",
+            ),
             (
                 known && !typed,
                 names::PROG_SEND_RESET_TRACEPOINT,
