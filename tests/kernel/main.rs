@@ -11,6 +11,7 @@ mod support;
 mod addresses;
 mod bad_input;
 mod counters;
+mod endings;
 mod filters;
 mod fixtures;
 mod ledger;

@@ -94,6 +94,14 @@ impl Cells {
         self.0.values().sum()
     }
 
+    /// Connections that ended: a listener is none, and `7>7` no entry into a state.
+    pub(crate) fn ends(&self) -> i64 {
+        (1..=11)
+            .filter(|from| ![7, 10].contains(from))
+            .map(|from| self.get(from, 7))
+            .sum()
+    }
+
     /// The sum of the differences of all cells.
     pub(crate) fn distance(&self, other: &Self) -> i64 {
         self.since(other).0.values().map(|count| count.abs()).sum()

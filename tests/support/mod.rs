@@ -7,6 +7,7 @@ pub(crate) mod cells;
 pub(crate) mod cgroup;
 pub(crate) mod child;
 pub(crate) mod clock;
+pub(crate) mod endings;
 pub(crate) mod fdinfo;
 pub(crate) mod heavy;
 pub(crate) mod hold;

@@ -1,6 +1,7 @@
 //! A network namespace, and a mount namespace, for each test: nothing a test does reaches the host.
 
 use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::panic::resume_unwind;
@@ -99,6 +100,58 @@ impl Neighbour {
     }
 }
 
+/// A neighbour one hop away, by a wire of its own.
+pub(crate) struct Hop {
+    pub(crate) neighbour: Neighbour,
+}
+
+impl Hop {
+    /// Where the neighbour has its listeners.
+    pub(crate) const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 3));
+    /// To the neighbour's knowledge this is nowhere, and it says so to whoever sends something there.
+    pub(crate) const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
+
+    /// Lays the wire from the calling thread's namespace.
+    pub(crate) fn new() -> Self {
+        let neighbour = Neighbour::new();
+        let there = neighbour.pid().to_string();
+        let kinds = ["link", "add", "near", "type", "veth", "peer", "name", "far", "netns"];
+        ip(&[&kinds[..], &[&there]].concat());
+        neighbour.run(|netns| {
+            netns.set("ipv4/ip_forward", "1");
+            netns.set("ipv4/icmp_ratelimit", "0");
+            ip(&["addr", "add", "10.9.0.2/24", "dev", "far"]);
+            ip(&["link", "set", "far", "up"]);
+            ip(&["route", "add", "unreachable", "203.0.113.0/24"]);
+            // An address of its own comes first.
+            ip(&["route", "add", "unreachable", "10.9.0.3"]);
+        });
+        ip(&["addr", "add", "10.9.0.1/24", "dev", "near"]);
+        ip(&["link", "set", "near", "up"]);
+        ip(&["route", "add", "203.0.113.0/24", "via", "10.9.0.2"]);
+        let hop = Self { neighbour };
+        hop.is_there(true);
+        hop
+    }
+
+    /// Whether the neighbour has its address; where it has not, it says that nobody can be reached there.
+    pub(crate) fn is_there(&self, there: bool) {
+        let what = if there { "add" } else { "del" };
+        self.neighbour.run(|_| ip(&["addr", what, "10.9.0.3/32", "dev", "far"]));
+    }
+}
+
+/// `ip ARGS` in the calling thread's namespace.
+fn ip(args: &[&str]) {
+    let output = Command::new("ip").args(args).output();
+    let output = output.unwrap_or_else(|error| panic!("ip: {error}. Install it: apt-get install iproute2"));
+    assert!(
+        output.status.success(),
+        "ip {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
 /// Runs `body` in a thread of its own, since a thread can't go back to a namespace it left for good. The thread has the
 /// name of the test.
 fn in_thread<T: Send>(body: impl FnOnce() -> T + Send) -> T {
@@ -118,11 +171,7 @@ fn unshare(flags: UnshareFlags) {
 
 /// Brings loopback up, IPv6 too, and names the namespace the thread is in.
 fn loopback() -> Netns {
-    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
-    assert!(
-        up.is_ok_and(|status| status.success()),
-        "no `ip link set lo up`: apt-get install iproute2"
-    );
+    ip(&["link", "set", "lo", "up"]);
     let inum = fs::metadata("/proc/thread-self/ns/net")
         .expect("this thread's namespace")
         .ino();

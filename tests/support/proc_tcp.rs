@@ -31,6 +31,19 @@ pub(crate) fn until_state(socket: &Socket, state: u8) {
 
 /// The state of the socket between two ports of this namespace; a timewait socket shows its substate.
 pub(crate) fn look(local: u16, remote: u16) -> Option<u8> {
+    row(local, remote, |columns| u8::from_str_radix(columns.get(3)?, 16).ok())
+}
+
+/// The timer of window probes (`tr` of `proc_net_tcp.txt`).
+pub(crate) const PROBE: u8 = 4;
+
+/// The timer that runs for the socket between two ports of this namespace.
+pub(crate) fn timer(local: u16, remote: u16) -> Option<u8> {
+    row(local, remote, |columns| columns.get(5)?.split(':').next()?.parse().ok())
+}
+
+/// What `read` finds in the columns of the socket between two ports.
+fn row<T>(local: u16, remote: u16, read: impl Fn(&[&str]) -> Option<T>) -> Option<T> {
     ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"]
         .iter()
         .find_map(|file| {
@@ -38,8 +51,7 @@ pub(crate) fn look(local: u16, remote: u16) -> Option<u8> {
             text.lines().skip(1).find_map(|line| {
                 let columns: Vec<&str> = line.split_whitespace().collect();
                 let ends = (port(columns.get(1)?)?, port(columns.get(2)?)?);
-                let state = u8::from_str_radix(columns.get(3)?, 16).ok()?;
-                (ends == (local, remote)).then_some(state)
+                if ends == (local, remote) { read(&columns) } else { None }
             })
         })
 }

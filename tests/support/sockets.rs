@@ -2,8 +2,11 @@
 
 use std::io::Read;
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use super::clock::PATIENCE;
@@ -51,7 +54,7 @@ pub(crate) fn start_connect(socket: &Socket, address: SocketAddr) {
         .expect_err("a nonblocking connect does not finish at once");
     assert_eq!(
         error.raw_os_error(),
-        Some(rustix::io::Errno::INPROGRESS.raw_os_error()),
+        Some(Errno::INPROGRESS.raw_os_error()),
         "connect: {error}"
     );
     socket.set_nonblocking(false).expect("blocking");
@@ -107,6 +110,33 @@ pub(crate) fn read_eof(mut socket: &Socket) {
 pub(crate) fn reset(socket: Socket) {
     socket.set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
     drop(socket);
+}
+
+/// Sets an option that has a number for its value.
+pub(crate) fn set_option(socket: &Socket, level: i32, option: i32, value: i32) {
+    let bytes = size_of::<i32>().try_into().expect("four");
+    // SAFETY: the value is there for as long as the call takes, and as long as it is said to be.
+    let failed = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), bytes) } < 0;
+    assert!(
+        !failed,
+        "setsockopt({level}, {option}): {}",
+        std::io::Error::last_os_error()
+    );
+}
+
+/// Waits until `socket` has an error, and leaves it there.
+pub(crate) fn until_error(socket: &Socket) {
+    let patience = PATIENCE.try_into().expect("not long");
+    let mut fds = [PollFd::new(socket, PollFlags::empty())];
+    let ready = poll(&mut fds, Some(&patience)).expect("poll");
+    assert_eq!(ready, 1, "waited in vain for an error");
+}
+
+/// Waits until `socket` has the error `errno`, and takes it.
+pub(crate) fn until_failed(socket: &Socket, errno: Errno) {
+    until_error(socket);
+    let error = socket.take_error().expect("SO_ERROR");
+    assert_eq!(error.and_then(|error| error.raw_os_error()), Some(errno.raw_os_error()));
 }
 
 /// Makes a socket deaf: it drops every segment that comes for it.

@@ -25,15 +25,56 @@ pub(crate) struct Event {
     pub(crate) to: u8,
     pub(crate) dwell_ns: Option<u64>,
     pub(crate) netns: Option<u64>,
+    /// `active` or `passive`, where the opening was seen.
+    pub(crate) opened: Option<String>,
+    pub(crate) owner: Option<Owner>,
+    /// How it ended, by tcpwatch's key.
+    pub(crate) ended: Option<String>,
+}
+
+/// Whose the socket is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Owner {
+    pub(crate) pid: Option<u64>,
+    pub(crate) comm: String,
+    /// How that is known, by tcpwatch's key.
+    pub(crate) how: String,
+}
+
+impl Owner {
+    /// The object `{"pid": 812, "comm": "nginx", "how": "accept"}`; `None` of null.
+    fn of(json: &Value) -> Option<Self> {
+        let text = |key: &str| json[key].as_str().unwrap_or_else(|| panic!("no {key} in {json}"));
+        json.as_object().map(|object| {
+            assert_eq!(object.len(), 3, "an owner is pid, comm and how: {json}");
+            assert!(json["pid"].is_null() || json["pid"].is_u64(), "no pid in {json}");
+            Self {
+                pid: json["pid"].as_u64(),
+                comm: text("comm").to_owned(),
+                how: text("how").to_owned(),
+            }
+        })
+    }
 }
 
 impl Event {
+    /// Whether a connection ends with it: a listener is none.
+    pub(crate) fn is_end(&self) -> bool {
+        self.to == 7 && ![7, 10].contains(&self.from)
+    }
+
     pub(crate) fn of(line: &Line) -> Self {
         let json = &line.json;
         assert_eq!(json["schema"], "tcpwatch.trace/1");
-        for absent in ["owner", "ended"] {
-            assert_eq!(json[absent], Value::Null, "nobody built {absent} yet: {json}");
+        let keys = json.as_object().expect("an object");
+        for key in ["opened", "owner", "cgroup", "ended"] {
+            assert!(keys.contains_key(key), "no {key} in {json}");
         }
+        assert_eq!(
+            json["ended"].is_string(),
+            json["to"] == "close",
+            "ended is said at the end, and nowhere else: {json}"
+        );
         let text = |key: &str| {
             json[key]
                 .as_str()
@@ -61,6 +102,9 @@ impl Event {
             to: number(&text("to")),
             dwell_ns: optional("dwell_ns"),
             netns: optional("netns"),
+            opened: json["opened"].as_str().map(str::to_owned),
+            owner: Owner::of(&json["owner"]),
+            ended: json["ended"].as_str().map(str::to_owned),
         }
     }
 }

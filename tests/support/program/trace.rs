@@ -126,11 +126,14 @@ impl Trace {
             "printed is what was printed: {}",
             traced.end
         );
-        let sum = traced.number("printed") + traced.number("lost");
+        let sum: i64 = ["printed", "unmatched", "lost"]
+            .map(|key| traced.number(key))
+            .iter()
+            .sum();
         assert_eq!(
             traced.number("seen"),
             sum,
-            "printed and lost are what was seen: {}",
+            "printed, unmatched and lost are what was seen: {}",
             traced.end
         );
         traced
