@@ -1,7 +1,7 @@
 //! The kernel suite: what tcpwatch says, compared with what others say of the same kernel, in the same run.
 //!
-//! It needs root (each test makes namespaces of its own), bpftrace, bpftool, iproute2, libbpf-tools and net-tools,
-//! and runs when asked for: `cargo xtask test`, or `cargo test -p tcpwatch --test kernel` as root. Nothing a test does reaches
+//! It needs root (each test makes namespaces of its own), bpftrace, bpftool, iproute2, libbpf-tools, net-tools, nginx, python3
+//! and wrk, and runs when asked for: `cargo xtask test`, or `cargo test -p tcpwatch --test kernel` as root. Nothing a test does reaches
 //! the host.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -21,6 +21,7 @@ mod lives;
 mod loss;
 mod marks;
 mod nothing_left;
+mod owners;
 mod pipe;
 mod ports;
 mod processes;

@@ -46,7 +46,7 @@ pub(crate) fn start(command: &mut Command, socket: Socket) -> Reaped {
 }
 
 /// The children of process `parent`.
-fn children(parent: u32) -> Vec<u32> {
+pub(crate) fn children(parent: u32) -> Vec<u32> {
     let path = format!("/proc/{parent}/task/{parent}/children");
     let text = fs::read_to_string(Path::new(&path)).unwrap_or_default();
     text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+pub(crate) mod agent;
 pub(crate) mod cells;
 pub(crate) mod cgroup;
 pub(crate) mod child;
@@ -20,6 +21,7 @@ pub(crate) mod program;
 pub(crate) mod skipped;
 pub(crate) mod sockets;
 pub(crate) mod states;
+pub(crate) mod web;
 pub(crate) mod workload;
 
 /// 127.0.0.1.

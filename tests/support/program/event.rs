@@ -33,7 +33,7 @@ pub(crate) struct Event {
 }
 
 /// Whose the socket is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) pid: Option<u64>,
     pub(crate) comm: String,

@@ -1,14 +1,20 @@
 //! `tcpwatch trace`.
 
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::Stdio;
 
 use rustix::process::Signal;
 use serde_json::Value;
+use tempfile::NamedTempFile;
 
 use super::event::{Event, lives, path};
+use super::run::tcpwatch;
 use super::{Hook, Running};
+use crate::support::child::Reaped;
 use crate::support::clock::{eventually, try_eventually, until};
 use crate::support::lines::Line;
+use crate::support::skipped;
 use crate::support::sockets::{Pair, listen, pair, read_eof};
 
 /// Where nothing but the probing connections is: they tell that the trace is attached.
@@ -171,4 +177,62 @@ fn events(lines: &[Line]) -> Vec<Event> {
         .map(Event::of)
         .filter(|event| !event.local.ends_with(&probed) && !event.remote.ends_with(&probed))
         .collect()
+}
+
+/// A `trace` of more than is kept in memory: it writes to a file.
+pub(crate) struct Written {
+    process: Reaped,
+    file: NamedTempFile,
+}
+
+impl Written {
+    /// Starts `trace --hook HOOK ARGS`, and connects to a spare port until that shows.
+    pub(crate) fn start(hook: Hook, args: &[&str]) -> Self {
+        let file = NamedTempFile::new().expect("a temporary file");
+        let mut command = tcpwatch(&[&["trace", "-o", "json", "--hook", hook.name()], args].concat());
+        command
+            .stdin(Stdio::null())
+            .stdout(file.reopen().expect("the temporary file"));
+        let process = Reaped::spawn(&mut command);
+        until("the trace to show a probing connection", || {
+            connect_and_close(Probe::ANY);
+            file.path().metadata().is_ok_and(|metadata| metadata.len() > 0)
+        });
+        Self { process, file }
+    }
+
+    /// Waits until it has written all that happened so far.
+    fn catch_up(&self) {
+        let last = Probe { port: 1, ipv6: false };
+        connect_and_close(last);
+        let mut file = self.file.reopen().expect("the temporary file");
+        until("the trace to have written everything", || {
+            // The connection just made comes last.
+            let length = file.metadata().expect("its length").len();
+            file.seek(SeekFrom::Start(length.saturating_sub(16_384)))
+                .expect("lseek");
+            let mut end = Vec::new();
+            file.read_to_end(&mut end).expect("read");
+            String::from_utf8_lossy(&end).contains(r#""rport":1,"#)
+        });
+    }
+
+    /// SIGINT once all is written, then every line is `read`; the last is the end.
+    pub(crate) fn finish(mut self, mut read: impl FnMut(&str)) -> Value {
+        self.catch_up();
+        skipped::note(self.process.pid());
+        self.process.signal(Signal::INT);
+        let status = self.process.wait();
+        assert_eq!(status.code(), Some(0), "tcpwatch ends with {status}");
+        let mut last = String::new();
+        for line in BufReader::new(self.file.reopen().expect("the temporary file")).lines() {
+            if !last.is_empty() {
+                read(&last);
+            }
+            last = line.expect("UTF-8");
+        }
+        let end: Value = serde_json::from_str(&last).expect("JSON");
+        assert_eq!(end["schema"], "tcpwatch.trace.end/1", "the last line is the end");
+        end
+    }
 }

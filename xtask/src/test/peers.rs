@@ -5,12 +5,15 @@ use std::process::Command;
 use crate::system;
 
 /// Each Debian package with its programs.
-const PEERS: [(&str, &[&str]); 5] = [
+const PEERS: [(&str, &[&str]); 8] = [
     ("bpftool", &["bpftool"]),
     ("bpftrace", &["bpftrace"]),
     ("iproute2", &["ss", "nstat", "ip"]),
     ("libbpf-tools", &["tcplife"]),
     ("net-tools", &["netstat"]),
+    ("nginx-light", &["nginx"]),
+    ("python3", &["python3"]),
+    ("wrk", &["wrk"]),
 ];
 
 /// Installs what is missing where it may, and returns a line for each program that is missing still.
@@ -69,9 +72,16 @@ mod tests {
     fn a_package_is_wanted_when_one_of_its_programs_is_missing() {
         assert_eq!(lacking(|_| true), [""; 0]);
         assert_eq!(lacking(|program| program != "nstat"), ["iproute2"]);
-        assert_eq!(
-            lacking(|_| false),
-            ["bpftool", "bpftrace", "iproute2", "libbpf-tools", "net-tools"]
-        );
+        let all = [
+            "bpftool",
+            "bpftrace",
+            "iproute2",
+            "libbpf-tools",
+            "net-tools",
+            "nginx-light",
+            "python3",
+            "wrk",
+        ];
+        assert_eq!(lacking(|_| false), all);
     }
 }

@@ -1,0 +1,79 @@
+//! Processes that open and close sockets as they are told: Python, a line at a time.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::child::Reaped;
+use super::program::event::Owner;
+
+/// Such a process, which ends when it is dropped.
+pub(crate) struct Agent {
+    process: Reaped,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    comm: String,
+}
+
+impl Agent {
+    /// Starts one called `name`, at most 15 characters of Latin-1.
+    pub(crate) fn named(name: &str) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/support/agent.py");
+        let mut command = Command::new("python3");
+        command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = Reaped::spawn(&mut command);
+        let mut agent = Self {
+            orders: process.0.stdin.take().expect("piped"),
+            answers: BufReader::new(process.0.stdout.take().expect("piped")),
+            process,
+            comm: name.to_owned(),
+        };
+        assert_eq!(agent.answer(), "ready");
+        agent.run(&format!("rename({})", json!(name)));
+        agent
+    }
+
+    /// Runs `code`.
+    pub(crate) fn run(&mut self, code: &str) {
+        self.order(code, "None");
+    }
+
+    /// What `expression` is.
+    pub(crate) fn give(&mut self, expression: &str) -> Value {
+        self.order("", expression)
+    }
+
+    /// Its number, as `give` would have it of another process.
+    pub(crate) fn pid(&self) -> u64 {
+        self.process.pid().into()
+    }
+
+    /// Executes another program, in the file `path`, that does what it is told.
+    pub(crate) fn become_another(&mut self, path: &Path) {
+        assert_eq!(self.order(&format!("become({})", json!(path)), "None"), "ready");
+        let name = path.file_name().expect("a file").to_string_lossy();
+        self.comm = name.into_owned();
+    }
+
+    /// It as an owner that is known by `how`.
+    pub(crate) fn owner(&self, how: &str) -> Owner {
+        Owner {
+            pid: Some(self.pid()),
+            comm: self.comm.clone(),
+            how: how.to_owned(),
+        }
+    }
+
+    fn order(&mut self, run: &str, give: &str) -> Value {
+        writeln!(self.orders, "{}", json!({ "run": run, "give": give })).expect("telling a process what to do");
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Value {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).expect("an answer");
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("python3 says {line:?}, and more on stderr"))
+    }
+}

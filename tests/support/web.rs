@@ -1,0 +1,121 @@
+//! A web server with workers, and a client that opens a connection a request: nginx and wrk.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+
+use super::child::Reaped;
+use super::clock::{try_eventually, until};
+use super::holder::children;
+use super::{LOOPBACK, loudly};
+
+/// nginx, which listens at [`Nginx::PORT`] and answers without reading any file.
+pub(crate) struct Nginx {
+    master: Reaped,
+    /// Numbers of the processes that accept what the master listens for.
+    pub(crate) workers: Vec<u32>,
+    _place: tempfile::TempDir,
+}
+
+impl Nginx {
+    pub(crate) const PORT: u16 = 8080;
+    const AT: IpAddr = LOOPBACK;
+
+    /// Starts it with two workers and waits for them.
+    pub(crate) fn start() -> Self {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let conf = place.path().join("nginx.conf");
+        fs::write(&conf, config(place.path())).expect("writing nginx.conf");
+        let mut command = Command::new("nginx");
+        command.arg("-c").arg(&conf).arg("-p").arg(place.path());
+        command.arg("-e").arg(place.path().join("errors")).stdin(Stdio::null());
+        assert!(
+            Command::new("nginx").arg("-v").output().is_ok(),
+            "no nginx. Install it: apt-get install nginx-light"
+        );
+        let master = Reaped::spawn(&mut command);
+        let mut workers = Vec::new();
+        until("nginx to have its workers", || {
+            workers = children(master.pid());
+            workers.len() == 2
+        });
+        Self {
+            master,
+            workers,
+            _place: place,
+        }
+    }
+
+    /// The process that listens.
+    pub(crate) fn master(&self) -> u32 {
+        self.master.pid()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Killed, it would leave its workers behind; told to end, it ends them first.
+        self.master.signal(Signal::TERM);
+        let ended = try_eventually(|| match self.master.0.try_wait() {
+            Ok(None) => Err(()),
+            _ => Ok(()),
+        });
+        if ended.is_err() {
+            loudly("nginx does not end: its workers may be left");
+        }
+    }
+}
+
+fn config(place: &Path) -> String {
+    let (place, at) = (place.display(), SocketAddr::new(Nginx::AT, Nginx::PORT));
+    format!(
+        "daemon off;
+         user root;
+         worker_processes 2;
+         pid {place}/pid;
+         events {{ worker_connections 1024; }}
+         http {{
+             access_log off;
+             keepalive_timeout 0;
+             client_body_temp_path {place}/body;
+             proxy_temp_path {place}/proxy;
+             fastcgi_temp_path {place}/fastcgi;
+             uwsgi_temp_path {place}/uwsgi;
+             scgi_temp_path {place}/scgi;
+             server {{ listen {at}; location / {{ return 200 ok; }} }}
+         }}"
+    )
+}
+
+/// Runs wrk until it has had `count` answers, each by a connection of its own: the numbers of its processes.
+pub(crate) fn request(count: u64) -> Vec<u32> {
+    let mut pids = Vec::new();
+    let mut answers = 0;
+    while answers < count {
+        let (pid, more) = wrk();
+        pids.push(pid);
+        assert!(more > 0, "nginx answers wrk nothing");
+        answers += more;
+    }
+    pids
+}
+
+/// One run of wrk: its process's number, and how many answers it had.
+fn wrk() -> (u32, u64) {
+    let mut command = Command::new("wrk");
+    command.args(["-t", "2", "-c", "32", "-d", "2s", "-H", "Connection: close"]);
+    command.arg(format!("http://{}/", SocketAddr::new(Nginx::AT, Nginx::PORT)));
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let child = command.spawn();
+    let child = child.unwrap_or_else(|error| panic!("wrk: {error}. Install it: apt-get install wrk"));
+    let pid = child.id();
+    let output = child.wait_with_output().expect("the output of wrk");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let answers = text
+        .lines()
+        .find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok());
+    (pid, answers.unwrap_or_else(|| panic!("wrk says {text:?}")))
+}
