@@ -10,6 +10,7 @@ mod support;
 
 mod addresses;
 mod bad_input;
+mod by_owner;
 mod counters;
 mod endings;
 mod filters;
