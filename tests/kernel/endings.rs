@@ -7,22 +7,66 @@ use crate::support::clock::try_eventually;
 use crate::support::endings::{self, Endings, Kind};
 use crate::support::netns::{Netns, in_netns};
 use crate::support::peers::bpftrace::Observer;
+use crate::support::program::stat::Stat;
 use crate::support::program::trace::Trace;
 use crate::support::program::{Hook, on_both_hooks};
 use crate::support::sockets::listen;
 use crate::support::{LOOPBACK, loudly};
 
-on_both_hooks!(each_kind_is_told_as_what_it_is, a_listener_that_closes_says_so);
+on_both_hooks!(
+    each_kind_is_told_as_what_it_is,
+    a_listener_that_closes_says_so,
+    stat_counts_the_same
+);
 
-/// A trace, and bpftrace, which says whether what it did not tell happened at all.
-struct Watchers {
+/// What tells how connections ended.
+trait Teller {
+    /// The ends that it has told so far, as of a moment after this call.
+    fn told(&mut self) -> Endings;
+
+    /// `kind`'s ends as it should tell them.
+    fn promised(kind: &Kind) -> Endings;
+}
+
+impl Teller for Trace {
+    fn told(&mut self) -> Endings {
+        Endings::among(&self.events())
+    }
+
+    fn promised(kind: &Kind) -> Endings {
+        kind.promised()
+    }
+}
+
+impl Teller for Stat {
+    fn told(&mut self) -> Endings {
+        self.fresh();
+        let lines = self.running().lines();
+        lines.with(|lines| Endings::counted(lines.iter().map(|line| &line.json)))
+    }
+
+    fn promised(kind: &Kind) -> Endings {
+        kind.promised().by_either()
+    }
+}
+
+/// One that tells, and bpftrace, which says whether what it did not tell happened at all.
+struct Watchers<T> {
     observer: Observer,
-    trace: Trace,
-    /// What the trace had told when the last kind was over.
+    teller: T,
+    /// What it had told when the last kind was over.
     told: Endings,
 }
 
-impl Watchers {
+impl<T: Teller> Watchers<T> {
+    fn start(netns: &Netns, start: impl FnOnce() -> T) -> Self {
+        Self {
+            observer: Observer::start(netns),
+            teller: start(),
+            told: Endings::default(),
+        }
+    }
+
     /// Lets `kind` happen and compares; where bpftrace saw fewer ends too, as [`Workload::until_kept`] tells of, again.
     ///
     /// [`Workload::until_kept`]: crate::support::workload::Workload::until_kept
@@ -37,21 +81,23 @@ impl Watchers {
         self.once(netns, kind).map_err(|(how, _)| how)
     }
 
-    /// How the trace differs, and whether bpftrace saw all ends.
+    /// How what is told differs, and whether bpftrace saw all ends.
     fn once(&mut self, netns: &Netns, kind: &Kind) -> Result<(), (String, bool)> {
         let before = self.observer.settled();
         kind.run(netns);
-        let promised = kind.promised();
+        let promised = T::promised(kind);
         let wanted = self.told.clone().and(&promised);
-        let told = try_eventually(|| {
-            let told = Endings::among(&self.trace.events());
+        // Where they do not come, what there is says so.
+        drop(try_eventually(|| {
+            let told = self.teller.told();
             if told.total() < wanted.total() {
                 Err(told)
             } else {
-                Ok(told)
+                Ok(())
             }
-        });
-        let told = told.unwrap_or_else(|told| told);
+        }));
+        // An end that is counted may be put right a moment later.
+        let told = self.teller.told();
         let since = told.since(&self.told);
         self.told = told;
         if since == promised {
@@ -61,20 +107,35 @@ impl Watchers {
         let how = format!("{}: told {since}instead of {promised}", kind.name);
         Err((how, seen == promised.total()))
     }
+
+    /// Every kind; how those differ that do.
+    fn compare_all(&mut self, netns: &Netns) -> Vec<String> {
+        let kinds = endings::all();
+        kinds
+            .iter()
+            .filter_map(|kind| self.compare(netns, kind).err())
+            .collect()
+    }
 }
 
 fn each_kind_is_told_as_what_it_is(hook: Hook) {
     in_netns(|netns| {
-        let mut watchers = Watchers {
-            observer: Observer::start(netns),
-            trace: Trace::start(hook, &[]),
-            told: Endings::default(),
-        };
-        let mut wrong = Vec::new();
-        for kind in endings::all() {
-            wrong.extend(watchers.compare(netns, &kind).err());
-        }
-        let ends = Endings::among(&watchers.trace.finish().events);
+        let mut watchers = Watchers::start(netns, || Trace::start(hook, &[]));
+        let wrong = watchers.compare_all(netns);
+        let ends = Endings::among(&watchers.teller.finish().events);
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert_eq!(ends, watchers.told, "no end comes late");
+    });
+}
+
+fn stat_counts_the_same(hook: Hook) {
+    in_netns(|netns| {
+        let mut watchers = Watchers::start(netns, || Stat::every("0.1", hook, &[]));
+        let closed = watchers.teller.last()["closed"].clone();
+        assert!(closed["refused"].is_i64(), "one number an ending: {closed}");
+        let wrong = watchers.compare_all(netns);
+        let rows = watchers.teller.finish().lines;
+        let ends = Endings::counted(rows.iter().map(|line| &line.json));
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         assert_eq!(ends, watchers.told, "no end comes late");
     });

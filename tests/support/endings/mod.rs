@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde_json::Value;
+
 use super::netns::Netns;
 use super::program::event::Event;
 
@@ -10,6 +12,9 @@ mod closed;
 mod failed;
 mod reset;
 mod timeout;
+
+/// Stands for who opened a connection where that is not told.
+const EITHER: &str = "either";
 
 /// How many connections ended in which way, by who opened them: `("active", "refused")`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +26,7 @@ impl Endings {
         let mut endings = Self::default();
         for one in text.split(", ") {
             let (opened, key) = one.split_once(' ').expect("who opened it, and how it ended");
-            *endings.0.entry((opened.to_owned(), key.to_owned())).or_default() += times;
+            endings.add(opened, key, times);
         }
         endings
     }
@@ -31,16 +36,15 @@ impl Endings {
         let mut endings = Self::default();
         for event in events.iter().filter(|event| event.is_end()) {
             let opened = event.opened.as_deref().unwrap_or("unknown");
-            let key = event.ended.as_deref().expect("an end says how");
-            *endings.0.entry((opened.to_owned(), key.to_owned())).or_default() += 1;
+            endings.add(opened, event.ended.as_deref().expect("an end says how"), 1);
         }
         endings
     }
 
     /// These and `more`.
     pub(crate) fn and(mut self, more: &Self) -> Self {
-        for (key, count) in &more.0 {
-            *self.0.entry(key.clone()).or_default() += count;
+        for ((opened, key), &count) in &more.0 {
+            self.add(opened, key, count);
         }
         self
     }
@@ -48,11 +52,42 @@ impl Endings {
     /// What these have beyond `before`.
     pub(crate) fn since(&self, before: &Self) -> Self {
         let mut endings = self.clone();
-        for (key, count) in &before.0 {
-            *endings.0.entry(key.clone()).or_default() -= count;
+        for ((opened, key), &count) in &before.0 {
+            endings.add(opened, key, -count);
         }
         endings.0.retain(|_, count| *count != 0);
         endings
+    }
+
+    /// Those that the rows of `tcpwatch stat` have counted: who opened them is not told.
+    pub(crate) fn counted<'a>(rows: impl Iterator<Item = &'a Value>) -> Self {
+        let mut endings = Self::default();
+        for row in rows {
+            let closed = row["closed"].as_object().expect("closed is an object");
+            let mut total = 0;
+            for (key, count) in closed.iter().filter(|(key, _)| *key != "total") {
+                let count = count.as_i64().expect("a count is an integer");
+                total += count;
+                if count != 0 {
+                    endings.add(EITHER, key, count);
+                }
+            }
+            assert_eq!(closed["total"], total, "the total is the sum of the endings: {row}");
+        }
+        endings
+    }
+
+    /// The same, whoever opened them.
+    pub(crate) fn by_either(&self) -> Self {
+        let mut endings = Self::default();
+        for ((_, key), &count) in &self.0 {
+            endings.add(EITHER, key, count);
+        }
+        endings
+    }
+
+    fn add(&mut self, opened: &str, key: &str, count: i64) {
+        *self.0.entry((opened.to_owned(), key.to_owned())).or_default() += count;
     }
 
     /// How many there are of all together.
