@@ -22,6 +22,8 @@ mod output;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// After which everything that starts with a program is over.
 pub(super) const SETTLE: Duration = Duration::from_millis(50);
+/// After which a program that attaches several has attached the next: the verifier takes its time.
+const BETWEEN: Duration = Duration::from_millis(600);
 /// After which a reader has read what is there.
 const DRAIN: Duration = Duration::from_millis(150);
 
@@ -177,7 +179,7 @@ impl Observer {
         let start = clock::start();
         // A program attaches what it has one by one: it is done when nothing comes to that for a while.
         let (mut attached, mut since) = (0, clock::start());
-        while attached == 0 || since.elapsed() < SETTLE {
+        while attached == 0 || since.elapsed() < BETWEEN {
             let now = self.attached(running.pid());
             if now != attached {
                 (attached, since) = (now, clock::start());
