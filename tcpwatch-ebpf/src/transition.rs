@@ -76,6 +76,12 @@ impl Step {
         self.from == CLOSE && self.to != CLOSE || self.is_child()
     }
 
+    /// A connection ends; a listener is none.
+    #[inline(always)]
+    fn is_end(self) -> bool {
+        self.to == CLOSE && self.from != LISTEN && self.from != CLOSE
+    }
+
     /// Nothing comes after it in this life.
     #[inline(always)]
     fn is_last(self) -> bool {
@@ -117,7 +123,7 @@ pub(crate) fn run<H: Hook>(hook: &H) {
     // What must be remembered all the same, to tell how the connection ended: both are rare.
     let leftover = err != 0 || step.is_opening() && hook.stale_port() != 0;
     // A socket first seen when it closes needs no memory, nor one that the filter does not want.
-    let mut life = if remember || leftover || step.is_last() {
+    let mut life = if remember || leftover || step.is_end() {
         hook.life(!filter::looks_at_ends() && !step.is_last())
     } else {
         None
@@ -166,7 +172,7 @@ pub(crate) fn run<H: Hook>(hook: &H) {
         }
     }
     let step = step.again(hook);
-    let evidence = if step.is_last() {
+    let evidence = if step.is_end() {
         let evidence = ends::evidence(hook, life.as_deref(), step, failed_connect && unknown.lport);
         if filter::wants(step.from, step.to) {
             ends::count(cpu, evidence);
@@ -177,7 +183,10 @@ pub(crate) fn run<H: Hook>(hook: &H) {
         }
         evidence
     } else {
-        Evidence::default()
+        Evidence {
+            from: if step.is_last() { step.from as u8 } else { 0 },
+            ..Evidence::default()
+        }
     };
     if remember && life.is_none() && !step.is_last() {
         bump(&mut ledger.unremembered);

@@ -28,6 +28,8 @@ pub(super) struct End {
     told: oneshot::Receiver<()>,
     /// Moves as long as the output takes something.
     progress: Arc<AtomicU64>,
+    duration: Option<Duration>,
+    /// `duration` after it was first waited for: loading the kernel side takes none of it.
     deadline: Option<tokio::time::Instant>,
 }
 
@@ -73,7 +75,8 @@ impl End {
         Ok(Self {
             told,
             progress,
-            deadline: duration.map(|Interval(time)| tokio::time::Instant::now() + time),
+            duration: duration.map(|Interval(time)| time),
+            deadline: None,
         })
     }
 
@@ -84,6 +87,9 @@ impl End {
 
     /// Waits for the end.
     pub(super) async fn come(&mut self) {
+        if self.deadline.is_none() {
+            self.deadline = self.duration.map(|time| tokio::time::Instant::now() + time);
+        }
         let deadline = async {
             match self.deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
