@@ -29,3 +29,4 @@ mod processes;
 mod scope;
 mod side_by_side;
 mod snapshot;
+mod time_wait;
