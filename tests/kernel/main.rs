@@ -11,6 +11,7 @@ mod support;
 mod addresses;
 mod bad_input;
 mod by_owner;
+mod churn;
 mod counters;
 mod endings;
 mod filters;

@@ -18,6 +18,7 @@ pub(crate) mod netns;
 pub(crate) mod peers;
 pub(crate) mod proc_tcp;
 pub(crate) mod program;
+pub(crate) mod python;
 pub(crate) mod skipped;
 pub(crate) mod sockets;
 pub(crate) mod states;

@@ -11,6 +11,7 @@ use super::clock::eventually;
 use super::lines::{Line, Lines};
 use super::skipped;
 
+pub(crate) mod churn;
 pub(crate) mod counts;
 pub(crate) mod event;
 pub(crate) mod lives;

@@ -1,4 +1,4 @@
-//! The programs that the kernel suite compares tcpwatch with.
+//! The programs that the kernel suite compares tcpwatch with, and whose connections it watches.
 
 use std::process::Command;
 
@@ -28,7 +28,7 @@ pub(crate) fn install() -> Vec<String> {
         "there is no apt-get to install it with"
     } else {
         eprintln!(
-            "installing {} with apt-get: the kernel suite compares with it",
+            "installing {} with apt-get: the kernel suite needs it",
             packages.join(", ")
         );
         // A machine fresh from its image has no package lists, others are spared the wait.
@@ -39,7 +39,7 @@ pub(crate) fn install() -> Vec<String> {
     };
     lacking(|program| system::find(program).is_some())
         .iter()
-        .map(|package| format!("comparisons with {package}: {why}"))
+        .map(|package| format!("tests with {package}: {why}"))
         .collect()
 }
 

@@ -1,0 +1,390 @@
+//! `churn` names who opens connections and to where, why some fail, when ports run out, and bursts.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::thread;
+
+use serde_json::Value;
+use socket2::Socket;
+
+use crate::support::clock::{PATIENCE, eventually};
+use crate::support::netns::in_netns;
+use crate::support::peers::snmp;
+use crate::support::program::churn::{Churn, Sums, number, of_process, seconds, sum};
+use crate::support::program::{Hook, on_both_hooks};
+use crate::support::python::Python;
+use crate::support::sockets::{accept, address, bound, listen, read_eof, socket, start_connect};
+use crate::support::{LOOPBACK, heavy};
+
+on_both_hooks!(who_opened_and_to_where);
+
+/// Opens a number of connections, one after the other, and lets the first or the other side close first.
+const ONE_BY_ONE: &str = r#"
+import socket, sys
+host, port, count, closes_first = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "client"
+for _ in range(count):
+    connection = socket.create_connection((host, port))
+    if not closes_first:
+        connection.recv(1)
+    connection.close()
+print('"done"', flush=True)
+input()
+"#;
+
+/// Says how often connecting to an address failed, and how, of a number of times.
+const FAILING: &str = r#"
+import collections, errno, json, socket, sys
+host, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+said, kept = collections.Counter(), []
+for _ in range(count):
+    connection = socket.socket()
+    try:
+        connection.connect((host, port))
+        kept.append(connection)
+        said["connected"] += 1
+    except OSError as error:
+        said[errno.errorcode[error.errno]] += 1
+        connection.close()
+print(json.dumps(said), flush=True)
+input()
+"#;
+
+/// Opens and closes connections at a steady rate; says when connecting first failed for want of a port, and, when told to end,
+/// how often it did. 20 times are enough.
+const STEADY: &str = r#"
+import errno, json, select, socket, sys, time
+host, port, rate = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+start, turn, failed = time.monotonic(), 0, 0
+print('"begun"', flush=True)
+while failed < 20:
+    early = start + turn / rate - time.monotonic()
+    if select.select([sys.stdin], [], [], max(0, early))[0]:
+        break
+    turn += 1
+    try:
+        socket.create_connection((host, port)).close()
+    except OSError as error:
+        if error.errno != errno.EADDRNOTAVAIL:
+            raise
+        failed += 1
+        if failed == 1:
+            print(json.dumps({"failed_at": time.time()}), flush=True)
+print(json.dumps({"failed": failed, "opened": turn - failed}), flush=True)
+"#;
+
+/// Waits for a line, then opens and closes a number of connections as fast as it goes, and says when it began and ended.
+const BURST: &str = r#"
+import json, socket, sys, time
+host, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+print('"ready"', flush=True)
+input()
+start = time.time()
+for _ in range(count):
+    socket.create_connection((host, port)).close()
+print(json.dumps({"start": start, "end": time.time()}), flush=True)
+input()
+"#;
+
+/// A listener, and a thread that accepts its connections and closes what the client has closed.
+struct Sink(Socket);
+
+impl Sink {
+    /// At 127.0.0.HOST.
+    fn at(host: u8, port: u16) -> Self {
+        let sink = listen(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, host)), port), 128);
+        sink.set_read_timeout(None).expect("no timeout");
+        let listener = sink.try_clone().expect("dup");
+        thread::spawn(move || {
+            while let Ok((server, _)) = listener.accept() {
+                server.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+                read_eof(&server);
+            }
+        });
+        Self(sink)
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // Whoever waits in accept() is told; that it listens no more is all there can be wrong.
+        drop(self.0.shutdown(std::net::Shutdown::Both));
+    }
+}
+
+fn who_opened_and_to_where(hook: Hook) {
+    const COUNT: i64 = 200;
+    in_netns(|netns| {
+        netns.set("ipv4/tcp_tw_reuse", "0");
+        let churn = Churn::start(hook, "1");
+        for (port, who, time_wait) in [(8080, "client", COUNT), (8081, "server", 0)] {
+            let listener = listen(SocketAddr::new(LOOPBACK, port), 128);
+            let mut python = Python::start(ONE_BY_ONE, &["127.0.0.1", &port.to_string(), &COUNT.to_string(), who]);
+            for _ in 0..COUNT {
+                let server = accept(&listener);
+                if who == "client" {
+                    read_eof(&server);
+                } else {
+                    // Its FIN, and then the client's, for which its descriptor need not stay.
+                    drop(server);
+                }
+            }
+            assert_eq!(python.line(0), "done");
+            let pid = python.pid();
+            let lifetimes = |rows: &[Value]| -> i64 {
+                of_process(rows, pid)
+                    .map(|owner| number(&owner["lifetime_ns"], "count"))
+                    .sum()
+            };
+            let rows = churn.until("all connections to be told", |rows| {
+                if lifetimes(rows) >= COUNT {
+                    Ok(rows.to_vec())
+                } else {
+                    Err(format!("{rows:?}"))
+                }
+            });
+            assert_eq!(lifetimes(&rows), COUNT);
+            let sums = Sums {
+                opened: COUNT,
+                failed: 0,
+                time_wait,
+            };
+            assert_eq!(Sums::of(of_process(&rows, pid)), sums);
+            for owner in of_process(&rows, pid) {
+                assert_eq!(owner["owner"]["comm"], python.comm(), "{owner}");
+                assert_eq!(owner["lifetime_ns"]["unknown"], 0, "{owner}");
+                let destinations = owner["destinations"].as_array().expect("destinations");
+                assert_eq!(destinations.len(), 1, "{owner}");
+                assert_eq!(
+                    (&destinations[0]["remote"], &destinations[0]["rport"]),
+                    (&"127.0.0.1".into(), &port.into())
+                );
+            }
+        }
+        let rows = churn.finish();
+        assert_eq!(sum(&rows, "/failed/total"), 0);
+        // The other ends are of the same connections.
+        assert!(
+            rows.iter().all(|row| row["peers"] == Value::Array(Vec::new())),
+            "{rows:?}"
+        );
+        assert_eq!(sum(&rows, "/time_wait/entered"), 2 * COUNT);
+    });
+}
+
+#[test]
+fn connects_that_fail_by_how() {
+    in_netns(|netns| {
+        let mut churn = Churn::start(Hook::TpBtf, "0.2");
+        let fail = |host: &str, port: u16, times: i64| {
+            let mut python = Python::start(FAILING, &[host, &port.to_string(), &times.to_string()]);
+            let said = python.line(0);
+            (python.pid(), said)
+        };
+        let nobody = bound(SocketAddr::new(LOOPBACK, 8081));
+        let (refused, said) = fail("127.0.0.1", address(&nobody).port(), 30);
+        assert_eq!(said, serde_json::json!({ "ECONNREFUSED": 30 }));
+        // A neighbour that does not answer; its other end is here too, and has no address.
+        for args in [
+            "link add v0 type veth peer name v1",
+            "addr add 10.98.0.1/24 dev v0",
+            "link set v0 up",
+            "link set v1 up",
+        ] {
+            let done = Command::new("ip").args(args.split(' ')).status();
+            assert!(done.is_ok_and(|status| status.success()), "ip {args}");
+        }
+        netns.set("ipv4/neigh/v0/mcast_solicit", "1");
+        netns.set("ipv4/neigh/v0/retrans_time_ms", "100");
+        let (unreachable, said) = fail("10.98.0.77", 8080, 3);
+        assert_eq!(said, serde_json::json!({ "EHOSTUNREACH": 3 }));
+        netns.set("ipv4/ip_local_port_range", "50000 50000");
+        let listener = listen(SocketAddr::new(LOOPBACK, 8080), 8);
+        let (no_port, said) = fail("127.0.0.1", 8080, 5);
+        assert_eq!(said, serde_json::json!({ "connected": 1, "EADDRNOTAVAIL": 4 }));
+        churn.fresh();
+        let rows = churn.finish();
+        let failed = |how: &str| sum(&rows, &format!("/failed/{how}"));
+        assert_eq!(failed("refused"), 30);
+        assert_eq!(failed("unreachable"), 3);
+        assert_eq!(failed("no_port"), 4);
+        assert_eq!(failed("total"), 37);
+        for (pid, count) in [(refused, 30), (unreachable, 3), (no_port, 4)] {
+            assert_eq!(Sums::of(of_process(&rows, pid)).failed, count, "of {pid}: {rows:?}");
+        }
+        drop(listener);
+    });
+}
+
+/// The forecast of each row comes true; of a rate that the ports bear there is none.
+///
+/// It takes as long as 1,000 ports last at 60 a second, since nothing but time tells whether a forecast was right. The
+/// steady clients need little of the machine meanwhile.
+#[test]
+fn ports_run_out_when_foretold() {
+    in_netns(|netns| {
+        netns.set("ipv4/tcp_tw_reuse", "0");
+        netns.set("ipv4/ip_local_port_range", "40000 40999");
+        let _sinks = [Sink::at(1, 8080), Sink::at(2, 8081)];
+        let mut churn = Churn::start(Hook::TpBtf, "1");
+        let mut fast = Python::start(STEADY, &["127.0.0.1", "8080", "60"]);
+        let mut slow = Python::start(STEADY, &["127.0.0.2", "8081", "10"]);
+        // Two thirds of the time that takes, and what comes after is awaited as anything else.
+        churn.until_rows(11);
+        let failed_at = fast.line(1)["failed_at"].as_f64().expect("a time");
+        slow.go();
+        let (fast_end, slow_end) = (fast.line(2), slow.line(1));
+        churn.fresh();
+        let rows = churn.finish();
+        assert_eq!(slow_end["failed"], 0, "{slow_end}");
+        let (mut foretold, mut wrong) = (0, Vec::new());
+        for row in &rows {
+            let now = seconds(&row["time"]);
+            for ports in row["ports"].as_array().expect("ports") {
+                let text = format!("{now}, failed at {failed_at}: {ports}");
+                let in_s = ports["exhausted_in_s"].as_f64();
+                match ports["destination"].as_str().expect("a destination") {
+                    "127.0.0.2:8081" => assert_eq!(in_s, None, "10 a second never hold 1,000: {text}"),
+                    "127.0.0.1:8080" if number(ports, "used") >= 250 && now < failed_at => {
+                        assert_eq!(
+                            (number(ports, "range"), &ports["source"]),
+                            (1000, &"127.0.0.1".into()),
+                            "{text}"
+                        );
+                        let left = failed_at - now;
+                        let off = in_s.map(|in_s| in_s - left);
+                        if off.is_none_or(|off| off.abs() > (0.2 * left).max(1.0)) {
+                            wrong.push(text);
+                        }
+                        foretold += 1;
+                    }
+                    "127.0.0.1:8080" => {}
+                    other => panic!("nobody connects to {other}: {row}"),
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert!(
+            foretold >= 8,
+            "750 ports last for 12 s, and {foretold} rows were looked at"
+        );
+        assert_eq!(sum(&rows, "/failed/no_port"), number(&fast_end, "failed"));
+        assert_eq!(sum(&rows, "/failed/total"), number(&fast_end, "failed"));
+        for (python, end) in [(fast, fast_end), (slow, slow_end)] {
+            let opened = number(&end, "opened");
+            let sums = Sums {
+                opened,
+                failed: number(&end, "failed"),
+                time_wait: opened,
+            };
+            assert_eq!(Sums::of(of_process(&rows, python.pid())), sums, "{end}");
+        }
+    });
+}
+
+/// A burst is reported once, and a steady rate is none.
+///
+/// It takes half a minute: what is usual is only known after 10 s, and a steady rate only shows in some seconds.
+#[test]
+fn a_burst_is_reported_once() {
+    in_netns(|_| {
+        const COUNT: i64 = 3000;
+        let _sinks = [Sink::at(1, 8080), Sink::at(2, 8081)];
+        let mut churn = Churn::start(Hook::TpBtf, "1");
+        let mut python = Python::start(BURST, &["127.0.0.1", "8080", &COUNT.to_string()]);
+        assert_eq!(python.line(0), "ready");
+        churn.until_rows(12);
+        let said = {
+            let _turn = heavy::turn();
+            python.go();
+            python.line(1)
+        };
+        churn.until("a burst", |rows| {
+            let any = rows.iter().any(|row| row["bursts"] != Value::Array(Vec::new()));
+            if any {
+                Ok(())
+            } else {
+                Err("none is reported".to_owned())
+            }
+        });
+        let rows = churn.rows().len();
+        let mut steady = Python::start(STEADY, &["127.0.0.2", "8081", "200"]);
+        assert_eq!(steady.line(0), "begun");
+        churn.until_rows(rows + 16);
+        // It goes on until nobody looks any more: where it ended sooner, so short a time would be a burst.
+        let rows = churn.finish();
+        steady.go();
+        let bursts: Vec<&Value> = rows
+            .iter()
+            .flat_map(|row| row["bursts"].as_array().expect("bursts"))
+            .collect();
+        let [burst] = bursts.as_slice() else {
+            panic!("one burst there was, and reported are {bursts:?}");
+        };
+        assert_eq!(
+            (&burst["owner"]["pid"], &burst["owner"]["comm"]),
+            (&python.pid().into(), &python.comm().into())
+        );
+        let opened = number(burst, "opened");
+        assert!((opened - COUNT).abs() <= COUNT / 100, "{burst}");
+        for end in ["start", "end"] {
+            let by = seconds(&burst[end]) - said[end].as_f64().expect("a time");
+            assert!(by.abs() <= 1.0, "{end} is {by} s off: {burst} against {said}");
+        }
+    });
+}
+
+/// A rate that was there from the beginning is the usual.
+#[test]
+fn a_steady_rate_is_no_burst() {
+    in_netns(|_| {
+        let _sink = Sink::at(1, 8080);
+        let mut steady = Python::start(STEADY, &["127.0.0.1", "8080", "200"]);
+        assert_eq!(steady.line(0), "begun");
+        let mut churn = Churn::start(Hook::TpBtf, "1");
+        churn.until_rows(15);
+        let rows = churn.finish();
+        steady.go();
+        for row in &rows {
+            assert_eq!(
+                (&row["bursts"], &row["burst_going"]),
+                (&Value::Array(Vec::new()), &Value::Null),
+                "{row}"
+            );
+        }
+    });
+}
+
+#[test]
+fn accept_queues_that_overflow() {
+    in_netns(|_| {
+        let overflows = || snmp::read().get("TcpExt:ListenOverflows");
+        let before = overflows();
+        let mut churn = Churn::start(Hook::TpBtf, "0.2");
+        let listener = listen(SocketAddr::new(LOOPBACK, 0), 1);
+        let clients: Vec<Socket> = (0..10)
+            .map(|_| {
+                let client = socket(address(&listener));
+                start_connect(&client, address(&listener));
+                client
+            })
+            .collect();
+        eventually("the queue to overflow", || {
+            if overflows() > before {
+                Ok(())
+            } else {
+                Err("it holds all")
+            }
+        });
+        // Without these nobody sends a SYN again.
+        drop(clients);
+        churn.fresh();
+        let overflows = overflows() - before;
+        let rows = churn.finish();
+        assert_eq!(sum(&rows, "/accept_queues/overflows"), overflows);
+        assert!(
+            sum(&rows, "/accept_queues/drops") >= overflows,
+            "what overflows is dropped"
+        );
+        drop(listener);
+    });
+}

@@ -1,0 +1,126 @@
+//! `tcpwatch churn`.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{Ended, Hook, Running};
+use crate::support::clock::eventually;
+
+/// A running `churn`.
+pub(crate) struct Churn {
+    running: Running,
+}
+
+/// What one owner did, over rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sums {
+    pub(crate) opened: i64,
+    pub(crate) failed: i64,
+    pub(crate) time_wait: i64,
+}
+
+impl Churn {
+    /// Starts `churn INTERVAL --hook HOOK` and waits for its first row.
+    pub(crate) fn start(hook: Hook, interval: &str) -> Self {
+        let mut running = Running::start(&["churn", interval, "--hook", hook.name()]);
+        running.until_lines(1);
+        Self { running }
+    }
+
+    /// The rows so far.
+    pub(crate) fn rows(&self) -> Vec<Value> {
+        self.running
+            .lines()
+            .with(|lines| lines.iter().map(|line| line.json.clone()).collect())
+    }
+
+    /// Waits for so many rows in all.
+    pub(crate) fn until_rows(&mut self, rows: usize) {
+        self.running.until_lines(rows);
+    }
+
+    /// Waits until the rows so far are what `holds` of them.
+    pub(crate) fn until<T>(&self, what: &str, holds: impl Fn(&[Value]) -> Result<T, String>) -> T {
+        eventually(what, || holds(&self.rows()))
+    }
+
+    /// Waits for a row whose interval began after this call.
+    pub(crate) fn fresh(&mut self) {
+        let rows = self.running.lines().len();
+        self.running.until_lines(rows + 2);
+    }
+
+    /// Ends it; every row must be whole, and nothing lost.
+    pub(crate) fn finish(self) -> Vec<Value> {
+        let Ended { lines, stderr } = self.running.finish();
+        assert_eq!(stderr, "", "it has nothing to complain about");
+        let rows: Vec<Value> = lines.into_iter().map(|line| line.json).collect();
+        for row in &rows {
+            check(row);
+        }
+        rows
+    }
+}
+
+/// A row is whole: what a process did with all its destinations is what it did.
+fn check(row: &Value) {
+    assert_eq!(row["schema"], "tcpwatch.churn/1");
+    assert_eq!(row["lost"], 0, "{row}");
+    for owner in row["owners"].as_array().expect("owners") {
+        for key in ["opened", "failed", "time_wait"] {
+            let destinations = owner["destinations"].as_array().expect("destinations");
+            let sum: i64 = destinations.iter().map(|to| number(to, key)).sum();
+            assert_eq!(sum, number(owner, key), "{key}: {owner}");
+        }
+    }
+    let failed = row["failed"].as_object().expect("failed");
+    let total: i64 = failed
+        .iter()
+        .filter(|(key, _)| *key != "total")
+        .map(|(_, count)| count.as_i64().expect("a count"))
+        .sum();
+    assert_eq!(total, number(&row["failed"], "total"), "{row}");
+}
+
+/// A number of an object.
+pub(crate) fn number(object: &Value, key: &str) -> i64 {
+    object[key].as_i64().unwrap_or_else(|| panic!("no {key} in {object}"))
+}
+
+/// The sum of one number over rows: `sum(rows, "/failed/refused")`.
+pub(crate) fn sum(rows: &[Value], pointer: &str) -> i64 {
+    let of = |row: &Value| row.pointer(pointer).and_then(Value::as_i64);
+    rows.iter()
+        .map(|row| of(row).unwrap_or_else(|| panic!("no {pointer} in {row}")))
+        .sum()
+}
+
+/// What is said of process `pid` in each row that says something of it.
+pub(crate) fn of_process(rows: &[Value], pid: u32) -> impl Iterator<Item = &Value> {
+    let owners = rows
+        .iter()
+        .flat_map(|row| row["owners"].as_array().into_iter().flatten());
+    owners.filter(move |owner| owner["owner"]["pid"] == pid)
+}
+
+impl Sums {
+    /// Of all `objects`.
+    pub(crate) fn of<'a>(objects: impl Iterator<Item = &'a Value>) -> Self {
+        objects.fold(Self::default(), |sums, object| Self {
+            opened: sums.opened + number(object, "opened"),
+            failed: sums.failed + number(object, "failed"),
+            time_wait: sums.time_wait + number(object, "time_wait"),
+        })
+    }
+}
+
+/// A time in the output, s since 1970.
+pub(crate) fn seconds(time: &Value) -> f64 {
+    let text = time.as_str().unwrap_or_else(|| panic!("{time} is no time"));
+    let time: Timestamp = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+    Duration::try_from(time.duration_since(Timestamp::UNIX_EPOCH))
+        .expect("after 1970")
+        .as_secs_f64()
+}
