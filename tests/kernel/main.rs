@@ -16,6 +16,7 @@ mod counters;
 mod endings;
 mod filters;
 mod fixtures;
+mod latency;
 mod ledger;
 mod life;
 mod live;

@@ -1,0 +1,372 @@
+//! Histograms count what the ledger counts, and lengths that are known beforehand are in the right buckets.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::support::LOOPBACK;
+use crate::support::cells::Cells;
+use crate::support::clock::eventually;
+use crate::support::netns::in_netns;
+use crate::support::proc_tcp::{until_in, until_state};
+use crate::support::program::latency::{Histogram, Latency, Measured};
+use crate::support::program::stat::{Stat, total};
+use crate::support::program::{Hook, on_both_hooks};
+use crate::support::python::Python;
+use crate::support::sockets::{
+    Pair, accept, address, connect, deafen, listen, pair, read_eof, send_fin, socket, start_connect, undeafen,
+};
+use crate::support::states::STATES;
+use crate::support::workload::{self, bulk};
+
+on_both_hooks!(
+    counts_are_the_ledgers,
+    a_handshake_whose_answer_was_not_heard,
+    a_handshake_whose_syn_was_not_heard,
+    a_handshake_over_a_slow_link,
+    time_in_established_and_until_accepted,
+    what_began_before_is_unknown,
+    groups_by_process,
+    groups_by_port_and_peer,
+);
+
+/// 60 ms, and in ns.
+const WHILE: Duration = Duration::from_millis(60);
+const WHILE_NS: u64 = 60_000_000;
+
+/// A link whose packets come back after 50 ms with source and destination swapped: what goes from 10.99.0.1 to 10.99.0.2 arrives at
+/// 10.99.0.1, from 10.99.0.2.
+const SLOW_LINK: &str = r#"
+import collections, fcntl, os, select, struct, subprocess, time
+DELAY = 0.05
+TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454ca, 1, 0x1000
+tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", b"tun0", IFF_TUN | IFF_NO_PI))
+subprocess.check_call(["ip", "addr", "add", "10.99.0.1/24", "dev", "tun0"])
+subprocess.check_call(["ip", "link", "set", "tun0", "up"])
+print('"up"', flush=True)
+late = collections.deque()
+while True:
+    wait = max(0, late[0][0] - time.monotonic()) if late else None
+    if select.select([tun], [], [], wait)[0]:
+        packet = os.read(tun, 65536)
+        if packet[0] >> 4 == 4:
+            late.append((time.monotonic() + DELAY, packet[:12] + packet[16:20] + packet[12:16] + packet[20:]))
+    while late and late[0][0] <= time.monotonic():
+        os.write(tun, late.popleft()[1])
+"#;
+
+/// Listens at each of the addresses given, and accepts a number of connections at each.
+const SERVER: &str = r#"
+import socket, sys
+count, port, hosts = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+listeners = [socket.create_server((host, port), backlog=128) for host in hosts]
+print('"listening"', flush=True)
+for listener in listeners:
+    for _ in range(count):
+        connection, _ = listener.accept()
+        # The client closes when this has come: before, accept() may not have returned, and whose it is not be known.
+        connection.sendall(b"!")
+        connection.recv(1)
+        connection.close()
+print('"done"', flush=True)
+input()
+"#;
+
+/// Connects a number of times to a port of each of the addresses given, and closes.
+const CLIENT: &str = r#"
+import socket, sys
+count, port, hosts = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+for host in hosts:
+    for _ in range(count):
+        connection = socket.create_connection((host, port))
+        connection.recv(1)
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(1)
+        connection.close()
+print('"done"', flush=True)
+input()
+"#;
+
+/// Waits until no more transitions come, and gives those so far.
+fn settled(stat: &mut Stat) -> Cells {
+    eventually("the last transition", || {
+        let before = stat.cells();
+        let cells = stat.cells();
+        cells.equals(&before).map(|()| cells)
+    })
+}
+
+fn counts_are_the_ledgers(hook: Hook) {
+    in_netns(|netns| {
+        let mut stat = Stat::start(hook, &[]);
+        let latency = Latency::start(hook, &[]);
+        for workload in workload::all() {
+            (workload.run)(netns);
+        }
+        bulk::connections(500);
+        let cells = settled(&mut stat);
+        let measured = latency.finish();
+        let ended = stat.finish();
+        assert_eq!(
+            total(ended.lines.iter().map(|line| &line.json)).equals(&cells),
+            Ok(()),
+            "nothing happened meanwhile"
+        );
+        let mut wrong = Vec::new();
+        // A listener is in its state for as long as it lives, and what is closed is in none.
+        for state in STATES.iter().filter(|state| ![6, 7, 10].contains(&state.number)) {
+            let left = (1..=11).filter(|to| *to != state.number);
+            let left: i64 = left.map(|to| cells.get(state.number, to)).sum();
+            let Histogram { count, unknown, .. } = measured.all(state.key);
+            if count + unknown != left {
+                wrong.push(format!(
+                    "{}: {count} and {unknown} unknown, left {left} times",
+                    state.key
+                ));
+            }
+            if unknown > 0 {
+                wrong.push(format!("{}: {unknown} unknown, and all began here", state.key));
+            }
+        }
+        assert_eq!(measured.all("listen").counts(), (0, 0));
+        assert!(wrong.is_empty(), "{}\n{cells}", wrong.join("\n"));
+        assert_eq!(measured.all("handshake_client").counts(), (cells.get(2, 1), 0));
+        let Histogram { count, unknown, .. } = measured.all("handshake_server");
+        assert_eq!(count + unknown, cells.get(3, 1));
+        let accepted = measured.all("accept");
+        assert!(
+            accepted.count >= 500 && accepted.count <= cells.get(10, 3),
+            "those of the bulk were accepted, and more than came can't be: {accepted:?}, {cells}"
+        );
+    });
+}
+
+fn a_handshake_whose_answer_was_not_heard(hook: Hook) {
+    in_netns(|_| {
+        let latency = Latency::start(hook, &[]);
+        let listener = listen(SocketAddr::new(LOOPBACK, 0), 8);
+        let client = socket(address(&listener));
+        deafen(&client);
+        start_connect(&client, address(&listener));
+        until_in(3, address(&listener).port(), address(&client).port());
+        // Not a wait for something to come true: as long as this the handshake takes at least.
+        sleep(Duration::from_millis(100));
+        undeafen(&client);
+        until_in(1, address(&client).port(), address(&listener).port());
+        let server = accept(&listener);
+        drop(client);
+        read_eof(&server);
+        drop(server);
+        let measured = latency.finish();
+        for what in ["handshake_client", "syn_sent"] {
+            let histogram = measured.all(what);
+            assert_eq!(histogram.counts(), (1, 0), "{what}");
+            assert_eq!(histogram.may_reach(100_000_000), 1, "{what}: {histogram:?}");
+        }
+        // Which SYN-ACK was answered nobody knows.
+        assert_eq!(measured.all("handshake_server").counts(), (0, 1));
+        assert!(measured.sent_again("syn_ack") >= 1, "{measured:?}");
+        assert_eq!(measured.all("accept").counts(), (1, 0));
+    });
+}
+
+fn a_handshake_whose_syn_was_not_heard(hook: Hook) {
+    in_netns(|_| {
+        let latency = Latency::start(hook, &[]);
+        let listener = listen(SocketAddr::new(LOOPBACK, 0), 8);
+        deafen(&listener);
+        let client = socket(address(&listener));
+        start_connect(&client, address(&listener));
+        latency.until_sent_again("syn", 1);
+        undeafen(&listener);
+        until_in(1, address(&client).port(), address(&listener).port());
+        let server = accept(&listener);
+        let measured = latency.finish();
+        let histogram = measured.all("handshake_client");
+        assert_eq!(histogram.counts(), (1, 0));
+        // A SYN is sent again after a second.
+        assert_eq!(histogram.may_reach(1_000_000_000), 1, "{histogram:?}");
+        assert_eq!(
+            measured.all("handshake_server").counts(),
+            (1, 0),
+            "its SYN-ACK was sent once"
+        );
+        assert!(measured.sent_again("syn") >= 1, "{measured:?}");
+        assert_eq!(measured.sent_again("syn_ack"), 0, "{measured:?}");
+        drop((client, server));
+    });
+}
+
+/// 50 ms there and 50 ms back, without an emulator of networks in the kernel.
+fn a_handshake_over_a_slow_link(hook: Hook) {
+    in_netns(|_| {
+        let mut link = Python::start(SLOW_LINK, &[]);
+        assert_eq!(link.line(0), "up");
+        let (here, there) = (Ipv4Addr::new(10, 99, 0, 1), Ipv4Addr::new(10, 99, 0, 2));
+        let latency = Latency::start(hook, &[]);
+        let listener = listen(SocketAddr::new(IpAddr::V4(here), 8080), 8);
+        for _ in 0..3 {
+            let client = connect(SocketAddr::new(IpAddr::V4(there), 8080));
+            let server = accept(&listener);
+            drop(client);
+            read_eof(&server);
+        }
+        let measured = latency.finish();
+        for what in ["handshake_client", "handshake_server", "syn_sent"] {
+            let histogram = measured.all(what);
+            assert_eq!(histogram.counts(), (3, 0), "{what}");
+            assert_eq!(histogram.may_reach(100_000_000), 3, "{what}: {histogram:?}");
+        }
+        // The server's handshake is over when its socket is born.
+        assert_eq!(measured.all("syn_recv").counts(), (3, 0));
+        assert_eq!(measured.sent_again("syn_ack"), 0);
+    });
+}
+
+fn time_in_established_and_until_accepted(hook: Hook) {
+    in_netns(|_| {
+        let mut stat = Stat::start(hook, &[]);
+        let latency = Latency::start(hook, &[]);
+        let listener = listen(SocketAddr::new(LOOPBACK, 0), 8);
+        let clients: Vec<_> = (0..5).map(|_| connect(address(&listener))).collect();
+        // Not a wait for something to come true: as long as this they are open, and not accepted, at least.
+        sleep(WHILE);
+        let servers: Vec<_> = clients.iter().map(|_| accept(&listener)).collect();
+        for (client, server) in clients.into_iter().zip(servers) {
+            drop(client);
+            read_eof(&server);
+        }
+        settled(&mut stat);
+        let measured = latency.finish();
+        stat.finish();
+        for (what, count) in [("established", 10), ("accept", 5)] {
+            let histogram = measured.all(what);
+            assert_eq!(histogram.counts(), (count, 0), "{what}");
+            assert_eq!(histogram.may_reach(WHILE_NS), count, "{what}: {histogram:?}");
+        }
+    });
+}
+
+fn what_began_before_is_unknown(hook: Hook) {
+    in_netns(|_| {
+        let listener = listen(SocketAddr::new(LOOPBACK, 0), 8);
+        let open: Vec<Pair> = (0..4).map(|_| pair(&listener)).collect();
+        let half = pair(&listener);
+        send_fin(&half.client);
+        read_eof(&half.server);
+        until_state(&half.client, 5);
+        let waits = connect(address(&listener));
+        let mut stat = Stat::start(hook, &[]);
+        let latency = Latency::start(hook, &[]);
+        for Pair { client, server } in open {
+            drop(client);
+            read_eof(&server);
+        }
+        drop(half.server);
+        read_eof(&half.client);
+        drop(half.client);
+        // One that was established before, and is accepted now.
+        let server = accept(&listener);
+        drop(waits);
+        read_eof(&server);
+        drop(server);
+        settled(&mut stat);
+        let measured = latency.finish();
+        stat.finish();
+        let counts = |what: &str| measured.all(what).counts();
+        assert_eq!(counts("established"), (0, 10), "five of either side, all opened before");
+        assert_eq!(counts("fin_wait1"), (5, 0));
+        assert_eq!(counts("fin_wait2"), (5, 1), "one of them was there before");
+        assert_eq!(counts("close_wait"), (5, 1));
+        assert_eq!(counts("last_ack"), (6, 0));
+        assert_eq!(measured.all("accept").count, 0, "when it was established is not known");
+    });
+}
+
+/// The key of the group of one process.
+fn process(python: &Python) -> String {
+    serde_json::json!({ "comm": python.comm(), "pid": python.pid() }).to_string()
+}
+
+/// Everything that was measured in groups was measured without.
+fn sums_are_equal(groups: &Measured, all: &Measured) {
+    for (what, _) in groups.histograms.keys().chain(all.histograms.keys()) {
+        assert_eq!(groups.all(what).counts(), all.all(what).counts(), "{what}");
+    }
+}
+
+fn groups_by_process(hook: Hook) {
+    in_netns(|_| {
+        const COUNT: i64 = 20;
+        let mut stat = Stat::start(hook, &[]);
+        let ungrouped = Latency::start(hook, &[]);
+        let latency = Latency::start(hook, &["--by", "process"]);
+        let mut server = Python::start(SERVER, &["20", "8080", "127.0.0.1"]);
+        assert_eq!(server.line(0), "listening");
+        let mut client = Python::start(CLIENT, &["20", "8080", "127.0.0.1"]);
+        assert_eq!(client.line(0), "done");
+        assert_eq!(server.line(1), "done");
+        let (client, server) = (process(&client), process(&server));
+        settled(&mut stat);
+        let measured = latency.finish();
+        let ungrouped = ungrouped.finish();
+        stat.finish();
+        let of = |what: &str, process: &str| measured.of_groups(what, |group| group == process).counts();
+        for what in ["handshake_client", "syn_sent", "established", "fin_wait1", "fin_wait2"] {
+            assert_eq!(of(what, &client), (COUNT, 0), "{what} of {client}: {measured:#?}");
+        }
+        for what in ["accept", "established", "close_wait", "last_ack"] {
+            assert_eq!(of(what, &server), (COUNT, 0), "{what} of {server}: {measured:#?}");
+        }
+        assert_eq!(of("accept", &client), (0, 0));
+        assert_eq!(of("handshake_client", &server), (0, 0));
+        sums_are_equal(&measured, &ungrouped);
+    });
+}
+
+fn groups_by_port_and_peer(hook: Hook) {
+    in_netns(|_| {
+        let mut stat = Stat::start(hook, &[]);
+        let ungrouped = Latency::start(hook, &[]);
+        let by_port = Latency::start(hook, &["--by", "lport"]);
+        let by_peer = Latency::start(hook, &["--by", "remote"]);
+        for (host, port, count) in [(1, 8080, 5), (2, 8081, 7)] {
+            let listener = listen(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, host)), port), 8);
+            for _ in 0..count {
+                let Pair { client, server } = pair(&listener);
+                drop(client);
+                read_eof(&server);
+            }
+        }
+        settled(&mut stat);
+        let (by_port, by_peer, ungrouped) = (by_port.finish(), by_peer.finish(), ungrouped.finish());
+        stat.finish();
+        for (group, count) in [("8080", 5), ("8081", 7)] {
+            for what in [
+                "handshake_server",
+                "accept",
+                "syn_recv",
+                "established",
+                "close_wait",
+                "last_ack",
+            ] {
+                let counts = by_port.of_groups(what, |of| of == group).counts();
+                assert_eq!(counts, (count, 0), "{what} of port {group}: {by_port:#?}");
+            }
+        }
+        // Clients have the other's address as their peer, servers the client's own, which is 127.0.0.1 for both.
+        for (group, count) in [("\"127.0.0.1\"", 5), ("\"127.0.0.2\"", 7)] {
+            for what in ["handshake_client", "syn_sent", "fin_wait1"] {
+                let counts = by_peer.of_groups(what, |of| of == group).counts();
+                assert_eq!(counts, (count, 0), "{what} with peer {group}: {by_peer:#?}");
+            }
+        }
+        for what in ["handshake_server", "accept", "close_wait"] {
+            let counts = by_peer.of_groups(what, |of| of == "\"127.0.0.1\"").counts();
+            assert_eq!(counts, (12, 0), "{what} of those from 127.0.0.1: {by_peer:#?}");
+        }
+        sums_are_equal(&by_port, &ungrouped);
+        sums_are_equal(&by_peer, &ungrouped);
+    });
+}

@@ -1,0 +1,153 @@
+//! `tcpwatch latency`.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{Hook, Running};
+use crate::support::clock::eventually;
+use crate::support::lines::Line;
+
+/// A running `latency`, two intervals a second.
+pub(crate) struct Latency {
+    running: Running,
+}
+
+/// What it measured, over all intervals.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Measured {
+    /// By what was measured, and of which connections: the JSON of the key's value, nothing where there are no groups.
+    pub(crate) histograms: BTreeMap<(String, String), Histogram>,
+    retransmits: BTreeMap<String, i64>,
+}
+
+/// Lengths of time, over all intervals.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Histogram {
+    pub(crate) count: i64,
+    pub(crate) unknown: i64,
+    /// By `le_ns`, how many in this bucket alone.
+    buckets: BTreeMap<u64, i64>,
+}
+
+impl Latency {
+    /// Starts `latency 0.5 --hook HOOK ARGS` and waits until it measures.
+    pub(crate) fn start(hook: Hook, args: &[&str]) -> Self {
+        let mut running = Running::start(&[&["latency", "0.5", "--hook", hook.name()], args].concat());
+        running.until_lines(1);
+        Self { running }
+    }
+
+    /// Waits until so many of `kind` were sent again, or more.
+    pub(crate) fn until_sent_again(&self, kind: &str, least: i64) {
+        eventually(&format!("{least} of {kind} to be sent again"), || {
+            let seen = self.running.lines().with(Measured::of).sent_again(kind);
+            if seen >= least { Ok(()) } else { Err(seen) }
+        });
+    }
+
+    /// Ends it, and gives all it measured. There must have been room for everything.
+    pub(crate) fn finish(self) -> Measured {
+        let ended = self.running.finish();
+        let last = ended.lines.last().expect("an end");
+        assert_eq!(last.json["schema"], "tcpwatch.latency.end/1", "an interval has an end");
+        assert_eq!(ended.stderr, "", "it has nothing to complain about");
+        Measured::of(&ended.lines)
+    }
+}
+
+impl Measured {
+    fn of(lines: &[Line]) -> Self {
+        let mut measured = Self::default();
+        for Line { json, .. } in lines {
+            if json["schema"] == "tcpwatch.latency/1" {
+                measured.add(json);
+                continue;
+            }
+            assert_eq!(json["schema"], "tcpwatch.latency.end/1");
+            assert_eq!(json["unmeasured"], 0, "there was room: {json}");
+            for (kind, count) in json["retransmits"].as_object().expect("retransmits") {
+                *measured.retransmits.entry(kind.clone()).or_default() += count.as_i64().expect("a count");
+            }
+        }
+        measured
+    }
+
+    /// One line, which must be right in itself.
+    fn add(&mut self, json: &Value) {
+        let number = |key: &str| json[key].as_i64().unwrap_or_else(|| panic!("no {key} in {json}"));
+        let what = json["what"].as_str().expect("what was measured").to_owned();
+        let key = json.get("key").and_then(Value::as_object);
+        let group = key.map_or_else(String::new, |key| {
+            assert_eq!(key.len(), 1, "one thing in common: {json}");
+            key.values().map(Value::to_string).collect()
+        });
+        let histogram = self.histograms.entry((what, group)).or_default();
+        let (mut in_buckets, mut topmost) = (0, 0);
+        for bucket in json["buckets"].as_array().expect("buckets") {
+            let (le_ns, count) = (bucket["le_ns"].as_u64(), bucket["count"].as_i64());
+            let (le_ns, count) = le_ns.zip(count).unwrap_or_else(|| panic!("no bucket: {bucket}"));
+            assert!(le_ns > topmost && count > 0, "ascending, and something in each: {json}");
+            *histogram.buckets.entry(le_ns).or_default() += count;
+            in_buckets += count;
+            topmost = le_ns;
+        }
+        assert_eq!(
+            number("count"),
+            in_buckets,
+            "what was counted is in the buckets: {json}"
+        );
+        let quantiles = ["p50", "p90", "p99", "max"].map(|key| json["ns"][key].as_u64());
+        assert!(quantiles.is_sorted(), "quantiles ascend: {json}");
+        assert_eq!(
+            quantiles.iter().all(Option::is_some),
+            in_buckets > 0,
+            "of nothing there are none: {json}"
+        );
+        assert!(
+            quantiles[3].is_none_or(|max| max <= topmost && max >= topmost / 2),
+            "the longest is in the topmost bucket: {json}"
+        );
+        histogram.count += number("count");
+        histogram.unknown += number("unknown_start");
+    }
+
+    /// Of `what`, all groups together.
+    pub(crate) fn all(&self, what: &str) -> Histogram {
+        self.of_groups(what, |_| true)
+    }
+
+    /// Of `what`, those groups that `wanted` chooses by their keys.
+    pub(crate) fn of_groups(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Histogram {
+        let mut sum = Histogram::default();
+        for ((_, _), part) in self
+            .histograms
+            .iter()
+            .filter(|((of, group), _)| of == what && wanted(group))
+        {
+            sum.count += part.count;
+            sum.unknown += part.unknown;
+            for (le_ns, count) in &part.buckets {
+                *sum.buckets.entry(*le_ns).or_default() += count;
+            }
+        }
+        sum
+    }
+
+    /// Segments of `kind` sent again.
+    pub(crate) fn sent_again(&self, kind: &str) -> i64 {
+        self.retransmits.get(kind).copied().unwrap_or(0)
+    }
+}
+
+impl Histogram {
+    /// How many may have been as long as `ns`: those in buckets that end beyond.
+    pub(crate) fn may_reach(&self, ns: u64) -> i64 {
+        self.buckets.range(ns + 1..).map(|(_, count)| count).sum()
+    }
+
+    /// `(count, unknown)`.
+    pub(crate) fn counts(&self) -> (i64, i64) {
+        (self.count, self.unknown)
+    }
+}
