@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod a_minute;
 mod addresses;
 mod bad_input;
 mod by_owner;

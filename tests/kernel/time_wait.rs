@@ -1,18 +1,17 @@
-//! Timewait sockets: how many are made, how many are gone and why, by the kernel's own counters and population.
+//! Timewait sockets: how many are made, how many are gone and why, by the kernel's own counters and population. That all are gone
+//! after a minute is in `a_minute.rs`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use serde_json::Value;
 
 use crate::support::LOOPBACK;
-use crate::support::clock::{eventually, try_for};
+use crate::support::clock::eventually;
 use crate::support::netns::in_netns;
 use crate::support::peers::{snmp, ss};
 use crate::support::proc_tcp::until_in;
 use crate::support::program::stat::{Stat, sum};
 use crate::support::program::{Ended, Hook, on_both_hooks};
-use crate::support::skipped::done_again;
 use crate::support::sockets::{Pair, accept, address, bound, listen, pair, read_eof, reset, socket};
 use crate::support::workload;
 
@@ -32,18 +31,18 @@ const TIMEWAIT_ENDINGS: [&str; 3] = [
 ];
 
 /// Connections that ended so.
-fn timewait_endings(ended: &Ended) -> i64 {
+pub(crate) fn timewait_endings(ended: &Ended) -> i64 {
     TIMEWAIT_ENDINGS.iter().map(|ending| sum(ended, ending)).sum()
 }
 
 /// What the kernel's counters say was made so far.
-fn entered() -> i64 {
+pub(crate) fn entered() -> i64 {
     let counters = snmp::read();
     counters.get("TcpExt:TW") + counters.get("TcpExt:TWKilled")
 }
 
 /// The sum of one number of `time_wait` over the rows so far.
-fn so_far(stat: &Stat, key: &str) -> i64 {
+pub(crate) fn so_far(stat: &Stat, key: &str) -> i64 {
     stat.running().lines().with(|lines| {
         let number = |row: &Value| row["time_wait"][key].as_i64();
         lines
@@ -54,7 +53,7 @@ fn so_far(stat: &Stat, key: &str) -> i64 {
 }
 
 /// Waits until as many are gone as `left`, and the kernel's population is what is not.
-fn until_left(stat: &mut Stat, left: i64) {
+pub(crate) fn until_left(stat: &mut Stat, left: i64) {
     eventually(&format!("{left} timewait sockets to be gone"), || {
         stat.fresh();
         let (ours, population) = (so_far(stat, "left"), stat.last()["time_wait"]["population"].clone());
@@ -70,62 +69,10 @@ fn until_left(stat: &mut Stat, left: i64) {
 }
 
 /// A connection closed by the client, then by the server.
-fn client_first(listener: &socket2::Socket) {
+pub(crate) fn client_first(listener: &socket2::Socket) {
     let Pair { client, server } = pair(listener);
     drop(client);
     read_eof(&server);
-}
-
-/// What entered is all gone a minute later.
-///
-/// It takes that minute: `TIME_WAIT` lasts 60 s whatever is set (and up to 2 s more, for its timer is a coarse one). So
-/// both hooks look at the same sockets, side by side, and the machine is free meanwhile for the tests beside this one.
-#[test]
-fn all_that_entered_leave() {
-    done_again(|| {
-        in_netns(|netns| {
-            const CLOSES: i64 = 5000;
-            netns.set("ipv4/tcp_tw_reuse", "0");
-            let before = entered();
-            let mut stats = Hook::BOTH.map(|hook| Stat::start(hook, &[]));
-            // To many addresses, so that no port is wanted twice.
-            let listeners: Vec<_> = (1..=16)
-                .map(|host| listen(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 1, host)), 0), 128))
-                .collect();
-            for listener in listeners.iter().cycle().take(usize::try_from(CLOSES).expect("few")) {
-                client_first(listener);
-            }
-            assert_eq!(
-                (entered() - before, snmp::timewait_population()),
-                (CLOSES, CLOSES),
-                "the kernel made as many as connections were closed"
-            );
-            for stat in &mut stats {
-                stat.fresh();
-                assert_eq!(
-                    (so_far(stat, "entered"), so_far(stat, "left")),
-                    (CLOSES, 0),
-                    "of those all are there"
-                );
-                assert_eq!(stat.last()["time_wait"]["population"], CLOSES);
-            }
-            // A minute, and what patience there is for everything else.
-            let gone = try_for(Duration::from_secs(80), || match snmp::timewait_population() {
-                0 => Ok(()),
-                some => Err(some),
-            });
-            assert_eq!(gone, Ok(()), "timewait sockets are there still");
-            for mut stat in stats {
-                until_left(&mut stat, CLOSES);
-                let ended = stat.finish();
-                assert_eq!(sum(&ended, "/time_wait/entered"), CLOSES);
-                assert_eq!(sum(&ended, "/time_wait/left"), CLOSES);
-                assert_eq!(sum(&ended, "/time_wait/recycled"), 0);
-                assert_eq!(sum(&ended, "/time_wait/refused"), 0);
-                assert_eq!(timewait_endings(&ended), CLOSES);
-            }
-        });
-    });
 }
 
 fn taken_over_by_connect(hook: Hook) {
