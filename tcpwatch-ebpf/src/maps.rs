@@ -56,9 +56,10 @@ pub(crate) static STORIES_BY_ADDRESS: HashMap<u64, Story> = HashMap::with_max_en
 #[map]
 pub(crate) static ACCEPTED: HashMap<u64, Owner> = HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
 
-/// Who listens, by namespace and port. More listeners than this no host has; memory is taken as it is used.
+/// Who listens, by namespace and port: more than any host has, 1.5 MB. The children of a listener that had to make room have no
+/// owner until they are accepted.
 #[map]
-pub(crate) static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+pub(crate) static LISTENERS: LruHashMap<u64, Listener> = LruHashMap::with_max_entries(16_384, 0);
 
 /// Names of the processes that listen, kept while they change: a child is born long after its listener.
 #[map]

@@ -83,7 +83,7 @@ fn inherit(owner: &mut Owner, netns: u32, lport: u16) {
     };
     // SAFETY: the entry is one of the map's; a torn one, read while it is replaced, is two listeners', and marked shared.
     let listener = unsafe { &*listener };
-    if listener.shared != 0 {
+    if listener.sockets == 0 || listener.shared != 0 {
         return;
     }
     *owner = listener.owner;
@@ -102,17 +102,21 @@ fn listens<M: Memory>(owner: &mut Owner, netns: u32, lport: u16) {
     if lport == 0 {
         return;
     }
-    if owner.pid != 0 {
+    // What is there already is kept up to date.
+    if owner.pid != 0 && COMMS.get_ptr(&owner.pid).is_none() {
         let _no_room = COMMS.insert(&owner.pid, &owner.comm, 0);
     }
     let key = listener_key(netns, lport);
     if let Some(listener) = LISTENERS.get_ptr_mut(&key) {
         // SAFETY: as in `inherit`.
         let listener = unsafe { &mut *listener };
-        listener.sockets += 1;
-        if listener.owner.pid != owner.pid || owner.pid == 0 {
+        if listener.sockets == 0 {
+            listener.owner = *owner;
+            listener.shared = 0;
+        } else if listener.owner.pid != owner.pid || owner.pid == 0 {
             listener.shared = 1;
         }
+        listener.sockets += 1;
         return;
     }
     let listener = Listener {
@@ -132,11 +136,8 @@ pub(crate) fn unlistens(netns: u32, lport: u16) {
     };
     // SAFETY: as in `inherit`.
     let listener = unsafe { &mut *listener };
-    if listener.sockets > 1 {
-        listener.sockets -= 1;
-    } else {
-        let _gone_already = LISTENERS.remove(&key);
-    }
+    // The entry stays: whoever listens there next takes it over, and where nobody does it is the first to go.
+    listener.sockets = listener.sockets.saturating_sub(1);
 }
 
 /// accept() returned the descriptor `fd` to the running task: the socket behind it is its.
