@@ -26,7 +26,7 @@ pub(crate) fn shift(cell: &mut i64, by: i64) {
 
 /// `BPF_ATOMIC | BPF_ADD`, which every kernel has; the compiler offers atomics for newer instruction sets alone.
 #[inline(always)]
-fn add_atomically(cell: *mut u64, by: u64) {
+pub(crate) fn add_atomically(cell: *mut u64, by: u64) {
     // SAFETY: the cell is aligned and in a map, as the verifier proves.
     unsafe { asm!("lock *(u64 *)({cell} + 0) += {by}", cell = in(reg) cell, by = in(reg) by) };
 }

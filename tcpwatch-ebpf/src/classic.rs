@@ -57,12 +57,6 @@ impl ClassicHook<'_> {
             body(&ClassicHook { ctx, record });
         }
     }
-
-    /// The socket's address.
-    #[inline(always)]
-    fn address(&self) -> u64 {
-        self.record.read(param!(CLASSIC.skaddr))
-    }
 }
 
 impl Hook for ClassicHook<'_> {
@@ -78,6 +72,11 @@ impl Hook for ClassicHook<'_> {
     #[inline(always)]
     fn sk(&self) -> Bare {
         Bare(self.address() as *const u8)
+    }
+
+    #[inline(always)]
+    fn address(&self) -> u64 {
+        self.record.read(param!(CLASSIC.skaddr))
     }
 
     #[inline(always)]

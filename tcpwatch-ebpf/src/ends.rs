@@ -6,7 +6,7 @@ use tcpwatch_common::evidence::{
 };
 use tcpwatch_common::{Ledger, TcpState};
 
-use crate::cell::{bump, shift};
+use crate::cell::{add_atomically, bump};
 use crate::hook::Hook;
 use crate::lives::Life;
 use crate::maps::LEDGER;
@@ -108,7 +108,7 @@ pub(crate) extern "C" fn count_end(cpu: u32, key: u64, by: i64) -> u32 {
     let Some(ledger) = LEDGER.get_ptr_mut(cpu) else {
         return 0;
     };
-    // SAFETY: this CPU's entry; `shift` counts atomically where another program may interrupt this one.
+    // SAFETY: this CPU's entry, to which is added atomically.
     let ledger: &mut Ledger = unsafe { &mut *ledger };
     let first = (key ^ key >> 16 ^ key >> 32) as usize;
     for step in 0..ENDS {
@@ -117,7 +117,8 @@ pub(crate) extern "C" fn count_end(cpu: u32, key: u64, by: i64) -> u32 {
             place.key = key;
         }
         if place.key == key {
-            shift(&mut place.count, by);
+            // A program in a softirq may count between the reading and the writing of another's.
+            add_atomically((&raw mut place.count).cast(), by as u64);
             return 1;
         }
     }

@@ -15,6 +15,8 @@ pub(crate) trait Hook {
     fn context(&self) -> &Self::Context;
     /// The socket's memory, to be read only where [`Self::known`].
     fn sk(&self) -> Self::Sk;
+    /// Where the socket lies, the key of what is kept by address.
+    fn address(&self) -> u64;
     /// Whether it is known where the kernel keeps a socket's fields.
     fn known(&self) -> bool;
     /// State left and state entered.

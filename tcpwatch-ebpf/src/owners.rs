@@ -6,6 +6,7 @@ use tcpwatch_common::owner::{HOW_ACCEPT, HOW_CLOSE, HOW_CONNECT, HOW_LISTEN, HOW
 use tcpwatch_common::{Owner, TcpState};
 
 use crate::cell::bump;
+use crate::filter;
 use crate::hook::Hook;
 use crate::maps::{ACCEPTED, COMMS, LISTENERS};
 use crate::measure;
@@ -22,6 +23,9 @@ const FIN_WAIT1: u32 = TcpState::FinWait1 as u32;
 const CLOSE_WAIT: u32 = TcpState::CloseWait as u32;
 const LAST_ACK: u32 = TcpState::LastAck as u32;
 
+/// The kernel's flag for an entry that must not be there yet (linux/bpf.h).
+const BPF_NOEXIST: u64 = 1;
+
 /// Brings `story`'s owner up to the transition `step` of the socket in `netns` with local port `lport`.
 #[inline(always)]
 pub(crate) fn follow<H: Hook>(hook: &H, story: &mut Story, step: Step, netns: u32, lport: u16) {
@@ -34,6 +38,8 @@ pub(crate) fn follow<H: Hook>(hook: &H, story: &mut Story, step: Step, netns: u3
         return;
     }
     if step.is_child() {
+        // What is kept under its address is of a socket that is no more.
+        forget(hook.address());
         inherit(&mut story.owner, netns, lport);
         return;
     }
@@ -107,6 +113,13 @@ fn listens<M: Memory>(owner: &mut Owner, netns: u32, lport: u16) {
         let _no_room = COMMS.insert(&owner.pid, &owner.comm, 0);
     }
     let key = listener_key(netns, lport);
+    let listener = Listener {
+        owner: *owner,
+        sockets: 0,
+        shared: 0,
+    };
+    // Another process may listen there at the same moment: whoever is first makes the entry, the others find it.
+    let _there_already = LISTENERS.insert(&key, &listener, BPF_NOEXIST);
     if let Some(listener) = LISTENERS.get_ptr_mut(&key) {
         // SAFETY: as in `inherit`.
         let listener = unsafe { &mut *listener };
@@ -117,14 +130,7 @@ fn listens<M: Memory>(owner: &mut Owner, netns: u32, lport: u16) {
             listener.shared = 1;
         }
         listener.sockets += 1;
-        return;
     }
-    let listener = Listener {
-        owner: *owner,
-        sockets: 1,
-        shared: 0,
-    };
-    let _no_room = LISTENERS.insert(&key, &listener, 0);
 }
 
 /// One listening socket less on `lport` of `netns`.
@@ -159,6 +165,9 @@ pub(crate) fn accepted(fd: i64, ledger: &mut Ledger) {
     }
     let sk = socket.follow(param!(TASK.sk));
     if sk.address().is_null() || socket::protocol(sk) != crate::transition::IPPROTO_TCP {
+        return;
+    }
+    if !filter::admits(socket::netns(sk), socket::family(sk)) {
         return;
     }
     let owner = task::current::<Bare>(HOW_ACCEPT);

@@ -123,8 +123,9 @@ pub(crate) fn run<H: Hook>(hook: &H) {
     // What must be remembered all the same, to tell how the connection ended: both are rare.
     let leftover = err != 0 || step.is_opening() && hook.stale_port() != 0;
     // A socket first seen when it closes needs no memory, nor one that the filter does not want.
-    let mut life = if remember || leftover || step.is_end() {
-        hook.life(!filter::looks_at_ends() && !step.is_last())
+    // What is left of an earlier life is no part of this one.
+    let mut life = if remember || leftover || step.is_end() || step.is_birth() {
+        hook.life((remember || leftover) && !filter::looks_at_ends() && !step.is_last())
     } else {
         None
     };

@@ -42,6 +42,11 @@ impl Hook for TypedHook<'_> {
     }
 
     #[inline(always)]
+    fn address(&self) -> u64 {
+        self.sk.0 as u64
+    }
+
+    #[inline(always)]
     fn known(&self) -> bool {
         true
     }

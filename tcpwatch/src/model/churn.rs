@@ -103,7 +103,7 @@ pub struct Churn {
     ports: PortUse,
     ports_seen: bool,
     accepts: AcceptCounters,
-    accepts_before: Option<AcceptCounters>,
+    accepts_before: AcceptCounters,
 }
 
 impl Churn {
@@ -118,7 +118,7 @@ impl Churn {
             ports: PortUse::new(None, None),
             ports_seen: false,
             accepts: AcceptCounters::default(),
-            accepts_before: None,
+            accepts_before: AcceptCounters::default(),
         }
     }
 
@@ -127,7 +127,7 @@ impl Churn {
         if event.to != TcpState::Established {
             return;
         }
-        let Some((opener, destination)) = route(event) else {
+        let Some((opener, destination)) = route(event).filter(|_| !is_told_elsewhere(event)) else {
             return;
         };
         self.tally(opener, destination).opened += 1;
@@ -195,7 +195,7 @@ impl Churn {
             })
             .collect();
         routes.sort_by(|a, b| {
-            let weight = |route: &Route| route.tally.opened + route.tally.failed;
+            let weight = |route: &Route| (route.tally.opened + route.tally.failed, route.tally.time_wait);
             let by_weight = weight(b).cmp(&weight(a));
             by_weight.then_with(|| (a.opener, a.destination).cmp(&(b.opener, b.destination)))
         });
@@ -207,10 +207,10 @@ impl Churn {
                 tally: other,
             });
         }
-        let before = self.accepts_before.replace(self.accepts);
+        let before = std::mem::replace(&mut self.accepts_before, self.accepts);
+        // They are counted from the first reading on, which was before the first interval.
         let since = |counter: fn(&AcceptCounters) -> Option<u64>| {
-            let now = counter(&self.accepts)?;
-            Some(now.saturating_sub(before.as_ref().map_or(Some(now), counter)?))
+            Some(counter(&self.accepts)?.saturating_sub(counter(&before).unwrap_or(0)))
         };
         ChurnFrame {
             stat,
@@ -253,8 +253,14 @@ impl ChurnFrame {
     }
 }
 
-/// Who opened the connection of `event`, and where to; `None` where its opening was not seen, or where its other end is here and
-/// is told of itself: one opened from the very address it came to.
+/// Whether the opening of the connection is told of its other end, which is here too: one opened from the very address it came
+/// to. What it cost this side is told of this side all the same.
+fn is_told_elsewhere(event: &Event) -> bool {
+    let from_here = event.remote.ip.to_canonical().is_loopback() || event.remote == event.local;
+    event.opened == Some(Opened::Passive) && from_here
+}
+
+/// Who opened the connection of `event`, and where to; `None` where its opening was not seen.
 fn route(event: &Event) -> Option<(Opener, Destination)> {
     match event.opened? {
         Opened::Active => {
@@ -269,10 +275,6 @@ fn route(event: &Event) -> Option<(Opener, Destination)> {
             Some((Opener::Here(process), destination))
         }
         Opened::Passive => {
-            let peer = event.remote.ip.to_canonical();
-            if peer.is_loopback() || event.remote == event.local {
-                return None;
-            }
             let destination = Destination {
                 address: event.local,
                 port: event.lport?.get(),
@@ -332,7 +334,7 @@ mod tests {
     fn life(last: Event, ns: u64) -> Life {
         Life {
             last,
-            spent_ns: [ns, 0, 0, 0, 0, 0, 0, 0],
+            spent_ns: [ns - 1, 1, 0, 0, 0, 0, 0, 0],
             traffic: None,
             closer: None,
         }

@@ -100,8 +100,8 @@ impl Live {
         Ok(())
     }
 
-    /// Who holds which ephemeral ports now; `None` where it is too early to look again, or there are several namespaces, each with
-    /// ports of its own.
+    /// Who holds which ephemeral ports now; `None` where it is too early to look again, where only some connections are looked at, or
+    /// there are several namespaces, each with ports of its own.
     ///
     /// # Errors
     /// The sockets cannot be read.
@@ -110,7 +110,8 @@ impl Live {
         let [reader] = self.places.readers.as_mut_slice() else {
             return Ok(None);
         };
-        if start < self.ports_again_ns {
+        // The openings of a filter's connections do not tell when the ports of all run out.
+        if start < self.ports_again_ns || !self.filter.is_any_socket() {
             return Ok(None);
         }
         let sample = reader.ports.sample(&mut reader.sockets)?;

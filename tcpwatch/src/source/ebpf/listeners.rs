@@ -64,7 +64,21 @@ impl Kernel {
             .context("the BPF object has no listeners")?;
         let mut map: HashMap<_, u64, [u64; 5]> = HashMap::try_from(map)?;
         for (key, listener) in &listeners.0 {
-            let _ = map.insert(key, bytemuck::cast::<_, [u64; 5]>(*listener), BPF_NOEXIST);
+            if map
+                .insert(key, bytemuck::cast::<_, [u64; 5]>(*listener), BPF_NOEXIST)
+                .is_ok()
+            {
+                continue;
+            }
+            // Somebody began to listen there since: the same process, of whose socket we know already, or another one.
+            if let Ok(found) = map.get(key, 0) {
+                let mut found: Listener = bytemuck::cast(found);
+                if found.owner.pid != listener.owner.pid {
+                    found.shared = 1;
+                    found.sockets = found.sockets.saturating_add(listener.sockets);
+                    let _ = map.insert(key, bytemuck::cast::<_, [u64; 5]>(found), 0);
+                }
+            }
         }
         Ok(())
     }

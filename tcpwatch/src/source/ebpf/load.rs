@@ -190,7 +190,12 @@ impl Kernel {
                     ClassicLayout::UNKNOWN
                 }
             };
-            let reset = tracefs::reset_layout(root).unwrap_or(ResetLayout::UNKNOWN);
+            let reset = tracefs::reset_layout(root).unwrap_or_else(|why| {
+                if classic_hook {
+                    log::warn!("how connections end and whose they are is unknown: {why:#}");
+                }
+                ResetLayout::UNKNOWN
+            });
             Self::with_layouts(options, loader, btf, &layouts, classic, reset)
         })
     }
@@ -278,7 +283,7 @@ impl Kernel {
         };
         if let Some(hook) = options.hook {
             // First what explains, then what is to be explained.
-            kernel.attach_beside(hook, layouts, options);
+            kernel.attach_beside(hook, layouts, &reset, options);
         }
         kernel.attach()?;
         Ok(kernel)
@@ -321,11 +326,12 @@ impl Kernel {
     }
 
     /// Attaches what tells how connections end and whose they are. Where one is refused, that is not known, and is shown so.
-    fn attach_beside(&mut self, hook: Hook, layouts: &Layouts, options: &Options<'_>) {
+    fn attach_beside(&mut self, hook: Hook, layouts: &Layouts, reset: &ResetLayout, options: &Options<'_>) {
         let typed = hook == Hook::TpBtf;
         let stories = options.stories();
         let measures = options.histograms.is_some();
-        let known = layouts.sock.known != 0;
+        // A classic program does not run where it is not known what to read.
+        let known = layouts.sock.known != 0 && (typed || reset.send_skaddr != 0);
         let tasks = layouts.task.known != 0;
         let beside = [
             (known && typed, names::PROG_SEND_RESET_TP_BTF, "tcp", "tcp_send_reset"),
@@ -360,7 +366,12 @@ impl Kernel {
                 "tcp",
                 "tcp_receive_reset",
             ),
-            (!typed, names::PROG_DESTROY_TRACEPOINT, "tcp", "tcp_destroy_sock"),
+            (
+                !typed && reset.send_skaddr != 0,
+                names::PROG_DESTROY_TRACEPOINT,
+                "tcp",
+                "tcp_destroy_sock",
+            ),
             (
                 measures && typed,
                 names::PROG_RETRANSMIT_TP_BTF,
