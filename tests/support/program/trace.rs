@@ -1,6 +1,6 @@
 //! `tcpwatch trace`.
 
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 
@@ -201,25 +201,9 @@ impl Written {
         Self { process, file }
     }
 
-    /// Waits until it has written all that happened so far.
-    fn catch_up(&self) {
-        let last = Probe { port: 1, ipv6: false };
-        connect_and_close(last);
-        let mut file = self.file.reopen().expect("the temporary file");
-        until("the trace to have written everything", || {
-            // The connection just made comes last.
-            let length = file.metadata().expect("its length").len();
-            file.seek(SeekFrom::Start(length.saturating_sub(16_384)))
-                .expect("lseek");
-            let mut end = Vec::new();
-            file.read_to_end(&mut end).expect("read");
-            String::from_utf8_lossy(&end).contains(r#""rport":1,"#)
-        });
-    }
-
-    /// SIGINT once all is written, then every line is `read`; the last is the end.
+    /// SIGINT, then every line is `read`; the last is the end. What is still in the ring the program writes first, however long
+    /// that takes it.
     pub(crate) fn finish(mut self, mut read: impl FnMut(&str)) -> Value {
-        self.catch_up();
         skipped::note(self.process.pid());
         self.process.signal(Signal::INT);
         let status = self.process.wait();
