@@ -7,11 +7,10 @@ use tcpwatch_common::event::AF_INET;
 use tcpwatch_common::params::CLASSIC_RECORD_MAX;
 
 use crate::hook::Hook;
-use crate::lives::{self, Life};
+use crate::lives::{self, Kept};
 use crate::maps::CLASSIC_RECORD;
 use crate::params::param;
-use crate::socket::{self, Bare, Ends};
-use crate::stories::{self, Story};
+use crate::socket::{self, Copied, Ends, Start};
 
 /// The classic tracepoint: its record, and the socket's memory where the kernel's BTF told the offsets.
 pub(crate) struct ClassicHook<'a> {
@@ -19,16 +18,19 @@ pub(crate) struct ClassicHook<'a> {
     record: &'a Record,
 }
 
-/// The tracepoint's record, copied: a program may not read its context at an offset it was told.
+/// The tracepoint's record, copied: a program may not read its context at an offset it was told. Beside it the socket's start.
 #[repr(C, align(8))]
-pub(crate) struct Record([u8; CLASSIC_RECORD_MAX]);
+pub(crate) struct Record {
+    record: [u8; CLASSIC_RECORD_MAX],
+    start: Start,
+}
 
 impl Record {
     /// The `T` at `offset`.
     #[inline(always)]
     fn read<T: Copy>(&self, offset: u32) -> T {
         // SAFETY: the loader keeps every offset within the record, and the verifier proves it.
-        unsafe { core::ptr::read_volatile(self.0.as_ptr().wrapping_add(offset as usize).cast()) }
+        unsafe { core::ptr::read_volatile(self.record.as_ptr().wrapping_add(offset as usize).cast()) }
     }
 
     #[inline(always)]
@@ -49,19 +51,29 @@ impl ClassicHook<'_> {
         let Some(record) = CLASSIC_RECORD.get_ptr_mut(0) else {
             return;
         };
+        // SAFETY: this CPU's, on which no other classic program runs until this one is done (`bpf_prog_active`).
+        let record = unsafe { &mut *record };
         // SAFETY: the helper writes as many bytes as it is told there is room for, zeros where it cannot read.
-        let failed = unsafe { bpf_probe_read_kernel(record.cast(), CLASSIC_RECORD_MAX as u32, ctx.as_ptr().cast()) };
-        if failed == 0 {
-            // SAFETY: this CPU's, on which no other classic program runs until this one is done (`bpf_prog_active`).
-            let record = unsafe { &*record };
-            body(&ClassicHook { ctx, record });
+        let failed = unsafe {
+            bpf_probe_read_kernel(
+                record.record.as_mut_ptr().cast(),
+                CLASSIC_RECORD_MAX as u32,
+                ctx.as_ptr().cast(),
+            )
+        };
+        if failed != 0 {
+            return;
         }
+        if param!(SOCK.known) != 0 {
+            record.start.copy(record.read(param!(CLASSIC.skaddr)));
+        }
+        body(&ClassicHook { ctx, record });
     }
 }
 
-impl Hook for ClassicHook<'_> {
+impl<'a> Hook for ClassicHook<'a> {
     type Context = TracePointContext;
-    type Sk = Bare;
+    type Sk = Copied<'a>;
     const MARKS: bool = false;
 
     #[inline(always)]
@@ -70,8 +82,8 @@ impl Hook for ClassicHook<'_> {
     }
 
     #[inline(always)]
-    fn sk(&self) -> Bare {
-        Bare(self.address() as *const u8)
+    fn sk(&self) -> Copied<'a> {
+        Copied(&self.record.start)
     }
 
     #[inline(always)]
@@ -108,13 +120,8 @@ impl Hook for ClassicHook<'_> {
     }
 
     #[inline(always)]
-    fn life(&self, create: bool) -> Option<&mut Life> {
+    fn kept(&self, create: bool) -> Kept<'_> {
         lives::of_address(self.address(), create)
-    }
-
-    #[inline(always)]
-    fn story(&self, create: bool) -> Option<&mut Story> {
-        stories::of_address(self.address(), create)
     }
 
     #[inline(always)]

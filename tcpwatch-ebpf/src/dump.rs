@@ -61,7 +61,7 @@ pub(crate) fn mark(ctx: *const TcpIter) {
     let pass: &mut Pass = unsafe { &mut *pass };
     let cell = (state & 15) as usize;
     let mut verdict = verdict(sk);
-    let Some(life) = lives::of_socket(sk.address(), verdict == MATCH) else {
+    let Some(life) = lives::of_socket(sk.address(), verdict == MATCH).life else {
         if verdict == MATCH {
             pass.refused[cell] += 1;
         }

@@ -2,9 +2,8 @@
 
 use aya_ebpf::EbpfContext;
 
-use crate::lives::Life;
+use crate::lives::Kept;
 use crate::socket::{Ends, Memory};
-use crate::stories::Story;
 
 /// A transition, as a hook presents it.
 pub(crate) trait Hook {
@@ -27,10 +26,8 @@ pub(crate) trait Hook {
     fn family(&self) -> u8;
     /// Inode number of the network namespace; 0 when unknown.
     fn netns(&self) -> u32;
-    /// The socket's life; `None` where there is none and the kernel gives no room, or `create` is false.
-    fn life(&self, create: bool) -> Option<&mut Life>;
-    /// What is told of the connection at its end; as for [`Self::life`].
-    fn story(&self, create: bool) -> Option<&mut Story>;
+    /// What is kept of the socket; nothing where there is nothing and the kernel gives no room, or `create` is false.
+    fn kept(&self, create: bool) -> Kept<'_>;
     /// Forgets a socket that nobody will ask for again, where the kernel does not by itself.
     fn forget(&self);
     /// Local port the socket is bound to, host order; 0 for none.

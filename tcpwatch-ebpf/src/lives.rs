@@ -5,10 +5,12 @@ use core::ptr;
 
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::helpers::generated::bpf_sk_storage_get;
+use aya_ebpf::maps::HashMap;
 use tcpwatch_common::Ledger;
 
-use crate::maps::{LIVES, LIVES_BY_ADDRESS};
+use crate::maps::{LIVES, LIVES_BY_ADDRESS, STORIES, STORIES_BY_ADDRESS};
 use crate::params::param;
+use crate::stories::{self, Story, Told};
 
 /// `BPF_LOCAL_STORAGE_GET_F_CREATE`.
 const CREATE: u64 = 1;
@@ -50,8 +52,8 @@ pub(crate) struct Life {
     pub(crate) reserved: [u8; 3],
 }
 
-/// Nothing known, where the stack has no room for it.
-static NOTHING: Life = Life {
+/// Nothing known.
+pub(crate) const UNKNOWN: Life = Life {
     id: 0,
     entered_ns: 0,
     held_ns: 0,
@@ -68,6 +70,9 @@ static NOTHING: Life = Life {
     reason: 0,
     reserved: [0; 3],
 };
+
+/// The same, where the stack has no room for it.
+static NOTHING: Life = UNKNOWN;
 
 /// Zeros, written to `place`: word by word and volatile, for what the compiler may turn into `memset` is a loop over bytes here.
 ///
@@ -117,16 +122,66 @@ pub(crate) fn number(ledger: &mut Ledger, cpu: u32, now: u64) -> u64 {
     count * param!(PARAMS.cpus) as u64 + cpu as u64
 }
 
-/// The life kept with the typed socket `sk`, made where there is none and `create`; `None` where the kernel refuses.
+/// What is kept of one socket, in one place: each look-up costs. Where there is nothing, both are `None`, and not the whole: half
+/// of that would be undefined, which the verifier does not let be copied.
+pub(crate) struct Kept<'a> {
+    pub(crate) life: Option<&'a mut Life>,
+    /// Where stories are told.
+    pub(crate) story: Option<&'a mut Story>,
+}
+
+impl<'a> Kept<'a> {
+    /// Nothing.
+    #[inline(always)]
+    pub(crate) fn nothing() -> Self {
+        Self {
+            life: None,
+            story: None,
+        }
+    }
+
+    #[inline(always)]
+    fn bare(life: Option<&'a mut Life>) -> Self {
+        Self { life, story: None }
+    }
+
+    #[inline(always)]
+    fn told(told: Option<&'a mut Told>) -> Self {
+        match told {
+            Some(told) => Self {
+                life: Some(&mut told.life),
+                story: Some(&mut told.story),
+            },
+            None => Self::nothing(),
+        }
+    }
+
+    /// Starts another life of the same socket.
+    #[inline(always)]
+    pub(crate) fn begin(&mut self) {
+        if let Some(life) = &mut self.life {
+            life.begin();
+        }
+        if let Some(story) = &mut self.story {
+            story.begin();
+        }
+    }
+}
+
+/// What is kept with the typed socket `sk`, made where there is nothing and `create`; nothing where the kernel refuses.
 #[inline(always)]
-pub(crate) fn of_socket<'a>(sk: *const u8, create: bool) -> Option<&'a mut Life> {
-    stored(&LIVES, sk, create)
+pub(crate) fn of_socket<'a>(sk: *const u8, create: bool) -> Kept<'a> {
+    if param!(PARAMS.stories) != 0 {
+        Kept::told(stored(&STORIES, sk, create))
+    } else {
+        Kept::bare(stored(&LIVES, sk, create))
+    }
 }
 
 /// What `map` keeps with the typed socket `sk`, made of zeros where there is nothing and `create`; `None` where the kernel
 /// refuses.
 #[inline(always)]
-pub(crate) fn stored<'a, T>(map: &'static SkStorage<T>, sk: *const u8, create: bool) -> Option<&'a mut T> {
+fn stored<'a, T>(map: &'static SkStorage<T>, sk: *const u8, create: bool) -> Option<&'a mut T> {
     let flags = if create { CREATE } else { 0 };
     // SAFETY: `sk` is the typed socket the kernel gave this program, and the map's value is a `T`.
     let value = unsafe {
@@ -141,20 +196,40 @@ pub(crate) fn stored<'a, T>(map: &'static SkStorage<T>, sk: *const u8, create: b
     unsafe { value.cast::<T>().as_mut() }
 }
 
-/// The life kept for the socket at `address`, made where there is none and `create`; `None` when the table is full.
+/// What is kept for the socket at `address`, made where there is nothing and `create`; nothing when the table is full.
 #[inline(always)]
-pub(crate) fn of_address<'a>(address: u64, create: bool) -> Option<&'a mut Life> {
-    let mut life = LIVES_BY_ADDRESS.get_ptr_mut(&address);
-    if life.is_none() && create {
-        LIVES_BY_ADDRESS.insert(&address, &NOTHING, 0).ok()?;
-        life = LIVES_BY_ADDRESS.get_ptr_mut(&address);
+pub(crate) fn of_address<'a>(address: u64, create: bool) -> Kept<'a> {
+    if param!(PARAMS.stories) != 0 {
+        Kept::told(listed(
+            &STORIES_BY_ADDRESS,
+            address,
+            create.then_some(&stories::NOTHING),
+        ))
+    } else {
+        Kept::bare(listed(&LIVES_BY_ADDRESS, address, create.then_some(&NOTHING)))
+    }
+}
+
+/// What `map` has for the socket at `address`, a copy of `new` where there is nothing.
+#[inline(always)]
+fn listed<'a, T>(map: &'static HashMap<u64, T>, address: u64, new: Option<&T>) -> Option<&'a mut T> {
+    let mut value = map.get_ptr_mut(&address);
+    if value.is_none()
+        && let Some(new) = new
+    {
+        map.insert(&address, new, 0).ok()?;
+        value = map.get_ptr_mut(&address);
     }
     // SAFETY: nobody else uses the entry of a socket that is locked while this program runs for it.
-    unsafe { life?.as_mut() }
+    unsafe { value?.as_mut() }
 }
 
 /// Forgets the socket at `address`, which may be another's in a moment.
 #[inline(always)]
 pub(crate) fn forget_address(address: u64) {
-    let _gone_already = LIVES_BY_ADDRESS.remove(&address);
+    let _gone_already = if param!(PARAMS.stories) != 0 {
+        STORIES_BY_ADDRESS.remove(&address)
+    } else {
+        LIVES_BY_ADDRESS.remove(&address)
+    };
 }

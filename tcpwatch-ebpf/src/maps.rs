@@ -12,7 +12,7 @@ use tcpwatch_common::{Ledger, Owner};
 
 use crate::classic::Record;
 use crate::lives::Life;
-use crate::stories::Story;
+use crate::stories::Told;
 
 /// The stream. The loader sets the size (`--ring-size`), and a page where there is no stream.
 #[map]
@@ -43,13 +43,13 @@ pub(crate) static LIVES: SkStorage<Life> = SkStorage::new();
 #[map]
 pub(crate) static LIVES_BY_ADDRESS: HashMap<u64, Life> = HashMap::with_max_entries(1, 0);
 
-/// Stories, kept with the sockets themselves, as lives are.
+/// Lives with their stories, in place of [`LIVES`] where those are told.
 #[btf_map]
-pub(crate) static STORIES: SkStorage<Story> = SkStorage::new();
+pub(crate) static STORIES: SkStorage<Told> = SkStorage::new();
 
-/// Stories by socket address, for the classic hook. The loader sets the size, as of lives.
+/// The same, in place of [`LIVES_BY_ADDRESS`].
 #[map]
-pub(crate) static STORIES_BY_ADDRESS: HashMap<u64, Story> = HashMap::with_max_entries(1, 0);
+pub(crate) static STORIES_BY_ADDRESS: HashMap<u64, Told> = HashMap::with_max_entries(1, 0);
 
 /// Who accepted a socket, by its address, until its next transition or its death: a program on a system call cannot reach the
 /// socket's own storage. Room for as many connections as can be idle since their accept; memory is taken as it is used.

@@ -2,7 +2,7 @@
 
 use tcpwatch_common::event::{AF_INET, DWELL_UNKNOWN, spent_index};
 use tcpwatch_common::histogram::{
-    ACCEPT, BY_LPORT, BY_PROCESS, BY_REMOTE, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, HistogramKey, Lengths, bucket,
+    ACCEPT, BY_LPORT, BY_NONE, BY_PROCESS, BY_REMOTE, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, HistogramKey, Lengths, bucket,
 };
 use tcpwatch_common::{Ledger, Owner, TcpState};
 
@@ -78,7 +78,7 @@ pub(crate) fn accepted(sk: Bare, owner: &Owner, ledger: &mut Ledger) {
 /// The socket at `address` is no more.
 #[inline(always)]
 pub(crate) fn forget(address: u64) {
-    if param!(PARAMS.histograms) != 0 {
+    if param!(PARAMS.histograms) != BY_NONE && WAITING.get_ptr(&address).is_some() {
         let _gone_already = WAITING.remove(&address);
     }
 }

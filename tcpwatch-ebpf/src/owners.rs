@@ -23,6 +23,13 @@ const FIN_WAIT1: u32 = TcpState::FinWait1 as u32;
 const CLOSE_WAIT: u32 = TcpState::CloseWait as u32;
 const LAST_ACK: u32 = TcpState::LastAck as u32;
 
+/// A place for a listener.
+static NOBODY: Listener = Listener {
+    owner: Owner::UNKNOWN,
+    sockets: 0,
+    shared: 0,
+};
+
 /// The kernel's flag for an entry that must not be there yet (linux/bpf.h).
 const BPF_NOEXIST: u64 = 1;
 
@@ -113,13 +120,10 @@ fn listens<M: Memory>(owner: &mut Owner, netns: u32, lport: u16) {
         let _no_room = COMMS.insert(&owner.pid, &owner.comm, 0);
     }
     let key = listener_key(netns, lport);
-    let listener = Listener {
-        owner: *owner,
-        sockets: 0,
-        shared: 0,
-    };
-    // Another process may listen there at the same moment: whoever is first makes the entry, the others find it.
-    let _there_already = LISTENERS.insert(&key, &listener, BPF_NOEXIST);
+    if LISTENERS.get_ptr(&key).is_none() {
+        // Another process may listen there at the same moment: whoever is first makes the entry, the others find it.
+        let _there_already = LISTENERS.insert(&key, &NOBODY, BPF_NOEXIST);
+    }
     if let Some(listener) = LISTENERS.get_ptr_mut(&key) {
         // SAFETY: as in `inherit`.
         let listener = unsafe { &mut *listener };
@@ -190,5 +194,8 @@ pub(crate) fn renamed(pid: u32, comm: &[u8; 16]) {
 /// The socket at `address` is no more.
 #[inline(always)]
 pub(crate) fn forget(address: u64) {
-    let _gone_already = ACCEPTED.remove(&address);
+    // Mostly it was taken by then, and to look costs less than to remove.
+    if ACCEPTED.get_ptr(&address).is_some() {
+        let _gone_already = ACCEPTED.remove(&address);
+    }
 }

@@ -8,12 +8,12 @@ use tcpwatch_common::{Ledger, TcpState};
 
 use crate::cell::bump;
 use crate::filter::{MATCH, Unknown};
-use crate::lives::{self, Life};
+use crate::lives::{self, Kept};
 use crate::maps::LEDGER;
 use crate::params::param;
 use crate::socket::{self, Bare, Memory, Typed};
 use crate::transition::IPPROTO_TCP;
-use crate::{emit, ends, filter, measure, owners, stories, task};
+use crate::{emit, ends, filter, measure, owners, task};
 
 const SYN_SENT: u8 = TcpState::SynSent as u8;
 const CLOSE: u8 = TcpState::Close as u8;
@@ -29,9 +29,9 @@ fn ledger<'a>() -> Option<&'a mut Ledger> {
     Some(unsafe { &mut *LEDGER.get_ptr_mut(cpu)? })
 }
 
-/// A reset of `sk`, sent for `reason` or received; `life` finds what is remembered of it.
+/// A reset of `sk`, sent for `reason` or received; `kept` finds what is remembered of it.
 #[inline(always)]
-fn reset<'a, M: Memory>(sk: M, life: impl FnOnce(bool) -> Option<&'a mut Life>, sent: bool, reason: u8) {
+fn reset<'a, M: Memory>(sk: M, kept: impl FnOnce(bool) -> Kept<'a>, sent: bool, reason: u8) {
     let state = socket::state(sk);
     // A timewait socket has no room for a mark, and needs none; a listener's resets are its children's.
     if !(1..12).contains(&state) || matches!(state, LISTEN | TIME_WAIT) || socket::protocol(sk) != IPPROTO_TCP {
@@ -40,7 +40,9 @@ fn reset<'a, M: Memory>(sk: M, life: impl FnOnce(bool) -> Option<&'a mut Life>, 
     if !filter::admits(socket::netns(sk), socket::family(sk)) {
         return;
     }
-    let Some(life) = life(state != CLOSE) else { return };
+    let Some(life) = kept(state != CLOSE).life else {
+        return;
+    };
     // SAFETY: the helper takes nothing and gives a number.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     let Some(evidence) = ends::reset(cpu, life, sent, reason) else {
@@ -131,11 +133,12 @@ pub(crate) fn received_classic(ctx: &TracePointContext) {
 pub(crate) fn destroyed_classic(ctx: &TracePointContext) {
     let address: u64 = word(ctx, param!(RESET.destroy_skaddr));
     // Of an orphan for which data came the reset is sent after its death. Its life is the next one's at this address, if not.
-    let awaits_reset = lives::of_address(address, false).is_some_and(|life| ends::awaits_reset(life));
+    let awaits_reset = lives::of_address(address, false)
+        .life
+        .is_some_and(|life| ends::awaits_reset(life));
     if !awaits_reset {
         lives::forget_address(address);
     }
-    stories::forget_address(address);
     owners::forget(address);
     measure::forget(address);
 }

@@ -1,7 +1,9 @@
 //! The only place that reads kernel memory: a socket's fields, by the offsets the loader found.
 
+use core::ffi::c_void;
+
 use aya_ebpf::helpers::bpf_probe_read_kernel;
-use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_skc_to_tcp_sock};
+use aya_ebpf::helpers::generated::{self, bpf_get_current_task, bpf_get_current_task_btf, bpf_skc_to_tcp_sock};
 use tcpwatch_common::event::{AF_INET, AF_INET6};
 use tcpwatch_common::params::ABSENT;
 
@@ -11,14 +13,16 @@ use crate::params::param;
 pub(crate) trait Memory: Copy {
     /// The `T` at `offset` bytes from the start.
     fn read<T: Copy + Default>(self, offset: u32) -> T;
+    /// The way to read what it points at.
+    type Object: Memory;
     /// The object that the pointer at `offset` points at.
-    fn follow(self, offset: u32) -> Self;
+    fn follow(self, offset: u32) -> Self::Object;
     /// Where the object lies.
     fn address(self) -> *const u8;
     /// The `struct tcp_sock` that this TCP socket is.
     fn tcp(self) -> Option<Self>;
     /// The running task.
-    fn task() -> Self;
+    fn task() -> Self::Object;
 }
 
 /// A pointer the verifier knows the type of: plain loads, which it checks and the kernel guards.
@@ -26,6 +30,8 @@ pub(crate) trait Memory: Copy {
 pub(crate) struct Typed(pub *const u8);
 
 impl Memory for Typed {
+    type Object = Self;
+
     #[inline(always)]
     fn read<T: Copy + Default>(self, offset: u32) -> T {
         // SAFETY: the verifier proves that the load is within the type, or refuses the program.
@@ -64,6 +70,8 @@ impl Memory for Typed {
 pub(crate) struct Bare(pub *const u8);
 
 impl Memory for Bare {
+    type Object = Self;
+
     #[inline(always)]
     fn read<T: Copy + Default>(self, offset: u32) -> T {
         probe(self.0, offset)
@@ -88,6 +96,68 @@ impl Memory for Bare {
     fn task() -> Self {
         // SAFETY: the helper takes nothing.
         Self(unsafe { bpf_get_current_task() } as *const u8)
+    }
+}
+
+/// A socket at a bare address, and a copy of its first bytes: a helper's call costs more than they do.
+#[repr(C, align(8))]
+pub(crate) struct Start {
+    address: u64,
+    bytes: [u8; 320],
+}
+
+impl Start {
+    /// Copies the socket at `address`: zeros where it cannot be read.
+    #[inline(always)]
+    pub(crate) fn copy(&mut self, address: u64) {
+        self.address = address;
+        // SAFETY: the helper takes any address, and writes as many bytes as it is told there is room for.
+        unsafe {
+            generated::bpf_probe_read_kernel(
+                self.bytes.as_mut_ptr().cast(),
+                size_of_val(&self.bytes) as u32,
+                address as *const c_void,
+            )
+        };
+    }
+}
+
+/// A socket of which the start was copied.
+#[derive(Clone, Copy)]
+pub(crate) struct Copied<'a>(pub &'a Start);
+
+impl Memory for Copied<'_> {
+    type Object = Bare;
+
+    #[inline(always)]
+    fn read<T: Copy + Default>(self, offset: u32) -> T {
+        if offset as usize + size_of::<T>() <= size_of_val(&self.0.bytes) {
+            // SAFETY: it was just seen to be within the copy, and any bytes are a `T`: an integer, or an array of them. Volatile,
+            // for the offset is the loader's.
+            unsafe { core::ptr::read_volatile(self.0.bytes.as_ptr().wrapping_add(offset as usize).cast()) }
+        } else {
+            probe(self.address(), offset)
+        }
+    }
+
+    #[inline(always)]
+    fn follow(self, offset: u32) -> Bare {
+        Bare(self.read::<u64>(offset) as *const u8)
+    }
+
+    #[inline(always)]
+    fn address(self) -> *const u8 {
+        self.0.address as *const u8
+    }
+
+    #[inline(always)]
+    fn tcp(self) -> Option<Self> {
+        Some(self)
+    }
+
+    #[inline(always)]
+    fn task() -> Bare {
+        Bare::task()
     }
 }
 

@@ -4,10 +4,9 @@ use tcpwatch_common::Owner;
 use tcpwatch_common::event::spent_index;
 use tcpwatch_common::ledger::STATES;
 
-use crate::lives;
-use crate::maps::{STORIES, STORIES_BY_ADDRESS};
+use crate::lives::{self, Life};
 
-/// One connection's story. The kernel charges it as it does a life, with 72 bytes of its own, and takes 192 for both.
+/// One connection's story. With its life and 72 bytes of the kernel's own it takes 256.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Story {
@@ -25,13 +24,24 @@ pub(crate) struct Story {
 
 const _: () = assert!(size_of::<Story>() == 120);
 
+/// A life with its story.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Told {
+    pub(crate) life: Life,
+    pub(crate) story: Story,
+}
+
 /// Nothing to tell, where the stack has no room for it.
-static NOTHING: Story = Story {
-    spent_ns: [0; 8],
-    owner: Owner::UNKNOWN,
-    closer_pid: 0,
-    reserved: 0,
-    closer_comm: [0; 16],
+pub(crate) static NOTHING: Told = Told {
+    life: lives::UNKNOWN,
+    story: Story {
+        spent_ns: [0; 8],
+        owner: Owner::UNKNOWN,
+        closer_pid: 0,
+        reserved: 0,
+        closer_comm: [0; 16],
+    },
 };
 
 impl Story {
@@ -51,28 +61,4 @@ impl Story {
             self.spent_ns[place & 7] += ns;
         }
     }
-}
-
-/// The story kept with the typed socket `sk`, made where there is none and `create`; `None` where the kernel refuses.
-#[inline(always)]
-pub(crate) fn of_socket<'a>(sk: *const u8, create: bool) -> Option<&'a mut Story> {
-    lives::stored(&STORIES, sk, create)
-}
-
-/// The story kept for the socket at `address`, made where there is none and `create`; `None` when the table is full.
-#[inline(always)]
-pub(crate) fn of_address<'a>(address: u64, create: bool) -> Option<&'a mut Story> {
-    let mut story = STORIES_BY_ADDRESS.get_ptr_mut(&address);
-    if story.is_none() && create {
-        STORIES_BY_ADDRESS.insert(&address, &NOTHING, 0).ok()?;
-        story = STORIES_BY_ADDRESS.get_ptr_mut(&address);
-    }
-    // SAFETY: nobody else uses the entry of a socket that is locked while this program runs for it.
-    unsafe { story?.as_mut() }
-}
-
-/// Forgets the socket at `address`.
-#[inline(always)]
-pub(crate) fn forget_address(address: u64) {
-    let _gone_already = STORIES_BY_ADDRESS.remove(&address);
 }

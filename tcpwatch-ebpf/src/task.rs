@@ -57,10 +57,7 @@ pub(crate) fn pid_of(leader: impl Memory) -> u32 {
 /// The name of `task`.
 #[inline(always)]
 pub(crate) fn comm_of(task: impl Memory) -> [u8; 16] {
-    let words = [
-        task.read::<u64>(param!(TASK.comm)),
-        task.read::<u64>(param!(TASK.comm) + 8),
-    ];
+    let words: [u64; 2] = task.read(param!(TASK.comm));
     // SAFETY: both are sixteen bytes of anything.
     unsafe { core::mem::transmute(words) }
 }

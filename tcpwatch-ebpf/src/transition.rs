@@ -15,7 +15,7 @@ use tcpwatch_common::{Evidence, Ledger, Owner, TcpState, Transition};
 use crate::cell::{bump, shift};
 use crate::filter::{self, MATCH, NO_MATCH, UNDECIDED, Unknown};
 use crate::hook::Hook;
-use crate::lives::{self, Life};
+use crate::lives::{self, Kept, Life};
 use crate::maps::{COUNT, LEDGER};
 use crate::params::param;
 use crate::socket::{self, Ends, Traffic};
@@ -124,15 +124,13 @@ pub(crate) fn run<H: Hook>(hook: &H) {
     let leftover = err != 0 || step.is_opening() && hook.stale_port() != 0;
     // A socket first seen when it closes needs no memory, nor one that the filter does not want.
     // What is left of an earlier life is no part of this one.
-    let mut life = if remember || leftover || step.is_end() || step.is_birth() {
-        hook.life((remember || leftover) && !filter::looks_at_ends() && !step.is_last())
+    let mut kept = if remember || leftover || step.is_end() || step.is_birth() {
+        hook.kept((remember || leftover) && !filter::looks_at_ends() && !step.is_last())
     } else {
-        None
+        Kept::nothing()
     };
-    if let Some(life) = &mut life
-        && step.is_birth()
-    {
-        life.begin();
+    if step.is_birth() {
+        kept.begin();
     }
 
     let step = step.again(hook);
@@ -140,7 +138,7 @@ pub(crate) fn run<H: Hook>(hook: &H) {
     let mut ends = Ends::UNREAD;
     let mut unknown = Unknown::NOTHING;
     if stories || filter::looks_at_ends() || failed_connect {
-        let stale_sport = life.as_ref().map_or(0, |life| life.stale_sport);
+        let stale_sport = kept.life.as_ref().map_or(0, |life| life.stale_sport);
         let (lport, unknown_lport) = local_port(hook, step, stale_sport);
         if stories || filter::looks_at_ends() {
             ends = hook.ends(lport);
@@ -153,13 +151,13 @@ pub(crate) fn run<H: Hook>(hook: &H) {
     }
     let mut verdict = MATCH;
     if filter::looks_at_ends() {
-        verdict = life.as_ref().map_or(UNDECIDED, |life| life.verdict);
+        verdict = kept.life.as_ref().map_or(UNDECIDED, |life| life.verdict);
         if verdict == UNDECIDED {
             verdict = filter::judge(&ends, unknown);
         }
         // A close is the last that will be known.
         if verdict == NO_MATCH || verdict == UNDECIDED && step.is_last() {
-            if let Some(life) = &mut life {
+            if let Some(life) = &mut kept.life {
                 life.verdict = NO_MATCH;
                 release(life, ledger);
             }
@@ -168,19 +166,19 @@ pub(crate) fn run<H: Hook>(hook: &H) {
             }
             return;
         }
-        if life.is_none() && !step.is_last() {
-            life = hook.life(true);
+        if kept.life.is_none() && !step.is_last() {
+            kept = hook.kept(true);
         }
     }
     let step = step.again(hook);
     let evidence = if step.is_end() {
-        let evidence = ends::evidence(hook, life.as_deref(), step, failed_connect && unknown.lport);
+        let evidence = ends::evidence(hook, kept.life.as_deref(), step, failed_connect && unknown.lport);
         if filter::wants(step.from, step.to) {
             ends::count(cpu, evidence);
         }
         // A reset that is still to come must find what it belongs to.
-        if life.is_none() && ends::may_go_on(evidence) {
-            life = hook.life(true);
+        if kept.life.is_none() && ends::may_go_on(evidence) {
+            kept = hook.kept(true);
         }
         evidence
     } else {
@@ -189,7 +187,7 @@ pub(crate) fn run<H: Hook>(hook: &H) {
             ..Evidence::default()
         }
     };
-    if remember && life.is_none() && !step.is_last() {
+    if remember && kept.life.is_none() && !step.is_last() {
         bump(&mut ledger.unremembered);
         warn!(
             hook.context(),
@@ -199,8 +197,9 @@ pub(crate) fn run<H: Hook>(hook: &H) {
 
     // There may be no room, and then no id: nothing says that the socket's next transition is the same one's.
     let mut scratch = MaybeUninit::uninit();
-    let remembered = life.is_some();
-    let life = match life {
+    let remembered = kept.life.is_some();
+    let mut story = kept.story;
+    let life = match kept.life {
         Some(life) => life,
         None => Life::clear(&mut scratch),
     };
@@ -223,11 +222,7 @@ pub(crate) fn run<H: Hook>(hook: &H) {
     }
 
     let step = step.again(hook);
-    let mut story = if stories { hook.story(!step.is_last()) } else { None };
     if let Some(story) = &mut story {
-        if step.is_birth() {
-            story.begin();
-        }
         owners::follow(hook, story, step, netns, ends.lport);
     }
     if stories && step.from == LISTEN && step.is_last() {

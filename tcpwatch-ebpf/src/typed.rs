@@ -5,9 +5,8 @@ use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use aya_ebpf::programs::BtfTracePointContext;
 
 use crate::hook::Hook;
-use crate::lives::{self, Life};
+use crate::lives::{self, Kept};
 use crate::socket::{self, Ends, Typed};
-use crate::stories::{self, Story};
 
 /// `tp_btf`: the socket is typed, its memory is read by plain loads.
 pub(crate) struct TypedHook<'a> {
@@ -79,13 +78,8 @@ impl Hook for TypedHook<'_> {
     }
 
     #[inline(always)]
-    fn life(&self, create: bool) -> Option<&mut Life> {
+    fn kept(&self, create: bool) -> Kept<'_> {
         lives::of_socket(self.sk.0, create)
-    }
-
-    #[inline(always)]
-    fn story(&self, create: bool) -> Option<&mut Story> {
-        stories::of_socket(self.sk.0, create)
     }
 
     #[inline(always)]

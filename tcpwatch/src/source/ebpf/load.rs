@@ -247,10 +247,12 @@ impl Kernel {
             .map_max_entries(names::MAP_LEDGER, params.cpus)
             .map_max_entries(names::MAP_EVENTS, ring_bytes.unwrap_or(4096));
         if options.hook == Some(Hook::Tracepoint) {
-            loader.map_max_entries(names::MAP_LIVES, CLASSIC_LIVES);
-            if options.stories() {
-                loader.map_max_entries(names::MAP_STORIES, CLASSIC_LIVES);
-            }
+            let kept = if options.stories() {
+                names::MAP_STORIES
+            } else {
+                names::MAP_LIVES
+            };
+            loader.map_max_entries(kept, CLASSIC_LIVES);
         }
         let mut ebpf = loader
             .load(options.object)
