@@ -6,7 +6,7 @@ use crate::evidence::Evidence;
 use crate::owner::Owner;
 
 /// Version of everything the two sides share; the object carries it, and the loader refuses another.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Address family of an IPv4 socket (`AF_INET`).
 pub const AF_INET: u8 = 2;
@@ -91,15 +91,22 @@ pub struct Life {
     pub last: Transition,
     /// Time spent in each state, ns, as [`SPENT`] orders them; 0 of the state it was in when first seen, whose start was not.
     pub spent_ns: [u64; 8],
-    /// Payload sent, without what was sent again (`bytes_sent - bytes_retrans`).
+    /// Payload the kernel tried to send, without what was sent again (`bytes_sent - bytes_retrans`): more than was sent where this
+    /// host's own queue refused some.
     pub bytes_sent: u64,
+    /// Sequence numbers the peer acknowledged (`bytes_acked`): the payload, a FIN, and the SYN of a connection this side opened.
+    pub bytes_acked: u64,
     /// Payload received (`bytes_received`, less the FIN's one).
     pub bytes_received: u64,
+    /// Sequence numbers sent and not acknowledged (`snd_nxt - snd_una`).
+    pub in_flight: u32,
+    /// Those that wait to be sent (`write_seq - snd_nxt`).
+    pub unsent: u32,
     /// Smoothed round-trip time, us (`srtt_us >> 3`); 0 when never measured.
     pub srtt_us: u32,
     /// Segments sent again (`total_retrans`), SYN and SYN-ACK too.
     pub retransmits: u32,
-    /// 1 when the four above could be read.
+    /// 1 when the seven above could be read.
     pub counted: u32,
     /// The process that closed it, where that is not the owner; 0 for none.
     pub closer_pid: u32,
@@ -107,7 +114,7 @@ pub struct Life {
     pub closer_comm: [u8; 16],
 }
 
-const _: () = assert!(size_of::<Life>() == 128 + 64 + 16 + 16 + 16);
+const _: () = assert!(size_of::<Life>() == 128 + 64 + 24 + 8 + 16 + 16);
 
 /// A reset was sent for a connection after its `*>CLOSE` was written: what is known of its end now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]

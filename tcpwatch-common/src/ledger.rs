@@ -35,13 +35,15 @@ pub struct Ledger {
     pub unmeasured: u64,
     /// Segments sent again: SYN, SYN-ACK, and any other.
     pub retransmits: [u64; 3],
+    /// Amendments ([`crate::event::Amendment`]) that found no room in the ring buffer.
+    pub lost_amendments: u64,
     /// Ends there was no place to count in `ends`.
     pub uncounted_ends: u64,
     /// Connections ended, by what is known of it: one CPU's places are its own, in no order.
     pub ends: [EndCount; ENDS],
 }
 
-const _: () = assert!(size_of::<Ledger>() == 16 * 16 * 8 + 2 * 16 * 8 + 13 * 8 + ENDS * 16);
+const _: () = assert!(size_of::<Ledger>() == 16 * 16 * 8 + 2 * 16 * 8 + 14 * 8 + ENDS * 16);
 
 /// The count of sockets that is kept now, as the map of that name holds it: a number, and whether sockets are being marked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -142,6 +144,7 @@ impl Ledger {
         for (mine, theirs) in self.retransmits.iter_mut().zip(other.retransmits) {
             *mine = mine.wrapping_add(theirs);
         }
+        self.lost_amendments = self.lost_amendments.wrapping_add(other.lost_amendments);
         self.uncounted_ends = self.uncounted_ends.wrapping_add(other.uncounted_ends);
         for end in other.ends.iter().filter(|end| end.key != 0) {
             // Each CPU has places of its own for the same ends.

@@ -30,6 +30,8 @@ pub const PROG_ACCEPTED: &str = "accepted";
 pub const PROG_RENAME_TP_BTF: &str = "rename_tp_btf";
 /// The classic one.
 pub const PROG_RENAME_TRACEPOINT: &str = "rename_tracepoint";
+/// The program on `sched:sched_process_exit`.
+pub const PROG_EXITED: &str = "exited";
 /// The `iter/tcp` program that marks sockets for the live counts.
 pub const PROG_ITER_MARK: &str = "iter_mark";
 /// The `iter/tcp` program that counts sockets.

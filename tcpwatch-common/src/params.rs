@@ -55,6 +55,10 @@ pub struct SockLayout {
     pub snd_una: u32,
     /// `tcp_sock.write_seq`, u32.
     pub write_seq: u32,
+    /// `tcp_sock.snd_nxt`, u32.
+    pub snd_nxt: u32,
+    /// `tcp_sock.bytes_acked`, u64.
+    pub bytes_acked: u32,
     /// `tcp_sock.bytes_sent`, u64.
     pub bytes_sent: u32,
     /// `tcp_sock.bytes_retrans`, u64.
@@ -93,6 +97,8 @@ impl SockLayout {
         socket_inode: 0,
         snd_una: 0,
         write_seq: 0,
+        snd_nxt: 0,
+        bytes_acked: 0,
         bytes_sent: 0,
         bytes_retrans: 0,
         bytes_received: 0,
@@ -189,6 +195,8 @@ pub struct ResetLayout {
     pub retransmit_skaddr: u32,
     /// `skaddr` of `tcp:tcp_retransmit_synack`, pointer.
     pub synack_skaddr: u32,
+    /// `req` of `tcp:tcp_retransmit_synack`, pointer.
+    pub synack_req: u32,
     /// `pid` of `task:task_rename`, i32.
     pub rename_pid: u32,
     /// `newcomm` of `task:task_rename`, 16 bytes.
@@ -208,6 +216,7 @@ impl ResetLayout {
         destroy_skaddr: 0,
         retransmit_skaddr: 0,
         synack_skaddr: 0,
+        synack_req: 0,
         rename_pid: 0,
         rename_comm: 0,
         accept_ret: 16,

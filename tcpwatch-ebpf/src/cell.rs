@@ -24,6 +24,14 @@ pub(crate) fn shift(cell: &mut i64, by: i64) {
     }
 }
 
+/// Adds `by` to a word that other CPUs add to, wrapping.
+#[inline(always)]
+pub(crate) fn add_word_atomically(word: &mut u32, by: u32) {
+    let word: *mut u32 = word;
+    // SAFETY: the word is aligned and in a map, as the verifier proves.
+    unsafe { asm!("lock *(u32 *)({word} + 0) += {by}", word = in(reg) word, by = in(reg) by as u64) };
+}
+
 /// `BPF_ATOMIC | BPF_ADD`, which every kernel has; the compiler offers atomics for newer instruction sets alone.
 #[inline(always)]
 pub(crate) fn add_atomically(cell: *mut u64, by: u64) {

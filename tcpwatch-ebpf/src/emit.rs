@@ -31,12 +31,13 @@ pub(crate) fn send<T: 'static>(ledger: &mut Ledger, fill: impl FnOnce(*mut T)) {
     });
 }
 
-/// Sends what is known now of an end that was told. Where there is no room the end stays as it was told, which without it is
-/// never more than unknown.
+/// Sends what is known now of an end that was told, or counts it as lost.
 #[inline(always)]
-pub(crate) fn amend(amendment: &Amendment) {
-    if let Some(mut entry) = EVENTS.reserve::<Amendment>(0) {
-        entry.write(*amendment);
-        entry.submit(BPF_RB_NO_WAKEUP as u64);
-    }
+pub(crate) fn amend(ledger: &mut Ledger, amendment: &Amendment) {
+    let Some(mut entry) = EVENTS.reserve::<Amendment>(0) else {
+        bump(&mut ledger.lost_amendments);
+        return;
+    };
+    entry.write(*amendment);
+    entry.submit(BPF_RB_NO_WAKEUP as u64);
 }

@@ -140,6 +140,13 @@ mod programs {
         0
     }
 
+    /// `sched:sched_process_exit`.
+    #[tracepoint]
+    fn exited(_ctx: TracePointContext) -> u32 {
+        segment::exited();
+        0
+    }
+
     /// `task:task_rename`, typed.
     #[btf_tracepoint(function = "task_rename")]
     fn rename_tp_btf(ctx: BtfTracePointContext) -> i32 {

@@ -55,7 +55,9 @@ pub(crate) fn step<H: Hook>(
             };
             put(hook.sk(), lport as u32, owner, HANDSHAKE_SERVER, ns, ledger);
             let address = hook.sk().address() as u64;
-            let _no_room = WAITING.insert(&address, &now, 0);
+            if WAITING.insert(&address, &now, 0).is_err() {
+                bump(&mut ledger.unmeasured);
+            }
         }
         _ => {}
     }

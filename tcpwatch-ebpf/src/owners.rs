@@ -5,7 +5,7 @@ use tcpwatch_common::ledger::Ledger;
 use tcpwatch_common::owner::{HOW_ACCEPT, HOW_CLOSE, HOW_CONNECT, HOW_LISTEN, HOW_UNKNOWN, Listener, listener_key};
 use tcpwatch_common::{Owner, TcpState};
 
-use crate::cell::bump;
+use crate::cell::{add_word_atomically, bump};
 use crate::filter;
 use crate::hook::Hook;
 use crate::maps::{ACCEPTED, COMMS, LISTENERS};
@@ -133,7 +133,7 @@ fn listens<M: Memory>(owner: &mut Owner, netns: u32, lport: u16) {
         } else if listener.owner.pid != owner.pid || owner.pid == 0 {
             listener.shared = 1;
         }
-        listener.sockets += 1;
+        add_word_atomically(&mut listener.sockets, 1);
     }
 }
 
@@ -147,7 +147,9 @@ pub(crate) fn unlistens(netns: u32, lport: u16) {
     // SAFETY: as in `inherit`.
     let listener = unsafe { &mut *listener };
     // The entry stays: whoever listens there next takes it over, and where nobody does it is the first to go.
-    listener.sockets = listener.sockets.saturating_sub(1);
+    if listener.sockets != 0 {
+        add_word_atomically(&mut listener.sockets, u32::MAX);
+    }
 }
 
 /// accept() returned the descriptor `fd` to the running task: the socket behind it is its.
@@ -188,6 +190,14 @@ pub(crate) fn accepted(fd: i64, ledger: &mut Ledger) {
 pub(crate) fn renamed(pid: u32, comm: &[u8; 16]) {
     if COMMS.get_ptr(&pid).is_some() {
         let _no_room = COMMS.insert(&pid, comm, 0);
+    }
+}
+
+/// The process `pid` is no more: another will have its id, and a name of its own.
+#[inline(always)]
+pub(crate) fn ended(pid: u32) {
+    if COMMS.get_ptr(&pid).is_some() {
+        let _gone_already = COMMS.remove(&pid);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What happens to a socket beside its transitions: resets, its death, its acceptance; and a process's new name.
 
-use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 use tcpwatch_common::event::Amendment;
 use tcpwatch_common::params::ABSENT;
@@ -48,13 +48,16 @@ fn reset<'a, M: Memory>(sk: M, kept: impl FnOnce(bool) -> Kept<'a>, sent: bool, 
     let Some(evidence) = ends::reset(cpu, life, sent, reason) else {
         return;
     };
-    if param!(PARAMS.stream) != 0 {
-        emit::amend(&Amendment {
+    if param!(PARAMS.stream) != 0
+        && let Some(ledger) = ledger()
+    {
+        let amendment = Amendment {
             // SAFETY: the helper takes nothing and gives a number.
             time_ns: unsafe { bpf_ktime_get_ns() },
             id: life.id,
             evidence,
-        });
+        };
+        emit::amend(ledger, &amendment);
     }
 }
 
@@ -143,19 +146,25 @@ pub(crate) fn destroyed_classic(ctx: &TracePointContext) {
     measure::forget(address);
 }
 
-/// A segment of `sk` was sent again; of a SYN-ACK `sk` is the listener.
+/// A segment of `sk` was sent again. Of a SYN-ACK `sk` is the listener, and `request` has both ends.
 #[inline(always)]
-fn sent_again(sk: impl Memory, synack: bool) {
+fn sent_again<M: Memory>(sk: M, request: Option<M>) {
     if socket::protocol(sk) != IPPROTO_TCP || !filter::admits(socket::netns(sk), socket::family(sk)) {
         return;
     }
-    if filter::looks_at_ends() && filter::judge(&socket::ends(sk, socket::bound_port(sk)), Unknown::NOTHING) != MATCH {
-        return;
+    if filter::looks_at_ends() {
+        let ends = match request {
+            Some(request) => socket::ends(request, socket::bound_port(request)),
+            None => socket::ends(sk, socket::bound_port(sk)),
+        };
+        if filter::judge(&ends, Unknown::NOTHING) != MATCH {
+            return;
+        }
     }
     let Some(ledger) = ledger() else { return };
-    let kind = match (synack, socket::state(sk)) {
-        (true, _) => 1,
-        (false, SYN_SENT) => 0,
+    let kind = match (request, socket::state(sk)) {
+        (Some(_), _) => 1,
+        (None, SYN_SENT) => 0,
         _ => 2,
     };
     bump(&mut ledger.retransmits[kind]);
@@ -164,19 +173,20 @@ fn sent_again(sk: impl Memory, synack: bool) {
 /// `tcp:tcp_retransmit_skb` or `tcp:tcp_retransmit_synack`, typed.
 #[inline(always)]
 pub(crate) fn sent_again_typed(ctx: &BtfTracePointContext, synack: bool) {
-    sent_again(Typed(ctx.arg(0)), synack);
+    sent_again(Typed(ctx.arg(0)), synack.then(|| Typed(ctx.arg(1))));
 }
 
 /// `tcp:tcp_retransmit_skb` or `tcp:tcp_retransmit_synack`, classic.
 #[inline(always)]
 pub(crate) fn sent_again_classic(ctx: &TracePointContext, synack: bool) {
-    let offset = if synack {
-        param!(RESET.synack_skaddr)
+    if param!(SOCK.known) == 0 {
+        return;
+    }
+    let at = |offset| Bare(word::<u64>(ctx, offset) as *const u8);
+    if synack {
+        sent_again(at(param!(RESET.synack_skaddr)), Some(at(param!(RESET.synack_req))));
     } else {
-        param!(RESET.retransmit_skaddr)
-    };
-    if param!(SOCK.known) != 0 {
-        sent_again(Bare(word::<u64>(ctx, offset) as *const u8), synack);
+        sent_again(at(param!(RESET.retransmit_skaddr)), None);
     }
 }
 
@@ -185,6 +195,16 @@ pub(crate) fn sent_again_classic(ctx: &TracePointContext, synack: bool) {
 pub(crate) fn accepted(ctx: &TracePointContext) {
     let Some(ledger) = ledger() else { return };
     owners::accepted(word(ctx, param!(RESET.accept_ret)), ledger);
+}
+
+/// `sched:sched_process_exit`: the running thread ends.
+#[inline(always)]
+pub(crate) fn exited() {
+    let id = bpf_get_current_pid_tgid();
+    // The leader has the name. Threads that outlive it leave the process the one it had when it began to listen.
+    if param!(TASK.known) != 0 && id >> 32 == id & 0xffff_ffff {
+        owners::ended(task::pid_of(Bare::task()));
+    }
 }
 
 /// `task:task_rename`, classic. Among the processes that listen there are leaders alone, so that no thread is taken for one.

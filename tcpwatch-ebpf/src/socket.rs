@@ -183,17 +183,6 @@ pub(crate) struct Ends {
     pub(crate) remote: [u32; 4],
 }
 
-impl Ends {
-    /// Nobody asked.
-    pub(crate) const UNREAD: Self = Self {
-        family: 0,
-        lport: 0,
-        rport: 0,
-        local: [0; 4],
-        remote: [0; 4],
-    };
-}
-
 /// IP protocol of the socket (`sk_protocol`), by its low 16 bits.
 #[inline(always)]
 pub(crate) fn protocol(sk: impl Memory) -> u16 {
@@ -299,7 +288,10 @@ pub(crate) fn all_acked(sk: impl Memory) -> bool {
 #[derive(Clone, Copy)]
 pub(crate) struct Traffic {
     pub(crate) sent: u64,
+    pub(crate) acked: u64,
     pub(crate) received: u64,
+    pub(crate) in_flight: u32,
+    pub(crate) unsent: u32,
     pub(crate) srtt_us: u32,
     pub(crate) retransmits: u32,
 }
@@ -308,7 +300,10 @@ impl Traffic {
     /// Nobody knows.
     pub(crate) const NONE: Self = Self {
         sent: 0,
+        acked: 0,
         received: 0,
+        in_flight: 0,
+        unsent: 0,
         srtt_us: 0,
         retransmits: 0,
     };
@@ -318,11 +313,15 @@ impl Traffic {
 #[inline(always)]
 pub(crate) fn traffic(sk: impl Memory) -> Option<Traffic> {
     let tcp = sk.tcp()?;
+    let snd_nxt: u32 = tcp.read(param!(SOCK.snd_nxt));
     Some(Traffic {
         sent: tcp
             .read::<u64>(param!(SOCK.bytes_sent))
             .wrapping_sub(tcp.read::<u64>(param!(SOCK.bytes_retrans))),
+        acked: tcp.read(param!(SOCK.bytes_acked)),
         received: tcp.read(param!(SOCK.bytes_received)),
+        in_flight: snd_nxt.wrapping_sub(tcp.read(param!(SOCK.snd_una))),
+        unsent: tcp.read::<u32>(param!(SOCK.write_seq)).wrapping_sub(snd_nxt),
         srtt_us: tcp.read::<u32>(param!(SOCK.srtt_us)) >> 3,
         retransmits: tcp.read(param!(SOCK.total_retrans)),
     })

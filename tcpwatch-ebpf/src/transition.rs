@@ -18,7 +18,7 @@ use crate::hook::Hook;
 use crate::lives::{self, Kept, Life};
 use crate::maps::{COUNT, LEDGER};
 use crate::params::param;
-use crate::socket::{self, Ends, Traffic};
+use crate::socket::{self, Traffic};
 use crate::stories::Story;
 use crate::{emit, ends, measure, owners};
 
@@ -135,25 +135,19 @@ pub(crate) fn run<H: Hook>(hook: &H) {
 
     let step = step.again(hook);
     let failed_connect = step.from == SYN_SENT && step.is_last();
-    let mut ends = Ends::UNREAD;
+    let mut lport = 0;
     let mut unknown = Unknown::NOTHING;
     if stories || filter::looks_at_ends() || failed_connect {
         let stale_sport = kept.life.as_ref().map_or(0, |life| life.stale_sport);
-        let (lport, unknown_lport) = local_port(hook, step, stale_sport);
-        if stories || filter::looks_at_ends() {
-            ends = hook.ends(lport);
-        }
+        (lport, unknown.lport) = local_port(hook, step, stale_sport);
         // Before Linux 6.15 a child is announced before its peer is filled in.
-        unknown = Unknown {
-            lport: unknown_lport,
-            peer: param!(PARAMS.late_peers) != 0 && step.is_child() && ends.rport == 0,
-        };
+        unknown.peer = param!(PARAMS.late_peers) != 0 && step.is_child() && hook.ends(lport).rport == 0;
     }
     let mut verdict = MATCH;
     if filter::looks_at_ends() {
         verdict = kept.life.as_ref().map_or(UNDECIDED, |life| life.verdict);
         if verdict == UNDECIDED {
-            verdict = filter::judge(&ends, unknown);
+            verdict = filter::judge(&hook.ends(lport), unknown);
         }
         // A close is the last that will be known.
         if verdict == NO_MATCH || verdict == UNDECIDED && step.is_last() {
@@ -223,10 +217,10 @@ pub(crate) fn run<H: Hook>(hook: &H) {
 
     let step = step.again(hook);
     if let Some(story) = &mut story {
-        owners::follow(hook, story, step, netns, ends.lport);
+        owners::follow(hook, story, step, netns, lport);
     }
     if stories && step.from == LISTEN && step.is_last() {
-        owners::unlistens(netns, ends.lport);
+        owners::unlistens(netns, lport);
     }
     // What cannot be decided waits for what will be known; so does, for people to read it, a child without its peer. Where neither
     // can be, the verifier need not follow it.
@@ -253,7 +247,7 @@ pub(crate) fn run<H: Hook>(hook: &H) {
         story.spend(step.from, dwell_ns);
     }
     if param!(PARAMS.histograms) != BY_NONE && step.from != step.to && filter::wants(step.from, step.to) {
-        measure::step(hook, story.as_deref(), step, ends.lport, dwell_ns, now, ledger);
+        measure::step(hook, story.as_deref(), step, lport, dwell_ns, now, ledger);
     }
     let step = step.again(hook);
     let now = Now {
@@ -261,7 +255,7 @@ pub(crate) fn run<H: Hook>(hook: &H) {
         life,
         story: story.as_deref(),
         netns,
-        lport: ends.lport,
+        lport,
         peer_unknown: unknown.peer,
         step,
         time_ns: now,
@@ -365,6 +359,9 @@ fn tell<H: Hook>(now: &Now<'_, H>, ledger: &mut Ledger) {
         // The peer's FIN takes a number in its sequence (RFC 9293, 3.4), and the kernel counts it.
         let fin = (now.evidence.flags & DONE != 0) as u64;
         place.bytes_sent = traffic.sent;
+        place.bytes_acked = traffic.acked;
+        place.in_flight = traffic.in_flight;
+        place.unsent = traffic.unsent;
         place.bytes_received = traffic.received.saturating_sub(fin);
         place.srtt_us = traffic.srtt_us;
         place.retransmits = traffic.retransmits;

@@ -89,7 +89,7 @@ pub struct Life {
 /// What a connection carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traffic {
-    /// Bytes of payload sent, each once, acknowledged or not; but what the queue of an interface refuses counts at every try.
+    /// Bytes of payload sent, each once, acknowledged or not.
     pub sent: u64,
     /// Bytes of payload received.
     pub received: u64,
@@ -135,7 +135,7 @@ impl Life {
     fn decode(bytes: &[u8], to_unix_ns: i64) -> Option<Self> {
         let record: event::Life = bytemuck::pod_read_unaligned(bytes);
         let traffic = Traffic {
-            sent: record.bytes_sent,
+            sent: sent(&record),
             received: record.bytes_received,
             srtt_us: (record.srtt_us != 0).then_some(record.srtt_us),
             retransmits: record.retransmits,
@@ -178,6 +178,25 @@ impl Life {
     pub fn opened_unix_ns(&self) -> Option<i64> {
         Some(self.last.unix_ns.saturating_sub_unsigned(self.lifetime_ns()?))
     }
+}
+
+/// Bytes of payload sent, each once.
+///
+/// The kernel's own count has what this host's queue refused at every try, its sequence numbers have the SYN and the FIN
+/// (RFC 9293, section 3.4). Where it was not seen who opened the connection, and so whether a SYN is among them, the two
+/// differ by it, and the smaller is right.
+fn sent(record: &event::Life) -> u64 {
+    let syn = record.last.opened == OPENED_ACTIVE;
+    let closed_here = matches!(
+        TcpState::from_kernel(record.last.from),
+        Some(TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck)
+    );
+    // The FIN is the last there is to send.
+    let fin = closed_here && record.unsent == 0;
+    let numbers = record.bytes_acked + u64::from(record.in_flight);
+    record
+        .bytes_sent
+        .min(numbers.saturating_sub(u64::from(syn) + u64::from(fin)))
 }
 
 /// An owner as the kernel side has it.

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::process;
 use std::time::Duration;
+use std::{process, thread};
 
 use jiff::Timestamp;
 use rustix::process::Signal;
@@ -14,8 +14,8 @@ use crate::support::cgroup::Cgroup;
 use crate::support::clock::{now, until, wall};
 use crate::support::holder::holder;
 use crate::support::netns::{Netns, in_netns};
-use crate::support::peers::ss;
 use crate::support::peers::tcplife::{Tcplife, kilobytes};
+use crate::support::peers::{ss, tc};
 use crate::support::program::lives::{Life, Lives};
 use crate::support::program::trace::PROBED;
 use crate::support::program::{Hook, on_both_hooks};
@@ -28,6 +28,7 @@ use crate::support::{LOOPBACK, LOOPBACK_V6, heavy};
 on_both_hooks!(
     bytes_are_those_the_programs_counted,
     what_is_sent_again_counts_once,
+    what_the_own_queue_refuses_counts_once,
     data_in_the_syn_counts,
     times_are_those_of_the_states,
     what_was_not_seen_to_open_has_no_lifetime,
@@ -264,6 +265,21 @@ fn what_is_sent_again_counts_once(hook: Hook) {
             again.iter().any(|&times| times > 0),
             "the client's were sent again: {told:#?}"
         );
+    });
+}
+
+fn what_the_own_queue_refuses_counts_once(hook: Hook) {
+    in_netns(|_| {
+        tc::narrow_loopback();
+        let trace = Lives::start(hook, &[]);
+        let through = exchange(LOOPBACK, |client, server| {
+            thread::scope(|scope| {
+                scope.spawn(|| client.write(40, 10_000));
+                server.read(400_000);
+            });
+        });
+        assert!(tc::refused() > 0, "the queue refused nothing");
+        compare_all(trace, &[("a slow line", through)]);
     });
 }
 

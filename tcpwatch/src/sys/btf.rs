@@ -99,6 +99,8 @@ fn sock_layout(btf: &Btf) -> Result<SockLayout> {
         socket_inode: offset(btf, &alloc, &["vfs_inode", "i_ino"])? - offset(btf, &alloc, &["socket"])?,
         snd_una: tcp("snd_una")?,
         write_seq: tcp("write_seq")?,
+        snd_nxt: tcp("snd_nxt")?,
+        bytes_acked: tcp("bytes_acked")?,
         bytes_sent: tcp("bytes_sent")?,
         bytes_retrans: tcp("bytes_retrans")?,
         bytes_received: tcp("bytes_received")?,

@@ -47,6 +47,7 @@ pub fn reset_layout(root: &Path) -> Result<ResetLayout> {
         destroy_skaddr: at("tcp", "tcp_destroy_sock", "skaddr", 8)?,
         retransmit_skaddr: at("tcp", "tcp_retransmit_skb", "skaddr", 8)?,
         synack_skaddr: at("tcp", "tcp_retransmit_synack", "skaddr", 8)?,
+        synack_req: at("tcp", "tcp_retransmit_synack", "req", 8)?,
         rename_pid: at("task", "task_rename", "pid", 4)?,
         rename_comm: at("task", "task_rename", "newcomm", 16)?,
         accept_ret: at("syscalls", "sys_exit_accept4", "ret", 8)?,

@@ -6,6 +6,7 @@ pub(crate) mod bpftrace;
 pub(crate) mod netstat;
 pub(crate) mod snmp;
 pub(crate) mod ss;
+pub(crate) mod tc;
 pub(crate) mod tcplife;
 
 /// Runs a peer to its end. One that is not installed fails the test, saying what to install.

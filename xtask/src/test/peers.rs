@@ -8,7 +8,7 @@ use crate::system;
 const PEERS: [(&str, &[&str]); 8] = [
     ("bpftool", &["bpftool"]),
     ("bpftrace", &["bpftrace"]),
-    ("iproute2", &["ss", "nstat", "ip"]),
+    ("iproute2", &["ss", "nstat", "ip", "tc"]),
     ("libbpf-tools", &["tcplife"]),
     ("net-tools", &["netstat"]),
     ("nginx-light", &["nginx"]),

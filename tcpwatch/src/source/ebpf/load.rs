@@ -400,6 +400,7 @@ impl Kernel {
             ),
             (stories && tasks, names::PROG_ACCEPTED, "syscalls", "sys_exit_accept"),
             (stories && tasks, names::PROG_ACCEPTED, "syscalls", "sys_exit_accept4"),
+            (stories && tasks, names::PROG_EXITED, "sched", "sched_process_exit"),
         ];
         for (_, program, category, name) in beside.into_iter().filter(|(wanted, ..)| *wanted) {
             if let Err(why) = self.attach_one(program, category, name) {
