@@ -48,12 +48,12 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
         let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
         let mut view = churn::of(args.output.output, limit, screen(args.output.color));
         view.begin(out).and_then(|()| out.flush()).context(OUTPUT)?;
-        let reasons = kernel.reasons().clone();
-        let mut stat = Stat::new(reasons.clone());
+        let (reasons, unheard) = (kernel.reasons().clone(), kernel.unheard_resets());
+        let mut stat = Stat::new(reasons.clone(), unheard.is_some());
         let mut stream = kernel.stream()?;
         let mut live = Live::start(kernel, filter, netns, namespaces)?;
         let mut connections = Connections {
-            pending: Pending::new(reasons),
+            pending: Pending::new(reasons, unheard),
             churn: Churn::new(clock::monotonic_ns()),
             living,
         };
@@ -75,7 +75,7 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
                 filled = stream.filled() => { filled?; (false, false) }
                 _ = poll.tick() => (false, false),
             };
-            more = connections.take(&mut stream, clock::unix_ns()) == BATCH;
+            more = connections.take(&mut stream, &live, clock::unix_ns()) == BATCH;
             if !losing && live.lost() > 0 {
                 losing = true;
                 let _ = writeln!(
@@ -88,7 +88,7 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
             }
             if ended {
                 // What is in the ring belongs to the interval that ends.
-                while connections.take(&mut stream, i64::MAX) > 0 {}
+                while connections.take(&mut stream, &live, i64::MAX) > 0 {}
             }
             if let Some(frame) = sample(&mut live, &mut stat, &mut connections.churn)? {
                 let lost = live.lost() + stream.undecoded();
@@ -127,7 +127,7 @@ struct Connections {
 
 impl Connections {
     /// Takes a batch of records, and tells the model what at `unix_ns` nothing will be added to; how many records there were.
-    fn take(&mut self, stream: &mut Stream, unix_ns: i64) -> usize {
+    fn take(&mut self, stream: &mut Stream, counts: &Live, unix_ns: i64) -> usize {
         self.living.set_clock();
         let Self { pending, churn, living } = self;
         let taken = stream.drain(BATCH, |record| match record {
@@ -138,6 +138,7 @@ impl Connections {
             Record::Life(life) => pending.push(life),
             Record::Amendment(id, evidence) => pending.amend(id, evidence),
         });
+        pending.unheard(counts.unheard_resets(), taken < BATCH);
         while let Some((life, ended)) = pending.next(unix_ns) {
             if let Some(ending) = ended {
                 churn.ended(&life, ending);

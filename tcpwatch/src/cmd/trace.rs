@@ -16,7 +16,7 @@ use crate::model::filter::owner::OwnerFilter;
 use crate::model::owner::Owner;
 use crate::model::pending::Pending;
 use crate::model::trace::{Row, TraceTotals, Traced};
-use crate::source::ebpf::Stream;
+use crate::source::ebpf::{Kernel, Stream};
 use crate::source::living::Living;
 use crate::source::namespace::tell_listeners;
 use crate::sys::terminal;
@@ -54,7 +54,7 @@ fn follow<T: Traced>(args: &TraceArgs, wants: Wants, view: Box<dyn TraceView<T>>
             view,
             out,
             totals: TraceTotals::default(),
-            pending: Pending::new(kernel.reasons().clone()),
+            pending: Pending::new(kernel.reasons().clone(), kernel.unheard_resets()),
             living: Living::new(Path::new("/")),
             wants_cgroup: args.output.output != Output::Text,
             filter: filter.owner,
@@ -78,7 +78,7 @@ fn follow<T: Traced>(args: &TraceArgs, wants: Wants, view: Box<dyn TraceView<T>>
             if ended || terminal::reader_gone() {
                 break;
             }
-            more = printer.print(&mut stream, clock::unix_ns())? == BATCH;
+            more = printer.print(&mut stream, &kernel, clock::unix_ns())? == BATCH;
             kernel.flush_log();
             if !losing && kernel.lost() > 0 {
                 losing = true;
@@ -93,7 +93,7 @@ fn follow<T: Traced>(args: &TraceArgs, wants: Wants, view: Box<dyn TraceView<T>>
         kernel.detach()?;
         let ledger = kernel.settled_ledger();
         // Nor is there anything to wait for.
-        while printer.print(&mut stream, i64::MAX)? > 0 {
+        while printer.print(&mut stream, &kernel, i64::MAX)? > 0 {
             end.progressed();
         }
         printer.totals.seen = T::seen(&ledger.moves);
@@ -125,7 +125,7 @@ impl<W: Write, T: Traced> Printer<'_, W, T> {
 
     /// Takes a batch of what is in the ring, prints what at `unix_ns` nothing will be added to, and flushes; how many records
     /// there were.
-    fn print(&mut self, stream: &mut Stream, unix_ns: i64) -> Result<usize> {
+    fn print(&mut self, stream: &mut Stream, kernel: &Kernel, unix_ns: i64) -> Result<usize> {
         self.living.set_clock();
         let pending = &mut self.pending;
         let taken = stream.drain(BATCH, |record| match record {
@@ -136,6 +136,7 @@ impl<W: Write, T: Traced> Printer<'_, W, T> {
                 }
             }
         });
+        self.pending.unheard(kernel.unheard_resets(), taken < BATCH);
         while let Some((mut what, ended)) = self.pending.next(unix_ns) {
             let closer = what.closer();
             let event = what.event();

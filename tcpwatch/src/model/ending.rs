@@ -306,9 +306,10 @@ pub fn is_final(evidence: Evidence) -> bool {
     }
 }
 
-/// How a connection with this `evidence` ended; `reasons` reads the kernel's numbers.
+/// How a connection with this `evidence` ended; `reasons` reads the kernel's numbers. `heard` says whether every reset was heard of:
+/// where one may have been missed, nothing is concluded from there being none.
 #[must_use]
-pub fn decide(evidence: Evidence, reasons: &Reasons) -> Ending {
+pub fn decide(evidence: Evidence, reasons: &Reasons, heard: bool) -> Ending {
     let Some(from) = TcpState::from_kernel(evidence.from) else {
         return Ending::Unknown;
     };
@@ -318,9 +319,23 @@ pub fn decide(evidence: Evidence, reasons: &Reasons) -> Ending {
     if !has(evidence, KNOWN) {
         return Ending::Unknown;
     }
-    match fresh_error(evidence) {
+    let ending = match fresh_error(evidence) {
         0 => without_error(evidence, from, reasons),
         error => by_error(evidence, from, error, reasons),
+    };
+    if heard || has(evidence, RESET_SENT) || !needs_silence(ending, from) {
+        ending
+    } else {
+        Ending::Unknown
+    }
+}
+
+/// Whether `ending`, from state `from`, would be another had a reset been sent.
+const fn needs_silence(ending: Ending, from: TcpState) -> bool {
+    match ending {
+        Ending::ClosedFirst | Ending::Simultaneous | Ending::TimeoutRetransmit => true,
+        Ending::ResetByPeer => matches!(from, TcpState::FinWait1 | TcpState::FinWait2),
+        _ => false,
     }
 }
 
@@ -458,7 +473,7 @@ mod tests {
             (evidence(SynRecv, 0, 0, 0, 0), Ending::Unknown),
             (evidence(Listen, 0, 0, 3, 0), Ending::ListenerClosed),
         ] {
-            assert_eq!(decide(evidence, &reasons()), ending, "{evidence:?}");
+            assert_eq!(decide(evidence, &reasons(), true), ending, "{evidence:?}");
         }
     }
 
@@ -468,8 +483,25 @@ mod tests {
             from: 9,
             ..Evidence::default()
         };
-        assert_eq!(decide(blind, &reasons()), Ending::Unknown);
+        assert_eq!(decide(blind, &reasons(), true), Ending::Unknown);
         assert!(is_final(blind));
+    }
+
+    #[test]
+    fn where_a_reset_may_have_been_missed_nothing_is_concluded_from_silence() {
+        use TcpState::{Closing, Established, FinWait1, FinWait2, LastAck};
+        for (evidence, ending) in [
+            (evidence(FinWait2, 0, DEAD, 3, 0), Ending::Unknown),
+            (evidence(FinWait1, 104, DEAD | RESET_RECEIVED, 3, 0), Ending::Unknown),
+            (evidence(Established, 110, 0, 0, 0), Ending::Unknown),
+            (evidence(Closing, 0, DONE | ALL_ACKED, 3, 0), Ending::Unknown),
+            (evidence(Established, 110, RESET_SENT, 0, 15), Ending::TimeoutKeepalive),
+            (evidence(Established, 104, RESET_RECEIVED, 0, 0), Ending::ResetByPeer),
+            (evidence(FinWait2, 0, DONE | DEAD, 3, 0), Ending::GracefulActive),
+            (evidence(LastAck, 0, ALL_ACKED, 3, 0), Ending::GracefulPassive),
+        ] {
+            assert_eq!(decide(evidence, &reasons(), false), ending, "{evidence:?}");
+        }
     }
 
     #[test]
@@ -496,7 +528,8 @@ mod tests {
                     reason: 14,
                     reserved: 0,
                 };
-                let _any = (decide(evidence, &reasons()), is_final(evidence));
+                let _any = (decide(evidence, &reasons(), true), is_final(evidence));
+                let _any = decide(evidence, &reasons(), false);
             }
         }
         let mut keys: Vec<_> = Ending::ALL.into_iter().map(Ending::key).collect();

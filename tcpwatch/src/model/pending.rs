@@ -55,52 +55,78 @@ impl Ends for Life {
 #[derive(Debug)]
 pub struct Pending<T> {
     reasons: Reasons,
-    queue: VecDeque<T>,
+    queue: VecDeque<Held<T>>,
+    /// Resets not heard of, as counted before any record yet to come was made; `None` where resets are not watched.
+    before: Option<u64>,
+    /// The same, now.
+    unheard: Option<u64>,
+}
+
+/// A record held back.
+#[derive(Debug)]
+struct Held<T> {
+    record: T,
+    /// Resets not heard of, as counted before it was made.
+    before: Option<u64>,
 }
 
 impl<T: Ends> Pending<T> {
-    /// Nothing held back; `reasons` reads the kernel's numbers.
+    /// Nothing held back; `reasons` reads the kernel's numbers. `unheard` counts the resets not heard of so far; `None` where
+    /// resets are not watched.
     #[must_use]
-    pub fn new(reasons: Reasons) -> Self {
+    pub fn new(reasons: Reasons, unheard: Option<u64>) -> Self {
         Self {
             reasons,
             queue: VecDeque::new(),
+            before: unheard,
+            unheard,
         }
     }
 
     /// Takes the next record.
     pub fn push(&mut self, record: T) {
-        self.queue.push_back(record);
+        let before = self.before;
+        self.queue.push_back(Held { record, before });
+    }
+
+    /// Takes the number of resets not heard of, as it is after the stream was read; `emptied` says whether all was read that there
+    /// was. What is read next was made after that, and so after the number before this one was taken.
+    pub fn unheard(&mut self, resets: Option<u64>, emptied: bool) {
+        if emptied {
+            self.before = self.unheard;
+        }
+        self.unheard = resets;
     }
 
     /// Replaces what is known of the end of the life `id`, if it is held back.
     pub fn amend(&mut self, id: NonZeroU64, now: Evidence) {
-        let ended = self.queue.iter_mut().rev().find(|record| record.id() == Some(id));
-        if let Some(evidence) = ended.and_then(Ends::evidence) {
+        let mut records = self.queue.iter_mut().rev().map(|held| &mut held.record);
+        if let Some(evidence) = records.find(|record| record.id() == Some(id)).and_then(Ends::evidence) {
             *evidence = now;
         }
     }
 
     /// The next record that nothing will be added to, or that has waited long enough at `unix_ns`, and how it ended if it did.
     pub fn next(&mut self, unix_ns: i64) -> Option<(T, Option<Ending>)> {
-        let front = self.queue.front_mut()?;
+        let front = &mut self.queue.front_mut()?.record;
         // A clock that jumps ends the waiting, whichever way.
         let waited = unix_ns.saturating_sub(front.unix_ns()).unsigned_abs() > HOLD_NS.unsigned_abs();
         let may_change = front.evidence().is_some_and(|evidence| !ending::is_final(*evidence));
         if may_change && !waited && self.queue.len() <= MOST {
             return None;
         }
-        let mut record = self.queue.pop_front()?;
+        let Held { mut record, before } = self.queue.pop_front()?;
+        let heard = before.is_some() && before == self.unheard;
         let ended = record
             .evidence()
-            .map(|evidence| ending::decide(*evidence, &self.reasons));
+            .map(|evidence| ending::decide(*evidence, &self.reasons, heard));
         Some((record, ended))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tcpwatch_common::evidence::{KNOWN, RESET_AFTER, RESET_SENT};
+    use tcpwatch_common::evidence::{DEAD, KNOWN, RESET_AFTER, RESET_SENT};
 
     use super::*;
 
@@ -131,7 +157,7 @@ mod tests {
 
     #[test]
     fn an_end_waits_for_its_reset_and_the_others_behind_it() {
-        let mut pending = Pending::new(Reasons::default());
+        let mut pending = Pending::new(Reasons::default(), Some(0));
         pending.push(Item(0, 1, None));
         pending.push(Item(1, 2, Some(open_end(0))));
         pending.push(Item(2, 3, None));
@@ -145,14 +171,39 @@ mod tests {
     }
 
     #[test]
+    fn a_reset_not_heard_of_may_be_that_of_any_end_held_then() {
+        let closed_first = Evidence {
+            flags: KNOWN | DEAD,
+            from: 5,
+            ..Evidence::default()
+        };
+        let ended = |resets: [Option<u64>; 4]| {
+            let mut pending = Pending::new(Reasons::default(), resets[0]);
+            for reading in &resets[1..] {
+                pending.push(Item(0, 1, Some(closed_first)));
+                pending.unheard(*reading, true);
+            }
+            [0, 1, 2].map(|_| pending.next(i64::MAX).and_then(|(_, ended)| ended))
+        };
+        let (known, unknown) = (Some(Ending::ClosedFirst), Some(Ending::Unknown));
+        assert_eq!(ended([Some(3); 4]), [known; 3]);
+        // It may have been missed before the second reading, and so after the second record was made.
+        let one = [Some(3), Some(3), Some(4), Some(4)];
+        assert_eq!(ended(one), [unknown, unknown, unknown]);
+        let one = [Some(3), Some(4), Some(4), Some(4)];
+        assert_eq!(ended(one), [unknown, unknown, known]);
+        assert_eq!(ended([None; 4]), [unknown; 3], "nobody watches");
+    }
+
+    #[test]
     fn nothing_waits_for_ever_whatever_the_clock_does() {
         for later in [HOLD_NS + 2, -HOLD_NS * 9, i64::MAX, i64::MIN] {
-            let mut pending = Pending::new(Reasons::default());
+            let mut pending = Pending::new(Reasons::default(), Some(0));
             pending.push(Item(1, 2, Some(open_end(0))));
             assert!(pending.next(2).is_none());
             assert_eq!(pending.next(later).unwrap().1, Some(Ending::Unknown));
         }
-        let mut pending = Pending::new(Reasons::default());
+        let mut pending = Pending::new(Reasons::default(), Some(0));
         for id in 1..=MOST as u64 + 1 {
             pending.push(Item(1, id, Some(open_end(0))));
         }

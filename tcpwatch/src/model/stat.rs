@@ -15,6 +15,7 @@ pub type Moves = [[u64; STATES]; STATES];
 #[derive(Debug, Default)]
 pub struct Stat {
     reasons: Reasons,
+    heard: bool,
     ledger: Option<Box<LedgerSample>>,
     walked: Option<Box<Pass>>,
     facts: TimeWaitCounters,
@@ -77,11 +78,12 @@ pub struct TimeWait {
 }
 
 impl Stat {
-    /// Nothing known yet; `reasons` reads the kernel's numbers.
+    /// Nothing known yet; `reasons` reads the kernel's numbers, and `heard` says whether resets are watched.
     #[must_use]
-    pub fn new(reasons: Reasons) -> Self {
+    pub fn new(reasons: Reasons, heard: bool) -> Self {
         Self {
             reasons,
+            heard,
             ..Self::default()
         }
     }
@@ -164,7 +166,7 @@ impl Stat {
         for &(evidence, ends) in &ledger.ends {
             // Below zero for a moment, where one CPU takes back what another counted.
             counts.add(
-                ending::decide(evidence, &self.reasons),
+                ending::decide(evidence, &self.reasons, self.heard),
                 u64::try_from(ends).unwrap_or(0),
             );
         }

@@ -134,6 +134,12 @@ impl Live {
         self.kernel.lost()
     }
 
+    /// Resets not heard of so far ([`Kernel::unheard_resets`]).
+    #[must_use]
+    pub fn unheard_resets(&self) -> Option<u64> {
+        self.kernel.unheard_resets()
+    }
+
     /// Looks for namespaces that came or went, and compares the counts with a walk, which also finds the sockets that were
     /// there before a namespace was found.
     fn look_again(&mut self) -> Result<()> {

@@ -63,13 +63,21 @@ impl LedgerMap {
         sum
     }
 
-    /// Records lost so far: one word a CPU, for those who ask often.
-    pub(super) fn lost(&self) -> u64 {
+    /// Records and amendments lost so far: two words a CPU, for those who ask often.
+    pub(super) fn lost(&self) -> (u64, u64) {
         let of_cpu = |cpu| {
-            // SAFETY: the mapping holds `cpus` ledgers, and the word is read whole.
-            unsafe { (&raw const (*self.memory.add(cpu).as_ptr()).lost).read_volatile() }
+            let ledger = self.memory.as_ptr().wrapping_add(cpu);
+            // SAFETY: the mapping holds `cpus` ledgers, and each word is read whole.
+            unsafe {
+                (
+                    (&raw const (*ledger).lost).read_volatile(),
+                    (&raw const (*ledger).lost_amendments).read_volatile(),
+                )
+            }
         };
-        (0..self.cpus).map(of_cpu).sum()
+        (0..self.cpus)
+            .map(of_cpu)
+            .fold((0, 0), |sum, lost| (sum.0 + lost.0, sum.1 + lost.1))
     }
 
     fn sum_once(&self) -> Ledger {

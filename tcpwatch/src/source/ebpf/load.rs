@@ -112,6 +112,8 @@ pub struct Kernel {
     hook: Option<Hook>,
     ledger: LedgerMap,
     reasons: Reasons,
+    /// The programs that hear of resets, where all of them do.
+    resets: Option<[&'static str; 2]>,
 }
 
 impl Kernel {
@@ -282,6 +284,7 @@ impl Kernel {
             hook: options.hook,
             ledger,
             reasons: Reasons::new(&layouts.reasons),
+            resets: None,
         };
         if let Some(hook) = options.hook {
             // First what explains, then what is to be explained.
@@ -402,8 +405,14 @@ impl Kernel {
             (stories && tasks, names::PROG_ACCEPTED, "syscalls", "sys_exit_accept4"),
             (stories && tasks, names::PROG_EXITED, "sched", "sched_process_exit"),
         ];
+        let resets = match hook {
+            Hook::TpBtf => [names::PROG_SEND_RESET_TP_BTF, names::PROG_RECEIVE_RESET_TP_BTF],
+            Hook::Tracepoint => [names::PROG_SEND_RESET_TRACEPOINT, names::PROG_RECEIVE_RESET_TRACEPOINT],
+        };
+        self.resets = known.then_some(resets);
         for (_, program, category, name) in beside.into_iter().filter(|(wanted, ..)| *wanted) {
             if let Err(why) = self.attach_one(program, category, name) {
+                self.resets = self.resets.filter(|resets| !resets.contains(&program));
                 log::warn!(
                     "{category}:{name} cannot be watched, and what it tells of ends or owners is unknown: {why:#}"
                 );
@@ -479,7 +488,7 @@ impl Kernel {
     /// Records lost so far, more cheaply than by [`Kernel::ledger`].
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.ledger.lost()
+        self.ledger.lost().0
     }
 
     /// The ledger once nothing moves it any more: after [`Kernel::detach`] a run may still be under way.
@@ -505,6 +514,17 @@ impl Kernel {
             return None;
         }
         misses::of(self.ebpf.program(self.program_name()?)?.fd().ok()?.as_fd())
+    }
+
+    /// Resets that were not heard of: the kernel skipped a run, or there was no room to amend an end in the stream. `None` where
+    /// resets are not watched.
+    #[must_use]
+    pub fn unheard_resets(&self) -> Option<u64> {
+        let skipped = self.resets?.map(|name| {
+            let program = self.ebpf.program(name).and_then(|program| program.fd().ok());
+            program.and_then(|fd| misses::of(fd.as_fd())).unwrap_or(0)
+        });
+        Some(self.ledger.lost().1 + skipped.iter().sum::<u64>())
     }
 
     /// Passes on what the kernel side has logged.
