@@ -148,6 +148,7 @@ impl Life {
                 pid: Some(pid),
                 comm: Comm::new(&record.closer_comm),
                 how: How::Close,
+                cgroup: None,
             }),
         })
     }
@@ -212,6 +213,7 @@ fn owner(record: &tcpwatch_common::Owner) -> Option<Owner> {
         pid: NonZeroU32::new(record.pid),
         comm: Comm::new(&record.comm),
         how,
+        cgroup: NonZeroU64::new(record.cgroup),
     })
 }
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use crate::support::agent::Agent;
 use crate::support::netns::in_netns;
 use crate::support::program::event::{lives, path};
-use crate::support::program::trace::{PROBED, Trace};
+use crate::support::program::trace::Trace;
 use crate::support::program::{Hook, on_both_hooks};
 
 on_both_hooks!(of_a_number, of_a_name, of_several);
@@ -26,16 +26,7 @@ fn two_connections(hook: Hook, by_server: bool, shown: &[&str], choose: Choose) 
         let (client, server) = (RefCell::new(client), RefCell::new(server));
         let prober = if by_server { &server } else { &client };
         let trace = Trace::probed_by(hook, &args.each_ref().map(String::as_str), || {
-            prober.borrow_mut().run(&format!(
-                "
-a = socket.create_server(('{PROBED}', 0))
-b = socket.create_connection(a.getsockname())
-a.accept()[0].close()
-b.recv(1)
-b.close()
-a.close()
-"
-            ));
+            prober.borrow_mut().probe();
         });
         let (mut client, mut server) = (client.into_inner(), server.into_inner());
         for _ in 0..2 {

@@ -1,6 +1,9 @@
 //! Whose each transition is, whoever's context it happens in.
 
+use std::cell::RefCell;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
+use std::process::Command;
 use std::{fs, io, process, ptr};
 
 use io_uring::{IoUring, opcode, types};
@@ -10,11 +13,14 @@ use serde_json::{Value, json};
 use socket2::Socket;
 
 use crate::support::agent::Agent;
+use crate::support::cgroup::Cgroup;
 use crate::support::clock::{PATIENCE, until};
 use crate::support::netns::in_netns;
 use crate::support::program::event::{Event, Owner};
-use crate::support::program::trace::{Trace, Written};
-use crate::support::program::{Hook, on_both_hooks};
+use crate::support::program::lives::Lives;
+use crate::support::program::run::binary;
+use crate::support::program::trace::{Probe, Trace, Written, connect_and_close};
+use crate::support::program::{Hook, Running, on_both_hooks};
 use crate::support::sockets::read_eof;
 use crate::support::web::{Nginx, request};
 use crate::support::{heavy, loudly};
@@ -24,6 +30,8 @@ on_both_hooks!(
     workers_accept_what_their_master_listens_for,
     a_listener_that_executes_another_program,
     a_client_that_is_gone_at_once,
+    the_cgroup_of_one_that_is_gone,
+    the_cgroup_where_none_is_mounted,
     a_name_with_escape_codes,
     a_socket_that_is_handed_over,
     a_connection_from_before_the_start,
@@ -254,6 +262,75 @@ os.waitpid(gone, 0)
                 Some(server.owner("accept"))
             }
         });
+    });
+}
+
+/// A connection of a process that lives for that alone, in the cgroup at `directory`; the process is gone when this returns.
+fn connect_from(directory: &Path, server: &mut Agent, client: &mut Agent) {
+    server.run(LISTEN);
+    client.run(&format!(
+        "
+gone = os.fork()
+if gone == 0:
+    with open({}, 'w') as procs:
+        procs.write('0')
+    c = socket.create_connection(('127.0.0.1', 8080))
+    os._exit(0)
+os.waitpid(gone, 0)
+",
+        json!(directory.join("cgroup.procs"))
+    ));
+    server.run(ACCEPT);
+    server.run(CLOSE_TOO);
+}
+
+fn the_cgroup_of_one_that_is_gone(hook: Hook) {
+    in_netns(|_| {
+        let cgroup = Cgroup::new(&format!("gone-{}", hook.name()));
+        let (mut server, mut client) = (Agent::named("server"), Agent::named("client"));
+        let prober = RefCell::new(Agent::named("prober"));
+        cgroup.take(prober.borrow().process());
+        let all = Trace::start(hook, &[]);
+        let asked = Lives::probed_by(hook, &["--cgroup", &cgroup.path()], || prober.borrow_mut().probe());
+        connect_from(&cgroup.directory(), &mut server, &mut client);
+        all.until_events(1 + CONNECTION);
+        asked.until(1);
+        let gone = client.give("gone").as_u64();
+        for event in all.finish().events {
+            let by_it = event.owner.as_ref().is_some_and(|owner| owner.pid == gone);
+            assert_eq!(by_it, !is_servers(&event) && !is_listeners(&event), "{event:?}");
+            assert_eq!(event.cgroup.as_deref() == Some(&cgroup.path()), by_it, "{event:?}");
+        }
+        let asked = asked.finish();
+        let [one] = asked.lives.as_slice() else {
+            panic!("one connection is of that cgroup: {:#?}", asked.lives);
+        };
+        assert_eq!(one.0["owner"]["pid"].as_u64(), gone, "{}", one.0);
+        assert_eq!(one.text("cgroup"), cgroup.path());
+        assert!(asked.number("unmatched") > 0, "the server's end is not: {}", asked.end);
+    });
+}
+
+fn the_cgroup_where_none_is_mounted(hook: Hook) {
+    in_netns(|_| {
+        let cgroup = Cgroup::new(&format!("unmounted-{}", hook.name()));
+        let (mut server, mut client) = (Agent::named("server"), Agent::named("client"));
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-c", "umount -a -t cgroup2 && exec \"$0\" \"$@\""])
+            .arg(binary())
+            .args(["trace", "--lives", "-o", "json", "--hook", hook.name()]);
+        let trace = Lives::probing(Running::spawn(&mut command), || connect_and_close(Probe::ANY));
+        let mounts = fs::read_to_string(format!("/proc/{}/mounts", trace.running().pid())).expect("its mounts");
+        assert!(!mounts.contains("cgroup2"), "{mounts}");
+        connect_from(&cgroup.directory(), &mut server, &mut client);
+        trace.until(2);
+        let gone = client.give("gone").as_u64();
+        for life in trace.finish().lives {
+            let by_it = life.0["owner"]["pid"].as_u64() == gone;
+            assert_eq!(by_it, life.text("opened") == "active", "{}", life.0);
+            assert_eq!(life.0["cgroup"] == cgroup.path(), by_it, "{}", life.0);
+        }
     });
 }
 

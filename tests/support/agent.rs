@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::child::Reaped;
 use super::program::event::Owner;
+use super::program::trace::PROBED;
 
 /// Such a process, which ends when it is dropped.
 pub(crate) struct Agent {
@@ -43,6 +44,25 @@ impl Agent {
     /// What `expression` is.
     pub(crate) fn give(&mut self, expression: &str) -> Value {
         self.order("", expression)
+    }
+
+    /// Makes a probing connection, of which both ends are its own.
+    pub(crate) fn probe(&mut self) {
+        self.run(&format!(
+            "
+a = socket.create_server(('{PROBED}', 0))
+b = socket.create_connection(a.getsockname())
+a.accept()[0].close()
+b.recv(1)
+b.close()
+a.close()
+"
+        ));
+    }
+
+    /// Its number.
+    pub(crate) fn process(&self) -> u32 {
+        self.process.pid()
     }
 
     /// Its number, as `give` would have it of another process.

@@ -38,7 +38,8 @@ impl Cgroup {
         fs::write(self.directory().join("cgroup.procs"), pid.to_string()).expect("moving a process");
     }
 
-    fn directory(&self) -> PathBuf {
+    /// Its directory, for a process to move itself.
+    pub(crate) fn directory(&self) -> PathBuf {
         self.mount.path().join(&self.above).join(&self.name)
     }
 }

@@ -325,6 +325,7 @@ mod tests {
                 pid: NonZeroU32::new(pid),
                 comm: Comm::new(b"app"),
                 how: How::Connect,
+                cgroup: None,
             }),
             inode: None,
             evidence: None,

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use serde::{Serialize, Serializer};
 
@@ -114,6 +114,9 @@ pub struct Owner {
     pub comm: Comm,
     /// How it is known.
     pub how: How,
+    /// Id of the cgroup it was in when it came to be known, in the v2 hierarchy; `None` where that was not seen.
+    #[serde(skip)]
+    pub cgroup: Option<NonZeroU64>,
 }
 
 impl fmt::Display for Owner {
@@ -135,6 +138,7 @@ mod tests {
             pid: NonZeroU32::new(pid),
             comm: Comm::new(comm),
             how: How::Scan,
+            cgroup: NonZeroU64::new(1),
         }
     }
 

@@ -449,6 +449,7 @@ mod tests {
                 pid: NonZeroU32::new(pid),
                 comm: Comm::new(comm),
                 how: How::Scan,
+                cgroup: None,
             })),
             cgroup: Some(cgroup.into()),
         };

@@ -1,11 +1,14 @@
 //! What /proc adds to a connection while it lives: who holds a socket whose opening was not seen, and the cgroup of its owner.
 
+mod cgroups;
+
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use self::cgroups::Cgroups;
 use super::owners::Owners;
 use crate::clock;
 use crate::model::owner::{Comm, Owner};
@@ -26,6 +29,7 @@ pub struct Living {
     root: PathBuf,
     owners: Option<Owners>,
     scan_again_ns: u64,
+    cgroups: Cgroups,
     known: HashMap<NonZeroU32, Known>,
     /// What to add to Unix time for time since boot, ns.
     to_boot_ns: i64,
@@ -47,6 +51,7 @@ impl Living {
             root: root.to_owned(),
             owners: None,
             scan_again_ns: 0,
+            cgroups: Cgroups::new(root),
             known: HashMap::new(),
             to_boot_ns: 0,
         }
@@ -89,9 +94,12 @@ impl Living {
         whose.process.map(|owner| *owner)
     }
 
-    /// Path of the cgroup of `owner`, who had a connection at `unix_ns` (since the Unix epoch); `None` where the process is gone,
-    /// or its number another's by now.
+    /// Path of the cgroup of `owner`, who had a connection at `unix_ns` (since the Unix epoch): the one it was in when it came to
+    /// be known, or else the one it is in now. `None` where neither is known, nor the process there any more.
     pub fn cgroup(&mut self, owner: &Owner, unix_ns: i64) -> Option<Arc<str>> {
+        if let Some(path) = owner.cgroup.and_then(|id| self.cgroups.path(id)) {
+            return Some(path);
+        }
         let pid = owner.pid?;
         let at = u64::try_from(unix_ns.saturating_add(self.to_boot_ns)).unwrap_or(0);
         let fresh = self

@@ -1,11 +1,18 @@
 //! The cgroup a process is in (cgroups(7), "/proc files"; `proc_cgroup_show`, kernel/cgroup/cgroup.c).
 
+mod by_id;
+
 use std::fs;
 use std::num::NonZeroU32;
 use std::path::Path;
 
+pub use by_id::Hierarchy;
+
 /// Hierarchies of v1 that tell the most, best first: systemd's own, then those which every runtime uses.
 const TELLING: [&str; 4] = ["name=systemd", "memory", "pids", "cpu"];
+
+/// What the kernel adds to the path of a cgroup that is gone.
+const DELETED: &[u8] = b" (deleted)";
 
 /// Path of the cgroup of process `pid`, as seen from our own cgroup namespace (`/..` leads out of it), with U+FFFD for what
 /// is no UTF-8; `None` where there is no such process, or it may not be read.
@@ -24,8 +31,8 @@ fn most_telling(text: &[u8]) -> Option<&[u8]> {
         .filter_map(|line| {
             let mut parts = line.splitn(3, |&byte| byte == b':').skip(1);
             let (controllers, path) = (parts.next()?, parts.next()?);
-            // What a zombie is told of a cgroup that is gone.
-            Some((controllers, path.strip_suffix(b" (deleted)").unwrap_or(path)))
+            // A zombie may be in one.
+            Some((controllers, path.strip_suffix(DELETED).unwrap_or(path)))
         })
         .collect();
     let of = |wanted: &[u8]| {

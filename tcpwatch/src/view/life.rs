@@ -34,6 +34,7 @@ pub(super) mod tests {
             pid: NonZeroU32::new(pid),
             comm: Comm::new(comm.as_bytes()),
             how,
+            cgroup: None,
         }
     }
 

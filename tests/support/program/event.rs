@@ -28,6 +28,8 @@ pub(crate) struct Event {
     /// `active` or `passive`, where the opening was seen.
     pub(crate) opened: Option<String>,
     pub(crate) owner: Option<Owner>,
+    /// Path of the owner's cgroup.
+    pub(crate) cgroup: Option<String>,
     /// How it ended, by tcpwatch's key.
     pub(crate) ended: Option<String>,
 }
@@ -104,6 +106,7 @@ impl Event {
             netns: optional("netns"),
             opened: json["opened"].as_str().map(str::to_owned),
             owner: Owner::of(&json["owner"]),
+            cgroup: json["cgroup"].as_str().map(str::to_owned),
             ended: json["ended"].as_str().map(str::to_owned),
         }
     }

@@ -78,7 +78,12 @@ impl Lives {
 
     /// The same, probed in some other way, to the probed address.
     pub(crate) fn probed_by(hook: Hook, args: &[&str], probe: impl Fn()) -> Self {
-        let mut running = Running::start(&[&["trace", "--lives", "--hook", hook.name()], args].concat());
+        let args = [&["trace", "--lives", "--hook", hook.name()], args].concat();
+        Self::probing(Running::start(&args), probe)
+    }
+
+    /// The same of one that somebody else has started.
+    pub(crate) fn probing(mut running: Running, probe: impl Fn()) -> Self {
         eventually("the trace to show a probing connection", || {
             probe();
             running.must_run();

@@ -94,6 +94,7 @@ mod tests {
             pid: std::num::NonZeroU32::new(pid),
             comm: Comm::new(b"nginx"),
             how: How::Scan,
+            cgroup: None,
         }
     }
 

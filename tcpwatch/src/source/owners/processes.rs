@@ -58,6 +58,7 @@ impl Processes {
             pid: Some(pid),
             comm: known.comm,
             how: How::Scan,
+            cgroup: None,
         };
         Some(known.owner.get_or_insert_with(|| Arc::new(owner)).clone())
     }

@@ -124,6 +124,7 @@ mod tests {
             pid: None,
             comm: Comm::new(b"a,\"b\"\n\x1b"),
             how: How::Accept,
+            cgroup: None,
         };
         let mut line = String::new();
         super::owner(&mut line, Some(&owner));

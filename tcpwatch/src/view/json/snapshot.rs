@@ -206,6 +206,7 @@ mod tests {
                 pid: NonZeroU32::new(812),
                 comm: Comm::new(b"\x1b\xff\""),
                 how: How::Scan,
+                cgroup: None,
             })),
             cgroup: Some("/a\x1b".into()),
         };

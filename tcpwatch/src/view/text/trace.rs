@@ -275,6 +275,7 @@ mod tests {
                 pid: std::num::NonZeroU32::new(812),
                 comm: crate::model::owner::Comm::new(b"nginx"),
                 how: crate::model::owner::How::Listen,
+                cgroup: None,
             }),
             inode: None,
             evidence: None,

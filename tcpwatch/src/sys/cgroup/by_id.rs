@@ -1,0 +1,243 @@
+//! The cgroup that has an id in the v2 hierarchy, whether or not a process is in it: the id is what a handle of the directory
+//! is made of (`cgroup_id`, include/linux/cgroup.h; `FILEID_KERNFS`, include/linux/exportfs.h; `open_by_handle_at(2)`).
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::num::NonZeroU64;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, fstat, fstatfs, openat, readlinkat};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+
+/// `FILEID_KERNFS`, include/linux/exportfs.h.
+const FILEID_KERNFS: i32 = 0xfe;
+/// `CGROUP2_SUPER_MAGIC`, linux/magic.h.
+const CGROUP2: u64 = 0x6367_7270;
+/// Inode number of the uppermost cgroup of all.
+const UPPERMOST: u64 = 1;
+
+/// A mount of the v2 hierarchy.
+pub struct Hierarchy {
+    top: OwnedFd,
+    /// Where `top` is in the file system.
+    place: Vec<u8>,
+    /// The cgroup that `top` is, as /proc/PID/cgroup has it: nothing for `/`.
+    above: Vec<u8>,
+    /// Whether there is no hierarchy of v1, which may say more of what is in no cgroup of v2.
+    alone: bool,
+}
+
+/// `struct file_handle` of a cgroup.
+#[repr(C)]
+struct Handle {
+    bytes: u32,
+    kind: i32,
+    id: u64,
+}
+
+impl Hierarchy {
+    /// The hierarchy where it is mounted, by the mount table under `root`; else a mount of it that no path leads to, and that
+    /// goes with what is returned. `None` where neither can be had.
+    #[must_use]
+    pub fn open(root: &Path) -> Option<Self> {
+        let ours = root.join("proc/thread-self");
+        let cgroup = fs::read(ours.join("cgroup")).ok()?;
+        let mut lines = cgroup.split_inclusive(|&byte| byte == b'\n');
+        // Were we the first to mount v2, /proc would show it ever after; nobody is in a cgroup of it then.
+        if !lines.any(is_of_v2) {
+            return None;
+        }
+        let table = fs::read(ours.join("mountinfo")).unwrap_or_default();
+        let found = mounts(&table).find_map(|(above, place)| {
+            let top = directory(&root.join(OsStr::from_bytes(&place).to_str()?.trim_start_matches('/')))?;
+            Some((top, above))
+        });
+        let (top, above) = found.or_else(|| Some((detached().ok()?, Vec::new())))?;
+        Some(Self {
+            place: without_end(link(&top).ok()?),
+            top,
+            above,
+            alone: cgroup.split_inclusive(|&byte| byte == b'\n').all(is_of_v2),
+        })
+    }
+
+    /// Path of the cgroup `id`, as [`super::path`] would tell it of a process in it. `None` where there is none any more, it is
+    /// out of reach of the mount, or we may not ask (`CAP_DAC_READ_SEARCH`); and for `/` where v1 is used too.
+    #[must_use]
+    pub fn path(&self, id: NonZeroU64) -> Option<String> {
+        let found = link(&open_by_id(&self.top, id).ok()?).ok()?;
+        let path = self.name(&found)?;
+        (self.alone || path != b"/").then(|| String::from_utf8_lossy(&path).into_owned())
+    }
+
+    /// The cgroup whose directory is at `found`; `None` for one that is not below the mount.
+    fn name(&self, found: &[u8]) -> Option<Vec<u8>> {
+        let found = found.strip_suffix(super::DELETED).unwrap_or(found);
+        let below = found.strip_prefix(self.place.as_slice())?;
+        match [&self.above, below].concat() {
+            path if path.is_empty() || path == b"/" => Some(b"/".to_vec()),
+            path => (below.is_empty() || below.starts_with(b"/")).then_some(path),
+        }
+    }
+}
+
+/// Whether a line of /proc/PID/cgroup is that of v2.
+fn is_of_v2(line: &[u8]) -> bool {
+    line.starts_with(b"0::")
+}
+
+/// Mounts of v2 in a mount table: the cgroup each shows as its top, and where it is.
+///
+/// A line is `ID PARENT DEVICE ROOT PLACE OPTIONS … - TYPE SOURCE OPTIONS` (proc(5), `mountinfo`).
+fn mounts(table: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    table.split(|&byte| byte == b'\n').filter_map(|line| {
+        let mut words = line.split(|&byte| byte == b' ');
+        let (top, place) = (words.nth(3)?, words.next()?);
+        let kind = words.skip_while(|&word| word != b"-").nth(1)?;
+        (kind == b"cgroup2").then(|| (without_end(unescaped(top)), unescaped(place)))
+    })
+}
+
+/// What `text` of a mount table stands for: blanks and the like are written `\040`.
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut parts = text.split(|&byte| byte == b'\\');
+    let mut plain = parts.next().unwrap_or_default().to_vec();
+    for part in parts {
+        let code = part.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        match code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                plain.push(byte);
+                plain.extend(&part[3..]);
+            }
+            None => plain.extend([b"\\", part].concat()),
+        }
+    }
+    plain
+}
+
+/// `path` without the slash it ends with.
+fn without_end(mut path: Vec<u8>) -> Vec<u8> {
+    path.pop_if(|&mut byte| byte == b'/');
+    path
+}
+
+/// The directory at `path`, if it is of the v2 hierarchy: something else may be mounted on it.
+fn directory(path: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let top = openat(CWD, path, flags, Mode::empty()).ok()?;
+    let kind = fstatfs(&top).ok()?.f_type;
+    (kind.cast_unsigned() == CGROUP2).then_some(top)
+}
+
+/// A mount of the whole hierarchy that is nowhere. It is of use where it shows the uppermost cgroup: of one that is only the
+/// uppermost of a container, what is outside of it looks as if it were inside.
+fn detached() -> io::Result<OwnedFd> {
+    let context = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(context.as_fd())?;
+    let top = fsmount(
+        context.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::MOUNT_ATTR_RDONLY,
+    )?;
+    if fstat(&top)?.st_ino != UPPERMOST {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    // The mount's own descriptor is of a kind that handles are not looked up by.
+    Ok(openat(
+        &top,
+        ".",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
+}
+
+/// Opens the directory of the cgroup `id`, of whose hierarchy `top` is.
+fn open_by_id(top: &OwnedFd, id: NonZeroU64) -> io::Result<OwnedFd> {
+    let mut handle = Handle {
+        bytes: 8,
+        kind: FILEID_KERNFS,
+        id: id.get(),
+    };
+    // SAFETY: the handle is laid out as the kernel's, has the eight bytes it says, and is not used after the call.
+    let opened = unsafe {
+        libc::open_by_handle_at(
+            top.as_raw_fd(),
+            (&raw mut handle).cast(),
+            libc::O_PATH | libc::O_CLOEXEC,
+        )
+    };
+    if opened < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(opened) })
+}
+
+/// Where `file` is in the file system.
+fn link(file: &OwnedFd) -> io::Result<Vec<u8>> {
+    let link = readlinkat(CWD, format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new())?;
+    Ok(link.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hierarchy(place: &str, above: &str) -> Hierarchy {
+        Hierarchy {
+            top: fs::File::open("/").unwrap().into(),
+            place: place.into(),
+            above: above.into(),
+            alone: true,
+        }
+    }
+
+    #[test]
+    fn a_path_is_what_is_below_the_mount() {
+        for (place, above, found, path) in [
+            ("/sys/fs/cgroup", "", "/sys/fs/cgroup/a/b c", Some("/a/b c")),
+            ("/sys/fs/cgroup", "", "/sys/fs/cgroup", Some("/")),
+            ("/sys/fs/cgroup", "", "/sys/fs/cgroup/a (deleted)", Some("/a")),
+            ("/sys/fs/cgroup", "/..", "/sys/fs/cgroup/a", Some("/../a")),
+            ("/sys/fs/cgroup", "/..", "/sys/fs/cgroup", Some("/..")),
+            ("/sys/fs/cgroup", "/x", "/sys/fs/cgroup/a", Some("/x/a")),
+            // What is out of the mount's reach has a path of its own.
+            ("/sys/fs/cgroup", "", "/system.slice/a", None),
+            ("/sys/fs/cgroup", "", "/sys/fs/cgroups", None),
+            ("", "", "/a", Some("/a")),
+            ("", "", "/", Some("/")),
+        ] {
+            let name = hierarchy(place, above).name(found.as_bytes());
+            let name = name.map(|name| String::from_utf8(name).unwrap());
+            assert_eq!(name.as_deref(), path, "{found} in {place}");
+        }
+    }
+
+    #[test]
+    fn mounts_of_v2_are_found_whatever_their_names() {
+        let table = b"25 1 0:22 / /sys rw shared:7 - sysfs sysfs rw
+30 25 0:26 / /sys/fs/cgroup ro - tmpfs tmpfs ro
+31 30 0:27 / /sys/fs/cgroup/unified rw shared:10 master:2 - cgroup2 cgroup2 rw
+32 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd
+33 25 0:27 /../a /mnt/cgroup2\\040\\134x rw - cgroup2 none rw
+garbage
+34 25 0:27 / /mnt
+";
+        let found: Vec<_> = mounts(table).collect();
+        let pair = |above: &str, place: &str| (above.into(), place.into());
+        assert_eq!(
+            found,
+            [pair("", "/sys/fs/cgroup/unified"), pair("/../a", "/mnt/cgroup2 \\x")]
+        );
+        assert_eq!(unescaped(b"\\9\\040\\"), b"\\9 \\");
+    }
+
+    #[test]
+    fn what_is_mounted_over_is_no_hierarchy() {
+        let place = tempfile::tempdir().unwrap();
+        assert!(directory(place.path()).is_none() && directory(&place.path().join("none")).is_none());
+    }
+}
