@@ -1,7 +1,6 @@
 //! `tcpwatch churn`: who makes short-lived connections, where does TIME_WAIT come from, when do ports run out?
 
 use std::io::{self, Write};
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -18,7 +17,6 @@ use crate::model::pending::Pending;
 use crate::model::stat::{Stat, StatFrame};
 use crate::source::ebpf::Stream;
 use crate::source::live::Live;
-use crate::source::living::Living;
 use crate::source::namespace::tell_listeners;
 use crate::view::churn;
 
@@ -41,8 +39,7 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
             netns,
             namespaces,
         } = watch(&args.filter, &args.watch, Wants::Openings)?;
-        let mut living = Living::new(Path::new("/"));
-        if let Err(why) = tell_listeners(&mut kernel, &namespaces, &mut living) {
+        if let Err(why) = tell_listeners(&mut kernel, &namespaces) {
             log::warn!("whose the listeners there are is unknown: {why:#}");
         }
         let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
@@ -55,7 +52,6 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
         let mut connections = Connections {
             pending: Pending::new(reasons, unheard),
             churn: Churn::new(clock::monotonic_ns()),
-            living,
         };
         // The first is what the later ones are compared with.
         sample(&mut live, &mut stat, &mut connections.churn)?;
@@ -122,24 +118,19 @@ fn sample(live: &mut Live, stat: &mut Stat, churn: &mut Churn) -> Result<Option<
 struct Connections {
     pending: Pending<Life>,
     churn: Churn,
-    living: Living,
 }
 
 impl Connections {
     /// Takes a batch of records, and tells the model what at `unix_ns` nothing will be added to; how many records there were.
     fn take(&mut self, stream: &mut Stream, counts: &Live, unix_ns: i64) -> usize {
-        self.living.set_clock();
-        let Self { pending, churn, living } = self;
+        let Self { pending, churn } = self;
         let taken = stream.drain(BATCH, |record| match record {
-            Record::Transition(mut event) => {
-                event.owner = event.owner.or_else(|| living.holder(event.inode?));
-                churn.opened(&event);
-            }
+            Record::Transition(event) => churn.opened(&event),
             Record::Life(life) => pending.push(life),
             Record::Amendment(id, evidence) => pending.amend(id, evidence),
         });
         pending.unheard(counts.unheard_resets(), taken < BATCH);
-        while let Some((life, ended)) = pending.next(unix_ns) {
+        while let Some((life, ended)) = pending.next(unix_ns, |_| true) {
             if let Some(ending) = ended {
                 churn.ended(&life, ending);
             }

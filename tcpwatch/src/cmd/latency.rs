@@ -2,7 +2,6 @@
 
 use std::future::pending;
 use std::io::Write;
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -13,7 +12,6 @@ use super::screen::screen;
 use crate::cli::LatencyArgs;
 use crate::clock;
 use crate::model::latency::Latency;
-use crate::source::living::Living;
 use crate::source::namespace::tell_listeners;
 use crate::view::latency;
 
@@ -31,7 +29,7 @@ pub fn run(args: &LatencyArgs, out: &mut impl Write) -> Result<()> {
         let mut model = Latency::new(by, clock::monotonic_ns());
         let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
         let mut view = latency::of(args.output.output, limit, screen(args.output.color));
-        if let Err(why) = tell_listeners(&mut kernel, &namespaces, &mut Living::new(Path::new("/"))) {
+        if let Err(why) = tell_listeners(&mut kernel, &namespaces) {
             log::warn!("whose the listeners there are is unknown: {why:#}");
         }
         view.begin(out).and_then(|()| out.flush()).context(OUTPUT)?;

@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::OUTPUT;
 use super::run::{End, POLL, Wants, Watched, block_on, watch};
@@ -18,13 +19,16 @@ use crate::model::pending::Pending;
 use crate::model::trace::{Row, TraceTotals, Traced};
 use crate::source::ebpf::{Kernel, Stream};
 use crate::source::living::Living;
-use crate::source::namespace::tell_listeners;
+use crate::source::namespace::Early;
 use crate::sys::terminal;
 use crate::view::trace::TraceView;
 use crate::view::{Output, life, trace};
 
 /// Records taken before the output is flushed and the signals are heard.
 const BATCH: usize = 16_384;
+
+/// How long the end waits for a scan of /proc: less than a command may take to say its last.
+const LAST_SCAN: Duration = Duration::from_secs(1);
 
 /// Runs the command until its end comes.
 ///
@@ -60,9 +64,9 @@ fn follow<T: Traced>(args: &TraceArgs, wants: Wants, view: Box<dyn TraceView<T>>
             filter: filter.owner,
         };
         printer.begin()?;
-        if let Err(why) = tell_listeners(&mut kernel, &namespaces, &mut printer.living) {
-            log::warn!("whose the listeners there are is unknown: {why:#}");
-        }
+        let mut early = Some(Early::find(&namespaces));
+        // Also where nobody listens: who holds what is open is known then, and may not be when it is closed.
+        printer.living.scan();
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut more, mut losing) = (false, false);
@@ -78,6 +82,13 @@ fn follow<T: Traced>(args: &TraceArgs, wants: Wants, view: Box<dyn TraceView<T>>
             if ended || terminal::reader_gone() {
                 break;
             }
+            printer.living.catch_up();
+            if !printer.living.is_scanning()
+                && let Some(early) = early.take()
+                && let Err(why) = early.and_then(|early| early.tell(&mut kernel, printer.living.owners()?))
+            {
+                log::warn!("whose the listeners there are is unknown: {why:#}");
+            }
             more = printer.print(&mut stream, &kernel, clock::unix_ns())? == BATCH;
             kernel.flush_log();
             if !losing && kernel.lost() > 0 {
@@ -92,9 +103,16 @@ fn follow<T: Traced>(args: &TraceArgs, wants: Wants, view: Box<dyn TraceView<T>>
         // Nothing comes after this, so what is in the ring and what was counted belong together.
         kernel.detach()?;
         let ledger = kernel.settled_ledger();
-        // Nor is there anything to wait for.
-        while printer.print(&mut stream, &kernel, i64::MAX)? > 0 {
+        // Nor is there anything to wait for, but a scan that is under way.
+        let patience = Instant::now() + LAST_SCAN;
+        while printer.print(&mut stream, &kernel, i64::MAX)? > 0 || !printer.pending.is_empty() {
             end.progressed();
+            printer.living.catch_up();
+            if Instant::now() >= patience {
+                printer.living.stop_scanning();
+            } else if !printer.pending.is_empty() {
+                poll.tick().await;
+            }
         }
         printer.totals.seen = T::seen(&ledger.moves);
         printer.totals.lost = ledger.lost + stream.undecoded();
@@ -126,7 +144,6 @@ impl<W: Write, T: Traced> Printer<'_, W, T> {
     /// Takes a batch of what is in the ring, prints what at `unix_ns` nothing will be added to, and flushes; how many records
     /// there were.
     fn print(&mut self, stream: &mut Stream, kernel: &Kernel, unix_ns: i64) -> Result<usize> {
-        self.living.set_clock();
         let pending = &mut self.pending;
         let taken = stream.drain(BATCH, |record| match record {
             Record::Amendment(id, evidence) => pending.amend(id, evidence),
@@ -137,12 +154,9 @@ impl<W: Write, T: Traced> Printer<'_, W, T> {
             }
         });
         self.pending.unheard(kernel.unheard_resets(), taken < BATCH);
-        while let Some((mut what, ended)) = self.pending.next(unix_ns) {
+        while let Some((mut what, ended)) = self.pending.next(unix_ns, |what| self.living.settle(what.event())) {
             let closer = what.closer();
             let event = what.event();
-            if let (None, Some(inode)) = (event.owner, event.inode) {
-                event.owner = self.living.holder(inode);
-            }
             let (owner, at) = (event.owner, event.unix_ns);
             if !self.filter.is_any() && !self.is_asked_for(owner, at) && !self.is_asked_for(closer, at) {
                 self.totals.unmatched += 1;

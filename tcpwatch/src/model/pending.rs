@@ -106,13 +106,21 @@ impl<T: Ends> Pending<T> {
         }
     }
 
+    /// Whether nothing is held back.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// The next record that nothing will be added to, or that has waited long enough at `unix_ns`, and how it ended if it did.
-    pub fn next(&mut self, unix_ns: i64) -> Option<(T, Option<Ending>)> {
+    /// `settle` adds what is to be found out elsewhere, and says whether that is over.
+    pub fn next(&mut self, unix_ns: i64, settle: impl FnOnce(&mut T) -> bool) -> Option<(T, Option<Ending>)> {
+        let may_wait = self.queue.len() <= MOST;
         let front = &mut self.queue.front_mut()?.record;
         // A clock that jumps ends the waiting, whichever way.
         let waited = unix_ns.saturating_sub(front.unix_ns()).unsigned_abs() > HOLD_NS.unsigned_abs();
         let may_change = front.evidence().is_some_and(|evidence| !ending::is_final(*evidence));
-        if may_change && !waited && self.queue.len() <= MOST {
+        if (may_change && !waited || !settle(front)) && may_wait {
             return None;
         }
         let Held { mut record, before } = self.queue.pop_front()?;
@@ -146,6 +154,11 @@ mod tests {
         }
     }
 
+    /// The next, of which there is nothing to find out.
+    fn told(pending: &mut Pending<Item>, unix_ns: i64) -> Option<(Item, Option<Ending>)> {
+        pending.next(unix_ns, |_| true)
+    }
+
     fn open_end(flags: u16) -> Evidence {
         Evidence {
             flags: KNOWN | flags,
@@ -161,13 +174,37 @@ mod tests {
         pending.push(Item(0, 1, None));
         pending.push(Item(1, 2, Some(open_end(0))));
         pending.push(Item(2, 3, None));
-        assert_eq!(pending.next(3).map(|(item, ended)| (item.1, ended)), Some((1, None)));
-        assert!(pending.next(3).is_none());
+        assert_eq!(
+            told(&mut pending, 3).map(|(item, ended)| (item.1, ended)),
+            Some((1, None))
+        );
+        assert!(told(&mut pending, 3).is_none());
         pending.amend(NonZeroU64::new(2).unwrap(), open_end(RESET_SENT | RESET_AFTER));
-        let (item, ended) = pending.next(3).unwrap();
+        let (item, ended) = told(&mut pending, 3).unwrap();
         assert_eq!((item.1, ended), (2, Some(Ending::ResetByUs)));
-        assert_eq!(pending.next(3).map(|(item, _)| item.1), Some(3));
-        assert!(pending.next(3).is_none());
+        assert_eq!(told(&mut pending, 3).map(|(item, _)| item.1), Some(3));
+        assert!(told(&mut pending, 3).is_none());
+    }
+
+    #[test]
+    fn what_is_found_out_elsewhere_is_waited_for() {
+        let mut pending = Pending::new(Reasons::default(), None);
+        pending.push(Item(0, 1, None));
+        pending.push(Item(1, 2, None));
+        assert!(
+            pending.next(i64::MAX, |item| item.1 == 2).is_none(),
+            "the first comes first"
+        );
+        let found = pending.next(2, |item| {
+            item.1 = 9;
+            true
+        });
+        assert_eq!(found.map(|(item, _)| item.1), Some(9));
+        assert!(!pending.is_empty() && told(&mut pending, 2).is_some() && pending.is_empty());
+        for id in 1..=MOST as u64 + 1 {
+            pending.push(Item(1, id, None));
+        }
+        assert!(pending.next(2, |_| false).is_some() && pending.next(2, |_| false).is_none());
     }
 
     #[test]
@@ -183,7 +220,7 @@ mod tests {
                 pending.push(Item(0, 1, Some(closed_first)));
                 pending.unheard(*reading, true);
             }
-            [0, 1, 2].map(|_| pending.next(i64::MAX).and_then(|(_, ended)| ended))
+            [0, 1, 2].map(|_| told(&mut pending, i64::MAX).and_then(|(_, ended)| ended))
         };
         let (known, unknown) = (Some(Ending::ClosedFirst), Some(Ending::Unknown));
         assert_eq!(ended([Some(3); 4]), [known; 3]);
@@ -200,13 +237,13 @@ mod tests {
         for later in [HOLD_NS + 2, -HOLD_NS * 9, i64::MAX, i64::MIN] {
             let mut pending = Pending::new(Reasons::default(), Some(0));
             pending.push(Item(1, 2, Some(open_end(0))));
-            assert!(pending.next(2).is_none());
-            assert_eq!(pending.next(later).unwrap().1, Some(Ending::Unknown));
+            assert!(told(&mut pending, 2).is_none());
+            assert_eq!(told(&mut pending, later).unwrap().1, Some(Ending::Unknown));
         }
         let mut pending = Pending::new(Reasons::default(), Some(0));
         for id in 1..=MOST as u64 + 1 {
             pending.push(Item(1, id, Some(open_end(0))));
         }
-        assert!(pending.next(2).is_some() && pending.next(2).is_none());
+        assert!(told(&mut pending, 2).is_some() && told(&mut pending, 2).is_none());
     }
 }

@@ -5,12 +5,15 @@ mod cgroups;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
+use anyhow::{Context, anyhow};
 use hashbrown::HashMap;
 
 use self::cgroups::Cgroups;
 use super::owners::Owners;
 use crate::clock;
+use crate::event::Event;
 use crate::model::owner::{Comm, Owner};
 use crate::sys::cgroup;
 use crate::sys::procs::process;
@@ -19,7 +22,7 @@ use crate::sys::procs::process;
 const SHARE: u64 = 100;
 /// Scans are this far apart at least, ns: what was opened since the last is found by the next.
 const APART_NS: u64 = 1_000_000_000;
-/// What is known of a process is read anew after this long, ns: it may move to another cgroup, and its number to another.
+/// What was read is believed for this long, ns: after it a process may be in another cgroup, and a number another's.
 const FRESH_NS: u64 = 1_000_000_000;
 /// Processes remembered; with one more, all are read anew.
 const PROCESSES: usize = 4096;
@@ -27,12 +30,21 @@ const PROCESSES: usize = 4096;
 /// The processes of a running system.
 pub struct Living {
     root: PathBuf,
-    owners: Option<Owners>,
+    owners: Option<Scanned>,
+    /// The scan under way.
+    scan: Option<JoinHandle<anyhow::Result<Scanned>>>,
     scan_again_ns: u64,
     cgroups: Cgroups,
     known: HashMap<NonZeroU32, Known>,
     /// What to add to Unix time for time since boot, ns.
     to_boot_ns: i64,
+}
+
+/// A scan that is over.
+struct Scanned {
+    owners: Owners,
+    /// When it began and ended, ns (`CLOCK_MONOTONIC`).
+    time_ns: [u64; 2],
 }
 
 /// What was read of a process.
@@ -50,6 +62,7 @@ impl Living {
         Self {
             root: root.to_owned(),
             owners: None,
+            scan: None,
             scan_again_ns: 0,
             cgroups: Cgroups::new(root),
             known: HashMap::new(),
@@ -57,41 +70,93 @@ impl Living {
         }
     }
 
-    /// To be called before records are looked at: somebody may have set the clock.
-    pub fn set_clock(&mut self) {
-        self.to_boot_ns = clock::unix_to_boot_ns();
+    /// Begins to scan /proc, on a thread of its own: the caller has records to read, and on a busy host this takes a second.
+    pub fn scan(&mut self) {
+        let root = self.root.clone();
+        let scan = move || {
+            let start = clock::monotonic_ns();
+            let owners = Owners::scan(&root)?;
+            let time_ns = [start, clock::monotonic_ns()];
+            Ok(Scanned { owners, time_ns })
+        };
+        match thread::Builder::new().name("scan".into()).spawn(scan) {
+            Ok(scan) => self.scan = Some(scan),
+            Err(why) => self.scan_failed(&why.into()),
+        }
     }
 
-    /// The owners in /proc, scanned now.
+    /// To be called before records are looked at: somebody may have set the clock, and a scan may be over.
+    pub fn catch_up(&mut self) {
+        self.to_boot_ns = clock::unix_to_boot_ns();
+        let Some(scan) = self.scan.take_if(|scan| scan.is_finished()) else {
+            return;
+        };
+        match scan.join() {
+            Ok(Ok(scanned)) => {
+                let [start, end] = scanned.time_ns;
+                self.scan_again_ns = end + APART_NS.max((end - start) * SHARE);
+                self.owners = Some(scanned);
+            }
+            Ok(Err(why)) => self.scan_failed(&why),
+            Err(_) => self.scan_failed(&anyhow!("its thread died")),
+        }
+    }
+
+    /// Whether a scan is under way.
+    #[must_use]
+    pub fn is_scanning(&self) -> bool {
+        self.scan.is_some()
+    }
+
+    fn scan_failed(&mut self, why: &anyhow::Error) {
+        log::debug!("no scan for owners: {why:#}");
+        self.scan_again_ns = clock::monotonic_ns() + APART_NS;
+    }
+
+    /// Waits for no scan any more, and begins none.
+    pub fn stop_scanning(&mut self) {
+        self.scan = None;
+        self.scan_again_ns = u64::MAX;
+    }
+
+    /// The owners that the last scan found.
     ///
     /// # Errors
-    /// /proc cannot be read.
-    pub fn scan(&mut self) -> anyhow::Result<&mut Owners> {
-        let start = clock::monotonic_ns();
-        let owners = Owners::scan(&self.root)?;
-        let now = clock::monotonic_ns();
-        self.scan_again_ns = now + APART_NS.max((now - start) * SHARE);
-        Ok(self.owners.insert(owners))
+    /// There was none: /proc cannot be read.
+    pub fn owners(&mut self) -> anyhow::Result<&mut Owners> {
+        let scanned = self.owners.as_mut().context("/proc cannot be read")?;
+        Ok(&mut scanned.owners)
     }
 
-    /// Who holds the socket `inode`, whose owner nobody saw; `None` where /proc does not show it, or several do.
-    pub fn holder(&mut self, inode: NonZeroU32) -> Option<Owner> {
-        if let Some(owner) = self.known_holder(inode) {
-            return Some(owner);
+    /// Names in `event` who holds its socket, where nobody saw whose it is and /proc shows that. Whether this is settled: not
+    /// while a scan is under way that may tell, and before the first is over nothing is.
+    pub fn settle(&mut self, event: &mut Event) -> bool {
+        let scanning = self.is_scanning();
+        let (None, Some(inode)) = (event.owner, event.inode) else {
+            return self.owners.is_some() || !scanning;
+        };
+        let now_ns = clock::monotonic_ns();
+        event.owner = self.holder(event, inode, now_ns);
+        if event.owner.is_some() || scanning {
+            return event.owner.is_some();
         }
-        if clock::monotonic_ns() < self.scan_again_ns {
-            return None;
+        if now_ns >= self.scan_again_ns {
+            self.scan();
         }
-        if let Err(why) = self.scan() {
-            log::debug!("no scan for owners: {why:#}");
-            return None;
-        }
-        self.known_holder(inode)
+        !self.is_scanning()
     }
 
-    fn known_holder(&mut self, inode: NonZeroU32) -> Option<Owner> {
-        let whose = self.owners.as_mut()?.of(Some(inode)).whose();
-        whose.process.map(|owner| *owner)
+    /// Who holds the socket `inode` of `event` at `now_ns`, as far as the last scan tells; `None` where several do.
+    fn holder(&mut self, event: &Event, inode: NonZeroU32, now_ns: u64) -> Option<Owner> {
+        let Scanned { owners, time_ns } = self.owners.as_mut()?;
+        // A number found may be of a socket closed since, and be another's now; but not if that was open before we looked.
+        let was_there = event.opened.is_none() && event.id.is_some();
+        let mut held = if was_there || now_ns.saturating_sub(time_ns[0]) < FRESH_NS {
+            owners.of(Some(inode))
+        } else {
+            owners.still_of(inode)
+        };
+        held.whose().process.map(|owner| *owner)
     }
 
     /// Path of the cgroup of `owner`, who had a connection at `unix_ns` (since the Unix epoch): the one it was in when it came to
@@ -124,5 +189,133 @@ impl Living {
         }
         let known = self.known.get(&pid).filter(|known| known.start_ns <= at)?;
         known.cgroup.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::num::NonZeroU64;
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, Mode, mkfifoat};
+    use tcpwatch_common::TcpState;
+
+    use super::*;
+    use crate::event::Opened;
+    use crate::model::socket::{Address, Family};
+
+    /// A transition of the socket 100, which was open before we looked.
+    fn of_100() -> Event {
+        let address = Address::new(std::net::Ipv4Addr::LOCALHOST.into(), 0);
+        Event {
+            unix_ns: 0,
+            monotonic_ns: 0,
+            id: NonZeroU64::new(1),
+            cookie: None,
+            family: Family::Ipv4,
+            local: address,
+            lport: None,
+            remote: address,
+            rport: None,
+            from: TcpState::Established,
+            to: TcpState::CloseWait,
+            opened: None,
+            dwell_ns: None,
+            netns: None,
+            owner: None,
+            inode: NonZeroU32::new(100),
+            evidence: None,
+        }
+    }
+
+    /// nginx, number 7, which holds the socket 100.
+    fn tree() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let nginx = root.path().join("proc/7");
+        fs::create_dir_all(nginx.join("fd")).unwrap();
+        symlink("socket:[100]", nginx.join("fd/3")).unwrap();
+        fs::write(nginx.join("comm"), "nginx\n").unwrap();
+        let stat = "7 (nginx) S 1 0 0 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 1 0\n";
+        fs::write(nginx.join("stat"), stat).unwrap();
+        root
+    }
+
+    /// Settles `event` once the scan is over.
+    fn settled(living: &mut Living, mut event: Event) -> Option<String> {
+        while !living.settle(&mut event) {
+            thread::yield_now();
+            living.catch_up();
+        }
+        event.owner.map(|owner| owner.to_string())
+    }
+
+    #[test]
+    fn a_scan_keeps_nobody_but_those_who_wait_for_it() {
+        let root = tree();
+        // A process that hides its descriptors is looked at once more, here for as long as nobody writes into the pipe.
+        let hiding = root.path().join("proc/8");
+        fs::create_dir_all(&hiding).unwrap();
+        fs::write(hiding.join("fd"), "").unwrap();
+        let slow = hiding.join("stat");
+        mkfifoat(CWD, &slow, Mode::RUSR | Mode::WUSR).unwrap();
+        let mut living = Living::new(root.path());
+        let (mut whose, mut known) = (of_100(), of_100());
+        known.inode = None;
+        living.scan();
+        assert!(!living.settle(&mut whose), "/proc may tell");
+        assert!(
+            !living.settle(&mut known),
+            "the first scan is over before anything is told"
+        );
+        fs::write(&slow, "").unwrap();
+        assert_eq!(settled(&mut living, whose), Some("nginx[7]".into()));
+        assert_eq!(living.owners().unwrap().unseen().processes, 1);
+
+        living.scan();
+        living.catch_up();
+        let mut other = of_100();
+        other.inode = NonZeroU32::new(101);
+        assert!(!living.settle(&mut other), "/proc may tell");
+        assert!(
+            living.settle(&mut known) && living.settle(&mut of_100()),
+            "these are settled"
+        );
+        living.stop_scanning();
+        assert_eq!(settled(&mut living, other), None, "nobody waits any more");
+        fs::write(&slow, "").unwrap();
+    }
+
+    #[test]
+    fn a_number_is_not_believed_for_ever() {
+        let root = tree();
+        let mut living = Living::new(root.path());
+        living.scan();
+        assert_eq!(settled(&mut living, of_100()), Some("nginx[7]".into()));
+        fs::remove_file(root.path().join("proc/7/fd/3")).unwrap();
+        let began = living.owners.as_ref().unwrap().time_ns[0];
+        let mut holder = |event: &Event, after_ns| {
+            let owner = living.holder(event, event.inode.unwrap(), began + after_ns);
+            owner.map(|owner| owner.to_string())
+        };
+        let nginx = Some("nginx[7]".to_owned());
+        let new = Event {
+            opened: Some(Opened::Passive),
+            ..of_100()
+        };
+        assert_eq!(holder(&new, FRESH_NS - 1), nginx, "so soon no number is given again");
+        assert_eq!(holder(&new, FRESH_NS), None, "it may be another socket's now");
+        assert_eq!(holder(&of_100(), FRESH_NS), nginx, "it was there when we looked");
+        let unremembered = Event { id: None, ..of_100() };
+        assert_eq!(holder(&unremembered, FRESH_NS), None, "nobody knows whether it was");
+    }
+
+    #[test]
+    fn where_nothing_can_be_scanned_nobody_is_known() {
+        let root = tempfile::tempdir().unwrap();
+        let mut living = Living::new(root.path());
+        living.scan();
+        assert_eq!(settled(&mut living, of_100()), None);
+        assert!(living.owners().is_err());
     }
 }

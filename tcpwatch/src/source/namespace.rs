@@ -6,9 +6,10 @@ use anyhow::Context;
 use tcpwatch_common::{StateSet, TcpState};
 
 use super::ebpf::{Kernel, Listeners};
-use super::living::Living;
+use super::owners::Owners;
 use super::ports::PortSettings;
 use super::sockets::Sockets;
+use crate::model::socket::Socket;
 use crate::sys::counters::Counters;
 use crate::sys::netns::Namespace;
 use crate::sys::sockstat::Sockstat;
@@ -56,20 +57,40 @@ impl NamespaceReaders {
 ///
 /// # Errors
 /// Sockets or processes cannot be read.
-pub fn tell_listeners(kernel: &mut Kernel, namespaces: &[Namespace], living: &mut Living) -> anyhow::Result<()> {
-    let mut sockets = Vec::new();
-    for namespace in namespaces {
-        let mut reader = namespace.run(|| Sockets::open(Path::new("/"), namespace.inode))?;
-        reader.walk(StateSet::NONE.with(TcpState::Listen), |socket| sockets.push(*socket))?;
+pub fn tell_listeners(kernel: &mut Kernel, namespaces: &[Namespace]) -> anyhow::Result<()> {
+    let early = Early::find(namespaces)?;
+    early.tell(kernel, &mut Owners::scan(Path::new("/"))?)
+}
+
+/// The sockets that listened before tcpwatch did.
+pub struct Early(Vec<Socket>);
+
+impl Early {
+    /// Those in `namespaces`.
+    ///
+    /// # Errors
+    /// Sockets cannot be read.
+    pub fn find(namespaces: &[Namespace]) -> anyhow::Result<Self> {
+        let mut sockets = Vec::new();
+        for namespace in namespaces {
+            let mut reader = namespace.run(|| Sockets::open(Path::new("/"), namespace.inode))?;
+            reader.walk(StateSet::NONE.with(TcpState::Listen), |socket| sockets.push(*socket))?;
+        }
+        Ok(Self(sockets))
     }
-    // Also where nobody listens: who holds what is open is known now, and may not be when it is closed.
-    let owners = living.scan()?;
-    let mut listeners = Listeners::default();
-    for socket in &sockets {
-        let whose = owners.of(socket.inode).whose();
-        listeners.add(socket.netns, socket.lport, whose.process.as_deref());
+
+    /// Tells the kernel side whose they are by `owners`, who were looked for later.
+    ///
+    /// # Errors
+    /// The kernel side has no place for it.
+    pub fn tell(&self, kernel: &mut Kernel, owners: &mut Owners) -> anyhow::Result<()> {
+        let mut listeners = Listeners::default();
+        for socket in &self.0 {
+            let whose = owners.of(socket.inode).whose();
+            listeners.add(socket.netns, socket.lport, whose.process.as_deref());
+        }
+        kernel.tell_listeners(&listeners)
     }
-    kernel.tell_listeners(&listeners)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 mod processes;
 
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use processes::Processes;
 
@@ -12,10 +12,11 @@ use crate::model::filter::owner::OwnerFilter;
 use crate::model::snapshot::Unseen;
 use crate::model::whose::{Foremost, Whose, foremost};
 use crate::sys::caps;
-use crate::sys::procs::{Holders, holders};
+use crate::sys::procs::{Hold, Holders, holders};
 
 /// The owners of sockets at one moment.
 pub struct Owners {
+    root: PathBuf,
     holders: Holders,
     processes: Processes,
     /// Who holds the socket looked at, each once: kept, so that a socket allocates nothing.
@@ -37,6 +38,7 @@ impl Owners {
     pub fn scan(root: &Path) -> anyhow::Result<Self> {
         let holders = holders(root)?;
         Ok(Self {
+            root: root.to_owned(),
             holders,
             processes: Processes::new(root, clock::boot_ns()),
             pids: Vec::new(),
@@ -46,9 +48,19 @@ impl Owners {
 
     /// Who held the socket `inode` at the time of the scan, and is still there.
     pub fn of(&mut self, inode: Option<NonZeroU32>) -> HeldBy<'_> {
+        self.held_by(inode, |_, _| true)
+    }
+
+    /// Who held the socket `inode` at the time of the scan, and holds it by the same descriptor now.
+    pub fn still_of(&mut self, inode: NonZeroU32) -> HeldBy<'_> {
+        self.held_by(Some(inode), Hold::is_there)
+    }
+
+    fn held_by(&mut self, inode: Option<NonZeroU32>, counts: impl Fn(&Hold, &Path) -> bool) -> HeldBy<'_> {
         self.pids.clear();
         if let Some(inode) = inode {
-            self.pids.extend(self.holders.of(inode).iter().map(|hold| hold.pid));
+            let holds = self.holders.of(inode).iter().filter(|hold| counts(hold, &self.root));
+            self.pids.extend(holds.map(|hold| hold.pid));
             self.pids.dedup();
             self.pids.retain(|&pid| self.processes.get(pid).is_some());
             self.unheld += u64::from(self.pids.is_empty());
@@ -155,6 +167,25 @@ mod tests {
         assert_eq!((of(105), of(106), of(0)), ((None, None), (None, None), (None, None)));
         let unseen = owners.unseen();
         assert_eq!((unseen.sockets, unseen.processes, unseen.hidden), (2, 0, false));
+    }
+
+    #[test]
+    fn a_descriptor_that_was_closed_since_holds_nothing() {
+        let root = tree();
+        let mut owners = Owners::scan(root.path()).unwrap();
+        let mut still = |inode| {
+            let whose = owners.still_of(NonZeroU32::new(inode).unwrap()).whose();
+            whose.process.map(|owner| owner.to_string())
+        };
+        let fd = |path: &str| root.path().join("proc").join(path);
+        assert_eq!(still(101), Some("nginx[11]".into()));
+        fs::remove_file(fd("11/fd/1")).unwrap();
+        assert_eq!(still(101), Some("nginx[11]".into()), "by its other descriptor");
+        fs::remove_file(fd("11/fd/11")).unwrap();
+        symlink("socket:[107]", fd("11/fd/11")).unwrap();
+        assert_eq!(still(101), None, "which is another socket's now");
+        fs::remove_dir_all(fd("10/fd")).unwrap();
+        assert_eq!(still(104), Some("nginx[11]".into()), "whom the master left it to");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 mod hidden;
 mod process;
 
-use std::ffi::CStr;
 use std::fmt::Write;
 use std::mem::MaybeUninit;
 use std::num::NonZeroU32;
@@ -33,6 +32,15 @@ pub struct Hold {
     pub pid: NonZeroU32,
     /// The descriptor in that process.
     pub fd: u32,
+}
+
+impl Hold {
+    /// Whether it still is: the process under `root` has the same socket behind the same descriptor.
+    #[must_use]
+    pub fn is_there(&self, root: &Path) -> bool {
+        let link = root.join(format!("proc/{}/fd/{}", self.pid, self.fd));
+        socket(CWD, link).is_ok_and(|found| found == Some(self.inode))
+    }
 }
 
 /// Who holds the sockets open, in the moments of one scan.
@@ -186,7 +194,7 @@ fn directory(at: impl AsFd, path: impl Arg) -> rustix::io::Result<OwnedFd> {
 }
 
 /// The socket behind the descriptor `name` in the directory `descriptors`; `None` for what is no socket.
-fn socket(descriptors: &OwnedFd, name: &CStr) -> rustix::io::Result<Option<NonZeroU32>> {
+fn socket(descriptors: impl AsFd, name: impl Arg) -> rustix::io::Result<Option<NonZeroU32>> {
     let mut room = [MaybeUninit::uninit(); LINK];
     let (link, _) = readlinkat_raw(descriptors, name, &mut room)?;
     Ok(link
