@@ -17,6 +17,7 @@ mod counters;
 mod endings;
 mod filters;
 mod fixtures;
+mod interrupted;
 mod latency;
 mod ledger;
 mod life;

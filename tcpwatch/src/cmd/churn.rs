@@ -44,6 +44,7 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
         }
         let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
         let mut view = churn::of(args.output.output, limit, screen(args.output.color));
+        end.begin();
         view.begin(out).and_then(|()| out.flush()).context(OUTPUT)?;
         let (reasons, unheard) = (kernel.reasons().clone(), kernel.unheard_resets());
         let mut stat = Stat::new(reasons.clone(), unheard.is_some());

@@ -32,6 +32,7 @@ pub fn run(args: &LatencyArgs, out: &mut impl Write) -> Result<()> {
         if let Err(why) = tell_listeners(&mut kernel, &namespaces) {
             log::warn!("whose the listeners there are is unknown: {why:#}");
         }
+        end.begin();
         view.begin(out).and_then(|()| out.flush()).context(OUTPUT)?;
         let mut ticks = args.interval.map(|every| {
             let mut ticks = interval_at(Instant::now() + every.0, every.0);

@@ -4,7 +4,7 @@ use std::future::pending;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use crate::cli::{FilterArgs, HookArg, WatchArgs};
 use crate::model::filter::Filter;
 use crate::model::latency::LatencyBy;
 use crate::source::ebpf::{self, Carries, Hook, Kernel, Options, StreamOptions};
-use crate::sys::btf;
 use crate::sys::netns::{self, Namespace, Which};
+use crate::sys::{btf, signals};
 
 /// How long a command may take to say its last, once it is told to end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -26,6 +26,8 @@ const GRACE: Duration = Duration::from_secs(2);
 /// A reason to end: SIGINT, SIGTERM, or the time given by `--duration`.
 pub(super) struct End {
     told: oneshot::Receiver<()>,
+    /// Whether there is something to say yet.
+    begun: Arc<AtomicBool>,
     /// Moves as long as the output takes something.
     progress: Arc<AtomicU64>,
     duration: Option<Duration>,
@@ -34,14 +36,17 @@ pub(super) struct End {
 }
 
 impl End {
-    /// Takes over the signals, so that none ends the program before it has said its last.
+    /// Takes over the signals, so that none ends the program before it has said its last; before
+    /// [`End::begin`] one ends it at once.
     ///
-    /// They are heard on a thread of their own: where nobody reads our output, writing it waits for ever.
+    /// They are heard on a thread of their own, and on no other: where nobody reads our output, writing it waits for ever, and
+    /// the kernel gives up verifying a program on a thread that has a signal to take (`EAGAIN`).
     pub(super) fn new(duration: Option<Interval>) -> Result<Self> {
         let (tell, told) = oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
         let progress = Arc::new(AtomicU64::new(0));
-        let seen = Arc::clone(&progress);
+        let begun = Arc::new(AtomicBool::new(false));
+        let (seen, has_begun) = (Arc::clone(&progress), Arc::clone(&begun));
         thread::Builder::new().name("signals".into()).spawn(move || {
             let heard = block_on(async {
                 let (mut interrupt, mut terminate) =
@@ -56,6 +61,9 @@ impl End {
             if let Err(error) = heard {
                 let _ = ready.send(Err(error));
                 return;
+            }
+            if !has_begun.load(Ordering::Relaxed) {
+                std::process::exit(0);
             }
             let _ = tell.send(());
             loop {
@@ -72,12 +80,19 @@ impl End {
             std::process::exit(1);
         })?;
         is_ready.recv().context("cannot take over the signals")??;
+        signals::leave_to_others();
         Ok(Self {
             told,
+            begun,
             progress,
             duration: duration.map(|Interval(time)| time),
             deadline: None,
         })
+    }
+
+    /// Says that the output begins, and is to have an end.
+    pub(super) fn begin(&self) {
+        self.begun.store(true, Ordering::Relaxed);
     }
 
     /// Says that the output took something, so that a command with much to say at its end is let say it.

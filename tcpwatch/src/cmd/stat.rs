@@ -38,6 +38,7 @@ pub fn run(args: &StatArgs, out: &mut impl Write) -> Result<()> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut rows = 0;
         let mut ended = false;
+        end.begin();
         loop {
             let mut frame = None;
             live.sample(|input| frame = model.apply(input).or(frame.take()))?;

@@ -63,6 +63,7 @@ fn follow<T: Traced>(args: &TraceArgs, wants: Wants, view: Box<dyn TraceView<T>>
             wants_cgroup: args.output.output != Output::Text,
             filter: filter.owner,
         };
+        end.begin();
         printer.begin()?;
         let mut early = Some(Early::find(&namespaces));
         // Also where nobody listens: who holds what is open is known then, and may not be when it is closed.

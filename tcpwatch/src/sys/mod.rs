@@ -12,6 +12,7 @@ pub mod pidns;
 pub mod procs;
 pub mod release;
 pub mod reread;
+pub mod signals;
 pub mod sockstat;
 pub mod sysctl;
 pub mod terminal;

@@ -1,0 +1,105 @@
+//! A signal ends tcpwatch in good order whenever it comes, also while the kernel verifies its programs.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::child::Reaped;
+use crate::support::clock::{eventually, now, until};
+use crate::support::netns::in_netns;
+use crate::support::program::run::tcpwatch;
+use crate::support::program::{Hook, on_both_hooks};
+
+on_both_hooks!(at_any_moment_of_the_start);
+
+/// Moments of a start at which it is interrupted, for each command and each way to interrupt it.
+const MOMENTS: u32 = 4;
+/// The signal that comes at such a moment, and whether it comes again and again until tcpwatch has ended.
+const WAYS: [(Signal, bool); 3] = [(Signal::INT, false), (Signal::TERM, false), (Signal::INT, true)];
+
+fn at_any_moment_of_the_start(hook: Hook) {
+    in_netns(|_| {
+        let start = start_of(hook);
+        for command in ["trace", "stat", "churn", "latency"] {
+            let mut untold = 0;
+            for moment in 0..MOMENTS {
+                for way in WAYS {
+                    let args = [command, "--hook", hook.name(), "-o", "json"];
+                    let said = interrupted(&args, way, start * moment / MOMENTS);
+                    untold += u32::from(said.is_empty());
+                    for line in said.lines() {
+                        let json: Value = serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}"));
+                        assert!(json["schema"].is_string(), "{line}");
+                    }
+                }
+            }
+            assert!(
+                untold > 0,
+                "each {command} had begun when it was interrupted, so this proves nothing"
+            );
+        }
+    });
+}
+
+/// How long a start takes, from the moment when tcpwatch takes over the signals to its first line.
+fn start_of(hook: Hook) -> Duration {
+    let mut program = spawned(tcpwatch(&["stat", "--hook", hook.name(), "-o", "json"]));
+    until_signals_are_heard(&program);
+    let start = now();
+    let mut line = String::new();
+    let stdout = program.0.stdout.take().expect("piped");
+    BufReader::new(stdout).read_line(&mut line).expect("a line");
+    start.elapsed()
+}
+
+/// What `tcpwatch ARGS` says that a signal reaches so long after it took the signals over; it must end with code 0 and say
+/// nothing of it.
+fn interrupted(args: &[&str], (signal, again): (Signal, bool), after: Duration) -> String {
+    let mut process = spawned(tcpwatch(args));
+    until_signals_are_heard(&process);
+    // Not to wait for something: any moment is to do.
+    sleep(after);
+    process.signal(signal);
+    let status = eventually("tcpwatch to end", || {
+        let ended = process.0.try_wait().expect("waiting for a child");
+        if ended.is_none() && again {
+            process.signal(signal);
+        }
+        ended.ok_or("it runs on")
+    });
+    let (mut said, mut complained) = (String::new(), String::new());
+    let (stdout, stderr) = (process.0.stdout.take(), process.0.stderr.take());
+    stdout.expect("piped").read_to_string(&mut said).expect("UTF-8");
+    stderr.expect("piped").read_to_string(&mut complained).expect("UTF-8");
+    assert_eq!(
+        (status.code(), complained.as_str()),
+        (Some(0), ""),
+        "{args:?}, {signal:?} after {after:?}: {status}"
+    );
+    said
+}
+
+fn spawned(mut command: Command) -> Reaped {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    Reaped::spawn(&mut command)
+}
+
+/// A process that has not taken over a signal yet is killed by it, as any is.
+fn until_signals_are_heard(process: &Reaped) {
+    let both = 1 << (Signal::INT.as_raw() - 1) | 1 << (Signal::TERM.as_raw() - 1);
+    let path = format!("/proc/{}/status", process.pid());
+    until("tcpwatch to take over the signals", || {
+        let status = fs::read_to_string(&path).expect("its status");
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        caught.is_some_and(|caught| caught & both == both)
+    });
+}
