@@ -238,7 +238,8 @@ impl Kernel {
         let mut loader = loader;
         loader
             .btf(None)
-            .verifier_log_level(VerifierLogLevel::DISABLE)
+            // Of a second try, after a refusal: with no log at all the kernel takes it for invalid, and hides its reason.
+            .verifier_log_level(VerifierLogLevel::STATS)
             .override_global(names::GLOBAL_FILTER, bytemuck::bytes_of(options.filter), true)
             .override_global(names::GLOBAL_SOCK, bytemuck::bytes_of(&layouts.sock), true)
             .override_global(names::GLOBAL_TASK, bytemuck::bytes_of(&layouts.task), true)
