@@ -154,7 +154,7 @@ fn sigterm_prints_the_last_interval(hook: Hook) {
         let stat = Stat::every("600", hook, &[]);
         let promised = workload::bulk::connections(50);
         let ended = stat.finish_by(Signal::TERM);
-        check(&ended);
+        check(&ended, 0);
         assert_eq!(
             ended.lines.len(),
             2,

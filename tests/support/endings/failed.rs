@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 
 use super::{Kind, kind};
@@ -31,11 +32,15 @@ fn refused(_: &Netns, times: i64) {
     }
 }
 
+/// The next port for [`no_port`]: one it had before may be in TIME_WAIT, where it is done again.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(40_001);
+
 /// Another connection has the one port there is.
 fn no_port(netns: &Netns, times: i64) {
     let listener = listen(SocketAddr::new(LOOPBACK, 2), 8);
     let to = address(&listener).into();
-    for port in (40_001..).take(times.try_into().expect("few")) {
+    for _ in 0..times {
+        let port = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
         netns.set("ipv4/ip_local_port_range", &format!("{port} {port}"));
         let client = socket(address(&listener));
         client.connect(&to).expect("the only port");
