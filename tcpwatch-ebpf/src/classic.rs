@@ -126,7 +126,10 @@ impl<'a> Hook for ClassicHook<'a> {
 
     #[inline(always)]
     fn forget(&self) {
-        lives::forget_address(self.address());
+        // Where its death is heard of it is forgotten then: once, and not anew for each life.
+        if param!(RESET.destroy_skaddr) == 0 {
+            lives::forget_address(self.address());
+        }
     }
 
     #[inline(always)]

@@ -1,5 +1,6 @@
 //! The running task, as an owner: only where the caller knows that it acts for the socket.
 
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
 use tcpwatch_common::Owner;
 
@@ -25,7 +26,11 @@ pub(crate) fn current<M: Memory>(how: u8) -> Owner {
     Owner {
         // SAFETY: the helper takes nothing.
         cgroup: unsafe { bpf_get_current_cgroup_id() },
-        pid: pid_of(leader),
+        pid: if param!(TASK.pidns) == 0 {
+            (bpf_get_current_pid_tgid() >> 32) as u32
+        } else {
+            pid_of(leader)
+        },
         how,
         reserved: [0; 3],
         comm: comm_of(leader),
