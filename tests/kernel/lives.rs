@@ -517,7 +517,8 @@ fn an_owner_nobody_saw_is_found_in_proc(hook: Hook) {
         let Pair { client, server } = pair(&listener);
         let ends = [address(&client), address(&server)];
         let worker = holder("lives-holder", server);
-        let cgroup = Cgroup::new(&format!("lives-{}", hook.name()));
+        let id = format!("{:064x}", worker.pid());
+        let cgroup = Cgroup::new(&format!("docker-{id}.scope"));
         cgroup.take(worker.pid());
         let trace = Lives::start(hook, &[]);
         // A reset has no process that closes, nor has its receipt.
@@ -537,7 +538,9 @@ fn an_owner_nobody_saw_is_found_in_proc(hook: Hook) {
             );
             assert!(life.is_null("closed_by"), "{}", life.0);
         }
-        assert_eq!(told.at(ends[1], ends[0]).text("cgroup"), cgroup.path());
+        let [ours, its] = [(0, 1), (1, 0)].map(|(local, remote)| told.at(ends[local], ends[remote]));
+        assert_eq!((its.text("cgroup"), its.text("container")), (&*cgroup.path(), &*id));
+        assert!(its.is_null("pod") && ours.is_null("container"), "{} {}", its.0, ours.0);
         drop(worker);
     });
 }

@@ -142,6 +142,15 @@ fn a_cgroup_and_its_container() {
             })
         };
         assert_eq!(of(&path), Some(1), "{found}");
+        let containers: Vec<_> = found["groups"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|group| group["container"].as_str())
+            .collect();
+        assert!(containers.contains(&Some(id)) && containers.contains(&None), "{found}");
+        let text = finish(&tcpwatch(&["snapshot", "--by", "cgroup"])).stdout;
+        assert!(text.contains("docker:0a1b2c3d4e5f") && !text.contains(id), "{text}");
         assert_eq!(found["groups"].as_array().map(Vec::len), Some(2), "{found}");
         for asked in [path.as_str(), id, &id[..12], "docker-"] {
             assert_eq!(

@@ -21,8 +21,7 @@ use crate::source::ebpf::{Kernel, Stream};
 use crate::source::living::Living;
 use crate::source::namespace::Early;
 use crate::sys::terminal;
-use crate::view::trace::TraceView;
-use crate::view::{Output, life, trace};
+use crate::view::trace::{self, TraceView};
 
 /// Records taken before the output is flushed and the signals are heard.
 const BATCH: usize = 16_384;
@@ -37,7 +36,7 @@ const LAST_SCAN: Duration = Duration::from_secs(1);
 pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
     let (output, screen) = (args.output.output, screen(args.output.color));
     if args.lives {
-        follow::<Life>(args, Wants::Lives, life::of(output, screen), out)
+        follow::<Life>(args, Wants::Lives, trace::of(output, screen), out)
     } else {
         follow::<Event>(args, Wants::Transitions, trace::of(output, screen), out)
     }
@@ -60,7 +59,6 @@ fn follow<T: Traced>(args: &TraceArgs, wants: Wants, view: Box<dyn TraceView<T>>
             totals: TraceTotals::default(),
             pending: Pending::new(kernel.reasons().clone(), kernel.unheard_resets()),
             living: Living::new(Path::new("/")),
-            wants_cgroup: args.output.output != Output::Text,
             filter: filter.owner,
         };
         end.begin();
@@ -129,7 +127,6 @@ struct Printer<'a, W, T> {
     totals: TraceTotals,
     pending: Pending<T>,
     living: Living,
-    wants_cgroup: bool,
     filter: OwnerFilter,
 }
 
@@ -155,7 +152,7 @@ impl<W: Write, T: Traced> Printer<'_, W, T> {
             }
         });
         self.pending.unheard(kernel.unheard_resets(), taken < BATCH);
-        while let Some((mut what, ended)) = self.pending.next(unix_ns, |what| self.living.settle(what.event())) {
+        while let Some((what, ended)) = self.pending.next(unix_ns, |what| self.living.settle(what.event_mut())) {
             let closer = what.closer();
             let event = what.event();
             let (owner, at) = (event.owner, event.unix_ns);
@@ -164,9 +161,7 @@ impl<W: Write, T: Traced> Printer<'_, W, T> {
                 continue;
             }
             self.totals.printed += 1;
-            let cgroup = owner
-                .filter(|_| self.wants_cgroup)
-                .and_then(|owner| self.living.cgroup(&owner, at));
+            let cgroup = owner.and_then(|owner| self.living.cgroup(&owner, at));
             let row = Row { what, ended, cgroup };
             self.view.row(&row, self.out).context(OUTPUT)?;
         }

@@ -5,13 +5,15 @@
 
 use std::fmt;
 
+use super::escaped::Escaped;
+
 /// Digits of a container's id.
 const ID: usize = 64;
 /// Digits of it that people are shown, as `docker ps` does.
 const SHORT: usize = 12;
 
 /// Who runs a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Runtime {
     /// Docker.
     Docker,
@@ -47,8 +49,37 @@ const PREFIXES: [(&str, Runtime); 6] = [
     ("libpod-payload", Runtime::Podman),
 ];
 
+/// A cgroup, and the container it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cgroup {
+    /// Its path, as /proc/PID/cgroup has it.
+    pub path: String,
+    /// The container; `None` where it is in none that is recognised.
+    pub container: Option<Container>,
+}
+
+impl From<String> for Cgroup {
+    fn from(path: String) -> Self {
+        let container = Container::of(&path);
+        Self { path, container }
+    }
+}
+
+impl fmt::Display for Cgroup {
+    /// For people, escaped: the path, or the container and what is below it: `docker:0123456789ab/init.scope`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(container) = &self.container else {
+            return Escaped(self.path.as_bytes()).fmt(f);
+        };
+        let after = self.path.rsplit_once(&container.id).map_or("", |(_, after)| after);
+        let below = after.find('/').and_then(|at| after.get(at..)).unwrap_or_default();
+        let name = format!("{container}{below}");
+        Escaped(name.as_bytes()).fmt(f)
+    }
+}
+
 /// A container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Container {
     /// Who runs it; `None` where the cgroup's name does not tell.
     pub runtime: Option<Runtime>,
@@ -216,6 +247,23 @@ mod tests {
         ] {
             let wanted = Some((name.to_owned(), pod.map(str::to_owned)));
             assert_eq!(found(path), wanted, "{path}");
+        }
+    }
+
+    #[test]
+    fn people_see_the_container_and_what_is_below_it() {
+        let shown = |path: &str| Cgroup::from(path.replace('A', A).replace('B', B)).to_string();
+        for (path, text) in [
+            ("/docker/A", "docker:0a1b2c3d4e5f"),
+            (
+                "/system.slice/docker-A.scope/init.scope",
+                "docker:0a1b2c3d4e5f/init.scope",
+            ),
+            ("/docker/B/docker/A/a\nb", "docker:0a1b2c3d4e5f/a\\nb"),
+            ("/system.slice/web\x1b.service", "/system.slice/web\\u{1b}.service"),
+            ("/", "/"),
+        ] {
+            assert_eq!(shown(path), text);
         }
     }
 

@@ -202,6 +202,35 @@ impl Ending {
         }
     }
 
+    /// For people, where a line has little room: twelve letters at most.
+    #[must_use]
+    pub const fn short(self) -> &'static str {
+        match self {
+            Self::GracefulActive => "closed here",
+            Self::GracefulPassive => "peer closed",
+            Self::Simultaneous => "both closed",
+            Self::ClosedFirst => "half closed",
+            Self::ResetByPeer => "peer reset",
+            Self::ResetLinger => "reset linger",
+            Self::ResetUnread => "reset unread",
+            Self::ResetAfterClose => "reset late",
+            Self::ResetByUs => "reset here",
+            Self::Refused => "refused",
+            Self::TimeoutConnect => "syn timeout",
+            Self::TimeoutRetransmit => "timed out",
+            Self::TimeoutKeepalive => "no keepalive",
+            Self::TimeoutFinWait2 => "fin2 timeout",
+            Self::Killed => "killed",
+            Self::ListenerClosed => "no listener",
+            Self::Disconnected => "disconnected",
+            Self::Unreachable => "unreachable",
+            Self::NoPort => "no port left",
+            Self::ConnectAbandoned => "gave up",
+            Self::OutOfMemory => "orphan limit",
+            Self::Unknown => "how unknown",
+        }
+    }
+
     /// The state of the timewait socket it leaves, if none is refused; `None` where it goes straight to CLOSE, or how it ended is
     /// unknown.
     #[must_use]
@@ -421,6 +450,14 @@ mod tests {
             reason,
             reserved: 0,
         }
+    }
+
+    #[test]
+    fn short_words_are_short_and_distinct() {
+        let mut words = Ending::ALL.map(Ending::short);
+        assert!(words.iter().all(|words| words.len() <= 12));
+        words.sort_unstable();
+        assert!(words.windows(2).all(|pair| pair[0] != pair[1]), "{words:?}");
     }
 
     #[test]

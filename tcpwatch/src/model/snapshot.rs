@@ -7,8 +7,8 @@ use hashbrown::HashMap;
 use jiff::Timestamp;
 use tcpwatch_common::TcpState;
 
+use super::container::Cgroup;
 use super::counts::StateCounts;
-use super::escaped::Escaped;
 use super::owner::Owner;
 use super::socket::{Address, Socket};
 use super::whose::Whose;
@@ -85,8 +85,8 @@ pub enum Part {
     Netns(u32),
     /// Process; `None` where none is known, or several that none can be named of.
     Process(Option<Arc<Owner>>),
-    /// Path of the cgroup; `None` where it is not known.
-    Cgroup(Option<Arc<str>>),
+    /// Cgroup; `None` where it is not known.
+    Cgroup(Option<Arc<Cgroup>>),
 }
 
 // What is long is shared: a million keys of groups are no larger for it.
@@ -111,7 +111,7 @@ impl Part {
 }
 
 impl fmt::Display for Part {
-    /// For people and for CSV, with nothing that a terminal obeys; unknown is `-`.
+    /// For people, with nothing that a terminal obeys; unknown is `-`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::State(state) => state.key().fmt(f),
@@ -119,7 +119,7 @@ impl fmt::Display for Part {
             Self::Address(address) => address.fmt(f),
             Self::Uid(Some(number)) | Self::Netns(number) => number.fmt(f),
             Self::Process(Some(owner)) => owner.fmt(f),
-            Self::Cgroup(Some(path)) => Escaped(path.as_bytes()).fmt(f),
+            Self::Cgroup(Some(cgroup)) => cgroup.fmt(f),
             Self::Uid(None) | Self::Process(None) | Self::Cgroup(None) => "-".fmt(f),
         }
     }
@@ -158,6 +158,17 @@ pub struct Group {
     pub key: Box<[Part]>,
     /// How many there are.
     pub states: StateCounts,
+}
+
+impl Group {
+    /// Their cgroup, where groups are by it and it is known.
+    #[must_use]
+    pub fn cgroup(&self) -> Option<&Cgroup> {
+        self.key.iter().find_map(|part| match part {
+            Part::Cgroup(cgroup) => cgroup.as_deref(),
+            _ => None,
+        })
+    }
 }
 
 /// Sockets whose groups are not shown.
@@ -451,7 +462,7 @@ mod tests {
                 how: How::Scan,
                 cgroup: None,
             })),
-            cgroup: Some(cgroup.into()),
+            cgroup: Some(Arc::new(cgroup.to_owned().into())),
         };
         let mut tally = Tally::new(&[By::Process, By::Cgroup]);
         assert!(tally.needs_owners() && !tally.needs_no_sockets() && !Tally::new(&[By::Uid]).needs_owners());

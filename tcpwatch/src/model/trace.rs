@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tcpwatch_common::TcpState;
 use tcpwatch_common::ledger::STATES;
 
+use super::container::Cgroup;
 use super::ending::Ending;
 use super::owner::Owner;
 use super::pending::Ends;
@@ -19,7 +20,10 @@ pub trait Traced: Ends + Sized {
     fn of(record: Record) -> Option<Self>;
 
     /// Its transition: of a connection, the last.
-    fn event(&mut self) -> &mut Event;
+    fn event(&self) -> &Event;
+
+    /// The same, to add to what is known of it.
+    fn event_mut(&mut self) -> &mut Event;
 
     /// The process that closed the connection, where that is not its owner.
     fn closer(&self) -> Option<Owner>;
@@ -38,7 +42,11 @@ impl Traced for Event {
         }
     }
 
-    fn event(&mut self) -> &mut Event {
+    fn event(&self) -> &Event {
+        self
+    }
+
+    fn event_mut(&mut self) -> &mut Event {
         self
     }
 
@@ -61,7 +69,11 @@ impl Traced for Life {
         }
     }
 
-    fn event(&mut self) -> &mut Event {
+    fn event(&self) -> &Event {
+        &self.last
+    }
+
+    fn event_mut(&mut self) -> &mut Event {
         &mut self.last
     }
 
@@ -88,8 +100,8 @@ pub struct Row<T> {
     pub what: T,
     /// How it ended, where it is an end.
     pub ended: Option<Ending>,
-    /// Path of its owner's cgroup.
-    pub cgroup: Option<Arc<str>>,
+    /// Its owner's cgroup.
+    pub cgroup: Option<Arc<Cgroup>>,
 }
 
 /// How many transitions, or connections, there were, and what became of them.

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use super::container::Cgroup;
 use super::owner::Owner;
 
 /// Parents looked at on the way up, at most: what /proc says at different moments may run in a circle.
@@ -13,8 +14,8 @@ const DEPTH: usize = 256;
 pub struct Whose {
     /// The process to name.
     pub process: Option<Arc<Owner>>,
-    /// Path of the cgroup.
-    pub cgroup: Option<Arc<str>>,
+    /// The cgroup.
+    pub cgroup: Option<Arc<Cgroup>>,
 }
 
 /// Which of the processes that hold a socket to name.

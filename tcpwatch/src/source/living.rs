@@ -14,6 +14,7 @@ use self::cgroups::Cgroups;
 use super::owners::Owners;
 use crate::clock;
 use crate::event::Event;
+use crate::model::container::Cgroup;
 use crate::model::owner::{Comm, Owner};
 use crate::sys::cgroup;
 use crate::sys::procs::process;
@@ -52,7 +53,7 @@ struct Known {
     comm: Comm,
     start_ns: u64,
     read_ns: u64,
-    cgroup: Option<Arc<str>>,
+    cgroup: Option<Arc<Cgroup>>,
 }
 
 impl Living {
@@ -159,11 +160,11 @@ impl Living {
         held.whose().process.map(|owner| *owner)
     }
 
-    /// Path of the cgroup of `owner`, who had a connection at `unix_ns` (since the Unix epoch): the one it was in when it came to
+    /// The cgroup of `owner`, who had a connection at `unix_ns` (since the Unix epoch): the one it was in when it came to
     /// be known, or else the one it is in now. `None` where neither is known, nor the process there any more.
-    pub fn cgroup(&mut self, owner: &Owner, unix_ns: i64) -> Option<Arc<str>> {
-        if let Some(path) = owner.cgroup.and_then(|id| self.cgroups.path(id)) {
-            return Some(path);
+    pub fn cgroup(&mut self, owner: &Owner, unix_ns: i64) -> Option<Arc<Cgroup>> {
+        if let Some(cgroup) = owner.cgroup.and_then(|id| self.cgroups.of(id)) {
+            return Some(cgroup);
         }
         let pid = owner.pid?;
         let at = u64::try_from(unix_ns.saturating_add(self.to_boot_ns)).unwrap_or(0);
@@ -183,7 +184,7 @@ impl Living {
                 comm: found.comm,
                 start_ns: found.start_ns,
                 read_ns: clock::boot_ns(),
-                cgroup: cgroup::path(&self.root, pid).map(Arc::from),
+                cgroup: cgroup::path(&self.root, pid).map(|path| Arc::new(path.into())),
             };
             self.known.insert(pid, known);
         }

@@ -157,9 +157,12 @@ mod tests {
         let mut owners = Owners::scan(root.path()).unwrap();
         let mut of = |inode| {
             let whose = owners.of(NonZeroU32::new(inode)).whose();
-            (whose.process.map(|owner| owner.to_string()), whose.cgroup)
+            (
+                whose.process.map(|owner| owner.to_string()),
+                whose.cgroup.map(|cgroup| cgroup.path.clone()),
+            )
         };
-        let nginx = Some("/nginx".into());
+        let nginx = Some("/nginx".to_owned());
         assert_eq!(of(101), (Some("nginx[11]".into()), nginx.clone()));
         assert_eq!(of(104), (Some("nginx[10]".into()), nginx.clone()));
         assert_eq!(of(102), (None, nginx), "two brothers, of one cgroup");

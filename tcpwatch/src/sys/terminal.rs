@@ -5,16 +5,11 @@ use std::io::stdout;
 use anstream::{AutoStream, ColorChoice};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Columns text is laid out for where there is no terminal: enough for everything.
-const DEFAULT_WIDTH: usize = 120;
-
-/// Columns of the terminal on standard output; 120 where it is none (`TIOCGWINSZ`, `tty_ioctl(4)`).
+/// Columns of the terminal on standard output; `None` where it is none, or does not say (`TIOCGWINSZ`, `tty_ioctl(4)`).
 #[must_use]
-pub fn width() -> usize {
-    match rustix::termios::tcgetwinsize(stdout()) {
-        Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
-        _ => DEFAULT_WIDTH,
-    }
+pub fn width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stdout()).ok()?;
+    (size.ws_col > 0).then(|| size.ws_col.into())
 }
 
 /// Whether what goes to standard output may be coloured: it is a terminal that can, and `NO_COLOR` is not set.

@@ -4,7 +4,6 @@ pub mod churn;
 pub mod csv;
 pub mod json;
 pub mod latency;
-pub mod life;
 pub mod number;
 pub mod screen;
 pub mod stat;

@@ -88,6 +88,18 @@ pub fn duration(ns: u64) -> String {
     }
 }
 
+/// As [`duration`], in at most five characters for what is below 100 days: of a long time the larger unit alone, `14m`.
+#[must_use]
+pub fn brief(ns: u64) -> String {
+    let text = duration(ns);
+    let mut parts = text.split(' ');
+    let joined = text.replace(' ', "");
+    match (parts.next(), parts.next()) {
+        (Some(number), Some(unit)) if joined.len() > 5 => format!("{number}{unit}"),
+        _ => joined,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,5 +165,16 @@ mod tests {
             assert_eq!(duration(ns), text, "{ns}");
         }
         assert!(duration(u64::MAX).ends_with(" h"));
+        for (ns, text) in [
+            (850, "850ns"),
+            (125 * SECOND, "2m5s"),
+            (754 * SECOND, "12m"),
+            (8_040 * SECOND, "2h14m"),
+            (47 * 3600 * SECOND, "47h0m"),
+            (47 * 3600 * SECOND + 754 * SECOND, "47h"),
+            (50 * 3600 * SECOND, "2d2h"),
+        ] {
+            assert_eq!(brief(ns), text, "{ns}");
+        }
     }
 }

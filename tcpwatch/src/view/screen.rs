@@ -17,16 +17,34 @@ pub enum Color {
     Never,
 }
 
+/// Columns that text is drawn in where there is no terminal.
+const DEFAULT_WIDTH: usize = 120;
+
 /// The screen text is laid out for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Screen {
-    /// Columns.
-    pub width: usize,
+    /// Columns of the terminal; `None` where there is none, and no line is too long.
+    pub width: Option<usize>,
     /// Whether to colour.
     pub colour: bool,
 }
 
 impl Screen {
+    /// A terminal of so many columns, and no colours.
+    #[must_use]
+    pub const fn plain(width: usize) -> Self {
+        Self {
+            width: Some(width),
+            colour: false,
+        }
+    }
+
+    /// Columns to draw in.
+    #[must_use]
+    pub fn columns(self) -> usize {
+        self.width.unwrap_or(DEFAULT_WIDTH)
+    }
+
     /// The style of a state; of nothing, where there is no colour.
     #[must_use]
     pub const fn style(self, state: TcpState) -> Style {
@@ -44,10 +62,7 @@ mod tests {
 
     #[test]
     fn no_colour_writes_nothing() {
-        let screen = Screen {
-            width: 80,
-            colour: false,
-        };
+        let screen = Screen::plain(80);
         let style = screen.style(TcpState::Established);
         assert_eq!(format!("{style}x{style:#}"), "x");
         let style = Screen { colour: true, ..screen }.style(TcpState::Established);

@@ -69,7 +69,7 @@ impl Event {
         let json = &line.json;
         assert_eq!(json["schema"], "tcpwatch.trace/1");
         let keys = json.as_object().expect("an object");
-        for key in ["opened", "owner", "cgroup", "ended"] {
+        for key in ["opened", "owner", "cgroup", "container", "pod", "ended"] {
             assert!(keys.contains_key(key), "no {key} in {json}");
         }
         assert_eq!(

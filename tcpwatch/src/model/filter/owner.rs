@@ -1,8 +1,9 @@
 //! Whose sockets the user asked for: the meaning of `--pid`, `--comm` and `--cgroup`.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
-use crate::model::container::Container;
+use crate::model::container::Cgroup;
 use crate::model::owner::Comm;
 
 /// What a process must be, of which one that holds a socket is enough to show it; every part given must hold.
@@ -23,24 +24,21 @@ impl OwnerFilter {
         self.pids.is_empty() && self.comms.is_empty() && self.cgroups.is_empty()
     }
 
-    /// Whether a process with this number, name and path of a cgroup was asked for; what is not known matches nothing that
-    /// was asked for. `cgroup` is called where it matters.
-    pub fn matches<T: AsRef<str>>(
-        &self,
-        pid: Option<NonZeroU32>,
-        comm: &Comm,
-        cgroup: impl FnOnce() -> Option<T>,
-    ) -> bool {
+    /// Whether a process with this number, name and cgroup was asked for; what is not known matches nothing that was asked
+    /// for. `cgroup` is called where it matters.
+    pub fn matches(&self, pid: Option<NonZeroU32>, comm: &Comm, cgroup: impl FnOnce() -> Option<Arc<Cgroup>>) -> bool {
         (self.pids.is_empty() || pid.is_some_and(|pid| self.pids.contains(&pid)))
             && (self.comms.is_empty() || self.comms.contains(comm))
-            && (self.cgroups.is_empty() || cgroup().is_some_and(|path| self.has_cgroup(path.as_ref())))
+            && (self.cgroups.is_empty() || cgroup().is_some_and(|cgroup| self.has(&cgroup)))
     }
 
-    /// Whether `path` is or holds one of the cgroups asked for. A container's id, and its first digits, are in the path.
-    fn has_cgroup(&self, path: &str) -> bool {
-        self.cgroups.iter().any(|asked| path.contains(asked.as_str()))
-            // A pod's uid may be written otherwise there.
-            || Container::of(path).and_then(|container| container.pod).is_some_and(|pod| self.cgroups.contains(&pod))
+    /// Whether `cgroup` is or holds one of those asked for. A container's id, and its first digits, are in the path.
+    fn has(&self, cgroup: &Cgroup) -> bool {
+        // A pod's uid may be written otherwise there.
+        let pod = cgroup.container.as_ref().and_then(|container| container.pod.as_ref());
+        self.cgroups
+            .iter()
+            .any(|asked| cgroup.path.contains(asked.as_str()) || pod == Some(asked))
     }
 }
 
@@ -61,7 +59,9 @@ mod tests {
     fn nginx(filter: &OwnerFilter) -> bool {
         let slice = format!("kubepods-pod{}.slice", POD.replace('-', "_"));
         let path = format!("/kubepods.slice/{slice}/cri-containerd-{}.scope", "0a1b".repeat(16));
-        filter.matches(NonZeroU32::new(812), &Comm::new(b"nginx"), || Some(path))
+        filter.matches(NonZeroU32::new(812), &Comm::new(b"nginx"), || {
+            Some(Arc::new(Cgroup::from(path)))
+        })
     }
 
     #[test]
@@ -91,12 +91,12 @@ mod tests {
     #[test]
     fn a_long_name_is_asked_for_as_it_was_started() {
         let asked = filter(&[], &["systemd-networkd-wait-online"], &[]);
-        assert!(asked.matches(None, &Comm::new(b"systemd-network"), || None::<&str>));
+        assert!(asked.matches(None, &Comm::new(b"systemd-network"), || None));
     }
 
     #[test]
     fn what_is_unknown_is_not_what_was_asked_for() {
-        let unknown = |filter: OwnerFilter| filter.matches(None, &Comm::new(b"nginx"), || None::<&str>);
+        let unknown = |filter: OwnerFilter| filter.matches(None, &Comm::new(b"nginx"), || None);
         assert!(unknown(filter(&[], &["nginx"], &[])));
         assert!(!unknown(filter(&[812], &[], &[])) && !unknown(filter(&[], &[], &["/"])));
     }

@@ -1,4 +1,4 @@
-//! The paths of cgroups by their ids, each asked for once.
+//! Cgroups by their ids, each asked for once.
 
 use std::cell::OnceCell;
 use std::num::NonZeroU64;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use crate::model::container::Cgroup;
 use crate::sys::cgroup::Hierarchy;
 
 /// Paths remembered; with one more, all are asked for anew.
@@ -18,7 +19,7 @@ pub(super) struct Cgroups {
     /// Opened for the first that is asked for.
     hierarchy: OnceCell<Option<Hierarchy>>,
     /// An id is given to no other cgroup, and a cgroup of v2 keeps its name, so what was once known stays so.
-    known: HashMap<NonZeroU64, Option<Arc<str>>>,
+    known: HashMap<NonZeroU64, Option<Arc<Cgroup>>>,
 }
 
 impl Cgroups {
@@ -31,15 +32,15 @@ impl Cgroups {
         }
     }
 
-    /// Path of the cgroup `id`; `None` where it cannot be known.
-    pub(super) fn path(&mut self, id: NonZeroU64) -> Option<Arc<str>> {
+    /// The cgroup `id`; `None` where its path cannot be known.
+    pub(super) fn of(&mut self, id: NonZeroU64) -> Option<Arc<Cgroup>> {
         if self.known.len() >= CGROUPS && !self.known.contains_key(&id) {
             self.known.clear();
         }
         let Self { root, hierarchy, known } = self;
         let ask = || {
             let hierarchy = hierarchy.get_or_init(|| Hierarchy::open(root)).as_ref()?;
-            hierarchy.path(id).map(Arc::from)
+            hierarchy.path(id).map(|path| Arc::new(path.into()))
         };
         known.entry(id).or_insert_with(ask).clone()
     }

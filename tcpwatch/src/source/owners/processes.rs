@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use crate::model::container::Cgroup;
 use crate::model::owner::{Comm, How, Owner};
 use crate::sys::cgroup;
 use crate::sys::procs::process;
@@ -16,7 +17,7 @@ pub(super) struct Processes {
     /// A process that started later, ns since boot, is none of those asked for.
     until: u64,
     known: HashMap<NonZeroU32, Option<Known>>,
-    cgroups: HashMap<NonZeroU32, Option<Arc<str>>>,
+    cgroups: HashMap<NonZeroU32, Option<Arc<Cgroup>>>,
 }
 
 /// A process, and what was made of it.
@@ -63,10 +64,10 @@ impl Processes {
         Some(known.owner.get_or_insert_with(|| Arc::new(owner)).clone())
     }
 
-    /// Path of the cgroup of the process `pid`.
-    pub(super) fn cgroup(&mut self, pid: NonZeroU32) -> Option<Arc<str>> {
+    /// The cgroup of the process `pid`.
+    pub(super) fn cgroup(&mut self, pid: NonZeroU32) -> Option<Arc<Cgroup>> {
         self.get(pid)?;
-        let read = || cgroup::path(&self.root, pid).map(Arc::from);
+        let read = || cgroup::path(&self.root, pid).map(|path| Arc::new(path.into()));
         self.cgroups.entry(pid).or_insert_with(read).clone()
     }
 }

@@ -1,79 +1,26 @@
-//! `trace --lives` for spreadsheets: one header line, then one line a finished connection.
+//! What a finished connection has of its own in CSV.
 
-use std::fmt::{Display, Write as _};
-use std::io::{self, Write};
-
-use super::trace::{opening, owner, process, quoted};
+use super::trace::{Fields, field, process};
 use crate::event::Life;
-use crate::model::ending::Ending;
-use crate::model::trace::{Row, TraceTotals};
 use crate::view::time::Stamp;
-use crate::view::trace::TraceView;
 
-/// The columns, those of the JSON object.
-const HEADER: &str = "time,id,cookie,family,local,lport,remote,rport,opened,opened_at,lifetime_ns,\
-     established_ns,syn_sent_ns,syn_recv_ns,fin_wait1_ns,fin_wait2_ns,close_wait_ns,last_ack_ns,closing_ns,\
-     bytes_sent,bytes_received,srtt_us,retransmits,netns,pid,comm,how,closed_by_pid,closed_by_comm,cgroup,ended";
+impl Fields for Life {
+    const OWN: &'static str = "opened_at,lifetime_ns,\
+        established_ns,syn_sent_ns,syn_recv_ns,fin_wait1_ns,fin_wait2_ns,close_wait_ns,last_ack_ns,closing_ns,\
+        bytes_sent,bytes_received,srtt_us,retransmits,closed_by_pid,closed_by_comm";
 
-/// One line a connection. Unknown is an empty field, and so is the time in a state it was not in. Only names and paths can hold
-/// a comma or a quote, and are quoted where they do.
-#[derive(Debug)]
-pub struct Csv {
-    stamp: Stamp,
-    opened: Stamp,
-    line: String,
-}
-
-impl Default for Csv {
-    fn default() -> Self {
-        Self {
-            stamp: Stamp::rfc3339(),
-            opened: Stamp::rfc3339(),
-            line: String::new(),
-        }
-    }
-}
-
-impl TraceView<Life> for Csv {
-    fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{HEADER}")
-    }
-
-    fn row(&mut self, row: &Row<Life>, out: &mut dyn Write) -> io::Result<()> {
-        let (connection, last) = (&row.what, &row.what.last);
-        let line = &mut self.line;
-        line.clear();
-        opening(line, &mut self.stamp, last);
-        field(line, connection.opened_unix_ns().map(|at| self.opened.text(at)));
-        field(line, connection.lifetime_ns());
-        for ns in connection.spent_ns {
+    /// The time in a state it was not in is empty, too.
+    fn own(&self, line: &mut String, stamp: &mut Stamp) {
+        field(line, self.opened_unix_ns().map(|at| stamp.text(at)));
+        field(line, self.lifetime_ns());
+        for ns in self.spent_ns {
             field(line, (ns > 0).then_some(ns));
         }
-        field(line, connection.traffic.map(|traffic| traffic.sent));
-        field(line, connection.traffic.map(|traffic| traffic.received));
-        field(line, connection.traffic.and_then(|traffic| traffic.srtt_us));
-        field(line, connection.traffic.map(|traffic| traffic.retransmits));
-        field(line, last.netns);
-        owner(line, last.owner.as_ref());
-        process(line, connection.closer.as_ref());
-        line.push(',');
-        quoted(line, row.cgroup.as_deref().unwrap_or_default());
-        field(line, row.ended.map(Ending::key));
-        line.push('\n');
-        out.write_all(line.as_bytes())
-    }
-
-    fn end(&mut self, _totals: &TraceTotals, _out: &mut dyn Write) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Writes `,value`, and of what is unknown the comma alone.
-fn field(line: &mut String, value: Option<impl Display>) {
-    line.push(',');
-    if let Some(value) = value {
-        // Writing to a string cannot fail.
-        let _ = write!(line, "{value}");
+        field(line, self.traffic.map(|traffic| traffic.sent));
+        field(line, self.traffic.map(|traffic| traffic.received));
+        field(line, self.traffic.and_then(|traffic| traffic.srtt_us));
+        field(line, self.traffic.map(|traffic| traffic.retransmits));
+        process(line, self.closer.as_ref());
     }
 }
 
@@ -82,18 +29,24 @@ mod tests {
     use tcpwatch_common::TcpState;
     use tcpwatch_common::event::SPENT;
 
+    use std::sync::Arc;
+
     use super::*;
+    use crate::model::ending::Ending;
     use crate::model::owner::Comm;
-    use crate::view::life::tests::{bare, life};
+    use crate::model::trace::Row;
+    use crate::view::csv::trace::Csv;
+    use crate::view::trace::TraceView;
+    use crate::view::trace::tests::{bare, life};
 
     fn shown(life: &Life) -> Vec<Vec<String>> {
         let row = Row {
             what: *life,
             ended: Some(Ending::GracefulPassive),
-            cgroup: Some("/a,b".into()),
+            cgroup: Some(Arc::new(format!("/a,b\n/docker/{}", "0a".repeat(32)).into())),
         };
         let (mut csv, mut out) = (Csv::default(), Vec::new());
-        csv.begin(&mut out).unwrap();
+        TraceView::<Life>::begin(&mut csv, &mut out).unwrap();
         csv.row(&row, &mut out).unwrap();
         let mut reader = ::csv::ReaderBuilder::new()
             .has_headers(false)
@@ -134,13 +87,15 @@ mod tests {
                 "517",
                 "21",
                 "0",
+                "900",
+                "a,\"b\"\\n",
                 "",
                 "812",
                 "nginx",
                 "accept",
-                "900",
-                "a,\"b\"\\n",
-                "/a,b",
+                &format!("/a,b\\n/docker/{}", "0a".repeat(32)),
+                &"0a".repeat(32),
+                "",
                 "graceful_passive"
             ]
         );
@@ -167,6 +122,6 @@ mod tests {
     #[test]
     fn the_states_are_in_the_order_they_are_kept_in() {
         let keys = SPENT.map(|number| format!("{}_ns", TcpState::from_kernel(number).unwrap().key()));
-        assert!(HEADER.contains(&keys.join(",")));
+        assert!(Life::OWN.contains(&keys.join(",")));
     }
 }

@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use tcpwatch_common::TcpState;
 
+use super::container;
 use crate::model::counts::StateCounts;
-use crate::model::snapshot::Snapshot;
+use crate::model::snapshot::{By, Part, Snapshot};
 
 /// Writes a header line and a row for each group, or for all where no groups were asked for. The groups left out have a
 /// row with `other` for the first part of the key.
@@ -15,7 +16,8 @@ use crate::model::snapshot::Snapshot;
 pub fn write(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
     let time = format!("{:.9}", snapshot.time);
-    let keys = snapshot.by.iter().map(|&by| by.key());
+    let keys = snapshot.by.iter().flat_map(|&by| columns(by));
+    let width = keys.clone().count();
     let states = TcpState::ALL.iter().map(|state| state.key());
     csv.write_record(["time"].into_iter().chain(keys).chain(["total"]).chain(states))
         .map_err(to_io)?;
@@ -31,13 +33,30 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
         row(&mut std::iter::empty(), &snapshot.states)?;
     }
     for group in &snapshot.groups {
-        row(&mut group.key.iter().map(ToString::to_string), &group.states)?;
+        row(&mut group.key.iter().flat_map(fields), &group.states)?;
     }
     if let Some(other) = &snapshot.other {
         let names = ["other".to_owned()].into_iter().chain(std::iter::repeat(String::new()));
-        row(&mut names.take(snapshot.by.len()), &other.states)?;
+        row(&mut names.take(width), &other.states)?;
     }
     csv.flush()
+}
+
+/// The columns of a part of the key: beside a cgroup are the container and the pod it belongs to.
+fn columns(by: By) -> Vec<&'static str> {
+    match by {
+        By::Cgroup => container::COLUMNS.to_vec(),
+        by => vec![by.key()],
+    }
+}
+
+/// What stands in them.
+fn fields(part: &Part) -> Vec<String> {
+    match part {
+        Part::Cgroup(Some(cgroup)) => container::fields(Some(cgroup)).into(),
+        Part::Cgroup(None) => vec![part.to_string(), String::new(), String::new()],
+        part => vec![part.to_string()],
+    }
 }
 
 /// The error of the writer below, which the crate's own conversion would hide: a closed pipe must be known as one.
@@ -53,7 +72,6 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::model::snapshot::By;
     use crate::model::snapshot::{Origin, Tally};
 
     fn text(by: &[By], limit: Option<usize>) -> String {

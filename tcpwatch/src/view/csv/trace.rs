@@ -1,24 +1,31 @@
-//! `trace` for spreadsheets: one header line, then one line a transition.
+//! `trace` for spreadsheets: one header line, then one line a transition, or a finished connection with `--lives`.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, LowerHex, Write as _, from_fn};
 use std::io::{self, Write};
 
+use super::container;
 use crate::event::{Event, Opened};
 use crate::model::ending::Ending;
 use crate::model::owner::Owner;
-use crate::model::trace::{Row, TraceTotals};
+use crate::model::trace::{Row, TraceTotals, Traced};
 use crate::view::time::Stamp;
 use crate::view::trace::TraceView;
 
-/// The columns, those of the JSON object.
-const HEADER: &str =
-    "time,id,cookie,family,local,lport,remote,rport,opened,from,to,dwell_ns,netns,pid,comm,how,cgroup,ended";
+/// What a trace of `Self` has in its lines besides what all have.
+pub trait Fields: Traced {
+    /// The columns of its own.
+    const OWN: &'static str;
 
-/// One line a transition. Unknown is an empty field. Only names and paths can hold a comma or a quote, and are quoted where they
-/// do.
+    /// Writes `,field` for each of them; times by `stamp`.
+    fn own(&self, line: &mut String, stamp: &mut Stamp);
+}
+
+/// One line a transition or a finished connection, with the columns of the JSON object. Unknown is an empty field. Only names
+/// and paths can hold a comma or a quote, and are quoted where they do.
 #[derive(Debug)]
 pub struct Csv {
     stamp: Stamp,
+    own: Stamp,
     line: String,
 }
 
@@ -26,34 +33,56 @@ impl Default for Csv {
     fn default() -> Self {
         Self {
             stamp: Stamp::rfc3339(),
+            own: Stamp::rfc3339(),
             line: String::new(),
         }
     }
 }
 
-impl TraceView<Event> for Csv {
+impl Fields for Event {
+    const OWN: &'static str = "from,to,dwell_ns";
+
+    fn own(&self, line: &mut String, _: &mut Stamp) {
+        field(line, Some(self.from.key()));
+        field(line, Some(self.to.key()));
+        field(line, self.dwell_ns);
+    }
+}
+
+impl<T: Fields> TraceView<T> for Csv {
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{HEADER}")
+        writeln!(
+            out,
+            "time,id,cookie,family,local,lport,remote,rport,opened,{},netns,pid,comm,how,{},ended",
+            T::OWN,
+            container::COLUMNS.join(",")
+        )
     }
 
-    fn row(&mut self, row: &Row<Event>, out: &mut dyn Write) -> io::Result<()> {
-        let event = &row.what;
+    fn row(&mut self, row: &Row<T>, out: &mut dyn Write) -> io::Result<()> {
+        let event = row.what.event();
         let line = &mut self.line;
         line.clear();
-        opening(line, &mut self.stamp, event);
-        // Writing to a string cannot fail, here and below.
-        let _ = write!(line, ",{},{},", event.from.key(), event.to.key());
-        if let Some(dwell) = event.dwell_ns {
-            let _ = write!(line, "{dwell}");
+        line.push_str(self.stamp.text(event.unix_ns));
+        for number in [event.id, event.cookie] {
+            field(line, number.map(|number| from_fn(move |f| LowerHex::fmt(&number, f))));
         }
-        line.push(',');
-        if let Some(netns) = event.netns {
-            let _ = write!(line, "{netns}");
+        field(line, Some(event.family.key()));
+        field(line, Some(event.local));
+        field(line, event.lport);
+        field(line, Some(event.remote));
+        field(line, event.rport);
+        field(line, event.opened.map(Opened::key));
+        row.what.own(line, &mut self.own);
+        field(line, event.netns);
+        process(line, event.owner.as_ref());
+        field(line, event.owner.map(|owner| owner.how.key()));
+        for text in container::fields(row.cgroup.as_deref()) {
+            line.push(',');
+            quoted(line, &text);
         }
-        owner(line, event.owner.as_ref());
-        line.push(',');
-        quoted(line, row.cgroup.as_deref().unwrap_or_default());
-        let _ = writeln!(line, ",{}", row.ended.map_or("", Ending::key));
+        field(line, row.ended.map(Ending::key));
+        line.push('\n');
         out.write_all(line.as_bytes())
     }
 
@@ -62,46 +91,22 @@ impl TraceView<Event> for Csv {
     }
 }
 
-/// Writes the columns from `time` to `opened`.
-pub(super) fn opening(line: &mut String, stamp: &mut Stamp, event: &Event) {
-    line.push_str(stamp.text(event.unix_ns));
-    let _ = write!(line, ",");
-    if let Some(id) = event.id {
-        let _ = write!(line, "{id:x}");
-    }
+/// Writes `,value`, and of what is unknown the comma alone.
+pub(super) fn field(line: &mut String, value: Option<impl Display>) {
     line.push(',');
-    if let Some(cookie) = event.cookie {
-        let _ = write!(line, "{cookie:x}");
+    if let Some(value) = value {
+        // Writing to a string cannot fail.
+        let _ = write!(line, "{value}");
     }
-    let _ = write!(line, ",{},{},", event.family.key(), event.local);
-    if let Some(port) = event.lport {
-        let _ = write!(line, "{port}");
-    }
-    let _ = write!(line, ",{},", event.remote);
-    if let Some(port) = event.rport {
-        let _ = write!(line, "{port}");
-    }
-    let _ = write!(line, ",{}", event.opened.map_or("", Opened::key));
-}
-
-/// Writes `,pid,comm,how`, empty for what is not known.
-pub(super) fn owner(line: &mut String, owner: Option<&Owner>) {
-    process(line, owner);
-    let _ = write!(line, ",{}", owner.map_or("", |owner| owner.how.key()));
 }
 
 /// Writes `,pid,comm`, empty for what is not known.
 pub(super) fn process(line: &mut String, process: Option<&Owner>) {
-    let Some(process) = process else {
-        line.push_str(",,");
-        return;
-    };
+    field(line, process.and_then(|process| process.pid));
     line.push(',');
-    if let Some(pid) = process.pid {
-        let _ = write!(line, "{pid}");
+    if let Some(process) = process {
+        quoted(line, &process.comm.to_string());
     }
-    line.push(',');
-    quoted(line, &process.comm.to_string());
 }
 
 /// Writes `text`, quoted where it must be (RFC 4180). What a terminal would obey is escaped.
@@ -127,10 +132,10 @@ mod tests {
             cgroup: None,
         };
         let mut line = String::new();
-        super::owner(&mut line, Some(&owner));
-        assert_eq!(line, ",,\"a,\"\"b\"\"\\n\\u{1b}\",accept");
+        process(&mut line, Some(&owner));
+        assert_eq!(line, ",,\"a,\"\"b\"\"\\n\\u{1b}\"");
         line.clear();
-        super::owner(&mut line, None);
-        assert_eq!(line, ",,,");
+        process(&mut line, None);
+        assert_eq!(line, ",,");
     }
 }

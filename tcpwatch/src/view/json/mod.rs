@@ -1,6 +1,7 @@
 //! For programs: one JSON object a line.
 
 pub mod churn;
+mod container;
 pub mod latency;
 pub mod life;
 pub mod snapshot;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde::ser::Serializer;
 
+use super::container::Inside;
 use super::states::States;
 use crate::model::snapshot::By;
 use crate::model::snapshot::{Group, Other, Part, Snapshot, Unseen};
@@ -43,6 +44,8 @@ struct Grouped<'a> {
 #[derive(Serialize)]
 struct GroupObject<'a> {
     key: Key<'a>,
+    #[serde(flatten)]
+    inside: Option<Inside<'a>>,
     total: u64,
     states: States<'a>,
 }
@@ -76,7 +79,10 @@ impl Serialize for Value<'_> {
             Part::Uid(uid) => uid.serialize(serializer),
             Part::Netns(inode) => serializer.serialize_u32(*inode),
             Part::Process(owner) => owner.as_deref().serialize(serializer),
-            Part::Cgroup(path) => path.as_deref().serialize(serializer),
+            Part::Cgroup(cgroup) => {
+                let path = cgroup.as_ref().map(|cgroup| &cgroup.path);
+                path.serialize(serializer)
+            }
         }
     }
 }
@@ -107,6 +113,7 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
 fn group<'a>(by: &'a [By], group: &'a Group) -> GroupObject<'a> {
     GroupObject {
         key: Key(by, &group.key),
+        inside: by.contains(&By::Cgroup).then(|| Inside::of(group.cgroup())),
         total: group.states.total(),
         states: States(&group.states),
     }
@@ -208,7 +215,7 @@ mod tests {
                 how: How::Scan,
                 cgroup: None,
             })),
-            cgroup: Some("/a\x1b".into()),
+            cgroup: Some(Arc::new("/a\x1b".to_owned().into())),
         };
         let mut tally = Tally::new(&[By::Process, By::Cgroup]);
         tally.add(&socket, &whose);
@@ -225,7 +232,7 @@ mod tests {
         write(&mut out, &snapshot).unwrap();
         let line = String::from_utf8(out).unwrap();
         for part in [
-            "{\"key\":{\"process\":{\"pid\":812,\"comm\":\"\\u001b\u{fffd}\\\"\",\"how\":\"scan\"},\"cgroup\":\"/a\\u001b\"}",
+            "{\"key\":{\"process\":{\"pid\":812,\"comm\":\"\\u001b\u{fffd}\\\"\",\"how\":\"scan\"},\"cgroup\":\"/a\\u001b\"},\"container\":null,\"pod\":null,",
             r#"{"key":{"process":null,"cgroup":null}"#,
             r#""unseen":{"sockets":1,"processes":2,"hidden":false,"descriptors":0}}"#,
         ] {

@@ -1,4 +1,4 @@
-//! `trace` for programs: `tcpwatch.trace/1`, one object a line.
+//! `trace` for programs: `tcpwatch.trace/1`, or `tcpwatch.life/1` with `--lives`, one object a line.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -6,18 +6,35 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use serde::Serialize;
 
-use crate::event::Event;
+use super::container::Inside;
+use crate::event::{Event, Opened};
 use crate::model::ending::Ending;
 use crate::model::owner::Owner;
 use crate::model::socket::Address;
-use crate::model::trace::{Row, TraceTotals};
+use crate::model::trace::{Row, TraceTotals, Traced};
 use crate::view::time::Stamp;
 use crate::view::trace::TraceView;
 
-/// One object a transition, and one at the end.
+/// What a trace of `Self` has in its objects besides what all have.
+pub trait Object: Traced {
+    /// Schema of a row.
+    const SCHEMA: &'static str;
+    /// Schema of the end.
+    const END: &'static str;
+    /// What a row has of its own.
+    type Own<'a>: Serialize
+    where
+        Self: 'a;
+
+    /// That, with times written by `stamp`.
+    fn own<'a>(&'a self, stamp: &'a mut Stamp) -> Self::Own<'a>;
+}
+
+/// One object a transition or a finished connection, and one at the end.
 #[derive(Debug)]
 pub struct Json {
     stamp: Stamp,
+    own: Stamp,
     id: String,
     cookie: String,
     local: String,
@@ -26,7 +43,7 @@ pub struct Json {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct Line<'a, T: Serialize> {
     schema: &'static str,
     time: &'a str,
     id: Option<&'a str>,
@@ -37,13 +54,22 @@ struct Line<'a> {
     remote: &'a str,
     rport: Option<NonZeroU16>,
     opened: Option<&'static str>,
-    from: &'static str,
-    to: &'static str,
-    dwell_ns: Option<u64>,
+    #[serde(flatten)]
+    own: T,
     owner: Option<Owner>,
     netns: Option<NonZeroU32>,
     cgroup: Option<&'a str>,
+    #[serde(flatten)]
+    inside: Inside<'a>,
     ended: Option<&'static str>,
+}
+
+/// What a transition has of its own.
+#[derive(Serialize)]
+pub struct Move {
+    from: &'static str,
+    to: &'static str,
+    dwell_ns: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -60,24 +86,40 @@ impl Default for Json {
     fn default() -> Self {
         Self {
             stamp: Stamp::rfc3339(),
+            own: Stamp::rfc3339(),
             id: String::new(),
             cookie: String::new(),
             local: String::new(),
             remote: String::new(),
-            line: Vec::with_capacity(512),
+            line: Vec::with_capacity(1024),
         }
     }
 }
 
-impl TraceView<Event> for Json {
+impl Object for Event {
+    const SCHEMA: &'static str = "tcpwatch.trace/1";
+    const END: &'static str = "tcpwatch.trace.end/1";
+    type Own<'a> = Move;
+
+    fn own<'a>(&'a self, _: &'a mut Stamp) -> Move {
+        Move {
+            from: self.from.key(),
+            to: self.to.key(),
+            dwell_ns: self.dwell_ns,
+        }
+    }
+}
+
+impl<T: Object> TraceView<T> for Json {
     fn begin(&mut self, _out: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }
 
-    fn row(&mut self, row: &Row<Event>, out: &mut dyn Write) -> io::Result<()> {
-        let event = &row.what;
+    fn row(&mut self, row: &Row<T>, out: &mut dyn Write) -> io::Result<()> {
+        let event = row.what.event();
+        let cgroup = row.cgroup.as_deref();
         let line = Line {
-            schema: "tcpwatch.trace/1",
+            schema: T::SCHEMA,
             time: self.stamp.text(event.unix_ns),
             id: event.id.map(|id| hex(&mut self.id, id.get())),
             cookie: event.cookie.map(|cookie| hex(&mut self.cookie, cookie.get())),
@@ -86,13 +128,12 @@ impl TraceView<Event> for Json {
             lport: event.lport,
             remote: address(&mut self.remote, &event.remote),
             rport: event.rport,
-            opened: event.opened.map(crate::event::Opened::key),
-            from: event.from.key(),
-            to: event.to.key(),
-            dwell_ns: event.dwell_ns,
+            opened: event.opened.map(Opened::key),
+            own: row.what.own(&mut self.own),
             owner: event.owner,
             netns: event.netns,
-            cgroup: row.cgroup.as_deref(),
+            cgroup: cgroup.map(|cgroup| cgroup.path.as_str()),
+            inside: Inside::of(cgroup),
             ended: row.ended.map(Ending::key),
         };
         self.line.clear();
@@ -102,40 +143,35 @@ impl TraceView<Event> for Json {
     }
 
     fn end(&mut self, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()> {
-        end("tcpwatch.trace.end/1", totals, out)
+        let TraceTotals {
+            seen,
+            printed,
+            unmatched,
+            lost,
+            missed,
+        } = *totals;
+        let end = End {
+            schema: T::END,
+            seen,
+            printed,
+            unmatched,
+            lost,
+            missed,
+        };
+        serde_json::to_writer(&mut *out, &end)?;
+        out.write_all(b"\n")
     }
 }
 
-/// Prints the last object.
-pub(super) fn end(schema: &'static str, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()> {
-    let TraceTotals {
-        seen,
-        printed,
-        unmatched,
-        lost,
-        missed,
-    } = *totals;
-    let end = End {
-        schema,
-        seen,
-        printed,
-        unmatched,
-        lost,
-        missed,
-    };
-    serde_json::to_writer(&mut *out, &end)?;
-    out.write_all(b"\n")
-}
-
 /// `number` in hexadecimal, as `ss -e` prints cookies.
-pub(super) fn hex(text: &mut String, number: u64) -> &str {
+fn hex(text: &mut String, number: u64) -> &str {
     text.clear();
     // Writing to a string cannot fail.
     let _ = write!(text, "{number:x}");
     text
 }
 
-pub(super) fn address<'a>(text: &'a mut String, address: &Address) -> &'a str {
+fn address<'a>(text: &'a mut String, address: &Address) -> &'a str {
     text.clear();
     let _ = write!(text, "{address}");
     text

@@ -23,7 +23,7 @@ pub fn write(out: &mut impl Write, counts: &StateCounts, screen: Screen) -> io::
     };
     let names = rows.iter().map(|(state, _)| state.name().len()).max().unwrap_or(0);
     let numbers = thousands(largest).len().max(4);
-    let cells = (screen.width.saturating_sub(2 + names + 2 + numbers + 2) / 2).max(8);
+    let cells = (screen.columns().saturating_sub(2 + names + 2 + numbers + 2) / 2).max(8);
     for (state, sockets) in rows {
         let name = state.name();
         let style = screen.style(state);
@@ -57,7 +57,7 @@ mod tests {
             all.add(state, sockets);
         }
         let mut out = Vec::new();
-        write(&mut out, &all, Screen { width, colour: false }).unwrap();
+        write(&mut out, &all, Screen::plain(width)).unwrap();
         String::from_utf8(out).unwrap()
     }
 

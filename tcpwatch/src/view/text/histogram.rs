@@ -41,7 +41,10 @@ pub fn write(out: &mut dyn Write, title: &str, histogram: &Histogram, screen: Sc
     let from = widest(|row| row.from.len());
     let to = widest(|row| row.to.len());
     let number = widest(|row| thousands(row.count).len());
-    let cells = screen.width.saturating_sub(2 + from + 3 + to + 2 + number + 2).max(1);
+    let cells = screen
+        .columns()
+        .saturating_sub(2 + from + 3 + to + 2 + number + 2)
+        .max(1);
     let largest = rows.iter().map(|row| row.count).max().unwrap_or(0);
     for row in &rows {
         write!(
@@ -79,7 +82,7 @@ mod tests {
 
     fn text(histogram: &Histogram, width: usize) -> String {
         let mut out = Vec::new();
-        write(&mut out, "time in SYN_SENT", histogram, Screen { width, colour: false }).unwrap();
+        write(&mut out, "time in SYN_SENT", histogram, Screen::plain(width)).unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -159,10 +159,7 @@ mod tests {
             unmeasured: 0,
             missed: Some(0),
         };
-        let screen = Screen {
-            width: 80,
-            colour: false,
-        };
+        let screen = Screen::plain(80);
         let mut out = Vec::new();
         Text::new(TimeZone::UTC, limit, screen).frame(&frame, &mut out).unwrap();
         String::from_utf8(out).unwrap()

@@ -2,6 +2,7 @@
 
 pub mod bars;
 pub mod churn;
+mod ends;
 pub mod histogram;
 pub mod latency;
 pub mod life;
@@ -9,3 +10,4 @@ pub mod snapshot;
 pub mod stat;
 pub mod table;
 pub mod trace;
+mod whose;

@@ -89,7 +89,7 @@ mod tests {
             &mut out,
             snapshot,
             &["this network namespace".into()],
-            Screen { width, colour: false },
+            Screen::plain(width),
         )
         .unwrap();
         String::from_utf8(out).unwrap()

@@ -119,7 +119,7 @@ impl Text {
     #[must_use]
     pub fn new(zone: TimeZone, screen: Screen) -> Self {
         let mut columns = all();
-        while TIME + columns.iter().map(|column| column.width).sum::<usize>() > screen.width {
+        while TIME + columns.iter().map(|column| column.width).sum::<usize>() > screen.columns() {
             let least = columns.iter().enumerate().max_by_key(|(_, column)| column.dispensable);
             match least {
                 Some((index, column)) if column.dispensable > 0 => columns.remove(index),

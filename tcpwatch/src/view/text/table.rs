@@ -92,7 +92,7 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot, screen: Screen) -> io::R
     }
     let keys = keys(&widths);
     let mut columns = Columns::new(snapshot, states::column);
-    if keys + columns.width() > screen.width {
+    if keys + columns.width() > screen.columns() {
         columns = Columns::new(snapshot, states::short);
     }
 

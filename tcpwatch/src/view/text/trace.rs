@@ -1,16 +1,14 @@
-//! `trace` for people.
+//! `trace` for people, of transitions or of finished connections.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::num::NonZeroU16;
 
 use jiff::tz::TimeZone;
 use tcpwatch_common::TcpState;
 
-use crate::event::{Event, Opened};
-use crate::model::ending::Ending;
-use crate::model::owner::Owner;
-use crate::model::socket::Address;
+use super::ends::{self, ENDPOINT, PORT};
+use super::whose;
+use crate::event::Event;
 use crate::model::trace::{Row, TraceTotals, Traced};
 use crate::view::number;
 use crate::view::screen::Screen;
@@ -18,18 +16,64 @@ use crate::view::states;
 use crate::view::time::Stamp;
 use crate::view::trace::TraceView;
 
-/// Width of an IPv4 endpoint, the port included.
-pub(super) const ENDPOINT: usize = 21;
+/// How much of a line there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Everything, in columns.
+    Full,
+    /// Short names, of the local end the port alone; but the id is there, and milliseconds are.
+    Middle,
+    /// As short as it gets: 80 columns.
+    Narrow,
+}
 
-/// Columns a line takes in full, with room for an owner.
-pub(super) const WIDE: usize = 120;
+/// Columns of a terminal that takes all columns and after them `nginx[23023]  peer closed`.
+const FULL: usize = 136;
+/// The same with the columns of [`Layout::Middle`].
+const MIDDLE: usize = 100;
+/// The same with those of [`Layout::Narrow`].
+const NARROW: usize = 80;
+/// Columns of a remote end where room is short: IPv6 addresses of servers mostly fit.
+const PEER: usize = 28;
 
-/// One line a transition; the local end first, and between the ends who called whom.
+impl Layout {
+    /// For `screen`; what is no terminal has room.
+    #[must_use]
+    pub const fn of(screen: Screen) -> Self {
+        match screen.width {
+            None | Some(FULL..) => Self::Full,
+            Some(MIDDLE..) => Self::Middle,
+            Some(_) => Self::Narrow,
+        }
+    }
+
+    /// Columns that an end may take on `screen`.
+    fn endpoint(self, screen: Screen) -> usize {
+        let beyond = |columns| screen.width.map(|width| width.saturating_sub(columns));
+        match self {
+            Self::Full => beyond(FULL).map_or(usize::MAX, |more| ENDPOINT + more / 2),
+            Self::Middle => PEER + beyond(MIDDLE).unwrap_or(0),
+            Self::Narrow => PEER + beyond(NARROW).unwrap_or(0),
+        }
+    }
+}
+
+/// What a trace of `Self` has in columns of its own.
+pub trait Columns: Traced {
+    /// Their headings, as wide as they are.
+    fn headings(layout: Layout) -> String;
+
+    /// Writes them, a blank first.
+    fn own(&self, line: &mut String, layout: Layout, screen: Screen);
+}
+
+/// One line each, and on a terminal not longer than that.
 #[derive(Debug)]
 pub struct Text {
     stamp: Stamp,
     line: String,
     screen: Screen,
+    layout: Layout,
 }
 
 impl Text {
@@ -40,298 +84,355 @@ impl Text {
             stamp: Stamp::local(zone),
             line: String::with_capacity(192),
             screen,
+            layout: Layout::of(screen),
         }
     }
 }
 
-impl Text {
-    fn is_wide(&self) -> bool {
-        self.screen.width >= WIDE
+impl Columns for Event {
+    fn headings(layout: Layout) -> String {
+        match layout {
+            Layout::Full => format!("  {:<11}   {:<11} {:>7}", "from", "to", "dwell"),
+            Layout::Middle | Layout::Narrow => format!(" {:<5} {:<5} {:>5}", "from", "to", "dwell"),
+        }
     }
 
-    /// Everything in columns.
-    fn wide(&mut self, row: &Row<Event>) {
-        let event = &row.what;
-        let line = &mut self.line;
-        line.push_str(self.stamp.text(event.unix_ns));
-        line.push_str("  ");
-        id(line, event, 8);
-        ends(line, event);
-        line.push_str("  ");
-        state(line, event.from, event.from.name(), 11, self.screen);
-        line.push_str(" > ");
-        state(line, event.to, event.to.name(), 11, self.screen);
-        dwell(line, event, 8);
-        whose_and_how(line, event.owner.as_ref(), row.ended);
-        line.push('\n');
-    }
-
-    /// Short names and milliseconds, and last what has no width of its own.
-    fn narrow(&mut self, row: &Row<Event>) {
-        let event = &row.what;
-        let line = &mut self.line;
-        let time = self.stamp.text(event.unix_ns);
-        line.push_str(time.get(..12).unwrap_or(time));
-        line.push_str("  ");
-        id(line, event, 7);
-        state(line, event.from, states::short(event.from), 5, self.screen);
-        line.push_str(" > ");
-        state(line, event.to, states::short(event.to), 5, self.screen);
-        dwell(line, event, 7);
-        short_ends(line, event);
-        whose_and_how(line, event.owner.as_ref(), row.ended);
-        line.truncate(line.trim_end().len());
-        line.push('\n');
+    fn own(&self, line: &mut String, layout: Layout, screen: Screen) {
+        let mut state = |state: TcpState, before: &str, name: &str, width: usize| {
+            let style = screen.style(state);
+            // Writing to a string cannot fail, here and below.
+            let _ = write!(line, "{before}{style}{name:<width$}{style:#}");
+        };
+        let (width, dwell): (_, fn(u64) -> String) = match layout {
+            Layout::Full => {
+                state(self.from, "  ", self.from.name(), 11);
+                state(self.to, " > ", self.to.name(), 11);
+                (7, number::duration)
+            }
+            Layout::Middle | Layout::Narrow => {
+                state(self.from, " ", states::short(self.from), 5);
+                state(self.to, ">", states::short(self.to), 5);
+                (5, number::brief)
+            }
+        };
+        let dwell = self.dwell_ns.map_or_else(|| number::QUIET.into(), dwell);
+        let _ = write!(line, " {dwell:>width$}");
     }
 }
 
-/// Blanks to fill up with.
-const BLANKS: &str = "                     ";
-const _: () = assert!(BLANKS.len() == ENDPOINT);
-
-impl TraceView<Event> for Text {
+impl<T: Columns> TraceView<T> for Text {
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        if self.is_wide() {
-            writeln!(
+        let own = T::headings(self.layout);
+        match self.layout {
+            Layout::Full => writeln!(
                 out,
-                "{:<15}  {:<8}{:>ENDPOINT$}   {:<ENDPOINT$}  {:<11}   {:<11} {:>7}  owner",
-                "time", "id", "local", "remote", "from", "to", "dwell"
-            )
-        } else {
-            writeln!(
+                "{:<15}  {:<8}{:>ENDPOINT$}   {:<ENDPOINT$}{own}  owner",
+                "time", "id", "local", "remote"
+            ),
+            Layout::Middle => writeln!(
                 out,
-                "{:<12}  {:<7}{:<5}   {:<5} {:>6}  {:<30}  owner",
-                "time", "id", "from", "to", "dwell", ":local and remote"
-            )
+                "{:<12} {:<6}{own} {:<PORT$} {:<ENDPOINT$} owner",
+                "time", "id", "local", "remote"
+            ),
+            Layout::Narrow => writeln!(
+                out,
+                "{:<8}{own} {:<PORT$} {:<ENDPOINT$} owner",
+                "time", "local", "remote"
+            ),
         }
     }
 
-    fn row(&mut self, row: &Row<Event>, out: &mut dyn Write) -> io::Result<()> {
-        self.line.clear();
-        if self.is_wide() {
-            self.wide(row);
-        } else {
-            self.narrow(row);
+    fn row(&mut self, row: &Row<T>, out: &mut dyn Write) -> io::Result<()> {
+        let event = row.what.event();
+        let most = self.layout.endpoint(self.screen);
+        let line = &mut self.line;
+        line.clear();
+        let time = self.stamp.text(event.unix_ns);
+        match self.layout {
+            Layout::Full => {
+                line.push_str(time);
+                line.push_str("  ");
+                id(line, event, 8);
+                ends::both(line, event, most);
+                row.what.own(line, self.layout, self.screen);
+                line.push_str("  ");
+            }
+            Layout::Middle | Layout::Narrow => {
+                // Of `14:02:12.388107` the milliseconds, or the seconds.
+                if self.layout == Layout::Middle {
+                    line.push_str(time.get(..12).unwrap_or(time));
+                    line.push(' ');
+                    id(line, event, 6);
+                } else {
+                    line.push_str(time.get(..8).unwrap_or(time));
+                }
+                row.what.own(line, self.layout, self.screen);
+                ends::port_and_peer(line, event, most);
+                line.push(' ');
+            }
         }
-        out.write_all(self.line.as_bytes())
+        let room = self.screen.width.map(|width| width.saturating_sub(columns(line)));
+        whose::write(line, row, room);
+        line.push('\n');
+        out.write_all(line.as_bytes())
     }
 
     fn end(&mut self, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()> {
-        end(Event::MANY, totals, out)
-    }
-}
-
-/// Prints the last line, of so many `things`.
-pub(super) fn end(things: &str, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()> {
-    let TraceTotals {
-        seen,
-        printed,
-        unmatched,
-        lost,
-        missed,
-    } = totals;
-    write!(out, "{seen} {things} seen, {printed} shown, {lost} lost")?;
-    if *unmatched > 0 {
-        write!(out, ", {unmatched} of others")?;
-    }
-    match missed {
-        None | Some(0) => writeln!(out),
-        Some(missed) => writeln!(out, ", {missed} skipped by the kernel itself and counted nowhere"),
-    }
-}
-
-/// Writes both ends in columns, the local one first, and between them who called whom.
-pub(super) fn ends(line: &mut String, event: &Event) {
-    let at = line.len();
-    endpoint(line, &event.local, event.lport);
-    let missing = ENDPOINT.saturating_sub(line.len() - at);
-    line.insert_str(at, &BLANKS[..missing]);
-    line.push_str(arrow(event));
-    let at = line.len();
-    endpoint(line, &event.remote, event.rport);
-    pad_to(line, at + ENDPOINT);
-}
-
-/// Writes `  :8080 < 10.0.0.1:51598`, as wide as its column.
-pub(super) fn short_ends(line: &mut String, event: &Event) {
-    line.push_str("  :");
-    let at = line.len();
-    port(line, event.lport);
-    line.push_str(arrow(event));
-    endpoint(line, &event.remote, event.rport);
-    pad_to(line, at + 5 + 3 + ENDPOINT);
-}
-
-/// Writes `10.0.0.1:80`, `[::1]:80`, and `*` for what is not known.
-fn endpoint(line: &mut String, address: &Address, port: Option<NonZeroU16>) {
-    let _ = match address.ip {
-        std::net::IpAddr::V4(ip) => write!(line, "{ip}:"),
-        std::net::IpAddr::V6(_) => write!(line, "[{address}]:"),
-    };
-    self::port(line, port);
-}
-
-/// Writes a port, `*` where it is not known.
-fn port(line: &mut String, port: Option<NonZeroU16>) {
-    let _ = match port {
-        Some(port) => write!(line, "{port}"),
-        None => write!(line, "*"),
-    };
-}
-
-/// Writes `  nginx[812] (listen)  peer closed first`, as far as it is known.
-fn whose_and_how(line: &mut String, owner: Option<&Owner>, ended: Option<Ending>) {
-    whose(line, owner);
-    how(line, ended);
-}
-
-/// Writes `  nginx[812] (listen)`, and `  ?` for nobody.
-pub(super) fn whose(line: &mut String, owner: Option<&Owner>) {
-    match owner {
-        Some(owner) => {
-            let _ = write!(line, "  {owner}");
-            if !owner.how.suffix().is_empty() {
-                let _ = write!(line, " {}", owner.how.suffix());
-            }
+        let TraceTotals {
+            seen,
+            printed,
+            unmatched,
+            lost,
+            missed,
+        } = totals;
+        write!(out, "{seen} {} seen, {printed} shown, {lost} lost", T::MANY)?;
+        if *unmatched > 0 {
+            write!(out, ", {unmatched} of others")?;
         }
-        None => line.push_str("  ?"),
-    }
-}
-
-/// Writes `  peer closed first`.
-pub(super) fn how(line: &mut String, ended: Option<Ending>) {
-    if let Some(ended) = ended {
-        let _ = write!(line, "  {}", ended.words());
-    }
-}
-
-/// Who called whom.
-fn arrow(event: &Event) -> &'static str {
-    match event.opened {
-        Some(Opened::Active) => " > ",
-        Some(Opened::Passive) => " < ",
-        None => "   ",
+        match missed {
+            None | Some(0) => writeln!(out),
+            Some(missed) => writeln!(out, ", {missed} skipped by the kernel itself and counted nowhere"),
+        }
     }
 }
 
 /// Writes the number of the life, `width` columns wide.
-pub(super) fn id(line: &mut String, event: &Event, width: usize) {
+fn id(line: &mut String, event: &Event, width: usize) {
     let at = line.len();
-    // Writing to a string cannot fail, here and below.
     let _ = match event.id {
         Some(id) => write!(line, "#{id:x}"),
         None => write!(line, "#?"),
     };
-    pad_to(line, at + width);
+    pad(line, at, width);
 }
 
-/// Writes `name` of the state, `width` columns wide, coloured by what it asks of the reader.
-fn state(line: &mut String, state: TcpState, name: &str, width: usize, screen: Screen) {
-    let style = screen.style(state);
-    let _ = write!(line, "{style}{name:<width$}{style:#}");
-}
-
-/// Writes the time spent in the state left, `width` columns wide.
-fn dwell(line: &mut String, event: &Event, width: usize) {
-    let _ = match event.dwell_ns {
-        Some(dwell) => write!(line, "{:>width$}", number::duration(dwell)),
-        None => write!(line, "{:>width$}", number::QUIET),
-    };
-}
-
-/// Fills the line with blanks up to `width` bytes.
-fn pad_to(line: &mut String, width: usize) {
-    while line.len() < width {
+/// Fills what stands from `at` on with blanks, up to `width` columns.
+pub(super) fn pad(line: &mut String, at: usize, width: usize) {
+    for _ in line[at..].chars().count()..width {
         line.push(' ');
     }
 }
 
+/// Columns that `line` takes on a screen: colours take none.
+fn columns(line: &str) -> usize {
+    let mut parts = line.split('\x1b');
+    let first = parts.next().map_or(0, |text| text.chars().count());
+    let coloured = parts.map(|part| part.split_once('m').map_or("", |(_, text)| text).chars().count());
+    first + coloured.sum::<usize>()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-    use std::num::NonZeroU64;
+    use std::net::IpAddr;
+    use std::num::{NonZeroU16, NonZeroU32};
+    use std::sync::Arc;
 
     use super::*;
-    use crate::model::socket::Family;
+    use crate::event::{Life, Opened};
+    use crate::model::container::Cgroup;
+    use crate::model::ending::Ending;
+    use crate::model::owner::{Comm, How, Owner};
+    use crate::model::socket::Address;
+    use crate::view::trace::tests::{bare, life};
 
-    fn shown(width: usize, edit: impl FnOnce(&mut Event)) -> String {
-        let address = |last| Address::new(Ipv4Addr::new(10, 0, 0, last).into(), 0);
-        let mut event = Event {
-            unix_ns: 3_600_104_331_999,
-            monotonic_ns: 0,
-            id: NonZeroU64::new(0x4f1a),
-            cookie: None,
-            family: Family::Ipv4,
-            local: address(5),
-            lport: NonZeroU16::new(8080),
-            remote: address(17),
-            rport: NonZeroU16::new(51598),
-            opened: Some(Opened::Passive),
+    /// The header and one row.
+    fn shown<T: Columns>(screen: Screen, row: &Row<T>) -> [String; 2] {
+        let mut text = Text::new(TimeZone::UTC, screen);
+        let mut out = Vec::new();
+        TraceView::<T>::begin(&mut text, &mut out).unwrap();
+        text.row(row, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.try_into().unwrap()
+    }
+
+    fn row<T>(what: T, ended: Option<Ending>) -> Row<T> {
+        Row {
+            what,
+            ended,
+            cgroup: None,
+        }
+    }
+
+    fn event(to: TcpState) -> Event {
+        Event {
             from: TcpState::Established,
-            to: TcpState::CloseWait,
+            to,
             dwell_ns: Some(283_000_000),
-            netns: None,
             owner: Some(Owner {
-                pid: std::num::NonZeroU32::new(812),
-                comm: crate::model::owner::Comm::new(b"nginx"),
-                how: crate::model::owner::How::Listen,
+                pid: NonZeroU32::new(812),
+                comm: Comm::new(b"nginx"),
+                how: How::Listen,
                 cgroup: None,
             }),
-            inode: None,
-            evidence: None,
-        };
-        edit(&mut event);
-        let row = Row {
-            what: event,
-            ended: (event.to == TcpState::Close).then_some(Ending::GracefulPassive),
-            cgroup: None,
-        };
-        let mut text = Text::new(TimeZone::UTC, Screen { width, colour: false });
-        let mut out = Vec::new();
-        text.begin(&mut out).unwrap();
-        text.row(&row, &mut out).unwrap();
-        String::from_utf8(out).unwrap()
+            ..life().last
+        }
     }
 
+    const PIPE: Screen = Screen {
+        width: None,
+        colour: false,
+    };
+
     #[test]
-    fn a_wide_screen_has_columns() {
+    fn a_transition_on_screens_of_any_width() {
+        let wide = [
+            "time             id                      local   remote                 from          to            dwell  owner",
+            "01:00:00.104331  #4f1a           10.0.0.5:8080 < 10.0.3.17:51598        ESTABLISHED > CLOSE_WAIT    283ms  nginx[812] (listen)",
+        ];
+        let row = row(event(TcpState::CloseWait), None);
+        assert_eq!(shown(PIPE, &row), wide);
+        assert_eq!(shown(Screen::plain(140), &row), wide);
         assert_eq!(
-            shown(120, |_| {}),
-            "time             id                      local   remote                 from          to            dwell  owner\n\
-             01:00:00.104331  #4f1a           10.0.0.5:8080 < 10.0.0.17:51598        ESTABLISHED > CLOSE_WAIT    283ms  nginx[812] (listen)\n"
+            shown(Screen::plain(100), &row),
+            [
+                "time         id     from  to    dwell local  remote                owner",
+                "01:00:00.104 #4f1a  estab>clwt  283ms :8080 <10.0.3.17:51598       nginx[812] (listen)",
+            ]
+        );
+        assert_eq!(
+            shown(Screen::plain(80), &row),
+            [
+                "time     from  to    dwell local  remote                owner",
+                "01:00:00 estab>clwt  283ms :8080 <10.0.3.17:51598       nginx[812] (listen)",
+            ]
         );
     }
 
     #[test]
-    fn a_narrow_screen_has_short_names_and_the_ends_last() {
-        let text = shown(80, |_| {});
+    fn a_finished_connection_on_screens_of_any_width() {
+        let wide = [
+            "time             id                      local   remote                  lifetime   sent   recv     rtt  retr  owner",
+            "01:00:00.104331  #4f1a           10.0.0.5:8080 < 10.0.3.17:51598            283ms   1.2k    517    21us     ·  \
+             nginx[812], closed by worker[900]  peer closed first",
+        ];
+        let row = row(life(), Some(Ending::GracefulPassive));
+        assert_eq!(shown(PIPE, &row), wide);
+        assert_eq!(shown(Screen::plain(180), &row), wide);
         assert_eq!(
-            text,
-            "time          id     from    to     dwell  :local and remote               owner\n\
-             01:00:00.104  #4f1a  estab > clwt   283ms  :8080 < 10.0.0.17:51598         nginx[812] (listen)\n"
+            shown(Screen::plain(100), &row),
+            [
+                "time         id      life sent recv   rtt retr local  remote                owner",
+                "01:00:00.104 #4f1a  283ms 1.2k  517  21us    · :8080 <10.0.3.17:51598       nginx[812] peer closed",
+            ]
+        );
+        assert_eq!(
+            shown(Screen::plain(80), &row),
+            [
+                "time      life sent recv local  remote                owner",
+                "01:00:00 283ms 1.2k  517 :8080 <10.0.3.17:51598       nginx[812] peer closed",
+            ]
         );
     }
 
     #[test]
-    fn an_end_says_how() {
-        let text = shown(140, |event| event.to = TcpState::Close);
+    fn a_container_stands_after_its_owner() {
+        let cgroup = Cgroup::from(format!("/docker/{}", "0a1b".repeat(16)));
+        let mut row = row(event(TcpState::CloseWait), None);
+        row.cgroup = Some(Arc::new(cgroup));
+        for (width, text) in [
+            (200, "  nginx[812] (listen) docker:0a1b0a1b0a1b"),
+            (100, "  nginx[812] (listen) 0a1b0a1b0a1b"),
+            (80, "  nginx[812]"),
+        ] {
+            let [_, line] = shown(Screen::plain(width), &row);
+            assert!(line.ends_with(text), "{width}: {line}");
+        }
+    }
+
+    /// Whatever comes, a line is one; and who, and how it ended, are on it.
+    #[test]
+    fn no_row_is_longer_than_the_terminal() {
+        let address = |ip: &str| Address::new(ip.parse::<IpAddr>().unwrap(), 0);
+        let peers = ["1.1.1.1", "255.255.255.255", "::1", "2a01:4f8:c17:b8f::2"];
+        let long = "2001:db8:85a3:8d31:1319:8a2e:3701:7348";
+        let long_names: [&[u8]; 3] = [b"a", b"kube-controller", b"\x1b\x1b\x1b\x1b\x1b\x1b\x1b\x1b"];
+        for (peer, name, ending) in peers
+            .into_iter()
+            .chain([long])
+            .flat_map(|peer| long_names.map(|name| (peer, name)))
+            .flat_map(|(peer, name)| Ending::ALL.map(|ending| (peer, name, ending)))
+        {
+            let mut life = life();
+            let last = &mut life.last;
+            (last.local, last.remote) = (address(peer), address(peer));
+            last.lport = NonZeroU16::new(65535);
+            last.id = std::num::NonZeroU64::new(0xfffff);
+            last.dwell_ns = Some(90 * 86_400_000_000_000);
+            let owner = last.owner.as_mut().unwrap();
+            (owner.pid, owner.comm) = (NonZeroU32::new(4_194_304), Comm::new(name));
+            life.spent_ns[0] = 90 * 86_400_000_000_000;
+            for width in [80, 99, 100, 120, 135, 136, 140, 200] {
+                for colour in [false, true] {
+                    let screen = Screen {
+                        width: Some(width),
+                        colour,
+                    };
+                    let lines = [
+                        shown(screen, &row(life, Some(ending))),
+                        shown(screen, &row(life.last, Some(ending))),
+                    ];
+                    for line in lines.iter().flatten() {
+                        assert!(columns(line) <= width, "{width}: {line}");
+                    }
+                    for [_, line] in &lines {
+                        assert!(
+                            line.ends_with(ending.short()) || line.ends_with(ending.words()),
+                            "{width}: {line}"
+                        );
+                        // Where the local end has a column too, IPv6 addresses may be cut; and the longest where room is short.
+                        let may_be_cut = width >= FULL || (peer == long && width < 120);
+                        assert!(may_be_cut || line.contains(peer), "{width}: {line}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_too_long_keeps_both_ends_and_its_port() {
+        let mut event = event(TcpState::CloseWait);
+        event.remote = Address::new("2001:db8:85a3:8d3:1319:8a2e:370:7348".parse().unwrap(), 0);
+        let [_, line] = shown(Screen::plain(80), &row(event, None));
+        assert!(line.contains(" :8080 <[2001:db8:8…:370:7348]:51598 nginx"), "{line}");
+        let [_, line] = shown(PIPE, &row(event, None));
         assert!(
-            text.ends_with("283ms  nginx[812] (listen)  peer closed first\n"),
-            "{text}"
+            line.contains("[2001:db8:85a3:8d3:1319:8a2e:370:7348]:51598  EST"),
+            "{line}"
         );
     }
 
     #[test]
     fn what_is_unknown_is_not_shown_as_a_number() {
-        let text = shown(120, |event| {
-            (event.id, event.lport, event.dwell_ns, event.opened, event.owner) = (None, None, None, None, None);
-        });
+        let mut event = event(TcpState::CloseWait);
+        (event.id, event.lport, event.dwell_ns, event.opened, event.owner) = (None, None, None, None, None);
+        let [_, line] = shown(PIPE, &row(event, None));
         assert!(
-            text.ends_with("·  ?\n")
-                && text.contains("#? ")
-                && text.contains("10.0.0.5:*   10.0.0.17:51598")
-                && text.contains("·"),
-            "{text}"
+            line.ends_with("·  ?") && line.contains("#? ") && line.contains("10.0.0.5:*   10.0.3.17:51598"),
+            "{line}"
         );
+        let [_, line] = shown(PIPE, &row(bare(), Some(Ending::GracefulPassive)));
+        assert!(line.contains("10.0.0.5:8080   10.0.3.17:51598"), "{line}");
+        assert!(
+            line.ends_with("  ?      ?      ?       ?     ?  ?  peer closed first"),
+            "{line}"
+        );
+        let [_, line] = shown(Screen::plain(80), &row(event, None));
+        assert!(line.ends_with("   · :*     10.0.3.17:51598       ?"), "{line}");
+    }
+
+    #[test]
+    fn colours_take_no_columns() {
+        assert_eq!((columns("a\x1b[32mb\x1b[0m·"), columns("")), (3, 0));
+        let mut life: Life = life();
+        life.last.opened = Some(Opened::Active);
+        let screen = |colour| Screen {
+            width: Some(80),
+            colour,
+        };
+        let plain = shown(screen(false), &row(life.last, None))[1].clone();
+        let coloured = shown(screen(true), &row(life.last, None))[1].clone();
+        assert!(coloured.contains("\x1b[") && columns(&coloured) == columns(&plain));
+        assert!(plain.contains(":8080 >10.0.3.17:51598"), "{plain}");
     }
 }
