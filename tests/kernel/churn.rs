@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
-use std::thread;
+use std::{process, thread};
 
 use serde_json::Value;
 use socket2::Socket;
@@ -10,7 +10,7 @@ use socket2::Socket;
 use crate::support::clock::{PATIENCE, eventually};
 use crate::support::netns::in_netns;
 use crate::support::peers::snmp;
-use crate::support::program::churn::{Churn, Sums, number, of_process, seconds, sum};
+use crate::support::program::churn::{Churn, Sums, number, of_process, seconds, sum, time_wait_by};
 use crate::support::program::{Hook, on_both_hooks};
 use crate::support::python::Python;
 use crate::support::skipped::done_again;
@@ -170,6 +170,22 @@ fn who_opened_and_to_where(hook: Hook) {
         };
         assert_eq!((of_peers("opened"), of_peers("time_wait")), (0, COUNT), "{rows:?}");
         assert_eq!(sum(&rows, "/time_wait/entered"), 2 * COUNT);
+        // The servers of port 8081 closed first, and are of this process.
+        for (by, key, value) in [
+            ("process", "/owner/pid", process::id().into()),
+            ("lport", "/lport", 8081.into()),
+            ("lport", "/lport", Value::Null),
+            ("peer", "/rport", 8080.into()),
+            ("peer", "/rport", Value::Null),
+        ] {
+            assert_eq!(time_wait_by(&rows, by, key, &value), COUNT, "{by} {value}: {rows:?}");
+        }
+        let peers = rows.iter().flat_map(|row| row["peers"].as_array().expect("peers"));
+        for to in peers.flat_map(|peer| peer["destinations"].as_array().expect("destinations")) {
+            for owner in to["owners"].as_array().expect("owners") {
+                assert_eq!(owner["owner"]["pid"], process::id(), "{to}");
+            }
+        }
     });
 }
 

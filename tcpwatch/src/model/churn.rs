@@ -1,16 +1,20 @@
 //! Who opens connections, how long they live, what they cost.
 
+pub mod served;
+pub mod time_wait;
+
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 
 use hashbrown::HashMap;
 use jiff::Timestamp;
 use tcpwatch_common::TcpState;
 
+use served::Served;
+
 use super::burst::{Burst, Bursts};
 use super::ending::{Ending, EndingCounts};
 use super::histogram::Histogram;
-use super::owner::Comm;
+use super::owner::Process;
 use super::ports::table::{Ends, PortUse, Row};
 use super::socket::Address;
 use super::stat::StatFrame;
@@ -18,15 +22,6 @@ use crate::event::{AcceptCounters, Event, Life, Opened, PortsSample};
 
 /// Openers and destinations of one interval told apart at most, about 700 bytes each; what is beyond is counted together.
 const ROUTES_MAX: usize = 4096;
-
-/// A process, by number and name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Process {
-    /// Its number; `None` where it has none in our pid namespace.
-    pub pid: Option<NonZeroU32>,
-    /// Its name.
-    pub comm: Comm,
-}
 
 /// Who opens a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +52,8 @@ pub struct Tally {
     pub time_wait: u64,
     /// How long those lived that ended in the interval: from the opening to the end.
     pub lifetime: Histogram,
+    /// Whose they are on this side, where a peer opened them.
+    pub served: Served,
 }
 
 /// One line of churn.
@@ -130,7 +127,11 @@ impl Churn {
         let Some((opener, destination)) = route(event).filter(|_| !is_told_elsewhere(event)) else {
             return;
         };
-        self.tally(opener, destination).opened += 1;
+        let tally = self.tally(opener, destination);
+        tally.opened += 1;
+        if matches!(opener, Opener::Peer(_)) {
+            tally.served.opened(event.owner.map(Process::from));
+        }
         self.bursts.opened(opener, event.monotonic_ns);
         if let Some(ends) = port_ends(event) {
             self.ports.opened(ends, event.monotonic_ns);
@@ -149,6 +150,9 @@ impl Churn {
         let tally = self.tally(opener, destination);
         tally.failed += u64::from(connecting);
         tally.time_wait += u64::from(timewait);
+        if matches!(opener, Opener::Peer(_)) {
+            tally.served.ended(last.owner.map(Process::from), timewait);
+        }
         if !connecting {
             match lifetime {
                 Some(ns) => tally.lifetime.record(ns),
@@ -264,10 +268,7 @@ fn is_told_elsewhere(event: &Event) -> bool {
 fn route(event: &Event) -> Option<(Opener, Destination)> {
     match event.opened? {
         Opened::Active => {
-            let process = event.owner.map(|owner| Process {
-                pid: owner.pid,
-                comm: owner.comm,
-            });
+            let process = event.owner.map(Process::from);
             let destination = Destination {
                 address: event.remote,
                 port: event.rport?.get(),
@@ -295,13 +296,14 @@ fn port_ends(event: &Event) -> Option<Ends> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::net::Ipv4Addr;
-    use std::num::NonZeroU16;
+    use std::num::{NonZeroU16, NonZeroU32};
 
+    use super::time_wait::TimeWaitBy;
     use super::*;
     use crate::event::{Input, LedgerSample};
-    use crate::model::owner::{How, Owner};
+    use crate::model::owner::{Comm, How, Owner};
     use crate::model::socket::Family;
     use crate::model::stat::Stat;
 
@@ -341,7 +343,8 @@ mod tests {
         }
     }
 
-    fn stat() -> StatFrame {
+    /// The host's numbers of an interval in which nothing happened.
+    pub(crate) fn stat() -> StatFrame {
         let mut stat = Stat::default();
         stat.apply(Input::Ledger(Box::new(LedgerSample {
             moves: [[0; 16]; 16],
@@ -405,6 +408,46 @@ mod tests {
         assert!(
             churn.frame(stat(), 0, 20, 0).routes.is_empty(),
             "an interval is told once"
+        );
+    }
+
+    #[test]
+    fn timewait_sockets_are_of_a_process_a_peer_and_a_port_on_either_side() {
+        use TcpState::{Close, CloseWait, FinWait2};
+        let mut churn = Churn::new(0);
+        for (opened, remote, pid, times, ending) in [
+            (Opened::Active, [10, 0, 0, 9], 7, 3, Ending::GracefulActive),
+            (Opened::Passive, [10, 0, 0, 5], 8, 2, Ending::GracefulActive),
+            (Opened::Passive, [10, 0, 0, 5], 9, 4, Ending::ClosedFirst),
+            (Opened::Passive, [10, 0, 0, 6], 9, 5, Ending::GracefulPassive),
+        ] {
+            let from = if ending == Ending::GracefulPassive {
+                CloseWait
+            } else {
+                FinWait2
+            };
+            for _ in 0..times {
+                churn.ended(&life(event(opened, remote, pid, from, Close), 1000), ending);
+            }
+        }
+        let frame = churn.frame(stat(), 0, 10, 0);
+        let by = TimeWaitBy::of(&frame.routes);
+        let process = |pid| {
+            Some(Process {
+                pid: NonZeroU32::new(pid),
+                comm: Comm::new(b"app"),
+            })
+        };
+        let ip = |last| std::net::IpAddr::from([10, 0, 0, last]);
+        assert_eq!(
+            by,
+            TimeWaitBy {
+                lport: vec![(Some(40_000), 6), (None, 3)],
+                peer: vec![((ip(5), None), 6), ((ip(9), Some(80)), 3)],
+                process: vec![(process(9), 4), (process(7), 3), (process(8), 2)],
+                other: 0,
+                other_processes: 0,
+            }
         );
     }
 

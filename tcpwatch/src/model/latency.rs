@@ -1,14 +1,13 @@
 //! How long connections stay in a state, how long a handshake takes, how long a connection waits to be accepted.
 
 use std::fmt;
-use std::num::NonZeroU32;
 
 use hashbrown::HashMap;
 use jiff::Timestamp;
 use tcpwatch_common::TcpState;
 
 use super::histogram::Histogram;
-use super::owner::Comm;
+use super::owner::Process;
 use super::socket::Address;
 
 /// What to group histograms by.
@@ -86,7 +85,7 @@ pub enum Group {
     /// Those with this peer.
     Remote(Address),
     /// Those of this process.
-    Process(Option<NonZeroU32>, Comm),
+    Process(Process),
     /// Those whose port, peer or owner is not known.
     Unknown,
     /// Those of groups for which there was no room.
@@ -100,8 +99,7 @@ impl fmt::Display for Group {
             Self::All => f.write_str("all"),
             Self::Lport(port) => port.fmt(f),
             Self::Remote(address) => address.fmt(f),
-            Self::Process(Some(pid), comm) => write!(f, "{comm}[{pid}]"),
-            Self::Process(None, comm) => write!(f, "{comm}[?]"),
+            Self::Process(process) => process.fmt(f),
             Self::Unknown => f.write_str("?"),
             Self::Other => f.write_str("other"),
         }

@@ -120,6 +120,30 @@ pub struct Owner {
 }
 
 impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Process::from(*self).fmt(f)
+    }
+}
+
+/// A process, however it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Process {
+    /// Number of its thread group, in the PID namespace tcpwatch runs in; `None` where it is not known.
+    pub pid: Option<NonZeroU32>,
+    /// Its name.
+    pub comm: Comm,
+}
+
+impl From<Owner> for Process {
+    fn from(owner: Owner) -> Self {
+        Self {
+            pid: owner.pid,
+            comm: owner.comm,
+        }
+    }
+}
+
+impl fmt::Display for Process {
     /// `nginx[812]`, or `nginx[?]`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pid {

@@ -1,7 +1,8 @@
 //! What to do about churn: advice that follows from an interval's numbers, and none without them.
 
-use super::churn::{ChurnFrame, Destination, Opener, Process};
+use super::churn::{ChurnFrame, Destination, Opener};
 use super::ending::Ending;
+use super::owner::Process;
 use super::ports::table::Ends;
 
 /// Connections a second from which one opener is worth a word.

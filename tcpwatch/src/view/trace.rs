@@ -46,7 +46,7 @@ pub fn of<T: Printed>(output: Output, screen: Screen) -> Box<dyn TraceView<T>> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::view) mod tests {
     use std::net::Ipv4Addr;
     use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 

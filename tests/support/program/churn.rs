@@ -64,7 +64,7 @@ impl Churn {
     }
 }
 
-/// A row is whole: what a process did with all its destinations is what it did.
+/// A row is whole: what a process did with all its destinations is what it did, and TIME_WAIT is the same however it is told.
 fn check(row: &Value) {
     assert_eq!(row["schema"], "tcpwatch.churn/1");
     assert_eq!(row["lost"], 0, "{row}");
@@ -74,6 +74,18 @@ fn check(row: &Value) {
             let sum: i64 = destinations.iter().map(|to| number(to, key)).sum();
             assert_eq!(sum, number(owner, key), "{key}: {owner}");
         }
+    }
+    let time_wait: i64 = ["owners", "peers"]
+        .iter()
+        .flat_map(|side| row[side].as_array().expect("openers"))
+        .map(|opener| number(opener, "time_wait"))
+        .sum();
+    for by in ["lport", "peer", "process"] {
+        let other = if by == "process" { "other_processes" } else { "other" };
+        assert_eq!(number(&row["time_wait_by"], other), 0, "{row}");
+        let counts = row["time_wait_by"][by].as_array().expect("counts");
+        let sum: i64 = counts.iter().map(|count| number(count, "time_wait")).sum();
+        assert_eq!(sum, time_wait, "by {by}: {row}");
     }
     let failed = row["failed"].as_object().expect("failed");
     let total: i64 = failed
@@ -103,6 +115,15 @@ pub(crate) fn of_process(rows: &[Value], pid: u32) -> impl Iterator<Item = &Valu
         .iter()
         .flat_map(|row| row["owners"].as_array().into_iter().flatten());
     owners.filter(move |owner| owner["owner"]["pid"] == pid)
+}
+
+/// TIME_WAIT of what `key` of a count, `by` one of the three, is `value`; over rows.
+pub(crate) fn time_wait_by(rows: &[Value], by: &str, key: &str, value: &Value) -> i64 {
+    let counts = rows
+        .iter()
+        .flat_map(|row| row["time_wait_by"][by].as_array().expect("counts"));
+    let wanted = counts.filter(|count| count.pointer(key) == Some(value));
+    wanted.map(|count| number(count, "time_wait")).sum()
 }
 
 impl Sums {

@@ -10,7 +10,7 @@ use tcpwatch_common::{TcpState, names};
 use super::Kernel;
 use crate::model::histogram::Histogram;
 use crate::model::latency::{Group, LatencyBy, LatencySample, Measured, Retransmits, What};
-use crate::model::owner::Comm;
+use crate::model::owner::{Comm, Process};
 use crate::model::socket::{Address, Family};
 
 /// Words of 8 bytes in a key.
@@ -84,7 +84,7 @@ fn group(key: &HistogramKey, by: LatencyBy) -> Group {
         },
         LatencyBy::Process => match (NonZeroU32::new(key.pid), Comm::new(&key.comm)) {
             (None, comm) if comm == Comm::default() => Group::Unknown,
-            (pid, comm) => Group::Process(pid, comm),
+            (pid, comm) => Group::Process(Process { pid, comm }),
         },
     }
 }

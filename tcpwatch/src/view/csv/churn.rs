@@ -1,14 +1,14 @@
 //! `churn` for spreadsheets: one header line, then one line an opener and destination.
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use super::trace::quoted;
+use super::trace::{field, process};
 use crate::model::churn::{ChurnFrame, Opener};
 use crate::view::churn::ChurnView;
 use crate::view::time::rfc3339;
 
-/// One line an opener and destination; unknown is an empty field.
+/// One line an opener and destination; unknown is an empty field. The process is the one of this side, whoever opened the
+/// connections; where a peer did, and several processes have them, it is empty.
 #[derive(Debug)]
 pub struct Csv;
 
@@ -25,21 +25,15 @@ impl ChurnView for Csv {
         let time = rfc3339(frame.stat.time);
         let known = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
         for route in &frame.routes {
-            let mut line = format!("{time},{},", frame.stat.interval_s);
-            match route.opener {
-                Opener::Here(Some(process)) => {
-                    line.push_str(&known(process.pid.map(|pid| pid.get().into())));
-                    line.push(',');
-                    quoted(&mut line, &process.comm.to_string());
-                    line.push(',');
-                }
-                Opener::Here(None) => line.push_str(",,"),
-                Opener::Peer(address) => drop(write!(line, ",,{address}")),
-            }
-            match route.destination {
-                Some(to) => drop(write!(line, ",{},{}", to.address, to.port)),
-                None => line.push_str(",,"),
-            }
+            let mut line = format!("{time},{}", frame.stat.interval_s);
+            let (here, peer) = match route.opener {
+                Opener::Here(process) => (process, None),
+                Opener::Peer(address) => (route.tally.served.one(), Some(address)),
+            };
+            process(&mut line, here);
+            field(&mut line, peer);
+            field(&mut line, route.destination.map(|to| to.address));
+            field(&mut line, route.destination.map(|to| to.port));
             let tally = &route.tally;
             let lifetime = &tally.lifetime;
             writeln!(

@@ -2,6 +2,7 @@
 
 use super::trace::{Fields, field, process};
 use crate::event::Life;
+use crate::model::owner::Process;
 use crate::view::time::Stamp;
 
 impl Fields for Life {
@@ -20,7 +21,7 @@ impl Fields for Life {
         field(line, self.traffic.map(|traffic| traffic.received));
         field(line, self.traffic.and_then(|traffic| traffic.srtt_us));
         field(line, self.traffic.map(|traffic| traffic.retransmits));
-        process(line, self.closer.as_ref());
+        process(line, self.closer.map(Process::from));
     }
 }
 

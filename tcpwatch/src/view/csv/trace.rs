@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::container;
 use crate::event::{Event, Opened};
 use crate::model::ending::Ending;
-use crate::model::owner::Owner;
+use crate::model::owner::Process;
 use crate::model::trace::{Row, TraceTotals, Traced};
 use crate::view::time::Stamp;
 use crate::view::trace::TraceView;
@@ -75,7 +75,7 @@ impl<T: Fields> TraceView<T> for Csv {
         field(line, event.opened.map(Opened::key));
         row.what.own(line, &mut self.own);
         field(line, event.netns);
-        process(line, event.owner.as_ref());
+        process(line, event.owner.map(Process::from));
         field(line, event.owner.map(|owner| owner.how.key()));
         for text in container::fields(row.cgroup.as_deref()) {
             line.push(',');
@@ -101,7 +101,7 @@ pub(super) fn field(line: &mut String, value: Option<impl Display>) {
 }
 
 /// Writes `,pid,comm`, empty for what is not known.
-pub(super) fn process(line: &mut String, process: Option<&Owner>) {
+pub(super) fn process(line: &mut String, process: Option<Process>) {
     field(line, process.and_then(|process| process.pid));
     line.push(',');
     if let Some(process) = process {
@@ -121,18 +121,16 @@ pub(super) fn quoted(line: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::owner::{Comm, How};
+    use crate::model::owner::Comm;
 
     #[test]
     fn a_name_cannot_break_out_of_its_field() {
-        let owner = Owner {
+        let evil = Process {
             pid: None,
             comm: Comm::new(b"a,\"b\"\n\x1b"),
-            how: How::Accept,
-            cgroup: None,
         };
         let mut line = String::new();
-        process(&mut line, Some(&owner));
+        process(&mut line, Some(evil));
         assert_eq!(line, ",,\"a,\"\"b\"\"\\n\\u{1b}\"");
         line.clear();
         process(&mut line, None);

@@ -1,16 +1,16 @@
 //! `churn` for programs: `tcpwatch.churn/1`, one object an interval.
 
 use std::io::{self, Write};
-use std::num::NonZeroU32;
 
 use serde::Serialize;
 
 use super::stat::TimeWait;
 use crate::model::burst::Burst;
-use crate::model::churn::{ChurnFrame, Opener, Process, Route};
+use crate::model::churn::time_wait::TimeWaitBy;
+use crate::model::churn::{ChurnFrame, Opener, Route};
 use crate::model::ending::Ending;
 use crate::model::histogram::Histogram;
-use crate::model::owner::Comm;
+use crate::model::owner::Process;
 use crate::model::ports::table::Row;
 use crate::view::churn::ChurnView;
 use crate::view::time::rfc3339;
@@ -32,20 +32,15 @@ struct Line {
     burst_going: Option<BurstLine>,
     ports: Option<Vec<PortsLine>>,
     time_wait: TimeWait,
+    time_wait_by: Whose,
     accept_queues: Accepts,
     lost: u64,
-}
-
-#[derive(Serialize)]
-struct OwnerJson {
-    pid: Option<NonZeroU32>,
-    comm: Comm,
 }
 
 /// A process here that opens connections; null where nobody knows which.
 #[derive(Serialize)]
 struct OwnerLine {
-    owner: Option<OwnerJson>,
+    owner: Option<Process>,
     #[serde(flatten)]
     sums: Sums,
     destinations: Vec<DestinationLine>,
@@ -93,6 +88,70 @@ struct LocalLine {
     lport: u16,
     opened: u64,
     time_wait: u64,
+    listener: Option<Process>,
+    owners: Vec<ProcessCount>,
+}
+
+/// Connections that ended in a timewait socket on this side. The lists are of all but `other`, the last not of
+/// `other_processes` either.
+#[derive(Serialize)]
+struct Whose {
+    lport: Vec<PortCount>,
+    peer: Vec<PeerCount>,
+    process: Vec<ProcessCount>,
+    other: u64,
+    other_processes: u64,
+}
+
+/// Those of a local port; null for all connections opened here, whose ports are chosen for them.
+#[derive(Serialize)]
+struct PortCount {
+    lport: Option<u16>,
+    time_wait: u64,
+}
+
+/// Those with a peer; the port is null where the peer opened them.
+#[derive(Serialize)]
+struct PeerCount {
+    remote: String,
+    rport: Option<u16>,
+    time_wait: u64,
+}
+
+/// Those of a process here; null where nobody knows which.
+#[derive(Serialize)]
+struct ProcessCount {
+    owner: Option<Process>,
+    time_wait: u64,
+}
+
+impl ProcessCount {
+    fn list(counts: Vec<(Option<Process>, u64)>) -> Vec<Self> {
+        counts
+            .into_iter()
+            .map(|(owner, time_wait)| Self { owner, time_wait })
+            .collect()
+    }
+}
+
+impl From<TimeWaitBy> for Whose {
+    fn from(by: TimeWaitBy) -> Self {
+        let ports = by.lport.into_iter();
+        let peers = by.peer.into_iter();
+        Self {
+            lport: ports.map(|(lport, time_wait)| PortCount { lport, time_wait }).collect(),
+            peer: peers
+                .map(|((remote, rport), time_wait)| PeerCount {
+                    remote: remote.to_string(),
+                    rport,
+                    time_wait,
+                })
+                .collect(),
+            process: ProcessCount::list(by.process),
+            other: by.other,
+            other_processes: by.other_processes,
+        }
+    }
 }
 
 /// Connects that failed, by how.
@@ -113,7 +172,7 @@ struct BurstLine {
     end: Option<String>,
     opened: u64,
     peak_per_s: u64,
-    owner: Option<OwnerJson>,
+    owner: Option<Process>,
     remote: Option<String>,
 }
 
@@ -138,15 +197,6 @@ struct Accepts {
 /// `address:port`, with brackets around IPv6.
 fn endpoint(address: std::net::IpAddr, port: u16) -> String {
     std::net::SocketAddr::new(address, port).to_string()
-}
-
-impl From<Process> for OwnerJson {
-    fn from(process: Process) -> Self {
-        Self {
-            pid: process.pid,
-            comm: process.comm,
-        }
-    }
 }
 
 impl Lifetime {
@@ -190,7 +240,7 @@ impl BurstLine {
             opened: burst.opened,
             peak_per_s: burst.peak_per_s,
             owner: match burst.owner {
-                Some(Opener::Here(process)) => process.map(OwnerJson::from),
+                Some(Opener::Here(process)) => process,
                 _ => None,
             },
             remote: match burst.owner {
@@ -241,7 +291,7 @@ impl ChurnView for Json {
             let sums = Sums::of(of_opener().map(|(route, _)| route));
             match opener {
                 Opener::Here(process) => owners.push(OwnerLine {
-                    owner: process.map(OwnerJson::from),
+                    owner: process,
                     sums,
                     destinations: of_opener()
                         .map(|(route, to)| DestinationLine {
@@ -262,6 +312,8 @@ impl ChurnView for Json {
                             lport: to.port,
                             opened: route.tally.opened,
                             time_wait: route.tally.time_wait,
+                            listener: route.tally.served.listener(),
+                            owners: ProcessCount::list(route.tally.served.processes()),
                         })
                         .collect(),
                 }),
@@ -303,6 +355,7 @@ impl ChurnView for Json {
                 .as_ref()
                 .map(|rows| rows.iter().map(PortsLine::from).collect()),
             time_wait: TimeWait::of(&frame.stat.time_wait),
+            time_wait_by: TimeWaitBy::of(&frame.routes).into(),
             accept_queues: Accepts {
                 overflows: frame.accepts.overflows,
                 drops: frame.accepts.drops,

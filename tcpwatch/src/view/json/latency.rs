@@ -1,14 +1,12 @@
 //! `latency` for programs: `tcpwatch.latency/1`, one object a histogram, and `tcpwatch.latency.end/1` at the end of an interval.
 
 use std::io::{self, Write};
-use std::num::NonZeroU32;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::model::histogram::Histogram;
 use crate::model::latency::{Group, LatencyBy, LatencyFrame};
-use crate::model::owner::Comm;
 use crate::view::latency::LatencyView;
 use crate::view::time::rfc3339;
 
@@ -34,12 +32,6 @@ struct Line<'a> {
 struct Key {
     by: &'static str,
     group: Group,
-}
-
-#[derive(Serialize)]
-struct Process {
-    pid: Option<NonZeroU32>,
-    comm: Comm,
 }
 
 #[derive(Serialize)]
@@ -90,7 +82,7 @@ impl Serialize for Key {
         match self.group {
             Group::Lport(port) => map.serialize_entry(self.by, &port)?,
             Group::Remote(address) => map.serialize_entry(self.by, &format_args!("{address}"))?,
-            Group::Process(pid, comm) => map.serialize_entry(self.by, &Process { pid, comm })?,
+            Group::Process(process) => map.serialize_entry(self.by, &process)?,
             Group::Other => map.serialize_entry(self.by, "other")?,
             Group::All | Group::Unknown => map.serialize_entry(self.by, &None::<()>)?,
         }

@@ -7,16 +7,61 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::model::burst::Burst;
-use crate::model::churn::{ChurnFrame, Destination, Opener, Route};
+use crate::model::churn::served::Served;
+use crate::model::churn::time_wait::TimeWaitBy;
+use crate::model::churn::{ChurnFrame, Destination, Opener, Route, Tally};
 use crate::model::ending::Ending;
 use crate::model::ports::table::{Ends, Row};
 use crate::model::remedy::{Remedy, advise};
 use crate::view::churn::ChurnView;
-use crate::view::number::{QUIET, duration, quiet, thousands};
+use crate::view::number::{QUIET, brief, quiet, thousands};
 use crate::view::screen::Screen;
 
 /// Of a destination's ports, the part held from which it has a line, percent.
 const WORTH_A_LINE: u64 = 25;
+
+/// A number of a line.
+struct Column {
+    heading: &'static str,
+    width: usize,
+    /// The number, of so many seconds.
+    number: fn(&Tally, f64) -> String,
+}
+
+impl Column {
+    const fn new(heading: &'static str, width: usize, number: fn(&Tally, f64) -> String) -> Self {
+        Self { heading, width, number }
+    }
+}
+
+/// All of them.
+const WIDE: &[Column] = &[
+    Column::new("opened", 8, |tally, _| quiet(tally.opened)),
+    Column::new("/s", 6, |tally, interval_s| quiet(per_second(tally.opened, interval_s))),
+    Column::new("p50", 7, |tally, _| length(tally, 0.5)),
+    Column::new("p99", 7, |tally, _| length(tally, 0.99)),
+    Column::new("TIME_WAIT", 9, |tally, _| quiet(tally.time_wait)),
+    Column::new("failed", 7, |tally, _| quiet(tally.failed)),
+];
+
+/// Those there is room for on 80 columns.
+const NARROW: &[Column] = &[
+    Column::new("opened", 7, |tally, _| quiet(tally.opened)),
+    Column::new("p50", 5, |tally, _| length(tally, 0.5)),
+    Column::new("tw", 7, |tally, _| quiet(tally.time_wait)),
+    Column::new("failed", 6, |tally, _| quiet(tally.failed)),
+];
+
+/// The lifetime that the part `p` of the connections had at most.
+fn length(tally: &Tally, p: f64) -> String {
+    tally.lifetime.quantile(p).map_or_else(|| QUIET.into(), brief)
+}
+
+/// Columns that `names` and their heading take.
+fn width(names: &[String], heading: &str) -> usize {
+    let widest = names.iter().map(|name| name.chars().count()).max();
+    widest.unwrap_or(0).max(heading.len())
+}
 
 /// A block an interval.
 pub struct Text {
@@ -47,7 +92,7 @@ impl Text {
         let failed: u64 = frame.failed.iter().map(|(_, count)| count).sum();
         writeln!(
             out,
-            "{}  last {:.1} s: {} connections opened, {} a second; {} connects failed",
+            "{}  last {:.1} s: {} connections opened, {} a second; {} failed",
             self.clock(stat.time),
             stat.interval_s,
             thousands(opened),
@@ -69,7 +114,29 @@ impl Text {
                 write!(out, ", {} {what}", thousands(count))?;
             }
         }
-        writeln!(out)
+        writeln!(out)?;
+        self.by_process(frame, out)
+    }
+
+    /// Whose the timewait sockets are, as many as a line holds.
+    fn by_process(&self, frame: &ChurnFrame, out: &mut dyn Write) -> io::Result<()> {
+        let by = TimeWaitBy::of(&frame.routes);
+        if by.process.is_empty() {
+            return Ok(());
+        }
+        let mut line = "  by process: ".to_owned();
+        for (at, (process, count)) in by.process.iter().enumerate() {
+            let owner = process.map_or_else(|| "?".into(), |process| process.to_string());
+            let item = format!("{}{owner} {}", if at > 0 { ", " } else { "" }, thousands(*count));
+            let rest = format!(", and {} more", thousands((by.process.len() - at) as u64));
+            let length = |text: &str| text.chars().count();
+            if at > 0 && length(&line) + length(&item) + length(&rest) > self.screen.columns() {
+                line.push_str(&rest);
+                break;
+            }
+            line.push_str(&item);
+        }
+        writeln!(out, "{line}")
     }
 
     /// One line an opener and destination.
@@ -78,31 +145,32 @@ impl Text {
         if shown.is_empty() {
             return Ok(());
         }
-        let names: Vec<(String, String)> = shown.iter().map(names).collect();
-        let width = |of: fn(&(String, String)) -> &String, heading: &str| {
-            let widest = names.iter().map(|names| of(names).chars().count()).max();
-            widest.unwrap_or(0).max(heading.len())
-        };
-        let (opener, to) = (width(|names| &names.0, "opener"), width(|names| &names.1, "to"));
+        let openers: Vec<String> = shown.iter().map(opener_of).collect();
+        let opener = width(&openers, "opener");
+        // The first form that fits, else the last.
+        let forms = [(WIDE, true), (NARROW, true), (NARROW, false)];
+        let forms = forms.map(|(columns, in_full)| {
+            let destinations: Vec<String> = shown.iter().map(|route| to(route, in_full)).collect();
+            let to = width(&destinations, "to");
+            let numbers = columns.iter().map(|column| column.width + 1).sum::<usize>();
+            (columns, destinations, to, 2 + opener + 2 + to + 1 + numbers)
+        });
+        let fits = |needed: usize| self.screen.width.is_none_or(|width| needed <= width);
+        let form = forms.iter().position(|form| fits(form.3)).unwrap_or(forms.len() - 1);
+        let (columns, destinations, to, _) = &forms[form];
         let dim = self.style(Style::new().dimmed());
-        writeln!(
-            out,
-            "  {dim}{:opener$}  {:to$}  {:>8} {:>6} {:>7} {:>7} {:>9} {:>7}{dim:#}",
-            "opener", "to", "opened", "/s", "p50", "p99", "TIME_WAIT", "failed"
-        )?;
-        for (route, (name, destination)) in shown.iter().zip(&names) {
-            let tally = &route.tally;
-            let length = |ns: Option<u64>| ns.map_or_else(|| QUIET.into(), duration);
-            writeln!(
-                out,
-                "  {name:opener$}  {destination:to$}  {:>8} {:>6} {:>7} {:>7} {:>9} {:>7}",
-                quiet(tally.opened),
-                quiet(per_second(tally.opened, frame.stat.interval_s)),
-                length(tally.lifetime.quantile(0.5)),
-                length(tally.lifetime.quantile(0.99)),
-                quiet(tally.time_wait),
-                quiet(tally.failed),
-            )?;
+        write!(out, "  {dim}{:opener$}  {:to$} ", "opener", "to")?;
+        for column in *columns {
+            write!(out, " {:>1$}", column.heading, column.width)?;
+        }
+        writeln!(out, "{dim:#}")?;
+        for ((route, name), destination) in shown.iter().zip(&openers).zip(destinations) {
+            write!(out, "  {name:opener$}  {destination:to$} ")?;
+            for column in *columns {
+                let number = (column.number)(&route.tally, frame.stat.interval_s);
+                write!(out, " {number:>0$}", column.width)?;
+            }
+            writeln!(out)?;
         }
         let rest = &frame.routes[shown.len()..];
         if !rest.is_empty() {
@@ -212,21 +280,39 @@ impl ChurnView for Text {
     }
 }
 
-/// The names of a line: who, and where to.
-fn names(route: &Route) -> (String, String) {
-    let opener = match route.destination {
+/// Who opens the connections of a line.
+fn opener_of(route: &Route) -> String {
+    match route.destination {
         Some(_) => opener_name(route.opener),
         None => "others".into(),
+    }
+}
+
+/// Where to: a remote end, or a process here and where it listens, the port alone where it is not to be said `in_full`.
+fn to(route: &Route, in_full: bool) -> String {
+    let Some(to) = route.destination else {
+        return String::new();
     };
-    (opener, route.destination.map_or_else(String::new, endpoint))
+    match route.opener {
+        Opener::Here(_) => endpoint(to),
+        Opener::Peer(_) if in_full => format!("{} {}", server(&route.tally.served), endpoint(to)),
+        Opener::Peer(_) => format!("{} :{}", server(&route.tally.served), to.port),
+    }
+}
+
+/// The process here: `nginx[812]`, `nginx[*]` for several of that name, `several` of different ones.
+fn server(served: &Served) -> String {
+    match (served.one(), served.comm()) {
+        (Some(process), _) => process.to_string(),
+        (None, Some(comm)) => format!("{comm}[*]"),
+        (None, None) if served.processes().len() > 1 => "several".into(),
+        (None, None) => "?".into(),
+    }
 }
 
 fn opener_name(opener: Opener) -> String {
     match opener {
-        Opener::Here(Some(process)) => match process.pid {
-            Some(pid) => format!("{}[{pid}]", process.comm),
-            None => format!("{}[?]", process.comm),
-        },
+        Opener::Here(Some(process)) => process.to_string(),
         Opener::Here(None) => "?".into(),
         Opener::Peer(address) => address.to_string(),
     }
@@ -308,4 +394,68 @@ fn per_second(count: u64, interval_s: f64) -> u64 {
         return 0;
     }
     ((count as f64 / interval_s).round() as u64).max(u64::from(count > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::model::churn::Churn;
+    use crate::model::churn::tests::stat;
+    use crate::model::owner::{Comm, How, Owner};
+    use crate::view::trace::tests::life;
+
+    /// Connections of a peer that two workers closed, and one that came to a third port.
+    fn shown(screen: Screen, workers: [u32; 2]) -> String {
+        let mut churn = Churn::new(0);
+        for (pid, times) in workers.into_iter().zip([1000, 234]) {
+            let mut life = life();
+            life.last.owner = Some(Owner {
+                pid: NonZeroU32::new(pid),
+                comm: Comm::new(b"nginx"),
+                how: How::Accept,
+                cgroup: None,
+            });
+            for _ in 0..times {
+                churn.ended(&life, Ending::GracefulActive);
+            }
+        }
+        let mut frame = churn.frame(stat(), 0, 10, 0);
+        frame.stat.interval_s = 2.0;
+        let mut out = Vec::new();
+        Text::new(TimeZone::UTC, 10, screen).frame(&frame, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_processes_that_a_peer_connects_to_are_named() {
+        let text = shown(Screen::plain(120), [811, 812]);
+        for line in [
+            "  by process: nginx[811] 1,000, nginx[812] 234\n",
+            "  opener     to                        opened     /s     p50     p99 TIME_WAIT  failed\n",
+            "  10.0.3.17  nginx[*] 10.0.0.5:8080         ·      ·   276ms   283ms     1,234       ·\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+        let text = shown(Screen::plain(120), [811, 811]);
+        assert!(text.contains("  nginx[811] 10.0.0.5:8080 "), "{text}");
+    }
+
+    #[test]
+    fn what_has_no_room_is_left_out() {
+        let text = shown(Screen::plain(80), [811, 812]);
+        for line in [
+            "  opener     to                       opened   p50      tw failed\n",
+            "  10.0.3.17  nginx[*] 10.0.0.5:8080        · 276ms   1,234      ·\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+        let text = shown(Screen::plain(54), [4_194_304, 4_194_305]);
+        assert!(text.contains("  10.0.3.17  nginx[*] :8080        · 276ms"), "{text}");
+        assert!(
+            text.contains("  by process: nginx[4194304] 1,000, and 1 more\n"),
+            "{text}"
+        );
+    }
 }

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::histogram;
 use crate::model::latency::{Group, LatencyBy, LatencyFrame, Measured, Retransmits};
 use crate::view::latency::LatencyView;
-use crate::view::number::{QUIET, duration, quiet, thousands};
+use crate::view::number::{QUIET, brief, quiet, thousands};
 use crate::view::screen::Screen;
 
 /// Tables, and drawings.
@@ -51,7 +51,7 @@ impl Text {
         };
         writeln!(
             out,
-            "{heading:name$}{:<17}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}",
+            "{heading:name$}{:<17}{:>9}{:>7}{:>7}{:>7}{:>7}{:>9}",
             "what", "count", "p50", "p90", "p99", "max", "unknown"
         )?;
         let mut before: Option<Group> = None;
@@ -64,10 +64,10 @@ impl Text {
                 group.as_str()
             };
             before = Some(measured.group);
-            let length = |ns: Option<u64>| ns.map_or_else(|| QUIET.into(), duration);
+            let length = |ns: Option<u64>| ns.map_or_else(|| QUIET.into(), brief);
             writeln!(
                 out,
-                "{group:name$}{:<17}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}",
+                "{group:name$}{:<17}{:>9}{:>7}{:>7}{:>7}{:>7}{:>9}",
                 measured.what.key(),
                 quiet(histogram.count()),
                 length(histogram.quantile(0.5)),
@@ -170,9 +170,9 @@ mod tests {
         assert_eq!(
             shown(LatencyBy::Lport, 1),
             "00:00:00  last 2.0 s\n\
-             lport  what                 count      p50      p90      p99      max  unknown\n\
-             80     accept                   1    1.5us    1.5us    1.5us    1.5us        1\n\
-             \x20      established              2    1.5ms    3.0ms    3.0ms    3.0ms        1\n\
+             lport  what                 count    p50    p90    p99    max  unknown\n\
+             80     accept                   1  1.5us  1.5us  1.5us  1.5us        1\n\
+             \x20      established              2  1.5ms  3.0ms  3.0ms  3.0ms        1\n\
              and 1 more groups (--limit)\n\
              sent again: 1 SYN, 0 SYN-ACK, 2 other\n"
         );
