@@ -5,7 +5,7 @@ use std::fs::File;
 use crate::run::{Unprivileged, finish, finish_into, tcpwatch};
 
 /// Arguments, and the word the one line must have.
-const WRONG: [(&[&str], &str); 22] = [
+const WRONG: [(&[&str], &str); 23] = [
     (&["stat", "--port", "70000"], "70000"),
     (&["trace", "-L", "70000"], "70000"),
     (&["trace", "-R", "0-65536"], "65536"),
@@ -22,9 +22,10 @@ const WRONG: [(&[&str], &str); 22] = [
     (&["snapshot", "--source", "guess"], "guess"),
     (&["snapshot", "--nonsense"], "--nonsense"),
     (&["nonsense"], "nonsense"),
-    (&["stat", "--pid", "812"], "for snapshot and trace"),
-    (&["stat", "--cgroup", "/"], "for snapshot and trace"),
-    (&["--comm", "nginx"], "for snapshot and trace"),
+    (&["stat", "--pid", "812,813"], "tcpwatch snapshot --pid 812 --pid 813"),
+    (&["churn", "--cgroup", "/a"], "tcpwatch trace --lives --cgroup /a,"),
+    (&["latency", "--comm", "nginx"], "tcpwatch snapshot --comm nginx"),
+    (&["--comm", "nginx"], "tcpwatch snapshot --comm nginx"),
     (&["snapshot", "--pid", "0"], "--pid"),
     (&["snapshot", "--pid", "nginx"], "nginx"),
     (&["snapshot", "--comm", ""], "--comm"),

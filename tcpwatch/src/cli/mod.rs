@@ -9,6 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use filter::FilterArgs;
 use values::{ByteSize, Interval};
 
+use crate::model::escaped::Escaped;
+use crate::model::filter::owner::OwnerFilter;
 use crate::model::latency::LatencyBy;
 use crate::model::snapshot::By;
 use crate::view::Output;
@@ -44,23 +46,47 @@ impl Cli {
     /// One line.
     pub fn check(&self) -> Result<(), String> {
         let (filter, counts_inside) = match &self.command {
-            Some(Command::Stat(args)) => (&args.filter, true),
-            Some(Command::Trace(args)) => (&args.filter, false),
-            Some(Command::Latency(args)) => (&args.filter, true),
-            Some(Command::Churn(args)) => (&args.filter, true),
-            Some(Command::Snapshot(args)) if args.source == SourceArg::Iter => (&args.filter, false),
+            Some(Command::Trace(args)) => (&args.common.filter, None),
+            Some(Command::Snapshot(args)) if args.source == SourceArg::Iter => (&args.filter, None),
             Some(Command::Snapshot(_)) => return Ok(()),
-            None => (&self.stat.filter, true),
+            Some(Command::Stat(args)) => (&args.common.filter, Some("stat")),
+            Some(Command::Latency(args)) => (&args.common.filter, Some("latency")),
+            Some(Command::Churn(args)) => (&args.common.filter, Some("churn")),
+            None => (&self.stat.common.filter, Some("stat")),
         };
         let filter = filter.to_filter();
-        if counts_inside && !filter.owner.is_any() {
-            return Err(
-                "stat, latency and churn count what the kernel side tells, which filters by no owner: \
-                 --pid, --comm and --cgroup are for snapshot and trace"
-                    .into(),
-            );
+        if let (Some(command), Some(flags)) = (counts_inside, owner_flags(&filter.owner)) {
+            return Err(format!(
+                "{command} filters by no owner: type tcpwatch trace --lives{flags}, or tcpwatch snapshot{flags}"
+            ));
         }
         filter.for_kernel(0).map(|_| ())
+    }
+}
+
+/// The flags that ask for `owner`, a blank before each; `None` where none do.
+fn owner_flags(owner: &OwnerFilter) -> Option<String> {
+    let pids = owner.pids.iter().map(|pid| format!(" --pid {pid}"));
+    let comms = owner
+        .comms
+        .iter()
+        .map(|comm| format!(" --comm {}", quoted(comm.as_bytes())));
+    let cgroups = owner.cgroups.iter();
+    let cgroups = cgroups.map(|cgroup| format!(" --cgroup {}", quoted(cgroup.as_bytes())));
+    let flags: String = pids.chain(comms).chain(cgroups).collect();
+    (!flags.is_empty()).then_some(flags)
+}
+
+/// `text` as a shell wants it typed.
+fn quoted(text: &[u8]) -> String {
+    let escaped = Escaped(text);
+    if text
+        .iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_./:@".contains(byte))
+    {
+        escaped.to_string()
+    } else {
+        format!("'{escaped}'")
     }
 }
 
@@ -125,14 +151,9 @@ pub struct WatchArgs {
     pub ring_size: ByteSize,
 }
 
-/// `stat`.
+/// What every command takes that watches the kernel.
 #[derive(Clone, Debug, Default, Args)]
-pub struct StatArgs {
-    /// Seconds between rows (or 500ms, 2m)
-    pub interval: Option<Interval>,
-    /// Rows to print, the first one included
-    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
+pub struct Common {
     /// Which connections.
     #[command(flatten)]
     pub filter: FilterArgs,
@@ -144,21 +165,28 @@ pub struct StatArgs {
     pub output: OutputArgs,
 }
 
+/// `stat`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct StatArgs {
+    /// Seconds between rows (or 500ms, 2m)
+    pub interval: Option<Interval>,
+    /// Rows to print, the first one included
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// What all that watch take.
+    #[command(flatten)]
+    pub common: Common,
+}
+
 /// `trace`.
 #[derive(Clone, Debug, Args)]
 pub struct TraceArgs {
     /// One row a finished connection instead of one a transition
     #[arg(long)]
     pub lives: bool,
-    /// Which connections.
+    /// What all that watch take.
     #[command(flatten)]
-    pub filter: FilterArgs,
-    /// How to watch.
-    #[command(flatten)]
-    pub watch: WatchArgs,
-    /// How to print.
-    #[command(flatten)]
-    pub output: OutputArgs,
+    pub common: Common,
 }
 
 /// `churn`.
@@ -172,15 +200,9 @@ pub struct ChurnArgs {
     /// Show the busiest N openers, and N destinations whose ports run low
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
-    /// Which connections.
+    /// What all that watch take.
     #[command(flatten)]
-    pub filter: FilterArgs,
-    /// How to watch.
-    #[command(flatten)]
-    pub watch: WatchArgs,
-    /// How to print.
-    #[command(flatten)]
-    pub output: OutputArgs,
+    pub common: Common,
 }
 
 /// `latency`.
@@ -197,15 +219,9 @@ pub struct LatencyArgs {
     /// Show the busiest N groups
     #[arg(long, requires = "by", value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
-    /// Which connections.
+    /// What all that watch take.
     #[command(flatten)]
-    pub filter: FilterArgs,
-    /// How to watch.
-    #[command(flatten)]
-    pub watch: WatchArgs,
-    /// How to print.
-    #[command(flatten)]
-    pub output: OutputArgs,
+    pub common: Common,
 }
 
 /// How a snapshot reads the kernel.

@@ -32,18 +32,18 @@ const BATCH: usize = 16_384;
 /// The kernel side cannot be loaded or read, or the output takes no more.
 pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
     block_on(async {
-        let mut end = End::new(args.watch.duration)?;
+        let mut end = End::new(args.common.watch.duration)?;
         let Watched {
             mut kernel,
             filter,
             netns,
             namespaces,
-        } = watch(&args.filter, &args.watch, Wants::Openings)?;
+        } = watch(&args.common, Wants::Openings)?;
         if let Err(why) = tell_listeners(&mut kernel, &namespaces) {
             log::warn!("whose the listeners there are is unknown: {why:#}");
         }
         let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-        let mut view = churn::of(args.output.output, limit, screen(args.output.color));
+        let mut view = churn::of(args.common.output.output, limit, screen(args.common.output.color));
         end.begin();
         view.begin(out).and_then(|()| out.flush()).context(OUTPUT)?;
         let (reasons, unheard) = (kernel.reasons().clone(), kernel.unheard_resets());

@@ -21,14 +21,14 @@ use crate::view::latency;
 /// The kernel side cannot be loaded or read, or the output takes no more.
 pub fn run(args: &LatencyArgs, out: &mut impl Write) -> Result<()> {
     block_on(async {
-        let mut end = End::new(args.watch.duration)?;
+        let mut end = End::new(args.common.watch.duration)?;
         let by = args.by.unwrap_or_default();
         let Watched {
             mut kernel, namespaces, ..
-        } = watch(&args.filter, &args.watch, Wants::Histograms(by))?;
+        } = watch(&args.common, Wants::Histograms(by))?;
         let mut model = Latency::new(by, clock::monotonic_ns());
         let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-        let mut view = latency::of(args.output.output, limit, screen(args.output.color));
+        let mut view = latency::of(args.common.output.output, limit, screen(args.common.output.color));
         if let Err(why) = tell_listeners(&mut kernel, &namespaces) {
             log::warn!("whose the listeners there are is unknown: {why:#}");
         }

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::cli::values::Interval;
-use crate::cli::{FilterArgs, HookArg, WatchArgs};
+use crate::cli::{Common, FilterArgs, HookArg};
 use crate::model::filter::Filter;
 use crate::model::latency::LatencyBy;
 use crate::source::ebpf::{self, Carries, Hook, Kernel, Options, StreamOptions};
@@ -146,7 +146,8 @@ pub(super) enum Wants {
 ///
 /// # Errors
 /// One line: what cannot be had, why, and what to type.
-pub(super) fn watch(filter: &FilterArgs, watch: &WatchArgs, wants: Wants) -> Result<Watched> {
+pub(super) fn watch(common: &Common, wants: Wants) -> Result<Watched> {
+    let Common { filter, watch, .. } = common;
     let ring_bytes = watch.ring_size.0;
     let load = |hook| load(hook, filter, wants, ring_bytes);
     match watch.hook {

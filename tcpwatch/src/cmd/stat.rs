@@ -23,16 +23,16 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// The kernel side cannot be loaded or read, or the output takes no more.
 pub fn run(args: &StatArgs, out: &mut impl Write) -> Result<()> {
     block_on(async {
-        let mut end = End::new(args.watch.duration)?;
+        let mut end = End::new(args.common.watch.duration)?;
         let Watched {
             kernel,
             filter,
             netns,
             namespaces,
-        } = watch(&args.filter, &args.watch, Wants::Counts)?;
+        } = watch(&args.common, Wants::Counts)?;
         let mut model = Stat::new(kernel.reasons().clone(), kernel.unheard_resets().is_some());
         let mut live = Live::start(kernel, filter, netns, namespaces)?;
-        let mut view = stat::of(args.output.output, screen(args.output.color));
+        let mut view = stat::of(args.common.output.output, screen(args.common.output.color));
         let every = args.interval.map_or(INTERVAL, |interval| interval.0);
         let mut ticks = interval_at(Instant::now() + every, every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);

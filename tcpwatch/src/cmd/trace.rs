@@ -34,7 +34,7 @@ const LAST_SCAN: Duration = Duration::from_secs(1);
 /// # Errors
 /// The kernel side cannot be loaded, or the output takes no more.
 pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
-    let (output, screen) = (args.output.output, screen(args.output.color));
+    let (output, screen) = (args.common.output.output, screen(args.common.output.color));
     if args.lives {
         follow::<Life>(args, Wants::Lives, trace::of(output, screen), out)
     } else {
@@ -45,13 +45,13 @@ pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
 /// Prints by `view` what the stream carries, until the end comes.
 fn follow<T: Traced>(args: &TraceArgs, wants: Wants, view: Box<dyn TraceView<T>>, out: &mut impl Write) -> Result<()> {
     block_on(async {
-        let mut end = End::new(args.watch.duration)?;
+        let mut end = End::new(args.common.watch.duration)?;
         let Watched {
             mut kernel,
             filter,
             namespaces,
             ..
-        } = watch(&args.filter, &args.watch, wants)?;
+        } = watch(&args.common, wants)?;
         let mut stream = kernel.stream()?;
         let mut printer = Printer {
             view,
