@@ -40,12 +40,12 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// What the parser cannot see: more address ranges than the kernel side holds, or owners asked for where none is known.
+    /// What the parser cannot see: more address ranges than the kernel side holds, or owners asked for where nothing is filtered by them.
     ///
     /// # Errors
     /// One line.
     pub fn check(&self) -> Result<(), String> {
-        let (filter, counts_inside) = match &self.command {
+        let (filter, owner_refused_by) = match &self.command {
             Some(Command::Trace(args)) => (&args.common.filter, None),
             Some(Command::Snapshot(args)) if args.source == SourceArg::Iter => (&args.filter, None),
             Some(Command::Snapshot(_)) => return Ok(()),
@@ -55,7 +55,7 @@ impl Cli {
             None => (&self.stat.common.filter, Some("stat")),
         };
         let filter = filter.to_filter();
-        if let (Some(command), Some(flags)) = (counts_inside, owner_flags(&filter.owner)) {
+        if let (Some(command), Some(flags)) = (owner_refused_by, owner_flags(&filter.owner)) {
             return Err(format!(
                 "{command} filters by no owner: type tcpwatch trace --lives{flags}, or tcpwatch snapshot{flags}"
             ));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use tcpwatch_common::TcpState;
 use tcpwatch_common::ledger::STATES;
 
@@ -105,7 +106,7 @@ pub struct Row<T> {
 }
 
 /// How many transitions, or connections, there were, and what became of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TraceTotals {
     /// Those the kernel side counted within the filter.
     pub seen: u64,

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::trace::{PROBED, Probe, connect_and_close};
+use super::trace::{PROBED, Probe, connect_and_close, probed};
 use super::{Hook, Running};
-use crate::support::clock::{eventually, try_eventually};
+use crate::support::clock::try_eventually;
 use crate::support::lines::Line;
 
 /// A running `trace --lives`.
@@ -83,17 +83,10 @@ impl Lives {
     }
 
     /// The same of one that somebody else has started.
-    pub(crate) fn probing(mut running: Running, probe: impl Fn()) -> Self {
-        eventually("the trace to show a probing connection", || {
-            probe();
-            running.must_run();
-            if running.lines.len() > 0 {
-                Ok(())
-            } else {
-                Err("it shows none")
-            }
-        });
-        Self { running }
+    pub(crate) fn probing(running: Running, probe: impl Fn()) -> Self {
+        Self {
+            running: probed(running, probe),
+        }
     }
 
     pub(crate) fn running(&self) -> &Running {

@@ -61,17 +61,12 @@ impl Trace {
 
     /// The same, probed in some other way.
     pub(crate) fn probed_by(hook: Hook, args: &[&str], probe: impl Fn()) -> Self {
-        let mut running = Running::start(&[&["trace", "--hook", hook.name()], args].concat());
-        eventually("the trace to show a probing connection", || {
-            probe();
-            running.must_run();
-            if running.lines.len() > 0 {
-                Ok(())
-            } else {
-                Err("it shows none")
-            }
-        });
-        Self { running }
+        Self {
+            running: probed(
+                Running::start(&[&["trace", "--hook", hook.name()], args].concat()),
+                probe,
+            ),
+        }
     }
 
     pub(crate) fn running(&self) -> &Running {
@@ -153,6 +148,20 @@ impl Traced {
             .as_i64()
             .unwrap_or_else(|| panic!("no {key} in {}", self.end))
     }
+}
+
+/// Probes the trace `running` until that shows: from then on it sees everything.
+pub(super) fn probed(mut running: Running, probe: impl Fn()) -> Running {
+    eventually("the trace to show a probing connection", || {
+        probe();
+        running.must_run();
+        if running.lines.len() > 0 {
+            Ok(())
+        } else {
+            Err("it shows none")
+        }
+    });
+    running
 }
 
 /// One connection to the probed address, opened and closed.

@@ -73,13 +73,10 @@ pub struct Move {
 }
 
 #[derive(Serialize)]
-struct End {
+struct End<'a> {
     schema: &'static str,
-    seen: u64,
-    printed: u64,
-    unmatched: u64,
-    lost: u64,
-    missed: Option<u64>,
+    #[serde(flatten)]
+    totals: &'a TraceTotals,
 }
 
 impl Default for Json {
@@ -143,21 +140,7 @@ impl<T: Object> TraceView<T> for Json {
     }
 
     fn end(&mut self, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()> {
-        let TraceTotals {
-            seen,
-            printed,
-            unmatched,
-            lost,
-            missed,
-        } = *totals;
-        let end = End {
-            schema: T::END,
-            seen,
-            printed,
-            unmatched,
-            lost,
-            missed,
-        };
+        let end = End { schema: T::END, totals };
         serde_json::to_writer(&mut *out, &end)?;
         out.write_all(b"\n")
     }
