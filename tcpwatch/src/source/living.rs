@@ -176,15 +176,14 @@ impl Living {
             if self.known.len() >= PROCESSES {
                 self.known.clear();
             }
-            let Some(found) = process(&self.root, pid) else {
-                self.known.remove(&pid);
-                return None;
-            };
+            let found = process(&self.root, pid);
+            let path = found.as_ref().and_then(|_| cgroup::path(&self.root, pid));
+            // That a process is gone is remembered too: it may have left many connections.
             let known = Known {
-                comm: found.comm,
-                start_ns: found.start_ns,
+                comm: found.as_ref().map_or(owner.comm, |found| found.comm),
+                start_ns: found.map_or(0, |found| found.start_ns),
                 read_ns: clock::boot_ns(),
-                cgroup: cgroup::path(&self.root, pid).map(|path| Arc::new(path.into())),
+                cgroup: path.map(|path| Arc::new(path.into())),
             };
             self.known.insert(pid, known);
         }
