@@ -25,7 +25,8 @@ pub(super) fn write<T: Traced>(line: &mut String, row: &Row<T>, room: Option<usi
         who(line, row, said);
         let end_of_name = line.len();
         how(line, row, said);
-        let too_many = line[at..].chars().count().saturating_sub(room.unwrap_or(usize::MAX));
+        let Some(room) = room else { return };
+        let too_many = line[at..].chars().count().saturating_sub(room);
         if too_many == 0 {
             return;
         }
