@@ -6,7 +6,7 @@ use super::run;
 
 /// Puts a slow line with room for little more than a segment of loopback's behind the interface `lo` of this namespace.
 pub(crate) fn narrow_loopback() {
-    let queue = "qdisc add dev lo root tbf rate 80mbit burst 70kb limit 70kb";
+    let queue = "qdisc add dev lo root tbf rate 16mbit burst 70kb limit 70kb";
     run("tc", "iproute2", &queue.split(' ').collect::<Vec<_>>());
 }
 
