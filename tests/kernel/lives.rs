@@ -272,14 +272,21 @@ fn what_the_own_queue_refuses_counts_once(hook: Hook) {
     in_netns(|_| {
         tc::narrow_loopback();
         let trace = Lives::start(hook, &[]);
-        let through = exchange(LOOPBACK, |client, server| {
-            thread::scope(|scope| {
-                scope.spawn(|| client.write(40, 10_000));
-                server.read(400_000);
-            });
+        let through = || {
+            exchange(LOOPBACK, |client, server| {
+                thread::scope(|scope| {
+                    scope.spawn(|| client.write(1, 200_000));
+                    server.read(200_000);
+                });
+            })
+        };
+        // Of several at once only one fits in.
+        let exchanges = thread::scope(|scope| {
+            let all = [0; 4].map(|_| scope.spawn(through));
+            all.map(|one| ("a slow line", one.join().expect("an exchange")))
         });
         assert!(tc::refused() > 0, "the queue refused nothing");
-        compare_all(trace, &[("a slow line", through)]);
+        compare_all(trace, &exchanges);
     });
 }
 

@@ -113,6 +113,12 @@ fn follow<T: Traced>(args: &TraceArgs, wants: Wants, view: Box<dyn TraceView<T>>
                 poll.tick().await;
             }
         }
+        if ledger.unkept_owners > 0 {
+            log::warn!(
+                "who accepted {} connections is unknown: there was no room to remember it until their next transition",
+                ledger.unkept_owners
+            );
+        }
         printer.totals.seen = T::seen(&ledger.moves);
         printer.totals.lost = ledger.lost + stream.undecoded();
         printer.totals.missed = kernel.missed();
