@@ -10,7 +10,7 @@ use tcpwatch_common::{Evidence, TcpState, Transition};
 
 use crate::model::owner::{Comm, How, Owner};
 use crate::model::ports::reuse::TwReuse;
-use crate::model::ports::table::Walk;
+use crate::model::ports::walk::Walk;
 use crate::model::socket::{Address, Family};
 
 /// Who opened a connection (RFC 9293, section 3.10.1).

@@ -3,12 +3,18 @@
 //! A connection opened from here takes a local port, and no other to the same destination may have it meanwhile: not until
 //! TIME_WAIT is over, where this side closed first.
 
+#[cfg(test)]
+mod clients;
+pub mod ends;
+mod entry;
 pub mod forecast;
 pub mod range;
 mod rates;
 pub mod reuse;
+pub mod row;
 pub mod table;
 mod waiting;
+pub mod walk;
 
 use super::slots::Slots;
 

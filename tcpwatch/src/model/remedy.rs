@@ -3,7 +3,7 @@
 use super::churn::{ChurnFrame, Destination, Opener};
 use super::ending::Ending;
 use super::owner::Process;
-use super::ports::table::Ends;
+use super::ports::ends::Ends;
 
 /// Connections a second from which one opener is worth a word.
 const BUSY_PER_S: f64 = 10.0;

@@ -8,7 +8,7 @@ use super::sockets::Sockets;
 use crate::event::PortsSample;
 use crate::model::ports::range::PortRange;
 use crate::model::ports::reuse::TwReuse;
-use crate::model::ports::table::Walk;
+use crate::model::ports::walk::Walk;
 use crate::sys::sysctl::{IP_LOCAL_PORT_RANGE, IP_LOCAL_RESERVED_PORTS, Sysctl, TCP_TIMESTAMPS, TCP_TW_REUSE};
 
 /// The settings, opened once; `None` for one that this kernel does not show here.

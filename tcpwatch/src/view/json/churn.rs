@@ -11,7 +11,7 @@ use crate::model::churn::{ChurnFrame, Opener, Route};
 use crate::model::ending::Ending;
 use crate::model::histogram::Histogram;
 use crate::model::owner::Process;
-use crate::model::ports::table::Row;
+use crate::model::ports::row::Row;
 use crate::view::churn::ChurnView;
 use crate::view::time::rfc3339;
 
