@@ -9,7 +9,7 @@ use tcpwatch_common::owner::{HOW_ACCEPT, HOW_CLOSE, HOW_CONNECT, HOW_LISTEN};
 use tcpwatch_common::{Evidence, TcpState, Transition};
 
 use crate::model::owner::{Comm, How, Owner};
-use crate::model::ports::reuse::TwReuse;
+use crate::model::ports::settings::Settings;
 use crate::model::ports::walk::Walk;
 use crate::model::socket::{Address, Family};
 
@@ -60,6 +60,8 @@ pub struct Event {
     pub to: TcpState,
     /// Who opened the connection; `None` where that was not seen.
     pub opened: Option<Opened>,
+    /// Whether `bind()` had given it its local port before `connect()` was called; `None` where that was not seen.
+    pub bound: Option<bool>,
     /// Time spent in `from`, ns; `None` for a birth, and where the start was not seen.
     pub dwell_ns: Option<u64>,
     /// Inode number of the network namespace.
@@ -241,6 +243,8 @@ impl Event {
                 OPENED_PASSIVE => Some(Opened::Passive),
                 _ => None,
             },
+            // The kernel side does not tell yet.
+            bound: None,
             dwell_ns: (record.dwell_ns != DWELL_UNKNOWN).then_some(record.dwell_ns),
             netns: NonZeroU32::new(record.netns),
             owner: owner(&record.owner),
@@ -304,10 +308,8 @@ pub struct AcceptCounters {
 /// The ephemeral ports of a network namespace, as a walk of its sockets found them.
 #[derive(Debug)]
 pub struct PortsSample {
-    /// Ports `connect()` may take; `None` where the settings are not known.
-    pub range: Option<u32>,
-    /// Whether it may take one that TIME_WAIT holds; `None` where the settings are not known.
-    pub reuse: Option<TwReuse>,
+    /// By what settings.
+    pub settings: Settings,
     /// Who holds them.
     pub walk: Walk,
 }

@@ -3,7 +3,7 @@
 pub mod served;
 pub mod time_wait;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hashbrown::HashMap;
 use jiff::Timestamp;
@@ -15,8 +15,9 @@ use super::burst::{Burst, Bursts};
 use super::ending::{Ending, EndingCounts};
 use super::histogram::Histogram;
 use super::owner::Process;
-use super::ports::ends::Ends;
+use super::ports::ends::Port;
 use super::ports::row::Row;
+use super::ports::settings::Settings;
 use super::ports::table::PortUse;
 use super::socket::Address;
 use super::stat::StatFrame;
@@ -114,7 +115,7 @@ impl Churn {
             other: Tally::default(),
             failed: EndingCounts::default(),
             bursts: Bursts::new(monotonic_ns),
-            ports: PortUse::new(None, None),
+            ports: PortUse::new(Settings::default()),
             ports_seen: false,
             accepts: AcceptCounters::default(),
             accepts_before: AcceptCounters::default(),
@@ -135,8 +136,8 @@ impl Churn {
             tally.served.opened(event.owner.map(Process::from));
         }
         self.bursts.opened(opener, event.monotonic_ns);
-        if let Some(ends) = port_ends(event) {
-            self.ports.opened(ends, event.monotonic_ns);
+        if let Some(port) = port(event) {
+            self.ports.opened(&port, event.monotonic_ns);
         }
     }
 
@@ -164,15 +165,15 @@ impl Churn {
         if connecting {
             self.failed.add(ending, 1);
         }
-        if let Some(ends) = port_ends(last) {
+        if let Some(port) = port(last) {
             if connecting {
                 // It held its port from the SYN on, and is told of only now.
-                self.ports.opened(ends, last.monotonic_ns);
+                self.ports.opened(&port, last.monotonic_ns);
             }
             if timewait {
-                self.ports.time_wait(ends, last.monotonic_ns);
+                self.ports.time_wait(&port, last.monotonic_ns);
             } else {
-                self.ports.freed(ends, last.monotonic_ns);
+                self.ports.freed(&port, last.monotonic_ns);
             }
         }
     }
@@ -180,7 +181,7 @@ impl Churn {
     /// Takes what a walk found at `monotonic_ns`.
     pub fn walked(&mut self, sample: PortsSample, monotonic_ns: u64) {
         self.ports_seen = true;
-        self.ports.set(sample.range, sample.reuse);
+        self.ports.set(sample.settings);
         self.ports.walk(sample.walk, monotonic_ns);
     }
 
@@ -287,13 +288,14 @@ fn route(event: &Event) -> Option<(Opener, Destination)> {
     }
 }
 
-/// Between what an ephemeral port is used; `None` where none was: a connection opened elsewhere, or one that found none.
-fn port_ends(event: &Event) -> Option<Ends> {
-    event.lport?;
-    (event.opened == Some(Opened::Active)).then_some(Ends {
+/// The ephemeral port that was used; `None` where none was: a connection opened elsewhere, or one that found none.
+fn port(event: &Event) -> Option<Port> {
+    let number = event.lport?.get();
+    (event.opened == Some(Opened::Active)).then_some(Port {
         source: event.local.ip,
-        destination: event.remote.ip,
-        port: event.rport?.get(),
+        destination: SocketAddr::new(event.remote.ip, event.rport?.get()),
+        number,
+        bound: event.bound,
     })
 }
 
@@ -306,7 +308,12 @@ pub(crate) mod tests {
     use super::*;
     use crate::event::{Input, LedgerSample};
     use crate::model::owner::{Comm, How, Owner};
-    use crate::model::socket::Family;
+    use crate::model::ports::ends::Ends;
+    use crate::model::ports::range::PortRange;
+    use crate::model::ports::reuse::TwReuse;
+    use crate::model::ports::walk::Walk;
+    use crate::model::remedy::{Remedy, advise};
+    use crate::model::socket::{Family, Kind, Socket};
     use crate::model::stat::Stat;
 
     fn event(opened: Opened, remote: [u8; 4], pid: u32, from: TcpState, to: TcpState) -> Event {
@@ -323,6 +330,7 @@ pub(crate) mod tests {
             from,
             to,
             opened: Some(opened),
+            bound: None,
             dwell_ns: None,
             netns: None,
             owner: Some(Owner {
@@ -411,6 +419,70 @@ pub(crate) mod tests {
             churn.frame(stat(), 0, 20, 0).routes.is_empty(),
             "an interval is told once"
         );
+    }
+
+    /// What is advised where 90 of 100 ports are in TIME_WAIT, after connections opened from here.
+    fn advice(bound: Option<bool>, tw_reuse: &str) -> Vec<Remedy> {
+        let mut churn = Churn::new(0);
+        let event = Event {
+            bound,
+            ..event(
+                Opened::Active,
+                [10, 0, 0, 9],
+                7,
+                TcpState::SynSent,
+                TcpState::Established,
+            )
+        };
+        churn.opened(&event);
+        let settings = Settings {
+            range: PortRange::parse("40000 40099", ""),
+            reuse: TwReuse::parse(tw_reuse, "1", None),
+            autobind_reuse: Some(false),
+        };
+        let mut walk = Walk::default();
+        for lport in 40_000..40_090 {
+            let socket = Socket {
+                family: Family::Ipv4,
+                state: TcpState::TimeWait,
+                kind: Some(Kind::Timewait),
+                local: event.local,
+                lport,
+                remote: event.remote,
+                rport: 80,
+                uid: None,
+                inode: None,
+                netns: 1,
+            };
+            walk.add(&socket, settings.range.as_ref().unwrap());
+        }
+        churn.walked(PortsSample { settings, walk }, 1_000_000_000);
+        advise(&churn.frame(stat(), 0, 5_000_000_000, 0))
+    }
+
+    #[test]
+    fn what_to_do_about_ports_depends_on_who_takes_them() {
+        let to = event(
+            Opened::Active,
+            [10, 0, 0, 9],
+            7,
+            TcpState::SynSent,
+            TcpState::Established,
+        );
+        let ends = Ends {
+            source: to.local.ip,
+            destination: Some("10.0.0.9:80".parse().unwrap()),
+        };
+        let (close, bind) = (
+            Remedy::CloseThere { ends },
+            Remedy::BindWithoutPort { source: to.local.ip },
+        );
+        assert_eq!(advice(Some(false), "0"), [close]);
+        assert_eq!(advice(None, "0"), [close]);
+        assert_eq!(advice(Some(true), "0"), [bind, close]);
+        // connect(2) has them again after a second, and bind(2) does not.
+        assert_eq!(advice(Some(false), "1"), []);
+        assert_eq!(advice(Some(true), "1"), [bind]);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Ephemeral ports: how many there are, who holds them, and when they run out.
 //!
-//! A connection opened from here takes a local port, and no other to the same destination may have it meanwhile: not until
-//! TIME_WAIT is over, where this side closed first.
+//! A connection opened from here takes a local port. Where connect(2) chose it, no other to the same destination may have it
+//! meanwhile; where bind(2) took it before, no other of the same source address may, whatever the destination. Either is over
+//! with TIME_WAIT, where this side closed first.
 
+mod bits;
 #[cfg(test)]
 mod clients;
 pub mod ends;
@@ -12,6 +14,7 @@ pub mod range;
 mod rates;
 pub mod reuse;
 pub mod row;
+pub mod settings;
 pub mod table;
 mod waiting;
 pub mod walk;

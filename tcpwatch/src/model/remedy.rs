@@ -1,5 +1,7 @@
 //! What to do about churn: advice that follows from an interval's numbers, and none without them.
 
+use std::net::IpAddr;
+
 use super::churn::{ChurnFrame, Destination, Opener};
 use super::ending::Ending;
 use super::owner::Process;
@@ -11,7 +13,7 @@ const BUSY_PER_S: f64 = 10.0;
 const SHARE: f64 = 0.25;
 /// Connections that live shorter than this are opened for one request or few, ns.
 const SHORT_NS: u64 = 1_000_000_000;
-/// Of the ports, the part held from which they run low.
+/// Of the ports, the part taken from which they run low.
 const LOW: f64 = 0.8;
 
 /// Something to do.
@@ -27,9 +29,14 @@ pub enum Remedy {
     /// This peer does it, to this port of ours: keep-alive, on both sides.
     KeepAlive {
         /// Who.
-        peer: std::net::IpAddr,
+        peer: IpAddr,
         /// Where to.
         destination: Destination,
+    },
+    /// Local ports of this source address run out, for bind(2) takes them, each for one destination alone.
+    BindWithoutPort {
+        /// This side's address.
+        source: IpAddr,
     },
     /// Local ports to there run out, held by TIME_WAIT, for this side closes first.
     CloseThere {
@@ -59,9 +66,16 @@ pub fn advise(frame: &ChurnFrame) -> Vec<Remedy> {
     let mut advice = Vec::new();
     let failed = frame.failed.get(Ending::NoPort);
     for row in frame.ports.iter().flatten() {
-        let low = row.range.is_some_and(|range| real(row.used) >= LOW * f64::from(range));
+        let low = row
+            .range
+            .zip(row.free)
+            .is_some_and(|(range, free)| real(free) <= (1.0 - LOW) * f64::from(range));
         if low || row.exhausted_in_s.is_some() {
-            advice.push(if 2 * row.time_wait >= row.used {
+            advice.push(if row.ends.destination.is_none() {
+                Remedy::BindWithoutPort {
+                    source: row.ends.source,
+                }
+            } else if 2 * row.time_wait >= row.used {
                 Remedy::CloseThere { ends: row.ends }
             } else {
                 Remedy::FewerConnections { ends: row.ends }

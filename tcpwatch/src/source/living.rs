@@ -221,6 +221,7 @@ mod tests {
             from: TcpState::Established,
             to: TcpState::CloseWait,
             opened: None,
+            bound: None,
             dwell_ns: None,
             netns: None,
             owner: None,

@@ -8,8 +8,12 @@ use super::sockets::Sockets;
 use crate::event::PortsSample;
 use crate::model::ports::range::PortRange;
 use crate::model::ports::reuse::TwReuse;
+use crate::model::ports::settings::Settings;
 use crate::model::ports::walk::Walk;
-use crate::sys::sysctl::{IP_LOCAL_PORT_RANGE, IP_LOCAL_RESERVED_PORTS, Sysctl, TCP_TIMESTAMPS, TCP_TW_REUSE};
+use crate::sys::sysctl::{
+    IP_AUTOBIND_REUSE, IP_LOCAL_PORT_RANGE, IP_LOCAL_RESERVED_PORTS, Sysctl, TCP_TIMESTAMPS, TCP_TW_REUSE,
+    TCP_TW_REUSE_DELAY,
+};
 
 /// The settings, opened once; `None` for one that this kernel does not show here.
 #[derive(Debug)]
@@ -17,7 +21,9 @@ pub struct PortSettings {
     range: Option<Sysctl>,
     reserved: Option<Sysctl>,
     tw_reuse: Option<Sysctl>,
+    tw_reuse_delay: Option<Sysctl>,
     timestamps: Option<Sysctl>,
+    autobind_reuse: Option<Sysctl>,
 }
 
 impl PortSettings {
@@ -29,7 +35,9 @@ impl PortSettings {
             range: open(IP_LOCAL_PORT_RANGE),
             reserved: open(IP_LOCAL_RESERVED_PORTS),
             tw_reuse: open(TCP_TW_REUSE),
+            tw_reuse_delay: open(TCP_TW_REUSE_DELAY),
             timestamps: open(TCP_TIMESTAMPS),
+            autobind_reuse: open(IP_AUTOBIND_REUSE),
         }
     }
 
@@ -40,7 +48,16 @@ impl PortSettings {
 
     fn reuse(&mut self) -> Option<TwReuse> {
         let timestamps = self.timestamps.as_mut()?.text().ok()?;
-        TwReuse::parse(self.tw_reuse.as_mut()?.text().ok()?, timestamps)
+        // Not there before Linux 6.14.
+        let delay = match &mut self.tw_reuse_delay {
+            Some(delay) => Some(delay.text().ok()?),
+            None => None,
+        };
+        TwReuse::parse(self.tw_reuse.as_mut()?.text().ok()?, timestamps, delay)
+    }
+
+    fn autobind_reuse(&mut self) -> Option<bool> {
+        self.autobind_reuse.as_mut()?.read().ok()?.map(|value| value != 0)
     }
 
     /// Walks `sockets` for those that hold a port of the range, and reads the settings anew.
@@ -48,16 +65,16 @@ impl PortSettings {
     /// # Errors
     /// The sockets cannot be read.
     pub fn sample(&mut self, sockets: &mut Sockets) -> anyhow::Result<PortsSample> {
-        let (range, reuse) = (self.range(), self.reuse());
+        let settings = Settings {
+            range: self.range(),
+            reuse: self.reuse(),
+            autobind_reuse: self.autobind_reuse(),
+        };
         let mut walk = Walk::default();
-        if let Some(range) = &range {
+        if let Some(range) = &settings.range {
             sockets.walk(StateSet::ALL, |socket| walk.add(socket, range))?;
         }
-        Ok(PortsSample {
-            range: range.map(|range| range.usable()),
-            reuse,
-            walk,
-        })
+        Ok(PortsSample { settings, walk })
     }
 }
 
@@ -66,6 +83,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::model::ports::reuse::Allowed;
 
     #[test]
     fn settings_are_read_and_what_is_missing_is_unknown() {
@@ -79,6 +97,17 @@ mod tests {
         assert_eq!(settings.range().map(|range| range.usable()), Some(990));
         assert_eq!(settings.reuse(), None);
         fs::write(folder.join("tcp_tw_reuse"), "2\n").unwrap();
-        assert_eq!(PortSettings::open(root.path()).reuse(), Some(TwReuse::Loopback));
+        let reuse = |delay_ms| {
+            Some(TwReuse {
+                allowed: Allowed::Loopback,
+                delay_ms,
+            })
+        };
+        assert_eq!(PortSettings::open(root.path()).reuse(), reuse(1000));
+        fs::write(folder.join("tcp_tw_reuse_delay"), "3000\n").unwrap();
+        fs::write(folder.join("ip_autobind_reuse"), "1\n").unwrap();
+        assert_eq!(settings.autobind_reuse(), None);
+        let mut settings = PortSettings::open(root.path());
+        assert_eq!((settings.reuse(), settings.autobind_reuse()), (reuse(3000), Some(true)));
     }
 }

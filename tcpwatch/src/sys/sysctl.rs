@@ -13,6 +13,10 @@ pub const IP_LOCAL_PORT_RANGE: &str = "net/ipv4/ip_local_port_range";
 pub const IP_LOCAL_RESERVED_PORTS: &str = "net/ipv4/ip_local_reserved_ports";
 /// `net.ipv4.tcp_tw_reuse`: whether `connect()` may take one that a timewait socket holds.
 pub const TCP_TW_REUSE: &str = "net/ipv4/tcp_tw_reuse";
+/// `net.ipv4.tcp_tw_reuse_delay`: how long after it entered TIME_WAIT, ms (since Linux 6.14).
+pub const TCP_TW_REUSE_DELAY: &str = "net/ipv4/tcp_tw_reuse_delay";
+/// `net.ipv4.ip_autobind_reuse`: whether `bind()` to port 0 may share one (since Linux 5.7).
+pub const IP_AUTOBIND_REUSE: &str = "net/ipv4/ip_autobind_reuse";
 /// `net.ipv4.tcp_timestamps`, without which it may not.
 pub const TCP_TIMESTAMPS: &str = "net/ipv4/tcp_timestamps";
 

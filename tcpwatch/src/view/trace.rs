@@ -79,6 +79,7 @@ pub(in crate::view) mod tests {
             remote: address([10, 0, 3, 17]),
             rport: NonZeroU16::new(51598),
             opened: Some(Opened::Passive),
+            bound: None,
             from: TcpState::CloseWait,
             to: TcpState::Close,
             dwell_ns: Some(50_000),

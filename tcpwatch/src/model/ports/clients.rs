@@ -1,13 +1,37 @@
 //! Clients that use up ports, made up: whether what is foretold of them becomes true.
 
-use super::ends::Ends;
+use super::ends::Port;
 use super::entry::What;
-use super::reuse::TwReuse;
+use super::range::PortRange;
+use super::reuse::{Allowed, TwReuse};
+use super::settings::Settings;
 use super::table::PortUse;
 use super::walk::Walk;
 use crate::model::dice::Dice;
 
 const RANGE: u32 = 1000;
+
+/// A port of the client's, to the destination.
+fn port() -> Port {
+    Port {
+        source: "10.0.0.1".parse().unwrap(),
+        destination: "10.0.0.9:80".parse().unwrap(),
+        number: 40_000,
+        bound: Some(false),
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        range: PortRange::parse("40000 40999", ""),
+        reuse: Some(TwReuse {
+            allowed: Allowed::Loopback,
+            delay_ms: 1000,
+        }),
+        autobind_reuse: Some(false),
+    }
+}
+
 /// How the openings of a client are spread.
 #[derive(Clone, Copy, Debug)]
 enum Jitter {
@@ -49,7 +73,7 @@ const PLAIN: Client = Client {
 };
 
 /// One connection, s.
-struct Port {
+struct Connection {
     opened: f64,
     closed: f64,
     free: f64,
@@ -57,7 +81,7 @@ struct Port {
 
 /// What became of a client.
 struct Story {
-    ports: Vec<Port>,
+    ports: Vec<Connection>,
     events: Vec<(f64, What)>,
     /// When it found no port, or when the story ends.
     end: f64,
@@ -68,7 +92,7 @@ impl Client {
     /// What it does until two minutes after the change, or until no port is left.
     fn story(&self, seed: u64) -> Story {
         let mut dice = Dice(seed);
-        let stays = || Port {
+        let stays = || Connection {
             opened: 0.0,
             closed: 1e9,
             free: 1e9,
@@ -94,7 +118,7 @@ impl Client {
             let closed = time + self.lasts * (0.9 + 0.2 * dice.share());
             let is_passive = dice.share() < self.passive;
             let free = if is_passive { closed } else { closed + 60.0 };
-            story.ports.push(Port {
+            story.ports.push(Connection {
                 opened: time,
                 closed,
                 free,
@@ -118,12 +142,7 @@ impl Client {
     /// Not in the three seconds after the change, and after the start of watching: nobody could know.
     fn foretold(&self, seed: u64) -> Vec<(Option<f64>, Option<f64>)> {
         let story = self.story(seed);
-        let ends = Ends {
-            source: "10.0.0.1".parse().unwrap(),
-            destination: "10.0.0.9".parse().unwrap(),
-            port: 80,
-        };
-        let mut table = PortUse::new(Some(RANGE), Some(TwReuse::Loopback));
+        let mut table = PortUse::new(settings());
         let mut events = story.events.iter().peekable();
         let mut foretold = Vec::new();
         let mut walk_at = self.watched_from;
@@ -131,14 +150,14 @@ impl Client {
         while now < story.end {
             while let Some(&(time, what)) = events.next_if(|event| event.0 <= now) {
                 if time >= self.watched_from {
-                    table.apply(ends, what, ns(time));
+                    table.apply(&port(), what, ns(time));
                 }
             }
             let held = || story.ports.iter().filter(|port| port.opened <= now && port.free > now);
             let used = held().count() as u64;
             if now >= walk_at {
                 let waits = held().filter(|port| port.closed <= now).count() as u64;
-                table.walk(Walk::found(ends, used, waits), ns(now));
+                table.walk(Walk::found(port().to_destination(), used, waits), ns(now));
                 walk_at += 5.0;
             }
             if used >= u64::from(RANGE) / 4 && now >= CHANGE_S.max(self.watched_from) + 3.0 {

@@ -1,14 +1,47 @@
 //! Between what a port is used.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Between what a port can be used once.
+///
+/// One that connect(2) chose may be used again to another destination. One that bind(2) took, because it was called for an
+/// address without `IP_BIND_ADDRESS_NO_PORT`, is the source address's alone, whatever the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ends {
     /// This side's address.
     pub source: IpAddr,
-    /// The other side's.
-    pub destination: IpAddr,
-    /// And its port.
-    pub port: u16,
+    /// The other side's, with its port; `None` for whatever there is.
+    pub destination: Option<SocketAddr>,
+}
+
+/// The port of a connection opened from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// This side's address.
+    pub source: IpAddr,
+    /// The other side's, with its port.
+    pub destination: SocketAddr,
+    /// Its number.
+    pub number: u16,
+    /// Whether bind(2) took it, and not connect(2); `None` where that was not seen.
+    pub bound: Option<bool>,
+}
+
+impl Port {
+    /// Between what connect(2) could not choose it again.
+    pub(super) const fn to_destination(self) -> Ends {
+        Ends {
+            source: self.source,
+            destination: Some(self.destination),
+        }
+    }
+
+    /// Between what bind(2) cannot take it again.
+    pub(super) fn of_source(self) -> Ends {
+        Ends {
+            // Sockets of both families share the ports of an IPv4 address.
+            source: self.source.to_canonical(),
+            destination: None,
+        }
+    }
 }

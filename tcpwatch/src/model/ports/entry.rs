@@ -1,17 +1,17 @@
-//! What is followed of one destination's ports.
+//! What is followed of ports that are used up together.
 
 use super::ends::Ends;
 use super::forecast::Forecast;
 use super::rates::rates;
-use super::reuse::TwReuse;
-use super::row::Row;
+use super::reuse::TIME_WAIT_MS;
+use super::row::{Limit, Row};
 use super::waiting::{Waiting, whole};
 use super::walk::Held;
 use super::{SECOND_NS, Seconds, TIME_WAIT_S};
 
 const MINUTE_NS: u64 = TIME_WAIT_S as u64 * SECOND_NS;
 
-/// What is followed of one destination.
+/// What is followed of one destination, or of one source address.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
     /// The first that is known of it.
@@ -25,6 +25,23 @@ pub(super) struct Entry {
     waiting: Waiting,
     opened: Seconds,
     freed: Seconds,
+    /// When connect(2) last chose a port, as far as is known.
+    chosen_ns: Option<u64>,
+    /// When bind(2) last took one.
+    bound_ns: Option<u64>,
+}
+
+/// By what rules its ports run out.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    /// Ports there are.
+    pub(super) range: Option<u32>,
+    /// How long TIME_WAIT keeps one, ms.
+    pub(super) held_ms: Option<u32>,
+    /// Whether bind(2) takes ports of this namespace, which connect(2) then cannot choose.
+    pub(super) others_bound: bool,
+    /// Whether those that bind(2) takes may be shared.
+    pub(super) may_share: bool,
 }
 
 /// What an event says of a port.
@@ -44,13 +61,22 @@ impl Entry {
         }
     }
 
-    pub(super) fn apply(&mut self, what: What, monotonic_ns: u64) {
+    /// What happened to a port; whether bind(2) took it, where that is known.
+    pub(super) fn apply(&mut self, what: What, bound: Option<bool>, monotonic_ns: u64) {
         // Events come in any order, and the walk may have met an older one's socket.
         self.since_ns = self.since_ns.min(monotonic_ns);
         self.last_ns = self.last_ns.max(monotonic_ns);
         let is_counted = self.walked_ns.is_some_and(|walked_ns| monotonic_ns <= walked_ns);
         match what {
-            What::Opened => self.opened.add(monotonic_ns),
+            What::Opened => {
+                self.opened.add(monotonic_ns);
+                let last = if bound == Some(true) {
+                    &mut self.bound_ns
+                } else {
+                    &mut self.chosen_ns
+                };
+                *last = (*last).max(Some(monotonic_ns));
+            }
             What::Freed => self.freed.add(monotonic_ns),
             // The walk found it waiting, and it was entered then.
             What::Waits if is_counted => {}
@@ -76,35 +102,52 @@ impl Entry {
         rounded(whole(self.live) + self.waiting.held(self.since_ns, now_ns))
     }
 
-    /// What is told of it at `now_ns`: it is `ends`, and these are the settings.
-    pub(super) fn row(&self, ends: Ends, range: Option<u32>, reuse: Option<TwReuse>, now_ns: u64) -> Row {
-        let reuse = reuse.map(|reuse| reuse.holds_between(ends.source, ends.destination));
+    /// Whether bind(2) took a port in the last minute.
+    pub(super) fn is_bound_lately(&self, now_ns: u64) -> bool {
+        is_lately(self.bound_ns, now_ns)
+    }
+
+    /// What is told of it at `now_ns`: it is `ends`.
+    pub(super) fn row(&self, ends: Ends, terms: Terms, now_ns: u64) -> Row {
+        let Terms { range, held_ms, .. } = terms;
         let (opened, freed, entered) = (&self.opened, &self.freed, &self.waiting.entered);
         // How many enter tells nothing of the ports that run out, where TIME_WAIT keeps them all.
-        let [opened_per_s, freed_per_s, entered_per_s] = if reuse == Some(true) {
+        let [opened_per_s, freed_per_s, entered_per_s] = if held_ms.is_some_and(|held_ms| held_ms < TIME_WAIT_MS) {
             rates([opened, freed, entered], self.since_ns, now_ns)
         } else {
             let [opened, freed] = rates([opened, freed], self.since_ns, now_ns);
             [opened, freed, 0.0]
         };
         let waiting = self.waiting.ages(self.since_ns, now_ns);
-        let forecast = range.zip(reuse).map(|(range, reuse)| Forecast {
+        let forecast = range.zip(held_ms).map(|(range, held_ms)| Forecast {
             range,
             live: whole(self.live),
             waiting,
             opened_per_s,
             freed_per_s,
             entered_per_s,
-            reuse,
+            held_ms,
         });
         let time_wait = rounded(waiting.iter().sum());
+        let (bound, chosen) = (self.is_bound_lately(now_ns), is_lately(self.chosen_ns, now_ns));
+        // Ports run out for those who take them as these do; a destination nobody connects to now may be out of them all the same.
+        let (is_asked, limit) = match ends.destination {
+            Some(_) => (chosen || !bound, terms.others_bound.then_some(Limit::Latest)),
+            None => (bound, (chosen || terms.may_share).then_some(Limit::Earliest)),
+        };
+        let free = |forecast: &Forecast| rounded((f64::from(forecast.range) - forecast.taken()).max(0.0));
         Row {
             ends,
             used: time_wait.saturating_add(self.live),
             time_wait,
             range,
+            free: forecast.as_ref().map(free),
+            held_ms,
             opened_per_s,
-            exhausted_in_s: forecast.and_then(|forecast| forecast.exhausted_in_s()),
+            exhausted_in_s: forecast
+                .filter(|_| is_asked)
+                .and_then(|forecast| forecast.exhausted_in_s()),
+            limit,
         }
     }
 
@@ -118,6 +161,11 @@ impl Entry {
             && now_ns.saturating_sub(self.last_ns) > MINUTE_NS
             && self.waiting.held(self.since_ns, now_ns) < 0.5
     }
+}
+
+/// Whether it was in the minute before `now_ns`.
+fn is_lately(last_ns: Option<u64>, now_ns: u64) -> bool {
+    last_ns.is_some_and(|last_ns| now_ns.saturating_sub(last_ns) <= MINUTE_NS)
 }
 
 /// A number of sockets.

@@ -1,11 +1,12 @@
-//! When the ports to one destination run out, if all goes on as it does.
+//! When ports run out, if all goes on as it does.
 
 use super::TIME_WAIT_S;
 
-/// What is known of the ports from one source address to one destination address and port.
+/// What is known of ports that are used up together: those from one source address to one destination address and port, or all
+/// those of a source address.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forecast {
-    /// Ports connect(2) may take.
+    /// Ports that may be taken.
     pub range: u32,
     /// Ports held now by connections that are not in TIME_WAIT.
     pub live: f64,
@@ -15,38 +16,41 @@ pub struct Forecast {
     pub opened_per_s: f64,
     /// Connections that end a second and leave no TIME_WAIT here: closed by the other side first, reset, failed.
     pub freed_per_s: f64,
-    /// Connections that enter TIME_WAIT a second; asked for only where ports may be reused.
+    /// Connections that enter TIME_WAIT a second; asked for only where it holds ports for less than its 60 s.
     pub entered_per_s: f64,
-    /// Whether connect(2) may take a port a second after it entered TIME_WAIT: see [`super::reuse::TwReuse`].
-    pub reuse: bool,
+    /// How long TIME_WAIT keeps a port from being taken again, ms: see [`super::reuse::TwReuse::held_ms`].
+    pub held_ms: u32,
 }
 
 impl Forecast {
+    /// Ports that may not be taken now.
+    #[must_use]
+    pub fn taken(&self) -> f64 {
+        let (seconds, part) = self.held();
+        let held: f64 = self.waiting.iter().take(seconds).sum();
+        self.live + held + part * self.entered(Some(seconds))
+    }
+
     /// Seconds until every port is taken; 0 where every one is.
     ///
     /// Each second ahead takes the ports of what is opened in it, gives back those of what ends without TIME_WAIT, and
-    /// those that TIME_WAIT has held for its 60 s by then (for 1 s where they may be reused); within a second all is taken to
-    /// happen evenly. After 60 s every port held now by TIME_WAIT is free again and as many leave it as enter: what has not
-    /// run out by then does not because of it, and the answer is `None`. Connections that are never closed may still use the
-    /// ports up, slowly; that too is foretold from 60 s before it on.
+    /// those that TIME_WAIT has held for long enough by then; within a second all is taken to happen evenly. After 60 s every
+    /// port held now by TIME_WAIT is free again and as many leave it as enter: what has not run out by then does not because of
+    /// it, and the answer is `None`. Connections that are never closed may still use the ports up, slowly; that too is foretold
+    /// from 60 s before it on.
     #[must_use]
     pub fn exhausted_in_s(&self) -> Option<f64> {
         let range = f64::from(self.range);
-        let (young, held) = match self.waiting.first() {
-            Some(&young) if self.reuse => (young, young),
-            _ => (0.0, self.waiting.iter().sum()),
-        };
-        let mut used = self.live + held;
-        if used >= range {
+        let mut used = self.taken();
+        // Less than half a port is none.
+        if used > range - 0.5 {
             return Some(0.0);
         }
+        let (seconds, part) = self.held();
         let mut second = 0.0;
-        for oldest in self.waiting.iter().rev() {
-            let leave = match self.reuse {
-                false => *oldest,
-                true if second < 1.0 => young,
-                true => self.entered_per_s,
-            };
+        for ahead in 0..TIME_WAIT_S {
+            let leave = self.entered(seconds.checked_sub(ahead + 1)) * (1.0 - part)
+                + self.entered(seconds.checked_sub(ahead)) * part;
             let more = self.opened_per_s - self.freed_per_s - leave;
             if used + more >= range {
                 return Some(second + (range - used) / more);
@@ -55,6 +59,17 @@ impl Forecast {
             second += 1.0;
         }
         None
+    }
+
+    /// How long TIME_WAIT holds a port, whole seconds and part of one.
+    fn held(&self) -> (usize, f64) {
+        let seconds = usize::try_from(self.held_ms / 1000).unwrap_or(TIME_WAIT_S);
+        (seconds, f64::from(self.held_ms % 1000) / 1000.0)
+    }
+
+    /// How many entered TIME_WAIT so many whole seconds ago; `None` is a second that is still to come.
+    fn entered(&self, ago: Option<usize>) -> f64 {
+        ago.map_or(self.entered_per_s, |ago| self.waiting.get(ago).copied().unwrap_or(0.0))
     }
 }
 
@@ -73,7 +88,7 @@ mod tests {
             opened_per_s: 50.0,
             freed_per_s: 0.0,
             entered_per_s: 50.0,
-            reuse: false,
+            held_ms: 60_000,
         }
     }
 
@@ -137,7 +152,8 @@ mod tests {
     #[test]
     fn ports_that_may_be_reused_are_held_for_a_second() {
         let mut reused = after(19);
-        reused.reuse = true;
+        reused.held_ms = 1000;
+        assert!(close(Some(reused.taken()), 50.0));
         assert_eq!(reused.exhausted_in_s(), None);
         // More than the range in a second, or connections that stay, still use it up.
         reused.live = 800.0;
@@ -146,6 +162,35 @@ mod tests {
         assert!(close(reused.exhausted_in_s(), 1.0 + (1000.0 - 880.0) / 50.0));
         reused.live = 950.0;
         assert_eq!(reused.exhausted_in_s(), Some(0.0));
+    }
+
+    #[test]
+    fn they_may_be_held_for_any_time() {
+        // 50 a second that are held for 10.5 s hold 525.
+        for (held_ms, range, runs_out) in [
+            (10_500, 526, false),
+            (10_500, 524, true),
+            (500, 26, false),
+            (500, 24, true),
+        ] {
+            for seconds in [0, 5, 30] {
+                let forecast = Forecast {
+                    range,
+                    held_ms,
+                    ..after(seconds)
+                };
+                assert_eq!(
+                    forecast.exhausted_in_s().is_some(),
+                    runs_out,
+                    "{held_ms} ms of {range}, {seconds} s"
+                );
+            }
+        }
+        let forecast = Forecast {
+            held_ms: 10_500,
+            ..after(30)
+        };
+        assert!(close(Some(forecast.taken()), 525.0));
     }
 
     #[test]

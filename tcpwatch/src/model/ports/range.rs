@@ -1,17 +1,19 @@
-//! Which local ports connect(2) may take.
+//! Which local ports connect(2) and bind(2) choose from.
 
 use std::ops::RangeInclusive;
 
+use super::bits::PortBits;
+
 /// The ports of `ip_local_port_range` without those of `ip_local_reserved_ports` (ip-sysctl.rst).
 ///
-/// connect(2) takes any of them (`__inet_hash_connect`). Sockets may be given a range of their own (`IP_LOCAL_PORT_RANGE`),
-/// and ports that others bound are not taken either: neither is known here.
+/// connect(2) takes any of them (`__inet_hash_connect`), and so does bind(2) to port 0 (`inet_csk_find_open_port`). Sockets may
+/// be given a range of their own (`IP_LOCAL_PORT_RANGE`), and ports that listeners hold are not taken either: neither is known
+/// here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortRange {
     first: u16,
     last: u16,
-    /// A bit a port, set where connect(2) may take it.
-    usable: Box<[u64]>,
+    usable: PortBits,
 }
 
 impl PortRange {
@@ -23,24 +25,14 @@ impl PortRange {
         if words.next().is_some() || first == 0 || first > last {
             return None;
         }
-        let mut ports = Self {
-            first,
-            last,
-            usable: vec![0; 1 << 10].into(),
-        };
+        let mut usable = PortBits::default();
         for port in first..=last {
-            *ports.word_mut(port)? |= bit(port);
+            usable.insert(port);
         }
-        for range in parse_list(reserved)? {
-            for port in range {
-                *ports.word_mut(port)? &= !bit(port);
-            }
+        for port in parse_list(reserved)?.into_iter().flatten() {
+            usable.remove(port);
         }
-        Some(ports)
-    }
-
-    fn word_mut(&mut self, port: u16) -> Option<&mut u64> {
-        self.usable.get_mut(usize::from(port / 64))
+        Some(Self { first, last, usable })
     }
 
     /// The range as it is set, reserved ports included.
@@ -49,23 +41,17 @@ impl PortRange {
         self.first..=self.last
     }
 
-    /// Ports connect(2) may take.
+    /// How many may be taken.
     #[must_use]
     pub fn usable(&self) -> u32 {
-        self.usable.iter().map(|word| word.count_ones()).sum()
+        self.usable.len()
     }
 
-    /// Whether connect(2) may take `port`.
+    /// Whether `port` may be taken.
     #[must_use]
     pub fn contains(&self, port: u16) -> bool {
-        self.usable
-            .get(usize::from(port / 64))
-            .is_some_and(|word| word & bit(port) != 0)
+        self.usable.contains(port)
     }
-}
-
-const fn bit(port: u16) -> u64 {
-    1 << (port % 64)
 }
 
 /// Ports and ranges of ports, as the kernel prints a bitmap (`proc_do_large_bitmap`); port 0 may be among them.

@@ -1,13 +1,32 @@
-//! Whether connect(2) may take a port that TIME_WAIT still holds.
+//! How long TIME_WAIT keeps a port from connect(2).
 
 use std::net::IpAddr;
 
-/// `tcp_tw_reuse` (ip-sysctl.rst), as `tcp_twsk_unique` (`net/ipv4/tcp_ipv4.c`) has it.
+use super::TIME_WAIT_S;
+
+/// [`TIME_WAIT_S`] in ms.
+pub const TIME_WAIT_MS: u32 = 60_000;
+
+const _: () = assert!(TIME_WAIT_MS as usize == TIME_WAIT_S * 1000);
+
+/// `tcp_tw_reuse_delay` before there was such a setting (Linux 6.14), ms.
+const DELAY_MS: u32 = 1000;
+
+/// `tcp_tw_reuse` and `tcp_tw_reuse_delay` (ip-sysctl.rst), as `tcp_twsk_unique` (`net/ipv4/tcp_ipv4.c`) has them.
 ///
-/// A port may be taken again a second after it entered TIME_WAIT, where the connection before used timestamps. Whether the
-/// other side does is not known here, and it is taken to: everyone does by default.
+/// A port may be taken again, to the same destination, that long after it entered TIME_WAIT, where the connection before used
+/// timestamps. Whether the other side does is not known here, and it is taken to: everyone does by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TwReuse {
+pub struct TwReuse {
+    /// Between what it may.
+    pub allowed: Allowed,
+    /// After what time, ms.
+    pub delay_ms: u32,
+}
+
+/// Where connect(2) may take a port that TIME_WAIT holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowed {
     /// 0, or timestamps are off on this side.
     Never,
     /// 1.
@@ -17,30 +36,37 @@ pub enum TwReuse {
 }
 
 impl TwReuse {
-    /// Reads `tcp_tw_reuse` and `tcp_timestamps`; `None` where either is not understood.
+    /// Reads `tcp_tw_reuse`, `tcp_timestamps` and, where the kernel has it, `tcp_tw_reuse_delay`; `None` where one is not understood.
     #[must_use]
-    pub fn parse(tw_reuse: &str, timestamps: &str) -> Option<Self> {
+    pub fn parse(tw_reuse: &str, timestamps: &str, delay: Option<&str>) -> Option<Self> {
         let number = |text: &str| text.trim().parse::<u8>().ok();
-        match (number(tw_reuse)?, number(timestamps)?) {
-            (0, _) | (1 | 2, 0) => Some(Self::Never),
-            (1, _) => Some(Self::Always),
-            (2, _) => Some(Self::Loopback),
-            _ => None,
-        }
+        let allowed = match (number(tw_reuse)?, number(timestamps)?) {
+            (0, _) | (1 | 2, 0) => Allowed::Never,
+            (1, _) => Allowed::Always,
+            (2, _) => Allowed::Loopback,
+            _ => return None,
+        };
+        let delay_ms = delay.map_or(Some(DELAY_MS), |text| text.trim().parse().ok())?;
+        Some(Self { allowed, delay_ms })
     }
 
-    /// Whether it holds for connections between these addresses.
+    /// How long TIME_WAIT keeps a port from a connection between these addresses, ms.
     ///
     /// A connection to an address of this host that is no loopback one passes `lo` too, but the kernel asks for the address,
     /// or for a socket bound to `lo`, and the latter is not known here.
     #[must_use]
-    pub fn holds_between(self, source: IpAddr, destination: IpAddr) -> bool {
+    pub fn held_ms(self, source: IpAddr, destination: IpAddr) -> u32 {
         // An IPv4-mapped loopback address is one too.
         let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
-        match self {
-            Self::Never => false,
-            Self::Always => true,
-            Self::Loopback => is_loopback(source) || is_loopback(destination),
+        let may = match self.allowed {
+            Allowed::Never => false,
+            Allowed::Always => true,
+            Allowed::Loopback => is_loopback(source) || is_loopback(destination),
+        };
+        if may {
+            self.delay_ms.min(TIME_WAIT_MS)
+        } else {
+            TIME_WAIT_MS
         }
     }
 }
@@ -51,19 +77,28 @@ mod tests {
 
     #[test]
     fn settings_are_read() {
-        assert_eq!(TwReuse::parse("0\n", "1\n"), Some(TwReuse::Never));
-        assert_eq!(TwReuse::parse("1", "2"), Some(TwReuse::Always));
-        assert_eq!(TwReuse::parse("2", "1"), Some(TwReuse::Loopback));
-        assert_eq!(TwReuse::parse("2", "0"), Some(TwReuse::Never));
+        let parse = |tw_reuse, timestamps| TwReuse::parse(tw_reuse, timestamps, None).map(|reuse| reuse.allowed);
+        assert_eq!(parse("0\n", "1\n"), Some(Allowed::Never));
+        assert_eq!(parse("1", "2"), Some(Allowed::Always));
+        assert_eq!(parse("2", "1"), Some(Allowed::Loopback));
+        assert_eq!(parse("2", "0"), Some(Allowed::Never));
         for (tw_reuse, timestamps) in [("", "1"), ("1", ""), ("3", "1"), ("3", "0"), ("-1", "1"), ("1 1", "1")] {
-            assert_eq!(TwReuse::parse(tw_reuse, timestamps), None);
+            assert_eq!(parse(tw_reuse, timestamps), None);
         }
+        let delay = |text| TwReuse::parse("1", "1", text).map(|reuse| reuse.delay_ms);
+        assert_eq!(delay(None), Some(1000));
+        assert_eq!(delay(Some("2500\n")), Some(2500));
+        assert_eq!((delay(Some("")), delay(Some("-1"))), (None, None));
     }
 
     #[test]
     fn the_default_holds_for_loopback_alone() {
-        let holds = |reuse: TwReuse, source: &str, destination: &str| {
-            reuse.holds_between(source.parse().unwrap(), destination.parse().unwrap())
+        let held_ms = |allowed, source: &str, destination: &str| {
+            let reuse = TwReuse {
+                allowed,
+                delay_ms: 2500,
+            };
+            reuse.held_ms(source.parse().unwrap(), destination.parse().unwrap())
         };
         for (source, destination) in [
             ("127.0.0.1", "127.0.0.1"),
@@ -71,11 +106,11 @@ mod tests {
             ("::1", "::1"),
             ("::ffff:127.0.0.1", "::ffff:10.0.0.1"),
         ] {
-            assert!(holds(TwReuse::Loopback, source, destination));
-            assert!(!holds(TwReuse::Never, source, destination));
+            assert_eq!(held_ms(Allowed::Loopback, source, destination), 2500);
+            assert_eq!(held_ms(Allowed::Never, source, destination), 60_000);
         }
-        assert!(!holds(TwReuse::Loopback, "10.0.0.1", "10.0.0.2"));
-        assert!(!holds(TwReuse::Loopback, "fe80::1", "::ffff:10.0.0.2"));
-        assert!(holds(TwReuse::Always, "10.0.0.1", "10.0.0.2"));
+        assert_eq!(held_ms(Allowed::Loopback, "10.0.0.1", "10.0.0.2"), 60_000);
+        assert_eq!(held_ms(Allowed::Loopback, "fe80::1", "::ffff:10.0.0.2"), 60_000);
+        assert_eq!(held_ms(Allowed::Always, "10.0.0.1", "10.0.0.2"), 2500);
     }
 }

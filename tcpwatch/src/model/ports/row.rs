@@ -1,8 +1,8 @@
-//! What is told of one destination.
+//! What is told of ports that are used up together.
 
 use super::ends::Ends;
 
-/// One destination.
+/// The ports to one destination, or those of one source address.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Row {
     /// From where to where.
@@ -11,10 +11,38 @@ pub struct Row {
     pub used: u64,
     /// Those of them held by TIME_WAIT.
     pub time_wait: u64,
-    /// Ports connect(2) may take; `None` where the settings are not known.
+    /// Ports there are; `None` where the settings are not known.
     pub range: Option<u32>,
+    /// Those of them that may be taken now; `None` likewise.
+    pub free: Option<u64>,
+    /// How long TIME_WAIT keeps a port from being taken, ms; `None` likewise.
+    pub held_ms: Option<u32>,
     /// Connections opened a second, of late.
     pub opened_per_s: f64,
-    /// See [`super::forecast::Forecast::exhausted_in_s`]; `None` too where the settings are not known.
+    /// See [`super::forecast::Forecast::exhausted_in_s`]; `None` too where the settings are not known, and for a destination to
+    /// which bind(2) took the ports of all that was opened of late: they run out when those of the source address do.
     pub exhausted_in_s: Option<f64>,
+    /// Whether that is the earliest or the latest.
+    pub limit: Option<Limit>,
+}
+
+/// What is not known of a forecast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Ports may last for longer: bind(2) takes them for a source address, but some of them may be shared, for connect(2) chose
+    /// them, or because `ip_autobind_reuse` is on and their sockets may have `SO_REUSEADDR`, which nothing tells.
+    Earliest,
+    /// Ports may run out sooner: connect(2) chooses them, and takes none that bind(2) has given to another.
+    Latest,
+}
+
+impl Limit {
+    /// The word in machine output.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Earliest => "earliest",
+            Self::Latest => "latest",
+        }
+    }
 }

@@ -2,34 +2,34 @@
 
 use hashbrown::HashMap;
 
-use super::ends::Ends;
-use super::entry::{Entry, What};
-use super::reuse::TwReuse;
+use super::ends::{Ends, Port};
+use super::entry::{Entry, Terms, What};
+use super::range::PortRange;
+use super::reuse::TIME_WAIT_MS;
 use super::row::Row;
-use super::walk::{Held, Walk};
+use super::settings::Settings;
+use super::walk::Walk;
 
-/// Destinations followed at most, about 1 KB each.
+/// Destinations and source addresses followed at most, about 1 KB each.
 pub const ENDS_MAX: usize = 4096;
 
-/// Ephemeral ports of one network namespace, by destination.
+/// Ephemeral ports of one network namespace: by destination, and by source address where bind(2) takes them.
 ///
 /// Times are of one monotonic clock, ns, and may come in any order.
 #[derive(Debug)]
 pub struct PortUse {
-    range: Option<u32>,
-    reuse: Option<TwReuse>,
+    settings: Settings,
     entries: HashMap<Ends, Entry>,
     evicted: u64,
     most: usize,
 }
 
 impl PortUse {
-    /// Nothing held yet, of `range` ports (see [`super::range::PortRange::usable`]); `None` is unknown.
+    /// Nothing held yet.
     #[must_use]
-    pub fn new(range: Option<u32>, reuse: Option<TwReuse>) -> Self {
+    pub fn new(settings: Settings) -> Self {
         Self {
-            range,
-            reuse,
+            settings,
             entries: HashMap::new(),
             evicted: 0,
             most: ENDS_MAX,
@@ -37,28 +37,38 @@ impl PortUse {
     }
 
     /// Takes the settings anew: they may be changed at any time.
-    pub fn set(&mut self, range: Option<u32>, reuse: Option<TwReuse>) {
-        self.range = range;
-        self.reuse = reuse;
+    pub fn set(&mut self, settings: Settings) {
+        self.settings = settings;
     }
 
-    /// A connection was opened from here; one that found no port counts, and is freed at once.
-    pub fn opened(&mut self, ends: Ends, monotonic_ns: u64) {
-        self.apply(ends, What::Opened, monotonic_ns);
+    /// A connection was opened from here.
+    pub fn opened(&mut self, port: &Port, monotonic_ns: u64) {
+        self.apply(port, What::Opened, monotonic_ns);
     }
 
     /// A connection opened from here entered TIME_WAIT, or `FIN_WAIT2` as a timewait socket.
-    pub fn time_wait(&mut self, ends: Ends, monotonic_ns: u64) {
-        self.apply(ends, What::Waits, monotonic_ns);
+    pub fn time_wait(&mut self, port: &Port, monotonic_ns: u64) {
+        self.apply(port, What::Waits, monotonic_ns);
     }
 
     /// A connection opened from here ended and holds its port no more.
-    pub fn freed(&mut self, ends: Ends, monotonic_ns: u64) {
-        self.apply(ends, What::Freed, monotonic_ns);
+    pub fn freed(&mut self, port: &Port, monotonic_ns: u64) {
+        self.apply(port, What::Freed, monotonic_ns);
     }
 
-    pub(super) fn apply(&mut self, ends: Ends, what: What, monotonic_ns: u64) {
-        self.entry(ends, monotonic_ns).apply(what, monotonic_ns);
+    pub(super) fn apply(&mut self, port: &Port, what: What, monotonic_ns: u64) {
+        let range = self.settings.range.as_ref();
+        if range.is_some_and(|range| !range.contains(port.number)) {
+            // Somebody named it to bind(2).
+            return;
+        }
+        self.entry(port.to_destination(), monotonic_ns)
+            .apply(what, port.bound, monotonic_ns);
+        // Of a source address nothing is asked until bind(2) takes its ports; from then on all of them are.
+        let source = port.of_source();
+        if port.bound == Some(true) || self.entries.contains_key(&source) {
+            self.entry(source, monotonic_ns).apply(what, port.bound, monotonic_ns);
+        }
     }
 
     fn entry(&mut self, ends: Ends, now_ns: u64) -> &mut Entry {
@@ -87,14 +97,17 @@ impl PortUse {
 
     /// Takes what a walk of all sockets found, which ended at `monotonic_ns`; destinations it did not meet hold no port.
     pub fn walk(&mut self, mut walk: Walk, monotonic_ns: u64) {
-        self.entries.retain(|_, entry| !entry.is_of_another_time(monotonic_ns));
-        for (ends, entry) in &mut self.entries {
-            entry.walked(walk.held.remove(ends).unwrap_or_default(), monotonic_ns);
-        }
-        self.entries.retain(|_, entry| !entry.is_idle(monotonic_ns));
+        self.entries.retain(|ends, entry| {
+            if entry.is_of_another_time(monotonic_ns) {
+                return false;
+            }
+            walk.take(ends).is_some_and(|held| {
+                entry.walked(held, monotonic_ns);
+                !entry.is_idle(monotonic_ns)
+            })
+        });
         // The largest, so that a walk does not put out what it puts in.
-        let mut met: Vec<(Ends, Held)> = walk.held.into_iter().collect();
-        met.sort_unstable_by_key(|&(ends, held)| (std::cmp::Reverse(held.used), ends));
+        let mut met = walk.rest();
         self.evicted = self.evicted.saturating_add(met.len().saturating_sub(self.most) as u64);
         met.truncate(self.most);
         for (ends, held) in met {
@@ -102,14 +115,30 @@ impl PortUse {
         }
     }
 
-    /// Every destination followed, those whose ports run out first, then those that hold most.
+    /// All that is followed, what runs out first, then what holds most.
     #[must_use]
     pub fn rows(&self, now_ns: u64) -> Vec<Row> {
-        let mut rows: Vec<Row> = self
-            .entries
-            .iter()
-            .map(|(&ends, entry)| entry.row(ends, self.range, self.reuse, now_ns))
-            .collect();
+        let Settings {
+            range,
+            reuse,
+            autobind_reuse,
+        } = &self.settings;
+        let is_bound = |(ends, entry): (&Ends, &Entry)| ends.destination.is_none() && entry.is_bound_lately(now_ns);
+        let terms = Terms {
+            range: range.as_ref().map(PortRange::usable),
+            // bind(2) takes no port that TIME_WAIT holds, whatever connect(2) may.
+            held_ms: Some(TIME_WAIT_MS),
+            others_bound: self.entries.iter().any(is_bound),
+            may_share: *autobind_reuse != Some(false),
+        };
+        let row = |(&ends, entry): (&Ends, &Entry)| {
+            let held_ms = match ends.destination {
+                Some(destination) => reuse.map(|reuse| reuse.held_ms(ends.source, destination.ip())),
+                None => terms.held_ms,
+            };
+            entry.row(ends, Terms { held_ms, ..terms }, now_ns)
+        };
+        let mut rows: Vec<Row> = self.entries.iter().map(row).collect();
         rows.sort_unstable_by(|a, b| {
             let left = |row: &Row| row.exhausted_in_s.unwrap_or(f64::INFINITY);
             let order = left(a).total_cmp(&left(b));
@@ -121,23 +150,67 @@ impl PortUse {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use crate::model::dice::Dice;
     use crate::model::ports::SECOND_NS;
+    use crate::model::ports::reuse::{Allowed, TwReuse};
+    use crate::model::ports::row::Limit;
 
     const S: u64 = SECOND_NS;
-    const RANGE: u32 = 1000;
 
     fn ends(port: u16) -> Ends {
         Ends {
             source: "10.0.0.1".parse().unwrap(),
-            destination: "10.0.0.9".parse().unwrap(),
-            port,
+            destination: Some(SocketAddr::new("10.0.0.9".parse().unwrap(), port)),
+        }
+    }
+
+    /// All of the source.
+    fn source() -> Ends {
+        Ends {
+            destination: None,
+            ..ends(0)
+        }
+    }
+
+    /// A port of a connection to there that connect(2) chose.
+    fn to(port: u16) -> Port {
+        Port {
+            source: ends(port).source,
+            destination: ends(port).destination.unwrap(),
+            number: 40_000,
+            bound: Some(false),
+        }
+    }
+
+    /// One that bind(2) took.
+    fn bound(port: u16) -> Port {
+        Port {
+            bound: Some(true),
+            ..to(port)
+        }
+    }
+
+    fn settings(allowed: Allowed) -> Settings {
+        Settings {
+            range: PortRange::parse("40000 40999", ""),
+            reuse: Some(TwReuse {
+                allowed,
+                delay_ms: 1000,
+            }),
+            autobind_reuse: Some(false),
         }
     }
 
     fn table() -> PortUse {
-        PortUse::new(Some(RANGE), Some(TwReuse::Loopback))
+        PortUse::new(settings(Allowed::Loopback))
+    }
+
+    fn row(table: &PortUse, ends: Ends, now_ns: u64) -> Row {
+        let rows = table.rows(now_ns);
+        *rows.iter().find(|row| row.ends == ends).expect("a row")
     }
 
     #[test]
@@ -145,21 +218,21 @@ mod tests {
         let mut table = table();
         table.walk(Walk::found(ends(80), 100, 40), 1000 * S);
         for _ in 0..10 {
-            table.opened(ends(80), 1001 * S);
+            table.opened(&to(80), 1001 * S);
         }
         for _ in 0..4 {
-            table.time_wait(ends(80), 1002 * S);
+            table.time_wait(&to(80), 1002 * S);
         }
-        table.freed(ends(80), 1002 * S);
+        table.freed(&to(80), 1002 * S);
         let row = table.rows(1002 * S)[0];
         // Of the forty, which may have entered at any time in the minute before, one or two are over.
         assert!((107..=108).contains(&row.used), "{row:?}");
         assert!((42..=43).contains(&row.time_wait), "{row:?}");
         // What the next walk finds is what there is, and what happened before it is in it.
         table.walk(Walk::found(ends(80), 50, 20), 1003 * S);
-        table.opened(ends(80), 1003 * S);
-        table.time_wait(ends(80), 1002 * S);
-        table.freed(ends(80), 1002 * S);
+        table.opened(&to(80), 1003 * S);
+        table.time_wait(&to(80), 1002 * S);
+        table.freed(&to(80), 1002 * S);
         let row = table.rows(1003 * S)[0];
         assert_eq!((row.used, row.time_wait), (50, 20));
         table.walk(Walk::default(), 1004 * S);
@@ -171,8 +244,8 @@ mod tests {
         let mut table = table();
         for event in 0..500 {
             let ns = 1000 * S + event * S / 50;
-            table.opened(ends(80), ns);
-            table.time_wait(ends(80), ns + 1000);
+            table.opened(&to(80), ns);
+            table.time_wait(&to(80), ns + 1000);
         }
         let row = table.rows(1010 * S)[0];
         assert_eq!((row.used, row.time_wait), (500, 500));
@@ -182,20 +255,127 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_not_foretold() {
-        for (range, reuse) in [
-            (None, Some(TwReuse::Never)),
-            (Some(RANGE), None),
-            (None, None),
-            (Some(RANGE), Some(TwReuse::Always)),
+        let known = settings(Allowed::Never);
+        for unknown in [
+            Settings {
+                range: None,
+                ..known.clone()
+            },
+            Settings {
+                reuse: None,
+                ..known.clone()
+            },
+            Settings::default(),
         ] {
-            let mut table = PortUse::new(range, reuse);
+            let range = unknown.range.as_ref().map(PortRange::usable);
+            let mut table = PortUse::new(unknown);
             table.walk(Walk::found(ends(80), 1000, 1000), 1000 * S);
-            let row = table.rows(1010 * S)[0];
-            assert_eq!((row.range, row.exhausted_in_s), (range, None));
-            table.set(Some(RANGE), Some(TwReuse::Never));
-            table.walk(Walk::found(ends(80), 1000, 1000), 1010 * S);
-            assert_eq!(table.rows(1010 * S)[0].exhausted_in_s, Some(0.0));
+            let row = table.rows(1000 * S)[0];
+            assert_eq!((row.range, row.free, row.exhausted_in_s), (range, None, None));
+            table.set(known.clone());
+            let row = table.rows(1000 * S)[0];
+            assert_eq!((row.free, row.exhausted_in_s), (Some(0), Some(0.0)));
         }
+    }
+
+    #[test]
+    fn what_connect_may_take_from_time_wait_is_free() {
+        let mut table = PortUse::new(settings(Allowed::Always));
+        table.walk(Walk::found(ends(80), 1000, 1000), 1000 * S);
+        let row = table.rows(1010 * S)[0];
+        assert_eq!(
+            (row.free, row.held_ms, row.exhausted_in_s),
+            (Some(1000), Some(1000), None)
+        );
+        // What bind(2) takes is not.
+        for event in 0..600 {
+            let ns = 1000 * S + event * S / 60;
+            table.opened(&bound(80), ns);
+            table.time_wait(&bound(80), ns + 1000);
+        }
+        let row = self::row(&table, source(), 1010 * S);
+        assert_eq!((row.free, row.held_ms), (Some(400), Some(60_000)));
+        assert!((row.exhausted_in_s.unwrap() - 400.0 / 60.0).abs() < 0.1, "{row:?}");
+    }
+
+    #[test]
+    fn what_bind_takes_runs_out_for_the_source_address() {
+        let mut table = table();
+        let open = |table: &mut PortUse, port: fn(u16) -> Port| {
+            for event in 0..500 {
+                let ns = 1000 * S + event * S / 50;
+                let port = port(80 + u16::try_from(event % 2).unwrap());
+                table.opened(&port, ns);
+                table.time_wait(&port, ns + 1000);
+            }
+        };
+        open(&mut table, bound);
+        let all = row(&table, source(), 1010 * S);
+        assert_eq!(
+            (all.used, all.time_wait, all.free, all.limit),
+            (500, 500, Some(500), None)
+        );
+        assert!((all.exhausted_in_s.unwrap() - 10.0).abs() < 0.1, "{all:?}");
+        let one = row(&table, ends(80), 1010 * S);
+        assert_eq!((one.used, one.exhausted_in_s), (250, None));
+        assert!((one.opened_per_s - 25.0).abs() < 0.01, "{one:?}");
+        assert_eq!(table.rows(1010 * S)[0].ends, source(), "what runs out comes first");
+        // A walk tells how many ports are held, each once.
+        let mut walk = Walk::found(source(), 700, 700);
+        walk.find(ends(80), 350, 350);
+        walk.find(ends(81), 350, 350);
+        table.walk(walk, 1010 * S);
+        assert_eq!(row(&table, source(), 1010 * S).used, 700);
+        // What connect(2) chooses may share them, and does not take those that are bound.
+        open(&mut table, to);
+        let (all, one) = (row(&table, source(), 1010 * S), row(&table, ends(80), 1010 * S));
+        assert_eq!((all.limit, one.limit), (Some(Limit::Earliest), Some(Limit::Latest)));
+        assert!(one.exhausted_in_s.is_some(), "{one:?}");
+        // Where connect(2) alone chooses there is no such row.
+        let mut table = self::table();
+        open(&mut table, to);
+        assert!(
+            table
+                .rows(1010 * S)
+                .iter()
+                .all(|row| row.ends.destination.is_some() && row.limit.is_none())
+        );
+    }
+
+    #[test]
+    fn what_bind_takes_may_be_shared_where_that_is_allowed() {
+        for (autobind_reuse, limit) in [
+            (Some(false), None),
+            (Some(true), Some(Limit::Earliest)),
+            (None, Some(Limit::Earliest)),
+        ] {
+            let mut table = PortUse::new(Settings {
+                autobind_reuse,
+                ..settings(Allowed::Never)
+            });
+            table.opened(&bound(80), 1000 * S);
+            assert_eq!(row(&table, source(), 1001 * S).limit, limit);
+        }
+    }
+
+    #[test]
+    fn a_port_outside_of_the_range_is_nobodys() {
+        let mut table = table();
+        for port in [to(80), bound(80)] {
+            table.opened(&Port { number: 39_999, ..port }, 1000 * S);
+        }
+        assert_eq!(table.rows(1000 * S), []);
+    }
+
+    #[test]
+    fn who_took_a_port_may_be_unknown() {
+        let mut table = table();
+        table.opened(&Port { bound: None, ..to(80) }, 1000 * S);
+        assert_eq!(table.rows(1000 * S).len(), 1);
+        table.opened(&bound(80), 1000 * S);
+        table.opened(&Port { bound: None, ..to(80) }, 1000 * S);
+        let row = row(&table, source(), 1000 * S);
+        assert_eq!((row.used, row.limit), (2, Some(Limit::Earliest)));
     }
 
     #[test]
@@ -204,13 +384,17 @@ mod tests {
         table.walk(Walk::found(ends(1), 100, 0), 1000 * S);
         for (port, each) in [(2, 30), (3, 60), (4, 1)] {
             for event in 0..each * 10 {
-                table.opened(ends(port), 1000 * S + event * S / each);
+                table.opened(&to(port), 1000 * S + event * S / each);
             }
         }
         for _ in 0..50 {
-            table.opened(ends(5), 1000 * S);
+            table.opened(&to(5), 1000 * S);
         }
-        let ports: Vec<u16> = table.rows(1010 * S).iter().map(|row| row.ends.port).collect();
+        let ports: Vec<u16> = table
+            .rows(1010 * S)
+            .iter()
+            .map(|row| row.ends.destination.unwrap().port())
+            .collect();
         assert_eq!(ports, [3, 2, 1, 5, 4]);
     }
 
@@ -219,10 +403,10 @@ mod tests {
         let mut table = table();
         table.most = 8;
         for _ in 0..5 {
-            table.opened(ends(80), 1000 * S);
+            table.opened(&to(80), 1000 * S);
         }
         for port in 1000..2000 {
-            table.opened(ends(port), 1001 * S);
+            table.opened(&to(port), 1001 * S);
         }
         assert!(table.entries.len() <= 8);
         assert_eq!(table.evicted() + table.entries.len() as u64, 1001);
@@ -230,13 +414,7 @@ mod tests {
         // A walk brings the largest back.
         let mut walk = Walk::found(ends(7), 500, 0);
         for port in 3000..3020 {
-            walk.held.insert(
-                ends(port),
-                Held {
-                    used: u64::from(port),
-                    time_wait: 0,
-                },
-            );
+            walk.find(ends(port), port.into(), 0);
         }
         table.walk(walk, 1002 * S);
         let rows = table.rows(1002 * S);
@@ -247,8 +425,8 @@ mod tests {
     #[test]
     fn what_is_idle_is_dropped() {
         let mut table = table();
-        table.opened(ends(80), 1000 * S);
-        table.freed(ends(80), 1001 * S);
+        table.opened(&to(80), 1000 * S);
+        table.freed(&to(80), 1001 * S);
         table.walk(Walk::default(), 1060 * S);
         assert_eq!(table.rows(1060 * S).len(), 1);
         table.walk(Walk::default(), 1062 * S);
@@ -264,13 +442,15 @@ mod tests {
         for _ in 0..20_000 {
             let bits = dice.next();
             let time = times[usize::try_from(bits % 8).unwrap()];
-            let ends = ends(u16::try_from(bits >> 8 & 3).unwrap());
+            let number = u16::try_from(bits >> 8 & 3).unwrap();
+            let port = if bits & 1 << 20 == 0 { to(number) } else { bound(number) };
+            let ends = if bits & 1 << 21 == 0 { ends(number) } else { source() };
             match bits >> 16 & 7 {
-                0 | 1 => table.opened(ends, time),
-                2 | 3 => table.time_wait(ends, time),
-                4 => table.freed(ends, time),
+                0 | 1 => table.opened(&port, time),
+                2 | 3 => table.time_wait(&port, time),
+                4 => table.freed(&port, time),
                 5 => table.walk(Walk::found(ends, bits >> 60, bits >> 61), time),
-                6 => table.walk(Walk::found(ends, 1, u64::MAX), time),
+                6 => table.walk(Walk::found(self::ends(number), 1, u64::MAX), time),
                 _ => {
                     for row in table.rows(time) {
                         let left = row.exhausted_in_s.unwrap_or(0.0);
@@ -280,12 +460,12 @@ mod tests {
             }
         }
         // A clock that was set back, or one wrong time, is over with the next walk.
-        table.opened(ends(80), u64::MAX);
+        table.opened(&to(80), u64::MAX);
         table.walk(Walk::default(), 2000 * S);
         for event in 0..100 {
-            table.opened(ends(80), 2000 * S + event * S / 50);
+            table.opened(&to(80), 2000 * S + event * S / 50);
         }
-        let row = *table.rows(2002 * S).iter().find(|row| row.ends.port == 80).unwrap();
+        let row = row(&table, ends(80), 2002 * S);
         assert_eq!((row.used, row.opened_per_s), (100, 50.0));
     }
 }

@@ -1,14 +1,20 @@
 //! The ports that a walk of all sockets finds held.
 
+use std::net::{IpAddr, SocketAddr};
+
 use hashbrown::HashMap;
 use tcpwatch_common::TcpState;
 
+use super::bits::PortBits;
 use super::ends::Ends;
 use super::range::PortRange;
 use crate::model::socket::{Kind, Socket};
 
 /// Destinations a walk counts at most, about 60 bytes each.
 pub const WALK_MAX: usize = 65_536;
+
+/// Source addresses whose ports a walk tells apart at most, 16 KB each.
+pub const SOURCES_MAX: usize = 256;
 
 /// Ports held at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,20 +23,32 @@ pub(super) struct Held {
     pub(super) time_wait: u64,
 }
 
+/// Ports of one source address, each once however many connections share it.
+#[derive(Debug, Default)]
+struct Ports {
+    held: PortBits,
+    /// Those of them not in TIME_WAIT alone.
+    live: PortBits,
+}
+
 /// The sockets of a network namespace that hold an ephemeral port, counted as a walk finds them.
 #[derive(Debug)]
 pub struct Walk {
-    pub(super) held: HashMap<Ends, Held>,
+    destinations: HashMap<Ends, Held>,
+    sources: HashMap<IpAddr, Ports>,
     left_out: u64,
     most: usize,
+    most_sources: usize,
 }
 
 impl Default for Walk {
     fn default() -> Self {
         Self {
-            held: HashMap::new(),
+            destinations: HashMap::new(),
+            sources: HashMap::new(),
             left_out: 0,
             most: WALK_MAX,
+            most_sources: SOURCES_MAX,
         }
     }
 }
@@ -44,29 +62,76 @@ impl Walk {
         if is_request || socket.state == TcpState::Listen || socket.rport == 0 || !range.contains(socket.lport) {
             return;
         }
+        let source = socket.local.ip;
         let ends = Ends {
-            source: socket.local.ip,
-            destination: socket.remote.ip,
-            port: socket.rport,
+            source,
+            destination: Some(SocketAddr::new(socket.remote.ip, socket.rport)),
         };
-        if self.held.len() >= self.most && !self.held.contains_key(&ends) {
+        let waits = socket.state == TcpState::TimeWait || socket.kind == Some(Kind::Timewait);
+        let source = source.to_canonical();
+        if self.sources.len() < self.most_sources || self.sources.contains_key(&source) {
+            let ports = self.sources.entry(source).or_default();
+            ports.held.insert(socket.lport);
+            if !waits {
+                ports.live.insert(socket.lport);
+            }
+        }
+        if self.destinations.len() >= self.most && !self.destinations.contains_key(&ends) {
             self.left_out += 1;
             return;
         }
-        let held = self.held.entry(ends).or_default();
+        let held = self.destinations.entry(ends).or_default();
         held.used += 1;
-        let waits = socket.state == TcpState::TimeWait || socket.kind == Some(Kind::Timewait);
         held.time_wait += u64::from(waits);
     }
 
-    /// A walk that finds `used` ports held to `ends`, `time_wait` of them by TIME_WAIT.
+    /// Takes out what it found of `ends`; `None` where that may have found no room.
+    pub(super) fn take(&mut self, ends: &Ends) -> Option<Held> {
+        if ends.destination.is_some() {
+            let held = self.destinations.remove(ends);
+            return held.or((self.left_out == 0).then(Held::default));
+        }
+        let Some(ports) = self.sources.get(&ends.source) else {
+            return (self.sources.len() < self.most_sources).then(Held::default);
+        };
+        let (held, live) = (ports.held.len(), ports.live.len());
+        Some(Held {
+            used: held.into(),
+            time_wait: (held - live).into(),
+        })
+    }
+
+    /// What it found of the destinations nobody took out, those that hold most first.
+    pub(super) fn rest(self) -> Vec<(Ends, Held)> {
+        let mut rest: Vec<(Ends, Held)> = self.destinations.into_iter().collect();
+        rest.sort_unstable_by_key(|&(ends, held)| (std::cmp::Reverse(held.used), ends));
+        rest
+    }
+
+    /// A walk that finds `used` ports held to `ends`, and as many of its source, `time_wait` of them by TIME_WAIT.
     #[cfg(test)]
     pub(super) fn found(ends: Ends, used: u64, time_wait: u64) -> Self {
         let mut walk = Self::default();
-        if used > 0 {
-            walk.held.insert(ends, Held { used, time_wait });
-        }
+        walk.find(ends, used, time_wait);
         walk
+    }
+
+    /// Adds `used` ports of `ends`.
+    #[cfg(test)]
+    pub(super) fn find(&mut self, ends: Ends, used: u64, time_wait: u64) {
+        if ends.destination.is_some() {
+            if used > 0 {
+                self.destinations.insert(ends, Held { used, time_wait });
+            }
+            return;
+        }
+        let ports = self.sources.entry(ends.source).or_default();
+        for (port, index) in (1..=u16::MAX).zip(0..used) {
+            ports.held.insert(port);
+            if index >= time_wait {
+                ports.live.insert(port);
+            }
+        }
     }
 
     /// Sockets not counted, for want of room for their destinations.
@@ -84,8 +149,7 @@ mod tests {
     fn ends(port: u16) -> Ends {
         Ends {
             source: "10.0.0.1".parse().unwrap(),
-            destination: "10.0.0.9".parse().unwrap(),
-            port,
+            destination: Some(SocketAddr::new("10.0.0.9".parse().unwrap(), port)),
         }
     }
 
@@ -125,9 +189,34 @@ mod tests {
             walk.add(&socket, &range);
         }
         let held = |used, time_wait| Some(Held { used, time_wait });
-        assert_eq!(walk.held.len(), 2);
-        assert_eq!(walk.held.get(&ends(80)).copied(), held(4, 2));
-        assert_eq!(walk.held.get(&ends(443)).copied(), held(1, 0));
+        let source = Ends {
+            destination: None,
+            ..ends(80)
+        };
+        assert_eq!(walk.take(&source), held(5, 2));
+        assert_eq!((walk.take(&ends(80)), walk.take(&ends(443))), (held(4, 2), held(1, 0)));
+        assert_eq!(walk.take(&ends(80)), held(0, 0));
+        assert!(walk.rest().is_empty());
+    }
+
+    #[test]
+    fn a_port_that_connections_share_is_one_of_the_source_address() {
+        let range = PortRange::parse("40000 40999", "").unwrap();
+        let mut walk = Walk::default();
+        for (state, kind, lport, rport) in [
+            (TcpState::TimeWait, Kind::Timewait, 40_000, 80),
+            (TcpState::Established, Kind::Full, 40_000, 443),
+            (TcpState::TimeWait, Kind::Timewait, 40_001, 80),
+            (TcpState::TimeWait, Kind::Timewait, 40_001, 443),
+        ] {
+            walk.add(&socket(state, kind, lport, rport), &range);
+        }
+        let source = Ends {
+            destination: None,
+            ..ends(80)
+        };
+        let held = Held { used: 2, time_wait: 1 };
+        assert_eq!(walk.take(&source), Some(held));
     }
 
     #[test]
@@ -140,6 +229,19 @@ mod tests {
         for rport in [80, 81, 82, 80, 83] {
             walk.add(&socket(TcpState::Established, Kind::Full, 40_000, rport), &range);
         }
-        assert_eq!((walk.held.len(), walk.left_out()), (2, 2));
+        assert_eq!((walk.destinations.len(), walk.left_out()), (2, 2));
+        let used = |held: Option<Held>| held.map(|held| held.used);
+        assert_eq!(
+            (used(walk.take(&ends(80))), used(walk.take(&ends(82)))),
+            (Some(2), None)
+        );
+        // The room for sources is another.
+        walk.most_sources = 1;
+        let source = |ip: &str| Ends {
+            source: ip.parse().unwrap(),
+            destination: None,
+        };
+        assert_eq!(used(walk.take(&source("10.0.0.1"))), Some(1));
+        assert_eq!(used(walk.take(&source("10.0.0.2"))), None);
     }
 }

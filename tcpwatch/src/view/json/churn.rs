@@ -11,7 +11,7 @@ use crate::model::churn::{ChurnFrame, Opener, Route};
 use crate::model::ending::Ending;
 use crate::model::histogram::Histogram;
 use crate::model::owner::Process;
-use crate::model::ports::row::Row;
+use crate::model::ports::row::{Limit, Row};
 use crate::view::churn::ChurnView;
 use crate::view::time::rfc3339;
 
@@ -179,12 +179,17 @@ struct BurstLine {
 #[derive(Serialize)]
 struct PortsLine {
     source: String,
-    destination: String,
+    /// Null for all ports of the source address, where `bind()` takes them.
+    destination: Option<String>,
     used: u64,
     time_wait: u64,
     range: Option<u32>,
+    free: Option<u64>,
+    /// How long TIME_WAIT keeps a port from being taken again.
+    time_wait_held_ms: Option<u32>,
     opened_per_s: f64,
     exhausted_in_s: Option<f64>,
+    exhausted_limit: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -192,11 +197,6 @@ struct Accepts {
     overflows: Option<u64>,
     drops: Option<u64>,
     syn_drops: Option<u64>,
-}
-
-/// `address:port`, with brackets around IPv6.
-fn endpoint(address: std::net::IpAddr, port: u16) -> String {
-    std::net::SocketAddr::new(address, port).to_string()
 }
 
 impl Lifetime {
@@ -255,12 +255,15 @@ impl From<&Row> for PortsLine {
     fn from(row: &Row) -> Self {
         Self {
             source: row.ends.source.to_string(),
-            destination: endpoint(row.ends.destination, row.ends.port),
+            destination: row.ends.destination.map(|to| to.to_string()),
             used: row.used,
             time_wait: row.time_wait,
             range: row.range,
+            free: row.free,
+            time_wait_held_ms: row.held_ms,
             opened_per_s: row.opened_per_s,
             exhausted_in_s: row.exhausted_in_s,
+            exhausted_limit: row.limit.map(Limit::key),
         }
     }
 }

@@ -12,10 +12,11 @@ use crate::model::churn::time_wait::TimeWaitBy;
 use crate::model::churn::{ChurnFrame, Destination, Opener, Route, Tally};
 use crate::model::ending::Ending;
 use crate::model::ports::ends::Ends;
-use crate::model::ports::row::Row;
+use crate::model::ports::reuse::TIME_WAIT_MS;
+use crate::model::ports::row::{Limit, Row};
 use crate::model::remedy::{Remedy, advise};
 use crate::view::churn::ChurnView;
-use crate::view::number::{QUIET, brief, quiet, thousands};
+use crate::view::number::{QUIET, brief, duration, quiet, thousands};
 use crate::view::screen::Screen;
 
 /// Of a destination's ports, the part held from which it has a line, percent.
@@ -204,9 +205,18 @@ impl Text {
                 percent(row).unwrap_or(0),
                 thousands(row.time_wait)
             )?;
+            if let Some(held_ms) = row.held_ms.filter(|&held_ms| held_ms < TIME_WAIT_MS) {
+                // Of these, those that are older are as good as free.
+                write!(out, " (tcp_tw_reuse: for {})", duration(u64::from(held_ms) * 1_000_000))?;
+            }
+            let limit = match row.limit {
+                Some(Limit::Earliest) => ", at the earliest",
+                Some(Limit::Latest) => ", at the latest",
+                None => "",
+            };
             match row.exhausted_in_s {
-                Some(seconds) if seconds <= 0.0 => writeln!(out, ", {alarm}none left{alarm:#}")?,
-                Some(seconds) => writeln!(out, ", {alarm}none left in {seconds:.0} s{alarm:#} at this rate")?,
+                Some(seconds) if seconds <= 0.0 => writeln!(out, ", {alarm}none left{alarm:#}{limit}")?,
+                Some(seconds) => writeln!(out, ", {alarm}none left in {seconds:.0} s{alarm:#} at this rate{limit}")?,
                 None => writeln!(out)?,
             }
         }
@@ -327,10 +337,12 @@ fn endpoint(to: Destination) -> String {
     }
 }
 
-/// `10.0.0.1 > 10.0.0.9:6379`.
+/// `10.0.0.1 > 10.0.0.9:6379`; `10.0.0.1 by bind()` for all of a source address.
 fn between(ends: &Ends) -> String {
-    let to = std::net::SocketAddr::new(ends.destination, ends.port);
-    format!("{} > {to}", ends.source)
+    match ends.destination {
+        Some(to) => format!("{} > {to}", ends.source),
+        None => format!("{} by bind()", ends.source),
+    }
 }
 
 /// Of the ports, the part held.
@@ -361,6 +373,10 @@ fn words(remedy: &Remedy) -> String {
         Remedy::KeepAlive { peer, destination } => format!(
             "{peer} opens a new connection to {} for a request or few: keep-alive, in the client and in the server here",
             endpoint(*destination)
+        ),
+        Remedy::BindWithoutPort { source } => format!(
+            "bind() to {source} takes a port before connect() does, and keeps it from every other destination (then EADDRINUSE): \
+             set IP_BIND_ADDRESS_NO_PORT before bind()"
         ),
         Remedy::CloseThere { ends } => format!(
             "TIME_WAIT holds the ports of {}, for this side closes first: keep connections, or let the other side close first; \

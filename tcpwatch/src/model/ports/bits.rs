@@ -1,0 +1,59 @@
+//! A set of ports.
+
+/// A bit a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PortBits(Box<[u64]>);
+
+impl Default for PortBits {
+    fn default() -> Self {
+        Self((0..1 << 10).map(|_| 0).collect())
+    }
+}
+
+impl PortBits {
+    /// Adds `port`; whether it was not there.
+    pub(super) fn insert(&mut self, port: u16) -> bool {
+        let word = self.0.get_mut(usize::from(port / 64));
+        word.is_some_and(|word| {
+            let before = std::mem::replace(word, *word | bit(port));
+            before != *word
+        })
+    }
+
+    pub(super) fn remove(&mut self, port: u16) {
+        if let Some(word) = self.0.get_mut(usize::from(port / 64)) {
+            *word &= !bit(port);
+        }
+    }
+
+    pub(super) fn contains(&self, port: u16) -> bool {
+        self.0
+            .get(usize::from(port / 64))
+            .is_some_and(|word| word & bit(port) != 0)
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+}
+
+const fn bit(port: u16) -> u64 {
+    1 << (port % 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_port_is_in_it_once() {
+        let mut ports = PortBits::default();
+        for port in [0, 63, 64, 65_535] {
+            assert!(ports.insert(port) && !ports.insert(port), "{port}");
+        }
+        assert_eq!(ports.len(), 4);
+        ports.remove(63);
+        ports.remove(62);
+        assert!(!ports.contains(63) && ports.contains(64) && ports.len() == 3);
+    }
+}

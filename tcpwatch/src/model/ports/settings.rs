@@ -1,0 +1,15 @@
+//! The settings that decide who may have which port.
+
+use super::range::PortRange;
+use super::reuse::TwReuse;
+
+/// Those of a network namespace; `None` is unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Which ports there are.
+    pub range: Option<PortRange>,
+    /// How long TIME_WAIT keeps one from connect(2).
+    pub reuse: Option<TwReuse>,
+    /// `ip_autobind_reuse` (ip-sysctl.rst): whether bind(2) to port 0 may share one, where all who have it set `SO_REUSEADDR`.
+    pub autobind_reuse: Option<bool>,
+}
