@@ -113,9 +113,12 @@ impl Entry {
         let (opened, freed, entered) = (&self.opened, &self.freed, &self.waiting.entered);
         // How many enter tells nothing of the ports that run out, where TIME_WAIT keeps them all.
         let [opened_per_s, freed_per_s, entered_per_s] = if held_ms.is_some_and(|held_ms| held_ms < TIME_WAIT_MS) {
-            rates([opened, freed, entered], self.since_ns, now_ns)
+            let ([opened, freed, entered], over_s) = rates([opened, freed, entered], self.since_ns, now_ns);
+            // An end is told a moment after it: what opened and is not open any more has ended.
+            let ended = opened - whole(self.live) / over_s;
+            [opened, freed, entered.max(ended - freed)]
         } else {
-            let [opened, freed] = rates([opened, freed], self.since_ns, now_ns);
+            let ([opened, freed], _) = rates([opened, freed], self.since_ns, now_ns);
             [opened, freed, 0.0]
         };
         let waiting = self.waiting.ages(self.since_ns, now_ns);

@@ -15,13 +15,13 @@ const DEVIATIONS: f64 = 3.5;
 /// Clients are less regular than events that come at random times: the share by which one second differs from the next besides.
 const UNEVEN: f64 = 0.2;
 
-/// Events a second, of each of `series`, that came since `since_ns` to `now_ns`.
+/// Events a second, of each of `series`, that came since `since_ns` to `now_ns`, and the stretch that tells, s.
 ///
 /// The longer the stretch the rates are taken over, the less chance is in them; but a rate that changed is only told by what
 /// came after. So the stretch is made longer, from two seconds to a minute, until some rate was another before: in the
 /// second before, or in a longer while of which no single second tells. All are taken over the same stretch, so that their
 /// differences are what happened in it. A rate is known from a second on; before, it is as if that second were over.
-pub(super) fn rates<const N: usize>(series: [&Seconds; N], since_ns: u64, now_ns: u64) -> [f64; N] {
+pub(super) fn rates<const N: usize>(series: [&Seconds; N], since_ns: u64, now_ns: u64) -> ([f64; N], f64) {
     let now = Seconds::slot(now_ns);
     let since = Seconds::slot(since_ns);
     let elapsed = share(now_ns);
@@ -47,7 +47,10 @@ pub(super) fn rates<const N: usize>(series: [&Seconds; N], since_ns: u64, now_ns
         .take_while(|&seconds| lengths[seconds] < seen_s)
         .find_map(|seconds| change(&events, &lengths, seconds + 1));
     let seconds = seconds.unwrap_or(MOST);
-    events.map(|events| events[seconds] / lengths[seconds])
+    (
+        events.map(|events| events[seconds] / lengths[seconds]),
+        lengths[seconds],
+    )
 }
 
 /// Where in the latest `seconds` a rate changed, as the last of them tells, or the last two, four and so on.
@@ -93,7 +96,7 @@ mod tests {
     }
 
     fn rate(counts: &[u64], now_ns: u64) -> f64 {
-        rates([&seconds(counts)], 1000 * S, now_ns)[0]
+        rates([&seconds(counts)], 1000 * S, now_ns).0[0]
     }
 
     #[test]
@@ -150,7 +153,7 @@ mod tests {
         let opened = seconds(&[30; 60]);
         let mut freed = vec![0; 50];
         freed.extend([15; 10]);
-        let [opened, freed] = rates([&opened, &seconds(&freed)], 1000 * S, 1060 * S);
+        let ([opened, freed], _) = rates([&opened, &seconds(&freed)], 1000 * S, 1060 * S);
         assert_eq!((opened, freed), (30.0, 15.0));
     }
 
@@ -164,7 +167,7 @@ mod tests {
             (u64::MAX, u64::MAX),
             (2000 * S, 1005 * S),
         ] {
-            let rate = rates([&seconds(&counts)], since_ns, now_ns)[0];
+            let rate = rates([&seconds(&counts)], since_ns, now_ns).0[0];
             assert!((0.0..=50.0).contains(&rate), "{rate}");
         }
     }

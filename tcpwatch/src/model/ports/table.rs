@@ -299,6 +299,22 @@ mod tests {
     }
 
     #[test]
+    fn an_end_that_is_told_late_is_no_growth() {
+        let mut table = PortUse::new(settings(Allowed::Always));
+        for event in 0..990 {
+            table.opened(&to(80), 1000 * S + event * S / 990);
+        }
+        for event in 0..950 {
+            table.time_wait(&to(80), 1000 * S + event * S / 990);
+        }
+        // 40 a second more than ended would be none of 10 left; but a walk finds that all ended.
+        let foretold = |table: &PortUse| row(table, ends(80), 1001 * S).exhausted_in_s;
+        assert!(foretold(&table).is_some());
+        table.walk(Walk::found(ends(80), 990, 990), 1001 * S);
+        assert_eq!(foretold(&table), None);
+    }
+
+    #[test]
     fn what_bind_takes_runs_out_for_the_source_address() {
         let mut table = table();
         let open = |table: &mut PortUse, port: fn(u16) -> Port| {
