@@ -1,13 +1,12 @@
-//! `churn` names who opens connections and to where, why some fail, when ports run out, and bursts.
+//! `churn` names who opens connections and to where, why some fail, and bursts.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::process::Command;
-use std::{process, thread};
+use std::net::SocketAddr;
+use std::process::{self, Command};
 
 use serde_json::Value;
 use socket2::Socket;
 
-use crate::support::clock::{PATIENCE, eventually};
+use crate::support::clock::eventually;
 use crate::support::netns::in_netns;
 use crate::support::peers::snmp;
 use crate::support::program::churn::{Churn, Sums, number, of_process, seconds, sum, time_wait_by};
@@ -15,6 +14,7 @@ use crate::support::program::{Hook, on_both_hooks};
 use crate::support::python::Python;
 use crate::support::skipped::done_again;
 use crate::support::sockets::{accept, address, bound, listen, read_eof, socket, start_connect};
+use crate::support::steady::{Sink, steady};
 use crate::support::{LOOPBACK, heavy};
 
 on_both_hooks!(who_opened_and_to_where);
@@ -50,29 +50,6 @@ print(json.dumps(said), flush=True)
 input()
 "#;
 
-/// Opens and closes connections at a steady rate; says when connecting first failed for want of a port, and, when told to end,
-/// how often it did. 20 times are enough.
-const STEADY: &str = r#"
-import errno, json, select, socket, sys, time
-host, port, rate = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-start, turn, failed = time.monotonic(), 0, 0
-print('"begun"', flush=True)
-while failed < 20:
-    early = start + turn / rate - time.monotonic()
-    if select.select([sys.stdin], [], [], max(0, early))[0]:
-        break
-    turn += 1
-    try:
-        socket.create_connection((host, port)).close()
-    except OSError as error:
-        if error.errno != errno.EADDRNOTAVAIL:
-            raise
-        failed += 1
-        if failed == 1:
-            print(json.dumps({"failed_at": time.time()}), flush=True)
-print(json.dumps({"failed": failed, "opened": turn - failed}), flush=True)
-"#;
-
 /// Waits for a line, then opens and closes a number of connections as fast as it goes, and says when it began and ended.
 const BURST: &str = r#"
 import json, socket, sys, time
@@ -85,32 +62,6 @@ for _ in range(count):
 print(json.dumps({"start": start, "end": time.time()}), flush=True)
 input()
 "#;
-
-/// A listener, and a thread that accepts its connections and closes what the client has closed.
-struct Sink(Socket);
-
-impl Sink {
-    /// At 127.0.0.HOST.
-    fn at(host: u8, port: u16) -> Self {
-        let sink = listen(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, host)), port), 128);
-        sink.set_read_timeout(None).expect("no timeout");
-        let listener = sink.try_clone().expect("dup");
-        thread::spawn(move || {
-            while let Ok((server, _)) = listener.accept() {
-                server.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-                read_eof(&server);
-            }
-        });
-        Self(sink)
-    }
-}
-
-impl Drop for Sink {
-    fn drop(&mut self) {
-        // Whoever waits in accept() is told; that it listens no more is all there can be wrong.
-        drop(self.0.shutdown(std::net::Shutdown::Both));
-    }
-}
 
 fn who_opened_and_to_where(hook: Hook) {
     const COUNT: i64 = 200;
@@ -235,72 +186,6 @@ fn connects_that_fail_by_how() {
     });
 }
 
-/// The forecast of each row comes true; of a rate that the ports bear there is none.
-///
-/// It takes as long as 1,000 ports last at 60 a second, since nothing but time tells whether a forecast was right. The
-/// steady clients need little of the machine meanwhile.
-#[test]
-fn ports_run_out_when_foretold() {
-    done_again(|| {
-        in_netns(|netns| {
-            netns.set("ipv4/tcp_tw_reuse", "0");
-            netns.set("ipv4/ip_local_port_range", "40000 40999");
-            let _sinks = [Sink::at(1, 8080), Sink::at(2, 8081)];
-            let mut churn = Churn::start(Hook::TpBtf, "1");
-            let mut fast = Python::start(STEADY, &["127.0.0.1", "8080", "60"]);
-            let mut slow = Python::start(STEADY, &["127.0.0.2", "8081", "10"]);
-            // Two thirds of the time that takes, and what comes after is awaited as anything else.
-            churn.until_rows(11);
-            let failed_at = fast.line(1)["failed_at"].as_f64().expect("a time");
-            slow.go();
-            let (fast_end, slow_end) = (fast.line(2), slow.line(1));
-            churn.fresh();
-            let rows = churn.finish();
-            assert_eq!(slow_end["failed"], 0, "{slow_end}");
-            let (mut foretold, mut wrong) = (0, Vec::new());
-            for row in &rows {
-                let now = seconds(&row["time"]);
-                for ports in row["ports"].as_array().expect("ports") {
-                    let text = format!("{now}, failed at {failed_at}: {ports}");
-                    let in_s = ports["exhausted_in_s"].as_f64();
-                    match ports["destination"].as_str().expect("a destination") {
-                        "127.0.0.2:8081" => assert_eq!(in_s, None, "10 a second never hold 1,000: {text}"),
-                        "127.0.0.1:8080" if number(ports, "used") >= 250 && now < failed_at => {
-                            assert_eq!(
-                                (number(ports, "range"), &ports["source"]),
-                                (1000, &"127.0.0.1".into()),
-                                "{text}"
-                            );
-                            let left = failed_at - now;
-                            let off = in_s.map(|in_s| in_s - left);
-                            if off.is_none_or(|off| off.abs() > (0.2 * left).max(1.0)) {
-                                wrong.push(text);
-                            }
-                            foretold += 1;
-                        }
-                        "127.0.0.1:8080" => {}
-                        other => panic!("nobody connects to {other}: {row}"),
-                    }
-                }
-            }
-            assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-            assert!(
-                foretold >= 8,
-                "750 ports last for 12 s, and {foretold} rows were looked at"
-            );
-            assert_eq!(sum(&rows, "/failed/no_port"), number(&fast_end, "failed"));
-            assert_eq!(sum(&rows, "/failed/total"), number(&fast_end, "failed"));
-            // What the client says, and not 1,000: where two connect at once this kernel now and then lets go of a timewait socket early,
-            // and its port is had again (seen on 6.18, without tcpwatch).
-            for (python, end) in [(fast, fast_end), (slow, slow_end)] {
-                let sums = Sums::of(of_process(&rows, python.pid()));
-                let told = (number(&end, "opened"), number(&end, "failed"));
-                assert_eq!((sums.opened, sums.failed), told, "{end}");
-            }
-        });
-    });
-}
-
 /// A burst is reported once, and a steady rate is none.
 ///
 /// It takes half a minute: what is usual is only known after 10 s, and a steady rate only shows in some seconds.
@@ -308,7 +193,7 @@ fn ports_run_out_when_foretold() {
 fn a_burst_is_reported_once() {
     in_netns(|_| {
         const COUNT: i64 = 3000;
-        let _sinks = [Sink::at(1, 8080), Sink::at(2, 8081)];
+        let _sinks = [Sink::at("127.0.0.1:8080"), Sink::at("127.0.0.2:8081")];
         let mut churn = Churn::start(Hook::TpBtf, "1");
         let mut python = Python::start(BURST, &["127.0.0.1", "8080", &COUNT.to_string()]);
         assert_eq!(python.line(0), "ready");
@@ -327,7 +212,7 @@ fn a_burst_is_reported_once() {
             }
         });
         let rows = churn.rows().len();
-        let mut steady = Python::start(STEADY, &["127.0.0.2", "8081", "200"]);
+        let mut steady = steady(&["127.0.0.2:8081"], "200", None);
         assert_eq!(steady.line(0), "begun");
         churn.until_rows(rows + 16);
         // It goes on until nobody looks any more: where it ended sooner, so short a time would be a burst.
@@ -357,8 +242,8 @@ fn a_burst_is_reported_once() {
 #[test]
 fn a_steady_rate_is_no_burst() {
     in_netns(|_| {
-        let _sink = Sink::at(1, 8080);
-        let mut steady = Python::start(STEADY, &["127.0.0.1", "8080", "200"]);
+        let _sink = Sink::at("127.0.0.1:8080");
+        let mut steady = steady(&["127.0.0.1:8080"], "200", None);
         assert_eq!(steady.line(0), "begun");
         let mut churn = Churn::start(Hook::TpBtf, "1");
         churn.until_rows(15);

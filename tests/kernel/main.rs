@@ -15,6 +15,7 @@ mod by_owner;
 mod churn;
 mod counters;
 mod endings;
+mod exhaustion;
 mod filters;
 mod fixtures;
 mod interrupted;

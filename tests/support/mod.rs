@@ -22,6 +22,7 @@ pub(crate) mod python;
 pub(crate) mod skipped;
 pub(crate) mod sockets;
 pub(crate) mod states;
+pub(crate) mod steady;
 pub(crate) mod web;
 pub(crate) mod workload;
 

@@ -1,0 +1,75 @@
+//! Connections that are opened and closed at a steady rate, and who takes them.
+
+use std::net::Shutdown;
+use std::thread;
+
+use socket2::Socket;
+
+use super::clock::PATIENCE;
+use super::python::Python;
+use super::sockets::{listen, read_eof};
+
+/// Opens and closes connections at a steady rate, to one destination after the other; says when it first failed for want of a
+/// port and how, and, when told to end, how often it did. 20 times are enough.
+const STEADY: &str = r#"
+import errno, json, select, socket, sys, time
+rate, source, *to = sys.argv[1:]
+to = [(host, int(port)) for host, port in (end.rsplit(":", 1) for end in to)]
+IP_BIND_ADDRESS_NO_PORT = 24
+start, turn, failed = time.monotonic(), 0, 0
+print('"begun"', flush=True)
+while failed < 20:
+    wait = start + turn / float(rate) - time.monotonic()
+    if select.select([sys.stdin], [], [], max(0, wait))[0]:
+        break
+    client = socket.socket()
+    step = "bind"
+    try:
+        if source:
+            client.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            client.bind((source, 0))
+        step = "connect"
+        client.connect(to[turn % len(to)])
+    except OSError as error:
+        if error.errno not in (errno.EADDRNOTAVAIL, errno.EADDRINUSE):
+            raise
+        failed += 1
+        if failed == 1:
+            print(json.dumps({"failed_at": time.time(), "step": step, "error": errno.errorcode[error.errno]}), flush=True)
+    client.close()
+    turn += 1
+print(json.dumps({"failed": failed, "opened": turn - failed}), flush=True)
+"#;
+
+/// Starts a client of `to` (`127.0.0.1:8080`), which opens `rate` connections a second in all; from the address `source`, where
+/// there is one, to which it binds its sockets with `IP_BIND_ADDRESS_NO_PORT`.
+pub(crate) fn steady(to: &[&str], rate: &str, source: Option<&str>) -> Python {
+    let args = [&[rate, source.unwrap_or("")], to].concat();
+    Python::start(STEADY, &args)
+}
+
+/// A listener, and a thread that accepts its connections and closes what the client has closed.
+pub(crate) struct Sink(Socket);
+
+impl Sink {
+    /// At `127.0.0.1:8080`.
+    pub(crate) fn at(address: &str) -> Self {
+        let sink = listen(address.parse().expect("an address"), 128);
+        sink.set_read_timeout(None).expect("no timeout");
+        let listener = sink.try_clone().expect("dup");
+        thread::spawn(move || {
+            while let Ok((server, _)) = listener.accept() {
+                server.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+                read_eof(&server);
+            }
+        });
+        Self(sink)
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // Whoever waits in accept() is told; that it listens no more is all there can be wrong.
+        drop(self.0.shutdown(Shutdown::Both));
+    }
+}
