@@ -134,9 +134,9 @@ impl Entry {
         let time_wait = rounded(waiting.iter().sum());
         let (bound, chosen) = (self.is_bound_lately(now_ns), is_lately(self.chosen_ns, now_ns));
         // Ports run out for those who take them as these do; a destination nobody connects to now may be out of them all the same.
-        let (is_asked, limit) = match ends.destination {
-            Some(_) => (chosen || !bound, terms.others_bound.then_some(Limit::Latest)),
-            None => (bound, (chosen || terms.may_share).then_some(Limit::Earliest)),
+        let (is_asked, is_limit, limit) = match ends.destination {
+            Some(_) => (chosen || !bound, terms.others_bound, Limit::Latest),
+            None => (bound, chosen || terms.may_share, Limit::Earliest),
         };
         let free = |forecast: &Forecast| rounded((f64::from(forecast.range) - forecast.taken()).max(0.0));
         Row {
@@ -150,7 +150,7 @@ impl Entry {
             exhausted_in_s: forecast
                 .filter(|_| is_asked)
                 .and_then(|forecast| forecast.exhausted_in_s()),
-            limit,
+            limit: (is_asked && is_limit).then_some(limit),
         }
     }
 

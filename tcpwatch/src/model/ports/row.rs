@@ -13,7 +13,7 @@ pub struct Row {
     pub time_wait: u64,
     /// Ports there are; `None` where the settings are not known.
     pub range: Option<u32>,
-    /// Those of them that may be taken now; `None` likewise.
+    /// Those of them that these connections do not keep from being taken now; `None` likewise.
     pub free: Option<u64>,
     /// How long TIME_WAIT keeps a port from being taken, ms; `None` likewise.
     pub held_ms: Option<u32>,
@@ -22,7 +22,7 @@ pub struct Row {
     /// See [`super::forecast::Forecast::exhausted_in_s`]; `None` too where the settings are not known, and for a destination to
     /// which bind(2) took the ports of all that was opened of late: they run out when those of the source address do.
     pub exhausted_in_s: Option<f64>,
-    /// Whether that is the earliest or the latest.
+    /// Whether that is the earliest or the latest; `None` where it is neither, or nothing is foretold.
     pub limit: Option<Limit>,
 }
 

@@ -333,7 +333,7 @@ mod tests {
         );
         assert!((all.exhausted_in_s.unwrap() - 10.0).abs() < 0.1, "{all:?}");
         let one = row(&table, ends(80), 1010 * S);
-        assert_eq!((one.used, one.exhausted_in_s), (250, None));
+        assert_eq!((one.used, one.exhausted_in_s, one.limit), (250, None, None));
         assert!((one.opened_per_s - 25.0).abs() < 0.01, "{one:?}");
         assert_eq!(table.rows(1010 * S)[0].ends, source(), "what runs out comes first");
         // A walk tells how many ports are held, each once.
