@@ -21,6 +21,11 @@ pub const OPENED_ACTIVE: u8 = 1;
 /// [`Transition::opened`] of a connection the peer opened (`LISTEN>SYN_RECV`).
 pub const OPENED_PASSIVE: u8 = 2;
 
+/// [`Transition::port`] of a connection whose local port connect(2) chose.
+pub const PORT_CHOSEN: u8 = 1;
+/// [`Transition::port`] of a connection that bind(2) had given its local port before connect(2) was called.
+pub const PORT_BOUND: u8 = 2;
+
 /// One transition of one socket, as seen at `sock:inet_sock_set_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -57,8 +62,10 @@ pub struct Transition {
     pub evidence: Evidence,
     /// Inode number of the socket, where it has one and its owner is not known; 0 elsewhere.
     pub inode: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Where the local port is from: [`PORT_CHOSEN`], [`PORT_BOUND`], or 0 when that was not seen.
+    pub port: u8,
+    /// Zeros.
+    pub reserved: [u8; 3],
     /// Whose the socket is.
     pub owner: Owner,
 }

@@ -48,8 +48,10 @@ pub(crate) struct Life {
     pub(crate) resets: u16,
     /// The kernel's reason for the one sent.
     pub(crate) reason: u8,
+    /// Where the local port is from ([`tcpwatch_common::Transition::port`]).
+    pub(crate) port: u8,
     /// Padding.
-    pub(crate) reserved: [u8; 3],
+    pub(crate) reserved: [u8; 2],
 }
 
 /// Nothing known.
@@ -68,7 +70,8 @@ pub(crate) const UNKNOWN: Life = Life {
     err: 0,
     resets: 0,
     reason: 0,
-    reserved: [0; 3],
+    port: 0,
+    reserved: [0; 2],
 };
 
 /// The same, where the stack has no room for it.

@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_log_ebpf::warn;
-use tcpwatch_common::event::{self, DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE};
+use tcpwatch_common::event::{self, DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE, PORT_BOUND, PORT_CHOSEN};
 use tcpwatch_common::evidence::DONE;
 use tcpwatch_common::histogram::BY_NONE;
 use tcpwatch_common::ledger::Count;
@@ -206,6 +206,13 @@ pub(crate) fn run<H: Hook>(hook: &H) {
     if step.is_opening() {
         life.opened = OPENED_ACTIVE;
         life.stale_sport = hook.stale_port();
+        if hook.known() {
+            life.port = if hook.bound_port() == 0 {
+                PORT_CHOSEN
+            } else {
+                PORT_BOUND
+            };
+        }
     } else if step.is_child() {
         life.opened = OPENED_PASSIVE;
     }
@@ -330,7 +337,8 @@ impl<H: Hook> Now<'_, H> {
         } else {
             0
         };
-        place.reserved = 0;
+        place.port = self.life.port;
+        place.reserved = [0; 3];
     }
 }
 

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 
 use jiff::Timestamp;
-use tcpwatch_common::event::{self, DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE, SPENT};
+use tcpwatch_common::event::{self, DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE, PORT_BOUND, PORT_CHOSEN, SPENT};
 use tcpwatch_common::ledger::{Pass, STATES};
 use tcpwatch_common::owner::{HOW_ACCEPT, HOW_CLOSE, HOW_CONNECT, HOW_LISTEN};
 use tcpwatch_common::{Evidence, TcpState, Transition};
@@ -243,8 +243,11 @@ impl Event {
                 OPENED_PASSIVE => Some(Opened::Passive),
                 _ => None,
             },
-            // The kernel side does not tell yet.
-            bound: None,
+            bound: match record.port {
+                PORT_CHOSEN => Some(false),
+                PORT_BOUND => Some(true),
+                _ => None,
+            },
             dwell_ns: (record.dwell_ns != DWELL_UNKNOWN).then_some(record.dwell_ns),
             netns: NonZeroU32::new(record.netns),
             owner: owner(&record.owner),

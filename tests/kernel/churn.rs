@@ -14,7 +14,7 @@ use crate::support::program::{Hook, on_both_hooks};
 use crate::support::python::Python;
 use crate::support::skipped::done_again;
 use crate::support::sockets::{accept, address, bound, listen, read_eof, socket, start_connect};
-use crate::support::steady::{Sink, steady};
+use crate::support::steady::{Binds, Sink, steady};
 use crate::support::{LOOPBACK, heavy};
 
 on_both_hooks!(who_opened_and_to_where);
@@ -212,7 +212,7 @@ fn a_burst_is_reported_once() {
             }
         });
         let rows = churn.rows().len();
-        let mut steady = steady(&["127.0.0.2:8081"], "200", None);
+        let mut steady = steady(&["127.0.0.2:8081"], "200", &Binds::Never);
         assert_eq!(steady.line(0), "begun");
         churn.until_rows(rows + 16);
         // It goes on until nobody looks any more: where it ended sooner, so short a time would be a burst.
@@ -243,7 +243,7 @@ fn a_burst_is_reported_once() {
 fn a_steady_rate_is_no_burst() {
     in_netns(|_| {
         let _sink = Sink::at("127.0.0.1:8080");
-        let mut steady = steady(&["127.0.0.1:8080"], "200", None);
+        let mut steady = steady(&["127.0.0.1:8080"], "200", &Binds::Never);
         assert_eq!(steady.line(0), "begun");
         let mut churn = Churn::start(Hook::TpBtf, "1");
         churn.until_rows(15);

@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use crate::support::loudly;
 use crate::support::netns::in_netns;
-use crate::support::program::Hook;
 use crate::support::program::churn::{Churn, Sums, number, of_process, seconds, sum};
+use crate::support::program::{Hook, on_both_hooks};
 use crate::support::python::Python;
 use crate::support::skipped::done_again;
-use crate::support::steady::{Sink, steady};
+use crate::support::steady::{Binds, Sink, steady};
 
 /// What rows say of the ports to `to` while at least `used` of them are held and before `until`: every forecast is within a fifth
 /// of the time left, or within a second, which is what a second row may be late by. How many rows there were.
@@ -79,8 +79,8 @@ fn ports_run_out_when_foretold() {
             let (busy, calm) = ("127.0.0.1:8080", "127.0.0.2:8081");
             let _sinks = [Sink::at(busy), Sink::at(calm)];
             let mut churn = Churn::start(Hook::TpBtf, "1");
-            let mut fast = steady(&[busy], "60", None);
-            let mut slow = steady(&[calm], "10", None);
+            let mut fast = steady(&[busy], "60", &Binds::Never);
+            let mut slow = steady(&[calm], "10", &Binds::Never);
             // Two thirds of the time that takes, and what comes after is awaited as anything else.
             churn.until_rows(11);
             let failed_at = failed_at(&mut fast, "connect", "EADDRNOTAVAIL");
@@ -122,6 +122,64 @@ fn ports_run_out_when_foretold() {
     });
 }
 
+/// Without `IP_BIND_ADDRESS_NO_PORT` bind(2) takes a port for the source address, whatever the destination, and it is bind(2) that
+/// fails when there is none.
+fn a_port_that_bind_takes_is_of_the_source_address(hook: Hook) {
+    done_again(|| {
+        in_netns(|netns| {
+            // Not for bind(2), even so.
+            netns.set("ipv4/tcp_tw_reuse", "1");
+            netns.set("ipv4/ip_local_port_range", "40000 40999");
+            let to = ["127.0.0.2:8080", "127.0.0.3:8080"];
+            let _sinks = to.map(Sink::at);
+            let mut churn = Churn::start(hook, "1");
+            let mut client = steady(&to, "60", &Binds::Early("127.0.0.1"));
+            // Two thirds of the time that takes, and what comes after is awaited as anything else.
+            churn.until_rows(11);
+            let failed_at = failed_at(&mut client, "bind", "EADDRINUSE");
+            let end = client.line(2);
+            churn.fresh();
+            let rows = churn.finish();
+            let opened = number(&end, "opened");
+            assert!(
+                (1000..1010).contains(&opened),
+                "1,000 ports to both, or a few more: {end}"
+            );
+            let foretold = foretold(&rows, "127.0.0.1", None, 250, failed_at);
+            assert!(
+                foretold >= 8,
+                "750 ports last for 12 s, and {foretold} rows were looked at"
+            );
+            for (_, ports) in ports(&rows, None) {
+                assert_eq!(
+                    (
+                        number(ports, "range"),
+                        number(ports, "time_wait_held_ms"),
+                        &ports["exhausted_limit"]
+                    ),
+                    (1000, 60_000, &Value::Null),
+                    "{ports}"
+                );
+            }
+            for to in to {
+                let ports = ports(&rows, Some(to));
+                assert!(!ports.is_empty(), "{to}");
+                for (_, ports) in ports {
+                    assert_eq!(
+                        ports["exhausted_in_s"],
+                        Value::Null,
+                        "of {to} alone none runs out: {ports}"
+                    );
+                }
+            }
+            // No tracepoint tells of a bind() that fails.
+            assert_eq!(sum(&rows, "/failed/total"), 0);
+            let sums = Sums::of(of_process(&rows, client.pid()));
+            assert_eq!((sums.opened, sums.failed), (opened, 0), "{end}");
+        });
+    });
+}
+
 /// With `IP_BIND_ADDRESS_NO_PORT` a socket bound to an address has its port from connect(2), and the ports are those of each
 /// destination.
 #[test]
@@ -133,7 +191,7 @@ fn a_bound_address_alone_takes_no_port() {
             let to = ["127.0.0.2:8080", "127.0.0.3:8080"];
             let _sinks = to.map(Sink::at);
             let mut churn = Churn::start(Hook::TpBtf, "1");
-            let mut client = steady(&to, "100", Some("127.0.0.1"));
+            let mut client = steady(&to, "100", &Binds::Late("127.0.0.1"));
             let failed_at = failed_at(&mut client, "connect", "EADDRNOTAVAIL");
             let end = client.line(2);
             churn.fresh();
@@ -150,6 +208,8 @@ fn a_bound_address_alone_takes_no_port() {
         });
     });
 }
+
+on_both_hooks!(a_port_that_bind_takes_is_of_the_source_address);
 
 const LOCAL: &str = "127.0.0.1:8080";
 /// An address of this host that is no loopback one, to which connections pass `lo` all the same.
@@ -195,7 +255,7 @@ fn tw_reuse(tw_reuse: &str, delay_ms: Option<&str>, clients: [Case; 2]) {
             assert!(done.is_ok_and(|status| status.success()), "ip addr add");
             let _sinks = clients.map(|(to, ..)| Sink::at(to));
             let mut churn = Churn::start(Hook::TpBtf, "0.5");
-            let mut pythons = clients.map(|(to, ..)| steady(&[to], "40", None));
+            let mut pythons = clients.map(|(to, ..)| steady(&[to], "40", &Binds::Never));
             // Every port was used twice by then, where it can be.
             churn.until_rows(14);
             let mut ends = Vec::new();

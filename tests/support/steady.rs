@@ -13,7 +13,7 @@ use super::sockets::{listen, read_eof};
 /// port and how, and, when told to end, how often it did. 20 times are enough.
 const STEADY: &str = r#"
 import errno, json, select, socket, sys, time
-rate, source, *to = sys.argv[1:]
+rate, source, early, *to = sys.argv[1:]
 to = [(host, int(port)) for host, port in (end.rsplit(":", 1) for end in to)]
 IP_BIND_ADDRESS_NO_PORT = 24
 start, turn, failed = time.monotonic(), 0, 0
@@ -26,7 +26,8 @@ while failed < 20:
     step = "bind"
     try:
         if source:
-            client.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            if not early:
+                client.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
             client.bind((source, 0))
         step = "connect"
         client.connect(to[turn % len(to)])
@@ -41,10 +42,24 @@ while failed < 20:
 print(json.dumps({"failed": failed, "opened": turn - failed}), flush=True)
 "#;
 
-/// Starts a client of `to` (`127.0.0.1:8080`), which opens `rate` connections a second in all; from the address `source`, where
-/// there is one, to which it binds its sockets with `IP_BIND_ADDRESS_NO_PORT`.
-pub(crate) fn steady(to: &[&str], rate: &str, source: Option<&str>) -> Python {
-    let args = [&[rate, source.unwrap_or("")], to].concat();
+/// Whether a client binds its sockets to an address before it connects.
+pub(crate) enum Binds<'a> {
+    /// connect(2) chooses address and port.
+    Never,
+    /// To this address, and bind(2) takes a port.
+    Early(&'a str),
+    /// To this address, with `IP_BIND_ADDRESS_NO_PORT`: connect(2) chooses the port.
+    Late(&'a str),
+}
+
+/// Starts a client of `to` (`127.0.0.1:8080`), which opens `rate` connections a second in all.
+pub(crate) fn steady(to: &[&str], rate: &str, binds: &Binds<'_>) -> Python {
+    let (source, early) = match binds {
+        Binds::Never => ("", ""),
+        Binds::Early(source) => (*source, "early"),
+        Binds::Late(source) => (*source, ""),
+    };
+    let args = [&[rate, source, early], to].concat();
     Python::start(STEADY, &args)
 }
 
