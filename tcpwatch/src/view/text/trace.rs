@@ -333,7 +333,7 @@ mod tests {
         for (width, text) in [
             (200, "  nginx[812] (listen) docker:0a1b0a1b0a1b"),
             (100, "  nginx[812] (listen) 0a1b0a1b0a1b"),
-            (80, "  nginx[812]"),
+            (80, "  nginx[812]~"),
         ] {
             let [_, line] = shown(Screen::plain(width), &row);
             assert!(line.ends_with(text), "{width}: {line}");

@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use crate::model::trace::{Row, Traced};
 
+/// In place of how an owner is known, where there is no room for it and it did not call `connect()` or `accept()`.
+const DOUBT: char = '~';
+
 /// How much is said, the most first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Said {
@@ -11,9 +14,9 @@ enum Said {
     All,
     /// `nginx[812] (listen) 0123456789ab peer closed`
     Short,
-    /// `nginx[812] peer closed`
+    /// `nginx[812]~ peer closed`
     Bare,
-    /// `nginx peer closed`
+    /// `nginx~ peer closed`
     Name,
 }
 
@@ -43,12 +46,11 @@ fn who<T: Traced>(line: &mut String, row: &Row<T>, said: Said) {
         return;
     };
     // Writing to a string cannot fail, here and below.
-    if said == Said::Name {
-        let _ = write!(line, "{}", owner.comm);
-        return;
-    }
-    let _ = write!(line, "{owner}");
-    if said == Said::Bare {
+    let _ = match said {
+        Said::Name => write!(line, "{}", owner.comm),
+        _ => write!(line, "{owner}"),
+    };
+    if matches!(said, Said::Bare | Said::Name) {
         return;
     }
     if !owner.how.suffix().is_empty() {
@@ -62,8 +64,13 @@ fn who<T: Traced>(line: &mut String, row: &Row<T>, said: Said) {
     }
 }
 
-/// Writes who closed it, where that is another, and how it ended.
+/// Writes who closed it, where that is another, and how it ended; before that the mark of an owner of whom it was not said how
+/// it is known.
 fn how<T: Traced>(line: &mut String, row: &Row<T>, said: Said) {
+    let owner = row.what.event().owner;
+    if matches!(said, Said::Bare | Said::Name) && owner.is_some_and(|owner| !owner.how.suffix().is_empty()) {
+        line.push(DOUBT);
+    }
     let closer = row.what.closer().filter(|_| said == Said::All);
     if let Some(closer) = closer {
         let _ = write!(line, ", closed by {closer}");
