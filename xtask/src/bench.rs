@@ -14,6 +14,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::{cargo, system};
 
 mod child;
+mod churn;
 mod connections;
 mod cost;
 mod crowd;
@@ -72,6 +73,8 @@ enum Part {
     Programs,
     /// What reading and printing an event costs
     Reader,
+    /// What `churn` takes while connections come and go at full speed
+    Churn,
     /// The first row of `stat`, and what it costs at idle
     Stat,
     /// `snapshot` of 100,000 sockets next to `ss` and `netstat`
@@ -162,11 +165,12 @@ impl Plan {
 
 impl Part {
     /// In the order they run: the crowd of sockets comes last, for closing it is felt for a while.
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Path,
         Self::Connections,
         Self::Programs,
         Self::Reader,
+        Self::Churn,
         Self::Stat,
         Self::Snapshot,
     ];
@@ -184,6 +188,7 @@ impl Part {
             Self::Connections => connections::run(room, report),
             Self::Programs => programs::run(room, report),
             Self::Reader => reader::run(room, report),
+            Self::Churn => churn::run(room, report),
             Self::Stat => stat::run(room, report),
             Self::Snapshot => snapshot::run(room, report),
         }

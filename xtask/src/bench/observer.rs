@@ -56,6 +56,10 @@ pub(super) enum Observer {
     Stat(Hook),
     /// `tcpwatch trace`: stream.
     Trace(Hook, Form),
+    /// `tcpwatch latency`: histograms, and no stream.
+    Latency(Hook),
+    /// `tcpwatch churn`: a stream of finished connections.
+    Churn(Hook),
     /// libbpf-tools.
     Tcpstates,
     /// bpftrace, counting.
@@ -110,6 +114,8 @@ impl fmt::Display for Observer {
             Self::Empty => f.write_str("empty program, tp_btf"),
             Self::Stat(hook) => write!(f, "tcpwatch stat, {hook}"),
             Self::Trace(hook, form) => write!(f, "tcpwatch trace, {form}, {hook}"),
+            Self::Latency(hook) => write!(f, "tcpwatch latency, {hook}"),
+            Self::Churn(hook) => write!(f, "tcpwatch churn, {hook}"),
             Self::Tcpstates => f.write_str("tcpstates"),
             Self::BpftraceCount => f.write_str("bpftrace, count in a map"),
             Self::BpftracePrintf => f.write_str("bpftrace, printf"),
@@ -143,6 +149,8 @@ impl Observer {
             Self::Nothing | Self::Empty => None,
             Self::Stat(hook) => Some(tcpwatch("stat", hook, Form::Json)),
             Self::Trace(hook, form) => Some(tcpwatch("trace", hook, form)),
+            Self::Latency(hook) => Some(tcpwatch("latency", hook, Form::Json)),
+            Self::Churn(hook) => Some(tcpwatch("churn", hook, Form::Json)),
             Self::Tcpstates => Some(Command::new(room.peers.tcpstates.as_ref()?)),
             Self::BpftraceCount => bpftrace("@ = count();"),
             Self::BpftracePrintf => bpftrace(
@@ -237,6 +245,14 @@ impl Attached {
             How::Program(running) => running.pid(),
         };
         fdinfo::busiest_program(pid).unwrap_or_default()
+    }
+
+    /// CPU time its program has used so far.
+    pub(super) fn cpu(&self) -> Result<Duration> {
+        match &self.how {
+            How::Program(running) => fdinfo::cpu(running.pid()),
+            How::Nothing | How::Empty(_) => Ok(Duration::ZERO),
+        }
     }
 
     /// Ends it, once it has had time to read what there is.

@@ -11,7 +11,7 @@ use super::table::{self, number, range};
 use super::target::Target;
 use super::workload::{TRANSITIONS_A_TURN, turns};
 
-const OBSERVERS: [Observer; 11] = [
+const OBSERVERS: [Observer; 13] = [
     Observer::Nothing,
     Observer::Empty,
     Observer::Stat(Hook::TpBtf),
@@ -20,13 +20,21 @@ const OBSERVERS: [Observer; 11] = [
     Observer::Trace(Hook::TpBtf, Form::Json),
     Observer::Trace(Hook::Tracepoint, Form::Text),
     Observer::Trace(Hook::Tracepoint, Form::Json),
+    Observer::Latency(Hook::TpBtf),
+    Observer::Latency(Hook::Tracepoint),
     Observer::Tcpstates,
     Observer::BpftraceCount,
     Observer::BpftracePrintf,
 ];
 
-/// Added per transition with the stream on, at most, ns.
-const STREAM_NS: f64 = 500.0;
+/// Added per transition with the stream or histograms on, at most, ns: what a record cost when there was nothing but it, and 300 for
+/// owners, endings and histograms.
+const fn limit_ns(hook: Hook) -> f64 {
+    match hook {
+        Hook::TpBtf => 240.0 + 300.0,
+        Hook::Tracepoint => 500.0 + 300.0,
+    }
+}
 /// And the share of what tcpstates adds, at most.
 const SHARE_OF_TCPSTATES: f64 = 1.0 / 20.0;
 
@@ -93,8 +101,12 @@ fn judge(report: &mut Report, costs: &[Cost], tcpstates: f64) {
         let medians = forms.iter().flatten().map(|cost| added(cost).median);
         let worst = medians.fold(f64::NAN, f64::max);
         let what = format!("added per transition, stream on, {hook}");
-        report.target(Target::at_most(&what, worst, STREAM_NS, "ns", 0));
-        let what = format!("the same, next to tcpstates, {hook}");
+        report.target(Target::at_most(&what, worst, limit_ns(hook), "ns", 0));
+        if let Some(latency) = cost::of(costs, Observer::Latency(hook)) {
+            let what = format!("the same, histograms on, {hook}");
+            report.target(Target::at_most(&what, added(latency).median, limit_ns(hook), "ns", 0));
+        }
+        let what = format!("with the stream on, next to tcpstates, {hook}");
         report.target(Target::at_most(&what, worst / tcpstates, SHARE_OF_TCPSTATES, "x", 3));
         if let (Some(stat), Some(empty), Some(nothing)) = (cost::of(costs, Observer::Stat(hook)), empty, nothing) {
             let more = per_transition(stat.added_to(empty)).median;
