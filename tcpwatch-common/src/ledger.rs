@@ -35,8 +35,9 @@ pub struct Ledger {
     pub unmeasured: u64,
     /// Segments sent again: SYN, SYN-ACK, and any other.
     pub retransmits: [u64; 3],
-    /// Amendments ([`crate::event::Amendment`]) that found no room in the ring buffer.
-    pub lost_amendments: u64,
+    /// Resets that changed nothing they should have: there was no room for the amendment ([`crate::event::Amendment`]) in the ring
+    /// buffer, or none for the life.
+    pub unheard_resets: u64,
     /// Ends there was no place to count in `ends`.
     pub uncounted_ends: u64,
     /// Connections ended, by what is known of it: one CPU's places are its own, in no order.
@@ -144,7 +145,7 @@ impl Ledger {
         for (mine, theirs) in self.retransmits.iter_mut().zip(other.retransmits) {
             *mine = mine.wrapping_add(theirs);
         }
-        self.lost_amendments = self.lost_amendments.wrapping_add(other.lost_amendments);
+        self.unheard_resets = self.unheard_resets.wrapping_add(other.unheard_resets);
         self.uncounted_ends = self.uncounted_ends.wrapping_add(other.uncounted_ends);
         for end in other.ends.iter().filter(|end| end.key != 0) {
             // Each CPU has places of its own for the same ends.

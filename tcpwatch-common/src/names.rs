@@ -50,9 +50,9 @@ pub const MAP_COUNT: &str = "COUNT";
 /// The three port sets.
 pub const MAP_PORTS: &str = "PORTS";
 /// Lives by socket address, of the classic hook.
-pub const MAP_LIVES: &str = "LIVES_BY_ADDRESS";
+pub const MAP_LIVES_BY_ADDRESS: &str = "LIVES_BY_ADDRESS";
 /// What is told of a connection at its end, by socket address, of the classic hook.
-pub const MAP_STORIES: &str = "STORIES_BY_ADDRESS";
+pub const MAP_STORIES_BY_ADDRESS: &str = "STORIES_BY_ADDRESS";
 /// [`crate::Owner`] by the address of a socket accepted since its last transition.
 pub const MAP_ACCEPTED: &str = "ACCEPTED";
 /// [`crate::owner::Listener`] by [`crate::owner::listener_key`].

@@ -13,7 +13,7 @@ pub const HOW_ACCEPT: u8 = 3;
 /// [`Owner::how`]: it closed the socket, or shut it down.
 pub const HOW_CLOSE: u8 = 4;
 
-/// A process, and how it came to be a socket's owner. Pids are those of the network of pid namespaces the reader sees.
+/// A process, and how it came to be a socket's owner. Pids are those of the reader's pid namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Owner {

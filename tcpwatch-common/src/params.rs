@@ -123,6 +123,10 @@ pub struct TaskLayout {
     pub group_leader: u32,
     /// `task_struct.comm`, 16 bytes.
     pub comm: u32,
+    /// `task_struct.signal`, pointer, to what all threads of a process share.
+    pub signal: u32,
+    /// `signal_struct.live`, i32: threads that have not ended.
+    pub live: u32,
     /// `task_struct.thread_pid`, pointer.
     pub thread_pid: u32,
     /// `task_struct.files`, pointer.
@@ -162,6 +166,8 @@ impl TaskLayout {
         pid: 0,
         group_leader: 0,
         comm: 0,
+        signal: 0,
+        live: 0,
         thread_pid: 0,
         files: 0,
         fdt: 0,

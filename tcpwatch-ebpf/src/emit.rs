@@ -35,7 +35,7 @@ pub(crate) fn send<T: 'static>(ledger: &mut Ledger, fill: impl FnOnce(*mut T)) {
 #[inline(always)]
 pub(crate) fn amend(ledger: &mut Ledger, amendment: &Amendment) {
     let Some(mut entry) = EVENTS.reserve::<Amendment>(0) else {
-        bump(&mut ledger.lost_amendments);
+        bump(&mut ledger.unheard_resets);
         return;
     };
     entry.write(*amendment);

@@ -1,6 +1,6 @@
 //! Histograms: how long connections stay in a state, how long handshakes take, how long a connection waits for `accept()`.
 
-use tcpwatch_common::event::{AF_INET, DWELL_UNKNOWN, spent_index};
+use tcpwatch_common::event::{AF_INET, DWELL_UNKNOWN, OPENED_ACTIVE, spent_index};
 use tcpwatch_common::histogram::{
     ACCEPT, BY_LPORT, BY_NONE, BY_PROCESS, BY_REMOTE, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, HistogramKey, Lengths, bucket,
 };
@@ -28,6 +28,7 @@ static NOBODY: Owner = Owner::UNKNOWN;
 #[inline(always)]
 pub(crate) fn step<H: Hook>(
     hook: &H,
+    opened: u8,
     story: Option<&Story>,
     step: Step,
     lport: u16,
@@ -44,7 +45,8 @@ pub(crate) fn step<H: Hook>(
     }
     match (step.from, step.to) {
         (SYN_SENT, ESTABLISHED) => put(hook.sk(), lport as u32, owner, HANDSHAKE_CLIENT, dwell_ns, ledger),
-        (SYN_RECV, ESTABLISHED) if hook.known() => {
+        // Of two ends that open at once neither is a server.
+        (SYN_RECV, ESTABLISHED) if hook.known() && opened != OPENED_ACTIVE => {
             let traffic = socket::traffic(hook.sk());
             // Of an ACK that came after a second SYN-ACK nobody knows which of the two it answers (Karn's algorithm).
             let ns = match traffic {
@@ -74,7 +76,14 @@ pub(crate) fn accepted(sk: Bare, owner: &Owner, ledger: &mut Ledger) {
     let _gone_already = WAITING.remove(&address);
     // SAFETY: the helper takes nothing and gives a number.
     let now = unsafe { aya_ebpf::helpers::bpf_ktime_get_ns() };
-    put(sk, socket::bound_port(sk) as u32, owner, ACCEPT, now - since, ledger);
+    put(
+        sk,
+        socket::bound_port(sk) as u32,
+        owner,
+        ACCEPT,
+        now.saturating_sub(since),
+        ledger,
+    );
 }
 
 /// The socket at `address` is no more.

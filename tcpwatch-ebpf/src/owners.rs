@@ -6,7 +6,7 @@ use tcpwatch_common::owner::{HOW_ACCEPT, HOW_CLOSE, HOW_CONNECT, HOW_LISTEN, HOW
 use tcpwatch_common::{Owner, TcpState};
 
 use crate::cell::{add_word_atomically, bump};
-use crate::filter;
+use crate::filter::{self, MATCH, Unknown};
 use crate::hook::Hook;
 use crate::maps::{ACCEPTED, COMMS, LISTENERS};
 use crate::measure;
@@ -41,7 +41,7 @@ pub(crate) fn follow<H: Hook>(hook: &H, story: &mut Story, step: Step, netns: u3
         return;
     }
     if step.is_listening() {
-        listens::<H::Sk>(&mut story.owner, netns, lport);
+        story.owner = task::current::<H::Sk>(HOW_LISTEN);
         return;
     }
     if step.is_child() {
@@ -94,27 +94,34 @@ fn inherit(owner: &mut Owner, netns: u32, lport: u16) {
     let Some(listener) = LISTENERS.get_ptr(&key) else {
         return;
     };
-    // SAFETY: the entry is one of the map's; a torn one, read while it is replaced, is two listeners', and marked shared.
+    // SAFETY: the entry is one of the map's; it is written where nobody listens, who then has no children.
     let listener = unsafe { &*listener };
     if listener.sockets == 0 || listener.shared != 0 {
         return;
     }
+    if listener.owner.pid == 0 {
+        *owner = listener.owner;
+        owner.how = HOW_LISTEN;
+        return;
+    }
+    // Of a process that ended others may have the socket, and who they are was not seen.
+    let Some(comm) = COMMS.get_ptr(&listener.owner.pid) else {
+        return;
+    };
     *owner = listener.owner;
     owner.how = HOW_LISTEN;
-    if let Some(comm) = COMMS.get_ptr(&owner.pid) {
-        // SAFETY: as above; a name torn while it changes is of one process still.
-        owner.comm = unsafe { *comm };
-    }
+    // SAFETY: as above; a name torn while it changes is of one process still.
+    owner.comm = unsafe { *comm };
 }
 
-/// The running task listens on `lport` of `netns`, and owns the socket. A function of its own: the stack of the one it would be
-/// part of has no room for it.
+/// The running task listens on `lport` of `netns`. A function of its own: the stack of the one it would be part of has no room for
+/// it.
 #[inline(never)]
-fn listens<M: Memory>(owner: &mut Owner, netns: u32, lport: u16) {
-    *owner = task::current::<M>(HOW_LISTEN);
+pub(crate) fn listens<M: Memory>(netns: u32, lport: u16) {
     if lport == 0 {
         return;
     }
+    let owner = task::current::<M>(HOW_LISTEN);
     // What is there already is kept up to date.
     if owner.pid != 0 && COMMS.get_ptr(&owner.pid).is_none() {
         let _no_room = COMMS.insert(&owner.pid, &owner.comm, 0);
@@ -124,16 +131,27 @@ fn listens<M: Memory>(owner: &mut Owner, netns: u32, lport: u16) {
         // Another process may listen there at the same moment: whoever is first makes the entry, the others find it.
         let _there_already = LISTENERS.insert(&key, &NOBODY, BPF_NOEXIST);
     }
-    if let Some(listener) = LISTENERS.get_ptr_mut(&key) {
-        // SAFETY: as in `inherit`.
-        let listener = unsafe { &mut *listener };
-        if listener.sockets == 0 {
-            listener.owner = *owner;
-            listener.shared = 0;
-        } else if listener.owner.pid != owner.pid || owner.pid == 0 {
-            listener.shared = 1;
-        }
-        add_word_atomically(&mut listener.sockets, 1);
+    let Some(listener) = LISTENERS.get_ptr_mut(&key) else {
+        return;
+    };
+    // SAFETY: the entry is one of the map's, and other CPUs may write it meanwhile: hence what is done here is looked at again.
+    let listener = unsafe { &mut *listener };
+    let first = listener.sockets == 0;
+    if first {
+        listener.owner = owner;
+        listener.shared = 0;
+    }
+    add_word_atomically(&mut listener.sockets, 1);
+    // SAFETY: fields of a reference; volatile, for others write them.
+    let (sockets, pid) = unsafe {
+        (
+            core::ptr::read_volatile(&raw const listener.sockets),
+            core::ptr::read_volatile(&raw const listener.owner.pid),
+        )
+    };
+    // Of two that both found nobody there, whoever counts last sees two.
+    if pid != owner.pid || pid == 0 && !first || first && sockets != 1 {
+        listener.shared = 1;
     }
 }
 
@@ -174,6 +192,9 @@ pub(crate) fn accepted(fd: i64, ledger: &mut Ledger) {
         return;
     }
     if !filter::admits(socket::netns(sk), socket::family(sk)) {
+        return;
+    }
+    if filter::looks_at_ends() && filter::judge(&socket::ends(sk, socket::bound_port(sk)), Unknown::NOTHING) != MATCH {
         return;
     }
     let owner = task::current::<Bare>(HOW_ACCEPT);

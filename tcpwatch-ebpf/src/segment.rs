@@ -1,6 +1,6 @@
 //! What happens to a socket beside its transitions: resets, its death, its acceptance; and a process's new name.
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 use tcpwatch_common::event::Amendment;
 use tcpwatch_common::params::ABSENT;
@@ -16,6 +16,7 @@ use crate::transition::IPPROTO_TCP;
 use crate::{emit, ends, filter, measure, owners, task};
 
 const SYN_SENT: u8 = TcpState::SynSent as u8;
+const SYN_RECV: u8 = TcpState::SynRecv as u8;
 const CLOSE: u8 = TcpState::Close as u8;
 const LISTEN: u8 = TcpState::Listen as u8;
 const TIME_WAIT: u8 = TcpState::TimeWait as u8;
@@ -40,7 +41,16 @@ fn reset<'a, M: Memory>(sk: M, kept: impl FnOnce(bool) -> Kept<'a>, sent: bool, 
     if !filter::admits(socket::netns(sk), socket::family(sk)) {
         return;
     }
+    // What is sent before a connection is there answers segments of an older one (RFC 9293, section 3.5.1).
+    if sent && matches!(state, SYN_SENT | SYN_RECV) {
+        return;
+    }
     let Some(life) = kept(state != CLOSE).life else {
+        if state != CLOSE
+            && let Some(ledger) = ledger()
+        {
+            bump(&mut ledger.unheard_resets);
+        }
         return;
     };
     // SAFETY: the helper takes nothing and gives a number.
@@ -197,13 +207,15 @@ pub(crate) fn accepted(ctx: &TracePointContext) {
     owners::accepted(word(ctx, param!(RESET.accept_ret)), ledger);
 }
 
-/// `sched:sched_process_exit`: the running thread ends.
+/// `sched:sched_process_exit`: the running thread ends, and with it the process if it was the last.
 #[inline(always)]
 pub(crate) fn exited() {
-    let id = bpf_get_current_pid_tgid();
-    // The leader has the name. Threads that outlive it leave the process the one it had when it began to listen.
-    if param!(TASK.known) != 0 && id >> 32 == id & 0xffff_ffff {
-        owners::ended(task::pid_of(Bare::task()));
+    if param!(TASK.known) == 0 {
+        return;
+    }
+    let task = Bare::task();
+    if task.follow(param!(TASK.signal)).read::<u32>(param!(TASK.live)) == 0 {
+        owners::ended(task::pid_of(task.follow(param!(TASK.group_leader))));
     }
 }
 

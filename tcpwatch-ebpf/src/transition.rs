@@ -143,6 +143,13 @@ pub(crate) fn run<H: Hook>(hook: &H) {
         // Before Linux 6.15 a child is announced before its peer is filled in.
         unknown.peer = param!(PARAMS.late_peers) != 0 && step.is_child() && hook.ends(lport).rport == 0;
     }
+    // Also of a listener that the filter does not want: its children may be wanted.
+    if stories && step.is_listening() {
+        owners::listens::<H::Sk>(netns, lport);
+    } else if stories && step.from == LISTEN && step.is_last() {
+        owners::unlistens(netns, lport);
+    }
+    let step = step.again(hook);
     let mut verdict = MATCH;
     if filter::looks_at_ends() {
         verdict = kept.life.as_ref().map_or(UNDECIDED, |life| life.verdict);
@@ -173,6 +180,9 @@ pub(crate) fn run<H: Hook>(hook: &H) {
         // A reset that is still to come must find what it belongs to.
         if kept.life.is_none() && ends::may_go_on(evidence) {
             kept = hook.kept(true);
+            if kept.life.is_none() {
+                bump(&mut ledger.unheard_resets);
+            }
         }
         evidence
     } else {
@@ -226,9 +236,6 @@ pub(crate) fn run<H: Hook>(hook: &H) {
     if let Some(story) = &mut story {
         owners::follow(hook, story, step, netns, lport);
     }
-    if stories && step.from == LISTEN && step.is_last() {
-        owners::unlistens(netns, lport);
-    }
     // What cannot be decided waits for what will be known; so does, for people to read it, a child without its peer. Where neither
     // can be, the verifier need not follow it.
     let may_hold = filter::looks_at_ends() || param!(PARAMS.late_peers) != 0;
@@ -254,7 +261,7 @@ pub(crate) fn run<H: Hook>(hook: &H) {
         story.spend(step.from, dwell_ns);
     }
     if param!(PARAMS.histograms) != BY_NONE && step.from != step.to && filter::wants(step.from, step.to) {
-        measure::step(hook, story.as_deref(), step, lport, dwell_ns, now, ledger);
+        measure::step(hook, life.opened, story.as_deref(), step, lport, dwell_ns, now, ledger);
     }
     let step = step.again(hook);
     let now = Now {
@@ -440,7 +447,8 @@ fn dwell(life: &mut Life, now: u64, step: Step) -> u64 {
     if step.is_birth() || entered == 0 {
         DWELL_UNKNOWN
     } else {
-        now - entered
+        // The clock of one CPU may be a little behind another's.
+        now.saturating_sub(entered)
     }
 }
 

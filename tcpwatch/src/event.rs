@@ -272,6 +272,8 @@ pub struct LedgerSample {
     pub lost: u64,
     /// Runs of the kernel side that the kernel skipped; `None` where it does not count them.
     pub missed: Option<u64>,
+    /// Resets that were not heard of; `None` where that is not known.
+    pub unheard_resets: Option<u64>,
     /// Sockets that took no mark, by which the counts may be off.
     pub unmarked: u64,
     /// How far the counts were from a walk of the sockets, beyond what the transitions during the walk explain; `None` where

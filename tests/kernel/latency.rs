@@ -133,7 +133,8 @@ fn counts_are_the_ledgers(hook: Hook) {
         assert!(wrong.is_empty(), "{}\n{cells}", wrong.join("\n"));
         assert_eq!(measured.all("handshake_client").counts(), (cells.get(2, 1), 0));
         let Histogram { count, unknown, .. } = measured.all("handshake_server");
-        assert_eq!(count + unknown, cells.get(3, 1));
+        // Where both open at once neither is a server.
+        assert_eq!(count + unknown, cells.get(3, 1) - cells.get(2, 3));
         let accepted = measured.all("accept");
         assert!(
             accepted.count >= 500 && accepted.count <= cells.get(10, 3),

@@ -47,7 +47,7 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
         end.begin();
         view.begin(out).and_then(|()| out.flush()).context(OUTPUT)?;
         let (reasons, unheard) = (kernel.reasons().clone(), kernel.unheard_resets());
-        let mut stat = Stat::new(reasons.clone(), unheard.is_some());
+        let mut stat = Stat::new(reasons.clone());
         let mut stream = kernel.stream()?;
         let mut live = Live::start(kernel, filter, netns, namespaces)?;
         let mut connections = Connections {

@@ -30,7 +30,7 @@ pub fn run(args: &StatArgs, out: &mut impl Write) -> Result<()> {
             netns,
             namespaces,
         } = watch(&args.common, Wants::Counts)?;
-        let mut model = Stat::new(kernel.reasons().clone(), kernel.unheard_resets().is_some());
+        let mut model = Stat::new(kernel.reasons().clone());
         let mut live = Live::start(kernel, filter, netns, namespaces)?;
         let mut view = stat::of(args.common.output.output, screen(args.common.output.color));
         let every = args.interval.map_or(INTERVAL, |interval| interval.0);

@@ -361,6 +361,7 @@ pub(crate) mod tests {
             sockets: [0; 16],
             ends: Vec::new(),
             uncounted_ends: 0,
+            unheard_resets: Some(0),
             lost: 0,
             missed: None,
             unmarked: 0,

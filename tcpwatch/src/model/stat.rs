@@ -15,7 +15,6 @@ pub type Moves = [[u64; STATES]; STATES];
 #[derive(Debug, Default)]
 pub struct Stat {
     reasons: Reasons,
-    heard: bool,
     ledger: Option<Box<LedgerSample>>,
     walked: Option<Box<Pass>>,
     facts: TimeWaitCounters,
@@ -27,7 +26,6 @@ pub struct Stat {
 struct Before {
     monotonic_ns: u64,
     ledger: Box<LedgerSample>,
-    ends: EndingCounts,
     facts: TimeWaitCounters,
 }
 
@@ -78,12 +76,11 @@ pub struct TimeWait {
 }
 
 impl Stat {
-    /// Nothing known yet; `reasons` reads the kernel's numbers, and `heard` says whether resets are watched.
+    /// Nothing known yet; `reasons` reads the kernel's numbers.
     #[must_use]
-    pub fn new(reasons: Reasons, heard: bool) -> Self {
+    pub fn new(reasons: Reasons) -> Self {
         Self {
             reasons,
-            heard,
             ..Self::default()
         }
     }
@@ -102,11 +99,9 @@ impl Stat {
 
     fn tick(&mut self, time: Timestamp, monotonic_ns: u64) -> Option<StatFrame> {
         let ledger = self.ledger.clone()?;
-        let ends = self.ends(&ledger);
         let before = self.before.replace(Before {
             monotonic_ns,
             ledger: ledger.clone(),
-            ends,
             facts: self.facts,
         });
         let since = |now: u64, then: fn(&LedgerSample) -> u64| {
@@ -129,9 +124,9 @@ impl Stat {
                 }
             }
         }
-        let ends = before
-            .as_ref()
-            .map_or_else(EndingCounts::default, |before| ends.since(&before.ends));
+        let ends = before.as_ref().map_or_else(EndingCounts::default, |before| {
+            self.ends_between(&before.ledger, &ledger)
+        });
         let refused = counted(|facts| facts.refused);
         Some(StatFrame {
             time,
@@ -160,13 +155,19 @@ impl Stat {
         })
     }
 
-    /// All ends until now, by how.
-    fn ends(&self, ledger: &LedgerSample) -> EndingCounts {
+    /// Ends from `then` to `now`, by how.
+    fn ends_between(&self, then: &LedgerSample, now: &LedgerSample) -> EndingCounts {
+        let heard = now.unheard_resets.is_some() && now.unheard_resets == then.unheard_resets;
+        self.ends(now, heard).since(&self.ends(then, heard))
+    }
+
+    /// All ends until a moment, by how; `heard` says whether every reset was heard of.
+    fn ends(&self, ledger: &LedgerSample, heard: bool) -> EndingCounts {
         let mut counts = EndingCounts::default();
         for &(evidence, ends) in &ledger.ends {
             // Below zero for a moment, where one CPU takes back what another counted.
             counts.add(
-                ending::decide(evidence, &self.reasons, self.heard),
+                ending::decide(evidence, &self.reasons, heard),
                 u64::try_from(ends).unwrap_or(0),
             );
         }
@@ -242,7 +243,7 @@ impl StatFrame {
 #[cfg(test)]
 mod tests {
     use tcpwatch_common::Evidence;
-    use tcpwatch_common::evidence::{KNOWN, RESET_RECEIVED};
+    use tcpwatch_common::evidence::{DEAD, KNOWN, RESET_RECEIVED};
 
     use super::*;
 
@@ -252,6 +253,7 @@ mod tests {
             sockets: [0; STATES],
             ends: Vec::new(),
             uncounted_ends: 0,
+            unheard_resets: Some(0),
             lost: 0,
             missed: Some(0),
             unmarked: 0,
@@ -324,6 +326,32 @@ mod tests {
         );
         assert_eq!(frame.time_wait.entered, Some(2));
         assert_eq!(frame.transitions().count(), 5);
+    }
+
+    #[test]
+    fn a_reset_not_heard_of_leaves_the_ends_of_its_interval_undecided() {
+        let closed_first = Evidence {
+            flags: KNOWN | DEAD,
+            from: 5,
+            ..Evidence::default()
+        };
+        let mut stat = Stat::default();
+        let mut told = Vec::new();
+        for (seconds, ends, unheard) in [
+            (1, 0, Some(0)),
+            (2, 3, Some(0)),
+            (3, 5, Some(1)),
+            (4, 9, Some(1)),
+            (5, 10, None),
+        ] {
+            stat.apply(sample(|ledger| {
+                ledger.ends = vec![(closed_first, ends)];
+                ledger.unheard_resets = unheard;
+            }));
+            let frame = stat.apply(tick(seconds)).unwrap();
+            told.push((frame.ends.get(Ending::ClosedFirst), frame.ends.get(Ending::Unknown)));
+        }
+        assert_eq!(told, [(0, 0), (3, 0), (0, 2), (4, 0), (0, 1)]);
     }
 
     #[test]

@@ -90,6 +90,7 @@ impl Live {
             uncounted_ends: ledger.uncounted_ends,
             lost: ledger.lost,
             missed,
+            unheard_resets: self.kernel.unheard_resets(),
             unmarked,
             drift: self.full.take_drift(),
         })));

@@ -119,6 +119,8 @@ fn task_layout(btf: &Btf) -> Result<TaskLayout> {
         pid: task("pid")?,
         group_leader: task("group_leader")?,
         comm: task("comm")?,
+        signal: task("signal")?,
+        live: at("signal_struct", &["live"])?,
         thread_pid: task("thread_pid")?,
         files: task("files")?,
         fdt: at("files_struct", &["fdt"])?,

@@ -71,7 +71,7 @@ impl LedgerMap {
             unsafe {
                 (
                     (&raw const (*ledger).lost).read_volatile(),
-                    (&raw const (*ledger).lost_amendments).read_volatile(),
+                    (&raw const (*ledger).unheard_resets).read_volatile(),
                 )
             }
         };

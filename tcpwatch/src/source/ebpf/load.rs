@@ -29,7 +29,8 @@ use crate::sys::btf::{self, Layouts};
 use crate::sys::release::Release;
 use crate::sys::{caps, cpus, lockdown, pidns, tracefs};
 
-/// Lives the classic hook remembers: 65,536 open sockets, about 8 MB of kernel memory.
+/// Sockets the classic hook remembers at once, those closed that their application still holds among them: with their stories, 16 MB
+/// of kernel memory.
 const CLASSIC_LIVES: u32 = 65_536;
 
 /// Which hook is attached.
@@ -251,9 +252,9 @@ impl Kernel {
             .map_max_entries(names::MAP_EVENTS, ring_bytes.unwrap_or(4096));
         if options.hook == Some(Hook::Tracepoint) {
             let kept = if options.stories() {
-                names::MAP_STORIES
+                names::MAP_STORIES_BY_ADDRESS
             } else {
-                names::MAP_LIVES
+                names::MAP_LIVES_BY_ADDRESS
             };
             loader.map_max_entries(kept, CLASSIC_LIVES);
         }
@@ -289,7 +290,13 @@ impl Kernel {
         };
         if let Some(hook) = options.hook {
             // First what explains, then what is to be explained.
-            kernel.attach_beside(hook, layouts, &reset, options);
+            let unheard = kernel.attach_beside(hook, layouts, &reset, options);
+            if unheard.contains(&names::PROG_DESTROY_TRACEPOINT) {
+                // Who does not hear of a socket's death forgets it at its end, and is told so by its layout.
+                drop(kernel);
+                reset.destroy_skaddr = 0;
+                return Self::with_layouts(options, EbpfLoader::new(), None, layouts, classic, reset);
+            }
         }
         kernel.attach()?;
         Ok(kernel)
@@ -331,8 +338,15 @@ impl Kernel {
         Ok(())
     }
 
-    /// Attaches what tells how connections end and whose they are. Where one is refused, that is not known, and is shown so.
-    fn attach_beside(&mut self, hook: Hook, layouts: &Layouts, reset: &ResetLayout, options: &Options<'_>) {
+    /// Attaches what tells how connections end and whose they are. Where one is refused, that is not known, and is shown so: these
+    /// are returned.
+    fn attach_beside(
+        &mut self,
+        hook: Hook,
+        layouts: &Layouts,
+        reset: &ResetLayout,
+        options: &Options<'_>,
+    ) -> Vec<&'static str> {
         let typed = hook == Hook::TpBtf;
         let stories = options.stories();
         let measures = options.histograms.is_some();
@@ -373,7 +387,7 @@ impl Kernel {
                 "tcp_receive_reset",
             ),
             (
-                !typed && reset.send_skaddr != 0,
+                !typed && reset.destroy_skaddr != 0,
                 names::PROG_DESTROY_TRACEPOINT,
                 "tcp",
                 "tcp_destroy_sock",
@@ -411,14 +425,19 @@ impl Kernel {
             Hook::Tracepoint => [names::PROG_SEND_RESET_TRACEPOINT, names::PROG_RECEIVE_RESET_TRACEPOINT],
         };
         self.resets = known.then_some(resets);
+        let mut unheard = Vec::new();
         for (_, program, category, name) in beside.into_iter().filter(|(wanted, ..)| *wanted) {
             if let Err(why) = self.attach_one(program, category, name) {
-                self.resets = self.resets.filter(|resets| !resets.contains(&program));
+                unheard.push(program);
                 log::warn!(
                     "{category}:{name} cannot be watched, and what it tells of ends or owners is unknown: {why:#}"
                 );
             }
         }
+        self.resets = self
+            .resets
+            .filter(|resets| !resets.iter().any(|name| unheard.contains(name)));
+        unheard
     }
 
     /// Loads `program` where it is not loaded yet, and attaches it to the tracepoint.
@@ -511,21 +530,26 @@ impl Kernel {
     /// Runs of the attached program that the kernel skipped; `None` where it does not count them.
     #[must_use]
     pub fn missed(&self) -> Option<u64> {
+        self.skipped(self.program_name()?)
+    }
+
+    /// Resets that were not heard of: the kernel skipped a run, or there was no room for what they change. `None` where resets are
+    /// not watched, or the kernel does not count what it skips.
+    #[must_use]
+    pub fn unheard_resets(&self) -> Option<u64> {
+        let mut unheard = self.ledger.lost().1;
+        for name in self.resets? {
+            unheard += self.skipped(name)?;
+        }
+        Some(unheard)
+    }
+
+    /// Runs of the program `name` that the kernel skipped; `None` where it does not count them.
+    fn skipped(&self, name: &str) -> Option<u64> {
         if self.hook == Some(Hook::Tracepoint) && Release::running() < Release::COUNTS_CLASSIC_MISSES {
             return None;
         }
-        misses::of(self.ebpf.program(self.program_name()?)?.fd().ok()?.as_fd())
-    }
-
-    /// Resets that were not heard of: the kernel skipped a run, or there was no room to amend an end in the stream. `None` where
-    /// resets are not watched.
-    #[must_use]
-    pub fn unheard_resets(&self) -> Option<u64> {
-        let skipped = self.resets?.map(|name| {
-            let program = self.ebpf.program(name).and_then(|program| program.fd().ok());
-            program.and_then(|fd| misses::of(fd.as_fd())).unwrap_or(0)
-        });
-        Some(self.ledger.lost().1 + skipped.iter().sum::<u64>())
+        misses::of(self.ebpf.program(name)?.fd().ok()?.as_fd())
     }
 
     /// Passes on what the kernel side has logged.
