@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::{fs, process};
 
-use crate::support::clock::try_eventually;
+use crate::support::agent::Agent;
+use crate::support::clock::{eventually, try_eventually};
 use crate::support::endings::{self, Endings, Kind};
 use crate::support::netns::{Netns, in_netns};
 use crate::support::peers::bpftrace::Observer;
@@ -16,7 +17,8 @@ use crate::support::{LOOPBACK, loudly};
 on_both_hooks!(
     each_kind_is_told_as_what_it_is,
     a_listener_that_closes_says_so,
-    stat_counts_the_same
+    stat_counts_the_same,
+    a_reset_before_the_opening_says_nothing_of_the_end,
 );
 
 /// What tells how connections ended.
@@ -157,5 +159,40 @@ fn a_listener_that_closes_says_so(hook: Hook) {
         assert_eq!(owner.pid, Some(process::id().into()), "{owner:?}");
         assert_eq!((owner.comm.as_str(), owner.how.as_str()), (comm.trim_end(), "listen"));
         trace.finish();
+    });
+}
+
+/// The peer has a connection of these ends still, that this side knows nothing of: it answers the SYN with an ACK, that with a
+/// reset (RFC 9293, section 3.5.1), and the SYN that is sent again opens the connection.
+fn a_reset_before_the_opening_says_nothing_of_the_end(hook: Hook) {
+    const CONNECT: &str = "
+c = socket.socket()
+c.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+c.bind(('127.0.0.1', 40000))
+c.connect(('127.0.0.1', 8080))
+";
+    in_netns(|_| {
+        let trace = Trace::start(hook, &[]);
+        let (mut server, mut client) = (Agent::named("server"), Agent::named("client"));
+        server.run("l = socket.create_server(('127.0.0.1', 8080))");
+        client.run(CONNECT);
+        server.run("old = l.accept()[0]");
+        // TCP_REPAIR: closed without a word.
+        client.run("c.setsockopt(socket.IPPROTO_TCP, 19, 1); c.close()");
+        client.run(CONNECT);
+        client.run("c.close()");
+        server.run("s = l.accept()[0]; s.recv(1)");
+        let ended = eventually("the client's end", || {
+            let events = trace.events();
+            let end = events.iter().find(|event| (event.from, event.to) == (5, 7));
+            end.map(|end| (end.lport, end.ended.clone())).ok_or("none")
+        });
+        assert_eq!(ended, (Some(40_000), Some("closed_first".to_owned())));
+        server.run("s.close()");
+        let events = trace.finish().events;
+        let reset = events
+            .iter()
+            .filter(|event| event.ended.as_deref() == Some("reset_by_peer"));
+        assert_eq!(reset.count(), 1, "the old one, by the client: {events:?}");
     });
 }

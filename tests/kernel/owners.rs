@@ -29,6 +29,9 @@ on_both_hooks!(
     client_and_server,
     workers_accept_what_their_master_listens_for,
     a_listener_that_executes_another_program,
+    a_listener_of_which_a_thread_executes_another_program,
+    a_listener_whose_process_ended,
+    another_listens_whatever_the_filter,
     a_client_that_is_gone_at_once,
     the_cgroup_of_one_that_is_gone,
     the_cgroup_where_none_is_mounted,
@@ -197,6 +200,15 @@ fn a_listener_from_before_the_start(hook: Hook) {
 }
 
 fn a_listener_that_executes_another_program(hook: Hook) {
+    executes_another_program(hook, false);
+}
+
+/// All threads but this one end, and it gets the number of the first.
+fn a_listener_of_which_a_thread_executes_another_program(hook: Hook) {
+    executes_another_program(hook, true);
+}
+
+fn executes_another_program(hook: Hook, in_a_thread: bool) {
     in_netns(|_| {
         let trace = Trace::start(hook, &[]);
         let place = tempfile::tempdir().expect("a temporary directory");
@@ -205,7 +217,7 @@ fn a_listener_that_executes_another_program(hook: Hook) {
         server.run("l.set_inheritable(True)");
         let fd = server.give("l.fileno()");
         let before = server.owner("listen");
-        server.become_another(&place.path().join("after"));
+        server.become_another(&place.path().join("after"), in_a_thread);
         server.run(&format!("l = socket.socket(fileno={fd})"));
         client.run(CONNECT);
         server.run(ACCEPT);
@@ -219,6 +231,77 @@ fn a_listener_that_executes_another_program(hook: Hook) {
                 Some(server.owner("listen"))
             } else if is_servers(event) {
                 Some(server.owner("accept"))
+            } else {
+                Some(client.owner("connect"))
+            }
+        });
+    });
+}
+
+/// Another process has the socket, and nothing tells which.
+fn a_listener_whose_process_ended(hook: Hook) {
+    in_netns(|_| {
+        let trace = Trace::start(hook, &[]);
+        let (mut server, mut client) = (Agent::named("server"), Agent::named("client"));
+        server.run(
+            "
+told, tell = os.pipe()
+ended = os.fork()
+if ended == 0:
+    rename('ended')
+    l = socket.create_server(('127.0.0.1', 8080))
+    holder = os.fork()
+    if holder == 0:
+        rename('holder')
+        s = l.accept()[0]
+        s.recv(1)
+        s.close()
+        os._exit(0)
+    os.write(tell, str(holder).encode())
+    os._exit(0)
+os.waitpid(ended, 0)
+",
+        );
+        let holder = Owner {
+            pid: server.give("int(os.read(told, 16))").as_u64(),
+            comm: "holder".to_owned(),
+            how: "accept".to_owned(),
+        };
+        client.run(CONNECT);
+        client.run(CLOSE);
+        trace.until_events(1 + CONNECTION);
+        assert_owners(&trace.finish().events, |event| {
+            if is_listeners(event) {
+                event.owner.clone()
+            } else if is_before_accept(event) {
+                None
+            } else if is_servers(event) {
+                Some(holder.clone())
+            } else {
+                Some(client.owner("connect"))
+            }
+        });
+    });
+}
+
+/// A listener has no peer, and so is none that was asked for; its connections are.
+fn another_listens_whatever_the_filter(hook: Hook) {
+    in_netns(|_| {
+        let (mut old, mut new, mut client) = (Agent::named("old"), Agent::named("new"), Agent::named("client"));
+        old.run(LISTEN);
+        let trace = Trace::start(hook, &["--remote", "127.0.0.0/8"]);
+        old.run("l.close()");
+        new.run(LISTEN);
+        client.run(CONNECT);
+        new.run(ACCEPT);
+        client.run(CLOSE);
+        new.run(CLOSE_TOO);
+        trace.until_events(CONNECTION);
+        assert_owners(&trace.finish().events, |event| {
+            if is_before_accept(event) {
+                Some(new.owner("listen"))
+            } else if is_servers(event) {
+                Some(new.owner("accept"))
             } else {
                 Some(client.owner("connect"))
             }

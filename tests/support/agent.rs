@@ -70,9 +70,10 @@ a.close()
         self.process.pid().into()
     }
 
-    /// Executes another program, in the file `path`, that does what it is told.
-    pub(crate) fn become_another(&mut self, path: &Path) {
-        assert_eq!(self.order(&format!("become({})", json!(path)), "None"), "ready");
+    /// Executes another program, in the file `path`, that does what it is told; in another thread than its first, or in that.
+    pub(crate) fn become_another(&mut self, path: &Path, in_a_thread: bool) {
+        let become_it = if in_a_thread { "become_in_a_thread" } else { "become" };
+        assert_eq!(self.order(&format!("{become_it}({})", json!(path)), "None"), "ready");
         let name = path.file_name().expect("a file").to_string_lossy();
         self.comm = name.into_owned();
     }
