@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use super::OUTPUT;
-use super::run::{End, POLL, Wants, Watched, block_on, watch};
+use super::run::{End, POLL, Wants, Watched, block_on, tell_of_no_room, watch};
 use super::screen::screen;
 use crate::cli::ChurnArgs;
 use crate::clock;
@@ -84,8 +84,11 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
                 continue;
             }
             if ended {
-                // What is in the ring belongs to the interval that ends.
-                while connections.take(&mut stream, &live, i64::MAX) > 0 {}
+                // What is in the ring belongs to the interval that ends, and nothing is to come to it.
+                live.detach()?;
+                while connections.take(&mut stream, &live, i64::MAX) > 0 {
+                    end.progressed();
+                }
             }
             if let Some(frame) = sample(&mut live, &mut stat, &mut connections.churn)? {
                 let lost = live.lost() + stream.undecoded();
@@ -93,9 +96,11 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
                     .churn
                     .frame(frame, clock::unix_ns(), clock::monotonic_ns(), lost);
                 view.frame(&frame, out).and_then(|()| out.flush()).context(OUTPUT)?;
+                end.progressed();
                 printed += 1;
             }
             if ended || args.count == Some(printed) {
+                tell_of_no_room(&live.ledger());
                 return Ok(());
             }
         }

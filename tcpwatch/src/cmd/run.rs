@@ -12,6 +12,8 @@ use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use tcpwatch_common::Ledger;
+
 use crate::cli::values::Interval;
 use crate::cli::{Common, FilterArgs, HookArg};
 use crate::model::filter::Filter;
@@ -125,6 +127,22 @@ pub(super) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
         .build()
         .context("cannot start")?;
     runtime.block_on(work)
+}
+
+/// Says at the end of what there was no room to remember, and what is unknown for it.
+pub(super) fn tell_of_no_room(ledger: &Ledger) {
+    if ledger.unremembered > 0 {
+        log::warn!(
+            "{} transitions were of sockets that the kernel gave no room to remember: whose they are and how long they lived is unknown (sysctl net.core.optmem_max may be too small; the classic hook remembers 65,536 sockets)",
+            ledger.unremembered
+        );
+    }
+    if ledger.unkept_owners > 0 {
+        log::warn!(
+            "who accepted {} connections is unknown: there was no room to remember it until their next transition",
+            ledger.unkept_owners
+        );
+    }
 }
 
 /// What a command wants of the kernel side beside counts.

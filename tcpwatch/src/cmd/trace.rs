@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::OUTPUT;
-use super::run::{End, POLL, Wants, Watched, block_on, watch};
+use super::run::{End, POLL, Wants, Watched, block_on, tell_of_no_room, watch};
 use super::screen::screen;
 use crate::cli::TraceArgs;
 use crate::clock;
@@ -84,7 +84,7 @@ fn follow<T: Traced>(args: &TraceArgs, wants: Wants, view: Box<dyn TraceView<T>>
             printer.living.catch_up();
             if !printer.living.is_scanning()
                 && let Some(early) = early.take()
-                && let Err(why) = early.and_then(|early| early.tell(&mut kernel, printer.living.owners()?))
+                && let Err(why) = early.and_then(|early| early.tell(&mut kernel, &namespaces, printer.living.owners()?))
             {
                 log::warn!("whose the listeners there are is unknown: {why:#}");
             }
@@ -113,12 +113,7 @@ fn follow<T: Traced>(args: &TraceArgs, wants: Wants, view: Box<dyn TraceView<T>>
                 poll.tick().await;
             }
         }
-        if ledger.unkept_owners > 0 {
-            log::warn!(
-                "who accepted {} connections is unknown: there was no room to remember it until their next transition",
-                ledger.unkept_owners
-            );
-        }
+        tell_of_no_room(&ledger);
         printer.totals.seen = T::seen(&ledger.moves);
         printer.totals.lost = ledger.lost + stream.undecoded();
         printer.totals.missed = kernel.missed();

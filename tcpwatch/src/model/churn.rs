@@ -87,6 +87,8 @@ pub struct ChurnFrame {
     pub to_unix_ns: i64,
     /// Ephemeral ports, the destination nearest to exhaustion first; `None` where they were not looked at.
     pub ports: Option<Vec<Row>>,
+    /// Destinations whose ports there was no room to follow, since the start.
+    pub ports_evicted: u64,
     /// Accept queues, in the interval.
     pub accepts: AcceptCounters,
     /// Records lost since the start.
@@ -227,6 +229,7 @@ impl Churn {
             going: self.bursts.going(),
             to_unix_ns: unix_ns.wrapping_sub_unsigned(monotonic_ns),
             ports: self.ports_seen.then(|| self.ports.rows(monotonic_ns)),
+            ports_evicted: self.ports.evicted(),
             accepts: AcceptCounters {
                 overflows: since(|accepts| accepts.overflows),
                 drops: since(|accepts| accepts.drops),

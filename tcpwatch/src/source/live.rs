@@ -135,6 +135,20 @@ impl Live {
         self.kernel.lost()
     }
 
+    /// Detaches the hook ([`Kernel::detach`]).
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn detach(&mut self) -> Result<()> {
+        self.kernel.detach()
+    }
+
+    /// All the kernel side has counted so far.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.kernel.ledger()
+    }
+
     /// Resets not heard of so far ([`Kernel::unheard_resets`]).
     #[must_use]
     pub fn unheard_resets(&self) -> Option<u64> {

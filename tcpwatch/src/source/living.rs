@@ -25,6 +25,8 @@ const SHARE: u64 = 100;
 const APART_NS: u64 = 1_000_000_000;
 /// What was read is believed for this long, ns: after it a process may be in another cgroup, and a number another's.
 const FRESH_NS: u64 = 1_000_000_000;
+/// A scan is waited for as long as this, ns: a file of /proc may hang for as long as a process does.
+const PATIENCE_NS: u64 = 10_000_000_000;
 /// Processes remembered; with one more, all are read anew.
 const PROCESSES: usize = 4096;
 
@@ -34,6 +36,8 @@ pub struct Living {
     owners: Option<Scanned>,
     /// The scan under way.
     scan: Option<JoinHandle<anyhow::Result<Scanned>>>,
+    /// When it is waited for no longer, ns (`CLOCK_MONOTONIC`).
+    give_up_ns: u64,
     scan_again_ns: u64,
     cgroups: Cgroups,
     known: HashMap<NonZeroU32, Known>,
@@ -50,6 +54,7 @@ struct Scanned {
 
 /// What was read of a process.
 struct Known {
+    /// As which it was asked for: a new name may be another process's.
     comm: Comm,
     start_ns: u64,
     read_ns: u64,
@@ -64,6 +69,7 @@ impl Living {
             root: root.to_owned(),
             owners: None,
             scan: None,
+            give_up_ns: 0,
             scan_again_ns: 0,
             cgroups: Cgroups::new(root),
             known: HashMap::new(),
@@ -73,6 +79,7 @@ impl Living {
 
     /// Begins to scan /proc, on a thread of its own: the caller has records to read, and on a busy host this takes a second.
     pub fn scan(&mut self) {
+        self.give_up_ns = clock::monotonic_ns() + PATIENCE_NS;
         let root = self.root.clone();
         let scan = move || {
             let start = clock::monotonic_ns();
@@ -90,6 +97,10 @@ impl Living {
     pub fn catch_up(&mut self) {
         self.to_boot_ns = clock::unix_to_boot_ns();
         let Some(scan) = self.scan.take_if(|scan| scan.is_finished()) else {
+            if self.is_scanning() && clock::monotonic_ns() >= self.give_up_ns {
+                log::warn!("/proc takes too long to read: whose the connections are that were open before is unknown");
+                self.stop_scanning();
+            }
             return;
         };
         match scan.join() {
@@ -180,7 +191,7 @@ impl Living {
             let path = found.as_ref().and_then(|_| cgroup::path(&self.root, pid));
             // That a process is gone is remembered too: it may have left many connections.
             let known = Known {
-                comm: found.as_ref().map_or(owner.comm, |found| found.comm),
+                comm: owner.comm,
                 start_ns: found.map_or(0, |found| found.start_ns),
                 read_ns: clock::boot_ns(),
                 cgroup: path.map(|path| Arc::new(path.into())),

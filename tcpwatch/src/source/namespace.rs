@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
+use hashbrown::HashSet;
 use tcpwatch_common::{StateSet, TcpState};
 
 use super::ebpf::{Kernel, Listeners};
@@ -59,7 +60,7 @@ impl NamespaceReaders {
 /// Sockets or processes cannot be read.
 pub fn tell_listeners(kernel: &mut Kernel, namespaces: &[Namespace]) -> anyhow::Result<()> {
     let early = Early::find(namespaces)?;
-    early.tell(kernel, &mut Owners::scan(Path::new("/"))?)
+    early.tell(kernel, namespaces, &mut Owners::scan(Path::new("/"))?)
 }
 
 /// The sockets that listened before tcpwatch did.
@@ -79,13 +80,20 @@ impl Early {
         Ok(Self(sockets))
     }
 
-    /// Tells the kernel side whose they are by `owners`, who were looked for later.
+    /// Tells the kernel side whose they are by `owners`, who were looked for later. One that has gone from its namespace since is
+    /// left out: whoever listens in its place the kernel side has heard of.
     ///
     /// # Errors
-    /// The kernel side has no place for it.
-    pub fn tell(&self, kernel: &mut Kernel, owners: &mut Owners) -> anyhow::Result<()> {
+    /// Sockets cannot be read, or the kernel side has no place for it.
+    pub fn tell(&self, kernel: &mut Kernel, namespaces: &[Namespace], owners: &mut Owners) -> anyhow::Result<()> {
         let mut listeners = Listeners::default();
-        for socket in &self.0 {
+        let now = Self::find(namespaces)?;
+        let still: HashSet<_> = now.0.iter().map(|socket| (socket.netns, socket.inode)).collect();
+        for socket in self
+            .0
+            .iter()
+            .filter(|socket| still.contains(&(socket.netns, socket.inode)))
+        {
             let whose = owners.of(socket.inode).whose();
             listeners.add(socket.netns, socket.lport, whose.process.as_deref());
         }

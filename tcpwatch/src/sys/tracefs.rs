@@ -28,10 +28,10 @@ pub fn classic_layout(root: &Path) -> Result<ClassicLayout> {
 }
 
 /// Layouts of the records of the tracepoints about resets, the death of sockets and `accept()`, from their `format` files below
-/// `root`.
+/// `root`. What only tells of names and of segments sent again may be [`ABSENT`].
 ///
 /// # Errors
-/// One of them is not there, or not as expected.
+/// One of the others is not there, or not as expected.
 pub fn reset_layout(root: &Path) -> Result<ResetLayout> {
     let at = |category: &str, name: &str, wanted: &str, size: u32| {
         let (path, text) = format_of(root, category, name)?;
@@ -45,11 +45,11 @@ pub fn reset_layout(root: &Path) -> Result<ResetLayout> {
         send_reason: at("tcp", "tcp_send_reset", "reason", 4).unwrap_or(ABSENT),
         receive_skaddr: at("tcp", "tcp_receive_reset", "skaddr", 8)?,
         destroy_skaddr: at("tcp", "tcp_destroy_sock", "skaddr", 8)?,
-        retransmit_skaddr: at("tcp", "tcp_retransmit_skb", "skaddr", 8)?,
-        synack_skaddr: at("tcp", "tcp_retransmit_synack", "skaddr", 8)?,
-        synack_req: at("tcp", "tcp_retransmit_synack", "req", 8)?,
-        rename_pid: at("task", "task_rename", "pid", 4)?,
-        rename_comm: at("task", "task_rename", "newcomm", 16)?,
+        retransmit_skaddr: at("tcp", "tcp_retransmit_skb", "skaddr", 8).unwrap_or(ABSENT),
+        synack_skaddr: at("tcp", "tcp_retransmit_synack", "skaddr", 8).unwrap_or(ABSENT),
+        synack_req: at("tcp", "tcp_retransmit_synack", "req", 8).unwrap_or(ABSENT),
+        rename_pid: at("task", "task_rename", "pid", 4).unwrap_or(ABSENT),
+        rename_comm: at("task", "task_rename", "newcomm", 16).unwrap_or(ABSENT),
         accept_ret: at("syscalls", "sys_exit_accept4", "ret", 8)?,
         typed_reason: 0,
     })

@@ -89,7 +89,7 @@ impl PortUse {
         }
     }
 
-    /// Destinations that were forgotten for want of room.
+    /// Destinations that were forgotten for want of room, and sockets that a walk left out for it.
     #[must_use]
     pub const fn evicted(&self) -> u64 {
         self.evicted
@@ -106,6 +106,7 @@ impl PortUse {
                 !entry.is_idle(monotonic_ns)
             })
         });
+        self.evicted = self.evicted.saturating_add(walk.left_out());
         // The largest, so that a walk does not put out what it puts in.
         let mut met = walk.rest();
         self.evicted = self.evicted.saturating_add(met.len().saturating_sub(self.most) as u64);

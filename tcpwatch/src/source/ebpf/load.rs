@@ -17,7 +17,7 @@ use log::{Level, Log};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tcpwatch_common::histogram;
 use tcpwatch_common::ledger::{Count, STATES};
-use tcpwatch_common::params::LIVES_AND_OPENINGS;
+use tcpwatch_common::params::{ABSENT, LIVES_AND_OPENINGS};
 use tcpwatch_common::{ClassicLayout, Filter, Ledger, Params, ResetLayout, Transition, names};
 
 use super::ledger::LedgerMap;
@@ -353,6 +353,7 @@ impl Kernel {
         // A classic program does not run where it is not known what to read.
         let known = layouts.sock.known != 0 && (typed || reset.send_skaddr != 0);
         let tasks = layouts.task.known != 0;
+        let has = |fields: &[u32]| fields.iter().all(|&offset| offset != ABSENT);
         let beside = [
             (known && typed, names::PROG_SEND_RESET_TP_BTF, "tcp", "tcp_send_reset"),
             (
@@ -369,7 +370,7 @@ impl Kernel {
                 "task_rename",
             ),
             (
-                !typed && stories && tasks,
+                !typed && stories && tasks && has(&[reset.rename_pid, reset.rename_comm]),
                 names::PROG_RENAME_TRACEPOINT,
                 "task",
                 "task_rename",
@@ -405,13 +406,13 @@ impl Kernel {
                 "tcp_retransmit_synack",
             ),
             (
-                measures && known && !typed,
+                measures && known && !typed && has(&[reset.retransmit_skaddr]),
                 names::PROG_RETRANSMIT_TRACEPOINT,
                 "tcp",
                 "tcp_retransmit_skb",
             ),
             (
-                measures && known && !typed,
+                measures && known && !typed && has(&[reset.synack_skaddr, reset.synack_req]),
                 names::PROG_SYNACK_TRACEPOINT,
                 "tcp",
                 "tcp_retransmit_synack",

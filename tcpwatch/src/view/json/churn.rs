@@ -31,6 +31,7 @@ struct Line {
     bursts: Vec<BurstLine>,
     burst_going: Option<BurstLine>,
     ports: Option<Vec<PortsLine>>,
+    ports_evicted: u64,
     time_wait: TimeWait,
     time_wait_by: Whose,
     accept_queues: Accepts,
@@ -353,6 +354,7 @@ impl ChurnView for Json {
             },
             bursts: frame.bursts.iter().map(|burst| BurstLine::of(frame, burst)).collect(),
             burst_going: frame.going.as_ref().map(|burst| BurstLine::of(frame, burst)),
+            ports_evicted: frame.ports_evicted,
             ports: frame
                 .ports
                 .as_ref()

@@ -247,6 +247,13 @@ impl Text {
         if !queues.is_empty() {
             writeln!(out, "queues  {}", queues.join(", "))?;
         }
+        if frame.ports_evicted > 0 {
+            writeln!(
+                out,
+                "ports of {} destinations found no room to be followed since the start",
+                thousands(frame.ports_evicted)
+            )?;
+        }
         if frame.lost > 0 {
             writeln!(
                 out,
