@@ -1,10 +1,17 @@
 //! The only reader of clocks.
 #![expect(clippy::disallowed_methods, reason = "this is the file where clocks are read")]
 
+use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::sys::timens;
+
+/// What our `CLOCK_MONOTONIC` is ahead of the kernel's: nothing changes it once a process runs in its time namespace.
+static AHEAD_NS: LazyLock<i64> = LazyLock::new(|| timens::monotonic_offset_ns(Path::new("/")));
 
 /// The time of day, UTC.
 #[must_use]
@@ -18,13 +25,13 @@ pub fn unix_ns() -> i64 {
     nanoseconds(ClockId::Realtime).cast_signed()
 }
 
-/// `CLOCK_MONOTONIC` in ns, the kernel side's clock (`bpf_ktime_get_ns`).
+/// `CLOCK_MONOTONIC` in ns as the kernel has it, the kernel side's clock (`bpf_ktime_get_ns`), whatever our time namespace makes of it.
 #[must_use]
 pub fn monotonic_ns() -> u64 {
-    nanoseconds(ClockId::Monotonic)
+    nanoseconds(ClockId::Monotonic).wrapping_sub_signed(*AHEAD_NS)
 }
 
-/// `CLOCK_BOOTTIME` in ns, by which /proc tells when a process started.
+/// `CLOCK_BOOTTIME` in ns, by which /proc tells when a process started; both are our time namespace's.
 #[must_use]
 pub fn boot_ns() -> u64 {
     nanoseconds(ClockId::Boottime)
@@ -40,9 +47,9 @@ pub fn unix_to_boot_ns() -> i64 {
 #[must_use]
 pub fn kernel_to_unix_ns() -> i64 {
     // The two clocks cannot be read at once; what is read around the other bounds the error, and half of it is used.
-    let before = nanoseconds(ClockId::Monotonic);
+    let before = monotonic_ns();
     let unix = nanoseconds(ClockId::Realtime);
-    let after = nanoseconds(ClockId::Monotonic);
+    let after = monotonic_ns();
     unix.wrapping_sub(before + (after - before) / 2).cast_signed()
 }
 

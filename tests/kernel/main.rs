@@ -35,3 +35,4 @@ mod scope;
 mod side_by_side;
 mod snapshot;
 mod time_wait;
+mod timens;

@@ -28,7 +28,7 @@ pub(crate) fn master(socket: Socket) -> (Reaped, Vec<u32>) {
     let mut workers = Vec::new();
     until("the children of sh to hold what it holds", || {
         workers = children(master.pid());
-        workers.retain(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "cat\n"));
+        workers.retain(|&pid| is_called(pid, "cat"));
         workers.len() == 3
     });
     (master, workers)
@@ -43,6 +43,20 @@ pub(crate) fn start(command: &mut Command, socket: Socket) -> Reaped {
     let child = Reaped::spawn(command);
     command.stdout(Stdio::null());
     child
+}
+
+/// The one child of process `parent`, once it is called `name`.
+pub(crate) fn only_child(parent: u32, name: &str) -> Result<u32, String> {
+    let children = children(parent);
+    match *children {
+        [pid] if is_called(pid, name) => Ok(pid),
+        _ => Err(format!("its children are {children:?}")),
+    }
+}
+
+/// Whether the process `pid` is called `name`.
+fn is_called(pid: u32, name: &str) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name)
 }
 
 /// The children of process `parent`.

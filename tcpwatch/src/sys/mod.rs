@@ -16,4 +16,5 @@ pub mod signals;
 pub mod sockstat;
 pub mod sysctl;
 pub mod terminal;
+pub mod timens;
 pub mod tracefs;

@@ -24,7 +24,11 @@ pub(crate) struct Sums {
 impl Churn {
     /// Starts `churn INTERVAL --hook HOOK` and waits for its first row.
     pub(crate) fn start(hook: Hook, interval: &str) -> Self {
-        let mut running = Running::start(&["churn", interval, "--hook", hook.name()]);
+        Self::of(Running::start(&["churn", interval, "--hook", hook.name()]))
+    }
+
+    /// The same of one that somebody else has started.
+    pub(crate) fn of(mut running: Running) -> Self {
         running.until_lines(1);
         Self { running }
     }

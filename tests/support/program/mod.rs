@@ -4,10 +4,11 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::child::Reaped;
 use super::clock::eventually;
+use super::holder::only_child;
 use super::lines::{Line, Lines};
 use super::skipped;
 
@@ -62,6 +63,8 @@ pub(crate) use on_both_hooks;
 /// A tcpwatch that prints JSON until it is told to stop.
 pub(crate) struct Running {
     process: Reaped,
+    /// Its number: that of `process`, or of its child.
+    pid: u32,
     lines: Lines,
     stderr: Option<JoinHandle<String>>,
 }
@@ -97,10 +100,21 @@ impl Running {
             text
         });
         Self {
+            pid: process.pid(),
             process,
             lines,
             stderr: Some(stderr),
         }
+    }
+
+    /// Starts a command that starts tcpwatch as its only child, and ends as that does.
+    pub(crate) fn below(command: &mut Command) -> Self {
+        let mut running = Self::spawn(command);
+        running.pid = eventually("tcpwatch to be started", || {
+            running.must_run();
+            only_child(running.process.pid(), "tcpwatch")
+        });
+        running
     }
 
     /// Its lines so far.
@@ -110,12 +124,13 @@ impl Running {
 
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
-        self.process.pid()
+        self.pid
     }
 
     /// Sends `signal`.
     pub(crate) fn signal(&self, signal: Signal) {
-        self.process.signal(signal);
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a number"), signal).expect("sending a signal");
     }
 
     /// Waits for `n` lines.
@@ -154,7 +169,7 @@ impl Running {
     pub(crate) fn finish_by(mut self, signal: Signal) -> Ended {
         self.must_run();
         skipped::note(self.pid());
-        self.process.signal(signal);
+        self.signal(signal);
         let status = self.process.wait();
         let stderr = self.said();
         assert_eq!(

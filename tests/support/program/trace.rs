@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 
 use super::event::{Event, lives, path};
 use super::run::tcpwatch;
-use super::{Hook, Running};
+use super::{Ended, Hook, Running};
 use crate::support::child::Reaped;
 use crate::support::clock::{eventually, try_eventually, until};
 use crate::support::lines::Line;
@@ -46,6 +46,8 @@ pub(crate) struct Traced {
     pub(crate) lines: i64,
     /// The last line.
     pub(crate) end: Value,
+    /// What it said on stderr.
+    pub(crate) said: String,
 }
 
 impl Trace {
@@ -61,11 +63,14 @@ impl Trace {
 
     /// The same, probed in some other way.
     pub(crate) fn probed_by(hook: Hook, args: &[&str], probe: impl Fn()) -> Self {
+        let args = [&["trace", "--hook", hook.name()], args].concat();
+        Self::probing(Running::start(&args), probe)
+    }
+
+    /// The same of one that somebody else has started.
+    pub(crate) fn probing(running: Running, probe: impl Fn()) -> Self {
         Self {
-            running: probed(
-                Running::start(&[&["trace", "--hook", hook.name()], args].concat()),
-                probe,
-            ),
+            running: probed(running, probe),
         }
     }
 
@@ -113,13 +118,17 @@ impl Trace {
 
     /// The same with another signal.
     pub(crate) fn finish_by(self, signal: Signal) -> Traced {
-        let mut lines = self.running.finish_by(signal).lines;
+        let Ended {
+            mut lines,
+            stderr: said,
+        } = self.running.finish_by(signal);
         let end = lines.pop().expect("an end").json;
         assert_eq!(end["schema"], "tcpwatch.trace.end/1", "the last line is the end");
         let traced = Traced {
             events: events(&lines),
             lines: i64::try_from(lines.len()).expect("few"),
             end,
+            said,
         };
         assert_eq!(
             traced.number("printed"),

@@ -1,0 +1,43 @@
+//! The time namespace tcpwatch runs in (`time_namespaces(7)`).
+
+use std::fs;
+use std::path::Path;
+
+/// What our `CLOCK_MONOTONIC` is ahead of the kernel's own, ns, under `root`'s /proc; 0 where the kernel has no such namespaces.
+///
+/// The file tells of the namespace that children get: it is our own, since we asked for no other.
+#[must_use]
+pub fn monotonic_offset_ns(root: &Path) -> i64 {
+    let text = fs::read_to_string(root.join("proc/self/timens_offsets")).unwrap_or_default();
+    parse(&text).unwrap_or(0)
+}
+
+/// Reads the line `monotonic  -86400  500`: seconds and nanoseconds.
+fn parse(text: &str) -> Option<i64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("monotonic"))?;
+    let mut words = line.split_ascii_whitespace();
+    let seconds: i64 = words.next()?.parse().ok()?;
+    let nanoseconds: i64 = words.next()?.parse().ok()?;
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_and_nanoseconds_add_up() {
+        let file = |monotonic: &str| format!("monotonic  {monotonic}\nboottime            7         0\n");
+        assert_eq!(parse(&file("        0         0")), Some(0));
+        assert_eq!(parse(&file("   -86400       500")), Some(-86_399_999_999_500));
+        assert_eq!(parse(&file("       1 999999999")), Some(1_999_999_999));
+        assert_eq!(parse("boottime            7         0\n"), None);
+        assert_eq!(parse(&file("9223372036 0")), Some(9_223_372_036_000_000_000));
+        assert_eq!(parse(&file("92233720368 0")), None);
+    }
+
+    #[test]
+    fn without_the_file_there_is_no_offset() {
+        assert_eq!(monotonic_offset_ns(tempfile::tempdir().unwrap().path()), 0);
+    }
+}
