@@ -108,7 +108,7 @@ impl Serialize for Comm {
 /// A process that has a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Owner {
-    /// Number of its thread group, in the PID namespace tcpwatch runs in; `None` where it is not known.
+    /// Number of its thread group, as /proc has it; `None` where it is not known.
     pub pid: Option<NonZeroU32>,
     /// Its name.
     pub comm: Comm,
@@ -128,7 +128,7 @@ impl fmt::Display for Owner {
 /// A process, however it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Process {
-    /// Number of its thread group, in the PID namespace tcpwatch runs in; `None` where it is not known.
+    /// Number of its thread group, as /proc has it; `None` where it is not known.
     pub pid: Option<NonZeroU32>,
     /// Its name.
     pub comm: Comm,

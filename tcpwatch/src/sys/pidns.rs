@@ -1,4 +1,4 @@
-//! The pid namespace tcpwatch runs in (`pid_namespaces(7)`).
+//! The pid namespace whose numbers /proc shows (`pid_namespaces(7)`): mostly our own, but one can be entered without its /proc.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -7,23 +7,80 @@ use std::path::Path;
 /// Inode number of the first pid namespace, in which every process has a number (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
 const FIRST: u64 = 0xefff_fffc;
 
-/// Inode number of our pid namespace, under `root`'s /proc, where it is not the first one; 0 where it is, or is unknown.
+/// No namespace's inode number: in it no process has a number.
+const NONE: u32 = u32::MAX;
+
+/// Inode number of the pid namespace whose numbers `root`'s /proc shows, where it is not the first one; 0 where it is, or is unknown.
 #[must_use]
 pub fn other_than_first(root: &Path) -> u32 {
-    let inode = fs::metadata(root.join("proc/self/ns/pid")).map_or(FIRST, |metadata| metadata.ino());
+    let proc = root.join("proc");
+    let ours = proc.join("self");
+    let lives_there = |process: &Path| numbers(process).is_none_or(|numbers| numbers == 1);
+    let inode = if lives_there(&ours) {
+        inode(&ours).unwrap_or(FIRST)
+    } else {
+        // It is of a namespace ours is in, and so are processes that have no other number than the one it shows.
+        let entries = fs::read_dir(&proc).into_iter().flatten().flatten();
+        let mut processes = entries
+            .map(|entry| entry.path())
+            .filter(|path| numbers(path) == Some(1));
+        let Some(found) = processes.find_map(|process| inode(&process)) else {
+            return NONE;
+        };
+        found
+    };
     if inode == FIRST {
         0
     } else {
-        u32::try_from(inode).unwrap_or(0)
+        u32::try_from(inode).unwrap_or(NONE)
     }
+}
+
+/// Inode number of the namespace that the process at `path` lives in; `None` where we may not know.
+fn inode(path: &Path) -> Option<u64> {
+    fs::metadata(path.join("ns/pid")).ok().map(|metadata| metadata.ino())
+}
+
+/// How many numbers the process at `path` has, from the one that /proc shows to the one in its own namespace (`NSpid`, proc(5)).
+fn numbers(path: &Path) -> Option<usize> {
+    let status = fs::read_to_string(path.join("status")).ok()?;
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    Some(numbers.split_ascii_whitespace().count())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// A process with these numbers; the inode number of its namespace.
+    fn process(root: &Path, pid: &str, numbers: &str) -> u32 {
+        let directory = root.join("proc").join(pid);
+        fs::create_dir_all(directory.join("ns")).unwrap();
+        fs::write(directory.join("status"), format!("Name:\tcat\nNSpid:\t{numbers}\n")).unwrap();
+        fs::write(directory.join("ns/pid"), "").unwrap();
+        u32::try_from(inode(&directory).unwrap()).unwrap_or(NONE)
+    }
+
     #[test]
     fn no_proc_is_taken_for_the_first_namespace() {
         assert_eq!(other_than_first(tempfile::tempdir().unwrap().path()), 0);
+    }
+
+    #[test]
+    fn who_has_one_number_lives_where_proc_is_of() {
+        let root = tempfile::tempdir().unwrap();
+        let ours = process(root.path(), "self", "812");
+        process(root.path(), "1", "1");
+        assert_eq!(other_than_first(root.path()), ours);
+    }
+
+    #[test]
+    fn an_outer_proc_is_that_of_its_processes() {
+        let root = tempfile::tempdir().unwrap();
+        process(root.path(), "self", "812\t2");
+        process(root.path(), "811", "811\t1");
+        assert_eq!(other_than_first(root.path()), NONE, "who lives there may not be asked");
+        let theirs = process(root.path(), "700", "700");
+        assert_eq!(other_than_first(root.path()), theirs);
     }
 }
