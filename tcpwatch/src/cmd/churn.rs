@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use super::OUTPUT;
-use super::run::{End, POLL, Wants, Watched, block_on, tell_of_no_room, watch};
+use super::run::{End, POLL, Wants, Watched, block_on, tell_of_no_room, warn_of_listeners, watch};
 use super::screen::screen;
 use crate::cli::ChurnArgs;
 use crate::clock;
@@ -39,9 +39,7 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
             netns,
             namespaces,
         } = watch(&args.common, Wants::Openings)?;
-        if let Err(why) = tell_listeners(&mut kernel, &namespaces) {
-            log::warn!("whose the listeners there are is unknown: {why:#}");
-        }
+        warn_of_listeners(&tell_listeners(&mut kernel, &namespaces));
         let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
         let mut view = churn::of(args.common.output.output, limit, screen(args.common.output.color));
         end.begin();

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::OUTPUT;
-use super::run::{End, Wants, Watched, block_on, tell_of_no_room, watch};
+use super::run::{End, Wants, Watched, block_on, tell_of_no_room, warn_of_listeners, watch};
 use super::screen::screen;
 use crate::cli::LatencyArgs;
 use crate::clock;
@@ -29,9 +29,7 @@ pub fn run(args: &LatencyArgs, out: &mut impl Write) -> Result<()> {
         let mut model = Latency::new(by, clock::monotonic_ns());
         let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
         let mut view = latency::of(args.common.output.output, limit, screen(args.common.output.color));
-        if let Err(why) = tell_listeners(&mut kernel, &namespaces) {
-            log::warn!("whose the listeners there are is unknown: {why:#}");
-        }
+        warn_of_listeners(&tell_listeners(&mut kernel, &namespaces));
         end.begin();
         view.begin(out).and_then(|()| out.flush()).context(OUTPUT)?;
         let mut ticks = args.interval.map(|every| {

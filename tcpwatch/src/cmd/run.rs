@@ -18,9 +18,11 @@ use crate::cli::values::Interval;
 use crate::cli::{Common, FilterArgs, HookArg};
 use crate::model::filter::Filter;
 use crate::model::latency::LatencyBy;
+use crate::model::snapshot::Unseen;
 use crate::source::ebpf::{self, Carries, Hook, Kernel, Options, StreamOptions};
 use crate::sys::netns::{self, Namespace, Which};
 use crate::sys::{btf, signals};
+use crate::view::words;
 
 /// How long a command may take to say its last, once it is told to end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -247,3 +249,12 @@ fn scope(hook: Hook, asked: &Which) -> Which {
 
 /// How often a reader of the stream comes by unasked: half of the 100 ms that output may be late.
 pub(super) const POLL: Duration = Duration::from_millis(50);
+
+/// Says on stderr which of the owners of the sockets that listen already could not be `told`, and why.
+pub(super) fn warn_of_listeners(told: &Result<Unseen>) {
+    match told.as_ref().map(words::some_unseen) {
+        Ok(None) => {}
+        Ok(Some(words)) => log::warn!("{words}"),
+        Err(why) => log::warn!("whose the listeners there are is unknown: {why:#}"),
+    }
+}

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::OUTPUT;
-use super::run::{End, POLL, Wants, Watched, block_on, tell_of_no_room, watch};
+use super::run::{End, POLL, Wants, Watched, block_on, tell_of_no_room, warn_of_listeners, watch};
 use super::screen::screen;
 use crate::cli::TraceArgs;
 use crate::clock;
@@ -84,9 +84,10 @@ fn follow<T: Traced>(args: &TraceArgs, wants: Wants, view: Box<dyn TraceView<T>>
             printer.living.catch_up();
             if !printer.living.is_scanning()
                 && let Some(early) = early.take()
-                && let Err(why) = early.and_then(|early| early.tell(&mut kernel, &namespaces, printer.living.owners()?))
             {
-                log::warn!("whose the listeners there are is unknown: {why:#}");
+                warn_of_listeners(
+                    &early.and_then(|early| early.tell(&mut kernel, &namespaces, printer.living.owners()?)),
+                );
             }
             more = printer.print(&mut stream, &kernel, clock::unix_ns())? == BATCH;
             kernel.flush_log();

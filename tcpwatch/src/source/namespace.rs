@@ -10,6 +10,7 @@ use super::ebpf::{Kernel, Listeners};
 use super::owners::Owners;
 use super::ports::PortSettings;
 use super::sockets::Sockets;
+use crate::model::snapshot::Unseen;
 use crate::model::socket::Socket;
 use crate::sys::counters::Counters;
 use crate::sys::netns::Namespace;
@@ -54,11 +55,11 @@ impl NamespaceReaders {
     }
 }
 
-/// Tells the kernel side who listens already in `namespaces`, as far as /proc shows it.
+/// Tells the kernel side who listens already in `namespaces`, as far as /proc shows it; what it does not show.
 ///
 /// # Errors
 /// Sockets or processes cannot be read.
-pub fn tell_listeners(kernel: &mut Kernel, namespaces: &[Namespace]) -> anyhow::Result<()> {
+pub fn tell_listeners(kernel: &mut Kernel, namespaces: &[Namespace]) -> anyhow::Result<Unseen> {
     let early = Early::find(namespaces)?;
     early.tell(kernel, namespaces, &mut Owners::scan(Path::new("/"))?)
 }
@@ -80,12 +81,12 @@ impl Early {
         Ok(Self(sockets))
     }
 
-    /// Tells the kernel side whose they are by `owners`, who were looked for later. One that has gone from its namespace since is
-    /// left out: whoever listens in its place the kernel side has heard of.
+    /// Tells the kernel side whose they are by `owners`, who were looked for later; what those do not tell. One that has gone from
+    /// its namespace since is left out: whoever listens in its place the kernel side has heard of.
     ///
     /// # Errors
     /// Sockets cannot be read, or the kernel side has no place for it.
-    pub fn tell(&self, kernel: &mut Kernel, namespaces: &[Namespace], owners: &mut Owners) -> anyhow::Result<()> {
+    pub fn tell(&self, kernel: &mut Kernel, namespaces: &[Namespace], owners: &mut Owners) -> anyhow::Result<Unseen> {
         let mut listeners = Listeners::default();
         let now = Self::find(namespaces)?;
         let still: HashSet<_> = now.0.iter().map(|socket| (socket.netns, socket.inode)).collect();
@@ -97,7 +98,8 @@ impl Early {
             let whose = owners.of(socket.inode).whose();
             listeners.add(socket.netns, socket.lport, whose.process.as_deref());
         }
-        kernel.tell_listeners(&listeners)
+        kernel.tell_listeners(&listeners)?;
+        Ok(owners.unseen())
     }
 }
 

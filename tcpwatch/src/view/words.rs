@@ -70,10 +70,20 @@ pub fn namespaces(which: &Which, count: usize) -> String {
 /// What was not seen of the owners, why, and what to type; `None` where it makes no difference.
 #[must_use]
 pub fn unseen(unseen: &Unseen) -> Option<String> {
-    let several = |number: u64, one: &str, more: &str| {
-        let words = if number == 1 { one } else { more };
-        format!("{} {words}", thousands(number))
-    };
+    let why = why_unseen(unseen)?;
+    let sockets = several(unseen.sockets, "connection has", "connections have");
+    Some(format!("{sockets} no owner that could be seen; {why}"))
+}
+
+/// The same of connections that come and go, one of which may have gone unseen for that alone; `None` also where nothing helps.
+#[must_use]
+pub fn some_unseen(unseen: &Unseen) -> Option<String> {
+    let why = why_unseen(unseen).filter(|_| unseen.root_sees_more)?;
+    Some(format!("some owners cannot be seen; {why}"))
+}
+
+/// Why owners were not seen, and what to type; `None` where all that could be were.
+fn why_unseen(unseen: &Unseen) -> Option<String> {
     let mut why = Vec::new();
     if unseen.processes > 0 {
         why.push(several(unseen.processes as u64, "process", "processes") + " could not be read");
@@ -87,16 +97,18 @@ pub fn unseen(unseen: &Unseen) -> Option<String> {
     if unseen.sockets == 0 || why.is_empty() {
         return None;
     }
-    let sockets = several(unseen.sockets, "connection has", "connections have");
     let sudo = if unseen.root_sees_more {
         ": run tcpwatch with sudo"
     } else {
         ""
     };
-    Some(format!(
-        "{sockets} no owner that could be seen; {}{sudo}",
-        why.join(", ")
-    ))
+    Some(why.join(", ") + sudo)
+}
+
+/// A number of things, of which there may be one.
+fn several(number: u64, one: &str, more: &str) -> String {
+    let words = if number == 1 { one } else { more };
+    format!("{} {words}", thousands(number))
 }
 
 #[cfg(test)]
@@ -141,6 +153,10 @@ mod tests {
             unseen(&sight).as_deref(),
             Some("1 connection has no owner that could be seen; 1 process could not be read: run tcpwatch with sudo")
         );
+        assert_eq!(
+            some_unseen(&sight).as_deref(),
+            Some("some owners cannot be seen; 1 process could not be read: run tcpwatch with sudo")
+        );
         let blind = Unseen {
             sockets: 1200,
             processes: 0,
@@ -155,8 +171,13 @@ mod tests {
                  /proc hides other users' processes (hidepid), 2 descriptors were left out"
             )
         );
-        assert_eq!(unseen(&Unseen { sockets: 0, ..sight }), None, "all were seen");
-        assert_eq!(unseen(&Unseen { processes: 0, ..sight }), None, "nobody was hidden");
+        assert_eq!(some_unseen(&blind), None, "root sees no more");
+        for (seen, why) in [
+            (Unseen { sockets: 0, ..sight }, "all were seen"),
+            (Unseen { processes: 0, ..sight }, "nobody was hidden"),
+        ] {
+            assert_eq!((unseen(&seen), some_unseen(&seen)), (None, None), "{why}");
+        }
     }
 
     #[test]
