@@ -1,5 +1,7 @@
 //! Whose each transition is, whoever's context it happens in.
 
+mod confined;
+
 use std::cell::RefCell;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;

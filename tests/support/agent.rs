@@ -21,8 +21,12 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts one called `name`, at most 15 characters of Latin-1.
     pub(crate) fn named(name: &str) -> Self {
+        Self::below(Command::new("python3"), name)
+    }
+
+    /// The same, by a command that runs `python3` with the arguments it is given.
+    pub(crate) fn below(mut command: Command, name: &str) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/support/agent.py");
-        let mut command = Command::new("python3");
         command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Reaped::spawn(&mut command);
         let mut agent = Self {

@@ -16,6 +16,7 @@ pub(crate) mod holder;
 pub(crate) mod lines;
 pub(crate) mod netns;
 pub(crate) mod peers;
+pub(crate) mod pidns;
 pub(crate) mod proc_tcp;
 pub(crate) mod program;
 pub(crate) mod python;

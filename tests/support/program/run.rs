@@ -88,9 +88,14 @@ impl Unprivileged {
         Self(place)
     }
 
+    /// The copy.
+    pub(crate) fn binary(&self) -> PathBuf {
+        self.0.path().join("tcpwatch")
+    }
+
     /// The command; when the tests run as root, through setpriv.
     pub(crate) fn tcpwatch(&self, args: &[&str]) -> Command {
-        let binary = self.0.path().join("tcpwatch");
+        let binary = self.binary();
         if !rustix::process::geteuid().is_root() {
             let mut command = Command::new(binary);
             command.args(args);
