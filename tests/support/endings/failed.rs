@@ -32,8 +32,9 @@ fn refused(_: &Netns, times: i64) {
     }
 }
 
-/// The next port for [`no_port`]: one it had before may be in TIME_WAIT, where it is done again.
-static NEXT_PORT: AtomicU16 = AtomicU16::new(40_001);
+/// The next port for [`no_port`]: one it had before may be in TIME_WAIT, where it is done again. None is of those that are given
+/// out otherwise: connect(2) takes no port that a listener has, to whatever address.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(20_001);
 
 /// Another connection has the one port there is.
 fn no_port(netns: &Netns, times: i64) {
