@@ -12,10 +12,12 @@ use crate::support::program::stat::Stat;
 use crate::support::program::trace::Trace;
 use crate::support::program::{Hook, on_both_hooks};
 use crate::support::sockets::listen;
+use crate::support::unreasoned::take_reasons_away;
 use crate::support::{LOOPBACK, loudly};
 
 on_both_hooks!(
     each_kind_is_told_as_what_it_is,
+    without_reasons_nothing_is_guessed,
     a_listener_that_closes_says_so,
     stat_counts_the_same,
     a_reset_before_the_opening_says_nothing_of_the_end,
@@ -49,6 +51,19 @@ impl Teller for Stat {
 
     fn promised(kind: &Kind) -> Endings {
         kind.promised().by_either()
+    }
+}
+
+/// A trace on a kernel that says of no reset why it was sent.
+struct Unreasoned(Trace);
+
+impl Teller for Unreasoned {
+    fn told(&mut self) -> Endings {
+        self.0.told()
+    }
+
+    fn promised(kind: &Kind) -> Endings {
+        kind.promised().without_reasons()
     }
 }
 
@@ -131,6 +146,20 @@ fn each_kind_is_told_as_what_it_is(hook: Hook) {
         let ends = Endings::among(&watchers.teller.finish().events);
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         assert_eq!(ends, watchers.told, "no end comes late");
+    });
+}
+
+fn without_reasons_nothing_is_guessed(hook: Hook) {
+    in_netns(|netns| {
+        let mut watchers = Watchers::start(netns, || {
+            take_reasons_away();
+            Unreasoned(Trace::start(hook, &[]))
+        });
+        let wrong = watchers.compare_all(netns);
+        let ended = watchers.teller.0.finish();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert_eq!(Endings::among(&ended.events), watchers.told, "no end comes late");
+        assert_eq!(ended.said, "", "all that is asked of such a kernel is there");
     });
 }
 

@@ -24,6 +24,7 @@ pub(crate) mod skipped;
 pub(crate) mod sockets;
 pub(crate) mod states;
 pub(crate) mod steady;
+pub(crate) mod unreasoned;
 pub(crate) mod web;
 pub(crate) mod workload;
 

@@ -86,6 +86,27 @@ impl Endings {
         endings
     }
 
+    /// The same where no reset says why it was sent: what only that tells apart is one.
+    pub(crate) fn without_reasons(&self) -> Self {
+        const BY_REASON: [&str; 5] = [
+            "reset_linger",
+            "reset_unread",
+            "reset_after_close",
+            "timeout_fin_wait2",
+            "out_of_memory",
+        ];
+        let mut endings = Self::default();
+        for ((opened, key), &count) in &self.0 {
+            let key = if BY_REASON.contains(&key.as_str()) {
+                "reset_by_us"
+            } else {
+                key
+            };
+            endings.add(opened, key, count);
+        }
+        endings
+    }
+
     fn add(&mut self, opened: &str, key: &str, count: i64) {
         *self.0.entry((opened.to_owned(), key.to_owned())).or_default() += count;
     }
