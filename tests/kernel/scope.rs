@@ -146,14 +146,14 @@ fn trace_of_namespaces(hook: Hook) {
         );
         drop(open(number, 1));
         neighbour.run(|_| drop(open(number, 2)));
-        all.until_events(10 + 20);
-        own.until_events(10);
-        by_pid.until_events(20);
-        for (trace, inodes) in [
-            (own, vec![netns.inum]),
-            (by_pid, vec![neighbour.inum]),
-            (all, vec![netns.inum, neighbour.inum]),
+        for (trace, inodes, connections) in [
+            (own, vec![netns.inum], 1),
+            (by_pid, vec![neighbour.inum], 2),
+            (all, vec![netns.inum, neighbour.inum], 3),
         ] {
+            let listeners = inodes.len();
+            let transitions = 2 * listeners + 10 * connections;
+            trace.until_events(transitions);
             let events = trace.finish().events;
             let mut seen: Vec<u64> = events.iter().filter_map(|event| event.netns).collect();
             seen.sort_unstable();
@@ -161,7 +161,11 @@ fn trace_of_namespaces(hook: Hook) {
             let mut wanted = inodes;
             wanted.sort_unstable();
             assert_eq!(seen, wanted, "{events:#?}");
-            assert!(lives(&events).len() >= 3);
+            assert_eq!(
+                (events.len(), lives(&events).len()),
+                (transitions, listeners + 2 * connections),
+                "{events:#?}"
+            );
         }
     });
 }

@@ -97,9 +97,10 @@ fn taken_over_by_connect(hook: Hook) {
         let ended = stat.finish();
         assert_eq!(sum(&ended, "/time_wait/recycled"), recycled);
         assert_eq!(sum(&ended, "/time_wait/entered"), 24);
-        assert!(
-            sum(&ended, "/time_wait/left") >= recycled,
-            "what was taken over is gone"
+        assert_eq!(
+            (sum(&ended, "/time_wait/left"), snmp::timewait_population()),
+            (recycled, 24 - recycled),
+            "what was taken over is gone, and nothing else"
         );
     });
 }
