@@ -25,6 +25,7 @@ pub(crate) mod sockets;
 pub(crate) mod states;
 pub(crate) mod steady;
 pub(crate) mod unreasoned;
+pub(crate) mod unseen;
 pub(crate) mod web;
 pub(crate) mod workload;
 

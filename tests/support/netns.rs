@@ -14,6 +14,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
 
 use super::child::Reaped;
 use super::skipped::this_test;
+use super::unseen::Witness;
 
 /// Where tracefs belongs.
 const TRACEFS: &str = "/sys/kernel/tracing";
@@ -42,6 +43,7 @@ pub(crate) fn in_netns<T: Send>(test: impl FnOnce(&Netns) -> T + Send) -> T {
         if !Path::new(TRACEFS).join("events").exists() {
             mount("tracefs", TRACEFS, "tracefs", MountFlags::empty(), None).expect("mounting tracefs");
         }
+        let _witness = Witness::start(TRACEFS);
         test(netns)
     })
 }

@@ -1,8 +1,9 @@
 //! Runs of BPF programs that the kernel skipped: a test that failed because of them is done again.
 //!
 //! The kernel runs no classic tracepoint program on a CPU where any process is reading a BPF map at that moment, and no
-//! program inside itself. It counts what it skips, tcpwatch reports it as `missed`, and nobody can count exactly then. A
-//! test passes only by a run in which everything was right.
+//! program inside itself. It counts what it skips, tcpwatch reports it as `missed`, and nobody can count exactly then; nor where
+//! it runs no program and counts nothing, which [`super::unseen`] tells. A test passes only by a run in which everything was
+//! right.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -22,8 +23,13 @@ pub(crate) fn this_test() -> String {
 /// Remembers whether the kernel skipped runs of `pid`'s programs, which are about to go.
 pub(crate) fn note(pid: u32) {
     if fdinfo::missed(pid) > 0 {
-        TESTS.lock().unwrap_or_else(PoisonError::into_inner).insert(this_test());
+        remember();
     }
+}
+
+/// Remembers that the kernel skipped runs during this test.
+pub(crate) fn remember() {
+    TESTS.lock().unwrap_or_else(PoisonError::into_inner).insert(this_test());
 }
 
 /// Does `test`; a failure counts when the kernel skipped nothing, and the third time.

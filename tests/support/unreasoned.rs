@@ -55,12 +55,12 @@ fn forget_reasons(btf: &mut [u8]) {
         }
         at += 12 + after(kind, members as usize);
     }
-    let mut set = |at: Option<usize>, word: u32| {
+    let mut put = |at: Option<usize>, value: u32| {
         let at = at.expect("this kernel tells why resets are sent");
-        btf[at..at + 4].copy_from_slice(&word.to_le_bytes());
+        btf[at..at + 4].copy_from_slice(&value.to_le_bytes());
     };
-    set(sent, received.expect("a tracepoint of received resets"));
-    set(reasons, 0);
+    put(sent, received.expect("a tracepoint of received resets"));
+    put(reasons, 0);
 }
 
 /// Bytes after the head of a type of this kind with so many members.
