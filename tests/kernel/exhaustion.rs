@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::support::loudly;
 use crate::support::netns::in_netns;
+use crate::support::peers::snmp;
 use crate::support::program::churn::{Churn, Sums, number, of_process, seconds, sum};
 use crate::support::program::{Hook, on_both_hooks};
 use crate::support::python::Python;
@@ -54,14 +55,18 @@ fn failed_at(python: &mut Python, step: &str, error: &str) -> f64 {
     failed["failed_at"].as_f64().expect("a time")
 }
 
-/// What is told of a client is what it says itself.
+/// What is told of a client is what it says itself; each connection it opened ended in TIME_WAIT.
 fn told(rows: &[Value], python: &Python, end: &Value) {
     let sums = Sums::of(of_process(rows, python.pid()));
     // What the client says, and not 1,000: where two connect at once this kernel now and then lets go of a timewait socket early,
     // and its port is had again (seen on 6.18, without tcpwatch).
+    let opened = number(end, "opened");
+    let lives: i64 = of_process(rows, python.pid())
+        .map(|owner| number(&owner["lifetime_ns"], "count"))
+        .sum();
     assert_eq!(
-        (sums.opened, sums.failed),
-        (number(end, "opened"), number(end, "failed")),
+        (sums.opened, sums.failed, sums.time_wait, lives),
+        (opened, number(end, "failed"), opened, opened),
         "{end}"
     );
 }
@@ -118,8 +123,22 @@ fn ports_run_out_when_foretold() {
             assert_eq!(sum(&rows, "/failed/total"), number(&fast_end, "failed"));
             told(&rows, &fast, &fast_end);
             told(&rows, &slow, &slow_end);
+            assert_eq!(
+                entered(),
+                number(&fast_end, "opened") + number(&slow_end, "opened"),
+                "each ended in TIME_WAIT, by the kernel's counters too"
+            );
         });
     });
+}
+
+/// Sockets of this namespace that entered TIME_WAIT.
+fn entered() -> i64 {
+    let counters = snmp::read();
+    ["TcpExt:TW", "TcpExt:TWKilled"]
+        .map(|name| counters.get(name))
+        .iter()
+        .sum()
 }
 
 /// Without `IP_BIND_ADDRESS_NO_PORT` bind(2) takes a port for the source address, whatever the destination, and it is bind(2) that

@@ -21,6 +21,7 @@ use crate::support::program::lives::Lives;
 use crate::support::program::run::{Unprivileged, binary, setpriv};
 use crate::support::program::trace::{Probe, Trace, connect_and_close};
 use crate::support::program::{Hook, Running, on_both_hooks};
+use crate::support::skipped::done_again;
 
 on_both_hooks!(
     in_another_pid_namespace,
@@ -250,22 +251,24 @@ fn lives_in_another_pid_namespace(hook: Hook) {
 /// What `churn` says of who opened connections, by number and name.
 #[test]
 fn churn_in_another_pid_namespace() {
-    in_netns(|_| {
-        let mut they = Namespaces::new(Proc::Own);
-        let churn = Running::below(&mut watching(they.tcpwatch(), &["churn", "0.2"], Hook::TpBtf));
-        let churn = Churn::of(churn);
-        they.inside.run(LISTEN);
-        connect(&mut they.outside, &mut they.inside);
-        they.inside.run("l.close()");
-        they.outside.run(LISTEN);
-        for _ in 0..2 {
-            connect(&mut they.inside, &mut they.outside);
-        }
-        let [inside, outside] = &they.known;
-        assert_eq!(
-            opened(churn, 3),
-            [(inside.pid, INSIDE.to_owned(), 2), (outside.pid, OUTSIDE.to_owned(), 1)]
-        );
+    done_again(|| {
+        in_netns(|_| {
+            let mut they = Namespaces::new(Proc::Own);
+            let churn = Running::below(&mut watching(they.tcpwatch(), &["churn", "0.2"], Hook::TpBtf));
+            let churn = Churn::of(churn);
+            they.inside.run(LISTEN);
+            connect(&mut they.outside, &mut they.inside);
+            they.inside.run("l.close()");
+            they.outside.run(LISTEN);
+            for _ in 0..2 {
+                connect(&mut they.inside, &mut they.outside);
+            }
+            let [inside, outside] = &they.known;
+            assert_eq!(
+                opened(churn, 3),
+                [(inside.pid, INSIDE.to_owned(), 2), (outside.pid, OUTSIDE.to_owned(), 1)]
+            );
+        });
     });
 }
 
@@ -388,14 +391,16 @@ fn lives_where_proc_hides_others(hook: Hook) {
 
 #[test]
 fn churn_where_proc_hides_others() {
-    in_netns(|_| {
-        hide();
-        let nobody = Unprivileged::new();
-        let (mut server, mut client) = (Agent::named("server"), Agent::named("client"));
-        let churn = Running::spawn(&mut watching(by_user(&nobody), &["churn", "0.2"], Hook::TpBtf));
-        let churn = Churn::of(churn);
-        server.run(LISTEN);
-        connect(&mut client, &mut server);
-        assert_eq!(opened(churn, 1), [(Some(client.pid()), "client".to_owned(), 1)]);
+    done_again(|| {
+        in_netns(|_| {
+            hide();
+            let nobody = Unprivileged::new();
+            let (mut server, mut client) = (Agent::named("server"), Agent::named("client"));
+            let churn = Running::spawn(&mut watching(by_user(&nobody), &["churn", "0.2"], Hook::TpBtf));
+            let churn = Churn::of(churn);
+            server.run(LISTEN);
+            connect(&mut client, &mut server);
+            assert_eq!(opened(churn, 1), [(Some(client.pid()), "client".to_owned(), 1)]);
+        });
     });
 }
