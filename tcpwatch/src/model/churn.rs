@@ -87,8 +87,10 @@ pub struct ChurnFrame {
     pub to_unix_ns: i64,
     /// Ephemeral ports, the destination nearest to exhaustion first; `None` where they were not looked at.
     pub ports: Option<Vec<Row>>,
-    /// Destinations whose ports there was no room to follow, since the start.
-    pub ports_evicted: u64,
+    /// Destinations and source addresses that had to be forgotten for want of room, since the start; `None` as `ports`.
+    pub ports_evicted: Option<u64>,
+    /// Sockets that the last look left out for want of room; `None` as `ports`.
+    pub ports_left_out: Option<u64>,
     /// Accept queues, in the interval.
     pub accepts: AcceptCounters,
     /// Records lost since the start.
@@ -229,7 +231,8 @@ impl Churn {
             going: self.bursts.going(),
             to_unix_ns: unix_ns.wrapping_sub_unsigned(monotonic_ns),
             ports: self.ports_seen.then(|| self.ports.rows(monotonic_ns)),
-            ports_evicted: self.ports.evicted(),
+            ports_evicted: self.ports_seen.then(|| self.ports.evicted()),
+            ports_left_out: self.ports_seen.then(|| self.ports.left_out()),
             accepts: AcceptCounters {
                 overflows: since(|accepts| accepts.overflows),
                 drops: since(|accepts| accepts.drops),
@@ -314,7 +317,8 @@ pub(crate) mod tests {
     use crate::model::ports::ends::Ends;
     use crate::model::ports::range::PortRange;
     use crate::model::ports::reuse::TwReuse;
-    use crate::model::ports::walk::Walk;
+    use crate::model::ports::table::ENDS_MAX;
+    use crate::model::ports::walk::{WALK_MAX, Walk};
     use crate::model::remedy::{Remedy, advise};
     use crate::model::socket::{Family, Kind, Socket};
     use crate::model::stat::Stat;
@@ -425,6 +429,49 @@ pub(crate) mod tests {
         );
     }
 
+    /// A connection from here to port 80 of `remote`, in TIME_WAIT.
+    fn waiting(remote: Address, lport: u16) -> Socket {
+        Socket {
+            family: Family::Ipv4,
+            state: TcpState::TimeWait,
+            kind: Some(Kind::Timewait),
+            local: Address::new(Ipv4Addr::new(10, 0, 0, 1).into(), 0),
+            lport,
+            remote,
+            rport: 80,
+            uid: None,
+            inode: None,
+            netns: 1,
+        }
+    }
+
+    #[test]
+    fn ports_that_found_no_room_are_counted() {
+        let mut churn = Churn::new(0);
+        let frame = churn.frame(stat(), 0, 0, 0);
+        assert_eq!(
+            (frame.ports_evicted, frame.ports_left_out),
+            (None, None),
+            "nobody looked"
+        );
+        let settings = Settings {
+            range: PortRange::parse("40000 40099", ""),
+            ..Settings::default()
+        };
+        let mut walk = Walk::default();
+        for to in (0..).take(WALK_MAX + 3) {
+            let remote = Address::new(Ipv4Addr::from_bits(to).into(), 0);
+            walk.add(&waiting(remote, 40_000), settings.range.as_ref().unwrap());
+        }
+        let evicted = Some((WALK_MAX - ENDS_MAX) as u64);
+        for (walk, left_out) in [(walk, 3), (Walk::default(), 0)] {
+            let settings = settings.clone();
+            churn.walked(PortsSample { settings, walk }, 1_000_000_000);
+            let frame = churn.frame(stat(), 0, 0, 0);
+            assert_eq!((frame.ports_evicted, frame.ports_left_out), (evicted, Some(left_out)));
+        }
+    }
+
     /// What is advised where 90 of 100 ports are in TIME_WAIT, after connections opened from here.
     fn advice(bound: Option<bool>, tw_reuse: &str) -> Vec<Remedy> {
         let mut churn = Churn::new(0);
@@ -446,19 +493,7 @@ pub(crate) mod tests {
         };
         let mut walk = Walk::default();
         for lport in 40_000..40_090 {
-            let socket = Socket {
-                family: Family::Ipv4,
-                state: TcpState::TimeWait,
-                kind: Some(Kind::Timewait),
-                local: event.local,
-                lport,
-                remote: event.remote,
-                rport: 80,
-                uid: None,
-                inode: None,
-                netns: 1,
-            };
-            walk.add(&socket, settings.range.as_ref().unwrap());
+            walk.add(&waiting(event.remote, lport), settings.range.as_ref().unwrap());
         }
         churn.walked(PortsSample { settings, walk }, 1_000_000_000);
         advise(&churn.frame(stat(), 0, 5_000_000_000, 0))

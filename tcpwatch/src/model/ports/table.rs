@@ -21,6 +21,7 @@ pub struct PortUse {
     settings: Settings,
     entries: HashMap<Ends, Entry>,
     evicted: u64,
+    left_out: u64,
     most: usize,
 }
 
@@ -32,6 +33,7 @@ impl PortUse {
             settings,
             entries: HashMap::new(),
             evicted: 0,
+            left_out: 0,
             most: ENDS_MAX,
         }
     }
@@ -89,14 +91,21 @@ impl PortUse {
         }
     }
 
-    /// Destinations that were forgotten for want of room, and sockets that a walk left out for it.
+    /// Destinations and source addresses that were forgotten for want of room, since the start.
     #[must_use]
     pub const fn evicted(&self) -> u64 {
         self.evicted
     }
 
+    /// Sockets that the last walk could not count, for want of room for their destinations.
+    #[must_use]
+    pub const fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
     /// Takes what a walk of all sockets found, which ended at `monotonic_ns`; destinations it did not meet hold no port.
     pub fn walk(&mut self, mut walk: Walk, monotonic_ns: u64) {
+        self.left_out = walk.left_out();
         self.entries.retain(|ends, entry| {
             if entry.is_of_another_time(monotonic_ns) {
                 return false;
@@ -106,7 +115,6 @@ impl PortUse {
                 !entry.is_idle(monotonic_ns)
             })
         });
-        self.evicted = self.evicted.saturating_add(walk.left_out());
         // The largest, so that a walk does not put out what it puts in.
         let mut met = walk.rest();
         self.evicted = self.evicted.saturating_add(met.len().saturating_sub(self.most) as u64);

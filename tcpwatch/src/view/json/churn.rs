@@ -31,7 +31,8 @@ struct Line {
     bursts: Vec<BurstLine>,
     burst_going: Option<BurstLine>,
     ports: Option<Vec<PortsLine>>,
-    ports_evicted: u64,
+    ports_evicted: Option<u64>,
+    ports_left_out: Option<u64>,
     time_wait: TimeWait,
     time_wait_by: Whose,
     accept_queues: Accepts,
@@ -354,11 +355,12 @@ impl ChurnView for Json {
             },
             bursts: frame.bursts.iter().map(|burst| BurstLine::of(frame, burst)).collect(),
             burst_going: frame.going.as_ref().map(|burst| BurstLine::of(frame, burst)),
-            ports_evicted: frame.ports_evicted,
             ports: frame
                 .ports
                 .as_ref()
                 .map(|rows| rows.iter().map(PortsLine::from).collect()),
+            ports_evicted: frame.ports_evicted,
+            ports_left_out: frame.ports_left_out,
             time_wait: TimeWait::of(&frame.stat.time_wait),
             time_wait_by: TimeWaitBy::of(&frame.routes).into(),
             accept_queues: Accepts {

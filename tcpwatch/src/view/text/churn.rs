@@ -220,6 +220,14 @@ impl Text {
                 None => writeln!(out)?,
             }
         }
+        let unfollowed = [
+            (frame.ports_evicted, "destinations forgotten since the start"),
+            (frame.ports_left_out, "sockets left out"),
+        ];
+        let unfollowed = some_of(unfollowed);
+        if !unfollowed.is_empty() {
+            writeln!(out, "ports  {unfollowed}, for want of room: others may run out too")?;
+        }
         for burst in &frame.bursts {
             self.burst(frame, burst, out)?;
         }
@@ -240,19 +248,9 @@ impl Text {
             (frame.accepts.drops, "SYN and ACK drops of listeners"),
             (frame.accepts.syn_drops, "SYN drops, too many half-open"),
         ];
-        let queues: Vec<String> = queues
-            .into_iter()
-            .filter_map(|(count, what)| Some(format!("{} {what}", thousands(count.filter(|&count| count > 0)?))))
-            .collect();
+        let queues = some_of(queues);
         if !queues.is_empty() {
-            writeln!(out, "queues  {}", queues.join(", "))?;
-        }
-        if frame.ports_evicted > 0 {
-            writeln!(
-                out,
-                "ports of {} destinations found no room to be followed since the start",
-                thousands(frame.ports_evicted)
-            )?;
+            writeln!(out, "queues  {queues}")?;
         }
         if frame.lost > 0 {
             writeln!(
@@ -296,6 +294,17 @@ impl ChurnView for Text {
         }
         writeln!(out)
     }
+}
+
+/// Those of `counts` that are known and not 0: `2 overflows, 1 drops`.
+fn some_of<const N: usize>(counts: [(Option<u64>, &str); N]) -> String {
+    let counts = counts
+        .into_iter()
+        .filter_map(|(count, what)| Some((count.filter(|&count| count > 0)?, what)));
+    let counts: Vec<String> = counts
+        .map(|(count, what)| format!("{} {what}", thousands(count)))
+        .collect();
+    counts.join(", ")
 }
 
 /// Who opens the connections of a line.
@@ -464,6 +473,27 @@ mod tests {
         }
         let text = shown(Screen::plain(120), [811, 811]);
         assert!(text.contains("  nginx[811] 10.0.0.5:8080 "), "{text}");
+    }
+
+    #[test]
+    fn ports_that_are_not_followed_are_told() {
+        let line = |evicted, left_out| {
+            let mut frame = Churn::new(0).frame(stat(), 0, 10, 0);
+            (frame.ports_evicted, frame.ports_left_out) = (evicted, left_out);
+            let mut out = Vec::new();
+            let mut view = Text::new(TimeZone::UTC, 10, Screen::plain(120));
+            view.frame(&frame, &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            text.lines().find(|line| line.starts_with("ports")).map(str::to_owned)
+        };
+        for nothing in [None, Some(0)] {
+            assert_eq!(line(nothing, nothing), None);
+        }
+        let told = "ports  1,024 destinations forgotten since the start, 7 sockets left out, for want of room: \
+                    others may run out too";
+        assert_eq!(line(Some(1024), Some(7)).as_deref(), Some(told));
+        let told = "ports  7 sockets left out, for want of room: others may run out too";
+        assert_eq!(line(Some(0), Some(7)).as_deref(), Some(told));
     }
 
     #[test]
