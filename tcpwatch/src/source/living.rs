@@ -25,7 +25,7 @@ const SHARE: u64 = 100;
 const APART_NS: u64 = 1_000_000_000;
 /// What was read is believed for this long, ns: after it a process may be in another cgroup, and a number another's.
 const FRESH_NS: u64 = 1_000_000_000;
-/// A scan is waited for as long as this, ns: a file of /proc may hang for as long as a process does.
+/// A scan is waited for this long, ns: what /proc says of one process may wait for that process, and then for ever.
 const PATIENCE_NS: u64 = 10_000_000_000;
 /// Processes remembered; with one more, all are read anew.
 const PROCESSES: usize = 4096;
@@ -40,7 +40,8 @@ pub struct Living {
     give_up_ns: u64,
     scan_again_ns: u64,
     cgroups: Cgroups,
-    known: HashMap<NonZeroU32, Known>,
+    /// By number, and by the name it was asked for with: under another the number may be another process's.
+    known: HashMap<(NonZeroU32, Comm), Known>,
     /// What to add to Unix time for time since boot, ns.
     to_boot_ns: i64,
 }
@@ -54,8 +55,6 @@ struct Scanned {
 
 /// What was read of a process.
 struct Known {
-    /// As which it was asked for: a new name may be another process's.
-    comm: Comm,
     start_ns: u64,
     read_ns: u64,
     cgroup: Option<Arc<Cgroup>>,
@@ -98,7 +97,9 @@ impl Living {
         self.to_boot_ns = clock::unix_to_boot_ns();
         let Some(scan) = self.scan.take_if(|scan| scan.is_finished()) else {
             if self.is_scanning() && clock::monotonic_ns() >= self.give_up_ns {
-                log::warn!("/proc takes too long to read: whose the connections are that were open before is unknown");
+                log::warn!(
+                    "reading /proc takes more than 10 s: who holds sockets that were open before is unknown from now on"
+                );
                 self.stop_scanning();
             }
             return;
@@ -134,9 +135,9 @@ impl Living {
     /// The owners that the last scan found.
     ///
     /// # Errors
-    /// There was none: /proc cannot be read.
+    /// There was none: /proc cannot be read, or not in time.
     pub fn owners(&mut self) -> anyhow::Result<&mut Owners> {
-        let scanned = self.owners.as_mut().context("/proc cannot be read")?;
+        let scanned = self.owners.as_mut().context("/proc could not be read")?;
         Ok(&mut scanned.owners)
     }
 
@@ -179,10 +180,9 @@ impl Living {
         }
         let pid = owner.pid?;
         let at = u64::try_from(unix_ns.saturating_add(self.to_boot_ns)).unwrap_or(0);
-        let fresh = self
-            .known
-            .get(&pid)
-            .is_some_and(|known| known.comm == owner.comm && at.saturating_sub(known.read_ns) < FRESH_NS);
+        let key = (pid, owner.comm);
+        let fresh = |known: &Known| at.saturating_sub(known.read_ns) < FRESH_NS;
+        let fresh = self.known.get(&key).is_some_and(fresh);
         if !fresh {
             if self.known.len() >= PROCESSES {
                 self.known.clear();
@@ -191,14 +191,13 @@ impl Living {
             let path = found.as_ref().and_then(|_| cgroup::path(&self.root, pid));
             // That a process is gone is remembered too: it may have left many connections.
             let known = Known {
-                comm: owner.comm,
                 start_ns: found.map_or(0, |found| found.start_ns),
                 read_ns: clock::boot_ns(),
                 cgroup: path.map(|path| Arc::new(path.into())),
             };
-            self.known.insert(pid, known);
+            self.known.insert(key, known);
         }
-        let known = self.known.get(&pid).filter(|known| known.start_ns <= at)?;
+        let known = self.known.get(&key).filter(|known| known.start_ns <= at)?;
         known.cgroup.clone()
     }
 }
@@ -214,6 +213,7 @@ mod tests {
 
     use super::*;
     use crate::event::Opened;
+    use crate::model::owner::How;
     use crate::model::socket::{Address, Family};
 
     /// A transition of the socket 100, which was open before we looked.
@@ -296,6 +296,56 @@ mod tests {
         living.stop_scanning();
         assert_eq!(settled(&mut living, other), None, "nobody waits any more");
         fs::write(&slow, "").unwrap();
+    }
+
+    #[test]
+    fn a_scan_that_hangs_is_waited_for_no_longer_than_it_may_take() {
+        let root = tree();
+        let hiding = root.path().join("proc/8");
+        fs::create_dir_all(&hiding).unwrap();
+        fs::write(hiding.join("fd"), "").unwrap();
+        let slow = hiding.join("stat");
+        mkfifoat(CWD, &slow, Mode::RUSR | Mode::WUSR).unwrap();
+        let mut living = Living::new(root.path());
+        living.scan();
+        living.catch_up();
+        assert!(!living.settle(&mut of_100()), "it may still tell");
+        living.give_up_ns = 0;
+        living.catch_up();
+        let mut event = of_100();
+        assert!(
+            living.settle(&mut event) && event.owner.is_none(),
+            "nobody waits any more"
+        );
+        assert!(!living.is_scanning() && living.owners().is_err());
+        fs::write(&slow, "").unwrap();
+    }
+
+    #[test]
+    fn a_process_is_read_once_whatever_its_name_is_by_now() {
+        let root = tree();
+        let cgroup = root.path().join("proc/7/cgroup");
+        let mut living = Living::new(root.path());
+        let mut of = |name: &[u8], is_in: &str| {
+            fs::write(&cgroup, format!("0::{is_in}\n")).unwrap();
+            let owner = Owner {
+                pid: NonZeroU32::new(7),
+                comm: Comm::new(name),
+                how: How::Connect,
+                cgroup: None,
+            };
+            living.cgroup(&owner, 1_000_000_000).map(|cgroup| cgroup.path.clone())
+        };
+        let (first, second) = (Some("/first".to_owned()), Some("/second".to_owned()));
+        assert_eq!(of(b"before-exec", "/first"), first);
+        assert_eq!(of(b"before-exec", "/other"), first, "it was read");
+        assert_eq!(of(b"nginx", "/second"), second, "it may be another process");
+        for _ in 0..2 {
+            assert_eq!(
+                (of(b"before-exec", "/other"), of(b"nginx", "/other")),
+                (first.clone(), second.clone())
+            );
+        }
     }
 
     #[test]
