@@ -85,9 +85,7 @@ fn follow<T: Traced>(args: &TraceArgs, wants: Wants, view: Box<dyn TraceView<T>>
             if !printer.living.is_scanning()
                 && let Some(early) = early.take()
             {
-                warn_of_listeners(
-                    &early.and_then(|early| early.tell(&mut kernel, &namespaces, printer.living.owners()?)),
-                );
+                warn_of_listeners(&early.and_then(|early| early.tell(&mut kernel, printer.living.owners()?)));
             }
             more = printer.print(&mut stream, &kernel, clock::unix_ns())? == BATCH;
             kernel.flush_log();

@@ -61,11 +61,15 @@ impl NamespaceReaders {
 /// Sockets or processes cannot be read.
 pub fn tell_listeners(kernel: &mut Kernel, namespaces: &[Namespace]) -> anyhow::Result<Unseen> {
     let early = Early::find(namespaces)?;
-    early.tell(kernel, namespaces, &mut Owners::scan(Path::new("/"))?)
+    early.tell(kernel, &mut Owners::scan(Path::new("/"))?)
 }
 
 /// The sockets that listened before tcpwatch did.
-pub struct Early(Vec<Socket>);
+pub struct Early {
+    /// One a namespace.
+    readers: Vec<Sockets>,
+    sockets: Vec<Socket>,
+}
 
 impl Early {
     /// Those in `namespaces`.
@@ -73,38 +77,54 @@ impl Early {
     /// # Errors
     /// Sockets cannot be read.
     pub fn find(namespaces: &[Namespace]) -> anyhow::Result<Self> {
-        let mut sockets = Vec::new();
-        for namespace in namespaces {
-            let mut reader = namespace.run(|| Sockets::open(Path::new("/"), namespace.inode))?;
-            reader.walk(StateSet::NONE.with(TcpState::Listen), |socket| sockets.push(*socket))?;
-        }
-        Ok(Self(sockets))
+        let open = |namespace: &Namespace| namespace.run(|| Sockets::open(Path::new("/"), namespace.inode));
+        let mut readers: Vec<_> = namespaces.iter().map(open).collect::<anyhow::Result<_>>()?;
+        let sockets = listening(&mut readers)?;
+        Ok(Self { readers, sockets })
     }
 
-    /// Tells the kernel side whose they are by `owners`, who were looked for later; what those do not tell. One that has gone from
-    /// its namespace since is left out: whoever listens in its place the kernel side has heard of.
+    /// Tells the kernel side whose they are by `owners`, who were looked for later; what those do not tell. One that is gone by
+    /// now is left out: whoever listens in its place, the kernel side has heard of.
     ///
     /// # Errors
     /// Sockets cannot be read, or the kernel side has no place for it.
-    pub fn tell(&self, kernel: &mut Kernel, namespaces: &[Namespace], owners: &mut Owners) -> anyhow::Result<Unseen> {
+    pub fn tell(mut self, kernel: &mut Kernel, owners: &mut Owners) -> anyhow::Result<Unseen> {
+        // This takes longest, and comes first, so that little time is left for one to go after it was looked for again.
+        let mut whose = |socket: &Socket| owners.of(socket.inode).whose().process;
+        let whose: Vec<_> = self.sockets.iter().map(&mut whose).collect();
+        let there = self.still_there()?;
         let mut listeners = Listeners::default();
-        let now = Self::find(namespaces)?;
-        let still: HashSet<_> = now.0.iter().map(|socket| (socket.netns, socket.inode)).collect();
-        for socket in self
-            .0
-            .iter()
-            .filter(|socket| still.contains(&(socket.netns, socket.inode)))
-        {
-            let whose = owners.of(socket.inode).whose();
-            listeners.add(socket.netns, socket.lport, whose.process.as_deref());
+        for ((socket, whose), there) in self.sockets.iter().zip(whose).zip(there) {
+            if there {
+                listeners.add(socket.netns, socket.lport, whose.as_deref());
+            }
         }
         kernel.tell_listeners(&listeners)?;
         Ok(owners.unseen())
     }
+
+    /// Which of them listen still, one after the other.
+    fn still_there(&mut self) -> anyhow::Result<Vec<bool>> {
+        // The next socket of the same port has a number of its own.
+        let key = |socket: &Socket| (socket.netns, socket.lport, socket.inode);
+        let now: HashSet<_> = listening(&mut self.readers)?.iter().map(key).collect();
+        Ok(self.sockets.iter().map(|socket| now.contains(&key(socket))).collect())
+    }
+}
+
+/// The sockets that listen, by all `readers`.
+fn listening(readers: &mut [Sockets]) -> anyhow::Result<Vec<Socket>> {
+    let mut sockets = Vec::new();
+    for reader in readers {
+        reader.walk(StateSet::NONE.with(TcpState::Listen), |socket| sockets.push(*socket))?;
+    }
+    Ok(sockets)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
     use crate::sys::netns::{Which, resolve};
 
@@ -119,5 +139,23 @@ mod tests {
         if let Some(limit) = &mut readers.max_tw_buckets {
             assert!(limit.read().unwrap().is_some());
         }
+    }
+
+    #[test]
+    fn a_listener_that_another_replaces_is_there_no_more() {
+        let own = resolve(Path::new("/"), &Which::Own).unwrap();
+        let [stays, goes] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let mut early = Early::find(&own).unwrap();
+        let mut is_there = |listener: &TcpListener| {
+            let port = listener.local_addr().unwrap().port();
+            let there = early.still_there().unwrap();
+            let found = early.sockets.iter().zip(there).find(|(socket, _)| socket.lport == port);
+            found.map(|(_, there)| there)
+        };
+        assert_eq!((is_there(&stays), is_there(&goes)), (Some(true), Some(true)));
+        let address = goes.local_addr().unwrap();
+        drop(goes);
+        let next = TcpListener::bind(address).unwrap();
+        assert_eq!((is_there(&stays), is_there(&next)), (Some(true), Some(false)));
     }
 }

@@ -70,7 +70,10 @@ impl Kernel {
             {
                 continue;
             }
-            // Somebody began to listen there since: the same process, of whose socket we know already, or another one.
+            // Somebody began to listen there since: the same process, of whose socket we know already, or another one. What the
+            // kernel side writes between the reading and the writing is lost, so nothing else is done there. A listener that
+            // goes just then stays counted, and the port unknown; one that comes is not, and its port may be taken for the next
+            // one's alone once both others are gone.
             if let Ok(found) = map.get(key, 0) {
                 let mut found: Listener = bytemuck::cast(found);
                 if found.owner.pid != listener.owner.pid {
