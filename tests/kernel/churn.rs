@@ -17,7 +17,7 @@ use crate::support::sockets::{accept, address, bound, listen, read_eof, socket, 
 use crate::support::steady::{Binds, Sink, steady};
 use crate::support::{LOOPBACK, heavy};
 
-on_both_hooks!(who_opened_and_to_where);
+on_both_hooks!(who_opened_and_to_where, the_last_row_has_what_was_done_before_the_end);
 
 /// Opens a number of connections, one after the other, and lets the first or the other side close first.
 const ONE_BY_ONE: &str = r#"
@@ -137,6 +137,30 @@ fn who_opened_and_to_where(hook: Hook) {
                 assert_eq!(owner["owner"]["pid"], process::id(), "{to}");
             }
         }
+    });
+}
+
+fn the_last_row_has_what_was_done_before_the_end(hook: Hook) {
+    const COUNT: i64 = 1000;
+    in_netns(|netns| {
+        netns.set("ipv4/tcp_tw_reuse", "0");
+        let churn = Churn::start(hook, "5");
+        let listener = listen(SocketAddr::new(LOOPBACK, 8080), 128);
+        let mut python = Python::start(ONE_BY_ONE, &["127.0.0.1", "8080", &COUNT.to_string(), "client"]);
+        for _ in 0..COUNT {
+            read_eof(&accept(&listener));
+        }
+        assert_eq!(python.line(0), "done");
+        let pid = python.pid();
+        let rows = churn.finish();
+        let sums = Sums {
+            opened: COUNT,
+            failed: 0,
+            time_wait: COUNT,
+        };
+        assert_eq!(Sums::of(of_process(&rows, pid)), sums, "{rows:?}");
+        // The kernel's own, of the same intervals.
+        assert_eq!(sum(&rows, "/time_wait/entered"), COUNT);
     });
 }
 

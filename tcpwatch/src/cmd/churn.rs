@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use super::OUTPUT;
-use super::run::{End, POLL, Wants, Watched, block_on, tell_of_no_room, warn_of_listeners, watch};
+use super::run::{End, POLL, Wants, Watched, block_on, warn_of_listeners, warn_of_no_room, watch};
 use super::screen::screen;
 use crate::cli::ChurnArgs;
 use crate::clock;
@@ -53,7 +53,7 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
             churn: Churn::new(clock::monotonic_ns()),
         };
         // The first is what the later ones are compared with.
-        sample(&mut live, &mut stat, &mut connections.churn)?;
+        sample(&mut live, &mut stat, &mut connections.churn, &end)?;
         let every = args.interval.map_or(INTERVAL, |interval| interval.0);
         let mut ticks = interval_at(Instant::now() + every, every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -82,39 +82,41 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
                 continue;
             }
             if ended {
-                // What is in the ring belongs to the interval that ends, and nothing is to come to it.
+                // What is in the ring belongs to the interval that ends, and nothing comes to it any more.
                 live.detach()?;
                 while connections.take(&mut stream, &live, i64::MAX) > 0 {
                     end.progressed();
                 }
             }
-            if let Some(frame) = sample(&mut live, &mut stat, &mut connections.churn)? {
+            if let Some(frame) = sample(&mut live, &mut stat, &mut connections.churn, &end)? {
                 let lost = live.lost() + stream.undecoded();
                 let frame = connections
                     .churn
                     .frame(frame, clock::unix_ns(), clock::monotonic_ns(), lost);
                 view.frame(&frame, out).and_then(|()| out.flush()).context(OUTPUT)?;
-                end.progressed();
                 printed += 1;
             }
             if ended || args.count == Some(printed) {
-                tell_of_no_room(&live.ledger());
+                warn_of_no_room(live.kernel());
                 return Ok(());
             }
         }
     })
 }
 
-/// Reads the host's numbers; the frame they make.
-fn sample(live: &mut Live, stat: &mut Stat, churn: &mut Churn) -> Result<Option<StatFrame>> {
+/// Reads the host's numbers; the frame they make. On a host of many sockets this takes a while, of which `end` is told.
+fn sample(live: &mut Live, stat: &mut Stat, churn: &mut Churn, end: &End) -> Result<Option<StatFrame>> {
+    end.progressed();
     if let Some(ports) = live.ports()? {
         churn.walked(ports, clock::monotonic_ns());
+        end.progressed();
     }
     let mut frame = None;
     live.sample(|input| match input {
         Input::Accepts(accepts) => churn.accepts(accepts),
         input => frame = stat.apply(input).or(frame.take()),
     })?;
+    end.progressed();
     Ok(frame)
 }
 

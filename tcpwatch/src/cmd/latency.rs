@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::OUTPUT;
-use super::run::{End, Wants, Watched, block_on, tell_of_no_room, warn_of_listeners, watch};
+use super::run::{End, Wants, Watched, block_on, warn_of_listeners, warn_of_no_room, watch};
 use super::screen::screen;
 use crate::cli::LatencyArgs;
 use crate::clock;
@@ -58,7 +58,7 @@ pub fn run(args: &LatencyArgs, out: &mut impl Write) -> Result<()> {
             view.frame(&frame, out).and_then(|()| out.flush()).context(OUTPUT)?;
             printed += 1;
             if ended || args.count == Some(printed) {
-                tell_of_no_room(&kernel.ledger());
+                warn_of_no_room(&kernel);
                 return Ok(());
             }
         }

@@ -9,10 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tcpwatch_common::Ledger;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
-
-use tcpwatch_common::Ledger;
 
 use crate::cli::values::Interval;
 use crate::cli::{Common, FilterArgs, HookArg};
@@ -22,6 +21,7 @@ use crate::model::snapshot::Unseen;
 use crate::source::ebpf::{self, Carries, Hook, Kernel, Options, StreamOptions};
 use crate::sys::netns::{self, Namespace, Which};
 use crate::sys::{btf, signals};
+use crate::view::number::thousands;
 use crate::view::words;
 
 /// How long a command may take to say its last, once it is told to end.
@@ -32,7 +32,7 @@ pub(super) struct End {
     told: oneshot::Receiver<()>,
     /// Whether there is something to say yet.
     begun: Arc<AtomicBool>,
-    /// Moves as long as the output takes something.
+    /// Moves as long as the end is being told.
     progress: Arc<AtomicU64>,
     duration: Option<Duration>,
     /// `duration` after it was first waited for: loading the kernel side takes none of it.
@@ -99,7 +99,7 @@ impl End {
         self.begun.store(true, Ordering::Relaxed);
     }
 
-    /// Says that the output took something, so that a command with much to say at its end is let say it.
+    /// Says that something was read, or the output took something: a command with much to say at its end is let say it.
     pub(super) fn progressed(&self) {
         self.progress.fetch_add(1, Ordering::Relaxed);
     }
@@ -131,20 +131,33 @@ pub(super) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     runtime.block_on(work)
 }
 
-/// Says at the end of what there was no room to remember, and what is unknown for it.
-pub(super) fn tell_of_no_room(ledger: &Ledger) {
+/// Says on stderr, at the end, what is unknown because the kernel had no room for it.
+pub(super) fn warn_of_no_room(kernel: &Kernel) {
+    for words in no_room(&kernel.ledger(), kernel.hook()) {
+        log::warn!("{words}");
+    }
+}
+
+/// What `hook` found no room for, a line each.
+fn no_room(ledger: &Ledger, hook: Option<Hook>) -> Vec<String> {
+    let mut words = Vec::new();
     if ledger.unremembered > 0 {
-        log::warn!(
-            "{} transitions were of sockets that the kernel gave no room to remember: whose they are and how long they lived is unknown (sysctl net.core.optmem_max may be too small; the classic hook remembers 65,536 sockets)",
-            ledger.unremembered
-        );
+        words.push(format!(
+            "there was no room to remember the sockets of {} transitions, and their owners and times are unknown: {}",
+            thousands(ledger.unremembered),
+            match hook {
+                Some(Hook::Tracepoint) => "fewer connections take less, by a filter; or try --hook tp_btf",
+                _ => "net.core.optmem_max may be too small (sysctl)",
+            }
+        ));
     }
     if ledger.unkept_owners > 0 {
-        log::warn!(
+        words.push(format!(
             "who accepted {} connections is unknown: there was no room to remember it until their next transition",
-            ledger.unkept_owners
-        );
+            thousands(ledger.unkept_owners)
+        ));
     }
+    words
 }
 
 /// What a command wants of the kernel side beside counts.
@@ -256,5 +269,35 @@ pub(super) fn warn_of_listeners(told: &Result<Unseen>) {
         Ok(None) => {}
         Ok(Some(words)) => log::warn!("{words}"),
         Err(why) => log::warn!("whose the listeners there are is unknown: {why:#}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_found_no_room_is_told_with_what_to_do() {
+        let mut ledger: Ledger = bytemuck::Zeroable::zeroed();
+        assert_eq!(no_room(&ledger, Some(Hook::TpBtf)), [""; 0]);
+        ledger.unremembered = 1234;
+        for (hook, remedy) in [
+            (Hook::TpBtf, "net.core.optmem_max"),
+            (Hook::Tracepoint, "--hook tp_btf"),
+        ] {
+            let words = no_room(&ledger, Some(hook));
+            assert_eq!(words.len(), 1);
+            assert!(
+                words[0].contains("1,234 transitions") && words[0].contains(remedy),
+                "{words:?}"
+            );
+        }
+        (ledger.unremembered, ledger.unkept_owners) = (0, 7);
+        let words = no_room(&ledger, Some(Hook::TpBtf));
+        assert_eq!(words.len(), 1);
+        assert!(
+            words[0].starts_with("who accepted 7 connections is unknown"),
+            "{words:?}"
+        );
     }
 }

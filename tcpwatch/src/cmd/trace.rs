@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::OUTPUT;
-use super::run::{End, POLL, Wants, Watched, block_on, tell_of_no_room, warn_of_listeners, watch};
+use super::run::{End, POLL, Wants, Watched, block_on, warn_of_listeners, warn_of_no_room, watch};
 use super::screen::screen;
 use crate::cli::TraceArgs;
 use crate::clock;
@@ -112,7 +112,7 @@ fn follow<T: Traced>(args: &TraceArgs, wants: Wants, view: Box<dyn TraceView<T>>
                 poll.tick().await;
             }
         }
-        tell_of_no_room(&ledger);
+        warn_of_no_room(&kernel);
         printer.totals.seen = T::seen(&ledger.moves);
         printer.totals.lost = ledger.lost + stream.undecoded();
         printer.totals.missed = kernel.missed();

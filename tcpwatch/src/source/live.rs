@@ -135,18 +135,22 @@ impl Live {
         self.kernel.lost()
     }
 
-    /// Detaches the hook ([`Kernel::detach`]).
+    /// The kernel side.
+    #[must_use]
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// Detaches the hook, and waits for the runs that are under way: all that will ever be counted and sent has been.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn detach(&mut self) -> Result<()> {
-        self.kernel.detach()
-    }
-
-    /// All the kernel side has counted so far.
-    #[must_use]
-    pub fn ledger(&self) -> Ledger {
-        self.kernel.ledger()
+        self.kernel.detach()?;
+        let _all_there_is = self.kernel.settled_ledger();
+        // Sockets go on, and are counted no more: what a walk found now would be no drift.
+        self.look_again_ns = u64::MAX;
+        Ok(())
     }
 
     /// Resets not heard of so far ([`Kernel::unheard_resets`]).
