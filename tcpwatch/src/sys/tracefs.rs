@@ -28,10 +28,10 @@ pub fn classic_layout(root: &Path) -> Result<ClassicLayout> {
 }
 
 /// Layouts of the records of the tracepoints about resets, the death of sockets and `accept()`, from their `format` files below
-/// `root`. What only tells of names and of segments sent again may be [`ABSENT`].
+/// `root`. Each but those of resets may be [`ABSENT`], and where the death of sockets is, nobody hears of it.
 ///
 /// # Errors
-/// One of the others is not there, or not as expected.
+/// Those of resets are not there, or not as expected: no end can be told without.
 pub fn reset_layout(root: &Path) -> Result<ResetLayout> {
     let at = |category: &str, name: &str, wanted: &str, size: u32| {
         let (path, text) = format_of(root, category, name)?;
@@ -44,13 +44,13 @@ pub fn reset_layout(root: &Path) -> Result<ResetLayout> {
         send_skaddr: at("tcp", "tcp_send_reset", "skaddr", 8)?,
         send_reason: at("tcp", "tcp_send_reset", "reason", 4).unwrap_or(ABSENT),
         receive_skaddr: at("tcp", "tcp_receive_reset", "skaddr", 8)?,
-        destroy_skaddr: at("tcp", "tcp_destroy_sock", "skaddr", 8)?,
+        destroy_skaddr: at("tcp", "tcp_destroy_sock", "skaddr", 8).unwrap_or(ResetLayout::UNKNOWN.destroy_skaddr),
         retransmit_skaddr: at("tcp", "tcp_retransmit_skb", "skaddr", 8).unwrap_or(ABSENT),
         synack_skaddr: at("tcp", "tcp_retransmit_synack", "skaddr", 8).unwrap_or(ABSENT),
         synack_req: at("tcp", "tcp_retransmit_synack", "req", 8).unwrap_or(ABSENT),
         rename_pid: at("task", "task_rename", "pid", 4).unwrap_or(ABSENT),
         rename_comm: at("task", "task_rename", "newcomm", 16).unwrap_or(ABSENT),
-        accept_ret: at("syscalls", "sys_exit_accept4", "ret", 8)?,
+        accept_ret: at("syscalls", "sys_exit_accept4", "ret", 8).unwrap_or(ABSENT),
         typed_reason: 0,
     })
 }
@@ -175,5 +175,83 @@ format:
             parse_format(&FORMAT.replace("daddr_v6[16];\toffset:56;\tsize:16", "daddr_v6[4];\toffset:56;\tsize:4"))
                 .is_err()
         );
+    }
+
+    /// Name, offset and size of a field.
+    type Field = (&'static str, u32, u32);
+
+    /// The tracepoints beside, each with the fields that are read.
+    const BESIDE: [(&str, &[Field]); 7] = [
+        ("tcp/tcp_send_reset", &[("skaddr", 16, 8), ("reason", 28, 4)]),
+        ("tcp/tcp_receive_reset", &[("skaddr", 8, 8)]),
+        ("tcp/tcp_destroy_sock", &[("skaddr", 8, 8)]),
+        ("tcp/tcp_retransmit_skb", &[("skaddr", 16, 8)]),
+        ("tcp/tcp_retransmit_synack", &[("skaddr", 8, 8), ("req", 16, 8)]),
+        ("task/task_rename", &[("pid", 8, 4), ("newcomm", 28, 16)]),
+        ("syscalls/sys_exit_accept4", &[("ret", 16, 8)]),
+    ];
+
+    /// Where a field is in a layout.
+    type Place = fn(&mut ResetLayout) -> &mut u32;
+
+    /// What is read of them where the field `without` of the tracepoint `of` is missing.
+    fn layout_without(of: &str, without: &str) -> Result<ResetLayout> {
+        let root = tempfile::tempdir().unwrap();
+        for (name, fields) in BESIDE {
+            let folder = root.path().join(PLACES[0]).join("events").join(name);
+            fs::create_dir_all(&folder).unwrap();
+            let fields = fields.iter().filter(|(field, ..)| (name, *field) != (of, without));
+            let line = |&(field, offset, size): &Field| {
+                format!("\tfield:type {field};\toffset:{offset};\tsize:{size};\tsigned:0;\n")
+            };
+            let lines: Vec<String> = fields.map(line).collect();
+            fs::write(folder.join("format"), lines.concat()).unwrap();
+        }
+        reset_layout(root.path())
+    }
+
+    #[test]
+    fn a_field_that_is_missing_makes_nothing_else_unknown() {
+        let all = layout_without("", "").unwrap();
+        assert_eq!((all.send_skaddr, all.send_reason, all.receive_skaddr), (16, 28, 8));
+        assert_eq!((all.synack_req, all.rename_comm, all.accept_ret), (16, 28, 16));
+        let others: [(&str, &str, Place, u32); 8] = [
+            ("tcp/tcp_send_reset", "reason", |layout| &mut layout.send_reason, ABSENT),
+            ("tcp/tcp_destroy_sock", "skaddr", |layout| &mut layout.destroy_skaddr, 0),
+            (
+                "tcp/tcp_retransmit_skb",
+                "skaddr",
+                |layout| &mut layout.retransmit_skaddr,
+                ABSENT,
+            ),
+            (
+                "tcp/tcp_retransmit_synack",
+                "skaddr",
+                |layout| &mut layout.synack_skaddr,
+                ABSENT,
+            ),
+            (
+                "tcp/tcp_retransmit_synack",
+                "req",
+                |layout| &mut layout.synack_req,
+                ABSENT,
+            ),
+            ("task/task_rename", "pid", |layout| &mut layout.rename_pid, ABSENT),
+            ("task/task_rename", "newcomm", |layout| &mut layout.rename_comm, ABSENT),
+            (
+                "syscalls/sys_exit_accept4",
+                "ret",
+                |layout| &mut layout.accept_ret,
+                ABSENT,
+            ),
+        ];
+        for (of, without, place, unknown) in others {
+            let mut expected = all;
+            *place(&mut expected) = unknown;
+            assert_eq!(layout_without(of, without).unwrap(), expected, "{of} without {without}");
+        }
+        for of in ["tcp/tcp_send_reset", "tcp/tcp_receive_reset"] {
+            assert!(layout_without(of, "skaddr").is_err(), "{of}");
+        }
     }
 }
