@@ -82,12 +82,12 @@ fn transitions(hook: Hook) {
             let found = events.find(|event| (event.from, event.to) == (from, to));
             found.unwrap_or_else(|| panic!("{from}>{to} is not told"))
         };
-        let (eof, last) = (told(1, 8), told(8, 9));
-        let dwell = u128::from(last.dwell_ns.expect("its start was seen"));
-        assert!(dwell >= least, "CLOSE_WAIT lasted for {least} ns at least: {last:?}");
+        let (eof, end) = (told(1, 8), told(8, 9));
+        let dwell = u128::from(end.dwell_ns.expect("its start was seen"));
+        assert!(dwell >= least, "CLOSE_WAIT lasted for {least} ns at least: {end:?}");
         let owner = eof.owner.as_ref().expect("/proc shows it");
         assert_eq!((owner.pid, owner.how.as_str()), (Some(server.pid()), "scan"));
-        assert_eq!(eof.cgroup, last.cgroup, "/proc's and the kernel's word");
+        assert_eq!(eof.cgroup, end.cgroup, "/proc's and the kernel's word");
         assert!(eof.cgroup.is_some(), "{eof:?}");
     });
 }

@@ -353,6 +353,10 @@ impl Kernel {
         // A classic program does not run where it is not known what to read.
         let known = layouts.sock.known != 0 && (typed || reset.send_skaddr != 0);
         let tasks = layouts.task.known != 0;
+        let accepts = stories && tasks && reset.accept_ret != ABSENT;
+        if stories && tasks && !accepts {
+            log::warn!("who accepts connections is unknown: the tracepoint sys_exit_accept4 is not as expected");
+        }
         let has = |fields: &[u32]| fields.iter().all(|&offset| offset != ABSENT);
         let beside = [
             (known && typed, names::PROG_SEND_RESET_TP_BTF, "tcp", "tcp_send_reset"),
@@ -417,8 +421,8 @@ impl Kernel {
                 "tcp",
                 "tcp_retransmit_synack",
             ),
-            (stories && tasks, names::PROG_ACCEPTED, "syscalls", "sys_exit_accept"),
-            (stories && tasks, names::PROG_ACCEPTED, "syscalls", "sys_exit_accept4"),
+            (accepts, names::PROG_ACCEPTED, "syscalls", "sys_exit_accept"),
+            (accepts, names::PROG_ACCEPTED, "syscalls", "sys_exit_accept4"),
             (stories && tasks, names::PROG_EXITED, "sched", "sched_process_exit"),
         ];
         let resets = match hook {
