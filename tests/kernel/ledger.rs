@@ -6,6 +6,7 @@ use crate::support::netns::{Netns, in_netns};
 use crate::support::peers::bpftrace::Observer;
 use crate::support::program::Hook;
 use crate::support::program::stat::{Stat, sum, total};
+use crate::support::skipped::done_again;
 use crate::support::{heavy, loudly, workload};
 
 /// bpftrace and a `stat` on either hook, side by side in one namespace.
@@ -145,16 +146,18 @@ fn equals_bpftrace_whatever_sockets_do() {
 #[test]
 fn equals_bpftrace_after_20_000_connections() {
     let _turn = heavy::turn();
-    in_netns(|netns| {
-        let mut watchers = Watchers::start(netns);
-        let mut promised = Cells::default();
-        let verdict = watchers.compare(|| promised = workload::bulk::connections(20_000));
-        watchers.finish();
-        let seen = verdict.expect("equal counts");
-        assert_eq!(
-            seen.cells.equals_but(&promised, seen.skipped),
-            Ok(()),
-            "bpftrace against what was made"
-        );
+    done_again(|| {
+        in_netns(|netns| {
+            let mut watchers = Watchers::start(netns);
+            let mut promised = Cells::default();
+            let verdict = watchers.compare(|| promised = workload::bulk::connections(20_000));
+            watchers.finish();
+            let seen = verdict.expect("equal counts");
+            assert_eq!(
+                seen.cells.equals_but(&promised, seen.skipped),
+                Ok(()),
+                "bpftrace against what was made"
+            );
+        });
     });
 }

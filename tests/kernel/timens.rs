@@ -54,7 +54,7 @@ fn transitions(hook: Hook) {
         client.run("c = socket.create_connection(('127.0.0.1', 8080))");
         server.run("s = l.accept()[0]");
         let trace = Trace::probing(ahead(&["trace", "--hook", hook.name()]), || {
-            connect_and_close(Probe::ANY)
+            connect_and_close(Probe::ANY);
         });
         let (closing, closing_wall) = (now(), wall());
         client.run("c.close()");
