@@ -41,7 +41,7 @@ pub(crate) fn follow<H: Hook>(hook: &H, story: &mut Story, step: Step, netns: u3
         return;
     }
     if step.is_listening() {
-        story.owner = task::current::<H::Sk>(HOW_LISTEN);
+        listens::<H::Sk>(&mut story.owner, netns, lport);
         return;
     }
     if step.is_child() {
@@ -114,14 +114,21 @@ fn inherit(owner: &mut Owner, netns: u32, lport: u16) {
     owner.comm = unsafe { *comm };
 }
 
-/// The running task listens on `lport` of `netns`. A function of its own: the stack of the one it would be part of has no room for
-/// it.
+/// Follows a listener that has no story: nobody wants it, or there was no room; its children may be wanted.
 #[inline(never)]
-pub(crate) fn listens<M: Memory>(netns: u32, lport: u16) {
+pub(crate) fn listens_untold<M: Memory>(netns: u32, lport: u16) {
+    let mut owner = Owner::UNKNOWN;
+    listens::<M>(&mut owner, netns, lport);
+}
+
+/// The running task listens on `lport` of `netns`, and owns the socket. A function of its own: the stack of the one it would be
+/// part of has no room for it.
+#[inline(never)]
+fn listens<M: Memory>(owner: &mut Owner, netns: u32, lport: u16) {
+    *owner = task::current::<M>(HOW_LISTEN);
     if lport == 0 {
         return;
     }
-    let owner = task::current::<M>(HOW_LISTEN);
     // What is there already is kept up to date.
     if owner.pid != 0 && COMMS.get_ptr(&owner.pid).is_none() {
         let _no_room = COMMS.insert(&owner.pid, &owner.comm, 0);
@@ -138,7 +145,7 @@ pub(crate) fn listens<M: Memory>(netns: u32, lport: u16) {
     let listener = unsafe { &mut *listener };
     let first = listener.sockets == 0;
     if first {
-        listener.owner = owner;
+        listener.owner = *owner;
         listener.shared = 0;
     }
     add_word_atomically(&mut listener.sockets, 1);

@@ -144,9 +144,7 @@ pub(crate) fn run<H: Hook>(hook: &H) {
         unknown.peer = param!(PARAMS.late_peers) != 0 && step.is_child() && hook.ends(lport).rport == 0;
     }
     // Also of a listener that the filter does not want: its children may be wanted.
-    if stories && step.is_listening() {
-        owners::listens::<H::Sk>(netns, lport);
-    } else if stories && step.from == LISTEN && step.is_last() {
+    if stories && step.from == LISTEN && step.is_last() {
         owners::unlistens(netns, lport);
     }
     let step = step.again(hook);
@@ -161,6 +159,9 @@ pub(crate) fn run<H: Hook>(hook: &H) {
             if let Some(life) = &mut kept.life {
                 life.verdict = NO_MATCH;
                 release(life, ledger);
+            }
+            if stories && step.is_listening() {
+                owners::listens_untold::<H::Sk>(netns, lport);
             }
             if step.is_last() {
                 hook.forget();
@@ -235,6 +236,8 @@ pub(crate) fn run<H: Hook>(hook: &H) {
     let step = step.again(hook);
     if let Some(story) = &mut story {
         owners::follow(hook, story, step, netns, lport);
+    } else if stories && step.is_listening() {
+        owners::listens_untold::<H::Sk>(netns, lport);
     }
     // What cannot be decided waits for what will be known; so does, for people to read it, a child without its peer. Where neither
     // can be, the verifier need not follow it.
