@@ -15,7 +15,7 @@ use crate::event::{Input, Life, Record};
 use crate::model::churn::Churn;
 use crate::model::pending::Pending;
 use crate::model::stat::{Stat, StatFrame};
-use crate::source::ebpf::Stream;
+use crate::source::ebpf::{Kernel, Stream};
 use crate::source::live::Live;
 use crate::source::namespace::tell_listeners;
 use crate::view::churn;
@@ -70,8 +70,8 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
                 filled = stream.filled() => { filled?; (false, false) }
                 _ = poll.tick() => (false, false),
             };
-            more = connections.take(&mut stream, &live, clock::unix_ns()) == BATCH;
-            if !losing && live.lost() > 0 {
+            more = connections.take(&mut stream, live.kernel(), clock::unix_ns()) == BATCH;
+            if !losing && live.kernel().lost() > 0 {
                 losing = true;
                 let _ = writeln!(
                     io::stderr(),
@@ -84,12 +84,12 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
             if ended {
                 // What is in the ring belongs to the interval that ends, and nothing comes to it any more.
                 live.detach()?;
-                while connections.take(&mut stream, &live, i64::MAX) > 0 {
+                while connections.take(&mut stream, live.kernel(), i64::MAX) > 0 {
                     end.progressed();
                 }
             }
             if let Some(frame) = sample(&mut live, &mut stat, &mut connections.churn, &end)? {
-                let lost = live.lost() + stream.undecoded();
+                let lost = live.kernel().lost() + stream.undecoded();
                 let frame = connections
                     .churn
                     .frame(frame, clock::unix_ns(), clock::monotonic_ns(), lost);
@@ -128,14 +128,14 @@ struct Connections {
 
 impl Connections {
     /// Takes a batch of records, and tells the model what at `unix_ns` nothing will be added to; how many records there were.
-    fn take(&mut self, stream: &mut Stream, counts: &Live, unix_ns: i64) -> usize {
+    fn take(&mut self, stream: &mut Stream, kernel: &Kernel, unix_ns: i64) -> usize {
         let Self { pending, churn } = self;
         let taken = stream.drain(BATCH, |record| match record {
             Record::Transition(event) => churn.opened(&event),
             Record::Life(life) => pending.push(life),
             Record::Amendment(id, evidence) => pending.amend(id, evidence),
         });
-        pending.unheard(counts.unheard_resets(), taken < BATCH);
+        pending.unheard(kernel.unheard_resets(), taken < BATCH);
         while let Some((life, ended)) = pending.next(unix_ns, |_| true) {
             if let Some(ending) = ended {
                 churn.ended(&life, ending);

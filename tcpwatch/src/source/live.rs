@@ -129,12 +129,6 @@ impl Live {
         self.kernel.stream()
     }
 
-    /// Records lost so far.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.kernel.lost()
-    }
-
     /// The kernel side.
     #[must_use]
     pub fn kernel(&self) -> &Kernel {
@@ -151,12 +145,6 @@ impl Live {
         // Sockets go on, and are counted no more: what a walk found now would be no drift.
         self.look_again_ns = u64::MAX;
         Ok(())
-    }
-
-    /// Resets not heard of so far ([`Kernel::unheard_resets`]).
-    #[must_use]
-    pub fn unheard_resets(&self) -> Option<u64> {
-        self.kernel.unheard_resets()
     }
 
     /// Looks for namespaces that came or went, and compares the counts with a walk, which also finds the sockets that were
