@@ -253,6 +253,16 @@ mod tests {
         root
     }
 
+    /// A process that hides its descriptors: it is looked at once more, here for as long as nobody writes into the pipe returned.
+    fn slow_process(root: &Path) -> PathBuf {
+        let hiding = root.join("proc/8");
+        fs::create_dir_all(&hiding).unwrap();
+        fs::write(hiding.join("fd"), "").unwrap();
+        let slow = hiding.join("stat");
+        mkfifoat(CWD, &slow, Mode::RUSR | Mode::WUSR).unwrap();
+        slow
+    }
+
     /// Settles `event` once the scan is over.
     fn settled(living: &mut Living, mut event: Event) -> Option<String> {
         while !living.settle(&mut event) {
@@ -265,12 +275,7 @@ mod tests {
     #[test]
     fn a_scan_keeps_nobody_but_those_who_wait_for_it() {
         let root = tree();
-        // A process that hides its descriptors is looked at once more, here for as long as nobody writes into the pipe.
-        let hiding = root.path().join("proc/8");
-        fs::create_dir_all(&hiding).unwrap();
-        fs::write(hiding.join("fd"), "").unwrap();
-        let slow = hiding.join("stat");
-        mkfifoat(CWD, &slow, Mode::RUSR | Mode::WUSR).unwrap();
+        let slow = slow_process(root.path());
         let mut living = Living::new(root.path());
         let (mut whose, mut known) = (of_100(), of_100());
         known.inode = None;
@@ -301,11 +306,7 @@ mod tests {
     #[test]
     fn a_scan_that_hangs_is_waited_for_no_longer_than_it_may_take() {
         let root = tree();
-        let hiding = root.path().join("proc/8");
-        fs::create_dir_all(&hiding).unwrap();
-        fs::write(hiding.join("fd"), "").unwrap();
-        let slow = hiding.join("stat");
-        mkfifoat(CWD, &slow, Mode::RUSR | Mode::WUSR).unwrap();
+        let slow = slow_process(root.path());
         let mut living = Living::new(root.path());
         living.scan();
         living.catch_up();
