@@ -134,11 +134,11 @@ fn listens<M: Memory>(owner: &mut Owner, netns: u32, lport: u16) {
         let _no_room = COMMS.insert(&owner.pid, &owner.comm, 0);
     }
     let key = listener_key(netns, lport);
-    if LISTENERS.get_ptr(&key).is_none() {
+    let Some(listener) = LISTENERS.get_ptr_mut(&key).or_else(|| {
         // Another process may listen there at the same moment: whoever is first makes the entry, the others find it.
         let _there_already = LISTENERS.insert(&key, &NOBODY, BPF_NOEXIST);
-    }
-    let Some(listener) = LISTENERS.get_ptr_mut(&key) else {
+        LISTENERS.get_ptr_mut(&key)
+    }) else {
         return;
     };
     // SAFETY: the entry is one of the map's, and other CPUs may write it meanwhile: hence what is done here is looked at again.
