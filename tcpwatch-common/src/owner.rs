@@ -52,6 +52,20 @@ pub struct Listener {
     pub sockets: u32,
     /// 1 where several processes listen, so that a child cannot be told to be of one of them.
     pub shared: u32,
+    /// [`Name::since`] of the owner.
+    pub since: u64,
+}
+
+const _: () = assert!(size_of::<Listener>() == 48);
+
+/// The name of a process that listens, kept under its id while it lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Name {
+    /// As [`Owner::comm`].
+    pub comm: [u8; 16],
+    /// When it was first kept, ns, 0 for before the start: another process with the same id has another.
+    pub since: u64,
 }
 
 /// The key of a [`Listener`]: namespace inode number and port.

@@ -7,7 +7,7 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, Rin
 use tcpwatch_common::filter::PORT_WORDS;
 use tcpwatch_common::histogram::{HistogramKey, Lengths};
 use tcpwatch_common::ledger::Pass;
-use tcpwatch_common::owner::Listener;
+use tcpwatch_common::owner::{Listener, Name};
 use tcpwatch_common::{Ledger, Owner};
 
 use crate::classic::Record;
@@ -63,7 +63,7 @@ pub(crate) static LISTENERS: LruHashMap<u64, Listener> = LruHashMap::with_max_en
 
 /// Names of the processes that listen, kept while they change: a child is born long after its listener.
 #[map]
-pub(crate) static COMMS: LruHashMap<u32, [u8; 16]> = LruHashMap::with_max_entries(4096, 0);
+pub(crate) static COMMS: LruHashMap<u32, Name> = LruHashMap::with_max_entries(4096, 0);
 
 /// Histograms. Room for some hundred groups of connections, all that anybody reads; the rest are counted together. Memory is taken
 /// as it is used, 528 bytes for each CPU.

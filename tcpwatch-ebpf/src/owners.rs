@@ -1,8 +1,11 @@
 //! Whose a socket is: taken where the running task is known to act for it, and nowhere else.
 
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tcpwatch_common::histogram::BY_NONE;
 use tcpwatch_common::ledger::Ledger;
-use tcpwatch_common::owner::{HOW_ACCEPT, HOW_CLOSE, HOW_CONNECT, HOW_LISTEN, HOW_UNKNOWN, Listener, listener_key};
+use tcpwatch_common::owner::{
+    HOW_ACCEPT, HOW_CLOSE, HOW_CONNECT, HOW_LISTEN, HOW_UNKNOWN, Listener, Name, listener_key,
+};
 use tcpwatch_common::{Owner, TcpState};
 
 use crate::cell::{add_word_atomically, bump};
@@ -28,6 +31,13 @@ static NOBODY: Listener = Listener {
     owner: Owner::UNKNOWN,
     sockets: 0,
     shared: 0,
+    since: 0,
+};
+
+/// A place for a name, for which the stack has no room; of no process until it is filled.
+static UNNAMED: Name = Name {
+    comm: [0; 16],
+    since: u64::MAX,
 };
 
 /// The kernel's flag for an entry that must not be there yet (linux/bpf.h).
@@ -105,13 +115,18 @@ fn inherit(owner: &mut Owner, netns: u32, lport: u16) {
         return;
     }
     // Of a process that ended others may have the socket, and who they are was not seen.
-    let Some(comm) = COMMS.get_ptr(&listener.owner.pid) else {
+    let Some(name) = COMMS.get_ptr(&listener.owner.pid) else {
         return;
     };
+    // SAFETY: as above; a name torn while it changes is of one process still.
+    let name = unsafe { &*name };
+    // Its id may be another's by now.
+    if name.since != listener.since {
+        return;
+    }
     *owner = listener.owner;
     owner.how = HOW_LISTEN;
-    // SAFETY: as above; a name torn while it changes is of one process still.
-    owner.comm = unsafe { *comm };
+    owner.comm = name.comm;
 }
 
 /// Follows a listener that has no story: nobody wants it, or there was no room; its children may be wanted.
@@ -129,10 +144,7 @@ fn listens<M: Memory>(owner: &mut Owner, netns: u32, lport: u16) {
     if lport == 0 {
         return;
     }
-    // What is there already is kept up to date.
-    if owner.pid != 0 && COMMS.get_ptr(&owner.pid).is_none() {
-        let _no_room = COMMS.insert(&owner.pid, &owner.comm, 0);
-    }
+    let since = if owner.pid == 0 { 0 } else { named(owner) };
     let key = listener_key(netns, lport);
     let Some(listener) = LISTENERS.get_ptr_mut(&key).or_else(|| {
         // Another process may listen there at the same moment: whoever is first makes the entry, the others find it.
@@ -147,19 +159,41 @@ fn listens<M: Memory>(owner: &mut Owner, netns: u32, lport: u16) {
     if first {
         listener.owner = *owner;
         listener.shared = 0;
+        listener.since = since;
     }
     add_word_atomically(&mut listener.sockets, 1);
     // SAFETY: fields of a reference; volatile, for others write them.
-    let (sockets, pid) = unsafe {
+    let (sockets, pid, theirs) = unsafe {
         (
             core::ptr::read_volatile(&raw const listener.sockets),
             core::ptr::read_volatile(&raw const listener.owner.pid),
+            core::ptr::read_volatile(&raw const listener.since),
         )
     };
     // Of two that both found nobody there, whoever counts last sees two.
-    if pid != owner.pid || pid == 0 && !first || first && sockets != 1 {
+    if pid != owner.pid || theirs != since || pid == 0 && !first || first && sockets != 1 {
         listener.shared = 1;
     }
+}
+
+/// Keeps the name of `owner`, which listens; [`Name::since`].
+#[inline(always)]
+fn named(owner: &Owner) -> u64 {
+    // What is there already is kept up to date.
+    if let Some(name) = COMMS.get_ptr(&owner.pid) {
+        // SAFETY: the entry is one of the map's; this word of it is written by the process itself, which is here.
+        return unsafe { (*name).since };
+    }
+    let _no_room = COMMS.insert(&owner.pid, &UNNAMED, 0);
+    let Some(name) = COMMS.get_ptr_mut(&owner.pid) else {
+        return UNNAMED.since;
+    };
+    // SAFETY: as above.
+    let name = unsafe { &mut *name };
+    name.comm = owner.comm;
+    // SAFETY: the helper takes nothing and gives a number.
+    name.since = unsafe { bpf_ktime_get_ns() };
+    name.since
 }
 
 /// One listening socket less on `lport` of `netns`.
@@ -216,8 +250,9 @@ pub(crate) fn accepted(fd: i64, ledger: &mut Ledger) {
 /// The process `pid` changed its name.
 #[inline(always)]
 pub(crate) fn renamed(pid: u32, comm: &[u8; 16]) {
-    if COMMS.get_ptr(&pid).is_some() {
-        let _no_room = COMMS.insert(&pid, comm, 0);
+    if let Some(name) = COMMS.get_ptr_mut(&pid) {
+        // SAFETY: the entry is one of the map's; only the process itself changes its name.
+        unsafe { (*name).comm = *comm };
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whose each transition is, whoever's context it happens in.
 
 mod confined;
+mod listeners;
 
 use std::cell::RefCell;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -16,7 +17,7 @@ use socket2::Socket;
 
 use crate::support::agent::Agent;
 use crate::support::cgroup::Cgroup;
-use crate::support::clock::{PATIENCE, until};
+use crate::support::clock::PATIENCE;
 use crate::support::netns::in_netns;
 use crate::support::program::event::{Event, Owner};
 use crate::support::program::lives::Lives;
@@ -30,18 +31,12 @@ use crate::support::{heavy, loudly};
 on_both_hooks!(
     client_and_server,
     workers_accept_what_their_master_listens_for,
-    a_listener_that_executes_another_program,
-    a_listener_of_which_a_thread_executes_another_program,
-    a_listener_whose_process_ended,
-    another_listens_whatever_the_filter,
     a_client_that_is_gone_at_once,
     the_cgroup_of_one_that_is_gone,
     the_cgroup_where_none_is_mounted,
     a_name_with_escape_codes,
     a_socket_that_is_handed_over,
     a_connection_from_before_the_start,
-    a_listener_from_before_the_start,
-    two_processes_listen_on_one_port,
     what_io_uring_accepts,
     nginx_and_wrk,
 );
@@ -180,134 +175,6 @@ fn workers_accept_what_their_master_listens_for(hook: Hook) {
         trace.until_events(1 + 2 * CONNECTION);
         let workers = workers(&mut master);
         assert_workers(&trace.finish().events, &master, &workers);
-    });
-}
-
-fn a_listener_from_before_the_start(hook: Hook) {
-    in_netns(|_| {
-        let (mut master, mut client) = (Agent::named("master"), Agent::named("client"));
-        master.run(LISTEN);
-        master.run(TWO_WORKERS);
-        let workers = workers(&mut master);
-        for pid in &workers {
-            until("the workers to have their name", || {
-                fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "worker\n")
-            });
-        }
-        let trace = Trace::start(hook, &[]);
-        client.run(CONNECT_TWICE);
-        trace.until_events(2 * CONNECTION);
-        assert_workers(&trace.finish().events, &master, &workers);
-    });
-}
-
-fn a_listener_that_executes_another_program(hook: Hook) {
-    executes_another_program(hook, false);
-}
-
-/// All threads but this one end, and it gets the number of the first.
-fn a_listener_of_which_a_thread_executes_another_program(hook: Hook) {
-    executes_another_program(hook, true);
-}
-
-fn executes_another_program(hook: Hook, in_a_thread: bool) {
-    in_netns(|_| {
-        let trace = Trace::start(hook, &[]);
-        let place = tempfile::tempdir().expect("a temporary directory");
-        let (mut server, mut client) = (Agent::named("before"), Agent::named("client"));
-        server.run(LISTEN);
-        server.run("l.set_inheritable(True)");
-        let fd = server.give("l.fileno()");
-        let before = server.owner("listen");
-        server.become_another(&place.path().join("after"), in_a_thread);
-        server.run(&format!("l = socket.socket(fileno={fd})"));
-        client.run(CONNECT);
-        server.run(ACCEPT);
-        client.run(CLOSE);
-        server.run(CLOSE_TOO);
-        trace.until_events(1 + CONNECTION);
-        assert_owners(&trace.finish().events, |event| {
-            if is_listeners(event) {
-                Some(before.clone())
-            } else if is_before_accept(event) {
-                Some(server.owner("listen"))
-            } else if is_servers(event) {
-                Some(server.owner("accept"))
-            } else {
-                Some(client.owner("connect"))
-            }
-        });
-    });
-}
-
-/// Another process has the socket, and nothing tells which.
-fn a_listener_whose_process_ended(hook: Hook) {
-    in_netns(|_| {
-        let trace = Trace::start(hook, &[]);
-        let (mut server, mut client) = (Agent::named("server"), Agent::named("client"));
-        server.run(
-            "
-told, tell = os.pipe()
-ended = os.fork()
-if ended == 0:
-    rename('ended')
-    l = socket.create_server(('127.0.0.1', 8080))
-    holder = os.fork()
-    if holder == 0:
-        rename('holder')
-        s = l.accept()[0]
-        s.recv(1)
-        s.close()
-        os._exit(0)
-    os.write(tell, str(holder).encode())
-    os._exit(0)
-os.waitpid(ended, 0)
-",
-        );
-        let holder = Owner {
-            pid: server.give("int(os.read(told, 16))").as_u64(),
-            comm: "holder".to_owned(),
-            how: "accept".to_owned(),
-        };
-        client.run(CONNECT);
-        client.run(CLOSE);
-        trace.until_events(1 + CONNECTION);
-        assert_owners(&trace.finish().events, |event| {
-            if is_listeners(event) {
-                event.owner.clone()
-            } else if is_before_accept(event) {
-                None
-            } else if is_servers(event) {
-                Some(holder.clone())
-            } else {
-                Some(client.owner("connect"))
-            }
-        });
-    });
-}
-
-/// A listener has no peer, and so is none that was asked for; its connections are.
-fn another_listens_whatever_the_filter(hook: Hook) {
-    in_netns(|_| {
-        let (mut old, mut new, mut client) = (Agent::named("old"), Agent::named("new"), Agent::named("client"));
-        old.run(LISTEN);
-        let trace = Trace::start(hook, &["--remote", "127.0.0.0/8"]);
-        old.run("l.close()");
-        new.run(LISTEN);
-        client.run(CONNECT);
-        new.run(ACCEPT);
-        client.run(CLOSE);
-        new.run(CLOSE_TOO);
-        trace.until_events(CONNECTION);
-        assert_owners(&trace.finish().events, |event| {
-            if is_before_accept(event) {
-                Some(new.owner("listen"))
-            } else if is_servers(event) {
-                Some(new.owner("accept"))
-            } else {
-                Some(client.owner("connect"))
-            }
-        });
     });
 }
 
@@ -486,65 +353,6 @@ fn a_connection_from_before_the_start(hook: Hook) {
             (1, 8) => Some(server.owner("scan")),
             _ if is_servers(event) => Some(server.owner("close")),
             _ => Some(client.owner("close")),
-        });
-    });
-}
-
-fn two_processes_listen_on_one_port(hook: Hook) {
-    const CONNECTIONS: usize = 8;
-    const LISTEN_TOO: &str = "l = socket.create_server(('127.0.0.1', 8080), reuse_port=True)";
-    const ACCEPT_ALL: &str = "
-l.setblocking(False)
-s = []
-try:
-    while True:
-        s.append(l.accept()[0])
-except BlockingIOError:
-    pass
-p = [a.getpeername()[1] for a in s]
-";
-    in_netns(|_| {
-        let trace = Trace::start(hook, &[]);
-        let mut servers = [Agent::named("one"), Agent::named("other")];
-        let mut client = Agent::named("client");
-        for server in &mut servers {
-            server.run(LISTEN_TOO);
-        }
-        client.run(&format!(
-            "c = [socket.create_connection(('127.0.0.1', 8080)) for _ in range({CONNECTIONS})]"
-        ));
-        trace.until_events(2 + 4 * CONNECTIONS);
-        let accepted = servers.each_mut().map(|server| {
-            server.run(ACCEPT_ALL);
-            server.give("p")
-        });
-        client.run("[a.close() for a in c]");
-        for server in &mut servers {
-            server.run("[a.settimeout(20) or a.recv(1) or a.close() for a in s]");
-        }
-        trace.until_events(2 + CONNECTIONS * CONNECTION);
-        let acceptor = |event: &Event| {
-            let has = |ports: &Value| {
-                ports
-                    .as_array()
-                    .expect("a list")
-                    .iter()
-                    .any(|port| port.as_u64() == event.rport)
-            };
-            let which = accepted.iter().position(has).expect("somebody accepted it");
-            Some(servers[which].owner("accept"))
-        };
-        assert_owners(&trace.finish().events, |event| {
-            if is_before_accept(event) {
-                None
-            } else if is_listeners(event) {
-                let [one, other] = servers.each_ref().map(|server| Some(server.owner("listen")));
-                if event.owner == one { one } else { other }
-            } else if is_servers(event) {
-                acceptor(event)
-            } else {
-                Some(client.owner("connect"))
-            }
         });
     });
 }

@@ -99,7 +99,7 @@ impl Early {
                 listeners.add(socket.netns, socket.lport, whose.as_deref());
             }
         }
-        kernel.tell_listeners(&listeners)?;
+        kernel.tell_listeners(listeners)?;
         Ok(owners.unseen())
     }
 

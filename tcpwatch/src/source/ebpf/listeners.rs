@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use aya::maps::HashMap;
 use hashbrown::HashMap as Table;
-use tcpwatch_common::owner::{HOW_LISTEN, Listener, listener_key};
+use tcpwatch_common::owner::{HOW_LISTEN, Listener, Name, listener_key};
 use tcpwatch_common::{Owner, names};
 
 use super::Kernel;
@@ -11,6 +11,10 @@ use crate::model::owner;
 
 /// The kernel's flag for an entry that must not be there yet (`BPF_NOEXIST`, linux/bpf.h).
 const BPF_NOEXIST: u64 = 1;
+
+/// Words of what the maps hold.
+const NAME: usize = size_of::<Name>() / 8;
+const LISTENER: usize = size_of::<Listener>() / 8;
 
 /// Listening sockets, counted by where they listen.
 #[derive(Default)]
@@ -35,6 +39,7 @@ impl Listeners {
             owner,
             sockets: 0,
             shared: u32::from(owner.pid == 0),
+            since: 0,
         });
         listener.sockets += 1;
         if listener.owner.pid != owner.pid {
@@ -48,24 +53,31 @@ impl Kernel {
     ///
     /// # Errors
     /// A map is not there.
-    pub fn tell_listeners(&mut self, listeners: &Listeners) -> Result<()> {
+    pub fn tell_listeners(&mut self, mut listeners: Listeners) -> Result<()> {
         let comms = self
             .ebpf
             .map_mut(names::MAP_COMMS)
             .context("the BPF object has no names")?;
-        let mut comms: HashMap<_, u32, [u8; 16]> = HashMap::try_from(comms)?;
-        for listener in listeners.0.values().filter(|listener| listener.owner.pid != 0) {
+        let mut comms: HashMap<_, u32, [u64; NAME]> = HashMap::try_from(comms)?;
+        for listener in listeners.0.values_mut().filter(|listener| listener.owner.pid != 0) {
+            let name = Name {
+                comm: listener.owner.comm,
+                since: 0,
+            };
             // What is there is newer, and what finds no room is unknown.
-            let _ = comms.insert(listener.owner.pid, listener.owner.comm, BPF_NOEXIST);
+            let _ = comms.insert(listener.owner.pid, bytemuck::cast::<_, [u64; NAME]>(name), BPF_NOEXIST);
+            if let Ok(name) = comms.get(&listener.owner.pid, 0) {
+                listener.since = bytemuck::cast::<_, Name>(name).since;
+            }
         }
         let map = self
             .ebpf
             .map_mut(names::MAP_LISTENERS)
             .context("the BPF object has no listeners")?;
-        let mut map: HashMap<_, u64, [u64; 5]> = HashMap::try_from(map)?;
+        let mut map: HashMap<_, u64, [u64; LISTENER]> = HashMap::try_from(map)?;
         for (key, listener) in &listeners.0 {
             if map
-                .insert(key, bytemuck::cast::<_, [u64; 5]>(*listener), BPF_NOEXIST)
+                .insert(key, bytemuck::cast::<_, [u64; LISTENER]>(*listener), BPF_NOEXIST)
                 .is_ok()
             {
                 continue;
@@ -79,7 +91,7 @@ impl Kernel {
                 if found.owner.pid != listener.owner.pid {
                     found.shared = 1;
                     found.sockets = found.sockets.saturating_add(listener.sockets);
-                    let _ = map.insert(key, bytemuck::cast::<_, [u64; 5]>(found), 0);
+                    let _ = map.insert(key, bytemuck::cast::<_, [u64; LISTENER]>(found), 0);
                 }
             }
         }
