@@ -1,11 +1,13 @@
 //! What a host's TCP connections are doing, and why.
 //!
-//! Data flows one way: [`source`] reads the kernel, [`model`] knows, [`view`] prints; [`cmd`] wires them.
+//! Data flows one way: [`source`] reads the kernel, [`model`] knows, [`diagnose`] judges, [`view`] prints; [`cmd`] wires them.
 
 pub mod cli;
 pub mod clock;
 pub mod cmd;
+pub mod diagnose;
 pub mod event;
+pub mod explain;
 pub mod model;
 pub mod source;
 pub mod sys;

@@ -3,6 +3,7 @@
 pub mod burst;
 pub mod churn;
 pub mod container;
+pub mod counter;
 pub mod counts;
 #[cfg(test)]
 mod dice;

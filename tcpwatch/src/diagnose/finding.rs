@@ -1,0 +1,93 @@
+//! A finding: what is wrong, by which numbers, and what to do about it.
+
+use serde::{Serialize, Serializer};
+
+use super::kind::Kind;
+use crate::explain::topic::Topic;
+use crate::model::owner::Owner;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// It hurts, or will.
+    Warning,
+    /// Connections fail, or will within minutes.
+    Critical,
+}
+
+impl Severity {
+    /// The word in machine output.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl Serialize for Severity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.key())
+    }
+}
+
+/// A piece of evidence.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// A count, or a length of time in the unit its name ends with.
+    Count(u64),
+    /// A rate or a share.
+    Number(f64),
+    /// Anything else. Not escaped.
+    Text(String),
+    /// Not known.
+    Unknown,
+}
+
+impl From<u64> for Value {
+    fn from(count: u64) -> Self {
+        Self::Count(count)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Unknown, Into::into)
+    }
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// What kind of trouble it is.
+    pub kind: Kind,
+    /// What `tcpwatch explain` tells more under.
+    pub topic: Topic,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong, in a sentence with its numbers and without a full stop. What came from outside is escaped in it.
+    pub title: String,
+    /// The numbers it stands on, by their names in machine output.
+    pub evidence: Vec<(&'static str, Value)>,
+    /// What to do, one step an item, the best first.
+    pub advice: Vec<String>,
+    /// Whose doing it is; `None` where it is nobody's or not known.
+    pub owner: Option<Owner>,
+}
