@@ -91,3 +91,54 @@ pub struct Finding {
     /// Whose doing it is; `None` where it is nobody's or not known.
     pub owner: Option<Owner>,
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::explain::setting::Setting;
+    use crate::model::owner::{Comm, How};
+
+    /// One with everything there may be.
+    pub(crate) fn finding() -> Finding {
+        let owner = Owner {
+            pid: NonZeroU32::new(7),
+            comm: Comm::new(b"a\x1b"),
+            how: How::Connect,
+            cgroup: None,
+        };
+        Finding {
+            kind: Kind::Churn,
+            topic: Topic::Finding(Kind::Churn),
+            severity: Severity::Warning,
+            title: format!("{owner} opened 4,870 connections"),
+            evidence: vec![
+                ("opened", 4870.into()),
+                ("opened_per_s", 487.0.into()),
+                ("remote", "10.0.0.9".into()),
+                ("ends", None::<u64>.into()),
+            ],
+            advice: vec!["use a pool".into(), "or keep-alive".into()],
+            owner: Some(owner),
+        }
+    }
+
+    /// One with as little as there may be.
+    pub(crate) fn bare() -> Finding {
+        Finding {
+            kind: Kind::Host,
+            topic: Topic::Setting(Setting::TcpTwRecycle),
+            severity: Severity::Info,
+            title: "x".into(),
+            evidence: Vec::new(),
+            advice: Vec::new(),
+            owner: None,
+        }
+    }
+
+    #[test]
+    fn the_worst_is_the_greatest() {
+        assert!(Severity::Critical > Severity::Warning && Severity::Warning > Severity::Info);
+    }
+}

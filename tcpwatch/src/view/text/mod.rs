@@ -3,6 +3,7 @@
 pub mod bars;
 pub mod churn;
 mod ends;
+pub mod finding;
 pub mod histogram;
 pub mod latency;
 pub mod life;
