@@ -8,6 +8,7 @@ use tcpwatch_common::ledger::{Pass, STATES};
 use tcpwatch_common::owner::{HOW_ACCEPT, HOW_CLOSE, HOW_CONNECT, HOW_LISTEN};
 use tcpwatch_common::{Evidence, TcpState, Transition};
 
+use crate::model::counter::CounterValues;
 use crate::model::owner::{Comm, How, Owner};
 use crate::model::ports::settings::Settings;
 use crate::model::ports::walk::Walk;
@@ -299,15 +300,27 @@ pub struct TimeWaitCounters {
     pub limit: Option<u64>,
 }
 
-/// What the kernel's accept queues dropped since some moment; `None` for what this kernel does not tell.
+/// Sockets that no process holds any more and that have not ended yet, of the whole host; `None` for what this kernel does not
+/// tell, or not in this network namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AcceptCounters {
-    /// Connections for which a listener's accept queue was full (`TcpExt:ListenOverflows`).
-    pub overflows: Option<u64>,
-    /// SYNs and ACKs a listener dropped, for that or another reason (`TcpExt:ListenDrops`).
-    pub drops: Option<u64>,
-    /// SYNs dropped because too many were half-open (`TcpExt:TCPReqQFullDrop`).
-    pub syn_drops: Option<u64>,
+pub struct Orphans {
+    /// How many there are (sockstat `orphan`).
+    pub now: Option<u64>,
+    /// Most there may be (`tcp_max_orphans`).
+    pub limit: Option<u64>,
+    /// Memory that all TCP sockets hold, pages (sockstat `mem`).
+    pub mem_pages: Option<u64>,
+}
+
+/// What the kernel itself says of TCP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostFacts {
+    /// TIME_WAIT, of the connections looked at.
+    pub time_wait: TimeWaitCounters,
+    /// Counters since some moment, summed over the namespaces looked at, whatever the filter.
+    pub counters: CounterValues,
+    /// Orphans now.
+    pub orphans: Orphans,
 }
 
 /// The ephemeral ports of a network namespace, as a walk of its sockets found them.
@@ -327,9 +340,7 @@ pub enum Input {
     /// Sockets that fire no transitions (requests, timewait), counted.
     Sockets(Box<Pass>),
     /// The kernel's counters, read.
-    HostFacts(TimeWaitCounters),
-    /// The kernel's counters of accept queues, read.
-    Accepts(AcceptCounters),
+    HostFacts(Box<HostFacts>),
     /// All that came since the last tick belongs to this moment.
     Tick {
         /// Time of day.

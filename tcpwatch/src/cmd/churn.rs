@@ -11,7 +11,7 @@ use super::run::{End, POLL, Wants, Watched, block_on, warn_of_listeners, warn_of
 use super::screen::screen;
 use crate::cli::ChurnArgs;
 use crate::clock;
-use crate::event::{Input, Life, Record};
+use crate::event::{Life, Record};
 use crate::model::churn::Churn;
 use crate::model::pending::Pending;
 use crate::model::stat::{Stat, StatFrame};
@@ -112,10 +112,7 @@ fn sample(live: &mut Live, stat: &mut Stat, churn: &mut Churn, end: &End) -> Res
         end.progressed();
     }
     let mut frame = None;
-    live.sample(|input| match input {
-        Input::Accepts(accepts) => churn.accepts(accepts),
-        input => frame = stat.apply(input).or(frame.take()),
-    })?;
+    live.sample(|input| frame = stat.apply(input).or(frame.take()))?;
     end.progressed();
     Ok(frame)
 }

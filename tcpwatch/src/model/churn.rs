@@ -21,7 +21,7 @@ use super::ports::settings::Settings;
 use super::ports::table::PortUse;
 use super::socket::Address;
 use super::stat::StatFrame;
-use crate::event::{AcceptCounters, Event, Life, Opened, PortsSample};
+use crate::event::{Event, Life, Opened, PortsSample};
 
 /// Openers and destinations of one interval told apart at most, about 700 bytes each; what is beyond is counted together.
 const ROUTES_MAX: usize = 4096;
@@ -91,8 +91,6 @@ pub struct ChurnFrame {
     pub ports_evicted: Option<u64>,
     /// Sockets that the last look left out for want of room; `None` as `ports`.
     pub ports_left_out: Option<u64>,
-    /// Accept queues, in the interval.
-    pub accepts: AcceptCounters,
     /// Records lost since the start.
     pub lost: u64,
 }
@@ -106,8 +104,6 @@ pub struct Churn {
     bursts: Bursts<Opener>,
     ports: PortUse,
     ports_seen: bool,
-    accepts: AcceptCounters,
-    accepts_before: AcceptCounters,
 }
 
 impl Churn {
@@ -121,8 +117,6 @@ impl Churn {
             bursts: Bursts::new(monotonic_ns),
             ports: PortUse::new(Settings::default()),
             ports_seen: false,
-            accepts: AcceptCounters::default(),
-            accepts_before: AcceptCounters::default(),
         }
     }
 
@@ -189,11 +183,6 @@ impl Churn {
         self.ports.walk(sample.walk, monotonic_ns);
     }
 
-    /// Takes the counters of accept queues.
-    pub fn accepts(&mut self, accepts: AcceptCounters) {
-        self.accepts = accepts;
-    }
-
     /// The interval that `stat` tells the host's numbers of, and a new one begun; `unix_ns` and `monotonic_ns` are now.
     pub fn frame(&mut self, stat: StatFrame, unix_ns: i64, monotonic_ns: u64, lost: u64) -> ChurnFrame {
         let mut routes: Vec<Route> = self
@@ -218,11 +207,6 @@ impl Churn {
                 tally: other,
             });
         }
-        let before = std::mem::replace(&mut self.accepts_before, self.accepts);
-        // They are counted from the first reading on, which was before the first interval.
-        let since = |counter: fn(&AcceptCounters) -> Option<u64>| {
-            Some(counter(&self.accepts)?.saturating_sub(counter(&before).unwrap_or(0)))
-        };
         ChurnFrame {
             stat,
             routes,
@@ -233,11 +217,6 @@ impl Churn {
             ports: self.ports_seen.then(|| self.ports.rows(monotonic_ns)),
             ports_evicted: self.ports_seen.then(|| self.ports.evicted()),
             ports_left_out: self.ports_seen.then(|| self.ports.left_out()),
-            accepts: AcceptCounters {
-                overflows: since(|accepts| accepts.overflows),
-                drops: since(|accepts| accepts.drops),
-                syn_drops: since(|accepts| accepts.syn_drops),
-            },
             lost,
         }
     }

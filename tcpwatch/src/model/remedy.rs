@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::churn::{ChurnFrame, Destination, Opener};
+use super::counter::Counter;
 use super::ending::Ending;
 use super::owner::Process;
 use super::ports::ends::Ends;
@@ -100,7 +101,12 @@ pub fn advise(frame: &ChurnFrame) -> Vec<Remedy> {
             Opener::Here(None) => {}
         }
     }
-    if let Some(overflows) = frame.accepts.overflows.filter(|&overflows| overflows > 0) {
+    if let Some(overflows) = frame
+        .stat
+        .counters
+        .get(Counter::ListenOverflows)
+        .filter(|&overflows| overflows > 0)
+    {
         advice.push(Remedy::Backlog { overflows });
     }
     advice

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use tcpwatch_common::TcpState;
 use tcpwatch_common::ledger::{Pass, STATES};
 
+use super::counter::CounterValues;
 use super::counts::StateCounts;
 use super::ending::{self, Ending, EndingCounts, Reasons};
-use crate::event::{Input, LedgerSample, TimeWaitCounters};
+use crate::event::{HostFacts, Input, LedgerSample, Orphans, TimeWaitCounters};
 
 /// Transitions in one interval, by the kernel's state numbers.
 pub type Moves = [[u64; STATES]; STATES];
@@ -17,7 +18,7 @@ pub struct Stat {
     reasons: Reasons,
     ledger: Option<Box<LedgerSample>>,
     walked: Option<Box<Pass>>,
-    facts: TimeWaitCounters,
+    facts: Box<HostFacts>,
     before: Option<Before>,
 }
 
@@ -26,7 +27,7 @@ pub struct Stat {
 struct Before {
     monotonic_ns: u64,
     ledger: Box<LedgerSample>,
-    facts: TimeWaitCounters,
+    facts: Box<HostFacts>,
 }
 
 /// One interval.
@@ -44,12 +45,18 @@ pub struct StatFrame {
     pub ends: EndingCounts,
     /// TIME_WAIT.
     pub time_wait: TimeWait,
+    /// How far the kernel's counters came in it, over the namespaces looked at, whatever the filter.
+    pub counters: CounterValues,
+    /// Orphans now.
+    pub orphans: Orphans,
     /// Transitions counted, in it.
     pub seen: u64,
     /// Stream records lost, in it.
     pub lost: u64,
     /// Runs the kernel skipped, in it; `None` where it does not count them.
     pub missed: Option<u64>,
+    /// Resets not heard of, in it; `None` where that is not known.
+    pub unheard_resets: Option<u64>,
     /// Sockets that took no mark, by which the connections may be off now.
     pub unmarked: u64,
     /// See [`LedgerSample::drift`].
@@ -91,7 +98,6 @@ impl Stat {
             Input::Ledger(ledger) => self.ledger = Some(ledger),
             Input::Sockets(walked) => self.walked = Some(walked),
             Input::HostFacts(facts) => self.facts = facts,
-            Input::Accepts(_) => {}
             Input::Tick { time, monotonic_ns } => return self.tick(time, monotonic_ns),
         }
         None
@@ -102,7 +108,7 @@ impl Stat {
         let before = self.before.replace(Before {
             monotonic_ns,
             ledger: ledger.clone(),
-            facts: self.facts,
+            facts: self.facts.clone(),
         });
         let since = |now: u64, then: fn(&LedgerSample) -> u64| {
             before
@@ -110,9 +116,9 @@ impl Stat {
                 .map_or(0, |before| now.saturating_sub(then(&before.ledger)))
         };
         let counted = |counter: fn(&TimeWaitCounters) -> Option<u64>| {
-            let now = counter(&self.facts)?;
+            let now = counter(&self.facts.time_wait)?;
             match &before {
-                Some(before) => Some(now.saturating_sub(counter(&before.facts)?)),
+                Some(before) => Some(now.saturating_sub(counter(&before.facts.time_wait)?)),
                 None => Some(0),
             }
         };
@@ -143,13 +149,21 @@ impl Stat {
                 left: counted(|facts| facts.left),
                 recycled: counted(|facts| facts.recycled),
                 refused,
-                population: self.facts.population,
-                limit: self.facts.limit,
+                population: self.facts.time_wait.population,
+                limit: self.facts.time_wait.limit,
             },
+            counters: {
+                let before = before.as_ref().map_or(&self.facts, |before| &before.facts);
+                self.facts.counters.since(&before.counters)
+            },
+            orphans: self.facts.orphans,
             lost: since(ledger.lost, |ledger| ledger.lost),
             missed: ledger
                 .missed
                 .map(|missed| since(missed, |ledger| ledger.missed.unwrap_or(0))),
+            unheard_resets: ledger
+                .unheard_resets
+                .map(|unheard| since(unheard, |ledger| ledger.unheard_resets.unwrap_or(0))),
             unmarked: ledger.unmarked,
             drift: ledger.drift,
         })
@@ -246,6 +260,7 @@ mod tests {
     use tcpwatch_common::evidence::{DEAD, KNOWN, RESET_RECEIVED};
 
     use super::*;
+    use crate::model::counter::Counter;
 
     fn sample(edit: impl FnOnce(&mut LedgerSample)) -> Input {
         let mut sample = LedgerSample {
@@ -261,6 +276,22 @@ mod tests {
         };
         edit(&mut sample);
         Input::Ledger(Box::new(sample))
+    }
+
+    /// So many timewait sockets and overflows.
+    fn facts(count: u64) -> Input {
+        let entered = Some(count);
+        Input::HostFacts(Box::new(HostFacts {
+            time_wait: TimeWaitCounters {
+                entered,
+                ..TimeWaitCounters::default()
+            },
+            counters: CounterValues::read(|counter| (counter == Counter::ListenOverflows).then_some(count)),
+            orphans: Orphans {
+                now: Some(count),
+                ..Orphans::default()
+            },
+        }))
     }
 
     fn tick(monotonic_ns: u64) -> Input {
@@ -288,10 +319,7 @@ mod tests {
     fn later_frames_have_what_moved_since() {
         let mut stat = Stat::default();
         stat.apply(sample(|ledger| ledger.moves[7][2] = 5));
-        stat.apply(Input::HostFacts(TimeWaitCounters {
-            entered: Some(7),
-            ..TimeWaitCounters::default()
-        }));
+        stat.apply(facts(7));
         stat.apply(tick(0));
         stat.apply(sample(|ledger| {
             ledger.moves[7][2] = 9;
@@ -309,10 +337,7 @@ mod tests {
             ledger.ends = vec![(peers_reset, 1), (Evidence::default(), -1)];
             ledger.uncounted_ends = 2;
         }));
-        stat.apply(Input::HostFacts(TimeWaitCounters {
-            entered: Some(9),
-            ..TimeWaitCounters::default()
-        }));
+        stat.apply(facts(9));
         let frame = stat.apply(tick(2_000_000_000)).unwrap();
         assert_eq!(
             (frame.interval_s, frame.opened_active(), frame.opened_passive()),
@@ -325,6 +350,12 @@ mod tests {
             (1, 2)
         );
         assert_eq!(frame.time_wait.entered, Some(2));
+        let counter = |counter| frame.counters.get(counter);
+        assert_eq!(
+            (counter(Counter::ListenOverflows), counter(Counter::OutRsts)),
+            (Some(2), None)
+        );
+        assert_eq!(frame.orphans.now, Some(9));
         assert_eq!(frame.transitions().count(), 5);
     }
 

@@ -76,13 +76,12 @@ impl Live {
         }
         self.kernel.flush_log();
         self.full.catch_up(&mut self.kernel, &mut self.places, &self.filter)?;
-        let (walked, facts, accepts) = self.silent.read(&mut self.places.readers, &self.filter)?;
+        let (walked, facts) = self.silent.read(&mut self.places.readers, &self.filter)?;
         let missed = self.kernel.missed();
         let ledger = self.kernel.ledger();
         let (sockets, unmarked) = self.full.now(&self.kernel, &ledger)?;
         each(Input::Sockets(Box::new(walked)));
-        each(Input::HostFacts(facts));
-        each(Input::Accepts(accepts));
+        each(Input::HostFacts(Box::new(facts)));
         each(Input::Ledger(Box::new(LedgerSample {
             moves: ledger.moves,
             sockets,

@@ -15,7 +15,7 @@ use crate::model::socket::Socket;
 use crate::sys::counters::Counters;
 use crate::sys::netns::Namespace;
 use crate::sys::sockstat::Sockstat;
-use crate::sys::sysctl::{Sysctl, TCP_MAX_TW_BUCKETS};
+use crate::sys::sysctl::{Sysctl, TCP_MAX_ORPHANS, TCP_MAX_TW_BUCKETS};
 
 /// The readers of one network namespace.
 pub struct NamespaceReaders {
@@ -31,6 +31,8 @@ pub struct NamespaceReaders {
     pub ports: PortSettings,
     /// Its `tcp_max_tw_buckets`; `None` where the kernel shows it to the first namespace alone.
     pub max_tw_buckets: Option<Sysctl>,
+    /// The host's `tcp_max_orphans`; `None` likewise.
+    pub max_orphans: Option<Sysctl>,
 }
 
 impl NamespaceReaders {
@@ -49,6 +51,7 @@ impl NamespaceReaders {
                     sockstat: Sockstat::open(root)?,
                     ports: PortSettings::open(root),
                     max_tw_buckets: Sysctl::open(root, TCP_MAX_TW_BUCKETS).ok(),
+                    max_orphans: Sysctl::open(root, TCP_MAX_ORPHANS).ok(),
                 })
             })
             .context("readers of TCP")

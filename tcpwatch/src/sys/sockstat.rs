@@ -9,6 +9,10 @@ use super::reread::Reread;
 pub struct TcpSockets {
     /// Timewait sockets of either family, those in `FIN_WAIT2` too, of this namespace.
     pub tw: Option<u64>,
+    /// Sockets that no process holds any more, of the whole host, timewait sockets not among them.
+    pub orphan: Option<u64>,
+    /// Memory that TCP sockets hold, pages, of the whole host.
+    pub mem: Option<u64>,
 }
 
 /// sockstat of one namespace, opened once.
@@ -42,9 +46,13 @@ fn parse(text: &str) -> TcpSockets {
         .split_ascii_whitespace();
     let mut tcp = TcpSockets::default();
     while let (Some(name), Some(value)) = (words.next(), words.next()) {
-        if name == "tw" {
-            tcp.tw = value.parse().ok();
-        }
+        let place = match name {
+            "tw" => &mut tcp.tw,
+            "orphan" => &mut tcp.orphan,
+            "mem" => &mut tcp.mem,
+            _ => continue,
+        };
+        *place = value.parse().ok();
     }
     tcp
 }
@@ -56,7 +64,11 @@ mod tests {
     #[test]
     fn the_tcp_line_is_read_whatever_else_there_is() {
         let text = "sockets: used 180\nTCP: inuse 5 orphan 1 tw 22 alloc 7 mem 3\nUDP: inuse 2 mem 1\n";
-        let want = TcpSockets { tw: Some(22) };
+        let want = TcpSockets {
+            tw: Some(22),
+            orphan: Some(1),
+            mem: Some(3),
+        };
         assert_eq!(parse(text), want);
     }
 

@@ -6,6 +6,8 @@ use super::reread::Reread;
 
 /// `net.ipv4.tcp_max_tw_buckets`: timewait sockets a network namespace may have (ip-sysctl.rst).
 pub const TCP_MAX_TW_BUCKETS: &str = "net/ipv4/tcp_max_tw_buckets";
+/// `net.ipv4.tcp_max_orphans`: sockets without a process that the host may have (ip-sysctl.rst).
+pub const TCP_MAX_ORPHANS: &str = "net/ipv4/tcp_max_orphans";
 
 /// `net.ipv4.ip_local_port_range`: the ports `connect()` takes one from (ip-sysctl.rst).
 pub const IP_LOCAL_PORT_RANGE: &str = "net/ipv4/ip_local_port_range";

@@ -4,12 +4,14 @@ use anyhow::Result;
 use tcpwatch_common::ledger::Pass;
 use tcpwatch_common::{StateSet, TcpState};
 
-use crate::event::{AcceptCounters, TimeWaitCounters};
+use crate::event::{HostFacts, Orphans, TimeWaitCounters};
+use crate::model::counter::{Counter, CounterValues};
 use crate::model::counts;
 use crate::model::filter::Filter;
 use crate::model::socket::Kind;
 use crate::source::namespace::NamespaceReaders;
 use crate::sys::release::Release;
+use crate::sys::sysctl::Sysctl;
 
 /// States such sockets are shown in.
 const SHOWN: StateSet = StateSet::NONE
@@ -22,100 +24,108 @@ const SHOWN: StateSet = StateSet::NONE
 #[derive(Default)]
 pub(super) struct Silent {
     /// Since the first reading, over all namespaces.
-    since: TimeWaitCounters,
+    counters: CounterValues,
+    /// Timewait sockets made since then.
+    entered: Option<u64>,
     /// Timewait sockets gone since then; below zero for a moment, where one entered between two files' reading.
-    left: Option<i64>,
-    accepts: AcceptCounters,
-    before: Vec<(u32, TimeWaitCounters, AcceptCounters)>,
+    gone: Option<i64>,
+    /// The same, as it was told: what was told once is not taken back.
+    left: Option<u64>,
+    before: Vec<Reading>,
+}
+
+/// What one namespace says.
+#[derive(Clone, Copy)]
+struct Reading {
+    inode: u32,
+    counters: CounterValues,
+    /// Timewait sockets made.
+    entered: Option<u64>,
+    /// Timewait sockets there are.
+    population: Option<u64>,
 }
 
 impl Silent {
-    /// What `filter` lets through of the sockets, and the counters, over `readers`' namespaces; all but population and limit since
+    /// What `filter` lets through of the sockets, and the counters, over `readers`' namespaces; all but what is told of now since
     /// the first reading.
-    pub(super) fn read(
-        &mut self,
-        readers: &mut [NamespaceReaders],
-        filter: &Filter,
-    ) -> Result<(Pass, TimeWaitCounters, AcceptCounters)> {
+    pub(super) fn read(&mut self, readers: &mut [NamespaceReaders], filter: &Filter) -> Result<(Pass, HostFacts)> {
         let mut walked: Pass = bytemuck::Zeroable::zeroed();
         let mut limit = Some(0);
+        let mut orphans = Orphans::default();
         let mut now = Vec::with_capacity(readers.len());
         for reader in readers {
-            let (these, accepts) = counters(reader)?;
+            // First: one that enters meanwhile is then seen before it was counted, and not taken for one that has left.
+            let counters = read_counters(reader)?;
+            let sockets = reader.sockstat.read()?;
             let pass = if filter.is_any_socket() {
-                count(reader)?
+                count(reader, sockets.tw)?
             } else {
                 walk(reader, filter)?
             };
             walked.add(&pass);
-            limit = limit.zip(these.limit).map(|(sum, limit)| sum + limit);
             let population = Some(pass.timewait.iter().sum());
-            now.push((reader.inode, TimeWaitCounters { population, ..these }, accepts));
+            now.push(Reading { population, ..counters });
+            limit = limit
+                .zip(setting(&mut reader.max_tw_buckets)?)
+                .map(|(sum, limit)| sum + limit);
+            // These are the host's, and each namespace says the same of them, if it says anything.
+            orphans = Orphans {
+                now: sockets.orphan,
+                limit: setting(&mut reader.max_orphans)?.or(orphans.limit),
+                mem_pages: sockets.mem,
+            };
         }
         self.add(&now);
         self.before = now;
         // The counters are the namespaces', and no part of them can be told to be the filter's.
         let any = filter.is_any_socket();
-        let facts = TimeWaitCounters {
-            entered: self.since.entered.filter(|_| any),
-            refused: self.since.refused.filter(|_| any),
-            recycled: self.since.recycled.filter(|_| any),
-            left: self.since.left.filter(|_| any),
+        let time_wait = TimeWaitCounters {
+            entered: self.entered.filter(|_| any),
+            refused: self.counters.get(Counter::TcpTimeWaitOverflow).filter(|_| any),
+            recycled: self.counters.get(Counter::TwRecycled).filter(|_| any),
+            left: self.left.filter(|_| any),
             population: Some(walked.timewait.iter().sum()),
             limit,
         };
-        Ok((walked, facts, self.accepts))
+        let facts = HostFacts {
+            time_wait,
+            counters: self.counters,
+            orphans,
+        };
+        Ok((walked, facts))
     }
 
     /// Adds what happened in each namespace since it was read last; one read for the first time has no history.
-    fn add(&mut self, now: &[(u32, TimeWaitCounters, AcceptCounters)]) {
-        let of = |counter: fn(&TimeWaitCounters) -> Option<u64>| {
-            now.iter().try_fold(0_i64, |sum, (inode, these, _)| {
-                let known = self.before.iter().find(|(known, ..)| known == inode);
-                let then = known.map_or(counter(these), |(_, before, _)| counter(before))?;
-                Some(sum.saturating_add(counter(these)?.wrapping_sub(then).cast_signed()))
+    fn add(&mut self, now: &[Reading]) {
+        let before = &self.before;
+        let of = |number: &dyn Fn(&Reading) -> Option<u64>| {
+            now.iter().try_fold(0_i64, |sum, these| {
+                let known = before.iter().find(|known| known.inode == these.inode);
+                let then = number(known.unwrap_or(these))?;
+                Some(sum.saturating_add(number(these)?.wrapping_sub(then).cast_signed()))
             })
         };
-        let of_accepts = |counter: fn(&AcceptCounters) -> Option<u64>| {
-            now.iter().try_fold(0_i64, |sum, (inode, _, these)| {
-                let known = self.before.iter().find(|(known, ..)| known == inode);
-                let then = known.map_or(counter(these), |(.., before)| counter(before))?;
-                Some(sum.saturating_add(counter(these)?.wrapping_sub(then).cast_signed()))
-            })
-        };
-        let overflows = of_accepts(|these| these.overflows);
-        let drops = of_accepts(|these| these.drops);
-        let syn_drops = of_accepts(|these| these.syn_drops);
-        let entered = of(|these| these.entered);
-        let (refused, recycled) = (of(|these| these.refused), of(|these| these.recycled));
-        let population = of(|these| these.population);
-        let gone = entered.zip(population).map(|(entered, more)| entered - more);
-        self.left = gone.map(|gone| self.left.unwrap_or(0) + gone);
         let add = |total: Option<u64>, more: Option<i64>| {
             more.map(|more| total.unwrap_or(0).saturating_add_signed(more.max(0)))
         };
-        self.accepts = AcceptCounters {
-            overflows: add(self.accepts.overflows, overflows),
-            drops: add(self.accepts.drops, drops),
-            syn_drops: add(self.accepts.syn_drops, syn_drops),
-        };
-        self.since = TimeWaitCounters {
-            entered: add(self.since.entered, entered),
-            refused: add(self.since.refused, refused),
-            recycled: add(self.since.recycled, recycled),
-            // What was told once is not taken back.
-            left: self
-                .left
-                .map(|left| u64::try_from(left).unwrap_or(0).max(self.since.left.unwrap_or(0))),
-            population: None,
-            limit: None,
-        };
+        self.counters = CounterValues::read(|counter| {
+            let more = of(&|these| these.counters.get(counter));
+            add(self.counters.get(counter), more)
+        });
+        let entered = of(&|these| these.entered);
+        let population = of(&|these| these.population);
+        self.entered = add(self.entered, entered);
+        let gone = entered.zip(population).map(|(entered, more)| entered - more);
+        self.gone = gone.map(|gone| self.gone.unwrap_or(0) + gone);
+        self.left = self
+            .gone
+            .map(|gone| u64::try_from(gone).unwrap_or(0).max(self.left.unwrap_or(0)));
     }
 }
 
-/// All of them. Timewait sockets may be many: where the kernel tells how many, only those in `FIN_WAIT2` are dumped.
-fn count(reader: &mut NamespaceReaders) -> Result<Pass> {
-    let Some(population) = reader.sockstat.read()?.tw else {
+/// All of them. Timewait sockets may be many: where the kernel tells how many, `tw`, only those in `FIN_WAIT2` are dumped.
+fn count(reader: &mut NamespaceReaders, tw: Option<u64>) -> Result<Pass> {
+    let Some(population) = tw else {
         return reader.sockets.count(SHOWN);
     };
     let mut pass = reader
@@ -138,74 +148,68 @@ fn walk(reader: &mut NamespaceReaders, filter: &Filter) -> Result<Pass> {
 }
 
 /// The counters of one namespace.
-fn counters(reader: &mut NamespaceReaders) -> Result<(TimeWaitCounters, AcceptCounters)> {
+fn read_counters(reader: &mut NamespaceReaders) -> Result<Reading> {
     let now = reader.counters.read()?;
     let entered = now.get("TcpExt", "TW").zip(now.get("TcpExt", "TWKilled"));
-    let refused = now.get("TcpExt", "TCPTimeWaitOverflow");
-    let recycled = now.get("TcpExt", "TWRecycled");
-    let accepts = AcceptCounters {
-        overflows: now.get("TcpExt", "ListenOverflows"),
-        drops: now.get("TcpExt", "ListenDrops"),
-        syn_drops: now.get("TcpExt", "TCPReqQFullDrop"),
-    };
-    let limit = match &mut reader.max_tw_buckets {
-        Some(sysctl) => sysctl.read()?.and_then(|limit| u64::try_from(limit).ok()),
-        None => None,
-    };
-    let facts = TimeWaitCounters {
+    Ok(Reading {
+        inode: reader.inode,
+        counters: CounterValues::read(|counter| {
+            let (group, name) = counter.name();
+            now.get(group, name)
+        }),
         entered: entered
             .map(|(planned, killed)| planned + killed)
             .filter(|_| Release::running() >= Release::TW_COUNTS_ENTRIES),
-        refused,
-        recycled,
-        left: None,
         population: None,
-        limit,
-    };
-    Ok((facts, accepts))
+    })
+}
+
+/// The value of a setting that is a count; `None` where it is not shown here.
+fn setting(sysctl: &mut Option<Sysctl>) -> Result<Option<u64>> {
+    let Some(sysctl) = sysctl else { return Ok(None) };
+    Ok(sysctl.read()?.and_then(|value| u64::try_from(value).ok()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn counters(inode: u32, entered: u64, population: u64) -> (u32, TimeWaitCounters, AcceptCounters) {
-        let facts = TimeWaitCounters {
+    fn reading(inode: u32, entered: u64, population: u64) -> Reading {
+        Reading {
+            inode,
+            counters: CounterValues::read(|counter| (counter == Counter::ListenDrops).then_some(entered)),
             entered: Some(entered),
-            refused: Some(0),
-            recycled: Some(0),
-            left: None,
             population: Some(population),
-            limit: None,
-        };
-        (inode, facts, AcceptCounters::default())
+        }
     }
 
     #[test]
     fn what_entered_and_is_not_there_has_left() {
         let mut silent = Silent::default();
-        let mut left = |now: &[(u32, TimeWaitCounters, AcceptCounters)]| {
+        let mut left = |now: &[Reading]| {
             silent.add(now);
             silent.before = now.to_vec();
-            (silent.since.entered, silent.since.left)
+            assert_eq!(silent.counters.get(Counter::ListenDrops), silent.entered);
+            assert_eq!(silent.counters.get(Counter::OutSegs), None);
+            (silent.entered, silent.left)
         };
         assert_eq!(
-            left(&[counters(1, 1000, 10)]),
+            left(&[reading(1, 1000, 10)]),
             (Some(0), Some(0)),
             "a history is no event"
         );
-        assert_eq!(left(&[counters(1, 1005, 15)]), (Some(5), Some(0)));
-        assert_eq!(left(&[counters(1, 1005, 3)]), (Some(5), Some(12)));
+        assert_eq!(left(&[reading(1, 1005, 15)]), (Some(5), Some(0)));
+        assert_eq!(left(&[reading(1, 1005, 3)]), (Some(5), Some(12)));
         assert_eq!(
-            left(&[counters(1, 1005, 4)]),
+            left(&[reading(1, 1005, 4)]),
             (Some(5), Some(12)),
             "seen before it was counted"
         );
-        assert_eq!(left(&[counters(1, 1006, 4)]), (Some(6), Some(12)));
-        assert_eq!(left(&[counters(1, 1006, 4), counters(2, 9, 9)]), (Some(6), Some(12)));
-        assert_eq!(left(&[counters(2, 9, 8)]), (Some(6), Some(13)));
+        assert_eq!(left(&[reading(1, 1006, 4)]), (Some(6), Some(12)));
+        assert_eq!(left(&[reading(1, 1006, 4), reading(2, 9, 9)]), (Some(6), Some(12)));
+        assert_eq!(left(&[reading(2, 9, 8)]), (Some(6), Some(13)));
         assert_eq!(
-            left(&[counters(2, 8, 8)]).0,
+            left(&[reading(2, 8, 8)]).0,
             Some(6),
             "a counter that goes back is no event"
         );

@@ -8,6 +8,7 @@ use super::stat::TimeWait;
 use crate::model::burst::Burst;
 use crate::model::churn::time_wait::TimeWaitBy;
 use crate::model::churn::{ChurnFrame, Opener, Route};
+use crate::model::counter::Counter;
 use crate::model::ending::Ending;
 use crate::model::histogram::Histogram;
 use crate::model::owner::Process;
@@ -325,6 +326,7 @@ impl ChurnView for Json {
             }
         }
         let failed = |ending| frame.failed.get(ending);
+        let counter = |counter| frame.stat.counters.get(counter);
         let total = frame.failed.iter().map(|(_, count)| count).sum();
         let named = [
             Ending::Refused,
@@ -364,9 +366,9 @@ impl ChurnView for Json {
             time_wait: TimeWait::of(&frame.stat.time_wait),
             time_wait_by: TimeWaitBy::of(&frame.routes).into(),
             accept_queues: Accepts {
-                overflows: frame.accepts.overflows,
-                drops: frame.accepts.drops,
-                syn_drops: frame.accepts.syn_drops,
+                overflows: counter(Counter::ListenOverflows),
+                drops: counter(Counter::ListenDrops),
+                syn_drops: counter(Counter::TcpReqQFullDrop),
             },
             lost: frame.lost,
         };

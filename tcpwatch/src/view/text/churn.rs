@@ -10,6 +10,7 @@ use crate::model::burst::Burst;
 use crate::model::churn::served::Served;
 use crate::model::churn::time_wait::TimeWaitBy;
 use crate::model::churn::{ChurnFrame, Destination, Opener, Route, Tally};
+use crate::model::counter::Counter;
 use crate::model::ending::Ending;
 use crate::model::ports::ends::Ends;
 use crate::model::ports::reuse::TIME_WAIT_MS;
@@ -244,11 +245,11 @@ impl Text {
             writeln!(out, "failed  {}", failed.join(", "))?;
         }
         let queues = [
-            (frame.accepts.overflows, "accept-queue overflows"),
-            (frame.accepts.drops, "SYN and ACK drops of listeners"),
-            (frame.accepts.syn_drops, "SYN drops, too many half-open"),
+            (Counter::ListenOverflows, "accept-queue overflows"),
+            (Counter::ListenDrops, "SYN and ACK drops of listeners"),
+            (Counter::TcpReqQFullDrop, "SYN drops, too many half-open"),
         ];
-        let queues = some_of(queues);
+        let queues = some_of(queues.map(|(counter, what)| (frame.stat.counters.get(counter), what)));
         if !queues.is_empty() {
             writeln!(out, "queues  {queues}")?;
         }
