@@ -11,6 +11,7 @@ use super::run::{End, POLL, Wants, Watched, block_on, warn_of_listeners, warn_of
 use super::screen::screen;
 use crate::cli::ChurnArgs;
 use crate::clock;
+use crate::diagnose::{self, Frame};
 use crate::event::{Life, Record};
 use crate::model::churn::Churn;
 use crate::model::pending::Pending;
@@ -59,6 +60,7 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut detectors = diagnose::all();
         let (mut printed, mut losing) = (0, false);
         let mut more = false;
         loop {
@@ -93,7 +95,10 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
                 let frame = connections
                     .churn
                     .frame(frame, clock::unix_ns(), clock::monotonic_ns(), lost);
-                view.frame(&frame, out).and_then(|()| out.flush()).context(OUTPUT)?;
+                let findings = diagnose::look(&mut detectors, Frame::Churn(&frame));
+                view.frame(&frame, &findings, out)
+                    .and_then(|()| out.flush())
+                    .context(OUTPUT)?;
                 printed += 1;
             }
             if ended || args.count == Some(printed) {

@@ -67,6 +67,12 @@ impl From<&str> for Value {
     }
 }
 
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
 impl<T: Into<Value>> From<Option<T>> for Value {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Unknown, Into::into)
@@ -90,6 +96,29 @@ pub struct Finding {
     pub advice: Vec<String>,
     /// Whose doing it is; `None` where it is nobody's or not known.
     pub owner: Option<Owner>,
+}
+
+impl Finding {
+    /// One of the `kind` that `tcpwatch explain` tells more of by that name, so bad, with this title; the rest is to be filled in.
+    #[must_use]
+    pub fn of(kind: Kind, severity: Severity, title: String) -> Self {
+        Self {
+            kind,
+            topic: Topic::Finding(kind),
+            severity,
+            title,
+            evidence: Vec::new(),
+            advice: Vec::new(),
+            owner: None,
+        }
+    }
+
+    /// The piece of evidence of this name, where it has one.
+    #[must_use]
+    pub fn evidence(&self, name: &str) -> Option<&Value> {
+        let found = self.evidence.iter().find(|(found, _)| *found == name);
+        found.map(|(_, value)| value)
+    }
 }
 
 #[cfg(test)]

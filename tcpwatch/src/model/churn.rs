@@ -3,6 +3,7 @@
 pub mod served;
 pub mod time_wait;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use hashbrown::HashMap;
@@ -21,9 +22,9 @@ use super::ports::settings::Settings;
 use super::ports::table::PortUse;
 use super::socket::Address;
 use super::stat::StatFrame;
-use crate::event::{Event, Life, Opened, PortsSample};
+use crate::event::{Event, Life, Opened, PortsSample, Traffic};
 
-/// Openers and destinations of one interval told apart at most, about 700 bytes each; what is beyond is counted together.
+/// Openers and destinations of one interval told apart at most, about 900 bytes each; what is beyond is counted together.
 const ROUTES_MAX: usize = 4096;
 
 /// Who opens a connection.
@@ -44,17 +45,63 @@ pub struct Destination {
     pub port: u16,
 }
 
+impl fmt::Display for Opener {
+    /// `nginx[812]`, `10.0.3.17`, or `?`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here(Some(process)) => process.fmt(f),
+            Self::Here(None) => f.write_str("?"),
+            Self::Peer(address) => address.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Destination {
+    /// `10.0.0.9:6379`, `[::1]:80`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address.ip {
+            IpAddr::V4(ip) => write!(f, "{ip}:{}", self.port),
+            IpAddr::V6(_) => write!(f, "[{}]:{}", self.address, self.port),
+        }
+    }
+}
+
+/// What connections carried, by the way that carried less of each: whether it was one request with a large answer, or a large one
+/// with a small answer, that is little.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exchanged {
+    /// Connections of which the kernel tells it.
+    pub connections: u64,
+    /// Bytes of payload.
+    pub bytes: u64,
+}
+
+impl Exchanged {
+    fn add(&mut self, traffic: Traffic) {
+        self.connections += 1;
+        self.bytes = self.bytes.saturating_add(traffic.sent.min(traffic.received));
+    }
+
+    /// Bytes a connection on average; `None` where it is known of none.
+    #[must_use]
+    pub const fn mean(&self) -> Option<u64> {
+        self.bytes.checked_div(self.connections)
+    }
+}
+
 /// What one opener did with one destination in an interval.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
     /// Connections established.
     pub opened: u64,
-    /// Connections that were never established.
-    pub failed: u64,
+    /// Connections that were never established, by how; kinds of [`Ending`] that are no failure to connect are 0.
+    pub failed: EndingCounts,
     /// Connections that ended in a timewait socket on this side, where there was room for it.
     pub time_wait: u64,
     /// How long those lived that ended in the interval: from the opening to the end.
     pub lifetime: Histogram,
+    /// What those carried.
+    pub exchanged: Exchanged,
     /// Whose they are on this side, where a peer opened them.
     pub served: Served,
 }
@@ -77,8 +124,6 @@ pub struct ChurnFrame {
     pub stat: StatFrame,
     /// Who opened what, the busiest first.
     pub routes: Vec<Route>,
-    /// Connects that failed, by how; kinds of [`Ending`] that are no failure to connect are 0.
-    pub failed: EndingCounts,
     /// Bursts that ended in it, each told once.
     pub bursts: Vec<Burst<Opener>>,
     /// The one that goes on.
@@ -100,7 +145,6 @@ pub struct ChurnFrame {
 pub struct Churn {
     routes: HashMap<(Opener, Destination), Tally>,
     other: Tally,
-    failed: EndingCounts,
     bursts: Bursts<Opener>,
     ports: PortUse,
     ports_seen: bool,
@@ -113,7 +157,6 @@ impl Churn {
         Self {
             routes: HashMap::new(),
             other: Tally::default(),
-            failed: EndingCounts::default(),
             bursts: Bursts::new(monotonic_ns),
             ports: PortUse::new(Settings::default()),
             ports_seen: false,
@@ -149,19 +192,17 @@ impl Churn {
         let timewait = ending.timewait().is_some();
         let lifetime = life.lifetime_ns();
         let tally = self.tally(opener, destination);
-        tally.failed += u64::from(connecting);
         tally.time_wait += u64::from(timewait);
         if matches!(opener, Opener::Peer(_)) {
             tally.served.ended(last.owner.map(Process::from), timewait);
         }
-        if !connecting {
-            match lifetime {
-                Some(ns) => tally.lifetime.record(ns),
-                None => tally.lifetime.record_unknown(),
-            }
+        match lifetime {
+            _ if connecting => tally.failed.add(ending, 1),
+            Some(ns) => tally.lifetime.record(ns),
+            None => tally.lifetime.record_unknown(),
         }
-        if connecting {
-            self.failed.add(ending, 1);
+        if let Some(traffic) = life.traffic.filter(|_| !connecting) {
+            tally.exchanged.add(traffic);
         }
         if let Some(port) = port(last) {
             if connecting {
@@ -195,7 +236,7 @@ impl Churn {
             })
             .collect();
         routes.sort_by(|a, b| {
-            let weight = |route: &Route| (route.tally.opened + route.tally.failed, route.tally.time_wait);
+            let weight = |route: &Route| (route.tally.opened + route.tally.failed.total(), route.tally.time_wait);
             let by_weight = weight(b).cmp(&weight(a));
             by_weight.then_with(|| (a.opener, a.destination).cmp(&(b.opener, b.destination)))
         });
@@ -210,7 +251,6 @@ impl Churn {
         ChurnFrame {
             stat,
             routes,
-            failed: std::mem::take(&mut self.failed),
             bursts: self.bursts.tick(monotonic_ns),
             going: self.bursts.going(),
             to_unix_ns: unix_ns.wrapping_sub_unsigned(monotonic_ns),
@@ -238,10 +278,22 @@ impl ChurnFrame {
         Timestamp::from_nanosecond(unix.into()).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
+    /// Connects that failed, by how, as [`Tally::failed`] has them.
+    #[must_use]
+    pub fn failed(&self) -> EndingCounts {
+        let mut failed = EndingCounts::default();
+        for route in &self.routes {
+            failed += route.tally.failed;
+        }
+        failed
+    }
+
     /// Connections opened by whom we know here, or from elsewhere, in the interval.
     #[must_use]
     pub fn opened(&self) -> u64 {
-        self.routes.iter().map(|route| route.tally.opened).sum()
+        self.routes
+            .iter()
+            .fold(0, |sum, route| sum.saturating_add(route.tally.opened))
     }
 }
 
@@ -293,16 +345,13 @@ pub(crate) mod tests {
     use super::*;
     use crate::event::{Input, LedgerSample};
     use crate::model::owner::{Comm, How, Owner};
-    use crate::model::ports::ends::Ends;
     use crate::model::ports::range::PortRange;
-    use crate::model::ports::reuse::TwReuse;
     use crate::model::ports::table::ENDS_MAX;
     use crate::model::ports::walk::{WALK_MAX, Walk};
-    use crate::model::remedy::{Remedy, advise};
     use crate::model::socket::{Family, Kind, Socket};
     use crate::model::stat::Stat;
 
-    fn event(opened: Opened, remote: [u8; 4], pid: u32, from: TcpState, to: TcpState) -> Event {
+    pub(crate) fn event(opened: Opened, remote: [u8; 4], pid: u32, from: TcpState, to: TcpState) -> Event {
         Event {
             unix_ns: 0,
             monotonic_ns: 5,
@@ -334,7 +383,12 @@ pub(crate) mod tests {
         Life {
             last,
             spent_ns: [ns - 1, 1, 0, 0, 0, 0, 0, 0],
-            traffic: None,
+            traffic: Some(Traffic {
+                sent: 10,
+                received: 5000,
+                srtt_us: None,
+                retransmits: 0,
+            }),
             closer: None,
         }
     }
@@ -392,6 +446,14 @@ pub(crate) mod tests {
         ));
         let frame = churn.frame(stat(), 100, 10, 0);
         let first = &frame.routes[0];
+        assert_eq!(
+            first.tally.exchanged,
+            Exchanged {
+                connections: 3,
+                bytes: 30
+            }
+        );
+        assert_eq!(first.tally.exchanged.mean(), Some(10));
         assert_eq!((first.tally.opened, first.tally.time_wait), (3, 3));
         assert_eq!(
             (first.tally.lifetime.count(), first.tally.lifetime.max()),
@@ -400,7 +462,7 @@ pub(crate) mod tests {
         let openers: Vec<_> = frame.routes.iter().map(|route| route.opener).collect();
         assert!(openers.contains(&Opener::Peer(Ipv4Addr::new(10, 0, 0, 5).into())));
         assert_eq!(openers.len(), 3, "what comes from here is told of itself");
-        assert_eq!((frame.failed.get(Ending::Refused), frame.opened()), (1, 4));
+        assert_eq!((frame.failed().get(Ending::Refused), frame.opened()), (1, 4));
         assert_eq!(frame.time(10), Timestamp::from_nanosecond(100).unwrap());
         assert!(
             churn.frame(stat(), 0, 20, 0).routes.is_empty(),
@@ -409,7 +471,7 @@ pub(crate) mod tests {
     }
 
     /// A connection from here to port 80 of `remote`, in TIME_WAIT.
-    fn waiting(remote: Address, lport: u16) -> Socket {
+    pub(crate) fn waiting(remote: Address, lport: u16) -> Socket {
         Socket {
             family: Family::Ipv4,
             state: TcpState::TimeWait,
@@ -449,58 +511,6 @@ pub(crate) mod tests {
             let frame = churn.frame(stat(), 0, 0, 0);
             assert_eq!((frame.ports_evicted, frame.ports_left_out), (evicted, Some(left_out)));
         }
-    }
-
-    /// What is advised where 90 of 100 ports are in TIME_WAIT, after connections opened from here.
-    fn advice(bound: Option<bool>, tw_reuse: &str) -> Vec<Remedy> {
-        let mut churn = Churn::new(0);
-        let event = Event {
-            bound,
-            ..event(
-                Opened::Active,
-                [10, 0, 0, 9],
-                7,
-                TcpState::SynSent,
-                TcpState::Established,
-            )
-        };
-        churn.opened(&event);
-        let settings = Settings {
-            range: PortRange::parse("40000 40099", ""),
-            reuse: TwReuse::parse(tw_reuse, "1", None),
-            autobind_reuse: Some(false),
-        };
-        let mut walk = Walk::default();
-        for lport in 40_000..40_090 {
-            walk.add(&waiting(event.remote, lport), settings.range.as_ref().unwrap());
-        }
-        churn.walked(PortsSample { settings, walk }, 1_000_000_000);
-        advise(&churn.frame(stat(), 0, 5_000_000_000, 0))
-    }
-
-    #[test]
-    fn what_to_do_about_ports_depends_on_who_takes_them() {
-        let to = event(
-            Opened::Active,
-            [10, 0, 0, 9],
-            7,
-            TcpState::SynSent,
-            TcpState::Established,
-        );
-        let ends = Ends {
-            source: to.local.ip,
-            destination: Some("10.0.0.9:80".parse().unwrap()),
-        };
-        let (close, bind) = (
-            Remedy::CloseThere { ends },
-            Remedy::BindWithoutPort { source: to.local.ip },
-        );
-        assert_eq!(advice(Some(false), "0"), [close]);
-        assert_eq!(advice(None, "0"), [close]);
-        assert_eq!(advice(Some(true), "0"), [bind, close]);
-        // connect(2) has them again after a second, and bind(2) does not.
-        assert_eq!(advice(Some(false), "1"), []);
-        assert_eq!(advice(Some(true), "1"), [bind]);
     }
 
     #[test]

@@ -19,7 +19,8 @@ fn index(state: TcpState) -> usize {
 impl StateCounts {
     /// Adds `sockets` in `state`.
     pub fn add(&mut self, state: TcpState, sockets: u64) {
-        self.0[index(state)] += sockets;
+        let count = &mut self.0[index(state)];
+        *count = count.saturating_add(sockets);
     }
 
     /// Sockets in `state`.
@@ -31,7 +32,7 @@ impl StateCounts {
     /// Sockets in any state.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.0.iter().sum()
+        self.0.iter().fold(0, |sum, &count| sum.saturating_add(count))
     }
 
     /// Every state with its sockets, in the order of machine output.

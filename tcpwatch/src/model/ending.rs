@@ -1,5 +1,7 @@
 //! How a connection ended, decided from what its socket told at `*>CLOSE`.
 
+use std::ops::AddAssign;
+
 use tcpwatch_common::TcpState;
 use tcpwatch_common::evidence::{
     ALL_ACKED, DEAD, DONE, ERR_OLD, Evidence, KNOWN, NO_PORT, NO_SOCKET, RESET_AFTER, RESET_RECEIVED, RESET_SENT,
@@ -259,7 +261,8 @@ pub struct EndingCounts([u64; Ending::ALL.len()]);
 impl EndingCounts {
     /// Adds `connections` that ended so.
     pub fn add(&mut self, ending: Ending, connections: u64) {
-        self.0[ending as usize] += connections;
+        let count = &mut self.0[ending as usize];
+        *count = count.saturating_add(connections);
     }
 
     /// Connections that ended so.
@@ -271,6 +274,12 @@ impl EndingCounts {
     /// Every ending with its connections, in the order of machine output.
     pub fn iter(&self) -> impl Iterator<Item = (Ending, u64)> + '_ {
         Ending::ALL.into_iter().map(|ending| (ending, self.get(ending)))
+    }
+
+    /// Connections, however they ended.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().fold(0, |sum, &count| sum.saturating_add(count))
     }
 
     /// What came to these since `earlier`.
@@ -288,6 +297,14 @@ impl EndingCounts {
     pub fn timewait(&self, state: TcpState) -> u64 {
         let made = self.iter().filter(|(ending, _)| ending.timewait() == Some(state));
         made.map(|(_, connections)| connections).sum()
+    }
+}
+
+impl AddAssign for EndingCounts {
+    fn add_assign(&mut self, other: Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine = mine.saturating_add(theirs);
+        }
     }
 }
 

@@ -6,16 +6,16 @@ pub mod container;
 pub mod counter;
 pub mod counts;
 #[cfg(test)]
-mod dice;
+pub(crate) mod dice;
 pub mod ending;
 pub mod escaped;
 pub mod filter;
 pub mod histogram;
 pub mod latency;
+pub mod number;
 pub mod owner;
 pub mod pending;
 pub mod ports;
-pub mod remedy;
 pub mod slots;
 pub mod snapshot;
 pub mod socket;

@@ -119,6 +119,19 @@ pub struct Owner {
     pub cgroup: Option<NonZeroU64>,
 }
 
+impl Owner {
+    /// `process`, known so; of its cgroup nothing is known.
+    #[must_use]
+    pub const fn of(process: Process, how: How) -> Self {
+        Self {
+            pid: process.pid,
+            comm: process.comm,
+            how,
+            cgroup: None,
+        }
+    }
+}
+
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Process::from(*self).fmt(f)

@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::screen::Screen;
 use super::{csv, json, text};
+use crate::diagnose::finding::Finding;
 use crate::model::churn::ChurnFrame;
 use crate::view::Output;
 
@@ -17,11 +18,11 @@ pub trait ChurnView {
     /// The output takes no more.
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()>;
 
-    /// Prints one interval.
+    /// Prints one interval, and what is found wrong in it, the worst first.
     ///
     /// # Errors
     /// The output takes no more.
-    fn frame(&mut self, frame: &ChurnFrame, out: &mut dyn Write) -> io::Result<()>;
+    fn frame(&mut self, frame: &ChurnFrame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()>;
 }
 
 /// The form `output` asks for; text shows `limit` lines at most of each kind, laid out for `screen`.

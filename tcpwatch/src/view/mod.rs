@@ -4,7 +4,6 @@ pub mod churn;
 pub mod csv;
 pub mod json;
 pub mod latency;
-pub mod number;
 pub mod screen;
 pub mod stat;
 pub mod states;
@@ -12,6 +11,8 @@ pub mod text;
 pub mod time;
 pub mod trace;
 pub mod words;
+
+pub use crate::model::number;
 
 /// Form of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,6 +8,11 @@ use serde_json::Value;
 use super::{Ended, Hook, Running};
 use crate::support::clock::eventually;
 
+/// What a row is.
+const ROW: &str = "tcpwatch.churn/1";
+/// What a finding is.
+const FINDING: &str = "tcpwatch.finding/1";
+
 /// A running `churn`.
 pub(crate) struct Churn {
     running: Running,
@@ -35,14 +40,31 @@ impl Churn {
 
     /// The rows so far.
     pub(crate) fn rows(&self) -> Vec<Value> {
-        self.running
-            .lines()
-            .with(|lines| lines.iter().map(|line| line.json.clone()).collect())
+        self.said(ROW)
+    }
+
+    /// What was found wrong so far.
+    pub(crate) fn findings(&self) -> Vec<Value> {
+        self.said(FINDING)
+    }
+
+    /// The lines of one schema so far.
+    fn said(&self, schema: &str) -> Vec<Value> {
+        self.running.lines().with(|lines| {
+            let all = lines.iter().map(|line| &line.json);
+            all.filter(|line| line["schema"] == schema).cloned().collect()
+        })
     }
 
     /// Waits for so many rows in all.
     pub(crate) fn until_rows(&mut self, rows: usize) {
-        self.running.until_lines(rows);
+        eventually(&format!("row {rows} of churn"), || {
+            self.running.must_run();
+            match self.rows().len() {
+                there if there >= rows => Ok(()),
+                there => Err(format!("it printed {there}")),
+            }
+        });
     }
 
     /// Waits until the rows so far are what `holds` of them.
@@ -52,25 +74,53 @@ impl Churn {
 
     /// Waits for a row whose interval began after this call.
     pub(crate) fn fresh(&mut self) {
-        let rows = self.running.lines().len();
-        self.running.until_lines(rows + 2);
+        let rows = self.rows().len();
+        self.until_rows(rows + 2);
     }
 
     /// Ends it; every row must be whole, and nothing lost.
     pub(crate) fn finish(self) -> Vec<Value> {
+        self.finish_with_findings().0
+    }
+
+    /// The same, and all that was found wrong.
+    pub(crate) fn finish_with_findings(self) -> (Vec<Value>, Vec<Value>) {
         let Ended { lines, stderr } = self.running.finish();
         assert_eq!(stderr, "", "it has nothing to complain about");
-        let rows: Vec<Value> = lines.into_iter().map(|line| line.json).collect();
-        for row in &rows {
-            check(row);
+        let lines: Vec<Value> = lines.into_iter().map(|line| line.json).collect();
+        let mut time = &Value::Null;
+        for line in &lines {
+            if line["schema"] == FINDING {
+                check_finding(line);
+                assert_eq!(&line["time"], time, "a finding comes after its row: {line}");
+            } else {
+                check(line);
+                time = &line["time"];
+            }
         }
-        rows
+        lines.into_iter().partition(|line| line["schema"] == ROW)
     }
+}
+
+/// A finding is whole.
+fn check_finding(finding: &Value) {
+    for key in ["detector", "topic", "severity", "title"] {
+        let text = finding[key].as_str().unwrap_or_default();
+        assert!(!text.is_empty(), "no {key} in {finding}");
+    }
+    let severity = &finding["severity"];
+    assert!(
+        ["info", "warning", "critical"].iter().any(|known| severity == known),
+        "{finding}"
+    );
+    let evidence = finding["evidence"].as_object().expect("evidence");
+    assert!(evidence.values().any(|value| !value.is_null()), "{finding}");
+    assert!(finding["advice"].is_array(), "{finding}");
 }
 
 /// A row is whole: what a process did with all its destinations is what it did, and TIME_WAIT is the same however it is told.
 fn check(row: &Value) {
-    assert_eq!(row["schema"], "tcpwatch.churn/1");
+    assert_eq!(row["schema"], ROW);
     assert_eq!(row["lost"], 0, "{row}");
     for owner in row["owners"].as_array().expect("owners") {
         for key in ["opened", "failed", "time_wait"] {

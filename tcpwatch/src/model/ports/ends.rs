@@ -1,5 +1,6 @@
 //! Between what a port is used.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 /// Between what a port can be used once.
@@ -12,6 +13,16 @@ pub struct Ends {
     pub source: IpAddr,
     /// The other side's, with its port; `None` for whatever there is.
     pub destination: Option<SocketAddr>,
+}
+
+impl fmt::Display for Ends {
+    /// `10.0.0.1 > 10.0.0.9:6379`; `10.0.0.1 by bind()` for all of a source address.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.destination {
+            Some(to) => write!(f, "{} > {to}", self.source),
+            None => write!(f, "{} by bind()", self.source),
+        }
+    }
 }
 
 /// The port of a connection opened from here.

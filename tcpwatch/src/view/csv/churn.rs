@@ -3,12 +3,13 @@
 use std::io::{self, Write};
 
 use super::trace::{field, process};
+use crate::diagnose::finding::Finding;
 use crate::model::churn::{ChurnFrame, Opener};
 use crate::view::churn::ChurnView;
 use crate::view::time::rfc3339;
 
 /// One line an opener and destination; unknown is an empty field. The process is the one of this side, whoever opened the
-/// connections; where a peer did, and several processes have them, it is empty.
+/// connections; where a peer did, and several processes have them, it is empty. Findings have no place in its columns.
 #[derive(Debug)]
 pub struct Csv;
 
@@ -21,7 +22,7 @@ impl ChurnView for Csv {
         )
     }
 
-    fn frame(&mut self, frame: &ChurnFrame, out: &mut dyn Write) -> io::Result<()> {
+    fn frame(&mut self, frame: &ChurnFrame, _findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
         let time = rfc3339(frame.stat.time);
         let known = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
         for route in &frame.routes {
@@ -40,7 +41,7 @@ impl ChurnView for Csv {
                 out,
                 "{line},{},{},{},{},{},{},{},{}",
                 tally.opened,
-                tally.failed,
+                tally.failed.total(),
                 tally.time_wait,
                 known(lifetime.quantile(0.5)),
                 known(lifetime.quantile(0.9)),

@@ -1,10 +1,12 @@
-//! `churn` for programs: `tcpwatch.churn/1`, one object an interval.
+//! `churn` for programs: `tcpwatch.churn/1`, one object an interval, and behind it one for each finding.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::finding;
 use super::stat::TimeWait;
+use crate::diagnose::finding::Finding;
 use crate::model::burst::Burst;
 use crate::model::churn::time_wait::TimeWaitBy;
 use crate::model::churn::{ChurnFrame, Opener, Route};
@@ -222,7 +224,7 @@ impl Sums {
         let (mut opened, mut failed, mut time_wait) = (0, 0, 0);
         for route in routes {
             opened += route.tally.opened;
-            failed += route.tally.failed;
+            failed += route.tally.failed.total();
             time_wait += route.tally.time_wait;
             lifetime.merge(&route.tally.lifetime);
         }
@@ -287,7 +289,7 @@ impl ChurnView for Json {
         Ok(())
     }
 
-    fn frame(&mut self, frame: &ChurnFrame, out: &mut dyn Write) -> io::Result<()> {
+    fn frame(&mut self, frame: &ChurnFrame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
         let (mut owners, mut peers) = (Vec::new(), Vec::new());
         for opener in openers(&frame.routes) {
             let of_opener = || {
@@ -304,7 +306,7 @@ impl ChurnView for Json {
                             remote: to.address.to_string(),
                             rport: to.port,
                             opened: route.tally.opened,
-                            failed: route.tally.failed,
+                            failed: route.tally.failed.total(),
                             time_wait: route.tally.time_wait,
                         })
                         .collect(),
@@ -325,9 +327,10 @@ impl ChurnView for Json {
                 }),
             }
         }
-        let failed = |ending| frame.failed.get(ending);
+        let all_failed = frame.failed();
+        let failed = |ending| all_failed.get(ending);
         let counter = |counter| frame.stat.counters.get(counter);
-        let total = frame.failed.iter().map(|(_, count)| count).sum();
+        let total = all_failed.total();
         let named = [
             Ending::Refused,
             Ending::TimeoutConnect,
@@ -373,6 +376,9 @@ impl ChurnView for Json {
             lost: frame.lost,
         };
         serde_json::to_writer(&mut *out, &line)?;
-        out.write_all(b"\n")
+        out.write_all(b"\n")?;
+        findings
+            .iter()
+            .try_for_each(|finding| finding::write(finding, frame.stat.time, out))
     }
 }

@@ -2,22 +2,24 @@
 
 use std::io::{self, Write};
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::finding;
+use crate::diagnose::finding::Finding;
+use crate::diagnose::kind::Kind;
+use crate::diagnose::port_exhaustion;
 use crate::model::burst::Burst;
 use crate::model::churn::served::Served;
 use crate::model::churn::time_wait::TimeWaitBy;
-use crate::model::churn::{ChurnFrame, Destination, Opener, Route, Tally};
+use crate::model::churn::{ChurnFrame, Opener, Route, Tally};
 use crate::model::counter::Counter;
 use crate::model::ending::Ending;
-use crate::model::ports::ends::Ends;
 use crate::model::ports::reuse::TIME_WAIT_MS;
-use crate::model::ports::row::{Limit, Row};
-use crate::model::remedy::{Remedy, advise};
+use crate::model::ports::row::Row;
 use crate::view::churn::ChurnView;
-use crate::view::number::{QUIET, brief, duration, quiet, thousands};
+use crate::view::number::{QUIET, brief, duration, per_second, quiet, thousands};
 use crate::view::screen::Screen;
 
 /// Of a destination's ports, the part held from which it has a line, percent.
@@ -44,7 +46,7 @@ const WIDE: &[Column] = &[
     Column::new("p50", 7, |tally, _| length(tally, 0.5)),
     Column::new("p99", 7, |tally, _| length(tally, 0.99)),
     Column::new("TIME_WAIT", 9, |tally, _| quiet(tally.time_wait)),
-    Column::new("failed", 7, |tally, _| quiet(tally.failed)),
+    Column::new("failed", 7, |tally, _| quiet(tally.failed.total())),
 ];
 
 /// Those there is room for on 80 columns.
@@ -52,7 +54,7 @@ const NARROW: &[Column] = &[
     Column::new("opened", 7, |tally, _| quiet(tally.opened)),
     Column::new("p50", 5, |tally, _| length(tally, 0.5)),
     Column::new("tw", 7, |tally, _| quiet(tally.time_wait)),
-    Column::new("failed", 6, |tally, _| quiet(tally.failed)),
+    Column::new("failed", 6, |tally, _| quiet(tally.failed.total())),
 ];
 
 /// The lifetime that the part `p` of the connections had at most.
@@ -92,7 +94,7 @@ impl Text {
     fn summary(&self, frame: &ChurnFrame, out: &mut dyn Write) -> io::Result<()> {
         let stat = &frame.stat;
         let opened = frame.opened();
-        let failed: u64 = frame.failed.iter().map(|(_, count)| count).sum();
+        let failed = frame.failed().total();
         writeln!(
             out,
             "{}  last {:.1} s: {} connections opened, {} a second; {} failed",
@@ -188,19 +190,18 @@ impl Text {
         Ok(())
     }
 
-    /// Ports that run low, bursts, queues.
-    fn events(&self, frame: &ChurnFrame, out: &mut dyn Write) -> io::Result<()> {
-        let alarm = self.style(AnsiColor::Red.on_default());
-        let low = frame
-            .ports
-            .iter()
-            .flatten()
-            .filter(|row| percent(row) >= Some(WORTH_A_LINE));
+    /// Ports, bursts, failures, queues: what no finding tells of.
+    fn events(&self, frame: &ChurnFrame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+        let is_told = |kinds: &[Kind]| findings.iter().any(|finding| kinds.contains(&finding.kind));
+        let low =
+            frame.ports.iter().flatten().filter(|row| {
+                percent(row) >= Some(WORTH_A_LINE) && !findings.iter().any(|finding| is_of(finding, row))
+            });
         for row in low.take(self.limit) {
             write!(
                 out,
                 "ports  {}  {} of {} held, {} %, {} by TIME_WAIT",
-                between(&row.ends),
+                row.ends,
                 thousands(row.used),
                 row.range.map_or_else(|| "?".into(), |range| thousands(range.into())),
                 percent(row).unwrap_or(0),
@@ -210,16 +211,7 @@ impl Text {
                 // Of these, those that are older are as good as free.
                 write!(out, " (tcp_tw_reuse: for {})", duration(u64::from(held_ms) * 1_000_000))?;
             }
-            let limit = match row.limit {
-                Some(Limit::Earliest) => ", at the earliest",
-                Some(Limit::Latest) => ", at the latest",
-                None => "",
-            };
-            match row.exhausted_in_s {
-                Some(seconds) if seconds <= 0.0 => writeln!(out, ", {alarm}none left{alarm:#}{limit}")?,
-                Some(seconds) => writeln!(out, ", {alarm}none left in {seconds:.0} s{alarm:#} at this rate{limit}")?,
-                None => writeln!(out)?,
-            }
+            writeln!(out)?;
         }
         let unfollowed = [
             (frame.ports_evicted, "destinations forgotten since the start"),
@@ -236,12 +228,12 @@ impl Text {
             self.burst(frame, burst, out)?;
         }
         let failed: Vec<String> = frame
-            .failed
+            .failed()
             .iter()
             .filter(|&(_, count)| count > 0)
             .map(|(ending, count)| format!("{} {}", thousands(count), failure(ending)))
             .collect();
-        if !failed.is_empty() {
+        if !failed.is_empty() && !is_told(&[Kind::ConnectFailures]) {
             writeln!(out, "failed  {}", failed.join(", "))?;
         }
         let queues = [
@@ -250,10 +242,10 @@ impl Text {
             (Counter::TcpReqQFullDrop, "SYN drops, too many half-open"),
         ];
         let queues = some_of(queues.map(|(counter, what)| (frame.stat.counters.get(counter), what)));
-        if !queues.is_empty() {
+        if !queues.is_empty() && !is_told(&[Kind::AcceptQueueOverflow, Kind::SynFlood]) {
             writeln!(out, "queues  {queues}")?;
         }
-        if frame.lost > 0 {
+        if frame.lost > 0 && !is_told(&[Kind::EventLoss]) {
             writeln!(
                 out,
                 "lost  {} records: the lines above have fewer",
@@ -275,7 +267,7 @@ impl Text {
             thousands(burst.peak_per_s)
         )?;
         match burst.owner {
-            Some(opener) => writeln!(out, ", {}", opener_name(opener)),
+            Some(opener) => writeln!(out, ", {opener}"),
             None => writeln!(out, ", of no single opener"),
         }
     }
@@ -286,12 +278,14 @@ impl ChurnView for Text {
         writeln!(out, "watching; Ctrl-C ends it")
     }
 
-    fn frame(&mut self, frame: &ChurnFrame, out: &mut dyn Write) -> io::Result<()> {
+    fn frame(&mut self, frame: &ChurnFrame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
         self.summary(frame, out)?;
         self.routes(frame, out)?;
-        self.events(frame, out)?;
-        for remedy in advise(frame) {
-            writeln!(out, "do: {}", words(&remedy))?;
+        self.events(frame, findings, out)?;
+        // Those of bursts have their lines already, with the time of day.
+        let untold = findings.iter().filter(|finding| finding.kind != Kind::Burst);
+        for finding in untold {
+            finding::write(finding, self.screen, out)?;
         }
         writeln!(out)
     }
@@ -311,7 +305,7 @@ fn some_of<const N: usize>(counts: [(Option<u64>, &str); N]) -> String {
 /// Who opens the connections of a line.
 fn opener_of(route: &Route) -> String {
     match route.destination {
-        Some(_) => opener_name(route.opener),
+        Some(_) => route.opener.to_string(),
         None => "others".into(),
     }
 }
@@ -322,8 +316,8 @@ fn to(route: &Route, in_full: bool) -> String {
         return String::new();
     };
     match route.opener {
-        Opener::Here(_) => endpoint(to),
-        Opener::Peer(_) if in_full => format!("{} {}", server(&route.tally.served), endpoint(to)),
+        Opener::Here(_) => to.to_string(),
+        Opener::Peer(_) if in_full => format!("{} {}", server(&route.tally.served), to),
         Opener::Peer(_) => format!("{} :{}", server(&route.tally.served), to.port),
     }
 }
@@ -338,28 +332,12 @@ fn server(served: &Served) -> String {
     }
 }
 
-fn opener_name(opener: Opener) -> String {
-    match opener {
-        Opener::Here(Some(process)) => process.to_string(),
-        Opener::Here(None) => "?".into(),
-        Opener::Peer(address) => address.to_string(),
-    }
-}
-
-/// `10.0.0.9:6379`, `[::1]:80`.
-fn endpoint(to: Destination) -> String {
-    match to.address.ip {
-        std::net::IpAddr::V4(ip) => format!("{ip}:{}", to.port),
-        std::net::IpAddr::V6(_) => format!("[{}]:{}", to.address, to.port),
-    }
-}
-
-/// `10.0.0.1 > 10.0.0.9:6379`; `10.0.0.1 by bind()` for all of a source address.
-fn between(ends: &Ends) -> String {
-    match ends.destination {
-        Some(to) => format!("{} > {to}", ends.source),
-        None => format!("{} by bind()", ends.source),
-    }
+/// Whether `finding` is that the ports of `row` run out.
+fn is_of(finding: &Finding, row: &Row) -> bool {
+    let [source, destination] = port_exhaustion::ends(&row.ends);
+    finding.kind == Kind::PortExhaustion
+        && finding.evidence(source.0) == Some(&source.1)
+        && finding.evidence(destination.0) == Some(&destination.1)
 }
 
 /// Of the ports, the part held.
@@ -379,64 +357,15 @@ fn failure(ending: Ending) -> &'static str {
     }
 }
 
-/// A remedy as people read it.
-fn words(remedy: &Remedy) -> String {
-    match remedy {
-        Remedy::Reuse { process, destination } => format!(
-            "{} opens a new connection to {} for a request or few: use persistent connections or a pool",
-            opener_name(Opener::Here(Some(*process))),
-            endpoint(*destination)
-        ),
-        Remedy::KeepAlive { peer, destination } => format!(
-            "{peer} opens a new connection to {} for a request or few: keep-alive, in the client and in the server here",
-            endpoint(*destination)
-        ),
-        Remedy::BindWithoutPort { source } => format!(
-            "bind() to {source} takes a port before connect() does, and keeps it from every other destination (then EADDRINUSE): \
-             set IP_BIND_ADDRESS_NO_PORT before bind()"
-        ),
-        Remedy::CloseThere { ends } => format!(
-            "TIME_WAIT holds the ports of {}, for this side closes first: keep connections, or let the other side close first; \
-             more addresses or a wider net.ipv4.ip_local_port_range give time, tcp_fin_timeout does not",
-            between(ends)
-        ),
-        Remedy::FewerConnections { ends } => format!(
-            "open connections hold the ports of {}: fewer connections, more addresses, or a wider net.ipv4.ip_local_port_range",
-            between(ends)
-        ),
-        Remedy::MorePorts { failed } => format!(
-            "{} connects found no local port: a port bound before connect() is nobody else's, whatever the destination \
-             (IP_BIND_ADDRESS_NO_PORT)",
-            thousands(*failed)
-        ),
-        Remedy::Backlog { overflows } => format!(
-            "{} connections found an accept queue full: accept faster, or raise the backlog given to listen() and net.core.somaxconn",
-            thousands(*overflows)
-        ),
-    }
-}
-
-/// `count` in `interval_s` seconds, a second.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a rate is shown to the nearest"
-)]
-fn per_second(count: u64, interval_s: f64) -> u64 {
-    if interval_s <= 0.0 {
-        return 0;
-    }
-    ((count as f64 / interval_s).round() as u64).max(u64::from(count > 0))
-}
-
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
+    use crate::diagnose::finding::Severity;
     use crate::model::churn::Churn;
     use crate::model::churn::tests::stat;
+    use crate::model::counter::CounterValues;
     use crate::model::owner::{Comm, How, Owner};
     use crate::view::trace::tests::life;
 
@@ -458,7 +387,9 @@ mod tests {
         let mut frame = churn.frame(stat(), 0, 10, 0);
         frame.stat.interval_s = 2.0;
         let mut out = Vec::new();
-        Text::new(TimeZone::UTC, 10, screen).frame(&frame, &mut out).unwrap();
+        Text::new(TimeZone::UTC, 10, screen)
+            .frame(&frame, &[], &mut out)
+            .unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -483,7 +414,7 @@ mod tests {
             (frame.ports_evicted, frame.ports_left_out) = (evicted, left_out);
             let mut out = Vec::new();
             let mut view = Text::new(TimeZone::UTC, 10, Screen::plain(120));
-            view.frame(&frame, &mut out).unwrap();
+            view.frame(&frame, &[], &mut out).unwrap();
             let text = String::from_utf8(out).unwrap();
             text.lines().find(|line| line.starts_with("ports")).map(str::to_owned)
         };
@@ -495,6 +426,36 @@ mod tests {
         assert_eq!(line(Some(1024), Some(7)).as_deref(), Some(told));
         let told = "ports  7 sockets left out, for want of room: others may run out too";
         assert_eq!(line(Some(0), Some(7)).as_deref(), Some(told));
+    }
+
+    #[test]
+    fn what_a_finding_tells_has_no_line_of_its_own() {
+        let mut stat = stat();
+        stat.counters = CounterValues::read(|_| Some(7));
+        let frame = ChurnFrame {
+            lost: 9,
+            ..Churn::new(0).frame(stat, 0, 10, 0)
+        };
+        let shown = |findings: &[Finding]| {
+            let mut out = Vec::new();
+            let mut view = Text::new(TimeZone::UTC, 10, Screen::plain(120));
+            view.frame(&frame, findings, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let text = shown(&[]);
+        assert!(
+            text.contains("queues  7 accept-queue overflows") && text.contains("lost  9 records"),
+            "{text}"
+        );
+        let of = |kind| Finding {
+            advice: vec!["act".into()],
+            ..Finding::of(kind, Severity::Warning, "it hurts".into())
+        };
+        let text = shown(&[of(Kind::AcceptQueueOverflow), of(Kind::Burst), of(Kind::EventLoss)]);
+        assert!(!text.contains("queues") && !text.contains("lost  "), "{text}");
+        let told = "warning  it hurts\n  do: act (explain accept_queue_overflow)\n\
+                    warning  it hurts\n  do: act (explain event_loss)\n\n";
+        assert!(text.ends_with(told), "a burst has its line already: {text}");
     }
 
     #[test]

@@ -57,6 +57,21 @@ const fn rounded(number: u64, unit: u64) -> u64 {
     number / unit + (number % unit >= unit.div_ceil(2)) as u64
 }
 
+/// `count` in `interval_s` seconds, a second; at least 1 where there was any.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate is shown to the nearest"
+)]
+#[must_use]
+pub fn per_second(count: u64, interval_s: f64) -> u64 {
+    if interval_s <= 0.0 {
+        return 0;
+    }
+    ((count as f64 / interval_s).round() as u64).max(u64::from(count > 0))
+}
+
 const MICROSECOND: u64 = 1_000;
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;

@@ -1,0 +1,393 @@
+//! Local ports that run out, or have: what holds them, and what to do about that.
+
+use std::net::IpAddr;
+
+use hashbrown::HashMap;
+
+use super::finding::{Finding, Severity, Value};
+use super::hysteresis::Hysteresis;
+use super::kind::Kind;
+use super::{Detector, Frame, MOST, percent, real, share, within};
+use crate::model::churn::{ChurnFrame, Opener};
+use crate::model::ending::Ending;
+use crate::model::number::thousands;
+use crate::model::owner::{How, Owner};
+use crate::model::ports::ends::Ends;
+use crate::model::ports::reuse::TIME_WAIT_MS;
+use crate::model::ports::row::{Limit, Row};
+use crate::model::stat::StatFrame;
+
+/// Of the ports, the part taken from which they run low: connect(2) looks for a free one at random, and takes longer the fewer
+/// there are.
+const FROM: f64 = 0.8;
+/// The part down to which they stay so.
+const UNTIL: f64 = 0.7;
+/// Of the connections opened to somewhere, the part of one process from which it is the culprit.
+const CULPRIT: f64 = 0.5;
+
+/// Looks at the ports in use, their forecast, and the connects that found none.
+#[derive(Debug, Default)]
+pub struct PortExhaustion {
+    low: Hysteresis<Ends>,
+}
+
+impl Detector for PortExhaustion {
+    fn look(&mut self, frame: Frame<'_>, findings: &mut Vec<Finding>) {
+        let Some(stat) = frame.stat() else { return };
+        self.low.turn();
+        let Some(churn) = frame.churn() else {
+            findings.extend(none_left(stat, stat.ends.get(Ending::NoPort)));
+            return;
+        };
+        let mut failed = Failed::of(churn);
+        let before = findings.len();
+        for row in churn.ports.iter().flatten() {
+            let taken = row.range.zip(row.free).map(|(range, free)| {
+                let range = u64::from(range);
+                share(range.saturating_sub(free), range)
+            });
+            let is_low = taken.is_some_and(|taken| self.low.holds(row.ends, taken, FROM, UNTIL));
+            if (is_low || row.exhausted_in_s.is_some()) && findings.len() - before < MOST {
+                findings.push(run_out(churn, row, taken, failed.take(&row.ends)));
+            }
+        }
+        findings.extend(none_left(stat, failed.rest()));
+    }
+}
+
+/// Connects that found no port, by where to.
+struct Failed(HashMap<Option<(IpAddr, u16)>, u64>);
+
+impl Failed {
+    fn of(churn: &ChurnFrame) -> Self {
+        let mut failed = HashMap::new();
+        for route in &churn.routes {
+            let count = route.tally.failed.get(Ending::NoPort);
+            if count > 0 {
+                let to = route.destination.map(|to| (to.address.ip.to_canonical(), to.port));
+                *failed.entry(to).or_insert(0) += count;
+            }
+        }
+        Self(failed)
+    }
+
+    /// Those to where `ends` leads, each told of once; `None` where it leads everywhere, and bind(2) fails unseen.
+    fn take(&mut self, ends: &Ends) -> Option<u64> {
+        let to = ends.destination?;
+        let to = (to.ip().to_canonical(), to.port());
+        Some(self.0.remove(&Some(to)).unwrap_or(0))
+    }
+
+    /// All that were not told of.
+    fn rest(&self) -> u64 {
+        self.0.values().sum()
+    }
+}
+
+/// What is said of ports that run low or out.
+fn run_out(churn: &ChurnFrame, row: &Row, taken: Option<f64>, failed: Option<u64>) -> Finding {
+    let earliest = row.limit == Some(Limit::Earliest);
+    let is_out = row.exhausted_in_s.is_some_and(|seconds| seconds <= 0.0);
+    // What is foretold comes within a minute or two. What may come so soon at the earliest may not come at all.
+    let is_critical = failed > Some(0) || (row.exhausted_in_s.is_some() && !earliest);
+    let severity = if is_critical {
+        Severity::Critical
+    } else {
+        Severity::Warning
+    };
+    let ports = match row.ends.destination {
+        Some(to) => format!("local ports from {} to {to}", row.ends.source),
+        None => format!("local ports that bind() takes for {}", row.ends.source),
+    };
+    let limit = match row.limit {
+        Some(Limit::Earliest) => " at the earliest",
+        Some(Limit::Latest) => " at the latest",
+        None => "",
+    };
+    let when = match row.exhausted_in_s {
+        Some(_) if is_out => "none is left of the ".to_owned() + &ports,
+        Some(seconds) => format!("{ports} run out in {seconds:.0} s{limit} at this rate"),
+        None => format!("{ports} run low"),
+    };
+    let found_none = match failed {
+        None | Some(0) => String::new(),
+        Some(1) => "; 1 connect found none".into(),
+        Some(failed) => format!("; {} connects found none", thousands(failed)),
+    };
+    let title = format!(
+        "{when}: {} of {} held, {}, {} by TIME_WAIT{found_none}",
+        thousands(row.used),
+        row.range.map_or_else(|| "?".into(), |range| thousands(range.into())),
+        taken.map_or_else(|| "? %".into(), percent),
+        thousands(row.time_wait)
+    );
+    let mut evidence = ends(&row.ends).to_vec();
+    evidence.extend([
+        ("used", row.used.into()),
+        ("time_wait", row.time_wait.into()),
+        ("range", row.range.map(u64::from).into()),
+        ("free", row.free.into()),
+        ("opened_per_s", row.opened_per_s.into()),
+        ("exhausted_in_s", row.exhausted_in_s.into()),
+        ("exhausted_limit", row.limit.map(Limit::key).into()),
+        ("failed", failed.into()),
+    ]);
+    Finding {
+        evidence,
+        advice: advice(row),
+        owner: culprit(churn, &row.ends),
+        ..Finding::of(Kind::PortExhaustion, severity, title)
+    }
+}
+
+/// The evidence that says of which ports a finding is.
+#[must_use]
+pub fn ends(ends: &Ends) -> [(&'static str, Value); 2] {
+    [
+        ("source", ends.source.to_string().into()),
+        ("destination", ends.destination.map(|to| to.to_string()).into()),
+    ]
+}
+
+/// What to do about the ports of `row`, which run low or out.
+fn advice(row: &Row) -> Vec<String> {
+    let Some(to) = row.ends.destination else {
+        return vec![
+            "set IP_BIND_ADDRESS_NO_PORT before bind(): without it bind() takes a port before connect() does, and keeps it from every \
+             other destination (then EADDRINUSE)"
+                .into(),
+        ];
+    };
+    let more = format!(
+        "more source addresses, more addresses or ports there, or a wider net.ipv4.ip_local_port_range give time{}",
+        if 2 * row.time_wait >= row.used {
+            "; tcp_fin_timeout does not"
+        } else {
+            ""
+        }
+    );
+    if 2 * row.time_wait < row.used {
+        return vec![
+            format!("fewer open connections to {to}: they hold the ports, not TIME_WAIT"),
+            more,
+        ];
+    }
+    let mut advice = vec![format!(
+        "keep the connections to {to} open (a pool, keep-alive), or let the other side close first: TIME_WAIT is of the side that does"
+    )];
+    if row.held_ms == Some(TIME_WAIT_MS) {
+        advice.push(
+            "sysctl -w net.ipv4.tcp_tw_reuse=1 lets connect() take a port that is in TIME_WAIT for a second or more, where both sides \
+             use timestamps"
+                .into(),
+        );
+    }
+    advice.push(more);
+    advice
+}
+
+/// The process here that opens most of the connections between `ends`, if one does.
+fn culprit(churn: &ChurnFrame, ends: &Ends) -> Option<Owner> {
+    let to = ends.destination?;
+    let mut all = 0;
+    let mut most = None;
+    for route in &churn.routes {
+        let Opener::Here(process) = route.opener else { continue };
+        let is_there = route
+            .destination
+            .is_some_and(|route| route.address.ip.to_canonical() == to.ip().to_canonical() && route.port == to.port());
+        if is_there {
+            // Routes come the busiest first.
+            most = most.or(Some((process, route.tally.opened)));
+            all += route.tally.opened;
+        }
+    }
+    let (process, opened) = most?;
+    let process = process.filter(|_| real(opened) > CULPRIT * real(all))?;
+    Some(Owner::of(process, How::Connect))
+}
+
+/// What is said of `failed` connects that found no port, where it is not known which ports ran out.
+fn none_left(stat: &StatFrame, failed: u64) -> Option<Finding> {
+    let connects = if failed == 1 { "connect" } else { "connects" };
+    (failed > 0).then(|| Finding {
+        evidence: vec![("failed", failed.into())],
+        advice: vec![
+            "see where the ports are: tcpwatch churn tells them by destination".into(),
+            "a port bound before connect() is nobody else's, whatever the destination: set IP_BIND_ADDRESS_NO_PORT before bind()".into(),
+        ],
+        ..Finding::of(
+            Kind::PortExhaustion,
+            Severity::Critical,
+            format!("{} {connects} found no local port {}", thousands(failed), within(stat)),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpwatch_common::TcpState;
+
+    use super::*;
+    use crate::diagnose::tests::{found, nobody, one, quiet};
+    use crate::event::{Event, Opened, PortsSample};
+    use crate::model::churn::tests::{event, waiting};
+    use crate::model::churn::{Churn, Destination, Route, Tally};
+    use crate::model::owner::{Comm, Process};
+    use crate::model::ports::range::PortRange;
+    use crate::model::ports::reuse::TwReuse;
+    use crate::model::ports::settings::Settings;
+    use crate::model::ports::walk::Walk;
+
+    fn connect() -> Event {
+        event(
+            Opened::Active,
+            [10, 0, 0, 9],
+            7,
+            TcpState::SynSent,
+            TcpState::Established,
+        )
+    }
+
+    /// What is found where 90 of 100 ports are in TIME_WAIT, after a connection opened from here.
+    fn after(bound: Option<bool>, tw_reuse: &str) -> Vec<Finding> {
+        let mut churn = Churn::new(0);
+        let event = Event { bound, ..connect() };
+        churn.opened(&event);
+        let settings = Settings {
+            range: PortRange::parse("40000 40099", ""),
+            reuse: TwReuse::parse(tw_reuse, "1", None),
+            autobind_reuse: Some(false),
+        };
+        let mut walk = Walk::default();
+        for lport in 40_000..40_090 {
+            walk.add(&waiting(event.remote, lport), settings.range.as_ref().unwrap());
+        }
+        churn.walked(PortsSample { settings, walk }, 1_000_000_000);
+        let frame = churn.frame(quiet(), 0, 5_000_000_000, 0);
+        found(&mut PortExhaustion::default(), Frame::Churn(&frame))
+    }
+
+    #[test]
+    fn what_to_do_about_ports_depends_on_who_takes_them() {
+        for (bound, tw_reuse, told) in [
+            (Some(false), "0", &["keep"][..]),
+            (None, "0", &["keep"]),
+            (Some(true), "0", &["set", "keep"]),
+            // connect(2) has them again after a second, and bind(2) does not.
+            (Some(false), "1", &[]),
+            (Some(true), "1", &["set"]),
+        ] {
+            let findings = after(bound, tw_reuse);
+            let first = |finding: &Finding| finding.advice[0].split(' ').next().map(str::to_owned);
+            let first: Option<Vec<String>> = findings.iter().map(first).collect();
+            assert_eq!(first.unwrap(), told, "{bound:?} {tw_reuse}");
+        }
+    }
+
+    fn row(used: u64, exhausted_in_s: Option<f64>, limit: Option<Limit>) -> Row {
+        Row {
+            ends: Ends {
+                source: "10.0.0.1".parse().unwrap(),
+                destination: Some("10.0.0.9:80".parse().unwrap()),
+            },
+            used,
+            time_wait: used - 10,
+            range: Some(1000),
+            free: Some(1000 - used),
+            held_ms: Some(TIME_WAIT_MS),
+            opened_per_s: 50.0,
+            exhausted_in_s,
+            limit,
+        }
+    }
+
+    /// One process that opened so many there, and whose connects so often found no port.
+    fn route(opened: u64, failed: u64) -> Route {
+        let to = connect();
+        let mut tally = Tally {
+            opened,
+            ..Tally::default()
+        };
+        tally.failed.add(Ending::NoPort, failed);
+        Route {
+            opener: Opener::Here(Some(Process {
+                pid: std::num::NonZeroU32::new(7),
+                comm: Comm::new(b"app"),
+            })),
+            destination: Some(Destination {
+                address: to.remote,
+                port: 80,
+            }),
+            tally,
+        }
+    }
+
+    fn look(rows: Vec<Row>, routes: Vec<Route>) -> Vec<Finding> {
+        let frame = ChurnFrame {
+            ports: Some(rows),
+            routes,
+            ..nobody(quiet())
+        };
+        found(&mut PortExhaustion::default(), Frame::Churn(&frame))
+    }
+
+    #[test]
+    fn ports_that_run_out_are_told_with_when_and_whose() {
+        let finding = one(look(vec![row(500, Some(12.4), None)], vec![route(500, 0)]));
+        assert_eq!(
+            finding.title,
+            "local ports from 10.0.0.1 to 10.0.0.9:80 run out in 12 s at this rate: 500 of 1,000 held, 50 %, 490 by TIME_WAIT"
+        );
+        assert_eq!(finding.severity, Severity::Critical);
+        assert_eq!(finding.owner.map(|owner| owner.to_string()).as_deref(), Some("app[7]"));
+        assert_eq!(
+            (finding.evidence("destination"), finding.evidence("exhausted_in_s")),
+            (Some(&"10.0.0.9:80".into()), Some(&12.4.into()))
+        );
+        assert_eq!(finding.advice.len(), 3, "{:?}", finding.advice);
+        let finding = one(look(vec![row(1000, Some(0.0), None)], vec![route(500, 20)]));
+        assert_eq!(
+            finding.title,
+            "none is left of the local ports from 10.0.0.1 to 10.0.0.9:80: 1,000 of 1,000 held, 100 %, 990 by TIME_WAIT; \
+             20 connects found none"
+        );
+        let finding = one(look(vec![row(500, Some(12.4), Some(Limit::Earliest))], vec![]));
+        assert_eq!((finding.severity, finding.owner), (Severity::Warning, None));
+        assert!(finding.title.contains("in 12 s at the earliest"), "{}", finding.title);
+    }
+
+    #[test]
+    fn four_fifths_taken_is_low_and_does_not_flap() {
+        let mut detector = PortExhaustion::default();
+        let told = [799, 800, 700, 799, 699, 799].map(|used| {
+            let frame = ChurnFrame {
+                ports: Some(vec![row(used, None, None)]),
+                ..nobody(quiet())
+            };
+            found(&mut detector, Frame::Churn(&frame)).len()
+        });
+        assert_eq!(told, [0, 1, 1, 1, 0, 0]);
+        assert_eq!(
+            one(look(vec![row(900, None, None)], vec![])).severity,
+            Severity::Warning
+        );
+    }
+
+    #[test]
+    fn each_connect_that_found_none_is_told_once() {
+        let finding = one(look(vec![], vec![route(5, 20)]));
+        assert_eq!(finding.title, "20 connects found no local port in 10.0 s");
+        let findings = look(vec![row(1000, Some(0.0), None)], vec![route(5, 20)]);
+        assert_eq!(one(findings).evidence("failed"), Some(&20_u64.into()));
+        let mut stat = quiet();
+        stat.ends.add(Ending::NoPort, 1);
+        let finding = one(found(&mut PortExhaustion::default(), Frame::Stat(&stat)));
+        assert_eq!(finding.title, "1 connect found no local port in 10.0 s");
+    }
+
+    #[test]
+    fn findings_are_bounded() {
+        assert_eq!(look(vec![row(1000, Some(0.0), None); 100], vec![]).len(), MOST);
+    }
+}
