@@ -17,6 +17,7 @@ mod counters;
 mod endings;
 mod exhaustion;
 mod filters;
+mod findings;
 mod fixtures;
 mod interrupted;
 mod latency;

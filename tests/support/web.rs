@@ -24,11 +24,20 @@ impl Nginx {
     pub(crate) const PORT: u16 = 8080;
     const AT: IpAddr = LOOPBACK;
 
-    /// Starts it with two workers and waits for them.
+    /// Starts it with two workers and waits for them; it closes each connection after one answer.
     pub(crate) fn start() -> Self {
+        Self::with("keepalive_timeout 0;")
+    }
+
+    /// The same of one that keeps connections, as it does by default.
+    pub(crate) fn keeping() -> Self {
+        Self::with("")
+    }
+
+    fn with(setting: &str) -> Self {
         let place = tempfile::tempdir().expect("a temporary directory");
         let conf = place.path().join("nginx.conf");
-        fs::write(&conf, config(place.path())).expect("writing nginx.conf");
+        fs::write(&conf, config(place.path(), setting)).expect("writing nginx.conf");
         let mut command = Command::new("nginx");
         command.arg("-c").arg(&conf).arg("-p").arg(place.path());
         command.arg("-e").arg(place.path().join("errors")).stdin(Stdio::null());
@@ -69,7 +78,7 @@ impl Drop for Nginx {
     }
 }
 
-fn config(place: &Path) -> String {
+fn config(place: &Path, setting: &str) -> String {
     let (place, at) = (place.display(), SocketAddr::new(Nginx::AT, Nginx::PORT));
     format!(
         "daemon off;
@@ -79,7 +88,7 @@ fn config(place: &Path) -> String {
          events {{ worker_connections 1024; }}
          http {{
              access_log off;
-             keepalive_timeout 0;
+             {setting}
              client_body_temp_path {place}/body;
              proxy_temp_path {place}/proxy;
              fastcgi_temp_path {place}/fastcgi;
@@ -95,7 +104,7 @@ pub(crate) fn request(count: u64) -> Vec<u32> {
     let mut pids = Vec::new();
     let mut answers = 0;
     while answers < count {
-        let (pid, more) = wrk();
+        let (pid, more) = wrk(&["-H", "Connection: close"]);
         pids.push(pid);
         assert!(more > 0, "nginx answers wrk nothing");
         answers += more;
@@ -103,10 +112,15 @@ pub(crate) fn request(count: u64) -> Vec<u32> {
     pids
 }
 
+/// One run of wrk over connections that it keeps: how many answers it had.
+pub(crate) fn request_and_keep() -> u64 {
+    wrk(&[]).1
+}
+
 /// One run of wrk: its process's number, and how many answers it had.
-fn wrk() -> (u32, u64) {
+fn wrk(args: &[&str]) -> (u32, u64) {
     let mut command = Command::new("wrk");
-    command.args(["-t", "2", "-c", "32", "-d", "2s", "-H", "Connection: close"]);
+    command.args(["-t", "2", "-c", "32", "-d", "2s"]).args(args);
     command.arg(format!("http://{}/", SocketAddr::new(Nginx::AT, Nginx::PORT)));
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let child = command.spawn();

@@ -4,6 +4,7 @@ use std::process::{Command, Output};
 
 pub(crate) mod bpftrace;
 pub(crate) mod netstat;
+pub(crate) mod nstat;
 pub(crate) mod snmp;
 pub(crate) mod ss;
 pub(crate) mod tc;

@@ -1,0 +1,325 @@
+//! What `churn` finds wrong where something is, with the numbers that nstat and ss have of it; and nothing where all is well.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use socket2::Socket;
+
+use crate::support::LOOPBACK;
+use crate::support::clock::eventually;
+use crate::support::netns::in_netns;
+use crate::support::peers::{nstat, ss};
+use crate::support::program::churn::{Churn, number, sum};
+use crate::support::program::{Hook, on_both_hooks};
+use crate::support::python::Python;
+use crate::support::skipped::done_again;
+use crate::support::sockets::{Pair, address, bound, deafen, listen, pair, read_eof, socket, start_connect};
+use crate::support::steady::{Binds, Sink, steady};
+use crate::support::web::{Nginx, request_and_keep};
+
+on_both_hooks!(connects_refused, ports_that_ran_out);
+
+/// Connects so often to an address where nobody listens, and waits.
+const REFUSED: &str = r"
+import errno, json, socket, sys
+host, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+said = [socket.socket().connect_ex((host, port)) for _ in range(count)]
+print(said.count(errno.ECONNREFUSED), flush=True)
+input()
+";
+
+/// Those of `findings` that a detector found.
+fn of<'a>(findings: &'a [Value], detector: &str) -> Vec<&'a Value> {
+    findings
+        .iter()
+        .filter(|finding| finding["detector"] == detector)
+        .collect()
+}
+
+/// The sum of one piece of evidence.
+fn evidence(findings: &[&Value], name: &str) -> i64 {
+    findings.iter().map(|finding| number(&finding["evidence"], name)).sum()
+}
+
+/// Clients that send a SYN and hear no answer, so many.
+fn deaf_clients(listener: &Socket, count: usize) -> Vec<Socket> {
+    let to = address(listener);
+    let deaf = || {
+        let client = socket(to);
+        deafen(&client);
+        start_connect(&client, to);
+        client
+    };
+    (0..count).map(|_| deaf()).collect()
+}
+
+/// Waits until `churn` has found something by `detector`.
+fn until_found(churn: &Churn, detector: &str) {
+    eventually(&format!("{detector} to be found"), || {
+        let findings = churn.findings();
+        if of(&findings, detector).is_empty() {
+            Err(format!("{findings:?}"))
+        } else {
+            Ok(())
+        }
+    });
+}
+
+#[test]
+fn an_accept_queue_that_overflows() {
+    in_netns(|_| {
+        let mut churn = Churn::start(Hook::TpBtf, "0.2");
+        let listener = listen(SocketAddr::new(LOOPBACK, 0), 1);
+        let clients: Vec<Socket> = (0..10)
+            .map(|_| {
+                let client = socket(address(&listener));
+                start_connect(&client, address(&listener));
+                client
+            })
+            .collect();
+        until_found(&churn, "accept_queue_overflow");
+        // Without these nobody sends a SYN again.
+        drop(clients);
+        churn.fresh();
+        let overflows = nstat::read("TcpExtListenOverflows");
+        let drops = nstat::read("TcpExtListenDrops");
+        let (rows, findings) = churn.finish_with_findings();
+        let found = of(&findings, "accept_queue_overflow");
+        assert_eq!(
+            (evidence(&found, "overflows"), evidence(&found, "drops")),
+            (overflows, drops)
+        );
+        assert_eq!(sum(&rows, "/accept_queues/overflows"), overflows);
+        assert_eq!(found[0]["severity"], "critical", "most found it full: {}", found[0]);
+        assert_eq!(
+            of(&findings, "syn_flood"),
+            [&Value::Null; 0],
+            "every drop is one of these"
+        );
+    });
+}
+
+/// More half-open connections than the backlog of their listener, with SYN cookies and without.
+fn more_half_open_than_the_backlog(syncookies: &str) -> (Vec<Value>, [i64; 2]) {
+    in_netns(|netns| {
+        netns.set("ipv4/tcp_syncookies", syncookies);
+        let mut churn = Churn::start(Hook::TpBtf, "0.2");
+        let listener = listen(SocketAddr::new(LOOPBACK, 0), 8);
+        let clients = deaf_clients(&listener, 40);
+        until_found(&churn, "syn_flood");
+        drop(clients);
+        churn.fresh();
+        let counted = ["TcpExtSyncookiesSent", "TcpExtTCPReqQFullDrop"].map(nstat::read);
+        (churn.finish_with_findings().1, counted)
+    })
+}
+
+#[test]
+fn syns_that_are_answered_with_cookies() {
+    let (findings, [sent, dropped]) = more_half_open_than_the_backlog("1");
+    assert!(sent >= 30 && dropped == 0, "{sent} cookies, {dropped} dropped");
+    let found = of(&findings, "syn_flood");
+    assert_eq!(evidence(&found, "cookies_sent"), sent);
+    assert_eq!(evidence(&found, "cookies_received"), 0);
+    assert_eq!(found[0]["severity"], "warning", "{}", found[0]);
+}
+
+#[test]
+fn syns_that_are_dropped() {
+    let (findings, [sent, dropped]) = more_half_open_than_the_backlog("0");
+    assert!(sent == 0 && dropped >= 30, "{sent} cookies, {dropped} dropped");
+    let found = of(&findings, "syn_flood");
+    assert_eq!(evidence(&found, "syn_drops"), dropped);
+    assert_eq!(found[0]["severity"], "critical", "{}", found[0]);
+    let advice = found[0]["advice"][0].as_str().expect("advice");
+    assert!(advice.starts_with("sysctl -w net.ipv4.tcp_syncookies=1"), "{advice}");
+}
+
+#[test]
+fn syns_that_are_dropped_for_tcp_max_syn_backlog() {
+    in_netns(|netns| {
+        netns.set("ipv4/tcp_syncookies", "0");
+        netns.set("ipv4/tcp_max_syn_backlog", "8");
+        let mut churn = Churn::start(Hook::TpBtf, "1");
+        let listener = listen(SocketAddr::new(LOOPBACK, 0), 128);
+        let clients = deaf_clients(&listener, 40);
+        until_found(&churn, "syn_flood");
+        drop(clients);
+        churn.fresh();
+        let [drops, overflows, queue_full] =
+            ["TcpExtListenDrops", "TcpExtListenOverflows", "TcpExtTCPReqQFullDrop"].map(nstat::read);
+        assert!(
+            drops >= 30 && overflows == 0 && queue_full == 0,
+            "the kernel tells no reason"
+        );
+        let (_, findings) = churn.finish_with_findings();
+        let found = of(&findings, "syn_flood");
+        let title = found[0]["title"].as_str().expect("a title");
+        assert!(title.contains("though no queue was full"), "{title}");
+        assert!(evidence(&found, "drops") <= drops, "{findings:?}");
+    });
+}
+
+#[test]
+fn timewait_sockets_that_are_refused() {
+    in_netns(|netns| {
+        netns.set("ipv4/tcp_max_tw_buckets", "10");
+        let mut churn = Churn::start(Hook::TpBtf, "0.2");
+        let listener = listen(SocketAddr::new(LOOPBACK, 0), 8);
+        for _ in 0..30 {
+            let Pair { client, server } = pair(&listener);
+            drop(client);
+            read_eof(&server);
+        }
+        churn.fresh();
+        let refused = nstat::read("TcpExtTCPTimeWaitOverflow");
+        assert!(refused > 0, "nothing was refused, so this proves nothing");
+        let (_, findings) = churn.finish_with_findings();
+        let found = of(&findings, "time_wait_overflow");
+        let refusing: Vec<_> = found
+            .into_iter()
+            .filter(|found| found["severity"] == "warning")
+            .collect();
+        assert_eq!(evidence(&refusing, "refused"), refused);
+        for finding in refusing {
+            assert_eq!(finding["evidence"]["limit"], 10, "{finding}");
+        }
+    });
+}
+
+#[test]
+fn half_open_connections_that_pile_up() {
+    const COUNT: usize = 150;
+    in_netns(|_| {
+        let mut churn = Churn::start(Hook::TpBtf, "0.2");
+        let listener = listen(SocketAddr::new(LOOPBACK, 0), 4096);
+        let clients = deaf_clients(&listener, COUNT);
+        until_found(&churn, "half_open");
+        churn.fresh();
+        let counts = ss::counts();
+        let findings = churn.findings();
+        for state in ["syn_recv", "syn_sent"] {
+            assert_eq!(usize::try_from(counts[state]).expect("a count"), COUNT, "ss: {state}");
+            let last = findings
+                .iter()
+                .rfind(|finding| finding["evidence"]["state"] == state)
+                .unwrap_or_else(|| panic!("{state}: {findings:?}"));
+            assert_eq!(number(&last["evidence"], "half_open"), counts[state], "{last}");
+            assert_eq!(
+                (&last["detector"], &last["severity"]),
+                (&"half_open".into(), &"warning".into())
+            );
+        }
+        churn.finish();
+        drop(clients);
+    });
+}
+
+fn connects_refused(hook: Hook) {
+    const COUNT: i64 = 30;
+    in_netns(|_| {
+        let mut churn = Churn::start(hook, "1");
+        let nobody = bound(SocketAddr::new(LOOPBACK, 0));
+        let port = address(&nobody).port();
+        let mut python = Python::start(REFUSED, &["127.0.0.1", &port.to_string(), &COUNT.to_string()]);
+        assert_eq!(python.line(0), COUNT);
+        churn.fresh();
+        assert_eq!(nstat::read("TcpAttemptFails"), COUNT);
+        let (rows, findings) = churn.finish_with_findings();
+        assert_eq!(sum(&rows, "/failed/refused"), COUNT);
+        let found = of(&findings, "connect_failures");
+        for row in &rows {
+            let refused = number(&row["failed"], "refused");
+            let here: Vec<_> = found
+                .iter()
+                .filter(|found| found["time"] == row["time"])
+                .copied()
+                .collect();
+            // So few in one interval are not worth a word.
+            let told = if refused < 5 { 0 } else { refused };
+            assert_eq!(evidence(&here, "refused"), told, "{row}");
+        }
+        for finding in &found {
+            assert_eq!(
+                (
+                    &finding["owner"]["pid"],
+                    &finding["owner"]["comm"],
+                    &finding["owner"]["how"]
+                ),
+                (&python.pid().into(), &python.comm().into(), &"connect".into()),
+                "{finding}"
+            );
+            let evidence = &finding["evidence"];
+            assert_eq!(
+                (&evidence["remote"], &evidence["rport"], &evidence["tried"]),
+                (&"127.0.0.1".into(), &port.into(), &evidence["failed"]),
+                "{finding}"
+            );
+            assert_eq!(finding["severity"], "critical", "all of them failed: {finding}");
+        }
+        assert!(!found.is_empty(), "{findings:?}");
+    });
+}
+
+fn ports_that_ran_out(hook: Hook) {
+    const TO: &str = "127.0.0.1:8080";
+    in_netns(|netns| {
+        netns.set("ipv4/tcp_tw_reuse", "0");
+        netns.set("ipv4/ip_local_port_range", "40000 40199");
+        let _sink = Sink::at(TO);
+        let mut churn = Churn::start(hook, "1");
+        let mut client = steady(&[TO], "60", &Binds::Never);
+        let failed = number(&client.line(2), "failed");
+        churn.fresh();
+        let (rows, findings) = churn.finish_with_findings();
+        assert_eq!(sum(&rows, "/failed/no_port"), failed);
+        let found = of(&findings, "port_exhaustion");
+        assert_eq!(evidence(&found, "failed"), failed, "{found:?}");
+        for finding in &found {
+            let evidence = &finding["evidence"];
+            assert_eq!(
+                (&evidence["source"], &evidence["destination"], &evidence["range"]),
+                (&"127.0.0.1".into(), &TO.into(), &200.into()),
+                "{finding}"
+            );
+        }
+        // Before it happened, it was foretold, and whose doing it is.
+        let foretold = found.iter().find(|finding| {
+            let left = finding["evidence"]["exhausted_in_s"].as_f64();
+            left.is_some_and(|left| left > 0.0)
+        });
+        let foretold = foretold.unwrap_or_else(|| panic!("{found:?}"));
+        assert_eq!(
+            (&foretold["owner"]["pid"], &foretold["severity"]),
+            (&client.pid().into(), &"critical".into()),
+            "{foretold}"
+        );
+        assert!(
+            found.iter().any(|finding| finding["evidence"]["free"] == 0),
+            "none was left: {found:?}"
+        );
+    });
+}
+
+/// A busy server and a busy client that keep their connections are in no trouble.
+#[test]
+fn nothing_where_all_is_well() {
+    done_again(|| {
+        in_netns(|_| {
+            let mut churn = Churn::start(Hook::TpBtf, "0.5");
+            let nginx = Nginx::keeping();
+            let answers = request_and_keep();
+            assert!(answers > 1000, "wrk had {answers} answers");
+            churn.fresh();
+            let (rows, findings) = churn.finish_with_findings();
+            let opened: i64 = rows
+                .iter()
+                .flat_map(|row| row["owners"].as_array().expect("owners"))
+                .map(|owner| number(owner, "opened"))
+                .sum();
+            assert!(opened >= 32, "wrk opened {opened}");
+            assert_eq!(findings, [Value::Null; 0]);
+            drop(nginx);
+        });
+    });
+}
