@@ -4,7 +4,7 @@ use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
 use super::kind::Kind;
 use super::{Detector, Frame, MOST, rate, share, within};
-use crate::model::churn::{Destination, Opener, Tally};
+use crate::model::churn::{ChurnFrame, Destination, Opener, Tally};
 use crate::model::number::{duration, per_second, thousands};
 use crate::model::owner::{How, Owner};
 
@@ -107,7 +107,8 @@ impl Detector for ChurnDetector {
                     ));
                 }
             }
-            if share(tally.time_wait, tally.opened) >= WAITS {
+            // Where ports run out, what gives time is told of that.
+            if share(tally.time_wait, tally.opened) >= WAITS && !run_out(churn, destination) {
                 advice.push(format!(
                     "no sysctl is needed for the {} of them in TIME_WAIT: they go when the connections do",
                     thousands(tally.time_wait)
@@ -121,6 +122,13 @@ impl Detector for ChurnDetector {
             });
         }
     }
+}
+
+/// Whether ports to there run out, or have.
+fn run_out(churn: &ChurnFrame, to: Destination) -> bool {
+    let rows = churn.ports.iter().flatten().filter(|row| row.exhausted_in_s.is_some());
+    let mut there = rows.filter_map(|row| row.ends.destination);
+    there.any(|there| (there.ip(), there.port()) == (to.address.ip, to.port))
 }
 
 /// Whether most of its connections are over, nearly all of those were so at once, and they carried little, as far as that is known.
@@ -137,8 +145,10 @@ mod tests {
     use super::*;
     use crate::diagnose::finding::Value;
     use crate::diagnose::tests::{found, nobody, one, quiet};
-    use crate::model::churn::{ChurnFrame, Exchanged, Route};
+    use crate::model::churn::{Exchanged, Route};
     use crate::model::owner::{Comm, Process};
+    use crate::model::ports::ends::Ends;
+    use crate::model::ports::row::Row;
     use crate::model::socket::Address;
 
     fn route(who: Opener, opened: u64, ended: u64, lived_ns: u64) -> Route {
@@ -246,6 +256,35 @@ mod tests {
         };
         assert_eq!(once(vec![route(app(), 200, 200, 1000), others(601)]), []);
         assert_eq!(once(vec![route(app(), 200, 200, 1000), others(600)]).len(), 1);
+    }
+
+    #[test]
+    fn where_ports_run_out_nobody_is_told_to_leave_settings_alone() {
+        let route = route(app(), 900, 900, 1000);
+        let to = "10.0.0.9:6379".parse().unwrap();
+        let frame = |exhausted_in_s| ChurnFrame {
+            routes: vec![route.clone()],
+            ports: Some(vec![Row {
+                ends: Ends {
+                    source: "10.0.0.1".parse().unwrap(),
+                    destination: Some(to),
+                },
+                used: 900,
+                time_wait: 900,
+                range: Some(1000),
+                free: Some(100),
+                held_ms: Some(60_000),
+                opened_per_s: 90.0,
+                exhausted_in_s,
+                limit: None,
+            }]),
+            ..nobody(quiet())
+        };
+        let advice = |frame: &ChurnFrame| {
+            let finding = one(found(&mut ChurnDetector::default(), Frame::Churn(frame)));
+            finding.advice.len()
+        };
+        assert_eq!((advice(&frame(Some(1.1))), advice(&frame(None))), (1, 2));
     }
 
     #[test]

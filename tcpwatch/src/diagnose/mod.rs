@@ -124,11 +124,18 @@ fn real(count: u64) -> f64 {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
-    use crate::model::churn::Churn;
+    use crate::model::burst;
+    use crate::model::churn::{Churn, Destination, Opener, Route, Tally};
     use crate::model::counter::CounterValues;
     use crate::model::dice::Dice;
     use crate::model::ending::Ending;
+    use crate::model::owner::{Comm, Process};
+    use crate::model::ports::ends::Ends;
+    use crate::model::ports::row::Row;
+    use crate::model::socket::Address;
 
     /// Ten seconds in which nothing happened.
     pub(crate) fn quiet() -> StatFrame {
@@ -220,13 +227,67 @@ pub(crate) mod tests {
             stat.orphans.limit = Some(any());
             (stat.seen, stat.lost) = (any(), any());
             (stat.missed, stat.drift, stat.unheard_resets) = (Some(any()), Some(any()), Some(any()));
+            let route = |who: Opener, any: &mut dyn FnMut() -> u64| {
+                let mut tally = Tally {
+                    opened: any(),
+                    time_wait: any(),
+                    ..Tally::default()
+                };
+                for ending in Ending::ALL {
+                    tally.failed.add(ending, any());
+                }
+                tally.lifetime.record(any());
+                Route {
+                    opener: who,
+                    destination: (any() > 0).then_some(Destination {
+                        address: Address::new(Ipv4Addr::LOCALHOST.into(), 0),
+                        port: 80,
+                    }),
+                    tally,
+                }
+            };
+            let process = Process {
+                pid: None,
+                comm: Comm::new(b"\x1b[2J\n"),
+            };
+            let openers = [
+                Opener::Here(Some(process)),
+                Opener::Here(None),
+                Opener::Peer(Ipv4Addr::LOCALHOST.into()),
+            ];
+            let burst = burst::Burst {
+                start_ns: any(),
+                end_ns: Some(any()),
+                opened: any(),
+                peak_per_s: any(),
+                owner: Some(openers[0]),
+            };
+            let row = Row {
+                ends: Ends {
+                    source: Ipv4Addr::LOCALHOST.into(),
+                    destination: (any() > 0).then_some((Ipv4Addr::LOCALHOST, 80).into()),
+                },
+                used: any(),
+                time_wait: any(),
+                range: Some(u32::try_from(any() % 3).unwrap_or(0)),
+                free: Some(any()),
+                held_ms: None,
+                opened_per_s: f64::NAN,
+                exhausted_in_s: [None, Some(f64::NAN), Some(-1.0), Some(1e300)][turn % 4],
+                limit: None,
+            };
             let churn = ChurnFrame {
                 lost: any(),
+                routes: openers.iter().map(|&who| route(who, &mut any)).collect(),
+                bursts: vec![burst],
+                ports: Some(vec![row]),
                 ..nobody(stat.clone())
             };
             for frame in [Frame::Stat(&stat), Frame::Churn(&churn)] {
                 for finding in look(&mut detectors, frame) {
                     assert!(!finding.title.is_empty() && !finding.evidence.is_empty(), "{finding:?}");
+                    let mut text = finding.advice.iter().chain([&finding.title]);
+                    assert!(text.all(|text| !text.contains(char::is_control)), "{finding:?}");
                 }
             }
         }

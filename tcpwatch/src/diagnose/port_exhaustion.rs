@@ -22,7 +22,9 @@ use crate::model::stat::StatFrame;
 const FROM: f64 = 0.8;
 /// The part down to which they stay so.
 const UNTIL: f64 = 0.7;
-/// Of the connections opened to somewhere, the part of one process from which it is the culprit.
+/// Of the ports held, the part by TIME_WAIT from which it is what runs them out.
+const WAITS: f64 = 0.5;
+/// Of the connections tried to somewhere, the part of one process from which it is the culprit.
 const CULPRIT: f64 = 0.5;
 
 /// Looks at the ports in use, their forecast, and the connects that found none.
@@ -65,7 +67,8 @@ impl Failed {
             let count = route.tally.failed.get(Ending::NoPort);
             if count > 0 {
                 let to = route.destination.map(|to| (to.address.ip.to_canonical(), to.port));
-                *failed.entry(to).or_insert(0) += count;
+                let sum: &mut u64 = failed.entry(to).or_default();
+                *sum = sum.saturating_add(count);
             }
         }
         Self(failed)
@@ -80,7 +83,7 @@ impl Failed {
 
     /// All that were not told of.
     fn rest(&self) -> u64 {
-        self.0.values().sum()
+        self.0.values().fold(0, |sum, &count| sum.saturating_add(count))
     }
 }
 
@@ -158,22 +161,19 @@ fn advice(row: &Row) -> Vec<String> {
                 .into(),
         ];
     };
+    let waits = share(row.time_wait, row.used) >= WAITS;
     let more = format!(
         "more source addresses, more addresses or ports there, or a wider net.ipv4.ip_local_port_range give time{}",
-        if 2 * row.time_wait >= row.used {
-            "; tcp_fin_timeout does not"
-        } else {
-            ""
-        }
+        if waits { "; tcp_fin_timeout does not" } else { "" }
     );
-    if 2 * row.time_wait < row.used {
+    if !waits {
         return vec![
             format!("fewer open connections to {to}: they hold the ports, not TIME_WAIT"),
             more,
         ];
     }
     let mut advice = vec![format!(
-        "keep the connections to {to} open (a pool, keep-alive), or let the other side close first: TIME_WAIT is of the side that does"
+        "keep the connections to {to} open (a pool, keep-alive), or let the other side close first: TIME_WAIT stays with the side that does"
     )];
     if row.held_ms == Some(TIME_WAIT_MS) {
         advice.push(
@@ -186,10 +186,10 @@ fn advice(row: &Row) -> Vec<String> {
     advice
 }
 
-/// The process here that opens most of the connections between `ends`, if one does.
+/// The process here that opens or tries most of the connections between `ends`, if one does.
 fn culprit(churn: &ChurnFrame, ends: &Ends) -> Option<Owner> {
     let to = ends.destination?;
-    let mut all = 0;
+    let mut all = 0.0;
     let mut most = None;
     for route in &churn.routes {
         let Opener::Here(process) = route.opener else { continue };
@@ -198,12 +198,13 @@ fn culprit(churn: &ChurnFrame, ends: &Ends) -> Option<Owner> {
             .is_some_and(|route| route.address.ip.to_canonical() == to.ip().to_canonical() && route.port == to.port());
         if is_there {
             // Routes come the busiest first.
-            most = most.or(Some((process, route.tally.opened)));
-            all += route.tally.opened;
+            let tried = route.tally.opened.saturating_add(route.tally.failed.total());
+            most = most.or(Some((process, tried)));
+            all += real(tried);
         }
     }
-    let (process, opened) = most?;
-    let process = process.filter(|_| real(opened) > CULPRIT * real(all))?;
+    let (process, tried) = most?;
+    let process = process.filter(|_| real(tried) > CULPRIT * all)?;
     Some(Owner::of(process, How::Connect))
 }
 
@@ -346,7 +347,8 @@ mod tests {
             (Some(&"10.0.0.9:80".into()), Some(&12.4.into()))
         );
         assert_eq!(finding.advice.len(), 3, "{:?}", finding.advice);
-        let finding = one(look(vec![row(1000, Some(0.0), None)], vec![route(500, 20)]));
+        let finding = one(look(vec![row(1000, Some(0.0), None)], vec![route(0, 20)]));
+        assert_eq!(finding.owner.map(|owner| owner.to_string()).as_deref(), Some("app[7]"));
         assert_eq!(
             finding.title,
             "none is left of the local ports from 10.0.0.1 to 10.0.0.9:80: 1,000 of 1,000 held, 100 %, 990 by TIME_WAIT; \

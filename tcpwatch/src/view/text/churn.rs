@@ -342,7 +342,7 @@ fn is_of(finding: &Finding, row: &Row) -> bool {
 
 /// Of the ports, the part held.
 fn percent(row: &Row) -> Option<u64> {
-    (row.used * 100).checked_div(row.range?.into())
+    row.used.saturating_mul(100).checked_div(row.range?.into())
 }
 
 /// A failure to connect, in a word or two.
