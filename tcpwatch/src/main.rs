@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         Some(Command::Churn(args)) => cmd::churn::run(args, &mut out),
         Some(Command::Latency(args)) => cmd::latency::run(args, &mut out),
         Some(Command::Snapshot(args)) => cmd::snapshot::run(args, clock::now(), &mut out),
+        Some(Command::Explain(args)) => cmd::explain::run(args, &mut out),
         None if cli.version => cmd::version::run(cli.verbose, &mut out),
         None => cmd::stat::run(&cli.stat, &mut out),
     };

@@ -4,5 +4,6 @@
 #[path = "../support/program/run.rs"]
 mod run;
 
+mod explain;
 mod refused;
 mod unprivileged;

@@ -5,7 +5,7 @@ use std::fs::File;
 use crate::run::{Unprivileged, finish, finish_into, tcpwatch};
 
 /// Arguments, and the word the one line must have.
-const WRONG: [(&[&str], &str); 23] = [
+const WRONG: [(&[&str], &str); 28] = [
     (&["stat", "--port", "70000"], "70000"),
     (&["trace", "-L", "70000"], "70000"),
     (&["trace", "-R", "0-65536"], "65536"),
@@ -29,6 +29,11 @@ const WRONG: [(&[&str], &str); 23] = [
     (&["snapshot", "--pid", "0"], "--pid"),
     (&["snapshot", "--pid", "nginx"], "nginx"),
     (&["snapshot", "--comm", ""], "--comm"),
+    (&["explain", "close_wiat"], "did you mean close_wait?"),
+    (&["explain", "net.ipv4.tcp_tw_resue"], "did you mean tcp_tw_reuse?"),
+    (&["explain", ""], "no such topic"),
+    (&["explain", "--lang", "de"], "de"),
+    (&["explain", "-o", "csv"], "csv"),
 ];
 
 #[test]

@@ -16,6 +16,7 @@ mod churn;
 mod counters;
 mod endings;
 mod exhaustion;
+mod explain;
 mod filters;
 mod findings;
 mod fixtures;

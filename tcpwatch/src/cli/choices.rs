@@ -3,12 +3,23 @@
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
+use crate::explain::lang::Lang;
 use crate::model::latency::LatencyBy;
 use crate::model::snapshot::By;
 use crate::view::Output;
 use crate::view::screen::Color;
 
 impl ValueEnum for By {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.key()))
+    }
+}
+
+impl ValueEnum for Lang {
     fn value_variants<'a>() -> &'a [Self] {
         &Self::ALL
     }

@@ -1,11 +1,13 @@
 //! What users type: commands, flags and their meanings, defined once.
 
 mod choices;
+mod explain;
 pub mod filter;
 pub mod values;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use explain::ExplainArgs;
 pub use filter::FilterArgs;
 use values::{ByteSize, Interval};
 
@@ -48,7 +50,7 @@ impl Cli {
         let (filter, owner_refused_by) = match &self.command {
             Some(Command::Trace(args)) => (&args.common.filter, None),
             Some(Command::Snapshot(args)) if args.source == SourceArg::Iter => (&args.filter, None),
-            Some(Command::Snapshot(_)) => return Ok(()),
+            Some(Command::Snapshot(_) | Command::Explain(_)) => return Ok(()),
             Some(Command::Stat(args)) => (&args.common.filter, Some("stat")),
             Some(Command::Latency(args)) => (&args.common.filter, Some("latency")),
             Some(Command::Churn(args)) => (&args.common.filter, Some("churn")),
@@ -103,6 +105,8 @@ pub enum Command {
     Latency(LatencyArgs),
     /// What is open now? The honest `netstat -ant | awk`, without root
     Snapshot(SnapshotArgs),
+    /// What does a state, an ending, a finding or a sysctl mean? Without root
+    Explain(ExplainArgs),
 }
 
 /// Which hook to attach.

@@ -1,6 +1,7 @@
 //! The commands: each only wires source, model and view.
 
 pub mod churn;
+pub mod explain;
 pub mod latency;
 pub mod snapshot;
 pub mod stat;

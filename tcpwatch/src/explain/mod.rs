@@ -1,4 +1,155 @@
 //! What a state, an ending, a finding, a setting means: text as data, one source for all that tell it.
+//!
+//! The texts of a language are exhaustive matches over the enums, one file a kind: nothing can be left out of either language.
+//! What is the same in every language (names, defaults, what belongs together) is said once, in [`names`], [`facts`] and [`related`].
 
+#[expect(clippy::too_many_lines, reason = "one text after another, and nothing to follow")]
+mod en;
+#[cfg(test)]
+pub(crate) mod testing;
+#[expect(clippy::too_many_lines, reason = "one text after another, and nothing to follow")]
+mod zh;
+
+pub mod diagram;
+pub mod facts;
+pub mod group;
+pub mod lang;
+pub mod lookup;
+pub mod names;
+pub mod page;
+pub mod related;
 pub mod setting;
+pub mod step;
 pub mod topic;
+
+use diagram::Diagram;
+use lang::Lang;
+use page::Page;
+use topic::Topic;
+
+/// What there is to say about `topic`, in `lang`.
+#[must_use]
+pub fn page(topic: Topic, lang: Lang) -> Page {
+    match lang {
+        Lang::En => en::page(topic),
+        Lang::Zh => zh::page(topic),
+    }
+}
+
+/// The words around the state diagram, in `lang`.
+#[must_use]
+pub fn diagram(lang: Lang) -> &'static Diagram {
+    match lang {
+        Lang::En => &en::DIAGRAM,
+        Lang::Zh => &zh::DIAGRAM,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::kind::Kind;
+
+    /// Every topic, and the one that has settings in its place.
+    fn topics() -> impl Iterator<Item = Topic> {
+        Topic::all().chain([Topic::Finding(Kind::Host)])
+    }
+
+    fn texts(page: &Page) -> impl Iterator<Item = &'static str> {
+        let texts = page.parts.iter().flat_map(|part| part.text.iter().copied());
+        [page.about].into_iter().chain(texts)
+    }
+
+    fn is_chinese(letter: char) -> bool {
+        ('\u{4e00}'..='\u{9fff}').contains(&letter)
+    }
+
+    #[test]
+    fn both_languages_have_the_same_parts_and_none_is_empty() {
+        for topic in topics() {
+            let [english, chinese] = Lang::ALL.map(|lang| page(topic, lang));
+            let shape = |page: &Page| -> Vec<_> {
+                let parts = page.parts.iter();
+                parts.map(|part| (part.heading, part.text.len())).collect()
+            };
+            assert_eq!(shape(&english), shape(&chinese), "{}", topic.key());
+            for page in [english, chinese] {
+                assert!(page.parts.iter().all(|part| !part.text.is_empty()), "{}", topic.key());
+                let whole = |text: &str| text.trim() == text && !text.is_empty();
+                assert!(texts(&page).all(whole), "{}", topic.key());
+            }
+        }
+    }
+
+    #[test]
+    fn english_is_ascii_and_chinese_is_chinese() {
+        for topic in topics() {
+            for text in texts(&page(topic, Lang::En)) {
+                assert!(text.is_ascii(), "{}: {text}", topic.key());
+            }
+            let chinese = page(topic, Lang::Zh);
+            assert!(chinese.about.chars().any(is_chinese), "{}", topic.key());
+            for part in &chinese.parts {
+                let mut told = part.text.iter().flat_map(|text| text.chars());
+                assert!(told.any(is_chinese), "{}: {:?}", topic.key(), part.heading);
+            }
+        }
+    }
+
+    #[test]
+    fn sentences_end_and_titles_do_not() {
+        for (lang, stop) in [(Lang::En, '.'), (Lang::Zh, '。')] {
+            for topic in topics() {
+                let page = page(topic, lang);
+                assert!(!page.about.ends_with(stop), "{}", page.about);
+                for text in page.parts.iter().flat_map(|part| part.text) {
+                    let ended = text.ends_with(stop) || text.ends_with(['?', '？']);
+                    assert!(ended, "{}: {text}", topic.key());
+                }
+            }
+        }
+    }
+
+    /// Half a width of punctuation beside a Chinese letter is a slip, and so are two blanks.
+    #[test]
+    fn chinese_punctuation_is_chinese() {
+        for topic in topics() {
+            for text in texts(&page(topic, Lang::Zh)) {
+                assert!(!text.contains("  "), "{text}");
+                let letters: Vec<char> = text.chars().collect();
+                for pair in letters.windows(2) {
+                    let slip = |mark: char, beside: char| ",;:?!()".contains(mark) && is_chinese(beside);
+                    assert!(!slip(pair[0], pair[1]) && !slip(pair[1], pair[0]), "{pair:?} in {text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_related_is_another_topic() {
+        let all: Vec<Topic> = Topic::all().collect();
+        for topic in topics() {
+            for other in related::related(topic) {
+                assert!(all.contains(&other) && other != topic, "{}", topic.key());
+            }
+        }
+    }
+
+    /// Settings, states, endings and counters keep their names, so that both languages must name the same.
+    #[test]
+    fn what_one_language_names_the_other_names() {
+        let named = |page: &Page| {
+            let mut names: Vec<&str> = texts(page)
+                .flat_map(|text| text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_'))
+                .filter(|word| word.contains('_'))
+                .collect();
+            names.sort_unstable();
+            names.dedup();
+            names
+        };
+        for topic in topics() {
+            let [english, chinese] = Lang::ALL.map(|lang| named(&page(topic, lang)));
+            assert_eq!(english, chinese, "{}", topic.key());
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 pub mod churn;
 mod container;
+pub mod explain;
 pub mod finding;
 pub mod latency;
 pub mod life;

@@ -1,8 +1,11 @@
 //! For people.
 
 pub mod bars;
+mod canvas;
 pub mod churn;
+pub mod diagram;
 mod ends;
+pub mod explain;
 pub mod finding;
 pub mod histogram;
 pub mod latency;
@@ -12,3 +15,4 @@ pub mod stat;
 pub mod table;
 pub mod trace;
 mod whose;
+mod wrap;

@@ -1,0 +1,54 @@
+//! `explain`.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueEnum};
+
+use super::values::Interval;
+use crate::explain::lang::Lang;
+use crate::explain::lookup::{self, Asked};
+use crate::view::Output;
+use crate::view::screen::Color;
+
+/// `explain`.
+#[derive(Clone, Debug, Args)]
+pub struct ExplainArgs {
+    /// A state, an ending, a finding, a sysctl, as any tool writes it; or states, endings, findings, settings, questions. All of
+    /// them are listed when nothing is said. States are drawn with the sockets in each; run as root, also with how often each
+    /// step was taken
+    #[arg(value_parser = topic)]
+    pub topic: Option<Asked>,
+    /// Language; when nothing is said that of `LC_ALL`, `LC_MESSAGES` or LANG where it begins with zh, else en
+    #[arg(
+        long,
+        help = "Language; when nothing is said that of LC_ALL, LC_MESSAGES or LANG where it begins with zh, else en",
+        value_enum,
+        value_name = "LANG"
+    )]
+    pub lang: Option<Lang>,
+    /// How long to count the steps between states, for `states` as root: 10s, 500ms, 2m
+    #[arg(short, long, value_name = "TIME", default_value = "1s")]
+    pub duration: Interval,
+    /// Form of the output; json is one object a topic
+    #[arg(short, long, default_value = "text", value_name = "FORM", value_parser = forms())]
+    pub output: Output,
+    /// Colour text; `NO_COLOR` is honoured
+    #[arg(
+        long,
+        help = "Colour text; NO_COLOR is honoured",
+        value_enum,
+        default_value_t,
+        value_name = "WHEN"
+    )]
+    pub color: Color,
+}
+
+/// What `text` asks for.
+fn topic(text: &str) -> Result<Asked, String> {
+    lookup::find(text)
+        .map_err(|nearest| format!("no such topic; did you mean {nearest}? tcpwatch explain lists them all"))
+}
+
+/// Prose makes no table.
+fn forms() -> impl TypedValueParser<Value = Output> {
+    PossibleValuesParser::new(["text", "json"]).try_map(|form| Output::from_str(&form, false))
+}

@@ -1,0 +1,229 @@
+//! Findings.
+
+use crate::diagnose::kind::Kind;
+use crate::explain::page::FindingText;
+
+pub(super) fn text(kind: Kind) -> FindingText {
+    match kind {
+        Kind::Leak => FindingText {
+            about: "Sockets that their application never closes",
+            meaning: &[
+                "Sockets stay in a state that only the application here can end, mostly CLOSE_WAIT, get older \
+                and older, and none is ever closed from it. Age tells, not the number: a busy server has young \
+                ones at any moment.",
+                "leak: none has ever closed. slow: they close, late. stuck_reader: data waits that nobody \
+                reads. burst: there were many, and they drain. undecided: one look cannot know, so look for \
+                longer (--watch).",
+            ],
+            hurts: &[
+                "Each holds a descriptor and memory. When the descriptors are used up, accept() and connect() \
+                fail with EMFILE, and the service stands still while its process runs.",
+            ],
+            to_do: &[
+                "tcpwatch leaks --stacks: the line of code that opened those that are never closed. Look for \
+                the way out of it that does not close: an error, an exception, an early return.",
+                "Bind the closing to a scope: with in Python, try-with-resources in Java, defer in Go, Drop in Rust.",
+                "Until it is repaired a restart frees them. No sysctl does, and a larger limit of descriptors \
+                buys time alone.",
+            ],
+        },
+        Kind::Churn => FindingText {
+            about: "A new connection for every request or few",
+            meaning: &["A process opens connections at a high rate, and each lives for a moment and carries little."],
+            hurts: &[
+                "Every one costs a handshake (a round trip before the first byte, more with TLS), CPU on both \
+                sides, and TIME_WAIT on the side that closes first. At some rate local ports run out.",
+            ],
+            to_do: &[
+                "Use connections again: HTTP keep-alive, a connection pool for databases and Redis, persistent \
+                connections in PHP. It takes both sides: a server that closes after each response undoes it.",
+                "In nginx, to its upstreams: keepalive in the upstream block, with proxy_http_version 1.1 and \
+                proxy_set_header Connection \"\".",
+                "tcpwatch churn: who, where to, how many a second.",
+            ],
+        },
+        Kind::Burst => FindingText {
+            about: "Many connections opened at once",
+            meaning: &[
+                "For a short time connections were opened at a rate far above the usual, which took ten \
+                seconds of watching to know.",
+            ],
+            hurts: &[
+                "Accept queues and SYN queues are made for the usual rate. What does not fit is dropped, and \
+                its clients wait a second or more to try again.",
+            ],
+            to_do: &[
+                "Find who: tcpwatch churn names the process or peer of each burst. Timers on the full minute \
+                and clients that all reconnect after a restart are frequent.",
+                "Spread it: random delay before a reconnect, back-off that grows.",
+                "If it is legitimate, a longer accept queue (the backlog of listen(), and somaxconn) takes it in.",
+            ],
+        },
+        Kind::PortExhaustion => FindingText {
+            about: "Local ports run out",
+            meaning: &[
+                "A connection is told from others by four things: two addresses, two ports. To one destination \
+                address and port, from one source address, there can be only as many as ip_local_port_range \
+                has ports (28,232 by default), and those in TIME_WAIT are among them.",
+            ],
+            hurts: &[
+                "connect() fails with EADDRNOTAVAIL (no_port). Before that it takes longer and longer, for the \
+                kernel has to search for a free port.",
+            ],
+            to_do: &[
+                "Open fewer: keep-alive or a pool. This is the cure; all else moves the limit.",
+                "If TIME_WAIT has the ports and the connections are opened here: net.ipv4.tcp_tw_reuse=1, with \
+                timestamps on both sides. A port then comes back after 1 s.",
+                "More ports (ip_local_port_range), more destination or source addresses, or let the other side \
+                close first, so that TIME_WAIT is there.",
+                "Where the code calls bind() with an address before connect(): set IP_BIND_ADDRESS_NO_PORT.",
+                "tcp_fin_timeout does not help, and tcp_tw_recycle is gone.",
+            ],
+        },
+        Kind::TimeWaitOverflow => FindingText {
+            about: "Timewait sockets were refused",
+            meaning: &[
+                "There were tcp_max_tw_buckets timewait sockets in this network namespace, or no memory for \
+                one more. The connection went straight to CLOSE (TcpExtTCPTimeWaitOverflow).",
+            ],
+            hurts: &[
+                "Less than it sounds: the peer's late FIN is answered with a reset, and nothing guards the \
+                next connection between the same ports from late segments. It is a sign of very many short \
+                connections.",
+            ],
+            to_do: &[
+                "Find who makes them: tcpwatch churn. Keep connections.",
+                "Raise net.ipv4.tcp_max_tw_buckets: each takes a few hundred bytes.",
+                "Do not lower it to get rid of TIME_WAIT: that makes every close one of these.",
+            ],
+        },
+        Kind::AcceptQueueOverflow => FindingText {
+            about: "Accept queues were full",
+            meaning: &[
+                "A connection whose handshake is done waits in the accept queue of its listener until accept() \
+                takes it. The queue was full: SYNs, or the last ACK of handshakes, were dropped \
+                (TcpExtListenOverflows).",
+            ],
+            hurts: &[
+                "The client sends again, after 1 s, 2 s, 4 s: latency of whole seconds, or a timeout, though \
+                the server's CPU may be idle. With tcp_abort_on_overflow it is reset instead.",
+            ],
+            to_do: &[
+                "Which listener: ss -ltn, where Recv-Q is above or close to Send-Q.",
+                "First the application: does it call accept() often enough? A single thread that also does the \
+                work is the common case.",
+                "Then the queue: it holds the smaller of what listen() was given and net.core.somaxconn. Raise \
+                whichever is the smaller, and restart the application, for the limit is taken when listen() is \
+                called.",
+            ],
+        },
+        Kind::SynFlood => FindingText {
+            about: "More SYNs than a listener takes: cookies sent, or SYNs dropped",
+            meaning: &[
+                "The queue of half-open requests of a listener was full. With tcp_syncookies the kernel \
+                answered with cookies and remembered nothing (TcpExtTCPReqQFullDoCookies), without it it \
+                dropped the SYN (TcpExtTCPReqQFullDrop).",
+            ],
+            hurts: &[
+                "Dropped SYNs are clients that wait. Cookies let everybody in, at a price: without timestamps \
+                the connection has no window scaling and no SACK, and if the last ACK is lost the server never \
+                learns of the connection.",
+            ],
+            to_do: &[
+                "Attack, or load? tcpwatch snapshot --state syn_recv --by remote, and SyncookiesRecv beside \
+                SyncookiesSent (nstat -az): if most cookies come back, it is real clients.",
+                "Real clients: raise the backlog of listen() and somaxconn, which bound this queue too.",
+                "An attack: leave tcp_syncookies at 1, and filter in front of the host.",
+            ],
+        },
+        Kind::HalfOpen => FindingText {
+            about: "Half-open connections pile up",
+            meaning: &[
+                "Many requests are in SYN_RECV and stay there: our SYN-ACK is out, and the last ACK of the \
+                handshake does not come.",
+            ],
+            hurts: &["They take the room of the SYN queue; when it is full see syn_flood."],
+            to_do: &[
+                "tcpwatch snapshot --state syn_recv --by remote: few peers, whose answers get lost (routes \
+                that differ in the two directions, a firewall that sees one only), or very many, which is a \
+                flood of forged SYNs.",
+                "tcpdump on the peer, if it is one you know: does the SYN-ACK arrive?",
+            ],
+        },
+        Kind::ConnectFailures => FindingText {
+            about: "Connects fail",
+            meaning: &[
+                "A good part of the connections that are opened here never get established: refused, timed \
+                out, unreachable, or without a local port.",
+            ],
+            hurts: &[
+                "Every failure is a request that is late or lost. Timeouts hold a thread or a coroutine for as \
+                long as they last.",
+            ],
+            to_do: &[
+                "tcpwatch churn: who fails, where, and how.",
+                "refused: nobody listens there. timeout_connect: SYNs are dropped. unreachable: no route, or \
+                the host is down. no_port: see port_exhaustion.",
+            ],
+        },
+        Kind::OrphanLimit => FindingText {
+            about: "Sockets without an owner are at their limit",
+            meaning: &[
+                "Orphans are closed connections that still have something to send: data, or a FIN that is not \
+                acknowledged. There are about as many as tcp_max_orphans allows, on the whole host.",
+            ],
+            hurts: &[
+                "Above the limit the kernel resets them (TcpExtTCPAbortOnMemory): the last data of a response \
+                is lost, and the peer sees a reset.",
+            ],
+            to_do: &[
+                "Find the peers that do not take what was sent: tcpwatch snapshot --state \
+                fin_wait1,last_ack,closing --by remote.",
+                "Lower tcp_orphan_retries, so that dead peers are given up sooner.",
+                "Raise tcp_max_orphans if there is memory: an orphan may take up to 64 KB.",
+            ],
+        },
+        Kind::RetransmitStorm => FindingText {
+            about: "Much is sent again",
+            meaning: &[
+                "A large share of the segments sent are retransmissions: they were lost, or their \
+                acknowledgements were, or came too late.",
+            ],
+            hurts: &[
+                "Throughput falls and latency rises: each timeout waits 200 ms or more and doubles. Lost SYNs \
+                cost a second each.",
+            ],
+            to_do: &[
+                "tcpwatch trace --lives: retr of each connection; one peer or one network means a path, all of \
+                them mean this host (its link, its queue, its CPU).",
+                "SYNs and SYN-ACKs alone (tcpwatch latency tells them apart): queues that are full, or a firewall.",
+                "ip -s link, ethtool -S: drops and errors of the interface.",
+            ],
+        },
+        Kind::EventLoss => FindingText {
+            about: "Events of our own were lost or missed",
+            meaning: &[
+                "Records found no room in the ring buffer (lost), or the kernel skipped a run of our program \
+                (missed). What was printed is not complete; counts of stat do not depend on the ring buffer.",
+            ],
+            hurts: &[
+                "Lives and owners of some connections are not known, and findings that stand on single \
+                connections may be too small.",
+            ],
+            to_do: &[
+                "lost: --ring-size 64M, a filter (-L, -R, --remote), or faster reading of the output.",
+                "missed: --hook tp_btf, where the kernel has it; on the classic hook another program on the \
+                same CPU keeps ours from running.",
+            ],
+        },
+        Kind::Host => FindingText {
+            about: "A setting of the host hurts, or does not do what it was set for",
+            meaning: &[
+                "What tcpwatch doctor says of a setting: its value, the default, what the counters say, and \
+                whether a change would help here.",
+            ],
+            hurts: &["A setting copied from elsewhere may hide the cause, or break something else."],
+            to_do: &["tcpwatch explain followed by the name of the setting."],
+        },
+    }
+}

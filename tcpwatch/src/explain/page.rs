@@ -1,0 +1,189 @@
+//! The shape of a text: what each kind of topic is told by, so that no part can be missing in any language.
+
+use super::lang::Lang;
+
+/// What there is to say about a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// In one line, without a full stop.
+    pub about: &'static str,
+    /// The rest, in the order it is read.
+    pub parts: Vec<Part>,
+}
+
+/// A part of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What it tells.
+    pub heading: Heading,
+    /// One paragraph, or several things of which each stands for itself.
+    pub text: &'static [&'static str],
+}
+
+/// What a part tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heading {
+    /// What it means.
+    Meaning,
+    /// Who waits for whom.
+    Waiting,
+    /// How long it lasts.
+    Lasts,
+    /// What is normal.
+    Normal,
+    /// What happened.
+    Happened,
+    /// What brings it about.
+    Causes,
+    /// Why it hurts.
+    Hurts,
+    /// What a setting does.
+    Does,
+    /// What it does not do, though it is said to.
+    DoesNot,
+    /// When to change it.
+    Change,
+    /// The risk of that.
+    Risk,
+    /// The answer to a question.
+    Answer,
+    /// The answer, case by case.
+    Cases,
+    /// What to look at.
+    Look,
+    /// What to do.
+    ToDo,
+}
+
+impl Heading {
+    /// The name in machine output.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Meaning => "meaning",
+            Self::Waiting => "waiting",
+            Self::Lasts => "lasts",
+            Self::Normal => "normal",
+            Self::Happened => "happened",
+            Self::Causes => "causes",
+            Self::Hurts => "hurts",
+            Self::Does => "does",
+            Self::DoesNot => "does_not",
+            Self::Change => "change",
+            Self::Risk => "risk",
+            Self::Answer => "answer",
+            Self::Cases => "cases",
+            Self::Look => "look",
+            Self::ToDo => "to_do",
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub const fn words(self, lang: Lang) -> &'static str {
+        let (en, zh) = match self {
+            Self::Meaning => ("What it means", "含义"),
+            Self::Waiting => ("Who waits for whom", "谁在等谁"),
+            Self::Lasts => ("How long", "持续多久"),
+            Self::Normal => ("What is normal", "怎样算正常"),
+            Self::Happened => ("What happened", "发生了什么"),
+            Self::Causes => ("What brings it about", "常见原因"),
+            Self::Hurts => ("Why it hurts", "有什么危害"),
+            Self::Does => ("What it does", "作用"),
+            Self::DoesNot => ("What it does not do", "它管不了什么"),
+            Self::Change => ("When to change it", "何时该改"),
+            Self::Risk => ("The risk", "风险"),
+            Self::Answer => ("The answer", "简短回答"),
+            Self::Cases => ("Case by case", "逐一说明"),
+            Self::Look => ("What to look at", "看什么"),
+            Self::ToDo => ("What to do", "怎么办"),
+        };
+        match lang {
+            Lang::En => en,
+            Lang::Zh => zh,
+        }
+    }
+}
+
+/// A text of one or several parts, each in the place its heading has.
+macro_rules! parts {
+    ($self:ident, $($heading:ident: $field:ident),+) => {
+        Page {
+            about: $self.about,
+            parts: vec![$(Part { heading: Heading::$heading, text: $self.$field }),+],
+        }
+    };
+}
+
+/// Of a state.
+pub(super) struct StateText {
+    pub(super) about: &'static str,
+    pub(super) meaning: &'static [&'static str],
+    pub(super) waiting: &'static [&'static str],
+    pub(super) lasts: &'static [&'static str],
+    pub(super) normal: &'static [&'static str],
+    pub(super) look: &'static [&'static str],
+}
+
+impl From<StateText> for Page {
+    fn from(text: StateText) -> Self {
+        parts!(text, Meaning: meaning, Waiting: waiting, Lasts: lasts, Normal: normal, Look: look)
+    }
+}
+
+/// Of an ending.
+pub(super) struct EndingText {
+    pub(super) about: &'static str,
+    pub(super) happened: &'static [&'static str],
+    pub(super) causes: &'static [&'static str],
+    pub(super) look: &'static [&'static str],
+}
+
+impl From<EndingText> for Page {
+    fn from(text: EndingText) -> Self {
+        parts!(text, Happened: happened, Causes: causes, Look: look)
+    }
+}
+
+/// Of a finding.
+pub(super) struct FindingText {
+    pub(super) about: &'static str,
+    pub(super) meaning: &'static [&'static str],
+    pub(super) hurts: &'static [&'static str],
+    pub(super) to_do: &'static [&'static str],
+}
+
+impl From<FindingText> for Page {
+    fn from(text: FindingText) -> Self {
+        parts!(text, Meaning: meaning, Hurts: hurts, ToDo: to_do)
+    }
+}
+
+/// Of a setting.
+pub(super) struct SettingText {
+    pub(super) about: &'static str,
+    pub(super) does: &'static [&'static str],
+    pub(super) does_not: &'static [&'static str],
+    pub(super) change: &'static [&'static str],
+    pub(super) risk: &'static [&'static str],
+}
+
+impl From<SettingText> for Page {
+    fn from(text: SettingText) -> Self {
+        parts!(text, Does: does, DoesNot: does_not, Change: change, Risk: risk)
+    }
+}
+
+/// Of a question.
+pub(super) struct QuestionText {
+    pub(super) about: &'static str,
+    pub(super) answer: &'static [&'static str],
+    pub(super) cases: &'static [&'static str],
+    pub(super) look: &'static [&'static str],
+}
+
+impl From<QuestionText> for Page {
+    fn from(text: QuestionText) -> Self {
+        parts!(text, Answer: answer, Cases: cases, Look: look)
+    }
+}

@@ -1,0 +1,319 @@
+//! `explain` for people.
+
+use std::io::{self, Write};
+
+use anstyle::Style;
+use tcpwatch_common::TcpState;
+
+use super::wrap::{padded, wrap};
+use crate::explain;
+use crate::explain::facts::Facts;
+use crate::explain::group::Group;
+use crate::explain::lang::Lang;
+use crate::explain::names::Names;
+use crate::explain::page::Heading;
+use crate::explain::related::related;
+use crate::explain::setting::Setting;
+use crate::explain::topic::Topic;
+use crate::model::ending::Ending;
+use crate::view::screen::Screen;
+use crate::view::states;
+
+/// No line of prose is longer: longer ones are hard to read.
+const COLUMNS: usize = 80;
+/// Under a heading.
+const INDENT: &str = "  ";
+
+/// Writes what there is to say about `topic`.
+///
+/// # Errors
+/// Those of `out`.
+pub fn page(out: &mut impl Write, topic: Topic, lang: Lang, screen: Screen) -> io::Result<()> {
+    let page = explain::page(topic, lang);
+    let columns = columns(screen);
+    let strong = strong(screen);
+    let style = match topic {
+        Topic::State(state) if screen.colour => states::style(state).bold(),
+        _ => strong,
+    };
+    writeln!(out, "{style}{}{style:#}", title(topic))?;
+    lines(out, "", page.about, columns)?;
+    if let Some(fact) = facts(topic, lang) {
+        lines(out, "", &fact, columns)?;
+    }
+    for part in &page.parts {
+        writeln!(out, "\n{strong}{}{strong:#}", part.heading.words(lang))?;
+        let mark = if part.text.len() > 1 && is_list(part.heading) {
+            "- "
+        } else {
+            ""
+        };
+        for text in part.text {
+            lines(out, mark, text, columns)?;
+        }
+    }
+    let related = related(topic);
+    if !related.is_empty() {
+        let keys: Vec<&str> = related.into_iter().map(Topic::key).collect();
+        let (see, comma) = match lang {
+            Lang::En => ("See also: ", ", "),
+            Lang::Zh => ("另见：", "、"),
+        };
+        writeln!(out)?;
+        for line in wrap(&format!("{see}{}", keys.join(comma)), columns) {
+            writeln!(out, "{line}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the topics of `groups`, one a line.
+///
+/// # Errors
+/// Those of `out`.
+pub fn list(out: &mut impl Write, groups: &[Group], lang: Lang, screen: Screen) -> io::Result<()> {
+    let columns = columns(screen);
+    let strong = strong(screen);
+    let topics = groups.iter().flat_map(|group| group.topics());
+    let widest = topics.map(|topic| topic.key().len()).max().unwrap_or(0);
+    for (place, group) in groups.iter().enumerate() {
+        if place > 0 {
+            writeln!(out)?;
+        }
+        writeln!(out, "{strong}{}{strong:#}", group.words(lang))?;
+        for topic in group.topics() {
+            let key = padded(topic.key(), widest);
+            let style = match topic {
+                Topic::State(state) => screen.style(state),
+                _ => Style::new(),
+            };
+            let about = wrap(
+                explain::page(topic, lang).about,
+                columns.saturating_sub(widest + 2 * INDENT.len()),
+            );
+            for (place, line) in about.iter().enumerate() {
+                if place == 0 {
+                    writeln!(out, "{INDENT}{style}{key}{style:#}{INDENT}{line}")?;
+                } else {
+                    writeln!(out, "{INDENT}{:widest$}{INDENT}{line}", "")?;
+                }
+            }
+        }
+    }
+    let more = match lang {
+        Lang::En => "tcpwatch explain TOPIC tells more; tcpwatch explain states draws the states.",
+        Lang::Zh => "tcpwatch explain TOPIC 查看详细说明；tcpwatch explain states 画出状态图。",
+    };
+    writeln!(out)?;
+    for line in wrap(more, columns) {
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
+}
+
+/// Columns that prose is laid out in.
+pub(super) fn columns(screen: Screen) -> usize {
+    screen.width.unwrap_or(COLUMNS).clamp(20, COLUMNS)
+}
+
+/// The style of a heading.
+fn strong(screen: Screen) -> Style {
+    if screen.colour {
+        Style::new().bold()
+    } else {
+        Style::new()
+    }
+}
+
+/// Writes `text` under a heading, after `mark`.
+fn lines(out: &mut impl Write, mark: &str, text: &str, columns: usize) -> io::Result<()> {
+    let under = " ".repeat(mark.len());
+    let room = columns.saturating_sub(INDENT.len() + mark.len());
+    for (place, line) in wrap(text, room).iter().enumerate() {
+        let before = if place == 0 { mark } else { &under };
+        writeln!(out, "{INDENT}{before}{line}")?;
+    }
+    Ok(())
+}
+
+/// Whether several things under `heading` stand for themselves, and are no paragraphs of one text.
+const fn is_list(heading: Heading) -> bool {
+    matches!(
+        heading,
+        Heading::Causes | Heading::Look | Heading::ToDo | Heading::Cases | Heading::DoesNot | Heading::Risk
+    )
+}
+
+/// The name of `topic`, as it is known.
+fn title(topic: Topic) -> &'static str {
+    match topic {
+        Topic::State(state) => state.name(),
+        Topic::Setting(setting) => setting.sysctl(),
+        topic => topic.key(),
+    }
+}
+
+/// What is the same in every language, in the words of `lang`.
+fn facts(topic: Topic, lang: Lang) -> Option<String> {
+    match topic {
+        Topic::State(state) => Some(names(state, lang)),
+        Topic::Ending(ending) => Some(told_as(ending, lang)),
+        Topic::Setting(setting) => Some(defaults(setting, lang)),
+        Topic::Finding(_) | Topic::NoTimeWait => None,
+    }
+}
+
+/// `kernel TCP_CLOSE (7), ss UNCONN, netstat CLOSE, RFC CLOSED`
+fn names(state: TcpState, lang: Lang) -> String {
+    let Names {
+        kernel,
+        ss,
+        netstat,
+        rfc,
+    } = Names::of(state);
+    let number = state.number();
+    match lang {
+        Lang::En => format!("kernel {kernel} ({number}), ss {ss}, netstat {netstat}, RFC {rfc}"),
+        Lang::Zh => format!("内核 {kernel}（{number}），ss {ss}，netstat {netstat}，RFC {rfc}"),
+    }
+}
+
+/// How other commands tell it, and whether a timewait socket remains.
+fn told_as(ending: Ending, lang: Lang) -> String {
+    let (words, key) = (ending.words(), ending.key());
+    let timewait = ending.timewait().map(TcpState::name);
+    match lang {
+        Lang::En => {
+            let timewait = match (ending, timewait) {
+                (Ending::Unknown, _) => "unknown".into(),
+                (_, Some(state)) => format!("in {state}"),
+                (_, None) => "none".into(),
+            };
+            format!("in text: {words}; in JSON: {key}; timewait socket here: {timewait}")
+        }
+        Lang::Zh => {
+            let timewait = match (ending, timewait) {
+                (Ending::Unknown, _) => "未知".into(),
+                (_, Some(state)) => format!("处于 {state}"),
+                (_, None) => "没有".into(),
+            };
+            format!("文本输出：{words}；JSON：{key}；本端的 timewait 套接字：{timewait}")
+        }
+    }
+}
+
+/// Its default, since when, and whose it is.
+fn defaults(setting: Setting, lang: Lang) -> String {
+    let facts = Facts::of(setting);
+    let (default, whose) = match lang {
+        Lang::En => (
+            match facts.default {
+                Some("") => "default: empty".into(),
+                Some(default) => format!("default: {default}"),
+                None => "default: by the size of memory".into(),
+            },
+            if facts.namespaced {
+                "each network namespace has its own"
+            } else {
+                "one for the whole host"
+            },
+        ),
+        Lang::Zh => (
+            match facts.default {
+                Some("") => "默认值：空".into(),
+                Some(default) => format!("默认值：{default}"),
+                None => "默认值：由内存大小决定".into(),
+            },
+            if facts.namespaced {
+                "每个网络命名空间各有一份"
+            } else {
+                "整台主机共用"
+            },
+        ),
+    };
+    let when = match (lang, facts.earlier, facts.gone) {
+        (Lang::En, Some((version, value)), _) => format!(" ({value} before Linux {version})"),
+        (Lang::Zh, Some((version, value)), _) => format!("（Linux {version} 之前是 {value}）"),
+        (Lang::En, _, Some(version)) => format!(" (before Linux {version})"),
+        (Lang::Zh, _, Some(version)) => format!("（Linux {version} 之前）"),
+        _ => String::new(),
+    };
+    let between = match lang {
+        Lang::En => "; ",
+        Lang::Zh => "；",
+    };
+    format!("{default}{when}{between}{whose}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::text::wrap::width;
+
+    fn text(topic: Topic, lang: Lang, columns: usize) -> String {
+        let mut out = Vec::new();
+        page(&mut out, topic, lang, Screen::plain(columns)).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_page_fits_80_columns_and_40() {
+        for columns in [80, 40] {
+            for lang in Lang::ALL {
+                for topic in Topic::all() {
+                    for line in text(topic, lang, columns).lines() {
+                        // A word that is longer than the line cannot be helped; there are none in 80 columns.
+                        let fits = width(line) <= columns || columns < 80 && !line.trim().contains(' ');
+                        assert!(fits, "{} in {}: {line}", topic.key(), lang.key());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_list_names_every_topic_in_80_columns() {
+        for lang in Lang::ALL {
+            let mut out = Vec::new();
+            list(&mut out, &Group::ALL, lang, Screen::plain(200)).unwrap();
+            let out = String::from_utf8(out).unwrap();
+            assert!(out.lines().all(|line| width(line) <= 80), "{out}");
+            for topic in Topic::all() {
+                let named = |line: &str| line.split_whitespace().next() == Some(topic.key());
+                assert_eq!(out.lines().filter(|line| named(line)).count(), 1, "{}", topic.key());
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_begins_with_its_name_and_names_what_the_state_is_called_elsewhere() {
+        let out = text(Topic::State(TcpState::FinWait1), Lang::En, 80);
+        assert!(
+            out.starts_with(
+                "FIN_WAIT1\n  We closed first; our FIN is not acknowledged yet\n  \
+                 kernel TCP_FIN_WAIT1 (4), ss FIN-WAIT-1, netstat FIN_WAIT1, RFC FIN-WAIT-1\n"
+            ),
+            "{out}"
+        );
+        let out = text(Topic::Setting(Setting::Somaxconn), Lang::Zh, 80);
+        assert!(
+            out.contains("默认值：4096（Linux 5.4 之前是 128）；每个网络命名空间各有一份"),
+            "{out}"
+        );
+    }
+
+    #[test]
+    fn colour_adds_nothing_but_colour() {
+        let topic = Topic::State(TcpState::CloseWait);
+        let plain = text(topic, Lang::En, 80);
+        let mut out = Vec::new();
+        let screen = Screen {
+            colour: true,
+            ..Screen::plain(80)
+        };
+        page(&mut out, topic, Lang::En, screen).unwrap();
+        let coloured = anstream::adapter::strip_str(std::str::from_utf8(&out).unwrap()).to_string();
+        assert_ne!(out, plain.as_bytes());
+        assert_eq!(coloured, plain);
+    }
+}

@@ -1,0 +1,99 @@
+//! Lines of prose, in any script: a Chinese letter takes two columns, and a line may end after any of them.
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// What begins no line.
+const CLOSING: &str = "，。、；：）！？";
+/// What ends none.
+const OPENING: &str = "（";
+
+/// Columns that `text` takes.
+pub(super) fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// `text` in lines of at most `columns` columns; a word that is longer has a line of its own.
+pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for piece in pieces(text) {
+        if !line.is_empty() && width(&line) + width(piece.trim_end()) > columns {
+            lines.push(line.trim_end().to_owned());
+            line.clear();
+        }
+        line += piece;
+    }
+    lines.push(line.trim_end().to_owned());
+    lines
+}
+
+/// The pieces of `text` between which a line may end, the blanks after each with it.
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let mut letters = rest.char_indices().peekable();
+        let mut end = rest.len();
+        while let Some((_, letter)) = letters.next() {
+            if let Some(&(at, next)) = letters.peek()
+                && may_part(letter, next)
+            {
+                end = at;
+                break;
+            }
+        }
+        let (piece, after) = rest.split_at(end);
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+/// Whether a line may end between these two.
+fn may_part(letter: char, next: char) -> bool {
+    let wide = |letter: char| letter.width() == Some(2);
+    if letter == ' ' || next == ' ' {
+        return letter == ' ' && next != ' ';
+    }
+    (wide(letter) || wide(next)) && !CLOSING.contains(next) && !OPENING.contains(letter)
+}
+
+/// `text` and blanks up to `columns` columns.
+pub(super) fn padded(text: &str, columns: usize) -> String {
+    let blanks = columns.saturating_sub(width(text));
+    format!("{text}{:blanks$}", "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn english_parts_at_blanks() {
+        assert_eq!(wrap("one two  three", 7), ["one two", "three"]);
+        assert_eq!(wrap("unbreakable x", 4), ["unbreakable", "x"]);
+        assert_eq!(wrap("", 4), [""]);
+    }
+
+    #[test]
+    fn chinese_parts_anywhere_but_beside_punctuation() {
+        assert_eq!(wrap("对端已关闭，本端没有", 10), ["对端已关", "闭，本端没", "有"]);
+        assert_eq!(wrap("关闭（被动）", 6), ["关闭", "（被", "动）"]);
+        assert_eq!(wrap("调用 close() 之后", 9), ["调用", "close()", "之后"]);
+    }
+
+    #[test]
+    fn nothing_is_lost_and_no_line_too_long() {
+        let text = "收到 FIN：Send-Q 大于 1（见 ss -tno），对端没有确认。";
+        for columns in 14..60 {
+            let lines = wrap(text, columns);
+            assert!(lines.iter().all(|line| width(line) <= columns), "{columns}: {lines:?}");
+            let letters = |text: &str| text.chars().filter(|letter| *letter != ' ').collect::<String>();
+            assert_eq!(letters(&lines.concat()), letters(text));
+        }
+    }
+
+    #[test]
+    fn padding_counts_columns() {
+        assert_eq!(padded("状态", 6), "状态  ");
+        assert_eq!(padded("long", 2), "long");
+    }
+}
