@@ -19,8 +19,10 @@ pub struct Diagram {
     pub during: &'static str,
     /// Before the transitions that have no arrow.
     pub others: &'static str,
-    /// How many of those to `TIME_WAIT` the peer has not closed.
+    /// How many of those to `TIME_WAIT` the peer had not closed.
     pub closed_first: &'static str,
+    /// How many of those to `TIME_WAIT` were refused.
+    pub refused: &'static str,
     /// How many transitions nobody counted.
     pub missed: &'static str,
     /// How to have numbers at the arrows.

@@ -10,7 +10,9 @@ pub(in crate::explain) const DIAGRAM: Diagram = Diagram {
     now: "In the boxes: sockets of this network namespace now, as ss counts them.",
     during: "At the arrows: how often each step was taken in the last {}.",
     others: "Not drawn, in that time:",
-    closed_first: "{} of those to TIME_WAIT are still in FIN_WAIT2, as timewait sockets: the peer has not closed.",
+    closed_first: "{} of those to TIME_WAIT became timewait sockets in FIN_WAIT2 first, for the peer had not closed; when it \
+                   does, nobody announces it.",
+    refused: "{} of them were refused (tcp_max_tw_buckets), and went straight to CLOSE.",
     missed: "{} transitions were missed: the kernel ran no program for them, and these numbers are too small.",
     with_root: "Numbers at the arrows take root: sudo tcpwatch explain states",
     any: "A reset, a timeout or ss -K leads from any state straight to CLOSE.",

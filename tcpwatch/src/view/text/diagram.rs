@@ -208,19 +208,16 @@ fn notes(words: &Diagram, numbers: Numbers<'_>) -> Vec<String> {
         return notes;
     };
     notes.push(words.during.replace("{}", &length(frame.interval_s)));
-    let closed_first = frame.ends.get(Ending::ClosedFirst);
-    if closed_first > 0 {
-        notes.push(words.closed_first.replace("{}", &thousands(closed_first)));
-    }
+    let counted = |words: &str, number: u64| (number > 0).then(|| words.replace("{}", &thousands(number)));
+    notes.extend(counted(words.closed_first, frame.ends.get(Ending::ClosedFirst)));
+    notes.extend(counted(words.refused, frame.time_wait.refused.unwrap_or(0)));
     let others: Vec<String> = others(frame)
         .map(|(from, to, times)| format!("{} > {} {}", from.name(), to.name(), thousands(times)))
         .collect();
     if !others.is_empty() {
         notes.push(format!("{} {}", words.others, others.join(", ")));
     }
-    if let Some(missed) = frame.missed.filter(|&missed| missed > 0) {
-        notes.push(words.missed.replace("{}", &thousands(missed)));
-    }
+    notes.extend(counted(words.missed, frame.missed.unwrap_or(0)));
     notes
 }
 
@@ -317,7 +314,10 @@ mod tests {
             "ten boxes, fifteen arrows: {drawn}"
         );
         assert!(drawn.contains("499 of those to TIME_WAIT"), "{drawn}");
+        assert!(!drawn.contains("refused"), "{drawn}");
         frame.time_wait.left = None;
+        frame.time_wait.refused = Some(1200);
+        assert!(text(Numbers::During(&frame), Lang::En).contains("1,200 of them were refused"));
         assert!(text(Numbers::During(&frame), Lang::En).contains("60 s  ?"));
         let still = text(Numbers::Now(&frame.connections), Lang::En);
         assert_eq!(still.matches("999k").count(), 10, "{still}");
