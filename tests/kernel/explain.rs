@@ -1,5 +1,6 @@
 //! `explain`: the names, defaults and counts it tells are those of this kernel and its tools.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::process::Stdio;
@@ -14,7 +15,7 @@ use crate::support::hold::{FIRST, Held};
 use crate::support::netns::in_netns;
 use crate::support::peers::{snmp, ss};
 use crate::support::program::run::{finish, tcpwatch};
-use crate::support::skipped::done_again;
+use crate::support::skipped::{self, done_again};
 use crate::support::sockets::{listen, pair, read_eof};
 use crate::support::states::STATES;
 use crate::time_wait::client_first;
@@ -40,6 +41,24 @@ fn states_have_the_names_that_ss_and_netstat_print() {
         let theirs: [Value; 3] = [state.number.into(), state.ss.into(), state.netstat.into()];
         assert_eq!(names, theirs.each_ref(), "{page}");
     }
+}
+
+/// What `stat` counts under `closed` can be asked about, and nothing else can.
+#[test]
+fn endings_are_those_that_stat_counts() {
+    in_netns(|_| {
+        let stat = finish(&tcpwatch(&["stat", "1", "1", "-o", "json"])).stdout;
+        let row: Value = serde_json::from_str(&stat).expect("one row");
+        let closed = row["closed"].as_object().expect("endings");
+        let counted: BTreeSet<&str> = closed
+            .keys()
+            .map(String::as_str)
+            .filter(|key| *key != "total")
+            .collect();
+        let pages = pages("endings");
+        let explained = pages.iter().map(|page| page["ended"].as_str().expect("an ending"));
+        assert_eq!(explained.collect::<BTreeSet<_>>(), counted);
+    });
 }
 
 /// A namespace that was made a moment ago has the defaults of its kernel.
@@ -85,7 +104,7 @@ fn arrows_have_what_happened_and_boxes_what_ss_counts() {
 fn arrows_and_boxes() {
     in_netns(|netns| {
         let held = Held::at(netns, LOOPBACK, FIRST);
-        let mut command = tcpwatch(&["explain", "states", "-d", "1h"]);
+        let mut command = tcpwatch(&["explain", "states", "-d", "1h", "--lang", "en"]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Reaped::spawn(&mut command);
         let wchan = format!("/proc/{}/wchan", process.pid());
@@ -105,6 +124,7 @@ fn arrows_and_boxes() {
         }
         let after = snmp::read();
         let theirs = ss::counts();
+        skipped::note(process.pid());
         process.signal(Signal::INT);
         assert!(process.wait().success());
         let (mut diagram, mut complaints) = (String::new(), String::new());

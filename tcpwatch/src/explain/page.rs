@@ -94,8 +94,8 @@ impl Heading {
             Self::Change => ("When to change it", "何时该改"),
             Self::Risk => ("The risk", "风险"),
             Self::Answer => ("The answer", "简短回答"),
-            Self::Cases => ("Case by case", "逐一说明"),
-            Self::Look => ("What to look at", "看什么"),
+            Self::Cases => ("Case by case", "逐条说明"),
+            Self::Look => ("What to look at", "如何排查"),
             Self::ToDo => ("What to do", "怎么办"),
         };
         match lang {

@@ -227,7 +227,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
         },
         Ending::ConnectAbandoned => EndingText {
             about: "对端还没应答，应用就放弃了",
-            happened: &["套接字还在 SYN_SENT 时就被关闭，或者 disconnect。"],
+            happened: &["套接字还在 SYN_SENT 时就被关闭，或者被应用断开（disconnect）。"],
             causes: &[
                 "应用自己的连接超时比内核的短。",
                 "Happy Eyeballs（RFC 8305）：同时尝试 IPv6 和 IPv4，另一个先连上了。",

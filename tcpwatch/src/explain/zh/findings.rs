@@ -169,8 +169,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
             hurts: &["部分连接的经历和属主无从得知，依据单条连接得出的结论可能偏小。"],
             to_do: &[
                 "lost：加 --ring-size 64M，加过滤条件（-L、-R、--remote），或者更快地读取输出。",
-                "missed：内核支持时用 --hook tp_btf；经典 tracepoint 上，同一 CPU 上的另一个程序会让我们的程序\
-                无法运行。",
+                "missed：内核支持时用 --hook tp_btf；经典 tracepoint 上，同一 CPU 上的另一个程序会妨碍我们的程序运行。",
             ],
         },
         Kind::Host => FindingText {
