@@ -24,7 +24,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
             ],
         },
         Kind::Churn => FindingText {
-            about: "短连接：每个或每几个请求就新建一条连接",
+            about: "短连接：每一个或几个请求就新建一条连接",
             meaning: &["某个进程频繁新建连接，每条只存活片刻，也传不了多少数据。"],
             hurts: &[
                 "每条连接都要握手（第一个字节之前先花一个 RTT，用 TLS 更多），消耗两端 CPU，并在先关闭的一方产\
