@@ -51,7 +51,7 @@ impl Detector for Burst {
                         .into(),
                 ],
                 owner: match burst.owner {
-                    Some(Opener::Here(process)) => process.map(|process| Owner::of(process, How::Connect)),
+                    Some(opener) => opener.process().map(|process| Owner::of(process, How::Connect)),
                     _ => None,
                 },
                 ..Finding::of(Kind::Burst, severity, title)

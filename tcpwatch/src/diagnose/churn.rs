@@ -38,7 +38,7 @@ impl Detector for ChurnDetector {
         self.busy.turn();
         let all = churn.opened();
         let before = findings.len();
-        for route in &churn.routes {
+        for route in &churn.by_name {
             let (Some(destination), tally) = (route.destination, &route.tally) else {
                 continue;
             };
@@ -83,13 +83,13 @@ impl Detector for ChurnDetector {
             let mut advice = Vec::new();
             let mut owner = None;
             match route.opener {
-                Opener::Here(process) => {
+                Opener::Here(_) | Opener::Named(_) => {
                     evidence.extend([("remote", address.into()), ("rport", port.into())]);
                     advice.push(format!(
                         "let {} use persistent connections or a pool for {destination}",
                         route.opener
                     ));
-                    owner = process.map(|process| Owner::of(process, How::Connect));
+                    owner = route.opener.process().map(|process| Owner::of(process, How::Connect));
                 }
                 Opener::Peer(peer) => {
                     evidence.extend([
@@ -179,7 +179,7 @@ mod tests {
 
     fn look(detector: &mut ChurnDetector, routes: Vec<Route>) -> Vec<Finding> {
         let frame = ChurnFrame {
-            routes,
+            by_name: routes,
             ..nobody(quiet())
         };
         found(detector, Frame::Churn(&frame))
@@ -263,7 +263,7 @@ mod tests {
         let route = route(app(), 900, 900, 1000);
         let to = "10.0.0.9:6379".parse().unwrap();
         let frame = |exhausted_in_s| ChurnFrame {
-            routes: vec![route.clone()],
+            by_name: vec![route.clone()],
             ports: Some(vec![Row {
                 ends: Ends {
                     source: "10.0.0.1".parse().unwrap(),

@@ -58,7 +58,7 @@ impl Detector for ConnectFailures {
         let mut rest = Connects::default();
         if let Some(churn) = frame.churn() {
             let before = findings.len();
-            for route in &churn.routes {
+            for route in &churn.by_name {
                 let connects = Connects {
                     opened: route.tally.opened,
                     failed: route.tally.failed,
@@ -132,7 +132,7 @@ fn finding(stat: &StatFrame, connects: &Connects, whose: Option<(Opener, Destina
         evidence,
         advice: advice(connects, whose.map(|(_, to)| to)),
         owner: match whose {
-            Some((Opener::Here(process), _)) => process.map(|process| Owner::of(process, How::Connect)),
+            Some((opener, _)) => opener.process().map(|process| Owner::of(process, How::Connect)),
             _ => None,
         },
         ..Finding::of(Kind::ConnectFailures, severity, title)
@@ -209,7 +209,7 @@ mod tests {
 
     fn look(routes: Vec<Route>) -> Vec<Finding> {
         let frame = ChurnFrame {
-            routes,
+            by_name: routes,
             ..nobody(quiet())
         };
         found(&mut ConnectFailures, Frame::Churn(&frame))

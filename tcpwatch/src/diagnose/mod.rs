@@ -278,7 +278,7 @@ pub(crate) mod tests {
             };
             let churn = ChurnFrame {
                 lost: any(),
-                routes: openers.iter().map(|&who| route(who, &mut any)).collect(),
+                by_name: openers.iter().map(|&who| route(who, &mut any)).collect(),
                 bursts: vec![burst],
                 ports: Some(vec![row]),
                 ..nobody(stat.clone())

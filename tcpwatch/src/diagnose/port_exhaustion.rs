@@ -63,7 +63,7 @@ struct Failed(HashMap<Option<(IpAddr, u16)>, u64>);
 impl Failed {
     fn of(churn: &ChurnFrame) -> Self {
         let mut failed = HashMap::new();
-        for route in &churn.routes {
+        for route in &churn.by_name {
             let count = route.tally.failed.get(Ending::NoPort);
             if count > 0 {
                 let to = route.destination.map(|to| (to.address.ip.to_canonical(), to.port));
@@ -191,15 +191,17 @@ fn culprit(churn: &ChurnFrame, ends: &Ends) -> Option<Owner> {
     let to = ends.destination?;
     let mut all = 0.0;
     let mut most = None;
-    for route in &churn.routes {
-        let Opener::Here(process) = route.opener else { continue };
+    for route in &churn.by_name {
+        if matches!(route.opener, Opener::Peer(_)) {
+            continue;
+        }
         let is_there = route
             .destination
             .is_some_and(|route| route.address.ip.to_canonical() == to.ip().to_canonical() && route.port == to.port());
         if is_there {
             // Routes come the busiest first.
             let tried = route.tally.opened.saturating_add(route.tally.failed.total());
-            most = most.or(Some((process, tried)));
+            most = most.or(Some((route.opener.process(), tried)));
             all += real(tried);
         }
     }
@@ -327,7 +329,7 @@ mod tests {
     fn look(rows: Vec<Row>, routes: Vec<Route>) -> Vec<Finding> {
         let frame = ChurnFrame {
             ports: Some(rows),
-            routes,
+            by_name: routes,
             ..nobody(quiet())
         };
         found(&mut PortExhaustion::default(), Frame::Churn(&frame))

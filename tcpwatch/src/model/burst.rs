@@ -74,6 +74,8 @@ struct Going {
 pub struct Bursts<K> {
     opened: Opened,
     owners: Owners<K>,
+    /// Those alike together: where no one opened most of a burst, they may have.
+    groups: Owners<K>,
     /// Slots before this one were judged.
     judged: u64,
     /// What was before this slot is not the usual.
@@ -84,7 +86,14 @@ pub struct Bursts<K> {
     ended: u64,
 }
 
-impl<K: Copy + Eq + Hash> Bursts<K> {
+/// Something that is one of several alike.
+pub trait Group: Copy + Eq + Hash {
+    /// All that are like it, as one.
+    #[must_use]
+    fn group(self) -> Self;
+}
+
+impl<K: Group> Bursts<K> {
     /// Watching begins at `monotonic_ns`; what is usual is known ten seconds later, and there is no burst before.
     #[must_use]
     pub fn new(monotonic_ns: u64) -> Self {
@@ -92,6 +101,7 @@ impl<K: Copy + Eq + Hash> Bursts<K> {
         Self {
             opened: Opened::default(),
             owners: Owners::default(),
+            groups: Owners::default(),
             judged,
             level_from: judged,
             level: None,
@@ -104,6 +114,7 @@ impl<K: Copy + Eq + Hash> Bursts<K> {
     pub fn opened(&mut self, owner: K, monotonic_ns: u64) {
         self.opened.add(monotonic_ns);
         self.owners.add(owner, monotonic_ns);
+        self.groups.add(owner.group(), monotonic_ns);
     }
 
     /// Judges what was opened until `monotonic_ns`; the bursts that ended, each once. To be called every second or so.
@@ -193,9 +204,10 @@ impl<K: Copy + Eq + Hash> Bursts<K> {
             owner: None,
         };
         let seconds = first / SECOND..end.div_ceil(SECOND);
-        let owner = || self.owners.most_of(total, seconds, self.level_from.div_ceil(SECOND));
+        let from = self.level_from.div_ceil(SECOND);
+        let most = |owners: &Owners<K>| owners.most_of(total, seconds.clone(), from);
         (total >= FEWEST).then(|| Burst {
-            owner: owner(),
+            owner: most(&self.owners).or_else(|| most(&self.groups)),
             ..burst
         })
     }
@@ -213,6 +225,19 @@ mod tests {
     use crate::model::dice::Dice;
 
     const S: u64 = 1_000_000_000;
+
+    /// From 1000 on those of one thousand are alike.
+    impl Group for u32 {
+        fn group(self) -> Self {
+            if self < 1000 { self } else { self / 1000 * 1000 }
+        }
+    }
+
+    impl Group for u64 {
+        fn group(self) -> Self {
+            self
+        }
+    }
 
     /// Openings: when (ns), and by whom.
     #[derive(Default)]
@@ -410,6 +435,21 @@ mod tests {
     }
 
     #[test]
+    fn many_that_are_alike_are_an_owner_where_no_one_is() {
+        let mut many = Openings::default();
+        for event in 0..3000u32 {
+            let owner = if event % 3 == 0 {
+                event % 900
+            } else {
+                1000 + event % 1000
+            };
+            many.0.push((30 * S + u64::from(event) * 1_000_000, owner));
+        }
+        let (bursts, _) = many.watch(60, 1000);
+        assert_eq!((bursts.len(), bursts[0].owner, bursts[0].opened), (1, Some(1000), 3000));
+    }
+
+    #[test]
     fn at_first_nothing_is_known() {
         let (bursts, went_on) = Openings::default().burst(1, 3000, 3.0, 2.0).watch(60, 1000);
         assert_eq!((bursts, went_on), (vec![], 0));
@@ -417,7 +457,7 @@ mod tests {
 
     #[test]
     fn late_events_are_counted_until_the_burst_is_over() {
-        let mut bursts = Bursts::new(0);
+        let mut bursts = Bursts::<u32>::new(0);
         for second in 0..30 {
             bursts.tick(second * S);
         }
@@ -461,7 +501,7 @@ mod tests {
 
     #[test]
     fn after_a_pause_watching_begins_anew() {
-        let mut bursts = Bursts::new(0);
+        let mut bursts = Bursts::<u32>::new(0);
         for second in 0..30 {
             bursts.tick(second * S);
         }

@@ -1,8 +1,10 @@
 //! Who opens connections, how long they live, what they cost.
 
+mod by_name;
 pub mod served;
 pub mod time_wait;
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,10 +14,10 @@ use tcpwatch_common::TcpState;
 
 use served::Served;
 
-use super::burst::{Burst, Bursts};
+use super::burst::{Burst, Bursts, Group};
 use super::ending::{Ending, EndingCounts};
 use super::histogram::Histogram;
-use super::owner::Process;
+use super::owner::{Comm, Process};
 use super::ports::ends::Port;
 use super::ports::row::Row;
 use super::ports::settings::Settings;
@@ -32,8 +34,32 @@ const ROUTES_MAX: usize = 4096;
 pub enum Opener {
     /// A process here; `None` where nobody knows which.
     Here(Option<Process>),
+    /// Several processes here that have this name.
+    Named(Comm),
     /// A peer elsewhere.
     Peer(IpAddr),
+}
+
+impl Opener {
+    /// The process here: by its name alone where there are several; `None` where it is not known, or elsewhere.
+    #[must_use]
+    pub const fn process(self) -> Option<Process> {
+        match self {
+            Self::Here(process) => process,
+            Self::Named(comm) => Some(Process { pid: None, comm }),
+            Self::Peer(_) => None,
+        }
+    }
+}
+
+impl Group for Opener {
+    /// All processes of its name.
+    fn group(self) -> Self {
+        match self {
+            Self::Here(Some(process)) => Self::Named(process.comm),
+            other => other,
+        }
+    }
 }
 
 /// Where to: the remote end of a connection opened here, the local end of one opened elsewhere.
@@ -46,11 +72,12 @@ pub struct Destination {
 }
 
 impl fmt::Display for Opener {
-    /// `nginx[812]`, `10.0.3.17`, or `?`.
+    /// `nginx[812]`, `nginx[*]`, `10.0.3.17`, or `?`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Here(Some(process)) => process.fmt(f),
             Self::Here(None) => f.write_str("?"),
+            Self::Named(comm) => write!(f, "{comm}[*]"),
             Self::Peer(address) => address.fmt(f),
         }
     }
@@ -106,6 +133,18 @@ pub struct Tally {
     pub served: Served,
 }
 
+impl Tally {
+    /// Adds what `other` counted of another process here.
+    fn merge(&mut self, other: &Self) {
+        self.opened = self.opened.saturating_add(other.opened);
+        self.failed += other.failed;
+        self.time_wait = self.time_wait.saturating_add(other.time_wait);
+        self.lifetime.merge(&other.lifetime);
+        self.exchanged.connections = self.exchanged.connections.saturating_add(other.exchanged.connections);
+        self.exchanged.bytes = self.exchanged.bytes.saturating_add(other.exchanged.bytes);
+    }
+}
+
 /// One line of churn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
@@ -124,6 +163,8 @@ pub struct ChurnFrame {
     pub stat: StatFrame,
     /// Who opened what, the busiest first.
     pub routes: Vec<Route>,
+    /// The same, many processes of one name to one destination together.
+    pub by_name: Vec<Route>,
     /// Bursts that ended in it, each told once.
     pub bursts: Vec<Burst<Opener>>,
     /// The one that goes on.
@@ -235,11 +276,7 @@ impl Churn {
                 tally,
             })
             .collect();
-        routes.sort_by(|a, b| {
-            let weight = |route: &Route| (route.tally.opened + route.tally.failed.total(), route.tally.time_wait);
-            let by_weight = weight(b).cmp(&weight(a));
-            by_weight.then_with(|| (a.opener, a.destination).cmp(&(b.opener, b.destination)))
-        });
+        routes.sort_by(busiest_first);
         let other = std::mem::take(&mut self.other);
         if other != Tally::default() {
             routes.push(Route {
@@ -250,6 +287,7 @@ impl Churn {
         }
         ChurnFrame {
             stat,
+            by_name: by_name::by_name(&routes),
             routes,
             bursts: self.bursts.tick(monotonic_ns),
             going: self.bursts.going(),
@@ -282,7 +320,7 @@ impl ChurnFrame {
     #[must_use]
     pub fn failed(&self) -> EndingCounts {
         let mut failed = EndingCounts::default();
-        for route in &self.routes {
+        for route in &self.by_name {
             failed += route.tally.failed;
         }
         failed
@@ -291,10 +329,22 @@ impl ChurnFrame {
     /// Connections opened by whom we know here, or from elsewhere, in the interval.
     #[must_use]
     pub fn opened(&self) -> u64 {
-        self.routes
+        self.by_name
             .iter()
             .fold(0, |sum, route| sum.saturating_add(route.tally.opened))
     }
+}
+
+/// The busiest first, what found no place of its own last.
+fn busiest_first(a: &Route, b: &Route) -> Ordering {
+    let weight = |route: &Route| {
+        let tally = &route.tally;
+        (tally.opened.saturating_add(tally.failed.total()), tally.time_wait)
+    };
+    let placeless = |route: &Route| route.destination.is_none();
+    let by_weight = weight(b).cmp(&weight(a));
+    let by_place = placeless(a).cmp(&placeless(b)).then(by_weight);
+    by_place.then_with(|| (a.opener, a.destination).cmp(&(b.opener, b.destination)))
 }
 
 /// Whether the opening of the connection is told of its other end, which is here too: one opened from the very address it came

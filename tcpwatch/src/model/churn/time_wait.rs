@@ -40,10 +40,10 @@ impl TimeWaitBy {
                 continue;
             };
             match route.opener {
-                Opener::Here(process) => {
+                Opener::Here(_) | Opener::Named(_) => {
                     add(&mut lports, None, count);
                     add(&mut peers, (to.address.ip, Some(to.port)), count);
-                    add(&mut processes, process, count);
+                    add(&mut processes, route.opener.process(), count);
                 }
                 Opener::Peer(address) => {
                     add(&mut lports, Some(to.port), count);

@@ -28,7 +28,7 @@ impl ChurnView for Csv {
         for route in &frame.routes {
             let mut line = format!("{time},{}", frame.stat.interval_s);
             let (here, peer) = match route.opener {
-                Opener::Here(process) => (process, None),
+                Opener::Here(_) | Opener::Named(_) => (route.opener.process(), None),
                 Opener::Peer(address) => (route.tally.served.one(), Some(address)),
             };
             process(&mut line, here);

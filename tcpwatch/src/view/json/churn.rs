@@ -244,10 +244,7 @@ impl BurstLine {
             end: burst.end_ns.map(|end| rfc3339(frame.time(end))),
             opened: burst.opened,
             peak_per_s: burst.peak_per_s,
-            owner: match burst.owner {
-                Some(Opener::Here(process)) => process,
-                _ => None,
-            },
+            owner: burst.owner.and_then(Opener::process),
             remote: match burst.owner {
                 Some(Opener::Peer(address)) => Some(address.to_string()),
                 _ => None,
@@ -298,8 +295,8 @@ impl ChurnView for Json {
             };
             let sums = Sums::of(of_opener().map(|(route, _)| route));
             match opener {
-                Opener::Here(process) => owners.push(OwnerLine {
-                    owner: process,
+                Opener::Here(_) | Opener::Named(_) => owners.push(OwnerLine {
+                    owner: opener.process(),
                     sums,
                     destinations: of_opener()
                         .map(|(route, to)| DestinationLine {

@@ -146,7 +146,7 @@ impl Text {
 
     /// One line an opener and destination.
     fn routes(&self, frame: &ChurnFrame, out: &mut dyn Write) -> io::Result<()> {
-        let shown = &frame.routes[..frame.routes.len().min(self.limit)];
+        let shown = &frame.by_name[..frame.by_name.len().min(self.limit)];
         if shown.is_empty() {
             return Ok(());
         }
@@ -177,7 +177,7 @@ impl Text {
             }
             writeln!(out)?;
         }
-        let rest = &frame.routes[shown.len()..];
+        let rest = &frame.by_name[shown.len()..];
         if !rest.is_empty() {
             let connections = rest.iter().map(|route| route.tally.opened).sum();
             writeln!(
@@ -316,7 +316,7 @@ fn to(route: &Route, in_full: bool) -> String {
         return String::new();
     };
     match route.opener {
-        Opener::Here(_) => to.to_string(),
+        Opener::Here(_) | Opener::Named(_) => to.to_string(),
         Opener::Peer(_) if in_full => format!("{} {}", server(&route.tally.served), to),
         Opener::Peer(_) => format!("{} :{}", server(&route.tally.served), to.port),
     }

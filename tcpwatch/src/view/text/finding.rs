@@ -4,8 +4,14 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
+use super::wrap::wrap;
 use crate::diagnose::finding::{Finding, Severity};
 use crate::view::screen::Screen;
+
+/// Columns before a step of advice.
+const STEP: usize = 6;
+/// Columns of text that no terminal is too narrow for.
+const NARROW: usize = 20;
 
 /// A line for what `finding` says, and one for each step of its advice.
 ///
@@ -13,11 +19,31 @@ use crate::view::screen::Screen;
 /// The output takes no more.
 pub fn write(finding: &Finding, screen: Screen, out: &mut dyn Write) -> io::Result<()> {
     let style = style(finding.severity, screen);
-    write!(out, "{style}{}{style:#}  {}", finding.severity.key(), finding.title)?;
-    for (step, advice) in finding.advice.iter().enumerate() {
-        write!(out, "\n  {} {advice}", if step == 0 { "do:" } else { "   " })?;
+    let word = finding.severity.key();
+    let mut title = finding.title.clone();
+    let mut advice = finding.advice.clone();
+    let last = advice.last_mut().unwrap_or(&mut title);
+    *last = format!("{last} (explain {})", finding.topic.key());
+    let mut lines = fit(&title, word.len() + 2, screen);
+    writeln!(out, "{style}{word}{style:#}  {}", lines.remove(0))?;
+    for line in lines {
+        writeln!(out, "{:STEP$}{line}", "")?;
     }
-    writeln!(out, " (explain {})", finding.topic.key())
+    for (step, advice) in advice.iter().enumerate() {
+        for (row, line) in fit(advice, STEP, screen).into_iter().enumerate() {
+            let mark = if (step, row) == (0, 0) { "  do:" } else { "" };
+            writeln!(out, "{mark:STEP$}{line}")?;
+        }
+    }
+    Ok(())
+}
+
+/// `text` in lines beside so many columns of something else; one line where there is no terminal.
+fn fit(text: &str, beside: usize, screen: Screen) -> Vec<String> {
+    match screen.width {
+        Some(width) => wrap(text, width.saturating_sub(beside).max(NARROW)),
+        None => vec![text.to_owned()],
+    }
 }
 
 /// The colour of `severity`, which its word tells too.
@@ -53,6 +79,26 @@ mod tests {
             )
         );
         assert_eq!(shown(&bare(), Screen::plain(80)), "info  x (explain tcp_tw_recycle)\n");
+    }
+
+    #[test]
+    fn a_line_is_no_longer_than_the_terminal_is_wide() {
+        let text = shown(&finding(), Screen::plain(30));
+        assert_eq!(
+            text,
+            concat!(
+                "warning  a\\u{1b}[7] opened\n",
+                "      4,870 connections\n",
+                "  do: use a pool\n",
+                "      or keep-alive (explain\n",
+                "      churn)\n"
+            )
+        );
+        let piped = Screen {
+            width: None,
+            ..Screen::plain(30)
+        };
+        assert_eq!(shown(&finding(), piped).lines().count(), 3);
     }
 
     #[test]

@@ -1,0 +1,112 @@
+//! Many processes of one name that open connections to one destination are one opener, for people: a pool of workers, or a
+//! command in a loop.
+
+use hashbrown::HashMap;
+
+use super::{Opener, Route, busiest_first};
+
+/// As many processes of one name are told apart: the workers of a small server.
+const APART: usize = 4;
+
+/// `routes`, those together that more than [`APART`] processes of one name have to one destination; the busiest first.
+#[must_use]
+pub(super) fn by_name(routes: &[Route]) -> Vec<Route> {
+    let key = |route: &Route| match route.opener {
+        Opener::Here(Some(process)) => Some((process.comm, route.destination?)),
+        _ => None,
+    };
+    let mut processes = HashMap::new();
+    for key in routes.iter().filter_map(key) {
+        *processes.entry(key).or_insert(0) += 1;
+    }
+    let mut together: HashMap<_, Route> = HashMap::new();
+    let mut named = Vec::new();
+    for route in routes {
+        match key(route).filter(|key| processes.get(key).is_some_and(|&processes| processes > APART)) {
+            Some(key) => together
+                .entry(key)
+                .or_insert_with(|| Route {
+                    opener: Opener::Named(key.0),
+                    destination: route.destination,
+                    tally: super::Tally::default(),
+                })
+                .tally
+                .merge(&route.tally),
+            None => named.push(route.clone()),
+        }
+    }
+    named.extend(together.into_values());
+    named.sort_by(busiest_first);
+    named
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::model::churn::{Destination, Tally};
+    use crate::model::ending::Ending;
+    use crate::model::owner::{Comm, Process};
+    use crate::model::socket::Address;
+
+    fn route(pid: u32, comm: &str, port: u16, opened: u64) -> Route {
+        let mut tally = Tally {
+            opened,
+            time_wait: opened,
+            ..Tally::default()
+        };
+        tally.lifetime.record(1000);
+        tally.failed.add(Ending::Refused, 1);
+        Route {
+            opener: Opener::Here(Some(Process {
+                pid: NonZeroU32::new(pid),
+                comm: Comm::new(comm.as_bytes()),
+            })),
+            destination: Some(Destination {
+                address: Address::new("10.0.0.9".parse().unwrap(), 0),
+                port,
+            }),
+            tally,
+        }
+    }
+
+    #[test]
+    fn many_of_one_name_are_one_opener() {
+        let mut routes = vec![route(1, "redis-cli", 6379, 40)];
+        routes.extend((10..15).map(|pid| route(pid, "php-fpm", 6379, 20)));
+        let named = by_name(&routes);
+        assert_eq!(named.len(), 2);
+        assert_eq!(named[0].opener, Opener::Named(Comm::new(b"php-fpm")));
+        assert_eq!(named[0].opener.to_string(), "php-fpm[*]");
+        let tally = &named[0].tally;
+        let told = (
+            tally.opened,
+            tally.time_wait,
+            tally.lifetime.count(),
+            tally.failed.total(),
+        );
+        assert_eq!(told, (100, 100, 5, 5));
+        assert_eq!(named[1], routes[0]);
+    }
+
+    #[test]
+    fn few_are_told_apart_and_so_are_destinations() {
+        let mut routes: Vec<Route> = (10..14).map(|pid| route(pid, "php-fpm", 6379, 20)).collect();
+        routes.push(route(14, "php-fpm", 3306, 20));
+        let mut named = by_name(&routes);
+        named.sort_by_key(|route| route.opener);
+        assert_eq!(named, routes);
+    }
+
+    #[test]
+    fn who_is_not_known_and_what_found_no_place_stay() {
+        let nobody = |destination| Route {
+            opener: Opener::Here(None),
+            destination,
+            tally: Tally::default(),
+        };
+        let routes = vec![nobody(route(1, "a", 1, 1).destination), nobody(None)];
+        assert_eq!(by_name(&routes), routes);
+    }
+}
