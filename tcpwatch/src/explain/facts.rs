@@ -1,6 +1,20 @@
 //! What is the same in every language: defaults of settings, and since when they are what they are.
 
 use super::setting::Setting;
+use crate::sys::release::Release;
+
+/// What a setting is where nobody sets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultValue {
+    /// This.
+    Is(&'static str),
+    /// What the memory of the machine makes it.
+    ByMemory,
+    /// It changed with the kernel, whose release is unknown.
+    ByRelease,
+    /// No such kernel has it any more.
+    Gone,
+}
 
 /// Facts of a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +58,8 @@ impl Facts {
         Self {
             default: Some(default),
             earlier: match setting {
+                Setting::IpLocalPortRange => Some(("4.2", "32768 61000")),
+                Setting::TcpTwReuse => Some(("4.19", "0")),
                 Setting::Somaxconn => Some(("5.4", "128")),
                 _ => None,
             },
@@ -55,6 +71,28 @@ impl Facts {
         }
     }
 
+    /// What it is on a kernel of `release`; `None` is one whose release is unknown.
+    #[must_use]
+    pub fn default_on(self, release: Option<Release>) -> DefaultValue {
+        let Some(default) = self.default else {
+            return DefaultValue::ByMemory;
+        };
+        let is_before = |version| Some(release? < Release::parse(version)?);
+        match (self.gone, self.earlier) {
+            (Some(version), _) => match is_before(version) {
+                Some(true) => DefaultValue::Is(default),
+                Some(false) => DefaultValue::Gone,
+                None => DefaultValue::ByRelease,
+            },
+            (None, Some((version, earlier))) => match is_before(version) {
+                Some(true) => DefaultValue::Is(earlier),
+                Some(false) => DefaultValue::Is(default),
+                None => DefaultValue::ByRelease,
+            },
+            (None, None) => DefaultValue::Is(default),
+        }
+    }
+
     /// The same of one whose default follows from memory.
     const fn by_memory(setting: Setting) -> Self {
         Self {
@@ -62,6 +100,33 @@ impl Facts {
             earlier: None,
             gone: None,
             namespaced: matches!(setting, Setting::TcpMaxTwBuckets | Setting::TcpMaxSynBacklog),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_change_with_the_kernel() {
+        let on = |setting, release| Facts::of(setting).default_on(release);
+        let reuse = Setting::TcpTwReuse;
+        assert_eq!(on(reuse, Some(Release(4, 18))), DefaultValue::Is("0"));
+        assert_eq!(on(reuse, Some(Release(4, 19))), DefaultValue::Is("2"));
+        assert_eq!(on(reuse, None), DefaultValue::ByRelease);
+        assert_eq!(on(Setting::Somaxconn, Some(Release(5, 3))), DefaultValue::Is("128"));
+        assert_eq!(on(Setting::TcpTwRecycle, Some(Release(4, 11))), DefaultValue::Is("0"));
+        assert_eq!(on(Setting::TcpTwRecycle, Some(Release(4, 12))), DefaultValue::Gone);
+        assert_eq!(on(Setting::TcpRetries2, None), DefaultValue::Is("15"));
+        assert_eq!(on(Setting::TcpMaxOrphans, None), DefaultValue::ByMemory);
+        for setting in Setting::ALL {
+            let facts = Facts::of(setting);
+            let versions = facts.gone.into_iter().chain(facts.earlier.map(|(version, _)| version));
+            assert!(
+                versions.into_iter().all(|version| Release::parse(version).is_some()),
+                "{setting:?}"
+            );
         }
     }
 }

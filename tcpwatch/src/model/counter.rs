@@ -48,11 +48,13 @@ pub enum Counter {
     TcpSynRetrans,
     /// Retransmission timeouts.
     TcpTimeouts,
+    /// SYNs refused for their timestamp, by `tcp_tw_recycle` (until Linux 4.11).
+    PawsPassive,
 }
 
 impl Counter {
     /// All of them, each at its own number.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::ActiveOpens,
         Self::PassiveOpens,
         Self::AttemptFails,
@@ -75,6 +77,7 @@ impl Counter {
         Self::TcpAbortOnTimeout,
         Self::TcpSynRetrans,
         Self::TcpTimeouts,
+        Self::PawsPassive,
     ];
 
     /// Its group and name in /proc/net/snmp or /proc/net/netstat; nstat(8) writes them as one.
@@ -103,6 +106,7 @@ impl Counter {
             Self::TcpAbortOnTimeout => ("TcpExt", "TCPAbortOnTimeout"),
             Self::TcpSynRetrans => ("TcpExt", "TCPSynRetrans"),
             Self::TcpTimeouts => ("TcpExt", "TCPTimeouts"),
+            Self::PawsPassive => ("TcpExt", "PAWSPassive"),
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod ending;
 pub mod escaped;
 pub mod filter;
 pub mod histogram;
+pub mod host;
 pub mod latency;
 pub mod number;
 pub mod owner;

@@ -1,6 +1,7 @@
 //! Where data comes from: the running kernel.
 
 pub mod ebpf;
+pub mod host;
 pub mod live;
 pub mod living;
 pub mod namespace;

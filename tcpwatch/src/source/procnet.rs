@@ -114,6 +114,14 @@ fn lines(file: &File, buffer: &mut [u8], mut visit: impl FnMut(&[u8]) -> io::Res
     }
 }
 
+/// A listener in a line of a table, and how many connections wait to be accepted: its `rx_queue` (`get_tcp4_sock`).
+pub(super) fn listener(line: &[u8], family: Family, netns: u32) -> Option<(Socket, u64)> {
+    let socket = parse(line, family, netns).filter(|socket| socket.state == TcpState::Listen)?;
+    let queues = std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(4)?;
+    let (_, waiting) = queues.split_once(':')?;
+    Some((socket, u64::from_str_radix(waiting, 16).ok()?))
+}
+
 /// Reads a line: `sl local:port remote:port st tx:rx timer:when retransmits uid timeout inode references ...`.
 fn parse(line: &[u8], family: Family, netns: u32) -> Option<Socket> {
     let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();

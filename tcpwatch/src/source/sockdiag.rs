@@ -10,8 +10,8 @@ use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::{Socket as Netlink, SocketAddr};
 use rustix::io::retry_on_intr;
 use rustix::net::RecvFlags;
-use tcpwatch_common::StateSet;
 use tcpwatch_common::ledger::Pass;
+use tcpwatch_common::{StateSet, TcpState};
 
 use crate::model::socket::{Family, Socket};
 
@@ -59,6 +59,19 @@ impl SockDiag {
         self.each(states, |payload| {
             if let Some(socket) = message::socket(payload, netns) {
                 visit(&socket);
+            }
+        })
+    }
+
+    /// Calls `visit` with every listener, its accept queue and the most that may be in it (`tcp_diag_get_info`).
+    ///
+    /// # Errors
+    /// As [`Self::walk`].
+    pub fn listeners(&mut self, mut visit: impl FnMut(&Socket, u32, u32)) -> io::Result<()> {
+        let netns = self.netns;
+        self.each(StateSet::NONE.with(TcpState::Listen), |payload| {
+            if let Some((socket, (queued, limit))) = message::socket(payload, netns).zip(message::queues(payload)) {
+                visit(&socket, queued, limit);
             }
         })
     }
@@ -129,10 +142,29 @@ fn broken(what: &str) -> io::Error {
 mod tests {
     use std::net::{TcpListener, TcpStream};
 
-    use tcpwatch_common::TcpState;
-
     use super::*;
     use crate::model::socket::Kind;
+
+    #[test]
+    fn an_accept_queue_is_as_long_as_it_was_asked_for() {
+        use std::os::fd::AsFd;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        rustix::net::listen(listener.as_fd(), 3).unwrap();
+        let address = listener.local_addr().unwrap();
+        let clients = [
+            TcpStream::connect(address).unwrap(),
+            TcpStream::connect(address).unwrap(),
+        ];
+        let mut found = Vec::new();
+        let visit = |socket: &Socket, queued, limit| {
+            if socket.lport == address.port() {
+                found.push((queued, limit));
+            }
+        };
+        SockDiag::open(7).unwrap().listeners(visit).unwrap();
+        drop(clients);
+        assert_eq!(found, [(2, 3)]);
+    }
 
     #[test]
     fn our_own_sockets_of_both_families_are_found() {

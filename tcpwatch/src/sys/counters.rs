@@ -43,7 +43,13 @@ impl Counters {
     }
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    /// Of the texts of both files.
+    #[must_use]
+    pub const fn of(snmp: &'a str, netstat: &'a str) -> Self {
+        Self { snmp, netstat }
+    }
+
     /// The counter `name` of `group`: `("Tcp", "PassiveOpens")`, `("TcpExt", "TWKilled")`; `None` where this kernel has none.
     #[must_use]
     pub fn get(&self, group: &str, name: &str) -> Option<u64> {

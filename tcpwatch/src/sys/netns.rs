@@ -1,6 +1,7 @@
 //! Network namespaces: which ones `--netns` means, and how to open something inside one.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::AsFd;
@@ -12,6 +13,8 @@ use anyhow::{Context, anyhow, bail};
 use log::warn;
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, LinkNameSpaceType, capabilities, move_into_link_name_space};
+
+use crate::model::escaped::Escaped;
 
 /// Which network namespaces to look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub struct Namespace {
     pub inode: u32,
     /// Its file; `None` for our own, which is never entered, so that no privilege is needed.
     file: Option<File>,
+    /// The path it was opened by.
+    path: Option<PathBuf>,
     /// What the user called it, for messages.
     name: String,
 }
@@ -107,6 +112,7 @@ fn one(path: &Path, own: &Metadata, name: String, missing: &str) -> anyhow::Resu
         Ok(inode) if found.0 == own.dev() => Ok(Namespace {
             inode,
             file: Some(file),
+            path: Some(path.to_owned()),
             name,
         }),
         _ => bail!("{name}: this file is no network namespace ({TAKES})"),
@@ -150,11 +156,19 @@ fn entries(directory: &Path) -> impl Iterator<Item = fs::DirEntry> + use<> {
     fs::read_dir(directory).into_iter().flatten().flatten()
 }
 
+impl fmt::Display for Namespace {
+    /// For people: `network namespace /run/netns/web`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Escaped(self.name.as_bytes()).fmt(f)
+    }
+}
+
 impl Namespace {
     fn own(own: &Metadata) -> anyhow::Result<Self> {
         Ok(Self {
             inode: u32::try_from(own.ino()).context("our own network namespace")?,
             file: None,
+            path: None,
             name: "our own network namespace".into(),
         })
     }
@@ -175,6 +189,7 @@ impl Namespace {
         Ok(new(&file.metadata()?).map(|inode| Self {
             inode,
             file: Some(file),
+            path: Some(path.to_owned()),
             name: format!("network namespace {}", path.display()),
         }))
     }
@@ -183,6 +198,12 @@ impl Namespace {
     #[must_use]
     pub const fn is_own(&self) -> bool {
         self.file.is_none()
+    }
+
+    /// A path that leads to it; `None` for our own.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// Runs `work` inside the namespace, on a thread that ends with it. Sockets, and files of /proc/thread-self/net and

@@ -23,15 +23,14 @@ impl Release {
     /// The running kernel's; 0.0 where it says something unreadable.
     #[must_use]
     pub fn running() -> Self {
-        Self::parse(&rustix::system::uname().release().to_string_lossy())
+        Self::parse(&rustix::system::uname().release().to_string_lossy()).unwrap_or(Self(0, 0))
     }
 
-    /// Reads `6.18.44-generic`.
-    fn parse(text: &str) -> Self {
-        let mut numbers = text
-            .split(|c: char| !c.is_ascii_digit())
-            .map(|number| number.parse().unwrap_or(0));
-        Self(numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    /// Reads `6.18.44-generic`; `None` for what is no release.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.trim().split(|c: char| !c.is_ascii_digit());
+        Some(Self(numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
     }
 }
 
@@ -41,9 +40,11 @@ mod tests {
 
     #[test]
     fn releases_compare_by_number() {
-        assert_eq!(Release::parse("6.18.44-fc-v595"), Release(6, 18));
-        assert_eq!(Release::parse("5.8"), Release(5, 8));
-        assert_eq!(Release::parse("odd"), Release(0, 0));
+        assert_eq!(Release::parse("6.18.44-fc-v595\n"), Some(Release(6, 18)));
+        assert_eq!(Release::parse("5.8"), Some(Release(5, 8)));
+        for odd in ["odd", "", "6", "v6.1", "-1.2", "99999999999.1"] {
+            assert_eq!(Release::parse(odd), None, "{odd}");
+        }
         assert!(Release(5, 15) > Release(5, 8) && Release(6, 1) > Release::TW_COUNTS_ENTRIES);
     }
 }

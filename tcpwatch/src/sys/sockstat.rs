@@ -7,6 +7,8 @@ use super::reread::Reread;
 /// The line `TCP:` of sockstat; `None` for what the kernel does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpSockets {
+    /// Sockets of the namespace that are not closed, of IPv4 alone.
+    pub inuse: Option<u64>,
     /// Timewait sockets of either family, those in `FIN_WAIT2` too, of this namespace.
     pub tw: Option<u64>,
     /// Sockets that no process holds any more, of the whole host, timewait sockets not among them.
@@ -37,8 +39,16 @@ impl Sockstat {
     }
 }
 
+/// Reads the line `TCP6: inuse 2` of sockstat6: those of IPv6, 0 where there is no such line.
+#[must_use]
+pub fn tcp6(text: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP6: inuse "));
+    line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+}
+
 /// Reads the line `TCP: inuse 5 orphan 0 tw 0 alloc 7 mem 1`.
-fn parse(text: &str) -> TcpSockets {
+#[must_use]
+pub fn parse(text: &str) -> TcpSockets {
     let mut words = text
         .lines()
         .find_map(|line| line.strip_prefix("TCP:"))
@@ -47,6 +57,7 @@ fn parse(text: &str) -> TcpSockets {
     let mut tcp = TcpSockets::default();
     while let (Some(name), Some(value)) = (words.next(), words.next()) {
         let place = match name {
+            "inuse" => &mut tcp.inuse,
             "tw" => &mut tcp.tw,
             "orphan" => &mut tcp.orphan,
             "mem" => &mut tcp.mem,
@@ -65,11 +76,18 @@ mod tests {
     fn the_tcp_line_is_read_whatever_else_there_is() {
         let text = "sockets: used 180\nTCP: inuse 5 orphan 1 tw 22 alloc 7 mem 3\nUDP: inuse 2 mem 1\n";
         let want = TcpSockets {
+            inuse: Some(5),
             tw: Some(22),
             orphan: Some(1),
             mem: Some(3),
         };
         assert_eq!(parse(text), want);
+    }
+
+    #[test]
+    fn those_of_ipv6_are_in_a_file_of_their_own() {
+        assert_eq!(tcp6("TCP6: inuse 3\nUDP6: inuse 2\n"), 3);
+        assert_eq!((tcp6(""), tcp6("TCP6: inuse x\n")), (0, 0));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tcpwatch_common::TcpState;
 use super::bits::PortBits;
 use super::ends::Ends;
 use super::range::PortRange;
+use crate::model::host::PortsHeld;
 use crate::model::socket::{Kind, Socket};
 
 /// Destinations a walk counts at most, about 60 bytes each.
@@ -98,6 +99,18 @@ impl Walk {
         Some(Held {
             used: held.into(),
             time_wait: (held - live).into(),
+        })
+    }
+
+    /// The pair of source and destination that holds the most ports; `None` where there is none, or some found no room.
+    #[must_use]
+    pub fn busiest(&self) -> Option<PortsHeld> {
+        let found = self.destinations.iter().filter(|_| self.left_out == 0);
+        let (&ends, held) = found.max_by_key(|&(ends, held)| (held.used, std::cmp::Reverse(ends)))?;
+        Some(PortsHeld {
+            ends,
+            used: held.used,
+            time_wait: held.time_wait,
         })
     }
 

@@ -150,6 +150,12 @@ pub(super) fn count(payload: &[u8], pass: &mut Pass) {
     cells[usize::from(state.number())] += 1;
 }
 
+/// The receive and the send queue of the socket in `payload`, bytes; of a listener what waits to be accepted, and the most that may.
+pub(super) fn queues(payload: &[u8]) -> Option<(u32, u32)> {
+    let header = InetResponseHeader::parse(payload).ok()?;
+    Some((header.recv_queue, header.send_queue))
+}
+
 /// The socket in `payload`, of the namespace `netns`; `None` for what is no TCP socket.
 pub(super) fn socket(payload: &[u8], netns: u32) -> Option<Socket> {
     let header = InetResponseHeader::parse(payload).ok()?;

@@ -1,0 +1,211 @@
+//! What a host's settings and counters are, as far as they could be read.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::counter::{Counter, CounterValues};
+use super::escaped::Escaped;
+use super::owner::Owner;
+use super::ports::ends::Ends;
+use super::ports::range::PortRange;
+use super::socket::Address;
+use crate::explain::setting::Setting;
+use crate::sys::release::Release;
+
+/// Whose network namespace it is, which decides how a setting of it is changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// The one tcpwatch runs in.
+    #[default]
+    Own,
+    /// Another one of this host, by a path that leads to it where one is known.
+    Other(Option<String>),
+    /// That of the host a tree was copied from.
+    Copied,
+}
+
+/// What was read of a host and of one of its network namespaces; `None` is unknown.
+#[derive(Clone, Debug, Default)]
+pub struct HostFrame {
+    /// Whose namespace it is.
+    pub scope: Scope,
+    /// Its inode number.
+    pub netns: Option<u32>,
+    /// Whether it is the one the host started with: its counters count since boot, and it alone shows what is the whole host's.
+    pub first: bool,
+    /// `uname -r`, not escaped.
+    pub release_text: Option<String>,
+    /// How long the host is up, s.
+    pub uptime_s: Option<u64>,
+    /// The text of each setting that could be read.
+    pub settings: BTreeMap<Setting, String>,
+    /// Why those could not be read that ought to be there.
+    pub unread: BTreeMap<Setting, String>,
+    /// `tcp_syn_linear_timeouts` (since Linux 6.5).
+    pub syn_linear_timeouts: Option<u64>,
+    /// The lines of files that set one of them at boot, in the order they are read: the last one wins.
+    pub lines: Vec<ConfigLine>,
+    /// The namespace's counters.
+    pub counters: CounterValues,
+    /// Its sockets that are not closed, timewait sockets not among them.
+    pub open_sockets: Option<u64>,
+    /// Its timewait sockets.
+    pub time_wait: Option<u64>,
+    /// The host's orphans.
+    pub orphans: Option<u64>,
+    /// Who listens.
+    pub listeners: Option<Vec<Listener>>,
+    /// Which ports connect(2) chooses from.
+    pub range: Option<PortRange>,
+    /// Of all pairs of a source and a destination the one that holds the most of them.
+    pub busiest: Option<PortsHeld>,
+    /// Open files of the host.
+    pub open_files: Option<u64>,
+    /// The processes that are nearest to having no descriptor left, the nearest first.
+    pub descriptors: Option<Vec<Descriptors>>,
+    /// Connections that are tracked, where they are.
+    pub conntrack: Conntrack,
+    /// What else could not be read.
+    pub missing: Vec<Missing>,
+}
+
+/// A line of a file that sets something at boot (sysctl.conf(5)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigLine {
+    /// What it sets.
+    pub setting: Setting,
+    /// To what: words set apart by one blank. Not escaped.
+    pub value: String,
+    /// Where it is.
+    pub place: Place,
+}
+
+/// A line of a file; shown as `/etc/sysctl.conf:7`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The path on its host. Not escaped.
+    pub file: String,
+    /// Counted from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", Escaped(self.file.as_bytes()), self.line)
+    }
+}
+
+/// A listener and its accept queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Where it listens.
+    pub address: Address,
+    /// At which port.
+    pub port: u16,
+    /// Connections that wait to be accepted (`sk_ack_backlog`).
+    pub queued: u64,
+    /// How many may: the backlog given to listen(2), `somaxconn` at most (`sk_max_ack_backlog`). One more finds room.
+    pub limit: Option<u64>,
+    /// Who holds it.
+    pub owner: Option<Owner>,
+}
+
+impl Listener {
+    /// Whether the next connection finds no room (`sk_acceptq_is_full`).
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.limit.is_some_and(|limit| self.queued > limit)
+    }
+}
+
+impl fmt::Display for Listener {
+    /// `0.0.0.0:80 nginx[812]`, `[::]:80`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.address.ip.is_ipv6() {
+            write!(f, "[{}]:{}", self.address, self.port)?;
+        } else {
+            write!(f, "{}:{}", self.address, self.port)?;
+        }
+        self.owner.map_or(Ok(()), |owner| write!(f, " {owner}"))
+    }
+}
+
+/// Ports of one source address that are held to one destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortsHeld {
+    /// Between what.
+    pub ends: Ends,
+    /// How many.
+    pub used: u64,
+    /// Those of them in `TIME_WAIT`.
+    pub time_wait: u64,
+}
+
+/// Descriptors a process has open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptors {
+    /// Whose.
+    pub owner: Owner,
+    /// How many.
+    pub open: u64,
+    /// How many it may have: its soft limit (`RLIMIT_NOFILE`).
+    pub limit: u64,
+}
+
+/// What connection tracking says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Conntrack {
+    /// Entries in its table now (`nf_conntrack_count`).
+    pub count: Option<u64>,
+    /// Packets dropped because it was full (`drop` in `/proc/net/stat/nf_conntrack`).
+    pub dropped: Option<u64>,
+    /// Entries thrown out early to make room (`early_drop`).
+    pub early_dropped: Option<u64>,
+}
+
+/// Something that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Its path. Not escaped.
+    pub path: String,
+    /// Why.
+    pub why: String,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", Escaped(self.path.as_bytes()), self.why)
+    }
+}
+
+impl HostFrame {
+    /// The kernel's release.
+    #[must_use]
+    pub fn release(&self) -> Option<Release> {
+        Release::parse(self.release_text.as_deref()?)
+    }
+
+    /// The value of `setting`, where it is one number.
+    #[must_use]
+    pub fn number(&self, setting: Setting) -> Option<u64> {
+        self.settings.get(&setting)?.parse().ok()
+    }
+
+    /// The value of `counter`.
+    #[must_use]
+    pub fn counter(&self, counter: Counter) -> Option<u64> {
+        self.counters.get(counter)
+    }
+
+    /// The line that sets `setting` at boot, whatever others say.
+    #[must_use]
+    pub fn line_of(&self, setting: Setting) -> Option<&ConfigLine> {
+        self.lines.iter().rev().find(|line| line.setting == setting)
+    }
+
+    /// How long the counters count, s; unknown where the namespace is younger than the host.
+    #[must_use]
+    pub fn counted_s(&self) -> Option<u64> {
+        self.uptime_s.filter(|_| self.first)
+    }
+}

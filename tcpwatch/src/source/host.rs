@@ -1,0 +1,274 @@
+//! The settings and counters of a host, of this one or of one whose files were copied.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use tcpwatch_common::StateSet;
+
+use super::owners::Owners;
+use super::procnet;
+use super::sockdiag::SockDiag;
+use super::sockets::Sockets;
+use crate::explain::setting::Setting;
+use crate::model::counter::{Counter, CounterValues};
+use crate::model::host::{Conntrack, Descriptors, HostFrame, Listener, Missing, Scope};
+use crate::model::owner::{Comm, How, Owner};
+use crate::model::ports::range::PortRange;
+use crate::model::ports::walk::Walk;
+use crate::model::socket::{Family, Socket};
+use crate::sys::counters::Reading;
+use crate::sys::netns::Namespace;
+use crate::sys::tree::{Tree, why};
+use crate::sys::{conntrack, limits, sockstat, sysctl_d};
+
+/// Where a namespace's files may be: in a copied tree the links that lead there are often missing.
+const NET: [&str; 4] = ["proc/thread-self/net", "proc/self/net", "proc/net", "proc/1/net"];
+
+/// Sockets looked at, at most, to find which destination holds the ports: more take longer than anybody waits for.
+const SOCKETS: u64 = 50_000;
+/// Processes told, at most, of those whose descriptors run out.
+const PROCESSES: usize = 16;
+
+/// What can be read under `tree` of the network namespace of the calling thread.
+#[must_use]
+pub fn read(tree: &Tree) -> HostFrame {
+    let mut reader = Reader {
+        tree,
+        missing: Vec::new(),
+    };
+    let first = tree.has("proc/sys/net/core/dev_weight");
+    let (settings, unread) = reader.settings(first);
+    let number = |path| tree.text(path).ok()?.trim().parse().ok();
+    let (snmp, netstat) = (reader.net("snmp"), reader.net("netstat"));
+    let reading = Reading::of(&snmp, &netstat);
+    let sockets = sockstat::parse(&reader.net("sockstat"));
+    let sockets6 = sockstat::tcp6(&reader.optional_net("sockstat6").unwrap_or_default());
+    let text = |setting| settings.get(&setting).map(String::as_str);
+    let range = text(Setting::IpLocalPortRange).zip(text(Setting::IpLocalReservedPorts));
+    let uptime = tree.text("proc/uptime").ok();
+    HostFrame {
+        scope: if tree.is_copied() { Scope::Copied } else { Scope::Own },
+        netns: None,
+        first,
+        // No kernel says more (`__NEW_UTS_LEN`).
+        release_text: reader
+            .text("proc/sys/kernel/osrelease")
+            .map(|text| text.chars().take(64).collect()),
+        uptime_s: uptime.and_then(|text| text.split(['.', ' ']).next()?.parse().ok()),
+        syn_linear_timeouts: number("proc/sys/net/ipv4/tcp_syn_linear_timeouts"),
+        lines: sysctl_d::lines(tree, &mut reader.missing),
+        counters: CounterValues::read(|counter: Counter| {
+            let (group, name) = counter.name();
+            reading.get(group, name)
+        }),
+        open_sockets: sockets.inuse.map(|inuse| inuse.saturating_add(sockets6)),
+        time_wait: sockets.tw,
+        orphans: sockets.orphan,
+        listeners: None,
+        range: range.and_then(|(range, reserved)| PortRange::parse(range, reserved)),
+        busiest: None,
+        open_files: reader
+            .text("proc/sys/fs/file-nr")
+            .and_then(|text| text.split_whitespace().next()?.parse().ok()),
+        descriptors: descriptors(tree),
+        conntrack: Conntrack {
+            count: number("proc/sys/net/netfilter/nf_conntrack_count"),
+            ..conntrack::parse(&reader.optional_net("stat/nf_conntrack").unwrap_or_default())
+        },
+        settings,
+        unread,
+        missing: reader.missing,
+    }
+}
+
+/// What can be read of the host whose files were copied to `tree`: as [`read`], and who listens.
+#[must_use]
+pub fn copied(tree: &Tree) -> HostFrame {
+    let mut frame = read(tree);
+    frame.listeners = listeners_of_proc(tree, &mut frame.missing);
+    frame
+}
+
+/// What can be read of `namespace`: as [`read`], who listens, and who holds the ports. Who has a listener is asked for where its
+/// queue is full alone; `owners` keeps who was found for the next namespace.
+///
+/// # Errors
+/// One line, where it cannot be entered.
+pub fn live(tree: &Tree, namespace: &Namespace, owners: &mut Option<Owners>) -> anyhow::Result<HostFrame> {
+    let inode = namespace.inode;
+    let (mut frame, found) = namespace.run(|| {
+        let mut frame = read(tree);
+        let found = listeners(inode).ok();
+        if found.is_none() {
+            frame.listeners = listeners_of_proc(tree, &mut frame.missing);
+        }
+        frame.busiest = busiest(&frame, inode);
+        Ok((frame, found))
+    })?;
+    frame.netns = Some(inode);
+    if !namespace.is_own() {
+        frame.scope = Scope::Other(namespace.path().map(|path| path.display().to_string()));
+    }
+    if let Some(found) = found {
+        let listeners = found.into_iter().map(|(mut listener, socket)| {
+            if listener.is_full() {
+                listener.owner = holder(owners, socket);
+            }
+            listener
+        });
+        frame.listeners = Some(listeners.collect());
+    }
+    Ok(frame)
+}
+
+/// Who holds `socket`, by a scan that is made when it is first needed.
+fn holder(owners: &mut Option<Owners>, socket: Option<NonZeroU32>) -> Option<Owner> {
+    if owners.is_none() {
+        *owners = Owners::scan(Path::new("/")).ok();
+    }
+    owners.as_mut()?.of(socket).whose().process.map(|owner| *owner)
+}
+
+/// The listeners of the namespace `inode`, which the calling thread is in, and the inode numbers of their sockets.
+fn listeners(inode: u32) -> std::io::Result<Vec<(Listener, Option<NonZeroU32>)>> {
+    let mut found = Vec::new();
+    SockDiag::open(inode)?.listeners(|socket, queued, limit| {
+        found.push((listener(socket, queued.into(), Some(limit.into())), socket.inode));
+    })?;
+    Ok(found)
+}
+
+fn listener(socket: &Socket, queued: u64, limit: Option<u64>) -> Listener {
+    Listener {
+        address: socket.local,
+        port: socket.lport,
+        queued,
+        limit,
+        owner: None,
+    }
+}
+
+/// The listeners in /proc/net/tcp and tcp6, which come first there; what their queues may hold is not told.
+fn listeners_of_proc(tree: &Tree, missing: &mut Vec<Missing>) -> Option<Vec<Listener>> {
+    let mut found = None;
+    for (family, name) in [(Family::Ipv4, "tcp"), (Family::Ipv6, "tcp6")] {
+        let Some(content) = NET.iter().find_map(|net| tree.read(&format!("{net}/{name}")).ok()) else {
+            continue;
+        };
+        let lines = content.bytes.split(|&byte| byte == b'\n');
+        let listeners = lines.filter_map(|line| procnet::listener(line, family, 0));
+        let listeners = listeners.map(|(socket, queued)| listener(&socket, queued, None));
+        found.get_or_insert_with(Vec::new).extend(listeners);
+    }
+    if found.is_none() {
+        missing.push(Missing {
+            path: "/proc/net/tcp".into(),
+            why: "not found, and who listens is unknown".into(),
+        });
+    }
+    found
+}
+
+/// Which destination holds the most ports of the namespace `inode`, which the calling thread is in. Where all timewait sockets
+/// together hold less than half of them, or where there are too many sockets, nobody looks.
+fn busiest(frame: &HostFrame, inode: u32) -> Option<crate::model::host::PortsHeld> {
+    let range = frame.range.as_ref()?;
+    let open = frame.open_sockets.unwrap_or(u64::MAX).saturating_add(frame.time_wait?);
+    if open < u64::from(range.usable()) / 2 || open > SOCKETS {
+        return None;
+    }
+    let mut walk = Walk::default();
+    let mut sockets = Sockets::sock_diag(inode).ok()?;
+    sockets.walk(StateSet::ALL, |socket| walk.add(socket, range)).ok()?;
+    walk.busiest()
+}
+
+/// The processes that are nearest to having no descriptor left, the nearest first.
+fn descriptors(tree: &Tree) -> Option<Vec<Descriptors>> {
+    let mut found = limits::many(tree)?;
+    found.sort_by_key(|found| {
+        (
+            Reverse(u128::from(found.open) * 1_000_000 / u128::from(found.limit.max(1))),
+            found.pid,
+        )
+    });
+    let nearest = found.into_iter().take(PROCESSES).map(|found| {
+        let comm = tree.read(&format!("proc/{}/comm", found.pid)).ok();
+        let comm = comm.map(|comm| Comm::new(comm.bytes.strip_suffix(b"\n").unwrap_or(&comm.bytes)));
+        Descriptors {
+            owner: Owner {
+                pid: Some(found.pid),
+                comm: comm.unwrap_or_default(),
+                how: How::Scan,
+                cgroup: None,
+            },
+            open: found.open,
+            limit: found.limit,
+        }
+    });
+    Some(nearest.collect())
+}
+
+/// Reads what may be missing.
+struct Reader<'a> {
+    tree: &'a Tree,
+    missing: Vec<Missing>,
+}
+
+impl Reader<'_> {
+    /// The text of the file at `path`, which ought to be there.
+    fn text(&mut self, path: &str) -> Option<String> {
+        match self.tree.text(path) {
+            Ok(text) => Some(text.trim().to_owned()),
+            Err(error) => {
+                self.missing.push(Missing {
+                    path: format!("/{path}"),
+                    why: why(&error),
+                });
+                None
+            }
+        }
+    }
+
+    /// The text of `name` of the namespace, wherever it is; empty, where it is nowhere.
+    fn net(&mut self, name: &str) -> String {
+        self.optional_net(name).unwrap_or_else(|| {
+            let path = NET
+                .iter()
+                .map(|net| format!("{net}/{name}"))
+                .find(|path| self.tree.has(path));
+            self.text(&path.unwrap_or_else(|| format!("proc/net/{name}")))
+                .unwrap_or_default()
+        })
+    }
+
+    /// The same of what need not be there.
+    fn optional_net(&self, name: &str) -> Option<String> {
+        NET.iter().find_map(|net| self.tree.text(&format!("{net}/{name}")).ok())
+    }
+
+    /// The settings, and why others could not be read. What this kernel has no longer, what is not there without a module, and
+    /// what is the whole host's where the namespace is not the first, is not missed.
+    fn settings(&self, first: bool) -> (BTreeMap<Setting, String>, BTreeMap<Setting, String>) {
+        let (mut settings, mut unread) = (BTreeMap::new(), BTreeMap::new());
+        for setting in Setting::ALL {
+            let path = format!("proc/sys/{}", setting.sysctl().replace('.', "/"));
+            let is_optional = matches!(setting, Setting::TcpTwRecycle | Setting::NfConntrackMax);
+            match self.tree.text(&path) {
+                Ok(text) => {
+                    settings.insert(setting, text.split_whitespace().collect::<Vec<_>>().join(" "));
+                }
+                Err(error) if is_optional && error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(_) if setting == Setting::TcpMaxOrphans && !first && !self.tree.is_copied() => {
+                    unread.insert(setting, "only the namespace the host started with shows it".into());
+                }
+                Err(error) => {
+                    unread.insert(setting, why(&error));
+                }
+            }
+        }
+        (settings, unread)
+    }
+}

@@ -1,0 +1,185 @@
+//! What is set at boot: /etc/sysctl.conf and the directories of sysctl.d(5).
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+
+use super::tree::{Tree, why};
+use crate::explain::setting::Setting;
+use crate::model::host::{ConfigLine, Missing, Place};
+
+/// The directories, a file of an earlier one hides those of the same name in later ones (sysctl(8) `--system`, sysctl.d(5)).
+const DIRECTORIES: [&str; 5] = [
+    "etc/sysctl.d",
+    "run/sysctl.d",
+    "usr/local/lib/sysctl.d",
+    "usr/lib/sysctl.d",
+    "lib/sysctl.d",
+];
+/// Read last by sysctl(8); systemd-sysctl reads it where one of the directories has a link to it.
+const CONF: &str = "etc/sysctl.conf";
+
+/// The lines under `tree` that set one of the settings we know, in the order they are read: by name of the file, whatever its
+/// directory, and /etc/sysctl.conf last. What is there and cannot be read goes to `missing`.
+#[must_use]
+pub fn lines(tree: &Tree, missing: &mut Vec<Missing>) -> Vec<ConfigLine> {
+    let mut files = BTreeMap::new();
+    for directory in DIRECTORIES {
+        match tree.names(directory) {
+            Ok(names) => {
+                for name in names
+                    .iter()
+                    .filter_map(|name| name.to_str())
+                    .filter(|name| Path::new(name).extension() == Some(OsStr::new("conf")))
+                {
+                    files
+                        .entry(name.to_owned())
+                        .or_insert_with(|| format!("{directory}/{name}"));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => missing.push(unread(directory, &error)),
+        }
+    }
+    let conf = tree.read(CONF);
+    let is_conf = conf.as_ref().map(|content| content.identity).ok();
+    let mut lines = Vec::new();
+    for path in files.into_values() {
+        match tree.read(&path) {
+            // By its own name, below.
+            Ok(content) if Some(content.identity) == is_conf => {}
+            Ok(content) => parse(&path, &content.bytes, &mut lines),
+            // A link to /dev/null hides a file, and one that leads nowhere is none.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {}
+            Err(error) => missing.push(unread(&path, &error)),
+        }
+    }
+    match conf {
+        Ok(content) => parse(CONF, &content.bytes, &mut lines),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => missing.push(unread(CONF, &error)),
+    }
+    lines
+}
+
+fn unread(path: &str, error: &io::Error) -> Missing {
+    Missing {
+        path: format!("/{path}"),
+        why: why(error),
+    }
+}
+
+/// Reads lines `net.ipv4.tcp_fin_timeout = 30`: a name may have slashes for its dots, and a `-` before it, by which it may fail.
+fn parse(path: &str, bytes: &[u8], lines: &mut Vec<ConfigLine>) {
+    for (number, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
+        let line = String::from_utf8_lossy(line);
+        let line = line.trim();
+        if line.starts_with(['#', ';']) {
+            continue;
+        }
+        let Some((name, value)) = line.split_once('=') else {
+            continue;
+        };
+        let name = name.trim().trim_start_matches('-').replace('/', ".");
+        if let Some(setting) = Setting::ALL.into_iter().find(|setting| setting.sysctl() == name) {
+            lines.push(ConfigLine {
+                setting,
+                value: value.split_whitespace().collect::<Vec<_>>().join(" "),
+                place: Place {
+                    file: format!("/{path}"),
+                    line: number + 1,
+                },
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A tree of `files`; what is read of it.
+    fn read(files: &[(&str, &str)], links: &[(&str, &str)]) -> (Vec<String>, Vec<Missing>) {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            path
+        };
+        for (path, text) in files {
+            fs::write(at(path), text).unwrap();
+        }
+        for (path, target) in links {
+            symlink(target, at(path)).unwrap();
+        }
+        let mut missing = Vec::new();
+        let found = lines(&Tree::open(root.path()).unwrap(), &mut missing);
+        let told = found
+            .iter()
+            .map(|line| format!("{} {}={}", line.place, line.setting.key(), line.value));
+        (told.collect(), missing)
+    }
+
+    #[test]
+    fn lines_are_read_as_sysctl_reads_them() {
+        let text = "# net.ipv4.tcp_fin_timeout = 1\n; net.core.somaxconn=1\n\nnet.ipv4.tcp_fin_timeout=30\r\n\
+            -net/core/somaxconn =  512 \nnet.ipv4.ip_local_port_range = 1024\t65535\nnet.ipv4.tcp_rmem = 1\n\
+            net.core.somaxconn\nnet.ipv4.tcp_tw_recycle=1";
+        let (told, missing) = read(&[("etc/sysctl.conf", text)], &[]);
+        assert_eq!(
+            told,
+            [
+                "/etc/sysctl.conf:4 tcp_fin_timeout=30",
+                "/etc/sysctl.conf:5 somaxconn=512",
+                "/etc/sysctl.conf:6 ip_local_port_range=1024 65535",
+                "/etc/sysctl.conf:9 tcp_tw_recycle=1",
+            ]
+        );
+        assert_eq!(missing, []);
+    }
+
+    #[test]
+    fn files_go_by_name_and_the_first_directory_hides_the_others() {
+        let line = |value: &str| format!("net.core.somaxconn = {value}");
+        let files = [
+            ("usr/lib/sysctl.d/50-a.conf", line("1")),
+            ("etc/sysctl.d/50-a.conf", line("2")),
+            ("run/sysctl.d/60-b.conf", line("3")),
+            ("etc/sysctl.d/10-c.conf", line("4")),
+            ("usr/lib/sysctl.d/70-hidden.conf", line("5")),
+            ("etc/sysctl.d/README", line("6")),
+            ("etc/sysctl.conf", line("7")),
+        ];
+        let files = files.each_ref().map(|(path, text)| (*path, text.as_str()));
+        let links = [
+            ("etc/sysctl.d/70-hidden.conf", "/dev/null"),
+            ("etc/sysctl.d/99-sysctl.conf", "../sysctl.conf"),
+        ];
+        let (told, missing) = read(&files, &links);
+        assert_eq!(
+            told,
+            [
+                "/etc/sysctl.d/10-c.conf:1 somaxconn=4",
+                "/etc/sysctl.d/50-a.conf:1 somaxconn=2",
+                "/run/sysctl.d/60-b.conf:1 somaxconn=3",
+                "/etc/sysctl.conf:1 somaxconn=7",
+            ]
+        );
+        assert_eq!(missing, []);
+    }
+
+    #[test]
+    fn garbage_sets_nothing_and_what_cannot_be_read_is_told() {
+        let (told, missing) = read(&[("etc/sysctl.d/a.conf", "\0\u{1b}[2J=\n==\n=1")], &[]);
+        assert_eq!((told.len(), missing.len()), (0, 0));
+        let (told, missing) = read(&[("etc/sysctl.d", "")], &[("etc/sysctl.conf", "sysctl.conf")]);
+        assert_eq!(told.len(), 0);
+        let why: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        assert!(why[0].starts_with("/etc/sysctl.d: Not a directory"), "{why:?}");
+        assert!(why[1].starts_with("/etc/sysctl.conf: Too many levels"), "{why:?}");
+    }
+}
