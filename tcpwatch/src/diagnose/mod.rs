@@ -7,6 +7,7 @@ pub mod connect_failures;
 pub mod event_loss;
 pub mod finding;
 pub mod half_open;
+pub mod host;
 mod hysteresis;
 pub mod kind;
 pub mod orphan_limit;

@@ -1,0 +1,208 @@
+//! What the settings and counters of a host say: a verdict on every setting, and the trouble that the counters show.
+//!
+//! Nothing is recommended without evidence from this host. Counters tell what was since boot, or since the namespace began:
+//! how much, and never when.
+
+mod backlog;
+mod conntrack;
+mod descriptors;
+mod keepalive;
+mod orphans;
+mod ports;
+mod retries;
+mod syn;
+mod time_wait;
+mod verdict;
+mod words;
+
+use verdict::Verdict;
+
+use super::finding::{Finding, Severity, Value};
+use super::kind::Kind;
+use crate::explain::facts::Facts;
+use crate::explain::setting::Setting;
+use crate::explain::topic::Topic;
+use crate::model::host::{HostFrame, Place, Scope};
+use crate::model::ports::range::PortRange;
+
+/// Whether a person should look at a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It is in order.
+    Fine,
+    /// What it is could not be read.
+    Unknown,
+    /// It is worth a look, or wrong.
+    Notable,
+}
+
+/// What is to be said of a setting.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Which.
+    pub setting: Setting,
+    /// Its value, escaped; `None` where it is unknown.
+    pub value: Option<String>,
+    /// What it is where nobody sets it: ` (default 60)`.
+    pub beside: String,
+    /// The line of a file that sets it at boot.
+    pub place: Option<Place>,
+    /// Whether a person should look at it.
+    pub standing: Standing,
+    /// What the counters say about it, and whether changing it would help here.
+    pub words: String,
+    /// The same as a finding.
+    pub finding: Finding,
+}
+
+/// What a host's settings and counters say.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The trouble that the counters show, the worst first.
+    pub troubles: Vec<Finding>,
+    /// A line for every setting, the worst first.
+    pub lines: Vec<Line>,
+}
+
+impl Report {
+    /// All that is told, the worst first.
+    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.troubles.iter().chain(self.lines.iter().map(|line| &line.finding))
+    }
+
+    /// Whether something is wrong.
+    #[must_use]
+    pub fn is_wrong(&self) -> bool {
+        self.findings().any(|finding| finding.severity >= Severity::Warning)
+    }
+}
+
+/// Judges `frame`. Settings of the whole host are passed over where another namespace of the same host has told them.
+#[must_use]
+pub fn examine(frame: &HostFrame, with_host: bool) -> Report {
+    let mut troubles = Vec::new();
+    backlog::overflow(frame, &mut troubles);
+    syn::flood(frame, &mut troubles);
+    time_wait::overflow(frame, &mut troubles);
+    ports::exhaustion(frame, &mut troubles);
+    if with_host {
+        descriptors::near_limit(frame, &mut troubles);
+        orphans::limit(frame, &mut troubles);
+    }
+    let settings = Setting::ALL
+        .into_iter()
+        .filter(|&setting| with_host || Facts::of(setting).namespaced);
+    let mut lines: Vec<Line> = settings.map(|setting| line(frame, setting)).collect();
+    for finding in lines.iter_mut().map(|line| &mut line.finding).chain(&mut troubles) {
+        if let Some(netns) = frame.netns {
+            finding.evidence.push(("netns", u64::from(netns).into()));
+        }
+    }
+    troubles.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    lines.sort_by_key(|line| std::cmp::Reverse((line.finding.severity, line.standing)));
+    Report { troubles, lines }
+}
+
+/// What `setting` is and does here.
+fn judge(frame: &HostFrame, setting: Setting) -> Verdict {
+    match setting {
+        Setting::TcpSyncookies => syn::cookies(frame),
+        Setting::TcpMaxSynBacklog => syn::backlog(frame),
+        Setting::TcpTwReuse => time_wait::reuse(frame),
+        Setting::TcpTwRecycle => time_wait::recycle(frame),
+        Setting::TcpFinTimeout => time_wait::fin_timeout(frame),
+        Setting::TcpMaxTwBuckets => time_wait::buckets(frame),
+        Setting::TcpTimestamps => time_wait::timestamps(frame),
+        Setting::IpLocalPortRange => ports::range(frame),
+        Setting::IpLocalReservedPorts => ports::reserved(frame),
+        Setting::Somaxconn => backlog::somaxconn(frame),
+        Setting::TcpAbortOnOverflow => backlog::abort(frame),
+        Setting::TcpMaxOrphans => orphans::most(frame),
+        Setting::TcpOrphanRetries => orphans::retries(frame),
+        Setting::TcpKeepaliveTime | Setting::TcpKeepaliveIntvl | Setting::TcpKeepaliveProbes => {
+            keepalive::judge(frame, setting)
+        }
+        Setting::TcpRetries1 => retries::first(frame),
+        Setting::TcpRetries2 => retries::second(frame),
+        Setting::TcpSynRetries => retries::syn(frame),
+        Setting::TcpSynackRetries => retries::synack(frame),
+        Setting::FileMax => descriptors::file_max(frame),
+        Setting::NrOpen => descriptors::nr_open(frame),
+        Setting::NfConntrackMax => conntrack::judge(frame),
+    }
+}
+
+/// The line for `setting`.
+fn line(frame: &HostFrame, setting: Setting) -> Line {
+    let default = Facts::of(setting).default_on(frame.release());
+    let text = frame.settings.get(&setting).map(String::as_str);
+    // What files say is for the namespace the host starts with.
+    let line = frame
+        .line_of(setting)
+        .filter(|_| frame.first || frame.scope == Scope::Copied);
+    let mut verdict = match (frame.unread.get(&setting), text) {
+        (Some(why), _) => Verdict::unknown(why),
+        (None, Some(text)) if !is_understood(setting, text) => Verdict::unknown("this is no value that a kernel shows"),
+        _ => judge(frame, setting),
+    };
+    let is_known = verdict.standing != Standing::Unknown;
+    if let Some(line) = line.filter(|line| is_known && text.is_some_and(|text| text != line.value)) {
+        verdict.standing = Standing::Notable;
+        verdict.words = format!(
+            "{}; {} sets {} at boot, and something else has set it since",
+            verdict.words,
+            line.place,
+            words::shortened(&line.value)
+        );
+    }
+    let place = line.map(|line| line.place.clone());
+    let mut evidence = vec![
+        ("value", text.map_or(Value::Unknown, words::value)),
+        ("default", words::default_value(default)),
+        ("set_by", place.as_ref().map(ToString::to_string).as_deref().into()),
+    ];
+    evidence.append(&mut verdict.evidence);
+    for counter in &verdict.counters {
+        evidence.push((counter.name().1, frame.counter(*counter).into()));
+    }
+    if !verdict.counters.is_empty() {
+        evidence.push(("counted_s", frame.counted_s().into()));
+    }
+    let value = text.map(words::shortened);
+    let is = match value.as_deref() {
+        Some("") => "is empty".into(),
+        Some(value) => format!("is {value}"),
+        None if is_known => "is not there".into(),
+        None => "is unknown".into(),
+    };
+    let beside = words::beside(default, text);
+    Line {
+        setting,
+        value,
+        place,
+        standing: verdict.standing,
+        finding: Finding {
+            kind: Kind::Host,
+            topic: Topic::Setting(setting),
+            severity: verdict.severity,
+            title: format!("{} {is}{beside}: {}", setting.sysctl(), verdict.words),
+            evidence,
+            advice: verdict.advice,
+            owner: None,
+        },
+        words: verdict.words,
+        beside,
+    }
+}
+
+/// Whether `text` is what a kernel shows of `setting`.
+fn is_understood(setting: Setting, text: &str) -> bool {
+    match setting {
+        Setting::IpLocalPortRange => PortRange::parse(text, "").is_some(),
+        Setting::IpLocalReservedPorts => PortRange::parse("1 65535", text).is_some(),
+        _ => text.parse::<u64>().is_ok(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

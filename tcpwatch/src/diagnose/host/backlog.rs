@@ -1,0 +1,224 @@
+//! Accept queues: `somaxconn`, `tcp_abort_on_overflow`, and queues that were full.
+
+use super::verdict::Verdict;
+use super::words::{few, rate, since, told};
+use crate::diagnose::finding::{Finding, Severity, Value};
+use crate::diagnose::kind::Kind;
+use crate::explain::setting::Setting;
+use crate::explain::topic::Topic;
+use crate::model::counter::Counter;
+use crate::model::host::{HostFrame, Listener};
+use crate::model::number::thousands;
+
+/// One overflow in so many accepted connections is worth knowing, and no more: a burst now and then.
+const RARE: u64 = 10_000;
+/// What every kernel since 5.4 has, and a queue of which takes little memory while it is empty.
+const ENOUGH: u64 = 4096;
+/// The most a listener may have (`sk_max_ack_backlog` had 16 bits until Linux 5.5).
+const MOST: u64 = 65_535;
+
+/// Whether it was somaxconn that made `listener`'s queue as long as it is; `None` where that is unknown.
+///
+/// In a copied tree nobody tells the limit, but a queue that holds more than somaxconn is as long as that lets it be.
+fn is_capped(listener: &Listener, somaxconn: u64) -> Option<bool> {
+    match listener.limit {
+        Some(limit) => Some(limit == somaxconn),
+        None => (listener.queued > somaxconn).then_some(true),
+    }
+}
+
+/// The listeners whose queue is full now.
+fn full(frame: &HostFrame) -> Vec<&Listener> {
+    let somaxconn = frame.number(Setting::Somaxconn);
+    let listeners = frame.listeners.iter().flatten();
+    listeners
+        .filter(|listener| {
+            let beyond = somaxconn.is_some_and(|most| listener.queued > most);
+            listener.is_full() || (listener.limit.is_none() && beyond)
+        })
+        .collect()
+}
+
+/// `0.0.0.0:80 nginx[812] holds 129 of 128`.
+fn holds(listener: &Listener) -> String {
+    match listener.limit {
+        Some(limit) => format!(
+            "{listener} holds {} of {}",
+            thousands(listener.queued),
+            thousands(limit)
+        ),
+        None => format!("{listener} holds {}", thousands(listener.queued)),
+    }
+}
+
+fn all_hold(listeners: &[&Listener]) -> String {
+    few(&listeners.iter().map(|listener| holds(listener)).collect::<Vec<_>>())
+}
+
+/// `net.core.somaxconn`.
+pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
+    let Some(value) = frame.number(Setting::Somaxconn) else {
+        return Verdict::fine("it is the most that listen() is given");
+    };
+    let counted = told(frame, Counter::ListenOverflows);
+    let full = full(frame);
+    let listeners = frame.listeners.as_deref();
+    let capped = |listener: &Listener| is_capped(listener, value);
+    let verdict = match frame.counter(Counter::ListenOverflows) {
+        None => Verdict::fine(format!("{counted}: whether a queue was ever full cannot be said")),
+        Some(0) if full.is_empty() => Verdict::fine(format!("no accept queue was full: {counted}. Nothing to gain")),
+        Some(_) => {
+            let capped_full: Vec<_> = full.iter().copied().filter(|one| capped(one) == Some(true)).collect();
+            let all = listeners.filter(|all| !all.is_empty());
+            if !capped_full.is_empty() {
+                raise(
+                    frame,
+                    value,
+                    format!(
+                        "{counted}; {} now, as many as somaxconn lets it",
+                        all_hold(&capped_full)
+                    ),
+                )
+            } else if !full.is_empty() {
+                Verdict::note(format!(
+                    "{counted}; {} now, and asked for no more: its own backlog is to be raised, this is large enough",
+                    all_hold(&full)
+                ))
+            } else if all.is_some_and(|all| all.iter().all(|one| capped(one) == Some(true))) {
+                raise(
+                    frame,
+                    value,
+                    format!("{counted}; it is the limit of every listener here"),
+                )
+            } else if all.is_some_and(|all| all.iter().all(|one| capped(one) == Some(false))) {
+                Verdict::note(format!(
+                    "{counted}; every listener here asked for less, so that raising it helps none: their own backlog is to be raised"
+                ))
+            } else {
+                Verdict::note(format!(
+                    "{counted}; whose queue it was is not counted and none is full now, so nothing is recommended: \
+                     ss -ltn shows it while it lasts (Recv-Q above Send-Q)"
+                ))
+            }
+        }
+    };
+    verdict
+        .counters(&[Counter::ListenOverflows, Counter::ListenDrops])
+        .evidence("listeners", frame.listeners.as_ref().map(|all| all.len() as u64))
+        .evidence("full", frame.listeners.as_ref().map(|_| full.len() as u64))
+}
+
+fn raise(frame: &HostFrame, value: u64, words: String) -> Verdict {
+    if value >= MOST {
+        return Verdict::warning(format!(
+            "{words}; longer makes clients wait longer: accept() is to be called faster"
+        ));
+    }
+    let to = if value < ENOUGH {
+        ENOUGH
+    } else {
+        value.saturating_mul(2).min(MOST)
+    };
+    let mut verdict = Verdict::warning(words).set(
+        frame,
+        Setting::Somaxconn,
+        &to.to_string(),
+        "clients wait in a longer queue for longer; the application becomes no faster",
+    );
+    let restart = format!(
+        "then restart the application, with a backlog as large in its listen(): it asked for {} or more",
+        thousands(value)
+    );
+    verdict.advice.insert(verdict.advice.len() - 1, restart);
+    verdict
+}
+
+/// `net.ipv4.tcp_abort_on_overflow`.
+pub(super) fn abort(frame: &HostFrame) -> Verdict {
+    let counted = told(frame, Counter::ListenOverflows);
+    let overflows = frame.counter(Counter::ListenOverflows);
+    let verdict = match (frame.number(Setting::TcpAbortOnOverflow), overflows) {
+        (Some(0), Some(0)) => Verdict::fine(format!("no queue was full: {counted}. Nothing to gain")),
+        (Some(0), _) => Verdict::fine(format!(
+            "a client that finds a queue full tries again, which saves it where the queue drains; {counted}"
+        )),
+        (_, Some(0) | None) => Verdict::note(format!("a client that finds an accept queue full is reset; {counted}")),
+        (_, Some(_)) => Verdict::warning(format!(
+            "clients that found an accept queue full were reset, who would have got in by trying again; {counted}"
+        ))
+        .set(
+            frame,
+            Setting::TcpAbortOnOverflow,
+            "0",
+            "a client waits and tries again for seconds where it was told at once",
+        ),
+    };
+    verdict.counters(&[Counter::ListenOverflows])
+}
+
+/// Accept queues that were full, or are.
+pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
+    let full = full(frame);
+    let overflows = frame.counter(Counter::ListenOverflows).unwrap_or(0);
+    if overflows == 0 && full.is_empty() {
+        return;
+    }
+    let accepted = frame.counter(Counter::PassiveOpens);
+    let is_rare = accepted.is_some_and(|accepted| overflows < accepted / RARE);
+    let mut title = if overflows == 0 {
+        "An accept queue is full".to_owned()
+    } else {
+        format!(
+            "Accept queues were full {} times {}{}",
+            thousands(overflows),
+            since(frame),
+            rate(frame, overflows)
+        )
+    };
+    if let Some(accepted) = accepted.filter(|_| overflows > 0) {
+        title = format!(
+            "{title}, beside {} connections taken (PassiveOpens)",
+            thousands(accepted)
+        );
+    }
+    if !full.is_empty() {
+        title = format!("{title}; {} now", all_hold(&full));
+    }
+    let mut owners: Vec<_> = full.iter().filter_map(|listener| listener.owner).collect();
+    owners.dedup();
+    let who = match owners.as_slice() {
+        [owner] => owner.to_string(),
+        _ => "the application".into(),
+    };
+    findings.push(Finding {
+        kind: Kind::AcceptQueueOverflow,
+        topic: Topic::Finding(Kind::AcceptQueueOverflow),
+        severity: if is_rare && full.is_empty() {
+            Severity::Info
+        } else {
+            Severity::Warning
+        },
+        title,
+        evidence: vec![
+            ("ListenOverflows", frame.counter(Counter::ListenOverflows).into()),
+            ("ListenDrops", frame.counter(Counter::ListenDrops).into()),
+            ("PassiveOpens", accepted.into()),
+            (
+                "full",
+                frame
+                    .listeners
+                    .as_ref()
+                    .map_or(Value::Unknown, |_| Value::Count(full.len() as u64)),
+            ),
+            ("counted_s", frame.counted_s().into()),
+        ],
+        advice: vec![
+            format!("let {who} call accept() faster: a queue is full because nobody empties it"),
+            "against bursts, a longer queue: net.core.somaxconn, here, tells whether it would help".into(),
+        ],
+        owner: match owners.as_slice() {
+            [owner] => Some(*owner),
+            _ => None,
+        },
+    });
+}

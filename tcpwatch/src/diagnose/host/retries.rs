@@ -1,0 +1,105 @@
+//! How often something is sent again before it is given up: `tcp_retries1`, `tcp_retries2`, `tcp_syn_retries`, `tcp_synack_retries`.
+
+use super::verdict::Verdict;
+use super::words::{long, told};
+use crate::explain::setting::Setting;
+use crate::model::counter::Counter;
+use crate::model::host::HostFrame;
+
+/// RFC 1122, 4.2.3.5, wants 100 s at least, which are so many retries of the shortest timeout.
+const RFC1122: u64 = 8;
+/// The longest timeout, s (`TCP_RTO_MAX`).
+const RTO_MAX_S: u64 = 120;
+/// The shortest, ms (`TCP_RTO_MIN`).
+const RTO_MIN_MS: u64 = 200;
+/// Doublings of the shortest that stay below the longest (`tcp_model_timeout`).
+const DOUBLINGS: u64 = 9;
+
+/// How long `retries` take where each waits twice as long as the one before, the first 1 s, s.
+fn handshake_s(retries: u64) -> u64 {
+    (0..=retries.min(255))
+        .map(|retry| (1 << retry.min(63)).min(RTO_MAX_S))
+        .sum()
+}
+
+/// How long `retries` take on a path of the shortest timeout, s (`tcp_model_timeout`).
+const fn established_s(retries: u64) -> u64 {
+    if retries <= DOUBLINGS {
+        ((2 << retries) - 1) * RTO_MIN_MS / 1000
+    } else {
+        let more = retries.saturating_sub(DOUBLINGS).saturating_mul(RTO_MAX_S);
+        more.saturating_add(((2 << DOUBLINGS) - 1) * RTO_MIN_MS / 1000)
+    }
+}
+
+/// `net.ipv4.tcp_retries1`.
+pub(super) fn first(_frame: &HostFrame) -> Verdict {
+    Verdict::fine("then the route is looked up anew; no connection ends. Nothing to gain")
+}
+
+/// `net.ipv4.tcp_retries2`.
+pub(super) fn second(frame: &HostFrame) -> Verdict {
+    let counted = told(frame, Counter::TcpAbortOnTimeout);
+    let given_up = frame.counter(Counter::TcpAbortOnTimeout);
+    let verdict = match frame.number(Setting::TcpRetries2) {
+        Some(retries) if retries < RFC1122 && given_up.is_some_and(|given_up| given_up > 0) => Verdict::warning(format!(
+            "a connection is given up {} after nothing was acknowledged, sooner than RFC 1122 allows (100 s): {counted}",
+            long(established_s(retries))
+        ))
+        .set(
+            frame,
+            Setting::TcpRetries2,
+            &RFC1122.to_string(),
+            "a dead peer is noticed later: TCP_USER_TIMEOUT is for the applications that must know sooner",
+        ),
+        Some(retries) => Verdict::fine(format!(
+            "gives up after {} or more without an ACK: {counted}. Fewer end it sooner, not less often",
+            long(established_s(retries))
+        )),
+        None => Verdict::fine(counted),
+    };
+    verdict.counters(&[Counter::TcpAbortOnTimeout])
+}
+
+/// `net.ipv4.tcp_syn_retries`.
+pub(super) fn syn(frame: &HostFrame) -> Verdict {
+    let counted = told(frame, Counter::TcpSynRetrans);
+    let words = match frame.number(Setting::TcpSynRetries) {
+        // The first few of Linux 6.5 and later come beside, a second each.
+        Some(retries) => format!(
+            "connect() gives up after {}; {counted}, SYN-ACKs among them. Fewer fail sooner, not less often",
+            long(handshake_s(retries).saturating_add(frame.syn_linear_timeouts.unwrap_or(0)))
+        ),
+        None => counted,
+    };
+    Verdict::fine(words).counters(&[Counter::TcpSynRetrans, Counter::AttemptFails])
+}
+
+/// `net.ipv4.tcp_synack_retries`.
+pub(super) fn synack(frame: &HostFrame) -> Verdict {
+    let counted = told(frame, Counter::TcpSynRetrans);
+    let words = match frame.number(Setting::TcpSynackRetries) {
+        Some(retries) => format!(
+            "keeps a half-open connection for {}; {counted}, SYNs among them. Nothing to gain",
+            long(handshake_s(retries))
+        ),
+        None => counted,
+    };
+    Verdict::fine(words).counters(&[Counter::TcpSynRetrans])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The figures of ip-sysctl.rst.
+    #[test]
+    fn retries_take_as_long_as_the_kernel_says() {
+        assert_eq!(handshake_s(6), 127);
+        assert_eq!(handshake_s(5), 63);
+        assert_eq!(handshake_s(0), 1);
+        assert_eq!(handshake_s(8), 127 + 120 + 120);
+        assert_eq!((established_s(15), established_s(8), established_s(3)), (924, 102, 3));
+        assert!(handshake_s(u64::MAX) > 0 && established_s(u64::MAX) > 0);
+    }
+}

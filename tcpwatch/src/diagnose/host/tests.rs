@@ -1,0 +1,631 @@
+//! Verdicts on hosts that are made up, one trouble each.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+
+use super::*;
+use crate::explain::facts::DefaultValue;
+use crate::model::counter::{Counter, CounterValues};
+use crate::model::host::{ConfigLine, Conntrack, Descriptors, Listener, PortsHeld};
+use crate::model::owner::{Comm, How, Owner};
+use crate::model::ports::ends::Ends;
+use crate::model::socket::Address;
+
+const UP_S: u64 = 100 * 3600;
+
+/// A host of Linux 6.8 whose settings are the defaults, and of whose counters none has counted.
+fn host() -> HostFrame {
+    let mut frame = HostFrame {
+        first: true,
+        release_text: Some("6.8.0".into()),
+        uptime_s: Some(UP_S),
+        counters: CounterValues::read(|_| Some(0)),
+        open_sockets: Some(10),
+        time_wait: Some(0),
+        orphans: Some(0),
+        listeners: Some(vec![listener(80, 0, 4096)]),
+        range: PortRange::parse("32768 60999", ""),
+        open_files: Some(100),
+        ..HostFrame::default()
+    };
+    for setting in Setting::ALL {
+        let text = match Facts::of(setting).default_on(frame.release()) {
+            DefaultValue::Is(default) => default,
+            _ => "262144",
+        };
+        frame.settings.insert(setting, text.into());
+    }
+    frame.settings.remove(&Setting::TcpTwRecycle);
+    frame.settings.remove(&Setting::NfConntrackMax);
+    frame
+}
+
+fn owner(pid: u32) -> Owner {
+    Owner {
+        pid: NonZeroU32::new(pid),
+        comm: Comm::new(b"app\x1b"),
+        how: How::Scan,
+        cgroup: None,
+    }
+}
+
+fn listener(port: u16, queued: u64, limit: u64) -> Listener {
+    Listener {
+        address: Address::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+        port,
+        queued,
+        limit: Some(limit),
+        owner: Some(owner(7)),
+    }
+}
+
+fn count(frame: &mut HostFrame, counts: &[(Counter, u64)]) {
+    let before = frame.counters;
+    frame.counters = CounterValues::read(|counter| {
+        let counted = counts.iter().find(|(counted, _)| *counted == counter);
+        counted.map(|&(_, count)| count).or(before.get(counter))
+    });
+}
+
+fn set(frame: &mut HostFrame, setting: Setting, value: &str) {
+    frame.settings.insert(setting, value.into());
+}
+
+fn of(frame: &HostFrame, setting: Setting) -> Line {
+    let report = examine(frame, true);
+    report.lines.into_iter().find(|line| line.setting == setting).unwrap()
+}
+
+/// The commands a line advises.
+fn commands(line: &Line) -> Vec<&str> {
+    let advice = line.finding.advice.iter().map(String::as_str);
+    advice.filter(|step| step.contains("sysctl -w")).collect()
+}
+
+fn trouble(frame: &HostFrame, kind: Kind) -> Option<Finding> {
+    examine(frame, true)
+        .troubles
+        .into_iter()
+        .find(|finding| finding.kind == kind)
+}
+
+fn evidence<'a>(finding: &'a Finding, name: &str) -> &'a Value {
+    &finding.evidence.iter().find(|(found, _)| *found == name).unwrap().1
+}
+
+#[test]
+fn a_host_with_nothing_wrong_is_told_nothing_to_do() {
+    let report = examine(&host(), true);
+    assert_eq!(report.lines.len(), Setting::ALL.len());
+    assert!(report.troubles.is_empty() && !report.is_wrong(), "{report:?}");
+    for line in &report.lines {
+        assert_eq!(
+            (line.standing, line.finding.severity),
+            (Standing::Fine, Severity::Info),
+            "{line:?}"
+        );
+        assert!(line.finding.advice.is_empty() && !line.words.is_empty(), "{line:?}");
+        assert_eq!(line.finding.topic, Topic::Setting(line.setting));
+    }
+}
+
+#[test]
+fn of_a_host_of_which_nothing_is_known_nothing_is_said() {
+    let report = examine(&HostFrame::default(), true);
+    assert_eq!(report.lines.len(), Setting::ALL.len());
+    assert!(!report.is_wrong() && report.troubles.is_empty(), "{report:?}");
+    assert!(report.findings().all(|finding| finding.advice.is_empty()), "{report:?}");
+}
+
+#[test]
+fn no_odd_value_is_taken_for_a_setting() {
+    for odd in [
+        "",
+        "-1",
+        "many",
+        "1 2 3",
+        "18446744073709551616",
+        "\x1b[2J",
+        &"x".repeat(100_000),
+    ] {
+        let mut frame = host();
+        for setting in Setting::ALL {
+            set(&mut frame, setting, odd);
+        }
+        let report = examine(&frame, true);
+        assert!(
+            report.findings().all(|finding| finding.advice.is_empty()),
+            "{odd:?}: {report:?}"
+        );
+        for line in &report.lines {
+            let fine = odd.is_empty() && line.setting == Setting::IpLocalReservedPorts;
+            assert_eq!(line.standing == Standing::Unknown, !fine, "{odd:?}: {line:?}");
+            assert!(line.finding.title.len() < 400, "{line:?}");
+            assert!(!line.finding.title.contains('\x1b'), "{line:?}");
+        }
+    }
+}
+
+#[test]
+fn extremes_are_no_reason_to_fail() {
+    for text in ["0", "1", "18446744073709551615"] {
+        let mut frame = host();
+        for setting in Setting::ALL {
+            set(&mut frame, setting, text);
+        }
+        frame.counters = CounterValues::read(|_| Some(u64::MAX));
+        (frame.uptime_s, frame.time_wait, frame.orphans) = (Some(1), Some(u64::MAX), Some(u64::MAX));
+        frame.conntrack = Conntrack {
+            count: Some(u64::MAX),
+            dropped: Some(1),
+            early_dropped: Some(1),
+        };
+        frame.listeners = Some(vec![listener(80, u64::MAX, u64::MAX), listener(80, u64::MAX, 0)]);
+        frame.descriptors = Some(vec![Descriptors {
+            owner: owner(7),
+            open: u64::MAX,
+            limit: 0,
+        }]);
+        assert!(examine(&frame, true).is_wrong());
+        frame.uptime_s = Some(0);
+        assert!(examine(&frame, true).is_wrong());
+    }
+}
+
+#[test]
+fn somaxconn_is_raised_where_it_is_what_limits_a_queue_that_was_full() {
+    let mut frame = host();
+    set(&mut frame, Setting::Somaxconn, "128");
+    count(&mut frame, &[(Counter::ListenOverflows, 1204)]);
+    let cases = [
+        // Full at somaxconn; full at the application's own limit; all limited by it; none; some.
+        (vec![listener(80, 129, 128), listener(81, 0, 5)], Some("129 of 128")),
+        (vec![listener(80, 6, 5), listener(81, 0, 128)], None),
+        (vec![listener(80, 0, 128), listener(81, 3, 128)], Some("every listener")),
+        (vec![listener(80, 0, 5), listener(81, 1, 127)], None),
+        (vec![listener(80, 0, 5), listener(81, 0, 128)], None),
+        (vec![], None),
+    ];
+    for (listeners, raised) in cases {
+        frame.listeners = Some(listeners);
+        let line = of(&frame, Setting::Somaxconn);
+        match raised {
+            Some(why) => {
+                assert_eq!(commands(&line), ["sysctl -w net.core.somaxconn=4096"]);
+                assert!(
+                    line.words.contains(why) && line.words.contains("1,204 since boot (12 an hour)"),
+                    "{line:?}"
+                );
+                assert_eq!(line.finding.severity, Severity::Warning);
+            }
+            None => assert_eq!(
+                (commands(&line), line.finding.severity),
+                (vec![], Severity::Info),
+                "{line:?}"
+            ),
+        }
+        assert_eq!(line.standing, Standing::Notable);
+        assert_eq!(evidence(&line.finding, "ListenOverflows"), &Value::Count(1204));
+    }
+    // In a copied tree nobody tells the limits, and a queue above somaxconn is at it.
+    frame.listeners = Some(vec![Listener {
+        limit: None,
+        ..listener(80, 129, 0)
+    }]);
+    assert_eq!(commands(&of(&frame, Setting::Somaxconn)).len(), 1);
+    frame.listeners = Some(vec![Listener {
+        limit: None,
+        ..listener(80, 128, 0)
+    }]);
+    assert_eq!(commands(&of(&frame, Setting::Somaxconn)).len(), 0);
+    frame.listeners = None;
+    assert_eq!(commands(&of(&frame, Setting::Somaxconn)).len(), 0);
+}
+
+#[test]
+fn somaxconn_stays_where_no_queue_was_full() {
+    let mut frame = host();
+    set(&mut frame, Setting::Somaxconn, "1");
+    frame.listeners = Some(vec![listener(80, 1, 1)]);
+    assert_eq!(of(&frame, Setting::Somaxconn).standing, Standing::Fine);
+    assert_eq!(trouble(&frame, Kind::AcceptQueueOverflow), None);
+}
+
+#[test]
+fn a_queue_has_a_place_for_one_more_than_its_limit() {
+    let mut frame = host();
+    frame.listeners = Some(vec![listener(80, 5, 5)]);
+    assert_eq!(trouble(&frame, Kind::AcceptQueueOverflow), None);
+    frame.listeners = Some(vec![listener(80, 6, 5)]);
+    let found = trouble(&frame, Kind::AcceptQueueOverflow).unwrap();
+    assert_eq!((found.severity, found.owner), (Severity::Warning, Some(owner(7))));
+    assert!(
+        found.title.contains(r"0.0.0.0:80 app\u{1b}[7] holds 6 of 5"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn an_overflow_in_many_thousand_connections_is_no_warning() {
+    let mut frame = host();
+    let severity = |frame: &HostFrame| trouble(frame, Kind::AcceptQueueOverflow).unwrap().severity;
+    count(
+        &mut frame,
+        &[(Counter::ListenOverflows, 9), (Counter::PassiveOpens, 100_000)],
+    );
+    assert_eq!(severity(&frame), Severity::Info);
+    count(&mut frame, &[(Counter::ListenOverflows, 10)]);
+    assert_eq!(severity(&frame), Severity::Warning);
+}
+
+#[test]
+fn resets_of_full_queues_are_wrong_where_there_were_some() {
+    let mut frame = host();
+    set(&mut frame, Setting::TcpAbortOnOverflow, "1");
+    assert_eq!(commands(&of(&frame, Setting::TcpAbortOnOverflow)).len(), 0);
+    count(&mut frame, &[(Counter::ListenOverflows, 1)]);
+    assert_eq!(
+        commands(&of(&frame, Setting::TcpAbortOnOverflow)),
+        ["sysctl -w net.ipv4.tcp_abort_on_overflow=0"]
+    );
+}
+
+#[test]
+fn cookies_are_turned_on_where_syns_were_dropped_for_want_of_them() {
+    let mut frame = host();
+    set(&mut frame, Setting::TcpSyncookies, "0");
+    assert_eq!(commands(&of(&frame, Setting::TcpSyncookies)).len(), 0);
+    count(&mut frame, &[(Counter::TcpReqQFullDrop, 3)]);
+    assert_eq!(
+        commands(&of(&frame, Setting::TcpSyncookies)),
+        ["sysctl -w net.ipv4.tcp_syncookies=1"]
+    );
+    assert!(
+        trouble(&frame, Kind::SynFlood)
+            .unwrap()
+            .title
+            .contains("3 SYNs were dropped")
+    );
+    // Sent with no queue full, they are no flood.
+    let mut frame = host();
+    set(&mut frame, Setting::TcpSyncookies, "2");
+    count(
+        &mut frame,
+        &[(Counter::TcpReqQFullDoCookies, 5), (Counter::SyncookiesSent, 5)],
+    );
+    assert_eq!(
+        commands(&of(&frame, Setting::TcpSyncookies)),
+        ["sysctl -w net.ipv4.tcp_syncookies=1"]
+    );
+    assert_eq!(trouble(&frame, Kind::SynFlood), None);
+}
+
+#[test]
+fn a_flood_is_told_from_a_crowd_by_the_cookies_that_come_back() {
+    let mut frame = host();
+    let advice = |frame: &HostFrame| trouble(frame, Kind::SynFlood).unwrap().advice[0].clone();
+    let sent = [(Counter::TcpReqQFullDoCookies, 1000), (Counter::SyncookiesSent, 1000)];
+    count(&mut frame, &sent);
+    count(&mut frame, &[(Counter::SyncookiesRecv, 499)]);
+    assert!(advice(&frame).contains("flood from false addresses"));
+    count(&mut frame, &[(Counter::SyncookiesRecv, 500)]);
+    assert!(advice(&frame).contains("real clients"));
+}
+
+#[test]
+fn the_syn_backlog_does_nothing_while_cookies_are_on() {
+    let mut frame = host();
+    set(&mut frame, Setting::TcpMaxSynBacklog, "16");
+    count(&mut frame, &[(Counter::TcpReqQFullDoCookies, 1000)]);
+    let line = of(&frame, Setting::TcpMaxSynBacklog);
+    assert!(
+        line.words.contains("no effect") && line.finding.advice.is_empty(),
+        "{line:?}"
+    );
+    frame.release_text = Some("3.10.0".into());
+    assert!(
+        of(&frame, Setting::TcpMaxSynBacklog)
+            .words
+            .contains("the smaller counts")
+    );
+}
+
+/// A host on which 10.0.0.1 holds so many ports to 10.0.0.9:6379.
+fn busy(used: u64, time_wait: u64) -> HostFrame {
+    HostFrame {
+        time_wait: Some(time_wait),
+        busiest: Some(PortsHeld {
+            ends: Ends {
+                source: IpAddr::from([10, 0, 0, 1]),
+                destination: Some(SocketAddr::from(([10, 0, 0, 9], 6379))),
+            },
+            used,
+            time_wait,
+        }),
+        ..host()
+    }
+}
+
+#[test]
+fn ports_are_worth_a_change_where_one_destination_takes_nearly_all() {
+    // 80 % of 28,232 are 22,585.6.
+    let frame = busy(22_585, 22_000);
+    assert!(!examine(&frame, true).is_wrong());
+    let frame = busy(22_586, 22_000);
+    assert_eq!(
+        commands(&of(&frame, Setting::IpLocalPortRange)),
+        [r#"sysctl -w net.ipv4.ip_local_port_range="10240 65535""#]
+    );
+    assert_eq!(
+        commands(&of(&frame, Setting::TcpTwReuse)),
+        ["sysctl -w net.ipv4.tcp_tw_reuse=1"]
+    );
+    let found = trouble(&frame, Kind::PortExhaustion).unwrap();
+    assert_eq!(found.severity, Severity::Warning);
+    assert!(
+        found
+            .title
+            .contains("10.0.0.1 to 10.0.0.9:6379 holds 22,586 of 28,232 ports, 22,000"),
+        "{found:?}"
+    );
+    assert_eq!(
+        trouble(&busy(28_232, 0), Kind::PortExhaustion).unwrap().severity,
+        Severity::Critical
+    );
+    // Open connections hold them: nothing in TIME_WAIT is there to be used again.
+    assert_eq!(commands(&of(&busy(28_000, 10), Setting::TcpTwReuse)).len(), 0);
+}
+
+#[test]
+fn thousands_in_time_wait_are_no_evidence() {
+    let frame = HostFrame {
+        time_wait: Some(60_000),
+        ..host()
+    };
+    let report = examine(&frame, true);
+    assert!(report.findings().all(|finding| finding.advice.is_empty()), "{report:?}");
+}
+
+#[test]
+fn reuse_is_not_told_to_those_who_have_it_or_cannot() {
+    let mut frame = busy(28_000, 28_000);
+    set(&mut frame, Setting::TcpTwReuse, "1");
+    assert_eq!(of(&frame, Setting::TcpTwReuse).finding.advice.len(), 0);
+    set(&mut frame, Setting::TcpTimestamps, "0");
+    let line = of(&frame, Setting::TcpTwReuse);
+    assert!(line.words.contains("does nothing: it needs tcp_timestamps"), "{line:?}");
+    assert_eq!(
+        commands(&of(&frame, Setting::TcpTimestamps)),
+        ["sysctl -w net.ipv4.tcp_timestamps=1"]
+    );
+    // The kernel's own default asks for nothing.
+    let mut frame = host();
+    set(&mut frame, Setting::TcpTimestamps, "0");
+    assert!(!examine(&frame, true).is_wrong());
+}
+
+#[test]
+fn recycle_is_gone_or_wrong() {
+    let mut frame = host();
+    let line = |value: &str, file: &str, number| ConfigLine {
+        setting: Setting::TcpTwRecycle,
+        value: value.into(),
+        place: Place {
+            file: file.into(),
+            line: number,
+        },
+    };
+    assert_eq!(of(&frame, Setting::TcpTwRecycle).standing, Standing::Fine);
+    frame.lines = vec![
+        line("1", "/etc/sysctl.d/a\x1b.conf", 2),
+        line("1", "/etc/sysctl.conf", 7),
+    ];
+    let found = of(&frame, Setting::TcpTwRecycle);
+    assert_eq!(
+        (found.standing, found.finding.severity),
+        (Standing::Notable, Severity::Info)
+    );
+    assert!(
+        found
+            .words
+            .contains(r"/etc/sysctl.d/a\u{1b}.conf:2 and /etc/sysctl.conf:7 do nothing"),
+        "{found:?}"
+    );
+    assert_eq!(
+        found.finding.advice,
+        [r"delete /etc/sysctl.d/a\u{1b}.conf:2", "delete /etc/sysctl.conf:7"]
+    );
+    frame.release_text = Some("4.11.12".into());
+    set(&mut frame, Setting::TcpTwRecycle, "1");
+    let found = of(&frame, Setting::TcpTwRecycle);
+    assert_eq!(
+        (found.finding.severity, commands(&found)),
+        (Severity::Warning, vec!["sysctl -w net.ipv4.tcp_tw_recycle=0"])
+    );
+    count(&mut frame, &[(Counter::PawsPassive, 1)]);
+    assert_eq!(of(&frame, Setting::TcpTwRecycle).finding.severity, Severity::Critical);
+    set(&mut frame, Setting::TcpTimestamps, "0");
+    assert!(of(&frame, Setting::TcpTwRecycle).words.contains("without effect"));
+    set(&mut frame, Setting::TcpTwRecycle, "0");
+    frame.lines.clear();
+    assert_eq!(of(&frame, Setting::TcpTwRecycle).standing, Standing::Fine);
+}
+
+#[test]
+fn fin_timeout_is_not_time_wait_and_nothing_is_to_be_done() {
+    for value in ["5", "30", "59", "61", "3600"] {
+        let mut frame = host();
+        set(&mut frame, Setting::TcpFinTimeout, value);
+        let line = of(&frame, Setting::TcpFinTimeout);
+        assert_eq!(
+            (line.standing, line.finding.severity),
+            (Standing::Notable, Severity::Info)
+        );
+        assert!(
+            line.words.contains("TIME_WAIT (60 s, fixed)") && line.finding.advice.is_empty(),
+            "{line:?}"
+        );
+    }
+}
+
+#[test]
+fn timewait_sockets_that_were_refused_are_worth_room() {
+    let mut frame = host();
+    set(&mut frame, Setting::TcpMaxTwBuckets, "5000");
+    frame.time_wait = Some(4999);
+    assert!(!examine(&frame, true).is_wrong());
+    count(&mut frame, &[(Counter::TcpTimeWaitOverflow, 77)]);
+    assert_eq!(
+        commands(&of(&frame, Setting::TcpMaxTwBuckets)),
+        ["sysctl -w net.ipv4.tcp_max_tw_buckets=10000"]
+    );
+    let found = trouble(&frame, Kind::TimeWaitOverflow).unwrap();
+    assert!(
+        found.title.contains("77 connections") && found.title.contains("4,999 of 5,000"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn orphans_are_worth_more_where_there_are_many() {
+    let mut frame = host();
+    count(&mut frame, &[(Counter::TcpAbortOnMemory, 5)]);
+    let line = of(&frame, Setting::TcpMaxOrphans);
+    assert_eq!(
+        (line.standing, commands(&line)),
+        (Standing::Notable, vec![]),
+        "it may have been memory"
+    );
+    frame.orphans = Some(262_144 / 4);
+    assert_eq!(
+        commands(&of(&frame, Setting::TcpMaxOrphans)),
+        ["sysctl -w net.ipv4.tcp_max_orphans=524288"]
+    );
+    assert_eq!(trouble(&frame, Kind::OrphanLimit).unwrap().severity, Severity::Warning);
+}
+
+#[test]
+fn descriptors_that_run_out_are_their_process() {
+    let mut frame = host();
+    let process = |open, limit| Descriptors {
+        owner: owner(7),
+        open,
+        limit,
+    };
+    frame.descriptors = Some(vec![process(819, 1024)]);
+    assert!(!examine(&frame, true).is_wrong());
+    frame.descriptors = Some(vec![process(820, 1024)]);
+    let found = trouble(&frame, Kind::Host).unwrap();
+    assert_eq!((found.severity, found.owner), (Severity::Warning, Some(owner(7))));
+    assert!(found.title.contains("has 820 of 1,024"), "{found:?}");
+    assert_eq!(
+        commands(&of(&frame, Setting::NrOpen)).len(),
+        0,
+        "its own limit is in the way"
+    );
+    frame.descriptors = Some(vec![process(1_048_576, 1_048_576)]);
+    assert_eq!(trouble(&frame, Kind::Host).unwrap().severity, Severity::Critical);
+    assert_eq!(commands(&of(&frame, Setting::NrOpen)), ["sysctl -w fs.nr_open=2097152"]);
+    frame.open_files = Some(262_143);
+    assert_eq!(
+        commands(&of(&frame, Setting::FileMax)),
+        ["sysctl -w fs.file-max=524288"]
+    );
+}
+
+#[test]
+fn a_full_table_of_tracked_connections_is_critical() {
+    let mut frame = host();
+    set(&mut frame, Setting::NfConntrackMax, "1000");
+    let mut severity = |count, dropped| {
+        frame.conntrack = Conntrack {
+            count: Some(count),
+            dropped: Some(dropped),
+            early_dropped: Some(0),
+        };
+        let line = of(&frame, Setting::NfConntrackMax);
+        (line.finding.severity, commands(&line).len())
+    };
+    assert_eq!(severity(799, 0), (Severity::Info, 0));
+    assert_eq!(severity(800, 0), (Severity::Warning, 1));
+    assert_eq!(severity(1, 1), (Severity::Warning, 1));
+    assert_eq!(severity(950, 0), (Severity::Critical, 1));
+}
+
+#[test]
+fn how_a_setting_is_changed_depends_on_whose_it_is() {
+    let mut frame = busy(28_000, 28_000);
+    let advice = |frame: &HostFrame| of(frame, Setting::TcpTwReuse).finding.advice[..2].to_vec();
+    assert_eq!(
+        advice(&frame),
+        [
+            "sysctl -w net.ipv4.tcp_tw_reuse=1",
+            "to keep it, in /etc/sysctl.d/90-tcp.conf: net.ipv4.tcp_tw_reuse = 1"
+        ]
+    );
+    frame.lines.push(ConfigLine {
+        setting: Setting::TcpTwReuse,
+        value: "2".into(),
+        place: Place {
+            file: "/etc/sysctl.conf".into(),
+            line: 3,
+        },
+    });
+    assert_eq!(
+        advice(&frame)[1],
+        "to keep it, in place of /etc/sysctl.conf:3: net.ipv4.tcp_tw_reuse = 1"
+    );
+    frame.first = false;
+    assert!(advice(&frame)[1].contains("docker run --sysctl"));
+    frame.scope = Scope::Other(Some("/run/netns/a b".into()));
+    assert_eq!(
+        advice(&frame)[0],
+        "nsenter --net='/run/netns/a b' sysctl -w net.ipv4.tcp_tw_reuse=1"
+    );
+    assert!(!advice(&frame)[1].contains("sysctl.d"));
+}
+
+#[test]
+fn counters_of_a_younger_namespace_have_no_rate() {
+    let mut frame = host();
+    count(&mut frame, &[(Counter::SyncookiesSent, 1000)]);
+    assert!(
+        of(&frame, Setting::TcpSyncookies)
+            .words
+            .contains("1,000 since boot (10 an hour)")
+    );
+    frame.first = false;
+    assert!(
+        of(&frame, Setting::TcpSyncookies)
+            .words
+            .contains("1,000 since this namespace began. ")
+    );
+}
+
+#[test]
+fn a_value_that_is_not_the_files_is_told() {
+    let mut frame = host();
+    frame.lines.push(ConfigLine {
+        setting: Setting::TcpRetries2,
+        value: "8".into(),
+        place: Place {
+            file: "/etc/sysctl.conf".into(),
+            line: 3,
+        },
+    });
+    let line = of(&frame, Setting::TcpRetries2);
+    assert!(
+        line.words
+            .ends_with("/etc/sysctl.conf:3 sets 8 at boot, and something else has set it since"),
+        "{line:?}"
+    );
+    set(&mut frame, Setting::TcpRetries2, "8");
+    let line = of(&frame, Setting::TcpRetries2);
+    assert_eq!((line.standing, line.place.unwrap().line), (Standing::Fine, 3));
+}
+
+#[test]
+fn settings_of_the_host_are_told_once() {
+    let lines = examine(&host(), false).lines;
+    assert!(lines.iter().all(|line| Facts::of(line.setting).namespaced) && lines.len() == Setting::ALL.len() - 4);
+}

@@ -1,0 +1,131 @@
+//! A verdict on one setting.
+
+use super::Standing;
+use crate::diagnose::finding::{Severity, Value};
+use crate::explain::facts::Facts;
+use crate::explain::setting::Setting;
+use crate::model::counter::Counter;
+use crate::model::escaped::Escaped;
+use crate::model::host::{HostFrame, Scope};
+
+/// What is to be said of a setting here.
+pub(super) struct Verdict {
+    pub(super) severity: Severity,
+    pub(super) standing: Standing,
+    /// A sentence without its full stop.
+    pub(super) words: String,
+    /// The counters it stands on.
+    pub(super) counters: Vec<Counter>,
+    /// Other numbers it stands on.
+    pub(super) evidence: Vec<(&'static str, Value)>,
+    pub(super) advice: Vec<String>,
+}
+
+impl Verdict {
+    /// Nothing to do, and little to read.
+    pub(super) fn fine(words: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Info,
+            standing: Standing::Fine,
+            words: words.into(),
+            counters: Vec::new(),
+            evidence: Vec::new(),
+            advice: Vec::new(),
+        }
+    }
+
+    /// It is not known.
+    pub(super) fn unknown(words: impl Into<String>) -> Self {
+        Self {
+            standing: Standing::Unknown,
+            ..Self::fine(words)
+        }
+    }
+
+    /// Worth knowing.
+    pub(super) fn note(words: impl Into<String>) -> Self {
+        Self {
+            standing: Standing::Notable,
+            ..Self::fine(words)
+        }
+    }
+
+    /// It hurts.
+    pub(super) fn warning(words: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::note(words)
+        }
+    }
+
+    /// Connections fail for it.
+    pub(super) fn critical(words: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Critical,
+            ..Self::note(words)
+        }
+    }
+
+    pub(super) fn counters(mut self, counters: &[Counter]) -> Self {
+        self.counters.extend(counters);
+        self
+    }
+
+    pub(super) fn evidence(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.evidence.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn step(mut self, step: impl Into<String>) -> Self {
+        self.advice.push(step.into());
+        self
+    }
+
+    /// To set `setting` to `value`: what to type, what makes it last, and the risk.
+    pub(super) fn set(mut self, frame: &HostFrame, setting: Setting, value: &str, risk: &str) -> Self {
+        let name = setting.sysctl();
+        let typed = if value.contains(' ') {
+            format!("\"{value}\"")
+        } else {
+            value.to_owned()
+        };
+        let command = format!("sysctl -w {name}={typed}");
+        match &frame.scope {
+            Scope::Other(path) if Facts::of(setting).namespaced => {
+                self.advice.push(match path {
+                    Some(path) => format!("nsenter --net={} {command}", quoted(path)),
+                    None => format!("in that namespace: {command}"),
+                });
+                self.advice.push(format!(
+                    "to keep it, set it where that namespace is made: {name} = {value}"
+                ));
+            }
+            Scope::Own if !frame.first && Facts::of(setting).namespaced => {
+                self.advice.push(command);
+                self.advice.push(format!(
+                    "to keep it, set it where this namespace is made (docker run --sysctl, a pod's securityContext): {name}={typed}"
+                ));
+            }
+            _ => {
+                self.advice.push(command);
+                self.advice.push(match frame.line_of(setting) {
+                    Some(line) => format!("to keep it, in place of {}: {name} = {value}", line.place),
+                    None => format!("to keep it, in /etc/sysctl.d/90-tcp.conf: {name} = {value}"),
+                });
+            }
+        }
+        self.advice.push(format!("risk: {risk}"));
+        self
+    }
+}
+
+/// `path` as a shell wants it typed.
+fn quoted(path: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+    let escaped = Escaped(path.as_bytes());
+    if path.bytes().all(plain) {
+        escaped.to_string()
+    } else {
+        format!("'{escaped}'")
+    }
+}
