@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use env_logger::Env;
 use tcpwatch::cli::{Cli, Command};
+use tcpwatch::cmd::Outcome;
 use tcpwatch::{clock, cmd};
 
 fn main() -> ExitCode {
@@ -32,7 +33,9 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let mut outcome = Outcome::Done;
     let result = match &cli.command {
+        Some(Command::Doctor(args)) => cmd::doctor::run(args, clock::now(), &mut out).map(|ended| outcome = ended),
         Some(Command::Trace(args)) => cmd::trace::run(args, &mut out),
         Some(Command::Stat(args)) => cmd::stat::run(args, &mut out),
         Some(Command::Churn(args)) => cmd::churn::run(args, &mut out),
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     // What could not be written is not tried again when the writer goes.
     drop(out.into_parts());
     match result {
+        Ok(()) if outcome == Outcome::Found => ExitCode::from(3),
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

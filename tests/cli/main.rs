@@ -4,6 +4,7 @@
 #[path = "../support/program/run.rs"]
 mod run;
 
+mod doctor;
 mod explain;
 mod refused;
 mod unprivileged;

@@ -14,6 +14,7 @@ mod bad_input;
 mod by_owner;
 mod churn;
 mod counters;
+mod doctor;
 mod endings;
 mod exhaustion;
 mod explain;

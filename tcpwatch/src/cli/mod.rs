@@ -1,12 +1,14 @@
 //! What users type: commands, flags and their meanings, defined once.
 
 mod choices;
+mod doctor;
 mod explain;
 pub mod filter;
 pub mod values;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use doctor::DoctorArgs;
 pub use explain::ExplainArgs;
 pub use filter::FilterArgs;
 use values::{ByteSize, Interval};
@@ -51,6 +53,7 @@ impl Cli {
             Some(Command::Trace(args)) => (&args.common.filter, None),
             Some(Command::Snapshot(args)) if args.source == SourceArg::Iter => (&args.filter, None),
             Some(Command::Snapshot(_) | Command::Explain(_)) => return Ok(()),
+            Some(Command::Doctor(args)) => return args.check(),
             Some(Command::Stat(args)) => (&args.common.filter, Some("stat")),
             Some(Command::Latency(args)) => (&args.common.filter, Some("latency")),
             Some(Command::Churn(args)) => (&args.common.filter, Some("churn")),
@@ -105,6 +108,8 @@ pub enum Command {
     Latency(LatencyArgs),
     /// What is open now? The honest `netstat -ant | awk`, without root
     Snapshot(SnapshotArgs),
+    /// Which kernel settings hurt here, which do nothing, and what would help? Reads and never writes, without root
+    Doctor(DoctorArgs),
     /// What does a state, an ending, a finding or a sysctl mean? Without root
     Explain(ExplainArgs),
 }

@@ -1,6 +1,7 @@
 //! The commands: each only wires source, model and view.
 
 pub mod churn;
+pub mod doctor;
 pub mod explain;
 pub mod latency;
 pub mod snapshot;
@@ -10,6 +11,15 @@ pub mod version;
 
 mod run;
 mod screen;
+
+/// How a command ended that did what it was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// There is nothing more to say.
+    Done,
+    /// It found what `--strict` asks for: exit code 3.
+    Found,
+}
 
 /// What fails when the output takes no more.
 const OUTPUT: &str = "cannot write the output";

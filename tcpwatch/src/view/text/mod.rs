@@ -4,6 +4,7 @@ pub mod bars;
 mod canvas;
 pub mod churn;
 pub mod diagram;
+pub mod doctor;
 mod ends;
 pub mod explain;
 pub mod finding;

@@ -1,0 +1,248 @@
+//! `doctor` for people: what is wrong first, what is worth knowing, and a line for each setting that is in order.
+
+use std::io::{self, Write};
+
+use anstyle::Style;
+
+use super::finding::style;
+use super::wrap::wrap;
+use crate::diagnose::finding::{Finding, Severity};
+use crate::diagnose::host::{Line, Report, Standing};
+use crate::model::escaped::Escaped;
+use crate::model::host::HostFrame;
+use crate::model::number::duration;
+use crate::view::screen::Screen;
+
+/// Columns of the first word, and of what stands below it.
+const INDENT: usize = 10;
+/// Columns of values, at most.
+const VALUES: usize = 27;
+/// Columns that words need beside a setting; with fewer they stand below it.
+const BESIDE: usize = 44;
+
+/// Writes what `report` says of `frame`, which was read at `place`.
+///
+/// # Errors
+/// The output takes no more.
+pub fn write(frame: &HostFrame, report: &Report, place: &str, screen: Screen, out: &mut dyn Write) -> io::Result<()> {
+    let width = screen.columns().max(INDENT + BESIDE);
+    writeln!(out, "{}", heading(frame, report, place))?;
+    let (loud, quiet): (Vec<&Line>, Vec<&Line>) =
+        report.lines.iter().partition(|line| line.standing == Standing::Notable);
+    let mut blocks: Vec<Block<'_>> = report.troubles.iter().map(Block::of_trouble).collect();
+    blocks.extend(loud.into_iter().map(Block::of_line));
+    blocks.sort_by_key(|block| std::cmp::Reverse(block.finding.severity));
+    for block in &blocks {
+        block.write(width, screen, out)?;
+    }
+    if !quiet.is_empty() {
+        writeln!(out)?;
+    }
+    let names = quiet.iter().map(|line| line.setting.sysctl().len()).max().unwrap_or(0);
+    let values = quiet.iter().map(|line| value(line).chars().count());
+    let values = values.filter(|&columns| columns <= VALUES).max().unwrap_or(0);
+    let column = INDENT + names + 2 + values + 2;
+    for line in quiet {
+        let standing = if line.standing == Standing::Fine {
+            "ok"
+        } else {
+            "unknown"
+        };
+        let shown = value(line);
+        let head = format!("{standing:INDENT$}{:names$}  {shown:values$}", line.setting.sysctl());
+        let place = line
+            .place
+            .as_ref()
+            .map(|place| format!(" ({place})"))
+            .unwrap_or_default();
+        let words = format!("{}{place}", line.words);
+        if column + BESIDE <= width && shown.chars().count() <= values {
+            let mut rows = wrap(&words, width - column).into_iter();
+            writeln!(out, "{head}  {}", rows.next().unwrap_or_default())?;
+            for row in rows {
+                writeln!(out, "{:column$}{row}", "")?;
+            }
+        } else {
+            writeln!(out, "{}", head.trim_end())?;
+            below(&words, "", width, out)?;
+        }
+    }
+    if !frame.missing.is_empty() {
+        writeln!(out)?;
+    }
+    for missing in &frame.missing {
+        writeln!(out, "{:INDENT$}{missing}", "not read")?;
+    }
+    Ok(())
+}
+
+/// `Linux 6.1.0, up 41 d 2 h, this network namespace: 2 wrong, 1 worth knowing, 20 in order`.
+fn heading(frame: &HostFrame, report: &Report, place: &str) -> String {
+    let release = frame.release_text.as_ref().map_or_else(
+        || "unknown kernel".into(),
+        |release| format!("Linux {}", Escaped(release.as_bytes())),
+    );
+    let up = frame
+        .uptime_s
+        .map(|seconds| format!(", up {}", duration(seconds.saturating_mul(1_000_000_000))));
+    let lines = |standing| report.lines.iter().filter(move |line| line.standing == standing);
+    let wrong = report
+        .findings()
+        .filter(|finding| finding.severity > Severity::Info)
+        .count();
+    let noted = lines(Standing::Notable).count() + report.troubles.len() - wrong;
+    let unknown = match lines(Standing::Unknown).count() {
+        0 => String::new(),
+        unknown => format!(", {unknown} unknown"),
+    };
+    format!(
+        "{release}{}, {place}: {wrong} wrong, {noted} worth knowing, {} in order{unknown}",
+        up.unwrap_or_default(),
+        lines(Standing::Fine).count()
+    )
+}
+
+/// `30 (default 60)`, `1 (default)`, `empty (default)`; `-` for what is not there or unknown.
+fn value(line: &Line) -> String {
+    let value = match line.value.as_deref() {
+        None => "-",
+        Some("") => "empty",
+        Some(value) => value,
+    };
+    format!("{value}{}", line.beside)
+}
+
+/// Something to look at.
+struct Block<'a> {
+    finding: &'a Finding,
+    head: String,
+    words: &'a str,
+}
+
+impl<'a> Block<'a> {
+    fn of_trouble(finding: &'a Finding) -> Self {
+        Self {
+            finding,
+            head: finding.topic.key().into(),
+            words: &finding.title,
+        }
+    }
+
+    fn of_line(line: &'a Line) -> Self {
+        let place = line
+            .place
+            .as_ref()
+            .map(|place| format!("  {place}"))
+            .unwrap_or_default();
+        Self {
+            finding: &line.finding,
+            head: format!("{}  {}{place}", line.setting.sysctl(), value(line)),
+            words: &line.words,
+        }
+    }
+
+    /// How bad, what, why, and under it what to do.
+    fn write(&self, width: usize, screen: Screen, out: &mut dyn Write) -> io::Result<()> {
+        let Self { finding, head, words } = self;
+        let bad = finding.severity.key();
+        let style = style(finding.severity, screen);
+        let bold = if screen.colour {
+            Style::new().bold()
+        } else {
+            Style::new()
+        };
+        writeln!(
+            out,
+            "\n{style}{bad}{style:#}{:1$}{bold}{head}{bold:#}",
+            "",
+            INDENT - bad.len()
+        )?;
+        below(words, "", width, out)?;
+        for (step, advice) in finding.advice.iter().enumerate() {
+            below(advice, if step == 0 { "do: " } else { "    " }, width, out)?;
+        }
+        writeln!(out, "{:INDENT$}(explain {})", "", finding.topic.key())
+    }
+}
+
+/// Writes `words` below what they belong to, after `mark`; what is to be typed is never broken.
+fn below(words: &str, mark: &str, width: usize, out: &mut dyn Write) -> io::Result<()> {
+    let is_typed = ["sysctl -w ", "nsenter "]
+        .iter()
+        .any(|command| words.starts_with(command));
+    let room = width - INDENT - mark.len();
+    let rows = if is_typed {
+        vec![words.to_owned()]
+    } else {
+        wrap(words, room)
+    };
+    for (index, row) in rows.iter().enumerate() {
+        let mark = if index == 0 {
+            mark.to_owned()
+        } else {
+            " ".repeat(mark.len())
+        };
+        writeln!(out, "{:INDENT$}{mark}{row}", "")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::diagnose::host::examine;
+    use crate::explain::setting::Setting;
+    use crate::source::host::copied;
+    use crate::sys::tree::Tree;
+
+    /// What is shown of each copied tree there is a fixture of.
+    fn shown(screen: Screen) -> Vec<String> {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/doctor");
+        let trees = ["4.9-tw-recycle", "6.1-listen-overflow", "healthy", "garbage", "bare"];
+        let show = |tree| {
+            let frame = copied(&Tree::open(&fixtures.join(tree)).unwrap());
+            let mut out = Vec::new();
+            write(&frame, &examine(&frame, true), "a copied tree", screen, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        trees.map(show).to_vec()
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_screen_unless_it_is_to_be_typed() {
+        for width in [80, 100, 120, 200] {
+            for text in shown(Screen::plain(width)) {
+                let settings = Setting::ALL.map(Setting::sysctl);
+                assert!(settings.iter().all(|setting| text.contains(setting)), "{text}");
+                // The heading, and the names of settings with their values, are said in one line.
+                for line in text.lines().skip(1).filter(|line| line.starts_with("          ")) {
+                    let fits = line.chars().count() <= width || line.contains("sysctl -w");
+                    assert!(fits, "{width}: {line}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn colour_changes_no_word() {
+        let colour = Screen {
+            colour: true,
+            ..Screen::plain(100)
+        };
+        for (coloured, plain) in shown(colour).into_iter().zip(shown(Screen::plain(100))) {
+            let mut parts = coloured.split('\u{1b}');
+            let first = parts.next().unwrap_or_default().to_owned();
+            let stripped = parts.fold(first, |text, part| {
+                text + part.split_once('m').map_or("", |(_, rest)| rest)
+            });
+            assert_eq!(stripped, plain);
+            assert_eq!(
+                coloured == plain,
+                !plain.contains("(explain"),
+                "what is to be looked at has colour"
+            );
+        }
+    }
+}

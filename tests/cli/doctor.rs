@@ -1,0 +1,192 @@
+//! `doctor` without root: on trees copied from hosts, and on this one.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::run::{Finished, Unprivileged, finish, tcpwatch};
+
+/// Where the copied trees are, each beside what is to be said of it.
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/doctor")
+}
+
+/// The trees, and whether something is wrong there.
+const TREES: [(&str, bool); 5] = [
+    ("4.9-tw-recycle", true),
+    ("6.1-listen-overflow", true),
+    ("healthy", false),
+    ("garbage", false),
+    ("bare", true),
+];
+
+fn doctor(root: &Path, more: &[&str]) -> Finished {
+    let root = root.to_str().expect("UTF-8");
+    finish(&tcpwatch(&[&["doctor", "--root", root], more].concat()))
+}
+
+/// The findings, an object a line.
+fn findings(output: &str) -> Vec<Value> {
+    let lines = output.lines().map(serde_json::from_str);
+    lines.collect::<Result<_, _>>().expect("one object a line")
+}
+
+/// What a careful engineer would say, word for word.
+#[test]
+fn copied_trees() {
+    for (tree, wrong) in TREES {
+        let root = fixtures().join(tree);
+        let expected = |form: &str| fs::read_to_string(fixtures().join(format!("{tree}.{form}"))).expect("it is there");
+        let text = doctor(&root, &[]);
+        assert_eq!((text.code, text.stderr.as_str()), (Some(0), ""), "{tree}");
+        assert_eq!(text.stdout, expected("txt"), "{tree}");
+        let json = doctor(&root, &["-o", "json"]);
+        assert_eq!(json.code, Some(0), "{tree}");
+        let mut found = findings(&json.stdout);
+        for finding in &mut found {
+            let time = finding.as_object_mut().and_then(|object| object.remove("time"));
+            assert!(time.is_some_and(|time| time.is_string()), "{finding}");
+        }
+        assert_eq!(found, findings(&expected("json")), "{tree}");
+        let strict = doctor(&root, &["--strict"]);
+        assert_eq!(strict.code, Some(if wrong { 3 } else { 0 }), "{tree}");
+        assert_eq!(strict.stdout, text.stdout, "{tree}");
+    }
+}
+
+/// What JSON has no place for is told on stderr.
+#[test]
+fn what_is_missing_is_told() {
+    let finished = doctor(&fixtures().join("bare"), &["-o", "json"]);
+    assert!(
+        finished.stderr.contains("/proc/net/netstat: No such file"),
+        "{finished:?}"
+    );
+    assert!(
+        finished
+            .stdout
+            .contains("tcp_fin_timeout is unknown (default 60): No such file"),
+        "{finished:?}"
+    );
+}
+
+/// Whatever is in a tree, every setting has its line, and nothing is recommended for want of it.
+#[test]
+fn hostile_trees() {
+    let root = tempfile::tempdir().expect("a directory");
+    let at = |path: &str| {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+        path
+    };
+    let check = |what: &str| {
+        let finished = doctor(root.path(), &["--strict", "-o", "json"]);
+        assert_eq!(finished.code, Some(0), "{what}: {finished:?}");
+        let found = findings(&finished.stdout);
+        assert_eq!(found.len(), 23, "{what}");
+        assert!(
+            found.iter().all(|finding| finding["advice"] == Value::Array(vec![])),
+            "{what}: {found:?}"
+        );
+        let text = doctor(root.path(), &[]);
+        assert!(!text.stdout.contains(['\x1b', '\0']), "{what}");
+        assert!(text.stdout.len() < 20_000, "{what}: {}", text.stdout.len());
+    };
+    check("nothing at all");
+    fs::write(at("proc/net/snmp"), vec![b'x'; 8 << 20]).expect("a file");
+    fs::write(at("proc/net/tcp"), vec![b'\n'; 8 << 20]).expect("a file");
+    fs::write(at("proc/sys/net/core/somaxconn"), vec![b'7'; 1 << 20]).expect("a file");
+    fs::write(at("etc/sysctl.conf"), vec![b'='; 8 << 20]).expect("a file");
+    check("huge files");
+    symlink("tcp_timestamps", at("proc/sys/net/ipv4/tcp_timestamps")).expect("a link");
+    symlink("../../proc", at("proc/self")).expect("a link");
+    symlink(".", at("etc/sysctl.d")).expect("a link");
+    check("links that lead round");
+    let fifo = at("proc/sys/net/ipv4/tcp_retries2");
+    let made = Command::new("mkfifo")
+        .arg(&fifo)
+        .status()
+        .expect("mkfifo, from coreutils, starts");
+    assert!(made.success());
+    check("a pipe that nobody writes");
+    fs::create_dir_all(at("proc/sys/net/ipv4/tcp_syncookies/x")).expect("a directory");
+    symlink("/proc/kmsg", at("proc/sys/fs/nr_open")).expect("a link");
+    symlink("/dev/zero", at("proc/sys/fs/file-max")).expect("a link");
+    check("directories and devices");
+}
+
+#[test]
+fn what_may_not_be_read_is_told() {
+    let root = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+    let ipv4 = root.path().join("proc/sys/net/ipv4");
+    fs::create_dir_all(&ipv4).expect("directories");
+    fs::write(ipv4.join("tcp_fin_timeout"), "30\n").expect("a file");
+    fs::set_permissions(ipv4.join("tcp_fin_timeout"), fs::Permissions::from_mode(0o000)).expect("chmod");
+    let nobody = Unprivileged::new();
+    let root = root.path().to_str().expect("UTF-8");
+    let finished = finish(&nobody.tcpwatch(&["doctor", "--root", root, "-o", "json"]));
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert!(
+        finished
+            .stdout
+            .contains("tcp_fin_timeout is unknown (default 60): Permission denied"),
+        "{finished:?}"
+    );
+}
+
+#[test]
+fn wrong_places() {
+    finish(&tcpwatch(&["doctor", "--root", "/nowhere"])).refuses(1, "--root takes");
+    finish(&tcpwatch(&["doctor", "--root", "/dev/null"])).refuses(1, "Not a directory");
+    finish(&tcpwatch(&["doctor", "--netns", "4194305"])).refuses(1, "no such process");
+    finish(&tcpwatch(&["doctor", "--root", "/", "--netns", "all"])).refuses(2, "--netns");
+    finish(&tcpwatch(&["doctor", "-o", "csv"])).refuses(2, "json");
+}
+
+/// What others say of the same host: `sysctl -a`, a line a setting.
+fn sysctl() -> Vec<(String, String)> {
+    let output = Command::new("sysctl")
+        .arg("-a")
+        .output()
+        .expect("sysctl, from procps, starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let pairs = text.lines().filter_map(|line| line.split_once(" ="));
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.split_whitespace().collect::<Vec<_>>().join(" ")))
+        .collect()
+}
+
+/// A value as text, whatever JSON makes of it.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
+/// Root or not, the settings are those `sysctl -a` shows in the same namespace.
+#[test]
+fn settings_of_this_host_are_those_of_sysctl() {
+    let theirs = sysctl();
+    let finished = finish(&Unprivileged::new().tcpwatch(&["doctor", "-o", "json"]));
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let mut compared = 0;
+    for finding in findings(&finished.stdout) {
+        let title = finding["title"].as_str().expect("a title");
+        let Some((name, _)) = title.split_once(" is ").filter(|(name, _)| !name.contains(' ')) else {
+            continue;
+        };
+        let their = theirs
+            .iter()
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| value.clone());
+        assert_eq!(text(&finding["evidence"]["value"]), their, "{name}");
+        compared += 1;
+    }
+    assert_eq!(compared, 23, "{finished:?}");
+}

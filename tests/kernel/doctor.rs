@@ -1,0 +1,358 @@
+//! `doctor` on live namespaces: what it says of settings, counters and queues is what sysctl, nstat and ss say.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::LOOPBACK;
+use crate::support::clock::{eventually, until};
+use crate::support::netns::{Neighbour, in_netns_without_tracefs};
+use crate::support::peers::snmp;
+use crate::support::program::run::{finish, tcpwatch};
+use crate::support::python::Python;
+use crate::support::sockets::{address, connect, listen, pair, read_eof, send_fin, socket, start_connect};
+
+/// What `doctor ARGS` finds here.
+fn doctor(args: &[&str]) -> Vec<Value> {
+    let finished = finish(&tcpwatch(&[&["doctor", "-o", "json"], args].concat()));
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{finished:?}");
+    let lines = finished.stdout.lines();
+    lines
+        .map(|line| serde_json::from_str(line).expect("one object a line"))
+        .collect()
+}
+
+/// The finding on a setting, or of a kind.
+fn of<'a>(findings: &'a [Value], topic: &str) -> &'a Value {
+    let mut found = findings.iter().filter(|finding| finding["topic"] == topic);
+    let one = found
+        .next()
+        .unwrap_or_else(|| panic!("nothing on {topic}: {findings:?}"));
+    assert_eq!(found.next(), None, "{topic} is told once");
+    one
+}
+
+/// What to type, of all that is advised.
+fn commands(finding: &Value) -> Vec<&str> {
+    let advice = finding["advice"].as_array().expect("advice");
+    let advice = advice.iter().map(|step| step.as_str().expect("a step"));
+    advice.filter(|step| step.contains("sysctl -w")).collect()
+}
+
+/// The standard output of `program`, in the calling thread's namespaces.
+fn output(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(output.status.success(), "{program}: {output:?}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// A counter as nstat tells it: `TcpExtListenOverflows`.
+fn nstat(name: &str) -> u64 {
+    let text = output("nstat", &["-asz", name]);
+    let line = text.lines().find(|line| line.split_whitespace().next() == Some(name));
+    let line = line.unwrap_or_else(|| panic!("{name}: {text}"));
+    line.split_whitespace()
+        .nth(1)
+        .expect("a value")
+        .parse()
+        .expect("a number")
+}
+
+/// Every counter told anywhere is nstat's; how many there were.
+fn counters_are_those_of_nstat(findings: &[Value]) -> usize {
+    let mut compared = 0;
+    for (name, value) in findings
+        .iter()
+        .flat_map(|finding| finding["evidence"].as_object().expect("evidence"))
+    {
+        // The kernel's own names begin with a capital letter.
+        if !name.starts_with(|first: char| first.is_ascii_uppercase()) || value.is_null() {
+            continue;
+        }
+        let group = if ["PassiveOpens", "AttemptFails"].contains(&name.as_str()) {
+            "Tcp"
+        } else {
+            "TcpExt"
+        };
+        assert_eq!(value.as_u64(), Some(nstat(&format!("{group}{name}"))), "{name}");
+        compared += 1;
+    }
+    compared
+}
+
+/// Every setting has the value that sysctl shows in this namespace.
+fn settings_are_those_of_sysctl(findings: &[Value]) {
+    let mut compared = 0;
+    for finding in findings {
+        let title = finding["title"].as_str().expect("a title");
+        let Some((name, _)) = title.split_once(" is ").filter(|(name, _)| !name.contains(' ')) else {
+            continue;
+        };
+        let value = match &finding["evidence"]["value"] {
+            // Not of this namespace, or of this kernel.
+            Value::Null => continue,
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let theirs = output("sysctl", &["-n", name]);
+        assert_eq!(value, theirs.split_whitespace().collect::<Vec<_>>().join(" "), "{name}");
+        compared += 1;
+    }
+    assert!(compared >= 20, "{compared} settings were compared");
+}
+
+/// Nothing is wrong in a fresh namespace, and nothing is to be done there.
+#[test]
+fn nothing_is_wrong_where_nothing_happened() {
+    in_netns_without_tracefs(|_| {
+        let findings = doctor(&[]);
+        assert_eq!(findings.len(), 23);
+        // The host's own settings are those of the machine, whatever it has been through.
+        let of_host = ["tcp_max_orphans", "file-max", "nr_open", "nf_conntrack_max"];
+        let own = findings
+            .iter()
+            .filter(|finding| !of_host.contains(&finding["topic"].as_str().expect("a topic")));
+        for finding in own {
+            assert_eq!(
+                (&finding["severity"], &finding["advice"]),
+                (&"info".into(), &Value::Array(vec![])),
+                "{finding}"
+            );
+        }
+        settings_are_those_of_sysctl(&findings);
+        assert!(counters_are_those_of_nstat(&findings) >= 10);
+    });
+}
+
+/// A queue that holds one more than its limit, by ss too, and the next SYN that finds no room.
+#[test]
+fn a_queue_that_is_full() {
+    for (somaxconn, capped) in [("8", true), ("4096", false)] {
+        in_netns_without_tracefs(|netns| {
+            netns.set("core/somaxconn", somaxconn);
+            let listener = listen(SocketAddr::new(LOOPBACK, 8080), 8);
+            let clients: Vec<_> = (0..9).map(|_| connect(address(&listener))).collect();
+            let turned_away = socket(address(&listener));
+            start_connect(&turned_away, address(&listener));
+            until("an accept queue overflows", || {
+                snmp::read().get("TcpExt:ListenOverflows") > 0
+            });
+            let ss = output("ss", &["-Hltn"]);
+            let queue: Vec<&str> = ss.split_whitespace().skip(1).take(2).collect();
+            assert_eq!(queue, ["9", "8"], "{ss}");
+            // The client tries again, now and then: what is compared was not before, and not after.
+            let (findings, overflows) = eventually("a moment without a retry", || {
+                let before = nstat("TcpExtListenOverflows");
+                let findings = doctor(&[]);
+                if nstat("TcpExtListenOverflows") == before {
+                    Ok((findings, before))
+                } else {
+                    Err("it tried again")
+                }
+            });
+            let trouble = of(&findings, "accept_queue_overflow");
+            assert_eq!(trouble["severity"], "warning");
+            assert_eq!(trouble["evidence"]["ListenOverflows"].as_u64(), Some(overflows));
+            assert_eq!(trouble["evidence"]["full"], 1);
+            assert_eq!(
+                trouble["owner"]["pid"].as_u64(),
+                Some(std::process::id().into()),
+                "{trouble}"
+            );
+            let title = trouble["title"].as_str().expect("a title");
+            assert!(
+                title.contains("127.0.0.1:8080 ") && title.contains(" holds 9 of 8 now"),
+                "{title}"
+            );
+            assert!(
+                title.contains("since this namespace began"),
+                "it is younger than the host: {title}"
+            );
+            let somaxconn = of(&findings, "somaxconn");
+            if capped {
+                assert_eq!(somaxconn["severity"], "warning", "{somaxconn}");
+                assert_eq!(commands(somaxconn), ["sysctl -w net.core.somaxconn=4096"]);
+            } else {
+                assert_eq!(somaxconn["severity"], "info", "raising it would not help: {somaxconn}");
+                assert_eq!(commands(somaxconn), [""; 0]);
+            }
+            let strict = finish(&tcpwatch(&["doctor", "--strict"]));
+            assert_eq!(strict.code, Some(3), "{strict:?}");
+            drop((clients, turned_away));
+        });
+    }
+}
+
+/// Closes `count` connections to `listener`, the client first: a port each is held by TIME_WAIT.
+fn close_first(listener: &socket2::Socket, count: usize) {
+    for _ in 0..count {
+        let pair = pair(listener);
+        send_fin(&pair.client);
+        read_eof(&pair.server);
+        send_fin(&pair.server);
+        read_eof(&pair.client);
+    }
+}
+
+/// Nine tenths of the ports to one destination: both settings help, and are told.
+#[test]
+fn ports_that_run_out() {
+    in_netns_without_tracefs(|netns| {
+        netns.set("ipv4/tcp_tw_reuse", "0");
+        netns.set("ipv4/ip_local_port_range", "40000 40099");
+        let listener = listen(SocketAddr::new(LOOPBACK, 8080), 8);
+        close_first(&listener, 79);
+        let findings = doctor(&[]);
+        assert!(
+            findings.iter().all(|finding| finding["topic"] != "port_exhaustion"),
+            "{findings:?}"
+        );
+        assert_eq!(commands(of(&findings, "tcp_tw_reuse")), [""; 0]);
+        close_first(&listener, 11);
+        let findings = doctor(&[]);
+        let trouble = of(&findings, "port_exhaustion");
+        let held: Vec<&Value> = ["used", "time_wait", "range", "source", "destination"]
+            .map(|name| &trouble["evidence"][name])
+            .to_vec();
+        assert_eq!(
+            held,
+            [
+                &90.into(),
+                &90.into(),
+                &100.into(),
+                &Value::from("127.0.0.1"),
+                &"127.0.0.1:8080".into()
+            ],
+            "{trouble}"
+        );
+        assert_eq!(
+            commands(of(&findings, "tcp_tw_reuse")),
+            ["sysctl -w net.ipv4.tcp_tw_reuse=2"],
+            "over loopback the default is enough"
+        );
+        assert_eq!(
+            commands(of(&findings, "ip_local_port_range")),
+            [r#"sysctl -w net.ipv4.ip_local_port_range="10240 65535""#]
+        );
+        settings_are_those_of_sysctl(&findings);
+        counters_are_those_of_nstat(&findings);
+    });
+}
+
+/// Timewait sockets that found no room.
+#[test]
+fn time_wait_that_is_refused() {
+    in_netns_without_tracefs(|netns| {
+        netns.set("ipv4/tcp_max_tw_buckets", "3");
+        let listener = listen(SocketAddr::new(LOOPBACK, 8080), 8);
+        close_first(&listener, 10);
+        let findings = doctor(&[]);
+        let refused = nstat("TcpExtTCPTimeWaitOverflow");
+        assert!(refused > 0, "the kernel refused some");
+        let trouble = of(&findings, "time_wait_overflow");
+        assert_eq!(trouble["evidence"]["TCPTimeWaitOverflow"].as_u64(), Some(refused));
+        let population = u64::try_from(snmp::timewait_population()).ok();
+        assert_eq!(
+            (
+                trouble["evidence"]["time_wait"].as_u64(),
+                trouble["evidence"]["limit"].as_u64()
+            ),
+            (population, Some(3))
+        );
+        assert_eq!(
+            commands(of(&findings, "tcp_max_tw_buckets")),
+            ["sysctl -w net.ipv4.tcp_max_tw_buckets=1024"]
+        );
+        counters_are_those_of_nstat(&findings);
+    });
+}
+
+/// Another namespace is told by its own settings, and changed there.
+#[test]
+fn another_namespace() {
+    in_netns_without_tracefs(|netns| {
+        netns.set("ipv4/tcp_fin_timeout", "50");
+        let there = Neighbour::new();
+        let path = format!("/proc/{}/ns/net", there.pid());
+        there.run(|netns| {
+            netns.set("ipv4/tcp_fin_timeout", "20");
+            netns.set("ipv4/tcp_max_tw_buckets", "3");
+            close_first(&listen(SocketAddr::new(LOOPBACK, 8080), 8), 10);
+        });
+        let here = doctor(&[]);
+        assert_eq!(of(&here, "tcp_fin_timeout")["evidence"]["value"], 50);
+        let findings = doctor(&["--netns", &path]);
+        let fin_timeout = &of(&findings, "tcp_fin_timeout")["evidence"];
+        assert_eq!(
+            (&fin_timeout["value"], fin_timeout["netns"].as_u64()),
+            (&20.into(), Some(there.inum))
+        );
+        let command = format!("nsenter --net={path} sysctl -w net.ipv4.tcp_max_tw_buckets=1024");
+        assert_eq!(commands(of(&findings, "tcp_max_tw_buckets")), [command.as_str()]);
+        there.run(|_| {
+            settings_are_those_of_sysctl(&findings);
+            assert!(counters_are_those_of_nstat(&findings) >= 10);
+        });
+    });
+}
+
+/// All namespaces: each is told, and the whole host's settings once.
+#[test]
+fn all_namespaces() {
+    in_netns_without_tracefs(|netns| {
+        let there = Neighbour::new();
+        let finished = finish(&tcpwatch(&["doctor", "-o", "json", "--netns", "all"]));
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        let lines = finished.stdout.lines();
+        let findings: Vec<Value> = lines
+            .map(|line| serde_json::from_str(line).expect("an object"))
+            .collect();
+        let with = |topic: &str| {
+            let found = findings.iter().filter(|finding| finding["topic"] == topic);
+            found
+                .filter_map(|finding| finding["evidence"]["netns"].as_u64())
+                .collect::<Vec<_>>()
+        };
+        for inum in [netns.inum, there.inum] {
+            assert_eq!(with("somaxconn").iter().filter(|&&found| found == inum).count(), 1);
+        }
+        for setting in ["nr_open", "tcp_max_orphans"] {
+            assert_eq!(with(setting).len(), 1, "{setting}");
+        }
+    });
+}
+
+/// A process that has nearly all the descriptors it may have, whatever they are.
+#[test]
+fn descriptors_that_run_out() {
+    const SCRIPT: &str = "
+import json, os, resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+files = [os.open('/dev/null', os.O_RDONLY) for _ in range(170)]
+print(json.dumps({'step': 'open'}), flush=True)
+input()
+";
+    in_netns_without_tracefs(|_| {
+        let mut python = Python::start(SCRIPT, &[]);
+        assert_eq!(python.line(0)["step"], "open");
+        let pid = python.pid();
+        let there = std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .expect("its descriptors")
+            .count();
+        let findings = doctor(&[]);
+        let mut own = findings.iter().filter(|finding| finding["owner"]["pid"] == pid);
+        let found = own.next().expect("it is told");
+        assert_eq!(own.next(), None, "once");
+        assert_eq!(
+            (&found["topic"], &found["evidence"]["open"], &found["evidence"]["limit"]),
+            (&"nr_open".into(), &there.into(), &200.into()),
+            "{found}"
+        );
+        assert_eq!(
+            (&found["detector"], &found["severity"]),
+            (&"host".into(), &"warning".into())
+        );
+    });
+}
