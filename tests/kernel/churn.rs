@@ -240,7 +240,7 @@ fn a_burst_is_reported_once() {
         assert_eq!(steady.line(0), "begun");
         churn.until_rows(rows + 16);
         // It goes on until nobody looks any more: where it ended sooner, so short a time would be a burst.
-        let rows = churn.finish();
+        let (rows, findings) = churn.finish_with_findings();
         steady.go();
         let bursts: Vec<&Value> = rows
             .iter()
@@ -252,6 +252,17 @@ fn a_burst_is_reported_once() {
         assert_eq!(
             (&burst["owner"]["pid"], &burst["owner"]["comm"]),
             (&python.pid().into(), &python.comm().into())
+        );
+        let found: Vec<&Value> = findings.iter().filter(|found| found["detector"] == "burst").collect();
+        let [found] = found.as_slice() else {
+            panic!("one burst there was, and found are {found:?}");
+        };
+        for key in ["start", "end", "opened", "peak_per_s"] {
+            assert_eq!(found["evidence"][key], burst[key], "{found}");
+        }
+        assert_eq!(
+            (&found["owner"]["pid"], &found["severity"]),
+            (&python.pid().into(), &"info".into())
         );
         let opened = number(burst, "opened");
         assert!((opened - COUNT).abs() <= COUNT / 100, "{burst}");

@@ -2,20 +2,22 @@
 
 use std::net::SocketAddr;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use socket2::Socket;
 
-use crate::support::LOOPBACK;
 use crate::support::clock::eventually;
 use crate::support::netns::in_netns;
 use crate::support::peers::{nstat, ss};
 use crate::support::program::churn::{Churn, number, sum};
-use crate::support::program::{Hook, on_both_hooks};
+use crate::support::program::{Hook, Running, on_both_hooks};
 use crate::support::python::Python;
 use crate::support::skipped::done_again;
-use crate::support::sockets::{Pair, address, bound, deafen, listen, pair, read_eof, socket, start_connect};
+use crate::support::sockets::{Pair, address, bound, deafen, listen, pair, read_eof, socket, start_connect, undeafen};
 use crate::support::steady::{Binds, Sink, steady};
-use crate::support::web::{Nginx, request_and_keep};
+use crate::support::web::{Nginx, request, request_and_keep};
+use crate::support::workload::bulk;
+use crate::support::{LOOPBACK, heavy};
 
 on_both_hooks!(connects_refused, ports_that_ran_out);
 
@@ -298,6 +300,90 @@ fn ports_that_ran_out(hook: Hook) {
             found.iter().any(|finding| finding["evidence"]["free"] == 0),
             "none was left: {found:?}"
         );
+    });
+}
+
+/// A server that closes after each answer, and a client that comes back for the next.
+#[test]
+fn a_connection_for_every_request() {
+    in_netns(|netns| {
+        netns.set("ipv4/tcp_tw_reuse", "1");
+        let mut churn = Churn::start(Hook::TpBtf, "0.5");
+        let nginx = Nginx::start();
+        let clients = request(1000);
+        churn.fresh();
+        let (rows, findings) = churn.finish_with_findings();
+        let found = of(&findings, "churn");
+        assert!(!found.is_empty(), "{findings:?}");
+        for finding in found {
+            assert!(
+                clients.iter().any(|&pid| finding["owner"]["pid"] == pid),
+                "the client opens them: {finding}"
+            );
+            // What the row of the same interval has of it.
+            let row = rows.iter().find(|row| row["time"] == finding["time"]).expect("its row");
+            let owners = row["owners"].as_array().expect("owners");
+            let owner = owners
+                .iter()
+                .find(|owner| owner["owner"]["pid"] == finding["owner"]["pid"]);
+            let owner = owner.expect("who opens them");
+            assert_eq!(finding["evidence"]["opened"], owner["opened"], "{row}");
+            assert_eq!(finding["evidence"]["interval_s"], row["interval_s"], "{row}");
+            assert_eq!(finding["evidence"]["rport"], Nginx::PORT, "{finding}");
+        }
+        drop(nginx);
+    });
+}
+
+/// Servers that hear nothing any more: what their clients send is sent again and again.
+#[test]
+fn segments_that_are_sent_again() {
+    const CONNECTIONS: i64 = 100;
+    in_netns(|_| {
+        let mut churn = Churn::start(Hook::TpBtf, "1");
+        let listener = listen(SocketAddr::new(LOOPBACK, 0), 8);
+        let pairs: Vec<Pair> = (0..CONNECTIONS).map(|_| pair(&listener)).collect();
+        for Pair { client, server } in &pairs {
+            deafen(server);
+            assert_eq!(client.send(b"anybody?").expect("send"), 8);
+        }
+        until_found(&churn, "retransmit_storm");
+        for Pair { server, .. } in &pairs {
+            undeafen(server);
+        }
+        churn.fresh();
+        let again = nstat::read("TcpRetransSegs");
+        let (rows, findings) = churn.finish_with_findings();
+        let found = of(&findings, "retransmit_storm");
+        // An interval in which fewer than ten a second were sent again is no storm.
+        let told = evidence(&found, "retransmitted");
+        let silent = i64::try_from(rows.len() - found.len()).expect("few");
+        assert!(
+            (again - 10 * silent..=again).contains(&told),
+            "{told} of {again}, and {silent} intervals told nothing"
+        );
+        assert_eq!(found[0]["evidence"]["syn_retransmits"], 0, "{}", found[0]);
+    });
+}
+
+/// A churn that is stopped cannot take what the kernel side tells it.
+#[test]
+fn records_that_find_no_room() {
+    let _turn = heavy::turn();
+    in_netns(|netns| {
+        netns.set("ipv4/tcp_tw_reuse", "1");
+        let churn = Running::start(&["churn", "0.5", "--hook", "tp_btf", "--ring-size", "4K"]);
+        let churn = Churn::of(churn);
+        churn.running().signal(Signal::STOP);
+        bulk::connections(200);
+        churn.running().signal(Signal::CONT);
+        until_found(&churn, "event_loss");
+        let found = churn.findings();
+        let found = of(&found, "event_loss");
+        let lost: Vec<i64> = churn.rows().iter().map(|row| number(row, "lost")).collect();
+        assert_eq!(evidence(&found, "lost"), *lost.last().expect("a row"), "{found:?}");
+        assert_eq!(found[0]["severity"], "warning", "{}", found[0]);
+        assert!(number(&found[0]["evidence"], "lost") > 0, "{}", found[0]);
     });
 }
 

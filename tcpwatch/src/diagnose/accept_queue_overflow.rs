@@ -39,10 +39,9 @@ impl Detector for AcceptQueueOverflow {
                 ("overflows", overflows.into()),
                 ("drops", stat.counters.get(Counter::ListenDrops).into()),
                 ("opened_passive", opened.into()),
-                ("interval_s", stat.interval_s.into()),
             ],
             advice: vec![
-                "see whose it is: ss -ltn shows a Recv-Q as long as the Send-Q, which is the backlog".into(),
+                "see whose it is: ss -ltnp shows a Recv-Q that has reached the Send-Q, which is the backlog".into(),
                 "let that application call accept() sooner: more workers, or less work between two calls".into(),
                 "where it comes in bursts, raise the backlog it gives to listen(), and net.core.somaxconn, which caps it".into(),
             ],

@@ -78,11 +78,16 @@ pub fn all() -> Vec<Box<dyn Detector>> {
     ]
 }
 
-/// What `detectors` find in `frame`, the worst first.
+/// What `detectors` find in `frame`, the worst first; the length of the interval is among the evidence.
 pub fn look(detectors: &mut [Box<dyn Detector>], frame: Frame<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for detector in detectors {
         detector.look(frame, &mut findings);
+    }
+    if let Some(stat) = frame.stat() {
+        for finding in &mut findings {
+            finding.evidence.push(("interval_s", stat.interval_s.into()));
+        }
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
@@ -194,6 +199,8 @@ pub(crate) mod tests {
         stat.ends.add(Ending::NoPort, 1);
         let found = look(&mut all(), Frame::Stat(&stat));
         assert!(found.len() >= 3, "{found:?}");
+        let interval = |finding: &Finding| finding.evidence("interval_s") == Some(&10.0.into());
+        assert!(found.iter().all(interval), "{found:?}");
         assert!(found.is_sorted_by_key(|finding| std::cmp::Reverse(finding.severity)));
     }
 

@@ -216,7 +216,7 @@ fn none_left(stat: &StatFrame, failed: u64) -> Option<Finding> {
     (failed > 0).then(|| Finding {
         evidence: vec![("failed", failed.into())],
         advice: vec![
-            "see where the ports are: tcpwatch churn tells them by destination".into(),
+            "see where the ports are: tcpwatch churn tells them by destination, of one network namespace and without a filter".into(),
             "a port bound before connect() is nobody else's, whatever the destination: set IP_BIND_ADDRESS_NO_PORT before bind()".into(),
         ],
         ..Finding::of(

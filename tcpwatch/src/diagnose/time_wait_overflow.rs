@@ -73,7 +73,6 @@ impl Detector for TimeWaitOverflow {
                 ("limit", time_wait.limit.into()),
                 ("entered", time_wait.entered.into()),
                 ("wanted", wanted.into()),
-                ("interval_s", stat.interval_s.into()),
             ],
             advice,
             ..Finding::of(Kind::TimeWaitOverflow, severity, title)

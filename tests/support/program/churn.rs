@@ -38,6 +38,11 @@ impl Churn {
         Self { running }
     }
 
+    /// The process.
+    pub(crate) fn running(&self) -> &Running {
+        &self.running
+    }
+
     /// The rows so far.
     pub(crate) fn rows(&self) -> Vec<Value> {
         self.said(ROW)
