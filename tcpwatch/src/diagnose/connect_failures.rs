@@ -18,13 +18,26 @@ const CRITICAL: f64 = 0.5;
 /// Of the failures, the part from which one way to fail has advice of its own.
 const WORTH_ADVICE: f64 = 0.1;
 
-/// Ways for a connect to fail that is told of here, with what people say of it.
-const WAYS: [(Ending, &str); 4] = [
-    (Ending::Refused, "refused"),
-    (Ending::TimeoutConnect, "timed out"),
-    (Ending::Unreachable, "unreachable"),
-    (Ending::ConnectAbandoned, "given up here"),
+/// Ways for a connect to fail that are told of one by one here.
+const WAYS: [Ending; 4] = [
+    Ending::Refused,
+    Ending::TimeoutConnect,
+    Ending::Unreachable,
+    Ending::ConnectAbandoned,
 ];
+
+/// How a connect failed, in a word or two, after how many did.
+#[must_use]
+pub const fn words(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Refused => "refused",
+        Ending::TimeoutConnect => "timed out",
+        Ending::Unreachable => "unreachable",
+        Ending::NoPort => "found no local port",
+        Ending::ConnectAbandoned => "given up here",
+        other => other.words(),
+    }
+}
 
 /// Looks at connects that fail, by destination where that is known.
 #[derive(Debug)]
@@ -77,7 +90,7 @@ impl Detector for ConnectFailures {
                 }
             }
         } else {
-            for (ending, _) in WAYS {
+            for ending in WAYS {
                 rest.failed.add(ending, stat.ends.get(ending));
             }
             let failed = rest.failed.total().saturating_add(stat.ends.get(Ending::NoPort));
@@ -103,7 +116,7 @@ fn finding(stat: &StatFrame, connects: &Connects, whose: Option<(Opener, Destina
         Some((opener, to)) => format!("connects of {opener} to {to}"),
         None => "connects, to many destinations or unknown ones,".into(),
     };
-    let mut named: Vec<(u64, &str)> = WAYS.map(|(ending, words)| (failed_so(ending), words)).to_vec();
+    let mut named: Vec<(u64, &str)> = WAYS.map(|ending| (failed_so(ending), words(ending))).to_vec();
     let other = named
         .iter()
         .fold(failures, |rest, (count, _)| rest.saturating_sub(*count));
@@ -122,7 +135,7 @@ fn finding(stat: &StatFrame, connects: &Connects, whose: Option<(Opener, Destina
         how.join(", ")
     );
     let mut evidence = vec![("failed", failures.into()), ("tried", tried.into())];
-    evidence.extend(WAYS.map(|(ending, _)| (ending.key(), failed_so(ending).into())));
+    evidence.extend(WAYS.map(|ending| (ending.key(), failed_so(ending).into())));
     evidence.push(("other", other.into()));
     if let Some((_, to)) = whose {
         evidence.push(("remote", to.address.to_string().into()));

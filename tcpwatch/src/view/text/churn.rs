@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::finding;
-use crate::diagnose::finding::Finding;
+use crate::diagnose::connect_failures::words;
+use crate::diagnose::finding::{Finding, Value};
 use crate::diagnose::kind::Kind;
 use crate::diagnose::port_exhaustion;
 use crate::model::burst::Burst;
@@ -230,10 +231,11 @@ impl Text {
         let failed: Vec<String> = frame
             .failed()
             .iter()
+            .map(|(ending, count)| (ending, count.saturating_sub(told(findings, ending))))
             .filter(|&(_, count)| count > 0)
-            .map(|(ending, count)| format!("{} {}", thousands(count), failure(ending)))
+            .map(|(ending, count)| format!("{} {}", thousands(count), words(ending)))
             .collect();
-        if !failed.is_empty() && !is_told(&[Kind::ConnectFailures]) {
+        if !failed.is_empty() {
             writeln!(out, "failed  {}", failed.join(", "))?;
         }
         let queues = [
@@ -340,21 +342,22 @@ fn is_of(finding: &Finding, row: &Row) -> bool {
         && finding.evidence(destination.0) == Some(&destination.1)
 }
 
+/// How many of the connects that failed so `findings` tell of.
+fn told(findings: &[Finding], ending: Ending) -> u64 {
+    let (kind, name) = match ending {
+        Ending::NoPort => (Kind::PortExhaustion, "failed"),
+        _ => (Kind::ConnectFailures, ending.key()),
+    };
+    let counts = findings.iter().filter(|finding| finding.kind == kind);
+    counts.fold(0, |sum, finding| match finding.evidence(name) {
+        Some(&Value::Count(count)) => sum.saturating_add(count),
+        _ => sum,
+    })
+}
+
 /// Of the ports, the part held.
 fn percent(row: &Row) -> Option<u64> {
     row.used.saturating_mul(100).checked_div(row.range?.into())
-}
-
-/// A failure to connect, in a word or two.
-fn failure(ending: Ending) -> &'static str {
-    match ending {
-        Ending::Refused => "refused",
-        Ending::TimeoutConnect => "timed out",
-        Ending::Unreachable => "unreachable",
-        Ending::NoPort => "found no local port",
-        Ending::ConnectAbandoned => "given up here",
-        other => other.words(),
-    }
 }
 
 #[cfg(test)]
@@ -456,6 +459,45 @@ mod tests {
         let told = "warning  it hurts\n  do: act (explain accept_queue_overflow)\n\
                     warning  it hurts\n  do: act (explain event_loss)\n\n";
         assert!(text.ends_with(told), "a burst has its line already: {text}");
+    }
+
+    #[test]
+    fn failures_that_no_finding_tells_have_a_line() {
+        let mut frame = Churn::new(0).frame(stat(), 0, 10, 0);
+        let mut tally = Tally::default();
+        for (ending, count) in [(Ending::Refused, 9), (Ending::NoPort, 3), (Ending::Unreachable, 2)] {
+            tally.failed.add(ending, count);
+        }
+        frame.by_name.push(Route {
+            opener: Opener::Here(None),
+            destination: None,
+            tally,
+        });
+        let line = |findings: &[Finding]| {
+            let mut out = Vec::new();
+            let mut view = Text::new(TimeZone::UTC, 10, Screen::plain(120));
+            view.frame(&frame, findings, &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            text.lines().find(|line| line.starts_with("failed")).map(str::to_owned)
+        };
+        let all = "failed  9 refused, 2 unreachable, 3 found no local port";
+        assert_eq!(line(&[]).as_deref(), Some(all));
+        let of = |kind, evidence| Finding {
+            evidence,
+            ..Finding::of(kind, Severity::Critical, "they fail".into())
+        };
+        let ports = of(Kind::PortExhaustion, vec![("failed", 3.into())]);
+        let refused = of(
+            Kind::ConnectFailures,
+            vec![("refused", 8.into()), ("unreachable", 0.into())],
+        );
+        let left = line(&[ports.clone(), refused.clone()]);
+        assert_eq!(left.as_deref(), Some("failed  1 refused, 2 unreachable"));
+        let last = of(
+            Kind::ConnectFailures,
+            vec![("refused", 1.into()), ("unreachable", 2.into())],
+        );
+        assert_eq!(line(&[ports, refused, last]), None);
     }
 
     #[test]
