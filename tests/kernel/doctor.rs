@@ -238,6 +238,14 @@ fn ports_that_run_out() {
         );
         settings_are_those_of_sysctl(&findings);
         counters_are_those_of_nstat(&findings);
+        // They can be had again, once the next connection may take them.
+        netns.set("ipv4/tcp_tw_reuse", "2");
+        let findings = doctor(&[]);
+        assert!(
+            findings.iter().all(|finding| finding["topic"] != "port_exhaustion"),
+            "{findings:?}"
+        );
+        assert_eq!(commands(of(&findings, "tcp_tw_reuse")), [""; 0]);
     });
 }
 

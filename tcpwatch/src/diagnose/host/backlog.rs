@@ -17,12 +17,14 @@ const ENOUGH: u64 = 4096;
 /// The most a listener may have (`sk_max_ack_backlog` had 16 bits until Linux 5.5).
 const MOST: u64 = 65_535;
 
-/// Whether it was somaxconn that made `listener`'s queue as long as it is; `None` where that is unknown.
+/// Whether it was somaxconn that made `listener`'s queue as long as it is, and not what the application asked for; `None` where
+/// that is unknown: somaxconn may have been lowered since.
 ///
 /// In a copied tree nobody tells the limit, but a queue that holds more than somaxconn is as long as that lets it be.
 fn is_capped(listener: &Listener, somaxconn: u64) -> Option<bool> {
     match listener.limit {
-        Some(limit) => Some(limit == somaxconn),
+        Some(limit) if limit <= somaxconn => Some(limit == somaxconn),
+        Some(_) => None,
         None => (listener.queued > somaxconn).then_some(true),
     }
 }
@@ -79,7 +81,7 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
                         all_hold(&capped_full)
                     ),
                 )
-            } else if !full.is_empty() {
+            } else if !full.is_empty() && full.iter().all(|one| capped(one) == Some(false)) {
                 Verdict::note(format!(
                     "{counted}; {} now, and asked for no more: its own backlog is to be raised, this is large enough",
                     all_hold(&full)
@@ -95,8 +97,13 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
                     "{counted}; every listener here asked for less, so that raising it helps none: their own backlog is to be raised"
                 ))
             } else {
+                let now = if full.is_empty() {
+                    "none is full now".into()
+                } else {
+                    format!("{} now, from a time when somaxconn was larger", all_hold(&full))
+                };
                 Verdict::note(format!(
-                    "{counted}; whose queue it was is not counted and none is full now, so nothing is recommended: \
+                    "{counted}; whose queue it was is not counted, and {now}, so nothing is recommended: \
                      ss -ltn shows it while it lasts (Recv-Q above Send-Q)"
                 ))
             }
@@ -142,9 +149,10 @@ pub(super) fn abort(frame: &HostFrame) -> Verdict {
         (Some(0), _) => Verdict::fine(format!(
             "a client that finds a queue full tries again, which saves it where the queue drains; {counted}"
         )),
-        (_, Some(0) | None) => Verdict::note(format!("a client that finds an accept queue full is reset; {counted}")),
+        (_, Some(0) | None) => Verdict::note(format!("a client whose last ACK finds an accept queue full is reset; {counted}")),
         (_, Some(_)) => Verdict::warning(format!(
-            "clients that found an accept queue full were reset, who would have got in by trying again; {counted}"
+            "clients whose handshake was done were reset where a queue was full, who would have got in by trying again: {counted}, \
+             SYNs that were dropped among them"
         ))
         .set(
             frame,

@@ -20,6 +20,9 @@ pub(super) fn judge(frame: &HostFrame) -> Verdict {
     let Some(limit) = frame.number(Setting::NfConntrackMax) else {
         return Verdict::fine("connections are not tracked here");
     };
+    if limit == 0 {
+        return Verdict::fine("connections are tracked without a limit");
+    }
     let Some(count) = conntrack.count else {
         return Verdict::fine("how many connections are tracked is unknown");
     };

@@ -1,7 +1,7 @@
 //! Orphans, sockets that their process has closed and that are not over: `tcp_max_orphans`, `tcp_orphan_retries`.
 
 use super::verdict::Verdict;
-use super::words::{rate, since, told};
+use super::words::{rate, reaches, since, told};
 use crate::diagnose::finding::{Finding, Severity};
 use crate::diagnose::kind::Kind;
 use crate::explain::setting::Setting;
@@ -10,8 +10,8 @@ use crate::model::counter::Counter;
 use crate::model::host::HostFrame;
 use crate::model::number::thousands;
 
-/// From this part of the limit on, one of so many, an orphan that does not get on is given up (`tcp_out_of_resources`).
-const PART: u64 = 4;
+/// From this part of the limit on, percent, an orphan that does not get on is given up (`tcp_out_of_resources`).
+const PART: u64 = 25;
 /// What an orphan may take, KiB.
 const KIB: u64 = 64;
 /// Retries of an orphan, where `tcp_orphan_retries` is 0 (`tcp_orphan_retries()`).
@@ -19,7 +19,8 @@ const RETRIES: u64 = 8;
 
 /// Whether orphans are so many now that the limit may take some; `None` where that is unknown.
 fn are_many(frame: &HostFrame) -> Option<bool> {
-    Some(frame.orphans? >= frame.number(Setting::TcpMaxOrphans)? / PART)
+    let (orphans, limit) = (frame.orphans?, frame.number(Setting::TcpMaxOrphans)?);
+    Some(orphans > 0 && reaches(orphans, limit, PART))
 }
 
 fn now(frame: &HostFrame) -> String {

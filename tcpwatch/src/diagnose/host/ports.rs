@@ -19,7 +19,20 @@ const FIRST: u16 = 10_240;
 /// The busiest destination, where it holds so many ports that they run low.
 pub(super) fn nearly_out(frame: &HostFrame) -> Option<&PortsHeld> {
     let usable = u64::from(frame.range.as_ref()?.usable());
-    frame.busiest.as_ref().filter(|held| reaches(held.used, usable, LOW))
+    frame
+        .busiest
+        .as_ref()
+        .filter(|held| reaches(in_the_way(frame, held), usable, LOW))
+}
+
+/// The ports that the next `connect()` cannot have, of those held: not those in TIME_WAIT where it may take them.
+fn in_the_way(frame: &HostFrame, held: &PortsHeld) -> u64 {
+    let has_timestamps = frame.number(Setting::TcpTimestamps).is_some_and(|value| value != 0);
+    match frame.number(Setting::TcpTwReuse) {
+        Some(1) if has_timestamps => held.used.saturating_sub(held.time_wait),
+        Some(2) if has_timestamps && is_to_loopback(frame) => held.used.saturating_sub(held.time_wait),
+        _ => held.used,
+    }
 }
 
 /// Whether `TIME_WAIT` holds most of them.
@@ -130,7 +143,7 @@ pub(super) fn exhaustion(frame: &HostFrame, findings: &mut Vec<Finding>) {
     findings.push(Finding {
         kind: Kind::PortExhaustion,
         topic: Topic::Finding(Kind::PortExhaustion),
-        severity: if reaches(held.used, usable, OUT) {
+        severity: if reaches(in_the_way(frame, held), usable, OUT) {
             Severity::Critical
         } else {
             Severity::Warning

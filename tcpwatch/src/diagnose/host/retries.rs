@@ -40,20 +40,15 @@ pub(super) fn first(_frame: &HostFrame) -> Verdict {
 /// `net.ipv4.tcp_retries2`.
 pub(super) fn second(frame: &HostFrame) -> Verdict {
     let counted = told(frame, Counter::TcpAbortOnTimeout);
-    let given_up = frame.counter(Counter::TcpAbortOnTimeout);
     let verdict = match frame.number(Setting::TcpRetries2) {
-        Some(retries) if retries < RFC1122 && given_up.is_some_and(|given_up| given_up > 0) => Verdict::warning(format!(
-            "a connection is given up {} after nothing was acknowledged, sooner than RFC 1122 allows (100 s): {counted}",
+        Some(retries) if retries < RFC1122 => Verdict::note(format!(
+            "gives up {} after nothing was acknowledged, and RFC 1122 wants 100 s at least: {counted}, connects that timed out \
+             among them, so that whether it hurts here cannot be said",
             long(established_s(retries))
-        ))
-        .set(
-            frame,
-            Setting::TcpRetries2,
-            &RFC1122.to_string(),
-            "a dead peer is noticed later: TCP_USER_TIMEOUT is for the applications that must know sooner",
-        ),
+        )),
         Some(retries) => Verdict::fine(format!(
-            "gives up after {} or more without an ACK: {counted}. Fewer end it sooner, not less often",
+            "gives up after {} or more without an ACK: {counted}, connects that timed out among them. Fewer end it sooner, not \
+             less often",
             long(established_s(retries))
         )),
         None => Verdict::fine(counted),

@@ -185,6 +185,8 @@ fn somaxconn_is_raised_where_it_is_what_limits_a_queue_that_was_full() {
         (vec![listener(80, 0, 5), listener(81, 1, 127)], None),
         (vec![listener(80, 0, 5), listener(81, 0, 128)], None),
         (vec![], None),
+        // From a time when somaxconn was larger.
+        (vec![listener(80, 0, 4096), listener(81, 257, 256)], None),
     ];
     for (listeners, raised) in cases {
         frame.listeners = Some(listeners);
@@ -398,6 +400,17 @@ fn reuse_is_not_told_to_those_who_have_it_or_cannot() {
         commands(&of(&frame, Setting::TcpTimestamps)),
         ["sysctl -w net.ipv4.tcp_timestamps=1"]
     );
+    // Over loopback the kernel's own default takes them again, and they are in nobody's way.
+    let mut frame = busy(28_000, 28_000);
+    set(&mut frame, Setting::TcpTwReuse, "2");
+    let ends = frame.busiest.as_mut().unwrap();
+    ends.ends.destination = Some(SocketAddr::from(([127, 0, 0, 2], 6379)));
+    assert!(!examine(&frame, true).is_wrong());
+    set(&mut frame, Setting::TcpTwReuse, "0");
+    assert_eq!(
+        commands(&of(&frame, Setting::TcpTwReuse)),
+        ["sysctl -w net.ipv4.tcp_tw_reuse=2"]
+    );
     // The kernel's own default asks for nothing.
     let mut frame = host();
     set(&mut frame, Setting::TcpTimestamps, "0");
@@ -496,6 +509,8 @@ fn orphans_are_worth_more_where_there_are_many() {
         (Standing::Notable, vec![]),
         "it may have been memory"
     );
+    frame.orphans = Some(262_144 / 4 - 1);
+    assert_eq!(commands(&of(&frame, Setting::TcpMaxOrphans)).len(), 0);
     frame.orphans = Some(262_144 / 4);
     assert_eq!(
         commands(&of(&frame, Setting::TcpMaxOrphans)),
@@ -550,6 +565,8 @@ fn a_full_table_of_tracked_connections_is_critical() {
     assert_eq!(severity(800, 0), (Severity::Warning, 1));
     assert_eq!(severity(1, 1), (Severity::Warning, 1));
     assert_eq!(severity(950, 0), (Severity::Critical, 1));
+    set(&mut frame, Setting::NfConntrackMax, "0");
+    assert!(!examine(&frame, true).is_wrong(), "0 is no limit");
 }
 
 #[test]
@@ -622,6 +639,29 @@ fn a_value_that_is_not_the_files_is_told() {
     set(&mut frame, Setting::TcpRetries2, "8");
     let line = of(&frame, Setting::TcpRetries2);
     assert_eq!((line.standing, line.place.unwrap().line), (Standing::Fine, 3));
+}
+
+#[test]
+fn a_limit_of_no_orphans_that_nobody_reached_is_no_trouble() {
+    let mut frame = host();
+    set(&mut frame, Setting::TcpMaxOrphans, "0");
+    assert_eq!(trouble(&frame, Kind::OrphanLimit), None);
+}
+
+#[test]
+fn few_retries_are_told_and_nothing_is_done() {
+    let mut frame = host();
+    set(&mut frame, Setting::TcpRetries2, "5");
+    count(&mut frame, &[(Counter::TcpAbortOnTimeout, 9)]);
+    let line = of(&frame, Setting::TcpRetries2);
+    assert_eq!(
+        (line.standing, line.finding.severity),
+        (Standing::Notable, Severity::Info)
+    );
+    assert!(
+        line.words.contains("gives up 12 s after") && commands(&line).is_empty(),
+        "{line:?}"
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::ports;
 use super::verdict::Verdict;
-use super::words::{rate, since, told};
+use super::words::{long, rate, since, told};
 use crate::diagnose::finding::{Finding, Severity};
 use crate::diagnose::kind::Kind;
 use crate::explain::facts::{DefaultValue, Facts};
@@ -50,16 +50,16 @@ pub(super) fn reuse(frame: &HostFrame) -> Verdict {
         .step("where ports run low, turn on net.ipv4.tcp_timestamps; nothing else depends on it")
     } else if let Some(held) = ports::nearly_out(frame).filter(|held| ports::is_by_time_wait(held)) {
         let held = ports::holds(frame, held);
-        match value {
-            Some(1) => Verdict::fine(format!("{meaning}; {held}")),
-            Some(2) if ports::is_to_loopback(frame) => Verdict::fine(format!("{meaning}; {held}")),
-            _ if without_timestamps => Verdict::fine(format!("{meaning}; {held}, and it needs tcp_timestamps, which is 0")),
-            _ => Verdict::warning(format!("{meaning}; {held}")).set(
+        if without_timestamps {
+            Verdict::fine(format!("{meaning}; {held}, and it needs tcp_timestamps, which is 0"))
+        } else {
+            Verdict::warning(format!("{meaning}; {held}")).set(
                 frame,
                 Setting::TcpTwReuse,
                 to,
-                "little: it needs timestamps on both sides, and a firewall in between that still remembers the old connection may drop the new one",
-            ),
+                "little: it needs timestamps on both sides, and a firewall in between that still remembers the old connection \
+                 may drop the new one",
+            )
         }
     } else {
         Verdict::fine(format!("{meaning}; {}", ports::enough(frame)))
@@ -165,11 +165,11 @@ pub(super) fn fin_timeout(frame: &HostFrame) -> Verdict {
             lasts(frame),
             now(frame)
         )),
+        // `tcp_keepalive_timer`: what is beyond 60 s comes twice.
         Some(seconds) => Verdict::note(format!(
-            "a closed socket waits in FIN_WAIT2 for {} s, the first {} s of them as an orphan with all its memory. \
-             It is not TIME_WAIT ({})",
-            thousands(seconds),
-            thousands(seconds - TIME_WAIT_S),
+            "a closed socket is kept in FIN_WAIT2 with all its memory for {0}, and as long again without. \
+             It is not TIME_WAIT ({1})",
+            long(seconds - TIME_WAIT_S),
             lasts(frame)
         )),
     };
