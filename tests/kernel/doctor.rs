@@ -9,7 +9,7 @@ use crate::support::LOOPBACK;
 use crate::support::clock::{eventually, until};
 use crate::support::netns::{Neighbour, in_netns_without_tracefs};
 use crate::support::peers::snmp;
-use crate::support::program::run::{finish, tcpwatch};
+use crate::support::program::run::{Unprivileged, finish, tcpwatch};
 use crate::support::python::Python;
 use crate::support::sockets::{address, connect, listen, pair, read_eof, send_fin, socket, start_connect};
 
@@ -17,7 +17,12 @@ use crate::support::sockets::{address, connect, listen, pair, read_eof, send_fin
 fn doctor(args: &[&str]) -> Vec<Value> {
     let finished = finish(&tcpwatch(&[&["doctor", "-o", "json"], args].concat()));
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{finished:?}");
-    let lines = finished.stdout.lines();
+    parsed(&finished.stdout)
+}
+
+/// An object a line.
+fn parsed(output: &str) -> Vec<Value> {
+    let lines = output.lines();
     lines
         .map(|line| serde_json::from_str(line).expect("one object a line"))
         .collect()
@@ -60,26 +65,28 @@ fn nstat(name: &str) -> u64 {
         .expect("a number")
 }
 
+/// Every counter told anywhere, and its name as nstat has it.
+fn counters(findings: &[Value]) -> Vec<(String, u64)> {
+    let evidence = findings
+        .iter()
+        .flat_map(|finding| finding["evidence"].as_object().expect("evidence"));
+    // The kernel's own names begin with a capital letter.
+    let told = evidence.filter(|(name, _)| name.starts_with(|first: char| first.is_ascii_uppercase()));
+    told.filter_map(|(name, value)| {
+        let is_basic = ["PassiveOpens", "AttemptFails"].contains(&name.as_str());
+        let group = if is_basic { "Tcp" } else { "TcpExt" };
+        Some((format!("{group}{name}"), value.as_u64()?))
+    })
+    .collect()
+}
+
 /// Every counter told anywhere is nstat's; how many there were.
 fn counters_are_those_of_nstat(findings: &[Value]) -> usize {
-    let mut compared = 0;
-    for (name, value) in findings
-        .iter()
-        .flat_map(|finding| finding["evidence"].as_object().expect("evidence"))
-    {
-        // The kernel's own names begin with a capital letter.
-        if !name.starts_with(|first: char| first.is_ascii_uppercase()) || value.is_null() {
-            continue;
-        }
-        let group = if ["PassiveOpens", "AttemptFails"].contains(&name.as_str()) {
-            "Tcp"
-        } else {
-            "TcpExt"
-        };
-        assert_eq!(value.as_u64(), Some(nstat(&format!("{group}{name}"))), "{name}");
-        compared += 1;
+    let told = counters(findings);
+    for (name, value) in &told {
+        assert_eq!(*value, nstat(name), "{name}");
     }
-    compared
+    told.len()
 }
 
 /// Every setting has the value that sysctl shows in this namespace.
@@ -124,6 +131,33 @@ fn nothing_is_wrong_where_nothing_happened() {
         settings_are_those_of_sysctl(&findings);
         assert!(counters_are_those_of_nstat(&findings) >= 10);
     });
+}
+
+/// The host itself, whatever goes on there, and for a user who may do nothing.
+#[test]
+fn the_host_itself() {
+    let nobody = Unprivileged::new();
+    let told = || {
+        let finished = finish(&nobody.tcpwatch(&["doctor", "-o", "json"]));
+        assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{finished:?}");
+        parsed(&finished.stdout)
+    };
+    let before: Vec<(String, u64)> = counters(&told())
+        .into_iter()
+        .map(|(name, _)| (name.clone(), nstat(&name)))
+        .collect();
+    let findings = told();
+    settings_are_those_of_sysctl(&findings);
+    let now = counters(&findings);
+    assert_eq!(now.len(), before.len());
+    for ((name, value), (same, before)) in now.iter().zip(&before) {
+        assert_eq!(name, same);
+        assert!(
+            (*before..=nstat(name)).contains(value),
+            "{name}: {before}, then {value}"
+        );
+    }
+    assert!(now.len() >= 10);
 }
 
 /// A queue that holds one more than its limit, by ss too, and the next SYN that finds no room.
@@ -313,10 +347,7 @@ fn all_namespaces() {
         let there = Neighbour::new();
         let finished = finish(&tcpwatch(&["doctor", "-o", "json", "--netns", "all"]));
         assert_eq!(finished.code, Some(0), "{finished:?}");
-        let lines = finished.stdout.lines();
-        let findings: Vec<Value> = lines
-            .map(|line| serde_json::from_str(line).expect("an object"))
-            .collect();
+        let findings = parsed(&finished.stdout);
         let with = |topic: &str| {
             let found = findings.iter().filter(|finding| finding["topic"] == topic);
             found

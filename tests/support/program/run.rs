@@ -84,7 +84,16 @@ impl Unprivileged {
     pub(crate) fn new() -> Self {
         let place = tempfile::tempdir().expect("a temporary directory");
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
-        fs::copy(binary(), place.path().join("tcpwatch")).expect("copying the binary");
+        // By a process of its own: what another test forks meanwhile would have the copy open for writing, and until it is gone
+        // nobody could run it (ETXTBSY).
+        let copied = Command::new("cp")
+            .arg(binary())
+            .arg(place.path().join("tcpwatch"))
+            .status();
+        assert!(
+            copied.expect("cp, from coreutils, starts").success(),
+            "copying the binary"
+        );
         Self(place)
     }
 

@@ -5,13 +5,14 @@ use std::process::Command;
 use crate::system;
 
 /// Each Debian package with its programs.
-const PEERS: [(&str, &[&str]); 8] = [
+const PEERS: [(&str, &[&str]); 9] = [
     ("bpftool", &["bpftool"]),
     ("bpftrace", &["bpftrace"]),
     ("iproute2", &["ss", "nstat", "ip", "tc"]),
     ("libbpf-tools", &["tcplife"]),
     ("net-tools", &["netstat"]),
     ("nginx-light", &["nginx"]),
+    ("procps", &["sysctl"]),
     ("python3", &["python3"]),
     ("wrk", &["wrk"]),
 ];
@@ -79,6 +80,7 @@ mod tests {
             "libbpf-tools",
             "net-tools",
             "nginx-light",
+            "procps",
             "python3",
             "wrk",
         ];
