@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use tcpwatch_common::TcpState;
 
@@ -126,4 +126,19 @@ pub struct Socket {
     pub inode: Option<NonZeroU32>,
     /// Inode number of the network namespace the walk was made in.
     pub netns: u32,
+}
+
+/// A socket, and what the kernel tells of it beside; `None` for what the source does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Detail {
+    /// The socket.
+    pub socket: Socket,
+    /// Its cookie, as `ss -e` shows it.
+    pub cookie: Option<NonZeroU64>,
+    /// Bytes that wait to be read, `Recv-Q` of `ss`: a FIN that is not read yet counts one. A listener's are connections.
+    pub receive_queue: Option<u32>,
+    /// Bytes that the peer has not acknowledged, `Send-Q` of `ss`: a SYN or a FIN counts one.
+    pub send_queue: Option<u32>,
+    /// How long ago the last ACK came, ms (`tcpi_last_ack_recv`); of full sockets alone.
+    pub last_ack_ms: Option<u32>,
 }

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::container::Cgroup;
-use super::owner::Owner;
+use super::owner::{Owner, Process};
 
 /// Parents looked at on the way up, at most: what /proc says at different moments may run in a circle.
 const DEPTH: usize = 256;
@@ -16,6 +16,15 @@ pub struct Whose {
     pub process: Option<Arc<Owner>>,
     /// The cgroup.
     pub cgroup: Option<Arc<Cgroup>>,
+}
+
+/// A process that holds a socket open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The process.
+    pub process: Process,
+    /// The descriptors by which it does, in order.
+    pub fds: Vec<u32>,
 }
 
 /// Which of the processes that hold a socket to name.

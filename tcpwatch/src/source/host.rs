@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::Path;
 
-use tcpwatch_common::StateSet;
+use tcpwatch_common::{StateSet, TcpState};
 
 use super::owners::Owners;
 use super::procnet;
@@ -134,8 +134,10 @@ fn holder(owners: &mut Option<Owners>, socket: Option<NonZeroU32>) -> Option<Own
 /// The listeners of the namespace `inode`, which the calling thread is in, and the inode numbers of their sockets.
 fn listeners(inode: u32) -> std::io::Result<Vec<(Listener, Option<NonZeroU32>)>> {
     let mut found = Vec::new();
-    SockDiag::open(inode)?.listeners(|socket, queued, limit| {
-        found.push((listener(socket, queued.into(), Some(limit.into())), socket.inode));
+    SockDiag::open(inode)?.walk_in_detail(StateSet::NONE.with(TcpState::Listen), |detail| {
+        let (queued, limit) = (detail.receive_queue, detail.send_queue);
+        let listener = listener(&detail.socket, queued.unwrap_or(0).into(), limit.map(u64::from));
+        found.push((listener, detail.socket.inode));
     })?;
     Ok(found)
 }

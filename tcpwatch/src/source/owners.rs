@@ -9,8 +9,9 @@ use processes::Processes;
 
 use crate::clock;
 use crate::model::filter::owner::OwnerFilter;
+use crate::model::owner::Process;
 use crate::model::snapshot::Unseen;
-use crate::model::whose::{Foremost, Whose, foremost};
+use crate::model::whose::{Foremost, Holder, Whose, foremost};
 use crate::sys::caps;
 use crate::sys::procs::{Hold, Holders, holders};
 
@@ -27,6 +28,7 @@ pub struct Owners {
 /// The processes that hold one socket.
 pub struct HeldBy<'a> {
     pids: &'a [NonZeroU32],
+    holds: &'a [Hold],
     processes: &'a mut Processes,
 }
 
@@ -67,6 +69,7 @@ impl Owners {
         }
         HeldBy {
             pids: &self.pids,
+            holds: inode.map_or(&[], |inode| self.holders.of(inode)),
             processes: &mut self.processes,
         }
     }
@@ -91,6 +94,23 @@ impl HeldBy<'_> {
             let comm = self.processes.get(pid).map(|known| known.comm);
             comm.is_some_and(|comm| filter.matches(Some(pid), &comm, || self.processes.cgroup(pid)))
         })
+    }
+
+    /// All of them, each with the descriptors it holds the socket by, in order.
+    pub fn holders(&mut self) -> Vec<Holder> {
+        let mut all = Vec::with_capacity(self.pids.len());
+        for &pid in self.pids {
+            let Some(known) = self.processes.get(pid) else { continue };
+            let holds = self.holds.iter().filter(|hold| hold.pid == pid);
+            all.push(Holder {
+                process: Process {
+                    pid: Some(pid),
+                    comm: known.comm,
+                },
+                fds: holds.map(|hold| hold.fd).collect(),
+            });
+        }
+        all
     }
 
     /// Whose the socket is. Its cgroup is that of the process to name, or the one that all holders share.
@@ -170,6 +190,20 @@ mod tests {
         assert_eq!((of(105), of(106), of(0)), ((None, None), (None, None), (None, None)));
         let unseen = owners.unseen();
         assert_eq!((unseen.sockets, unseen.processes, unseen.hidden), (2, 0, false));
+    }
+
+    #[test]
+    fn all_who_hold_a_socket_are_named_with_their_descriptors() {
+        let root = tree();
+        let mut owners = Owners::scan(root.path()).unwrap();
+        let mut of = |inode| {
+            let holders = owners.of(NonZeroU32::new(inode)).holders();
+            let words = |holder: Holder| format!("{} {:?}", holder.process, holder.fds);
+            holders.into_iter().map(words).collect::<Vec<_>>()
+        };
+        assert_eq!(of(101), ["nginx[11] [1, 11]"]);
+        assert_eq!(of(103), ["nginx[12] [2, 12]", "stranger[20] [1, 11]"]);
+        assert_eq!((of(105), of(106), of(0)), (vec![], vec![], vec![]));
     }
 
     #[test]

@@ -10,10 +10,10 @@ use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::{Socket as Netlink, SocketAddr};
 use rustix::io::retry_on_intr;
 use rustix::net::RecvFlags;
+use tcpwatch_common::StateSet;
 use tcpwatch_common::ledger::Pass;
-use tcpwatch_common::{StateSet, TcpState};
 
-use crate::model::socket::{Family, Socket};
+use crate::model::socket::{Detail, Family, Socket};
 
 /// Bytes of one message from the kernel, at most: it fills a socket buffer of 32 KiB and no more (`netlink_recvmsg`).
 const BUFFER: usize = 32 << 10;
@@ -63,15 +63,15 @@ impl SockDiag {
         })
     }
 
-    /// Calls `visit` with every listener, its accept queue and the most that may be in it (`tcp_diag_get_info`).
+    /// The same with all that the kernel tells of each.
     ///
     /// # Errors
-    /// As [`Self::walk`].
-    pub fn listeners(&mut self, mut visit: impl FnMut(&Socket, u32, u32)) -> io::Result<()> {
+    /// What recv(2) or the kernel's answer said.
+    pub fn walk_in_detail(&mut self, states: StateSet, mut visit: impl FnMut(&Detail)) -> io::Result<()> {
         let netns = self.netns;
-        self.each(StateSet::NONE.with(TcpState::Listen), |payload| {
-            if let Some((socket, (queued, limit))) = message::socket(payload, netns).zip(message::queues(payload)) {
-                visit(&socket, queued, limit);
+        self.each_with(states, true, |payload| {
+            if let Some(detail) = message::detail(payload, netns) {
+                visit(&detail);
             }
         })
     }
@@ -87,12 +87,17 @@ impl SockDiag {
     }
 
     /// Calls `visit` with the `struct inet_diag_msg`, and what follows, of every socket in one of `states`.
-    fn each(&mut self, states: StateSet, mut visit: impl FnMut(&[u8])) -> io::Result<()> {
+    fn each(&mut self, states: StateSet, visit: impl FnMut(&[u8])) -> io::Result<()> {
+        self.each_with(states, false, visit)
+    }
+
+    /// The same, with the `struct tcp_info` of each if `info` is wanted.
+    fn each_with(&mut self, states: StateSet, info: bool, mut visit: impl FnMut(&[u8])) -> io::Result<()> {
         if self.one_walk {
-            return self.dump(&message::both_families(states), visit);
+            return self.dump(&message::both_families(states).with_info(info), visit);
         }
-        self.dump(&message::one_family(Family::Ipv4, states), &mut visit)?;
-        self.dump(&message::one_family(Family::Ipv6, states), visit)
+        self.dump(&message::one_family(Family::Ipv4, states).with_info(info), &mut visit)?;
+        self.dump(&message::one_family(Family::Ipv6, states).with_info(info), visit)
     }
 
     /// Sends one request and reads the answer to its end.
@@ -142,6 +147,8 @@ fn broken(what: &str) -> io::Error {
 mod tests {
     use std::net::{TcpListener, TcpStream};
 
+    use tcpwatch_common::TcpState;
+
     use super::*;
     use crate::model::socket::Kind;
 
@@ -156,14 +163,15 @@ mod tests {
             TcpStream::connect(address).unwrap(),
         ];
         let mut found = Vec::new();
-        let visit = |socket: &Socket, queued, limit| {
-            if socket.lport == address.port() {
-                found.push((queued, limit));
+        let visit = |detail: &Detail| {
+            if detail.socket.lport == address.port() {
+                found.push((detail.receive_queue, detail.send_queue));
             }
         };
-        SockDiag::open(7).unwrap().listeners(visit).unwrap();
+        let listening = StateSet::NONE.with(TcpState::Listen);
+        SockDiag::open(7).unwrap().walk_in_detail(listening, visit).unwrap();
         drop(clients);
-        assert_eq!(found, [(2, 3)]);
+        assert_eq!(found, [(Some(2), Some(3))]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tcpwatch_common::ledger::Pass;
 use super::procnet::ProcNet;
 use super::sockdiag::SockDiag;
 use crate::model::snapshot::Origin;
-use crate::model::socket::Socket;
+use crate::model::socket::{Detail, Socket};
 
 /// An open reader of sockets.
 pub enum Sockets {
@@ -70,6 +70,27 @@ impl Sockets {
         match self {
             Self::SockDiag(reader) => reader.walk(states, visit).context("dump of sockets by netlink"),
             Self::Proc { tables, .. } => tables.walk(states, visit).context("/proc/net/tcp"),
+        }
+    }
+
+    /// Calls `visit` with every socket in one of `states`, both families, in no order, and all that this way tells of it.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn walk_in_detail(&mut self, states: StateSet, mut visit: impl FnMut(&Detail)) -> anyhow::Result<()> {
+        match self {
+            Self::SockDiag(reader) => reader
+                .walk_in_detail(states, visit)
+                .context("dump of sockets by netlink"),
+            Self::Proc { .. } => self.walk(states, |socket| {
+                visit(&Detail {
+                    socket: *socket,
+                    cookie: None,
+                    receive_queue: None,
+                    send_queue: None,
+                    last_ack_ms: None,
+                });
+            }),
         }
     }
 

@@ -1,17 +1,17 @@
 //! What is said over netlink: requests for a dump, and the kernel's `struct inet_diag_msg` (`linux/inet_diag.h`).
 
 use std::io;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use netlink_packet_core::{
     DecodeError, Emitable, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NlasIterator, Parseable,
 };
-use netlink_packet_sock_diag::constants::{INET_DIAG_SHUTDOWN, IPPROTO_TCP};
+use netlink_packet_sock_diag::constants::{INET_DIAG_INFO, INET_DIAG_SHUTDOWN, IPPROTO_TCP};
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags, Timer};
 use tcpwatch_common::ledger::{Pass, STATES};
 use tcpwatch_common::{StateSet, TcpState};
 
-use crate::model::socket::{Address, Family, Kind, Socket};
+use crate::model::socket::{Address, Detail, Family, Kind, Socket};
 
 /// Type of a request for both families, and of its answers: the older form, which `ss` uses too.
 pub(super) const TCPDIAG_GETSOCK: u16 = 18;
@@ -22,6 +22,10 @@ pub(super) const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const HEADER: usize = 72;
 /// Bytes of the longer request, `struct inet_diag_req`: 4 of them, a socket's 48 of identity, states and another number.
 const BODY: usize = 60;
+/// Bytes of an attribute before its value (`NLA_HDRLEN`).
+const NLA_HEADER: usize = 4;
+/// Where `struct tcp_info` has `tcpi_last_ack_recv` (`linux/tcp.h`).
+const LAST_ACK_RECV: usize = 56;
 /// `idiag_timer` of a timewait socket (`inet_twsk_diag_fill`).
 const TIMER_TIMEWAIT: u8 = 3;
 /// The kernel's number for a request socket's state.
@@ -80,6 +84,13 @@ pub(super) fn one_family(family: Family, states: StateSet) -> Request {
 }
 
 impl Request {
+    /// The same, asking for `struct tcp_info` too if that is `wanted` (`idiag_ext`, at a place of its own in each form).
+    pub(super) fn with_info(mut self, wanted: bool) -> Self {
+        let at = if self.kind == TCPDIAG_GETSOCK { 3 } else { 2 };
+        self.body[at] = if wanted { 1 << (INET_DIAG_INFO - 1) } else { 0 };
+        self
+    }
+
     /// The bytes to send.
     pub(super) fn bytes(&self, sequence: u32) -> Vec<u8> {
         let mut header = NetlinkHeader::default();
@@ -113,11 +124,21 @@ pub(super) fn error(payload: &[u8]) -> Option<io::Error> {
     (code < 0).then(|| io::Error::from_raw_os_error(code.saturating_neg()))
 }
 
-/// Whether the attributes of the socket in `payload` have `INET_DIAG_SHUTDOWN`: full sockets always do, no other kind does
+/// The attribute `wanted` of the socket in `payload`.
+fn attribute(payload: &[u8], wanted: u16) -> Option<&[u8]> {
+    NlasIterator::new(payload.get(HEADER..)?)
+        .filter_map(Result::ok)
+        .find(|attribute| attribute.kind() == wanted)
+        .and_then(|attribute| {
+            let length = attribute.value_length();
+            attribute.into_inner().get(NLA_HEADER..)?.get(..length)
+        })
+}
+
+/// Whether the socket in `payload` is a full one: these have `INET_DIAG_SHUTDOWN`, no other kind does
 /// (`inet_diag_msg_attrs_fill`).
 fn is_full(payload: &[u8]) -> bool {
-    NlasIterator::new(payload.get(HEADER..).unwrap_or_default())
-        .any(|attribute| attribute.is_ok_and(|attribute| attribute.kind() == INET_DIAG_SHUTDOWN))
+    attribute(payload, INET_DIAG_SHUTDOWN).is_some()
 }
 
 /// What the kernel keeps for the socket in `payload`, whose state and timer are given.
@@ -150,12 +171,6 @@ pub(super) fn count(payload: &[u8], pass: &mut Pass) {
     cells[usize::from(state.number())] += 1;
 }
 
-/// The receive and the send queue of the socket in `payload`, bytes; of a listener what waits to be accepted, and the most that may.
-pub(super) fn queues(payload: &[u8]) -> Option<(u32, u32)> {
-    let header = InetResponseHeader::parse(payload).ok()?;
-    Some((header.recv_queue, header.send_queue))
-}
-
 /// The socket in `payload`, of the namespace `netns`; `None` for what is no TCP socket.
 pub(super) fn socket(payload: &[u8], netns: u32) -> Option<Socket> {
     let header = InetResponseHeader::parse(payload).ok()?;
@@ -174,6 +189,21 @@ pub(super) fn socket(payload: &[u8], netns: u32) -> Option<Socket> {
         uid: (kind == Kind::Full).then_some(header.uid),
         inode: NonZeroU32::new(header.inode).filter(|_| kind == Kind::Full),
         netns,
+    })
+}
+
+/// The socket in `payload`, of the namespace `netns`, with all that is told of it; `None` for what is no TCP socket.
+pub(super) fn detail(payload: &[u8], netns: u32) -> Option<Detail> {
+    let socket = socket(payload, netns)?;
+    let header = InetResponseHeader::parse(payload).ok()?;
+    let info = attribute(payload, INET_DIAG_INFO).filter(|_| socket.kind == Some(Kind::Full));
+    let last_ack = info.and_then(|info| info.get(LAST_ACK_RECV..)?.first_chunk());
+    Some(Detail {
+        socket,
+        cookie: NonZeroU64::new(u64::from_ne_bytes(header.socket_id.cookie)),
+        receive_queue: Some(header.recv_queue),
+        send_queue: Some(header.send_queue),
+        last_ack_ms: last_ack.map(|bytes| u32::from_ne_bytes(*bytes)),
     })
 }
 
@@ -224,6 +254,29 @@ mod tests {
     }
 
     #[test]
+    fn all_that_is_told_is_read() {
+        let mut told = bytes(2, 8, 0, true);
+        told[44..52].copy_from_slice(&0x0102_0304_0506_0708_u64.to_ne_bytes());
+        told[56..60].copy_from_slice(&7u32.to_ne_bytes());
+        told[60..64].copy_from_slice(&9u32.to_ne_bytes());
+        let without = detail(&told, 9).unwrap();
+        assert_eq!((without.receive_queue, without.send_queue), (Some(7), Some(9)));
+        assert_eq!(without.cookie, NonZeroU64::new(0x0102_0304_0506_0708));
+        assert_eq!(without.last_ack_ms, None, "no tcp_info");
+        for (bytes, read) in [(104, Some(1234)), (60, Some(1234)), (59, None), (0, None)] {
+            let mut info = vec![0; 104];
+            info[56..60].copy_from_slice(&1234u32.to_ne_bytes());
+            info.truncate(bytes);
+            let mut told = told.clone();
+            told.extend(u16::try_from(4 + bytes).unwrap().to_ne_bytes());
+            told.extend(2u16.to_ne_bytes());
+            told.extend(info);
+            told.resize(told.len().next_multiple_of(4), 0);
+            assert_eq!(detail(&told, 9).unwrap().last_ack_ms, read, "{bytes}");
+        }
+    }
+
+    #[test]
     fn counting_agrees_with_reading() {
         let mut pass: Pass = bytemuck::Zeroable::zeroed();
         for (state, timer, full) in [(3, 1, false), (3, 0, true), (5, 3, false), (5, 0, true), (13, 0, true)] {
@@ -247,10 +300,14 @@ mod tests {
         assert_eq!(request[4..6], 18u16.to_ne_bytes());
         assert_eq!(request[8..12], 5u32.to_ne_bytes());
         assert_eq!(request[68..72], 0x1ffeu32.to_ne_bytes());
+        let with_info = both_families(StateSet::ALL).with_info(true).bytes(5);
+        assert_eq!((request[19], with_info[19]), (0, 1 << 1));
         let request = one_family(Family::Ipv6, StateSet::NONE.with(TcpState::Listen)).bytes(5);
         assert_eq!(request.len(), 72);
         assert_eq!(request[16..20], [10, 6, 0, 0]);
         assert_eq!(request[20..24], (1u32 << 10).to_ne_bytes());
+        let request = one_family(Family::Ipv6, StateSet::ALL).with_info(true).bytes(5);
+        assert_eq!(request[16..20], [10, 6, 1 << 1, 0]);
     }
 
     #[test]
@@ -266,12 +323,12 @@ mod tests {
         let good = bytes(2, 3, 0, true);
         let mut pass: Pass = bytemuck::Zeroable::zeroed();
         for length in 0..good.len() {
-            socket(&good[..length], 0);
+            detail(&good[..length], 0);
             count(&good[..length], &mut pass);
         }
         for byte in 0..=255u8 {
             let noise: Vec<u8> = (0..200u8).map(|index| index.wrapping_mul(byte) ^ byte).collect();
-            socket(&noise, 0);
+            detail(&noise, 0);
             count(&noise, &mut pass);
             assert!(messages(&noise).take(1000).count() < 1000);
         }
