@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Some(Command::Stat(args)) => cmd::stat::run(args, &mut out),
         Some(Command::Churn(args)) => cmd::churn::run(args, &mut out),
         Some(Command::Latency(args)) => cmd::latency::run(args, &mut out),
+        Some(Command::Leaks(args)) => cmd::leaks::run(args, &mut out).map(|ended| outcome = ended),
         Some(Command::Snapshot(args)) => cmd::snapshot::run(args, clock::now(), &mut out),
         Some(Command::Explain(args)) => cmd::explain::run(args, &mut out),
         None if cli.version => cmd::version::run(cli.verbose, &mut out),

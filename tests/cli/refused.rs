@@ -5,7 +5,7 @@ use std::fs::File;
 use crate::run::{Unprivileged, finish, finish_into, tcpwatch};
 
 /// Arguments, and the word the one line must have.
-const WRONG: [(&[&str], &str); 28] = [
+const WRONG: [(&[&str], &str); 34] = [
     (&["stat", "--port", "70000"], "70000"),
     (&["trace", "-L", "70000"], "70000"),
     (&["trace", "-R", "0-65536"], "65536"),
@@ -34,6 +34,15 @@ const WRONG: [(&[&str], &str); 28] = [
     (&["explain", ""], "no such topic"),
     (&["explain", "--lang", "de"], "de"),
     (&["explain", "-o", "csv"], "csv"),
+    (&["leaks", "--older", "long"], "long"),
+    (&["leaks", "--watch", "0"], "10ms"),
+    (
+        &["leaks", "--state", "established"],
+        "close_wait, fin_wait2, syn_sent, last_ack",
+    ),
+    (&["leaks", "--fail-if-leak"], "-d 60s"),
+    (&["leaks", "-o", "csv"], "-o json"),
+    (&["leaks", "--port", "0"], "0"),
 ];
 
 #[test]

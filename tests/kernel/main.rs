@@ -23,6 +23,7 @@ mod findings;
 mod fixtures;
 mod interrupted;
 mod latency;
+mod leaks;
 mod ledger;
 mod life;
 mod live;

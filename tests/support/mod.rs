@@ -13,6 +13,7 @@ pub(crate) mod fdinfo;
 pub(crate) mod heavy;
 pub(crate) mod hold;
 pub(crate) mod holder;
+pub(crate) mod leaking;
 pub(crate) mod lines;
 pub(crate) mod netns;
 pub(crate) mod peers;

@@ -7,6 +7,7 @@ pub mod filter;
 pub mod values;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tcpwatch_common::StateSet;
 
 pub use doctor::DoctorArgs;
 pub use explain::ExplainArgs;
@@ -16,6 +17,7 @@ use values::{ByteSize, Interval};
 use crate::model::escaped::Escaped;
 use crate::model::filter::owner::OwnerFilter;
 use crate::model::latency::LatencyBy;
+use crate::model::leaks;
 use crate::model::snapshot::By;
 use crate::view::Output;
 use crate::view::screen::Color;
@@ -57,6 +59,10 @@ impl Cli {
             Some(Command::Stat(args)) => (&args.common.filter, Some("stat")),
             Some(Command::Latency(args)) => (&args.common.filter, Some("latency")),
             Some(Command::Churn(args)) => (&args.common.filter, Some("churn")),
+            Some(Command::Leaks(args)) => {
+                args.check()?;
+                (&args.common.filter, None)
+            }
             None => (&self.stat.common.filter, Some("stat")),
         };
         let filter = filter.to_filter();
@@ -106,6 +112,11 @@ pub enum Command {
     Churn(ChurnArgs),
     /// How long do connections stay in a state, how long do handshakes take?
     Latency(LatencyArgs),
+    /// Which sockets sit in `CLOSE_WAIT` (`FIN_WAIT2`, `SYN_SENT`, `LAST_ACK`), for how long, whose are they, are they ever closed?
+    #[command(
+        about = "Which sockets sit in CLOSE_WAIT (FIN_WAIT2, SYN_SENT, LAST_ACK), for how long, whose are they, are they ever closed?"
+    )]
+    Leaks(LeaksArgs),
     /// What is open now? The honest `netstat -ant | awk`, without root
     Snapshot(SnapshotArgs),
     /// Which kernel settings hurt here, which do nothing, and what would help? Reads and never writes, without root
@@ -231,6 +242,47 @@ pub struct LatencyArgs {
     /// What all that watch take.
     #[command(flatten)]
     pub common: Common,
+}
+
+/// `leaks`.
+#[derive(Clone, Debug, Args)]
+pub struct LeaksArgs {
+    /// Those that have been in the state for this long, or longer
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub older: Interval,
+    /// Look again and again, this far apart; one look alone when neither this nor -d is given
+    #[arg(long, value_name = "TIME")]
+    pub watch: Option<Interval>,
+    /// Exit with 3 if at the end some group is a leak or a stuck reader
+    #[arg(long)]
+    pub fail_if_leak: bool,
+    /// What all that watch take.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+impl LeaksArgs {
+    /// How far apart the looks are; `None` for a single one.
+    #[must_use]
+    pub fn every(&self) -> Option<Interval> {
+        self.watch.or(self.common.watch.duration)
+    }
+
+    /// What the parser cannot see.
+    fn check(&self) -> Result<(), String> {
+        let states = self.common.filter.to_filter().states;
+        if self.common.output.output == Output::Csv {
+            return Err("leaks has no csv: -o json has an object a group".into());
+        }
+        if self.fail_if_leak && self.every().is_none() {
+            return Err("--fail-if-leak takes time, for one look cannot tell a leak: add -d 60s".into());
+        }
+        if states != StateSet::ALL && states.0 & !leaks::states().0 != 0 {
+            let names: Vec<&str> = leaks::STATES.iter().map(|state| state.key()).collect();
+            return Err(format!("leaks looks at {}, and at no other --state", names.join(", ")));
+        }
+        Ok(())
+    }
 }
 
 /// How a snapshot reads the kernel.

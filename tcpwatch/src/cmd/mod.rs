@@ -4,6 +4,7 @@ pub mod churn;
 pub mod doctor;
 pub mod explain;
 pub mod latency;
+pub mod leaks;
 pub mod snapshot;
 pub mod stat;
 pub mod trace;
@@ -17,7 +18,7 @@ mod screen;
 pub enum Outcome {
     /// There is nothing more to say.
     Done,
-    /// It found what `--strict` asks for: exit code 3.
+    /// It found what `--strict` or `--fail-if-leak` asks for: exit code 3.
     Found,
 }
 

@@ -10,6 +10,7 @@ pub mod half_open;
 pub mod host;
 mod hysteresis;
 pub mod kind;
+pub mod leak;
 pub mod orphan_limit;
 pub mod port_exhaustion;
 pub mod retransmit_storm;
@@ -20,6 +21,7 @@ use finding::Finding;
 
 use crate::model::churn::ChurnFrame;
 use crate::model::counter::Counter;
+use crate::model::leaks::LeaksFrame;
 use crate::model::stat::StatFrame;
 
 /// Findings of one detector in one frame at most: whoever has more of one kind of trouble has it everywhere.
@@ -32,6 +34,8 @@ pub enum Frame<'a> {
     Stat(&'a StatFrame),
     /// Who opens connections; the host's counts are in it too.
     Churn(&'a ChurnFrame),
+    /// Sockets in states that should pass.
+    Leaks(&'a LeaksFrame),
 }
 
 impl<'a> Frame<'a> {
@@ -41,6 +45,7 @@ impl<'a> Frame<'a> {
         match self {
             Self::Stat(frame) => Some(frame),
             Self::Churn(frame) => Some(&frame.stat),
+            Self::Leaks(_) => None,
         }
     }
 
@@ -49,7 +54,7 @@ impl<'a> Frame<'a> {
     pub const fn churn(self) -> Option<&'a ChurnFrame> {
         match self {
             Self::Churn(frame) => Some(frame),
-            Self::Stat(_) => None,
+            Self::Stat(_) | Self::Leaks(_) => None,
         }
     }
 }
@@ -60,7 +65,7 @@ pub trait Detector {
     fn look(&mut self, frame: Frame<'_>, findings: &mut Vec<Finding>);
 }
 
-/// One of each that looks at frames of counts and of openers.
+/// One of each.
 #[must_use]
 pub fn all() -> Vec<Box<dyn Detector>> {
     vec![
@@ -74,6 +79,7 @@ pub fn all() -> Vec<Box<dyn Detector>> {
         Box::new(retransmit_storm::RetransmitStorm::default()),
         Box::new(churn::ChurnDetector::default()),
         Box::new(burst::Burst),
+        Box::new(leak::Leak),
         Box::new(event_loss::EventLoss::default()),
     ]
 }

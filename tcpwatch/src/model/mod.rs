@@ -13,6 +13,7 @@ pub mod filter;
 pub mod histogram;
 pub mod host;
 pub mod latency;
+pub mod leaks;
 pub mod number;
 pub mod owner;
 pub mod pending;

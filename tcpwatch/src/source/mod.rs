@@ -2,6 +2,7 @@
 
 pub mod ebpf;
 pub mod host;
+pub mod leaks;
 pub mod live;
 pub mod living;
 pub mod namespace;

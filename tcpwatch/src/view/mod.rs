@@ -4,6 +4,7 @@ pub mod churn;
 pub mod csv;
 pub mod json;
 pub mod latency;
+pub mod leaks;
 pub mod screen;
 pub mod stat;
 pub mod states;

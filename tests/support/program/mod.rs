@@ -16,6 +16,7 @@ pub(crate) mod churn;
 pub(crate) mod counts;
 pub(crate) mod event;
 pub(crate) mod latency;
+pub(crate) mod leaks;
 pub(crate) mod lives;
 pub(crate) mod run;
 pub(crate) mod snapshot;
@@ -166,7 +167,12 @@ impl Running {
     }
 
     /// The same with another signal.
-    pub(crate) fn finish_by(mut self, signal: Signal) -> Ended {
+    pub(crate) fn finish_by(self, signal: Signal) -> Ended {
+        self.finish_with(signal, 0)
+    }
+
+    /// The same with another exit code.
+    pub(crate) fn finish_with(mut self, signal: Signal, code: i32) -> Ended {
         self.must_run();
         skipped::note(self.pid());
         self.signal(signal);
@@ -174,7 +180,7 @@ impl Running {
         let stderr = self.said();
         assert_eq!(
             status.code(),
-            Some(0),
+            Some(code),
             "tcpwatch ends with {status} and says {stderr:?}"
         );
         Ended {

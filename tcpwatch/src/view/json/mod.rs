@@ -5,6 +5,7 @@ mod container;
 pub mod explain;
 pub mod finding;
 pub mod latency;
+pub mod leaks;
 pub mod life;
 pub mod snapshot;
 pub mod stat;

@@ -10,6 +10,7 @@ pub mod explain;
 pub mod finding;
 pub mod histogram;
 pub mod latency;
+pub mod leaks;
 pub mod life;
 pub mod snapshot;
 pub mod stat;

@@ -1,0 +1,622 @@
+//! Whether sockets that stay in a state are leaked, closed late, or waited for with good reason; and by which evidence.
+//!
+//! A *leak* is told where the oldest is older than anything that closes late would be, and none like it was closed in a window in
+//! which some would have been: it is at least as long as makes a socket stuck, and so long that three would have been closed, had
+//! they been closed as fast as they came; a minute is enough, and is needed of one or two. Where the kernel itself ends a state,
+//! nothing is leaked in it.
+
+use tcpwatch_common::TcpState;
+
+use super::finding::{Finding, Severity};
+use super::kind::Kind;
+use super::{Detector, Frame, MOST};
+use crate::explain::topic::Topic;
+use crate::model::leaks::{Group, LeaksFrame, Side};
+use crate::model::number::{duration, thousands};
+
+const SECOND: u64 = 1_000_000_000;
+/// The oldest of a leak is at least so old, ns, and at least twice what makes a socket stuck.
+const LEAK_NS: u64 = 30 * SECOND;
+/// The longest window that is asked for because they are few, ns.
+const WINDOW_MAX_NS: u64 = 60 * SECOND;
+/// So many would have been closed in the window, had they been closed as fast as they came.
+const WOULD_BE_CLOSED: u64 = 3;
+
+/// What a group of stuck sockets is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// They are never closed.
+    Leak,
+    /// They are closed, late.
+    Slow,
+    /// Nobody reads what has come.
+    StuckReader,
+    /// They came together, and are being closed.
+    Burst,
+    /// Not known.
+    Undecided(Doubt),
+}
+
+/// Why nothing is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// One look shows no closings.
+    OneLook,
+    /// It takes a window this much longer, ns, to see closings if there are any.
+    Window(u64),
+    /// The oldest must be this much older, ns, to be later than late.
+    Young(u64),
+    /// The kernel ends them by itself.
+    KernelEnds,
+    /// There still is data to send, for which the peer is waited for.
+    Sends,
+}
+
+impl Verdict {
+    /// The word in machine output.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Leak => "leak",
+            Self::Slow => "slow",
+            Self::StuckReader => "stuck_reader",
+            Self::Burst => "burst",
+            Self::Undecided(_) => "undecided",
+        }
+    }
+
+    /// Whether the application must be mended: what `--fail-if-leak` asks for.
+    #[must_use]
+    pub const fn is_defect(self) -> bool {
+        matches!(self, Self::Leak | Self::StuckReader)
+    }
+}
+
+/// What `group` is, where `older_ns` makes a socket stuck.
+#[must_use]
+pub fn judge(group: &Group, older_ns: u64) -> Verdict {
+    let most = |sockets: u64| sockets.saturating_mul(2) > group.sockets;
+    let decisive_ns = LEAK_NS.max(older_ns.saturating_mul(2));
+    let kernel_ends = kernel_ends(group);
+    if group.closings.late > 0 {
+        // Some are closed late, but most are older than that explains.
+        let some_leak = !kernel_ends && group.oldest.ns >= decisive_ns && most(group.beyond);
+        return if some_leak {
+            Verdict::Leak
+        } else if is_draining(group) {
+            Verdict::Burst
+        } else {
+            Verdict::Slow
+        };
+    }
+    if most(group.unread) {
+        return Verdict::StuckReader;
+    }
+    if kernel_ends {
+        return Verdict::Undecided(Doubt::KernelEnds);
+    }
+    if most(group.unsent) {
+        return Verdict::Undecided(Doubt::Sends);
+    }
+    let Some(window_ns) = group.window_ns else {
+        return Verdict::Undecided(Doubt::OneLook);
+    };
+    let needed_ns = needed_ns(group, older_ns);
+    if window_ns < needed_ns {
+        Verdict::Undecided(Doubt::Window(needed_ns - window_ns))
+    } else if group.oldest.ns < decisive_ns {
+        Verdict::Undecided(Doubt::Young(decisive_ns - group.oldest.ns))
+    } else {
+        Verdict::Leak
+    }
+}
+
+/// How long to watch before it means something that none was closed, ns.
+fn needed_ns(group: &Group, older_ns: u64) -> u64 {
+    // They came in as long as the oldest is there.
+    let some_ns = group.oldest.ns.saturating_mul(WOULD_BE_CLOSED) / group.sockets.max(1);
+    let rarely = group.sockets < WOULD_BE_CLOSED;
+    older_ns.max(if rarely {
+        WINDOW_MAX_NS
+    } else {
+        some_ns.min(WINDOW_MAX_NS)
+    })
+}
+
+/// Whether the kernel gives up by itself (`tcp_syn_retries`, `tcp_retries2`, `tcp_orphan_retries`, `tcp_fin_timeout`).
+fn kernel_ends(group: &Group) -> bool {
+    group.key.orphans || matches!(group.key.state, TcpState::SynSent | TcpState::LastAck)
+}
+
+/// Whether most were there at once, and get fewer by closings, while few come.
+fn is_draining(group: &Group) -> bool {
+    let came = (group.sockets + group.late_since_peak).saturating_sub(group.peak);
+    group.sockets < group.peak
+        && group.closings.late <= group.peak.saturating_add(group.peak / 2)
+        && group.late_since_peak >= 3.max(group.peak / 4)
+        && came.saturating_mul(2) < group.late_since_peak
+}
+
+/// Whose they are, for a sentence: `app[2204]`. Escaped.
+#[must_use]
+pub fn who(group: &Group) -> String {
+    match group.owner {
+        Some(owner) => owner.to_string(),
+        None if group.holders.len() > 1 => {
+            let all = group.holders.iter().map(|holder| holder.process.to_string());
+            all.collect::<Vec<_>>().join(" and ")
+        }
+        None => "?".into(),
+    }
+}
+
+/// Where they are: `:8080`, or the remote end of those that this host opened.
+#[must_use]
+pub fn place(group: &Group) -> String {
+    match group.key.side {
+        Side::Passive(port) => format!(":{port}"),
+        Side::Active(address, port) if address.ip.is_ipv6() => format!("to [{address}]:{port}"),
+        Side::Active(address, port) => format!("to {address}:{port}"),
+    }
+}
+
+/// The age of the oldest: `2 h 14 m`, `at least 2 h 14 m`.
+#[must_use]
+pub fn oldest(group: &Group) -> String {
+    let at_least = if group.oldest.at_least { "at least " } else { "" };
+    format!("{at_least}{}", duration(group.oldest.ns))
+}
+
+/// In which state of things they are, by what waits in them.
+#[must_use]
+pub fn truth(group: &Group) -> String {
+    let app = group
+        .owner
+        .map_or_else(|| "the application".into(), |owner| owner.comm.to_string());
+    let all = |sockets: u64| sockets == group.sockets;
+    match group.key.state {
+        TcpState::CloseWait if all(group.unaccepted) => format!("the peer closed before {app} accepted them"),
+        TcpState::CloseWait => {
+            let mut known = Vec::new();
+            for (sockets, what) in [
+                (group.eof_read, "has read EOF and not closed the descriptor"),
+                (group.eof_unread, "has neither read EOF nor closed the descriptor"),
+                (group.unread, "has not read what came before EOF"),
+            ] {
+                if all(sockets) {
+                    known.push(what.to_owned());
+                } else if sockets > 0 {
+                    known.push(format!("{what} ({})", thousands(sockets)));
+                }
+            }
+            let known = if known.is_empty() {
+                "has not closed the descriptor".into()
+            } else {
+                known.join(", ")
+            };
+            format!("the peer closed; {app} {known}")
+        }
+        TcpState::FinWait2 if group.key.orphans => "closed here, and the peer has not closed".into(),
+        TcpState::FinWait2 => {
+            format!("{app} has shut down its side and not closed the descriptor; the peer has not closed")
+        }
+        TcpState::SynSent => "the peer answers nothing".into(),
+        _ => "both sides closed, and the peer does not acknowledge it".into(),
+    }
+}
+
+/// The evidence for `verdict`, in words and numbers, over the window.
+#[must_use]
+pub fn why(group: &Group, verdict: Verdict) -> String {
+    let window = duration(group.window_ns.unwrap_or(0));
+    let closings = &group.closings;
+    let late = closings.late_ns.map(|ns| ns.map(duration));
+    let prompt = match closings.prompt {
+        0 => String::new(),
+        1 => format!(
+            "; another left it meanwhile, after {}",
+            duration(closings.longest_prompt_ns)
+        ),
+        prompt => format!(
+            "; {} others left it meanwhile, after {} at most",
+            thousands(prompt),
+            duration(closings.longest_prompt_ns)
+        ),
+    };
+    match verdict {
+        Verdict::Leak => match late {
+            None => format!("none of them was closed in the {window} watched{prompt}"),
+            Some([_, longest]) => format!(
+                "{} are older than three times {longest}, the longest that any of the {} took that were closed in the {window} watched",
+                thousands(group.beyond),
+                thousands(closings.late)
+            ),
+        },
+        Verdict::Slow | Verdict::Burst => {
+            let after = match late {
+                Some([shortest, longest]) if shortest == longest => format!(", after {longest}"),
+                Some([shortest, longest]) => format!(", after {shortest} to {longest}"),
+                None => String::new(),
+            };
+            let most = match verdict {
+                Verdict::Burst => format!("; there were {}", thousands(group.peak)),
+                _ => String::new(),
+            };
+            format!(
+                "{} were closed in the {window} watched{after}{most}{prompt}",
+                thousands(closings.late)
+            )
+        }
+        Verdict::StuckReader => format!(
+            "{} bytes wait to be read in {} of them",
+            group.unread_bytes.map_or_else(|| "?".into(), thousands),
+            thousands(group.unread)
+        ),
+        Verdict::Undecided(doubt) => match doubt {
+            Doubt::OneLook => "one look cannot tell whether they are ever closed".into(),
+            Doubt::Window(more) if group.window_ns == Some(0) => {
+                format!("whether they are ever closed is known in {}", duration(more))
+            }
+            Doubt::Window(more) => format!(
+                "none of them was closed in the {window} watched{prompt}; {} more decide",
+                duration(more)
+            ),
+            Doubt::Young(more) => format!(
+                "none of them was closed in the {window} watched, but that may come{prompt}; {} more decide",
+                duration(more)
+            ),
+            Doubt::KernelEnds => match group.key.state {
+                TcpState::SynSent => "the kernel gives up by itself after tcp_syn_retries",
+                TcpState::FinWait2 => "the kernel ends them by itself after tcp_fin_timeout",
+                _ => "the kernel gives up by itself after tcp_orphan_retries or tcp_retries2",
+            }
+            .into(),
+            Doubt::Sends => format!(
+                "{} bytes were written and not acknowledged in {} of them: the peer may still take them",
+                group.unsent_bytes.map_or_else(|| "?".into(), thousands),
+                thousands(group.unsent)
+            ),
+        },
+    }
+}
+
+/// What to do about it, the best first; nothing where there is nothing to do.
+#[must_use]
+pub fn advice(group: &Group, verdict: Verdict) -> Vec<String> {
+    let state = group.key.state;
+    let app = group
+        .owner
+        .map_or_else(|| "the application".into(), |owner| owner.comm.to_string());
+    match (verdict, state) {
+        (Verdict::Leak, TcpState::CloseWait) if group.unaccepted == group.sockets => {
+            vec![format!("let {app} accept what comes to {}", place(group))]
+        }
+        (Verdict::Leak, TcpState::CloseWait) => {
+            let mut steps = vec![format!(
+                "find where {app} ends with a connection and does not close it (an error path, a thread that returns), and close the descriptor there"
+            )];
+            if group.holders.len() > 1 {
+                steps.push("several processes hold them: each must close its copy".into());
+            }
+            steps.push("a restart frees them; a sysctl does not".into());
+            steps
+        }
+        (Verdict::Leak, _) => vec![
+            format!("let {app} close the descriptor after shutdown(), or bound the time it waits for the peer"),
+            "tcp_fin_timeout does nothing as long as the descriptor is open".into(),
+        ],
+        (Verdict::StuckReader, _) => vec![format!(
+            "let {app} read until recv() returns 0, and close the descriptor then"
+        )],
+        (Verdict::Slow, TcpState::CloseWait) => vec![format!(
+            "let {app} close as soon as recv() returns 0, if nothing is left to send"
+        )],
+        (Verdict::Slow | Verdict::Undecided(Doubt::KernelEnds), TcpState::SynSent) => vec![format!(
+            "look why {} does not answer: an address that is wrong, or a firewall",
+            place(group).trim_start_matches("to ")
+        )],
+        (Verdict::Undecided(Doubt::OneLook), _) => {
+            vec!["tcpwatch leaks --watch 10s tells, within about a minute".into()]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What is wrong, in a sentence.
+fn title(group: &Group, verdict: Verdict) -> String {
+    let (who, mut place, state) = (who(group), place(group), group.key.state.name());
+    if matches!(group.key.side, Side::Passive(_)) {
+        place.insert_str(0, "at ");
+    }
+    let sockets = thousands(group.sockets);
+    let oldest = oldest(group);
+    match verdict {
+        Verdict::Leak => format!("{who} never closes {sockets} sockets in {state} {place}, the oldest for {oldest}"),
+        Verdict::StuckReader => {
+            format!("{who} does not read what waits in {sockets} sockets in {state} {place}, the oldest for {oldest}")
+        }
+        Verdict::Slow => format!("{who} closes sockets in {state} {place} late, {sockets} wait for {oldest} at most"),
+        Verdict::Burst => format!("{who} closes a burst of sockets in {state} {place}, {sockets} are left"),
+        Verdict::Undecided(_) => format!("{sockets} sockets of {who} stay in {state} {place}, the oldest for {oldest}"),
+    }
+}
+
+/// Finds groups of sockets that are leaked, not read, or closed late.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Leak;
+
+impl Detector for Leak {
+    fn look(&mut self, frame: Frame<'_>, findings: &mut Vec<Finding>) {
+        let Frame::Leaks(LeaksFrame { groups, older_ns, .. }) = frame else {
+            return;
+        };
+        for group in groups.iter().take(MOST) {
+            let verdict = judge(group, *older_ns);
+            let severity = match verdict {
+                Verdict::Leak | Verdict::StuckReader => Severity::Warning,
+                Verdict::Slow => Severity::Info,
+                Verdict::Burst | Verdict::Undecided(_) => continue,
+            };
+            findings.push(Finding {
+                kind: Kind::Leak,
+                topic: Topic::State(group.key.state),
+                severity,
+                title: title(group, verdict),
+                evidence: vec![
+                    ("verdict", verdict.key().into()),
+                    ("state", group.key.state.key().into()),
+                    ("sockets", group.sockets.into()),
+                    ("oldest_s", seconds(group.oldest.ns).into()),
+                    ("window_s", group.window_ns.map(seconds).into()),
+                    ("closed_late", group.closings.late.into()),
+                    ("unread_bytes", group.unread_bytes.into()),
+                    ("growth_per_min", group.growth_per_min.into()),
+                ],
+                advice: advice(group, verdict),
+                owner: group.owner,
+            });
+        }
+    }
+}
+
+/// `ns` in seconds, for machine output.
+#[must_use]
+pub fn seconds(ns: u64) -> f64 {
+    std::time::Duration::from_nanos(ns).as_secs_f64()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::model::leaks::Leaks;
+    use crate::model::leaks::Seen;
+    use crate::model::leaks::tests::{SECOND, app, event, look, seen};
+    use crate::model::owner::{Comm, How, Owner};
+
+    const OLDER: u64 = 30 * SECOND;
+    const START: u64 = 10_000 * SECOND;
+
+    /// Sockets of `ages` seconds at the end of a watch of `window` seconds, in which others were closed after `closed` seconds; each as
+    /// `seen` makes it of its state and number. No window is a single look.
+    pub(crate) fn scene(window: Option<u64>, ages: &[u64], closed: &[f64], seen: impl Fn(u16) -> Seen) -> LeaksFrame {
+        let mut leaks = Leaks::new(OLDER, true);
+        let end = START + window.unwrap_or(0) * SECOND;
+        let state = seen(1).detail.socket.state;
+        let mut sockets = Vec::new();
+        for (number, age) in (1..).zip(ages) {
+            let entered = end - age * SECOND;
+            let socket = seen(number);
+            leaks.transition(&event(TcpState::Established, state, entered, number), true);
+            sockets.push((entered, socket));
+        }
+        let at = |time: u64| -> Vec<Seen> {
+            let there = sockets.iter().filter(|(entered, _)| *entered <= time);
+            there.map(|(_, socket)| socket.clone()).collect()
+        };
+        leaks.look(look(START, at(START)));
+        for (number, dwell) in (10_000..).zip(closed) {
+            let mut left = event(state, TcpState::LastAck, end - SECOND, number);
+            left.dwell_ns = Some(
+                std::time::Duration::from_secs_f64(*dwell)
+                    .as_nanos()
+                    .try_into()
+                    .unwrap(),
+            );
+            leaks.transition(&left, true);
+        }
+        if window.is_some() {
+            leaks.look(look(end, at(end)));
+        }
+        leaks.frame(0, window.is_some(), 0)
+    }
+
+    pub(crate) fn close_wait(number: u16) -> Seen {
+        seen(TcpState::CloseWait, number)
+    }
+
+    /// The verdict on the only group.
+    fn verdict(frame: &LeaksFrame) -> Verdict {
+        let [group] = frame.groups.as_slice() else {
+            panic!("{frame:?}");
+        };
+        judge(group, frame.older_ns)
+    }
+
+    fn of(window: Option<u64>, ages: &[u64], closed: &[f64]) -> Verdict {
+        verdict(&scene(window, ages, closed, close_wait))
+    }
+
+    /// Every tenth second, from `from` to `to`.
+    pub(crate) fn spread(from: u64, to: u64) -> Vec<u64> {
+        (from..=to).step_by(10).collect()
+    }
+
+    #[test]
+    fn what_is_never_closed_is_a_leak_whether_or_not_new_ones_come() {
+        assert_eq!(of(Some(60), &spread(0, 300), &[]), Verdict::Leak);
+        assert_eq!(of(Some(60), &[300; 20], &[]), Verdict::Leak, "none came in the window");
+        assert_eq!(of(Some(60), &[300], &[]), Verdict::Leak, "and one is enough");
+        let fin_wait2 = |number| seen(TcpState::FinWait2, number);
+        assert_eq!(
+            verdict(&scene(Some(60), &spread(0, 300), &[], fin_wait2)),
+            Verdict::Leak
+        );
+        // Those that are closed at once are not those that are forgotten.
+        assert_eq!(of(Some(60), &spread(0, 300), &[0.04; 1000]), Verdict::Leak);
+    }
+
+    #[test]
+    fn a_window_in_which_none_would_have_been_closed_shows_nothing() {
+        let short = |seconds: u64| Verdict::Undecided(Doubt::Window(seconds * SECOND));
+        assert_eq!(of(None, &spread(0, 300), &[]), Verdict::Undecided(Doubt::OneLook));
+        assert_eq!(of(Some(10), &[300; 40], &[]), short(20), "as long as makes one stuck");
+        // They came every 50 s, in 300 s.
+        assert_eq!(of(Some(40), &[300, 250, 200, 150, 100, 50], &[]), short(20));
+        assert_eq!(of(Some(50), &[100, 80, 60, 55, 50, 40], &[]), Verdict::Leak);
+        assert_eq!(
+            of(Some(40), &[300], &[]),
+            short(20),
+            "of one nobody knows how often they come"
+        );
+        let old = Verdict::Undecided(Doubt::Young(15 * SECOND));
+        assert_eq!(of(Some(60), &[45; 9], &[]), old, "these may be closed after 50 s");
+    }
+
+    #[test]
+    fn what_is_closed_late_is_slow_unless_most_are_older_than_that_explains() {
+        assert_eq!(of(Some(60), &spread(0, 45), &[45.0, 45.0]), Verdict::Slow);
+        assert_eq!(of(Some(60), &spread(0, 90), &[31.0]), Verdict::Slow);
+        assert_eq!(of(Some(60), &spread(100, 300), &[31.0]), Verdict::Leak);
+        assert_eq!(of(Some(600), &spread(0, 600), &[600.0; 20]), Verdict::Slow);
+    }
+
+    #[test]
+    fn who_does_not_read_is_known_at_once() {
+        let unread = |number: u16| {
+            let mut seen = close_wait(number);
+            seen.detail.receive_queue = Some(if number <= 3 { 6 } else { 1 });
+            seen
+        };
+        for window in [None, Some(5), Some(60)] {
+            let most = scene(window, &[100; 5], &[], unread);
+            assert_eq!(verdict(&most), Verdict::StuckReader);
+        }
+        let half = scene(Some(60), &[100; 6], &[], unread);
+        assert_eq!(verdict(&half), Verdict::Leak);
+    }
+
+    #[test]
+    fn what_drains_was_a_burst() {
+        let mut leaks = Leaks::new(OLDER, true);
+        let sockets = |from: u16| (from..=20).map(close_wait).collect::<Vec<_>>();
+        leaks.look(look(START, sockets(1)));
+        leaks.look(look(START + OLDER, sockets(1)));
+        leaks.frame(0, true, 0);
+        let mut verdicts = Vec::new();
+        for number in 1..20 {
+            let at = START + OLDER + u64::from(number) * SECOND;
+            leaks.transition(&event(TcpState::CloseWait, TcpState::LastAck, at, number), true);
+            leaks.look(look(at + SECOND / 2, sockets(number + 1)));
+            verdicts.push(verdict(&leaks.frame(0, true, 0)));
+        }
+        assert_eq!((verdicts[0], verdicts[18]), (Verdict::Slow, Verdict::Burst));
+        assert!(
+            verdicts.is_sorted_by_key(|&verdict| verdict == Verdict::Burst),
+            "{verdicts:?}"
+        );
+    }
+
+    #[test]
+    fn what_the_kernel_ends_is_no_leak() {
+        let ends = Verdict::Undecided(Doubt::KernelEnds);
+        for state in [TcpState::SynSent, TcpState::LastAck] {
+            let frame = scene(Some(60), &spread(0, 300), &[], |number| seen(state, number));
+            assert_eq!(verdict(&frame), ends);
+        }
+        let orphan = |number| {
+            let mut seen = seen(TcpState::FinWait2, number);
+            seen.detail.socket.inode = None;
+            seen
+        };
+        assert_eq!(verdict(&scene(Some(60), &spread(0, 300), &[], orphan)), ends);
+    }
+
+    #[test]
+    fn who_still_sends_is_not_stuck() {
+        let sends = |number| {
+            let mut seen = close_wait(number);
+            seen.detail.send_queue = Some(100);
+            seen
+        };
+        let frame = scene(Some(60), &spread(0, 300), &[], sends);
+        assert_eq!(verdict(&frame), Verdict::Undecided(Doubt::Sends));
+    }
+
+    #[test]
+    fn only_what_must_be_mended_fails_a_script() {
+        let defects = [Verdict::Leak, Verdict::StuckReader];
+        for verdict in [Verdict::Slow, Verdict::Burst, Verdict::Undecided(Doubt::OneLook)] {
+            assert!(!verdict.is_defect());
+        }
+        assert!(defects.into_iter().all(Verdict::is_defect));
+    }
+
+    fn findings(frame: &LeaksFrame) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        Leak.look(Frame::Leaks(frame), &mut findings);
+        findings
+    }
+
+    #[test]
+    fn a_finding_has_its_numbers_and_advice() {
+        let found = findings(&scene(Some(60), &spread(0, 300), &[0.04; 7], close_wait));
+        let [found] = found.as_slice() else {
+            panic!("{found:?}");
+        };
+        assert_eq!((found.kind, found.severity), (Kind::Leak, Severity::Warning));
+        assert_eq!(
+            found.title,
+            "app[12] never closes 28 sockets in CLOSE_WAIT at :8080, the oldest for 5 m 0 s"
+        );
+        assert_eq!(found.owner, Some(app(12, How::Scan)));
+        assert!(
+            found.evidence.contains(&("sockets", 28.into())) && found.evidence.contains(&("window_s", 60.0.into()))
+        );
+        assert!(found.advice.iter().any(|step| step.contains("close the descriptor")));
+        assert_eq!(found.topic, Topic::State(TcpState::CloseWait));
+    }
+
+    #[test]
+    fn the_healthy_have_no_findings() {
+        assert_eq!(
+            findings(&scene(Some(60), &[0, 1, 2, 29], &[0.001; 500], close_wait)),
+            []
+        );
+        assert_eq!(
+            findings(&scene(Some(10), &[100], &[], close_wait)),
+            [],
+            "nor those of which nothing is known"
+        );
+    }
+
+    #[test]
+    fn no_name_is_told_as_it_is() {
+        let evil = |number| {
+            let mut seen = close_wait(number);
+            let evil = Owner {
+                comm: Comm::new(b"a\n\x1b[2J"),
+                ..app(12, How::Scan)
+            };
+            (seen.process, seen.holders[0].process) = (Some(evil), evil.into());
+            seen
+        };
+        for window in [None, Some(10), Some(60)] {
+            let frame = scene(window, &spread(0, 300), &[], evil);
+            let group = &frame.groups[0];
+            let verdict = judge(group, OLDER);
+            let mut told = advice(group, verdict);
+            told.extend([truth(group), why(group, verdict), who(group), title(group, verdict)]);
+            assert!(told.iter().all(|text| !text.contains(['\x1b', '\n'])), "{told:?}");
+        }
+    }
+}

@@ -1,0 +1,510 @@
+//! Sockets that stay in states which should pass: since when, whose they are, and whether any of their kind ever leaves.
+//!
+//! A look finds those that are there, the stream of transitions tells when the later ones came and which left. A time is exact
+//! where the entry was seen. Of one that was there before, it is the least it can be: the time since it was seen first or, in
+//! `CLOSE_WAIT` and `FIN_WAIT2`, since the last ACK came, for what brought it into the state was one (`tcp_ack`, `net/ipv4/tcp_input.c`).
+
+mod group;
+mod history;
+mod look;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::num::NonZeroU64;
+
+use hashbrown::{HashMap, HashSet};
+use tcpwatch_common::{StateSet, TcpState};
+
+pub use self::group::{Age, FDS_MAX, Group, Key, Shared, Side};
+pub use self::history::Closings;
+use self::history::History;
+pub use self::look::{Look, Seen};
+use super::owner::Owner;
+use super::snapshot::Unseen;
+use super::socket::{Address, Detail};
+use super::whose::Holder;
+use crate::event::{Event, Opened};
+
+/// The states that should pass.
+pub const STATES: [TcpState; 4] = [
+    TcpState::CloseWait,
+    TcpState::FinWait2,
+    TcpState::SynSent,
+    TcpState::LastAck,
+];
+
+/// Sockets that a look keeps at most.
+pub const SOCKETS_MAX: usize = 262_144;
+/// Entries into a state remembered at most.
+const ENTRIES_MAX: usize = 262_144;
+/// Groups whose past is kept from one look to the next, beside those that have sockets, and groups in all.
+const GROUPS_MAX: [usize; 2] = [4096, 65_536];
+/// How much the kernel's clock of ACKs may be ahead, ns: it counts ticks, of which there are 100 a second at least.
+const TICK_NS: u64 = 10_000_000;
+const MILLISECOND: u64 = 1_000_000;
+
+/// [`STATES`] as a set.
+#[must_use]
+pub fn states() -> StateSet {
+    STATES.into_iter().fold(StateSet::NONE, StateSet::with)
+}
+
+/// A connection's two ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Ends {
+    netns: u32,
+    local: Address,
+    lport: u16,
+    remote: Address,
+    rport: u16,
+}
+
+/// By what a socket is known again: its cookie, or its ends where the source tells no cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Name {
+    Cookie(NonZeroU64),
+    Ends(Ends),
+}
+
+/// An entry into a state that was seen.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    state: TcpState,
+    at_ns: u64,
+    owner: Option<Owner>,
+    opened: Option<Opened>,
+}
+
+/// A socket of the last look.
+#[derive(Clone, Debug)]
+struct Tracked {
+    detail: Detail,
+    /// Since when it is in its state, or before that, ns (`CLOCK_MONOTONIC`).
+    since_ns: u64,
+    at_least: bool,
+    owner: Option<Owner>,
+    holders: Vec<Holder>,
+    key: Key,
+}
+
+/// What there is to say at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeaksFrame {
+    /// When the look ended, ns since the Unix epoch.
+    pub unix_ns: i64,
+    /// For how long entries and closings were watched, ns; `None` for a single look.
+    pub window_ns: Option<u64>,
+    /// What makes a socket stuck: so long in its state, ns.
+    pub older_ns: u64,
+    /// Those groups that have stuck sockets, the largest first.
+    pub groups: Vec<Group>,
+    /// The others that have sockets in the states, the largest first.
+    pub passing: Vec<Group>,
+    /// What could not be seen of the owners.
+    pub unseen: Unseen,
+    /// Transitions that were lost, or that the kernel side missed: entries among them have no exact time. A socket that was stuck
+    /// and is gone is missed all the same, by the next look.
+    pub lost: u64,
+    /// Entries, groups and sockets left out for want of room.
+    pub evicted: u64,
+}
+
+impl LeaksFrame {
+    /// Sockets in the states.
+    #[must_use]
+    pub fn in_state(&self) -> u64 {
+        let groups = self.groups.iter().chain(&self.passing);
+        groups.map(|group| group.in_state).sum()
+    }
+
+    /// Those that are stuck.
+    #[must_use]
+    pub fn sockets(&self) -> u64 {
+        self.groups.iter().map(|group| group.sockets).sum()
+    }
+}
+
+/// What is known of sockets in [`STATES`].
+#[derive(Debug)]
+pub struct Leaks {
+    older_ns: u64,
+    /// When the watch began: the end of its first look.
+    began_ns: Option<u64>,
+    /// Whether namespaces can be told apart.
+    by_netns: bool,
+    sockets: HashMap<Ends, Tracked>,
+    entries: HashMap<Name, Entry>,
+    /// Sockets that left a state since the look under way began.
+    left: HashSet<Name>,
+    listeners: HashSet<(u32, u16)>,
+    histories: HashMap<Key, History>,
+    /// When the past of some group was last forgotten.
+    forgot_ns: u64,
+    /// When the last look ended.
+    looked_ns: u64,
+    unseen: Unseen,
+    evicted: u64,
+}
+
+impl Leaks {
+    /// Nothing known; `older_ns` in its state makes a socket stuck. `by_netns` says whether events tell their namespace.
+    #[must_use]
+    pub fn new(older_ns: u64, by_netns: bool) -> Self {
+        Self {
+            older_ns,
+            began_ns: None,
+            by_netns,
+            sockets: HashMap::new(),
+            entries: HashMap::new(),
+            left: HashSet::new(),
+            listeners: HashSet::new(),
+            histories: HashMap::new(),
+            forgot_ns: 0,
+            looked_ns: 0,
+            unseen: Unseen::default(),
+            evicted: 0,
+        }
+    }
+
+    /// Says that a look begins: what leaves from now on is not there any more when it ends.
+    pub fn begin_look(&mut self) {
+        self.left.clear();
+    }
+
+    /// Says that transitions are heard of by now: what the next look finds is what later ones are compared with.
+    pub fn begin_watch(&mut self) {
+        self.began_ns = None;
+        self.histories.clear();
+    }
+
+    /// Whether a look at `now_ns` will find stuck sockets, as far as is known.
+    #[must_use]
+    pub fn has_stuck(&self, now_ns: u64) -> bool {
+        let stuck = |since_ns: u64| now_ns.saturating_sub(since_ns) >= self.older_ns;
+        self.sockets.values().any(|socket| stuck(socket.since_ns))
+            || self.entries.values().any(|entry| stuck(entry.at_ns))
+    }
+
+    /// Takes a transition; `wanted` says whether its owner is one that was asked for, where it is known.
+    pub fn transition(&mut self, event: &Event, wanted: bool) {
+        if event.from == event.to {
+            return;
+        }
+        let names = self.names(event);
+        if states().contains(event.from) {
+            self.left(event, names, wanted);
+        }
+        if states().contains(event.to)
+            && let Some(name) = names.into_iter().flatten().next()
+        {
+            let entry = Entry {
+                state: event.to,
+                at_ns: event.monotonic_ns,
+                owner: event.owner,
+                opened: event.opened,
+            };
+            if self.entries.len() < ENTRIES_MAX || self.entries.contains_key(&name) {
+                self.entries.insert(name, entry);
+            } else {
+                self.evicted += 1;
+            }
+        }
+    }
+
+    /// Counts that the socket of `event` left a state.
+    fn left(&mut self, event: &Event, names: [Option<Name>; 2], wanted: bool) {
+        let mut entry = None;
+        for name in names.into_iter().flatten() {
+            entry = self.entries.remove(&name).or(entry);
+            if self.left.len() < SOCKETS_MAX {
+                self.left.insert(name);
+            }
+        }
+        let ends = self.ends(event);
+        let tracked = ends.and_then(|ends| self.sockets.get(&ends));
+        let tracked = tracked.filter(|tracked| {
+            let cookies = (tracked.detail.cookie, event.cookie);
+            tracked.key.state == event.from && !matches!(cookies, (Some(one), Some(other)) if one != other)
+        });
+        if !wanted && tracked.is_none() {
+            return;
+        }
+        let since_ns = tracked.map(|tracked| tracked.since_ns);
+        let dwell_ns = event
+            .dwell_ns
+            .or_else(|| Some(event.monotonic_ns.saturating_sub(since_ns?)));
+        let key = tracked.map(|tracked| tracked.key).or_else(|| {
+            let entry = entry.filter(|entry| entry.state == event.from);
+            let entered_by = entry.and_then(|entry| entry.owner);
+            let ends = ends?;
+            Some(Key {
+                netns: ends.netns,
+                pid: event.owner.or(entered_by).and_then(|owner| owner.pid),
+                side: self.side(&ends, event.opened),
+                state: event.from,
+                orphans: event.from == TcpState::LastAck,
+            })
+        });
+        // Nobody knows where it was connected to: it never was.
+        let Some(key) = key else { return };
+        if tracked.is_some()
+            && let Some(ends) = ends
+        {
+            self.sockets.remove(&ends);
+        }
+        let older_ns = self.older_ns;
+        if let Some(history) = self.history(key, event.monotonic_ns) {
+            history.closings.add(dwell_ns, older_ns);
+        }
+    }
+
+    /// Takes what a look found.
+    pub fn look(&mut self, look: Look) {
+        let is_first = self.began_ns.is_none();
+        self.began_ns.get_or_insert(look.ended_ns);
+        let listeners = look.listeners.into_iter();
+        self.listeners = listeners.map(|(netns, port)| (self.netns(netns), port)).collect();
+        self.evicted += look.left_out;
+        self.unseen = look.unseen.unwrap_or_default();
+        let owners_known = look.unseen.is_some();
+        let mut before = std::mem::take(&mut self.sockets);
+        let mut there = HashSet::with_capacity(look.sockets.len());
+        for seen in look.sockets {
+            let ends = self.ends_of(&seen.detail);
+            let names = [seen.detail.cookie.map(Name::Cookie), Some(Name::Ends(ends))];
+            let mut names_there = names.into_iter().flatten();
+            if names_there.clone().any(|name| self.left.contains(&name)) {
+                continue;
+            }
+            there.extend(names_there.clone());
+            let state = seen.detail.socket.state;
+            let entry = names_there.find_map(|name| self.entries.get(&name));
+            let entry = entry.filter(|entry| entry.state == state).copied();
+            let previous = before.remove(&ends).filter(|previous| {
+                previous.detail.socket.state == state && previous.detail.cookie == seen.detail.cookie
+            });
+            let tracked = self.tracked(seen, &ends, entry, previous, look.ended_ns, owners_known);
+            self.sockets.insert(ends, tracked);
+        }
+        self.left.clear();
+        // What came before the look and is not in it has gone unseen.
+        self.entries
+            .retain(|name, entry| entry.at_ns >= look.started_ns || there.contains(name));
+        if look.left_out == 0 && !is_first {
+            for gone in before.into_values() {
+                let dwell_ns = self.looked_ns.saturating_sub(gone.since_ns);
+                let older_ns = self.older_ns;
+                if let Some(history) = self.history(gone.key, look.ended_ns) {
+                    history.closings.add(Some(dwell_ns), older_ns);
+                }
+            }
+        }
+        self.looked_ns = look.ended_ns;
+        self.remember(is_first, look.ended_ns);
+    }
+
+    /// What is known of the socket `seen`, whose entry may have been seen, and which an earlier look may have found.
+    fn tracked(
+        &self,
+        seen: Seen,
+        ends: &Ends,
+        entry: Option<Entry>,
+        previous: Option<Tracked>,
+        ended_ns: u64,
+        owners_known: bool,
+    ) -> Tracked {
+        let socket = seen.detail.socket;
+        let mut since_ns = entry.map(|entry| entry.at_ns);
+        let at_least = since_ns.is_none();
+        if at_least {
+            let by_ack = matches!(socket.state, TcpState::CloseWait | TcpState::FinWait2);
+            let last_ack_ns = seen
+                .detail
+                .last_ack_ms
+                .filter(|_| by_ack)
+                .map_or(0, |ms| (u64::from(ms) * MILLISECOND).saturating_sub(TICK_NS));
+            let by_ack_ns = ended_ns.saturating_sub(last_ack_ns);
+            since_ns = Some(
+                previous
+                    .as_ref()
+                    .map_or(by_ack_ns, |previous| previous.since_ns.min(by_ack_ns)),
+            );
+        }
+        let (mut owner, mut holders) = (seen.process, seen.holders);
+        let opened = entry.and_then(|entry| entry.opened);
+        let side = previous.as_ref().map(|previous| previous.key.side);
+        if let Some(previous) = previous
+            && !owners_known
+        {
+            (owner, holders) = (previous.owner, previous.holders);
+        }
+        // Several may hold it, of whom nobody can be named; who accepted it is one of them.
+        if holders.is_empty() {
+            owner = owner.or(entry.and_then(|entry| entry.owner));
+        }
+        Tracked {
+            detail: seen.detail,
+            since_ns: since_ns.unwrap_or(ended_ns),
+            at_least,
+            owner,
+            holders,
+            key: Key {
+                netns: ends.netns,
+                pid: owner.and_then(|owner| owner.pid),
+                side: side.unwrap_or_else(|| self.side(ends, opened)),
+                state: socket.state,
+                orphans: socket.inode.is_none() && socket.state != TcpState::CloseWait,
+            },
+        }
+    }
+
+    /// Brings the past of each group up to the look just taken, which ended at `now_ns`.
+    fn remember(&mut self, is_first: bool, now_ns: u64) {
+        let mut counts: HashMap<Key, u64> = HashMap::new();
+        for socket in self.sockets.values() {
+            *counts.entry(socket.key).or_default() += 1;
+        }
+        if self.histories.len() > GROUPS_MAX[0] {
+            let before = self.histories.len();
+            self.histories.retain(|key, _| counts.contains_key(key));
+            self.forget((before - self.histories.len()) as u64, now_ns);
+        }
+        if is_first {
+            for (key, sockets) in counts {
+                if let Some(history) = self.history(key, now_ns) {
+                    history.first = sockets;
+                }
+            }
+        }
+    }
+
+    fn forget(&mut self, groups: u64, now_ns: u64) {
+        if groups > 0 {
+            self.evicted += groups;
+            self.forgot_ns = now_ns;
+        }
+    }
+
+    /// The past of the group `key`; `None` where at `now_ns` there is no room for it.
+    fn history(&mut self, key: Key, now_ns: u64) -> Option<&mut History> {
+        if !self.histories.contains_key(&key) {
+            if self.histories.len() >= GROUPS_MAX[1] {
+                self.forget(1, now_ns);
+                return None;
+            }
+            let new = History {
+                since_ns: self.forgot_ns,
+                ..History::default()
+            };
+            self.histories.insert(key, new);
+        }
+        self.histories.get_mut(&key)
+    }
+
+    /// What there is to say of the last look; `to_unix_ns` makes Unix time of our clock's, `watched` says whether transitions are
+    /// heard of, `lost` how many were not.
+    pub fn frame(&mut self, to_unix_ns: i64, watched: bool, lost: u64) -> LeaksFrame {
+        let now_ns = self.looked_ns;
+        let began_ns = self.began_ns.filter(|_| watched);
+        let mut groups: HashMap<Key, Group> = HashMap::new();
+        for socket in self.sockets.values() {
+            let age = Age {
+                ns: now_ns.saturating_sub(socket.since_ns),
+                at_least: socket.at_least,
+            };
+            let group = groups.entry(socket.key).or_insert_with(|| Group::new(socket.key));
+            group.add_to_state(age, socket.owner);
+            if age.ns >= self.older_ns {
+                group.add_stuck(age, &socket.detail, &socket.holders);
+                let history = self.histories.get(&socket.key);
+                let late = history.and_then(|history| history.closings.late_ns);
+                group.beyond += u64::from(late.is_none_or(|[_, longest]| age.ns > longest.saturating_mul(3)));
+            }
+        }
+        for group in groups.values_mut() {
+            if let Some(began) = began_ns
+                && let Some(history) = self.history(group.key, now_ns)
+            {
+                history.stuck(group.sockets);
+                group.peak = history.peak;
+                group.late_since_peak = history.late_since_peak();
+                group.closings = history.closings;
+                let window_ns = now_ns.saturating_sub(began.max(history.since_ns));
+                group.window_ns = Some(window_ns);
+                if window_ns > 0 && history.since_ns <= began {
+                    let more = number(group.in_state) - number(history.first);
+                    group.growth_per_min = Some(more / number(window_ns) * 60e9);
+                }
+            }
+            for holder in &mut group.holders {
+                holder.fds.sort_unstable();
+            }
+            group.holders.sort_unstable_by_key(|holder| holder.process);
+            group.inodes.sort_unstable();
+        }
+        let (mut groups, mut passing): (Vec<Group>, Vec<Group>) =
+            groups.into_values().partition(|group| group.sockets > 0);
+        groups.sort_unstable_by_key(|group| (std::cmp::Reverse(group.sockets), group.key));
+        passing.sort_unstable_by_key(|group| (std::cmp::Reverse(group.in_state), group.key));
+        LeaksFrame {
+            unix_ns: now_ns.cast_signed().wrapping_add(to_unix_ns),
+            window_ns: began_ns.map(|began| now_ns.saturating_sub(began)),
+            older_ns: self.older_ns,
+            groups,
+            passing,
+            unseen: self.unseen,
+            lost,
+            evicted: self.evicted,
+        }
+    }
+
+    fn netns(&self, netns: u32) -> u32 {
+        if self.by_netns { netns } else { 0 }
+    }
+
+    /// The ends of the socket of `event`; `None` where a port is not chosen yet.
+    fn ends(&self, event: &Event) -> Option<Ends> {
+        Some(Ends {
+            netns: self.netns(event.netns.map_or(0, std::num::NonZeroU32::get)),
+            local: event.local,
+            lport: event.lport?.get(),
+            remote: event.remote,
+            rport: event.rport?.get(),
+        })
+    }
+
+    fn ends_of(&self, detail: &Detail) -> Ends {
+        let socket = &detail.socket;
+        Ends {
+            netns: self.netns(socket.netns),
+            local: socket.local,
+            lport: socket.lport,
+            remote: socket.remote,
+            rport: socket.rport,
+        }
+    }
+
+    /// By what the socket of `event` may be known, the surest first.
+    fn names(&self, event: &Event) -> [Option<Name>; 2] {
+        [event.cookie.map(Name::Cookie), self.ends(event).map(Name::Ends)]
+    }
+
+    /// Which side the socket between `ends` is: the one that listens where somebody does, unless it was seen how it was opened.
+    fn side(&self, ends: &Ends, opened: Option<Opened>) -> Side {
+        let listens = || {
+            let mut listeners = [ends.netns].into_iter();
+            listeners.any(|netns| self.listeners.contains(&(netns, ends.lport)))
+        };
+        match opened {
+            Some(Opened::Passive) => Side::Passive(ends.lport),
+            None if listens() => Side::Passive(ends.lport),
+            _ => Side::Active(ends.remote, ends.rport),
+        }
+    }
+}
+
+/// For rates: what is lost above 2^53 does not matter.
+#[expect(clippy::cast_precision_loss, reason = "a rate has no more digits than that")]
+fn number(count: u64) -> f64 {
+    count as f64
+}

@@ -1,0 +1,253 @@
+//! Sockets of one process, one place and one state, together.
+
+use std::num::NonZeroU32;
+
+use tcpwatch_common::TcpState;
+
+use super::history::Closings;
+use crate::model::owner::{Owner, Process};
+use crate::model::socket::{Address, Detail};
+use crate::model::whose::Holder;
+
+/// Descriptors kept of a group at most.
+pub const FDS_MAX: usize = 1024;
+
+/// Which side of the connections a group is, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// Peers connect to this local port.
+    Passive(u16),
+    /// This host connects to this address and port.
+    Active(Address, u16),
+}
+
+/// What sockets of one group have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Inode number of the network namespace; 0 where they cannot be told apart.
+    pub netns: u32,
+    /// The process, where it is known. Its name may change.
+    pub pid: Option<NonZeroU32>,
+    /// Where.
+    pub side: Side,
+    /// The state.
+    pub state: TcpState,
+    /// Whether no process holds them any more: they are closed, and the kernel ends them in its time.
+    pub orphans: bool,
+}
+
+/// How long a socket has been in its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Age {
+    /// ns.
+    pub ns: u64,
+    /// Whether it was there before it was seen, so that this is the least it can be.
+    pub at_least: bool,
+}
+
+/// What several sockets share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shared<T> {
+    /// There was none yet.
+    Nothing,
+    /// All have this.
+    One(T),
+    /// They differ.
+    Several,
+}
+
+impl<T: PartialEq + Copy> Shared<T> {
+    fn add(&mut self, value: T) {
+        *self = match *self {
+            Self::Nothing => Self::One(value),
+            Self::One(one) if one == value => Self::One(one),
+            _ => Self::Several,
+        };
+    }
+
+    /// What all have.
+    #[must_use]
+    pub fn get(self) -> Option<T> {
+        match self {
+            Self::One(value) => Some(value),
+            Self::Nothing | Self::Several => None,
+        }
+    }
+}
+
+/// Sockets of one process, place and state. All numbers but `in_state` are of those that are stuck: in the state for the time
+/// that was asked for, or longer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// What they have in common.
+    pub key: Key,
+    /// Whose they are; `None` where that is not known, or where several share them, none of whom started all others.
+    pub owner: Option<Owner>,
+    /// Those in the state, stuck or not.
+    pub in_state: u64,
+    /// The longest time one of these was in it.
+    pub oldest_in_state: Age,
+    /// Those stuck.
+    pub sockets: u64,
+    /// The oldest and the youngest of them; of no meaning where there is none.
+    pub oldest: Age,
+    /// See `oldest`.
+    pub youngest_ns: u64,
+    /// Sockets that are older than thrice the time in which any other was closed late.
+    pub beyond: u64,
+    /// Bytes that came and were not read; `None` where the source does not tell. A FIN is none.
+    pub unread_bytes: Option<u64>,
+    /// Bytes that were written and that the peer did not acknowledge.
+    pub unsent_bytes: Option<u64>,
+    /// Sockets with unread bytes.
+    pub unread: u64,
+    /// Sockets with bytes that the peer did not acknowledge.
+    pub unsent: u64,
+    /// Sockets in `CLOSE_WAIT` whose application has read all there was, and the end of it.
+    pub eof_read: u64,
+    /// Sockets in `CLOSE_WAIT` of which the end alone was not read.
+    pub eof_unread: u64,
+    /// Sockets that nobody has accepted yet.
+    pub unaccepted: u64,
+    /// Who holds them, with the descriptors; [`FDS_MAX`] of these at most.
+    pub holders: Vec<Holder>,
+    /// Descriptors in all.
+    pub fds: u64,
+    /// Local address.
+    pub local: Shared<Address>,
+    /// Local port.
+    pub lport: Shared<u16>,
+    /// Remote address.
+    pub remote: Shared<Address>,
+    /// Remote port.
+    pub rport: Shared<u16>,
+    /// Inode numbers of the sockets that have one.
+    pub inodes: Vec<NonZeroU32>,
+    /// For how long entries and closings of the group were watched, ns; `None` where nobody did.
+    pub window_ns: Option<u64>,
+    /// How many more are in the state now than when the watch began, a minute; `None` where that is not known.
+    pub growth_per_min: Option<f64>,
+    /// Those that left the state meanwhile.
+    pub closings: Closings,
+    /// Most stuck sockets there were in any look.
+    pub peak: u64,
+    /// Those that were stuck and closed since then.
+    pub late_since_peak: u64,
+}
+
+impl Group {
+    pub(super) fn new(key: Key) -> Self {
+        let none = Age { ns: 0, at_least: true };
+        Self {
+            key,
+            owner: None,
+            in_state: 0,
+            oldest_in_state: none,
+            sockets: 0,
+            oldest: none,
+            youngest_ns: u64::MAX,
+            beyond: 0,
+            unread_bytes: None,
+            unsent_bytes: None,
+            unread: 0,
+            unsent: 0,
+            eof_read: 0,
+            eof_unread: 0,
+            unaccepted: 0,
+            holders: Vec::new(),
+            fds: 0,
+            local: Shared::Nothing,
+            lport: Shared::Nothing,
+            remote: Shared::Nothing,
+            rport: Shared::Nothing,
+            inodes: Vec::new(),
+            window_ns: None,
+            growth_per_min: None,
+            closings: Closings::default(),
+            peak: 0,
+            late_since_peak: 0,
+        }
+    }
+
+    /// The owner's descriptors, of those that are kept.
+    #[must_use]
+    pub fn fds_of_owner(&self) -> &[u32] {
+        let pid = self.owner.and_then(|owner| owner.pid);
+        let mut holders = self.holders.iter();
+        holders
+            .find(|holder| holder.process.pid == pid)
+            .map_or(&[], |holder| &holder.fds)
+    }
+
+    /// Adds a socket that is in the state.
+    pub(super) fn add_to_state(&mut self, age: Age, owner: Option<Owner>) {
+        self.in_state += 1;
+        self.oldest_in_state = older(self.oldest_in_state, age);
+        self.owner = self.owner.or(owner);
+    }
+
+    /// Adds the same socket, which is stuck.
+    pub(super) fn add_stuck(&mut self, age: Age, detail: &Detail, holders: &[Holder]) {
+        let socket = &detail.socket;
+        self.sockets += 1;
+        self.oldest = older(self.oldest, age);
+        self.youngest_ns = self.youngest_ns.min(age.ns);
+        self.local.add(socket.local);
+        self.lport.add(socket.lport);
+        self.remote.add(socket.remote);
+        self.rport.add(socket.rport);
+        self.inodes.extend(socket.inode);
+        let is_close_wait = self.key.state == TcpState::CloseWait;
+        if is_close_wait && socket.inode.is_none() {
+            self.unaccepted += 1;
+        }
+        if let Some(queue) = detail.receive_queue {
+            // The peer's FIN takes a number of its own, until it is read.
+            let unread = queue.saturating_sub(u32::from(is_close_wait));
+            add(&mut self.unread_bytes, unread);
+            self.unread += u64::from(unread > 0);
+            if is_close_wait {
+                self.eof_read += u64::from(queue == 0);
+                self.eof_unread += u64::from(queue == 1);
+            }
+        }
+        if let Some(queue) = detail.send_queue {
+            // So does our SYN or FIN, until the peer acknowledges it.
+            let own = matches!(self.key.state, TcpState::SynSent | TcpState::LastAck);
+            let unsent = queue.saturating_sub(u32::from(own));
+            add(&mut self.unsent_bytes, unsent);
+            self.unsent += u64::from(unsent > 0);
+        }
+        for holder in holders {
+            self.hold(&holder.process, &holder.fds);
+        }
+    }
+
+    fn hold(&mut self, process: &Process, fds: &[u32]) {
+        let kept: usize = self.holders.iter().map(|holder| holder.fds.len()).sum();
+        self.fds += fds.len() as u64;
+        let room = FDS_MAX.saturating_sub(kept);
+        let fds = &fds[..fds.len().min(room)];
+        match self.holders.iter_mut().find(|holder| holder.process.pid == process.pid) {
+            Some(holder) => holder.fds.extend(fds),
+            None if fds.is_empty() => {}
+            None => self.holders.push(Holder {
+                process: *process,
+                fds: fds.to_vec(),
+            }),
+        }
+    }
+}
+
+/// The longer of two times, the one that is no bound if they are equal.
+fn older(one: Age, other: Age) -> Age {
+    if (other.ns, !other.at_least) > (one.ns, !one.at_least) {
+        other
+    } else {
+        one
+    }
+}
+
+fn add(sum: &mut Option<u64>, bytes: u32) {
+    *sum = Some(sum.unwrap_or(0).saturating_add(bytes.into()));
+}

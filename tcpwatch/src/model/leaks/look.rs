@@ -1,0 +1,36 @@
+//! What one look at the kernel's tables and /proc finds of sockets in the states that should pass.
+
+use hashbrown::HashSet;
+
+use crate::model::owner::Owner;
+use crate::model::snapshot::Unseen;
+use crate::model::socket::Detail;
+use crate::model::whose::Holder;
+
+/// A socket in one of the states, and who holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The socket.
+    pub detail: Detail,
+    /// Whose it is: who holds it or, of one that is not accepted yet, who listens for it.
+    pub process: Option<Owner>,
+    /// All who hold it.
+    pub holders: Vec<Holder>,
+}
+
+/// All of them at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// When it began, ns (`CLOCK_MONOTONIC`).
+    pub started_ns: u64,
+    /// When the last of the sockets had been read.
+    pub ended_ns: u64,
+    /// The full sockets in one of the states.
+    pub sockets: Vec<Seen>,
+    /// The network namespaces and local ports of listeners.
+    pub listeners: HashSet<(u32, u16)>,
+    /// What could not be seen of those who hold the sockets; `None` where nobody looked who does.
+    pub unseen: Option<Unseen>,
+    /// Sockets left out, for there were too many.
+    pub left_out: u64,
+}

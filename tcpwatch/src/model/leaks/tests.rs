@@ -1,0 +1,512 @@
+use std::net::Ipv4Addr;
+use std::num::{NonZeroU16, NonZeroU32};
+
+use super::*;
+use crate::model::dice::Dice;
+use crate::model::owner::{Comm, How, Process};
+use crate::model::socket::{Family, Kind, Socket};
+
+pub(crate) const SECOND: u64 = 1_000_000_000;
+const OLDER: u64 = 30 * SECOND;
+const NETNS: u32 = 7;
+const HERE: u16 = 8080;
+
+pub(crate) fn app(pid: u32, how: How) -> Owner {
+    Owner {
+        pid: NonZeroU32::new(pid),
+        comm: Comm::new(b"app"),
+        how,
+        cgroup: None,
+    }
+}
+
+fn address(last: u8) -> Address {
+    Address::new(Ipv4Addr::new(10, 0, 0, last).into(), 0)
+}
+
+/// A connection to port 8080 from port `peer`, which is its cookie and its inode too, held by app[12] by descriptor 5 and read to its end.
+pub(crate) fn seen(state: TcpState, peer: u16) -> Seen {
+    Seen {
+        detail: Detail {
+            socket: Socket {
+                family: Family::Ipv4,
+                state,
+                kind: Some(Kind::Full),
+                local: address(1),
+                lport: HERE,
+                remote: address(2),
+                rport: peer,
+                uid: None,
+                inode: NonZeroU32::new(peer.into()),
+                netns: NETNS,
+            },
+            cookie: NonZeroU64::new(peer.into()),
+            receive_queue: Some(0),
+            send_queue: Some(0),
+            last_ack_ms: None,
+        },
+        process: Some(app(12, How::Scan)),
+        holders: vec![Holder {
+            process: app(12, How::Scan).into(),
+            fds: vec![5],
+        }],
+    }
+}
+
+/// A look that ended at `at_ns`, a millisecond after it began.
+pub(crate) fn look(at_ns: u64, sockets: Vec<Seen>) -> Look {
+    Look {
+        started_ns: at_ns - MILLISECOND,
+        ended_ns: at_ns,
+        sockets,
+        listeners: HashSet::from_iter([(NETNS, HERE)]),
+        unseen: Some(Unseen::default()),
+        left_out: 0,
+    }
+}
+
+/// A transition of the same connection.
+pub(crate) fn event(from: TcpState, to: TcpState, at_ns: u64, peer: u16) -> Event {
+    Event {
+        unix_ns: 0,
+        monotonic_ns: at_ns,
+        id: None,
+        cookie: NonZeroU64::new(peer.into()),
+        family: Family::Ipv4,
+        local: address(1),
+        lport: NonZeroU16::new(HERE),
+        remote: address(2),
+        rport: NonZeroU16::new(peer),
+        from,
+        to,
+        opened: Some(Opened::Passive),
+        bound: None,
+        dwell_ns: None,
+        netns: NonZeroU32::new(NETNS),
+        owner: Some(app(12, How::Accept)),
+        inode: None,
+        evidence: None,
+    }
+}
+
+fn enters(at_ns: u64, peer: u16) -> Event {
+    event(TcpState::Established, TcpState::CloseWait, at_ns, peer)
+}
+
+fn leaves(at_ns: u64, peer: u16, dwell_ns: Option<u64>) -> Event {
+    Event {
+        dwell_ns,
+        ..event(TcpState::CloseWait, TcpState::LastAck, at_ns, peer)
+    }
+}
+
+fn close_wait(peer: u16) -> Seen {
+    seen(TcpState::CloseWait, peer)
+}
+
+/// What is said of a look at `at_ns` that finds `sockets`.
+fn looked(leaks: &mut Leaks, at_ns: u64, sockets: Vec<Seen>) -> LeaksFrame {
+    leaks.begin_look();
+    leaks.look(look(at_ns, sockets));
+    leaks.frame(0, true, 0)
+}
+
+/// All groups, stuck or not.
+fn all(frame: &LeaksFrame) -> Vec<&Group> {
+    frame.groups.iter().chain(&frame.passing).collect()
+}
+
+/// The age of the only socket.
+fn age(frame: &LeaksFrame) -> (u64, bool) {
+    let groups = all(frame);
+    assert_eq!((groups.len(), groups[0].in_state), (1, 1), "{frame:?}");
+    (groups[0].oldest_in_state.ns, groups[0].oldest_in_state.at_least)
+}
+
+#[test]
+fn an_age_is_exact_where_the_entry_was_seen_and_else_the_least_it_can_be() {
+    let mut leaks = Leaks::new(OLDER, true);
+    let start = 1000 * SECOND;
+    // Seen to enter, by cookie or by its ends.
+    for known in [NonZeroU64::new(9), None] {
+        leaks.transition(
+            &Event {
+                cookie: known,
+                ..enters(start, 9)
+            },
+            true,
+        );
+        let frame = looked(&mut leaks, start + 5 * SECOND, vec![close_wait(9)]);
+        assert_eq!(age(&frame), (5 * SECOND, false));
+    }
+    // Nobody saw this one enter: it is as old as our knowledge of it, or as the last ACK that came.
+    let mut leaks = Leaks::new(OLDER, true);
+    assert_eq!(age(&looked(&mut leaks, start, vec![close_wait(9)])), (0, true));
+    assert_eq!(
+        age(&looked(&mut leaks, start + SECOND, vec![close_wait(9)])),
+        (SECOND, true)
+    );
+    let with_ack = |state, ms| {
+        let mut seen = seen(state, 9);
+        seen.detail.last_ack_ms = Some(ms);
+        vec![seen]
+    };
+    for state in [TcpState::CloseWait, TcpState::FinWait2] {
+        let mut leaks = Leaks::new(OLDER, true);
+        let frame = looked(&mut leaks, start, with_ack(state, 8_040_000));
+        assert_eq!(age(&frame), (start, true), "the clock began later");
+        let mut leaks = Leaks::new(OLDER, true);
+        assert_eq!(
+            age(&looked(&mut leaks, start, with_ack(state, 40_010))),
+            (40 * SECOND, true)
+        );
+        // An ACK that came meanwhile takes nothing away.
+        let frame = looked(&mut leaks, start + SECOND, with_ack(state, 10));
+        assert_eq!(age(&frame), (41 * SECOND, true));
+    }
+    // What brings a socket into these states is no ACK.
+    for state in [TcpState::LastAck, TcpState::SynSent] {
+        let mut leaks = Leaks::new(OLDER, true);
+        assert_eq!(age(&looked(&mut leaks, start, with_ack(state, 40_000))), (0, true));
+    }
+}
+
+#[test]
+fn another_socket_or_another_state_begins_anew() {
+    let mut leaks = Leaks::new(OLDER, true);
+    let start = 1000 * SECOND;
+    leaks.transition(&enters(start, 9), true);
+    let mut other = close_wait(9);
+    other.detail.cookie = NonZeroU64::new(10);
+    looked(&mut leaks, start + SECOND, vec![close_wait(9)]);
+    leaks.transition(&leaves(start + 2 * SECOND, 9, None), true);
+    assert_eq!(age(&looked(&mut leaks, start + 3 * SECOND, vec![other])), (0, true));
+    let mut leaks = Leaks::new(OLDER, true);
+    looked(&mut leaks, start, vec![seen(TcpState::FinWait2, 9)]);
+    let frame = looked(&mut leaks, start + SECOND, vec![close_wait(9)]);
+    assert_eq!(age(&frame), (0, true));
+    // An entry whose end went unseen is not that of the next.
+    let mut leaks = Leaks::new(OLDER, true);
+    leaks.transition(&enters(start, 9), true);
+    looked(&mut leaks, start + SECOND, vec![]);
+    let frame = looked(&mut leaks, start + 2 * SECOND, vec![close_wait(9)]);
+    assert_eq!(age(&frame), (0, true));
+}
+
+#[test]
+fn closings_are_counted_however_they_are_known() {
+    let mut leaks = Leaks::new(OLDER, true);
+    let start = 1000 * SECOND;
+    let sockets = |peers: &[u16]| peers.iter().map(|&peer| close_wait(peer)).collect::<Vec<_>>();
+    looked(&mut leaks, start, sockets(&[1, 2, 3, 4]));
+    // Told by the kernel, whether or not it was in a look.
+    leaks.transition(&leaves(start + SECOND, 9, Some(40)), true);
+    leaks.transition(&leaves(start + SECOND, 10, Some(31 * SECOND)), true);
+    // Not told: known by the look, or not at all.
+    leaks.transition(&leaves(start + 40 * SECOND, 1, None), true);
+    leaks.transition(&leaves(start + 40 * SECOND, 11, None), true);
+    // Nobody heard of its end.
+    looked(&mut leaks, start + 50 * SECOND, sockets(&[2, 3, 4]));
+    let frame = looked(&mut leaks, start + 60 * SECOND, sockets(&[2, 3]));
+    let group = &frame.groups[0];
+    let expected = Closings {
+        prompt: 1,
+        longest_prompt_ns: 40,
+        late: 3,
+        late_ns: Some([31 * SECOND, 50 * SECOND]),
+        unknown: 1,
+    };
+    assert_eq!(group.closings, expected);
+    assert_eq!((group.sockets, group.peak, group.late_since_peak), (2, 3, 1));
+    assert_eq!(group.window_ns, Some(60 * SECOND));
+    assert_eq!(group.growth_per_min, Some(-2.0), "of four, two are left");
+    assert_eq!(frame.groups.len() + frame.passing.len(), 1, "all are of one group");
+}
+
+#[test]
+fn what_leaves_while_a_look_is_under_way_is_gone() {
+    let mut leaks = Leaks::new(OLDER, true);
+    leaks.begin_look();
+    leaks.transition(&leaves(1000 * SECOND, 1, Some(5)), true);
+    leaks.look(look(1001 * SECOND, vec![close_wait(1), close_wait(2)]));
+    let frame = leaks.frame(0, true, 0);
+    assert_eq!((frame.in_state(), all(&frame)[0].closings.prompt), (1, 1));
+}
+
+#[test]
+fn a_watch_begins_with_the_look_that_follows() {
+    let mut leaks = Leaks::new(OLDER, true);
+    looked(
+        &mut leaks,
+        1000 * SECOND,
+        vec![close_wait(1), close_wait(2), close_wait(3)],
+    );
+    leaks.transition(&leaves(1001 * SECOND, 1, Some(40 * SECOND)), true);
+    leaks.begin_watch();
+    let frame = looked(&mut leaks, 1002 * SECOND, vec![close_wait(3)]);
+    let group = all(&frame)[0].clone();
+    assert_eq!((group.closings, group.window_ns), (Closings::default(), Some(0)));
+    assert_eq!(age(&frame), (2 * SECOND, true), "what was known stays so");
+    let frame = looked(&mut leaks, 1062 * SECOND, vec![close_wait(3)]);
+    assert_eq!(
+        (frame.groups[0].window_ns, frame.groups[0].growth_per_min),
+        (Some(60 * SECOND), Some(0.0))
+    );
+}
+
+#[test]
+fn closings_of_others_than_asked_for_do_not_count() {
+    let mut leaks = Leaks::new(OLDER, true);
+    looked(&mut leaks, 1000 * SECOND, vec![close_wait(1), close_wait(2)]);
+    leaks.transition(&leaves(1001 * SECOND, 9, Some(5)), false);
+    leaks.transition(&leaves(1001 * SECOND, 1, Some(40 * SECOND)), false);
+    let frame = looked(&mut leaks, 1002 * SECOND, vec![close_wait(2)]);
+    let closings = all(&frame)[0].closings;
+    assert_eq!((closings.prompt, closings.late), (0, 1), "a look had found the second");
+}
+
+#[test]
+fn numbers_are_of_the_stuck_and_a_fin_is_no_data() {
+    let mut leaks = Leaks::new(OLDER, true);
+    let start = 1000 * SECOND;
+    let with = |peer: u16, receive: u32, send: u32, fds: &[u32]| {
+        let mut seen = close_wait(peer);
+        seen.detail.receive_queue = Some(receive);
+        seen.detail.send_queue = Some(send);
+        seen.holders[0].fds = fds.to_vec();
+        seen
+    };
+    let mut unaccepted = with(4, 1, 0, &[]);
+    unaccepted.detail.socket.inode = None;
+    unaccepted.holders.clear();
+    let sockets = || {
+        let mut sockets = vec![with(1, 0, 0, &[9]), with(2, 1, 3, &[7]), with(3, 6, 0, &[6, 8])];
+        sockets.push(unaccepted.clone());
+        sockets
+    };
+    looked(&mut leaks, start, sockets());
+    let mut later = sockets();
+    later.push(with(5, 100, 100, &[20]));
+    let frame = looked(&mut leaks, start + OLDER, later);
+    let [group] = frame.groups.as_slice() else {
+        panic!("{frame:?}");
+    };
+    assert_eq!((group.in_state, group.sockets, group.unaccepted), (5, 4, 1));
+    assert_eq!((group.unread_bytes, group.unread), (Some(5), 1));
+    assert_eq!((group.eof_read, group.eof_unread), (1, 2));
+    assert_eq!((group.unsent_bytes, group.unsent), (Some(3), 1));
+    assert_eq!((group.fds_of_owner(), group.fds), (&[6, 7, 8, 9][..], 4));
+    assert_eq!(group.inodes, [1, 2, 3].map(|inode| NonZeroU32::new(inode).unwrap()));
+    assert_eq!((group.lport.get(), group.rport.get()), (Some(HERE), None));
+    assert_eq!(group.remote.get(), Some(address(2)));
+    // Ours in LAST_ACK is none either.
+    let mut last_ack = seen(TcpState::LastAck, 1);
+    last_ack.detail.send_queue = Some(1);
+    let mut leaks = Leaks::new(0, true);
+    let frame = looked(&mut leaks, start, vec![last_ack]);
+    assert_eq!((frame.groups[0].unsent_bytes, frame.groups[0].unsent), (Some(0), 0));
+}
+
+#[test]
+fn groups_are_by_process_place_and_state() {
+    let mut leaks = Leaks::new(0, true);
+    let active = |peer: u16| {
+        let mut seen = close_wait(peer);
+        (seen.detail.socket.lport, seen.detail.socket.rport) = (40_000 + peer, 443);
+        seen
+    };
+    let mut others = close_wait(9);
+    others.process = Some(app(13, How::Scan));
+    let mut orphan = seen(TcpState::FinWait2, 5);
+    (orphan.detail.socket.inode, orphan.process) = (None, None);
+    orphan.holders.clear();
+    let sockets = vec![
+        close_wait(1),
+        close_wait(2),
+        active(3),
+        active(4),
+        others,
+        orphan,
+        seen(TcpState::FinWait2, 6),
+    ];
+    let frame = looked(&mut leaks, 1000 * SECOND, sockets);
+    let mut groups: Vec<_> = frame
+        .groups
+        .iter()
+        .map(|group| {
+            let pid = group.key.pid.map(NonZeroU32::get);
+            (
+                group.key.state.key(),
+                pid,
+                group.key.side,
+                group.key.orphans,
+                group.sockets,
+            )
+        })
+        .collect();
+    groups.sort_unstable();
+    let (passive, to) = (Side::Passive(HERE), Side::Active(address(2), 443));
+    assert_eq!(
+        groups,
+        [
+            ("close_wait", Some(12), passive, false, 2),
+            ("close_wait", Some(12), to, false, 2),
+            ("close_wait", Some(13), passive, false, 1),
+            ("fin_wait2", None, passive, true, 1),
+            ("fin_wait2", Some(12), passive, false, 1),
+        ]
+    );
+    // How it was opened is surer than who listens now; and what was a server's stays one when nobody listens any more.
+    let mut leaks = Leaks::new(0, true);
+    let opened = Some(Opened::Active);
+    leaks.transition(&Event { opened, ..enters(1, 1) }, true);
+    let frame = looked(&mut leaks, 1000 * SECOND, vec![close_wait(1), close_wait(2)]);
+    assert_eq!(frame.groups.len(), 2);
+    let mut nobody = look(1001 * SECOND, vec![close_wait(2)]);
+    nobody.listeners.clear();
+    leaks.look(nobody);
+    assert_eq!(leaks.frame(0, true, 0).groups[0].key.side, passive);
+}
+
+#[test]
+fn an_owner_is_who_holds_it_or_was_seen_to_take_it() {
+    let mut leaks = Leaks::new(0, true);
+    let start = 1000 * SECOND;
+    leaks.transition(&enters(start, 1), true);
+    let mut unknown = close_wait(1);
+    (unknown.process, unknown.holders) = (None, Vec::new());
+    let frame = looked(&mut leaks, start + 1, vec![unknown.clone()]);
+    assert_eq!(frame.groups[0].owner, Some(app(12, How::Accept)));
+    // Strangers share it: who accepted it is no more its owner than the others.
+    let mut shared = unknown.clone();
+    for pid in [20, 21] {
+        shared.holders.push(Holder {
+            process: app(pid, How::Scan).into(),
+            fds: vec![3],
+        });
+    }
+    let frame = looked(&mut leaks, start + 2, vec![shared]);
+    let group = &frame.groups[0];
+    assert_eq!((group.owner, group.holders.len(), group.fds), (None, 2, 2));
+    // A look that did not ask who holds them takes nothing away.
+    let mut unasked = look(start + 3, vec![unknown]);
+    unasked.unseen = None;
+    leaks.look(unasked);
+    assert_eq!(leaks.frame(0, true, 0).groups[0].holders.len(), 2);
+}
+
+#[test]
+fn descriptors_are_bounded_and_the_rest_counted() {
+    let mut leaks = Leaks::new(0, true);
+    let sockets = (1..=1100).map(|peer: u16| {
+        let mut seen = close_wait(peer);
+        seen.holders[0].fds = vec![u32::from(peer)];
+        seen
+    });
+    let frame = looked(&mut leaks, SECOND, sockets.collect());
+    let group = &frame.groups[0];
+    assert_eq!(
+        (group.fds_of_owner().len(), group.fds, group.inodes.len()),
+        (FDS_MAX, 1100, 1100)
+    );
+}
+
+#[test]
+fn what_is_remembered_is_bounded_and_the_rest_counted() {
+    let ends = |number: usize, from, to| {
+        let number = u32::try_from(number).unwrap();
+        let remote = Address::new(Ipv4Addr::from(0x0b00_0000 + number).into(), 0);
+        Event {
+            cookie: None,
+            remote,
+            opened: Some(Opened::Active),
+            dwell_ns: Some(1),
+            ..event(from, to, 5, 443)
+        }
+    };
+    let mut leaks = Leaks::new(OLDER, true);
+    for number in 0..ENTRIES_MAX + 3 {
+        leaks.transition(&ends(number, TcpState::Established, TcpState::CloseWait), true);
+    }
+    assert_eq!((leaks.entries.len(), leaks.evicted), (ENTRIES_MAX, 3));
+    let mut leaks = Leaks::new(OLDER, true);
+    looked(&mut leaks, SECOND, vec![close_wait(1)]);
+    for number in 0..GROUPS_MAX[1] + 3 {
+        leaks.transition(&ends(number, TcpState::CloseWait, TcpState::LastAck), true);
+    }
+    assert_eq!((leaks.histories.len(), leaks.evicted), (GROUPS_MAX[1], 4));
+    // The next look forgets those that have no socket; whose past was forgotten is watched anew.
+    let frame = looked(
+        &mut leaks,
+        40 * SECOND,
+        vec![close_wait(1), seen(TcpState::FinWait2, 2)],
+    );
+    assert!(leaks.histories.len() <= 2);
+    assert!(frame.evicted > 4);
+    let window = |state: TcpState| {
+        let groups = all(&frame);
+        groups.iter().find(|group| group.key.state == state).unwrap().window_ns
+    };
+    assert_eq!(window(TcpState::CloseWait), Some(39 * SECOND));
+    assert_eq!(window(TcpState::FinWait2), Some(0));
+}
+
+#[test]
+fn any_sequence_is_taken() {
+    let mut dice = Dice(4);
+    let mut leaks = Leaks::new(OLDER, true);
+    let states = [
+        TcpState::Established,
+        TcpState::CloseWait,
+        TcpState::FinWait2,
+        TcpState::SynSent,
+        TcpState::LastAck,
+        TcpState::Close,
+    ];
+    let mut pick = |among: u64| dice.next() % among;
+    for _ in 0..20_000 {
+        let peer = u16::try_from(pick(5)).unwrap();
+        let at_ns = pick(100 * SECOND) + MILLISECOND;
+        let [from, to] = [pick(6), pick(6)].map(|state| states[usize::try_from(state).unwrap()]);
+        if pick(20) > 0 {
+            let moved = Event {
+                dwell_ns: (pick(2) > 0).then_some(at_ns),
+                cookie: NonZeroU64::new(pick(3)),
+                lport: NonZeroU16::new(u16::try_from(pick(2)).unwrap()),
+                netns: NonZeroU32::new(u32::try_from(pick(2)).unwrap()),
+                ..event(from, to, at_ns, peer)
+            };
+            leaks.transition(&moved, pick(2) > 0);
+            continue;
+        }
+        let mut sockets = Vec::new();
+        for state in states {
+            let mut seen = seen(state, u16::try_from(pick(5)).unwrap());
+            seen.detail.last_ack_ms = Some(u32::MAX);
+            seen.detail.receive_queue = Some(u32::try_from(pick(3)).unwrap().wrapping_sub(1));
+            seen.detail.send_queue = (pick(2) > 0).then_some(u32::MAX);
+            sockets.push(seen);
+        }
+        let mut look = look(at_ns, sockets);
+        look.left_out = pick(2);
+        leaks.look(look);
+        let frame = leaks.frame(i64::MAX, pick(2) > 0, pick(9));
+        assert!(frame.sockets() <= frame.in_state() && frame.in_state() <= 6);
+    }
+}
+
+#[test]
+fn processes_of_different_names_are_one_by_number() {
+    let mut leaks = Leaks::new(0, true);
+    let mut renamed = close_wait(2);
+    renamed.process = Some(Owner {
+        comm: Comm::new(b"other"),
+        ..app(12, How::Scan)
+    });
+    renamed.holders[0].process = Process {
+        comm: Comm::new(b"other"),
+        ..app(12, How::Scan).into()
+    };
+    let frame = looked(&mut leaks, SECOND, vec![close_wait(1), renamed]);
+    assert_eq!((frame.groups.len(), frame.groups[0].holders.len()), (1, 1));
+}

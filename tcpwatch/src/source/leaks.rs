@@ -1,0 +1,199 @@
+//! One look at sockets in the states that should pass, and at who holds them.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use anyhow::Result;
+use hashbrown::HashMap;
+use tcpwatch_common::{StateSet, TcpState};
+
+use super::owners::Owners;
+use super::sockets::Sockets;
+use crate::clock;
+use crate::model::filter::Filter;
+use crate::model::leaks::{Look, SOCKETS_MAX, Seen};
+use crate::model::socket::{Detail, Kind};
+use crate::sys::netns::{Namespace, Which, resolve};
+
+/// What to look at, and where.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The network namespaces.
+    pub netns: Which,
+    /// The sockets; `states` are some of those that should pass.
+    pub filter: Filter,
+}
+
+/// The sockets found so far.
+struct Found {
+    details: Vec<Detail>,
+    left_out: u64,
+    /// The inode of who listens, by namespace and port; `None` where several do.
+    listeners: HashMap<(u32, u16), Option<NonZeroU32>>,
+}
+
+impl Asked {
+    /// Looks once, in /proc too if it is wanted `whose` the sockets are.
+    ///
+    /// # Errors
+    /// One line: sockets or processes cannot be read.
+    pub fn look(&self, whose: bool) -> Result<Look> {
+        let root = Path::new("/");
+        let started_ns = clock::monotonic_ns();
+        let mut found = Found {
+            details: Vec::new(),
+            left_out: 0,
+            listeners: HashMap::new(),
+        };
+        for namespace in resolve(root, &self.netns)? {
+            match self.walk(root, &namespace, &mut found) {
+                Ok(()) => {}
+                // Of all, one may have gone between being found and being entered.
+                Err(why) if self.netns == Which::All => {
+                    log::debug!("network namespace {}: {why:#}", namespace.inode);
+                }
+                Err(why) => return Err(why),
+            }
+        }
+        let mut look = Look {
+            started_ns,
+            ended_ns: clock::monotonic_ns(),
+            sockets: Vec::with_capacity(found.details.len()),
+            listeners: found.listeners.keys().copied().collect(),
+            unseen: None,
+            left_out: found.left_out,
+        };
+        // After the sockets were read: what has got an inode by then is not missed here.
+        let mut owners = if whose || !self.filter.owner.is_any() {
+            Some(Owners::scan(root)?)
+        } else {
+            None
+        };
+        for detail in std::mem::take(&mut found.details) {
+            let mut seen = Seen {
+                detail,
+                process: None,
+                holders: Vec::new(),
+            };
+            if let Some(owners) = &mut owners {
+                let inode = detail.socket.inode.or_else(|| found.listener_of(&detail));
+                let mut held = owners.of(inode);
+                if !self.filter.owner.is_any() && !held.match_filter(&self.filter.owner) {
+                    continue;
+                }
+                seen.process = held.whose().process.map(|owner| *owner);
+                if detail.socket.inode.is_some() {
+                    seen.holders = held.holders();
+                }
+            }
+            look.sockets.push(seen);
+        }
+        look.unseen = owners.as_ref().map(Owners::unseen);
+        Ok(look)
+    }
+
+    fn walk(&self, root: &Path, namespace: &Namespace, found: &mut Found) -> Result<()> {
+        let listen = StateSet::NONE.with(TcpState::Listen);
+        let mut sockets = namespace.run(|| Sockets::open(root, namespace.inode))?;
+        sockets.walk_in_detail(StateSet(self.filter.states.0 | listen.0), |detail| {
+            let socket = &detail.socket;
+            if socket.state == TcpState::Listen {
+                let place = (socket.netns, socket.lport);
+                let several = found.listeners.contains_key(&place);
+                found.listeners.insert(place, socket.inode.filter(|_| !several));
+            } else if is_full(detail) && self.filter.matches_ends(socket) {
+                if found.details.len() < SOCKETS_MAX {
+                    found.details.push(*detail);
+                } else {
+                    found.left_out += 1;
+                }
+            }
+        })
+    }
+}
+
+/// Not what remains after closing, in `FIN_WAIT2` too. /proc does not tell the two apart, but that this has no inode.
+fn is_full(detail: &Detail) -> bool {
+    let socket = &detail.socket;
+    match socket.kind {
+        Some(kind) => kind == Kind::Full,
+        None => socket.state != TcpState::FinWait2 || socket.inode.is_some(),
+    }
+}
+
+impl Found {
+    /// Who listens for the connection `detail`, which nobody has accepted yet.
+    fn listener_of(&self, detail: &Detail) -> Option<NonZeroU32> {
+        let socket = &detail.socket;
+        let waits = socket.state == TcpState::CloseWait && socket.inode.is_none();
+        let listener = self.listeners.get(&(socket.netns, socket.lport)).filter(|_| waits);
+        listener.copied().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::read_link;
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+    use std::{process, thread};
+
+    use super::*;
+    use crate::model::leaks::states;
+
+    #[test]
+    fn ours_is_found_with_its_descriptor_and_what_waits_in_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let unaccepted = TcpStream::connect(address).unwrap();
+        unaccepted.shutdown(Shutdown::Write).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let asked = Asked {
+            netns: Which::Own,
+            filter: Filter {
+                lport: address.port().to_string().parse().unwrap(),
+                states: states(),
+                ..Filter::default()
+            },
+        };
+        let look = loop {
+            let look = asked.look(true).unwrap();
+            if look.sockets.len() == 2 {
+                break look;
+            }
+            thread::yield_now();
+        };
+        let fd = server.as_raw_fd();
+        let link = read_link(format!("/proc/self/fd/{fd}")).unwrap();
+        let [held, waits] = [true, false].map(|held| {
+            let mut sockets = look.sockets.iter();
+            sockets.find(|seen| seen.detail.socket.inode.is_some() == held).unwrap()
+        });
+        let inode = held.detail.socket.inode.unwrap();
+        assert_eq!(link.to_str(), Some(format!("socket:[{inode}]").as_str()));
+        assert_eq!(held.holders.len(), 1);
+        assert_eq!(held.holders[0].fds, [u32::try_from(fd).unwrap()]);
+        assert_eq!(waits.holders, []);
+        for seen in [held, waits] {
+            assert_eq!(seen.process.and_then(|owner| owner.pid), NonZeroU32::new(process::id()));
+            assert_eq!(
+                (seen.detail.receive_queue, seen.detail.send_queue),
+                (Some(1), Some(0)),
+                "a FIN that nobody has read"
+            );
+            assert!(seen.detail.cookie.is_some() && seen.detail.last_ack_ms.is_some());
+        }
+        assert_eq!(held.detail.socket.state, TcpState::CloseWait);
+        assert!(look.listeners.iter().any(|&(_, port)| port == address.port()));
+        assert!(
+            asked
+                .look(false)
+                .unwrap()
+                .sockets
+                .iter()
+                .all(|seen| seen.process.is_none())
+        );
+    }
+}

@@ -1,0 +1,270 @@
+//! `leaks` for programs: `tcpwatch.leak/1`, one object a group of stuck sockets, and after them `tcpwatch.leak.look/1`.
+
+use std::io::{self, Write};
+use std::num::NonZeroU32;
+
+use serde::Serialize;
+
+use crate::diagnose::leak::{judge, seconds};
+use crate::model::leaks::{Group, LeaksFrame, Shared};
+use crate::model::owner::{Owner, Process};
+use crate::model::socket::Address;
+use crate::view::leaks::LeaksView;
+use crate::view::time::Stamp;
+
+/// The objects of a look.
+#[derive(Debug)]
+pub struct Json {
+    stamp: Stamp,
+}
+
+impl Json {
+    /// Times are UTC.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            stamp: Stamp::rfc3339(),
+        }
+    }
+}
+
+impl Default for Json {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A group. Addresses and ports are null where its sockets have different ones; `fds` are the owner's, a part of them where
+/// `fds_left_out` is not 0, `holders` all who hold them.
+#[derive(Serialize)]
+struct Line<'a> {
+    schema: &'static str,
+    time: &'a str,
+    verdict: &'static str,
+    state: &'static str,
+    owner: Option<Owner>,
+    netns: Option<NonZeroU32>,
+    local: Option<String>,
+    lport: Option<u16>,
+    remote: Option<String>,
+    rport: Option<u16>,
+    sockets: u64,
+    in_state: u64,
+    oldest_s: f64,
+    oldest_is_lower_bound: bool,
+    youngest_s: f64,
+    growth_per_min: Option<f64>,
+    unread_bytes: Option<u64>,
+    unsent_bytes: Option<u64>,
+    eof_read: u64,
+    eof_unread: u64,
+    unread: u64,
+    unaccepted: u64,
+    window_s: Option<f64>,
+    closed: Closed,
+    fds: &'a [u32],
+    fds_left_out: u64,
+    holders: Vec<HolderLine<'a>>,
+    stacks: [(); 0],
+}
+
+/// Those that left the state in the window: stuck ones, others, and those of which that is not known.
+#[derive(Serialize)]
+struct Closed {
+    late: u64,
+    late_min_s: Option<f64>,
+    late_max_s: Option<f64>,
+    prompt: u64,
+    unknown: u64,
+}
+
+#[derive(Serialize)]
+struct HolderLine<'a> {
+    #[serde(flatten)]
+    process: Process,
+    fds: &'a [u32],
+}
+
+/// What a look found in all.
+#[derive(Serialize)]
+struct LookLine<'a> {
+    schema: &'static str,
+    time: &'a str,
+    window_s: Option<f64>,
+    older_s: f64,
+    in_state: u64,
+    sockets: u64,
+    groups: usize,
+    unseen: Unseen,
+    lost: u64,
+    evicted: u64,
+}
+
+#[derive(Serialize)]
+struct Unseen {
+    sockets: u64,
+    processes: usize,
+    hidden: bool,
+    descriptors: u64,
+}
+
+fn address(shared: Shared<Address>) -> Option<String> {
+    shared.get().map(|address| address.to_string())
+}
+
+fn line<'a>(group: &'a Group, time: &'a str, older_ns: u64) -> Line<'a> {
+    let closings = &group.closings;
+    let kept: usize = group.holders.iter().map(|holder| holder.fds.len()).sum();
+    Line {
+        schema: "tcpwatch.leak/1",
+        time,
+        verdict: judge(group, older_ns).key(),
+        state: group.key.state.key(),
+        owner: group.owner,
+        netns: NonZeroU32::new(group.key.netns),
+        local: address(group.local),
+        lport: group.lport.get(),
+        remote: address(group.remote),
+        rport: group.rport.get(),
+        sockets: group.sockets,
+        in_state: group.in_state,
+        oldest_s: seconds(group.oldest.ns),
+        oldest_is_lower_bound: group.oldest.at_least,
+        youngest_s: seconds(group.youngest_ns),
+        growth_per_min: group.growth_per_min,
+        unread_bytes: group.unread_bytes,
+        unsent_bytes: group.unsent_bytes,
+        eof_read: group.eof_read,
+        eof_unread: group.eof_unread,
+        unread: group.unread,
+        unaccepted: group.unaccepted,
+        window_s: group.window_ns.map(seconds),
+        closed: Closed {
+            late: closings.late,
+            late_min_s: closings.late_ns.map(|[shortest, _]| seconds(shortest)),
+            late_max_s: closings.late_ns.map(|[_, longest]| seconds(longest)),
+            prompt: closings.prompt,
+            unknown: closings.unknown,
+        },
+        fds: group.fds_of_owner(),
+        fds_left_out: group.fds.saturating_sub(kept as u64),
+        holders: group
+            .holders
+            .iter()
+            .map(|holder| HolderLine {
+                process: holder.process,
+                fds: &holder.fds,
+            })
+            .collect(),
+        stacks: [],
+    }
+}
+
+impl LeaksView for Json {
+    fn frame(&mut self, frame: &LeaksFrame, out: &mut dyn Write) -> io::Result<()> {
+        let time = self.stamp.text(frame.unix_ns);
+        for group in &frame.groups {
+            serde_json::to_writer(&mut *out, &line(group, time, frame.older_ns))?;
+            out.write_all(b"\n")?;
+        }
+        let unseen = &frame.unseen;
+        let look = LookLine {
+            schema: "tcpwatch.leak.look/1",
+            time,
+            window_s: frame.window_ns.map(seconds),
+            older_s: seconds(frame.older_ns),
+            in_state: frame.in_state(),
+            sockets: frame.sockets(),
+            groups: frame.groups.len(),
+            unseen: Unseen {
+                sockets: unseen.sockets,
+                processes: unseen.processes,
+                hidden: unseen.hidden,
+                descriptors: unseen.descriptors,
+            },
+            lost: frame.lost,
+            evicted: frame.evicted,
+        };
+        serde_json::to_writer(&mut *out, &look)?;
+        out.write_all(b"\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::diagnose::leak::tests::{close_wait, scene};
+    use crate::model::leaks::Seen;
+
+    /// Each by a descriptor of its own.
+    fn numbered(number: u16) -> Seen {
+        let mut seen = close_wait(number);
+        seen.holders[0].fds = vec![u32::from(number) + 6];
+        seen
+    }
+
+    fn lines(frame: &LeaksFrame) -> Vec<Value> {
+        let mut out = Vec::new();
+        Json::new().frame(frame, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_group_is_an_object_and_a_look_another() {
+        let lines = lines(&scene(
+            Some(60),
+            &[
+                300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 30, 30,
+            ],
+            &[0.04, 0.05],
+            numbered,
+        ));
+        assert_eq!(lines.len(), 2);
+        assert_eq!(
+            lines[0],
+            json!({
+                "schema": "tcpwatch.leak/1", "time": "1970-01-01T02:47:40.000000000Z", "verdict": "leak", "state": "close_wait",
+                "owner": { "pid": 12, "comm": "app", "how": "scan" }, "netns": 7,
+                "local": "10.0.0.1", "lport": 8080, "remote": "10.0.0.2", "rport": null,
+                "sockets": 16, "in_state": 16, "oldest_s": 300.0, "oldest_is_lower_bound": false, "youngest_s": 30.0,
+                "growth_per_min": 2.0, "unread_bytes": 0, "unsent_bytes": 0,
+                "eof_read": 16, "eof_unread": 0, "unread": 0, "unaccepted": 0, "window_s": 60.0,
+                "closed": { "late": 0, "late_min_s": null, "late_max_s": null, "prompt": 2, "unknown": 0 },
+                "fds": (7..=22).collect::<Vec<u32>>(), "fds_left_out": 0, "holders": [{ "pid": 12, "comm": "app", "fds": (7..=22).collect::<Vec<u32>>() }], "stacks": [],
+            })
+        );
+        assert_eq!(
+            lines[1],
+            json!({
+                "schema": "tcpwatch.leak.look/1", "time": "1970-01-01T02:47:40.000000000Z", "window_s": 60.0, "older_s": 30.0,
+                "in_state": 16, "sockets": 16, "groups": 1,
+                "unseen": { "sockets": 0, "processes": 0, "hidden": false, "descriptors": 0 }, "lost": 0, "evicted": 0,
+            })
+        );
+    }
+
+    #[test]
+    fn what_nobody_watched_is_null() {
+        let lines = lines(&scene(None, &[100], &[], close_wait));
+        assert_eq!(
+            (&lines[0]["window_s"], &lines[0]["growth_per_min"]),
+            (&Value::Null, &Value::Null)
+        );
+        assert_eq!(
+            (&lines[0]["verdict"], &lines[1]["window_s"]),
+            (&"undecided".into(), &Value::Null)
+        );
+    }
+
+    #[test]
+    fn the_healthy_have_no_object() {
+        let lines = lines(&scene(Some(60), &[1, 2], &[0.1], close_wait));
+        assert_eq!(
+            (lines.len(), &lines[0]["in_state"], &lines[0]["sockets"]),
+            (1, &2.into(), &0.into())
+        );
+    }
+}

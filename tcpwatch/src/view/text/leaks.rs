@@ -1,0 +1,404 @@
+//! `leaks` for people: a verdict a group, its evidence and what to do, as wide as the screen.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use jiff::tz::TimeZone;
+
+use crate::diagnose::leak::{Verdict, advice, judge, oldest, place, truth, who, why};
+use crate::model::leaks::{Group, LeaksFrame, STATES};
+use crate::model::number::{duration, thousands};
+use crate::view::leaks::LeaksView;
+use crate::view::screen::Screen;
+use crate::view::time::Stamp;
+use crate::view::words;
+
+/// Columns of the verdict; what belongs to it is as far in.
+const INDENT: usize = 6;
+/// Ranges of descriptors shown at most.
+const RANGES: usize = 8;
+/// Groups of stuck sockets told at most.
+const GROUPS: usize = 20;
+/// Groups without a stuck socket that have a line, at most.
+const PASSING: usize = 3;
+
+/// A block a look.
+pub struct Text {
+    stamp: Stamp,
+    screen: Screen,
+}
+
+impl Text {
+    /// Times are shown in `zone`.
+    #[must_use]
+    pub fn new(zone: TimeZone, screen: Screen) -> Self {
+        Self {
+            stamp: Stamp::local(zone),
+            screen,
+        }
+    }
+
+    fn style(&self, style: Style) -> Style {
+        if self.screen.colour { style } else { Style::new() }
+    }
+
+    /// What was looked at, and for how long.
+    fn heading(&mut self, frame: &LeaksFrame, out: &mut dyn Write) -> io::Result<()> {
+        let time = self.stamp.text(frame.unix_ns);
+        let time = time.split('.').next().unwrap_or(time);
+        let states: Vec<&str> = STATES.iter().map(|state| state.name()).collect();
+        let watched = match frame.window_ns {
+            None => "one look".into(),
+            Some(0) => "watching; Ctrl-C ends it".into(),
+            Some(window) => format!("{} watched", duration(window)),
+        };
+        let text = format!(
+            "{time}  {watched}: {} in {}, {} of them for {} or longer",
+            several(frame.in_state(), "socket", "sockets"),
+            states.join(", "),
+            thousands(frame.sockets()),
+            duration(frame.older_ns)
+        );
+        self.wrapped(&text, 2, out)
+    }
+
+    fn group(&self, group: &Group, older_ns: u64, out: &mut dyn Write) -> io::Result<()> {
+        let verdict = judge(group, older_ns);
+        let (label, colour) = label(verdict);
+        let style = self.style(colour.map_or_else(Style::new, AnsiColor::on_default));
+        let growth = match group.growth_per_min {
+            // Below a tenth it is as good as none.
+            Some(growth) if growth.abs() >= 0.05 => format!(", {growth:+.1}/min"),
+            _ => String::new(),
+        };
+        let closed = match verdict {
+            Verdict::Leak if group.closings.late == 0 => ", none closed",
+            _ => "",
+        };
+        let text = format!(
+            "{}  {}  {}  {}, oldest {}{growth}{closed}",
+            who(group),
+            place(group),
+            group.key.state.name(),
+            several(group.sockets, "socket", "sockets"),
+            oldest(group),
+        );
+        write!(out, "{style}{label:<INDENT$}{style:#}")?;
+        self.rest(&text, INDENT, out)?;
+        let mut truth = truth(group);
+        if let Some(fds) = fds(group) {
+            truth += &fds;
+        }
+        for line in [truth, why(group, verdict)] {
+            self.indented(&line, out)?;
+        }
+        let advice = advice(group, verdict);
+        if !advice.is_empty() {
+            let topic = group.key.state.key();
+            self.indented(&format!("do: {} (explain {topic})", advice.join("; ")), out)?;
+        }
+        Ok(())
+    }
+
+    fn passing(&self, frame: &LeaksFrame, out: &mut dyn Write) -> io::Result<()> {
+        let ok = self.style(AnsiColor::Green.on_default());
+        for group in frame.passing.iter().take(PASSING) {
+            let closing = match group.closings.prompt {
+                0 => "",
+                _ => ", closing normally",
+            };
+            let oldest = group.oldest_in_state;
+            let text = format!(
+                "{}  {}  {} in {}, oldest {}{}{closing}",
+                who(group),
+                place(group),
+                thousands(group.in_state),
+                group.key.state.name(),
+                if oldest.at_least { "at least " } else { "" },
+                duration(oldest.ns),
+            );
+            write!(out, "{ok}{:<INDENT$}{ok:#}", "ok")?;
+            self.rest(&text, INDENT, out)?;
+        }
+        let more = frame.passing.len().saturating_sub(PASSING);
+        if more > 0 {
+            let text = format!("and {}", several(more as u64, "more group", "more groups"));
+            write!(out, "{ok}{:<INDENT$}{ok:#}", "ok")?;
+            self.rest(&text, INDENT, out)?;
+        }
+        if frame.groups.is_empty() && frame.passing.is_empty() {
+            write!(out, "{ok}{:<INDENT$}{ok:#}", "ok")?;
+            self.rest("nothing is in these states", INDENT, out)?;
+        }
+        Ok(())
+    }
+
+    fn indented(&self, text: &str, out: &mut dyn Write) -> io::Result<()> {
+        write!(out, "{:INDENT$}", "")?;
+        self.rest(text, INDENT, out)
+    }
+
+    fn wrapped(&self, text: &str, indent: usize, out: &mut dyn Write) -> io::Result<()> {
+        for (index, line) in wrap(text, self.screen.width, indent).iter().enumerate() {
+            let indent = if index > 0 { indent } else { 0 };
+            writeln!(out, "{:indent$}{line}", "")?;
+        }
+        Ok(())
+    }
+
+    /// Ends a line of which `indent` columns are written, and goes on below that where it is too long.
+    fn rest(&self, text: &str, indent: usize, out: &mut dyn Write) -> io::Result<()> {
+        let width = self.screen.width.map(|width| width.saturating_sub(indent));
+        for (index, line) in wrap(text, width, 0).iter().enumerate() {
+            let indent = if index > 0 { indent } else { 0 };
+            writeln!(out, "{:indent$}{line}", "")?;
+        }
+        Ok(())
+    }
+}
+
+impl LeaksView for Text {
+    fn frame(&mut self, frame: &LeaksFrame, out: &mut dyn Write) -> io::Result<()> {
+        self.heading(frame, out)?;
+        for group in frame.groups.iter().take(GROUPS) {
+            self.group(group, frame.older_ns, out)?;
+        }
+        let rest = frame.groups.get(GROUPS..).unwrap_or_default();
+        if !rest.is_empty() {
+            let sockets = rest.iter().map(|group| group.sockets).sum();
+            let text = format!(
+                "and {} of {} (-o json)",
+                several(rest.len() as u64, "more group", "more groups"),
+                several(sockets, "socket", "sockets")
+            );
+            self.indented(&text, out)?;
+        }
+        self.passing(frame, out)?;
+        let mut missing = Vec::new();
+        missing.extend(words::unseen(&frame.unseen));
+        if frame.lost > 0 {
+            missing.push(format!(
+                "{} were lost: some ages are less than they are",
+                several(frame.lost, "transition", "transitions")
+            ));
+        }
+        if frame.evicted > 0 {
+            missing.push(format!(
+                "{} left out for want of room: a filter helps",
+                several(frame.evicted, "socket or group was", "sockets or groups were")
+            ));
+        }
+        for line in missing {
+            self.wrapped(&line, 2, out)?;
+        }
+        writeln!(out)
+    }
+}
+
+/// The word for a verdict, and its colour.
+const fn label(verdict: Verdict) -> (&'static str, Option<AnsiColor>) {
+    match verdict {
+        Verdict::Leak => ("LEAK", Some(AnsiColor::Red)),
+        Verdict::StuckReader => ("STUCK", Some(AnsiColor::Red)),
+        Verdict::Slow => ("SLOW", Some(AnsiColor::Yellow)),
+        Verdict::Burst => ("BURST", Some(AnsiColor::Yellow)),
+        Verdict::Undecided(_) => ("?", None),
+    }
+}
+
+/// The owner's descriptors, `: fds 17, 19-31, 40 (+396)`; with several holders each one's. `None` where there are none.
+fn fds(group: &Group) -> Option<String> {
+    let kept: usize = group.holders.iter().map(|holder| holder.fds.len()).sum();
+    let not_kept = group.fds.saturating_sub(kept as u64);
+    match group.holders.as_slice() {
+        [] => None,
+        [one] => Some(format!(": {}", ranges(&one.fds, not_kept))),
+        several => {
+            let each = several
+                .iter()
+                .map(|holder| format!("{} {}", holder.process, ranges(&holder.fds, 0)));
+            Some(format!(": {}", each.collect::<Vec<_>>().join("; ")))
+        }
+    }
+}
+
+/// `fd 17`, `fds 17, 19-31, 40 (+396)`; `more` of them are not in `fds`, which are in order.
+fn ranges(fds: &[u32], more: u64) -> String {
+    let mut shown: Vec<[u32; 2]> = Vec::new();
+    for &fd in fds {
+        match shown.last_mut() {
+            Some([_, last]) if last.checked_add(1) == Some(fd) => *last = fd,
+            _ => shown.push([fd, fd]),
+        }
+    }
+    let hidden = shown.split_off(shown.len().min(RANGES));
+    let hidden: u64 = hidden.iter().map(|[first, last]| u64::from(last - first) + 1).sum();
+    let words = shown.iter().map(|[first, last]| match last - first {
+        0 => first.to_string(),
+        1 => format!("{first}, {last}"),
+        _ => format!("{first}-{last}"),
+    });
+    let mut text = format!(
+        "{} {}",
+        if fds.len() as u64 + more == 1 { "fd" } else { "fds" },
+        words.collect::<Vec<_>>().join(", ")
+    );
+    if hidden + more > 0 {
+        // Writing to a string cannot fail.
+        let _ = write!(text, " (+{})", thousands(hidden + more));
+    }
+    text
+}
+
+fn several(number: u64, one: &str, more: &str) -> String {
+    format!("{} {}", thousands(number), if number == 1 { one } else { more })
+}
+
+/// The lines of `text` where `width` columns hold one, all but the first with `indent` fewer. A longer word has a line of its own.
+fn wrap(text: &str, width: Option<usize>, indent: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        let room = width.map(|width| width.saturating_sub(if lines.len() > 1 { indent } else { 0 }));
+        let first = lines.last().is_none_or(String::is_empty);
+        if !first && room.is_some_and(|room| used + 1 + length > room) {
+            lines.push(String::new());
+            used = 0;
+        }
+        let Some(line) = lines.last_mut() else { continue };
+        if used > 0 || !line.is_empty() {
+            line.push(' ');
+            used += 1;
+        }
+        line.push_str(word);
+        used += length;
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::leak::tests::{close_wait, scene, spread};
+    use crate::model::leaks::Seen;
+
+    fn shown(frame: &LeaksFrame, screen: Screen) -> String {
+        let mut out = Vec::new();
+        Text::new(TimeZone::UTC, screen).frame(frame, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn unbounded() -> Screen {
+        Screen {
+            width: None,
+            colour: false,
+        }
+    }
+
+    /// Each by a descriptor of its own.
+    fn numbered(number: u16) -> Seen {
+        let mut seen = close_wait(number);
+        seen.holders[0].fds = vec![u32::from(number) + 16];
+        seen
+    }
+
+    #[test]
+    fn a_leak_has_its_verdict_evidence_and_advice() {
+        let mut ages = spread(30, 300);
+        ages.push(2);
+        assert_eq!(
+            shown(&scene(Some(60), &ages, &[0.04], numbered), unbounded()),
+            "02:47:40  60s watched: 29 sockets in CLOSE_WAIT, FIN_WAIT2, SYN_SENT, LAST_ACK, 28 of them for 30s or longer\n\
+             LEAK  app[12]  :8080  CLOSE_WAIT  28 sockets, oldest 5 m 0 s, +4.0/min, none closed\n\
+             \x20     the peer closed; app has read EOF and not closed the descriptor: fds 17-44\n\
+             \x20     none of them was closed in the 60s watched; another left it meanwhile, after 40ms\n\
+             \x20     do: find where app ends with a connection and does not close it (an error path, a thread that returns), \
+             and close the descriptor there; a restart frees them; a sysctl does not (explain close_wait)\n\
+             \n"
+        );
+    }
+
+    #[test]
+    fn the_healthy_are_ok() {
+        let text = shown(&scene(Some(60), &[1, 2], &[0.1], close_wait), unbounded());
+        assert!(
+            text.contains("ok    app[12]  :8080  2 in CLOSE_WAIT, oldest 2.0s, closing normally\n"),
+            "{text}"
+        );
+        let text = shown(&scene(None, &[], &[], close_wait), unbounded());
+        assert!(
+            text.contains("one look: 0 sockets") && text.contains("ok    nothing is in these states\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_screen() {
+        for (window, closed) in [
+            (None, &[][..]),
+            (Some(0), &[]),
+            (Some(60), &[]),
+            (Some(60), &[31.0, 45.0]),
+        ] {
+            for ages in [spread(0, 60), spread(0, 300), vec![1]] {
+                let frame = scene(window, &ages, closed, numbered);
+                let whole = shown(&frame, unbounded());
+                for width in [80, 100, 136] {
+                    let text = shown(&frame, Screen::plain(width));
+                    for line in text.lines() {
+                        assert!(line.chars().count() <= width, "{width}: {line}");
+                    }
+                    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+                    assert_eq!(words(&text), words(&whole), "nothing is left out");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn colour_is_added_and_nothing_else() {
+        let frame = scene(Some(60), &spread(0, 300), &[], close_wait);
+        let plain = shown(&frame, unbounded());
+        let coloured = shown(
+            &frame,
+            Screen {
+                colour: true,
+                ..unbounded()
+            },
+        );
+        assert!(coloured.contains("\x1b[31mLEAK  \x1b[0m"), "{coloured:?}");
+        assert_eq!(
+            coloured
+                .replace("\x1b[31m", "")
+                .replace("\x1b[32m", "")
+                .replace("\x1b[0m", ""),
+            plain
+        );
+    }
+
+    #[test]
+    fn descriptors_are_told_as_ranges() {
+        assert_eq!(ranges(&[17], 0), "fd 17");
+        assert_eq!(
+            ranges(&[17, 19, 20, 21, 30, 31, 40], 356),
+            "fds 17, 19-21, 30, 31, 40 (+356)"
+        );
+        let odd: Vec<u32> = (0..40).map(|fd| fd * 2).collect();
+        assert_eq!(ranges(&odd, 1), "fds 0, 2, 4, 6, 8, 10, 12, 14 (+33)");
+        assert_eq!(
+            ranges(&[u32::MAX - 1, u32::MAX, u32::MAX], 0),
+            "fds 4294967294, 4294967295, 4294967295"
+        );
+    }
+
+    #[test]
+    fn a_text_is_broken_between_words() {
+        assert_eq!(wrap("a  bc def", None, 0), ["a  bc def"]);
+        assert_eq!(wrap("one two three", Some(7), 0), ["one two", "three"]);
+        assert_eq!(wrap("abcdefghij k", Some(4), 0), ["abcdefghij", "k"]);
+        assert_eq!(wrap("aa bb cc dd", Some(5), 2), ["aa bb", "cc", "dd"]);
+        assert_eq!(wrap("", Some(5), 2), [""]);
+    }
+}

@@ -1,0 +1,429 @@
+//! `leaks`: real programs that leak, and some that do not, each with the verdict that is right.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process;
+use std::thread::sleep;
+use std::time::Duration;
+
+use rustix::mount::{MountFlags, mount};
+use serde_json::Value;
+
+use crate::support::LOOPBACK;
+use crate::support::clock::{now, until, wall};
+use crate::support::holder::master;
+use crate::support::leaking::Leaking;
+use crate::support::netns::in_netns;
+use crate::support::proc_tcp::until_state;
+use crate::support::program::churn::{number, seconds};
+use crate::support::program::leaks::{Leaks, Look, look, parse};
+use crate::support::program::run::{Unprivileged, finish, tcpwatch};
+use crate::support::program::{Hook, on_both_hooks};
+use crate::support::sockets::{
+    accept, address, connect, deafen, listen, pair, read_eof, send_fin, socket, start_connect,
+};
+use crate::support::web::{Nginx, request};
+
+on_both_hooks!(
+    each_program_has_its_verdict,
+    an_age_is_exact_where_the_entry_was_seen,
+    a_healthy_nginx_has_none,
+);
+
+const CLOSE_WAIT: u8 = 8;
+const LAST_ACK: u8 = 9;
+const FIN_WAIT2: u8 = 5;
+
+/// The seconds a number of `group` is.
+fn in_seconds(group: &Value, key: &str) -> f64 {
+    group[key].as_f64().unwrap_or_else(|| panic!("no {key} in {group}"))
+}
+
+/// Whose `group` is, by which descriptors, is as the kernel says.
+fn assert_owner(group: &Value, program: &Leaking) {
+    let owner = serde_json::json!({ "pid": program.pid(), "comm": program.comm(), "how": "scan" });
+    assert_eq!(group["owner"], owner, "{group}");
+    assert_eq!(group["fds"], serde_json::json!(program.fds_in(CLOSE_WAIT)), "{group}");
+    assert_eq!(group["lport"], program.port(), "{group}");
+    assert_eq!(group["local"], "127.0.0.1", "{group}");
+}
+
+fn each_program_has_its_verdict(hook: Hook) {
+    in_netns(|_| {
+        let error_path = Leaking::start("error_path.c", 9001, &[]);
+        let in_a_thread = Leaking::start("thread.rs", 9002, &[]);
+        let script = Leaking::start("error_path.py", 9003, &[]);
+        let late = Leaking::start("late.py", 9004, &["3"]);
+        let busy = Leaking::start("busy.py", 9005, &[]);
+        let never_reads = Leaking::start("never_reads.c", 9006, &[]);
+        let leaking = [&error_path, &in_a_thread, &script];
+        // What leaks before the start is found, what leaks after it is seen.
+        let leak = |times: u64| {
+            for program in leaking {
+                for _ in 0..times {
+                    program.visit("x");
+                }
+            }
+        };
+        leak(3);
+        let leaks = Leaks::start(hook, "1", "2", &["--fail-if-leak"]);
+        leak(2);
+        let verdict = |look: &Look, program: &Leaking| {
+            let group = look.group(program.pid(), "close_wait");
+            group.map_or("none".to_owned(), |group| {
+                group["verdict"].as_str().unwrap_or_default().to_owned()
+            })
+        };
+        // None more leaks, while others are taken.
+        leaks.until("the leaks to be told", |looks| {
+            let look = looks.last().expect("a look");
+            for program in [&error_path, &in_a_thread, &script, &late, &busy] {
+                program.visit("u");
+            }
+            let verdicts = leaking.map(|program| verdict(look, program));
+            if verdicts.iter().all(|verdict| verdict == "leak") && verdict(look, &late) == "slow" {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(200));
+            Err(format!("{look:?}"))
+        });
+        leak(1);
+        for _ in 0..3 {
+            never_reads.visit("hello");
+        }
+        let look = leaks.until("the youngest to be stuck too", |looks| {
+            let look = looks.last().expect("a look");
+            let sockets = |program: &&Leaking| {
+                let group = look.group(program.pid(), "close_wait");
+                group.map_or(0, |group| number(group, "sockets"))
+            };
+            if leaking.iter().all(|program| sockets(program) == 6) && sockets(&&never_reads) == 3 {
+                Ok(look.clone())
+            } else {
+                Err(format!("{look:?}"))
+            }
+        });
+        for program in leaking {
+            let group = look.group(program.pid(), "close_wait").expect("a group");
+            assert_owner(group, program);
+            assert_eq!(group["verdict"], "leak", "{group}");
+            // Its oldest was there before us.
+            assert_eq!(group["oldest_is_lower_bound"], true, "{group}");
+            assert_eq!(
+                (&group["eof_read"], &group["unread_bytes"]),
+                (&6.into(), &0.into()),
+                "{group}"
+            );
+            // Those that it took were closed at once, and are not what was leaked.
+            assert_eq!(group["closed"]["late"], 0, "{group}");
+            assert!(number(&group["closed"], "prompt") > 0, "{group}");
+            assert!(in_seconds(group, "growth_per_min") > 0.0, "{group}");
+        }
+        let group = look.group(never_reads.pid(), "close_wait").expect("a group");
+        assert_owner(group, &never_reads);
+        assert_eq!(
+            (&group["verdict"], &group["unread_bytes"], &group["unread"]),
+            (&"stuck_reader".into(), &15.into(), &3.into()),
+            "{group}"
+        );
+        let looks = leaks.finish(3);
+        let of = |program: &Leaking| -> Vec<Value> {
+            let groups = looks.iter().flat_map(|look| look.groups.iter());
+            let of = groups.filter(|group| group["owner"]["pid"] == program.pid());
+            of.cloned().collect()
+        };
+        assert_eq!(of(&busy), Vec::<Value>::new(), "it is merely busy");
+        // The client's side of none is ours to close.
+        assert!(
+            looks
+                .iter()
+                .all(|look| look.groups.iter().all(|group| group["state"] == "close_wait"))
+        );
+        let of_late = of(&late);
+        assert!(!of_late.is_empty());
+        for group in &of_late {
+            let verdict = group["verdict"].as_str().expect("a verdict");
+            assert!(["undecided", "slow"].contains(&verdict), "{group}");
+            if verdict == "slow" {
+                let closed = &group["closed"];
+                assert!(in_seconds(closed, "late_min_s") >= 3.0, "{group}");
+            }
+        }
+        for look in &looks {
+            assert_eq!(look.all["evicted"], 0, "{look:?}");
+        }
+    });
+}
+
+fn an_age_is_exact_where_the_entry_was_seen(hook: Hook) {
+    in_netns(|_| {
+        let listener = listen(SocketAddr::new(LOOPBACK, 8080), 8);
+        let (one, other) = (pair(&listener), pair(&listener));
+        let mut leaks = Leaks::start(hook, "0.2", "0.5", &[]);
+        let before = wall();
+        send_fin(&one.client);
+        read_eof(&one.server);
+        let after = wall();
+        send_fin(&other.client);
+        read_eof(&other.server);
+        until_state(&other.server, CLOSE_WAIT);
+        let me = process::id();
+        let group = |look: &Look| look.group(me, "close_wait").cloned();
+        let both = |looks: &[Look]| {
+            let group = looks.last().and_then(group);
+            let group = group.filter(|group| group["sockets"] == 2);
+            group.ok_or(format!("{looks:?}"))
+        };
+        let found = leaks.until("both to be stuck", both);
+        assert_eq!(found["oldest_is_lower_bound"], false, "{found}");
+        let entered = seconds(&found["time"]) - in_seconds(&found, "oldest_s");
+        let unix = |time: std::time::SystemTime| {
+            time.duration_since(std::time::UNIX_EPOCH)
+                .expect("after 1970")
+                .as_secs_f64()
+        };
+        // The two clocks, and how often they are compared, leave a millisecond.
+        assert!(
+            unix(before) - 1e-3 <= entered && entered <= unix(after) + 1e-3,
+            "{entered} is not from {before:?} to {after:?}: {found}"
+        );
+        assert_eq!(found["verdict"], "undecided", "they are young");
+        // The peers' side is ours too, and waits for them.
+        let look = leaks.fresh();
+        let peers = look.group(me, "fin_wait2").unwrap_or_else(|| panic!("{look:?}"));
+        assert_eq!(
+            (&peers["sockets"], &peers["remote"], &peers["rport"]),
+            (&2.into(), &"127.0.0.1".into(), &8080.into())
+        );
+        drop(one.server);
+        let found = leaks.until("one to be closed", |looks| {
+            let group = looks.last().and_then(group);
+            group.filter(|group| group["sockets"] == 1).ok_or(format!("{looks:?}"))
+        });
+        let closed = &found["closed"];
+        assert_eq!(
+            (&closed["late"], &closed["prompt"], &closed["unknown"]),
+            (&1.into(), &0.into(), &0.into())
+        );
+        assert!(in_seconds(closed, "late_min_s") >= 0.5, "{found}");
+        assert_eq!(found["verdict"], "slow", "{found}");
+        leaks.finish(0);
+    });
+}
+
+fn a_healthy_nginx_has_none(hook: Hook) {
+    in_netns(|_| {
+        let nginx = Nginx::start();
+        let mut leaks = Leaks::start(hook, "0.5", "2", &["--fail-if-leak"]);
+        request(20_000);
+        leaks.fresh();
+        let looks = leaks.finish(0);
+        for look in &looks {
+            assert!(look.groups.is_empty(), "{look:?}");
+        }
+        drop(nginx);
+    });
+}
+
+/// Found by a dump and by the descriptors, without having seen anything of them before.
+#[test]
+fn what_leaked_before_is_listed_at_once() {
+    in_netns(|_| {
+        let began = now();
+        let program = Leaking::start("error_path.c", 9001, &[]);
+        for _ in 0..3 {
+            program.visit("x");
+        }
+        program.visit("u");
+        until("the three to be forgotten", || program.fds_in(CLOSE_WAIT).len() == 3);
+        let forgotten = now();
+        // Longer than makes them stuck; nothing happens to them meanwhile.
+        sleep(Duration::from_millis(1500));
+        let waited = forgotten.elapsed();
+        let found = look(&["--older", "1"]);
+        let group = found
+            .group(program.pid(), "close_wait")
+            .unwrap_or_else(|| panic!("{found:?}"));
+        assert_owner(group, &program);
+        assert_eq!(
+            (&group["sockets"], &group["eof_read"]),
+            (&3.into(), &3.into()),
+            "{group}"
+        );
+        assert_eq!(
+            (&group["verdict"], &group["oldest_is_lower_bound"]),
+            (&"undecided".into(), &true.into())
+        );
+        assert_eq!(
+            (&group["window_s"], &group["growth_per_min"]),
+            (&Value::Null, &Value::Null),
+            "nobody watched"
+        );
+        // The least it can be, by the last ACK that came, is no less than we waited but for two ticks of the kernel's clock, and no
+        // more than there was.
+        let oldest = in_seconds(group, "oldest_s");
+        assert!(oldest >= waited.as_secs_f64() - 0.02, "{oldest} of {waited:?}");
+        assert!(oldest <= began.elapsed().as_secs_f64(), "{oldest}");
+        let text = finish(&tcpwatch(&["leaks", "--older", "1"]));
+        assert!(
+            text.stdout.contains(&format!(
+                "{}[{}]  :9001  CLOSE_WAIT  3 sockets, oldest at least",
+                program.comm(),
+                program.pid()
+            )),
+            "{text:?}"
+        );
+        assert!(
+            text.stdout.contains("has read EOF and not closed the descriptor"),
+            "{text:?}"
+        );
+        // Filters.
+        let pid = program.pid().to_string();
+        assert_eq!(look(&["--older", "1", "--pid", &pid]).groups.len(), 1);
+        assert_eq!(look(&["--older", "1", "--pid", "1"]).groups.len(), 0);
+        assert_eq!(look(&["--older", "1", "-L", "9002"]).groups.len(), 0);
+        assert_eq!(look(&["--older", "1", "--state", "fin_wait2"]).groups.len(), 0);
+        assert_eq!(look(&["--older", "1h"]).all["in_state"], 3);
+    });
+}
+
+/// In each state, by what waits.
+#[test]
+fn what_waits_in_them_is_told() {
+    in_netns(|_| {
+        let listener = listen(SocketAddr::new(LOOPBACK, 8080), 8);
+        let at = address(&listener);
+        // Never accepted, and closed by the peer.
+        let unaccepted = connect(at);
+        send_fin(&unaccepted);
+        let accepted_later = now();
+        // Nobody answers: an address of ours that is none of anybody's.
+        let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9)), 8081);
+        let deaf = socket(nowhere);
+        deafen(&deaf);
+        let far = listen(nowhere, 8);
+        start_connect(&deaf, nowhere);
+        // Both closed, and our FIN is not acknowledged.
+        let second = listen(SocketAddr::new(LOOPBACK, 8082), 8);
+        let last_ack = pair(&second);
+        send_fin(&last_ack.client);
+        read_eof(&last_ack.server);
+        deafen(&last_ack.client);
+        send_fin(&last_ack.server);
+        until_state(&last_ack.server, LAST_ACK);
+        // Data that nobody takes.
+        let third = listen(SocketAddr::new(LOOPBACK, 8083), 8);
+        let full = pair(&third);
+        until("it takes no more", || {
+            full.server.set_nonblocking(true).expect("nonblocking");
+            full.server.send(&[0; 8192]).is_err()
+        });
+        send_fin(&full.client);
+        until_state(&full.server, CLOSE_WAIT);
+        until_state(&unaccepted, FIN_WAIT2);
+        let leaks = Leaks::start(Hook::TpBtf, "0.2", "0.3", &[]);
+        let groups = leaks.until("all to be stuck", |looks| {
+            let look = looks.last().expect("a look");
+            let of = |state: &str, key: &str, port: u16| {
+                let mut groups = look.groups.iter();
+                groups
+                    .find(|group| group["state"] == state && group[key] == port)
+                    .cloned()
+            };
+            let groups = [
+                of("close_wait", "lport", 8080),
+                of("syn_sent", "rport", 8081),
+                of("last_ack", "lport", 8082),
+                of("close_wait", "lport", 8083),
+            ];
+            if groups.iter().all(Option::is_some) {
+                Ok(groups.map(|group| group.expect("there")))
+            } else {
+                Err(format!("{look:?}"))
+            }
+        });
+        let [unaccepted_group, syn_sent, last_ack_group, sending] = groups;
+        for group in [&unaccepted_group, &syn_sent, &last_ack_group, &sending] {
+            assert_eq!(group["owner"]["pid"], process::id(), "{group}");
+            assert_eq!(
+                (&group["verdict"], &group["sockets"]),
+                (&"undecided".into(), &1.into()),
+                "{group}"
+            );
+        }
+        assert_eq!(
+            (&unaccepted_group["unaccepted"], &unaccepted_group["fds"]),
+            (&1.into(), &serde_json::json!([]))
+        );
+        assert!(in_seconds(&unaccepted_group, "oldest_s") <= accepted_later.elapsed().as_secs_f64());
+        // A SYN and a FIN are no data.
+        assert_eq!(
+            (&syn_sent["unsent_bytes"], &last_ack_group["unsent_bytes"]),
+            (&0.into(), &0.into())
+        );
+        assert!(number(&sending, "unsent_bytes") > 65536, "{sending}");
+        drop((accept(&listener), far));
+        leaks.finish(0);
+    });
+}
+
+/// A copy in each of several processes: each must be closed.
+#[test]
+fn all_who_hold_a_socket_are_told() {
+    in_netns(|_| {
+        let listener = listen(SocketAddr::new(LOOPBACK, 8080), 8);
+        let held = pair(&listener);
+        let (parent, children) = master(held.server);
+        send_fin(&held.client);
+        until_state(&held.client, FIN_WAIT2);
+        sleep(Duration::from_millis(300));
+        let found = look(&["--older", "0.2"]);
+        let group = found
+            .group(parent.pid(), "close_wait")
+            .unwrap_or_else(|| panic!("{found:?}"));
+        let holders = group["holders"].as_array().expect("holders");
+        let mut pids: Vec<u64> = holders.iter().filter_map(|holder| holder["pid"].as_u64()).collect();
+        pids.sort_unstable();
+        let mut expected: Vec<u64> = children.iter().map(|&pid| pid.into()).collect();
+        expected.push(parent.pid().into());
+        expected.sort_unstable();
+        assert_eq!(pids, expected, "{group}");
+        assert!(
+            holders.iter().all(|holder| holder["fds"] == serde_json::json!([1])),
+            "{group}"
+        );
+    });
+}
+
+/// What cannot be seen is said; what can be is told.
+#[test]
+fn owners_of_others_are_unknown_to_a_user() {
+    in_netns(|_| {
+        let nobody = Unprivileged::new();
+        let program = Leaking::start("error_path.c", 9001, &[]);
+        program.visit("x");
+        until("it to be forgotten", || program.fds_in(CLOSE_WAIT).len() == 1);
+        sleep(Duration::from_millis(300));
+        let ask = || finish(&nobody.tcpwatch(&["leaks", "--older", "0.2", "-o", "json"]));
+        let check = |hidden: bool| {
+            let finished = ask();
+            let look = parse(&finished.stdout);
+            let [group] = look.groups.as_slice() else {
+                panic!("{finished:?}");
+            };
+            assert_eq!(
+                (&group["sockets"], &group["owner"], &group["fds"]),
+                (&1.into(), &Value::Null, &serde_json::json!([]))
+            );
+            assert_eq!(look.all["unseen"]["hidden"], hidden, "{look:?}");
+            look
+        };
+        assert!(number(&check(false).all["unseen"], "processes") > 0);
+        let text = finish(&nobody.tcpwatch(&["leaks", "--older", "0.2"]));
+        assert!(
+            text.stdout.contains("could not be read: run tcpwatch with sudo"),
+            "{text:?}"
+        );
+        mount("proc", "/proc", "proc", MountFlags::empty(), Some(c"hidepid=2")).expect("mounting /proc");
+        check(true);
+    });
+}
