@@ -25,11 +25,17 @@ const WAYS: [(Signal, bool); 3] = [(Signal::INT, false), (Signal::TERM, false), 
 fn at_any_moment_of_the_start(hook: Hook) {
     in_netns(|_| {
         let start = start_of(hook);
-        for command in ["trace", "stat", "churn", "latency"] {
+        for command in [
+            &["trace"][..],
+            &["stat"],
+            &["churn"],
+            &["latency"],
+            &["leaks", "--watch", "1s"],
+        ] {
             let mut untold = 0;
             for moment in 0..MOMENTS {
                 for way in WAYS {
-                    let args = [command, "--hook", hook.name(), "-o", "json"];
+                    let args = [command, &["--hook", hook.name(), "-o", "json"]].concat();
                     let said = interrupted(&args, way, start * moment / MOMENTS);
                     untold += u32::from(said.is_empty());
                     for line in said.lines() {
@@ -40,7 +46,7 @@ fn at_any_moment_of_the_start(hook: Hook) {
             }
             assert!(
                 untold > 0,
-                "each {command} had begun when it was interrupted, so this proves nothing"
+                "each {command:?} had begun when it was interrupted, so this proves nothing"
             );
         }
     });

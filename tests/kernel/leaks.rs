@@ -13,10 +13,11 @@ use crate::support::clock::{now, until, wall};
 use crate::support::holder::master;
 use crate::support::leaking::Leaking;
 use crate::support::netns::in_netns;
+use crate::support::pidns::{PidNamespace, Proc};
 use crate::support::proc_tcp::until_state;
 use crate::support::program::churn::{number, seconds};
 use crate::support::program::leaks::{Leaks, Look, look, parse};
-use crate::support::program::run::{Unprivileged, finish, tcpwatch};
+use crate::support::program::run::{Unprivileged, binary, finish, tcpwatch};
 use crate::support::program::{Hook, on_both_hooks};
 use crate::support::sockets::{
     accept, address, connect, deafen, listen, pair, read_eof, send_fin, socket, start_connect,
@@ -391,6 +392,37 @@ fn all_who_hold_a_socket_are_told() {
             holders.iter().all(|holder| holder["fds"] == serde_json::json!([1])),
             "{group}"
         );
+    });
+}
+
+/// Who holds them is no process there; that they are held is known all the same.
+#[test]
+fn another_pid_namespace_has_other_processes() {
+    in_netns(|_| {
+        let program = Leaking::start("error_path.c", 9001, &[]);
+        program.visit("x");
+        until("it to be forgotten", || program.fds_in(CLOSE_WAIT).len() == 1);
+        sleep(Duration::from_millis(300));
+        let inside = PidNamespace::new();
+        let ask = |args: &[&str]| {
+            let mut command = inside.enter(Proc::Own, binary());
+            finish(command.args(["leaks", "--older", "0.2"]).args(args))
+        };
+        let look = parse(&ask(&["-o", "json"]).stdout);
+        let [group] = look.groups.as_slice() else {
+            panic!("{look:?}");
+        };
+        assert_eq!(
+            (&group["sockets"], &group["owner"], &group["holders"]),
+            (&1.into(), &Value::Null, &serde_json::json!([]))
+        );
+        assert_eq!(look.all["unseen"]["sockets"], 1, "{look:?}");
+        let text = ask(&[]);
+        assert!(text.stdout.contains("no process that is seen holds them"), "{text:?}");
+        // Where it sees the /proc of those outside, it sees them.
+        let mut command = inside.enter(Proc::Outer, binary());
+        let look = parse(&finish(command.args(["leaks", "--older", "0.2", "-o", "json"])).stdout);
+        assert_owner(look.group(program.pid(), "close_wait").expect("a group"), &program);
     });
 }
 

@@ -39,16 +39,16 @@ pub struct FilterArgs {
     /// IPv6 alone, IPv4-mapped included
     #[arg(short = '6', long)]
     pub ipv6: bool,
-    /// State: the current one (snapshot), from or to (trace, stat)
+    /// State: the current one (snapshot, leaks), from or to (trace, stat)
     #[arg(long, value_name = "STATES", value_delimiter = ',', value_parser = parse_state)]
     pub state: Vec<TcpState>,
-    /// Process that holds the socket (snapshot, trace); lists: 812,813
+    /// Process that holds the socket (snapshot, trace, leaks); lists: 812,813
     #[arg(short, long, value_name = "PID", value_delimiter = ',')]
     pub pid: Vec<NonZeroU32>,
-    /// Name of such a process, its first 15 bytes (snapshot, trace)
+    /// Name of such a process, its first 15 bytes (snapshot, trace, leaks)
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub comm: Vec<String>,
-    /// Its cgroup: a path, part of one, a container's id or a pod's uid (snapshot, trace)
+    /// Its cgroup: a path, part of one, a container's id or a pod's uid (snapshot, trace, leaks)
     #[arg(long, value_name = "CGROUP", value_parser = NonEmptyStringValueParser::new())]
     pub cgroup: Vec<String>,
     /// Network namespace: self, all, a PID or a path

@@ -207,12 +207,14 @@ const fn label(verdict: Verdict) -> (&'static str, Option<AnsiColor>) {
     }
 }
 
-/// The owner's descriptors, `: fds 17, 19-31, 40 (+396)`; with several holders each one's. `None` where there are none.
+/// Who holds them by which descriptors: `: fds 17, 19-31, 40 (+396)`; of several holders each one's. `None` where nobody does.
 fn fds(group: &Group) -> Option<String> {
     let kept: usize = group.holders.iter().map(|holder| holder.fds.len()).sum();
     let not_kept = group.fds.saturating_sub(kept as u64);
     match group.holders.as_slice() {
-        [] => None,
+        [] if group.inodes.is_empty() => None,
+        // It may be in another PID namespace, or hidden.
+        [] => Some("; no process that is seen holds them".into()),
         [one] => Some(format!(": {}", ranges(&one.fds, not_kept))),
         several => {
             let each = several
