@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
 
+use super::wrap::wrap;
 use crate::diagnose::leak::{Verdict, advice, judge, oldest, place, truth, who, why};
 use crate::model::leaks::{Group, LeaksFrame, STATES};
 use crate::model::number::{duration, thousands};
@@ -60,7 +61,7 @@ impl Text {
             thousands(frame.sockets()),
             duration(frame.older_ns)
         );
-        self.wrapped(&text, 2, out)
+        self.rest(&text, 0, out)
     }
 
     fn group(&self, group: &Group, older_ns: u64, out: &mut dyn Write) -> io::Result<()> {
@@ -105,8 +106,9 @@ impl Text {
         let ok = self.style(AnsiColor::Green.on_default());
         for group in frame.passing.iter().take(PASSING) {
             let closing = match group.closings.prompt {
-                0 => "",
-                _ => ", closing normally",
+                0 => String::new(),
+                _ if group.closings.longest_prompt_ns < frame.older_ns / 10 => ", closing normally".into(),
+                _ => format!(", closing after {} at most", duration(group.closings.longest_prompt_ns)),
             };
             let oldest = group.oldest_in_state;
             let text = format!(
@@ -139,22 +141,13 @@ impl Text {
         self.rest(text, INDENT, out)
     }
 
-    fn wrapped(&self, text: &str, indent: usize, out: &mut dyn Write) -> io::Result<()> {
-        for (index, line) in wrap(text, self.screen.width, indent).iter().enumerate() {
-            let indent = if index > 0 { indent } else { 0 };
-            writeln!(out, "{:indent$}{line}", "")?;
-        }
-        Ok(())
-    }
-
     /// Ends a line of which `indent` columns are written, and goes on below that where it is too long.
     fn rest(&self, text: &str, indent: usize, out: &mut dyn Write) -> io::Result<()> {
-        let width = self.screen.width.map(|width| width.saturating_sub(indent));
-        for (index, line) in wrap(text, width, 0).iter().enumerate() {
-            let indent = if index > 0 { indent } else { 0 };
-            writeln!(out, "{:indent$}{line}", "")?;
-        }
-        Ok(())
+        let lines = match self.screen.width {
+            Some(width) => wrap(text, width.saturating_sub(indent)),
+            None => vec![text.to_owned()],
+        };
+        writeln!(out, "{}", lines.join(&format!("\n{:indent$}", "")))
     }
 }
 
@@ -190,7 +183,7 @@ impl LeaksView for Text {
             ));
         }
         for line in missing {
-            self.wrapped(&line, 2, out)?;
+            self.rest(&line, 0, out)?;
         }
         writeln!(out)
     }
@@ -257,29 +250,6 @@ fn several(number: u64, one: &str, more: &str) -> String {
     format!("{} {}", thousands(number), if number == 1 { one } else { more })
 }
 
-/// The lines of `text` where `width` columns hold one, all but the first with `indent` fewer. A longer word has a line of its own.
-fn wrap(text: &str, width: Option<usize>, indent: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    let mut used = 0;
-    for word in text.split(' ') {
-        let length = word.chars().count();
-        let room = width.map(|width| width.saturating_sub(if lines.len() > 1 { indent } else { 0 }));
-        let first = lines.last().is_none_or(String::is_empty);
-        if !first && room.is_some_and(|room| used + 1 + length > room) {
-            lines.push(String::new());
-            used = 0;
-        }
-        let Some(line) = lines.last_mut() else { continue };
-        if used > 0 || !line.is_empty() {
-            line.push(' ');
-            used += 1;
-        }
-        line.push_str(word);
-        used += length;
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,6 +299,8 @@ mod tests {
             text.contains("ok    app[12]  :8080  2 in CLOSE_WAIT, oldest 2.0s, closing normally\n"),
             "{text}"
         );
+        let text = shown(&scene(Some(60), &[1, 2], &[0.1, 20.0], close_wait), unbounded());
+        assert!(text.contains("oldest 2.0s, closing after 20s at most\n"), "{text}");
         let text = shown(&scene(None, &[], &[], close_wait), unbounded());
         assert!(
             text.contains("one look: 0 sockets") && text.contains("ok    nothing is in these states\n"),
@@ -393,14 +365,5 @@ mod tests {
             ranges(&[u32::MAX - 1, u32::MAX, u32::MAX], 0),
             "fds 4294967294, 4294967295, 4294967295"
         );
-    }
-
-    #[test]
-    fn a_text_is_broken_between_words() {
-        assert_eq!(wrap("a  bc def", None, 0), ["a  bc def"]);
-        assert_eq!(wrap("one two three", Some(7), 0), ["one two", "three"]);
-        assert_eq!(wrap("abcdefghij k", Some(4), 0), ["abcdefghij", "k"]);
-        assert_eq!(wrap("aa bb cc dd", Some(5), 2), ["aa bb", "cc", "dd"]);
-        assert_eq!(wrap("", Some(5), 2), [""]);
     }
 }
