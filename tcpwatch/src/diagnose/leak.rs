@@ -17,8 +17,8 @@ use crate::model::number::{duration, thousands};
 const SECOND: u64 = 1_000_000_000;
 /// The oldest of a leak is at least so old, ns, and at least twice what makes a socket stuck.
 const LEAK_NS: u64 = 30 * SECOND;
-/// The longest window that is asked for because they are few, ns.
-const WINDOW_MAX_NS: u64 = 60 * SECOND;
+/// The longest window that is asked for because they are few, ns: that of a watch of a minute, whose first look takes its time.
+const WINDOW_MAX_NS: u64 = 55 * SECOND;
 /// So many would have been closed in the window, had they been closed as fast as they came.
 const WOULD_BE_CLOSED: u64 = 3;
 
@@ -471,11 +471,11 @@ pub(crate) mod tests {
         assert_eq!(of(None, &spread(0, 300), &[]), Verdict::Undecided(Doubt::OneLook));
         assert_eq!(of(Some(10), &[300; 40], &[]), short(20), "as long as makes one stuck");
         // They came every 50 s, in 300 s.
-        assert_eq!(of(Some(40), &[300, 250, 200, 150, 100, 50], &[]), short(20));
+        assert_eq!(of(Some(40), &[300, 250, 200, 150, 100, 50], &[]), short(15));
         assert_eq!(of(Some(50), &[100, 80, 60, 55, 50, 40], &[]), Verdict::Leak);
         assert_eq!(
             of(Some(40), &[300], &[]),
-            short(20),
+            short(15),
             "of one nobody knows how often they come"
         );
         let old = Verdict::Undecided(Doubt::Young(15 * SECOND));
