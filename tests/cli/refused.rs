@@ -91,6 +91,7 @@ fn watching_without_root() {
         &["trace"],
         &["stat", "--hook", "tp_btf"],
         &["trace", "--hook", "tracepoint"],
+        &["leaks", "--watch", "1s"],
     ] {
         let finished = finish(&nobody.tcpwatch(args));
         finished.refuses(1, "CAP_BPF");
