@@ -35,6 +35,8 @@ pub struct Ledger {
     pub unmeasured: u64,
     /// Segments sent again: SYN, SYN-ACK, and any other.
     pub retransmits: [u64; 3],
+    /// Stacks for which there was no room in their ring buffer.
+    pub lost_stacks: u64,
     /// Resets that changed nothing they should have: there was no room for the amendment ([`crate::event::Amendment`]) in the ring
     /// buffer, or none for the life.
     pub unheard_resets: u64,
@@ -44,7 +46,7 @@ pub struct Ledger {
     pub ends: [EndCount; ENDS],
 }
 
-const _: () = assert!(size_of::<Ledger>() == 16 * 16 * 8 + 2 * 16 * 8 + 14 * 8 + ENDS * 16);
+const _: () = assert!(size_of::<Ledger>() == 16 * 16 * 8 + 2 * 16 * 8 + 15 * 8 + ENDS * 16);
 
 /// The count of sockets that is kept now, as the map of that name holds it: a number, and whether sockets are being marked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,6 +147,7 @@ impl Ledger {
         for (mine, theirs) in self.retransmits.iter_mut().zip(other.retransmits) {
             *mine = mine.wrapping_add(theirs);
         }
+        self.lost_stacks = self.lost_stacks.wrapping_add(other.lost_stacks);
         self.unheard_resets = self.unheard_resets.wrapping_add(other.unheard_resets);
         self.uncounted_ends = self.uncounted_ends.wrapping_add(other.uncounted_ends);
         for end in other.ends.iter().filter(|end| end.key != 0) {

@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod names;
 pub mod owner;
 pub mod params;
+pub mod stack;
 pub mod state;
 
 pub use event::{ABI_VERSION, Transition};
@@ -19,4 +20,5 @@ pub use filter::{CIDR_MAX, Cidr, Filter};
 pub use ledger::Ledger;
 pub use owner::Owner;
 pub use params::{ClassicLayout, Params, ResetLayout, SockLayout, TaskLayout};
+pub use stack::{StackCopy, StackHead};
 pub use state::{StateSet, TcpState};

@@ -32,6 +32,10 @@ pub const PROG_RENAME_TP_BTF: &str = "rename_tp_btf";
 pub const PROG_RENAME_TRACEPOINT: &str = "rename_tracepoint";
 /// The program on `sched:sched_process_exit`.
 pub const PROG_EXITED: &str = "exited";
+/// The program on `syscalls:sys_exit_accept` and `sys_exit_accept4` that copies user stacks.
+pub const PROG_STACK_ACCEPTED: &str = "stack_accepted";
+/// The `tp_btf` program that copies user stacks at `connect()`.
+pub const PROG_STACK_OPENED: &str = "stack_opened";
 /// The `iter/tcp` program that marks sockets for the live counts.
 pub const PROG_ITER_MARK: &str = "iter_mark";
 /// The `iter/tcp` program that counts sockets.
@@ -63,6 +67,8 @@ pub const MAP_HISTOGRAMS: &str = "HISTOGRAMS";
 pub const MAP_WAITING: &str = "WAITING";
 /// Names of the processes that listen, by pid.
 pub const MAP_COMMS: &str = "COMMS";
+/// Ring buffer of [`crate::StackCopy`].
+pub const MAP_STACKS: &str = "STACKS";
 
 /// [`crate::Filter`].
 pub const GLOBAL_FILTER: &str = "FILTER";

@@ -127,6 +127,14 @@ pub struct TaskLayout {
     pub signal: u32,
     /// `signal_struct.live`, i32: threads that have not ended.
     pub live: u32,
+    /// `task_struct.start_boottime`, u64, ns.
+    pub start_boottime: u32,
+    /// `task_struct.self_exec_id`, the low u32 of it.
+    pub self_exec_id: u32,
+    /// Bytes of `struct pt_regs`; [`crate::stack::REGISTER_BYTES`] where it has more.
+    pub registers: u32,
+    /// `pt_regs.sp`, u64.
+    pub stack_pointer: u32,
     /// `task_struct.thread_pid`, pointer.
     pub thread_pid: u32,
     /// `task_struct.files`, pointer.
@@ -168,6 +176,10 @@ impl TaskLayout {
         comm: 0,
         signal: 0,
         live: 0,
+        start_boottime: ABSENT,
+        self_exec_id: ABSENT,
+        registers: 0,
+        stack_pointer: ABSENT,
         thread_pid: 0,
         files: 0,
         fdt: 0,

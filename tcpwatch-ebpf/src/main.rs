@@ -32,6 +32,8 @@ mod segment;
 #[cfg(target_arch = "bpf")]
 mod socket;
 #[cfg(target_arch = "bpf")]
+mod stacks;
+#[cfg(target_arch = "bpf")]
 mod stories;
 #[cfg(target_arch = "bpf")]
 mod task;
@@ -47,7 +49,7 @@ mod programs {
 
     use crate::classic::ClassicHook;
     use crate::typed::TypedHook;
-    use crate::{dump, segment, transition};
+    use crate::{dump, segment, stacks, transition};
 
     /// `sock:inet_sock_set_state`, typed.
     #[btf_tracepoint(function = "inet_sock_set_state")]
@@ -158,6 +160,20 @@ mod programs {
     #[tracepoint]
     fn rename_tracepoint(ctx: TracePointContext) -> u32 {
         segment::renamed_classic(&ctx);
+        0
+    }
+
+    /// `syscalls:sys_exit_accept` and `sys_exit_accept4`, for the stack there.
+    #[tracepoint]
+    fn stack_accepted(ctx: TracePointContext) -> u32 {
+        stacks::accepted(&ctx);
+        0
+    }
+
+    /// `sock:inet_sock_set_state`, for the stack at connect().
+    #[btf_tracepoint(function = "inet_sock_set_state")]
+    fn stack_opened(ctx: BtfTracePointContext) -> i32 {
+        stacks::opened(&ctx);
         0
     }
 

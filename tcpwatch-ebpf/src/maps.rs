@@ -18,6 +18,10 @@ use crate::stories::Told;
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);
 
+/// User stacks. The loader sets the size where they are wanted.
+#[map]
+pub(crate) static STACKS: RingBuf = RingBuf::with_byte_size(4096, 0);
+
 /// One [`Ledger`] a CPU; the loader sets how many. Not a per-CPU array, for userspace maps this one into its memory: a read
 /// by `bpf(2)` would keep classic tracepoint programs from running on its CPU meanwhile (`bpf_disable_instrumentation`).
 #[map]

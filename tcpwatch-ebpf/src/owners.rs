@@ -211,33 +211,40 @@ pub(crate) fn unlistens(netns: u32, lport: u16) {
     }
 }
 
-/// accept() returned the descriptor `fd` to the running task: the socket behind it is its.
+/// The TCP socket behind the descriptor `fd`, which accept() returned to the running task, where the filter wants it.
 #[inline(always)]
-pub(crate) fn accepted(fd: i64, ledger: &mut Ledger) {
+pub(crate) fn behind(fd: i64) -> Option<Bare> {
     if param!(TASK.known) == 0 || fd < 0 {
-        return;
+        return None;
     }
     let table = Bare::task().follow(param!(TASK.files)).follow(param!(TASK.fdt));
     if fd >= table.read::<u32>(param!(TASK.max_fds)) as i64 {
-        return;
+        return None;
     }
     let files = table.read::<u64>(param!(TASK.fd));
     let file: u64 = probe((files + fd as u64 * 8) as *const u8, 0);
     let socket = Bare(file as *const u8).follow(param!(TASK.private_data));
     // What a socket's file points at points back: so does nothing else that another thread may have put there by now.
     if file == 0 || socket.read::<u64>(param!(TASK.socket_file)) != file {
-        return;
+        return None;
     }
     let sk = socket.follow(param!(TASK.sk));
     if sk.address().is_null() || socket::protocol(sk) != crate::transition::IPPROTO_TCP {
-        return;
+        return None;
     }
     if !filter::admits(socket::netns(sk), socket::family(sk)) {
-        return;
+        return None;
     }
     if filter::looks_at_ends() && filter::judge(&socket::ends(sk, socket::bound_port(sk)), Unknown::NOTHING) != MATCH {
-        return;
+        return None;
     }
+    Some(sk)
+}
+
+/// accept() returned the descriptor `fd` to the running task: the socket behind it is its.
+#[inline(always)]
+pub(crate) fn accepted(fd: i64, ledger: &mut Ledger) {
+    let Some(sk) = behind(fd) else { return };
     let owner = task::current::<Bare>(HOW_ACCEPT);
     if param!(PARAMS.histograms) != BY_NONE {
         measure::accepted(sk, &owner, ledger);

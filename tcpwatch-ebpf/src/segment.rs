@@ -23,7 +23,7 @@ const TIME_WAIT: u8 = TcpState::TimeWait as u8;
 
 /// This CPU's ledger.
 #[inline(always)]
-fn ledger<'a>() -> Option<&'a mut Ledger> {
+pub(crate) fn ledger<'a>() -> Option<&'a mut Ledger> {
     // SAFETY: the helper takes nothing and gives a number.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     // SAFETY: this CPU's entry; `bump` counts atomically where another program may interrupt this one.
@@ -74,7 +74,7 @@ fn reset<'a, M: Memory>(sk: M, kept: impl FnOnce(bool) -> Kept<'a>, sent: bool, 
 /// The word at `offset` of a classic tracepoint's record, by a helper: a program may not read its context at an offset it was
 /// told.
 #[inline(always)]
-fn word<T: Copy + Default>(ctx: &TracePointContext, offset: u32) -> T {
+pub(crate) fn word<T: Copy + Default>(ctx: &TracePointContext, offset: u32) -> T {
     use aya_ebpf::EbpfContext;
     socket::probe(ctx.as_ptr().cast_const().cast(), offset)
 }

@@ -38,5 +38,6 @@ mod processes;
 mod scope;
 mod side_by_side;
 mod snapshot;
+mod stacks;
 mod time_wait;
 mod timens;

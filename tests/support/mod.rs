@@ -23,6 +23,7 @@ pub(crate) mod program;
 pub(crate) mod python;
 pub(crate) mod skipped;
 pub(crate) mod sockets;
+pub(crate) mod stacks;
 pub(crate) mod states;
 pub(crate) mod steady;
 pub(crate) mod unreasoned;

@@ -229,6 +229,7 @@ fn load(hook: Hook, filter: &FilterArgs, wants: Wants, ring_bytes: u32) -> Resul
             Wants::Histograms(by) => Some(by),
             _ => None,
         },
+        stacks: None,
     })?;
     if netns != filter.netns {
         let _ = writeln!(

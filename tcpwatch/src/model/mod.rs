@@ -21,6 +21,7 @@ pub mod ports;
 pub mod slots;
 pub mod snapshot;
 pub mod socket;
+pub mod stacks;
 pub mod stat;
 pub mod trace;
 pub mod whose;

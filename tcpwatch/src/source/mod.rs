@@ -11,3 +11,4 @@ pub mod ports;
 pub mod procnet;
 pub mod sockdiag;
 pub mod sockets;
+pub mod stacks;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use btf_rs::{Backend, Btf, BtfType, Struct, Type};
 use tcpwatch_common::params::ABSENT;
+use tcpwatch_common::stack::REGISTER_BYTES;
 use tcpwatch_common::{SockLayout, TaskLayout};
 
 /// Where the kernel below `root` keeps its BTF.
@@ -121,6 +122,11 @@ fn task_layout(btf: &Btf) -> Result<TaskLayout> {
         comm: task("comm")?,
         signal: task("signal")?,
         live: at("signal_struct", &["live"])?,
+        // Without these four there are no stacks.
+        start_boottime: task("start_boottime").unwrap_or(ABSENT),
+        self_exec_id: task("self_exec_id").unwrap_or(ABSENT),
+        registers: u32::try_from(structure(btf, "pt_regs")?.size().min(REGISTER_BYTES))?,
+        stack_pointer: at("pt_regs", &["sp"]).unwrap_or(ABSENT),
         thread_pid: task("thread_pid")?,
         files: task("files")?,
         fdt: at("files_struct", &["fdt"])?,

@@ -9,12 +9,19 @@ use std::path::Path;
 #[must_use]
 pub fn monotonic_offset_ns(root: &Path) -> i64 {
     let text = fs::read_to_string(root.join("proc/self/timens_offsets")).unwrap_or_default();
-    parse(&text).unwrap_or(0)
+    parse(&text, "monotonic").unwrap_or(0)
 }
 
-/// Reads the line `monotonic  -86400  500`: seconds and nanoseconds.
-fn parse(text: &str) -> Option<i64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("monotonic"))?;
+/// The same of `CLOCK_BOOTTIME`, by which /proc tells when a process started.
+#[must_use]
+pub fn boottime_offset_ns(root: &Path) -> i64 {
+    let text = fs::read_to_string(root.join("proc/self/timens_offsets")).unwrap_or_default();
+    parse(&text, "boottime").unwrap_or(0)
+}
+
+/// Reads the line `CLOCK  -86400  500`: seconds and nanoseconds.
+fn parse(text: &str, clock: &str) -> Option<i64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(clock))?;
     let mut words = line.split_ascii_whitespace();
     let seconds: i64 = words.next()?.parse().ok()?;
     let nanoseconds: i64 = words.next()?.parse().ok()?;
@@ -28,12 +35,19 @@ mod tests {
     #[test]
     fn seconds_and_nanoseconds_add_up() {
         let file = |monotonic: &str| format!("monotonic  {monotonic}\nboottime            7         0\n");
-        assert_eq!(parse(&file("        0         0")), Some(0));
-        assert_eq!(parse(&file("   -86400       500")), Some(-86_399_999_999_500));
-        assert_eq!(parse(&file("       1 999999999")), Some(1_999_999_999));
-        assert_eq!(parse("boottime            7         0\n"), None);
-        assert_eq!(parse(&file("9223372036 0")), Some(9_223_372_036_000_000_000));
-        assert_eq!(parse(&file("92233720368 0")), None);
+        assert_eq!(parse(&file("        0         0"), "monotonic"), Some(0));
+        assert_eq!(
+            parse(&file("   -86400       500"), "monotonic"),
+            Some(-86_399_999_999_500)
+        );
+        assert_eq!(parse(&file("       1 999999999"), "monotonic"), Some(1_999_999_999));
+        assert_eq!(parse("boottime            7         0\n", "monotonic"), None);
+        assert_eq!(parse(&file("0 0"), "boottime"), Some(7_000_000_000));
+        assert_eq!(
+            parse(&file("9223372036 0"), "monotonic"),
+            Some(9_223_372_036_000_000_000)
+        );
+        assert_eq!(parse(&file("92233720368 0"), "monotonic"), None);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tcpwatch_common::params::{ABSENT, LIVES_AND_OPENINGS};
 use tcpwatch_common::{ClassicLayout, Filter, Ledger, Params, ResetLayout, Transition, names};
 
 use super::ledger::LedgerMap;
+use super::stacks::StackRing;
 use super::stream::Stream;
 use super::{misses, object};
 use crate::model::ending::Reasons;
@@ -32,6 +33,9 @@ use crate::sys::{caps, cpus, lockdown, pidns, tracefs};
 /// Sockets the classic hook remembers at once, those closed that their application still holds among them: with their stories, 16 MB
 /// of kernel memory.
 const CLASSIC_LIVES: u32 = 65_536;
+
+/// What cannot be had where the kernel is too old for it (5.15), or does not tell its types.
+const NO_STACKS: &str = "user stacks cannot be had; leave out --stacks";
 
 /// Which hook is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +70,8 @@ pub struct Options<'a> {
     pub stream: Option<StreamOptions>,
     /// How to group histograms of time in states; `None` for no histograms.
     pub histograms: Option<LatencyBy>,
+    /// Bytes of the ring buffer of user stacks; `None` for no stacks.
+    pub stacks: Option<u32>,
 }
 
 impl Options<'_> {
@@ -144,7 +150,7 @@ impl Kernel {
             // Where this is refused, the maps may fit all the same; if not, that error says more.
             let _ = setrlimit(Resource::Memlock, unlimited);
         }
-        let typed = options.hook != Some(Hook::Tracepoint);
+        let typed = options.hook != Some(Hook::Tracepoint) || options.stacks.is_some();
         // Each of the three reads megabytes of BTF, in its own way: this is what a start takes longest for.
         let (btf, loader, layouts) = thread::scope(|scope| {
             let btf = typed.then(|| scope.spawn(|| Btf::parse_file(btf::path(Path::new("/")), Endianness::default())));
@@ -159,7 +165,11 @@ impl Kernel {
         });
         let loader = loader?;
         let btf = match btf {
-            Some(parsed) => Some(parsed?.context("cannot read the kernel's BTF; try --hook tracepoint")?),
+            Some(parsed) => Some(parsed?.context(if options.stacks.is_some() {
+                NO_STACKS
+            } else {
+                "cannot read the kernel's BTF; try --hook tracepoint"
+            })?),
             None => None,
         };
         if options.filter.netns != 0 && layouts.is_err() && !typed {
@@ -167,12 +177,13 @@ impl Kernel {
         }
         let mut layouts = match layouts {
             Ok(layouts) => layouts,
+            Err(error) if options.stacks.is_some() => return Err(error.context(NO_STACKS)),
             Err(error) if typed => return Err(error.context("no hook tp_btf; try --hook tracepoint")),
             Err(_) => Layouts::unknown(),
         };
         layouts.task.pidns = pidns::other_than_first(Path::new("/"));
         let classic_hook = options.hook == Some(Hook::Tracepoint);
-        if !classic_hook && !options.stories() {
+        if !classic_hook && !options.stories() && options.stacks.is_none() {
             return Self::with_layouts(
                 options,
                 loader,
@@ -249,7 +260,8 @@ impl Kernel {
             .override_global(names::GLOBAL_PARAMS, bytemuck::bytes_of(&params), true)
             .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries(names::MAP_LEDGER, params.cpus)
-            .map_max_entries(names::MAP_EVENTS, ring_bytes.unwrap_or(4096));
+            .map_max_entries(names::MAP_EVENTS, ring_bytes.unwrap_or(4096))
+            .map_max_entries(names::MAP_STACKS, options.stacks.unwrap_or(4096));
         if options.hook == Some(Hook::Tracepoint) {
             let kept = if options.stories() {
                 names::MAP_STORIES_BY_ADDRESS
@@ -293,13 +305,39 @@ impl Kernel {
             let unheard = kernel.attach_beside(hook, layouts, &reset, options);
             if unheard.contains(&names::PROG_DESTROY_TRACEPOINT) {
                 // Who does not hear of a socket's death forgets it at its end, and is told so by its layout.
+                let btf = kernel.btf.take();
                 drop(kernel);
                 reset.destroy_skaddr = 0;
-                return Self::with_layouts(options, EbpfLoader::new(), None, layouts, classic, reset);
+                return Self::with_layouts(options, EbpfLoader::new(), btf, layouts, classic, reset);
             }
+        }
+        if options.stacks.is_some() {
+            kernel.attach_stacks(layouts, &reset).context(NO_STACKS)?;
         }
         kernel.attach()?;
         Ok(kernel)
+    }
+
+    /// Attaches what copies user stacks.
+    fn attach_stacks(&mut self, layouts: &Layouts, reset: &ResetLayout) -> Result<()> {
+        let task = &layouts.task;
+        let fields = [
+            task.start_boottime,
+            task.self_exec_id,
+            task.stack_pointer,
+            reset.accept_ret,
+        ];
+        if task.known == 0 || fields.contains(&ABSENT) {
+            bail!("the kernel does not tell where it keeps a task's registers, or what accept() returned");
+        }
+        for (program, category, name) in [
+            (names::PROG_STACK_ACCEPTED, "syscalls", "sys_exit_accept"),
+            (names::PROG_STACK_ACCEPTED, "syscalls", "sys_exit_accept4"),
+            (names::PROG_STACK_OPENED, tracefs::CATEGORY, tracefs::NAME),
+        ] {
+            self.attach_one(program, category, name)?;
+        }
+        Ok(())
     }
 
     /// Attaches the hook, if there is one.
@@ -562,6 +600,25 @@ impl Kernel {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
+    }
+
+    /// User stacks for which there was no room in their ring buffer.
+    #[must_use]
+    pub fn lost_stacks(&self) -> u64 {
+        self.ledger().lost_stacks
+    }
+
+    /// The user stacks, where they are wanted. Called once.
+    ///
+    /// # Errors
+    /// They were taken already, or cannot be mapped.
+    pub fn stacks(&mut self) -> Result<StackRing> {
+        let map = self
+            .ebpf
+            .take_map(names::MAP_STACKS)
+            .context("the stacks are taken already")?;
+        let ring = RingBuf::try_from(map).context("cannot map the ring buffer of stacks")?;
+        Ok(StackRing::new(ring))
     }
 
     /// The stream. Called once, within a tokio runtime.

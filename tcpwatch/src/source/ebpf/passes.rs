@@ -24,6 +24,7 @@ pub fn count(filter: &Filter, namespaces: &[Namespace]) -> Result<Pass> {
         ports: &filter.port_words(),
         stream: None,
         histograms: None,
+        stacks: None,
     })?;
     namespaces
         .iter()

@@ -1,0 +1,151 @@
+//! Where in the code connections are opened: the kernel side's copies of user stacks, unwound as they come, and named when asked.
+//!
+//! What is written of a function's frame (`.eh_frame`) is followed, and nothing else: frame pointers skip the very function that
+//! calls the C library's `accept()`, and where they lead is a guess.
+
+mod binary;
+mod files;
+mod perf_map;
+mod process;
+mod symbols;
+mod unwind;
+mod unwinder;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, Result};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::io::Errno;
+
+use self::files::Files;
+use self::symbols::Symbols;
+use self::unwinder::Unwinder;
+use super::ebpf::StackRing;
+use crate::model::stacks::{Stack, StackId, StackTable};
+
+/// Bytes of the ring buffer of stacks: a tenth of a second at 10,000 connections a second.
+pub const RING_BYTES: u32 = 16 << 20;
+/// Sockets whose stacks are kept.
+const SOCKETS_MAX: usize = 1_000_000;
+
+/// The stacks at which the connections were opened that are open now. Dropping it ends the thread that reads them.
+pub struct Stacks {
+    table: Arc<Mutex<StackTable>>,
+    files: Arc<Mutex<Files>>,
+    symbols: Symbols,
+    stop: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Stacks {
+    /// Begins to read `ring`, on a thread of its own.
+    ///
+    /// # Errors
+    /// There can be no thread.
+    pub fn follow(ring: StackRing) -> Result<Self> {
+        let root = Path::new("/");
+        let table = Arc::new(Mutex::new(StackTable::new(SOCKETS_MAX)));
+        let files = Arc::new(Mutex::new(Files::default()));
+        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).context("cannot make an eventfd")?);
+        let unwinder = Unwinder::new(root.to_owned(), Arc::clone(&files));
+        let thread = {
+            let (table, stop) = (Arc::clone(&table), Arc::clone(&stop));
+            thread::Builder::new()
+                .name("stacks".into())
+                .spawn(move || read(ring, unwinder, &table, &stop))
+                .context("cannot start a thread to read stacks")?
+        };
+        Ok(Self {
+            table,
+            files,
+            symbols: Symbols::new(root.to_owned()),
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// The stack that opened the socket `inode`; `None` where that was not seen.
+    #[must_use]
+    pub fn of(&self, inode: u32) -> Option<StackId> {
+        lock(&self.table).of(inode)
+    }
+
+    /// The stack of this number, as people know it; `None` where no socket has it any more. Slow the first time a file is met.
+    #[must_use]
+    pub fn symbolised(&self, id: StackId) -> Option<Stack> {
+        let trace = Arc::clone(lock(&self.table).trace(id)?);
+        // The thread that reads stacks must not wait for debug information.
+        let files = lock(&self.files).of(&trace);
+        Some(self.symbols.stack(&trace, &files))
+    }
+
+    /// Keeps, of the sockets opened before `time_ns` (on the kernel side's clock), those that are `open` still. To be called now and
+    /// then, or the oldest make room for those that were closed long ago.
+    pub fn retain(&self, time_ns: u64, open: impl FnMut(u32) -> bool) {
+        lock(&self.table).retain(time_ns, open);
+    }
+
+    /// Sockets that had to make room for others, whose stacks are not known any more.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        lock(&self.table).evicted()
+    }
+
+    /// How many sockets, and how many different stacks, are kept.
+    #[must_use]
+    pub fn kept(&self) -> (usize, usize) {
+        lock(&self.table).len()
+    }
+}
+
+impl Drop for Stacks {
+    fn drop(&mut self) {
+        let told = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
+        if let (Ok(_), Some(thread)) = (told, self.thread.take()) {
+            // A thread that panicked said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Reads `ring` until told to `stop`.
+fn read(mut ring: StackRing, mut unwinder: Unwinder, table: &Mutex<StackTable>, stop: &OwnedFd) {
+    loop {
+        while ring
+            .next(|head, stack| {
+                let trace = unwinder.unwind(head, stack);
+                lock(table).opened(head.inode, head.time_ns, trace);
+            })
+            .is_some()
+        {}
+        match wait(&ring, stop) {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => {
+                log::warn!("stacks are not read any more: {error}");
+                return;
+            }
+        }
+    }
+}
+
+/// Waits until there is a stack, or something to `stop` for, which is what is given.
+fn wait(ring: &StackRing, stop: &OwnedFd) -> io::Result<bool> {
+    let fd = ring.fd();
+    let mut fds = [
+        PollFd::from_borrowed_fd(fd, PollFlags::IN),
+        PollFd::new(stop, PollFlags::IN),
+    ];
+    match poll(&mut fds, None) {
+        Ok(_) | Err(Errno::INTR) => Ok(!fds[1].revents().is_empty()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,147 @@
+//! From addresses to functions and lines, when somebody asks.
+
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+
+use hashbrown::HashMap;
+
+use blazesym::symbolize::source::{Elf, Source};
+use blazesym::symbolize::{CodeInfo, Input, Symbolized, Symbolizer};
+
+use super::binary::Binary;
+use super::files::File;
+use super::perf_map::PerfMap;
+use crate::model::stacks::{Address, Frame, Stack, Trace};
+
+/// Names of the C library's files: what is in them is on the way from the caller to the kernel.
+const C_LIBRARIES: [&str; 5] = ["libc.so", "libc-", "libpthread", "ld-musl", "libc.musl"];
+/// The C library's functions on that way, where it is part of the program.
+const WRAPPERS: [&str; 14] = [
+    "__accept",
+    "__accept4",
+    "__connect",
+    "__internal_syscall_cancel",
+    "__libc_accept",
+    "__libc_accept4",
+    "__libc_connect",
+    "__libc_accept64",
+    "__syscall_cancel",
+    "__syscall_cancel_arch",
+    "__syscall_cp",
+    "accept",
+    "accept4",
+    "connect",
+];
+
+/// Looks up symbols, and remembers what it read of files.
+pub(super) struct Symbols {
+    root: PathBuf,
+    symbolizer: Symbolizer,
+}
+
+impl Symbols {
+    pub(super) fn new(root: PathBuf) -> Self {
+        let symbolizer = Symbolizer::builder()
+            .enable_auto_reload(false)
+            .enable_code_info(true)
+            .enable_inlined_fns(true)
+            .enable_demangling(true)
+            .build();
+        Self { root, symbolizer }
+    }
+
+    /// `trace` as people know it.
+    pub(super) fn stack(&self, trace: &Trace, files: &HashMap<u32, File>) -> Stack {
+        let mut frames = Vec::new();
+        let mut on_the_way = true;
+        for &address in &trace.addresses {
+            let found = self.frames(address, files);
+            on_the_way = on_the_way && found.iter().all(is_on_the_way);
+            if !on_the_way {
+                frames.extend(found);
+            }
+        }
+        Stack {
+            frames,
+            finished: trace.finished,
+        }
+    }
+
+    /// The function at `address`, after those that are inlined into it there.
+    fn frames(&self, address: Address, files: &HashMap<u32, File>) -> Vec<Frame> {
+        match address {
+            Address::File { file, svma } => {
+                let file = files.get(&file);
+                let unknown = Frame {
+                    module: file.map(|file| String::from_utf8_lossy(&file.name).into_owned()),
+                    address: Some(svma),
+                    ..Frame::default()
+                };
+                file.and_then(|file| file.binary.as_ref())
+                    .and_then(|binary| self.symbols(binary, svma, &unknown))
+                    .unwrap_or_else(|| vec![unknown])
+            }
+            Address::Anonymous { pid, started, address } => vec![Frame {
+                function: PerfMap::of(&self.root, pid, started).and_then(|map| map.function(address)),
+                address: Some(address),
+                ..Frame::default()
+            }],
+        }
+    }
+
+    fn symbols(&self, binary: &Binary, svma: u64, unknown: &Frame) -> Option<Vec<Frame>> {
+        // It may have no other path any more.
+        let path = format!("/proc/self/fd/{}", binary.file.as_raw_fd());
+        let source = Source::Elf(Elf::new(path));
+        let found = self.symbolizer.symbolize_single(&source, Input::VirtOffset(svma));
+        let symbol = match found {
+            Ok(Symbolized::Sym(symbol)) => symbol,
+            Ok(Symbolized::Unknown(_)) => return None,
+            Err(error) => {
+                log::debug!("no symbols: {error}");
+                return None;
+            }
+        };
+        // Where the symbols do not tell how far a function goes, what is past its start may be another.
+        if symbol.size.is_none() && symbol.code_info.is_none() && symbol.offset != 0 {
+            return None;
+        }
+        let mut frames: Vec<Frame> = symbol
+            .inlined
+            .iter()
+            .rev()
+            .map(|inlined| Frame {
+                function: Some(inlined.name.clone().into_owned()),
+                address: None,
+                ..located(unknown, inlined.code_info.as_ref())
+            })
+            .collect();
+        frames.push(Frame {
+            function: Some(symbol.name.clone().into_owned()),
+            ..located(unknown, symbol.code_info.as_deref())
+        });
+        Some(frames)
+    }
+}
+
+/// `frame`, at that place in the source.
+fn located(frame: &Frame, place: Option<&CodeInfo<'_>>) -> Frame {
+    Frame {
+        file: place.map(|place| place.to_path().to_string_lossy().into_owned()),
+        line: place.and_then(|place| place.line),
+        ..frame.clone()
+    }
+}
+
+/// Whether it is on the way from whoever called `accept()` or `connect()` to the kernel.
+fn is_on_the_way(frame: &Frame) -> bool {
+    let in_library = frame
+        .module
+        .as_ref()
+        .is_some_and(|module| C_LIBRARIES.iter().any(|library| module.starts_with(library)));
+    let is_wrapper = frame
+        .function
+        .as_ref()
+        .is_some_and(|function| WRAPPERS.contains(&function.as_str()));
+    in_library || is_wrapper
+}

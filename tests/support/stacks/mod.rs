@@ -1,0 +1,222 @@
+//! Programs that open connections from functions whose names are known, and the stacks that were seen there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tcpwatch::model::filter::Filter;
+use tcpwatch::model::stacks::{Frame, Stack};
+use tcpwatch::source::ebpf::object::EMBEDDED;
+use tcpwatch::source::ebpf::{Hook, Kernel, Options};
+use tcpwatch::source::stacks::{RING_BYTES, Stacks};
+use tempfile::TempDir;
+
+use super::child::Reaped;
+use super::clock::eventually;
+use super::lines::Lines;
+use super::netns::Netns;
+
+/// The kernel side with stacks, of one namespace.
+pub(crate) struct Watched {
+    pub(crate) kernel: Kernel,
+    pub(crate) stacks: Stacks,
+}
+
+impl Watched {
+    pub(crate) fn start(netns: &Netns, filter: &Filter) -> Self {
+        Self::with_ring(netns, filter, RING_BYTES)
+    }
+
+    pub(crate) fn with_ring(netns: &Netns, filter: &Filter, ring: u32) -> Self {
+        let inode = u32::try_from(netns.inum).expect("a number of the kernel's");
+        let mut kernel = Kernel::load(&Options {
+            object: EMBEDDED,
+            hook: Some(Hook::TpBtf),
+            filter: &filter.for_kernel(inode).expect("a filter"),
+            ports: &filter.port_words(),
+            stream: None,
+            histograms: None,
+            stacks: Some(ring),
+        })
+        .expect("loading the kernel side");
+        let ring = kernel.stacks().expect("stacks");
+        Self {
+            kernel,
+            stacks: Stacks::follow(ring).expect("a thread"),
+        }
+    }
+
+    /// The stack that opened the socket `inode`, once it is known.
+    pub(crate) fn stack(&self, inode: u32) -> Stack {
+        let id = eventually(&format!("the stack of socket {inode}"), || {
+            self.stacks.of(inode).ok_or("it is not there")
+        });
+        self.stacks.symbolised(id).expect("its socket is kept")
+    }
+}
+
+/// A program that opens connections, in builds of the same code.
+pub(crate) struct Program {
+    place: TempDir,
+    source: &'static str,
+}
+
+/// What of a program's symbols is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Debug information too.
+    Lines,
+    /// Names of functions.
+    Names,
+    /// Nothing.
+    Nothing,
+}
+
+impl Program {
+    /// `opens.c`, by gcc.
+    pub(crate) fn in_c(flags: &[&str]) -> Self {
+        let mut gcc = Command::new("gcc");
+        gcc.args(["-O2", "-g", "-pthread"]).args(flags).arg("-o");
+        Self::build(gcc, "opens.c")
+    }
+
+    /// `opens.rs`, by rustc.
+    pub(crate) fn in_rust() -> Self {
+        let mut rustc = Command::new("rustc");
+        rustc.args(["--edition=2024", "-O", "-g", "-o"]);
+        Self::build(rustc, "opens.rs")
+    }
+
+    fn build(mut compiler: Command, source: &'static str) -> Self {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../tests/support/stacks")
+            .join(source);
+        run(compiler.arg(place.path().join("full")).arg(path));
+        Self { place, source }
+    }
+
+    /// Whether it is in C, and so tells its own stacks.
+    pub(crate) fn is_c(&self) -> bool {
+        self.source == "opens.c"
+    }
+
+    /// The build with all of its symbols.
+    pub(crate) fn full(&self) -> PathBuf {
+        self.place.path().join("full")
+    }
+
+    /// The build of which that is `left`.
+    pub(crate) fn with(&self, left: Left) -> PathBuf {
+        let path = self.place.path().join("opens");
+        match left {
+            Left::Lines => drop(fs::copy(self.full(), &path).expect("a copy")),
+            Left::Names => run(Command::new("strip")
+                .arg("--strip-debug")
+                .arg("-o")
+                .arg(&path)
+                .arg(self.full())),
+            Left::Nothing => run(Command::new("strip")
+                .arg("--strip-all")
+                .arg("-o")
+                .arg(&path)
+                .arg(self.full())),
+        }
+        path
+    }
+
+    /// The function at `address` that is inlined into no other, and the line there, as addr2line(1) has it.
+    pub(crate) fn at(&self, address: u64) -> (String, String) {
+        let mut addr2line = Command::new("addr2line");
+        let output = addr2line
+            .arg("-fi")
+            .arg("-e")
+            .arg(self.full())
+            .arg(format!("{address:#x}"))
+            .output();
+        let output = output.expect("addr2line, of binutils");
+        assert!(output.status.success(), "addr2line: {output:?}");
+        let text = String::from_utf8(output.stdout).expect("text");
+        let mut lines = text.lines().rev().map(str::to_owned);
+        let line = lines.next().expect("a line");
+        (lines.next().expect("a function"), line)
+    }
+}
+
+fn run(command: &mut Command) {
+    let status = command.status();
+    let status = status.unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()));
+    assert!(status.success(), "{command:?}: {status}");
+}
+
+/// What such a program says of a socket it opened.
+pub(crate) struct Opened {
+    pub(crate) way: String,
+    pub(crate) inode: u32,
+    pub(crate) line: u32,
+    /// Where the functions of the program above the one that opened it go on.
+    pub(crate) callers: Vec<u64>,
+}
+
+/// Such a program, running.
+pub(crate) struct Running {
+    process: Reaped,
+    lines: Lines,
+}
+
+impl Running {
+    /// Starts `command`, which does nothing until [`Self::open`].
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut process = Reaped::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
+        let lines = Lines::of(process.0.stdout.take().expect("piped"));
+        Self { process, lines }
+    }
+
+    /// Has it open its sockets; they are open then.
+    pub(crate) fn open(&mut self) -> Vec<Opened> {
+        use std::io::Write;
+        let mut stdin = self.process.0.stdin.as_ref().expect("piped");
+        stdin.write_all(b"\n").expect("it waits for a line");
+        eventually("a program to open its sockets", || {
+            let ended = self.process.0.try_wait().expect("waiting for a child");
+            assert!(ended.is_none(), "it ended: {ended:?}");
+            let last = self.lines.with(|lines| lines.last().map(|line| line.json.clone()));
+            if last == Some(Value::Object(serde_json::Map::new())) {
+                Ok(())
+            } else {
+                Err("it did not yet")
+            }
+        });
+        self.lines.with(|lines| {
+            let said = &lines[..lines.len() - 1];
+            said.iter().map(|line| Opened::of(&line.json)).collect()
+        })
+    }
+}
+
+impl Opened {
+    fn of(json: &Value) -> Self {
+        let number = |name: &str| u32::try_from(json[name].as_u64().expect(name)).expect(name);
+        let callers = json["callers"].as_array().expect("callers");
+        Self {
+            way: json["way"].as_str().expect("way").to_owned(),
+            inode: number("inode"),
+            line: number("line"),
+            callers: callers
+                .iter()
+                .map(|caller| caller.as_u64().expect("an address"))
+                .collect(),
+        }
+    }
+}
+
+/// The frames that are no inlined functions, of the file `module`.
+pub(crate) fn of_module<'a>(stack: &'a Stack, module: &str) -> Vec<(&'a Frame, u64)> {
+    stack
+        .frames
+        .iter()
+        .filter(|frame| frame.module.as_deref() == Some(module))
+        .filter_map(|frame| Some((frame, frame.address?)))
+        .collect()
+}
