@@ -135,6 +135,13 @@ pub struct TaskLayout {
     pub registers: u32,
     /// `pt_regs.sp`, u64.
     pub stack_pointer: u32,
+    /// `task_struct.mm`, pointer; [`ABSENT`] where this or the next is.
+    pub mm: u32,
+    /// `mm_struct.start_stack`, u64: where the stack of the first thread begins.
+    pub start_stack: u32,
+    /// Where a task keeps the thread pointer (`task_struct.thread.fsbase` on x86-64, `thread.uw.tp_value` on aarch64), u64: C
+    /// libraries keep what it points at where the stack of any other thread begins. [`ABSENT`] where the kernel does not tell.
+    pub thread_pointer: u32,
     /// `task_struct.thread_pid`, pointer.
     pub thread_pid: u32,
     /// `task_struct.files`, pointer.
@@ -180,6 +187,9 @@ impl TaskLayout {
         self_exec_id: ABSENT,
         registers: 0,
         stack_pointer: ABSENT,
+        mm: ABSENT,
+        start_stack: ABSENT,
+        thread_pointer: ABSENT,
         thread_pid: 0,
         files: 0,
         fdt: 0,

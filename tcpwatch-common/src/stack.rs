@@ -4,12 +4,20 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::owner::Owner;
 
-/// Bytes of a stack that are copied at most: from where the task was in it up to its end, or an unmapped page.
+/// Bytes of a stack that are copied at most: from where the task was in it up to where it began, or an unmapped page.
 pub const STACK_BYTES: usize = 16_384;
-/// The stack is copied up to a page's end, then page by page: a page may be missing, and no read may reach into it.
+/// Room for the stacks that are not that deep, which are most: to fill memory costs more than anything else about them.
+pub const SHORT_STACK_BYTES: usize = 1024;
+/// For those between.
+pub const MIDDLE_STACK_BYTES: usize = 4096;
+/// Where a page is missing, the stack is copied up to it: no read may reach into it.
 pub const STACK_PAGE: usize = 4096;
 /// Bytes of `struct pt_regs` that are copied at most: aarch64 has 34 words of registers, x86-64 has 21.
 pub const REGISTER_BYTES: usize = 34 * 8;
+
+/// How long after it was called the reader of stacks comes by unasked, ns: to call it costs more than to copy a stack. It stays
+/// longer than that.
+pub const STACK_CALL_NS: u64 = 20_000_000;
 
 /// What is told with a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -40,9 +48,9 @@ const _: () = assert!(size_of::<StackHead>() == 24 + 32 + 16 + REGISTER_BYTES);
 /// A record of the ring buffer of stacks: a [`StackHead`], and the stack from the stack pointer upwards.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct StackCopy {
+pub struct StackCopy<const BYTES: usize> {
     /// What is told with it.
     pub head: StackHead,
     /// The copy; what lies past [`StackHead::copied`] is of no meaning.
-    pub stack: [u8; STACK_BYTES],
+    pub stack: [u8; BYTES],
 }

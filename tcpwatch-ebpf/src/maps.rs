@@ -22,6 +22,10 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);
 #[map]
 pub(crate) static STACKS: RingBuf = RingBuf::with_byte_size(4096, 0);
 
+/// When the reader of stacks was last called (`bpf_ktime_get_ns`).
+#[map]
+pub(crate) static CALLED: Array<u64> = Array::with_max_entries(1, 0);
+
 /// One [`Ledger`] a CPU; the loader sets how many. Not a per-CPU array, for userspace maps this one into its memory: a read
 /// by `bpf(2)` would keep classic tracepoint programs from running on its CPU meanwhile (`bpf_disable_instrumentation`).
 #[map]

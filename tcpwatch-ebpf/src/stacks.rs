@@ -2,21 +2,25 @@
 
 use core::ffi::c_void;
 
+use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user, bpf_task_pt_regs,
 };
 use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 use tcpwatch_common::owner::{HOW_ACCEPT, HOW_CONNECT};
-use tcpwatch_common::stack::{REGISTER_BYTES, STACK_BYTES, STACK_PAGE};
-use tcpwatch_common::{StackCopy, StackHead, TcpState};
+use tcpwatch_common::params::ABSENT;
+use tcpwatch_common::stack::{
+    MIDDLE_STACK_BYTES, REGISTER_BYTES, SHORT_STACK_BYTES, STACK_BYTES, STACK_CALL_NS, STACK_PAGE,
+};
+use tcpwatch_common::{Owner, StackCopy, StackHead, TcpState};
 
 use crate::cell::bump;
 use crate::filter::{self, NO_MATCH, Unknown};
-use crate::maps::STACKS;
+use crate::maps::{CALLED, STACKS};
 use crate::params::param;
 use crate::segment::{ledger, word};
-use crate::socket::{self, Bare, Memory, probe};
+use crate::socket::{self, Memory, Typed};
 use crate::transition::IPPROTO_TCP;
 use crate::{owners, task};
 
@@ -37,7 +41,7 @@ pub(crate) fn opened(ctx: &BtfTracePointContext) {
     if ctx.arg::<u32>(1) != CLOSE || ctx.arg::<u32>(2) != SYN_SENT {
         return;
     }
-    let sk = Bare(ctx.arg(0));
+    let sk = Typed(ctx.arg(0));
     if socket::protocol(sk) != IPPROTO_TCP || !filter::admits(socket::netns(sk), socket::family(sk)) {
         return;
     }
@@ -56,26 +60,61 @@ pub(crate) fn opened(ctx: &BtfTracePointContext) {
 
 /// Sends the running task's stack, as that which opened `sk`, or counts it as lost.
 #[inline(always)]
-fn send(sk: Bare, how: u8) {
-    let owner = task::current::<Bare>(how);
+fn send(sk: impl Memory, how: u8) {
+    let owner = task::current::<Typed>(how);
     if owner.pid == 0 {
         return;
     }
     // SAFETY: the helpers take the running task, and give where its user registers are.
     let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const u8;
-    let sp: u64 = probe(registers, param!(TASK.stack_pointer));
+    let sp: u64 = Typed(registers).read(param!(TASK.stack_pointer));
     // A worker of the kernel's that acts for the process has no stack of its own.
     if sp == 0 {
         return;
     }
-    let Some(mut entry) = STACKS.reserve::<StackCopy>(0) else {
-        if let Some(ledger) = ledger() {
-            bump(&mut ledger.lost_stacks);
-        }
-        return;
+    let depth = depth(sp);
+    let sent = if depth <= SHORT_STACK_BYTES as u64 {
+        copy::<SHORT_STACK_BYTES>(sk, owner, registers, sp, depth)
+    } else if depth <= MIDDLE_STACK_BYTES as u64 {
+        copy::<MIDDLE_STACK_BYTES>(sk, owner, registers, sp, depth)
+    } else {
+        copy::<STACK_BYTES>(sk, owner, registers, sp, depth)
     };
-    let copy = entry.as_mut_ptr();
-    let task = Bare::task();
+    if !sent && let Some(ledger) = ledger() {
+        bump(&mut ledger.lost_stacks);
+    }
+}
+
+/// How far it is at most from `sp` to where the running task's stack begins.
+#[inline(always)]
+fn depth(sp: u64) -> u64 {
+    let task = Typed::task();
+    let mut depth = STACK_BYTES as u64;
+    if param!(TASK.mm) != ABSENT && param!(TASK.start_stack) != ABSENT {
+        let begin: u64 = task.follow(param!(TASK.mm)).read(param!(TASK.start_stack));
+        if begin > sp && begin - sp < depth {
+            depth = begin - sp;
+        }
+    }
+    if param!(TASK.thread_pointer) != ABSENT {
+        let begin: u64 = task.read(param!(TASK.thread_pointer));
+        if begin > sp && begin - sp < depth {
+            depth = begin - sp;
+        }
+    }
+    depth
+}
+
+/// Sends a record with room for `BYTES` of the stack, of which `depth` are wanted; whether there was room for it.
+#[inline(always)]
+fn copy<const BYTES: usize>(sk: impl Memory, owner: Owner, registers: *const u8, sp: u64, depth: u64) -> bool {
+    let Some(mut entry) = STACKS.reserve::<StackCopy<BYTES>>(0) else {
+        return false;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: the helper takes nothing and gives a number.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let task = Typed::task();
     let leader = task.follow(param!(TASK.group_leader));
     let (started, execs) = (
         leader.read(param!(TASK.start_boottime)),
@@ -84,8 +123,8 @@ fn send(sk: Bare, how: u8) {
     // SAFETY: the entry is as large as the record, and nobody sees it before it is submitted. What of it is not written was the
     // ring's, and is not read.
     unsafe {
-        let head = &raw mut (*copy).head;
-        (*head).time_ns = bpf_ktime_get_ns();
+        let head = &raw mut (*record).head;
+        (*head).time_ns = now;
         (*head).cookie = socket::cookie(sk);
         (*head).started = started;
         (*head).owner = owner;
@@ -93,9 +132,26 @@ fn send(sk: Bare, how: u8) {
         (*head).execs = execs;
         (*head).reserved = 0;
         read_registers(head, registers);
-        (*head).copied = read_stack((&raw mut (*copy).stack).cast(), sp);
+        (*head).copied = read_stack::<BYTES>((&raw mut (*record).stack).cast(), sp, depth);
     }
-    entry.submit(0);
+    entry.submit(call(now));
+    true
+}
+
+/// Whether to call the reader now, for a ring buffer to know: not where it was called a moment ago, and is there still.
+#[inline(always)]
+fn call(now: u64) -> u64 {
+    let Some(called) = CALLED.get_ptr_mut(0) else {
+        return BPF_RB_FORCE_WAKEUP as u64;
+    };
+    // SAFETY: the entry is aligned. Of two CPUs that look at once both may call the reader, which does no harm.
+    unsafe {
+        if now.wrapping_sub(core::ptr::read_volatile(called)) < STACK_CALL_NS {
+            return BPF_RB_NO_WAKEUP as u64;
+        }
+        core::ptr::write_volatile(called, now);
+    }
+    BPF_RB_FORCE_WAKEUP as u64
 }
 
 /// Copies the registers. As many as there are: they end where the kernel's own stack does.
@@ -108,14 +164,18 @@ fn read_registers(head: *mut StackHead, registers: *const u8) {
     }
 }
 
-/// Copies the stack at `sp` to `to`, which has room for [`STACK_BYTES`]; how much of it there was.
+/// Copies `depth` bytes of the stack at `sp` to `to`, which has room for `BYTES`; how many there were.
 #[inline(always)]
-fn read_stack(to: *mut u8, sp: u64) -> u32 {
+fn read_stack<const BYTES: usize>(to: *mut u8, sp: u64, depth: u64) -> u32 {
+    if depth <= BYTES as u64 && read(to, depth as u32, sp) {
+        return depth as u32;
+    }
+    // A page is missing.
     let mut copied = STACK_PAGE as u64 - (sp & (STACK_PAGE as u64 - 1));
-    if !read(to, copied as u32, sp) {
+    if copied > BYTES as u64 || !read(to, copied as u32, sp) {
         return 0;
     }
-    for _ in 0..STACK_BYTES / STACK_PAGE - 1 {
+    for _ in 1..BYTES / STACK_PAGE {
         // SAFETY: with the first piece, of a page at most, there is room for as many pages as the loop reads.
         if !read(unsafe { to.add(copied as usize) }, STACK_PAGE as u32, sp + copied) {
             break;

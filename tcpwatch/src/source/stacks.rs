@@ -18,8 +18,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
+use tcpwatch_common::stack::STACK_CALL_NS;
 
 use self::files::Files;
 use self::symbols::Symbols;
@@ -27,10 +28,15 @@ use self::unwinder::Unwinder;
 use super::ebpf::StackRing;
 use crate::model::stacks::{Stack, StackId, StackTable};
 
-/// Bytes of the ring buffer of stacks: a tenth of a second at 10,000 connections a second.
+/// Bytes of the ring buffer of stacks: a second at 10,000 connections a second, most of whose stacks are short.
 pub const RING_BYTES: u32 = 16 << 20;
+/// How long to wait before looking again, ns.
+const MOMENT_NS: i64 = 5_000_000;
+/// Looks that must find nothing before the kernel side has to call: by then it does so.
+const LOOKS: u32 = 10;
+const _: () = assert!(MOMENT_NS.cast_unsigned() * LOOKS as u64 > 2 * STACK_CALL_NS);
 /// Sockets whose stacks are kept.
-const SOCKETS_MAX: usize = 1_000_000;
+const SOCKETS_MAX: usize = 500_000;
 
 /// The stacks at which the connections were opened that are open now. Dropping it ends the thread that reads them.
 pub struct Stacks {
@@ -114,6 +120,8 @@ impl Drop for Stacks {
 
 /// Reads `ring` until told to `stop`.
 fn read(mut ring: StackRing, mut unwinder: Unwinder, table: &Mutex<StackTable>, stop: &OwnedFd) {
+    // Looks in a row that found nothing: the first may come before the first stack.
+    let mut idle = LOOKS;
     loop {
         while ring
             .next(|head, stack| {
@@ -121,10 +129,13 @@ fn read(mut ring: StackRing, mut unwinder: Unwinder, table: &Mutex<StackTable>, 
                 lock(table).opened(head.inode, head.time_ns, trace);
             })
             .is_some()
-        {}
-        match wait(&ring, stop) {
-            Ok(true) => return,
-            Ok(false) => {}
+        {
+            idle = 0;
+        }
+        match wait(&ring, stop, idle < LOOKS) {
+            Ok(Waited::Stop) => return,
+            Ok(Waited::Called) => idle = 0,
+            Ok(Waited::Moment) => idle += 1,
             Err(error) => {
                 log::warn!("stacks are not read any more: {error}");
                 return;
@@ -133,15 +144,31 @@ fn read(mut ring: StackRing, mut unwinder: Unwinder, table: &Mutex<StackTable>, 
     }
 }
 
-/// Waits until there is a stack, or something to `stop` for, which is what is given.
-fn wait(ring: &StackRing, stop: &OwnedFd) -> io::Result<bool> {
-    let fd = ring.fd();
+/// Why waiting ended.
+enum Waited {
+    /// There is something to stop for.
+    Stop,
+    /// The kernel side called.
+    Called,
+    /// Enough time has passed.
+    Moment,
+}
+
+/// Waits for a moment, where stacks may come without a call, or until the kernel side calls.
+fn wait(ring: &StackRing, stop: &OwnedFd, moment: bool) -> io::Result<Waited> {
+    let timeout = moment.then_some(Timespec {
+        tv_sec: 0,
+        tv_nsec: MOMENT_NS,
+    });
     let mut fds = [
-        PollFd::from_borrowed_fd(fd, PollFlags::IN),
         PollFd::new(stop, PollFlags::IN),
+        PollFd::from_borrowed_fd(ring.fd(), PollFlags::IN),
     ];
-    match poll(&mut fds, None) {
-        Ok(_) | Err(Errno::INTR) => Ok(!fds[1].revents().is_empty()),
+    let waited = if moment { &mut fds[..1] } else { &mut fds[..] };
+    match poll(waited, timeout.as_ref()) {
+        Ok(0) | Err(Errno::INTR) => Ok(Waited::Moment),
+        Ok(_) if !fds[0].revents().is_empty() => Ok(Waited::Stop),
+        Ok(_) => Ok(Waited::Called),
         Err(error) => Err(error.into()),
     }
 }

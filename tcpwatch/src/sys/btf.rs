@@ -8,6 +8,13 @@ use tcpwatch_common::params::ABSENT;
 use tcpwatch_common::stack::REGISTER_BYTES;
 use tcpwatch_common::{SockLayout, TaskLayout};
 
+/// Where a task keeps the thread pointer.
+const THREAD_POINTER: &[&str] = if cfg!(target_arch = "aarch64") {
+    &["thread", "uw", "tp_value"]
+} else {
+    &["thread", "fsbase"]
+};
+
 /// Where the kernel below `root` keeps its BTF.
 #[must_use]
 pub fn path(root: &Path) -> PathBuf {
@@ -122,11 +129,14 @@ fn task_layout(btf: &Btf) -> Result<TaskLayout> {
         comm: task("comm")?,
         signal: task("signal")?,
         live: at("signal_struct", &["live"])?,
-        // Without these four there are no stacks.
+        // Without the first four of these there are no stacks, and without the last three more is copied of them than there is.
         start_boottime: task("start_boottime").unwrap_or(ABSENT),
         self_exec_id: task("self_exec_id").unwrap_or(ABSENT),
         registers: u32::try_from(structure(btf, "pt_regs")?.size().min(REGISTER_BYTES))?,
         stack_pointer: at("pt_regs", &["sp"]).unwrap_or(ABSENT),
+        mm: task("mm").unwrap_or(ABSENT),
+        start_stack: at("mm_struct", &["start_stack"]).unwrap_or(ABSENT),
+        thread_pointer: at("task_struct", THREAD_POINTER).unwrap_or(ABSENT),
         thread_pid: task("thread_pid")?,
         files: task("files")?,
         fdt: at("files_struct", &["fdt"])?,
