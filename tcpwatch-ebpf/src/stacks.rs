@@ -47,6 +47,7 @@ pub(crate) fn opened(ctx: &BtfTracePointContext) {
     }
     if filter::looks_at_ends() {
         let lport = socket::bound_port(sk);
+        // A port that is not chosen yet may be one that is wanted.
         let unknown = Unknown {
             lport: lport == 0,
             peer: false,

@@ -25,26 +25,31 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn start(netns: &Netns, filter: &Filter) -> Self {
-        Self::with_ring(netns, filter, RING_BYTES)
+        Self::on(netns, Hook::TpBtf, filter)
     }
 
-    pub(crate) fn with_ring(netns: &Netns, filter: &Filter, ring: u32) -> Self {
-        let inode = u32::try_from(netns.inum).expect("a number of the kernel's");
-        let mut kernel = Kernel::load(&Options {
-            object: EMBEDDED,
-            hook: Some(Hook::TpBtf),
-            filter: &filter.for_kernel(inode).expect("a filter"),
-            ports: &filter.port_words(),
-            stream: None,
-            histograms: None,
-            stacks: Some(ring),
-        })
-        .expect("loading the kernel side");
+    pub(crate) fn on(netns: &Netns, hook: Hook, filter: &Filter) -> Self {
+        let mut kernel = Self::kernel(netns, hook, filter, RING_BYTES);
         let ring = kernel.stacks().expect("stacks");
         Self {
             kernel,
             stacks: Stacks::follow(ring).expect("a thread"),
         }
+    }
+
+    /// The kernel side alone, with a ring buffer of so many bytes for stacks.
+    pub(crate) fn kernel(netns: &Netns, hook: Hook, filter: &Filter, ring: u32) -> Kernel {
+        let inode = u32::try_from(netns.inum).expect("a number of the kernel's");
+        let kernel = Kernel::load(&Options {
+            object: EMBEDDED,
+            hook: Some(hook),
+            filter: &filter.for_kernel(inode).expect("a filter"),
+            ports: &filter.port_words(),
+            stream: None,
+            histograms: None,
+            stacks: Some(ring),
+        });
+        kernel.expect("loading the kernel side")
     }
 
     /// The stack that opened the socket `inode`, once it is known.
@@ -171,6 +176,11 @@ impl Running {
         let mut process = Reaped::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
         let lines = Lines::of(process.0.stdout.take().expect("piped"));
         Self { process, lines }
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     /// Has it open its sockets; they are open then.

@@ -1,4 +1,4 @@
-/* Opens a connection in each way, once it is told to, and prints of each a line of JSON: the socket's inode, the line that opened it, and where the
+/* Opens a connection in each way (or in one, as its argument says), once it is told to, and prints of each a line of JSON: the socket's inode, the line that opened it, and where the
    functions of this program that are on the stack go on, by backtrace(3), as the file's symbols have it. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -94,7 +96,37 @@ static void *in_a_thread(void *nothing) {
     return nothing;
 }
 
-int main(void) {
+#ifdef __x86_64__
+/* Code that is no file's, as a compiler at run time makes it, which calls what it is given; and the map of it for perf(1). */
+static void by_made_code(void (*call)(const char *), const char *way) {
+    static const unsigned char code[] = {
+        0x48, 0x89, 0xf8,       /* mov %rdi,%rax */
+        0x48, 0x89, 0xf7,       /* mov %rsi,%rdi */
+        0x48, 0x83, 0xec, 0x08, /* sub $8,%rsp */
+        0xff, 0xd0,             /* call *%rax */
+        0x48, 0x83, 0xc4, 0x08, /* add $8,%rsp */
+        0xc3,                   /* ret */
+    };
+    void *place = mmap(NULL, sizeof code, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void (*made)(void (*)(const char *), const char *);
+    char name[64];
+    FILE *map;
+    if (place == MAP_FAILED)
+        exit(1);
+    memcpy(place, code, sizeof code);
+    memcpy(&made, &place, sizeof made);
+    snprintf(name, sizeof name, "/tmp/perf-%d.map", (int)getpid());
+    map = fopen(name, "w");
+    if (!map)
+        exit(1);
+    fprintf(map, "%llx %zx made while it ran\n", (unsigned long long)(uintptr_t)place, sizeof code);
+    fclose(map);
+    made(call, way);
+}
+#endif
+
+int main(int count, char **arguments) {
+    const char *how = count > 1 ? arguments[1] : "";
     pthread_t thread;
     socklen_t size = sizeof place;
     if (getchar() == EOF)
@@ -108,6 +140,20 @@ int main(void) {
         return 1;
     }
     guilty_connect("connect");
+#ifdef __x86_64__
+    if (!strcmp(how, "made_code")) {
+        by_made_code(guilty_accept, "accept");
+        puts("{}");
+        fflush(stdout);
+        return getchar() != EOF;
+    }
+#endif
+    if (!strcmp(how, "too_deep")) {
+        deep("deep", 1000);
+        puts("{}");
+        fflush(stdout);
+        return getchar() != EOF;
+    }
     guilty_accept("accept");
     guilty_connect("connect_before_accept4");
     aligned_accept4("accept4");
