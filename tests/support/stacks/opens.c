@@ -5,6 +5,7 @@
 #include <execinfo.h>
 #include <link.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,6 +91,12 @@ static void __attribute__((noipa)) deep(const char *way, int depth) {
         exit(1);
 }
 
+static void __attribute__((noipa)) handler(int signal) {
+    guilty_accept("accept_in_a_handler");
+    if (signal != SIGUSR1)
+        exit(1);
+}
+
 static void *in_a_thread(void *nothing) {
     guilty_connect("connect_in_a_thread");
     guilty_accept("accept_in_a_thread");
@@ -148,6 +155,13 @@ int main(int count, char **arguments) {
         return getchar() != EOF;
     }
 #endif
+    if (!strcmp(how, "handler")) {
+        signal(SIGUSR1, handler);
+        raise(SIGUSR1);
+        puts("{}");
+        fflush(stdout);
+        return getchar() != EOF;
+    }
     if (!strcmp(how, "too_deep")) {
         deep("deep", 1000);
         puts("{}");

@@ -298,3 +298,76 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(array(bytes, at))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, SeekFrom, Write};
+
+    use super::*;
+
+    fn file(content: &[u8]) -> std::fs::File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        file.seek(SeekFrom::Start(0)).unwrap();
+        file
+    }
+
+    /// A function, and where the file has it.
+    fn here() -> u64 {
+        let address = here as fn() -> u64 as usize as u64;
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let (start, offset) = maps
+            .lines()
+            .find_map(|line| {
+                let mut words = line.split(' ');
+                let (start, end) = words.next()?.split_once('-')?;
+                let hex = |word| u64::from_str_radix(word, 16).unwrap();
+                let offset = words.nth(1)?;
+                (hex(start)..hex(end))
+                    .contains(&address)
+                    .then(|| (hex(start), hex(offset)))
+            })
+            .unwrap();
+        let exe = std::fs::File::open("/proc/self/exe").unwrap();
+        let binary = Binary::read(0, exe.into()).unwrap();
+        address - binary.bias(start, offset).unwrap()
+    }
+
+    #[test]
+    fn a_function_of_ours_is_told_of_by_either_index() {
+        let svma = here();
+        let exe = std::fs::File::open("/proc/self/exe").unwrap();
+        let elf = Elf::read(&exe).unwrap();
+        let mut unwinding = elf.unwinding(&exe).unwrap().unwrap();
+        assert!(matches!(unwinding.index, Index::Linker(_)));
+        let told = |unwinding: &Unwinding| {
+            let rule = unwinding.rule(svma).unwrap();
+            (
+                format!("{:?} {:?}", rule.cfa, rule.registers),
+                unwinding.rule(0).is_err(),
+            )
+        };
+        let by_linker = told(&unwinding);
+        unwinding.index = Index::Own(starts(&unwinding.eh_frame, &unwinding.bases).unwrap());
+        assert_eq!(told(&unwinding), by_linker);
+        assert!(by_linker.1);
+    }
+
+    #[test]
+    fn what_is_no_program_is_an_error_and_what_is_spoilt_never_more() {
+        assert!(Binary::read(0, file(b"").into()).is_err());
+        assert!(Binary::read(0, file(&[0x7f; 4096]).into()).is_err());
+        let svma = here();
+        let exe = std::fs::read("/proc/self/exe").unwrap();
+        // The header alone has where all else is; so it may be anywhere.
+        for at in 0..64 {
+            for byte in [0, 1, 0x7f, 0xff] {
+                let mut spoilt = exe[..exe.len().min(1 << 16)].to_vec();
+                spoilt[at] = byte;
+                if let Ok(binary) = Binary::read(0, file(&spoilt).into()) {
+                    let _any = (binary.rule(svma).is_ok(), binary.bias(0, 0));
+                }
+            }
+        }
+    }
+}

@@ -19,6 +19,8 @@ pub(super) struct Files {
     numbers: HashMap<FileKey, u32>,
     all: Vec<File>,
     open: usize,
+    /// The one that was closed last.
+    hand: usize,
 }
 
 /// A file that a process runs.
@@ -53,11 +55,7 @@ impl Files {
             Why::Anonymous
         })?;
         if self.open >= OPEN_MAX {
-            // The first met is likely the least used now; whoever has it still keeps it.
-            if let Some(file) = self.all.iter_mut().find(|file| file.binary.is_some()) {
-                file.binary = None;
-                self.open -= 1;
-            }
+            self.close_one();
         }
         let binary = Arc::new(binary);
         self.open += 1;
@@ -74,8 +72,19 @@ impl Files {
         Ok(binary)
     }
 
+    /// Closes one, unless somebody has it in use. All have their turn, so that one that is used by all is not closed each time.
+    fn close_one(&mut self) {
+        for _ in 0..self.all.len() {
+            self.hand = (self.hand + 1) % self.all.len();
+            if self.all[self.hand].binary.take().is_some() {
+                self.open -= 1;
+                return;
+            }
+        }
+    }
+
     /// The file of this number, where it is open.
-    fn binary(&self, number: u32) -> Option<Arc<Binary>> {
+    pub(super) fn binary(&self, number: u32) -> Option<Arc<Binary>> {
         self.all.get(number as usize)?.binary.clone()
     }
 
@@ -89,5 +98,39 @@ impl Files {
                 Address::Anonymous { .. } => None,
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_are_open_than_may_be() {
+        let place = tempfile::tempdir().unwrap();
+        let exe = std::fs::read("/proc/self/exe").unwrap();
+        let mut files = Files::default();
+        let mut keys = Vec::new();
+        for number in 0..OPEN_MAX + 10 {
+            let path = place.path().join(number.to_string());
+            // The headers of a program are one.
+            std::fs::write(&path, &exe[..4096]).unwrap();
+            let key = FileKey::of(&rustix::fs::stat(&path).unwrap());
+            let opened = files.get(key, b"a", || Some(std::fs::File::open(&path).unwrap().into()));
+            assert_eq!(opened.unwrap().number as usize, number);
+            keys.push((key, path));
+        }
+        let open = |files: &Files| files.all.iter().filter(|file| file.binary.is_some()).count();
+        assert_eq!((open(&files), files.open), (OPEN_MAX, OPEN_MAX));
+        // One that is open is not opened again; one that was closed is, and has its old number.
+        let last = keys.len() - 1;
+        assert!(files.get(keys[last].0, b"a", || None).is_ok());
+        let closed = files.all.iter().position(|file| file.binary.is_none()).unwrap();
+        assert!(files.get(keys[closed].0, b"a", || None).is_err());
+        let again = files.get(keys[closed].0, b"a", || {
+            Some(std::fs::File::open(&keys[closed].1).unwrap().into())
+        });
+        assert_eq!(again.unwrap().number as usize, closed);
+        assert_eq!((open(&files), files.open), (OPEN_MAX, OPEN_MAX));
     }
 }

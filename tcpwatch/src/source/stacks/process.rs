@@ -43,8 +43,8 @@ struct Mapping {
 struct Mapped {
     /// Without its path.
     name: Vec<u8>,
-    /// Opened when it is asked for: most never are.
-    binary: Option<Result<(Arc<Binary>, u64), Why>>,
+    /// Its number, and how far it is from the addresses its symbols have; found when it is asked for, which most never are.
+    found: Option<Result<(u32, u64), Why>>,
 }
 
 impl Process {
@@ -95,18 +95,29 @@ impl Process {
         let Some(mapped) = &mut mapping.file else {
             return Err(Why::Anonymous);
         };
-        let name = &mapped.name;
-        mapped
-            .binary
-            .get_or_insert_with(|| {
-                // Not by its name: that may be another file's by now, or in another mount namespace.
-                let path = root.join(format!("proc/{pid}/map_files/{start:x}-{end:x}"));
-                let key = FileKey::of(&stat(&path).map_err(|_| Why::Unreadable)?);
-                let binary = files.get(key, name, || open(&path))?;
+        match mapped.found {
+            Some(Err(why)) => return Err(why),
+            Some(Ok((number, bias))) => {
+                if let Some(binary) = files.binary(number) {
+                    return Ok((binary, bias));
+                }
+            }
+            None => {}
+        }
+        // Not by its name: that may be another file's by now, or in another mount namespace.
+        let path = root.join(format!("proc/{pid}/map_files/{start:x}-{end:x}"));
+        let found = stat(&path)
+            .map_err(|_| Why::Unreadable)
+            .and_then(|stat| files.get(FileKey::of(&stat), &mapped.name, || open(&path)))
+            .and_then(|binary| {
                 let bias = binary.bias(start, offset).ok_or(Why::Undecided)?;
                 Ok((binary, bias))
-            })
-            .clone()
+            });
+        mapped.found = Some(match &found {
+            Ok((binary, bias)) => Ok((binary.number, *bias)),
+            Err(why) => Err(*why),
+        });
+        found
     }
 
     fn at(&self, address: u64) -> Option<usize> {
@@ -158,7 +169,7 @@ impl Mapping {
             offset,
             file: is_file.then(|| Mapped {
                 name: base_name(name).to_vec(),
-                binary: None,
+                found: None,
             }),
         })
     }

@@ -42,7 +42,8 @@ pub(super) struct Symbols {
 impl Symbols {
     pub(super) fn new(root: PathBuf) -> Self {
         let symbolizer = Symbolizer::builder()
-            .enable_auto_reload(false)
+            // A descriptor that is closed may be another file's later.
+            .enable_auto_reload(true)
             .enable_code_info(true)
             .enable_inlined_fns(true)
             .enable_demangling(true)
