@@ -1,8 +1,8 @@
 //! The kernel suite: what tcpwatch says, compared with what others say of the same kernel, in the same run.
 //!
-//! It needs root (each test makes namespaces of its own), bpftrace, bpftool, iproute2, libbpf-tools, net-tools, nginx, procps, python3
-//! and wrk, and runs when asked for: `cargo xtask test`, or `cargo test -p tcpwatch --test kernel` as root. Nothing a test does reaches
-//! the host.
+//! It needs root (each test makes namespaces of its own), binutils, bpftrace, bpftool, gcc, iproute2, libbpf-tools, net-tools, nginx,
+//! procps, python3 and wrk, and runs when asked for: `cargo xtask test`, or `cargo test -p tcpwatch --test kernel` as root. Nothing a
+//! test does reaches the host.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]
