@@ -5,9 +5,11 @@ use std::process::Command;
 use crate::system;
 
 /// Each Debian package with its programs.
-const PEERS: [(&str, &[&str]); 9] = [
+const PEERS: [(&str, &[&str]); 11] = [
+    ("binutils", &["addr2line", "strip"]),
     ("bpftool", &["bpftool"]),
     ("bpftrace", &["bpftrace"]),
+    ("gcc", &["gcc"]),
     ("iproute2", &["ss", "nstat", "ip", "tc"]),
     ("libbpf-tools", &["tcplife"]),
     ("net-tools", &["netstat"]),
@@ -74,8 +76,10 @@ mod tests {
         assert_eq!(lacking(|_| true), [""; 0]);
         assert_eq!(lacking(|program| program != "nstat"), ["iproute2"]);
         let all = [
+            "binutils",
             "bpftool",
             "bpftrace",
+            "gcc",
             "iproute2",
             "libbpf-tools",
             "net-tools",
