@@ -28,6 +28,7 @@ on_both_hooks!(
     each_program_has_its_verdict,
     an_age_is_exact_where_the_entry_was_seen,
     a_healthy_nginx_has_none,
+    where_they_were_opened_is_told,
 );
 
 const CLOSE_WAIT: u8 = 8;
@@ -226,6 +227,85 @@ fn a_healthy_nginx_has_none(hook: Hook) {
 }
 
 /// Found by a dump and by the descriptors, without having seen anything of them before.
+/// The programs have no debug information; what they opened before the watch is not known.
+fn where_they_were_opened_is_told(hook: Hook) {
+    in_netns(|_| {
+        let error_path = Leaking::start("error_path.c", 9001, &[]);
+        let in_a_thread = Leaking::start("thread.rs", 9002, &[]);
+        let late = Leaking::start("late.py", 9003, &["60"]);
+        error_path.visit("x");
+        error_path.visit("x");
+        until("two to be forgotten", || error_path.fds_in(CLOSE_WAIT).len() == 2);
+        let leaks = Leaks::start(hook, "1", "1", &["--stacks"]);
+        for _ in 0..3 {
+            error_path.visit("x");
+            error_path.visit("u");
+            in_a_thread.visit("x");
+            late.visit("x");
+        }
+        // Nobody answers.
+        let nowhere = SocketAddr::new(LOOPBACK, 9004);
+        let _listener = listen(nowhere, 8);
+        let client = socket(nowhere);
+        deafen(&client);
+        start_connect(&client, nowhere);
+        let wanted = [
+            (error_path.pid(), "close_wait", 5),
+            (in_a_thread.pid(), "close_wait", 3),
+            (late.pid(), "close_wait", 3),
+            (process::id(), "syn_sent", 1),
+        ];
+        let groups = leaks.until("all of them to be stuck", |looks| {
+            let last = looks.last().ok_or("no look")?;
+            let found = wanted.map(|(pid, state, sockets)| {
+                let group = last.group(pid, state).filter(|group| group["sockets"] == sockets)?;
+                Some(group.clone())
+            });
+            if found.iter().all(Option::is_some) {
+                Ok(found.map(Option::unwrap_or_default))
+            } else {
+                Err(format!("{:?}", last.groups))
+            }
+        });
+        let [error_path, in_a_thread, script, ours] = groups;
+        let stacks = |group: &Value| group["stacks"].as_array().cloned().expect("stacks");
+        let functions = |stack: &Value| -> Vec<String> {
+            let frames = stack["frames"].as_array().expect("frames");
+            let names = frames
+                .iter()
+                .map(|frame| frame["function"].as_str().unwrap_or("?").to_owned());
+            names.collect()
+        };
+        for (group, sockets, caller, module) in [
+            (&error_path, 3, "handle_upload", "server"),
+            (&in_a_thread, 3, "accept_upload", "server"),
+        ] {
+            let [stack] = stacks(group).try_into().expect("one stack");
+            assert_eq!(
+                (&stack["sockets"], &stack["unfinished"]),
+                (&sockets.into(), &Value::Null),
+                "{group}"
+            );
+            let names = functions(&stack);
+            let at = names.iter().position(|name| name.ends_with(caller));
+            let at = at.unwrap_or_else(|| panic!("no {caller}: {names:?}"));
+            assert!(
+                names[..at]
+                    .iter()
+                    .all(|name| name.starts_with("std::") || name.starts_with("<std::")),
+                "between it and accept(): {names:?}"
+            );
+            assert_eq!(stack["frames"][at]["module"], module, "{stack}");
+            assert!(names.iter().any(|name| name.ends_with("main")), "{names:?}");
+        }
+        let all: i64 = stacks(&script).iter().map(|stack| number(stack, "sockets")).sum();
+        assert_eq!(all, 3, "what the interpreter does is told: {script}");
+        let names = functions(&stacks(&ours)[0]);
+        assert!(names.iter().any(|name| name.contains("start_connect")), "{names:?}");
+        leaks.finish(0);
+    });
+}
+
 #[test]
 fn what_leaked_before_is_listed_at_once() {
     in_netns(|_| {

@@ -253,6 +253,9 @@ pub struct LeaksArgs {
     /// Look again and again, this far apart; one look alone when neither this nor -d is given
     #[arg(long, value_name = "TIME")]
     pub watch: Option<Interval>,
+    /// Tell where in their program they were opened, of those opened from now on (the stack at accept or connect)
+    #[arg(long)]
+    pub stacks: bool,
     /// Exit with 3 if at the end some group is a leak or a stuck reader
     #[arg(long)]
     pub fail_if_leak: bool,
@@ -276,6 +279,11 @@ impl LeaksArgs {
         }
         if self.fail_if_leak && self.every().is_none() {
             return Err("--fail-if-leak takes time, for one look cannot tell a leak: add -d 60s".into());
+        }
+        if self.stacks && self.every().is_none() {
+            return Err(
+                "--stacks sees what is opened from now on, and one look is over by then: add --watch 10s".into(),
+            );
         }
         if states != StateSet::ALL && states.0 & !leaks::states().0 != 0 {
             let names: Vec<&str> = leaks::STATES.iter().map(|state| state.key()).collect();

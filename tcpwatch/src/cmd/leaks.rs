@@ -2,6 +2,7 @@
 
 use std::future::{pending, ready};
 use std::io::{self, Write};
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -18,11 +19,12 @@ use crate::clock;
 use crate::diagnose::leak::judge;
 use crate::event::{Event, Record};
 use crate::model::filter::owner::OwnerFilter;
-use crate::model::leaks::{Leaks, LeaksFrame, Look, STATES};
+use crate::model::leaks::{Leaks, LeaksFrame, Look, STATES, opened_by};
 use crate::model::owner::Owner;
 use crate::source::ebpf::Stream;
 use crate::source::leaks::Asked;
 use crate::source::living::Living;
+use crate::source::stacks::Stacks;
 use crate::sys::btf;
 use crate::view::leaks::{self, LeaksView};
 
@@ -75,6 +77,7 @@ fn once(args: &LeaksArgs, view: &mut dyn LeaksView, out: &mut impl Write) -> Res
     let asked = Asked {
         netns: args.common.filter.netns.clone(),
         filter: args.common.filter.to_filter(),
+        open: false,
     };
     let mut leaks = Leaks::new(older_ns(&args), true);
     leaks.look(asked.look(true)?);
@@ -93,12 +96,21 @@ fn follow(args: &LeaksArgs, every: Duration, view: &mut dyn LeaksView, out: &mut
             Asked {
                 netns: args.common.filter.netns.clone(),
                 filter: args.common.filter.to_filter(),
+                open: args.stacks,
             },
         );
         // Somebody waits for the first answer, and to read /proc takes as long as to load the kernel side.
         watcher.begin_look();
-        let Watched { mut kernel, netns, .. } = watch(&args.common, Wants::Transitions)?;
+        let wants = if args.stacks {
+            Wants::TransitionsAndStacks
+        } else {
+            Wants::Transitions
+        };
+        let Watched { mut kernel, netns, .. } = watch(&args.common, wants)?;
         watcher.asked.netns = netns;
+        if args.stacks {
+            watcher.stacks = Some(Stacks::follow(kernel.stacks()?)?);
+        }
         let mut stream = kernel.stream()?;
         end.begin();
         let mut frame = None;
@@ -163,6 +175,10 @@ fn follow(args: &LeaksArgs, every: Duration, view: &mut dyn LeaksView, out: &mut
                 watcher.begin_watch();
             }
         }
+        let unknown = kernel.lost_stacks() + watcher.stacks.as_ref().map_or(0, Stacks::evicted);
+        if unknown > 0 {
+            log::warn!("where {unknown} connections were opened is unknown: there was no room for their stacks");
+        }
         frame.context("no look at the sockets was over before the end")
     })
 }
@@ -174,6 +190,8 @@ struct Watcher {
     leaks: Leaks,
     living: Living,
     look: Option<Looking>,
+    /// Where connections are opened, if that is wanted.
+    stacks: Option<Stacks>,
     /// Whether /proc is read in time.
     reads_proc: bool,
     /// Looks taken.
@@ -195,6 +213,7 @@ impl Watcher {
             leaks: Leaks::new(older_ns, btf::knows_sockets(root)),
             living: Living::new(root),
             look: None,
+            stacks: None,
             reads_proc: true,
             looks: 0,
         }
@@ -276,8 +295,18 @@ impl Watcher {
     /// Takes what a look found; what there is to say, where so many transitions are `unheard` of.
     fn looked(&mut self, look: Look, unheard: u64) -> LeaksFrame {
         self.looks += 1;
+        if let (Some(stacks), Some(open)) = (&self.stacks, &look.open) {
+            stacks.retain(look.started_ns, |inode| open.contains(&inode));
+        }
         self.leaks.look(look);
-        self.leaks.frame(clock::kernel_to_unix_ns(), true, unheard)
+        let mut frame = self.leaks.frame(clock::kernel_to_unix_ns(), true, unheard);
+        if let Some(stacks) = &self.stacks {
+            for group in &mut frame.groups {
+                let of = |inode: NonZeroU32| stacks.of(inode.get());
+                group.opened_by = Some(opened_by(&group.inodes, of, |id| stacks.symbolised(id)));
+            }
+        }
+        frame
     }
 }
 

@@ -19,6 +19,7 @@ use crate::model::filter::Filter;
 use crate::model::latency::LatencyBy;
 use crate::model::snapshot::Unseen;
 use crate::source::ebpf::{self, Carries, Hook, Kernel, Options, StreamOptions};
+use crate::source::stacks;
 use crate::sys::netns::{self, Namespace, Which};
 use crate::sys::{btf, signals};
 use crate::view::number::thousands;
@@ -167,6 +168,8 @@ pub(super) enum Wants {
     Counts,
     /// A stream of transitions.
     Transitions,
+    /// The same, and the user stacks of what opens connections.
+    TransitionsAndStacks,
     /// A stream of finished connections.
     Lives,
     /// A stream of connections opened and finished.
@@ -214,7 +217,7 @@ fn load(hook: Hook, filter: &FilterArgs, wants: Wants, ring_bytes: u32) -> Resul
     };
     let carries = match wants {
         Wants::Counts | Wants::Histograms(_) => None,
-        Wants::Transitions => Some(Carries::Transitions),
+        Wants::Transitions | Wants::TransitionsAndStacks => Some(Carries::Transitions),
         Wants::Lives => Some(Carries::Lives),
         Wants::Openings => Some(Carries::LivesAndOpenings),
     };
@@ -229,7 +232,7 @@ fn load(hook: Hook, filter: &FilterArgs, wants: Wants, ring_bytes: u32) -> Resul
             Wants::Histograms(by) => Some(by),
             _ => None,
         },
-        stacks: None,
+        stacks: (wants == Wants::TransitionsAndStacks).then_some(stacks::RING_BYTES),
     })?;
     if netns != filter.netns {
         let _ = writeln!(

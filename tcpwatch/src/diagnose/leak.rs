@@ -11,7 +11,8 @@ use super::finding::{Finding, Severity};
 use super::kind::Kind;
 use super::{Detector, Frame, MOST};
 use crate::explain::topic::Topic;
-use crate::model::leaks::{Group, LeaksFrame, Side};
+use crate::model::escaped::Escaped;
+use crate::model::leaks::{Group, LeaksFrame, Side, culprit};
 use crate::model::number::{duration, thousands};
 
 const SECOND: u64 = 1_000_000_000;
@@ -292,8 +293,13 @@ pub fn advice(group: &Group, verdict: Verdict) -> Vec<String> {
             vec![format!("let {app} accept what comes to {}", place(group))]
         }
         (Verdict::Leak, TcpState::CloseWait) => {
+            let culprit = group.opened_by.as_deref().and_then(|all| culprit(all, group.sockets));
+            let whose = culprit.map_or_else(
+                || "a connection".into(),
+                |name| format!("what {} opened", Escaped(name.as_bytes())),
+            );
             let mut steps = vec![format!(
-                "find where {app} ends with a connection and does not close it (an error path, a thread that returns), and close the descriptor there"
+                "find where {app} ends with {whose} and does not close it (an error path, a thread that returns), and close the descriptor there"
             )];
             if group.holders.len() > 1 {
                 steps.push("several processes hold them: each must close its copy".into());

@@ -7,6 +7,7 @@
 mod group;
 mod history;
 mod look;
+mod opened_by;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -19,6 +20,7 @@ pub use self::group::{Age, FDS_MAX, Group, Key, Shared, Side};
 pub use self::history::Closings;
 use self::history::History;
 pub use self::look::{Look, Seen};
+pub use self::opened_by::{OpenedBy, caller, culprit, is_library, opened_by};
 use super::owner::Owner;
 use super::snapshot::Unseen;
 use super::socket::{Address, Detail};

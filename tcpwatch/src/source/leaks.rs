@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use anyhow::Result;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use tcpwatch_common::{StateSet, TcpState};
 
 use super::owners::Owners;
@@ -22,12 +22,15 @@ pub struct Asked {
     pub netns: Which,
     /// The sockets; `states` are some of those that should pass.
     pub filter: Filter,
+    /// Whether to tell which sockets are open, whatever their state.
+    pub open: bool,
 }
 
 /// The sockets found so far.
 struct Found {
     details: Vec<Detail>,
     left_out: u64,
+    open: Option<HashSet<u32>>,
     /// The inode of who listens, by namespace and port; `None` where several do.
     listeners: HashMap<(u32, u16), Option<NonZeroU32>>,
 }
@@ -43,6 +46,7 @@ impl Asked {
         let mut found = Found {
             details: Vec::new(),
             left_out: 0,
+            open: self.open.then(HashSet::new),
             listeners: HashMap::new(),
         };
         for namespace in resolve(root, &self.netns)? {
@@ -61,6 +65,7 @@ impl Asked {
             sockets: Vec::with_capacity(found.details.len()),
             listeners: found.listeners.keys().copied().collect(),
             unseen: None,
+            open: found.open.take(),
             left_out: found.left_out,
         };
         // After the sockets were read: what has got an inode by then is not missed here.
@@ -95,13 +100,21 @@ impl Asked {
     fn walk(&self, root: &Path, namespace: &Namespace, found: &mut Found) -> Result<()> {
         let listen = StateSet::NONE.with(TcpState::Listen);
         let mut sockets = namespace.run(|| Sockets::open(root, namespace.inode))?;
-        sockets.walk_in_detail(StateSet(self.filter.states.0 | listen.0), |detail| {
+        let wanted = if self.open {
+            StateSet::ALL
+        } else {
+            StateSet(self.filter.states.0 | listen.0)
+        };
+        sockets.walk_in_detail(wanted, |detail| {
             let socket = &detail.socket;
+            if let (Some(open), Some(inode)) = (&mut found.open, socket.inode) {
+                open.insert(inode.get());
+            }
             if socket.state == TcpState::Listen {
                 let place = (socket.netns, socket.lport);
                 let several = found.listeners.contains_key(&place);
                 found.listeners.insert(place, socket.inode.filter(|_| !several));
-            } else if is_full(detail) && self.filter.matches_ends(socket) {
+            } else if self.filter.states.contains(socket.state) && is_full(detail) && self.filter.matches_ends(socket) {
                 if found.details.len() < SOCKETS_MAX {
                     found.details.push(*detail);
                 } else {
@@ -157,6 +170,7 @@ mod tests {
                 states: states(),
                 ..Filter::default()
             },
+            open: true,
         };
         let look = loop {
             let look = asked.look(true).unwrap();
@@ -186,6 +200,17 @@ mod tests {
             assert!(seen.detail.cookie.is_some() && seen.detail.last_ack_ms.is_some());
         }
         assert_eq!(held.detail.socket.state, TcpState::CloseWait);
+        let open = look.open.as_ref().unwrap();
+        for fd in [listener.as_raw_fd(), client.as_raw_fd(), fd] {
+            let link = read_link(format!("/proc/self/fd/{fd}")).unwrap();
+            let number = link
+                .to_str()
+                .and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']'));
+            assert!(
+                open.contains(&number.unwrap().parse::<u32>().unwrap()),
+                "{link:?}, in whatever state"
+            );
+        }
         assert!(look.listeners.iter().any(|&(_, port)| port == address.port()));
         assert!(
             asked

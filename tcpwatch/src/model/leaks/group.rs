@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use tcpwatch_common::TcpState;
 
 use super::history::Closings;
+use super::opened_by::OpenedBy;
 use crate::model::owner::{Owner, Process};
 use crate::model::socket::{Address, Detail};
 use crate::model::whose::Holder;
@@ -123,6 +124,8 @@ pub struct Group {
     pub rport: Shared<u16>,
     /// Inode numbers of the sockets that have one.
     pub inodes: Vec<NonZeroU32>,
+    /// Where in their program they were opened, the most first; `None` where nobody watches that.
+    pub opened_by: Option<Vec<OpenedBy>>,
     /// For how long entries and closings of the group were watched, ns; `None` where nobody did.
     pub window_ns: Option<u64>,
     /// How many more are in the state now than when the watch began, a minute; `None` where that is not known.
@@ -161,6 +164,7 @@ impl Group {
             remote: Shared::Nothing,
             rport: Shared::Nothing,
             inodes: Vec::new(),
+            opened_by: None,
             window_ns: None,
             growth_per_min: None,
             closings: Closings::default(),

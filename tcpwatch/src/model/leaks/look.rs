@@ -31,6 +31,8 @@ pub struct Look {
     pub listeners: HashSet<(u32, u16)>,
     /// What could not be seen of those who hold the sockets; `None` where nobody looked who does.
     pub unseen: Option<Unseen>,
+    /// Inode numbers of all sockets, in whatever state; `None` where nobody asked.
+    pub open: Option<HashSet<u32>>,
     /// Sockets left out, for there were too many.
     pub left_out: u64,
 }

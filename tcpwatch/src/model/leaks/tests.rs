@@ -61,6 +61,7 @@ pub(crate) fn look(at_ns: u64, sockets: Vec<Seen>) -> Look {
         sockets,
         listeners: HashSet::from_iter([(NETNS, HERE)]),
         unseen: Some(Unseen::default()),
+        open: None,
         left_out: 0,
     }
 }

@@ -6,9 +6,10 @@ use std::num::NonZeroU32;
 use serde::Serialize;
 
 use crate::diagnose::leak::{judge, seconds};
-use crate::model::leaks::{Group, LeaksFrame, Shared};
+use crate::model::leaks::{Group, LeaksFrame, OpenedBy, Shared};
 use crate::model::owner::{Owner, Process};
 use crate::model::socket::Address;
+use crate::model::stacks::Why;
 use crate::view::leaks::LeaksView;
 use crate::view::time::Stamp;
 
@@ -65,7 +66,8 @@ struct Line<'a> {
     fds: &'a [u32],
     fds_left_out: u64,
     holders: Vec<HolderLine<'a>>,
-    stacks: [(); 0],
+    /// Those of the sockets' that were seen; null where nobody watches that.
+    stacks: Option<Vec<StackLine<'a>>>,
 }
 
 /// Those that left the state in the window: stuck ones, others, and those of which that is not known.
@@ -76,6 +78,39 @@ struct Closed {
     late_max_s: Option<f64>,
     prompt: u64,
     unknown: u64,
+}
+
+/// The stack at which so many of the sockets were opened, from who called `accept()` or `connect()` on; `unfinished` says why it may
+/// have begun elsewhere.
+#[derive(Serialize)]
+struct StackLine<'a> {
+    sockets: u64,
+    unfinished: Option<&'static str>,
+    frames: Vec<FrameLine<'a>>,
+}
+
+#[derive(Serialize)]
+struct FrameLine<'a> {
+    function: Option<&'a str>,
+    module: Option<&'a str>,
+    file: Option<&'a str>,
+    line: Option<u32>,
+}
+
+impl<'a> StackLine<'a> {
+    fn of(opened: &'a OpenedBy) -> Self {
+        let frames = opened.stack.frames.iter().map(|frame| FrameLine {
+            function: frame.function.as_deref(),
+            module: frame.module.as_deref(),
+            file: frame.file.as_deref(),
+            line: frame.line,
+        });
+        Self {
+            sockets: opened.sockets,
+            unfinished: opened.stack.finished.err().map(Why::key),
+            frames: frames.collect(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -156,7 +191,10 @@ fn line<'a>(group: &'a Group, time: &'a str, older_ns: u64) -> Line<'a> {
                 fds: &holder.fds,
             })
             .collect(),
-        stacks: [],
+        stacks: group
+            .opened_by
+            .as_ref()
+            .map(|stacks| stacks.iter().map(StackLine::of).collect()),
     }
 }
 
@@ -197,6 +235,7 @@ mod tests {
     use super::*;
     use crate::diagnose::leak::tests::{close_wait, scene};
     use crate::model::leaks::Seen;
+    use crate::model::stacks::{Frame, Stack};
 
     /// Each by a descriptor of its own.
     fn numbered(number: u16) -> Seen {
@@ -233,7 +272,7 @@ mod tests {
                 "growth_per_min": 2.0, "unread_bytes": 0, "unsent_bytes": 0,
                 "eof_read": 16, "eof_unread": 0, "unread": 0, "unaccepted": 0, "window_s": 60.0,
                 "closed": { "late": 0, "late_min_s": null, "late_max_s": null, "prompt": 2, "unknown": 0 },
-                "fds": (7..=22).collect::<Vec<u32>>(), "fds_left_out": 0, "holders": [{ "pid": 12, "comm": "app", "fds": (7..=22).collect::<Vec<u32>>() }], "stacks": [],
+                "fds": (7..=22).collect::<Vec<u32>>(), "fds_left_out": 0, "holders": [{ "pid": 12, "comm": "app", "fds": (7..=22).collect::<Vec<u32>>() }], "stacks": null,
             })
         );
         assert_eq!(
@@ -243,6 +282,33 @@ mod tests {
                 "in_state": 16, "sockets": 16, "groups": 1,
                 "unseen": { "sockets": 0, "processes": 0, "hidden": false, "descriptors": 0 }, "lost": 0, "evicted": 0,
             })
+        );
+    }
+
+    #[test]
+    fn stacks_come_from_the_caller_on_and_say_if_they_are_unfinished() {
+        let mut frame = scene(Some(60), &[300, 300], &[], numbered);
+        let called = Frame {
+            function: Some("serve".into()),
+            module: Some("app".into()),
+            address: Some(0x1139),
+            file: Some("src/serve.rs".into()),
+            line: Some(7),
+        };
+        frame.groups[0].opened_by = Some(vec![OpenedBy {
+            sockets: 2,
+            stack: Stack {
+                frames: vec![called, Frame::default()],
+                finished: Err(Why::CopyEnded),
+            },
+        }]);
+        let nothing = json!({ "function": null, "module": null, "file": null, "line": null });
+        assert_eq!(
+            lines(&frame)[0]["stacks"],
+            json!([{
+                "sockets": 2, "unfinished": "copy_ended",
+                "frames": [{ "function": "serve", "module": "app", "file": "src/serve.rs", "line": 7 }, nothing],
+            }])
         );
     }
 

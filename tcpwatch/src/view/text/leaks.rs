@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
 
+use super::opened_by;
 use super::wrap::wrap;
 use crate::diagnose::leak::{Verdict, advice, judge, oldest, place, truth, who, why};
 use crate::model::leaks::{Group, LeaksFrame, STATES};
@@ -91,7 +92,12 @@ impl Text {
         if let Some(fds) = fds(group) {
             truth += &fds;
         }
-        for line in [truth, why(group, verdict)] {
+        let opened = group.opened_by.as_deref();
+        let opened = opened.map(|opened| opened_by::lines(opened, group.sockets));
+        for line in [truth, why(group, verdict)]
+            .into_iter()
+            .chain(opened.unwrap_or_default())
+        {
             self.indented(&line, out)?;
         }
         let advice = advice(group, verdict);

@@ -12,6 +12,7 @@ pub mod histogram;
 pub mod latency;
 pub mod leaks;
 pub mod life;
+mod opened_by;
 pub mod snapshot;
 pub mod stat;
 pub mod table;

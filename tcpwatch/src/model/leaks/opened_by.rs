@@ -1,0 +1,148 @@
+//! Where in their program stuck sockets were opened.
+
+use std::cmp::Reverse;
+use std::num::NonZeroU32;
+
+use hashbrown::HashMap;
+
+use crate::model::stacks::{Frame, Stack, StackId};
+
+/// Stacks of a group told at most: to name one that was never met takes milliseconds.
+const STACKS_MAX: usize = 64;
+
+/// Sockets of which the same stack was seen when they were opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenedBy {
+    /// How many.
+    pub sockets: u64,
+    /// Where.
+    pub stack: Stack,
+}
+
+/// Counts the sockets of `inodes` by what opened them, the most first: `of` tells a socket's stack, where that was seen, and
+/// `named` what people know it as. Those that are missing are not known.
+#[must_use]
+pub fn opened_by(
+    inodes: &[NonZeroU32],
+    of: impl FnMut(NonZeroU32) -> Option<StackId>,
+    mut named: impl FnMut(StackId) -> Option<Stack>,
+) -> Vec<OpenedBy> {
+    let mut counts: HashMap<StackId, u64> = HashMap::new();
+    for id in inodes.iter().copied().filter_map(of) {
+        *counts.entry(id).or_default() += 1;
+    }
+    let mut counts: Vec<(StackId, u64)> = counts.into_iter().collect();
+    counts.sort_unstable_by_key(|&(id, sockets)| (Reverse(sockets), id));
+    let mut all: Vec<OpenedBy> = Vec::new();
+    for (id, sockets) in counts.into_iter().take(STACKS_MAX) {
+        let Some(stack) = named(id) else { continue };
+        // Several processes of one program, or calls on one line, look the same.
+        match all.iter_mut().find(|opened| opened.stack == stack) {
+            Some(opened) => opened.sockets += sockets,
+            None => all.push(OpenedBy { sockets, stack }),
+        }
+    }
+    all.sort_by_key(|opened| Reverse(opened.sockets));
+    all
+}
+
+/// The function that is to be looked at: the first that is not the language's own library; the first of all where there is none.
+#[must_use]
+pub fn caller(stack: &Stack) -> Option<&Frame> {
+    let mut frames = stack.frames.iter();
+    frames.find(|frame| !is_library(frame)).or(stack.frames.first())
+}
+
+/// The function that opened more than half of `sockets`, by its name; `None` where no one did, or it has none.
+#[must_use]
+pub fn culprit(opened_by: &[OpenedBy], sockets: u64) -> Option<&str> {
+    let mut counts: HashMap<&str, u64> = HashMap::new();
+    for opened in opened_by {
+        if let Some(name) = caller(&opened.stack).and_then(|frame| frame.function.as_deref()) {
+            *counts.entry(name).or_default() += opened.sockets;
+        }
+    }
+    let (name, most) = counts.into_iter().max_by_key(|&(_, count)| count)?;
+    (most.saturating_mul(2) > sockets).then_some(name)
+}
+
+/// Whether it is part of Rust's standard library, or of where the C library begins a program or a thread.
+#[must_use]
+pub fn is_library(frame: &Frame) -> bool {
+    let Some(function) = &frame.function else { return false };
+    let path = function.trim_start_matches('<').trim_start_matches('&');
+    ["std::", "core::", "alloc::", "__libc_start_", "__rust_"]
+        .iter()
+        .any(|library| path.starts_with(library))
+        || ["_start", "start_thread", "clone", "clone3", "__clone", "__clone3"].contains(&path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::stacks::{Address, StackTable, Trace};
+
+    fn stack(functions: &[&str]) -> Stack {
+        let frame = |function: &&str| Frame {
+            function: Some((*function).to_owned()),
+            ..Frame::default()
+        };
+        Stack {
+            frames: functions.iter().map(frame).collect(),
+            finished: Ok(()),
+        }
+    }
+
+    fn inode(number: u32) -> NonZeroU32 {
+        NonZeroU32::new(number).unwrap()
+    }
+
+    #[test]
+    fn stacks_that_look_the_same_are_one_and_the_most_come_first() {
+        let mut table = StackTable::new(10);
+        for (number, svma) in [(1, 100), (2, 200), (3, 300), (4, 300), (5, 300)] {
+            let trace = Trace {
+                addresses: vec![Address::File { file: 1, svma }],
+                finished: Ok(()),
+            };
+            table.opened(number, u64::from(number), trace);
+        }
+        let inodes: Vec<NonZeroU32> = (1..=9).map(inode).collect();
+        let mut two_of_one = table.of(3);
+        let opened = opened_by(
+            &inodes,
+            |inode| table.of(inode.get()),
+            |id| {
+                let many = two_of_one.take_if(|many| *many == id).is_some();
+                Some(stack(if many { &["serve", "main"] } else { &["upload", "main"] }))
+            },
+        );
+        let told: Vec<_> = opened
+            .iter()
+            .map(|opened| (opened.sockets, opened.stack.frames[0].function.as_deref()))
+            .collect();
+        assert_eq!(told, [(3, Some("serve")), (2, Some("upload"))]);
+        assert_eq!(opened_by(&inodes, |inode| table.of(inode.get()), |_| None), []);
+        let culprits = [5, 6].map(|sockets| culprit(&opened, sockets));
+        assert_eq!(culprits, [Some("serve"), None]);
+    }
+
+    #[test]
+    fn the_caller_is_not_the_languages_own() {
+        let name = |functions: &[&str]| caller(&stack(functions)).and_then(|frame| frame.function.clone());
+        let accept = ["std::net::tcp::TcpListener::accept", "<std::x as core::y>::z"];
+        let of = |last: &[&'static str]| name(&[&accept[..], last].concat());
+        assert_eq!(
+            of(&["app::handle_upload", "main"]).as_deref(),
+            Some("app::handle_upload")
+        );
+        assert_eq!(of(&[]).as_deref(), Some(accept[0]));
+        assert_eq!(name(&["standard"]).as_deref(), Some("standard"));
+        assert_eq!(name(&[]), None);
+        let unnamed = Stack {
+            frames: vec![Frame::default()],
+            finished: Ok(()),
+        };
+        assert_eq!(caller(&unnamed), Some(&Frame::default()));
+    }
+}

@@ -1,0 +1,168 @@
+//! Where in their program sockets were opened, for people: the functions that called `accept()` or `connect()`, the most first.
+
+use crate::model::escaped::Escaped;
+use crate::model::leaks::{OpenedBy, caller, is_library};
+use crate::model::number::thousands;
+use crate::model::stacks::{Frame, Stack};
+
+/// Functions told at most.
+const CALLERS: usize = 5;
+/// Functions told that led to one.
+const OUTER: usize = 2;
+
+/// A line for each function that opened some of `sockets`, and one for those of which that is not known.
+#[must_use]
+pub(super) fn lines(opened_by: &[OpenedBy], sockets: u64) -> Vec<String> {
+    let mut callers: Vec<(u64, &Stack)> = Vec::new();
+    for opened in opened_by {
+        let same = |stack: &Stack| caller(stack) == caller(&opened.stack) && stack.finished == opened.stack.finished;
+        match callers.iter_mut().find(|(_, stack)| same(stack)) {
+            Some((count, _)) => *count += opened.sockets,
+            None => callers.push((opened.sockets, &opened.stack)),
+        }
+    }
+    callers.sort_by_key(|&(count, _)| std::cmp::Reverse(count));
+    let told: u64 = opened_by.iter().map(|opened| opened.sockets).sum();
+    let more: u64 = callers.iter().skip(CALLERS).map(|(count, _)| count).sum();
+    let of = |count: u64| format!("{} of {}", thousands(count), thousands(sockets));
+    let mut lines: Vec<String> = callers
+        .iter()
+        .take(CALLERS)
+        .map(|&(count, stack)| format!("opened by  {}  {}", place(stack), of(count)))
+        .collect();
+    if more > 0 {
+        lines.push(format!("opened by  other functions  {} (-o json)", of(more)));
+    }
+    let unknown = sockets.saturating_sub(told);
+    if unknown > 0 {
+        lines.push(format!(
+            "opened before the watch, or it is not known where: {}",
+            of(unknown)
+        ));
+    }
+    lines
+}
+
+/// `handle_upload  src/upload.rs:88  < serve < main`, and what was not seen of it.
+fn place(stack: &Stack) -> String {
+    let Some(found) = caller(stack) else {
+        return unfinished(stack).unwrap_or_else(|| "?".into());
+    };
+    let mut words = function(found);
+    if let Some(file) = &found.file {
+        let line = found.line.map(|line| format!(":{line}")).unwrap_or_default();
+        words = format!("{words}  {}{line}", short(file));
+    }
+    let outer = stack.frames.iter().skip_while(|frame| *frame != found).skip(1);
+    let outer: Vec<String> = outer
+        .filter(|frame| frame.function.is_some() && !is_library(frame))
+        .take(OUTER)
+        .map(function)
+        .collect();
+    if !outer.is_empty() {
+        words = format!("{words}  < {}", outer.join(" < "));
+    }
+    match unfinished(stack) {
+        Some(why) => format!("{words}  ({why})"),
+        None => words,
+    }
+}
+
+/// Why the stack may have begun elsewhere.
+fn unfinished(stack: &Stack) -> Option<String> {
+    let why = stack.finished.err()?;
+    Some(format!("unfinished: {why}"))
+}
+
+/// The function's name, or the file and address it is at.
+fn function(frame: &Frame) -> String {
+    if let Some(function) = &frame.function {
+        return Escaped(function.as_bytes()).to_string();
+    }
+    let module = frame
+        .module
+        .as_ref()
+        .map_or_else(|| "?".into(), |module| Escaped(module.as_bytes()).to_string());
+    match frame.address {
+        Some(address) => format!("{module}+0x{address:x}"),
+        None => module,
+    }
+}
+
+/// The last of a path: `src/upload.rs`.
+fn short(path: &str) -> String {
+    let cut = path.rmatch_indices('/').nth(1).map_or(0, |(at, _)| at + 1);
+    Escaped(&path.as_bytes()[cut..]).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::stacks::Why;
+
+    fn frame(function: Option<&str>, file: Option<&str>) -> Frame {
+        Frame {
+            function: function.map(Into::into),
+            module: Some("app".into()),
+            address: Some(0x1139),
+            file: file.map(Into::into),
+            line: file.map(|_| 88),
+        }
+    }
+
+    fn opened(sockets: u64, frames: Vec<Frame>, finished: Result<(), Why>) -> OpenedBy {
+        OpenedBy {
+            sockets,
+            stack: Stack { frames, finished },
+        }
+    }
+
+    #[test]
+    fn functions_come_with_their_place_and_what_called_them() {
+        let upload = || {
+            vec![
+                frame(Some("handle_upload"), Some("/home/a/app/src/upload.rs")),
+                frame(Some("serve"), None),
+                frame(None, None),
+                frame(Some("std::rt::lang_start"), None),
+                frame(Some("main"), None),
+                frame(Some("__libc_start_call_main"), None),
+            ]
+        };
+        let mut other = upload();
+        other.pop();
+        let all = [
+            opened(300, upload(), Ok(())),
+            opened(109, other, Ok(())),
+            opened(2, vec![frame(Some("health\u{1b}"), None)], Err(Why::Anonymous)),
+            opened(1, vec![frame(None, None)], Err(Why::NoUnwindInfo)),
+        ];
+        assert_eq!(
+            lines(&all, 1412),
+            [
+                "opened by  handle_upload  src/upload.rs:88  < serve < main  409 of 1,412",
+                "opened by  health\\u{1b}  (unfinished: the code there was made while the program ran)  2 of 1,412",
+                "opened by  app+0x1139  (unfinished: the file does not tell how to go on (.eh_frame))  1 of 1,412",
+                "opened before the watch, or it is not known where: 1,000 of 1,412",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_beyond_is_counted_together() {
+        let names: Vec<String> = (0..8).map(|number| format!("f{number}")).collect();
+        let all: Vec<OpenedBy> = names
+            .iter()
+            .map(|name| opened(2, vec![frame(Some(name), None)], Ok(())))
+            .collect();
+        let told = lines(&all, 16);
+        assert_eq!(told.len(), 6);
+        assert_eq!(told[5], "opened by  other functions  6 of 16 (-o json)");
+        assert_eq!(lines(&[], 0), [""; 0]);
+        let nothing = opened(1, vec![], Err(Why::ProcessGone));
+        assert_eq!(
+            lines(&[nothing], 1),
+            ["opened by  unfinished: the process was gone before its files were looked at  1 of 1"]
+        );
+    }
+}
