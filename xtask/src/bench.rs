@@ -18,6 +18,7 @@ mod churn;
 mod connections;
 mod cost;
 mod crowd;
+mod diagnosis;
 mod empty;
 mod fdinfo;
 mod memory;
@@ -79,6 +80,8 @@ enum Part {
     Stat,
     /// `snapshot` of 100,000 sockets next to `ss` and `netstat`
     Snapshot,
+    /// How soon `leaks`, `doctor` and `explain` answer, and what `--stacks` adds
+    Diagnosis,
 }
 
 /// What this program starts itself as.
@@ -165,7 +168,7 @@ impl Plan {
 
 impl Part {
     /// In the order they run: the crowd of sockets comes last, for closing it is felt for a while.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Path,
         Self::Connections,
         Self::Programs,
@@ -173,6 +176,7 @@ impl Part {
         Self::Churn,
         Self::Stat,
         Self::Snapshot,
+        Self::Diagnosis,
     ];
 
     /// As one types it.
@@ -191,6 +195,7 @@ impl Part {
             Self::Churn => churn::run(room, report),
             Self::Stat => stat::run(room, report),
             Self::Snapshot => snapshot::run(room, report),
+            Self::Diagnosis => diagnosis::run(room, report),
         }
     }
 }

@@ -60,6 +60,11 @@ pub(super) enum Observer {
     Latency(Hook),
     /// `tcpwatch churn`: a stream of finished connections.
     Churn(Hook),
+    /// `tcpwatch leaks --watch`: a stream of some states, and user stacks.
+    Leaks {
+        /// Whether with `--stacks`.
+        stacks: bool,
+    },
     /// libbpf-tools.
     Tcpstates,
     /// bpftrace, counting.
@@ -116,6 +121,8 @@ impl fmt::Display for Observer {
             Self::Trace(hook, form) => write!(f, "tcpwatch trace, {form}, {hook}"),
             Self::Latency(hook) => write!(f, "tcpwatch latency, {hook}"),
             Self::Churn(hook) => write!(f, "tcpwatch churn, {hook}"),
+            Self::Leaks { stacks: false } => f.write_str("tcpwatch leaks"),
+            Self::Leaks { stacks: true } => f.write_str("tcpwatch leaks --stacks"),
             Self::Tcpstates => f.write_str("tcpstates"),
             Self::BpftraceCount => f.write_str("bpftrace, count in a map"),
             Self::BpftracePrintf => f.write_str("bpftrace, printf"),
@@ -151,6 +158,11 @@ impl Observer {
             Self::Trace(hook, form) => Some(tcpwatch("trace", hook, form)),
             Self::Latency(hook) => Some(tcpwatch("latency", hook, Form::Json)),
             Self::Churn(hook) => Some(tcpwatch("churn", hook, Form::Json)),
+            Self::Leaks { stacks } => {
+                let mut command = tcpwatch("leaks", Hook::TpBtf, Form::Json);
+                command.args(["--watch", "10s"]).args(stacks.then_some("--stacks"));
+                Some(command)
+            }
             Self::Tcpstates => Some(Command::new(room.peers.tcpstates.as_ref()?)),
             Self::BpftraceCount => bpftrace("@ = count();"),
             Self::BpftracePrintf => bpftrace(
