@@ -1,5 +1,6 @@
 //! The kernel side, loaded: attach it, read its ledger, follow its stream, walk the sockets.
 
+mod beside;
 mod histograms;
 mod ledger;
 mod listeners;

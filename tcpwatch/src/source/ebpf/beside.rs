@@ -1,0 +1,164 @@
+//! What is attached beside the hook: it tells how connections end, whose they are, and where they were opened.
+
+use anyhow::{Context, Result, bail};
+use aya::programs::Program;
+use tcpwatch_common::params::ABSENT;
+use tcpwatch_common::{ResetLayout, names};
+
+use super::load::{Hook, Kernel, Options, refused};
+use crate::sys::btf::Layouts;
+use crate::sys::tracefs;
+
+impl Kernel {
+    /// Attaches what tells how connections end and whose they are. Where one is refused, that is not known, and is shown so: these
+    /// are returned.
+    pub(super) fn attach_beside(
+        &mut self,
+        hook: Hook,
+        layouts: &Layouts,
+        reset: &ResetLayout,
+        options: &Options<'_>,
+    ) -> Vec<&'static str> {
+        let typed = hook == Hook::TpBtf;
+        let stories = options.stories();
+        let measures = options.histograms.is_some();
+        // A classic program does not run where it is not known what to read.
+        let known = layouts.sock.known != 0 && (typed || reset.send_skaddr != 0);
+        let tasks = layouts.task.known != 0;
+        let accepts = stories && tasks && reset.accept_ret != ABSENT;
+        if stories && tasks && !accepts {
+            log::warn!("who accepts connections is unknown: the tracepoint sys_exit_accept4 is not as expected");
+        }
+        let has = |fields: &[u32]| fields.iter().all(|&offset| offset != ABSENT);
+        let beside = [
+            (known && typed, names::PROG_SEND_RESET_TP_BTF, "tcp", "tcp_send_reset"),
+            (
+                known && typed,
+                names::PROG_RECEIVE_RESET_TP_BTF,
+                "tcp",
+                "tcp_receive_reset",
+            ),
+            (typed && stories, names::PROG_DESTROY_TP_BTF, "tcp", "tcp_destroy_sock"),
+            (
+                typed && stories && tasks,
+                names::PROG_RENAME_TP_BTF,
+                "task",
+                "task_rename",
+            ),
+            (
+                !typed && stories && tasks && has(&[reset.rename_pid, reset.rename_comm]),
+                names::PROG_RENAME_TRACEPOINT,
+                "task",
+                "task_rename",
+            ),
+            (
+                known && !typed,
+                names::PROG_SEND_RESET_TRACEPOINT,
+                "tcp",
+                "tcp_send_reset",
+            ),
+            (
+                known && !typed,
+                names::PROG_RECEIVE_RESET_TRACEPOINT,
+                "tcp",
+                "tcp_receive_reset",
+            ),
+            (
+                !typed && reset.destroy_skaddr != 0,
+                names::PROG_DESTROY_TRACEPOINT,
+                "tcp",
+                "tcp_destroy_sock",
+            ),
+            (
+                measures && typed,
+                names::PROG_RETRANSMIT_TP_BTF,
+                "tcp",
+                "tcp_retransmit_skb",
+            ),
+            (
+                measures && typed,
+                names::PROG_SYNACK_TP_BTF,
+                "tcp",
+                "tcp_retransmit_synack",
+            ),
+            (
+                measures && known && !typed && has(&[reset.retransmit_skaddr]),
+                names::PROG_RETRANSMIT_TRACEPOINT,
+                "tcp",
+                "tcp_retransmit_skb",
+            ),
+            (
+                measures && known && !typed && has(&[reset.synack_skaddr, reset.synack_req]),
+                names::PROG_SYNACK_TRACEPOINT,
+                "tcp",
+                "tcp_retransmit_synack",
+            ),
+            (accepts, names::PROG_ACCEPTED, "syscalls", "sys_exit_accept"),
+            (accepts, names::PROG_ACCEPTED, "syscalls", "sys_exit_accept4"),
+            (stories && tasks, names::PROG_EXITED, "sched", "sched_process_exit"),
+        ];
+        let resets = match hook {
+            Hook::TpBtf => [names::PROG_SEND_RESET_TP_BTF, names::PROG_RECEIVE_RESET_TP_BTF],
+            Hook::Tracepoint => [names::PROG_SEND_RESET_TRACEPOINT, names::PROG_RECEIVE_RESET_TRACEPOINT],
+        };
+        self.resets = known.then_some(resets);
+        let mut unheard = Vec::new();
+        for (_, program, category, name) in beside.into_iter().filter(|(wanted, ..)| *wanted) {
+            if let Err(why) = self.attach_one(program, category, name) {
+                unheard.push(program);
+                log::warn!(
+                    "{category}:{name} cannot be watched, and what it tells of ends or owners is unknown: {why:#}"
+                );
+            }
+        }
+        self.resets = self
+            .resets
+            .filter(|resets| !resets.iter().any(|name| unheard.contains(name)));
+        unheard
+    }
+
+    /// Loads `program` where it is not loaded yet, and attaches it to the tracepoint.
+    fn attach_one(&mut self, program: &str, category: &str, name: &str) -> Result<()> {
+        match self
+            .ebpf
+            .program_mut(program)
+            .context("the BPF object has no such program")?
+        {
+            Program::BtfTracePoint(found) => {
+                let btf = self.btf.as_ref().context("no BTF")?;
+                found.load(name, btf).map_err(|error| refused(program, error))?;
+                found.attach()?;
+            }
+            Program::TracePoint(found) => {
+                if found.fd().is_err() {
+                    found.load().map_err(|error| refused(program, error))?;
+                }
+                found.attach(category, name)?;
+            }
+            _ => bail!("the BPF object's {program} is no tracepoint program"),
+        }
+        Ok(())
+    }
+
+    /// Attaches what copies user stacks.
+    pub(super) fn attach_stacks(&mut self, layouts: &Layouts, reset: &ResetLayout) -> Result<()> {
+        let task = &layouts.task;
+        let fields = [
+            task.start_boottime,
+            task.self_exec_id,
+            task.stack_pointer,
+            reset.accept_ret,
+        ];
+        if task.known == 0 || fields.contains(&ABSENT) {
+            bail!("the kernel does not tell where it keeps a task's registers, or what accept() returned");
+        }
+        for (program, category, name) in [
+            (names::PROG_STACK_ACCEPTED, "syscalls", "sys_exit_accept"),
+            (names::PROG_STACK_ACCEPTED, "syscalls", "sys_exit_accept4"),
+            (names::PROG_STACK_OPENED, tracefs::CATEGORY, tracefs::NAME),
+        ] {
+            self.attach_one(program, category, name)?;
+        }
+        Ok(())
+    }
+}
