@@ -59,7 +59,7 @@ impl Facts {
             default: Some(default),
             earlier: match setting {
                 Setting::IpLocalPortRange => Some(("4.2", "32768 61000")),
-                Setting::TcpTwReuse => Some(("4.19", "0")),
+                Setting::TcpTwReuse => Some(("4.18", "0")),
                 Setting::Somaxconn => Some(("5.4", "128")),
                 _ => None,
             },
@@ -112,8 +112,8 @@ mod tests {
     fn defaults_change_with_the_kernel() {
         let on = |setting, release| Facts::of(setting).default_on(release);
         let reuse = Setting::TcpTwReuse;
-        assert_eq!(on(reuse, Some(Release(4, 18))), DefaultValue::Is("0"));
-        assert_eq!(on(reuse, Some(Release(4, 19))), DefaultValue::Is("2"));
+        assert_eq!(on(reuse, Some(Release(4, 17))), DefaultValue::Is("0"));
+        assert_eq!(on(reuse, Some(Release(4, 18))), DefaultValue::Is("2"));
         assert_eq!(on(reuse, None), DefaultValue::ByRelease);
         assert_eq!(on(Setting::Somaxconn, Some(Release(5, 3))), DefaultValue::Is("128"));
         assert_eq!(on(Setting::TcpTwRecycle, Some(Release(4, 11))), DefaultValue::Is("0"));

@@ -31,7 +31,7 @@ pub enum Allowed {
     Never,
     /// 1.
     Always,
-    /// 2, the default since Linux 4.19: where an address is a loopback one.
+    /// 2, the default since Linux 4.18: where an address is a loopback one.
     Loopback,
 }
 
