@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::LOOPBACK;
 use crate::support::clock::{eventually, until};
 use crate::support::netns::{Neighbour, in_netns_without_tracefs};
-use crate::support::peers::snmp;
+use crate::support::peers::{snmp, ss};
 use crate::support::program::run::{Unprivileged, finish, tcpwatch};
 use crate::support::python::Python;
 use crate::support::sockets::{address, connect, listen, pair, read_eof, send_fin, socket, start_connect};
@@ -217,6 +217,44 @@ fn a_queue_that_is_full() {
             drop((clients, turned_away));
         });
     }
+}
+
+/// The kernel counts what each listener dropped, so that it is known whose queue was full when it is so no more.
+#[test]
+fn a_queue_that_was_full() {
+    in_netns_without_tracefs(|_| {
+        let listener = listen(SocketAddr::new(LOOPBACK, 8080), 1);
+        let healthy = listen(SocketAddr::new(LOOPBACK, 8081), 100);
+        let clients: Vec<_> = (0..5)
+            .map(|_| {
+                let client = socket(address(&listener));
+                start_connect(&client, address(&listener));
+                client
+            })
+            .collect();
+        until("an accept queue overflows", || {
+            snmp::read().get("TcpExt:ListenOverflows") > 0
+        });
+        drop(clients);
+        for _ in 0..2 {
+            drop(listener.accept().expect("one that waits"));
+        }
+        drop(pair(&healthy));
+        let dropped = ss::dropped_by("127.0.0.1:8080");
+        assert_eq!(u64::try_from(dropped).ok(), Some(nstat("TcpExtListenOverflows")));
+        let findings = doctor(&[]);
+        let trouble = of(&findings, "accept_queue_overflow");
+        assert_eq!(trouble["evidence"]["full"], 0, "{trouble}");
+        assert_eq!(trouble["evidence"]["listener"], "127.0.0.1:8080", "{trouble}");
+        assert_eq!(trouble["evidence"]["listener_drops"], dropped, "{trouble}");
+        assert_eq!(trouble["owner"]["pid"], std::process::id(), "{trouble}");
+        let said = format!("dropped {dropped} with a backlog of 1");
+        let somaxconn = of(&findings, "somaxconn")["title"].as_str().expect("a title");
+        assert!(
+            somaxconn.contains(&said) && somaxconn.contains("asked for no more"),
+            "{somaxconn}"
+        );
+    });
 }
 
 /// Closes `count` connections to `listener`, the client first: a port each is held by TIME_WAIT.

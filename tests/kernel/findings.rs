@@ -40,7 +40,8 @@ fn of<'a>(findings: &'a [Value], detector: &str) -> Vec<&'a Value> {
 
 /// The sum of one piece of evidence.
 fn evidence(findings: &[&Value], name: &str) -> i64 {
-    findings.iter().map(|finding| number(&finding["evidence"], name)).sum()
+    let known = findings.iter().filter(|finding| !finding["evidence"][name].is_null());
+    known.map(|finding| number(&finding["evidence"], name)).sum()
 }
 
 /// Clients that send a SYN and hear no answer, so many.
@@ -83,6 +84,8 @@ fn an_accept_queue_that_overflows() {
         // Without these nobody sends a SYN again.
         drop(clients);
         churn.fresh();
+        let place = address(&listener).to_string();
+        let dropped = ss::dropped_by(&place);
         let overflows = nstat::read("TcpExtListenOverflows");
         let drops = nstat::read("TcpExtListenDrops");
         let (rows, findings) = churn.finish_with_findings();
@@ -92,6 +95,19 @@ fn an_accept_queue_that_overflows() {
             (overflows, drops)
         );
         assert_eq!(sum(&rows, "/accept_queues/overflows"), overflows);
+        assert_eq!(
+            (dropped, evidence(&found, "listener_drops")),
+            (overflows, overflows),
+            "{found:?}"
+        );
+        // One that came between the reading of the counters and that of the listener is told with the next.
+        let named: Vec<_> = found.iter().filter(|finding| !finding["owner"].is_null()).collect();
+        assert!(!named.is_empty(), "{found:?}");
+        for finding in named {
+            assert_eq!(finding["evidence"]["listener"], place, "{finding}");
+            assert_eq!(finding["evidence"]["listener_backlog"], 1, "{finding}");
+            assert_eq!(finding["owner"]["pid"], std::process::id(), "{finding}");
+        }
         assert_eq!(found[0]["severity"], "critical", "most found it full: {}", found[0]);
         assert_eq!(
             of(&findings, "syn_flood"),

@@ -12,6 +12,7 @@ use crate::cli::DoctorArgs;
 use crate::diagnose::host::{self, Report};
 use crate::model::host::HostFrame;
 use crate::source::host as source;
+use crate::source::listeners::Holders;
 use crate::sys::netns;
 use crate::sys::tree::Tree;
 use crate::view::{Output, json, text, words};
@@ -49,10 +50,10 @@ fn frames(args: &DoctorArgs) -> Result<Vec<(HostFrame, String)>> {
     }
     let tree = Tree::open(root)?;
     let namespaces = netns::resolve(root, &args.netns)?;
-    let mut owners = None;
+    let mut holders = Holders::default();
     let mut frames = Vec::new();
     for namespace in &namespaces {
-        let frame = source::live(&tree, namespace, &mut owners)?;
+        let frame = source::live(&tree, namespace, &mut holders)?;
         let place = match namespaces.as_slice() {
             [_] => words::namespaces(&args.netns, 1),
             _ => namespace.to_string(),

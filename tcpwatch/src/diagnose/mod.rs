@@ -22,6 +22,7 @@ use finding::Finding;
 use crate::model::churn::ChurnFrame;
 use crate::model::counter::Counter;
 use crate::model::leaks::LeaksFrame;
+use crate::model::number::thousands;
 use crate::model::stat::StatFrame;
 
 /// Findings of one detector in one frame at most: whoever has more of one kind of trouble has it everywhere.
@@ -128,6 +129,16 @@ fn percent(share: f64) -> String {
     format!("{:.0} %", 100.0 * share)
 }
 
+/// The first few of `items`, and how many more there are.
+fn few<T: std::fmt::Display>(items: &[T]) -> String {
+    const FEW: usize = 3;
+    let shown: Vec<String> = items.iter().take(FEW).map(ToString::to_string).collect();
+    match items.len().saturating_sub(FEW) {
+        0 => shown.join(", "),
+        more => format!("{} and {} more", shown.join(", "), thousands(more as u64)),
+    }
+}
+
 /// `count` as a real number.
 #[expect(clippy::cast_precision_loss, reason = "for rates and shares, shown to the nearest")]
 fn real(count: u64) -> f64 {
@@ -144,6 +155,7 @@ pub(crate) mod tests {
     use crate::model::counter::CounterValues;
     use crate::model::dice::Dice;
     use crate::model::ending::Ending;
+    use crate::model::listener;
     use crate::model::owner::{Comm, Process};
     use crate::model::ports::ends::Ends;
     use crate::model::ports::row::Row;
@@ -241,6 +253,7 @@ pub(crate) mod tests {
             stat.orphans.limit = Some(any());
             (stat.seen, stat.lost) = (any(), any());
             (stat.missed, stat.drift, stat.unheard_resets) = (Some(any()), Some(any()), Some(any()));
+            let dropping = listener::tests::dropping(80, any(), any());
             let route = |who: Opener, any: &mut dyn FnMut() -> u64| {
                 let mut tally = Tally {
                     opened: any(),
@@ -295,6 +308,7 @@ pub(crate) mod tests {
                 by_name: openers.iter().map(|&who| route(who, &mut any)).collect(),
                 bursts: vec![burst],
                 ports: Some(vec![row]),
+                dropping: vec![dropping.clone(), dropping],
                 ..nobody(stat.clone())
             };
             for frame in [Frame::Stat(&stat), Frame::Churn(&churn)] {

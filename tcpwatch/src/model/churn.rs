@@ -17,6 +17,7 @@ use served::Served;
 use super::burst::{Burst, Bursts, Group};
 use super::ending::{Ending, EndingCounts};
 use super::histogram::Histogram;
+use super::listener::Listener;
 use super::owner::{Comm, Process};
 use super::ports::ends::Port;
 use super::ports::row::Row;
@@ -177,6 +178,8 @@ pub struct ChurnFrame {
     pub ports_evicted: Option<u64>,
     /// Sockets that the last look left out for want of room; `None` as `ports`.
     pub ports_left_out: Option<u64>,
+    /// Listeners that dropped something in the interval, and how much, the most first.
+    pub dropping: Vec<Listener>,
     /// Records lost since the start.
     pub lost: u64,
 }
@@ -189,6 +192,7 @@ pub struct Churn {
     bursts: Bursts<Opener>,
     ports: PortUse,
     ports_seen: bool,
+    dropping: Vec<Listener>,
 }
 
 impl Churn {
@@ -201,6 +205,7 @@ impl Churn {
             bursts: Bursts::new(monotonic_ns),
             ports: PortUse::new(Settings::default()),
             ports_seen: false,
+            dropping: Vec::new(),
         }
     }
 
@@ -265,6 +270,11 @@ impl Churn {
         self.ports.walk(sample.walk, monotonic_ns);
     }
 
+    /// Takes the listeners that dropped something in the interval that ends, and how much, the most first.
+    pub fn dropped(&mut self, listeners: Vec<Listener>) {
+        self.dropping = listeners;
+    }
+
     /// The interval that `stat` tells the host's numbers of, and a new one begun; `unix_ns` and `monotonic_ns` are now.
     pub fn frame(&mut self, stat: StatFrame, unix_ns: i64, monotonic_ns: u64, lost: u64) -> ChurnFrame {
         let mut routes: Vec<Route> = self
@@ -295,6 +305,7 @@ impl Churn {
             ports: self.ports_seen.then(|| self.ports.rows(monotonic_ns)),
             ports_evicted: self.ports_seen.then(|| self.ports.evicted()),
             ports_left_out: self.ports_seen.then(|| self.ports.left_out()),
+            dropping: std::mem::take(&mut self.dropping),
             lost,
         }
     }

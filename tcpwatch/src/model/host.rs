@@ -5,10 +5,10 @@ use std::fmt;
 
 use super::counter::{Counter, CounterValues};
 use super::escaped::Escaped;
+use super::listener::Listener;
 use super::owner::Owner;
 use super::ports::ends::Ends;
 use super::ports::range::PortRange;
-use super::socket::Address;
 use crate::explain::setting::Setting;
 use crate::sys::release::Release;
 
@@ -92,41 +92,6 @@ pub struct Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", Escaped(self.file.as_bytes()), self.line)
-    }
-}
-
-/// A listener and its accept queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Where it listens.
-    pub address: Address,
-    /// At which port.
-    pub port: u16,
-    /// Connections that wait to be accepted (`sk_ack_backlog`).
-    pub queued: u64,
-    /// How many may: the backlog given to listen(2), `somaxconn` at most (`sk_max_ack_backlog`). One more finds room.
-    pub limit: Option<u64>,
-    /// Who holds it.
-    pub owner: Option<Owner>,
-}
-
-impl Listener {
-    /// Whether the next connection finds no room (`sk_acceptq_is_full`).
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.limit.is_some_and(|limit| self.queued > limit)
-    }
-}
-
-impl fmt::Display for Listener {
-    /// `0.0.0.0:80 nginx[812]`, `[::]:80`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.address.ip.is_ipv6() {
-            write!(f, "[{}]:{}", self.address, self.port)?;
-        } else {
-            write!(f, "{}:{}", self.address, self.port)?;
-        }
-        self.owner.map_or(Ok(()), |owner| write!(f, " {owner}"))
     }
 }
 

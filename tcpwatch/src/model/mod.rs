@@ -14,6 +14,7 @@ pub mod histogram;
 pub mod host;
 pub mod latency;
 pub mod leaks;
+pub mod listener;
 pub mod number;
 pub mod owner;
 pub mod pending;

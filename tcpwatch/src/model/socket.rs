@@ -141,4 +141,7 @@ pub struct Detail {
     pub send_queue: Option<u32>,
     /// How long ago the last ACK came, ms (`tcpi_last_ack_recv`); of full sockets alone.
     pub last_ack_ms: Option<u32>,
+    /// Packets it dropped since it was made (`sk_drops`), `d` of `ss -m`: a listener's are those it had no room for, first of all
+    /// (`tcp_listendrop`). It wraps.
+    pub drops: Option<u32>,
 }

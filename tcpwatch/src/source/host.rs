@@ -2,22 +2,20 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
-use std::path::Path;
 
-use tcpwatch_common::{StateSet, TcpState};
+use tcpwatch_common::StateSet;
 
-use super::owners::Owners;
+use super::listeners::{Holders, listener, listeners};
 use super::procnet;
-use super::sockdiag::SockDiag;
 use super::sockets::Sockets;
 use crate::explain::setting::Setting;
 use crate::model::counter::{Counter, CounterValues};
-use crate::model::host::{Conntrack, Descriptors, HostFrame, Listener, Missing, Scope};
+use crate::model::host::{Conntrack, Descriptors, HostFrame, Missing, Scope};
+use crate::model::listener::Listener;
 use crate::model::owner::{Comm, How, Owner};
 use crate::model::ports::range::PortRange;
 use crate::model::ports::walk::Walk;
-use crate::model::socket::{Family, Socket};
+use crate::model::socket::Family;
 use crate::sys::counters::Reading;
 use crate::sys::netns::Namespace;
 use crate::sys::tree::{Tree, why};
@@ -91,16 +89,18 @@ pub fn copied(tree: &Tree) -> HostFrame {
     frame
 }
 
-/// What can be read of `namespace`: as [`read`], who listens, and who holds the ports. Who has a listener is asked for where its
-/// queue is full alone; `owners` keeps who was found for the next namespace.
+/// What can be read of `namespace`: as [`read`], who listens, and who holds the ports. Whose a listener is is asked of `holders`
+/// where its queue is full, or it has dropped something.
 ///
 /// # Errors
 /// One line, where it cannot be entered.
-pub fn live(tree: &Tree, namespace: &Namespace, owners: &mut Option<Owners>) -> anyhow::Result<HostFrame> {
+pub fn live(tree: &Tree, namespace: &Namespace, holders: &mut Holders) -> anyhow::Result<HostFrame> {
     let inode = namespace.inode;
     let (mut frame, found) = namespace.run(|| {
         let mut frame = read(tree);
-        let found = listeners(inode).ok();
+        let found = Sockets::sock_diag(inode)
+            .and_then(|mut sockets| listeners(&mut sockets))
+            .ok();
         if found.is_none() {
             frame.listeners = listeners_of_proc(tree, &mut frame.missing);
         }
@@ -113,43 +113,14 @@ pub fn live(tree: &Tree, namespace: &Namespace, owners: &mut Option<Owners>) -> 
     }
     if let Some(found) = found {
         let listeners = found.into_iter().map(|(mut listener, socket)| {
-            if listener.is_full() {
-                listener.owner = holder(owners, socket);
+            if listener.is_full() || listener.drops > Some(0) {
+                listener.owner = holders.of(socket);
             }
             listener
         });
         frame.listeners = Some(listeners.collect());
     }
     Ok(frame)
-}
-
-/// Who holds `socket`, by a scan that is made when it is first needed.
-fn holder(owners: &mut Option<Owners>, socket: Option<NonZeroU32>) -> Option<Owner> {
-    if owners.is_none() {
-        *owners = Owners::scan(Path::new("/")).ok();
-    }
-    owners.as_mut()?.of(socket).whose().process.map(|owner| *owner)
-}
-
-/// The listeners of the namespace `inode`, which the calling thread is in, and the inode numbers of their sockets.
-fn listeners(inode: u32) -> std::io::Result<Vec<(Listener, Option<NonZeroU32>)>> {
-    let mut found = Vec::new();
-    SockDiag::open(inode)?.walk_in_detail(StateSet::NONE.with(TcpState::Listen), |detail| {
-        let (queued, limit) = (detail.receive_queue, detail.send_queue);
-        let listener = listener(&detail.socket, queued.unwrap_or(0).into(), limit.map(u64::from));
-        found.push((listener, detail.socket.inode));
-    })?;
-    Ok(found)
-}
-
-fn listener(socket: &Socket, queued: u64, limit: Option<u64>) -> Listener {
-    Listener {
-        address: socket.local,
-        port: socket.lport,
-        queued,
-        limit,
-        owner: None,
-    }
 }
 
 /// The listeners in /proc/net/tcp and tcp6, which come first there; what their queues may hold is not told.

@@ -1,5 +1,6 @@
 //! The running kernel, read at intervals: ledger, walks and counters of every namespace looked at, as inputs.
 
+mod dropping;
 mod full;
 mod silent;
 
@@ -8,6 +9,7 @@ use std::path::Path;
 use anyhow::Result;
 use tcpwatch_common::{Evidence, Ledger};
 
+use self::dropping::Dropping;
 use self::full::FullSockets;
 use self::silent::Silent;
 use super::ebpf::{Kernel, Stream};
@@ -15,6 +17,7 @@ use super::namespace::NamespaceReaders;
 use crate::clock;
 use crate::event::{Input, LedgerSample, PortsSample};
 use crate::model::filter::Filter;
+use crate::model::listener::Listener;
 use crate::sys::netns::{self, Namespace, Which};
 
 /// Every so often namespaces are looked for again (`--netns all`), and the counts are compared with a walk.
@@ -31,6 +34,7 @@ pub struct Live {
     places: Places,
     full: FullSockets,
     silent: Silent,
+    dropping: Dropping,
     look_again_ns: u64,
     ports_again_ns: u64,
 }
@@ -61,6 +65,7 @@ impl Live {
             places,
             full,
             silent: Silent::default(),
+            dropping: Dropping::default(),
             look_again_ns,
             ports_again_ns: 0,
         })
@@ -118,6 +123,14 @@ impl Live {
         let now = clock::monotonic_ns();
         self.ports_again_ns = now + (now - start) * SHARE;
         Ok(Some(sample))
+    }
+
+    /// Listeners that dropped something since this was asked last, and how much, whatever the filter; none at the first time.
+    ///
+    /// # Errors
+    /// The sockets cannot be read.
+    pub fn dropping(&mut self) -> Result<Vec<Listener>> {
+        self.dropping.look(&mut self.places.readers)
     }
 
     /// The stream; see [`Kernel::stream`].

@@ -3,6 +3,7 @@
 pub mod ebpf;
 pub mod host;
 pub mod leaks;
+pub mod listeners;
 pub mod live;
 pub mod living;
 pub mod namespace;

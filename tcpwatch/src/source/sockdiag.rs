@@ -91,13 +91,16 @@ impl SockDiag {
         self.each_with(states, false, visit)
     }
 
-    /// The same, with the `struct tcp_info` of each if `info` is wanted.
-    fn each_with(&mut self, states: StateSet, info: bool, mut visit: impl FnMut(&[u8])) -> io::Result<()> {
+    /// The same, with all that the kernel tells of each if that is `wanted`.
+    fn each_with(&mut self, states: StateSet, wanted: bool, mut visit: impl FnMut(&[u8])) -> io::Result<()> {
         if self.one_walk {
-            return self.dump(&message::both_families(states).with_info(info), visit);
+            return self.dump(&message::both_families(states).with_detail(wanted), visit);
         }
-        self.dump(&message::one_family(Family::Ipv4, states).with_info(info), &mut visit)?;
-        self.dump(&message::one_family(Family::Ipv6, states).with_info(info), visit)
+        self.dump(
+            &message::one_family(Family::Ipv4, states).with_detail(wanted),
+            &mut visit,
+        )?;
+        self.dump(&message::one_family(Family::Ipv6, states).with_detail(wanted), visit)
     }
 
     /// Sends one request and reads the answer to its end.

@@ -89,6 +89,7 @@ impl Sockets {
                     receive_queue: None,
                     send_queue: None,
                     last_ack_ms: None,
+                    drops: None,
                 });
             }),
         }

@@ -32,6 +32,16 @@ fn family(flag: &str) -> Vec<Row> {
     text.lines().map(|line| parse(line, flag == "-6")).collect()
 }
 
+/// What the listener at `place`, `127.0.0.1:80`, has dropped: `d` at the end of `-m`'s skmem.
+pub(crate) fn dropped_by(place: &str) -> i64 {
+    let output = run("ss", "iproute2", &["-HltnmO", "src", place]);
+    let text = String::from_utf8(output.stdout).expect("ss prints UTF-8");
+    let dropped = text
+        .rsplit_once(",d")
+        .and_then(|(_, dropped)| dropped.split(')').next()?.parse().ok());
+    dropped.unwrap_or_else(|| panic!("ss tells no drops: {text:?}"))
+}
+
 fn parse(line: &str, ipv6: bool) -> Row {
     let columns: Vec<&str> = line.split_whitespace().collect();
     let state = STATES.iter().find(|state| state.ss == columns[0]);

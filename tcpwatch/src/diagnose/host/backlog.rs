@@ -1,13 +1,15 @@
 //! Accept queues: `somaxconn`, `tcp_abort_on_overflow`, and queues that were full.
 
 use super::verdict::Verdict;
-use super::words::{few, rate, since, told};
+use super::words::{rate, since, told};
+use crate::diagnose::few;
 use crate::diagnose::finding::{Finding, Severity, Value};
 use crate::diagnose::kind::Kind;
 use crate::explain::setting::Setting;
 use crate::explain::topic::Topic;
 use crate::model::counter::Counter;
-use crate::model::host::{HostFrame, Listener};
+use crate::model::host::HostFrame;
+use crate::model::listener::{Listener, by_place, overflowed};
 use crate::model::number::thousands;
 
 /// One overflow in so many accepted connections is worth knowing, and no more: a burst now and then.
@@ -41,20 +43,43 @@ fn full(frame: &HostFrame) -> Vec<&Listener> {
         .collect()
 }
 
-/// `0.0.0.0:80 nginx[812] holds 129 of 128`.
-fn holds(listener: &Listener) -> String {
-    match listener.limit {
-        Some(limit) => format!(
-            "{listener} holds {} of {}",
-            thousands(listener.queued),
-            thousands(limit)
-        ),
-        None => format!("{listener} holds {}", thousands(listener.queued)),
-    }
+/// The listeners whose queue is full now, and those whose was, for nothing else explains what they dropped.
+fn blamed(frame: &HostFrame) -> Vec<&Listener> {
+    let mut blamed = full(frame);
+    let mut past: Vec<_> = overflowed(
+        frame.listeners.as_deref().unwrap_or_default(),
+        frame.counter(Counter::ListenOverflows),
+        frame.counter(Counter::ListenDrops),
+    )
+    .filter(|past| !blamed.contains(past))
+    .collect();
+    past.sort_by_key(|past| std::cmp::Reverse(past.drops));
+    blamed.append(&mut past);
+    blamed
 }
 
-fn all_hold(listeners: &[&Listener]) -> String {
-    few(&listeners.iter().map(|listener| holds(listener)).collect::<Vec<_>>())
+/// `0.0.0.0:80 nginx[812] holds 129 of 128 now and dropped 34`, `0.0.0.0:80 nginx[812] dropped 34 with a backlog of 128`.
+fn did(listener: &Listener, is_full: bool) -> String {
+    let dropped = listener.drops.filter(|&drops| drops > 0).map(thousands);
+    let limit = listener.limit.map(thousands);
+    if is_full {
+        let of = limit.map_or_else(String::new, |limit| format!(" of {limit}"));
+        let dropped = dropped.map_or_else(String::new, |dropped| format!(" and dropped {dropped}"));
+        return format!("{listener} holds {}{of} now{dropped}", thousands(listener.queued));
+    }
+    let backlog = limit.map_or_else(String::new, |limit| format!(" with a backlog of {limit}"));
+    format!("{listener} dropped {}{backlog}", dropped.unwrap_or_else(|| "?".into()))
+}
+
+/// What `listeners` did, those that share a place and an owner as one.
+fn all_did(frame: &HostFrame, listeners: &[&Listener]) -> String {
+    let full = full(frame);
+    let told = |now: bool| {
+        let some = listeners.iter().filter(|listener| full.contains(*listener) == now);
+        let places = by_place(some.map(|&listener| listener.clone()));
+        places.iter().map(|place| did(place, now)).collect::<Vec<_>>()
+    };
+    few(&[told(true), told(false)].concat())
 }
 
 /// `net.core.somaxconn`.
@@ -63,48 +88,53 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
         return Verdict::fine("it is the most that listen() is given");
     };
     let counted = told(frame, Counter::ListenOverflows);
-    let full = full(frame);
-    let listeners = frame.listeners.as_deref();
-    let capped = |listener: &Listener| is_capped(listener, value);
+    let (blamed, full) = (blamed(frame), full(frame));
+    let capped = |listener: &&Listener| is_capped(listener, value);
+    let all: Vec<_> = frame.listeners.iter().flatten().collect();
     let verdict = match frame.counter(Counter::ListenOverflows) {
         None => Verdict::fine(format!("{counted}: whether a queue was ever full cannot be said")),
         Some(0) if full.is_empty() => Verdict::fine(format!("no accept queue was full: {counted}. Nothing to gain")),
+        Some(_) if is_rare(frame) && full.is_empty() => Verdict::note(format!(
+            "{counted}, less than one in {} of the connections taken: nothing worth a change",
+            thousands(RARE)
+        )),
         Some(_) => {
-            let capped_full: Vec<_> = full.iter().copied().filter(|one| capped(one) == Some(true)).collect();
-            let all = listeners.filter(|all| !all.is_empty());
-            if !capped_full.is_empty() {
+            let by_somaxconn: Vec<_> = blamed.iter().copied().filter(|one| capped(one) == Some(true)).collect();
+            if !by_somaxconn.is_empty() {
                 raise(
                     frame,
                     value,
                     format!(
-                        "{counted}; {} now, as many as somaxconn lets it",
-                        all_hold(&capped_full)
+                        "{counted}; {}, as many as somaxconn lets it",
+                        all_did(frame, &by_somaxconn)
                     ),
                 )
-            } else if !full.is_empty() && full.iter().all(|one| capped(one) == Some(false)) {
+            } else if !blamed.is_empty() && blamed.iter().all(|one| capped(one) == Some(false)) {
                 Verdict::note(format!(
-                    "{counted}; {} now, and asked for no more: its own backlog is to be raised, this is large enough",
-                    all_hold(&full)
+                    "{counted}; {}, and asked for no more: its own backlog is to be raised, this is large enough",
+                    all_did(frame, &blamed)
                 ))
-            } else if all.is_some_and(|all| all.iter().all(|one| capped(one) == Some(true))) {
+            } else if blamed.is_empty() && !all.is_empty() && all.iter().all(|one| capped(one) == Some(true)) {
                 raise(
                     frame,
                     value,
                     format!("{counted}; it is the limit of every listener here"),
                 )
-            } else if all.is_some_and(|all| all.iter().all(|one| capped(one) == Some(false))) {
+            } else if blamed.is_empty() && !all.is_empty() && all.iter().all(|one| capped(one) == Some(false)) {
                 Verdict::note(format!(
                     "{counted}; every listener here asked for less, so that raising it helps none: their own backlog is to be raised"
                 ))
-            } else {
-                let now = if full.is_empty() {
-                    "none is full now".into()
+            } else if blamed.is_empty() {
+                let whose = if all.iter().all(|listener| listener.drops == Some(0)) {
+                    "none that listens now has dropped any, so that it was one that is gone"
                 } else {
-                    format!("{} now, from a time when somaxconn was larger", all_hold(&full))
+                    "whose queue it was is not known, and none is full now"
                 };
+                Verdict::note(format!("{counted}; {whose}: nothing is recommended"))
+            } else {
                 Verdict::note(format!(
-                    "{counted}; whose queue it was is not counted, and {now}, so nothing is recommended: \
-                     ss -ltn shows it while it lasts (Recv-Q above Send-Q)"
+                    "{counted}; {}, from a time when somaxconn was larger: nothing is recommended",
+                    all_did(frame, &blamed)
                 ))
             }
         }
@@ -113,6 +143,14 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
         .counters(&[Counter::ListenOverflows, Counter::ListenDrops])
         .evidence("listeners", frame.listeners.as_ref().map(|all| all.len() as u64))
         .evidence("full", frame.listeners.as_ref().map(|_| full.len() as u64))
+}
+
+/// Whether accept queues overflowed for so few connections that it is worth knowing, and no more.
+fn is_rare(frame: &HostFrame) -> bool {
+    let overflows = frame.counter(Counter::ListenOverflows).unwrap_or(0);
+    frame
+        .counter(Counter::PassiveOpens)
+        .is_some_and(|accepted| overflows < accepted / RARE)
 }
 
 fn raise(frame: &HostFrame, value: u64, words: String) -> Verdict {
@@ -172,7 +210,6 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
         return;
     }
     let accepted = frame.counter(Counter::PassiveOpens);
-    let is_rare = accepted.is_some_and(|accepted| overflows < accepted / RARE);
     let mut title = if overflows == 0 {
         "An accept queue is full".to_owned()
     } else {
@@ -189,19 +226,17 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
             thousands(accepted)
         );
     }
-    if !full.is_empty() {
-        title = format!("{title}; {} now", all_hold(&full));
+    let blamed = blamed(frame);
+    if !blamed.is_empty() {
+        title = format!("{title}; {}", all_did(frame, &blamed));
     }
-    let mut owners: Vec<_> = full.iter().filter_map(|listener| listener.owner).collect();
-    owners.dedup();
-    let who = match owners.as_slice() {
-        [owner] => owner.to_string(),
-        _ => "the application".into(),
-    };
+    let owner = blamed.first().and_then(|first| first.owner);
+    let owner = owner.filter(|_| blamed.iter().all(|listener| listener.owner == owner));
+    let who = owner.map_or_else(|| "the application".into(), |owner| owner.to_string());
     findings.push(Finding {
         kind: Kind::AcceptQueueOverflow,
         topic: Topic::Finding(Kind::AcceptQueueOverflow),
-        severity: if is_rare && full.is_empty() {
+        severity: if is_rare(frame) && full.is_empty() {
             Severity::Info
         } else {
             Severity::Warning
@@ -218,15 +253,14 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
                     .as_ref()
                     .map_or(Value::Unknown, |_| Value::Count(full.len() as u64)),
             ),
+            ("listener", blamed.first().map(|first| first.place()).into()),
+            ("listener_drops", blamed.first().and_then(|first| first.drops).into()),
             ("counted_s", frame.counted_s().into()),
         ],
         advice: vec![
             format!("let {who} call accept() faster: a queue is full because nobody empties it"),
             "against bursts, a longer queue: net.core.somaxconn, here, tells whether it would help".into(),
         ],
-        owner: match owners.as_slice() {
-            [owner] => Some(*owner),
-            _ => None,
-        },
+        owner,
     });
 }

@@ -1,7 +1,8 @@
 //! Local ports: `ip_local_port_range`, `ip_local_reserved_ports`, and a destination that takes nearly all.
 
 use super::verdict::Verdict;
-use super::words::{few, reaches};
+use super::words::reaches;
+use crate::diagnose::few;
 use crate::diagnose::finding::{Finding, Severity};
 use crate::diagnose::kind::Kind;
 use crate::explain::setting::Setting;

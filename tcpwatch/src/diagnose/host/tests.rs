@@ -1,15 +1,15 @@
 //! Verdicts on hosts that are made up, one trouble each.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
 use super::*;
 use crate::explain::facts::DefaultValue;
 use crate::model::counter::{Counter, CounterValues};
-use crate::model::host::{ConfigLine, Conntrack, Descriptors, Listener, PortsHeld};
+use crate::model::host::{ConfigLine, Conntrack, Descriptors, PortsHeld};
+use crate::model::listener::{self, Listener};
 use crate::model::owner::{Comm, How, Owner};
 use crate::model::ports::ends::Ends;
-use crate::model::socket::Address;
 
 const UP_S: u64 = 100 * 3600;
 
@@ -51,11 +51,16 @@ fn owner(pid: u32) -> Owner {
 
 fn listener(port: u16, queued: u64, limit: u64) -> Listener {
     Listener {
-        address: Address::new(Ipv4Addr::UNSPECIFIED.into(), 0),
-        port,
-        queued,
-        limit: Some(limit),
         owner: Some(owner(7)),
+        ..listener::tests::listener(port, queued, limit)
+    }
+}
+
+/// One that is not full, and has dropped so many.
+fn dropped(port: u16, drops: u64, limit: u64) -> Listener {
+    Listener {
+        drops: Some(drops),
+        ..listener(port, 0, limit)
     }
 }
 
@@ -176,7 +181,10 @@ fn extremes_are_no_reason_to_fail() {
 fn somaxconn_is_raised_where_it_is_what_limits_a_queue_that_was_full() {
     let mut frame = host();
     set(&mut frame, Setting::Somaxconn, "128");
-    count(&mut frame, &[(Counter::ListenOverflows, 1204)]);
+    count(
+        &mut frame,
+        &[(Counter::ListenOverflows, 1204), (Counter::ListenDrops, 1210)],
+    );
     let cases = [
         // Full at somaxconn; full at the application's own limit; all limited by it; none; some.
         (vec![listener(80, 129, 128), listener(81, 0, 5)], Some("129 of 128")),
@@ -187,6 +195,13 @@ fn somaxconn_is_raised_where_it_is_what_limits_a_queue_that_was_full() {
         (vec![], None),
         // From a time when somaxconn was larger.
         (vec![listener(80, 0, 4096), listener(81, 257, 256)], None),
+        // Empty by now: at somaxconn; at the application's own limit; perhaps dropped for other reasons.
+        (
+            vec![dropped(80, 1204, 128), dropped(81, 0, 5)],
+            Some(r"0.0.0.0:80 app\u{1b}[7] dropped 1,204 with a backlog of 128"),
+        ),
+        (vec![dropped(80, 1204, 5), dropped(81, 0, 128)], None),
+        (vec![dropped(80, 6, 128), dropped(81, 0, 5)], None),
     ];
     for (listeners, raised) in cases {
         frame.listeners = Some(listeners);
@@ -248,6 +263,45 @@ fn a_queue_has_a_place_for_one_more_than_its_limit() {
 }
 
 #[test]
+fn whose_queue_was_full_is_told_when_it_is_empty_again() {
+    let mut frame = host();
+    count(
+        &mut frame,
+        &[(Counter::ListenOverflows, 30), (Counter::ListenDrops, 34)],
+    );
+    let title = |frame: &HostFrame| trouble(frame, Kind::AcceptQueueOverflow).unwrap().title;
+    let words = |frame: &HostFrame| of(frame, Setting::Somaxconn).words;
+    frame.listeners = Some(vec![
+        dropped(80, 4, 5),
+        dropped(81, 29, 6),
+        listener(82, 8, 7),
+        dropped(81, 5, 6),
+    ]);
+    assert!(
+        title(&frame).ends_with(
+            r"0.0.0.0:82 app\u{1b}[7] holds 8 of 7 now, 0.0.0.0:81 app\u{1b}[7] dropped 34 with a backlog of 12"
+        ),
+        "{}",
+        title(&frame)
+    );
+    frame.listeners = Some(vec![dropped(80, 4, 5), dropped(81, 0, 4096)]);
+    assert!(words(&frame).contains("is not known"), "{}", words(&frame));
+    frame.listeners = Some(vec![dropped(80, 0, 5), dropped(81, 0, 4096)]);
+    assert!(!title(&frame).contains("dropped"), "{}", title(&frame));
+    assert!(words(&frame).contains("one that is gone"), "{}", words(&frame));
+    let full = Listener {
+        queued: 8,
+        ..dropped(80, 34, 7)
+    };
+    frame.listeners = Some(vec![full]);
+    assert!(
+        title(&frame).ends_with("holds 8 of 7 now and dropped 34"),
+        "{}",
+        title(&frame)
+    );
+}
+
+#[test]
 fn an_overflow_in_many_thousand_connections_is_no_warning() {
     let mut frame = host();
     let severity = |frame: &HostFrame| trouble(frame, Kind::AcceptQueueOverflow).unwrap().severity;
@@ -256,6 +310,9 @@ fn an_overflow_in_many_thousand_connections_is_no_warning() {
         &[(Counter::ListenOverflows, 9), (Counter::PassiveOpens, 100_000)],
     );
     assert_eq!(severity(&frame), Severity::Info);
+    frame.listeners = Some(vec![dropped(80, 9, 4096)]);
+    count(&mut frame, &[(Counter::ListenDrops, 9)]);
+    assert_eq!(commands(&of(&frame, Setting::Somaxconn)).len(), 0);
     count(&mut frame, &[(Counter::ListenOverflows, 10)]);
     assert_eq!(severity(&frame), Severity::Warning);
 }

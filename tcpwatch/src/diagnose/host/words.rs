@@ -93,16 +93,6 @@ pub(super) fn default_value(default: DefaultValue) -> Value {
     }
 }
 
-/// The first few of `items`, and how many more there are.
-pub(super) fn few<T: std::fmt::Display>(items: &[T]) -> String {
-    const FEW: usize = 3;
-    let shown: Vec<String> = items.iter().take(FEW).map(ToString::to_string).collect();
-    match items.len().saturating_sub(FEW) {
-        0 => shown.join(", "),
-        more => format!("{} and {} more", shown.join(", "), thousands(more as u64)),
-    }
-}
-
 /// A length of `seconds`: `127 s`, `15 min`, `2 h 11 min`.
 pub(super) fn long(seconds: u64) -> String {
     match (seconds / HOUR, seconds % HOUR / 60) {

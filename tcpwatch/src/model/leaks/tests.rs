@@ -44,6 +44,7 @@ pub(crate) fn seen(state: TcpState, peer: u16) -> Seen {
             receive_queue: Some(0),
             send_queue: Some(0),
             last_ack_ms: None,
+            drops: None,
         },
         process: Some(app(12, How::Scan)),
         holders: vec![Holder {

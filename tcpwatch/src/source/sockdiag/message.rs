@@ -6,7 +6,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use netlink_packet_core::{
     DecodeError, Emitable, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NlasIterator, Parseable,
 };
-use netlink_packet_sock_diag::constants::{INET_DIAG_INFO, INET_DIAG_SHUTDOWN, IPPROTO_TCP};
+use netlink_packet_sock_diag::constants::{INET_DIAG_INFO, INET_DIAG_SHUTDOWN, INET_DIAG_SKMEMINFO, IPPROTO_TCP};
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags, Timer};
 use tcpwatch_common::ledger::{Pass, STATES};
 use tcpwatch_common::{StateSet, TcpState};
@@ -26,6 +26,10 @@ const BODY: usize = 60;
 const NLA_HEADER: usize = 4;
 /// Where `struct tcp_info` has `tcpi_last_ack_recv` (`linux/tcp.h`).
 const LAST_ACK_RECV: usize = 56;
+/// Where `INET_DIAG_SKMEMINFO` has `SK_MEMINFO_DROPS` (`linux/sock_diag.h`; since Linux 4.7).
+const DROPS: usize = 8 * 4;
+/// What is asked for beside (`idiag_ext`).
+const DETAIL: u8 = 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SKMEMINFO - 1);
 /// `idiag_timer` of a timewait socket (`inet_twsk_diag_fill`).
 const TIMER_TIMEWAIT: u8 = 3;
 /// The kernel's number for a request socket's state.
@@ -84,10 +88,11 @@ pub(super) fn one_family(family: Family, states: StateSet) -> Request {
 }
 
 impl Request {
-    /// The same, asking for `struct tcp_info` too if that is `wanted` (`idiag_ext`, at a place of its own in each form).
-    pub(super) fn with_info(mut self, wanted: bool) -> Self {
+    /// The same, asking for `struct tcp_info` and what the socket dropped too if that is `wanted` (`idiag_ext`, at a place of its own
+    /// in each form).
+    pub(super) fn with_detail(mut self, wanted: bool) -> Self {
         let at = if self.kind == TCPDIAG_GETSOCK { 3 } else { 2 };
-        self.body[at] = if wanted { 1 << (INET_DIAG_INFO - 1) } else { 0 };
+        self.body[at] = if wanted { DETAIL } else { 0 };
         self
     }
 
@@ -198,12 +203,14 @@ pub(super) fn detail(payload: &[u8], netns: u32) -> Option<Detail> {
     let header = InetResponseHeader::parse(payload).ok()?;
     let info = attribute(payload, INET_DIAG_INFO).filter(|_| socket.kind == Some(Kind::Full));
     let last_ack = info.and_then(|info| info.get(LAST_ACK_RECV..)?.first_chunk());
+    let drops = attribute(payload, INET_DIAG_SKMEMINFO).and_then(|memory| memory.get(DROPS..)?.first_chunk());
     Some(Detail {
         socket,
         cookie: NonZeroU64::new(u64::from_ne_bytes(header.socket_id.cookie)),
         receive_queue: Some(header.recv_queue),
         send_queue: Some(header.send_queue),
         last_ack_ms: last_ack.map(|bytes| u32::from_ne_bytes(*bytes)),
+        drops: drops.map(|bytes| u32::from_ne_bytes(*bytes)),
     })
 }
 
@@ -274,6 +281,16 @@ mod tests {
             told.resize(told.len().next_multiple_of(4), 0);
             assert_eq!(detail(&told, 9).unwrap().last_ack_ms, read, "{bytes}");
         }
+        for (bytes, read) in [(36, Some(34)), (32, None), (0, None)] {
+            let mut memory = vec![0; 36];
+            memory[32..].copy_from_slice(&34u32.to_ne_bytes());
+            memory.truncate(bytes);
+            let mut told = told.clone();
+            told.extend(u16::try_from(4 + bytes).unwrap().to_ne_bytes());
+            told.extend(7u16.to_ne_bytes());
+            told.extend(memory);
+            assert_eq!(detail(&told, 9).unwrap().drops, read, "{bytes}");
+        }
     }
 
     #[test]
@@ -300,14 +317,14 @@ mod tests {
         assert_eq!(request[4..6], 18u16.to_ne_bytes());
         assert_eq!(request[8..12], 5u32.to_ne_bytes());
         assert_eq!(request[68..72], 0x1ffeu32.to_ne_bytes());
-        let with_info = both_families(StateSet::ALL).with_info(true).bytes(5);
-        assert_eq!((request[19], with_info[19]), (0, 1 << 1));
+        let with_detail = both_families(StateSet::ALL).with_detail(true).bytes(5);
+        assert_eq!((request[19], with_detail[19]), (0, 1 << 1 | 1 << 6));
         let request = one_family(Family::Ipv6, StateSet::NONE.with(TcpState::Listen)).bytes(5);
         assert_eq!(request.len(), 72);
         assert_eq!(request[16..20], [10, 6, 0, 0]);
         assert_eq!(request[20..24], (1u32 << 10).to_ne_bytes());
-        let request = one_family(Family::Ipv6, StateSet::ALL).with_info(true).bytes(5);
-        assert_eq!(request[16..20], [10, 6, 1 << 1, 0]);
+        let request = one_family(Family::Ipv6, StateSet::ALL).with_detail(true).bytes(5);
+        assert_eq!(request[16..20], [10, 6, 1 << 1 | 1 << 6, 0]);
     }
 
     #[test]
