@@ -32,7 +32,7 @@ impl Detector for AcceptQueueOverflow {
         let of_all = opened.map_or_else(String::new, |_| format!(", {} of those that came", percent(refused)));
         let drops = stat.counters.get(Counter::ListenDrops);
         let dropping = frame.churn().map_or(&[][..], |churn| &churn.dropping);
-        let whose: Vec<_> = overflowed(dropping, Some(overflows), drops).collect();
+        let whose = overflowed(dropping, Some(overflows), drops);
         let mut title = format!(
             "{} {times} {} a connection found the accept queue of its listener full{of_all}",
             thousands(overflows),
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn whose_queue_it_was_is_told_where_it_can_have_been_no_other() {
-        let stat = counted(&[(Counter::ListenOverflows, 30), (Counter::ListenDrops, 34)]);
+        let stat = counted(&[(Counter::ListenOverflows, 1_030), (Counter::ListenDrops, 1_034)]);
         let look = |dropping| {
             let churn = ChurnFrame {
                 dropping,
@@ -165,11 +165,13 @@ mod tests {
             "{:?}",
             finding.advice
         );
-        let mut other = dropping(81, 2, 5);
+        let mut other = dropping(81, 2, 400);
         other.owner = None;
-        let finding = look(vec![dropping(80, 1, 29), other]);
+        let finding = look(vec![dropping(80, 1, 634), other]);
         assert!(
-            finding.title.contains("29 with a backlog of 2, 0.0.0.0:81 dropped 5"),
+            finding
+                .title
+                .contains("634 with a backlog of 2, 0.0.0.0:81 dropped 400"),
             "{}",
             finding.title
         );

@@ -22,11 +22,13 @@ pub struct Listener {
     pub queued: u64,
     /// How many may: the backlog given to listen(2), `somaxconn` at most (`sk_max_ack_backlog`). One more finds room.
     pub limit: Option<u64>,
-    /// Packets it dropped (`sk_drops`), which counts all of its `TcpExt:ListenDrops`, overflows of the accept queue among them, and
-    /// little else.
+    /// Packets it dropped (`sk_drops`): all of its `TcpExt:ListenDrops`, overflows of the accept queue among them, and those that no
+    /// handshake has (RST, SYN with FIN, no flag at all), which a scan sends.
     pub drops: Option<u64>,
     /// Who holds it.
     pub owner: Option<Owner>,
+    /// How many sockets of this owner share the place (`SO_REUSEPORT`), and are told as one.
+    pub sockets: u64,
 }
 
 impl Listener {
@@ -48,29 +50,45 @@ impl Listener {
 }
 
 impl fmt::Display for Listener {
-    /// `0.0.0.0:80 nginx[812]`, `[::]:80`.
+    /// `0.0.0.0:80 nginx[812]`, `[::]:80`, `0.0.0.0:80 nginx[812] (8 sockets)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.place())?;
-        self.owner.map_or(Ok(()), |owner| write!(f, " {owner}"))
+        if let Some(owner) = self.owner {
+            write!(f, " {owner}")?;
+        }
+        match self.sockets {
+            0 | 1 => Ok(()),
+            sockets => write!(f, " ({sockets} sockets)"),
+        }
     }
 }
 
-/// Those of `listeners` at which an accept queue overflowed, where of all `drops` of listeners so many were `overflows`: what they
-/// dropped is more than was dropped for any other reason. None, where the kernel does not say how many that is.
-pub fn overflowed(
-    listeners: &[Listener],
-    overflows: Option<u64>,
-    drops: Option<u64>,
-) -> impl Iterator<Item = &Listener> {
-    let others = overflows
-        .zip(drops)
-        .map(|(overflows, drops)| drops.saturating_sub(overflows));
+/// Those of `listeners` at which an accept queue overflowed, where of all that listeners dropped, `drops` (`TcpExt:ListenDrops`),
+/// so much were `overflows` (`TcpExt:ListenOverflows`). None, where the kernel does not say how many that is.
+///
+/// What each dropped must add up to `drops`, to a tenth: else one that is gone dropped the rest, or a scan was at some. And one is
+/// named only if it dropped more than can have had any other reason.
+#[must_use]
+pub fn overflowed(listeners: &[Listener], overflows: Option<u64>, drops: Option<u64>) -> Vec<&Listener> {
+    let Some((overflows, drops)) = overflows.zip(drops) else {
+        return Vec::new();
+    };
+    let of_all = listeners
+        .iter()
+        .filter_map(|listener| listener.drops)
+        .fold(0, u64::saturating_add);
+    let doubt = drops / 10;
+    if of_all.abs_diff(drops) > doubt {
+        return Vec::new();
+    }
+    let otherwise = drops.saturating_sub(overflows).saturating_add(doubt);
     listeners
         .iter()
-        .filter(move |listener| listener.drops.zip(others).is_some_and(|(drops, others)| drops > others))
+        .filter(|listener| listener.drops.is_some_and(|drops| drops > otherwise))
+        .collect()
 }
 
-/// `listeners`, those of one owner at one place (`SO_REUSEPORT`) added up; what dropped most comes first.
+/// `listeners`, those of one owner at one place told as one that dropped what all of them did; what dropped most comes first.
 #[must_use]
 pub fn by_place(listeners: impl IntoIterator<Item = Listener>) -> Vec<Listener> {
     let mut places: Vec<Listener> = Vec::new();
@@ -82,11 +100,9 @@ pub fn by_place(listeners: impl IntoIterator<Item = Listener>) -> Vec<Listener> 
             places.push(listener);
             continue;
         };
-        let sum = |a: Option<u64>, b: Option<u64>| a.zip(b).map(|(a, b)| a.saturating_add(b));
-        place.cookie = None;
-        place.queued = place.queued.saturating_add(listener.queued);
-        place.limit = sum(place.limit, listener.limit);
-        place.drops = sum(place.drops, listener.drops);
+        let drops = place.drops.zip(listener.drops);
+        place.drops = drops.map(|(all, more)| all.saturating_add(more));
+        place.sockets = place.sockets.saturating_add(listener.sockets);
     }
     places.sort_by_key(|place| Reverse(place.drops));
     places
@@ -151,6 +167,7 @@ pub(crate) mod tests {
             queued,
             limit: Some(limit),
             drops: Some(0),
+            sockets: 1,
             owner: Some(Owner {
                 pid: NonZeroU32::new(7),
                 comm: Comm::new(b"nginx"),
@@ -200,30 +217,40 @@ pub(crate) mod tests {
         other.owner = None;
         let places = by_place([dropping(80, 1, 3), other.clone(), dropping(80, 3, 2)]);
         let both = Listener {
-            cookie: None,
-            queued: 6,
-            limit: Some(4),
+            sockets: 2,
             ..dropping(80, 1, 5)
         };
+        assert_eq!(both.to_string(), "0.0.0.0:80 nginx[7] (2 sockets)");
         assert_eq!(places, [both, other]);
     }
 
     #[test]
-    fn who_dropped_less_than_what_is_no_overflow_may_have_had_none() {
-        let listeners = [dropping(80, 1, 10), dropping(81, 2, 3)];
+    fn who_may_have_dropped_for_another_reason_is_not_named() {
+        let listeners = [dropping(80, 1, 100), dropping(81, 2, 30)];
         let ports = |overflows, drops| -> Vec<u16> {
             let found = overflowed(&listeners, overflows, drops);
-            found.map(|listener| listener.port).collect()
+            found.iter().map(|listener| listener.port).collect()
         };
-        assert_eq!(ports(Some(13), Some(13)), [80, 81]);
-        assert_eq!(ports(Some(10), Some(13)), [80]);
-        assert_eq!(ports(Some(3), Some(13)), [0_u16; 0]);
-        assert_eq!(ports(Some(13), None), [0_u16; 0]);
-        assert_eq!(ports(None, Some(13)), [0_u16; 0]);
+        assert_eq!(ports(Some(130), Some(130)), [80, 81]);
+        assert_eq!(
+            ports(Some(113), Some(130)),
+            [80],
+            "17 had another reason, and 13 are in doubt"
+        );
+        assert_eq!(ports(Some(30), Some(130)), [0_u16; 0]);
+        assert_eq!(
+            ports(Some(1), Some(1)),
+            [0_u16; 0],
+            "a scan: more than what the kernel counts as dropped"
+        );
+        assert_eq!(ports(Some(1_000), Some(1_000)), [0_u16; 0], "it was one that is gone");
+        assert_eq!(ports(Some(140), Some(140)), [80, 81]);
+        assert_eq!(ports(Some(130), None), [0_u16; 0]);
+        assert_eq!(ports(None, Some(130)), [0_u16; 0]);
         let silent = Listener {
             drops: None,
             ..listener(80, 0, 5)
         };
-        assert_eq!(overflowed(&[silent], Some(1), Some(1)).count(), 0);
+        assert_eq!(overflowed(&[silent], Some(1), Some(1)), [&listeners[0]; 0]);
     }
 }

@@ -49,6 +49,7 @@ pub(super) fn listener(socket: &Socket, queued: u64, limit: Option<u64>) -> List
         limit,
         drops: None,
         owner: None,
+        sockets: 1,
     }
 }
 

@@ -51,6 +51,7 @@ fn blamed(frame: &HostFrame) -> Vec<&Listener> {
         frame.counter(Counter::ListenOverflows),
         frame.counter(Counter::ListenDrops),
     )
+    .into_iter()
     .filter(|past| !blamed.contains(past))
     .collect();
     past.sort_by_key(|past| std::cmp::Reverse(past.drops));

@@ -201,7 +201,7 @@ fn somaxconn_is_raised_where_it_is_what_limits_a_queue_that_was_full() {
             Some(r"0.0.0.0:80 app\u{1b}[7] dropped 1,204 with a backlog of 128"),
         ),
         (vec![dropped(80, 1204, 5), dropped(81, 0, 128)], None),
-        (vec![dropped(80, 6, 128), dropped(81, 0, 5)], None),
+        (vec![dropped(80, 60, 128), dropped(81, 0, 5)], None),
     ];
     for (listeners, raised) in cases {
         frame.listeners = Some(listeners);
@@ -272,14 +272,14 @@ fn whose_queue_was_full_is_told_when_it_is_empty_again() {
     let title = |frame: &HostFrame| trouble(frame, Kind::AcceptQueueOverflow).unwrap().title;
     let words = |frame: &HostFrame| of(frame, Setting::Somaxconn).words;
     frame.listeners = Some(vec![
-        dropped(80, 4, 5),
-        dropped(81, 29, 6),
+        dropped(80, 3, 5),
+        dropped(81, 20, 6),
         listener(82, 8, 7),
-        dropped(81, 5, 6),
+        dropped(81, 11, 6),
     ]);
     assert!(
         title(&frame).ends_with(
-            r"0.0.0.0:82 app\u{1b}[7] holds 8 of 7 now, 0.0.0.0:81 app\u{1b}[7] dropped 34 with a backlog of 12"
+            r"0.0.0.0:82 app\u{1b}[7] holds 8 of 7 now, 0.0.0.0:81 app\u{1b}[7] (2 sockets) dropped 31 with a backlog of 6"
         ),
         "{}",
         title(&frame)
