@@ -20,7 +20,7 @@ fn compare(watched: &Watched, program: &Program, left: Left, opened: &[Opened]) 
     for socket in opened {
         let stack = watched.stack(socket.inode);
         let way = &socket.way;
-        assert_eq!(stack.finished, Ok(()), "{way}: {stack:?}");
+        assert_eq!((stack.finished, stack.caller_known), (Ok(()), true), "{way}: {stack:?}");
         let own = of_module(&stack, "opens");
         // The guilty one is the first of all frames, and of its functions that are not inlined.
         let guilty = match way.as_str() {
@@ -120,6 +120,31 @@ fn of_c_not_position_independent() {
 #[test]
 fn of_c_with_the_library_in_it() {
     check(&Program::in_c(&["-static"]), Left::Names, plainly);
+}
+
+/// What the C library does on the way cannot be told from the rest, and that is said; who called it is there all the same.
+#[test]
+fn of_c_stripped_with_the_library_in_it() {
+    in_netns(|netns| {
+        let watched = Watched::start(netns, &Filter::default());
+        let program = Program::in_c(&["-static"]);
+        let opened = Running::start(&mut Command::new(program.with(Left::Nothing))).open();
+        for socket in &opened {
+            let stack = watched.stack(socket.inode);
+            let way = &socket.way;
+            assert_eq!(
+                (stack.finished, stack.caller_known),
+                (Ok(()), false),
+                "{way}: {stack:#?}"
+            );
+            let guilty = of_module(&stack, "opens").into_iter().position(|(_, address)| {
+                let (function, line) = program.at(address);
+                (function.starts_with("guilty_") || function == "aligned_accept4")
+                    && first_number(line.rsplit(':').next().unwrap_or("")) == socket.line
+            });
+            assert!(guilty.is_some_and(|place| place > 0), "{way}: {stack:#?}");
+        }
+    });
 }
 
 #[test]

@@ -104,8 +104,11 @@ pub struct Frame {
 /// A stack, as people know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stack {
-    /// The first is who called `accept()` or `connect()`: what the C library does on the way is left out.
+    /// The first is who called `accept()` or `connect()`: what the C library does on the way is left out, where it can be told.
     pub frames: Vec<Frame>,
+    /// Whether the first is surely that. It is not where the system call was made by code without a name: that may be a C library
+    /// which is part of a stripped program.
+    pub caller_known: bool,
     /// Whether the last is where the thread began.
     pub finished: Result<(), Why>,
 }

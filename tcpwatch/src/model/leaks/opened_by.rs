@@ -89,6 +89,7 @@ mod tests {
         };
         Stack {
             frames: functions.iter().map(frame).collect(),
+            caller_known: true,
             finished: Ok(()),
         }
     }
@@ -141,6 +142,7 @@ mod tests {
         assert_eq!(name(&[]), None);
         let unnamed = Stack {
             frames: vec![Frame::default()],
+            caller_known: true,
             finished: Ok(()),
         };
         assert_eq!(caller(&unnamed), Some(&Frame::default()));

@@ -55,14 +55,18 @@ impl Symbols {
     pub(super) fn stack(&self, trace: &Trace, files: &HashMap<u32, File>) -> Stack {
         let mut frames = Vec::new();
         let mut on_the_way = true;
-        for &address in &trace.addresses {
+        let mut caller_known = true;
+        for (depth, &address) in trace.addresses.iter().enumerate() {
             let found = self.frames(address, files);
             on_the_way = on_the_way && found.iter().all(is_on_the_way);
             if !on_the_way {
+                // The system call is made by the C library, as a rule; here it is by what has no name.
+                caller_known &= depth > 0 || found.iter().all(|frame| frame.function.is_some());
                 frames.extend(found);
             }
         }
         Stack {
+            caller_known: caller_known && !frames.is_empty(),
             frames,
             finished: trace.finished,
         }

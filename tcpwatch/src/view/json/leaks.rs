@@ -81,18 +81,21 @@ struct Closed {
 }
 
 /// The stack at which so many of the sockets were opened, from who called `accept()` or `connect()` on; `unfinished` says why it may
-/// have begun elsewhere.
+/// have begun elsewhere. Where `caller_known` is false the first frames may be the C library's, which called nobody.
 #[derive(Serialize)]
 struct StackLine<'a> {
     sockets: u64,
     unfinished: Option<&'static str>,
+    caller_known: bool,
     frames: Vec<FrameLine<'a>>,
 }
 
+/// A frame; `address` is what addr2line(1) takes for its module, null of what is inlined into the frame after it.
 #[derive(Serialize)]
 struct FrameLine<'a> {
     function: Option<&'a str>,
     module: Option<&'a str>,
+    address: Option<String>,
     file: Option<&'a str>,
     line: Option<u32>,
 }
@@ -102,12 +105,14 @@ impl<'a> StackLine<'a> {
         let frames = opened.stack.frames.iter().map(|frame| FrameLine {
             function: frame.function.as_deref(),
             module: frame.module.as_deref(),
+            address: frame.address.map(|address| format!("0x{address:x}")),
             file: frame.file.as_deref(),
             line: frame.line,
         });
         Self {
             sockets: opened.sockets,
             unfinished: opened.stack.finished.err().map(Why::key),
+            caller_known: opened.stack.caller_known,
             frames: frames.collect(),
         }
     }
@@ -299,15 +304,16 @@ mod tests {
             sockets: 2,
             stack: Stack {
                 frames: vec![called, Frame::default()],
+                caller_known: true,
                 finished: Err(Why::CopyEnded),
             },
         }]);
-        let nothing = json!({ "function": null, "module": null, "file": null, "line": null });
+        let nothing = json!({ "function": null, "module": null, "address": null, "file": null, "line": null });
         assert_eq!(
             lines(&frame)[0]["stacks"],
             json!([{
-                "sockets": 2, "unfinished": "copy_ended",
-                "frames": [{ "function": "serve", "module": "app", "file": "src/serve.rs", "line": 7 }, nothing],
+                "sockets": 2, "unfinished": "copy_ended", "caller_known": true,
+                "frames": [{ "function": "serve", "module": "app", "address": "0x1139", "file": "src/serve.rs", "line": 7 }, nothing],
             }])
         );
     }

@@ -15,7 +15,12 @@ const OUTER: usize = 2;
 pub(super) fn lines(opened_by: &[OpenedBy], sockets: u64) -> Vec<String> {
     let mut callers: Vec<(u64, &Stack)> = Vec::new();
     for opened in opened_by {
-        let same = |stack: &Stack| caller(stack) == caller(&opened.stack) && stack.finished == opened.stack.finished;
+        let same = |stack: &Stack| {
+            stack.finished == opened.stack.finished
+                && caller(stack) == caller(&opened.stack)
+                // What has no name may be where all go through.
+                && (is_named(stack) || outer(stack) == outer(&opened.stack))
+        };
         match callers.iter_mut().find(|(_, stack)| same(stack)) {
             Some((count, _)) => *count += opened.sockets,
             None => callers.push((opened.sockets, &opened.stack)),
@@ -53,19 +58,46 @@ fn place(stack: &Stack) -> String {
         let line = found.line.map(|line| format!(":{line}")).unwrap_or_default();
         words = format!("{words}  {}{line}", short(file));
     }
-    let outer = stack.frames.iter().skip_while(|frame| *frame != found).skip(1);
-    let outer: Vec<String> = outer
-        .filter(|frame| frame.function.is_some() && !is_library(frame))
-        .take(OUTER)
-        .map(function)
-        .collect();
+    let outer: Vec<String> = outer(stack).into_iter().map(function).collect();
     if !outer.is_empty() {
         words = format!("{words}  < {}", outer.join(" < "));
     }
-    match unfinished(stack) {
-        Some(why) => format!("{words}  ({why})"),
-        None => words,
+    let missing: Vec<String> = no_symbols(stack).into_iter().chain(unfinished(stack)).collect();
+    if missing.is_empty() {
+        words
+    } else {
+        format!("{words}  ({})", missing.join("; "))
     }
+}
+
+/// Whether the function to be looked at has a name.
+fn is_named(stack: &Stack) -> bool {
+    caller(stack).is_some_and(|frame| frame.function.is_some())
+}
+
+/// The next functions that led to the one to be looked at: of a program with names those that have one.
+fn outer(stack: &Stack) -> Vec<&Frame> {
+    let found = caller(stack);
+    let frames = stack.frames.iter().skip_while(|frame| Some(*frame) != found).skip(1);
+    let names = is_named(stack);
+    frames
+        .filter(|frame| !is_library(frame) && (frame.function.is_some() || !names))
+        .take(OUTER)
+        .collect()
+}
+
+/// What it means that the function to be looked at has no name.
+fn no_symbols(stack: &Stack) -> Option<String> {
+    // Code that was made while the program ran is in no file, and that is said.
+    let in_file = caller(stack).is_some_and(|frame| frame.module.is_some());
+    if is_named(stack) || !in_file {
+        return None;
+    }
+    Some(if stack.caller_known {
+        "no symbols".into()
+    } else {
+        "no symbols: the first may be the C library's accept() or connect()".into()
+    })
 }
 
 /// Why the stack may have begun elsewhere.
@@ -113,7 +145,11 @@ mod tests {
     fn opened(sockets: u64, frames: Vec<Frame>, finished: Result<(), Why>) -> OpenedBy {
         OpenedBy {
             sockets,
-            stack: Stack { frames, finished },
+            stack: Stack {
+                frames,
+                caller_known: true,
+                finished,
+            },
         }
     }
 
@@ -142,9 +178,37 @@ mod tests {
             [
                 "opened by  handle_upload  src/upload.rs:88  < serve < main  409 of 1,412",
                 "opened by  health\\u{1b}  (unfinished: the code there was made while the program ran)  2 of 1,412",
-                "opened by  app+0x1139  (unfinished: the file does not tell how to go on (.eh_frame))  1 of 1,412",
+                "opened by  app+0x1139  (no symbols; unfinished: the file does not tell how to go on (.eh_frame))  1 of 1,412",
                 "opened before the watch, or it is not known where: 1,000 of 1,412",
             ]
+        );
+    }
+
+    /// `app+0x433840` is what all of them go through.
+    #[test]
+    fn without_names_those_that_led_there_tell_them_apart() {
+        let at = |address: u64| Frame {
+            address: Some(address),
+            ..frame(None, None)
+        };
+        let calls = |caller: u64, main: u64| vec![at(0x0043_3840), at(caller), at(main), at(0x0040_1000)];
+        let mut all = [
+            opened(4, calls(0x0040_17a2, 0x0040_1690), Ok(())),
+            opened(2, calls(0x0040_18f0, 0x0040_1690), Ok(())),
+            opened(1, calls(0x0040_17a2, 0x0040_1690), Ok(())),
+        ];
+        assert_eq!(
+            lines(&all, 7),
+            [
+                "opened by  app+0x433840  < app+0x4017a2 < app+0x401690  (no symbols)  5 of 7",
+                "opened by  app+0x433840  < app+0x4018f0 < app+0x401690  (no symbols)  2 of 7",
+            ]
+        );
+        all[0].stack.caller_known = false;
+        assert_eq!(
+            lines(&all[..1], 4),
+            ["opened by  app+0x433840  < app+0x4017a2 < app+0x401690  \
+                 (no symbols: the first may be the C library's accept() or connect())  4 of 4"]
         );
     }
 
