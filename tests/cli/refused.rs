@@ -5,7 +5,7 @@ use std::fs::File;
 use crate::run::{Unprivileged, finish, finish_into, tcpwatch};
 
 /// Arguments, and the word the one line must have.
-const WRONG: [(&[&str], &str); 35] = [
+const WRONG: [(&[&str], &str); 36] = [
     (&["stat", "--port", "70000"], "70000"),
     (&["trace", "-L", "70000"], "70000"),
     (&["trace", "-R", "0-65536"], "65536"),
@@ -41,6 +41,7 @@ const WRONG: [(&[&str], &str); 35] = [
         "close_wait, fin_wait2, syn_sent, last_ack",
     ),
     (&["leaks", "--fail-if-leak"], "-d 60s"),
+    (&["leaks", "--fail-if-leak", "-d", "10s"], "--older 10s -d 60s"),
     (&["leaks", "--stacks"], "--watch 10s"),
     (&["leaks", "-o", "csv"], "-o json"),
     (&["leaks", "--port", "0"], "0"),

@@ -1,5 +1,6 @@
 //! `leaks`: real programs that leak, and some that do not, each with the verdict that is right.
 
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process;
 use std::thread::sleep;
@@ -13,6 +14,7 @@ use crate::support::clock::{now, until, wall};
 use crate::support::holder::master;
 use crate::support::leaking::Leaking;
 use crate::support::netns::in_netns;
+use crate::support::peers::ss;
 use crate::support::pidns::{PidNamespace, Proc};
 use crate::support::proc_tcp::until_state;
 use crate::support::program::churn::{number, seconds};
@@ -20,13 +22,15 @@ use crate::support::program::leaks::{Leaks, Look, look, parse};
 use crate::support::program::run::{Unprivileged, binary, finish, tcpwatch};
 use crate::support::program::{Hook, on_both_hooks};
 use crate::support::sockets::{
-    accept, address, connect, deafen, listen, pair, read_eof, send_fin, socket, start_connect,
+    Pair, accept, address, bound, connect, deafen, listen, pair, read_eof, send_fin, socket, start_connect,
 };
 use crate::support::web::{Nginx, request};
 
 on_both_hooks!(
     each_program_has_its_verdict,
     an_age_is_exact_where_the_entry_was_seen,
+    what_the_kernel_ends_is_open_still,
+    who_still_reads_or_sends_is_not_stuck,
     a_healthy_nginx_has_none,
     where_they_were_opened_is_told,
 );
@@ -208,6 +212,107 @@ fn an_age_is_exact_where_the_entry_was_seen(hook: Hook) {
         );
         assert!(in_seconds(closed, "late_min_s") >= 0.5, "{found}");
         assert_eq!(found["verdict"], "slow", "{found}");
+        leaks.finish(0);
+    });
+}
+
+/// A connection that is reset, or killed, is no longer in `CLOSE_WAIT`; its descriptor is as leaked as before.
+fn what_the_kernel_ends_is_open_still(hook: Hook) {
+    in_netns(|_| {
+        let program = Leaking::start("error_path.py", 9001, &[]);
+        program.visit("x");
+        let mut leaks = Leaks::start(hook, "0.5", "1", &["--fail-if-leak"]);
+        let visit = |client: u16| {
+            let client = bound(SocketAddr::new(LOOPBACK, client));
+            client
+                .connect(&SocketAddr::new(LOOPBACK, 9001).into())
+                .expect("it is accepted");
+            (&client).write_all(b"x").expect("it takes what is sent");
+        };
+        let began = now();
+        for client in 9101..=9103 {
+            visit(client);
+            sleep(Duration::from_millis(600));
+        }
+        let of = |look: &Look| look.group(program.pid(), "close_wait").cloned();
+        leaks.until("all to be stuck", |looks| {
+            let group = looks.last().and_then(of).filter(|group| group["sockets"] == 4);
+            group.map(|_| ()).ok_or_else(|| format!("{looks:?}"))
+        });
+        let fds = program.fds_in(CLOSE_WAIT);
+        assert_eq!(fds.len(), 4);
+        for client in ["9101", "9102"] {
+            ss::kill(&["src", "127.0.0.1:9001", "dport", "=", client]);
+        }
+        assert_eq!(program.fds_in(CLOSE_WAIT).len(), 2, "is ss -K built into this kernel?");
+        let group = of(&leaks.fresh()).expect("a group");
+        assert_eq!(
+            (&group["sockets"], &group["ended"], &group["in_state"]),
+            (&4.into(), &2.into(), &2.into()),
+            "{group}"
+        );
+        assert_eq!(
+            (&group["closed"]["ended"], &group["closed"]["late"]),
+            (&2.into(), &0.into()),
+            "{group}"
+        );
+        assert_eq!(group["fds"], serde_json::json!(fds), "{group}");
+        let group = leaks.until("the leak to be told", |looks| {
+            let leak = looks.last().and_then(of).filter(|group| group["verdict"] == "leak");
+            leak.ok_or_else(|| format!("{:?}", looks.last()))
+        });
+        assert_eq!((&group["sockets"], &group["ended"]), (&4.into(), &2.into()), "{group}");
+        assert!(
+            in_seconds(&group, "oldest_s") >= began.elapsed().as_secs_f64(),
+            "{group}"
+        );
+        leaks.finish(3);
+    });
+}
+
+/// A half of a connection that is closed says nothing of the other.
+fn who_still_reads_or_sends_is_not_stuck(hook: Hook) {
+    in_netns(|_| {
+        let listener = listen(SocketAddr::new(LOOPBACK, 9002), 8);
+        // The server answers for long after the client has said all; the client reads it.
+        let stream = pair(&listener);
+        send_fin(&stream.client);
+        // What the peer sent before it closed is read bit by bit.
+        let Pair { client, server: slow } = pair(&listener);
+        (&client).write_all(&vec![0; 60_000]).expect("room for it");
+        drop(client);
+        until_state(&slow, CLOSE_WAIT);
+        let mut leaks = Leaks::start(hook, "0.3", "1", &[]);
+        let began = now();
+        while began.elapsed() < Duration::from_secs(4) {
+            (&stream.server).write_all(&[0; 100]).expect("it is read");
+            (&stream.client).read_exact(&mut [0; 100]).expect("it is sent");
+            (&slow).read_exact(&mut [0; 500]).expect("there is more");
+            sleep(Duration::from_millis(100));
+        }
+        let look = leaks.fresh();
+        assert_eq!(look.groups, Vec::<Value>::new(), "{look:?}");
+        assert_eq!(look.all["in_state"], 3, "{look:?}");
+        // Nothing moves any more.
+        let states = ["close_wait", "fin_wait2"];
+        let groups = leaks.until("all to be stuck", |looks| {
+            let look = looks.last().expect("a look");
+            let groups = states.map(|state| look.group(process::id(), state).cloned());
+            match groups {
+                [Some(close_wait), Some(fin_wait2)]
+                    if close_wait["sockets"] == 2 && number(&look.all, "sockets") == 3 =>
+                {
+                    Ok([close_wait, fin_wait2])
+                }
+                _ => Err(format!("{look:?}")),
+            }
+        });
+        for group in &groups {
+            assert!(
+                in_seconds(group, "oldest_s") < began.elapsed().as_secs_f64(),
+                "its time begins when data moved last: {group}"
+            );
+        }
         leaks.finish(0);
     });
 }

@@ -280,6 +280,12 @@ impl LeaksArgs {
         if self.fail_if_leak && self.every().is_none() {
             return Err("--fail-if-leak takes time, for one look cannot tell a leak: add -d 60s".into());
         }
+        if self.fail_if_leak
+            && let Some(duration) = self.common.watch.duration
+            && duration.0 < self.older.0
+        {
+            return Err("--fail-if-leak knows of no leak before --older has passed: give it a -d as long, as in --older 10s -d 60s".into());
+        }
         if self.stacks && self.every().is_none() {
             return Err(
                 "--stacks sees what is opened from now on, and one look is over by then: add --watch 10s".into(),

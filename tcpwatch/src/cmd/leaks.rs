@@ -16,7 +16,7 @@ use super::screen::screen;
 use super::{OUTPUT, Outcome};
 use crate::cli::LeaksArgs;
 use crate::clock;
-use crate::diagnose::leak::judge;
+use crate::diagnose::leak::{Verdict, judge};
 use crate::event::{Event, Record};
 use crate::model::filter::owner::OwnerFilter;
 use crate::model::leaks::{Leaks, LeaksFrame, Look, STATES, opened_by};
@@ -46,15 +46,26 @@ pub fn run(args: &LeaksArgs, out: &mut impl Write) -> Result<Outcome> {
         None => once(args, &mut *view, out)?,
         Some(every) => follow(args, every.0, &mut *view, out)?,
     };
-    let is_defect = frame
-        .groups
+    if !args.fail_if_leak {
+        return Ok(Outcome::Done);
+    }
+    let verdicts = frame.groups.iter().map(|group| judge(group, frame.older_ns));
+    let verdicts: Vec<_> = verdicts.collect();
+    if verdicts.iter().any(|verdict| verdict.is_defect()) {
+        return Ok(Outcome::Found);
+    }
+    let undecided = verdicts
         .iter()
-        .any(|group| judge(group, frame.older_ns).is_defect());
-    Ok(if args.fail_if_leak && is_defect {
-        Outcome::Found
-    } else {
-        Outcome::Done
-    })
+        .filter(|verdict| matches!(verdict, Verdict::Undecided(_)))
+        .count();
+    if undecided > 0 {
+        let groups = if undecided == 1 { "group" } else { "groups" };
+        let _ = writeln!(
+            io::stderr(),
+            "tcpwatch: no leak is known, and {undecided} {groups} of stuck sockets undecided: a longer -d or a shorter --older tells"
+        );
+    }
+    Ok(Outcome::Done)
 }
 
 /// `args`, with those states alone that should pass.
@@ -78,6 +89,7 @@ fn once(args: &LeaksArgs, view: &mut dyn LeaksView, out: &mut impl Write) -> Res
         netns: args.common.filter.netns.clone(),
         filter: args.common.filter.to_filter(),
         open: false,
+        ended: Vec::new(),
     };
     let mut leaks = Leaks::new(older_ns(&args), true);
     leaks.look(asked.look(true)?);
@@ -97,6 +109,7 @@ fn follow(args: &LeaksArgs, every: Duration, view: &mut dyn LeaksView, out: &mut
                 netns: args.common.filter.netns.clone(),
                 filter: args.common.filter.to_filter(),
                 open: args.stacks,
+                ended: Vec::new(),
             },
         );
         // Somebody waits for the first answer, and to read /proc takes as long as to load the kernel side.
@@ -171,8 +184,14 @@ fn follow(args: &LeaksArgs, every: Duration, view: &mut dyn LeaksView, out: &mut
             if last.is_some() {
                 break;
             }
-            if watcher.looks == 1 {
-                watcher.begin_watch();
+            match watcher.looks {
+                1 => watcher.begin_watch(),
+                // The watch begins when this one is over, and the time asked for is that of the watch.
+                2 => {
+                    ticks.reset();
+                    end.count_from_now();
+                }
+                _ => {}
             }
         }
         let unknown = kernel.lost_stacks() + watcher.stacks.as_ref().map_or(0, Stacks::evicted);
@@ -232,7 +251,8 @@ impl Watcher {
             _ => self.leaks.has_stuck(clock::monotonic_ns()),
         };
         let whose = self.reads_proc && asks;
-        let asked = self.asked.clone();
+        let mut asked = self.asked.clone();
+        asked.ended = self.leaks.ended().collect();
         let (tell, over) = oneshot::channel();
         let look = move || {
             let _ = tell.send(asked.look(whose));

@@ -100,6 +100,11 @@ impl End {
         self.begun.store(true, Ordering::Relaxed);
     }
 
+    /// Counts the duration from now.
+    pub(super) fn count_from_now(&mut self) {
+        self.deadline = self.duration.map(|time| tokio::time::Instant::now() + time);
+    }
+
     /// Says that something was read, or the output took something: a command with much to say at its end is let say it.
     pub(super) fn progressed(&self) {
         self.progress.fetch_add(1, Ordering::Relaxed);
@@ -108,7 +113,7 @@ impl End {
     /// Waits for the end.
     pub(super) async fn come(&mut self) {
         if self.deadline.is_none() {
-            self.deadline = self.duration.map(|time| tokio::time::Instant::now() + time);
+            self.count_from_now();
         }
         let deadline = async {
             match self.deadline {

@@ -2,8 +2,9 @@
 //!
 //! A *leak* is told where the oldest is older than anything that closes late would be, and none like it was closed in a window in
 //! which some would have been: it is at least as long as makes a socket stuck, and so long that three would have been closed, had
-//! they been closed as fast as they came; a minute is enough, and is needed of one or two. Where the kernel itself ends a state,
-//! nothing is leaked in it.
+//! they been closed as fast as they came; a minute is enough, and is needed of one or two. Sockets that came together are not known
+//! to be leaked for longer: whoever keeps idle connections in a pool looks at them every few minutes. Where the kernel itself ends a
+//! state, nothing is leaked in it; but what the kernel ends for a reset, or for want of an answer, its application has not closed.
 
 use tcpwatch_common::TcpState;
 
@@ -16,8 +17,10 @@ use crate::model::leaks::{Group, LeaksFrame, Side, culprit};
 use crate::model::number::{duration, thousands};
 
 const SECOND: u64 = 1_000_000_000;
-/// The oldest of a leak is at least so old, ns, and at least twice what makes a socket stuck.
+/// The oldest of a leak is at least so old, ns.
 const LEAK_NS: u64 = 30 * SECOND;
+/// Where they came together, the oldest is at least so many times as old as makes a socket stuck.
+const TOGETHER: u64 = 10;
 /// The longest window that is asked for because they are few, ns: that of a watch of a minute, whose first look takes its time.
 const WINDOW_MAX_NS: u64 = 55 * SECOND;
 /// So many would have been closed in the window, had they been closed as fast as they came.
@@ -47,6 +50,8 @@ pub enum Doubt {
     Window(u64),
     /// The oldest must be this much older, ns, to be later than late.
     Young(u64),
+    /// The same, for they came together, and what is kept for later, as a pool does, may be closed together.
+    Together(u64),
     /// The kernel ends them by itself.
     KernelEnds,
     /// There still is data to send, for which the peer is waited for.
@@ -77,7 +82,12 @@ impl Verdict {
 #[must_use]
 pub fn judge(group: &Group, older_ns: u64) -> Verdict {
     let most = |sockets: u64| sockets.saturating_mul(2) > group.sockets;
-    let decisive_ns = LEAK_NS.max(older_ns.saturating_mul(2));
+    let is_spread = group.oldest.ns.saturating_sub(group.youngest_ns) >= older_ns;
+    let decisive_ns = LEAK_NS.max(if is_spread {
+        0
+    } else {
+        older_ns.saturating_mul(TOGETHER)
+    });
     let kernel_ends = kernel_ends(group);
     if group.closings.late > 0 {
         // Some are closed late, but most are older than that explains.
@@ -90,7 +100,9 @@ pub fn judge(group: &Group, older_ns: u64) -> Verdict {
             Verdict::Slow
         };
     }
-    if most(group.unread) {
+    // What nobody has accepted nobody can read. And one look does not tell whether it is being read, slowly.
+    let is_unread = most(group.unread) && !most(group.unaccepted);
+    if is_unread && group.window_ns.is_some_and(|window_ns| window_ns >= older_ns) {
         return Verdict::StuckReader;
     }
     if kernel_ends {
@@ -102,26 +114,34 @@ pub fn judge(group: &Group, older_ns: u64) -> Verdict {
     let Some(window_ns) = group.window_ns else {
         return Verdict::Undecided(Doubt::OneLook);
     };
-    let needed_ns = needed_ns(group, older_ns);
-    if window_ns < needed_ns {
-        Verdict::Undecided(Doubt::Window(needed_ns - window_ns))
+    let more_ns = if is_unread {
+        older_ns.saturating_sub(window_ns)
+    } else {
+        window_more_ns(group, window_ns, older_ns)
+    };
+    if more_ns > 0 {
+        Verdict::Undecided(Doubt::Window(more_ns))
     } else if group.oldest.ns < decisive_ns {
-        Verdict::Undecided(Doubt::Young(decisive_ns - group.oldest.ns))
+        let more_ns = decisive_ns - group.oldest.ns;
+        Verdict::Undecided(if is_spread {
+            Doubt::Young(more_ns)
+        } else {
+            Doubt::Together(more_ns)
+        })
     } else {
         Verdict::Leak
     }
 }
 
-/// How long to watch before it means something that none was closed, ns.
-fn needed_ns(group: &Group, older_ns: u64) -> u64 {
-    // They came in as long as the oldest is there.
-    let some_ns = group.oldest.ns.saturating_mul(WOULD_BE_CLOSED) / group.sockets.max(1);
-    let rarely = group.sockets < WOULD_BE_CLOSED;
-    older_ns.max(if rarely {
-        WINDOW_MAX_NS
-    } else {
-        some_ns.min(WINDOW_MAX_NS)
-    })
+/// How much longer than `window_ns` to watch before it means something that none was closed, ns.
+fn window_more_ns(group: &Group, window_ns: u64, older_ns: u64) -> u64 {
+    // They came in as long as the oldest is there, which grows as the window does.
+    let rate = group.sockets.saturating_sub(WOULD_BE_CLOSED);
+    let would_be = group.oldest.ns.saturating_mul(WOULD_BE_CLOSED);
+    let so_far = window_ns.saturating_mul(group.sockets);
+    let by_rate_ns = would_be.saturating_sub(so_far).checked_div(rate).unwrap_or(u64::MAX);
+    let most_ns = WINDOW_MAX_NS.saturating_sub(window_ns);
+    older_ns.saturating_sub(window_ns).max(by_rate_ns.min(most_ns))
 }
 
 /// Whether the kernel gives up by itself (`tcp_syn_retries`, `tcp_retries2`, `tcp_orphan_retries`, `tcp_fin_timeout`).
@@ -174,8 +194,17 @@ pub fn truth(group: &Group) -> String {
     let app = group
         .owner
         .map_or_else(|| "the application".into(), |owner| owner.comm.to_string());
-    let all = |sockets: u64| sockets == group.sockets;
-    match group.key.state {
+    let there = group.sockets.saturating_sub(group.ended);
+    let all = |sockets: u64| sockets == there;
+    let ended = match group.ended {
+        0 => String::new(),
+        ended => format!(
+            "; the kernel ended {} of them meanwhile, and the descriptors stay open",
+            thousands(ended)
+        ),
+    };
+    let truth = match group.key.state {
+        TcpState::CloseWait if there == 0 => format!("the peer closed; {app} has not closed the descriptor"),
         TcpState::CloseWait if all(group.unaccepted) => format!("the peer closed before {app} accepted them"),
         TcpState::CloseWait => {
             let mut known = Vec::new();
@@ -203,7 +232,8 @@ pub fn truth(group: &Group) -> String {
         }
         TcpState::SynSent => "the peer answers nothing".into(),
         _ => "both sides closed, and the peer does not acknowledge it".into(),
-    }
+    };
+    truth + &ended
 }
 
 /// The evidence for `verdict`, in words and numbers, over the window.
@@ -243,16 +273,19 @@ pub fn why(group: &Group, verdict: Verdict) -> String {
                 Verdict::Burst => format!("; there were {}", thousands(group.peak)),
                 _ => String::new(),
             };
+            let were = if closings.late == 1 { "was" } else { "were" };
             format!(
-                "{} were closed in the {window} watched{after}{most}{prompt}",
+                "{} {were} closed in the {window} watched{after}{most}{prompt}",
                 thousands(closings.late)
             )
         }
-        Verdict::StuckReader => format!(
-            "{} bytes wait to be read in {} of them",
-            group.unread_bytes.map_or_else(|| "?".into(), thousands),
-            thousands(group.unread)
-        ),
+        Verdict::StuckReader => {
+            let (bytes, wait) = match group.unread_bytes {
+                Some(1) => ("1 byte".into(), "waits"),
+                bytes => (format!("{} bytes", bytes.map_or_else(|| "?".into(), thousands)), "wait"),
+            };
+            format!("{bytes} {wait} to be read in {} of them", thousands(group.unread))
+        }
         Verdict::Undecided(doubt) => match doubt {
             Doubt::OneLook => "one look cannot tell whether they are ever closed".into(),
             Doubt::Window(more) if group.window_ns == Some(0) => {
@@ -264,6 +297,11 @@ pub fn why(group: &Group, verdict: Verdict) -> String {
             ),
             Doubt::Young(more) => format!(
                 "none of them was closed in the {window} watched, but that may come{prompt}; {} more decide",
+                duration(more)
+            ),
+            Doubt::Together(more) => format!(
+                "none of them was closed in the {window} watched, but they came together, as the connections of a pool do{prompt}; {} more \
+                 decide",
                 duration(more)
             ),
             Doubt::KernelEnds => match group.key.state {
@@ -289,7 +327,9 @@ pub fn advice(group: &Group, verdict: Verdict) -> Vec<String> {
         .owner
         .map_or_else(|| "the application".into(), |owner| owner.comm.to_string());
     match (verdict, state) {
-        (Verdict::Leak, TcpState::CloseWait) if group.unaccepted == group.sockets => {
+        (Verdict::Leak | Verdict::Undecided(_), TcpState::CloseWait)
+            if group.unaccepted > 0 && group.unaccepted == group.sockets =>
+        {
             vec![format!("let {app} accept what comes to {}", place(group))]
         }
         (Verdict::Leak, TcpState::CloseWait) => {
@@ -340,6 +380,9 @@ fn title(group: &Group, verdict: Verdict) -> String {
         Verdict::Leak => format!("{who} never closes {sockets} sockets in {state} {place}, the oldest for {oldest}"),
         Verdict::StuckReader => {
             format!("{who} does not read what waits in {sockets} sockets in {state} {place}, the oldest for {oldest}")
+        }
+        Verdict::Slow | Verdict::Burst if group.sockets == 0 => {
+            format!("{who} closed sockets in {state} {place} late, and none is left")
         }
         Verdict::Slow => format!("{who} closes sockets in {state} {place} late, {sockets} wait for {oldest} at most"),
         Verdict::Burst => format!("{who} closes a burst of sockets in {state} {place}, {sockets} are left"),
@@ -393,10 +436,13 @@ pub fn seconds(ns: u64) -> f64 {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use tcpwatch_common::Evidence;
+    use tcpwatch_common::evidence::{KNOWN, RESET_RECEIVED};
+
     use super::*;
     use crate::model::leaks::Leaks;
-    use crate::model::leaks::Seen;
     use crate::model::leaks::tests::{SECOND, app, event, look, seen};
+    use crate::model::leaks::{Held, Seen};
     use crate::model::owner::{Comm, How, Owner};
 
     const OLDER: u64 = 30 * SECOND;
@@ -440,6 +486,16 @@ pub(crate) mod tests {
         seen(TcpState::CloseWait, number)
     }
 
+    /// What a socket tells when the peer's reset ends it (`tcp_reset`).
+    fn reset_by_peer() -> Evidence {
+        Evidence {
+            flags: KNOWN | RESET_RECEIVED,
+            err: 32,
+            from: TcpState::CloseWait.number(),
+            ..bytemuck::Zeroable::zeroed()
+        }
+    }
+
     /// The verdict on the only group.
     fn verdict(frame: &LeaksFrame) -> Verdict {
         let [group] = frame.groups.as_slice() else {
@@ -478,14 +534,126 @@ pub(crate) mod tests {
         assert_eq!(of(Some(10), &[300; 40], &[]), short(20), "as long as makes one stuck");
         // They came every 50 s, in 300 s.
         assert_eq!(of(Some(40), &[300, 250, 200, 150, 100, 50], &[]), short(15));
+        // Thrice 120 s in 4: 90 s would be needed now; of 10, 36 s, and in 4 s still no more than 37.2 s.
+        assert_eq!(of(Some(40), &[120, 80, 60, 50], &[]), short(15));
+        let ten = [140, 120, 100, 90, 80, 70, 60, 50, 40, 35];
+        assert_eq!(of(Some(35), &ten, &[]), short(10));
+        assert_eq!(of(Some(45), &ten.map(|age| age + 10), &[]), Verdict::Leak);
         assert_eq!(of(Some(50), &[100, 80, 60, 55, 50, 40], &[]), Verdict::Leak);
         assert_eq!(
             of(Some(40), &[300], &[]),
             short(15),
             "of one nobody knows how often they come"
         );
-        let old = Verdict::Undecided(Doubt::Young(15 * SECOND));
-        assert_eq!(of(Some(60), &[45; 9], &[]), old, "these may be closed after 50 s");
+        // By whoever waits 2 s only.
+        let mut frame = scene(Some(60), &[80, 50, 40], &[], close_wait);
+        let group = &mut frame.groups[0];
+        (group.oldest.ns, group.youngest_ns) = (25 * SECOND, 15 * SECOND);
+        let young = Verdict::Undecided(Doubt::Young(5 * SECOND));
+        assert_eq!(judge(group, 2 * SECOND), young, "these may be closed after 29 s");
+    }
+
+    #[test]
+    fn what_came_together_may_be_closed_together() {
+        let together = |seconds: u64| Verdict::Undecided(Doubt::Together(seconds * SECOND));
+        assert_eq!(of(Some(60), &[70; 10], &[]), together(230));
+        assert_eq!(of(Some(60), &[70, 41], &[]), together(230));
+        assert_eq!(
+            of(Some(60), &[70, 40], &[]),
+            Verdict::Leak,
+            "no pool is emptied for this long while others come"
+        );
+        assert_eq!(of(Some(60), &[70], &[]), together(230));
+        assert_eq!(of(Some(60), &[300; 10], &[]), Verdict::Leak);
+    }
+
+    #[test]
+    fn what_the_kernel_ends_its_application_has_not_closed() {
+        let mut leaks = Leaks::new(OLDER, true);
+        let sockets = |from: u16| (from..=10).map(close_wait).collect::<Vec<_>>();
+        for number in 1..=10 {
+            let entered = START - u64::from(number) * 10 * SECOND;
+            leaks.transition(
+                &event(TcpState::Established, TcpState::CloseWait, entered, number),
+                true,
+            );
+        }
+        leaks.look(look(START, sockets(1)));
+        for number in 1..=5 {
+            let mut reset = event(TcpState::CloseWait, TcpState::Close, START + SECOND, number);
+            reset.evidence = Some(reset_by_peer());
+            leaks.transition(&reset, true);
+        }
+        let ended: Vec<_> = leaks.ended().collect();
+        assert_eq!(ended.len(), 5);
+        let mut after = look(START + 60 * SECOND, sockets(6));
+        let held = |process: Option<Owner>| Held {
+            process,
+            holders: close_wait(1).holders,
+        };
+        after.held = ended
+            .iter()
+            .map(|&inode| (inode, held(Some(app(12, How::Scan)))))
+            .collect();
+        leaks.look(after);
+        let frame = leaks.frame(0, true, 0);
+        assert_eq!(verdict(&frame), Verdict::Leak);
+        let group = &frame.groups[0];
+        assert_eq!((group.sockets, group.in_state, group.ended, group.fds), (10, 5, 5, 10));
+        assert_eq!((group.closings.ended, group.closings.late), (5, 0));
+        assert!(truth(group).ends_with("the kernel ended 5 of them meanwhile, and the descriptors stay open"));
+        // Now the application closes two of them: they were closed, late.
+        let mut after = look(START + 70 * SECOND, sockets(6));
+        after.held = ended.iter().take(2).map(|&inode| (inode, Held::default())).collect();
+        leaks.look(after);
+        let frame = leaks.frame(0, true, 0);
+        let group = &frame.groups[0];
+        assert_eq!((group.sockets, group.ended, group.closings.late), (8, 3, 2));
+        // Nothing in the state is left, and the descriptors are.
+        for number in 6..=10 {
+            leaks.transition(
+                &event(TcpState::CloseWait, TcpState::LastAck, START + 71 * SECOND, number),
+                true,
+            );
+        }
+        leaks.look(look(START + 80 * SECOND, vec![]));
+        let frame = leaks.frame(0, true, 0);
+        assert_eq!(
+            (frame.groups[0].sockets, frame.groups[0].ended, frame.groups[0].in_state),
+            (3, 3, 0)
+        );
+        // One that is used again is nobody's leak.
+        let inode = |number: u16| ended.iter().find(|inode| inode.get() == u32::from(number));
+        let left: Vec<u16> = (1..=5)
+            .filter(|&number| leaks.ended().any(|ended| Some(&ended) == inode(number)))
+            .collect();
+        for number in left {
+            leaks.transition(
+                &event(TcpState::Close, TcpState::SynSent, START + 81 * SECOND, number),
+                true,
+            );
+        }
+        assert_eq!(leaks.ended().count(), 0);
+    }
+
+    #[test]
+    fn how_late_what_is_left_of_nothing_was_closed_is_told() {
+        let frame = scene(Some(60), &[], &[31.0, 40.0], close_wait);
+        assert_eq!(verdict(&frame), Verdict::Slow);
+        let group = &frame.groups[0];
+        assert_eq!(
+            (group.sockets, group.in_state, group.owner),
+            (0, 0, Some(app(12, How::Accept)))
+        );
+        assert_eq!(
+            why(group, Verdict::Slow),
+            "2 were closed in the 60s watched, after 31s to 40s"
+        );
+        let found = findings(&frame);
+        assert_eq!(
+            found[0].title,
+            "app[12] closed sockets in CLOSE_WAIT at :8080 late, and none is left"
+        );
     }
 
     #[test]
@@ -497,18 +665,64 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn who_does_not_read_is_known_at_once() {
+    fn who_does_not_read_is_known_in_time() {
         let unread = |number: u16| {
             let mut seen = close_wait(number);
             seen.detail.receive_queue = Some(if number <= 3 { 6 } else { 1 });
             seen
         };
-        for window in [None, Some(5), Some(60)] {
-            let most = scene(window, &[100; 5], &[], unread);
-            assert_eq!(verdict(&most), Verdict::StuckReader);
-        }
-        let half = scene(Some(60), &[100; 6], &[], unread);
+        let verdict_after = |window| verdict(&scene(window, &[100; 5], &[], unread));
+        assert_eq!(verdict_after(None), Verdict::Undecided(Doubt::OneLook));
+        assert_eq!(verdict_after(Some(5)), Verdict::Undecided(Doubt::Window(25 * SECOND)));
+        assert_eq!(verdict_after(Some(30)), Verdict::StuckReader);
+        let half = scene(Some(60), &[300; 6], &[], unread);
         assert_eq!(verdict(&half), Verdict::Leak);
+        let unaccepted = |number| {
+            let mut seen = unread(number);
+            seen.detail.socket.inode = None;
+            seen
+        };
+        let hung = scene(Some(60), &[300; 5], &[], unaccepted);
+        assert_eq!(verdict(&hung), Verdict::Leak, "nobody can read what nobody accepted");
+        assert_eq!(
+            advice(&hung.groups[0], Verdict::Leak),
+            ["let app accept what comes to :8080"]
+        );
+    }
+
+    #[test]
+    fn who_reads_slowly_or_still_sends_is_not_stuck() {
+        let mut leaks = Leaks::new(OLDER, true);
+        let entered = START - 100 * SECOND;
+        leaks.transition(&event(TcpState::Established, TcpState::CloseWait, entered, 1), true);
+        for turn in 0..10 {
+            let mut seen = close_wait(1);
+            seen.detail.receive_queue = Some(10_000 - 1_000 * turn);
+            leaks.look(look(START + u64::from(turn) * 10 * SECOND, vec![seen]));
+            let frame = leaks.frame(0, true, 0);
+            assert_eq!(
+                frame.groups.len(),
+                usize::from(turn == 0),
+                "{turn}: one look cannot tell"
+            );
+        }
+        for (state, direction) in [(TcpState::CloseWait, 0), (TcpState::FinWait2, 1)] {
+            let stuck = |ago_ms: [u32; 2]| {
+                let moves = |number| {
+                    let mut seen = seen(state, number);
+                    (seen.detail.last_sent_ms, seen.detail.last_received_ms) = (Some(ago_ms[0]), Some(ago_ms[1]));
+                    seen
+                };
+                scene(Some(60), &[300; 5], &[], moves).sockets()
+            };
+            let mut ago_ms = [400_000, 400_000];
+            assert_eq!(stuck(ago_ms), 5);
+            ago_ms[direction] = 29_000;
+            assert_eq!(stuck(ago_ms), 0, "{state:?} moved data 29 s ago");
+            ago_ms[1 - direction] = 0;
+            ago_ms[direction] = 31_000;
+            assert_eq!(stuck(ago_ms), 5, "{state:?}: the other way is closed");
+        }
     }
 
     #[test]

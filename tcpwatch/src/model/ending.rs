@@ -334,6 +334,17 @@ const fn fresh_error(evidence: Evidence) -> u16 {
     if has(evidence, ERR_OLD) { 0 } else { evidence.err }
 }
 
+/// Whether the kernel ended the connection, for a reset that came, for want of an answer, or by an administrator's order, so that its
+/// descriptor, if it had one, is still open; `None` where the socket told nothing.
+#[must_use]
+pub const fn is_by_kernel(evidence: Evidence) -> Option<bool> {
+    if has(evidence, KNOWN) {
+        Some(fresh_error(evidence) != 0)
+    } else {
+        None
+    }
+}
+
 /// Whether nothing can be added to `evidence` any more. A close that resets announces the end first, the reset a moment after.
 #[must_use]
 pub fn is_final(evidence: Evidence) -> bool {

@@ -3,7 +3,11 @@
 //! A look finds those that are there, the stream of transitions tells when the later ones came and which left. A time is exact
 //! where the entry was seen. Of one that was there before, it is the least it can be: the time since it was seen first or, in
 //! `CLOSE_WAIT` and `FIN_WAIT2`, since the last ACK came, for what brought it into the state was one (`tcp_ack`, `net/ipv4/tcp_input.c`).
+//! Where data still moves the way that is open, or is read, it is in use: its time begins anew.
+//!
+//! What the kernel ends, its application has not closed: the descriptor is open until a look at /proc does not find it any more.
 
+mod ended;
 mod group;
 mod history;
 mod look;
@@ -11,16 +15,18 @@ mod opened_by;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use hashbrown::{HashMap, HashSet};
 use tcpwatch_common::{StateSet, TcpState};
 
+use self::ended::Ended;
 pub use self::group::{Age, FDS_MAX, Group, Key, Shared, Side};
 pub use self::history::Closings;
 use self::history::History;
-pub use self::look::{Look, Seen};
+pub use self::look::{Held, Look, Seen};
 pub use self::opened_by::{OpenedBy, caller, culprit, is_library, opened_by};
+use super::ending;
 use super::owner::Owner;
 use super::snapshot::Unseen;
 use super::socket::{Address, Detail};
@@ -84,9 +90,21 @@ struct Tracked {
     /// Since when it is in its state, or before that, ns (`CLOCK_MONOTONIC`).
     since_ns: u64,
     at_least: bool,
+    /// When data last moved in it, as far as is known, ns; 0 for never.
+    moved_ns: u64,
     owner: Option<Owner>,
     holders: Vec<Holder>,
     key: Key,
+}
+
+impl Tracked {
+    /// How long, at `now_ns`, nothing has happened in its state.
+    fn age(&self, now_ns: u64) -> Age {
+        Age {
+            ns: now_ns.saturating_sub(self.since_ns.max(self.moved_ns)),
+            at_least: self.at_least || self.moved_ns > self.since_ns,
+        }
+    }
 }
 
 /// What there is to say at one moment.
@@ -98,7 +116,7 @@ pub struct LeaksFrame {
     pub window_ns: Option<u64>,
     /// What makes a socket stuck: so long in its state, ns.
     pub older_ns: u64,
-    /// Those groups that have stuck sockets, the largest first.
+    /// Those groups that have stuck sockets, the largest first; then those that had some, which were closed late.
     pub groups: Vec<Group>,
     /// The others that have sockets in the states, the largest first.
     pub passing: Vec<Group>,
@@ -138,6 +156,7 @@ pub struct Leaks {
     entries: HashMap<Name, Entry>,
     /// Sockets that left a state since the look under way began.
     left: HashSet<Name>,
+    ended: Ended,
     listeners: HashSet<(u32, u16)>,
     histories: HashMap<Key, History>,
     /// When the past of some group was last forgotten.
@@ -159,6 +178,7 @@ impl Leaks {
             sockets: HashMap::new(),
             entries: HashMap::new(),
             left: HashSet::new(),
+            ended: Ended::default(),
             listeners: HashSet::new(),
             histories: HashMap::new(),
             forgot_ns: 0,
@@ -183,8 +203,15 @@ impl Leaks {
     #[must_use]
     pub fn has_stuck(&self, now_ns: u64) -> bool {
         let stuck = |since_ns: u64| now_ns.saturating_sub(since_ns) >= self.older_ns;
-        self.sockets.values().any(|socket| stuck(socket.since_ns))
+        self.ended.inodes().next().is_some()
+            || self.sockets.values().any(|socket| stuck(socket.since_ns))
             || self.entries.values().any(|entry| stuck(entry.at_ns))
+    }
+
+    /// The sockets that the kernel ended, by their inode numbers: whether somebody holds them still is to be found out by the next
+    /// look.
+    pub fn ended(&self) -> impl Iterator<Item = NonZeroU32> {
+        self.ended.inodes()
     }
 
     /// Takes a transition; `wanted` says whether its owner is one that was asked for, where it is known.
@@ -193,6 +220,9 @@ impl Leaks {
             return;
         }
         let names = self.names(event);
+        if event.from == TcpState::Close {
+            self.ended.used_again(event.cookie);
+        }
         if states().contains(event.from) {
             self.left(event, names, wanted);
         }
@@ -249,14 +279,26 @@ impl Leaks {
         });
         // Nobody knows where it was connected to: it never was.
         let Some(key) = key else { return };
-        if tracked.is_some()
-            && let Some(ends) = ends
-        {
-            self.sockets.remove(&ends);
-        }
+        let is_tracked = tracked.is_some();
+        let tracked = ends.filter(|_| is_tracked).and_then(|ends| self.sockets.remove(&ends));
+        let by_kernel = event.evidence.map_or(Some(false), ending::is_by_kernel);
         let older_ns = self.older_ns;
+        let owner = tracked.as_ref().and_then(|tracked| tracked.owner).or(event.owner);
         if let Some(history) = self.history(key, event.monotonic_ns) {
-            history.closings.add(dwell_ns, older_ns);
+            history.owner = owner.or(history.owner);
+            match by_kernel {
+                // There the kernel gives up, and nobody is to close anything.
+                _ if !key.is_for_application() => history.closings.add(dwell_ns, older_ns),
+                Some(true) => history.closings.ended += 1,
+                Some(false) => history.closings.add(dwell_ns, older_ns),
+                None => history.closings.unknown += 1,
+            }
+        }
+        if let Some(tracked) = tracked
+            && key.is_for_application()
+            && by_kernel == Some(true)
+        {
+            self.ended.insert(tracked);
         }
     }
 
@@ -269,6 +311,13 @@ impl Leaks {
         self.evicted += look.left_out;
         self.unseen = look.unseen.unwrap_or_default();
         let owners_known = look.unseen.is_some();
+        for closed in self.ended.look(look.held) {
+            let dwell_ns = look.ended_ns.saturating_sub(closed.since_ns);
+            let older_ns = self.older_ns;
+            if let Some(history) = self.history(closed.key, look.ended_ns) {
+                history.closings.add(Some(dwell_ns), older_ns);
+            }
+        }
         let mut before = std::mem::take(&mut self.sockets);
         let mut there = HashSet::with_capacity(look.sockets.len());
         for seen in look.sockets {
@@ -332,6 +381,12 @@ impl Leaks {
                     .map_or(by_ack_ns, |previous| previous.since_ns.min(by_ack_ns)),
             );
         }
+        let mut moved_ns = moved_ns(&seen.detail, ended_ns);
+        if let Some(previous) = &previous {
+            // Nothing comes in CLOSE_WAIT: what is less is read, at some time since the last look.
+            let was_read = seen.detail.receive_queue < previous.detail.receive_queue;
+            moved_ns = moved_ns.max(if was_read { ended_ns } else { previous.moved_ns });
+        }
         let (mut owner, mut holders) = (seen.process, seen.holders);
         let opened = entry.and_then(|entry| entry.opened);
         let side = previous.as_ref().map(|previous| previous.key.side);
@@ -348,6 +403,7 @@ impl Leaks {
             detail: seen.detail,
             since_ns: since_ns.unwrap_or(ended_ns),
             at_least,
+            moved_ns,
             owner,
             holders,
             key: Key {
@@ -410,17 +466,29 @@ impl Leaks {
         let began_ns = self.began_ns.filter(|_| watched);
         let mut groups: HashMap<Key, Group> = HashMap::new();
         for socket in self.sockets.values() {
-            let age = Age {
-                ns: now_ns.saturating_sub(socket.since_ns),
-                at_least: socket.at_least,
-            };
+            let age = socket.age(now_ns);
             let group = groups.entry(socket.key).or_insert_with(|| Group::new(socket.key));
             group.add_to_state(age, socket.owner);
             if age.ns >= self.older_ns {
                 group.add_stuck(age, &socket.detail, &socket.holders);
-                let history = self.histories.get(&socket.key);
-                let late = history.and_then(|history| history.closings.late_ns);
-                group.beyond += u64::from(late.is_none_or(|[_, longest]| age.ns > longest.saturating_mul(3)));
+                group.beyond += u64::from(self.is_beyond(&socket.key, age));
+            }
+        }
+        for socket in self.ended.sockets().filter(|_| watched) {
+            let age = socket.age(now_ns);
+            if age.ns >= self.older_ns {
+                let group = groups.entry(socket.key).or_insert_with(|| Group::new(socket.key));
+                group.add_ended(age, socket.owner, &socket.detail, &socket.holders);
+                group.beyond += u64::from(self.is_beyond(&socket.key, age));
+            }
+        }
+        if watched {
+            for (key, history) in &self.histories {
+                if history.closings.late > 0 && !groups.contains_key(key) {
+                    let mut group = Group::new(*key);
+                    group.owner = history.owner;
+                    groups.insert(*key, group);
+                }
             }
         }
         for group in groups.values_mut() {
@@ -434,7 +502,7 @@ impl Leaks {
                 let window_ns = now_ns.saturating_sub(began.max(history.since_ns));
                 group.window_ns = Some(window_ns);
                 if window_ns > 0 && history.since_ns <= began {
-                    let more = number(group.in_state) - number(history.first);
+                    let more = number(group.in_state + group.ended) - number(history.first);
                     group.growth_per_min = Some(more / number(window_ns) * 60e9);
                 }
             }
@@ -444,8 +512,9 @@ impl Leaks {
             group.holders.sort_unstable_by_key(|holder| holder.process);
             group.inodes.sort_unstable();
         }
-        let (mut groups, mut passing): (Vec<Group>, Vec<Group>) =
-            groups.into_values().partition(|group| group.sockets > 0);
+        let (mut groups, mut passing): (Vec<Group>, Vec<Group>) = groups
+            .into_values()
+            .partition(|group| group.sockets > 0 || group.in_state == 0);
         groups.sort_unstable_by_key(|group| (std::cmp::Reverse(group.sockets), group.key));
         passing.sort_unstable_by_key(|group| (std::cmp::Reverse(group.in_state), group.key));
         LeaksFrame {
@@ -458,6 +527,13 @@ impl Leaks {
             lost,
             evicted: self.evicted,
         }
+    }
+
+    /// Whether a socket of the group `key`, of this `age`, is older than thrice the time in which any other was closed late.
+    fn is_beyond(&self, key: &Key, age: Age) -> bool {
+        let history = self.histories.get(key);
+        let late = history.and_then(|history| history.closings.late_ns);
+        late.is_none_or(|[_, longest]| age.ns > longest.saturating_mul(3))
     }
 
     fn netns(&self, netns: u32) -> u32 {
@@ -503,6 +579,16 @@ impl Leaks {
             _ => Side::Active(ends.remote, ends.rport),
         }
     }
+}
+
+/// When data last moved the way that is still open, ns; 0 where nothing is known to have. `looked_ns` is now.
+fn moved_ns(detail: &Detail, looked_ns: u64) -> u64 {
+    let ago_ms = match detail.socket.state {
+        TcpState::CloseWait => detail.last_sent_ms,
+        TcpState::FinWait2 => detail.last_received_ms,
+        _ => None,
+    };
+    ago_ms.map_or(0, |ms| looked_ns.saturating_sub(u64::from(ms) * MILLISECOND))
 }
 
 /// For rates: what is lost above 2^53 does not matter.

@@ -141,6 +141,10 @@ pub struct Detail {
     pub send_queue: Option<u32>,
     /// How long ago the last ACK came, ms (`tcpi_last_ack_recv`); of full sockets alone.
     pub last_ack_ms: Option<u32>,
+    /// How long ago data was sent last, ms (`tcpi_last_data_sent`); of full sockets alone.
+    pub last_sent_ms: Option<u32>,
+    /// How long ago data came last, ms (`tcpi_last_data_recv`); of full sockets alone.
+    pub last_received_ms: Option<u32>,
     /// Packets it dropped since it was made (`sk_drops`), `d` of `ss -m`: a listener's are those it had no room for, first of all
     /// (`tcp_listendrop`). It wraps.
     pub drops: Option<u32>,

@@ -11,7 +11,7 @@ use super::owners::Owners;
 use super::sockets::Sockets;
 use crate::clock;
 use crate::model::filter::Filter;
-use crate::model::leaks::{Look, SOCKETS_MAX, Seen};
+use crate::model::leaks::{Held, Look, SOCKETS_MAX, Seen};
 use crate::model::socket::{Detail, Kind};
 use crate::sys::netns::{Namespace, Which, resolve};
 
@@ -24,6 +24,8 @@ pub struct Asked {
     pub filter: Filter,
     /// Whether to tell which sockets are open, whatever their state.
     pub open: bool,
+    /// Sockets that the kernel ended, by their inode numbers: whether somebody holds them is to be told.
+    pub ended: Vec<NonZeroU32>,
 }
 
 /// The sockets found so far.
@@ -65,6 +67,7 @@ impl Asked {
             sockets: Vec::with_capacity(found.details.len()),
             listeners: found.listeners.keys().copied().collect(),
             unseen: None,
+            held: HashMap::new(),
             open: found.open.take(),
             left_out: found.left_out,
         };
@@ -94,6 +97,16 @@ impl Asked {
             look.sockets.push(seen);
         }
         look.unseen = owners.as_ref().map(Owners::unseen);
+        if let Some(owners) = &mut owners {
+            for &inode in &self.ended {
+                let mut held = owners.of(Some(inode));
+                let held = Held {
+                    process: held.whose().process.map(|owner| *owner),
+                    holders: held.holders(),
+                };
+                look.held.insert(inode, held);
+            }
+        }
         Ok(look)
     }
 
@@ -171,6 +184,7 @@ mod tests {
                 ..Filter::default()
             },
             open: true,
+            ended: Vec::new(),
         };
         let look = loop {
             let look = asked.look(true).unwrap();

@@ -89,6 +89,8 @@ impl Sockets {
                     receive_queue: None,
                     send_queue: None,
                     last_ack_ms: None,
+                    last_sent_ms: None,
+                    last_received_ms: None,
                     drops: None,
                 });
             }),

@@ -37,7 +37,15 @@ pub struct Key {
     pub orphans: bool,
 }
 
-/// How long a socket has been in its state.
+impl Key {
+    /// Whether it is for the application to end the state.
+    #[must_use]
+    pub const fn is_for_application(&self) -> bool {
+        matches!(self.state, TcpState::CloseWait | TcpState::FinWait2) && !self.orphans
+    }
+}
+
+/// How long a socket has been in its state, and no data has moved in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Age {
     /// ns.
@@ -88,8 +96,10 @@ pub struct Group {
     pub in_state: u64,
     /// The longest time one of these was in it.
     pub oldest_in_state: Age,
-    /// Those stuck.
+    /// Those stuck: those in the state, and those of `ended`.
     pub sockets: u64,
+    /// Those that the kernel ended, and whose descriptors are open still.
+    pub ended: u64,
     /// The oldest and the youngest of them; of no meaning where there is none.
     pub oldest: Age,
     /// See `oldest`.
@@ -147,6 +157,7 @@ impl Group {
             in_state: 0,
             oldest_in_state: none,
             sockets: 0,
+            ended: 0,
             oldest: none,
             youngest_ns: u64::MAX,
             beyond: 0,
@@ -190,8 +201,14 @@ impl Group {
         self.owner = self.owner.or(owner);
     }
 
-    /// Adds the same socket, which is stuck.
-    pub(super) fn add_stuck(&mut self, age: Age, detail: &Detail, holders: &[Holder]) {
+    /// Adds a socket that the kernel ended, of which a process holds the descriptor still.
+    pub(super) fn add_ended(&mut self, age: Age, owner: Option<Owner>, detail: &Detail, holders: &[Holder]) {
+        self.owner = self.owner.or(owner);
+        self.ended += 1;
+        self.add(age, detail, holders);
+    }
+
+    fn add(&mut self, age: Age, detail: &Detail, holders: &[Holder]) {
         let socket = &detail.socket;
         self.sockets += 1;
         self.oldest = older(self.oldest, age);
@@ -201,6 +218,15 @@ impl Group {
         self.remote.add(socket.remote);
         self.rport.add(socket.rport);
         self.inodes.extend(socket.inode);
+        for holder in holders {
+            self.hold(&holder.process, &holder.fds);
+        }
+    }
+
+    /// Adds the same socket, which is stuck.
+    pub(super) fn add_stuck(&mut self, age: Age, detail: &Detail, holders: &[Holder]) {
+        self.add(age, detail, holders);
+        let socket = &detail.socket;
         let is_close_wait = self.key.state == TcpState::CloseWait;
         if is_close_wait && socket.inode.is_none() {
             self.unaccepted += 1;
@@ -221,9 +247,6 @@ impl Group {
             let unsent = queue.saturating_sub(u32::from(own));
             add(&mut self.unsent_bytes, unsent);
             self.unsent += u64::from(unsent > 0);
-        }
-        for holder in holders {
-            self.hold(&holder.process, &holder.fds);
         }
     }
 

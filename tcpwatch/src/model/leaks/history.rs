@@ -1,6 +1,8 @@
 //! What a group of sockets did since the watch began: how many left the state, and after what time.
 
-/// Sockets that left a state, for whatever reason.
+use crate::model::owner::Owner;
+
+/// Sockets that left a state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Closings {
     /// Those that had been in it for less time than makes a socket stuck.
@@ -11,8 +13,11 @@ pub struct Closings {
     pub late: u64,
     /// The shortest and the longest of these, ns; of one that was in it before the watch began, the time it was at least.
     pub late_ns: Option<[u64; 2]>,
-    /// Those of which nobody knows: they were in it before the watch began, and left it before they were seen.
+    /// Those of which nobody knows after what time, for they were in it before the watch began and left it before they were seen; or
+    /// how, for the socket did not tell.
     pub unknown: u64,
+    /// Those that the kernel ended, which is no closing: a reset came, nobody answered, or an administrator said so.
+    pub ended: u64,
 }
 
 impl Closings {
@@ -44,6 +49,8 @@ pub(super) struct History {
     pub(super) late_at_peak: u64,
     /// Those that left.
     pub(super) closings: Closings,
+    /// Whose the last of those was.
+    pub(super) owner: Option<Owner>,
     /// Since when it is whole, ns (`CLOCK_MONOTONIC`); 0 for the beginning of the watch.
     pub(super) since_ns: u64,
 }
@@ -78,6 +85,7 @@ mod tests {
             late: 3,
             late_ns: Some([10, 25]),
             unknown: 1,
+            ended: 0,
         };
         assert_eq!(closings, expected);
     }

@@ -1,6 +1,8 @@
 //! What one look at the kernel's tables and /proc finds of sockets in the states that should pass.
 
-use hashbrown::HashSet;
+use std::num::NonZeroU32;
+
+use hashbrown::{HashMap, HashSet};
 
 use crate::model::owner::Owner;
 use crate::model::snapshot::Unseen;
@@ -13,6 +15,15 @@ pub struct Seen {
     /// The socket.
     pub detail: Detail,
     /// Whose it is: who holds it or, of one that is not accepted yet, who listens for it.
+    pub process: Option<Owner>,
+    /// All who hold it.
+    pub holders: Vec<Holder>,
+}
+
+/// Who holds a socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Whose it is; `None` where that is not known.
     pub process: Option<Owner>,
     /// All who hold it.
     pub holders: Vec<Holder>,
@@ -31,6 +42,9 @@ pub struct Look {
     pub listeners: HashSet<(u32, u16)>,
     /// What could not be seen of those who hold the sockets; `None` where nobody looked who does.
     pub unseen: Option<Unseen>,
+    /// Who holds the sockets that were asked for because the kernel ended them, by their inode numbers; nothing of any where nobody
+    /// looked.
+    pub held: HashMap<NonZeroU32, Held>,
     /// Inode numbers of all sockets, in whatever state; `None` where nobody asked.
     pub open: Option<HashSet<u32>>,
     /// Sockets left out, for there were too many.

@@ -44,6 +44,8 @@ pub(crate) fn seen(state: TcpState, peer: u16) -> Seen {
             receive_queue: Some(0),
             send_queue: Some(0),
             last_ack_ms: None,
+            last_sent_ms: None,
+            last_received_ms: None,
             drops: None,
         },
         process: Some(app(12, How::Scan)),
@@ -62,6 +64,7 @@ pub(crate) fn look(at_ns: u64, sockets: Vec<Seen>) -> Look {
         sockets,
         listeners: HashSet::from_iter([(NETNS, HERE)]),
         unseen: Some(Unseen::default()),
+        held: HashMap::new(),
         open: None,
         left_out: 0,
     }
@@ -217,6 +220,7 @@ fn closings_are_counted_however_they_are_known() {
         late: 3,
         late_ns: Some([31 * SECOND, 50 * SECOND]),
         unknown: 1,
+        ended: 0,
     };
     assert_eq!(group.closings, expected);
     assert_eq!((group.sockets, group.peak, group.late_since_peak), (2, 3, 1));

@@ -24,7 +24,9 @@ const HEADER: usize = 72;
 const BODY: usize = 60;
 /// Bytes of an attribute before its value (`NLA_HDRLEN`).
 const NLA_HEADER: usize = 4;
-/// Where `struct tcp_info` has `tcpi_last_ack_recv` (`linux/tcp.h`).
+/// Where `struct tcp_info` has `tcpi_last_data_sent`, `tcpi_last_data_recv` and `tcpi_last_ack_recv` (`linux/tcp.h`).
+const LAST_DATA_SENT: usize = 44;
+const LAST_DATA_RECV: usize = 52;
 const LAST_ACK_RECV: usize = 56;
 /// Where `INET_DIAG_SKMEMINFO` has `SK_MEMINFO_DROPS` (`linux/sock_diag.h`; since Linux 4.7).
 const DROPS: usize = 8 * 4;
@@ -202,14 +204,16 @@ pub(super) fn detail(payload: &[u8], netns: u32) -> Option<Detail> {
     let socket = socket(payload, netns)?;
     let header = InetResponseHeader::parse(payload).ok()?;
     let info = attribute(payload, INET_DIAG_INFO).filter(|_| socket.kind == Some(Kind::Full));
-    let last_ack = info.and_then(|info| info.get(LAST_ACK_RECV..)?.first_chunk());
+    let told = |at: usize| Some(u32::from_ne_bytes(*info?.get(at..)?.first_chunk()?));
     let drops = attribute(payload, INET_DIAG_SKMEMINFO).and_then(|memory| memory.get(DROPS..)?.first_chunk());
     Some(Detail {
         socket,
         cookie: NonZeroU64::new(u64::from_ne_bytes(header.socket_id.cookie)),
         receive_queue: Some(header.recv_queue),
         send_queue: Some(header.send_queue),
-        last_ack_ms: last_ack.map(|bytes| u32::from_ne_bytes(*bytes)),
+        last_ack_ms: told(LAST_ACK_RECV),
+        last_sent_ms: told(LAST_DATA_SENT),
+        last_received_ms: told(LAST_DATA_RECV),
         drops: drops.map(|bytes| u32::from_ne_bytes(*bytes)),
     })
 }
@@ -273,13 +277,22 @@ mod tests {
         for (bytes, read) in [(104, Some(1234)), (60, Some(1234)), (59, None), (0, None)] {
             let mut info = vec![0; 104];
             info[56..60].copy_from_slice(&1234u32.to_ne_bytes());
+            info[44..48].copy_from_slice(&5u32.to_ne_bytes());
+            info[52..56].copy_from_slice(&6u32.to_ne_bytes());
             info.truncate(bytes);
             let mut told = told.clone();
             told.extend(u16::try_from(4 + bytes).unwrap().to_ne_bytes());
             told.extend(2u16.to_ne_bytes());
             told.extend(info);
             told.resize(told.len().next_multiple_of(4), 0);
-            assert_eq!(detail(&told, 9).unwrap().last_ack_ms, read, "{bytes}");
+            let read_here = detail(&told, 9).unwrap();
+            assert_eq!(read_here.last_ack_ms, read, "{bytes}");
+            let data = (read_here.last_sent_ms, read_here.last_received_ms);
+            assert_eq!(
+                data,
+                if bytes == 0 { (None, None) } else { (Some(5), Some(6)) },
+                "{bytes}"
+            );
         }
         for (bytes, read) in [(36, Some(34)), (32, None), (0, None)] {
             let mut memory = vec![0; 36];

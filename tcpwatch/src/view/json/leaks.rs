@@ -35,7 +35,7 @@ impl Default for Json {
     }
 }
 
-/// A group. Addresses and ports are null where its sockets have different ones; `fds` are the owner's, a part of them where
+/// A group: `sockets` are stuck, `ended` of them are those that the kernel ended and whose descriptors are open. Addresses and ports are null where its sockets have different ones; `fds` are the owner's, a part of them where
 /// `fds_left_out` is not 0, `holders` all who hold them.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -50,10 +50,11 @@ struct Line<'a> {
     remote: Option<String>,
     rport: Option<u16>,
     sockets: u64,
+    ended: u64,
     in_state: u64,
-    oldest_s: f64,
+    oldest_s: Option<f64>,
     oldest_is_lower_bound: bool,
-    youngest_s: f64,
+    youngest_s: Option<f64>,
     growth_per_min: Option<f64>,
     unread_bytes: Option<u64>,
     unsent_bytes: Option<u64>,
@@ -70,7 +71,7 @@ struct Line<'a> {
     stacks: Option<Vec<StackLine<'a>>>,
 }
 
-/// Those that left the state in the window: stuck ones, others, and those of which that is not known.
+/// Those that left the state in the window: stuck ones, others, those of which that is not known, and those that the kernel ended.
 #[derive(Serialize)]
 struct Closed {
     late: u64,
@@ -78,6 +79,7 @@ struct Closed {
     late_max_s: Option<f64>,
     prompt: u64,
     unknown: u64,
+    ended: u64,
 }
 
 /// The stack at which so many of the sockets were opened, from who called `accept()` or `connect()` on; `unfinished` says why it may
@@ -167,10 +169,11 @@ fn line<'a>(group: &'a Group, time: &'a str, older_ns: u64) -> Line<'a> {
         remote: address(group.remote),
         rport: group.rport.get(),
         sockets: group.sockets,
+        ended: group.ended,
         in_state: group.in_state,
-        oldest_s: seconds(group.oldest.ns),
+        oldest_s: (group.sockets > 0).then(|| seconds(group.oldest.ns)),
         oldest_is_lower_bound: group.oldest.at_least,
-        youngest_s: seconds(group.youngest_ns),
+        youngest_s: (group.sockets > 0).then(|| seconds(group.youngest_ns)),
         growth_per_min: group.growth_per_min,
         unread_bytes: group.unread_bytes,
         unsent_bytes: group.unsent_bytes,
@@ -185,6 +188,7 @@ fn line<'a>(group: &'a Group, time: &'a str, older_ns: u64) -> Line<'a> {
             late_max_s: closings.late_ns.map(|[_, longest]| seconds(longest)),
             prompt: closings.prompt,
             unknown: closings.unknown,
+            ended: closings.ended,
         },
         fds: group.fds_of_owner(),
         fds_left_out: group.fds.saturating_sub(kept as u64),
@@ -273,10 +277,10 @@ mod tests {
                 "schema": "tcpwatch.leak/1", "time": "1970-01-01T02:47:40.000000000Z", "verdict": "leak", "state": "close_wait",
                 "owner": { "pid": 12, "comm": "app", "how": "scan" }, "netns": 7,
                 "local": "10.0.0.1", "lport": 8080, "remote": "10.0.0.2", "rport": null,
-                "sockets": 16, "in_state": 16, "oldest_s": 300.0, "oldest_is_lower_bound": false, "youngest_s": 30.0,
+                "sockets": 16, "ended": 0, "in_state": 16, "oldest_s": 300.0, "oldest_is_lower_bound": false, "youngest_s": 30.0,
                 "growth_per_min": 2.0, "unread_bytes": 0, "unsent_bytes": 0,
                 "eof_read": 16, "eof_unread": 0, "unread": 0, "unaccepted": 0, "window_s": 60.0,
-                "closed": { "late": 0, "late_min_s": null, "late_max_s": null, "prompt": 2, "unknown": 0 },
+                "closed": { "late": 0, "late_min_s": null, "late_max_s": null, "prompt": 2, "unknown": 0, "ended": 0 },
                 "fds": (7..=22).collect::<Vec<u32>>(), "fds_left_out": 0, "holders": [{ "pid": 12, "comm": "app", "fds": (7..=22).collect::<Vec<u32>>() }], "stacks": null,
             })
         );

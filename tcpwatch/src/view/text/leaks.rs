@@ -78,16 +78,25 @@ impl Text {
             Verdict::Leak if group.closings.late == 0 => ", none closed",
             _ => "",
         };
+        let sockets = match group.sockets {
+            0 => "none left".into(),
+            sockets => format!(
+                "{}, oldest {}{growth}{closed}",
+                several(sockets, "socket", "sockets"),
+                oldest(group)
+            ),
+        };
         let text = format!(
-            "{}  {}  {}  {}, oldest {}{growth}{closed}",
+            "{}  {}  {}  {sockets}",
             who(group),
             place(group),
-            group.key.state.name(),
-            several(group.sockets, "socket", "sockets"),
-            oldest(group),
+            group.key.state.name()
         );
         write!(out, "{style}{label:<INDENT$}{style:#}")?;
         self.rest(&text, INDENT, out)?;
+        if group.sockets == 0 {
+            return self.indented(&why(group, verdict), out);
+        }
         let mut truth = truth(group);
         if let Some(fds) = fds(group) {
             truth += &fds;
