@@ -322,6 +322,19 @@ pub fn why(group: &Group, verdict: Verdict) -> String {
 /// What to do about it, the best first; nothing where there is nothing to do.
 #[must_use]
 pub fn advice(group: &Group, verdict: Verdict) -> Vec<String> {
+    let mut steps = Vec::new();
+    if let Some(from) = group.inherited_from() {
+        steps.push(format!(
+            "{} has them from {from}, which ran it: unless it is to serve them, let {from} open them with SOCK_CLOEXEC",
+            who(group)
+        ));
+    }
+    steps.append(&mut by_state(group, verdict));
+    steps
+}
+
+/// What to do about it for whoever has them.
+fn by_state(group: &Group, verdict: Verdict) -> Vec<String> {
     let state = group.key.state;
     let app = group
         .owner
@@ -634,6 +647,32 @@ pub(crate) mod tests {
             );
         }
         assert_eq!(leaks.ended().count(), 0);
+    }
+
+    #[test]
+    fn whose_program_has_inherited_a_socket_is_told() {
+        let held_by = |pid: u32, comm: &'static [u8]| {
+            move |number| {
+                let mut seen = close_wait(number);
+                let holder = Owner {
+                    comm: Comm::new(comm),
+                    ..app(pid, How::Scan)
+                };
+                (seen.process, seen.holders[0].process) = (Some(holder), holder.into());
+                seen
+            }
+        };
+        let advice = |frame: &LeaksFrame| advice(&frame.groups[0], verdict(frame))[0].clone();
+        let told = advice(&scene(Some(60), &spread(0, 300), &[], held_by(13, b"sleep")));
+        assert!(
+            told.starts_with("sleep[13] has them from app[12]") && told.ends_with("SOCK_CLOEXEC"),
+            "{told}"
+        );
+        // A child that serves what its parent accepted knows what it has, and so does who has it still.
+        for (pid, comm) in [(13, &b"app"[..]), (12, b"renamed")] {
+            let told = advice(&scene(Some(60), &spread(0, 300), &[], held_by(pid, comm)));
+            assert!(told.starts_with("find where"), "{told}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod group;
 mod history;
 mod look;
 mod opened_by;
+mod shared_ends;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -26,8 +27,9 @@ pub use self::history::Closings;
 use self::history::History;
 pub use self::look::{Held, Look, Seen};
 pub use self::opened_by::{OpenedBy, caller, culprit, is_library, opened_by};
+use self::shared_ends::SharedEnds;
 use super::ending;
-use super::owner::Owner;
+use super::owner::{Owner, Process};
 use super::snapshot::Unseen;
 use super::socket::{Address, Detail};
 use super::whose::Holder;
@@ -93,6 +95,8 @@ struct Tracked {
     /// When data last moved in it, as far as is known, ns; 0 for never.
     moved_ns: u64,
     owner: Option<Owner>,
+    /// Whose it was when it came into its state; `None` where that was not seen.
+    entered_by: Option<Owner>,
     holders: Vec<Holder>,
     key: Key,
 }
@@ -125,7 +129,7 @@ pub struct LeaksFrame {
     /// Transitions that were lost, or that the kernel side missed: entries among them have no exact time. A socket that was stuck
     /// and is gone is missed all the same, by the next look.
     pub lost: u64,
-    /// Entries, groups and sockets left out for want of room.
+    /// Entries and groups left out for want of room since the start, and sockets by the last look.
     pub evicted: u64,
 }
 
@@ -158,12 +162,16 @@ pub struct Leaks {
     left: HashSet<Name>,
     ended: Ended,
     listeners: HashSet<(u32, u16)>,
+    shared: SharedEnds,
     histories: HashMap<Key, History>,
     /// When the past of some group was last forgotten.
     forgot_ns: u64,
     /// When the last look ended.
     looked_ns: u64,
     unseen: Unseen,
+    /// Sockets that the last look left out.
+    left_out: u64,
+    /// What else had no room since the start.
     evicted: u64,
 }
 
@@ -180,10 +188,12 @@ impl Leaks {
             left: HashSet::new(),
             ended: Ended::default(),
             listeners: HashSet::new(),
+            shared: SharedEnds::default(),
             histories: HashMap::new(),
             forgot_ns: 0,
             looked_ns: 0,
             unseen: Unseen::default(),
+            left_out: 0,
             evicted: 0,
         }
     }
@@ -272,7 +282,7 @@ impl Leaks {
             Some(Key {
                 netns: ends.netns,
                 pid: event.owner.or(entered_by).and_then(|owner| owner.pid),
-                side: self.side(&ends, event.opened),
+                side: self.side(&ends, event.from, event.opened),
                 state: event.from,
                 orphans: event.from == TcpState::LastAck,
             })
@@ -308,7 +318,8 @@ impl Leaks {
         self.began_ns.get_or_insert(look.ended_ns);
         let listeners = look.listeners.into_iter();
         self.listeners = listeners.map(|(netns, port)| (self.netns(netns), port)).collect();
-        self.evicted += look.left_out;
+        self.left_out = look.left_out;
+        self.shared = SharedEnds::of(look.sockets.iter().map(|seen| self.ends_of(&seen.detail)));
         self.unseen = look.unseen.unwrap_or_default();
         let owners_known = look.unseen.is_some();
         for closed in self.ended.look(look.held) {
@@ -390,6 +401,7 @@ impl Leaks {
         let (mut owner, mut holders) = (seen.process, seen.holders);
         let opened = entry.and_then(|entry| entry.opened);
         let side = previous.as_ref().map(|previous| previous.key.side);
+        let entered_by = entry.and_then(|entry| entry.owner);
         if let Some(previous) = previous
             && !owners_known
         {
@@ -397,7 +409,7 @@ impl Leaks {
         }
         // Several may hold it, of whom nobody can be named; who accepted it is one of them.
         if holders.is_empty() {
-            owner = owner.or(entry.and_then(|entry| entry.owner));
+            owner = owner.or(entered_by);
         }
         Tracked {
             detail: seen.detail,
@@ -405,11 +417,12 @@ impl Leaks {
             at_least,
             moved_ns,
             owner,
+            entered_by,
             holders,
             key: Key {
                 netns: ends.netns,
                 pid: owner.and_then(|owner| owner.pid),
-                side: side.unwrap_or_else(|| self.side(ends, opened)),
+                side: side.unwrap_or_else(|| self.side(ends, socket.state, opened)),
                 state: socket.state,
                 orphans: socket.inode.is_none() && socket.state != TcpState::CloseWait,
             },
@@ -471,6 +484,7 @@ impl Leaks {
             group.add_to_state(age, socket.owner);
             if age.ns >= self.older_ns {
                 group.add_stuck(age, &socket.detail, &socket.holders);
+                group.entered_by.add(socket.entered_by.map(Process::from));
                 group.beyond += u64::from(self.is_beyond(&socket.key, age));
             }
         }
@@ -525,7 +539,7 @@ impl Leaks {
             passing,
             unseen: self.unseen,
             lost,
-            evicted: self.evicted,
+            evicted: self.evicted + self.left_out,
         }
     }
 
@@ -567,16 +581,18 @@ impl Leaks {
         [event.cookie.map(Name::Cookie), self.ends(event).map(Name::Ends)]
     }
 
-    /// Which side the socket between `ends` is: the one that listens where somebody does, unless it was seen how it was opened.
-    fn side(&self, ends: &Ends, opened: Option<Opened>) -> Side {
-        let listens = || {
-            let mut listeners = [ends.netns].into_iter();
-            listeners.any(|netns| self.listeners.contains(&(netns, ends.lport)))
+    /// Which side the socket between `ends`, in `state`, is: by how it was opened, where that was seen; the one that listens where
+    /// somebody does. Where nobody does any more it is the end that most others share.
+    fn side(&self, ends: &Ends, state: TcpState, opened: Option<Opened>) -> Side {
+        let passive = match opened {
+            Some(opened) => opened == Opened::Passive,
+            None if state == TcpState::SynSent => false,
+            None => self.listeners.contains(&(ends.netns, ends.lport)) || self.shared.is_local(ends),
         };
-        match opened {
-            Some(Opened::Passive) => Side::Passive(ends.lport),
-            None if listens() => Side::Passive(ends.lport),
-            _ => Side::Active(ends.remote, ends.rport),
+        if passive {
+            Side::Passive(ends.lport)
+        } else {
+            Side::Active(ends.remote, ends.rport)
         }
     }
 }

@@ -66,7 +66,7 @@ pub enum Shared<T> {
 }
 
 impl<T: PartialEq + Copy> Shared<T> {
-    fn add(&mut self, value: T) {
+    pub(super) fn add(&mut self, value: T) {
         *self = match *self {
             Self::Nothing => Self::One(value),
             Self::One(one) if one == value => Self::One(one),
@@ -122,6 +122,8 @@ pub struct Group {
     pub unaccepted: u64,
     /// Who holds them, with the descriptors; [`FDS_MAX`] of these at most.
     pub holders: Vec<Holder>,
+    /// Whose they were when they came into the state, as far as that was seen.
+    pub entered_by: Shared<Option<Process>>,
     /// Descriptors in all.
     pub fds: u64,
     /// Local address.
@@ -169,6 +171,7 @@ impl Group {
             eof_unread: 0,
             unaccepted: 0,
             holders: Vec::new(),
+            entered_by: Shared::Nothing,
             fds: 0,
             local: Shared::Nothing,
             lport: Shared::Nothing,
@@ -192,6 +195,15 @@ impl Group {
         holders
             .find(|holder| holder.process.pid == pid)
             .map_or(&[], |holder| &holder.fds)
+    }
+
+    /// The process that opened them and has closed its own copies, where another program holds them, which it began: what is open at
+    /// execve(2) is inherited unless it is `SOCK_CLOEXEC`.
+    #[must_use]
+    pub fn inherited_from(&self) -> Option<Process> {
+        let from = self.entered_by.get()??;
+        let other = |holder: &Holder| holder.process.pid != from.pid && holder.process.comm != from.comm;
+        (!self.holders.is_empty() && self.holders.iter().all(other)).then_some(from)
     }
 
     /// Adds a socket that is in the state.

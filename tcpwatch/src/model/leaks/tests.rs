@@ -516,3 +516,58 @@ fn processes_of_different_names_are_one_by_number() {
     let frame = looked(&mut leaks, SECOND, vec![close_wait(1), renamed]);
     assert_eq!((frame.groups.len(), frame.groups[0].holders.len()), (1, 1));
 }
+
+#[test]
+fn whose_listener_is_gone_is_still_one_service() {
+    let mut leaks = Leaks::new(OLDER, true);
+    let start = 1000 * SECOND;
+    let without_listener = |sockets: Vec<Seen>| Look {
+        listeners: HashSet::new(),
+        ..look(start, sockets)
+    };
+    let sides = |leaks: &Leaks| {
+        let mut sides: Vec<Side> = leaks.sockets.values().map(|socket| socket.key.side).collect();
+        sides.sort_unstable();
+        sides.dedup();
+        sides
+    };
+    // Many peers at one port here, whatever its number.
+    let of_peers = (1..=5).map(close_wait).collect();
+    leaks.look(without_listener(of_peers));
+    assert_eq!(sides(&leaks), [Side::Passive(HERE)]);
+    // Many ports here to one there.
+    let to_one = (1..=5).map(|lport| {
+        let mut seen = close_wait(9999);
+        seen.detail.cookie = NonZeroU64::new(lport.into());
+        seen.detail.socket.lport = lport;
+        seen
+    });
+    let mut leaks = Leaks::new(OLDER, true);
+    leaks.look(without_listener(to_one.collect()));
+    assert_eq!(sides(&leaks), [Side::Active(address(2), 9999)]);
+    // One alone: a service has the smaller number.
+    for (peer, side) in [(50_000, Side::Passive(HERE)), (80, Side::Active(address(2), 80))] {
+        let mut leaks = Leaks::new(OLDER, true);
+        leaks.look(without_listener(vec![close_wait(peer)]));
+        assert_eq!(sides(&leaks), [side]);
+        let mut leaks = Leaks::new(OLDER, true);
+        leaks.look(without_listener(vec![seen(TcpState::SynSent, peer)]));
+        assert_eq!(
+            sides(&leaks),
+            [Side::Active(address(2), peer)],
+            "who sends a SYN connects"
+        );
+    }
+}
+
+#[test]
+fn what_a_look_left_out_is_not_counted_again_by_the_next() {
+    let mut leaks = Leaks::new(OLDER, true);
+    for turn in 1..4 {
+        let mut full = look(turn * SECOND, vec![close_wait(1)]);
+        full.left_out = 5;
+        leaks.look(full);
+        assert_eq!(leaks.frame(0, true, 0).evicted, 5);
+    }
+    assert_eq!(looked(&mut leaks, 5 * SECOND, vec![close_wait(1)]).evicted, 0);
+}

@@ -1,0 +1,36 @@
+//! Which end of its connection a socket shares with others: the one that is a service's.
+
+use hashbrown::HashMap;
+
+use super::Ends;
+use crate::model::socket::Address;
+
+/// How many of the sockets of a look share each end.
+#[derive(Debug, Default)]
+pub(super) struct SharedEnds {
+    local: HashMap<(u32, u16), u32>,
+    remote: HashMap<(u32, Address, u16), u32>,
+}
+
+impl SharedEnds {
+    /// Of the sockets between these `ends`.
+    pub(super) fn of(ends: impl Iterator<Item = Ends>) -> Self {
+        let mut shared = Self::default();
+        for ends in ends {
+            *shared.local.entry((ends.netns, ends.lport)).or_default() += 1;
+            *shared.remote.entry((ends.netns, ends.remote, ends.rport)).or_default() += 1;
+        }
+        shared
+    }
+
+    /// Whether the socket between `ends` shares its local end with more sockets than its remote end; of one that is alone, whether its
+    /// local port is the smaller, as that of a service is.
+    pub(super) fn is_local(&self, ends: &Ends) -> bool {
+        let local = self.local.get(&(ends.netns, ends.lport));
+        let remote = self.remote.get(&(ends.netns, ends.remote, ends.rport));
+        match local.cmp(&remote) {
+            std::cmp::Ordering::Equal => ends.lport < ends.rport,
+            more => more.is_gt(),
+        }
+    }
+}
