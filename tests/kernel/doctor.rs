@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::support::LOOPBACK;
 use crate::support::clock::{eventually, until};
-use crate::support::netns::{Neighbour, in_netns_without_tracefs};
+use crate::support::netns::{Hop, Neighbour, in_netns_without_tracefs};
 use crate::support::peers::{snmp, ss};
 use crate::support::program::run::{Unprivileged, finish, tcpwatch};
 use crate::support::python::Python;
@@ -36,6 +38,11 @@ fn of<'a>(findings: &'a [Value], topic: &str) -> &'a Value {
         .unwrap_or_else(|| panic!("nothing on {topic}: {findings:?}"));
     assert_eq!(found.next(), None, "{topic} is told once");
     one
+}
+
+/// Nothing is found of this kind.
+fn none(findings: &[Value], topic: &str) {
+    assert!(findings.iter().all(|finding| finding["topic"] != topic), "{findings:?}");
 }
 
 /// What to type, of all that is advised.
@@ -277,10 +284,7 @@ fn ports_that_run_out() {
         let listener = listen(SocketAddr::new(LOOPBACK, 8080), 8);
         close_first(&listener, 79);
         let findings = doctor(&[]);
-        assert!(
-            findings.iter().all(|finding| finding["topic"] != "port_exhaustion"),
-            "{findings:?}"
-        );
+        none(&findings, "port_exhaustion");
         assert_eq!(commands(of(&findings, "tcp_tw_reuse")), [""; 0]);
         close_first(&listener, 11);
         let findings = doctor(&[]);
@@ -306,18 +310,81 @@ fn ports_that_run_out() {
         );
         assert_eq!(
             commands(of(&findings, "ip_local_port_range")),
-            [r#"sysctl -w net.ipv4.ip_local_port_range="10240 65535""#]
+            [r#"sysctl -w net.ipv4.ip_local_port_range="40000 65535""#],
+            "its end is enough"
         );
         settings_are_those_of_sysctl(&findings);
         counters_are_those_of_nstat(&findings);
-        // They can be had again, once the next connection may take them.
+        // They can be had again, once the next connection may take them, and has taken one.
         netns.set("ipv4/tcp_tw_reuse", "2");
         let findings = doctor(&[]);
-        assert!(
-            findings.iter().all(|finding| finding["topic"] != "port_exhaustion"),
-            "{findings:?}"
-        );
+        let title = of(&findings, "port_exhaustion")["title"].as_str().expect("a title");
+        assert!(title.contains("never did: TWRecycled 0"), "{title}");
         assert_eq!(commands(of(&findings, "tcp_tw_reuse")), [""; 0]);
+        thread::sleep(Duration::from_millis(2100));
+        until("a port in TIME_WAIT is taken again", || {
+            close_first(&listener, 1);
+            nstat("TcpExtTWRecycled") > 0
+        });
+        none(&doctor(&[]), "port_exhaustion");
+    });
+}
+
+/// The other side uses no timestamps, so that no port in `TIME_WAIT` is taken again, whatever is set here: connects fail.
+#[test]
+fn ports_that_the_other_side_keeps() {
+    in_netns_without_tracefs(|netns| {
+        netns.set("ipv4/tcp_tw_reuse", "1");
+        netns.set("ipv4/ip_local_port_range", "40000 40099");
+        let hop = Hop::new();
+        let listener = hop.neighbour.run(|netns| {
+            netns.set("ipv4/tcp_timestamps", "0");
+            listen(SocketAddr::new(Hop::THERE, 8080), 8)
+        });
+        close_first(&listener, 100);
+        thread::sleep(Duration::from_millis(2100));
+        let refused = socket(address(&listener)).connect(&address(&listener).into());
+        assert_eq!(
+            refused.expect_err("no port is left").raw_os_error(),
+            Some(rustix::io::Errno::ADDRNOTAVAIL.raw_os_error())
+        );
+        let findings = doctor(&[]);
+        let trouble = of(&findings, "port_exhaustion");
+        assert_eq!(
+            (&trouble["severity"], &trouble["evidence"]["used"]),
+            (&"critical".into(), &100.into()),
+            "{trouble}"
+        );
+        let reuse = of(&findings, "tcp_tw_reuse");
+        assert_eq!(
+            (&reuse["severity"], commands(reuse).len()),
+            (&"warning".into(), 0),
+            "{reuse}"
+        );
+        assert_eq!(nstat("TcpExtTWRecycled"), 0);
+        settings_are_those_of_sysctl(&findings);
+    });
+}
+
+/// Open connections hold the ports, and none is in `TIME_WAIT`.
+#[test]
+fn ports_that_open_connections_hold() {
+    in_netns_without_tracefs(|netns| {
+        netns.set("ipv4/ip_local_port_range", "40000 40099");
+        let listener = listen(SocketAddr::new(LOOPBACK, 8080), 8);
+        let pairs: Vec<_> = (0..79).map(|_| pair(&listener)).collect();
+        none(&doctor(&[]), "port_exhaustion");
+        let more: Vec<_> = (0..20).map(|_| pair(&listener)).collect();
+        let findings = doctor(&[]);
+        let trouble = of(&findings, "port_exhaustion");
+        let held = ["used", "time_wait"].map(|name| &trouble["evidence"][name]);
+        assert_eq!(
+            (&trouble["severity"], held),
+            (&"critical".into(), [&99.into(), &0.into()]),
+            "{trouble}"
+        );
+        assert_eq!(of(&findings, "tcp_tw_reuse")["severity"], "info");
+        drop((pairs, more));
     });
 }
 

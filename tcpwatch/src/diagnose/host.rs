@@ -6,6 +6,7 @@
 mod backlog;
 mod conntrack;
 mod descriptors;
+mod held;
 mod keepalive;
 mod orphans;
 mod ports;
@@ -13,6 +14,7 @@ mod retries;
 mod syn;
 mod time_wait;
 mod verdict;
+mod wider;
 mod words;
 
 use verdict::Verdict;

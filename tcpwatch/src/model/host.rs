@@ -9,6 +9,7 @@ use super::listener::Listener;
 use super::owner::Owner;
 use super::ports::ends::Ends;
 use super::ports::range::PortRange;
+use super::ports::reuse::TwReuse;
 use crate::explain::setting::Setting;
 use crate::sys::release::Release;
 
@@ -43,6 +44,8 @@ pub struct HostFrame {
     pub unread: BTreeMap<Setting, String>,
     /// `tcp_syn_linear_timeouts` (since Linux 6.5).
     pub syn_linear_timeouts: Option<u64>,
+    /// The text of `tcp_tw_reuse_delay` (since Linux 6.14).
+    pub tw_reuse_delay: Option<String>,
     /// The lines of files that set one of them at boot, in the order they are read: the last one wins.
     pub lines: Vec<ConfigLine>,
     /// The namespace's counters.
@@ -57,8 +60,8 @@ pub struct HostFrame {
     pub listeners: Option<Vec<Listener>>,
     /// Which ports connect(2) chooses from.
     pub range: Option<PortRange>,
-    /// Of all pairs of a source and a destination the one that holds the most of them.
-    pub busiest: Option<PortsHeld>,
+    /// Who holds them; `None` where nobody looked.
+    pub held: Option<HeldPorts>,
     /// Open files of the host.
     pub open_files: Option<u64>,
     /// The processes that are nearest to having no descriptor left, the nearest first.
@@ -95,7 +98,18 @@ impl fmt::Display for Place {
     }
 }
 
-/// Ports of one source address that are held to one destination.
+/// Ports that a look at the sockets found held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeldPorts {
+    /// To one destination each, those that hold the most first, as many as matter.
+    pub to: Vec<PortsHeld>,
+    /// Of one source address each, whatever the destination.
+    pub of: Vec<PortsHeld>,
+    /// Whether all sockets were looked at; where not, it may be more.
+    pub whole: bool,
+}
+
+/// Ports of one source address that are held to one destination, or to all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortsHeld {
     /// Between what.
@@ -154,6 +168,21 @@ impl HostFrame {
     #[must_use]
     pub fn number(&self, setting: Setting) -> Option<u64> {
         self.settings.get(&setting)?.parse().ok()
+    }
+
+    /// When connect(2) may take a port that is in `TIME_WAIT`.
+    #[must_use]
+    pub fn tw_reuse(&self) -> Option<TwReuse> {
+        let text = |setting| self.settings.get(&setting).map(String::as_str);
+        let (reuse, timestamps) = (text(Setting::TcpTwReuse)?, text(Setting::TcpTimestamps)?);
+        TwReuse::parse(reuse, timestamps, self.tw_reuse_delay.as_deref())
+    }
+
+    /// Whether ports are so many that no destination can hold half of them, for all sockets are fewer; `None` where that is unknown.
+    #[must_use]
+    pub fn are_ports_many(&self) -> Option<bool> {
+        let sockets = self.open_sockets?.saturating_add(self.time_wait?);
+        Some(sockets < u64::from(self.range.as_ref()?.usable()) / 2)
     }
 
     /// The value of `counter`.

@@ -3,15 +3,15 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use tcpwatch_common::StateSet;
+use tcpwatch_common::{StateSet, TcpState};
 
 use super::listeners::{Holders, listener, listeners};
 use super::procnet;
 use super::sockets::Sockets;
+use crate::clock;
 use crate::explain::setting::Setting;
 use crate::model::counter::{Counter, CounterValues};
-use crate::model::host::{Conntrack, Descriptors, HostFrame, Missing, Scope};
-use crate::model::listener::Listener;
+use crate::model::host::{Conntrack, Descriptors, HeldPorts, HostFrame, Missing, Scope};
 use crate::model::owner::{Comm, How, Owner};
 use crate::model::ports::range::PortRange;
 use crate::model::ports::walk::Walk;
@@ -24,8 +24,12 @@ use crate::sys::{conntrack, limits, sockstat, sysctl_d};
 /// Where a namespace's files may be: in a copied tree the links that lead there are often missing.
 const NET: [&str; 4] = ["proc/thread-self/net", "proc/self/net", "proc/net", "proc/1/net"];
 
-/// Sockets looked at, at most, to find which destination holds the ports: more take longer than anybody waits for.
-const SOCKETS: u64 = 50_000;
+/// How long sockets are looked at, at most, to find who holds the ports, ns: of some 200,000 of them it is known in that time.
+const LOOK_NS: u64 = 400_000_000;
+/// Bytes of a table of sockets that are read at most, some 400,000 of them.
+const TABLE: u64 = 64 << 20;
+/// Ends told, at most, of those that hold the most ports.
+const ENDS: usize = 16;
 /// Processes told, at most, of those whose descriptors run out.
 const PROCESSES: usize = 16;
 
@@ -56,6 +60,7 @@ pub fn read(tree: &Tree) -> HostFrame {
             .map(|text| text.chars().take(64).collect()),
         uptime_s: uptime.and_then(|text| text.split(['.', ' ']).next()?.parse().ok()),
         syn_linear_timeouts: number("proc/sys/net/ipv4/tcp_syn_linear_timeouts"),
+        tw_reuse_delay: tree.text("proc/sys/net/ipv4/tcp_tw_reuse_delay").ok(),
         lines: sysctl_d::lines(tree, &mut reader.missing),
         counters: CounterValues::read(|counter: Counter| {
             let (group, name) = counter.name();
@@ -66,7 +71,7 @@ pub fn read(tree: &Tree) -> HostFrame {
         orphans: sockets.orphan,
         listeners: None,
         range: range.and_then(|(range, reserved)| PortRange::parse(range, reserved)),
-        busiest: None,
+        held: None,
         open_files: reader
             .text("proc/sys/fs/file-nr")
             .and_then(|text| text.split_whitespace().next()?.parse().ok()),
@@ -81,11 +86,11 @@ pub fn read(tree: &Tree) -> HostFrame {
     }
 }
 
-/// What can be read of the host whose files were copied to `tree`: as [`read`], and who listens.
+/// What can be read of the host whose files were copied to `tree`: as [`read`], who listens, and who holds the ports.
 #[must_use]
 pub fn copied(tree: &Tree) -> HostFrame {
     let mut frame = read(tree);
-    frame.listeners = listeners_of_proc(tree, &mut frame.missing);
+    read_tables(tree, &mut frame);
     frame
 }
 
@@ -102,9 +107,10 @@ pub fn live(tree: &Tree, namespace: &Namespace, holders: &mut Holders) -> anyhow
             .and_then(|mut sockets| listeners(&mut sockets))
             .ok();
         if found.is_none() {
-            frame.listeners = listeners_of_proc(tree, &mut frame.missing);
+            read_tables(tree, &mut frame);
+        } else {
+            frame.held = held(&frame, inode);
         }
-        frame.busiest = busiest(&frame, inode);
         Ok((frame, found))
     })?;
     frame.netns = Some(inode);
@@ -123,39 +129,58 @@ pub fn live(tree: &Tree, namespace: &Namespace, holders: &mut Holders) -> anyhow
     Ok(frame)
 }
 
-/// The listeners in /proc/net/tcp and tcp6, which come first there; what their queues may hold is not told.
-fn listeners_of_proc(tree: &Tree, missing: &mut Vec<Missing>) -> Option<Vec<Listener>> {
+/// Reads /proc/net/tcp and tcp6: who listens, which comes first there, and who holds the ports. What the queues of listeners may
+/// hold is not told.
+fn read_tables(tree: &Tree, frame: &mut HostFrame) {
     let mut found = None;
+    let mut walk = Walk::default();
+    let mut whole = true;
     for (family, name) in [(Family::Ipv4, "tcp"), (Family::Ipv6, "tcp6")] {
-        let Some(content) = NET.iter().find_map(|net| tree.read(&format!("{net}/{name}")).ok()) else {
+        let mut tables = NET.iter().map(|net| format!("{net}/{name}"));
+        let Some((table, path)) = tables.find_map(|path| Some((tree.file(&path).ok()?, path))) else {
+            // A kernel without IPv6 has no tcp6.
+            whole &= family == Family::Ipv6;
             continue;
         };
-        let lines = content.bytes.split(|&byte| byte == b'\n');
-        let listeners = lines.filter_map(|line| procnet::listener(line, family, 0));
-        let listeners = listeners.map(|(socket, queued)| listener(&socket, queued, None));
-        found.get_or_insert_with(Vec::new).extend(listeners);
+        let listeners = found.get_or_insert_with(Vec::new);
+        let read = procnet::each(&table, family, TABLE, |socket, waiting| {
+            if socket.state == TcpState::Listen {
+                listeners.push(listener(socket, waiting, None));
+            }
+            if let Some(range) = &frame.range {
+                walk.add(socket, range);
+            }
+        });
+        if let Err(error) = read {
+            whole = false;
+            frame.missing.push(Missing {
+                path: format!("/{path}"),
+                why: why(&error),
+            });
+        }
     }
     if found.is_none() {
-        missing.push(Missing {
+        frame.missing.push(Missing {
             path: "/proc/net/tcp".into(),
             why: "not found, and who listens is unknown".into(),
         });
     }
-    found
+    frame.held = found.as_ref().map(|_| walk.held(ENDS, whole));
+    frame.listeners = found;
 }
 
-/// Which destination holds the most ports of the namespace `inode`, which the calling thread is in. Where all timewait sockets
-/// together hold less than half of them, or where there are too many sockets, nobody looks.
-fn busiest(frame: &HostFrame, inode: u32) -> Option<crate::model::host::PortsHeld> {
+/// Who holds the ports of the namespace `inode`, which the calling thread is in. Where all sockets together are fewer than half of
+/// the ports, nobody looks.
+fn held(frame: &HostFrame, inode: u32) -> Option<HeldPorts> {
     let range = frame.range.as_ref()?;
-    let open = frame.open_sockets.unwrap_or(u64::MAX).saturating_add(frame.time_wait?);
-    if open < u64::from(range.usable()) / 2 || open > SOCKETS {
+    if frame.are_ports_many() == Some(true) {
         return None;
     }
+    let deadline = clock::monotonic_ns() + LOOK_NS;
+    let mut sockets = Sockets::sock_diag_until(inode, deadline).ok()?;
     let mut walk = Walk::default();
-    let mut sockets = Sockets::sock_diag(inode).ok()?;
-    sockets.walk(StateSet::ALL, |socket| walk.add(socket, range)).ok()?;
-    walk.busiest()
+    let whole = sockets.walk(StateSet::ALL, |socket| walk.add(socket, range)).is_ok();
+    Some(walk.held(ENDS, whole))
 }
 
 /// The processes that are nearest to having no descriptor left, the nearest first.

@@ -114,12 +114,29 @@ fn lines(file: &File, buffer: &mut [u8], mut visit: impl FnMut(&[u8]) -> io::Res
     }
 }
 
-/// A listener in a line of a table, and how many connections wait to be accepted: its `rx_queue` (`get_tcp4_sock`).
-pub(super) fn listener(line: &[u8], family: Family, netns: u32) -> Option<(Socket, u64)> {
-    let socket = parse(line, family, netns).filter(|socket| socket.state == TcpState::Listen)?;
+/// Calls `visit` with every socket in `table`, a table of `family`, and how many connections wait there to be accepted, where it
+/// listens (`rx_queue`, `get_tcp4_sock`). What is no socket is passed over.
+///
+/// # Errors
+/// What pread(2) said; a table of more bytes than `most`, of which the sockets before were visited.
+pub(super) fn each(table: &File, family: Family, most: u64, mut visit: impl FnMut(&Socket, u64)) -> io::Result<()> {
+    let mut left = most;
+    lines(table, &mut vec![0; BUFFER], |line| {
+        left = left
+            .checked_sub(line.len() as u64)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {} MiB", most >> 20)))?;
+        if let Some((socket, waiting)) = parse(line, family, 0).zip(waiting(line)) {
+            visit(&socket, waiting);
+        }
+        Ok(())
+    })
+}
+
+/// The `rx_queue` of a line.
+fn waiting(line: &[u8]) -> Option<u64> {
     let queues = std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(4)?;
     let (_, waiting) = queues.split_once(':')?;
-    Some((socket, u64::from_str_radix(waiting, 16).ok()?))
+    u64::from_str_radix(waiting, 16).ok()
 }
 
 /// Reads a line: `sl local:port remote:port st tx:rx timer:when retransmits uid timeout inode references ...`.
@@ -238,6 +255,21 @@ mod tests {
             assert_eq!(reader.count(StateSet::ALL).unwrap().full[10], rows as u64);
         }
         assert_eq!(reader.count(StateSet::NONE).unwrap().full[10], 0);
+    }
+
+    #[test]
+    fn each_socket_of_a_file_is_found_as_far_as_it_may_be_read() {
+        let root = root(&[HEADING, LISTEN, "garbage\n", TIMEWAIT].concat(), None);
+        let table = File::open(root.path().join("proc/thread-self/net/tcp")).unwrap();
+        let found = |most| {
+            let mut ports = Vec::new();
+            let read = each(&table, Family::Ipv4, most, |socket, waiting| {
+                ports.push((socket.lport, waiting));
+            });
+            (ports, read.is_ok())
+        };
+        assert_eq!(found(1000), (vec![(8080, 0), (0x9c42, 0)], true));
+        assert_eq!(found(300), (vec![(8080, 0)], false));
     }
 
     #[test]

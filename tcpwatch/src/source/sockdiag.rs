@@ -13,6 +13,7 @@ use rustix::net::RecvFlags;
 use tcpwatch_common::StateSet;
 use tcpwatch_common::ledger::Pass;
 
+use crate::clock;
 use crate::model::socket::{Detail, Family, Socket};
 
 /// Bytes of one message from the kernel, at most: it fills a socket buffer of 32 KiB and no more (`netlink_recvmsg`).
@@ -27,6 +28,7 @@ pub struct SockDiag {
     sequence: u32,
     one_walk: bool,
     netns: u32,
+    deadline_ns: Option<u64>,
 }
 
 impl SockDiag {
@@ -43,11 +45,19 @@ impl SockDiag {
             sequence: 0,
             one_walk: true,
             netns,
+            deadline_ns: None,
         };
         // Both are asked for no state at all, which costs nothing.
         reader.one_walk = reader.dump(&message::both_families(StateSet::NONE), |_| {}).is_ok();
         reader.walk(StateSet::NONE, |_| {})?;
         Ok(reader)
+    }
+
+    /// The same reader, which stops in the middle of a dump at `deadline_ns` of the monotonic clock.
+    #[must_use]
+    pub const fn until(mut self, deadline_ns: u64) -> Self {
+        self.deadline_ns = Some(deadline_ns);
+        self
     }
 
     /// Calls `visit` with every socket in one of `states`, both families, in no order.
@@ -110,6 +120,12 @@ impl SockDiag {
         retry_on_intr(|| rustix::net::send(&self.socket, &request, rustix::net::SendFlags::empty()))?;
         let mut interrupted = false;
         loop {
+            if self
+                .deadline_ns
+                .is_some_and(|deadline| clock::monotonic_ns() >= deadline)
+            {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             let room = &mut self.buffer[..];
             // With TRUNC the length is that of the message, also where it did not fit.
             let (_, length) = retry_on_intr(|| rustix::net::recv(&self.socket, &mut *room, RecvFlags::TRUNC))?;
@@ -175,6 +191,15 @@ mod tests {
         SockDiag::open(7).unwrap().walk_in_detail(listening, visit).unwrap();
         drop(clients);
         assert_eq!(found, [(Some(2), Some(3))]);
+    }
+
+    #[test]
+    fn a_walk_ends_at_its_deadline() {
+        let mut reader = SockDiag::open(7).unwrap().until(0);
+        let error = reader.walk(StateSet::ALL, |_| {}).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let mut reader = SockDiag::open(7).unwrap().until(u64::MAX);
+        assert!(reader.walk(StateSet::ALL, |_| {}).is_ok());
     }
 
     #[test]

@@ -35,6 +35,15 @@ impl Sockets {
             .context("netlink is refused (--source proc reads /proc/net/tcp instead)")
     }
 
+    /// The same, which stops in the middle of a walk at `deadline_ns` of the monotonic clock.
+    ///
+    /// # Errors
+    /// Why netlink is refused.
+    pub fn sock_diag_until(netns: u32, deadline_ns: u64) -> anyhow::Result<Self> {
+        let reader = SockDiag::open(netns).context("netlink is refused")?;
+        Ok(Self::SockDiag(reader.until(deadline_ns)))
+    }
+
     /// Opens /proc/net/tcp and tcp6 under `root` in the namespace of the calling thread.
     ///
     /// # Errors

@@ -78,11 +78,8 @@ impl Tree {
     /// # Errors
     /// What the kernel said; what is no regular file, which could block or never end.
     pub fn read(&self, path: &str) -> io::Result<Content> {
-        let file = File::from(self.at(path, OFlags::NONBLOCK | OFlags::NOCTTY)?);
+        let file = self.file(path)?;
         let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is no regular file"));
-        }
         let mut bytes = Vec::new();
         file.take(MOST + 1).read_to_end(&mut bytes)?;
         let cut = bytes.len() as u64 > MOST;
@@ -92,6 +89,19 @@ impl Tree {
             cut,
             identity: (metadata.dev(), metadata.ino()),
         })
+    }
+
+    /// The regular file at `path`, open for reading.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn file(&self, path: &str) -> io::Result<File> {
+        let file = File::from(self.at(path, OFlags::NONBLOCK | OFlags::NOCTTY)?);
+        if file.metadata()?.is_file() {
+            Ok(file)
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "this is no regular file"))
+        }
     }
 
     /// The text of the file at `path`.

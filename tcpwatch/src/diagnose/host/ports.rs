@@ -1,88 +1,15 @@
 //! Local ports: `ip_local_port_range`, `ip_local_reserved_ports`, and a destination that takes nearly all.
 
+use super::held::{LOW, OUT, enough, holds, in_the_way, nearly_out, nearly_out_of};
 use super::verdict::Verdict;
+use super::wider::wider;
 use super::words::reaches;
 use crate::diagnose::few;
 use crate::diagnose::finding::{Finding, Severity};
 use crate::diagnose::kind::Kind;
 use crate::explain::setting::Setting;
 use crate::explain::topic::Topic;
-use crate::model::host::{HostFrame, PortsHeld};
-use crate::model::number::thousands;
-
-/// Of the ports, the part in use to one destination from which they run low, percent.
-const LOW: u64 = 80;
-/// The part from which the next connects fail, percent: connect(2) finds the last ones by chance.
-const OUT: u64 = 98;
-/// From here on no service of note listens, and the range may begin.
-const FIRST: u16 = 10_240;
-
-/// The busiest destination, where it holds so many ports that they run low.
-pub(super) fn nearly_out(frame: &HostFrame) -> Option<&PortsHeld> {
-    let usable = u64::from(frame.range.as_ref()?.usable());
-    frame
-        .busiest
-        .as_ref()
-        .filter(|held| reaches(in_the_way(frame, held), usable, LOW))
-}
-
-/// The ports that the next `connect()` cannot have, of those held: not those in TIME_WAIT where it may take them.
-fn in_the_way(frame: &HostFrame, held: &PortsHeld) -> u64 {
-    let has_timestamps = frame.number(Setting::TcpTimestamps).is_some_and(|value| value != 0);
-    match frame.number(Setting::TcpTwReuse) {
-        Some(1) if has_timestamps => held.used.saturating_sub(held.time_wait),
-        Some(2) if has_timestamps && is_to_loopback(frame) => held.used.saturating_sub(held.time_wait),
-        _ => held.used,
-    }
-}
-
-/// Whether `TIME_WAIT` holds most of them.
-pub(super) fn is_by_time_wait(held: &PortsHeld) -> bool {
-    reaches(held.time_wait, held.used, 50)
-}
-
-/// Whether the busiest destination is this host itself.
-pub(super) fn is_to_loopback(frame: &HostFrame) -> bool {
-    let destination = frame.busiest.and_then(|held| held.ends.destination);
-    destination.is_some_and(|destination| destination.ip().to_canonical().is_loopback())
-}
-
-/// `10.0.0.1 to 10.0.0.9:6379 holds 24,310 of 28,232 ports, 24,000 of them in TIME_WAIT`.
-pub(super) fn holds(frame: &HostFrame, held: &PortsHeld) -> String {
-    let destination = held
-        .ends
-        .destination
-        .map_or_else(|| "anywhere".into(), |to| to.to_string());
-    let usable = frame.range.as_ref().map_or(0, |range| range.usable().into());
-    format!(
-        "{} to {destination} holds {} of {} ports, {} of them in TIME_WAIT",
-        held.ends.source,
-        thousands(held.used),
-        thousands(usable),
-        thousands(held.time_wait)
-    )
-}
-
-/// Whether ports run low, and why not: `0 in TIME_WAIT now, of 28,232 ports to each destination: nothing to gain`.
-pub(super) fn enough(frame: &HostFrame) -> String {
-    let (Some(range), Some(time_wait)) = (&frame.range, frame.time_wait) else {
-        return "whether ports run low is unknown".into();
-    };
-    let usable = u64::from(range.usable());
-    if let Some(held) = &frame.busiest {
-        return format!("{}: nothing to gain", holds(frame, held));
-    }
-    let now = format!(
-        "{} in TIME_WAIT now, of {} ports to each destination",
-        thousands(time_wait),
-        thousands(usable)
-    );
-    if reaches(time_wait, usable, LOW) {
-        format!("{now}; how many destinations share them is not known here, and tcpwatch churn tells")
-    } else {
-        format!("{now}: nothing to gain")
-    }
-}
+use crate::model::host::HostFrame;
 
 /// `net.ipv4.ip_local_port_range`.
 pub(super) fn range(frame: &HostFrame) -> Verdict {
@@ -91,27 +18,33 @@ pub(super) fn range(frame: &HostFrame) -> Verdict {
             "how many ports there are to each destination is unknown, for reserved ones could not be read",
         );
     };
-    let usable = u64::from(range.usable());
-    let verdict = match nearly_out(frame) {
-        Some(held) if *range.bounds().start() > FIRST || *range.bounds().end() < u16::MAX => {
-            let first = FIRST.min(*range.bounds().start());
-            Verdict::warning(holds(frame, held)).set(
+    let verdict = match (nearly_out(frame), nearly_out_of(frame)) {
+        (Some(held), _) => match wider(frame, in_the_way(frame, held), LOW) {
+            Some(to) => Verdict::warning(holds(frame, held)).set(
                 frame,
                 Setting::IpLocalPortRange,
-                &format!("{first} {}", u16::MAX),
-                "a service that starts later may find its port taken: reserve it (net.ipv4.ip_local_reserved_ports)",
-            )
-        }
-        Some(held) => Verdict::warning(format!(
-            "{}, and a wider range takes the ports of services",
+                &format!("{} {}", to.start(), to.end()),
+                "a service that is down now, or a NodePort of Kubernetes (30000-32767), may find its port taken: reserve it \
+                 (net.ipv4.ip_local_reserved_ports)",
+            ),
+            None => Verdict::warning(format!(
+                "{}, and a wider range would take the ports of services",
+                holds(frame, held)
+            )),
+        },
+        // Whether a program does is not to be seen, and connect() alone shares them.
+        (None, Some(held)) => Verdict::note(format!(
+            "{}, whatever the destination: a program that calls bind() to port 0 before connect() finds none, and gains nothing but \
+             by IP_BIND_ADDRESS_NO_PORT; connect() alone has as many to each other destination",
             holds(frame, held)
         )),
-        None => Verdict::fine(enough(frame)),
+        (None, None) => enough(frame),
     };
+    let most = frame.held.as_ref().and_then(|held| held.to.first());
     verdict
-        .evidence("usable", usable)
+        .evidence("usable", u64::from(range.usable()))
         .evidence("time_wait", frame.time_wait)
-        .evidence("busiest_used", frame.busiest.map(|held| held.used))
+        .evidence("busiest_used", most.map(|held| held.used))
 }
 
 /// `net.ipv4.ip_local_reserved_ports`.

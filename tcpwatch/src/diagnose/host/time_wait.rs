@@ -1,7 +1,8 @@
 //! `TIME_WAIT` and what is mistaken for a way to shorten it: `tcp_tw_reuse`, `tcp_tw_recycle`, `tcp_fin_timeout`,
 //! `tcp_max_tw_buckets`, `tcp_timestamps`.
 
-use super::ports;
+use super::Standing;
+use super::held::{TimeWait, enough, holds, is_by_time_wait, is_to_loopback, meaning, nearly_out, time_wait};
 use super::verdict::Verdict;
 use super::words::{long, rate, since, told};
 use crate::diagnose::finding::{Finding, Severity};
@@ -10,13 +11,17 @@ use crate::explain::facts::{DefaultValue, Facts};
 use crate::explain::setting::Setting;
 use crate::explain::topic::Topic;
 use crate::model::counter::Counter;
-use crate::model::host::HostFrame;
+use crate::model::host::{HostFrame, PortsHeld};
 use crate::model::number::thousands;
 
 /// How long `TIME_WAIT` lasts, s (`TCP_TIMEWAIT_LEN`).
 const TIME_WAIT_S: u64 = 60;
 /// Bytes of a timewait socket, about (`struct tcp_timewait_sock`).
 const TIME_WAIT_BYTES: u64 = 256;
+
+/// What connections are without where timestamps are off (RFC 7323), and what no counter tells.
+const MISSED: &str = "connections have no protection against wrapped sequence numbers (PAWS), and no round-trip times of what is sent \
+    again. That it hurts here is not seen";
 
 /// `8,102 in TIME_WAIT now`.
 fn now(frame: &HostFrame) -> String {
@@ -28,45 +33,75 @@ fn now(frame: &HostFrame) -> String {
 
 /// `net.ipv4.tcp_tw_reuse`.
 pub(super) fn reuse(frame: &HostFrame) -> Verdict {
-    let value = frame.number(Setting::TcpTwReuse);
     let without_timestamps = frame.number(Setting::TcpTimestamps) == Some(0);
-    let meaning = match value {
-        Some(0) => "connect() takes no port that is in TIME_WAIT to the same destination",
-        Some(2) => "connect() may take a port in TIME_WAIT over loopback alone",
-        _ => {
-            "connect() may take a port in TIME_WAIT after 1 s (or tcp_tw_reuse_delay); what this host accepts is not touched"
-        }
-    };
-    // The default of later kernels is enough where both sides are here.
-    let to = match Facts::of(Setting::TcpTwReuse).default_on(frame.release()) {
-        DefaultValue::Is("2") if ports::is_to_loopback(frame) => "2",
-        _ => "1",
-    };
-    let verdict = if without_timestamps && value == Some(1) {
-        Verdict::warning(format!(
-            "it does nothing: it needs tcp_timestamps, which is 0 here; {}",
-            now(frame)
+    let is_on = frame.number(Setting::TcpTwReuse).is_some_and(|value| value != 0);
+    let verdict = match nearly_out(frame) {
+        Some(held) if !is_by_time_wait(held) => Verdict::fine(format!(
+            "{}; {}: it does nothing for the ports of open connections",
+            meaning(frame),
+            holds(frame, held)
+        )),
+        Some(held) if without_timestamps && is_on => Verdict::warning(format!(
+            "it does nothing, for it needs tcp_timestamps, which is 0 here; {}",
+            holds(frame, held)
         ))
-        .step("where ports run low, turn on net.ipv4.tcp_timestamps; nothing else depends on it")
-    } else if let Some(held) = ports::nearly_out(frame).filter(|held| ports::is_by_time_wait(held)) {
-        let held = ports::holds(frame, held);
-        if without_timestamps {
-            Verdict::fine(format!("{meaning}; {held}, and it needs tcp_timestamps, which is 0"))
-        } else {
-            Verdict::warning(format!("{meaning}; {held}")).set(
-                frame,
-                Setting::TcpTwReuse,
-                to,
-                "little: it needs timestamps on both sides, and a firewall in between that still remembers the old connection \
-                 may drop the new one",
-            )
+        .step("net.ipv4.tcp_timestamps, here, tells how it is turned on"),
+        Some(held) if without_timestamps => Verdict::fine(format!(
+            "{}; {}, and it needs tcp_timestamps, which is 0",
+            meaning(frame),
+            holds(frame, held)
+        )),
+        Some(held) => low(frame, held),
+        None if without_timestamps && is_on => {
+            let enough = enough(frame);
+            Verdict {
+                standing: Standing::Notable,
+                words: format!(
+                    "it does nothing, for it needs tcp_timestamps, which is 0 here; {}",
+                    enough.words
+                ),
+                ..enough
+            }
         }
-    } else {
-        Verdict::fine(format!("{meaning}; {}", ports::enough(frame)))
+        None => {
+            let enough = enough(frame);
+            Verdict {
+                words: format!("{}; {}", meaning(frame), enough.words),
+                ..enough
+            }
+        }
     };
     verdict
         .counters(&[Counter::TwRecycled])
         .evidence("time_wait", frame.time_wait)
+}
+
+/// The same where `TIME_WAIT` holds nearly all ports, as `held` tells, and timestamps are on.
+fn low(frame: &HostFrame, held: &PortsHeld) -> Verdict {
+    let words = format!("{}; {}", meaning(frame), holds(frame, held));
+    // The default of later kernels is enough where both sides are here.
+    let to = match Facts::of(Setting::TcpTwReuse).default_on(frame.release()) {
+        DefaultValue::Is("2") if is_to_loopback(held) => 2,
+        _ => 1,
+    };
+    let value = frame.number(Setting::TcpTwReuse);
+    let is_allowed = value == Some(1) || (value == Some(2) && is_to_loopback(held));
+    match time_wait(frame, held) {
+        TimeWait::Keeps if is_allowed => Verdict::warning(format!(
+            "{words}. No TIME_WAIT lasts longer, so that tcp_tw_reuse_delay keeps it from doing anything"
+        ))
+        .step("set net.ipv4.tcp_tw_reuse_delay back to its default, 1000 (ms)"),
+        TimeWait::Keeps => Verdict::warning(words).set(
+            frame,
+            Setting::TcpTwReuse,
+            &to.to_string(),
+            "little: it needs timestamps on both sides, and a firewall in between that still remembers the old connection \
+             may drop the new one",
+        ),
+        TimeWait::Untried(_) => Verdict::warning(words)
+            .step("see whether the other side uses timestamps, or a load balancer takes them away: ss -ti shows ts where it does"),
+        TimeWait::Taken(_) => Verdict::note(words),
+    }
 }
 
 /// `net.ipv4.tcp_tw_recycle`.
@@ -242,7 +277,7 @@ pub(super) fn timestamps(frame: &HostFrame) -> Verdict {
         return Verdict::fine("tcp_tw_reuse needs it, and so do SYN cookies with all options. Leave it on");
     }
     let cookies = frame.counter(Counter::SyncookiesRecv).filter(|&cookies| cookies > 0);
-    let low = ports::nearly_out(frame).filter(|held| ports::is_by_time_wait(held));
+    let low = nearly_out(frame).filter(|held| is_by_time_wait(held));
     let mut lost = Vec::new();
     lost.extend(cookies.map(|_| {
         format!(
@@ -250,7 +285,7 @@ pub(super) fn timestamps(frame: &HostFrame) -> Verdict {
             told(frame, Counter::SyncookiesRecv)
         )
     }));
-    lost.extend(low.map(|held| format!("no port in TIME_WAIT can be used again: {}", ports::holds(frame, held))));
+    lost.extend(low.map(|held| format!("no port in TIME_WAIT can be used again: {}", holds(frame, held))));
     let verdict = if !lost.is_empty() {
         Verdict::warning(format!("off: {}", lost.join("; "))).set(
             frame,
@@ -259,9 +294,9 @@ pub(super) fn timestamps(frame: &HostFrame) -> Verdict {
             "12 bytes more in each segment; new connections alone have them",
         )
     } else if frame.number(Setting::TcpTwReuse) == Some(1) {
-        Verdict::note("off, for which tcp_tw_reuse does nothing; nothing else here is seen to miss it")
+        Verdict::note(format!("off, so that tcp_tw_reuse does nothing; {MISSED}"))
     } else {
-        Verdict::note("off, and nothing here is seen to miss it")
+        Verdict::note(format!("off; {MISSED}"))
     };
     verdict.counters(&[Counter::SyncookiesRecv])
 }

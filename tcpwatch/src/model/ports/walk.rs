@@ -8,7 +8,7 @@ use tcpwatch_common::TcpState;
 use super::bits::PortBits;
 use super::ends::Ends;
 use super::range::PortRange;
-use crate::model::host::PortsHeld;
+use crate::model::host::{HeldPorts, PortsHeld};
 use crate::model::socket::{Kind, Socket};
 
 /// Destinations a walk counts at most, about 60 bytes each.
@@ -102,16 +102,32 @@ impl Walk {
         })
     }
 
-    /// The pair of source and destination that holds the most ports; `None` where there is none, or some found no room.
+    /// Who holds the most ports, `most` of each kind. `whole` is whether all sockets were walked.
     #[must_use]
-    pub fn busiest(&self) -> Option<PortsHeld> {
-        let found = self.destinations.iter().filter(|_| self.left_out == 0);
-        let (&ends, held) = found.max_by_key(|&(ends, held)| (held.used, std::cmp::Reverse(ends)))?;
-        Some(PortsHeld {
+    pub fn held(&self, most: usize, whole: bool) -> HeldPorts {
+        let to = self.destinations.iter().map(|(&ends, held)| PortsHeld {
             ends,
             used: held.used,
             time_wait: held.time_wait,
-        })
+        });
+        let of = self.sources.iter().map(|(&source, ports)| PortsHeld {
+            ends: Ends {
+                source,
+                destination: None,
+            },
+            used: ports.held.len().into(),
+            time_wait: (ports.held.len() - ports.live.len()).into(),
+        });
+        let first = |mut all: Vec<PortsHeld>| {
+            all.sort_unstable_by_key(|held| (std::cmp::Reverse(held.used), held.ends));
+            all.truncate(most);
+            all
+        };
+        HeldPorts {
+            to: first(to.collect()),
+            of: first(of.collect()),
+            whole: whole && self.left_out == 0,
+        }
     }
 
     /// What it found of the destinations nobody took out, those that hold most first.
@@ -233,6 +249,30 @@ mod tests {
     }
 
     #[test]
+    fn who_holds_the_most_comes_first() {
+        let range = PortRange::parse("40000 40999", "").unwrap();
+        let mut walk = Walk::default();
+        for (state, kind, lport, rport) in [
+            (TcpState::Established, Kind::Full, 40_000, 443),
+            (TcpState::Established, Kind::Full, 40_000, 80),
+            (TcpState::TimeWait, Kind::Timewait, 40_001, 80),
+            (TcpState::Established, Kind::Full, 40_000, 81),
+        ] {
+            walk.add(&socket(state, kind, lport, rport), &range);
+        }
+        let held = walk.held(2, true);
+        let ports = |held: &[PortsHeld]| -> Vec<_> {
+            let all = held
+                .iter()
+                .map(|held| (held.ends.destination.map(|to| to.port()), held.used, held.time_wait));
+            all.collect()
+        };
+        assert_eq!(ports(&held.to), [(Some(80), 2, 1), (Some(81), 1, 0)]);
+        assert_eq!(ports(&held.of), [(None, 2, 1)]);
+        assert!(held.whole && !walk.held(2, false).whole);
+    }
+
+    #[test]
     fn a_walk_is_bounded() {
         let range = PortRange::parse("1 65535", "").unwrap();
         let mut walk = Walk {
@@ -243,6 +283,7 @@ mod tests {
             walk.add(&socket(TcpState::Established, Kind::Full, 40_000, rport), &range);
         }
         assert_eq!((walk.destinations.len(), walk.left_out()), (2, 2));
+        assert!(!walk.held(9, true).whole, "what found no room may hold more");
         let used = |held: Option<Held>| held.map(|held| held.used);
         assert_eq!(
             (used(walk.take(&ends(80))), used(walk.take(&ends(82)))),
