@@ -123,6 +123,13 @@ fn each_program_has_its_verdict(hook: Hook) {
             assert_eq!(group["closed"]["late"], 0, "{group}");
             assert!(number(&group["closed"], "prompt") > 0, "{group}");
             assert!(in_seconds(group, "growth_per_min") > 0.0, "{group}");
+            let finding = look.findings.iter().find(|finding| finding["owner"] == group["owner"]);
+            let finding = finding.unwrap_or_else(|| panic!("no finding of {group} in {look:?}"));
+            assert_eq!(
+                (&finding["detector"], &finding["evidence"]["sockets"], &finding["time"]),
+                (&"leak".into(), &6.into(), &group["time"]),
+                "{finding}"
+            );
         }
         let group = look.group(never_reads.pid(), "close_wait").expect("a group");
         assert_owner(group, &never_reads);

@@ -17,6 +17,7 @@ use super::{OUTPUT, Outcome};
 use crate::cli::LeaksArgs;
 use crate::clock;
 use crate::diagnose::leak::{Verdict, judge};
+use crate::diagnose::{self, Frame};
 use crate::event::{Event, Record};
 use crate::model::filter::owner::OwnerFilter;
 use crate::model::leaks::{Leaks, LeaksFrame, Look, STATES, opened_by};
@@ -94,8 +95,16 @@ fn once(args: &LeaksArgs, view: &mut dyn LeaksView, out: &mut impl Write) -> Res
     let mut leaks = Leaks::new(older_ns(&args), true);
     leaks.look(asked.look(true)?);
     let frame = leaks.frame(clock::kernel_to_unix_ns(), false, 0);
-    view.frame(&frame, out).and_then(|()| out.flush()).context(OUTPUT)?;
+    tell(&frame, view, out)?;
     Ok(frame)
+}
+
+/// Prints `frame`, and what is wrong by it.
+fn tell(frame: &LeaksFrame, view: &mut dyn LeaksView, out: &mut impl Write) -> Result<()> {
+    let findings = diagnose::look(&mut diagnose::all(), Frame::Leaks(frame));
+    view.frame(frame, &findings, out)
+        .and_then(|()| out.flush())
+        .context(OUTPUT)
 }
 
 /// A look `every` so often, with the transitions between them, until the end comes; the last there was to say.
@@ -177,7 +186,7 @@ fn follow(args: &LeaksArgs, every: Duration, view: &mut dyn LeaksView, out: &mut
             let told = watcher.looked(look, unheard);
             // The second look is what the later ones are compared with, and tells nothing that the first did not.
             if watcher.looks != 2 || last.is_some() {
-                view.frame(&told, out).and_then(|()| out.flush()).context(OUTPUT)?;
+                tell(&told, view, out)?;
                 end.progressed();
                 frame = Some(told);
             }

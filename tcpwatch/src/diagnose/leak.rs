@@ -412,13 +412,16 @@ impl Detector for Leak {
         let Frame::Leaks(LeaksFrame { groups, older_ns, .. }) = frame else {
             return;
         };
-        for group in groups.iter().take(MOST) {
+        let judged = groups.iter().filter_map(|group| {
             let verdict = judge(group, *older_ns);
             let severity = match verdict {
                 Verdict::Leak | Verdict::StuckReader => Severity::Warning,
                 Verdict::Slow => Severity::Info,
-                Verdict::Burst | Verdict::Undecided(_) => continue,
+                Verdict::Burst | Verdict::Undecided(_) => return None,
             };
+            Some((group, verdict, severity))
+        });
+        for (group, verdict, severity) in judged.take(MOST) {
             findings.push(Finding {
                 kind: Kind::Leak,
                 topic: Topic::State(group.key.state),

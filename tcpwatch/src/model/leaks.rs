@@ -19,6 +19,7 @@ pub(crate) mod tests;
 use std::num::{NonZeroU32, NonZeroU64};
 
 use hashbrown::{HashMap, HashSet};
+use jiff::Timestamp;
 use tcpwatch_common::{StateSet, TcpState};
 
 use self::ended::Ended;
@@ -134,6 +135,12 @@ pub struct LeaksFrame {
 }
 
 impl LeaksFrame {
+    /// When the look ended.
+    #[must_use]
+    pub fn time(&self) -> Timestamp {
+        Timestamp::from_nanosecond(self.unix_ns.into()).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
     /// Sockets in the states.
     #[must_use]
     pub fn in_state(&self) -> u64 {
@@ -520,11 +527,7 @@ impl Leaks {
                     group.growth_per_min = Some(more / number(window_ns) * 60e9);
                 }
             }
-            for holder in &mut group.holders {
-                holder.fds.sort_unstable();
-            }
-            group.holders.sort_unstable_by_key(|holder| holder.process);
-            group.inodes.sort_unstable();
+            group.settle();
         }
         let (mut groups, mut passing): (Vec<Group>, Vec<Group>) = groups
             .into_values()

@@ -70,6 +70,8 @@ impl Leaks {
 #[derive(Clone, Debug)]
 pub(crate) struct Look {
     pub(crate) groups: Vec<Value>,
+    /// What is wrong by it.
+    pub(crate) findings: Vec<Value>,
     pub(crate) all: Value,
 }
 
@@ -84,12 +86,14 @@ impl Look {
 /// The looks in `lines`; what comes after the last whole one is left out.
 fn looks(lines: Vec<Value>) -> Vec<Look> {
     let mut looks = Vec::new();
-    let mut groups = Vec::new();
+    let (mut groups, mut findings) = (Vec::new(), Vec::new());
     for line in lines {
         match line["schema"].as_str() {
             Some("tcpwatch.leak/1") => groups.push(line),
+            Some("tcpwatch.finding/1") => findings.push(line),
             Some("tcpwatch.leak.look/1") => looks.push(Look {
                 groups: std::mem::take(&mut groups),
+                findings: std::mem::take(&mut findings),
                 all: line,
             }),
             _ => panic!("{line} is of no look"),

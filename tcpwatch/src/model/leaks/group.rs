@@ -263,10 +263,7 @@ impl Group {
     }
 
     fn hold(&mut self, process: &Process, fds: &[u32]) {
-        let kept: usize = self.holders.iter().map(|holder| holder.fds.len()).sum();
         self.fds += fds.len() as u64;
-        let room = FDS_MAX.saturating_sub(kept);
-        let fds = &fds[..fds.len().min(room)];
         match self.holders.iter_mut().find(|holder| holder.process.pid == process.pid) {
             Some(holder) => holder.fds.extend(fds),
             None if fds.is_empty() => {}
@@ -275,6 +272,19 @@ impl Group {
                 fds: fds.to_vec(),
             }),
         }
+    }
+
+    /// Puts all in order, and keeps no more descriptors than [`FDS_MAX`]: the lowest, at each look the same.
+    pub(super) fn settle(&mut self) {
+        self.holders.sort_unstable_by_key(|holder| holder.process);
+        let mut room = FDS_MAX;
+        for holder in &mut self.holders {
+            holder.fds.sort_unstable();
+            holder.fds.truncate(room);
+            room -= holder.fds.len();
+        }
+        self.holders.retain(|holder| !holder.fds.is_empty());
+        self.inodes.sort_unstable();
     }
 }
 

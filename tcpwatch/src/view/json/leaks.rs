@@ -1,10 +1,11 @@
-//! `leaks` for programs: `tcpwatch.leak/1`, one object a group of stuck sockets, and after them `tcpwatch.leak.look/1`.
+//! `leaks` for programs: `tcpwatch.leak/1`, one object a group of stuck sockets, after them the findings, and `tcpwatch.leak.look/1`.
 
 use std::io::{self, Write};
 use std::num::NonZeroU32;
 
 use serde::Serialize;
 
+use crate::diagnose::finding::Finding;
 use crate::diagnose::leak::{judge, seconds};
 use crate::model::leaks::{Group, LeaksFrame, OpenedBy, Shared};
 use crate::model::owner::{Owner, Process};
@@ -208,11 +209,14 @@ fn line<'a>(group: &'a Group, time: &'a str, older_ns: u64) -> Line<'a> {
 }
 
 impl LeaksView for Json {
-    fn frame(&mut self, frame: &LeaksFrame, out: &mut dyn Write) -> io::Result<()> {
+    fn frame(&mut self, frame: &LeaksFrame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
         let time = self.stamp.text(frame.unix_ns);
         for group in &frame.groups {
             serde_json::to_writer(&mut *out, &line(group, time, frame.older_ns))?;
             out.write_all(b"\n")?;
+        }
+        for finding in findings {
+            super::finding::write(finding, frame.time(), out)?;
         }
         let unseen = &frame.unseen;
         let look = LookLine {
@@ -255,7 +259,7 @@ mod tests {
 
     fn lines(frame: &LeaksFrame) -> Vec<Value> {
         let mut out = Vec::new();
-        Json::new().frame(frame, &mut out).unwrap();
+        Json::new().frame(frame, &[], &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

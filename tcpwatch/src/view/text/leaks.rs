@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 
 use super::opened_by;
 use super::wrap::wrap;
+use crate::diagnose::finding::Finding;
 use crate::diagnose::leak::{Verdict, advice, judge, oldest, place, truth, who, why};
 use crate::model::leaks::{Group, LeaksFrame, STATES};
 use crate::model::number::{duration, thousands};
@@ -167,7 +168,8 @@ impl Text {
 }
 
 impl LeaksView for Text {
-    fn frame(&mut self, frame: &LeaksFrame, out: &mut dyn Write) -> io::Result<()> {
+    /// The findings are in the groups' own words.
+    fn frame(&mut self, frame: &LeaksFrame, _: &[Finding], out: &mut dyn Write) -> io::Result<()> {
         self.heading(frame, out)?;
         for group in frame.groups.iter().take(GROUPS) {
             self.group(group, frame.older_ns, out)?;
@@ -273,7 +275,7 @@ mod tests {
 
     fn shown(frame: &LeaksFrame, screen: Screen) -> String {
         let mut out = Vec::new();
-        Text::new(TimeZone::UTC, screen).frame(frame, &mut out).unwrap();
+        Text::new(TimeZone::UTC, screen).frame(frame, &[], &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
