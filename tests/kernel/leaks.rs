@@ -1,5 +1,6 @@
 //! `leaks`: real programs that leak, and some that do not, each with the verdict that is right.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process;
@@ -592,6 +593,39 @@ fn all_who_hold_a_socket_are_told() {
             holders.iter().all(|holder| holder["fds"] == serde_json::json!([1])),
             "{group}"
         );
+    });
+}
+
+/// /proc/PID shows no descriptors and no code of a process whose first thread has ended: its other threads do.
+#[test]
+fn a_process_whose_first_thread_has_ended_holds_what_its_others_do() {
+    in_netns(|_| {
+        let program = Leaking::start("first_thread_ends.c", 9001, &[]);
+        let stat = || fs::read_to_string(format!("/proc/{}/stat", program.pid())).expect("it runs");
+        until("its first thread to end", || stat().contains(") Z "));
+        let leaks = Leaks::start(Hook::TpBtf, "0.3", "0.5", &["--stacks"]);
+        for _ in 0..3 {
+            program.visit("x");
+        }
+        let group = leaks.until("the three to be stuck", |looks| {
+            let look = looks.last().expect("a look");
+            let group = look.group(program.pid(), "close_wait");
+            let group = group.filter(|group| group["sockets"] == 3);
+            group.cloned().ok_or(format!("{look:?}"))
+        });
+        assert_eq!(
+            (&group["owner"]["comm"], &group["fds"]),
+            (&program.comm().into(), &serde_json::json!(program.fds_in(CLOSE_WAIT))),
+            "{group}"
+        );
+        assert_eq!(program.fds_in(CLOSE_WAIT).len(), 3);
+        let stack = &group["stacks"][0];
+        assert_eq!(
+            (&stack["sockets"], &stack["frames"][0]["function"]),
+            (&3.into(), &"handle_upload".into()),
+            "{group}"
+        );
+        leaks.finish(0);
     });
 }
 

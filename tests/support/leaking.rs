@@ -67,8 +67,13 @@ impl Leaking {
 
     /// The descriptors of its sockets in the state numbered `state`, as its links under /proc and the kernel's table say.
     pub(crate) fn fds_in(&self, state: u8) -> Vec<u64> {
-        let links = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("its descriptors");
+        // Of a thread that has ended there are none to be seen; all have the same.
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("its threads");
+        let links = threads
+            .flatten()
+            .filter_map(|thread| fs::read_dir(thread.path().join("fd")).ok());
         let by_inode: BTreeMap<String, u64> = links
+            .flatten()
             .filter_map(|entry| {
                 let entry = entry.ok()?;
                 let link = fs::read_link(entry.path()).ok()?;
@@ -107,7 +112,11 @@ fn program(source: &str, place: &Path) -> Command {
             &compiled,
             &path,
         ),
-        _ => compile(Command::new("gcc").args(["-O2", "-Wall", "-o"]), &compiled, &path),
+        _ => compile(
+            Command::new("gcc").args(["-O2", "-Wall", "-pthread", "-o"]),
+            &compiled,
+            &path,
+        ),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod hidden;
 mod process;
+mod threads;
 
 use std::fmt::Write;
 use std::mem::MaybeUninit;
@@ -15,6 +16,7 @@ use rustix::io::Errno;
 use rustix::path::Arg;
 
 pub use process::{Process, process};
+pub use threads::other_threads;
 
 /// Descriptors of sockets kept at most, 12 bytes each.
 const HOLDS_MAX: usize = 1_000_000;
@@ -38,8 +40,12 @@ impl Hold {
     /// Whether it still is: the process under `root` has the same socket behind the same descriptor.
     #[must_use]
     pub fn is_there(&self, root: &Path) -> bool {
-        let link = root.join(format!("proc/{}/fd/{}", self.pid, self.fd));
-        socket(CWD, link).is_ok_and(|found| found == Some(self.inode))
+        let Self { inode, pid, fd } = self;
+        let leads_there = |link: String| socket(CWD, root.join(link)).is_ok_and(|found| found == Some(*inode));
+        leads_there(format!("proc/{pid}/fd/{fd}"))
+            || other_threads(root, *pid)
+                .iter()
+                .any(|thread| leads_there(format!("proc/{pid}/task/{thread}/fd/{fd}")))
     }
 }
 
@@ -74,8 +80,7 @@ impl Holders {
 }
 
 /// Looks once at the descriptors of every process under `root`. A process that vanishes meanwhile holds nothing. What is not
-/// looked at: descriptors that a thread does not share with the first of its process (`unshare(CLONE_FILES)`), and those of a
-/// process whose first thread has ended before the others.
+/// looked at: descriptors that a thread does not share with the first of its process (`unshare(CLONE_FILES)`).
 ///
 /// # Errors
 /// The path and what open(2) or getdents(2) said of /proc itself.
@@ -123,17 +128,34 @@ impl Scan {
 
     /// Looks at the process `pid` of the /proc open as `all`.
     fn look(&mut self, all: &OwnedFd, pid: NonZeroU32) {
-        match self.read(all, pid) {
-            Ok(()) => {}
+        match self.read(all, pid, "fd") {
+            Ok(0) => self.look_at_others(all, pid),
+            Ok(_) => {}
             Err(errno) if is_gone(errno) => {}
-            Err(_) if self.holds_nothing(all, pid) => {}
+            Err(_) if self.holds_nothing(all, pid) => self.look_at_others(all, pid),
             Err(_) => self.unreadable += 1,
         }
     }
 
-    /// Reads the links of all descriptors of `pid`.
-    fn read(&mut self, all: &OwnedFd, pid: NonZeroU32) -> rustix::io::Result<()> {
-        let descriptors = directory(all, self.name(pid, "fd"))?;
+    /// Looks at `pid` by its other threads: the first shows no descriptors, as one that has ended (`pthread_exit()` in `main()`).
+    fn look_at_others(&mut self, all: &OwnedFd, pid: NonZeroU32) {
+        for thread in threads::in_directory(all, self.name(pid, "task"), pid) {
+            match self.read(all, pid, &format!("task/{thread}/fd")) {
+                Ok(0) => {}
+                Ok(_) => return,
+                Err(errno) if is_gone(errno) => {}
+                Err(_) => {
+                    self.unreadable += 1;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Reads the links of all descriptors in the `folder` of `pid`; how many there were.
+    fn read(&mut self, all: &OwnedFd, pid: NonZeroU32, folder: &str) -> rustix::io::Result<usize> {
+        let descriptors = directory(all, self.name(pid, folder))?;
+        let mut count = 0;
         let mut names = [MaybeUninit::uninit(); NAMES];
         let mut entries = RawDir::new(&descriptors, &mut names);
         while let Some(entry) = entries.next() {
@@ -141,6 +163,7 @@ impl Scan {
             let Some(fd) = number(entry.file_name().to_bytes()) else {
                 continue;
             };
+            count += 1;
             match socket(&descriptors, entry.file_name()) {
                 Ok(Some(inode)) if self.holds.len() < self.most => self.holds.push(Hold { inode, pid, fd }),
                 Ok(Some(_)) => self.left_out += 1,
@@ -150,10 +173,10 @@ impl Scan {
                 Ok(None) | Err(_) => {}
             }
         }
-        Ok(())
+        Ok(count)
     }
 
-    /// Whether `pid`, whose descriptors may not be read, has none.
+    /// Whether the first thread of `pid`, whose descriptors may not be read, has none.
     fn holds_nothing(&mut self, all: &OwnedFd, pid: NonZeroU32) -> bool {
         let mut stat = [0; 1024];
         let read = openat(
@@ -340,6 +363,43 @@ mod tests {
         );
         let found = holders(root.path()).unwrap();
         assert_eq!((found.all().len(), found.unreadable), (1, 1));
+    }
+
+    #[test]
+    fn where_the_first_thread_has_ended_another_shows_what_there_is() {
+        let root = tree(&[(7, &[]), (9, &[])]);
+        let file = |path: &str, text: &str| {
+            let path = root.path().join("proc").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        // One is ending too, and shows nothing any more.
+        for thread in ["7/task/7/fd", "7/task/8/fd", "7/task/12/fd", "9/task/9/fd"] {
+            fs::create_dir_all(root.path().join("proc").join(thread)).unwrap();
+        }
+        file("7/task/10/comm", "a\n");
+        symlink("socket:[9]", root.path().join("proc/7/task/12/fd/3")).unwrap();
+        // Its first thread cannot be read, as another user's is: that it has ended is known.
+        for (path, text) in [
+            ("11/fd", ""),
+            ("11/stat", "11 (a) Z 2 0 0 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 2 0 5 0\n"),
+            ("13/fd", ""),
+            ("13/stat", "13 (a) Z 2 0 0 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 2 0 5 0\n"),
+            ("13/task/14/fd", ""),
+        ] {
+            file(path, text);
+        }
+        fs::create_dir_all(root.path().join("proc/11/task/12/fd")).unwrap();
+        symlink("socket:[10]", root.path().join("proc/11/task/12/fd/4")).unwrap();
+        let found = holders(root.path()).unwrap();
+        assert_eq!((of(&found, 9), of(&found, 10)), (vec![(7, 3)], vec![(11, 4)]));
+        assert_eq!(found.unreadable, 1, "13, of which no thread can be read");
+        let [held] = found.of(NonZeroU32::new(9).unwrap()) else {
+            panic!("{found:?}")
+        };
+        assert!(held.is_there(root.path()));
+        fs::remove_file(root.path().join("proc/7/task/12/fd/3")).unwrap();
+        assert!(!held.is_there(root.path()));
     }
 
     #[test]

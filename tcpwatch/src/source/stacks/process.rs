@@ -26,6 +26,8 @@ pub(super) struct Process {
     execs: u32,
     /// When they were read, on the kernel side's clock in ns.
     pub(super) read_ns: u64,
+    /// The thread by which /proc shows them: the first or, where that has ended, another.
+    thread: NonZeroU32,
     mappings: Vec<Mapping>,
 }
 
@@ -51,10 +53,7 @@ impl Process {
     /// Reads the maps of the process `head` is of, under `root`.
     pub(super) fn read(root: &Path, head: &StackHead, now_ns: u64) -> Result<Self, Why> {
         let pid = NonZeroU32::new(head.owner.pid).ok_or(Why::Unreadable)?;
-        let maps = fs::read(root.join(format!("proc/{pid}/maps"))).map_err(|error| match error.kind() {
-            ErrorKind::PermissionDenied => Why::Unreadable,
-            _ => Why::ProcessGone,
-        })?;
+        let (thread, maps) = maps(root, pid)?;
         let mappings: Vec<Mapping> = maps
             .split(|&byte| byte == b'\n')
             .filter_map(Mapping::parse)
@@ -67,6 +66,7 @@ impl Process {
             started: head.started,
             execs: head.execs,
             read_ns: now_ns,
+            thread,
             mappings,
         })
     }
@@ -81,14 +81,8 @@ impl Process {
         self.at(address).is_some()
     }
 
-    /// The file whose code is at `address` of the process `pid`, and how far it is from the addresses its symbols have.
-    pub(super) fn file(
-        &mut self,
-        root: &Path,
-        pid: u32,
-        address: u64,
-        files: &mut Files,
-    ) -> Result<(Arc<Binary>, u64), Why> {
+    /// The file whose code is at `address` of the process, and how far it is from the addresses its symbols have.
+    pub(super) fn file(&mut self, root: &Path, address: u64, files: &mut Files) -> Result<(Arc<Binary>, u64), Why> {
         let index = self.at(address).ok_or(Why::Undecided)?;
         let mapping = &mut self.mappings[index];
         let (start, end, offset) = (mapping.start, mapping.end, mapping.offset);
@@ -105,7 +99,7 @@ impl Process {
             None => {}
         }
         // Not by its name: that may be another file's by now, or in another mount namespace.
-        let path = root.join(format!("proc/{pid}/map_files/{start:x}-{end:x}"));
+        let path = root.join(format!("proc/{}/map_files/{start:x}-{end:x}", self.thread));
         let found = stat(&path)
             .map_err(|_| Why::Unreadable)
             .and_then(|stat| files.get(FileKey::of(&stat), &mapped.name, || open(&path)))
@@ -128,6 +122,22 @@ impl Process {
             .checked_sub(1)?;
         (address < self.mappings[index].end).then_some(index)
     }
+}
+
+/// What /proc tells of the memory of `pid`, and of which thread it is asked for it: of one that has ended there is nothing to tell.
+fn maps(root: &Path, pid: NonZeroU32) -> Result<(NonZeroU32, Vec<u8>), Why> {
+    let read = |thread: NonZeroU32| fs::read(root.join(format!("proc/{thread}/maps")));
+    let first = read(pid).map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => Why::Unreadable,
+        _ => Why::ProcessGone,
+    })?;
+    if !first.is_empty() {
+        return Ok((pid, first));
+    }
+    let mut others = procs::other_threads(root, pid).into_iter();
+    others
+        .find_map(|thread| Some((thread, read(thread).ok().filter(|maps| !maps.is_empty())?)))
+        .ok_or(Why::ProcessGone)
 }
 
 fn open(path: &PathBuf) -> Option<OwnedFd> {

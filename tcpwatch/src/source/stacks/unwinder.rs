@@ -67,7 +67,7 @@ impl Unwinder {
             }
             let process = self.processes.get_mut(&pid).ok_or(Why::ProcessGone)?;
             let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = process.file(&self.root, pid, address, &mut files);
+            let found = process.file(&self.root, address, &mut files);
             drop(files);
             let (binary, bias) = found.inspect_err(|why| {
                 if *why != Why::Undecided {

@@ -54,8 +54,8 @@ pub fn process(root: &Path, pid: NonZeroU32) -> Option<Process> {
     })
 }
 
-/// Whether the process whose /proc/PID/stat is `stat` can hold no file: a kernel thread, or one that has ended and whose
-/// parent did not ask for it yet.
+/// Whether the thread whose /proc/PID/stat is `stat` can hold no file: a kernel thread, or one that has ended. What is the first of
+/// its process stays until the others have ended, and its parent has asked for it.
 pub(super) fn holds_nothing(stat: &[u8]) -> bool {
     Stat::parse(stat).is_some_and(|stat| stat.flags & KERNEL_THREAD != 0 || matches!(stat.state, b'Z' | b'X'))
 }
