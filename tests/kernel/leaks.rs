@@ -10,7 +10,6 @@ use std::time::Duration;
 use rustix::mount::{MountFlags, mount};
 use serde_json::Value;
 
-use crate::support::LOOPBACK;
 use crate::support::clock::{now, until, wall};
 use crate::support::holder::master;
 use crate::support::leaking::Leaking;
@@ -22,10 +21,12 @@ use crate::support::program::churn::{number, seconds};
 use crate::support::program::leaks::{Leaks, Look, look, parse};
 use crate::support::program::run::{Unprivileged, binary, finish, tcpwatch};
 use crate::support::program::{Hook, on_both_hooks};
+use crate::support::python::Python;
 use crate::support::sockets::{
     Pair, accept, address, bound, connect, deafen, listen, pair, read_eof, send_fin, socket, start_connect,
 };
 use crate::support::web::{Nginx, request};
+use crate::support::{LOOPBACK, LOOPBACK_V6};
 
 on_both_hooks!(
     each_program_has_its_verdict,
@@ -564,6 +565,86 @@ fn what_waits_in_them_is_told() {
         );
         assert!(number(&sending, "unsent_bytes") > 65536, "{sending}");
         drop((accept(&listener), far));
+        leaks.finish(0);
+    });
+}
+
+/// Nobody holds it yet: it is of the listener that made it, by its address and family, whoever else has the port.
+#[test]
+fn what_nobody_has_accepted_is_of_who_listens_for_it() {
+    in_netns(|_| {
+        let mut script = Python::start(
+            "
+import json, socket, sys
+def listen(family, address, port):
+    s = socket.socket(family)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6: s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    s.bind((address, port)); s.listen(8)
+    return s
+v4, v6 = socket.AF_INET, socket.AF_INET6
+kept = [listen(v4, '127.0.0.1', 9001), listen(v6, '::1', 9001), listen(v4, '127.0.0.1', 9002), listen(v6, '::', 9002)]
+print(json.dumps('ready'), flush=True)
+sys.stdin.read()
+",
+            &[],
+        );
+        script.line(0);
+        let second = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+        let _ours = listen(SocketAddr::new(second, 9002), 8);
+        let clients = [
+            (LOOPBACK, 9001),
+            (LOOPBACK_V6, 9001),
+            (LOOPBACK, 9002),
+            (LOOPBACK_V6, 9002),
+            (second, 9002),
+        ]
+        .map(|(address, port)| connect(SocketAddr::new(address, port)));
+        for client in &clients {
+            send_fin(client);
+            until_state(client, FIN_WAIT2);
+        }
+        sleep(Duration::from_millis(300));
+        let look = look(&["--older", "0.2", "--state", "close_wait"]);
+        let found: Vec<_> = look
+            .groups
+            .iter()
+            .map(|group| {
+                let pid = group["owner"]["pid"].as_u64();
+                (pid, number(group, "lport"), number(group, "unaccepted"))
+            })
+            .collect();
+        let [they, we] = [script.pid(), process::id()].map(|pid| Some(u64::from(pid)));
+        for expected in [(they, 9001, 2), (they, 9002, 2), (we, 9002, 1)] {
+            assert!(found.contains(&expected), "{expected:?} of {found:?}");
+        }
+        assert_eq!(found.len(), 3, "{found:?}");
+    });
+}
+
+/// Where the peer's accept queue is full, the SYN is dropped; where that is here, it is seen.
+#[test]
+fn a_full_accept_queue_of_this_host_is_told_to_who_waits_for_it() {
+    in_netns(|_| {
+        let at = SocketAddr::new(LOOPBACK, 9003);
+        let _full = listen(at, 1);
+        let _filling = [connect(at), connect(at)];
+        let waiting = socket(at);
+        start_connect(&waiting, at);
+        let mut leaks = Leaks::start(Hook::TpBtf, "0.2", "0.3", &["-R", "9003"]);
+        let group = leaks.until("it to be stuck", |looks| {
+            let look = looks.last().expect("a look");
+            let group = look.group(process::id(), "syn_sent");
+            group.cloned().ok_or(format!("{look:?}"))
+        });
+        let [queued, limit] = ss::accept_queue("127.0.0.1:9003");
+        assert!(queued > limit, "{queued} of {limit}");
+        assert_eq!(
+            group["accept_queue"],
+            serde_json::json!({ "queued": queued, "limit": limit }),
+            "{group}"
+        );
+        leaks.fresh();
         leaks.finish(0);
     });
 }

@@ -370,14 +370,42 @@ fn by_state(group: &Group, verdict: Verdict) -> Vec<String> {
         (Verdict::Slow, TcpState::CloseWait) => vec![format!(
             "let {app} close as soon as recv() returns 0, if nothing is left to send"
         )],
-        (Verdict::Slow | Verdict::Undecided(Doubt::KernelEnds), TcpState::SynSent) => vec![format!(
-            "look why {} does not answer: an address that is wrong, or a firewall",
-            place(group).trim_start_matches("to ")
-        )],
+        (Verdict::Slow | Verdict::Undecided(Doubt::KernelEnds), TcpState::SynSent) => vec![no_answer(group)],
         (Verdict::Undecided(Doubt::OneLook), _) => {
             vec!["tcpwatch leaks --watch 10s tells, within about a minute".into()]
         }
         _ => Vec::new(),
+    }
+}
+
+/// Where to look why a SYN is not answered. Where the accept queue is full, it is dropped (`tcp_conn_request`, `net/ipv4/tcp_input.c`).
+fn no_answer(group: &Group) -> String {
+    let place = place(group);
+    let place = place.trim_start_matches("to ");
+    match group.awaited {
+        Some(queue) if queue.is_full() => format!(
+            "let who listens at {place}, on this host, accept: its accept queue is full ({} of {})",
+            thousands(queue.queued.into()),
+            thousands(queue.limit.into())
+        ),
+        Some(queue) => format!(
+            "look why {place} does not answer: it listens on this host, its accept queue has room now ({} of {}) and may have been full, \
+             or a firewall drops",
+            thousands(queue.queued.into()),
+            thousands(queue.limit.into())
+        ),
+        None => format!(
+            "look why {place} does not answer: an address that is wrong, a firewall, or an accept queue there that is full"
+        ),
+    }
+}
+
+/// What to read about it.
+#[must_use]
+pub fn topic(group: &Group) -> Topic {
+    match group.awaited {
+        Some(queue) if queue.is_full() => Topic::Finding(Kind::AcceptQueueOverflow),
+        _ => Topic::State(group.key.state),
     }
 }
 
@@ -424,7 +452,7 @@ impl Detector for Leak {
         for (group, verdict, severity) in judged.take(MOST) {
             findings.push(Finding {
                 kind: Kind::Leak,
-                topic: Topic::State(group.key.state),
+                topic: topic(group),
                 severity,
                 title: title(group, verdict),
                 evidence: vec![
@@ -456,6 +484,7 @@ pub(crate) mod tests {
     use tcpwatch_common::evidence::{KNOWN, RESET_RECEIVED};
 
     use super::*;
+    use crate::model::leaks::AcceptQueue;
     use crate::model::leaks::Leaks;
     use crate::model::leaks::tests::{SECOND, app, event, look, seen};
     use crate::model::leaks::{Held, Seen};
@@ -859,6 +888,31 @@ pub(crate) mod tests {
             [],
             "nor those of which nothing is known"
         );
+    }
+
+    #[test]
+    fn a_syn_without_an_answer_is_looked_for_where_it_was_dropped() {
+        let to = |awaited: Option<[u32; 2]>| {
+            let connecting = |number| {
+                let mut seen = seen(TcpState::SynSent, number);
+                seen.awaited = awaited.map(|[queued, limit]| AcceptQueue { queued, limit });
+                seen
+            };
+            let frame = scene(Some(60), &[40], &[], connecting);
+            let group = &frame.groups[0];
+            (
+                advice(group, judge(group, frame.older_ns)).join("; "),
+                topic(group).key(),
+            )
+        };
+        let (full, of_full) = to(Some([2, 1]));
+        assert!(full.ends_with("accept: its accept queue is full (2 of 1)"), "{full}");
+        assert_eq!(of_full, "accept_queue_overflow");
+        let (room, of_room) = to(Some([1, 1]));
+        assert!(room.contains("has room now (1 of 1)"), "{room}");
+        let (far, of_far) = to(None);
+        assert!(far.ends_with("or an accept queue there that is full"), "{far}");
+        assert_eq!((of_room, of_far), ("syn_sent", "syn_sent"));
     }
 
     #[test]

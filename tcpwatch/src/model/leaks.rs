@@ -26,7 +26,7 @@ use self::ended::Ended;
 pub use self::group::{Age, FDS_MAX, Group, Key, Shared, Side};
 pub use self::history::Closings;
 use self::history::History;
-pub use self::look::{Held, Look, Seen};
+pub use self::look::{AcceptQueue, Held, Look, Seen};
 pub use self::opened_by::{OpenedBy, caller, culprit, is_library, opened_by};
 use self::shared_ends::SharedEnds;
 use super::ending;
@@ -99,6 +99,7 @@ struct Tracked {
     /// Whose it was when it came into its state; `None` where that was not seen.
     entered_by: Option<Owner>,
     holders: Vec<Holder>,
+    awaited: Option<AcceptQueue>,
     key: Key,
 }
 
@@ -426,6 +427,7 @@ impl Leaks {
             owner,
             entered_by,
             holders,
+            awaited: seen.awaited,
             key: Key {
                 netns: ends.netns,
                 pid: owner.and_then(|owner| owner.pid),
@@ -492,6 +494,7 @@ impl Leaks {
             if age.ns >= self.older_ns {
                 group.add_stuck(age, &socket.detail, &socket.holders);
                 group.entered_by.add(socket.entered_by.map(Process::from));
+                group.awaited = group.awaited.or(socket.awaited);
                 group.beyond += u64::from(self.is_beyond(&socket.key, age));
             }
         }

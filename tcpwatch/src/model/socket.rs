@@ -149,3 +149,20 @@ pub struct Detail {
     /// (`tcp_listendrop`). It wraps.
     pub drops: Option<u32>,
 }
+
+impl Detail {
+    /// `socket`, of which nothing else is known.
+    #[must_use]
+    pub const fn of(socket: Socket) -> Self {
+        Self {
+            socket,
+            cookie: None,
+            receive_queue: None,
+            send_queue: None,
+            last_ack_ms: None,
+            last_sent_ms: None,
+            last_received_ms: None,
+            drops: None,
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! One look at sockets in the states that should pass, and at who holds them.
 
+mod listening;
+
 use std::num::NonZeroU32;
 use std::path::Path;
 
@@ -7,11 +9,13 @@ use anyhow::Result;
 use hashbrown::{HashMap, HashSet};
 use tcpwatch_common::{StateSet, TcpState};
 
+use self::listening::Listening;
 use super::owners::Owners;
 use super::sockets::Sockets;
 use crate::clock;
 use crate::model::filter::Filter;
 use crate::model::leaks::{Held, Look, SOCKETS_MAX, Seen};
+use crate::model::owner::Owner;
 use crate::model::socket::{Detail, Kind};
 use crate::sys::netns::{Namespace, Which, resolve};
 
@@ -33,8 +37,7 @@ struct Found {
     details: Vec<Detail>,
     left_out: u64,
     open: Option<HashSet<u32>>,
-    /// The inode of who listens, by namespace and port; `None` where several do.
-    listeners: HashMap<(u32, u16), Option<NonZeroU32>>,
+    listening: Listening,
 }
 
 impl Asked {
@@ -49,7 +52,7 @@ impl Asked {
             details: Vec::new(),
             left_out: 0,
             open: self.open.then(HashSet::new),
-            listeners: HashMap::new(),
+            listening: Listening::default(),
         };
         for namespace in resolve(root, &self.netns)? {
             match self.walk(root, &namespace, &mut found) {
@@ -65,7 +68,7 @@ impl Asked {
             started_ns,
             ended_ns: clock::monotonic_ns(),
             sockets: Vec::with_capacity(found.details.len()),
-            listeners: found.listeners.keys().copied().collect(),
+            listeners: found.listening.ports(),
             unseen: None,
             held: HashMap::new(),
             open: found.open.take(),
@@ -78,21 +81,19 @@ impl Asked {
             None
         };
         for detail in std::mem::take(&mut found.details) {
+            let socket = &detail.socket;
             let mut seen = Seen {
                 detail,
                 process: None,
                 holders: Vec::new(),
+                awaited: (socket.state == TcpState::SynSent)
+                    .then(|| found.listening.awaited(socket))
+                    .flatten(),
             };
-            if let Some(owners) = &mut owners {
-                let inode = detail.socket.inode.or_else(|| found.listener_of(&detail));
-                let mut held = owners.of(inode);
-                if !self.filter.owner.is_any() && !held.match_filter(&self.filter.owner) {
-                    continue;
-                }
-                seen.process = held.whose().process.map(|owner| *owner);
-                if detail.socket.inode.is_some() {
-                    seen.holders = held.holders();
-                }
+            if let Some(owners) = &mut owners
+                && !self.find_owner(&mut seen, &found.listening, owners)
+            {
+                continue;
             }
             look.sockets.push(seen);
         }
@@ -110,6 +111,32 @@ impl Asked {
         Ok(look)
     }
 
+    /// Finds whose `seen` is: what nobody has accepted is of who listens for it. Whether it is one of those who are asked for.
+    fn find_owner(&self, seen: &mut Seen, listening: &Listening, owners: &mut Owners) -> bool {
+        let socket = &seen.detail.socket;
+        let is_unaccepted = socket.state == TcpState::CloseWait && socket.inode.is_none();
+        let inodes = match socket.inode {
+            None if is_unaccepted => listening.made(socket).collect(),
+            inode => Vec::from_iter(inode),
+        };
+        let asked = &self.filter.owner;
+        let mut wanted = asked.is_any();
+        let mut processes = Vec::with_capacity(inodes.len());
+        for inode in inodes {
+            let mut held = owners.of(Some(inode));
+            wanted = wanted || held.match_filter(asked);
+            processes.push(held.whose().process.map(|owner| *owner));
+            if wanted && !is_unaccepted {
+                seen.holders = held.holders();
+            }
+        }
+        // Where several listen, one process may have made all of them.
+        let first = processes.first().copied().flatten();
+        let pid = |owner: &Option<Owner>| owner.and_then(|owner| owner.pid);
+        seen.process = first.filter(|_| processes.iter().all(|other| pid(other) == pid(&first)));
+        wanted
+    }
+
     fn walk(&self, root: &Path, namespace: &Namespace, found: &mut Found) -> Result<()> {
         let listen = StateSet::NONE.with(TcpState::Listen);
         let mut sockets = namespace.run(|| Sockets::open(root, namespace.inode))?;
@@ -124,9 +151,7 @@ impl Asked {
                 open.insert(inode.get());
             }
             if socket.state == TcpState::Listen {
-                let place = (socket.netns, socket.lport);
-                let several = found.listeners.contains_key(&place);
-                found.listeners.insert(place, socket.inode.filter(|_| !several));
+                found.listening.add(detail);
             } else if self.filter.states.contains(socket.state) && is_full(detail) && self.filter.matches_ends(socket) {
                 if found.details.len() < SOCKETS_MAX {
                     found.details.push(*detail);
@@ -144,16 +169,6 @@ fn is_full(detail: &Detail) -> bool {
     match socket.kind {
         Some(kind) => kind == Kind::Full,
         None => socket.state != TcpState::FinWait2 || socket.inode.is_some(),
-    }
-}
-
-impl Found {
-    /// Who listens for the connection `detail`, which nobody has accepted yet.
-    fn listener_of(&self, detail: &Detail) -> Option<NonZeroU32> {
-        let socket = &detail.socket;
-        let waits = socket.state == TcpState::CloseWait && socket.inode.is_none();
-        let listener = self.listeners.get(&(socket.netns, socket.lport)).filter(|_| waits);
-        listener.copied().flatten()
     }
 }
 

@@ -91,18 +91,7 @@ impl Sockets {
             Self::SockDiag(reader) => reader
                 .walk_in_detail(states, visit)
                 .context("dump of sockets by netlink"),
-            Self::Proc { .. } => self.walk(states, |socket| {
-                visit(&Detail {
-                    socket: *socket,
-                    cookie: None,
-                    receive_queue: None,
-                    send_queue: None,
-                    last_ack_ms: None,
-                    last_sent_ms: None,
-                    last_received_ms: None,
-                    drops: None,
-                });
-            }),
+            Self::Proc { .. } => self.walk(states, |socket| visit(&Detail::of(*socket))),
         }
     }
 

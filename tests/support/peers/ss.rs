@@ -42,6 +42,14 @@ pub(crate) fn dropped_by(place: &str) -> i64 {
     dropped.unwrap_or_else(|| panic!("ss tells no drops: {text:?}"))
 }
 
+/// The accept queue of the listener at `place`: `Recv-Q`, and `Send-Q`, which is how many may wait.
+pub(crate) fn accept_queue(place: &str) -> [i64; 2] {
+    let output = run("ss", "iproute2", &["-HltnO", "src", place]);
+    let text = String::from_utf8(output.stdout).expect("ss prints UTF-8");
+    let columns: Vec<&str> = text.split_whitespace().collect();
+    [1, 2].map(|column| columns[column].parse().expect("a number"))
+}
+
 fn parse(line: &str, ipv6: bool) -> Row {
     let columns: Vec<&str> = line.split_whitespace().collect();
     let state = STATES.iter().find(|state| state.ss == columns[0]);

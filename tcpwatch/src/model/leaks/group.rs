@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use tcpwatch_common::TcpState;
 
 use super::history::Closings;
+use super::look::AcceptQueue;
 use super::opened_by::OpenedBy;
 use crate::model::owner::{Owner, Process};
 use crate::model::socket::{Address, Detail};
@@ -120,6 +121,8 @@ pub struct Group {
     pub eof_unread: u64,
     /// Sockets that nobody has accepted yet.
     pub unaccepted: u64,
+    /// Where those in `SYN_SENT` would be accepted, if that is in their own network namespace.
+    pub awaited: Option<AcceptQueue>,
     /// Who holds them, with the descriptors; [`FDS_MAX`] of these at most.
     pub holders: Vec<Holder>,
     /// Whose they were when they came into the state, as far as that was seen.
@@ -170,6 +173,7 @@ impl Group {
             eof_read: 0,
             eof_unread: 0,
             unaccepted: 0,
+            awaited: None,
             holders: Vec::new(),
             entered_by: Shared::Nothing,
             fds: 0,

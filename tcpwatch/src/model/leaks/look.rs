@@ -9,6 +9,23 @@ use crate::model::snapshot::Unseen;
 use crate::model::socket::Detail;
 use crate::model::whose::Holder;
 
+/// Connections that wait to be accepted at a listener, `Recv-Q` and `Send-Q` of `ss -l`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptQueue {
+    /// How many there are (`sk_ack_backlog`).
+    pub queued: u32,
+    /// How many may be (`sk_max_ack_backlog`). One more finds room.
+    pub limit: u32,
+}
+
+impl AcceptQueue {
+    /// Whether the next connection finds no room (`sk_acceptq_is_full`).
+    #[must_use]
+    pub const fn is_full(self) -> bool {
+        self.queued > self.limit
+    }
+}
+
 /// A socket in one of the states, and who holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -18,6 +35,8 @@ pub struct Seen {
     pub process: Option<Owner>,
     /// All who hold it.
     pub holders: Vec<Holder>,
+    /// Where it would be accepted, of one in `SYN_SENT` that connects to a listener of the same network namespace.
+    pub awaited: Option<AcceptQueue>,
 }
 
 /// Who holds a socket.

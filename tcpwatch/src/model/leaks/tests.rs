@@ -53,6 +53,7 @@ pub(crate) fn seen(state: TcpState, peer: u16) -> Seen {
             process: app(12, How::Scan).into(),
             fds: vec![5],
         }],
+        awaited: None,
     }
 }
 

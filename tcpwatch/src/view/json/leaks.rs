@@ -63,6 +63,7 @@ struct Line<'a> {
     eof_unread: u64,
     unread: u64,
     unaccepted: u64,
+    accept_queue: Option<AcceptQueue>,
     window_s: Option<f64>,
     closed: Closed,
     fds: &'a [u32],
@@ -70,6 +71,13 @@ struct Line<'a> {
     holders: Vec<HolderLine<'a>>,
     /// Those of the sockets' that were seen; null where nobody watches that.
     stacks: Option<Vec<StackLine<'a>>>,
+}
+
+/// The accept queue that those in `SYN_SENT` wait for: more than `limit` are too many. Null where it is of another host.
+#[derive(Serialize)]
+struct AcceptQueue {
+    queued: u32,
+    limit: u32,
 }
 
 /// Those that left the state in the window: stuck ones, others, those of which that is not known, and those that the kernel ended.
@@ -182,6 +190,10 @@ fn line<'a>(group: &'a Group, time: &'a str, older_ns: u64) -> Line<'a> {
         eof_unread: group.eof_unread,
         unread: group.unread,
         unaccepted: group.unaccepted,
+        accept_queue: group.awaited.map(|queue| AcceptQueue {
+            queued: queue.queued,
+            limit: queue.limit,
+        }),
         window_s: group.window_ns.map(seconds),
         closed: Closed {
             late: closings.late,
@@ -283,7 +295,7 @@ mod tests {
                 "local": "10.0.0.1", "lport": 8080, "remote": "10.0.0.2", "rport": null,
                 "sockets": 16, "ended": 0, "in_state": 16, "oldest_s": 300.0, "oldest_is_lower_bound": false, "youngest_s": 30.0,
                 "growth_per_min": 2.0, "unread_bytes": 0, "unsent_bytes": 0,
-                "eof_read": 16, "eof_unread": 0, "unread": 0, "unaccepted": 0, "window_s": 60.0,
+                "eof_read": 16, "eof_unread": 0, "unread": 0, "unaccepted": 0, "accept_queue": null, "window_s": 60.0,
                 "closed": { "late": 0, "late_min_s": null, "late_max_s": null, "prompt": 2, "unknown": 0, "ended": 0 },
                 "fds": (7..=22).collect::<Vec<u32>>(), "fds_left_out": 0, "holders": [{ "pid": 12, "comm": "app", "fds": (7..=22).collect::<Vec<u32>>() }], "stacks": null,
             })

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use super::opened_by;
 use super::wrap::wrap;
 use crate::diagnose::finding::Finding;
-use crate::diagnose::leak::{Verdict, advice, judge, oldest, place, truth, who, why};
+use crate::diagnose::leak::{Verdict, advice, judge, oldest, place, topic, truth, who, why};
 use crate::model::leaks::{Group, LeaksFrame, STATES};
 use crate::model::number::{duration, thousands};
 use crate::view::leaks::LeaksView;
@@ -112,7 +112,7 @@ impl Text {
         }
         let advice = advice(group, verdict);
         if !advice.is_empty() {
-            let topic = group.key.state.key();
+            let topic = topic(group).key();
             self.indented(&format!("do: {} (explain {topic})", advice.join("; ")), out)?;
         }
         Ok(())

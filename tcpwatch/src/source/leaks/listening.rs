@@ -1,0 +1,217 @@
+//! Who listens, found as the kernel finds it: by address and port, then by port alone (`inet_lookup_listener()`, `net/ipv4/inet_hashtables.c`).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU32;
+
+use hashbrown::{HashMap, HashSet};
+
+use crate::model::leaks::AcceptQueue;
+use crate::model::socket::{Address, Detail, Family, Socket};
+
+/// Where one listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    netns: u32,
+    family: Family,
+    address: Address,
+    port: u16,
+}
+
+/// One that listens.
+#[derive(Clone, Copy, Debug)]
+struct Listener {
+    inode: Option<NonZeroU32>,
+    /// `None` where the source does not tell.
+    queue: Option<AcceptQueue>,
+}
+
+/// The sockets that listen. Several may at one place (`SO_REUSEPORT`).
+#[derive(Debug, Default)]
+pub(super) struct Listening {
+    places: HashMap<Place, Vec<Listener>>,
+}
+
+impl Listening {
+    /// Adds a socket in `LISTEN`.
+    pub(super) fn add(&mut self, detail: &Detail) {
+        let socket = &detail.socket;
+        let place = Place {
+            netns: socket.netns,
+            family: socket.family,
+            address: socket.local,
+            port: socket.lport,
+        };
+        let queue = detail.receive_queue.zip(detail.send_queue);
+        self.places.entry(place).or_default().push(Listener {
+            inode: socket.inode,
+            queue: queue.map(|(queued, limit)| AcceptQueue { queued, limit }),
+        });
+    }
+
+    /// The network namespaces and ports.
+    pub(super) fn ports(&self) -> HashSet<(u32, u16)> {
+        self.places.keys().map(|place| (place.netns, place.port)).collect()
+    }
+
+    /// Inode numbers of those one of which made `socket`, and has not given it to anybody: it is of their family, also where that
+    /// takes IPv4 too.
+    pub(super) fn made(&self, socket: &Socket) -> impl Iterator<Item = NonZeroU32> {
+        let exact = Place {
+            netns: socket.netns,
+            family: socket.family,
+            address: socket.local,
+            port: socket.lport,
+        };
+        let found = self.at(&[
+            exact,
+            Place {
+                address: any(socket.family),
+                ..exact
+            },
+        ]);
+        found.iter().filter_map(|listener| listener.inode)
+    }
+
+    /// The accept queue that `socket`, in `SYN_SENT`, waits for: that of the listener it connects to, where that is in its own network
+    /// namespace. Of several at one place nobody knows which it is.
+    pub(super) fn awaited(&self, socket: &Socket) -> Option<AcceptQueue> {
+        let (ip, zone) = (socket.remote.ip.to_canonical(), socket.remote.zone);
+        let place = |family, address| Place {
+            netns: socket.netns,
+            family,
+            address,
+            port: socket.rport,
+        };
+        let mut places = Vec::new();
+        if let IpAddr::V4(v4) = ip {
+            places.push(place(Family::Ipv4, Address { ip, zone }));
+            places.push(place(
+                Family::Ipv6,
+                Address {
+                    ip: v4.to_ipv6_mapped().into(),
+                    zone,
+                },
+            ));
+        } else {
+            places.push(place(Family::Ipv6, Address { ip, zone }));
+        }
+        // Who connects to an address of this host does so from the same, unless it is one of loopback.
+        if ip.is_loopback() || socket.remote == socket.local {
+            if ip.is_ipv4() {
+                places.push(place(Family::Ipv4, any(Family::Ipv4)));
+            }
+            places.push(place(Family::Ipv6, any(Family::Ipv6)));
+        }
+        match self.at(&places) {
+            [one] => one.queue,
+            _ => None,
+        }
+    }
+
+    /// Those at the first of `places` where there are any.
+    fn at(&self, places: &[Place]) -> &[Listener] {
+        let mut found = places.iter().filter_map(|place| self.places.get(place));
+        found.next().map_or(&[], Vec::as_slice)
+    }
+}
+
+/// What stands for every address of `family`.
+fn any(family: Family) -> Address {
+    let ip = match family {
+        Family::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    Address { ip, zone: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpwatch_common::TcpState;
+
+    use super::*;
+    use crate::model::socket::Kind;
+
+    /// Local and remote, of the family of the former.
+    fn socket(state: TcpState, local: &str, remote: &str) -> Socket {
+        let end = |text: &str| text.parse::<std::net::SocketAddr>().unwrap();
+        let (local, remote) = (end(local), end(remote));
+        Socket {
+            family: if local.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 },
+            state,
+            kind: Some(Kind::Full),
+            local: Address::new(local.ip(), 0),
+            lport: local.port(),
+            remote: Address::new(remote.ip(), 0),
+            rport: remote.port(),
+            uid: None,
+            inode: None,
+            netns: 7,
+        }
+    }
+
+    /// Each with its place in `places` as inode, and as many in its queue of two at most.
+    fn listening(places: &[&str]) -> Listening {
+        let mut all = Listening::default();
+        for (number, place) in (1..).zip(places) {
+            let mut socket = socket(TcpState::Listen, place, "0.0.0.0:0");
+            socket.inode = NonZeroU32::new(number);
+            all.add(&Detail {
+                receive_queue: Some(number),
+                send_queue: Some(2),
+                ..Detail::of(socket)
+            });
+        }
+        all
+    }
+
+    #[test]
+    fn what_waits_is_of_the_nearest_listener_of_its_family() {
+        let all = listening(&[
+            "0.0.0.0:80",
+            "10.0.0.1:80",
+            "[::]:80",
+            "[::ffff:10.0.0.2]:80",
+            "0.0.0.0:81",
+            "0.0.0.0:81",
+        ]);
+        let of = |local: &str| -> Vec<u32> {
+            let waits = socket(TcpState::CloseWait, local, "10.0.0.9:999");
+            all.made(&waits).map(NonZeroU32::get).collect()
+        };
+        assert_eq!(of("10.0.0.1:80"), [2]);
+        assert_eq!(of("10.0.0.3:80"), [1]);
+        assert_eq!(of("[::ffff:10.0.0.1]:80"), [3], "one of IPv4 makes no such sockets");
+        assert_eq!((of("[::ffff:10.0.0.2]:80"), of("[fd00::1]:80")), (vec![4], vec![3]));
+        assert_eq!(of("10.0.0.1:81"), [5, 6], "either");
+        assert_eq!((of("[::1]:81"), of("10.0.0.1:82")), (vec![], vec![]));
+        let elsewhere = Socket {
+            netns: 8,
+            ..socket(TcpState::CloseWait, "10.0.0.1:80", "10.0.0.9:999")
+        };
+        assert_eq!(all.made(&elsewhere).count(), 0);
+        assert_eq!(all.ports(), HashSet::from_iter([(7, 80), (7, 81)]));
+    }
+
+    #[test]
+    fn whom_a_connect_waits_for_is_known_where_that_is_this_host() {
+        let all = listening(&["0.0.0.0:80", "10.0.0.1:80", "[::]:82", "0.0.0.0:81", "0.0.0.0:81"]);
+        let of = |local: &str, remote: &str| {
+            let queue = all.awaited(&socket(TcpState::SynSent, local, remote));
+            queue.map(|queue| (queue.queued, queue.is_full()))
+        };
+        assert_eq!(of("10.0.0.5:9", "10.0.0.1:80"), Some((2, false)), "by its own address");
+        assert_eq!(of("127.0.0.1:9", "127.0.0.1:80"), Some((1, false)));
+        assert_eq!(of("10.0.0.5:9", "10.0.0.5:80"), Some((1, false)));
+        assert_eq!(of("[::ffff:127.0.0.1]:9", "[::ffff:127.0.0.1]:80"), Some((1, false)));
+        assert_eq!(of("10.0.0.5:9", "10.0.0.6:80"), None, "another host");
+        assert_eq!(
+            (of("127.0.0.1:9", "127.0.0.1:82"), of("[::1]:9", "[::1]:82")),
+            (Some((3, true)), Some((3, true)))
+        );
+        assert_eq!(of("127.0.0.1:9", "127.0.0.1:81"), None, "either");
+        assert_eq!(
+            (of("[::1]:9", "[::1]:80"), of("127.0.0.1:9", "127.0.0.1:83")),
+            (None, None)
+        );
+    }
+}
