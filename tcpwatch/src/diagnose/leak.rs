@@ -158,16 +158,26 @@ fn is_draining(group: &Group) -> bool {
         && came.saturating_mul(2) < group.late_since_peak
 }
 
-/// Whose they are, for a sentence: `app[2204]`. Escaped.
+/// Whose they are, for a sentence: `app[2204]`, `app[2204] and 11 others`. Escaped.
 #[must_use]
 pub fn who(group: &Group) -> String {
-    match group.owner {
-        Some(owner) => owner.to_string(),
-        None if group.holders.len() > 1 => {
-            let all = group.holders.iter().map(|holder| holder.process.to_string());
-            all.collect::<Vec<_>>().join(" and ")
-        }
-        None => "?".into(),
+    if let Some(owner) = group.owner {
+        return owner.to_string();
+    }
+    let mut holders = group.holders.iter().map(|holder| holder.process);
+    let (Some(first), second) = (holders.next(), holders.next()) else {
+        return "?".into();
+    };
+    let Some(second) = second else {
+        return first.to_string();
+    };
+    let more = group.holders.len() - 2;
+    if more == 0 {
+        format!("{first} and {second}")
+    } else if group.holders.iter().all(|holder| holder.process.comm == first.comm) {
+        format!("{first} and {} others", thousands(more as u64 + 1))
+    } else {
+        format!("{first}, {second} and {} more", thousands(more as u64))
     }
 }
 
@@ -489,6 +499,7 @@ pub(crate) mod tests {
     use crate::model::leaks::tests::{SECOND, app, event, look, seen};
     use crate::model::leaks::{Held, Seen};
     use crate::model::owner::{Comm, How, Owner};
+    use crate::model::whose::Holder;
 
     const OLDER: u64 = 30 * SECOND;
     const START: u64 = 10_000 * SECOND;
@@ -913,6 +924,32 @@ pub(crate) mod tests {
         let (far, of_far) = to(None);
         assert!(far.ends_with("or an accept queue there that is full"), "{far}");
         assert_eq!((of_room, of_far), ("syn_sent", "syn_sent"));
+    }
+
+    #[test]
+    fn many_holders_are_named_by_few() {
+        let held_by = |comms: &'static [&'static str]| {
+            let shared = move |number| {
+                let mut seen = close_wait(number);
+                let holder = |(pid, comm): (u32, &&str)| Holder {
+                    process: Owner {
+                        comm: Comm::new(comm.as_bytes()),
+                        ..app(pid, How::Scan)
+                    }
+                    .into(),
+                    fds: vec![number.into()],
+                };
+                seen.holders = (10..).zip(comms).map(holder).collect();
+                seen.process = None;
+                seen
+            };
+            let frame = scene(None, &[100; 3], &[], shared);
+            who(&frame.groups[0])
+        };
+        assert_eq!(held_by(&["a", "a"]), "a[10] and a[11]");
+        assert_eq!(held_by(&["a", "a", "a"]), "a[10] and 2 others");
+        assert_eq!(held_by(&["a", "b", "a"]), "a[10], b[11] and 1 more");
+        assert_eq!(held_by(&["a"; 64]), "a[10] and 63 others");
     }
 
     #[test]

@@ -21,6 +21,8 @@ use crate::view::words;
 const INDENT: usize = 6;
 /// Ranges of descriptors shown at most.
 const RANGES: usize = 8;
+/// Of several processes that hold sockets by different descriptors, those told.
+const HOLDERS: usize = 2;
 /// Groups of stuck sockets told at most.
 const GROUPS: usize = 20;
 /// Groups without a stuck socket that have a line, at most.
@@ -217,7 +219,8 @@ const fn label(verdict: Verdict) -> (&'static str, Option<AnsiColor>) {
     }
 }
 
-/// Who holds them by which descriptors: `: fds 17, 19-31, 40 (+396)`; of several holders each one's. `None` where nobody does.
+/// Who holds them by which descriptors: `: fds 17, 19-31, 40 (+396)`; of several holders what all have, or those of the first.
+/// `None` where nobody does.
 fn fds(group: &Group) -> Option<String> {
     let kept: usize = group.holders.iter().map(|holder| holder.fds.len()).sum();
     let not_kept = group.fds.saturating_sub(kept as u64);
@@ -226,11 +229,21 @@ fn fds(group: &Group) -> Option<String> {
         // It may be in another PID namespace, or hidden.
         [] => Some("; no process that is seen holds them".into()),
         [one] => Some(format!(": {}", ranges(&one.fds, not_kept))),
+        [first, others @ ..] if not_kept == 0 && others.iter().all(|other| other.fds == first.fds) => Some(format!(
+            ": {} in each of the {} processes that hold them",
+            ranges(&first.fds, 0),
+            thousands(group.holders.len() as u64)
+        )),
         several => {
-            let each = several
-                .iter()
-                .map(|holder| format!("{} {}", holder.process, ranges(&holder.fds, 0)));
-            Some(format!(": {}", each.collect::<Vec<_>>().join("; ")))
+            let shown = several.iter().take(HOLDERS);
+            let mut each: Vec<String> = shown
+                .map(|holder| format!("{} {}", holder.process, ranges(&holder.fds, 0)))
+                .collect();
+            let more = several.len().saturating_sub(HOLDERS);
+            if more > 0 {
+                each.push(format!("{} more (-o json)", thousands(more as u64)));
+            }
+            Some(format!(": {}", each.join("; ")))
         }
     }
 }
@@ -272,6 +285,9 @@ mod tests {
     use super::*;
     use crate::diagnose::leak::tests::{close_wait, scene, spread};
     use crate::model::leaks::Seen;
+    use crate::model::leaks::tests::app;
+    use crate::model::owner::How;
+    use crate::model::whose::Holder;
 
     fn shown(frame: &LeaksFrame, screen: Screen) -> String {
         let mut out = Vec::new();
@@ -366,6 +382,34 @@ mod tests {
                 .replace("\x1b[32m", "")
                 .replace("\x1b[0m", ""),
             plain
+        );
+    }
+
+    #[test]
+    fn of_many_holders_few_are_told_with_their_descriptors() {
+        let told = |fd: fn(u32, u16) -> u32| {
+            let shared = move |number| {
+                let mut seen = numbered(number);
+                let holder = |pid: u32| Holder {
+                    process: app(pid, How::Scan).into(),
+                    fds: vec![fd(pid, number)],
+                };
+                seen.holders = (20..32).map(holder).collect();
+                seen.process = None;
+                seen
+            };
+            shown(&scene(Some(60), &[300; 3], &[], shared), unbounded())
+        };
+        let same = told(|_, number| u32::from(number) + 6);
+        assert!(
+            same.contains("LEAK  app[20] and 11 others  :8080")
+                && same.contains("the descriptor: fds 7-9 in each of the 12 processes that hold them\n"),
+            "{same}"
+        );
+        let different = told(|pid, number| pid + u32::from(number));
+        assert!(
+            different.contains("the descriptor: app[20] fds 21-23; app[21] fds 22-24; 10 more (-o json)\n"),
+            "{different}"
         );
     }
 
