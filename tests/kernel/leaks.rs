@@ -489,6 +489,51 @@ fn what_leaked_before_is_listed_at_once() {
     });
 }
 
+/// A SYN or a FIN without an answer is sent again and again: how often tells how long, at least, whatever the kernel doubles.
+#[test]
+fn what_nobody_answered_before_is_listed_at_once() {
+    for linear in ["4", "0"] {
+        in_netns(|netns| {
+            // Since Linux 6.5.
+            if std::path::Path::new("/proc/sys/net/ipv4/tcp_syn_linear_timeouts").exists() {
+                netns.set("ipv4/tcp_syn_linear_timeouts", linear);
+            }
+            let began = now();
+            let nowhere = SocketAddr::new(LOOPBACK, 8081);
+            let _far = listen(nowhere, 8);
+            let deaf = socket(nowhere);
+            deafen(&deaf);
+            start_connect(&deaf, nowhere);
+            let listener = listen(SocketAddr::new(LOOPBACK, 8082), 8);
+            let last_ack = pair(&listener);
+            send_fin(&last_ack.client);
+            read_eof(&last_ack.server);
+            deafen(&last_ack.client);
+            send_fin(&last_ack.server);
+            until_state(&last_ack.server, LAST_ACK);
+            let entered = now();
+            // Young ones are of no known age, and that is said.
+            let young = finish(&tcpwatch(&["leaks", "-R", "8081"]));
+            assert!(young.stdout.contains("1 in SYN_SENT, age unknown"), "{young:?}");
+            // Past the first two times of each: 1 s and 1 or 2 s, 0.2 s and 0.4 s.
+            sleep(Duration::from_millis(3500));
+            let waited = entered.elapsed().as_secs_f64();
+            let look = look(&["--older", "0.5"]);
+            let most = began.elapsed().as_secs_f64();
+            for state in ["syn_sent", "last_ack"] {
+                let group = look
+                    .group(process::id(), state)
+                    .unwrap_or_else(|| panic!("no {state} in {look:?}"));
+                let oldest = in_seconds(group, "oldest_s");
+                assert_eq!(group["oldest_is_lower_bound"], true, "{group}");
+                assert!(oldest <= most, "{state}: {oldest} of {most}");
+                // The half of it at least, also where the kernel does not tell when the first was.
+                assert!(oldest >= waited / 2.0 - 0.5, "{state}: {oldest} of {waited}");
+            }
+        });
+    }
+}
+
 /// In each state, by what waits.
 #[test]
 fn what_waits_in_them_is_told() {

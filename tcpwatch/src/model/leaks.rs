@@ -1,8 +1,8 @@
 //! Sockets that stay in states which should pass: since when, whose they are, and whether any of their kind ever leaves.
 //!
 //! A look finds those that are there, the stream of transitions tells when the later ones came and which left. A time is exact
-//! where the entry was seen. Of one that was there before, it is the least it can be: the time since it was seen first or, in
-//! `CLOSE_WAIT` and `FIN_WAIT2`, since the last ACK came, for what brought it into the state was one (`tcp_ack`, `net/ipv4/tcp_input.c`).
+//! where the entry was seen. Of one that was there before, it is the least it can be: the time since it was seen first, or what the
+//! kernel tells of the socket (`since.rs`).
 //! Where data still moves the way that is open, or is read, it is in use: its time begins anew.
 //!
 //! What the kernel ends, its application has not closed: the descriptor is open until a look at /proc does not find it any more.
@@ -13,6 +13,7 @@ mod history;
 mod look;
 mod opened_by;
 mod shared_ends;
+mod since;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -50,8 +51,6 @@ pub const SOCKETS_MAX: usize = 262_144;
 const ENTRIES_MAX: usize = 262_144;
 /// Groups whose past is kept from one look to the next, beside those that have sockets, and groups in all.
 const GROUPS_MAX: [usize; 2] = [4096, 65_536];
-/// How much the kernel's clock of ACKs may be ahead, ns: it counts ticks, of which there are 100 a second at least.
-const TICK_NS: u64 = 10_000_000;
 const MILLISECOND: u64 = 1_000_000;
 
 /// [`STATES`] as a set.
@@ -387,17 +386,11 @@ impl Leaks {
         let mut since_ns = entry.map(|entry| entry.at_ns);
         let at_least = since_ns.is_none();
         if at_least {
-            let by_ack = matches!(socket.state, TcpState::CloseWait | TcpState::FinWait2);
-            let last_ack_ns = seen
-                .detail
-                .last_ack_ms
-                .filter(|_| by_ack)
-                .map_or(0, |ms| (u64::from(ms) * MILLISECOND).saturating_sub(TICK_NS));
-            let by_ack_ns = ended_ns.saturating_sub(last_ack_ns);
+            let least_ns = ended_ns.saturating_sub(since::at_least_ns(&seen.detail));
             since_ns = Some(
                 previous
                     .as_ref()
-                    .map_or(by_ack_ns, |previous| previous.since_ns.min(by_ack_ns)),
+                    .map_or(least_ns, |previous| previous.since_ns.min(least_ns)),
             );
         }
         let mut moved_ns = moved_ns(&seen.detail, ended_ns);

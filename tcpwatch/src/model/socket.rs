@@ -128,6 +128,20 @@ pub struct Socket {
     pub netns: u32,
 }
 
+/// How what the peer does not acknowledge was sent again, since it last acknowledged anything (`struct tcp_info`, `linux/tcp.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retransmissions {
+    /// How often (`tcpi_retransmits`).
+    pub times: u8,
+    /// How often the time until the next was doubled (`tcpi_backoff`), also by what was acknowledged since.
+    pub backoff: u8,
+    /// That time, us (`tcpi_rto`).
+    pub rto_us: u32,
+    /// How long ago it was sent again first, ms (`tcpi_total_rto_time`, since Linux 6.7); `None` also where earlier ones are counted
+    /// with these.
+    pub since_first_ms: Option<u32>,
+}
+
 /// A socket, and what the kernel tells of it beside; `None` for what the source does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Detail {
@@ -145,6 +159,8 @@ pub struct Detail {
     pub last_sent_ms: Option<u32>,
     /// How long ago data came last, ms (`tcpi_last_data_recv`); of full sockets alone.
     pub last_received_ms: Option<u32>,
+    /// How what is not acknowledged was sent again; of full sockets alone.
+    pub retransmissions: Option<Retransmissions>,
     /// Packets it dropped since it was made (`sk_drops`), `d` of `ss -m`: a listener's are those it had no room for, first of all
     /// (`tcp_listendrop`). It wraps.
     pub drops: Option<u32>,
@@ -162,6 +178,7 @@ impl Detail {
             last_ack_ms: None,
             last_sent_ms: None,
             last_received_ms: None,
+            retransmissions: None,
             drops: None,
         }
     }

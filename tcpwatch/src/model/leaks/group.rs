@@ -55,6 +55,14 @@ pub struct Age {
     pub at_least: bool,
 }
 
+impl Age {
+    /// Whether anything is known of it.
+    #[must_use]
+    pub const fn is_known(self) -> bool {
+        self.ns > 0 || !self.at_least
+    }
+}
+
 /// What several sockets share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shared<T> {

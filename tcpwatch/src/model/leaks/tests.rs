@@ -46,6 +46,7 @@ pub(crate) fn seen(state: TcpState, peer: u16) -> Seen {
             last_ack_ms: None,
             last_sent_ms: None,
             last_received_ms: None,
+            retransmissions: None,
             drops: None,
         },
         process: Some(app(12, How::Scan)),

@@ -11,7 +11,7 @@ use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHe
 use tcpwatch_common::ledger::{Pass, STATES};
 use tcpwatch_common::{StateSet, TcpState};
 
-use crate::model::socket::{Address, Detail, Family, Kind, Socket};
+use crate::model::socket::{Address, Detail, Family, Kind, Retransmissions, Socket};
 
 /// Type of a request for both families, and of its answers: the older form, which `ss` uses too.
 pub(super) const TCPDIAG_GETSOCK: u16 = 18;
@@ -28,6 +28,13 @@ const NLA_HEADER: usize = 4;
 const LAST_DATA_SENT: usize = 44;
 const LAST_DATA_RECV: usize = 52;
 const LAST_ACK_RECV: usize = 56;
+/// Where it has `tcpi_retransmits`, `tcpi_backoff` and `tcpi_rto`; and, since Linux 6.7, `tcpi_total_rto_recoveries` and
+/// `tcpi_total_rto_time`.
+const RETRANSMITS: usize = 2;
+const BACKOFF: usize = 4;
+const RTO: usize = 8;
+const TOTAL_RTO_RECOVERIES: usize = 242;
+const TOTAL_RTO_TIME: usize = 244;
 /// Where `INET_DIAG_SKMEMINFO` has `SK_MEMINFO_DROPS` (`linux/sock_diag.h`; since Linux 4.7).
 const DROPS: usize = 8 * 4;
 /// What is asked for beside (`idiag_ext`).
@@ -214,7 +221,21 @@ pub(super) fn detail(payload: &[u8], netns: u32) -> Option<Detail> {
         last_ack_ms: told(LAST_ACK_RECV),
         last_sent_ms: told(LAST_DATA_SENT),
         last_received_ms: told(LAST_DATA_RECV),
+        retransmissions: info.and_then(retransmissions),
         drops: drops.map(|bytes| u32::from_ne_bytes(*bytes)),
+    })
+}
+
+/// What the `struct tcp_info` in `info` tells of what was sent again.
+fn retransmissions(info: &[u8]) -> Option<Retransmissions> {
+    let recoveries = |info: &[u8]| Some(u16::from_ne_bytes(*info.get(TOTAL_RTO_RECOVERIES..)?.first_chunk()?));
+    let number = |at: usize| Some(u32::from_ne_bytes(*info.get(at..)?.first_chunk()?));
+    Some(Retransmissions {
+        times: *info.get(RETRANSMITS)?,
+        backoff: *info.get(BACKOFF)?,
+        rto_us: number(RTO)?,
+        // The time of all recoveries is that of this one where there was no other.
+        since_first_ms: number(TOTAL_RTO_TIME).filter(|_| recoveries(info) == Some(1)),
     })
 }
 
@@ -304,6 +325,31 @@ mod tests {
             told.extend(memory);
             assert_eq!(detail(&told, 9).unwrap().drops, read, "{bytes}");
         }
+    }
+
+    #[test]
+    fn what_was_sent_again_is_told_by_what_the_kernel_has() {
+        let mut info = vec![0; 248];
+        (info[2], info[4]) = (6, 2);
+        info[8..12].copy_from_slice(&4_000_000u32.to_ne_bytes());
+        info[240..242].copy_from_slice(&6u16.to_ne_bytes());
+        info[242..244].copy_from_slice(&1u16.to_ne_bytes());
+        info[244..248].copy_from_slice(&7093u32.to_ne_bytes());
+        let told = Retransmissions {
+            times: 6,
+            backoff: 2,
+            rto_us: 4_000_000,
+            since_first_ms: Some(7093),
+        };
+        let without = Retransmissions {
+            since_first_ms: None,
+            ..told
+        };
+        assert_eq!(retransmissions(&info), Some(told));
+        assert_eq!(retransmissions(&info[..240]), Some(without), "before 6.7");
+        info[242] = 2;
+        assert_eq!(retransmissions(&info), Some(without), "others are counted with these");
+        assert_eq!(retransmissions(&info[..8]), None);
     }
 
     #[test]

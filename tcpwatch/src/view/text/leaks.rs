@@ -128,17 +128,21 @@ impl Text {
                 _ if group.closings.longest_prompt_ns < frame.older_ns / 10 => ", closing normally".into(),
                 _ => format!(", closing after {} at most", duration(group.closings.longest_prompt_ns)),
             };
-            let oldest = group.oldest_in_state;
+            let age = group.oldest_in_state;
+            let (label, style, oldest) = if age.is_known() {
+                let at_least = if age.at_least { "at least " } else { "" };
+                ("ok", ok, format!("oldest {at_least}{}", duration(age.ns)))
+            } else {
+                ("?", Style::new(), "age unknown".into())
+            };
             let text = format!(
-                "{}  {}  {} in {}, oldest {}{}{closing}",
+                "{}  {}  {} in {}, {oldest}{closing}",
                 who(group),
                 place(group),
                 thousands(group.in_state),
                 group.key.state.name(),
-                if oldest.at_least { "at least " } else { "" },
-                duration(oldest.ns),
             );
-            write!(out, "{ok}{:<INDENT$}{ok:#}", "ok")?;
+            write!(out, "{style}{label:<INDENT$}{style:#}")?;
             self.rest(&text, INDENT, out)?;
         }
         let more = frame.passing.len().saturating_sub(PASSING);
@@ -284,8 +288,10 @@ fn several(number: u64, one: &str, more: &str) -> String {
 mod tests {
     use super::*;
     use crate::diagnose::leak::tests::{close_wait, scene, spread};
-    use crate::model::leaks::Seen;
-    use crate::model::leaks::tests::app;
+    use tcpwatch_common::TcpState;
+
+    use crate::model::leaks::tests::{SECOND, app, look, seen};
+    use crate::model::leaks::{Leaks, Seen};
     use crate::model::owner::How;
     use crate::model::whose::Holder;
 
@@ -337,6 +343,17 @@ mod tests {
         let text = shown(&scene(None, &[], &[], close_wait), unbounded());
         assert!(
             text.contains("one look: 0 sockets") && text.contains("ok    nothing is in these states\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_age_that_nobody_knows_is_told_as_that() {
+        let mut leaks = Leaks::new(30 * SECOND, true);
+        leaks.look(look(10_000 * SECOND, vec![seen(TcpState::SynSent, 1)]));
+        let text = shown(&leaks.frame(0, false, 0), unbounded());
+        assert!(
+            text.contains("\n?     app[12]  to 10.0.0.2:1  1 in SYN_SENT, age unknown\n"),
             "{text}"
         );
     }
