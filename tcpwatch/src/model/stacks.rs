@@ -44,6 +44,8 @@ pub enum Why {
     ProcessGone,
     /// What it runs could not be looked at.
     Unreadable,
+    /// What it runs is a file, and no 64-bit program.
+    NotElf64,
 }
 
 impl Why {
@@ -58,6 +60,7 @@ impl Why {
             Self::TooDeep => "too_deep",
             Self::ProcessGone => "process_gone",
             Self::Unreadable => "unreadable",
+            Self::NotElf64 => "not_elf64",
         }
     }
 }
@@ -72,6 +75,7 @@ impl fmt::Display for Why {
             Self::TooDeep => "the stack is deeper than is followed",
             Self::ProcessGone => "the process was gone before its files were looked at",
             Self::Unreadable => "its files could not be looked at",
+            Self::NotElf64 => "its file is no 64-bit program, and others are not followed",
         })
     }
 }

@@ -66,15 +66,22 @@ pub fn culprit(opened_by: &[OpenedBy], sockets: u64) -> Option<&str> {
     (most.saturating_mul(2) > sockets).then_some(name)
 }
 
-/// Whether it is part of Rust's standard library, or of where the C library begins a program or a thread.
+/// Whether it is part of the standard library of Rust or C++, or of where the C library begins a program or a thread.
 #[must_use]
 pub fn is_library(frame: &Frame) -> bool {
     let Some(function) = &frame.function else { return false };
     let path = function.trim_start_matches('<').trim_start_matches('&');
-    ["std::", "core::", "alloc::", "__libc_start_", "__rust_"]
+    ["std::", "__libc_start_", "__rust_"]
         .iter()
         .any(|library| path.starts_with(library))
+        || ["core::", "alloc::"].iter().any(|library| path.starts_with(library)) && !is_cpp(function)
         || ["_start", "start_thread", "clone", "clone3", "__clone", "__clone3"].contains(&path)
+}
+
+/// Whether it is a function of C++, whose name ends with its parameters and what may follow them (`f(int) const`, `f() [clone .cold]`);
+/// one of Rust ends with a name.
+fn is_cpp(function: &str) -> bool {
+    function.ends_with([')', ']', '&']) || function.ends_with(" const") || function.ends_with(" volatile")
 }
 
 #[cfg(test)]
@@ -138,6 +145,26 @@ mod tests {
             Some("app::handle_upload")
         );
         assert_eq!(of(&[]).as_deref(), Some(accept[0]));
+        // These namespaces are anybody's in C++.
+        for mine in [
+            "core::net::upload(int)",
+            "alloc::pool::take() const",
+            "core::f(int) [clone .cold]",
+        ] {
+            assert_eq!(name(&[mine, "event_loop(int)", "main"]).as_deref(), Some(mine));
+        }
+        let invoke = "std::thread::_Invoker<std::tuple<void (*)()> >::operator()()";
+        assert_eq!(name(&[invoke, "serve(int)"]).as_deref(), Some("serve(int)"));
+        let generic = "<core::iter::Map<I, F> as core::iter::Iterator>::next";
+        assert_eq!(
+            name(&[
+                generic,
+                "core::ops::function::FnOnce::call_once{{vtable.shim}}",
+                "serve"
+            ])
+            .as_deref(),
+            Some("serve")
+        );
         assert_eq!(name(&["standard"]).as_deref(), Some("standard"));
         assert_eq!(name(&[]), None);
         let unnamed = Stack {

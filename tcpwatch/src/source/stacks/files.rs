@@ -51,8 +51,12 @@ impl Files {
         let number = number.map_err(|_| Why::Unreadable)?;
         let file = open().ok_or(Why::Unreadable)?;
         let binary = Binary::read(number, file).map_err(|why| {
-            log::debug!("a mapped file is no program: {why:#}");
-            Why::Anonymous
+            log::debug!("a mapped file cannot be read: {why:#}");
+            if why.downcast_ref::<std::io::Error>().is_some() {
+                Why::Unreadable
+            } else {
+                Why::NotElf64
+            }
         })?;
         if self.open >= OPEN_MAX {
             self.close_one();
@@ -104,6 +108,22 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_no_64_bit_program_is_told_from_made_code() {
+        let place = tempfile::tempdir().unwrap();
+        let mut exe = std::fs::read("/proc/self/exe").unwrap();
+        exe.truncate(4096);
+        // EI_CLASS of ELFCLASS32 (elf(5)).
+        exe[4] = 1;
+        for content in [exe.as_slice(), &[b'#'; 4096]] {
+            let path = place.path().join("a");
+            std::fs::write(&path, content).unwrap();
+            let key = FileKey::of(&rustix::fs::stat(&path).unwrap());
+            let read = Files::default().get(key, b"a", || Some(std::fs::File::open(&path).unwrap().into()));
+            assert_eq!(read.err(), Some(Why::NotElf64), "{:?}", &content[..5]);
+        }
+    }
 
     #[test]
     fn no_more_are_open_than_may_be() {
