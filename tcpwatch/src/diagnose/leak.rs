@@ -17,8 +17,10 @@ use crate::model::leaks::{Group, LeaksFrame, Side, culprit};
 use crate::model::number::{duration, thousands};
 
 const SECOND: u64 = 1_000_000_000;
-/// The oldest of a leak is at least so old, ns.
+/// The oldest of a leak is at least so old, ns, and at least twice what makes a socket stuck.
 const LEAK_NS: u64 = 30 * SECOND;
+/// They came together, if within this part of what makes a socket stuck.
+const SPREAD: u64 = 3;
 /// Where they came together, the oldest is at least so many times as old as makes a socket stuck.
 const TOGETHER: u64 = 10;
 /// The longest window that is asked for because they are few, ns: that of a watch of a minute, whose first look takes its time.
@@ -82,12 +84,8 @@ impl Verdict {
 #[must_use]
 pub fn judge(group: &Group, older_ns: u64) -> Verdict {
     let most = |sockets: u64| sockets.saturating_mul(2) > group.sockets;
-    let is_spread = group.oldest.ns.saturating_sub(group.youngest_ns) >= older_ns;
-    let decisive_ns = LEAK_NS.max(if is_spread {
-        0
-    } else {
-        older_ns.saturating_mul(TOGETHER)
-    });
+    let is_spread = group.oldest.ns.saturating_sub(group.youngest_ns) >= older_ns / SPREAD;
+    let decisive_ns = LEAK_NS.max(older_ns.saturating_mul(if is_spread { 2 } else { TOGETHER }));
     let kernel_ends = kernel_ends(group);
     if group.closings.late > 0 {
         // Some are closed late, but most are older than that explains.
@@ -310,8 +308,9 @@ pub fn why(group: &Group, verdict: Verdict) -> String {
                 duration(more)
             ),
             Doubt::Together(more) => format!(
-                "none of them was closed in the {window} watched, but they came together, as the connections of a pool do{prompt}; {} more \
-                 decide",
+                "none of them was closed in the {window} watched, but they came within {}, as the connections of a pool do{prompt}; {} more \
+                 decide at the latest",
+                duration(group.oldest.ns.saturating_sub(group.youngest_ns)),
                 duration(more)
             ),
             Doubt::KernelEnds => match group.key.state {
@@ -601,21 +600,21 @@ pub(crate) mod tests {
             short(15),
             "of one nobody knows how often they come"
         );
-        // By whoever waits 2 s only.
-        let mut frame = scene(Some(60), &[80, 50, 40], &[], close_wait);
-        let group = &mut frame.groups[0];
-        (group.oldest.ns, group.youngest_ns) = (25 * SECOND, 15 * SECOND);
-        let young = Verdict::Undecided(Doubt::Young(5 * SECOND));
-        assert_eq!(judge(group, 2 * SECOND), young, "these may be closed after 29 s");
+        let young = Verdict::Undecided(Doubt::Young(10 * SECOND));
+        assert_eq!(
+            of(Some(60), &[50, 45, 40, 20, 10], &[]),
+            young,
+            "these may be closed after 55 s"
+        );
     }
 
     #[test]
     fn what_came_together_may_be_closed_together() {
         let together = |seconds: u64| Verdict::Undecided(Doubt::Together(seconds * SECOND));
         assert_eq!(of(Some(60), &[70; 10], &[]), together(230));
-        assert_eq!(of(Some(60), &[70, 41], &[]), together(230));
+        assert_eq!(of(Some(60), &[70, 61], &[]), together(230));
         assert_eq!(
-            of(Some(60), &[70, 40], &[]),
+            of(Some(60), &[70, 60], &[]),
             Verdict::Leak,
             "no pool is emptied for this long while others come"
         );

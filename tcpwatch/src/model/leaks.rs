@@ -28,7 +28,7 @@ pub use self::group::{Age, FDS_MAX, Group, Key, Shared, Side};
 pub use self::history::Closings;
 use self::history::History;
 pub use self::look::{AcceptQueue, Held, Look, Seen};
-pub use self::opened_by::{OpenedBy, caller, culprit, is_library, opened_by};
+pub use self::opened_by::{OpenedBy, caller, culprit, is_interpreter, is_library, opened_by};
 use self::shared_ends::SharedEnds;
 use super::ending;
 use super::owner::{Owner, Process};

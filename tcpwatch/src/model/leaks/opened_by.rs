@@ -46,11 +46,44 @@ pub fn opened_by(
     all
 }
 
-/// The function that is to be looked at: the first that is not the language's own library; the first of all where there is none.
+/// Interpreters and virtual machines, by how the names of their files begin.
+const INTERPRETERS: [&str; 17] = [
+    "python",
+    "libpython",
+    "ruby",
+    "libruby",
+    "perl",
+    "libperl",
+    "php",
+    "libphp",
+    "node",
+    "deno",
+    "bun",
+    "java",
+    "libjvm",
+    "libnet.so",
+    "libnio.so",
+    "lua",
+    "beam.smp",
+];
+
+/// The function that is to be looked at: the first that is neither the language's own library nor an interpreter's; the first of all
+/// where there is none.
 #[must_use]
 pub fn caller(stack: &Stack) -> Option<&Frame> {
+    let own = |frame: &&Frame| !is_library(frame);
     let mut frames = stack.frames.iter();
-    frames.find(|frame| !is_library(frame)).or(stack.frames.first())
+    frames
+        .find(|frame| own(frame) && !is_interpreter(frame))
+        .or_else(|| stack.frames.iter().find(own))
+        .or(stack.frames.first())
+}
+
+/// Whether it is an interpreter's own, so that where in the program it was is not told by it.
+#[must_use]
+pub fn is_interpreter(frame: &Frame) -> bool {
+    let module = frame.module.as_deref().unwrap_or_default();
+    INTERPRETERS.iter().any(|name| module.starts_with(name))
 }
 
 /// The function that opened more than half of `sockets`, by its name; `None` where no one did, or it has none.
@@ -58,7 +91,8 @@ pub fn caller(stack: &Stack) -> Option<&Frame> {
 pub fn culprit(opened_by: &[OpenedBy], sockets: u64) -> Option<&str> {
     let mut counts: HashMap<&str, u64> = HashMap::new();
     for opened in opened_by {
-        if let Some(name) = caller(&opened.stack).and_then(|frame| frame.function.as_deref()) {
+        let caller = caller(&opened.stack).filter(|frame| !is_interpreter(frame));
+        if let Some(name) = caller.and_then(|frame| frame.function.as_deref()) {
             *counts.entry(name).or_default() += opened.sockets;
         }
     }
@@ -133,6 +167,33 @@ mod tests {
         assert_eq!(opened_by(&inodes, |inode| table.of(inode.get()), |_| None), []);
         let culprits = [5, 6].map(|sockets| culprit(&opened, sockets));
         assert_eq!(culprits, [Some("serve"), None]);
+    }
+
+    #[test]
+    fn an_interpreter_is_not_what_it_runs() {
+        let frame = |function: &str, module: Option<&str>| Frame {
+            function: Some(function.into()),
+            module: module.map(Into::into),
+            ..Frame::default()
+        };
+        let of = |frames: Vec<Frame>| OpenedBy {
+            sockets: 3,
+            stack: Stack {
+                frames,
+                caller_known: true,
+                finished: Ok(()),
+            },
+        };
+        let python = [
+            frame("sock_accept_impl", Some("python3.11")),
+            frame("sock_call", Some("python3.11")),
+        ];
+        let opened = of(python.to_vec());
+        assert_eq!(caller(&opened.stack), Some(&python[0]), "there is no other");
+        assert_eq!(culprit(&[opened], 3), None);
+        // With a map of the functions it made code for (python3 -X perf, --perf-basic-prof of node).
+        let opened = of([&python[..], &[frame("py::handle_upload:/srv/app.py", None)]].concat());
+        assert_eq!(culprit(&[opened], 3), Some("py::handle_upload:/srv/app.py"));
     }
 
     #[test]

@@ -129,11 +129,17 @@ impl Text {
                 _ => format!(", closing after {} at most", duration(group.closings.longest_prompt_ns)),
             };
             let age = group.oldest_in_state;
-            let (label, style, oldest) = if age.is_known() {
-                let at_least = if age.at_least { "at least " } else { "" };
-                ("ok", ok, format!("oldest {at_least}{}", duration(age.ns)))
+            let at_least = if age.at_least { "at least " } else { "" };
+            let oldest = if age.is_known() {
+                format!("oldest {at_least}{}", duration(age.ns))
             } else {
-                ("?", Style::new(), "age unknown".into())
+                "age unknown".into()
+            };
+            // Of those that close all the time each is young.
+            let (label, style) = if age.is_known() || group.closings.prompt > group.in_state {
+                ("ok", ok)
+            } else {
+                ("?", Style::new())
             };
             let text = format!(
                 "{}  {}  {} in {}, {oldest}{closing}",

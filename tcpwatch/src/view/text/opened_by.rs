@@ -1,7 +1,7 @@
 //! Where in their program sockets were opened, for people: the functions that called `accept()` or `connect()`, the most first.
 
 use crate::model::escaped::Escaped;
-use crate::model::leaks::{OpenedBy, caller, is_library};
+use crate::model::leaks::{OpenedBy, caller, is_interpreter, is_library};
 use crate::model::number::thousands;
 use crate::model::stacks::{Frame, Stack};
 
@@ -62,7 +62,11 @@ fn place(stack: &Stack) -> String {
     if !outer.is_empty() {
         words = format!("{words}  < {}", outer.join(" < "));
     }
-    let missing: Vec<String> = no_symbols(stack).into_iter().chain(unfinished(stack)).collect();
+    let interpreter = is_interpreter(found).then(|| "an interpreter: what it ran is not seen".to_owned());
+    let missing: Vec<String> = [no_symbols(stack), interpreter, unfinished(stack)]
+        .into_iter()
+        .flatten()
+        .collect();
     if missing.is_empty() {
         words
     } else {
