@@ -8,12 +8,15 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Once;
 
 use anyhow::{Context, anyhow, bail};
+use hashbrown::HashMap;
 use log::warn;
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, LinkNameSpaceType, capabilities, move_into_link_name_space};
 
+use super::procs::other_threads;
 use crate::model::escaped::Escaped;
 
 /// Which network namespaces to look at.
@@ -119,28 +122,76 @@ fn one(path: &Path, own: &Metadata, name: String, missing: &str) -> anyhow::Resu
     }
 }
 
+/// The names that ip-netns(8) gives to network namespaces, by inode number: those of the files of /run/netns.
+#[must_use]
+pub fn names(root: &Path) -> HashMap<u32, String> {
+    let Ok(own) = fs::metadata(root.join("proc/thread-self/ns/net")) else {
+        return HashMap::new();
+    };
+    let named = entries(&root.join("run/netns")).filter_map(|entry| {
+        let metadata = fs::metadata(entry.path())
+            .ok()
+            .filter(|found| found.dev() == own.dev())?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        Some((u32::try_from(metadata.ino()).ok()?, name))
+    });
+    named.collect()
+}
+
 /// Every namespace found under /proc and /run/netns; what vanishes on the way is passed over.
 fn all(root: &Path, own: &Metadata) -> anyhow::Result<Vec<Namespace>> {
     let mut found = vec![Namespace::own(own)?];
     let mut hidden = 0;
-    let processes = entries(&root.join("proc"))
-        .filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit))
-        .map(|entry| entry.path().join("ns/net"));
-    let named = entries(&root.join("run/netns")).map(|entry| entry.path());
-    for path in processes.chain(named) {
-        match Namespace::unless_known(&path, own, &found) {
-            Ok(Some(namespace)) => found.push(namespace),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => hidden += 1,
-            Ok(None) | Err(_) => {}
+    let processes = entries(&root.join("proc")).filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    for pid in processes {
+        let process = root.join(format!("proc/{pid}"));
+        let mut shown = add(&process.join("ns/net"), own, &mut found);
+        if shown
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        {
+            // Where the first thread has ended, another shows it.
+            let threads = other_threads(root, pid).into_iter();
+            let paths = threads.map(|thread| process.join(format!("task/{thread}/ns/net")));
+            shown = paths
+                .map(|path| add(&path, own, &mut found))
+                .find(Result::is_ok)
+                .unwrap_or(shown);
         }
+        hidden += usize::from(shown.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied));
+    }
+    for entry in entries(&root.join("run/netns")) {
+        let shown = add(&entry.path(), own, &mut found);
+        hidden += usize::from(shown.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied));
     }
     // One with all privileges can still be denied a look, at a process of an outer user namespace for one.
     match hidden {
         0 => {}
-        _ if is_privileged() => warn!("the network namespaces of {hidden} processes cannot be read"),
-        _ => bail!("all network namespaces: those of {hidden} processes cannot be read: {NEEDS}"),
+        // Once: whoever looks again and again is not to be told each time.
+        _ if is_privileged() => {
+            WARNED.call_once(|| warn!("{}: what no other process is in is left out", unreadable(hidden)));
+        }
+        _ => bail!("all network namespaces: {}: {NEEDS}", unreadable(hidden)),
     }
     Ok(found)
+}
+
+/// Adds to `found` the namespace that the file at `path` stands for, if it is there and a new one.
+fn add(path: &Path, own: &Metadata, found: &mut Vec<Namespace>) -> io::Result<()> {
+    let new = Namespace::unless_known(path, own, found)?;
+    found.extend(new);
+    Ok(())
+}
+
+/// Whether it was told that some namespaces are left out.
+static WARNED: Once = Once::new();
+
+/// That so many processes show none.
+fn unreadable(processes: usize) -> String {
+    match processes {
+        1 => "the network namespace of 1 process cannot be read".into(),
+        _ => format!("the network namespaces of {processes} processes cannot be read"),
+    }
 }
 
 /// Whether we have what reading and entering others' namespaces takes.
@@ -262,6 +313,32 @@ mod tests {
         assert_eq!(all.len(), 3);
         assert!(all[0].is_own() && !all[1].is_own() && !all[2].is_own());
         assert_ne!(all[1].inode, all[2].inode);
+    }
+
+    #[test]
+    fn a_process_whose_first_thread_has_ended_shows_it_by_another() {
+        let root = tree();
+        let thread = root.path().join("proc/4/task/5/ns");
+        fs::create_dir_all(&thread).unwrap();
+        fs::write(thread.join("net"), "").unwrap();
+        assert_eq!(resolve(root.path(), &Which::All).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn names_are_those_of_ip_netns() {
+        let root = tree();
+        let all = resolve(root.path(), &Which::All).unwrap();
+        let names = names(root.path());
+        let name = |namespace: &Namespace| names.get(&namespace.inode).map(String::as_str);
+        let mut found: Vec<_> = all.iter().map(name).collect();
+        found.sort_unstable();
+        assert_eq!(found, [None, Some("three"), Some("web")], "ours has none");
+    }
+
+    #[test]
+    fn how_many_cannot_be_read_is_told() {
+        assert_eq!(unreadable(1), "the network namespace of 1 process cannot be read");
+        assert_eq!(unreadable(2), "the network namespaces of 2 processes cannot be read");
     }
 
     #[test]
