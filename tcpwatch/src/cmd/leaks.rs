@@ -42,7 +42,9 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 /// Sockets cannot be read, the kernel side cannot be loaded, or the output takes no more.
 pub fn run(args: &LeaksArgs, out: &mut impl Write) -> Result<Outcome> {
     let output = &args.common.output;
-    let mut view = leaks::of(output.output, screen(output.color));
+    let filter = of_states(args).common.filter;
+    let asked = leaks::Asked::new(filter.to_filter(), filter.netns);
+    let mut view = leaks::of(output.output, screen(output.color), asked);
     let frame = match args.every() {
         None => once(args, &mut *view, out)?,
         Some(every) => follow(args, every.0, &mut *view, out)?,

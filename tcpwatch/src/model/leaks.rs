@@ -17,6 +17,7 @@ mod since;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
 
 use hashbrown::{HashMap, HashSet};
@@ -125,6 +126,8 @@ pub struct LeaksFrame {
     pub groups: Vec<Group>,
     /// The others that have sockets in the states, the largest first.
     pub passing: Vec<Group>,
+    /// The network namespaces looked at, by inode number, and the name of each that has one.
+    pub namespaces: BTreeMap<u32, Option<String>>,
     /// What could not be seen of the owners.
     pub unseen: Unseen,
     /// Transitions that were lost, or that the kernel side missed: entries among them have no exact time. A socket that was stuck
@@ -175,6 +178,7 @@ pub struct Leaks {
     forgot_ns: u64,
     /// When the last look ended.
     looked_ns: u64,
+    namespaces: BTreeMap<u32, Option<String>>,
     unseen: Unseen,
     /// Sockets that the last look left out.
     left_out: u64,
@@ -199,6 +203,7 @@ impl Leaks {
             histories: HashMap::new(),
             forgot_ns: 0,
             looked_ns: 0,
+            namespaces: BTreeMap::new(),
             unseen: Unseen::default(),
             left_out: 0,
             evicted: 0,
@@ -328,6 +333,7 @@ impl Leaks {
         self.left_out = look.left_out;
         self.shared = SharedEnds::of(look.sockets.iter().map(|seen| self.ends_of(&seen.detail)));
         self.unseen = look.unseen.unwrap_or_default();
+        self.namespaces = look.namespaces;
         let owners_known = look.unseen.is_some();
         for closed in self.ended.look(look.held) {
             let dwell_ns = look.ended_ns.saturating_sub(closed.since_ns);
@@ -536,6 +542,7 @@ impl Leaks {
             older_ns: self.older_ns,
             groups,
             passing,
+            namespaces: self.namespaces.clone(),
             unseen: self.unseen,
             lost,
             evicted: self.evicted + self.left_out,

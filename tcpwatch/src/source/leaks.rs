@@ -2,6 +2,7 @@
 
 mod listening;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::Path;
 
@@ -17,7 +18,7 @@ use crate::model::filter::Filter;
 use crate::model::leaks::{Held, Look, SOCKETS_MAX, Seen};
 use crate::model::owner::Owner;
 use crate::model::socket::{Detail, Kind};
-use crate::sys::netns::{Namespace, Which, resolve};
+use crate::sys::netns::{Namespace, Which, names, resolve};
 
 /// What to look at, and where.
 #[derive(Clone, Debug)]
@@ -54,8 +55,9 @@ impl Asked {
             open: self.open.then(HashSet::new),
             listening: Listening::default(),
         };
-        for namespace in resolve(root, &self.netns)? {
-            match self.walk(root, &namespace, &mut found) {
+        let namespaces = resolve(root, &self.netns)?;
+        for namespace in &namespaces {
+            match self.walk(root, namespace, &mut found) {
                 Ok(()) => {}
                 // Of all, one may have gone between being found and being entered.
                 Err(why) if self.netns == Which::All => {
@@ -67,6 +69,7 @@ impl Asked {
         let mut look = Look {
             started_ns,
             ended_ns: clock::monotonic_ns(),
+            namespaces: named(root, &namespaces),
             sockets: Vec::with_capacity(found.details.len()),
             listeners: found.listening.ports(),
             unseen: None,
@@ -161,6 +164,17 @@ impl Asked {
             }
         })
     }
+}
+
+/// `namespaces`, with their names where there are several to be told apart.
+fn named(root: &Path, namespaces: &[Namespace]) -> BTreeMap<u32, Option<String>> {
+    let names = if namespaces.len() > 1 {
+        names(root)
+    } else {
+        HashMap::new()
+    };
+    let inodes = namespaces.iter().map(|namespace| namespace.inode);
+    inodes.map(|inode| (inode, names.get(&inode).cloned())).collect()
 }
 
 /// Not what remains after closing, in `FIN_WAIT2` too. /proc does not tell the two apart, but that this has no inode.

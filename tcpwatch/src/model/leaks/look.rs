@@ -1,5 +1,6 @@
 //! What one look at the kernel's tables and /proc finds of sockets in the states that should pass.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use hashbrown::{HashMap, HashSet};
@@ -55,6 +56,8 @@ pub struct Look {
     pub started_ns: u64,
     /// When the last of the sockets had been read.
     pub ended_ns: u64,
+    /// The network namespaces looked at, by inode number, and the name of each that has one (ip-netns(8)).
+    pub namespaces: BTreeMap<u32, Option<String>>,
     /// The full sockets in one of the states.
     pub sockets: Vec<Seen>,
     /// The network namespaces and local ports of listeners.

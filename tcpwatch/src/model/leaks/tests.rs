@@ -63,6 +63,7 @@ pub(crate) fn look(at_ns: u64, sockets: Vec<Seen>) -> Look {
     Look {
         started_ns: at_ns - MILLISECOND,
         ended_ns: at_ns,
+        namespaces: BTreeMap::from([(NETNS, None)]),
         sockets,
         listeners: HashSet::from_iter([(NETNS, HERE)]),
         unseen: Some(Unseen::default()),

@@ -5,14 +5,17 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
+use tcpwatch_common::TcpState;
 
 use super::opened_by;
 use super::wrap::wrap;
 use crate::diagnose::finding::Finding;
 use crate::diagnose::leak::{Verdict, advice, judge, oldest, place, topic, truth, who, why};
+use crate::model::escaped::Escaped;
 use crate::model::leaks::{Group, LeaksFrame, STATES};
 use crate::model::number::{duration, thousands};
-use crate::view::leaks::LeaksView;
+use crate::sys::netns::Which;
+use crate::view::leaks::{Asked, LeaksView};
 use crate::view::screen::Screen;
 use crate::view::time::Stamp;
 use crate::view::words;
@@ -32,15 +35,17 @@ const PASSING: usize = 3;
 pub struct Text {
     stamp: Stamp,
     screen: Screen,
+    asked: Asked,
 }
 
 impl Text {
-    /// Times are shown in `zone`.
+    /// Times are shown in `zone`; `asked` is what the look was for.
     #[must_use]
-    pub fn new(zone: TimeZone, screen: Screen) -> Self {
+    pub fn new(zone: TimeZone, screen: Screen, asked: Asked) -> Self {
         Self {
             stamp: Stamp::local(zone),
             screen,
+            asked,
         }
     }
 
@@ -50,26 +55,36 @@ impl Text {
 
     /// What was looked at, and for how long.
     fn heading(&mut self, frame: &LeaksFrame, out: &mut dyn Write) -> io::Result<()> {
+        let states = self.states().join(", ");
         let time = self.stamp.text(frame.unix_ns);
         let time = time.split('.').next().unwrap_or(time);
-        let states: Vec<&str> = STATES.iter().map(|state| state.name()).collect();
         let watched = match frame.window_ns {
             None => "one look".into(),
             Some(0) => "watching; Ctrl-C ends it".into(),
             Some(window) => format!("{} watched", duration(window)),
         };
+        let mut asked = vec![watched];
+        asked.extend(self.asked.filter.iter().cloned());
+        asked.extend(namespaces(&self.asked.netns, frame.namespaces.len()));
         let text = format!(
-            "{time}  {watched}: {} in {}, {} of them for {} or longer",
+            "{time}  {}: {} in {states}, {} of them for {} or longer",
+            asked.join(", "),
             several(frame.in_state(), "socket", "sockets"),
-            states.join(", "),
             thousands(frame.sockets()),
             duration(frame.older_ns)
         );
         self.rest(&text, 0, out)
     }
 
-    fn group(&self, group: &Group, older_ns: u64, out: &mut dyn Write) -> io::Result<()> {
-        let verdict = judge(group, older_ns);
+    /// The states looked at.
+    fn states(&self) -> Vec<&'static str> {
+        let states = STATES.into_iter();
+        let asked = states.filter(|&state| self.asked.states.contains(state));
+        asked.map(TcpState::name).collect()
+    }
+
+    fn group(&self, group: &Group, frame: &LeaksFrame, out: &mut dyn Write) -> io::Result<()> {
+        let verdict = judge(group, frame.older_ns);
         let (label, colour) = label(verdict);
         let style = self.style(colour.map_or_else(Style::new, AnsiColor::on_default));
         let growth = match group.growth_per_min {
@@ -92,7 +107,7 @@ impl Text {
         let text = format!(
             "{}  {}  {}  {sockets}",
             who(group),
-            place(group),
+            place_in(group, frame),
             group.key.state.name()
         );
         write!(out, "{style}{label:<INDENT$}{style:#}")?;
@@ -144,7 +159,7 @@ impl Text {
             let text = format!(
                 "{}  {}  {} in {}, {oldest}{closing}",
                 who(group),
-                place(group),
+                place_in(group, frame),
                 thousands(group.in_state),
                 group.key.state.name(),
             );
@@ -159,7 +174,16 @@ impl Text {
         }
         if frame.groups.is_empty() && frame.passing.is_empty() {
             write!(out, "{ok}{:<INDENT$}{ok:#}", "ok")?;
-            self.rest("nothing is in these states", INDENT, out)?;
+            let what = if self.asked.filter.is_empty() {
+                "nothing"
+            } else {
+                "nothing that was asked for"
+            };
+            let states = match self.states().as_slice() {
+                [one] => *one,
+                _ => "these states",
+            };
+            self.rest(&format!("{what} is in {states}"), INDENT, out)?;
         }
         Ok(())
     }
@@ -184,7 +208,7 @@ impl LeaksView for Text {
     fn frame(&mut self, frame: &LeaksFrame, _: &[Finding], out: &mut dyn Write) -> io::Result<()> {
         self.heading(frame, out)?;
         for group in frame.groups.iter().take(GROUPS) {
-            self.group(group, frame.older_ns, out)?;
+            self.group(group, frame, out)?;
         }
         let rest = frame.groups.get(GROUPS..).unwrap_or_default();
         if !rest.is_empty() {
@@ -215,6 +239,29 @@ impl LeaksView for Text {
             self.rest(&line, 0, out)?;
         }
         writeln!(out)
+    }
+}
+
+/// Which network namespaces were looked at, `count` of them; `None` for our own, as `ss` does it.
+fn namespaces(asked: &Which, count: usize) -> Option<String> {
+    match asked {
+        Which::Own if count <= 1 => None,
+        // Those of a kernel that cannot tell them apart.
+        Which::Own => Some(words::namespaces(&Which::All, count)),
+        asked => Some(words::namespaces(asked, count)),
+    }
+}
+
+/// Where the sockets of `group` are; where there are several, their network namespace too: `:8080  netns web`.
+fn place_in(group: &Group, frame: &LeaksFrame) -> String {
+    let place = place(group);
+    let netns = group.key.netns;
+    if frame.namespaces.len() < 2 || netns == 0 {
+        return place;
+    }
+    match frame.namespaces.get(&netns) {
+        Some(Some(name)) => format!("{place}  netns {}", Escaped(name.as_bytes())),
+        _ => format!("{place}  netns {netns}"),
     }
 }
 
@@ -292,18 +339,28 @@ fn several(number: u64, one: &str, more: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tcpwatch_common::StateSet;
+
     use super::*;
     use crate::diagnose::leak::tests::{close_wait, scene, spread};
-    use tcpwatch_common::TcpState;
-
+    use crate::model::filter::Filter;
     use crate::model::leaks::tests::{SECOND, app, look, seen};
-    use crate::model::leaks::{Leaks, Seen};
+    use crate::model::leaks::{Leaks, Seen, states};
     use crate::model::owner::How;
     use crate::model::whose::Holder;
 
     fn shown(frame: &LeaksFrame, screen: Screen) -> String {
+        let all = Filter {
+            states: states(),
+            ..Filter::default()
+        };
+        shown_to(all, Which::Own, frame, screen)
+    }
+
+    fn shown_to(filter: Filter, netns: Which, frame: &LeaksFrame, screen: Screen) -> String {
         let mut out = Vec::new();
-        Text::new(TimeZone::UTC, screen).frame(frame, &[], &mut out).unwrap();
+        let mut view = Text::new(TimeZone::UTC, screen, Asked::new(filter, netns));
+        view.frame(frame, &[], &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -351,6 +408,50 @@ mod tests {
             text.contains("one look: 0 sockets") && text.contains("ok    nothing is in these states\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_was_asked_for_is_said() {
+        let asked = Filter {
+            lport: "9002".parse().unwrap(),
+            states: StateSet::NONE.with(TcpState::FinWait2),
+            ..Filter::default()
+        };
+        let text = shown_to(asked, Which::Pid(7), &scene(None, &[], &[], close_wait), unbounded());
+        assert_eq!(
+            text,
+            "02:46:40  one look, local port 9002, network namespace of PID 7: 0 sockets in FIN_WAIT2, 0 of them for 30s or longer\n\
+             ok    nothing that was asked for is in FIN_WAIT2\n\n"
+        );
+    }
+
+    #[test]
+    fn of_several_namespaces_each_group_says_in_which_it_is() {
+        let mut frame = scene(Some(60), &[300, 200], &[], close_wait);
+        let group = |netns: u32| {
+            let mut group = frame.groups[0].clone();
+            group.key.netns = netns;
+            group
+        };
+        let groups = [7, 8, 0].map(group).to_vec();
+        frame.passing = groups.clone();
+        frame.groups = groups;
+        let all = |frame: &LeaksFrame| shown_to(Filter::default(), Which::All, frame, unbounded());
+        let text = all(&frame);
+        assert!(text.contains("watched, all network namespaces (1): "), "{text}");
+        assert!(!text.contains("netns"), "{text}");
+        frame.namespaces = [(7, Some("we\x1bb".into())), (8, None)].into();
+        let text = all(&frame);
+        assert!(text.contains("watched, all network namespaces (2): "), "{text}");
+        for place in [
+            ":8080  netns we\\u{1b}b  ",
+            ":8080  netns 8  ",
+            ":8080  CLOSE_WAIT",
+            ":8080  2 in CLOSE_WAIT",
+        ] {
+            assert!(text.contains(place), "{place} in {text}");
+        }
+        assert_eq!(text.matches("  netns 8  ").count(), 2, "of one that passes too");
     }
 
     #[test]
