@@ -6,6 +6,7 @@
 mod backlog;
 mod conntrack;
 mod descriptors;
+mod files;
 mod held;
 mod keepalive;
 mod orphans;
@@ -24,7 +25,7 @@ use super::kind::Kind;
 use crate::explain::facts::Facts;
 use crate::explain::setting::Setting;
 use crate::explain::topic::Topic;
-use crate::model::host::{HostFrame, Place, Scope};
+use crate::model::host::{HostFrame, Place};
 use crate::model::ports::range::PortRange;
 
 /// Whether a person should look at a setting.
@@ -138,26 +139,21 @@ fn judge(frame: &HostFrame, setting: Setting) -> Verdict {
 fn line(frame: &HostFrame, setting: Setting) -> Line {
     let default = Facts::of(setting).default_on(frame.release());
     let text = frame.settings.get(&setting).map(String::as_str);
-    // What files say is for the namespace the host starts with.
-    let line = frame
-        .line_of(setting)
-        .filter(|_| frame.first || frame.scope == Scope::Copied);
     let mut verdict = match (frame.unread.get(&setting), text) {
         (Some(why), _) => Verdict::unknown(why),
         (None, Some(text)) if !is_understood(setting, text) => Verdict::unknown("this is no value that a kernel shows"),
         _ => judge(frame, setting),
     };
     let is_known = verdict.standing != Standing::Unknown;
-    if let Some(line) = line.filter(|line| is_known && text.is_some_and(|text| text != line.value)) {
+    for oddity in text
+        .filter(|_| is_known)
+        .into_iter()
+        .flat_map(|text| files::oddities(frame, setting, text))
+    {
         verdict.standing = Standing::Notable;
-        verdict.words = format!(
-            "{}; {} sets {} at boot, and something else has set it since",
-            verdict.words,
-            line.place,
-            words::shortened(&line.value)
-        );
+        verdict.words = format!("{}; {oddity}", verdict.words);
     }
-    let place = line.map(|line| line.place.clone());
+    let place = files::line_of(frame, setting).map(|line| line.place.clone());
     let mut evidence = vec![
         ("value", text.map_or(Value::Unknown, words::value)),
         ("default", words::default_value(default)),

@@ -46,7 +46,7 @@ pub struct HostFrame {
     pub syn_linear_timeouts: Option<u64>,
     /// The text of `tcp_tw_reuse_delay` (since Linux 6.14).
     pub tw_reuse_delay: Option<String>,
-    /// The lines of files that set one of them at boot, in the order they are read: the last one wins.
+    /// The lines of files that set one of them at boot, in the order they are read: the last one that is read wins.
     pub lines: Vec<ConfigLine>,
     /// The namespace's counters.
     pub counters: CounterValues,
@@ -81,6 +81,8 @@ pub struct ConfigLine {
     pub value: String,
     /// Where it is.
     pub place: Place,
+    /// Whether anything reads it at boot.
+    pub is_read: bool,
 }
 
 /// A line of a file; shown as `/etc/sysctl.conf:7`.
@@ -194,7 +196,15 @@ impl HostFrame {
     /// The line that sets `setting` at boot, whatever others say.
     #[must_use]
     pub fn line_of(&self, setting: Setting) -> Option<&ConfigLine> {
-        self.lines.iter().rev().find(|line| line.setting == setting)
+        let mut lines = self.lines.iter().rev();
+        lines.find(|line| line.setting == setting && line.is_read)
+    }
+
+    /// The last line that would set `setting`, and is not read at boot.
+    #[must_use]
+    pub fn unread_line_of(&self, setting: Setting) -> Option<&ConfigLine> {
+        let mut lines = self.lines.iter().rev();
+        lines.find(|line| line.setting == setting && !line.is_read)
     }
 
     /// How long the counters count, s; unknown where the namespace is younger than the host.

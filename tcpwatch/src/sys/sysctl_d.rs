@@ -17,13 +17,48 @@ const DIRECTORIES: [&str; 5] = [
     "usr/lib/sysctl.d",
     "lib/sysctl.d",
 ];
-/// Read last by sysctl(8); systemd-sysctl reads it where one of the directories has a link to it.
+/// Read last by sysctl(8); by systemd-sysctl only where one of the directories has a link to it, and then by the link's name.
 const CONF: &str = "etc/sysctl.conf";
+/// Where systemd-sysctl is, which reads the files at boot wherever it is there.
+const SYSTEMD: [&str; 2] = ["usr/lib/systemd/systemd-sysctl", "lib/systemd/systemd-sysctl"];
+/// Where sysctl(8) is, which does so elsewhere.
+const PROCPS: [&str; 2] = ["usr/sbin/sysctl", "sbin/sysctl"];
 
 /// The lines under `tree` that set one of the settings we know, in the order they are read: by name of the file, whatever its
-/// directory, and /etc/sysctl.conf last. What is there and cannot be read goes to `missing`.
+/// directory, and /etc/sysctl.conf where the program that reads it at boot has it. What is there and cannot be read goes to
+/// `missing`.
 #[must_use]
 pub fn lines(tree: &Tree, missing: &mut Vec<Missing>) -> Vec<ConfigLine> {
+    let conf = tree.read(CONF);
+    let identity = conf.as_ref().map(|content| content.identity).ok();
+    let mut lines = Vec::new();
+    let mut is_linked = false;
+    for path in files(tree, missing) {
+        match tree.read(&path) {
+            Ok(content) if Some(content.identity) == identity => {
+                is_linked = true;
+                if is_by_systemd(tree, is_linked) {
+                    parse(CONF, &content.bytes, true, &mut lines);
+                }
+            }
+            Ok(content) => parse(&path, &content.bytes, true, &mut lines),
+            // A link to /dev/null hides a file, and one that leads nowhere is none.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {}
+            Err(error) => missing.push(unread(&path, &error)),
+        }
+    }
+    let by_systemd = is_by_systemd(tree, is_linked);
+    match conf {
+        Ok(_) if is_linked && by_systemd => {}
+        Ok(content) => parse(CONF, &content.bytes, !by_systemd, &mut lines),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => missing.push(unread(CONF, &error)),
+    }
+    lines
+}
+
+/// The files of the directories, by name.
+fn files(tree: &Tree, missing: &mut Vec<Missing>) -> impl Iterator<Item = String> + use<> {
     let mut files = BTreeMap::new();
     for directory in DIRECTORIES {
         match tree.names(directory) {
@@ -42,25 +77,14 @@ pub fn lines(tree: &Tree, missing: &mut Vec<Missing>) -> Vec<ConfigLine> {
             Err(error) => missing.push(unread(directory, &error)),
         }
     }
-    let conf = tree.read(CONF);
-    let is_conf = conf.as_ref().map(|content| content.identity).ok();
-    let mut lines = Vec::new();
-    for path in files.into_values() {
-        match tree.read(&path) {
-            // By its own name, below.
-            Ok(content) if Some(content.identity) == is_conf => {}
-            Ok(content) => parse(&path, &content.bytes, &mut lines),
-            // A link to /dev/null hides a file, and one that leads nowhere is none.
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {}
-            Err(error) => missing.push(unread(&path, &error)),
-        }
-    }
-    match conf {
-        Ok(content) => parse(CONF, &content.bytes, &mut lines),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => missing.push(unread(CONF, &error)),
-    }
-    lines
+    files.into_values()
+}
+
+/// Whether systemd-sysctl reads them. A tree is often copied without the programs of its host: then a link to /etc/sysctl.conf says
+/// so, which nobody else needs.
+fn is_by_systemd(tree: &Tree, is_linked: bool) -> bool {
+    let has = |paths: [&str; 2]| paths.iter().any(|path| tree.has(path));
+    has(SYSTEMD) || (is_linked && !has(PROCPS))
 }
 
 fn unread(path: &str, error: &io::Error) -> Missing {
@@ -71,7 +95,7 @@ fn unread(path: &str, error: &io::Error) -> Missing {
 }
 
 /// Reads lines `net.ipv4.tcp_fin_timeout = 30`: a name may have slashes for its dots, and a `-` before it, by which it may fail.
-fn parse(path: &str, bytes: &[u8], lines: &mut Vec<ConfigLine>) {
+fn parse(path: &str, bytes: &[u8], is_read: bool, lines: &mut Vec<ConfigLine>) {
     for (number, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
         let line = String::from_utf8_lossy(line);
         let line = line.trim();
@@ -90,6 +114,7 @@ fn parse(path: &str, bytes: &[u8], lines: &mut Vec<ConfigLine>) {
                     file: format!("/{path}"),
                     line: number + 1,
                 },
+                is_read,
             });
         }
     }
@@ -118,9 +143,10 @@ mod tests {
         }
         let mut missing = Vec::new();
         let found = lines(&Tree::open(root.path()).unwrap(), &mut missing);
-        let told = found
-            .iter()
-            .map(|line| format!("{} {}={}", line.place, line.setting.key(), line.value));
+        let told = found.iter().map(|line| {
+            let unread = if line.is_read { "" } else { ", not read" };
+            format!("{} {}={}{unread}", line.place, line.setting.key(), line.value)
+        });
         (told.collect(), missing)
     }
 
@@ -153,6 +179,7 @@ mod tests {
             ("usr/lib/sysctl.d/70-hidden.conf", line("5")),
             ("etc/sysctl.d/README", line("6")),
             ("etc/sysctl.conf", line("7")),
+            ("sbin/sysctl", String::new()),
         ];
         let files = files.each_ref().map(|(path, text)| (*path, text.as_str()));
         let links = [
@@ -170,6 +197,42 @@ mod tests {
             ]
         );
         assert_eq!(missing, []);
+    }
+
+    /// As systemd-sysctl reads them (`systemd-sysctl --cat-config`).
+    #[test]
+    fn systemd_reads_sysctl_conf_by_the_name_of_a_link_to_it_or_not_at_all() {
+        let files = [
+            ("etc/sysctl.conf", "net.core.somaxconn = 1024"),
+            ("etc/sysctl.d/99-zz.conf", "net.core.somaxconn = 4096"),
+        ];
+        let program = [("usr/lib/systemd/systemd-sysctl", ""), ("usr/sbin/sysctl", "")];
+        let link = [("etc/sysctl.d/99-sysctl.conf", "../sysctl.conf")];
+        let order = |program: &[(&'static str, &'static str)], links: &[(&str, &str)]| {
+            let (told, missing) = read(&[&files[..], program].concat(), links);
+            assert_eq!(missing, []);
+            told
+        };
+        let conf_first = [
+            "/etc/sysctl.conf:1 somaxconn=1024",
+            "/etc/sysctl.d/99-zz.conf:1 somaxconn=4096",
+        ];
+        let conf_last = [
+            "/etc/sysctl.d/99-zz.conf:1 somaxconn=4096",
+            "/etc/sysctl.conf:1 somaxconn=1024",
+        ];
+        assert_eq!(order(&program, &link), conf_first);
+        assert_eq!(order(&[], &link), conf_first, "a tree without programs");
+        assert_eq!(order(&program[1..], &link), conf_last, "sysctl --system");
+        assert_eq!(order(&program[1..], &[]), conf_last);
+        assert_eq!(order(&[], &[]), conf_last);
+        assert_eq!(
+            order(&program[..1], &[]),
+            [
+                "/etc/sysctl.d/99-zz.conf:1 somaxconn=4096",
+                "/etc/sysctl.conf:1 somaxconn=1024, not read"
+            ]
+        );
     }
 
     #[test]

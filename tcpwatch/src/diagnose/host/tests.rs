@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use super::*;
 use crate::explain::facts::DefaultValue;
 use crate::model::counter::{Counter, CounterValues};
-use crate::model::host::{ConfigLine, Conntrack, Descriptors, HeldPorts, PortsHeld};
+use crate::model::host::{ConfigLine, Conntrack, Descriptors, HeldPorts, PortsHeld, Scope};
 use crate::model::listener::{self, Listener};
 use crate::model::owner::{Comm, How, Owner};
 use crate::model::ports::ends::Ends;
@@ -653,6 +653,7 @@ fn recycle_is_gone_or_wrong() {
             file: file.into(),
             line: number,
         },
+        is_read: true,
     };
     assert_eq!(of(&frame, Setting::TcpTwRecycle).standing, Standing::Fine);
     frame.lines = vec![
@@ -806,14 +807,7 @@ fn how_a_setting_is_changed_depends_on_whose_it_is() {
             "to keep it, in /etc/sysctl.d/90-tcp.conf: net.ipv4.tcp_tw_reuse = 1"
         ]
     );
-    frame.lines.push(ConfigLine {
-        setting: Setting::TcpTwReuse,
-        value: "2".into(),
-        place: Place {
-            file: "/etc/sysctl.conf".into(),
-            line: 3,
-        },
-    });
+    frame.lines.push(line_in("/etc/sysctl.conf", Setting::TcpTwReuse, "2"));
     assert_eq!(
         advice(&frame)[1],
         "to keep it, in place of /etc/sysctl.conf:3: net.ipv4.tcp_tw_reuse = 1"
@@ -845,26 +839,100 @@ fn counters_of_a_younger_namespace_have_no_rate() {
     );
 }
 
+/// A line that sets `setting` in `file`.
+fn line_in(file: &str, setting: Setting, value: &str) -> ConfigLine {
+    ConfigLine {
+        setting,
+        value: value.into(),
+        place: Place {
+            file: file.into(),
+            line: 3,
+        },
+        is_read: true,
+    }
+}
+
 #[test]
 fn a_value_that_is_not_the_files_is_told() {
     let mut frame = host();
-    frame.lines.push(ConfigLine {
-        setting: Setting::TcpRetries2,
-        value: "8".into(),
-        place: Place {
-            file: "/etc/sysctl.conf".into(),
-            line: 3,
-        },
-    });
-    let line = of(&frame, Setting::TcpRetries2);
+    let said = |frame: &HostFrame, setting| {
+        let line = of(frame, setting);
+        (line.standing, line.words, line.place.map(|place| place.line))
+    };
+    frame.lines = vec![line_in("/etc/sysctl.conf", Setting::TcpRetries2, "8")];
+    let (standing, words, place) = said(&frame, Setting::TcpRetries2);
+    assert_eq!((standing, place), (Standing::Notable, Some(3)));
     assert!(
-        line.words
-            .ends_with("/etc/sysctl.conf:3 sets 8 at boot, and something else has set it since"),
-        "{line:?}"
+        words.ends_with(
+            "/etc/sysctl.conf:3 says 8: it was not applied since it was written (sysctl --system), failed at boot, or something else was \
+             set since"
+        ),
+        "{words}"
     );
     set(&mut frame, Setting::TcpRetries2, "8");
+    assert_eq!(said(&frame, Setting::TcpRetries2).0, Standing::Fine);
+    // The same in other words.
+    frame.lines = vec![
+        line_in("/etc/sysctl.conf", Setting::TcpRetries2, "0x8"),
+        line_in("/etc/sysctl.conf", Setting::IpLocalReservedPorts, "30001,30000,40000"),
+    ];
+    set(&mut frame, Setting::IpLocalReservedPorts, "30000-30001,40000");
+    for setting in [Setting::TcpRetries2, Setting::IpLocalReservedPorts] {
+        assert_eq!(said(&frame, setting).0, Standing::Fine, "{setting:?}");
+    }
+    for (value, says) in [
+        ("8;", "says 8;, which the kernel does not take"),
+        ("", "says nothing, which"),
+    ] {
+        frame.lines = vec![line_in("/etc/sysctl.conf", Setting::TcpRetries2, value)];
+        let (standing, words, _) = said(&frame, Setting::TcpRetries2);
+        assert!(standing == Standing::Notable && words.contains(says), "{words}");
+    }
+}
+
+#[test]
+fn a_line_that_nobody_reads_is_told() {
+    let mut frame = host();
+    frame.lines = vec![ConfigLine {
+        is_read: false,
+        ..line_in("/etc/sysctl.conf", Setting::TcpRetries2, "15")
+    }];
     let line = of(&frame, Setting::TcpRetries2);
-    assert_eq!((line.standing, line.place.unwrap().line), (Standing::Fine, 3));
+    assert_eq!((line.standing, line.place), (Standing::Notable, None));
+    assert!(
+        line.words
+            .contains("/etc/sysctl.conf:3 says 15, and nobody reads it at boot"),
+        "{}",
+        line.words
+    );
+    frame.lines[0].setting = Setting::TcpTwRecycle;
+    let line = of(&frame, Setting::TcpTwRecycle);
+    assert!(
+        line.words.contains("/etc/sysctl.conf:3 does nothing") && !line.words.contains("complains"),
+        "{}",
+        line.words
+    );
+    assert_eq!(line.finding.advice, ["delete /etc/sysctl.conf:3"]);
+}
+
+#[test]
+fn what_is_kept_is_kept_in_etc() {
+    let mut frame = busy(28_000, 28_000);
+    let kept = |frame: &HostFrame| of(frame, Setting::TcpTwReuse).finding.advice[1].clone();
+    for (file, advice) in [
+        ("/etc/sysctl.conf", "in place of /etc/sysctl.conf:3:"),
+        (
+            "/run/sysctl.d/60-x.conf",
+            "in /etc/sysctl.d/90-tcp.conf, which is read after /run/sysctl.d/60-x.conf:3:",
+        ),
+        (
+            "/usr/lib/sysctl.d/99-x.conf",
+            "in /etc/sysctl.d/99-x_tcp.conf, which is read after /usr/lib/sysctl.d/99-x.conf:3:",
+        ),
+    ] {
+        frame.lines = vec![line_in(file, Setting::TcpTwReuse, "0")];
+        assert_eq!(kept(&frame), format!("to keep it, {advice} net.ipv4.tcp_tw_reuse = 1"));
+    }
 }
 
 #[test]

@@ -121,8 +121,13 @@ pub(super) fn recycle(frame: &HostFrame) -> Verdict {
         (None, DefaultValue::Gone) if lines.is_empty() => Verdict::fine("gone since Linux 4.12, and no file sets it"),
         (None, _) if lines.is_empty() => Verdict::fine("not found, and no file sets it"),
         (None, DefaultValue::Gone) => Verdict::note(format!(
-            "gone since Linux 4.12: {} nothing, and sysctl complains at every boot{}",
+            "gone since Linux 4.12: {} nothing{}{}",
             does(&places),
+            if lines.iter().any(|line| line.is_read) {
+                ", and sysctl complains at every boot"
+            } else {
+                ""
+            },
             if are_set {
                 ". It broke clients behind NAT while it lived"
             } else {

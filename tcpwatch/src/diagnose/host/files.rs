@@ -1,0 +1,111 @@
+//! What files say of a setting, beside what the kernel has.
+
+use super::words::shortened;
+use crate::explain::setting::Setting;
+use crate::model::host::{ConfigLine, HostFrame, Scope};
+use crate::model::ports::range::PortRange;
+
+/// The line of a file that sets `setting` where the host boots. What files say is for the namespace the host starts with.
+pub(super) fn line_of(frame: &HostFrame, setting: Setting) -> Option<&ConfigLine> {
+    frame.line_of(setting).filter(|_| is_for(frame))
+}
+
+fn is_for(frame: &HostFrame) -> bool {
+    frame.first || frame.scope == Scope::Copied
+}
+
+/// What is odd about what files say of `setting`, which is `text` in the kernel: a sentence each, without their full stops.
+pub(super) fn oddities(frame: &HostFrame, setting: Setting, text: &str) -> Vec<String> {
+    let mut oddities = Vec::new();
+    if let Some(line) = line_of(frame, setting) {
+        let says = format!("{} says {}", line.place, shown(&line.value));
+        let failed = if setting == Setting::NfConntrackMax {
+            "failed at boot, before nf_conntrack was there"
+        } else {
+            "failed at boot"
+        };
+        match (meant(setting, &line.value), meant(setting, text)) {
+            (None, _) => oddities.push(format!("{says}, which the kernel does not take")),
+            (Some(file), Some(kernel)) if file != kernel => oddities.push(format!(
+                "{says}: it was not applied since it was written (sysctl --system), {failed}, or something else was set since"
+            )),
+            _ => {}
+        }
+    }
+    if let Some(line) = frame.unread_line_of(setting).filter(|_| is_for(frame)) {
+        oddities.push(format!(
+            "{} says {}, and nobody reads it at boot: systemd-sysctl reads /etc/sysctl.d, and this file where a link there leads to it",
+            line.place,
+            shown(&line.value)
+        ));
+    }
+    oddities
+}
+
+fn shown(value: &str) -> String {
+    if value.is_empty() {
+        "nothing".into()
+    } else {
+        shortened(value)
+    }
+}
+
+/// What is set by writing a text.
+#[derive(Debug, PartialEq, Eq)]
+enum Meaning {
+    Number(u64),
+    Range(u64, u64),
+    Ports(Box<PortRange>),
+}
+
+/// What the kernel makes of `text` of `setting`; `None` where it refuses it.
+fn meant(setting: Setting, text: &str) -> Option<Meaning> {
+    let mut words = text.split_ascii_whitespace();
+    match setting {
+        // In whatever order and however often (`proc_do_large_bitmap`).
+        Setting::IpLocalReservedPorts => Some(Meaning::Ports(Box::new(PortRange::parse("1 65535", text)?))),
+        Setting::IpLocalPortRange => Some(Meaning::Range(number(words.next()?)?, number(words.next()?)?)),
+        // What follows the first word is passed over (`do_proc_dointvec`).
+        _ => Some(Meaning::Number(number(words.next()?)?)),
+    }
+}
+
+/// A number as C writes it: 16, 020, 0x10 (`strtoul_lenient`).
+fn number(text: &str) -> Option<u64> {
+    let (digits, base) = match text.as_bytes() {
+        [b'0', b'x' | b'X', ..] => (&text[2..], 16),
+        [b'0', _, ..] => (&text[1..], 8),
+        _ => (text, 10),
+    };
+    let is_number = digits.chars().all(|digit| digit.is_digit(base));
+    u64::from_str_radix(digits, base).ok().filter(|_| is_number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a kernel took them that was asked.
+    #[test]
+    fn a_text_means_what_the_kernel_makes_of_it() {
+        let somaxconn = |text| match meant(Setting::Somaxconn, text) {
+            Some(Meaning::Number(number)) => Some(number),
+            _ => None,
+        };
+        assert_eq!(somaxconn("128"), Some(128));
+        assert_eq!(
+            (somaxconn("0x100"), somaxconn("0200"), somaxconn("0")),
+            (Some(256), Some(128), Some(0))
+        );
+        assert_eq!((somaxconn("128 # comment"), somaxconn("132 5")), (Some(128), Some(132)));
+        for refused in ["", "129;", "-1", "+1", "0x", "08", "many"] {
+            assert_eq!(somaxconn(refused), None, "{refused:?}");
+        }
+        let range = |text| meant(Setting::IpLocalPortRange, text);
+        assert_eq!(range("1024 65535"), range("1024\t65535"));
+        assert!(range("1024 65535").is_some() && range("1024").is_none());
+        let ports = |text| meant(Setting::IpLocalReservedPorts, text);
+        assert_eq!(ports("30001,30000,40000"), ports("30000-30001,40000"));
+        assert!(ports("30001") != ports("30000") && ports("5000 6000").is_none() && ports("").is_some());
+    }
+}
