@@ -95,7 +95,7 @@ fn hostile_trees() {
         assert!(!text.stdout.contains(['\x1b', '\0']), "{what}");
         assert!(text.stdout.len() < 20_000, "{what}: {}", text.stdout.len());
     };
-    check("nothing at all");
+    doctor(root.path(), &["--strict"]).refuses(1, "neither proc/sys nor proc/net");
     fs::write(at("proc/net/snmp"), vec![b'x'; 8 << 20]).expect("a file");
     fs::write(at("proc/net/tcp"), vec![b'\n'; 8 << 20]).expect("a file");
     fs::write(at("proc/sys/net/core/somaxconn"), vec![b'7'; 1 << 20]).expect("a file");
@@ -140,6 +140,8 @@ fn what_may_not_be_read_is_told() {
 
 #[test]
 fn wrong_places() {
+    let too_deep = fixtures().join("healthy/proc");
+    doctor(&too_deep, &["--strict"]).refuses(1, "the top of a tree");
     finish(&tcpwatch(&["doctor", "--root", "/nowhere"])).refuses(1, "--root takes");
     finish(&tcpwatch(&["doctor", "--root", "/dev/null"])).refuses(1, "Not a directory");
     finish(&tcpwatch(&["doctor", "--netns", "4194305"])).refuses(1, "no such process");

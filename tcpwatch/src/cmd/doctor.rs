@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 
 use super::screen::screen;
@@ -46,7 +46,13 @@ pub fn run(args: &DoctorArgs, time: Timestamp, out: &mut impl Write) -> Result<O
 fn frames(args: &DoctorArgs) -> Result<Vec<(HostFrame, String)>> {
     let root = Path::new("/");
     if let Some(copied) = args.root.as_deref().filter(|copied| *copied != root) {
-        return Ok(vec![(source::copied(&Tree::open(copied)?), "a copied tree".into())]);
+        let tree = Tree::open(copied)?;
+        ensure!(
+            tree.has("proc/sys") || tree.has("proc/net"),
+            "{}: there is neither proc/sys nor proc/net in it (--root takes the top of a tree copied from a host, with proc and etc in it)",
+            copied.display()
+        );
+        return Ok(vec![(source::copied(&tree), "a copied tree".into())]);
     }
     let tree = Tree::open(root)?;
     let namespaces = netns::resolve(root, &args.netns)?;

@@ -26,7 +26,11 @@ const BESIDE: usize = 44;
 /// The output takes no more.
 pub fn write(frame: &HostFrame, report: &Report, place: &str, screen: Screen, out: &mut dyn Write) -> io::Result<()> {
     let width = screen.columns().max(INDENT + BESIDE);
-    writeln!(out, "{}", heading(frame, report, place))?;
+    let mut heading = wrap(&heading(frame, report, place), width).into_iter();
+    writeln!(out, "{}", heading.next().unwrap_or_default())?;
+    for row in heading {
+        writeln!(out, "{:INDENT$}{row}", "")?;
+    }
     let (loud, quiet): (Vec<&Line>, Vec<&Line>) =
         report.lines.iter().partition(|line| line.standing == Standing::Notable);
     let mut blocks: Vec<Block<'_>> = report.troubles.iter().map(Block::of_trouble).collect();
@@ -49,7 +53,6 @@ pub fn write(frame: &HostFrame, report: &Report, place: &str, screen: Screen, ou
             "unknown"
         };
         let shown = value(line);
-        let head = format!("{standing:INDENT$}{:names$}  {shown:values$}", line.setting.sysctl());
         let place = line
             .place
             .as_ref()
@@ -57,13 +60,15 @@ pub fn write(frame: &HostFrame, report: &Report, place: &str, screen: Screen, ou
             .unwrap_or_default();
         let words = format!("{}{place}", line.words);
         if column + BESIDE <= width && shown.chars().count() <= values {
+            let head = format!("{standing:INDENT$}{:names$}  {shown:values$}", line.setting.sysctl());
             let mut rows = wrap(&words, width - column).into_iter();
             writeln!(out, "{head}  {}", rows.next().unwrap_or_default())?;
             for row in rows {
                 writeln!(out, "{:column$}{row}", "")?;
             }
         } else {
-            writeln!(out, "{}", head.trim_end())?;
+            // A value that has no column may be as long as there is room for.
+            writeln!(out, "{standing:INDENT$}{}  {shown}", line.setting.sysctl())?;
             below(&words, "", width, out)?;
         }
     }
@@ -82,9 +87,10 @@ fn heading(frame: &HostFrame, report: &Report, place: &str) -> String {
         || "unknown kernel".into(),
         |release| format!("Linux {}", Escaped(release.as_bytes())),
     );
-    let up = frame
-        .uptime_s
-        .map(|seconds| format!(", up {}", duration(seconds.saturating_mul(1_000_000_000))));
+    let up = frame.uptime_s.map(|seconds| match seconds {
+        0 => ", up 0 s".into(),
+        seconds => format!(", up {}", duration(seconds.saturating_mul(1_000_000_000))),
+    });
     let lines = |standing| report.lines.iter().filter(move |line| line.standing == standing);
     let wrong = report
         .findings()
@@ -216,8 +222,7 @@ mod tests {
             for text in shown(Screen::plain(width)) {
                 let settings = Setting::ALL.map(Setting::sysctl);
                 assert!(settings.iter().all(|setting| text.contains(setting)), "{text}");
-                // The heading, and the names of settings with their values, are said in one line.
-                for line in text.lines().skip(1).filter(|line| line.starts_with("          ")) {
+                for line in text.lines() {
                     let fits = line.chars().count() <= width || line.contains("sysctl -w");
                     assert!(fits, "{width}: {line}");
                 }
