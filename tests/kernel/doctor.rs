@@ -13,7 +13,7 @@ use crate::support::netns::{Hop, Neighbour, in_netns_without_tracefs};
 use crate::support::peers::{snmp, ss};
 use crate::support::program::run::{Unprivileged, finish, tcpwatch};
 use crate::support::python::Python;
-use crate::support::sockets::{address, connect, listen, pair, read_eof, send_fin, socket, start_connect};
+use crate::support::sockets::{address, connect, deafen, listen, pair, read_eof, send_fin, socket, start_connect};
 
 /// What `doctor ARGS` finds here.
 fn doctor(args: &[&str]) -> Vec<Value> {
@@ -388,10 +388,51 @@ fn ports_that_open_connections_hold() {
     });
 }
 
+/// Without cookies SYNs are dropped before any queue is full, and counted as drops alone.
+#[test]
+fn syns_that_are_dropped_for_want_of_cookies() {
+    in_netns_without_tracefs(|netns| {
+        netns.set("ipv4/tcp_syncookies", "0");
+        netns.set("ipv4/tcp_max_syn_backlog", "8");
+        let listener = listen(SocketAddr::new(LOOPBACK, 8080), 128);
+        let clients: Vec<_> = (0..40)
+            .map(|_| {
+                let client = socket(address(&listener));
+                deafen(&client);
+                start_connect(&client, address(&listener));
+                client
+            })
+            .collect();
+        until("SYNs are dropped", || nstat("TcpExtListenDrops") >= 30);
+        drop(clients);
+        assert_eq!(
+            (nstat("TcpExtListenOverflows"), nstat("TcpExtTCPReqQFullDrop")),
+            (0, 0),
+            "the kernel tells no reason"
+        );
+        let findings = doctor(&[]);
+        let trouble = of(&findings, "syn_flood");
+        assert_eq!(trouble["severity"], "warning", "{trouble}");
+        assert_eq!(
+            trouble["evidence"]["ListenDrops"].as_u64(),
+            Some(nstat("TcpExtListenDrops"))
+        );
+        let cookies = of(&findings, "tcp_syncookies");
+        assert_eq!(commands(cookies), ["sysctl -w net.ipv4.tcp_syncookies=1"], "{cookies}");
+        let backlog = of(&findings, "tcp_max_syn_backlog")["title"].as_str().expect("a title");
+        assert!(
+            backlog.contains("6, three quarters of it") && backlog.contains("127.0.0.1:8080"),
+            "{backlog}"
+        );
+        counters_are_those_of_nstat(&findings);
+    });
+}
+
 /// Timewait sockets that found no room.
 #[test]
 fn time_wait_that_is_refused() {
     in_netns_without_tracefs(|netns| {
+        let default = output("sysctl", &["-n", "net.ipv4.tcp_max_tw_buckets"]);
         netns.set("ipv4/tcp_max_tw_buckets", "3");
         let listener = listen(SocketAddr::new(LOOPBACK, 8080), 8);
         close_first(&listener, 10);
@@ -408,10 +449,11 @@ fn time_wait_that_is_refused() {
             ),
             (population, Some(3))
         );
-        assert_eq!(
-            commands(of(&findings, "tcp_max_tw_buckets")),
-            ["sysctl -w net.ipv4.tcp_max_tw_buckets=1024"]
-        );
+        let buckets = of(&findings, "tcp_max_tw_buckets");
+        let own = default.trim();
+        assert_eq!(buckets["evidence"]["default"].to_string(), own, "{buckets}");
+        let command = format!("sysctl -w net.ipv4.tcp_max_tw_buckets={own}");
+        assert_eq!(commands(buckets), [command.as_str()], "what the kernel chose");
         counters_are_those_of_nstat(&findings);
     });
 }
@@ -423,6 +465,7 @@ fn another_namespace() {
         netns.set("ipv4/tcp_fin_timeout", "50");
         let there = Neighbour::new();
         let path = format!("/proc/{}/ns/net", there.pid());
+        let default = there.run(|_| output("sysctl", &["-n", "net.ipv4.tcp_max_tw_buckets"]));
         there.run(|netns| {
             netns.set("ipv4/tcp_fin_timeout", "20");
             netns.set("ipv4/tcp_max_tw_buckets", "3");
@@ -436,13 +479,22 @@ fn another_namespace() {
             (&fin_timeout["value"], fin_timeout["netns"].as_u64()),
             (&20.into(), Some(there.inum))
         );
-        let command = format!("nsenter --net={path} sysctl -w net.ipv4.tcp_max_tw_buckets=1024");
+        let command = format!(
+            "nsenter --net={path} sysctl -w net.ipv4.tcp_max_tw_buckets={}",
+            default.trim()
+        );
         assert_eq!(commands(of(&findings, "tcp_max_tw_buckets")), [command.as_str()]);
         there.run(|_| {
             settings_are_those_of_sysctl(&findings);
             assert!(counters_are_those_of_nstat(&findings) >= 10);
         });
     });
+}
+
+/// The connections that are tracked in the calling thread's namespace.
+fn tracked() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count").ok()?;
+    text.trim().parse().ok()
 }
 
 /// All namespaces: each is told, and the whole host's settings once.
@@ -464,6 +516,14 @@ fn all_namespaces() {
         }
         for setting in ["nr_open", "tcp_max_orphans"] {
             assert_eq!(with(setting).len(), 1, "{setting}");
+        }
+        // Each has its own count of tracked connections, where the host tracks any.
+        for (inum, count) in [(netns.inum, tracked()), (there.inum, there.run(|_| tracked()))] {
+            let told = findings.iter().find(|finding| {
+                finding["topic"] == "nf_conntrack_max" && finding["evidence"]["netns"].as_u64() == Some(inum)
+            });
+            let told = told.map(|finding| finding["evidence"]["count"].as_u64());
+            assert_eq!(told, count.map(Some), "{inum}");
         }
     });
 }

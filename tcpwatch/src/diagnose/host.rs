@@ -11,6 +11,7 @@ mod held;
 mod keepalive;
 mod orphans;
 mod ports;
+mod rare;
 mod retries;
 mod syn;
 mod time_wait;
@@ -88,13 +89,15 @@ pub fn examine(frame: &HostFrame, with_host: bool) -> Report {
     syn::flood(frame, &mut troubles);
     time_wait::overflow(frame, &mut troubles);
     ports::exhaustion(frame, &mut troubles);
+    orphans::limit(frame, with_host, &mut troubles);
     if with_host {
         descriptors::near_limit(frame, &mut troubles);
-        orphans::limit(frame, &mut troubles);
     }
-    let settings = Setting::ALL
-        .into_iter()
-        .filter(|&setting| with_host || Facts::of(setting).namespaced);
+    let settings = Setting::ALL.into_iter().filter(|&setting| {
+        // All namespaces have the limit of the first, and each a count of its own.
+        let is_counted = setting == Setting::NfConntrackMax && frame.conntrack.count.is_some();
+        with_host || Facts::of(setting).namespaced || is_counted
+    });
     let mut lines: Vec<Line> = settings.map(|setting| line(frame, setting)).collect();
     for finding in lines.iter_mut().map(|line| &mut line.finding).chain(&mut troubles) {
         if let Some(netns) = frame.netns {
@@ -138,6 +141,7 @@ fn judge(frame: &HostFrame, setting: Setting) -> Verdict {
 /// The line for `setting`.
 fn line(frame: &HostFrame, setting: Setting) -> Line {
     let default = Facts::of(setting).default_on(frame.release());
+    let by_memory = frame.default_of(setting);
     let text = frame.settings.get(&setting).map(String::as_str);
     let mut verdict = match (frame.unread.get(&setting), text) {
         (Some(why), _) => Verdict::unknown(why),
@@ -156,7 +160,10 @@ fn line(frame: &HostFrame, setting: Setting) -> Line {
     let place = files::line_of(frame, setting).map(|line| line.place.clone());
     let mut evidence = vec![
         ("value", text.map_or(Value::Unknown, words::value)),
-        ("default", words::default_value(default)),
+        (
+            "default",
+            by_memory.map_or_else(|| words::default_value(default), Value::Count),
+        ),
         ("set_by", place.as_ref().map(ToString::to_string).as_deref().into()),
     ];
     evidence.append(&mut verdict.evidence);
@@ -173,7 +180,11 @@ fn line(frame: &HostFrame, setting: Setting) -> Line {
         None if is_known => "is not there".into(),
         None => "is unknown".into(),
     };
-    let beside = words::beside(default, text);
+    let beside = match by_memory {
+        Some(default) if text == Some(default.to_string().as_str()) => " (default)".into(),
+        Some(default) => format!(" (default {default})"),
+        None => words::beside(default, text),
+    };
     Line {
         setting,
         value,

@@ -7,9 +7,13 @@ use super::{Detector, Frame, happened, percent, share, within};
 use crate::model::counter::Counter;
 use crate::model::number::thousands;
 
-/// Of the most there may be, the part from which the kernel gives up orphans before their time: it takes twice as many of those
-/// whose peer does not answer (`tcp_out_of_resources`, `net/ipv4/tcp_timer.c`).
-const FROM: f64 = 0.5;
+/// The kernel gives up orphans whose peer does not answer from this part of the limit on: each counts twice
+/// (`tcp_out_of_resources`, `net/ipv4/tcp_timer.c`).
+pub(super) const SILENT: u32 = 2;
+/// From this part on those of which an ICMP error came besides: each counts four times.
+pub(super) const UNREACHABLE: u32 = 4;
+/// Of the most there may be, the part from which the kernel gives up orphans before their time.
+const FROM: f64 = 1.0 / SILENT as f64;
 /// The part down to which it stays so.
 const UNTIL: f64 = 0.4;
 

@@ -44,6 +44,8 @@ pub struct HostFrame {
     pub unread: BTreeMap<Setting, String>,
     /// `tcp_syn_linear_timeouts` (since Linux 6.5).
     pub syn_linear_timeouts: Option<u64>,
+    /// Buckets of the table of sockets (`tcp_ehash_entries`, since Linux 6.1), whose number follows from memory.
+    pub hash_buckets: Option<u64>,
     /// The text of `tcp_tw_reuse_delay` (since Linux 6.14).
     pub tw_reuse_delay: Option<String>,
     /// The lines of files that set one of them at boot, in the order they are read: the last one that is read wins.
@@ -138,7 +140,8 @@ pub struct Descriptors {
 pub struct Conntrack {
     /// Entries in its table now (`nf_conntrack_count`).
     pub count: Option<u64>,
-    /// Packets dropped because it was full (`drop` in `/proc/net/stat/nf_conntrack`).
+    /// Packets dropped because it was full, or for what was wrong with them (`drop` in `/proc/net/stat/nf_conntrack`, which
+    /// `nf_conntrack_in` counts for either).
     pub dropped: Option<u64>,
     /// Entries thrown out early to make room (`early_drop`).
     pub early_dropped: Option<u64>,
@@ -170,6 +173,17 @@ impl HostFrame {
     #[must_use]
     pub fn number(&self, setting: Setting) -> Option<u64> {
         self.settings.get(&setting)?.parse().ok()
+    }
+
+    /// The default of `setting`, where memory makes it and it is known here what (`tcp_set_hashinfo`, `tcp_init`).
+    #[must_use]
+    pub fn default_of(&self, setting: Setting) -> Option<u64> {
+        let buckets = self.hash_buckets?;
+        match setting {
+            Setting::TcpMaxTwBuckets | Setting::TcpMaxOrphans => Some(buckets / 2),
+            Setting::TcpMaxSynBacklog => Some((buckets / 128).max(128)),
+            _ => None,
+        }
     }
 
     /// When connect(2) may take a port that is in `TIME_WAIT`.

@@ -60,6 +60,11 @@ pub fn read(tree: &Tree) -> HostFrame {
             .map(|text| text.chars().take(64).collect()),
         uptime_s: uptime.and_then(|text| text.split(['.', ' ']).next()?.parse().ok()),
         syn_linear_timeouts: number("proc/sys/net/ipv4/tcp_syn_linear_timeouts"),
+        // Below 0 where it is the first namespace's.
+        hash_buckets: tree
+            .text("proc/sys/net/ipv4/tcp_ehash_entries")
+            .ok()
+            .and_then(|text| Some(text.trim().parse::<i64>().ok()?.unsigned_abs())),
         tw_reuse_delay: tree.text("proc/sys/net/ipv4/tcp_tw_reuse_delay").ok(),
         lines: sysctl_d::lines(tree, &mut reader.missing),
         counters: CounterValues::read(|counter: Counter| {

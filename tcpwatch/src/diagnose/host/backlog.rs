@@ -1,5 +1,7 @@
 //! Accept queues: `somaxconn`, `tcp_abort_on_overflow`, and queues that were full.
 
+use super::rare::{self, RARE};
+use super::syn::{crowd, is_bound_by_backlog};
 use super::verdict::Verdict;
 use super::words::{rate, since, told};
 use crate::diagnose::few;
@@ -12,8 +14,6 @@ use crate::model::host::HostFrame;
 use crate::model::listener::{Listener, by_place, overflowed};
 use crate::model::number::thousands;
 
-/// One overflow in so many accepted connections is worth knowing, and no more: a burst now and then.
-const RARE: u64 = 10_000;
 /// What every kernel since 5.4 has, and a queue of which takes little memory while it is empty.
 const ENOUGH: u64 = 4096;
 /// The most a listener may have (`sk_max_ack_backlog` had 16 bits until Linux 5.5).
@@ -88,18 +88,26 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
     let Some(value) = frame.number(Setting::Somaxconn) else {
         return Verdict::fine("it is the most that listen() is given");
     };
-    let counted = told(frame, Counter::ListenOverflows);
-    let (blamed, full) = (blamed(frame), full(frame));
+    let full = full(frame);
     let capped = |listener: &&Listener| is_capped(listener, value);
     let all: Vec<_> = frame.listeners.iter().flatten().collect();
-    let verdict = match frame.counter(Counter::ListenOverflows) {
-        None => Verdict::fine(format!("{counted}: whether a queue was ever full cannot be said")),
-        Some(0) if full.is_empty() => Verdict::fine(format!("no accept queue was full: {counted}. Nothing to gain")),
-        Some(_) if is_rare(frame) && full.is_empty() => Verdict::note(format!(
-            "{counted}, less than one in {} of the connections taken: nothing worth a change",
-            thousands(RARE)
-        )),
-        Some(_) => {
+    let overflows = frame.counter(Counter::ListenOverflows);
+    let is_quiet = full.is_empty() && (overflows.is_none_or(|count| count == 0) || is_rare(frame));
+    // Half-open connections have the same bound, and nobody counts at which listener they reached it.
+    let half_open = crowd(frame).filter(|_| is_quiet && !is_bound_by_backlog(frame));
+    let blamed = if half_open.is_some() { Vec::new() } else { blamed(frame) };
+    let counted = half_open
+        .clone()
+        .unwrap_or_else(|| told(frame, Counter::ListenOverflows));
+    let verdict = match overflows {
+        None if half_open.is_none() => {
+            Verdict::fine(format!("{counted}: whether a queue was ever full cannot be said"))
+        }
+        Some(0) if half_open.is_none() && full.is_empty() => {
+            Verdict::fine(format!("no accept queue was full: {counted}. Nothing to gain"))
+        }
+        _ if half_open.is_none() && is_quiet => Verdict::note(format!("{counted}, {RARE}")),
+        _ => {
             let by_somaxconn: Vec<_> = blamed.iter().copied().filter(|one| capped(one) == Some(true)).collect();
             if !by_somaxconn.is_empty() {
                 raise(
@@ -125,6 +133,11 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
                 Verdict::note(format!(
                     "{counted}; every listener here asked for less, so that raising it helps none: their own backlog is to be raised"
                 ))
+            } else if half_open.is_some() {
+                Verdict::note(format!(
+                    "{counted}; it is in the way of whoever asked for more, which is not known of all listeners here: Send-Q of ss -ltn \
+                     tells what each has"
+                ))
             } else if blamed.is_empty() {
                 let whose = if all.iter().all(|listener| listener.drops == Some(0)) {
                     "none that listens now has dropped any, so that it was one that is gone"
@@ -146,12 +159,10 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
         .evidence("full", frame.listeners.as_ref().map(|_| full.len() as u64))
 }
 
-/// Whether accept queues overflowed for so few connections that it is worth knowing, and no more.
+/// Whether accept queues overflowed so rarely that it is worth knowing, and no more.
 fn is_rare(frame: &HostFrame) -> bool {
     let overflows = frame.counter(Counter::ListenOverflows).unwrap_or(0);
-    frame
-        .counter(Counter::PassiveOpens)
-        .is_some_and(|accepted| overflows < accepted / RARE)
+    rare::is_rare(frame, overflows, &[Counter::PassiveOpens])
 }
 
 fn raise(frame: &HostFrame, value: u64, words: String) -> Verdict {
@@ -189,6 +200,9 @@ pub(super) fn abort(frame: &HostFrame) -> Verdict {
             "a client that finds a queue full tries again, which saves it where the queue drains; {counted}"
         )),
         (_, Some(0) | None) => Verdict::note(format!("a client whose last ACK finds an accept queue full is reset; {counted}")),
+        (_, Some(_)) if is_rare(frame) => Verdict::note(format!(
+            "a client whose last ACK finds an accept queue full is reset; {counted}, {RARE}"
+        )),
         (_, Some(_)) => Verdict::warning(format!(
             "clients whose handshake was done were reset where a queue was full, who would have got in by trying again: {counted}, \
              SYNs that were dropped among them"
@@ -231,17 +245,17 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
     if !blamed.is_empty() {
         title = format!("{title}; {}", all_did(frame, &blamed));
     }
+    let is_rare = is_rare(frame) && full.is_empty();
+    if is_rare {
+        title = format!("{title}; that is {RARE}");
+    }
     let owner = blamed.first().and_then(|first| first.owner);
     let owner = owner.filter(|_| blamed.iter().all(|listener| listener.owner == owner));
     let who = owner.map_or_else(|| "the application".into(), |owner| owner.to_string());
     findings.push(Finding {
         kind: Kind::AcceptQueueOverflow,
         topic: Topic::Finding(Kind::AcceptQueueOverflow),
-        severity: if is_rare(frame) && full.is_empty() {
-            Severity::Info
-        } else {
-            Severity::Warning
-        },
+        severity: if is_rare { Severity::Info } else { Severity::Warning },
         title,
         evidence: vec![
             ("ListenOverflows", frame.counter(Counter::ListenOverflows).into()),
@@ -258,10 +272,14 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
             ("listener_drops", blamed.first().and_then(|first| first.drops).into()),
             ("counted_s", frame.counted_s().into()),
         ],
-        advice: vec![
-            format!("let {who} call accept() faster: a queue is full because nobody empties it"),
-            "against bursts, a longer queue: net.core.somaxconn, here, tells whether it would help".into(),
-        ],
+        advice: if is_rare {
+            Vec::new()
+        } else {
+            vec![
+                format!("let {who} call accept() faster: a queue is full because nobody empties it"),
+                "against bursts, a longer queue: net.core.somaxconn, here, tells whether it would help".into(),
+            ]
+        },
         owner,
     });
 }

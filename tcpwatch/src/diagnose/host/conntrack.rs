@@ -1,16 +1,18 @@
 //! Connection tracking, where the host has it: a full table drops packets of new connections.
 
+use super::rare::is_rare;
 use super::verdict::Verdict;
-use super::words::since;
-use crate::diagnose::finding::Severity;
+use super::words::{counted, reaches, since};
 use crate::explain::setting::Setting;
-use crate::model::host::HostFrame;
+use crate::model::host::{HostFrame, Scope};
 use crate::model::number::thousands;
 
 /// Of the table, the part from which it is nearly full, percent.
 const NEAR: u64 = 80;
 /// The part from which it is full within minutes, percent.
 const FULL: u64 = 95;
+/// A limit below is of no use where a table was full: a kernel's own is at least as large on a machine of 1 GiB.
+const FEW: u64 = 65_536;
 /// Bytes of an entry, about (`struct nf_conn` and its extensions).
 const ENTRY_BYTES: u64 = 320;
 
@@ -26,38 +28,67 @@ pub(super) fn judge(frame: &HostFrame) -> Verdict {
     let Some(count) = conntrack.count else {
         return Verdict::fine("how many connections are tracked is unknown");
     };
-    let percent = u128::from(count) * 100 / u128::from(limit.max(1));
-    let lost = [conntrack.dropped, conntrack.early_dropped]
-        .into_iter()
-        .flatten()
-        .any(|packets| packets > 0);
-    let mut words = format!("{} of {} entries are in use", thousands(count), thousands(limit));
-    if let Some(dropped) = conntrack.dropped {
-        words = format!("{words}; {} packets dropped {}", thousands(dropped), since(frame));
+    let whose = if frame.first || frame.scope == Scope::Copied {
+        ""
+    } else {
+        " in this namespace, each of which may have as many"
+    };
+    let mut words = format!("{} of {} entries are in use{whose}", thousands(count), thousands(limit));
+    let (dropped, early) = (conntrack.dropped, conntrack.early_dropped);
+    if let Some(dropped) = dropped {
+        let early = early.map_or_else(String::new, |early| {
+            format!(
+                ", {} thrown out early to make room",
+                counted(early, "entry was", "entries were")
+            )
+        });
+        words = format!(
+            "{words}; {} dropped{early} {}",
+            counted(dropped, "packet was", "packets were"),
+            since(frame)
+        );
     }
-    let verdict = if percent >= FULL.into() {
-        Verdict::critical(words)
-    } else if percent >= NEAR.into() || lost {
-        Verdict::warning(words)
+    // Without a time it is not known whether that is much.
+    let happens = |count: Option<u64>| {
+        count.is_some_and(|count| count > 0 && !is_rare(frame, count, &[])) && frame.counted_s().is_some()
+    };
+    let happened = [dropped, early].into_iter().flatten().any(|count| count > 0);
+    let verdict = if reaches(count, limit, FULL) {
+        raise(frame, limit, Verdict::critical(words))
+    } else if reaches(count, limit, NEAR) {
+        raise(frame, limit, Verdict::warning(words))
+    } else if happens(early) {
+        raise(
+            frame,
+            limit,
+            Verdict::warning(format!("{words}, which happens where it is full alone")),
+        )
+    } else if happens(dropped) {
+        Verdict::warning(format!("{words}, because it was full or for what was wrong with them"))
+            .step("see which: dmesg says \"nf_conntrack: table full, dropping packet\" where it was full")
+    } else if happened {
+        Verdict::note(format!(
+            "{words}; it is not nearly full now, and nothing is recommended"
+        ))
     } else {
         Verdict::fine(format!("{words}: nothing to gain"))
     };
-    let verdict = if verdict.severity > Severity::Info {
-        let to = limit.saturating_mul(2);
-        verdict.set(
-            frame,
-            Setting::NfConntrackMax,
-            &to.to_string(),
-            &format!(
-                "up to {} MiB of kernel memory, and longer look-ups unless nf_conntrack_buckets grows with it",
-                thousands(to.saturating_mul(ENTRY_BYTES).div_ceil(1 << 20))
-            ),
-        )
-    } else {
-        verdict
-    };
     verdict
         .evidence("count", count)
-        .evidence("dropped", conntrack.dropped)
-        .evidence("early_dropped", conntrack.early_dropped)
+        .evidence("dropped", dropped)
+        .evidence("early_dropped", early)
+}
+
+/// The same with what more entries take.
+fn raise(frame: &HostFrame, limit: u64, verdict: Verdict) -> Verdict {
+    let to = limit.saturating_mul(2).max(FEW);
+    verdict.set(
+        frame,
+        Setting::NfConntrackMax,
+        &to.to_string(),
+        &format!(
+            "up to {} MiB of kernel memory, and longer look-ups unless nf_conntrack_buckets grows with it",
+            thousands(to.saturating_mul(ENTRY_BYTES).div_ceil(1 << 20))
+        ),
+    )
 }

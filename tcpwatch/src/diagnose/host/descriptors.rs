@@ -12,6 +12,9 @@ use crate::model::number::thousands;
 /// Of a limit, the part from which it is near, percent.
 const NEAR: u64 = 80;
 
+/// A limit below is of no use to anybody.
+const FEW: u64 = 65_536;
+
 /// Whether `part` is near `whole`.
 fn is_near(part: u64, whole: u64) -> bool {
     reaches(part, whole, NEAR)
@@ -40,7 +43,7 @@ pub(super) fn file_max(frame: &HostFrame) -> Verdict {
         .set(
             frame,
             Setting::FileMax,
-            &limit.saturating_mul(2).min(i64::MAX as u64).to_string(),
+            &limit.saturating_mul(2).clamp(FEW, i64::MAX as u64).to_string(),
             "about 1 KiB of kernel memory for each file that is then opened; who leaks them is not stopped",
         ),
         Some(open) => Verdict::fine(format!(
@@ -62,7 +65,7 @@ pub(super) fn nr_open(frame: &HostFrame) -> Verdict {
             Verdict::warning(format!("{}, and is allowed no more", has(process))).set(
                 frame,
                 Setting::NrOpen,
-                &limit.saturating_mul(2).to_string(),
+                &limit.saturating_mul(2).max(FEW).to_string(),
                 "none by itself: the limit of the process is to be raised too (LimitNOFILE=, ulimit -n)",
             )
         }

@@ -1,26 +1,28 @@
 //! Orphans, sockets that their process has closed and that are not over: `tcp_max_orphans`, `tcp_orphan_retries`.
 
+use super::rare::{RARE, is_rare};
 use super::verdict::Verdict;
-use super::words::{rate, reaches, since, told};
+use super::words::{counted, rate, since, told};
 use crate::diagnose::finding::{Finding, Severity};
 use crate::diagnose::kind::Kind;
+use crate::diagnose::orphan_limit::{SILENT, UNREACHABLE};
 use crate::explain::setting::Setting;
 use crate::explain::topic::Topic;
 use crate::model::counter::Counter;
 use crate::model::host::HostFrame;
 use crate::model::number::thousands;
 
-/// From this part of the limit on, percent, an orphan that does not get on is given up (`tcp_out_of_resources`).
-const PART: u64 = 25;
+/// The connections that may become orphans.
+const CONNECTIONS: [Counter; 2] = [Counter::ActiveOpens, Counter::PassiveOpens];
 /// What an orphan may take, KiB.
 const KIB: u64 = 64;
 /// Retries of an orphan, where `tcp_orphan_retries` is 0 (`tcp_orphan_retries()`).
 const RETRIES: u64 = 8;
 
-/// Whether orphans are so many now that the limit may take some; `None` where that is unknown.
+/// Whether orphans are so many now that the limit may take the first of them; `None` where that is unknown.
 fn are_many(frame: &HostFrame) -> Option<bool> {
     let (orphans, limit) = (frame.orphans?, frame.number(Setting::TcpMaxOrphans)?);
-    Some(orphans > 0 && reaches(orphans, limit, PART))
+    Some(orphans > limit / u64::from(UNREACHABLE))
 }
 
 fn now(frame: &HostFrame) -> String {
@@ -32,14 +34,17 @@ fn now(frame: &HostFrame) -> String {
 
 /// `net.ipv4.tcp_max_orphans`.
 pub(super) fn most(frame: &HostFrame) -> Verdict {
-    let counted = told(frame, Counter::TcpAbortOnMemory);
+    let total = told(frame, Counter::TcpAbortOnMemory);
     let limit = frame.number(Setting::TcpMaxOrphans);
     let verdict = match (frame.counter(Counter::TcpAbortOnMemory), are_many(frame), limit) {
-        (Some(0), _, _) => Verdict::fine(format!("{}, none was given up: {counted}. Nothing to gain", now(frame))),
+        (Some(0), _, _) => Verdict::fine(format!("{}, none was given up: {total}. Nothing to gain", now(frame))),
+        (Some(given_up), _, _) if is_rare(frame, given_up, &CONNECTIONS) => {
+            Verdict::note(format!("{}; {total}, {RARE}", now(frame)))
+        }
         (Some(_), Some(true), Some(limit)) => {
             let to = limit.saturating_mul(2);
             Verdict::warning(format!(
-                "{}, and orphans were given up with a reset: {counted}",
+                "{}, and orphans were given up with a reset: {total}",
                 now(frame)
             ))
             .set(
@@ -53,11 +58,11 @@ pub(super) fn most(frame: &HostFrame) -> Verdict {
             )
         }
         (Some(_), _, _) => Verdict::note(format!(
-            "{}; sockets were given up, for this limit or for want of memory (tcp_mem): {counted}. \
+            "{}; sockets were given up, for this limit or for want of memory (tcp_mem): {total}. \
              The kernel's log says which (\"too many orphaned sockets\"): nothing is recommended without it",
             now(frame)
         )),
-        (None, _, _) => Verdict::fine(format!("{}; {counted}", now(frame))),
+        (None, _, _) => Verdict::fine(format!("{}; {total}", now(frame))),
     };
     verdict
         .counters(&[Counter::TcpAbortOnMemory, Counter::TcpMemoryPressures])
@@ -72,7 +77,8 @@ pub(super) fn retries(frame: &HostFrame) -> Verdict {
             now(frame)
         )),
         Some(retries) if retries < RETRIES => Verdict::note(format!(
-            "an orphan is given up after {retries} retries, and what it had left to send is lost; orphans: {}",
+            "an orphan is given up after {}, and what it had left to send is lost; orphans: {}",
+            counted(retries, "retry", "retries"),
             now(frame)
         )),
         _ => Verdict::fine(format!("how often an orphan tries again; orphans: {}", now(frame))),
@@ -80,31 +86,64 @@ pub(super) fn retries(frame: &HostFrame) -> Verdict {
     verdict.evidence("orphans", frame.orphans)
 }
 
-/// Orphans at their limit.
-pub(super) fn limit(frame: &HostFrame, findings: &mut Vec<Finding>) {
+/// Orphans at their limit, and sockets of this namespace that were given up. Orphans are counted for the whole host, and told
+/// `with_host`.
+pub(super) fn limit(frame: &HostFrame, with_host: bool, findings: &mut Vec<Finding>) {
     let given_up = frame.counter(Counter::TcpAbortOnMemory).unwrap_or(0);
-    let many = are_many(frame) == Some(true);
+    let many = with_host && are_many(frame) == Some(true);
     if given_up == 0 && !many {
         return;
     }
     let most = frame.number(Setting::TcpMaxOrphans);
-    let mut title = format!(
+    let there = format!(
         "{} orphans of {} at most",
-        frame.orphans.map_or_else(|| "An unknown number of".into(), thousands),
+        frame.orphans.map_or_else(|| "an unknown number of".into(), thousands),
         most.map_or_else(|| "unknown".into(), thousands)
     );
-    if given_up > 0 {
-        title = format!(
-            "{} sockets were given up for too many orphans or too little memory {}{}; {title}",
-            thousands(given_up),
+    let begins = most.map(|most| {
+        format!(
+            "from {} on those whose peer does not answer may be reset, and from {} on where an ICMP error came too",
+            thousands(most / u64::from(SILENT)),
+            thousands(most / u64::from(UNREACHABLE))
+        )
+    });
+    let is_rare = is_rare(frame, given_up, &CONNECTIONS);
+    let (severity, title) = if given_up == 0 {
+        (
+            Severity::Info,
+            format!("{there}; none was given up yet, {}", begins.unwrap_or_default()),
+        )
+    } else {
+        let title = format!(
+            "{} given up for too many orphans or too little memory {}{}; {there}",
+            counted(given_up, "socket was", "sockets were"),
             since(frame),
             rate(frame, given_up)
+        );
+        if is_rare && !many {
+            (Severity::Info, format!("{title}; that is {RARE}"))
+        } else {
+            (Severity::Warning, title)
+        }
+    };
+    let mut advice: Vec<String> = Vec::new();
+    if severity > Severity::Info {
+        advice.push(
+            "see which it was: dmesg says \"too many orphaned sockets\" or \"out of memory -- consider tuning tcp_mem\"".into(),
+        );
+        if frame.settings.contains_key(&Setting::TcpMaxOrphans) {
+            advice.push("net.ipv4.tcp_max_orphans, here, tells whether a higher limit would help".into());
+        }
+    }
+    if many {
+        advice.push(
+            "see whose peers do not answer: tcpwatch snapshot --state fin_wait1,last_ack,closing --by remote".into(),
         );
     }
     findings.push(Finding {
         kind: Kind::OrphanLimit,
         topic: Topic::Finding(Kind::OrphanLimit),
-        severity: Severity::Warning,
+        severity,
         title,
         evidence: vec![
             ("TCPAbortOnMemory", frame.counter(Counter::TcpAbortOnMemory).into()),
@@ -113,10 +152,7 @@ pub(super) fn limit(frame: &HostFrame, findings: &mut Vec<Finding>) {
             ("limit", most.into()),
             ("counted_s", frame.counted_s().into()),
         ],
-        advice: vec![
-            "see which it was: dmesg says \"too many orphaned sockets\" or \"out of memory -- consider tuning tcp_mem\"".into(),
-            "net.ipv4.tcp_max_orphans, here, tells whether a higher limit would help".into(),
-        ],
+        advice,
         owner: None,
     });
 }

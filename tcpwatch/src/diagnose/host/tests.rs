@@ -310,6 +310,7 @@ fn an_overflow_in_many_thousand_connections_is_no_warning() {
         &[(Counter::ListenOverflows, 9), (Counter::PassiveOpens, 100_000)],
     );
     assert_eq!(severity(&frame), Severity::Info);
+    assert!(trouble(&frame, Kind::AcceptQueueOverflow).unwrap().advice.is_empty());
     frame.listeners = Some(vec![dropped(80, 9, 4096)]);
     count(&mut frame, &[(Counter::ListenDrops, 9)]);
     assert_eq!(commands(&of(&frame, Setting::Somaxconn)).len(), 0);
@@ -322,7 +323,14 @@ fn resets_of_full_queues_are_wrong_where_there_were_some() {
     let mut frame = host();
     set(&mut frame, Setting::TcpAbortOnOverflow, "1");
     assert_eq!(commands(&of(&frame, Setting::TcpAbortOnOverflow)).len(), 0);
-    count(&mut frame, &[(Counter::ListenOverflows, 1)]);
+    count(&mut frame, &[(Counter::ListenOverflows, 4)]);
+    let line = of(&frame, Setting::TcpAbortOnOverflow);
+    assert_eq!(
+        (line.standing, commands(&line).len()),
+        (Standing::Notable, 0),
+        "less than one a day"
+    );
+    count(&mut frame, &[(Counter::ListenOverflows, 5)]);
     assert_eq!(
         commands(&of(&frame, Setting::TcpAbortOnOverflow)),
         ["sysctl -w net.ipv4.tcp_abort_on_overflow=0"]
@@ -333,8 +341,12 @@ fn resets_of_full_queues_are_wrong_where_there_were_some() {
 fn cookies_are_turned_on_where_syns_were_dropped_for_want_of_them() {
     let mut frame = host();
     set(&mut frame, Setting::TcpSyncookies, "0");
-    assert_eq!(commands(&of(&frame, Setting::TcpSyncookies)).len(), 0);
-    count(&mut frame, &[(Counter::TcpReqQFullDrop, 3)]);
+    let line = of(&frame, Setting::TcpSyncookies);
+    assert!(
+        line.words.contains("no SYN was dropped for it") && commands(&line).is_empty(),
+        "{line:?}"
+    );
+    count(&mut frame, &[(Counter::TcpReqQFullDrop, 30)]);
     assert_eq!(
         commands(&of(&frame, Setting::TcpSyncookies)),
         ["sysctl -w net.ipv4.tcp_syncookies=1"]
@@ -343,20 +355,66 @@ fn cookies_are_turned_on_where_syns_were_dropped_for_want_of_them() {
         trouble(&frame, Kind::SynFlood)
             .unwrap()
             .title
-            .contains("3 SYNs were dropped")
+            .contains("30 SYNs were dropped since boot (7.2 a day) for a full queue of half-open connections")
     );
     // Sent with no queue full, they are no flood.
     let mut frame = host();
     set(&mut frame, Setting::TcpSyncookies, "2");
     count(
         &mut frame,
-        &[(Counter::TcpReqQFullDoCookies, 5), (Counter::SyncookiesSent, 5)],
+        &[(Counter::TcpReqQFullDoCookies, 500), (Counter::SyncookiesSent, 500)],
     );
     assert_eq!(
         commands(&of(&frame, Setting::TcpSyncookies)),
         ["sysctl -w net.ipv4.tcp_syncookies=1"]
     );
     assert_eq!(trouble(&frame, Kind::SynFlood), None);
+}
+
+/// What `tcp_conn_request` drops from three quarters of `tcp_max_syn_backlog` on is in `ListenDrops` alone.
+#[test]
+fn without_cookies_syns_are_dropped_before_any_queue_is_full() {
+    let mut frame = host();
+    set(&mut frame, Setting::TcpSyncookies, "0");
+    set(&mut frame, Setting::TcpMaxSynBacklog, "2048");
+    frame.listeners = Some(vec![listener(80, 0, 4096), listener(81, 0, 1536)]);
+    count(
+        &mut frame,
+        &[(Counter::ListenDrops, 1500), (Counter::ListenOverflows, 37)],
+    );
+    let line = of(&frame, Setting::TcpSyncookies);
+    assert!(
+        line.words.contains("1,463 of ListenDrops that no full queue explains"),
+        "{line:?}"
+    );
+    assert_eq!(commands(&line), ["sysctl -w net.ipv4.tcp_syncookies=1"]);
+    let line = of(&frame, Setting::TcpMaxSynBacklog);
+    assert!(
+        line.words.starts_with(
+            r"1,536, three quarters of it, are for strangers while tcp_syncookies is 0, fewer than 0.0.0.0:80 app"
+        ) && !line.words.contains(":81 ")
+            && line.words.contains("1,463"),
+        "{line:?}"
+    );
+    let found = trouble(&frame, Kind::SynFlood).unwrap();
+    assert!(
+        found
+            .title
+            .starts_with("1,463 SYNs were dropped since boot (14 an hour) though no queue was full"),
+        "{found:?}"
+    );
+    assert_eq!((found.severity, found.advice.len()), (Severity::Warning, 1));
+    // With cookies on they were dropped for something else; and where one counter is missing, nobody knows.
+    set(&mut frame, Setting::TcpSyncookies, "1");
+    assert_eq!(trouble(&frame, Kind::SynFlood), None);
+    set(&mut frame, Setting::TcpSyncookies, "0");
+    let counters = frame.counters;
+    frame.counters = CounterValues::read(|counter| counters.get(counter).filter(|_| counter != Counter::ListenDrops));
+    let line = of(&frame, Setting::TcpSyncookies);
+    assert!(
+        line.words.contains("cannot be said") && commands(&line).is_empty(),
+        "{line:?}"
+    );
 }
 
 #[test]
@@ -367,8 +425,56 @@ fn a_flood_is_told_from_a_crowd_by_the_cookies_that_come_back() {
     count(&mut frame, &sent);
     count(&mut frame, &[(Counter::SyncookiesRecv, 499)]);
     assert!(advice(&frame).contains("flood from false addresses"));
+    assert_eq!(of(&frame, Setting::Somaxconn).standing, Standing::Fine);
     count(&mut frame, &[(Counter::SyncookiesRecv, 500)]);
     assert!(advice(&frame).contains("real clients"));
+}
+
+/// The queue of half-open connections has the bound of the accept queue.
+#[test]
+fn somaxconn_is_in_the_way_of_a_crowd_too() {
+    let mut frame = host();
+    set(&mut frame, Setting::Somaxconn, "128");
+    count(
+        &mut frame,
+        &[
+            (Counter::TcpReqQFullDoCookies, 50_000),
+            (Counter::SyncookiesSent, 50_000),
+            (Counter::SyncookiesRecv, 49_000),
+        ],
+    );
+    let unlimited = Listener {
+        limit: None,
+        ..listener(80, 0, 0)
+    };
+    for (listeners, says, raised) in [
+        (
+            vec![listener(80, 0, 128)],
+            "it is the limit of every listener here",
+            true,
+        ),
+        (vec![listener(80, 0, 100)], "every listener here asked for less", false),
+        (
+            vec![listener(80, 0, 100), listener(81, 0, 128)],
+            "in the way of whoever asked for more",
+            false,
+        ),
+        (vec![unlimited], "in the way of whoever asked for more", false),
+    ] {
+        frame.listeners = Some(listeners);
+        let line = of(&frame, Setting::Somaxconn);
+        assert!(
+            line.words.contains("98 % of the cookies came back") && line.words.contains(says),
+            "{line:?}"
+        );
+        assert_eq!(
+            (line.standing, commands(&line).len()),
+            (Standing::Notable, usize::from(raised)),
+            "{line:?}"
+        );
+    }
+    // Whether it is in the way is not told at two places in two ways.
+    assert!(trouble(&frame, Kind::SynFlood).unwrap().advice[0].contains("net.core.somaxconn, here, tells"));
 }
 
 #[test]
@@ -381,12 +487,92 @@ fn the_syn_backlog_does_nothing_while_cookies_are_on() {
         line.words.contains("no effect") && line.finding.advice.is_empty(),
         "{line:?}"
     );
+}
+
+#[test]
+fn the_syn_backlog_of_old_kernels_is_raised_for_real_clients() {
+    let mut frame = host();
     frame.release_text = Some("3.10.0".into());
-    assert!(
-        of(&frame, Setting::TcpMaxSynBacklog)
-            .words
-            .contains("the smaller counts")
+    set(&mut frame, Setting::TcpMaxSynBacklog, "128");
+    count(
+        &mut frame,
+        &[
+            (Counter::TcpReqQFullDoCookies, 50_000),
+            (Counter::SyncookiesSent, 50_000),
+        ],
     );
+    let line = of(&frame, Setting::TcpMaxSynBacklog);
+    assert!(
+        line.words.contains("the smaller counts; TCPReqQFullDoCookies 50,000") && commands(&line).is_empty(),
+        "a flood: {line:?}"
+    );
+    count(&mut frame, &[(Counter::SyncookiesRecv, 49_000)]);
+    let line = of(&frame, Setting::TcpMaxSynBacklog);
+    assert_eq!(commands(&line), ["sysctl -w net.ipv4.tcp_max_syn_backlog=4096"]);
+    assert_eq!(
+        of(&frame, Setting::Somaxconn).standing,
+        Standing::Fine,
+        "it is not in the way"
+    );
+    assert!(
+        line.finding
+            .advice
+            .iter()
+            .any(|step| step.contains("restart the application")),
+        "{line:?}"
+    );
+    assert!(trouble(&frame, Kind::SynFlood).unwrap().advice[0].contains("tcp_max_syn_backlog and net.core.somaxconn"));
+    set(&mut frame, Setting::Somaxconn, "128");
+    assert_eq!(
+        commands(&of(&frame, Setting::TcpMaxSynBacklog)).len(),
+        0,
+        "no backlog is larger"
+    );
+}
+
+/// One in many days, or of very many connections, is no reason to change anything.
+#[test]
+fn what_happened_once_is_told_and_nothing_is_done() {
+    let once = [
+        (
+            Counter::TcpTimeWaitOverflow,
+            Setting::TcpMaxTwBuckets,
+            Kind::TimeWaitOverflow,
+        ),
+        (Counter::TcpReqQFullDoCookies, Setting::Somaxconn, Kind::SynFlood),
+        (Counter::TcpReqQFullDrop, Setting::TcpSyncookies, Kind::SynFlood),
+        (Counter::TcpAbortOnMemory, Setting::TcpMaxOrphans, Kind::OrphanLimit),
+        (Counter::ListenOverflows, Setting::Somaxconn, Kind::AcceptQueueOverflow),
+    ];
+    for (counter, setting, kind) in once {
+        let mut frame = host();
+        if counter == Counter::TcpReqQFullDrop {
+            set(&mut frame, Setting::TcpSyncookies, "0");
+        }
+        count(
+            &mut frame,
+            &[(counter, 1), (Counter::SyncookiesSent, 1), (Counter::SyncookiesRecv, 1)],
+        );
+        let report = examine(&frame, true);
+        assert!(!report.is_wrong(), "{counter:?}: {report:?}");
+        assert!(commands(&of(&frame, setting)).is_empty(), "{counter:?}");
+        let found = trouble(&frame, kind).unwrap();
+        assert!(found.title.contains("since boot"), "{found:?}");
+        // So many that nobody would call it rare.
+        count(
+            &mut frame,
+            &[
+                (counter, 50),
+                (Counter::SyncookiesSent, 50),
+                (Counter::SyncookiesRecv, 50),
+            ],
+        );
+        assert!(examine(&frame, true).is_wrong(), "{counter:?}");
+        count(&mut frame, &[(Counter::PassiveOpens, 500_000)]);
+        assert!(examine(&frame, true).is_wrong(), "{counter:?}");
+        count(&mut frame, &[(Counter::PassiveOpens, 510_000)]);
+        assert!(!examine(&frame, true).is_wrong(), "{counter:?}");
+    }
 }
 
 /// A host on which 10.0.0.1 holds so many ports to 10.0.0.9:6379.
@@ -715,10 +901,21 @@ fn timewait_sockets_that_were_refused_are_worth_room() {
     frame.time_wait = Some(4999);
     assert!(!examine(&frame, true).is_wrong());
     count(&mut frame, &[(Counter::TcpTimeWaitOverflow, 77)]);
-    assert_eq!(
-        commands(&of(&frame, Setting::TcpMaxTwBuckets)),
-        ["sysctl -w net.ipv4.tcp_max_tw_buckets=10000"]
+    let command = |frame: &HostFrame| of(frame, Setting::TcpMaxTwBuckets).finding.advice[0].clone();
+    assert_eq!(command(&frame), "sysctl -w net.ipv4.tcp_max_tw_buckets=16384");
+    // Which is less than what the kernel would have chosen for this memory.
+    frame.hash_buckets = Some(262_144);
+    let line = of(&frame, Setting::TcpMaxTwBuckets);
+    assert_eq!(line.beside, " (default 131072)");
+    assert!(
+        line.words.contains("it would be 131,072 if nobody had set it"),
+        "{line:?}"
     );
+    assert_eq!(command(&frame), "sysctl -w net.ipv4.tcp_max_tw_buckets=131072");
+    set(&mut frame, Setting::TcpMaxTwBuckets, "131072");
+    assert_eq!(command(&frame), "sysctl -w net.ipv4.tcp_max_tw_buckets=262144");
+    assert_eq!(of(&frame, Setting::TcpMaxTwBuckets).beside, " (default)");
+    set(&mut frame, Setting::TcpMaxTwBuckets, "5000");
     let found = trouble(&frame, Kind::TimeWaitOverflow).unwrap();
     assert!(
         found.title.contains("77 connections") && found.title.contains("4,999 of 5,000"),
@@ -736,14 +933,32 @@ fn orphans_are_worth_more_where_there_are_many() {
         (Standing::Notable, vec![]),
         "it may have been memory"
     );
-    frame.orphans = Some(262_144 / 4 - 1);
-    assert_eq!(commands(&of(&frame, Setting::TcpMaxOrphans)).len(), 0);
     frame.orphans = Some(262_144 / 4);
+    assert_eq!(commands(&of(&frame, Setting::TcpMaxOrphans)).len(), 0);
+    frame.orphans = Some(262_144 / 4 + 1);
     assert_eq!(
         commands(&of(&frame, Setting::TcpMaxOrphans)),
         ["sysctl -w net.ipv4.tcp_max_orphans=524288"]
     );
     assert_eq!(trouble(&frame, Kind::OrphanLimit).unwrap().severity, Severity::Warning);
+    // They are the whole host's, those that were given up the namespace's.
+    frame.orphans = Some(5);
+    let of_another = |frame: &HostFrame| {
+        let found = examine(frame, false).troubles;
+        found.into_iter().find(|finding| finding.kind == Kind::OrphanLimit)
+    };
+    assert_eq!(of_another(&frame).unwrap().severity, Severity::Warning);
+    count(&mut frame, &[(Counter::TcpAbortOnMemory, 0)]);
+    frame.orphans = Some(262_144);
+    assert_eq!(of_another(&frame), None);
+    // None was given up: nothing is wrong, and when it will be is known.
+    let found = trouble(&frame, Kind::OrphanLimit).unwrap();
+    assert_eq!((found.severity, found.advice.len()), (Severity::Info, 1));
+    assert!(
+        found.title.contains("none was given up yet, from 131,072 on") && found.title.contains("from 65,536 on"),
+        "{found:?}"
+    );
+    assert!(!examine(&frame, true).is_wrong());
 }
 
 #[test]
@@ -778,22 +993,70 @@ fn descriptors_that_run_out_are_their_process() {
 #[test]
 fn a_full_table_of_tracked_connections_is_critical() {
     let mut frame = host();
-    set(&mut frame, Setting::NfConntrackMax, "1000");
-    let mut severity = |count, dropped| {
+    set(&mut frame, Setting::NfConntrackMax, "100000");
+    let judged = |frame: &mut HostFrame, count, dropped, early_dropped| {
         frame.conntrack = Conntrack {
             count: Some(count),
             dropped: Some(dropped),
-            early_dropped: Some(0),
+            early_dropped: Some(early_dropped),
         };
-        let line = of(&frame, Setting::NfConntrackMax);
-        (line.finding.severity, commands(&line).len())
+        let line = of(frame, Setting::NfConntrackMax);
+        (line.standing, line.finding.severity, commands(&line).len(), line.words)
     };
-    assert_eq!(severity(799, 0), (Severity::Info, 0));
-    assert_eq!(severity(800, 0), (Severity::Warning, 1));
-    assert_eq!(severity(1, 1), (Severity::Warning, 1));
-    assert_eq!(severity(950, 0), (Severity::Critical, 1));
+    let mut severity = |count, dropped, early| {
+        let (_, severity, commands, _) = judged(&mut frame, count, dropped, early);
+        (severity, commands)
+    };
+    assert_eq!(severity(79_999, 0, 0), (Severity::Info, 0));
+    assert_eq!(severity(80_000, 0, 0), (Severity::Warning, 1));
+    assert_eq!(severity(95_000, 0, 0), (Severity::Critical, 1));
+    // It was full, which is long ago or was not: the counters tell how often.
+    assert_eq!(severity(9, 0, 1), (Severity::Info, 0));
+    assert_eq!(severity(9, 1, 0), (Severity::Info, 0));
+    assert_eq!(severity(9, 0, 100), (Severity::Warning, 1));
+    assert_eq!(
+        severity(9, 100, 0),
+        (Severity::Warning, 0),
+        "it need not have been full"
+    );
+    let (standing, _, _, words) = judged(&mut frame, 9, 0, 1);
+    assert_eq!(standing, Standing::Notable);
+    assert!(
+        words.contains("0 packets were dropped, 1 entry was thrown out early to make room since boot"),
+        "{words}"
+    );
     set(&mut frame, Setting::NfConntrackMax, "0");
     assert!(!examine(&frame, true).is_wrong(), "0 is no limit");
+}
+
+/// Each namespace has a count of its own, and all have the limit of the first, where alone it is set.
+#[test]
+fn tracked_connections_of_another_namespace_are_told_there() {
+    let mut frame = host();
+    frame.first = false;
+    frame.scope = Scope::Other(Some("/run/netns/a".into()));
+    set(&mut frame, Setting::NfConntrackMax, "100000");
+    let told = |frame: &HostFrame| {
+        let mut lines = examine(frame, false).lines.into_iter();
+        lines.find(|line| line.setting == Setting::NfConntrackMax)
+    };
+    assert!(told(&frame).is_none());
+    frame.conntrack.count = Some(99_000);
+    for scope in [Scope::Other(None), Scope::Own] {
+        frame.scope = scope;
+        let line = told(&frame).unwrap();
+        assert_eq!(line.finding.severity, Severity::Critical);
+        assert!(
+            line.words.contains("in this namespace, each of which may have as many"),
+            "{line:?}"
+        );
+        let advice = &line.finding.advice;
+        assert!(
+            advice[0].starts_with("in the namespace the host started with")
+                && advice[2].contains("/etc/modules-load.d"),
+            "{advice:?}"
+        );
+    }
 }
 
 #[test]

@@ -3,8 +3,9 @@
 
 use super::Standing;
 use super::held::{TimeWait, enough, holds, is_by_time_wait, is_to_loopback, meaning, nearly_out, time_wait};
+use super::rare::{RARE, is_rare};
 use super::verdict::Verdict;
-use super::words::{long, rate, since, told};
+use super::words::{counted, long, rate, since, told};
 use crate::diagnose::finding::{Finding, Severity};
 use crate::diagnose::kind::Kind;
 use crate::explain::facts::{DefaultValue, Facts};
@@ -13,12 +14,17 @@ use crate::explain::topic::Topic;
 use crate::model::counter::Counter;
 use crate::model::host::{HostFrame, PortsHeld};
 use crate::model::number::thousands;
+use crate::model::ports;
 
-/// How long `TIME_WAIT` lasts, s (`TCP_TIMEWAIT_LEN`).
-const TIME_WAIT_S: u64 = 60;
+/// [`ports::TIME_WAIT_S`].
+const TIME_WAIT_S: u64 = ports::TIME_WAIT_S as u64;
 /// Bytes of a timewait socket, about (`struct tcp_timewait_sock`).
 const TIME_WAIT_BYTES: u64 = 256;
 
+/// A limit below is of no use where timewait sockets were refused, and where it is not known what the kernel's own would be.
+const FEW_BUCKETS: u64 = 16_384;
+/// The connections that may end in `TIME_WAIT`.
+const CONNECTIONS: [Counter; 2] = [Counter::ActiveOpens, Counter::PassiveOpens];
 /// What connections are without where timestamps are off (RFC 7323), and what no counter tells.
 const MISSED: &str = "connections have no protection against wrapped sequence numbers (PAWS), and no round-trip times of what is sent \
     again. That it hurts here is not seen";
@@ -218,29 +224,43 @@ pub(super) fn fin_timeout(frame: &HostFrame) -> Verdict {
 
 /// `net.ipv4.tcp_max_tw_buckets`.
 pub(super) fn buckets(frame: &HostFrame) -> Verdict {
-    let counted = told(frame, Counter::TcpTimeWaitOverflow);
+    let total = told(frame, Counter::TcpTimeWaitOverflow);
     let limit = frame.number(Setting::TcpMaxTwBuckets);
     let verdict = match (frame.counter(Counter::TcpTimeWaitOverflow), limit) {
-        (Some(0), _) => Verdict::fine(format!("{}, none was refused: {counted}. Nothing to gain", now(frame))),
-        (None, _) | (_, None) => Verdict::fine(format!("{}; {counted}", now(frame))),
-        (Some(_), Some(limit)) => {
-            let to = limit.saturating_mul(2).max(1024);
-            let mebibytes = to.saturating_mul(TIME_WAIT_BYTES).div_ceil(1 << 20);
-            Verdict::warning(format!(
-                "connections closed without TIME_WAIT, and a late FIN of the peer is answered with a reset: {counted}; {}",
-                now(frame)
-            ))
-            .set(
-                frame,
-                Setting::TcpMaxTwBuckets,
-                &to.to_string(),
-                &format!("up to {} MiB of kernel memory while they last", thousands(mebibytes)),
-            )
+        (Some(0), _) => Verdict::fine(format!("{}, none was refused: {total}. Nothing to gain", now(frame))),
+        (None, _) | (_, None) => Verdict::fine(format!("{}; {total}", now(frame))),
+        (Some(refused), _) if is_rare(frame, refused, &CONNECTIONS) => {
+            Verdict::note(format!("{}; {total}, {RARE}", now(frame)))
         }
+        (Some(_), Some(limit)) => refused(frame, limit),
     };
     verdict
         .counters(&[Counter::TcpTimeWaitOverflow])
         .evidence("time_wait", frame.time_wait)
+}
+
+/// The same where many were refused.
+fn refused(frame: &HostFrame, limit: u64) -> Verdict {
+    let own = frame.default_of(Setting::TcpMaxTwBuckets).filter(|&own| own > limit);
+    let to = limit.saturating_mul(2).max(own.unwrap_or(FEW_BUCKETS));
+    let mebibytes = to.saturating_mul(TIME_WAIT_BYTES).div_ceil(1 << 20);
+    let own = own.map_or_else(String::new, |own| {
+        format!("; it would be {} if nobody had set it", thousands(own))
+    });
+    let mut verdict = Verdict::warning(format!(
+        "connections closed without TIME_WAIT, and a late FIN of the peer is answered with a reset: {}; {}{own}",
+        told(frame, Counter::TcpTimeWaitOverflow),
+        now(frame)
+    ))
+    .set(
+        frame,
+        Setting::TcpMaxTwBuckets,
+        &to.to_string(),
+        &format!("up to {} MiB of kernel memory while they last", thousands(mebibytes)),
+    );
+    let look = "then see whether TCPTimeWaitOverflow goes on: tcpwatch churn tells how many there would be room for";
+    verdict.advice.insert(verdict.advice.len() - 1, look.into());
+    verdict
 }
 
 /// Timewait sockets that were refused.
@@ -250,17 +270,23 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
         return;
     }
     let limit = frame.number(Setting::TcpMaxTwBuckets);
+    let is_rare = is_rare(frame, refused, &CONNECTIONS);
     findings.push(Finding {
         kind: Kind::TimeWaitOverflow,
         topic: Topic::Finding(Kind::TimeWaitOverflow),
-        severity: Severity::Warning,
+        severity: if is_rare { Severity::Info } else { Severity::Warning },
         title: format!(
-            "{} connections closed without TIME_WAIT {}{}; {} of {} now",
-            thousands(refused),
+            "{} closed without TIME_WAIT {}{}; {} of {} now{}",
+            counted(refused, "connection", "connections"),
             since(frame),
             rate(frame, refused),
             frame.time_wait.map_or_else(|| "unknown".into(), thousands),
             limit.map_or_else(|| "unknown".into(), thousands),
+            if is_rare {
+                format!("; that is {RARE}")
+            } else {
+                String::new()
+            },
         ),
         evidence: vec![
             ("TCPTimeWaitOverflow", refused.into()),
@@ -268,10 +294,14 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
             ("limit", limit.into()),
             ("counted_s", frame.counted_s().into()),
         ],
-        advice: vec![
-            "find who closes so many connections first: tcpwatch churn".into(),
-            "net.ipv4.tcp_max_tw_buckets, here, tells what a higher limit takes".into(),
-        ],
+        advice: if is_rare {
+            Vec::new()
+        } else {
+            vec![
+                "find who closes so many connections first: tcpwatch churn".into(),
+                "net.ipv4.tcp_max_tw_buckets, here, tells what a higher limit takes".into(),
+            ]
+        },
         owner: None,
     });
 }

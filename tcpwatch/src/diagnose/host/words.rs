@@ -8,7 +8,7 @@ use crate::model::host::HostFrame;
 use crate::model::number::thousands;
 
 const HOUR: u64 = 3600;
-const DAY: u64 = 24 * HOUR;
+pub(super) const DAY: u64 = 24 * HOUR;
 
 /// Since when the counters count.
 pub(super) const fn since(frame: &HostFrame) -> &'static str {
@@ -26,6 +26,11 @@ pub(super) fn told(frame: &HostFrame, counter: Counter) -> String {
         None => format!("{name} is unknown"),
         Some(count) => format!("{name} {} {}{}", thousands(count), since(frame), rate(frame, count)),
     }
+}
+
+/// `1 packet`, `1,204 packets`.
+pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", thousands(count), if count == 1 { one } else { many })
 }
 
 /// ` (1.2 an hour)`; nothing where that is unknown, or little. In tenths, so that no number has more digits than it has worth.
