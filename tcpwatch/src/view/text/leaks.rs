@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
+use hashbrown::HashMap;
 use jiff::tz::TimeZone;
 use tcpwatch_common::TcpState;
 
@@ -12,7 +13,7 @@ use super::wrap::wrap;
 use crate::diagnose::finding::Finding;
 use crate::diagnose::leak::{Verdict, advice, judge, oldest, place, topic, truth, who, why};
 use crate::model::escaped::Escaped;
-use crate::model::leaks::{Group, LeaksFrame, STATES};
+use crate::model::leaks::{Group, Key, LeaksFrame, STATES};
 use crate::model::number::{duration, thousands};
 use crate::sys::netns::Which;
 use crate::view::leaks::{Asked, LeaksView};
@@ -207,18 +208,26 @@ impl LeaksView for Text {
     /// The findings are in the groups' own words.
     fn frame(&mut self, frame: &LeaksFrame, _: &[Finding], out: &mut dyn Write) -> io::Result<()> {
         self.heading(frame, out)?;
-        for group in frame.groups.iter().take(GROUPS) {
-            self.group(group, frame, out)?;
+        let alike = alike(frame);
+        let sockets = |groups: &[&Group]| {
+            let sockets = groups.iter().map(|group| group.sockets).sum();
+            format!("{} (-o json)", several(sockets, "socket", "sockets"))
+        };
+        for groups in alike.iter().take(GROUPS) {
+            let [first, others @ ..] = groups.as_slice() else {
+                continue;
+            };
+            self.group(first, frame, out)?;
+            if !others.is_empty() {
+                let more = several(others.len() as u64, "more process", "more processes");
+                let text = format!("and the same of {more} of that name: {}", sockets(others));
+                self.indented(&text, out)?;
+            }
         }
-        let rest = frame.groups.get(GROUPS..).unwrap_or_default();
+        let rest: Vec<&Group> = alike.iter().skip(GROUPS).flatten().copied().collect();
         if !rest.is_empty() {
-            let sockets = rest.iter().map(|group| group.sockets).sum();
-            let text = format!(
-                "and {} of {} (-o json)",
-                several(rest.len() as u64, "more group", "more groups"),
-                several(sockets, "socket", "sockets")
-            );
-            self.indented(&text, out)?;
+            let more = several(rest.len() as u64, "more group", "more groups");
+            self.indented(&format!("and {more} of {}", sockets(&rest)), out)?;
         }
         self.passing(frame, out)?;
         let mut missing = Vec::new();
@@ -263,6 +272,31 @@ fn place_in(group: &Group, frame: &LeaksFrame) -> String {
         Some(Some(name)) => format!("{place}  netns {}", Escaped(name.as_bytes())),
         _ => format!("{place}  netns {netns}"),
     }
+}
+
+/// The groups of stuck sockets, those together that differ in the process alone and not in its name, as the children of one server do.
+fn alike(frame: &LeaksFrame) -> Vec<Vec<&Group>> {
+    let kind = |group: &Group| {
+        let verdict = std::mem::discriminant(&judge(group, frame.older_ns));
+        let Key {
+            netns,
+            side,
+            state,
+            orphans,
+            ..
+        } = group.key;
+        Some((group.owner?.comm, verdict, netns, side, state, orphans))
+    };
+    let mut all: Vec<Vec<&Group>> = Vec::new();
+    let mut places: HashMap<_, usize> = HashMap::new();
+    for group in &frame.groups {
+        let known = kind(group).map(|kind| *places.entry(kind).or_insert(all.len()));
+        match known.and_then(|place| all.get_mut(place)) {
+            Some(groups) => groups.push(group),
+            None => all.push(vec![group]),
+        }
+    }
+    all
 }
 
 /// The word for a verdict, and its colour.
@@ -452,6 +486,23 @@ mod tests {
             assert!(text.contains(place), "{place} in {text}");
         }
         assert_eq!(text.matches("  netns 8  ").count(), 2, "of one that passes too");
+    }
+
+    #[test]
+    fn the_children_of_one_server_are_told_once() {
+        let child = |number: u16| {
+            let mut seen = numbered(number);
+            let process = app(100 + u32::from(number), How::Scan);
+            (seen.process, seen.holders[0].process) = (Some(process), process.into());
+            seen
+        };
+        let text = shown(&scene(Some(60), &[300; 40], &[], child), unbounded());
+        assert_eq!(text.matches("LEAK  app[").count(), 1, "{text}");
+        assert!(
+            text.contains("      and the same of 39 more processes of that name: 39 sockets (-o json)\n"),
+            "{text}"
+        );
+        assert!(!text.contains("more group"), "{text}");
     }
 
     #[test]
