@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+/// The longest time that can be asked for: a year. What is counted in ns has room for no more than 584.
+const LONGEST: Duration = Duration::from_hours(24 * 365);
+
 /// A length of time: `1`, `0.5` (seconds), `500ms`, `10s`, `2m`, `1h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval(pub Duration);
@@ -26,6 +29,7 @@ impl FromStr for Interval {
         };
         let number: f64 = number.parse().map_err(|_| bad())?;
         match Duration::try_from_secs_f64(number * seconds) {
+            Ok(time) if time > LONGEST => Err(format!("'{text}' is too long: 8760h is the most, a year")),
             Ok(time) if time >= Duration::from_millis(10) => Ok(Self(time)),
             Ok(_) => Err(format!("'{text}' is too short: 10ms is the least")),
             Err(_) => Err(bad()),
@@ -92,7 +96,8 @@ mod tests {
         assert_eq!(millis("0.2"), Ok(200));
         assert_eq!(millis("500ms"), Ok(500));
         assert_eq!(millis("2m"), Ok(120_000));
-        for bad in ["", "s", "-1", "1d", "nan", "inf", "1e300", "0"] {
+        assert_eq!(millis("8760h"), Ok(31_536_000_000));
+        for bad in ["", "s", "-1", "1d", "nan", "inf", "1e300", "1e18", "8761h", "0"] {
             assert!(millis(bad).is_err(), "{bad}");
         }
     }
