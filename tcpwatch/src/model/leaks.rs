@@ -128,6 +128,8 @@ pub struct LeaksFrame {
     pub passing: Vec<Group>,
     /// The network namespaces looked at, by inode number, and the name of each that has one.
     pub namespaces: BTreeMap<u32, Option<String>>,
+    /// Whether the last look was at who holds the sockets, too: else that is what an earlier one found.
+    pub whose_known: bool,
     /// What could not be seen of the owners.
     pub unseen: Unseen,
     /// Transitions that were lost, or that the kernel side missed: entries among them have no exact time. A socket that was stuck
@@ -179,6 +181,7 @@ pub struct Leaks {
     /// When the last look ended.
     looked_ns: u64,
     namespaces: BTreeMap<u32, Option<String>>,
+    whose_known: bool,
     unseen: Unseen,
     /// Sockets that the last look left out.
     left_out: u64,
@@ -204,6 +207,7 @@ impl Leaks {
             forgot_ns: 0,
             looked_ns: 0,
             namespaces: BTreeMap::new(),
+            whose_known: false,
             unseen: Unseen::default(),
             left_out: 0,
             evicted: 0,
@@ -334,7 +338,7 @@ impl Leaks {
         self.shared = SharedEnds::of(look.sockets.iter().map(|seen| self.ends_of(&seen.detail)));
         self.unseen = look.unseen.unwrap_or_default();
         self.namespaces = look.namespaces;
-        let owners_known = look.unseen.is_some();
+        self.whose_known = look.unseen.is_some();
         for closed in self.ended.look(look.held) {
             let dwell_ns = look.ended_ns.saturating_sub(closed.since_ns);
             let older_ns = self.older_ns;
@@ -358,7 +362,7 @@ impl Leaks {
             let previous = before.remove(&ends).filter(|previous| {
                 previous.detail.socket.state == state && previous.detail.cookie == seen.detail.cookie
             });
-            let tracked = self.tracked(seen, &ends, entry, previous, look.ended_ns, owners_known);
+            let tracked = self.tracked(seen, &ends, entry, previous, look.ended_ns);
             self.sockets.insert(ends, tracked);
         }
         self.left.clear();
@@ -386,7 +390,6 @@ impl Leaks {
         entry: Option<Entry>,
         previous: Option<Tracked>,
         ended_ns: u64,
-        owners_known: bool,
     ) -> Tracked {
         let socket = seen.detail.socket;
         let mut since_ns = entry.map(|entry| entry.at_ns);
@@ -410,7 +413,7 @@ impl Leaks {
         let side = previous.as_ref().map(|previous| previous.key.side);
         let entered_by = entry.and_then(|entry| entry.owner);
         if let Some(previous) = previous
-            && !owners_known
+            && !self.whose_known
         {
             (owner, holders) = (previous.owner, previous.holders);
         }
@@ -543,6 +546,7 @@ impl Leaks {
             groups,
             passing,
             namespaces: self.namespaces.clone(),
+            whose_known: self.whose_known,
             unseen: self.unseen,
             lost,
             evicted: self.evicted + self.left_out,

@@ -117,7 +117,7 @@ impl Text {
             return self.indented(&why(group, verdict), out);
         }
         let mut truth = truth(group);
-        if let Some(fds) = fds(group) {
+        if let Some(fds) = fds(group, frame.whose_known) {
             truth += &fds;
         }
         let opened = group.opened_by.as_deref();
@@ -311,12 +311,12 @@ const fn label(verdict: Verdict) -> (&'static str, Option<AnsiColor>) {
 }
 
 /// Who holds them by which descriptors: `: fds 17, 19-31, 40 (+396)`; of several holders what all have, or those of the first.
-/// `None` where nobody does.
-fn fds(group: &Group) -> Option<String> {
+/// `None` where nobody does, or nobody has looked.
+fn fds(group: &Group, whose_known: bool) -> Option<String> {
     let kept: usize = group.holders.iter().map(|holder| holder.fds.len()).sum();
     let not_kept = group.fds.saturating_sub(kept as u64);
     match group.holders.as_slice() {
-        [] if group.inodes.is_empty() => None,
+        [] if group.inodes.is_empty() || !whose_known => None,
         // It may be in another PID namespace, or hidden.
         [] => Some("; no process that is seen holds them".into()),
         [one] => Some(format!(": {}", ranges(&one.fds, not_kept))),
@@ -558,6 +558,20 @@ mod tests {
                 .replace("\x1b[0m", ""),
             plain
         );
+    }
+
+    #[test]
+    fn that_nobody_holds_them_is_said_where_somebody_looked() {
+        let held_by_none = |number| Seen {
+            process: None,
+            holders: Vec::new(),
+            ..close_wait(number)
+        };
+        let mut frame = scene(None, &[100], &[], held_by_none);
+        let nobody = "; no process that is seen holds them\n";
+        assert!(shown(&frame, unbounded()).contains(nobody));
+        frame.whose_known = false;
+        assert!(!shown(&frame, unbounded()).contains(nobody));
     }
 
     #[test]
