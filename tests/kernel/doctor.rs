@@ -388,6 +388,40 @@ fn ports_that_open_connections_hold() {
     });
 }
 
+/// Ports that bind() took are their source address's alone, whatever the destination.
+#[test]
+fn ports_that_bind_took() {
+    in_netns_without_tracefs(|netns| {
+        netns.set("ipv4/ip_local_port_range", "40000 40099");
+        let listeners: Vec<_> = (8000..8010)
+            .map(|port| listen(SocketAddr::new(LOOPBACK, port), 16))
+            .collect();
+        let clients: Vec<_> = (0..100)
+            .map(|client| {
+                let bound = socket(SocketAddr::new(LOOPBACK, 0));
+                bound.bind(&SocketAddr::new(LOOPBACK, 0).into()).expect("a port");
+                bound
+                    .connect(&address(&listeners[client % 10]).into())
+                    .expect("a connection");
+                bound
+            })
+            .collect();
+        let refused = socket(SocketAddr::new(LOOPBACK, 0)).bind(&SocketAddr::new(LOOPBACK, 0).into());
+        assert_eq!(
+            refused.expect_err("no port is left").raw_os_error(),
+            Some(rustix::io::Errno::ADDRINUSE.raw_os_error())
+        );
+        let findings = doctor(&[]);
+        none(&findings, "port_exhaustion");
+        let title = of(&findings, "ip_local_port_range")["title"].as_str().expect("a title");
+        assert!(
+            title.contains("127.0.0.1 holds 100 of 100 ports") && title.contains("IP_BIND_ADDRESS_NO_PORT"),
+            "{title}"
+        );
+        drop(clients);
+    });
+}
+
 /// Without cookies SYNs are dropped before any queue is full, and counted as drops alone.
 #[test]
 fn syns_that_are_dropped_for_want_of_cookies() {

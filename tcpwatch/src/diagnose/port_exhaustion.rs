@@ -17,9 +17,11 @@ use crate::model::ports::reuse::TIME_WAIT_MS;
 use crate::model::ports::row::{Limit, Row};
 use crate::model::stat::StatFrame;
 
-/// Of the ports, the part taken from which they run low: connect(2) looks for a free one at random, and takes longer the fewer
-/// there are.
-const FROM: f64 = 0.8;
+/// Of the ports, the part taken from which they run low, percent: connect(2) looks for a free one at random, and takes longer the
+/// fewer there are.
+pub(super) const LOW: u32 = 80;
+/// The same part.
+const FROM: f64 = LOW as f64 / 100.0;
 /// The part down to which they stay so.
 const UNTIL: f64 = 0.7;
 /// Of the ports held, the part by TIME_WAIT from which it is what runs them out.

@@ -9,9 +9,11 @@ use crate::model::counter::Counter;
 use crate::model::number::thousands;
 use crate::model::stat::StatFrame;
 
-/// Of the cookies sent, the part that comes back from where clients are real: a flood from addresses that are not the sender's
-/// answers none.
-const ANSWERED: f64 = 0.5;
+/// Of the cookies sent, the part that comes back from where clients are real, percent: a flood from addresses that are not the
+/// sender's answers none.
+pub(super) const REAL: u32 = 50;
+/// The same part.
+const ANSWERED: f64 = REAL as f64 / 100.0;
 /// Drops of listeners that no queue explains, from which they are worth a word: counters of all CPUs are not read at one moment.
 const UNEXPLAINED: u64 = 10;
 

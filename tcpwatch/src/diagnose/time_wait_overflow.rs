@@ -5,13 +5,12 @@ use super::hysteresis::Hysteresis;
 use super::kind::Kind;
 use super::{Detector, Frame, percent, share, within};
 use crate::model::number::{per_second, thousands};
+use crate::model::ports::TIME_WAIT_S;
 
 /// Of the most there may be, the part from which it is worth a word: at a steady rate there are as many a minute later.
 const FROM: f64 = 0.9;
 /// The part down to which it stays so.
 const UNTIL: f64 = 0.8;
-/// How long a timewait socket lasts, s (`TCP_TIMEWAIT_LEN`).
-const LASTS_S: u64 = 60;
 
 /// Looks at how many there are, and at `TcpExt:TCPTimeWaitOverflow`.
 #[derive(Debug, Default)]
@@ -55,7 +54,7 @@ impl Detector for TimeWaitOverflow {
         // What this rate comes to, in the minute that each lasts.
         let wanted = time_wait.entered.map(|entered| {
             let all = entered.saturating_add(time_wait.refused.unwrap_or(0));
-            per_second(all, stat.interval_s).saturating_mul(LASTS_S)
+            per_second(all, stat.interval_s).saturating_mul(TIME_WAIT_S as u64)
         });
         let mut advice = vec![
             "keep connections open, or let the other side close first: tcpwatch churn names who opens them".to_owned(),

@@ -180,7 +180,9 @@ impl HostFrame {
     pub fn default_of(&self, setting: Setting) -> Option<u64> {
         let buckets = self.hash_buckets?;
         match setting {
-            Setting::TcpMaxTwBuckets | Setting::TcpMaxOrphans => Some(buckets / 2),
+            Setting::TcpMaxTwBuckets => Some(buckets / 2),
+            // Another namespace may have a table of its own.
+            Setting::TcpMaxOrphans if self.first => Some(buckets / 2),
             Setting::TcpMaxSynBacklog => Some((buckets / 128).max(128)),
             _ => None,
         }

@@ -36,7 +36,7 @@ pub(super) fn judge(frame: &HostFrame) -> Verdict {
     let mut words = format!("{} of {} entries are in use{whose}", thousands(count), thousands(limit));
     let (dropped, early) = (conntrack.dropped, conntrack.early_dropped);
     if let Some(dropped) = dropped {
-        let early = early.map_or_else(String::new, |early| {
+        let early = early.filter(|&early| early > 0).map_or_else(String::new, |early| {
             format!(
                 ", {} thrown out early to make room",
                 counted(early, "entry was", "entries were")

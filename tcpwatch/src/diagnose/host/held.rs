@@ -2,6 +2,7 @@
 
 use super::verdict::Verdict;
 use super::words::{long, reaches, told};
+use crate::diagnose::port_exhaustion;
 use crate::explain::setting::Setting;
 use crate::model::counter::Counter;
 use crate::model::host::{HostFrame, PortsHeld};
@@ -9,7 +10,7 @@ use crate::model::number::thousands;
 use crate::model::ports::reuse::TIME_WAIT_MS;
 
 /// Of the ports, the part in use to one destination from which they run low, percent.
-pub(super) const LOW: u64 = 80;
+pub(super) const LOW: u64 = port_exhaustion::LOW as u64;
 /// The part from which the next connects fail, percent: connect(2) finds the last ones by chance.
 pub(super) const OUT: u64 = 98;
 

@@ -34,8 +34,8 @@ pub(super) fn range(frame: &HostFrame) -> Verdict {
         },
         // Whether a program does is not to be seen, and connect() alone shares them.
         (None, Some(held)) => Verdict::note(format!(
-            "{}, whatever the destination: a program that calls bind() to port 0 before connect() finds none, and gains nothing but \
-             by IP_BIND_ADDRESS_NO_PORT; connect() alone has as many to each other destination",
+            "{}, whatever the destination: a program that calls bind() to port 0 before connect() finds none, unless it sets \
+             IP_BIND_ADDRESS_NO_PORT; connect() alone has as many to each other destination",
             holds(frame, held)
         )),
         (None, None) => enough(frame),

@@ -2,10 +2,11 @@
 
 use super::rare::{RARE, is_rare};
 use super::verdict::Verdict;
-use super::words::{counted, rate, reaches, share, since, told};
+use super::words::{counted, in_percent, rate, reaches, since, told};
 use crate::diagnose::few;
 use crate::diagnose::finding::{Finding, Severity};
 use crate::diagnose::kind::Kind;
+use crate::diagnose::syn_flood;
 use crate::explain::setting::Setting;
 use crate::explain::topic::Topic;
 use crate::model::counter::Counter;
@@ -17,7 +18,7 @@ use crate::sys::release::Release;
 /// From this release a listener's own backlog bounds its half-open connections (`inet_csk_reqsk_queue_is_full`).
 const BOUND_BY_LISTENER: Release = Release(4, 4);
 /// Of the cookies sent, the part that came back from which those who knocked were real, percent.
-const REAL: u64 = 50;
+const REAL: u64 = syn_flood::REAL as u64;
 /// The most that helps (`reqsk_queue_alloc` before Linux 4.4, of which a backlog had 16 bits).
 const MOST: u64 = 65_535;
 
@@ -172,7 +173,7 @@ pub(super) fn crowd(frame: &HostFrame) -> Option<String> {
         format!(
             "{}, and {} of the cookies came back: queues of half-open connections were full of real clients",
             told(frame, Counter::TcpReqQFullDoCookies),
-            share(back, sent)
+            in_percent(back, sent)
         )
     })
 }
@@ -286,7 +287,7 @@ pub(super) fn flood(frame: &HostFrame, findings: &mut Vec<Finding>) {
     let mut advice = Vec::new();
     if let Some((sent, back)) = sent.zip(back).filter(|&(sent, _)| sent > 0) {
         title = format!("{title}; {} of {} cookies came back", thousands(back), thousands(sent));
-        let part = share(back, sent);
+        let part = in_percent(back, sent);
         advice.push(if reaches(back, sent, REAL) {
             let bounds = if is_old(frame) {
                 "net.ipv4.tcp_max_syn_backlog and net.core.somaxconn, here, tell whether they are in its way"

@@ -915,6 +915,13 @@ fn timewait_sockets_that_were_refused_are_worth_room() {
     set(&mut frame, Setting::TcpMaxTwBuckets, "131072");
     assert_eq!(command(&frame), "sysctl -w net.ipv4.tcp_max_tw_buckets=262144");
     assert_eq!(of(&frame, Setting::TcpMaxTwBuckets).beside, " (default)");
+    frame.first = false;
+    let orphans = of(&frame, Setting::TcpMaxOrphans).beside;
+    assert_eq!(
+        orphans, " (default by memory)",
+        "those of the host are not this namespace's"
+    );
+    frame.first = true;
     set(&mut frame, Setting::TcpMaxTwBuckets, "5000");
     let found = trouble(&frame, Kind::TimeWaitOverflow).unwrap();
     assert!(
@@ -1024,6 +1031,11 @@ fn a_full_table_of_tracked_connections_is_critical() {
     assert!(
         words.contains("0 packets were dropped, 1 entry was thrown out early to make room since boot"),
         "{words}"
+    );
+    let (_, _, _, words) = judged(&mut frame, 9, 0, 0);
+    assert_eq!(
+        words,
+        "9 of 100,000 entries are in use; 0 packets were dropped since boot: nothing to gain"
     );
     set(&mut frame, Setting::NfConntrackMax, "0");
     assert!(!examine(&frame, true).is_wrong(), "0 is no limit");

@@ -109,7 +109,7 @@ pub(super) fn long(seconds: u64) -> String {
 }
 
 /// `part` of `whole` in percent: `97 %`, `less than 1 %` of what is above nothing.
-pub(super) fn share(part: u64, whole: u64) -> String {
+pub(super) fn in_percent(part: u64, whole: u64) -> String {
     match u128::from(part) * 100 / u128::from(whole.max(1)) {
         0 if part > 0 => "less than 1 %".into(),
         percent => format!("{percent} %"),
