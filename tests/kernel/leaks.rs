@@ -698,7 +698,7 @@ fn a_full_accept_queue_of_this_host_is_told_to_who_waits_for_it() {
         assert!(queued > limit, "{queued} of {limit}");
         assert_eq!(
             group["accept_queue"],
-            serde_json::json!({ "queued": queued, "limit": limit }),
+            serde_json::json!({ "queued": queued, "limit": limit, "owner": group["owner"] }),
             "{group}"
         );
         leaks.fresh();

@@ -391,21 +391,23 @@ fn by_state(group: &Group, verdict: Verdict) -> Vec<String> {
 fn no_answer(group: &Group) -> String {
     let place = place(group);
     let place = place.trim_start_matches("to ");
-    match group.awaited {
-        Some(queue) if queue.is_full() => format!(
-            "let who listens at {place}, on this host, accept: its accept queue is full ({} of {})",
-            thousands(queue.queued.into()),
-            thousands(queue.limit.into())
-        ),
-        Some(queue) => format!(
-            "look why {place} does not answer: it listens on this host, its accept queue has room now ({} of {}) and may have been full, \
-             or a firewall drops",
-            thousands(queue.queued.into()),
-            thousands(queue.limit.into())
-        ),
-        None => format!(
+    let Some(queue) = group.awaited else {
+        return format!(
             "look why {place} does not answer: an address that is wrong, a firewall, or an accept queue there that is full"
-        ),
+        );
+    };
+    let who = queue
+        .owner
+        .map_or_else(|| "who".into(), |owner| format!("{owner}, which"));
+    let [queued, limit] = [queue.queued, queue.limit].map(|connections| thousands(connections.into()));
+    if queue.is_full() {
+        format!("let {who} listens at {place}, on this host, accept: its accept queue is full ({queued} of {limit})")
+    } else {
+        let who = queue.owner.map_or_else(|| "somebody".into(), |owner| owner.to_string());
+        format!(
+            "look why {place} does not answer: {who} listens there, on this host; its accept queue has room now ({queued} of {limit}) \
+             and may have been full, or a firewall drops"
+        )
     }
 }
 
@@ -902,10 +904,10 @@ pub(crate) mod tests {
 
     #[test]
     fn a_syn_without_an_answer_is_looked_for_where_it_was_dropped() {
-        let to = |awaited: Option<[u32; 2]>| {
+        let to = |awaited: Option<[u32; 2]>, owner: Option<Owner>| {
             let connecting = |number| {
                 let mut seen = seen(TcpState::SynSent, number);
-                seen.awaited = awaited.map(|[queued, limit]| AcceptQueue { queued, limit });
+                seen.awaited = awaited.map(|[queued, limit]| AcceptQueue { queued, limit, owner });
                 seen
             };
             let frame = scene(Some(60), &[40], &[], connecting);
@@ -915,12 +917,20 @@ pub(crate) mod tests {
                 topic(group).key(),
             )
         };
-        let (full, of_full) = to(Some([2, 1]));
-        assert!(full.ends_with("accept: its accept queue is full (2 of 1)"), "{full}");
-        assert_eq!(of_full, "accept_queue_overflow");
-        let (room, of_room) = to(Some([1, 1]));
-        assert!(room.contains("has room now (1 of 1)"), "{room}");
-        let (far, of_far) = to(None);
+        let (full, of_full) = to(Some([2, 1]), Some(app(7, How::Scan)));
+        let expected = "let app[7], which listens at :8080, on this host, accept: its accept queue is full (2 of 1)";
+        assert_eq!((full.as_str(), of_full), (expected, "accept_queue_overflow"));
+        let (of_nobody, _) = to(Some([2, 1]), None);
+        assert!(
+            of_nobody.starts_with("let who listens at :8080, on this host, accept: "),
+            "{of_nobody}"
+        );
+        let (room, of_room) = to(Some([1, 1]), Some(app(7, How::Scan)));
+        assert!(
+            room.contains("app[7] listens there, on this host; its accept queue has room now (1 of 1)"),
+            "{room}"
+        );
+        let (far, of_far) = to(None, None);
         assert!(far.ends_with("or an accept queue there that is full"), "{far}");
         assert_eq!((of_room, of_far), ("syn_sent", "syn_sent"));
     }

@@ -15,7 +15,7 @@ use super::owners::Owners;
 use super::sockets::Sockets;
 use crate::clock;
 use crate::model::filter::Filter;
-use crate::model::leaks::{Held, Look, SOCKETS_MAX, Seen};
+use crate::model::leaks::{AcceptQueue, Held, Look, SOCKETS_MAX, Seen};
 use crate::model::owner::Owner;
 use crate::model::socket::{Detail, Kind};
 use crate::sys::netns::{Namespace, Which, names, resolve};
@@ -84,14 +84,11 @@ impl Asked {
             None
         };
         for detail in std::mem::take(&mut found.details) {
-            let socket = &detail.socket;
             let mut seen = Seen {
                 detail,
                 process: None,
                 holders: Vec::new(),
-                awaited: (socket.state == TcpState::SynSent)
-                    .then(|| found.listening.awaited(socket))
-                    .flatten(),
+                awaited: found.awaited(&detail, owners.as_mut()),
             };
             if let Some(owners) = &mut owners
                 && !self.find_owner(&mut seen, &found.listening, owners)
@@ -162,6 +159,19 @@ impl Asked {
                     found.left_out += 1;
                 }
             }
+        })
+    }
+}
+
+impl Found {
+    /// The accept queue that `detail` waits for, if it is in `SYN_SENT` and connects to a listener that was found.
+    fn awaited(&self, detail: &Detail, owners: Option<&mut Owners>) -> Option<AcceptQueue> {
+        let connecting = Some(&detail.socket).filter(|socket| socket.state == TcpState::SynSent);
+        let listener = self.listening.awaited(connecting?)?;
+        let whose = owners.and_then(|owners| owners.of(listener.inode).whose().process);
+        Some(AcceptQueue {
+            owner: whose.map(|owner| *owner),
+            ..listener.queue?
         })
     }
 }

@@ -17,6 +17,8 @@ pub struct AcceptQueue {
     pub queued: u32,
     /// How many may be (`sk_max_ack_backlog`). One more finds room.
     pub limit: u32,
+    /// Who is to accept them, where that is known.
+    pub owner: Option<Owner>,
 }
 
 impl AcceptQueue {

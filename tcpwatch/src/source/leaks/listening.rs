@@ -19,10 +19,11 @@ struct Place {
 
 /// One that listens.
 #[derive(Clone, Copy, Debug)]
-struct Listener {
-    inode: Option<NonZeroU32>,
-    /// `None` where the source does not tell.
-    queue: Option<AcceptQueue>,
+pub(super) struct Listener {
+    /// Its inode number.
+    pub(super) inode: Option<NonZeroU32>,
+    /// What waits there; `None` where the source does not tell. Whose it is, it does not.
+    pub(super) queue: Option<AcceptQueue>,
 }
 
 /// The sockets that listen. Several may at one place (`SO_REUSEPORT`).
@@ -44,7 +45,11 @@ impl Listening {
         let queue = detail.receive_queue.zip(detail.send_queue);
         self.places.entry(place).or_default().push(Listener {
             inode: socket.inode,
-            queue: queue.map(|(queued, limit)| AcceptQueue { queued, limit }),
+            queue: queue.map(|(queued, limit)| AcceptQueue {
+                queued,
+                limit,
+                owner: None,
+            }),
         });
     }
 
@@ -72,9 +77,9 @@ impl Listening {
         found.iter().filter_map(|listener| listener.inode)
     }
 
-    /// The accept queue that `socket`, in `SYN_SENT`, waits for: that of the listener it connects to, where that is in its own network
-    /// namespace. Of several at one place nobody knows which it is.
-    pub(super) fn awaited(&self, socket: &Socket) -> Option<AcceptQueue> {
+    /// The listener that `socket`, in `SYN_SENT`, connects to, where that is in its own network namespace. Of several at one place nobody
+    /// knows which it is.
+    pub(super) fn awaited(&self, socket: &Socket) -> Option<&Listener> {
         let (ip, zone) = (socket.remote.ip.to_canonical(), socket.remote.zone);
         let place = |family, address| Place {
             netns: socket.netns,
@@ -103,7 +108,7 @@ impl Listening {
             places.push(place(Family::Ipv6, any(Family::Ipv6)));
         }
         match self.at(&places) {
-            [one] => one.queue,
+            [one] => Some(one),
             _ => None,
         }
     }
@@ -196,8 +201,10 @@ mod tests {
     fn whom_a_connect_waits_for_is_known_where_that_is_this_host() {
         let all = listening(&["0.0.0.0:80", "10.0.0.1:80", "[::]:82", "0.0.0.0:81", "0.0.0.0:81"]);
         let of = |local: &str, remote: &str| {
-            let queue = all.awaited(&socket(TcpState::SynSent, local, remote));
-            queue.map(|queue| (queue.queued, queue.is_full()))
+            let listener = all.awaited(&socket(TcpState::SynSent, local, remote))?;
+            let queue = listener.queue?;
+            assert_eq!(listener.inode.map(NonZeroU32::get), Some(queue.queued));
+            Some((queue.queued, queue.is_full()))
         };
         assert_eq!(of("10.0.0.5:9", "10.0.0.1:80"), Some((2, false)), "by its own address");
         assert_eq!(of("127.0.0.1:9", "127.0.0.1:80"), Some((1, false)));

@@ -78,6 +78,7 @@ struct Line<'a> {
 struct AcceptQueue {
     queued: u32,
     limit: u32,
+    owner: Option<Owner>,
 }
 
 /// Those that left the state in the window: stuck ones, others, those of which that is not known, and those that the kernel ended.
@@ -193,6 +194,7 @@ fn line<'a>(group: &'a Group, time: &'a str, older_ns: u64) -> Line<'a> {
         accept_queue: group.awaited.map(|queue| AcceptQueue {
             queued: queue.queued,
             limit: queue.limit,
+            owner: queue.owner,
         }),
         window_s: group.window_ns.map(seconds),
         closed: Closed {
