@@ -15,6 +15,26 @@ const RTO_MIN_MS: u64 = 200;
 /// Doublings of the shortest that stay below the longest (`tcp_model_timeout`).
 const DOUBLINGS: u64 = 9;
 
+/// How long connect(2) tries, s, with so many `retries`, and so many before them that come a second apart, as those of Linux 6.5 and
+/// later do (`tcp_syn_linear_timeouts`).
+///
+/// The timer ends it when all were sent, or when as much time is over as the retries alone would take (`tcp_write_timeout`).
+fn connect_s(retries: u64, linear: u64) -> u64 {
+    let (retries, linear) = (retries.min(255), linear.min(255));
+    let enough_s = handshake_s(retries);
+    let (mut now_s, mut wait_s) = (0, 1);
+    for sent in 0.. {
+        now_s += wait_s;
+        if sent >= retries + linear || (sent > 0 && now_s >= enough_s) {
+            break;
+        }
+        if sent >= linear {
+            wait_s = (2 * wait_s).min(RTO_MAX_S);
+        }
+    }
+    now_s
+}
+
 /// How long `retries` take where each waits twice as long as the one before, the first 1 s, s.
 fn handshake_s(retries: u64) -> u64 {
     (0..=retries.min(255))
@@ -60,10 +80,9 @@ pub(super) fn second(frame: &HostFrame) -> Verdict {
 pub(super) fn syn(frame: &HostFrame) -> Verdict {
     let counted = told(frame, Counter::TcpSynRetrans);
     let words = match frame.number(Setting::TcpSynRetries) {
-        // The first few of Linux 6.5 and later come beside, a second each.
         Some(retries) => format!(
             "connect() gives up after {}; {counted}, SYN-ACKs among them. Fewer fail sooner, not less often",
-            long(handshake_s(retries).saturating_add(frame.syn_linear_timeouts.unwrap_or(0)))
+            long(connect_s(retries, frame.syn_linear_timeouts.unwrap_or(0)))
         ),
         None => counted,
     };
@@ -87,6 +106,13 @@ pub(super) fn synack(frame: &HostFrame) -> Verdict {
 mod tests {
     use super::*;
 
+    /// The timer goes off at 1, 2, 3, 4, 5, 7, 11, 19, 35, 67 and 131 s, and ends it at the first of them that is late enough.
+    #[test]
+    fn a_connect_gives_up_when_all_is_sent_or_as_much_time_is_over() {
+        let given_up = [1, 2, 3, 4, 5, 6].map(|retries| connect_s(retries, 4));
+        assert_eq!(given_up, [3, 7, 19, 35, 67, 131]);
+    }
+
     /// The figures of ip-sysctl.rst.
     #[test]
     fn retries_take_as_long_as_the_kernel_says() {
@@ -95,6 +121,7 @@ mod tests {
         assert_eq!(handshake_s(0), 1);
         assert_eq!(handshake_s(8), 127 + 120 + 120);
         assert_eq!((established_s(15), established_s(8), established_s(3)), (924, 102, 3));
-        assert!(handshake_s(u64::MAX) > 0 && established_s(u64::MAX) > 0);
+        assert_eq!([6, 2, 1].map(|retries| connect_s(retries, 0)), [127, 7, 3]);
+        assert!(connect_s(u64::MAX, u64::MAX) > 0 && handshake_s(u64::MAX) > 0 && established_s(u64::MAX) > 0);
     }
 }
