@@ -27,6 +27,8 @@ pub struct Facts {
     pub gone: Option<&'static str>,
     /// Whether each network namespace has its own.
     pub namespaced: bool,
+    /// The version of Linux since which that is so; `None` where kernels that tcpwatch runs on always did it.
+    pub namespaced_since: Option<&'static str>,
 }
 
 impl Facts {
@@ -68,6 +70,7 @@ impl Facts {
                 _ => None,
             },
             namespaced: !matches!(setting, Setting::NrOpen),
+            namespaced_since: Self::namespaced_since(setting),
         }
     }
 
@@ -100,6 +103,15 @@ impl Facts {
             earlier: None,
             gone: None,
             namespaced: matches!(setting, Setting::TcpMaxTwBuckets | Setting::TcpMaxSynBacklog),
+            namespaced_since: Self::namespaced_since(setting),
+        }
+    }
+
+    /// "ipv4: Namespaceify tcp_tw_recycle and `tcp_max_tw_buckets` knob" and the patch after it (December 2016).
+    const fn namespaced_since(setting: Setting) -> Option<&'static str> {
+        match setting {
+            Setting::TcpTwRecycle | Setting::TcpMaxTwBuckets | Setting::TcpMaxSynBacklog => Some("4.11"),
+            _ => None,
         }
     }
 }

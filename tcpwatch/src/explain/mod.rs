@@ -135,6 +135,47 @@ mod tests {
         }
     }
 
+    /// A command is the same in any language, and stands between two backquotes.
+    #[test]
+    fn what_one_language_says_to_type_the_other_says_too() {
+        let commands = |page: &Page| {
+            let mut commands: Vec<&str> = Vec::new();
+            for text in texts(page) {
+                let pieces: Vec<&str> = text.split('`').collect();
+                assert_eq!(pieces.len() % 2, 1, "{text}");
+                commands.extend(pieces.into_iter().skip(1).step_by(2));
+            }
+            commands.sort_unstable();
+            commands
+        };
+        for topic in topics() {
+            let [english, chinese] = Lang::ALL.map(|lang| commands(&page(topic, lang)));
+            assert_eq!(english, chinese, "{}", topic.key());
+        }
+    }
+
+    /// What follows a command is not to be taken for a part of it.
+    #[test]
+    fn no_command_stands_without_backquotes() {
+        let ours = [
+            "stat", "trace", "churn", "latency", "leaks", "snapshot", "doctor", "explain",
+        ]
+        .map(|name| format!("tcpwatch {name}"));
+        let theirs = ["nstat -", "sysctl -", "ulimit -", " ss -", " ip -"].map(String::from);
+        for topic in topics() {
+            for lang in Lang::ALL {
+                for text in page(topic, lang).parts.iter().flat_map(|part| part.text) {
+                    let outside: String = text.split('`').step_by(2).collect();
+                    let mut commands = ours.iter().chain(&theirs);
+                    assert!(
+                        !commands.any(|command| format!(" {outside}").contains(command)),
+                        "{text}"
+                    );
+                }
+            }
+        }
+    }
+
     /// Settings, states, endings and counters keep their names, so that both languages must name the same.
     #[test]
     fn what_one_language_names_the_other_names() {

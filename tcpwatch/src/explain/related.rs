@@ -76,7 +76,12 @@ fn of_finding(kind: Kind) -> Vec<Topic> {
         Kind::TimeWaitOverflow => vec![S(Setting::TcpMaxTwBuckets), F(Kind::Churn)],
         Kind::AcceptQueueOverflow => vec![S(Setting::Somaxconn), S(Setting::TcpAbortOnOverflow)],
         Kind::SynFlood => vec![S(Setting::TcpSyncookies), S(Setting::TcpMaxSynBacklog)],
-        Kind::HalfOpen => vec![State(TcpState::SynRecv), S(Setting::TcpSynackRetries)],
+        Kind::HalfOpen => vec![
+            State(TcpState::SynRecv),
+            State(TcpState::SynSent),
+            S(Setting::TcpSynackRetries),
+            E(Ending::TimeoutConnect),
+        ],
         Kind::ConnectFailures => vec![E(Ending::Refused), E(Ending::TimeoutConnect), E(Ending::NoPort)],
         Kind::OrphanLimit => vec![S(Setting::TcpMaxOrphans), S(Setting::TcpOrphanRetries)],
         Kind::RetransmitStorm => vec![E(Ending::TimeoutRetransmit)],

@@ -17,8 +17,8 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 connection after the response or when it was idle for long.",
             ],
             look: &[
-                "tcpwatch churn: who makes how many of them.",
-                "nstat -az TcpExtTCPTimeWaitOverflow: how many were refused.",
+                "`tcpwatch churn`: who makes how many of them.",
+                "`nstat -az TcpExtTCPTimeWaitOverflow`: how many were refused.",
             ],
         },
         Ending::GracefulPassive => EndingText {
@@ -29,8 +29,8 @@ pub(super) fn text(ending: Ending) -> EndingText {
             ],
             causes: &["The normal end, on the side that closes second."],
             look: &[
-                "The time spent in CLOSE_WAIT (spent_ns in trace --lives -o json): how long the application \
-                took to close.",
+                "The time spent in CLOSE_WAIT (spent_ns in `tcpwatch trace --lives -o json`): how long the \
+                application took to close.",
             ],
         },
         Ending::Simultaneous => EndingText {
@@ -57,7 +57,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 comes before the FIN.",
                 "A peer that is slow to close, or never does: it has a CLOSE_WAIT then.",
             ],
-            look: &["tcpwatch snapshot --state fin_wait2 --by remote: which peers have still not closed."],
+            look: &["`tcpwatch snapshot --state fin_wait2 --by remote`: which peers have still not closed."],
         },
         Ending::ResetByPeer => EndingText {
             about: "The peer sent a reset",
@@ -73,9 +73,10 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "The peer's accept queue was full and tcp_abort_on_overflow is set there.",
             ],
             look: &[
-                "tcpwatch trace --lives: which connections, how old, what they carried. Always the same age \
+                "`tcpwatch trace --lives`: which connections, how old, what they carried. Always the same age \
                 points to an idle timeout on the way.",
-                "tcpwatch trace on the peer's host: there the same end has its reason (reset_unread, reset_linger).",
+                "`tcpwatch trace` on the peer's host: there the same end has its reason (reset_unread, \
+                reset_linger).",
             ],
         },
         Ending::ResetLinger => EndingText {
@@ -89,7 +90,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "A library that sets it for connections it gives up.",
             ],
             look: &[
-                "tcpwatch trace --lives: the owner of such connections.",
+                "`tcpwatch trace --lives`: the owner of such connections.",
                 "If the peer misses data, this is why. Remove SO_LINGER 0 from code that ends connections in \
                 the normal way.",
             ],
@@ -107,7 +108,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "A protocol that sends something after its last message: a newline, a TLS close_notify.",
             ],
             look: &[
-                "tcpwatch trace --lives: the owner, and how much came in.",
+                "`tcpwatch trace --lives`: the owner, and how much came in.",
                 "To avoid it: shutdown(SHUT_WR), read until read() returns 0, then close().",
             ],
         },
@@ -122,7 +123,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "An application that closes without waiting for the peer's end of file.",
             ],
             look: &[
-                "tcpwatch trace --lives: the owner, and closed by. Whether the peer may still send at that \
+                "`tcpwatch trace --lives`: the owner, and closed by. Whether the peer may still send at that \
                 point is a matter of the protocol.",
             ],
         },
@@ -138,7 +139,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 before 6.12, which does not say why it sends a reset.",
                 "A disconnect or SO_LINGER 0 after shutdown().",
             ],
-            look: &["tcpwatch trace --lives: the owner, and the state it was in."],
+            look: &["`tcpwatch trace --lives`: the owner, and the state it was in."],
         },
         Ending::Refused => EndingText {
             about: "The peer refused the connection",
@@ -152,15 +153,16 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "A firewall that rejects.",
             ],
             look: &[
-                "On the peer's host: ss -ltn. A service on 127.0.0.1 cannot be reached from elsewhere.",
-                "tcpwatch churn: who is refused, and where.",
+                "On the peer's host, `ss -ltn` shows who listens where. A service on 127.0.0.1 cannot be \
+                reached from elsewhere.",
+                "`tcpwatch churn`: who is refused, and where.",
             ],
         },
         Ending::TimeoutConnect => EndingText {
             about: "No answer to the SYN",
             happened: &[
-                "The SYN was sent again tcp_syn_retries times, or until TCP_USER_TIMEOUT, and nothing came. \
-                connect() fails with ETIMEDOUT.",
+                "The SYN was sent again and again, for as long as tcp_syn_retries or TCP_USER_TIMEOUT allows, \
+                and nothing came. connect() fails with ETIMEDOUT.",
             ],
             causes: &[
                 "A firewall or security group that drops.",
@@ -168,7 +170,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "A server whose accept queue is full: it drops SYNs.",
             ],
             look: &[
-                "On the server: nstat -az TcpExtListenOverflows TcpExtListenDrops.",
+                "`nstat -az TcpExtListenOverflows TcpExtListenDrops`: on the server, whether its queues were full.",
                 "tcpdump on both sides: does the SYN arrive, does the SYN-ACK leave?",
             ],
         },
@@ -184,8 +186,9 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "A path that loses large packets (MTU).",
             ],
             look: &[
-                "ss -tno: timer:(on,...) of what is being sent again.",
-                "tcpwatch trace --lives: retr of each connection, and the peers that have it in common.",
+                "`ss -tno`: where N in timer:(on,TIME,N) is above 0, something was sent again N times and is \
+                not acknowledged.",
+                "`tcpwatch trace --lives`: retr of each connection, and the peers that have it in common.",
             ],
         },
         Ending::TimeoutKeepalive => EndingText {
@@ -215,19 +218,19 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "tcp_fin_timeout was made shorter while it waited. Behind it is a peer that does not close: it \
                 leaks, in CLOSE_WAIT.",
             ],
-            look: &["tcpwatch snapshot --state fin_wait2 --by remote: which peers."],
+            look: &["`tcpwatch snapshot --state fin_wait2 --by remote`: which peers."],
         },
         Ending::Killed => EndingText {
             about: "An administrator ended it",
             happened: &[
-                "ss -K, or another program by SOCK_DESTROY, told the kernel to end it. The peer got a reset, \
+                "`ss -K`, or another program by SOCK_DESTROY, told the kernel to end it. The peer got a reset, \
                 the application gets ECONNABORTED.",
             ],
             causes: &[
                 "A person, a script, or a system service that ends connections of an address or user that is \
                 gone (Android, some container networks).",
             ],
-            look: &["Who calls ss -K or sends SOCK_DESTROY on this host."],
+            look: &["Who calls `ss -K` or sends SOCK_DESTROY on this host."],
         },
         Ending::ListenerClosed => EndingText {
             about: "Its listener closed before anybody accepted it; or it is the listener",
@@ -248,8 +251,8 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "connect() with AF_UNSPEC was called: the socket is free for another connection, the peer got \
                 a reset.",
             ],
-            causes: &["Rare: libraries that use a socket again, programs that are tested for it."],
-            look: &["tcpwatch trace --lives: the owner."],
+            causes: &["Rare: libraries that use a socket again, programs that test this."],
+            look: &["`tcpwatch trace --lives`: the owner."],
         },
         Ending::Unreachable => EndingText {
             about: "The network said that the peer cannot be reached",
@@ -261,7 +264,11 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "A host in the same network that is down.",
                 "A router without a route, or a firewall that rejects with ICMP.",
             ],
-            look: &["ip route get ADDRESS; ip neigh; ping. tcpwatch churn counts such failures by destination."],
+            look: &[
+                "`ip route get ADDRESS`: whether there is a route.",
+                "`ip neigh`: whether the neighbour answers ARP. FAILED means that it does not.",
+                "`tcpwatch churn`: such failures, by destination.",
+            ],
         },
         Ending::NoPort => EndingText {
             about: "No local port was left",
@@ -271,12 +278,11 @@ pub(super) fn text(ending: Ending) -> EndingText {
             ],
             causes: &[
                 "More connections to one destination than ip_local_port_range has ports, most of them in TIME_WAIT.",
-                "bind() to an address before connect() without IP_BIND_ADDRESS_NO_PORT.",
+                "Programs that call bind() with an address before connect(), without IP_BIND_ADDRESS_NO_PORT: \
+                each of their ports is lost to every destination. They themselves fail in bind(), with \
+                EADDRINUSE, which is the end of no connection and told by none.",
             ],
-            look: &[
-                "tcpwatch churn: whose connections take the ports, and when they run out. tcpwatch explain \
-                port_exhaustion.",
-            ],
+            look: &["`tcpwatch churn`: whose connections take the ports, and when they run out."],
         },
         Ending::ConnectAbandoned => EndingText {
             about: "The application gave up before the peer answered",
@@ -286,8 +292,8 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "Happy eyeballs (RFC 8305): IPv6 and IPv4 were tried together, and the other won.",
             ],
             look: &[
-                "How long each attempt took (trace --lives): always the same time is a timeout. Then see \
-                timeout_connect for why no answer came.",
+                "How long each attempt took (`tcpwatch trace --lives`): always the same time is a timeout. \
+                Then see timeout_connect for why no answer came.",
             ],
         },
         Ending::OutOfMemory => EndingText {
@@ -301,7 +307,8 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 busy server.",
             ],
             look: &[
-                "nstat -az TcpExtTCPAbortOnMemory; orphan and mem in /proc/net/sockstat.",
+                "`nstat -az TcpExtTCPAbortOnMemory`: how often.",
+                "`cat /proc/net/sockstat`: orphan and mem, of the whole host.",
                 "The kernel log: too many orphaned sockets, out of memory.",
             ],
         },
@@ -315,7 +322,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "The classic hook had no room to remember the socket, or resets could not be heard there.",
                 "Rare ways that no rule covers: a Fast Open socket that was closed in SYN_RECV.",
             ],
-            look: &["tcpwatch --version -v: which hook is used. tp_btf decides more."],
+            look: &["`tcpwatch --version -v`: which hook is used. tp_btf decides more."],
         },
     }
 }

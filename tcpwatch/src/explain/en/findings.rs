@@ -13,14 +13,14 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 ones at any moment.",
                 "leak: none has ever closed. slow: they close, late. stuck_reader: data waits that nobody \
                 reads. burst: there were many, and they drain. undecided: one look cannot know, so look for \
-                longer (--watch).",
+                longer (`--watch`).",
             ],
             hurts: &[
                 "Each holds a descriptor and memory. When the descriptors are used up, accept() and connect() \
                 fail with EMFILE, and the service stands still while its process runs.",
             ],
             to_do: &[
-                "tcpwatch leaks --stacks: the line of code that opened those that are never closed. Look for \
+                "`tcpwatch leaks --stacks`: the line of code that opened those that are never closed. Look for \
                 the way out of it that does not close: an error, an exception, an early return.",
                 "Bind the closing to a scope: with in Python, try-with-resources in Java, defer in Go, Drop in Rust.",
                 "Until it is repaired a restart frees them. No sysctl does, and a larger limit of descriptors \
@@ -39,7 +39,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 connections in PHP. It takes both sides: a server that closes after each response undoes it.",
                 "In nginx, to its upstreams: keepalive in the upstream block, with proxy_http_version 1.1 and \
                 proxy_set_header Connection \"\".",
-                "tcpwatch churn: who, where to, how many a second.",
+                "`tcpwatch churn`: who, where to, how many a second.",
             ],
         },
         Kind::Burst => FindingText {
@@ -53,7 +53,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 its clients wait a second or more to try again.",
             ],
             to_do: &[
-                "Find who: tcpwatch churn names the process or peer of each burst. Timers on the full minute \
+                "Find who: `tcpwatch churn` names the process or peer of each burst. Timers on the full minute \
                 and clients that all reconnect after a restart are frequent.",
                 "Spread it: random delay before a reconnect, back-off that grows.",
                 "If it is legitimate, a longer accept queue (the backlog of listen(), and somaxconn) takes it in.",
@@ -69,6 +69,9 @@ pub(super) fn text(kind: Kind) -> FindingText {
             hurts: &[
                 "connect() fails with EADDRNOTAVAIL (no_port). Before that it takes longer and longer, for the \
                 kernel has to search for a free port.",
+                "bind() with an address and port 0, without IP_BIND_ADDRESS_NO_PORT, takes a port from all \
+                destinations at once. When there is none it fails with EADDRINUSE, and plain connects to any \
+                destination find no port either.",
             ],
             to_do: &[
                 "Open fewer: keep-alive or a pool. This is the cure; all else moves the limit.",
@@ -76,7 +79,8 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 timestamps on both sides. A port then comes back after 1 s.",
                 "More ports (ip_local_port_range), more destination or source addresses, or let the other side \
                 close first, so that TIME_WAIT is there.",
-                "Where the code calls bind() with an address before connect(): set IP_BIND_ADDRESS_NO_PORT.",
+                "Where the code calls bind() with an address before connect(): set IP_BIND_ADDRESS_NO_PORT. \
+                The port is then chosen in connect(), for that destination alone.",
                 "tcp_fin_timeout does not help, and tcp_tw_recycle is gone.",
             ],
         },
@@ -92,7 +96,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 connections.",
             ],
             to_do: &[
-                "Find who makes them: tcpwatch churn. Keep connections.",
+                "`tcpwatch churn`: who makes them. Keep connections.",
                 "Raise net.ipv4.tcp_max_tw_buckets: each takes a few hundred bytes.",
                 "Do not lower it to get rid of TIME_WAIT: that makes every close one of these.",
             ],
@@ -105,11 +109,15 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 (TcpExtListenOverflows).",
             ],
             hurts: &[
-                "The client sends again, after 1 s, 2 s, 4 s: latency of whole seconds, or a timeout, though \
-                the server's CPU may be idle. With tcp_abort_on_overflow it is reset instead.",
+                "The client sends its SYN again after a second, and again: latency of whole seconds, or a \
+                timeout, though the server's CPU may be idle. With tcp_abort_on_overflow it is reset instead.",
+                "A client whose last ACK was dropped believes that it is connected. What it sends next, or a \
+                SYN-ACK that is sent again, lets it in once there is room. After tcp_synack_retries (63 s) the \
+                server forgets it without a word: a client that waits for the server to speak waits for ever, \
+                and its first segment is answered with a reset.",
             ],
             to_do: &[
-                "Which listener: ss -ltn, where Recv-Q is above or close to Send-Q.",
+                "`ss -ltn`: which listener, namely one whose Recv-Q is above or close to its Send-Q.",
                 "First the application: does it call accept() often enough? A single thread that also does the \
                 work is the common case.",
                 "Then the queue: it holds the smaller of what listen() was given and net.core.somaxconn. Raise \
@@ -123,6 +131,8 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "The queue of half-open requests of a listener was full. With tcp_syncookies the kernel \
                 answered with cookies and remembered nothing (TcpExtTCPReqQFullDoCookies), without it it \
                 dropped the SYN (TcpExtTCPReqQFullDrop).",
+                "Without cookies SYNs are dropped before that, once three quarters of tcp_max_syn_backlog are \
+                half-open. TcpExtListenDrops alone counts those.",
             ],
             hurts: &[
                 "Dropped SYNs are clients that wait. Cookies let everybody in, at a price: without timestamps \
@@ -130,8 +140,9 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 learns of the connection.",
             ],
             to_do: &[
-                "Attack, or load? tcpwatch snapshot --state syn_recv --by remote, and SyncookiesRecv beside \
-                SyncookiesSent (nstat -az): if most cookies come back, it is real clients.",
+                "`nstat -az TcpExtSyncookiesSent TcpExtSyncookiesRecv`: attack, or load? If most cookies come \
+                back, it is real clients.",
+                "`tcpwatch snapshot --state syn_recv --by remote`: from where they come.",
                 "Real clients: raise the backlog of listen() and somaxconn, which bound this queue too.",
                 "An attack: leave tcp_syncookies at 1, and filter in front of the host.",
             ],
@@ -139,15 +150,23 @@ pub(super) fn text(kind: Kind) -> FindingText {
         Kind::HalfOpen => FindingText {
             about: "Half-open connections pile up",
             meaning: &[
-                "Many requests are in SYN_RECV and stay there: our SYN-ACK is out, and the last ACK of the \
-                handshake does not come.",
+                "Many handshakes wait for an answer, for longer than a round trip.",
+                "In SYN_RECV the peer began: our SYN-ACK is out, and the last ACK does not come.",
+                "In SYN_SENT we began: our SYN is out, and neither a SYN-ACK nor a reset comes.",
             ],
-            hurts: &["They take the room of the SYN queue; when it is full see syn_flood."],
+            hurts: &[
+                "In SYN_RECV they take the room of the SYN queue; when it is full see syn_flood.",
+                "In SYN_SENT each holds a local port, and keeps its caller waiting in connect(), for as long as \
+                tcp_syn_retries says: 131 s.",
+            ],
             to_do: &[
-                "tcpwatch snapshot --state syn_recv --by remote: few peers, whose answers get lost (routes \
+                "`tcpwatch snapshot --state syn_recv --by remote`: few peers, whose answers get lost (routes \
                 that differ in the two directions, a firewall that sees one only), or very many, which is a \
                 flood of forged SYNs.",
-                "tcpdump on the peer, if it is one you know: does the SYN-ACK arrive?",
+                "tcpdump on that peer, if it is one you know: does the SYN-ACK arrive?",
+                "`tcpwatch snapshot --state syn_sent --by process --by remote`: whose they are, and where to. \
+                One destination is a host that is down, a firewall that drops, or a listener whose queue is \
+                full; if it is all of them, look at this host's own way out.",
             ],
         },
         Kind::ConnectFailures => FindingText {
@@ -161,7 +180,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 long as they last.",
             ],
             to_do: &[
-                "tcpwatch churn: who fails, where, and how.",
+                "`tcpwatch churn`: who fails, where, and how.",
                 "refused: nobody listens there. timeout_connect: SYNs are dropped. unreachable: no route, or \
                 the host is down. no_port: see port_exhaustion.",
             ],
@@ -177,8 +196,8 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 is lost, and the peer sees a reset.",
             ],
             to_do: &[
-                "Find the peers that do not take what was sent: tcpwatch snapshot --state \
-                fin_wait1,last_ack,closing --by remote.",
+                "`tcpwatch snapshot --state fin_wait1,last_ack,closing --by remote`: the peers that do not \
+                take what was sent.",
                 "Lower tcp_orphan_retries, so that dead peers are given up sooner.",
                 "Raise tcp_max_orphans if there is memory: an orphan may take up to 64 KB.",
             ],
@@ -194,10 +213,10 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 cost a second each.",
             ],
             to_do: &[
-                "tcpwatch trace --lives: retr of each connection; one peer or one network means a path, all of \
-                them mean this host (its link, its queue, its CPU).",
-                "SYNs and SYN-ACKs alone (tcpwatch latency tells them apart): queues that are full, or a firewall.",
-                "ip -s link, ethtool -S: drops and errors of the interface.",
+                "`tcpwatch trace --lives`: retr of each connection; one peer or one network means a path, all \
+                of them mean this host (its link, its queue, its CPU).",
+                "SYNs and SYN-ACKs alone (`tcpwatch latency` tells them apart): queues that are full, or a firewall.",
+                "`ip -s link` and `ethtool -S`: drops and errors of the interface.",
             ],
         },
         Kind::EventLoss => FindingText {
@@ -211,19 +230,19 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 connections may be too small.",
             ],
             to_do: &[
-                "lost: --ring-size 64M, a filter (-L, -R, --remote), or faster reading of the output.",
-                "missed: --hook tp_btf, where the kernel has it; on the classic hook another program on the \
+                "lost: `--ring-size 64M`, a filter (-L, -R, --remote), or faster reading of the output.",
+                "missed: `--hook tp_btf`, where the kernel has it; on the classic hook another program on the \
                 same CPU keeps ours from running.",
             ],
         },
         Kind::Host => FindingText {
             about: "A setting of the host hurts, or does not do what it was set for",
             meaning: &[
-                "What tcpwatch doctor says of a setting: its value, the default, what the counters say, and \
+                "What `tcpwatch doctor` says of a setting: its value, the default, what the counters say, and \
                 whether a change would help here.",
             ],
             hurts: &["A setting copied from elsewhere may hide the cause, or break something else."],
-            to_do: &["tcpwatch explain followed by the name of the setting."],
+            to_do: &["`tcpwatch explain` followed by the name of the setting."],
         },
     }
 }

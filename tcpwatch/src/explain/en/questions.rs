@@ -12,8 +12,8 @@ pub(super) const NO_TIME_WAIT: QuestionText = QuestionText {
     ],
     cases: &[
         "It did go there. trace ends with FIN_WAIT2 > CLOSE, closed here first, to TIME_WAIT \
-        (graceful_active); when both closed at once, with CLOSING > CLOSE (simultaneous). ss -tan state \
-        time-wait shows the timewait socket, without an owner.",
+        (graceful_active); when both closed at once, with CLOSING > CLOSE (simultaneous). `ss -tan state \
+        time-wait` shows the timewait socket, without an owner.",
         "Not yet: the peer has not closed (closed_first). The timewait socket is in FIN_WAIT2 for \
         tcp_fin_timeout at most, and ss shows FIN-WAIT-2. If the peer's FIN comes in that time, TIME_WAIT \
         begins then; if not, it goes without TIME_WAIT.",
@@ -34,16 +34,16 @@ pub(super) const NO_TIME_WAIT: QuestionText = QuestionText {
         "An administrator ended it (killed), or the application disconnected it (disconnected), or its \
         listener closed before accept() (listener_closed).",
         "It went there and was refused: tcp_max_tw_buckets was reached. The socket cannot tell; \
-        TcpExtTCPTimeWaitOverflow counts it, and tcpwatch stat -o json says refused.",
+        TcpExtTCPTimeWaitOverflow counts it, and `tcpwatch stat -o json` says refused.",
         "It was there, and is gone before its 60 s: the peer opened a new connection between the same ports, a \
         connect() here took the port over (tcp_tw_reuse; on loopback after 1 s by default), a reset came, or \
-        ss -K ended it.",
+        `ss -K` ended it.",
         "It was the close of another connection: a proxy or a load balancer in between has one to each side, \
         and closes them as it likes.",
     ],
     look: &[
-        "tcpwatch trace --lives: the last words of each line are the ending; -o json has it as ended.",
-        "tcpwatch stat -o json: closed counts every ending; time_wait has entered, left, recycled and refused.",
-        "tcpwatch explain followed by the name of an ending: what it means.",
+        "`tcpwatch trace --lives`: the last words of each line are the ending; `-o json` has it as ended.",
+        "`tcpwatch stat -o json`: closed counts every ending; time_wait has entered, left, recycled and refused.",
+        "`tcpwatch explain` followed by the name of an ending: what it means.",
     ],
 };

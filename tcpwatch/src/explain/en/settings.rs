@@ -46,7 +46,7 @@ pub(super) fn text(setting: Setting) -> SettingText {
         Setting::TcpTwRecycle => SettingText {
             about: "Gone since Linux 4.12. It broke clients behind NAT",
             does: &[
-                "On Linux 4.12 and later: nothing. The file is not there, sysctl -p says that it cannot find \
+                "On Linux 4.12 and later: nothing. The file is not there, `sysctl -p` says that it cannot find \
                 it, and a line in a sysctl file is dead.",
                 "Before: timewait sockets ended after a few RTOs, and the timestamp of the last segment was \
                 remembered for each peer address. A SYN with an older timestamp was dropped without a word.",
@@ -56,7 +56,9 @@ pub(super) fn text(setting: Setting) -> SettingText {
                 clocks of their own, so that some of them could not connect. Since Linux 4.10 timestamps have \
                 another random offset in each connection, so that even single clients could not.",
             ],
-            change: &["Never. Delete the line: tcpwatch doctor says where it is. On a kernel before 4.12 set it to 0."],
+            change: &[
+                "Never. Delete the line: `tcpwatch doctor` says where it is. On a kernel before 4.12 set it to 0.",
+            ],
             risk: &["Of deleting it: none. Of keeping it: someone trusts that it works."],
         },
         Setting::TcpFinTimeout => SettingText {
@@ -70,12 +72,14 @@ pub(super) fn text(setting: Setting) -> SettingText {
                 same default is why it is believed.",
                 "It does not end a socket that a process still holds after shutdown(SHUT_WR), and has nothing \
                 to do with CLOSE_WAIT.",
+                "It makes no difference to a peer that still sends: data that comes after close() is answered \
+                with a reset, at any value.",
             ],
             change: &[
                 "Hardly ever. Lower it where FIN_WAIT2 without owners are very many, because peers do not close.",
             ],
             risk: &[
-                "Peers that are slow to close, and still send, get a reset.",
+                "A peer that closes later than this gets a reset for its FIN: the timewait socket is gone by then.",
                 "Above 60 it is not what it says: the socket waits for the value less 60 s as a full one, and \
                 as long again as a timewait socket. 62 is 4 s in all.",
             ],
@@ -108,7 +112,7 @@ pub(super) fn text(setting: Setting) -> SettingText {
                 port.",
             ],
             change: &[
-                "Widen it where ports to one destination run low (tcpwatch churn), after keeping connections \
+                "Widen it where ports to one destination run low (`tcpwatch churn`), after keeping connections \
                 was considered: 10240 65535, say.",
             ],
             risk: &[
@@ -142,7 +146,7 @@ pub(super) fn text(setting: Setting) -> SettingText {
                 "It does not make a slow application faster.",
             ],
             change: &[
-                "Where TcpExtListenOverflows rises and ss -ltn shows a listener whose limit (Send-Q) is this \
+                "Where TcpExtListenOverflows rises and `ss -ltn` shows a listener whose limit (Send-Q) is this \
                 number. Raise the application's own backlog with it.",
             ],
             risk: &[
@@ -170,8 +174,11 @@ pub(super) fn text(setting: Setting) -> SettingText {
         Setting::TcpAbortOnOverflow => SettingText {
             about: "Whether a full accept queue resets the client",
             does: &[
-                "0: the last ACK of the handshake is dropped, and the client, which thinks it is connected, \
-                sends again until there is room. 1: it gets a reset at once.",
+                "0: the last ACK of the handshake is dropped. The client, which believes that it is connected, \
+                is let in by what it sends next, or by a SYN-ACK that is sent again, if there is room by then. \
+                If there is none until tcp_synack_retries are over (63 s), the server forgets it without a \
+                word: a client that only waits hears nothing, and its first segment is answered with a reset. \
+                1: it gets a reset at once.",
             ],
             does_not: &["It makes no room. Clients get an error instead of a delay."],
             change: &["Only where clients do better with a quick error: a load balancer that tries the next server."],
@@ -279,10 +286,13 @@ pub(super) fn text(setting: Setting) -> SettingText {
             risk: &["All connections of the namespace end by shorter outages."],
         },
         Setting::TcpSynRetries => SettingText {
-            about: "How often a SYN is sent again before connect() fails",
+            about: "For how long a SYN is sent again before connect() fails",
             does: &[
-                "6: connect() fails with ETIMEDOUT after 131 s; before Linux 6.5, which added \
-                tcp_syn_linear_timeouts (4) to it, after 127 s. TCP_SYNCNT sets it for one socket.",
+                "6: connect() fails with ETIMEDOUT after 131 s. Since Linux 6.5 the SYN is sent again \
+                tcp_syn_linear_timeouts (4) times a second apart, and 6 times more with waits that double: at \
+                1, 2, 3, 4, 5, 7, 11, 19, 35 and 67 s. Before, it was 6 times, and 127 s.",
+                "2 and 1 end after 7 s and 3 s, on any kernel: it also ends once 2^(N+1) - 1 seconds are over. \
+                TCP_SYNCNT sets it for one socket.",
             ],
             does_not: &[
                 "It does nothing where the peer answers with a reset, and nothing for connections that come in \
@@ -329,8 +339,8 @@ pub(super) fn text(setting: Setting) -> SettingText {
                 memory; systemd since version 240 sets it to the highest number there is.",
             ],
             does_not: &[
-                "It does not raise the limit of a process. Too many open files (EMFILE) is that limit: ulimit \
-                -n, LimitNOFILE= in a systemd unit.",
+                "It does not raise the limit of a process. Too many open files (EMFILE) is that limit: `ulimit \
+                -n`, LimitNOFILE= in a systemd unit.",
             ],
             change: &["Where fs.file-nr comes close to it."],
             risk: &["Memory of the kernel. A leak is found later."],

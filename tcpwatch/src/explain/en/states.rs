@@ -28,10 +28,10 @@ pub(super) fn text(state: TcpState) -> StateText {
                 nobody probes.",
             ],
             look: &[
-                "tcpwatch snapshot --state established --by process: who has them.",
-                "ss -tn state established: a Recv-Q that stays is data the application does not read, a Send-Q \
-                that stays is data the peer does not acknowledge.",
-                "tcpwatch trace --lives: how long they live, and what they carry.",
+                "`tcpwatch snapshot --state established --by process`: who has them.",
+                "`ss -tn state established`: a Recv-Q that stays is data the application does not read, a \
+                Send-Q that stays is data the peer does not acknowledge.",
+                "`tcpwatch trace --lives`: how long they live, and what they carry.",
             ],
         },
         TcpState::SynSent => StateText {
@@ -49,11 +49,11 @@ pub(super) fn text(state: TcpState) -> StateText {
                 that drops, a host that is down, a server whose queues are full.",
             ],
             look: &[
-                "tcpwatch snapshot --state syn_sent --by remote: where to.",
-                "tcpwatch trace --lives --state syn_sent: how each attempt ended (timed out, refused, \
+                "`tcpwatch snapshot --state syn_sent --by remote`: where to.",
+                "`tcpwatch trace --lives --state syn_sent`: how each attempt ended (timed out, refused, \
                 unreachable, gave up).",
-                "tcpwatch latency: how long handshakes take, and how many SYNs were sent again.",
-                "On the server: nstat -az TcpExtListenOverflows TcpExtListenDrops.",
+                "`tcpwatch latency`: how long handshakes take, and how many SYNs were sent again.",
+                "`nstat -az TcpExtListenOverflows TcpExtListenDrops`: on the server, whether its queues were full.",
             ],
         },
         TcpState::SynRecv => StateText {
@@ -63,7 +63,7 @@ pub(super) fn text(state: TcpState) -> StateText {
                 kernel keeps a small request socket for it; with SYN cookies it keeps nothing at all.",
                 "A full socket is in SYN_RECV for microseconds only: it is made when that ACK comes, and goes \
                 on to ESTABLISHED at once. So the time that trace shows for SYN_RECV is not the handshake; \
-                that is handshake_server in tcpwatch latency.",
+                that is handshake_server in `tcpwatch latency`.",
                 "A simultaneous open (two SYNs that cross) and TCP Fast Open put a full socket here for longer.",
             ],
             waiting: &["We wait for the peer's ACK."],
@@ -78,8 +78,9 @@ pub(super) fn text(state: TcpState) -> StateText {
                 way back.",
             ],
             look: &[
-                "tcpwatch snapshot --state syn_recv --by lport, and --by remote: which listener, which peers.",
-                "nstat -az TcpExtTCPReqQFullDoCookies TcpExtTCPReqQFullDrop: whether the queue was full, and \
+                "`tcpwatch snapshot --state syn_recv --by lport`: which listener.",
+                "`tcpwatch snapshot --state syn_recv --by remote`: which peers.",
+                "`nstat -az TcpExtTCPReqQFullDoCookies TcpExtTCPReqQFullDrop`: whether the queue was full, and \
                 what was done then.",
             ],
         },
@@ -96,16 +97,17 @@ pub(super) fn text(state: TcpState) -> StateText {
             lasts: &[
                 "One round trip. A socket that nobody holds any more (an orphan) and that gets no answer is \
                 given up after tcp_orphan_retries retransmissions: 8, some 100 s where the round trip is \
-                short. A peer that acknowledges and takes no data holds it for minutes.",
+                short. One that a process still holds after shutdown(SHUT_WR) is no orphan, and tcp_retries2 \
+                decides: 15 minutes or more. A peer that acknowledges and takes no data holds it for minutes.",
             ],
             normal: &[
                 "Few. Many mean peers that vanished, or do not read what was sent to them before the close. \
-                They count against tcp_max_orphans.",
+                Those without an owner count against tcp_max_orphans.",
             ],
             look: &[
-                "ss -tno state fin-wait-1: a Send-Q above 1 is data, not just the FIN; timer:(on,...) shows \
-                retransmissions.",
-                "tcpwatch trace --lives --state fin_wait1: how they end.",
+                "`ss -tno state fin-wait-1`: a Send-Q above 1 is data, not just the FIN. In timer:(on,TIME,N) \
+                an N above 0 says how often it was sent again.",
+                "`tcpwatch trace --lives --state fin_wait1`: how they end.",
             ],
         },
         TcpState::FinWait2 => StateText {
@@ -127,9 +129,9 @@ pub(super) fn text(state: TcpState) -> StateText {
                 tcp_fin_timeout. Old ones with an owner were shut down here and never finished.",
             ],
             look: &[
-                "tcpwatch snapshot --state fin_wait2 --by remote: whose application does not close. The leak \
+                "`tcpwatch snapshot --state fin_wait2 --by remote`: whose application does not close. The leak \
                 is there, in CLOSE_WAIT.",
-                "tcpwatch leaks: those that a process here still holds.",
+                "`tcpwatch leaks`: those that a process here still holds.",
             ],
         },
         TcpState::TimeWait => StateText {
@@ -146,7 +148,7 @@ pub(super) fn text(state: TcpState) -> StateText {
             lasts: &[
                 "60 s, fixed in the kernel (TCP_TIMEWAIT_LEN). No sysctl makes it shorter: tcp_fin_timeout is \
                 about FIN_WAIT2. It ends early if the peer opens a new connection between the same ports, if a \
-                connect() here takes the port over (tcp_tw_reuse), by a reset, or by ss -K.",
+                connect() here takes the port over (tcp_tw_reuse), by a reset, or by `ss -K`.",
             ],
             normal: &[
                 "60 times the connections that are closed here first in a second. Tens of thousands do a \
@@ -156,8 +158,8 @@ pub(super) fn text(state: TcpState) -> StateText {
                 come back: 28,232 ports in 60 s are 470 connections a second.",
             ],
             look: &[
-                "tcpwatch churn: who makes them, and when ports run out.",
-                "tcpwatch stat: how many come and go a second.",
+                "`tcpwatch churn`: who makes them, and when ports run out.",
+                "`tcpwatch stat`: how many come and go a second.",
                 "What helps is fewer connections: keep-alive, or a pool. Then more ports \
                 (ip_local_port_range), more addresses, or tcp_tw_reuse for connections opened here.",
                 "A server that cannot bind() after a restart needs SO_REUSEADDR, and no sysctl.",
@@ -174,14 +176,14 @@ pub(super) fn text(state: TcpState) -> StateText {
             waiting: &["Nobody."],
             lasts: &["Until the application closes the descriptor, or uses the socket again."],
             normal: &[
-                "Such sockets are in no table of the kernel's. ss and netstat do not list them, and tcpwatch \
-                counts none.",
-                "A process with more sockets under /proc/PID/fd than snapshot tells of may hold ended \
-                connections that it never closed: a leak that no state shows.",
+                "ss and netstat do not list such sockets, and tcpwatch counts none. Since Linux 6.8 `ss -tan \
+                --bound-inactive` lists those that are bound to a port.",
+                "A connection that ended and was never closed keeps its descriptor: a leak that no state \
+                shows. lsof(8) calls it sock, protocol: TCP, and has no address for it.",
             ],
             look: &[
-                "ls -l /proc/PID/fd | grep -c socket: beside tcpwatch snapshot --pid PID --count.",
-                "tcpwatch trace --lives: how connections ended.",
+                "`lsof -nP -p PID | grep 'protocol: TCP'`: the descriptors of such sockets in a process.",
+                "`tcpwatch trace --lives`: how connections ended.",
             ],
         },
         TcpState::CloseWait => StateText {
@@ -204,8 +206,8 @@ pub(super) fn text(state: TcpState) -> StateText {
                 to the end and has not closed. 1: it never read the end. More: data waits, and nobody reads it.",
             ],
             look: &[
-                "tcpwatch leaks: whose they are, how old, which descriptors; with --stacks, which line of code \
-                opened them.",
+                "`tcpwatch leaks`: whose they are, how old, which descriptors; with `--stacks`, which line of \
+                code opened them.",
                 "A restart frees them. No sysctl does: neither tcp_fin_timeout nor tcp_tw_reuse has anything \
                 to do with CLOSE_WAIT.",
             ],
@@ -218,17 +220,19 @@ pub(super) fn text(state: TcpState) -> StateText {
             ],
             waiting: &["We wait for the peer's kernel to acknowledge it."],
             lasts: &[
-                "One round trip. Without an answer the socket is given up after tcp_orphan_retries \
-                retransmissions: 8, some 100 s where the round trip is short. There is no TIME_WAIT on this \
-                side: the peer, which closed first, has it.",
+                "One round trip. After close() nobody holds the socket any more (an orphan), and without an \
+                answer it is given up after tcp_orphan_retries retransmissions: 8, some 100 s where the round \
+                trip is short. One that a process still holds after shutdown(SHUT_WR) is no orphan, and \
+                tcp_retries2 decides: 15 minutes or more. There is no TIME_WAIT on this side: the peer, which \
+                closed first, has it.",
             ],
             normal: &[
                 "Few. Many mean peers that vanished after their FIN, or a firewall that forgot the connection. \
-                They count against tcp_max_orphans.",
+                Those without an owner count against tcp_max_orphans.",
             ],
             look: &[
-                "ss -tno state last-ack: retransmissions, and to whom.",
-                "tcpwatch trace --lives --state last_ack: how they end.",
+                "`ss -tno state last-ack`: to whom, and how often the FIN was sent again: N in timer:(on,TIME,N).",
+                "`tcpwatch trace --lives --state last_ack`: how they end.",
             ],
         },
         TcpState::Listen => StateText {
@@ -241,14 +245,14 @@ pub(super) fn text(state: TcpState) -> StateText {
             waiting: &["The listener waits for peers. Connections that are ready wait for accept()."],
             lasts: &["Until the application closes it. Then connections that nobody has accepted are reset."],
             normal: &[
-                "One for each address and port, with SO_REUSEPORT one for each worker. ss -ltn shows the \
+                "One for each address and port, with SO_REUSEPORT one for each worker. `ss -ltn` shows the \
                 accept queue (Recv-Q) and its limit (Send-Q), which is the smaller of what listen() was given \
                 and net.core.somaxconn. A queue that is not empty most of the time means that accept() is not \
                 called often enough.",
             ],
             look: &[
-                "nstat -az TcpExtListenOverflows: how often a queue was full.",
-                "tcpwatch latency --by lport: how long connections wait for accept().",
+                "`nstat -az TcpExtListenOverflows`: how often a queue was full.",
+                "`tcpwatch latency --by lport`: how long connections wait for accept().",
             ],
         },
         TcpState::Closing => StateText {
@@ -258,9 +262,15 @@ pub(super) fn text(state: TcpState) -> StateText {
                 of ours.",
             ],
             waiting: &["We wait for the peer's kernel to acknowledge our FIN. TIME_WAIT follows."],
-            lasts: &["One round trip. Without an answer it is given up after tcp_orphan_retries retransmissions."],
-            normal: &["Rare over a network. Common on loopback, when both ends close at the end of the same exchange."],
-            look: &["tcpwatch trace --lives: simultaneous in the JSON, both closed at once in text."],
+            lasts: &[
+                "One round trip. Without an answer it is given up as in LAST_ACK: by tcp_orphan_retries after \
+                close(), by tcp_retries2 while a process holds the descriptor.",
+            ],
+            normal: &[
+                "Rare over a network. Common on loopback, when both ends close at the end of the same \
+            exchange.",
+            ],
+            look: &["`tcpwatch trace --lives`: simultaneous in the JSON, both closed at once in text."],
         },
     }
 }

@@ -13,15 +13,15 @@ pub(super) fn text(ending: Ending) -> EndingText {
             ],
             causes: &["先关闭一方的正常结束：客户端用完了连接，或者服务端在响应之后、空闲太久之后关闭连接。"],
             look: &[
-                "tcpwatch churn：谁产生了多少。",
-                "nstat -az TcpExtTCPTimeWaitOverflow：被拒绝的有多少。",
+                "`tcpwatch churn`：谁产生了多少。",
+                "`nstat -az TcpExtTCPTimeWaitOverflow`：被拒绝的有多少。",
             ],
         },
         Ending::GracefulPassive => EndingText {
             about: "对端先关闭，本端随后关闭",
             happened: &["收到对端的 FIN，本端应用关闭，对端确认了本端的 FIN。本端什么都不留，TIME_WAIT 在对端。"],
             causes: &["后关闭一方的正常结束。"],
-            look: &["在 CLOSE_WAIT 停留的时间（trace --lives -o json 的 spent_ns）：应用隔了多久才关闭。"],
+            look: &["在 CLOSE_WAIT 停留的时间（`tcpwatch trace --lives -o json` 的 spent_ns）：应用隔了多久才关闭。"],
         },
         Ending::Simultaneous => EndingText {
             about: "双方同时关闭：两边都有 TIME_WAIT",
@@ -43,7 +43,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "对端稍后才关闭的每一次 close() 都会这样：跨网络时，确认通常先于 FIN 到达。",
                 "对端关闭得慢，或者从不关闭：那一边处于 CLOSE_WAIT。",
             ],
-            look: &["tcpwatch snapshot --state fin_wait2 --by remote：哪些对端还没有关闭。"],
+            look: &["`tcpwatch snapshot --state fin_wait2 --by remote`：哪些对端还没有关闭。"],
         },
         Ending::ResetByPeer => EndingText {
             about: "对端发来了 RST",
@@ -52,15 +52,15 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 已经关闭，则是 EPIPE。",
             ],
             causes: &[
-                "对端进程退出，或者关闭时还有数据没读，或者设置了 SO_LINGER 0。",
+                "对端进程退出或关闭连接时，还有数据没读，或者设置了 SO_LINGER 0。",
                 "对端关闭之后本端又发了数据：那边已经没有人读了。",
                 "对端主机重启过，或者防火墙、负载均衡因空闲超时忘了这条连接，以 RST 应答。",
                 "对端全连接队列已满，并且设置了 tcp_abort_on_overflow。",
             ],
             look: &[
-                "tcpwatch trace --lives：是哪些连接，存活多久，传了多少数据。如果存活时间总是一样，多半是中间设\
-                备的空闲超时。",
-                "在对端主机上运行 tcpwatch trace：同一个结局在那边有原因（reset_unread、reset_linger）。",
+                "`tcpwatch trace --lives`：是哪些连接，存活多久，传了多少数据。如果存活时间总是一样，多半是中间\
+                设备的空闲超时。",
+                "`tcpwatch trace`：在对端主机上运行，同一次结束在那边能看到原因（reset_unread、reset_linger）。",
             ],
         },
         Ending::ResetLinger => EndingText {
@@ -74,7 +74,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "某个库在放弃连接时这样设置。",
             ],
             look: &[
-                "tcpwatch trace --lives：这些连接的属主。",
+                "`tcpwatch trace --lives`：这些连接的属主。",
                 "如果对端发现数据缺失，原因就在这里。正常结束连接的代码里不要使用 SO_LINGER 0。",
             ],
         },
@@ -90,7 +90,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "协议在最后一条消息之后还会发东西：一个换行、TLS 的 close_notify。",
             ],
             look: &[
-                "tcpwatch trace --lives：属主，以及收到了多少数据。",
+                "`tcpwatch trace --lives`：属主，以及收到了多少数据。",
                 "避免的办法：先 shutdown(SHUT_WR)，再读到 read() 返回 0，最后 close()。",
             ],
         },
@@ -104,7 +104,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "本端关闭时对端还在发送：上传被中断，或者有流水线请求。",
                 "应用不等读到对端的结尾就关闭。",
             ],
-            look: &["tcpwatch trace --lives：属主以及 closed by。对端在这个时刻是否还可以发送，由应用协议决定。"],
+            look: &["`tcpwatch trace --lives`：属主以及 closed by。对端在这个时刻是否还可以发送，由应用协议决定。"],
         },
         Ending::ResetByUs => EndingText {
             about: "本端发了 RST，或者放弃了未被确认的数据，原因不明",
@@ -117,7 +117,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 明为什么发 RST。",
                 "shutdown() 之后 disconnect，或者以 SO_LINGER 0 关闭。",
             ],
-            look: &["tcpwatch trace --lives：属主，以及当时所处的状态。"],
+            look: &["`tcpwatch trace --lives`：属主，以及当时所处的状态。"],
         },
         Ending::Refused => EndingText {
             about: "连接被对端拒绝",
@@ -127,15 +127,15 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "防火墙主动拒绝（REJECT）。",
             ],
             look: &[
-                "在对端主机上执行 ss -ltn。监听在 127.0.0.1 上的服务，别的主机连不上。",
-                "tcpwatch churn：谁被拒绝，连的是哪里。",
+                "在对端主机上用 `ss -ltn` 查看谁监听在哪里。监听在 127.0.0.1 上的服务，别的主机连不上。",
+                "`tcpwatch churn`：谁被拒绝，连的是哪里。",
             ],
         },
         Ending::TimeoutConnect => EndingText {
             about: "SYN 没有得到应答",
             happened: &[
-                "SYN 重发了 tcp_syn_retries 次，或者到了 TCP_USER_TIMEOUT，始终没有应答。connect() 以 \
-                ETIMEDOUT 失败。",
+                "SYN 一再重发，直到 tcp_syn_retries 或 TCP_USER_TIMEOUT 允许的时间用完，始终没有应答。\
+                connect() 以 ETIMEDOUT 失败。",
             ],
             causes: &[
                 "防火墙或安全组丢弃了报文。",
@@ -143,7 +143,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "服务端全连接队列已满，丢弃了 SYN。",
             ],
             look: &[
-                "在服务端执行 nstat -az TcpExtListenOverflows TcpExtListenDrops。",
+                "`nstat -az TcpExtListenOverflows TcpExtListenDrops`：在服务端执行，看队列是否满过。",
                 "在两端同时 tcpdump：SYN 到了没有，SYN-ACK 发出了没有。",
             ],
         },
@@ -158,8 +158,8 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "路径上会丢大包（MTU 问题）。",
             ],
             look: &[
-                "ss -tno：timer:(on,...) 表示正在重传。",
-                "tcpwatch trace --lives：看每条连接的 retr，以及它们共同的对端。",
+                "`ss -tno`：timer:(on,TIME,N) 里 N 大于 0 的，已经重传 N 次而没有得到确认。",
+                "`tcpwatch trace --lives`：看每条连接的 retr，以及它们共同的对端。",
             ],
         },
         Ending::TimeoutKeepalive => EndingText {
@@ -182,13 +182,13 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 况下，它这时会变成 timewait 套接字（closed_first）。",
             ],
             causes: &["等待期间 tcp_fin_timeout 被改小了。根源是对端不关闭：它在泄漏，处于 CLOSE_WAIT。"],
-            look: &["tcpwatch snapshot --state fin_wait2 --by remote：是哪些对端。"],
+            look: &["`tcpwatch snapshot --state fin_wait2 --by remote`：是哪些对端。"],
         },
         Ending::Killed => EndingText {
             about: "被管理员终止",
-            happened: &["ss -K 或者别的程序通过 SOCK_DESTROY 让内核终止了它。对端收到 RST，应用得到 ECONNABORTED。"],
+            happened: &["`ss -K` 或者别的程序通过 SOCK_DESTROY 让内核终止了它。对端收到 RST，应用得到 ECONNABORTED。"],
             causes: &["某个人、某个脚本，或者在地址、用户消失时终止连接的系统服务（Android、某些容器网络）。"],
-            look: &["本机上谁在执行 ss -K，或者发送 SOCK_DESTROY。"],
+            look: &["本机上谁在执行 `ss -K`，或者发送 SOCK_DESTROY。"],
         },
         Ending::ListenerClosed => EndingText {
             about: "还没有被 accept()，监听套接字就关闭了；或者它本身就是监听套接字",
@@ -205,7 +205,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
             about: "应用主动断开了连接（disconnect）",
             happened: &["应用以 AF_UNSPEC 调用 connect()：套接字可以再用于另一条连接，对端收到 RST。"],
             causes: &["很少见：重复使用套接字的库，或者专门测试这种用法的程序。"],
-            look: &["tcpwatch trace --lives：属主是谁。"],
+            look: &["`tcpwatch trace --lives`：属主是谁。"],
         },
         Ending::Unreachable => EndingText {
             about: "网络报告对端不可达",
@@ -214,16 +214,22 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 EHOSTUNREACH 或 ENETUNREACH。",
             ],
             causes: &["同一网段内的主机宕机了。", "路由器没有路由，或者防火墙用 ICMP 拒绝。"],
-            look: &["执行 ip route get 加对端地址、ip neigh、ping。tcpwatch churn 按目的地统计这类失败。"],
+            look: &[
+                "`ip route get ADDRESS`：有没有路由。",
+                "`ip neigh`：邻居是否应答 ARP，FAILED 表示没有应答。",
+                "`tcpwatch churn`：按目的地统计这类失败。",
+            ],
         },
         Ending::NoPort => EndingText {
             about: "临时端口用完了",
             happened: &["connect() 找不到可用于这个目的地的临时端口，以 EADDRNOTAVAIL 失败，没有发出 SYN。"],
             causes: &[
                 "到同一目的地的连接数超过了 ip_local_port_range 的端口数，其中多数处于 TIME_WAIT。",
-                "connect() 之前用 bind() 绑定了地址，却没有设置 IP_BIND_ADDRESS_NO_PORT。",
+                "有程序在 connect() 之前用 bind() 绑定地址，却没有设置 IP_BIND_ADDRESS_NO_PORT：它们占用的每个\
+                端口，对任何目的地都不再可用。这些程序自己会在 bind() 处以 EADDRINUSE 失败，那时还没有连接，也\
+                就没有哪条连接会显示出来。",
             ],
-            look: &["tcpwatch churn：谁的连接占用了端口，何时用完。另见 tcpwatch explain port_exhaustion。"],
+            look: &["`tcpwatch churn`：谁的连接占用了端口，何时用完。"],
         },
         Ending::ConnectAbandoned => EndingText {
             about: "对端还没应答，应用就放弃了",
@@ -232,7 +238,10 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "应用自己的连接超时比内核的短。",
                 "Happy Eyeballs（RFC 8305）：同时尝试 IPv6 和 IPv4，另一个先连上了。",
             ],
-            look: &["每次尝试用了多久（trace --lives）：如果总是一样，就是超时。为什么没有应答，见 timeout_connect。"],
+            look: &[
+                "每次尝试用了多久（`tcpwatch trace --lives`）：如果总是一样，就是超时。为什么没有应答，见 \
+                timeout_connect。",
+            ],
         },
         Ending::OutOfMemory => EndingText {
             about: "内核放弃了没有属主的套接字：数量超限或内存不足",
@@ -242,18 +251,19 @@ pub(super) fn text(ending: Ending) -> EndingText {
             ],
             causes: &["大量连接关闭时还有数据没被对端收走：繁忙的服务端遇到了很慢或者已经消失的客户端。"],
             look: &[
-                "nstat -az TcpExtTCPAbortOnMemory；/proc/net/sockstat 里的 orphan 和 mem。",
+                "`nstat -az TcpExtTCPAbortOnMemory`：发生过多少次。",
+                "`cat /proc/net/sockstat`：看 orphan 和 mem，统计的是整台主机。",
                 "内核日志：too many orphaned sockets、out of memory。",
             ],
         },
         Ending::Unknown => EndingText {
             about: "套接字提供的信息不足以判断",
-            happened: &["连接已经结束，但证据同时符合几种结局，或者缺了一部分。tcpwatch 不猜测。"],
+            happened: &["连接已经结束，但证据同时符合几种结束方式，或者缺了一部分。tcpwatch 不猜测。"],
             causes: &[
-                "经典 tracepoint 上没有空间记住这个套接字，或者在那里听不到 RST。",
+                "使用经典 tracepoint 时没有空间记住这个套接字，或者感知不到 RST。",
                 "没有规则覆盖的少见情形：例如在 SYN_RECV 就被关闭的 Fast Open 套接字。",
             ],
-            look: &["tcpwatch --version -v：用的是哪种 hook。tp_btf 能判断得更多。"],
+            look: &["`tcpwatch --version -v`：用的是哪种 hook。tp_btf 能判断得更多。"],
         },
     }
 }

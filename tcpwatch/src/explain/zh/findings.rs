@@ -11,14 +11,15 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "套接字停在只有本机应用才能结束的状态（多数是 CLOSE_WAIT），停留时间越来越长，而且没有一个从这\
                 个状态关闭过。要看停留时间，而不是数量：繁忙的服务端任何时刻都有一些刚进入的。",
                 "leak：从来没有关闭过。slow：会关闭，但很慢。stuck_reader：有数据等着，却没有人读。burst：一下\
-                子出现很多，正在减少。undecided：只看一次无法判断，请延长观察时间（--watch）。",
+                子出现很多，正在减少。undecided：只看一次无法判断，请延长观察时间（`--watch`）。",
             ],
             hurts: &[
                 "每个都占用一个描述符和一些内存。描述符耗尽后，accept() 和 connect() 以 EMFILE 失败：进程还在，\
                 服务已经停了。",
             ],
             to_do: &[
-                "tcpwatch leaks --stacks：找到打开这些连接的那行代码，再找出哪条路径没有关闭：出错、异常、提前返回。",
+                "`tcpwatch leaks --stacks`：找到打开这些连接的那行代码，再找出哪条路径没有关闭：出错、异常、提\
+                前返回。",
                 "让关闭跟随作用域：Python 的 with、Java 的 try-with-resources、Go 的 defer、Rust 的 Drop。",
                 "修复之前，重启进程可以释放；sysctl 不行，调大描述符上限也只是拖延。",
             ],
@@ -35,7 +36,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 应后就关闭，复用就无从谈起。",
                 "nginx 到上游：在 upstream 里配置 keepalive，并设置 proxy_http_version 1.1 和 proxy_set_header \
                 Connection \"\"。",
-                "tcpwatch churn：谁在新建，连的是哪里，每秒多少条。",
+                "`tcpwatch churn`：谁在新建，连的是哪里，每秒多少条。",
             ],
         },
         Kind::Burst => FindingText {
@@ -43,9 +44,9 @@ pub(super) fn text(kind: Kind) -> FindingText {
             meaning: &["在一小段时间里，新建连接的速率远高于平时。平时的水平需要先观察十秒才能知道。"],
             hurts: &["全连接队列和半连接队列是按平时的速率设置的。放不下的会被丢弃，客户端要等一秒或更久才会重试。"],
             to_do: &[
-                "找出是谁：tcpwatch churn 会给出每次突发对应的进程或对端。常见的是整分触发的定时任务，以及服务\
-                重启后客户端一齐重连。",
-                "把它摊开：重连之前随机延时，重试间隔逐次加长。",
+                "找出是谁：`tcpwatch churn` 会给出每次突发对应的进程或对端。常见的是整分触发的定时任务，以及服\
+                务重启后客户端一齐重连。",
+                "错峰：重连之前随机延时，重试间隔逐次加长。",
                 "如果是正常业务，加长全连接队列（listen() 的 backlog 和 somaxconn）就能接住。",
             ],
         },
@@ -55,14 +56,19 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "一条连接由四元组区分：两个地址、两个端口。从同一个源地址到同一个目的地址和端口，连接数最多等\
                 于 ip_local_port_range 的端口数（默认 28,232），处于 TIME_WAIT 的也算在内。",
             ],
-            hurts: &["connect() 以 EADDRNOTAVAIL 失败（no_port）。在此之前它会越来越慢，因为内核要费力寻找空闲端口。"],
+            hurts: &[
+                "connect() 以 EADDRNOTAVAIL 失败（no_port）。在此之前它会越来越慢，因为内核要费力寻找空闲端口。",
+                "bind() 绑定地址和端口 0 而没有设置 IP_BIND_ADDRESS_NO_PORT 时，占用的端口对所有目的地都不再可\
+                用。端口用完时它以 EADDRINUSE 失败，发往任何目的地的普通 connect() 也找不到端口。",
+            ],
             to_do: &[
                 "减少新建连接：长连接或连接池。这才是根治，其余办法只是抬高上限。",
                 "如果端口被 TIME_WAIT 占着，而且连接是本机发起的：设置 net.ipv4.tcp_tw_reuse=1，两端都要开启时\
                 间戳，端口 1 秒后即可复用。",
                 "扩大端口范围（ip_local_port_range），增加目的地址或源地址，或者让对端先关闭，使 TIME_WAIT 留在\
                 对端。",
-                "如果代码在 connect() 之前用 bind() 绑定地址：设置 IP_BIND_ADDRESS_NO_PORT。",
+                "如果代码在 connect() 之前用 bind() 绑定地址：设置 IP_BIND_ADDRESS_NO_PORT，端口就推迟到 \
+                connect() 时才选，而且只针对那一个目的地。",
                 "tcp_fin_timeout 没有用，tcp_tw_recycle 已经不存在。",
             ],
         },
@@ -77,7 +83,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 护。它说明短连接非常多。",
             ],
             to_do: &[
-                "找出是谁产生的：tcpwatch churn。复用连接。",
+                "`tcpwatch churn`：找出是谁产生的。复用连接。",
                 "调大 net.ipv4.tcp_max_tw_buckets：每个只占几百字节。",
                 "不要为了消灭 TIME_WAIT 而调小它：那样每次关闭都会变成这种情况。",
             ],
@@ -89,11 +95,14 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 丢弃（TcpExtListenOverflows）。",
             ],
             hurts: &[
-                "客户端要隔 1 秒、2 秒、4 秒重发：延迟以秒计，或者超时，而服务端的 CPU 可能很闲。设置了 \
-                tcp_abort_on_overflow 时则直接被 RST。",
+                "客户端要等一秒再重发 SYN，而且可能重发多次：延迟以秒计，或者超时，而服务端的 CPU 可能很闲。设\
+                置了 tcp_abort_on_overflow 时则直接被 RST。",
+                "最后一个 ACK 被丢弃的客户端以为已经连上。队列有了空位，靠它再发的数据或者服务端重发的 SYN-ACK \
+                还能进来。tcp_synack_retries 用完（63 秒）之后，服务端悄悄忘掉这个请求：只等服务端先说话的客户\
+                端会一直等下去，它一发数据就得到 RST。",
             ],
             to_do: &[
-                "是哪个监听端口：ss -ltn，看哪一行的 Recv-Q 接近或超过 Send-Q。",
+                "`ss -ltn`：是哪个监听端口，看哪一行的 Recv-Q 接近或超过 Send-Q。",
                 "先查应用：accept() 调用得够不够快？常见的情形是同一个线程既 accept() 又处理业务。",
                 "再看队列：上限取 listen() 的 backlog 与 net.core.somaxconn 中较小的一个。调大较小的那个，然后\
                 重启应用，因为上限在调用 listen() 时才确定。",
@@ -104,26 +113,39 @@ pub(super) fn text(kind: Kind) -> FindingText {
             meaning: &[
                 "监听套接字的半连接队列满了。开启 tcp_syncookies 时，内核用 cookie 应答，不保留任何信息\
                 （TcpExtTCPReqQFullDoCookies）；没有开启时直接丢弃 SYN（TcpExtTCPReqQFullDrop）。",
+                "没有开启 cookie 时，半连接数一达到 tcp_max_syn_backlog 的四分之三，还没到队列满就开始丢弃 \
+                SYN，只计入 TcpExtListenDrops。",
             ],
             hurts: &[
                 "SYN 被丢弃，客户端就得等。cookie 能让所有客户端进来，但有代价：没有时间戳时，连接就没有窗口扩\
                 大和 SACK；最后一个 ACK 如果丢了，服务端永远不会知道有这条连接。",
             ],
             to_do: &[
-                "是攻击还是业务量大？看 tcpwatch snapshot --state syn_recv --by remote，再用 nstat -az 比较 \
-                SyncookiesRecv 与 SyncookiesSent：多数 cookie 都回来了，就是真实客户端。",
+                "`nstat -az TcpExtSyncookiesSent TcpExtSyncookiesRecv`：是攻击还是业务量大？多数 cookie 都回来\
+                了，就是真实客户端。",
+                "`tcpwatch snapshot --state syn_recv --by remote`：它们来自哪里。",
                 "真实客户端：调大 listen() 的 backlog 和 somaxconn，它们同时限制半连接队列。",
                 "攻击：tcp_syncookies 保持为 1，在主机前面做过滤。",
             ],
         },
         Kind::HalfOpen => FindingText {
             about: "半连接堆积",
-            meaning: &["大量请求停在 SYN_RECV：SYN-ACK 已发出，握手的最后一个 ACK 迟迟不来。"],
-            hurts: &["它们占用半连接队列，队列满了之后见 syn_flood。"],
+            meaning: &[
+                "大量握手在等应答，等待的时间超过一个 RTT。",
+                "停在 SYN_RECV 的由对端发起：SYN-ACK 已发出，最后一个 ACK 迟迟不来。",
+                "停在 SYN_SENT 的由本机发起：SYN 已发出，既没有 SYN-ACK，也没有 RST。",
+            ],
+            hurts: &[
+                "SYN_RECV 占用半连接队列，队列满了之后见 syn_flood。",
+                "SYN_SENT 各占一个临时端口，等待 connect() 的线程或协程也一直占着，直到 tcp_syn_retries 允许的\
+                时间用完：131 秒。",
+            ],
             to_do: &[
-                "tcpwatch snapshot --state syn_recv --by remote：如果只有少数对端，是它们的应答丢了（来回路由不\
-                对称，防火墙只看到一个方向）；如果非常多，就是伪造源地址的 SYN flood。",
-                "如果认得对端，在对端 tcpdump：SYN-ACK 到了没有？",
+                "`tcpwatch snapshot --state syn_recv --by remote`：如果只有少数对端，是它们的应答丢了（来回路由\
+                不对称，防火墙只看到一个方向）；如果非常多，就是伪造源地址的 SYN flood。",
+                "如果认得那个对端，在对端 tcpdump：SYN-ACK 到了没有？",
+                "`tcpwatch snapshot --state syn_sent --by process --by remote`：是谁发起的，连的是哪里。只有一\
+                个目的地，是那台主机宕机、防火墙丢包，或者监听队列已满；所有目的地都这样，查本机自己的出口。",
             ],
         },
         Kind::ConnectFailures => FindingText {
@@ -131,7 +153,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
             meaning: &["本机发起的连接有相当一部分没有建立起来：被拒绝、超时、不可达，或者没有临时端口。"],
             hurts: &["每次失败都意味着一个请求变慢或丢失。超时还会让一个线程或协程一直占着。"],
             to_do: &[
-                "tcpwatch churn：谁在失败，连的是哪里，怎样失败。",
+                "`tcpwatch churn`：谁在失败，连的是哪里，怎样失败。",
                 "refused：那里没有监听。timeout_connect：SYN 被丢弃。unreachable：没有路由或主机宕机。no_port：\
                 见 port_exhaustion。",
             ],
@@ -144,7 +166,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
             ],
             hurts: &["超过上限后内核直接 RST（TcpExtTCPAbortOnMemory）：响应的末尾丢失，对端看到连接被重置。"],
             to_do: &[
-                "找出不接收数据的对端：tcpwatch snapshot --state fin_wait1,last_ack,closing --by remote。",
+                "`tcpwatch snapshot --state fin_wait1,last_ack,closing --by remote`：找出不接收数据的对端。",
                 "调小 tcp_orphan_retries，早一点放弃已经消失的对端。",
                 "内存充足就调大 tcp_max_orphans：每个最多占 64 KB。",
             ],
@@ -154,10 +176,10 @@ pub(super) fn text(kind: Kind) -> FindingText {
             meaning: &["发出的报文中有很大一部分是重传：报文丢了，或者确认丢了、来得太晚。"],
             hurts: &["吞吐下降，延迟上升：每次超时至少等 200 毫秒，并且逐次加倍。丢一个 SYN 就是一秒。"],
             to_do: &[
-                "tcpwatch trace --lives：看每条连接的 retr。集中在某个对端或网段，是路径问题；所有连接都有，是\
-                本机问题（网卡、队列、CPU）。",
-                "只有 SYN 和 SYN-ACK 重传（tcpwatch latency 会分开统计）：队列满了，或者有防火墙。",
-                "ip -s link、ethtool -S：网卡的丢包和错误计数。",
+                "`tcpwatch trace --lives`：看每条连接的 retr。集中在某个对端或网段，是路径问题；所有连接都有，\
+                是本机问题（网卡、队列、CPU）。",
+                "只有 SYN 和 SYN-ACK 重传（`tcpwatch latency` 会分开统计）：队列满了，或者有防火墙。",
+                "`ip -s link` 和 `ethtool -S`：网卡的丢包和错误计数。",
             ],
         },
         Kind::EventLoss => FindingText {
@@ -168,17 +190,18 @@ pub(super) fn text(kind: Kind) -> FindingText {
             ],
             hurts: &["部分连接的经历和属主无从得知，依据单条连接得出的结论可能偏小。"],
             to_do: &[
-                "lost：加 --ring-size 64M，加过滤条件（-L、-R、--remote），或者更快地读取输出。",
-                "missed：内核支持时用 --hook tp_btf；经典 tracepoint 上，同一 CPU 上的另一个程序会妨碍我们的程序运行。",
+                "lost：加 `--ring-size 64M`，加过滤条件（-L、-R、--remote），或者更快地读取输出。",
+                "missed：内核支持时用 `--hook tp_btf`；经典 tracepoint 上，同一 CPU 上的另一个程序会妨碍我们的\
+                程序运行。",
             ],
         },
         Kind::Host => FindingText {
             about: "主机上的某个参数有害，或者并不起预期的作用",
             meaning: &[
-                "tcpwatch doctor 对参数的判断：当前值、默认值、计数器说明了什么，以及在这台主机上修改它有没有用。",
+                "`tcpwatch doctor` 对参数的判断：当前值、默认值、计数器说明了什么，以及在这台主机上修改它有没有用。",
             ],
             hurts: &["从别处抄来的参数可能掩盖真正的原因，或者弄坏别的东西。"],
-            to_do: &["tcpwatch explain 加上参数的名字。"],
+            to_do: &["`tcpwatch explain` 加上参数的名字。"],
         },
     }
 }

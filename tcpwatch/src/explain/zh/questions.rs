@@ -11,8 +11,8 @@ pub(super) const NO_TIME_WAIT: QuestionText = QuestionText {
     ],
     cases: &[
         "其实进入了。trace 的最后一行是 FIN_WAIT2 > CLOSE，结尾写着 closed here first, to TIME_WAIT\
-        （graceful_active）；双方同时关闭时是 CLOSING > CLOSE（simultaneous）。用 ss -tan state time-wait 可以\
-        看到这个没有属主的 timewait 套接字。",
+        （graceful_active）；双方同时关闭时是 CLOSING > CLOSE（simultaneous）。用 `ss -tan state time-wait` 可\
+        以看到这个没有属主的 timewait 套接字。",
         "还没轮到：对端尚未关闭（closed_first）。timewait 套接字停在 FIN_WAIT2，最多 tcp_fin_timeout，ss 显示 \
         FIN-WAIT-2。对端的 FIN 在这段时间内到来，TIME_WAIT 才开始；不来就直接消失，没有 TIME_WAIT。",
         "只调用了 shutdown(SHUT_WR)，描述符还开着：套接字会一直停在 FIN_WAIT2，直到对端关闭，没有时限。",
@@ -29,14 +29,14 @@ pub(super) const NO_TIME_WAIT: QuestionText = QuestionText {
         "管理员终止了连接（killed），应用主动断开了连接（disconnected），或者监听套接字在 accept() 之前就关闭了\
         （listener_closed）。",
         "该进入却被拒绝：已达到 tcp_max_tw_buckets。从套接字本身看不出来；计数器 TcpExtTCPTimeWaitOverflow 会增\
-        加，tcpwatch stat -o json 里对应 refused。",
+        加，`tcpwatch stat -o json` 里对应 refused。",
         "进入过，但不到 60 秒就结束了：对端用同一对端口发起了新连接，本端 connect() 复用了端口（tcp_tw_reuse，\
-        环回连接默认 1 秒后即可），收到 RST，或者被 ss -K 终止。",
+        环回连接默认 1 秒后即可），收到 RST，或者被 `ss -K` 终止。",
         "关闭的是另一条连接：中间的代理或负载均衡与双方各有一条连接，何时关闭由它自己决定。",
     ],
     look: &[
-        "tcpwatch trace --lives：每行末尾就是结束方式；-o json 里是 ended 字段。",
-        "tcpwatch stat -o json：closed 统计每种结束方式，time_wait 里有 entered、left、recycled、refused。",
-        "tcpwatch explain 加上结束方式的名字：查看它的含义。",
+        "`tcpwatch trace --lives`：每行末尾就是结束方式；`-o json` 里是 ended 字段。",
+        "`tcpwatch stat -o json`：closed 统计每种结束方式，time_wait 里有 entered、left、recycled、refused。",
+        "`tcpwatch explain` 加上结束方式的名字：查看它的含义。",
     ],
 };

@@ -42,8 +42,8 @@ pub(super) fn text(setting: Setting) -> SettingText {
         Setting::TcpTwRecycle => SettingText {
             about: "Linux 4.12 起已删除；它会让 NAT 后面的客户端连不上",
             does: &[
-                "Linux 4.12 及以后：没有任何作用。文件不存在，sysctl -p 会报找不到，写在配置文件里的那一行不起\
-                任何作用。",
+                "Linux 4.12 及以后：没有任何作用。文件不存在，`sysctl -p` 会报找不到，写在配置文件里的那一行不\
+                起任何作用。",
                 "之前：timewait 套接字在几个 RTO 之后就结束，内核按对端地址记住最后一个报文的时间戳，时间戳更旧\
                 的 SYN 被悄悄丢弃。",
             ],
@@ -51,7 +51,7 @@ pub(super) fn text(setting: Setting) -> SettingText {
                 "在任何内核上，它都不是减少 TIME_WAIT 的正当办法。同一个 NAT 地址后面的客户端各有各的时钟，总有\
                 一些连不上。Linux 4.10 起每条连接的时间戳偏移都是随机的，连单个客户端也会连不上。",
             ],
-            change: &["永远不要开启。把那一行删掉，tcpwatch doctor 会指出它在哪里。4.12 之前的内核上设为 0。"],
+            change: &["永远不要开启。把那一行删掉，`tcpwatch doctor` 会指出它在哪里。4.12 之前的内核上设为 0。"],
             risk: &["删除：没有风险。保留：有人会以为它起作用。"],
         },
         Setting::TcpFinTimeout => SettingText {
@@ -64,10 +64,11 @@ pub(super) fn text(setting: Setting) -> SettingText {
                 "它不会缩短 TIME_WAIT：TIME_WAIT 是 60 秒，在内核里写死（TCP_TIMEWAIT_LEN）。两者默认值恰好相\
                 同，所以才有这种误解。",
                 "它不会结束 shutdown(SHUT_WR) 之后进程仍然持有的套接字，也与 CLOSE_WAIT 无关。",
+                "对仍在发送数据的对端没有区别：close() 之后才到的数据，不论这个值是多少，都会得到 RST。",
             ],
             change: &["几乎不需要。只有当对端不关闭，没有属主的 FIN_WAIT2 非常多时，才调小。"],
             risk: &[
-                "关闭得慢而且还在发数据的对端会收到 RST。",
+                "对端如果更晚才关闭，它的 FIN 得到的是 RST：那时 timewait 套接字已经不在了。",
                 "大于 60 时，实际效果与字面不符：先作为完整的套接字等待（设定值减 60）秒，再作为 timewait 套接\
                 字等待同样长的时间。设为 62，总共只等 4 秒。",
             ],
@@ -92,7 +93,7 @@ pub(super) fn text(setting: Setting) -> SettingText {
                 "它不是整台主机的连接数上限：从每个源地址到每个目的地址和端口，都可以用满整个范围。它也不限制服\
                 务端：监听端口上的所有连接共用那一个端口。",
             ],
-            change: &["到同一目的地的端口不够用时（tcpwatch churn）扩大，例如 10240 65535；但先考虑复用连接。"],
+            change: &["到同一目的地的端口不够用时（`tcpwatch churn`）扩大，例如 10240 65535；但先考虑复用连接。"],
             risk: &[
                 "监听端口落在范围内的服务，可能因为端口被某条外出连接占用而启动失败。先把这些端口加进 \
                 ip_local_reserved_ports。",
@@ -114,8 +115,8 @@ pub(super) fn text(setting: Setting) -> SettingText {
                 "它不会让慢的应用变快。",
             ],
             change: &[
-                "TcpExtListenOverflows 在增加，而且 ss -ltn 里某个监听端口的上限（Send-Q）正好等于它时调大。应\
-                用自己的 backlog 也要一起调大。",
+                "TcpExtListenOverflows 在增加，而且 `ss -ltn` 里某个监听端口的上限（Send-Q）正好等于它时调大。\
+                应用自己的 backlog 也要一起调大。",
             ],
             risk: &["很小：排队的连接占些内存。应用很慢而队列很长时，轮到处理，客户端早已放弃。"],
         },
@@ -134,7 +135,11 @@ pub(super) fn text(setting: Setting) -> SettingText {
         },
         Setting::TcpAbortOnOverflow => SettingText {
             about: "全连接队列已满时，是否给客户端回 RST",
-            does: &["0：丢弃握手的最后一个 ACK，客户端以为已经连上，会一直重发，直到队列有空位。1：立即回 RST。"],
+            does: &[
+                "0：丢弃握手的最后一个 ACK。客户端以为已经连上；队列有了空位，靠它再发的数据或者服务端重发的 \
+                SYN-ACK 还能进来。如果直到 tcp_synack_retries 用完（63 秒）都没有空位，服务端就悄悄忘掉这个请\
+                求：只等不发的客户端什么也收不到，一发数据就得到 RST。1：立即回 RST。",
+            ],
             does_not: &["它不会腾出空间，只是让客户端得到错误而不是延迟。"],
             change: &["只有客户端更适合快速失败时才设为 1：例如会改连下一台服务器的负载均衡。"],
             risk: &["本来只是无人察觉的短暂延迟，会变成连接被重置（connection reset by peer）。"],
@@ -217,10 +222,13 @@ pub(super) fn text(setting: Setting) -> SettingText {
             risk: &["整个网络命名空间里的连接都会因为更短的中断而断开。"],
         },
         Setting::TcpSynRetries => SettingText {
-            about: "SYN 重发多少次后 connect() 失败",
+            about: "SYN 重发多久之后 connect() 失败",
             does: &[
-                "6：connect() 在 131 秒后以 ETIMEDOUT 失败；Linux 6.5 加入了 tcp_syn_linear_timeouts（4 次），\
-                之前是 127 秒。单个套接字用 TCP_SYNCNT 设置。",
+                "6：connect() 在 131 秒后以 ETIMEDOUT 失败。Linux 6.5 起，SYN 先每隔 1 秒重发 \
+                tcp_syn_linear_timeouts（4）次，再按加倍的间隔重发 6 次，即在第 1、2、3、4、5、7、11、19、35、\
+                67 秒重发。之前只重发 6 次，127 秒后失败。",
+                "设为 2 和 1，在任何内核上都是 7 秒和 3 秒后失败：时间达到 2^(N+1) - 1 秒也会放弃。单个套接字\
+                用 TCP_SYNCNT 设置。",
             ],
             does_not: &["对端回 RST 时它不起作用；对外来的连接也不起作用（那是 tcp_synack_retries）。"],
             change: &["应用没有自己的连接超时，会挂住两分钟时调小。更好的办法是给应用加上超时。"],
@@ -250,7 +258,7 @@ pub(super) fn text(setting: Setting) -> SettingText {
                 见 fs.file-nr。默认每 10 KB 内存一个；systemd 240 起会把它设成最大值。",
             ],
             does_not: &[
-                "它不会提高单个进程的上限。Too many open files（EMFILE）说的是进程的上限：ulimit -n，或者 \
+                "它不会提高单个进程的上限。Too many open files（EMFILE）说的是进程的上限：`ulimit -n`，或者 \
                 systemd 单元里的 LimitNOFILE=。",
             ],
             change: &["fs.file-nr 接近它时调大。"],

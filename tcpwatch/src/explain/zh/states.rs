@@ -26,10 +26,10 @@ pub(super) fn text(state: TcpState) -> StateText {
                 不减，往往是连接池没有上限，或者对端早已消失而没有人探测。",
             ],
             look: &[
-                "tcpwatch snapshot --state established --by process：连接属于谁。",
-                "ss -tn state established：Recv-Q 一直不为 0，说明应用没有去读；Send-Q 一直不为 0，说明对端没有\
-                确认。",
-                "tcpwatch trace --lives：每条连接存活多久，收发了多少数据。",
+                "`tcpwatch snapshot --state established --by process`：连接属于谁。",
+                "`ss -tn state established`：Recv-Q 一直不为 0，说明应用没有去读；Send-Q 一直不为 0，说明对端没\
+                有确认。",
+                "`tcpwatch trace --lives`：每条连接存活多久，收发了多少数据。",
             ],
         },
         TcpState::SynSent => StateText {
@@ -46,10 +46,10 @@ pub(super) fn text(state: TcpState) -> StateText {
                 务端队列已满。",
             ],
             look: &[
-                "tcpwatch snapshot --state syn_sent --by remote：在连哪里。",
-                "tcpwatch trace --lives --state syn_sent：每次尝试的结局（超时、被拒绝、不可达、应用放弃）。",
-                "tcpwatch latency：握手用了多久，重发了多少 SYN。",
-                "在服务端执行 nstat -az TcpExtListenOverflows TcpExtListenDrops。",
+                "`tcpwatch snapshot --state syn_sent --by remote`：在连哪里。",
+                "`tcpwatch trace --lives --state syn_sent`：每次尝试怎样结束（超时、被拒绝、不可达、应用放弃）。",
+                "`tcpwatch latency`：握手用了多久，重发了多少 SYN。",
+                "`nstat -az TcpExtListenOverflows TcpExtListenDrops`：在服务端执行，看队列是否满过。",
             ],
         },
         TcpState::SynRecv => StateText {
@@ -58,7 +58,7 @@ pub(super) fn text(state: TcpState) -> StateText {
                 "对端请求连接本机的某个监听端口。在收到握手的最后一个 ACK 之前，内核只为它保留一个很小的请求套\
                 接字（request socket）；使用 SYN cookie 时什么都不保留。",
                 "完整的套接字在 SYN_RECV 只停留几微秒：它在最后那个 ACK 到达时才创建，随即进入 ESTABLISHED。所\
-                以 trace 里 SYN_RECV 的停留时间并不是握手时间；服务端握手时间要看 tcpwatch latency 的 \
+                以 trace 里 SYN_RECV 的停留时间并不是握手时间；服务端握手时间要看 `tcpwatch latency` 的 \
                 handshake_server。",
                 "双方同时打开（两个 SYN 在途中相遇）以及 TCP Fast Open，会让完整的套接字在这里停留得更久。",
             ],
@@ -70,9 +70,10 @@ pub(super) fn text(state: TcpState) -> StateText {
                 "大量来自不同地址、始终完不成握手的半连接，要么是 SYN flood，要么是应答在回去的路上丢了。",
             ],
             look: &[
-                "tcpwatch snapshot --state syn_recv，分别加 --by lport 和 --by remote：哪个监听端口，哪些对端。",
-                "nstat -az TcpExtTCPReqQFullDoCookies TcpExtTCPReqQFullDrop：半连接队列是否满过，满了之后内核怎\
-                么处理。",
+                "`tcpwatch snapshot --state syn_recv --by lport`：哪个监听端口。",
+                "`tcpwatch snapshot --state syn_recv --by remote`：哪些对端。",
+                "`nstat -az TcpExtTCPReqQFullDoCookies TcpExtTCPReqQFullDrop`：半连接队列是否满过，满了之后内核\
+                怎么处理。",
             ],
         },
         TcpState::FinWait1 => StateText {
@@ -86,14 +87,17 @@ pub(super) fn text(state: TcpState) -> StateText {
             ],
             lasts: &[
                 "一个 RTT。已经没有进程持有的套接字（孤儿套接字，orphan）如果得不到应答，重传 \
-                tcp_orphan_retries 次后放弃：默认 8 次，RTT 很短时约 100 秒。对端若只确认而一直不收数据，会拖上\
+                tcp_orphan_retries 次后放弃：默认 8 次，RTT 很短时约 100 秒。shutdown(SHUT_WR) 之后进程仍持有描\
+                述符的，不是孤儿套接字，由 tcp_retries2 决定：15 分钟或更久。对端若只确认而一直不收数据，会拖上\
                 好几分钟。",
             ],
-            normal: &["少量。如果很多，说明对端消失了，或者不去读关闭前发给它的数据。它们计入 tcp_max_orphans。"],
+            normal: &[
+                "少量。如果很多，说明对端消失了，或者不去读关闭前发给它的数据。其中没有属主的计入 tcp_max_orphans。",
+            ],
             look: &[
-                "ss -tno state fin-wait-1：Send-Q 大于 1 说明除 FIN 之外还有数据没发完；timer:(on,...) 表示正在\
-                重传。",
-                "tcpwatch trace --lives --state fin_wait1：它们最后怎样结束。",
+                "`ss -tno state fin-wait-1`：Send-Q 大于 1 说明除 FIN 之外还有数据没发完。timer:(on,TIME,N) 里\
+                的 N 是重传次数，大于 0 才是在重传。",
+                "`tcpwatch trace --lives --state fin_wait1`：它们最后怎样结束。",
             ],
         },
         TcpState::FinWait2 => StateText {
@@ -114,9 +118,9 @@ pub(super) fn text(state: TcpState) -> StateText {
                 的，是本机程序 shutdown 之后没有收尾。",
             ],
             look: &[
-                "tcpwatch snapshot --state fin_wait2 --by remote：哪些对端的应用不关闭。泄漏在对端，表现为 \
+                "`tcpwatch snapshot --state fin_wait2 --by remote`：哪些对端的应用不关闭。泄漏在对端，表现为 \
                 CLOSE_WAIT。",
-                "tcpwatch leaks：本机进程仍然持有的那些。",
+                "`tcpwatch leaks`：本机进程仍然持有的那些。",
             ],
         },
         TcpState::TimeWait => StateText {
@@ -132,7 +136,7 @@ pub(super) fn text(state: TcpState) -> StateText {
             lasts: &[
                 "60 秒，在内核里写死（TCP_TIMEWAIT_LEN），没有任何 sysctl 能缩短它：tcp_fin_timeout 管的是 \
                 FIN_WAIT2。以下情况会提前结束：对端用同一对端口发起新连接，本端 connect() 复用了这个端口\
-                （tcp_tw_reuse），收到 RST，或者执行了 ss -K。",
+                （tcp_tw_reuse），收到 RST，或者执行了 `ss -K`。",
             ],
             normal: &[
                 "数量约等于每秒由本端主动关闭的连接数乘以 60。对服务端来说几万个也没有害处：每个只占几百字节，\
@@ -141,8 +145,8 @@ pub(super) fn text(state: TcpState) -> StateText {
                 60 秒，约为每秒 470 条连接。",
             ],
             look: &[
-                "tcpwatch churn：是谁产生的，端口何时用完。",
-                "tcpwatch stat：每秒进入和离开的数量。",
+                "`tcpwatch churn`：是谁产生的，端口何时用完。",
+                "`tcpwatch stat`：每秒进入和离开的数量。",
                 "真正有效的办法是减少连接数：长连接（keep-alive）或者连接池。其次是扩大端口范围\
                 （ip_local_port_range）、增加地址，或者对本机发起的连接启用 tcp_tw_reuse。",
                 "服务重启后 bind() 失败，需要的是 SO_REUSEADDR，而不是哪个 sysctl。",
@@ -158,13 +162,14 @@ pub(super) fn text(state: TcpState) -> StateText {
             waiting: &["没有谁在等。"],
             lasts: &["直到应用关闭描述符，或者再次使用这个套接字。"],
             normal: &[
-                "这样的套接字不在内核的任何表里，ss 和 netstat 都列不出来，tcpwatch 的计数也总是 0。",
-                "如果某个进程在 /proc/PID/fd 下的套接字比 snapshot 显示的多，它可能持有已经结束却从未 close() \
-                的连接：这种泄漏在任何状态里都看不到。",
+                "ss 和 netstat 都不列出这样的套接字，tcpwatch 的计数也总是 0。Linux 6.8 起，`ss -tan \
+                --bound-inactive` 会列出已经绑定端口的。",
+                "连接已经结束、却从未 close() 的套接字仍占着描述符：这种泄漏在任何状态里都看不到。lsof(8) 把它\
+                显示为 sock、protocol: TCP，没有地址。",
             ],
             look: &[
-                "ls -l /proc/PID/fd | grep -c socket，与 tcpwatch snapshot --pid PID --count 对比。",
-                "tcpwatch trace --lives：连接是怎样结束的。",
+                "`lsof -nP -p PID | grep 'protocol: TCP'`：某个进程里这类套接字的描述符。",
+                "`tcpwatch trace --lives`：连接是怎样结束的。",
             ],
         },
         TcpState::CloseWait => StateText {
@@ -182,7 +187,7 @@ pub(super) fn text(state: TcpState) -> StateText {
                 读到结尾。大于 1：有数据等着，却没有人读。",
             ],
             look: &[
-                "tcpwatch leaks：属于谁、停留了多久、是哪些描述符；加上 --stacks 还能看到是哪一行代码打开的。",
+                "`tcpwatch leaks`：属于谁、停留了多久、是哪些描述符；加上 `--stacks` 还能看到是哪一行代码打开的。",
                 "重启进程可以释放它们，sysctl 不行：tcp_fin_timeout 和 tcp_tw_reuse 都与 CLOSE_WAIT 无关。",
             ],
         },
@@ -191,15 +196,18 @@ pub(super) fn text(state: TcpState) -> StateText {
             meaning: &["本端应用在对端之后关闭了连接。FIN 排在尚未发完的数据之后，或者已经发出。"],
             waiting: &["本端在等对端内核确认这个 FIN。"],
             lasts: &[
-                "一个 RTT。得不到应答时，重传 tcp_orphan_retries 次后放弃：默认 8 次，RTT 很短时约 100 秒。本端\
-                没有 TIME_WAIT：它在先关闭的对端。",
+                "一个 RTT。close() 之后已经没有进程持有它（孤儿套接字，orphan），得不到应答时，重传 \
+                tcp_orphan_retries 次后放弃：默认 8 次，RTT 很短时约 100 秒。shutdown(SHUT_WR) 之后进程仍持有描\
+                述符的，不是孤儿套接字，由 tcp_retries2 决定：15 分钟或更久。本端没有 TIME_WAIT：它在先关闭的对\
+                端。",
             ],
             normal: &[
-                "少量。如果很多，说明对端发完 FIN 就消失了，或者防火墙已经忘了这条连接。它们计入 tcp_max_orphans。",
+                "少量。如果很多，说明对端发完 FIN 就消失了，或者防火墙已经忘了这条连接。其中没有属主的计入 \
+                tcp_max_orphans。",
             ],
             look: &[
-                "ss -tno state last-ack：重传情况，以及对端是谁。",
-                "tcpwatch trace --lives --state last_ack：它们最后怎样结束。",
+                "`ss -tno state last-ack`：对端是谁，FIN 重传了多少次：timer:(on,TIME,N) 里的 N。",
+                "`tcpwatch trace --lives --state last_ack`：它们最后怎样结束。",
             ],
         },
         TcpState::Listen => StateText {
@@ -211,22 +219,25 @@ pub(super) fn text(state: TcpState) -> StateText {
             waiting: &["监听套接字等客户端来连，握手完成的连接等应用调用 accept()。"],
             lasts: &["直到应用关闭它。那时还没有被 accept() 的连接会被 RST。"],
             normal: &[
-                "每个地址和端口一个；使用 SO_REUSEPORT 时每个 worker 一个。ss -ltn 显示全连接队列的当前长度\
+                "每个地址和端口一个；使用 SO_REUSEPORT 时每个 worker 一个。`ss -ltn` 显示全连接队列的当前长度\
                 （Recv-Q）和上限（Send-Q），上限取 listen() 的 backlog 与 net.core.somaxconn 中较小的一个。队列\
                 经常不为空，说明 accept() 调用得不够快。",
             ],
             look: &[
-                "nstat -az TcpExtListenOverflows：队列满过多少次。",
-                "tcpwatch latency --by lport：连接等待 accept() 的时间。",
+                "`nstat -az TcpExtListenOverflows`：队列满过多少次。",
+                "`tcpwatch latency --by lport`：连接等待 accept() 的时间。",
             ],
         },
         TcpState::Closing => StateText {
             about: "双方同时关闭，本端的 FIN 还没有被确认",
             meaning: &["两个 FIN 在途中相遇：本端的 FIN 已发出，还没等到确认，对端的 FIN 就到了。"],
             waiting: &["本端在等对端内核确认 FIN，之后进入 TIME_WAIT。"],
-            lasts: &["一个 RTT。得不到应答时，重传 tcp_orphan_retries 次后放弃。"],
+            lasts: &[
+                "一个 RTT。得不到应答时，与 LAST_ACK 一样放弃：close() 之后由 tcp_orphan_retries 决定，进程仍持\
+                有描述符时由 tcp_retries2 决定。",
+            ],
             normal: &["跨网络的连接很少出现；在环回接口上，如果双方在同一次交互结束时一起关闭，就很常见。"],
-            look: &["tcpwatch trace --lives：文本里显示 both closed at once，JSON 里是 simultaneous。"],
+            look: &["`tcpwatch trace --lives`：文本里显示 both closed at once，JSON 里是 simultaneous。"],
         },
     }
 }

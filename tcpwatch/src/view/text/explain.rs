@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anstyle::Style;
 use tcpwatch_common::TcpState;
 
-use super::wrap::{padded, wrap};
+use super::wrap::{COMMAND, padded, wrap};
 use crate::explain;
 use crate::explain::facts::Facts;
 use crate::explain::group::Group;
@@ -37,9 +37,9 @@ pub fn page(out: &mut impl Write, topic: Topic, lang: Lang, screen: Screen) -> i
         _ => strong,
     };
     writeln!(out, "{style}{}{style:#}", title(topic))?;
-    lines(out, "", page.about, columns)?;
+    lines(out, "", page.about, screen)?;
     if let Some(fact) = facts(topic, lang) {
-        lines(out, "", &fact, columns)?;
+        lines(out, "", &fact, screen)?;
     }
     for part in &page.parts {
         writeln!(out, "\n{strong}{}{strong:#}", part.heading.words(lang))?;
@@ -49,7 +49,7 @@ pub fn page(out: &mut impl Write, topic: Topic, lang: Lang, screen: Screen) -> i
             ""
         };
         for text in part.text {
-            lines(out, mark, text, columns)?;
+            lines(out, mark, text, screen)?;
         }
     }
     let related = related(topic);
@@ -125,15 +125,32 @@ fn strong(screen: Screen) -> Style {
     }
 }
 
-/// Writes `text` under a heading, after `mark`.
-fn lines(out: &mut impl Write, mark: &str, text: &str, columns: usize) -> io::Result<()> {
+/// Writes `text` under a heading, after `mark`. A command it begins with has a line to itself, so that it can be copied.
+fn lines(out: &mut impl Write, mark: &str, text: &str, screen: Screen) -> io::Result<()> {
+    let columns = columns(screen);
     let under = " ".repeat(mark.len());
+    if let Some((command, said)) = command(text) {
+        let strong = strong(screen);
+        writeln!(out, "{INDENT}{mark}{strong}{command}{strong:#}")?;
+        let before = format!("{INDENT}{under}{INDENT}");
+        for line in wrap(said, columns.saturating_sub(before.len())) {
+            writeln!(out, "{before}{line}")?;
+        }
+        return Ok(());
+    }
     let room = columns.saturating_sub(INDENT.len() + mark.len());
     for (place, line) in wrap(text, room).iter().enumerate() {
         let before = if place == 0 { mark } else { &under };
         writeln!(out, "{INDENT}{before}{line}")?;
     }
     Ok(())
+}
+
+/// The command that `text` begins with, and what is said of it.
+fn command(text: &str) -> Option<(&str, &str)> {
+    let (command, rest) = text.strip_prefix(COMMAND)?.split_once(COMMAND)?;
+    let said = rest.strip_prefix(": ").or_else(|| rest.strip_prefix('：'))?;
+    Some((command, said))
 }
 
 /// Whether several things under `heading` stand for themselves, and are no paragraphs of one text.
@@ -261,9 +278,18 @@ mod tests {
         for columns in [80, 40] {
             for lang in Lang::ALL {
                 for topic in Topic::all() {
+                    let page = explain::page(topic, lang);
+                    let is_command = |line: &str| {
+                        let command = format!("`{}`", line.trim_start_matches([' ', '-']));
+                        page.parts
+                            .iter()
+                            .flat_map(|part| part.text)
+                            .any(|text| text.contains(&command))
+                    };
                     for line in text(topic, lang, columns).lines() {
-                        // A word that is longer than the line cannot be helped; there are none in 80 columns.
-                        let fits = width(line) <= columns || columns < 80 && !line.trim().contains(' ');
+                        // A word that is longer than the line cannot be helped, and a command must be whole; none is as long as 80.
+                        let is_whole = !line.trim().contains(' ') || line.contains('`') || is_command(line);
+                        let fits = width(line) <= columns || columns < 80 && is_whole;
                         assert!(fits, "{} in {}: {line}", topic.key(), lang.key());
                     }
                 }
@@ -300,6 +326,17 @@ mod tests {
             out.contains("默认值：4096（Linux 5.4 之前是 128）；每个网络命名空间各有一份"),
             "{out}"
         );
+    }
+
+    #[test]
+    fn a_command_has_a_line_to_itself() {
+        for (lang, said) in [
+            (Lang::En, "those that a process"),
+            (Lang::Zh, "本机进程仍然持有的那些。"),
+        ] {
+            let out = text(Topic::State(TcpState::FinWait2), lang, 80);
+            assert!(out.contains(&format!("\n  - tcpwatch leaks\n      {said}")), "{out}");
+        }
     }
 
     #[test]

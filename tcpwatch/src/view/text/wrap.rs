@@ -1,4 +1,5 @@
-//! Lines of prose, in any script: a Chinese letter takes two columns, and a line may end after any of them.
+//! Lines of prose, in any script: a Chinese letter takes two columns, and a line may end after any of them, but within no command
+//! in backquotes, so that it can be copied.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -6,6 +7,9 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 const CLOSING: &str = "，。、；：）！？";
 /// What ends none.
 const OPENING: &str = "（";
+
+/// What stands before and behind a command.
+pub(super) const COMMAND: char = '`';
 
 /// Columns that `text` takes.
 pub(super) fn width(text: &str) -> usize {
@@ -33,8 +37,13 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || {
         let mut letters = rest.char_indices().peekable();
         let mut end = rest.len();
-        while let Some((_, letter)) = letters.next() {
+        let mut in_command = false;
+        while let Some((at, letter)) = letters.next() {
+            if letter == COMMAND {
+                in_command = !in_command && rest[at + 1..].contains(COMMAND);
+            }
             if let Some(&(at, next)) = letters.peek()
+                && !in_command
                 && may_part(letter, next)
             {
                 end = at;
@@ -78,6 +87,13 @@ mod tests {
         assert_eq!(wrap("对端已关闭，本端没有", 10), ["对端已关", "闭，本端没", "有"]);
         assert_eq!(wrap("关闭（被动）", 6), ["关闭", "（被", "动）"]);
         assert_eq!(wrap("调用 close() 之后", 9), ["调用", "close()", "之后"]);
+    }
+
+    #[test]
+    fn a_command_is_in_one_line() {
+        assert_eq!(wrap("who: `ss -K` or", 8), ["who:", "`ss -K`", "or"]);
+        assert_eq!(wrap("用 `ss -K` 查看，又", 10), ["用 `ss -K`", "查看，又"]);
+        assert_eq!(wrap("a ` b c", 4), ["a `", "b c"], "one alone is none");
     }
 
     #[test]
