@@ -107,7 +107,7 @@ impl Facts {
         }
     }
 
-    /// "ipv4: Namespaceify tcp_tw_recycle and `tcp_max_tw_buckets` knob" and the patch after it (December 2016).
+    /// The patch "ipv4: Namespaceify `tcp_tw_recycle` and `tcp_max_tw_buckets` knob", and the one after it, of December 2016.
     const fn namespaced_since(setting: Setting) -> Option<&'static str> {
         match setting {
             Setting::TcpTwRecycle | Setting::TcpMaxTwBuckets | Setting::TcpMaxSynBacklog => Some("4.11"),

@@ -1,6 +1,7 @@
 //! What a state, an ending, a finding, a setting means: text as data, one source for all that tell it.
 //!
-//! The texts of a language are exhaustive matches over the enums, one file a kind: nothing can be left out of either language.
+//! The texts of a language are exhaustive matches over the enums, one file a kind: nothing can be left out of either language. What
+//! is to be typed stands in them between two backquotes.
 //! What is the same in every language (names, defaults, what belongs together) is said once, in [`names`], [`facts`] and [`related`].
 
 #[expect(clippy::too_many_lines, reason = "one text after another, and nothing to follow")]
@@ -21,39 +22,67 @@ pub mod related;
 pub mod setting;
 pub mod step;
 pub mod topic;
+pub mod words;
 
 use diagram::Diagram;
 use lang::Lang;
-use page::Page;
+use page::{EndingText, FindingText, Page, QuestionText, SettingText, StateText};
+use setting::Setting;
+use tcpwatch_common::TcpState;
 use topic::Topic;
+use words::Words;
+
+use crate::diagnose::kind::Kind;
+use crate::model::ending::Ending;
+
+/// All that there is in a language.
+struct Texts {
+    state: fn(TcpState) -> StateText,
+    ending: fn(Ending) -> EndingText,
+    finding: fn(Kind) -> FindingText,
+    setting: fn(Setting) -> SettingText,
+    no_time_wait: fn() -> QuestionText,
+    diagram: &'static Diagram,
+    words: &'static Words,
+}
+
+impl Texts {
+    const fn of(lang: Lang) -> &'static Self {
+        match lang {
+            Lang::En => &en::TEXTS,
+            Lang::Zh => &zh::TEXTS,
+        }
+    }
+}
 
 /// What there is to say about `topic`, in `lang`.
 #[must_use]
 pub fn page(topic: Topic, lang: Lang) -> Page {
-    match lang {
-        Lang::En => en::page(topic),
-        Lang::Zh => zh::page(topic),
+    let texts = Texts::of(lang);
+    match topic {
+        Topic::State(state) => (texts.state)(state).into(),
+        Topic::Ending(ending) => (texts.ending)(ending).into(),
+        Topic::Finding(kind) => (texts.finding)(kind).into(),
+        Topic::Setting(setting) => (texts.setting)(setting).into(),
+        Topic::NoTimeWait => (texts.no_time_wait)().into(),
     }
 }
 
 /// The words around the state diagram, in `lang`.
 #[must_use]
-pub fn diagram(lang: Lang) -> &'static Diagram {
-    match lang {
-        Lang::En => &en::DIAGRAM,
-        Lang::Zh => &zh::DIAGRAM,
-    }
+pub const fn diagram(lang: Lang) -> &'static Diagram {
+    Texts::of(lang).diagram
+}
+
+/// What is said around the pages, in `lang`.
+#[must_use]
+pub const fn words(lang: Lang) -> &'static Words {
+    Texts::of(lang).words
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::kind::Kind;
-
-    /// Every topic, and the one that has settings in its place.
-    fn topics() -> impl Iterator<Item = Topic> {
-        Topic::all().chain([Topic::Finding(Kind::Host)])
-    }
 
     fn texts(page: &Page) -> impl Iterator<Item = &'static str> {
         let texts = page.parts.iter().flat_map(|part| part.text.iter().copied());
@@ -66,7 +95,7 @@ mod tests {
 
     #[test]
     fn both_languages_have_the_same_parts_and_none_is_empty() {
-        for topic in topics() {
+        for topic in Topic::all() {
             let [english, chinese] = Lang::ALL.map(|lang| page(topic, lang));
             let shape = |page: &Page| -> Vec<_> {
                 let parts = page.parts.iter();
@@ -83,7 +112,7 @@ mod tests {
 
     #[test]
     fn english_is_ascii_and_chinese_is_chinese() {
-        for topic in topics() {
+        for topic in Topic::all() {
             for text in texts(&page(topic, Lang::En)) {
                 assert!(text.is_ascii(), "{}: {text}", topic.key());
             }
@@ -99,7 +128,7 @@ mod tests {
     #[test]
     fn sentences_end_and_titles_do_not() {
         for (lang, stop) in [(Lang::En, '.'), (Lang::Zh, '。')] {
-            for topic in topics() {
+            for topic in Topic::all() {
                 let page = page(topic, lang);
                 assert!(!page.about.ends_with(stop), "{}", page.about);
                 for text in page.parts.iter().flat_map(|part| part.text) {
@@ -113,7 +142,7 @@ mod tests {
     /// Half a width of punctuation beside a Chinese letter is a slip, and so are two blanks.
     #[test]
     fn chinese_punctuation_is_chinese() {
-        for topic in topics() {
+        for topic in Topic::all() {
             for text in texts(&page(topic, Lang::Zh)) {
                 assert!(!text.contains("  "), "{text}");
                 let letters: Vec<char> = text.chars().collect();
@@ -128,7 +157,7 @@ mod tests {
     #[test]
     fn what_is_related_is_another_topic() {
         let all: Vec<Topic> = Topic::all().collect();
-        for topic in topics() {
+        for topic in Topic::all() {
             for other in related::related(topic) {
                 assert!(all.contains(&other) && other != topic, "{}", topic.key());
             }
@@ -148,7 +177,7 @@ mod tests {
             commands.sort_unstable();
             commands
         };
-        for topic in topics() {
+        for topic in Topic::all() {
             let [english, chinese] = Lang::ALL.map(|lang| commands(&page(topic, lang)));
             assert_eq!(english, chinese, "{}", topic.key());
         }
@@ -162,7 +191,7 @@ mod tests {
         ]
         .map(|name| format!("tcpwatch {name}"));
         let theirs = ["nstat -", "sysctl -", "ulimit -", " ss -", " ip -"].map(String::from);
-        for topic in topics() {
+        for topic in Topic::all() {
             for lang in Lang::ALL {
                 for text in page(topic, lang).parts.iter().flat_map(|part| part.text) {
                     let outside: String = text.split('`').step_by(2).collect();
@@ -188,7 +217,7 @@ mod tests {
             names.dedup();
             names
         };
-        for topic in topics() {
+        for topic in Topic::all() {
             let [english, chinese] = Lang::ALL.map(|lang| named(&page(topic, lang)));
             assert_eq!(english, chinese, "{}", topic.key());
         }

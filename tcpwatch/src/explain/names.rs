@@ -1,10 +1,13 @@
 //! What a state is called, by whom.
 
+use serde::Serialize;
 use tcpwatch_common::TcpState;
 
 /// The names of a state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Names {
+    /// Its number in the kernel (`include/net/tcp_states.h`).
+    pub number: u8,
     /// In the kernel's sources (`include/net/tcp_states.h`).
     pub kernel: &'static str,
     /// In the output of ss(8) (iproute2, misc/ss.c); `ss state` takes it in small letters, but for `established`, `listening`
@@ -34,6 +37,7 @@ impl Names {
             TcpState::Closing => ("TCP_CLOSING", "CLOSING", "CLOSING"),
         };
         Self {
+            number: state.number(),
             kernel,
             ss,
             netstat: state.name(),
@@ -41,7 +45,7 @@ impl Names {
         }
     }
 
-    /// All four.
+    /// Those that people type.
     #[must_use]
     pub const fn all(self) -> [&'static str; 4] {
         [self.kernel, self.ss, self.netstat, self.rfc]

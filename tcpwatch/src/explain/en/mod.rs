@@ -6,19 +6,16 @@ mod findings;
 mod questions;
 mod settings;
 mod states;
+mod words;
 
-use super::page::Page;
-use super::topic::Topic;
+use super::Texts;
 
-pub(super) use diagram::DIAGRAM;
-
-/// What there is to say about `topic`.
-pub(super) fn page(topic: Topic) -> Page {
-    match topic {
-        Topic::State(state) => states::text(state).into(),
-        Topic::Ending(ending) => endings::text(ending).into(),
-        Topic::Finding(kind) => findings::text(kind).into(),
-        Topic::Setting(setting) => settings::text(setting).into(),
-        Topic::NoTimeWait => questions::NO_TIME_WAIT.into(),
-    }
-}
+pub(super) const TEXTS: Texts = Texts {
+    state: states::text,
+    ending: endings::text,
+    finding: findings::text,
+    setting: settings::text,
+    no_time_wait: || questions::NO_TIME_WAIT,
+    diagram: &diagram::DIAGRAM,
+    words: &words::WORDS,
+};

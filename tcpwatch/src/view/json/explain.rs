@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-use tcpwatch_common::TcpState;
 
 use crate::explain;
 use crate::explain::facts::Facts;
@@ -21,21 +20,11 @@ struct Line {
     kind: &'static str,
     lang: &'static str,
     about: &'static str,
-    names: Option<StateNames>,
+    names: Option<Names>,
     ended: Option<&'static str>,
     setting: Option<SettingFacts>,
     parts: Vec<Part>,
     see: Vec<&'static str>,
-}
-
-/// What a state is called.
-#[derive(Serialize)]
-struct StateNames {
-    number: u8,
-    kernel: &'static str,
-    ss: &'static str,
-    netstat: &'static str,
-    rfc: &'static str,
 }
 
 /// What is known of a setting.
@@ -43,8 +32,19 @@ struct StateNames {
 struct SettingFacts {
     sysctl: &'static str,
     default: Option<&'static str>,
+    /// The default is made of the size of memory.
+    default_by_memory: bool,
+    earlier_default: Option<EarlierDefault>,
     gone_since: Option<&'static str>,
     namespaced: bool,
+    namespaced_since: Option<&'static str>,
+}
+
+/// What a default was before some version of Linux.
+#[derive(Serialize)]
+struct EarlierDefault {
+    before: &'static str,
+    default: &'static str,
 }
 
 #[derive(Serialize)]
@@ -75,7 +75,7 @@ fn line(topic: Topic, lang: Lang) -> Line {
         lang: lang.key(),
         about: page.about,
         names: match topic {
-            Topic::State(state) => Some(names(state)),
+            Topic::State(state) => Some(Names::of(state)),
             _ => None,
         },
         ended: match topic {
@@ -99,23 +99,63 @@ fn line(topic: Topic, lang: Lang) -> Line {
     }
 }
 
-fn names(state: TcpState) -> StateNames {
-    let names = Names::of(state);
-    StateNames {
-        number: state.number(),
-        kernel: names.kernel,
-        ss: names.ss,
-        netstat: names.netstat,
-        rfc: names.rfc,
-    }
-}
-
 fn facts(setting: Setting) -> SettingFacts {
     let facts = Facts::of(setting);
     SettingFacts {
         sysctl: setting.sysctl(),
         default: facts.default,
+        default_by_memory: facts.default.is_none(),
+        earlier_default: facts
+            .earlier
+            .map(|(before, default)| EarlierDefault { before, default }),
         gone_since: facts.gone,
         namespaced: facts.namespaced,
+        namespaced_since: facts.namespaced_since,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn told(topic: Topic) -> Value {
+        serde_json::to_value(line(topic, Lang::En)).unwrap()
+    }
+
+    #[test]
+    fn a_setting_tells_what_its_default_was_and_what_it_is_made_of() {
+        let setting = |setting| told(Topic::Setting(setting))["setting"].clone();
+        assert_eq!(
+            setting(Setting::TcpTwReuse),
+            json!({
+                "sysctl": "net.ipv4.tcp_tw_reuse",
+                "default": "2",
+                "default_by_memory": false,
+                "earlier_default": {"before": "4.18", "default": "0"},
+                "gone_since": null,
+                "namespaced": true,
+                "namespaced_since": null,
+            })
+        );
+        let buckets = setting(Setting::TcpMaxTwBuckets);
+        assert_eq!(
+            [
+                &buckets["default"],
+                &buckets["default_by_memory"],
+                &buckets["namespaced_since"]
+            ],
+            [&Value::Null, &json!(true), &json!("4.11")]
+        );
+    }
+
+    #[test]
+    fn a_state_tells_its_number_and_its_names() {
+        let close = told(Topic::State(tcpwatch_common::TcpState::Close));
+        assert_eq!(
+            close["names"],
+            json!({"number": 7, "kernel": "TCP_CLOSE", "ss": "UNCONN", "netstat": "CLOSE", "rfc": "CLOSED"})
+        );
     }
 }

@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 
 use anstyle::Style;
-use tcpwatch_common::TcpState;
 
 use super::wrap::{COMMAND, padded, wrap};
 use crate::explain;
@@ -13,9 +12,8 @@ use crate::explain::lang::Lang;
 use crate::explain::names::Names;
 use crate::explain::page::Heading;
 use crate::explain::related::related;
-use crate::explain::setting::Setting;
 use crate::explain::topic::Topic;
-use crate::model::ending::Ending;
+use crate::explain::words::Remains;
 use crate::view::screen::Screen;
 use crate::view::states;
 
@@ -55,12 +53,9 @@ pub fn page(out: &mut impl Write, topic: Topic, lang: Lang, screen: Screen) -> i
     let related = related(topic);
     if !related.is_empty() {
         let keys: Vec<&str> = related.into_iter().map(Topic::key).collect();
-        let (see, comma) = match lang {
-            Lang::En => ("See also: ", ", "),
-            Lang::Zh => ("另见：", "、"),
-        };
+        let words = explain::words(lang);
         writeln!(out)?;
-        for line in wrap(&format!("{see}{}", keys.join(comma)), columns) {
+        for line in wrap(&format!("{}{}", words.see, keys.join(words.comma)), columns) {
             writeln!(out, "{line}")?;
         }
     }
@@ -100,12 +95,8 @@ pub fn list(out: &mut impl Write, groups: &[Group], lang: Lang, screen: Screen) 
             }
         }
     }
-    let more = match lang {
-        Lang::En => "tcpwatch explain TOPIC tells more; tcpwatch explain states draws the states.",
-        Lang::Zh => "tcpwatch explain TOPIC 查看详细说明；tcpwatch explain states 画出状态图。",
-    };
     writeln!(out)?;
-    for line in wrap(more, columns) {
+    for line in wrap(explain::words(lang).more, columns) {
         writeln!(out, "{line}")?;
     }
     Ok(())
@@ -172,99 +163,21 @@ fn title(topic: Topic) -> &'static str {
 
 /// What is the same in every language, in the words of `lang`.
 fn facts(topic: Topic, lang: Lang) -> Option<String> {
+    let words = explain::words(lang);
     match topic {
-        Topic::State(state) => Some(names(state, lang)),
-        Topic::Ending(ending) => Some(told_as(ending, lang)),
-        Topic::Setting(setting) => Some(defaults(setting, lang)),
+        Topic::State(state) => Some((words.names)(Names::of(state))),
+        Topic::Ending(ending) => Some((words.told_as)(ending, Remains::of(ending))),
+        Topic::Setting(setting) => Some((words.defaults)(Facts::of(setting))),
         Topic::Finding(_) | Topic::NoTimeWait => None,
     }
 }
 
-/// `kernel TCP_CLOSE (7), ss UNCONN, netstat CLOSE, RFC CLOSED`
-fn names(state: TcpState, lang: Lang) -> String {
-    let Names {
-        kernel,
-        ss,
-        netstat,
-        rfc,
-    } = Names::of(state);
-    let number = state.number();
-    match lang {
-        Lang::En => format!("kernel {kernel} ({number}), ss {ss}, netstat {netstat}, RFC {rfc}"),
-        Lang::Zh => format!("内核 {kernel}（{number}），ss {ss}，netstat {netstat}，RFC {rfc}"),
-    }
-}
-
-/// How other commands tell it, and whether a timewait socket remains.
-fn told_as(ending: Ending, lang: Lang) -> String {
-    let (words, key) = (ending.words(), ending.key());
-    let timewait = ending.timewait().map(TcpState::name);
-    match lang {
-        Lang::En => {
-            let timewait = match (ending, timewait) {
-                (Ending::Unknown, _) => "unknown".into(),
-                (_, Some(state)) => format!("in {state}"),
-                (_, None) => "none".into(),
-            };
-            format!("in text: {words}; in JSON: {key}; timewait socket here: {timewait}")
-        }
-        Lang::Zh => {
-            let timewait = match (ending, timewait) {
-                (Ending::Unknown, _) => "未知".into(),
-                (_, Some(state)) => format!("处于 {state}"),
-                (_, None) => "没有".into(),
-            };
-            format!("文本输出：{words}；JSON：{key}；本端的 timewait 套接字：{timewait}")
-        }
-    }
-}
-
-/// Its default, since when, and whose it is.
-fn defaults(setting: Setting, lang: Lang) -> String {
-    let facts = Facts::of(setting);
-    let (default, whose) = match lang {
-        Lang::En => (
-            match facts.default {
-                Some("") => "default: empty".into(),
-                Some(default) => format!("default: {default}"),
-                None => "default: by the size of memory".into(),
-            },
-            if facts.namespaced {
-                "each network namespace has its own"
-            } else {
-                "one for the whole host"
-            },
-        ),
-        Lang::Zh => (
-            match facts.default {
-                Some("") => "默认值：空".into(),
-                Some(default) => format!("默认值：{default}"),
-                None => "默认值：由内存大小决定".into(),
-            },
-            if facts.namespaced {
-                "每个网络命名空间各有一份"
-            } else {
-                "整台主机共用"
-            },
-        ),
-    };
-    let when = match (lang, facts.earlier, facts.gone) {
-        (Lang::En, Some((version, value)), _) => format!(" ({value} before Linux {version})"),
-        (Lang::Zh, Some((version, value)), _) => format!("（Linux {version} 之前是 {value}）"),
-        (Lang::En, _, Some(version)) => format!(" (before Linux {version})"),
-        (Lang::Zh, _, Some(version)) => format!("（Linux {version} 之前）"),
-        _ => String::new(),
-    };
-    let between = match lang {
-        Lang::En => "; ",
-        Lang::Zh => "；",
-    };
-    format!("{default}{when}{between}{whose}")
-}
-
 #[cfg(test)]
 mod tests {
+    use tcpwatch_common::TcpState;
+
     use super::*;
+    use crate::explain::setting::Setting;
     use crate::view::text::wrap::width;
 
     fn text(topic: Topic, lang: Lang, columns: usize) -> String {
@@ -324,6 +237,11 @@ mod tests {
         let out = text(Topic::Setting(Setting::Somaxconn), Lang::Zh, 80);
         assert!(
             out.contains("默认值：4096（Linux 5.4 之前是 128）；每个网络命名空间各有一份"),
+            "{out}"
+        );
+        let out = text(Topic::Setting(Setting::TcpTwRecycle), Lang::En, 80);
+        assert!(
+            out.contains("default: 0 (before Linux 4.12); one for the whole host before Linux 4.11"),
             "{out}"
         );
     }
