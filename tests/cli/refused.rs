@@ -5,7 +5,7 @@ use std::fs::File;
 use crate::run::{Unprivileged, finish, finish_into, tcpwatch};
 
 /// Arguments, and the word the one line must have.
-const WRONG: [(&[&str], &str); 36] = [
+const WRONG: [(&[&str], &str); 38] = [
     (&["stat", "--port", "70000"], "70000"),
     (&["trace", "-L", "70000"], "70000"),
     (&["trace", "-R", "0-65536"], "65536"),
@@ -31,7 +31,15 @@ const WRONG: [(&[&str], &str); 36] = [
     (&["snapshot", "--comm", ""], "--comm"),
     (&["explain", "close_wiat"], "did you mean close_wait?"),
     (&["explain", "net.ipv4.tcp_tw_resue"], "did you mean tcp_tw_reuse?"),
-    (&["explain", ""], "no such topic"),
+    (
+        &["explain", "keepalive"],
+        "tcp_keepalive_time, tcp_keepalive_intvl or tcp_keepalive_probes?",
+    ),
+    (
+        &["explain", "tcp_mem"],
+        "no such topic; out_of_memory tells of it, and tcpwatch explain lists them all",
+    ),
+    (&["explain", ""], "no such topic; tcpwatch explain lists them all"),
     (&["explain", "--lang", "de"], "de"),
     (&["explain", "-o", "csv"], "csv"),
     (&["leaks", "--older", "long"], "long"),

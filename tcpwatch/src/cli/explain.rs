@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 
 use super::values::Interval;
 use crate::explain::lang::Lang;
-use crate::explain::lookup::{self, Asked};
+use crate::explain::lookup::{self, Asked, Unknown};
 use crate::view::Output;
 use crate::view::screen::Color;
 
@@ -17,7 +17,7 @@ pub struct ExplainArgs {
     /// step was taken
     #[arg(value_parser = topic)]
     pub topic: Option<Asked>,
-    /// Language; when nothing is said that of `LC_ALL`, `LC_MESSAGES` or LANG where it begins with zh, else en
+    /// Language.
     #[arg(
         long,
         help = "Language; when nothing is said that of LC_ALL, LC_MESSAGES or LANG where it begins with zh, else en",
@@ -44,8 +44,22 @@ pub struct ExplainArgs {
 
 /// What `text` asks for.
 fn topic(text: &str) -> Result<Asked, String> {
-    lookup::find(text)
-        .map_err(|nearest| format!("no such topic; did you mean {nearest}? tcpwatch explain lists them all"))
+    lookup::find(text).map_err(|unknown| {
+        let suggested = match unknown {
+            Unknown::Like(names) => format!("; did you mean {}?", one_of(&names)),
+            Unknown::ToldIn(names) => format!("; {} tells of it, and", one_of(&names)),
+            Unknown::Nothing => ";".into(),
+        };
+        format!("no such topic{suggested} tcpwatch explain lists them all")
+    })
+}
+
+/// `a`, `a or b`, `a, b or c`.
+fn one_of(names: &[&str]) -> String {
+    match names {
+        [before @ .., last] if !before.is_empty() => format!("{} or {last}", before.join(", ")),
+        names => names.concat(),
+    }
 }
 
 /// Prose makes no table.

@@ -1,13 +1,25 @@
-//! Finds what was asked for, however it is written: `CLOSE-WAIT`, `ESTAB`, `net.ipv4.tcp_tw_reuse`.
+//! Finds what was asked for, however it is written: `CLOSE-WAIT`, `ESTAB`, `net.ipv4.tcp_tw_reuse`, `peer closed first`, `EMFILE`.
 
 use strsim::damerau_levenshtein;
 
 use super::group::Group;
+use super::lang::Lang;
 use super::names::Names;
 use super::topic::Topic;
+use crate::diagnose::kind::Kind;
+use crate::diagnose::leak::{Doubt, Verdict};
+use crate::explain;
+use crate::explain::setting::Setting;
+use crate::model::ending::Ending;
 
-/// Letters of a name that are compared: no name is as long.
+/// Letters of the longest name that is looked for: none is as long.
 const LONGEST: usize = 64;
+/// Letters from which a part of a name says which is meant.
+const SHORTEST: usize = 3;
+/// Of the letters asked for, one in so many may be wrong: a name farther off is not what was meant.
+const WRONG: usize = 3;
+/// Topics suggested at most.
+const MOST: usize = 5;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,18 +30,80 @@ pub enum Asked {
     Group(Group),
 }
 
+/// Nothing has the name that was asked for: what may have been meant, the names as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// One of these, whose name has it in it, or is nearly the same.
+    Like(Vec<&'static str>),
+    /// Something that the pages of these tell of.
+    ToldIn(Vec<&'static str>),
+    /// Nobody knows what.
+    Nothing,
+}
+
 /// What `text` asks for.
 ///
 /// # Errors
-/// Nothing has that name: the name most like it.
-pub fn find(text: &str) -> Result<Asked, &'static str> {
+/// Nothing has that name.
+pub fn find(text: &str) -> Result<Asked, Unknown> {
     let asked = plain(text);
     if let Some((_, found)) = known().find(|(name, _)| plain(name) == asked) {
         return Ok(found);
     }
-    let asked: String = asked.chars().take(LONGEST).collect();
-    let nearest = known().min_by_key(|(name, _)| damerau_levenshtein(&plain(name), &asked));
-    Err(nearest.map_or("", |(_, found)| found.key()))
+    let letters = asked.chars().count();
+    if letters > LONGEST {
+        return Err(Unknown::Nothing);
+    }
+    let begins = format!(" {}", spaced(text));
+    let part = |name: &str| letters >= SHORTEST && format!(" {}", spaced(name)).contains(&begins);
+    let mut like = keys(known().filter(|(name, _)| part(name)).map(|(_, found)| found));
+    if like.is_empty() {
+        let told_in = keys(
+            Topic::all()
+                .filter(|&topic| tells_of(topic, text.trim()))
+                .map(Asked::Topic),
+        );
+        if !told_in.is_empty() {
+            return Err(Unknown::ToldIn(told_in));
+        }
+        let distance = |name: &str| damerau_levenshtein(&plain(name), &asked);
+        let nearest = known().map(|(name, found)| (distance(name), found));
+        let nearest = nearest.min_by_key(|&(distance, _)| distance);
+        let nearest = nearest.filter(|&(distance, _)| distance <= letters / WRONG);
+        like = keys(nearest.map(|(_, found)| found).into_iter());
+    }
+    Err(if like.is_empty() {
+        Unknown::Nothing
+    } else {
+        Unknown::Like(like)
+    })
+}
+
+/// The names of the first few, each once.
+fn keys(found: impl Iterator<Item = Asked>) -> Vec<&'static str> {
+    let mut keys = Vec::new();
+    for key in found.map(Asked::key) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys.truncate(MOST);
+    keys
+}
+
+/// Whether the page of `topic` names `word`. Names are told from words by an underscore, or by capitals alone.
+fn tells_of(topic: Topic, word: &str) -> bool {
+    let is_name = |word: &str| {
+        let capitals = |letter: u8| letter.is_ascii_uppercase() || letter.is_ascii_digit();
+        word.contains('_') || word.len() >= SHORTEST && word.bytes().all(capitals)
+    };
+    let page = explain::page(topic, Lang::En);
+    let mut words = page
+        .parts
+        .iter()
+        .flat_map(|part| part.text)
+        .flat_map(|text| text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_'));
+    words.any(|told| is_name(told) && told.eq_ignore_ascii_case(word))
 }
 
 impl Asked {
@@ -43,20 +117,48 @@ impl Asked {
     }
 }
 
-/// Every name there is, with what it stands for.
+/// Every name there is, with what it stands for; those of topics come before what else they are called.
 fn known() -> impl Iterator<Item = (&'static str, Asked)> {
-    let topics = Topic::all().flat_map(|topic| {
-        let others: Vec<&str> = match topic {
-            Topic::State(state) => Names::of(state).all().to_vec(),
-            Topic::Setting(setting) => vec![setting.sysctl()],
-            _ => Vec::new(),
-        };
-        [topic.key()]
-            .into_iter()
-            .chain(others)
-            .map(move |name| (name, Asked::Topic(topic)))
+    let keys = Topic::all().map(|topic| (topic.key(), Asked::Topic(topic)));
+    let groups = Group::ALL.map(|group| (group.key(), Asked::Group(group)));
+    let others = Topic::all().flat_map(|topic| {
+        let names = other_names(topic).into_iter();
+        names.map(move |name| (name, Asked::Topic(topic)))
     });
-    topics.chain(Group::ALL.map(|group| (group.key(), Asked::Group(group))))
+    keys.chain(groups).chain(others)
+}
+
+/// What other tools call `topic`, and the other commands of this one.
+fn other_names(topic: Topic) -> Vec<&'static str> {
+    match topic {
+        Topic::State(state) => Names::of(state).all().to_vec(),
+        Topic::Ending(ending) => {
+            let mut names = vec![ending.key(), ending.words(), ending.short()];
+            names.extend(errors(ending));
+            names
+        }
+        Topic::Finding(Kind::Leak) => vec![
+            Verdict::Slow.key(),
+            Verdict::StuckReader.key(),
+            Verdict::Undecided(Doubt::OneLook).key(),
+            "EMFILE",
+        ],
+        Topic::Setting(Setting::FileMax) => vec![Setting::FileMax.sysctl(), "ENFILE"],
+        Topic::Setting(setting) => vec![setting.sysctl()],
+        Topic::Finding(_) | Topic::NoTimeWait => Vec::new(),
+    }
+}
+
+/// The errors (errno(3)) that an application gets by `ending` and by no other. ETIMEDOUT has several.
+const fn errors(ending: Ending) -> &'static [&'static str] {
+    match ending {
+        Ending::ResetByPeer => &["ECONNRESET", "EPIPE"],
+        Ending::Refused => &["ECONNREFUSED"],
+        Ending::Unreachable => &["EHOSTUNREACH", "ENETUNREACH"],
+        Ending::NoPort => &["EADDRNOTAVAIL"],
+        Ending::Killed => &["ECONNABORTED"],
+        _ => &[],
+    }
 }
 
 /// `name` without what people write differently: case, hyphens and underscores, slashes of a path under /proc/sys.
@@ -72,6 +174,12 @@ fn plain(name: &str) -> String {
             }
         })
         .collect()
+}
+
+/// `name` in small letters, with a blank between its words.
+fn spaced(name: &str) -> String {
+    let between = |letter| matches!(letter, '-' | '_' | '.' | '/');
+    name.trim().to_ascii_lowercase().replace(between, " ")
 }
 
 #[cfg(test)]
@@ -117,23 +225,65 @@ mod tests {
             assert_eq!(find(topic.key()), Ok(Asked::Topic(topic)));
         }
         for (name, asked) in known() {
-            assert_eq!(find(name), Ok(asked), "{name}");
+            // What `orphan limit` says in few words, out_of_memory, may be the one or the other.
+            let is_limit = name == Ending::OutOfMemory.short();
+            assert!(find(name) == Ok(asked) || is_limit, "{name}");
         }
     }
 
     #[test]
-    fn what_is_unknown_suggests_the_nearest() {
+    fn what_other_commands_and_applications_say_is_found() {
+        for ending in Ending::ALL {
+            for name in [ending.key(), ending.words()] {
+                assert_eq!(find(name), Ok(Asked::Topic(Topic::Ending(ending))), "{name}");
+            }
+        }
+        for (text, topic) in [
+            ("stuck_reader", Topic::Finding(Kind::Leak)),
+            ("slow", Topic::Finding(Kind::Leak)),
+            ("undecided", Topic::Finding(Kind::Leak)),
+            ("burst", Topic::Finding(Kind::Burst)),
+            ("host", Topic::Finding(Kind::Host)),
+            ("ECONNRESET", Topic::Ending(Ending::ResetByPeer)),
+            ("econnrefused", Topic::Ending(Ending::Refused)),
+            ("EMFILE", Topic::Finding(Kind::Leak)),
+        ] {
+            assert_eq!(find(text), Ok(Asked::Topic(topic)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_suggests_what_may_be_meant_and_nothing_else() {
+        let like = |names: &[&'static str]| Err(Unknown::Like(names.to_vec()));
         for (text, nearest) in [
             ("close_wiat", "close_wait"),
             ("timewait2", "time_wait"),
             ("tcp_tw_resue", "tcp_tw_reuse"),
-            ("tcp_keepalive", "tcp_keepalive_time"),
             ("leaks", "leak"),
             ("somaxcon", "somaxconn"),
+            ("conntrack", "nf_conntrack_max"),
         ] {
-            assert_eq!(find(text), Err(nearest), "{text}");
+            assert_eq!(find(text), like(&[nearest]), "{text}");
         }
-        assert!(find("").is_err());
-        assert!(find(&"x".repeat(10_000)).is_err());
+        assert_eq!(
+            find("tcp_keepalive"),
+            like(&["tcp_keepalive_time", "tcp_keepalive_intvl", "tcp_keepalive_probes"])
+        );
+        for (text, page) in [
+            ("tcp_syn_linear_timeouts", "tcp_syn_retries"),
+            ("tcp_mem", "out_of_memory"),
+            ("SO_LINGER", "reset_linger"),
+            ("EADDRINUSE", "port_exhaustion"),
+            ("etimedout", "timeout_connect"),
+        ] {
+            let told = find(text);
+            assert!(
+                matches!(&told, Err(Unknown::ToldIn(pages)) if pages.contains(&page)),
+                "{text}: {told:?}"
+            );
+        }
+        for text in ["", "-", "ab", "the", "pool", "kubernetes", &"x".repeat(10_000)] {
+            assert_eq!(find(text), Err(Unknown::Nothing), "{text}");
+        }
     }
 }

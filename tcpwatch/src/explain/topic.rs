@@ -40,11 +40,10 @@ impl Topic {
     pub fn all() -> impl Iterator<Item = Self> {
         let states = TcpState::ALL.into_iter().map(Self::State);
         let endings = Ending::ALL.into_iter().map(Self::Ending);
-        let kinds = Kind::ALL.into_iter().filter(|&kind| kind != Kind::Host);
         let settings = Setting::ALL.into_iter().map(Self::Setting);
         states
             .chain(endings)
-            .chain(kinds.map(Self::Finding))
+            .chain(Kind::ALL.map(Self::Finding))
             .chain(settings)
             .chain([Self::NoTimeWait])
     }
