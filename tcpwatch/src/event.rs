@@ -9,6 +9,7 @@ use tcpwatch_common::owner::{HOW_ACCEPT, HOW_CLOSE, HOW_CONNECT, HOW_LISTEN};
 use tcpwatch_common::{Evidence, TcpState, Transition};
 
 use crate::model::counter::CounterValues;
+use crate::model::namespace::Namespace;
 use crate::model::owner::{Comm, How, Owner};
 use crate::model::ports::settings::Settings;
 use crate::model::ports::walk::Walk;
@@ -321,6 +322,19 @@ pub struct HostFacts {
     pub counters: CounterValues,
     /// Orphans now.
     pub orphans: Orphans,
+    /// By what settings half-open connections are bounded.
+    pub syn: SynSettings,
+    /// The network namespace looked at; `None` where it is not one alone.
+    pub namespace: Option<Namespace>,
+}
+
+/// Settings of the network namespace that bound half-open connections; `None` is unknown, or not one namespace's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SynSettings {
+    /// `tcp_syncookies`.
+    pub cookies: Option<u64>,
+    /// `tcp_max_syn_backlog`.
+    pub max_backlog: Option<u64>,
 }
 
 /// The ephemeral ports of a network namespace, as a walk of its sockets found them.

@@ -14,6 +14,7 @@ pub mod leak;
 pub mod orphan_limit;
 pub mod port_exhaustion;
 pub mod retransmit_storm;
+mod set;
 pub mod syn_flood;
 pub mod time_wait_overflow;
 
@@ -85,7 +86,8 @@ pub fn all() -> Vec<Box<dyn Detector>> {
     ]
 }
 
-/// What `detectors` find in `frame`, the worst first; the length of the interval is among the evidence.
+/// What `detectors` find in `frame`, the worst first; the length of the interval is among the evidence, and the network namespace
+/// where it was one.
 pub fn look(detectors: &mut [Box<dyn Detector>], frame: Frame<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for detector in detectors {
@@ -94,6 +96,8 @@ pub fn look(detectors: &mut [Box<dyn Detector>], frame: Frame<'_>) -> Vec<Findin
     if let Some(stat) = frame.stat() {
         for finding in &mut findings {
             finding.evidence.push(("interval_s", stat.interval_s.into()));
+            let netns = stat.namespace.as_ref().map(|namespace| u64::from(namespace.inode));
+            finding.evidence.push(("netns", netns.into()));
         }
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
@@ -155,7 +159,9 @@ pub(crate) mod tests {
     use crate::model::counter::CounterValues;
     use crate::model::dice::Dice;
     use crate::model::ending::Ending;
+    use crate::model::host::Scope;
     use crate::model::listener;
+    use crate::model::namespace::Namespace;
     use crate::model::owner::{Comm, Process};
     use crate::model::ports::ends::Ends;
     use crate::model::ports::row::Row;
@@ -165,6 +171,11 @@ pub(crate) mod tests {
     pub(crate) fn quiet() -> StatFrame {
         let mut stat = crate::model::churn::tests::stat();
         stat.interval_s = 10.0;
+        stat.namespace = Some(Namespace {
+            inode: 4_026_531_840,
+            scope: Scope::Own,
+            first: true,
+        });
         stat.counters = CounterValues::read(|_| Some(0));
         stat
     }
@@ -219,6 +230,8 @@ pub(crate) mod tests {
         assert!(found.len() >= 3, "{found:?}");
         let interval = |finding: &Finding| finding.evidence("interval_s") == Some(&10.0.into());
         assert!(found.iter().all(interval), "{found:?}");
+        let netns = |finding: &Finding| finding.evidence("netns") == Some(&4_026_531_840_u64.into());
+        assert!(found.iter().all(netns), "{found:?}");
         assert!(found.is_sorted_by_key(|finding| std::cmp::Reverse(finding.severity)));
     }
 
@@ -299,6 +312,7 @@ pub(crate) mod tests {
                 range: Some(u32::try_from(any() % 3).unwrap_or(0)),
                 free: Some(any()),
                 held_ms: None,
+                reuse: None,
                 opened_per_s: f64::NAN,
                 exhausted_in_s: [None, Some(f64::NAN), Some(-1.0), Some(1e300)][turn % 4],
                 limit: None,

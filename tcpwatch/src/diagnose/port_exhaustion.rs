@@ -7,13 +7,15 @@ use hashbrown::HashMap;
 use super::finding::{Finding, Severity, Value};
 use super::hysteresis::Hysteresis;
 use super::kind::Kind;
+use super::set::set;
 use super::{Detector, Frame, MOST, percent, real, share, within};
+use crate::explain::setting::Setting;
 use crate::model::churn::{ChurnFrame, Opener};
 use crate::model::ending::Ending;
 use crate::model::number::thousands;
 use crate::model::owner::{How, Owner};
 use crate::model::ports::ends::Ends;
-use crate::model::ports::reuse::TIME_WAIT_MS;
+use crate::model::ports::reuse::{TIME_WAIT_MS, TwReuse};
 use crate::model::ports::row::{Limit, Row};
 use crate::model::stat::StatFrame;
 
@@ -40,7 +42,7 @@ impl Detector for PortExhaustion {
         let Some(stat) = frame.stat() else { return };
         self.low.turn();
         let Some(churn) = frame.churn() else {
-            findings.extend(none_left(stat, stat.ends.get(Ending::NoPort)));
+            findings.extend(none_left(stat, stat.ends.get(Ending::NoPort), false));
             return;
         };
         let mut failed = Failed::of(churn);
@@ -51,11 +53,12 @@ impl Detector for PortExhaustion {
                 share(range.saturating_sub(free), range)
             });
             let is_low = taken.is_some_and(|taken| self.low.holds(row.ends, taken, FROM, UNTIL));
-            if (is_low || row.exhausted_in_s.is_some()) && findings.len() - before < MOST {
+            let is_told = is_low || row.exhausted_in_s.is_some() || failed.has(&row.ends);
+            if is_told && findings.len() - before < MOST {
                 findings.push(run_out(churn, row, taken, failed.take(&row.ends)));
             }
         }
-        findings.extend(none_left(stat, failed.rest()));
+        findings.extend(none_left(stat, failed.rest(), true));
     }
 }
 
@@ -74,6 +77,12 @@ impl Failed {
             }
         }
         Self(failed)
+    }
+
+    /// Whether there are some to where `ends` leads that were not told of.
+    fn has(&self, ends: &Ends) -> bool {
+        let to = ends.destination.map(|to| (to.ip().to_canonical(), to.port()));
+        to.is_some() && self.0.contains_key(&to)
     }
 
     /// Those to where `ends` leads, each told of once; `None` where it leads everywhere, and bind(2) fails unseen.
@@ -110,9 +119,15 @@ fn run_out(churn: &ChurnFrame, row: &Row, taken: Option<f64>, failed: Option<u64
         None => "",
     };
     let when = match row.exhausted_in_s {
-        Some(_) if is_out => "none is left of the ".to_owned() + &ports,
+        Some(_) if is_out => format!("none is left of the {ports}"),
+        None if failed > Some(0) => format!("none was left of the {ports}"),
         Some(seconds) => format!("{ports} run out in {seconds:.0} s{limit} at this rate"),
         None => format!("{ports} run low"),
+    };
+    // Where one is wanted and not to be had, those in TIME_WAIT are not as good as free.
+    let taken = match row.range {
+        Some(range) if failed > Some(0) => Some(share(row.used, range.into())),
+        _ => taken,
     };
     let found_none = match failed {
         None | Some(0) => String::new(),
@@ -139,7 +154,7 @@ fn run_out(churn: &ChurnFrame, row: &Row, taken: Option<f64>, failed: Option<u64
     ]);
     Finding {
         evidence,
-        advice: advice(row),
+        advice: advice(&churn.stat, row, failed),
         owner: culprit(churn, &row.ends),
         ..Finding::of(Kind::PortExhaustion, severity, title)
     }
@@ -154,8 +169,8 @@ pub fn ends(ends: &Ends) -> [(&'static str, Value); 2] {
     ]
 }
 
-/// What to do about the ports of `row`, which run low or out.
-fn advice(row: &Row) -> Vec<String> {
+/// What to do about the ports of `row`, which run low or out; so many connects `failed` for want of one.
+fn advice(stat: &StatFrame, row: &Row, failed: Option<u64>) -> Vec<String> {
     let Some(to) = row.ends.destination else {
         return vec![
             "set IP_BIND_ADDRESS_NO_PORT before bind(): without it bind() takes a port before connect() does, and keeps it from every \
@@ -177,15 +192,53 @@ fn advice(row: &Row) -> Vec<String> {
     let mut advice = vec![format!(
         "keep the connections to {to} open (a pool, keep-alive), or let the other side close first: TIME_WAIT stays with the side that does"
     )];
-    if row.held_ms == Some(TIME_WAIT_MS) {
-        advice.push(
-            "sysctl -w net.ipv4.tcp_tw_reuse=1 lets connect() take a port that is in TIME_WAIT for a second or more, where both sides \
-             use timestamps"
-                .into(),
-        );
+    if let Some(reuse) = row.reuse {
+        advice.extend(reuse_again(stat, reuse, row.ends.source, to.ip(), failed > Some(0)));
     }
     advice.push(more);
     advice
+}
+
+/// What keeps connect(2) from taking a port that TIME_WAIT holds, step by step; connects may `fail` for it.
+fn reuse_again(stat: &StatFrame, reuse: TwReuse, source: IpAddr, destination: IpAddr, fail: bool) -> Vec<String> {
+    let is_allowed = reuse.is_allowed(source, destination);
+    let mut steps = Vec::new();
+    if !is_allowed {
+        steps.push(
+            "let connect() take a port that is in TIME_WAIT for a second or more, where both sides use timestamps:"
+                .into(),
+        );
+        steps.extend(set(
+            stat.namespace.as_ref(),
+            Setting::TcpTwReuse,
+            "1",
+            "small where timestamps are on; a connection may begin a second late where our last ACK was lost",
+        ));
+    }
+    if !reuse.timestamps {
+        steps.push("tcp_tw_reuse needs timestamps, and they are off here:".into());
+        steps.extend(set(
+            stat.namespace.as_ref(),
+            Setting::TcpTimestamps,
+            "1",
+            "12 bytes in each segment",
+        ));
+    }
+    if is_allowed && reuse.timestamps {
+        if reuse.delay_ms >= TIME_WAIT_MS {
+            steps.push(format!(
+                "net.ipv4.tcp_tw_reuse_delay is {} ms, and TIME_WAIT is over by then: 1000 is the default",
+                reuse.delay_ms
+            ));
+        } else if fail {
+            steps.push(format!(
+                "tcp_tw_reuse is on and gave no port back: nothing uses timestamps on the other side (net.ipv4.tcp_timestamps there, or \
+                 a load balancer that strips them), or all ports are younger than {} ms",
+                reuse.delay_ms
+            ));
+        }
+    }
+    steps
 }
 
 /// The process here that opens or tries most of the connections between `ends`, if one does.
@@ -212,13 +265,19 @@ fn culprit(churn: &ChurnFrame, ends: &Ends) -> Option<Owner> {
     Some(Owner::of(process, How::Connect))
 }
 
-/// What is said of `failed` connects that found no port, where it is not known which ports ran out.
-fn none_left(stat: &StatFrame, failed: u64) -> Option<Finding> {
+/// What is said of `failed` connects that found no port, where it is not known which ports ran out, though `churn` looked for them.
+fn none_left(stat: &StatFrame, failed: u64, churn: bool) -> Option<Finding> {
     let connects = if failed == 1 { "connect" } else { "connects" };
+    let see = if churn {
+        "see where the ports are: ss -tan; tcpwatch churn tells them by destination where it looks at one network namespace, without a \
+         filter"
+    } else {
+        "see where the ports are: tcpwatch churn tells them by destination, of one network namespace and without a filter"
+    };
     (failed > 0).then(|| Finding {
         evidence: vec![("failed", failed.into())],
         advice: vec![
-            "see where the ports are: tcpwatch churn tells them by destination, of one network namespace and without a filter".into(),
+            see.into(),
             "a port bound before connect() is nobody else's, whatever the destination: set IP_BIND_ADDRESS_NO_PORT before bind()".into(),
         ],
         ..Finding::of(
@@ -255,13 +314,13 @@ mod tests {
     }
 
     /// What is found where 90 of 100 ports are in TIME_WAIT, after a connection opened from here.
-    fn after(bound: Option<bool>, tw_reuse: &str) -> Vec<Finding> {
+    fn after(bound: Option<bool>, [tw_reuse, timestamps, delay]: [&str; 3], failed: u64) -> Vec<Finding> {
         let mut churn = Churn::new(0);
         let event = Event { bound, ..connect() };
         churn.opened(&event);
         let settings = Settings {
             range: PortRange::parse("40000 40099", ""),
-            reuse: TwReuse::parse(tw_reuse, "1", None),
+            reuse: TwReuse::parse(tw_reuse, timestamps, Some(delay)),
             autobind_reuse: Some(false),
         };
         let mut walk = Walk::default();
@@ -269,7 +328,10 @@ mod tests {
             walk.add(&waiting(event.remote, lport), settings.range.as_ref().unwrap());
         }
         churn.walked(PortsSample { settings, walk }, 1_000_000_000);
-        let frame = churn.frame(quiet(), 0, 5_000_000_000, 0);
+        let mut frame = churn.frame(quiet(), 0, 5_000_000_000, 0);
+        if failed > 0 {
+            frame.by_name.push(route(0, failed));
+        }
         found(&mut PortExhaustion::default(), Frame::Churn(&frame))
     }
 
@@ -283,10 +345,41 @@ mod tests {
             (Some(false), "1", &[]),
             (Some(true), "1", &["set"]),
         ] {
-            let findings = after(bound, tw_reuse);
+            let findings = after(bound, [tw_reuse, "1", "1000"], 0);
             let first = |finding: &Finding| finding.advice[0].split(' ').next().map(str::to_owned);
             let first: Option<Vec<String>> = findings.iter().map(first).collect();
             assert_eq!(first.unwrap(), told, "{bound:?} {tw_reuse}");
+        }
+    }
+
+    /// What is typed is what is in the way, and nothing that is so already.
+    #[test]
+    fn what_is_in_the_way_of_a_port_is_named() {
+        for (settings, failed, typed, said) in [
+            (["0", "1", "1000"], 0, &["tcp_tw_reuse=1"][..], None),
+            (["2", "1", "1000"], 0, &["tcp_tw_reuse=1"], None),
+            (["1", "0", "1000"], 0, &["tcp_timestamps=1"], None),
+            (["0", "0", "1000"], 0, &["tcp_tw_reuse=1", "tcp_timestamps=1"], None),
+            (["1", "1", "60000"], 0, &[], Some("tcp_tw_reuse_delay is 60000 ms")),
+            // As where the peer uses no timestamps, or something on the way strips them.
+            (["1", "1", "1000"], 20, &[], Some("on the other side")),
+        ] {
+            let finding = one(after(Some(false), settings, failed));
+            let commands = finding
+                .advice
+                .iter()
+                .filter_map(|step| step.strip_prefix("sysctl -w net.ipv4."));
+            assert_eq!(commands.collect::<Vec<_>>(), typed, "{settings:?}");
+            let is_said = |said| finding.advice.iter().any(|step| step.contains(said));
+            assert!(said.is_none_or(is_said), "{settings:?}: {:?}", finding.advice);
+            if failed > 0 {
+                assert_eq!(finding.severity, Severity::Critical);
+                assert_eq!(
+                    finding.title,
+                    "none was left of the local ports from 10.0.0.1 to 10.0.0.9:80: 90 of 100 held, 90 %, 90 by TIME_WAIT; \
+                     20 connects found none"
+                );
+            }
         }
     }
 
@@ -301,6 +394,7 @@ mod tests {
             range: Some(1000),
             free: Some(1000 - used),
             held_ms: Some(TIME_WAIT_MS),
+            reuse: TwReuse::parse("0", "1", None),
             opened_per_s: 50.0,
             exhausted_in_s,
             limit,
@@ -350,7 +444,7 @@ mod tests {
             (finding.evidence("destination"), finding.evidence("exhausted_in_s")),
             (Some(&"10.0.0.9:80".into()), Some(&12.4.into()))
         );
-        assert_eq!(finding.advice.len(), 3, "{:?}", finding.advice);
+        assert_eq!(finding.advice.len(), 6, "{:?}", finding.advice);
         let finding = one(look(vec![row(1000, Some(0.0), None)], vec![route(0, 20)]));
         assert_eq!(finding.owner.map(|owner| owner.to_string()).as_deref(), Some("app[7]"));
         assert_eq!(

@@ -3,7 +3,9 @@
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
 use super::kind::Kind;
+use super::set::set;
 use super::{Detector, Frame, percent, share, within};
+use crate::explain::setting::Setting;
 use crate::model::number::{per_second, thousands};
 use crate::model::ports::TIME_WAIT_S;
 
@@ -11,6 +13,8 @@ use crate::model::ports::TIME_WAIT_S;
 const FROM: f64 = 0.9;
 /// The part down to which it stays so.
 const UNTIL: f64 = 0.8;
+/// What one takes, bytes (`tw_sock_TCP` in /proc/slabinfo, rounded up).
+const BYTES: u64 = 256;
 
 /// Looks at how many there are, and at `TcpExt:TCPTimeWaitOverflow`.
 #[derive(Debug, Default)]
@@ -51,8 +55,8 @@ impl Detector for TimeWaitOverflow {
             }
             None => (Severity::Info, format!("timewait sockets near their limit: {there}")),
         };
-        // What this rate comes to, in the minute that each lasts.
-        let wanted = time_wait.entered.map(|entered| {
+        // What this rate comes to, in the minute that each lasts; of several namespaces the sum is nobody's limit.
+        let wanted = time_wait.entered.filter(|_| stat.namespace.is_some()).map(|entered| {
             let all = entered.saturating_add(time_wait.refused.unwrap_or(0));
             per_second(all, stat.interval_s).saturating_mul(TIME_WAIT_S as u64)
         });
@@ -61,9 +65,23 @@ impl Detector for TimeWaitOverflow {
         ];
         if let Some(wanted) = wanted.filter(|&wanted| Some(wanted) > time_wait.limit) {
             advice.push(format!(
-                "this rate comes to {} timewait sockets: sysctl -w net.ipv4.tcp_max_tw_buckets={wanted} has room for them, 256 bytes each",
+                "this rate comes to {} timewait sockets, which have room so:",
                 thousands(wanted)
             ));
+            let risk = format!(
+                "{} bytes each, {} MiB of them together, and at a client as many ports",
+                BYTES,
+                thousands(wanted.saturating_mul(BYTES) >> 20)
+            );
+            let setting = Setting::TcpMaxTwBuckets;
+            advice.extend(set(stat.namespace.as_ref(), setting, &wanted.to_string(), &risk));
+        }
+        if stat.namespace.is_none() {
+            advice.push(
+                "these are the sums of several network namespaces, and each has a limit of its own: tcpwatch doctor --netns all tells \
+                 which is too low"
+                    .into(),
+            );
         }
         findings.push(Finding {
             evidence: vec![
@@ -82,7 +100,10 @@ impl Detector for TimeWaitOverflow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnose::finding::Value;
     use crate::diagnose::tests::{found, one, quiet};
+    use crate::model::host::Scope;
+    use crate::model::namespace::Namespace;
     use crate::model::stat::{StatFrame, TimeWait};
 
     fn frame(refused: Option<u64>, population: u64, limit: Option<u64>, entered: u64) -> StatFrame {
@@ -113,10 +134,33 @@ mod tests {
             (finding.severity, finding.evidence("wanted")),
             (Severity::Warning, Some(&24_000_u64.into()))
         );
+        assert_eq!(finding.advice[2], "sysctl -w net.ipv4.tcp_max_tw_buckets=24000");
+        assert_eq!(finding.advice.len(), 5, "{:?}", finding.advice);
+    }
+
+    #[test]
+    fn a_limit_is_set_where_it_is_too_low_and_nowhere_else() {
+        let full = frame(Some(1_204), 8_192, Some(8_192), 2_796);
+        let of = |namespace| {
+            one(look(&StatFrame {
+                namespace,
+                ..full.clone()
+            }))
+        };
+        let other = of(Some(Namespace {
+            scope: Scope::Other(Some("/run/netns/b".into())),
+            ..Namespace::default()
+        }));
+        assert_eq!(
+            other.advice[2],
+            "nsenter --net=/run/netns/b sysctl -w net.ipv4.tcp_max_tw_buckets=24000"
+        );
+        let several = of(None);
+        assert_eq!(several.evidence("wanted"), Some(&Value::Unknown));
         assert!(
-            finding.advice[1].contains("sysctl -w net.ipv4.tcp_max_tw_buckets=24000"),
+            several.advice.iter().all(|step| !step.contains("sysctl")) && several.advice.len() == 2,
             "{:?}",
-            finding.advice
+            several.advice
         );
     }
 

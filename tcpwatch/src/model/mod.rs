@@ -15,6 +15,7 @@ pub mod host;
 pub mod latency;
 pub mod leaks;
 pub mod listener;
+pub mod namespace;
 pub mod number;
 pub mod owner;
 pub mod pending;

@@ -7,7 +7,8 @@ use tcpwatch_common::ledger::{Pass, STATES};
 use super::counter::CounterValues;
 use super::counts::StateCounts;
 use super::ending::{self, Ending, EndingCounts, Reasons};
-use crate::event::{HostFacts, Input, LedgerSample, Orphans, TimeWaitCounters};
+use super::namespace::Namespace;
+use crate::event::{HostFacts, Input, LedgerSample, Orphans, SynSettings, TimeWaitCounters};
 
 /// Transitions in one interval, by the kernel's state numbers.
 pub type Moves = [[u64; STATES]; STATES];
@@ -49,6 +50,10 @@ pub struct StatFrame {
     pub counters: CounterValues,
     /// Orphans now.
     pub orphans: Orphans,
+    /// By what settings half-open connections are bounded.
+    pub syn: SynSettings,
+    /// The network namespace looked at; `None` where it is not one alone.
+    pub namespace: Option<Namespace>,
     /// Transitions counted, in it.
     pub seen: u64,
     /// Stream records lost, in it.
@@ -157,6 +162,8 @@ impl Stat {
                 self.facts.counters.since(&before.counters)
             },
             orphans: self.facts.orphans,
+            syn: self.facts.syn,
+            namespace: self.facts.namespace.clone(),
             lost: since(ledger.lost, |ledger| ledger.lost),
             missed: ledger
                 .missed
@@ -291,6 +298,7 @@ mod tests {
                 now: Some(count),
                 ..Orphans::default()
             },
+            ..HostFacts::default()
         }))
     }
 

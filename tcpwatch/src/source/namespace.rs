@@ -10,17 +10,24 @@ use super::ebpf::{Kernel, Listeners};
 use super::owners::Owners;
 use super::ports::PortSettings;
 use super::sockets::Sockets;
+use crate::model::host::Scope;
 use crate::model::snapshot::Unseen;
 use crate::model::socket::Socket;
 use crate::sys::counters::Counters;
 use crate::sys::netns::Namespace;
 use crate::sys::sockstat::Sockstat;
-use crate::sys::sysctl::{Sysctl, TCP_MAX_ORPHANS, TCP_MAX_TW_BUCKETS};
+use crate::sys::sysctl::{
+    OF_THE_FIRST, Sysctl, TCP_MAX_ORPHANS, TCP_MAX_SYN_BACKLOG, TCP_MAX_TW_BUCKETS, TCP_SYNCOOKIES,
+};
 
 /// The readers of one network namespace.
 pub struct NamespaceReaders {
     /// Inode number of the namespace.
     pub inode: u32,
+    /// Whose it is.
+    pub scope: Scope,
+    /// Whether it is the one the host started with.
+    pub first: bool,
     /// Its sockets.
     pub sockets: Sockets,
     /// Its counters: `Tcp`, `TcpExt`.
@@ -33,6 +40,10 @@ pub struct NamespaceReaders {
     pub max_tw_buckets: Option<Sysctl>,
     /// The host's `tcp_max_orphans`; `None` likewise.
     pub max_orphans: Option<Sysctl>,
+    /// Its `tcp_syncookies`; `None` where the kernel was built without.
+    pub syncookies: Option<Sysctl>,
+    /// Its `tcp_max_syn_backlog`.
+    pub max_syn_backlog: Option<Sysctl>,
 }
 
 impl NamespaceReaders {
@@ -46,12 +57,20 @@ impl NamespaceReaders {
             .run(|| {
                 Ok(Self {
                     inode,
+                    scope: if namespace.is_own() {
+                        Scope::Own
+                    } else {
+                        Scope::Other(namespace.path().map(|path| path.display().to_string()))
+                    },
+                    first: Sysctl::open(root, OF_THE_FIRST).is_ok(),
                     sockets: Sockets::open(root, inode)?,
                     counters: Counters::open(root)?,
                     sockstat: Sockstat::open(root)?,
                     ports: PortSettings::open(root),
                     max_tw_buckets: Sysctl::open(root, TCP_MAX_TW_BUCKETS).ok(),
                     max_orphans: Sysctl::open(root, TCP_MAX_ORPHANS).ok(),
+                    syncookies: Sysctl::open(root, TCP_SYNCOOKIES).ok(),
+                    max_syn_backlog: Sysctl::open(root, TCP_MAX_SYN_BACKLOG).ok(),
                 })
             })
             .context("readers of TCP")

@@ -100,6 +100,7 @@ mod tests {
         let reuse = |delay_ms| {
             Some(TwReuse {
                 allowed: Allowed::Loopback,
+                timestamps: true,
                 delay_ms,
             })
         };

@@ -9,6 +9,14 @@ pub const TCP_MAX_TW_BUCKETS: &str = "net/ipv4/tcp_max_tw_buckets";
 /// `net.ipv4.tcp_max_orphans`: sockets without a process that the host may have (ip-sysctl.rst).
 pub const TCP_MAX_ORPHANS: &str = "net/ipv4/tcp_max_orphans";
 
+/// `net.ipv4.tcp_syncookies`: what happens to a SYN that finds no room (ip-sysctl.rst).
+pub const TCP_SYNCOOKIES: &str = "net/ipv4/tcp_syncookies";
+/// `net.ipv4.tcp_max_syn_backlog`: half-open connections of a listener, of which a quarter is kept without cookies for peers known
+/// from before (`tcp_conn_request`).
+pub const TCP_MAX_SYN_BACKLOG: &str = "net/ipv4/tcp_max_syn_backlog";
+/// A setting that the kernel shows in the network namespace it started with, and in no other (`net_core_table`).
+pub const OF_THE_FIRST: &str = "net/core/dev_weight";
+
 /// `net.ipv4.ip_local_port_range`: the ports `connect()` takes one from (ip-sysctl.rst).
 pub const IP_LOCAL_PORT_RANGE: &str = "net/ipv4/ip_local_port_range";
 /// `net.ipv4.ip_local_reserved_ports`: those of them it does not take.

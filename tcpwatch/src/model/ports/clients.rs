@@ -26,6 +26,7 @@ fn settings() -> Settings {
         range: PortRange::parse("40000 40999", ""),
         reuse: Some(TwReuse {
             allowed: Allowed::Loopback,
+            timestamps: true,
             delay_ms: 1000,
         }),
         autobind_reuse: Some(false),

@@ -3,7 +3,7 @@
 use super::ends::Ends;
 use super::forecast::Forecast;
 use super::rates::rates;
-use super::reuse::TIME_WAIT_MS;
+use super::reuse::{TIME_WAIT_MS, TwReuse};
 use super::row::{Limit, Row};
 use super::waiting::{Waiting, whole};
 use super::walk::Held;
@@ -38,6 +38,8 @@ pub(super) struct Terms {
     pub(super) range: Option<u32>,
     /// How long TIME_WAIT keeps one, ms.
     pub(super) held_ms: Option<u32>,
+    /// By which settings.
+    pub(super) reuse: Option<TwReuse>,
     /// Whether bind(2) takes ports of this namespace, which connect(2) then cannot choose.
     pub(super) others_bound: bool,
     /// Whether those that bind(2) takes may be shared.
@@ -109,7 +111,9 @@ impl Entry {
 
     /// What is told of it at `now_ns`: it is `ends`.
     pub(super) fn row(&self, ends: Ends, terms: Terms, now_ns: u64) -> Row {
-        let Terms { range, held_ms, .. } = terms;
+        let Terms {
+            range, held_ms, reuse, ..
+        } = terms;
         let (opened, freed, entered) = (&self.opened, &self.freed, &self.waiting.entered);
         // How many enter tells nothing of the ports that run out, where TIME_WAIT keeps them all.
         let [opened_per_s, freed_per_s, entered_per_s] = if held_ms.is_some_and(|held_ms| held_ms < TIME_WAIT_MS) {
@@ -146,6 +150,7 @@ impl Entry {
             range,
             free: forecast.as_ref().map(free),
             held_ms,
+            reuse,
             opened_per_s,
             exhausted_in_s: forecast
                 .filter(|_| is_asked)

@@ -20,6 +20,8 @@ const DELAY_MS: u32 = 1000;
 pub struct TwReuse {
     /// Between what it may.
     pub allowed: Allowed,
+    /// Whether timestamps are on here (`tcp_timestamps`): without them it may nowhere.
+    pub timestamps: bool,
     /// After what time, ms.
     pub delay_ms: u32,
 }
@@ -27,7 +29,7 @@ pub struct TwReuse {
 /// Where connect(2) may take a port that TIME_WAIT holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowed {
-    /// 0, or timestamps are off on this side.
+    /// 0.
     Never,
     /// 1.
     Always,
@@ -40,30 +42,38 @@ impl TwReuse {
     #[must_use]
     pub fn parse(tw_reuse: &str, timestamps: &str, delay: Option<&str>) -> Option<Self> {
         let number = |text: &str| text.trim().parse::<u8>().ok();
-        let allowed = match (number(tw_reuse)?, number(timestamps)?) {
-            (0, _) | (1 | 2, 0) => Allowed::Never,
-            (1, _) => Allowed::Always,
-            (2, _) => Allowed::Loopback,
+        let allowed = match number(tw_reuse)? {
+            0 => Allowed::Never,
+            1 => Allowed::Always,
+            2 => Allowed::Loopback,
             _ => return None,
         };
-        let delay_ms = delay.map_or(Some(DELAY_MS), |text| text.trim().parse().ok())?;
-        Some(Self { allowed, delay_ms })
+        Some(Self {
+            allowed,
+            timestamps: number(timestamps)? != 0,
+            delay_ms: delay.map_or(Some(DELAY_MS), |text| text.trim().parse().ok())?,
+        })
     }
 
-    /// How long TIME_WAIT keeps a port from a connection between these addresses, ms.
+    /// Whether `tcp_tw_reuse` lets connect(2) take a port that TIME_WAIT holds, between these addresses.
     ///
     /// A connection to an address of this host that is no loopback one passes `lo` too, but the kernel asks for the address,
     /// or for a socket bound to `lo`, and the latter is not known here.
     #[must_use]
-    pub fn held_ms(self, source: IpAddr, destination: IpAddr) -> u32 {
+    pub fn is_allowed(self, source: IpAddr, destination: IpAddr) -> bool {
         // An IPv4-mapped loopback address is one too.
         let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
-        let may = match self.allowed {
+        match self.allowed {
             Allowed::Never => false,
             Allowed::Always => true,
             Allowed::Loopback => is_loopback(source) || is_loopback(destination),
-        };
-        if may {
+        }
+    }
+
+    /// How long TIME_WAIT keeps a port from a connection between these addresses, ms.
+    #[must_use]
+    pub fn held_ms(self, source: IpAddr, destination: IpAddr) -> u32 {
+        if self.timestamps && self.is_allowed(source, destination) {
             self.delay_ms.min(TIME_WAIT_MS)
         } else {
             TIME_WAIT_MS
@@ -81,7 +91,9 @@ mod tests {
         assert_eq!(parse("0\n", "1\n"), Some(Allowed::Never));
         assert_eq!(parse("1", "2"), Some(Allowed::Always));
         assert_eq!(parse("2", "1"), Some(Allowed::Loopback));
-        assert_eq!(parse("2", "0"), Some(Allowed::Never));
+        assert_eq!(parse("2", "0"), Some(Allowed::Loopback));
+        let timestamps = |text| TwReuse::parse("1", text, None).map(|reuse| reuse.timestamps);
+        assert_eq!(["0", "1", "2"].map(timestamps), [Some(false), Some(true), Some(true)]);
         for (tw_reuse, timestamps) in [("", "1"), ("1", ""), ("3", "1"), ("3", "0"), ("-1", "1"), ("1 1", "1")] {
             assert_eq!(parse(tw_reuse, timestamps), None);
         }
@@ -96,9 +108,20 @@ mod tests {
         let held_ms = |allowed, source: &str, destination: &str| {
             let reuse = TwReuse {
                 allowed,
+                timestamps: true,
                 delay_ms: 2500,
             };
-            reuse.held_ms(source.parse().unwrap(), destination.parse().unwrap())
+            let [source, destination] = [source, destination].map(|address| address.parse().unwrap());
+            let without = TwReuse {
+                timestamps: false,
+                ..reuse
+            };
+            assert_eq!(
+                without.held_ms(source, destination),
+                TIME_WAIT_MS,
+                "it needs timestamps"
+            );
+            reuse.held_ms(source, destination)
         };
         for (source, destination) in [
             ("127.0.0.1", "127.0.0.1"),

@@ -1,6 +1,7 @@
 //! What is told of ports that are used up together.
 
 use super::ends::Ends;
+use super::reuse::TwReuse;
 
 /// The ports to one destination, or those of one source address.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,6 +18,8 @@ pub struct Row {
     pub free: Option<u64>,
     /// How long TIME_WAIT keeps a port from being taken, ms; `None` likewise.
     pub held_ms: Option<u32>,
+    /// By which settings; `None` likewise.
+    pub reuse: Option<TwReuse>,
     /// Connections opened a second, of late.
     pub opened_per_s: f64,
     /// See [`super::forecast::Forecast::exhausted_in_s`]; `None` too where the settings are not known, and for a destination to

@@ -137,6 +137,7 @@ impl PortUse {
             range: range.as_ref().map(PortRange::usable),
             // bind(2) takes no port that TIME_WAIT holds, whatever connect(2) may.
             held_ms: Some(TIME_WAIT_MS),
+            reuse: *reuse,
             others_bound: self.entries.iter().any(is_bound),
             may_share: *autobind_reuse != Some(false),
         };
@@ -207,6 +208,7 @@ mod tests {
             range: PortRange::parse("40000 40999", ""),
             reuse: Some(TwReuse {
                 allowed,
+                timestamps: true,
                 delay_ms: 1000,
             }),
             autobind_reuse: Some(false),

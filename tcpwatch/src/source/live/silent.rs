@@ -4,10 +4,11 @@ use anyhow::Result;
 use tcpwatch_common::ledger::Pass;
 use tcpwatch_common::{StateSet, TcpState};
 
-use crate::event::{HostFacts, Orphans, TimeWaitCounters};
+use crate::event::{HostFacts, Orphans, SynSettings, TimeWaitCounters};
 use crate::model::counter::{Counter, CounterValues};
 use crate::model::counts;
 use crate::model::filter::Filter;
+use crate::model::namespace::Namespace;
 use crate::model::socket::Kind;
 use crate::source::namespace::NamespaceReaders;
 use crate::sys::release::Release;
@@ -53,7 +54,7 @@ impl Silent {
         let mut limit = Some(0);
         let mut orphans = Orphans::default();
         let mut now = Vec::with_capacity(readers.len());
-        for reader in readers {
+        for reader in readers.iter_mut() {
             // First: one that enters meanwhile is then seen before it was counted, and not taken for one that has left.
             let counters = read_counters(reader)?;
             let sockets = reader.sockstat.read()?;
@@ -87,10 +88,16 @@ impl Silent {
             population: Some(walked.timewait.iter().sum()),
             limit,
         };
+        let (syn, namespace) = match readers {
+            [one] => (syn_settings(one)?, Some(of(one))),
+            _ => (SynSettings::default(), None),
+        };
         let facts = HostFacts {
             time_wait,
             counters: self.counters,
             orphans,
+            syn,
+            namespace,
         };
         Ok((walked, facts))
     }
@@ -162,6 +169,23 @@ fn read_counters(reader: &mut NamespaceReaders) -> Result<Reading> {
             .filter(|_| Release::running() >= Release::TW_COUNTS_ENTRIES),
         population: None,
     })
+}
+
+/// By what settings one namespace bounds half-open connections.
+fn syn_settings(reader: &mut NamespaceReaders) -> Result<SynSettings> {
+    Ok(SynSettings {
+        cookies: setting(&mut reader.syncookies)?,
+        max_backlog: setting(&mut reader.max_syn_backlog)?,
+    })
+}
+
+/// Which namespace `reader` reads.
+fn of(reader: &NamespaceReaders) -> Namespace {
+    Namespace {
+        inode: reader.inode,
+        scope: reader.scope.clone(),
+        first: reader.first,
+    }
 }
 
 /// The value of a setting that is a count; `None` where it is not shown here.
