@@ -37,6 +37,7 @@ impl Detector for ChurnDetector {
         let Some(churn) = frame.churn() else { return };
         self.busy.turn();
         let all = churn.opened();
+        let refused = churn.stat.time_wait.refused > Some(0);
         let before = findings.len();
         for route in &churn.by_name {
             let (Some(destination), tally) = (route.destination, &route.tally) else {
@@ -76,7 +77,7 @@ impl Detector for ChurnDetector {
                 ("share", share(tally.opened, all).into()),
                 ("lifetime_p90_ns", longest.into()),
                 ("exchanged_bytes", tally.exchanged.mean().into()),
-                ("time_wait", tally.time_wait.into()),
+                ("time_wait", Some(tally.time_wait).filter(|_| !refused).into()),
             ];
             let address = destination.address.to_string();
             let port = u64::from(destination.port);
@@ -107,8 +108,8 @@ impl Detector for ChurnDetector {
                     ));
                 }
             }
-            // Where ports run out, what gives time is told of that.
-            if share(tally.time_wait, tally.opened) >= WAITS && !run_out(churn, destination) {
+            // Where ports run out, what gives time is told of that; and one that was refused is in no TIME_WAIT, though it ended alike.
+            if share(tally.time_wait, tally.opened) >= WAITS && !run_out(churn, destination) && !refused {
                 advice.push(format!(
                     "no sysctl is needed for the {} of them in TIME_WAIT: they go when the connections do",
                     thousands(tally.time_wait)
@@ -274,6 +275,7 @@ mod tests {
                 range: Some(1000),
                 free: Some(100),
                 held_ms: Some(60_000),
+                reuse: None,
                 opened_per_s: 90.0,
                 exhausted_in_s,
                 limit: None,
@@ -285,6 +287,23 @@ mod tests {
             finding.advice.len()
         };
         assert_eq!((advice(&frame(Some(1.1))), advice(&frame(None))), (1, 2));
+    }
+
+    /// From its own end nobody can tell a connection that was refused a timewait socket from one that has one.
+    #[test]
+    fn where_timewait_sockets_were_refused_nobody_is_said_to_be_in_one() {
+        let mut frame = ChurnFrame {
+            by_name: vec![route(app(), 553, 553, 1000)],
+            ..nobody(quiet())
+        };
+        frame.stat.time_wait.refused = Some(554);
+        let finding = one(found(&mut ChurnDetector::default(), Frame::Churn(&frame)));
+        assert_eq!(finding.evidence("time_wait"), Some(&Value::Unknown));
+        assert!(
+            finding.advice.iter().all(|step| !step.contains("TIME_WAIT")),
+            "{:?}",
+            finding.advice
+        );
     }
 
     #[test]

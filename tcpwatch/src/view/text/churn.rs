@@ -120,6 +120,10 @@ impl Text {
                 write!(out, ", {} {what}", thousands(count))?;
             }
         }
+        if time_wait.refused > Some(0) {
+            // From its own end, one that was refused cannot be told from one that was not.
+            write!(out, "; below, those refused count too")?;
+        }
         writeln!(out)?;
         self.by_process(frame, out)
     }
