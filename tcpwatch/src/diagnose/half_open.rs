@@ -56,17 +56,23 @@ impl Detector for HalfOpen {
                 within(stat)
             );
             let mut advice = vec![see.to_owned()];
-            advice.push(match state {
-                TcpState::SynRecv => "clients that nobody knows and that never answer are a scan or a flood: limit their SYNs in front of \
-                                      this host, and leave SYN cookies on"
-                    .into(),
-                _ => "the host there is down, a firewall drops, or the queue of its listener is full: look there".into(),
-            });
             if state == TcpState::SynRecv {
+                advice.push(format!(
+                    "clients that nobody knows and that never answer are a scan or a flood: limit their SYNs in front of this host, {}",
+                    match stat.syn.cookies {
+                        Some(0) => "and turn SYN cookies on (net.ipv4.tcp_syncookies is 0)",
+                        Some(_) => "and leave SYN cookies on",
+                        None => "and have SYN cookies on (net.ipv4.tcp_syncookies)",
+                    }
+                ));
                 advice.push(
                     "clients that are known do not hear the SYN-ACK, or are not heard: look for a firewall or a way back that differs \
                      from the way in"
                         .into(),
+                );
+            } else {
+                advice.push(
+                    "the host there is down, a firewall drops, or the queue of its listener is full: look there".into(),
                 );
             }
             findings.push(Finding {
@@ -122,6 +128,20 @@ mod tests {
             "100 connects from here wait for an answer to their SYN, and 0 a second got it in 10.0 s"
         );
         assert!(finding.advice[0].contains("--state syn_sent"), "{:?}", finding.advice);
+    }
+
+    #[test]
+    fn cookies_are_left_on_where_they_are_on() {
+        for (cookies, told) in [
+            (Some(1), "leave SYN cookies on"),
+            (Some(0), "turn SYN cookies on"),
+            (None, "have SYN cookies on"),
+        ] {
+            let mut stat = frame(TcpState::SynRecv, 1024, 30);
+            stat.syn.cookies = cookies;
+            let finding = one(look(&stat));
+            assert!(finding.advice[1].contains(told), "{:?}", finding.advice);
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Much is sent again: segments are lost on the way, or nobody answers.
 
+use tcpwatch_common::TcpState;
+
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
 use super::kind::Kind;
@@ -33,6 +35,17 @@ impl Detector for RetransmitStorm {
         let (Some(again), Some(first)) = (count(Counter::RetransSegs), count(Counter::OutSegs)) else {
             return;
         };
+        // SYN-ACKs to clients that do not answer are told of as such, with what to do about it.
+        let is_told = findings.iter().any(|finding| {
+            finding.kind == Kind::SynFlood
+                || finding.kind == Kind::HalfOpen && finding.evidence("state") == Some(&TcpState::SynRecv.key().into())
+        });
+        let handshakes = count(Counter::TcpSynRetrans);
+        let again = if is_told {
+            again.saturating_sub(handshakes.unwrap_or(0))
+        } else {
+            again
+        };
         let part = share(again, first.saturating_add(again));
         if rate(again, stat) < FEWEST_PER_S || !self.stormy.holds((), part, FROM, UNTIL) {
             return;
@@ -42,8 +55,7 @@ impl Detector for RetransmitStorm {
         } else {
             Severity::Warning
         };
-        let handshakes = count(Counter::TcpSynRetrans);
-        let is_handshakes = share(handshakes.unwrap_or(0), again) >= HANDSHAKES;
+        let is_handshakes = !is_told && share(handshakes.unwrap_or(0), again) >= HANDSHAKES;
         let title = format!(
             "{} segments were sent again {}, {} of all that were sent{}",
             thousands(again),
@@ -65,7 +77,7 @@ impl Detector for RetransmitStorm {
         };
         findings.push(Finding {
             evidence: vec![
-                ("retransmitted", again.into()),
+                ("retransmitted", count(Counter::RetransSegs).into()),
                 ("sent", first.into()),
                 ("share", part.into()),
                 ("syn_retransmits", handshakes.into()),
@@ -110,6 +122,30 @@ mod tests {
         assert_eq!(finding.severity, Severity::Warning);
         assert!(
             finding.title.ends_with(", most of them SYN or SYN-ACK"),
+            "{}",
+            finding.title
+        );
+    }
+
+    /// One cause is one finding.
+    #[test]
+    fn handshakes_that_are_told_of_already_are_no_storm() {
+        let told = |kind, state: &str| Finding {
+            evidence: vec![("state", state.into())],
+            ..Finding::of(kind, Severity::Warning, "told".into())
+        };
+        let storms = |stat: &StatFrame, before: Finding| {
+            let mut findings = vec![before];
+            RetransmitStorm::default().look(Frame::Stat(stat), &mut findings);
+            findings.split_off(1)
+        };
+        let flood = frame(1_000, 3_000, 960);
+        assert_eq!(storms(&flood, told(Kind::SynFlood, "")), []);
+        assert_eq!(storms(&flood, told(Kind::HalfOpen, "syn_recv")), []);
+        assert_eq!(storms(&flood, told(Kind::HalfOpen, "syn_sent")).len(), 1);
+        let finding = one(storms(&frame(1_000, 3_000, 400), told(Kind::SynFlood, "")));
+        assert!(
+            finding.title.starts_with("600 segments were sent again"),
             "{}",
             finding.title
         );

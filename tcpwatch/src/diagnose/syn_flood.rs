@@ -4,7 +4,9 @@ use tcpwatch_common::TcpState;
 
 use super::finding::{Finding, Severity};
 use super::kind::Kind;
+use super::set::set;
 use super::{Detector, Frame, share, within};
+use crate::explain::setting::Setting;
 use crate::model::counter::Counter;
 use crate::model::number::thousands;
 use crate::model::stat::StatFrame;
@@ -14,8 +16,15 @@ use crate::model::stat::StatFrame;
 pub(super) const REAL: u32 = 50;
 /// The same part.
 const ANSWERED: f64 = REAL as f64 / 100.0;
+/// Of the half-open connections at which SYNs are dropped, the part by which there may be fewer a moment later.
+const NEAR: u64 = 10;
+/// Where they come from.
+const SEE: &str = "see from where they come: tcpwatch snapshot --state syn_recv --by remote";
 /// Drops of listeners that no queue explains, from which they are worth a word: counters of all CPUs are not read at one moment.
 const UNEXPLAINED: u64 = 10;
+
+/// `tcp_syncookies` where every SYN is answered with a cookie, whether or not a queue is full (ip-sysctl.rst).
+const ALWAYS: u64 = 2;
 
 /// Looks at what happened to SYNs.
 #[derive(Debug)]
@@ -26,64 +35,123 @@ impl Detector for SynFlood {
         let Some(stat) = frame.stat() else { return };
         let count = |counter| stat.counters.get(counter).unwrap_or(0);
         let sent = count(Counter::SyncookiesSent);
-        let answered = count(Counter::SyncookiesRecv);
         let dropped = count(Counter::TcpReqQFullDrop);
-        let half_open = stat.connections.get(TcpState::SynRecv);
-        if dropped > 0 {
-            let title = format!(
-                "{} SYNs were dropped {}, for too many connections of their listener were half-open, and SYN cookies are off",
-                thousands(dropped),
-                within(stat)
-            );
-            let advice = vec![
-                "sysctl -w net.ipv4.tcp_syncookies=1, and net.ipv4.tcp_syncookies = 1 in /etc/sysctl.d/: the kernel answers with a cookie \
-                 then, and clients get in"
-                    .into(),
-                "see from where they come: tcpwatch snapshot --state syn_recv --by remote".into(),
-            ];
-            findings.push(finding(stat, Severity::Critical, title, advice));
-        } else if sent > 0 {
-            let title = format!(
-                "{} SYNs were answered with a cookie {}, for too many connections of their listener were half-open; {} valid cookies \
-                 came back",
-                thousands(sent),
-                within(stat),
-                thousands(answered)
-            );
-            let advice = if share(answered, sent) >= ANSWERED {
-                vec![
-                    "these clients are real: raise the backlog that the application gives to listen(), and net.core.somaxconn, which caps it"
-                        .into(),
-                    "let it accept faster".into(),
-                ]
-            } else {
-                vec![
-                    "few come back, as in a flood: see from where they come (tcpwatch snapshot --state syn_recv --by remote), and limit \
-                     SYNs in front of this host"
-                        .into(),
-                    "leave SYN cookies on: without them clients would find no room".into(),
-                ]
-            };
-            findings.push(finding(stat, Severity::Warning, title, advice));
-        }
         let explained = count(Counter::ListenOverflows).saturating_add(dropped);
         let unexplained = count(Counter::ListenDrops).saturating_sub(explained);
-        if unexplained >= UNEXPLAINED && half_open > 0 && sent == 0 && dropped == 0 {
-            let title = format!(
-                "{} SYNs or ACKs were dropped by listeners {} though no queue was full; {} connections are half-open",
-                thousands(unexplained),
-                within(stat),
-                thousands(half_open)
-            );
-            let advice = vec![
-                "where net.ipv4.tcp_syncookies is 0, half-open connections near net.ipv4.tcp_max_syn_backlog are the reason: \
-                 sysctl -w net.ipv4.tcp_syncookies=1"
-                    .into(),
-                "else the kernel found no memory for the connection, or a filter refused it".into(),
-            ];
-            findings.push(finding(stat, Severity::Critical, title, advice));
+        if dropped > 0 {
+            findings.push(queue_full(stat, dropped));
+        } else if sent > 0 {
+            findings.push(answered_with_cookies(stat, sent));
+        } else if unexplained >= UNEXPLAINED && stat.connections.get(TcpState::SynRecv) > 0 {
+            findings.push(dropped_for_no_queue(stat, unexplained));
         }
     }
+}
+
+/// SYNs that found the queue of their listener full, and got no cookie.
+fn queue_full(stat: &StatFrame, dropped: u64) -> Finding {
+    let title = format!(
+        "{} SYNs were dropped {}, for too many connections of their listener were half-open, and SYN cookies are off",
+        thousands(dropped),
+        within(stat)
+    );
+    finding(stat, Severity::Critical, title, turn_cookies_on(stat))
+}
+
+/// SYNs that were answered with a cookie.
+fn answered_with_cookies(stat: &StatFrame, sent: u64) -> Finding {
+    let answered = stat.counters.get(Counter::SyncookiesRecv).unwrap_or(0);
+    if stat.syn.cookies == Some(ALWAYS) {
+        let title = format!(
+            "{} SYNs were answered with a cookie {}, as all are where net.ipv4.tcp_syncookies is {ALWAYS}, whether or not a queue is full",
+            thousands(sent),
+            within(stat)
+        );
+        let advice = set(
+            stat.namespace.as_ref(),
+            Setting::TcpSyncookies,
+            "1",
+            "none: cookies are sent where a queue is full, as by default",
+        );
+        return finding(stat, Severity::Info, title, advice);
+    }
+    // Of several namespaces, one may be so.
+    let perhaps = match stat.syn.cookies {
+        Some(_) => "",
+        None => ", or net.ipv4.tcp_syncookies is 2 there",
+    };
+    let title = format!(
+        "{} SYNs were answered with a cookie {}, for too many connections of their listener were half-open{perhaps}; {} valid cookies \
+         came back",
+        thousands(sent),
+        within(stat),
+        thousands(answered)
+    );
+    let advice = if share(answered, sent) >= ANSWERED {
+        vec![
+            "these clients are real: raise the backlog that the application gives to listen(), and net.core.somaxconn, which caps it"
+                .into(),
+            "let it accept faster".into(),
+        ]
+    } else {
+        vec![
+            "few come back, as in a flood: limit SYNs in front of this host".into(),
+            SEE.into(),
+            "leave SYN cookies on: without them clients would find no room".into(),
+        ]
+    };
+    finding(stat, Severity::Warning, title, advice)
+}
+
+/// SYNs that were dropped though no queue was full. Without cookies the kernel keeps a quarter of `tcp_max_syn_backlog` for peers known
+/// from before, and counts what it drops for it as `ListenDrops` alone (`tcp_conn_request`, `net/ipv4/tcp_input.c`).
+fn dropped_for_no_queue(stat: &StatFrame, dropped: u64) -> Finding {
+    let half_open = stat.connections.get(TcpState::SynRecv);
+    let no_memory = "the kernel found no memory for the connection, or a filter refused it: nstat -az TcpExtTCPAbortOnMemory, and the \
+                     kernel's log";
+    let dropped = format!(
+        "{} SYNs or ACKs were dropped by listeners {}",
+        thousands(dropped),
+        within(stat)
+    );
+    let kept = stat.syn.max_backlog.map(|most| most - most / 4);
+    let (why, advice) = match (stat.syn.cookies, stat.syn.max_backlog.zip(kept)) {
+        (Some(0), Some((most, kept))) if half_open.saturating_add(kept / NEAR) >= kept => (
+            format!(
+                ": {} connections are half-open, three quarters of net.ipv4.tcp_max_syn_backlog ({}) or more, and SYN cookies are off",
+                thousands(half_open),
+                thousands(most)
+            ),
+            turn_cookies_on(stat),
+        ),
+        (Some(_), _) => (
+            format!(" though no queue was full; {} connections are half-open", thousands(half_open)),
+            vec![no_memory.into()],
+        ),
+        (None, _) => (
+            format!(" though no queue was full; {} connections are half-open", thousands(half_open)),
+            vec![
+                "where net.ipv4.tcp_syncookies is 0, half-open connections near three quarters of net.ipv4.tcp_max_syn_backlog are the \
+                 reason: turn cookies on there"
+                    .into(),
+                format!("else {no_memory}"),
+            ],
+        ),
+    };
+    finding(stat, Severity::Critical, format!("{dropped}{why}"), advice)
+}
+
+/// What to do where SYNs are dropped that cookies would answer.
+fn turn_cookies_on(stat: &StatFrame) -> Vec<String> {
+    let mut advice = vec!["let the kernel answer with a cookie, so that clients get in:".to_owned()];
+    advice.extend(set(
+        stat.namespace.as_ref(),
+        Setting::TcpSyncookies,
+        "1",
+        "none while no queue is full; a connection made by a cookie has no window scaling and no SACK unless both sides use timestamps",
+    ));
+    advice.push(SEE.into());
+    advice
 }
 
 fn finding(stat: &StatFrame, severity: Severity, title: String, advice: Vec<String>) -> Finding {
@@ -97,6 +165,8 @@ fn finding(stat: &StatFrame, severity: Severity, title: String, advice: Vec<Stri
             ("drops", count(Counter::ListenDrops)),
             ("overflows", count(Counter::ListenOverflows)),
             ("half_open", stat.connections.get(TcpState::SynRecv).into()),
+            ("tcp_syncookies", stat.syn.cookies.into()),
+            ("tcp_max_syn_backlog", stat.syn.max_backlog.into()),
         ],
         advice,
         ..Finding::of(Kind::SynFlood, severity, title)
@@ -107,17 +177,29 @@ fn finding(stat: &StatFrame, severity: Severity, title: String, advice: Vec<Stri
 mod tests {
     use super::*;
     use crate::diagnose::tests::{counted, found, one, quiet};
+    use crate::event::SynSettings;
 
     fn look(counts: &[(Counter, u64)], half_open: u64) -> Vec<Finding> {
-        let mut stat = counted(counts);
+        with(counts, half_open, SynSettings::default())
+    }
+
+    fn with(counts: &[(Counter, u64)], half_open: u64, syn: SynSettings) -> Vec<Finding> {
+        let mut stat = StatFrame { syn, ..counted(counts) };
         stat.connections.add(TcpState::SynRecv, half_open);
         found(&mut SynFlood, Frame::Stat(&stat))
+    }
+
+    const fn settings(cookies: u64, max_backlog: u64) -> SynSettings {
+        SynSettings {
+            cookies: Some(cookies),
+            max_backlog: Some(max_backlog),
+        }
     }
 
     #[test]
     fn cookies_that_do_not_come_back_are_a_flood() {
         let counts = |answered| [(Counter::SyncookiesSent, 4_000), (Counter::SyncookiesRecv, answered)];
-        let finding = one(look(&counts(3), 128));
+        let finding = one(with(&counts(3), 128, settings(1, 2048)));
         assert_eq!(
             finding.title,
             "4,000 SYNs were answered with a cookie in 10.0 s, for too many connections of their listener were half-open; \
@@ -140,7 +222,55 @@ mod tests {
             finding.title
         );
         assert_eq!(finding.severity, Severity::Critical);
-        assert!(finding.advice[0].starts_with("sysctl -w net.ipv4.tcp_syncookies=1"));
+        assert_eq!(finding.advice[1], "sysctl -w net.ipv4.tcp_syncookies=1");
+        assert_eq!(finding.advice.len(), 5, "{:?}", finding.advice);
+    }
+
+    #[test]
+    fn cookies_for_all_are_no_flood() {
+        let counts = [
+            (Counter::SyncookiesSent, 78),
+            (Counter::TcpReqQFullDoCookies, 78),
+            (Counter::SyncookiesRecv, 78),
+        ];
+        let finding = one(with(&counts, 0, settings(2, 2048)));
+        assert_eq!(
+            finding.title,
+            "78 SYNs were answered with a cookie in 10.0 s, as all are where net.ipv4.tcp_syncookies is 2, whether or not a queue is full"
+        );
+        assert_eq!(
+            (finding.severity, finding.advice[0].as_str()),
+            (Severity::Info, "sysctl -w net.ipv4.tcp_syncookies=1")
+        );
+        let finding = one(look(&counts, 0));
+        assert!(
+            finding.title.contains("or net.ipv4.tcp_syncookies is 2 there"),
+            "{}",
+            finding.title
+        );
+    }
+
+    #[test]
+    fn without_cookies_three_quarters_of_the_backlog_are_for_strangers() {
+        let counts = [(Counter::ListenDrops, 5_510)];
+        let finding = one(with(&counts, 1_537, settings(0, 2048)));
+        assert_eq!(
+            finding.title,
+            "5,510 SYNs or ACKs were dropped by listeners in 10.0 s: 1,537 connections are half-open, three quarters of \
+             net.ipv4.tcp_max_syn_backlog (2,048) or more, and SYN cookies are off"
+        );
+        assert_eq!(finding.advice[1], "sysctl -w net.ipv4.tcp_syncookies=1");
+        // A few of them ended before they were counted.
+        assert!(
+            one(with(&counts, 1_400, settings(0, 2048)))
+                .title
+                .contains("three quarters")
+        );
+        for (half_open, syn) in [(700, settings(0, 2048)), (1_537, settings(1, 2048))] {
+            let finding = one(with(&counts, half_open, syn));
+            assert!(finding.title.contains("though no queue was full"), "{}", finding.title);
+            assert!(finding.advice[0].contains("no memory"), "{:?}", finding.advice);
+        }
     }
 
     #[test]
