@@ -9,13 +9,22 @@ use crate::model::number::thousands;
 
 /// The kernel gives up orphans whose peer does not answer from this part of the limit on: each counts twice
 /// (`tcp_out_of_resources`, `net/ipv4/tcp_timer.c`).
-pub(super) const SILENT: u32 = 2;
+const SILENT: u32 = 2;
 /// From this part on those of which an ICMP error came besides: each counts four times.
 pub(super) const UNREACHABLE: u32 = 4;
-/// Of the most there may be, the part from which the kernel gives up orphans before their time.
-const FROM: f64 = 1.0 / SILENT as f64;
+/// Of the most there may be, the part from which the kernel may give up orphans before their time.
+const FROM: f64 = 1.0 / UNREACHABLE as f64;
 /// The part down to which it stays so.
-const UNTIL: f64 = 0.4;
+const UNTIL: f64 = 0.2;
+
+/// From how many on they are given up, where there may be `limit`.
+pub(super) fn begins(limit: u64) -> String {
+    format!(
+        "from {} on those whose peer does not answer may be reset, and from {} on where an ICMP error came too",
+        thousands(limit / u64::from(SILENT)),
+        thousands(limit / u64::from(UNREACHABLE))
+    )
+}
 
 /// Looks at how many there are, and at `TcpExt:TCPAbortOnMemory`.
 #[derive(Debug, Default)]
@@ -60,9 +69,13 @@ impl Detector for OrphanLimit {
                 );
                 (Severity::Critical, title)
             }
+            // Nothing is wrong yet.
             None => (
-                Severity::Warning,
-                format!("{there}: the kernel gives up those whose peer does not answer"),
+                Severity::Info,
+                format!(
+                    "{there}; none was given up yet, {}",
+                    orphans.limit.map(begins).unwrap_or_default()
+                ),
             ),
         };
         let mut advice = vec![
@@ -115,14 +128,15 @@ mod tests {
     }
 
     #[test]
-    fn half_of_the_limit_is_where_the_kernel_begins() {
-        assert_eq!(look(&frame(4095, Some(8192), 0, 0)), []);
-        let finding = one(look(&frame(4096, Some(8192), 0, 0)));
+    fn a_quarter_of_the_limit_is_where_the_kernel_begins() {
+        assert_eq!(look(&frame(2047, Some(8192), 0, 0)), []);
+        let finding = one(look(&frame(2048, Some(8192), 0, 0)));
         assert_eq!(
             finding.title,
-            "4,096 orphans of 8,192 there may be, 50 %: the kernel gives up those whose peer does not answer"
+            "2,048 orphans of 8,192 there may be, 25 %; none was given up yet, from 4,096 on those whose peer does not answer may be \
+             reset, and from 2,048 on where an ICMP error came too"
         );
-        assert_eq!((finding.severity, finding.advice.len()), (Severity::Warning, 3));
+        assert_eq!((finding.severity, finding.advice.len()), (Severity::Info, 3));
     }
 
     #[test]
@@ -148,7 +162,7 @@ mod tests {
         assert_eq!(look(&quiet()), []);
         let mut detector = OrphanLimit::default();
         let told =
-            [49, 50, 40, 49, 39, 49].map(|now| found(&mut detector, Frame::Stat(&frame(now, Some(100), 0, 0))).len());
+            [24, 25, 20, 24, 19, 24].map(|now| found(&mut detector, Frame::Stat(&frame(now, Some(100), 0, 0))).len());
         assert_eq!(told, [0, 1, 1, 1, 0, 0]);
     }
 }

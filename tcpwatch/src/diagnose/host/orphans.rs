@@ -5,7 +5,7 @@ use super::verdict::Verdict;
 use super::words::{counted, rate, since, told};
 use crate::diagnose::finding::{Finding, Severity};
 use crate::diagnose::kind::Kind;
-use crate::diagnose::orphan_limit::{SILENT, UNREACHABLE};
+use crate::diagnose::orphan_limit::{UNREACHABLE, begins};
 use crate::explain::setting::Setting;
 use crate::explain::topic::Topic;
 use crate::model::counter::Counter;
@@ -100,18 +100,14 @@ pub(super) fn limit(frame: &HostFrame, with_host: bool, findings: &mut Vec<Findi
         frame.orphans.map_or_else(|| "an unknown number of".into(), thousands),
         most.map_or_else(|| "unknown".into(), thousands)
     );
-    let begins = most.map(|most| {
-        format!(
-            "from {} on those whose peer does not answer may be reset, and from {} on where an ICMP error came too",
-            thousands(most / u64::from(SILENT)),
-            thousands(most / u64::from(UNREACHABLE))
-        )
-    });
     let is_rare = is_rare(frame, given_up, &CONNECTIONS);
     let (severity, title) = if given_up == 0 {
         (
             Severity::Info,
-            format!("{there}; none was given up yet, {}", begins.unwrap_or_default()),
+            format!(
+                "{there}; none was given up yet, {}",
+                most.map(begins).unwrap_or_default()
+            ),
         )
     } else {
         let title = format!(
