@@ -2,14 +2,16 @@
 
 use super::finding::{Finding, Severity};
 use super::kind::Kind;
-use super::{Detector, Frame, few, happened, percent, share, within};
+use super::{Detector, Frame, few, happened, rate, real, within};
 use crate::model::counter::Counter;
 use crate::model::listener::{Listener, overflowed};
 use crate::model::number::thousands;
 
-/// Of the connections that came, the part that found no room from which clients fail, and not just wait: each of them is a second
-/// late at least, for the handshake is begun again by a timer, and most clients do not wait for many of those.
-const CRITICAL: f64 = 0.1;
+/// Packets a second that found no room, from which several clients wait at any moment and most of them fail: one that waits sends
+/// again about once a second, and thrice where it has data.
+const CRITICAL_PER_S: f64 = 10.0;
+/// Over so long at least, s: what comes together at one moment is no rate.
+const LEAST_S: f64 = 1.0;
 
 /// Looks at `TcpExt:ListenOverflows`.
 #[derive(Debug)]
@@ -21,21 +23,24 @@ impl Detector for AcceptQueueOverflow {
         let Some(overflows) = happened(stat, Counter::ListenOverflows) else {
             return;
         };
-        let opened = stat.counters.get(Counter::PassiveOpens);
-        let refused = share(overflows, opened.unwrap_or(0).saturating_add(overflows));
-        let severity = if refused >= CRITICAL && opened.is_some() {
+        // It counts packets, and one client that finds no room sends many: nobody can tell how many clients there are.
+        let severity = if real(overflows) / stat.interval_s.max(LEAST_S) >= CRITICAL_PER_S {
             Severity::Critical
         } else {
             Severity::Warning
         };
-        let times = if overflows == 1 { "time" } else { "times" };
-        let of_all = opened.map_or_else(String::new, |_| format!(", {} of those that came", percent(refused)));
+        let (packets, tries) = match overflows {
+            1 => ("1 packet".into(), ""),
+            _ => (
+                format!("{} packets", thousands(overflows)),
+                ", what the same clients sent again among them",
+            ),
+        };
         let drops = stat.counters.get(Counter::ListenDrops);
         let dropping = frame.churn().map_or(&[][..], |churn| &churn.dropping);
         let whose = overflowed(dropping, Some(overflows), drops);
         let mut title = format!(
-            "{} {times} {} a connection found the accept queue of its listener full{of_all}",
-            thousands(overflows),
+            "{packets} found the accept queue of a listener full {}{tries}",
             within(stat),
         );
         if !whose.is_empty() {
@@ -69,7 +74,7 @@ impl Detector for AcceptQueueOverflow {
             evidence: vec![
                 ("overflows", overflows.into()),
                 ("drops", drops.into()),
-                ("opened_passive", opened.into()),
+                ("overflows_per_s", rate(overflows, stat).into()),
                 ("listener", whose.first().map(|first| first.place()).into()),
                 ("listener_drops", whose.first().and_then(|first| first.drops).into()),
                 ("listener_backlog", whose.first().and_then(|first| first.limit).into()),
@@ -102,21 +107,20 @@ mod tests {
     use crate::model::listener::tests::dropping;
     use crate::model::stat::StatFrame;
 
-    fn finding(overflows: u64, opened: u64) -> Finding {
+    fn finding(overflows: u64) -> Finding {
         let stat = counted(&[
             (Counter::ListenOverflows, overflows),
             (Counter::ListenDrops, overflows + 2),
-            (Counter::PassiveOpens, opened),
         ]);
         one(found(&mut AcceptQueueOverflow, Frame::Stat(&stat)))
     }
 
     #[test]
     fn one_overflow_is_worth_a_word() {
-        let finding = finding(1, 99);
+        let finding = finding(1);
         assert_eq!(
             finding.title,
-            "1 time in 10.0 s a connection found the accept queue of its listener full, 1 % of those that came"
+            "1 packet found the accept queue of a listener full in 10.0 s"
         );
         assert_eq!(finding.severity, Severity::Warning);
         assert_eq!(
@@ -124,17 +128,29 @@ mod tests {
             [
                 ("overflows", 1.into()),
                 ("drops", 3.into()),
-                ("opened_passive", 99.into())
+                ("overflows_per_s", 0.1.into())
             ]
         );
         assert_eq!(finding.advice.len(), 3);
     }
 
+    /// One client that waits is no disaster, however few others there are.
     #[test]
-    fn a_tenth_of_all_is_critical() {
-        assert_eq!(finding(100, 901).severity, Severity::Warning);
-        assert_eq!(finding(100, 900).severity, Severity::Critical);
-        assert!(finding(1234, 0).title.starts_with("1,234 times in 10.0 s"));
+    fn many_clients_at_any_moment_are_critical() {
+        assert_eq!(finding(99).severity, Severity::Warning);
+        assert_eq!(finding(100).severity, Severity::Critical);
+        assert_eq!(
+            finding(1234).title,
+            "1,234 packets found the accept queue of a listener full in 10.0 s, what the same clients sent again among them"
+        );
+        let short = |overflows| {
+            let stat = StatFrame {
+                interval_s: 0.1,
+                ..counted(&[(Counter::ListenOverflows, overflows)])
+            };
+            one(found(&mut AcceptQueueOverflow, Frame::Stat(&stat))).severity
+        };
+        assert_eq!([9, 10].map(short), [Severity::Warning, Severity::Critical]);
     }
 
     #[test]
