@@ -196,9 +196,9 @@ impl HostFrame {
         TwReuse::parse(reuse, timestamps, self.tw_reuse_delay.as_deref())
     }
 
-    /// Whether ports are so many that no destination can hold half of them, for all sockets are fewer; `None` where that is unknown.
+    /// Whether no destination can hold half of the ports, for there are fewer sockets; `None` where that is unknown.
     #[must_use]
-    pub fn are_ports_many(&self) -> Option<bool> {
+    pub fn has_ports_to_spare(&self) -> Option<bool> {
         let sockets = self.open_sockets?.saturating_add(self.time_wait?);
         Some(sockets < u64::from(self.range.as_ref()?.usable()) / 2)
     }

@@ -178,7 +178,7 @@ fn read_tables(tree: &Tree, frame: &mut HostFrame) {
 /// the ports, nobody looks.
 fn held(frame: &HostFrame, inode: u32) -> Option<HeldPorts> {
     let range = frame.range.as_ref()?;
-    if frame.are_ports_many() == Some(true) {
+    if frame.has_ports_to_spare() == Some(true) {
         return None;
     }
     let deadline = clock::monotonic_ns() + LOOK_NS;
@@ -273,5 +273,73 @@ impl Reader<'_> {
             }
         }
         (settings, unread)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// A tree in which 10.0.0.1 has so many connections to 10.0.0.9:6379.
+    fn tree(connections: u16) -> (tempfile::TempDir, Tree) {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let mut rows = vec![
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n".to_owned(),
+            "   0: 00000000:1F90 00000000:0000 0A 00000000:00000005 00:00000000 00000000     0        0 41 1 0 100 0 0 10 0\n".into(),
+        ];
+        rows.extend((0..connections).map(|connection| {
+            let port = 32_768 + connection;
+            let (state, timer) = if connection % 2 == 0 { ("01", "00") } else { ("06", "03") };
+            format!(
+                "   1: 0100000A:{port:04X} 0900000A:18EB {state} 00000000:00000000 {timer}:00000000 00000000     0        0 42 1 0 20 4 30 10 -1\n"
+            )
+        }));
+        write("proc/net/tcp", &rows.concat());
+        write("proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n");
+        write("proc/sys/net/ipv4/ip_local_reserved_ports", "\n");
+        write("proc/sys/net/ipv4/tcp_ehash_entries", "-262144\n");
+        let tree = Tree::open(root.path()).unwrap();
+        (root, tree)
+    }
+
+    #[test]
+    fn a_copied_table_is_read_to_its_end() {
+        let (_root, tree) = tree(28_000);
+        let frame = copied(&tree);
+        let held = frame.held.unwrap();
+        let found: Vec<_> = held
+            .to
+            .iter()
+            .map(|held| (held.ends.to_string(), held.used, held.time_wait))
+            .collect();
+        assert_eq!(found, [("10.0.0.1 > 10.0.0.9:6379".to_owned(), 28_000, 14_000)]);
+        assert_eq!((held.of[0].used, held.whole), (28_000, true));
+        let listeners: Vec<_> = frame
+            .listeners
+            .iter()
+            .flatten()
+            .map(|found| (found.port, found.queued))
+            .collect();
+        assert_eq!(listeners, [(8080, 5)]);
+        assert_eq!(frame.hash_buckets, Some(262_144));
+    }
+
+    #[test]
+    fn where_no_table_is_nobody_knows_who_holds_the_ports() {
+        let (root, tree) = tree(1);
+        fs::remove_file(root.path().join("proc/net/tcp")).unwrap();
+        let frame = copied(&tree);
+        assert_eq!((frame.held, frame.listeners), (None, None));
+        // Those of IPv6 alone are not all.
+        fs::write(root.path().join("proc/net/tcp6"), "").unwrap();
+        assert!(!copied(&tree).held.unwrap().whole);
     }
 }

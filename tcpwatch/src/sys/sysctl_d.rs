@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
-use super::tree::{Tree, why};
+use super::tree::{Content, Tree, why};
 use crate::explain::setting::Setting;
 use crate::model::host::{ConfigLine, Missing, Place};
 
@@ -30,12 +30,18 @@ const PROCPS: [&str; 2] = ["usr/sbin/sysctl", "sbin/sysctl"];
 #[must_use]
 pub fn lines(tree: &Tree, missing: &mut Vec<Missing>) -> Vec<ConfigLine> {
     let conf = tree.read(CONF);
-    let identity = conf.as_ref().map(|content| content.identity).ok();
+    let is_conf = |content: &Content| {
+        conf.as_ref().is_ok_and(|conf| {
+            // Who copied a tree may have followed its links.
+            let is_copy = tree.is_copied() && !conf.bytes.is_empty() && content.bytes == conf.bytes;
+            content.identity == conf.identity || is_copy
+        })
+    };
     let mut lines = Vec::new();
     let mut is_linked = false;
     for path in files(tree, missing) {
         match tree.read(&path) {
-            Ok(content) if Some(content.identity) == identity => {
+            Ok(content) if is_conf(&content) => {
                 is_linked = true;
                 if is_by_systemd(tree, is_linked) {
                     parse(CONF, &content.bytes, true, &mut lines);
@@ -223,6 +229,8 @@ mod tests {
         ];
         assert_eq!(order(&program, &link), conf_first);
         assert_eq!(order(&[], &link), conf_first, "a tree without programs");
+        let followed = [("etc/sysctl.d/99-sysctl.conf", "net.core.somaxconn = 1024")];
+        assert_eq!(order(&followed, &[]), conf_first, "a link that was followed");
         assert_eq!(order(&program[1..], &link), conf_last, "sysctl --system");
         assert_eq!(order(&program[1..], &[]), conf_last);
         assert_eq!(order(&[], &[]), conf_last);

@@ -112,7 +112,7 @@ pub(super) fn enough(frame: &HostFrame) -> Verdict {
         return Verdict::fine("whether ports run low is unknown");
     };
     let usable = u64::from(range.usable());
-    if frame.are_ports_many() == Some(true) {
+    if frame.has_ports_to_spare() == Some(true) {
         return Verdict::fine(format!(
             "{} in TIME_WAIT now, of {} ports to each destination: nothing to gain",
             thousands(frame.time_wait.unwrap_or(0)),
