@@ -392,7 +392,7 @@ fn ports_that_open_connections_hold() {
     });
 }
 
-/// Ports that bind() took are their source address's alone, whatever the destination.
+/// Ports that `bind()` took are their source address's alone, whatever the destination.
 #[test]
 fn ports_that_bind_took() {
     in_netns_without_tracefs(|netns| {

@@ -55,6 +55,30 @@ fn assert_owner(group: &Value, program: &Leaking) {
     assert_eq!(group["local"], "127.0.0.1", "{group}");
 }
 
+/// `look` tells of six sockets that `program` leaks, the oldest of which was there before us.
+fn assert_leak(look: &Look, program: &Leaking) {
+    let group = look.group(program.pid(), "close_wait").expect("a group");
+    assert_owner(group, program);
+    assert_eq!(group["verdict"], "leak", "{group}");
+    assert_eq!(group["oldest_is_lower_bound"], true, "{group}");
+    assert_eq!(
+        (&group["eof_read"], &group["unread_bytes"]),
+        (&6.into(), &0.into()),
+        "{group}"
+    );
+    // Those that it took were closed at once, and are not what was leaked.
+    assert_eq!(group["closed"]["late"], 0, "{group}");
+    assert!(number(&group["closed"], "prompt") > 0, "{group}");
+    assert!(in_seconds(group, "growth_per_min") > 0.0, "{group}");
+    let finding = look.findings.iter().find(|finding| finding["owner"] == group["owner"]);
+    let finding = finding.unwrap_or_else(|| panic!("no finding of {group} in {look:?}"));
+    assert_eq!(
+        (&finding["detector"], &finding["evidence"]["sockets"], &finding["time"]),
+        (&"leak".into(), &6.into(), &group["time"]),
+        "{finding}"
+    );
+}
+
 fn each_program_has_its_verdict(hook: Hook) {
     in_netns(|_| {
         let error_path = Leaking::start("error_path.c", 9001, &[]);
@@ -111,27 +135,7 @@ fn each_program_has_its_verdict(hook: Hook) {
             }
         });
         for program in leaking {
-            let group = look.group(program.pid(), "close_wait").expect("a group");
-            assert_owner(group, program);
-            assert_eq!(group["verdict"], "leak", "{group}");
-            // Its oldest was there before us.
-            assert_eq!(group["oldest_is_lower_bound"], true, "{group}");
-            assert_eq!(
-                (&group["eof_read"], &group["unread_bytes"]),
-                (&6.into(), &0.into()),
-                "{group}"
-            );
-            // Those that it took were closed at once, and are not what was leaked.
-            assert_eq!(group["closed"]["late"], 0, "{group}");
-            assert!(number(&group["closed"], "prompt") > 0, "{group}");
-            assert!(in_seconds(group, "growth_per_min") > 0.0, "{group}");
-            let finding = look.findings.iter().find(|finding| finding["owner"] == group["owner"]);
-            let finding = finding.unwrap_or_else(|| panic!("no finding of {group} in {look:?}"));
-            assert_eq!(
-                (&finding["detector"], &finding["evidence"]["sockets"], &finding["time"]),
-                (&"leak".into(), &6.into(), &group["time"]),
-                "{finding}"
-            );
+            assert_leak(&look, program);
         }
         let group = look.group(never_reads.pid(), "close_wait").expect("a group");
         assert_owner(group, &never_reads);
