@@ -308,7 +308,7 @@ pub fn why(group: &Group, verdict: Verdict) -> String {
                 duration(more)
             ),
             Doubt::Together(more) => format!(
-                "none of them was closed in the {window} watched, but they came within {}, as the connections of a pool do{prompt}; {} more \
+                "none of them was closed in the {window} watched, but as far as is known they came within {}, as the connections of a pool do{prompt}; {} more \
                  decide at the latest",
                 duration(group.oldest.ns.saturating_sub(group.youngest_ns)),
                 duration(more)
