@@ -3,11 +3,11 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
+use super::ColorArgs;
 use super::values::Interval;
 use crate::explain::lang::Lang;
 use crate::explain::lookup::{self, Asked, Unknown};
 use crate::view::Output;
-use crate::view::screen::Color;
 
 /// `explain`.
 #[derive(Clone, Debug, Args)]
@@ -31,15 +31,9 @@ pub struct ExplainArgs {
     /// Form of the output; json is one object a topic
     #[arg(short, long, default_value = "text", value_name = "FORM", value_parser = forms())]
     pub output: Output,
-    /// Colour text; `NO_COLOR` is honoured
-    #[arg(
-        long,
-        help = "Colour text; NO_COLOR is honoured",
-        value_enum,
-        default_value_t,
-        value_name = "WHEN"
-    )]
-    pub color: Color,
+    /// Whether to colour it.
+    #[command(flatten)]
+    pub color: ColorArgs,
 }
 
 /// What `text` asks for.

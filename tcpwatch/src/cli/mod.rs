@@ -145,7 +145,15 @@ pub struct OutputArgs {
     /// Form of the output; json is one object a line
     #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
     pub output: Output,
-    /// Colour text; `NO_COLOR` is honoured
+    /// Whether to colour it.
+    #[command(flatten)]
+    pub color: ColorArgs,
+}
+
+/// Whether to colour text.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct ColorArgs {
+    /// Whether to colour text.
     #[arg(
         long,
         help = "Colour text; NO_COLOR is honoured",
