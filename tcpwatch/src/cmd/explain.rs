@@ -1,7 +1,7 @@
 //! `tcpwatch explain`: what does a state, an ending, a finding or a setting mean?
 
 use std::env;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -60,8 +60,11 @@ fn own_lang() -> Lang {
 /// Draws the states, with as many numbers as can be had.
 fn diagram(args: &ExplainArgs, lang: Lang, out: &mut impl Write) -> Result<()> {
     let mut frame = None;
-    if caps::missing_for_bpf().is_empty() {
-        match moves(args.duration) {
+    let screen = screen(args.color);
+    let is_root = caps::missing_for_bpf().is_empty();
+    if is_root {
+        let seconds = args.duration.0.as_secs_f64();
+        match moves(args.duration, || text::diagram::begin(out, seconds, lang, screen)) {
             Ok(counted) => frame = counted,
             Err(why) => log::warn!("what happens between the states is unknown: {why:#}"),
         }
@@ -77,7 +80,7 @@ fn diagram(args: &ExplainArgs, lang: Lang, out: &mut impl Write) -> Result<()> {
         (None, Some(counts)) => Numbers::Now(counts),
         (None, None) => Numbers::None,
     };
-    text::diagram::write(out, numbers, lang, screen(args.color)).context(OUTPUT)
+    text::diagram::write(out, numbers, is_root, lang, screen).context(OUTPUT)
 }
 
 /// The sockets of this network namespace now.
@@ -90,8 +93,8 @@ fn now() -> Result<StateCounts> {
     Ok(counts)
 }
 
-/// What happens in this network namespace for `duration`, or until a signal.
-fn moves(Interval(duration): Interval) -> Result<Option<StatFrame>> {
+/// What happens in this network namespace for `duration` after it has `begun`, or until a signal.
+fn moves(Interval(duration): Interval, begun: impl FnOnce() -> io::Result<()>) -> Result<Option<StatFrame>> {
     block_on(async {
         let mut end = End::new(Some(Interval(duration)))?;
         let Watched {
@@ -105,6 +108,7 @@ fn moves(Interval(duration): Interval) -> Result<Option<StatFrame>> {
         let mut frame = None;
         live.sample(|input| frame = model.apply(input).or(frame.take()))?;
         end.begin();
+        begun().context(OUTPUT)?;
         end.come().await;
         live.sample(|input| frame = model.apply(input).or(frame.take()))?;
         Ok(frame)

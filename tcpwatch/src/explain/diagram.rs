@@ -15,14 +15,24 @@ pub struct Diagram {
     pub any: &'static str,
     /// What the numbers in the boxes are.
     pub now: &'static str,
+    /// The same, where they are of several network namespaces.
+    pub now_of_several: &'static str,
+    /// A length of time, of so many seconds.
+    pub length: fn(f64) -> String,
+    /// While steps are counted.
+    pub counting: &'static str,
     /// What the numbers at the arrows are.
     pub during: &'static str,
     /// Before the transitions that have no arrow.
     pub others: &'static str,
-    /// How many of those to `TIME_WAIT` the peer had not closed.
+    /// Between those.
+    pub comma: &'static str,
+    /// How many were closed here, and became timewait sockets before the peer closed.
     pub closed_first: &'static str,
-    /// How many of those to `TIME_WAIT` were refused.
+    /// How many timewait sockets were refused.
     pub refused: &'static str,
+    /// Of how many connections nobody knows how they ended.
+    pub undecided: &'static str,
     /// How many transitions nobody counted.
     pub missed: &'static str,
     /// How to have numbers at the arrows.

@@ -5,6 +5,17 @@ use tcpwatch_common::TcpState;
 use crate::model::ending::Ending;
 use crate::model::stat::StatFrame;
 
+/// How often a step was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// So often.
+    Are(u64),
+    /// So often, and perhaps by some of the connections of which nobody knows how they ended.
+    AtLeast(u64),
+    /// Nobody knows.
+    Unknown,
+}
+
 /// A step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -34,7 +45,7 @@ pub enum Step {
     CrossedAcknowledged,
     /// We close too.
     CloseToo,
-    /// TIME_WAIT is over.
+    /// TIME_WAIT is over, after 60 s, or sooner.
     Expired,
     /// Our FIN is acknowledged, after the peer's.
     LastAcknowledged,
@@ -82,21 +93,31 @@ impl Step {
         }
     }
 
-    /// How often it was taken in `frame`; `None` where that is not known.
+    /// How often it was taken in `frame`.
     ///
-    /// The kernel announces no step to or from `TIME_WAIT`. Those to it are the ends that leave a timewait socket, in whichever
-    /// substate, and those that were refused one; those from it are timewait sockets gone.
+    /// The kernel announces no step to or from `TIME_WAIT`. Those to it are ends that both sides closed, those that were refused a
+    /// timewait socket among them; those from it are timewait sockets gone, of either substate.
     #[must_use]
-    pub fn taken(self, frame: &StatFrame) -> Option<u64> {
+    pub fn taken(self, frame: &StatFrame) -> Times {
+        let (from, to) = self.ends();
+        match (self.ending(), self) {
+            (Some(ending), _) => match (frame.ends.get(ending), undecided(from, frame)) {
+                (known, 0) => Times::Are(known),
+                (0, _) => Times::Unknown,
+                (known, _) => Times::AtLeast(known),
+            },
+            (None, Self::Expired) => frame.time_wait.left.map_or(Times::Unknown, Times::Are),
+            (None, _) => Times::Are(frame.moved(from, to)),
+        }
+    }
+
+    /// How a connection ends that takes it; `None` where it ends none.
+    const fn ending(self) -> Option<Ending> {
         match self {
-            Self::PeerClosesToo => Some(frame.ends.get(Ending::GracefulActive) + frame.ends.get(Ending::ClosedFirst)),
-            Self::CrossedAcknowledged => Some(frame.ends.get(Ending::Simultaneous)),
-            Self::LastAcknowledged => Some(frame.ends.get(Ending::GracefulPassive)),
-            Self::Expired => frame.time_wait.left,
-            step => {
-                let (from, to) = step.ends();
-                Some(frame.moved(from, to))
-            }
+            Self::PeerClosesToo => Some(Ending::GracefulActive),
+            Self::CrossedAcknowledged => Some(Ending::Simultaneous),
+            Self::LastAcknowledged => Some(Ending::GracefulPassive),
+            _ => None,
         }
     }
 
@@ -110,16 +131,38 @@ impl Step {
     }
 }
 
-/// The transitions of `frame` that were no step: by a reset, a timeout, or a way not known. A state entered from itself is none.
+/// The transitions of `frame` that were no step: by a reset, or a timeout. A state entered from itself is none.
 pub fn others(frame: &StatFrame) -> impl Iterator<Item = (TcpState, TcpState, u64)> + '_ {
     frame.transitions().filter_map(|(from, to, times)| {
-        let steps = Step::ALL
-            .into_iter()
-            .filter(|step| step.announced() == Some((from, to)));
-        let taken: u64 = steps.filter_map(|step| step.taken(frame)).sum();
-        let rest = times.saturating_sub(taken);
+        let mut steps = Step::ALL.into_iter();
+        let rest = match steps.find(|step| step.announced() == Some((from, to))) {
+            Some(step) if step.ending().is_some() => no_step(from, frame).saturating_sub(undecided(from, frame)),
+            Some(_) => 0,
+            None => times,
+        };
         (from != to && rest > 0).then_some((from, to, rest))
     })
+}
+
+/// Connections that ended in `from` and are not known to have taken the step from there, nor to have become a timewait socket in
+/// `FIN_WAIT2`.
+fn no_step(from: TcpState, frame: &StatFrame) -> u64 {
+    let steps = Step::ALL.into_iter().filter(|step| step.ends().0 == from);
+    let ended = steps
+        .filter_map(Step::ending)
+        .map(|ending| frame.ends.get(ending))
+        .sum();
+    let closed_first = match from {
+        TcpState::FinWait2 => frame.ends.get(Ending::ClosedFirst),
+        _ => 0,
+    };
+    let all = frame.moved(from, TcpState::Close);
+    all.saturating_sub(ended).saturating_sub(closed_first)
+}
+
+/// Those of them of which nobody knows how they ended, at most.
+fn undecided(from: TcpState, frame: &StatFrame) -> u64 {
+    no_step(from, frame).min(frame.ends.get(Ending::Unknown))
 }
 
 #[cfg(test)]
@@ -145,13 +188,46 @@ mod tests {
                 (Ending::GracefulPassive, 2),
             ],
         );
-        assert_eq!(Step::Connect.taken(&frame), Some(7));
-        assert_eq!(Step::PeerClosesToo.taken(&frame), Some(4));
-        assert_eq!(Step::LastAcknowledged.taken(&frame), Some(2));
-        assert_eq!(Step::Expired.taken(&frame), None, "not known");
+        assert_eq!(Step::Connect.taken(&frame), Times::Are(7));
+        assert_eq!(Step::PeerClosesToo.taken(&frame), Times::Are(3), "one has not closed");
+        assert_eq!(Step::LastAcknowledged.taken(&frame), Times::Are(2));
+        assert_eq!(Step::Expired.taken(&frame), Times::Unknown);
         assert_eq!(
             others(&frame).collect::<Vec<_>>(),
             [(established, close, 3), (fin_wait2, close, 1)]
+        );
+    }
+
+    /// What may have been a step is told neither as one nor as none.
+    #[test]
+    fn an_end_that_is_not_known_may_have_been_a_step() {
+        let (close, fin_wait2, last_ack) = (TcpState::Close, TcpState::FinWait2, TcpState::LastAck);
+        let moves = [
+            (fin_wait2, close, 9),
+            (last_ack, close, 5),
+            (TcpState::Closing, close, 4),
+        ];
+        let unknown = frame(&moves, &[(Ending::Unknown, 18)]);
+        for step in [Step::PeerClosesToo, Step::LastAcknowledged, Step::CrossedAcknowledged] {
+            assert_eq!(step.taken(&unknown), Times::Unknown, "{step:?}");
+        }
+        assert_eq!(others(&unknown).count(), 0);
+        let some = frame(
+            &moves,
+            &[
+                (Ending::GracefulActive, 3),
+                (Ending::ClosedFirst, 2),
+                (Ending::GracefulPassive, 5),
+                (Ending::Unknown, 1),
+                (Ending::ResetByPeer, 7),
+            ],
+        );
+        assert_eq!(Step::PeerClosesToo.taken(&some), Times::AtLeast(3));
+        assert_eq!(Step::LastAcknowledged.taken(&some), Times::Are(5), "all are known");
+        assert_eq!(Step::CrossedAcknowledged.taken(&some), Times::Unknown);
+        assert_eq!(
+            others(&some).collect::<Vec<_>>(),
+            [(fin_wait2, close, 3), (TcpState::Closing, close, 3)]
         );
     }
 }
