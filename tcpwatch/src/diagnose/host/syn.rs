@@ -30,7 +30,8 @@ struct NoRoom {
     /// Dropped for a full queue (`TCPReqQFullDrop`).
     dropped: Option<u64>,
     /// Dropped for no queue that was full, while cookies are off: three quarters of `tcp_max_syn_backlog` are for strangers then, and
-    /// the rest is counted in `ListenDrops` alone (`tcp_conn_request`). A want of memory or of a route is counted there too.
+    /// the rest is counted in `ListenDrops` alone (`tcp_conn_request`). A want of memory or of a route is counted there too. `None`
+    /// too where it was nothing else, for no listener here may have so many half-open.
     unexplained: Option<u64>,
 }
 
@@ -41,7 +42,8 @@ impl NoRoom {
         let unexplained = || {
             let overflows = frame.counter(Counter::ListenOverflows)?;
             let drops = frame.counter(Counter::ListenDrops)?;
-            Some(drops.saturating_sub(overflows).saturating_sub(dropped?))
+            let unexplained = drops.saturating_sub(overflows).saturating_sub(dropped?);
+            (unexplained == 0 || may_reach_the_backlog(frame)).then_some(unexplained)
         };
         match frame.number(Setting::TcpSyncookies) {
             Some(0) => Self {
@@ -69,6 +71,21 @@ impl NoRoom {
     fn all(self) -> u64 {
         self.cookies.saturating_add(self.all_dropped())
     }
+}
+
+/// Of `tcp_max_syn_backlog`, what is for strangers while cookies are off: a peer that is known from before may have the rest.
+fn for_strangers(frame: &HostFrame) -> Option<u64> {
+    let backlog = frame.number(Setting::TcpMaxSynBacklog)?;
+    Some(backlog - backlog / 4)
+}
+
+/// Whether a listener that dropped something may have more half-open connections than that: the queue of another is full before.
+fn may_reach_the_backlog(frame: &HostFrame) -> bool {
+    let (Some(most), Some(listeners)) = (for_strangers(frame), &frame.listeners) else {
+        return true;
+    };
+    let may = |listener: &Listener| listener.limit.is_none_or(|limit| limit > most) && listener.drops != Some(0);
+    listeners.iter().any(may)
 }
 
 /// `TCPReqQFullDrop 0 since boot, and 1,463 of ListenDrops that no full queue explains (15 an hour)`.
@@ -186,24 +203,17 @@ pub(super) fn backlog(frame: &HostFrame) -> Verdict {
         _ if is_old(frame) => with_the_listeners(frame, value.unwrap_or(u64::MAX)),
         None => Verdict::fine("whether it does anything depends on tcp_syncookies, which is unknown"),
         Some(0) => {
-            let part = value.map(|value| value - value / 4);
-            let larger = frame
-                .listeners
-                .iter()
-                .flatten()
-                .filter(|listener| listener.limit > part);
-            let larger: Vec<&Listener> = larger.collect();
-            let bounds = part.map_or_else(
-                || "three quarters of it are for strangers".into(),
-                |part| format!("{}, three quarters of it, are for strangers", thousands(part)),
-            );
+            let part = for_strangers(frame).unwrap_or(u64::MAX);
+            let listeners = frame.listeners.iter().flatten();
+            let larger: Vec<&Listener> = listeners.filter(|listener| listener.limit > Some(part)).collect();
             let whose = if larger.is_empty() {
                 String::new()
             } else {
                 format!(", fewer than {} asked for", few(&larger))
             };
             Verdict::fine(format!(
-                "{bounds} while tcp_syncookies is 0{whose}; {}. Cookies help more than a larger one",
+                "{}, three quarters of it, are for strangers while tcp_syncookies is 0{whose}; {}. Cookies help more than a larger one",
+                thousands(part),
                 drops(frame, no_room)
             ))
         }

@@ -377,7 +377,7 @@ fn without_cookies_syns_are_dropped_before_any_queue_is_full() {
     let mut frame = host();
     set(&mut frame, Setting::TcpSyncookies, "0");
     set(&mut frame, Setting::TcpMaxSynBacklog, "2048");
-    frame.listeners = Some(vec![listener(80, 0, 4096), listener(81, 0, 1536)]);
+    frame.listeners = Some(vec![dropped(80, 1463, 4096), dropped(81, 37, 1536)]);
     count(
         &mut frame,
         &[(Counter::ListenDrops, 1500), (Counter::ListenOverflows, 37)],
@@ -404,6 +404,22 @@ fn without_cookies_syns_are_dropped_before_any_queue_is_full() {
         "{found:?}"
     );
     assert_eq!((found.severity, found.advice.len()), (Severity::Warning, 1));
+    // Where no listener may have so many half-open, it was something else.
+    for listeners in [
+        vec![dropped(81, 1500, 1536)],
+        vec![dropped(81, 1500, 1536), dropped(80, 0, 4096)],
+    ] {
+        let other = HostFrame {
+            listeners: Some(listeners),
+            ..frame.clone()
+        };
+        let line = of(&other, Setting::TcpSyncookies);
+        assert!(
+            line.words.contains("cannot be said") && commands(&line).is_empty(),
+            "{line:?}"
+        );
+        assert_eq!(trouble(&other, Kind::SynFlood), None);
+    }
     // With cookies on they were dropped for something else; and where one counter is missing, nobody knows.
     set(&mut frame, Setting::TcpSyncookies, "1");
     assert_eq!(trouble(&frame, Kind::SynFlood), None);
