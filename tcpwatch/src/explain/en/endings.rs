@@ -280,7 +280,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "More connections to one destination than ip_local_port_range has ports, most of them in TIME_WAIT.",
                 "Programs that call bind() with an address before connect(), without IP_BIND_ADDRESS_NO_PORT: \
                 each of their ports is lost to every destination. They themselves fail in bind(), with \
-                EADDRINUSE, which is the end of no connection and told by none.",
+                EADDRINUSE, before there is a connection: no ending tells of that.",
             ],
             look: &["`tcpwatch churn`: whose connections take the ports, and when they run out."],
         },

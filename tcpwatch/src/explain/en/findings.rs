@@ -156,8 +156,8 @@ pub(super) fn text(kind: Kind) -> FindingText {
             ],
             hurts: &[
                 "In SYN_RECV they take the room of the SYN queue; when it is full see syn_flood.",
-                "In SYN_SENT each holds a local port, and keeps its caller waiting in connect(), for as long as \
-                tcp_syn_retries says: 131 s.",
+                "In SYN_SENT each holds a local port, and keeps its caller waiting in connect(), for as long \
+                as tcp_syn_retries says: 131 s.",
             ],
             to_do: &[
                 "`tcpwatch snapshot --state syn_recv --by remote`: few peers, whose answers get lost (routes \

@@ -288,9 +288,9 @@ pub(super) fn text(setting: Setting) -> SettingText {
         Setting::TcpSynRetries => SettingText {
             about: "For how long a SYN is sent again before connect() fails",
             does: &[
-                "6: connect() fails with ETIMEDOUT after 131 s. Since Linux 6.5 the SYN is sent again \
-                tcp_syn_linear_timeouts (4) times a second apart, and 6 times more with waits that double: at \
-                1, 2, 3, 4, 5, 7, 11, 19, 35 and 67 s. Before, it was 6 times, and 127 s.",
+                "6: connect() fails with ETIMEDOUT after 131 s, or a little more. Since Linux 6.5 the SYN is \
+                sent again tcp_syn_linear_timeouts (4) times a second apart, and 6 times more with waits that \
+                double: at about 1, 2, 3, 4, 5, 7, 11, 19, 35 and 67 s. Before, it was 6 times, and 127 s.",
                 "2 and 1 end after 7 s and 3 s, on any kernel: it also ends once 2^(N+1) - 1 seconds are over. \
                 TCP_SYNCNT sets it for one socket.",
             ],

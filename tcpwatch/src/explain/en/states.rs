@@ -176,8 +176,8 @@ pub(super) fn text(state: TcpState) -> StateText {
             waiting: &["Nobody."],
             lasts: &["Until the application closes the descriptor, or uses the socket again."],
             normal: &[
-                "ss and netstat do not list such sockets, and tcpwatch counts none. Since Linux 6.8 `ss -tan \
-                --bound-inactive` lists those that are bound to a port.",
+                "ss and netstat do not list such sockets, and tcpwatch counts none. On Linux 6.8 and later an \
+                ss as new lists those that are bound to a port: `ss -tan --bound-inactive`.",
                 "A connection that ended and was never closed keeps its descriptor: a leak that no state \
                 shows. lsof(8) calls it sock, protocol: TCP, and has no address for it.",
             ],
@@ -266,10 +266,7 @@ pub(super) fn text(state: TcpState) -> StateText {
                 "One round trip. Without an answer it is given up as in LAST_ACK: by tcp_orphan_retries after \
                 close(), by tcp_retries2 while a process holds the descriptor.",
             ],
-            normal: &[
-                "Rare over a network. Common on loopback, when both ends close at the end of the same \
-            exchange.",
-            ],
+            normal: &["Rare over a network. Common on loopback, when both ends close at the end of the same exchange."],
             look: &["`tcpwatch trace --lives`: simultaneous in the JSON, both closed at once in text."],
         },
     }

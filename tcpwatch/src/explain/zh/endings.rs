@@ -226,8 +226,8 @@ pub(super) fn text(ending: Ending) -> EndingText {
             causes: &[
                 "到同一目的地的连接数超过了 ip_local_port_range 的端口数，其中多数处于 TIME_WAIT。",
                 "有程序在 connect() 之前用 bind() 绑定地址，却没有设置 IP_BIND_ADDRESS_NO_PORT：它们占用的每个\
-                端口，对任何目的地都不再可用。这些程序自己会在 bind() 处以 EADDRINUSE 失败，那时还没有连接，也\
-                就没有哪条连接会显示出来。",
+                端口，对任何目的地都不再可用。这些程序自己会在 bind() 处以 EADDRINUSE 失败，那时还没有连接，因\
+                此没有任何结束方式会反映它。",
             ],
             look: &["`tcpwatch churn`：谁的连接占用了端口，何时用完。"],
         },

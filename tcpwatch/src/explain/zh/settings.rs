@@ -224,9 +224,9 @@ pub(super) fn text(setting: Setting) -> SettingText {
         Setting::TcpSynRetries => SettingText {
             about: "SYN 重发多久之后 connect() 失败",
             does: &[
-                "6：connect() 在 131 秒后以 ETIMEDOUT 失败。Linux 6.5 起，SYN 先每隔 1 秒重发 \
-                tcp_syn_linear_timeouts（4）次，再按加倍的间隔重发 6 次，即在第 1、2、3、4、5、7、11、19、35、\
-                67 秒重发。之前只重发 6 次，127 秒后失败。",
+                "6：connect() 在 131 秒或稍后以 ETIMEDOUT 失败。Linux 6.5 起，SYN 先每隔 1 秒重发 \
+                tcp_syn_linear_timeouts（4）次，再按加倍的间隔重发 6 次，即大约在第 1、2、3、4、5、7、11、19、\
+                35、67 秒重发。之前只重发 6 次，127 秒后失败。",
                 "设为 2 和 1，在任何内核上都是 7 秒和 3 秒后失败：时间达到 2^(N+1) - 1 秒也会放弃。单个套接字\
                 用 TCP_SYNCNT 设置。",
             ],

@@ -162,8 +162,8 @@ pub(super) fn text(state: TcpState) -> StateText {
             waiting: &["没有谁在等。"],
             lasts: &["直到应用关闭描述符，或者再次使用这个套接字。"],
             normal: &[
-                "ss 和 netstat 都不列出这样的套接字，tcpwatch 的计数也总是 0。Linux 6.8 起，`ss -tan \
-                --bound-inactive` 会列出已经绑定端口的。",
+                "ss 和 netstat 都不列出这样的套接字，tcpwatch 的计数也总是 0。Linux 6.8 起，同样新的 ss 可以列\
+                出已经绑定端口的：`ss -tan --bound-inactive`。",
                 "连接已经结束、却从未 close() 的套接字仍占着描述符：这种泄漏在任何状态里都看不到。lsof(8) 把它\
                 显示为 sock、protocol: TCP，没有地址。",
             ],
