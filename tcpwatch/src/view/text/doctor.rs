@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 
-use super::finding::style;
+use super::finding::{is_typed, style};
 use super::wrap::wrap;
 use crate::diagnose::finding::{Finding, Severity};
 use crate::diagnose::host::{Line, Report, Standing};
@@ -173,11 +173,8 @@ impl<'a> Block<'a> {
 
 /// Writes `words` below what they belong to, after `mark`; what is to be typed is never broken.
 fn below(words: &str, mark: &str, width: usize, out: &mut dyn Write) -> io::Result<()> {
-    let is_typed = ["sysctl -w ", "nsenter "]
-        .iter()
-        .any(|command| words.starts_with(command));
     let room = width - INDENT - mark.len();
-    let rows = if is_typed {
+    let rows = if is_typed(words) {
         vec![words.to_owned()]
     } else {
         wrap(words, room)

@@ -30,12 +30,24 @@ pub fn write(finding: &Finding, screen: Screen, out: &mut dyn Write) -> io::Resu
         writeln!(out, "{:STEP$}{line}", "")?;
     }
     for (step, advice) in advice.iter().enumerate() {
-        for (row, line) in fit(advice, STEP, screen).into_iter().enumerate() {
+        let lines = if is_typed(advice) {
+            vec![advice.clone()]
+        } else {
+            fit(advice, STEP, screen)
+        };
+        for (row, line) in lines.into_iter().enumerate() {
             let mark = if (step, row) == (0, 0) { "  do:" } else { "" };
             writeln!(out, "{mark:STEP$}{line}")?;
         }
     }
     Ok(())
+}
+
+/// Whether a step of advice is what is to be typed, which is never broken.
+pub(super) fn is_typed(step: &str) -> bool {
+    ["sysctl -w ", "nsenter "]
+        .iter()
+        .any(|command| step.starts_with(command))
 }
 
 /// `text` in lines beside so many columns of something else; one line where there is no terminal.
@@ -66,6 +78,17 @@ mod tests {
         let mut out = Vec::new();
         write(finding, screen, &mut out).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn what_is_to_be_typed_is_in_one_line() {
+        let typed = "nsenter --net=/run/netns/a sysctl -w net.ipv4.tcp_max_tw_buckets=24000";
+        let finding = Finding {
+            advice: vec![typed.into(), "risk: none that anybody knows of".into()],
+            ..bare()
+        };
+        let text = shown(&finding, Screen::plain(40));
+        assert!(text.contains(&format!("\n  do: {typed}\n      risk: none")), "{text}");
     }
 
     #[test]
