@@ -466,6 +466,50 @@ fn syns_that_are_dropped_for_want_of_cookies() {
     });
 }
 
+/// Who turned cookies on as told is told what was, and that nothing is left to do.
+#[test]
+fn syns_that_were_dropped_before_cookies_were_on() {
+    in_netns_without_tracefs(|netns| {
+        netns.set("ipv4/tcp_syncookies", "0");
+        let listener = listen(SocketAddr::new(LOOPBACK, 8080), 16);
+        let clients: Vec<_> = (0..60)
+            .map(|_| {
+                let client = socket(address(&listener));
+                deafen(&client);
+                start_connect(&client, address(&listener));
+                client
+            })
+            .collect();
+        until("SYNs are dropped", || nstat("TcpExtTCPReqQFullDrop") >= 30);
+        let findings = doctor(&[]);
+        assert_eq!(of(&findings, "syn_flood")["severity"], "warning");
+        assert_eq!(
+            commands(of(&findings, "tcp_syncookies")),
+            ["sysctl -w net.ipv4.tcp_syncookies=1"]
+        );
+        drop((clients, listener));
+        netns.set("ipv4/tcp_syncookies", "1");
+        let dropped = nstat("TcpExtTCPReqQFullDrop");
+        let findings = doctor(&["--strict"]);
+        let trouble = of(&findings, "syn_flood");
+        assert_eq!(
+            (
+                &trouble["severity"],
+                trouble["evidence"]["TCPReqQFullDrop"].as_u64(),
+                nstat("TcpExtSyncookiesSent")
+            ),
+            (&"info".into(), Some(dropped), 0),
+            "{trouble}"
+        );
+        let cookies = of(&findings, "tcp_syncookies")["title"].as_str().expect("a title");
+        assert!(
+            cookies.contains("while it was 0, SYNs were dropped: TCPReqQFullDrop"),
+            "{cookies}"
+        );
+        counters_are_those_of_nstat(&findings);
+    });
+}
+
 /// Timewait sockets that found no room.
 #[test]
 fn time_wait_that_is_refused() {
@@ -493,6 +537,13 @@ fn time_wait_that_is_refused() {
         let command = format!("sysctl -w net.ipv4.tcp_max_tw_buckets={own}");
         assert_eq!(commands(buckets), [command.as_str()], "what the kernel chose");
         counters_are_those_of_nstat(&findings);
+        // Who does so is told nothing more to do, though the counter stays what it is.
+        netns.set("ipv4/tcp_max_tw_buckets", own);
+        let findings = doctor(&["--strict"]);
+        assert_eq!(of(&findings, "time_wait_overflow")["severity"], "info");
+        let buckets = of(&findings, "tcp_max_tw_buckets");
+        assert_eq!(buckets["evidence"]["TCPTimeWaitOverflow"].as_u64(), Some(refused));
+        assert!(commands(buckets).is_empty(), "{buckets}");
     });
 }
 

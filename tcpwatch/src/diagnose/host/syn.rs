@@ -64,6 +64,12 @@ impl NoRoom {
         }
     }
 
+    /// Those of a kind that may come again as cookies are set now: while they are on, no SYN is dropped for a full queue
+    /// (`tcp_syn_flood_action`), and those that were came before.
+    fn goes_on(self, frame: &HostFrame) -> u64 {
+        if are_on(frame) { self.cookies } else { self.all() }
+    }
+
     fn all_dropped(self) -> u64 {
         self.dropped.unwrap_or(0).saturating_add(self.unexplained.unwrap_or(0))
     }
@@ -71,6 +77,11 @@ impl NoRoom {
     fn all(self) -> u64 {
         self.cookies.saturating_add(self.all_dropped())
     }
+}
+
+/// Whether cookies are on, whatever for.
+fn are_on(frame: &HostFrame) -> bool {
+    frame.number(Setting::TcpSyncookies).is_some_and(|value| value > 0)
 }
 
 /// Of `tcp_max_syn_backlog`, what is for strangers while cookies are off: a peer that is known from before may have the rest.
@@ -120,8 +131,13 @@ pub(super) fn cookies(frame: &HostFrame) -> Verdict {
         Some(2) => Verdict::note(format!(
             "every SYN is answered with a cookie, which is for tests; {sent}"
         )),
-        _ => match frame.counter(Counter::SyncookiesSent) {
-            Some(0) => Verdict::fine(format!(
+        _ => match (frame.counter(Counter::SyncookiesSent), no_room.dropped) {
+            (Some(0), Some(1..)) => Verdict::fine(format!(
+                "for a full queue of half-open connections alone, and none was while it was on: {sent}; while it was 0, SYNs were \
+                 dropped: {}. Leave it on",
+                told(frame, Counter::TcpReqQFullDrop)
+            )),
+            (Some(0), _) => Verdict::fine(format!(
                 "for a full queue of half-open connections alone; none was: {sent}"
             )),
             _ => Verdict::fine(format!(
@@ -184,8 +200,9 @@ pub(super) fn crowd(frame: &HostFrame) -> Option<String> {
     let no_room = NoRoom::of(frame);
     let sent = frame.counter(Counter::SyncookiesSent).filter(|&sent| sent > 0)?;
     let back = frame.counter(Counter::SyncookiesRecv)?;
-    let is_crowd =
-        no_room.cookies > 0 && reaches(back, sent, REAL) && !is_rare(frame, no_room.all(), &[Counter::PassiveOpens]);
+    let is_crowd = no_room.cookies > 0
+        && reaches(back, sent, REAL)
+        && !is_rare(frame, no_room.goes_on(frame), &[Counter::PassiveOpens]);
     is_crowd.then(|| {
         format!(
             "{}, and {} of the cookies came back: queues of half-open connections were full of real clients",
@@ -318,14 +335,26 @@ pub(super) fn flood(frame: &HostFrame, findings: &mut Vec<Finding>) {
     if dropped > 0 && frame.number(Setting::TcpSyncookies) == Some(0) {
         advice.push("turn on net.ipv4.tcp_syncookies".into());
     }
-    let is_rare = is_rare(frame, no_room.all(), &[Counter::PassiveOpens]);
-    if is_rare {
-        (title, advice) = (format!("{title}; that is {RARE}"), Vec::new());
+    let are_past = dropped > 0 && are_on(frame);
+    if are_past {
+        title = format!("{title}; those dropped came while tcp_syncookies was 0, and it is on now");
     }
+    let goes_on = no_room.goes_on(frame);
+    let is_rare = is_rare(frame, goes_on, &[Counter::PassiveOpens]);
+    if is_rare {
+        let which = if are_past { "those with cookies are" } else { "that is" };
+        title = format!("{title}; {which} {RARE}");
+    }
+    let severity = if goes_on == 0 || is_rare {
+        advice.clear();
+        Severity::Info
+    } else {
+        Severity::Warning
+    };
     findings.push(Finding {
         kind: Kind::SynFlood,
         topic: Topic::Finding(Kind::SynFlood),
-        severity: if is_rare { Severity::Info } else { Severity::Warning },
+        severity,
         title,
         evidence: vec![
             (

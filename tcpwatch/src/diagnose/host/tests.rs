@@ -433,6 +433,54 @@ fn without_cookies_syns_are_dropped_before_any_queue_is_full() {
     );
 }
 
+/// Who turned cookies on as told is told what was, and that nothing is left to do.
+#[test]
+fn syns_that_were_dropped_before_cookies_were_on_are_no_trouble_now() {
+    let mut frame = host();
+    count(&mut frame, &[(Counter::TcpReqQFullDrop, 383)]);
+    for value in ["1", "2"] {
+        set(&mut frame, Setting::TcpSyncookies, value);
+        let found = trouble(&frame, Kind::SynFlood).unwrap();
+        assert_eq!((found.severity, found.advice.len()), (Severity::Info, 0), "{found:?}");
+        assert!(
+            found.title.starts_with("383 SYNs were dropped")
+                && found.title.ends_with("while tcp_syncookies was 0, and it is on now"),
+            "{found:?}"
+        );
+        assert!(!examine(&frame, true).is_wrong());
+    }
+    set(&mut frame, Setting::TcpSyncookies, "1");
+    let line = of(&frame, Setting::TcpSyncookies);
+    assert!(
+        line.words.contains("none was while it was on") && line.words.contains("TCPReqQFullDrop 383"),
+        "{line:?}"
+    );
+    // What was dropped before makes no flood of a few cookies.
+    count(
+        &mut frame,
+        &[
+            (Counter::TcpReqQFullDoCookies, 2),
+            (Counter::SyncookiesSent, 2),
+            (Counter::PassiveOpens, 100_000),
+        ],
+    );
+    let found = trouble(&frame, Kind::SynFlood).unwrap();
+    assert!(
+        found.severity == Severity::Info && found.title.contains("it is on now; those with cookies are less than"),
+        "{found:?}"
+    );
+    count(
+        &mut frame,
+        &[(Counter::TcpReqQFullDoCookies, 383), (Counter::SyncookiesSent, 383)],
+    );
+    let found = trouble(&frame, Kind::SynFlood).unwrap();
+    assert_eq!(
+        (found.severity, found.advice.len()),
+        (Severity::Warning, 1),
+        "{found:?}"
+    );
+}
+
 #[test]
 fn a_flood_is_told_from_a_crowd_by_the_cookies_that_come_back() {
     let mut frame = host();
@@ -562,8 +610,10 @@ fn what_happened_once_is_told_and_nothing_is_done() {
     ];
     for (counter, setting, kind) in once {
         let mut frame = host();
-        if counter == Counter::TcpReqQFullDrop {
-            set(&mut frame, Setting::TcpSyncookies, "0");
+        match counter {
+            Counter::TcpReqQFullDrop => set(&mut frame, Setting::TcpSyncookies, "0"),
+            Counter::TcpTimeWaitOverflow => set(&mut frame, Setting::TcpMaxTwBuckets, "5000"),
+            _ => {}
         }
         count(
             &mut frame,
@@ -929,6 +979,7 @@ fn timewait_sockets_that_were_refused_are_worth_room() {
     );
     assert_eq!(command(&frame), "sysctl -w net.ipv4.tcp_max_tw_buckets=131072");
     set(&mut frame, Setting::TcpMaxTwBuckets, "131072");
+    frame.time_wait = Some(104_858);
     assert_eq!(command(&frame), "sysctl -w net.ipv4.tcp_max_tw_buckets=262144");
     assert_eq!(of(&frame, Setting::TcpMaxTwBuckets).beside, " (default)");
     frame.first = false;
@@ -939,11 +990,34 @@ fn timewait_sockets_that_were_refused_are_worth_room() {
     );
     frame.first = true;
     set(&mut frame, Setting::TcpMaxTwBuckets, "5000");
+    frame.time_wait = Some(4999);
     let found = trouble(&frame, Kind::TimeWaitOverflow).unwrap();
     assert!(
         found.title.contains("77 connections") && found.title.contains("4,999 of 5,000"),
         "{found:?}"
     );
+}
+
+/// Who raised the limit as told is not told to raise it again: what was refused before is still in the counter.
+#[test]
+fn timewait_sockets_that_were_refused_under_a_lower_limit_are_worth_no_more_room() {
+    let mut frame = host();
+    frame.hash_buckets = Some(262_144);
+    set(&mut frame, Setting::TcpMaxTwBuckets, "131072");
+    count(&mut frame, &[(Counter::TcpTimeWaitOverflow, 682)]);
+    for time_wait in [Some(104_857), Some(150), None] {
+        frame.time_wait = time_wait;
+        let line = of(&frame, Setting::TcpMaxTwBuckets);
+        assert!(
+            line.standing == Standing::Notable && line.words.contains("682") && commands(&line).is_empty(),
+            "{line:?}"
+        );
+        let found = trouble(&frame, Kind::TimeWaitOverflow).unwrap();
+        assert_eq!((found.severity, found.advice.len()), (Severity::Info, 0), "{found:?}");
+        assert!(!examine(&frame, true).is_wrong());
+    }
+    frame.time_wait = Some(104_858);
+    assert!(examine(&frame, true).is_wrong());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::Standing;
 use super::held::{TimeWait, enough, holds, is_by_time_wait, is_to_loopback, meaning, nearly_out, time_wait};
 use super::rare::{RARE, is_rare};
 use super::verdict::Verdict;
-use super::words::{counted, long, rate, since, told};
+use super::words::{counted, long, rate, reaches, since, told};
 use crate::diagnose::finding::{Finding, Severity};
 use crate::diagnose::kind::Kind;
 use crate::explain::facts::{DefaultValue, Facts};
@@ -23,6 +23,10 @@ const TIME_WAIT_BYTES: u64 = 256;
 
 /// A limit below is of no use where timewait sockets were refused, and where it is not known what the kernel's own would be.
 const FEW_BUCKETS: u64 = 16_384;
+/// Of the limit, the part from which the next timewait sockets may be refused, percent: where connections close in bursts.
+const NEAR: u64 = 80;
+/// What nobody knows of timewait sockets that were refused, where there is room for more now.
+const PAST: &str = "there were more of them then, the limit was lower, or memory was short, and which is not known";
 /// The connections that may end in `TIME_WAIT`.
 const CONNECTIONS: [Counter; 2] = [Counter::ActiveOpens, Counter::PassiveOpens];
 /// What connections are without where timestamps are off (RFC 7323), and what no counter tells.
@@ -232,14 +236,23 @@ pub(super) fn buckets(frame: &HostFrame) -> Verdict {
         (Some(refused), _) if is_rare(frame, refused, &CONNECTIONS) => {
             Verdict::note(format!("{}; {total}, {RARE}", now(frame)))
         }
-        (Some(_), Some(limit)) => refused(frame, limit),
+        (Some(_), Some(limit)) if is_short(frame, limit) => refused(frame, limit),
+        (Some(_), Some(_)) => Verdict::note(format!("{}; {total}: {PAST}", now(frame)))
+            .step("see whether TCPTimeWaitOverflow goes on: tcpwatch churn tells"),
     };
     verdict
         .counters(&[Counter::TcpTimeWaitOverflow])
         .evidence("time_wait", frame.time_wait)
 }
 
-/// The same where many were refused.
+/// Whether the limit is known to be too low for what this host does: it is nearly reached, or lower than it would be if nobody had
+/// set it. That some were refused since boot may be of a lower limit, which is no more.
+fn is_short(frame: &HostFrame, limit: u64) -> bool {
+    let own = frame.default_of(Setting::TcpMaxTwBuckets).unwrap_or(FEW_BUCKETS);
+    limit < own || frame.time_wait.is_some_and(|count| reaches(count, limit, NEAR))
+}
+
+/// The same where many were refused, and more may be.
 fn refused(frame: &HostFrame, limit: u64) -> Verdict {
     let own = frame.default_of(Setting::TcpMaxTwBuckets).filter(|&own| own > limit);
     let to = limit.saturating_mul(2).max(own.unwrap_or(FEW_BUCKETS));
@@ -270,23 +283,25 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
         return;
     }
     let limit = frame.number(Setting::TcpMaxTwBuckets);
-    let is_rare = is_rare(frame, refused, &CONNECTIONS);
+    let is_short = limit.is_some_and(|limit| is_short(frame, limit));
+    let (severity, why) = if is_rare(frame, refused, &CONNECTIONS) {
+        (Severity::Info, format!("; that is {RARE}"))
+    } else if is_short {
+        (Severity::Warning, String::new())
+    } else {
+        (Severity::Info, format!(": {PAST}"))
+    };
     findings.push(Finding {
         kind: Kind::TimeWaitOverflow,
         topic: Topic::Finding(Kind::TimeWaitOverflow),
-        severity: if is_rare { Severity::Info } else { Severity::Warning },
+        severity,
         title: format!(
-            "{} closed without TIME_WAIT {}{}; {} of {} now{}",
+            "{} closed without TIME_WAIT {}{}; {} of {} now{why}",
             counted(refused, "connection", "connections"),
             since(frame),
             rate(frame, refused),
             frame.time_wait.map_or_else(|| "unknown".into(), thousands),
             limit.map_or_else(|| "unknown".into(), thousands),
-            if is_rare {
-                format!("; that is {RARE}")
-            } else {
-                String::new()
-            },
         ),
         evidence: vec![
             ("TCPTimeWaitOverflow", refused.into()),
@@ -294,7 +309,7 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
             ("limit", limit.into()),
             ("counted_s", frame.counted_s().into()),
         ],
-        advice: if is_rare {
+        advice: if severity == Severity::Info {
             Vec::new()
         } else {
             vec![
