@@ -17,8 +17,10 @@ pub(super) const OUT: u64 = 98;
 /// What connect(2) does with a port that is in `TIME_WAIT` to the same destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TimeWait {
-    /// It leaves it alone, as it is set; where that is not known, too.
+    /// It leaves it alone, as it is set.
     Keeps,
+    /// Nobody knows, for one of the settings is not known.
+    Unknown,
     /// It may take it after so many ms, where the side that is gone used timestamps (`tcp_twsk_unique`); it never did here.
     Untried(u32),
     /// The same, and it did so to one destination or another.
@@ -27,8 +29,17 @@ pub(super) enum TimeWait {
 
 /// What it does with those of `held`.
 pub(super) fn time_wait(frame: &HostFrame, held: &PortsHeld) -> TimeWait {
-    let Some((reuse, destination)) = frame.tw_reuse().zip(held.ends.destination) else {
+    let Some(destination) = held.ends.destination else {
         return TimeWait::Keeps;
+    };
+    let Some(reuse) = frame.tw_reuse() else {
+        let may = match frame.number(Setting::TcpTwReuse) {
+            Some(0) => false,
+            Some(2) => is_to_loopback(held),
+            _ => true,
+        };
+        let is_known = !may || frame.number(Setting::TcpTimestamps) == Some(0);
+        return if is_known { TimeWait::Keeps } else { TimeWait::Unknown };
     };
     match reuse.held_ms(held.ends.source, destination.ip()) {
         TIME_WAIT_MS.. => TimeWait::Keeps,
@@ -42,7 +53,7 @@ pub(super) fn time_wait(frame: &HostFrame, held: &PortsHeld) -> TimeWait {
 pub(super) fn in_the_way(frame: &HostFrame, held: &PortsHeld) -> u64 {
     let open = held.used.saturating_sub(held.time_wait);
     let waiting = match time_wait(frame, held) {
-        TimeWait::Keeps | TimeWait::Untried(_) => held.time_wait,
+        TimeWait::Keeps | TimeWait::Unknown | TimeWait::Untried(_) => held.time_wait,
         TimeWait::Taken(after) => {
             let young = u128::from(held.time_wait) * u128::from(after);
             u64::try_from(young.div_ceil(TIME_WAIT_MS.into())).unwrap_or(u64::MAX)
@@ -91,7 +102,7 @@ pub(super) fn holds(frame: &HostFrame, held: &PortsHeld) -> String {
     );
     match time_wait(frame, held) {
         _ if held.time_wait == 0 || !reaches(held.used, usable, LOW) => holds,
-        TimeWait::Keeps => holds,
+        TimeWait::Keeps | TimeWait::Unknown => holds,
         TimeWait::Untried(ms) => format!(
             "{holds}, which connect() may take after {} where the other side used timestamps, and never did: {}",
             after(ms),
@@ -132,7 +143,11 @@ pub(super) fn enough(frame: &HostFrame) -> Verdict {
 
 /// `connect() takes no port that is in TIME_WAIT to the same destination`.
 pub(super) fn meaning(frame: &HostFrame) -> String {
-    let after = after(frame.tw_reuse().map_or(1000, |reuse| reuse.delay_ms));
+    let delay = frame
+        .tw_reuse_delay
+        .as_deref()
+        .map_or(Ok(1000), |text| text.trim().parse());
+    let after = delay.map_or_else(|_| "an unknown time".into(), after);
     match frame.number(Setting::TcpTwReuse) {
         Some(0) => "connect() takes no port that is in TIME_WAIT to the same destination".into(),
         Some(2) => format!("connect() may take a port in TIME_WAIT after {after}, over loopback alone"),

@@ -875,6 +875,42 @@ fn ports_in_time_wait_are_free_where_they_are_seen_to_be_taken_again() {
     );
 }
 
+/// What could not be read is no reason to set another thing back.
+#[test]
+fn what_reuse_does_is_unknown_where_what_it_needs_is() {
+    let mut frame = busy(28_000, 28_000);
+    frame.release_text = Some("5.10.0".into());
+    frame.settings.remove(&Setting::TcpTimestamps);
+    frame
+        .unread
+        .insert(Setting::TcpTimestamps, "No such file or directory".into());
+    set(&mut frame, Setting::TcpTwReuse, "1");
+    let line = of(&frame, Setting::TcpTwReuse);
+    assert_eq!(line.finding.severity, Severity::Warning);
+    assert!(
+        line.words.contains("Whether it does is unknown")
+            && !line.words.contains("keeps it from")
+            && commands(&line).is_empty(),
+        "{line:?}"
+    );
+    assert!(
+        !line
+            .finding
+            .advice
+            .iter()
+            .any(|step| step.contains("back to its default")),
+        "{line:?}"
+    );
+    // Off, or for loopback alone, it does nothing here, whatever timestamps are.
+    for off in ["0", "2"] {
+        set(&mut frame, Setting::TcpTwReuse, off);
+        assert_eq!(
+            commands(&of(&frame, Setting::TcpTwReuse)),
+            ["sysctl -w net.ipv4.tcp_tw_reuse=1"]
+        );
+    }
+}
+
 #[test]
 fn a_source_without_ports_is_trouble_for_bind_alone() {
     let mut frame = busy(3000, 0);

@@ -97,6 +97,10 @@ fn low(frame: &HostFrame, held: &PortsHeld) -> Verdict {
     let value = frame.number(Setting::TcpTwReuse);
     let is_allowed = value == Some(1) || (value == Some(2) && is_to_loopback(held));
     match time_wait(frame, held) {
+        TimeWait::Unknown => Verdict::warning(format!(
+            "{words}. Whether it does is unknown, for tcp_timestamps or tcp_tw_reuse_delay could not be read"
+        ))
+        .step("see what they are: sysctl net.ipv4.tcp_timestamps net.ipv4.tcp_tw_reuse_delay (since Linux 6.14)"),
         TimeWait::Keeps if is_allowed => Verdict::warning(format!(
             "{words}. No TIME_WAIT lasts longer, so that tcp_tw_reuse_delay keeps it from doing anything"
         ))
