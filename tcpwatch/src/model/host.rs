@@ -50,6 +50,8 @@ pub struct HostFrame {
     pub tw_reuse_delay: Option<String>,
     /// The lines of files that set one of them at boot, in the order they are read: the last one that is read wins.
     pub lines: Vec<ConfigLine>,
+    /// Whether every file that may have such a line was read.
+    pub all_lines: bool,
     /// The namespace's counters.
     pub counters: CounterValues,
     /// Its sockets that are not closed, timewait sockets not among them.

@@ -40,7 +40,7 @@ pub fn read(tree: &Tree) -> HostFrame {
         tree,
         missing: Vec::new(),
     };
-    let first = tree.has("proc/sys/net/core/dev_weight");
+    let first = is_first(tree);
     let (settings, unread) = reader.settings(first);
     let number = |path| tree.text(path).ok()?.trim().parse().ok();
     let (snmp, netstat) = (reader.net("snmp"), reader.net("netstat"));
@@ -50,6 +50,10 @@ pub fn read(tree: &Tree) -> HostFrame {
     let text = |setting| settings.get(&setting).map(String::as_str);
     let range = text(Setting::IpLocalPortRange).zip(text(Setting::IpLocalReservedPorts));
     let uptime = tree.text("proc/uptime").ok();
+    let mut unread_files = Vec::new();
+    let lines = sysctl_d::lines(tree, &mut unread_files);
+    let all_lines = unread_files.is_empty();
+    reader.missing.append(&mut unread_files);
     HostFrame {
         scope: if tree.is_copied() { Scope::Copied } else { Scope::Own },
         netns: None,
@@ -66,7 +70,8 @@ pub fn read(tree: &Tree) -> HostFrame {
             .ok()
             .and_then(|text| Some(text.trim().parse::<i64>().ok()?.unsigned_abs())),
         tw_reuse_delay: tree.text("proc/sys/net/ipv4/tcp_tw_reuse_delay").ok(),
-        lines: sysctl_d::lines(tree, &mut reader.missing),
+        lines,
+        all_lines,
         counters: CounterValues::read(|counter: Counter| {
             let (group, name) = counter.name();
             reading.get(group, name)
@@ -89,6 +94,17 @@ pub fn read(tree: &Tree) -> HostFrame {
         unread,
         missing: reader.missing,
     }
+}
+
+/// Whether what is read is of the namespace the host started with: it alone shows `dev_weight` and `tcp_max_orphans`. Either may
+/// have been left out of a copied tree: there it is, unless both are missing where their neighbours are.
+fn is_first(tree: &Tree) -> bool {
+    let has = |name| tree.has(&format!("proc/sys/net/{name}"));
+    let shows = [
+        ("core/dev_weight", "core/somaxconn"),
+        ("ipv4/tcp_max_orphans", "ipv4/tcp_max_tw_buckets"),
+    ];
+    shows.iter().any(|&(own, _)| has(own)) || tree.is_copied() && !shows.iter().any(|&(_, neighbour)| has(neighbour))
 }
 
 /// What can be read of the host whose files were copied to `tree`: as [`read`], who listens, and who holds the ports.
@@ -330,6 +346,46 @@ mod tests {
             .collect();
         assert_eq!(listeners, [(8080, 5)]);
         assert_eq!(frame.hash_buckets, Some(262_144));
+    }
+
+    #[test]
+    fn a_copied_tree_is_of_its_host_unless_its_files_say_otherwise() {
+        let root = tempfile::tempdir().unwrap();
+        let is_first = |files: &[&str]| {
+            let net = root.path().join("proc/sys/net");
+            fs::remove_dir_all(&net).ok();
+            for file in files {
+                let path = net.join(file);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, "1\n").unwrap();
+            }
+            read(&Tree::open(root.path()).unwrap()).first
+        };
+        let core = ["core/dev_weight", "core/somaxconn"];
+        let ipv4 = ["ipv4/tcp_max_orphans", "ipv4/tcp_max_tw_buckets"];
+        for host in [
+            &[][..],
+            &core,
+            &ipv4,
+            &[core[1], ipv4[0], ipv4[1]],
+            &[core[0], core[1], ipv4[1]],
+        ] {
+            assert!(is_first(host), "{host:?}");
+        }
+        for other in [&[core[1], ipv4[1]][..], &[core[1]], &[ipv4[1]]] {
+            assert!(!is_first(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_read_may_set_anything() {
+        let (root, tree) = tree(1);
+        let frame = copied(&tree);
+        assert!(!frame.all_lines && frame.missing.iter().any(|missing| missing.path == "/etc"));
+        fs::create_dir_all(root.path().join("etc/sysctl.d")).unwrap();
+        assert!(copied(&tree).all_lines);
+        fs::create_dir(root.path().join("etc/sysctl.d/a.conf")).unwrap();
+        assert!(!copied(&tree).all_lines);
     }
 
     #[test]

@@ -17,6 +17,8 @@ const DIRECTORIES: [&str; 5] = [
     "usr/lib/sysctl.d",
     "lib/sysctl.d",
 ];
+/// Where most of them are.
+const ETC: &str = "etc";
 /// Read last by sysctl(8); by systemd-sysctl only where one of the directories has a link to it, and then by the link's name.
 const CONF: &str = "etc/sysctl.conf";
 /// Where systemd-sysctl is, which reads the files at boot wherever it is there.
@@ -26,9 +28,15 @@ const PROCPS: [&str; 2] = ["usr/sbin/sysctl", "sbin/sysctl"];
 
 /// The lines under `tree` that set one of the settings we know, in the order they are read: by name of the file, whatever its
 /// directory, and /etc/sysctl.conf where the program that reads it at boot has it. What is there and cannot be read goes to
-/// `missing`.
+/// `missing`, and the directory of them all where it was not copied.
 #[must_use]
 pub fn lines(tree: &Tree, missing: &mut Vec<Missing>) -> Vec<ConfigLine> {
+    if tree.is_copied() && !tree.has(ETC) {
+        missing.push(Missing {
+            path: format!("/{ETC}"),
+            why: "not found, and what files set at boot is unknown".into(),
+        });
+    }
     let conf = tree.read(CONF);
     let is_conf = |content: &Content| {
         conf.as_ref().is_ok_and(|conf| {
@@ -47,20 +55,40 @@ pub fn lines(tree: &Tree, missing: &mut Vec<Missing>) -> Vec<ConfigLine> {
                     parse(CONF, &content.bytes, true, &mut lines);
                 }
             }
-            Ok(content) => parse(&path, &content.bytes, true, &mut lines),
-            // A link to /dev/null hides a file, and one that leads nowhere is none.
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {}
-            Err(error) => missing.push(unread(&path, &error)),
+            Ok(content) => {
+                note_cut(&path, &content, missing);
+                parse(&path, &content.bytes, true, &mut lines);
+            }
+            Err(error) => note_unread(tree, &path, &error, missing),
         }
     }
     let by_systemd = is_by_systemd(tree, is_linked);
     match conf {
         Ok(_) if is_linked && by_systemd => {}
-        Ok(content) => parse(CONF, &content.bytes, !by_systemd, &mut lines),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => missing.push(unread(CONF, &error)),
+        Ok(content) => {
+            note_cut(CONF, &content, missing);
+            parse(CONF, &content.bytes, !by_systemd, &mut lines);
+        }
+        Err(error) => note_unread(tree, CONF, &error, missing),
     }
     lines
+}
+
+/// Notes what kept the file at `path` from being read. A link to /dev/null hides a file, and one that leads nowhere is none.
+fn note_unread(tree: &Tree, path: &str, error: &io::Error, missing: &mut Vec<Missing>) {
+    if error.kind() != io::ErrorKind::NotFound && !tree.is_null(path) {
+        missing.push(unread(path, error));
+    }
+}
+
+/// Notes that there is more in the file at `path` than was read.
+fn note_cut(path: &str, content: &Content, missing: &mut Vec<Missing>) {
+    if content.cut {
+        missing.push(unread(
+            path,
+            &io::Error::other("longer than 1 MiB, the rest was not read"),
+        ));
+    }
 }
 
 /// The files of the directories, by name.
@@ -247,6 +275,28 @@ mod tests {
     fn garbage_sets_nothing_and_what_cannot_be_read_is_told() {
         let (told, missing) = read(&[("etc/sysctl.d/a.conf", "\0\u{1b}[2J=\n==\n=1")], &[]);
         assert_eq!((told.len(), missing.len()), (0, 0));
+        let long = format!("net.core.somaxconn=1\n{}", "#".repeat(1 << 20));
+        let (told, missing) = read(&[("etc/sysctl.d/a.conf", &long)], &[]);
+        assert_eq!(
+            (told.len(), missing[0].to_string().as_str()),
+            (1, "/etc/sysctl.d/a.conf: longer than 1 MiB, the rest was not read")
+        );
+        let (told, missing) = read(&[("proc/stat", "")], &[]);
+        assert_eq!(
+            (told.len(), missing[0].to_string().as_str()),
+            (0, "/etc: not found, and what files set at boot is unknown")
+        );
+        let (told, missing) = read(&[("etc/sysctl.d/a.conf/x", ""), ("etc/sysctl.conf/x", "")], &[]);
+        let why: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            (told.len(), why),
+            (
+                0,
+                ["/etc/sysctl.d/a.conf", "/etc/sysctl.conf"]
+                    .map(|path| format!("{path}: this is no regular file"))
+                    .to_vec()
+            )
+        );
         let (told, missing) = read(&[("etc/sysctl.d", "")], &[("etc/sysctl.conf", "sysctl.conf")]);
         assert_eq!(told.len(), 0);
         let why: Vec<String> = missing.iter().map(ToString::to_string).collect();

@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use anyhow::anyhow;
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Dir, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{CWD, Dir, Mode, OFlags, ResolveFlags, makedev, openat, openat2};
 use rustix::io::Errno;
 
 /// Bytes of a file read at most.
@@ -127,6 +127,14 @@ impl Tree {
         }
     }
 
+    /// Whether `path` leads to /dev/null, by which what is expected there is switched off (null(4)).
+    #[must_use]
+    pub fn is_null(&self, path: &str) -> bool {
+        let file = self.at(path, OFlags::PATH).map(File::from);
+        let metadata = file.and_then(|file| file.metadata());
+        metadata.is_ok_and(|metadata| metadata.file_type().is_char_device() && metadata.rdev() == makedev(1, 3))
+    }
+
     /// Whether there is anything at `path`.
     #[must_use]
     pub fn has(&self, path: &str) -> bool {
@@ -233,6 +241,7 @@ mod tests {
     fn this_host_is_no_copy() {
         let tree = Tree::open(Path::new("/")).unwrap();
         assert!(!tree.is_copied() && tree.has("proc/self/net/snmp"));
+        assert!(tree.is_null("dev/null") && !tree.is_null("dev/zero") && !tree.is_null("dev"));
         assert!(tree.text("proc/thread-self/net/snmp").unwrap().contains("ActiveOpens"));
     }
 }

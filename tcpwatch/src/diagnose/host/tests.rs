@@ -943,7 +943,11 @@ fn recycle_is_gone_or_wrong() {
         },
         is_read: true,
     };
-    assert_eq!(of(&frame, Setting::TcpTwRecycle).standing, Standing::Fine);
+    let words = of(&frame, Setting::TcpTwRecycle).words;
+    assert_eq!(words, "gone since Linux 4.12, and no file that could be read sets it");
+    frame.all_lines = true;
+    let words = of(&frame, Setting::TcpTwRecycle).words;
+    assert_eq!(words, "gone since Linux 4.12, and no file sets it");
     frame.lines = vec![
         line("1", "/etc/sysctl.d/a\x1b.conf", 2),
         line("1", "/etc/sysctl.conf", 7),

@@ -132,8 +132,10 @@ pub(super) fn recycle(frame: &HostFrame) -> Verdict {
     let mut verdict = match (value, default) {
         (Some(0), _) => Verdict::fine("off, as it must be: it breaks clients that share an address (NAT)"),
         (Some(_), _) => live(frame),
-        (None, DefaultValue::Gone) if lines.is_empty() => Verdict::fine("gone since Linux 4.12, and no file sets it"),
-        (None, _) if lines.is_empty() => Verdict::fine("not found, and no file sets it"),
+        (None, DefaultValue::Gone) if lines.is_empty() => {
+            Verdict::fine(format!("gone since Linux 4.12, and {}", no_file(frame)))
+        }
+        (None, _) if lines.is_empty() => Verdict::fine(format!("not found, and {}", no_file(frame))),
         (None, DefaultValue::Gone) => Verdict::note(format!(
             "gone since Linux 4.12: {} nothing{}{}",
             does(&places),
@@ -166,6 +168,15 @@ pub(super) fn recycle(frame: &HostFrame) -> Verdict {
     verdict
         .counters(&[Counter::PawsPassive])
         .evidence("set_in", places.join(" ").as_str())
+}
+
+/// That it was in none of the files, as far as they could be read.
+fn no_file(frame: &HostFrame) -> &'static str {
+    if frame.all_lines {
+        "no file sets it"
+    } else {
+        "no file that could be read sets it"
+    }
 }
 
 /// `/etc/sysctl.conf:7 does`.
