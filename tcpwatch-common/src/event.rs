@@ -60,7 +60,8 @@ pub struct Transition {
     pub opened: u8,
     /// What is known of the end, at `*>CLOSE`; zeros elsewhere.
     pub evidence: Evidence,
-    /// Inode number of the socket, where it has one and its owner is not known; 0 elsewhere.
+    /// Inode number of the socket, where it has one and its owner is not known, or where it ends in a state from which the descriptor
+    /// may stay open: `CLOSE_WAIT`, `FIN_WAIT2`; 0 elsewhere.
     pub inode: u32,
     /// Where the local port is from: [`PORT_CHOSEN`], [`PORT_BOUND`], or 0 when that was not seen.
     pub port: u8,

@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_log_ebpf::warn;
 use tcpwatch_common::event::{self, DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE, PORT_BOUND, PORT_CHOSEN};
-use tcpwatch_common::evidence::DONE;
+use tcpwatch_common::evidence::{DEAD, DONE};
 use tcpwatch_common::histogram::BY_NONE;
 use tcpwatch_common::ledger::Count;
 use tcpwatch_common::owner::HOW_UNKNOWN;
@@ -26,6 +26,8 @@ use crate::{emit, ends, measure, owners};
 pub(crate) const IPPROTO_TCP: u16 = 6;
 const ESTABLISHED: u32 = TcpState::Established as u32;
 const SYN_SENT: u32 = TcpState::SynSent as u32;
+const CLOSE_WAIT: u32 = TcpState::CloseWait as u32;
+const FIN_WAIT2: u32 = TcpState::FinWait2 as u32;
 const SYN_RECV: u32 = TcpState::SynRecv as u32;
 const CLOSE: u32 = TcpState::Close as u32;
 const LISTEN: u32 = TcpState::Listen as u32;
@@ -342,7 +344,10 @@ impl<H: Hook> Now<'_, H> {
             Some(story) => story.owner,
             None => Owner::UNKNOWN,
         };
-        place.inode = if place.owner.how == HOW_UNKNOWN && self.hook.known() {
+        // Who has not closed it may have its descriptor still, and is found by its number.
+        let stays_open =
+            self.step.is_last() && matches!(self.step.from, CLOSE_WAIT | FIN_WAIT2) && self.evidence.flags & DEAD == 0;
+        place.inode = if (place.owner.how == HOW_UNKNOWN || stays_open) && self.hook.known() {
             socket::inode(self.hook.sk())
         } else {
             0

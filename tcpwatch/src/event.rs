@@ -70,7 +70,7 @@ pub struct Event {
     pub netns: Option<NonZeroU32>,
     /// Whose it is; `None` where that is not known.
     pub owner: Option<Owner>,
-    /// Inode number of the socket, where it has one and its owner is not known.
+    /// Inode number of the socket, where it has one and its owner is not known, or where it ends in `CLOSE_WAIT` or `FIN_WAIT2`.
     pub inode: Option<NonZeroU32>,
     /// What is known of its end, at `*>CLOSE`.
     pub evidence: Option<Evidence>,

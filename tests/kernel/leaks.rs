@@ -32,6 +32,7 @@ on_both_hooks!(
     each_program_has_its_verdict,
     an_age_is_exact_where_the_entry_was_seen,
     what_the_kernel_ends_is_open_still,
+    what_ends_between_two_looks_is_open_still,
     who_still_reads_or_sends_is_not_stuck,
     a_healthy_nginx_has_none,
     where_they_were_opened_is_told,
@@ -279,7 +280,57 @@ fn what_the_kernel_ends_is_open_still(hook: Hook) {
             in_seconds(&group, "oldest_s") >= began.elapsed().as_secs_f64(),
             "{group}"
         );
+        // What its end frees it has not closed.
+        let pid = program.pid();
+        drop(program);
+        let group = leaks.fresh().group(pid, "close_wait").cloned().expect("a group");
+        assert_eq!(
+            (&group["verdict"], &group["process_gone"], &group["closed"]["late"]),
+            (&"leak".into(), &true.into(), &0.into()),
+            "{group}"
+        );
         leaks.finish(3);
+    });
+}
+
+/// What comes, is stuck and ends between two looks, and is in no dump.
+fn what_ends_between_two_looks_is_open_still(hook: Hook) {
+    in_netns(|_| {
+        let program = Leaking::start("error_path.py", 9001, &[]);
+        let listener = listen(SocketAddr::new(LOOPBACK, 9002), 8);
+        let mut leaks = Leaks::start(hook, "4", "1", &[]);
+        leaks.fresh();
+        for _ in 0..3 {
+            program.visit("x");
+        }
+        // Shut down here, and closed by the peer when that has been stuck.
+        let Pair { client, server } = pair(&listener);
+        send_fin(&server);
+        sleep(Duration::from_millis(1_200));
+        let fds = program.fds_in(CLOSE_WAIT);
+        ss::kill(&["state", "close-wait", "src", "127.0.0.1:9001"]);
+        drop(client);
+        assert_eq!(program.fds_in(CLOSE_WAIT).len(), 0);
+        let look = leaks.fresh();
+        let of = |pid: u32, state: &str| {
+            let group = look.group(pid, state);
+            group.unwrap_or_else(|| panic!("no {state} of {pid} in {look:?}"))
+        };
+        let close_wait = of(program.pid(), "close_wait");
+        assert_eq!(
+            (&close_wait["sockets"], &close_wait["ended"], &close_wait["in_state"]),
+            (&3.into(), &3.into(), &0.into()),
+            "{close_wait}"
+        );
+        assert_eq!(close_wait["fds"], serde_json::json!(fds), "{close_wait}");
+        let fin_wait2 = of(process::id(), "fin_wait2");
+        assert_eq!(
+            (&fin_wait2["ended"], &fin_wait2["closed"]["late"]),
+            (&1.into(), &0.into()),
+            "{fin_wait2}"
+        );
+        drop(server);
+        leaks.finish(0);
     });
 }
 

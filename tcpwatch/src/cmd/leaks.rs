@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use hashbrown::HashSet;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until};
 
@@ -93,6 +94,7 @@ fn once(args: &LeaksArgs, view: &mut dyn LeaksView, out: &mut impl Write) -> Res
         filter: args.common.filter.to_filter(),
         open: false,
         ended: Vec::new(),
+        pids: Vec::new(),
     };
     let mut leaks = Leaks::new(older_ns(&args), true);
     leaks.look(asked.look(true)?);
@@ -121,6 +123,7 @@ fn follow(args: &LeaksArgs, every: Duration, view: &mut dyn LeaksView, out: &mut
                 filter: args.common.filter.to_filter(),
                 open: args.stacks,
                 ended: Vec::new(),
+                pids: Vec::new(),
             },
         );
         // Somebody waits for the first answer, and to read /proc takes as long as to load the kernel side.
@@ -264,6 +267,7 @@ impl Watcher {
         let whose = self.reads_proc && asks;
         let mut asked = self.asked.clone();
         asked.ended = self.leaks.ended().collect();
+        asked.pids = self.leaks.pids();
         let (tell, over) = oneshot::channel();
         let look = move || {
             let _ = tell.send(asked.look(whose));
@@ -327,7 +331,9 @@ impl Watcher {
     fn looked(&mut self, look: Look, unheard: u64) -> LeaksFrame {
         self.looks += 1;
         if let (Some(stacks), Some(open)) = (&self.stacks, &look.open) {
-            stacks.retain(look.started_ns, |inode| open.contains(&inode));
+            // What the kernel ended is in no dump.
+            let ended: HashSet<u32> = self.leaks.ended().map(NonZeroU32::get).collect();
+            stacks.retain(look.started_ns, |inode| open.contains(&inode) || ended.contains(&inode));
         }
         self.leaks.look(look);
         let mut frame = self.leaks.frame(clock::kernel_to_unix_ns(), true, unheard);

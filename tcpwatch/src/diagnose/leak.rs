@@ -2,8 +2,8 @@
 //!
 //! A *leak* is told where the oldest is older than anything that closes late would be, and none like it was closed in a window in
 //! which some would have been: it is at least as long as makes a socket stuck, and so long that three would have been closed, had
-//! they been closed as fast as they came; a minute is enough, and is needed of one or two. Sockets that came together are not known
-//! to be leaked for longer: whoever keeps idle connections in a pool looks at them every few minutes. Where the kernel itself ends a
+//! they been closed as fast as they came; a minute is enough, and is needed of one or two. Sockets that this side opened, and that
+//! came together, are not known to be leaked for longer: whoever keeps idle connections in a pool looks at them every few minutes. Where the kernel itself ends a
 //! state, nothing is leaked in it; but what the kernel ends for a reset, or for want of an answer, its application has not closed.
 
 use tcpwatch_common::TcpState;
@@ -19,9 +19,11 @@ use crate::model::number::{duration, thousands};
 const SECOND: u64 = 1_000_000_000;
 /// The oldest of a leak is at least so old, ns, and at least twice what makes a socket stuck.
 const LEAK_NS: u64 = 30 * SECOND;
+/// Where as many as one in so many of the stuck sockets left nobody knows how, nothing is concluded.
+const UNKNOWN: u64 = 10;
 /// They came together, if within this part of what makes a socket stuck.
 const SPREAD: u64 = 3;
-/// Where they came together, the oldest is at least so many times as old as makes a socket stuck.
+/// Where this side opened them, and they came together, the oldest is at least so many times as old as makes a socket stuck.
 const TOGETHER: u64 = 10;
 /// The longest window that is asked for because they are few, ns: that of a watch of a minute, whose first look takes its time.
 const WINDOW_MAX_NS: u64 = 55 * SECOND;
@@ -54,6 +56,8 @@ pub enum Doubt {
     Young(u64),
     /// The same, for they came together, and what is kept for later, as a pool does, may be closed together.
     Together(u64),
+    /// So many left the state, and nobody knows how, or after what time.
+    Unknown(u64),
     /// The kernel ends them by itself.
     KernelEnds,
     /// There still is data to send, for which the peer is waited for.
@@ -84,8 +88,8 @@ impl Verdict {
 #[must_use]
 pub fn judge(group: &Group, older_ns: u64) -> Verdict {
     let most = |sockets: u64| sockets.saturating_mul(2) > group.sockets;
-    let is_spread = group.oldest.ns.saturating_sub(group.youngest_ns) >= older_ns / SPREAD;
-    let decisive_ns = LEAK_NS.max(older_ns.saturating_mul(if is_spread { 2 } else { TOGETHER }));
+    let is_pool = matches!(group.key.side, Side::Active(..)) && apart_ns(group) < older_ns / SPREAD;
+    let decisive_ns = LEAK_NS.max(older_ns.saturating_mul(if is_pool { TOGETHER } else { 2 }));
     let kernel_ends = kernel_ends(group);
     if group.closings.late > 0 {
         // Some are closed late, but most are older than that explains.
@@ -97,6 +101,12 @@ pub fn judge(group: &Group, older_ns: u64) -> Verdict {
         } else {
             Verdict::Slow
         };
+    }
+    // One now and then was there before the watch.
+    let unknown = group.closings.unknown;
+    let is_unknown = unknown.saturating_mul(UNKNOWN) > group.sockets;
+    if is_unknown && !kernel_ends && group.window_ns.is_some_and(|window_ns| window_ns >= older_ns) {
+        return Verdict::Undecided(Doubt::Unknown(unknown));
     }
     // What nobody has accepted nobody can read. And one look does not tell whether it is being read, slowly.
     let is_unread = most(group.unread) && !most(group.unaccepted);
@@ -112,23 +122,23 @@ pub fn judge(group: &Group, older_ns: u64) -> Verdict {
     let Some(window_ns) = group.window_ns else {
         return Verdict::Undecided(Doubt::OneLook);
     };
-    let more_ns = if is_unread {
+    let window_more_ns = if is_unread {
         older_ns.saturating_sub(window_ns)
     } else {
         window_more_ns(group, window_ns, older_ns)
     };
-    if more_ns > 0 {
-        Verdict::Undecided(Doubt::Window(more_ns))
-    } else if group.oldest.ns < decisive_ns {
-        let more_ns = decisive_ns - group.oldest.ns;
-        Verdict::Undecided(if is_spread {
-            Doubt::Young(more_ns)
-        } else {
-            Doubt::Together(more_ns)
-        })
-    } else {
-        Verdict::Leak
+    let older_by_ns = decisive_ns.saturating_sub(group.oldest.ns);
+    match window_more_ns.max(older_by_ns) {
+        0 => Verdict::Leak,
+        more_ns if is_pool && older_by_ns > 0 => Verdict::Undecided(Doubt::Together(more_ns)),
+        more_ns if window_more_ns > 0 => Verdict::Undecided(Doubt::Window(more_ns)),
+        more_ns => Verdict::Undecided(Doubt::Young(more_ns)),
     }
+}
+
+/// How long after the oldest the youngest came, as far as is known, ns.
+fn apart_ns(group: &Group) -> u64 {
+    group.oldest.ns.saturating_sub(group.youngest_ns)
 }
 
 /// How much longer than `window_ns` to watch before it means something that none was closed, ns.
@@ -207,7 +217,7 @@ pub fn truth(group: &Group) -> String {
     let ended = match group.ended {
         0 => String::new(),
         ended => format!(
-            "; the kernel ended {} of them meanwhile, and the descriptors stay open",
+            "; {} of them ended since, by no doing of {app}, and the descriptors stay open",
             thousands(ended)
         ),
     };
@@ -235,6 +245,7 @@ pub fn truth(group: &Group) -> String {
             format!("the peer closed; {app} {known}")
         }
         TcpState::FinWait2 if group.key.orphans => "closed here, and the peer has not closed".into(),
+        TcpState::FinWait2 if there == 0 => format!("{app} has shut down its side and not closed the descriptor"),
         TcpState::FinWait2 => {
             format!("{app} has shut down its side and not closed the descriptor; the peer has not closed")
         }
@@ -247,6 +258,16 @@ pub fn truth(group: &Group) -> String {
 /// The evidence for `verdict`, in words and numbers, over the window.
 #[must_use]
 pub fn why(group: &Group, verdict: Verdict) -> String {
+    let why = while_there(group, verdict);
+    if group.process_gone {
+        format!("{why}; then the process ended, which freed them")
+    } else {
+        why
+    }
+}
+
+/// The same, up to the end of the process.
+fn while_there(group: &Group, verdict: Verdict) -> String {
     let window = duration(group.window_ns.unwrap_or(0));
     let closings = &group.closings;
     let late = closings.late_ns.map(|ns| ns.map(duration));
@@ -307,11 +328,26 @@ pub fn why(group: &Group, verdict: Verdict) -> String {
                 "none of them was closed in the {window} watched, but that may come{prompt}; {} more decide",
                 duration(more)
             ),
+            Doubt::Together(more) if group.window_ns == Some(0) => {
+                format!(
+                    "whether they are ever closed is known in {} at the latest",
+                    duration(more)
+                )
+            }
             Doubt::Together(more) => format!(
-                "none of them was closed in the {window} watched, but as far as is known they came within {}, as the connections of a pool do{prompt}; {} more \
-                 decide at the latest",
-                duration(group.oldest.ns.saturating_sub(group.youngest_ns)),
+                "none of them was closed in the {window} watched, but {}, as a pool of idle connections has them{prompt}; {} more decide at \
+                 the latest",
+                if group.sockets == 1 {
+                    "it may be kept".into()
+                } else {
+                    format!("as far as is known they came within {}", duration(apart_ns(group)))
+                },
                 duration(more)
+            ),
+            Doubt::Unknown(unknown) => format!(
+                "{} left it in the {window} watched, and whether by a close, and after what time, nobody knows: this kernel, or /proc here, \
+                 does not tell",
+                thousands(unknown)
             ),
             Doubt::KernelEnds => match group.key.state {
                 TcpState::SynSent => "the kernel gives up by itself after tcp_syn_retries",
@@ -491,8 +527,10 @@ pub fn seconds(ns: u64) -> f64 {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::num::NonZeroU32;
     use tcpwatch_common::Evidence;
-    use tcpwatch_common::evidence::{KNOWN, RESET_RECEIVED};
+
+    use tcpwatch_common::evidence::{DONE, KNOWN, RESET_RECEIVED};
 
     use super::*;
     use crate::model::leaks::AcceptQueue;
@@ -553,6 +591,14 @@ pub(crate) mod tests {
         }
     }
 
+    /// What one tells when the peer's FIN comes in `FIN_WAIT2` (`tcp_fin`).
+    fn fin_of_peer() -> Evidence {
+        Evidence {
+            flags: KNOWN | DONE,
+            ..bytemuck::Zeroable::zeroed()
+        }
+    }
+
     /// The verdict on the only group.
     fn verdict(frame: &LeaksFrame) -> Verdict {
         let [group] = frame.groups.as_slice() else {
@@ -608,20 +654,153 @@ pub(crate) mod tests {
             young,
             "these may be closed after 55 s"
         );
+        assert_eq!(
+            of(Some(60), &[45; 9], &[]),
+            Verdict::Undecided(Doubt::Young(15 * SECOND))
+        );
+        assert_eq!(
+            of(Some(35), &[40; 40], &[]),
+            Verdict::Undecided(Doubt::Young(20 * SECOND))
+        );
     }
 
     #[test]
-    fn what_came_together_may_be_closed_together() {
+    fn what_a_pool_has_may_be_closed_together() {
+        let to_a_server = |window: u64, ages: &[u64]| {
+            let mut frame = scene(Some(window), ages, &[], close_wait);
+            let remote = frame.groups[0].remote.get().unwrap();
+            frame.groups[0].key.side = Side::Active(remote, 5432);
+            verdict(&frame)
+        };
         let together = |seconds: u64| Verdict::Undecided(Doubt::Together(seconds * SECOND));
-        assert_eq!(of(Some(60), &[70; 10], &[]), together(230));
-        assert_eq!(of(Some(60), &[70, 61], &[]), together(230));
+        assert_eq!(to_a_server(60, &[70; 10]), together(230));
+        assert_eq!(to_a_server(10, &[70; 10]), together(230), "what is told does not grow");
+        assert_eq!(to_a_server(60, &[70, 61]), together(230));
+        let others = to_a_server(60, &[70, 60]);
         assert_eq!(
-            of(Some(60), &[70, 60], &[]),
+            others,
             Verdict::Leak,
             "no pool is emptied for this long while others come"
         );
-        assert_eq!(of(Some(60), &[70], &[]), together(230));
-        assert_eq!(of(Some(60), &[300; 10], &[]), Verdict::Leak);
+        assert_eq!(to_a_server(60, &[70]), together(230));
+        assert_eq!(to_a_server(60, &[300; 10]), Verdict::Leak);
+        assert_eq!(
+            of(Some(60), &[70; 10], &[]),
+            Verdict::Leak,
+            "who is connected to has no pool"
+        );
+    }
+
+    #[test]
+    fn of_those_that_left_nobody_knows_how_nothing_is_concluded() {
+        let mut frame = scene(Some(60), &spread(0, 300), &[], close_wait);
+        frame.groups[0].closings.unknown = 2;
+        assert_eq!(verdict(&frame), Verdict::Leak, "one in ten says little");
+        frame.groups[0].closings.unknown = 3;
+        assert_eq!(verdict(&frame), Verdict::Undecided(Doubt::Unknown(3)));
+        frame.groups[0].unread = 28;
+        assert_eq!(verdict(&frame), Verdict::Undecided(Doubt::Unknown(3)));
+    }
+
+    #[test]
+    fn what_a_process_had_when_it_ended_stays_told() {
+        let mut leaks = Leaks::new(OLDER, true);
+        for number in 1..=10 {
+            let entered = START - u64::from(number) * 10 * SECOND;
+            leaks.transition(
+                &event(TcpState::Established, TcpState::CloseWait, entered, number),
+                true,
+            );
+        }
+        let sockets = || (1..=10).map(close_wait).collect::<Vec<_>>();
+        leaks.look(look(START, sockets()));
+        leaks.look(look(START + 60 * SECOND, sockets()));
+        let before = leaks.frame(0, true, 0);
+        assert_eq!(verdict(&before), Verdict::Leak);
+        for number in 1..=10 {
+            leaks.transition(
+                &event(TcpState::CloseWait, TcpState::LastAck, START + 61 * SECOND, number),
+                true,
+            );
+        }
+        assert_eq!(leaks.pids(), [app(12, How::Scan).pid.unwrap()]);
+        for turn in 0..3 {
+            let mut after = look(START + (62 + turn) * SECOND, vec![]);
+            after.gone.extend(leaks.pids());
+            leaks.look(after);
+            let frame = leaks.frame(0, true, 0);
+            assert_eq!(
+                (verdict(&frame), frame.in_state(), frame.stuck()),
+                (Verdict::Leak, 0, [0, 0])
+            );
+            let told = why(&frame.groups[0], Verdict::Leak);
+            assert_eq!(
+                told,
+                "none of them was closed in the 60s watched; then the process ended, which freed them"
+            );
+        }
+    }
+
+    #[test]
+    fn who_is_never_seen_to_hold_what_the_kernel_ended_has_not_closed_it() {
+        let mut leaks = Leaks::new(OLDER, true);
+        leaks.transition(
+            &event(TcpState::Established, TcpState::CloseWait, START - 60 * SECOND, 1),
+            true,
+        );
+        let unseen = || {
+            let mut seen = close_wait(1);
+            seen.holders.clear();
+            seen
+        };
+        leaks.look(look(START, vec![unseen()]));
+        let mut reset = event(TcpState::CloseWait, TcpState::Close, START + SECOND, 1);
+        reset.evidence = Some(reset_by_peer());
+        leaks.transition(&reset, true);
+        let mut after = look(START + 60 * SECOND, vec![]);
+        after.held = leaks.ended().map(|inode| (inode, Held::default())).collect();
+        leaks.look(after);
+        let frame = leaks.frame(0, true, 0);
+        assert_eq!(frame.groups, [], "it is not known to be closed late");
+    }
+
+    #[test]
+    fn what_the_kernel_ended_between_two_looks_is_open_still() {
+        let mut leaks = Leaks::new(OLDER, true);
+        leaks.look(look(START, vec![]));
+        for (number, state) in [(1, TcpState::CloseWait), (2, TcpState::FinWait2)] {
+            leaks.transition(&event(TcpState::Established, state, START + SECOND, number), true);
+            let mut end = event(state, TcpState::Close, START + 40 * SECOND, number);
+            (end.inode, end.dwell_ns) = (NonZeroU32::new(number.into()), Some(39 * SECOND));
+            end.evidence = Some(Evidence {
+                from: state.number(),
+                ..if number == 1 { reset_by_peer() } else { fin_of_peer() }
+            });
+            leaks.transition(&end, true);
+        }
+        let mut after = look(START + 61 * SECOND, vec![]);
+        let held = Held {
+            process: Some(app(12, How::Scan)),
+            holders: close_wait(1).holders,
+        };
+        after.held = leaks.ended().map(|inode| (inode, held.clone())).collect();
+        assert_eq!(after.held.len(), 2);
+        leaks.look(after);
+        let frame = leaks.frame(0, true, 0);
+        let told: Vec<_> = frame
+            .groups
+            .iter()
+            .map(|group| (group.key.state, group.sockets, group.ended))
+            .collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        for told in [(TcpState::CloseWait, 1, 1), (TcpState::FinWait2, 1, 1)] {
+            assert!(
+                frame
+                    .groups
+                    .iter()
+                    .any(|group| (group.key.state, group.sockets, group.ended) == told)
+            );
+        }
     }
 
     #[test]
@@ -658,7 +837,7 @@ pub(crate) mod tests {
         let group = &frame.groups[0];
         assert_eq!((group.sockets, group.in_state, group.ended, group.fds), (10, 5, 5, 10));
         assert_eq!((group.closings.ended, group.closings.late), (5, 0));
-        assert!(truth(group).ends_with("the kernel ended 5 of them meanwhile, and the descriptors stay open"));
+        assert!(truth(group).ends_with("; 5 of them ended since, by no doing of app, and the descriptors stay open"));
         // Now the application closes two of them: they were closed, late.
         let mut after = look(START + 70 * SECOND, sockets(6));
         after.held = ended.iter().take(2).map(|&inode| (inode, Held::default())).collect();
@@ -796,7 +975,7 @@ pub(crate) mod tests {
                     (seen.detail.last_sent_ms, seen.detail.last_received_ms) = (Some(ago_ms[0]), Some(ago_ms[1]));
                     seen
                 };
-                scene(Some(60), &[300; 5], &[], moves).sockets()
+                scene(Some(60), &[300; 5], &[], moves).stuck()[0]
             };
             let mut ago_ms = [400_000, 400_000];
             assert_eq!(stuck(ago_ms), 5);

@@ -334,15 +334,16 @@ const fn fresh_error(evidence: Evidence) -> u16 {
     if has(evidence, ERR_OLD) { 0 } else { evidence.err }
 }
 
-/// Whether the kernel ended the connection, for a reset that came, for want of an answer, or by an administrator's order, so that its
-/// descriptor, if it had one, is still open; `None` where the socket told nothing.
+/// Whether the connection ended by no doing of its application, so that its descriptor, if it had one, is still open: a reset came,
+/// nobody answered, an administrator said so; or in `FIN_WAIT2` the peer's FIN came. `None` where the socket told nothing.
 #[must_use]
-pub const fn is_by_kernel(evidence: Evidence) -> Option<bool> {
-    if has(evidence, KNOWN) {
-        Some(fresh_error(evidence) != 0)
-    } else {
-        None
+pub fn leaves_descriptor(evidence: Evidence) -> Option<bool> {
+    if !has(evidence, KNOWN) {
+        return None;
     }
+    let by_fin =
+        TcpState::from_kernel(evidence.from) == Some(TcpState::FinWait2) && has(evidence, DONE) && !has(evidence, DEAD);
+    Some(fresh_error(evidence) != 0 || by_fin)
 }
 
 /// Whether nothing can be added to `evidence` any more. A close that resets announces the end first, the reset a moment after.
@@ -478,6 +479,35 @@ mod tests {
             reason,
             reserved: 0,
         }
+    }
+
+    #[test]
+    fn what_its_application_did_not_end_leaves_its_descriptor() {
+        let from = |state: TcpState, flags: u16, err: u16| {
+            leaves_descriptor(Evidence {
+                flags,
+                err,
+                from: state.number(),
+                ..bytemuck::Zeroable::zeroed()
+            })
+        };
+        let (close_wait, fin_wait2) = (TcpState::CloseWait, TcpState::FinWait2);
+        assert_eq!(from(close_wait, 0, EPIPE), None, "the socket told nothing");
+        assert_eq!(from(close_wait, KNOWN | RESET_RECEIVED, EPIPE), Some(true));
+        assert_eq!(from(close_wait, KNOWN, ECONNABORTED), Some(true), "ss -K");
+        assert_eq!(from(close_wait, KNOWN, 0), Some(false), "closed with data unread");
+        assert_eq!(
+            from(close_wait, KNOWN | ERR_OLD, EPIPE),
+            Some(false),
+            "an error of before"
+        );
+        assert_eq!(from(fin_wait2, KNOWN | DONE, 0), Some(true), "the peer's FIN came");
+        assert_eq!(
+            from(fin_wait2, KNOWN | DONE | DEAD, 0),
+            Some(false),
+            "close() came before"
+        );
+        assert_eq!(from(fin_wait2, KNOWN | DEAD, 0), Some(false), "close() came");
     }
 
     #[test]

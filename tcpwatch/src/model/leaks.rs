@@ -34,7 +34,7 @@ use self::shared_ends::SharedEnds;
 use super::ending;
 use super::owner::{Owner, Process};
 use super::snapshot::Unseen;
-use super::socket::{Address, Detail};
+use super::socket::{Address, Detail, Kind, Socket};
 use super::whose::Holder;
 use crate::event::{Event, Opened};
 
@@ -104,6 +104,36 @@ struct Tracked {
 }
 
 impl Tracked {
+    /// One that no look found before `event` told its end, between these `ends`.
+    fn ended(event: &Event, ends: &Ends, key: Key, dwell_ns: Option<u64>) -> Self {
+        let socket = Socket {
+            family: event.family,
+            state: event.from,
+            kind: Some(Kind::Full),
+            local: ends.local,
+            lport: ends.lport,
+            remote: ends.remote,
+            rport: ends.rport,
+            uid: None,
+            inode: event.inode,
+            netns: ends.netns,
+        };
+        Self {
+            detail: Detail {
+                cookie: event.cookie,
+                ..Detail::of(socket)
+            },
+            since_ns: event.monotonic_ns.saturating_sub(dwell_ns.unwrap_or(0)),
+            at_least: dwell_ns.is_none(),
+            moved_ns: 0,
+            owner: event.owner,
+            entered_by: event.owner,
+            holders: Vec::new(),
+            awaited: None,
+            key,
+        }
+    }
+
     /// How long, at `now_ns`, nothing has happened in its state.
     fn age(&self, now_ns: u64) -> Age {
         Age {
@@ -150,13 +180,17 @@ impl LeaksFrame {
     #[must_use]
     pub fn in_state(&self) -> u64 {
         let groups = self.groups.iter().chain(&self.passing);
-        groups.map(|group| group.in_state).sum()
+        let there = groups.filter(|group| !group.process_gone);
+        there.map(|group| group.in_state).sum()
     }
 
-    /// Those that are stuck.
+    /// Those that are stuck, and those of them that the kernel has ended, which are in no state any more.
     #[must_use]
-    pub fn sockets(&self) -> u64 {
-        self.groups.iter().map(|group| group.sockets).sum()
+    pub fn stuck(&self) -> [u64; 2] {
+        let there = self.groups.iter().filter(|group| !group.process_gone);
+        there.fold([0, 0], |[sockets, ended], group| {
+            [sockets + group.sockets, ended + group.ended]
+        })
     }
 }
 
@@ -176,6 +210,10 @@ pub struct Leaks {
     listeners: HashSet<(u32, u16)>,
     shared: SharedEnds,
     histories: HashMap<Key, History>,
+    /// The groups of stuck sockets that the last frame told, by which it is known what a process had that ends.
+    told: HashMap<Key, Group>,
+    /// Those whose process has ended.
+    gone: HashMap<Key, Group>,
     /// When the past of some group was last forgotten.
     forgot_ns: u64,
     /// When the last look ended.
@@ -204,6 +242,8 @@ impl Leaks {
             listeners: HashSet::new(),
             shared: SharedEnds::default(),
             histories: HashMap::new(),
+            told: HashMap::new(),
+            gone: HashMap::new(),
             forgot_ns: 0,
             looked_ns: 0,
             namespaces: BTreeMap::new(),
@@ -238,6 +278,15 @@ impl Leaks {
     /// look.
     pub fn ended(&self) -> impl Iterator<Item = NonZeroU32> {
         self.ended.inodes()
+    }
+
+    /// The processes of stuck sockets: whether they have ended is to be found out by the next look.
+    #[must_use]
+    pub fn pids(&self) -> Vec<NonZeroU32> {
+        let mut pids: Vec<_> = self.told.keys().filter_map(|key| key.pid).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        pids
     }
 
     /// Takes a transition; `wanted` says whether its owner is one that was asked for, where it is known.
@@ -287,7 +336,8 @@ impl Leaks {
         if !wanted && tracked.is_none() {
             return;
         }
-        let since_ns = tracked.map(|tracked| tracked.since_ns);
+        let entered_ns = entry.filter(|entry| entry.state == event.from).map(|entry| entry.at_ns);
+        let since_ns = tracked.map(|tracked| tracked.since_ns).or(entered_ns);
         let dwell_ns = event
             .dwell_ns
             .or_else(|| Some(event.monotonic_ns.saturating_sub(since_ns?)));
@@ -307,24 +357,29 @@ impl Leaks {
         let Some(key) = key else { return };
         let is_tracked = tracked.is_some();
         let tracked = ends.filter(|_| is_tracked).and_then(|ends| self.sockets.remove(&ends));
-        let by_kernel = event.evidence.map_or(Some(false), ending::is_by_kernel);
         let older_ns = self.older_ns;
+        let open = match event.evidence {
+            // There the kernel gives up, and nobody is to close anything.
+            _ if !key.is_for_application() => Some(false),
+            None => Some(false),
+            Some(evidence) => ending::leaves_descriptor(evidence),
+        };
+        // Who shuts down, reads to the end and closes then, as is usual, passes FIN_WAIT2 quickly: that is not looked into.
+        let open = open.map(|open| open && (event.from == TcpState::CloseWait || dwell_ns >= Some(older_ns)));
         let owner = tracked.as_ref().and_then(|tracked| tracked.owner).or(event.owner);
         if let Some(history) = self.history(key, event.monotonic_ns) {
             history.owner = owner.or(history.owner);
-            match by_kernel {
-                // There the kernel gives up, and nobody is to close anything.
-                _ if !key.is_for_application() => history.closings.add(dwell_ns, older_ns),
+            match open {
                 Some(true) => history.closings.ended += 1,
                 Some(false) => history.closings.add(dwell_ns, older_ns),
                 None => history.closings.unknown += 1,
             }
         }
-        if let Some(tracked) = tracked
-            && key.is_for_application()
-            && by_kernel == Some(true)
+        if open == Some(true)
+            && let Some(ends) = ends
         {
-            self.ended.insert(tracked);
+            let ended = tracked.unwrap_or_else(|| Tracked::ended(event, &ends, key, dwell_ns));
+            self.evicted += u64::from(!self.ended.insert(ended));
         }
     }
 
@@ -340,10 +395,12 @@ impl Leaks {
         self.namespaces = look.namespaces;
         self.whose_known = look.unseen.is_some();
         for closed in self.ended.look(look.held) {
+            // Who was never seen to hold it may hold it still, unseen.
             let dwell_ns = look.ended_ns.saturating_sub(closed.since_ns);
+            let dwell_ns = Some(dwell_ns).filter(|_| !closed.holders.is_empty());
             let older_ns = self.older_ns;
             if let Some(history) = self.history(closed.key, look.ended_ns) {
-                history.closings.add(Some(dwell_ns), older_ns);
+                history.closings.add(dwell_ns, older_ns);
             }
         }
         let mut before = std::mem::take(&mut self.sockets);
@@ -379,7 +436,23 @@ impl Leaks {
             }
         }
         self.looked_ns = look.ended_ns;
+        self.processes_ended(&look.gone);
         self.remember(is_first, look.ended_ns);
+    }
+
+    /// What an ending process closed it did not mean to close: what was told of it stays, and nothing is taken for a closing.
+    fn processes_ended(&mut self, gone: &HashSet<NonZeroU32>) {
+        let there: HashSet<Key> = self.sockets.values().map(|socket| socket.key).collect();
+        let ended = |key: &Key| key.pid.is_some_and(|pid| gone.contains(&pid)) && !there.contains(key);
+        for (key, mut group) in self.told.extract_if(|key, _| ended(key)) {
+            if let Some(history) = self.histories.get_mut(&key) {
+                history.closings = group.closings;
+            }
+            if self.gone.len() < GROUPS_MAX[0] {
+                group.process_gone = true;
+                self.gone.insert(key, group);
+            }
+        }
     }
 
     /// What is known of the socket `seen`, whose entry may have been seen, and which an earlier look may have found.
@@ -509,6 +582,9 @@ impl Leaks {
             }
         }
         if watched {
+            for (key, group) in &self.gone {
+                groups.entry(*key).or_insert_with(|| group.clone());
+            }
             for (key, history) in &self.histories {
                 if history.closings.late > 0 && !groups.contains_key(key) {
                     let mut group = Group::new(*key);
@@ -517,7 +593,7 @@ impl Leaks {
                 }
             }
         }
-        for group in groups.values_mut() {
+        for group in groups.values_mut().filter(|group| !group.process_gone) {
             if let Some(began) = began_ns
                 && let Some(history) = self.history(group.key, now_ns)
             {
@@ -537,6 +613,8 @@ impl Leaks {
         let (mut groups, mut passing): (Vec<Group>, Vec<Group>) = groups
             .into_values()
             .partition(|group| group.sockets > 0 || group.in_state == 0);
+        let told = groups.iter().filter(|group| group.sockets > 0 && !group.process_gone);
+        self.told = told.map(|group| (group.key, group.clone())).collect();
         groups.sort_unstable_by_key(|group| (std::cmp::Reverse(group.sockets), group.key));
         passing.sort_unstable_by_key(|group| (std::cmp::Reverse(group.in_state), group.key));
         LeaksFrame {
@@ -597,7 +675,10 @@ impl Leaks {
         let passive = match opened {
             Some(opened) => opened == Opened::Passive,
             None if state == TcpState::SynSent => false,
-            None => self.listeners.contains(&(ends.netns, ends.lport)) || self.shared.is_local(ends),
+            None => {
+                let listens = |port: u16| self.listeners.contains(&(ends.netns, port));
+                listens(ends.lport) || !listens(ends.rport) && self.shared.is_local(ends)
+            }
         };
         if passive {
             Side::Passive(ends.lport)
@@ -610,7 +691,8 @@ impl Leaks {
 /// When data last moved the way that is still open, ns; 0 where nothing is known to have. `looked_ns` is now.
 fn moved_ns(detail: &Detail, looked_ns: u64) -> u64 {
     let ago_ms = match detail.socket.state {
-        TcpState::CloseWait => detail.last_sent_ms,
+        // What is sent again and again is none (`tcp_event_data_sent` does not tell it apart).
+        TcpState::CloseWait if detail.retransmissions.is_none_or(|again| again.times == 0) => detail.last_sent_ms,
         TcpState::FinWait2 => detail.last_received_ms,
         _ => None,
     };

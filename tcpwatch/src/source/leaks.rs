@@ -19,6 +19,7 @@ use crate::model::leaks::{AcceptQueue, Held, Look, SOCKETS_MAX, Seen};
 use crate::model::owner::Owner;
 use crate::model::socket::{Detail, Kind};
 use crate::sys::netns::{Namespace, Which, names, resolve};
+use crate::sys::procs::has_ended;
 
 /// What to look at, and where.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct Asked {
     pub open: bool,
     /// Sockets that the kernel ended, by their inode numbers: whether somebody holds them is to be told.
     pub ended: Vec<NonZeroU32>,
+    /// Processes that held stuck sockets: whether they have ended is to be told.
+    pub pids: Vec<NonZeroU32>,
 }
 
 /// The sockets found so far.
@@ -74,6 +77,7 @@ impl Asked {
             listeners: found.listening.ports(),
             unseen: None,
             held: HashMap::new(),
+            gone: HashSet::new(),
             open: found.open.take(),
             left_out: found.left_out,
         };
@@ -108,6 +112,8 @@ impl Asked {
                 look.held.insert(inode, held);
             }
         }
+        let gone = self.pids.iter().copied().filter(|&pid| has_ended(root, pid));
+        look.gone.extend(gone);
         Ok(look)
     }
 
@@ -224,6 +230,7 @@ mod tests {
             },
             open: true,
             ended: Vec::new(),
+            pids: Vec::new(),
         };
         let look = loop {
             let look = asked.look(true).unwrap();

@@ -15,7 +15,7 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
-pub use process::{Process, process};
+pub use process::{Process, has_ended, process};
 pub use threads::other_threads;
 
 /// Descriptors of sockets kept at most, 12 bytes each.

@@ -11,21 +11,40 @@ const MOST: usize = 65_536;
 
 /// By the inode numbers of their sockets.
 #[derive(Debug, Default)]
-pub(super) struct Ended(HashMap<NonZeroU32, Tracked>);
+pub(super) struct Ended {
+    sockets: HashMap<NonZeroU32, Tracked>,
+    /// The same numbers by the sockets' cookies.
+    inodes: HashMap<NonZeroU64, NonZeroU32>,
+}
 
 impl Ended {
-    /// Remembers `socket`, where it can be known again and there is room.
-    pub(super) fn insert(&mut self, socket: Tracked) {
-        if let Some(inode) = socket.detail.socket.inode.filter(|_| self.0.len() < MOST) {
-            self.0.insert(inode, socket);
+    /// Remembers `socket`, where it can be known again; false, where there is no room.
+    #[must_use]
+    pub(super) fn insert(&mut self, socket: Tracked) -> bool {
+        let Some(inode) = socket.detail.socket.inode else {
+            return true;
+        };
+        if self.sockets.len() >= MOST {
+            return false;
         }
+        self.inodes.extend(socket.detail.cookie.map(|cookie| (cookie, inode)));
+        self.sockets.insert(inode, socket);
+        true
     }
 
     /// Forgets the one of this cookie: its application uses it again.
     pub(super) fn used_again(&mut self, cookie: Option<NonZeroU64>) {
-        if !self.0.is_empty() && cookie.is_some() {
-            self.0.retain(|_, socket| socket.detail.cookie != cookie);
+        if let Some(inode) = cookie.and_then(|cookie| self.inodes.remove(&cookie)) {
+            self.sockets.remove(&inode);
         }
+    }
+
+    fn remove(&mut self, inode: NonZeroU32) -> Option<Tracked> {
+        let socket = self.sockets.remove(&inode)?;
+        if let Some(cookie) = socket.detail.cookie {
+            self.inodes.remove(&cookie);
+        }
+        Some(socket)
     }
 
     /// Learns who holds them now; those that nobody holds any more, which are taken out.
@@ -33,8 +52,8 @@ impl Ended {
         let mut closed = Vec::new();
         for (inode, held) in held {
             if held.holders.is_empty() {
-                closed.extend(self.0.remove(&inode));
-            } else if let Some(socket) = self.0.get_mut(&inode) {
+                closed.extend(self.remove(inode));
+            } else if let Some(socket) = self.sockets.get_mut(&inode) {
                 socket.key.pid = held.process.and_then(|owner| owner.pid);
                 (socket.owner, socket.holders) = (held.process, held.holders);
             }
@@ -44,11 +63,11 @@ impl Ended {
 
     /// Which they are.
     pub(super) fn inodes(&self) -> impl Iterator<Item = NonZeroU32> {
-        self.0.keys().copied()
+        self.sockets.keys().copied()
     }
 
     /// Those that somebody is known to hold.
     pub(super) fn sockets(&self) -> impl Iterator<Item = &Tracked> {
-        self.0.values().filter(|socket| !socket.holders.is_empty())
+        self.sockets.values().filter(|socket| !socket.holders.is_empty())
     }
 }

@@ -159,6 +159,8 @@ pub struct Group {
     pub peak: u64,
     /// Those that were stuck and closed since then.
     pub late_since_peak: u64,
+    /// Whether their process has ended, by which they were closed: all else is as it was at the look before.
+    pub process_gone: bool,
 }
 
 impl Group {
@@ -196,6 +198,7 @@ impl Group {
             closings: Closings::default(),
             peak: 0,
             late_since_peak: 0,
+            process_gone: false,
         }
     }
 

@@ -69,6 +69,8 @@ pub struct Look {
     /// Who holds the sockets that were asked for because the kernel ended them, by their inode numbers; nothing of any where nobody
     /// looked.
     pub held: HashMap<NonZeroU32, Held>,
+    /// Of the processes that were asked for because they held stuck sockets, those that have ended.
+    pub gone: HashSet<NonZeroU32>,
     /// Inode numbers of all sockets, in whatever state; `None` where nobody asked.
     pub open: Option<HashSet<u32>>,
     /// Sockets left out, for there were too many.

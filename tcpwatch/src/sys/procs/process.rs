@@ -1,6 +1,7 @@
 //! What /proc tells of one process (proc(5): `comm`, `stat`).
 
 use std::fs;
+use std::io::ErrorKind;
 use std::num::NonZeroU32;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -52,6 +53,16 @@ pub fn process(root: &Path, pid: NonZeroU32) -> Option<Process> {
         start_ns: ticks_to_ns(stat.start, clock_ticks_per_second()),
         uid,
     })
+}
+
+/// Whether there is no process `pid` under `root`, or its first thread has ended: it stays until its parent has asked for it, and while
+/// other threads go on.
+#[must_use]
+pub fn has_ended(root: &Path, pid: NonZeroU32) -> bool {
+    match fs::read(root.join(format!("proc/{pid}/stat"))) {
+        Ok(stat) => Stat::parse(&stat).is_some_and(|stat| matches!(stat.state, b'Z' | b'X')),
+        Err(why) => why.kind() == ErrorKind::NotFound,
+    }
 }
 
 /// Whether the thread whose /proc/PID/stat is `stat` can hold no file: a kernel thread, or one that has ended. What is the first of
@@ -160,6 +171,15 @@ mod tests {
         assert!(holds_nothing(stat("gone", 'Z', 0x0040_000c).as_bytes()));
         assert!(!holds_nothing(stat("nginx", 'S', 0x0040_0100).as_bytes()));
         assert!(!holds_nothing(b""));
+        let root = Path::new("/");
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = NonZeroU32::new(child.id()).unwrap();
+        while !has_ended(root, pid) {
+            std::thread::yield_now();
+        }
+        assert!(child.wait().unwrap().success());
+        assert!(has_ended(root, pid));
+        assert!(!has_ended(root, NonZeroU32::new(std::process::id()).unwrap()));
     }
 
     #[test]

@@ -65,6 +65,7 @@ struct Line<'a> {
     unaccepted: u64,
     accept_queue: Option<AcceptQueue>,
     window_s: Option<f64>,
+    process_gone: bool,
     closed: Closed,
     fds: &'a [u32],
     fds_left_out: u64,
@@ -146,6 +147,7 @@ struct LookLine<'a> {
     older_s: f64,
     in_state: u64,
     sockets: u64,
+    ended: u64,
     groups: usize,
     unseen: Unseen,
     lost: u64,
@@ -197,6 +199,7 @@ fn line<'a>(group: &'a Group, time: &'a str, older_ns: u64) -> Line<'a> {
             owner: queue.owner,
         }),
         window_s: group.window_ns.map(seconds),
+        process_gone: group.process_gone,
         closed: Closed {
             late: closings.late,
             late_min_s: closings.late_ns.map(|[shortest, _]| seconds(shortest)),
@@ -233,13 +236,15 @@ impl LeaksView for Json {
             super::finding::write(finding, frame.time(), out)?;
         }
         let unseen = &frame.unseen;
+        let [sockets, ended] = frame.stuck();
         let look = LookLine {
             schema: "tcpwatch.leak.look/1",
             time,
             window_s: frame.window_ns.map(seconds),
             older_s: seconds(frame.older_ns),
             in_state: frame.in_state(),
-            sockets: frame.sockets(),
+            sockets,
+            ended,
             groups: frame.groups.len(),
             unseen: Unseen {
                 sockets: unseen.sockets,
@@ -297,7 +302,7 @@ mod tests {
                 "local": "10.0.0.1", "lport": 8080, "remote": "10.0.0.2", "rport": null,
                 "sockets": 16, "ended": 0, "in_state": 16, "oldest_s": 300.0, "oldest_is_lower_bound": false, "youngest_s": 30.0,
                 "growth_per_min": 2.0, "unread_bytes": 0, "unsent_bytes": 0,
-                "eof_read": 16, "eof_unread": 0, "unread": 0, "unaccepted": 0, "accept_queue": null, "window_s": 60.0,
+                "eof_read": 16, "eof_unread": 0, "unread": 0, "unaccepted": 0, "accept_queue": null, "window_s": 60.0, "process_gone": false,
                 "closed": { "late": 0, "late_min_s": null, "late_max_s": null, "prompt": 2, "unknown": 0, "ended": 0 },
                 "fds": (7..=22).collect::<Vec<u32>>(), "fds_left_out": 0, "holders": [{ "pid": 12, "comm": "app", "fds": (7..=22).collect::<Vec<u32>>() }], "stacks": null,
             })
@@ -306,7 +311,7 @@ mod tests {
             lines[1],
             json!({
                 "schema": "tcpwatch.leak.look/1", "time": "1970-01-01T02:47:40.000000000Z", "window_s": 60.0, "older_s": 30.0,
-                "in_state": 16, "sockets": 16, "groups": 1,
+                "in_state": 16, "sockets": 16, "ended": 0, "groups": 1,
                 "unseen": { "sockets": 0, "processes": 0, "hidden": false, "descriptors": 0 }, "lost": 0, "evicted": 0,
             })
         );

@@ -67,11 +67,16 @@ impl Text {
         let mut asked = vec![watched];
         asked.extend(self.asked.filter.iter().cloned());
         asked.extend(namespaces(&self.asked.netns, frame.namespaces.len()));
+        let [stuck, ended] = frame.stuck();
+        let ended = match ended {
+            0 => String::new(),
+            ended => format!(" and {} that ended with its descriptor open", thousands(ended)),
+        };
         let text = format!(
-            "{time}  {}: {} in {states}, {} of them for {} or longer",
+            "{time}  {}: {} in {states}{ended}, {} of them for {} or longer",
             asked.join(", "),
             several(frame.in_state(), "socket", "sockets"),
-            thousands(frame.sockets()),
+            thousands(stuck),
             duration(frame.older_ns)
         );
         self.rest(&text, 0, out)
@@ -151,14 +156,21 @@ impl Text {
             } else {
                 "age unknown".into()
             };
-            // Of those that close all the time each is young.
-            let (label, style) = if age.is_known() || group.closings.prompt > group.in_state {
+            // Of those that close all the time each is young. Keepalive makes what was there before seem young, at one look.
+            let is_watched = frame.window_ns.is_some_and(|window_ns| window_ns > 0);
+            let is_young = age.is_known() && (!age.at_least || is_watched);
+            let (label, style) = if is_young || group.closings.prompt > group.in_state {
                 ("ok", ok)
             } else {
                 ("?", Style::new())
             };
+            let longer = if frame.window_ns.is_none() && age.at_least {
+                ": how long, leaks --watch 10s tells"
+            } else {
+                ""
+            };
             let text = format!(
-                "{}  {}  {} in {}, {oldest}{closing}",
+                "{}  {}  {} in {}, {oldest}{closing}{longer}",
                 who(group),
                 place_in(group, frame),
                 thousands(group.in_state),
@@ -511,7 +523,25 @@ mod tests {
         leaks.look(look(10_000 * SECOND, vec![seen(TcpState::SynSent, 1)]));
         let text = shown(&leaks.frame(0, false, 0), unbounded());
         assert!(
-            text.contains("\n?     app[12]  to 10.0.0.2:1  1 in SYN_SENT, age unknown\n"),
+            text.contains(
+                "\n?     app[12]  to 10.0.0.2:1  1 in SYN_SENT, age unknown: how long, leaks --watch 10s tells\n"
+            ),
+            "{text}"
+        );
+        // What answers keepalive seems young for ever, until it is watched.
+        let mut leaks = Leaks::new(30 * SECOND, true);
+        let mut answers = close_wait(1);
+        answers.detail.last_ack_ms = Some(4_010);
+        leaks.look(look(10_000 * SECOND, vec![answers.clone()]));
+        let text = shown(&leaks.frame(0, false, 0), unbounded());
+        assert!(
+            text.contains("\n?     app[12]  :8080  1 in CLOSE_WAIT, oldest at least 4.0s: how long"),
+            "{text}"
+        );
+        leaks.look(look(10_005 * SECOND, vec![answers]));
+        let text = shown(&leaks.frame(0, true, 0), unbounded());
+        assert!(
+            text.contains("\nok    app[12]  :8080  1 in CLOSE_WAIT, oldest at least 9.0s\n"),
             "{text}"
         );
     }
