@@ -134,6 +134,7 @@ fn follow(args: &LeaksArgs, every: Duration, view: &mut dyn LeaksView, out: &mut
             Wants::Transitions
         };
         let Watched { mut kernel, netns, .. } = watch(&args.common, wants)?;
+        watcher.is_elsewhere = watcher.asked.netns != netns;
         watcher.asked.netns = netns;
         if args.stacks {
             watcher.stacks = Some(Stacks::follow(kernel.stacks()?)?);
@@ -229,6 +230,8 @@ struct Watcher {
     reads_proc: bool,
     /// Looks taken.
     looks: u64,
+    /// Whether the second look is at more than the first, for namespaces cannot be told apart.
+    is_elsewhere: bool,
 }
 
 /// A look under way, on a thread of its own: there are records to read meanwhile.
@@ -249,6 +252,7 @@ impl Watcher {
             stacks: None,
             reads_proc: true,
             looks: 0,
+            is_elsewhere: false,
         }
     }
 
@@ -261,7 +265,7 @@ impl Watcher {
         // Where nothing is stuck nobody asks whose it is; and the second look comes at once after the first.
         let asks = match self.looks {
             0 => true,
-            1 => false,
+            1 => self.is_elsewhere,
             _ => self.leaks.has_stuck(clock::monotonic_ns()),
         };
         let whose = self.reads_proc && asks;

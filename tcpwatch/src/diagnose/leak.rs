@@ -765,6 +765,29 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn where_a_socket_tells_nothing_its_descriptor_does() {
+        let mut leaks = Leaks::new(OLDER, true);
+        leaks.look(look(START, vec![close_wait(1), close_wait(2)]));
+        for number in 1..=2 {
+            let mut end = event(TcpState::CloseWait, TcpState::Close, START + 40 * SECOND, number);
+            end.evidence = Some(bytemuck::Zeroable::zeroed());
+            leaks.transition(&end, true);
+        }
+        let inode = |number: u32| NonZeroU32::new(number).unwrap();
+        let held = Held {
+            process: Some(app(12, How::Scan)),
+            holders: close_wait(1).holders,
+        };
+        let mut after = look(START + 41 * SECOND, vec![]);
+        after.held.extend([(inode(1), held), (inode(2), Held::default())]);
+        leaks.look(after);
+        let frame = leaks.frame(0, true, 0);
+        let group = &frame.groups[0];
+        assert_eq!((group.sockets, group.ended), (1, 1));
+        assert_eq!((group.closings.late, group.closings.unknown), (1, 0));
+    }
+
+    #[test]
     fn what_the_kernel_ended_between_two_looks_is_open_still() {
         let mut leaks = Leaks::new(OLDER, true);
         leaks.look(look(START, vec![]));

@@ -367,15 +367,20 @@ impl Leaks {
         // Who shuts down, reads to the end and closes then, as is usual, passes FIN_WAIT2 quickly: that is not looked into.
         let open = open.map(|open| open && (event.from == TcpState::CloseWait || dwell_ns >= Some(older_ns)));
         let owner = tracked.as_ref().and_then(|tracked| tracked.owner).or(event.owner);
+        // Where the socket tells nothing /proc does, by the number that a look found.
+        let is_known = tracked
+            .as_ref()
+            .is_some_and(|tracked| tracked.detail.socket.inode.is_some());
         if let Some(history) = self.history(key, event.monotonic_ns) {
             history.owner = owner.or(history.owner);
             match open {
                 Some(true) => history.closings.ended += 1,
                 Some(false) => history.closings.add(dwell_ns, older_ns),
+                None if is_known => {}
                 None => history.closings.unknown += 1,
             }
         }
-        if open == Some(true)
+        if open.unwrap_or(is_known)
             && let Some(ends) = ends
         {
             let ended = tracked.unwrap_or_else(|| Tracked::ended(event, &ends, key, dwell_ns));

@@ -70,7 +70,14 @@ impl Text {
         let [stuck, ended] = frame.stuck();
         let ended = match ended {
             0 => String::new(),
-            ended => format!(" and {} that ended with its descriptor open", thousands(ended)),
+            ended => format!(
+                " and {}",
+                several(
+                    ended,
+                    "open descriptor of an ended connection",
+                    "open descriptors of ended connections"
+                )
+            ),
         };
         let text = format!(
             "{time}  {}: {} in {states}{ended}, {} of them for {} or longer",
