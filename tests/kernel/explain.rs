@@ -182,10 +182,11 @@ fn arrows_and_boxes() {
         for (label, times) in [
             ("listen()  ", &["1"][..]),
             ("connect(): SYN out  ", &[&active]),
-            ("SYN in, SYN-ACK out  ", &[&passive]),
+            // Announced when the last ACK comes, and then it is no news.
+            ("SYN in, SYN-ACK out  ", &["?"]),
             ("  SYN in  ", &["·"]),
             ("SYN-ACK in  ", &["14"]),
-            ("│ ACK in  ", &["14"]),
+            ("│ ACK in  ", &[&passive]),
             ("close(): FIN out  ", &["14", "12"]),
             // ESTABLISHED > CLOSE_WAIT; and FIN_WAIT2 > TIME_WAIT, as seen by those who had not closed yet.
             ("│ FIN in  ", &["14", "4"]),

@@ -96,7 +96,8 @@ impl Step {
     /// How often it was taken in `frame`.
     ///
     /// The kernel announces no step to or from `TIME_WAIT`. Those to it are ends that both sides closed, those that were refused a
-    /// timewait socket among them; those from it are timewait sockets gone, of either substate.
+    /// timewait socket among them; those from it are timewait sockets gone, of either substate. Nor does it announce half-open
+    /// connections: `LISTEN>SYN_RECV` comes with the last ACK of the handshake (`tcp_v4_syn_recv_sock`).
     #[must_use]
     pub fn taken(self, frame: &StatFrame) -> Times {
         let (from, to) = self.ends();
@@ -106,6 +107,7 @@ impl Step {
                 (0, _) => Times::Unknown,
                 (known, _) => Times::AtLeast(known),
             },
+            (None, Self::Request) => Times::Unknown,
             (None, Self::Expired) => frame.time_wait.left.map_or(Times::Unknown, Times::Are),
             (None, _) => Times::Are(frame.moved(from, to)),
         }
@@ -176,6 +178,8 @@ mod tests {
         let frame = frame(
             &[
                 (close, TcpState::SynSent, 7),
+                (TcpState::Listen, TcpState::SynRecv, 6),
+                (TcpState::SynRecv, established, 6),
                 (fin_wait2, close, 5),
                 (established, close, 3),
                 (fin_wait2, fin_wait2, 9),
@@ -192,6 +196,12 @@ mod tests {
         assert_eq!(Step::PeerClosesToo.taken(&frame), Times::Are(3), "one has not closed");
         assert_eq!(Step::LastAcknowledged.taken(&frame), Times::Are(2));
         assert_eq!(Step::Expired.taken(&frame), Times::Unknown);
+        assert_eq!(
+            Step::Request.taken(&frame),
+            Times::Unknown,
+            "it is announced when all is over"
+        );
+        assert_eq!(Step::Accepted.taken(&frame), Times::Are(6));
         assert_eq!(
             others(&frame).collect::<Vec<_>>(),
             [(established, close, 3), (fin_wait2, close, 1)]

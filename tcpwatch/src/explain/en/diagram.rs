@@ -13,7 +13,8 @@ pub(in crate::explain) const DIAGRAM: Diagram = Diagram {
     length: |seconds| format!("{seconds:.1} s"),
     counting: "counting for {}; Ctrl-C ends it",
     during: "At the arrows: how often each step was taken in the last {}; at the one from TIME_WAIT, timewait sockets gone, \
-             those in FIN_WAIT2 among them.",
+             those in FIN_WAIT2 among them. A ? is unknown: the kernel announces no SYN that \
+             comes to a listener.",
     others: "Not drawn, in that time: ",
     comma: ", ",
     closed_first: "{} were closed here first and became timewait sockets in FIN_WAIT2 before the peer's FIN came. That such a \

@@ -13,7 +13,7 @@ pub(in crate::explain) const DIAGRAM: Diagram = Diagram {
     length: |seconds| format!("{seconds:.1} 秒"),
     counting: "正在统计，共 {}；按 Ctrl-C 提前结束",
     during: "箭头旁的数字：最近 {}内该状态变化发生的次数；离开 TIME_WAIT 的箭头旁，是消失的 timewait 套接字数，处于 FIN_WAIT2 \
-             的也算在内。",
+             的也算在内。标 ? 处次数未知：监听套接字收到 SYN 时，内核不发出任何通知。",
     others: "同一时段内未画出的状态变化：",
     comma: "、",
     closed_first: "有 {} 条连接由本端先关闭，在对端的 FIN 到来之前就成为处于 FIN_WAIT2 的 timewait 套接字；它们之后转入 TIME_WAIT，\
