@@ -10,14 +10,17 @@ use crate::diagnose::kind::Kind;
 use crate::diagnose::leak::{Doubt, Verdict};
 use crate::explain;
 use crate::explain::setting::Setting;
+use crate::model::counter::Counter;
 use crate::model::ending::Ending;
 
-/// Letters of the longest name that is looked for: none is as long.
-const LONGEST: usize = 64;
+/// Letters of the longest text that is looked into: no name is as long.
+const LONGEST: usize = 128;
 /// Letters from which a part of a name says which is meant.
 const SHORTEST: usize = 3;
 /// Of the letters asked for, one in so many may be wrong: a name farther off is not what was meant.
 const WRONG: usize = 3;
+/// Words from which a text is a question.
+const QUESTION: usize = 3;
 /// Topics suggested at most.
 const MOST: usize = 5;
 
@@ -54,9 +57,10 @@ pub fn find(text: &str) -> Result<Asked, Unknown> {
     if letters > LONGEST {
         return Err(Unknown::Nothing);
     }
-    let begins = format!(" {}", spaced(text));
-    let part = |name: &str| letters >= SHORTEST && format!(" {}", spaced(name)).contains(&begins);
-    let mut like = keys(known().filter(|(name, _)| part(name)).map(|(_, found)| found));
+    let mut like = with_part(text);
+    if like.is_empty() {
+        like = mentioned(text).map(with_part).unwrap_or_default();
+    }
     if like.is_empty() {
         let told_in = keys(
             Topic::all()
@@ -91,8 +95,39 @@ fn keys(found: impl Iterator<Item = Asked>) -> Vec<&'static str> {
     keys
 }
 
-/// Whether the page of `topic` names `word`. Names are told from words by an underscore, or by capitals alone.
+/// What has a word in its name that begins with `part`, or words that do.
+fn with_part(part: &str) -> Vec<&'static str> {
+    let begins = format!(" {}", spaced(part));
+    let has = |name: &str| format!(" {}", spaced(name)).contains(&begins);
+    let is_enough = plain(part).chars().count() >= SHORTEST;
+    keys(
+        known()
+            .filter(|(name, _)| is_enough && has(name))
+            .map(|(_, found)| found),
+    )
+}
+
+/// The longest name that is among the words of `text`, where those are more than a name has: a question.
+fn mentioned(text: &str) -> Option<&'static str> {
+    let words = |text: &str| format!(" {} ", spaced(text.trim_end_matches(['?', '？', '.'])));
+    if text.split_whitespace().count() < QUESTION {
+        return None;
+    }
+    let text = words(text);
+    known()
+        .map(|(name, _)| name)
+        .filter(|name| text.contains(&words(name)))
+        .max_by_key(|name| name.len())
+}
+
+/// Whether the page of `topic` names `word`. Names are told from words by an underscore, or by capitals alone; those of counters are
+/// known, and nstat(8) writes them with their group.
 fn tells_of(topic: Topic, word: &str) -> bool {
+    let counter = Counter::ALL.into_iter().map(Counter::name).find_map(|(group, name)| {
+        let full = format!("{group}{name}");
+        let is_it = [name, full.as_str()].iter().any(|name| name.eq_ignore_ascii_case(word));
+        is_it.then_some((name, full))
+    });
     let is_name = |word: &str| {
         let capitals = |letter: u8| letter.is_ascii_uppercase() || letter.is_ascii_digit();
         word.contains('_') || word.len() >= SHORTEST && word.bytes().all(capitals)
@@ -103,7 +138,10 @@ fn tells_of(topic: Topic, word: &str) -> bool {
         .iter()
         .flat_map(|part| part.text)
         .flat_map(|text| text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_'));
-    words.any(|told| is_name(told) && told.eq_ignore_ascii_case(word))
+    words.any(|told| match &counter {
+        Some((name, full)) => told == *name || told == full,
+        None => is_name(told) && told.eq_ignore_ascii_case(word),
+    })
 }
 
 impl Asked {
@@ -143,9 +181,11 @@ fn other_names(topic: Topic) -> Vec<&'static str> {
             Verdict::Undecided(Doubt::OneLook).key(),
             "EMFILE",
         ],
-        Topic::Setting(Setting::FileMax) => vec![Setting::FileMax.sysctl(), "ENFILE"],
+        Topic::Setting(Setting::FileMax) => vec![Setting::FileMax.sysctl(), "fs.file-nr", "file-nr", "ENFILE"],
+        Topic::Setting(Setting::TcpSyncookies) => vec![Setting::TcpSyncookies.sysctl(), "SYN cookies"],
         Topic::Setting(setting) => vec![setting.sysctl()],
-        Topic::Finding(_) | Topic::NoTimeWait => Vec::new(),
+        Topic::Finding(_) => Vec::new(),
+        Topic::NoTimeWait => Lang::ALL.map(|lang| explain::page(topic, lang).about).to_vec(),
     }
 }
 
@@ -161,11 +201,11 @@ const fn errors(ending: Ending) -> &'static [&'static str] {
     }
 }
 
-/// `name` without what people write differently: case, hyphens and underscores, slashes of a path under /proc/sys.
+/// `name` without what people write differently: case, hyphens and underscores, slashes of a path under /proc/sys, the question mark.
 fn plain(name: &str) -> String {
     let name = name.trim().trim_start_matches("/proc/sys/");
     name.chars()
-        .filter(|letter| !matches!(letter, '-' | '_' | ' '))
+        .filter(|letter| !matches!(letter, '-' | '_' | ' ' | '?' | '？'))
         .map(|letter| {
             if letter == '/' {
                 '.'
@@ -213,6 +253,9 @@ mod tests {
             ("file-max", Topic::Setting(Setting::FileMax)),
             ("fs.file-max", Topic::Setting(Setting::FileMax)),
             ("no-time-wait", Topic::NoTimeWait),
+            ("why did my active close not go to TIME_WAIT?", Topic::NoTimeWait),
+            ("Why did my active close not go to time wait", Topic::NoTimeWait),
+            ("file-nr", Topic::Setting(Setting::FileMax)),
         ] {
             assert_eq!(find(text), Ok(Asked::Topic(topic)), "{text}");
         }
@@ -262,9 +305,21 @@ mod tests {
             ("leaks", "leak"),
             ("somaxcon", "somaxconn"),
             ("conntrack", "nf_conntrack_max"),
+            ("cookies", "tcp_syncookies"),
+            ("what is tcp_fin_timeout?", "tcp_fin_timeout"),
         ] {
             assert_eq!(find(text), like(&[nearest]), "{text}");
         }
+        assert_eq!(
+            find("Why did this close skip TIME_WAIT?"),
+            like(&[
+                "time_wait",
+                "time_wait_overflow",
+                "no_time_wait",
+                "graceful_active",
+                "simultaneous"
+            ])
+        );
         assert_eq!(
             find("tcp_keepalive"),
             like(&["tcp_keepalive_time", "tcp_keepalive_intvl", "tcp_keepalive_probes"])
@@ -275,6 +330,10 @@ mod tests {
             ("SO_LINGER", "reset_linger"),
             ("EADDRINUSE", "port_exhaustion"),
             ("etimedout", "timeout_connect"),
+            ("ListenOverflows", "accept_queue_overflow"),
+            ("TcpExtListenOverflows", "accept_queue_overflow"),
+            ("TCPAbortOnMemory", "out_of_memory"),
+            ("SyncookiesSent", "syn_flood"),
         ] {
             let told = find(text);
             assert!(
