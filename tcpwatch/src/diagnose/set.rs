@@ -13,8 +13,19 @@ pub(super) struct Where<'a> {
     pub(super) scope: &'a Scope,
     /// Whether it is the one the host started with.
     pub(super) first: bool,
-    /// The line of a file that sets it at boot, where one does.
-    pub(super) line: Option<&'a Place>,
+    /// What sets it at boot.
+    pub(super) kept: Kept<'a>,
+}
+
+/// What sets a setting at boot.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kept<'a> {
+    /// Files were not looked at.
+    Unknown,
+    /// No file.
+    Nowhere,
+    /// This line of one.
+    At(&'a Place),
 }
 
 impl<'a> From<&'a Namespace> for Where<'a> {
@@ -22,7 +33,7 @@ impl<'a> From<&'a Namespace> for Where<'a> {
         Self {
             scope: &namespace.scope,
             first: namespace.first,
-            line: None,
+            kept: Kept::Unknown,
         }
     }
 }
@@ -37,12 +48,16 @@ impl Where<'_> {
             value.to_owned()
         };
         let command = format!("sysctl -w {name}={typed}");
+        // The first namespace alone shows those of net that have one value for all.
+        let is_there = Facts::of(setting).namespaced || self.first && name.starts_with("net.");
+        let command = match self.scope {
+            Scope::Other(Some(path)) if is_there => format!("nsenter --net={} {command}", quoted(path)),
+            Scope::Other(None) if is_there => format!("in that namespace: {command}"),
+            _ => command,
+        };
         let mut steps = Vec::from(match self.scope {
-            Scope::Other(path) if Facts::of(setting).namespaced => [
-                match path {
-                    Some(path) => format!("nsenter --net={} {command}", quoted(path)),
-                    None => format!("in that namespace: {command}"),
-                },
+            Scope::Other(_) if !self.first && Facts::of(setting).namespaced => [
+                command,
                 format!("to keep it, set it where that namespace is made: {name} = {value}"),
             ],
             Scope::Own if !self.first && Facts::of(setting).namespaced => [
@@ -57,16 +72,20 @@ impl Where<'_> {
             ],
             _ => [
                 command,
-                match self.line {
-                    Some(line) if line.file.starts_with("/etc/") => {
+                match self.kept {
+                    Kept::At(line) if line.file.starts_with("/etc/") => {
                         format!("to keep it, in place of {line}: {name} = {value}")
                     }
                     // The file is a package's, or is gone at the next boot (sysctl.d(5)).
-                    Some(line) => format!(
+                    Kept::At(line) => format!(
                         "to keep it, in /etc/sysctl.d/{}, which is read after {line}: {name} = {value}",
                         Escaped(read_after(&line.file).as_bytes()),
                     ),
-                    None => format!("to keep it, in /etc/sysctl.d/{FILE}: {name} = {value}"),
+                    Kept::Nowhere => format!("to keep it, in /etc/sysctl.d/{FILE}: {name} = {value}"),
+                    Kept::Unknown => format!(
+                        "to keep it, in the file that sets it at boot (tcpwatch doctor names it), or in /etc/sysctl.d/{FILE} where none \
+                         does: {name} = {value}"
+                    ),
                 },
             ],
         });
@@ -152,7 +171,8 @@ mod tests {
             typed(Scope::Own, true),
             [
                 "sysctl -w net.ipv4.tcp_tw_reuse=1",
-                "to keep it, in /etc/sysctl.d/90-tcp.conf: net.ipv4.tcp_tw_reuse = 1",
+                "to keep it, in the file that sets it at boot (tcpwatch doctor names it), or in /etc/sysctl.d/90-tcp.conf where none \
+                 does: net.ipv4.tcp_tw_reuse = 1",
                 "risk: small"
             ]
         );
@@ -163,6 +183,20 @@ mod tests {
             "nsenter --net='/run/netns/a b' sysctl -w net.ipv4.tcp_tw_reuse=1"
         );
         assert!(other[1].contains("where that namespace is made"));
+        // The one the host started with is made at boot, and it alone shows what is one for all.
+        let first = typed(Scope::Other(Some("/proc/1/ns/net".into())), true);
+        assert_eq!(
+            first[0],
+            "nsenter --net=/proc/1/ns/net sysctl -w net.ipv4.tcp_tw_reuse=1"
+        );
+        assert!(first[1].contains("file that sets it at boot"), "{first:?}");
+        let there = of(Scope::Other(None), true);
+        let typed = |setting| super::set(Some(&there), setting, "7", "small")[0].clone();
+        assert_eq!(
+            typed(Setting::TcpMaxOrphans),
+            "in that namespace: sysctl -w net.ipv4.tcp_max_orphans=7"
+        );
+        assert_eq!(typed(Setting::FileMax), "sysctl -w fs.file-max=7");
         assert!(
             set(None).iter().all(|step| !step.contains("sysctl -w")),
             "nothing to type in the wrong one"

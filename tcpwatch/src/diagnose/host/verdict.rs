@@ -2,7 +2,7 @@
 
 use super::Standing;
 use crate::diagnose::finding::{Severity, Value};
-use crate::diagnose::set::Where;
+use crate::diagnose::set::{Kept, Where};
 use crate::explain::setting::Setting;
 use crate::model::counter::Counter;
 use crate::model::host::HostFrame;
@@ -85,7 +85,9 @@ impl Verdict {
         let place = Where {
             scope: &frame.scope,
             first: frame.first,
-            line: frame.line_of(setting).map(|line| &line.place),
+            kept: frame
+                .line_of(setting)
+                .map_or(Kept::Nowhere, |line| Kept::At(&line.place)),
         };
         self.advice.extend(place.set(setting, value, risk));
         self
