@@ -77,7 +77,7 @@ impl Detector for RetransmitStorm {
         };
         findings.push(Finding {
             evidence: vec![
-                ("retransmitted", count(Counter::RetransSegs).into()),
+                ("retransmitted", again.into()),
                 ("sent", first.into()),
                 ("share", part.into()),
                 ("syn_retransmits", handshakes.into()),
@@ -149,6 +149,9 @@ mod tests {
             "{}",
             finding.title
         );
+        // `share` is of these.
+        assert_eq!(finding.evidence("retransmitted"), Some(&600_u64.into()));
+        assert_eq!(finding.evidence("syn_retransmits"), Some(&400_u64.into()));
     }
 
     #[test]
