@@ -5,7 +5,7 @@ use tcpwatch_common::TcpState;
 use super::finding::{Finding, Severity};
 use super::kind::Kind;
 use super::set::set;
-use super::{Detector, Frame, share, within};
+use super::{Detector, Frame, real, share, within};
 use crate::explain::setting::Setting;
 use crate::model::counter::Counter;
 use crate::model::number::thousands;
@@ -16,6 +16,13 @@ use crate::model::stat::StatFrame;
 pub(super) const REAL: u32 = 50;
 /// The same part.
 const ANSWERED: f64 = REAL as f64 / 100.0;
+/// Cookies from which the part that comes back tells anything: the ACK to the last of them may be on its way.
+const TELLING: u64 = 30;
+/// SYNs dropped a second, from which several clients wait at any moment: one that gets no answer sends again after a second, and then
+/// seldom enough.
+const CRITICAL_PER_S: f64 = 10.0;
+/// Over so long at least, s: what comes together at one moment is no rate.
+const LEAST_S: f64 = 1.0;
 /// Of the half-open connections at which SYNs are dropped, the part by which there may be fewer a moment later.
 const NEAR: u64 = 10;
 /// Where they come from.
@@ -51,11 +58,28 @@ impl Detector for SynFlood {
 /// SYNs that found the queue of their listener full, and got no cookie.
 fn queue_full(stat: &StatFrame, dropped: u64) -> Finding {
     let title = format!(
-        "{} SYNs were dropped {}, for too many connections of their listener were half-open, and SYN cookies are off",
-        thousands(dropped),
+        "{} dropped {}, for too many connections of their listener were half-open, and SYN cookies are off",
+        syns(dropped),
         within(stat)
     );
-    finding(stat, Severity::Critical, title, turn_cookies_on(stat))
+    finding(stat, by_rate(dropped, stat), title, turn_cookies_on(stat))
+}
+
+/// `1 SYN was`, `1,204 SYNs were`.
+fn syns(count: u64) -> String {
+    match count {
+        1 => "1 SYN was".into(),
+        _ => format!("{} SYNs were", thousands(count)),
+    }
+}
+
+/// How bad it is that so many SYNs were dropped. What one client sends again is among them.
+fn by_rate(dropped: u64, stat: &StatFrame) -> Severity {
+    if real(dropped) / stat.interval_s.max(LEAST_S) >= CRITICAL_PER_S {
+        Severity::Critical
+    } else {
+        Severity::Warning
+    }
 }
 
 /// SYNs that were answered with a cookie.
@@ -63,8 +87,8 @@ fn answered_with_cookies(stat: &StatFrame, sent: u64) -> Finding {
     let answered = stat.counters.get(Counter::SyncookiesRecv).unwrap_or(0);
     if stat.syn.cookies == Some(ALWAYS) {
         let title = format!(
-            "{} SYNs were answered with a cookie {}, as all are where net.ipv4.tcp_syncookies is {ALWAYS}, whether or not a queue is full",
-            thousands(sent),
+            "{} answered with a cookie {}, as all are where net.ipv4.tcp_syncookies is {ALWAYS}, whether or not a queue is full",
+            syns(sent),
             within(stat)
         );
         let advice = set(
@@ -81,12 +105,17 @@ fn answered_with_cookies(stat: &StatFrame, sent: u64) -> Finding {
         None => ", or net.ipv4.tcp_syncookies is 2 there",
     };
     let title = format!(
-        "{} SYNs were answered with a cookie {}, for too many connections of their listener were half-open{perhaps}; {} valid cookies \
-         came back",
-        thousands(sent),
+        "{} answered with a cookie {}, for too many connections of their listener were half-open{perhaps}; {} came back",
+        syns(sent),
         within(stat),
-        thousands(answered)
+        match answered {
+            1 => "1 valid cookie".into(),
+            _ => format!("{} valid cookies", thousands(answered)),
+        }
     );
+    if sent < TELLING {
+        return finding(stat, Severity::Info, title, vec![SEE.into()]);
+    }
     let advice = if share(answered, sent) >= ANSWERED {
         vec![
             "these clients are real: raise the backlog that the application gives to listen(), and net.core.somaxconn, which caps it"
@@ -107,8 +136,12 @@ fn answered_with_cookies(stat: &StatFrame, sent: u64) -> Finding {
 /// from before, and counts what it drops for it as `ListenDrops` alone (`tcp_conn_request`, `net/ipv4/tcp_input.c`).
 fn dropped_for_no_queue(stat: &StatFrame, dropped: u64) -> Finding {
     let half_open = stat.connections.get(TcpState::SynRecv);
-    let no_memory = "the kernel found no memory for the connection, or a filter refused it: nstat -az TcpExtTCPAbortOnMemory, and the \
-                     kernel's log";
+    // No counter tells these from each other.
+    let others = [
+        "see whether there is a route back to these clients, without which nobody can answer them: ip route get ADDRESS".to_owned(),
+        "else the kernel found no memory for the connection, which its log tells (dmesg), or a security module refused it".to_owned(),
+    ];
+    let severity = by_rate(dropped, stat);
     let dropped = format!(
         "{} SYNs or ACKs were dropped by listeners {}",
         thousands(dropped),
@@ -126,19 +159,21 @@ fn dropped_for_no_queue(stat: &StatFrame, dropped: u64) -> Finding {
         ),
         (Some(_), _) => (
             format!(" though no queue was full; {} connections are half-open", thousands(half_open)),
-            vec![no_memory.into()],
+            Vec::from(others),
         ),
         (None, _) => (
             format!(" though no queue was full; {} connections are half-open", thousands(half_open)),
-            vec![
+            [
                 "where net.ipv4.tcp_syncookies is 0, half-open connections near three quarters of net.ipv4.tcp_max_syn_backlog are the \
                  reason: turn cookies on there"
-                    .into(),
-                format!("else {no_memory}"),
-            ],
+                    .to_owned(),
+            ]
+            .into_iter()
+            .chain(others)
+            .collect(),
         ),
     };
-    finding(stat, Severity::Critical, format!("{dropped}{why}"), advice)
+    finding(stat, severity, format!("{dropped}{why}"), advice)
 }
 
 /// What to do where SYNs are dropped that cookies would answer.
@@ -221,9 +256,31 @@ mod tests {
             "{}",
             finding.title
         );
-        assert_eq!(finding.severity, Severity::Critical);
+        assert_eq!(finding.severity, Severity::Warning);
         assert_eq!(finding.advice[1], "sysctl -w net.ipv4.tcp_syncookies=1");
         assert_eq!(finding.advice.len(), 5, "{:?}", finding.advice);
+        let finding = one(look(&[(Counter::TcpReqQFullDrop, 1)], 8));
+        assert!(finding.title.starts_with("1 SYN was dropped in"), "{}", finding.title);
+        for (dropped, severity) in [(99, Severity::Warning), (100, Severity::Critical)] {
+            assert_eq!(one(look(&[(Counter::TcpReqQFullDrop, dropped)], 8)).severity, severity);
+        }
+    }
+
+    #[test]
+    fn a_few_cookies_are_no_flood() {
+        let counts = |sent| [(Counter::SyncookiesSent, sent)];
+        let finding = one(with(&counts(1), 8, settings(1, 2048)));
+        assert!(
+            finding.title.starts_with("1 SYN was answered with a cookie")
+                && finding.title.ends_with("0 valid cookies came back"),
+            "{}",
+            finding.title
+        );
+        for (sent, severity) in [(1, Severity::Info), (29, Severity::Info), (30, Severity::Warning)] {
+            let finding = one(look(&counts(sent), 8));
+            let is_told = finding.advice.iter().any(|step| step.contains("flood"));
+            assert_eq!((finding.severity, is_told), (severity, severity == Severity::Warning));
+        }
     }
 
     #[test]
@@ -269,7 +326,11 @@ mod tests {
         for (half_open, syn) in [(700, settings(0, 2048)), (1_537, settings(1, 2048))] {
             let finding = one(with(&counts, half_open, syn));
             assert!(finding.title.contains("though no queue was full"), "{}", finding.title);
-            assert!(finding.advice[0].contains("no memory"), "{:?}", finding.advice);
+            assert!(
+                finding.advice[0].contains("ip route get") && finding.advice[1].contains("no memory"),
+                "{:?}",
+                finding.advice
+            );
         }
     }
 
