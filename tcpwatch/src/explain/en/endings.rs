@@ -299,7 +299,8 @@ pub(super) fn text(ending: Ending) -> EndingText {
         Ending::OutOfMemory => EndingText {
             about: "The kernel gave up a socket without an owner: too many, or no memory",
             happened: &[
-                "There were more orphans than tcp_max_orphans allows, or TCP was out of memory (tcp_mem). The \
+                "There were too many orphans for tcp_max_orphans (of those whose peer does not answer the \
+                first are given up at a half or a quarter of it), or TCP was out of memory (tcp_mem). The \
                 kernel sent a reset and freed the socket. No TIME_WAIT, and data not yet sent is lost.",
             ],
             causes: &[

@@ -131,8 +131,9 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "The queue of half-open requests of a listener was full. With tcp_syncookies the kernel \
                 answered with cookies and remembered nothing (TcpExtTCPReqQFullDoCookies), without it it \
                 dropped the SYN (TcpExtTCPReqQFullDrop).",
-                "Without cookies SYNs are dropped before that, once three quarters of tcp_max_syn_backlog are \
-                half-open. TcpExtListenDrops alone counts those.",
+                "Without cookies, where the backlog of a listener is larger than three quarters of \
+                tcp_max_syn_backlog, SYNs are dropped before that, once as many are half-open. \
+                TcpExtListenDrops alone counts those.",
             ],
             hurts: &[
                 "Dropped SYNs are clients that wait. Cookies let everybody in, at a price: without timestamps \
@@ -186,14 +187,16 @@ pub(super) fn text(kind: Kind) -> FindingText {
             ],
         },
         Kind::OrphanLimit => FindingText {
-            about: "Sockets without an owner are at their limit",
+            about: "Sockets without an owner are near their limit, or were given up for it",
             meaning: &[
                 "Orphans are closed connections that still have something to send: data, or a FIN that is not \
-                acknowledged. There are about as many as tcp_max_orphans allows, on the whole host.",
+                acknowledged. There are so many on the whole host that the kernel may give up the first of them, or \
+                it has: from a quarter of tcp_max_orphans on those whose peer does not answer and of which an \
+                ICMP error came, from a half on all whose peer does not answer, above the limit any.",
             ],
             hurts: &[
-                "Above the limit the kernel resets them (TcpExtTCPAbortOnMemory): the last data of a response \
-                is lost, and the peer sees a reset.",
+                "The kernel resets those that it gives up, for this limit or for want of memory \
+                (TcpExtTCPAbortOnMemory): the last data of a response is lost, and the peer sees a reset.",
             ],
             to_do: &[
                 "`tcpwatch snapshot --state fin_wait1,last_ack,closing --by remote`: the peers that do not \

@@ -246,7 +246,8 @@ pub(super) fn text(ending: Ending) -> EndingText {
         Ending::OutOfMemory => EndingText {
             about: "内核放弃了没有属主的套接字：数量超限或内存不足",
             happened: &[
-                "孤儿套接字超过了 tcp_max_orphans，或者 TCP 内存不足（tcp_mem）。内核发 RST 并释放套接字，没有 \
+                "孤儿套接字太多（tcp_max_orphans；对端不应答的在上限的一半或四分之一时就开始被放弃），或者 TCP 内存\
+                不足（tcp_mem）。内核发 RST 并释放套接字，没有 \
                 TIME_WAIT，还没发出的数据丢失。",
             ],
             causes: &["大量连接关闭时还有数据没被对端收走：繁忙的服务端遇到了很慢或者已经消失的客户端。"],

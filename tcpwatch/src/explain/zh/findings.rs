@@ -113,8 +113,8 @@ pub(super) fn text(kind: Kind) -> FindingText {
             meaning: &[
                 "监听套接字的半连接队列满了。开启 tcp_syncookies 时，内核用 cookie 应答，不保留任何信息\
                 （TcpExtTCPReqQFullDoCookies）；没有开启时直接丢弃 SYN（TcpExtTCPReqQFullDrop）。",
-                "没有开启 cookie 时，半连接数一达到 tcp_max_syn_backlog 的四分之三，还没到队列满就开始丢弃 \
-                SYN，只计入 TcpExtListenDrops。",
+                "没有开启 cookie 时，如果监听套接字的 backlog 大于 tcp_max_syn_backlog 的四分之三，半连接数一达到这个\
+                四分之三，还没到队列满就开始丢弃 SYN，只计入 TcpExtListenDrops。",
             ],
             hurts: &[
                 "SYN 被丢弃，客户端就得等。cookie 能让所有客户端进来，但有代价：没有时间戳时，连接就没有窗口扩\
@@ -159,12 +159,16 @@ pub(super) fn text(kind: Kind) -> FindingText {
             ],
         },
         Kind::OrphanLimit => FindingText {
-            about: "没有属主的套接字（孤儿套接字）达到上限",
+            about: "没有属主的套接字（孤儿套接字）接近上限，或因此被放弃",
             meaning: &[
-                "孤儿套接字是已经关闭、但还有东西要发的连接：数据，或者还没被确认的 FIN。整台主机上的数量已经接\
-                近 tcp_max_orphans。",
+                "孤儿套接字是已经关闭、但还有东西要发的连接：数据，或者还没被确认的 FIN。整台主机上的数量已经\
+                多到内核可能开始放弃，或者已经放弃了一些：达到 tcp_max_orphans 的四分之一，放弃对端不应答且收到过 ICMP \
+                错误的；达到一半，放弃所有对端不应答的；超过上限，任何一个都可能被放弃。",
             ],
-            hurts: &["超过上限后内核直接 RST（TcpExtTCPAbortOnMemory）：响应的末尾丢失，对端看到连接被重置。"],
+            hurts: &[
+                "因为这个上限或内存不足而放弃的套接字，内核直接 RST（TcpExtTCPAbortOnMemory）：响应的末尾丢失，对端看到\
+                连接被重置。",
+            ],
             to_do: &[
                 "`tcpwatch snapshot --state fin_wait1,last_ack,closing --by remote`：找出不接收数据的对端。",
                 "调小 tcp_orphan_retries，早一点放弃已经消失的对端。",
