@@ -31,6 +31,26 @@ print(said.count(errno.ECONNREFUSED), flush=True)
 input()
 ";
 
+/// Sends so many SYNs, each from another address of 172.30.0.0/16, by a raw socket (raw(7), RFC 9293, section 3.1).
+const FORGED: &str = r#"
+import socket, struct, sys
+to, port, count = socket.inet_aton(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+def checksum(data):
+    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+for number in range(count):
+    source = bytes([172, 30, number >> 8, number & 255])
+    syn = lambda check: struct.pack("!HHIIBBHHH", 1024 + number, port, number, 0, 0x50, 0x02, 65535, check, 0)
+    pseudo = source + to + struct.pack("!BBH", 0, socket.IPPROTO_TCP, 20)
+    ip = struct.pack("!BBHHHBBH", 0x45, 0, 40, 0, 0, 64, socket.IPPROTO_TCP, 0) + source + to
+    raw.sendto(ip + syn(checksum(pseudo + syn(0))), (sys.argv[1], 0))
+print("true", flush=True)
+input()
+"#;
+
 /// Those of `findings` that a detector found.
 fn of<'a>(findings: &'a [Value], detector: &str) -> Vec<&'a Value> {
     findings
@@ -192,6 +212,39 @@ fn syns_that_are_dropped_for_tcp_max_syn_backlog() {
         );
         assert_eq!(found[0]["evidence"]["tcp_syncookies"], 0, "{}", found[0]);
         assert!(evidence(&found, "drops") <= drops, "{findings:?}");
+    });
+}
+
+/// To clients there is no route back to nobody can answer, whatever is free.
+#[test]
+fn syns_of_clients_without_a_route() {
+    const SYNS: i64 = 200;
+    in_netns(|_| {
+        let mut churn = Churn::start(Hook::TpBtf, "1");
+        let listener = listen(SocketAddr::new(LOOPBACK, 0), 128);
+        let clients = deaf_clients(&listener, 2);
+        let to = address(&listener);
+        let (host, port) = (to.ip().to_string(), to.port().to_string());
+        let mut forged = Python::start(FORGED, &[&host, &port, &SYNS.to_string()]);
+        forged.line(0);
+        until_found(&churn, "syn_flood");
+        churn.fresh();
+        let counters = [
+            "TcpExtListenDrops",
+            "TcpExtListenOverflows",
+            "TcpExtTCPReqQFullDrop",
+            "TcpExtTCPAbortOnMemory",
+        ];
+        assert_eq!(counters.map(nstat::read), [SYNS, 0, 0, 0], "the kernel tells no reason");
+        let (_, findings) = churn.finish_with_findings();
+        let found = of(&findings, "syn_flood");
+        for finding in &found {
+            let title = finding["title"].as_str().expect("a title");
+            assert!(title.contains("though no queue was full"), "{title}");
+            let first = finding["advice"][0].as_str().expect("a step");
+            assert!(first.contains("ip route get"), "{first}");
+        }
+        drop((clients, forged));
     });
 }
 
