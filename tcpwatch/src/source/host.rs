@@ -198,7 +198,7 @@ fn held(frame: &HostFrame, inode: u32) -> Option<HeldPorts> {
         return None;
     }
     let deadline = clock::monotonic_ns() + LOOK_NS;
-    let mut sockets = Sockets::sock_diag_until(inode, deadline).ok()?;
+    let mut sockets = Sockets::of_local_ports(inode, range.bounds(), deadline).ok()?;
     let mut walk = Walk::default();
     let whole = sockets.walk(StateSet::ALL, |socket| walk.add(socket, range)).is_ok();
     Some(walk.held(ENDS, whole))

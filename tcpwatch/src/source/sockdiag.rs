@@ -3,6 +3,7 @@
 mod message;
 
 use std::io;
+use std::ops::RangeInclusive;
 
 use log::warn;
 use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
@@ -29,6 +30,7 @@ pub struct SockDiag {
     one_walk: bool,
     netns: u32,
     deadline_ns: Option<u64>,
+    local_ports: Option<RangeInclusive<u16>>,
 }
 
 impl SockDiag {
@@ -46,6 +48,7 @@ impl SockDiag {
             one_walk: true,
             netns,
             deadline_ns: None,
+            local_ports: None,
         };
         // Both are asked for no state at all, which costs nothing.
         reader.one_walk = reader.dump(&message::both_families(StateSet::NONE), |_| {}).is_ok();
@@ -57,6 +60,13 @@ impl SockDiag {
     #[must_use]
     pub const fn until(mut self, deadline_ns: u64) -> Self {
         self.deadline_ns = Some(deadline_ns);
+        self
+    }
+
+    /// The same reader, to which the kernel tells those sockets alone whose local port is one of `ports`.
+    #[must_use]
+    pub fn of_local_ports(mut self, ports: RangeInclusive<u16>) -> Self {
+        self.local_ports = Some(ports);
         self
     }
 
@@ -103,14 +113,13 @@ impl SockDiag {
 
     /// The same, with all that the kernel tells of each if that is `wanted`.
     fn each_with(&mut self, states: StateSet, wanted: bool, mut visit: impl FnMut(&[u8])) -> io::Result<()> {
+        let ports = self.local_ports.clone();
+        let asked = |request: message::Request| request.with_detail(wanted).with_local_ports(ports.clone());
         if self.one_walk {
-            return self.dump(&message::both_families(states).with_detail(wanted), visit);
+            return self.dump(&asked(message::both_families(states)), visit);
         }
-        self.dump(
-            &message::one_family(Family::Ipv4, states).with_detail(wanted),
-            &mut visit,
-        )?;
-        self.dump(&message::one_family(Family::Ipv6, states).with_detail(wanted), visit)
+        self.dump(&asked(message::one_family(Family::Ipv4, states)), &mut visit)?;
+        self.dump(&asked(message::one_family(Family::Ipv6, states)), visit)
     }
 
     /// Sends one request and reads the answer to its end.
@@ -200,6 +209,31 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let mut reader = SockDiag::open(7).unwrap().until(u64::MAX);
         assert!(reader.walk(StateSet::ALL, |_| {}).is_ok());
+    }
+
+    #[test]
+    fn the_kernel_tells_the_ports_that_are_asked_for() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(address) else {
+                continue;
+            };
+            let port = listener.local_addr().unwrap().port();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let its = client.local_addr().unwrap().port();
+            for one_walk in [true, false] {
+                let found = |ports: RangeInclusive<u16>| {
+                    let mut reader = SockDiag::open(7).unwrap().of_local_ports(ports);
+                    reader.one_walk = one_walk;
+                    let mut found = Vec::new();
+                    reader.walk(StateSet::ALL, |socket| found.push(socket.lport)).unwrap();
+                    found
+                };
+                assert!(found(port..=port).iter().all(|&found| found == port));
+                assert!(found(its..=its).contains(&its) && !found(its..=its).contains(&port));
+                let both = found(port.min(its)..=port.max(its));
+                assert!(both.contains(&port) && both.contains(&its), "{address}");
+            }
+        }
     }
 
     #[test]

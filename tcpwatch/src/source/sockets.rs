@@ -1,5 +1,6 @@
 //! The sockets of one network namespace, by whichever way the kernel lets us have them.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use anyhow::Context;
@@ -35,13 +36,14 @@ impl Sockets {
             .context("netlink is refused (--source proc reads /proc/net/tcp instead)")
     }
 
-    /// The same, which stops in the middle of a walk at `deadline_ns` of the monotonic clock.
+    /// The same for those sockets alone whose local port is one of `ports`; it stops in the middle of a walk at `deadline_ns` of the
+    /// monotonic clock.
     ///
     /// # Errors
     /// Why netlink is refused.
-    pub fn sock_diag_until(netns: u32, deadline_ns: u64) -> anyhow::Result<Self> {
+    pub fn of_local_ports(netns: u32, ports: RangeInclusive<u16>, deadline_ns: u64) -> anyhow::Result<Self> {
         let reader = SockDiag::open(netns).context("netlink is refused")?;
-        Ok(Self::SockDiag(reader.until(deadline_ns)))
+        Ok(Self::SockDiag(reader.of_local_ports(ports).until(deadline_ns)))
     }
 
     /// Opens /proc/net/tcp and tcp6 under `root` in the namespace of the calling thread.

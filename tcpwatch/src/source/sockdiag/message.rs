@@ -2,6 +2,7 @@
 
 use std::io;
 use std::num::{NonZeroU32, NonZeroU64};
+use std::ops::RangeInclusive;
 
 use netlink_packet_core::{
     DecodeError, Emitable, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NlasIterator, Parseable,
@@ -39,6 +40,11 @@ const TOTAL_RTO_TIME: usize = 244;
 const DROPS: usize = 8 * 4;
 /// What is asked for beside (`idiag_ext`).
 const DETAIL: u8 = 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SKMEMINFO - 1);
+/// An attribute of a request: the program that chooses sockets (`linux/inet_diag.h`).
+const INET_DIAG_REQ_BYTECODE: u16 = 1;
+/// Its operations: the local port is at least, or at most, that.
+const INET_DIAG_BC_S_GE: u8 = 2;
+const INET_DIAG_BC_S_LE: u8 = 3;
 /// `idiag_timer` of a timewait socket (`inet_twsk_diag_fill`).
 const TIMER_TIMEWAIT: u8 = 3;
 /// The kernel's number for a request socket's state.
@@ -49,6 +55,8 @@ pub(super) struct Request {
     kind: u16,
     body: [u8; BODY],
     length: usize,
+    /// Which local ports are asked for; empty for any.
+    filter: Vec<u8>,
 }
 
 /// The kernel's bits for `states`: requests come with `SYN_RECV`, `BOUND_INACTIVE` (13) never, as `ss` does it.
@@ -74,6 +82,7 @@ pub(super) fn both_families(states: StateSet) -> Request {
         kind: TCPDIAG_GETSOCK,
         body,
         length: BODY,
+        filter: Vec::new(),
     }
 }
 
@@ -93,6 +102,7 @@ pub(super) fn one_family(family: Family, states: StateSet) -> Request {
         kind: SOCK_DIAG_BY_FAMILY,
         body,
         length,
+        filter: Vec::new(),
     }
 }
 
@@ -105,16 +115,44 @@ impl Request {
         self
     }
 
+    /// The same, asking for those alone whose local port is one of `ports`: a program that the kernel runs for each socket
+    /// (`INET_DIAG_REQ_BYTECODE`, `inet_diag_bc_run`).
+    pub(super) fn with_local_ports(mut self, ports: Option<RangeInclusive<u16>>) -> Self {
+        const NLA: usize = 4;
+        const OPERATION: u16 = 4;
+        let Some(ports) = ports else { return self };
+        // Each compares with the number in the operation after it, and goes on past that; or past the end, which is a no.
+        let compare = |code: u8, port: u16, rest: u16| {
+            let is = [code, 2 * OPERATION.to_le_bytes()[0]];
+            let no = (rest + OPERATION).to_ne_bytes();
+            [is, no, [0, 0], port.to_ne_bytes()].concat()
+        };
+        let program = [
+            compare(INET_DIAG_BC_S_GE, *ports.start(), 4 * OPERATION),
+            compare(INET_DIAG_BC_S_LE, *ports.end(), 2 * OPERATION),
+        ]
+        .concat();
+        let length = u16::try_from(NLA + program.len()).unwrap_or(0);
+        self.filter = [
+            &length.to_ne_bytes()[..],
+            &INET_DIAG_REQ_BYTECODE.to_ne_bytes(),
+            &program,
+        ]
+        .concat();
+        self
+    }
+
     /// The bytes to send.
     pub(super) fn bytes(&self, sequence: u32) -> Vec<u8> {
         let mut header = NetlinkHeader::default();
-        header.length = u32::try_from(header.buffer_len() + self.length).unwrap_or(0);
+        header.length = u32::try_from(header.buffer_len() + self.length + self.filter.len()).unwrap_or(0);
         header.message_type = self.kind;
         header.flags = NLM_F_REQUEST | NLM_F_DUMP;
         header.sequence_number = sequence;
         let mut bytes = vec![0; header.buffer_len()];
         header.emit(&mut bytes);
         bytes.extend_from_slice(&self.body[..self.length]);
+        bytes.extend_from_slice(&self.filter);
         bytes
     }
 }
@@ -384,6 +422,20 @@ mod tests {
         assert_eq!(request[20..24], (1u32 << 10).to_ne_bytes());
         let request = one_family(Family::Ipv6, StateSet::ALL).with_detail(true).bytes(5);
         assert_eq!(request[16..20], [10, 6, 1 << 1 | 1 << 6, 0]);
+    }
+
+    #[test]
+    fn a_program_chooses_local_ports() {
+        let plain = both_families(StateSet::ALL).bytes(5);
+        let chosen = both_families(StateSet::ALL).with_local_ports(Some(80..=443)).bytes(5);
+        assert_eq!(chosen[..4], 96u32.to_ne_bytes());
+        assert_eq!(chosen[4..76], plain[4..]);
+        let words = |from: usize| u16::from_ne_bytes([chosen[from], chosen[from + 1]]);
+        assert_eq!((words(76), words(78)), (20, 1));
+        // At least 80, or past the 16 bytes of the program; at most 443, or past its last 8.
+        assert_eq!((chosen[80], chosen[81], words(82), words(86)), (2, 8, 20, 80));
+        assert_eq!((chosen[88], chosen[89], words(90), words(94)), (3, 8, 12, 443));
+        assert_eq!(both_families(StateSet::ALL).with_local_ports(None).bytes(5), plain);
     }
 
     #[test]
