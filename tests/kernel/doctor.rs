@@ -16,7 +16,7 @@ use crate::support::peers::{snmp, ss};
 use crate::support::program::run::{Unprivileged, finish, tcpwatch};
 use crate::support::python::Python;
 use crate::support::sockets::{
-    address, connect, deafen, listen, pair, read_eof, send_fin, socket, start_connect, until_failed,
+    address, connect, deaf_clients, deafen, listen, pair, read_eof, send_fin, socket, start_connect, until_failed,
 };
 
 /// What `doctor ARGS` finds here.
@@ -433,14 +433,7 @@ fn syns_that_are_dropped_for_want_of_cookies() {
         netns.set("ipv4/tcp_syncookies", "0");
         netns.set("ipv4/tcp_max_syn_backlog", "8");
         let listener = listen(SocketAddr::new(LOOPBACK, 8080), 128);
-        let clients: Vec<_> = (0..40)
-            .map(|_| {
-                let client = socket(address(&listener));
-                deafen(&client);
-                start_connect(&client, address(&listener));
-                client
-            })
-            .collect();
+        let clients = deaf_clients(&listener, 40);
         until("SYNs are dropped", || nstat("TcpExtListenDrops") >= 30);
         drop(clients);
         assert_eq!(
@@ -472,14 +465,7 @@ fn syns_that_were_dropped_before_cookies_were_on() {
     in_netns_without_tracefs(|netns| {
         netns.set("ipv4/tcp_syncookies", "0");
         let listener = listen(SocketAddr::new(LOOPBACK, 8080), 16);
-        let clients: Vec<_> = (0..60)
-            .map(|_| {
-                let client = socket(address(&listener));
-                deafen(&client);
-                start_connect(&client, address(&listener));
-                client
-            })
-            .collect();
+        let clients = deaf_clients(&listener, 60);
         until("SYNs are dropped", || nstat("TcpExtTCPReqQFullDrop") >= 30);
         let findings = doctor(&[]);
         assert_eq!(of(&findings, "syn_flood")["severity"], "warning");

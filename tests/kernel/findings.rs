@@ -14,7 +14,9 @@ use crate::support::program::churn::{Churn, number, sum};
 use crate::support::program::{Hook, Running, on_both_hooks};
 use crate::support::python::Python;
 use crate::support::skipped::done_again;
-use crate::support::sockets::{Pair, address, bound, deafen, listen, pair, read_eof, socket, start_connect, undeafen};
+use crate::support::sockets::{
+    Pair, address, bound, deaf_clients, deafen, listen, pair, read_eof, socket, start_connect, undeafen,
+};
 use crate::support::steady::{Binds, Sink, steady};
 use crate::support::web::{Nginx, request, request_and_keep};
 use crate::support::workload::bulk;
@@ -65,16 +67,13 @@ fn evidence(findings: &[&Value], name: &str) -> i64 {
     known.map(|finding| number(&finding["evidence"], name)).sum()
 }
 
-/// Clients that send a SYN and hear no answer, so many.
-fn deaf_clients(listener: &Socket, count: usize) -> Vec<Socket> {
-    let to = address(listener);
-    let deaf = || {
-        let client = socket(to);
-        deafen(&client);
-        start_connect(&client, to);
-        client
-    };
-    (0..count).map(|_| deaf()).collect()
+/// So many connections to `listener` that their clients close first.
+fn closed_by_clients(listener: &Socket, count: usize) {
+    for _ in 0..count {
+        let Pair { client, server } = pair(listener);
+        drop(client);
+        read_eof(&server);
+    }
 }
 
 /// Waits until `churn` has found something by `detector`.
@@ -276,11 +275,7 @@ fn timewait_sockets_that_are_refused() {
         netns.set("ipv4/tcp_max_tw_buckets", "10");
         let mut churn = Churn::start(Hook::TpBtf, "0.2");
         let listener = listen(SocketAddr::new(LOOPBACK, 0), 8);
-        for _ in 0..30 {
-            let Pair { client, server } = pair(&listener);
-            drop(client);
-            read_eof(&server);
-        }
+        closed_by_clients(&listener, 30);
         churn.fresh();
         let refused = nstat::read("TcpExtTCPTimeWaitOverflow");
         assert!(refused > 0, "nothing was refused, so this proves nothing");
@@ -308,11 +303,7 @@ fn timewait_sockets_that_another_namespace_refuses() {
         let mut churn = Churn::of(Running::start(&["churn", "0.2", "--netns", &there]));
         neighbour.run(|_| {
             let listener = listen(SocketAddr::new(LOOPBACK, 0), 8);
-            for _ in 0..30 {
-                let Pair { client, server } = pair(&listener);
-                drop(client);
-                read_eof(&server);
-            }
+            closed_by_clients(&listener, 30);
         });
         churn.fresh();
         let (_, findings) = churn.finish_with_findings();

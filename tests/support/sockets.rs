@@ -150,3 +150,15 @@ pub(crate) fn deafen(socket: &Socket) {
 pub(crate) fn undeafen(socket: &Socket) {
     socket.detach_filter().expect("SO_DETACH_FILTER");
 }
+
+/// Clients that send a SYN and hear no answer, so many.
+pub(crate) fn deaf_clients(listener: &Socket, count: usize) -> Vec<Socket> {
+    let to = address(listener);
+    let deaf = || {
+        let client = socket(to);
+        deafen(&client);
+        start_connect(&client, to);
+        client
+    };
+    (0..count).map(|_| deaf()).collect()
+}

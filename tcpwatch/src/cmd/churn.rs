@@ -14,7 +14,6 @@ use crate::clock;
 use crate::diagnose::{self, Frame};
 use crate::event::{Life, Record};
 use crate::model::churn::Churn;
-use crate::model::counter::Counter;
 use crate::model::pending::Pending;
 use crate::model::stat::{Stat, StatFrame};
 use crate::source::ebpf::{Kernel, Stream};
@@ -120,9 +119,8 @@ fn sample(live: &mut Live, stat: &mut Stat, churn: &mut Churn, end: &End) -> Res
     let mut frame = None;
     live.sample(|input| frame = stat.apply(input).or(frame.take()))?;
     end.progressed();
-    // Where the kernel counts no drop no listener does; the first look is what later ones are compared with.
-    let may_drop = |frame: &StatFrame| frame.interval_s == 0.0 || frame.counters.get(Counter::ListenDrops) != Some(0);
-    if frame.as_ref().is_some_and(may_drop) {
+    // The first look is what later ones are compared with.
+    if frame.as_ref().is_some_and(StatFrame::may_have_dropped) {
         churn.dropped(live.dropping()?);
         end.progressed();
     }

@@ -42,24 +42,27 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 /// # Errors
 /// Sockets cannot be read, the kernel side cannot be loaded, or the output takes no more.
 pub fn run(args: &LeaksArgs, out: &mut impl Write) -> Result<Outcome> {
-    let output = &args.common.output;
-    let filter = of_states(args).common.filter;
-    let asked = leaks::Asked::new(filter.to_filter(), filter.netns);
+    let args = &of_states(args);
+    let (output, asked) = (&args.common.output, asked(args));
+    let asked = leaks::Asked::new(asked.filter, asked.netns);
     let mut view = leaks::of(output.output, screen(output.color), asked);
     let frame = match args.every() {
         None => once(args, &mut *view, out)?,
         Some(every) => follow(args, every.0, &mut *view, out)?,
     };
-    if !args.fail_if_leak {
-        return Ok(Outcome::Done);
+    if args.fail_if_leak {
+        return Ok(outcome(&frame));
     }
-    let verdicts = frame.groups.iter().map(|group| judge(group, frame.older_ns));
-    let verdicts: Vec<_> = verdicts.collect();
-    if verdicts.iter().any(|verdict| verdict.is_defect()) {
-        return Ok(Outcome::Found);
+    Ok(Outcome::Done)
+}
+
+/// Whether `frame` has what a script is to fail for; where that is not decided it is said.
+fn outcome(frame: &LeaksFrame) -> Outcome {
+    let verdicts = || frame.groups.iter().map(|group| judge(group, frame.older_ns));
+    if verdicts().any(Verdict::is_defect) {
+        return Outcome::Found;
     }
-    let undecided = verdicts
-        .iter()
+    let undecided = verdicts()
         .filter(|verdict| matches!(verdict, Verdict::Undecided(_)))
         .count();
     if undecided > 0 {
@@ -69,7 +72,7 @@ pub fn run(args: &LeaksArgs, out: &mut impl Write) -> Result<Outcome> {
             "tcpwatch: no leak is known, and {undecided} {groups} of stuck sockets undecided: a longer -d or a shorter --older tells"
         );
     }
-    Ok(Outcome::Done)
+    Outcome::Done
 }
 
 /// `args`, with those states alone that should pass.
@@ -81,6 +84,17 @@ fn of_states(args: &LeaksArgs) -> LeaksArgs {
     args
 }
 
+/// What a look is to find.
+fn asked(args: &LeaksArgs) -> Asked {
+    Asked {
+        netns: args.common.filter.netns.clone(),
+        filter: args.common.filter.to_filter(),
+        open: args.stacks,
+        ended: Vec::new(),
+        pids: Vec::new(),
+    }
+}
+
 /// How long makes a socket stuck, ns.
 fn older_ns(args: &LeaksArgs) -> u64 {
     u64::try_from(args.older.0.as_nanos()).unwrap_or(u64::MAX)
@@ -88,16 +102,8 @@ fn older_ns(args: &LeaksArgs) -> u64 {
 
 /// One look, for which nothing need be loaded.
 fn once(args: &LeaksArgs, view: &mut dyn LeaksView, out: &mut impl Write) -> Result<LeaksFrame> {
-    let args = of_states(args);
-    let asked = Asked {
-        netns: args.common.filter.netns.clone(),
-        filter: args.common.filter.to_filter(),
-        open: false,
-        ended: Vec::new(),
-        pids: Vec::new(),
-    };
-    let mut leaks = Leaks::new(older_ns(&args), true);
-    leaks.look(asked.look(true)?);
+    let mut leaks = Leaks::new(older_ns(args), true);
+    leaks.look(asked(args).look(true)?);
     let frame = leaks.frame(clock::kernel_to_unix_ns(), false, 0);
     tell(&frame, view, out)?;
     Ok(frame)
@@ -114,18 +120,8 @@ fn tell(frame: &LeaksFrame, view: &mut dyn LeaksView, out: &mut impl Write) -> R
 /// A look `every` so often, with the transitions between them, until the end comes; the last there was to say.
 fn follow(args: &LeaksArgs, every: Duration, view: &mut dyn LeaksView, out: &mut impl Write) -> Result<LeaksFrame> {
     block_on(async {
-        let args = of_states(args);
         let mut end = End::new(args.common.watch.duration)?;
-        let mut watcher = Watcher::new(
-            older_ns(&args),
-            Asked {
-                netns: args.common.filter.netns.clone(),
-                filter: args.common.filter.to_filter(),
-                open: args.stacks,
-                ended: Vec::new(),
-                pids: Vec::new(),
-            },
-        );
+        let mut watcher = Watcher::new(older_ns(args), asked(args));
         // Somebody waits for the first answer, and to read /proc takes as long as to load the kernel side.
         watcher.begin_look();
         let wants = if args.stacks {

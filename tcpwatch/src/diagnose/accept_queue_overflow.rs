@@ -4,7 +4,7 @@ use super::finding::{Finding, Severity};
 use super::kind::Kind;
 use super::{Detector, Frame, few, happened, rate, real, within};
 use crate::model::counter::Counter;
-use crate::model::listener::{Listener, overflowed};
+use crate::model::listener::{Listener, overflowed, owner_of_all};
 use crate::model::number::thousands;
 
 /// Packets a second that found no room, from which several clients wait at any moment and most of them fail: one that waits sends
@@ -49,17 +49,10 @@ impl Detector for AcceptQueueOverflow {
                 few(&whose.iter().map(|one| dropped(one)).collect::<Vec<_>>())
             );
         }
-        let owner = whose.first().and_then(|first| first.owner);
-        let owner = owner.filter(|_| whose.iter().all(|one| one.owner == owner));
+        let owner = owner_of_all(&whose);
+        let who = owner.map_or_else(|| "that application".into(), |owner| owner.to_string());
         let mut advice = vec![
-            match owner {
-                Some(owner) => {
-                    format!("let {owner} call accept() sooner: more workers, or less work between two calls")
-                }
-                None => {
-                    "let that application call accept() sooner: more workers, or less work between two calls".into()
-                }
-            },
+            format!("let {who} call accept() sooner: more workers, or less work between two calls"),
             "where it comes in bursts, raise the backlog it gives to listen(), and net.core.somaxconn, which caps it: \
              tcpwatch doctor tells which of the two it is"
                 .into(),
@@ -87,7 +80,7 @@ impl Detector for AcceptQueueOverflow {
 }
 
 /// `0.0.0.0:80 nginx[812] dropped 1,204 with a backlog of 128`.
-fn dropped(listener: &Listener) -> String {
+pub(super) fn dropped(listener: &Listener) -> String {
     let backlog = listener
         .limit
         .map_or_else(String::new, |limit| format!(" with a backlog of {}", thousands(limit)));

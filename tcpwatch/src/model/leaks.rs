@@ -16,6 +16,7 @@ mod shared_ends;
 mod since;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tracked;
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -31,11 +32,11 @@ use self::history::History;
 pub use self::look::{AcceptQueue, Held, Look, Seen};
 pub use self::opened_by::{OpenedBy, caller, culprit, is_interpreter, is_library, opened_by};
 use self::shared_ends::SharedEnds;
+use self::tracked::{Tracked, moved_ns};
 use super::ending;
 use super::owner::{Owner, Process};
 use super::snapshot::Unseen;
-use super::socket::{Address, Detail, Kind, Socket};
-use super::whose::Holder;
+use super::socket::{Address, Detail};
 use crate::event::{Event, Opened};
 
 /// The states that should pass.
@@ -84,63 +85,6 @@ struct Entry {
     at_ns: u64,
     owner: Option<Owner>,
     opened: Option<Opened>,
-}
-
-/// A socket of the last look.
-#[derive(Clone, Debug)]
-struct Tracked {
-    detail: Detail,
-    /// Since when it is in its state, or before that, ns (`CLOCK_MONOTONIC`).
-    since_ns: u64,
-    at_least: bool,
-    /// When data last moved in it, as far as is known, ns; 0 for never.
-    moved_ns: u64,
-    owner: Option<Owner>,
-    /// Whose it was when it came into its state; `None` where that was not seen.
-    entered_by: Option<Owner>,
-    holders: Vec<Holder>,
-    awaited: Option<AcceptQueue>,
-    key: Key,
-}
-
-impl Tracked {
-    /// One that no look found before `event` told its end, between these `ends`.
-    fn ended(event: &Event, ends: &Ends, key: Key, dwell_ns: Option<u64>) -> Self {
-        let socket = Socket {
-            family: event.family,
-            state: event.from,
-            kind: Some(Kind::Full),
-            local: ends.local,
-            lport: ends.lport,
-            remote: ends.remote,
-            rport: ends.rport,
-            uid: None,
-            inode: event.inode,
-            netns: ends.netns,
-        };
-        Self {
-            detail: Detail {
-                cookie: event.cookie,
-                ..Detail::of(socket)
-            },
-            since_ns: event.monotonic_ns.saturating_sub(dwell_ns.unwrap_or(0)),
-            at_least: dwell_ns.is_none(),
-            moved_ns: 0,
-            owner: event.owner,
-            entered_by: event.owner,
-            holders: Vec::new(),
-            awaited: None,
-            key,
-        }
-    }
-
-    /// How long, at `now_ns`, nothing has happened in its state.
-    fn age(&self, now_ns: u64) -> Age {
-        Age {
-            ns: now_ns.saturating_sub(self.since_ns.max(self.moved_ns)),
-            at_least: self.at_least || self.moved_ns > self.since_ns,
-        }
-    }
 }
 
 /// What there is to say at one moment.
@@ -447,6 +391,9 @@ impl Leaks {
 
     /// What an ending process closed it did not mean to close: what was told of it stays, and nothing is taken for a closing.
     fn processes_ended(&mut self, gone: &HashSet<NonZeroU32>) {
+        if gone.is_empty() {
+            return;
+        }
         let there: HashSet<Key> = self.sockets.values().map(|socket| socket.key).collect();
         let ended = |key: &Key| key.pid.is_some_and(|pid| gone.contains(&pid)) && !there.contains(key);
         for (key, mut group) in self.told.extract_if(|key, _| ended(key)) {
@@ -691,17 +638,6 @@ impl Leaks {
             Side::Active(ends.remote, ends.rport)
         }
     }
-}
-
-/// When data last moved the way that is still open, ns; 0 where nothing is known to have. `looked_ns` is now.
-fn moved_ns(detail: &Detail, looked_ns: u64) -> u64 {
-    let ago_ms = match detail.socket.state {
-        // What is sent again and again is none (`tcp_event_data_sent` does not tell it apart).
-        TcpState::CloseWait if detail.retransmissions.is_none_or(|again| again.times == 0) => detail.last_sent_ms,
-        TcpState::FinWait2 => detail.last_received_ms,
-        _ => None,
-    };
-    ago_ms.map_or(0, |ms| looked_ns.saturating_sub(u64::from(ms) * MILLISECOND))
 }
 
 /// For rates: what is lost above 2^53 does not matter.

@@ -88,6 +88,13 @@ pub fn overflowed(listeners: &[Listener], overflows: Option<u64>, drops: Option<
         .collect()
 }
 
+/// Who holds all of `listeners`; `None` where they are several's, or not known.
+#[must_use]
+pub fn owner_of_all(listeners: &[&Listener]) -> Option<Owner> {
+    let owner = listeners.first()?.owner;
+    owner.filter(|_| listeners.iter().all(|listener| listener.owner == owner))
+}
+
 /// `listeners`, those of one owner at one place told as one that dropped what all of them did; what dropped most comes first.
 #[must_use]
 pub fn by_place(listeners: impl IntoIterator<Item = Listener>) -> Vec<Listener> {

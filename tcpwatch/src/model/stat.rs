@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use tcpwatch_common::TcpState;
 use tcpwatch_common::ledger::{Pass, STATES};
 
-use super::counter::CounterValues;
+use super::counter::{Counter, CounterValues};
 use super::counts::StateCounts;
 use super::ending::{self, Ending, EndingCounts, Reasons};
 use super::namespace::Namespace;
@@ -221,6 +221,12 @@ impl StatFrame {
     #[must_use]
     pub fn moved(&self, from: TcpState, to: TcpState) -> u64 {
         self.moves[usize::from(from.number())][usize::from(to.number())]
+    }
+
+    /// Whether listeners may have dropped something in it: where the kernel counts no drop none did. Of the first nobody knows.
+    #[must_use]
+    pub fn may_have_dropped(&self) -> bool {
+        self.interval_s == 0.0 || self.counters.get(Counter::ListenDrops) != Some(0)
     }
 
     /// The transitions there were, in the order of the kernel's numbers.

@@ -4,6 +4,7 @@ use super::rare::{self, RARE};
 use super::syn::{crowd, is_bound_by_backlog};
 use super::verdict::Verdict;
 use super::words::{rate, since, told};
+use crate::diagnose::accept_queue_overflow::dropped;
 use crate::diagnose::few;
 use crate::diagnose::finding::{Finding, Severity, Value};
 use crate::diagnose::kind::Kind;
@@ -11,7 +12,7 @@ use crate::explain::setting::Setting;
 use crate::explain::topic::Topic;
 use crate::model::counter::Counter;
 use crate::model::host::HostFrame;
-use crate::model::listener::{Listener, by_place, overflowed};
+use crate::model::listener::{Listener, by_place, overflowed, owner_of_all};
 use crate::model::number::thousands;
 
 /// What every kernel since 5.4 has, and a queue of which takes little memory while it is empty.
@@ -61,15 +62,17 @@ fn blamed(frame: &HostFrame) -> Vec<&Listener> {
 
 /// `0.0.0.0:80 nginx[812] holds 129 of 128 now and dropped 34`, `0.0.0.0:80 nginx[812] dropped 34 with a backlog of 128`.
 fn did(listener: &Listener, is_full: bool) -> String {
-    let dropped = listener.drops.filter(|&drops| drops > 0).map(thousands);
-    let limit = listener.limit.map(thousands);
-    if is_full {
-        let of = limit.map_or_else(String::new, |limit| format!(" of {limit}"));
-        let dropped = dropped.map_or_else(String::new, |dropped| format!(" and dropped {dropped}"));
-        return format!("{listener} holds {}{of} now{dropped}", thousands(listener.queued));
+    if !is_full {
+        return dropped(listener);
     }
-    let backlog = limit.map_or_else(String::new, |limit| format!(" with a backlog of {limit}"));
-    format!("{listener} dropped {}{backlog}", dropped.unwrap_or_else(|| "?".into()))
+    let of = listener
+        .limit
+        .map_or_else(String::new, |limit| format!(" of {}", thousands(limit)));
+    let and_dropped = match listener.drops {
+        None | Some(0) => String::new(),
+        Some(drops) => format!(" and dropped {}", thousands(drops)),
+    };
+    format!("{listener} holds {}{of} now{and_dropped}", thousands(listener.queued))
 }
 
 /// What `listeners` did, those that share a place and an owner as one.
@@ -249,8 +252,7 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
     if is_rare {
         title = format!("{title}; that is {RARE}");
     }
-    let owner = blamed.first().and_then(|first| first.owner);
-    let owner = owner.filter(|_| blamed.iter().all(|listener| listener.owner == owner));
+    let owner = owner_of_all(&blamed);
     let who = owner.map_or_else(|| "the application".into(), |owner| owner.to_string());
     findings.push(Finding {
         kind: Kind::AcceptQueueOverflow,

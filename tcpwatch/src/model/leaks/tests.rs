@@ -5,6 +5,7 @@ use super::*;
 use crate::model::dice::Dice;
 use crate::model::owner::{Comm, How, Process};
 use crate::model::socket::{Family, Kind, Socket};
+use crate::model::whose::Holder;
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 const OLDER: u64 = 30 * SECOND;
