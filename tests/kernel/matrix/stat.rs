@@ -5,6 +5,7 @@ use crate::support::cells::Cells;
 use crate::support::endings::Endings;
 use crate::support::fdinfo;
 use crate::support::netns::in_netns;
+use crate::support::peers::snmp;
 use crate::support::program::stat::{Stat, sum, total};
 use crate::support::program::{Hook, on_both_hooks};
 use crate::time_wait::entered;
@@ -13,14 +14,13 @@ on_both_hooks!(equals_the_workload);
 
 fn equals_the_workload(hook: Hook) {
     in_netns(|_| {
-        let before = entered();
         let mut stat = Stat::start(hook, &[]);
         // A kernel that counts skipped runs says so of each program.
         let counts_skipped = !fdinfo::programs(stat.running().pid()).is_empty();
         let made = workload::run();
         assert_eq!(stat.reaches(&Cells::default(), &made.cells), Ok(()));
-        let time_wait = entered() - before;
-        assert_eq!(time_wait, made.time_wait, "the kernel's TW and TWKilled");
+        let time_wait = timewait_sockets();
+        assert_eq!(time_wait, made.time_wait, "by the kernel's counters");
         let ended = stat.finish();
         let rows = || ended.lines.iter().map(|line| &line.json);
         assert_eq!(total(rows()).equals(&made.cells), Ok(()), "the rows to the end");
@@ -44,4 +44,13 @@ fn equals_the_workload(hook: Hook) {
         }
         assert_eq!(ended.stderr, "", "it has nothing to complain about");
     });
+}
+
+/// Timewait sockets that were made in this namespace, of which none has ended yet, by the kernel's counters.
+fn timewait_sockets() -> i64 {
+    match entered() {
+        // Older kernels count a timewait socket when it ends.
+        0 => snmp::timewait_population(),
+        counted => counted,
+    }
 }
