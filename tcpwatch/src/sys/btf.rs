@@ -32,6 +32,9 @@ pub struct Layouts {
     pub typed_reason: bool,
     /// The numbers it tells, and the kernel's names for them (`enum sk_rst_reason`); none before that.
     pub reasons: Vec<(u8, String)>,
+    /// Whether the kernel counts the runs of classic programs that it skips (Linux 6.7): the series that added the counter also gave
+    /// `struct bpf_link_info` a field `perf_event.kprobe.missed`.
+    pub counts_classic_skips: bool,
 }
 
 impl Layouts {
@@ -43,6 +46,7 @@ impl Layouts {
             task: TaskLayout::UNKNOWN,
             typed_reason: false,
             reasons: Vec::new(),
+            counts_classic_skips: false,
         }
     }
 }
@@ -53,7 +57,7 @@ impl Layouts {
 /// There is no BTF, it cannot be read, or a field of a socket is not in it.
 pub fn layouts(root: &Path) -> Result<Layouts> {
     let path = path(root);
-    let btf = Btf::from_file_with_backend(&path, Backend::Mmap)
+    let btf = Btf::from_file_with_backend(&path, Backend::Cache)
         .with_context(|| format!("cannot read the kernel's BTF at {}", path.display()))?;
     Ok(Layouts {
         sock: sock_layout(&btf)?,
@@ -63,13 +67,16 @@ pub fn layouts(root: &Path) -> Result<Layouts> {
         }),
         typed_reason: tells_reason(&btf),
         reasons: reasons(&btf),
+        counts_classic_skips: structure(&btf, "bpf_link_info")
+            .and_then(|info| offset(&btf, &info, &["perf_event", "kprobe", "missed"]))
+            .is_ok(),
     })
 }
 
 /// Whether this kernel tells the offsets of a socket's fields, so that the classic hook can tell namespaces apart.
 #[must_use]
 pub fn knows_sockets(root: &Path) -> bool {
-    Btf::from_file_with_backend(path(root), Backend::Mmap).is_ok_and(|btf| sock_layout(&btf).is_ok())
+    Btf::from_file_with_backend(path(root), Backend::Cache).is_ok_and(|btf| sock_layout(&btf).is_ok())
 }
 
 fn sock_layout(btf: &Btf) -> Result<SockLayout> {
@@ -137,6 +144,9 @@ fn task_layout(btf: &Btf) -> Result<TaskLayout> {
         mm: task("mm").unwrap_or(ABSENT),
         start_stack: at("mm_struct", &["start_stack"]).unwrap_or(ABSENT),
         thread_pointer: at("task_struct", THREAD_POINTER).unwrap_or(ABSENT),
+        stack: task("stack").unwrap_or(ABSENT),
+        stack_bytes: 16_384,
+        pt_regs_bytes: u32::try_from(structure(btf, "pt_regs")?.size())?,
         thread_pid: task("thread_pid")?,
         files: task("files")?,
         fdt: at("files_struct", &["fdt"])?,
