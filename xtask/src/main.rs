@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod cargo;
 mod clock;
+mod dist;
 mod ebpf;
 mod run;
 mod system;
@@ -45,6 +46,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Build the one static program, which runs without this machine's C library: target/dist/tcpwatch
+    Dist,
     /// Measure what tcpwatch costs, next to an empty program and to the programs people use now (as root, or through sudo)
     Bench(bench::Arguments),
 }
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Run { arguments } => run::run(&arguments).map(|never| match never {}),
         Task::Test { arguments } => test::run(&arguments),
+        Task::Dist => dist::run(),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Ebpf { check: false } => ebpf::write(),
         Task::Ebpf { check: true } => ebpf::check(),
