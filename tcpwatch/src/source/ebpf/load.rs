@@ -11,7 +11,7 @@ use aya::maps::{Array, RingBuf};
 use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::trace_point::TracePointLinkId;
 use aya::programs::{BtfTracePoint, Program, ProgramError, TracePoint};
-use aya::{Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel};
+use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
 use aya_log::EbpfLogger;
 use log::{Level, Log};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -26,7 +26,7 @@ use super::stream::Stream;
 use super::{misses, object};
 use crate::model::ending::Reasons;
 use crate::model::latency::LatencyBy;
-use crate::sys::btf::{self, Layouts};
+use crate::sys::btf::{KernelBtf, Layouts};
 use crate::sys::release::Release;
 use crate::sys::{caps, cpus, lockdown, pidns, tracefs};
 
@@ -151,11 +151,18 @@ impl Kernel {
             let _ = setrlimit(Resource::Memlock, unlimited);
         }
         let typed = options.hook != Some(Hook::Tracepoint) || options.stacks.is_some();
-        // Each of the three reads megabytes of BTF, in its own way: this is what a start takes longest for.
+        let kernel_btf = match KernelBtf::read(Path::new("/")) {
+            Ok(btf) => Some(btf),
+            Err(why) if options.stacks.is_some() => return Err(why.context(NO_STACKS)),
+            Err(why) if typed => return Err(why.context("no hook tp_btf; try --hook tracepoint")),
+            Err(_) => None,
+        };
+        // Both read megabytes of BTF, each in its own way: this is what a start takes longest for.
         let (btf, loader, layouts) = thread::scope(|scope| {
-            let btf = typed.then(|| scope.spawn(|| Btf::parse_file(btf::path(Path::new("/")), Endianness::default())));
+            let btf = kernel_btf.as_ref().filter(|_| typed);
+            let btf = btf.map(|btf| scope.spawn(|| btf.aya()));
             let loader = scope.spawn(EbpfLoader::new);
-            let layouts = btf::layouts(Path::new("/"));
+            let layouts = kernel_btf.as_ref().map(KernelBtf::layouts);
             let died = |_| anyhow!("a thread that reads BTF died");
             (
                 btf.map(|thread| thread.join().map_err(died)),
@@ -165,22 +172,18 @@ impl Kernel {
         });
         let loader = loader?;
         let btf = match btf {
-            Some(parsed) => Some(parsed?.context(if options.stacks.is_some() {
-                NO_STACKS
-            } else {
-                "cannot read the kernel's BTF; try --hook tracepoint"
-            })?),
+            Some(parsed) => Some(parsed??),
             None => None,
         };
-        if options.filter.netns != 0 && layouts.is_err() && !typed {
+        let mut layouts = match layouts {
+            Some(Ok(layouts)) => layouts,
+            Some(Err(error)) if options.stacks.is_some() => return Err(error.context(NO_STACKS)),
+            Some(Err(error)) if typed => return Err(error.context("no hook tp_btf; try --hook tracepoint")),
+            Some(Err(_)) | None => Layouts::unknown(),
+        };
+        if options.filter.netns != 0 && layouts.sock.known == 0 {
             bail!("without BTF the classic hook cannot tell network namespaces apart; type --netns all");
         }
-        let mut layouts = match layouts {
-            Ok(layouts) => layouts,
-            Err(error) if options.stacks.is_some() => return Err(error.context(NO_STACKS)),
-            Err(error) if typed => return Err(error.context("no hook tp_btf; try --hook tracepoint")),
-            Err(_) => Layouts::unknown(),
-        };
         layouts.task.pidns = pidns::other_than_first(Path::new("/"));
         let classic_hook = options.hook == Some(Hook::Tracepoint);
         if !classic_hook && !options.stories() && options.stacks.is_none() {
