@@ -199,7 +199,7 @@ impl Kernel {
         let root = Path::new("/");
         tracefs::with_tracefs(|reached| {
             let classic = match (classic_hook, reached) {
-                (true, Ok(())) => tracefs::classic_layout(root)?,
+                (true, Ok(())) => tracefs::classic_layout(root, kernel_btf.as_ref())?,
                 (true, Err(why)) => return Err(why),
                 (false, Ok(())) => ClassicLayout::UNKNOWN,
                 (false, Err(why)) => {
@@ -207,7 +207,7 @@ impl Kernel {
                     ClassicLayout::UNKNOWN
                 }
             };
-            let reset = tracefs::reset_layout(root).unwrap_or_else(|why| {
+            let reset = tracefs::reset_layout(root, kernel_btf.as_ref()).unwrap_or_else(|why| {
                 if classic_hook {
                     log::warn!("how connections end and whose they are is unknown: {why:#}");
                 }
