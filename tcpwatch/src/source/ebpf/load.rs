@@ -12,7 +12,7 @@ use aya::maps::{Array, RingBuf};
 use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::trace_point::TracePointLinkId;
 use aya::programs::{BtfTracePoint, TracePoint};
-use aya::{Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel};
+use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
 use aya_log::EbpfLogger;
 use log::{Level, Log};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -29,7 +29,7 @@ use super::stacks::StackRing;
 use super::stream::Stream;
 use super::{chain, misses, object, probe};
 use crate::model::ending::Reasons;
-use crate::sys::btf::{self, Layouts};
+use crate::sys::btf::{KernelBtf, Layouts};
 use crate::sys::{caps, cpus, lockdown, pidns, tracefs};
 
 /// Sockets that the table by address holds at once, closed ones that an application still holds among them: 16 MB of kernel memory
@@ -91,8 +91,11 @@ impl Request<'_> {
 
 /// The types of the running kernel, in the two shapes that are needed of them.
 struct KernelTypes {
+    /// As the kernel has them; `None` where it has none.
+    kernel: Option<KernelBtf>,
     /// For aya, which finds the types of hooks and iterators; `None` where no typed program is loaded.
     btf: Option<Arc<Btf>>,
+    /// Where the fields are that the programs read.
     layouts: Layouts,
 }
 
@@ -141,7 +144,7 @@ impl Kernel {
         let loader = prepare(request)?;
         let types = kernel_types(true, request.needs)?;
         let helpers = Helpers::default();
-        Self::with_maps(request, loader, types, helpers, &ClassicLayout::UNKNOWN, &ResetLayout::UNKNOWN)
+        Self::with_maps(request, loader, &types, helpers, &ClassicLayout::UNKNOWN, &ResetLayout::UNKNOWN)
     }
 
     /// Loads and attaches the programs on `tp_btf`.
@@ -153,7 +156,7 @@ impl Kernel {
         }
         tracefs::with_tracefs(|reached| {
             let reset = match reached {
-                Ok(()) => tracefs::reset_layout(Path::new("/")).unwrap_or(ResetLayout::UNKNOWN),
+                Ok(()) => tracefs::reset_layout(Path::new("/"), types.kernel.as_ref()).unwrap_or(ResetLayout::UNKNOWN),
                 Err(why) => {
                     log::warn!("the processes that accept connections are unknown: {why:#}");
                     ResetLayout::UNKNOWN
@@ -170,35 +173,30 @@ impl Kernel {
         mut reset: ResetLayout,
     ) -> Result<Self> {
         reset.typed_reason = u32::from(types.layouts.typed_reason);
-        let layouts = types.layouts.clone();
-        let btf = types.btf.clone();
-        let again = || KernelTypes {
-            btf: btf.clone(),
-            layouts: layouts.clone(),
-        };
+        let layouts = &types.layouts;
         let classic = ClassicLayout::UNKNOWN;
         let best = Helpers::all();
-        let mut kernel = Self::with_maps(request, loader, types, best, &classic, &reset)?;
+        let mut kernel = Self::with_maps(request, loader, &types, best, &classic, &reset)?;
         // What the programs may call is part of their `.rodata`, which is written before the kernel can be asked.
         let mut features = Features::default();
         let mut helpers = probe::helpers(&mut kernel, &mut features)?;
         if helpers != best {
             drop(kernel);
-            kernel = Self::with_maps(request, EbpfLoader::new(), again(), helpers, &classic, &reset)?;
+            kernel = Self::with_maps(request, EbpfLoader::new(), &types, helpers, &classic, &reset)?;
         }
         kernel.features = features;
-        let refused = kernel.attach_aux_programs(Hook::TpBtf, &layouts, &reset, request);
+        let refused = kernel.attach_aux_programs(Hook::TpBtf, layouts, &reset, request);
         if !helpers.sk_storage && refused.contains(&names::PROG_DESTROY_TP_BTF) {
             // Where no program sees the death of a socket, the table drops it at its close.
             let features = std::mem::take(&mut kernel.features);
             drop(kernel);
             helpers.destroy = false;
-            kernel = Self::with_maps(request, EbpfLoader::new(), again(), helpers, &classic, &reset)?;
+            kernel = Self::with_maps(request, EbpfLoader::new(), &types, helpers, &classic, &reset)?;
             kernel.features = features;
-            kernel.attach_aux_programs(Hook::TpBtf, &layouts, &reset, request);
+            kernel.attach_aux_programs(Hook::TpBtf, layouts, &reset, request);
         }
         if request.needs.stacks {
-            kernel.attach_stacks(&layouts, &reset).context(NO_STACKS)?;
+            kernel.attach_stacks(layouts, &reset).context(NO_STACKS)?;
         }
         kernel.hook = Some(Hook::TpBtf);
         chain::load(&mut kernel, request, Suffix::Typed)?;
@@ -222,6 +220,7 @@ impl Kernel {
                 bail!("without BTF the classic hook cannot tell network namespaces apart; type --netns all")
             }
             Err(_) => KernelTypes {
+                kernel: None,
                 btf: None,
                 layouts: Layouts::unknown(),
             },
@@ -229,32 +228,27 @@ impl Kernel {
         let root = Path::new("/");
         tracefs::with_tracefs(|reached| {
             reached?;
-            let classic = tracefs::classic_layout(root)?;
-            let mut reset = tracefs::reset_layout(root).unwrap_or_else(|why| {
+            let classic = tracefs::classic_layout(root, types.kernel.as_ref())?;
+            let mut reset = tracefs::reset_layout(root, types.kernel.as_ref()).unwrap_or_else(|why| {
                 log::warn!("endings and owners of connections are unknown: {why:#}");
                 ResetLayout::UNKNOWN
             });
-            let layouts = types.layouts.clone();
-            let btf = types.btf.clone();
+            let layouts = &types.layouts;
             let mut helpers = Helpers {
                 destroy: reset.destroy_skaddr != 0,
                 ..Helpers::default()
             };
-            let mut kernel = Self::with_maps(request, loader, types, helpers, &classic, &reset)?;
-            let refused = kernel.attach_aux_programs(Hook::Tracepoint, &layouts, &reset, request);
+            let mut kernel = Self::with_maps(request, loader, &types, helpers, &classic, &reset)?;
+            let refused = kernel.attach_aux_programs(Hook::Tracepoint, layouts, &reset, request);
             if refused.contains(&names::PROG_DESTROY_TRACEPOINT) {
                 drop(kernel);
                 helpers.destroy = false;
                 reset.destroy_skaddr = 0;
-                let types = KernelTypes {
-                    btf,
-                    layouts: layouts.clone(),
-                };
-                kernel = Self::with_maps(request, EbpfLoader::new(), types, helpers, &classic, &reset)?;
-                kernel.attach_aux_programs(Hook::Tracepoint, &layouts, &reset, request);
+                kernel = Self::with_maps(request, EbpfLoader::new(), &types, helpers, &classic, &reset)?;
+                kernel.attach_aux_programs(Hook::Tracepoint, layouts, &reset, request);
             }
             if request.needs.stacks {
-                kernel.attach_stacks(&layouts, &reset).context(NO_STACKS)?;
+                kernel.attach_stacks(layouts, &reset).context(NO_STACKS)?;
             }
             kernel.hook = Some(Hook::Tracepoint);
             let uncounted = (!layouts.counts_classic_skips).then(|| "this kernel does not count them".to_owned());
@@ -269,14 +263,15 @@ impl Kernel {
     fn with_maps(
         request: &Request<'_>,
         loader: EbpfLoader<'_>,
-        types: KernelTypes,
+        types: &KernelTypes,
         helpers: Helpers,
         classic: &ClassicLayout,
         reset: &ResetLayout,
     ) -> Result<Self> {
-        let KernelTypes { btf, mut layouts } = types;
+        let layouts = &types.layouts;
+        let mut task = layouts.task;
         if helpers.pt_regs {
-            layouts.task.stack = ABSENT;
+            task.stack = ABSENT;
         }
         let needs = request.needs;
         let ring_bytes = request.records_bytes();
@@ -303,7 +298,7 @@ impl Kernel {
             .verifier_log_level(VerifierLogLevel::STATS)
             .override_global(names::GLOBAL_FILTER, bytemuck::bytes_of(request.filter), true)
             .override_global(names::GLOBAL_SOCK, bytemuck::bytes_of(&layouts.sock), true)
-            .override_global(names::GLOBAL_TASK, bytemuck::bytes_of(&layouts.task), true)
+            .override_global(names::GLOBAL_TASK, bytemuck::bytes_of(&task), true)
             .override_global(names::GLOBAL_RESET, bytemuck::bytes_of(reset), true)
             .override_global(names::GLOBAL_CLASSIC, bytemuck::bytes_of(classic), true)
             .override_global(names::GLOBAL_PARAMS, bytemuck::bytes_of(&params), true)
@@ -339,7 +334,7 @@ impl Kernel {
         };
         Ok(Self {
             ebpf,
-            btf,
+            btf: types.btf.clone(),
             count: Count::default(),
             before_count: [0; STATES],
             links: Vec::new(),
@@ -567,26 +562,30 @@ fn prepare<'a>(request: &Request<'_>) -> Result<EbpfLoader<'a>> {
 
 /// Reads the types of the running kernel; for aya too, where `typed` programs are loaded.
 fn kernel_types(typed: bool, needs: Needs) -> Result<KernelTypes> {
-    // Each of the two reads megabytes of BTF in its own way: a start takes longest for this.
-    let (btf, layouts) = thread::scope(|scope| {
-        let btf = typed.then(|| {
-            scope.spawn(|| -> Result<Btf> {
-                let path = btf::path(Path::new("/"));
-                let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-                Btf::parse(&bytes, Endianness::default()).with_context(|| format!("cannot read {}", path.display()))
-            })
-        });
-        let layouts = btf::layouts(Path::new("/"));
-        let died = |_| anyhow!("a thread that reads BTF died");
-        (btf.map(|thread| thread.join().map_err(died)), layouts)
-    });
-    let mut layouts = layouts?;
+    let root = Path::new("/");
+    let kernel = KernelBtf::read(root)?;
+    // Each of the two goes through megabytes of BTF in its own way: a start takes longest for this.
+    let (btf, layouts) = thread::scope(|scope| -> Result<_> {
+        let btf = if typed {
+            let thread = thread::Builder::new().spawn_scoped(scope, || kernel.aya());
+            Some(thread.context("cannot start a thread")?)
+        } else {
+            None
+        };
+        let layouts = kernel.layouts();
+        let btf = match btf {
+            Some(thread) => Some(thread.join().map_err(|_| anyhow!("the thread that reads BTF died"))??),
+            None => None,
+        };
+        Ok((btf, layouts?))
+    })?;
+    let mut layouts = layouts;
     if needs.connection_data() || needs.stacks {
-        layouts.task.pidns = pidns::other_than_first(Path::new("/"));
+        layouts.task.pidns = pidns::other_than_first(root);
     }
-    let btf = match btf {
-        Some(parsed) => Some(Arc::new(parsed??)),
-        None => None,
-    };
-    Ok(KernelTypes { btf, layouts })
+    Ok(KernelTypes {
+        kernel: Some(kernel),
+        btf: btf.map(Arc::new),
+        layouts,
+    })
 }
