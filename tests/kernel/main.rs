@@ -10,6 +10,8 @@ mod support;
 
 mod a_minute;
 mod addresses;
+mod bad_btf;
+mod bad_formats;
 mod bad_input;
 mod by_owner;
 mod churn;

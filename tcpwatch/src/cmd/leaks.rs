@@ -12,7 +12,7 @@ use hashbrown::HashSet;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until};
 
-use super::run::{End, POLL, Wants, Watched, block_on, watch};
+use super::run::{End, POLL, Watched, block_on, watch};
 use super::screen::screen;
 use super::{OUTPUT, Outcome};
 use crate::cli::LeaksArgs;
@@ -23,7 +23,7 @@ use crate::event::{Event, Record};
 use crate::model::filter::owner::OwnerFilter;
 use crate::model::leaks::{Leaks, LeaksFrame, Look, STATES, opened_by};
 use crate::model::owner::Owner;
-use crate::source::ebpf::Stream;
+use crate::source::ebpf::{Needs, Stream};
 use crate::source::leaks::Asked;
 use crate::source::living::Living;
 use crate::source::stacks::Stacks;
@@ -124,12 +124,13 @@ fn follow(args: &LeaksArgs, every: Duration, view: &mut dyn LeaksView, out: &mut
         let mut watcher = Watcher::new(older_ns(args), asked(args));
         // Somebody waits for the first answer, and to read /proc takes as long as to load the kernel side.
         watcher.begin_look();
-        let wants = if args.stacks {
-            Wants::TransitionsAndStacks
-        } else {
-            Wants::Transitions
+        let needs = Needs {
+            transitions: true,
+            owners: true,
+            stacks: args.stacks,
+            ..Needs::default()
         };
-        let Watched { mut kernel, netns, .. } = watch(&args.common, wants)?;
+        let Watched { mut kernel, netns, .. } = watch(&args.common, needs)?;
         watcher.is_elsewhere = watcher.asked.netns != netns;
         watcher.asked.netns = netns;
         if args.stacks {

@@ -21,7 +21,7 @@ pub fn run(verbose: bool, out: &mut impl Write) -> Result<()> {
             env!("TCPWATCH_BPF_BUILT_WITH")
         )?;
         writeln!(out, "ABI: {ABI_VERSION}")?;
-        match ebpf::pick() {
+        match ebpf::best_hook() {
             Ok(hook) => writeln!(out, "hook: {hook}")?,
             Err(error) => writeln!(out, "hook: none ({error:#})")?,
         }

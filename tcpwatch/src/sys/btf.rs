@@ -1,12 +1,34 @@
-//! Where the running kernel keeps the fields of a socket, from its own type information (BTF).
+//! Where the running kernel keeps the fields of sockets and tasks, from its own type information (BTF).
 
+#[cfg(test)]
+pub(crate) mod builder;
+mod fields;
+#[cfg(test)]
+mod tests;
+mod types;
+
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
-use btf_rs::{Backend, Btf, BtfType, Struct, Type};
+use anyhow::{Context, Result, anyhow, ensure};
+use aya::{Btf, Endianness};
 use tcpwatch_common::params::ABSENT;
 use tcpwatch_common::stack::REGISTER_BYTES;
 use tcpwatch_common::{SockLayout, TaskLayout};
+
+use self::fields::{Structure, Value};
+use self::types::{Kind, Types};
+use super::tree::{Tree, why};
+
+/// Where the BTF is, below the root.
+const PATH: &str = "sys/kernel/btf/vmlinux";
+
+/// Bytes read at most: distributions' kernels have 3 to 6 MB of BTF.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Bytes of a task's kernel stack on x86-64, and on aarch64 with pages of 4 KiB (`THREAD_SIZE`). Only kernels before Linux 5.15 need
+/// it.
+const THREAD_SIZE: u32 = 16_384;
 
 /// Where a task keeps the thread pointer.
 const THREAD_POINTER: &[&str] = if cfg!(target_arch = "aarch64") {
@@ -18,7 +40,7 @@ const THREAD_POINTER: &[&str] = if cfg!(target_arch = "aarch64") {
 /// Where the kernel below `root` keeps its BTF.
 #[must_use]
 pub fn path(root: &Path) -> PathBuf {
-    root.join("sys/kernel/btf/vmlinux")
+    root.join(PATH)
 }
 
 /// What the kernel side must know of the kernel's types.
@@ -28,10 +50,13 @@ pub struct Layouts {
     pub sock: SockLayout,
     /// The way from a task to its sockets.
     pub task: TaskLayout,
-    /// Whether `tcp:tcp_send_reset` tells why (Linux 6.10 and later).
+    /// Whether `tcp:tcp_send_reset` has a reason (Linux 6.10 and later).
     pub typed_reason: bool,
-    /// The numbers it tells, and the kernel's names for them (`enum sk_rst_reason`); none before that.
+    /// The numbers it has, and the kernel's names for them (`enum sk_rst_reason`); none before that.
     pub reasons: Vec<(u8, String)>,
+    /// Whether the kernel counts the runs of classic programs that it skips (Linux 6.7): the series that added the counter also gave
+    /// `struct bpf_link_info` a field `perf_event.kprobe.missed`.
+    pub counts_classic_skips: bool,
 }
 
 impl Layouts {
@@ -43,219 +68,262 @@ impl Layouts {
             task: TaskLayout::UNKNOWN,
             typed_reason: false,
             reasons: Vec::new(),
+            counts_classic_skips: false,
         }
     }
 }
 
-/// Reads them from the BTF of the kernel below `root`.
+/// The kernel's BTF: read once, checked, and then used by all who need it.
+#[derive(Debug)]
+pub struct KernelBtf(Types);
+
+impl KernelBtf {
+    /// Reads the BTF of the kernel below `root`. It is read and not mapped: before Linux 6.16 the kernel maps it for nobody.
+    ///
+    /// # Errors
+    /// One line: there is no BTF, it cannot be read, or it is corrupt.
+    pub fn read(root: &Path) -> Result<Self> {
+        let shown = path(root);
+        let bytes = read(root).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => anyhow!(
+                "this kernel has no BTF: there is no {}; it is built without CONFIG_DEBUG_INFO_BTF",
+                shown.display()
+            ),
+            _ => anyhow!("cannot read the kernel's BTF at {}: {}", shown.display(), why(&error)),
+        })?;
+        Self::parse(bytes).with_context(|| format!("cannot use the kernel's BTF at {}", shown.display()))
+    }
+
+    /// Checks `bytes`: no later use of what this returns panics or runs for long.
+    ///
+    /// # Errors
+    /// They are no BTF, or corrupt.
+    pub fn parse(bytes: Vec<u8>) -> Result<Self> {
+        Types::check(bytes).map(Self)
+    }
+
+    /// The same types for aya, which finds the kernel's hooks in them.
+    ///
+    /// # Errors
+    /// aya cannot read them.
+    pub fn aya(&self) -> Result<Btf> {
+        Btf::parse(self.0.bytes(), Endianness::default()).context("cannot use the kernel's BTF")
+    }
+
+    /// What the kernel side must know. Where the fields of tasks are not as expected, a warning says so.
+    ///
+    /// # Errors
+    /// A field of a socket is not there or not plausible.
+    pub fn layouts(&self) -> Result<Layouts> {
+        Ok(Layouts {
+            sock: self.sock().context("cannot use the kernel's BTF")?,
+            task: self.task().unwrap_or_else(|why| {
+                log::warn!("the owners of connections are unknown: cannot use the kernel's BTF: {why:#}");
+                TaskLayout::UNKNOWN
+            }),
+            typed_reason: self.has_typed_reason(),
+            reasons: self.reasons(),
+            counts_classic_skips: self.counts_classic_skips(),
+        })
+    }
+
+    /// Offset and bytes of `field` in the first of `structures` that the kernel has; `None` where it has none of them. The kernel
+    /// describes the record of each tracepoint by such a structure.
+    ///
+    /// # Errors
+    /// The structure has no such field, or the field is not plausible.
+    pub fn record_field(&self, structures: &[&str], field: &str) -> Result<Option<(u32, u64)>> {
+        let Some(found) = structures.iter().find_map(|name| Structure::find(&self.0, name).ok()) else {
+            return Ok(None);
+        };
+        let found = found.field(&[field])?;
+        let found = found.with_context(|| format!("there is no field {field}"))?;
+        Ok(Some((found.offset, found.bytes)))
+    }
+
+    fn sock(&self) -> Result<SockLayout> {
+        let mut layout = SockLayout {
+            known: 1,
+            ..SockLayout::UNKNOWN
+        };
+        // One pointer leads to all four: each begins with the one before.
+        let common = Structure::find(&self.0, "sock_common")?;
+        layout.family = common.offset(&["skc_family"], Value::U16)?;
+        layout.state = common.offset(&["skc_state"], Value::U8)?;
+        layout.num = common.offset(&["skc_num"], Value::U16)?;
+        layout.dport = common.offset(&["skc_dport"], Value::U16)?;
+        layout.saddr = common.offset(&["skc_rcv_saddr"], Value::U32)?;
+        layout.daddr = common.offset(&["skc_daddr"], Value::U32)?;
+        // A kernel without IPv6 has none.
+        let v6 = |field: &str| common.offset_if_any(&[field], Value::IPV6_ADDRESS);
+        layout.saddr_v6 = v6("skc_v6_rcv_saddr")?.unwrap_or(ABSENT);
+        layout.daddr_v6 = v6("skc_v6_daddr")?.unwrap_or(ABSENT);
+        layout.ifindex = common.offset(&["skc_bound_dev_if"], Value::U32)?;
+        layout.net = common.offset(&["skc_net", "net"], Value::POINTER)?;
+        layout.cookie = common.offset(&["skc_cookie"], Value::U64)?;
+        layout.flags = common.offset(&["skc_flags"], Value::U64)?;
+        let sock = common.wider("sock")?;
+        layout.protocol = sock.offset(&["sk_protocol"], Value::U16)?;
+        layout.err = sock.offset(&["sk_err"], Value::U32)?;
+        layout.shutdown = sock.offset(&["sk_shutdown"], Value::U8)?;
+        layout.socket = sock.offset(&["sk_socket"], Value::POINTER)?;
+        let inet = sock.wider("inet_sock")?;
+        layout.sport = inet.offset(&["inet_sport"], Value::U16)?;
+        let tcp = inet.wider("tcp_sock")?;
+        layout.snd_una = tcp.offset(&["snd_una"], Value::U32)?;
+        layout.write_seq = tcp.offset(&["write_seq"], Value::U32)?;
+        layout.snd_nxt = tcp.offset(&["snd_nxt"], Value::U32)?;
+        layout.bytes_acked = tcp.offset(&["bytes_acked"], Value::U64)?;
+        layout.bytes_sent = tcp.offset(&["bytes_sent"], Value::U64)?;
+        layout.bytes_retrans = tcp.offset(&["bytes_retrans"], Value::U64)?;
+        layout.bytes_received = tcp.offset(&["bytes_received"], Value::U64)?;
+        layout.srtt_us = tcp.offset(&["srtt_us"], Value::U32)?;
+        layout.total_retrans = tcp.offset(&["total_retrans"], Value::U32)?;
+
+        // A pointer to a socket may be one to a timewait socket.
+        let timewait = common.wider("inet_timewait_sock")?;
+        layout.tw_substate = timewait.offset(&["tw_substate"], Value::U8)?;
+        layout.net_inum = Structure::find(&self.0, "net")?.offset(&["ns", "inum"], Value::U32)?;
+        layout.socket_inode = self.socket_inode()?;
+        Ok(layout)
+    }
+
+    /// Bytes from a `struct socket` to the number of its inode.
+    fn socket_inode(&self) -> Result<u32> {
+        let alloc = Structure::find(&self.0, "socket_alloc")?;
+        let socket = alloc
+            .field(&["socket"])?
+            .context("there is no field socket_alloc.socket")?;
+        let number = alloc.offset(&["vfs_inode", "i_ino"], Value::U64)?;
+        let after = u64::from(socket.offset) + socket.bytes;
+        ensure!(
+            u64::from(number) >= after,
+            "socket_alloc.vfs_inode does not follow socket_alloc.socket"
+        );
+        Ok(number - socket.offset)
+    }
+
+    fn task(&self) -> Result<TaskLayout> {
+        let find = |name: &'static str| Structure::find(&self.0, name);
+        let mut layout = TaskLayout {
+            known: 1,
+            ..TaskLayout::UNKNOWN
+        };
+        let task = find("task_struct")?;
+        layout.flags = task.offset(&["flags"], Value::U32)?;
+        layout.tgid = task.offset(&["tgid"], Value::U32)?;
+        layout.pid = task.offset(&["pid"], Value::U32)?;
+        layout.group_leader = task.offset(&["group_leader"], Value::POINTER)?;
+        layout.comm = task.offset(&["comm"], Value::COMM)?;
+        layout.signal = task.offset(&["signal"], Value::POINTER)?;
+        layout.live = find("signal_struct")?.offset(&["live"], Value::U32)?;
+        layout.thread_pid = task.offset(&["thread_pid"], Value::POINTER)?;
+        layout.files = task.offset(&["files"], Value::POINTER)?;
+        layout.fdt = find("files_struct")?.offset(&["fdt"], Value::POINTER)?;
+        let table = find("fdtable")?;
+        layout.max_fds = table.offset(&["max_fds"], Value::U32)?;
+        layout.fd = table.offset(&["fd"], Value::POINTER)?;
+        layout.private_data = find("file")?.offset(&["private_data"], Value::POINTER)?;
+        let socket = find("socket")?;
+        layout.sk = socket.offset(&["sk"], Value::POINTER)?;
+        layout.socket_file = socket.offset(&["file"], Value::POINTER)?;
+        self.pid(&mut layout)?;
+        self.stack(&task, &mut layout)?;
+        Ok(layout)
+    }
+
+    /// Fills in the way from a task to its numbers in each pid namespace.
+    fn pid(&self, layout: &mut TaskLayout) -> Result<()> {
+        let (pid, upid) = (Structure::find(&self.0, "pid")?, Structure::find(&self.0, "upid")?);
+        layout.level = pid.offset(&["level"], Value::U32)?;
+        let numbers = pid.field(&["numbers"])?.context("there is no field pid.numbers")?;
+        let array = self.0.unaliased(numbers.id).and_then(|(_, found)| found.array());
+        ensure!(
+            array.is_some_and(|(_, element)| self.0.unaliased(element).is_some_and(|(id, _)| id == upid.id())),
+            "pid.numbers is no array of struct upid"
+        );
+        layout.numbers = numbers.offset;
+        layout.upid_size = u32::try_from(upid.bytes)?;
+        ensure!(
+            upid.offset(&["nr"], Value::U32)? == 0,
+            "struct upid does not begin with nr"
+        );
+        layout.upid_ns = upid.offset(&["ns"], Value::POINTER)?;
+        layout.ns_inum = Structure::find(&self.0, "pid_namespace")?.offset(&["ns", "inum"], Value::U32)?;
+        Ok(())
+    }
+
+    /// Fills in what copies of user stacks need. Without the first four of these there are no stacks, and without the others more is
+    /// copied of them than there is.
+    fn stack(&self, task: &Structure<'_>, layout: &mut TaskLayout) -> Result<()> {
+        let absent = |field: Option<u32>| field.unwrap_or(ABSENT);
+        let registers = Structure::find(&self.0, "pt_regs")?;
+        layout.start_boottime = absent(task.offset_if_any(&["start_boottime"], Value::U64)?);
+        layout.self_exec_id = absent(task.offset_if_any(&["self_exec_id"], Value::U64)?);
+        layout.registers = u32::try_from(registers.bytes.min(REGISTER_BYTES as u64))?;
+        layout.stack = absent(task.offset_if_any(&["stack"], Value::POINTER)?);
+        layout.stack_bytes = THREAD_SIZE;
+        layout.pt_regs_bytes = u32::try_from(registers.bytes)?;
+        layout.stack_pointer = absent(registers.offset_if_any(&["sp"], Value::U64)?);
+        layout.mm = absent(task.offset_if_any(&["mm"], Value::POINTER)?);
+        let memory = Structure::find(&self.0, "mm_struct")?;
+        layout.start_stack = absent(memory.offset_if_any(&["start_stack"], Value::U64)?);
+        layout.thread_pointer = absent(task.offset_if_any(THREAD_POINTER, Value::U64)?);
+        Ok(())
+    }
+
+    /// [`Layouts::counts_classic_skips`].
+    fn counts_classic_skips(&self) -> bool {
+        Structure::find(&self.0, "bpf_link_info")
+            .and_then(|info| info.offset_if_any(&["perf_event", "kprobe", "missed"], Value::U64))
+            .is_ok_and(|offset| offset.is_some())
+    }
+
+    /// Whether the tracepoint's type has a third parameter beside the context: socket, segment, reason.
+    fn has_typed_reason(&self) -> bool {
+        let pointer = self
+            .0
+            .named(Kind::Typedef, "btf_trace_tcp_send_reset")
+            .and_then(|id| self.0.unaliased(id));
+        let function = pointer
+            .filter(|(_, found)| found.kind == Kind::Ptr)
+            .and_then(|(_, found)| self.0.unaliased(found.target()?));
+        function.is_some_and(|(_, found)| found.kind == Kind::FuncProto && found.vlen() == 4)
+    }
+
+    /// `enum sk_rst_reason` (include/net/rstreason.h): its numbers have moved, and may again.
+    fn reasons(&self) -> Vec<(u8, String)> {
+        let reasons = self.0.enumerators("sk_rst_reason").into_iter();
+        let is_name = |name: &[u8]| name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+        let named = reasons.filter(|(name, _)| is_name(name));
+        named
+            .filter_map(|(name, number)| Some((u8::try_from(number).ok()?, String::from_utf8(name.to_vec()).ok()?)))
+            .collect()
+    }
+}
+
+/// Reads the layouts from the BTF of the kernel below `root`.
 ///
 /// # Errors
-/// There is no BTF, it cannot be read, or a field of a socket is not in it.
+/// As [`KernelBtf::read`] and [`KernelBtf::layouts`].
 pub fn layouts(root: &Path) -> Result<Layouts> {
-    let path = path(root);
-    let btf = Btf::from_file_with_backend(&path, Backend::Mmap)
-        .with_context(|| format!("cannot read the kernel's BTF at {}", path.display()))?;
-    Ok(Layouts {
-        sock: sock_layout(&btf)?,
-        task: task_layout(&btf).unwrap_or_else(|why| {
-            log::warn!("owners of connections are unknown: {why:#}");
-            TaskLayout::UNKNOWN
-        }),
-        typed_reason: tells_reason(&btf),
-        reasons: reasons(&btf),
-    })
+    KernelBtf::read(root)?.layouts()
 }
 
-/// Whether this kernel tells the offsets of a socket's fields, so that the classic hook can tell namespaces apart.
+/// Whether this kernel's BTF has the fields of a socket, so that the classic hook can tell network namespaces apart.
 #[must_use]
 pub fn knows_sockets(root: &Path) -> bool {
-    Btf::from_file_with_backend(path(root), Backend::Mmap).is_ok_and(|btf| sock_layout(&btf).is_ok())
+    KernelBtf::read(root).is_ok_and(|btf| btf.sock().is_ok())
 }
 
-fn sock_layout(btf: &Btf) -> Result<SockLayout> {
-    let inet = structure(btf, "inet_sock")?;
-    let net = structure(btf, "net")?;
-    let timewait = structure(btf, "inet_timewait_sock")?;
-    let tcp = structure(btf, "tcp_sock")?;
-    let alloc = structure(btf, "socket_alloc")?;
-    // `struct inet_sock` starts with `struct sock`, which starts with `struct sock_common`.
-    let common = |field: &str| offset(btf, &inet, &["sk", "__sk_common", field]);
-    let sk = |field: &str| offset(btf, &inet, &["sk", field]);
-    let tcp = |field: &str| offset(btf, &tcp, &[field]);
-    Ok(SockLayout {
-        known: 1,
-        family: common("skc_family")?,
-        state: common("skc_state")?,
-        num: common("skc_num")?,
-        dport: common("skc_dport")?,
-        saddr: common("skc_rcv_saddr")?,
-        daddr: common("skc_daddr")?,
-        // A kernel without IPv6 has none.
-        saddr_v6: common("skc_v6_rcv_saddr").unwrap_or(ABSENT),
-        daddr_v6: common("skc_v6_daddr").unwrap_or(ABSENT),
-        ifindex: common("skc_bound_dev_if")?,
-        net: common("skc_net")?,
-        cookie: common("skc_cookie")?,
-        net_inum: offset(btf, &net, &["ns", "inum"])?,
-        protocol: sk("sk_protocol")?,
-        sport: offset(btf, &inet, &["inet_sport"])?,
-        tw_substate: offset(btf, &timewait, &["tw_substate"])?,
-        err: sk("sk_err")?,
-        flags: common("skc_flags")?,
-        shutdown: sk("sk_shutdown")?,
-        socket: sk("sk_socket")?,
-        socket_inode: offset(btf, &alloc, &["vfs_inode", "i_ino"])? - offset(btf, &alloc, &["socket"])?,
-        snd_una: tcp("snd_una")?,
-        write_seq: tcp("write_seq")?,
-        snd_nxt: tcp("snd_nxt")?,
-        bytes_acked: tcp("bytes_acked")?,
-        bytes_sent: tcp("bytes_sent")?,
-        bytes_retrans: tcp("bytes_retrans")?,
-        bytes_received: tcp("bytes_received")?,
-        srtt_us: tcp("srtt_us")?,
-        total_retrans: tcp("total_retrans")?,
-    })
-}
-
-fn task_layout(btf: &Btf) -> Result<TaskLayout> {
-    let at = |name: &str, path: &[&str]| offset(btf, &structure(btf, name)?, path);
-    let task = |field: &str| at("task_struct", &[field]);
-    Ok(TaskLayout {
-        known: 1,
-        flags: task("flags")?,
-        tgid: task("tgid")?,
-        pid: task("pid")?,
-        group_leader: task("group_leader")?,
-        comm: task("comm")?,
-        signal: task("signal")?,
-        live: at("signal_struct", &["live"])?,
-        // Without the first four of these there are no stacks, and without the last three more is copied of them than there is.
-        start_boottime: task("start_boottime").unwrap_or(ABSENT),
-        self_exec_id: task("self_exec_id").unwrap_or(ABSENT),
-        registers: u32::try_from(structure(btf, "pt_regs")?.size().min(REGISTER_BYTES))?,
-        stack_pointer: at("pt_regs", &["sp"]).unwrap_or(ABSENT),
-        mm: task("mm").unwrap_or(ABSENT),
-        start_stack: at("mm_struct", &["start_stack"]).unwrap_or(ABSENT),
-        thread_pointer: at("task_struct", THREAD_POINTER).unwrap_or(ABSENT),
-        thread_pid: task("thread_pid")?,
-        files: task("files")?,
-        fdt: at("files_struct", &["fdt"])?,
-        max_fds: at("fdtable", &["max_fds"])?,
-        fd: at("fdtable", &["fd"])?,
-        private_data: at("file", &["private_data"])?,
-        sk: at("socket", &["sk"])?,
-        socket_file: at("socket", &["file"])?,
-        level: at("pid", &["level"])?,
-        numbers: at("pid", &["numbers"])?,
-        upid_size: u32::try_from(structure(btf, "upid")?.size())?,
-        upid_ns: at("upid", &["ns"])?,
-        ns_inum: at("pid_namespace", &["ns", "inum"])?,
-        pidns: 0,
-    })
-}
-
-/// Whether the tracepoint's type has a third parameter beside the context: socket, segment, reason.
-fn tells_reason(btf: &Btf) -> bool {
-    let found = btf
-        .resolve_types_by_name("btf_trace_tcp_send_reset")
-        .unwrap_or_default();
-    found.into_iter().any(|found| {
-        let Type::Typedef(typedef) = found else { return false };
-        let Ok(Type::Ptr(pointer)) = btf.resolve_chained_type(&typedef) else {
-            return false;
-        };
-        matches!(btf.resolve_chained_type(&pointer), Ok(Type::FuncProto(function)) if function.parameters.len() == 4)
-    })
-}
-
-/// `enum sk_rst_reason` (include/net/rstreason.h): its numbers have moved, and may again.
-fn reasons(btf: &Btf) -> Vec<(u8, String)> {
-    let found = btf.resolve_types_by_name("sk_rst_reason").unwrap_or_default();
-    let members = found.into_iter().flat_map(|found| match found {
-        Type::Enum(found) => found.members,
-        _ => Vec::new(),
-    });
-    members
-        .filter_map(|member| Some((u8::try_from(member.val()).ok()?, btf.resolve_name(&member).ok()?)))
-        .collect()
-}
-
-/// The structure called `name`.
-fn structure(btf: &Btf, name: &str) -> Result<Struct> {
-    let types = btf
-        .resolve_types_by_name(name)
-        .with_context(|| format!("the kernel's BTF has no struct {name}"))?;
-    types
-        .into_iter()
-        .find_map(|found| match found {
-            Type::Struct(found) => Some(found),
-            _ => None,
-        })
-        .ok_or_else(|| anyhow!("the kernel's BTF has no struct {name}"))
-}
-
-/// Bytes from the start of `outer` to the field at the end of `path`.
-fn offset(btf: &Btf, outer: &Struct, path: &[&str]) -> Result<u32> {
-    let Some((name, rest)) = path.split_first() else {
-        return Ok(0);
-    };
-    let Some((bits, member)) = member(btf, outer, name)? else {
-        bail!("the kernel's BTF has no field {name} where one is expected");
-    };
-    if bits % 8 != 0 {
-        bail!("the kernel keeps the field {name} in bits, not bytes");
+/// The bytes of the BTF below `root`.
+fn read(root: &Path) -> io::Result<Vec<u8>> {
+    let tree = Tree::open(root).map_err(io::Error::other)?;
+    let file = tree.file(PATH)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len().min(MAX_BYTES)).unwrap_or(0) + 1);
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is longer than 64 MiB"));
     }
-    match (rest, member) {
-        ([], _) => Ok(bits / 8),
-        (rest, Type::Struct(inner) | Type::Union(inner)) => Ok(bits / 8 + offset(btf, &inner, rest)?),
-        _ => bail!("the kernel's BTF has no structure at field {name}"),
-    }
-}
-
-/// The field `name` of `outer`, in unnamed structures and unions too: bits from the start of `outer`, and its type.
-fn member(btf: &Btf, outer: &Struct, name: &str) -> Result<Option<(u32, Type)>> {
-    for member in &outer.members {
-        let found = btf.resolve_name(member).unwrap_or_default();
-        if found == name {
-            return Ok(Some((member.bit_offset(), resolve(btf, member)?)));
-        }
-        if found.is_empty()
-            && let Type::Struct(inner) | Type::Union(inner) = resolve(btf, member)?
-            && let Some((bits, found)) = self::member(btf, &inner, name)?
-        {
-            return Ok(Some((member.bit_offset() + bits, found)));
-        }
-    }
-    Ok(None)
-}
-
-/// The type of `of`, seen through typedefs and qualifiers.
-fn resolve(btf: &Btf, of: &dyn BtfType) -> Result<Type> {
-    let mut found = btf.resolve_chained_type(of)?;
-    while let Type::Typedef(_) | Type::Const(_) | Type::Volatile(_) | Type::TypeTag(_) = &found {
-        let Some(next) = found.as_btf_type() else { break };
-        found = btf.resolve_chained_type(next)?;
-    }
-    Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_kernel_without_btf_is_an_error_that_names_the_file() {
-        let root = tempfile::tempdir().unwrap();
-        let error = format!("{:#}", layouts(root.path()).unwrap_err());
-        assert!(error.contains("sys/kernel/btf/vmlinux"), "{error}");
-    }
-
-    #[test]
-    fn garbage_for_btf_is_an_error() {
-        let root = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(root.path().join("sys/kernel/btf")).unwrap();
-        std::fs::write(path(root.path()), [0x9f; 4096]).unwrap();
-        assert!(layouts(root.path()).is_err());
-        assert!(!knows_sockets(root.path()));
-    }
+    Ok(bytes)
 }

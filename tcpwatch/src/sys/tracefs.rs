@@ -1,14 +1,21 @@
-//! tracefs: the shape of the classic tracepoint's record, and a way to it that leaves no mount behind.
+//! tracefs: the records of tracepoints, and a way to it that leaves no mount behind.
+//!
+//! A `format` file is untrusted input. What it says of a field must agree with itself and with the kernel's BTF, or the tracepoint
+//! is not used.
 
-use std::path::{Path, PathBuf};
-use std::{fs, thread};
+use std::io;
+use std::path::Path;
+use std::thread;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::fs::CWD;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tcpwatch_common::params::{ABSENT, CLASSIC_RECORD_MAX};
 use tcpwatch_common::{ClassicLayout, ResetLayout};
+
+use super::btf::KernelBtf;
+use super::tree::{Tree, why};
 
 /// Category of the tracepoint.
 pub const CATEGORY: &str = "sock";
@@ -18,103 +25,290 @@ pub const NAME: &str = "inet_sock_set_state";
 /// Places where tracefs may be mounted, below the root.
 const PLACES: [&str; 2] = ["sys/kernel/tracing", "sys/kernel/debug/tracing"];
 
-/// Layout of the tracepoint's record, from its `format` file below `root`.
+/// Structures of the kernel that describe records of several tracepoints. A tracepoint that is not here has one of its own.
+const SHARED_RECORDS: [(&str, &str); 5] = [
+    ("tcp_send_reset", "trace_event_raw_tcp_event_sk_skb"),
+    ("tcp_retransmit_skb", "trace_event_raw_tcp_event_sk_skb"),
+    ("tcp_receive_reset", "trace_event_raw_tcp_event_sk"),
+    ("tcp_destroy_sock", "trace_event_raw_tcp_event_sk"),
+    ("sys_exit_accept4", "syscall_trace_exit"),
+];
+
+/// Bytes of a record at most (`PERF_MAX_TRACE_SIZE`).
+const MAX_RECORD_BYTES: u32 = 8192;
+
+/// Layout of the record of `sock:inet_sock_set_state`, from its `format` file below `root`, compared with `btf` where it is known.
 ///
 /// # Errors
-/// tracefs is not mounted or may not be read, or the file is not as expected.
-pub fn classic_layout(root: &Path) -> Result<ClassicLayout> {
-    let (path, text) = format_of(root, CATEGORY, NAME)?;
-    parse_format(&text).with_context(|| format!("cannot use {}", path.display()))
+/// One line: tracefs is not mounted, cannot be read, has no such tracepoint, or describes it in a way that cannot be right.
+pub fn classic_layout(root: &Path, btf: Option<&KernelBtf>) -> Result<ClassicLayout> {
+    let record = Tracefs::find(root)?.record(CATEGORY, NAME)?;
+    let record = record.with_context(|| format!("this kernel has no tracepoint {CATEGORY}:{NAME}"))?;
+    record.classic_layout(btf).with_context(|| record.cannot_use())
 }
 
 /// Layouts of the records of the tracepoints about resets, the death of sockets and `accept()`, from their `format` files below
-/// `root`. Each but those of resets may be [`ABSENT`], and where the death of sockets is, nobody hears of it.
+/// `root`, compared with `btf` where it is known. Each but those of resets may be [`ABSENT`]; where the death of sockets is, nothing
+/// hears of it. A warning names a tracepoint that is there and cannot be used.
 ///
 /// # Errors
-/// Those of resets are not there, or not as expected: no end can be told without.
-pub fn reset_layout(root: &Path) -> Result<ResetLayout> {
-    let at = |category: &str, name: &str, wanted: &str, size: u32| {
-        let (path, text) = format_of(root, category, name)?;
-        match field(&text, wanted) {
-            Some((offset, found)) if found == size => Ok(offset),
-            _ => bail!("{} has no field {wanted} of {size} bytes", path.display()),
-        }
+/// Those of resets are not there or cannot be used: no end can be explained without them.
+pub fn reset_layout(root: &Path, btf: Option<&KernelBtf>) -> Result<ResetLayout> {
+    let tracefs = Tracefs::find(root)?;
+    let find = |category: &str, name: &str, field: &str, bytes: u32, align: u32| {
+        let Some(record) = tracefs.record(category, name)? else {
+            return Ok(None);
+        };
+        let offset = record.offset(field, bytes, align, btf);
+        offset.with_context(|| record.cannot_use())
     };
+    let pointer = |name: &str, field: &str| find("tcp", name, field, 8, 8);
+    let needed = |name: &str, field: &str| {
+        pointer(name, field)?.with_context(|| format!("this kernel has no tracepoint tcp:{name} with a field {field}"))
+    };
+    let usable = |offset: Result<Option<u32>>| {
+        offset.unwrap_or_else(|why| {
+            log::warn!("{why:#}");
+            None
+        })
+    };
+    let or_absent = |offset| usable(offset).unwrap_or(ABSENT);
     Ok(ResetLayout {
-        send_skaddr: at("tcp", "tcp_send_reset", "skaddr", 8)?,
-        send_reason: at("tcp", "tcp_send_reset", "reason", 4).unwrap_or(ABSENT),
-        receive_skaddr: at("tcp", "tcp_receive_reset", "skaddr", 8)?,
-        destroy_skaddr: at("tcp", "tcp_destroy_sock", "skaddr", 8).unwrap_or(ResetLayout::UNKNOWN.destroy_skaddr),
-        retransmit_skaddr: at("tcp", "tcp_retransmit_skb", "skaddr", 8).unwrap_or(ABSENT),
-        synack_skaddr: at("tcp", "tcp_retransmit_synack", "skaddr", 8).unwrap_or(ABSENT),
-        synack_req: at("tcp", "tcp_retransmit_synack", "req", 8).unwrap_or(ABSENT),
-        rename_pid: at("task", "task_rename", "pid", 4).unwrap_or(ABSENT),
-        rename_comm: at("task", "task_rename", "newcomm", 16).unwrap_or(ABSENT),
-        accept_ret: at("syscalls", "sys_exit_accept4", "ret", 8).unwrap_or(ABSENT),
+        send_skaddr: needed("tcp_send_reset", "skaddr")?,
+        send_reason: or_absent(find("tcp", "tcp_send_reset", "reason", 4, 4)),
+        receive_skaddr: needed("tcp_receive_reset", "skaddr")?,
+        destroy_skaddr: usable(pointer("tcp_destroy_sock", "skaddr")).unwrap_or(ResetLayout::UNKNOWN.destroy_skaddr),
+        retransmit_skaddr: or_absent(pointer("tcp_retransmit_skb", "skaddr")),
+        synack_skaddr: or_absent(pointer("tcp_retransmit_synack", "skaddr")),
+        synack_req: or_absent(pointer("tcp_retransmit_synack", "req")),
+        rename_pid: or_absent(find("task", "task_rename", "pid", 4, 4)),
+        rename_comm: or_absent(find("task", "task_rename", "newcomm", 16, 1)),
+        accept_ret: or_absent(find("syscalls", "sys_exit_accept4", "ret", 8, 8)),
         typed_reason: 0,
     })
 }
 
-/// The `format` file of a tracepoint, and where it is.
-fn format_of(root: &Path, category: &str, name: &str) -> Result<(PathBuf, String)> {
-    let paths = PLACES.map(|place| root.join(place).join("events").join(category).join(name).join("format"));
-    paths
-        .into_iter()
-        .find_map(|path| fs::read_to_string(&path).ok().map(|text| (path, text)))
-        .ok_or_else(|| anyhow!("tracefs is not readable at /{}, or has no {category}:{name}", PLACES[0]))
+/// A mounted tracefs.
+struct Tracefs {
+    tree: Tree,
+    /// Where it is mounted, below the root.
+    place: &'static str,
 }
 
-/// Reads a `format` file.
-fn parse_format(text: &str) -> Result<ClassicLayout> {
-    let at = |name: &str, wanted: u32| {
-        let (offset, size) = field(text, name).ok_or_else(|| anyhow!("it has no field {name}"))?;
-        if size != wanted || offset as usize + size as usize > CLASSIC_RECORD_MAX {
-            bail!("its field {name} has {size} bytes at {offset}, which tcpwatch does not know how to read");
+impl Tracefs {
+    /// The one below `root`.
+    ///
+    /// # Errors
+    /// It is not mounted, or cannot be read.
+    fn find(root: &Path) -> Result<Self> {
+        Self::find_if_mounted(root)?.with_context(|| format!("tracefs is not mounted at /{}", PLACES[0]))
+    }
+
+    /// The same; `None` where it is not mounted.
+    ///
+    /// # Errors
+    /// It is mounted, but cannot be read.
+    fn find_if_mounted(root: &Path) -> Result<Option<Self>> {
+        let tree = Tree::open(root)?;
+        for place in PLACES {
+            match tree.names(&format!("{place}/events")) {
+                Ok(_) => return Ok(Some(Self { tree, place })),
+                // A debugfs that cannot be read shows nothing of a tracefs in it.
+                Err(error) if place == PLACES[0] && error.kind() != io::ErrorKind::NotFound => {
+                    return Err(unreadable(place, &error));
+                }
+                Err(_) => {}
+            }
         }
-        Ok(offset)
+        Ok(None)
+    }
+
+    /// The record of a tracepoint; `None` where there is no such tracepoint.
+    ///
+    /// # Errors
+    /// Its `format` file cannot be read, or is malformed.
+    fn record(&self, category: &str, name: &str) -> Result<Option<Record>> {
+        let path = format!("{}/events/{category}/{name}/format", self.place);
+        let text = match self.tree.text(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(&path, &error)),
+        };
+        let mut record = Record {
+            category: category.to_owned(),
+            name: name.to_owned(),
+            fields: Vec::new(),
+        };
+        let lines = text.lines().filter_map(|line| line.trim().strip_prefix("field:"));
+        let fields: Result<_> = lines.map(Field::parse).collect();
+        record.fields = fields.with_context(|| record.cannot_use())?;
+        Ok(Some(record))
+    }
+}
+
+/// Why `path` of tracefs cannot be read.
+fn unreadable(path: &str, error: &io::Error) -> anyhow::Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied => "; try sudo",
+        _ => "",
     };
-    Ok(ClassicLayout {
-        skaddr: at("skaddr", 8)?,
-        oldstate: at("oldstate", 4)?,
-        newstate: at("newstate", 4)?,
-        sport: at("sport", 2)?,
-        dport: at("dport", 2)?,
-        family: at("family", 2)?,
-        protocol: at("protocol", 2)?,
-        saddr: at("saddr", 4)?,
-        daddr: at("daddr", 4)?,
-        saddr_v6: at("saddr_v6", 16)?,
-        daddr_v6: at("daddr_v6", 16)?,
-    })
+    anyhow!("cannot read tracefs at /{path}: {}{remedy}", why(error))
 }
 
-/// Offset and size of the field `name`, from a line `field:__u8 saddr[4]; offset:32; size:4; signed:0;`.
-fn field(text: &str, name: &str) -> Option<(u32, u32)> {
-    text.lines().find_map(|line| {
-        let mut parts = line.trim().strip_prefix("field:")?.split(';');
-        let declared = parts.next()?.split_whitespace().last()?;
-        if declared.split('[').next() != Some(name) {
-            return None;
-        }
+/// A field of a record, as a `format` file describes it.
+#[derive(Debug)]
+struct Field {
+    name: String,
+    offset: u32,
+    bytes: u32,
+}
+
+impl Field {
+    /// Reads `__u8 saddr[4]; offset:32; size:4; signed:0;`.
+    fn parse(line: &str) -> Result<Self> {
+        let mut parts = line.split(';');
+        let declared = parts.next().unwrap_or_default();
+        // The kernel puts the brackets of an array behind the name, but for arrays of `__data_loc` (`f_show`,
+        // kernel/trace/trace_events.c).
+        let declared = if declared.starts_with("__data_loc") {
+            declared
+        } else {
+            declared.split('[').next().unwrap_or_default()
+        };
+        let name = declared.split_whitespace().last().unwrap_or_default();
         let mut number = |key: &str| parts.next()?.trim().strip_prefix(key)?.parse().ok();
-        Some((number("offset:")?, number("size:")?))
-    })
+        match (number("offset:"), number("size:")) {
+            (Some(offset), Some(bytes)) if !name.is_empty() => Ok(Self {
+                name: name.to_owned(),
+                offset,
+                bytes,
+            }),
+            _ => bail!("its field {} is malformed", name.escape_default()),
+        }
+    }
+
+    /// The first byte after it.
+    fn end(&self) -> u64 {
+        u64::from(self.offset) + u64::from(self.bytes)
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        u64::from(self.offset) < other.end() && u64::from(other.offset) < self.end()
+    }
+}
+
+/// The record of a tracepoint, as its `format` file describes it.
+struct Record {
+    category: String,
+    name: String,
+    fields: Vec<Field>,
+}
+
+impl Record {
+    /// What an error in it means.
+    fn cannot_use(&self) -> String {
+        format!("cannot use the tracepoint {}:{}", self.category, self.name)
+    }
+
+    /// Offset of the field `name`, which has so many bytes and such an alignment; `None` where there is no such field.
+    fn offset(&self, name: &str, bytes: u32, align: u32, btf: Option<&KernelBtf>) -> Result<Option<u32>> {
+        let mut named = self.fields.iter().filter(|field| field.name == name);
+        let Some(found) = named.next() else { return Ok(None) };
+        ensure!(named.next().is_none(), "it has two fields {name}");
+        ensure!(
+            found.bytes == bytes,
+            "its field {name} has {} bytes, not {bytes}",
+            found.bytes
+        );
+        ensure!(
+            found.offset % align == 0,
+            "its field {name} is not aligned: it is at {}",
+            found.offset
+        );
+        ensure!(
+            found.end() <= MAX_RECORD_BYTES.into(),
+            "its field {name} is at {}, outside of any record",
+            found.offset
+        );
+        let mut others = self.fields.iter().filter(|other| other.name != name);
+        if let Some(other) = others.find(|other| other.overlaps(found)) {
+            bail!("its field {name} overlaps {}", other.name.escape_default());
+        }
+        if let Some(btf) = btf {
+            self.compare(found, btf)?;
+        }
+        Ok(Some(found.offset))
+    }
+
+    /// Compares `field` with the structure by which the kernel writes the record.
+    fn compare(&self, field: &Field, btf: &KernelBtf) -> Result<()> {
+        let name = &field.name;
+        let own = format!("trace_event_raw_{}", self.name);
+        let shared = SHARED_RECORDS.iter().find(|(tracepoint, _)| *tracepoint == self.name);
+        let structures: Vec<&str> = shared.map(|(_, shared)| *shared).into_iter().collect();
+        let structures = [&[own.as_str()], structures.as_slice()].concat();
+        let written = btf.record_field(&structures, name);
+        let written = written.with_context(|| format!("the kernel's BTF contradicts its field {name}"))?;
+        let Some((offset, bytes)) = written else { return Ok(()) };
+        ensure!(
+            field.offset == offset,
+            "its field {name} is at {}, but by the kernel's BTF at {offset}",
+            field.offset
+        );
+        ensure!(
+            u64::from(field.bytes) == bytes,
+            "its field {name} has {} bytes, but by the kernel's BTF {bytes}",
+            field.bytes
+        );
+        Ok(())
+    }
+
+    /// The layout of `sock:inet_sock_set_state`.
+    fn classic_layout(&self, btf: Option<&KernelBtf>) -> Result<ClassicLayout> {
+        let at = |name: &str, bytes: u32, align: u32| {
+            let offset = self.offset(name, bytes, align, btf)?;
+            let offset = offset.with_context(|| format!("it has no field {name}"))?;
+            ensure!(
+                offset as usize + bytes as usize <= CLASSIC_RECORD_MAX,
+                "its field {name} is at {offset}, after the {CLASSIC_RECORD_MAX} bytes that tcpwatch reads"
+            );
+            Ok(offset)
+        };
+        Ok(ClassicLayout {
+            skaddr: at("skaddr", 8, 8)?,
+            oldstate: at("oldstate", 4, 4)?,
+            newstate: at("newstate", 4, 4)?,
+            sport: at("sport", 2, 2)?,
+            dport: at("dport", 2, 2)?,
+            family: at("family", 2, 2)?,
+            protocol: at("protocol", 2, 2)?,
+            saddr: at("saddr", 4, 1)?,
+            daddr: at("daddr", 4, 1)?,
+            saddr_v6: at("saddr_v6", 16, 1)?,
+            daddr_v6: at("daddr_v6", 16, 1)?,
+        })
+    }
 }
 
 /// Runs `work` where tracefs can be reached: here, or in a mount namespace of a thread of its own, gone with the thread. `work`
-/// is told where that failed: tracefs is not mounted and may not be.
+/// gets an error where tracefs cannot be reached: it is not mounted and must not be, or it cannot be read.
 ///
 /// # Errors
 /// Those of `work`.
 pub fn with_tracefs<T: Send>(work: impl FnOnce(Result<()>) -> Result<T> + Send) -> Result<T> {
-    if classic_layout(Path::new("/")).is_ok() {
-        return work(Ok(()));
+    match Tracefs::find_if_mounted(Path::new("/")) {
+        Ok(Some(_)) => return work(Ok(())),
+        Err(why) => return work(Err(why)),
+        Ok(None) => {}
     }
     thread::scope(|scope| {
         let inside = scope.spawn(|| {
-            let reached = mount_privately()
-                .context("tracefs is not mounted and cannot be mounted privately; type: sudo mount -t tracefs tracefs /sys/kernel/tracing");
-            work(reached)
+            work(mount_privately().map_err(|why| {
+                anyhow!(
+                    "cannot read tracefs: it is not mounted, and cannot be mounted privately ({why}); \
+                     try sudo mount -t tracefs tracefs /sys/kernel/tracing"
+                )
+            }))
         });
         inside
             .join()
@@ -139,7 +333,10 @@ fn mount_privately() -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::sys::btf::builder::Kernel;
 
     const FORMAT: &str = "name: inet_sock_set_state
 ID: 1234
@@ -159,29 +356,188 @@ format:
 \tfield:__u8 daddr_v6[16];\toffset:56;\tsize:16;\tsigned:0;
 ";
 
-    #[test]
-    fn the_layout_is_read_from_format() {
-        let layout = parse_format(FORMAT).unwrap();
-        assert_eq!((layout.skaddr, layout.oldstate, layout.newstate), (8, 16, 20));
-        assert_eq!((layout.family, layout.protocol), (28, 30));
-        assert_eq!((layout.saddr, layout.saddr_v6, layout.daddr_v6), (32, 40, 56));
+    /// A tree with tracefs in it, whose tracepoint `sock:inet_sock_set_state` has this `format`.
+    fn tree(format: &str) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join(PLACES[0]).join("events").join(CATEGORY).join(NAME);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("format"), format).unwrap();
+        root
+    }
+
+    /// Why it is refused.
+    fn refusal(format: &str, btf: Option<&KernelBtf>) -> String {
+        format!("{:#}", classic_layout(tree(format).path(), btf).unwrap_err())
+    }
+
+    fn kernel_btf() -> KernelBtf {
+        KernelBtf::parse(Kernel::new().bytes()).unwrap()
     }
 
     #[test]
-    fn a_format_that_would_make_the_kernel_side_read_amiss_is_refused() {
-        assert!(parse_format("").is_err());
-        assert!(parse_format(&FORMAT.replace("offset:56", "offset:5600")).is_err());
+    fn the_layout_is_read_from_format() {
+        for btf in [None, Some(&kernel_btf())] {
+            let layout = classic_layout(tree(FORMAT).path(), btf).unwrap();
+            assert_eq!((layout.skaddr, layout.oldstate, layout.newstate), (8, 16, 20));
+            assert_eq!((layout.sport, layout.dport), (24, 26));
+            assert_eq!((layout.family, layout.protocol), (28, 30));
+            assert_eq!((layout.saddr, layout.saddr_v6, layout.daddr_v6), (32, 40, 56));
+        }
+    }
+
+    #[test]
+    fn a_field_that_cannot_be_right_is_refused_by_name() {
+        let cases = [
+            (
+                "offset:56",
+                "offset:5600",
+                "its field daddr_v6 is at 5600, after the 96 bytes",
+            ),
+            (
+                "offset:56",
+                "offset:4294967295",
+                "its field daddr_v6 is at 4294967295, outside",
+            ),
+            (
+                "daddr_v6[16];\toffset:56;\tsize:16",
+                "daddr_v6[4];\toffset:56;\tsize:4",
+                "daddr_v6 has 4 bytes, not 16",
+            ),
+            (
+                "dport;\toffset:26",
+                "dport;\toffset:24",
+                "its field sport overlaps dport",
+            ),
+            (
+                "dport;\toffset:26",
+                "dport;\toffset:0",
+                "its field dport overlaps common_type",
+            ),
+            (
+                "protocol;\toffset:30",
+                "protocol;\toffset:31",
+                "its field protocol is not aligned: it is at 31",
+            ),
+            (
+                "oldstate;\toffset:16",
+                "oldstate;\toffset:-1",
+                "its field oldstate is malformed",
+            ),
+            ("oldstate;\toffset:16;", "oldstate;", "its field oldstate is malformed"),
+            ("size:8;", "size:99999999999;", "its field skaddr is malformed"),
+            ("int newstate;", ";", "its field  is malformed"),
+            ("dport;", "sport;", "it has two fields sport"),
+            ("dport;", "port;", "it has no field dport"),
+            (FORMAT, "", "it has no field skaddr"),
+        ];
+        for (what, becomes, expected) in cases {
+            assert!(FORMAT.contains(what), "{what}");
+            let error = refusal(&FORMAT.replacen(what, becomes, 1), None);
+            assert!(
+                error.starts_with("cannot use the tracepoint sock:inet_sock_set_state: "),
+                "{error}"
+            );
+            assert!(error.contains(expected), "{what} becomes {becomes}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_format_that_contradicts_btf_is_refused() {
+        let swapped = FORMAT
+            .replace("sport;", "x;")
+            .replace("dport;", "sport;")
+            .replace("x;", "dport;");
+        assert_eq!(
+            classic_layout(tree(&swapped).path(), None).unwrap().sport,
+            26,
+            "plausible by itself"
+        );
+        let error = refusal(&swapped, Some(&kernel_btf()));
         assert!(
-            parse_format(&FORMAT.replace("daddr_v6[16];\toffset:56;\tsize:16", "daddr_v6[4];\toffset:56;\tsize:4"))
-                .is_err()
+            error.ends_with("its field sport is at 26, but by the kernel's BTF at 24"),
+            "{error}"
+        );
+        let mut other = Kernel::new();
+        other.field("newstate").0 = "gone";
+        let error = refusal(FORMAT, Some(&KernelBtf::parse(other.bytes()).unwrap()));
+        assert!(
+            error.contains("the kernel's BTF contradicts its field newstate"),
+            "{error}"
+        );
+        let mut other = Kernel::new();
+        let structures = &mut other.structure("trace_event_raw_inet_sock_set_state").fields;
+        structures.retain(|field| field.0 != "saddr_v6");
+        structures.push(("saddr_v6", "u8[4]", 40));
+        let error = refusal(FORMAT, Some(&KernelBtf::parse(other.bytes()).unwrap()));
+        assert!(
+            error.contains("its field saddr_v6 has 16 bytes, but by the kernel's BTF 4"),
+            "{error}"
         );
     }
 
+    #[test]
+    fn what_tracefs_lacks_is_said_as_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        let error = |root: &Path| format!("{:#}", classic_layout(root, None).unwrap_err());
+        assert_eq!(error(root.path()), "tracefs is not mounted at /sys/kernel/tracing");
+        fs::create_dir_all(root.path().join(PLACES[0]).join("events")).unwrap();
+        assert_eq!(
+            error(root.path()),
+            "this kernel has no tracepoint sock:inet_sock_set_state"
+        );
+        let root = tree("");
+        let format = root
+            .path()
+            .join(PLACES[0])
+            .join("events/sock/inet_sock_set_state/format");
+        fs::remove_file(&format).unwrap();
+        fs::create_dir(&format).unwrap();
+        let error = error(root.path());
+        assert!(
+            error.starts_with("cannot read tracefs at /sys/kernel/tracing/events/sock/"),
+            "{error}"
+        );
+        assert!(error.ends_with("this is no regular file"), "{error}");
+    }
+
+    #[test]
+    fn a_permission_that_is_missing_is_said_as_it_is() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let error = unreadable(PLACES[0], &denied).to_string();
+        assert_eq!(
+            error,
+            "cannot read tracefs at /sys/kernel/tracing: permission denied; try sudo"
+        );
+    }
+
+    #[test]
+    fn a_tracefs_in_debugfs_is_found() {
+        let root = tree(FORMAT);
+        let debugfs = root.path().join(PLACES[1]);
+        fs::create_dir_all(debugfs.parent().unwrap()).unwrap();
+        fs::rename(root.path().join(PLACES[0]), debugfs).unwrap();
+        assert_eq!(classic_layout(root.path(), None).unwrap().skaddr, 8);
+    }
+
+    #[test]
+    fn names_of_fields_are_those_the_kernel_prints() {
+        for (line, name) in [
+            (
+                "__u8 saddr[sizeof(struct sockaddr_in6)];\toffset:32;\tsize:28;\tsigned:0;",
+                "saddr",
+            ),
+            ("__data_loc char[] comm;\toffset:8;\tsize:4;\tsigned:0;", "comm"),
+            ("const void * skaddr; offset:8; size:8; signed:0;", "skaddr"),
+        ] {
+            assert_eq!(Field::parse(line).unwrap().name, name);
+        }
+    }
+
     /// Name, offset and size of a field.
-    type Field = (&'static str, u32, u32);
+    type Placed = (&'static str, u32, u32);
 
     /// The tracepoints beside, each with the fields that are read.
-    const BESIDE: [(&str, &[Field]); 7] = [
+    const BESIDE: [(&str, &[Placed]); 7] = [
         ("tcp/tcp_send_reset", &[("skaddr", 16, 8), ("reason", 28, 4)]),
         ("tcp/tcp_receive_reset", &[("skaddr", 8, 8)]),
         ("tcp/tcp_destroy_sock", &[("skaddr", 8, 8)]),
@@ -194,20 +550,48 @@ format:
     /// Where a field is in a layout.
     type Place = fn(&mut ResetLayout) -> &mut u32;
 
-    /// What is read of them where the field `without` of the tracepoint `of` is missing.
-    fn layout_without(of: &str, without: &str) -> Result<ResetLayout> {
+    /// What is read of them where `change` changes their fields; `None` leaves one out.
+    fn layout_with(change: impl Fn(&str, Placed) -> Option<Placed>) -> Result<ResetLayout> {
         let root = tempfile::tempdir().unwrap();
         for (name, fields) in BESIDE {
             let folder = root.path().join(PLACES[0]).join("events").join(name);
             fs::create_dir_all(&folder).unwrap();
-            let fields = fields.iter().filter(|(field, ..)| (name, *field) != (of, without));
-            let line = |&(field, offset, size): &Field| {
-                format!("\tfield:type {field};\toffset:{offset};\tsize:{size};\tsigned:0;\n")
-            };
+            let fields = fields.iter().filter_map(|&field| change(name, field));
+            let line =
+                |(field, offset, size)| format!("\tfield:type {field};\toffset:{offset};\tsize:{size};\tsigned:0;\n");
             let lines: Vec<String> = fields.map(line).collect();
             fs::write(folder.join("format"), lines.concat()).unwrap();
         }
-        reset_layout(root.path())
+        reset_layout(root.path(), Some(&kernel_btf()))
+    }
+
+    /// What is read of them where the field `without` of the tracepoint `of` is missing.
+    fn layout_without(of: &str, without: &str) -> Result<ResetLayout> {
+        layout_with(|name, field| ((name, field.0) != (of, without)).then_some(field))
+    }
+
+    #[test]
+    fn a_field_that_cannot_be_right_makes_nothing_else_unknown() {
+        let all = layout_without("", "").unwrap();
+        let wrong = |of: &str, offset| {
+            layout_with(|name, field| Some(if name == of { (field.0, offset, field.2) } else { field }))
+        };
+        // The kernel's BTF has it at 8.
+        let unknown = ResetLayout {
+            destroy_skaddr: 0,
+            ..all
+        };
+        assert_eq!(wrong("tcp/tcp_destroy_sock", 16).unwrap(), unknown);
+        let unknown = ResetLayout {
+            accept_ret: ABSENT,
+            ..all
+        };
+        assert_eq!(wrong("syscalls/sys_exit_accept4", 20).unwrap(), unknown);
+        let error = format!("{:#}", wrong("tcp/tcp_receive_reset", 16).unwrap_err());
+        assert_eq!(
+            error,
+            "cannot use the tracepoint tcp:tcp_receive_reset: its field skaddr is at 16, but by the kernel's BTF at 8"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -10,31 +11,35 @@ use anyhow::{Context, Result, anyhow, bail};
 use aya::maps::{Array, RingBuf};
 use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::trace_point::TracePointLinkId;
-use aya::programs::{BtfTracePoint, Program, ProgramError, TracePoint};
-use aya::{Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel};
+use aya::programs::{BtfTracePoint, TracePoint};
+use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
 use aya_log::EbpfLogger;
 use log::{Level, Log};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use tcpwatch_common::histogram;
-use tcpwatch_common::ledger::{Count, STATES};
-use tcpwatch_common::params::LIVES_AND_OPENINGS;
+use tcpwatch_common::ledger::{BANKS, Count, STATES};
+use tcpwatch_common::params::ABSENT;
 use tcpwatch_common::{ClassicLayout, Filter, Ledger, Params, ResetLayout, Transition, names};
 
+use super::chain::Suffix;
+use super::feature::{FeatureKind, Features};
 use super::ledger::LedgerMap;
+use super::needs::Needs;
+use super::probe::Helpers;
 use super::stacks::StackRing;
 use super::stream::Stream;
-use super::{misses, object};
+use super::{chain, misses, object, probe};
 use crate::model::ending::Reasons;
-use crate::model::latency::LatencyBy;
-use crate::sys::btf::{self, Layouts};
-use crate::sys::release::Release;
+use crate::sys::btf::{KernelBtf, Layouts};
 use crate::sys::{caps, cpus, lockdown, pidns, tracefs};
 
-/// Sockets the classic hook remembers at once, those closed that their application still holds among them: with their stories, 16 MB
-/// of kernel memory.
-const CLASSIC_LIVES: u32 = 65_536;
+/// Sockets that the table by address holds at once, closed ones that an application still holds among them: 16 MB of kernel memory
+/// where infos are needed.
+const TABLE_SOCKETS: u32 = 65_536;
 
-/// What cannot be had where the kernel is too old for it (5.15), or does not tell its types.
+/// Bytes of a ring buffer that is not used.
+const PAGE: u32 = 4096;
+
+/// The remedy where user stacks cannot be had.
 const NO_STACKS: &str = "user stacks cannot be had; leave out --stacks";
 
 /// Which hook is attached.
@@ -57,221 +62,260 @@ impl fmt::Display for Hook {
 
 /// What to load.
 #[derive(Clone, Copy, Debug)]
-pub struct Options<'a> {
+pub struct Request<'a> {
     /// The object.
     pub object: &'a [u8],
-    /// Where to attach; `None` for walks of the sockets alone.
-    pub hook: Option<Hook>,
     /// What to count.
     pub filter: &'a Filter,
     /// The three port sets.
     pub ports: &'a [u64],
-    /// The stream; `None` for none.
-    pub stream: Option<StreamOptions>,
-    /// How to group histograms of time in states; `None` for no histograms.
-    pub histograms: Option<LatencyBy>,
-    /// Bytes of the ring buffer of user stacks; `None` for no stacks.
-    pub stacks: Option<u32>,
+    /// What is needed beside counts.
+    pub needs: Needs,
+    /// Bytes of the ring buffer of records.
+    pub ring_bytes: u32,
+    /// Bytes of the ring buffer of user stacks.
+    pub stacks_ring_bytes: u32,
 }
 
-impl Options<'_> {
-    /// Whether owners and times of single sockets are wanted.
-    pub(super) fn stories(&self) -> bool {
-        self.stream.is_some() || self.histograms.is_some()
+impl Request<'_> {
+    /// Bytes of the ring buffer of records; a page where none are needed.
+    fn records_bytes(&self) -> u32 {
+        if self.needs.records() { self.ring_bytes } else { PAGE }
+    }
+
+    /// Bytes of the ring buffer of stacks, likewise.
+    fn stacks_bytes(&self) -> u32 {
+        if self.needs.stacks { self.stacks_ring_bytes } else { PAGE }
     }
 }
 
-/// What the stream is to carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamOptions {
-    /// Bytes of its ring buffer.
-    pub ring_bytes: u32,
-    /// What it carries.
-    pub carries: Carries,
+/// The types of the running kernel, in the two shapes that are needed of them.
+struct KernelTypes {
+    /// As the kernel has them; `None` where it has none.
+    kernel: Option<KernelBtf>,
+    /// For aya, which finds the types of hooks and iterators; `None` where no typed program is loaded.
+    btf: Option<Arc<Btf>>,
+    /// Where the fields are that the programs read.
+    layouts: Layouts,
 }
 
-/// What a stream carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Carries {
-    /// Every transition.
-    Transitions,
-    /// Finished connections.
-    Lives,
-    /// Finished connections, and the transitions to `ESTABLISHED`.
-    LivesAndOpenings,
-}
-
-/// The link that holds the hook.
+/// A link that holds an entry program.
 enum Link {
-    TpBtf(BtfTracePointLinkId),
-    Tracepoint(TracePointLinkId),
+    Typed(&'static str, BtfTracePointLinkId),
+    Classic(TracePointLinkId),
 }
 
 /// The loaded kernel side. Dropping it detaches everything; nothing is pinned.
 pub struct Kernel {
     pub(super) ebpf: Ebpf,
-    pub(super) btf: Option<Btf>,
+    pub(super) btf: Option<Arc<Btf>>,
     /// The count of sockets that is kept, and what its bank held when it began.
     pub(super) count: Count,
     pub(super) before_count: [i64; STATES],
-    link: Option<Link>,
+    /// The last one attached comes last.
+    links: Vec<Link>,
     logger: Option<EbpfLogger<&'static dyn Log>>,
     hook: Option<Hook>,
+    features: Features,
     ledger: LedgerMap,
     reasons: Reasons,
-    /// The programs that hear of resets, where all of them do.
+    /// The programs that see resets, where all of them are attached.
     pub(super) resets: Option<[&'static str; 2]>,
 }
 
 impl Kernel {
-    /// Loads and, where a hook is given, attaches.
+    /// Loads the programs of `hook` and attaches them.
     ///
     /// # Errors
     /// One line: what the kernel refused, why, and what to type.
-    pub fn load(options: &Options<'_>) -> Result<Self> {
-        let missing = caps::missing_for_bpf();
-        if !missing.is_empty() {
-            bail!(
-                "watching the kernel needs CAP_BPF and CAP_PERFMON (missing: {}); run it with sudo",
-                missing.join(" and ")
-            );
+    pub fn attached(request: &Request<'_>, hook: Hook) -> Result<Self> {
+        let loader = prepare(request)?;
+        match hook {
+            Hook::TpBtf => Self::typed(request, loader),
+            Hook::Tracepoint => Self::classic(request, loader),
         }
-        if lockdown::forbids_bpf_reads(Path::new("/")) {
-            bail!(
-                "the kernel is locked down (confidentiality) and lets no BPF program read its memory; tcpwatch snapshot works"
-            );
+    }
+
+    /// Loads the maps for walks of the sockets, and no hook.
+    ///
+    /// # Errors
+    /// As [`Kernel::attached`].
+    pub fn for_walks(request: &Request<'_>) -> Result<Self> {
+        let loader = prepare(request)?;
+        let types = kernel_types(true, request.needs)?;
+        let helpers = Helpers::default();
+        Self::with_maps(request, loader, &types, helpers, &ClassicLayout::UNKNOWN, &ResetLayout::UNKNOWN)
+    }
+
+    /// Loads and attaches the programs on `tp_btf`.
+    fn typed(request: &Request<'_>, loader: EbpfLoader<'_>) -> Result<Self> {
+        let types = kernel_types(true, request.needs)?;
+        let needs = request.needs;
+        if !needs.connection_data() && !needs.stacks {
+            return Self::typed_with(request, loader, types, ResetLayout::UNKNOWN);
         }
-        object::check_abi(options.object)?;
-        if Release::running() < Release::NO_MEMLOCK {
-            let unlimited = Rlimit {
-                current: None,
-                maximum: None,
-            };
-            // Where this is refused, the maps may fit all the same; if not, that error says more.
-            let _ = setrlimit(Resource::Memlock, unlimited);
-        }
-        let typed = options.hook != Some(Hook::Tracepoint) || options.stacks.is_some();
-        // Each of the three reads megabytes of BTF, in its own way: this is what a start takes longest for.
-        let (btf, loader, layouts) = thread::scope(|scope| {
-            let btf = typed.then(|| scope.spawn(|| Btf::parse_file(btf::path(Path::new("/")), Endianness::default())));
-            let loader = scope.spawn(EbpfLoader::new);
-            let layouts = btf::layouts(Path::new("/"));
-            let died = |_| anyhow!("a thread that reads BTF died");
-            (
-                btf.map(|thread| thread.join().map_err(died)),
-                loader.join().map_err(died),
-                layouts,
-            )
-        });
-        let loader = loader?;
-        let btf = match btf {
-            Some(parsed) => Some(parsed?.context(if options.stacks.is_some() {
-                NO_STACKS
-            } else {
-                "cannot read the kernel's BTF; try --hook tracepoint"
-            })?),
-            None => None,
-        };
-        if options.filter.netns != 0 && layouts.is_err() && !typed {
-            bail!("without BTF the classic hook cannot tell network namespaces apart; type --netns all");
-        }
-        let mut layouts = match layouts {
-            Ok(layouts) => layouts,
-            Err(error) if options.stacks.is_some() => return Err(error.context(NO_STACKS)),
-            Err(error) if typed => return Err(error.context("no hook tp_btf; try --hook tracepoint")),
-            Err(_) => Layouts::unknown(),
-        };
-        layouts.task.pidns = pidns::other_than_first(Path::new("/"));
-        let classic_hook = options.hook == Some(Hook::Tracepoint);
-        if !classic_hook && !options.stories() && options.stacks.is_none() {
-            return Self::with_layouts(
-                options,
-                loader,
-                btf,
-                &layouts,
-                ClassicLayout::UNKNOWN,
-                ResetLayout::UNKNOWN,
-            );
-        }
-        let root = Path::new("/");
         tracefs::with_tracefs(|reached| {
-            let classic = match (classic_hook, reached) {
-                (true, Ok(())) => tracefs::classic_layout(root)?,
-                (true, Err(why)) => return Err(why),
-                (false, Ok(())) => ClassicLayout::UNKNOWN,
-                (false, Err(why)) => {
-                    log::warn!("who accepts connections is unknown: {why:#}");
-                    ClassicLayout::UNKNOWN
+            let reset = match reached {
+                Ok(()) => tracefs::reset_layout(Path::new("/"), types.kernel.as_ref()).unwrap_or(ResetLayout::UNKNOWN),
+                Err(why) => {
+                    log::warn!("the processes that accept connections are unknown: {why:#}");
+                    ResetLayout::UNKNOWN
                 }
             };
-            let reset = tracefs::reset_layout(root).unwrap_or_else(|why| {
-                if classic_hook {
-                    log::warn!("how connections end and whose they are is unknown: {why:#}");
-                }
-                ResetLayout::UNKNOWN
-            });
-            Self::with_layouts(options, loader, btf, &layouts, classic, reset)
+            Self::typed_with(request, loader, types, reset)
         })
     }
 
-    fn with_layouts(
-        options: &Options<'_>,
+    fn typed_with(
+        request: &Request<'_>,
         loader: EbpfLoader<'_>,
-        btf: Option<Btf>,
-        layouts: &Layouts,
-        classic: ClassicLayout,
+        types: KernelTypes,
         mut reset: ResetLayout,
     ) -> Result<Self> {
-        reset.typed_reason = u32::from(layouts.typed_reason);
-        let ring_bytes = options.stream.map(|stream| stream.ring_bytes);
+        reset.typed_reason = u32::from(types.layouts.typed_reason);
+        let layouts = &types.layouts;
+        let classic = ClassicLayout::UNKNOWN;
+        let best = Helpers::all();
+        let mut kernel = Self::with_maps(request, loader, &types, best, &classic, &reset)?;
+        // What the programs may call is part of their `.rodata`, which is written before the kernel can be asked.
+        let mut features = Features::default();
+        let mut helpers = probe::helpers(&mut kernel, &mut features)?;
+        if helpers != best {
+            drop(kernel);
+            kernel = Self::with_maps(request, EbpfLoader::new(), &types, helpers, &classic, &reset)?;
+        }
+        kernel.features = features;
+        let refused = kernel.attach_aux_programs(Hook::TpBtf, layouts, &reset, request);
+        if !helpers.sk_storage && refused.contains(&names::PROG_DESTROY_TP_BTF) {
+            // Where no program sees the death of a socket, the table drops it at its close.
+            let features = std::mem::take(&mut kernel.features);
+            drop(kernel);
+            helpers.destroy = false;
+            kernel = Self::with_maps(request, EbpfLoader::new(), &types, helpers, &classic, &reset)?;
+            kernel.features = features;
+            kernel.attach_aux_programs(Hook::TpBtf, layouts, &reset, request);
+        }
+        if request.needs.stacks {
+            kernel.attach_stacks(layouts, &reset).context(NO_STACKS)?;
+        }
+        kernel.hook = Some(Hook::TpBtf);
+        chain::load(&mut kernel, request, Suffix::Typed)?;
+        if helpers.second_copy {
+            chain::load(&mut kernel, request, Suffix::TypedCopy)?;
+        }
+        // The kernel calls programs in the order in which they were attached, and the second copy must come after the first.
+        kernel.attach_entry(Suffix::Typed)?;
+        if helpers.second_copy {
+            kernel.attach_entry(Suffix::TypedCopy)?;
+        }
+        Ok(kernel)
+    }
+
+    /// Loads and attaches the programs on the classic tracepoint.
+    fn classic(request: &Request<'_>, loader: EbpfLoader<'_>) -> Result<Self> {
+        let types = match kernel_types(request.needs.stacks, request.needs) {
+            Ok(types) => types,
+            Err(why) if request.needs.stacks => return Err(why.context(NO_STACKS)),
+            Err(_) if request.filter.netns != 0 => {
+                bail!("without BTF the classic hook cannot tell network namespaces apart; type --netns all")
+            }
+            Err(_) => KernelTypes {
+                kernel: None,
+                btf: None,
+                layouts: Layouts::unknown(),
+            },
+        };
+        let root = Path::new("/");
+        tracefs::with_tracefs(|reached| {
+            reached?;
+            let classic = tracefs::classic_layout(root, types.kernel.as_ref())?;
+            let mut reset = tracefs::reset_layout(root, types.kernel.as_ref()).unwrap_or_else(|why| {
+                log::warn!("endings and owners of connections are unknown: {why:#}");
+                ResetLayout::UNKNOWN
+            });
+            let layouts = &types.layouts;
+            let mut helpers = Helpers {
+                destroy: reset.destroy_skaddr != 0,
+                ..Helpers::default()
+            };
+            let mut kernel = Self::with_maps(request, loader, &types, helpers, &classic, &reset)?;
+            let refused = kernel.attach_aux_programs(Hook::Tracepoint, layouts, &reset, request);
+            if refused.contains(&names::PROG_DESTROY_TRACEPOINT) {
+                drop(kernel);
+                helpers.destroy = false;
+                reset.destroy_skaddr = 0;
+                kernel = Self::with_maps(request, EbpfLoader::new(), &types, helpers, &classic, &reset)?;
+                kernel.attach_aux_programs(Hook::Tracepoint, layouts, &reset, request);
+            }
+            if request.needs.stacks {
+                kernel.attach_stacks(layouts, &reset).context(NO_STACKS)?;
+            }
+            kernel.hook = Some(Hook::Tracepoint);
+            let uncounted = (!layouts.counts_classic_skips).then(|| "this kernel does not count them".to_owned());
+            kernel.features.note(FeatureKind::SkippedRuns, uncounted);
+            chain::load(&mut kernel, request, Suffix::Classic)?;
+            kernel.attach_entry(Suffix::Classic)?;
+            Ok(kernel)
+        })
+    }
+
+    /// Makes the maps, and writes `.rodata`.
+    fn with_maps(
+        request: &Request<'_>,
+        loader: EbpfLoader<'_>,
+        types: &KernelTypes,
+        helpers: Helpers,
+        classic: &ClassicLayout,
+        reset: &ResetLayout,
+    ) -> Result<Self> {
+        let layouts = &types.layouts;
+        let mut task = layouts.task;
+        if helpers.pt_regs {
+            task.stack = ABSENT;
+        }
+        let needs = request.needs;
+        let ring_bytes = request.records_bytes();
+        let cpus = cpus::possible(Path::new("/"))?;
         let params = Params {
-            stream: u32::from(options.stream.is_some()),
-            cpus: cpus::possible(Path::new("/"))?,
-            wake_bytes: ring_bytes.unwrap_or(0) / 4,
-            wake_mask: wake_mask(ring_bytes.unwrap_or(0)),
-            nests: u32::from(Release::running() < Release::NO_NESTING),
-            late_peers: u32::from(Release::running() < Release::CHILD_HAS_PEER),
-            stories: u32::from(options.stories()),
-            lives: match options.stream.map(|stream| stream.carries) {
-                None | Some(Carries::Transitions) => 0,
-                Some(Carries::Lives) => 1,
-                Some(Carries::LivesAndOpenings) => LIVES_AND_OPENINGS,
-            },
-            histograms: match options.histograms {
-                None => histogram::BY_NONE,
-                Some(LatencyBy::All) => histogram::BY_ALL,
-                Some(LatencyBy::Lport) => histogram::BY_LPORT,
-                Some(LatencyBy::Remote) => histogram::BY_REMOTE,
-                Some(LatencyBy::Process) => histogram::BY_PROCESS,
-            },
+            needs: needs.bits(),
+            latency_by: needs.latency_by(),
+            cpus,
+            wake_bytes: ring_bytes / 4,
+            wake_mask: wake_mask(ring_bytes),
+            sk_storage: u32::from(helpers.sk_storage),
+            marks: u32::from(helpers.marks),
+            second_copy: u32::from(helpers.second_copy),
+            task_btf: u32::from(helpers.task_btf),
+            socket_cookie: u32::from(helpers.cookie),
+            forget_at_close: u32::from(!helpers.destroy),
         };
         let log_level = log_level();
         // The loader borrows what was made here, and so may live no longer.
         let mut loader = loader;
         loader
             .btf(None)
-            // Of a second try, after a refusal: with no log at all the kernel takes it for invalid, and hides its reason.
+            // Of a second try, after a refusal: without any log the kernel hides its reason.
             .verifier_log_level(VerifierLogLevel::STATS)
-            .override_global(names::GLOBAL_FILTER, bytemuck::bytes_of(options.filter), true)
+            .override_global(names::GLOBAL_FILTER, bytemuck::bytes_of(request.filter), true)
             .override_global(names::GLOBAL_SOCK, bytemuck::bytes_of(&layouts.sock), true)
-            .override_global(names::GLOBAL_TASK, bytemuck::bytes_of(&layouts.task), true)
-            .override_global(names::GLOBAL_RESET, bytemuck::bytes_of(&reset), true)
-            .override_global(names::GLOBAL_CLASSIC, bytemuck::bytes_of(&classic), true)
+            .override_global(names::GLOBAL_TASK, bytemuck::bytes_of(&task), true)
+            .override_global(names::GLOBAL_RESET, bytemuck::bytes_of(reset), true)
+            .override_global(names::GLOBAL_CLASSIC, bytemuck::bytes_of(classic), true)
             .override_global(names::GLOBAL_PARAMS, bytemuck::bytes_of(&params), true)
             .override_global(aya_log::LEVEL, &log_level, true)
-            .map_max_entries(names::MAP_LEDGER, params.cpus)
-            .map_max_entries(names::MAP_EVENTS, ring_bytes.unwrap_or(4096))
-            .map_max_entries(names::MAP_STACKS, options.stacks.unwrap_or(4096));
-        if options.hook == Some(Hook::Tracepoint) {
-            let kept = if options.stories() {
-                names::MAP_STORIES_BY_ADDRESS
+            .map_max_entries(names::MAP_LEDGER, cpus * BANKS)
+            .map_max_entries(names::MAP_EVENTS, ring_bytes)
+            .map_max_entries(names::MAP_STACKS, request.stacks_bytes());
+        if !helpers.sk_storage {
+            let table = if needs.owners || needs.connections {
+                names::MAP_INFOS_BY_ADDRESS
             } else {
-                names::MAP_LIVES_BY_ADDRESS
+                names::MAP_STATES_BY_ADDRESS
             };
-            loader.map_max_entries(kept, CLASSIC_LIVES);
+            loader.map_max_entries(table, TABLE_SOCKETS);
         }
         let mut ebpf = loader
-            .load(options.object)
+            .load(request.object)
             .context("the kernel refuses tcpwatch's BPF maps")?;
         let ledger = LedgerMap::of(
             ebpf.take_map(names::MAP_LEDGER)
@@ -281,76 +325,48 @@ impl Kernel {
             ebpf.map_mut(names::MAP_PORTS)
                 .context("the BPF object has no port sets")?,
         )?;
-        for (index, word) in (0..).zip(options.ports).filter(|(_, word)| **word != 0) {
+        for (index, word) in (0..).zip(request.ports).filter(|(_, word)| **word != 0) {
             ports.set(index, word, 0)?;
         }
         let logger = match log_level {
             0 => None,
             _ => Some(EbpfLogger::init(&mut ebpf).context("cannot read the log of the kernel side")?),
         };
-        let mut kernel = Self {
+        Ok(Self {
             ebpf,
-            btf,
+            btf: types.btf.clone(),
             count: Count::default(),
             before_count: [0; STATES],
-            link: None,
+            links: Vec::new(),
             logger,
-            hook: options.hook,
+            hook: None,
+            features: Features::default(),
             ledger,
             reasons: Reasons::new(&layouts.reasons),
             resets: None,
-        };
-        if let Some(hook) = options.hook {
-            // First what explains, then what is to be explained.
-            let unheard = kernel.attach_beside(hook, layouts, &reset, options);
-            if unheard.contains(&names::PROG_DESTROY_TRACEPOINT) {
-                // Who does not hear of a socket's death forgets it at its end, and is told so by its layout.
-                let btf = kernel.btf.take();
-                drop(kernel);
-                reset.destroy_skaddr = 0;
-                return Self::with_layouts(options, EbpfLoader::new(), btf, layouts, classic, reset);
-            }
-        }
-        if options.stacks.is_some() {
-            kernel.attach_stacks(layouts, &reset).context(NO_STACKS)?;
-        }
-        kernel.attach()?;
-        Ok(kernel)
+        })
     }
 
-    /// Attaches the hook, if there is one.
-    fn attach(&mut self) -> Result<()> {
-        match self.hook {
-            None => {}
-            Some(Hook::TpBtf) => {
-                let btf = self.btf.as_ref().context("no BTF")?;
-                let program: &mut BtfTracePoint = self
-                    .ebpf
-                    .program_mut(names::PROG_TP_BTF)
-                    .context("the BPF object has no tp_btf program")?
-                    .try_into()?;
-                program
-                    .load(tracefs::NAME, btf)
-                    .map_err(|error| refused(names::PROG_TP_BTF, error))?;
-                self.link = Some(Link::TpBtf(
-                    program
-                        .attach()
-                        .context("the kernel refuses to attach to tp_btf/inet_sock_set_state")?,
-                ));
-            }
-            Some(Hook::Tracepoint) => {
-                let program: &mut TracePoint = self
-                    .ebpf
-                    .program_mut(names::PROG_TRACEPOINT)
-                    .context("the BPF object has no tracepoint program")?
-                    .try_into()?;
-                program.load().map_err(|error| refused(names::PROG_TRACEPOINT, error))?;
-                let link = program
-                    .attach(tracefs::CATEGORY, tracefs::NAME)
-                    .context("the kernel refuses to attach to the tracepoint sock:inet_sock_set_state")?;
-                self.link = Some(Link::Tracepoint(link));
-            }
-        }
+    /// Attaches the entry program of one chain.
+    fn attach_entry(&mut self, suffix: Suffix) -> Result<()> {
+        let name = suffix.entry();
+        let program = self
+            .ebpf
+            .program_mut(name)
+            .with_context(|| format!("the BPF object has no program {name}"))?;
+        let link = if suffix == Suffix::Classic {
+            let program: &mut TracePoint = program.try_into()?;
+            let attached = program.attach(tracefs::CATEGORY, tracefs::NAME);
+            Link::Classic(attached.context("the kernel refuses to attach to the tracepoint sock:inet_sock_set_state")?)
+        } else {
+            let program: &mut BtfTracePoint = program.try_into()?;
+            let attached = program.attach();
+            Link::Typed(
+                name,
+                attached.context("the kernel refuses to attach to tp_btf/inet_sock_set_state")?,
+            )
+        };
+        self.links.push(link);
         Ok(())
     }
 
@@ -366,28 +382,38 @@ impl Kernel {
         self.hook
     }
 
+    /// What this kernel was found to offer.
+    #[must_use]
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// Whether marks keep the counts exact from the first row on.
+    #[must_use]
+    pub fn marks(&self) -> bool {
+        self.hook == Some(Hook::TpBtf) && self.features.is_on(FeatureKind::ExactMarks)
+    }
+
     /// Detaches the hook: from now on nothing is counted and nothing is sent. What was, can still be read.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn detach(&mut self) -> Result<()> {
-        match (
-            self.link.take(),
-            self.program_name().and_then(|name| self.ebpf.program_mut(name)),
-        ) {
-            (Some(Link::TpBtf(link)), Some(Program::BtfTracePoint(program))) => program.detach(link)?,
-            (Some(Link::Tracepoint(link)), Some(Program::TracePoint(program))) => program.detach(link)?,
-            _ => {}
+        // The second copy goes first: without the first it would take over every event.
+        while let Some(link) = self.links.pop() {
+            match link {
+                Link::Typed(name, link) => {
+                    let program = self.ebpf.program_mut(name).context("the program is gone")?;
+                    <&mut BtfTracePoint>::try_from(program)?.detach(link)?;
+                }
+                Link::Classic(link) => {
+                    let name = Suffix::Classic.entry();
+                    let program = self.ebpf.program_mut(name).context("the program is gone")?;
+                    <&mut TracePoint>::try_from(program)?.detach(link)?;
+                }
+            }
         }
         Ok(())
-    }
-
-    /// The name of the attached program.
-    fn program_name(&self) -> Option<&'static str> {
-        self.hook.map(|hook| match hook {
-            Hook::TpBtf => names::PROG_TP_BTF,
-            Hook::Tracepoint => names::PROG_TRACEPOINT,
-        })
     }
 
     /// The ledger, summed over the CPUs.
@@ -418,10 +444,21 @@ impl Kernel {
         ledger
     }
 
-    /// Runs of the attached program that the kernel skipped; `None` where it does not count them.
+    /// Events of the whole host that no copy of the programs handled, before any filter; `None` where the kernel does not count the
+    /// runs that it skips.
     #[must_use]
     pub fn missed(&self) -> Option<u64> {
-        self.skipped(self.program_name()?)
+        let skipped = self.skipped(self.entry()?)?;
+        let ledger = self.ledger();
+        Some(skipped.saturating_sub(ledger.taken_over) + ledger.too_deep)
+    }
+
+    /// The name of the entry program that is attached first.
+    fn entry(&self) -> Option<&'static str> {
+        self.hook.map(|hook| match hook {
+            Hook::TpBtf => Suffix::Typed.entry(),
+            Hook::Tracepoint => Suffix::Classic.entry(),
+        })
     }
 
     /// Resets that were not heard of: the kernel skipped a run, or there was no room for what they change. `None` where resets are
@@ -436,8 +473,8 @@ impl Kernel {
     }
 
     /// Runs of the program `name` that the kernel skipped; `None` where it does not count them.
-    fn skipped(&self, name: &str) -> Option<u64> {
-        if self.hook == Some(Hook::Tracepoint) && Release::running() < Release::COUNTS_CLASSIC_MISSES {
+    pub(super) fn skipped(&self, name: &str) -> Option<u64> {
+        if self.hook == Some(Hook::Tracepoint) && !self.features.is_on(FeatureKind::SkippedRuns) {
             return None;
         }
         misses::of(self.ebpf.program(name)?.fd().ok()?.as_fd())
@@ -499,20 +536,56 @@ fn log_level() -> u8 {
         .unwrap_or(0)
 }
 
-/// Why the kernel would not take a program, in one line.
-pub(super) fn refused(name: &str, error: ProgramError) -> anyhow::Error {
-    match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
-            log::debug!("verifier log of {name}:\n{verifier_log}");
-            let last = verifier_log.to_string();
-            let why = last
-                .lines()
-                .rev()
-                .find(|line| !line.trim().is_empty() && !line.starts_with("processed"))
-                .unwrap_or("no reason given")
-                .to_owned();
-            anyhow!("the kernel refuses the BPF program {name}: {io_error} ({why})")
-        }
-        other => anyhow!(other).context(format!("cannot load the BPF program {name}")),
+/// Checks what can be checked before anything is loaded, and makes the loader.
+fn prepare<'a>(request: &Request<'_>) -> Result<EbpfLoader<'a>> {
+    let missing = caps::missing_for_bpf();
+    if !missing.is_empty() {
+        bail!(
+            "watching the kernel needs CAP_BPF and CAP_PERFMON (missing: {}); run it with sudo",
+            missing.join(" and ")
+        );
     }
+    if lockdown::forbids_bpf_reads(Path::new("/")) {
+        bail!(
+            "the kernel is locked down (confidentiality) and lets no BPF program read its memory; tcpwatch snapshot works"
+        );
+    }
+    object::check_abi(request.object)?;
+    // Before Linux 5.11 maps count against this limit. Where it cannot be raised, the maps may fit all the same.
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let _ = setrlimit(Resource::Memlock, unlimited);
+    Ok(EbpfLoader::new())
+}
+
+/// Reads the types of the running kernel; for aya too, where `typed` programs are loaded.
+fn kernel_types(typed: bool, needs: Needs) -> Result<KernelTypes> {
+    let root = Path::new("/");
+    let kernel = KernelBtf::read(root)?;
+    // Each of the two goes through megabytes of BTF in its own way: a start takes longest for this.
+    let (btf, layouts) = thread::scope(|scope| -> Result<_> {
+        let btf = if typed {
+            let thread = thread::Builder::new().spawn_scoped(scope, || kernel.aya());
+            Some(thread.context("cannot start a thread")?)
+        } else {
+            None
+        };
+        let layouts = kernel.layouts();
+        let btf = match btf {
+            Some(thread) => Some(thread.join().map_err(|_| anyhow!("the thread that reads BTF died"))??),
+            None => None,
+        };
+        Ok((btf, layouts?))
+    })?;
+    let mut layouts = layouts;
+    if needs.connection_data() || needs.stacks {
+        layouts.task.pidns = pidns::other_than_first(root);
+    }
+    Ok(KernelTypes {
+        kernel: Some(kernel),
+        btf: btf.map(Arc::new),
+        layouts,
+    })
 }

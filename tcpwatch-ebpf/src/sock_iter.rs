@@ -4,9 +4,9 @@ use tcpwatch_common::TcpState;
 use tcpwatch_common::ledger::{Count, PLAIN_PASS, Pass, STATES};
 
 use crate::filter::{self, MATCH, NO_MATCH, UNDECIDED, Unknown};
-use crate::lives;
 use crate::maps::{COUNT, PASSES};
-use crate::socket::{self, Memory, Typed};
+use crate::sock::{self, Memory, Typed};
+use crate::sock_state;
 
 const CLOSE: u8 = TcpState::Close as u8;
 const TIME_WAIT: u8 = TcpState::TimeWait as u8;
@@ -23,32 +23,34 @@ pub(crate) struct TcpIter {
     sk_common: *const u8,
 }
 
-/// The socket this call is for; `None` at the end of the walk.
-#[inline(always)]
-fn socket_of(ctx: *const TcpIter) -> Option<Typed> {
-    // SAFETY: the kernel calls with a `struct bpf_iter__tcp`, and the verifier checks the load.
-    let sk = unsafe { core::ptr::read_volatile(&raw const (*ctx).sk_common) };
-    if sk.is_null() { None } else { Some(Typed(sk)) }
+impl TcpIter {
+    /// The socket of this call; `None` at the end of the walk.
+    #[inline(always)]
+    pub(crate) fn socket(ctx: *const Self) -> Option<Typed> {
+        // SAFETY: the kernel calls with a `struct bpf_iter__tcp`, and the verifier checks the load.
+        let sk = unsafe { core::ptr::read_volatile(&raw const (*ctx).sk_common) };
+        if sk.is_null() { None } else { Some(Typed(sk)) }
+    }
 }
 
 /// The verdict on a socket in a table: of those everything is known.
 #[inline(always)]
 fn verdict(sk: Typed) -> u8 {
-    if !filter::admits(socket::netns(sk), socket::family(sk)) {
+    if !filter::admits(sock::netns(sk), sock::family(sk)) {
         return NO_MATCH;
     }
     if !filter::looks_at_ends() {
         return MATCH;
     }
-    filter::judge(&socket::ends(sk, socket::bound_port(sk)), Unknown::NOTHING)
+    filter::judge(&sock::endpoints(sk, sock::bound_port(sk)), Unknown::NOTHING)
 }
 
 /// Counts a full socket in its state and leaves that mark with it, unless a transition has done so already. One that
 /// takes no mark is counted apart.
 #[inline(always)]
 pub(crate) fn mark(ctx: *const TcpIter) {
-    let Some(sk) = socket_of(ctx) else { return };
-    let state = socket::state(sk);
+    let Some(sk) = TcpIter::socket(ctx) else { return };
+    let state = sock::state(sk);
     if matches!(state, CLOSE | TIME_WAIT | NEW_SYN_RECV) || state as usize >= STATES {
         return;
     }
@@ -61,20 +63,20 @@ pub(crate) fn mark(ctx: *const TcpIter) {
     let pass: &mut Pass = unsafe { &mut *pass };
     let cell = (state & 15) as usize;
     let mut verdict = verdict(sk);
-    let Some(life) = lives::of_socket(sk.address(), verdict == MATCH).life else {
+    let Some(kept) = sock_state::of_typed(sk.address(), verdict == MATCH).state else {
         if verdict == MATCH {
             pass.refused[cell] += 1;
         }
         return;
     };
     // What was decided holds: a transition may have known more.
-    if life.verdict == UNDECIDED {
-        life.verdict = verdict;
+    if kept.verdict == UNDECIDED {
+        kept.verdict = verdict;
     }
-    verdict = life.verdict;
-    if verdict == MATCH && (life.counted == 0 || life.epoch != count.epoch()) {
-        life.counted = state;
-        life.epoch = count.epoch();
+    verdict = kept.verdict;
+    if verdict == MATCH && (kept.counted == 0 || kept.epoch != count.epoch()) {
+        kept.counted = state;
+        kept.epoch = count.epoch();
         pass.full[cell] += 1;
     }
 }
@@ -82,16 +84,16 @@ pub(crate) fn mark(ctx: *const TcpIter) {
 /// Counts a socket of any kind by its state.
 #[inline(always)]
 pub(crate) fn count(ctx: *const TcpIter) {
-    let Some(sk) = socket_of(ctx) else { return };
+    let Some(sk) = TcpIter::socket(ctx) else { return };
     let Some(pass) = PASSES.get_ptr_mut(PLAIN_PASS) else {
         return;
     };
     // SAFETY: one walk at a time writes this entry.
     let pass: &mut Pass = unsafe { &mut *pass };
-    let state = socket::state(sk);
+    let state = sock::state(sk);
     let (counts, state) = match state {
         NEW_SYN_RECV => (&mut pass.request, SYN_RECV),
-        TIME_WAIT => (&mut pass.timewait, socket::timewait_substate(sk)),
+        TIME_WAIT => (&mut pass.timewait, sock::timewait_substate(sk)),
         _ => (&mut pass.full, state),
     };
     if filter::wants_state(state) && verdict(sk) == MATCH {

@@ -1,36 +1,38 @@
-//! What is attached beside the hook: it tells how connections end, whose they are, and where they were opened.
+//! Programs on other tracepoints: how connections end, who owns them, and which user stacks open them.
 
 use anyhow::{Context, Result, bail};
 use aya::programs::Program;
 use tcpwatch_common::params::ABSENT;
 use tcpwatch_common::{ResetLayout, names};
 
-use super::load::{Hook, Kernel, Options, refused};
+use super::load::{Hook, Kernel, Request};
+use super::refusal::refusal;
 use crate::sys::btf::Layouts;
 use crate::sys::tracefs;
 
 impl Kernel {
-    /// Attaches what tells how connections end and whose they are. Where one is refused, that is not known, and is shown so: these
-    /// are returned.
-    pub(super) fn attach_beside(
+    /// Attaches the programs that show how connections end and who owns them. Returns those that the kernel refuses: what they
+    /// would show is unknown.
+    pub(super) fn attach_aux_programs(
         &mut self,
         hook: Hook,
         layouts: &Layouts,
         reset: &ResetLayout,
-        options: &Options<'_>,
+        request: &Request<'_>,
     ) -> Vec<&'static str> {
         let typed = hook == Hook::TpBtf;
-        let stories = options.stories();
-        let measures = options.histograms.is_some();
-        // A classic program does not run where it is not known what to read.
+        let connections = request.needs.connection_data();
+        let owners = request.needs.owners;
+        let measures = request.needs.latency.is_some();
+        // A classic program does not run where no offsets are known.
         let known = layouts.sock.known != 0 && (typed || reset.send_skaddr != 0);
         let tasks = layouts.task.known != 0;
-        let accepts = stories && tasks && reset.accept_ret != ABSENT;
-        if stories && tasks && !accepts {
-            log::warn!("who accepts connections is unknown: the tracepoint sys_exit_accept4 is not as expected");
+        let accepts = (owners || measures) && tasks && reset.accept_ret != ABSENT;
+        if (owners || measures) && tasks && !accepts {
+            log::warn!("the processes that accept connections are unknown: the tracepoint sys_exit_accept4 is not as expected");
         }
         let has = |fields: &[u32]| fields.iter().all(|&offset| offset != ABSENT);
-        let beside = [
+        let programs = [
             (known && typed, names::PROG_SEND_RESET_TP_BTF, "tcp", "tcp_send_reset"),
             (
                 known && typed,
@@ -38,15 +40,15 @@ impl Kernel {
                 "tcp",
                 "tcp_receive_reset",
             ),
-            (typed && stories, names::PROG_DESTROY_TP_BTF, "tcp", "tcp_destroy_sock"),
+            (typed && connections, names::PROG_DESTROY_TP_BTF, "tcp", "tcp_destroy_sock"),
             (
-                typed && stories && tasks,
+                typed && owners && tasks,
                 names::PROG_RENAME_TP_BTF,
                 "task",
                 "task_rename",
             ),
             (
-                !typed && stories && tasks && has(&[reset.rename_pid, reset.rename_comm]),
+                !typed && owners && tasks && has(&[reset.rename_pid, reset.rename_comm]),
                 names::PROG_RENAME_TRACEPOINT,
                 "task",
                 "task_rename",
@@ -95,26 +97,26 @@ impl Kernel {
             ),
             (accepts, names::PROG_ACCEPTED, "syscalls", "sys_exit_accept"),
             (accepts, names::PROG_ACCEPTED, "syscalls", "sys_exit_accept4"),
-            (stories && tasks, names::PROG_EXITED, "sched", "sched_process_exit"),
+            (owners && tasks, names::PROG_EXITED, "sched", "sched_process_exit"),
         ];
         let resets = match hook {
             Hook::TpBtf => [names::PROG_SEND_RESET_TP_BTF, names::PROG_RECEIVE_RESET_TP_BTF],
             Hook::Tracepoint => [names::PROG_SEND_RESET_TRACEPOINT, names::PROG_RECEIVE_RESET_TRACEPOINT],
         };
         self.resets = known.then_some(resets);
-        let mut unheard = Vec::new();
-        for (_, program, category, name) in beside.into_iter().filter(|(wanted, ..)| *wanted) {
+        let mut refused = Vec::new();
+        for (_, program, category, name) in programs.into_iter().filter(|(wanted, ..)| *wanted) {
             if let Err(why) = self.attach_one(program, category, name) {
-                unheard.push(program);
+                refused.push(program);
                 log::warn!(
-                    "{category}:{name} cannot be watched, and what it tells of ends or owners is unknown: {why:#}"
+                    "cannot watch {category}:{name}, so some endings or owners are unknown: {why:#}"
                 );
             }
         }
         self.resets = self
             .resets
-            .filter(|resets| !resets.iter().any(|name| unheard.contains(name)));
-        unheard
+            .filter(|resets| !resets.iter().any(|name| refused.contains(name)));
+        refused
     }
 
     /// Loads `program` where it is not loaded yet, and attaches it to the tracepoint.
@@ -126,12 +128,12 @@ impl Kernel {
         {
             Program::BtfTracePoint(found) => {
                 let btf = self.btf.as_ref().context("no BTF")?;
-                found.load(name, btf).map_err(|error| refused(program, error))?;
+                found.load(name, btf).map_err(|error| refusal(program, error))?;
                 found.attach()?;
             }
             Program::TracePoint(found) => {
                 if found.fd().is_err() {
-                    found.load().map_err(|error| refused(program, error))?;
+                    found.load().map_err(|error| refusal(program, error))?;
                 }
                 found.attach(category, name)?;
             }

@@ -2,12 +2,17 @@
 
 use core::ffi::c_void;
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
-use aya_ebpf::helpers::generated::{self, bpf_get_current_task, bpf_get_current_task_btf, bpf_skc_to_tcp_sock};
+use aya_ebpf::helpers::generated::{self, bpf_skc_to_tcp_sock};
+use aya_ebpf::programs::TracePointContext;
 use tcpwatch_common::event::{AF_INET, AF_INET6};
 use tcpwatch_common::params::ABSENT;
 
 use crate::params::param;
+
+/// `IPPROTO_TCP`.
+pub(crate) const IPPROTO_TCP: u16 = 6;
 
 /// A way to read a socket's memory.
 pub(crate) trait Memory: Copy {
@@ -21,8 +26,6 @@ pub(crate) trait Memory: Copy {
     fn address(self) -> *const u8;
     /// The `struct tcp_sock` that this TCP socket is.
     fn tcp(self) -> Option<Self>;
-    /// The running task.
-    fn task() -> Self::Object;
 }
 
 /// A pointer the verifier knows the type of: plain loads, which it checks and the kernel guards.
@@ -57,12 +60,6 @@ impl Memory for Typed {
             .cast();
         if tcp.is_null() { None } else { Some(Self(tcp)) }
     }
-
-    #[inline(always)]
-    fn task() -> Self {
-        // SAFETY: the helper takes nothing.
-        Self(unsafe { bpf_get_current_task_btf() }.cast_const().cast())
-    }
 }
 
 /// A bare address: every read is a helper's, and a failed one gives zero.
@@ -91,22 +88,16 @@ impl Memory for Bare {
     fn tcp(self) -> Option<Self> {
         Some(self)
     }
-
-    #[inline(always)]
-    fn task() -> Self {
-        // SAFETY: the helper takes nothing.
-        Self(unsafe { bpf_get_current_task() } as *const u8)
-    }
 }
 
 /// A socket at a bare address, and a copy of its first bytes: a helper's call costs more than they do.
 #[repr(C, align(8))]
-pub(crate) struct Start {
+pub(crate) struct SocketCopy {
     address: u64,
     bytes: [u8; 320],
 }
 
-impl Start {
+impl SocketCopy {
     /// Copies the socket at `address`: zeros where it cannot be read.
     #[inline(always)]
     pub(crate) fn copy(&mut self, address: u64) {
@@ -124,7 +115,7 @@ impl Start {
 
 /// A socket of which the start was copied.
 #[derive(Clone, Copy)]
-pub(crate) struct Copied<'a>(pub &'a Start);
+pub(crate) struct Copied<'a>(pub &'a SocketCopy);
 
 impl Memory for Copied<'_> {
     type Object = Bare;
@@ -154,11 +145,6 @@ impl Memory for Copied<'_> {
     fn tcp(self) -> Option<Self> {
         Some(self)
     }
-
-    #[inline(always)]
-    fn task() -> Bare {
-        Bare::task()
-    }
 }
 
 /// Reads past what a typed pointer may: the helper copies, and gives an error instead of a fault.
@@ -168,9 +154,15 @@ pub(crate) fn probe<T: Copy + Default>(base: *const u8, offset: u32) -> T {
     unsafe { bpf_probe_read_kernel(base.wrapping_add(offset as usize).cast()) }.unwrap_or_default()
 }
 
-/// The two ends of a socket, as the kernel has them at one moment. Ports are in host order, 0 for none.
+/// The word at `offset` of a classic tracepoint's record, by a helper: a program may read its context at constant offsets only.
+#[inline(always)]
+pub(crate) fn word<T: Copy + Default>(ctx: &TracePointContext, offset: u32) -> T {
+    probe(ctx.as_ptr().cast_const().cast(), offset)
+}
+
+/// The two endpoints of a socket, as the kernel has them at one moment. Ports are in host order, 0 for none.
 #[derive(Clone, Copy)]
-pub(crate) struct Ends {
+pub(crate) struct Endpoints {
     /// Address family.
     pub(crate) family: u8,
     /// Local port.
@@ -329,7 +321,7 @@ pub(crate) fn traffic(sk: impl Memory) -> Option<Traffic> {
 
 /// Remote address and port, and local address, of `sk`; the local port is `lport`.
 #[inline(always)]
-pub(crate) fn ends(sk: impl Memory, lport: u16) -> Ends {
+pub(crate) fn endpoints(sk: impl Memory, lport: u16) -> Endpoints {
     let family = family(sk);
     let (local, remote) = match family {
         AF_INET => (
@@ -341,7 +333,7 @@ pub(crate) fn ends(sk: impl Memory, lport: u16) -> Ends {
         }
         _ => ([0; 4], [0; 4]),
     };
-    Ends {
+    Endpoints {
         family,
         lport,
         rport: u16::from_be(sk.read(param!(SOCK.dport))),

@@ -2,27 +2,31 @@
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::TracePointContext;
 use tcpwatch_common::event::AF_INET;
 use tcpwatch_common::params::CLASSIC_RECORD_MAX;
 
-use crate::hook::Hook;
-use crate::lives::{self, Kept};
-use crate::maps::CLASSIC_RECORD;
+use super::{FIRST, Hook};
+use crate::close_info;
+use crate::maps::{CLASSIC_RECORD, STAGES_CLASSIC};
 use crate::params::param;
-use crate::socket::{self, Copied, Ends, Start};
+use crate::run::Run;
+use crate::sock::{self, Copied, Endpoints, SocketCopy};
+use crate::sock_state::{self, Kept};
+use crate::step::Step;
 
-/// The classic tracepoint: its record, and the socket's memory where the kernel's BTF told the offsets.
+/// The classic tracepoint: its record, and the memory of the socket where BTF gives the offsets.
 pub(crate) struct ClassicHook<'a> {
     ctx: &'a TracePointContext,
     record: &'a Record,
 }
 
-/// The tracepoint's record, copied: a program may not read its context at an offset it was told. Beside it the socket's start.
+/// A copy of the tracepoint's record, since a program may read its context at constant offsets only; and of the socket's first bytes.
 #[repr(C, align(8))]
 pub(crate) struct Record {
     record: [u8; CLASSIC_RECORD_MAX],
-    start: Start,
+    socket: SocketCopy,
 }
 
 impl Record {
@@ -44,15 +48,36 @@ impl Record {
     }
 }
 
-impl ClassicHook<'_> {
-    /// Runs `body` with the transition `ctx` tells of. The record is this run's, and so goes no further.
+impl<'a> ClassicHook<'a> {
+    /// The copy of the record of this CPU.
     #[inline(always)]
-    pub(crate) fn with(ctx: &TracePointContext, body: impl FnOnce(&ClassicHook<'_>)) {
-        let Some(record) = CLASSIC_RECORD.get_ptr_mut(0) else {
-            return;
-        };
-        // SAFETY: this CPU's, on which no other classic program runs until this one is done (`bpf_prog_active`).
-        let record = unsafe { &mut *record };
+    fn record<'r>() -> Option<&'r mut Record> {
+        // SAFETY: the entry of this CPU, on which no other classic program runs until this run is done (`bpf_prog_active`).
+        Some(unsafe { &mut *CLASSIC_RECORD.get_ptr_mut(0)? })
+    }
+
+    #[inline(always)]
+    fn new(ctx: &TracePointContext, record: &'a Record) -> Self {
+        // SAFETY: the context outlives the program that uses this.
+        let ctx = unsafe { &*core::ptr::from_ref(ctx) };
+        Self { ctx, record }
+    }
+}
+
+impl<'a> Hook for ClassicHook<'a> {
+    type Context = TracePointContext;
+    type Sk = Copied<'a>;
+    const COPY: u32 = FIRST;
+    const TYPED: bool = false;
+
+    #[inline(always)]
+    fn stages() -> &'static ProgramArray {
+        &STAGES_CLASSIC
+    }
+
+    #[inline(always)]
+    fn entered(ctx: &TracePointContext) -> Option<Self> {
+        let record = Self::record()?;
         // SAFETY: the helper writes as many bytes as it is told there is room for, zeros where it cannot read.
         let failed = unsafe {
             bpf_probe_read_kernel(
@@ -62,19 +87,18 @@ impl ClassicHook<'_> {
             )
         };
         if failed != 0 {
-            return;
+            return None;
         }
         if param!(SOCK.known) != 0 {
-            record.start.copy(record.read(param!(CLASSIC.skaddr)));
+            record.socket.copy(record.read(param!(CLASSIC.skaddr)));
         }
-        body(&ClassicHook { ctx, record });
+        Some(Self::new(ctx, record))
     }
-}
 
-impl<'a> Hook for ClassicHook<'a> {
-    type Context = TracePointContext;
-    type Sk = Copied<'a>;
-    const MARKS: bool = false;
+    #[inline(always)]
+    fn resumed(ctx: &TracePointContext) -> Option<Self> {
+        Some(Self::new(ctx, Self::record()?))
+    }
 
     #[inline(always)]
     fn context(&self) -> &TracePointContext {
@@ -83,7 +107,7 @@ impl<'a> Hook for ClassicHook<'a> {
 
     #[inline(always)]
     fn sk(&self) -> Copied<'a> {
-        Copied(&self.record.start)
+        Copied(&self.record.socket)
     }
 
     #[inline(always)]
@@ -97,11 +121,11 @@ impl<'a> Hook for ClassicHook<'a> {
     }
 
     #[inline(always)]
-    fn states(&self) -> (u32, u32) {
-        (
-            self.record.read::<u32>(param!(CLASSIC.oldstate)) & 15,
-            self.record.read::<u32>(param!(CLASSIC.newstate)) & 15,
-        )
+    fn step(&self) -> Step {
+        Step {
+            from: self.record.read::<u32>(param!(CLASSIC.oldstate)) & 15,
+            to: self.record.read::<u32>(param!(CLASSIC.newstate)) & 15,
+        }
     }
 
     #[inline(always)]
@@ -116,26 +140,23 @@ impl<'a> Hook for ClassicHook<'a> {
 
     #[inline(always)]
     fn netns(&self) -> u32 {
-        if self.known() { socket::netns(self.sk()) } else { 0 }
+        if self.known() { sock::netns(self.sk()) } else { 0 }
     }
 
     #[inline(always)]
     fn kept(&self, create: bool) -> Kept<'_> {
-        lives::of_address(self.address(), create)
+        sock_state::by_address(self.address(), create)
     }
 
     #[inline(always)]
     fn forget(&self) {
-        // Where its death is heard of it is forgotten then: once, and not anew for each life.
-        if param!(RESET.destroy_skaddr) == 0 {
-            lives::forget_address(self.address());
-        }
+        sock_state::drop_at_close(self.address());
     }
 
     #[inline(always)]
     fn bound_port(&self) -> u16 {
         // The record has no word for it; what it has, `inet_sport`, may be left over when a connection opens.
-        if self.known() { socket::bound_port(self.sk()) } else { 0 }
+        if self.known() { sock::bound_port(self.sk()) } else { 0 }
     }
 
     #[inline(always)]
@@ -144,7 +165,7 @@ impl<'a> Hook for ClassicHook<'a> {
     }
 
     #[inline(always)]
-    fn ends(&self, lport: u16) -> Ends {
+    fn endpoints(&self, lport: u16) -> Endpoints {
         let family = self.family();
         let (local, remote) = if family == AF_INET {
             (
@@ -157,7 +178,7 @@ impl<'a> Hook for ClassicHook<'a> {
                 self.record.words(param!(CLASSIC.daddr_v6)),
             )
         };
-        Ends {
+        Endpoints {
             family,
             lport,
             rport: self.record.read(param!(CLASSIC.dport)),
@@ -169,9 +190,16 @@ impl<'a> Hook for ClassicHook<'a> {
     #[inline(always)]
     fn extras(&self) -> (u32, u64) {
         if self.known() {
-            (socket::ifindex(self.sk()), socket::cookie(self.sk()))
+            (sock::ifindex(self.sk()), sock::cookie(self.sk()))
         } else {
             (0, 0)
+        }
+    }
+
+    #[inline(always)]
+    fn finish(&self, run: &Run) {
+        if close_info::is_final(run) {
+            self.forget();
         }
     }
 }

@@ -8,7 +8,8 @@ use aya::programs::Iter;
 use tcpwatch_common::ledger::{Count, PASS_WORDS, PLAIN_PASS, Pass, STATES};
 use tcpwatch_common::{Ledger, names};
 
-use super::{Kernel, Options, object};
+use super::refusal::refusal;
+use super::{Kernel, Needs, Request, object};
 use crate::model::filter::Filter;
 use crate::sys::netns::Namespace;
 
@@ -17,14 +18,13 @@ use crate::sys::netns::Namespace;
 /// # Errors
 /// One line: why the kernel refuses, or a namespace cannot be entered.
 pub fn count(filter: &Filter, namespaces: &[Namespace]) -> Result<Pass> {
-    let mut kernel = Kernel::load(&Options {
+    let mut kernel = Kernel::for_walks(&Request {
         object: object::EMBEDDED,
-        hook: None,
         filter: &filter.for_kernel(0).map_err(anyhow::Error::msg)?,
         ports: &filter.port_words(),
-        stream: None,
-        histograms: None,
-        stacks: None,
+        needs: Needs::default(),
+        ring_bytes: 0,
+        stacks_ring_bytes: 0,
     })?;
     namespaces
         .iter()
@@ -106,7 +106,7 @@ impl Kernel {
             .try_into()?;
         if iter.fd().is_err() {
             iter.load("tcp", btf)
-                .map_err(|error| super::load::refused(program, error))?;
+                .map_err(|error| refusal(program, error))?;
         }
         let link = iter.attach().context("the kernel refuses iter/tcp")?;
         // The walk sees the namespace of the task that makes this file.

@@ -1,0 +1,230 @@
+//! Where a structure keeps a field, as far as the kernel's BTF is plausible about it.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use anyhow::{Context, Result, bail, ensure};
+use hashbrown::HashSet;
+
+use super::types::{Kind, Types};
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Value {
+    bytes: u64,
+    /// Its offset is a multiple of this.
+    align: u64,
+    is_pointer: bool,
+}
+
+impl Value {
+    pub(super) const U8: Self = Self::number(1);
+    pub(super) const U16: Self = Self::number(2);
+    pub(super) const U32: Self = Self::number(4);
+    pub(super) const U64: Self = Self::number(8);
+    /// A pointer of any type.
+    pub(super) const POINTER: Self = Self {
+        is_pointer: true,
+        ..Self::U64
+    };
+    /// `struct in6_addr`.
+    pub(super) const IPV6_ADDRESS: Self = Self { bytes: 16, ..Self::U32 };
+    /// `char comm[TASK_COMM_LEN]`.
+    pub(super) const COMM: Self = Self { bytes: 16, ..Self::U8 };
+
+    const fn number(bytes: u64) -> Self {
+        Self {
+            bytes,
+            align: bytes,
+            is_pointer: false,
+        }
+    }
+}
+
+/// A field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Field {
+    /// Bytes from the start of the structure.
+    pub(super) offset: u32,
+    /// Its bytes.
+    pub(super) bytes: u64,
+    /// Its type.
+    pub(super) id: u32,
+}
+
+/// The bytes that fields take, and the name of each field.
+type Taken = Vec<(Range<u64>, String)>;
+
+/// A structure of the kernel, and which of its bytes the fields read so far take.
+pub(super) struct Structure<'a> {
+    types: &'a Types,
+    name: &'a str,
+    id: u32,
+    /// Bytes of the structure.
+    pub(super) bytes: u64,
+    taken: RefCell<Taken>,
+}
+
+impl<'a> Structure<'a> {
+    /// The structure called `name`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn find(types: &'a Types, name: &'a str) -> Result<Self> {
+        let found = types.named(Kind::Struct, name);
+        let id = found.with_context(|| format!("there is no struct {name}"))?;
+        let bytes = types.size(id).unwrap_or(0);
+        Ok(Self {
+            types,
+            name,
+            id,
+            bytes,
+            taken: RefCell::default(),
+        })
+    }
+
+    /// Its id.
+    pub(super) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The structure called `name`, which begins with this one: its own fields must not overlap this one.
+    ///
+    /// # Errors
+    /// There is none, or it does not begin with this one.
+    pub(super) fn wider(&self, name: &'a str) -> Result<Self> {
+        let mut wider = Self::find(self.types, name)?;
+        let mut first = wider.id;
+        while first != self.id {
+            let members = self.types.get(first);
+            let member = members.and_then(|outer| outer.members().find(|member| member.bit_offset == 0));
+            let inner = member.and_then(|member| self.types.unaliased(member.id));
+            // This ends: no checked type contains itself.
+            (first, _) = inner.with_context(|| format!("struct {name} does not begin with a struct {}", self.name))?;
+        }
+        wider.taken = RefCell::new(vec![(0..self.bytes, format!("struct {}", self.name))]);
+        Ok(wider)
+    }
+
+    /// Offset of the field at the end of `path`, which must hold `value`.
+    ///
+    /// # Errors
+    /// There is none, or it is not plausible.
+    pub(super) fn offset(&self, path: &[&str], value: Value) -> Result<u32> {
+        let offset = self.offset_if_any(path, value)?;
+        offset.with_context(|| format!("there is no field {}", self.path(path)))
+    }
+
+    /// The same; `None` where the structure has no such field.
+    ///
+    /// # Errors
+    /// It is not plausible.
+    pub(super) fn offset_if_any(&self, path: &[&str], value: Value) -> Result<Option<u32>> {
+        let Some(field) = self.field(path)? else {
+            return Ok(None);
+        };
+        let name = self.path(path);
+        ensure!(
+            field.bytes == value.bytes,
+            "{name} has {} bytes, not {}",
+            field.bytes,
+            value.bytes
+        );
+        let holds = self.types.unaliased(field.id).map(|(_, found)| found.kind);
+        match (value.is_pointer, holds == Some(Kind::Ptr)) {
+            (true, false) => bail!("{name} is no pointer"),
+            (false, true) => bail!("{name} is a pointer"),
+            _ => {}
+        }
+        ensure!(
+            u64::from(field.offset) % value.align == 0,
+            "{name} is not aligned: it is at {}",
+            field.offset
+        );
+        self.take(&name, &field)?;
+        Ok(Some(field.offset))
+    }
+
+    /// The field at the end of `path`, whatever it holds; `None` where the structure has no such field.
+    ///
+    /// # Errors
+    /// It is not within the structure, or is a bitfield.
+    pub(super) fn field(&self, path: &[&str]) -> Result<Option<Field>> {
+        let mut field = Field {
+            offset: 0,
+            bytes: self.bytes,
+            id: self.id,
+        };
+        for name in path {
+            let Some((offset, id)) = self.member(field.id, name)? else {
+                return Ok(None);
+            };
+            let path = self.path(path);
+            ensure!(offset % 8 == 0, "{path} is kept in bits");
+            let bytes = self.types.size(id).with_context(|| format!("{path} has no size"))?;
+            field = Field {
+                // The end of a field lies within its structure, whose bytes are a word.
+                offset: field.offset + u32::try_from(offset / 8)?,
+                bytes,
+                id,
+            };
+        }
+        Ok(Some(field))
+    }
+
+    /// The member `name` of the structure or union `id`, or of the unnamed ones in it: its offset in bits, and its type.
+    fn member(&self, id: u32, name: &str) -> Result<Option<(u64, u32)>> {
+        let bits = |id| self.types.size(id).unwrap_or(0).saturating_mul(8);
+        let mut found = None;
+        let mut seen = HashSet::new();
+        // Structures and unions to look at, and which bits of `id` they take.
+        let mut left = vec![(id, 0, bits(id))];
+        while let Some((id, start, end)) = left.pop() {
+            let Some((id, outer)) = self.types.unaliased(id) else {
+                continue;
+            };
+            // What one search did not find, another would not find either.
+            if !seen.insert(id) {
+                continue;
+            }
+            for member in outer.members() {
+                let is_it = self.types.name(member.name) == name.as_bytes();
+                if !is_it && member.name != 0 {
+                    continue;
+                }
+                let start = start + u64::from(member.bit_offset);
+                let last = start.saturating_add(bits(member.id));
+                if !is_it {
+                    left.push((member.id, start, last.min(end)));
+                    continue;
+                }
+                ensure!(!member.is_bitfield, "{}.{name} is kept in bits", self.name);
+                ensure!(last <= end, "{}.{name} lies outside of its struct", self.name);
+                ensure!(
+                    found.replace((start, member.id)).is_none(),
+                    "struct {} has two fields {name}",
+                    self.name
+                );
+            }
+        }
+        Ok(found)
+    }
+
+    /// Notes that `field` is read.
+    fn take(&self, name: &str, field: &Field) -> Result<()> {
+        let start = u64::from(field.offset);
+        let range = start..start + field.bytes;
+        let mut taken = self.taken.borrow_mut();
+        let overlaps = |(other, _): &&(Range<u64>, String)| range.start < other.end && other.start < range.end;
+        if let Some((_, other)) = taken.iter().find(overlaps) {
+            bail!("{name} overlaps {other}");
+        }
+        taken.push((range, name.to_owned()));
+        Ok(())
+    }
+
+    /// The field at the end of `path`, for messages.
+    fn path(&self, path: &[&str]) -> String {
+        format!("{}.{}", self.name, path.join("."))
+    }
+}
