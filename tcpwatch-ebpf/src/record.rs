@@ -72,7 +72,9 @@ impl Recorded {
 pub(crate) fn send_transition<H: Hook>(hook: &H, run: &Run) -> Option<()> {
     let recorded = Recorded::of(run);
     // SAFETY: the entry is reserved and of this type; every field is written.
-    send::<Transition>(run.ledger()?, |place| write(hook, run, &recorded, unsafe { &mut *place }));
+    send::<Transition>(run.ledger()?, |place| {
+        write(hook, run, &recorded, unsafe { &mut *place })
+    });
     Some(())
 }
 
@@ -86,7 +88,9 @@ pub(crate) fn send_held<H: Hook>(hook: &H, run: &Run) -> Option<()> {
         close_info: Evidence::default(),
     };
     // SAFETY: as in `send_transition`.
-    send::<Transition>(run.ledger()?, |place| write(hook, run, &recorded, unsafe { &mut *place }));
+    send::<Transition>(run.ledger()?, |place| {
+        write(hook, run, &recorded, unsafe { &mut *place })
+    });
     Some(())
 }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask dist`: builds the one static program that is handed to others.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use object::Endianness;
@@ -27,8 +27,7 @@ pub(crate) fn run() -> Result<()> {
 pub(crate) fn build() -> Result<PathBuf> {
     let arguments = ["build", "--locked", "--release", "--package=tcpwatch", "--bin=tcpwatch"];
     let built = cargo::static_executable(&arguments, "tcpwatch")?;
-    let elf = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
-    if !is_static(&elf).with_context(|| format!("cannot read {}", built.display()))? {
+    if !is_static_file(&built)? {
         bail!("{} is not statically linked", built.display());
     }
     let folder = cargo::places()?.target.join("dist");
@@ -40,6 +39,13 @@ pub(crate) fn build() -> Result<PathBuf> {
         .and_then(|_| fs::rename(&fresh, &program))
         .with_context(|| format!("cannot write {}", program.display()))?;
     Ok(program)
+}
+
+/// Whether the program in a file is statically linked.
+pub(crate) fn is_static_file(program: &Path) -> Result<bool> {
+    let elf = fs::read(program).map_err(anyhow::Error::from);
+    elf.and_then(|elf| is_static(&elf))
+        .with_context(|| format!("cannot read {}", program.display()))
 }
 
 /// Whether a program names no dynamic linker, which would load shared libraries for it.

@@ -29,7 +29,9 @@ impl Kernel {
         let tasks = layouts.task.known != 0;
         let accepts = (owners || measures) && tasks && reset.accept_ret != ABSENT;
         if (owners || measures) && tasks && !accepts {
-            log::warn!("the processes that accept connections are unknown: the tracepoint sys_exit_accept4 is not as expected");
+            log::warn!(
+                "the processes that accept connections are unknown: the tracepoint sys_exit_accept4 is not as expected"
+            );
         }
         let has = |fields: &[u32]| fields.iter().all(|&offset| offset != ABSENT);
         let programs = [
@@ -40,7 +42,12 @@ impl Kernel {
                 "tcp",
                 "tcp_receive_reset",
             ),
-            (typed && connections, names::PROG_DESTROY_TP_BTF, "tcp", "tcp_destroy_sock"),
+            (
+                typed && connections,
+                names::PROG_DESTROY_TP_BTF,
+                "tcp",
+                "tcp_destroy_sock",
+            ),
             (
                 typed && owners && tasks,
                 names::PROG_RENAME_TP_BTF,
@@ -108,9 +115,7 @@ impl Kernel {
         for (_, program, category, name) in programs.into_iter().filter(|(wanted, ..)| *wanted) {
             if let Err(why) = self.attach_one(program, category, name) {
                 refused.push(program);
-                log::warn!(
-                    "cannot watch {category}:{name}, so some endings or owners are unknown: {why:#}"
-                );
+                log::warn!("cannot watch {category}:{name}, so some endings or owners are unknown: {why:#}");
             }
         }
         self.resets = self

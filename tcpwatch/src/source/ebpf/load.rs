@@ -85,7 +85,11 @@ impl Request<'_> {
 
     /// Bytes of the ring buffer of stacks, likewise.
     fn stacks_bytes(&self) -> u32 {
-        if self.needs.stacks { self.stacks_ring_bytes } else { PAGE }
+        if self.needs.stacks {
+            self.stacks_ring_bytes
+        } else {
+            PAGE
+        }
     }
 }
 
@@ -144,7 +148,14 @@ impl Kernel {
         let loader = prepare(request)?;
         let types = kernel_types(true, request.needs)?;
         let helpers = Helpers::default();
-        Self::with_maps(request, loader, &types, helpers, &ClassicLayout::UNKNOWN, &ResetLayout::UNKNOWN)
+        Self::with_maps(
+            request,
+            loader,
+            &types,
+            helpers,
+            &ClassicLayout::UNKNOWN,
+            &ResetLayout::UNKNOWN,
+        )
     }
 
     /// Loads and attaches the programs on `tp_btf`.

@@ -47,7 +47,6 @@ pub fn open(choice: Choice, mut load: impl FnMut(Hook) -> Result<Kernel>) -> Res
     }
 }
 
-
 /// The best hook that the running kernel takes.
 ///
 /// # Errors
