@@ -3,9 +3,9 @@
 use tcpwatch_common::event::AF_INET;
 use tcpwatch_common::filter::{CIDR_MAX, Cidr, PORTS_EITHER, PORTS_LOCAL, PORTS_REMOTE};
 
+use crate::hook::Hook;
 use crate::maps::PORTS;
 use crate::params::param;
-use crate::hook::Hook;
 use crate::run::{PEER_UNKNOWN, Run};
 use crate::sock::Endpoints;
 use crate::state::local_port;

@@ -59,6 +59,8 @@ mod state;
 mod step;
 #[cfg(target_arch = "bpf")]
 mod task;
+#[cfg(target_arch = "bpf")]
+mod words;
 
 /// The entry program of a hook, and the programs it calls in turn.
 #[cfg(target_arch = "bpf")]
@@ -77,7 +79,9 @@ macro_rules! chain {
         /// Follows listen() and the close of a listener.
         #[$attribute]
         fn $listener(ctx: $context) -> $result {
-            run::resume::<$hook>(&ctx, names::STAGE_LISTENER, |hook, run| listener::follow(hook, run));
+            run::resume::<$hook>(&ctx, names::STAGE_LISTENER, |hook, run| {
+                listener::follow(hook, run)
+            });
             0
         }
         /// Applies the filter by ports and addresses.
@@ -107,7 +111,9 @@ macro_rules! chain {
         /// Adds to the latency histograms.
         #[$attribute]
         fn $latency(ctx: $context) -> $result {
-            run::resume::<$hook>(&ctx, names::STAGE_LATENCY, |hook, run| latency::measure(hook, run));
+            run::resume::<$hook>(&ctx, names::STAGE_LATENCY, |hook, run| {
+                latency::measure(hook, run)
+            });
             0
         }
         /// Records the opening that was held back.
@@ -119,13 +125,17 @@ macro_rules! chain {
         /// Records the transition.
         #[$attribute]
         fn $record(ctx: $context) -> $result {
-            run::resume::<$hook>(&ctx, names::STAGE_RECORD, |hook, run| record::send_transition(hook, run));
+            run::resume::<$hook>(&ctx, names::STAGE_RECORD, |hook, run| {
+                record::send_transition(hook, run)
+            });
             0
         }
         /// Records the finished connection.
         #[$attribute]
         fn $conn(ctx: $context) -> $result {
-            run::resume::<$hook>(&ctx, names::STAGE_CONNECTION, |hook, run| record::send_connection(hook, run));
+            run::resume::<$hook>(&ctx, names::STAGE_CONNECTION, |hook, run| {
+                record::send_connection(hook, run)
+            });
             0
         }
     };
@@ -142,24 +152,57 @@ mod programs {
     use crate::hook::{FIRST, SECOND};
     use crate::sock_iter::{self, TcpIter};
     use crate::{
-        accept, close_info, conn_info, entry, exec, filter, latency, listener, probe, record, reset, retransmit, run, stacks,
-        state,
+        accept, close_info, conn_info, entry, exec, filter, latency, listener, probe, record, reset, retransmit, run,
+        stacks, state,
     };
 
     chain!(
-        btf_tracepoint(function = "inet_sock_set_state"), BtfTracePointContext, TypedHook<'_, FIRST>, i32,
-        entry_typed, listener_typed, filter_typed, state_typed, close_typed, info_typed, latency_typed, held_typed,
-        record_typed, conn_typed
+        btf_tracepoint(function = "inet_sock_set_state"),
+        BtfTracePointContext,
+        TypedHook<'_, FIRST>,
+        i32,
+        entry_typed,
+        listener_typed,
+        filter_typed,
+        state_typed,
+        close_typed,
+        info_typed,
+        latency_typed,
+        held_typed,
+        record_typed,
+        conn_typed
     );
     chain!(
-        btf_tracepoint(function = "inet_sock_set_state"), BtfTracePointContext, TypedHook<'_, SECOND>, i32,
-        entry_typed2, listener_typed2, filter_typed2, state_typed2, close_typed2, info_typed2, latency_typed2, held_typed2,
-        record_typed2, conn_typed2
+        btf_tracepoint(function = "inet_sock_set_state"),
+        BtfTracePointContext,
+        TypedHook<'_, SECOND>,
+        i32,
+        entry_typed2,
+        listener_typed2,
+        filter_typed2,
+        state_typed2,
+        close_typed2,
+        info_typed2,
+        latency_typed2,
+        held_typed2,
+        record_typed2,
+        conn_typed2
     );
     chain!(
-        tracepoint, TracePointContext, ClassicHook<'_>, u32,
-        entry_classic, listener_classic, filter_classic, state_classic, close_classic, info_classic, latency_classic,
-        held_classic, record_classic, conn_classic
+        tracepoint,
+        TracePointContext,
+        ClassicHook<'_>,
+        u32,
+        entry_classic,
+        listener_classic,
+        filter_classic,
+        state_classic,
+        close_classic,
+        info_classic,
+        latency_classic,
+        held_classic,
+        record_classic,
+        conn_classic
     );
 
     /// `tcp:tcp_send_reset`, typed.

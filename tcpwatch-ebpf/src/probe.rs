@@ -69,4 +69,3 @@ pub(crate) fn iter_locks(ctx: *const TcpIter) {
         )
     };
 }
-

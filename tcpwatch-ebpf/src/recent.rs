@@ -66,7 +66,9 @@ pub(crate) fn leave(sk: u64, step: Step) {
 /// Removes an event; whether it was there.
 #[inline(always)]
 pub(crate) fn take(sk: u64, step: Step) -> bool {
-    let Some(recent) = RECENT.get_ptr_mut(0) else { return true };
+    let Some(recent) = RECENT.get_ptr_mut(0) else {
+        return true;
+    };
     // SAFETY: as in `leave`.
     let recent = unsafe { &mut *recent };
     for event in &mut recent.events {

@@ -23,12 +23,20 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     let ledger = run.ledger()?;
     let count = Count(*COUNT.get(0)?);
     // SAFETY: the helper takes nothing and returns a number.
-    run.now = if needs::times() { unsafe { bpf_ktime_get_ns() } } else { 0 };
+    run.now = if needs::times() {
+        unsafe { bpf_ktime_get_ns() }
+    } else {
+        0
+    };
 
     // Once every socket is in the count, transitions alone keep it right, and no marks are needed.
     let by_marks = param!(PARAMS.marks) != 0 && (count.is_marking() || filter::looks_at_ends());
     let keep_all = needs::times() || needs::infos() || by_marks || filter::looks_at_ends();
-    let err = if hook.known() && !step.is_last() { sock::err(hook.sk()) } else { 0 };
+    let err = if hook.known() && !step.is_last() {
+        sock::err(hook.sk())
+    } else {
+        0
+    };
     // These two must be kept in any case, to know later how the connection ended: both are rare.
     let leftover = err != 0 || step.is_connect() && hook.stale_port() != 0;
     // A socket first seen at its close needs no state.
@@ -48,7 +56,7 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
         let stale_sport = kept.state.as_ref().map_or(0, |state| state.stale_sport);
         (lport, lport_unknown) = local_port(hook, step, stale_sport);
         // Before Linux 6.15 a child is announced before its peer is filled in.
-        if keep_all && step.is_child() && hook.endpoints(lport).rport == 0 {
+        if keep_all && step.is_child() && hook.remote_port() == 0 {
             run.flags |= PEER_UNKNOWN;
         }
     }
@@ -72,7 +80,11 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     }
 
     run.port = if step.is_connect() && hook.known() {
-        if hook.bound_port() == 0 { PORT_CHOSEN } else { PORT_BOUND }
+        if hook.bound_port() == 0 {
+            PORT_CHOSEN
+        } else {
+            PORT_BOUND
+        }
     } else {
         0
     };
@@ -114,7 +126,11 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     (run.opened, run.port) = (state.opened, state.port);
     if step.is_last() {
         state.ended = 1;
-        state.end = if close_info::counts(step) { run.close_info.key() } else { 0 };
+        state.end = if close_info::counts(step) {
+            run.close_info.key()
+        } else {
+            0
+        };
     }
 
     // An opening that the filter cannot decide yet waits; so does a child without its peer, for people to read it.

@@ -39,7 +39,15 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
             filter,
             netns,
             namespaces,
-        } = watch(&args.common, Needs { openings: true, connections: true, owners: true, ..Needs::default() })?;
+        } = watch(
+            &args.common,
+            Needs {
+                openings: true,
+                connections: true,
+                owners: true,
+                ..Needs::default()
+            },
+        )?;
         warn_of_listeners(&tell_listeners(&mut kernel, &namespaces));
         let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
         let mut view = churn::of(args.common.output.output, limit, screen(args.common.output.color));

@@ -26,7 +26,14 @@ pub fn run(args: &LatencyArgs, out: &mut impl Write) -> Result<()> {
         let by = args.by.unwrap_or_default();
         let Watched {
             mut kernel, namespaces, ..
-        } = watch(&args.common, Needs { owners: true, latency: Some(by), ..Needs::default() })?;
+        } = watch(
+            &args.common,
+            Needs {
+                owners: true,
+                latency: Some(by),
+                ..Needs::default()
+            },
+        )?;
         let mut model = Latency::new(by, clock::monotonic_ns());
         let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
         let mut view = latency::of(args.common.output.output, limit, screen(args.common.output.color));

@@ -36,9 +36,27 @@ const LAST_SCAN: Duration = Duration::from_secs(1);
 pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
     let (output, screen) = (args.common.output.output, screen(args.common.output.color));
     if args.lives {
-        follow::<Life>(args, Needs { connections: true, owners: true, ..Needs::default() }, trace::of(output, screen), out)
+        follow::<Life>(
+            args,
+            Needs {
+                connections: true,
+                owners: true,
+                ..Needs::default()
+            },
+            trace::of(output, screen),
+            out,
+        )
     } else {
-        follow::<Event>(args, Needs { transitions: true, owners: true, ..Needs::default() }, trace::of(output, screen), out)
+        follow::<Event>(
+            args,
+            Needs {
+                transitions: true,
+                owners: true,
+                ..Needs::default()
+            },
+            trace::of(output, screen),
+            out,
+        )
     }
 }
 

@@ -5,7 +5,8 @@ use aya::maps::ProgramArray;
 use aya::programs::{Program, ProgramFd};
 use tcpwatch_common::names;
 
-use super::load::{Kernel, Request};
+use super::kernel::Kernel;
+use super::prepare::Request;
 use super::refusal::refusal;
 use crate::sys::tracefs;
 

@@ -105,8 +105,7 @@ impl Kernel {
             .context("the BPF object has no such iterator")?
             .try_into()?;
         if iter.fd().is_err() {
-            iter.load("tcp", btf)
-                .map_err(|error| refusal(program, error))?;
+            iter.load("tcp", btf).map_err(|error| refusal(program, error))?;
         }
         let link = iter.attach().context("the kernel refuses iter/tcp")?;
         // The walk sees the namespace of the task that makes this file.
