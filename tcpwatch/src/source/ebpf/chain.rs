@@ -31,6 +31,15 @@ impl Suffix {
         }
     }
 
+    /// The names of all programs with this suffix.
+    pub(super) fn programs(self) -> impl Iterator<Item = String> {
+        let word = self.word();
+        names::STAGES
+            .into_iter()
+            .chain([names::ENTRY])
+            .map(move |name| format!("{name}_{word}"))
+    }
+
     fn word(self) -> &'static str {
         match self {
             Self::Typed => names::TYPED,

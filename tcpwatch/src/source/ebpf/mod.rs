@@ -18,6 +18,7 @@ mod refusal;
 mod sock_iter;
 mod stacks;
 mod stream;
+mod verifier_stats;
 
 pub use feature::{Feature, FeatureKind, Features};
 pub use kernel::{Hook, Kernel};
@@ -28,3 +29,4 @@ pub use prepare::Request;
 pub use sock_iter::count;
 pub use stacks::StackRing;
 pub use stream::Stream;
+pub use verifier_stats::{ProgramStats, verifier_stats};
