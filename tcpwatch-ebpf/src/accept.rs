@@ -1,6 +1,7 @@
 //! `syscalls:sys_exit_accept` and `sys_exit_accept4`: the process that accepts a connection owns it.
 
 use aya_ebpf::programs::TracePointContext;
+use tcpwatch_common::Owner;
 use tcpwatch_common::owner::HOW_ACCEPT;
 
 use crate::filter::{self, MATCH, Unknown};
@@ -14,7 +15,8 @@ use crate::{latency, needs, task};
 #[inline(always)]
 pub(crate) fn returned(ctx: &TracePointContext) {
     let Some(sk) = accepted_socket(ctx) else { return };
-    let owner = task::current(HOW_ACCEPT);
+    let mut owner = Owner::UNKNOWN;
+    task::current(HOW_ACCEPT, &mut owner);
     if needs::latency() {
         latency::accepted(sk, &owner);
     }

@@ -8,6 +8,7 @@ use crate::hook::Hook;
 use crate::owner;
 use crate::run::{HELD_BACK, Run};
 use crate::sock_state::{self, SockState};
+use crate::words;
 
 /// Info of one connection. With its state and 72 bytes of the kernel's own it takes 256.
 #[derive(Clone, Copy)]
@@ -66,16 +67,17 @@ pub(crate) fn follow<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     let Some(info) = hook.kept(false).info else {
         // The owner of a listener was found by the program `listener`.
         if !step.is_listen() {
-            run.owner = Owner::UNKNOWN;
+            // SAFETY: zeros are an owner.
+            unsafe { words::clear(&mut run.owner) };
         }
         return Some(());
     };
     if step.is_birth() {
         // SAFETY: zeros are an info, and it has fifteen words.
-        unsafe { sock_state::clear(info) };
+        unsafe { words::clear(info) };
     }
     owner::follow(hook, info, run);
-    run.owner = info.owner;
+    words::copy(&mut run.owner, &info.owner);
     if run.flags & HELD_BACK == 0 && run.dwell_ns != DWELL_UNKNOWN && step.moves() {
         info.spend(step.from, run.dwell_ns);
     }

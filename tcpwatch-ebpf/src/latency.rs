@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tcpwatch_common::Owner;
-use tcpwatch_common::event::{AF_INET, DWELL_UNKNOWN, OPENED_ACTIVE, spent_index};
+use tcpwatch_common::event::{DWELL_UNKNOWN, OPENED_ACTIVE, spent_index};
 use tcpwatch_common::histogram::{
     ACCEPT, BY_LPORT, BY_PROCESS, BY_REMOTE, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, HistogramKey, Lengths, bucket,
 };
@@ -14,7 +14,7 @@ use crate::params::param;
 use crate::run::Run;
 use crate::sock::{self, Bare, Memory};
 use crate::step::{ESTABLISHED, SYN_RECV, SYN_SENT, Step};
-use crate::{filter, ledger, needs};
+use crate::{filter, ledger, needs, words};
 
 /// Nanoseconds in a microsecond.
 const MICROSECOND: u64 = 1000;
@@ -29,8 +29,9 @@ pub(crate) fn wants(step: Step) -> bool {
 #[inline(always)]
 pub(crate) fn measure<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     let step = run.step();
-    if !needs::infos() {
-        run.owner = Owner::UNKNOWN;
+    if !needs::owners() {
+        // SAFETY: zeros are an owner.
+        unsafe { words::clear(&mut run.owner) };
     }
     let mut key = key(hook.sk(), run.lport, &run.owner);
     if spent_index(step.from as u8).is_some() {
@@ -80,32 +81,30 @@ pub(crate) fn forget(address: u64) {
     }
 }
 
+/// An empty key.
+#[inline(always)]
+fn new_key() -> HistogramKey {
+    let mut key = core::mem::MaybeUninit::uninit();
+    // SAFETY: zeros are a key.
+    unsafe {
+        words::clear(&mut key);
+        key.assume_init()
+    }
+}
+
 /// The key of the group that the connection `sk` of `owner` is in.
 #[inline(always)]
 fn key(sk: impl Memory, lport: u32, owner: &Owner) -> HistogramKey {
-    let mut key = HistogramKey {
-        what: 0,
-        other: 0,
-        lport: 0,
-        pid: 0,
-        comm: [0; 16],
-        remote: [0; 4],
-        family: 0,
-        reserved: 0,
-    };
+    let mut key = new_key();
     match param!(PARAMS.latency_by) {
         BY_LPORT => key.lport = lport,
         BY_PROCESS => {
             key.pid = owner.pid;
-            key.comm = owner.comm;
+            words::copy(&mut key.comm, &owner.comm);
         }
         BY_REMOTE if param!(SOCK.known) != 0 => {
-            let endpoints = sock::endpoints(sk, 0);
-            key.family = endpoints.family as u32;
-            key.remote[0] = endpoints.remote[0];
-            if endpoints.family != AF_INET {
-                key.remote = endpoints.remote;
-            }
+            key.family = sock::family(sk) as u32;
+            sock::write_remote(sk, &mut key.remote);
         }
         _ => {}
     }
@@ -119,16 +118,9 @@ fn add(key: &mut HistogramKey, what: u32, ns: u64) {
     if count(key, ns) {
         return;
     }
-    let other = HistogramKey {
-        what,
-        other: 1,
-        lport: 0,
-        pid: 0,
-        comm: [0; 16],
-        remote: [0; 4],
-        family: 0,
-        reserved: 0,
-    };
+    let mut other = new_key();
+    other.what = what;
+    other.other = 1;
     if !count(&other, ns)
         && let Some(ledger) = ledger::shared()
     {

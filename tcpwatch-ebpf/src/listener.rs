@@ -10,7 +10,7 @@ use crate::maps::{COMMS, LISTENERS};
 use crate::needs;
 use crate::run::Run;
 use crate::step::Step;
-use crate::task;
+use crate::{task, words};
 
 /// A listener of no process, for inserts.
 static NEW_LISTENER: Listener = Listener {
@@ -44,7 +44,7 @@ pub(crate) fn follow<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
         bound => bound,
     };
     if run.step().is_listen() {
-        run.owner = task::current(HOW_LISTEN);
+        task::current(HOW_LISTEN, &mut run.owner);
         if hook.bound_port() != 0 {
             add(&run.owner, run.netns, lport);
         }
@@ -70,7 +70,7 @@ fn add(owner: &Owner, netns: u32, lport: u16) {
     let listener = unsafe { &mut *listener };
     let first = listener.sockets == 0;
     if first {
-        listener.owner = *owner;
+        words::copy(&mut listener.owner, owner);
         listener.shared = 0;
         listener.since = since;
     }
@@ -103,7 +103,7 @@ fn keep_name(owner: &Owner) -> u64 {
     };
     // SAFETY: as above.
     let name = unsafe { &mut *name };
-    name.comm = owner.comm;
+    words::copy(&mut name.comm, &owner.comm);
     // SAFETY: the helper takes nothing and returns a number.
     name.since = unsafe { bpf_ktime_get_ns() };
     name.since
@@ -135,7 +135,7 @@ pub(crate) fn owner_of_child(owner: &mut Owner, netns: u32, lport: u16) {
         return;
     }
     if listener.owner.pid == 0 {
-        *owner = listener.owner;
+        words::copy(owner, &listener.owner);
         owner.how = HOW_LISTEN;
         return;
     }
@@ -149,9 +149,9 @@ pub(crate) fn owner_of_child(owner: &mut Owner, netns: u32, lport: u16) {
     if name.since != listener.since {
         return;
     }
-    *owner = listener.owner;
+    words::copy(owner, &listener.owner);
     owner.how = HOW_LISTEN;
-    owner.comm = name.comm;
+    words::copy(&mut owner.comm, &name.comm);
 }
 
 /// The process `pid` changed its name.
@@ -159,7 +159,7 @@ pub(crate) fn owner_of_child(owner: &mut Owner, netns: u32, lport: u16) {
 pub(crate) fn rename(pid: u32, comm: &[u8; 16]) {
     if let Some(name) = COMMS.get_ptr_mut(&pid) {
         // SAFETY: the entry is one of the map's; only the process itself changes its name.
-        unsafe { (*name).comm = *comm };
+        words::copy(unsafe { &mut (*name).comm }, comm);
     }
 }
 

@@ -59,6 +59,8 @@ mod state;
 mod step;
 #[cfg(target_arch = "bpf")]
 mod task;
+#[cfg(target_arch = "bpf")]
+mod words;
 
 /// The entry program of a hook, and the programs it calls in turn.
 #[cfg(target_arch = "bpf")]

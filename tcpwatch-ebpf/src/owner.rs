@@ -9,7 +9,7 @@ use crate::maps::ACCEPTED;
 use crate::run::Run;
 use crate::sock::{self, Memory};
 use crate::step::{CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, LAST_ACK, LISTEN, SYN_RECV};
-use crate::{listener, needs, task};
+use crate::{listener, needs, task, words};
 
 /// Brings the owner in `info` up to the transition of `run`.
 #[inline(always)]
@@ -19,11 +19,11 @@ pub(crate) fn follow<H: Hook>(hook: &H, info: &mut ConnInfo, run: &Run) {
     }
     let step = run.step();
     if step.is_connect() {
-        info.owner = task::current(HOW_CONNECT);
+        task::current(HOW_CONNECT, &mut info.owner);
         return;
     }
     if step.is_listen() {
-        info.owner = run.owner;
+        words::copy(&mut info.owner, &run.owner);
         return;
     }
     if step.is_child() {
@@ -40,11 +40,12 @@ pub(crate) fn follow<H: Hook>(hook: &H, info: &mut ConnInfo, run: &Run) {
         let address = hook.sk().address() as u64;
         if let Some(accepted) = ACCEPTED.get_ptr(&address) {
             // SAFETY: the entry is of this socket, and is written once, before it can be found.
-            info.owner = unsafe { *accepted };
+            words::copy(&mut info.owner, unsafe { &*accepted });
             let _gone_already = ACCEPTED.remove(&address);
         } else if info.owner.how == HOW_LISTEN && sock::has_socket(hook.sk()) {
             // It was accepted, and accept() was not seen.
-            info.owner = Owner::UNKNOWN;
+            // SAFETY: zeros are an owner.
+            unsafe { words::clear(&mut info.owner) };
         }
     }
     // Only close() and shutdown() make these steps, in the task that calls them.
@@ -53,18 +54,22 @@ pub(crate) fn follow<H: Hook>(hook: &H, info: &mut ConnInfo, run: &Run) {
         (ESTABLISHED | SYN_RECV, FIN_WAIT1) | (CLOSE_WAIT, LAST_ACK)
     );
     if is_closed {
-        closed_by(info, task::current(HOW_CLOSE));
+        closed_by(info);
     }
 }
 
-/// The process `closer` closes the socket, and so holds it.
+/// The running task closes the socket, and so holds it.
 #[inline(always)]
-fn closed_by(info: &mut ConnInfo, closer: Owner) {
+fn closed_by(info: &mut ConnInfo) {
     if info.owner.how == HOW_UNKNOWN {
-        info.owner = closer;
-    } else if closer.pid != 0 && closer.pid != info.owner.pid {
+        task::current(HOW_CLOSE, &mut info.owner);
+        return;
+    }
+    let mut closer = Owner::UNKNOWN;
+    task::current(HOW_CLOSE, &mut closer);
+    if closer.pid != 0 && closer.pid != info.owner.pid {
         info.closer_pid = closer.pid;
-        info.closer_comm = closer.comm;
+        words::copy(&mut info.closer_comm, &closer.comm);
     }
 }
 

@@ -4,7 +4,7 @@ use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use tcpwatch_common::event::{Amendment, DWELL_UNKNOWN, Life};
 use tcpwatch_common::evidence::{DEAD, DONE};
 use tcpwatch_common::owner::HOW_UNKNOWN;
-use tcpwatch_common::{Evidence, Ledger, Owner, Transition};
+use tcpwatch_common::{Evidence, Ledger, Transition};
 
 use crate::counter::inc;
 use crate::hook::Hook;
@@ -14,7 +14,7 @@ use crate::params::param;
 use crate::run::{PEER_UNKNOWN, Run};
 use crate::sock::{self, Traffic};
 use crate::step::{CLOSE_WAIT, ESTABLISHED, FIN_WAIT2, Step};
-use crate::{filter, needs};
+use crate::{filter, needs, words};
 
 /// `BPF_RB_AVAIL_DATA`: bytes not read yet.
 const AVAILABLE: u64 = 0;
@@ -102,13 +102,17 @@ pub(crate) fn send_connection<H: Hook>(hook: &H, run: &Run) -> Option<()> {
         // SAFETY: as in `send_transition`.
         let place = unsafe { &mut *place };
         write(hook, run, &recorded, &mut place.last);
-        place.spent_ns = [0; 8];
-        place.closer_pid = 0;
-        place.closer_comm = [0; 16];
         if let Some(info) = hook.kept(false).info {
-            place.spent_ns = info.spent_ns;
+            words::copy(&mut place.spent_ns, &info.spent_ns);
             place.closer_pid = info.closer_pid;
-            place.closer_comm = info.closer_comm;
+            words::copy(&mut place.closer_comm, &info.closer_comm);
+        } else {
+            // SAFETY: zeros are numbers and bytes.
+            unsafe {
+                words::clear(&mut place.spent_ns);
+                words::clear(&mut place.closer_comm);
+            }
+            place.closer_pid = 0;
         }
         let traffic = if hook.known() { sock::traffic(hook.sk()) } else { None };
         place.counted = traffic.is_some() as u32;
@@ -130,35 +134,41 @@ pub(crate) fn send_connection<H: Hook>(hook: &H, run: &Run) -> Option<()> {
 #[inline(always)]
 fn write<H: Hook>(hook: &H, run: &Run, recorded: &Recorded, place: &mut Transition) {
     let (ifindex, cookie) = hook.extras();
-    let endpoints = hook.endpoints(run.lport as u16);
     place.time_ns = recorded.time_ns;
     place.id = run.id;
     // A child whose peer is not filled in yet still carries the cookie of its listener.
     place.cookie = if run.flags & PEER_UNKNOWN != 0 { 0 } else { cookie };
     place.dwell_ns = recorded.dwell_ns;
-    place.local = endpoints.local;
-    place.remote = endpoints.remote;
+    hook.write_addresses(&mut place.local, &mut place.remote);
     place.netns = run.netns;
     place.ifindex = ifindex;
-    place.lport = endpoints.lport;
-    place.rport = endpoints.rport;
-    place.family = endpoints.family;
+    place.lport = run.lport as u16;
+    place.rport = hook.remote_port();
+    place.family = hook.family();
     place.from = recorded.step.from as u8;
     place.to = recorded.step.to as u8;
     place.opened = run.opened;
     place.evidence = recorded.close_info;
-    place.owner = if needs::owners() { run.owner } else { Owner::UNKNOWN };
+    if needs::owners() {
+        words::copy(&mut place.owner, &run.owner);
+    } else {
+        // SAFETY: zeros are an owner.
+        unsafe { words::clear(&mut place.owner) };
+    }
+    let owner_known = needs::owners() && run.owner.how != HOW_UNKNOWN;
     // A process that has not closed the socket may have its descriptor still, and is found by the inode.
     let stays_open = recorded.step.is_last()
         && matches!(recorded.step.from, CLOSE_WAIT | FIN_WAIT2)
         && recorded.close_info.flags & DEAD == 0;
-    place.inode = if (place.owner.how == HOW_UNKNOWN || stays_open) && hook.known() {
+    place.inode = if (!owner_known || stays_open) && hook.known() {
         sock::inode(hook.sk())
     } else {
         0
     };
-    place.port = run.port;
-    place.reserved = [0; 3];
+    // The three bytes after it are zeros.
+    let port = &raw mut place.port;
+    // SAFETY: the last four bytes before the owner.
+    unsafe { port.cast::<u32>().write(run.port as u32) };
 }
 
 /// Sends a record that `fill` writes, or counts it as lost.

@@ -10,6 +10,7 @@ use tcpwatch_common::event::{AF_INET, AF_INET6};
 use tcpwatch_common::params::ABSENT;
 
 use crate::params::param;
+use crate::words::put;
 
 /// `IPPROTO_TCP`.
 pub(crate) const IPPROTO_TCP: u16 = 6;
@@ -336,10 +337,37 @@ pub(crate) fn endpoints(sk: impl Memory, lport: u16) -> Endpoints {
     Endpoints {
         family,
         lport,
-        rport: u16::from_be(sk.read(param!(SOCK.dport))),
+        rport: remote_port(sk),
         local,
         remote,
     }
+}
+
+/// Writes the remote address of `sk`; the first word alone for IPv4.
+#[inline(always)]
+pub(crate) fn write_remote(sk: impl Memory, remote: &mut [u32; 4]) {
+    match family(sk) {
+        AF_INET => put(remote, [sk.read(param!(SOCK.daddr)), 0, 0, 0]),
+        AF_INET6 if param!(SOCK.saddr_v6) != ABSENT => put(remote, words(sk, param!(SOCK.daddr_v6))),
+        _ => put(remote, [0; 4]),
+    }
+}
+
+/// Writes both addresses of `sk`.
+#[inline(always)]
+pub(crate) fn write_addresses(sk: impl Memory, local: &mut [u32; 4], remote: &mut [u32; 4]) {
+    match family(sk) {
+        AF_INET => put(local, [sk.read(param!(SOCK.saddr)), 0, 0, 0]),
+        AF_INET6 if param!(SOCK.saddr_v6) != ABSENT => put(local, words(sk, param!(SOCK.saddr_v6))),
+        _ => put(local, [0; 4]),
+    }
+    write_remote(sk, remote);
+}
+
+/// Remote port of `sk`, host order; 0 for none.
+#[inline(always)]
+pub(crate) fn remote_port(sk: impl Memory) -> u16 {
+    u16::from_be(sk.read(param!(SOCK.dport)))
 }
 
 /// Sixteen bytes, as the words a typed load can take.

@@ -1,6 +1,5 @@
 //! What is kept of a socket between its transitions.
 
-use core::mem::MaybeUninit;
 use core::ptr;
 
 use aya_ebpf::btf_maps::SkStorage;
@@ -13,6 +12,7 @@ use crate::counter::inc;
 use crate::maps::{INFOS, INFOS_BY_ADDR, STATES, STATES_BY_ADDR};
 use crate::needs;
 use crate::params::param;
+use crate::words;
 
 /// `BPF_LOCAL_STORAGE_GET_F_CREATE`.
 const CREATE: u64 = 1;
@@ -79,26 +79,13 @@ pub(crate) const NEW: SockState = SockState {
 /// The same in memory, for inserts.
 static NEW_STATE: SockState = NEW;
 
-/// Writes zeros to `place`, word by word and volatile: the compiler may make a loop over bytes of it otherwise.
-///
-/// # Safety
-/// Zeros are a `T`, and its size is a multiple of 8.
-#[inline(always)]
-pub(crate) unsafe fn clear<T>(place: &mut T) {
-    let words = ptr::from_mut(place).cast::<MaybeUninit<u64>>().cast::<u64>();
-    for index in 0..size_of::<T>() / 8 {
-        // SAFETY: it has that many words.
-        unsafe { words.add(index).write_volatile(0) };
-    }
-}
-
 impl SockState {
     /// Forgets the connection before on the same socket. The mark stays: it moves with the count.
     #[inline(always)]
     pub(crate) fn begin(&mut self) {
         let (counted, epoch) = (self.counted, self.epoch);
         // SAFETY: zeros are a state, and it has six words.
-        unsafe { clear(self) };
+        unsafe { words::clear(self) };
         (self.counted, self.epoch) = (counted, epoch);
     }
 

@@ -22,7 +22,7 @@ use crate::maps::{CALLED, STACKS};
 use crate::params::param;
 use crate::sock::{self, Bare, IPPROTO_TCP, Memory, Typed};
 use crate::step::{CLOSE, SYN_SENT};
-use crate::task;
+use crate::{task, words};
 
 /// `syscalls:sys_exit_accept` and `sys_exit_accept4`.
 #[inline(always)]
@@ -59,7 +59,8 @@ pub(crate) fn opened(ctx: &BtfTracePointContext) {
 /// Sends the running task's stack, as that which opened `sk`, or counts it as lost.
 #[inline(always)]
 fn send(sk: impl Memory, how: u8) {
-    let owner = task::current(how);
+    let mut owner = Owner::UNKNOWN;
+    task::current(how, &mut owner);
     if owner.pid == 0 {
         return;
     }
@@ -136,7 +137,7 @@ fn copy<const BYTES: usize>(sk: impl Memory, owner: Owner, registers: *const u8,
         (*head).time_ns = now;
         (*head).cookie = sock::cookie(sk);
         (*head).started = started;
-        (*head).owner = owner;
+        words::copy(&mut (*head).owner, &owner);
         (*head).inode = sock::inode(sk);
         (*head).execs = execs;
         (*head).reserved = 0;

@@ -56,7 +56,7 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
         let stale_sport = kept.state.as_ref().map_or(0, |state| state.stale_sport);
         (lport, lport_unknown) = local_port(hook, step, stale_sport);
         // Before Linux 6.15 a child is announced before its peer is filled in.
-        if keep_all && step.is_child() && hook.endpoints(lport).rport == 0 {
+        if keep_all && step.is_child() && hook.remote_port() == 0 {
             run.flags |= PEER_UNKNOWN;
         }
     }

@@ -6,6 +6,7 @@ use tcpwatch_common::Owner;
 
 use crate::params::param;
 use crate::sock::{Bare, Memory, Typed, probe};
+use crate::words;
 
 /// `PF_KTHREAD`: a kernel thread, which acts for others.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -26,37 +27,37 @@ pub(crate) fn typed() -> Typed {
     Typed(unsafe { bpf_get_current_task_btf() }.cast_const().cast())
 }
 
-/// The running process; unknown where it is a kernel thread, or the kernel's types are not known.
+/// Writes the running process to `owner`; unknown where it is a kernel thread, or the kernel's types are not known.
 #[inline(always)]
-pub(crate) fn current(how: u8) -> Owner {
+pub(crate) fn current(how: u8, owner: &mut Owner) {
+    // SAFETY: zeros are an owner.
+    unsafe { words::clear(owner) };
     if param!(TASK.known) == 0 {
-        Owner::UNKNOWN
-    } else if param!(PARAMS.task_btf) != 0 {
-        owner_of(typed(), how)
+        return;
+    }
+    if param!(PARAMS.task_btf) != 0 {
+        write(typed(), how, owner);
     } else {
-        owner_of(bare(), how)
+        write(bare(), how, owner);
     }
 }
 
-/// The process of `task`, which is the running one.
+/// Writes the process of `task`, which is the running one.
 #[inline(always)]
-fn owner_of<M: Memory>(task: M, how: u8) -> Owner {
+fn write<M: Memory>(task: M, how: u8, owner: &mut Owner) {
     if task.read::<u32>(param!(TASK.flags)) & PF_KTHREAD != 0 {
-        return Owner::UNKNOWN;
+        return;
     }
     let leader = task.follow(param!(TASK.group_leader));
-    Owner {
-        // SAFETY: the helper takes nothing.
-        cgroup: unsafe { bpf_get_current_cgroup_id() },
-        pid: if param!(TASK.pidns) == 0 {
-            (bpf_get_current_pid_tgid() >> 32) as u32
-        } else {
-            pid_of(leader)
-        },
-        how,
-        reserved: [0; 3],
-        comm: comm_of(leader),
-    }
+    // SAFETY: the helper takes nothing.
+    owner.cgroup = unsafe { bpf_get_current_cgroup_id() };
+    owner.pid = if param!(TASK.pidns) == 0 {
+        (bpf_get_current_pid_tgid() >> 32) as u32
+    } else {
+        pid_of(leader)
+    };
+    owner.how = how;
+    words::copy(&mut owner.comm, &comm_of(leader));
 }
 
 /// The id of the process that `leader` leads, in the pid namespace of the reader; 0 where it has none there.

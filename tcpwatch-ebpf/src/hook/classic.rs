@@ -15,6 +15,7 @@ use crate::run::Run;
 use crate::sock::{self, Copied, Endpoints, SocketCopy};
 use crate::sock_state::{self, Kept};
 use crate::step::Step;
+use crate::words::put;
 
 /// The classic tracepoint: its record, and the memory of the socket where BTF gives the offsets.
 pub(crate) struct ClassicHook<'a> {
@@ -185,6 +186,22 @@ impl<'a> Hook for ClassicHook<'a> {
             local,
             remote,
         }
+    }
+
+    #[inline(always)]
+    fn write_addresses(&self, local: &mut [u32; 4], remote: &mut [u32; 4]) {
+        if self.family() == AF_INET {
+            put(local, [self.record.read(param!(CLASSIC.saddr)), 0, 0, 0]);
+            put(remote, [self.record.read(param!(CLASSIC.daddr)), 0, 0, 0]);
+        } else {
+            put(local, self.record.words(param!(CLASSIC.saddr_v6)));
+            put(remote, self.record.words(param!(CLASSIC.daddr_v6)));
+        }
+    }
+
+    #[inline(always)]
+    fn remote_port(&self) -> u16 {
+        self.record.read(param!(CLASSIC.dport))
     }
 
     #[inline(always)]

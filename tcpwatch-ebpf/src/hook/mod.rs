@@ -63,6 +63,10 @@ pub(crate) trait Hook: Sized {
     }
     /// Both endpoints, with the local port given.
     fn endpoints(&self, lport: u16) -> Endpoints;
+    /// Writes both addresses.
+    fn write_addresses(&self, local: &mut [u32; 4], remote: &mut [u32; 4]);
+    /// Remote port, host order; 0 for none.
+    fn remote_port(&self) -> u16;
     /// Interface and cookie; 0 where unknown.
     fn extras(&self) -> (u32, u64);
     /// Called when the last program of the chain is done.

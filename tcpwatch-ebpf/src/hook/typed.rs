@@ -124,6 +124,16 @@ impl<const COPY: u32> Hook for TypedHook<'_, COPY> {
     }
 
     #[inline(always)]
+    fn write_addresses(&self, local: &mut [u32; 4], remote: &mut [u32; 4]) {
+        sock::write_addresses(self.sk, local, remote);
+    }
+
+    #[inline(always)]
+    fn remote_port(&self) -> u16 {
+        sock::remote_port(self.sk)
+    }
+
+    #[inline(always)]
     fn extras(&self) -> (u32, u64) {
         let cookie = match sock::cookie(self.sk) {
             // SAFETY: the helper takes the typed socket this program was given, and gives it a cookie.

@@ -5,6 +5,7 @@
 
 mod churn;
 mod doctor;
+mod features;
 mod latency;
 mod leaks;
 mod lives;
@@ -12,4 +13,5 @@ mod nothing_left;
 mod snapshot;
 mod stat;
 mod trace;
+mod verifier;
 mod workload;

@@ -5,7 +5,8 @@ use aya::maps::ProgramArray;
 use aya::programs::{Program, ProgramFd};
 use tcpwatch_common::names;
 
-use super::load::{Kernel, Request};
+use super::kernel::Kernel;
+use super::prepare::Request;
 use super::refusal::refusal;
 use crate::sys::tracefs;
 
@@ -28,6 +29,15 @@ impl Suffix {
             Self::TypedCopy => "entry_typed2",
             Self::Classic => "entry_classic",
         }
+    }
+
+    /// The names of all programs with this suffix.
+    pub(super) fn programs(self) -> impl Iterator<Item = String> {
+        let word = self.word();
+        names::STAGES
+            .into_iter()
+            .chain([names::ENTRY])
+            .map(move |name| format!("{name}_{word}"))
     }
 
     fn word(self) -> &'static str {

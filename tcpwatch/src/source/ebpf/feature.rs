@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::kernel::Hook;
+
 /// One thing that a kernel may offer or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeatureKind {
@@ -86,6 +88,23 @@ impl Features {
     #[must_use]
     pub fn is_on(&self, kind: FeatureKind) -> bool {
         self.get(kind).is_some_and(|feature| feature.off.is_none())
+    }
+
+    /// Adds what `other` knows beside.
+    pub(super) fn add(&mut self, other: &Self) {
+        for feature in other.iter() {
+            self.note(feature.kind, feature.off.clone());
+        }
+    }
+
+    /// The best hook that is on; `None` where none is.
+    #[must_use]
+    pub fn hook(&self) -> Option<Hook> {
+        if self.is_on(FeatureKind::TpBtf) {
+            Some(Hook::TpBtf)
+        } else {
+            self.is_on(FeatureKind::Tracepoint).then_some(Hook::Tracepoint)
+        }
     }
 
     /// All of them.

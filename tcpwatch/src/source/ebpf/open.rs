@@ -6,7 +6,9 @@ use anyhow::{Result, bail};
 
 use tcpwatch_common::Filter;
 
+use super::feature::{FeatureKind, Features};
 use super::{Hook, Kernel, Needs, Request, object};
+use crate::model::latency::LatencyBy;
 
 /// Which hook to attach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,19 +49,43 @@ pub fn open(choice: Choice, mut load: impl FnMut(Hook) -> Result<Kernel>) -> Res
     }
 }
 
-/// The best hook that the running kernel takes.
-///
-/// # Errors
-/// As [`open`].
-pub fn best_hook() -> Result<Hook> {
+/// What the running kernel offers: each hook and each feature is tried with a program.
+#[must_use]
+pub fn survey() -> Features {
+    let all = Needs {
+        transitions: true,
+        connections: true,
+        openings: true,
+        owners: true,
+        latency: Some(LatencyBy::Process),
+        stacks: false,
+    };
     let request = Request {
         object: object::EMBEDDED,
         filter: &Filter::ALL,
         ports: &[],
-        needs: Needs::default(),
-        ring_bytes: 0,
-        stacks_ring_bytes: 0,
+        needs: all,
+        ring_bytes: 4096,
+        stacks_ring_bytes: 4096,
     };
-    let kernel = open(Choice::Auto, |hook| Kernel::attached(&request, hook))?;
-    Ok(kernel.hook().unwrap_or(Hook::Tracepoint))
+    let mut features = Features::default();
+    for (hook, kind) in [
+        (Hook::TpBtf, FeatureKind::TpBtf),
+        (Hook::Tracepoint, FeatureKind::Tracepoint),
+    ] {
+        match Kernel::attached(&request, hook) {
+            Ok(kernel) => {
+                features.note(kind, None);
+                features.add(kernel.features());
+            }
+            Err(why) => features.note(kind, Some(format!("{why:#}"))),
+        }
+    }
+    let stacks = Request {
+        needs: Needs { stacks: true, ..all },
+        ..request
+    };
+    let attached = Kernel::attached(&stacks, features.hook().unwrap_or(Hook::Tracepoint));
+    features.note(FeatureKind::Stacks, attached.err().map(|why| format!("{why:#}")));
+    features
 }

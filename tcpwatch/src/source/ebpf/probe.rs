@@ -5,7 +5,7 @@ use aya::programs::{Program, ProgramError};
 use tcpwatch_common::names;
 
 use super::feature::{FeatureKind, Features};
-use super::load::Kernel;
+use super::kernel::Kernel;
 use super::refusal::refusal;
 use crate::sys::tracefs;
 
@@ -67,6 +67,10 @@ pub(super) fn helpers(kernel: &mut Kernel, features: &mut Features) -> Result<He
     let skips = kernel.skipped(names::PROG_EMPTY).is_some();
     features.note(
         FeatureKind::SecondCopy,
+        (!skips).then(|| "not needed: this kernel skips no runs".to_owned()),
+    );
+    features.note(
+        FeatureKind::SkippedRuns,
         (!skips).then(|| "not needed: this kernel skips no runs".to_owned()),
     );
     Ok(Helpers {
