@@ -38,8 +38,8 @@ pub(super) fn run(kernel: &Kernel, folder: &Path, programs: &Programs) -> Result
         qemu.args(["-machine", "virt"]);
     }
     qemu
-        // One thread: with one for each CPU, QEMU now and then runs an instruction that the kernel is just replacing, and the
-        // guest dies of an `int3`.
+        // One thread, which is as fast beside another guest. With one for each CPU a guest was seen to die of an `int3` by which the
+        // kernel was just replacing an instruction.
         .args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", "2000"])
         .args(["-nodefaults", "-display", "none", "-no-reboot", "-nic", "none"])
         .arg("-kernel")
