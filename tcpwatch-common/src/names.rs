@@ -15,7 +15,7 @@ pub const STAGES: [&str; 9] = [
     "listener", "filter", "state", "close", "info", "latency", "held", "record", "conn",
 ];
 
-/// Index in [`STAGES`]: follows listen() and the close of a listener.
+/// Index in [`STAGES`]: follows `listen()` and the close of a listener.
 pub const STAGE_LISTENER: u32 = 0;
 /// Index in [`STAGES`]: applies the filter by ports and addresses.
 pub const STAGE_FILTER: u32 = 1;

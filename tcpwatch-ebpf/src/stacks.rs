@@ -1,5 +1,6 @@
 //! The user stack where a connection is opened: the registers and a bounded copy, to be unwound in userspace.
 
+use core::arch::asm;
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
@@ -174,30 +175,32 @@ fn read_registers(head: *mut StackHead, registers: *const u8) {
     }
 }
 
-/// Copies `depth` bytes of the stack at `sp` to `to`, which has room for `BYTES`; how many there were.
+/// Copies `depth` bytes of the stack at `sp` to `to`, which has room for `BYTES`; returns how many there were.
 #[inline(always)]
 fn read_stack<const BYTES: usize>(to: *mut u8, sp: u64, depth: u64) -> u32 {
-    if depth <= BYTES as u64 && read(to, depth as u32, sp) {
+    if read::<BYTES>(to, depth, sp) {
         return depth as u32;
     }
-    // A page is missing.
-    let mut copied = STACK_PAGE as u64 - (sp & (STACK_PAGE as u64 - 1));
-    if copied > BYTES as u64 || !read(to, copied as u32, sp) {
-        return 0;
-    }
-    for _ in 1..BYTES / STACK_PAGE {
-        // SAFETY: with the first piece, of a page at most, there is room for as many pages as the loop reads.
-        if !read(unsafe { to.add(copied as usize) }, STACK_PAGE as u32, sp + copied) {
-            break;
+    // A page is missing: the copy ends before it.
+    let first = STACK_PAGE as u64 - (sp & (STACK_PAGE as u64 - 1));
+    for pages in (0..(BYTES / STACK_PAGE) as u64).rev() {
+        let bytes = first + pages * STACK_PAGE as u64;
+        if bytes < depth && read::<BYTES>(to, bytes, sp) {
+            return bytes as u32;
         }
-        copied += STACK_PAGE as u64;
     }
-    copied as u32
+    0
 }
 
-/// Copies `bytes` of the running task's memory.
+/// Copies `bytes` of the running task's memory to `to`, which has room for `BYTES`; whether all were there.
 #[inline(always)]
-fn read(to: *mut u8, bytes: u32, from: u64) -> bool {
-    // SAFETY: the helper takes any address to read from; that there is room is the caller's to know, and the verifier's to prove.
-    unsafe { bpf_probe_read_user(to.cast(), bytes, from as *const c_void) == 0 }
+fn read<const BYTES: usize>(to: *mut u8, mut bytes: u64, from: u64) -> bool {
+    // SAFETY: no instruction. The compiler forgets what it knows of the number, and so compares the register that it passes on:
+    // the verifier of older kernels believes no other.
+    unsafe { asm!("/* {bytes} */", bytes = inout(reg) bytes) };
+    if bytes > BYTES as u64 {
+        return false;
+    }
+    // SAFETY: the helper takes any address to read from, and there is room for so many.
+    unsafe { bpf_probe_read_user(to.cast(), bytes as u32, from as *const c_void) == 0 }
 }

@@ -99,7 +99,7 @@ impl Prepared<'_> {
         self.layouts().sock.known != 0 && (hook == Hook::TpBtf || self.reset().send_skaddr != 0)
     }
 
-    /// Whether accept() is to be watched, and the fields are known that its program reads.
+    /// Whether `accept()` is to be watched, and the fields are known that its program reads.
     fn sees_accepts(&self) -> bool {
         let needs = self.request().needs;
         (needs.owners || needs.latency.is_some()) && self.layouts().task.known != 0 && self.reset().accept_ret != ABSENT
@@ -124,7 +124,7 @@ impl Prepared<'_> {
         refused
     }
 
-    /// Notes what resets and accept() show.
+    /// Notes what resets and `accept()` show.
     fn note_features(&mut self, hook: Hook, refused: &Refused) {
         let typed = hook == Hook::TpBtf;
         let resets = RESETS.map(|[on_tp_btf, on_tracepoint]| if typed { on_tp_btf } else { on_tracepoint });

@@ -9,6 +9,7 @@ use crate::model::latency::LatencyBy;
 
 /// What is needed. Needs add up (`|`): one process can have all of them at once. The default is counts alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each need is there or not, whatever the others")]
 pub struct Needs {
     /// A record for every transition.
     pub transitions: bool,

@@ -11,6 +11,7 @@ use crate::sys::tracefs;
 
 /// What the programs may use of the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is there or not, whatever the others")]
 pub(super) struct Helpers {
     /// State in the storage of each socket.
     pub(super) sk_storage: bool,

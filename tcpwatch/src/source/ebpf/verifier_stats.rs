@@ -4,6 +4,7 @@ use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result, bail};
 use aya::programs::{Program, ProgramError};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tcpwatch_common::filter::CIDR_MAX;
 use tcpwatch_common::{Filter, names};
@@ -115,7 +116,11 @@ fn stats(kernel: &mut Kernel, name: &str, tracepoint: &str) -> Result<ProgramSta
     match loaded? {
         Err(ProgramError::LoadError { io_error, verifier_log }) => {
             let log = verifier_log.to_string();
-            parse(name, &log).with_context(|| format!("the kernel refuses the BPF program {name}: {io_error}: {log}"))
+            // Any other error is a refusal, whose log has statistics too.
+            let verified = io_error.raw_os_error() == Some(Errno::MFILE.raw_os_error());
+            parse(name, &log)
+                .filter(|_| verified)
+                .with_context(|| format!("the kernel refuses the BPF program {name}: {io_error}: {log}"))
         }
         Err(other) => Err(other).with_context(|| format!("cannot load the BPF program {name}")),
         Ok(()) => bail!("the kernel took {name} without a descriptor"),
