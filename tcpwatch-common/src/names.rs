@@ -12,7 +12,7 @@ pub const ENTRY: &str = "entry";
 
 /// The programs that [`ENTRY`] and its successors call in turn, by their index in the jump tables: `state_typed`, …
 pub const STAGES: [&str; 9] = [
-    "listener", "filter", "state", "close", "info", "latency", "held", "record", "conn",
+    "listen", "filter", "state", "close", "info", "latency", "held", "record", "conn",
 ];
 
 /// Index in [`STAGES`]: follows `listen()` and the close of a listener.

@@ -65,7 +65,7 @@ impl ConnInfo {
 pub(crate) fn follow<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     let step = run.step();
     let Some(info) = hook.kept(false).info else {
-        // The owner of a listener was found by the program `listener`.
+        // The owner of a listener was found by the program `listen`.
         if !step.is_listen() {
             // SAFETY: zeros are an owner.
             unsafe { words::clear(&mut run.owner) };

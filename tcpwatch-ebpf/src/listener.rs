@@ -29,14 +29,14 @@ static NEW_NAME: Name = Name {
 /// `BPF_NOEXIST`: insert only where there is no entry yet.
 const BPF_NOEXIST: u64 = 1;
 
-/// Whether the program `listener` has work at this step. It comes before the filter: a child may pass it where its listener does
+/// Whether the program `listen` has work at this step. It comes before the filter: a child may pass it where its listener does
 /// not.
 #[inline(always)]
 pub(crate) fn wants(step: Step) -> bool {
     needs::owners() && (step.is_listen() || step.is_listener_close())
 }
 
-/// The program `listener`: adds a listening socket, or takes one away.
+/// The program `listen`: adds a listening socket, or takes one away.
 #[inline(always)]
 pub(crate) fn follow<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     let lport = match hook.bound_port() {

@@ -185,8 +185,8 @@ fn follow(args: &LeaksArgs, every: Duration, view: &mut dyn LeaksView, out: &mut
             while more {
                 more = watcher.take(&mut stream) == BATCH;
             }
-            let unheard = kernel.lost() + stream.undecoded() + kernel.missed().unwrap_or(0);
-            let told = watcher.looked(look, unheard);
+            let mut told = watcher.looked(look, kernel.lost() + stream.undecoded());
+            told.missed = kernel.missed().unwrap_or(0);
             // The second look is what the later ones are compared with, and tells nothing that the first did not.
             if watcher.looks != 2 || last.is_some() {
                 tell(&told, view, out)?;
@@ -329,7 +329,7 @@ impl Watcher {
     }
 
     /// Takes what a look found; what there is to say, where so many transitions are `unheard` of.
-    fn looked(&mut self, look: Look, unheard: u64) -> LeaksFrame {
+    fn looked(&mut self, look: Look, lost: u64) -> LeaksFrame {
         self.looks += 1;
         if let (Some(stacks), Some(open)) = (&self.stacks, &look.open) {
             // What the kernel ended is in no dump.
@@ -337,7 +337,7 @@ impl Watcher {
             stacks.retain(look.started_ns, |inode| open.contains(&inode) || ended.contains(&inode));
         }
         self.leaks.look(look);
-        let mut frame = self.leaks.frame(clock::kernel_to_unix_ns(), true, unheard);
+        let mut frame = self.leaks.frame(clock::kernel_to_unix_ns(), true, lost);
         if let Some(stacks) = &self.stacks {
             for group in &mut frame.groups {
                 let of = |inode: NonZeroU32| stacks.of(inode.get());

@@ -118,7 +118,9 @@ fn follow<T: Traced>(args: &TraceArgs, needs: Needs, view: Box<dyn TraceView<T>>
         }
         // Nothing comes after this, so what is in the ring and what was counted belong together.
         kernel.detach()?;
+        end.progressed();
         let ledger = kernel.settled_ledger();
+        end.progressed();
         // Nor is there anything to wait for, but a scan that is under way.
         let patience = Instant::now() + LAST_SCAN;
         while printer.print(&mut stream, &kernel, i64::MAX)? > 0 || !printer.pending.is_empty() {
@@ -134,7 +136,10 @@ fn follow<T: Traced>(args: &TraceArgs, needs: Needs, view: Box<dyn TraceView<T>>
         printer.totals.seen = T::seen(&ledger.moves);
         printer.totals.lost = ledger.lost + stream.undecoded();
         printer.totals.missed = kernel.missed();
-        printer.end()
+        let ended = printer.end();
+        // The process ends, and the kernel detaches faster than we do.
+        std::mem::forget(kernel);
+        ended
     })
 }
 

@@ -9,7 +9,10 @@ use crate::model::latency::LatencyBy;
 
 /// What is needed. Needs add up (`|`): one process can have all of them at once. The default is counts alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each need is there or not, whatever the others")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each need is there or not, whatever the others"
+)]
 pub struct Needs {
     /// A record for every transition.
     pub transitions: bool,
@@ -116,7 +119,7 @@ mod tests {
         assert_eq!(called(Needs::default()), ["state", "close"]);
         assert_eq!(
             called(both),
-            ["listener", "state", "close", "info", "latency", "held", "record"]
+            ["listen", "state", "close", "info", "latency", "held", "record"]
         );
     }
 }
