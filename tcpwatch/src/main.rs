@@ -7,14 +7,18 @@ use clap::Parser;
 use env_logger::Env;
 use tcpwatch::cli::{Cli, Command};
 use tcpwatch::cmd::Outcome;
+use tcpwatch::sys::descriptor_limit::with_remedy;
 use tcpwatch::{clock, cmd};
 
 fn main() -> ExitCode {
     // Warnings are ours to tell; the kernel side's own log is for those who ask: RUST_LOG=tcpwatch_ebpf=debug.
     env_logger::Builder::from_env(Env::default().default_filter_or("tcpwatch=warn,tcpwatch_ebpf=off"))
-        .format(|line, record| match record.target().strip_prefix("tcpwatch::") {
-            Some(_) => writeln!(line, "tcpwatch: {}", record.args()),
-            None => writeln!(line, "tcpwatch: {}: {}", record.target(), record.args()),
+        .format(|line, record| {
+            let text = with_remedy(record.args().to_string());
+            match record.target().strip_prefix("tcpwatch::") {
+                Some(_) => writeln!(line, "tcpwatch: {text}"),
+                None => writeln!(line, "tcpwatch: {}: {text}", record.target()),
+            }
         })
         .init();
     let cli = match Cli::try_parse() {
@@ -54,7 +58,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "tcpwatch: {error:#}");
+            let _ = writeln!(io::stderr(), "tcpwatch: {}", with_remedy(format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

@@ -28,6 +28,7 @@ mod latency;
 mod leaks;
 mod ledger;
 mod life;
+mod limits;
 mod live;
 mod lives;
 mod loss;

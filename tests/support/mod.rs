@@ -19,6 +19,7 @@ pub(crate) mod netns;
 pub(crate) mod peers;
 pub(crate) mod pidns;
 pub(crate) mod proc_tcp;
+pub(crate) mod process_limit;
 pub(crate) mod program;
 pub(crate) mod python;
 pub(crate) mod skipped;

@@ -4,7 +4,6 @@ use std::future::{pending, ready};
 use std::io::{self, Write};
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -27,7 +26,7 @@ use crate::source::ebpf::{Needs, Stream};
 use crate::source::leaks::Asked;
 use crate::source::living::Living;
 use crate::source::stacks::Stacks;
-use crate::sys::btf;
+use crate::sys::{btf, threads};
 use crate::view::leaks::{self, LeaksView};
 
 /// Records taken before the signals are heard.
@@ -123,7 +122,7 @@ fn follow(args: &LeaksArgs, every: Duration, view: &mut dyn LeaksView, out: &mut
         let mut end = End::new(args.common.watch.duration)?;
         let mut watcher = Watcher::new(older_ns(args), asked(args));
         // Somebody waits for the first answer, and to read /proc takes as long as to load the kernel side.
-        watcher.begin_look();
+        watcher.begin_look()?;
         let needs = Needs {
             transitions: true,
             owners: true,
@@ -157,13 +156,13 @@ fn follow(args: &LeaksArgs, every: Duration, view: &mut dyn LeaksView, out: &mut
                 biased;
                 () = end.come(), if last.is_none() => {
                     last = Some(Instant::now() + LAST_LOOK);
-                    watcher.begin_look();
+                    watcher.begin_look_if_possible();
                 }
                 found = watcher.over() => look = Some(found?),
                 () = too_late => over = true,
                 () = ready(()), if more => {}
                 filled = stream.filled() => filled?,
-                _ = ticks.tick(), if last.is_none() => watcher.begin_look(),
+                _ = ticks.tick(), if last.is_none() => watcher.begin_look_if_possible(),
                 _ = poll.tick() => {}
             }
             more = watcher.take(&mut stream) == BATCH;
@@ -229,6 +228,8 @@ struct Watcher {
     looks: u64,
     /// Whether the second look is at more than the first, for namespaces cannot be told apart.
     is_elsewhere: bool,
+    /// Whether there was no thread for a look, and a warning has said so.
+    was_impossible: bool,
 }
 
 /// A look under way, on a thread of its own: there are records to read meanwhile.
@@ -250,13 +251,17 @@ impl Watcher {
             reads_proc: true,
             looks: 0,
             is_elsewhere: false,
+            was_impossible: false,
         }
     }
 
     /// Begins a look, unless one is under way.
-    fn begin_look(&mut self) {
+    ///
+    /// # Errors
+    /// There can be no thread for it.
+    fn begin_look(&mut self) -> Result<()> {
         if self.look.is_some() {
-            return;
+            return Ok(());
         }
         self.leaks.begin_look();
         // Where nothing is stuck nobody asks whose it is; and the second look comes at once after the first.
@@ -273,18 +278,28 @@ impl Watcher {
         let look = move || {
             let _ = tell.send(asked.look(whose));
         };
-        // Where no thread can be had, the channel is closed, and that is told.
-        let _ = thread::Builder::new().name("look".into()).spawn(look);
+        threads::spawn("look", look)?;
         self.look = Some(Looking {
             over,
             until: Instant::now() + PATIENCE,
         });
+        Ok(())
+    }
+
+    /// The same; where there can be no thread, the next tick tries again.
+    fn begin_look_if_possible(&mut self) {
+        if let Err(why) = self.begin_look() {
+            if !self.was_impossible {
+                log::warn!("the sockets are not looked at for now: {why:#}");
+            }
+            self.was_impossible = true;
+        }
     }
 
     /// Begins what later looks are compared with: the first was under way before transitions were heard of.
     fn begin_watch(&mut self) {
         self.leaks.begin_watch();
-        self.begin_look();
+        self.begin_look_if_possible();
     }
 
     /// Waits for the look under way.
@@ -310,7 +325,7 @@ impl Watcher {
             }
             log::warn!("reading /proc takes more than 10 s: whose the sockets are is unknown from now on");
             self.reads_proc = false;
-            self.begin_look();
+            self.begin_look_if_possible();
         }
         Ok(())
     }

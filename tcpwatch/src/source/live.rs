@@ -18,6 +18,7 @@ use crate::clock;
 use crate::event::{Input, LedgerSample, PortsSample};
 use crate::model::filter::Filter;
 use crate::model::listener::Listener;
+use crate::sys::descriptor_limit;
 use crate::sys::netns::{self, Namespace, Which};
 
 /// Every so often namespaces are looked for again (`--netns all`), and the counts are compared with a walk.
@@ -193,7 +194,9 @@ impl Places {
             match NamespaceReaders::open(Path::new("/"), namespace) {
                 Ok(reader) => self.readers.push(reader),
                 // Of all, one may have gone between being found and being entered.
-                Err(error) if *netns == Which::All => log::warn!("network namespace {}: {error:#}", namespace.inode),
+                Err(error) if *netns == Which::All && !descriptor_limit::is_reached(&error) => {
+                    log::warn!("network namespace {}: {error:#}", namespace.inode);
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -5,7 +5,7 @@ mod cgroups;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use anyhow::{Context, anyhow};
 use hashbrown::HashMap;
@@ -16,8 +16,8 @@ use crate::clock;
 use crate::event::Event;
 use crate::model::container::Cgroup;
 use crate::model::owner::{Comm, Owner};
-use crate::sys::cgroup;
 use crate::sys::procs::process;
+use crate::sys::{cgroup, threads};
 
 /// Of the time, at most a hundredth is spent on scans.
 const SHARE: u64 = 100;
@@ -39,6 +39,8 @@ pub struct Living {
     /// When it is waited for no longer, ns (`CLOCK_MONOTONIC`).
     give_up_ns: u64,
     scan_again_ns: u64,
+    /// Whether a scan has failed, and a warning has said so.
+    has_failed: bool,
     cgroups: Cgroups,
     /// By number, and by the name it was asked for with: under another the number may be another process's.
     known: HashMap<(NonZeroU32, Comm), Known>,
@@ -70,6 +72,7 @@ impl Living {
             scan: None,
             give_up_ns: 0,
             scan_again_ns: 0,
+            has_failed: false,
             cgroups: Cgroups::new(root),
             known: HashMap::new(),
             to_boot_ns: 0,
@@ -86,9 +89,9 @@ impl Living {
             let time_ns = [start, clock::monotonic_ns()];
             Ok(Scanned { owners, time_ns })
         };
-        match thread::Builder::new().name("scan".into()).spawn(scan) {
+        match threads::spawn("scan", scan) {
             Ok(scan) => self.scan = Some(scan),
-            Err(why) => self.scan_failed(&why.into()),
+            Err(why) => self.scan_failed(&why),
         }
     }
 
@@ -122,7 +125,11 @@ impl Living {
     }
 
     fn scan_failed(&mut self, why: &anyhow::Error) {
-        log::debug!("no scan for owners: {why:#}");
+        // Once: the next scan may succeed.
+        if !self.has_failed {
+            log::warn!("the owners of sockets that were open before are unknown for now: {why:#}");
+        }
+        self.has_failed = true;
         self.scan_again_ns = clock::monotonic_ns() + APART_NS;
     }
 
@@ -266,7 +273,7 @@ mod tests {
     /// Settles `event` once the scan is over.
     fn settled(living: &mut Living, mut event: Event) -> Option<String> {
         while !living.settle(&mut event) {
-            thread::yield_now();
+            std::thread::yield_now();
             living.catch_up();
         }
         event.owner.map(|owner| owner.to_string())

@@ -15,7 +15,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -27,6 +27,7 @@ use self::symbols::Symbols;
 use self::unwinder::Unwinder;
 use super::ebpf::StackRing;
 use crate::model::stacks::{Stack, StackId, StackTable};
+use crate::sys::threads;
 
 /// Bytes of the ring buffer of stacks: a second at 10,000 connections a second, most of whose stacks are short.
 pub const RING_BYTES: u32 = 16 << 20;
@@ -60,10 +61,7 @@ impl Stacks {
         let unwinder = Unwinder::new(root.to_owned(), Arc::clone(&files));
         let thread = {
             let (table, stop) = (Arc::clone(&table), Arc::clone(&stop));
-            thread::Builder::new()
-                .name("stacks".into())
-                .spawn(move || read(ring, unwinder, &table, &stop))
-                .context("cannot start a thread to read stacks")?
+            threads::spawn("stacks", move || read(ring, unwinder, &table, &stop))?
         };
         Ok(Self {
             table,

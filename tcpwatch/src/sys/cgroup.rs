@@ -1,6 +1,6 @@
 //! The cgroup a process is in (cgroups(7), "/proc files"; `proc_cgroup_show`, kernel/cgroup/cgroup.c).
 
-mod by_id;
+pub(super) mod by_id;
 
 use std::fs;
 use std::num::NonZeroU32;

@@ -6,9 +6,11 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Once;
+use std::thread;
 
 use anyhow::{Context, anyhow, bail};
 use hashbrown::HashMap;
@@ -16,7 +18,9 @@ use log::warn;
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, LinkNameSpaceType, capabilities, move_into_link_name_space};
 
+use super::descriptor_limit;
 use super::procs::other_threads;
+use super::threads::spawn_scoped;
 use crate::model::escaped::Escaped;
 
 /// Which network namespaces to look at.
@@ -128,7 +132,9 @@ pub fn names(root: &Path) -> HashMap<u32, String> {
     let Ok(own) = fs::metadata(root.join("proc/thread-self/ns/net")) else {
         return HashMap::new();
     };
-    let named = entries(&root.join("run/netns")).filter_map(|entry| {
+    // Without names, namespaces are shown by number.
+    let named = entries(&root.join("run/netns")).into_iter().flatten();
+    let named = named.filter_map(|entry| {
         let metadata = fs::metadata(entry.path())
             .ok()
             .filter(|found| found.dev() == own.dev())?;
@@ -142,7 +148,8 @@ pub fn names(root: &Path) -> HashMap<u32, String> {
 fn all(root: &Path, own: &Metadata) -> anyhow::Result<Vec<Namespace>> {
     let mut found = vec![Namespace::own(own)?];
     let mut hidden = 0;
-    let processes = entries(&root.join("proc")).filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let processes = entries(&root.join("proc"))?;
+    let processes = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     for pid in processes {
         let process = root.join(format!("proc/{pid}"));
         let mut shown = add(&process.join("ns/net"), own, &mut found);
@@ -158,11 +165,10 @@ fn all(root: &Path, own: &Metadata) -> anyhow::Result<Vec<Namespace>> {
                 .find(Result::is_ok)
                 .unwrap_or(shown);
         }
-        hidden += usize::from(shown.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied));
+        hidden += usize::from(is_hidden(shown)?);
     }
-    for entry in entries(&root.join("run/netns")) {
-        let shown = add(&entry.path(), own, &mut found);
-        hidden += usize::from(shown.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied));
+    for entry in entries(&root.join("run/netns"))? {
+        hidden += usize::from(is_hidden(add(&entry.path(), own, &mut found))?);
     }
     // One with all privileges can still be denied a look, at a process of an outer user namespace for one.
     match hidden {
@@ -181,6 +187,20 @@ fn add(path: &Path, own: &Metadata, found: &mut Vec<Namespace>) -> io::Result<()
     let new = Namespace::unless_known(path, own, found)?;
     found.extend(new);
     Ok(())
+}
+
+/// Whether a namespace is there and must not be looked at; one that has vanished is not.
+///
+/// # Errors
+/// The limit of open descriptors is reached: what is there must not be left out.
+fn is_hidden(shown: io::Result<()>) -> anyhow::Result<bool> {
+    let Err(error) = shown else { return Ok(false) };
+    let hidden = error.kind() == io::ErrorKind::PermissionDenied;
+    let error = anyhow::Error::from(error);
+    if descriptor_limit::is_reached(&error) {
+        return Err(error.context("cannot open all network namespaces"));
+    }
+    Ok(hidden)
 }
 
 /// Whether it was told that some namespaces are left out.
@@ -202,9 +222,16 @@ fn is_privileged() -> bool {
     })
 }
 
-/// What is in a directory; nothing, where there is none.
-fn entries(directory: &Path) -> impl Iterator<Item = fs::DirEntry> + use<> {
-    fs::read_dir(directory).into_iter().flatten().flatten()
+/// What is in a directory; nothing, where there is none, or none for us.
+///
+/// # Errors
+/// It cannot be read for another reason, as the limit of open descriptors.
+fn entries(directory: &Path) -> anyhow::Result<impl Iterator<Item = fs::DirEntry> + use<>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => None,
+        entries => Some(entries.with_context(|| directory.display().to_string())?),
+    };
+    Ok(entries.into_iter().flatten().flatten())
 }
 
 impl fmt::Display for Namespace {
@@ -264,12 +291,18 @@ impl Namespace {
     /// Those of `work`; one line where setns(2) refuses.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
         let Some(file) = &self.file else { return work() };
-        let inside = || {
-            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-                .map_err(|errno| self.refused(errno))?;
+        let mut work = Some(work);
+        let mut inside = || {
+            enter(file).map_err(|errno| self.refused(errno))?;
+            let work = work.take().context("the work is done already")?;
             work().with_context(|| self.name.clone())
         };
-        std::thread::scope(|scope| scope.spawn(inside).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let on_thread = thread::scope(|scope| Ok(spawn_scoped(scope, "netns", &mut inside)?.join()));
+        match on_thread {
+            Ok(joined) => joined.unwrap_or_else(|panic| resume_unwind(panic)),
+            // In the middle of a run the limit of processes may have been reached.
+            Err(why) => run_and_return(inside, why),
+        }
     }
 
     /// Why setns(2) refused.
@@ -281,6 +314,35 @@ impl Namespace {
             _ => anyhow!("{name}: entering it: {errno}"),
         }
     }
+}
+
+/// Moves this thread into the network namespace `file`.
+fn enter(file: &File) -> rustix::io::Result<()> {
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+}
+
+/// Runs `work`, which leaves this thread in another network namespace, and returns to our own.
+///
+/// # Errors
+/// Those of `work`; `no_thread`, where this thread could not return.
+fn run_and_return<T>(work: impl FnOnce() -> anyhow::Result<T>, no_thread: anyhow::Error) -> anyhow::Result<T> {
+    /// Returns when it is dropped, after a panic too.
+    struct Return(File);
+    impl Drop for Return {
+        fn drop(&mut self) {
+            if let Err(errno) = enter(&self.0) {
+                log::error!("cannot return to our own network namespace: {errno}");
+                std::process::exit(1);
+            }
+        }
+    }
+    let own = File::open("/proc/thread-self/ns/net").context("/proc/thread-self/ns/net")?;
+    // To enter the namespace that we are in takes the privilege to return to it.
+    if enter(&own).is_err() {
+        return Err(no_thread);
+    }
+    let _return = Return(own);
+    work()
 }
 
 #[cfg(test)]

@@ -93,7 +93,8 @@ pub fn holders(root: &Path) -> anyhow::Result<Holders> {
     while let Some(entry) = entries.next() {
         let entry = entry.with_context(|| path.display().to_string())?;
         if let Some(pid) = number(entry.file_name().to_bytes()).and_then(NonZeroU32::new) {
-            scan.look(&all, pid);
+            scan.look(&all, pid)
+                .with_context(|| path.join(pid.to_string()).display().to_string())?;
         }
     }
     scan.holds.sort_unstable();
@@ -127,14 +128,19 @@ impl Scan {
     }
 
     /// Looks at the process `pid` of the /proc open as `all`.
-    fn look(&mut self, all: &OwnedFd, pid: NonZeroU32) {
+    ///
+    /// # Errors
+    /// We have no descriptor left to look with: the process may hold sockets.
+    fn look(&mut self, all: &OwnedFd, pid: NonZeroU32) -> rustix::io::Result<()> {
         match self.read(all, pid, "fd") {
             Ok(0) => self.look_at_others(all, pid),
             Ok(_) => {}
             Err(errno) if is_gone(errno) => {}
+            Err(errno @ (Errno::MFILE | Errno::NFILE)) => return Err(errno),
             Err(_) if self.holds_nothing(all, pid) => self.look_at_others(all, pid),
             Err(_) => self.unreadable += 1,
         }
+        Ok(())
     }
 
     /// Looks at `pid` by its other threads: the first shows no descriptors, as one that has ended (`pthread_exit()` in `main()`).
@@ -337,7 +343,7 @@ mod tests {
         )]);
         let all = directory(CWD, root.path().join("proc")).unwrap();
         let mut scan = Scan::new(2);
-        scan.look(&all, NonZeroU32::new(7).unwrap());
+        scan.look(&all, NonZeroU32::new(7).unwrap()).unwrap();
         assert_eq!((scan.holds.len(), scan.left_out, scan.unreadable), (2, 1, 0));
     }
 

@@ -15,6 +15,7 @@ use tcpwatch_common::params::{ABSENT, CLASSIC_RECORD_MAX};
 use tcpwatch_common::{ClassicLayout, ResetLayout};
 
 use super::btf::KernelBtf;
+use super::threads::spawn_scoped;
 use super::tree::{Tree, why};
 
 /// Category of the tracepoint.
@@ -301,19 +302,23 @@ pub fn with_tracefs<T: Send>(work: impl FnOnce(Result<()>) -> Result<T> + Send) 
         Err(why) => return work(Err(why)),
         Ok(None) => {}
     }
-    thread::scope(|scope| {
-        let inside = scope.spawn(|| {
-            work(mount_privately().map_err(|why| {
+    let mut work = Some(work);
+    let mut with = |reached| work.take().context("the work is done already")?(reached);
+    let on_thread = thread::scope(|scope| {
+        let inside = || {
+            with(mount_privately().map_err(|why| {
                 anyhow!(
                     "cannot read tracefs: it is not mounted, and cannot be mounted privately ({why}); \
                      try sudo mount -t tracefs tracefs /sys/kernel/tracing"
                 )
             }))
-        });
-        inside
-            .join()
-            .unwrap_or_else(|_| Err(anyhow!("the thread that reads tracefs died")))
-    })
+        };
+        Ok(spawn_scoped(scope, "tracefs", inside)?.join())
+    });
+    match on_thread {
+        Ok(joined) => joined.unwrap_or_else(|_| Err(anyhow!("the thread that reads tracefs died"))),
+        Err(why) => with(Err(why)),
+    }
 }
 
 /// Gives this thread a mount namespace of its own with tracefs in it.

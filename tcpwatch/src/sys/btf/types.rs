@@ -196,21 +196,22 @@ impl Type<'_> {
         enumerators.chunks_exact(8).map(|one| (word(one, 0), word(one, 4)))
     }
 
-    /// The names and the type ids in it.
-    fn references(&self) -> (impl Iterator<Item = u32>, impl Iterator<Item = u32>) {
-        let Elements {
-            count,
-            bytes,
-            name_at,
-            id_at,
-        } = self.kind.elements(self.vlen());
-        let rest = self.rest;
-        let names = (0..count).filter_map(move |element| Some(word(rest, element * bytes + name_at?)));
-        let ids = (0..count).flat_map(move |element| id_at.iter().map(move |at| word(rest, element * bytes + at)));
-        (
-            std::iter::once(self.name).chain(names),
-            self.target().into_iter().chain(ids),
-        )
+    /// Gives each name in it to `name`, and each type id to `id`.
+    fn references(&self, mut name: impl FnMut(u32) -> Result<()>, mut id: impl FnMut(u32) -> Result<()>) -> Result<()> {
+        name(self.name)?;
+        if let Some(target) = self.target() {
+            id(target)?;
+        }
+        let elements = self.kind.elements(self.vlen());
+        for element in self.rest.chunks_exact(elements.bytes.max(1)) {
+            if let Some(at) = elements.name_at {
+                name(word(element, at))?;
+            }
+            for &at in elements.id_at {
+                id(word(element, at))?;
+            }
+        }
+        Ok(())
     }
 
     /// The `index`th type whose value is part of a value of this type. A pointer has none.
@@ -343,13 +344,21 @@ impl Types {
     /// Checks that every name lies in the string section, and every id is that of a type.
     fn check_references(&self) -> Result<()> {
         for (id, found) in self.all() {
-            let (mut names, mut ids) = found.references();
-            if let Some(name) = names.find(|&name| name as usize >= self.strings.len()) {
-                bail!("type {id} has a name at {name}, outside the string section");
-            }
-            if let Some(other) = ids.find(|&other| other as usize >= self.starts.len()) {
-                bail!("type {id} names the type {other}, which does not exist");
-            }
+            let is_name = |name: u32| {
+                ensure!(
+                    (name as usize) < self.strings.len(),
+                    "type {id} has a name at {name}, outside the string section"
+                );
+                Ok(())
+            };
+            let is_type = |other: u32| {
+                ensure!(
+                    (other as usize) < self.starts.len(),
+                    "type {id} names the type {other}, which does not exist"
+                );
+                Ok(())
+            };
+            found.references(is_name, is_type)?;
         }
         Ok(())
     }
@@ -362,15 +371,15 @@ impl Types {
         levels[0] = 1;
         // The types around the one looked at; of each the next part, and the deepest level of the parts before.
         let mut path = Vec::with_capacity(MAX_LEVELS);
-        for (root, _) in self.all() {
+        for (root, found) in self.all() {
             if levels[root as usize] != 0 {
                 continue;
             }
             levels[root as usize] = OPEN;
-            path.push((root, 0, 0));
-            while let Some((id, next, deepest)) = path.last_mut() {
+            path.push((root, found, 0, 0));
+            while let Some((id, found, next, deepest)) = path.last_mut() {
                 let id = *id;
-                let Some(part) = self.get(id).and_then(|found| found.part(*next)) else {
+                let Some(part) = found.part(*next) else {
                     let level = *deepest + 1;
                     ensure!(level <= MAX_LEVELS, "{} is nested too deeply", self.describe(id));
                     levels[id as usize] = level;
@@ -386,7 +395,8 @@ impl Types {
                     0 => {
                         ensure!(path.len() < MAX_LEVELS, "{} is nested too deeply", self.describe(root));
                         levels[part as usize] = OPEN;
-                        path.push((part, 0, 0));
+                        // Every id is that of a type.
+                        path.extend(self.get(part).map(|found| (part, found, 0, 0)));
                     }
                     level => *deepest = level.max(*deepest),
                 }

@@ -90,14 +90,27 @@ fn is_of_v2(line: &[u8]) -> bool {
 }
 
 /// Mounts of v2 in a mount table: the cgroup each shows as its top, and where it is.
+pub(in crate::sys) fn mounts(table: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    mounts_where(table, |kind, _| kind == b"cgroup2")
+}
+
+/// Mounts of the hierarchy of v1 that has `controller`, likewise.
+pub(in crate::sys) fn mounts_of_v1(table: &[u8], controller: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    mounts_where(table, move |kind, options| {
+        kind == b"cgroup" && options.split(|&byte| byte == b',').any(|one| one == controller)
+    })
+}
+
+/// Mounts whose type and options `is_wanted` wants.
 ///
 /// A line is `ID PARENT DEVICE ROOT PLACE OPTIONS … - TYPE SOURCE OPTIONS` (proc(5), `mountinfo`).
-fn mounts(table: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
-    table.split(|&byte| byte == b'\n').filter_map(|line| {
+fn mounts_where(table: &[u8], is_wanted: impl Fn(&[u8], &[u8]) -> bool) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    table.split(|&byte| byte == b'\n').filter_map(move |line| {
         let mut words = line.split(|&byte| byte == b' ');
         let (top, place) = (words.nth(3)?, words.next()?);
-        let kind = words.skip_while(|&word| word != b"-").nth(1)?;
-        (kind == b"cgroup2").then(|| (without_end(unescaped(top)), unescaped(place)))
+        let mut words = words.skip_while(|&word| word != b"-").skip(1);
+        let (kind, options) = (words.next()?, words.nth(1).unwrap_or_default());
+        is_wanted(kind, options).then(|| (without_end(unescaped(top)), unescaped(place)))
     })
 }
 

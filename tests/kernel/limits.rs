@@ -1,0 +1,111 @@
+//! Limits of threads and of descriptors: what can go on goes on and is right, and the rest says in one line which limit it is.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tcpwatch_common::TcpState;
+
+use crate::support::LOOPBACK;
+use crate::support::clock::eventually;
+use crate::support::netns::{Neighbour, in_netns};
+use crate::support::process_limit::{ProcessLimit, with_descriptors};
+use crate::support::program::run::{Finished, finish, tcpwatch};
+use crate::support::program::stat::Stat;
+use crate::support::program::{Hook, on_both_hooks};
+use crate::support::sockets::{Pair, listen, pair};
+
+on_both_hooks!(stat_goes_on_where_no_thread_can_be_had);
+
+/// A listener with `n` accepted connections.
+fn open(n: usize) -> (socket2::Socket, Vec<Pair>) {
+    let listener = listen(SocketAddr::new(LOOPBACK, 0), 8);
+    let pairs = (0..n).map(|_| pair(&listener)).collect();
+    (listener, pairs)
+}
+
+/// How many sockets `finished` counted in ESTABLISHED; it must have ended without a word.
+fn established(finished: &Finished) -> Option<u64> {
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{finished:?}");
+    let json: Value = serde_json::from_str(&finished.stdout).expect("one object");
+    json["states"][TcpState::Established.name().to_lowercase()].as_u64()
+}
+
+/// The limit of a pids cgroup is reached in the middle of a run. Other namespaces are entered on a thread, if there can be one.
+fn stat_goes_on_where_no_thread_can_be_had(hook: Hook) {
+    in_netns(|_| {
+        let neighbour = Neighbour::new();
+        let there = neighbour.run(|_| open(3));
+        let limit = ProcessLimit::new();
+        let stat = Stat::start(hook, &["--netns", &neighbour.pid().to_string()]);
+        limit.take(stat.running().pid());
+        limit.set(1);
+        // Every ten seconds the counts are compared with the sockets there are.
+        let row = eventually("the counts to be compared", || {
+            let row = stat.last();
+            if row["drift"].is_null() {
+                Err(row.to_string())
+            } else {
+                Ok(row)
+            }
+        });
+        assert_eq!(row["drift"], 0, "{row}");
+        assert_eq!(row["connections"]["established"], 6, "{row}");
+        let ended = stat.finish();
+        assert_eq!(ended.stderr, "");
+        drop(there);
+    });
+}
+
+#[test]
+fn another_namespace_is_read_where_no_thread_can_be_had() {
+    in_netns(|_| {
+        let neighbour = Neighbour::new();
+        let there = neighbour.run(|_| open(3));
+        let limit = ProcessLimit::new();
+        limit.set(1);
+        let pid = neighbour.pid().to_string();
+        for source in ["sock_diag", "proc"] {
+            let args = ["snapshot", "--netns", &pid, "--source", source, "-o", "json"];
+            assert_eq!(established(&finish(&limit.tcpwatch(&args))), Some(6), "{source}");
+        }
+        let finished = finish(&limit.tcpwatch(&["leaks", "--netns", &pid]));
+        assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{finished:?}");
+        drop(there);
+    });
+}
+
+#[test]
+fn few_descriptors_are_enough_or_named() {
+    in_netns(|_| {
+        let here = open(3);
+        for descriptors in [8, 20] {
+            let finish = |args: &[&str]| finish(&with_descriptors(descriptors, &tcpwatch(args)));
+            for hook in Hook::BOTH {
+                for command in ["stat", "trace", "churn", "latency"] {
+                    finish(&[command, "--hook", hook.name()]).refuses(1, "ulimit -n");
+                }
+            }
+            for source in ["sock_diag", "proc"] {
+                let counted = finish(&["snapshot", "--source", source, "-o", "json"]);
+                assert_eq!(established(&counted), Some(6), "{descriptors} {source}");
+            }
+            for command in ["leaks", "doctor"] {
+                let finished = finish(&[command]);
+                assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{finished:?}");
+            }
+        }
+        drop(here);
+    });
+}
+
+/// A namespace that cannot be opened for want of a descriptor must not be left out of the sum.
+#[test]
+fn fewer_descriptors_than_namespaces_are_an_error() {
+    in_netns(|_| {
+        let neighbours: Vec<_> = (0..8).map(|_| Neighbour::new()).collect();
+        for args in [&["snapshot", "--netns", "all"][..], &["leaks", "--netns", "all"]] {
+            finish(&with_descriptors(8, &tcpwatch(args))).refuses(1, "ulimit -n");
+        }
+        drop(neighbours);
+    });
+}
