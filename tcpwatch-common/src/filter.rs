@@ -91,4 +91,10 @@ impl Filter {
             ipv6: 0,
         }; CIDR_MAX],
     };
+
+    /// Whether it reads ports or addresses.
+    #[must_use]
+    pub const fn looks_at_ends(&self) -> bool {
+        self.by_lport != 0 || self.by_rport != 0 || self.by_port != 0 || self.locals != 0 || self.remotes != 0
+    }
 }

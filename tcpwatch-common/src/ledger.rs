@@ -7,7 +7,15 @@ use crate::evidence::{ENDS, EndCount};
 /// Cells a side of the transition matrix: the kernel's state numbers, rounded up to a power of two.
 pub const STATES: usize = 16;
 
-/// One CPU's counts. The sum over the CPUs is the truth; one CPU's `sockets` may be negative.
+/// Copies of the programs, each with banks of its own: the second handles the events that the kernel skips in the first.
+pub const COPIES: u32 = 2;
+/// Runs of one copy that may be under way on a CPU at once: one in a task, and one in a softirq that interrupts it.
+pub const LEVELS: u32 = 2;
+/// Ledgers a CPU: one for each level of each copy, and one for the programs on other events. Runs that may interrupt each other
+/// write different ledgers, so plain additions are enough; the last one is added to atomically.
+pub const BANKS: u32 = COPIES * LEVELS + 1;
+
+/// The counts of one bank of one CPU. The sum over all is the truth; the `sockets` of one may be negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Ledger {
@@ -42,11 +50,15 @@ pub struct Ledger {
     pub unheard_resets: u64,
     /// Ends there was no place to count in `ends`.
     pub uncounted_ends: u64,
+    /// Events that the kernel skipped in the first copy and the second copy handled, before any filter.
+    pub taken_over: u64,
+    /// Events of runs that were nested deeper than [`LEVELS`].
+    pub too_deep: u64,
     /// Connections ended, by what is known of it: one CPU's places are its own, in no order.
     pub ends: [EndCount; ENDS],
 }
 
-const _: () = assert!(size_of::<Ledger>() == 16 * 16 * 8 + 2 * 16 * 8 + 15 * 8 + ENDS * 16);
+const _: () = assert!(size_of::<Ledger>() == 16 * 16 * 8 + 2 * 16 * 8 + 17 * 8 + ENDS * 16);
 
 /// The count of sockets that is kept now, as the map of that name holds it: a number, and whether sockets are being marked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -150,6 +162,8 @@ impl Ledger {
         self.lost_stacks = self.lost_stacks.wrapping_add(other.lost_stacks);
         self.unheard_resets = self.unheard_resets.wrapping_add(other.unheard_resets);
         self.uncounted_ends = self.uncounted_ends.wrapping_add(other.uncounted_ends);
+        self.taken_over = self.taken_over.wrapping_add(other.taken_over);
+        self.too_deep = self.too_deep.wrapping_add(other.too_deep);
         for end in other.ends.iter().filter(|end| end.key != 0) {
             // Each CPU has places of its own for the same ends.
             match self

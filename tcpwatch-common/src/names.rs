@@ -1,9 +1,46 @@
 //! Names of programs, maps and globals in the object: written once, used by the loader, proven by a test.
 
-/// The `tp_btf` program.
-pub const PROG_TP_BTF: &str = "set_state_tp_btf";
-/// The classic tracepoint program.
-pub const PROG_TRACEPOINT: &str = "set_state_tracepoint";
+/// Suffix of the programs on `tp_btf/inet_sock_set_state`.
+pub const TYPED: &str = "typed";
+/// Suffix of their second copy, which handles the events that the kernel skips in the first.
+pub const TYPED_COPY: &str = "typed2";
+/// Suffix of the programs on the classic tracepoint `sock:inet_sock_set_state`.
+pub const CLASSIC: &str = "classic";
+
+/// The program that is attached: `entry_typed`, `entry_typed2`, `entry_classic`.
+pub const ENTRY: &str = "entry";
+
+/// The programs that [`ENTRY`] and its successors call in turn, by their index in the jump tables: `state_typed`, …
+pub const STAGES: [&str; 9] = [
+    "listen", "filter", "state", "close", "info", "latency", "held", "record", "conn",
+];
+
+/// Index in [`STAGES`]: follows `listen()` and the close of a listener.
+pub const STAGE_LISTENER: u32 = 0;
+/// Index in [`STAGES`]: applies the filter by ports and addresses.
+pub const STAGE_FILTER: u32 = 1;
+/// Index in [`STAGES`]: counts the transition and updates the state of the socket.
+pub const STAGE_STATE: u32 = 2;
+/// Index in [`STAGES`]: counts how a connection ended.
+pub const STAGE_CLOSE: u32 = 3;
+/// Index in [`STAGES`]: follows the owner and the time in each state.
+pub const STAGE_INFO: u32 = 4;
+/// Index in [`STAGES`]: adds to the latency histograms.
+pub const STAGE_LATENCY: u32 = 5;
+/// Index in [`STAGES`]: records an opening that waited until the filter could be decided.
+pub const STAGE_HELD: u32 = 6;
+/// Index in [`STAGES`]: records the transition.
+pub const STAGE_RECORD: u32 = 7;
+/// Index in [`STAGES`]: records a finished connection.
+pub const STAGE_CONNECTION: u32 = 8;
+
+/// Jump table of the programs with suffix [`TYPED`].
+pub const MAP_STAGES_TYPED: &str = "STAGES_TYPED";
+/// Jump table of the programs with suffix [`TYPED_COPY`].
+pub const MAP_STAGES_TYPED_COPY: &str = "STAGES_TYPED2";
+/// Jump table of the programs with suffix [`CLASSIC`].
+pub const MAP_STAGES_CLASSIC: &str = "STAGES_CLASSIC";
+
 /// The `tp_btf` program on `tcp:tcp_send_reset`.
 pub const PROG_SEND_RESET_TP_BTF: &str = "send_reset_tp_btf";
 /// The classic one.
@@ -40,6 +77,16 @@ pub const PROG_STACK_OPENED: &str = "stack_opened";
 pub const PROG_ITER_MARK: &str = "iter_mark";
 /// The `iter/tcp` program that counts sockets.
 pub const PROG_ITER_COUNT: &str = "iter_count";
+/// The `iter/tcp` program that loads only where the iterator holds the lock of each socket (Linux 5.15).
+pub const PROG_ITER_LOCKS: &str = "iter_locks";
+/// The `tp_btf` program that loads only where tracing programs have `bpf_sk_storage_get` (Linux 5.11).
+pub const PROG_HAS_SK_STORAGE: &str = "has_sk_storage";
+/// The `tp_btf` program that loads only where `bpf_get_current_task_btf` exists (Linux 5.11).
+pub const PROG_HAS_TASK_BTF: &str = "has_task_btf";
+/// The `tp_btf` program that loads only where tracing programs have `bpf_get_socket_cookie` (Linux 5.12).
+pub const PROG_HAS_COOKIE: &str = "has_cookie";
+/// The `tp_btf` program that loads only where `bpf_task_pt_regs` exists (Linux 5.15).
+pub const PROG_HAS_PT_REGS: &str = "has_pt_regs";
 /// The program that does nothing, for `cargo xtask bench` to compare with.
 pub const PROG_EMPTY: &str = "empty_tp_btf";
 
@@ -53,10 +100,10 @@ pub const MAP_PASSES: &str = "PASSES";
 pub const MAP_COUNT: &str = "COUNT";
 /// The three port sets.
 pub const MAP_PORTS: &str = "PORTS";
-/// Lives by socket address, of the classic hook.
-pub const MAP_LIVES_BY_ADDRESS: &str = "LIVES_BY_ADDRESS";
-/// What is told of a connection at its end, by socket address, of the classic hook.
-pub const MAP_STORIES_BY_ADDRESS: &str = "STORIES_BY_ADDRESS";
+/// State of each socket by its address, where sockets have no storage of their own.
+pub const MAP_STATES_BY_ADDRESS: &str = "STATES_BY_ADDR";
+/// State and owner of each socket by its address, likewise.
+pub const MAP_INFOS_BY_ADDRESS: &str = "INFOS_BY_ADDR";
 /// [`crate::Owner`] by the address of a socket accepted since its last transition.
 pub const MAP_ACCEPTED: &str = "ACCEPTED";
 /// [`crate::owner::Listener`] by [`crate::owner::listener_key`].

@@ -142,6 +142,12 @@ pub struct TaskLayout {
     /// Where a task keeps the thread pointer (`task_struct.thread.fsbase` on x86-64, `thread.uw.tp_value` on aarch64), u64: C
     /// libraries keep what it points at where the stack of any other thread begins. [`ABSENT`] where the kernel does not tell.
     pub thread_pointer: u32,
+    /// `task_struct.stack`, pointer to the kernel stack; [`ABSENT`] where `bpf_task_pt_regs` finds the user registers (Linux 5.15).
+    pub stack: u32,
+    /// Bytes of a kernel stack (`THREAD_SIZE`).
+    pub stack_bytes: u32,
+    /// Bytes of `struct pt_regs`, which lies at its end.
+    pub pt_regs_bytes: u32,
     /// `task_struct.thread_pid`, pointer.
     pub thread_pid: u32,
     /// `task_struct.files`, pointer.
@@ -190,6 +196,9 @@ impl TaskLayout {
         mm: ABSENT,
         start_stack: ABSENT,
         thread_pointer: ABSENT,
+        stack: ABSENT,
+        stack_bytes: 0,
+        pt_regs_bytes: 0,
         thread_pid: 0,
         files: 0,
         fdt: 0,
@@ -217,7 +226,7 @@ pub struct ResetLayout {
     pub send_reason: u32,
     /// `skaddr` of `tcp:tcp_receive_reset`, pointer.
     pub receive_skaddr: u32,
-    /// `skaddr` of `tcp:tcp_destroy_sock`, pointer.
+    /// `skaddr` of `tcp:tcp_destroy_sock`, pointer; 0 where the death of sockets is not reported.
     pub destroy_skaddr: u32,
     /// `skaddr` of `tcp:tcp_retransmit_skb`, pointer.
     pub retransmit_skaddr: u32,
@@ -300,30 +309,57 @@ impl ClassicLayout {
 /// The longest record of the classic tracepoint the kernel side can read, bytes.
 pub const CLASSIC_RECORD_MAX: usize = 96;
 
-/// [`Params::lives`]: the opening of a connection, when both its ends are known, and its end.
-pub const LIVES_AND_OPENINGS: u32 = 2;
+/// [`Params::needs`]: a record for every transition.
+pub const NEED_TRANSITIONS: u32 = 1 << 0;
+/// [`Params::needs`]: a record for every finished connection.
+pub const NEED_CONNECTIONS: u32 = 1 << 1;
+/// [`Params::needs`]: a record for every transition to `ESTABLISHED`.
+pub const NEED_OPENINGS: u32 = 1 << 2;
+/// [`Params::needs`]: the owner of each connection.
+pub const NEED_OWNERS: u32 = 1 << 3;
 
-/// Switches. A branch on one that is off is pruned by the verifier.
+/// What the user's command needs, and what the running kernel offers. The verifier prunes a branch on a switch that is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Params {
-    /// 1 to write a record for each transition into the ring buffer.
-    pub stream: u32,
-    /// CPUs the kernel may have, to number lives without a shared counter.
+    /// What to record, a set of `NEED_*`; counts are always kept.
+    pub needs: u32,
+    /// How to group the latency histograms; [`crate::histogram::BY_NONE`] for none.
+    pub latency_by: u32,
+    /// CPUs the kernel may have; connections are numbered without a shared counter.
     pub cpus: u32,
     /// Bytes of unread records at which the reader is woken.
     pub wake_bytes: u32,
-    /// A CPU looks whether to wake the reader when the number of records it sent has none of these bits.
+    /// A CPU checks whether to wake the reader when the number of records it sent has none of these bits.
     pub wake_mask: u32,
-    /// 1 where a run of the program may interrupt another on the same CPU (before Linux 6.1, `tp_btf`).
-    pub nests: u32,
-    /// 1 where a child is announced before its peer is filled in (before Linux 6.15).
-    pub late_peers: u32,
-    /// 1 to know owners, and time spent in states.
-    pub stories: u32,
-    /// 1 to write a record for each finished connection into the stream, in place of one a transition; [`LIVES_AND_OPENINGS`] for
-    /// the transitions to `ESTABLISHED` too.
-    pub lives: u32,
-    /// How to group the histograms; [`crate::histogram::BY_NONE`] for none.
-    pub histograms: u32,
+    /// 1 to keep the state of a socket in its own storage (`bpf_sk_storage_get`, for tracing programs since Linux 5.11); 0 for a
+    /// table by socket address.
+    pub sk_storage: u32,
+    /// 1 where `iter/tcp` marks the sockets that were open before the start, so that the counts are exact from the first row on.
+    pub marks: u32,
+    /// 1 where a second copy of the programs handles the events that the kernel skips in the first.
+    pub second_copy: u32,
+    /// 1 where `bpf_get_current_task_btf` exists (Linux 5.11).
+    pub task_btf: u32,
+    /// 1 where a tracing program may call `bpf_get_socket_cookie` (Linux 5.12).
+    pub socket_cookie: u32,
+    /// 1 where no program reports the death of a socket: the table by address drops it at `*>CLOSE`.
+    pub forget_at_close: u32,
+}
+
+impl Params {
+    /// Counts alone, on a kernel that offers nothing.
+    pub const COUNTS: Self = Self {
+        needs: 0,
+        latency_by: 0,
+        cpus: 1,
+        wake_bytes: 0,
+        wake_mask: 0,
+        sk_storage: 0,
+        marks: 0,
+        second_copy: 0,
+        task_btf: 0,
+        socket_cookie: 0,
+        forget_at_close: 0,
+    };
 }

@@ -1,11 +1,14 @@
-//! Which sockets to count, by what is known of the socket so far.
+//! Which sockets to count, by what is known of a socket so far.
 
 use tcpwatch_common::event::AF_INET;
 use tcpwatch_common::filter::{CIDR_MAX, Cidr, PORTS_EITHER, PORTS_LOCAL, PORTS_REMOTE};
 
+use crate::hook::Hook;
 use crate::maps::PORTS;
 use crate::params::param;
-use crate::socket::Ends;
+use crate::run::{PEER_UNKNOWN, Run};
+use crate::sock::Endpoints;
+use crate::state::local_port;
 
 /// Not decided: a port or an address is still to come.
 pub(crate) const UNDECIDED: u8 = 0;
@@ -31,7 +34,7 @@ impl Unknown {
     };
 }
 
-/// Whether the filter looks at ports or addresses at all; where it does not, nobody need read them.
+/// Whether the filter reads ports or addresses.
 #[inline(always)]
 pub(crate) fn looks_at_ends() -> bool {
     param!(FILTER.by_lport) != 0
@@ -48,39 +51,39 @@ pub(crate) fn admits(netns: u32, family: u8) -> bool {
     (param!(FILTER.netns) == 0 || param!(FILTER.netns) == netns) && (wanted == 0 || wanted == family as u32)
 }
 
-/// Whether a transition from or to these states is asked for.
+/// Whether the user asks for transitions from or to these states.
 #[inline(always)]
 pub(crate) fn wants(from: u32, to: u32) -> bool {
     param!(FILTER.states) & (1 << from | 1 << to) != 0
 }
 
-/// Whether sockets in `state` are asked for.
+/// Whether the user asks for sockets in `state`.
 #[inline(always)]
 pub(crate) fn wants_state(state: u8) -> bool {
     wants(state as u32 & 15, state as u32 & 15)
 }
 
-/// The verdict on a socket with `ends`, of which `unknown` is not known.
+/// The verdict on a socket with `endpoints`, of which `unknown` is not known.
 #[inline(always)]
-pub(crate) fn judge(ends: &Ends, unknown: Unknown) -> u8 {
+pub(crate) fn judge(endpoints: &Endpoints, unknown: Unknown) -> u8 {
     let mut undecided = false;
     if param!(FILTER.by_lport) != 0 {
         if unknown.lport {
             undecided = true;
-        } else if !in_set(PORTS_LOCAL, ends.lport) {
+        } else if !in_set(PORTS_LOCAL, endpoints.lport) {
             return NO_MATCH;
         }
     }
     if param!(FILTER.by_rport) != 0 {
         if unknown.peer {
             undecided = true;
-        } else if !in_set(PORTS_REMOTE, ends.rport) {
+        } else if !in_set(PORTS_REMOTE, endpoints.rport) {
             return NO_MATCH;
         }
     }
     if param!(FILTER.by_port) != 0 {
-        let local = !unknown.lport && in_set(PORTS_EITHER, ends.lport);
-        let remote = !unknown.peer && in_set(PORTS_EITHER, ends.rport);
+        let local = !unknown.lport && in_set(PORTS_EITHER, endpoints.lport);
+        let remote = !unknown.peer && in_set(PORTS_EITHER, endpoints.rport);
         if !local && !remote {
             if !unknown.lport && !unknown.peer {
                 return NO_MATCH;
@@ -91,14 +94,14 @@ pub(crate) fn judge(ends: &Ends, unknown: Unknown) -> u8 {
     if param!(FILTER.locals) != 0 {
         if unknown.peer {
             undecided = true;
-        } else if !in_ranges(ends.family, &ends.local, param!(FILTER.locals), true) {
+        } else if !in_ranges(endpoints.family, &endpoints.local, param!(FILTER.locals), true) {
             return NO_MATCH;
         }
     }
     if param!(FILTER.remotes) != 0 {
         if unknown.peer {
             undecided = true;
-        } else if !in_ranges(ends.family, &ends.remote, param!(FILTER.remotes), false) {
+        } else if !in_ranges(endpoints.family, &endpoints.remote, param!(FILTER.remotes), false) {
             return NO_MATCH;
         }
     }
@@ -154,4 +157,45 @@ fn range(index: usize, local: bool) -> Cidr {
         };
     }
     if local { load!(local) } else { load!(remote) }
+}
+
+/// The program `filter`: decides whether the socket is counted, as soon as its ports and addresses are known.
+#[inline(always)]
+pub(crate) fn apply<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
+    let step = run.step();
+    let mut kept = hook.kept(false);
+    if step.is_birth()
+        && let Some(state) = &mut kept.state
+    {
+        state.begin();
+    }
+    let (verdict, stale_sport) = match &kept.state {
+        Some(state) => (state.verdict, state.stale_sport),
+        None => (UNDECIDED, 0),
+    };
+    run.verdict = verdict;
+    if verdict == UNDECIDED {
+        let (lport, lport_unknown) = local_port(hook, step, stale_sport);
+        let endpoints = hook.endpoints(lport);
+        let unknown = Unknown {
+            lport: lport_unknown,
+            peer: step.is_child() && endpoints.rport == 0,
+        };
+        if unknown.peer {
+            run.flags |= PEER_UNKNOWN;
+        }
+        run.verdict = judge(&endpoints, unknown);
+    }
+    // At a close nothing more will be known.
+    if run.verdict == NO_MATCH || run.verdict == UNDECIDED && step.is_last() {
+        if let Some(state) = kept.state {
+            state.verdict = NO_MATCH;
+            state.release(run.ledger()?);
+        }
+        if step.is_last() {
+            hook.forget();
+        }
+        return None;
+    }
+    Some(())
 }

@@ -3,18 +3,24 @@
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf};
 use tcpwatch_common::filter::PORT_WORDS;
 use tcpwatch_common::histogram::{HistogramKey, Lengths};
-use tcpwatch_common::ledger::Pass;
+use tcpwatch_common::ledger::{COPIES, Pass};
+use tcpwatch_common::names::STAGES;
 use tcpwatch_common::owner::{Listener, Name};
 use tcpwatch_common::{Ledger, Owner};
 
-use crate::classic::Record;
-use crate::lives::Life;
-use crate::stories::Told;
+use crate::conn_info::StateAndInfo;
+use crate::hook::classic::Record;
+use crate::recent::Recent;
+use crate::run::Runs;
+use crate::sock_state::SockState;
 
-/// The stream. The loader sets the size (`--ring-size`), and a page where there is no stream.
+/// Entries of a jump table.
+const STAGES_COUNT: u32 = STAGES.len() as u32;
+
+/// The records. The loader sets the size (`--ring-size`), and a page where none are needed.
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);
 
@@ -26,7 +32,7 @@ pub(crate) static STACKS: RingBuf = RingBuf::with_byte_size(4096, 0);
 #[map]
 pub(crate) static CALLED: Array<u64> = Array::with_max_entries(1, 0);
 
-/// One [`Ledger`] a CPU; the loader sets how many. Not a per-CPU array, for userspace maps this one into its memory: a read
+/// The [`Ledger`]s, [`tcpwatch_common::ledger::BANKS`] a CPU; the loader sets how many. Not a per-CPU array, for userspace maps this one into its memory: a read
 /// by `bpf(2)` would keep classic tracepoint programs from running on its CPU meanwhile (`bpf_disable_instrumentation`).
 #[map]
 pub(crate) static LEDGER: Array<Ledger> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -43,28 +49,44 @@ pub(crate) static COUNT: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static PORTS: Array<u64> = Array::with_max_entries(3 * PORT_WORDS, 0);
 
-/// Lives, kept with the sockets themselves: nothing to size, nothing to evict, freed with the socket.
-#[btf_map]
-pub(crate) static LIVES: SkStorage<Life> = SkStorage::new();
-
-/// Lives by socket address, for the classic hook. The loader sets the size, and 1 where another hook is used.
+/// What the programs of one run hand on to each other, by copy.
 #[map]
-pub(crate) static LIVES_BY_ADDRESS: HashMap<u64, Life> = HashMap::with_max_entries(1, 0);
+pub(crate) static RUNS: PerCpuArray<Runs> = PerCpuArray::with_max_entries(COPIES, 0);
 
-/// Lives with their stories, in place of [`LIVES`] where those are told.
-#[btf_map]
-pub(crate) static STORIES: SkStorage<Told> = SkStorage::new();
-
-/// The same, in place of [`LIVES_BY_ADDRESS`].
+/// The events that the second copy has not seen yet.
 #[map]
-pub(crate) static STORIES_BY_ADDRESS: HashMap<u64, Told> = HashMap::with_max_entries(1, 0);
+pub(crate) static RECENT: PerCpuArray<Recent> = PerCpuArray::with_max_entries(1, 0);
 
-/// Who accepted a socket, by its address, until its next transition or its death: a program on a system call cannot reach the
-/// socket's own storage. Room for as many connections as can be idle since their accept; memory is taken as it is used.
+/// The programs of each hook and copy, by their place in [`tcpwatch_common::names::STAGES`].
+#[map]
+pub(crate) static STAGES_TYPED: ProgramArray = ProgramArray::with_max_entries(STAGES_COUNT, 0);
+#[map]
+pub(crate) static STAGES_TYPED2: ProgramArray = ProgramArray::with_max_entries(STAGES_COUNT, 0);
+#[map]
+pub(crate) static STAGES_CLASSIC: ProgramArray = ProgramArray::with_max_entries(STAGES_COUNT, 0);
+
+/// The state of each socket, in the socket's own storage: nothing to size, nothing to evict, freed with the socket.
+#[btf_map]
+pub(crate) static STATES: SkStorage<SockState> = SkStorage::new();
+
+/// The state of each socket by its address, where sockets have no storage for us. The loader sets the size, and 1 where it is not used.
+#[map]
+pub(crate) static STATES_BY_ADDR: HashMap<u64, SockState> = HashMap::with_max_entries(1, 0);
+
+/// State and info of each socket, in place of [`STATES`] where infos are needed.
+#[btf_map]
+pub(crate) static INFOS: SkStorage<StateAndInfo> = SkStorage::new();
+
+/// The same, in place of [`STATES_BY_ADDR`].
+#[map]
+pub(crate) static INFOS_BY_ADDR: HashMap<u64, StateAndInfo> = HashMap::with_max_entries(1, 0);
+
+/// The process that accepted a socket, by its address, until its next transition or its death: a program on a system call cannot
+/// reach the socket's own storage. Room for as many connections as can be idle since their accept; memory is taken as it is used.
 #[map]
 pub(crate) static ACCEPTED: HashMap<u64, Owner> = HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
 
-/// Who listens, by namespace and port: more than any host has, 1.5 MB. The children of a listener that had to make room have no
+/// The listeners, by namespace and port: more than any host has, 1.5 MB. The children of a listener that had to make room have no
 /// owner until they are accepted.
 #[map]
 pub(crate) static LISTENERS: LruHashMap<u64, Listener> = LruHashMap::with_max_entries(16_384, 0);
@@ -83,6 +105,6 @@ pub(crate) static HISTOGRAMS: PerCpuHashMap<HistogramKey, Lengths> =
 #[map]
 pub(crate) static WAITING: HashMap<u64, u64> = HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
 
-/// The classic hook's record, for which the stack has no room.
+/// The classic tracepoint's record, copied.
 #[map]
 pub(crate) static CLASSIC_RECORD: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);

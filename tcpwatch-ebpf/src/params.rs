@@ -10,19 +10,9 @@ pub(crate) static TCPWATCH_ABI: u32 = ABI_VERSION;
 #[unsafe(no_mangle)]
 pub(crate) static FILTER: Filter = Filter::ALL;
 
-/// Switches.
+/// What is needed, and what the kernel offers.
 #[unsafe(no_mangle)]
-pub(crate) static PARAMS: Params = Params {
-    stream: 0,
-    cpus: 1,
-    wake_bytes: 0,
-    wake_mask: 0,
-    nests: 0,
-    late_peers: 0,
-    stories: 0,
-    lives: 0,
-    histograms: 0,
-};
+pub(crate) static PARAMS: Params = Params::COUNTS;
 
 /// Where the running kernel keeps a socket's fields.
 #[unsafe(no_mangle)]

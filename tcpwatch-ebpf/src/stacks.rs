@@ -1,5 +1,6 @@
 //! The user stack where a connection is opened: the registers and a bounded copy, to be unwound in userspace.
 
+use core::arch::asm;
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
@@ -13,24 +14,21 @@ use tcpwatch_common::params::ABSENT;
 use tcpwatch_common::stack::{
     MIDDLE_STACK_BYTES, REGISTER_BYTES, SHORT_STACK_BYTES, STACK_BYTES, STACK_CALL_NS, STACK_PAGE,
 };
-use tcpwatch_common::{Owner, StackCopy, StackHead, TcpState};
+use tcpwatch_common::{Owner, StackCopy, StackHead};
 
-use crate::cell::bump;
+use crate::accept;
 use crate::filter::{self, NO_MATCH, Unknown};
+use crate::ledger::inc_shared;
 use crate::maps::{CALLED, STACKS};
 use crate::params::param;
-use crate::segment::{ledger, word};
-use crate::socket::{self, Memory, Typed};
-use crate::transition::IPPROTO_TCP;
-use crate::{owners, task};
-
-const CLOSE: u32 = TcpState::Close as u32;
-const SYN_SENT: u32 = TcpState::SynSent as u32;
+use crate::sock::{self, Bare, IPPROTO_TCP, Memory, Typed};
+use crate::step::{CLOSE, SYN_SENT};
+use crate::{task, words};
 
 /// `syscalls:sys_exit_accept` and `sys_exit_accept4`.
 #[inline(always)]
 pub(crate) fn accepted(ctx: &TracePointContext) {
-    if let Some(sk) = owners::behind(word(ctx, param!(RESET.accept_ret))) {
+    if let Some(sk) = accept::accepted_socket(ctx) {
         send(sk, HOW_ACCEPT);
     }
 }
@@ -42,17 +40,17 @@ pub(crate) fn opened(ctx: &BtfTracePointContext) {
         return;
     }
     let sk = Typed(ctx.arg(0));
-    if socket::protocol(sk) != IPPROTO_TCP || !filter::admits(socket::netns(sk), socket::family(sk)) {
+    if sock::protocol(sk) != IPPROTO_TCP || !filter::admits(sock::netns(sk), sock::family(sk)) {
         return;
     }
     if filter::looks_at_ends() {
-        let lport = socket::bound_port(sk);
+        let lport = sock::bound_port(sk);
         // A port that is not chosen yet may be one that is wanted.
         let unknown = Unknown {
             lport: lport == 0,
             peer: false,
         };
-        if filter::judge(&socket::ends(sk, lport), unknown) == NO_MATCH {
+        if filter::judge(&sock::endpoints(sk, lport), unknown) == NO_MATCH {
             return;
         }
     }
@@ -62,13 +60,13 @@ pub(crate) fn opened(ctx: &BtfTracePointContext) {
 /// Sends the running task's stack, as that which opened `sk`, or counts it as lost.
 #[inline(always)]
 fn send(sk: impl Memory, how: u8) {
-    let owner = task::current::<Typed>(how);
+    let mut owner = Owner::UNKNOWN;
+    task::current(how, &mut owner);
     if owner.pid == 0 {
         return;
     }
-    // SAFETY: the helpers take the running task, and give where its user registers are.
-    let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const u8;
-    let sp: u64 = Typed(registers).read(param!(TASK.stack_pointer));
+    let registers = registers();
+    let sp: u64 = Bare(registers).read(param!(TASK.stack_pointer));
     // A worker of the kernel's that acts for the process has no stack of its own.
     if sp == 0 {
         return;
@@ -81,15 +79,27 @@ fn send(sk: impl Memory, how: u8) {
     } else {
         copy::<STACK_BYTES>(sk, owner, registers, sp, depth)
     };
-    if !sent && let Some(ledger) = ledger() {
-        bump(&mut ledger.lost_stacks);
+    if !sent {
+        inc_shared(|ledger| &mut ledger.lost_stacks);
     }
+}
+
+/// The address of the running task's user registers. Before Linux 5.15 there is no helper: they lie at the end of its kernel stack
+/// (`task_pt_regs`).
+#[inline(always)]
+fn registers() -> *const u8 {
+    if param!(TASK.stack) == ABSENT {
+        // SAFETY: the helpers take nothing, and the running task.
+        return unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const u8;
+    }
+    let stack: u64 = task::bare().read(param!(TASK.stack));
+    (stack + (param!(TASK.stack_bytes) - param!(TASK.pt_regs_bytes)) as u64) as *const u8
 }
 
 /// How far it is at most from `sp` to where the running task's stack begins.
 #[inline(always)]
 fn depth(sp: u64) -> u64 {
-    let task = Typed::task();
+    let task = task::bare();
     let mut depth = STACK_BYTES as u64;
     if param!(TASK.mm) != ABSENT && param!(TASK.start_stack) != ABSENT {
         let begin: u64 = task.follow(param!(TASK.mm)).read(param!(TASK.start_stack));
@@ -115,7 +125,7 @@ fn copy<const BYTES: usize>(sk: impl Memory, owner: Owner, registers: *const u8,
     let record = entry.as_mut_ptr();
     // SAFETY: the helper takes nothing and gives a number.
     let now = unsafe { bpf_ktime_get_ns() };
-    let task = Typed::task();
+    let task = task::bare();
     let leader = task.follow(param!(TASK.group_leader));
     let (started, execs) = (
         leader.read(param!(TASK.start_boottime)),
@@ -126,10 +136,10 @@ fn copy<const BYTES: usize>(sk: impl Memory, owner: Owner, registers: *const u8,
     unsafe {
         let head = &raw mut (*record).head;
         (*head).time_ns = now;
-        (*head).cookie = socket::cookie(sk);
+        (*head).cookie = sock::cookie(sk);
         (*head).started = started;
-        (*head).owner = owner;
-        (*head).inode = socket::inode(sk);
+        words::copy(&mut (*head).owner, &owner);
+        (*head).inode = sock::inode(sk);
         (*head).execs = execs;
         (*head).reserved = 0;
         read_registers(head, registers);
@@ -165,30 +175,32 @@ fn read_registers(head: *mut StackHead, registers: *const u8) {
     }
 }
 
-/// Copies `depth` bytes of the stack at `sp` to `to`, which has room for `BYTES`; how many there were.
+/// Copies `depth` bytes of the stack at `sp` to `to`, which has room for `BYTES`; returns how many there were.
 #[inline(always)]
 fn read_stack<const BYTES: usize>(to: *mut u8, sp: u64, depth: u64) -> u32 {
-    if depth <= BYTES as u64 && read(to, depth as u32, sp) {
+    if read::<BYTES>(to, depth, sp) {
         return depth as u32;
     }
-    // A page is missing.
-    let mut copied = STACK_PAGE as u64 - (sp & (STACK_PAGE as u64 - 1));
-    if copied > BYTES as u64 || !read(to, copied as u32, sp) {
-        return 0;
-    }
-    for _ in 1..BYTES / STACK_PAGE {
-        // SAFETY: with the first piece, of a page at most, there is room for as many pages as the loop reads.
-        if !read(unsafe { to.add(copied as usize) }, STACK_PAGE as u32, sp + copied) {
-            break;
+    // A page is missing: the copy ends before it.
+    let first = STACK_PAGE as u64 - (sp & (STACK_PAGE as u64 - 1));
+    for pages in (0..(BYTES / STACK_PAGE) as u64).rev() {
+        let bytes = first + pages * STACK_PAGE as u64;
+        if bytes < depth && read::<BYTES>(to, bytes, sp) {
+            return bytes as u32;
         }
-        copied += STACK_PAGE as u64;
     }
-    copied as u32
+    0
 }
 
-/// Copies `bytes` of the running task's memory.
+/// Copies `bytes` of the running task's memory to `to`, which has room for `BYTES`; whether all were there.
 #[inline(always)]
-fn read(to: *mut u8, bytes: u32, from: u64) -> bool {
-    // SAFETY: the helper takes any address to read from; that there is room is the caller's to know, and the verifier's to prove.
-    unsafe { bpf_probe_read_user(to.cast(), bytes, from as *const c_void) == 0 }
+fn read<const BYTES: usize>(to: *mut u8, mut bytes: u64, from: u64) -> bool {
+    // SAFETY: no instruction. The compiler forgets what it knows of the number, and so compares the register that it passes on:
+    // the verifier of older kernels believes no other.
+    unsafe { asm!("/* {bytes} */", bytes = inout(reg) bytes) };
+    if bytes > BYTES as u64 {
+        return false;
+    }
+    // SAFETY: the helper takes any address to read from, and there is room for so many.
+    unsafe { bpf_probe_read_user(to.cast(), bytes as u32, from as *const c_void) == 0 }
 }

@@ -1,43 +1,66 @@
 //! The running task, as an owner: only where the caller knows that it acts for the socket.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
+use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_task, bpf_get_current_task_btf};
 use tcpwatch_common::Owner;
 
 use crate::params::param;
-use crate::socket::{Memory, probe};
+use crate::sock::{Bare, Memory, Typed, probe};
+use crate::words;
 
 /// `PF_KTHREAD`: a kernel thread, which acts for others.
 const PF_KTHREAD: u32 = 0x0020_0000;
 /// Levels of pid namespaces (`MAX_PID_NS_LEVEL`).
 const LEVELS: u32 = 32;
 
-/// The running process; unknown where it is a kernel thread, or the kernel's types are not known.
+/// The running task by its address.
 #[inline(always)]
-pub(crate) fn current<M: Memory>(how: u8) -> Owner {
+pub(crate) fn bare() -> Bare {
+    // SAFETY: the helper takes nothing.
+    Bare(unsafe { bpf_get_current_task() } as *const u8)
+}
+
+/// The running task as a typed pointer; only where [`tcpwatch_common::Params::task_btf`].
+#[inline(always)]
+pub(crate) fn typed() -> Typed {
+    // SAFETY: the helper takes nothing.
+    Typed(unsafe { bpf_get_current_task_btf() }.cast_const().cast())
+}
+
+/// Writes the running process to `owner`; unknown where it is a kernel thread, or the kernel's types are not known.
+#[inline(always)]
+pub(crate) fn current(how: u8, owner: &mut Owner) {
+    // SAFETY: zeros are an owner.
+    unsafe { words::clear(owner) };
     if param!(TASK.known) == 0 {
-        return Owner::UNKNOWN;
+        return;
     }
-    let task = M::task();
-    if task.read::<u32>(param!(TASK.flags)) & PF_KTHREAD != 0 {
-        return Owner::UNKNOWN;
-    }
-    let leader = task.follow(param!(TASK.group_leader));
-    Owner {
-        // SAFETY: the helper takes nothing.
-        cgroup: unsafe { bpf_get_current_cgroup_id() },
-        pid: if param!(TASK.pidns) == 0 {
-            (bpf_get_current_pid_tgid() >> 32) as u32
-        } else {
-            pid_of(leader)
-        },
-        how,
-        reserved: [0; 3],
-        comm: comm_of(leader),
+    if param!(PARAMS.task_btf) != 0 {
+        write(typed(), how, owner);
+    } else {
+        write(bare(), how, owner);
     }
 }
 
-/// The id of the process `leader` leads, in the reader's pid namespace; 0 where it has none there.
+/// Writes the process of `task`, which is the running one.
+#[inline(always)]
+fn write<M: Memory>(task: M, how: u8, owner: &mut Owner) {
+    if task.read::<u32>(param!(TASK.flags)) & PF_KTHREAD != 0 {
+        return;
+    }
+    let leader = task.follow(param!(TASK.group_leader));
+    // SAFETY: the helper takes nothing.
+    owner.cgroup = unsafe { bpf_get_current_cgroup_id() };
+    owner.pid = if param!(TASK.pidns) == 0 {
+        (bpf_get_current_pid_tgid() >> 32) as u32
+    } else {
+        pid_of(leader)
+    };
+    owner.how = how;
+    words::copy(&mut owner.comm, &comm_of(leader));
+}
+
+/// The id of the process that `leader` leads, in the pid namespace of the reader; 0 where it has none there.
 #[inline(always)]
 pub(crate) fn pid_of(leader: impl Memory) -> u32 {
     let ours = param!(TASK.pidns);

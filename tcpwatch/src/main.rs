@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         Some(Command::Leaks(args)) => cmd::leaks::run(args, &mut out).map(|ended| outcome = ended),
         Some(Command::Snapshot(args)) => cmd::snapshot::run(args, clock::now(), &mut out),
         Some(Command::Explain(args)) => cmd::explain::run(args, &mut out),
-        None if cli.version => cmd::version::run(cli.verbose, &mut out),
+        None if cli.version => cmd::version::run(cli.verbose, cli.stat.common.output.output, &mut out),
         None => cmd::stat::run(&cli.stat, &mut out),
     };
     let result = result.and_then(|()| Ok(out.flush()?));

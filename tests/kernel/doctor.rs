@@ -13,26 +13,12 @@ use crate::support::LOOPBACK;
 use crate::support::clock::{eventually, until};
 use crate::support::netns::{Hop, Neighbour, in_netns_without_tracefs};
 use crate::support::peers::{snmp, ss};
+use crate::support::program::doctor::{counters, doctor, parsed, settings};
 use crate::support::program::run::{Unprivileged, finish, tcpwatch};
 use crate::support::python::Python;
 use crate::support::sockets::{
     address, connect, deaf_clients, deafen, listen, pair, read_eof, send_fin, socket, start_connect, until_failed,
 };
-
-/// What `doctor ARGS` finds here.
-fn doctor(args: &[&str]) -> Vec<Value> {
-    let finished = finish(&tcpwatch(&[&["doctor", "-o", "json"], args].concat()));
-    assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{finished:?}");
-    parsed(&finished.stdout)
-}
-
-/// An object a line.
-fn parsed(output: &str) -> Vec<Value> {
-    let lines = output.lines();
-    lines
-        .map(|line| serde_json::from_str(line).expect("one object a line"))
-        .collect()
-}
 
 /// The finding on a setting, or of a kind.
 fn of<'a>(findings: &'a [Value], topic: &str) -> &'a Value {
@@ -76,21 +62,6 @@ fn nstat(name: &str) -> u64 {
         .expect("a number")
 }
 
-/// Every counter told anywhere, and its name as nstat has it.
-fn counters(findings: &[Value]) -> Vec<(String, u64)> {
-    let evidence = findings
-        .iter()
-        .flat_map(|finding| finding["evidence"].as_object().expect("evidence"));
-    // The kernel's own names begin with a capital letter.
-    let told = evidence.filter(|(name, _)| name.starts_with(|first: char| first.is_ascii_uppercase()));
-    told.filter_map(|(name, value)| {
-        let is_basic = ["PassiveOpens", "AttemptFails"].contains(&name.as_str());
-        let group = if is_basic { "Tcp" } else { "TcpExt" };
-        Some((format!("{group}{name}"), value.as_u64()?))
-    })
-    .collect()
-}
-
 /// Every counter told anywhere is nstat's; how many there were.
 fn counters_are_those_of_nstat(findings: &[Value]) -> usize {
     let told = counters(findings);
@@ -102,23 +73,16 @@ fn counters_are_those_of_nstat(findings: &[Value]) -> usize {
 
 /// Every setting has the value that sysctl shows in this namespace.
 fn settings_are_those_of_sysctl(findings: &[Value]) {
-    let mut compared = 0;
-    for finding in findings {
-        let title = finding["title"].as_str().expect("a title");
-        let Some((name, _)) = title.split_once(" is ").filter(|(name, _)| !name.contains(' ')) else {
-            continue;
-        };
-        let value = match &finding["evidence"]["value"] {
-            // Not of this namespace, or of this kernel.
-            Value::Null => continue,
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
+    let settings = settings(findings);
+    for (name, value) in &settings {
         let theirs = output("sysctl", &["-n", name]);
-        assert_eq!(value, theirs.split_whitespace().collect::<Vec<_>>().join(" "), "{name}");
-        compared += 1;
+        assert_eq!(
+            *value,
+            theirs.split_whitespace().collect::<Vec<_>>().join(" "),
+            "{name}"
+        );
     }
-    assert!(compared >= 20, "{compared} settings were compared");
+    assert!(settings.len() >= 20, "{} settings were compared", settings.len());
 }
 
 /// Nothing is wrong in a fresh namespace, and nothing is to be done there.

@@ -33,6 +33,7 @@ mod live;
 mod lives;
 mod loss;
 mod marks;
+mod matrix;
 mod nothing_left;
 mod owners;
 mod pipe;

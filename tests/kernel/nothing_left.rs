@@ -17,7 +17,7 @@ use crate::support::program::{Hook, on_both_hooks};
 on_both_hooks!(after_an_orderly_end, after_a_kill, after_a_refusal);
 
 /// What could be left behind: the mounts of this test's mount namespace and of the host, and pins.
-fn traces() -> [Vec<String>; 3] {
+pub(crate) fn traces() -> [Vec<String>; 3] {
     let mounts = |file: &str| {
         let text = fs::read_to_string(file).expect("the mounts");
         // Others come and go with what other tests and users do; what tcpwatch might mount are these.

@@ -1,5 +1,6 @@
 //! What the kernel says about the BPF programs a process holds.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 /// One program a process has open.
@@ -7,6 +8,37 @@ use std::fs;
 pub(crate) struct Program {
     pub(crate) id: u32,
     pub(crate) recursion_misses: i64,
+}
+
+/// What a process has open of one kind, by the kernel's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Object {
+    Program(u32),
+    Map(u32),
+    Link(u32),
+}
+
+/// The BPF programs, maps and links `pid` holds by descriptors.
+pub(crate) fn objects(pid: u32) -> BTreeSet<Object> {
+    let mut objects = BTreeSet::new();
+    for file in fs::read_dir(format!("/proc/{pid}/fdinfo"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        // A descriptor may be gone before it is read.
+        let text = fs::read_to_string(file.path()).unwrap_or_default();
+        for (key, value) in text.lines().filter_map(|line| line.split_once(':')) {
+            let object = match key {
+                "prog_id" => Object::Program,
+                "map_id" => Object::Map,
+                "link_id" => Object::Link,
+                _ => continue,
+            };
+            objects.insert(object(value.trim().parse().expect("a number")));
+        }
+    }
+    objects
 }
 
 /// The BPF programs `pid` holds by a descriptor.

@@ -17,7 +17,7 @@ use super::sockets::connect;
 pub(crate) struct Leaking {
     process: Reaped,
     port: u16,
-    _place: tempfile::TempDir,
+    _place: Option<tempfile::TempDir>,
 }
 
 impl Leaking {
@@ -26,9 +26,14 @@ impl Leaking {
         let place = tempfile::tempdir().expect("a temporary directory");
         let mut command = program(source, place.path());
         command.arg(port.to_string()).args(args);
+        Self::spawn(&mut command, port, Some(place))
+    }
+
+    /// Starts `command`, which is to listen at `port`; it listens by then. Its program may lie in `place`.
+    pub(crate) fn spawn(command: &mut Command, port: u16, place: Option<tempfile::TempDir>) -> Self {
         let mut process = Reaped::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()));
         let lines = Lines::of(process.0.stdout.take().expect("piped"));
-        eventually(&format!("{source} to listen"), || {
+        eventually("the server to listen", || {
             let said = lines.with(|lines| lines.first().map(|line| line.json.clone()));
             if said == Some("ready".into()) {
                 Ok(())

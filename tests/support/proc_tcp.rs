@@ -1,4 +1,4 @@
-//! The state of one socket, from `/proc/net/tcp{,6}`: what a workload waits for before its next step.
+//! The states of sockets, from `/proc/net/tcp{,6}`: a workload waits for one before its next step.
 
 use std::fs;
 
@@ -6,6 +6,10 @@ use socket2::Socket;
 
 use super::clock::eventually;
 use super::sockets::address;
+use super::states::{Counts, STATES, none};
+
+/// The tables of this thread's namespace.
+const FILES: [&str; 2] = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
 
 /// Waits until the connection from `local` to `remote` is in the state numbered `state`.
 pub(crate) fn until_in(state: u8, local: u16, remote: u16) {
@@ -34,6 +38,22 @@ pub(crate) fn look(local: u16, remote: u16) -> Option<u8> {
     row(local, remote, |columns| u8::from_str_radix(columns.get(3)?, 16).ok())
 }
 
+/// How many sockets are in each state, by the tables of this namespace.
+pub(crate) fn counts() -> Counts {
+    let mut counts = none();
+    for file in FILES {
+        let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"));
+        for line in text.lines().skip(1) {
+            let number = line.split_whitespace().nth(3).expect("a state");
+            let number = u8::from_str_radix(number, 16).expect("the number of a state");
+            let state = STATES.iter().find(|state| state.number == number);
+            let state = state.unwrap_or_else(|| panic!("no state has the number {number}"));
+            *counts.entry(state.key).or_default() += 1;
+        }
+    }
+    counts
+}
+
 /// The timer of window probes (`tr` of `proc_net_tcp.txt`).
 pub(crate) const PROBE: u8 = 4;
 
@@ -44,16 +64,14 @@ pub(crate) fn timer(local: u16, remote: u16) -> Option<u8> {
 
 /// What `read` finds in the columns of the socket between two ports.
 fn row<T>(local: u16, remote: u16, read: impl Fn(&[&str]) -> Option<T>) -> Option<T> {
-    ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"]
-        .iter()
-        .find_map(|file| {
-            let text = fs::read_to_string(file).ok()?;
-            text.lines().skip(1).find_map(|line| {
-                let columns: Vec<&str> = line.split_whitespace().collect();
-                let ends = (port(columns.get(1)?)?, port(columns.get(2)?)?);
-                if ends == (local, remote) { read(&columns) } else { None }
-            })
+    FILES.iter().find_map(|file| {
+        let text = fs::read_to_string(file).ok()?;
+        text.lines().skip(1).find_map(|line| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            let ends = (port(columns.get(1)?)?, port(columns.get(2)?)?);
+            if ends == (local, remote) { read(&columns) } else { None }
         })
+    })
 }
 
 /// The port of `0100007F:1F90`.

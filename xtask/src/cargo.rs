@@ -27,7 +27,21 @@ pub(crate) fn command() -> Result<Command> {
 
 /// Builds with cargo, which shows its own messages, and returns where it put the program `name`.
 pub(crate) fn executable(arguments: &[&str], name: &str) -> Result<PathBuf> {
-    let output = command()?
+    build(&mut command()?, arguments, name)
+}
+
+/// Builds a statically linked program, which needs no C library where it runs, and returns where cargo put it.
+pub(crate) fn static_executable(arguments: &[&str], name: &str) -> Result<PathBuf> {
+    let mut command = command()?;
+    // Flags of the user's own, as for this machine's CPU, do not belong into a program for other machines.
+    command.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    // With a target named, cargo spares procedural macros and build scripts the flags: a static one cannot be loaded.
+    let target = format!("--target={}-unknown-linux-gnu", env::consts::ARCH);
+    build(&mut command, &[arguments, &[&target]].concat(), name)
+}
+
+fn build(command: &mut Command, arguments: &[&str], name: &str) -> Result<PathBuf> {
+    let output = command
         .args(arguments)
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())

@@ -8,7 +8,9 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod cargo;
 mod clock;
+mod dist;
 mod ebpf;
+mod kernels;
 mod run;
 mod system;
 mod test;
@@ -45,6 +47,10 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Build the one static program, which runs without this machine's C library: target/dist/tcpwatch
+    Dist,
+    /// Boot Debian's kernels under QEMU, run there what needs nothing but a kernel, and write docs/kernels.md
+    Kernels(kernels::Arguments),
     /// Measure what tcpwatch costs, next to an empty program and to the programs people use now (as root, or through sudo)
     Bench(bench::Arguments),
 }
@@ -53,6 +59,8 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Run { arguments } => run::run(&arguments).map(|never| match never {}),
         Task::Test { arguments } => test::run(&arguments),
+        Task::Kernels(arguments) => kernels::run(&arguments),
+        Task::Dist => dist::run(),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Ebpf { check: false } => ebpf::write(),
         Task::Ebpf { check: true } => ebpf::check(),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use super::OUTPUT;
-use super::run::{End, POLL, Wants, Watched, block_on, warn_of_listeners, warn_of_no_room, watch};
+use super::run::{End, POLL, Watched, block_on, warn_of_listeners, warn_of_no_room, watch};
 use super::screen::screen;
 use crate::cli::ChurnArgs;
 use crate::clock;
@@ -16,7 +16,7 @@ use crate::event::{Life, Record};
 use crate::model::churn::Churn;
 use crate::model::pending::Pending;
 use crate::model::stat::{Stat, StatFrame};
-use crate::source::ebpf::{Kernel, Stream};
+use crate::source::ebpf::{Kernel, Needs, Stream};
 use crate::source::live::Live;
 use crate::source::namespace::tell_listeners;
 use crate::view::churn;
@@ -39,7 +39,15 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
             filter,
             netns,
             namespaces,
-        } = watch(&args.common, Wants::Openings)?;
+        } = watch(
+            &args.common,
+            Needs {
+                openings: true,
+                connections: true,
+                owners: true,
+                ..Needs::default()
+            },
+        )?;
         warn_of_listeners(&tell_listeners(&mut kernel, &namespaces));
         let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
         let mut view = churn::of(args.common.output.output, limit, screen(args.common.output.color));

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use tcpwatch_common::StateSet;
 
 use super::OUTPUT;
-use super::run::{End, Wants, Watched, block_on, watch};
+use super::run::{End, Watched, block_on, watch};
 use super::screen::screen;
 use crate::cli::values::Interval;
 use crate::cli::{Common, ExplainArgs};
@@ -18,6 +18,7 @@ use crate::explain::lookup::Asked;
 use crate::explain::topic::Topic;
 use crate::model::counts::StateCounts;
 use crate::model::stat::{Stat, StatFrame};
+use crate::source::ebpf::Needs;
 use crate::source::live::Live;
 use crate::source::sockets::Sockets;
 use crate::sys::caps;
@@ -102,7 +103,7 @@ fn moves(Interval(duration): Interval, begun: impl FnOnce() -> io::Result<()>) -
             filter,
             netns,
             namespaces,
-        } = watch(&Common::default(), Wants::Counts)?;
+        } = watch(&Common::default(), Needs::default())?;
         let mut model = Stat::new(kernel.reasons().clone());
         let mut live = Live::start(kernel, filter, netns, namespaces)?;
         let mut frame = None;

@@ -7,11 +7,12 @@ use anyhow::{Context, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::OUTPUT;
-use super::run::{End, Wants, Watched, block_on, warn_of_listeners, warn_of_no_room, watch};
+use super::run::{End, Watched, block_on, warn_of_listeners, warn_of_no_room, watch};
 use super::screen::screen;
 use crate::cli::LatencyArgs;
 use crate::clock;
 use crate::model::latency::Latency;
+use crate::source::ebpf::Needs;
 use crate::source::namespace::tell_listeners;
 use crate::view::latency;
 
@@ -25,7 +26,14 @@ pub fn run(args: &LatencyArgs, out: &mut impl Write) -> Result<()> {
         let by = args.by.unwrap_or_default();
         let Watched {
             mut kernel, namespaces, ..
-        } = watch(&args.common, Wants::Histograms(by))?;
+        } = watch(
+            &args.common,
+            Needs {
+                owners: true,
+                latency: Some(by),
+                ..Needs::default()
+            },
+        )?;
         let mut model = Latency::new(by, clock::monotonic_ns());
         let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
         let mut view = latency::of(args.common.output.output, limit, screen(args.common.output.color));

@@ -11,7 +11,7 @@ use hashbrown::HashSet;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until};
 
-use super::run::{End, POLL, Wants, Watched, block_on, watch};
+use super::run::{End, POLL, Watched, block_on, watch};
 use super::screen::screen;
 use super::{OUTPUT, Outcome};
 use crate::cli::LeaksArgs;
@@ -22,7 +22,7 @@ use crate::event::{Event, Record};
 use crate::model::filter::owner::OwnerFilter;
 use crate::model::leaks::{Leaks, LeaksFrame, Look, STATES, opened_by};
 use crate::model::owner::Owner;
-use crate::source::ebpf::Stream;
+use crate::source::ebpf::{Needs, Stream};
 use crate::source::leaks::Asked;
 use crate::source::living::Living;
 use crate::source::stacks::Stacks;
@@ -123,12 +123,13 @@ fn follow(args: &LeaksArgs, every: Duration, view: &mut dyn LeaksView, out: &mut
         let mut watcher = Watcher::new(older_ns(args), asked(args));
         // Somebody waits for the first answer, and to read /proc takes as long as to load the kernel side.
         watcher.begin_look()?;
-        let wants = if args.stacks {
-            Wants::TransitionsAndStacks
-        } else {
-            Wants::Transitions
+        let needs = Needs {
+            transitions: true,
+            owners: true,
+            stacks: args.stacks,
+            ..Needs::default()
         };
-        let Watched { mut kernel, netns, .. } = watch(&args.common, wants)?;
+        let Watched { mut kernel, netns, .. } = watch(&args.common, needs)?;
         watcher.is_elsewhere = watcher.asked.netns != netns;
         watcher.asked.netns = netns;
         if args.stacks {
@@ -183,8 +184,8 @@ fn follow(args: &LeaksArgs, every: Duration, view: &mut dyn LeaksView, out: &mut
             while more {
                 more = watcher.take(&mut stream) == BATCH;
             }
-            let unheard = kernel.lost() + stream.undecoded() + kernel.missed().unwrap_or(0);
-            let told = watcher.looked(look, unheard);
+            let mut told = watcher.looked(look, kernel.lost() + stream.undecoded());
+            told.missed = kernel.missed().unwrap_or(0);
             // The second look is what the later ones are compared with, and tells nothing that the first did not.
             if watcher.looks != 2 || last.is_some() {
                 tell(&told, view, out)?;
@@ -343,7 +344,7 @@ impl Watcher {
     }
 
     /// Takes what a look found; what there is to say, where so many transitions are `unheard` of.
-    fn looked(&mut self, look: Look, unheard: u64) -> LeaksFrame {
+    fn looked(&mut self, look: Look, lost: u64) -> LeaksFrame {
         self.looks += 1;
         if let (Some(stacks), Some(open)) = (&self.stacks, &look.open) {
             // What the kernel ended is in no dump.
@@ -351,7 +352,7 @@ impl Watcher {
             stacks.retain(look.started_ns, |inode| open.contains(&inode) || ended.contains(&inode));
         }
         self.leaks.look(look);
-        let mut frame = self.leaks.frame(clock::kernel_to_unix_ns(), true, unheard);
+        let mut frame = self.leaks.frame(clock::kernel_to_unix_ns(), true, lost);
         if let Some(stacks) = &self.stacks {
             for group in &mut frame.groups {
                 let of = |inode: NonZeroU32| stacks.of(inode.get());

@@ -14,11 +14,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::cli::values::Interval;
-use crate::cli::{Common, FilterArgs, HookArg};
+use crate::cli::{Common, HookArg};
 use crate::model::filter::Filter;
-use crate::model::latency::LatencyBy;
 use crate::model::snapshot::Unseen;
-use crate::source::ebpf::{self, Carries, Hook, Kernel, Options, StreamOptions};
+use crate::source::ebpf::{self, Choice, Hook, Kernel, Needs, Request};
 use crate::source::stacks;
 use crate::sys::netns::{self, Namespace, Which};
 use crate::sys::{btf, signals};
@@ -166,79 +165,40 @@ fn no_room(ledger: &Ledger, hook: Option<Hook>) -> Vec<String> {
     words
 }
 
-/// What a command wants of the kernel side beside counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wants {
-    /// Nothing.
-    Counts,
-    /// A stream of transitions.
-    Transitions,
-    /// The same, and the user stacks of what opens connections.
-    TransitionsAndStacks,
-    /// A stream of finished connections.
-    Lives,
-    /// A stream of connections opened and finished.
-    Openings,
-    /// Histograms.
-    Histograms(LatencyBy),
-}
-
-/// Loads and attaches the kernel side, with what the command `wants` of it.
+/// Loads and attaches the kernel side, with what the command `needs` of it.
 ///
 /// # Errors
 /// One line: what cannot be had, why, and what to type.
-pub(super) fn watch(common: &Common, wants: Wants) -> Result<Watched> {
+pub(super) fn watch(common: &Common, needs: Needs) -> Result<Watched> {
     let Common { filter, watch, .. } = common;
-    let ring_bytes = watch.ring_size.0;
-    let load = |hook| load(hook, filter, wants, ring_bytes);
-    match watch.hook {
-        HookArg::TpBtf => load(Hook::TpBtf),
-        HookArg::Tracepoint => load(Hook::Tracepoint),
-        HookArg::Auto => match ebpf::pick()? {
-            Hook::Tracepoint => load(Hook::Tracepoint),
-            Hook::TpBtf => load(Hook::TpBtf).or_else(|why| {
-                // Where the other cannot be had either, the first reason is the one to tell.
-                let Ok(watched) = load(Hook::Tracepoint) else {
-                    return Err(why);
-                };
-                let _ = writeln!(
-                    io::stderr(),
-                    "tcpwatch: using the classic tracepoint, for tp_btf cannot be had: {why:#}"
-                );
-                Ok(watched)
-            }),
-        },
-    }
-}
-
-/// Loads the kernel side and attaches it to `hook`.
-fn load(hook: Hook, filter: &FilterArgs, wants: Wants, ring_bytes: u32) -> Result<Watched> {
-    let netns = scope(hook, &filter.netns);
-    let namespaces = netns::resolve(Path::new("/"), &netns)?;
     let wanted = filter.to_filter();
-    let inode = match namespaces.as_slice() {
-        [one] if netns != Which::All => one.inode,
-        _ => 0,
+    let choice = match watch.hook {
+        HookArg::TpBtf => Choice::Only(Hook::TpBtf),
+        HookArg::Tracepoint => Choice::Only(Hook::Tracepoint),
+        HookArg::Auto => Choice::Auto,
     };
-    let carries = match wants {
-        Wants::Counts | Wants::Histograms(_) => None,
-        Wants::Transitions | Wants::TransitionsAndStacks => Some(Carries::Transitions),
-        Wants::Lives => Some(Carries::Lives),
-        Wants::Openings => Some(Carries::LivesAndOpenings),
-    };
-    let stream = carries.map(|carries| StreamOptions { ring_bytes, carries });
-    let kernel = Kernel::load(&Options {
-        object: ebpf::object::EMBEDDED,
-        hook: Some(hook),
-        filter: &wanted.for_kernel(inode).map_err(anyhow::Error::msg)?,
-        ports: &wanted.port_words(),
-        stream,
-        histograms: match wants {
-            Wants::Histograms(by) => Some(by),
-            _ => None,
-        },
-        stacks: (wants == Wants::TransitionsAndStacks).then_some(stacks::RING_BYTES),
+    let mut scope = (filter.netns.clone(), Vec::new());
+    let kernel = ebpf::open(choice, |hook| {
+        let netns = scope_of(hook, &filter.netns);
+        let namespaces = netns::resolve(Path::new("/"), &netns)?;
+        let inode = match namespaces.as_slice() {
+            [one] if netns != Which::All => one.inode,
+            _ => 0,
+        };
+        scope = (netns, namespaces);
+        Kernel::attached(
+            &Request {
+                object: ebpf::object::EMBEDDED,
+                filter: &wanted.for_kernel(inode).map_err(anyhow::Error::msg)?,
+                ports: &wanted.port_words(),
+                needs,
+                ring_bytes: watch.ring_size.0,
+                stacks_ring_bytes: stacks::RING_BYTES,
+            },
+            hook,
+        )
     })?;
+    let (netns, namespaces) = scope;
     if netns != filter.netns {
         let _ = writeln!(
             io::stderr(),
@@ -262,7 +222,7 @@ pub(super) struct Watched {
 }
 
 /// The namespaces to look at: without BTF the classic hook cannot tell our own from the others, and sees all.
-fn scope(hook: Hook, asked: &Which) -> Which {
+fn scope_of(hook: Hook, asked: &Which) -> Which {
     match asked {
         Which::Own if hook == Hook::Tracepoint && !btf::knows_sockets(Path::new("/")) => Which::All,
         asked => asked.clone(),

@@ -7,10 +7,11 @@ use anyhow::{Context, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::OUTPUT;
-use super::run::{End, Wants, Watched, block_on, watch};
+use super::run::{End, Watched, block_on, watch};
 use super::screen::screen;
 use crate::cli::StatArgs;
 use crate::model::stat::Stat;
+use crate::source::ebpf::Needs;
 use crate::source::live::Live;
 use crate::view::stat;
 
@@ -29,7 +30,7 @@ pub fn run(args: &StatArgs, out: &mut impl Write) -> Result<()> {
             filter,
             netns,
             namespaces,
-        } = watch(&args.common, Wants::Counts)?;
+        } = watch(&args.common, Needs::default())?;
         let mut model = Stat::new(kernel.reasons().clone());
         let mut live = Live::start(kernel, filter, netns, namespaces)?;
         let mut view = stat::of(args.common.output.output, screen(args.common.output.color));

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::OUTPUT;
-use super::run::{End, POLL, Wants, Watched, block_on, warn_of_listeners, warn_of_no_room, watch};
+use super::run::{End, POLL, Watched, block_on, warn_of_listeners, warn_of_no_room, watch};
 use super::screen::screen;
 use crate::cli::TraceArgs;
 use crate::clock;
@@ -17,7 +17,7 @@ use crate::model::filter::owner::OwnerFilter;
 use crate::model::owner::Owner;
 use crate::model::pending::Pending;
 use crate::model::trace::{Row, TraceTotals, Traced};
-use crate::source::ebpf::{Kernel, Stream};
+use crate::source::ebpf::{Kernel, Needs, Stream};
 use crate::source::living::Living;
 use crate::source::namespace::Early;
 use crate::sys::terminal;
@@ -36,14 +36,32 @@ const LAST_SCAN: Duration = Duration::from_secs(1);
 pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
     let (output, screen) = (args.common.output.output, screen(args.common.output.color));
     if args.lives {
-        follow::<Life>(args, Wants::Lives, trace::of(output, screen), out)
+        follow::<Life>(
+            args,
+            Needs {
+                connections: true,
+                owners: true,
+                ..Needs::default()
+            },
+            trace::of(output, screen),
+            out,
+        )
     } else {
-        follow::<Event>(args, Wants::Transitions, trace::of(output, screen), out)
+        follow::<Event>(
+            args,
+            Needs {
+                transitions: true,
+                owners: true,
+                ..Needs::default()
+            },
+            trace::of(output, screen),
+            out,
+        )
     }
 }
 
 /// Prints by `view` what the stream carries, until the end comes.
-fn follow<T: Traced>(args: &TraceArgs, wants: Wants, view: Box<dyn TraceView<T>>, out: &mut impl Write) -> Result<()> {
+fn follow<T: Traced>(args: &TraceArgs, needs: Needs, view: Box<dyn TraceView<T>>, out: &mut impl Write) -> Result<()> {
     block_on(async {
         let mut end = End::new(args.common.watch.duration)?;
         let Watched {
@@ -51,7 +69,7 @@ fn follow<T: Traced>(args: &TraceArgs, wants: Wants, view: Box<dyn TraceView<T>>
             filter,
             namespaces,
             ..
-        } = watch(&args.common, wants)?;
+        } = watch(&args.common, needs)?;
         let mut stream = kernel.stream()?;
         let mut printer = Printer {
             view,
@@ -100,7 +118,9 @@ fn follow<T: Traced>(args: &TraceArgs, wants: Wants, view: Box<dyn TraceView<T>>
         }
         // Nothing comes after this, so what is in the ring and what was counted belong together.
         kernel.detach()?;
+        end.progressed();
         let ledger = kernel.settled_ledger();
+        end.progressed();
         // Nor is there anything to wait for, but a scan that is under way.
         let patience = Instant::now() + LAST_SCAN;
         while printer.print(&mut stream, &kernel, i64::MAX)? > 0 || !printer.pending.is_empty() {
@@ -116,7 +136,10 @@ fn follow<T: Traced>(args: &TraceArgs, wants: Wants, view: Box<dyn TraceView<T>>
         printer.totals.seen = T::seen(&ledger.moves);
         printer.totals.lost = ledger.lost + stream.undecoded();
         printer.totals.missed = kernel.missed();
-        printer.end()
+        let ended = printer.end();
+        // The process ends, and the kernel detaches faster than we do.
+        std::mem::forget(kernel);
+        ended
     })
 }
 

@@ -3,27 +3,64 @@
 use std::io::Write;
 
 use anyhow::Result;
+use serde_json::json;
 use tcpwatch_common::ABI_VERSION;
 
-use crate::source::ebpf;
+use crate::source::ebpf::{self, Features};
+use crate::view::Output;
 
-/// Prints the version; where `verbose`, also what the kernel side is, and the hook this kernel would get.
+/// Prints the version; where `verbose`, also what the BPF object is, and what this kernel offers.
 ///
 /// # Errors
 /// The output takes no more.
-pub fn run(verbose: bool, out: &mut impl Write) -> Result<()> {
-    writeln!(out, "tcpwatch {}", env!("CARGO_PKG_VERSION"))?;
-    if verbose {
-        let size = ebpf::object::EMBEDDED.len();
-        writeln!(
-            out,
-            "object: {size} bytes, built with {}",
-            env!("TCPWATCH_BPF_BUILT_WITH")
-        )?;
-        writeln!(out, "ABI: {ABI_VERSION}")?;
-        match ebpf::pick() {
-            Ok(hook) => writeln!(out, "hook: {hook}")?,
-            Err(error) => writeln!(out, "hook: none ({error:#})")?,
+pub fn run(verbose: bool, output: Output, out: &mut impl Write) -> Result<()> {
+    let version = env!("CARGO_PKG_VERSION");
+    if !verbose {
+        match output {
+            Output::Json => writeln!(out, "{}", json!({"schema": "tcpwatch.version/1", "version": version}))?,
+            Output::Text | Output::Csv => writeln!(out, "tcpwatch {version}")?,
+        }
+        return Ok(());
+    }
+    let size = ebpf::object::EMBEDDED.len();
+    let built_with = env!("TCPWATCH_BPF_BUILT_WITH");
+    let features = ebpf::survey();
+    let hook = features.hook();
+    if output == Output::Json {
+        let line = json!({
+            "schema": "tcpwatch.version/1",
+            "version": version,
+            "object": {"bytes": size, "built_with": built_with},
+            "abi": ABI_VERSION,
+            "kernel": rustix::system::uname().release().to_string_lossy(),
+            "hook": hook.map(|hook| hook.to_string()),
+            "features": features.iter().map(|feature| json!({
+                "name": feature.kind.key(),
+                "on": feature.off.is_none(),
+                "reason": feature.off,
+            })).collect::<Vec<_>>(),
+        });
+        writeln!(out, "{line}")?;
+        return Ok(());
+    }
+    writeln!(out, "tcpwatch {version}")?;
+    writeln!(out, "object: {size} bytes, built with {built_with}")?;
+    writeln!(out, "ABI: {ABI_VERSION}")?;
+    writeln!(out, "kernel: {}", rustix::system::uname().release().to_string_lossy())?;
+    match hook {
+        Some(hook) => writeln!(out, "hook: {hook}")?,
+        None => writeln!(out, "hook: none")?,
+    }
+    print_features(&features, out)
+}
+
+/// Prints each feature: on, or off and why.
+fn print_features(features: &Features, out: &mut impl Write) -> Result<()> {
+    writeln!(out, "features:")?;
+    for feature in features.iter() {
+        match &feature.off {
+            None => writeln!(out, "  {:<14} on", feature.kind.key())?,
+            Some(why) => writeln!(out, "  {:<14} off: {why}", feature.kind.key())?,
         }
     }
     Ok(())

@@ -106,9 +106,11 @@ pub struct LeaksFrame {
     pub whose_known: bool,
     /// What could not be seen of the owners.
     pub unseen: Unseen,
-    /// Transitions that were lost, or that the kernel side missed: entries among them have no exact time. A socket that was stuck
-    /// and is gone is missed all the same, by the next look.
+    /// Transitions that were lost: entries among them have no exact time. A socket that was stuck and is gone is missed all the
+    /// same, by the next look.
     pub lost: u64,
+    /// Events of the whole host that no program handled; some may be of other network namespaces.
+    pub missed: u64,
     /// Entries and groups left out for want of room since the start, and sockets by the last look.
     pub evicted: u64,
 }
@@ -579,6 +581,7 @@ impl Leaks {
             whose_known: self.whose_known,
             unseen: self.unseen,
             lost,
+            missed: 0,
             evicted: self.evicted + self.left_out,
         }
     }

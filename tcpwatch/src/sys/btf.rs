@@ -26,6 +26,10 @@ const PATH: &str = "sys/kernel/btf/vmlinux";
 /// Bytes read at most: distributions' kernels have 3 to 6 MB of BTF.
 const MAX_BYTES: u64 = 64 << 20;
 
+/// Bytes of a task's kernel stack on x86-64, and on aarch64 with pages of 4 KiB (`THREAD_SIZE`). Only kernels before Linux 5.15 need
+/// it.
+const THREAD_SIZE: u32 = 16_384;
+
 /// Where a task keeps the thread pointer.
 const THREAD_POINTER: &[&str] = if cfg!(target_arch = "aarch64") {
     &["thread", "uw", "tp_value"]
@@ -50,6 +54,9 @@ pub struct Layouts {
     pub typed_reason: bool,
     /// The numbers it has, and the kernel's names for them (`enum sk_rst_reason`); none before that.
     pub reasons: Vec<(u8, String)>,
+    /// Whether the kernel counts the runs of classic programs that it skips (Linux 6.7): the series that added the counter also gave
+    /// `struct bpf_link_info` a field `perf_event.kprobe.missed`.
+    pub counts_classic_skips: bool,
 }
 
 impl Layouts {
@@ -61,6 +68,7 @@ impl Layouts {
             task: TaskLayout::UNKNOWN,
             typed_reason: false,
             reasons: Vec::new(),
+            counts_classic_skips: false,
         }
     }
 }
@@ -115,6 +123,7 @@ impl KernelBtf {
             }),
             typed_reason: self.has_typed_reason(),
             reasons: self.reasons(),
+            counts_classic_skips: self.counts_classic_skips(),
         })
     }
 
@@ -252,12 +261,22 @@ impl KernelBtf {
         layout.start_boottime = absent(task.offset_if_any(&["start_boottime"], Value::U64)?);
         layout.self_exec_id = absent(task.offset_if_any(&["self_exec_id"], Value::U64)?);
         layout.registers = u32::try_from(registers.bytes.min(REGISTER_BYTES as u64))?;
+        layout.stack = absent(task.offset_if_any(&["stack"], Value::POINTER)?);
+        layout.stack_bytes = THREAD_SIZE;
+        layout.pt_regs_bytes = u32::try_from(registers.bytes)?;
         layout.stack_pointer = absent(registers.offset_if_any(&["sp"], Value::U64)?);
         layout.mm = absent(task.offset_if_any(&["mm"], Value::POINTER)?);
         let memory = Structure::find(&self.0, "mm_struct")?;
         layout.start_stack = absent(memory.offset_if_any(&["start_stack"], Value::U64)?);
         layout.thread_pointer = absent(task.offset_if_any(THREAD_POINTER, Value::U64)?);
         Ok(())
+    }
+
+    /// [`Layouts::counts_classic_skips`].
+    fn counts_classic_skips(&self) -> bool {
+        Structure::find(&self.0, "bpf_link_info")
+            .and_then(|info| info.offset_if_any(&["perf_event", "kprobe", "missed"], Value::U64))
+            .is_ok_and(|offset| offset.is_some())
     }
 
     /// Whether the tracepoint's type has a third parameter beside the context: socket, segment, reason.

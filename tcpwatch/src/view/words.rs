@@ -10,6 +10,16 @@ use crate::model::filter::{Filter, PortSet};
 use crate::model::snapshot::Unseen;
 use crate::sys::netns::Which;
 
+/// Events of the whole host that no program handled: in one network namespace it is unknown whether they were its own.
+#[must_use]
+pub fn missed(events: u64) -> String {
+    let of = if events == 1 { "event" } else { "events" };
+    format!(
+        "the kernel skipped {} {of} of this host, maybe of other network namespaces",
+        thousands(events)
+    )
+}
+
 /// The parts of `filter`, one phrase each; none for a filter that lets everything through.
 #[must_use]
 pub fn filter(filter: &Filter) -> Vec<String> {

@@ -79,7 +79,7 @@ fn listener() -> Socket {
 }
 
 /// `first` sends its FIN and waits for the other's.
-fn close_in_order(first: &Socket, second: Socket) {
+pub(crate) fn close_in_order(first: &Socket, second: Socket) {
     send_fin(first);
     read_eof(&second);
     until_state(first, 5);

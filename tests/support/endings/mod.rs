@@ -8,13 +8,13 @@ use serde_json::Value;
 use super::netns::Netns;
 use super::program::event::Event;
 
-mod closed;
+pub(crate) mod closed;
 mod failed;
-mod reset;
+pub(crate) mod reset;
 mod timeout;
 
 /// Stands for who opened a connection where that is not told.
-const EITHER: &str = "either";
+pub(crate) const EITHER: &str = "either";
 
 /// How many connections ended in which way, by who opened them: `("active", "refused")`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -94,7 +94,7 @@ fn linger_in_fin_wait2(_: &Netns, times: i64) {
 }
 
 /// Waits until something has come for `socket`, and leaves it there.
-fn until_data(socket: &Socket) {
+pub(crate) fn until_data(socket: &Socket) {
     let seen = socket
         .peek(&mut [MaybeUninit::uninit(); 64])
         .expect("the data's arrival");

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{Hook, Running};
+use crate::support::cells::Cells;
 use crate::support::clock::eventually;
 use crate::support::lines::Line;
+use crate::support::states::STATES;
 
 /// A running `latency`, two intervals a second.
 pub(crate) struct Latency {
@@ -110,6 +112,40 @@ impl Measured {
         );
         histogram.count += number("count");
         histogram.unknown += number("unknown_start");
+    }
+
+    /// Compares with the ledger's `cells` of the same connections, none of which was open before; else how it differs.
+    pub(crate) fn equals(&self, cells: &Cells) -> Result<(), String> {
+        let mut wrong = Vec::new();
+        // A listener is in its state for as long as it lives, and what is closed is in none.
+        for state in STATES.iter().filter(|state| ![6, 7, 10].contains(&state.number)) {
+            let left = (1..=11).filter(|to| *to != state.number);
+            let left: i64 = left.map(|to| cells.get(state.number, to)).sum();
+            let Histogram { count, unknown, .. } = self.all(state.key);
+            if (count, unknown) != (left, 0) {
+                wrong.push(format!(
+                    "{}: {count} and {unknown} unknown, left {left} times",
+                    state.key
+                ));
+            }
+        }
+        if self.all("listen").counts() != (0, 0) {
+            wrong.push("time in LISTEN is measured".to_owned());
+        }
+        let clients = self.all("handshake_client").counts();
+        if clients != (cells.get(2, 1), 0) {
+            wrong.push(format!("handshake_client: {clients:?}"));
+        }
+        let Histogram { count, unknown, .. } = self.all("handshake_server");
+        // Where both open at once neither is a server.
+        if count + unknown != cells.get(3, 1) - cells.get(2, 3) {
+            wrong.push(format!("handshake_server: {count} and {unknown} unknown"));
+        }
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{}\n{cells}", wrong.join("\n")))
+        }
     }
 
     /// Of `what`, all groups together.

@@ -23,6 +23,11 @@ impl Leaks {
         leaks
     }
 
+    /// The process.
+    pub(crate) fn running(&self) -> &Running {
+        &self.running
+    }
+
     /// Its looks that are over so far: each the groups, and what it found in all.
     pub(crate) fn looks(&self) -> Vec<Look> {
         let lines = self.running.lines().with(|lines| {

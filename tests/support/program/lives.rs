@@ -95,10 +95,11 @@ impl Lives {
 
     /// Waits until there are `n` connections at least.
     pub(crate) fn until(&self, n: usize) {
+        // Lines are counted first: to read them all is slow, and is done at each look.
         let enough = || {
-            Some(self.running.lines.with(lives))
-                .filter(|lives| lives.len() >= n)
-                .ok_or(())
+            let there = self.running.lines.len() >= n;
+            let lives = there.then(|| self.running.lines.with(lives));
+            lives.filter(|lives| lives.len() >= n).ok_or(())
         };
         if try_eventually(enough).is_err() {
             let lives = self.running.lines.with(lives);

@@ -14,6 +14,7 @@ use super::skipped;
 
 pub(crate) mod churn;
 pub(crate) mod counts;
+pub(crate) mod doctor;
 pub(crate) mod event;
 pub(crate) mod latency;
 pub(crate) mod leaks;

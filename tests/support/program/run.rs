@@ -35,7 +35,7 @@ pub(crate) fn finish(command: &Command) -> Finished {
 pub(crate) fn finish_into(command: &Command, stdout: impl Into<Stdio>) -> Finished {
     let mut bounded = Command::new("timeout");
     bounded
-        .args(["--signal=KILL", "30"])
+        .args(["-s", "KILL", "30"])
         .arg(command.get_program())
         .args(command.get_args());
     bounded

@@ -85,7 +85,12 @@ impl Trace {
 
     /// Waits until there are `n` transitions at least.
     pub(crate) fn until_events(&self, n: usize) -> Vec<Event> {
-        let enough = || Some(self.events()).filter(|events| events.len() >= n).ok_or(());
+        // Lines are counted first: to read them all is slow, and is done at each look.
+        let enough = || {
+            let there = self.running.lines.len() >= n;
+            let events = there.then(|| self.events());
+            events.filter(|events| events.len() >= n).ok_or(())
+        };
         try_eventually(enough).unwrap_or_else(|()| {
             let events = self.events();
             let paths: Vec<String> = lives(&events).iter().map(|life| path(life)).collect();

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tcpwatch::model::filter::Filter;
 use tcpwatch::model::stacks::{Frame, Stack};
 use tcpwatch::source::ebpf::object::EMBEDDED;
-use tcpwatch::source::ebpf::{Hook, Kernel, Options};
+use tcpwatch::source::ebpf::{Hook, Kernel, Needs, Request};
 use tcpwatch::source::stacks::{RING_BYTES, Stacks};
 use tempfile::TempDir;
 
@@ -40,15 +40,18 @@ impl Watched {
     /// The kernel side alone, with a ring buffer of so many bytes for stacks.
     pub(crate) fn kernel(netns: &Netns, hook: Hook, filter: &Filter, ring: u32) -> Kernel {
         let inode = u32::try_from(netns.inum).expect("a number of the kernel's");
-        let kernel = Kernel::load(&Options {
+        let request = Request {
             object: EMBEDDED,
-            hook: Some(hook),
             filter: &filter.for_kernel(inode).expect("a filter"),
             ports: &filter.port_words(),
-            stream: None,
-            histograms: None,
-            stacks: Some(ring),
-        });
+            needs: Needs {
+                stacks: true,
+                ..Needs::default()
+            },
+            ring_bytes: 0,
+            stacks_ring_bytes: ring,
+        };
+        let kernel = Kernel::attached(&request, hook);
         kernel.expect("loading the kernel side")
     }
 

@@ -1,20 +1,32 @@
 //! The kernel side, loaded: attach it, read its ledger, follow its stream, walk the sockets.
 
-mod beside;
+mod attach;
+mod aux_programs;
+mod chain;
+mod feature;
 mod histograms;
+mod kernel;
 mod ledger;
 mod listeners;
-mod load;
 mod misses;
+mod needs;
 pub mod object;
-mod passes;
-mod pick;
+mod open;
+mod prepare;
+mod probe;
+mod refusal;
+mod sock_iter;
 mod stacks;
 mod stream;
+mod verifier_stats;
 
+pub use feature::{Feature, FeatureKind, Features};
+pub use kernel::{Hook, Kernel};
 pub use listeners::Listeners;
-pub use load::{Carries, Hook, Kernel, Options, StreamOptions};
-pub use passes::count;
-pub use pick::pick;
+pub use needs::Needs;
+pub use open::{Choice, open, survey};
+pub use prepare::Request;
+pub use sock_iter::count;
 pub use stacks::StackRing;
 pub use stream::Stream;
+pub use verifier_stats::{ProgramStats, verifier_stats};

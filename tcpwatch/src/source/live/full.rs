@@ -8,7 +8,7 @@ use super::{Places, SHARE};
 use crate::clock;
 use crate::model::counts;
 use crate::model::filter::Filter;
-use crate::source::ebpf::{Hook, Kernel};
+use crate::source::ebpf::Kernel;
 
 /// Dumps tried at the start until one passes without a transition in the middle of it.
 const TRIES: u32 = 5;
@@ -18,7 +18,8 @@ type States = [i64; STATES];
 
 /// The counts' anchor.
 pub(super) struct FullSockets {
-    hook: Option<Hook>,
+    /// Whether marks keep the counts exact from the first row on.
+    by_marks: bool,
     /// Classic hook: full sockets when they were dumped, less those the ledger had by then.
     anchor: States,
     /// Runs the kernel had skipped when the sockets were last counted.
@@ -36,7 +37,7 @@ impl FullSockets {
     /// Counts the sockets there are.
     pub(super) fn start(kernel: &mut Kernel, places: &mut Places, filter: &Filter) -> Result<Self> {
         let mut full = Self {
-            hook: kernel.hook(),
+            by_marks: kernel.marks(),
             anchor: [0; STATES],
             missed: kernel.missed(),
             held: 0,
@@ -44,7 +45,7 @@ impl FullSockets {
             mark_again_ns: 0,
             drift: None,
         };
-        if full.by_marks() {
+        if full.by_marks {
             kernel.count_anew(&places.namespaces)?;
         } else {
             (full.anchor, _) = dump(kernel, places, filter, TRIES)?;
@@ -52,14 +53,9 @@ impl FullSockets {
         Ok(full)
     }
 
-    /// Whether the counts are exact by construction.
-    fn by_marks(&self) -> bool {
-        self.hook == Some(Hook::TpBtf)
-    }
-
     /// Full sockets in each state now, and how many of them took no mark, by which the counts may be off.
     pub(super) fn now(&self, kernel: &Kernel, ledger: &Ledger) -> Result<(States, u64)> {
-        if self.by_marks() {
+        if self.by_marks {
             return kernel.live(ledger);
         }
         let mut sockets = ledger.sockets[0];
@@ -82,7 +78,7 @@ impl FullSockets {
             self.missed = missed;
             return self.compare(kernel, places, filter);
         }
-        if !self.by_marks() {
+        if !self.by_marks {
             return Ok(());
         }
         let ledger = kernel.ledger();
@@ -99,7 +95,7 @@ impl FullSockets {
 
     /// Compares the counts with a walk of the sockets, and goes on from there.
     pub(super) fn compare(&mut self, kernel: &mut Kernel, places: &mut Places, filter: &Filter) -> Result<()> {
-        if self.by_marks() {
+        if self.by_marks {
             let before = kernel.ledger();
             let (old, _) = kernel.live(&before)?;
             kernel.count_anew(&places.namespaces)?;

@@ -151,6 +151,7 @@ struct LookLine<'a> {
     groups: usize,
     unseen: Unseen,
     lost: u64,
+    missed: u64,
     evicted: u64,
 }
 
@@ -253,6 +254,7 @@ impl LeaksView for Json {
                 descriptors: unseen.descriptors,
             },
             lost: frame.lost,
+            missed: frame.missed,
             evicted: frame.evicted,
         };
         serde_json::to_writer(&mut *out, &look)?;
@@ -312,7 +314,7 @@ mod tests {
             json!({
                 "schema": "tcpwatch.leak.look/1", "time": "1970-01-01T02:47:40.000000000Z", "window_s": 60.0, "older_s": 30.0,
                 "in_state": 16, "sockets": 16, "ended": 0, "groups": 1,
-                "unseen": { "sockets": 0, "processes": 0, "hidden": false, "descriptors": 0 }, "lost": 0, "evicted": 0,
+                "unseen": { "sockets": 0, "processes": 0, "hidden": false, "descriptors": 0 }, "lost": 0, "missed": 0, "evicted": 0,
             })
         );
     }

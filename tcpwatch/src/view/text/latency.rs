@@ -9,6 +9,7 @@ use crate::model::latency::{Group, LatencyBy, LatencyFrame, Measured, Retransmit
 use crate::view::latency::LatencyView;
 use crate::view::number::{QUIET, brief, quiet, thousands};
 use crate::view::screen::Screen;
+use crate::view::words;
 
 /// Tables, and drawings.
 pub struct Text {
@@ -111,7 +112,7 @@ impl LatencyView for Text {
             write!(out, "; {} found no room to be counted", thousands(frame.unmeasured))?;
         }
         if let Some(missed) = frame.missed.filter(|&missed| missed > 0) {
-            write!(out, "; {} skipped by the kernel itself", thousands(missed))?;
+            write!(out, "; {}", words::missed(missed))?;
         }
         writeln!(out)
     }

@@ -253,9 +253,12 @@ impl LeaksView for Text {
         missing.extend(words::unseen(&frame.unseen));
         if frame.lost > 0 {
             missing.push(format!(
-                "{} were lost: some ages are less than they are",
+                "{} were lost: ages may be underestimated",
                 several(frame.lost, "transition", "transitions")
             ));
+        }
+        if frame.missed > 0 {
+            missing.push(format!("{}: ages may be underestimated", words::missed(frame.missed)));
         }
         if frame.evicted > 0 {
             missing.push(format!(

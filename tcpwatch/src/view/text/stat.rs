@@ -101,13 +101,7 @@ fn all() -> Vec<Column> {
         column(TimeWait, "in/s", 7, 2, Rate(|frame| frame.time_wait.entered)),
         column(TimeWait, "out/s", 7, 2, Rate(|frame| frame.time_wait.left)),
         column(TimeWait, "pop", 6, 3, Now(|frame| frame.time_wait.population)),
-        column(
-            Events,
-            "lost",
-            6,
-            0,
-            Now(|frame| Some(frame.lost + frame.missed.unwrap_or(0))),
-        ),
+        column(Events, "lost", 6, 0, Now(|frame| Some(frame.lost))),
     ]
 }
 

@@ -10,11 +10,11 @@ use super::ends::{self, ENDPOINT, PORT};
 use super::whose;
 use crate::event::Event;
 use crate::model::trace::{Row, TraceTotals, Traced};
-use crate::view::number;
 use crate::view::screen::Screen;
 use crate::view::states;
 use crate::view::time::Stamp;
 use crate::view::trace::TraceView;
+use crate::view::{number, words};
 
 /// How much of a line there is room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,7 +191,7 @@ impl<T: Columns> TraceView<T> for Text {
         }
         match missed {
             None | Some(0) => writeln!(out),
-            Some(missed) => writeln!(out, ", {missed} skipped by the kernel itself and counted nowhere"),
+            Some(missed) => writeln!(out, "; {}", words::missed(*missed)),
         }
     }
 }

@@ -1,0 +1,180 @@
+//! How connections end: counts what the socket shows at its end, and does not interpret it.
+
+use tcpwatch_common::Evidence;
+use tcpwatch_common::evidence::{
+    ALL_ACKED, DEAD, DONE, ENDS, ERR_OLD, EndCount, KNOWN, NO_PORT, NO_SOCKET, RESET_AFTER, RESET_RECEIVED, RESET_SENT,
+};
+
+use crate::counter::{add_atomically, inc};
+use crate::filter;
+use crate::hook::Hook;
+use crate::ledger;
+use crate::run::Run;
+use crate::sock;
+use crate::sock_state::SockState;
+use crate::step::{CLOSE, CLOSING, FIN_WAIT1, FIN_WAIT2, LAST_ACK, LISTEN, Step};
+
+/// `SOCK_DEAD` and `SOCK_DONE`, the first of `enum sock_flags` (include/net/sock.h).
+const SOCK_DEAD: u64 = 1 << 0;
+const SOCK_DONE: u64 = 1 << 1;
+
+/// What the socket shows at its `*>CLOSE`, with what its `state` has; nothing at other transitions.
+#[inline(always)]
+pub(crate) fn read<H: Hook>(hook: &H, state: Option<&SockState>, step: Step, no_port: bool) -> Evidence {
+    if !step.is_end() {
+        return Evidence {
+            from: if step.is_last() { step.from as u8 } else { 0 },
+            ..Evidence::default()
+        };
+    }
+    let mut evidence = Evidence {
+        from: step.from as u8,
+        ..Evidence::default()
+    };
+    if no_port {
+        evidence.flags |= NO_PORT;
+    }
+    if let Some(state) = state {
+        evidence.flags |= state.resets;
+        evidence.reason = state.reason;
+    }
+    if !hook.known() {
+        return evidence;
+    }
+    let sk = hook.sk();
+    evidence.flags |= KNOWN;
+    evidence.err = sock::err(sk);
+    if let Some(state) = state
+        && evidence.err != 0
+        && state.err == evidence.err
+    {
+        evidence.flags |= ERR_OLD;
+    }
+    let flags = sock::flags(sk);
+    if flags & SOCK_DEAD != 0 {
+        evidence.flags |= DEAD;
+    }
+    if flags & SOCK_DONE != 0 {
+        evidence.flags |= DONE;
+    }
+    if !sock::has_socket(sk) {
+        evidence.flags |= NO_SOCKET;
+    }
+    evidence.shutdown = sock::shutdown(sk);
+    // Elsewhere it says nothing, and is not read.
+    if matches!(step.from, LAST_ACK | CLOSING) && sock::all_acked(sk) {
+        evidence.flags |= ALL_ACKED;
+    }
+    evidence
+}
+
+/// Whether a reset may still be sent for the connection after its end, so that its state must stay.
+#[inline(always)]
+pub(crate) fn may_go_on(evidence: Evidence) -> bool {
+    let from = evidence.from as u32;
+    !(evidence.flags & ALL_ACKED != 0 || from == FIN_WAIT2 && evidence.flags & DONE != 0 || !is_end(evidence))
+}
+
+/// Whether the end was recorded as a reset received, where the kernel may announce one and send another: data came that nobody
+/// reads any more.
+#[inline(always)]
+pub(crate) fn awaits_reset(state: &SockState) -> bool {
+    state.ended != 0
+        && state.resets & RESET_RECEIVED != 0
+        && matches!(Evidence::of_key(state.end).from as u32, FIN_WAIT1 | FIN_WAIT2)
+}
+
+/// Whether it is of a connection: the end of a listener is not counted.
+#[inline(always)]
+pub(crate) fn is_end(evidence: Evidence) -> bool {
+    !matches!(evidence.from as u32, LISTEN | CLOSE)
+}
+
+/// Whether nothing can follow the transition of `run` on its connection.
+#[inline(always)]
+pub(crate) fn is_final(run: &Run) -> bool {
+    run.step().is_last() && !may_go_on(run.close_info)
+}
+
+/// Whether the program `close` counts this step.
+#[inline(always)]
+pub(crate) fn counts(step: Step) -> bool {
+    step.is_end() && filter::wants(step.from, step.to)
+}
+
+/// The program `close`: counts how the connection ended.
+#[inline(always)]
+pub(crate) fn count(run: &Run) -> Option<()> {
+    let ledger = run.ledger()?;
+    let key = run.close_info.key();
+    let first = first_place(key);
+    for step in 0..ENDS {
+        let place: &mut EndCount = &mut ledger.ends[(first + step) & (ENDS - 1)];
+        if place.key == 0 {
+            place.key = key;
+        }
+        if place.key == key {
+            place.count += 1;
+            return Some(());
+        }
+    }
+    inc(&mut ledger.uncounted_ends);
+    Some(())
+}
+
+/// Where the search for the place of `key` starts.
+#[inline(always)]
+fn first_place(key: u64) -> usize {
+    (key ^ key >> 16 ^ key >> 32) as usize
+}
+
+/// Adds `by` to the count of `key` in the shared bank of this CPU; 0 where there is no place.
+///
+/// A global function: the verifier checks it once, and not for each of the many ways out of its loop.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn add_end(key: u64, by: i64) -> u32 {
+    let Some(ledger) = ledger::shared() else {
+        return 0;
+    };
+    let first = first_place(key);
+    for step in 0..ENDS {
+        let place: &mut EndCount = &mut ledger.ends[(first + step) & (ENDS - 1)];
+        if place.key == 0 {
+            place.key = key;
+        }
+        if place.key == key {
+            add_atomically((&raw mut place.count).cast(), by as u64);
+            return 1;
+        }
+    }
+    add_atomically(&mut ledger.uncounted_ends, 1);
+    0
+}
+
+/// Notes a reset on the connection with `state`: sent, for `reason`, or received. Returns the end as it is known now, where it was
+/// recorded before and changes.
+#[inline(always)]
+pub(crate) fn add_reset(state: &mut SockState, sent: bool, reason: u8) -> Option<Evidence> {
+    let seen = if sent { RESET_SENT } else { RESET_RECEIVED };
+    if state.ended == 0 {
+        state.resets |= seen;
+        if sent {
+            state.reason = reason;
+        }
+        return None;
+    }
+    if state.end == 0 || !sent {
+        return None;
+    }
+    let mut evidence = Evidence::of_key(state.end);
+    if evidence.flags & RESET_AFTER != 0 {
+        return None;
+    }
+    evidence.flags |= RESET_SENT | RESET_AFTER;
+    evidence.reason = reason;
+    add_end(state.end, -1);
+    add_end(evidence.key(), 1);
+    state.end = evidence.key();
+    Some(evidence)
+}

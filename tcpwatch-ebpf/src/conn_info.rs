@@ -1,0 +1,85 @@
+//! Owner of a connection, and the time it spent in each state.
+
+use tcpwatch_common::Owner;
+use tcpwatch_common::event::{DWELL_UNKNOWN, spent_index};
+use tcpwatch_common::ledger::STATES;
+
+use crate::hook::Hook;
+use crate::owner;
+use crate::run::{HELD_BACK, Run};
+use crate::sock_state::{self, SockState};
+use crate::words;
+
+/// Info of one connection. With its state and 72 bytes of the kernel's own it takes 256.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct ConnInfo {
+    /// Time spent in each state, ns ([`tcpwatch_common::event::SPENT`]).
+    pub(crate) spent_ns: [u64; 8],
+    /// Owner.
+    pub(crate) owner: Owner,
+    /// The process that closed it, if another; 0 for none.
+    pub(crate) closer_pid: u32,
+    /// Padding.
+    pub(crate) reserved: u32,
+    /// Its name.
+    pub(crate) closer_comm: [u8; 16],
+}
+
+const _: () = assert!(size_of::<ConnInfo>() == 120);
+
+/// State and info of one connection.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct StateAndInfo {
+    pub(crate) state: SockState,
+    pub(crate) info: ConnInfo,
+}
+
+/// Nothing known, for inserts.
+pub(crate) static NEW_BOTH: StateAndInfo = StateAndInfo {
+    state: sock_state::NEW,
+    info: ConnInfo {
+        spent_ns: [0; 8],
+        owner: Owner::UNKNOWN,
+        closer_pid: 0,
+        reserved: 0,
+        closer_comm: [0; 16],
+    },
+};
+
+impl ConnInfo {
+    /// Adds `ns` to the time spent in the state of number `state`.
+    #[inline(always)]
+    fn spend(&mut self, state: u32, ns: u64) {
+        if (state as usize) < STATES
+            && let Some(place) = spent_index(state as u8)
+        {
+            self.spent_ns[place & 7] += ns;
+        }
+    }
+}
+
+/// The program `info`: brings the info of the connection up to its transition.
+#[inline(always)]
+pub(crate) fn follow<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
+    let step = run.step();
+    let Some(info) = hook.kept(false).info else {
+        // The owner of a listener was found by the program `listen`.
+        if !step.is_listen() {
+            // SAFETY: zeros are an owner.
+            unsafe { words::clear(&mut run.owner) };
+        }
+        return Some(());
+    };
+    if step.is_birth() {
+        // SAFETY: zeros are an info, and it has fifteen words.
+        unsafe { words::clear(info) };
+    }
+    owner::follow(hook, info, run);
+    words::copy(&mut run.owner, &info.owner);
+    if run.flags & HELD_BACK == 0 && run.dwell_ns != DWELL_UNKNOWN && step.moves() {
+        info.spend(step.from, run.dwell_ns);
+    }
+    Some(())
+}

@@ -1,0 +1,83 @@
+//! The owner of a connection: taken where the running task is known to act for the socket, and nowhere else.
+
+use tcpwatch_common::Owner;
+use tcpwatch_common::owner::{HOW_ACCEPT, HOW_CLOSE, HOW_CONNECT, HOW_LISTEN, HOW_UNKNOWN};
+
+use crate::conn_info::ConnInfo;
+use crate::hook::Hook;
+use crate::maps::ACCEPTED;
+use crate::run::Run;
+use crate::sock::{self, Memory};
+use crate::step::{CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, LAST_ACK, LISTEN, SYN_RECV};
+use crate::{listener, needs, task, words};
+
+/// Brings the owner in `info` up to the transition of `run`.
+#[inline(always)]
+pub(crate) fn follow<H: Hook>(hook: &H, info: &mut ConnInfo, run: &Run) {
+    if !needs::owners() {
+        return;
+    }
+    let step = run.step();
+    if step.is_connect() {
+        task::current(HOW_CONNECT, &mut info.owner);
+        return;
+    }
+    if step.is_listen() {
+        words::copy(&mut info.owner, &run.owner);
+        return;
+    }
+    if step.is_child() {
+        // What is kept under its address is of an older socket.
+        forget(hook.address());
+        listener::owner_of_child(&mut info.owner, run.netns, run.lport as u16);
+        return;
+    }
+    // The owner of a listener stays.
+    if !hook.known() || step.from == LISTEN {
+        return;
+    }
+    if !matches!(info.owner.how, HOW_CONNECT | HOW_ACCEPT) {
+        let address = hook.sk().address() as u64;
+        if let Some(accepted) = ACCEPTED.get_ptr(&address) {
+            // SAFETY: the entry is of this socket, and is written once, before it can be found.
+            words::copy(&mut info.owner, unsafe { &*accepted });
+            let _gone_already = ACCEPTED.remove(&address);
+        } else if info.owner.how == HOW_LISTEN && sock::has_socket(hook.sk()) {
+            // It was accepted, and accept() was not seen.
+            // SAFETY: zeros are an owner.
+            unsafe { words::clear(&mut info.owner) };
+        }
+    }
+    // Only close() and shutdown() make these steps, in the task that calls them.
+    let is_closed = matches!(
+        (step.from, step.to),
+        (ESTABLISHED | SYN_RECV, FIN_WAIT1) | (CLOSE_WAIT, LAST_ACK)
+    );
+    if is_closed {
+        closed_by(info);
+    }
+}
+
+/// The running task closes the socket, and so holds it.
+#[inline(always)]
+fn closed_by(info: &mut ConnInfo) {
+    if info.owner.how == HOW_UNKNOWN {
+        task::current(HOW_CLOSE, &mut info.owner);
+        return;
+    }
+    let mut closer = Owner::UNKNOWN;
+    task::current(HOW_CLOSE, &mut closer);
+    if closer.pid != 0 && closer.pid != info.owner.pid {
+        info.closer_pid = closer.pid;
+        words::copy(&mut info.closer_comm, &closer.comm);
+    }
+}
+
+/// The socket at `address` is gone.
+#[inline(always)]
+pub(crate) fn forget(address: u64) {
+    // It is mostly gone by then, and a lookup costs less than a removal.
+    if ACCEPTED.get_ptr(&address).is_some() {
+        let _gone_already = ACCEPTED.remove(&address);
+    }
+}

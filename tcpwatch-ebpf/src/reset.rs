@@ -1,0 +1,134 @@
+//! `tcp:tcp_send_reset`, `tcp:tcp_receive_reset` and `tcp:tcp_destroy_sock`.
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
+use tcpwatch_common::event::Amendment;
+use tcpwatch_common::params::ABSENT;
+
+use crate::ledger::inc_shared;
+use crate::params::param;
+use crate::sock::{self, Bare, IPPROTO_TCP, Memory, Typed, word};
+use crate::sock_state::{self, Kept};
+use crate::step::{CLOSE, LISTEN, SYN_RECV, SYN_SENT, TIME_WAIT};
+use crate::{close_info, filter, latency, needs, owner, record};
+
+/// Number of states with a socket of full size: requests (12) and what comes after have none.
+const FULL_STATES: u32 = 12;
+
+/// A reset on `sk`, sent for `reason` or received; `kept` finds what is kept of the socket.
+#[inline(always)]
+fn reset<'a, M: Memory>(sk: M, kept: impl FnOnce(bool) -> Kept<'a>, sent: bool, reason: u8) {
+    let state = sock::state(sk) as u32;
+    // A timewait socket keeps nothing; the resets of a listener are those of its children.
+    if !(1..FULL_STATES).contains(&state)
+        || matches!(state, LISTEN | TIME_WAIT)
+        || sock::protocol(sk) != IPPROTO_TCP
+        || !filter::admits(sock::netns(sk), sock::family(sk))
+    {
+        return;
+    }
+    // Before the connection is established, a reset answers segments of an older one (RFC 9293, section 3.5.1).
+    if sent && matches!(state, SYN_SENT | SYN_RECV) {
+        return;
+    }
+    let Some(kept) = kept(state != CLOSE).state else {
+        if state != CLOSE {
+            inc_shared(|ledger| &mut ledger.unheard_resets);
+        }
+        return;
+    };
+    if let Some(evidence) = close_info::add_reset(kept, sent, reason)
+        && needs::records()
+    {
+        record::amend(&Amendment {
+            // SAFETY: the helper takes nothing and returns a number.
+            time_ns: unsafe { bpf_ktime_get_ns() },
+            id: kept.id,
+            evidence,
+        });
+    }
+}
+
+/// `tcp:tcp_send_reset`, typed.
+#[inline(always)]
+pub(crate) fn sent_typed(ctx: &BtfTracePointContext) {
+    let sk: *const u8 = ctx.arg(0);
+    if sk.is_null() {
+        return;
+    }
+    let reason = if param!(RESET.typed_reason) != 0 {
+        ctx.arg::<u32>(2) as u8
+    } else {
+        0
+    };
+    reset(Typed(sk), |create| sock_state::of_typed(sk, create), true, reason);
+}
+
+/// `tcp:tcp_receive_reset`, typed.
+#[inline(always)]
+pub(crate) fn received_typed(ctx: &BtfTracePointContext) {
+    let sk: *const u8 = ctx.arg(0);
+    reset(Typed(sk), |create| sock_state::of_typed(sk, create), false, 0);
+}
+
+/// `tcp:tcp_send_reset`, classic.
+#[inline(always)]
+pub(crate) fn sent_classic(ctx: &TracePointContext) {
+    let address: u64 = word(ctx, param!(RESET.send_skaddr));
+    let reason = match param!(RESET.send_reason) {
+        ABSENT => 0,
+        offset => word::<u32>(ctx, offset) as u8,
+    };
+    if address != 0 && param!(SOCK.known) != 0 {
+        let sk = Bare(address as *const u8);
+        reset(sk, |create| sock_state::by_address(address, create), true, reason);
+    }
+}
+
+/// `tcp:tcp_receive_reset`, classic.
+#[inline(always)]
+pub(crate) fn received_classic(ctx: &TracePointContext) {
+    let address: u64 = word(ctx, param!(RESET.receive_skaddr));
+    if param!(SOCK.known) != 0 {
+        let sk = Bare(address as *const u8);
+        reset(sk, |create| sock_state::by_address(address, create), false, 0);
+    }
+}
+
+/// `tcp:tcp_destroy_sock`, typed.
+#[inline(always)]
+pub(crate) fn destroyed_typed(ctx: &BtfTracePointContext) {
+    let sk: *const u8 = ctx.arg(0);
+    if param!(PARAMS.sk_storage) == 0 {
+        forget_state(sk as u64);
+    }
+    forget(sk as u64);
+}
+
+/// `tcp:tcp_destroy_sock`, classic.
+#[inline(always)]
+pub(crate) fn destroyed_classic(ctx: &TracePointContext) {
+    let address: u64 = word(ctx, param!(RESET.destroy_skaddr));
+    forget_state(address);
+    forget(address);
+}
+
+/// Drops the state of the socket at `address`: another socket may have the address in a moment.
+#[inline(always)]
+fn forget_state(address: u64) {
+    // The kernel sends the reset of an orphan that receives data after its death. Its state is then replaced by that of the next
+    // socket at this address.
+    let awaits_reset = sock_state::by_address(address, false)
+        .state
+        .is_some_and(|state| close_info::awaits_reset(state));
+    if !awaits_reset {
+        sock_state::drop_address(address);
+    }
+}
+
+/// Drops what else is kept of it.
+#[inline(always)]
+fn forget(address: u64) {
+    owner::forget(address);
+    latency::forget(address);
+}

@@ -1,0 +1,187 @@
+//! The run of one transition: a chain of small programs, each of which calls the next by a tail call.
+//!
+//! What one program hands to the next is kept in a [`Run`], in a map. Each CPU has one for every run that may be under way there.
+
+use core::arch::asm;
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::maps::ProgramArray;
+use tcpwatch_common::ledger::{COPIES, LEVELS};
+use tcpwatch_common::names::{
+    STAGE_CLOSE, STAGE_CONNECTION, STAGE_FILTER, STAGE_HELD, STAGE_INFO, STAGE_LATENCY, STAGE_LISTENER, STAGE_RECORD,
+    STAGE_STATE,
+};
+use tcpwatch_common::{Evidence, Ledger, Owner};
+
+use crate::hook::Hook;
+use crate::maps::RUNS;
+use crate::step::Step;
+use crate::{close_info, filter, latency, ledger, listener, needs, record, sock_state};
+
+/// [`Run::flags`]: the peer of a child is not filled in yet (before Linux 6.15).
+pub(crate) const PEER_UNKNOWN: u32 = 1 << 0;
+/// [`Run::flags`]: the transition is kept with the socket until more is known, and not counted now.
+pub(crate) const HELD_BACK: u32 = 1 << 1;
+
+/// One transition, as far as the programs so far have understood it.
+#[repr(C)]
+pub(crate) struct Run {
+    /// Index of the ledger it is counted in.
+    pub(crate) ledger: u32,
+    /// State left.
+    from: u32,
+    /// State entered.
+    to: u32,
+    /// Inode number of the network namespace; 0 when unknown.
+    pub(crate) netns: u32,
+    /// Local port, host order; 0 when unknown.
+    pub(crate) lport: u32,
+    /// [`PEER_UNKNOWN`], [`HELD_BACK`].
+    pub(crate) flags: u32,
+    /// The opening that was held back and is released by this transition, `from << 4 | to`; 0 for none.
+    pub(crate) held: u32,
+    /// The verdict of the filter on the socket.
+    pub(crate) verdict: u8,
+    /// Who opened the connection ([`tcpwatch_common::Transition::opened`]).
+    pub(crate) opened: u8,
+    /// Where the local port is from ([`tcpwatch_common::Transition::port`]).
+    pub(crate) port: u8,
+    /// Padding.
+    reserved: u8,
+    /// When it happened, ns; 0 where no times are needed.
+    pub(crate) now: u64,
+    /// When the held opening happened, ns.
+    pub(crate) held_ns: u64,
+    /// Time spent in the state left, ns.
+    pub(crate) dwell_ns: u64,
+    /// Number of the connection; 0 when unknown.
+    pub(crate) id: u64,
+    /// How the connection ended, at `*>CLOSE`.
+    pub(crate) close_info: Evidence,
+    /// Owner of the socket.
+    pub(crate) owner: Owner,
+}
+
+impl Run {
+    /// The states.
+    #[inline(always)]
+    pub(crate) fn step(&self) -> Step {
+        Step {
+            from: self.from & 15,
+            to: self.to & 15,
+        }
+    }
+
+    /// The ledger it is counted in.
+    #[inline(always)]
+    pub(crate) fn ledger<'a>(&self) -> Option<&'a mut Ledger> {
+        ledger::at(self.ledger)
+    }
+}
+
+/// The runs under way on one CPU, of one copy of the programs: a later one interrupts the one before.
+#[repr(C)]
+pub(crate) struct Runs {
+    depth: u32,
+    reserved: u32,
+    runs: [Run; LEVELS as usize],
+}
+
+/// Keeps the compiler from moving writes across: an interrupting run reads them.
+#[inline(always)]
+fn barrier() {
+    // SAFETY: no instruction.
+    unsafe { asm!("") };
+}
+
+/// Starts the run of a transition and calls the first program of the chain.
+#[inline(always)]
+pub(crate) fn start<H: Hook>(ctx: &H::Context, step: Step, netns: u32) {
+    let Some(runs) = RUNS.get_ptr_mut(H::COPY) else { return };
+    // SAFETY: the entry of this CPU and copy.
+    let runs = unsafe { &mut *runs };
+    let depth = runs.depth;
+    if depth >= LEVELS {
+        ledger::inc_shared(|ledger| &mut ledger.too_deep);
+        return;
+    }
+    runs.depth = depth + 1;
+    barrier();
+    let run = &mut runs.runs[depth as usize & (LEVELS as usize - 1)];
+    run.ledger = ledger::index(H::COPY * LEVELS + depth);
+    run.from = step.from;
+    run.to = step.to;
+    run.netns = netns;
+    run.flags = 0;
+    run.held = 0;
+    run.verdict = filter::MATCH;
+    call_after::<H>(ctx, None, run);
+    barrier();
+    runs.depth = depth;
+}
+
+/// Continues the run with one program of the chain, whose work is `stage`; then calls the next.
+#[inline(always)]
+pub(crate) fn resume<H: Hook>(ctx: &H::Context, this: u32, stage: impl FnOnce(&H, &mut Run) -> Option<()>) {
+    let Some(runs) = RUNS.get_ptr_mut(H::COPY) else { return };
+    // SAFETY: as in `start`.
+    let runs = unsafe { &mut *runs };
+    let depth = runs.depth.wrapping_sub(1) & (LEVELS - 1);
+    let run = &mut runs.runs[depth as usize];
+    if let Some(hook) = H::resumed(ctx)
+        && stage(&hook, run).is_some()
+    {
+        call_after::<H>(ctx, Some(this), run);
+        hook.finish(run);
+    }
+    barrier();
+    runs.depth = depth;
+}
+
+/// Calls the next program that this transition needs after the one at index `this`. Returns only where none is left.
+#[inline(always)]
+fn call_after<H: Hook>(ctx: &H::Context, this: Option<u32>, run: &Run) {
+    let step = run.step();
+    let goes_on = run.flags & HELD_BACK == 0;
+    macro_rules! call {
+        ($stage:ident where $wanted:expr) => {
+            if this.is_none_or(|this| this < $stage) && $wanted {
+                tail_call::<H, $stage>(ctx);
+            }
+        };
+    }
+    call!(STAGE_LISTENER where listener::wants(step));
+    call!(STAGE_FILTER where filter::looks_at_ends());
+    call!(STAGE_STATE where true);
+    call!(STAGE_CLOSE where close_info::counts(step));
+    call!(STAGE_INFO where needs::infos());
+    call!(STAGE_LATENCY where goes_on && latency::wants(step));
+    call!(STAGE_HELD where goes_on && record::wants_held(run.held));
+    call!(STAGE_RECORD where goes_on && record::wants_transition(step));
+    call!(STAGE_CONNECTION where goes_on && record::wants_connection(step));
+}
+
+/// Calls the program at index `STAGE` of the hook's jump table; returns where there is none. In assembly, so that the index is a
+/// constant for the kernel, which then makes it a direct jump.
+#[inline(always)]
+fn tail_call<H: Hook, const STAGE: u32>(ctx: &H::Context) {
+    let table: *const ProgramArray = H::stages();
+    // SAFETY: the helper (`BPF_FUNC_tail_call`, 12) takes the context, a map of programs and an index, and leaves the program or
+    // changes no more than the registers of a call.
+    unsafe {
+        asm!(
+            "r3 = {stage}",
+            "call 12",
+            stage = const STAGE,
+            inlateout("r1") ctx.as_ptr() => _,
+            inlateout("r2") table => _,
+            lateout("r0") _,
+            lateout("r3") _,
+            lateout("r4") _,
+            lateout("r5") _,
+        );
+    }
+}
+
+const _: () = assert!(COPIES == 2 && LEVELS.is_power_of_two());
+const _: () = assert!(size_of::<sock_state::SockState>() == 48);

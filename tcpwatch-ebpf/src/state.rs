@@ -1,0 +1,233 @@
+//! The program `state`: counts the transition, moves the count of sockets, and brings the state of the socket up to date.
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_log_ebpf::warn;
+use tcpwatch_common::Ledger;
+use tcpwatch_common::event::{DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE, PORT_BOUND, PORT_CHOSEN};
+use tcpwatch_common::ledger::{BANKS, Count};
+
+use crate::counter::inc;
+use crate::filter::{self, UNDECIDED};
+use crate::hook::Hook;
+use crate::maps::COUNT;
+use crate::params::param;
+use crate::run::{HELD_BACK, PEER_UNKNOWN, Run};
+use crate::sock_state::{Kept, SockState};
+use crate::step::{CLOSE, Step};
+use crate::{close_info, needs, record, sock};
+
+/// Counts the transition of `run`.
+#[inline(always)]
+pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
+    let step = run.step();
+    let ledger = run.ledger()?;
+    let count = Count(*COUNT.get(0)?);
+    // SAFETY: the helper takes nothing and returns a number.
+    run.now = if needs::times() {
+        unsafe { bpf_ktime_get_ns() }
+    } else {
+        0
+    };
+
+    // Once every socket is in the count, transitions alone keep it right, and no marks are needed.
+    let by_marks = param!(PARAMS.marks) != 0 && (count.is_marking() || filter::looks_at_ends());
+    let keep_all = needs::times() || needs::infos() || by_marks || filter::looks_at_ends();
+    let err = if hook.known() && !step.is_last() {
+        sock::err(hook.sk())
+    } else {
+        0
+    };
+    // These two must be kept in any case, to know later how the connection ended: both are rare.
+    let leftover = err != 0 || step.is_connect() && hook.stale_port() != 0;
+    // A socket first seen at its close needs no state.
+    let mut kept = if keep_all || leftover || step.is_end() || step.is_birth() {
+        hook.kept((keep_all || leftover) && !step.is_last())
+    } else {
+        Kept::nothing()
+    };
+    if step.is_birth()
+        && let Some(state) = &mut kept.state
+    {
+        state.begin();
+    }
+
+    let (mut lport, mut lport_unknown) = (0, false);
+    if keep_all || step.is_failed_connect() {
+        let stale_sport = kept.state.as_ref().map_or(0, |state| state.stale_sport);
+        (lport, lport_unknown) = local_port(hook, step, stale_sport);
+        // Before Linux 6.15 a child is announced before its peer is filled in.
+        if keep_all && step.is_child() && hook.remote_port() == 0 {
+            run.flags |= PEER_UNKNOWN;
+        }
+    }
+    run.lport = lport as u32;
+
+    let no_port = step.is_failed_connect() && lport_unknown;
+    run.close_info = close_info::read(hook, kept.state.as_deref(), step, no_port);
+    // A reset that is still to come must find the connection it belongs to.
+    if step.is_end() && kept.state.is_none() && close_info::may_go_on(run.close_info) {
+        kept = hook.kept(true);
+        if kept.state.is_none() {
+            inc(&mut ledger.unheard_resets);
+        }
+    }
+    if keep_all && kept.state.is_none() && !step.is_last() {
+        inc(&mut ledger.unremembered);
+        warn!(
+            hook.context(),
+            "no room to keep the state of a socket, going from state {} to {}", step.from, step.to
+        );
+    }
+
+    run.port = if step.is_connect() && hook.known() {
+        if hook.bound_port() == 0 {
+            PORT_CHOSEN
+        } else {
+            PORT_BOUND
+        }
+    } else {
+        0
+    };
+    run.opened = if step.is_connect() {
+        OPENED_ACTIVE
+    } else if step.is_child() {
+        OPENED_PASSIVE
+    } else {
+        0
+    };
+    run.id = 0;
+    run.dwell_ns = DWELL_UNKNOWN;
+    let Some(state) = kept.state else {
+        // Without a state there is no number: nothing connects this transition with the next one of the same connection.
+        if needs::records() && step.is_last() {
+            run.id = next_id(run, ledger);
+        }
+        inc(&mut ledger.transitions);
+        if !by_marks {
+            move_by_states(ledger, count, step, false);
+        }
+        count_move(ledger, step);
+        return Some(());
+    };
+
+    state.verdict = run.verdict;
+    state.err = err;
+    if needs::records() && state.id == 0 {
+        state.id = next_id(run, ledger);
+    }
+    run.id = state.id;
+    if run.opened != 0 {
+        state.opened = run.opened;
+        state.port = run.port;
+    }
+    if step.is_connect() {
+        state.stale_sport = hook.stale_port();
+    }
+    (run.opened, run.port) = (state.opened, state.port);
+    if step.is_last() {
+        state.ended = 1;
+        state.end = if close_info::counts(step) {
+            run.close_info.key()
+        } else {
+            0
+        };
+    }
+
+    // An opening that the filter cannot decide yet waits; so does a child without its peer, for people to read it.
+    let peer_unknown = run.flags & PEER_UNKNOWN != 0;
+    if run.verdict == UNDECIDED || needs::records() && peer_unknown {
+        state.hold(ledger, (step.from << 4 | step.to) as u8, run.now);
+        run.flags |= HELD_BACK;
+        return Some(());
+    }
+    run.held_ns = state.held_ns;
+    run.held = state.release(ledger);
+    inc(&mut ledger.transitions);
+    if by_marks {
+        move_by_mark(state, ledger, count, step);
+    } else {
+        move_by_states(ledger, count, step, run.held != 0);
+    }
+    run.dwell_ns = dwell(state, run.now, step);
+    if run.held != 0 {
+        count_move(ledger, record::opening(run.held));
+    }
+    count_move(ledger, step);
+    Some(())
+}
+
+/// Adds the transition to the matrix, where the user asks for its states.
+#[inline(always)]
+fn count_move(ledger: &mut Ledger, step: Step) {
+    if filter::wants(step.from, step.to) {
+        inc(&mut ledger.moves[step.from as usize & 15][step.to as usize & 15]);
+    }
+}
+
+/// A number no other connection has: each ledger counts in steps of the number of ledgers.
+#[inline(always)]
+fn next_id(run: &Run, ledger: &mut Ledger) -> u64 {
+    ledger.lives += 1;
+    ledger.lives * (param!(PARAMS.cpus) * BANKS) as u64 + run.ledger as u64
+}
+
+/// The local port of the connection, host order, and whether it is unknown: not chosen yet, or only an older one is there.
+#[inline(always)]
+pub(crate) fn local_port<H: Hook>(hook: &H, step: Step, stale_sport: u16) -> (u16, bool) {
+    let bound = hook.bound_port();
+    if bound != 0 {
+        return (bound, false);
+    }
+    if step.from == CLOSE {
+        return (0, true);
+    }
+    // The kernel unbinds the socket before the last transition; the port stays in `inet_sport`.
+    let source = hook.source_port();
+    if source == 0 || step.is_failed_connect() && source == stale_sport {
+        return (0, true);
+    }
+    (u16::from_be(source), false)
+}
+
+/// Time spent in the state left, ns; starts the time in the one entered.
+#[inline(always)]
+fn dwell(state: &mut SockState, now: u64, step: Step) -> u64 {
+    let entered = state.entered_ns;
+    if step.moves() {
+        state.entered_ns = now;
+    }
+    if step.is_birth() || entered == 0 {
+        DWELL_UNKNOWN
+    } else {
+        // The clock of one CPU may be a little behind that of another.
+        now.saturating_sub(entered)
+    }
+}
+
+/// Moves the count of sockets by the states. An opening that was held back (`held`) is in no count yet.
+#[inline(always)]
+fn move_by_states(ledger: &mut Ledger, count: Count, step: Step, held: bool) {
+    let sockets = &mut ledger.sockets[count.bank()];
+    if !held && !step.is_child() && step.from != CLOSE {
+        sockets[step.from as usize & 15] -= 1;
+    }
+    if !step.is_last() {
+        sockets[step.to as usize & 15] += 1;
+    }
+}
+
+/// Moves the count of sockets by the mark of the socket, and the mark with it. A socket without one is in no count yet, whatever
+/// state it leaves: the walk that is under way has not come to it.
+#[inline(always)]
+fn move_by_mark(state: &mut SockState, ledger: &mut Ledger, count: Count, step: Step) {
+    let sockets = &mut ledger.sockets[count.bank()];
+    if state.counted != 0 && state.epoch == count.epoch() {
+        sockets[state.counted as usize & 15] -= 1;
+    }
+    state.epoch = count.epoch();
+    state.counted = 0;
+    if !step.is_last() {
+        state.counted = step.to as u8;
+        sockets[step.to as usize & 15] += 1;
+    }
+}

@@ -1,0 +1,80 @@
+//! Attaches the programs of a hook.
+
+use anyhow::{Context, Result};
+use aya::programs::{BtfTracePoint, TracePoint};
+use tcpwatch_common::names;
+
+use super::chain::{self, Suffix};
+use super::kernel::{Hook, Kernel, Link};
+use super::prepare::{Prepared, Request, prepared};
+use crate::sys::tracefs;
+
+/// The remedy where user stacks cannot be had.
+const NO_STACKS: &str = "user stacks cannot be had; leave out --stacks";
+
+impl Kernel {
+    /// Loads the programs of `hook` and attaches them.
+    ///
+    /// # Errors
+    /// One line: what the kernel refuses, why, and what to type.
+    pub fn attached(request: &Request<'_>, hook: Hook) -> Result<Self> {
+        prepared(request, hook, |prepared| attach(prepared, hook))
+    }
+}
+
+/// Attaches everything: first the programs that explain transitions, then those that see them.
+fn attach(mut prepared: Prepared<'_>, hook: Hook) -> Result<Kernel> {
+    let refused = prepared.attach_aux_programs(hook);
+    let destroy = match hook {
+        Hook::TpBtf => names::PROG_DESTROY_TP_BTF,
+        Hook::Tracepoint => names::PROG_DESTROY_TRACEPOINT,
+    };
+    if !prepared.helpers().sk_storage && refused.why(destroy).is_some() {
+        prepared = prepared.without_destroy()?;
+        prepared.attach_aux_programs(hook);
+    }
+    if prepared.request().needs.stacks {
+        prepared.attach_stacks().context(NO_STACKS)?;
+    }
+    prepared.kernel.hook = Some(hook);
+    let chains: &[Suffix] = match hook {
+        Hook::Tracepoint => &[Suffix::Classic],
+        // The kernel calls programs in the order in which they were attached, and the second copy must come after the first.
+        Hook::TpBtf if prepared.helpers().second_copy => &[Suffix::Typed, Suffix::TypedCopy],
+        Hook::TpBtf => &[Suffix::Typed],
+    };
+    let request = prepared.request();
+    let mut kernel = prepared.kernel;
+    for &suffix in chains {
+        chain::load(&mut kernel, request, suffix)?;
+    }
+    for &suffix in chains {
+        kernel.attach_entry(suffix)?;
+    }
+    Ok(kernel)
+}
+
+impl Kernel {
+    /// Attaches the entry program of one chain.
+    fn attach_entry(&mut self, suffix: Suffix) -> Result<()> {
+        let name = suffix.entry();
+        let program = self
+            .ebpf
+            .program_mut(name)
+            .with_context(|| format!("the BPF object has no program {name}"))?;
+        let link = if suffix == Suffix::Classic {
+            let program: &mut TracePoint = program.try_into()?;
+            let attached = program.attach(tracefs::CATEGORY, tracefs::NAME);
+            Link::Classic(attached.context("the kernel refuses to attach to the tracepoint sock:inet_sock_set_state")?)
+        } else {
+            let program: &mut BtfTracePoint = program.try_into()?;
+            let attached = program.attach();
+            Link::Typed(
+                name,
+                attached.context("the kernel refuses to attach to tp_btf/inet_sock_set_state")?,
+            )
+        };
+        self.links.push(link);
+        Ok(())
+    }
+}

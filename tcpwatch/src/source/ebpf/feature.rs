@@ -1,0 +1,114 @@
+//! What the running kernel offers, and why it does not offer the rest.
+
+use std::fmt;
+
+use super::kernel::Hook;
+
+/// One thing that a kernel may offer or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeatureKind {
+    /// The hook `tp_btf/inet_sock_set_state`.
+    TpBtf,
+    /// The classic tracepoint `sock:inet_sock_set_state`.
+    Tracepoint,
+    /// State in the storage of each socket (`bpf_sk_storage_get`), and not in a table by address.
+    SkStorage,
+    /// A second copy of the programs for the runs that the kernel skips.
+    SecondCopy,
+    /// The number of runs that the kernel skipped.
+    SkippedRuns,
+    /// Counts that are exact from the first row on: `iter/tcp` marks each socket under its lock.
+    ExactMarks,
+    /// Cookies of sockets.
+    Cookies,
+    /// Resets, which show how connections end.
+    Resets,
+    /// The reason of each reset sent.
+    ResetReasons,
+    /// The process that accepts a connection.
+    AcceptOwners,
+    /// User stacks that open sockets.
+    Stacks,
+}
+
+impl FeatureKind {
+    /// The word for it in text and JSON.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::TpBtf => "tp_btf",
+            Self::Tracepoint => "tracepoint",
+            Self::SkStorage => "sk_storage",
+            Self::SecondCopy => "second_copy",
+            Self::SkippedRuns => "skipped_runs",
+            Self::ExactMarks => "exact_marks",
+            Self::Cookies => "cookies",
+            Self::Resets => "resets",
+            Self::ResetReasons => "reset_reasons",
+            Self::AcceptOwners => "accept_owners",
+            Self::Stacks => "stacks",
+        }
+    }
+}
+
+impl fmt::Display for FeatureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.key())
+    }
+}
+
+/// Whether the running kernel offers one thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feature {
+    /// What.
+    pub kind: FeatureKind,
+    /// Why it is off, in the kernel's words; `None` where it is on.
+    pub off: Option<String>,
+}
+
+/// The features of one kernel, in the order they were probed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Features(Vec<Feature>);
+
+impl Features {
+    /// Notes a feature: on, or off for a reason. The first word on each stays.
+    pub(super) fn note(&mut self, kind: FeatureKind, off: Option<String>) {
+        if self.get(kind).is_none() {
+            self.0.push(Feature { kind, off });
+        }
+    }
+
+    /// What is known of `kind`; `None` where it was not probed.
+    #[must_use]
+    pub fn get(&self, kind: FeatureKind) -> Option<&Feature> {
+        self.0.iter().find(|feature| feature.kind == kind)
+    }
+
+    /// Whether `kind` was probed and is on.
+    #[must_use]
+    pub fn is_on(&self, kind: FeatureKind) -> bool {
+        self.get(kind).is_some_and(|feature| feature.off.is_none())
+    }
+
+    /// Adds what `other` knows beside.
+    pub(super) fn add(&mut self, other: &Self) {
+        for feature in other.iter() {
+            self.note(feature.kind, feature.off.clone());
+        }
+    }
+
+    /// The best hook that is on; `None` where none is.
+    #[must_use]
+    pub fn hook(&self) -> Option<Hook> {
+        if self.is_on(FeatureKind::TpBtf) {
+            Some(Hook::TpBtf)
+        } else {
+            self.is_on(FeatureKind::Tracepoint).then_some(Hook::Tracepoint)
+        }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Feature> {
+        self.0.iter()
+    }
+}

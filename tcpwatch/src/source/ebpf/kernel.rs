@@ -1,0 +1,220 @@
+//! The kernel side, loaded: its ledger, its records, and what it missed.
+
+use std::fmt;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use aya::maps::RingBuf;
+use aya::programs::tp_btf::BtfTracePointLinkId;
+use aya::programs::trace_point::TracePointLinkId;
+use aya::programs::{BtfTracePoint, TracePoint};
+use aya::{Btf, Ebpf};
+use aya_log::EbpfLogger;
+use log::Log;
+use tcpwatch_common::ledger::{Count, STATES};
+use tcpwatch_common::{Ledger, names};
+
+use super::chain::Suffix;
+use super::feature::{FeatureKind, Features};
+use super::ledger::LedgerMap;
+use super::misses;
+use super::stacks::StackRing;
+use super::stream::Stream;
+use crate::model::ending::Reasons;
+
+/// Which hook is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// The BTF-typed tracepoint.
+    TpBtf,
+    /// The classic tracepoint.
+    Tracepoint,
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TpBtf => "tp_btf",
+            Self::Tracepoint => "tracepoint",
+        })
+    }
+}
+
+/// A link that holds an entry program.
+pub(super) enum Link {
+    Typed(&'static str, BtfTracePointLinkId),
+    Classic(TracePointLinkId),
+}
+
+/// The loaded kernel side. Dropping it detaches everything; nothing is pinned.
+pub struct Kernel {
+    pub(super) ebpf: Ebpf,
+    pub(super) btf: Option<Arc<Btf>>,
+    /// The count of sockets that is kept, and what its bank held when it began.
+    pub(super) count: Count,
+    pub(super) before_count: [i64; STATES],
+    /// The last one attached comes last.
+    pub(super) links: Vec<Link>,
+    pub(super) logger: Option<EbpfLogger<&'static dyn Log>>,
+    pub(super) hook: Option<Hook>,
+    pub(super) marks: bool,
+    pub(super) features: Features,
+    pub(super) ledger: LedgerMap,
+    pub(super) reasons: Reasons,
+    /// The programs that see resets, where all of them are attached.
+    pub(super) resets: Option<[&'static str; 2]>,
+}
+
+impl Kernel {
+    /// What the kernel's numbers for the reason of a reset stand for.
+    #[must_use]
+    pub fn reasons(&self) -> &Reasons {
+        &self.reasons
+    }
+
+    /// The hook that is attached.
+    #[must_use]
+    pub fn hook(&self) -> Option<Hook> {
+        self.hook
+    }
+
+    /// What this kernel was found to offer.
+    #[must_use]
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// Whether marks keep the counts exact from the first row on.
+    #[must_use]
+    pub fn marks(&self) -> bool {
+        self.marks
+    }
+
+    /// Detaches the hook: from now on nothing is counted and nothing is sent. What was, can still be read.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn detach(&mut self) -> Result<()> {
+        // The second copy goes first: without the first it would take over every event.
+        while let Some(link) = self.links.pop() {
+            match link {
+                Link::Typed(name, link) => {
+                    let program = self.ebpf.program_mut(name).context("the program is gone")?;
+                    <&mut BtfTracePoint>::try_from(program)?.detach(link)?;
+                }
+                Link::Classic(link) => {
+                    let name = Suffix::Classic.entry();
+                    let program = self.ebpf.program_mut(name).context("the program is gone")?;
+                    <&mut TracePoint>::try_from(program)?.detach(link)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The ledger, summed over the CPUs.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.ledger.sum()
+    }
+
+    /// Records lost so far, more cheaply than by [`Kernel::ledger`].
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.ledger.lost().0
+    }
+
+    /// The ledger once nothing moves it any more: after [`Kernel::detach`] a run may still be under way.
+    #[must_use]
+    pub fn settled_ledger(&self) -> Ledger {
+        const TRIES: u32 = 100;
+        let mut ledger = self.ledger();
+        for _ in 0..TRIES {
+            thread::sleep(Duration::from_millis(1));
+            let again = self.ledger();
+            if again == ledger {
+                break;
+            }
+            ledger = again;
+        }
+        ledger
+    }
+
+    /// Events of the whole host that no copy of the programs handled, before any filter; `None` where the kernel does not count the
+    /// runs that it skips.
+    #[must_use]
+    pub fn missed(&self) -> Option<u64> {
+        let skipped = self.skipped(self.entry()?)?;
+        let ledger = self.ledger();
+        Some(skipped.saturating_sub(ledger.taken_over) + ledger.too_deep)
+    }
+
+    /// The name of the entry program that is attached first.
+    fn entry(&self) -> Option<&'static str> {
+        self.hook.map(|hook| match hook {
+            Hook::TpBtf => Suffix::Typed.entry(),
+            Hook::Tracepoint => Suffix::Classic.entry(),
+        })
+    }
+
+    /// Resets that were not heard of: the kernel skipped a run, or there was no room for what they change. `None` where resets are
+    /// not watched, or the kernel does not count what it skips.
+    #[must_use]
+    pub fn unheard_resets(&self) -> Option<u64> {
+        let mut unheard = self.ledger.lost().1;
+        for name in self.resets? {
+            unheard += self.skipped(name)?;
+        }
+        Some(unheard)
+    }
+
+    /// Runs of the program `name` that the kernel skipped; `None` where it does not count them.
+    pub(super) fn skipped(&self, name: &str) -> Option<u64> {
+        if self.hook == Some(Hook::Tracepoint) && !self.features.is_on(FeatureKind::SkippedRuns) {
+            return None;
+        }
+        misses::of(self.ebpf.program(name)?.fd().ok()?.as_fd())
+    }
+
+    /// Passes on what the kernel side has logged.
+    pub fn flush_log(&mut self) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+    }
+
+    /// User stacks for which there was no room in their ring buffer.
+    #[must_use]
+    pub fn lost_stacks(&self) -> u64 {
+        self.ledger().lost_stacks
+    }
+
+    /// The user stacks, where they are wanted. Called once.
+    ///
+    /// # Errors
+    /// They were taken already, or cannot be mapped.
+    pub fn stacks(&mut self) -> Result<StackRing> {
+        let map = self
+            .ebpf
+            .take_map(names::MAP_STACKS)
+            .context("the stacks are taken already")?;
+        let ring = RingBuf::try_from(map).context("cannot map the ring buffer of stacks")?;
+        Ok(StackRing::new(ring))
+    }
+
+    /// The stream. Called once, within a tokio runtime.
+    ///
+    /// # Errors
+    /// It was taken already, or cannot be mapped.
+    pub fn stream(&mut self) -> Result<Stream> {
+        let map = self
+            .ebpf
+            .take_map(names::MAP_EVENTS)
+            .context("the stream is taken already")?;
+        let ring = RingBuf::try_from(map).context("cannot map the ring buffer; try a smaller --ring-size")?;
+        Ok(Stream::new(ring)?)
+    }
+}

@@ -1,0 +1,125 @@
+//! What a command needs of the kernel side beside counts.
+
+use std::ops::BitOr;
+
+use tcpwatch_common::params::{NEED_CONNECTIONS, NEED_OPENINGS, NEED_OWNERS, NEED_TRANSITIONS};
+use tcpwatch_common::{Filter, histogram, names};
+
+use crate::model::latency::LatencyBy;
+
+/// What is needed. Needs add up (`|`): one process can have all of them at once. The default is counts alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each need is there or not, whatever the others"
+)]
+pub struct Needs {
+    /// A record for every transition.
+    pub transitions: bool,
+    /// A record for every finished connection.
+    pub connections: bool,
+    /// A record for every transition to `ESTABLISHED`.
+    pub openings: bool,
+    /// The owner of each connection.
+    pub owners: bool,
+    /// Latency histograms, grouped so.
+    pub latency: Option<LatencyBy>,
+    /// The user stack that opened each socket.
+    pub stacks: bool,
+}
+
+impl BitOr for Needs {
+    type Output = Self;
+
+    /// Both. Of two groupings of latency the first stays.
+    fn bitor(self, other: Self) -> Self {
+        Self {
+            transitions: self.transitions | other.transitions,
+            connections: self.connections | other.connections,
+            openings: self.openings | other.openings,
+            owners: self.owners | other.owners,
+            latency: self.latency.or(other.latency),
+            stacks: self.stacks | other.stacks,
+        }
+    }
+}
+
+impl Needs {
+    /// Whether records are needed.
+    #[must_use]
+    pub fn records(self) -> bool {
+        self.transitions || self.connections || self.openings
+    }
+
+    /// Whether single connections are followed, beside counts.
+    pub(super) fn connection_data(self) -> bool {
+        self.records() || self.owners || self.latency.is_some()
+    }
+
+    /// The set for [`tcpwatch_common::Params::needs`].
+    pub(super) fn bits(self) -> u32 {
+        let bit = |needed: bool, bit: u32| if needed { bit } else { 0 };
+        bit(self.transitions, NEED_TRANSITIONS)
+            | bit(self.connections, NEED_CONNECTIONS)
+            | bit(self.openings, NEED_OPENINGS)
+            | bit(self.owners, NEED_OWNERS)
+    }
+
+    /// The grouping for [`tcpwatch_common::Params::latency_by`].
+    pub(super) fn latency_by(self) -> u32 {
+        match self.latency {
+            None => histogram::BY_NONE,
+            Some(LatencyBy::All) => histogram::BY_ALL,
+            Some(LatencyBy::Lport) => histogram::BY_LPORT,
+            Some(LatencyBy::Remote) => histogram::BY_REMOTE,
+            Some(LatencyBy::Process) => histogram::BY_PROCESS,
+        }
+    }
+
+    /// Whether the program at `stage` of [`names::STAGES`] is ever called: the others are not loaded.
+    pub(super) fn calls(self, stage: u32, filter: &Filter) -> bool {
+        match stage {
+            names::STAGE_LISTENER => self.owners,
+            names::STAGE_FILTER => filter.looks_at_ends(),
+            names::STAGE_INFO => self.owners || self.connections,
+            names::STAGE_LATENCY => self.latency.is_some(),
+            names::STAGE_HELD | names::STAGE_RECORD => self.transitions || self.openings,
+            names::STAGE_CONNECTION => self.connections,
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn needs_add_up() {
+        let trace = Needs {
+            transitions: true,
+            owners: true,
+            ..Needs::default()
+        };
+        let latency = Needs {
+            latency: Some(LatencyBy::Lport),
+            ..Needs::default()
+        };
+        let both = trace | latency;
+        assert_eq!(both.bits(), NEED_TRANSITIONS | NEED_OWNERS);
+        assert_eq!(both.latency_by(), histogram::BY_LPORT);
+        let filter = Filter::ALL;
+        let called = |needs: Needs| -> Vec<&str> {
+            (0..)
+                .zip(names::STAGES)
+                .filter(|(stage, _)| needs.calls(*stage, &filter))
+                .map(|(_, name)| name)
+                .collect()
+        };
+        assert_eq!(called(Needs::default()), ["state", "close"]);
+        assert_eq!(
+            called(both),
+            ["listen", "state", "close", "info", "latency", "held", "record"]
+        );
+    }
+}

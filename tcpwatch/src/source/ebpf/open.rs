@@ -1,0 +1,91 @@
+//! Attaches the best hook that the running kernel takes.
+
+use std::io::{self, Write};
+
+use anyhow::{Result, bail};
+
+use tcpwatch_common::Filter;
+
+use super::feature::{FeatureKind, Features};
+use super::{Hook, Kernel, Needs, Request, object};
+use crate::model::latency::LatencyBy;
+
+/// Which hook to attach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The best that loads.
+    Auto,
+    /// This one alone.
+    Only(Hook),
+}
+
+/// Attaches `tp_btf` or, where that cannot be had, the classic tracepoint.
+///
+/// # Errors
+/// One line: each hook that was tried, why it cannot be had, and what to type.
+pub fn open(choice: Choice, mut load: impl FnMut(Hook) -> Result<Kernel>) -> Result<Kernel> {
+    if let Choice::Only(hook) = choice {
+        return load(hook);
+    }
+    let typed = match load(Hook::TpBtf) {
+        Ok(kernel) => return Ok(kernel),
+        Err(why) => format!("{why:#}"),
+    };
+    match load(Hook::Tracepoint) {
+        Ok(kernel) => {
+            let _ = writeln!(
+                io::stderr(),
+                "tcpwatch: using the classic tracepoint, since tp_btf cannot be had: {typed}"
+            );
+            Ok(kernel)
+        }
+        Err(why) => {
+            let classic = format!("{why:#}");
+            if classic == typed {
+                bail!(typed);
+            }
+            bail!("no hook works here: tp_btf: {typed}; tracepoint: {classic}; tcpwatch snapshot works without one")
+        }
+    }
+}
+
+/// What the running kernel offers: each hook and each feature is tried with a program.
+#[must_use]
+pub fn survey() -> Features {
+    let all = Needs {
+        transitions: true,
+        connections: true,
+        openings: true,
+        owners: true,
+        latency: Some(LatencyBy::Process),
+        stacks: false,
+    };
+    let request = Request {
+        object: object::EMBEDDED,
+        filter: &Filter::ALL,
+        ports: &[],
+        needs: all,
+        ring_bytes: 4096,
+        stacks_ring_bytes: 4096,
+    };
+    let mut features = Features::default();
+    for (hook, kind) in [
+        (Hook::TpBtf, FeatureKind::TpBtf),
+        (Hook::Tracepoint, FeatureKind::Tracepoint),
+    ] {
+        match Kernel::attached(&request, hook) {
+            Ok(kernel) => {
+                features.note(kind, None);
+                features.add(kernel.features());
+            }
+            Err(why) => features.note(kind, Some(format!("{why:#}"))),
+        }
+    }
+    let stacks = Request {
+        needs: Needs { stacks: true, ..all },
+        ..request
+    };
+    let attached = Kernel::attached(&stacks, features.hook().unwrap_or(Hook::Tracepoint));
+    features.note(FeatureKind::Stacks, attached.err().map(|why| format!("{why:#}")));
+    features
+}

@@ -1,0 +1,413 @@
+//! Prepares the kernel side: reads the types of the running kernel, probes what it offers, makes the maps, and writes the running
+//! kernel's offsets and the user's filter into `.rodata`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, bail};
+use aya::maps::Array;
+use aya::{Btf, EbpfLoader, VerifierLogLevel};
+use aya_log::EbpfLogger;
+use log::Level;
+use rustix::process::{Resource, Rlimit, setrlimit};
+use tcpwatch_common::ledger::{BANKS, Count, STATES};
+use tcpwatch_common::params::ABSENT;
+use tcpwatch_common::{ClassicLayout, Filter, Params, ResetLayout, Transition, names};
+
+use super::feature::{FeatureKind, Features};
+use super::kernel::{Hook, Kernel};
+use super::ledger::LedgerMap;
+use super::needs::Needs;
+use super::object;
+use super::probe::{self, Helpers};
+use crate::model::ending::Reasons;
+use crate::sys::btf::{KernelBtf, Layouts};
+use crate::sys::{caps, cpus, lockdown, pidns, tracefs};
+
+/// Sockets that the table by address holds at once, closed ones that an application still holds among them: 16 MB of kernel memory
+/// where infos are needed.
+const TABLE_SOCKETS: u32 = 65_536;
+
+/// Bytes of a ring buffer that is not used.
+const PAGE: u32 = 4096;
+
+/// What to load.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The object.
+    pub object: &'a [u8],
+    /// What to count.
+    pub filter: &'a Filter,
+    /// The three port sets.
+    pub ports: &'a [u64],
+    /// What is needed beside counts.
+    pub needs: Needs,
+    /// Bytes of the ring buffer of records.
+    pub ring_bytes: u32,
+    /// Bytes of the ring buffer of user stacks.
+    pub stacks_ring_bytes: u32,
+}
+
+impl Request<'_> {
+    /// Bytes of the ring buffer of records; a page where none are needed.
+    fn records_bytes(&self) -> u32 {
+        if self.needs.records() { self.ring_bytes } else { PAGE }
+    }
+
+    /// Bytes of the ring buffer of stacks, likewise.
+    fn stacks_bytes(&self) -> u32 {
+        if self.needs.stacks {
+            self.stacks_ring_bytes
+        } else {
+            PAGE
+        }
+    }
+}
+
+/// The types of the running kernel, in the two shapes that are needed of them.
+struct KernelTypes {
+    /// As the kernel has them; `None` where it has none.
+    kernel: Option<KernelBtf>,
+    /// For aya, which finds the types of hooks and iterators; `None` where no typed program is loaded.
+    btf: Option<Arc<Btf>>,
+    /// Where the fields are that the programs read.
+    layouts: Layouts,
+}
+
+/// Everything a kernel side is made of.
+struct Plan<'a> {
+    request: &'a Request<'a>,
+    types: KernelTypes,
+    classic: ClassicLayout,
+    reset: ResetLayout,
+    helpers: Helpers,
+}
+
+/// A kernel side with its maps, before any program is attached.
+pub(super) struct Prepared<'a> {
+    pub(super) kernel: Kernel,
+    plan: Plan<'a>,
+}
+
+impl<'a> Prepared<'a> {
+    /// What is asked for.
+    pub(super) fn request(&self) -> &'a Request<'a> {
+        self.plan.request
+    }
+
+    /// Where the fields are that the programs read.
+    pub(super) fn layouts(&self) -> &Layouts {
+        &self.plan.types.layouts
+    }
+
+    /// Where the records of tracepoints have their fields.
+    pub(super) fn reset(&self) -> &ResetLayout {
+        &self.plan.reset
+    }
+
+    /// What the programs may use of the kernel.
+    pub(super) fn helpers(&self) -> Helpers {
+        self.plan.helpers
+    }
+
+    /// The same anew, where no program sees the death of sockets: the table by address drops them at their close.
+    pub(super) fn without_destroy(self) -> Result<Self> {
+        let Self { kernel, mut plan } = self;
+        let features = kernel.features.clone();
+        drop(kernel);
+        plan.helpers.destroy = false;
+        plan.reset.destroy_skaddr = 0;
+        let mut kernel = plan.kernel(EbpfLoader::new())?;
+        kernel.features = features;
+        Ok(Self { kernel, plan })
+    }
+}
+
+/// Prepares the kernel side for `hook`, and does `work` with it. tracefs can be reached within `work` alone.
+///
+/// # Errors
+/// One line: what the kernel refuses, why, and what to type; or those of `work`.
+pub(super) fn prepared<T: Send>(
+    request: &Request<'_>,
+    hook: Hook,
+    work: impl FnOnce(Prepared<'_>) -> Result<T> + Send,
+) -> Result<T> {
+    let loader = checked(request)?;
+    match hook {
+        Hook::TpBtf => typed(request, loader, work),
+        Hook::Tracepoint => classic(request, loader, work),
+    }
+}
+
+impl Kernel {
+    /// Makes the maps for walks of the sockets, and attaches nothing.
+    ///
+    /// # Errors
+    /// One line: what the kernel refuses, why, and what to type.
+    pub fn for_walks(request: &Request<'_>) -> Result<Self> {
+        let loader = checked(request)?;
+        let plan = Plan {
+            request,
+            types: kernel_types(true, request.needs)?,
+            classic: ClassicLayout::UNKNOWN,
+            reset: ResetLayout::UNKNOWN,
+            helpers: Helpers::default(),
+        };
+        plan.kernel(loader)
+    }
+}
+
+/// Prepares for `tp_btf`.
+fn typed<T: Send>(
+    request: &Request<'_>,
+    loader: EbpfLoader<'_>,
+    work: impl FnOnce(Prepared<'_>) -> Result<T> + Send,
+) -> Result<T> {
+    let types = kernel_types(true, request.needs)?;
+    let needs = request.needs;
+    if !needs.connection_data() && !needs.stacks {
+        return typed_with(request, loader, types, ResetLayout::UNKNOWN).and_then(work);
+    }
+    tracefs::with_tracefs(|reached| {
+        let reset = reached.and_then(|()| tracefs::reset_layout(Path::new("/"), types.kernel.as_ref()));
+        let reset = reset.unwrap_or_else(|why| {
+            log::warn!("the processes that accept connections are unknown: {why:#}");
+            ResetLayout::UNKNOWN
+        });
+        typed_with(request, loader, types, reset).and_then(work)
+    })
+}
+
+/// The same, with the layouts of tracepoint records.
+fn typed_with<'a>(
+    request: &'a Request<'a>,
+    loader: EbpfLoader<'_>,
+    types: KernelTypes,
+    mut reset: ResetLayout,
+) -> Result<Prepared<'a>> {
+    reset.typed_reason = u32::from(types.layouts.typed_reason);
+    let mut plan = Plan {
+        request,
+        types,
+        classic: ClassicLayout::UNKNOWN,
+        reset,
+        helpers: Helpers::all(),
+    };
+    let mut kernel = plan.kernel(loader)?;
+    let mut features = Features::default();
+    let helpers = probe::helpers(&mut kernel, &mut features)?;
+    if helpers != plan.helpers {
+        // What the programs may use is part of their `.rodata`, which is frozen by now.
+        drop(kernel);
+        plan.helpers = helpers;
+        kernel = plan.kernel(EbpfLoader::new())?;
+    }
+    kernel.features = features;
+    kernel.marks = helpers.marks;
+    Ok(Prepared { kernel, plan })
+}
+
+/// Prepares for the classic tracepoint.
+fn classic<T: Send>(
+    request: &Request<'_>,
+    loader: EbpfLoader<'_>,
+    work: impl FnOnce(Prepared<'_>) -> Result<T> + Send,
+) -> Result<T> {
+    let types = match kernel_types(request.needs.stacks, request.needs) {
+        Ok(types) => types,
+        Err(why) if request.needs.stacks => return Err(why),
+        Err(_) if request.filter.netns != 0 => {
+            bail!("without BTF the classic hook cannot tell network namespaces apart; type --netns all")
+        }
+        Err(_) => KernelTypes {
+            kernel: None,
+            btf: None,
+            layouts: Layouts::unknown(),
+        },
+    };
+    let root = Path::new("/");
+    tracefs::with_tracefs(|reached| {
+        reached?;
+        let reset = tracefs::reset_layout(root, types.kernel.as_ref()).unwrap_or_else(|why| {
+            log::warn!("endings and owners of connections are unknown: {why:#}");
+            ResetLayout::UNKNOWN
+        });
+        let plan = Plan {
+            classic: tracefs::classic_layout(root, types.kernel.as_ref())?,
+            helpers: Helpers {
+                destroy: reset.destroy_skaddr != 0,
+                ..Helpers::default()
+            },
+            request,
+            types,
+            reset,
+        };
+        let mut kernel = plan.kernel(loader)?;
+        let counted = plan.types.layouts.counts_classic_skips;
+        let uncounted = (!counted).then(|| "this kernel does not count them".to_owned());
+        kernel.features.note(FeatureKind::SkippedRuns, uncounted);
+        work(Prepared { kernel, plan })
+    })
+}
+
+impl Plan<'_> {
+    /// Makes the maps, and writes `.rodata`.
+    fn kernel(&self, loader: EbpfLoader<'_>) -> Result<Kernel> {
+        let Self {
+            request,
+            types,
+            classic,
+            reset,
+            helpers,
+        } = self;
+        let layouts = &types.layouts;
+        let mut task = layouts.task;
+        if helpers.pt_regs {
+            task.stack = ABSENT;
+        }
+        let needs = request.needs;
+        let ring_bytes = request.records_bytes();
+        let cpus = cpus::possible(Path::new("/"))?;
+        let params = Params {
+            needs: needs.bits(),
+            latency_by: needs.latency_by(),
+            cpus,
+            wake_bytes: ring_bytes / 4,
+            wake_mask: wake_mask(ring_bytes),
+            sk_storage: u32::from(helpers.sk_storage),
+            marks: u32::from(helpers.marks),
+            second_copy: u32::from(helpers.second_copy),
+            task_btf: u32::from(helpers.task_btf),
+            socket_cookie: u32::from(helpers.cookie),
+            forget_at_close: u32::from(!helpers.destroy),
+        };
+        let log_level = log_level();
+        // The loader borrows what was made here, and so may live no longer.
+        let mut loader = loader;
+        loader
+            .btf(None)
+            // Of a second try, after a refusal: without any log the kernel hides its reason.
+            .verifier_log_level(VerifierLogLevel::STATS)
+            .override_global(names::GLOBAL_FILTER, bytemuck::bytes_of(request.filter), true)
+            .override_global(names::GLOBAL_SOCK, bytemuck::bytes_of(&layouts.sock), true)
+            .override_global(names::GLOBAL_TASK, bytemuck::bytes_of(&task), true)
+            .override_global(names::GLOBAL_RESET, bytemuck::bytes_of(reset), true)
+            .override_global(names::GLOBAL_CLASSIC, bytemuck::bytes_of(classic), true)
+            .override_global(names::GLOBAL_PARAMS, bytemuck::bytes_of(&params), true)
+            .override_global(aya_log::LEVEL, &log_level, true)
+            .map_max_entries(names::MAP_LEDGER, cpus * BANKS)
+            .map_max_entries(names::MAP_EVENTS, ring_bytes)
+            .map_max_entries(names::MAP_STACKS, request.stacks_bytes());
+        if !helpers.sk_storage {
+            let table = if needs.owners || needs.connections {
+                names::MAP_INFOS_BY_ADDRESS
+            } else {
+                names::MAP_STATES_BY_ADDRESS
+            };
+            loader.map_max_entries(table, TABLE_SOCKETS);
+        }
+        let mut ebpf = loader
+            .load(request.object)
+            .context("the kernel refuses tcpwatch's BPF maps")?;
+        let ledger = LedgerMap::of(
+            ebpf.take_map(names::MAP_LEDGER)
+                .context("the BPF object has no ledger")?,
+        )?;
+        let mut ports: Array<_, u64> = Array::try_from(
+            ebpf.map_mut(names::MAP_PORTS)
+                .context("the BPF object has no port sets")?,
+        )?;
+        for (index, word) in (0..).zip(request.ports).filter(|(_, word)| **word != 0) {
+            ports.set(index, word, 0)?;
+        }
+        let logger = match log_level {
+            0 => None,
+            _ => Some(EbpfLogger::init(&mut ebpf).context("cannot read the log of the kernel side")?),
+        };
+        Ok(Kernel {
+            ebpf,
+            btf: types.btf.clone(),
+            count: Count::default(),
+            before_count: [0; STATES],
+            links: Vec::new(),
+            logger,
+            hook: None,
+            marks: false,
+            features: Features::default(),
+            ledger,
+            reasons: Reasons::new(&layouts.reasons),
+            resets: None,
+        })
+    }
+}
+
+/// How often a CPU looks whether to wake the reader: some sixty times while a ring of `bytes` fills.
+fn wake_mask(bytes: u32) -> u32 {
+    // The kernel heads each record with 8 bytes (`BPF_RINGBUF_HDR_SZ`).
+    let records = bytes / (u32::try_from(size_of::<Transition>()).unwrap_or(u32::MAX) + 8);
+    (records / 64).checked_ilog2().map_or(0, |power| (1 << power) - 1)
+}
+
+/// The level at which the kernel side logs, 0 for not at all: what the log lets through under its name.
+fn log_level() -> u8 {
+    Level::iter()
+        .filter(|level| log::log_enabled!(target: "tcpwatch_ebpf", *level))
+        .map(|level| level as u8)
+        .max()
+        .unwrap_or(0)
+}
+
+/// Checks what can be checked before anything is loaded, and makes the loader.
+fn checked<'a>(request: &Request<'_>) -> Result<EbpfLoader<'a>> {
+    let missing = caps::missing_for_bpf();
+    if !missing.is_empty() {
+        bail!(
+            "watching the kernel needs CAP_BPF and CAP_PERFMON (missing: {}); run it with sudo",
+            missing.join(" and ")
+        );
+    }
+    if lockdown::forbids_bpf_reads(Path::new("/")) {
+        bail!(
+            "the kernel is locked down (confidentiality) and lets no BPF program read its memory; tcpwatch snapshot works"
+        );
+    }
+    object::check_abi(request.object)?;
+    // Before Linux 5.11 maps count against this limit. Where it cannot be raised, the maps may fit all the same.
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let _ = setrlimit(Resource::Memlock, unlimited);
+    Ok(EbpfLoader::new())
+}
+
+/// Reads the types of the running kernel; for aya too, where `typed` programs are loaded.
+fn kernel_types(typed: bool, needs: Needs) -> Result<KernelTypes> {
+    let root = Path::new("/");
+    let kernel = KernelBtf::read(root)?;
+    // Each of the two goes through megabytes of BTF in its own way: a start takes longest for this.
+    let (btf, layouts) = thread::scope(|scope| -> Result<_> {
+        let btf = if typed {
+            let thread = thread::Builder::new().spawn_scoped(scope, || kernel.aya());
+            Some(thread.context("cannot start a thread")?)
+        } else {
+            None
+        };
+        let layouts = kernel.layouts();
+        let btf = match btf {
+            Some(thread) => Some(thread.join().map_err(|_| anyhow!("the thread that reads BTF died"))??),
+            None => None,
+        };
+        Ok((btf, layouts?))
+    })?;
+    let mut layouts = layouts;
+    if needs.connection_data() || needs.stacks {
+        layouts.task.pidns = pidns::other_than_first(root);
+    }
+    Ok(KernelTypes {
+        kernel: Some(kernel),
+        btf: btf.map(Arc::new),
+        layouts,
+    })
+}

@@ -1,0 +1,17 @@
+//! The tests that need nothing but a kernel and the program: no peer, no compiler, no package.
+//!
+//! `cargo xtask kernels` runs them on each kernel of its matrix, in a guest that has this suite, the program and busybox. A
+//! module has the name of the command it is about, which is its row in docs/kernels.md.
+
+mod churn;
+mod doctor;
+mod features;
+mod latency;
+mod leaks;
+mod lives;
+mod nothing_left;
+mod snapshot;
+mod stat;
+mod trace;
+mod verifier;
+mod workload;

@@ -1,0 +1,51 @@
+//! `tcpwatch doctor`.
+
+use serde_json::Value;
+
+use super::run::{finish, tcpwatch};
+
+/// What `doctor ARGS` finds here.
+pub(crate) fn doctor(args: &[&str]) -> Vec<Value> {
+    let finished = finish(&tcpwatch(&[&["doctor", "-o", "json"], args].concat()));
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{finished:?}");
+    parsed(&finished.stdout)
+}
+
+/// An object a line.
+pub(crate) fn parsed(output: &str) -> Vec<Value> {
+    let lines = output.lines();
+    lines
+        .map(|line| serde_json::from_str(line).expect("one object a line"))
+        .collect()
+}
+
+/// Every counter that a finding cites, and its name as nstat has it.
+pub(crate) fn counters(findings: &[Value]) -> Vec<(String, u64)> {
+    let evidence = findings
+        .iter()
+        .flat_map(|finding| finding["evidence"].as_object().expect("evidence"));
+    // The kernel's own names begin with a capital letter.
+    let cited = evidence.filter(|(name, _)| name.starts_with(|first: char| first.is_ascii_uppercase()));
+    cited
+        .filter_map(|(name, value)| {
+            let is_basic = ["PassiveOpens", "AttemptFails"].contains(&name.as_str());
+            let group = if is_basic { "Tcp" } else { "TcpExt" };
+            Some((format!("{group}{name}"), value.as_u64()?))
+        })
+        .collect()
+}
+
+/// Every setting that has a value here, by its sysctl name, and the value; several numbers have one space between them.
+pub(crate) fn settings(findings: &[Value]) -> Vec<(String, String)> {
+    let setting = |finding: &Value| {
+        let (name, _) = finding["title"].as_str().expect("a title").split_once(" is ")?;
+        let value = match &finding["evidence"]["value"] {
+            // Not of this namespace, or of this kernel.
+            Value::Null => return None,
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        Some((name.to_owned(), value)).filter(|(name, _)| !name.contains(' '))
+    };
+    findings.iter().filter_map(setting).collect()
+}

@@ -1,0 +1,165 @@
+//! `cargo xtask kernels`: runs on each kernel of a matrix the tests that need nothing but a kernel.
+//!
+//! Debian's kernels boot under QEMU, two at a time. It always emulates the CPU, so that all runs are alike and none needs KVM.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::{fs, thread};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use crate::{cargo, dist};
+
+mod apt;
+mod catalogue;
+mod guest;
+mod here;
+mod image;
+mod page;
+mod programs;
+mod results;
+
+use results::{Column, Outcome};
+
+/// Guests at a time. Each has one thread of QEMU's that computes, and CI has two cores.
+const GUESTS: usize = 2;
+
+/// The word that stands for the kernel of this machine among versions.
+const HERE: &str = "here";
+
+/// Where the matrix is written down for users.
+const PAGE: &str = "docs/kernels.md";
+
+/// What prints what works, on each kernel.
+const REPORT: &str = include_str!("kernels/report.sh");
+
+/// What is asked of the matrix.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Kernels to test, as in `6.12`, and `here` for this machine's own (default: the whole matrix, which also writes
+    /// docs/kernels.md)
+    versions: Vec<String>,
+    /// Print the instructions and the stack of each BPF program too, as the kernel's verifier counts them
+    #[arg(long)]
+    stats: bool,
+}
+
+/// The programs that run on each kernel.
+struct Programs {
+    /// tcpwatch, statically linked.
+    tcpwatch: PathBuf,
+    /// The kernel suite, statically linked.
+    suite: PathBuf,
+}
+
+/// Tests each kernel, prints what works where, and fails where a kernel that was tested failed.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let whole = arguments.versions.is_empty();
+    let columns: Vec<Vec<&str>> = if whole {
+        let matrix = catalogue::MATRIX.map(<[&str]>::to_vec);
+        matrix.into_iter().chain([vec![HERE]]).collect()
+    } else {
+        arguments
+            .versions
+            .iter()
+            .map(|version| vec![version.as_str()])
+            .collect()
+    };
+    programs::check()?;
+    let root = cargo::root()?;
+    let programs = Programs {
+        tcpwatch: dist::build()?,
+        suite: build_suite()?,
+    };
+    let folder = cargo::places()?.target.join("kernels");
+    let columns = test(&folder, &columns, &programs)?;
+
+    let page = page::page(&columns, arguments.stats);
+    if whole {
+        let file = root.join(PAGE);
+        fs::create_dir_all(file.parent().unwrap_or(&root))
+            .and_then(|()| fs::write(&file, &page))
+            .with_context(|| format!("cannot write {PAGE}"))?;
+        eprintln!("wrote {PAGE}");
+    }
+    eprintln!("\n{page}");
+    verdict(&columns)
+}
+
+/// Builds the kernel suite. It is not optimised, which saves minutes, and runs well enough; the names of its functions stay.
+fn build_suite() -> Result<PathBuf> {
+    let build = ["test", "--locked", "--package=tcpwatch", "--test=kernel", "--no-run"];
+    let lean = ["--config", "profile.dev.debug=false"];
+    cargo::static_executable(&[&build[..], &lean].concat(), "kernel")
+}
+
+/// Tests all kernels: those of Debian in guests, and then this machine's.
+fn test(folder: &Path, wanted: &[Vec<&str>], programs: &Programs) -> Result<Vec<Column>> {
+    let in_guests: Vec<&Vec<&str>> = wanted.iter().filter(|versions| !is_here(versions)).collect();
+    let kernels = if in_guests.is_empty() {
+        Vec::new()
+    } else {
+        let apt = apt::Apt::set_up(folder)?;
+        let kernel = |versions: &&Vec<&str>| (versions.join(" or "), image::Kernel::fetch(&apt, folder, versions));
+        in_guests.iter().map(kernel).collect()
+    };
+    let next = Mutex::new(kernels.iter().enumerate());
+    let done = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..GUESTS {
+            scope.spawn(|| {
+                while let Some((place, (name, kernel))) = take(&next) {
+                    let column = Column {
+                        version: kernel.as_ref().map_or(name.clone(), |kernel| kernel.version.clone()),
+                        outcome: kernel.as_ref().map_or_else(
+                            |why| Outcome::Untested(format!("{why:#}")),
+                            |kernel| Outcome::of(guest::run(kernel, folder, programs)),
+                        ),
+                    };
+                    column.report();
+                    if let Ok(mut done) = done.lock() {
+                        done.push((place, column));
+                    }
+                }
+            });
+        }
+    });
+    let mut columns = done.into_inner().unwrap_or_default();
+    columns.sort_by_key(|(place, _)| *place);
+    let mut columns: Vec<Column> = columns.into_iter().map(|(_, column)| column).collect();
+    if wanted.iter().any(|versions| is_here(versions)) {
+        let column = here::column(programs);
+        column.report();
+        columns.push(column);
+    }
+    Ok(columns)
+}
+
+fn is_here(versions: &[&str]) -> bool {
+    versions == [HERE]
+}
+
+/// The next of what several threads share.
+fn take<T>(next: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
+    next.lock().ok()?.next()
+}
+
+/// Whether every kernel that could be tested passed, and one could be.
+fn verdict(columns: &[Column]) -> Result<()> {
+    let failed: Vec<&str> = columns
+        .iter()
+        .filter(|column| column.failed())
+        .map(|column| column.version.as_str())
+        .collect();
+    if !failed.is_empty() {
+        bail!("failed on Linux {}: see above", failed.join(", "));
+    }
+    if columns
+        .iter()
+        .all(|column| matches!(column.outcome, Outcome::Untested(_)))
+    {
+        bail!("no kernel could be tested: see above");
+    }
+    Ok(())
+}

@@ -1,0 +1,240 @@
+//! Debian's package manager with a configuration of its own, which has the suites of several releases. The host's is not touched.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::system;
+
+/// Signs the suites of all releases.
+pub(super) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Suites of the archive.
+const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "trixie-backports"];
+/// Suites with security updates, which lie elsewhere.
+const SECURITY_SUITES: [&str; 3] = ["bullseye-security", "bookworm-security", "trixie-security"];
+
+/// The package manager, with its lists in a folder of ours.
+pub(super) struct Apt {
+    configuration: PathBuf,
+    /// Every package that any suite has.
+    names: Vec<String>,
+}
+
+impl Apt {
+    /// Writes the configuration below `folder` and fetches the package lists.
+    ///
+    /// # Errors
+    /// This machine has no mirror, or no list could be fetched. A suite that the mirror no longer has is none.
+    pub(super) fn set_up(folder: &Path) -> Result<Self> {
+        let folder = folder.join("apt");
+        for part in ["etc", "state/lists/partial", "cache/archives/partial"] {
+            let part = folder.join(part);
+            fs::create_dir_all(&part).with_context(|| format!("cannot make {}", part.display()))?;
+        }
+        let configuration = folder.join("etc/apt.conf");
+        let hosts = output(Command::new("apt-config").arg("dump"))?;
+        let sources = sources(&Mirrors::of_this_machine()?);
+        for (file, text) in [
+            (&configuration, settings(&folder, &hosts, system::is_root())),
+            (&folder.join("etc/sources.list"), sources),
+            (&folder.join("state/status"), String::new()),
+        ] {
+            fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        let mut apt = Self {
+            configuration,
+            names: Vec::new(),
+        };
+        eprintln!(
+            "fetching package lists of {}, {}",
+            SUITES.join(", "),
+            SECURITY_SUITES.join(", ")
+        );
+        if !system::succeeds(apt.command("apt-get").args(["--quiet=2", "update"]))? {
+            eprintln!("some package lists could not be fetched: the kernels of those suites may stay untested");
+        }
+        apt.names = output(apt.command("apt-cache").args(["pkgnames", "linux-"]))?
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        if apt.names.is_empty() {
+            bail!("cannot find any kernel package: no package list could be fetched");
+        }
+        Ok(apt)
+    }
+
+    /// Every package whose name begins with `linux-`.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Downloads packages into `folder`.
+    pub(super) fn download(&self, packages: &[String], folder: &Path) -> Result<()> {
+        let mut download = self.command("apt-get");
+        download
+            .args(["--quiet=2", "download"])
+            .args(packages)
+            .current_dir(folder);
+        if !system::succeeds(&mut download)? {
+            bail!("apt-get could not download {}", packages.join(", "));
+        }
+        Ok(())
+    }
+
+    /// A program of apt's with our configuration.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("APT_CONFIG", &self.configuration).stdin(Stdio::null());
+        // What is printed goes beside the progress of the other kernels.
+        command.stdout(Stdio::null());
+        command
+    }
+}
+
+/// Where this machine has its packages from.
+#[derive(Debug, PartialEq, Eq)]
+struct Mirrors {
+    archive: String,
+    security: String,
+}
+
+impl Mirrors {
+    fn of_this_machine() -> Result<Self> {
+        let mut list = Command::new("apt-get");
+        list.args([
+            "indextargets",
+            "--format",
+            "$(RELEASE) $(REPO_URI)",
+            "Created-By: Packages",
+        ]);
+        Self::among(&output(&mut list)?).context("cannot find a Debian mirror: apt-get knows none")
+    }
+
+    /// Of lines `SUITE URI`. Where there is no mirror of security updates, the archive's may have them beside it.
+    fn among(lines: &str) -> Option<Self> {
+        let sources: Vec<(&str, &str)> = lines.lines().filter_map(|line| line.split_once(' ')).collect();
+        let uri = |is: fn(&str) -> bool| {
+            let found = sources
+                .iter()
+                .find(|(suite, uri)| is(suite) && uri.trim_end_matches('/').contains("debian"));
+            found.map(|(_, uri)| uri.trim_end_matches('/').to_owned())
+        };
+        let archive = uri(|suite| !suite.ends_with("-security"))?;
+        let security = uri(|suite| suite.ends_with("-security")).unwrap_or_else(|| format!("{archive}-security"));
+        Some(Self { archive, security })
+    }
+}
+
+/// The list of sources.
+fn sources(mirrors: &Mirrors) -> String {
+    let archive = SUITES.map(|suite| (&mirrors.archive, suite));
+    let security = SECURITY_SUITES.map(|suite| (&mirrors.security, suite));
+    let sources = archive.iter().chain(&security);
+    let lines = sources.map(|(uri, suite)| format!("deb [signed-by={KEYRING}] {uri} {suite} main\n"));
+    lines.collect::<Vec<_>>().concat()
+}
+
+/// The configuration: the host's own of how to fetch (proxies, say), and none of its places.
+fn settings(folder: &Path, hosts: &str, is_root: bool) -> String {
+    let folder = folder.display();
+    // Kernels need no indexes but the packages'.
+    let is_kept = |line: &&str| line.starts_with("Acquire::") && !line.starts_with("Acquire::IndexTargets");
+    let fetching: Vec<&str> = hosts.lines().filter(is_kept).flat_map(|line| [line, "\n"]).collect();
+    let fetching = fetching.concat();
+    // Apt's own user cannot write into a folder of root's.
+    let sandbox = if is_root { "APT::Sandbox::User \"root\";\n" } else { "" };
+    format!(
+        "{fetching}{sandbox}\
+         Dir::Etc \"{folder}/etc\";\n\
+         Dir::Etc::sourcelist \"{folder}/etc/sources.list\";\n\
+         Dir::Etc::sourceparts \"/dev/null\";\n\
+         Dir::Etc::parts \"/dev/null\";\n\
+         Dir::Etc::main \"/dev/null\";\n\
+         Dir::Etc::preferences \"/dev/null\";\n\
+         Dir::Etc::preferencesparts \"/dev/null\";\n\
+         Dir::State \"{folder}/state\";\n\
+         Dir::State::status \"{folder}/state/status\";\n\
+         Dir::Cache \"{folder}/cache\";\n\
+         Dir::Cache::pkgcache \"pkgcache.bin\";\n\
+         Dir::Cache::srcpkgcache \"srcpkgcache.bin\";\n"
+    )
+}
+
+/// What a program prints, if it succeeds.
+fn output(command: &mut Command) -> Result<String> {
+    let name = command.get_program().display().to_string();
+    let output = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("cannot start {name}"))?;
+    if !output.status.success() {
+        bail!("{name} failed: see above");
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("{name} prints no UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{Mirrors, settings, sources};
+
+    fn mirrors(archive: &str, security: &str) -> Mirrors {
+        Mirrors {
+            archive: archive.to_owned(),
+            security: security.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_mirrors_are_this_machines() {
+        let lines = "stable http://example.org/other/\n\
+            bookworm-security http://example.com/debian-security/\n\
+            bookworm http://example.com/debian/\n\
+            bookworm-updates http://example.com/debian/\n";
+        assert_eq!(
+            Mirrors::among(lines),
+            Some(mirrors(
+                "http://example.com/debian",
+                "http://example.com/debian-security"
+            ))
+        );
+        assert_eq!(
+            Mirrors::among("sid http://example.com/debian"),
+            Some(mirrors(
+                "http://example.com/debian",
+                "http://example.com/debian-security"
+            ))
+        );
+        assert_eq!(Mirrors::among("stable http://example.org/other/"), None);
+    }
+
+    #[test]
+    fn security_suites_come_from_their_own_mirror() {
+        let sources = sources(&mirrors("A", "S"));
+        assert!(
+            sources.lines().any(|line| line.ends_with(" A trixie-backports main")),
+            "{sources}"
+        );
+        assert!(
+            sources.lines().any(|line| line.ends_with(" S bullseye-security main")),
+            "{sources}"
+        );
+    }
+
+    #[test]
+    fn proxies_of_the_host_are_kept_and_its_places_are_not() {
+        let hosts = "Dir::State \"/var/lib/apt\";\nAcquire::http::Proxy \"http://proxy:3128\";\n\
+            APT::Update::Post-Invoke:: \"rm -f /x\";\n";
+        let settings = settings(Path::new("/f"), hosts, false);
+        assert!(
+            settings.contains("Acquire::http::Proxy \"http://proxy:3128\";\n"),
+            "{settings}"
+        );
+        assert!(settings.contains("Dir::State \"/f/state\";\n"), "{settings}");
+        for kept_out in ["/var/lib/apt", "Post-Invoke", "Sandbox"] {
+            assert!(!settings.contains(kept_out), "{kept_out}: {settings}");
+        }
+    }
+}
