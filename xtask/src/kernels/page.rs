@@ -26,7 +26,7 @@ instructions or more than 512 bytes; tcpwatch stays within 250,000 and 400.
 ";
 
 /// Modules of the suite's matrix, and the command each is about.
-const ROWS: [(&str, &str); 9] = [
+const ROWS: [(&str, &str); 11] = [
     ("stat", "`stat`"),
     ("trace", "`trace`"),
     ("lives", "`trace --lives`"),
@@ -36,6 +36,8 @@ const ROWS: [(&str, &str); 9] = [
     ("snapshot", "`snapshot`, from every source"),
     ("doctor", "`doctor`"),
     ("nothing_left", "leaves nothing behind"),
+    ("features", "`--version -v` lists the hooks that attach"),
+    ("verifier", "BPF programs have room to spare"),
 ];
 
 /// The page; where `stats`, with the statistics of the verifier.

@@ -1,13 +1,15 @@
 //! Attaches the programs of a hook.
 
-use anyhow::{Context, Result};
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
 use aya::programs::{BtfTracePoint, TracePoint};
 use tcpwatch_common::names;
 
 use super::chain::{self, Suffix};
 use super::kernel::{Hook, Kernel, Link};
 use super::prepare::{Prepared, Request, prepared};
-use crate::sys::tracefs;
+use crate::sys::{perf_event, tracefs};
 
 /// The remedy where user stacks cannot be had.
 const NO_STACKS: &str = "user stacks cannot be had; leave out --stacks";
@@ -65,7 +67,12 @@ impl Kernel {
         let link = if suffix == Suffix::Classic {
             let program: &mut TracePoint = program.try_into()?;
             let attached = program.attach(tracefs::CATEGORY, tracefs::NAME);
-            Link::Classic(attached.context("the kernel refuses to attach to the tracepoint sock:inet_sock_set_state")?)
+            let why = perf_event::refusal(Path::new("/")).filter(|_| attached.is_err());
+            let attached = attached.context("the kernel refuses to attach to the tracepoint sock:inet_sock_set_state");
+            Link::Classic(match why {
+                Some(why) => attached.map_err(|_| anyhow!("the kernel refuses the classic tracepoint: {why}"))?,
+                None => attached?,
+            })
         } else {
             let program: &mut BtfTracePoint = program.try_into()?;
             let attached = program.attach();

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
-use aya::maps::Array;
-use aya::{Btf, EbpfLoader, VerifierLogLevel};
+use aya::maps::{Array, MapError};
+use aya::{Btf, EbpfError, EbpfLoader, VerifierLogLevel};
 use aya_log::EbpfLogger;
 use log::Level;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::io::Errno;
 use tcpwatch_common::ledger::{BANKS, Count, STATES};
+use tcpwatch_common::owner::{Listener, Name};
 use tcpwatch_common::params::ABSENT;
-use tcpwatch_common::{ClassicLayout, Filter, Params, ResetLayout, Transition, names};
+use tcpwatch_common::{ClassicLayout, Filter, Ledger, Params, ResetLayout, Transition, names};
 
 use super::feature::{FeatureKind, Features};
 use super::kernel::{Hook, Kernel};
@@ -23,11 +24,17 @@ use super::object;
 use super::probe::{self, Helpers};
 use crate::model::ending::Reasons;
 use crate::sys::btf::{KernelBtf, Layouts};
-use crate::sys::{caps, cpus, lockdown, pidns, tracefs};
+use crate::sys::{caps, cpus, descriptor_limit, lockdown, memlock, memory_limit, pidns, tracefs};
 
 /// Sockets that the table by address holds at once, closed ones that an application still holds among them: 16 MB of kernel memory
 /// where infos are needed.
 const TABLE_SOCKETS: u32 = 65_536;
+
+/// Descriptors that maps, programs and links take, at most.
+const DESCRIPTORS: u64 = 96;
+
+/// Bytes of kernel memory that the programs take, at most.
+const PROGRAMS_BYTES: u64 = 4 << 20;
 
 /// Bytes of a ring buffer that is not used.
 const PAGE: u32 = 4096;
@@ -233,7 +240,7 @@ fn classic<T: Send>(
             log::warn!("endings and owners of connections are unknown: {why:#}");
             ResetLayout::UNKNOWN
         });
-        let plan = Plan {
+        let mut plan = Plan {
             classic: tracefs::classic_layout(root, types.kernel.as_ref())?,
             helpers: Helpers {
                 destroy: reset.destroy_skaddr != 0,
@@ -244,6 +251,11 @@ fn classic<T: Send>(
             reset,
         };
         let mut kernel = plan.kernel(loader)?;
+        if kernel.btf.is_some() {
+            probe::task_helpers(&mut kernel, &mut plan.helpers)?;
+            drop(kernel);
+            kernel = plan.kernel(EbpfLoader::new())?;
+        }
         let counted = plan.types.layouts.counts_classic_skips;
         let uncounted = (!counted).then(|| "this kernel does not count them".to_owned());
         kernel.features.note(FeatureKind::SkippedRuns, uncounted);
@@ -307,9 +319,18 @@ impl Plan<'_> {
             };
             loader.map_max_entries(table, TABLE_SOCKETS);
         }
-        let mut ebpf = loader
-            .load(request.object)
-            .context("the kernel refuses tcpwatch's BPF maps")?;
+        let needed = memory_needed(request, cpus, !helpers.sk_storage);
+        if let Some(available) = memory_limit::available(Path::new("/"))
+            && available < needed
+        {
+            bail!(
+                "the kernel side needs {}, and the cgroup of this process has {} left (memory.max); try a smaller --ring-size or a \
+                 larger memory.max",
+                mebibytes(needed),
+                mebibytes(available)
+            );
+        }
+        let mut ebpf = loader.load(request.object).map_err(maps_refused)?;
         let ledger = LedgerMap::of(
             ebpf.take_map(names::MAP_LEDGER)
                 .context("the BPF object has no ledger")?,
@@ -358,6 +379,47 @@ fn log_level() -> u8 {
         .unwrap_or(0)
 }
 
+/// Bytes of kernel memory that maps and programs take from the start on, about. What grows later, by use, is not counted.
+fn memory_needed(request: &Request<'_>, cpus: u32, table: bool) -> u64 {
+    // An element of a preallocated hash, with the kernel's own 64 bytes and its share of the buckets.
+    let hash = |entries: u64, bytes: usize| entries * (bytes as u64 + 80);
+    let rings = u64::from(request.records_bytes()) + u64::from(request.stacks_bytes());
+    let ledgers = u64::from(cpus * BANKS) * size_of::<Ledger>() as u64;
+    let listeners = hash(16_384, size_of::<Listener>()) + hash(4096, size_of::<Name>());
+    // State and info of a socket are 168 bytes.
+    let sockets = if table { hash(TABLE_SOCKETS.into(), 168) } else { 0 };
+    rings + ledgers + listeners + sockets + PROGRAMS_BYTES
+}
+
+/// `bytes` in MiB, rounded up.
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
+}
+
+/// Why the kernel makes no maps. Before Linux 5.11 it answers EPERM where `RLIMIT_MEMLOCK` is too low.
+fn maps_refused(error: EbpfError) -> anyhow::Error {
+    let denied = matches!(&error, EbpfError::MapError(MapError::CreateError { io_error, .. })
+        if io_error.raw_os_error() == Some(Errno::PERM.raw_os_error()));
+    let words = match memlock::raise() {
+        Some(limit) if denied => format!(
+            "the kernel refuses tcpwatch's BPF maps: bpf(2) is not permitted, or RLIMIT_MEMLOCK of {} is too low; try ulimit -l \
+             unlimited, or a smaller --ring-size",
+            mebibytes(limit)
+        ),
+        _ if denied => {
+            "the kernel refuses tcpwatch's BPF maps: bpf(2) is not permitted here (seccomp, LSM or container); run it \
+                        outside"
+                .to_owned()
+        }
+        _ => "the kernel refuses tcpwatch's BPF maps".to_owned(),
+    };
+    if denied {
+        anyhow!(words)
+    } else {
+        anyhow!(error).context(words)
+    }
+}
+
 /// Checks what can be checked before anything is loaded, and makes the loader.
 fn checked<'a>(request: &Request<'_>) -> Result<EbpfLoader<'a>> {
     let missing = caps::missing_for_bpf();
@@ -373,12 +435,9 @@ fn checked<'a>(request: &Request<'_>) -> Result<EbpfLoader<'a>> {
         );
     }
     object::check_abi(request.object)?;
-    // Before Linux 5.11 maps count against this limit. Where it cannot be raised, the maps may fit all the same.
-    let unlimited = Rlimit {
-        current: None,
-        maximum: None,
-    };
-    let _ = setrlimit(Resource::Memlock, unlimited);
+    // Each program and map takes one, and a chain has a dozen of each.
+    descriptor_limit::ensure_free(DESCRIPTORS)?;
+    let _remaining = memlock::raise();
     Ok(EbpfLoader::new())
 }
 

@@ -62,8 +62,6 @@ pub(super) fn helpers(kernel: &mut Kernel, features: &mut Features) -> Result<He
     let sk_storage = offers(FeatureKind::SkStorage, names::PROG_HAS_SK_STORAGE)?;
     let iter_locks = offers(FeatureKind::ExactMarks, names::PROG_ITER_LOCKS)?;
     let cookie = offers(FeatureKind::Cookies, names::PROG_HAS_COOKIE)?;
-    let task_btf = refused(kernel, names::PROG_HAS_TASK_BTF)?.is_none();
-    let pt_regs = refused(kernel, names::PROG_HAS_PT_REGS)?.is_none();
     // A kernel that may skip runs counts them.
     let skips = kernel.skipped(names::PROG_EMPTY).is_some();
     features.note(
@@ -74,15 +72,26 @@ pub(super) fn helpers(kernel: &mut Kernel, features: &mut Features) -> Result<He
         FeatureKind::SkippedRuns,
         (!skips).then(|| "not needed: this kernel skips no runs".to_owned()),
     );
-    Ok(Helpers {
+    let mut helpers = Helpers {
         sk_storage,
         marks: sk_storage && iter_locks,
         second_copy: skips,
-        task_btf,
         cookie,
-        pt_regs,
         destroy: true,
-    })
+        ..Helpers::default()
+    };
+    task_helpers(kernel, &mut helpers)?;
+    Ok(helpers)
+}
+
+/// Probes what programs of any kind may use of the running task.
+///
+/// # Errors
+/// The BPF object has no program to probe with.
+pub(super) fn task_helpers(kernel: &mut Kernel, helpers: &mut Helpers) -> Result<()> {
+    helpers.task_btf = refused(kernel, names::PROG_HAS_TASK_BTF)?.is_none();
+    helpers.pt_regs = refused(kernel, names::PROG_HAS_PT_REGS)?.is_none();
+    Ok(())
 }
 
 /// Why the kernel refuses the program `name`; `None` where it takes it.

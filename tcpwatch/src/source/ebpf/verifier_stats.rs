@@ -145,7 +145,9 @@ fn load(kernel: &mut Kernel, name: &str, tracepoint: &str) -> Result<Result<(), 
 /// Reads `stack depth 120+80` and `processed 1234 insns (limit …)`; `None` where the log has not both.
 fn parse(name: &str, log: &str) -> Option<ProgramStats> {
     let line = |start: &str| log.lines().rev().find_map(|line| line.trim().strip_prefix(start));
+    // Since Linux 7.3 the line has the deepest chain alone.
     let stack = line("stack depth ")?;
+    let stack = stack.strip_prefix("max ").unwrap_or(stack);
     let stack = stack
         .split_whitespace()
         .next()?
@@ -167,6 +169,8 @@ mod tests {
         let log = "verification time 41 usec\nstack depth 120+80\nprocessed 1234 insns (limit 1000000) max_states_per_insn 0\n";
         let stats = parse("state_typed", log).unwrap();
         assert_eq!((stats.instructions, stats.stack), (1234, vec![120, 80]));
+        let log = log.replace("depth 120+80", "depth max 200");
+        assert_eq!(parse("state_typed", &log).unwrap().stack, [200]);
         assert_eq!(parse("state_typed", "stack depth 8\nR1 is bad\n"), None);
         assert_eq!(parse("state_typed", ""), None);
     }

@@ -82,7 +82,8 @@ fn by_move<S: Serializer>(frame: &StatFrame, serializer: S) -> Result<S::Ok, S::
 /// `{"total":1,"graceful_active":1,…}`, every ending there is.
 fn by_ending<S: Serializer>(frame: &StatFrame, serializer: S) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(None)?;
-    map.serialize_entry("total", &frame.closed())?;
+    // The sum of what follows: a row read in the middle of a run has its transition, and its ending in the next row.
+    map.serialize_entry("total", &frame.ends.total())?;
     for (ending, count) in frame.ends.iter() {
         map.serialize_entry(ending.key(), &count)?;
     }
