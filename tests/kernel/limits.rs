@@ -76,7 +76,7 @@ fn another_namespace_is_read_where_no_thread_can_be_had() {
 fn few_descriptors_are_enough_or_named() {
     in_netns(|_| {
         let here = open(3);
-        for descriptors in [8, 20] {
+        for descriptors in [8, 24, 64] {
             let finish = |args: &[&str]| finish(&with_descriptors(descriptors, &tcpwatch(args)));
             for hook in Hook::BOTH {
                 for command in ["stat", "trace", "churn", "latency"] {
