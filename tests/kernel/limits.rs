@@ -72,6 +72,21 @@ fn another_namespace_is_read_where_no_thread_can_be_had() {
     });
 }
 
+/// Before anything is loaded, a limit of processes is an error that names it. One is the process itself; a second hears the signals.
+#[test]
+fn no_thread_at_the_start_is_one_line_that_names_the_limit() {
+    in_netns(|_| {
+        let limit = ProcessLimit::new();
+        for threads in [1, 2] {
+            limit.set(threads);
+            for command in ["stat", "trace", "churn", "latency"] {
+                finish(&limit.tcpwatch(&[command, "--hook", "tp_btf"])).refuses(1, "pids.max");
+            }
+            finish(&limit.tcpwatch(&["leaks", "--watch", "1"])).refuses(1, "pids.max");
+        }
+    });
+}
+
 #[test]
 fn few_descriptors_are_enough_or_named() {
     in_netns(|_| {

@@ -20,7 +20,7 @@ use crate::model::snapshot::Unseen;
 use crate::source::ebpf::{self, Choice, Hook, Kernel, Needs, Request};
 use crate::source::stacks;
 use crate::sys::netns::{self, Namespace, Which};
-use crate::sys::{btf, signals};
+use crate::sys::{btf, signals, threads};
 use crate::view::number::thousands;
 use crate::view::words;
 
@@ -51,7 +51,7 @@ impl End {
         let progress = Arc::new(AtomicU64::new(0));
         let begun = Arc::new(AtomicBool::new(false));
         let (seen, has_begun) = (Arc::clone(&progress), Arc::clone(&begun));
-        thread::Builder::new().name("signals".into()).spawn(move || {
+        threads::spawn("signals", move || {
             let heard = block_on(async {
                 let (mut interrupt, mut terminate) =
                     (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

@@ -24,7 +24,7 @@ use super::object;
 use super::probe::{self, Helpers};
 use crate::model::ending::Reasons;
 use crate::sys::btf::{KernelBtf, Layouts};
-use crate::sys::{caps, cpus, descriptor_limit, lockdown, memlock, memory_limit, pidns, tracefs};
+use crate::sys::{caps, cpus, descriptor_limit, lockdown, memlock, memory_limit, pidns, threads, tracefs};
 
 /// Sockets that the table by address holds at once, closed ones that an application still holds among them: 16 MB of kernel memory
 /// where infos are needed.
@@ -448,8 +448,7 @@ fn kernel_types(typed: bool, needs: Needs) -> Result<KernelTypes> {
     // Each of the two goes through megabytes of BTF in its own way: a start takes longest for this.
     let (btf, layouts) = thread::scope(|scope| -> Result<_> {
         let btf = if typed {
-            let thread = thread::Builder::new().spawn_scoped(scope, || kernel.aya());
-            Some(thread.context("cannot start a thread")?)
+            Some(threads::spawn_scoped(scope, "btf", || kernel.aya())?)
         } else {
             None
         };
