@@ -18,9 +18,23 @@ use crate::step::{CLOSE, CLOSING, FIN_WAIT1, FIN_WAIT2, LAST_ACK, LISTEN, Step};
 const SOCK_DEAD: u64 = 1 << 0;
 const SOCK_DONE: u64 = 1 << 1;
 
+/// Whether a `struct socket` belongs to the socket at its `*>CLOSE`; false at other transitions.
+///
+/// Asked before anything else of the transition: for each path to the load of a pointer, the verifier searches all types of the kernel.
+#[inline(always)]
+pub(crate) fn has_socket<H: Hook>(hook: &H, step: Step) -> bool {
+    step.is_end() && hook.known() && sock::has_socket(hook.sk())
+}
+
 /// What the socket shows at its `*>CLOSE`, with what its `state` has; nothing at other transitions.
 #[inline(always)]
-pub(crate) fn read<H: Hook>(hook: &H, state: Option<&SockState>, step: Step, no_port: bool) -> Evidence {
+pub(crate) fn read<H: Hook>(
+    hook: &H,
+    state: Option<&SockState>,
+    step: Step,
+    no_port: bool,
+    has_socket: bool,
+) -> Evidence {
     if !step.is_end() {
         return Evidence {
             from: if step.is_last() { step.from as u8 } else { 0 },
@@ -57,7 +71,7 @@ pub(crate) fn read<H: Hook>(hook: &H, state: Option<&SockState>, step: Step, no_
     if flags & SOCK_DONE != 0 {
         evidence.flags |= DONE;
     }
-    if !sock::has_socket(sk) {
+    if !has_socket {
         evidence.flags |= NO_SOCKET;
     }
     evidence.shutdown = sock::shutdown(sk);

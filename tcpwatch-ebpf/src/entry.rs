@@ -14,6 +14,8 @@ use crate::{ledger, recent, run};
 pub(crate) fn enter<H: Hook>(ctx: &H::Context) {
     let Some(hook) = H::entered(ctx) else { return };
     let step = hook.step();
+    // Before the paths fork: see `close_info::has_socket`.
+    let netns = hook.netns();
     if H::TYPED && param!(PARAMS.second_copy) != 0 {
         if H::COPY == FIRST {
             recent::leave(hook.address(), step);
@@ -26,7 +28,6 @@ pub(crate) fn enter<H: Hook>(ctx: &H::Context) {
     if hook.protocol() != IPPROTO_TCP {
         return;
     }
-    let netns = hook.netns();
     if filter::admits(netns, hook.family()) {
         run::start::<H>(ctx, step, netns);
     }

@@ -13,16 +13,28 @@ use crate::{listener, needs, task, words};
 
 /// Brings the owner in `info` up to the transition of `run`.
 #[inline(always)]
-pub(crate) fn follow<H: Hook>(hook: &H, info: &mut ConnInfo, run: &Run) {
+pub(crate) fn follow<H: Hook>(hook: &H, info: &mut ConnInfo, run: &mut Run) {
     if !needs::owners() {
         return;
     }
     let step = run.step();
-    if step.is_connect() {
-        task::current(HOW_CONNECT, &mut info.owner);
+    if step.is_listen() {
+        words::copy(&mut info.owner, &run.owner);
         return;
     }
-    if step.is_listen() {
+    // Before the paths fork: see `close_info::has_socket`.
+    let has_socket = hook.known() && sock::has_socket(hook.sk());
+    // Only close() and shutdown() make these steps, in the task that calls them.
+    let is_closed = hook.known()
+        && matches!(
+            (step.from, step.to),
+            (ESTABLISHED | SYN_RECV, FIN_WAIT1) | (CLOSE_WAIT, LAST_ACK)
+        );
+    if step.is_connect() || is_closed {
+        let how = if is_closed { HOW_CLOSE } else { HOW_CONNECT };
+        task::current(how, &mut run.owner);
+    }
+    if step.is_connect() {
         words::copy(&mut info.owner, &run.owner);
         return;
     }
@@ -42,32 +54,23 @@ pub(crate) fn follow<H: Hook>(hook: &H, info: &mut ConnInfo, run: &Run) {
             // SAFETY: the entry is of this socket, and is written once, before it can be found.
             words::copy(&mut info.owner, unsafe { &*accepted });
             let _gone_already = ACCEPTED.remove(&address);
-        } else if info.owner.how == HOW_LISTEN && sock::has_socket(hook.sk()) {
+        } else if info.owner.how == HOW_LISTEN && has_socket {
             // It was accepted, and accept() was not seen.
             // SAFETY: zeros are an owner.
             unsafe { words::clear(&mut info.owner) };
         }
     }
-    // Only close() and shutdown() make these steps, in the task that calls them.
-    let is_closed = matches!(
-        (step.from, step.to),
-        (ESTABLISHED | SYN_RECV, FIN_WAIT1) | (CLOSE_WAIT, LAST_ACK)
-    );
     if is_closed {
-        closed_by(info);
+        closed_by(info, &run.owner);
     }
 }
 
-/// The running task closes the socket, and so holds it.
+/// The process `closer` closes the socket, and so holds it.
 #[inline(always)]
-fn closed_by(info: &mut ConnInfo) {
+fn closed_by(info: &mut ConnInfo, closer: &Owner) {
     if info.owner.how == HOW_UNKNOWN {
-        task::current(HOW_CLOSE, &mut info.owner);
-        return;
-    }
-    let mut closer = Owner::UNKNOWN;
-    task::current(HOW_CLOSE, &mut closer);
-    if closer.pid != 0 && closer.pid != info.owner.pid {
+        words::copy(&mut info.owner, closer);
+    } else if closer.pid != 0 && closer.pid != info.owner.pid {
         info.closer_pid = closer.pid;
         words::copy(&mut info.closer_comm, &closer.comm);
     }

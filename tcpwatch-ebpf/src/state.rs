@@ -20,6 +20,7 @@ use crate::{close_info, needs, record, sock};
 #[inline(always)]
 pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     let step = run.step();
+    let has_socket = close_info::has_socket(hook, step);
     let ledger = run.ledger()?;
     let count = Count(*COUNT.get(0)?);
     // SAFETY: the helper takes nothing and returns a number.
@@ -63,7 +64,7 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     run.lport = lport as u32;
 
     let no_port = step.is_failed_connect() && lport_unknown;
-    run.close_info = close_info::read(hook, kept.state.as_deref(), step, no_port);
+    run.close_info = close_info::read(hook, kept.state.as_deref(), step, no_port, has_socket);
     // A reset that is still to come must find the connection it belongs to.
     if step.is_end() && kept.state.is_none() && close_info::may_go_on(run.close_info) {
         kept = hook.kept(true);

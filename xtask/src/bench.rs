@@ -30,6 +30,7 @@ mod programs;
 mod reader;
 mod report;
 mod room;
+mod sets;
 mod snapshot;
 mod stat;
 mod table;
@@ -70,6 +71,8 @@ enum Part {
     Path,
     /// The same for whole connections
     Connections,
+    /// What sets of needs cost, each alone and all at once
+    Sets,
     /// How long the BPF programs themselves run
     Programs,
     /// What reading and printing an event costs
@@ -108,6 +111,9 @@ struct Built {
     /// The program
     #[arg(long)]
     tcpwatch: PathBuf,
+    /// The program that watches with any set of needs
+    #[arg(long)]
+    watch_needs: PathBuf,
     /// The BPF object with the empty program
     #[arg(long)]
     object: PathBuf,
@@ -134,10 +140,19 @@ fn become_root(plan: &Plan) -> Result<()> {
     let sudo = system::sudo().map_err(|why| anyhow!("the bench needs root, for BPF and for namespaces: {why}"))?;
     let build = ["build", "--locked", "--release", "--package=tcpwatch", "--bin=tcpwatch"];
     let tcpwatch = cargo::executable(&build, "tcpwatch")?;
+    let build = [
+        "build",
+        "--locked",
+        "--release",
+        "--package=tcpwatch",
+        "--example=watch_needs",
+    ];
+    let watch_needs = cargo::executable(&build, "watch_needs")?;
     let object = cargo::root()?.join(OBJECT);
     let this = env::current_exe().context("cannot tell where this program is")?;
     let mut command = system::through(sudo, &this);
     command.args(["bench", "outside", "--tcpwatch"]).arg(&tcpwatch);
+    command.arg("--watch-needs").arg(&watch_needs);
     command.arg("--object").arg(&object).args(plan.arguments()?);
     Err(anyhow!(command.exec()).context(format!("cannot start {}", command.get_program().display())))
 }
@@ -168,9 +183,10 @@ impl Plan {
 
 impl Part {
     /// In the order they run: the crowd of sockets comes last, for closing it is felt for a while.
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Path,
         Self::Connections,
+        Self::Sets,
         Self::Programs,
         Self::Reader,
         Self::Churn,
@@ -190,6 +206,7 @@ impl Part {
         match self {
             Self::Path => path::run(room, report),
             Self::Connections => connections::run(room, report),
+            Self::Sets => sets::run(room, report),
             Self::Programs => programs::run(room, report),
             Self::Reader => reader::run(room, report),
             Self::Churn => churn::run(room, report),
@@ -208,7 +225,7 @@ fn measure(built: &Built) -> Result<()> {
         None => None,
     };
     let object = fs::read(&built.object).with_context(|| format!("cannot read {}", built.object.display()))?;
-    let room = Room::prepare(built.tcpwatch.clone(), object, built.plan.quick)?;
+    let room = Room::prepare(built, object)?;
     let mut report = Report::new();
     room.describe(&mut report)?;
     for part in Part::ALL.into_iter().filter(|&part| built.plan.wants(part)) {

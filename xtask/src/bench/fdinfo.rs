@@ -8,8 +8,10 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::Pid;
 
 /// How often a BPF program ran, and for how long altogether; counted while statistics are on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Runs {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Program {
+    /// The kernel's number of it.
+    pub(super) id: u64,
     /// Runs.
     pub(super) count: u64,
     /// Nanoseconds.
@@ -21,16 +23,17 @@ pub(super) fn links(pid: Pid) -> usize {
     texts(pid).filter(|text| field(text, "link_id:").is_some()).count()
 }
 
-/// Of the BPF programs that the process holds, the one that ran most often.
-pub(super) fn busiest_program(pid: Pid) -> Option<Runs> {
+/// The BPF programs that the process holds.
+pub(super) fn programs(pid: Pid) -> Vec<Program> {
     texts(pid)
         .filter_map(|text| {
-            Some(Runs {
+            Some(Program {
+                id: field(&text, "prog_id:")?,
                 count: field(&text, "run_cnt:")?,
                 ns: field(&text, "run_time_ns:")?,
             })
         })
-        .max_by_key(|runs| runs.count)
+        .collect()
 }
 
 /// CPU time of all its threads that live.

@@ -65,6 +65,8 @@ pub(super) enum Observer {
         /// Whether with `--stacks`.
         stacks: bool,
     },
+    /// A set of needs, with a reader that has no use for the records.
+    Needs(&'static [&'static str]),
     /// libbpf-tools.
     Tcpstates,
     /// bpftrace, counting.
@@ -123,6 +125,7 @@ impl fmt::Display for Observer {
             Self::Churn(hook) => write!(f, "tcpwatch churn, {hook}"),
             Self::Leaks { stacks: false } => f.write_str("tcpwatch leaks"),
             Self::Leaks { stacks: true } => f.write_str("tcpwatch leaks --stacks"),
+            Self::Needs(needs) => f.write_str(&needs.join(" ")),
             Self::Tcpstates => f.write_str("tcpstates"),
             Self::BpftraceCount => f.write_str("bpftrace, count in a map"),
             Self::BpftracePrintf => f.write_str("bpftrace, printf"),
@@ -161,6 +164,11 @@ impl Observer {
             Self::Leaks { stacks } => {
                 let mut command = tcpwatch("leaks", Hook::TpBtf, Form::Json);
                 command.args(["--watch", "10s"]).args(stacks.then_some("--stacks"));
+                Some(command)
+            }
+            Self::Needs(needs) => {
+                let mut command = Command::new(&room.watch_needs);
+                command.args(needs);
                 Some(command)
             }
             Self::Tcpstates => Some(Command::new(room.peers.tcpstates.as_ref()?)),
@@ -219,7 +227,7 @@ impl Observer {
             Self::BpftraceCount | Self::BpftracePrintf => {
                 let says_so = fs::read_to_string(Path::new(SCRATCH).join(output::OUTPUT))
                     .is_ok_and(|text| text.starts_with("Attaching"));
-                usize::from(says_so && fdinfo::busiest_program(pid).is_some())
+                usize::from(says_so && !fdinfo::programs(pid).is_empty())
             }
             _ => fdinfo::links(pid),
         }
@@ -249,14 +257,13 @@ pub(super) struct Outcome {
 }
 
 impl Attached {
-    /// The BPF program that ran, while statistics are on.
-    pub(super) fn runs(&self) -> fdinfo::Runs {
-        let pid = match &self.how {
-            How::Nothing => return fdinfo::Runs::default(),
-            How::Empty(_) => getpid(),
-            How::Program(running) => running.pid(),
-        };
-        fdinfo::busiest_program(pid).unwrap_or_default()
+    /// The BPF programs that ran, while statistics are on.
+    pub(super) fn programs(&self) -> Vec<fdinfo::Program> {
+        match &self.how {
+            How::Nothing => Vec::new(),
+            How::Empty(_) => fdinfo::programs(getpid()),
+            How::Program(running) => fdinfo::programs(running.pid()),
+        }
     }
 
     /// CPU time its program has used so far.

@@ -14,6 +14,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::{Signal, set_parent_process_death_signal, setpriority_process};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
+use super::Built;
 use super::child::Running;
 use super::peers::Peers;
 use super::report::Report;
@@ -28,6 +29,8 @@ pub(super) const SCRATCH: &str = "/dev/shm";
 pub(super) struct Room {
     /// The program that is measured.
     pub(super) tcpwatch: PathBuf,
+    /// The program that watches with any set of needs.
+    pub(super) watch_needs: PathBuf,
     /// The object with the empty program.
     pub(super) object: Vec<u8>,
     /// What it is compared with.
@@ -55,7 +58,7 @@ pub(super) fn enter() -> Result<()> {
 
 impl Room {
     /// Furnishes the namespaces this process was started in.
-    pub(super) fn prepare(tcpwatch: PathBuf, object: Vec<u8>, quick: bool) -> Result<Self> {
+    pub(super) fn prepare(built: &Built, object: Vec<u8>) -> Result<Self> {
         set_parent_process_death_signal(Some(Signal::KILL)).context("cannot tie this process to its parent")?;
         mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
             .context("cannot make the mounts private")?;
@@ -69,10 +72,11 @@ impl Room {
             bail!("cannot bring the loopback interface up: see above");
         }
         let room = Self {
-            tcpwatch,
+            tcpwatch: built.tcpwatch.clone(),
+            watch_needs: built.watch_needs.clone(),
             object,
             peers: Peers::find(),
-            quick,
+            quick: built.plan.quick,
         };
         room.set("ip_local_port_range", "1024 65535")?;
         room.keep_timewait(4096)?;

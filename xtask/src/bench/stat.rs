@@ -1,7 +1,8 @@
-//! `tcpwatch stat`: how soon it says something, and what it costs where nothing happens.
+//! `tcpwatch stat` and `trace`: how soon they say something; and what `stat` costs where nothing happens.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -16,10 +17,13 @@ use super::report::Report;
 use super::room::Room;
 use super::table::{self, number, range};
 use super::target::Target;
+use super::workload::turns;
 use crate::clock;
 
 /// From the start to the first row, at most, ms.
-const FIRST_ROW_MS: f64 = 300.0;
+const FIRST_ROW_MS: f64 = 100.0;
+/// From the start to the first transition that `trace` prints, at most, ms.
+const FIRST_LINE_MS: f64 = 150.0;
 /// Of a core at idle, less than this, %.
 const IDLE_PERCENT: f64 = 0.2;
 
@@ -38,6 +42,7 @@ pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
     let costs = measure(room, report, "stat", room.choose(9, 3), idle)?;
     report.title("stat: `tcpwatch stat 1` where nothing happens")?;
     show(report, &costs, idle)?;
+    first_transition(room, report)?;
     for (hook, cost) in hooks.into_iter().zip(&costs) {
         let first_row = Summary::of(&cost.first_row_ms).median;
         let what = format!("first row of stat, {hook}");
@@ -66,7 +71,7 @@ pub(super) fn measure(
         for (hook, cost) in [Hook::TpBtf, Hook::Tracepoint].into_iter().zip(&mut costs) {
             // Few of the rounds are long: CPU time is exact, and other people wait.
             let idle = if round < 3 { idle } else { Duration::ZERO };
-            let (first_row, percent) = watch(room, hook, idle)?;
+            let (first_row, percent) = watch(room, &["stat", "1"], hook, idle)?;
             cost.first_row_ms.push(first_row.as_secs_f64() * 1e3);
             cost.percent.extend(percent);
         }
@@ -106,10 +111,41 @@ pub(super) fn show(report: &mut Report, costs: &[Cost; 2], idle: Duration) -> Re
     Ok(())
 }
 
-/// Starts `stat 1`; how long its first row took and, if `idle` is not zero, the share of a core it used for so long after.
-fn watch(room: &Room, hook: Hook, idle: Duration) -> Result<(Duration, Option<f64>)> {
+/// Measures how long `trace` takes until it prints a transition, where one comes every millisecond.
+fn first_transition(room: &Room, report: &mut Report) -> Result<()> {
+    report.title("trace: from the start to the first transition it prints, one a millisecond")?;
+    for hook in [Hook::TpBtf, Hook::Tracepoint] {
+        let over = AtomicBool::new(false);
+        let first_rows = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) && turns(1).is_ok() {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
+            let rounds = 0..room.choose(9, 3);
+            let first_rows = rounds.map(|_| Ok(watch(room, &["trace"], hook, Duration::ZERO)?.0.as_secs_f64() * 1e3));
+            let first_rows = first_rows.collect::<Result<Vec<f64>>>();
+            over.store(true, Ordering::Relaxed);
+            first_rows
+        })?;
+        let first_row = Summary::of(&first_rows);
+        report.line(&format!(
+            "{hook}: {} ms, noise {}, {}",
+            number(first_row.median, 0),
+            number(first_row.mad, 0),
+            range(first_row.min, first_row.max, 0)
+        ))?;
+        report.raw(&format!("trace, first transition, {hook}"), json!(first_rows));
+        let what = format!("first transition of trace, {hook}");
+        report.target(Target::at_most(&what, first_row.median, FIRST_LINE_MS, "ms", 0));
+    }
+    Ok(())
+}
+
+/// Starts `arguments`; how long the first row took and, if `idle` is not zero, the share of a core that was used for so long after.
+fn watch(room: &Room, arguments: &[&str], hook: Hook, idle: Duration) -> Result<(Duration, Option<f64>)> {
     let mut command = Command::new(&room.tcpwatch);
-    command.args(["stat", "1", &format!("--hook={hook}")]);
+    command.args(arguments).arg(format!("--hook={hook}"));
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let start = clock::start();
     let mut running = Running::start(&mut command)?;
@@ -117,7 +153,7 @@ fn watch(room: &Room, hook: Hook, idle: Duration) -> Result<(Duration, Option<f6
     let mut lines = BufReader::new(output).lines();
     loop {
         let Some(line) = lines.next() else {
-            bail!("tcpwatch stat ended before its first row");
+            bail!("tcpwatch ended before its first row");
         };
         if is_row(&line?) {
             break;

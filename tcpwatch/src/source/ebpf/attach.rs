@@ -47,9 +47,7 @@ fn attach(mut prepared: Prepared<'_>, hook: Hook) -> Result<Kernel> {
     };
     let request = prepared.request();
     let mut kernel = prepared.kernel;
-    for &suffix in chains {
-        chain::load(&mut kernel, request, suffix)?;
-    }
+    chain::load(&mut kernel, request, chains)?;
     for &suffix in chains {
         kernel.attach_entry(suffix)?;
     }

@@ -1,14 +1,18 @@
 //! The chain of programs on one hook: loads those that are needed, and fills the jump table by which they call each other.
 
-use anyhow::{Context, Result, bail};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, bail};
+use aya::Btf;
 use aya::maps::ProgramArray;
-use aya::programs::{Program, ProgramFd};
+use aya::programs::Program;
+use hashbrown::HashMap;
 use tcpwatch_common::names;
 
 use super::kernel::Kernel;
 use super::prepare::Request;
 use super::refusal::refusal;
-use crate::sys::tracefs;
+use crate::sys::{threads, tracefs};
 
 /// A hook and a copy of its programs: how their names end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +44,21 @@ impl Suffix {
             .map(move |name| format!("{name}_{word}"))
     }
 
+    /// Of these, those that are called: each with its place in the jump table.
+    fn called(self, request: &Request<'_>) -> impl Iterator<Item = (u32, String)> {
+        let word = self.word();
+        (0..)
+            .zip(names::STAGES)
+            .filter(|&(stage, _)| request.needs.calls(stage, request.filter))
+            .map(move |(stage, name)| (stage, format!("{name}_{word}")))
+    }
+
+    /// The names of all that are needed.
+    fn needed(self, request: &Request<'_>) -> impl Iterator<Item = String> {
+        let called = self.called(request).map(|(_, name)| name);
+        called.chain([self.entry().to_owned()])
+    }
+
     fn word(self) -> &'static str {
         match self {
             Self::Typed => names::TYPED,
@@ -57,42 +76,64 @@ impl Suffix {
     }
 }
 
-/// Loads the programs of one chain that are needed.
+/// Loads the programs of `chains` that are needed, and fills their jump tables. Each chain has a thread: verifying them takes longest of
+/// a start.
 ///
 /// # Errors
-/// The kernel refuses one of them: one line with its reason.
-pub(super) fn load(kernel: &mut Kernel, request: &Request<'_>, suffix: Suffix) -> Result<()> {
-    let word = suffix.word();
-    for (stage, name) in (0..).zip(names::STAGES) {
-        if !request.needs.calls(stage, request.filter) {
-            continue;
+/// The kernel refuses one of them, or a thread cannot be started: one line with the reason.
+pub(super) fn load(kernel: &mut Kernel, request: &Request<'_>, chains: &[Suffix]) -> Result<()> {
+    let Kernel { ebpf, btf, .. } = kernel;
+    let mut programs: HashMap<&str, &mut Program> = ebpf.programs_mut().collect();
+    let btf = btf.as_deref();
+    thread::scope(|scope| -> Result<()> {
+        let mut loading = Vec::new();
+        for &suffix in chains {
+            let needed = suffix.needed(request).map(|name| {
+                let program = programs.remove(name.as_str());
+                let program = program.with_context(|| format!("the BPF object has no program {name}"))?;
+                Ok((name, program))
+            });
+            let needed = needed.collect::<Result<Vec<_>>>()?;
+            let load_all = move || {
+                needed
+                    .into_iter()
+                    .try_for_each(|(name, program)| load_program(program, &name, btf))
+            };
+            loading.push(threads::spawn_scoped(scope, "verify", load_all)?);
         }
-        let fd = load_program(kernel, &format!("{name}_{word}"))?;
+        loading.into_iter().try_for_each(|thread| {
+            thread
+                .join()
+                .map_err(|_| anyhow!("a thread that loads programs died"))?
+        })
+    })?;
+    drop(programs);
+    chains
+        .iter()
+        .try_for_each(|&suffix| fill_jump_table(kernel, request, suffix))
+}
+
+/// Loads `program`, which is called `name`.
+fn load_program(program: &mut Program, name: &str, btf: Option<&Btf>) -> Result<()> {
+    let loaded = match program {
+        Program::BtfTracePoint(program) => program.load(tracefs::NAME, btf.context("no BTF")?),
+        Program::TracePoint(program) => program.load(),
+        _ => bail!("the BPF object's {name} is no tracepoint program"),
+    };
+    loaded.map_err(|error| refusal(name, error))
+}
+
+/// Puts the programs of one chain where they are called from.
+fn fill_jump_table(kernel: &mut Kernel, request: &Request<'_>, suffix: Suffix) -> Result<()> {
+    for (stage, name) in suffix.called(request) {
+        let program = kernel.ebpf.program(&name).context("the program is gone")?;
+        let fd = program.fd()?.try_clone()?;
         let table = kernel
             .ebpf
             .map_mut(suffix.jump_table())
             .context("the BPF object has no jump table")?;
         let set = ProgramArray::try_from(table)?.set(stage, &fd, 0);
-        set.with_context(|| format!("the kernel refuses a tail call to {name}_{word}"))?;
+        set.with_context(|| format!("the kernel refuses a tail call to {name}"))?;
     }
-    load_program(kernel, suffix.entry())?;
     Ok(())
-}
-
-/// Loads the program `name`.
-fn load_program(kernel: &mut Kernel, name: &str) -> Result<ProgramFd> {
-    let program = kernel
-        .ebpf
-        .program_mut(name)
-        .with_context(|| format!("the BPF object has no program {name}"))?;
-    let loaded = match program {
-        Program::BtfTracePoint(program) => {
-            let btf = kernel.btf.as_ref().context("no BTF")?;
-            program.load(tracefs::NAME, btf)
-        }
-        Program::TracePoint(program) => program.load(),
-        _ => bail!("the BPF object's {name} is no tracepoint program"),
-    };
-    loaded.map_err(|error| refusal(name, error))?;
-    Ok(program.fd()?.try_clone()?)
 }

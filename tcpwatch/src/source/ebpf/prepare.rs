@@ -140,10 +140,11 @@ pub(super) fn prepared<T: Send>(
     hook: Hook,
     work: impl FnOnce(Prepared<'_>) -> Result<T> + Send,
 ) -> Result<T> {
-    let loader = checked(request)?;
+    check(request)?;
+    let (loader, types) = loader_and_types(hook == Hook::TpBtf || request.needs.stacks, request.needs)?;
     match hook {
-        Hook::TpBtf => typed(request, loader, work),
-        Hook::Tracepoint => classic(request, loader, work),
+        Hook::TpBtf => typed(request, loader, types?, work),
+        Hook::Tracepoint => classic(request, loader, types, work),
     }
 }
 
@@ -153,10 +154,11 @@ impl Kernel {
     /// # Errors
     /// One line: what the kernel refuses, why, and what to type.
     pub fn for_walks(request: &Request<'_>) -> Result<Self> {
-        let loader = checked(request)?;
+        check(request)?;
+        let (loader, types) = loader_and_types(true, request.needs)?;
         let plan = Plan {
             request,
-            types: kernel_types(true, request.needs)?,
+            types: types?,
             classic: ClassicLayout::UNKNOWN,
             reset: ResetLayout::UNKNOWN,
             helpers: Helpers::default(),
@@ -169,9 +171,9 @@ impl Kernel {
 fn typed<T: Send>(
     request: &Request<'_>,
     loader: EbpfLoader<'_>,
+    types: KernelTypes,
     work: impl FnOnce(Prepared<'_>) -> Result<T> + Send,
 ) -> Result<T> {
-    let types = kernel_types(true, request.needs)?;
     let needs = request.needs;
     if !needs.connection_data() && !needs.stacks {
         return typed_with(request, loader, types, ResetLayout::UNKNOWN).and_then(work);
@@ -219,9 +221,10 @@ fn typed_with<'a>(
 fn classic<T: Send>(
     request: &Request<'_>,
     loader: EbpfLoader<'_>,
+    types: Result<KernelTypes>,
     work: impl FnOnce(Prepared<'_>) -> Result<T> + Send,
 ) -> Result<T> {
-    let types = match kernel_types(request.needs.stacks, request.needs) {
+    let types = match types {
         Ok(types) => types,
         Err(why) if request.needs.stacks => return Err(why),
         Err(_) if request.filter.netns != 0 => {
@@ -311,6 +314,11 @@ impl Plan<'_> {
             .map_max_entries(names::MAP_LEDGER, cpus * BANKS)
             .map_max_entries(names::MAP_EVENTS, ring_bytes)
             .map_max_entries(names::MAP_STACKS, request.stacks_bytes());
+        if !needs.owners {
+            loader
+                .map_max_entries(names::MAP_LISTENERS, 1)
+                .map_max_entries(names::MAP_COMMS, 1);
+        }
         if !helpers.sk_storage {
             let table = if needs.owners || needs.connections {
                 names::MAP_INFOS_BY_ADDRESS
@@ -385,7 +393,11 @@ fn memory_needed(request: &Request<'_>, cpus: u32, table: bool) -> u64 {
     let hash = |entries: u64, bytes: usize| entries * (bytes as u64 + 80);
     let rings = u64::from(request.records_bytes()) + u64::from(request.stacks_bytes());
     let ledgers = u64::from(cpus * BANKS) * size_of::<Ledger>() as u64;
-    let listeners = hash(16_384, size_of::<Listener>()) + hash(4096, size_of::<Name>());
+    let listeners = if request.needs.owners {
+        hash(16_384, size_of::<Listener>()) + hash(4096, size_of::<Name>())
+    } else {
+        0
+    };
     // State and info of a socket are 168 bytes.
     let sockets = if table { hash(TABLE_SOCKETS.into(), 168) } else { 0 };
     rings + ledgers + listeners + sockets + PROGRAMS_BYTES
@@ -420,8 +432,8 @@ fn maps_refused(error: EbpfError) -> anyhow::Error {
     }
 }
 
-/// Checks what can be checked before anything is loaded, and makes the loader.
-fn checked<'a>(request: &Request<'_>) -> Result<EbpfLoader<'a>> {
+/// Checks what can be checked before anything is loaded.
+fn check(request: &Request<'_>) -> Result<()> {
     let missing = caps::missing_for_bpf();
     if !missing.is_empty() {
         bail!(
@@ -438,34 +450,34 @@ fn checked<'a>(request: &Request<'_>) -> Result<EbpfLoader<'a>> {
     // Each program and map takes one, and a chain has a dozen of each.
     descriptor_limit::ensure_free(DESCRIPTORS)?;
     let _remaining = memlock::raise();
-    Ok(EbpfLoader::new())
+    Ok(())
+}
+
+/// Makes the loader and reads the types of the running kernel, at once: a loader reads them too, for itself.
+///
+/// # Errors
+/// One line: no thread can be started.
+fn loader_and_types<'a>(typed: bool, needs: Needs) -> Result<(EbpfLoader<'a>, Result<KernelTypes>)> {
+    thread::scope(|scope| {
+        let loader = threads::spawn_scoped(scope, "btf", EbpfLoader::new)?;
+        let read = kernel_types(typed, needs);
+        let loader = loader.join().map_err(|_| anyhow!("the thread that reads BTF died"))?;
+        Ok((loader, read))
+    })
 }
 
 /// Reads the types of the running kernel; for aya too, where `typed` programs are loaded.
 fn kernel_types(typed: bool, needs: Needs) -> Result<KernelTypes> {
     let root = Path::new("/");
     let kernel = KernelBtf::read(root)?;
-    // Each of the two goes through megabytes of BTF in its own way: a start takes longest for this.
-    let (btf, layouts) = thread::scope(|scope| -> Result<_> {
-        let btf = if typed {
-            Some(threads::spawn_scoped(scope, "btf", || kernel.aya())?)
-        } else {
-            None
-        };
-        let layouts = kernel.layouts();
-        let btf = match btf {
-            Some(thread) => Some(thread.join().map_err(|_| anyhow!("the thread that reads BTF died"))??),
-            None => None,
-        };
-        Ok((btf, layouts?))
-    })?;
-    let mut layouts = layouts;
+    let mut layouts = kernel.layouts()?;
     if needs.connection_data() || needs.stacks {
         layouts.task.pidns = pidns::other_than_first(root);
     }
+    let btf = if typed { Some(Arc::new(kernel.aya()?)) } else { None };
     Ok(KernelTypes {
         kernel: Some(kernel),
-        btf: btf.map(Arc::new),
+        btf,
         layouts,
     })
 }

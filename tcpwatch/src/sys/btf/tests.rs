@@ -55,6 +55,33 @@ fn offsets_are_those_of_the_structures() {
 }
 
 #[test]
+fn aya_finds_hooks_by_their_ids_and_is_given_nothing_else() {
+    let mut types = Builder::new();
+    let int = types.add(kind::INT, 0, "btf_trace_tcp_send_reset", 4, &[32]);
+    types.structure(kind::STRUCT, "other", 4, &[("member", int, 0)]);
+    let send = types.add(kind::TYPEDEF, 0, "btf_trace_tcp_send_reset", int, &[]);
+    types.add(kind::TYPEDEF, 0, "btf_trace_sys_enter", int, &[]);
+    let proto = types.add(kind::FUNC_PROTO, 0, "", 0, &[]);
+    let walk = types.add(kind::FUNC, 0, "bpf_iter_tcp", proto, &[]);
+    types.add(kind::TYPEDEF, 0, "after", int, &[]);
+    let bytes = types.bytes();
+    let full = Btf::parse(&bytes, Endianness::default()).unwrap();
+    let btf = KernelBtf::parse(bytes).unwrap().aya().unwrap();
+    for (name, kind, id) in [
+        ("btf_trace_tcp_send_reset", BtfKind::Typedef, send),
+        ("bpf_iter_tcp", BtfKind::Func, walk),
+    ] {
+        assert_eq!(full.id_by_type_name_kind(name, kind).unwrap(), id);
+        assert_eq!(btf.id_by_type_name_kind(name, kind).unwrap(), id);
+    }
+    assert!(
+        btf.id_by_type_name_kind("btf_trace_sys_enter", BtfKind::Typedef)
+            .is_err()
+    );
+    assert!(btf.id_by_type_name_kind("other", BtfKind::Struct).is_err());
+}
+
+#[test]
 fn a_kernel_without_ipv6_has_no_addresses_of_it() {
     let mut kernel = Kernel::new();
     kernel

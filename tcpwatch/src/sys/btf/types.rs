@@ -4,10 +4,11 @@
 //! that no type contains itself. So every loop over a checked section ends, here and in aya, which reads the same bytes.
 //! This is our own code because the check must read every type anyway: a general library takes 100 ms for the same 5 MB.
 
+use std::hash::BuildHasher as _;
 use std::ops::Range;
 
-use anyhow::{Context, Result, bail, ensure};
-use hashbrown::HashMap;
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 /// The first two bytes (`BTF_MAGIC`).
 const MAGIC: u16 = 0xeb9f;
@@ -17,6 +18,8 @@ const HEADER_BYTES: usize = 24;
 const TYPE_BYTES: usize = 12;
 /// Types within types: Linux 5.10 to 7.3 need 20 levels.
 const MAX_LEVELS: usize = 64;
+/// The number of [`Kind::Fwd`] (`BTF_KIND_FWD`).
+const FWD: u32 = 7;
 /// Bytes of a pointer.
 const POINTER_BYTES: u64 = 8;
 
@@ -140,22 +143,40 @@ pub(super) struct Type<'a> {
     rest: &'a [u8],
 }
 
+/// Why there is no type where one should be.
+#[derive(Clone, Copy)]
+enum Unreadable {
+    CutShort,
+    NoSuchKind(u32),
+}
+
+impl Unreadable {
+    fn why(self) -> anyhow::Error {
+        match self {
+            Self::CutShort => anyhow!("the types are cut short"),
+            Self::NoSuchKind(number) => anyhow!("there is no kind {number} of types"),
+        }
+    }
+}
+
 impl Type<'_> {
     /// Reads the type at the start of `bytes`.
-    fn read(bytes: &[u8]) -> Result<Type<'_>> {
-        let cut = "the types are cut short";
-        let (head, rest) = bytes.split_at_checked(TYPE_BYTES).context(cut)?;
+    #[inline]
+    fn read(bytes: &[u8]) -> Result<Type<'_>, Unreadable> {
+        let (head, rest) = bytes.split_at_checked(TYPE_BYTES).ok_or(Unreadable::CutShort)?;
         let info = word(head, 4);
         let number = info >> 24 & 0x1f;
-        let kind = number.checked_sub(1).and_then(|index| KINDS.get(index as usize));
-        let kind = *kind.with_context(|| format!("there is no kind {number} of types"))?;
+        let kind = KINDS.get((number as usize).wrapping_sub(1));
+        let kind = *kind.ok_or(Unreadable::NoSuchKind(number))?;
         let elements = kind.elements((info & 0xffff) as usize);
         Ok(Type {
             kind,
             name: word(head, 0),
             info,
             third: word(head, 8),
-            rest: rest.get(..elements.count * elements.bytes).context(cut)?,
+            rest: rest
+                .get(..elements.count * elements.bytes)
+                .ok_or(Unreadable::CutShort)?,
         })
     }
 
@@ -243,9 +264,10 @@ pub(super) struct Types {
     bytes: Vec<u8>,
     strings: Range<usize>,
     /// Where each type begins in `bytes`, by id; `void`, id 0, has no place.
-    starts: Vec<usize>,
-    /// The first type of each kind and name.
-    named: HashMap<(Kind, Box<str>), u32>,
+    starts: Vec<u32>,
+    /// The first type of each kind and name, of those that are looked up.
+    named: HashTable<u32>,
+    hasher: DefaultHashBuilder,
 }
 
 impl Types {
@@ -255,40 +277,75 @@ impl Types {
     /// What is wrong with them, in words that continue "it is not usable:".
     pub(super) fn check(bytes: Vec<u8>) -> Result<Self> {
         let (section, strings) = sections(&bytes)?;
-        let mut starts = vec![section.start];
+        let mut starts = vec![0];
         let mut at = section.start;
         while at < section.end {
-            let read = Type::read(&bytes[at..section.end])?;
-            starts.push(at);
+            let read = Type::read(&bytes[at..section.end]).map_err(Unreadable::why)?;
+            starts.push(u32::try_from(at)?);
             at += TYPE_BYTES + read.rest.len();
         }
         let mut types = Self {
             bytes,
             strings,
             starts,
-            named: HashMap::new(),
+            named: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
         };
         types.check_references()?;
         types.check_nesting()?;
-        types.check_pointers()?;
-        types.index_names()?;
+        types.index_names();
         Ok(types)
     }
 
-    /// The bytes that were checked.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// BTF in which the typedefs and functions whose names begin with one of `prefixes` have the ids they have here. The types between
+    /// them are forward declarations without a name, and none follow them.
+    pub(super) fn names_only(&self, prefixes: &[&[u8]]) -> Vec<u8> {
+        let text = &self.bytes[self.strings.clone()];
+        let (mut types, mut strings, mut end) = (Vec::new(), vec![0], 0);
+        for (_, found) in self.all() {
+            let rest = text.get(found.name as usize..).unwrap_or_default();
+            let is_named = matches!(found.kind, Kind::Typedef | Kind::Func)
+                && prefixes.iter().any(|prefix| rest.starts_with(prefix));
+            // A forward declaration has nothing but a name.
+            let words = if is_named {
+                let name = u32::try_from(strings.len()).unwrap_or(0);
+                strings.extend_from_slice(self.name(found.name));
+                strings.push(0);
+                [name, found.info, found.third]
+            } else {
+                [0, FWD << 24, 0]
+            };
+            types.extend_from_slice(bytemuck::bytes_of(&words));
+            if is_named {
+                end = types.len();
+            }
+        }
+        types.truncate(end);
+        let bytes_of = |section: &[u8]| u32::try_from(section.len()).unwrap_or(u32::MAX);
+        // `struct btf_header`: magic, version, flags, its own length, where types and strings begin after it, and how long they are.
+        let mut bytes = MAGIC.to_ne_bytes().to_vec();
+        bytes.extend([1, 0]);
+        for word in [24, 0, bytes_of(&types), bytes_of(&types), bytes_of(&strings)] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        bytes.append(&mut types);
+        bytes.append(&mut strings);
+        bytes
     }
 
     /// The type `id`; `None` for `void`, and for what no checked type names.
     pub(super) fn get(&self, id: u32) -> Option<Type<'_>> {
         let start = *self.starts.get(id as usize)?;
-        Type::read(&self.bytes[start..]).ok().filter(|_| id != 0)
+        if id == 0 {
+            return None;
+        }
+        Type::read(&self.bytes[start as usize..]).ok()
     }
 
     /// The first type called `name` of this kind: a structure, a typedef or an enum.
     pub(super) fn named(&self, kind: Kind, name: &str) -> Option<u32> {
-        self.named.get(&(kind, Box::from(name))).copied()
+        let is_it = |&id: &u32| self.has(id, kind, name.as_bytes());
+        self.named.find(self.hash(kind, name.as_bytes()), is_it).copied()
     }
 
     /// The name at `offset` in the string section.
@@ -341,33 +398,50 @@ impl Types {
         (1..).map_while(|id| Some((id, self.get(id)?)))
     }
 
-    /// Checks that every name lies in the string section, and every id is that of a type.
+    /// Checks that every name lies in the string section, that every id is that of a type, and that no pointer leads back to itself.
     fn check_references(&self) -> Result<()> {
+        let (names, ids) = (self.strings.len(), self.starts.len());
         for (id, found) in self.all() {
             let is_name = |name: u32| {
                 ensure!(
-                    (name as usize) < self.strings.len(),
+                    (name as usize) < names,
                     "type {id} has a name at {name}, outside the string section"
                 );
                 Ok(())
             };
             let is_type = |other: u32| {
                 ensure!(
-                    (other as usize) < self.starts.len(),
+                    (other as usize) < ids,
                     "type {id} names the type {other}, which does not exist"
                 );
                 Ok(())
             };
             found.references(is_name, is_type)?;
+            if found.kind == Kind::Ptr {
+                self.check_pointer(id, found)?;
+            }
         }
         Ok(())
+    }
+
+    /// Checks that the pointer `found` does not lead through pointers and qualifiers back to itself.
+    fn check_pointer(&self, id: u32, found: Type<'_>) -> Result<()> {
+        let goes_on = |to: &Type<'_>| to.kind == Kind::Ptr || to.kind.is_alias();
+        let mut next = found;
+        for _ in 0..MAX_LEVELS {
+            match self.get(next.third).filter(goes_on) {
+                Some(to) => next = to,
+                None => return Ok(()),
+            }
+        }
+        bail!("{} points at itself", self.describe(id))
     }
 
     /// Checks that no type contains itself by value, and that none is nested deeper than [`MAX_LEVELS`].
     fn check_nesting(&self) -> Result<()> {
         /// The level of a type whose parts are being looked at.
-        const OPEN: usize = usize::MAX;
-        let mut levels = vec![0; self.starts.len()];
+        const OPEN: u8 = u8::MAX;
+        let mut levels = vec![0_u8; self.starts.len()];
         levels[0] = 1;
         // The types around the one looked at; of each the next part, and the deepest level of the parts before.
         let mut path = Vec::with_capacity(MAX_LEVELS);
@@ -381,7 +455,11 @@ impl Types {
                 let id = *id;
                 let Some(part) = found.part(*next) else {
                     let level = *deepest + 1;
-                    ensure!(level <= MAX_LEVELS, "{} is nested too deeply", self.describe(id));
+                    ensure!(
+                        usize::from(level) <= MAX_LEVELS,
+                        "{} is nested too deeply",
+                        self.describe(id)
+                    );
                     levels[id as usize] = level;
                     path.pop();
                     if let Some((.., above)) = path.last_mut() {
@@ -405,36 +483,32 @@ impl Types {
         Ok(())
     }
 
-    /// Checks that no pointer leads through pointers and qualifiers back to itself.
-    fn check_pointers(&self) -> Result<()> {
-        for (id, found) in self.all().filter(|(_, found)| found.kind == Kind::Ptr) {
-            let mut next = found;
-            for _ in 0..MAX_LEVELS {
-                match self.get(next.third) {
-                    Some(to) if to.kind == Kind::Ptr || to.kind.is_alias() => next = to,
-                    _ => break,
-                }
-            }
-            let is_end = |to: Type<'_>| to.kind != Kind::Ptr && !to.kind.is_alias();
-            ensure!(
-                self.get(next.third).is_none_or(is_end),
-                "{} points at itself",
-                self.describe(id)
-            );
-        }
-        Ok(())
-    }
-
     /// Fills `named`.
-    fn index_names(&mut self) -> Result<()> {
-        let mut named = HashMap::new();
-        let looked_up = self.all().filter(|(_, found)| found.kind.is_looked_up());
-        for (id, found) in looked_up.filter(|(_, found)| found.name != 0) {
-            let name = str::from_utf8(self.name(found.name)).with_context(|| format!("the name of type {id}"))?;
-            named.entry((found.kind, Box::from(name))).or_insert(id);
+    fn index_names(&mut self) {
+        let mut named = HashTable::new();
+        for (id, found) in self.all().filter(|(_, found)| found.kind.is_looked_up()) {
+            let name = self.name(found.name);
+            if name.is_empty() {
+                continue;
+            }
+            let is_same = |&other: &u32| self.has(other, found.kind, name);
+            let hash_of = |&other: &u32| {
+                self.get(other)
+                    .map_or(0, |other| self.hash(other.kind, self.name(other.name)))
+            };
+            named.entry(self.hash(found.kind, name), is_same, hash_of).or_insert(id);
         }
         self.named = named;
-        Ok(())
+    }
+
+    /// Whether the type `id` is of this kind and has this name.
+    fn has(&self, id: u32, kind: Kind, name: &[u8]) -> bool {
+        self.get(id)
+            .is_some_and(|found| found.kind == kind && self.name(found.name) == name)
+    }
+
+    fn hash(&self, kind: Kind, name: &[u8]) -> u64 {
+        self.hasher.hash_one((kind, name))
     }
 
     /// The type `id`, for messages.
@@ -483,7 +557,5 @@ fn sections(bytes: &[u8]) -> Result<(Range<usize>, Range<usize>)> {
 /// # Panics
 /// `bytes` is too short, which callers have checked.
 fn word(bytes: &[u8], at: usize) -> u32 {
-    let mut word = [0; 4];
-    word.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_ne_bytes(word)
+    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }

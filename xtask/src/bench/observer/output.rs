@@ -33,9 +33,12 @@ pub(super) fn last_message() -> String {
 pub(super) fn told(observer: Observer) -> Result<Option<u64>> {
     let mut file = File::open(path(OUTPUT)).context("cannot read an observer's output")?;
     Ok(match observer {
-        Observer::Nothing | Observer::Empty | Observer::Latency(_) | Observer::Churn(_) | Observer::Leaks { .. } => {
-            None
-        }
+        Observer::Nothing
+        | Observer::Empty
+        | Observer::Latency(_)
+        | Observer::Churn(_)
+        | Observer::Leaks { .. }
+        | Observer::Needs(_) => None,
         Observer::Stat(_) => Some(moves(&text(&mut file)?)),
         Observer::Trace(_, form) => {
             let length = file.metadata()?.len();
