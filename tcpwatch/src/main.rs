@@ -7,6 +7,7 @@ use clap::Parser;
 use env_logger::Env;
 use tcpwatch::cli::{Cli, Command};
 use tcpwatch::cmd::Outcome;
+use tcpwatch::source::ebpf::explained;
 use tcpwatch::sys::descriptor_limit::with_remedy;
 use tcpwatch::{clock, cmd};
 
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "tcpwatch: {}", with_remedy(format!("{error:#}")));
+            let _ = writeln!(io::stderr(), "tcpwatch: {}", with_remedy(explained(&error).to_string()));
             ExitCode::FAILURE
         }
     }

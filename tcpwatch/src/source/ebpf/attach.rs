@@ -9,6 +9,7 @@ use tcpwatch_common::names;
 use super::chain::{self, Suffix};
 use super::kernel::{Hook, Kernel, Link};
 use super::prepare::{Prepared, Request, prepared};
+use super::refusal::explained;
 use crate::sys::{perf_event, tracefs};
 
 /// The remedy where user stacks cannot be had.
@@ -20,20 +21,20 @@ impl Kernel {
     /// # Errors
     /// One line: what the kernel refuses, why, and what to type.
     pub fn attached(request: &Request<'_>, hook: Hook) -> Result<Self> {
-        prepared(request, hook, |prepared| attach(prepared, hook))
+        prepared(request, hook, |prepared| attach(prepared, hook)).map_err(|why| explained(&why))
     }
 }
 
 /// Attaches everything: first the programs that explain transitions, then those that see them.
 fn attach(mut prepared: Prepared<'_>, hook: Hook) -> Result<Kernel> {
-    let refused = prepared.attach_aux_programs(hook);
+    let mut refused = prepared.attach_aux_programs(hook);
     let destroy = match hook {
         Hook::TpBtf => names::PROG_DESTROY_TP_BTF,
         Hook::Tracepoint => names::PROG_DESTROY_TRACEPOINT,
     };
     if !prepared.helpers().sk_storage && refused.why(destroy).is_some() {
         prepared = prepared.without_destroy()?;
-        prepared.attach_aux_programs(hook);
+        refused = prepared.attach_aux_programs(hook);
     }
     if prepared.request().needs.stacks {
         prepared.attach_stacks().context(NO_STACKS)?;
@@ -51,6 +52,7 @@ fn attach(mut prepared: Prepared<'_>, hook: Hook) -> Result<Kernel> {
     for &suffix in chains {
         kernel.attach_entry(suffix)?;
     }
+    refused.warn();
     Ok(kernel)
 }
 

@@ -8,7 +8,7 @@ use tcpwatch_common::params::ABSENT;
 use super::feature::FeatureKind;
 use super::kernel::{Hook, Kernel};
 use super::prepare::Prepared;
-use super::refusal::refusal;
+use super::refusal::{one_line, refusal};
 use crate::sys::tracefs;
 
 /// The programs on resets, for each hook.
@@ -19,15 +19,32 @@ const RESETS: [[&str; 2]; 2] = [
 
 /// The programs that the kernel refuses, and why.
 #[derive(Debug, Default)]
-pub(super) struct Refused(Vec<(&'static str, String)>);
+pub(super) struct Refused(Vec<(AuxProgram, String)>);
 
 impl Refused {
     /// Why the kernel refuses `program`; `None` where it took it, or was not asked.
     pub(super) fn why(&self, program: &str) -> Option<String> {
         self.0
             .iter()
-            .find(|(name, _)| *name == program)
+            .find(|(aux, _)| aux.program == program)
             .map(|(_, why)| why.clone())
+    }
+
+    /// Says what is unknown for it: one line for each reason.
+    pub(super) fn warn(&self) {
+        let mut reasons: Vec<&String> = self.0.iter().map(|(_, why)| why).collect();
+        reasons.sort();
+        reasons.dedup();
+        for reason in reasons {
+            let same = self.0.iter().filter(|(_, why)| why == reason);
+            let tracepoints: Vec<String> = same
+                .map(|(aux, _)| format!("{}:{}", aux.category, aux.tracepoint))
+                .collect();
+            log::warn!(
+                "cannot watch {}, so some endings or owners are unknown: {reason}",
+                tracepoints.join(", ")
+            );
+        }
     }
 }
 
@@ -116,8 +133,7 @@ impl Prepared<'_> {
                 tracepoint,
             } = aux;
             if let Err(why) = self.kernel.attach_one(program, category, tracepoint) {
-                log::warn!("cannot watch {category}:{tracepoint}, so some endings or owners are unknown: {why:#}");
-                refused.0.push((program, format!("{why:#}")));
+                refused.0.push((aux, one_line(&why)));
             }
         }
         self.note_features(hook, &refused);

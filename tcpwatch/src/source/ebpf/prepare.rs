@@ -22,6 +22,7 @@ use super::ledger::LedgerMap;
 use super::needs::Needs;
 use super::object;
 use super::probe::{self, Helpers};
+use super::refusal::{NOT_PERMITTED, one_line};
 use crate::model::ending::Reasons;
 use crate::sys::btf::{KernelBtf, Layouts};
 use crate::sys::{caps, cpus, descriptor_limit, lockdown, memlock, memory_limit, pidns, threads, tracefs};
@@ -410,25 +411,22 @@ fn mebibytes(bytes: u64) -> String {
 
 /// Why the kernel makes no maps. Before Linux 5.11 it answers EPERM where `RLIMIT_MEMLOCK` is too low.
 fn maps_refused(error: EbpfError) -> anyhow::Error {
-    let denied = matches!(&error, EbpfError::MapError(MapError::CreateError { io_error, .. })
-        if io_error.raw_os_error() == Some(Errno::PERM.raw_os_error()));
-    let words = match memlock::raise() {
-        Some(limit) if denied => format!(
-            "the kernel refuses tcpwatch's BPF maps: bpf(2) is not permitted, or RLIMIT_MEMLOCK of {} is too low; try ulimit -l \
-             unlimited, or a smaller --ring-size",
+    let words = "the kernel refuses tcpwatch's BPF maps";
+    let number = match &error {
+        EbpfError::MapError(MapError::CreateError { io_error, .. }) => io_error.raw_os_error(),
+        // aya tried what the kernel has, and was refused all of it.
+        EbpfError::RelocationError(_) => return anyhow!("the kernel refuses every BPF program: {NOT_PERMITTED}"),
+        _ => None,
+    };
+    let is = |errno: Errno| number == Some(errno.raw_os_error());
+    match memlock::raise() {
+        Some(limit) if is(Errno::PERM) => anyhow!(
+            "{words}: bpf(2) is not permitted, or RLIMIT_MEMLOCK of {} is too low; try ulimit -l unlimited, or a smaller --ring-size",
             mebibytes(limit)
         ),
-        _ if denied => {
-            "the kernel refuses tcpwatch's BPF maps: bpf(2) is not permitted here (seccomp, LSM or container); run it \
-                        outside"
-                .to_owned()
-        }
-        _ => "the kernel refuses tcpwatch's BPF maps".to_owned(),
-    };
-    if denied {
-        anyhow!(words)
-    } else {
-        anyhow!(error).context(words)
+        // What is wrong with a map that every kernel takes is that its types could not be loaded.
+        _ if is(Errno::INVAL) => anyhow!("{words}: {}; {NOT_PERMITTED}", one_line(&anyhow!(error))),
+        _ => anyhow!(error).context(words),
     }
 }
 

@@ -1,7 +1,13 @@
-//! Why the kernel refuses a program, in one line.
+//! Why the kernel refuses something, in one line.
 
 use anyhow::anyhow;
 use aya::programs::ProgramError;
+use aya::sys::SyscallError;
+use rustix::io::Errno;
+
+/// The remedy where bpf(2) answers that it is not permitted, though this process has the capabilities.
+pub(super) const NOT_PERMITTED: &str =
+    "bpf(2) is not permitted here, or not all of it (seccomp, LSM or container); run it outside";
 
 /// The error of loading the program `name`, with the last words of the verifier.
 pub(super) fn refusal(name: &str, error: ProgramError) -> anyhow::Error {
@@ -18,6 +24,34 @@ pub(super) fn refusal(name: &str, error: ProgramError) -> anyhow::Error {
     }
 }
 
+/// `error` and its causes in one line; what a cause repeats is said once.
+pub(super) fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.ends_with(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
+}
+
+/// `error` in one line, with the remedy where its cause is that a command of bpf(2) is not permitted.
+#[must_use]
+pub fn explained(error: &anyhow::Error) -> anyhow::Error {
+    let line = one_line(error);
+    let is_denied = error.chain().any(|cause| {
+        let call = cause.downcast_ref::<SyscallError>();
+        call.is_some_and(|call| call.io_error.raw_os_error() == Some(Errno::PERM.raw_os_error()))
+    });
+    if is_denied {
+        anyhow!("{line}; {NOT_PERMITTED}")
+    } else {
+        anyhow!(line)
+    }
+}
+
 /// The reason in a verifier log: its last line that is no statistics.
 fn last_words(log: &str) -> Option<&str> {
     log.lines().rev().map(str::trim).find(|line| {
@@ -28,7 +62,36 @@ fn last_words(log: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::last_words;
+    use std::io;
+
+    use aya::sys::SyscallError;
+
+    use super::{NOT_PERMITTED, explained, last_words, one_line};
+
+    #[test]
+    fn what_a_cause_repeats_is_said_once() {
+        let error = anyhow::anyhow!("no room")
+            .context("map error: no room")
+            .context("cannot start");
+        assert_eq!(one_line(&error), "cannot start: map error: no room");
+    }
+
+    #[test]
+    fn the_remedy_is_for_what_is_not_permitted() {
+        let error = |number| {
+            let io_error = io::Error::from_raw_os_error(number);
+            let call = SyscallError {
+                call: "bpf_map_freeze",
+                io_error,
+            };
+            anyhow::Error::new(call).context("map A")
+        };
+        assert!(explained(&error(libc::EPERM)).to_string().ends_with(NOT_PERMITTED));
+        let full = explained(&error(libc::ENOMEM)).to_string();
+        assert!(
+            full.starts_with("map A: `bpf_map_freeze` failed: Cannot allocate memory") && !full.contains(NOT_PERMITTED)
+        );
+    }
 
     #[test]
     fn the_reason_is_before_the_statistics() {
