@@ -40,6 +40,7 @@ mod pipe;
 mod ports;
 mod processes;
 mod scope;
+mod seccomp;
 mod second_copy;
 mod side_by_side;
 mod snapshot;
