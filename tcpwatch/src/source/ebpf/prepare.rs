@@ -1,6 +1,7 @@
 //! Prepares the kernel side: reads the types of the running kernel, probes what it offers, makes the maps, and writes the running
 //! kernel's offsets and the user's filter into `.rodata`.
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -24,7 +25,7 @@ use super::object;
 use super::probe::{self, Helpers};
 use super::refusal::{NOT_PERMITTED, one_line};
 use crate::model::ending::Reasons;
-use crate::sys::btf::{KernelBtf, Layouts};
+use crate::sys::btf::{self, KernelBtf, Layouts};
 use crate::sys::{caps, cpus, descriptor_limit, lockdown, memlock, memory_limit, pidns, threads, tracefs};
 
 /// Sockets that the table by address holds at once, closed ones that an application still holds among them: 16 MB of kernel memory
@@ -328,17 +329,7 @@ impl Plan<'_> {
             };
             loader.map_max_entries(table, TABLE_SOCKETS);
         }
-        let needed = memory_needed(request, cpus, !helpers.sk_storage);
-        if let Some(available) = memory_limit::available(Path::new("/"))
-            && available < needed
-        {
-            bail!(
-                "the kernel side needs {}, and the cgroup of this process has {} left (memory.max); try a smaller --ring-size or a \
-                 larger memory.max",
-                mebibytes(needed),
-                mebibytes(available)
-            );
-        }
+        ensure_memory(memory_needed(request, cpus, !helpers.sk_storage))?;
         let mut ebpf = loader.load(request.object).map_err(maps_refused)?;
         let ledger = LedgerMap::of(
             ebpf.take_map(names::MAP_LEDGER)
@@ -404,6 +395,24 @@ fn memory_needed(request: &Request<'_>, cpus: u32, table: bool) -> u64 {
     rings + ledgers + listeners + sockets + PROGRAMS_BYTES
 }
 
+/// Bytes of memory that it takes to read the kernel's types, about: they are read twice, by us and by aya.
+fn types_needed() -> u64 {
+    fs::metadata(btf::path(Path::new("/"))).map_or(0, |types| types.len() * 6)
+}
+
+/// Checks that this process may still take `needed` bytes of memory: the kernel ends one that takes more than its cgroup allows.
+fn ensure_memory(needed: u64) -> Result<()> {
+    match memory_limit::available(Path::new("/")) {
+        Some(available) if available < needed => bail!(
+            "this needs {} of memory, and the cgroup of this process has {} left (memory.max); try a smaller --ring-size or a larger \
+             memory.max",
+            mebibytes(needed),
+            mebibytes(available)
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// `bytes` in MiB, rounded up.
 fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(1 << 20))
@@ -447,6 +456,8 @@ fn check(request: &Request<'_>) -> Result<()> {
     object::check_abi(request.object)?;
     // Each program and map takes one, and a chain has a dozen of each.
     descriptor_limit::ensure_free(DESCRIPTORS)?;
+    let cpus = cpus::possible(Path::new("/"))?;
+    ensure_memory(types_needed() + memory_needed(request, cpus, false))?;
     let _remaining = memlock::raise();
     Ok(())
 }
