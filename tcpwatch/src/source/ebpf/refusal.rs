@@ -1,8 +1,9 @@
 //! Why the kernel refuses something, in one line.
 
+use std::io;
+
 use anyhow::anyhow;
 use aya::programs::ProgramError;
-use aya::sys::SyscallError;
 use rustix::io::Errno;
 
 /// The remedy where bpf(2) answers that it is not permitted, though this process has the capabilities.
@@ -42,10 +43,11 @@ pub(super) fn one_line(error: &anyhow::Error) -> String {
 pub fn explained(error: &anyhow::Error) -> anyhow::Error {
     let line = one_line(error);
     let is_denied = error.chain().any(|cause| {
-        let call = cause.downcast_ref::<SyscallError>();
-        call.is_some_and(|call| call.io_error.raw_os_error() == Some(Errno::PERM.raw_os_error()))
+        let cause = cause.downcast_ref::<io::Error>();
+        cause.is_some_and(|cause| cause.raw_os_error() == Some(Errno::PERM.raw_os_error()))
     });
-    if is_denied {
+    // aya names the call, but hides the type that does.
+    if is_denied && line.contains("`bpf_") {
         anyhow!("{line}; {NOT_PERMITTED}")
     } else {
         anyhow!(line)
@@ -64,6 +66,7 @@ fn last_words(log: &str) -> Option<&str> {
 mod tests {
     use std::io;
 
+    use aya::maps::MapError;
     use aya::sys::SyscallError;
 
     use super::{NOT_PERMITTED, explained, last_words, one_line};
@@ -84,7 +87,7 @@ mod tests {
                 call: "bpf_map_freeze",
                 io_error,
             };
-            anyhow::Error::new(call).context("map A")
+            anyhow::Error::new(MapError::SyscallError(call)).context("map A")
         };
         assert!(explained(&error(libc::EPERM)).to_string().ends_with(NOT_PERMITTED));
         let full = explained(&error(libc::ENOMEM)).to_string();
