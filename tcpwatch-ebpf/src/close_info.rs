@@ -20,7 +20,8 @@ const SOCK_DONE: u64 = 1 << 1;
 
 /// Whether a `struct socket` belongs to the socket at its `*>CLOSE`; false at other transitions.
 ///
-/// Asked before anything else of the transition: for each path to the load of a pointer, the verifier searches all types of the kernel.
+/// Ask this before the paths of a program fork: at each load of a pointer, once for each path to it, the verifier searches all types
+/// of the kernel.
 #[inline(always)]
 pub(crate) fn has_socket<H: Hook>(hook: &H, step: Step) -> bool {
     step.is_end() && hook.known() && sock::has_socket(hook.sk())

@@ -1,5 +1,5 @@
-//! Watches with the needs that are named, whether a command has them together or not, and reads the records without a use for them:
-//! what `cargo xtask bench` measures sets of needs with.
+//! Watches with the needs that are named, reads the records, and drops them. `cargo xtask bench` measures with it what sets of needs
+//! cost that no command has.
 //!
 //! `watch_needs transitions owners latency` watches until it is interrupted.
 

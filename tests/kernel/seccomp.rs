@@ -1,7 +1,7 @@
 //! bpf(2) is refused, whole or by command, as seccomp profiles of containers do: one line says so, or the other hook serves.
 
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use crate::support::netns::in_netns;
 use crate::support::program::run::tcpwatch;
@@ -28,7 +28,7 @@ const FIRST_ARGUMENT: u32 = 16;
 
 /// Runs `arguments`, for which bpf(2) answers EPERM: to the command `refused` of it, or to all.
 fn run(arguments: &[&str], refused: Option<u32>) -> Output {
-    let mut command: Command = tcpwatch(arguments);
+    let mut command = tcpwatch(arguments);
     let bpf = u32::try_from(libc::SYS_bpf).expect("a small number");
     let refuse = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
     let step = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };

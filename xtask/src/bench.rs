@@ -79,7 +79,7 @@ enum Part {
     Reader,
     /// What `churn` takes while connections come and go at full speed
     Churn,
-    /// The first row of `stat`, and what it costs at idle
+    /// The first row of `stat` and of `trace`, and what `stat` costs at idle
     Stat,
     /// `snapshot` of 100,000 sockets next to `ss` and `netstat`
     Snapshot,
@@ -138,16 +138,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// Builds as the user who typed it, so that root owns nothing in the checkout, then starts over as root.
 fn become_root(plan: &Plan) -> Result<()> {
     let sudo = system::sudo().map_err(|why| anyhow!("the bench needs root, for BPF and for namespaces: {why}"))?;
-    let build = ["build", "--locked", "--release", "--package=tcpwatch", "--bin=tcpwatch"];
-    let tcpwatch = cargo::executable(&build, "tcpwatch")?;
-    let build = [
-        "build",
-        "--locked",
-        "--release",
-        "--package=tcpwatch",
-        "--example=watch_needs",
-    ];
-    let watch_needs = cargo::executable(&build, "watch_needs")?;
+    let built = |target: &str, name: &str| {
+        let build = ["build", "--locked", "--release", "--package=tcpwatch", target];
+        cargo::executable(&build, name)
+    };
+    let tcpwatch = built("--bin=tcpwatch", "tcpwatch")?;
+    let watch_needs = built("--example=watch_needs", "watch_needs")?;
     let object = cargo::root()?.join(OBJECT);
     let this = env::current_exe().context("cannot tell where this program is")?;
     let mut command = system::through(sudo, &this);

@@ -110,8 +110,7 @@ impl KernelBtf {
         Types::check(bytes).map(Self)
     }
 
-    /// The types by which aya finds the hooks of the kernel side. It is given no others: to read them all takes it a tenth of a second on
-    /// a slow host.
+    /// The types by which aya finds the hooks of the kernel side, and no others: aya would take longer to read all than the check does.
     ///
     /// # Errors
     /// aya cannot read them.

@@ -56,25 +56,25 @@ fn nothing_is_left(hook: Hook) {
                 }
             });
         };
-        gone("programs and links to be gone", loaded_programs_and_links);
-        gone("maps to be gone", loaded_maps_of_all);
+        gone("programs and links to be gone", all_programs_and_links);
+        gone("maps to be gone", all_maps);
         assert_eq!(traces(), before);
     });
 }
 
 /// All BPF programs, maps and links of this kernel.
 fn loaded() -> BTreeSet<Object> {
-    &loaded_programs_and_links() | &loaded_maps_of_all()
+    &all_programs_and_links() | &all_maps()
 }
 
 /// All BPF programs and links. What goes between two steps of the walk is no longer there.
-fn loaded_programs_and_links() -> BTreeSet<Object> {
+fn all_programs_and_links() -> BTreeSet<Object> {
     let programs = loaded_programs().flatten().map(|program| Object::Program(program.id()));
     let links = loaded_links().flatten().map(|link| Object::Link(link.id()));
     programs.chain(links).collect()
 }
 
 /// All BPF maps.
-fn loaded_maps_of_all() -> BTreeSet<Object> {
+fn all_maps() -> BTreeSet<Object> {
     loaded_maps().flatten().map(|map| Object::Map(map.id())).collect()
 }

@@ -6,11 +6,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::numbers::{Summary, float, paired};
+use super::numbers::{Summary, float, median, paired};
 use super::observer::{Observer, Outcome, SETTLE, Sink};
 use super::report::Report;
 use super::room::Room;
+use super::table::{number, range};
 use super::workload::Took;
+
+/// What [`Cost::row`] shows.
+pub(super) const HEADER: [&str; 6] = ["", "ns", "added", "noise", "min..max", "added, CPU"];
 
 /// What is run, how often, and how long.
 pub(super) struct Plan {
@@ -75,6 +79,19 @@ impl Cost {
     /// What a unit takes longer.
     pub(super) fn added(&self) -> Summary {
         Summary::of(&self.added_ns)
+    }
+
+    /// Its row under [`HEADER`], ns a unit.
+    pub(super) fn row(&self) -> Vec<String> {
+        let added = self.added();
+        vec![
+            self.observer.to_string(),
+            number(median(&self.wall_ns), 0),
+            number(added.median, 0),
+            number(added.mad, 0),
+            range(added.min, added.max, 0),
+            number(median(&self.cpu_added_ns), 0),
+        ]
     }
 
     /// What a unit takes longer than with `other`, in the same round.

@@ -6,9 +6,9 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::child::Running;
-use super::cost::{self, Plan};
+use super::cost::{self, Cost, HEADER, Plan};
 use super::crowd::Crowd;
-use super::numbers::{Summary, float, median};
+use super::numbers::{Summary, float};
 use super::observer::Observer;
 use super::report::Report;
 use super::room::Room;
@@ -86,20 +86,8 @@ fn stacks(room: &Room, report: &mut Report) -> Result<()> {
         "{} rounds of {} connections; ns a connection",
         plan.rounds, plan.units
     ))?;
-    let rows: Vec<Vec<String>> = costs
-        .iter()
-        .map(|cost| {
-            let added = cost.added();
-            vec![
-                cost.observer.to_string(),
-                number(median(&cost.wall_ns), 0),
-                number(added.median, 0),
-                number(added.mad, 0),
-                range(added.min, added.max, 0),
-            ]
-        })
-        .collect();
-    for line in table::lines(&["", "ns", "added", "noise", "min..max"], &rows) {
+    let rows: Vec<Vec<String>> = costs.iter().map(Cost::row).collect();
+    for line in table::lines(&HEADER, &rows) {
         report.line(&line)?;
     }
     if let (Some(with), Some(without)) = (cost::of(&costs, with), cost::of(&costs, without)) {

@@ -1,27 +1,26 @@
-//! What sets of needs cost, each alone and all at once: records are read by a program that has no use for them.
+//! What sets of needs cost, each alone and all at once, where a program reads the records and drops them.
 
 use anyhow::Result;
 
-use super::cost::{self, Plan};
-use super::numbers::median;
+use super::cost::{self, Cost, HEADER, Plan};
 use super::observer::Observer;
 use super::report::Report;
 use super::room::Room;
-use super::table::{self, number, range};
+use super::table;
 use super::target::Target;
 use super::workload::{connections, turns};
 
-/// As commands have them: `trace`, `life` and `churn`, `leaks --watch`, `latency`, `leaks --watch --stacks`.
+/// As commands have them: `trace`, `trace --lives`, `churn`, `latency --by process`, `leaks --watch --stacks`.
 const ALONE: [Observer; 5] = [
     Observer::Needs(&["transitions", "owners"]),
     Observer::Needs(&["connections", "owners"]),
-    Observer::Needs(&["openings", "owners"]),
-    Observer::Needs(&["latency"]),
-    Observer::Needs(&["openings", "owners", "stacks"]),
+    Observer::Needs(&["openings", "connections", "owners"]),
+    Observer::Needs(&["latency", "owners"]),
+    Observer::Needs(&["transitions", "owners", "stacks"]),
 ];
 const AT_ONCE: Observer = Observer::Needs(&["transitions", "connections", "openings", "owners", "latency", "stacks"]);
 
-/// Of what the dearest set costs, all of them at once cost at most this.
+/// All of them at once cost at most so many times what the dearest costs.
 const OF_THE_DEAREST: f64 = 1.25;
 
 /// Runs this part.
@@ -52,26 +51,18 @@ pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
             plan.name
         ))?;
         report.line(&format!("{} rounds of {} units", plan.rounds, plan.units))?;
-        let rows: Vec<Vec<String>> = costs
-            .iter()
-            .map(|cost| {
-                let added = cost.added();
-                vec![
-                    cost.observer.to_string(),
-                    number(median(&cost.wall_ns), 0),
-                    number(added.median, 0),
-                    number(added.mad, 0),
-                    range(added.min, added.max, 0),
-                    number(median(&cost.cpu_added_ns), 0),
-                ]
-            })
-            .collect();
-        let header = ["", "ns", "added", "noise", "min..max", "added, CPU"];
-        for line in table::lines(&header, &rows) {
+        let rows: Vec<Vec<String>> = costs.iter().map(Cost::row).collect();
+        for line in table::lines(&HEADER, &rows) {
             report.line(&line)?;
         }
         let added = |observer| cost::of(&costs, observer).map_or(f64::NAN, |cost| cost.added().median);
-        let dearest = ALONE.into_iter().map(added).fold(f64::NAN, f64::max);
+        // A set that was not measured may be the dearest.
+        let alone = ALONE.map(added);
+        let dearest = if alone.iter().any(|ns| ns.is_nan()) {
+            f64::NAN
+        } else {
+            alone.into_iter().fold(f64::NAN, f64::max)
+        };
         let what = format!("everything at once, next to the dearest set, {}", plan.name);
         report.target(Target::at_most(&what, added(AT_ONCE) / dearest, OF_THE_DEAREST, "x", 2));
     }

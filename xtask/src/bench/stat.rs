@@ -23,7 +23,7 @@ use crate::clock;
 /// From the start to the first row, at most, ms.
 const FIRST_ROW_MS: f64 = 100.0;
 /// From the start to the first transition that `trace` prints, at most, ms.
-const FIRST_LINE_MS: f64 = 150.0;
+const FIRST_TRANSITION_MS: f64 = 150.0;
 /// Of a core at idle, less than this, %.
 const IDLE_PERCENT: f64 = 0.2;
 
@@ -137,12 +137,13 @@ fn first_transition(room: &Room, report: &mut Report) -> Result<()> {
         ))?;
         report.raw(&format!("trace, first transition, {hook}"), json!(first_rows));
         let what = format!("first transition of trace, {hook}");
-        report.target(Target::at_most(&what, first_row.median, FIRST_LINE_MS, "ms", 0));
+        report.target(Target::at_most(&what, first_row.median, FIRST_TRANSITION_MS, "ms", 0));
     }
     Ok(())
 }
 
-/// Starts `arguments`; how long the first row took and, if `idle` is not zero, the share of a core that was used for so long after.
+/// Starts tcpwatch with `arguments`: how long its first row took and, if `idle` is not zero, the share of a core it used for so long
+/// after.
 fn watch(room: &Room, arguments: &[&str], hook: Hook, idle: Duration) -> Result<(Duration, Option<f64>)> {
     let mut command = Command::new(&room.tcpwatch);
     command.args(arguments).arg(format!("--hook={hook}"));
@@ -153,7 +154,7 @@ fn watch(room: &Room, arguments: &[&str], hook: Hook, idle: Duration) -> Result<
     let mut lines = BufReader::new(output).lines();
     loop {
         let Some(line) = lines.next() else {
-            bail!("tcpwatch ended before its first row");
+            bail!("tcpwatch {} ended before its first row", arguments.join(" "));
         };
         if is_row(&line?) {
             break;

@@ -30,7 +30,7 @@ impl Refused {
             .map(|(_, why)| why.clone())
     }
 
-    /// Says what is unknown for it: one line for each reason.
+    /// Warns of what stays unknown without these programs: one line for each reason.
     pub(super) fn warn(&self) {
         let mut reasons: Vec<&String> = self.0.iter().map(|(_, why)| why).collect();
         reasons.sort();

@@ -44,7 +44,7 @@ impl Suffix {
             .map(move |name| format!("{name}_{word}"))
     }
 
-    /// Of these, those that are called: each with its place in the jump table.
+    /// The programs that the entry program of `request` calls: the name of each, and its index in the jump table.
     fn called(self, request: &Request<'_>) -> impl Iterator<Item = (u32, String)> {
         let word = self.word();
         (0..)
@@ -53,7 +53,7 @@ impl Suffix {
             .map(move |(stage, name)| (stage, format!("{name}_{word}")))
     }
 
-    /// The names of all that are needed.
+    /// The names of these programs, and of the entry program itself.
     fn needed(self, request: &Request<'_>) -> impl Iterator<Item = String> {
         let called = self.called(request).map(|(_, name)| name);
         called.chain([self.entry().to_owned()])
@@ -76,8 +76,8 @@ impl Suffix {
     }
 }
 
-/// Loads the programs of `chains` that are needed, and fills their jump tables. Each chain has a thread: verifying them takes longest of
-/// a start.
+/// Loads the programs of `chains` that `request` needs, and fills their jump tables. Each chain is loaded on a thread of its own: the
+/// verifier takes most of the time of a start.
 ///
 /// # Errors
 /// The kernel refuses one of them, or a thread cannot be started: one line with the reason.

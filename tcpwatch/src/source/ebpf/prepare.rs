@@ -329,7 +329,7 @@ impl Plan<'_> {
             };
             loader.map_max_entries(table, TABLE_SOCKETS);
         }
-        ensure_memory(memory_needed(request, cpus, !helpers.sk_storage))?;
+        ensure_memory(request, memory_needed(request, cpus, !helpers.sk_storage))?;
         let mut ebpf = loader.load(request.object).map_err(maps_refused)?;
         let ledger = LedgerMap::of(
             ebpf.take_map(names::MAP_LEDGER)
@@ -395,17 +395,25 @@ fn memory_needed(request: &Request<'_>, cpus: u32, table: bool) -> u64 {
     rings + ledgers + listeners + sockets + PROGRAMS_BYTES
 }
 
-/// Bytes of memory that it takes to read the kernel's types, about: they are read twice, by us and by aya.
+/// How many times the bytes of the kernel's BTF it takes to read it, as measured: we keep one copy with its index, and aya's loader
+/// makes a larger one.
+const TYPES_FACTOR: u64 = 6;
+
+/// Bytes of memory that it takes to read the kernel's types; none where the kernel has none.
 fn types_needed() -> u64 {
-    fs::metadata(btf::path(Path::new("/"))).map_or(0, |types| types.len() * 6)
+    fs::metadata(btf::path(Path::new("/"))).map_or(0, |types| types.len() * TYPES_FACTOR)
 }
 
 /// Checks that this process may still take `needed` bytes of memory: the kernel ends one that takes more than its cgroup allows.
-fn ensure_memory(needed: u64) -> Result<()> {
+fn ensure_memory(request: &Request<'_>, needed: u64) -> Result<()> {
+    let smaller = if request.needs.records() {
+        "a smaller --ring-size or "
+    } else {
+        ""
+    };
     match memory_limit::available(Path::new("/")) {
         Some(available) if available < needed => bail!(
-            "this needs {} of memory, and the cgroup of this process has {} left (memory.max); try a smaller --ring-size or a larger \
-             memory.max",
+            "this needs {} of memory, and the cgroup of this process has {} left (memory.max); try {smaller}a larger memory.max",
             mebibytes(needed),
             mebibytes(available)
         ),
@@ -423,7 +431,7 @@ fn maps_refused(error: EbpfError) -> anyhow::Error {
     let words = "the kernel refuses tcpwatch's BPF maps";
     let number = match &error {
         EbpfError::MapError(MapError::CreateError { io_error, .. }) => io_error.raw_os_error(),
-        // aya tried what the kernel has, and was refused all of it.
+        // aya leaves out the maps of global data where the kernel refuses its trial program, and then cannot place them.
         EbpfError::RelocationError(_) => return anyhow!("the kernel refuses every BPF program: {NOT_PERMITTED}"),
         _ => None,
     };
@@ -433,7 +441,7 @@ fn maps_refused(error: EbpfError) -> anyhow::Error {
             "{words}: bpf(2) is not permitted, or RLIMIT_MEMLOCK of {} is too low; try ulimit -l unlimited, or a smaller --ring-size",
             mebibytes(limit)
         ),
-        // What is wrong with a map that every kernel takes is that its types could not be loaded.
+        // Every kernel takes these maps with their types, so BPF_BTF_LOAD was refused.
         _ if is(Errno::INVAL) => anyhow!("{words}: {}; {NOT_PERMITTED}", one_line(&anyhow!(error))),
         _ => anyhow!(error).context(words),
     }
@@ -457,7 +465,7 @@ fn check(request: &Request<'_>) -> Result<()> {
     // Each program and map takes one, and a chain has a dozen of each.
     descriptor_limit::ensure_free(DESCRIPTORS)?;
     let cpus = cpus::possible(Path::new("/"))?;
-    ensure_memory(types_needed() + memory_needed(request, cpus, false))?;
+    ensure_memory(request, types_needed() + memory_needed(request, cpus, false))?;
     let _remaining = memlock::raise();
     Ok(())
 }

@@ -46,7 +46,7 @@ pub fn explained(error: &anyhow::Error) -> anyhow::Error {
         let cause = cause.downcast_ref::<io::Error>();
         cause.is_some_and(|cause| cause.raw_os_error() == Some(Errno::PERM.raw_os_error()))
     });
-    // aya names the call, but hides the type that does.
+    // aya's errors name the command (`bpf_map_freeze`) in their text alone.
     if is_denied && line.contains("`bpf_") {
         anyhow!("{line}; {NOT_PERMITTED}")
     } else {

@@ -1,7 +1,7 @@
 //! The types of a BTF section (Documentation/bpf/btf.rst), checked once, before anything is looked up.
 //!
 //! BTF is untrusted input. [`Types::check`] proves that every name lies in the string section, that every id names a type, and
-//! that no type contains itself. So every loop over a checked section ends, here and in aya, which reads the same bytes.
+//! that no type contains itself. So every loop over a checked section ends.
 //! This is our own code because the check must read every type anyway: a general library takes 100 ms for the same 5 MB.
 
 use std::hash::BuildHasher as _;
@@ -265,7 +265,7 @@ pub(super) struct Types {
     strings: Range<usize>,
     /// Where each type begins in `bytes`, by id; `void`, id 0, has no place.
     starts: Vec<u32>,
-    /// The first type of each kind and name, of those that are looked up.
+    /// Structures, typedefs and enums: of each kind and name the first.
     named: HashTable<u32>,
     hasher: DefaultHashBuilder,
 }
@@ -321,12 +321,11 @@ impl Types {
             }
         }
         types.truncate(end);
-        let bytes_of = |section: &[u8]| u32::try_from(section.len()).unwrap_or(u32::MAX);
         // `struct btf_header`: magic, version, flags, its own length, where types and strings begin after it, and how long they are.
         let mut bytes = MAGIC.to_ne_bytes().to_vec();
         bytes.extend([1, 0]);
-        for word in [24, 0, bytes_of(&types), bytes_of(&types), bytes_of(&strings)] {
-            bytes.extend(word.to_ne_bytes());
+        for word in [HEADER_BYTES, 0, types.len(), types.len(), strings.len()] {
+            bytes.extend(u32::try_from(word).unwrap_or(u32::MAX).to_ne_bytes());
         }
         bytes.append(&mut types);
         bytes.append(&mut strings);
