@@ -2,6 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::ledger::BANKS;
+
 /// Buckets of a histogram.
 pub const BUCKETS: usize = 64;
 
@@ -21,15 +23,15 @@ pub const HANDSHAKE_SERVER: u32 = 17;
 /// [`HistogramKey::what`]: from `ESTABLISHED` until `accept()` returned it.
 pub const ACCEPT: u32 = 18;
 
-/// [`crate::Params::histograms`]: none.
+/// [`crate::Params::latency_by`]: none.
 pub const BY_NONE: u32 = 0;
-/// [`crate::Params::histograms`]: all connections together.
+/// [`crate::Params::latency_by`]: all connections together.
 pub const BY_ALL: u32 = 1;
-/// [`crate::Params::histograms`]: by local port.
+/// [`crate::Params::latency_by`]: by local port.
 pub const BY_LPORT: u32 = 2;
-/// [`crate::Params::histograms`]: by remote address.
+/// [`crate::Params::latency_by`]: by remote address.
 pub const BY_REMOTE: u32 = 3;
-/// [`crate::Params::histograms`]: by owner.
+/// [`crate::Params::latency_by`]: by owner.
 pub const BY_PROCESS: u32 = 4;
 
 /// What is measured, and of which connections.
@@ -62,8 +64,8 @@ const _: () = assert!(size_of::<HistogramKey>() == 56);
 pub struct Lengths {
     /// Lengths, by [`bucket`].
     pub buckets: [u64; BUCKETS],
-    /// The longest, ns.
-    pub max_ns: u64,
+    /// The longest, ns, of the runs of each bank of the ledger.
+    pub max_ns: [u64; BANKS as usize],
     /// Lengths not known, for their start was not seen.
     pub unknown: u64,
 }

@@ -34,6 +34,11 @@ pub const STAGE_RECORD: u32 = 7;
 /// Index in [`STAGES`]: records a finished connection.
 pub const STAGE_CONNECTION: u32 = 8;
 
+/// Index in the jump table of the second copy: the entry program of the first.
+pub const FIRST_ENTRY: u32 = STAGE_CONNECTION + 1;
+
+const _: () = assert!(FIRST_ENTRY as usize == STAGES.len());
+
 /// Jump table of the programs with suffix [`TYPED`].
 pub const MAP_STAGES_TYPED: &str = "STAGES_TYPED";
 /// Jump table of the programs with suffix [`TYPED_COPY`].
@@ -63,10 +68,8 @@ pub const PROG_SYNACK_TP_BTF: &str = "synack_tp_btf";
 pub const PROG_SYNACK_TRACEPOINT: &str = "synack_tracepoint";
 /// The program on `syscalls:sys_exit_accept` and `sys_exit_accept4`.
 pub const PROG_ACCEPTED: &str = "accepted";
-/// The `tp_btf` program on `task:task_rename`.
-pub const PROG_RENAME_TP_BTF: &str = "rename_tp_btf";
-/// The classic one.
-pub const PROG_RENAME_TRACEPOINT: &str = "rename_tracepoint";
+/// The `tp_btf` program on `task:task_rename`, for each hook.
+pub const PROG_RENAMED: &str = "renamed";
 /// The program on `sched:sched_process_exit`.
 pub const PROG_EXITED: &str = "exited";
 /// The program on `syscalls:sys_exit_accept` and `sys_exit_accept4` that copies user stacks.

@@ -216,17 +216,18 @@ impl TaskLayout {
     };
 }
 
-/// Byte offsets in the records of the classic tracepoints about resets and the death of sockets, from tracefs `format`.
+/// Byte offsets in the records of the classic tracepoints beside the hook, from tracefs `format`; [`ABSENT`] where the kernel has no
+/// such field, or describes it in a way that cannot be right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct ResetLayout {
     /// `skaddr` of `tcp:tcp_send_reset`, pointer.
     pub send_skaddr: u32,
-    /// `reason` of `tcp:tcp_send_reset`, i32; [`ABSENT`] before Linux 6.10.
+    /// `reason` of `tcp:tcp_send_reset`, i32; not before Linux 6.10.
     pub send_reason: u32,
     /// `skaddr` of `tcp:tcp_receive_reset`, pointer.
     pub receive_skaddr: u32,
-    /// `skaddr` of `tcp:tcp_destroy_sock`, pointer; 0 where the death of sockets is not reported.
+    /// `skaddr` of `tcp:tcp_destroy_sock`, pointer.
     pub destroy_skaddr: u32,
     /// `skaddr` of `tcp:tcp_retransmit_skb`, pointer.
     pub retransmit_skaddr: u32,
@@ -234,10 +235,6 @@ pub struct ResetLayout {
     pub synack_skaddr: u32,
     /// `req` of `tcp:tcp_retransmit_synack`, pointer.
     pub synack_req: u32,
-    /// `pid` of `task:task_rename`, i32.
-    pub rename_pid: u32,
-    /// `newcomm` of `task:task_rename`, 16 bytes.
-    pub rename_comm: u32,
     /// `ret` of `syscalls:sys_exit_accept` and `sys_exit_accept4`, i64.
     pub accept_ret: u32,
     /// 1 where `tp_btf/tcp_send_reset` has a reason.
@@ -247,16 +244,14 @@ pub struct ResetLayout {
 impl ResetLayout {
     /// Nothing is known.
     pub const UNKNOWN: Self = Self {
-        send_skaddr: 0,
+        send_skaddr: ABSENT,
         send_reason: ABSENT,
-        receive_skaddr: 0,
-        destroy_skaddr: 0,
-        retransmit_skaddr: 0,
-        synack_skaddr: 0,
-        synack_req: 0,
-        rename_pid: 0,
-        rename_comm: 0,
-        accept_ret: 16,
+        receive_skaddr: ABSENT,
+        destroy_skaddr: ABSENT,
+        retransmit_skaddr: ABSENT,
+        synack_skaddr: ABSENT,
+        synack_req: ABSENT,
+        accept_ret: ABSENT,
         typed_reason: 0,
     };
 }
@@ -337,8 +332,10 @@ pub struct Params {
     pub sk_storage: u32,
     /// 1 where `iter/tcp` marks the sockets that were open before the start, so that the counts are exact from the first row on.
     pub marks: u32,
-    /// 1 where a second copy of the programs handles the events that the kernel skips in the first.
-    pub second_copy: u32,
+    /// `bpf_prog.active`, pointer to an i32 of each CPU: runs of the program under way there. The second copy of the programs reads it.
+    pub prog_active: u32,
+    /// `bpf_array.value`: where an array map has its values, or pointers to them.
+    pub array_values: u32,
     /// 1 where `bpf_get_current_task_btf` exists (Linux 5.11).
     pub task_btf: u32,
     /// 1 where a tracing program may call `bpf_get_socket_cookie` (Linux 5.12).
@@ -357,7 +354,8 @@ impl Params {
         wake_mask: 0,
         sk_storage: 0,
         marks: 0,
-        second_copy: 0,
+        prog_active: ABSENT,
+        array_values: ABSENT,
         task_btf: 0,
         socket_cookie: 0,
         forget_at_close: 0,

@@ -9,14 +9,15 @@ use crate::ledger::inc_shared;
 use crate::maps::ACCEPTED;
 use crate::params::param;
 use crate::sock::{self, Bare, IPPROTO_TCP, Memory, probe, word};
-use crate::{latency, needs, task};
+use crate::task::{self, Task};
+use crate::{latency, needs};
 
 /// accept() returned to the running task.
 #[inline(always)]
 pub(crate) fn returned(ctx: &TracePointContext) {
     let Some(sk) = accepted_socket(ctx) else { return };
     let mut owner = Owner::UNKNOWN;
-    task::current(HOW_ACCEPT, &mut owner);
+    Task::running().write(HOW_ACCEPT, &mut owner);
     if needs::latency() {
         latency::accepted(sk, &owner);
     }

@@ -8,7 +8,8 @@ use crate::hook::Hook;
 use crate::owner;
 use crate::run::{HELD_BACK, Run};
 use crate::sock_state::{self, SockState};
-use crate::words;
+use crate::task::Task;
+use crate::{needs, words};
 
 /// Info of one connection. With its state and 72 bytes of the kernel's own it takes 256.
 #[derive(Clone, Copy)]
@@ -64,6 +65,11 @@ impl ConnInfo {
 #[inline(always)]
 pub(crate) fn follow<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     let step = run.step();
+    let task = if needs::owners() {
+        Task::running()
+    } else {
+        Task::Unknown
+    };
     let Some(info) = hook.kept(false).info else {
         // The owner of a listener was found by the program `listen`.
         if !step.is_listen() {
@@ -76,7 +82,7 @@ pub(crate) fn follow<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
         // SAFETY: zeros are an info, and it has fifteen words.
         unsafe { words::clear(info) };
     }
-    owner::follow(hook, info, run);
+    owner::follow(hook, info, run, task);
     words::copy(&mut run.owner, &info.owner);
     if run.flags & HELD_BACK == 0 && run.dwell_ns != DWELL_UNKNOWN && step.moves() {
         info.spend(step.from, run.dwell_ns);

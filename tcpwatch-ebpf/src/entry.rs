@@ -4,10 +4,9 @@ use tcpwatch_common::ledger::LEVELS;
 
 use crate::counter::inc;
 use crate::filter;
-use crate::hook::{FIRST, Hook, SECOND};
-use crate::params::param;
+use crate::hook::{Hook, SECOND};
 use crate::sock::IPPROTO_TCP;
-use crate::{ledger, recent, run};
+use crate::{first_copy, ledger, run};
 
 /// Starts the run of the event that `ctx` reports.
 #[inline(always)]
@@ -16,12 +15,11 @@ pub(crate) fn enter<H: Hook>(ctx: &H::Context) {
     let step = hook.step();
     // Before the paths fork: see `close_info::has_socket`.
     let netns = hook.netns();
-    if H::TYPED && param!(PARAMS.second_copy) != 0 {
-        if H::COPY == FIRST {
-            recent::leave(hook.address(), step);
-        } else if recent::take(hook.address(), step) {
+    if H::COPY == SECOND {
+        if !first_copy::is_running() {
             return;
-        } else if let Some(ledger) = ledger::at(ledger::index(SECOND * LEVELS)) {
+        }
+        if let Some(ledger) = ledger::at(ledger::index(SECOND * LEVELS)) {
             inc(&mut ledger.taken_over);
         }
     }

@@ -6,6 +6,7 @@ use tcpwatch_common::event::{DWELL_UNKNOWN, OPENED_ACTIVE, spent_index};
 use tcpwatch_common::histogram::{
     ACCEPT, BY_LPORT, BY_PROCESS, BY_REMOTE, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, HistogramKey, Lengths, bucket,
 };
+use tcpwatch_common::ledger::BANKS;
 
 use crate::counter::{add_atomically, inc};
 use crate::hook::Hook;
@@ -18,6 +19,8 @@ use crate::{filter, ledger, needs, words};
 
 /// Nanoseconds in a microsecond.
 const MICROSECOND: u64 = 1000;
+/// The bank of the programs on other events.
+const SHARED_BANK: u8 = BANKS as u8 - 1;
 
 /// Whether the program `latency` measures at this step.
 #[inline(always)]
@@ -35,10 +38,10 @@ pub(crate) fn measure<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     }
     let mut key = key(hook.sk(), run.lport, &run.owner);
     if spent_index(step.from as u8).is_some() {
-        add(&mut key, step.from, run.dwell_ns);
+        add(&mut key, step.from, run.dwell_ns, run.bank);
     }
     match (step.from, step.to) {
-        (SYN_SENT, ESTABLISHED) => add(&mut key, HANDSHAKE_CLIENT, run.dwell_ns),
+        (SYN_SENT, ESTABLISHED) => add(&mut key, HANDSHAKE_CLIENT, run.dwell_ns, run.bank),
         // Of two ends that open at once neither is a server.
         (SYN_RECV, ESTABLISHED) if hook.known() && run.opened != OPENED_ACTIVE => {
             // An ACK after a second SYN-ACK may answer either of the two (Karn's algorithm).
@@ -48,7 +51,7 @@ pub(crate) fn measure<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
                 }
                 _ => DWELL_UNKNOWN,
             };
-            add(&mut key, HANDSHAKE_SERVER, ns);
+            add(&mut key, HANDSHAKE_SERVER, ns, run.bank);
             if WAITING.insert(&hook.address(), &run.now, 0).is_err() {
                 inc(&mut run.ledger()?.unmeasured);
             }
@@ -70,7 +73,7 @@ pub(crate) fn accepted(sk: Bare, owner: &Owner) {
     // SAFETY: the helper takes nothing and returns a number.
     let now = unsafe { bpf_ktime_get_ns() };
     let mut key = key(sk, sock::bound_port(sk) as u32, owner);
-    add(&mut key, ACCEPT, now.saturating_sub(since));
+    add(&mut key, ACCEPT, now.saturating_sub(since), SHARED_BANK);
 }
 
 /// The socket at `address` is gone.
@@ -111,17 +114,17 @@ fn key(sk: impl Memory, lport: u32, owner: &Owner) -> HistogramKey {
     key
 }
 
-/// Counts the time `ns` of `what` in the group of `key`, or with the other groups where there is no room.
+/// Counts the time `ns` of `what` in the group of `key`, or with the other groups where there is no room; `bank` is that of the run.
 #[inline(always)]
-fn add(key: &mut HistogramKey, what: u32, ns: u64) {
+fn add(key: &mut HistogramKey, what: u32, ns: u64, bank: u8) {
     key.what = what;
-    if count(key, ns) {
+    if count(key, ns, bank) {
         return;
     }
     let mut other = new_key();
     other.what = what;
     other.other = 1;
-    if !count(&other, ns)
+    if !count(&other, ns, bank)
         && let Some(ledger) = ledger::shared()
     {
         add_atomically(&mut ledger.unmeasured, 1);
@@ -131,13 +134,13 @@ fn add(key: &mut HistogramKey, what: u32, ns: u64) {
 /// An empty histogram, for inserts.
 static NEW: Lengths = Lengths {
     buckets: [0; 64],
-    max_ns: 0,
+    max_ns: [0; BANKS as usize],
     unknown: 0,
 };
 
 /// Counts `ns` under `key`; whether there was room.
 #[inline(always)]
-fn count(key: &HistogramKey, ns: u64) -> bool {
+fn count(key: &HistogramKey, ns: u64, bank: u8) -> bool {
     let lengths = match HISTOGRAMS.get_ptr_mut(key) {
         Some(lengths) => lengths,
         None => {
@@ -149,15 +152,17 @@ fn count(key: &HistogramKey, ns: u64) -> bool {
             lengths
         }
     };
-    // SAFETY: this CPU's part.
+    // SAFETY: this CPU's part. Runs that interrupt each other add to it atomically, and have a `max_ns` each.
     let lengths = unsafe { &mut *lengths };
     if ns == DWELL_UNKNOWN {
-        inc(&mut lengths.unknown);
+        add_atomically(&mut lengths.unknown, 1);
         return true;
     }
-    inc(&mut lengths.buckets[bucket(ns) & 63]);
-    if ns > lengths.max_ns {
-        lengths.max_ns = ns;
+    add_atomically(&mut lengths.buckets[bucket(ns) & 63], 1);
+    if let Some(max_ns) = lengths.max_ns.get_mut(bank as usize)
+        && ns > *max_ns
+    {
+        *max_ns = ns;
     }
     true
 }

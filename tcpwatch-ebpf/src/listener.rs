@@ -10,7 +10,8 @@ use crate::maps::{COMMS, LISTENERS};
 use crate::needs;
 use crate::run::Run;
 use crate::step::Step;
-use crate::{task, words};
+use crate::task::Task;
+use crate::words;
 
 /// A listener of no process, for inserts.
 static NEW_LISTENER: Listener = Listener {
@@ -44,7 +45,7 @@ pub(crate) fn follow<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
         bound => bound,
     };
     if run.step().is_listen() {
-        task::current(HOW_LISTEN, &mut run.owner);
+        Task::running().write(HOW_LISTEN, &mut run.owner);
         if hook.bound_port() != 0 {
             add(&run.owner, run.netns, lport);
         }

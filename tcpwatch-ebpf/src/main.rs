@@ -18,6 +18,8 @@ mod exec;
 #[cfg(target_arch = "bpf")]
 mod filter;
 #[cfg(target_arch = "bpf")]
+mod first_copy;
+#[cfg(target_arch = "bpf")]
 mod hook;
 #[cfg(target_arch = "bpf")]
 mod latency;
@@ -35,8 +37,6 @@ mod owner;
 mod params;
 #[cfg(target_arch = "bpf")]
 mod probe;
-#[cfg(target_arch = "bpf")]
-mod recent;
 #[cfg(target_arch = "bpf")]
 mod record;
 #[cfg(target_arch = "bpf")]
@@ -289,17 +289,10 @@ mod programs {
         0
     }
 
-    /// `task:task_rename`, typed.
+    /// `task:task_rename`, for each hook: the classic tracepoint of Linux 6.17 does not name the task.
     #[btf_tracepoint(function = "task_rename")]
-    fn rename_tp_btf(ctx: BtfTracePointContext) -> i32 {
-        exec::renamed_typed(&ctx);
-        0
-    }
-
-    /// `task:task_rename`, classic.
-    #[tracepoint]
-    fn rename_tracepoint(ctx: TracePointContext) -> u32 {
-        exec::renamed_classic(&ctx);
+    fn renamed(ctx: BtfTracePointContext) -> i32 {
+        exec::renamed(&ctx);
         0
     }
 

@@ -1,4 +1,4 @@
-//! The maps, each with the reason for its size.
+//! The maps. The loader sets the sizes of those made for 1 entry here, where they are used (`memory.rs` of its side).
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::SkStorage;
@@ -12,8 +12,8 @@ use tcpwatch_common::owner::{Listener, Name};
 use tcpwatch_common::{Ledger, Owner};
 
 use crate::conn_info::StateAndInfo;
+use crate::first_copy::FirstCopy;
 use crate::hook::classic::Record;
-use crate::recent::Recent;
 use crate::run::Runs;
 use crate::sock_state::SockState;
 
@@ -53,15 +53,20 @@ pub(crate) static PORTS: Array<u64> = Array::with_max_entries(3 * PORT_WORDS, 0)
 #[map]
 pub(crate) static RUNS: PerCpuArray<Runs> = PerCpuArray::with_max_entries(COPIES, 0);
 
-/// The events that the second copy has not seen yet.
+/// What the second copy knows of the first.
 #[map]
-pub(crate) static RECENT: PerCpuArray<Recent> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static FIRST_COPY: PerCpuArray<FirstCopy> = PerCpuArray::with_max_entries(1, 0);
 
-/// The programs of each hook and copy, by their place in [`tcpwatch_common::names::STAGES`].
+/// 1 while a reset amends the end of a connection. Before Linux 6.1 another reset may interrupt it, on the same CPU.
+#[map]
+pub(crate) static AMENDING: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+
+/// The programs of each hook and copy, by their place in [`tcpwatch_common::names::STAGES`]. The second copy's table also has the entry
+/// program of the first, which is never called from there, for the kernel's count of its runs.
 #[map]
 pub(crate) static STAGES_TYPED: ProgramArray = ProgramArray::with_max_entries(STAGES_COUNT, 0);
 #[map]
-pub(crate) static STAGES_TYPED2: ProgramArray = ProgramArray::with_max_entries(STAGES_COUNT, 0);
+pub(crate) static STAGES_TYPED2: ProgramArray = ProgramArray::with_max_entries(STAGES_COUNT + 1, 0);
 #[map]
 pub(crate) static STAGES_CLASSIC: ProgramArray = ProgramArray::with_max_entries(STAGES_COUNT, 0);
 
@@ -69,7 +74,7 @@ pub(crate) static STAGES_CLASSIC: ProgramArray = ProgramArray::with_max_entries(
 #[btf_map]
 pub(crate) static STATES: SkStorage<SockState> = SkStorage::new();
 
-/// The state of each socket by its address, where sockets have no storage for us. The loader sets the size, and 1 where it is not used.
+/// The state of each socket by its address, where sockets have no storage for us.
 #[map]
 pub(crate) static STATES_BY_ADDR: HashMap<u64, SockState> = HashMap::with_max_entries(1, 0);
 
@@ -82,28 +87,26 @@ pub(crate) static INFOS: SkStorage<StateAndInfo> = SkStorage::new();
 pub(crate) static INFOS_BY_ADDR: HashMap<u64, StateAndInfo> = HashMap::with_max_entries(1, 0);
 
 /// The process that accepted a socket, by its address, until its next transition or its death: a program on a system call cannot
-/// reach the socket's own storage. Room for as many connections as can be idle since their accept; memory is taken as it is used.
+/// reach the socket's own storage.
 #[map]
-pub(crate) static ACCEPTED: HashMap<u64, Owner> = HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
+pub(crate) static ACCEPTED: HashMap<u64, Owner> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 
-/// The listeners, by namespace and port: more than any host has, 1.5 MB. The children of a listener that had to make room have no
-/// owner until they are accepted.
+/// The listeners, by namespace and port. The children of a listener that had to make room have no owner until they are accepted.
 #[map]
-pub(crate) static LISTENERS: LruHashMap<u64, Listener> = LruHashMap::with_max_entries(16_384, 0);
+pub(crate) static LISTENERS: LruHashMap<u64, Listener> = LruHashMap::with_max_entries(1, 0);
 
 /// Names of the processes that listen, kept while they change: a child is born long after its listener.
 #[map]
-pub(crate) static COMMS: LruHashMap<u32, Name> = LruHashMap::with_max_entries(4096, 0);
+pub(crate) static COMMS: LruHashMap<u32, Name> = LruHashMap::with_max_entries(1, 0);
 
-/// Histograms. Room for some hundred groups of connections, all that anybody reads; the rest are counted together. Memory is taken
-/// as it is used, 528 bytes for each CPU.
+/// Histograms. What finds no room under its own group is counted together.
 #[map]
 pub(crate) static HISTOGRAMS: PerCpuHashMap<HistogramKey, Lengths> =
-    PerCpuHashMap::with_max_entries(8192, BPF_F_NO_PREALLOC);
+    PerCpuHashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 
-/// When sockets that nobody has accepted yet were established, by their address; as [`ACCEPTED`].
+/// When sockets that nobody has accepted yet were established, by their address.
 #[map]
-pub(crate) static WAITING: HashMap<u64, u64> = HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
+pub(crate) static WAITING: HashMap<u64, u64> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 
 /// The classic tracepoint's record, copied.
 #[map]

@@ -7,13 +7,14 @@ use crate::conn_info::ConnInfo;
 use crate::hook::Hook;
 use crate::maps::ACCEPTED;
 use crate::run::Run;
-use crate::sock::{self, Memory};
+use crate::sock::{self, Bare, Memory};
 use crate::step::{CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, LAST_ACK, LISTEN, SYN_RECV};
-use crate::{listener, needs, task, words};
+use crate::task::Task;
+use crate::{listener, needs, words};
 
-/// Brings the owner in `info` up to the transition of `run`.
+/// Brings the owner in `info` up to the transition of `run`, which `task` runs.
 #[inline(always)]
-pub(crate) fn follow<H: Hook>(hook: &H, info: &mut ConnInfo, run: &mut Run) {
+pub(crate) fn follow<H: Hook>(hook: &H, info: &mut ConnInfo, run: &mut Run, task: Task) {
     if !needs::owners() {
         return;
     }
@@ -22,8 +23,6 @@ pub(crate) fn follow<H: Hook>(hook: &H, info: &mut ConnInfo, run: &mut Run) {
         words::copy(&mut info.owner, &run.owner);
         return;
     }
-    // Before the paths fork: see `close_info::has_socket`.
-    let has_socket = hook.known() && sock::has_socket(hook.sk());
     // Only close() and shutdown() make these steps, in the task that calls them.
     let is_closed = hook.known()
         && matches!(
@@ -32,7 +31,7 @@ pub(crate) fn follow<H: Hook>(hook: &H, info: &mut ConnInfo, run: &mut Run) {
         );
     if step.is_connect() || is_closed {
         let how = if is_closed { HOW_CLOSE } else { HOW_CONNECT };
-        task::current(how, &mut run.owner);
+        task.write(how, &mut run.owner);
     }
     if step.is_connect() {
         words::copy(&mut info.owner, &run.owner);
@@ -54,7 +53,7 @@ pub(crate) fn follow<H: Hook>(hook: &H, info: &mut ConnInfo, run: &mut Run) {
             // SAFETY: the entry is of this socket, and is written once, before it can be found.
             words::copy(&mut info.owner, unsafe { &*accepted });
             let _gone_already = ACCEPTED.remove(&address);
-        } else if info.owner.how == HOW_LISTEN && has_socket {
+        } else if info.owner.how == HOW_LISTEN && sock::has_socket(Bare(hook.sk().address())) {
             // It was accepted, and accept() was not seen.
             // SAFETY: zeros are an owner.
             unsafe { words::clear(&mut info.owner) };

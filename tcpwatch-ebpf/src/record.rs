@@ -181,9 +181,11 @@ fn send<T: 'static>(ledger: &mut Ledger, fill: impl FnOnce(*mut T)) {
     fill(entry.as_mut_ptr());
     inc(&mut ledger.sent);
     // A wakeup costs ten times the record, and even the query costs something. The reader also polls on a timer: it is woken
-    // only where that may be too late.
-    let wake = ledger.sent & param!(PARAMS.wake_mask) as u64 == 0
-        && EVENTS.query(AVAILABLE) >= param!(PARAMS.wake_bytes) as u64;
+    // only by the first record, which people wait for, and where the timer may be too late.
+    let is_first = ledger.sent == 1;
+    let wake = is_first
+        || ledger.sent & param!(PARAMS.wake_mask) as u64 == 0
+            && EVENTS.query(AVAILABLE) >= param!(PARAMS.wake_bytes) as u64;
     entry.submit(if wake {
         BPF_RB_FORCE_WAKEUP as u64
     } else {

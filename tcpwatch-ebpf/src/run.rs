@@ -46,8 +46,8 @@ pub(crate) struct Run {
     pub(crate) opened: u8,
     /// Where the local port is from ([`tcpwatch_common::Transition::port`]).
     pub(crate) port: u8,
-    /// Padding.
-    reserved: u8,
+    /// The bank of its ledger.
+    pub(crate) bank: u8,
     /// When it happened, ns; 0 where no times are needed.
     pub(crate) now: u64,
     /// When the held opening happened, ns.
@@ -89,7 +89,7 @@ pub(crate) struct Runs {
 
 /// Keeps the compiler from moving writes across: an interrupting run reads them.
 #[inline(always)]
-fn barrier() {
+pub(crate) fn barrier() {
     // SAFETY: no instruction.
     unsafe { asm!("") };
 }
@@ -108,7 +108,9 @@ pub(crate) fn start<H: Hook>(ctx: &H::Context, step: Step, netns: u32) {
     runs.depth = depth + 1;
     barrier();
     let run = &mut runs.runs[depth as usize & (LEVELS as usize - 1)];
-    run.ledger = ledger::index(H::COPY * LEVELS + depth);
+    let bank = H::COPY * LEVELS + depth;
+    run.ledger = ledger::index(bank);
+    run.bank = bank as u8;
     run.from = step.from;
     run.to = step.to;
     run.netns = netns;

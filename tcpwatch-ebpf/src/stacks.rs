@@ -23,7 +23,8 @@ use crate::maps::{CALLED, STACKS};
 use crate::params::param;
 use crate::sock::{self, Bare, IPPROTO_TCP, Memory, Typed};
 use crate::step::{CLOSE, SYN_SENT};
-use crate::{task, words};
+use crate::task::{self, Task};
+use crate::words;
 
 /// `syscalls:sys_exit_accept` and `sys_exit_accept4`.
 #[inline(always)]
@@ -61,7 +62,7 @@ pub(crate) fn opened(ctx: &BtfTracePointContext) {
 #[inline(always)]
 fn send(sk: impl Memory, how: u8) {
     let mut owner = Owner::UNKNOWN;
-    task::current(how, &mut owner);
+    Task::running().write(how, &mut owner);
     if owner.pid == 0 {
         return;
     }

@@ -20,35 +20,54 @@ pub(crate) fn bare() -> Bare {
     Bare(unsafe { bpf_get_current_task() } as *const u8)
 }
 
-/// The running task as a typed pointer; only where [`tcpwatch_common::Params::task_btf`].
-#[inline(always)]
-pub(crate) fn typed() -> Typed {
-    // SAFETY: the helper takes nothing.
-    Typed(unsafe { bpf_get_current_task_btf() }.cast_const().cast())
+/// The running task, and the leader of its process.
+///
+/// Ask for it before the paths of a program fork: see [`crate::close_info::has_socket`].
+#[derive(Clone, Copy)]
+pub(crate) enum Task {
+    /// As typed pointers, where [`tcpwatch_common::Params::task_btf`].
+    Typed(Typed, Typed),
+    /// By their addresses.
+    Bare(Bare, Bare),
+    /// The kernel's types are not known.
+    Unknown,
 }
 
-/// Writes the running process to `owner`; unknown where it is a kernel thread, or the kernel's types are not known.
-#[inline(always)]
-pub(crate) fn current(how: u8, owner: &mut Owner) {
-    // SAFETY: zeros are an owner.
-    unsafe { words::clear(owner) };
-    if param!(TASK.known) == 0 {
-        return;
+impl Task {
+    /// The running task.
+    #[inline(always)]
+    pub(crate) fn running() -> Self {
+        if param!(TASK.known) == 0 {
+            return Self::Unknown;
+        }
+        if param!(PARAMS.task_btf) == 0 {
+            let task = bare();
+            return Self::Bare(task, task.follow(param!(TASK.group_leader)));
+        }
+        // SAFETY: the helper takes nothing.
+        let task = Typed(unsafe { bpf_get_current_task_btf() }.cast_const().cast());
+        Self::Typed(task, task.follow(param!(TASK.group_leader)))
     }
-    if param!(PARAMS.task_btf) != 0 {
-        write(typed(), how, owner);
-    } else {
-        write(bare(), how, owner);
+
+    /// Writes its process to `owner`; unknown where it is a kernel thread.
+    #[inline(always)]
+    pub(crate) fn write(self, how: u8, owner: &mut Owner) {
+        // SAFETY: zeros are an owner.
+        unsafe { words::clear(owner) };
+        match self {
+            Self::Typed(task, leader) => write(task, leader, how, owner),
+            Self::Bare(task, leader) => write(task, leader, how, owner),
+            Self::Unknown => {}
+        }
     }
 }
 
-/// Writes the process of `task`, which is the running one.
+/// Writes the process that `leader` leads to `owner`; unknown where `task`, which is the running one, is a kernel thread.
 #[inline(always)]
-fn write<M: Memory>(task: M, how: u8, owner: &mut Owner) {
+fn write(task: impl Memory, leader: impl Memory, how: u8, owner: &mut Owner) {
     if task.read::<u32>(param!(TASK.flags)) & PF_KTHREAD != 0 {
         return;
     }
-    let leader = task.follow(param!(TASK.group_leader));
     // SAFETY: the helper takes nothing.
     owner.cgroup = unsafe { bpf_get_current_cgroup_id() };
     owner.pid = if param!(TASK.pidns) == 0 {

@@ -41,7 +41,6 @@ mod ports;
 mod processes;
 mod scope;
 mod seccomp;
-mod second_copy;
 mod side_by_side;
 mod snapshot;
 mod stacks;

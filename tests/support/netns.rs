@@ -17,7 +17,7 @@ use super::skipped::this_test;
 use super::unseen::Witness;
 
 /// Where tracefs belongs.
-const TRACEFS: &str = "/sys/kernel/tracing";
+pub(crate) const TRACEFS: &str = "/sys/kernel/tracing";
 
 /// The network namespace of the calling thread and of all threads and children it starts.
 pub(crate) struct Netns {

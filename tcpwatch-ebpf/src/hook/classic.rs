@@ -69,7 +69,6 @@ impl<'a> Hook for ClassicHook<'a> {
     type Context = TracePointContext;
     type Sk = Copied<'a>;
     const COPY: u32 = FIRST;
-    const TYPED: bool = false;
 
     #[inline(always)]
     fn stages() -> &'static ProgramArray {

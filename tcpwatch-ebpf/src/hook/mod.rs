@@ -24,8 +24,6 @@ pub(crate) trait Hook: Sized {
     type Sk: Memory;
     /// Which copy of the programs this is.
     const COPY: u32;
-    /// Whether the kernel passes the socket as a typed pointer.
-    const TYPED: bool;
     /// The jump table of the programs of this hook.
     fn stages() -> &'static ProgramArray;
     /// The transition, in the program that is attached; `None` where it cannot be read.

@@ -36,7 +36,6 @@ impl<const COPY: u32> Hook for TypedHook<'_, COPY> {
     type Context = BtfTracePointContext;
     type Sk = Typed;
     const COPY: u32 = COPY;
-    const TYPED: bool = true;
 
     #[inline(always)]
     fn stages() -> &'static ProgramArray {

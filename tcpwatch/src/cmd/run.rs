@@ -202,7 +202,7 @@ pub(super) fn watch(common: &Common, needs: Needs) -> Result<Watched> {
     if netns != filter.netns {
         let _ = writeln!(
             io::stderr(),
-            "tcpwatch: this kernel has no BTF: looking at all network namespaces, which cannot be told apart"
+            "tcpwatch: looking at all network namespaces: without usable BTF the classic hook cannot tell them apart"
         );
     }
     Ok(Watched {

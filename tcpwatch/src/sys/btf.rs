@@ -65,6 +65,17 @@ pub struct Layouts {
     /// Whether the kernel counts the runs of classic programs that it skips (Linux 6.7): the series that added the counter also gave
     /// `struct bpf_link_info` a field `perf_event.kprobe.missed`.
     pub counts_classic_skips: bool,
+    /// Where the kernel counts the runs of a program that are under way; `None` where it does not, or not in one number.
+    pub runs: Option<RunsLayout>,
+}
+
+/// Offsets by which the kernel side finds how many runs of a program are under way on a CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunsLayout {
+    /// `bpf_prog.active`, pointer to an i32 of each CPU.
+    pub prog_active: u32,
+    /// `bpf_array.value`.
+    pub array_values: u32,
 }
 
 impl Layouts {
@@ -77,6 +88,7 @@ impl Layouts {
             typed_reason: false,
             reasons: Vec::new(),
             counts_classic_skips: false,
+            runs: None,
         }
     }
 }
@@ -133,6 +145,7 @@ impl KernelBtf {
             typed_reason: self.has_typed_reason(),
             reasons: self.reasons(),
             counts_classic_skips: self.counts_classic_skips(),
+            runs: self.runs().unwrap_or(None),
         })
     }
 
@@ -286,6 +299,22 @@ impl KernelBtf {
         Structure::find(&self.0, "bpf_link_info")
             .and_then(|info| info.offset_if_any(&["perf_event", "kprobe", "missed"], Value::U64))
             .is_ok_and(|offset| offset.is_some())
+    }
+
+    /// [`Layouts::runs`].
+    fn runs(&self) -> Result<Option<RunsLayout>> {
+        let prog = Structure::find(&self.0, "bpf_prog")?;
+        let Some(prog_active) = prog.offset_if_any(&["active"], Value::POINTER)? else {
+            return Ok(None);
+        };
+        // Where it points at bytes, there is one for each level of interrupts.
+        let pointer = prog.field(&["active"])?.and_then(|field| self.0.unaliased(field.id));
+        let bytes = pointer.and_then(|(_, pointer)| self.0.size(pointer.target()?));
+        let values = Structure::find(&self.0, "bpf_array")?.field(&["value"])?;
+        Ok(values.filter(|_| bytes == Some(4)).map(|values| RunsLayout {
+            prog_active,
+            array_values: values.offset,
+        }))
     }
 
     /// Whether the tracepoint's type has a third parameter beside the context: socket, segment, reason.

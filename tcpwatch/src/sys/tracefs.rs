@@ -45,48 +45,116 @@ const MAX_RECORD_BYTES: u32 = 8192;
 pub fn classic_layout(root: &Path, btf: Option<&KernelBtf>) -> Result<ClassicLayout> {
     let record = Tracefs::find(root)?.record(CATEGORY, NAME)?;
     let record = record.with_context(|| format!("this kernel has no tracepoint {CATEGORY}:{NAME}"))?;
-    record.classic_layout(btf).with_context(|| record.cannot_use())
+    record
+        .classic_layout(btf)
+        .with_context(|| format!("cannot use the tracepoint {CATEGORY}:{NAME}"))
 }
 
-/// Layouts of the records of the tracepoints about resets, the death of sockets and `accept()`, from their `format` files below
-/// `root`, compared with `btf` where it is known. Each but those of resets may be [`ABSENT`]; where the death of sockets is, nothing
-/// hears of it. A warning names a tracepoint that is there and cannot be used.
-///
-/// # Errors
-/// Those of resets are not there or cannot be used: no end can be explained without them.
-pub fn reset_layout(root: &Path, btf: Option<&KernelBtf>) -> Result<ResetLayout> {
-    let tracefs = Tracefs::find(root)?;
-    let find = |category: &str, name: &str, field: &str, bytes: u32, align: u32| {
-        let Some(record) = tracefs.record(category, name)? else {
-            return Ok(None);
+/// A field of a tracepoint beside the hook.
+struct AuxField {
+    category: &'static str,
+    tracepoint: &'static str,
+    field: &'static str,
+    bytes: u32,
+    /// Whether the tracepoint can be used without it.
+    optional: bool,
+    /// Its place in the layout.
+    place: fn(&mut ResetLayout) -> &mut u32,
+}
+
+impl AuxField {
+    /// A pointer, which the tracepoint of category `tcp` cannot be used without.
+    const fn pointer(tracepoint: &'static str, field: &'static str, place: fn(&mut ResetLayout) -> &mut u32) -> Self {
+        Self {
+            category: "tcp",
+            tracepoint,
+            field,
+            bytes: 8,
+            optional: false,
+            place,
+        }
+    }
+}
+
+/// What `accept()` returns; all that is read on `tp_btf`.
+const ACCEPT_FIELDS: [AuxField; 1] = [AuxField {
+    category: "syscalls",
+    tracepoint: "sys_exit_accept4",
+    field: "ret",
+    bytes: 8,
+    optional: false,
+    place: |layout| &mut layout.accept_ret,
+}];
+
+/// What is read beside it on the classic hook.
+const CLASSIC_FIELDS: [AuxField; 7] = [
+    AuxField::pointer("tcp_send_reset", "skaddr", |layout| &mut layout.send_skaddr),
+    AuxField {
+        category: "tcp",
+        tracepoint: "tcp_send_reset",
+        field: "reason",
+        bytes: 4,
+        optional: true,
+        place: |layout| &mut layout.send_reason,
+    },
+    AuxField::pointer("tcp_receive_reset", "skaddr", |layout| &mut layout.receive_skaddr),
+    AuxField::pointer("tcp_destroy_sock", "skaddr", |layout| &mut layout.destroy_skaddr),
+    AuxField::pointer("tcp_retransmit_skb", "skaddr", |layout| &mut layout.retransmit_skaddr),
+    AuxField::pointer("tcp_retransmit_synack", "skaddr", |layout| &mut layout.synack_skaddr),
+    AuxField::pointer("tcp_retransmit_synack", "req", |layout| &mut layout.synack_req),
+];
+
+/// Where the tracepoints beside the hook have the fields that are read, and why some are not known.
+#[derive(Clone, Debug)]
+pub struct AuxRecords {
+    /// The offsets. All of a tracepoint that cannot be used are [`ABSENT`].
+    pub layout: ResetLayout,
+    /// The tracepoints that cannot be used, as `tcp:tcp_send_reset`, and why.
+    unusable: Vec<(String, String)>,
+    /// Why no tracepoint can be reached.
+    unreachable: Option<String>,
+}
+
+impl AuxRecords {
+    /// Nothing is read, and nothing was looked for.
+    pub const NONE: Self = Self {
+        layout: ResetLayout::UNKNOWN,
+        unusable: Vec::new(),
+        unreachable: None,
+    };
+
+    /// Those of the tracepoints on `accept()`, from their `format` files below `root`, compared with `btf` where it is known; where
+    /// `classic`, also those about resets, retransmits and the death of sockets.
+    #[must_use]
+    pub fn read(root: &Path, btf: Option<&KernelBtf>, classic: bool) -> Self {
+        match Tracefs::find(root) {
+            Ok(tracefs) => tracefs.aux_records(btf, classic),
+            Err(why) => Self::unreachable(&why),
+        }
+    }
+
+    /// None can be reached, because of `why`.
+    #[must_use]
+    pub fn unreachable(why: &anyhow::Error) -> Self {
+        Self {
+            unreachable: Some(format!("{why:#}")),
+            ..Self::NONE
+        }
+    }
+
+    /// Why tracepoint `name` of `category` cannot be used; `None` where nothing speaks against it.
+    #[must_use]
+    pub fn why_not(&self, category: &str, name: &str) -> Option<&str> {
+        // Both return alike.
+        let name = if name == "sys_exit_accept" {
+            "sys_exit_accept4"
+        } else {
+            name
         };
-        let offset = record.offset(field, bytes, align, btf);
-        offset.with_context(|| record.cannot_use())
-    };
-    let pointer = |name: &str, field: &str| find("tcp", name, field, 8, 8);
-    let needed = |name: &str, field: &str| {
-        pointer(name, field)?.with_context(|| format!("this kernel has no tracepoint tcp:{name} with a field {field}"))
-    };
-    let usable = |offset: Result<Option<u32>>| {
-        offset.unwrap_or_else(|why| {
-            log::warn!("{why:#}");
-            None
-        })
-    };
-    let or_absent = |offset| usable(offset).unwrap_or(ABSENT);
-    Ok(ResetLayout {
-        send_skaddr: needed("tcp_send_reset", "skaddr")?,
-        send_reason: or_absent(find("tcp", "tcp_send_reset", "reason", 4, 4)),
-        receive_skaddr: needed("tcp_receive_reset", "skaddr")?,
-        destroy_skaddr: usable(pointer("tcp_destroy_sock", "skaddr")).unwrap_or(ResetLayout::UNKNOWN.destroy_skaddr),
-        retransmit_skaddr: or_absent(pointer("tcp_retransmit_skb", "skaddr")),
-        synack_skaddr: or_absent(pointer("tcp_retransmit_synack", "skaddr")),
-        synack_req: or_absent(pointer("tcp_retransmit_synack", "req")),
-        rename_pid: or_absent(find("task", "task_rename", "pid", 4, 4)),
-        rename_comm: or_absent(find("task", "task_rename", "newcomm", 16, 1)),
-        accept_ret: or_absent(find("syscalls", "sys_exit_accept4", "ret", 8, 8)),
-        typed_reason: 0,
-    })
+        let named = |(of, _): &&(String, String)| of.split_once(':') == Some((category, name));
+        let unusable = self.unusable.iter().find(named).map(|(_, why)| why);
+        self.unreachable.as_ref().or(unusable).map(String::as_str)
+    }
 }
 
 /// A mounted tracefs.
@@ -124,10 +192,43 @@ impl Tracefs {
         Ok(None)
     }
 
+    /// [`AuxRecords::read`], of this tracefs.
+    fn aux_records(&self, btf: Option<&KernelBtf>, classic: bool) -> AuxRecords {
+        let more: &[AuxField] = if classic { &CLASSIC_FIELDS } else { &[] };
+        let fields = || ACCEPT_FIELDS.iter().chain(more);
+        let mut records = AuxRecords::NONE;
+        for aux in fields() {
+            match self.aux_field(aux, btf) {
+                Ok(offset) => *(aux.place)(&mut records.layout) = offset.unwrap_or(ABSENT),
+                Err(why) => {
+                    let tracepoint = format!("{}:{}", aux.category, aux.tracepoint);
+                    records.unusable.push((tracepoint, format!("{why:#}")));
+                }
+            }
+        }
+        for aux in fields() {
+            if records.why_not(aux.category, aux.tracepoint).is_some() {
+                *(aux.place)(&mut records.layout) = ABSENT;
+            }
+        }
+        records
+    }
+
+    /// The offset of `aux`; `None` where there is no such field, and it is optional.
+    fn aux_field(&self, aux: &AuxField, btf: Option<&KernelBtf>) -> Result<Option<u32>> {
+        let record = self.record(aux.category, aux.tracepoint)?;
+        let record = record.context("this kernel has no such tracepoint")?;
+        let offset = record.offset(aux.field, aux.bytes, aux.bytes, btf)?;
+        if !aux.optional {
+            offset.with_context(|| format!("it has no field {}", aux.field))?;
+        }
+        Ok(offset)
+    }
+
     /// The record of a tracepoint; `None` where there is no such tracepoint.
     ///
     /// # Errors
-    /// Its `format` file cannot be read, or is malformed.
+    /// Its `format` file cannot be read.
     fn record(&self, category: &str, name: &str) -> Result<Option<Record>> {
         let path = format!("{}/events/{category}/{name}/format", self.place);
         let text = match self.tree.text(&path) {
@@ -135,15 +236,10 @@ impl Tracefs {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(&path, &error)),
         };
-        let mut record = Record {
-            category: category.to_owned(),
+        Ok(Some(Record {
             name: name.to_owned(),
-            fields: Vec::new(),
-        };
-        let lines = text.lines().filter_map(|line| line.trim().strip_prefix("field:"));
-        let fields: Result<_> = lines.map(Field::parse).collect();
-        record.fields = fields.with_context(|| record.cannot_use())?;
-        Ok(Some(record))
+            format: text,
+        }))
     }
 }
 
@@ -200,20 +296,22 @@ impl Field {
 
 /// The record of a tracepoint, as its `format` file describes it.
 struct Record {
-    category: String,
     name: String,
-    fields: Vec<Field>,
+    format: String,
 }
 
 impl Record {
-    /// What an error in it means.
-    fn cannot_use(&self) -> String {
-        format!("cannot use the tracepoint {}:{}", self.category, self.name)
+    /// Its fields, in their order.
+    fn fields(&self) -> Result<Vec<Field>> {
+        let lines = self.format.lines();
+        let fields = lines.filter_map(|line| line.trim().strip_prefix("field:"));
+        fields.map(Field::parse).collect()
     }
 
     /// Offset of the field `name`, which has so many bytes and such an alignment; `None` where there is no such field.
     fn offset(&self, name: &str, bytes: u32, align: u32, btf: Option<&KernelBtf>) -> Result<Option<u32>> {
-        let mut named = self.fields.iter().filter(|field| field.name == name);
+        let fields = self.fields()?;
+        let mut named = fields.iter().filter(|field| field.name == name);
         let Some(found) = named.next() else { return Ok(None) };
         ensure!(named.next().is_none(), "it has two fields {name}");
         ensure!(
@@ -231,7 +329,7 @@ impl Record {
             "its field {name} is at {}, outside of any record",
             found.offset
         );
-        let mut others = self.fields.iter().filter(|other| other.name != name);
+        let mut others = fields.iter().filter(|other| other.name != name);
         if let Some(other) = others.find(|other| other.overlaps(found)) {
             bail!("its field {name} overlaps {}", other.name.escape_default());
         }
@@ -542,24 +640,21 @@ format:
     type Placed = (&'static str, u32, u32);
 
     /// The tracepoints beside, each with the fields that are read.
-    const BESIDE: [(&str, &[Placed]); 7] = [
-        ("tcp/tcp_send_reset", &[("skaddr", 16, 8), ("reason", 28, 4)]),
-        ("tcp/tcp_receive_reset", &[("skaddr", 8, 8)]),
-        ("tcp/tcp_destroy_sock", &[("skaddr", 8, 8)]),
-        ("tcp/tcp_retransmit_skb", &[("skaddr", 16, 8)]),
-        ("tcp/tcp_retransmit_synack", &[("skaddr", 8, 8), ("req", 16, 8)]),
-        ("task/task_rename", &[("pid", 8, 4), ("newcomm", 28, 16)]),
-        ("syscalls/sys_exit_accept4", &[("ret", 16, 8)]),
+    const BESIDE: [(&str, &[Placed]); 6] = [
+        ("tcp:tcp_send_reset", &[("skaddr", 16, 8), ("reason", 28, 4)]),
+        ("tcp:tcp_receive_reset", &[("skaddr", 8, 8)]),
+        ("tcp:tcp_destroy_sock", &[("skaddr", 8, 8)]),
+        ("tcp:tcp_retransmit_skb", &[("skaddr", 16, 8)]),
+        ("tcp:tcp_retransmit_synack", &[("skaddr", 8, 8), ("req", 16, 8)]),
+        ("syscalls:sys_exit_accept4", &[("ret", 16, 8)]),
     ];
 
-    /// Where a field is in a layout.
-    type Place = fn(&mut ResetLayout) -> &mut u32;
-
     /// What is read of them where `change` changes their fields; `None` leaves one out.
-    fn layout_with(change: impl Fn(&str, Placed) -> Option<Placed>) -> Result<ResetLayout> {
+    fn records_with(change: impl Fn(&str, Placed) -> Option<Placed>) -> AuxRecords {
         let root = tempfile::tempdir().unwrap();
         for (name, fields) in BESIDE {
-            let folder = root.path().join(PLACES[0]).join("events").join(name);
+            let events = root.path().join(PLACES[0]).join("events");
+            let folder = events.join(name.replace(':', "/"));
             fs::create_dir_all(&folder).unwrap();
             let fields = fields.iter().filter_map(|&field| change(name, field));
             let line =
@@ -567,80 +662,102 @@ format:
             let lines: Vec<String> = fields.map(line).collect();
             fs::write(folder.join("format"), lines.concat()).unwrap();
         }
-        reset_layout(root.path(), Some(&kernel_btf()))
+        AuxRecords::read(root.path(), Some(&kernel_btf()), true)
     }
 
-    /// What is read of them where the field `without` of the tracepoint `of` is missing.
-    fn layout_without(of: &str, without: &str) -> Result<ResetLayout> {
-        layout_with(|name, field| ((name, field.0) != (of, without)).then_some(field))
+    /// The offsets of `layout`, by tracepoint and field.
+    fn offsets(mut layout: ResetLayout) -> Vec<(String, u32)> {
+        let fields = ACCEPT_FIELDS.iter().chain(&CLASSIC_FIELDS);
+        let offset = |aux: &AuxField| {
+            let name = format!("{}:{}.{}", aux.category, aux.tracepoint, aux.field);
+            (name, *(aux.place)(&mut layout))
+        };
+        fields.map(offset).collect()
     }
 
-    #[test]
-    fn a_field_that_cannot_be_right_makes_nothing_else_unknown() {
-        let all = layout_without("", "").unwrap();
-        let wrong = |of: &str, offset| {
-            layout_with(|name, field| Some(if name == of { (field.0, offset, field.2) } else { field }))
-        };
-        // The kernel's BTF has it at 8.
-        let unknown = ResetLayout {
-            destroy_skaddr: 0,
-            ..all
-        };
-        assert_eq!(wrong("tcp/tcp_destroy_sock", 16).unwrap(), unknown);
-        let unknown = ResetLayout {
-            accept_ret: ABSENT,
-            ..all
-        };
-        assert_eq!(wrong("syscalls/sys_exit_accept4", 20).unwrap(), unknown);
-        let error = format!("{:#}", wrong("tcp/tcp_receive_reset", 16).unwrap_err());
-        assert_eq!(
-            error,
-            "cannot use the tracepoint tcp:tcp_receive_reset: its field skaddr is at 16, but by the kernel's BTF at 8"
-        );
+    /// Why the tracepoint `name` cannot be used.
+    fn why<'a>(records: &'a AuxRecords, name: &str) -> Option<&'a str> {
+        let (category, name) = name.split_once(':').unwrap();
+        records.why_not(category, name)
     }
 
     #[test]
-    fn a_field_that_is_missing_makes_nothing_else_unknown() {
-        let all = layout_without("", "").unwrap();
-        assert_eq!((all.send_skaddr, all.send_reason, all.receive_skaddr), (16, 28, 8));
-        assert_eq!((all.synack_req, all.rename_comm, all.accept_ret), (16, 28, 16));
-        let others: [(&str, &str, Place, u32); 8] = [
-            ("tcp/tcp_send_reset", "reason", |layout| &mut layout.send_reason, ABSENT),
-            ("tcp/tcp_destroy_sock", "skaddr", |layout| &mut layout.destroy_skaddr, 0),
+    fn what_the_tracepoints_beside_have_is_read() {
+        let records = records_with(|_, field| Some(field));
+        let placed = BESIDE.iter().flat_map(|(name, fields)| {
+            let offset = |(field, offset, _): &Placed| (format!("{name}.{field}"), *offset);
+            fields.iter().map(offset).collect::<Vec<_>>()
+        });
+        let (mut placed, mut read): (Vec<_>, _) = (placed.collect(), offsets(records.layout));
+        placed.sort();
+        read.sort();
+        assert_eq!(read, placed);
+        assert!(BESIDE.iter().all(|(name, _)| why(&records, name).is_none()));
+    }
+
+    /// Asserts that `records` have all offsets but those of `tracepoint`, and say why.
+    fn lacks_only(records: &AuxRecords, tracepoint: &str, reason: &str) {
+        for (field, offset) in offsets(records.layout) {
+            let is_of = field.split_once('.').unwrap().0 == tracepoint;
+            assert_eq!(offset == ABSENT, is_of, "{field} without {tracepoint}");
+        }
+        for (name, _) in BESIDE {
+            assert_eq!(why(records, name), (name == tracepoint).then_some(reason), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_tracepoint_that_cannot_be_right_makes_no_other_unusable() {
+        let moved = |of: &str, field: &str, offset| {
+            records_with(|name, placed| {
+                let is_moved = (name, placed.0) == (of, field);
+                Some(if is_moved { (placed.0, offset, placed.2) } else { placed })
+            })
+        };
+        for (tracepoint, field, offset, reason) in [
             (
-                "tcp/tcp_retransmit_skb",
+                "tcp:tcp_destroy_sock",
                 "skaddr",
-                |layout| &mut layout.retransmit_skaddr,
-                ABSENT,
+                16,
+                "its field skaddr is at 16, but by the kernel's BTF at 8",
             ),
             (
-                "tcp/tcp_retransmit_synack",
-                "skaddr",
-                |layout| &mut layout.synack_skaddr,
-                ABSENT,
+                "tcp:tcp_send_reset",
+                "reason",
+                29,
+                "its field reason is not aligned: it is at 29",
             ),
             (
-                "tcp/tcp_retransmit_synack",
-                "req",
-                |layout| &mut layout.synack_req,
-                ABSENT,
-            ),
-            ("task/task_rename", "pid", |layout| &mut layout.rename_pid, ABSENT),
-            ("task/task_rename", "newcomm", |layout| &mut layout.rename_comm, ABSENT),
-            (
-                "syscalls/sys_exit_accept4",
+                "syscalls:sys_exit_accept4",
                 "ret",
-                |layout| &mut layout.accept_ret,
-                ABSENT,
+                20,
+                "its field ret is not aligned: it is at 20",
             ),
-        ];
-        for (of, without, place, unknown) in others {
-            let mut expected = all;
-            *place(&mut expected) = unknown;
-            assert_eq!(layout_without(of, without).unwrap(), expected, "{of} without {without}");
+        ] {
+            lacks_only(&moved(tracepoint, field, offset), tracepoint, reason);
         }
-        for of in ["tcp/tcp_send_reset", "tcp/tcp_receive_reset"] {
-            assert!(layout_without(of, "skaddr").is_err(), "{of}");
+    }
+
+    #[test]
+    fn a_field_that_is_missing_makes_no_other_tracepoint_unusable() {
+        for (tracepoint, fields) in BESIDE {
+            for (field, _, _) in fields {
+                let records = records_with(|name, placed| ((name, placed.0) != (tracepoint, field)).then_some(placed));
+                if *field == "reason" {
+                    assert_eq!((records.layout.send_skaddr, records.layout.send_reason), (16, ABSENT));
+                } else {
+                    lacks_only(&records, tracepoint, &format!("it has no field {field}"));
+                }
+            }
         }
+    }
+
+    #[test]
+    fn where_tracefs_cannot_be_reached_no_tracepoint_is_known() {
+        let root = tempfile::tempdir().unwrap();
+        let records = AuxRecords::read(root.path(), None, true);
+        assert_eq!(records.layout, ResetLayout::UNKNOWN);
+        let reason = "tracefs is not mounted at /sys/kernel/tracing";
+        assert!(BESIDE.iter().all(|(name, _)| why(&records, name) == Some(reason)));
     }
 }

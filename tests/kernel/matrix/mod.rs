@@ -10,6 +10,7 @@ mod latency;
 mod leaks;
 mod lives;
 mod nothing_left;
+mod skipped_runs;
 mod snapshot;
 mod stat;
 mod trace;

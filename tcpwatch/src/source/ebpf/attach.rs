@@ -32,7 +32,8 @@ fn attach(mut prepared: Prepared<'_>, hook: Hook) -> Result<Kernel> {
         Hook::TpBtf => names::PROG_DESTROY_TP_BTF,
         Hook::Tracepoint => names::PROG_DESTROY_TRACEPOINT,
     };
-    if !prepared.helpers().sk_storage && refused.why(destroy).is_some() {
+    let has_table = !prepared.helpers().sk_storage;
+    if has_table && refused.why(destroy).is_some() {
         prepared = prepared.without_destroy()?;
         refused = prepared.attach_aux_programs(hook);
     }

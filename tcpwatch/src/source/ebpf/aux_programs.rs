@@ -17,12 +17,23 @@ const RESETS: [[&str; 2]; 2] = [
     [names::PROG_RECEIVE_RESET_TP_BTF, names::PROG_RECEIVE_RESET_TRACEPOINT],
 ];
 
-/// The programs that the kernel refuses, and why.
+/// A program beside the chain.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AuxProgram {
+    pub(super) program: &'static str,
+    /// The tracepoint it belongs on: category and name.
+    pub(super) category: &'static str,
+    pub(super) tracepoint: &'static str,
+    /// What is known by it.
+    shows: &'static str,
+}
+
+/// The programs that could not be attached, and why.
 #[derive(Debug, Default)]
 pub(super) struct Refused(Vec<(AuxProgram, String)>);
 
 impl Refused {
-    /// Why the kernel refuses `program`; `None` where it took it, or was not asked.
+    /// Why `program` could not be attached; `None` where it was, or was not needed.
     pub(super) fn why(&self, program: &str) -> Option<String> {
         self.0
             .iter()
@@ -30,110 +41,102 @@ impl Refused {
             .map(|(_, why)| why.clone())
     }
 
-    /// Warns of what stays unknown without these programs: one line for each reason.
+    /// What stays unknown without these programs, and why, in one line; `None` where nothing does.
+    fn words(&self) -> Option<String> {
+        let mut shown: Vec<&str> = Vec::new();
+        let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+        for (aux, why) in &self.0 {
+            if !shown.contains(&aux.shows) {
+                shown.push(aux.shows);
+            }
+            let tracepoint = format!("{}:{}", aux.category, aux.tracepoint);
+            match reasons.iter_mut().find(|(reason, _)| reason == why) {
+                Some((_, tracepoints)) => tracepoints.push(tracepoint),
+                None => reasons.push((why, vec![tracepoint])),
+            }
+        }
+        let reasons: Vec<String> = reasons
+            .into_iter()
+            .map(|(why, tracepoints)| format!("{} ({why})", tracepoints.join(", ")))
+            .collect();
+        (!shown.is_empty()).then(|| {
+            format!(
+                "some {} stay unknown: cannot watch {}",
+                shown.join(" and "),
+                reasons.join(", ")
+            )
+        })
+    }
+
+    /// Warns of what stays unknown without these programs.
     pub(super) fn warn(&self) {
-        let mut reasons: Vec<&String> = self.0.iter().map(|(_, why)| why).collect();
-        reasons.sort();
-        reasons.dedup();
-        for reason in reasons {
-            let same = self.0.iter().filter(|(_, why)| why == reason);
-            let tracepoints: Vec<String> = same
-                .map(|(aux, _)| format!("{}:{}", aux.category, aux.tracepoint))
-                .collect();
-            log::warn!(
-                "cannot watch {}, so some endings or owners are unknown: {reason}",
-                tracepoints.join(", ")
-            );
+        if let Some(words) = self.words() {
+            log::warn!("{words}");
         }
     }
 }
 
-/// A program beside the chain: its name, and the tracepoint it belongs on.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct AuxProgram {
-    pub(super) program: &'static str,
-    pub(super) category: &'static str,
-    pub(super) tracepoint: &'static str,
-}
-
 impl Prepared<'_> {
-    /// The programs that are needed beside the chain of `hook`, as far as the fields they read are known.
+    /// The programs that are needed beside the chain of `hook`.
     pub(super) fn aux_programs(&self, hook: Hook) -> Vec<AuxProgram> {
         let needs = self.request().needs;
-        let reset = self.reset();
         let typed = hook == Hook::TpBtf;
         let tasks = self.layouts().task.known != 0;
-        let measures = needs.latency.is_some();
-        let has = |fields: &[u32]| typed || fields.iter().all(|&offset| offset != ABSENT);
-        // A table by address must see the death of its sockets.
-        let destroys = if typed {
-            needs.connection_data() || !self.helpers().sk_storage
-        } else {
-            reset.destroy_skaddr != 0
-        };
+        let sockets = self.layouts().sock.known != 0;
         let mut all = Vec::new();
-        let mut add = |needed: bool, programs: [&'static str; 2], category, tracepoint| {
+        let mut add = |needed: bool, programs: [&'static str; 2], (category, tracepoint), shows| {
             let [on_tp_btf, on_tracepoint] = programs;
             if needed {
                 all.push(AuxProgram {
                     program: if typed { on_tp_btf } else { on_tracepoint },
                     category,
                     tracepoint,
+                    shows,
                 });
             }
         };
-        let resets = self.sees_resets(hook);
         let [sent, received] = RESETS;
-        add(resets, sent, "tcp", "tcp_send_reset");
-        add(resets, received, "tcp", "tcp_receive_reset");
+        add(sockets, sent, ("tcp", "tcp_send_reset"), "endings");
+        add(sockets, received, ("tcp", "tcp_receive_reset"), "endings");
+        // A table by address must see the death of its sockets.
+        let destroys = needs.connection_data() || !self.helpers().sk_storage;
         let destroy = [names::PROG_DESTROY_TP_BTF, names::PROG_DESTROY_TRACEPOINT];
-        add(destroys, destroy, "tcp", "tcp_destroy_sock");
-        let rename = [names::PROG_RENAME_TP_BTF, names::PROG_RENAME_TRACEPOINT];
-        let renames = needs.owners && tasks && has(&[reset.rename_pid, reset.rename_comm]);
-        add(renames, rename, "task", "task_rename");
-        let exited = [names::PROG_EXITED; 2];
-        add(needs.owners && tasks, exited, "sched", "sched_process_exit");
-        let known = measures && self.layouts().sock.known != 0;
-        let segment = [names::PROG_RETRANSMIT_TP_BTF, names::PROG_RETRANSMIT_TRACEPOINT];
+        add(destroys, destroy, ("tcp", "tcp_destroy_sock"), "endings");
+        let owners = needs.owners && tasks;
+        add(owners, [names::PROG_RENAMED; 2], ("task", "task_rename"), "owners");
         add(
-            known && has(&[reset.retransmit_skaddr]),
-            segment,
-            "tcp",
-            "tcp_retransmit_skb",
+            owners,
+            [names::PROG_EXITED; 2],
+            ("sched", "sched_process_exit"),
+            "owners",
         );
+        let measures = needs.latency.is_some() && sockets;
+        let segment = [names::PROG_RETRANSMIT_TP_BTF, names::PROG_RETRANSMIT_TRACEPOINT];
+        add(measures, segment, ("tcp", "tcp_retransmit_skb"), "retransmits");
         let synack = [names::PROG_SYNACK_TP_BTF, names::PROG_SYNACK_TRACEPOINT];
-        let synacks = known && has(&[reset.synack_skaddr, reset.synack_req]);
-        add(synacks, synack, "tcp", "tcp_retransmit_synack");
+        add(measures, synack, ("tcp", "tcp_retransmit_synack"), "retransmits");
+        let accepts = (needs.owners || needs.latency.is_some()) && tasks;
         let accepted = [names::PROG_ACCEPTED; 2];
-        let accepts = self.sees_accepts();
-        add(accepts, accepted, "syscalls", "sys_exit_accept");
-        add(accepts, accepted, "syscalls", "sys_exit_accept4");
+        let shows = if needs.owners { "owners" } else { "times" };
+        add(accepts, accepted, ("syscalls", "sys_exit_accept"), shows);
+        add(accepts, accepted, ("syscalls", "sys_exit_accept4"), shows);
         all
     }
 
-    /// Whether the fields are known that the programs on resets read.
-    fn sees_resets(&self, hook: Hook) -> bool {
-        self.layouts().sock.known != 0 && (hook == Hook::TpBtf || self.reset().send_skaddr != 0)
-    }
-
-    /// Whether `accept()` is to be watched, and the fields are known that its program reads.
-    fn sees_accepts(&self) -> bool {
-        let needs = self.request().needs;
-        (needs.owners || needs.latency.is_some()) && self.layouts().task.known != 0 && self.reset().accept_ret != ABSENT
-    }
-
-    /// Attaches the programs that show how connections end and who owns them. Returns those that the kernel refuses: what they
-    /// would show is unknown.
+    /// Attaches the programs that show how connections end and who owns them. Returns those that cannot be: what they would show is
+    /// unknown.
     pub(super) fn attach_aux_programs(&mut self, hook: Hook) -> Refused {
         let mut refused = Refused::default();
         for aux in self.aux_programs(hook) {
-            let AuxProgram {
-                program,
-                category,
-                tracepoint,
-            } = aux;
-            if let Err(why) = self.kernel.attach_one(program, category, tracepoint) {
-                refused.0.push((aux, one_line(&why)));
+            let attached = match self.records().why_not(aux.category, aux.tracepoint) {
+                Some(why) if self.kernel.reads_records(aux.program) => Err(why.to_owned()),
+                _ => {
+                    let attached = self.kernel.attach_one(aux.program, aux.category, aux.tracepoint);
+                    attached.map_err(|why| one_line(&why))
+                }
+            };
+            if let Err(why) = attached {
+                refused.0.push((aux, why));
             }
         }
         self.note_features(hook, &refused);
@@ -144,42 +147,38 @@ impl Prepared<'_> {
     fn note_features(&mut self, hook: Hook, refused: &Refused) {
         let typed = hook == Hook::TpBtf;
         let resets = RESETS.map(|[on_tp_btf, on_tracepoint]| if typed { on_tp_btf } else { on_tracepoint });
-        let unknown = (!self.sees_resets(hook)).then(|| "the offsets of socket fields are unknown".to_owned());
+        let unknown = (self.layouts().sock.known == 0).then(|| "the offsets of socket fields are unknown".to_owned());
         let off = unknown.or_else(|| resets.iter().find_map(|name| refused.why(name)));
         self.kernel.resets = off.is_none().then_some(resets);
-        let reset = *self.reset();
+        let reset = self.records().layout;
         let has_reasons = if typed {
-            reset.typed_reason != 0
+            self.layouts().typed_reason
         } else {
             reset.send_reason != ABSENT
         };
         let no_reasons = (!has_reasons).then(|| "tcp:tcp_send_reset has no field reason".to_owned());
         let needs = self.request().needs;
-        let accepts = self.sees_accepts();
+        let unknown_tasks =
+            (self.layouts().task.known == 0).then(|| "the offsets of task fields are unknown".to_owned());
         let features = &mut self.kernel.features;
         features.note(FeatureKind::Resets, off.clone());
         features.note(FeatureKind::ResetReasons, off.or(no_reasons));
         if needs.owners || needs.latency.is_some() {
-            let unknown = (!accepts).then(|| "the fields of tasks or of sys_exit_accept4 are unknown".to_owned());
-            let off = unknown.or_else(|| refused.why(names::PROG_ACCEPTED));
-            if !accepts && let Some(why) = &off {
-                log::warn!("the processes that accept connections are unknown: {why}");
-            }
+            let off = unknown_tasks.or_else(|| refused.why(names::PROG_ACCEPTED));
             features.note(FeatureKind::AcceptOwners, off);
         }
     }
 
     /// Attaches the programs that copy user stacks.
     pub(super) fn attach_stacks(&mut self) -> Result<()> {
-        let (task, reset) = (self.layouts().task, *self.reset());
-        let fields = [
-            task.start_boottime,
-            task.self_exec_id,
-            task.stack_pointer,
-            reset.accept_ret,
-        ];
+        let task = self.layouts().task;
+        let fields = [task.start_boottime, task.self_exec_id, task.stack_pointer];
         if task.known == 0 || fields.contains(&ABSENT) {
-            bail!("the kernel does not tell where it keeps a task's registers, or what accept() returned");
+            bail!("the kernel does not tell where it keeps a task's registers");
+        }
+        let accept = ("syscalls", "sys_exit_accept4");
+        if let Some(why) = self.records().why_not(accept.0, accept.1) {
+            bail!("cannot watch {}:{} ({why})", accept.0, accept.1);
         }
         for (program, category, name) in [
             (names::PROG_STACK_ACCEPTED, "syscalls", "sys_exit_accept"),
@@ -193,6 +192,11 @@ impl Prepared<'_> {
 }
 
 impl Kernel {
+    /// Whether `program` is on a classic tracepoint, and so needs tracefs.
+    fn reads_records(&self, program: &str) -> bool {
+        matches!(self.ebpf.program(program), Some(Program::TracePoint(_)))
+    }
+
     /// Loads `program` where it is not loaded yet, and attaches it to the tracepoint.
     fn attach_one(&mut self, program: &str, category: &str, name: &str) -> Result<()> {
         match self
@@ -214,5 +218,48 @@ impl Kernel {
             _ => bail!("the BPF object's {program} is no tracepoint program"),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(
+        program: &'static str,
+        tracepoint: &'static str,
+        shows: &'static str,
+        why: &str,
+    ) -> (AuxProgram, String) {
+        let aux = AuxProgram {
+            program,
+            category: "tcp",
+            tracepoint,
+            shows,
+        };
+        (aux, why.to_owned())
+    }
+
+    #[test]
+    fn what_stays_unknown_is_one_line() {
+        assert_eq!(Refused::default().words(), None);
+        let refused = Refused(vec![
+            refused("a", "tcp_send_reset", "endings", "it has no field skaddr"),
+            refused("b", "tcp_receive_reset", "endings", "it has no field skaddr"),
+            refused(
+                "c",
+                "tcp_retransmit_skb",
+                "retransmits",
+                "this kernel has no such tracepoint",
+            ),
+        ]);
+        assert_eq!(refused.why("c").as_deref(), Some("this kernel has no such tracepoint"));
+        assert_eq!(
+            refused.words().as_deref(),
+            Some(
+                "some endings and retransmits stay unknown: cannot watch tcp:tcp_send_reset, tcp:tcp_receive_reset (it has no \
+                 field skaddr), tcp:tcp_retransmit_skb (this kernel has no such tracepoint)"
+            )
+        );
     }
 }

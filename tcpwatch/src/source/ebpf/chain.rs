@@ -123,9 +123,10 @@ fn load_program(program: &mut Program, name: &str, btf: Option<&Btf>) -> Result<
     loaded.map_err(|error| refusal(name, error))
 }
 
-/// Puts the programs of one chain where they are called from.
+/// Puts the programs of one chain where they are called from; with those of the second copy, the entry program of the first.
 fn fill_jump_table(kernel: &mut Kernel, request: &Request<'_>, suffix: Suffix) -> Result<()> {
-    for (stage, name) in suffix.called(request) {
+    let first = (suffix == Suffix::TypedCopy).then(|| (names::FIRST_ENTRY, Suffix::Typed.entry().to_owned()));
+    for (stage, name) in suffix.called(request).chain(first) {
         let program = kernel.ebpf.program(&name).context("the program is gone")?;
         let fd = program.fd()?.try_clone()?;
         let table = kernel

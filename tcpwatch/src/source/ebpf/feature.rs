@@ -90,13 +90,6 @@ impl Features {
         self.get(kind).is_some_and(|feature| feature.off.is_none())
     }
 
-    /// Adds what `other` knows beside.
-    pub(super) fn add(&mut self, other: &Self) {
-        for feature in other.iter() {
-            self.note(feature.kind, feature.off.clone());
-        }
-    }
-
     /// The best hook that is on; `None` where none is.
     #[must_use]
     pub fn hook(&self) -> Option<Hook> {

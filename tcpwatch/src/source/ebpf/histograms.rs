@@ -48,7 +48,8 @@ impl Kernel {
             let mut histogram = Histogram::default();
             for &words in cpus.iter() {
                 let lengths: Lengths = bytemuck::cast(words);
-                histogram.merge(&Histogram::new(lengths.buckets, lengths.max_ns, lengths.unknown));
+                let max_ns = lengths.max_ns.into_iter().max().unwrap_or(0);
+                histogram.merge(&Histogram::new(lengths.buckets, max_ns, lengths.unknown));
             }
             all.push(Measured {
                 what,

@@ -18,7 +18,7 @@ use tcpwatch_common::ledger::{Count, STATES};
 use tcpwatch_common::{Ledger, names};
 
 use super::chain::Suffix;
-use super::feature::{FeatureKind, Features};
+use super::feature::Features;
 use super::ledger::LedgerMap;
 use super::misses;
 use super::stacks::StackRing;
@@ -43,6 +43,17 @@ impl fmt::Display for Hook {
     }
 }
 
+/// Whether the kernel skips runs of programs on the hook, and counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Skips {
+    /// It counts those that it skips.
+    Counted,
+    /// It skips none: programs interrupt themselves (before Linux 5.12).
+    Never,
+    /// It may skip some, and does not count them, or hides the number.
+    Uncounted,
+}
+
 /// A link that holds an entry program.
 pub(super) enum Link {
     Typed(&'static str, BtfTracePointLinkId),
@@ -62,6 +73,7 @@ pub struct Kernel {
     pub(super) hook: Option<Hook>,
     pub(super) marks: bool,
     pub(super) features: Features,
+    pub(super) skips: Skips,
     pub(super) ledger: LedgerMap,
     pub(super) reasons: Reasons,
     /// The programs that see resets, where all of them are attached.
@@ -173,10 +185,11 @@ impl Kernel {
 
     /// Runs of the program `name` that the kernel skipped; `None` where it does not count them.
     pub(super) fn skipped(&self, name: &str) -> Option<u64> {
-        if self.hook == Some(Hook::Tracepoint) && !self.features.is_on(FeatureKind::SkippedRuns) {
-            return None;
+        match self.skips {
+            Skips::Counted => misses::of(self.ebpf.program(name)?.fd().ok()?.as_fd()).ok()?,
+            Skips::Never => Some(0),
+            Skips::Uncounted => None,
         }
-        misses::of(self.ebpf.program(name)?.fd().ok()?.as_fd())
     }
 
     /// Passes on what the kernel side has logged.

@@ -3,10 +3,16 @@
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// `recursion_misses` of the program at `fd` (Linux 5.12 and later); `None` where the kernel does not count them.
-pub(super) fn of(fd: BorrowedFd<'_>) -> Option<u64> {
+use anyhow::{Context, Result};
+
+/// `recursion_misses` of the program at `fd`; `None` where the kernel has no such number (before Linux 5.12).
+///
+/// # Errors
+/// One line: /proc is not there, or hidden.
+pub(super) fn of(fd: BorrowedFd<'_>) -> Result<Option<u64>> {
     let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
-    parse(&fs::read_to_string(path).ok()?)
+    let text = fs::read_to_string(path).context("cannot read /proc/self/fdinfo")?;
+    Ok(parse(&text))
 }
 
 /// Reads the line `recursion_misses:\t12`.

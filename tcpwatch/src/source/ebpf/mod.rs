@@ -8,6 +8,7 @@ mod histograms;
 mod kernel;
 mod ledger;
 mod listeners;
+mod memory;
 mod misses;
 mod needs;
 pub mod object;

@@ -49,7 +49,7 @@ pub fn open(choice: Choice, mut load: impl FnMut(Hook) -> Result<Kernel>) -> Res
     }
 }
 
-/// What the running kernel offers: each hook and each feature is tried with a program.
+/// What the running kernel offers: each hook, and what the best of them can use, is tried with a program.
 #[must_use]
 pub fn survey() -> Features {
     let all = Needs {
@@ -68,19 +68,14 @@ pub fn survey() -> Features {
         ring_bytes: 4096,
         stacks_ring_bytes: 4096,
     };
-    let mut features = Features::default();
-    for (hook, kind) in [
-        (Hook::TpBtf, FeatureKind::TpBtf),
-        (Hook::Tracepoint, FeatureKind::Tracepoint),
-    ] {
-        match Kernel::attached(&request, hook) {
-            Ok(kernel) => {
-                features.note(kind, None);
-                features.add(kernel.features());
-            }
-            Err(why) => features.note(kind, Some(format!("{why:#}"))),
-        }
+    let attached = [Hook::TpBtf, Hook::Tracepoint].map(|hook| Kernel::attached(&request, hook));
+    let best = attached.iter().find_map(|kernel| kernel.as_ref().ok());
+    let mut features = best.map(|kernel| kernel.features().clone()).unwrap_or_default();
+    for (kernel, kind) in attached.iter().zip([FeatureKind::TpBtf, FeatureKind::Tracepoint]) {
+        let off = kernel.as_ref().err().map(|why| format!("{why:#}"));
+        features.note(kind, off);
     }
+    drop(attached);
     let stacks = Request {
         needs: Needs { stacks: true, ..all },
         ..request

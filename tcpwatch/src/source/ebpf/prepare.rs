@@ -1,7 +1,6 @@
 //! Prepares the kernel side: reads the types of the running kernel, probes what it offers, makes the maps, and writes the running
 //! kernel's offsets and the user's filter into `.rodata`.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -13,30 +12,24 @@ use aya_log::EbpfLogger;
 use log::Level;
 use rustix::io::Errno;
 use tcpwatch_common::ledger::{BANKS, Count, STATES};
-use tcpwatch_common::owner::{Listener, Name};
 use tcpwatch_common::params::ABSENT;
-use tcpwatch_common::{ClassicLayout, Filter, Ledger, Params, ResetLayout, Transition, names};
+use tcpwatch_common::{ClassicLayout, Filter, Params, Transition, names};
 
-use super::feature::{FeatureKind, Features};
-use super::kernel::{Hook, Kernel};
+use super::feature::Features;
+use super::kernel::{Hook, Kernel, Skips};
 use super::ledger::LedgerMap;
+use super::memory;
 use super::needs::Needs;
 use super::object;
 use super::probe::{self, Helpers};
-use super::refusal::{NOT_PERMITTED, one_line};
+use super::refusal::{NOT_PERMITTED, not_permitted, one_line};
 use crate::model::ending::Reasons;
-use crate::sys::btf::{self, KernelBtf, Layouts};
-use crate::sys::{caps, cpus, descriptor_limit, lockdown, memlock, memory_limit, pidns, threads, tracefs};
-
-/// Sockets that the table by address holds at once, closed ones that an application still holds among them: 16 MB of kernel memory
-/// where infos are needed.
-const TABLE_SOCKETS: u32 = 65_536;
+use crate::sys::btf::{KernelBtf, Layouts};
+use crate::sys::tracefs::AuxRecords;
+use crate::sys::{caps, cpus, descriptor_limit, lockdown, memlock, pidns, threads, tracefs};
 
 /// Descriptors that maps, programs and links take, at most.
 const DESCRIPTORS: u64 = 96;
-
-/// Bytes of kernel memory that the programs take, at most.
-const PROGRAMS_BYTES: u64 = 4 << 20;
 
 /// Bytes of a ring buffer that is not used.
 const PAGE: u32 = 4096;
@@ -60,12 +53,12 @@ pub struct Request<'a> {
 
 impl Request<'_> {
     /// Bytes of the ring buffer of records; a page where none are needed.
-    fn records_bytes(&self) -> u32 {
+    pub(super) fn records_bytes(&self) -> u32 {
         if self.needs.records() { self.ring_bytes } else { PAGE }
     }
 
     /// Bytes of the ring buffer of stacks, likewise.
-    fn stacks_bytes(&self) -> u32 {
+    pub(super) fn stacks_bytes(&self) -> u32 {
         if self.needs.stacks {
             self.stacks_ring_bytes
         } else {
@@ -89,7 +82,7 @@ struct Plan<'a> {
     request: &'a Request<'a>,
     types: KernelTypes,
     classic: ClassicLayout,
-    reset: ResetLayout,
+    records: AuxRecords,
     helpers: Helpers,
 }
 
@@ -110,9 +103,9 @@ impl<'a> Prepared<'a> {
         &self.plan.types.layouts
     }
 
-    /// Where the records of tracepoints have their fields.
-    pub(super) fn reset(&self) -> &ResetLayout {
-        &self.plan.reset
+    /// Where the records of the tracepoints beside the hook have their fields.
+    pub(super) fn records(&self) -> &AuxRecords {
+        &self.plan.records
     }
 
     /// What the programs may use of the kernel.
@@ -123,12 +116,8 @@ impl<'a> Prepared<'a> {
     /// The same anew, where no program sees the death of sockets: the table by address drops them at their close.
     pub(super) fn without_destroy(self) -> Result<Self> {
         let Self { kernel, mut plan } = self;
-        let features = kernel.features.clone();
-        drop(kernel);
         plan.helpers.destroy = false;
-        plan.reset.destroy_skaddr = 0;
-        let mut kernel = plan.kernel(EbpfLoader::new())?;
-        kernel.features = features;
+        let kernel = plan.again(kernel)?;
         Ok(Self { kernel, plan })
     }
 }
@@ -143,7 +132,7 @@ pub(super) fn prepared<T: Send>(
     work: impl FnOnce(Prepared<'_>) -> Result<T> + Send,
 ) -> Result<T> {
     check(request)?;
-    let (loader, types) = loader_and_types(hook == Hook::TpBtf || request.needs.stacks, request.needs)?;
+    let (loader, types) = loader_and_types(loads_typed(hook, request.needs), request.needs)?;
     match hook {
         Hook::TpBtf => typed(request, loader, types?, work),
         Hook::Tracepoint => classic(request, loader, types, work),
@@ -162,8 +151,9 @@ impl Kernel {
             request,
             types: types?,
             classic: ClassicLayout::UNKNOWN,
-            reset: ResetLayout::UNKNOWN,
-            helpers: Helpers::default(),
+            records: AuxRecords::NONE,
+            // Walks keep nothing of a socket, and need no table for it.
+            helpers: Helpers::all(),
         };
         plan.kernel(loader)
     }
@@ -178,15 +168,11 @@ fn typed<T: Send>(
 ) -> Result<T> {
     let needs = request.needs;
     if !needs.connection_data() && !needs.stacks {
-        return typed_with(request, loader, types, ResetLayout::UNKNOWN).and_then(work);
+        return typed_with(request, loader, types, AuxRecords::NONE).and_then(work);
     }
     tracefs::with_tracefs(|reached| {
-        let reset = reached.and_then(|()| tracefs::reset_layout(Path::new("/"), types.kernel.as_ref()));
-        let reset = reset.unwrap_or_else(|why| {
-            log::warn!("the processes that accept connections are unknown: {why:#}");
-            ResetLayout::UNKNOWN
-        });
-        typed_with(request, loader, types, reset).and_then(work)
+        let records = aux_records(reached, &types, false);
+        typed_with(request, loader, types, records).and_then(work)
     })
 }
 
@@ -195,28 +181,32 @@ fn typed_with<'a>(
     request: &'a Request<'a>,
     loader: EbpfLoader<'_>,
     types: KernelTypes,
-    mut reset: ResetLayout,
+    mut records: AuxRecords,
 ) -> Result<Prepared<'a>> {
-    reset.typed_reason = u32::from(types.layouts.typed_reason);
+    records.layout.typed_reason = u32::from(types.layouts.typed_reason);
     let mut plan = Plan {
         request,
         types,
         classic: ClassicLayout::UNKNOWN,
-        reset,
+        records,
         helpers: Helpers::all(),
     };
     let mut kernel = plan.kernel(loader)?;
-    let mut features = Features::default();
-    let helpers = probe::helpers(&mut kernel, &mut features)?;
+    let helpers = probe::helpers(&mut kernel, plan.types.layouts.runs)?;
     if helpers != plan.helpers {
-        // What the programs may use is part of their `.rodata`, which is frozen by now.
-        drop(kernel);
         plan.helpers = helpers;
-        kernel = plan.kernel(EbpfLoader::new())?;
+        kernel = plan.again(kernel)?;
     }
-    kernel.features = features;
     kernel.marks = helpers.marks;
     Ok(Prepared { kernel, plan })
+}
+
+/// The records of the tracepoints beside the hook, where tracefs was `reached`; of the classic hook's too, where `classic`.
+fn aux_records(reached: Result<()>, types: &KernelTypes, classic: bool) -> AuxRecords {
+    match reached {
+        Ok(()) => AuxRecords::read(Path::new("/"), types.kernel.as_ref(), classic),
+        Err(why) => AuxRecords::unreachable(&why),
+    }
 }
 
 /// Prepares for the classic tracepoint.
@@ -241,41 +231,50 @@ fn classic<T: Send>(
     let root = Path::new("/");
     tracefs::with_tracefs(|reached| {
         reached?;
-        let reset = tracefs::reset_layout(root, types.kernel.as_ref()).unwrap_or_else(|why| {
-            log::warn!("endings and owners of connections are unknown: {why:#}");
-            ResetLayout::UNKNOWN
-        });
         let mut plan = Plan {
             classic: tracefs::classic_layout(root, types.kernel.as_ref())?,
-            helpers: Helpers {
-                destroy: reset.destroy_skaddr != 0,
-                ..Helpers::default()
-            },
+            records: aux_records(Ok(()), &types, true),
+            helpers: Helpers::on_classic(types.btf.is_some()),
             request,
             types,
-            reset,
         };
         let mut kernel = plan.kernel(loader)?;
-        if kernel.btf.is_some() {
-            probe::task_helpers(&mut kernel, &mut plan.helpers)?;
-            drop(kernel);
-            kernel = plan.kernel(EbpfLoader::new())?;
+        let helpers = probe::classic_helpers(&mut kernel, plan.types.layouts.counts_classic_skips)?;
+        if helpers != plan.helpers {
+            plan.helpers = helpers;
+            kernel = plan.again(kernel)?;
         }
-        let counted = plan.types.layouts.counts_classic_skips;
-        let uncounted = (!counted).then(|| "this kernel does not count them".to_owned());
-        kernel.features.note(FeatureKind::SkippedRuns, uncounted);
         work(Prepared { kernel, plan })
     })
 }
 
+/// Whether typed programs are loaded for `hook`: beside those of its own, the ones on names of processes and on user stacks.
+fn loads_typed(hook: Hook, needs: Needs) -> bool {
+    hook == Hook::TpBtf || needs.owners || needs.stacks
+}
+
 impl Plan<'_> {
+    /// Makes the kernel side anew in place of `kernel`, of which what was probed stays: what the programs may use is part of their
+    /// `.rodata`, which is frozen by now.
+    fn again(&self, kernel: Kernel) -> Result<Kernel> {
+        let Kernel {
+            features, skips, marks, ..
+        } = kernel;
+        Ok(Kernel {
+            marks,
+            features,
+            skips,
+            ..self.kernel(EbpfLoader::new())?
+        })
+    }
+
     /// Makes the maps, and writes `.rodata`.
     fn kernel(&self, loader: EbpfLoader<'_>) -> Result<Kernel> {
         let Self {
             request,
             types,
             classic,
-            reset,
+            records,
             helpers,
         } = self;
         let layouts = &types.layouts;
@@ -294,7 +293,8 @@ impl Plan<'_> {
             wake_mask: wake_mask(ring_bytes),
             sk_storage: u32::from(helpers.sk_storage),
             marks: u32::from(helpers.marks),
-            second_copy: u32::from(helpers.second_copy),
+            prog_active: layouts.runs.map_or(ABSENT, |runs| runs.prog_active),
+            array_values: layouts.runs.map_or(ABSENT, |runs| runs.array_values),
             task_btf: u32::from(helpers.task_btf),
             socket_cookie: u32::from(helpers.cookie),
             forget_at_close: u32::from(!helpers.destroy),
@@ -309,27 +309,18 @@ impl Plan<'_> {
             .override_global(names::GLOBAL_FILTER, bytemuck::bytes_of(request.filter), true)
             .override_global(names::GLOBAL_SOCK, bytemuck::bytes_of(&layouts.sock), true)
             .override_global(names::GLOBAL_TASK, bytemuck::bytes_of(&task), true)
-            .override_global(names::GLOBAL_RESET, bytemuck::bytes_of(reset), true)
+            .override_global(names::GLOBAL_RESET, bytemuck::bytes_of(&records.layout), true)
             .override_global(names::GLOBAL_CLASSIC, bytemuck::bytes_of(classic), true)
             .override_global(names::GLOBAL_PARAMS, bytemuck::bytes_of(&params), true)
             .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries(names::MAP_LEDGER, cpus * BANKS)
             .map_max_entries(names::MAP_EVENTS, ring_bytes)
             .map_max_entries(names::MAP_STACKS, request.stacks_bytes());
-        if !needs.owners {
-            loader
-                .map_max_entries(names::MAP_LISTENERS, 1)
-                .map_max_entries(names::MAP_COMMS, 1);
+        let tables = memory::tables(needs, !helpers.sk_storage);
+        for table in &tables {
+            loader.map_max_entries(table.name, table.entries);
         }
-        if !helpers.sk_storage {
-            let table = if needs.owners || needs.connections {
-                names::MAP_INFOS_BY_ADDRESS
-            } else {
-                names::MAP_STATES_BY_ADDRESS
-            };
-            loader.map_max_entries(table, TABLE_SOCKETS);
-        }
-        ensure_memory(request, memory_needed(request, cpus, !helpers.sk_storage))?;
+        memory::ensure(request, memory::needed(request, cpus, &tables))?;
         let mut ebpf = loader.load(request.object).map_err(maps_refused)?;
         let ledger = LedgerMap::of(
             ebpf.take_map(names::MAP_LEDGER)
@@ -356,6 +347,7 @@ impl Plan<'_> {
             hook: None,
             marks: false,
             features: Features::default(),
+            skips: Skips::Uncounted,
             ledger,
             reasons: Reasons::new(&layouts.reasons),
             resets: None,
@@ -379,53 +371,6 @@ fn log_level() -> u8 {
         .unwrap_or(0)
 }
 
-/// Bytes of kernel memory that maps and programs take from the start on, about. What grows later, by use, is not counted.
-fn memory_needed(request: &Request<'_>, cpus: u32, table: bool) -> u64 {
-    // An element of a preallocated hash, with the kernel's own 64 bytes and its share of the buckets.
-    let hash = |entries: u64, bytes: usize| entries * (bytes as u64 + 80);
-    let rings = u64::from(request.records_bytes()) + u64::from(request.stacks_bytes());
-    let ledgers = u64::from(cpus * BANKS) * size_of::<Ledger>() as u64;
-    let listeners = if request.needs.owners {
-        hash(16_384, size_of::<Listener>()) + hash(4096, size_of::<Name>())
-    } else {
-        0
-    };
-    // State and info of a socket are 168 bytes.
-    let sockets = if table { hash(TABLE_SOCKETS.into(), 168) } else { 0 };
-    rings + ledgers + listeners + sockets + PROGRAMS_BYTES
-}
-
-/// How many times the bytes of the kernel's BTF it takes to read it, as measured: we keep one copy with its index, and aya's loader
-/// makes a larger one.
-const TYPES_FACTOR: u64 = 6;
-
-/// Bytes of memory that it takes to read the kernel's types; none where the kernel has none.
-fn types_needed() -> u64 {
-    fs::metadata(btf::path(Path::new("/"))).map_or(0, |types| types.len() * TYPES_FACTOR)
-}
-
-/// Checks that this process may still take `needed` bytes of memory: the kernel ends one that takes more than its cgroup allows.
-fn ensure_memory(request: &Request<'_>, needed: u64) -> Result<()> {
-    let smaller = if request.needs.records() {
-        "a smaller --ring-size or "
-    } else {
-        ""
-    };
-    match memory_limit::available(Path::new("/")) {
-        Some(available) if available < needed => bail!(
-            "this needs {} of memory, and the cgroup of this process has {} left (memory.max); try {smaller}a larger memory.max",
-            mebibytes(needed),
-            mebibytes(available)
-        ),
-        _ => Ok(()),
-    }
-}
-
-/// `bytes` in MiB, rounded up.
-fn mebibytes(bytes: u64) -> String {
-    format!("{} MiB", bytes.div_ceil(1 << 20))
-}
-
 /// Why the kernel makes no maps. Before Linux 5.11 it answers EPERM where `RLIMIT_MEMLOCK` is too low.
 fn maps_refused(error: EbpfError) -> anyhow::Error {
     let words = "the kernel refuses tcpwatch's BPF maps";
@@ -436,14 +381,13 @@ fn maps_refused(error: EbpfError) -> anyhow::Error {
         _ => None,
     };
     let is = |errno: Errno| number == Some(errno.raw_os_error());
-    match memlock::raise() {
-        Some(limit) if is(Errno::PERM) => anyhow!(
-            "{words}: bpf(2) is not permitted, or RLIMIT_MEMLOCK of {} is too low; try ulimit -l unlimited, or a smaller --ring-size",
-            mebibytes(limit)
-        ),
+    if is(Errno::PERM) {
+        anyhow!("{words}: {}", not_permitted())
+    } else if is(Errno::INVAL) {
         // Every kernel takes these maps with their types, so BPF_BTF_LOAD was refused.
-        _ if is(Errno::INVAL) => anyhow!("{words}: {}; {NOT_PERMITTED}", one_line(&anyhow!(error))),
-        _ => anyhow!(error).context(words),
+        anyhow!("{words}: {}; {NOT_PERMITTED}", one_line(&anyhow!(error)))
+    } else {
+        anyhow!(error).context(words)
     }
 }
 
@@ -465,7 +409,8 @@ fn check(request: &Request<'_>) -> Result<()> {
     // Each program and map takes one, and a chain has a dozen of each.
     descriptor_limit::ensure_free(DESCRIPTORS)?;
     let cpus = cpus::possible(Path::new("/"))?;
-    ensure_memory(request, types_needed() + memory_needed(request, cpus, false))?;
+    let tables = memory::tables(request.needs, false);
+    memory::ensure(request, memory::types() + memory::needed(request, cpus, &tables))?;
     let _remaining = memlock::raise();
     Ok(())
 }

@@ -1,12 +1,18 @@
 //! Probes what the running kernel offers, by loading a small program for each feature.
 
+use std::io;
+use std::os::fd::AsFd as _;
+
 use anyhow::{Context, Result, bail};
 use aya::programs::{Program, ProgramError};
+use rustix::io::Errno;
 use tcpwatch_common::names;
 
-use super::feature::{FeatureKind, Features};
-use super::kernel::Kernel;
+use super::feature::FeatureKind;
+use super::kernel::{Kernel, Skips};
+use super::misses;
 use super::refusal::refusal;
+use crate::sys::btf::RunsLayout;
 use crate::sys::tracefs;
 
 /// What the programs may use of the kernel.
@@ -30,6 +36,16 @@ pub(super) struct Helpers {
 }
 
 impl Helpers {
+    /// What programs on the classic hook may use at most; of typed programs too, where `typed` ones are loaded with them.
+    pub(super) fn on_classic(typed: bool) -> Self {
+        Self {
+            task_btf: typed,
+            pt_regs: typed,
+            destroy: true,
+            ..Self::default()
+        }
+    }
+
     /// All of it.
     pub(super) fn all() -> Self {
         Self {
@@ -44,11 +60,11 @@ impl Helpers {
     }
 }
 
-/// Probes what programs on `tp_btf` may use, and notes it in `features`.
+/// Probes what programs on `tp_btf` may use, and notes it in the features of `kernel`.
 ///
 /// # Errors
-/// The kernel takes no program on `tp_btf` at all.
-pub(super) fn helpers(kernel: &mut Kernel, features: &mut Features) -> Result<Helpers> {
+/// The kernel takes no program on `tp_btf` at all, or refuses one for want of a permission or of memory.
+pub(super) fn helpers(kernel: &mut Kernel, runs: Option<RunsLayout>) -> Result<Helpers> {
     // One that asks for nothing: where it is refused, so is every other.
     if let Some(why) = refused(kernel, names::PROG_EMPTY)? {
         bail!(why);
@@ -56,26 +72,17 @@ pub(super) fn helpers(kernel: &mut Kernel, features: &mut Features) -> Result<He
     let mut offers = |kind, program: &str| -> Result<bool> {
         let off = refused(kernel, program)?;
         let on = off.is_none();
-        features.note(kind, off);
+        kernel.features.note(kind, off);
         Ok(on)
     };
     let sk_storage = offers(FeatureKind::SkStorage, names::PROG_HAS_SK_STORAGE)?;
     let iter_locks = offers(FeatureKind::ExactMarks, names::PROG_ITER_LOCKS)?;
     let cookie = offers(FeatureKind::Cookies, names::PROG_HAS_COOKIE)?;
-    // A kernel that may skip runs counts them.
-    let skips = kernel.skipped(names::PROG_EMPTY).is_some();
-    features.note(
-        FeatureKind::SecondCopy,
-        (!skips).then(|| "not needed: this kernel skips no runs".to_owned()),
-    );
-    features.note(
-        FeatureKind::SkippedRuns,
-        (!skips).then(|| "not needed: this kernel skips no runs".to_owned()),
-    );
+    let second_copy = probe_skips(kernel, runs)?;
     let mut helpers = Helpers {
         sk_storage,
         marks: sk_storage && iter_locks,
-        second_copy: skips,
+        second_copy,
         cookie,
         destroy: true,
         ..Helpers::default()
@@ -84,11 +91,57 @@ pub(super) fn helpers(kernel: &mut Kernel, features: &mut Features) -> Result<He
     Ok(helpers)
 }
 
-/// Probes what programs of any kind may use of the running task.
+/// Whether a second copy is needed, for the kernel may skip runs of typed programs, and can be had, by where it counts the `runs` under
+/// way. A kernel that may skip some counts those.
+fn probe_skips(kernel: &mut Kernel, runs: Option<RunsLayout>) -> Result<bool> {
+    let program = kernel.ebpf.program(names::PROG_EMPTY).context("the program is gone")?;
+    let count = misses::of(program.fd()?.as_fd());
+    let unknown_runs = || {
+        let unknown = runs.is_none();
+        unknown.then(|| {
+            "the kernel's BTF does not tell where it counts the runs of a program (bpf_prog.active)".to_owned()
+        })
+    };
+    let not_needed = || Some("not needed: this kernel skips no runs".to_owned());
+    let (skips, second_copy, skipped_runs) = match count {
+        Ok(Some(_)) => (Skips::Counted, unknown_runs(), None),
+        Ok(None) => (Skips::Never, not_needed(), not_needed()),
+        Err(why) => (Skips::Uncounted, unknown_runs(), Some(format!("{why:#}"))),
+    };
+    let on = second_copy.is_none();
+    kernel.skips = skips;
+    kernel.features.note(FeatureKind::SecondCopy, second_copy);
+    kernel.features.note(FeatureKind::SkippedRuns, skipped_runs);
+    Ok(on)
+}
+
+/// Probes what programs on the classic hook may use, and notes it in the features of `kernel`; whether the kernel counts the runs that
+/// it skips there, is known from its types.
 ///
 /// # Errors
-/// The BPF object has no program to probe with.
-pub(super) fn task_helpers(kernel: &mut Kernel, helpers: &mut Helpers) -> Result<()> {
+/// The kernel refuses a program for want of a permission or of memory.
+pub(super) fn classic_helpers(kernel: &mut Kernel, counts_skips: bool) -> Result<Helpers> {
+    for kind in [
+        FeatureKind::SkStorage,
+        FeatureKind::ExactMarks,
+        FeatureKind::Cookies,
+        FeatureKind::SecondCopy,
+    ] {
+        kernel.features.note(kind, Some("only on tp_btf".to_owned()));
+    }
+    kernel.skips = if counts_skips { Skips::Counted } else { Skips::Uncounted };
+    let uncounted = (!counts_skips).then(|| "this kernel does not count them".to_owned());
+    kernel.features.note(FeatureKind::SkippedRuns, uncounted);
+    let typed = kernel.btf.is_some();
+    let mut helpers = Helpers::on_classic(typed);
+    if typed {
+        task_helpers(kernel, &mut helpers)?;
+    }
+    Ok(helpers)
+}
+
+/// Probes what programs of any kind may use of the running task.
+fn task_helpers(kernel: &mut Kernel, helpers: &mut Helpers) -> Result<()> {
     helpers.task_btf = refused(kernel, names::PROG_HAS_TASK_BTF)?.is_none();
     helpers.pt_regs = refused(kernel, names::PROG_HAS_PT_REGS)?.is_none();
     Ok(())
@@ -97,7 +150,7 @@ pub(super) fn task_helpers(kernel: &mut Kernel, helpers: &mut Helpers) -> Result
 /// Why the kernel refuses the program `name`; `None` where it takes it.
 ///
 /// # Errors
-/// The BPF object has no such program.
+/// It is refused for a reason that says nothing of the program.
 fn refused(kernel: &mut Kernel, name: &str) -> Result<Option<String>> {
     let btf = kernel.btf.clone().context("no BTF")?;
     let program = kernel
@@ -109,5 +162,42 @@ fn refused(kernel: &mut Kernel, name: &str) -> Result<Option<String>> {
         Program::Iter(program) => program.load("tcp", &btf),
         _ => bail!("the BPF object's {name} is no program to probe with"),
     };
-    Ok(loaded.err().map(|error| format!("{:#}", refusal(name, error))))
+    let Err(error) = loaded else { return Ok(None) };
+    let of_the_process = matches!(&error, ProgramError::LoadError { io_error, .. } if is_of_the_process(io_error));
+    let why = refusal(name, error);
+    if of_the_process {
+        Err(why)
+    } else {
+        Ok(Some(format!("{why:#}")))
+    }
+}
+
+/// Whether the kernel answers `error` for want of a permission or of room, whatever the program.
+fn is_of_the_process(error: &io::Error) -> bool {
+    const OF_THE_PROCESS: [Errno; 6] = [
+        Errno::PERM,
+        Errno::NOMEM,
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::AGAIN,
+        Errno::INTR,
+    ];
+    let number = error.raw_os_error();
+    OF_THE_PROCESS.iter().any(|errno| number == Some(errno.raw_os_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_the_process_is_no_feature_that_is_off() {
+        let error = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
+        for errno in [Errno::INVAL, Errno::ACCESS, Errno::TOOBIG] {
+            assert!(!is_of_the_process(&error(errno)), "{errno}");
+        }
+        for errno in [Errno::PERM, Errno::NOMEM, Errno::MFILE] {
+            assert!(is_of_the_process(&error(errno)), "{errno}");
+        }
+    }
 }

@@ -6,13 +6,31 @@ use anyhow::anyhow;
 use aya::programs::ProgramError;
 use rustix::io::Errno;
 
+use super::memory::mebibytes;
+use crate::sys::memlock;
+
 /// The remedy where bpf(2) answers that it is not permitted, though this process has the capabilities.
 pub(super) const NOT_PERMITTED: &str =
     "bpf(2) is not permitted here, or not all of it (seccomp, LSM or container); run it outside";
 
+/// Why bpf(2) answers EPERM, though this process has the capabilities, and what to do. Before Linux 5.11 it does so too where
+/// `RLIMIT_MEMLOCK` is too low for a map or a program.
+pub(super) fn not_permitted() -> String {
+    match memlock::raise() {
+        None => NOT_PERMITTED.to_owned(),
+        Some(limit) => format!(
+            "bpf(2) is not permitted, or RLIMIT_MEMLOCK of {} is too low; try ulimit -l unlimited, or a smaller --ring-size",
+            mebibytes(limit)
+        ),
+    }
+}
+
 /// The error of loading the program `name`, with the last words of the verifier.
 pub(super) fn refusal(name: &str, error: ProgramError) -> anyhow::Error {
     match error {
+        ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
+            anyhow!("the kernel refuses the BPF program {name}: {}", not_permitted())
+        }
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
             log::debug!("verifier log of {name}:\n{log}");

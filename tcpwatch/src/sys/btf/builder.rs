@@ -81,7 +81,7 @@ impl Builder {
 pub(crate) type Field = (&'static str, &'static str, u32);
 
 /// Name, bytes and fields of each structure, those first that others contain.
-const STRUCTURES: [(&str, u32, &[Field]); 35] = [
+const STRUCTURES: [(&str, u32, &[Field]); 37] = [
     ("atomic_t", 4, &[("counter", "u32", 0)]),
     ("atomic64_t", 8, &[("counter", "u64", 0)]),
     ("in6_addr", 16, &[("words", "u32[4]", 0)]),
@@ -192,6 +192,8 @@ const STRUCTURES: [(&str, u32, &[Field]); 35] = [
     ("upid", 16, &[("nr", "u32", 0), ("ns", "ptr", 8)]),
     ("pid", 32, &[("level", "u32", 4), ("numbers", "upid[1]", 16)]),
     ("pid_namespace", 32, &[("ns", "ns_common", 8)]),
+    ("bpf_prog", 64, &[("active", "ptr to u32", 40)]),
+    ("bpf_array", 96, &[("value", "u8[0]", 96)]),
     ("pt_regs", 168, &[("sp", "u64", 152)]),
     ("mm_struct", 32, &[("start_stack", "u64", 24)]),
     ("user_words", 16, &[("tp_value", "u64", 0)]),
@@ -267,11 +269,19 @@ impl Kernel {
         ids.insert("be16", built.add(kind::TYPEDEF, 0, "__be16", constant, &[]));
         ids.insert("be32", built.add(kind::TYPEDEF, 0, "__be32", ids["u32"], &[]));
         ids.insert("volatile u8", built.add(kind::VOLATILE, 0, "", ids["u8"], &[]));
-        for (name, element, count) in [("u8[4]", "u8", 4), ("u8[16]", "u8", 16), ("u32[4]", "u32", 4)] {
+        for (name, element, count) in [
+            ("u8[0]", "u8", 0),
+            ("u8[4]", "u8", 4),
+            ("u8[16]", "u8", 16),
+            ("u32[4]", "u32", 4),
+        ] {
             let rest = [ids[element], ids["u32"], count];
             ids.insert(name, built.add(kind::ARRAY, 0, "", 0, &rest));
         }
         ids.insert("ptr", built.add(kind::PTR, 0, "", 0, &[]));
+        for (name, target) in [("ptr to u8", "u8"), ("ptr to u32", "u32")] {
+            ids.insert(name, built.add(kind::PTR, 0, "", ids[target], &[]));
+        }
         // A pointer from one structure to itself, as any list has.
         let head = built.last_id + 2;
         let list = built.add(kind::PTR, 0, "", head, &[]);

@@ -336,6 +336,23 @@ fn btf_of_a_tree_is_read() {
 }
 
 #[test]
+fn runs_are_found_where_the_kernel_counts_them_in_one_number() {
+    let runs = |kernel: &Kernel| KernelBtf::parse(kernel.bytes()).unwrap().layouts().unwrap().runs;
+    let mut kernel = Kernel::new();
+    let expected = RunsLayout {
+        prog_active: 40,
+        array_values: 96,
+    };
+    assert_eq!(runs(&kernel), Some(expected));
+    kernel.field("active").1 = "ptr to u8";
+    assert_eq!(runs(&kernel), None, "one number for each level of interrupts");
+    kernel.field("active").1 = "u64";
+    assert_eq!(runs(&kernel), None, "no pointer");
+    kernel.field("active").0 = "stats";
+    assert_eq!(runs(&kernel), None, "no such field");
+}
+
+#[test]
 fn a_record_is_described_by_the_first_structure_there_is() {
     let btf = KernelBtf::parse(Kernel::new().bytes()).unwrap();
     let own_and_class = ["trace_event_raw_tcp_destroy_sock", "trace_event_raw_tcp_event_sk"];

@@ -1,0 +1,63 @@
+//! Whether the first copy of the programs is running on this CPU, under the second.
+//!
+//! The kernel skips a `tp_btf` program that would run inside itself on a CPU, by a count of its runs under way there (`bpf_prog.active`,
+//! `__bpf_trace_run` in kernel/trace/bpf_trace.c). Both copies are attached to the tracepoint, and called one after the other. So the
+//! second is called for an event that the first was skipped for exactly where that count is not zero, and handles it.
+
+use core::ptr;
+
+use crate::maps::{FIRST_COPY, STAGES_TYPED2};
+use crate::params::param;
+use crate::sock::probe;
+use tcpwatch_common::names::FIRST_ENTRY;
+
+/// What one CPU knows of the first copy.
+#[repr(C)]
+pub(crate) struct FirstCopy {
+    /// Where the kernel keeps the count for this CPU; 0 before the first event.
+    count: u64,
+    /// A place to turn pointers into numbers: the verifier lets a program store a pointer, but not compute with it.
+    pointer: u64,
+}
+
+impl FirstCopy {
+    /// The address `pointer` as a number.
+    #[inline(always)]
+    fn number<T>(&mut self, pointer: *const T) -> u64 {
+        let place = &raw mut self.pointer;
+        // SAFETY: a word of this entry. Volatile, so that it is stored and loaded.
+        unsafe {
+            place.write_volatile(pointer as u64);
+            place.read_volatile()
+        }
+    }
+
+    /// Finds the count of this CPU. The kernel keeps it at one distance from this entry on every CPU, as all memory that it has of
+    /// each CPU.
+    #[inline(always)]
+    fn find(&mut self) -> u64 {
+        let values = param!(PARAMS.array_values);
+        let own = ptr::from_ref(self);
+        let here = self.number(own);
+        let entries = self.number(&raw const FIRST_COPY);
+        let stages = self.number(&raw const STAGES_TYPED2);
+        let of_all_cpus: u64 = probe(entries as *const u8, values);
+        let first: u64 = probe(stages as *const u8, values + FIRST_ENTRY * 8);
+        let count: u64 = probe(first as *const u8, param!(PARAMS.prog_active));
+        here - of_all_cpus + count
+    }
+}
+
+/// Whether the first copy is running on this CPU.
+#[inline(always)]
+pub(crate) fn is_running() -> bool {
+    let Some(first) = FIRST_COPY.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: the entry of this CPU. A run that interrupts this one writes the same numbers.
+    let first = unsafe { &mut *first };
+    if first.count == 0 {
+        first.count = first.find();
+    }
+    probe::<u32>(first.count as *const u8, 0) != 0
+}
