@@ -262,7 +262,8 @@ pub(crate) fn has_socket(sk: impl Memory) -> bool {
 /// Number of its inode, as `/proc/PID/fd` shows it; 0 for none.
 #[inline(always)]
 pub(crate) fn inode(sk: impl Memory) -> u32 {
-    let socket = sk.read::<u64>(param!(SOCK.socket));
+    // Not a typed load, for the verifier would search all types once for each path to it: see `close_info::has_socket`.
+    let socket: u64 = probe(sk.address(), param!(SOCK.socket));
     if socket == 0 {
         return 0;
     }
