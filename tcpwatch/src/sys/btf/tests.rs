@@ -400,6 +400,8 @@ fn mutate(bytes: &mut Vec<u8>, numbers: &mut Numbers) {
 
 /// Does with `bytes` all that tcpwatch does; whether there are layouts.
 fn use_all(bytes: Vec<u8>) -> bool {
+    // aya's loader reads the kernel's BTF by itself, unchecked.
+    let _read_or_refused = Btf::parse(&bytes, Endianness::default());
     let Ok(btf) = KernelBtf::parse(bytes) else { return false };
     let aya = btf.aya().expect("aya reads what is checked");
     for kind in [BtfKind::Typedef, BtfKind::Func] {
