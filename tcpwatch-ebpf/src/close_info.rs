@@ -8,8 +8,9 @@ use tcpwatch_common::evidence::{
 use crate::counter::{add_atomically, inc};
 use crate::filter;
 use crate::hook::Hook;
-use crate::ledger;
-use crate::run::Run;
+use crate::ledger::{self, inc_shared};
+use crate::maps::AMENDING;
+use crate::run::{Run, barrier};
 use crate::sock;
 use crate::sock_state::SockState;
 use crate::step::{CLOSE, CLOSING, FIN_WAIT1, FIN_WAIT2, LAST_ACK, LISTEN, Step};
@@ -188,8 +189,30 @@ pub(crate) fn add_reset(state: &mut SockState, sent: bool, reason: u8) -> Option
     }
     evidence.flags |= RESET_SENT | RESET_AFTER;
     evidence.reason = reason;
-    add_end(state.end, -1);
-    add_end(evidence.key(), 1);
+    if !amend(state.end, evidence.key()) {
+        inc_shared(|ledger| &mut ledger.unheard_resets);
+        return None;
+    }
     state.end = evidence.key();
     Some(evidence)
+}
+
+/// Counts an end under the key `to` that was counted under `from`; false where this interrupts another run that does so.
+#[inline(always)]
+fn amend(from: u64, to: u64) -> bool {
+    let Some(amending) = AMENDING.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: the entry of this CPU. An interrupting run leaves it as it is.
+    let amending = unsafe { &mut *amending };
+    if *amending != 0 {
+        return false;
+    }
+    *amending = 1;
+    barrier();
+    add_end(from, -1);
+    add_end(to, 1);
+    barrier();
+    *amending = 0;
+    true
 }

@@ -57,7 +57,7 @@ pub(crate) static RUNS: PerCpuArray<Runs> = PerCpuArray::with_max_entries(COPIES
 #[map]
 pub(crate) static FIRST_COPY: PerCpuArray<FirstCopy> = PerCpuArray::with_max_entries(1, 0);
 
-/// 1 while a reset amends the end of a connection. Before Linux 6.1 another reset may interrupt it, on the same CPU.
+/// 1 while a reset changes how an end is counted. Before Linux 6.1 another reset may interrupt it, on the same CPU.
 #[map]
 pub(crate) static AMENDING: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 

@@ -6,9 +6,7 @@ use tcpwatch_common::event::Amendment;
 use tcpwatch_common::params::ABSENT;
 
 use crate::ledger::inc_shared;
-use crate::maps::AMENDING;
 use crate::params::param;
-use crate::run::barrier;
 use crate::sock::{self, Bare, IPPROTO_TCP, Memory, Typed, word};
 use crate::sock_state::{self, Kept};
 use crate::step::{CLOSE, LISTEN, SYN_RECV, SYN_SENT, TIME_WAIT};
@@ -39,21 +37,7 @@ fn reset<'a, M: Memory>(sk: M, kept: impl FnOnce(bool) -> Kept<'a>, sent: bool, 
         }
         return;
     };
-    let Some(amending) = AMENDING.get_ptr_mut(0) else {
-        return;
-    };
-    // SAFETY: the entry of this CPU. An interrupting run finds it set, and leaves it so.
-    let amending = unsafe { &mut *amending };
-    if *amending != 0 {
-        inc_shared(|ledger| &mut ledger.unheard_resets);
-        return;
-    }
-    *amending = 1;
-    barrier();
-    let amended = close_info::add_reset(kept, sent, reason);
-    barrier();
-    *amending = 0;
-    if let Some(evidence) = amended
+    if let Some(evidence) = close_info::add_reset(kept, sent, reason)
         && needs::records()
     {
         record::amend(&Amendment {
