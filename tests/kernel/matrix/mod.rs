@@ -8,6 +8,7 @@ mod doctor;
 mod features;
 mod latency;
 mod leaks;
+mod limits;
 mod lives;
 mod nothing_left;
 mod snapshot;
