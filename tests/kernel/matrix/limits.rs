@@ -24,8 +24,8 @@ on_both_hooks!(
     locked_memory_is_enough_or_one_line_says_so,
 );
 
-/// Limits of memory, MiB: with the first nothing can be loaded, with the last everything.
-const MEMORY: [u64; 6] = [8, 16, 32, 48, 64, 256];
+/// A limit of memory, MiB, with which the program starts, and can load nothing.
+const MEMORY: u64 = 4;
 /// A limit of locked memory, KiB: what kernels before Linux 5.16 begin with.
 const LOCKED: u32 = 64;
 
@@ -42,20 +42,34 @@ fn memory_is_enough_or_one_line_says_how_much_is(hook: Hook) {
     in_netns(|_| {
         for (command, is_right) in COMMANDS {
             let args = [command, &["--hook", hook.name()]].concat();
-            let enough = MEMORY.map(|mebibytes| {
+            let mut mebibytes = MEMORY;
+            loop {
                 let finished = finish(&limited(mebibytes).tcpwatch(&[&args[..], &["-d", "100ms"]].concat()));
                 if finished.code == Some(0) {
-                    let limit = limited(mebibytes);
-                    is_right(Running::spawn(limit.tcpwatch(&args).args(["-o", "json"])));
-                } else {
-                    finished.refuses(1, "memory.max");
+                    break;
                 }
-                finished.code == Some(0)
-            });
-            assert!(enough.is_sorted(), "{args:?}: more is never less: {enough:?}");
-            assert!(!enough[0] && enough[MEMORY.len() - 1], "{args:?}: {enough:?}");
+                if let Err(how) = finished.refused(1, "memory.max") {
+                    panic!("{args:?}, with {mebibytes} MiB: {how}");
+                }
+                mebibytes += lacking(&finished.stderr);
+            }
+            assert!(mebibytes > MEMORY, "{args:?}: so little cannot be enough");
+            // The least that is said to be enough is.
+            let limit = limited(mebibytes);
+            is_right(Running::spawn(limit.tcpwatch(&args).args(["-o", "json"])));
         }
     });
+}
+
+/// MiB that are needed less those that are left, by a line that has both; 1 at least, since both are rounded.
+fn lacking(line: &str) -> u64 {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let numbers = words.windows(2).filter(|pair| pair[1] == "MiB");
+    let numbers: Vec<u64> = numbers.filter_map(|pair| pair[0].parse().ok()).collect();
+    let [needed, left] = numbers[..] else {
+        panic!("it does not have two numbers of MiB: {line:?}");
+    };
+    needed.saturating_sub(left).max(1)
 }
 
 /// A cgroup in which nobody was yet: what a process that ended had, the kernel takes back a moment later.
