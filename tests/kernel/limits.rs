@@ -97,6 +97,7 @@ fn few_descriptors_are_enough_or_named() {
                 for command in ["stat", "trace", "churn", "latency"] {
                     finish(&[command, "--hook", hook.name()]).refuses(1, "ulimit -n");
                 }
+                finish(&["leaks", "--watch", "1", "--stacks", "--hook", hook.name()]).refuses(1, "ulimit -n");
             }
             for source in ["sock_diag", "proc"] {
                 let counted = finish(&["snapshot", "--source", source, "-o", "json"]);

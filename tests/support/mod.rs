@@ -22,6 +22,7 @@ pub(crate) mod pidns;
 pub(crate) mod proc_tcp;
 pub(crate) mod program;
 pub(crate) mod python;
+pub(crate) mod seccomp;
 pub(crate) mod skipped;
 pub(crate) mod sockets;
 pub(crate) mod stacks;

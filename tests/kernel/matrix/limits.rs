@@ -5,7 +5,7 @@ use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
+use rustix::process::{DumpableBehavior, Gid, Resource, Rlimit, Uid, set_dumpable_behavior, setrlimit};
 use rustix::thread::{
     CapabilitiesSecureBits, CapabilitySet, CapabilitySets, configure_capability_in_ambient_set,
     remove_capability_from_bounding_set, set_capabilities, set_capabilities_secure_bits, set_keep_capabilities,
@@ -184,6 +184,8 @@ fn with_two_capabilities(id: u32, test: impl FnOnce() + Send) {
         for capability in both.iter() {
             configure_capability_in_ambient_set(capability, true).expect("an ambient capability");
         }
+        // The kernel lets nobody without privileges look into a process of which a thread did this; other tests are such.
+        set_dumpable_behavior(DumpableBehavior::Dumpable).expect("PR_SET_DUMPABLE");
         test();
     });
 }

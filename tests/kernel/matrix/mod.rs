@@ -11,6 +11,7 @@ mod leaks;
 mod limits;
 mod lives;
 mod nothing_left;
+mod seccomp;
 mod snapshot;
 mod stat;
 mod trace;
