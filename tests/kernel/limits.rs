@@ -7,8 +7,8 @@ use tcpwatch_common::TcpState;
 
 use crate::support::LOOPBACK;
 use crate::support::clock::eventually;
+use crate::support::limits::{CgroupLimit, with_descriptors};
 use crate::support::netns::{Neighbour, in_netns};
-use crate::support::process_limit::{ProcessLimit, with_descriptors};
 use crate::support::program::run::{Finished, finish, tcpwatch};
 use crate::support::program::stat::Stat;
 use crate::support::program::{Hook, on_both_hooks};
@@ -35,7 +35,7 @@ fn stat_goes_on_where_no_thread_can_be_had(hook: Hook) {
     in_netns(|_| {
         let neighbour = Neighbour::new();
         let there = neighbour.run(|_| open(3));
-        let limit = ProcessLimit::new();
+        let limit = CgroupLimit::of_processes();
         let stat = Stat::start(hook, &["--netns", &neighbour.pid().to_string()]);
         limit.take(stat.running().pid());
         limit.set(1);
@@ -59,7 +59,7 @@ fn another_namespace_is_read_where_no_thread_can_be_had() {
     in_netns(|_| {
         let neighbour = Neighbour::new();
         let there = neighbour.run(|_| open(3));
-        let limit = ProcessLimit::new();
+        let limit = CgroupLimit::of_processes();
         limit.set(1);
         let pid = neighbour.pid().to_string();
         for source in ["sock_diag", "proc"] {
@@ -76,7 +76,7 @@ fn another_namespace_is_read_where_no_thread_can_be_had() {
 #[test]
 fn no_thread_at_the_start_is_one_line_that_names_the_limit() {
     in_netns(|_| {
-        let limit = ProcessLimit::new();
+        let limit = CgroupLimit::of_processes();
         for threads in [1, 2] {
             limit.set(threads);
             for command in ["stat", "trace", "churn", "latency"] {
@@ -97,6 +97,7 @@ fn few_descriptors_are_enough_or_named() {
                 for command in ["stat", "trace", "churn", "latency"] {
                     finish(&[command, "--hook", hook.name()]).refuses(1, "ulimit -n");
                 }
+                finish(&["leaks", "--watch", "1", "--stacks", "--hook", hook.name()]).refuses(1, "ulimit -n");
             }
             for source in ["sock_diag", "proc"] {
                 let counted = finish(&["snapshot", "--source", source, "-o", "json"]);

@@ -156,7 +156,7 @@ fn ip(args: &[&str]) {
 
 /// Runs `body` in a thread of its own, since a thread can't go back to a namespace it left for good. The thread has the
 /// name of the test.
-fn in_thread<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn in_thread<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let thread = thread::Builder::new()
             .name(this_test())

@@ -198,6 +198,9 @@ pub(super) fn watch(common: &Common, needs: Needs) -> Result<Watched> {
             hook,
         )
     })?;
+    for words in kernel.unknown() {
+        log::warn!("{words}");
+    }
     let (netns, namespaces) = scope;
     if netns != filter.netns {
         let _ = writeln!(

@@ -58,6 +58,8 @@ pub struct Layouts {
     pub sock: SockLayout,
     /// The way from a task to its sockets.
     pub task: TaskLayout,
+    /// Why it is not known.
+    pub task_unknown: Option<String>,
     /// Whether `tcp:tcp_send_reset` has a reason (Linux 6.10 and later).
     pub typed_reason: bool,
     /// The numbers it has, and the kernel's names for them (`enum sk_rst_reason`); none before that.
@@ -85,6 +87,7 @@ impl Layouts {
         Self {
             sock: SockLayout::UNKNOWN,
             task: TaskLayout::UNKNOWN,
+            task_unknown: None,
             typed_reason: false,
             reasons: Vec::new(),
             counts_classic_skips: false,
@@ -131,17 +134,16 @@ impl KernelBtf {
         Btf::parse(&bytes, Endianness::default()).context("cannot use the kernel's BTF")
     }
 
-    /// What the kernel side must know. Where the fields of tasks are not as expected, a warning says so.
+    /// What the kernel side must know.
     ///
     /// # Errors
     /// A field of a socket is not there or not plausible.
     pub fn layouts(&self) -> Result<Layouts> {
+        let task = self.task();
         Ok(Layouts {
             sock: self.sock().context("cannot use the kernel's BTF")?,
-            task: self.task().unwrap_or_else(|why| {
-                log::warn!("the owners of connections are unknown: cannot use the kernel's BTF: {why:#}");
-                TaskLayout::UNKNOWN
-            }),
+            task_unknown: task.as_ref().err().map(|why| format!("{why:#}")),
+            task: task.unwrap_or(TaskLayout::UNKNOWN),
             typed_reason: self.has_typed_reason(),
             reasons: self.reasons(),
             counts_classic_skips: self.counts_classic_skips(),

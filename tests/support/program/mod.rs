@@ -19,6 +19,7 @@ pub(crate) mod event;
 pub(crate) mod latency;
 pub(crate) mod leaks;
 pub(crate) mod lives;
+pub(crate) mod right;
 pub(crate) mod run;
 pub(crate) mod snapshot;
 pub(crate) mod stat;

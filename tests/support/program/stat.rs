@@ -24,7 +24,13 @@ impl Stat {
 
     /// The same with rows `interval` apart.
     pub(crate) fn every(interval: &str, hook: Hook, args: &[&str]) -> Self {
-        let mut running = Running::start(&[&["stat", interval, "--hook", hook.name()], args].concat());
+        Self::of(Running::start(
+            &[&["stat", interval, "--hook", hook.name()], args].concat(),
+        ))
+    }
+
+    /// The same of one that somebody else has started.
+    pub(crate) fn of(mut running: Running) -> Self {
         running.until_lines(1);
         let first = running.lines().with(|lines| lines[0].json.clone());
         assert_eq!(

@@ -48,12 +48,15 @@ fn attach(mut prepared: Prepared<'_>, hook: Hook) -> Result<Kernel> {
         Hook::TpBtf => &[Suffix::Typed],
     };
     let request = prepared.request();
+    let tasks = prepared.unknown_tasks().filter(|_| request.needs.owners);
+    let owners = tasks.map(|why| format!("the owners of connections are unknown: {why}"));
+    let unknown = [owners, refused.words()].into_iter().flatten().collect();
     let mut kernel = prepared.kernel;
     chain::load(&mut kernel, request, chains)?;
     for &suffix in chains {
         kernel.attach_entry(suffix)?;
     }
-    refused.warn();
+    kernel.unknown = unknown;
     Ok(kernel)
 }
 

@@ -42,7 +42,7 @@ impl Refused {
     }
 
     /// What stays unknown without these programs, and why, in one line; `None` where nothing does.
-    fn words(&self) -> Option<String> {
+    pub(super) fn words(&self) -> Option<String> {
         let mut shown: Vec<&str> = Vec::new();
         let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
         for (aux, why) in &self.0 {
@@ -66,13 +66,6 @@ impl Refused {
                 reasons.join(", ")
             )
         })
-    }
-
-    /// Warns of what stays unknown without these programs.
-    pub(super) fn warn(&self) {
-        if let Some(words) = self.words() {
-            log::warn!("{words}");
-        }
     }
 }
 
@@ -158,8 +151,7 @@ impl Prepared<'_> {
         };
         let no_reasons = (!has_reasons).then(|| "tcp:tcp_send_reset has no field reason".to_owned());
         let needs = self.request().needs;
-        let unknown_tasks =
-            (self.layouts().task.known == 0).then(|| "the offsets of task fields are unknown".to_owned());
+        let unknown_tasks = self.unknown_tasks();
         let features = &mut self.kernel.features;
         features.note(FeatureKind::Resets, off.clone());
         features.note(FeatureKind::ResetReasons, off.or(no_reasons));
@@ -169,12 +161,22 @@ impl Prepared<'_> {
         }
     }
 
+    /// Why tasks and their sockets are not known; `None` where they are.
+    pub(super) fn unknown_tasks(&self) -> Option<String> {
+        let layouts = self.layouts();
+        let why = layouts.task_unknown.as_deref().unwrap_or("the kernel has none");
+        (layouts.task.known == 0).then(|| format!("cannot find the fields of tasks in the kernel's BTF: {why}"))
+    }
+
     /// Attaches the programs that copy user stacks.
     pub(super) fn attach_stacks(&mut self) -> Result<()> {
         let task = self.layouts().task;
         let fields = [task.start_boottime, task.self_exec_id, task.stack_pointer];
-        if task.known == 0 || fields.contains(&ABSENT) {
-            bail!("the kernel does not tell where it keeps a task's registers");
+        if let Some(why) = self.unknown_tasks() {
+            bail!(why);
+        }
+        if fields.contains(&ABSENT) {
+            bail!("the kernel's BTF does not tell where it keeps a task's registers");
         }
         let accept = ("syscalls", "sys_exit_accept4");
         if let Some(why) = self.records().why_not(accept.0, accept.1) {

@@ -73,6 +73,8 @@ pub struct Kernel {
     pub(super) hook: Option<Hook>,
     pub(super) marks: bool,
     pub(super) features: Features,
+    /// What stays unknown, and why: a line each.
+    pub(super) unknown: Vec<String>,
     pub(super) skips: Skips,
     pub(super) ledger: LedgerMap,
     pub(super) reasons: Reasons,
@@ -97,6 +99,12 @@ impl Kernel {
     #[must_use]
     pub fn features(&self) -> &Features {
         &self.features
+    }
+
+    /// What stays unknown of what was asked for, and why: a line each.
+    #[must_use]
+    pub fn unknown(&self) -> &[String] {
+        &self.unknown
     }
 
     /// Whether marks keep the counts exact from the first row on.

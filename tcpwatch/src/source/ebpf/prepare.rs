@@ -347,6 +347,7 @@ impl Plan<'_> {
             hook: None,
             marks: false,
             features: Features::default(),
+            unknown: Vec::new(),
             skips: Skips::Uncounted,
             ledger,
             reasons: Reasons::new(&layouts.reasons),
