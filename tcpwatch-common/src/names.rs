@@ -68,8 +68,10 @@ pub const PROG_SYNACK_TP_BTF: &str = "synack_tp_btf";
 pub const PROG_SYNACK_TRACEPOINT: &str = "synack_tracepoint";
 /// The program on `syscalls:sys_exit_accept` and `sys_exit_accept4`.
 pub const PROG_ACCEPTED: &str = "accepted";
-/// The `tp_btf` program on `task:task_rename`, for each hook.
-pub const PROG_RENAMED: &str = "renamed";
+/// The `tp_btf` program on `task:task_rename`.
+pub const PROG_RENAME_TP_BTF: &str = "rename_tp_btf";
+/// The classic one.
+pub const PROG_RENAME_TRACEPOINT: &str = "rename_tracepoint";
 /// The program on `sched:sched_process_exit`.
 pub const PROG_EXITED: &str = "exited";
 /// The program on `syscalls:sys_exit_accept` and `sys_exit_accept4` that copies user stacks.

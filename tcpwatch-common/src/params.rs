@@ -235,6 +235,10 @@ pub struct ResetLayout {
     pub synack_skaddr: u32,
     /// `req` of `tcp:tcp_retransmit_synack`, pointer.
     pub synack_req: u32,
+    /// `pid` of `task:task_rename`, i32; Linux 6.17 has none.
+    pub rename_pid: u32,
+    /// `newcomm` of `task:task_rename`, 16 bytes.
+    pub rename_comm: u32,
     /// `ret` of `syscalls:sys_exit_accept` and `sys_exit_accept4`, i64.
     pub accept_ret: u32,
     /// 1 where `tp_btf/tcp_send_reset` has a reason.
@@ -251,6 +255,8 @@ impl ResetLayout {
         retransmit_skaddr: ABSENT,
         synack_skaddr: ABSENT,
         synack_req: ABSENT,
+        rename_pid: ABSENT,
+        rename_comm: ABSENT,
         accept_ret: ABSENT,
         typed_reason: 0,
     };

@@ -1,10 +1,10 @@
 //! `task:task_rename` and `sched:sched_process_exit`: names of the processes that listen.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
-use aya_ebpf::programs::BtfTracePointContext;
+use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 
 use crate::params::param;
-use crate::sock::{Memory, Typed};
+use crate::sock::{Memory, Typed, word};
 use crate::{listener, task};
 
 /// `sched:sched_process_exit`: the running thread ends, and with it the process if it was the last.
@@ -19,9 +19,23 @@ pub(crate) fn exited() {
     }
 }
 
-/// `task:task_rename`: the leader of a process changes its name, by itself or by exec; the task still has the old one.
+/// `task:task_rename`, classic. Only leaders are among the processes that listen, so a thread is never taken for one.
 #[inline(always)]
-pub(crate) fn renamed(ctx: &BtfTracePointContext) {
+pub(crate) fn renamed_classic(ctx: &TracePointContext) {
+    if param!(TASK.pidns) == 0 {
+        let pid = word::<u32>(ctx, param!(RESET.rename_pid));
+        let comm = [
+            word::<u64>(ctx, param!(RESET.rename_comm)),
+            word::<u64>(ctx, param!(RESET.rename_comm) + 8),
+        ];
+        // SAFETY: both are sixteen bytes of anything.
+        listener::rename(pid, &unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(comm) });
+    }
+}
+
+/// `task:task_rename`, typed: the leader of a process changes its name, by itself or by exec; the task still has the old one.
+#[inline(always)]
+pub(crate) fn renamed_typed(ctx: &BtfTracePointContext) {
     let task = Typed(ctx.arg(0));
     if task.read::<u32>(param!(TASK.pid)) != task.read::<u32>(param!(TASK.tgid)) {
         return;

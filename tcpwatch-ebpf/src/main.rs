@@ -289,10 +289,17 @@ mod programs {
         0
     }
 
-    /// `task:task_rename`, for each hook: the classic tracepoint of Linux 6.17 does not name the task.
+    /// `task:task_rename`, typed.
     #[btf_tracepoint(function = "task_rename")]
-    fn renamed(ctx: BtfTracePointContext) -> i32 {
-        exec::renamed(&ctx);
+    fn rename_tp_btf(ctx: BtfTracePointContext) -> i32 {
+        exec::renamed_typed(&ctx);
+        0
+    }
+
+    /// `task:task_rename`, classic.
+    #[tracepoint]
+    fn rename_tracepoint(ctx: TracePointContext) -> u32 {
+        exec::renamed_classic(&ctx);
         0
     }
 

@@ -14,13 +14,14 @@ use crate::support::workload::bulk;
 /// Where tracefs is mounted.
 const TRACEFS: &str = "/sys/kernel/tracing";
 /// The tracepoints that tcpwatch reads.
-const TRACEPOINTS: [&str; 9] = [
+const TRACEPOINTS: [&str; 10] = [
     "sock/inet_sock_set_state",
     "tcp/tcp_send_reset",
     "tcp/tcp_receive_reset",
     "tcp/tcp_destroy_sock",
     "tcp/tcp_retransmit_skb",
     "tcp/tcp_retransmit_synack",
+    "task/task_rename",
     "syscalls/sys_exit_accept",
     "syscalls/sys_exit_accept4",
     "sched/sched_process_exit",

@@ -51,8 +51,6 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
         warn_of_listeners(&tell_listeners(&mut kernel, &namespaces));
         let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
         let mut view = churn::of(args.common.output.output, limit, screen(args.common.output.color));
-        end.begin();
-        view.begin(out).and_then(|()| out.flush()).context(OUTPUT)?;
         let (reasons, unheard) = (kernel.reasons().clone(), kernel.unheard_resets());
         let mut stat = Stat::new(reasons.clone());
         let mut stream = kernel.stream()?;
@@ -63,6 +61,8 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
         };
         // The first is what the later ones are compared with.
         sample(&mut live, &mut stat, &mut connections.churn, &end)?;
+        end.begin();
+        view.begin(out).and_then(|()| out.flush()).context(OUTPUT)?;
         let every = args.interval.map_or(INTERVAL, |interval| interval.0);
         let mut ticks = interval_at(Instant::now() + every, every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);

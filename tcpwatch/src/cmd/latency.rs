@@ -38,6 +38,8 @@ pub fn run(args: &LatencyArgs, out: &mut impl Write) -> Result<()> {
         let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
         let mut view = latency::of(args.common.output.output, limit, screen(args.common.output.color));
         warn_of_listeners(&tell_listeners(&mut kernel, &namespaces));
+        // What cannot be read is said now, and not after the first interval.
+        kernel.latency(by)?;
         end.begin();
         view.begin(out).and_then(|()| out.flush()).context(OUTPUT)?;
         let mut ticks = args.interval.map(|every| {

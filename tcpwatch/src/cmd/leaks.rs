@@ -26,7 +26,7 @@ use crate::source::ebpf::{Needs, Stream};
 use crate::source::leaks::Asked;
 use crate::source::living::Living;
 use crate::source::stacks::Stacks;
-use crate::sys::{btf, threads};
+use crate::sys::threads;
 use crate::view::leaks::{self, LeaksView};
 
 /// Records taken before the signals are heard.
@@ -130,6 +130,9 @@ fn follow(args: &LeaksArgs, every: Duration, view: &mut dyn LeaksView, out: &mut
             ..Needs::default()
         };
         let Watched { mut kernel, netns, .. } = watch(&args.common, needs)?;
+        if !kernel.tells_namespaces() {
+            watcher.leaks = Leaks::new(older_ns(args), false);
+        }
         watcher.is_elsewhere = watcher.asked.netns != netns;
         watcher.asked.netns = netns;
         if args.stacks {
@@ -244,7 +247,7 @@ impl Watcher {
         Self {
             owners: asked.filter.owner.clone(),
             asked,
-            leaks: Leaks::new(older_ns, btf::knows_sockets(root)),
+            leaks: Leaks::new(older_ns, true),
             living: Living::new(root),
             look: None,
             stacks: None,

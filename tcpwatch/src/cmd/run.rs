@@ -17,10 +17,10 @@ use crate::cli::values::Interval;
 use crate::cli::{Common, HookArg};
 use crate::model::filter::Filter;
 use crate::model::snapshot::Unseen;
-use crate::source::ebpf::{self, Choice, Hook, Kernel, Needs, Request};
+use crate::source::ebpf::{self, Choice, Hook, Kernel, Needs, OneForAll, Request};
 use crate::source::stacks;
 use crate::sys::netns::{self, Namespace, Which};
-use crate::sys::{btf, signals, threads};
+use crate::sys::{descriptor_limit, signals, threads};
 use crate::view::number::thousands;
 use crate::view::words;
 
@@ -127,8 +127,12 @@ impl End {
     }
 }
 
+/// Descriptors that a runtime and its signals take: without them tokio panics.
+const RUNTIME_DESCRIPTORS: u64 = 8;
+
 /// Runs `work` on a runtime of one thread.
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    descriptor_limit::ensure_free(RUNTIME_DESCRIPTORS)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -178,14 +182,13 @@ pub(super) fn watch(common: &Common, needs: Needs) -> Result<Watched> {
         HookArg::Auto => Choice::Auto,
     };
     let mut scope = (filter.netns.clone(), Vec::new());
-    let kernel = ebpf::open(choice, |hook| {
-        let netns = scope_of(hook, &filter.netns);
-        let namespaces = netns::resolve(Path::new("/"), &netns)?;
+    let mut attached = |hook, netns: &Which| {
+        let namespaces = netns::resolve(Path::new("/"), netns)?;
         let inode = match namespaces.as_slice() {
-            [one] if netns != Which::All => one.inode,
+            [one] if *netns != Which::All => one.inode,
             _ => 0,
         };
-        scope = (netns, namespaces);
+        scope = (netns.clone(), namespaces);
         Kernel::attached(
             &Request {
                 object: ebpf::object::EMBEDDED,
@@ -197,6 +200,10 @@ pub(super) fn watch(common: &Common, needs: Needs) -> Result<Watched> {
             },
             hook,
         )
+    };
+    let kernel = ebpf::open(choice, |hook| match attached(hook, &filter.netns) {
+        Err(why) if filter.netns == Which::Own && why.is::<OneForAll>() => attached(hook, &Which::All),
+        kernel => kernel,
     })?;
     for words in kernel.unknown() {
         log::warn!("{words}");
@@ -222,14 +229,6 @@ pub(super) struct Watched {
     pub(super) filter: Filter,
     pub(super) netns: Which,
     pub(super) namespaces: Vec<Namespace>,
-}
-
-/// The namespaces to look at: without BTF the classic hook cannot tell our own from the others, and sees all.
-fn scope_of(hook: Hook, asked: &Which) -> Which {
-    match asked {
-        Which::Own if hook == Hook::Tracepoint && !btf::knows_sockets(Path::new("/")) => Which::All,
-        asked => asked.clone(),
-    }
 }
 
 /// How often a reader of the stream comes by unasked: half of the 100 ms that output may be late.

@@ -350,12 +350,6 @@ pub fn layouts(root: &Path) -> Result<Layouts> {
     KernelBtf::read(root)?.layouts()
 }
 
-/// Whether this kernel's BTF has the fields of a socket, so that the classic hook can tell network namespaces apart.
-#[must_use]
-pub fn knows_sockets(root: &Path) -> bool {
-    KernelBtf::read(root).is_ok_and(|btf| btf.sock().is_ok())
-}
-
 /// The bytes of the BTF below `root`.
 fn read(root: &Path) -> io::Result<Vec<u8>> {
     let tree = Tree::open(root).map_err(io::Error::other)?;

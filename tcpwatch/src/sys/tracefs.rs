@@ -56,6 +56,7 @@ struct AuxField {
     tracepoint: &'static str,
     field: &'static str,
     bytes: u32,
+    align: u32,
     /// Whether the tracepoint can be used without it.
     optional: bool,
     /// Its place in the layout.
@@ -70,6 +71,7 @@ impl AuxField {
             tracepoint,
             field,
             bytes: 8,
+            align: 8,
             optional: false,
             place,
         }
@@ -82,20 +84,40 @@ const ACCEPT_FIELDS: [AuxField; 1] = [AuxField {
     tracepoint: "sys_exit_accept4",
     field: "ret",
     bytes: 8,
+    align: 8,
     optional: false,
     place: |layout| &mut layout.accept_ret,
 }];
 
 /// What is read beside it on the classic hook.
-const CLASSIC_FIELDS: [AuxField; 7] = [
+const CLASSIC_FIELDS: [AuxField; 9] = [
     AuxField::pointer("tcp_send_reset", "skaddr", |layout| &mut layout.send_skaddr),
     AuxField {
         category: "tcp",
         tracepoint: "tcp_send_reset",
         field: "reason",
         bytes: 4,
+        align: 4,
         optional: true,
         place: |layout| &mut layout.send_reason,
+    },
+    AuxField {
+        category: "task",
+        tracepoint: "task_rename",
+        field: "pid",
+        bytes: 4,
+        align: 4,
+        optional: true,
+        place: |layout| &mut layout.rename_pid,
+    },
+    AuxField {
+        category: "task",
+        tracepoint: "task_rename",
+        field: "newcomm",
+        bytes: 16,
+        align: 1,
+        optional: false,
+        place: |layout| &mut layout.rename_comm,
     },
     AuxField::pointer("tcp_receive_reset", "skaddr", |layout| &mut layout.receive_skaddr),
     AuxField::pointer("tcp_destroy_sock", "skaddr", |layout| &mut layout.destroy_skaddr),
@@ -218,7 +240,7 @@ impl Tracefs {
     fn aux_field(&self, aux: &AuxField, btf: Option<&KernelBtf>) -> Result<Option<u32>> {
         let record = self.record(aux.category, aux.tracepoint)?;
         let record = record.context("this kernel has no such tracepoint")?;
-        let offset = record.offset(aux.field, aux.bytes, aux.bytes, btf)?;
+        let offset = record.offset(aux.field, aux.bytes, aux.align, btf)?;
         if !aux.optional {
             offset.with_context(|| format!("it has no field {}", aux.field))?;
         }
@@ -640,12 +662,13 @@ format:
     type Placed = (&'static str, u32, u32);
 
     /// The tracepoints beside, each with the fields that are read.
-    const BESIDE: [(&str, &[Placed]); 6] = [
+    const BESIDE: [(&str, &[Placed]); 7] = [
         ("tcp:tcp_send_reset", &[("skaddr", 16, 8), ("reason", 28, 4)]),
         ("tcp:tcp_receive_reset", &[("skaddr", 8, 8)]),
         ("tcp:tcp_destroy_sock", &[("skaddr", 8, 8)]),
         ("tcp:tcp_retransmit_skb", &[("skaddr", 16, 8)]),
         ("tcp:tcp_retransmit_synack", &[("skaddr", 8, 8), ("req", 16, 8)]),
+        ("task:task_rename", &[("pid", 8, 4), ("newcomm", 28, 16)]),
         ("syscalls:sys_exit_accept4", &[("ret", 16, 8)]),
     ];
 
@@ -743,10 +766,11 @@ format:
         for (tracepoint, fields) in BESIDE {
             for (field, _, _) in fields {
                 let records = records_with(|name, placed| ((name, placed.0) != (tracepoint, field)).then_some(placed));
-                if *field == "reason" {
-                    assert_eq!((records.layout.send_skaddr, records.layout.send_reason), (16, ABSENT));
-                } else {
-                    lacks_only(&records, tracepoint, &format!("it has no field {field}"));
+                let layout = records.layout;
+                match *field {
+                    "reason" => assert_eq!((layout.send_skaddr, layout.send_reason), (16, ABSENT)),
+                    "pid" => assert_eq!((layout.rename_comm, layout.rename_pid), (28, ABSENT)),
+                    field => lacks_only(&records, tracepoint, &format!("it has no field {field}")),
                 }
             }
         }

@@ -8,7 +8,7 @@ use tcpwatch_common::names;
 
 use super::chain::{self, Suffix};
 use super::kernel::{Hook, Kernel, Link};
-use super::prepare::{Prepared, Request, prepared};
+use super::prepare::{OneForAll, Prepared, Request, prepared};
 use super::refusal::explained;
 use crate::sys::{perf_event, tracefs};
 
@@ -21,7 +21,8 @@ impl Kernel {
     /// # Errors
     /// One line: what the kernel refuses, why, and what to type.
     pub fn attached(request: &Request<'_>, hook: Hook) -> Result<Self> {
-        prepared(request, hook, |prepared| attach(prepared, hook)).map_err(|why| explained(&why))
+        prepared(request, hook, |prepared| attach(prepared, hook))
+            .map_err(|why| if why.is::<OneForAll>() { why } else { explained(&why) })
     }
 }
 

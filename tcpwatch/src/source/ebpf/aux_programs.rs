@@ -96,7 +96,13 @@ impl Prepared<'_> {
         let destroy = [names::PROG_DESTROY_TP_BTF, names::PROG_DESTROY_TRACEPOINT];
         add(destroys, destroy, ("tcp", "tcp_destroy_sock"), "endings");
         let owners = needs.owners && tasks;
-        add(owners, [names::PROG_RENAMED; 2], ("task", "task_rename"), "owners");
+        // The classic tracepoint of Linux 6.17 does not say whose name it is.
+        let rename = if self.records().layout.rename_pid == ABSENT {
+            [names::PROG_RENAME_TP_BTF; 2]
+        } else {
+            [names::PROG_RENAME_TP_BTF, names::PROG_RENAME_TRACEPOINT]
+        };
+        add(owners, rename, ("task", "task_rename"), "owners");
         add(
             owners,
             [names::PROG_EXITED; 2],

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use anyhow::{Context, Result};
-use aya::maps::PerCpuHashMap;
+use aya::maps::{MapError, PerCpuHashMap};
 use tcpwatch_common::histogram::{ACCEPT, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, HistogramKey, LENGTHS_WORDS, Lengths};
 use tcpwatch_common::{TcpState, names};
 
@@ -40,6 +40,11 @@ impl Kernel {
             .map(names::MAP_HISTOGRAMS)
             .context("the BPF object has no histograms")?;
         let map: PerCpuHashMap<_, [u64; KEY_WORDS], [u64; LENGTHS_WORDS]> = PerCpuHashMap::try_from(map)?;
+        // Of an empty table nothing else would show that entries cannot be read.
+        match map.get(&[0; KEY_WORDS], 0) {
+            Ok(_) | Err(MapError::KeyNotFound) => {}
+            Err(why) => return Err(why.into()),
+        }
         let mut all = Vec::new();
         let mut entries = map.iter();
         while let Some((key, cpus)) = entries.next().transpose()? {

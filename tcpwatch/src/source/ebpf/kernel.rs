@@ -73,8 +73,11 @@ pub struct Kernel {
     pub(super) hook: Option<Hook>,
     pub(super) marks: bool,
     pub(super) features: Features,
+    pub(super) tells_namespaces: bool,
     /// What stays unknown, and why: a line each.
     pub(super) unknown: Vec<String>,
+    /// Bytes of memory that its maps take, about.
+    pub(super) map_bytes: u64,
     pub(super) skips: Skips,
     pub(super) ledger: LedgerMap,
     pub(super) reasons: Reasons,
@@ -99,6 +102,12 @@ impl Kernel {
     #[must_use]
     pub fn features(&self) -> &Features {
         &self.features
+    }
+
+    /// Whether records name the network namespace: without BTF the classic hook does not know it.
+    #[must_use]
+    pub fn tells_namespaces(&self) -> bool {
+        self.tells_namespaces
     }
 
     /// What stays unknown of what was asked for, and why: a line each.

@@ -27,6 +27,10 @@ const HISTOGRAMS: u32 = 8192;
 const SOCKET_BYTES: usize = 168;
 /// Bytes of kernel memory that the programs take, at most.
 const PROGRAMS_BYTES: u64 = 4 << 20;
+/// Bytes that the process itself takes, beside the kernel's types.
+const PROCESS_BYTES: u64 = 6 << 20;
+/// Bytes that it takes to read the binaries that user stacks lead through.
+const STACKS_BYTES: u64 = 12 << 20;
 /// Bytes of a bucket of a hash table (`struct bucket`, kernel/bpf/hashtab.c): there is one for each entry that there is room for.
 const BUCKET_BYTES: u64 = 16;
 /// Bytes of an entry beside its key and value (`struct htab_elem`), with the key.
@@ -81,46 +85,52 @@ pub(super) fn tables(needs: Needs, by_address: bool) -> Vec<Table> {
     tables
 }
 
-/// Bytes of kernel memory that maps and programs take from the start on, about. What grows later, by use, is not counted.
-pub(super) fn needed(request: &Request<'_>, cpus: u32, tables: &[Table]) -> u64 {
+/// Bytes of kernel memory that the maps take from the start on, about. What grows later, by use, is not counted.
+pub(super) fn of_maps(request: &Request<'_>, cpus: u32, tables: &[Table]) -> u64 {
     let rings = u64::from(request.records_bytes()) + u64::from(request.stacks_bytes());
     let ledgers = u64::from(cpus * BANKS) * size_of::<Ledger>() as u64;
     let tables: u64 = tables.iter().map(Table::bytes).sum();
-    rings + ledgers + tables + PROGRAMS_BYTES
+    rings + ledgers + tables
 }
 
 /// How many times the bytes of the kernel's BTF it takes to read it, as measured: we keep one copy with its index, and aya's loader
 /// makes a larger one.
 const TYPES_FACTOR: u64 = 6;
 
-/// Bytes of memory that it takes to read the kernel's types; none where the kernel has none.
-pub(super) fn types() -> u64 {
-    fs::metadata(btf::path(Path::new("/"))).map_or(0, |types| types.len() * TYPES_FACTOR)
-}
+/// What this process may take of memory, as it is before anything is loaded; `None` where there is no limit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget(Option<u64>);
 
-/// Checks that this process may still take `needed` bytes of memory: the kernel ends one that takes more than its cgroup allows.
-///
-/// # Errors
-/// One line: what is needed, what is left, and what to type.
-pub(super) fn ensure(request: &Request<'_>, needed: u64) -> Result<()> {
-    let smaller = if request.needs.records() {
-        "a smaller --ring-size or "
-    } else {
-        ""
-    };
-    match memory_limit::available(Path::new("/")) {
-        Some(available) if available < needed => bail!(
-            "this needs {} of memory, and the cgroup of this process has {} left (memory.max); try {smaller}a larger memory.max",
-            mebibytes(needed),
-            mebibytes(available)
-        ),
-        _ => Ok(()),
+impl Budget {
+    /// By the limits of its cgroups.
+    pub(super) fn now() -> Self {
+        Self(memory_limit::available(Path::new("/")))
     }
-}
 
-/// `bytes` in MiB, rounded up.
-pub(super) fn mebibytes(bytes: u64) -> String {
-    format!("{} MiB", bytes.div_ceil(1 << 20))
+    /// Checks that there is room for maps of `maps` bytes, and for all that is not maps: the kernel ends a process that takes more
+    /// than its cgroup allows.
+    ///
+    /// # Errors
+    /// One line: what is needed, what is left, and what to type.
+    pub(super) fn ensure(self, request: &Request<'_>, maps: u64) -> Result<()> {
+        let types = fs::metadata(btf::path(Path::new("/"))).map_or(0, |types| types.len() * TYPES_FACTOR);
+        let stacks = if request.needs.stacks { STACKS_BYTES } else { 0 };
+        let needed = types + stacks + PROGRAMS_BYTES + PROCESS_BYTES + maps;
+        let smaller = if request.needs.records() {
+            "a smaller --ring-size or "
+        } else {
+            ""
+        };
+        match self.0 {
+            Some(available) if available < needed => bail!(
+                "this needs {} MiB of memory, and the cgroup of this process has {} MiB left (memory.max); try {smaller}a larger \
+                 memory.max",
+                needed.div_ceil(1 << 20),
+                available >> 20
+            ),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]

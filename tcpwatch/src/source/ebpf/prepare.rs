@@ -1,6 +1,8 @@
 //! Prepares the kernel side: reads the types of the running kernel, probes what it offers, makes the maps, and writes the running
 //! kernel's offsets and the user's filter into `.rodata`.
 
+use std::error::Error;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -18,7 +20,7 @@ use tcpwatch_common::{ClassicLayout, Filter, Params, Transition, names};
 use super::feature::Features;
 use super::kernel::{Hook, Kernel, Skips};
 use super::ledger::LedgerMap;
-use super::memory;
+use super::memory::{self, Budget};
 use super::needs::Needs;
 use super::object;
 use super::probe::{self, Helpers};
@@ -33,6 +35,18 @@ const DESCRIPTORS: u64 = 96;
 
 /// Bytes of a ring buffer that is not used.
 const PAGE: u32 = 4096;
+
+/// Why there is no classic hook for one network namespace.
+#[derive(Clone, Copy, Debug)]
+pub struct OneForAll;
+
+impl fmt::Display for OneForAll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("without usable BTF the classic hook cannot tell network namespaces apart; type --netns all")
+    }
+}
+
+impl Error for OneForAll {}
 
 /// What to load.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +94,7 @@ struct KernelTypes {
 /// Everything a kernel side is made of.
 struct Plan<'a> {
     request: &'a Request<'a>,
+    budget: Budget,
     types: KernelTypes,
     classic: ClassicLayout,
     records: AuxRecords,
@@ -131,11 +146,11 @@ pub(super) fn prepared<T: Send>(
     hook: Hook,
     work: impl FnOnce(Prepared<'_>) -> Result<T> + Send,
 ) -> Result<T> {
-    check(request)?;
+    let budget = check(request, hook == Hook::Tracepoint)?;
     let (loader, types) = loader_and_types(loads_typed(hook, request.needs), request.needs)?;
     match hook {
-        Hook::TpBtf => typed(request, loader, types?, work),
-        Hook::Tracepoint => classic(request, loader, types, work),
+        Hook::TpBtf => typed(request, budget, loader, types?, work),
+        Hook::Tracepoint => classic(request, budget, loader, types, work),
     }
 }
 
@@ -145,40 +160,43 @@ impl Kernel {
     /// # Errors
     /// One line: what the kernel refuses, why, and what to type.
     pub fn for_walks(request: &Request<'_>) -> Result<Self> {
-        check(request)?;
+        let budget = check(request, false)?;
         let (loader, types) = loader_and_types(true, request.needs)?;
         let plan = Plan {
             request,
+            budget,
             types: types?,
             classic: ClassicLayout::UNKNOWN,
             records: AuxRecords::NONE,
             // Walks keep nothing of a socket, and need no table for it.
             helpers: Helpers::all(),
         };
-        plan.kernel(loader)
+        plan.kernel(loader, 0)
     }
 }
 
 /// Prepares for `tp_btf`.
 fn typed<T: Send>(
     request: &Request<'_>,
+    budget: Budget,
     loader: EbpfLoader<'_>,
     types: KernelTypes,
     work: impl FnOnce(Prepared<'_>) -> Result<T> + Send,
 ) -> Result<T> {
     let needs = request.needs;
     if !needs.connection_data() && !needs.stacks {
-        return typed_with(request, loader, types, AuxRecords::NONE).and_then(work);
+        return typed_with(request, budget, loader, types, AuxRecords::NONE).and_then(work);
     }
     tracefs::with_tracefs(|reached| {
         let records = aux_records(reached, &types, false);
-        typed_with(request, loader, types, records).and_then(work)
+        typed_with(request, budget, loader, types, records).and_then(work)
     })
 }
 
 /// The same, with the layouts of tracepoint records.
 fn typed_with<'a>(
     request: &'a Request<'a>,
+    budget: Budget,
     loader: EbpfLoader<'_>,
     types: KernelTypes,
     mut records: AuxRecords,
@@ -186,12 +204,13 @@ fn typed_with<'a>(
     records.layout.typed_reason = u32::from(types.layouts.typed_reason);
     let mut plan = Plan {
         request,
+        budget,
         types,
         classic: ClassicLayout::UNKNOWN,
         records,
         helpers: Helpers::all(),
     };
-    let mut kernel = plan.kernel(loader)?;
+    let mut kernel = plan.kernel(loader, 0)?;
     let helpers = probe::helpers(&mut kernel, plan.types.layouts.runs)?;
     if helpers != plan.helpers {
         plan.helpers = helpers;
@@ -212,6 +231,7 @@ fn aux_records(reached: Result<()>, types: &KernelTypes, classic: bool) -> AuxRe
 /// Prepares for the classic tracepoint.
 fn classic<T: Send>(
     request: &Request<'_>,
+    budget: Budget,
     loader: EbpfLoader<'_>,
     types: Result<KernelTypes>,
     work: impl FnOnce(Prepared<'_>) -> Result<T> + Send,
@@ -219,9 +239,7 @@ fn classic<T: Send>(
     let types = match types {
         Ok(types) => types,
         Err(why) if request.needs.stacks => return Err(why),
-        Err(_) if request.filter.netns != 0 => {
-            bail!("without BTF the classic hook cannot tell network namespaces apart; type --netns all")
-        }
+        Err(_) if request.filter.netns != 0 => return Err(OneForAll.into()),
         Err(_) => KernelTypes {
             kernel: None,
             btf: None,
@@ -236,9 +254,10 @@ fn classic<T: Send>(
             records: aux_records(Ok(()), &types, true),
             helpers: Helpers::on_classic(types.btf.is_some()),
             request,
+            budget,
             types,
         };
-        let mut kernel = plan.kernel(loader)?;
+        let mut kernel = plan.kernel(loader, 0)?;
         let helpers = probe::classic_helpers(&mut kernel, plan.types.layouts.counts_classic_skips)?;
         if helpers != plan.helpers {
             plan.helpers = helpers;
@@ -258,20 +277,25 @@ impl Plan<'_> {
     /// `.rodata`, which is frozen by now.
     fn again(&self, kernel: Kernel) -> Result<Kernel> {
         let Kernel {
-            features, skips, marks, ..
+            features,
+            skips,
+            marks,
+            map_bytes,
+            ..
         } = kernel;
         Ok(Kernel {
             marks,
             features,
             skips,
-            ..self.kernel(EbpfLoader::new())?
+            ..self.kernel(EbpfLoader::new(), map_bytes)?
         })
     }
 
-    /// Makes the maps, and writes `.rodata`.
-    fn kernel(&self, loader: EbpfLoader<'_>) -> Result<Kernel> {
+    /// Makes the maps, and writes `.rodata`. Maps of `earlier` bytes were made before: the kernel takes a while to free them.
+    fn kernel(&self, loader: EbpfLoader<'_>, earlier: u64) -> Result<Kernel> {
         let Self {
             request,
+            budget: _,
             types,
             classic,
             records,
@@ -320,7 +344,8 @@ impl Plan<'_> {
         for table in &tables {
             loader.map_max_entries(table.name, table.entries);
         }
-        memory::ensure(request, memory::needed(request, cpus, &tables))?;
+        let map_bytes = memory::of_maps(request, cpus, &tables);
+        self.budget.ensure(request, map_bytes + earlier)?;
         let mut ebpf = loader.load(request.object).map_err(maps_refused)?;
         let ledger = LedgerMap::of(
             ebpf.take_map(names::MAP_LEDGER)
@@ -347,7 +372,9 @@ impl Plan<'_> {
             hook: None,
             marks: false,
             features: Features::default(),
+            tells_namespaces: layouts.sock.known != 0,
             unknown: Vec::new(),
+            map_bytes,
             skips: Skips::Uncounted,
             ledger,
             reasons: Reasons::new(&layouts.reasons),
@@ -382,8 +409,10 @@ fn maps_refused(error: EbpfError) -> anyhow::Error {
         _ => None,
     };
     let is = |errno: Errno| number == Some(errno.raw_os_error());
-    if is(Errno::PERM) {
+    if is(Errno::PERM) || is(Errno::NOSYS) {
         anyhow!("{words}: {}", not_permitted())
+    } else if is(Errno::NOMEM) {
+        anyhow!("{words}: there is not enough memory; try a larger memory.max of the cgroup of this process")
     } else if is(Errno::INVAL) {
         // Every kernel takes these maps with their types, so BPF_BTF_LOAD was refused.
         anyhow!("{words}: {}; {NOT_PERMITTED}", one_line(&anyhow!(error)))
@@ -392,8 +421,8 @@ fn maps_refused(error: EbpfError) -> anyhow::Error {
     }
 }
 
-/// Checks what can be checked before anything is loaded.
-fn check(request: &Request<'_>) -> Result<()> {
+/// Checks what can be checked before anything is loaded, with a table of sockets where `by_address`.
+fn check(request: &Request<'_>, by_address: bool) -> Result<Budget> {
     let missing = caps::missing_for_bpf();
     if !missing.is_empty() {
         bail!(
@@ -410,10 +439,11 @@ fn check(request: &Request<'_>) -> Result<()> {
     // Each program and map takes one, and a chain has a dozen of each.
     descriptor_limit::ensure_free(DESCRIPTORS)?;
     let cpus = cpus::possible(Path::new("/"))?;
-    let tables = memory::tables(request.needs, false);
-    memory::ensure(request, memory::types() + memory::needed(request, cpus, &tables))?;
+    let tables = memory::tables(request.needs, by_address);
+    let budget = Budget::now();
+    budget.ensure(request, memory::of_maps(request, cpus, &tables))?;
     let _remaining = memlock::raise();
-    Ok(())
+    Ok(budget)
 }
 
 /// Makes the loader and reads the types of the running kernel, at once: a loader reads them too, for itself.

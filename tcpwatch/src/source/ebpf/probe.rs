@@ -174,8 +174,9 @@ fn refused(kernel: &mut Kernel, name: &str) -> Result<Option<String>> {
 
 /// Whether the kernel answers `error` for want of a permission or of room, whatever the program.
 fn is_of_the_process(error: &io::Error) -> bool {
-    const OF_THE_PROCESS: [Errno; 6] = [
+    const OF_THE_PROCESS: [Errno; 7] = [
         Errno::PERM,
+        Errno::NOSYS,
         Errno::NOMEM,
         Errno::MFILE,
         Errno::NFILE,

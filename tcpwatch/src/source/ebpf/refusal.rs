@@ -6,7 +6,6 @@ use anyhow::anyhow;
 use aya::programs::ProgramError;
 use rustix::io::Errno;
 
-use super::memory::mebibytes;
 use crate::sys::memlock;
 
 /// The remedy where bpf(2) answers that it is not permitted, though this process has the capabilities.
@@ -19,8 +18,8 @@ pub(super) fn not_permitted() -> String {
     match memlock::raise() {
         None => NOT_PERMITTED.to_owned(),
         Some(limit) => format!(
-            "bpf(2) is not permitted, or RLIMIT_MEMLOCK of {} is too low; try ulimit -l unlimited, or a smaller --ring-size",
-            mebibytes(limit)
+            "bpf(2) is not permitted, or RLIMIT_MEMLOCK of {} KiB is too low; try ulimit -l unlimited, or a smaller --ring-size",
+            limit >> 10
         ),
     }
 }
@@ -28,7 +27,7 @@ pub(super) fn not_permitted() -> String {
 /// The error of loading the program `name`, with the last words of the verifier.
 pub(super) fn refusal(name: &str, error: ProgramError) -> anyhow::Error {
     match error {
-        ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
+        ProgramError::LoadError { io_error, .. } if is_denied(&io_error) => {
             anyhow!("the kernel refuses the BPF program {name}: {}", not_permitted())
         }
         ProgramError::LoadError { io_error, verifier_log } => {
@@ -60,16 +59,21 @@ pub(super) fn one_line(error: &anyhow::Error) -> String {
 #[must_use]
 pub fn explained(error: &anyhow::Error) -> anyhow::Error {
     let line = one_line(error);
-    let is_denied = error.chain().any(|cause| {
-        let cause = cause.downcast_ref::<io::Error>();
-        cause.is_some_and(|cause| cause.raw_os_error() == Some(Errno::PERM.raw_os_error()))
-    });
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     // aya's errors name the command (`bpf_map_freeze`) in their text alone.
-    if is_denied && line.contains("`bpf_") {
+    if causes.any(is_denied) && line.contains("`bpf_") {
         anyhow!("{line}; {NOT_PERMITTED}")
     } else {
         anyhow!(line)
     }
+}
+
+/// Whether bpf(2) is not there for this process: profiles of seccomp answer with either error.
+fn is_denied(error: &io::Error) -> bool {
+    let number = error.raw_os_error();
+    [Errno::PERM, Errno::NOSYS]
+        .iter()
+        .any(|errno| number == Some(errno.raw_os_error()))
 }
 
 /// The reason in a verifier log: its last line that is no statistics.
