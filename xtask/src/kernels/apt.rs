@@ -27,9 +27,14 @@ impl Apt {
     /// Writes the configuration below `folder` and fetches the package lists.
     ///
     /// # Errors
-    /// This machine has no mirror, or no list could be fetched. A suite that the mirror no longer has is none.
+    /// This machine has no mirror, or a list cannot be fetched. A suite that the mirror does not have is no error.
     pub(super) fn set_up(folder: &Path) -> Result<Self> {
         let folder = folder.join("apt");
+        let lists = folder.join("state/lists");
+        if lists.exists() {
+            // apt keeps the list of a suite that the mirror has dropped.
+            fs::remove_dir_all(&lists).with_context(|| format!("cannot remove {}", lists.display()))?;
+        }
         for part in ["etc", "state/lists/partial", "cache/archives/partial"] {
             let part = folder.join(part);
             fs::create_dir_all(&part).with_context(|| format!("cannot make {}", part.display()))?;
@@ -53,17 +58,29 @@ impl Apt {
             SUITES.join(", "),
             SECURITY_SUITES.join(", ")
         );
-        if !system::succeeds(apt.command("apt-get").args(["--quiet=2", "update"]))? {
-            eprintln!("some package lists could not be fetched: the kernels of those suites may stay untested");
-        }
+        apt.update()?;
         apt.names = output(apt.command("apt-cache").args(["pkgnames", "linux-"]))?
             .lines()
             .map(str::to_owned)
             .collect();
         if apt.names.is_empty() {
-            bail!("cannot find any kernel package: no package list could be fetched");
+            bail!("cannot find any kernel package: the mirror has none of these suites");
         }
         Ok(apt)
+    }
+
+    /// Fetches the package lists.
+    fn update(&self) -> Result<()> {
+        let mut update = self.command("apt-get");
+        // The messages are read, so they must not be translated.
+        update.args(["--quiet=2", "update"]).env("LC_ALL", "C");
+        let output = update.stderr(Stdio::piped()).output().context("cannot start apt-get")?;
+        let messages = String::from_utf8_lossy(&output.stderr);
+        eprint!("{messages}");
+        if !output.status.success() && !only_suites_are_missing(&messages) {
+            bail!("cannot fetch the package lists: apt-get failed, see above; try again when the mirror answers");
+        }
+        Ok(())
     }
 
     /// Every package whose name begins with `linux-`.
@@ -71,7 +88,7 @@ impl Apt {
         &self.names
     }
 
-    /// Downloads packages into `folder`.
+    /// Downloads packages into `folder`, and checks their hashes.
     pub(super) fn download(&self, packages: &[String], folder: &Path) -> Result<()> {
         let mut download = self.command("apt-get");
         download
@@ -79,7 +96,7 @@ impl Apt {
             .args(packages)
             .current_dir(folder);
         if !system::succeeds(&mut download)? {
-            bail!("apt-get could not download {}", packages.join(", "));
+            bail!("apt-get failed, see above; try again when the mirror answers");
         }
         Ok(())
     }
@@ -92,6 +109,13 @@ impl Apt {
         command.stdout(Stdio::null());
         command
     }
+}
+
+/// Whether all errors of `apt-get update` are about suites that the mirror does not have.
+fn only_suites_are_missing(messages: &str) -> bool {
+    let errors: Vec<&str> = messages.lines().filter(|line| line.starts_with("E: ")).collect();
+    let is_missing = |error: &&str| error.ends_with("does not have a Release file.");
+    !errors.is_empty() && errors.iter().all(is_missing)
 }
 
 /// Where this machine has its packages from.
@@ -146,8 +170,10 @@ fn settings(folder: &Path, hosts: &str, is_root: bool) -> String {
     let fetching = fetching.concat();
     // Apt's own user cannot write into a folder of root's.
     let sandbox = if is_root { "APT::Sandbox::User \"root\";\n" } else { "" };
+    // apt-get update succeeds otherwise when the mirror cannot be reached.
+    let strict = "APT::Update::Error-Mode \"any\";\n";
     format!(
-        "{fetching}{sandbox}\
+        "{fetching}{sandbox}{strict}\
          Dir::Etc \"{folder}/etc\";\n\
          Dir::Etc::sourcelist \"{folder}/etc/sources.list\";\n\
          Dir::Etc::sourceparts \"/dev/null\";\n\
@@ -178,7 +204,7 @@ fn output(command: &mut Command) -> Result<String> {
 mod tests {
     use std::path::Path;
 
-    use super::{Mirrors, settings, sources};
+    use super::{Mirrors, only_suites_are_missing, settings, sources};
 
     fn mirrors(archive: &str, security: &str) -> Mirrors {
         Mirrors {
@@ -208,6 +234,17 @@ mod tests {
             ))
         );
         assert_eq!(Mirrors::among("stable http://example.org/other/"), None);
+    }
+
+    #[test]
+    fn a_suite_that_is_gone_differs_from_a_failure() {
+        let gone = "E: The repository 'http://example.com/debian wheezy Release' does not have a Release file.\n";
+        let failed = "E: Failed to fetch http://example.com/debian/dists/trixie/InRelease  Could not connect to \
+            example.com:80 (203.0.113.1). - connect (111: Connection refused)\n";
+        assert!(only_suites_are_missing(gone));
+        assert!(!only_suites_are_missing(failed));
+        assert!(!only_suites_are_missing(&format!("{gone}{failed}")));
+        assert!(!only_suites_are_missing(""), "apt-get failed without a reason");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The kernels of the matrix, and Debian's names for their packages.
 
-/// One column each: the versions of which the first that Debian serves is tested.
+/// One column each: the versions of which the first is tested that Debian serves or that is in the cache.
 ///
 /// 5.10 is Debian 11's kernel, 6.1 that of Debian 12, 6.12 of Debian 13; the others are what came after, up to the newest.
 pub(super) const MATRIX: [&[&str]; 5] = [&["5.10"], &["6.1"], &["6.12"], &["6.17", "6.16"], &["7.3"]];
@@ -12,8 +12,17 @@ const FLAVOUR: &str = if cfg!(target_arch = "aarch64") {
     "-cloud-amd64"
 };
 
+/// The packages to boot: those of the first of `versions` that Debian serves (`served`) or, where it no longer does, that an earlier
+/// run fetched (`cached`).
+pub(super) fn choose<'a>(versions: &[&'a str], served: &[String], cached: &[String]) -> Option<(&'a str, Vec<String>)> {
+    versions.iter().find_map(|version| {
+        let packages = packages(version, served).or_else(|| packages(version, cached))?;
+        Some((*version, packages))
+    })
+}
+
 /// The packages of the newest kernel of `version` (`6.12`) among `names`.
-pub(super) fn packages(version: &str, names: &[String]) -> Option<Vec<String>> {
+fn packages(version: &str, names: &[String]) -> Option<Vec<String>> {
     // Of newer kernels linux-image is empty and wants these two.
     let newest = |prefix: &str| newest(prefix, version, names);
     newest("linux-binary-")
@@ -44,7 +53,7 @@ fn order(release: &str, version: &str) -> Option<Vec<u32>> {
 #[cfg(test)]
 #[cfg(target_arch = "x86_64")]
 mod tests {
-    use super::packages;
+    use super::{choose, packages};
 
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| format!("linux-{name}-cloud-amd64")).collect()
@@ -76,5 +85,24 @@ mod tests {
         }
         assert_eq!(packages("6.17", &served), None);
         assert_eq!(packages("6", &served), None);
+    }
+
+    #[test]
+    fn the_cache_serves_what_debian_no_longer_does() {
+        let (served, cached) = (
+            names(&["image-6.16.9+deb13", "image-6.1.0-56"]),
+            names(&["image-6.17.13+deb13", "image-6.1.0-57", "binary-7.3.4+deb13"]),
+        );
+        let chosen = |versions: &[&'static str]| choose(versions, &served, &cached);
+        assert_eq!(chosen(&["6.1"]), Some(("6.1", names(&["image-6.1.0-56"]))));
+        assert_eq!(
+            chosen(&["6.17", "6.16"]),
+            Some(("6.17", names(&["image-6.17.13+deb13"])))
+        );
+        assert_eq!(
+            chosen(&["7.3"]),
+            Some(("7.3", names(&["binary-7.3.4+deb13", "modules-7.3.4+deb13"])))
+        );
+        assert_eq!(chosen(&["5.10"]), None);
     }
 }

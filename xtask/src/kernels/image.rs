@@ -1,13 +1,12 @@
 //! A kernel of Debian's, unpacked, and the file system in memory that a guest starts with.
 
-use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::{fs, io};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::apt::Apt;
 use super::{Programs, REPORT, catalogue, programs};
 use crate::system;
 
@@ -26,14 +25,27 @@ pub(super) struct Kernel {
     folder: PathBuf,
 }
 
+/// Why there is no kernel to boot.
+#[derive(Debug)]
+pub(super) enum NoKernel {
+    /// Debian serves no kernel of these versions, and the cache has none. The column stays untested, which is no failure.
+    NotServed(String),
+    /// Debian serves one that could not be fetched or unpacked: the network, apt, a hash or the disk. The run fails.
+    FetchFailed(anyhow::Error),
+}
+
 impl Kernel {
-    /// Unpacks the newest kernel of the first of `versions` that Debian serves. What was fetched once is kept below `cache`.
-    pub(super) fn fetch(apt: &Apt, cache: &Path, versions: &[&str]) -> Result<Self> {
-        let found = versions
-            .iter()
-            .find_map(|version| Some((*version, catalogue::packages(version, apt.names())?)));
-        let Some((version, packages)) = found else {
-            bail!("Debian serves no kernel {}", versions.join(" or "));
+    /// Unpacks the newest kernel of the first of `versions` that Debian serves, or that is in the cache. `served` are the names of
+    /// Debian's packages, and `download` puts packages into a folder. What was fetched once is kept below `cache`.
+    pub(super) fn fetch(
+        versions: &[&str],
+        served: &[String],
+        cache: &Path,
+        download: impl Fn(&[String], &Path) -> Result<()>,
+    ) -> Result<Self, NoKernel> {
+        let cached = names(cache).map_err(NoKernel::FetchFailed)?;
+        let Some((version, packages)) = catalogue::choose(versions, served, &cached) else {
+            return Err(NoKernel::NotServed(versions.join(" or ")));
         };
         let kernel = Self {
             version: version.to_owned(),
@@ -41,7 +53,9 @@ impl Kernel {
         };
         if !kernel.folder.is_dir() {
             eprintln!("{version}: downloading {}", packages.join(", "));
-            unpack(apt, &packages, &kernel.folder).with_context(|| format!("cannot unpack {}", packages.join(", ")))?;
+            unpack(&packages, &kernel.folder, download)
+                .with_context(|| format!("cannot fetch {}", packages.join(", ")))
+                .map_err(NoKernel::FetchFailed)?;
         }
         Ok(kernel)
     }
@@ -80,8 +94,16 @@ impl Kernel {
     }
 }
 
+/// The names of what is in a folder.
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let entries = entries.with_context(|| format!("cannot list {}", folder.display()))?;
+    let names = entries.into_iter().map(|entry| entry.file_name().into_string());
+    Ok(names.filter_map(Result::ok).collect())
+}
+
 /// Downloads and unpacks into `folder`, which is there only when all of it is.
-fn unpack(apt: &Apt, packages: &[String], folder: &Path) -> Result<()> {
+fn unpack(packages: &[String], folder: &Path, download: impl Fn(&[String], &Path) -> Result<()>) -> Result<()> {
     let (packed, unpacked) = (folder.with_extension("packed"), folder.with_extension("new"));
     for fresh in [&packed, &unpacked] {
         if fresh.exists() {
@@ -89,7 +111,7 @@ fn unpack(apt: &Apt, packages: &[String], folder: &Path) -> Result<()> {
         }
         fs::create_dir_all(fresh)?;
     }
-    apt.download(packages, &packed)?;
+    download(packages, &packed)?;
     for package in fs::read_dir(&packed)? {
         let mut unpack = Command::new("dpkg-deb");
         unpack.arg("--extract").arg(package?.path()).arg(&unpacked);
@@ -130,4 +152,49 @@ fn unpacked(module: &Path) -> Result<Vec<u8>> {
         bail!("xz cannot unpack {}: see above", module.display());
     }
     Ok(output.stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use anyhow::bail;
+
+    use super::{Kernel, NoKernel};
+
+    #[test]
+    fn only_a_kernel_that_debian_does_not_serve_is_no_failure() {
+        let cache = tempfile::tempdir().expect("a temporary directory");
+        let served = ["linux-image-6.1.0-56-cloud-amd64", "linux-image-6.1.0-56-cloud-arm64"].map(str::to_owned);
+        let fetch = |version| {
+            Kernel::fetch(&[version], &served, cache.path(), |_, _| {
+                bail!("no route to host");
+            })
+        };
+        let not_served = fetch("6.9").expect_err("no such package");
+        assert!(
+            matches!(&not_served, NoKernel::NotServed(versions) if versions == "6.9"),
+            "{not_served:?}"
+        );
+        let failed = fetch("6.1").expect_err("no network");
+        assert!(
+            matches!(&failed, NoKernel::FetchFailed(why) if why.root_cause().to_string() == "no route to host"),
+            "{failed:?}"
+        );
+    }
+
+    #[test]
+    fn a_kernel_in_the_cache_needs_no_download() {
+        let cache = tempfile::tempdir().expect("a temporary directory");
+        for architecture in ["amd64", "arm64"] {
+            let folder = cache
+                .path()
+                .join(format!("linux-image-6.17.13+deb13-cloud-{architecture}"));
+            fs::create_dir(folder).expect("a folder");
+        }
+        let kernel = Kernel::fetch(&["6.17"], &[], cache.path(), |packages, _| {
+            bail!("{packages:?} need not be fetched")
+        });
+        assert_eq!(kernel.expect("a kernel").version, "6.17");
+    }
 }
