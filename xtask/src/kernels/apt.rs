@@ -1,8 +1,8 @@
 //! Debian's package manager with a configuration of its own, which has the suites of several releases. The host's is not touched.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::{fs, iter};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -71,13 +71,8 @@ impl Apt {
 
     /// Fetches the package lists.
     fn update(&self) -> Result<()> {
-        let mut update = self.command("apt-get");
-        // The messages are read, so they must not be translated.
-        update.args(["--quiet=2", "update"]).env("LC_ALL", "C");
-        let output = update.stderr(Stdio::piped()).output().context("cannot start apt-get")?;
-        let messages = String::from_utf8_lossy(&output.stderr);
-        eprint!("{messages}");
-        if !output.status.success() && !only_suites_are_missing(&messages) {
+        let errors = self.apt_get(&["update"], Path::new("."))?;
+        if !errors.iter().all(|error| is_missing_suite(error)) {
             bail!("cannot fetch the package lists: apt-get failed, see above; try again when the mirror answers");
         }
         Ok(())
@@ -88,17 +83,42 @@ impl Apt {
         &self.names
     }
 
-    /// Downloads packages into `folder`, and checks their hashes.
-    pub(super) fn download(&self, packages: &[String], folder: &Path) -> Result<()> {
-        let mut download = self.command("apt-get");
-        download
-            .args(["--quiet=2", "download"])
-            .args(packages)
-            .current_dir(folder);
-        if !system::succeeds(&mut download)? {
+    /// Downloads packages into `folder`, and checks their hashes. Returns whether the mirror has them all: of old suites it lists
+    /// packages that it no longer has.
+    ///
+    /// # Errors
+    /// apt-get fails for another reason, a hash that does not match among them.
+    pub(super) fn download(&self, packages: &[String], folder: &Path) -> Result<bool> {
+        let names = packages.iter().map(String::as_str);
+        let arguments: Vec<&str> = iter::once("download").chain(names).collect();
+        let errors = self.apt_get(&arguments, folder)?;
+        if !errors.iter().all(|error| is_missing_package(error)) {
             bail!("apt-get failed, see above; try again when the mirror answers");
         }
-        Ok(())
+        Ok(errors.is_empty())
+    }
+
+    /// Runs apt-get in `folder`, shows its messages, and returns its errors: one or more where it fails.
+    fn apt_get(&self, arguments: &[&str], folder: &Path) -> Result<Vec<String>> {
+        let mut command = self.command("apt-get");
+        command.arg("--quiet=2").args(arguments).current_dir(folder);
+        // The messages are read, so they must not be translated.
+        command.env("LC_ALL", "C").stderr(Stdio::piped());
+        let output = command.output().context("cannot start apt-get")?;
+        let messages = String::from_utf8_lossy(&output.stderr);
+        eprint!("{messages}");
+        if output.status.success() {
+            return Ok(Vec::new());
+        }
+        let errors: Vec<String> = messages
+            .lines()
+            .filter_map(|line| line.strip_prefix("E: "))
+            .map(str::to_owned)
+            .collect();
+        if errors.is_empty() {
+            bail!("apt-get failed without a message: {}", output.status);
+        }
+        Ok(errors)
     }
 
     /// A program of apt's with our configuration.
@@ -111,11 +131,14 @@ impl Apt {
     }
 }
 
-/// Whether all errors of `apt-get update` are about suites that the mirror does not have.
-fn only_suites_are_missing(messages: &str) -> bool {
-    let errors: Vec<&str> = messages.lines().filter(|line| line.starts_with("E: ")).collect();
-    let is_missing = |error: &&str| error.ends_with("does not have a Release file.");
-    !errors.is_empty() && errors.iter().all(is_missing)
+/// Whether an error of `apt-get update` is that the mirror does not have a suite.
+fn is_missing_suite(error: &str) -> bool {
+    error.ends_with("does not have a Release file.")
+}
+
+/// Whether an error of `apt-get download` is that the mirror does not have a package.
+fn is_missing_package(error: &str) -> bool {
+    error.starts_with("Failed to fetch ") && error.contains("  404  ")
 }
 
 /// Where this machine has its packages from.
@@ -204,7 +227,7 @@ fn output(command: &mut Command) -> Result<String> {
 mod tests {
     use std::path::Path;
 
-    use super::{Mirrors, only_suites_are_missing, settings, sources};
+    use super::{Mirrors, is_missing_package, is_missing_suite, settings, sources};
 
     fn mirrors(archive: &str, security: &str) -> Mirrors {
         Mirrors {
@@ -237,14 +260,22 @@ mod tests {
     }
 
     #[test]
-    fn a_suite_that_is_gone_differs_from_a_failure() {
-        let gone = "E: The repository 'http://example.com/debian wheezy Release' does not have a Release file.\n";
-        let failed = "E: Failed to fetch http://example.com/debian/dists/trixie/InRelease  Could not connect to \
-            example.com:80 (203.0.113.1). - connect (111: Connection refused)\n";
-        assert!(only_suites_are_missing(gone));
-        assert!(!only_suites_are_missing(failed));
-        assert!(!only_suites_are_missing(&format!("{gone}{failed}")));
-        assert!(!only_suites_are_missing(""), "apt-get failed without a reason");
+    fn what_the_mirror_does_not_have_differs_from_a_failure() {
+        assert!(is_missing_suite(
+            "The repository 'http://example.com/debian wheezy Release' does not have a Release file."
+        ));
+        assert!(is_missing_package(
+            "Failed to fetch http://example.com/debian/pool/a_404_arm64.deb  404  Not Found [IP: 203.0.113.1 80]"
+        ));
+        for failure in [
+            "Failed to fetch http://example.com/debian/pool/a_404_arm64.deb  Could not connect to example.com:80 (203.0.113.1). - \
+             connect (111: Connection refused)",
+            "Failed to fetch http://example.com/debian/pool/a_404_arm64.deb  File has unexpected size (6 != 5). Mirror sync in \
+             progress? [IP: 203.0.113.1 80]",
+            "Some index files failed to download. They have been ignored, or old ones used instead.",
+        ] {
+            assert!(!is_missing_suite(failure) && !is_missing_package(failure), "{failure}");
+        }
     }
 
     #[test]

@@ -35,29 +35,34 @@ pub(super) enum NoKernel {
 }
 
 impl Kernel {
-    /// Unpacks the newest kernel of the first of `versions` that Debian serves, or that is in the cache. `served` are the names of
-    /// Debian's packages, and `download` puts packages into a folder. What was fetched once is kept below `cache`.
+    /// Unpacks the newest kernel of the first of `versions` that Debian serves or that is in the cache.
+    ///
+    /// `listed` are the names of Debian's packages. `download` puts packages into a folder, and returns whether Debian has them. What
+    /// was fetched once is kept below `cache`.
     pub(super) fn fetch(
         versions: &[&str],
-        served: &[String],
+        listed: &[String],
         cache: &Path,
-        download: impl Fn(&[String], &Path) -> Result<()>,
+        download: impl Fn(&[String], &Path) -> Result<bool>,
     ) -> Result<Self, NoKernel> {
         let cached = names(cache).map_err(NoKernel::FetchFailed)?;
-        let Some((version, packages)) = catalogue::choose(versions, served, &cached) else {
-            return Err(NoKernel::NotServed(versions.join(" or ")));
-        };
-        let kernel = Self {
-            version: version.to_owned(),
-            folder: cache.join(&packages[0]),
-        };
-        if !kernel.folder.is_dir() {
-            eprintln!("{version}: downloading {}", packages.join(", "));
-            unpack(&packages, &kernel.folder, download)
-                .with_context(|| format!("cannot fetch {}", packages.join(", ")))
-                .map_err(NoKernel::FetchFailed)?;
+        let names = [listed, &cached].concat();
+        for version in versions {
+            for packages in catalogue::candidates(version, &names) {
+                let folder = cache.join(&packages[0]);
+                let is_there = folder.is_dir() || {
+                    eprintln!("{version}: downloading {}", packages.join(", "));
+                    unpack(&packages, &folder, &download)
+                        .with_context(|| format!("cannot fetch {}", packages.join(", ")))
+                        .map_err(NoKernel::FetchFailed)?
+                };
+                if is_there {
+                    let version = (*version).to_owned();
+                    return Ok(Self { version, folder });
+                }
+            }
         }
-        Ok(kernel)
+        Err(NoKernel::NotServed(versions.join(" or ")))
     }
 
     /// The compressed kernel.
@@ -102,8 +107,8 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names.filter_map(Result::ok).collect())
 }
 
-/// Downloads and unpacks into `folder`, which is there only when all of it is.
-fn unpack(packages: &[String], folder: &Path, download: impl Fn(&[String], &Path) -> Result<()>) -> Result<()> {
+/// Downloads and unpacks into `folder`, which is there only when all of it is. Returns whether Debian has the packages.
+fn unpack(packages: &[String], folder: &Path, download: impl Fn(&[String], &Path) -> Result<bool>) -> Result<bool> {
     let (packed, unpacked) = (folder.with_extension("packed"), folder.with_extension("new"));
     for fresh in [&packed, &unpacked] {
         if fresh.exists() {
@@ -111,7 +116,9 @@ fn unpack(packages: &[String], folder: &Path, download: impl Fn(&[String], &Path
         }
         fs::create_dir_all(fresh)?;
     }
-    download(packages, &packed)?;
+    if !download(packages, &packed)? {
+        return Ok(false);
+    }
     for package in fs::read_dir(&packed)? {
         let mut unpack = Command::new("dpkg-deb");
         unpack.arg("--extract").arg(package?.path()).arg(&unpacked);
@@ -121,7 +128,7 @@ fn unpack(packages: &[String], folder: &Path, download: impl Fn(&[String], &Path
     }
     fs::remove_dir_all(packed)?;
     fs::rename(unpacked, folder)?;
-    Ok(())
+    Ok(true)
 }
 
 /// The first file below `folder` whose name is `wanted`.
@@ -157,44 +164,57 @@ fn unpacked(module: &Path) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
-    use anyhow::bail;
+    use anyhow::{Result, bail};
 
     use super::{Kernel, NoKernel};
 
-    #[test]
-    fn only_a_kernel_that_debian_does_not_serve_is_no_failure() {
+    /// Names of packages for both architectures that the matrix is for.
+    fn names(releases: &[&str]) -> Vec<String> {
+        let names =
+            |release| ["amd64", "arm64"].map(|architecture| format!("linux-image-{release}-cloud-{architecture}"));
+        releases.iter().flat_map(names).collect()
+    }
+
+    /// Fetches with a cache that has `cached`.
+    fn fetch(
+        version: &str,
+        listed: &[&str],
+        cached: &[&str],
+        download: fn(&[String], &Path) -> Result<bool>,
+    ) -> Result<Kernel, NoKernel> {
         let cache = tempfile::tempdir().expect("a temporary directory");
-        let served = ["linux-image-6.1.0-56-cloud-amd64", "linux-image-6.1.0-56-cloud-arm64"].map(str::to_owned);
-        let fetch = |version| {
-            Kernel::fetch(&[version], &served, cache.path(), |_, _| {
-                bail!("no route to host");
-            })
-        };
-        let not_served = fetch("6.9").expect_err("no such package");
-        assert!(
-            matches!(&not_served, NoKernel::NotServed(versions) if versions == "6.9"),
-            "{not_served:?}"
-        );
-        let failed = fetch("6.1").expect_err("no network");
-        assert!(
-            matches!(&failed, NoKernel::FetchFailed(why) if why.root_cause().to_string() == "no route to host"),
-            "{failed:?}"
-        );
+        for name in names(cached) {
+            fs::create_dir(cache.path().join(name)).expect("a folder");
+        }
+        Kernel::fetch(&[version], &names(listed), cache.path(), download)
     }
 
     #[test]
-    fn a_kernel_in_the_cache_needs_no_download() {
-        let cache = tempfile::tempdir().expect("a temporary directory");
-        for architecture in ["amd64", "arm64"] {
-            let folder = cache
-                .path()
-                .join(format!("linux-image-6.17.13+deb13-cloud-{architecture}"));
-            fs::create_dir(folder).expect("a folder");
-        }
-        let kernel = Kernel::fetch(&["6.17"], &[], cache.path(), |packages, _| {
-            bail!("{packages:?} need not be fetched")
-        });
-        assert_eq!(kernel.expect("a kernel").version, "6.17");
+    fn only_a_kernel_that_debian_does_not_serve_is_no_failure() {
+        let not_listed = fetch("6.9", &["6.1.0-56"], &[], |_, _| bail!("no route to host"));
+        let gone = fetch("6.1", &["6.1.0-56"], &[], |_, _| Ok(false));
+        let failed = fetch("6.1", &["6.1.0-56"], &[], |_, _| bail!("no route to host"));
+        assert!(matches!(not_listed, Err(NoKernel::NotServed(versions)) if versions == "6.9"));
+        assert!(matches!(gone, Err(NoKernel::NotServed(versions)) if versions == "6.1"));
+        let Err(NoKernel::FetchFailed(why)) = failed else {
+            panic!("{failed:?}");
+        };
+        assert_eq!(why.root_cause().to_string(), "no route to host");
+    }
+
+    #[test]
+    fn the_cache_has_what_debian_does_not_serve() {
+        let folder = |kernel: Result<Kernel, NoKernel>| {
+            let kernel = kernel.expect("a kernel");
+            kernel.folder.file_name().expect("a name").display().to_string()
+        };
+        let not_listed = fetch("6.17", &[], &["6.17.13+deb13"], |_, _| bail!("nothing to download"));
+        assert!(folder(not_listed).starts_with("linux-image-6.17.13+deb13-"));
+        let gone = fetch("5.10", &["5.10.0-46"], &["5.10.0-32"], |_, _| Ok(false));
+        assert!(folder(gone).starts_with("linux-image-5.10.0-32-"));
+        let newer = fetch("6.1", &["6.1.0-56"], &["6.1.0-55"], |_, _| Ok(true));
+        assert!(folder(newer).starts_with("linux-image-6.1.0-56-"));
     }
 }
