@@ -9,8 +9,8 @@ const HEAD: &str = "\
 
 tcpwatch needs Linux 5.10 or later. The statically linked program was tested on each kernel of this table. It watched 20 connections
 of each kind in IPv4 and in IPv6: active, passive and half closes, linger and unread resets, refused connects. \"yes\" means that every
-number, owner and ending was right, on both hooks. The cells of a kernel that was not tested are empty. The last kernel is that of the
-machine that ran the tests; the others are Debian's, for virtual machines.
+number, owner and ending was right, on both hooks. The cells of a kernel that was not tested are empty. Releases with `cloud` in their
+names are Debian's kernels for virtual machines.
 ";
 
 const FEATURES: &str = "\
