@@ -1,8 +1,8 @@
 //! Debian's package manager with a configuration of its own, which has the suites of several releases. The host's is not touched.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::{fs, iter};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -27,9 +27,14 @@ impl Apt {
     /// Writes the configuration below `folder` and fetches the package lists.
     ///
     /// # Errors
-    /// This machine has no mirror, or no list could be fetched. A suite that the mirror no longer has is none.
+    /// This machine has no mirror, or a list cannot be fetched. A suite that the mirror does not have is no error.
     pub(super) fn set_up(folder: &Path) -> Result<Self> {
         let folder = folder.join("apt");
+        let lists = folder.join("state/lists");
+        if lists.exists() {
+            // apt keeps the list of a suite that the mirror has dropped.
+            fs::remove_dir_all(&lists).with_context(|| format!("cannot remove {}", lists.display()))?;
+        }
         for part in ["etc", "state/lists/partial", "cache/archives/partial"] {
             let part = folder.join(part);
             fs::create_dir_all(&part).with_context(|| format!("cannot make {}", part.display()))?;
@@ -53,17 +58,24 @@ impl Apt {
             SUITES.join(", "),
             SECURITY_SUITES.join(", ")
         );
-        if !system::succeeds(apt.command("apt-get").args(["--quiet=2", "update"]))? {
-            eprintln!("some package lists could not be fetched: the kernels of those suites may stay untested");
-        }
+        apt.update()?;
         apt.names = output(apt.command("apt-cache").args(["pkgnames", "linux-"]))?
             .lines()
             .map(str::to_owned)
             .collect();
         if apt.names.is_empty() {
-            bail!("cannot find any kernel package: no package list could be fetched");
+            bail!("cannot find any kernel package: the mirror has none of these suites");
         }
         Ok(apt)
+    }
+
+    /// Fetches the package lists.
+    fn update(&self) -> Result<()> {
+        let errors = self.apt_get(&["update"], Path::new("."))?;
+        if !errors.iter().all(|error| is_missing_suite(error)) {
+            bail!("cannot fetch the package lists: apt-get failed, see above; try again when the mirror answers");
+        }
+        Ok(())
     }
 
     /// Every package whose name begins with `linux-`.
@@ -71,17 +83,42 @@ impl Apt {
         &self.names
     }
 
-    /// Downloads packages into `folder`.
-    pub(super) fn download(&self, packages: &[String], folder: &Path) -> Result<()> {
-        let mut download = self.command("apt-get");
-        download
-            .args(["--quiet=2", "download"])
-            .args(packages)
-            .current_dir(folder);
-        if !system::succeeds(&mut download)? {
-            bail!("apt-get could not download {}", packages.join(", "));
+    /// Downloads packages into `folder`, and checks their hashes. Returns whether the mirror has them all: of old suites it lists
+    /// packages that it no longer has.
+    ///
+    /// # Errors
+    /// apt-get fails for another reason, a hash that does not match among them.
+    pub(super) fn download(&self, packages: &[String], folder: &Path) -> Result<bool> {
+        let names = packages.iter().map(String::as_str);
+        let arguments: Vec<&str> = iter::once("download").chain(names).collect();
+        let errors = self.apt_get(&arguments, folder)?;
+        if !errors.iter().all(|error| is_missing_package(error)) {
+            bail!("apt-get failed, see above; try again when the mirror answers");
         }
-        Ok(())
+        Ok(errors.is_empty())
+    }
+
+    /// Runs apt-get in `folder`, shows its messages, and returns its errors: one or more where it fails.
+    fn apt_get(&self, arguments: &[&str], folder: &Path) -> Result<Vec<String>> {
+        let mut command = self.command("apt-get");
+        command.arg("--quiet=2").args(arguments).current_dir(folder);
+        // The messages are read, so they must not be translated.
+        command.env("LC_ALL", "C").stderr(Stdio::piped());
+        let output = command.output().context("cannot start apt-get")?;
+        let messages = String::from_utf8_lossy(&output.stderr);
+        eprint!("{messages}");
+        if output.status.success() {
+            return Ok(Vec::new());
+        }
+        let errors: Vec<String> = messages
+            .lines()
+            .filter_map(|line| line.strip_prefix("E: "))
+            .map(str::to_owned)
+            .collect();
+        if errors.is_empty() {
+            bail!("apt-get failed without a message: {}", output.status);
+        }
+        Ok(errors)
     }
 
     /// A program of apt's with our configuration.
@@ -92,6 +129,16 @@ impl Apt {
         command.stdout(Stdio::null());
         command
     }
+}
+
+/// Whether an error of `apt-get update` is that the mirror does not have a suite.
+fn is_missing_suite(error: &str) -> bool {
+    error.ends_with("does not have a Release file.")
+}
+
+/// Whether an error of `apt-get download` is that the mirror does not have a package.
+fn is_missing_package(error: &str) -> bool {
+    error.starts_with("Failed to fetch ") && error.contains("  404  ")
 }
 
 /// Where this machine has its packages from.
@@ -146,8 +193,10 @@ fn settings(folder: &Path, hosts: &str, is_root: bool) -> String {
     let fetching = fetching.concat();
     // Apt's own user cannot write into a folder of root's.
     let sandbox = if is_root { "APT::Sandbox::User \"root\";\n" } else { "" };
+    // apt-get update succeeds otherwise when the mirror cannot be reached.
+    let strict = "APT::Update::Error-Mode \"any\";\n";
     format!(
-        "{fetching}{sandbox}\
+        "{fetching}{sandbox}{strict}\
          Dir::Etc \"{folder}/etc\";\n\
          Dir::Etc::sourcelist \"{folder}/etc/sources.list\";\n\
          Dir::Etc::sourceparts \"/dev/null\";\n\
@@ -178,7 +227,7 @@ fn output(command: &mut Command) -> Result<String> {
 mod tests {
     use std::path::Path;
 
-    use super::{Mirrors, settings, sources};
+    use super::{Mirrors, is_missing_package, is_missing_suite, settings, sources};
 
     fn mirrors(archive: &str, security: &str) -> Mirrors {
         Mirrors {
@@ -208,6 +257,25 @@ mod tests {
             ))
         );
         assert_eq!(Mirrors::among("stable http://example.org/other/"), None);
+    }
+
+    #[test]
+    fn what_the_mirror_does_not_have_differs_from_a_failure() {
+        assert!(is_missing_suite(
+            "The repository 'http://example.com/debian wheezy Release' does not have a Release file."
+        ));
+        assert!(is_missing_package(
+            "Failed to fetch http://example.com/debian/pool/a_404_arm64.deb  404  Not Found [IP: 203.0.113.1 80]"
+        ));
+        for failure in [
+            "Failed to fetch http://example.com/debian/pool/a_404_arm64.deb  Could not connect to example.com:80 (203.0.113.1). - \
+             connect (111: Connection refused)",
+            "Failed to fetch http://example.com/debian/pool/a_404_arm64.deb  File has unexpected size (6 != 5). Mirror sync in \
+             progress? [IP: 203.0.113.1 80]",
+            "Some index files failed to download. They have been ignored, or old ones used instead.",
+        ] {
+            assert!(!is_missing_suite(failure) && !is_missing_package(failure), "{failure}");
+        }
     }
 
     #[test]

@@ -20,7 +20,34 @@ const LIMIT: Duration = Duration::from_mins(15);
 /// Between two looks at whether the guest has ended.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Boots `kernel`, lets it run the suite, and reads what it found. The console and the results stay in `folder`, for people.
+/// A machine that QEMU emulates, and the names that the guest's kernel has for its two serial ports.
+struct Machine {
+    arguments: &'static [&'static str],
+    /// The port that messages go to.
+    console: &'static str,
+    /// The device of the port that the report goes to.
+    report_device: &'static str,
+    report_port: &'static str,
+}
+
+#[cfg(not(target_arch = "aarch64"))]
+const MACHINE: Machine = Machine {
+    arguments: &["-cpu", "max"],
+    console: "ttyS0",
+    report_device: "isa-serial",
+    report_port: "ttyS1",
+};
+
+/// QEMU's `virt` has one serial port of its own, so the other is on PCI. Pointer authentication is slow to emulate as the CPU does it.
+#[cfg(target_arch = "aarch64")]
+const MACHINE: Machine = Machine {
+    arguments: &["-machine", "virt", "-cpu", "max,pauth-impdef=on"],
+    console: "ttyAMA0",
+    report_device: "pci-serial",
+    report_port: "ttyS0",
+};
+
+/// Boots `kernel`, lets it run the suite, and reads the report. The console and the report stay in `folder`, for people.
 pub(super) fn run(kernel: &Kernel, folder: &Path, programs: &Programs) -> Result<Run> {
     let folder = folder.join("runs").join(&kernel.version);
     if folder.exists() {
@@ -34,21 +61,25 @@ pub(super) fn run(kernel: &Kernel, folder: &Path, programs: &Programs) -> Result
     eprintln!("{}: booting; its console is {}", kernel.version, console.display());
     let began = clock::start();
     let mut qemu = Command::new(QEMU);
-    if cfg!(target_arch = "aarch64") {
-        qemu.args(["-machine", "virt"]);
-    }
+    qemu.args(MACHINE.arguments);
     qemu
         // One thread, which is as fast beside another guest. With one for each CPU a guest was seen to die of an `int3` by which the
         // kernel was just replacing an instruction.
-        .args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", "2000"])
+        .args(["-accel", "tcg,thread=single", "-smp", "2", "-m", "2000"])
         .args(["-nodefaults", "-display", "none", "-no-reboot", "-nic", "none"])
         .arg("-kernel")
         .arg(kernel.vmlinuz()?)
         .arg("-initrd")
         .arg(image)
-        .args(["-append", "console=ttyS0 quiet panic=-1"])
-        .args(["-serial", "stdio", "-serial"])
-        .arg(format!("file:{}", results.display()))
+        .arg("-append")
+        // The kernel hands to process 1 what it does not know.
+        .arg(format!(
+            "console={} quiet panic=-1 report_port={}",
+            MACHINE.console, MACHINE.report_port
+        ))
+        .args(["-serial", "stdio", "-chardev", "file,id=report,path=results", "-device"])
+        .arg(format!("{},chardev=report", MACHINE.report_device))
+        .current_dir(&folder)
         .stdin(Stdio::null())
         .stdout(File::create(&console)?)
         .stderr(Stdio::inherit());
@@ -71,7 +102,7 @@ pub(super) fn run(kernel: &Kernel, folder: &Path, programs: &Programs) -> Result
     Ok(run)
 }
 
-/// Waits until the guest powers off, and says whether it did within the limit.
+/// Waits until the guest powers off. Returns whether it did within the limit.
 fn wait(qemu: &mut Child) -> Result<bool> {
     let began = clock::start();
     while began.elapsed() < LIMIT {

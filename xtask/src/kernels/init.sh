@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# Process 1 of a guest: mounts what every host has mounted, and reports on the second serial port. Messages go to the first, the
-# console.
+# Process 1 of a guest: mounts what every host has mounted, and reports on the serial port that the kernel's command line names.
+# Messages go to the other, the console.
 /bin/busybox --install -s /bin
 export PATH=/bin
 mount -t proc proc /proc
@@ -14,5 +14,5 @@ ip link set lo up
 for module in inet_diag tcp_diag mptcp_diag; do
   if [ -e /modules/$module.ko ]; then insmod /modules/$module.ko; fi
 done
-sh /report.sh /bin/tcpwatch /bin/suite >/dev/ttyS1
+sh /report.sh /bin/tcpwatch /bin/suite >"/dev/$report_port"
 poweroff -f

@@ -3,26 +3,30 @@
 use super::results::{Column, Outcome, Run};
 
 const HEAD: &str = "\
-<!-- Written by `cargo xtask kernels --stats`: change xtask/src/kernels/page.rs and run that, not this file. -->
+<!-- Written by `cargo xtask kernels`: change xtask/src/kernels/page.rs and run that, not this file. -->
 
 # Kernels
 
-tcpwatch needs Linux 5.10 or later. On each kernel of this table its statically linked program watched 20 connections of each kind
-(active, passive and half closes, linger and unread resets, refused connects) in IPv4 and in IPv6. \"yes\" means that every number,
-owner and ending it showed was right, on each hook. All kernels but the last are Debian's, for virtual machines.
+tcpwatch needs Linux 5.10 or later. The statically linked program was tested on each kernel of this table. It watched 20 connections
+of each kind in IPv4 and in IPv6: active, passive and half closes, linger and unread resets, refused connects. \"yes\" means that every
+number, owner and ending was right, on both hooks. The cells of a kernel that was not tested are empty. Releases with `cloud` in their
+names are Debian's kernels for virtual machines.
 ";
 
 const FEATURES: &str = "\
 ## Features
 
-`tcpwatch --version -v` lists them for the kernel it runs on. What is off shows as `\u{b7}`, and as `null` in JSON.
+`tcpwatch --version -v` lists the features of the kernel it runs on. The number after \"off\" is that of the reason below the table.
+tcpwatch prints `\u{b7}`, and `null` in JSON, for a value that needs a feature which is off.
 ";
 
 const STATISTICS: &str = "\
 ## What the verifier processes
 
-Instructions processed, and bytes of stack of a chain of calls, for each BPF program. A kernel refuses a program at 1,000,000
-instructions or more than 512 bytes; tcpwatch stays within 250,000 and 400.
+Each cell shows the instructions that the kernel's verifier processes for a BPF program, and the most bytes of stack that a chain of
+its calls can take. The kernel refuses a program that needs more than 1,000,000 instructions or 512 bytes. The tests fail above 250,000
+instructions or 400 bytes. An empty cell: tcpwatch does not load the program, because this kernel lacks a feature or a tracepoint field
+that the program needs.
 ";
 
 /// Modules of the suite's matrix, and the command each is about.
@@ -150,12 +154,12 @@ fn distinct<'a>(columns: &'a [Column], names: impl Fn(&'a Run) -> Vec<&'a str>) 
     all
 }
 
-/// Which kernel it was.
+/// Which kernel was tested.
 fn release(column: &Column) -> String {
     match &column.outcome {
         Outcome::Ran(run) => run.release.clone(),
         Outcome::Untested(_) => "untested".to_owned(),
-        Outcome::Broken(_) => "did not start".to_owned(),
+        Outcome::Broken(_) => "failed to start".to_owned(),
     }
 }
 
@@ -217,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_tells_what_works() {
+    fn a_cell_shows_what_works() {
         let columns = [
             column(
                 "5.10",

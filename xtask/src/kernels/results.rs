@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::Value;
 
+use super::image::NoKernel;
+
 /// One kernel of the matrix.
 pub(super) struct Column {
     /// As in `6.12`.
@@ -15,11 +17,11 @@ pub(super) struct Column {
 
 /// Whether a kernel was tested, and what was found.
 pub(super) enum Outcome {
-    /// It could not be, for this reason.
+    /// Debian serves no such kernel, as this says. That is no failure.
     Untested(String),
-    /// It could have been, and something here went wrong.
+    /// There is such a kernel, but it could not be fetched or booted, for this reason.
     Broken(String),
-    /// It was.
+    /// It was tested.
     Ran(Run),
 }
 
@@ -68,6 +70,15 @@ impl Outcome {
     }
 }
 
+impl From<NoKernel> for Outcome {
+    fn from(why: NoKernel) -> Self {
+        match why {
+            NoKernel::NotServed(versions) => Self::Untested(format!("Debian serves no kernel {versions}")),
+            NoKernel::FetchFailed(error) => Self::Broken(format!("{error:#}")),
+        }
+    }
+}
+
 impl Column {
     /// The run, where there was one.
     pub(super) fn run(&self) -> Option<&Run> {
@@ -77,7 +88,7 @@ impl Column {
         }
     }
 
-    /// Whether something is wrong: a kernel that could not be had is not.
+    /// Whether the run of the matrix must fail because of this kernel.
     pub(super) fn failed(&self) -> bool {
         match &self.outcome {
             Outcome::Untested(_) => false,
@@ -187,7 +198,9 @@ fn program(line: &str) -> Option<ProgramStats> {
 mod tests {
     use std::time::Duration;
 
-    use super::{Feature, ProgramStats, Run};
+    use anyhow::anyhow;
+
+    use super::{Column, Feature, NoKernel, Outcome, ProgramStats, Run};
 
     const WHOLE: &str = "release 6.1.0-56-cloud-amd64\r\n\
         features\r\n\
@@ -240,6 +253,18 @@ mod tests {
         );
         assert!(run.failures.contains("the cells differ"));
         assert!(run.is_whole() && !run.passed());
+    }
+
+    #[test]
+    fn a_kernel_that_debian_does_not_serve_is_no_failure_and_a_failed_fetch_is() {
+        let failed = |outcome| {
+            let version = "6.1".to_owned();
+            Column { version, outcome }.failed()
+        };
+        assert!(!failed(NoKernel::NotServed("6.1".to_owned()).into()));
+        assert!(failed(NoKernel::FetchFailed(anyhow!("no route to host")).into()));
+        assert!(failed(Outcome::of(Err(anyhow!("cannot start QEMU")))));
+        assert!(failed(Outcome::of(Ok(read(WHOLE)))));
     }
 
     #[test]
