@@ -1,5 +1,7 @@
 //! Latency histograms: time in each state, time of handshakes, time a connection waits for accept().
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tcpwatch_common::Owner;
 use tcpwatch_common::event::{DWELL_UNKNOWN, OPENED_ACTIVE, spent_index};
@@ -36,12 +38,13 @@ pub(crate) fn measure<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
         // SAFETY: zeros are an owner.
         unsafe { words::clear(&mut run.owner) };
     }
-    let mut key = key(hook.sk(), run.lport, &run.owner);
+    let mut place = MaybeUninit::uninit();
+    let key = key(&mut place, hook.sk(), run.lport, &run.owner);
     if spent_index(step.from as u8).is_some() {
-        add(&mut key, step.from, run.dwell_ns, run.bank);
+        add(key, step.from, run.dwell_ns, run.bank);
     }
     match (step.from, step.to) {
-        (SYN_SENT, ESTABLISHED) => add(&mut key, HANDSHAKE_CLIENT, run.dwell_ns, run.bank),
+        (SYN_SENT, ESTABLISHED) => add(key, HANDSHAKE_CLIENT, run.dwell_ns, run.bank),
         // Of two ends that open at once neither is a server.
         (SYN_RECV, ESTABLISHED) if hook.known() && run.opened != OPENED_ACTIVE => {
             // An ACK after a second SYN-ACK may answer either of the two (Karn's algorithm).
@@ -51,7 +54,7 @@ pub(crate) fn measure<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
                 }
                 _ => DWELL_UNKNOWN,
             };
-            add(&mut key, HANDSHAKE_SERVER, ns, run.bank);
+            add(key, HANDSHAKE_SERVER, ns, run.bank);
             if WAITING.insert(&hook.address(), &run.now, 0).is_err() {
                 inc(&mut run.ledger()?.unmeasured);
             }
@@ -72,8 +75,9 @@ pub(crate) fn accepted(sk: Bare, owner: &Owner) {
     let _gone_already = WAITING.remove(&address);
     // SAFETY: the helper takes nothing and returns a number.
     let now = unsafe { bpf_ktime_get_ns() };
-    let mut key = key(sk, sock::bound_port(sk) as u32, owner);
-    add(&mut key, ACCEPT, now.saturating_sub(since), SHARED_BANK);
+    let mut place = MaybeUninit::uninit();
+    let key = key(&mut place, sk, sock::bound_port(sk) as u32, owner);
+    add(key, ACCEPT, now.saturating_sub(since), SHARED_BANK);
 }
 
 /// The socket at `address` is gone.
@@ -84,21 +88,26 @@ pub(crate) fn forget(address: u64) {
     }
 }
 
-/// An empty key.
+/// Makes an empty key in `place`. It stays there: the compiler moves it by a call of `memset`, and arm64 before Linux 6.0 refuses
+/// tail calls in a program that has functions.
 #[inline(always)]
-fn new_key() -> HistogramKey {
-    let mut key = core::mem::MaybeUninit::uninit();
+fn new_key(place: &mut MaybeUninit<HistogramKey>) -> &mut HistogramKey {
     // SAFETY: zeros are a key.
     unsafe {
-        words::clear(&mut key);
-        key.assume_init()
+        words::clear(place);
+        place.assume_init_mut()
     }
 }
 
-/// The key of the group that the connection `sk` of `owner` is in.
+/// Makes, in `place`, the key of the group that the connection `sk` of `owner` is in.
 #[inline(always)]
-fn key(sk: impl Memory, lport: u32, owner: &Owner) -> HistogramKey {
-    let mut key = new_key();
+fn key<'a>(
+    place: &'a mut MaybeUninit<HistogramKey>,
+    sk: impl Memory,
+    lport: u32,
+    owner: &Owner,
+) -> &'a mut HistogramKey {
+    let key = new_key(place);
     match param!(PARAMS.latency_by) {
         BY_LPORT => key.lport = lport,
         BY_PROCESS => {
@@ -121,10 +130,11 @@ fn add(key: &mut HistogramKey, what: u32, ns: u64, bank: u8) {
     if count(key, ns, bank) {
         return;
     }
-    let mut other = new_key();
+    let mut other = MaybeUninit::uninit();
+    let other = new_key(&mut other);
     other.what = what;
     other.other = 1;
-    if !count(&other, ns, bank)
+    if !count(other, ns, bank)
         && let Some(ledger) = ledger::shared()
     {
         add_atomically(&mut ledger.unmeasured, 1);
