@@ -67,14 +67,14 @@ pub struct Layouts {
     /// Whether the kernel counts the runs of classic programs that it skips (Linux 6.7): the series that added the counter also gave
     /// `struct bpf_link_info` a field `perf_event.kprobe.missed`.
     pub counts_classic_skips: bool,
-    /// Where the kernel counts the runs of a program that are under way; `None` where it does not, or not in one number.
+    /// Where the kernel counts the runs of a program that are under way; `None` where it does not.
     pub runs: Option<RunsLayout>,
 }
 
 /// Offsets by which the kernel side finds how many runs of a program are under way on a CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunsLayout {
-    /// `bpf_prog.active`, pointer to an i32 of each CPU.
+    /// `bpf_prog.active`, pointer to four bytes of each CPU.
     pub prog_active: u32,
     /// `bpf_array.value`.
     pub array_values: u32,
@@ -309,14 +309,17 @@ impl KernelBtf {
         let Some(prog_active) = prog.offset_if_any(&["active"], Value::POINTER)? else {
             return Ok(None);
         };
-        // Where it points at bytes, there is one for each level of interrupts.
+        // An i32 or, since Linux 7.0, four bytes, which count by level of interrupts on some machines: zeros where no run is under way
+        // (`bpf_prog_get_recursion_context`).
         let pointer = prog.field(&["active"])?.and_then(|field| self.0.unaliased(field.id));
         let bytes = pointer.and_then(|(_, pointer)| self.0.size(pointer.target()?));
         let values = Structure::find(&self.0, "bpf_array")?.field(&["value"])?;
-        Ok(values.filter(|_| bytes == Some(4)).map(|values| RunsLayout {
-            prog_active,
-            array_values: values.offset,
-        }))
+        Ok(values
+            .filter(|_| matches!(bytes, Some(1 | 4)))
+            .map(|values| RunsLayout {
+                prog_active,
+                array_values: values.offset,
+            }))
     }
 
     /// Whether the tracepoint's type has a third parameter beside the context: socket, segment, reason.

@@ -333,7 +333,7 @@ fn btf_of_a_tree_is_read() {
 }
 
 #[test]
-fn runs_are_found_where_the_kernel_counts_them_in_one_number() {
+fn runs_are_found_where_the_kernel_counts_them() {
     let runs = |kernel: &Kernel| KernelBtf::parse(kernel.bytes()).unwrap().layouts().unwrap().runs;
     let mut kernel = Kernel::new();
     let expected = RunsLayout {
@@ -342,7 +342,9 @@ fn runs_are_found_where_the_kernel_counts_them_in_one_number() {
     };
     assert_eq!(runs(&kernel), Some(expected));
     kernel.field("active").1 = "ptr to u8";
-    assert_eq!(runs(&kernel), None, "one number for each level of interrupts");
+    assert_eq!(runs(&kernel), Some(expected), "Linux 7.0");
+    kernel.field("active").1 = "ptr";
+    assert_eq!(runs(&kernel), None, "a pointer to anything");
     kernel.field("active").1 = "u64";
     assert_eq!(runs(&kernel), None, "no pointer");
     kernel.field("active").0 = "stats";
