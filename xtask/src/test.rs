@@ -13,7 +13,13 @@ mod peers;
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The kernel suite is a test binary apart, outside the default run, because it needs root.
-const KERNEL_SUITE: [&str; 5] = ["test", "--locked", "--release", "--package=tcpwatch", "--test=kernel"];
+const KERNEL_SUITE: [&str; 5] = [
+    "test",
+    "--locked",
+    "--profile=suite",
+    "--package=tcpwatch",
+    "--test=kernel",
+];
 
 /// What cargo's own output does not say.
 #[derive(Debug, Default)]

@@ -17,24 +17,32 @@ use super::table::{self, number, range};
 use super::target::Target;
 use super::workload::{Took, connections, turns};
 
-const OBSERVERS: [Observer; 7] = [
+const OBSERVERS: [Observer; 8] = [
     Observer::Empty,
     Observer::Stat(Hook::TpBtf),
     Observer::Stat(Hook::Tracepoint),
     Observer::Trace(Hook::TpBtf, Form::Text),
     Observer::Trace(Hook::Tracepoint, Form::Text),
+    Observer::Latency(Hook::TpBtf),
     Observer::Tcpstates,
     Observer::BpftraceCount,
+];
+
+/// What programs run a transition at most, in the first workload, without what it costs to measure them, ns.
+const LIMITS: [(Observer, f64); 3] = [
+    (Observer::Stat(Hook::TpBtf), 60.0),
+    (Observer::Trace(Hook::TpBtf, Form::Text), 450.0),
+    (Observer::Latency(Hook::TpBtf), 400.0),
 ];
 
 /// What the entry program of the second copy runs longer than an empty one, at most, ns.
 const SECOND_COPY_NS: f64 = 25.0;
 
 /// What runs meanwhile.
-struct Workload {
-    name: &'static str,
-    run: fn(u64) -> Result<Took>,
-    units: u64,
+pub(super) struct Workload {
+    pub(super) name: &'static str,
+    pub(super) run: fn(u64) -> Result<Took>,
+    pub(super) units: u64,
 }
 
 /// Runs this part.
@@ -55,7 +63,7 @@ pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
         },
     ];
     let mut rows = Vec::new();
-    // Of each observer what it ran in the first workload, where the work of a program is least.
+    // Of each observer what it ran in the first workload, where the work of a program is least: all, runs, and the second copy.
     let mut least = Vec::new();
     for observer in OBSERVERS.into_iter().filter(|observer| observer.is_there(room)) {
         report.progress("programs", rows.len(), OBSERVERS.len());
@@ -77,7 +85,8 @@ pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
                 number(of_second.median, 0),
             ]);
             if index == 0 {
-                least.push((observer, of_all.median, of_second.median));
+                let runs: Vec<f64> = samples.iter().map(|sample| sample.runs).collect();
+                least.push((observer, of_all.median, Summary::of(&runs).median, of_second.median));
             }
             let raw = json!({ "all_ns": all, "second_copy_ns": second });
             report.raw(&format!("programs, {}, {observer}", workload.name), raw);
@@ -99,22 +108,34 @@ pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
         report.line(&line)?;
     }
     let of = |wanted| least.iter().find(|(observer, ..)| *observer == wanted);
-    if let (Some((_, empty, _)), Some((_, _, second))) = (of(Observer::Empty), of(Observer::Stat(Hook::TpBtf))) {
+    let Some((_, empty, ..)) = of(Observer::Empty) else {
+        return Ok(());
+    };
+    if let Some((.., second)) = of(Observer::Stat(Hook::TpBtf)) {
         let what = format!("second copy ({second:.0} ns), more than an empty program");
         report.target(Target::at_most(&what, second - empty, SECOND_COPY_NS, "ns", 0));
+    }
+    for (observer, limit) in LIMITS {
+        if let Some((_, all, runs, _)) = of(observer) {
+            let what = format!("programs of {observer}, more than as many empty ones");
+            report.target(Target::at_most(&what, all - runs * empty, limit, "ns", 0));
+        }
     }
     Ok(())
 }
 
-/// How long the programs of an observer ran, ns a transition.
-struct RunTimes {
-    /// All of them together.
-    all_ns: f64,
-    /// The second copy; `None` where there is none.
+/// How long the programs of an observer ran, a transition.
+pub(super) struct RunTimes {
+    /// All of them together, ns, with what it costs to measure each.
+    pub(super) all_ns: f64,
+    /// How many ran.
+    pub(super) runs: f64,
+    /// The second copy, ns; `None` where there is none.
     second_copy_ns: Option<f64>,
 }
 
-fn run_times(room: &Room, observer: Observer, workload: &Workload) -> Result<RunTimes> {
+/// Lets `observer` watch `workload` while the kernel keeps statistics ([`enable_stats`]).
+pub(super) fn run_times(room: &Room, observer: Observer, workload: &Workload) -> Result<RunTimes> {
     let attached = observer.attach(room, Sink::Tmpfs)?;
     thread::sleep(SETTLE);
     (workload.run)(workload.units)?;
@@ -128,9 +149,10 @@ fn run_times(room: &Room, observer: Observer, workload: &Workload) -> Result<Run
     let second_copy = programs.iter().find(|program| second_copies.contains(&program.id));
     attached.finish()?;
     let a_run = |program: &Program| float(program.ns) / float(program.count);
+    let transitions = float(programs.iter().map(|program| program.count).max().unwrap_or(0));
     Ok(RunTimes {
-        all_ns: float(programs.iter().map(|program| program.ns).sum())
-            / float(programs.iter().map(|program| program.count).max().unwrap_or(0)),
+        all_ns: float(programs.iter().map(|program| program.ns).sum()) / transitions,
+        runs: float(programs.iter().map(|program| program.count).sum()) / transitions,
         second_copy_ns: second_copy.map(a_run),
     })
 }

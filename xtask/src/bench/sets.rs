@@ -1,12 +1,16 @@
-//! What sets of needs cost, each alone and all at once, where a program reads the records and drops them.
+//! What sets of needs cost, each alone and all at once, where a program reads the records and drops them: how long the BPF programs
+//! run, by the kernel's own statistics.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use aya::sys::{Stats, enable_stats};
+use serde_json::json;
 
-use super::cost::{self, Cost, HEADER, Plan};
+use super::numbers::Summary;
 use super::observer::Observer;
+use super::programs::{Workload, run_times};
 use super::report::Report;
 use super::room::Room;
-use super::table;
+use super::table::{self, number, range};
 use super::target::Target;
 use super::workload::{connections, turns};
 
@@ -25,46 +29,66 @@ const OF_THE_DEAREST: f64 = 1.25;
 
 /// Runs this part.
 pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
-    let plans = [
-        Plan {
-            name: "sets, turns",
-            rounds: room.choose(15, 3),
-            workload: turns,
-            units: 50_000,
-            warm_up: 2_000,
+    // The kernel keeps them as long as this is open, and no longer.
+    let _statistics = enable_stats(Stats::RunTime).context("the kernel keeps no statistics of BPF programs")?;
+    let workloads = [
+        Workload {
+            name: "turns",
+            run: turns,
+            units: room.choose(50_000, 10_000),
         },
-        Plan {
-            name: "sets, connections",
-            rounds: room.choose(15, 3),
-            workload: connections,
-            units: 4_000,
-            warm_up: 200,
+        Workload {
+            name: "connections",
+            run: connections,
+            units: room.choose(5_000, 1_000),
         },
     ];
-    let mut observers = vec![Observer::Nothing];
-    observers.extend(ALONE);
-    observers.push(AT_ONCE);
-    for plan in plans {
-        let costs = cost::measure(room, report, &plan, &observers);
+    for workload in workloads {
+        let empty = costs(room, report, Observer::Empty, &workload, 0.0);
+        let empty = Summary::of(&empty).median;
+        let mut rows = Vec::new();
+        let mut medians = Vec::new();
+        for observer in ALONE.into_iter().chain([AT_ONCE]) {
+            report.progress("sets", rows.len(), ALONE.len() + 1);
+            let costs = costs(room, report, observer, &workload, empty);
+            let summary = Summary::of(&costs);
+            rows.push(vec![
+                observer.to_string(),
+                number(summary.median, 0),
+                range(summary.min, summary.max, 0),
+            ]);
+            medians.push(summary.median);
+            report.raw(&format!("sets, {}, {observer}", workload.name), json!({ "ns": costs }));
+        }
         report.title(&format!(
-            "{}: ns a unit, added by each set of needs and by all at once",
-            plan.name
+            "sets, {}: ns a transition in BPF programs, by the kernel, without what it costs to measure them",
+            workload.name
         ))?;
-        report.line(&format!("{} rounds of {} units", plan.rounds, plan.units))?;
-        let rows: Vec<Vec<String>> = costs.iter().map(Cost::row).collect();
-        for line in table::lines(&HEADER, &rows) {
+        for line in table::lines(&["", "ns", "min..max"], &rows) {
             report.line(&line)?;
         }
-        let added = |observer| cost::of(&costs, observer).map_or(f64::NAN, |cost| cost.added().median);
+        let at_once = medians.pop().unwrap_or(f64::NAN);
         // A set that was not measured may be the dearest.
-        let alone = ALONE.map(added);
-        let dearest = if alone.iter().any(|ns| ns.is_nan()) {
+        let dearest = if medians.iter().any(|ns| ns.is_nan()) {
             f64::NAN
         } else {
-            alone.into_iter().fold(f64::NAN, f64::max)
+            medians.into_iter().fold(f64::NAN, f64::max)
         };
-        let what = format!("everything at once, next to the dearest set, {}", plan.name);
-        report.target(Target::at_most(&what, added(AT_ONCE) / dearest, OF_THE_DEAREST, "x", 2));
+        let what = format!("everything at once, next to the dearest set, {}", workload.name);
+        report.target(Target::at_most(&what, at_once / dearest, OF_THE_DEAREST, "x", 2));
     }
     Ok(())
+}
+
+/// What the programs of `observer` ran a transition in each round, ns, less what as many empty ones did.
+fn costs(room: &Room, report: &mut Report, observer: Observer, workload: &Workload, empty: f64) -> Vec<f64> {
+    let rounds = room.choose(5, 2);
+    let costs = (0..rounds).map(|_| {
+        let ran = run_times(room, observer, workload)?;
+        Ok(ran.all_ns - ran.runs * empty)
+    });
+    costs.collect::<Result<Vec<f64>>>().unwrap_or_else(|why| {
+        report.not_run(format!("sets: {observer}: {why:#}"));
+        Vec::new()
+    })
 }

@@ -29,8 +29,8 @@ instructions or 400 bytes. An empty cell: tcpwatch does not load the program, be
 that the program needs.
 ";
 
-/// Modules of the suite's matrix, and the command each is about.
-const ROWS: [(&str, &str); 11] = [
+/// Modules of the suite's matrix, and what each shows.
+const ROWS: [(&str, &str); 14] = [
     ("stat", "`stat`"),
     ("trace", "`trace`"),
     ("lives", "`trace --lives`"),
@@ -39,6 +39,9 @@ const ROWS: [(&str, &str); 11] = [
     ("leaks", "`leaks --watch --stacks`"),
     ("snapshot", "`snapshot`, from every source"),
     ("doctor", "`doctor`"),
+    ("skipped_runs", "nothing is missed where the kernel skips runs"),
+    ("seccomp", "one line where bpf(2) is refused"),
+    ("limits", "one line where memory or a capability is missing"),
     ("nothing_left", "leaves nothing behind"),
     ("features", "`--version -v` lists the hooks that attach"),
     ("verifier", "BPF programs have room to spare"),

@@ -134,4 +134,23 @@ mod tests {
             assert!(file.symbol_by_name(name).is_some(), "{name}");
         }
     }
+
+    /// arm64 before Linux 6.0 refuses tail calls in a program that has functions, and the compiler makes some of large moves.
+    #[test]
+    fn programs_that_call_the_next_have_no_functions() {
+        const BPF_CALL: u8 = 0x85;
+        const BPF_PSEUDO_CALL: u8 = 1;
+        let file = object::File::parse(EMBEDDED).unwrap();
+        for suffix in [names::TYPED, names::TYPED_COPY, names::CLASSIC] {
+            for stage in names::STAGES.into_iter().chain([names::ENTRY]) {
+                let name = format!("{stage}_{suffix}");
+                let symbol = file.symbol_by_name(&name).unwrap();
+                let section = file.section_by_index(symbol.section_index().unwrap()).unwrap();
+                let code = section.data_range(symbol.address(), symbol.size()).unwrap().unwrap();
+                let mut instructions = code.chunks_exact(8);
+                let calls_function = |code: &[u8]| code[0] == BPF_CALL && code[1] >> 4 == BPF_PSEUDO_CALL;
+                assert!(!instructions.any(calls_function), "{name} calls a function");
+            }
+        }
+    }
 }
