@@ -46,7 +46,7 @@ pub struct Ledger {
     /// Stacks for which there was no room in their ring buffer.
     pub lost_stacks: u64,
     /// Resets that changed nothing they should have: there was no room for the amendment ([`crate::event::Amendment`]) in the ring
-    /// buffer, or none for the life.
+    /// buffer, or none for the state of the socket; or they interrupted another.
     pub unheard_resets: u64,
     /// Ends there was no place to count in `ends`.
     pub uncounted_ends: u64,

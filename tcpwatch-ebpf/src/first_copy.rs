@@ -3,6 +3,9 @@
 //! The kernel skips a `tp_btf` program that would run inside itself on a CPU, by a count of its runs under way there (`bpf_prog.active`,
 //! `__bpf_trace_run` in kernel/trace/bpf_trace.c). Both copies are attached to the tracepoint, and called one after the other. So the
 //! second is called for an event that the first was skipped for exactly where that count is not zero, and handles it.
+//!
+//! On preemptible kernels since Linux 7.0 another task may run between the two calls, and be in the first copy itself: seldom, an event
+//! is then handled twice, or missed. The next walk of the sockets puts the counts right.
 
 use core::ptr;
 
@@ -14,36 +17,41 @@ use tcpwatch_common::names::FIRST_ENTRY;
 /// What one CPU knows of the first copy.
 #[repr(C)]
 pub(crate) struct FirstCopy {
-    /// Where the kernel keeps the count for this CPU; 0 before the first event.
+    /// Where the kernel keeps the count for this CPU; 0 until it is found.
     count: u64,
-    /// A place to turn pointers into numbers: the verifier lets a program store a pointer, but not compute with it.
-    pointer: u64,
+    /// Pointers as numbers: to this entry, and to two maps. The verifier lets a program store a pointer, but not compute with it.
+    here: u64,
+    entries: u64,
+    stages: u64,
+}
+
+/// The address `pointer` as a number, by way of `place`.
+#[inline(always)]
+fn number<T>(place: &mut u64, pointer: *const T) -> u64 {
+    let place: *mut u64 = place;
+    // SAFETY: a word of a map. Volatile, so that it is stored and loaded.
+    unsafe {
+        place.write_volatile(pointer as u64);
+        place.read_volatile()
+    }
 }
 
 impl FirstCopy {
-    /// The address `pointer` as a number.
-    #[inline(always)]
-    fn number<T>(&mut self, pointer: *const T) -> u64 {
-        let place = &raw mut self.pointer;
-        // SAFETY: a word of this entry. Volatile, so that it is stored and loaded.
-        unsafe {
-            place.write_volatile(pointer as u64);
-            place.read_volatile()
-        }
-    }
-
-    /// Finds the count of this CPU. The kernel keeps it at one distance from this entry on every CPU, as all memory that it has of
+    /// Finds the count of this CPU; 0 where it cannot be read. The kernel keeps it at one distance from this entry on every CPU, as all memory that it has of
     /// each CPU.
     #[inline(always)]
     fn find(&mut self) -> u64 {
         let values = param!(PARAMS.array_values);
         let own = ptr::from_ref(self);
-        let here = self.number(own);
-        let entries = self.number(&raw const FIRST_COPY);
-        let stages = self.number(&raw const STAGES_TYPED2);
+        let here = number(&mut self.here, own);
+        let entries = number(&mut self.entries, &raw const FIRST_COPY);
+        let stages = number(&mut self.stages, &raw const STAGES_TYPED2);
         let of_all_cpus: u64 = probe(entries as *const u8, values);
         let first: u64 = probe(stages as *const u8, values + FIRST_ENTRY * 8);
         let count: u64 = probe(first as *const u8, param!(PARAMS.prog_active));
+        if of_all_cpus == 0 || first == 0 || count == 0 {
+            return 0;
+        }
         here - of_all_cpus + count
     }
 }
@@ -59,5 +67,5 @@ pub(crate) fn is_running() -> bool {
     if first.count == 0 {
         first.count = first.find();
     }
-    probe::<u32>(first.count as *const u8, 0) != 0
+    first.count != 0 && probe::<u32>(first.count as *const u8, 0) != 0
 }

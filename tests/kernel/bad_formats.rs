@@ -94,7 +94,7 @@ fn a_format_that_cannot_be_right_is_refused() {
 }
 
 /// What is spoilt of a tracepoint beside the hook, a command that needs it, and what it says.
-const BESIDE: [(&str, [&str; 2], &str, &str); 5] = [
+const BESIDE: [(&str, [&str; 2], &str, &str); 6] = [
     (
         "tcp/tcp_send_reset",
         ["skaddr;\toffset:16", "skaddr;\toffset:8"],
@@ -112,6 +112,12 @@ const BESIDE: [(&str, [&str; 2], &str, &str); 5] = [
         ["skaddr;", "sk;"],
         "trace",
         "some endings stay unknown: cannot watch tcp:tcp_destroy_sock (it has no field skaddr)",
+    ),
+    (
+        "tcp/tcp_retransmit_skb",
+        ["skaddr;", "sk;"],
+        "latency",
+        "some retransmits stay unknown: cannot watch tcp:tcp_retransmit_skb (it has no field skaddr)",
     ),
     (
         "tcp/tcp_retransmit_synack",

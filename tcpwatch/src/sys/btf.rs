@@ -345,14 +345,6 @@ impl KernelBtf {
     }
 }
 
-/// Reads the layouts from the BTF of the kernel below `root`.
-///
-/// # Errors
-/// As [`KernelBtf::read`] and [`KernelBtf::layouts`].
-pub fn layouts(root: &Path) -> Result<Layouts> {
-    KernelBtf::read(root)?.layouts()
-}
-
 /// The bytes of the BTF below `root`.
 fn read(root: &Path) -> io::Result<Vec<u8>> {
     let tree = Tree::open(root).map_err(io::Error::other)?;

@@ -59,7 +59,7 @@ pub(super) fn timewait_entries() -> Option<i64> {
 }
 
 /// Major and minor number of the running kernel.
-fn release() -> (u32, u32) {
+pub(super) fn release() -> (u32, u32) {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy();
     let mut numbers = release.split('.').map(|number| number.parse().expect("a number"));

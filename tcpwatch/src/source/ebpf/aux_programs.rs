@@ -96,7 +96,7 @@ impl Prepared<'_> {
         let destroy = [names::PROG_DESTROY_TP_BTF, names::PROG_DESTROY_TRACEPOINT];
         add(destroys, destroy, ("tcp", "tcp_destroy_sock"), "endings");
         let owners = needs.owners && tasks;
-        // The classic tracepoint of Linux 6.17 does not say whose name it is.
+        // The classic tracepoint of Linux 6.17 does not say whose name it is. The typed one serves then.
         let rename = if self.records().layout.rename_pid == ABSENT {
             [names::PROG_RENAME_TP_BTF; 2]
         } else {
@@ -170,8 +170,8 @@ impl Prepared<'_> {
     /// Why tasks and their sockets are not known; `None` where they are.
     pub(super) fn unknown_tasks(&self) -> Option<String> {
         let layouts = self.layouts();
-        let why = layouts.task_unknown.as_deref().unwrap_or("the kernel has none");
-        (layouts.task.known == 0).then(|| format!("cannot find the fields of tasks in the kernel's BTF: {why}"))
+        let why = layouts.task_unknown.as_deref().unwrap_or("nobody looked for them");
+        (layouts.task.known == 0).then(|| format!("the fields of tasks are unknown: {why}"))
     }
 
     /// Attaches the programs that copy user stacks.
@@ -182,7 +182,7 @@ impl Prepared<'_> {
             bail!(why);
         }
         if fields.contains(&ABSENT) {
-            bail!("the kernel's BTF does not tell where it keeps a task's registers");
+            bail!("the kernel's BTF does not show where it keeps a task's registers");
         }
         let accept = ("syscalls", "sys_exit_accept4");
         if let Some(why) = self.records().why_not(accept.0, accept.1) {

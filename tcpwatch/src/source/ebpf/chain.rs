@@ -134,7 +134,7 @@ fn fill_jump_table(kernel: &mut Kernel, request: &Request<'_>, suffix: Suffix) -
             .map_mut(suffix.jump_table())
             .context("the BPF object has no jump table")?;
         let set = ProgramArray::try_from(table)?.set(stage, &fd, 0);
-        set.with_context(|| format!("the kernel refuses a tail call to {name}"))?;
+        set.with_context(|| format!("the kernel refuses {name} in a jump table"))?;
     }
     Ok(())
 }

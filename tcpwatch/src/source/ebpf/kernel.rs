@@ -1,6 +1,7 @@
 //! The kernel side, loaded: its ledger, its records, and what it missed.
 
 use std::fmt;
+use std::mem;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread;
@@ -48,7 +49,7 @@ impl fmt::Display for Hook {
 pub(super) enum Skips {
     /// It counts those that it skips.
     Counted,
-    /// It skips none: programs interrupt themselves (before Linux 5.12).
+    /// It has no count of them, for programs interrupt themselves (before Linux 5.12).
     Never,
     /// It may skip some, and does not count them, or hides the number.
     Uncounted,
@@ -67,7 +68,7 @@ pub struct Kernel {
     /// The count of sockets that is kept, and what its bank held when it began.
     pub(super) count: Count,
     pub(super) before_count: [i64; STATES],
-    /// The last one attached comes last.
+    /// In the order in which they were attached.
     pub(super) links: Vec<Link>,
     pub(super) logger: Option<EbpfLogger<&'static dyn Log>>,
     pub(super) hook: Option<Hook>,
@@ -127,8 +128,8 @@ impl Kernel {
     /// # Errors
     /// The kernel refuses.
     pub fn detach(&mut self) -> Result<()> {
-        // The second copy goes first: without the first it would take over every event.
-        while let Some(link) = self.links.pop() {
+        // The second copy goes last: without the first it handles nothing, and until then what the first is skipped for.
+        for link in mem::take(&mut self.links) {
             match link {
                 Link::Typed(name, link) => {
                     let program = self.ebpf.program_mut(name).context("the program is gone")?;

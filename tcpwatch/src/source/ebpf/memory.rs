@@ -23,8 +23,9 @@ const COMMS: u32 = 4096;
 /// Groups of connections with histograms, times what is measured: all that anybody reads.
 const HISTOGRAMS: u32 = 8192;
 
-/// Bytes of the state and the info of a socket.
-const SOCKET_BYTES: usize = 168;
+/// Bytes of the state of a socket, and of its state and info.
+const STATE_BYTES: usize = 48;
+const STATE_AND_INFO_BYTES: usize = 168;
 /// Bytes of kernel memory that the programs take, at most.
 const PROGRAMS_BYTES: u64 = 4 << 20;
 /// Bytes that the process itself takes, beside the kernel's types.
@@ -66,12 +67,11 @@ pub(super) fn tables(needs: Needs, by_address: bool) -> Vec<Table> {
     };
     let mut tables = Vec::new();
     if by_address {
-        let sockets = if needs.owners || needs.connections {
-            names::MAP_INFOS_BY_ADDRESS
+        tables.push(if needs.owners || needs.connections {
+            table(names::MAP_INFOS_BY_ADDRESS, SOCKETS, STATE_AND_INFO_BYTES)
         } else {
-            names::MAP_STATES_BY_ADDRESS
-        };
-        tables.push(table(sockets, SOCKETS, SOCKET_BYTES));
+            table(names::MAP_STATES_BY_ADDRESS, SOCKETS, STATE_BYTES)
+        });
     }
     if needs.owners {
         tables.push(table(names::MAP_LISTENERS, LISTENERS, size_of::<Listener>()));
@@ -143,13 +143,14 @@ mod tests {
         let bytes = |needs, by_address| tables(needs, by_address).iter().map(Table::bytes).sum::<u64>();
         let none = Needs::default();
         assert_eq!(bytes(none, false), 0);
-        assert_eq!(bytes(none, true), 65_536 * (168 + 64 + 16));
+        assert_eq!(bytes(none, true), 65_536 * (48 + 64 + 16));
         let latency = Needs {
             latency: Some(LatencyBy::All),
             ..none
         };
         assert_eq!(bytes(latency, false), (8192 + 262_144) * 16);
         let owners = Needs { owners: true, ..none };
+        assert_eq!(bytes(owners, true) - bytes(owners, false), 65_536 * (168 + 64 + 16));
         let listeners = size_of::<Listener>() as u64;
         let names = size_of::<Name>() as u64;
         let expected = 16_384 * (listeners + 80) + 4096 * (names + 80) + 262_144 * 16;

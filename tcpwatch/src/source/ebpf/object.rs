@@ -147,6 +147,7 @@ mod tests {
                 let symbol = file.symbol_by_name(&name).unwrap();
                 let section = file.section_by_index(symbol.section_index().unwrap()).unwrap();
                 let code = section.data_range(symbol.address(), symbol.size()).unwrap().unwrap();
+                assert!(!code.is_empty(), "{name}");
                 let mut instructions = code.chunks_exact(8);
                 let calls_function = |code: &[u8]| code[0] == BPF_CALL && code[1] >> 4 == BPF_PSEUDO_CALL;
                 assert!(!instructions.any(calls_function), "{name} calls a function");

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -36,13 +37,17 @@ const DESCRIPTORS: u64 = 96;
 /// Bytes of a ring buffer that is not used.
 const PAGE: u32 = 4096;
 
-/// Why there is no classic hook for one network namespace.
-#[derive(Clone, Copy, Debug)]
-pub struct OneForAll;
+/// Why there is no classic hook for one network namespace, with the reason why BTF is of no use.
+#[derive(Clone, Debug)]
+pub struct OneForAll(String);
 
 impl fmt::Display for OneForAll {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("without usable BTF the classic hook cannot tell network namespaces apart; type --netns all")
+        let Self(why) = self;
+        write!(
+            f,
+            "the classic hook cannot tell network namespaces apart: {why}; type --netns all"
+        )
     }
 }
 
@@ -239,11 +244,14 @@ fn classic<T: Send>(
     let types = match types {
         Ok(types) => types,
         Err(why) if request.needs.stacks => return Err(why),
-        Err(_) if request.filter.netns != 0 => return Err(OneForAll.into()),
-        Err(_) => KernelTypes {
+        Err(why) if request.filter.netns != 0 => return Err(OneForAll(format!("{why:#}")).into()),
+        Err(why) => KernelTypes {
             kernel: None,
             btf: None,
-            layouts: Layouts::unknown(),
+            layouts: Layouts {
+                task_unknown: Some(format!("{why:#}")),
+                ..Layouts::unknown()
+            },
         },
     };
     let root = Path::new("/");
@@ -275,14 +283,11 @@ fn loads_typed(hook: Hook, needs: Needs) -> bool {
 impl Plan<'_> {
     /// Makes the kernel side anew in place of `kernel`, of which what was probed stays: what the programs may use is part of their
     /// `.rodata`, which is frozen by now.
-    fn again(&self, kernel: Kernel) -> Result<Kernel> {
-        let Kernel {
-            features,
-            skips,
-            marks,
-            map_bytes,
-            ..
-        } = kernel;
+    fn again(&self, mut kernel: Kernel) -> Result<Kernel> {
+        let features = mem::take(&mut kernel.features);
+        let (marks, skips, map_bytes) = (kernel.marks, kernel.skips, kernel.map_bytes);
+        // Its descriptors are free before there are new ones.
+        drop(kernel);
         Ok(Kernel {
             marks,
             features,
@@ -328,7 +333,7 @@ impl Plan<'_> {
         let mut loader = loader;
         loader
             .btf(None)
-            // Of a second try, after a refusal: without any log the kernel hides its reason.
+            // After a refusal aya loads the program again with this level: without a log the kernel gives no reason.
             .verifier_log_level(VerifierLogLevel::STATS)
             .override_global(names::GLOBAL_FILTER, bytemuck::bytes_of(request.filter), true)
             .override_global(names::GLOBAL_SOCK, bytemuck::bytes_of(&layouts.sock), true)
@@ -374,7 +379,7 @@ impl Plan<'_> {
             features: Features::default(),
             tells_namespaces: layouts.sock.known != 0,
             unknown: Vec::new(),
-            map_bytes,
+            map_bytes: map_bytes + earlier,
             skips: Skips::Uncounted,
             ledger,
             reasons: Reasons::new(&layouts.reasons),

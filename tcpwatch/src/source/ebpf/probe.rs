@@ -99,7 +99,7 @@ fn probe_skips(kernel: &mut Kernel, runs: Option<RunsLayout>) -> Result<bool> {
     let unknown_runs = || {
         let unknown = runs.is_none();
         unknown.then(|| {
-            "the kernel's BTF does not tell where it counts the runs of a program (bpf_prog.active)".to_owned()
+            "the kernel's BTF does not show where it counts the runs of a program (bpf_prog.active)".to_owned()
         })
     };
     let not_needed = || Some("not needed: this kernel skips no runs".to_owned());

@@ -18,7 +18,7 @@ pub(super) fn not_permitted() -> String {
     match memlock::raise() {
         None => NOT_PERMITTED.to_owned(),
         Some(limit) => format!(
-            "bpf(2) is not permitted, or RLIMIT_MEMLOCK of {} KiB is too low; try ulimit -l unlimited, or a smaller --ring-size",
+            "bpf(2) is not permitted, or RLIMIT_MEMLOCK of {} KiB is too low; try ulimit -l unlimited",
             limit >> 10
         ),
     }

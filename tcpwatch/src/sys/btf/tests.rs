@@ -9,6 +9,11 @@ fn layouts_of(kernel: &Kernel) -> Result<Layouts> {
     KernelBtf::parse(kernel.bytes())?.layouts()
 }
 
+/// The layouts of the kernel below `root`.
+fn layouts(root: &Path) -> Result<Layouts> {
+    KernelBtf::read(root)?.layouts()
+}
+
 fn refusal(bytes: Vec<u8>) -> String {
     format!("{:#}", KernelBtf::parse(bytes).unwrap_err())
 }
