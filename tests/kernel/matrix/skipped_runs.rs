@@ -3,15 +3,17 @@
 use std::fs;
 use std::thread;
 
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use super::stat::release;
 use crate::support::clock::try_eventually;
 use crate::support::fdinfo;
 use crate::support::heavy;
+use crate::support::lines::Line;
 use crate::support::netns::{TRACEFS, in_netns};
 use crate::support::program::Hook;
-use crate::support::program::stat::{Stat, sum};
+use crate::support::program::stat::Stat;
+use crate::support::skipped::done_again;
 use crate::support::unseen::Witness;
 use crate::support::workload::bulk;
 
@@ -22,42 +24,56 @@ const ROUNDS: usize = 20;
 /// Lets each packet be received on a CPU chosen by its flow, not on the sender's (`rps_cpus`): interrupts of one CPU by another stop
 /// programs anywhere in their runs, as those of a network card do.
 fn receive_on_other_cpus() {
-    mount("sysfs", "/sys", "sysfs", MountFlags::empty(), None).expect("the sysfs of this namespace");
-    fs::write("/sys/class/net/lo/queues/rx-0/rps_cpus", "3").expect("packet steering");
+    let place = tempfile::tempdir().expect("a folder");
+    mount("sysfs", place.path(), "sysfs", MountFlags::empty(), None).expect("the sysfs of this namespace");
+    let file = place.path().join("class/net/lo/queues/rx-0/rps_cpus");
+    fs::write(file, "3").expect("packet steering");
+    unmount(place.path(), UnmountFlags::empty()).expect("nobody uses it");
 }
 
 #[test]
 fn nothing_is_missed_where_the_kernel_skips_runs() {
+    done_again(|| in_netns(|_| skips_runs_and_misses_none()));
+}
+
+fn skips_runs_and_misses_none() {
     let _turn = heavy::turn();
-    in_netns(|_| {
-        // By the tracefs that is hidden from now on.
-        let unseen = Witness::start(TRACEFS);
-        let mut stat = Stat::start(Hook::TpBtf, &[]);
-        receive_on_other_cpus();
-        let pid = stat.running().pid();
-        // Before, programs interrupt themselves.
-        let skips_runs = release() >= (6, 1);
-        let mut made = 0;
-        for _ in 0..ROUNDS {
-            made += thread::scope(|scope| {
-                let threads = [(); 3].map(|()| scope.spawn(|| bulk::connections(CONNECTIONS).total()));
-                threads
-                    .map(|thread| thread.join().expect("a thread that connects"))
-                    .iter()
-                    .sum::<i64>()
-            });
-            let all_seen = try_eventually(|| {
-                let (seen, unseen) = (stat.cells().total(), unseen.count());
-                let equal = seen + unseen == made;
-                equal.then_some(()).ok_or(format!("{seen} and {unseen} of {made}"))
-            });
-            assert_eq!(all_seen, Ok(()));
-            if !skips_runs || fdinfo::missed(pid) > 0 {
-                break;
-            }
+    let unseen = Witness::start(TRACEFS);
+    let mut stat = Stat::start(Hook::TpBtf, &[]);
+    receive_on_other_cpus();
+    let pid = stat.running().pid();
+    // Before, programs interrupt themselves.
+    let skips_runs = release() >= (6, 1);
+    let mut made = 0;
+    for _ in 0..ROUNDS {
+        made += thread::scope(|scope| {
+            let threads = [(); 3].map(|()| scope.spawn(|| bulk::connections(CONNECTIONS).total()));
+            threads
+                .map(|thread| thread.join().expect("a thread that connects"))
+                .iter()
+                .sum::<i64>()
+        });
+        let all_seen = try_eventually(|| {
+            let (seen, unseen, missed) = (stat.cells().total(), unseen.count(), missed(&stat));
+            let equal = seen + unseen + missed == made;
+            equal
+                .then_some(())
+                .ok_or(format!("{seen}, {unseen} unseen and {missed} missed, of {made}"))
+        });
+        assert_eq!(all_seen, Ok(()));
+        if !skips_runs || fdinfo::missed(pid) > 0 {
+            break;
         }
-        assert!(!skips_runs || fdinfo::missed(pid) > 0, "the kernel skipped no run");
-        let ended = stat.finish_beside(unseen.count());
-        assert_eq!(sum(&ended, "/events/missed"), 0);
-    });
+    }
+    assert!(!skips_runs || fdinfo::missed(pid) > 0, "the kernel skipped no run");
+    // Since then a task may be preempted within a copy, and what another does there meanwhile is missed, and said to be.
+    let is_preempted = release() >= (7, 0);
+    assert!(is_preempted || missed(&stat) == 0, "{:?}", stat.last());
+    stat.finish_beside(unseen.count());
+}
+
+/// What the rows so far say was missed.
+fn missed(stat: &Stat) -> i64 {
+    let of_row = |line: &Line| line.json["events"]["missed"].as_i64().unwrap_or(0);
+    stat.running().lines().with(|lines| lines.iter().map(of_row).sum())
 }
