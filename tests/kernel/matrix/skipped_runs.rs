@@ -42,6 +42,8 @@ fn skips_runs_and_misses_none() {
     let mut stat = Stat::start(Hook::TpBtf, &[]);
     receive_on_other_cpus();
     let pid = stat.running().pid();
+    // Since then a task may be preempted within a copy or between both: what happens meanwhile is missed, or counted twice.
+    let is_preempted = release() >= (7, 0);
     // Before, programs interrupt themselves.
     let skips_runs = release() >= (6, 1);
     let mut made = 0;
@@ -55,8 +57,13 @@ fn skips_runs_and_misses_none() {
         });
         let all_seen = try_eventually(|| {
             let (seen, unseen, missed) = (stat.cells().total(), unseen.count(), missed(&stat));
-            let equal = seen + unseen + missed == made;
-            equal
+            let off = (seen + unseen - made).abs();
+            let right = if is_preempted {
+                off * 100 < made
+            } else {
+                off == 0 && missed == 0
+            };
+            right
                 .then_some(())
                 .ok_or(format!("{seen}, {unseen} unseen and {missed} missed, of {made}"))
         });
@@ -66,10 +73,7 @@ fn skips_runs_and_misses_none() {
         }
     }
     assert!(!skips_runs || fdinfo::missed(pid) > 0, "the kernel skipped no run");
-    // Since then a task may be preempted within a copy, and what another does there meanwhile is missed, and said to be.
-    let is_preempted = release() >= (7, 0);
-    assert!(is_preempted || missed(&stat) == 0, "{:?}", stat.last());
-    stat.finish_beside(unseen.count());
+    stat.finish_beside(if is_preempted { made } else { unseen.count() });
 }
 
 /// What the rows so far say was missed.
