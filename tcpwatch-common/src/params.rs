@@ -338,7 +338,8 @@ pub struct Params {
     pub sk_storage: u32,
     /// 1 where `iter/tcp` marks the sockets that were open before the start, so that the counts are exact from the first row on.
     pub marks: u32,
-    /// `bpf_prog.active`, pointer to four bytes of each CPU: zeros where no run of the program is under way there. The second copy of the programs reads it.
+    /// `bpf_prog.active`, pointer to four bytes of each CPU: zeros where no run of the program is under way there. The second copy of
+    /// the programs reads them.
     pub prog_active: u32,
     /// `bpf_array.value`: where an array map has its values, or pointers to them.
     pub array_values: u32,

@@ -1,11 +1,11 @@
 //! Whether the first copy of the programs is running on this CPU, under the second.
 //!
-//! The kernel skips a `tp_btf` program that would run inside itself on a CPU, by a count of its runs under way there (`bpf_prog.active`,
-//! `__bpf_trace_run` in kernel/trace/bpf_trace.c). Both copies are attached to the tracepoint, and called one after the other. So the
-//! second is called for an event that the first was skipped for exactly where that count is not zero, and handles it.
+//! The kernel skips a `tp_btf` program that would run inside itself on a CPU. It counts the runs under way there (`bpf_prog.active`,
+//! `__bpf_trace_run` in kernel/trace/bpf_trace.c). The kernel calls both copies for each event, one after the other. So the first was
+//! skipped exactly where its count is not zero when the second is called, and the second handles the event.
 //!
-//! On preemptible kernels since Linux 7.0 another task may run between the two calls, and be in the first copy itself: seldom, an event
-//! is then handled twice, or missed. The next walk of the sockets puts the counts right.
+//! On preemptible kernels since Linux 7.0 another task may run between the two calls, and be in the first copy itself: an event may
+//! then be handled twice, or missed. The next walk of the sockets puts the counts right.
 
 use core::ptr;
 
@@ -37,8 +37,8 @@ fn number<T>(place: &mut u64, pointer: *const T) -> u64 {
 }
 
 impl FirstCopy {
-    /// Finds the count of this CPU; 0 where it cannot be read. The kernel keeps it at one distance from this entry on every CPU, as all memory that it has of
-    /// each CPU.
+    /// Finds the count of this CPU; 0 where it cannot be read. The distance between it and this entry is the same on every CPU, as
+    /// between any two things that the kernel keeps for each CPU.
     #[inline(always)]
     fn find(&mut self) -> u64 {
         let values = param!(PARAMS.array_values);

@@ -123,7 +123,7 @@ fn key<'a>(
     key
 }
 
-/// Counts the time `ns` of `what` in the group of `key`, or with the other groups where there is no room; `bank` is that of the run.
+/// Counts the time `ns` of `what` in the group of `key`, or with the other groups where there is no room. `bank` is the run's.
 #[inline(always)]
 fn add(key: &mut HistogramKey, what: u32, ns: u64, bank: u8) {
     key.what = what;

@@ -1,4 +1,4 @@
-//! The maps. The loader sets the sizes of those made for 1 entry here, where they are used (`memory.rs` of its side).
+//! The maps. A hash table has room for 1 entry here; the loader makes it larger where it is used (`source/ebpf/memory.rs` of tcpwatch).
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::SkStorage;
@@ -61,8 +61,8 @@ pub(crate) static FIRST_COPY: PerCpuArray<FirstCopy> = PerCpuArray::with_max_ent
 #[map]
 pub(crate) static AMENDING: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 
-/// The programs of each hook and copy, by their place in [`tcpwatch_common::names::STAGES`]. The second copy's table also has the entry
-/// program of the first, which is never called from there, for the kernel's count of its runs.
+/// The programs of each hook and copy, by their place in [`tcpwatch_common::names::STAGES`]. The table of the second copy also has the
+/// entry program of the first: nobody calls it from there, but its count of runs is found by it.
 #[map]
 pub(crate) static STAGES_TYPED: ProgramArray = ProgramArray::with_max_entries(STAGES_COUNT, 0);
 #[map]
@@ -104,7 +104,7 @@ pub(crate) static COMMS: LruHashMap<u32, Name> = LruHashMap::with_max_entries(1,
 pub(crate) static HISTOGRAMS: PerCpuHashMap<HistogramKey, Lengths> =
     PerCpuHashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 
-/// When sockets that nobody has accepted yet were established, by their address.
+/// When each socket was established, by its address, until `accept()` returns it.
 #[map]
 pub(crate) static WAITING: HashMap<u64, u64> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 

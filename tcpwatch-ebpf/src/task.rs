@@ -29,7 +29,7 @@ pub(crate) enum Task {
     Typed(Typed, Typed),
     /// By their addresses.
     Bare(Bare, Bare),
-    /// The kernel's types are not known.
+    /// The kernel's types are not known, or nobody needs an owner.
     Unknown,
 }
 

@@ -5,14 +5,12 @@ use std::path::Path;
 
 use rustix::mount::{MountFlags, mount};
 
-use crate::support::netns::in_netns;
+use crate::support::netns::{TRACEFS, in_netns};
 use crate::support::program::Hook;
 use crate::support::program::run::{Unprivileged, finish, setpriv, tcpwatch};
 use crate::support::program::stat::Stat;
 use crate::support::workload::bulk;
 
-/// Where tracefs is mounted.
-const TRACEFS: &str = "/sys/kernel/tracing";
 /// The tracepoints that tcpwatch reads.
 const TRACEPOINTS: [&str; 10] = [
     "sock/inet_sock_set_state",

@@ -1,4 +1,4 @@
-//! Limits of what a process may have: by a cgroup, or by `ulimit`.
+//! Limits for a process: those of its cgroup, and those of `ulimit`.
 
 use std::ffi::CStr;
 use std::fs;

@@ -130,7 +130,7 @@ fn follow(args: &LeaksArgs, every: Duration, view: &mut dyn LeaksView, out: &mut
             ..Needs::default()
         };
         let Watched { mut kernel, netns, .. } = watch(&args.common, needs)?;
-        if !kernel.tells_namespaces() {
+        if !kernel.knows_namespaces() {
             watcher.leaks = Leaks::new(older_ns(args), false);
         }
         watcher.is_elsewhere = watcher.asked.netns != netns;

@@ -17,7 +17,7 @@ use crate::cli::values::Interval;
 use crate::cli::{Common, HookArg};
 use crate::model::filter::Filter;
 use crate::model::snapshot::Unseen;
-use crate::source::ebpf::{self, Choice, Hook, Kernel, Needs, OneForAll, Request};
+use crate::source::ebpf::{self, Choice, Hook, Kernel, NamespacesUnknown, Needs, Request};
 use crate::source::stacks;
 use crate::sys::netns::{self, Namespace, Which};
 use crate::sys::{descriptor_limit, signals, threads};
@@ -202,7 +202,7 @@ pub(super) fn watch(common: &Common, needs: Needs) -> Result<Watched> {
         )
     };
     let kernel = ebpf::open(choice, |hook| match attached(hook, &filter.netns) {
-        Err(why) if filter.netns == Which::Own && why.is::<OneForAll>() => attached(hook, &Which::All),
+        Err(why) if filter.netns == Which::Own && why.is::<NamespacesUnknown>() => attached(hook, &Which::All),
         kernel => kernel,
     })?;
     for words in kernel.unknown() {

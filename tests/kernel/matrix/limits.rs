@@ -61,7 +61,7 @@ fn memory_is_enough_or_one_line_says_how_much_is(hook: Hook) {
     });
 }
 
-/// MiB that are needed less those that are left, by a line that has both; 1 at least, since both are rounded.
+/// How many MiB are lacking: `line` shows how many are needed and how many are left. At least 1, since both are rounded.
 fn lacking(line: &str) -> u64 {
     let words: Vec<&str> = line.split_whitespace().collect();
     let numbers = words.windows(2).filter(|pair| pair[1] == "MiB");

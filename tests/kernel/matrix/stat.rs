@@ -1,5 +1,7 @@
 //! `stat`: the ledger equals the workload cell by cell, and TIME_WAIT equals the kernel's counters.
 
+use tcpwatch::sys::release::Release;
+
 use super::workload;
 use crate::support::cells::Cells;
 use crate::support::endings::Endings;
@@ -49,19 +51,11 @@ fn equals_the_workload(hook: Hook) {
 /// Whether the kernel counts the runs that it skips of a program on `hook`, or skips none.
 fn knows_missed(hook: Hook) -> bool {
     // Before Linux 6.7 the number is there for a classic tracepoint too, and stays 0.
-    hook == Hook::TpBtf || release() >= (6, 7)
+    hook == Hook::TpBtf || Release::running() >= Release::COUNTS_CLASSIC_MISSES
 }
 
 /// Timewait sockets that were made in this namespace, by the kernel's counters; `None` where they count those that ended.
 pub(super) fn timewait_entries() -> Option<i64> {
     // None has ended so far.
     Some(entered()).filter(|entered| *entered > 0)
-}
-
-/// Major and minor number of the running kernel.
-pub(super) fn release() -> (u32, u32) {
-    let uname = rustix::system::uname();
-    let release = uname.release().to_string_lossy();
-    let mut numbers = release.split('.').map(|number| number.parse().expect("a number"));
-    (numbers.next().expect("a major"), numbers.next().expect("a minor"))
 }

@@ -28,21 +28,21 @@ const OBSERVERS: [Observer; 13] = [
 ];
 
 /// Added per transition, with owners and endings, at most, ns.
-const fn trace_ns(hook: Hook) -> f64 {
+pub(super) const fn trace_ns(hook: Hook) -> f64 {
     match hook {
         Hook::TpBtf => 450.0,
         Hook::Tracepoint => 800.0,
     }
 }
 /// The same with histograms and no records.
-const fn latency_ns(hook: Hook) -> f64 {
+pub(super) const fn latency_ns(hook: Hook) -> f64 {
     match hook {
         Hook::TpBtf => 400.0,
         Hook::Tracepoint => 800.0,
     }
 }
 /// What counting on `tp_btf` adds to an empty program there, at most, ns.
-const STAT_NS: f64 = 60.0;
+pub(super) const STAT_NS: f64 = 60.0;
 /// Of what tcpstates adds, at most.
 const SHARE_OF_TCPSTATES: f64 = 1.0 / 30.0;
 

@@ -11,6 +11,7 @@ use tcpwatch_common::names;
 use super::fdinfo::Program;
 use super::numbers::{Summary, float};
 use super::observer::{Form, Hook, Observer, SETTLE, Sink};
+use super::path::{STAT_NS, latency_ns, trace_ns};
 use super::report::Report;
 use super::room::Room;
 use super::table::{self, number, range};
@@ -30,9 +31,9 @@ const OBSERVERS: [Observer; 8] = [
 
 /// What programs run a transition at most, in the first workload, without what it costs to measure them, ns.
 const LIMITS: [(Observer, f64); 3] = [
-    (Observer::Stat(Hook::TpBtf), 60.0),
-    (Observer::Trace(Hook::TpBtf, Form::Text), 450.0),
-    (Observer::Latency(Hook::TpBtf), 400.0),
+    (Observer::Stat(Hook::TpBtf), STAT_NS),
+    (Observer::Trace(Hook::TpBtf, Form::Text), trace_ns(Hook::TpBtf)),
+    (Observer::Latency(Hook::TpBtf), latency_ns(Hook::TpBtf)),
 ];
 
 /// What the entry program of the second copy runs longer than an empty one, at most, ns.

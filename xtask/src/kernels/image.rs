@@ -99,7 +99,7 @@ impl Kernel {
     }
 }
 
-/// The names of what is in a folder.
+/// The names of the files and folders in `folder`.
 fn names(folder: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let entries = entries.with_context(|| format!("cannot list {}", folder.display()))?;

@@ -8,7 +8,7 @@ use tcpwatch_common::names;
 
 use super::chain::{self, Suffix};
 use super::kernel::{Hook, Kernel, Link};
-use super::prepare::{OneForAll, Prepared, Request, prepared};
+use super::prepare::{NamespacesUnknown, Prepared, Request, prepared};
 use super::refusal::explained;
 use crate::sys::{perf_event, tracefs};
 
@@ -21,8 +21,13 @@ impl Kernel {
     /// # Errors
     /// One line: what the kernel refuses, why, and what to type.
     pub fn attached(request: &Request<'_>, hook: Hook) -> Result<Self> {
-        prepared(request, hook, |prepared| attach(prepared, hook))
-            .map_err(|why| if why.is::<OneForAll>() { why } else { explained(&why) })
+        prepared(request, hook, |prepared| attach(prepared, hook)).map_err(|why| {
+            if why.is::<NamespacesUnknown>() {
+                why
+            } else {
+                explained(&why)
+            }
+        })
     }
 }
 
@@ -33,8 +38,7 @@ fn attach(mut prepared: Prepared<'_>, hook: Hook) -> Result<Kernel> {
         Hook::TpBtf => names::PROG_DESTROY_TP_BTF,
         Hook::Tracepoint => names::PROG_DESTROY_TRACEPOINT,
     };
-    let has_table = !prepared.helpers().sk_storage;
-    if has_table && refused.why(destroy).is_some() {
+    if !prepared.helpers().sk_storage && refused.why(destroy).is_some() {
         prepared = prepared.without_destroy()?;
         refused = prepared.attach_aux_programs(hook);
     }

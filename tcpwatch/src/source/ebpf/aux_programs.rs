@@ -122,8 +122,8 @@ impl Prepared<'_> {
         all
     }
 
-    /// Attaches the programs that show how connections end and who owns them. Returns those that cannot be: what they would show is
-    /// unknown.
+    /// Attaches the programs that show how connections end and who owns them. Returns those that could not be attached: what they
+    /// show stays unknown.
     pub(super) fn attach_aux_programs(&mut self, hook: Hook) -> Refused {
         let mut refused = Refused::default();
         for aux in self.aux_programs(hook) {
@@ -184,9 +184,8 @@ impl Prepared<'_> {
         if fields.contains(&ABSENT) {
             bail!("the kernel's BTF does not show where it keeps a task's registers");
         }
-        let accept = ("syscalls", "sys_exit_accept4");
-        if let Some(why) = self.records().why_not(accept.0, accept.1) {
-            bail!("cannot watch {}:{} ({why})", accept.0, accept.1);
+        if let Some(why) = self.records().why_not("syscalls", "sys_exit_accept4") {
+            bail!("cannot watch syscalls:sys_exit_accept4 ({why})");
         }
         for (program, category, name) in [
             (names::PROG_STACK_ACCEPTED, "syscalls", "sys_exit_accept"),

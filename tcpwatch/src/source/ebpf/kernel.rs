@@ -47,11 +47,11 @@ impl fmt::Display for Hook {
 /// Whether the kernel skips runs of programs on the hook, and counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Skips {
-    /// It counts those that it skips.
+    /// The kernel counts the runs that it skips.
     Counted,
-    /// It has no count of them, for programs interrupt themselves (before Linux 5.12).
+    /// The kernel skips none, for programs may interrupt themselves (before Linux 5.12).
     Never,
-    /// It may skip some, and does not count them, or hides the number.
+    /// The kernel may skip runs, and does not count them, or hides their number.
     Uncounted,
 }
 
@@ -74,8 +74,8 @@ pub struct Kernel {
     pub(super) hook: Option<Hook>,
     pub(super) marks: bool,
     pub(super) features: Features,
-    pub(super) tells_namespaces: bool,
-    /// What stays unknown, and why: a line each.
+    pub(super) knows_namespaces: bool,
+    /// A line for each thing that stays unknown, with the reason.
     pub(super) unknown: Vec<String>,
     /// Bytes of memory that its maps take, about.
     pub(super) map_bytes: u64,
@@ -107,11 +107,11 @@ impl Kernel {
 
     /// Whether records name the network namespace: without BTF the classic hook does not know it.
     #[must_use]
-    pub fn tells_namespaces(&self) -> bool {
-        self.tells_namespaces
+    pub fn knows_namespaces(&self) -> bool {
+        self.knows_namespaces
     }
 
-    /// What stays unknown of what was asked for, and why: a line each.
+    /// A line for each thing that was asked for and stays unknown, with the reason.
     #[must_use]
     pub fn unknown(&self) -> &[String] {
         &self.unknown

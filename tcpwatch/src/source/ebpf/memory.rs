@@ -34,7 +34,7 @@ const PROCESS_BYTES: u64 = 6 << 20;
 const STACKS_BYTES: u64 = 12 << 20;
 /// Bytes of a bucket of a hash table (`struct bucket`, kernel/bpf/hashtab.c): there is one for each entry that there is room for.
 const BUCKET_BYTES: u64 = 16;
-/// Bytes of an entry beside its key and value (`struct htab_elem`), with the key.
+/// Bytes of an entry with its key, and without its value (`struct htab_elem`).
 const ENTRY_BYTES: u64 = 64;
 
 /// A hash table whose size the loader sets.
@@ -86,7 +86,7 @@ pub(super) fn tables(needs: Needs, by_address: bool) -> Vec<Table> {
 }
 
 /// Bytes of kernel memory that the maps take from the start on, about. What grows later, by use, is not counted.
-pub(super) fn of_maps(request: &Request<'_>, cpus: u32, tables: &[Table]) -> u64 {
+pub(super) fn map_bytes(request: &Request<'_>, cpus: u32, tables: &[Table]) -> u64 {
     let rings = u64::from(request.records_bytes()) + u64::from(request.stacks_bytes());
     let ledgers = u64::from(cpus * BANKS) * size_of::<Ledger>() as u64;
     let tables: u64 = tables.iter().map(Table::bytes).sum();

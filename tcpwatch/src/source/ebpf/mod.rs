@@ -26,7 +26,7 @@ pub use kernel::{Hook, Kernel};
 pub use listeners::Listeners;
 pub use needs::Needs;
 pub use open::{Choice, open, survey};
-pub use prepare::{OneForAll, Request};
+pub use prepare::{NamespacesUnknown, Request};
 pub use refusal::explained;
 pub use sock_iter::count;
 pub use stacks::StackRing;

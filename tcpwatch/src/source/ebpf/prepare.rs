@@ -25,7 +25,7 @@ use super::memory::{self, Budget};
 use super::needs::Needs;
 use super::object;
 use super::probe::{self, Helpers};
-use super::refusal::{NOT_PERMITTED, not_permitted, one_line};
+use super::refusal::{NOT_PERMITTED, is_any, is_denied, not_permitted, one_line};
 use crate::model::ending::Reasons;
 use crate::sys::btf::{KernelBtf, Layouts};
 use crate::sys::tracefs::AuxRecords;
@@ -39,9 +39,9 @@ const PAGE: u32 = 4096;
 
 /// Why there is no classic hook for one network namespace, with the reason why BTF is of no use.
 #[derive(Clone, Debug)]
-pub struct OneForAll(String);
+pub struct NamespacesUnknown(String);
 
-impl fmt::Display for OneForAll {
+impl fmt::Display for NamespacesUnknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(why) = self;
         write!(
@@ -51,7 +51,7 @@ impl fmt::Display for OneForAll {
     }
 }
 
-impl Error for OneForAll {}
+impl Error for NamespacesUnknown {}
 
 /// What to load.
 #[derive(Clone, Copy, Debug)]
@@ -137,7 +137,7 @@ impl<'a> Prepared<'a> {
     pub(super) fn without_destroy(self) -> Result<Self> {
         let Self { kernel, mut plan } = self;
         plan.helpers.destroy = false;
-        let kernel = plan.again(kernel)?;
+        let kernel = plan.remake(kernel)?;
         Ok(Self { kernel, plan })
     }
 }
@@ -219,7 +219,7 @@ fn typed_with<'a>(
     let helpers = probe::helpers(&mut kernel, plan.types.layouts.runs)?;
     if helpers != plan.helpers {
         plan.helpers = helpers;
-        kernel = plan.again(kernel)?;
+        kernel = plan.remake(kernel)?;
     }
     kernel.marks = helpers.marks;
     Ok(Prepared { kernel, plan })
@@ -244,7 +244,7 @@ fn classic<T: Send>(
     let types = match types {
         Ok(types) => types,
         Err(why) if request.needs.stacks => return Err(why),
-        Err(why) if request.filter.netns != 0 => return Err(OneForAll(format!("{why:#}")).into()),
+        Err(why) if request.filter.netns != 0 => return Err(NamespacesUnknown(format!("{why:#}")).into()),
         Err(why) => KernelTypes {
             kernel: None,
             btf: None,
@@ -269,7 +269,7 @@ fn classic<T: Send>(
         let helpers = probe::classic_helpers(&mut kernel, plan.types.layouts.counts_classic_skips)?;
         if helpers != plan.helpers {
             plan.helpers = helpers;
-            kernel = plan.again(kernel)?;
+            kernel = plan.remake(kernel)?;
         }
         work(Prepared { kernel, plan })
     })
@@ -283,7 +283,7 @@ fn loads_typed(hook: Hook, needs: Needs) -> bool {
 impl Plan<'_> {
     /// Makes the kernel side anew in place of `kernel`, of which what was probed stays: what the programs may use is part of their
     /// `.rodata`, which is frozen by now.
-    fn again(&self, mut kernel: Kernel) -> Result<Kernel> {
+    fn remake(&self, mut kernel: Kernel) -> Result<Kernel> {
         let features = mem::take(&mut kernel.features);
         let (marks, skips, map_bytes) = (kernel.marks, kernel.skips, kernel.map_bytes);
         // Its descriptors are free before there are new ones.
@@ -349,7 +349,7 @@ impl Plan<'_> {
         for table in &tables {
             loader.map_max_entries(table.name, table.entries);
         }
-        let map_bytes = memory::of_maps(request, cpus, &tables);
+        let map_bytes = memory::map_bytes(request, cpus, &tables);
         self.budget.ensure(request, map_bytes + earlier)?;
         let mut ebpf = loader.load(request.object).map_err(maps_refused)?;
         let ledger = LedgerMap::of(
@@ -377,7 +377,7 @@ impl Plan<'_> {
             hook: None,
             marks: false,
             features: Features::default(),
-            tells_namespaces: layouts.sock.known != 0,
+            knows_namespaces: layouts.sock.known != 0,
             unknown: Vec::new(),
             map_bytes: map_bytes + earlier,
             skips: Skips::Uncounted,
@@ -407,18 +407,17 @@ fn log_level() -> u8 {
 /// Why the kernel makes no maps. Before Linux 5.11 it answers EPERM where `RLIMIT_MEMLOCK` is too low.
 fn maps_refused(error: EbpfError) -> anyhow::Error {
     let words = "the kernel refuses tcpwatch's BPF maps";
-    let number = match &error {
-        EbpfError::MapError(MapError::CreateError { io_error, .. }) => io_error.raw_os_error(),
+    let io_error = match &error {
+        EbpfError::MapError(MapError::CreateError { io_error, .. }) => io_error,
         // aya leaves out the maps of global data where the kernel refuses its trial program, and then cannot place them.
         EbpfError::RelocationError(_) => return anyhow!("the kernel refuses every BPF program: {NOT_PERMITTED}"),
-        _ => None,
+        _ => return anyhow!(error).context(words),
     };
-    let is = |errno: Errno| number == Some(errno.raw_os_error());
-    if is(Errno::PERM) || is(Errno::NOSYS) {
+    if is_denied(io_error) {
         anyhow!("{words}: {}", not_permitted())
-    } else if is(Errno::NOMEM) {
+    } else if is_any(io_error, &[Errno::NOMEM]) {
         anyhow!("{words}: there is not enough memory; try a larger memory.max of the cgroup of this process")
-    } else if is(Errno::INVAL) {
+    } else if is_any(io_error, &[Errno::INVAL]) {
         // Every kernel takes these maps with their types, so BPF_BTF_LOAD was refused.
         anyhow!("{words}: {}; {NOT_PERMITTED}", one_line(&anyhow!(error)))
     } else {
@@ -446,7 +445,7 @@ fn check(request: &Request<'_>, by_address: bool) -> Result<Budget> {
     let cpus = cpus::possible(Path::new("/"))?;
     let tables = memory::tables(request.needs, by_address);
     let budget = Budget::now();
-    budget.ensure(request, memory::of_maps(request, cpus, &tables))?;
+    budget.ensure(request, memory::map_bytes(request, cpus, &tables))?;
     let _remaining = memlock::raise();
     Ok(budget)
 }

@@ -11,7 +11,7 @@ use tcpwatch_common::names;
 use super::feature::FeatureKind;
 use super::kernel::{Kernel, Skips};
 use super::misses;
-use super::refusal::refusal;
+use super::refusal::{is_any, is_denied, refusal};
 use crate::sys::btf::RunsLayout;
 use crate::sys::tracefs;
 
@@ -91,26 +91,27 @@ pub(super) fn helpers(kernel: &mut Kernel, runs: Option<RunsLayout>) -> Result<H
     Ok(helpers)
 }
 
-/// Whether a second copy is needed, for the kernel may skip runs of typed programs, and can be had, by where it counts the `runs` under
-/// way. A kernel that may skip some counts those.
+/// Whether to load a second copy: the kernel may skip runs of typed programs, and BTF shows where it counts the `runs` under way. A
+/// kernel that may skip some has a number of them.
 fn probe_skips(kernel: &mut Kernel, runs: Option<RunsLayout>) -> Result<bool> {
     let program = kernel.ebpf.program(names::PROG_EMPTY).context("the program is gone")?;
     let count = misses::of(program.fd()?.as_fd());
-    let unknown_runs = || {
-        let unknown = runs.is_none();
-        unknown.then(|| {
-            "the kernel's BTF does not show where it counts the runs of a program (bpf_prog.active)".to_owned()
-        })
+    let not_needed = "not needed: this kernel skips no runs";
+    let (skips, skipped_runs) = match count {
+        Ok(Some(_)) => (Skips::Counted, None),
+        Ok(None) => (Skips::Never, Some(not_needed.to_owned())),
+        Err(why) => (Skips::Uncounted, Some(format!("{why:#}"))),
     };
-    let not_needed = || Some("not needed: this kernel skips no runs".to_owned());
-    let (skips, second_copy, skipped_runs) = match count {
-        Ok(Some(_)) => (Skips::Counted, unknown_runs(), None),
-        Ok(None) => (Skips::Never, not_needed(), not_needed()),
-        Err(why) => (Skips::Uncounted, unknown_runs(), Some(format!("{why:#}"))),
+    let second_copy = match (skips, runs) {
+        (Skips::Never, _) => Some(not_needed),
+        (_, None) => Some("the kernel's BTF does not show where it counts the runs of a program (bpf_prog.active)"),
+        _ => None,
     };
     let on = second_copy.is_none();
     kernel.skips = skips;
-    kernel.features.note(FeatureKind::SecondCopy, second_copy);
+    kernel
+        .features
+        .note(FeatureKind::SecondCopy, second_copy.map(str::to_owned));
     kernel.features.note(FeatureKind::SkippedRuns, skipped_runs);
     Ok(on)
 }
@@ -174,17 +175,8 @@ fn refused(kernel: &mut Kernel, name: &str) -> Result<Option<String>> {
 
 /// Whether the kernel answers `error` for want of a permission or of room, whatever the program.
 fn is_of_the_process(error: &io::Error) -> bool {
-    const OF_THE_PROCESS: [Errno; 7] = [
-        Errno::PERM,
-        Errno::NOSYS,
-        Errno::NOMEM,
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::AGAIN,
-        Errno::INTR,
-    ];
-    let number = error.raw_os_error();
-    OF_THE_PROCESS.iter().any(|errno| number == Some(errno.raw_os_error()))
+    let room = [Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::INTR];
+    is_denied(error) || is_any(error, &room)
 }
 
 #[cfg(test)]

@@ -69,11 +69,13 @@ pub fn explained(error: &anyhow::Error) -> anyhow::Error {
 }
 
 /// Whether bpf(2) is not there for this process: profiles of seccomp answer with either error.
-fn is_denied(error: &io::Error) -> bool {
-    let number = error.raw_os_error();
-    [Errno::PERM, Errno::NOSYS]
-        .iter()
-        .any(|errno| number == Some(errno.raw_os_error()))
+pub(super) fn is_denied(error: &io::Error) -> bool {
+    is_any(error, &[Errno::PERM, Errno::NOSYS])
+}
+
+/// Whether `error` is one of `errnos`.
+pub(super) fn is_any(error: &io::Error, errnos: &[Errno]) -> bool {
+    Errno::from_io_error(error).is_some_and(|errno| errnos.contains(&errno))
 }
 
 /// The reason in a verifier log: its last line that is no statistics.
