@@ -6,7 +6,7 @@ use crate::evidence::Evidence;
 use crate::owner::Owner;
 
 /// Version of everything the two sides share; the object carries it, and the loader refuses another.
-pub const ABI_VERSION: u32 = 7;
+pub const ABI_VERSION: u32 = 8;
 
 /// Address family of an IPv4 socket (`AF_INET`).
 pub const AF_INET: u8 = 2;

@@ -343,6 +343,8 @@ pub struct Params {
     pub prog_active: u32,
     /// `bpf_array.value`: where an array map has its values, or pointers to them.
     pub array_values: u32,
+    /// 1 where another thread may run between two programs of one tracepoint (Linux 7.0).
+    pub preempted: u32,
     /// 1 where `bpf_get_current_task_btf` exists (Linux 5.11).
     pub task_btf: u32,
     /// 1 where a tracing program may call `bpf_get_socket_cookie` (Linux 5.12).
@@ -363,6 +365,7 @@ impl Params {
         marks: 0,
         prog_active: ABSENT,
         array_values: ABSENT,
+        preempted: 0,
         task_btf: 0,
         socket_cookie: 0,
         forget_at_close: 0,

@@ -15,10 +15,10 @@ pub(crate) fn enter<H: Hook>(ctx: &H::Context) {
     let step = hook.step();
     // Before the paths fork: see `close_info::has_socket`.
     let netns = hook.netns();
+    if !first_copy::is_ours(&hook) {
+        return;
+    }
     if H::COPY == SECOND {
-        if !first_copy::is_running() {
-            return;
-        }
         if let Some(ledger) = ledger::at(ledger::index(SECOND * LEVELS)) {
             inc(&mut ledger.taken_over);
         }

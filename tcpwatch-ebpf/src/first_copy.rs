@@ -1,18 +1,36 @@
-//! Whether the first copy of the programs is running on this CPU, under the second.
+//! Whether the first copy of the programs was skipped, as the second sees it.
 //!
 //! The kernel skips a `tp_btf` program that would run inside itself on a CPU. It counts the runs under way there (`bpf_prog.active`,
 //! `__bpf_trace_run` in kernel/trace/bpf_trace.c). The kernel calls both copies for each event, one after the other. So the first was
 //! skipped exactly where its count is not zero when the second is called, and the second handles the event.
 //!
-//! On preemptible kernels since Linux 7.0 another task may run between the two calls, and be in the first copy itself: an event may
-//! then be handled twice, or missed. The next walk of the sockets puts the counts right.
+//! Since Linux 7.0 another thread may run between the two calls, and be in the first copy then. So there the copies also note the
+//! event that each thread had last, and the second leaves alone what the first noted. Where the run that kept the first from the event
+//! ends between the two calls, nobody handles it: it is counted as missed.
 
 use core::ptr;
 
-use crate::maps::{FIRST_COPY, STAGES_TYPED2};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use tcpwatch_common::names::FIRST_ENTRY;
+
+use crate::hook::{Hook, SECOND};
+use crate::maps::{FIRST_COPY, LAST_EVENTS, STAGES_TYPED2};
 use crate::params::param;
 use crate::sock::probe;
-use tcpwatch_common::names::FIRST_ENTRY;
+use crate::step::Step;
+
+/// Threads whose last event is kept; a power of two. Those whose numbers differ by a multiple of it share a place.
+pub(crate) const THREADS: u32 = 4096;
+
+/// The last event of a thread.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct LastEvent {
+    /// Address of the socket.
+    socket: u64,
+    /// `from << 4 | to`.
+    step: u64,
+}
 
 /// What one CPU knows of the first copy.
 #[repr(C)]
@@ -56,9 +74,37 @@ impl FirstCopy {
     }
 }
 
+/// Whether this copy is the one that handles the event.
+#[inline(always)]
+pub(crate) fn is_ours<H: Hook>(hook: &H) -> bool {
+    if H::COPY == SECOND && !is_running() {
+        return false;
+    }
+    param!(PARAMS.preempted) == 0 || note(hook.address(), hook.step()) || H::COPY != SECOND
+}
+
+/// Notes that `step` of the socket at `address` is the last event of this thread; whether it was not noted before.
+#[inline(always)]
+fn note(address: u64, step: Step) -> bool {
+    // The number of the thread is in the lower half.
+    let thread = bpf_get_current_pid_tgid() as u32;
+    let Some(last) = LAST_EVENTS.get_ptr_mut(thread & (THREADS - 1)) else {
+        return true;
+    };
+    // SAFETY: a place of the map. What interrupts this writes another event there, whole, or before or after these.
+    let last = unsafe { &mut *last };
+    let known = *last;
+    let event = LastEvent {
+        socket: number(&mut last.socket, address as *const u8),
+        step: (step.from << 4 | step.to) as u64,
+    };
+    last.step = event.step;
+    event.socket != known.socket || event.step != known.step
+}
+
 /// Whether the first copy is running on this CPU.
 #[inline(always)]
-pub(crate) fn is_running() -> bool {
+fn is_running() -> bool {
     let Some(first) = FIRST_COPY.get_ptr_mut(0) else {
         return false;
     };

@@ -78,6 +78,8 @@ pub struct RunsLayout {
     pub prog_active: u32,
     /// `bpf_array.value`.
     pub array_values: u32,
+    /// Whether the four bytes are counts of their own. Linux 7.0 made them so, and made tracepoints preemptible.
+    pub by_context: bool,
 }
 
 impl Layouts {
@@ -309,7 +311,7 @@ impl KernelBtf {
         let Some(prog_active) = prog.offset_if_any(&["active"], Value::POINTER)? else {
             return Ok(None);
         };
-        // An i32 or, since Linux 7.0, four bytes, which count by level of interrupts on some machines: zeros where no run is under way
+        // An i32 or, since Linux 7.0, a byte for each context, task to NMI: zeros where no run is under way
         // (`bpf_prog_get_recursion_context`).
         let pointer = prog.field(&["active"])?.and_then(|field| self.0.unaliased(field.id));
         let bytes = pointer.and_then(|(_, pointer)| self.0.size(pointer.target()?));
@@ -319,6 +321,7 @@ impl KernelBtf {
             .map(|values| RunsLayout {
                 prog_active,
                 array_values: values.offset,
+                by_context: bytes == Some(1),
             }))
     }
 

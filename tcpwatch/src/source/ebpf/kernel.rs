@@ -4,6 +4,7 @@ use std::fmt;
 use std::mem;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -80,6 +81,8 @@ pub struct Kernel {
     /// Bytes of memory that its maps take, about.
     pub(super) map_bytes: u64,
     pub(super) skips: Skips,
+    /// The largest number of missed events that was read.
+    pub(super) missed: AtomicU64,
     pub(super) ledger: LedgerMap,
     pub(super) reasons: Reasons,
     /// The programs that see resets, where all of them are attached.
@@ -174,12 +177,13 @@ impl Kernel {
     }
 
     /// Events of the whole host that no copy of the programs handled, before any filter; `None` where the kernel does not count the
-    /// runs that it skips.
+    /// runs that it skips. It may be too high by the events that are between the two copies while it is read, and never goes down.
     #[must_use]
     pub fn missed(&self) -> Option<u64> {
         let skipped = self.skipped(self.entry()?)?;
         let ledger = self.ledger();
-        Some(skipped.saturating_sub(ledger.taken_over) + ledger.too_deep)
+        let missed = skipped.saturating_sub(ledger.taken_over) + ledger.too_deep;
+        Some(missed.max(self.missed.fetch_max(missed, Ordering::Relaxed)))
     }
 
     /// The name of the entry program that is attached first.

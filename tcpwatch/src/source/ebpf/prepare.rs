@@ -6,6 +6,7 @@ use std::fmt;
 use std::mem;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -324,6 +325,7 @@ impl Plan<'_> {
             marks: u32::from(helpers.marks),
             prog_active: layouts.runs.map_or(ABSENT, |runs| runs.prog_active),
             array_values: layouts.runs.map_or(ABSENT, |runs| runs.array_values),
+            preempted: layouts.runs.map_or(0, |runs| u32::from(runs.by_context)),
             task_btf: u32::from(helpers.task_btf),
             socket_cookie: u32::from(helpers.cookie),
             forget_at_close: u32::from(!helpers.destroy),
@@ -381,6 +383,7 @@ impl Plan<'_> {
             unknown: Vec::new(),
             map_bytes: map_bytes + earlier,
             skips: Skips::Uncounted,
+            missed: AtomicU64::new(0),
             ledger,
             reasons: Reasons::new(&layouts.reasons),
             resets: None,

@@ -344,10 +344,15 @@ fn runs_are_found_where_the_kernel_counts_them() {
     let expected = RunsLayout {
         prog_active: 40,
         array_values: 96,
+        by_context: false,
     };
     assert_eq!(runs(&kernel), Some(expected));
     kernel.field("active").1 = "ptr to u8";
-    assert_eq!(runs(&kernel), Some(expected), "Linux 7.0");
+    let by_context = RunsLayout {
+        by_context: true,
+        ..expected
+    };
+    assert_eq!(runs(&kernel), Some(by_context), "Linux 7.0");
     kernel.field("active").1 = "ptr";
     assert_eq!(runs(&kernel), None, "a pointer to anything");
     kernel.field("active").1 = "u64";
