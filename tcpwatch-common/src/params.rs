@@ -49,6 +49,8 @@ pub struct SockLayout {
     pub shutdown: u32,
     /// `sk.sk_socket`, pointer.
     pub socket: u32,
+    /// `sk.sk_bpf_storage`, pointer; [`ABSENT`] where sockets have no storage for programs.
+    pub storage: u32,
     /// From a `struct socket` to its inode's number (`socket_alloc.vfs_inode.i_ino`), unsigned long.
     pub socket_inode: u32,
     /// `tcp_sock.snd_una`, u32; this and what follows from the start of `struct tcp_sock`, which is the socket's.
@@ -94,6 +96,7 @@ impl SockLayout {
         flags: 0,
         shutdown: 0,
         socket: 0,
+        storage: ABSENT,
         socket_inode: 0,
         snd_una: 0,
         write_seq: 0,
@@ -318,14 +321,18 @@ pub const NEED_CONNECTIONS: u32 = 1 << 1;
 pub const NEED_OPENINGS: u32 = 1 << 2;
 /// [`Params::needs`]: the owner of each connection.
 pub const NEED_OWNERS: u32 = 1 << 3;
+/// [`Params::needs`]: latency histograms.
+pub const NEED_LATENCY: u32 = 1 << 4;
+/// [`Params::needs`]: ports or addresses, for the filter.
+pub const NEED_ENDPOINTS: u32 = 1 << 5;
 
 /// What the user's command needs, and what the running kernel offers. The verifier prunes a branch on a switch that is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Params {
-    /// What to record, a set of `NEED_*`; counts are always kept.
+    /// What is needed beside counts, a set of `NEED_*`.
     pub needs: u32,
-    /// How to group the latency histograms; [`crate::histogram::BY_NONE`] for none.
+    /// How to group the latency histograms, where there are any.
     pub latency_by: u32,
     /// CPUs the kernel may have; connections are numbered without a shared counter.
     pub cpus: u32,

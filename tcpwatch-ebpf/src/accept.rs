@@ -51,7 +51,7 @@ pub(crate) fn accepted_socket(ctx: &TracePointContext) -> Option<Bare> {
     if !filter::admits(sock::netns(sk), sock::family(sk)) {
         return None;
     }
-    if filter::looks_at_ends() && filter::judge(&sock::endpoints(sk, sock::bound_port(sk)), Unknown::NOTHING) != MATCH {
+    if needs::endpoints() && filter::judge(&sock::endpoints(sk, sock::bound_port(sk)), Unknown::NOTHING) != MATCH {
         return None;
     }
     Some(sk)

@@ -1,4 +1,5 @@
-//! The program that is attached to the hook: decides whether the event is ours, and starts its run.
+//! The program that is attached to the hook: decides whether the event is ours, and starts its run. Where nothing comes before the work
+//! of `state`, it does that too.
 
 use tcpwatch_common::ledger::LEVELS;
 
@@ -27,6 +28,6 @@ pub(crate) fn enter<H: Hook>(ctx: &H::Context) {
         return;
     }
     if filter::admits(netns, hook.family()) {
-        run::start::<H>(ctx, step, netns);
+        run::start::<H>(&hook, ctx, step, netns);
     }
 }

@@ -34,16 +34,6 @@ impl Unknown {
     };
 }
 
-/// Whether the filter reads ports or addresses.
-#[inline(always)]
-pub(crate) fn looks_at_ends() -> bool {
-    param!(FILTER.by_lport) != 0
-        || param!(FILTER.by_rport) != 0
-        || param!(FILTER.by_port) != 0
-        || param!(FILTER.locals) != 0
-        || param!(FILTER.remotes) != 0
-}
-
 /// Whether a socket in namespace `netns`, of family `family`, may be counted.
 #[inline(always)]
 pub(crate) fn admits(netns: u32, family: u8) -> bool {

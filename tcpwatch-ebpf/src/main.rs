@@ -70,7 +70,7 @@ macro_rules! chain {
         $entry:ident, $listener:ident, $filter:ident, $state:ident, $close:ident, $info:ident, $latency:ident, $held:ident,
         $record:ident, $conn:ident
     ) => {
-        /// Decides whether the event is ours, and starts its run.
+        /// Decides whether the event is ours, and starts its run; counts it where no other program comes before.
         #[$attribute]
         fn $entry(ctx: $context) -> $result {
             entry::enter::<$hook>(&ctx);

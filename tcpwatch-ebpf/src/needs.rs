@@ -1,54 +1,88 @@
 //! What the user's command needs ([`tcpwatch_common::Params::needs`]).
 
-use tcpwatch_common::histogram::BY_NONE;
-use tcpwatch_common::params::{NEED_CONNECTIONS, NEED_OPENINGS, NEED_OWNERS, NEED_TRANSITIONS};
+use tcpwatch_common::params::{
+    NEED_CONNECTIONS, NEED_ENDPOINTS, NEED_LATENCY, NEED_OPENINGS, NEED_OWNERS, NEED_TRANSITIONS,
+};
 
 use crate::params::param;
+
+/// Each needs records.
+const RECORDS: u32 = NEED_TRANSITIONS | NEED_OPENINGS | NEED_CONNECTIONS;
+/// Each needs the time at which a state was entered.
+const TIMES: u32 = RECORDS | NEED_LATENCY;
+/// Each needs the owner, or the time in each state, of every connection.
+const INFOS: u32 = NEED_OWNERS | NEED_CONNECTIONS;
+/// Each needs the state of every socket.
+const STATES: u32 = TIMES | INFOS | NEED_ENDPOINTS;
+
+/// Whether any of `needs` is needed.
+#[inline(always)]
+fn any(needs: u32) -> bool {
+    param!(PARAMS.needs) & needs != 0
+}
 
 /// A record for every transition.
 #[inline(always)]
 pub(crate) fn transitions() -> bool {
-    param!(PARAMS.needs) & NEED_TRANSITIONS != 0
+    any(NEED_TRANSITIONS)
 }
 
 /// A record for every transition to `ESTABLISHED`.
 #[inline(always)]
 pub(crate) fn openings() -> bool {
-    param!(PARAMS.needs) & NEED_OPENINGS != 0
+    any(NEED_OPENINGS)
 }
 
 /// A record for every finished connection.
 #[inline(always)]
 pub(crate) fn connections() -> bool {
-    param!(PARAMS.needs) & NEED_CONNECTIONS != 0
+    any(NEED_CONNECTIONS)
 }
 
 /// The owner of each connection.
 #[inline(always)]
 pub(crate) fn owners() -> bool {
-    param!(PARAMS.needs) & NEED_OWNERS != 0
+    any(NEED_OWNERS)
 }
 
 /// Latency histograms.
 #[inline(always)]
 pub(crate) fn latency() -> bool {
-    param!(PARAMS.latency_by) != BY_NONE
+    any(NEED_LATENCY)
+}
+
+/// Ports or addresses, for the filter.
+#[inline(always)]
+pub(crate) fn endpoints() -> bool {
+    any(NEED_ENDPOINTS)
 }
 
 /// Any records.
 #[inline(always)]
 pub(crate) fn records() -> bool {
-    transitions() || openings() || connections()
+    any(RECORDS)
 }
 
 /// The time each state was entered.
 #[inline(always)]
 pub(crate) fn times() -> bool {
-    records() || latency()
+    any(TIMES)
 }
 
 /// The owner, or the time in each state, of each connection.
 #[inline(always)]
 pub(crate) fn infos() -> bool {
-    owners() || connections()
+    any(INFOS)
+}
+
+/// The state of every socket.
+#[inline(always)]
+pub(crate) fn states() -> bool {
+    any(STATES)
+}
+
+/// Whether the programs `listen` or `filter`, which come before `state`, are needed.
+#[inline(always)]
+pub(crate) fn more_before_state() -> bool {
+    any(NEED_OWNERS | NEED_ENDPOINTS)
 }

@@ -4,10 +4,10 @@ use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 
 use crate::counter::add_atomically;
 use crate::filter::{self, MATCH, Unknown};
-use crate::ledger;
 use crate::params::param;
 use crate::sock::{self, Bare, IPPROTO_TCP, Memory, Typed, word};
 use crate::step::SYN_SENT;
+use crate::{ledger, needs};
 
 /// A segment of `sk` was sent again. For a SYN-ACK, `sk` is the listener, and `request` has both endpoints.
 #[inline(always)]
@@ -15,7 +15,7 @@ fn count<M: Memory>(sk: M, request: Option<M>) {
     if sock::protocol(sk) != IPPROTO_TCP || !filter::admits(sock::netns(sk), sock::family(sk)) {
         return;
     }
-    if filter::looks_at_ends() {
+    if needs::endpoints() {
         let endpoints = match request {
             Some(request) => sock::endpoints(request, sock::bound_port(request)),
             None => sock::endpoints(sk, sock::bound_port(sk)),

@@ -16,7 +16,7 @@ use tcpwatch_common::{Evidence, Ledger, Owner};
 use crate::hook::Hook;
 use crate::maps::RUNS;
 use crate::step::Step;
-use crate::{close_info, filter, latency, ledger, listener, needs, record, sock_state};
+use crate::{close_info, filter, latency, ledger, listener, needs, record, sock_state, state};
 
 /// [`Run::flags`]: the peer of a child is not filled in yet (before Linux 6.15).
 pub(crate) const PEER_UNKNOWN: u32 = 1 << 0;
@@ -94,9 +94,10 @@ pub(crate) fn barrier() {
     unsafe { asm!("") };
 }
 
-/// Starts the run of a transition and calls the first program of the chain.
+/// Starts the run of a transition and calls the first program of the chain. Where that is `state`, it does the work itself: a call
+/// less.
 #[inline(always)]
-pub(crate) fn start<H: Hook>(ctx: &H::Context, step: Step, netns: u32) {
+pub(crate) fn start<H: Hook>(hook: &H, ctx: &H::Context, step: Step, netns: u32) {
     let Some(runs) = RUNS.get_ptr_mut(H::COPY) else { return };
     // SAFETY: the entry of this CPU and copy.
     let runs = unsafe { &mut *runs };
@@ -117,7 +118,14 @@ pub(crate) fn start<H: Hook>(ctx: &H::Context, step: Step, netns: u32) {
     run.flags = 0;
     run.held = 0;
     run.verdict = filter::MATCH;
-    call_after::<H>(ctx, None, run);
+    if !needs::more_before_state() {
+        if state::count(hook, run).is_some() {
+            call_after::<H>(ctx, Some(STAGE_STATE), run);
+            hook.finish(run);
+        }
+    } else {
+        call_after::<H>(ctx, None, run);
+    }
     barrier();
     runs.depth = depth;
 }
@@ -153,7 +161,7 @@ fn call_after<H: Hook>(ctx: &H::Context, this: Option<u32>, run: &Run) {
         };
     }
     call!(STAGE_LISTENER where listener::wants(step));
-    call!(STAGE_FILTER where filter::looks_at_ends());
+    call!(STAGE_FILTER where needs::endpoints());
     call!(STAGE_STATE where true);
     call!(STAGE_CLOSE where close_info::counts(step));
     call!(STAGE_INFO where needs::infos());

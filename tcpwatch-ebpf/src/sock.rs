@@ -259,6 +259,12 @@ pub(crate) fn has_socket(sk: impl Memory) -> bool {
     sk.read::<u64>(param!(SOCK.socket)) != 0
 }
 
+/// Whether no program has stored anything with it.
+#[inline(always)]
+pub(crate) fn has_no_storage(sk: impl Memory) -> bool {
+    param!(SOCK.storage) != ABSENT && sk.read::<u64>(param!(SOCK.storage)) == 0
+}
+
 /// Number of its inode, as `/proc/PID/fd` shows it; 0 for none.
 #[inline(always)]
 pub(crate) fn inode(sk: impl Memory) -> u32 {

@@ -6,7 +6,7 @@ use tcpwatch_common::ledger::{Count, PLAIN_PASS, Pass, STATES};
 use crate::filter::{self, MATCH, NO_MATCH, UNDECIDED, Unknown};
 use crate::maps::{COUNT, PASSES};
 use crate::sock::{self, Memory, Typed};
-use crate::sock_state;
+use crate::{needs, sock_state};
 
 const CLOSE: u8 = TcpState::Close as u8;
 const TIME_WAIT: u8 = TcpState::TimeWait as u8;
@@ -39,7 +39,7 @@ fn verdict(sk: Typed) -> u8 {
     if !filter::admits(sock::netns(sk), sock::family(sk)) {
         return NO_MATCH;
     }
-    if !filter::looks_at_ends() {
+    if !needs::endpoints() {
         return MATCH;
     }
     filter::judge(&sock::endpoints(sk, sock::bound_port(sk)), Unknown::NOTHING)

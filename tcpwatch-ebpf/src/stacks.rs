@@ -16,7 +16,6 @@ use tcpwatch_common::stack::{
 };
 use tcpwatch_common::{Owner, StackCopy, StackHead};
 
-use crate::accept;
 use crate::filter::{self, NO_MATCH, Unknown};
 use crate::ledger::inc_shared;
 use crate::maps::{CALLED, STACKS};
@@ -24,7 +23,7 @@ use crate::params::param;
 use crate::sock::{self, Bare, IPPROTO_TCP, Memory, Typed};
 use crate::step::{CLOSE, SYN_SENT};
 use crate::task::{self, Task};
-use crate::words;
+use crate::{accept, needs, words};
 
 /// `syscalls:sys_exit_accept` and `sys_exit_accept4`.
 #[inline(always)]
@@ -44,7 +43,7 @@ pub(crate) fn opened(ctx: &BtfTracePointContext) {
     if sock::protocol(sk) != IPPROTO_TCP || !filter::admits(sock::netns(sk), sock::family(sk)) {
         return;
     }
-    if filter::looks_at_ends() {
+    if needs::endpoints() {
         let lport = sock::bound_port(sk);
         // A port that is not chosen yet may be one that is wanted.
         let unknown = Unknown {

@@ -21,6 +21,7 @@ use crate::{close_info, needs, record, sock};
 pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     let step = run.step();
     let has_socket = close_info::has_socket(hook, step);
+    let keeps_nothing = !needs::states() && hook.keeps_nothing();
     let ledger = run.ledger()?;
     let count = Count(*COUNT.get(0)?);
     // SAFETY: the helper takes nothing and returns a number.
@@ -31,8 +32,8 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     };
 
     // Once every socket is in the count, transitions alone keep it right, and no marks are needed.
-    let by_marks = param!(PARAMS.marks) != 0 && (count.is_marking() || filter::looks_at_ends());
-    let keep_all = needs::times() || needs::infos() || by_marks || filter::looks_at_ends();
+    let by_marks = param!(PARAMS.marks) != 0 && (count.is_marking() || needs::endpoints());
+    let keep_all = needs::states() || by_marks;
     let err = if hook.known() && !step.is_last() {
         sock::err(hook.sk())
     } else {
@@ -40,9 +41,11 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     };
     // These two must be kept in any case, to know later how the connection ended: both are rare.
     let leftover = err != 0 || step.is_connect() && hook.stale_port() != 0;
+    let keep = keep_all || leftover;
     // A socket first seen at its close needs no state.
-    let mut kept = if keep_all || leftover || step.is_end() || step.is_birth() {
-        hook.kept((keep_all || leftover) && !step.is_last())
+    let create = keep && !step.is_last();
+    let mut kept = if create || !keeps_nothing && (keep || step.is_end() || step.is_birth()) {
+        hook.kept(create)
     } else {
         Kept::nothing()
     };

@@ -48,6 +48,12 @@ pub(crate) trait Hook: Sized {
     fn netns(&self) -> u32;
     /// What is kept of the socket; nothing where there is nothing and the kernel gives no room, or `create` is false.
     fn kept(&self, create: bool) -> Kept<'_>;
+    /// Whether nothing is kept of the socket, where that is quickly seen. Ask this before the paths of a program fork, as
+    /// [`crate::close_info::has_socket`].
+    #[inline(always)]
+    fn keeps_nothing(&self) -> bool {
+        false
+    }
     /// Drops what is kept of the socket, where the kernel does not.
     fn forget(&self);
     /// Local port the socket is bound to, host order; 0 for none.

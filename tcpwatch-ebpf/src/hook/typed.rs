@@ -101,6 +101,11 @@ impl<const COPY: u32> Hook for TypedHook<'_, COPY> {
     }
 
     #[inline(always)]
+    fn keeps_nothing(&self) -> bool {
+        param!(PARAMS.sk_storage) != 0 && sock::has_no_storage(self.sk)
+    }
+
+    #[inline(always)]
     fn forget(&self) {
         if param!(PARAMS.sk_storage) == 0 {
             sock_state::drop_at_close(self.address());

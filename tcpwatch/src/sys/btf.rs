@@ -193,6 +193,8 @@ impl KernelBtf {
         layout.err = sock.offset(&["sk_err"], Value::U32)?;
         layout.shutdown = sock.offset(&["sk_shutdown"], Value::U8)?;
         layout.socket = sock.offset(&["sk_socket"], Value::POINTER)?;
+        let storage = sock.offset_if_any(&["sk_bpf_storage"], Value::POINTER)?;
+        layout.storage = storage.unwrap_or(ABSENT);
         let inet = sock.wider("inet_sock")?;
         layout.sport = inet.offset(&["inet_sport"], Value::U16)?;
         let tcp = inet.wider("tcp_sock")?;

@@ -2,7 +2,9 @@
 
 use std::ops::BitOr;
 
-use tcpwatch_common::params::{NEED_CONNECTIONS, NEED_OPENINGS, NEED_OWNERS, NEED_TRANSITIONS};
+use tcpwatch_common::params::{
+    NEED_CONNECTIONS, NEED_ENDPOINTS, NEED_LATENCY, NEED_OPENINGS, NEED_OWNERS, NEED_TRANSITIONS,
+};
 use tcpwatch_common::{Filter, histogram, names};
 
 use crate::model::latency::LatencyBy;
@@ -56,13 +58,15 @@ impl Needs {
         self.records() || self.owners || self.latency.is_some()
     }
 
-    /// The set for [`tcpwatch_common::Params::needs`].
-    pub(super) fn bits(self) -> u32 {
+    /// The set for [`tcpwatch_common::Params::needs`], with what `filter` needs.
+    pub(super) fn bits(self, filter: &Filter) -> u32 {
         let bit = |needed: bool, bit: u32| if needed { bit } else { 0 };
         bit(self.transitions, NEED_TRANSITIONS)
             | bit(self.connections, NEED_CONNECTIONS)
             | bit(self.openings, NEED_OPENINGS)
             | bit(self.owners, NEED_OWNERS)
+            | bit(self.latency.is_some(), NEED_LATENCY)
+            | bit(filter.looks_at_ends(), NEED_ENDPOINTS)
     }
 
     /// The grouping for [`tcpwatch_common::Params::latency_by`].
@@ -81,6 +85,8 @@ impl Needs {
         match stage {
             names::STAGE_LISTENER => self.owners,
             names::STAGE_FILTER => filter.looks_at_ends(),
+            // Where nothing comes before, the entry program does its work.
+            names::STAGE_STATE => self.owners || filter.looks_at_ends(),
             names::STAGE_INFO => self.owners || self.connections,
             names::STAGE_LATENCY => self.latency.is_some(),
             names::STAGE_HELD | names::STAGE_RECORD => self.transitions || self.openings,
@@ -106,9 +112,9 @@ mod tests {
             ..Needs::default()
         };
         let both = trace | latency;
-        assert_eq!(both.bits(), NEED_TRANSITIONS | NEED_OWNERS);
-        assert_eq!(both.latency_by(), histogram::BY_LPORT);
         let filter = Filter::ALL;
+        assert_eq!(both.bits(&filter), NEED_TRANSITIONS | NEED_OWNERS | NEED_LATENCY);
+        assert_eq!(both.latency_by(), histogram::BY_LPORT);
         let called = |needs: Needs| -> Vec<&str> {
             (0..)
                 .zip(names::STAGES)
@@ -116,7 +122,7 @@ mod tests {
                 .map(|(_, name)| name)
                 .collect()
         };
-        assert_eq!(called(Needs::default()), ["state", "close"]);
+        assert_eq!(called(Needs::default()), ["close"]);
         assert_eq!(
             called(both),
             ["listen", "state", "close", "info", "latency", "held", "record"]

@@ -316,7 +316,7 @@ impl Plan<'_> {
         let ring_bytes = request.records_bytes();
         let cpus = cpus::possible(Path::new("/"))?;
         let params = Params {
-            needs: needs.bits(),
+            needs: needs.bits(request.filter),
             latency_by: needs.latency_by(),
             cpus,
             wake_bytes: ring_bytes / 4,

@@ -134,6 +134,7 @@ const STRUCTURES: [(&str, u32, &[Field]); 37] = [
             ("sk_shutdown", "u8", 100),
             ("sk_protocol", "u16", 102),
             ("sk_socket", "ptr", 104),
+            ("sk_bpf_storage", "ptr", 112),
         ],
     ),
     ("inet_sock", 144, &[("sk", "sock", 0), ("inet_sport", "be16", 128)]),
