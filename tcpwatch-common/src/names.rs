@@ -105,6 +105,8 @@ pub const MAP_PASSES: &str = "PASSES";
 pub const MAP_COUNT: &str = "COUNT";
 /// The three port sets.
 pub const MAP_PORTS: &str = "PORTS";
+/// Last event of each socket, where tracepoints are preemptible.
+pub const MAP_LAST_EVENTS: &str = "LAST_EVENTS";
 /// State of each socket by its address, where sockets have no storage of their own.
 pub const MAP_STATES_BY_ADDRESS: &str = "STATES_BY_ADDR";
 /// State and owner of each socket by its address, likewise.

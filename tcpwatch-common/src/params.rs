@@ -325,6 +325,11 @@ pub const NEED_OWNERS: u32 = 1 << 3;
 pub const NEED_LATENCY: u32 = 1 << 4;
 /// [`Params::needs`]: ports or addresses, for the filter.
 pub const NEED_ENDPOINTS: u32 = 1 << 5;
+/// Each needs a program of the chain that comes before `state`.
+pub const BEFORE_STATE: u32 = NEED_OWNERS | NEED_ENDPOINTS;
+
+/// Sockets whose last event is kept where tracepoints are preemptible: a power of two, this one.
+pub const LAST_EVENTS_BITS: u32 = 16;
 
 /// What the user's command needs, and what the running kernel offers. The verifier prunes a branch on a switch that is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -350,8 +355,8 @@ pub struct Params {
     pub prog_active: u32,
     /// `bpf_array.value`: where an array map has its values, or pointers to them.
     pub array_values: u32,
-    /// 1 where another thread may run between two programs of one tracepoint (Linux 7.0).
-    pub preempted: u32,
+    /// 1 where another thread may run between the two copies of the programs: tracepoints are preemptible (Linux 7.0).
+    pub preemptible: u32,
     /// 1 where `bpf_get_current_task_btf` exists (Linux 5.11).
     pub task_btf: u32,
     /// 1 where a tracing program may call `bpf_get_socket_cookie` (Linux 5.12).
@@ -372,7 +377,7 @@ impl Params {
         marks: 0,
         prog_active: ABSENT,
         array_values: ABSENT,
-        preempted: 0,
+        preemptible: 0,
         task_btf: 0,
         socket_cookie: 0,
         forget_at_close: 0,

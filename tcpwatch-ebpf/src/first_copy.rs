@@ -4,33 +4,21 @@
 //! `__bpf_trace_run` in kernel/trace/bpf_trace.c). The kernel calls both copies for each event, one after the other. So the first was
 //! skipped exactly where its count is not zero when the second is called, and the second handles the event.
 //!
-//! Since Linux 7.0 another thread may run between the two calls, and be in the first copy then. So there the copies also note the
-//! event that each thread had last, and the second leaves alone what the first noted. Where the run that kept the first from the event
-//! ends between the two calls, nobody handles it: it is counted as missed.
+//! Since Linux 7.0 another thread may run between the two calls, and be in the first copy then. So there each copy also notes the last
+//! event of each socket, and the second leaves alone what the first has noted: between the two calls nothing else happens to the
+//! socket. Where the run that kept the first copy from an event ends between the two calls, nobody handles the event: it is counted as
+//! missed.
 
 use core::ptr;
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use tcpwatch_common::ledger::COPIES;
 use tcpwatch_common::names::FIRST_ENTRY;
+use tcpwatch_common::params::LAST_EVENTS_BITS;
 
 use crate::hook::{Hook, SECOND};
 use crate::maps::{FIRST_COPY, LAST_EVENTS, STAGES_TYPED2};
 use crate::params::param;
 use crate::sock::probe;
-use crate::step::Step;
-
-/// Threads whose last event is kept; a power of two. Those whose numbers differ by a multiple of it share a place.
-pub(crate) const THREADS: u32 = 4096;
-
-/// The last event of a thread.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct LastEvent {
-    /// Address of the socket.
-    socket: u64,
-    /// `from << 4 | to`.
-    step: u64,
-}
 
 /// What one CPU knows of the first copy.
 #[repr(C)]
@@ -41,6 +29,8 @@ pub(crate) struct FirstCopy {
     here: u64,
     entries: u64,
     stages: u64,
+    /// The address of a socket, likewise, for each copy.
+    sockets: [u64; COPIES as usize],
 }
 
 /// The address `pointer` as a number, by way of `place`.
@@ -80,26 +70,34 @@ pub(crate) fn is_ours<H: Hook>(hook: &H) -> bool {
     if H::COPY == SECOND && !is_running() {
         return false;
     }
-    param!(PARAMS.preempted) == 0 || note(hook.address(), hook.step()) || H::COPY != SECOND
+    let was_noted = param!(PARAMS.preemptible) != 0 && note(hook);
+    H::COPY != SECOND || !was_noted
 }
 
-/// Notes that `step` of the socket at `address` is the last event of this thread; whether it was not noted before.
+/// Notes the event as the last one of its socket; whether it was noted already. Sockets whose addresses have the same hash share a
+/// place.
 #[inline(always)]
-fn note(address: u64, step: Step) -> bool {
-    // The number of the thread is in the lower half.
-    let thread = bpf_get_current_pid_tgid() as u32;
-    let Some(last) = LAST_EVENTS.get_ptr_mut(thread & (THREADS - 1)) else {
-        return true;
+fn note<H: Hook>(hook: &H) -> bool {
+    let Some(first) = FIRST_COPY.get_ptr_mut(0) else {
+        return false;
     };
-    // SAFETY: a place of the map. What interrupts this writes another event there, whole, or before or after these.
-    let last = unsafe { &mut *last };
-    let known = *last;
-    let event = LastEvent {
-        socket: number(&mut last.socket, address as *const u8),
-        step: (step.from << 4 | step.to) as u64,
+    // SAFETY: the entry of this CPU. No run of the same copy interrupts this one here.
+    let first = unsafe { &mut *first };
+    let socket = number(&mut first.sockets[H::COPY as usize], hook.address() as *const u8);
+    // Fibonacci hashing: the upper bits of the product.
+    let place = socket.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - LAST_EVENTS_BITS);
+    let Some(last) = LAST_EVENTS.get_ptr_mut(place as u32) else {
+        return false;
     };
-    last.step = event.step;
-    event.socket != known.socket || event.step != known.step
+    let step = hook.step();
+    // Addresses of the kernel differ in their lower 56 bits, and a state has 4.
+    let event = socket << 8 | (step.from << 4 | step.to) as u64;
+    // SAFETY: an aligned word of a map. Other CPUs write whole words too.
+    unsafe {
+        let was_noted = last.read_volatile() == event;
+        last.write_volatile(event);
+        was_noted
+    }
 }
 
 /// Whether the first copy is running on this CPU.

@@ -12,7 +12,7 @@ use tcpwatch_common::owner::{Listener, Name};
 use tcpwatch_common::{Ledger, Owner};
 
 use crate::conn_info::StateAndInfo;
-use crate::first_copy::{FirstCopy, LastEvent, THREADS};
+use crate::first_copy::FirstCopy;
 use crate::hook::classic::Record;
 use crate::run::Runs;
 use crate::sock_state::SockState;
@@ -57,9 +57,10 @@ pub(crate) static RUNS: PerCpuArray<Runs> = PerCpuArray::with_max_entries(COPIES
 #[map]
 pub(crate) static FIRST_COPY: PerCpuArray<FirstCopy> = PerCpuArray::with_max_entries(1, 0);
 
-/// The last event of each thread, where it may be preempted between two copies.
+/// The last event of each socket, by the hash of its address: the address shifted left by 8 bits, `from << 4 | to` below. The loader
+/// makes it larger where it is used.
 #[map]
-pub(crate) static LAST_EVENTS: Array<LastEvent> = Array::with_max_entries(THREADS, 0);
+pub(crate) static LAST_EVENTS: Array<u64> = Array::with_max_entries(1, 0);
 
 /// 1 while a reset changes how an end is counted. Before Linux 6.1 another reset may interrupt it, on the same CPU.
 #[map]

@@ -1,7 +1,7 @@
 //! What the user's command needs ([`tcpwatch_common::Params::needs`]).
 
 use tcpwatch_common::params::{
-    NEED_CONNECTIONS, NEED_ENDPOINTS, NEED_LATENCY, NEED_OPENINGS, NEED_OWNERS, NEED_TRANSITIONS,
+    BEFORE_STATE, NEED_CONNECTIONS, NEED_ENDPOINTS, NEED_LATENCY, NEED_OPENINGS, NEED_OWNERS, NEED_TRANSITIONS,
 };
 
 use crate::params::param;
@@ -81,8 +81,8 @@ pub(crate) fn states() -> bool {
     any(STATES)
 }
 
-/// Whether the programs `listen` or `filter`, which come before `state`, are needed.
+/// A program of the chain that comes before `state`.
 #[inline(always)]
-pub(crate) fn more_before_state() -> bool {
-    any(NEED_OWNERS | NEED_ENDPOINTS)
+pub(crate) fn program_before_state() -> bool {
+    any(BEFORE_STATE)
 }

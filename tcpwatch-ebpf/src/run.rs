@@ -118,7 +118,7 @@ pub(crate) fn start<H: Hook>(hook: &H, ctx: &H::Context, step: Step, netns: u32)
     run.flags = 0;
     run.held = 0;
     run.verdict = filter::MATCH;
-    if !needs::more_before_state() {
+    if !needs::program_before_state() {
         if state::count(hook, run).is_some() {
             call_after::<H>(ctx, Some(STAGE_STATE), run);
             hook.finish(run);

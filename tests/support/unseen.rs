@@ -4,6 +4,7 @@
 //! hook (14 of 2,000 timeouts: ftrace told 2,000, `tp_btf` and tracepoint 1,986 each, and no miss). Elsewhere process 1 seldom
 //! runs, and this finds nothing.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,7 +12,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::skipped;
 
 /// An instance of ftrace, which writes down such transitions while it is there. The test they came in is remembered.
-pub(crate) struct Witness(PathBuf);
+pub(crate) struct Witness {
+    instance: PathBuf,
+    /// Numbers of the threads that it knows.
+    threads: BTreeSet<String>,
+}
 
 impl Witness {
     /// Begins, by the tracefs mounted at `tracefs`.
@@ -20,11 +25,13 @@ impl Witness {
         // Other processes may have some too.
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("tcpwatch-{}-{number}", std::process::id());
-        let witness = Self(Path::new(tracefs).join("instances").join(name));
-        fs::create_dir(&witness.0).expect("an instance of ftrace");
-        let threads = fs::read_dir("/proc/1/task").expect("the threads of process 1");
-        let ids = threads.map(|thread| thread.expect("a thread").file_name().into_string().expect("a number"));
-        let on_them: Vec<String> = ids.map(|id| format!("common_pid == {id}")).collect();
+        let witness = Self {
+            instance: Path::new(tracefs).join("instances").join(name),
+            threads: threads_of_process_1(),
+        };
+        fs::create_dir(&witness.instance).expect("an instance of ftrace");
+        let on_them = witness.threads.iter().map(|id| format!("common_pid == {id}"));
+        let on_them: Vec<String> = on_them.collect();
         witness.write("events/sock/inet_sock_set_state/filter", &on_them.join(" || "));
         witness.write("events/sock/inet_sock_set_state/enable", "1");
         witness
@@ -32,14 +39,26 @@ impl Witness {
 
     /// How many came so far.
     pub(crate) fn count(&self) -> i64 {
-        let trace = fs::read_to_string(self.0.join("trace")).unwrap_or_default();
+        let trace = fs::read_to_string(self.instance.join("trace")).unwrap_or_default();
         let lines = trace.lines().filter(|line| line.contains("inet_sock_set_state:"));
         i64::try_from(lines.count()).expect("a small number")
     }
 
-    fn write(&self, file: &str, text: &str) {
-        fs::write(self.0.join(file), text).unwrap_or_else(|error| panic!("writing {text:?} to {file}: {error}"));
+    /// Whether process 1 has the threads it had at the start: it may run others for a moment.
+    pub(crate) fn knows_all_threads(&self) -> bool {
+        self.threads == threads_of_process_1()
     }
+
+    fn write(&self, file: &str, text: &str) {
+        fs::write(self.instance.join(file), text).unwrap_or_else(|error| panic!("writing {text:?} to {file}: {error}"));
+    }
+}
+
+fn threads_of_process_1() -> BTreeSet<String> {
+    let threads = fs::read_dir("/proc/1/task").expect("the threads of process 1");
+    threads
+        .map(|thread| thread.expect("a thread").file_name().into_string().expect("a number"))
+        .collect()
 }
 
 impl Drop for Witness {
@@ -48,6 +67,6 @@ impl Drop for Witness {
             skipped::remember();
         }
         // An instance goes with all that is enabled in it.
-        drop(fs::remove_dir(&self.0));
+        drop(fs::remove_dir(&self.instance));
     }
 }

@@ -78,8 +78,9 @@ pub struct RunsLayout {
     pub prog_active: u32,
     /// `bpf_array.value`.
     pub array_values: u32,
-    /// Whether the four bytes are counts of their own. Linux 7.0 made them so, and made tracepoints preemptible.
-    pub by_context: bool,
+    /// Whether another thread may run between two programs of one tracepoint. No type shows it: it is taken from the type of `active`,
+    /// `u8 *` since Linux 7.0, as tracepoints are preemptible since then.
+    pub preemptible: bool,
 }
 
 impl Layouts {
@@ -313,7 +314,7 @@ impl KernelBtf {
         let Some(prog_active) = prog.offset_if_any(&["active"], Value::POINTER)? else {
             return Ok(None);
         };
-        // An i32 or, since Linux 7.0, a byte for each context, task to NMI: zeros where no run is under way
+        // An i32 or, since Linux 7.0, four bytes, which arm64 counts by context, task to NMI: zeros where no run is under way
         // (`bpf_prog_get_recursion_context`).
         let pointer = prog.field(&["active"])?.and_then(|field| self.0.unaliased(field.id));
         let bytes = pointer.and_then(|(_, pointer)| self.0.size(pointer.target()?));
@@ -323,7 +324,7 @@ impl KernelBtf {
             .map(|values| RunsLayout {
                 prog_active,
                 array_values: values.offset,
-                by_context: bytes == Some(1),
+                preemptible: bytes == Some(1),
             }))
     }
 

@@ -9,6 +9,8 @@ impl Release {
     pub const TP_BTF: Self = Self(5, 15);
     /// First release in which no run of a `tp_btf` program interrupts another of the same on its CPU.
     pub const NO_NESTING: Self = Self(6, 1);
+    /// First release in which a thread may be preempted within a tracepoint.
+    pub const PREEMPTIBLE_TRACEPOINTS: Self = Self(7, 0);
     /// First release in which a child has its peer when it is announced.
     pub const CHILD_HAS_PEER: Self = Self(6, 15);
     /// First release that counts the runs of classic tracepoint programs it skips.

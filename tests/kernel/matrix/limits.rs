@@ -15,7 +15,7 @@ use tcpwatch::sys::memlock;
 
 use crate::support::limits::{CgroupLimit, with_locked_memory};
 use crate::support::netns::{in_netns, in_thread};
-use crate::support::program::right::{stat_is_right, trace_is_right};
+use crate::support::program::right::{churn_is_right, latency_is_right, stat_is_right, trace_is_right};
 use crate::support::program::run::{Unprivileged, finish, tcpwatch};
 use crate::support::program::{Hook, Running, on_both_hooks};
 
@@ -35,7 +35,12 @@ const PERF_FLAG_FD_CLOEXEC: u64 = 1 << 3;
 /// A command, and what shows that a run of it is right.
 type Watching = (&'static [&'static str], fn(Running));
 
-const COMMANDS: [Watching; 2] = [(&["stat", "0.2"], stat_is_right), (&["trace"], trace_is_right)];
+const COMMANDS: [Watching; 4] = [
+    (&["stat", "0.2"], stat_is_right),
+    (&["trace"], trace_is_right),
+    (&["churn", "0.2"], churn_is_right),
+    (&["latency", "0.2"], latency_is_right),
+];
 
 /// The limit is that of the cgroup; the kernel would end a process that takes more.
 fn memory_is_enough_or_one_line_says_how_much_is(hook: Hook) {

@@ -13,16 +13,17 @@ use crate::support::lines::Line;
 use crate::support::netns::{TRACEFS, in_netns};
 use crate::support::program::Hook;
 use crate::support::program::stat::Stat;
-use crate::support::skipped::done_again;
 use crate::support::unseen::Witness;
 use crate::support::workload::bulk;
 
 /// How many times [`bulk::connections`] runs at once, and all its threads.
 const AT_ONCE: usize = 3;
-const THREADS: i64 = 2 * AT_ONCE as i64;
+const THREADS: i64 = 6;
 /// Connections of each, and rounds of them at most, until the kernel has skipped a run.
 const CONNECTIONS: i64 = 2000;
 const ROUNDS: usize = 20;
+/// Times that process 1 may have other threads.
+const TRIES: usize = 10;
 
 /// Lets each packet be received on a CPU chosen by its flow, not on the sender's (`rps_cpus`): interrupts of one CPU by another stop
 /// programs anywhere in their runs, as those of a network card do.
@@ -34,24 +35,26 @@ fn receive_on_other_cpus() {
     unmount(place.path(), UnmountFlags::empty()).expect("nobody uses it");
 }
 
-/// Done again where it fails: threads that process 1 starts meanwhile are not among those that [`Witness`] knows.
 #[test]
 fn nothing_is_missed_where_the_kernel_skips_runs() {
-    done_again(|| in_netns(|_| skips_runs_and_misses_none()));
+    // Where process 1 had other threads meanwhile, nobody knows how many transitions no program could see.
+    let is_decided = (0..TRIES).any(|_| in_netns(|_| skips_runs_and_misses_none()));
+    assert!(is_decided, "process 1 always had other threads");
 }
 
-fn skips_runs_and_misses_none() {
+/// Whether it could be decided.
+fn skips_runs_and_misses_none() -> bool {
     let _turn = heavy::turn();
     let unseen = Witness::start(TRACEFS);
     let mut stat = Stat::start(Hook::TpBtf, &[]);
     receive_on_other_cpus();
     let pid = stat.running().pid();
-    // Since then a thread may be preempted between the copies. Its event may be missed, which is said; so is one that waits there
-    // while the number is read.
-    let is_preempted = Release::running() >= Release(7, 0);
-    let waiting = if is_preempted { THREADS } else { 0 };
     // Before, programs interrupt themselves.
     let skips_runs = Release::running() >= Release::NO_NESTING;
+    // A thread may be preempted between the copies. Its event may be missed, which is said; so is one that waits there while the
+    // number is read.
+    let is_preemptible = Release::running() >= Release::PREEMPTIBLE_TRACEPOINTS;
+    let waiting = if is_preemptible { THREADS } else { 0 };
     let mut made = 0;
     for _ in 0..ROUNDS {
         made += thread::scope(|scope| {
@@ -60,19 +63,26 @@ fn skips_runs_and_misses_none() {
             made.iter().sum::<i64>()
         });
         let all_seen = try_eventually(|| {
-            let (seen, unseen, missed) = (stat.cells().total(), unseen.count(), missed(&stat));
-            let right = (0..=waiting).contains(&(seen + unseen + missed - made)) && (is_preempted || missed == 0);
-            right
-                .then_some(())
-                .ok_or(format!("{seen}, {unseen} unseen and {missed} missed, of {made}"))
+            let (seen, unseen, missed) = (stat.cells().total() + unseen.count(), unseen.count(), missed(&stat));
+            let is_right = seen <= made && (made..=made + waiting).contains(&(seen + missed));
+            is_right.then_some(()).ok_or(format!(
+                "{seen}, {unseen} of them unseen, and {missed} missed, of {made}"
+            ))
         });
+        if !unseen.knows_all_threads() {
+            return false;
+        }
         assert_eq!(all_seen, Ok(()));
         if !skips_runs || fdinfo::missed(pid) > 0 {
             break;
         }
     }
-    assert!(!skips_runs || fdinfo::missed(pid) > 0, "the kernel skipped no run");
+    let (skipped, missed) = (fdinfo::missed(pid), missed(&stat));
+    assert!(!skips_runs || skipped > 0, "the kernel skipped no run");
+    let few = if is_preemptible { skipped / 10 } else { 0 };
+    assert!(missed <= few, "{missed} missed, of {skipped} that the kernel skipped");
     stat.finish_beside(unseen.count());
+    true
 }
 
 /// What the rows so far say was missed.

@@ -35,7 +35,13 @@ pub(crate) struct Histogram {
 impl Latency {
     /// Starts `latency 0.5 --hook HOOK ARGS` and waits until it measures.
     pub(crate) fn start(hook: Hook, args: &[&str]) -> Self {
-        let mut running = Running::start(&[&["latency", "0.5", "--hook", hook.name()], args].concat());
+        Self::of(Running::start(
+            &[&["latency", "0.5", "--hook", hook.name()], args].concat(),
+        ))
+    }
+
+    /// The same of one that somebody else has started.
+    pub(crate) fn of(mut running: Running) -> Self {
         running.until_lines(1);
         Self { running }
     }
@@ -45,6 +51,23 @@ impl Latency {
         eventually(&format!("{least} of {kind} to be sent again"), || {
             let seen = self.running.lines().with(Measured::of).sent_again(kind);
             if seen >= least { Ok(()) } else { Err(seen) }
+        });
+    }
+
+    /// Waits for an interval that began after this call.
+    pub(crate) fn fresh(&mut self) {
+        let ends = |lines: &[Line]| {
+            let ends = lines
+                .iter()
+                .filter(|line| line.json["schema"] == "tcpwatch.latency.end/1");
+            ends.count()
+        };
+        let before = self.running.lines().with(ends);
+        eventually("two ends of intervals", || {
+            match self.running.lines().with(ends) - before {
+                2.. => Ok(()),
+                seen => Err(seen),
+            }
         });
     }
 

@@ -3,6 +3,8 @@
 use std::process;
 
 use super::Running;
+use super::churn::{Churn, Sums, of_process};
+use super::latency::Latency;
 use super::stat::Stat;
 use super::trace::{Probe, Trace, connect_and_close};
 use crate::support::cells::Cells;
@@ -33,4 +35,26 @@ pub(crate) fn trace_is_right(running: Running) {
     }
     assert_eq!(cells.equals(&made), Ok(()));
     assert_eq!(traced.said, "", "it has nothing to complain about");
+}
+
+/// A `churn 0.2` counts what this process opened and what it left in TIME_WAIT, and has nothing to complain about.
+pub(crate) fn churn_is_right(running: Running) {
+    let mut churn = Churn::of(running);
+    bulk::connections(CONNECTIONS);
+    churn.fresh();
+    let rows = churn.finish();
+    let expected = Sums {
+        opened: CONNECTIONS,
+        failed: 0,
+        time_wait: CONNECTIONS,
+    };
+    assert_eq!(Sums::of(of_process(&rows, process::id())), expected, "{rows:?}");
+}
+
+/// A `latency 0.2` measures each transition, and has nothing to complain about.
+pub(crate) fn latency_is_right(running: Running) {
+    let mut latency = Latency::of(running);
+    let made = bulk::connections(CONNECTIONS);
+    latency.fresh();
+    assert_eq!(latency.finish().equals(&made), Ok(()));
 }

@@ -170,7 +170,7 @@ impl Prepared<'_> {
     /// Why tasks and their sockets are not known; `None` where they are.
     pub(super) fn unknown_tasks(&self) -> Option<String> {
         let layouts = self.layouts();
-        let why = layouts.task_unknown.as_deref().unwrap_or("nobody looked for them");
+        let why = layouts.task_unknown.as_deref().unwrap_or("they were not needed");
         (layouts.task.known == 0).then(|| format!("the fields of tasks are unknown: {why}"))
     }
 

@@ -50,7 +50,7 @@ impl fmt::Display for Hook {
 pub(super) enum Skips {
     /// The kernel counts the runs that it skips.
     Counted,
-    /// The kernel skips none, for programs may interrupt themselves (before Linux 5.12).
+    /// The kernel has no such count (before Linux 5.12), and skips none (before 6.1).
     Never,
     /// The kernel may skip runs, and does not count them, or hides their number.
     Uncounted,
@@ -78,7 +78,7 @@ pub struct Kernel {
     pub(super) knows_namespaces: bool,
     /// A line for each thing that stays unknown, with the reason.
     pub(super) unknown: Vec<String>,
-    /// Bytes of memory that its maps take, about.
+    /// Bytes of memory that its maps take, about, and those that were made before them.
     pub(super) map_bytes: u64,
     pub(super) skips: Skips,
     /// The largest number of missed events that was read.
@@ -160,13 +160,14 @@ impl Kernel {
         self.ledger.lost().0
     }
 
-    /// The ledger once nothing moves it any more: after [`Kernel::detach`] a run may still be under way.
+    /// The ledger once nothing moves it any more: after [`Kernel::detach`] a run may still be under way, in a thread that was preempted.
     #[must_use]
     pub fn settled_ledger(&self) -> Ledger {
-        const TRIES: u32 = 100;
+        const STILL: Duration = Duration::from_millis(20);
+        const TRIES: u32 = 10;
         let mut ledger = self.ledger();
         for _ in 0..TRIES {
-            thread::sleep(Duration::from_millis(1));
+            thread::sleep(STILL);
             let again = self.ledger();
             if again == ledger {
                 break;
@@ -177,13 +178,20 @@ impl Kernel {
     }
 
     /// Events of the whole host that no copy of the programs handled, before any filter; `None` where the kernel does not count the
-    /// runs that it skips. It may be too high by the events that are between the two copies while it is read, and never goes down.
+    /// runs that it skips. Since Linux 7.0 it may be too high by the events that are between the two copies while it is read; it never
+    /// goes down.
     #[must_use]
     pub fn missed(&self) -> Option<u64> {
+        let missed = self.missed_now()?;
+        Some(missed.max(self.missed.fetch_max(missed, Ordering::Relaxed)))
+    }
+
+    /// The same as it is read, which may be lower than it was.
+    pub(in crate::source) fn missed_now(&self) -> Option<u64> {
+        // Read in this order: what is skipped after the first reading, the second copy may have handled before the other.
         let skipped = self.skipped(self.entry()?)?;
         let ledger = self.ledger();
-        let missed = skipped.saturating_sub(ledger.taken_over) + ledger.too_deep;
-        Some(missed.max(self.missed.fetch_max(missed, Ordering::Relaxed)))
+        Some(skipped.saturating_sub(ledger.taken_over) + ledger.too_deep)
     }
 
     /// The name of the entry program that is attached first.

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use tcpwatch_common::ledger::BANKS;
 use tcpwatch_common::owner::{Listener, Name};
+use tcpwatch_common::params::LAST_EVENTS_BITS;
 use tcpwatch_common::{Ledger, names};
 
 use super::needs::Needs;
@@ -89,8 +90,10 @@ pub(super) fn tables(needs: Needs, by_address: bool) -> Vec<Table> {
 pub(super) fn map_bytes(request: &Request<'_>, cpus: u32, tables: &[Table]) -> u64 {
     let rings = u64::from(request.records_bytes()) + u64::from(request.stacks_bytes());
     let ledgers = u64::from(cpus * BANKS) * size_of::<Ledger>() as u64;
+    // At most: some kernels need none.
+    let last_events = (size_of::<u64>() as u64) << LAST_EVENTS_BITS;
     let tables: u64 = tables.iter().map(Table::bytes).sum();
-    rings + ledgers + tables
+    rings + ledgers + last_events + tables
 }
 
 /// How many times the bytes of the kernel's BTF it takes to read it, as measured: we keep one copy with its index, and aya's loader

@@ -3,7 +3,7 @@
 use std::ops::BitOr;
 
 use tcpwatch_common::params::{
-    NEED_CONNECTIONS, NEED_ENDPOINTS, NEED_LATENCY, NEED_OPENINGS, NEED_OWNERS, NEED_TRANSITIONS,
+    BEFORE_STATE, NEED_CONNECTIONS, NEED_ENDPOINTS, NEED_LATENCY, NEED_OPENINGS, NEED_OWNERS, NEED_TRANSITIONS,
 };
 use tcpwatch_common::{Filter, histogram, names};
 
@@ -85,8 +85,8 @@ impl Needs {
         match stage {
             names::STAGE_LISTENER => self.owners,
             names::STAGE_FILTER => filter.looks_at_ends(),
-            // Where nothing comes before, the entry program does its work.
-            names::STAGE_STATE => self.owners || filter.looks_at_ends(),
+            // Where no program comes before, the entry program does its work.
+            names::STAGE_STATE => self.bits(filter) & BEFORE_STATE != 0,
             names::STAGE_INFO => self.owners || self.connections,
             names::STAGE_LATENCY => self.latency.is_some(),
             names::STAGE_HELD | names::STAGE_RECORD => self.transitions || self.openings,

@@ -16,7 +16,7 @@ use aya_log::EbpfLogger;
 use log::Level;
 use rustix::io::Errno;
 use tcpwatch_common::ledger::{BANKS, Count, STATES};
-use tcpwatch_common::params::ABSENT;
+use tcpwatch_common::params::{ABSENT, LAST_EVENTS_BITS};
 use tcpwatch_common::{ClassicLayout, Filter, Params, Transition, names};
 
 use super::feature::Features;
@@ -47,7 +47,7 @@ impl fmt::Display for NamespacesUnknown {
         let Self(why) = self;
         write!(
             f,
-            "the classic hook cannot tell network namespaces apart: {why}; type --netns all"
+            "the classic hook cannot distinguish network namespaces: {why}; try --netns all"
         )
     }
 }
@@ -314,6 +314,8 @@ impl Plan<'_> {
         }
         let needs = request.needs;
         let ring_bytes = request.records_bytes();
+        let preemptible = helpers.second_copy && layouts.runs.is_some_and(|runs| runs.preemptible);
+        let last_events = if preemptible { 1 << LAST_EVENTS_BITS } else { 1 };
         let cpus = cpus::possible(Path::new("/"))?;
         let params = Params {
             needs: needs.bits(request.filter),
@@ -325,7 +327,7 @@ impl Plan<'_> {
             marks: u32::from(helpers.marks),
             prog_active: layouts.runs.map_or(ABSENT, |runs| runs.prog_active),
             array_values: layouts.runs.map_or(ABSENT, |runs| runs.array_values),
-            preempted: layouts.runs.map_or(0, |runs| u32::from(runs.by_context)),
+            preemptible: u32::from(preemptible),
             task_btf: u32::from(helpers.task_btf),
             socket_cookie: u32::from(helpers.cookie),
             forget_at_close: u32::from(!helpers.destroy),
@@ -346,6 +348,7 @@ impl Plan<'_> {
             .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries(names::MAP_LEDGER, cpus * BANKS)
             .map_max_entries(names::MAP_EVENTS, ring_bytes)
+            .map_max_entries(names::MAP_LAST_EVENTS, last_events)
             .map_max_entries(names::MAP_STACKS, request.stacks_bytes());
         let tables = memory::tables(needs, !helpers.sk_storage);
         for table in &tables {

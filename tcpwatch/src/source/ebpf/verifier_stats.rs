@@ -28,32 +28,40 @@ pub struct ProgramStats {
 }
 
 /// Loads every program of every hook that the running kernel has, with all needs and all filters, and reads what the verifier says.
+/// Also with less, where the entry program does the work of `state`.
 ///
 /// # Errors
 /// The kernel refuses a program, or its log has no statistics.
 pub fn verifier_stats() -> Result<Vec<ProgramStats>> {
-    let filter = Filter {
+    let namespace_and_family = Filter {
+        family: 2,
+        netns: 1,
+        ..Filter::ALL
+    };
+    let all_filters = Filter {
         by_lport: 1,
         by_rport: 1,
         by_port: 1,
-        family: 2,
-        netns: 1,
         locals: u32::try_from(CIDR_MAX)?,
         remotes: u32::try_from(CIDR_MAX)?,
-        ..Filter::ALL
+        ..namespace_and_family
     };
     let mut all = Vec::new();
     // By process, owners are part of the key; by remote address, the addresses are.
-    for latency in [LatencyBy::Process, LatencyBy::Remote] {
+    for (latency, owners, filter) in [
+        (LatencyBy::Process, true, &all_filters),
+        (LatencyBy::Remote, true, &all_filters),
+        (LatencyBy::Remote, false, &namespace_and_family),
+    ] {
         let request = Request {
             object: object::EMBEDDED,
-            filter: &filter,
+            filter,
             ports: &[],
             needs: Needs {
                 transitions: true,
                 connections: true,
                 openings: true,
-                owners: true,
+                owners,
                 latency: Some(latency),
                 stacks: true,
             },

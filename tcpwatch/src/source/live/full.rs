@@ -39,7 +39,7 @@ impl FullSockets {
         let mut full = Self {
             by_marks: kernel.marks(),
             anchor: [0; STATES],
-            missed: kernel.missed(),
+            missed: kernel.missed_now(),
             held: 0,
             unremembered: 0,
             mark_again_ns: 0,
@@ -73,9 +73,9 @@ impl FullSockets {
     /// Counts what transitions could not tell: all sockets after runs the kernel skipped, and of those whose opening waits for
     /// the filter, or that took no mark, what a walk can tell.
     pub(super) fn catch_up(&mut self, kernel: &mut Kernel, places: &mut Places, filter: &Filter) -> Result<()> {
-        let missed = kernel.missed();
-        if missed > self.missed {
-            self.missed = missed;
+        let before = self.missed;
+        self.missed = kernel.missed_now();
+        if self.missed > before {
             return self.compare(kernel, places, filter);
         }
         if !self.by_marks {

@@ -344,15 +344,15 @@ fn runs_are_found_where_the_kernel_counts_them() {
     let expected = RunsLayout {
         prog_active: 40,
         array_values: 96,
-        by_context: false,
+        preemptible: false,
     };
     assert_eq!(runs(&kernel), Some(expected));
     kernel.field("active").1 = "ptr to u8";
-    let by_context = RunsLayout {
-        by_context: true,
+    let preemptible = RunsLayout {
+        preemptible: true,
         ..expected
     };
-    assert_eq!(runs(&kernel), Some(by_context), "Linux 7.0");
+    assert_eq!(runs(&kernel), Some(preemptible), "Linux 7.0");
     kernel.field("active").1 = "ptr";
     assert_eq!(runs(&kernel), None, "a pointer to anything");
     kernel.field("active").1 = "u64";
