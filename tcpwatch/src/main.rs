@@ -1,10 +1,12 @@
 //! `tcpwatch`: reads arguments and runs a command.
 
+use std::env;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 use env_logger::Env;
+use tcpwatch::cli::command_line::command_first;
 use tcpwatch::cli::{Cli, Command};
 use tcpwatch::cmd::Outcome;
 use tcpwatch::source::ebpf::explained;
@@ -22,7 +24,14 @@ fn main() -> ExitCode {
             }
         })
         .init();
-    let cli = match Cli::try_parse() {
+    let args = match command_first(env::args_os()) {
+        Ok(args) => args,
+        Err(wrong) => {
+            let _ = writeln!(io::stderr(), "tcpwatch: {wrong}");
+            return ExitCode::from(2);
+        }
+    };
+    let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => {
             let _ = error.print();

@@ -2,10 +2,12 @@
 
 use std::fs::File;
 
+use rustix::fs::{CWD, Mode, mkfifoat};
+
 use crate::run::{Unprivileged, finish, finish_into, tcpwatch};
 
 /// Arguments, and the word the one line must have.
-const WRONG: [(&[&str], &str); 38] = [
+const WRONG: [(&[&str], &str); 42] = [
     (&["stat", "--port", "70000"], "70000"),
     (&["trace", "-L", "70000"], "70000"),
     (&["trace", "-R", "0-65536"], "65536"),
@@ -21,11 +23,21 @@ const WRONG: [(&[&str], &str); 38] = [
     (&["stat", "1", "0"], "0"),
     (&["snapshot", "--source", "guess"], "guess"),
     (&["snapshot", "--nonsense"], "--nonsense"),
-    (&["nonsense"], "nonsense"),
+    (&["nonsense"], "nonsense: no such command"),
+    (&["stats"], "no such command; did you mean stat?"),
+    (&["-o", "json", "snapshto"], "did you mean snapshot?"),
     (&["stat", "--pid", "812,813"], "tcpwatch snapshot --pid 812 --pid 813"),
     (&["churn", "--cgroup", "/a"], "tcpwatch trace --lives --cgroup /a,"),
     (&["latency", "--comm", "nginx"], "tcpwatch snapshot --comm nginx"),
     (&["--comm", "nginx"], "tcpwatch snapshot --comm nginx"),
+    (
+        &["trace", "--state", "time_wait"],
+        "try tcpwatch stat or tcpwatch churn",
+    ),
+    (
+        &["trace", "--lives", "--state", "time_wait"],
+        "try tcpwatch stat or tcpwatch churn",
+    ),
     (&["snapshot", "--pid", "0"], "--pid"),
     (&["snapshot", "--pid", "nginx"], "nginx"),
     (&["snapshot", "--comm", ""], "--comm"),
@@ -67,6 +79,31 @@ fn wrong_arguments() {
         );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn netns_of_a_fifo() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fifo = folder.path().join("fifo");
+    mkfifoat(CWD, &fifo, Mode::RUSR).expect("a FIFO");
+    let path = fifo.to_str().expect("UTF-8");
+    finish(&tcpwatch(&["snapshot", "--netns", path])).refuses(1, "no network namespace");
+}
+
+/// Options that no process matches, where one look is all there is.
+#[test]
+fn owners_that_do_not_exist() {
+    // One beyond the most a kernel numbers.
+    let nobody = [
+        ["--pid", "4194305"],
+        ["--comm", "no such name"],
+        ["--cgroup", "/no/such/cgroup"],
+    ];
+    for command in ["snapshot", "leaks"] {
+        for [option, value] in nobody {
+            finish(&tcpwatch(&[command, option, value])).refuses(1, "no process matches");
+        }
+    }
 }
 
 #[test]

@@ -20,7 +20,13 @@ on_both_hooks!(at_any_moment_of_the_start);
 /// Moments of a start at which it is interrupted, for each command and each way to interrupt it.
 const MOMENTS: u32 = 4;
 /// The signal that comes at such a moment, and whether it comes again and again until tcpwatch has ended.
-const WAYS: [(Signal, bool); 3] = [(Signal::INT, false), (Signal::TERM, false), (Signal::INT, true)];
+const WAYS: [(Signal, bool); 5] = [
+    (Signal::INT, false),
+    (Signal::TERM, false),
+    (Signal::HUP, false),
+    (Signal::QUIT, false),
+    (Signal::INT, true),
+];
 
 fn at_any_moment_of_the_start(hook: Hook) {
     in_netns(|_| {
@@ -63,8 +69,8 @@ fn start_of(hook: Hook) -> Duration {
     start.elapsed()
 }
 
-/// What `tcpwatch ARGS` says that a signal reaches so long after it took the signals over; it must end with code 0 and say
-/// nothing of it.
+/// What `tcpwatch ARGS` prints where a signal reaches it so long after it took the signals over. Where it measured nothing it must say
+/// so and end with code 1, else with code 0 and in silence.
 fn interrupted(args: &[&str], (signal, again): (Signal, bool), after: Duration) -> String {
     let mut process = spawned(tcpwatch(args));
     until_signals_are_heard(&process);
@@ -82,9 +88,14 @@ fn interrupted(args: &[&str], (signal, again): (Signal, bool), after: Duration) 
     let (stdout, stderr) = (process.0.stdout.take(), process.0.stderr.take());
     stdout.expect("piped").read_to_string(&mut said).expect("UTF-8");
     stderr.expect("piped").read_to_string(&mut complained).expect("UTF-8");
+    let expected = if said.is_empty() {
+        (Some(1), "tcpwatch: stopped before anything was measured\n")
+    } else {
+        (Some(0), "")
+    };
     assert_eq!(
         (status.code(), complained.as_str()),
-        (Some(0), ""),
+        expected,
         "{args:?}, {signal:?} after {after:?}: {status}"
     );
     said
@@ -100,12 +111,14 @@ fn spawned(mut command: Command) -> Reaped {
 
 /// A process that has not taken over a signal yet is killed by it, as any is.
 fn until_signals_are_heard(process: &Reaped) {
-    let both = 1 << (Signal::INT.as_raw() - 1) | 1 << (Signal::TERM.as_raw() - 1);
+    let all = WAYS
+        .iter()
+        .fold(0, |mask, (signal, _)| mask | 1 << (signal.as_raw() - 1));
     let path = format!("/proc/{}/status", process.pid());
     until("tcpwatch to take over the signals", || {
         let status = fs::read_to_string(&path).expect("its status");
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
         let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-        caught.is_some_and(|caught| caught & both == both)
+        caught.is_some_and(|caught| caught & all == all)
     });
 }

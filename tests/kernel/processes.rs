@@ -99,7 +99,8 @@ fn owners_are_those_of_ss() {
             1,
             "one socket of two"
         );
-        assert_eq!(count(&["--comm", "brother", "--pid", &text(&sister)]), 0);
+        let neither = tcpwatch(&["snapshot", "--count", "--comm", "brother", "--pid", &text(&sister)]);
+        finish(&neither).refuses(1, "no process matches");
         assert_eq!(count(&["--comm", EVIL]), 1);
         for worker in &workers {
             assert_eq!(count(&["--pid", &worker.to_string()]), 1, "what its master listens at");
@@ -159,7 +160,8 @@ fn a_cgroup_and_its_container() {
                 "{asked}"
             );
         }
-        assert_eq!(count(&tcpwatch(&["snapshot", "--count", "--cgroup", "/nowhere"])), 0);
+        finish(&tcpwatch(&["snapshot", "--count", "--cgroup", "/nowhere"]))
+            .refuses(1, "no process matches --cgroup /nowhere");
         drop((inside, outside));
     });
 }

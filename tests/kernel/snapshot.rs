@@ -94,6 +94,14 @@ fn count_is_of_the_port_alone() {
                 "--source {source}: {finished:?}"
             );
         }
+        let count = |form| finish(&tcpwatch(&["snapshot", "--port", "80", "--count", "-o", form])).stdout;
+        let json: Value = serde_json::from_str(&count("json")).expect("one object");
+        assert_eq!(
+            (&json["schema"], &json["total"]),
+            (&"tcpwatch.count/1".into(), &7.into())
+        );
+        let csv = count("csv");
+        assert!(csv.starts_with("time,total\n") && csv.ends_with(",7\n"), "{csv}");
         drop((clients, others));
     });
 }

@@ -1,21 +1,20 @@
 //! What users type: commands, flags and their meanings, defined once.
 
 mod choices;
+pub mod command_line;
 mod doctor;
 mod explain;
 pub mod filter;
 pub mod values;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tcpwatch_common::StateSet;
+use tcpwatch_common::{StateSet, TcpState};
 
 pub use doctor::DoctorArgs;
 pub use explain::ExplainArgs;
 pub use filter::FilterArgs;
 use values::{ByteSize, Interval};
 
-use crate::model::escaped::Escaped;
-use crate::model::filter::owner::OwnerFilter;
 use crate::model::latency::LatencyBy;
 use crate::model::leaks;
 use crate::model::snapshot::By;
@@ -66,38 +65,22 @@ impl Cli {
             None => (&self.stat.common.filter, Some("stat")),
         };
         let filter = filter.to_filter();
-        if let (Some(command), Some(flags)) = (owner_refused_by, owner_flags(&filter.owner)) {
+        if let Some(command) = owner_refused_by
+            && !filter.owner.is_any()
+        {
+            let flags = filter.owner.flags();
             return Err(format!(
-                "{command} filters by no owner: type tcpwatch trace --lives{flags}, or tcpwatch snapshot{flags}"
+                "{command} does not support --pid, --comm or --cgroup; try tcpwatch trace --lives{flags}, or tcpwatch snapshot{flags}"
             ));
         }
+        if let Some(Command::Trace(_)) = &self.command
+            && filter.states == StateSet::NONE.with(TcpState::TimeWait)
+        {
+            return Err(
+                "trace cannot show TIME_WAIT: the kernel reports no transition to or from it; try tcpwatch stat or tcpwatch churn".into(),
+            );
+        }
         filter.for_kernel(0).map(|_| ())
-    }
-}
-
-/// The flags that ask for `owner`, a blank before each; `None` where none do.
-fn owner_flags(owner: &OwnerFilter) -> Option<String> {
-    let pids = owner.pids.iter().map(|pid| format!(" --pid {pid}"));
-    let comms = owner
-        .comms
-        .iter()
-        .map(|comm| format!(" --comm {}", quoted(comm.as_bytes())));
-    let cgroups = owner.cgroups.iter();
-    let cgroups = cgroups.map(|cgroup| format!(" --cgroup {}", quoted(cgroup.as_bytes())));
-    let flags: String = pids.chain(comms).chain(cgroups).collect();
-    (!flags.is_empty()).then_some(flags)
-}
-
-/// `text` as a shell wants it typed.
-fn quoted(text: &[u8]) -> String {
-    let escaped = Escaped(text);
-    if text
-        .iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-_./:@".contains(byte))
-    {
-        escaped.to_string()
-    } else {
-        format!("'{escaped}'")
     }
 }
 
@@ -131,7 +114,7 @@ pub enum HookArg {
     /// The best this kernel has.
     #[default]
     Auto,
-    /// The BTF-typed tracepoint (Linux 5.12 and later, with BTF).
+    /// The BTF-typed tracepoint (Linux 5.10 and later, with BTF).
     #[value(name = "tp_btf")]
     TpBtf,
     /// The classic tracepoint (Linux 5.8 and later).

@@ -88,6 +88,7 @@ fn asked(args: &LeaksArgs) -> Asked {
     Asked {
         netns: args.common.filter.netns.clone(),
         filter: args.common.filter.to_filter(),
+        must_match: args.every().is_none(),
         open: args.stacks,
         ended: Vec::new(),
         pids: Vec::new(),

@@ -1,10 +1,11 @@
 //! What the commands that watch the kernel share: signals, deadlines, and reaching the kernel side.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use crate::view::words;
 /// How long a command may take to say its last, once it is told to end.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A reason to end: SIGINT, SIGTERM, or the time given by `--duration`.
+/// A reason to end: a signal ([`signals::ENDING`]), or the time given by `--duration`.
 pub(super) struct End {
     told: oneshot::Receiver<()>,
     /// Whether there is something to say yet.
@@ -40,8 +41,8 @@ pub(super) struct End {
 }
 
 impl End {
-    /// Takes over the signals, so that none ends the program before it has said its last; before
-    /// [`End::begin`] one ends it at once.
+    /// Takes over the signals, so that none ends the program before it has printed its last; before [`End::begin`] one ends it at
+    /// once, with code 1.
     ///
     /// They are heard on a thread of their own, and on no other: where nobody reads our output, writing it waits for ever, and
     /// the kernel gives up verifying a program on a thread that has a signal to take (`EAGAIN`).
@@ -53,13 +54,18 @@ impl End {
         let (seen, has_begun) = (Arc::clone(&progress), Arc::clone(&begun));
         threads::spawn("signals", move || {
             let heard = block_on(async {
-                let (mut interrupt, mut terminate) =
-                    (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+                let mut streams = signals::ENDING
+                    .into_iter()
+                    .map(|number| signal(SignalKind::from_raw(number)))
+                    .collect::<io::Result<Vec<_>>>()?;
                 let _ = ready.send(Ok(()));
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
+                poll_fn(|context| {
+                    // Each is polled, so that each wakes this thread.
+                    let polled = streams.iter_mut().map(|stream| stream.poll_recv(context).is_ready());
+                    let came = polled.fold(false, |any, came| any | came);
+                    if came { Poll::Ready(()) } else { Poll::Pending }
+                })
+                .await;
                 Ok(())
             });
             if let Err(error) = heard {
@@ -67,7 +73,8 @@ impl End {
                 return;
             }
             if !has_begun.load(Ordering::Relaxed) {
-                std::process::exit(0);
+                let _ = writeln!(io::stderr(), "tcpwatch: stopped before anything was measured");
+                std::process::exit(1);
             }
             let _ = tell.send(());
             loop {

@@ -34,7 +34,9 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
     let mut tally = Tally::new(&args.by);
     let mut owners = None;
     if tally.needs_owners() || !filter.owner.is_any() {
-        owners = Some(Owners::scan(Path::new("/"))?);
+        let mut found = Owners::scan(Path::new("/"))?;
+        found.ensure_match(&filter.owner)?;
+        owners = Some(found);
     }
     let states_alone = args.uid.is_none() && filter.owner.is_any() && args.by.iter().all(|by| *by == By::State);
     let origin = fill(
@@ -61,7 +63,7 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
         log::warn!("{unseen}");
     }
     if args.count {
-        writeln!(out, "{}", snapshot.states.total()).context(OUTPUT)?;
+        write_count(args.output.output, &snapshot, out).context(OUTPUT)?;
     } else {
         let mut asked = words::filter(&filter);
         asked.push(words::namespaces(&args.filter.netns, namespaces.len()));
@@ -153,6 +155,15 @@ fn add_held(tally: &mut Tally, socket: &Socket, filter: &Filter, owners: &mut Ow
             Whose::default()
         };
         tally.add(socket, &whose);
+    }
+}
+
+/// Writes the number of connections alone.
+fn write_count(output: Output, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    match output {
+        Output::Json => json::snapshot::write_count(out, snapshot),
+        Output::Csv => csv::snapshot::write_count(out, snapshot),
+        Output::Text => writeln!(out, "{}", snapshot.states.total()),
     }
 }
 

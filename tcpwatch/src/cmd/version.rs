@@ -8,6 +8,7 @@ use tcpwatch_common::ABI_VERSION;
 
 use crate::source::ebpf::{self, Features};
 use crate::view::Output;
+use crate::view::json::line;
 
 /// Prints the version; where `verbose`, also what the BPF object is, and what this kernel offers.
 ///
@@ -17,7 +18,7 @@ pub fn run(verbose: bool, output: Output, out: &mut impl Write) -> Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     if !verbose {
         match output {
-            Output::Json => writeln!(out, "{}", json!({"schema": "tcpwatch.version/1", "version": version}))?,
+            Output::Json => line::write(out, &json!({"schema": "tcpwatch.version/1", "version": version}))?,
             Output::Text | Output::Csv => writeln!(out, "tcpwatch {version}")?,
         }
         return Ok(());
@@ -40,8 +41,7 @@ pub fn run(verbose: bool, output: Output, out: &mut impl Write) -> Result<()> {
                 "reason": feature.off,
             })).collect::<Vec<_>>(),
         });
-        writeln!(out, "{line}")?;
-        return Ok(());
+        return Ok(line::write(out, &line)?);
     }
     writeln!(out, "tcpwatch {version}")?;
     writeln!(out, "object: {size} bytes, built with {built_with}")?;

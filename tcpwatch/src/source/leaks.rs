@@ -28,6 +28,8 @@ pub struct Asked {
     pub netns: Which,
     /// The sockets; `states` are some of those that should pass.
     pub filter: Filter,
+    /// Whether it is an error that no process matches the filter: between later looks one may start.
+    pub must_match: bool,
     /// Whether to tell which sockets are open, whatever their state.
     pub open: bool,
     /// Sockets that the kernel ended, by their inode numbers: whether somebody holds them is to be told.
@@ -83,7 +85,11 @@ impl Asked {
         };
         // After the sockets were read: what has got an inode by then is not missed here.
         let mut owners = if whose || !self.filter.owner.is_any() {
-            Some(Owners::scan(root)?)
+            let mut owners = Owners::scan(root)?;
+            if self.must_match {
+                owners.ensure_match(&self.filter.owner)?;
+            }
+            Some(owners)
         } else {
             None
         };
@@ -228,6 +234,7 @@ mod tests {
                 states: states(),
                 ..Filter::default()
             },
+            must_match: false,
             open: true,
             ended: Vec::new(),
             pids: Vec::new(),

@@ -5,6 +5,7 @@ mod processes;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use processes::Processes;
 
 use crate::clock;
@@ -46,6 +47,25 @@ impl Owners {
             pids: Vec::new(),
             unheld: 0,
         })
+    }
+
+    /// Checks that there is a process that `filter` selects.
+    ///
+    /// # Errors
+    /// There is none, among all processes of this host or container.
+    pub fn ensure_match(&mut self, filter: &OwnerFilter) -> anyhow::Result<()> {
+        let Self { holders, processes, .. } = self;
+        let is_match = |&pid: &NonZeroU32| {
+            let comm = processes.get(pid).map(|known| known.comm);
+            comm.is_some_and(|comm| filter.matches(Some(pid), &comm, || processes.cgroup(pid)))
+        };
+        if !filter.is_any() && !holders.hidden && !holders.pids.iter().any(is_match) {
+            bail!(
+                "no process matches{}; try tcpwatch snapshot --by process",
+                filter.flags()
+            );
+        }
+        Ok(())
     }
 
     /// Who held the socket `inode` at the time of the scan, and is still there.

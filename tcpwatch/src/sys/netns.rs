@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -104,9 +104,14 @@ pub fn resolve(root: &Path, arg: &Which) -> anyhow::Result<Vec<Namespace>> {
     }
 }
 
+/// Opens `path` without waiting: a FIFO would wait for its writer.
+fn open(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
 /// The namespace the file at `path` stands for.
 fn one(path: &Path, own: &Metadata, name: String, missing: &str) -> anyhow::Result<Namespace> {
-    let file = File::open(path).map_err(|error| match error.kind() {
+    let file = open(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => anyhow!("{name}: {missing} ({TAKES})"),
         io::ErrorKind::PermissionDenied => anyhow!("{name}: permission denied: {NEEDS}"),
         _ => anyhow!("{name}: {error}"),
@@ -262,7 +267,7 @@ impl Namespace {
         if new(&fs::metadata(path)?).is_none() {
             return Ok(None);
         }
-        let file = File::open(path)?;
+        let file = open(path)?;
         // Asked of the open file again: the path may lead elsewhere by now.
         Ok(new(&file.metadata()?).map(|inode| Self {
             inode,

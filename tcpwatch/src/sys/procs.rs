@@ -54,6 +54,8 @@ impl Hold {
 pub struct Holders {
     /// In the order of inode, process and descriptor.
     holds: Vec<Hold>,
+    /// All processes that /proc shows.
+    pub pids: Vec<NonZeroU32>,
     /// Processes whose descriptors we may not read; those that /proc shows to be kernel threads or dead, and to have none, are
     /// not among them.
     pub unreadable: usize,
@@ -88,11 +90,13 @@ pub fn holders(root: &Path) -> anyhow::Result<Holders> {
     let path = root.join("proc");
     let all = directory(CWD, &path).with_context(|| path.display().to_string())?;
     let mut scan = Scan::new(HOLDS_MAX);
+    let mut pids = Vec::new();
     let mut names = [MaybeUninit::uninit(); NAMES];
     let mut entries = RawDir::new(&all, &mut names);
     while let Some(entry) = entries.next() {
         let entry = entry.with_context(|| path.display().to_string())?;
         if let Some(pid) = number(entry.file_name().to_bytes()).and_then(NonZeroU32::new) {
+            pids.push(pid);
             scan.look(&all, pid)
                 .with_context(|| path.join(pid.to_string()).display().to_string())?;
         }
@@ -100,6 +104,7 @@ pub fn holders(root: &Path) -> anyhow::Result<Holders> {
     scan.holds.sort_unstable();
     Ok(Holders {
         holds: scan.holds,
+        pids,
         unreadable: scan.unreadable,
         hidden: hidden::hides(root),
         left_out: scan.left_out,

@@ -1,16 +1,21 @@
-//! Which thread hears signals.
+//! The signals that end a command in good order, and which thread hears them.
 
 use std::mem::MaybeUninit;
 
-/// Has the calling thread, and those it starts from now on, leave SIGINT and SIGTERM to the others (`pthread_sigmask(3)`).
+/// Ctrl-C, Ctrl-\\, the end of the terminal, and `kill`.
+pub const ENDING: [i32; 4] = [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM];
+
+/// Makes the calling thread, and those it starts from now on, leave the signals in [`ENDING`] to the other threads
+/// (`pthread_sigmask(3)`).
 pub fn leave_to_others() {
     let mut signals = MaybeUninit::uninit();
     // SAFETY: the first call makes a set of it that the others may use, and the kernel reads it before the last returns. None of
     // these can fail with such arguments.
     unsafe {
         libc::sigemptyset(signals.as_mut_ptr());
-        libc::sigaddset(signals.as_mut_ptr(), libc::SIGINT);
-        libc::sigaddset(signals.as_mut_ptr(), libc::SIGTERM);
+        for signal in ENDING {
+            libc::sigaddset(signals.as_mut_ptr(), signal);
+        }
         libc::pthread_sigmask(libc::SIG_BLOCK, signals.as_ptr(), std::ptr::null_mut());
     }
 }
@@ -31,16 +36,16 @@ mod tests {
 
     #[test]
     fn threads_leave_them_as_their_starter_does() {
-        let both = 1 << (libc::SIGINT - 1) | 1 << (libc::SIGTERM - 1);
+        let all = ENDING.iter().fold(0, |mask, signal| mask | 1 << (signal - 1));
         let before = blocked();
-        assert_eq!(before & both, 0);
+        assert_eq!(before & all, 0);
         let (ours, theirs) = thread::spawn(|| {
             leave_to_others();
             (blocked(), thread::spawn(blocked).join().unwrap())
         })
         .join()
         .unwrap();
-        assert_eq!((ours, theirs), (before | both, before | both));
+        assert_eq!((ours, theirs), (before | all, before | all));
         assert_eq!(blocked(), before, "nobody else is concerned");
     }
 }

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::model::container::Cgroup;
+use crate::model::escaped::Escaped;
 use crate::model::owner::Comm;
 
 /// What a process must be, of which one that holds a socket is enough to show it; every part given must hold.
@@ -32,6 +33,21 @@ impl OwnerFilter {
             && (self.cgroups.is_empty() || cgroup().is_some_and(|cgroup| self.has(&cgroup)))
     }
 
+    /// The options that select these processes, as a shell takes them, with a space before each.
+    #[must_use]
+    pub fn flags(&self) -> String {
+        let pids = self.pids.iter().map(|pid| format!(" --pid {pid}"));
+        let comms = self
+            .comms
+            .iter()
+            .map(|comm| format!(" --comm {}", quoted(comm.as_bytes())));
+        let cgroups = self
+            .cgroups
+            .iter()
+            .map(|cgroup| format!(" --cgroup {}", quoted(cgroup.as_bytes())));
+        pids.chain(comms).chain(cgroups).collect()
+    }
+
     /// Whether `cgroup` is or holds one of those asked for. A container's id, and its first digits, are in the path.
     fn has(&self, cgroup: &Cgroup) -> bool {
         // A pod's uid may be written otherwise there.
@@ -39,6 +55,17 @@ impl OwnerFilter {
         self.cgroups
             .iter()
             .any(|asked| cgroup.path.contains(asked.as_str()) || pod == Some(asked))
+    }
+}
+
+/// `text` as a shell takes it.
+fn quoted(text: &[u8]) -> String {
+    let escaped = Escaped(text);
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_./:@".contains(byte);
+    if text.iter().all(is_plain) {
+        escaped.to_string()
+    } else {
+        format!("'{escaped}'")
     }
 }
 

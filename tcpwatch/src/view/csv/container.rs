@@ -1,5 +1,6 @@
 //! A cgroup, and which container it belongs to.
 
+use super::text::as_text;
 use crate::model::container::Cgroup;
 use crate::model::escaped::Escaped;
 
@@ -9,11 +10,12 @@ pub(super) const COLUMNS: [&str; 3] = ["cgroup", "container", "pod"];
 /// What stands in them, empty for none and for what is not known; what a terminal would obey is escaped.
 pub(super) fn fields(cgroup: Option<&Cgroup>) -> [String; 3] {
     let container = cgroup.and_then(|cgroup| cgroup.container.as_ref());
-    [
+    let fields = [
         cgroup.map_or_else(String::new, |cgroup| Escaped(cgroup.path.as_bytes()).to_string()),
         container.map_or_else(String::new, |container| container.id.clone()),
         container
             .and_then(|container| container.pod.clone())
             .unwrap_or_default(),
-    ]
+    ];
+    fields.map(as_text)
 }

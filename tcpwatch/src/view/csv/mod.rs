@@ -6,4 +6,5 @@ pub mod latency;
 pub mod life;
 pub mod snapshot;
 pub mod stat;
+mod text;
 pub mod trace;

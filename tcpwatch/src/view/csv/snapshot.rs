@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use tcpwatch_common::TcpState;
 
 use super::container;
+use super::text::as_text;
 use crate::model::counts::StateCounts;
 use crate::model::snapshot::{By, Part, Snapshot};
 
@@ -42,6 +43,14 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
     csv.flush()
 }
 
+/// Writes the number of connections alone: a header line and a row.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_count(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
+    writeln!(out, "time,total\n{:.9},{}", snapshot.time, snapshot.states.total())
+}
+
 /// The columns of a part of the key: beside a cgroup are the container and the pod it belongs to.
 fn columns(by: By) -> Vec<&'static str> {
     match by {
@@ -50,11 +59,12 @@ fn columns(by: By) -> Vec<&'static str> {
     }
 }
 
-/// What stands in them.
+/// What stands in them; unknown is an empty field.
 fn fields(part: &Part) -> Vec<String> {
     match part {
-        Part::Cgroup(Some(cgroup)) => container::fields(Some(cgroup)).into(),
-        Part::Cgroup(None) => vec![part.to_string(), String::new(), String::new()],
+        Part::Cgroup(cgroup) => container::fields(cgroup.as_deref()).into(),
+        Part::Uid(None) | Part::Process(None) => vec![String::new()],
+        Part::Process(Some(_)) => vec![as_text(part.to_string())],
         part => vec![part.to_string()],
     }
 }

@@ -1,9 +1,10 @@
 //! `trace` for spreadsheets: one header line, then one line a transition, or a finished connection with `--lives`.
 
-use std::fmt::{Display, LowerHex, Write as _, from_fn};
+use std::fmt::{Display, Write as _, from_fn};
 use std::io::{self, Write};
 
 use super::container;
+use super::text::as_text;
 use crate::event::{Event, Opened};
 use crate::model::ending::Ending;
 use crate::model::owner::Process;
@@ -65,7 +66,8 @@ impl<T: Fields> TraceView<T> for Csv {
         line.clear();
         line.push_str(self.stamp.text(event.unix_ns));
         for number in [event.id, event.cookie] {
-            field(line, number.map(|number| from_fn(move |f| LowerHex::fmt(&number, f))));
+            // Without the prefix `1e5` would be a number.
+            field(line, number.map(|number| from_fn(move |f| write!(f, "{number:#x}"))));
         }
         field(line, Some(event.family.key()));
         field(line, Some(event.local));
@@ -105,7 +107,7 @@ pub(super) fn process(line: &mut String, process: Option<Process>) {
     field(line, process.and_then(|process| process.pid));
     line.push(',');
     if let Some(process) = process {
-        quoted(line, &process.comm.to_string());
+        quoted(line, &as_text(process.comm.to_string()));
     }
 }
 

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::finding;
 use super::stat::TimeWait;
+use super::{finding, line};
 use crate::diagnose::finding::Finding;
 use crate::model::burst::Burst;
 use crate::model::churn::time_wait::TimeWaitBy;
@@ -372,8 +372,7 @@ impl ChurnView for Json {
             },
             lost: frame.lost,
         };
-        serde_json::to_writer(&mut *out, &line)?;
-        out.write_all(b"\n")?;
+        line::write(out, &line)?;
         findings
             .iter()
             .try_for_each(|finding| finding::write(finding, frame.stat.time, out))

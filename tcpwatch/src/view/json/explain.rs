@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::line;
 use crate::explain;
 use crate::explain::facts::Facts;
 use crate::explain::group::Group;
@@ -60,8 +61,7 @@ struct Part {
 /// Those of `out`.
 pub fn pages(out: &mut impl Write, topics: impl Iterator<Item = Topic>, lang: Lang) -> io::Result<()> {
     for topic in topics {
-        serde_json::to_writer(&mut *out, &line(topic, lang))?;
-        writeln!(out)?;
+        line::write(out, &line(topic, lang))?;
     }
     Ok(())
 }

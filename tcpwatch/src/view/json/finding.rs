@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use super::line;
 use crate::diagnose::finding::{Finding, Severity, Value};
 use crate::diagnose::kind::Kind;
 use crate::explain::topic::Topic;
@@ -46,8 +47,7 @@ pub fn write(finding: &Finding, time: Timestamp, out: &mut dyn Write) -> io::Res
         advice: &finding.advice,
         owner: finding.owner,
     };
-    serde_json::to_writer(&mut *out, &line)?;
-    out.write_all(b"\n")
+    line::write(out, &line)
 }
 
 #[cfg(test)]

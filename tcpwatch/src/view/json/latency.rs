@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use super::line;
 use crate::model::histogram::Histogram;
 use crate::model::latency::{Group, LatencyBy, LatencyFrame};
 use crate::view::latency::LatencyView;
@@ -126,8 +127,7 @@ impl LatencyView for Json {
                 },
                 buckets: Buckets(histogram),
             };
-            serde_json::to_writer(&mut *out, &line)?;
-            out.write_all(b"\n")?;
+            line::write(out, &line)?;
         }
         let end = End {
             schema: "tcpwatch.latency.end/1",
@@ -141,7 +141,6 @@ impl LatencyView for Json {
             unmeasured: frame.unmeasured,
             missed: frame.missed,
         };
-        serde_json::to_writer(&mut *out, &end)?;
-        out.write_all(b"\n")
+        line::write(out, &end)
     }
 }

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use serde::Serialize;
 
+use super::line;
 use crate::diagnose::finding::Finding;
 use crate::diagnose::leak::{judge, seconds};
 use crate::model::leaks::{Group, LeaksFrame, OpenedBy, Shared};
@@ -230,8 +231,7 @@ impl LeaksView for Json {
     fn frame(&mut self, frame: &LeaksFrame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
         let time = self.stamp.text(frame.unix_ns);
         for group in &frame.groups {
-            serde_json::to_writer(&mut *out, &line(group, time, frame.older_ns))?;
-            out.write_all(b"\n")?;
+            line::write(out, &line(group, time, frame.older_ns))?;
         }
         for finding in findings {
             super::finding::write(finding, frame.time(), out)?;
@@ -257,8 +257,7 @@ impl LeaksView for Json {
             missed: frame.missed,
             evicted: frame.evicted,
         };
-        serde_json::to_writer(&mut *out, &look)?;
-        out.write_all(b"\n")
+        line::write(out, &look)
     }
 }
 

@@ -7,6 +7,7 @@ pub mod finding;
 pub mod latency;
 pub mod leaks;
 pub mod life;
+pub(crate) mod line;
 pub mod snapshot;
 pub mod stat;
 pub mod states;

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::ser::Serializer;
 
 use super::container::Inside;
+use super::line;
 use super::states::States;
 use crate::model::snapshot::By;
 use crate::model::snapshot::{Group, Other, Part, Snapshot, Unseen};
@@ -106,8 +107,28 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
         source: snapshot.origin.key(),
         unseen: snapshot.unseen.as_ref().map(unseen),
     };
-    serde_json::to_writer(&mut *out, &object)?;
-    writeln!(out)
+    line::write(out, &object)
+}
+
+/// Writes the number of connections alone, as one line.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_count(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Count {
+        schema: &'static str,
+        time: String,
+        netns: Option<u32>,
+        total: u64,
+    }
+    let count = Count {
+        schema: "tcpwatch.count/1",
+        time: format!("{:.9}", snapshot.time),
+        netns: snapshot.netns,
+        total: snapshot.states.total(),
+    };
+    line::write(out, &count)
 }
 
 fn group<'a>(by: &'a [By], group: &'a Group) -> GroupObject<'a> {

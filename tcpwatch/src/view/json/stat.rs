@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use super::line;
 use crate::model::stat::{self, StatFrame};
 use crate::view::json::states::States;
 use crate::view::stat::StatView;
@@ -112,7 +113,6 @@ impl StatView for Json {
             },
             drift: frame.drift,
         };
-        serde_json::to_writer(&mut *out, &line)?;
-        out.write_all(b"\n")
+        line::write(out, &line)
     }
 }

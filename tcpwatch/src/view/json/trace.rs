@@ -7,6 +7,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use serde::Serialize;
 
 use super::container::Inside;
+use super::line;
 use crate::event::{Event, Opened};
 use crate::model::ending::Ending;
 use crate::model::owner::Owner;
@@ -134,15 +135,13 @@ impl<T: Object> TraceView<T> for Json {
             ended: row.ended.map(Ending::key),
         };
         self.line.clear();
-        serde_json::to_writer(&mut self.line, &line)?;
-        self.line.push(b'\n');
+        line::write(&mut self.line, &line)?;
         out.write_all(&self.line)
     }
 
     fn end(&mut self, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()> {
         let end = End { schema: T::END, totals };
-        serde_json::to_writer(&mut *out, &end)?;
-        out.write_all(b"\n")
+        line::write(out, &end)
     }
 }
 

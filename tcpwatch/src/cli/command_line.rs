@@ -1,0 +1,143 @@
+//! The order of words on the command line.
+
+use std::ffi::OsString;
+
+use clap::{Arg, Command, CommandFactory as _};
+use strsim::damerau_levenshtein;
+
+use super::Cli;
+use super::values::Interval;
+
+/// Edits that a word may be away from the command it was meant for.
+const TYPOS: usize = 2;
+
+/// Moves the command in front of the options, so that they may stand before or after it: `tcpwatch -o json trace` is
+/// `tcpwatch trace -o json`.
+///
+/// # Errors
+/// One line: the first word is no command, nor an interval for `stat`.
+pub fn command_first(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, String> {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    let cli = Cli::command();
+    let Some((at, word)) = first_word(&cli, &args) else {
+        return Ok(args);
+    };
+    if names(&cli).any(|name| name == word) {
+        args[1..=at].rotate_right(1);
+    } else if word.parse::<Interval>().is_err() {
+        return Err(no_such_command(&cli, word));
+    }
+    Ok(args)
+}
+
+/// The names of all commands.
+fn names(cli: &Command) -> impl Iterator<Item = &str> {
+    cli.get_subcommands().map(Command::get_name).chain(["help"])
+}
+
+/// The first of `args` that is no option nor the value of one, and its place.
+fn first_word<'a>(cli: &Command, args: &'a [OsString]) -> Option<(usize, &'a str)> {
+    let mut rest = (1..).zip(args.iter().skip(1));
+    while let Some((at, arg)) = rest.next() {
+        let arg = arg.to_str()?;
+        if arg == "--" {
+            return None;
+        }
+        let value_follows = match (arg.strip_prefix("--"), arg.strip_prefix('-')) {
+            (Some(name), _) => takes_value(cli, |option| option.get_long() == Some(name)),
+            // Letters may stand together; the value of one may stand right after it.
+            (None, Some(letters)) if !letters.is_empty() => {
+                let is = |letter| takes_value(cli, |option| option.get_short() == Some(letter));
+                letters.find(is).is_some_and(|at| letters[at..].chars().count() == 1)
+            }
+            _ => return Some((at, arg)),
+        };
+        if value_follows {
+            rest.next();
+        }
+    }
+    None
+}
+
+/// Whether the option that `is_it` finds, of any command, takes a value.
+fn takes_value(cli: &Command, is_it: impl Fn(&Arg) -> bool) -> bool {
+    let mut options = cli.get_subcommands().chain([cli]).flat_map(Command::get_arguments);
+    options.any(|option| is_it(option) && option.get_action().takes_values())
+}
+
+fn no_such_command(cli: &Command, word: &str) -> String {
+    let near = names(cli).map(|name| (damerau_levenshtein(name, word), name)).min();
+    match near {
+        Some((typos, name)) if typos <= TYPOS => format!("{word}: no such command; did you mean {name}?"),
+        _ => format!("{word}: no such command; try tcpwatch --help"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ordered(line: &str) -> Result<String, String> {
+        let args = line.split(' ').map(OsString::from);
+        let words = command_first(args)?;
+        let words: Vec<String> = words.into_iter().map(|word| word.into_string().unwrap()).collect();
+        Ok(words.join(" "))
+    }
+
+    #[test]
+    fn the_command_comes_first() {
+        for (typed, ordered_as) in [
+            ("t", "t"),
+            ("t stat 5", "t stat 5"),
+            ("t 5 -4", "t 5 -4"),
+            ("t -o json trace -4", "t trace -o json -4"),
+            ("t -ojson -4 trace", "t trace -ojson -4"),
+            ("t -4ojson trace", "t trace -4ojson"),
+            ("t -4o json trace", "t trace -4o json"),
+            (
+                "t --output=json --color never trace",
+                "t trace --output=json --color never",
+            ),
+            ("t --comm stat trace", "t trace --comm stat"),
+            ("t -4 500ms", "t -4 500ms"),
+            ("t -o json", "t -o json"),
+            ("t -- trace", "t -- trace"),
+            ("t explain stats", "t explain stats"),
+            ("t --version", "t --version"),
+        ] {
+            assert_eq!(ordered(typed).as_deref(), Ok(ordered_as));
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_no_command_is_refused_with_the_nearest() {
+        for (typed, nearest) in [
+            ("t stats", "did you mean stat?"),
+            ("t -o json tarce", "did you mean trace?"),
+            ("t nonsense", "try tcpwatch --help"),
+        ] {
+            assert!(ordered(typed).unwrap_err().ends_with(nearest), "{typed}");
+        }
+    }
+
+    /// Or the place of the command would depend on the command.
+    #[test]
+    fn an_option_takes_a_value_in_all_commands_or_in_none() {
+        let cli = Cli::command();
+        let options = || cli.get_subcommands().chain([&cli]).flat_map(Command::get_arguments);
+        for option in options().filter(|option| !option.is_positional()) {
+            for same in options() {
+                let is_same = |a: Option<String>, b: Option<String>| a.is_some() && a == b;
+                let long = |option: &Arg| option.get_long().map(str::to_owned);
+                let short = |option: &Arg| option.get_short().map(String::from);
+                if is_same(long(option), long(same)) || is_same(short(option), short(same)) {
+                    assert_eq!(
+                        option.get_action().takes_values(),
+                        same.get_action().takes_values(),
+                        "{option:?}"
+                    );
+                }
+            }
+        }
+    }
+}
