@@ -2,10 +2,10 @@
 
 use std::ffi::OsString;
 
-use clap::{Arg, Command, CommandFactory as _};
+use clap::{Arg, Command};
 use strsim::damerau_levenshtein;
 
-use super::Cli;
+use super::parser;
 use super::values::Interval;
 
 /// Edits that a word may be away from the command it was meant for.
@@ -18,7 +18,7 @@ const TYPOS: usize = 2;
 /// One line: the first word is no command, nor an interval for `stat`.
 pub fn command_first(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, String> {
     let mut args: Vec<OsString> = args.into_iter().collect();
-    let cli = Cli::command();
+    let cli = parser();
     let Some((at, word)) = first_word(&cli, &args) else {
         return Ok(args);
     };
@@ -120,10 +120,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn help_shows_owner_options_where_they_are_supported() {
+        let cli = parser();
+        for command in cli.get_subcommands() {
+            let is_hidden = |option: &Arg| option.is_hide_set();
+            let pid = command.get_arguments().find(|option| option.get_id() == "pid");
+            let shows = pid.is_some_and(|option| !is_hidden(option));
+            let supported = ["trace", "snapshot", "leaks"].contains(&command.get_name());
+            assert_eq!(shows, supported, "{}", command.get_name());
+        }
+    }
+
     /// Or the place of the command would depend on the command.
     #[test]
     fn an_option_takes_a_value_in_all_commands_or_in_none() {
-        let cli = Cli::command();
+        let cli = parser();
         let options = || cli.get_subcommands().chain([&cli]).flat_map(Command::get_arguments);
         for option in options().filter(|option| !option.is_positional()) {
             for same in options() {

@@ -7,7 +7,9 @@ mod explain;
 pub mod filter;
 pub mod values;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use tcpwatch_common::{StateSet, TcpState};
 
 pub use doctor::DoctorArgs;
@@ -44,7 +46,33 @@ pub struct Cli {
     pub stat: StatArgs,
 }
 
+/// Options of commands that can select sockets by their owner.
+const OWNER_OPTIONS: [&str; 3] = ["pid", "comm", "cgroup"];
+
+/// The parser of [`Cli`]. Commands that cannot select sockets by owner refuse those options with advice ([`Cli::check`]), and do not
+/// show them in their help.
+#[must_use]
+pub fn parser() -> clap::Command {
+    let hide = |command: clap::Command| {
+        OWNER_OPTIONS.into_iter().fold(command, |command, name| {
+            command.mut_arg(name, |option| option.hide(true))
+        })
+    };
+    ["stat", "churn", "latency"]
+        .into_iter()
+        .fold(hide(Cli::command()), |cli, name| cli.mut_subcommand(name, hide))
+}
+
 impl Cli {
+    /// Reads `args`, the name of the program first.
+    ///
+    /// # Errors
+    /// Those of the parser; also what is no error: the text of `--help`.
+    pub fn read(args: Vec<OsString>) -> Result<Self, clap::Error> {
+        let mut matches = parser().try_get_matches_from(args)?;
+        Self::from_arg_matches_mut(&mut matches)
+    }
+
     /// What the parser cannot see: more address ranges than the kernel side holds, or owners asked for where nothing is filtered by them.
     ///
     /// # Errors

@@ -7,12 +7,12 @@ mod silent;
 use std::path::Path;
 
 use anyhow::Result;
-use tcpwatch_common::{Evidence, Ledger};
+use tcpwatch_common::Evidence;
 
 use self::dropping::Dropping;
 use self::full::FullSockets;
 use self::silent::Silent;
-use super::ebpf::{Kernel, Stream};
+use super::ebpf::{Kernel, LedgerSum, Stream};
 use super::namespace::NamespaceReaders;
 use crate::clock;
 use crate::event::{Input, LedgerSample, PortsSample};
@@ -84,14 +84,17 @@ impl Live {
         self.full.catch_up(&mut self.kernel, &mut self.places, &self.filter)?;
         let (walked, facts) = self.silent.read(&mut self.places.readers, &self.filter)?;
         let missed = self.kernel.missed();
-        let ledger = self.kernel.ledger();
+        let LedgerSum { counts: ledger, ends } = self.kernel.ledger_sum();
         let (sockets, unmarked) = self.full.now(&self.kernel, &ledger)?;
         each(Input::Sockets(Box::new(walked)));
         each(Input::HostFacts(Box::new(facts)));
         each(Input::Ledger(Box::new(LedgerSample {
             moves: ledger.moves,
             sockets,
-            ends: ends(&ledger),
+            ends: ends
+                .into_iter()
+                .map(|(key, count)| (Evidence::of_key(key), count))
+                .collect(),
             uncounted_ends: ledger.uncounted_ends,
             lost: ledger.lost,
             missed,
@@ -173,12 +176,6 @@ impl Live {
         self.look_again_ns = now + LOOK_AGAIN_NS.max((now - start) * SHARE);
         Ok(())
     }
-}
-
-/// The ends a ledger has counted.
-fn ends(ledger: &Ledger) -> Vec<(Evidence, i64)> {
-    let counted = ledger.ends.iter().filter(|end| end.key != 0);
-    counted.map(|end| (Evidence::of_key(end.key), end.count)).collect()
 }
 
 impl Places {

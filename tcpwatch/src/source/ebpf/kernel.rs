@@ -21,7 +21,7 @@ use tcpwatch_common::{Ledger, names};
 
 use super::chain::Suffix;
 use super::feature::Features;
-use super::ledger::LedgerMap;
+use super::ledger::{LedgerMap, LedgerSum};
 use super::misses;
 use super::stacks::StackRing;
 use super::stream::Stream;
@@ -148,9 +148,15 @@ impl Kernel {
         Ok(())
     }
 
-    /// The ledger, summed over the CPUs.
+    /// The ledger, summed over the CPUs, without its `ends`.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
+        self.ledger_sum().counts
+    }
+
+    /// The ledger, summed over the CPUs, with its `ends`.
+    #[must_use]
+    pub fn ledger_sum(&self) -> LedgerSum {
         self.ledger.sum()
     }
 

@@ -1,5 +1,6 @@
 //! The ledger, mapped into our memory: reading it is no system call, and disturbs no program.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::ptr::{self, NonNull};
 
@@ -7,6 +8,32 @@ use anyhow::{Context, Result, bail};
 use aya::maps::Map;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use tcpwatch_common::Ledger;
+
+/// The counts of all CPUs together, at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerSum {
+    /// All but `ends`, which is empty.
+    pub counts: Ledger,
+    /// Connections ended, by [`tcpwatch_common::Evidence::key`].
+    pub ends: BTreeMap<u64, i64>,
+}
+
+impl LedgerSum {
+    fn of(ledgers: impl IntoIterator<Item = Ledger>) -> Self {
+        let mut sum = Self {
+            counts: bytemuck::Zeroable::zeroed(),
+            ends: BTreeMap::new(),
+        };
+        for ledger in ledgers {
+            sum.counts.add(&ledger);
+            for end in ledger.ends.iter().filter(|end| end.key != 0) {
+                let count = sum.ends.entry(end.key).or_default();
+                *count = count.wrapping_add(end.count);
+            }
+        }
+        sum
+    }
+}
 
 /// The map of ledgers, one a CPU.
 pub(super) struct LedgerMap {
@@ -50,7 +77,7 @@ impl LedgerMap {
     ///
     /// The CPUs go on while they are read one by one: what moved from one to another in between would be seen twice, or not
     /// at all. So it is read again until nothing moved, or for a few times.
-    pub(super) fn sum(&self) -> Ledger {
+    pub(super) fn sum(&self) -> LedgerSum {
         const TRIES: u32 = 8;
         let mut sum = self.sum_once();
         for _ in 0..TRIES {
@@ -80,13 +107,9 @@ impl LedgerMap {
             .fold((0, 0), |sum, lost| (sum.0 + lost.0, sum.1 + lost.1))
     }
 
-    fn sum_once(&self) -> Ledger {
-        let mut sum: Ledger = bytemuck::Zeroable::zeroed();
-        for cpu in 0..self.cpus {
-            // SAFETY: the mapping holds `cpus` ledgers; the kernel writes them word by word, and so they are read.
-            sum.add(&unsafe { read(self.memory.add(cpu)) });
-        }
-        sum
+    fn sum_once(&self) -> LedgerSum {
+        // SAFETY: the mapping holds `cpus` ledgers; the kernel writes them word by word, and so they are read.
+        LedgerSum::of((0..self.cpus).map(|cpu| unsafe { read(self.memory.add(cpu)) }))
     }
 }
 
@@ -108,5 +131,26 @@ impl Drop for LedgerMap {
     fn drop(&mut self) {
         // SAFETY: this is the mapping made in `of`, of the same length, and nothing refers to it any more.
         let _gone = unsafe { munmap(self.memory.as_ptr().cast(), self.cpus * size_of::<Ledger>()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpwatch_common::evidence::{ENDS, EndCount};
+
+    use super::*;
+
+    #[test]
+    fn ends_of_one_kind_add_up_and_there_is_no_limit_to_kinds() {
+        let (mut one, mut other): (Ledger, Ledger) = bytemuck::Zeroable::zeroed();
+        one.ends[5] = EndCount { key: 7, count: 3 };
+        for (key, place) in (7..).zip(&mut other.ends) {
+            *place = EndCount { key, count: -1 };
+        }
+        one.ends[6] = EndCount { key: 1, count: 1 };
+        (one.uncounted_ends, other.uncounted_ends) = (4, 5);
+        let sum = LedgerSum::of([one, other]);
+        assert_eq!((sum.ends[&7], sum.ends[&8], sum.ends[&1]), (2, -1, 1));
+        assert_eq!((sum.ends.len(), sum.counts.uncounted_ends), (ENDS + 1, 9));
     }
 }

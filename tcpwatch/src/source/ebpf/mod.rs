@@ -23,6 +23,7 @@ mod verifier_stats;
 
 pub use feature::{Feature, FeatureKind, Features};
 pub use kernel::{Hook, Kernel};
+pub use ledger::LedgerSum;
 pub use listeners::Listeners;
 pub use needs::Needs;
 pub use open::{Choice, open, survey};
