@@ -104,6 +104,7 @@ impl Trace {
 
     /// The end of a trace that has not shown what it should.
     fn end_anyhow(&self) -> Value {
+        skipped::note(self.running.pid());
         self.running.signal(Signal::INT);
         let last = || {
             self.running
