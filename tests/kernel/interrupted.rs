@@ -58,6 +58,26 @@ fn at_any_moment_of_the_start(hook: Hook) {
     });
 }
 
+/// As under nohup(1).
+#[test]
+fn an_ignored_hangup_ends_nothing() {
+    in_netns(|_| {
+        let program = tcpwatch(&["stat", "0.1", "-o", "json"]);
+        let mut ignoring = Command::new("sh");
+        ignoring.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]);
+        ignoring.arg(program.get_program()).args(program.get_args());
+        let mut process = spawned(ignoring);
+        let mut lines = BufReader::new(process.0.stdout.take().expect("piped")).lines();
+        assert!(lines.next().is_some(), "a first row");
+        process.signal(Signal::HUP);
+        for _ in 0..3 {
+            assert!(lines.next().is_some(), "rows after the hangup");
+        }
+        process.signal(Signal::INT);
+        assert_eq!(process.wait().code(), Some(0));
+    });
+}
+
 /// How long a start takes, from the moment when tcpwatch takes over the signals to its first line.
 fn start_of(hook: Hook) -> Duration {
     let mut program = spawned(tcpwatch(&["stat", "--hook", hook.name(), "-o", "json"]));

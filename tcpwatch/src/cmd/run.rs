@@ -54,8 +54,7 @@ impl End {
         let (seen, has_begun) = (Arc::clone(&progress), Arc::clone(&begun));
         threads::spawn("signals", move || {
             let heard = block_on(async {
-                let mut streams = signals::ENDING
-                    .into_iter()
+                let mut streams = signals::to_take_over()
                     .map(|number| signal(SignalKind::from_raw(number)))
                     .collect::<io::Result<Vec<_>>>()?;
                 let _ = ready.send(Ok(()));

@@ -55,11 +55,8 @@ impl Owners {
     /// There is none, among all processes of this host or container.
     pub fn ensure_match(&mut self, filter: &OwnerFilter) -> anyhow::Result<()> {
         let Self { holders, processes, .. } = self;
-        let is_match = |&pid: &NonZeroU32| {
-            let comm = processes.get(pid).map(|known| known.comm);
-            comm.is_some_and(|comm| filter.matches(Some(pid), &comm, || processes.cgroup(pid)))
-        };
-        if !filter.is_any() && !holders.hidden && !holders.pids.iter().any(is_match) {
+        let mut pids = holders.pids.iter();
+        if !filter.is_any() && !holders.hidden && !pids.any(|&pid| processes.matches(pid, filter)) {
             bail!(
                 "no process matches{}; try tcpwatch snapshot --by process",
                 filter.flags()
@@ -110,10 +107,7 @@ impl Owners {
 impl HeldBy<'_> {
     /// Whether one of them is whom `filter` asks for.
     pub fn match_filter(&mut self, filter: &OwnerFilter) -> bool {
-        self.pids.iter().any(|&pid| {
-            let comm = self.processes.get(pid).map(|known| known.comm);
-            comm.is_some_and(|comm| filter.matches(Some(pid), &comm, || self.processes.cgroup(pid)))
-        })
+        self.pids.iter().any(|&pid| self.processes.matches(pid, filter))
     }
 
     /// All of them, each with the descriptors it holds the socket by, in order.

@@ -5,6 +5,24 @@ use std::mem::MaybeUninit;
 /// Ctrl-C, Ctrl-\\, the end of the terminal, and `kill`.
 pub const ENDING: [i32; 4] = [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM];
 
+/// Those of [`ENDING`] to take over. SIGHUP is left alone where it is ignored, as under nohup(1).
+pub fn to_take_over() -> impl Iterator<Item = i32> {
+    let is_left = is_ignored(libc::SIGHUP);
+    ENDING
+        .into_iter()
+        .filter(move |&signal| signal != libc::SIGHUP || !is_left)
+}
+
+/// Whether this process ignores `signal` (sigaction(2)).
+fn is_ignored(signal: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: without a new action the call changes nothing, and where it succeeds it has written the present one.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
 /// Makes the calling thread, and those it starts from now on, leave the signals in [`ENDING`] to the other threads
 /// (`pthread_sigmask(3)`).
 pub fn leave_to_others() {

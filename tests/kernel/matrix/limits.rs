@@ -33,13 +33,13 @@ const LOCKED: u32 = 64;
 const PERF_FLAG_FD_CLOEXEC: u64 = 1 << 3;
 
 /// A command, and what shows that a run of it is right.
-type Watching = (&'static [&'static str], fn(Running));
+type Watching = (&'static [&'static str], fn(Running, Hook));
 
 const COMMANDS: [Watching; 4] = [
-    (&["stat", "0.2"], stat_is_right),
-    (&["trace"], trace_is_right),
+    (&["stat", "0.2"], |running, _| stat_is_right(running)),
+    (&["trace"], |running, _| trace_is_right(running)),
     (&["churn", "0.2"], churn_is_right),
-    (&["latency", "0.2"], latency_is_right),
+    (&["latency", "0.2"], |running, _| latency_is_right(running)),
 ];
 
 /// The limit is that of the cgroup; the kernel would end a process that takes more.
@@ -61,7 +61,7 @@ fn memory_is_enough_or_one_line_says_how_much_is(hook: Hook) {
             assert!(mebibytes > MEMORY, "{args:?}: so little cannot be enough");
             // The least that is said to be enough is.
             let limit = limited(mebibytes);
-            is_right(Running::spawn(limit.tcpwatch(&args).args(["-o", "json"])));
+            is_right(Running::spawn(limit.tcpwatch(&args).args(["-o", "json"])), hook);
         }
     });
 }
@@ -97,9 +97,8 @@ fn locked_memory_is_enough_or_one_line_says_so(hook: Hook) {
                 finished.refuses(1, &format!("RLIMIT_MEMLOCK of {LOCKED} KiB is too low"));
                 finished.refuses(1, "ulimit -l");
             } else {
-                is_right(Running::spawn(
-                    with_locked_memory(LOCKED, &tcpwatch(&args)).args(["-o", "json"]),
-                ));
+                let limited = Running::spawn(with_locked_memory(LOCKED, &tcpwatch(&args)).args(["-o", "json"]));
+                is_right(limited, hook);
             }
         }
     });

@@ -63,7 +63,8 @@ fn skips_runs_and_misses_none() -> bool {
             made.iter().sum::<i64>()
         });
         let all_seen = try_eventually(|| {
-            let (seen, unseen, missed) = (stat.cells().total() + unseen.count(), unseen.count(), missed(&stat));
+            let (unseen, missed) = (unseen.count(), missed(&stat));
+            let seen = stat.cells().total() + unseen;
             let is_right = seen <= made && (made..=made + waiting).contains(&(seen + missed));
             is_right.then_some(()).ok_or(format!(
                 "{seen}, {unseen} of them unseen, and {missed} missed, of {made}"

@@ -1,7 +1,5 @@
 //! `stat`: the ledger equals the workload cell by cell, and TIME_WAIT equals the kernel's counters.
 
-use tcpwatch::sys::release::Release;
-
 use super::workload;
 use crate::support::cells::Cells;
 use crate::support::endings::Endings;
@@ -16,7 +14,7 @@ on_both_hooks!(equals_the_workload);
 fn equals_the_workload(hook: Hook) {
     in_netns(|_| {
         let mut stat = Stat::start(hook, &[]);
-        let knows_missed = knows_missed(hook);
+        let knows_missed = hook.knows_missed();
         let made = workload::run();
         assert_eq!(stat.reaches(&Cells::default(), &made.cells), Ok(()));
         let time_wait = timewait_entries();
@@ -46,12 +44,6 @@ fn equals_the_workload(hook: Hook) {
         assert_eq!(entered, time_wait, "unknown where no counter says");
         assert_eq!(ended.stderr, "", "it has nothing to complain about");
     });
-}
-
-/// Whether the kernel counts the runs that it skips of a program on `hook`, or skips none.
-fn knows_missed(hook: Hook) -> bool {
-    // Before Linux 6.7 the number is there for a classic tracepoint too, and stays 0.
-    hook == Hook::TpBtf || Release::running() >= Release::COUNTS_CLASSIC_MISSES
 }
 
 /// Timewait sockets that were made in this namespace, by the kernel's counters; `None` where they count those that ended.

@@ -122,8 +122,8 @@ impl Prepared<'_> {
         all
     }
 
-    /// Attaches the programs that show how connections end and who owns them. Returns those that could not be attached: what they
-    /// show stays unknown.
+    /// Attaches the programs that show how connections end and who owns them. Returns the programs that could not be
+    /// attached: their values stay unknown.
     pub(super) fn attach_aux_programs(&mut self, hook: Hook) -> Refused {
         let mut refused = Refused::default();
         for aux in self.aux_programs(hook) {

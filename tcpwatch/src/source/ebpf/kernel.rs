@@ -78,7 +78,7 @@ pub struct Kernel {
     pub(super) knows_namespaces: bool,
     /// A line for each thing that stays unknown, with the reason.
     pub(super) unknown: Vec<String>,
-    /// Bytes of memory that its maps take, about, and those that were made before them.
+    /// Approximate bytes of memory of its maps, and of the maps that were made and dropped before.
     pub(super) map_bytes: u64,
     pub(super) skips: Skips,
     /// The largest number of missed events that was read.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::model::container::Cgroup;
+use crate::model::filter::owner::OwnerFilter;
 use crate::model::owner::{Comm, How, Owner};
 use crate::sys::cgroup;
 use crate::sys::procs::process;
@@ -50,6 +51,12 @@ impl Processes {
             })
         };
         self.known.entry(pid).or_insert_with(read).as_mut()
+    }
+
+    /// Whether `filter` selects the process `pid`.
+    pub(super) fn matches(&mut self, pid: NonZeroU32, filter: &OwnerFilter) -> bool {
+        let comm = self.get(pid).map(|known| known.comm);
+        comm.is_some_and(|comm| filter.matches(Some(pid), &comm, || self.cgroup(pid)))
     }
 
     /// The process `pid` as an owner found in /proc.

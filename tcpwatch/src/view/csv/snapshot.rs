@@ -8,6 +8,7 @@ use super::container;
 use super::text::as_text;
 use crate::model::counts::StateCounts;
 use crate::model::snapshot::{By, Part, Snapshot};
+use crate::view::time::rfc3339;
 
 /// Writes a header line and a row for each group, or for all where no groups were asked for. The groups left out have a
 /// row with `other` for the first part of the key.
@@ -48,7 +49,12 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
 /// # Errors
 /// Those of `out`.
 pub fn write_count(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
-    writeln!(out, "time,total\n{:.9},{}", snapshot.time, snapshot.states.total())
+    writeln!(
+        out,
+        "time,total\n{},{}",
+        rfc3339(snapshot.time),
+        snapshot.states.total()
+    )
 }
 
 /// The columns of a part of the key: beside a cgroup are the container and the pod it belongs to.

@@ -10,6 +10,7 @@ use super::line;
 use super::states::States;
 use crate::model::snapshot::By;
 use crate::model::snapshot::{Group, Other, Part, Snapshot, Unseen};
+use crate::view::time::rfc3339;
 
 /// The whole object; `groups` and `other` are there when groups were asked for, `unseen` when owners were.
 #[derive(Serialize)]
@@ -124,7 +125,7 @@ pub fn write_count(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> 
     }
     let count = Count {
         schema: "tcpwatch.count/1",
-        time: format!("{:.9}", snapshot.time),
+        time: rfc3339(snapshot.time),
         netns: snapshot.netns,
         total: snapshot.states.total(),
     };
