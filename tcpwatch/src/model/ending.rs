@@ -364,6 +364,13 @@ pub fn is_final(evidence: Evidence) -> bool {
     }
 }
 
+/// Whether only the reset that the kernel announces a moment after this end can explain it.
+#[must_use]
+pub fn awaits_reset(evidence: Evidence) -> bool {
+    let so_far = decide(evidence, &Reasons::default(), true);
+    !is_final(evidence) && matches!(so_far, Ending::Unknown | Ending::ResetByPeer)
+}
+
 /// How a connection with this `evidence` ended; `reasons` reads the kernel's numbers. `heard` says whether every reset was heard of:
 /// where one may have been missed, nothing is concluded from there being none.
 #[must_use]
@@ -609,6 +616,10 @@ mod tests {
         assert!(is_final(evidence(LastAck, 0, ALL_ACKED, 3, 0)));
         assert!(is_final(evidence(Established, 0, RESET_SENT | RESET_AFTER, 3, 14)));
         assert!(is_final(evidence(Established, 104, RESET_RECEIVED, 0, 0)));
+        assert!(awaits_reset(evidence(Established, 0, 0, 3, 0)));
+        assert!(awaits_reset(evidence(FinWait2, 104, RESET_RECEIVED, 3, 0)));
+        assert!(!awaits_reset(evidence(FinWait2, 0, DEAD, 3, 0)));
+        assert!(!awaits_reset(evidence(Established, 0, RESET_SENT | RESET_AFTER, 3, 14)));
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod full;
 mod silent;
 
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Result;
 use tcpwatch_common::Evidence;
@@ -36,6 +38,8 @@ pub struct Live {
     full: FullSockets,
     silent: Silent,
     dropping: Dropping,
+    /// Ends that only a reset could have explained, and no reset came; see [`read_explained`].
+    unexplained: i64,
     look_again_ns: u64,
     ports_again_ns: u64,
 }
@@ -67,6 +71,7 @@ impl Live {
             full,
             silent: Silent::default(),
             dropping: Dropping::default(),
+            unexplained: 0,
             look_again_ns,
             ports_again_ns: 0,
         })
@@ -84,7 +89,8 @@ impl Live {
         self.full.catch_up(&mut self.kernel, &mut self.places, &self.filter)?;
         let (walked, facts) = self.silent.read(&mut self.places.readers, &self.filter)?;
         let missed = self.kernel.missed();
-        let LedgerSum { counts: ledger, ends } = self.kernel.ledger_sum();
+        let sum = read_explained(|| self.kernel.ledger_sum(), &mut self.unexplained);
+        let LedgerSum { counts: ledger, ends } = sum;
         let (sockets, unmarked) = self.full.now(&self.kernel, &ledger)?;
         each(Input::Sockets(Box::new(walked)));
         each(Input::HostFacts(Box::new(facts)));
@@ -178,6 +184,25 @@ impl Live {
     }
 }
 
+/// Reads the ledger until every end since the last reading is explained, at most `TRIES` times.
+///
+/// The kernel announces the end of a connection that it resets before the reset itself. A reading in between would show an end of
+/// unknown kind, which the next one would have to take back.
+fn read_explained(mut read: impl FnMut() -> LedgerSum, unexplained: &mut i64) -> LedgerSum {
+    const TRIES: u32 = 5;
+    const RESET_MAY_TAKE: Duration = Duration::from_millis(1);
+    let mut sum = read();
+    for _ in 0..TRIES {
+        if sum.awaiting_reset() <= *unexplained {
+            break;
+        }
+        thread::sleep(RESET_MAY_TAKE);
+        sum = read();
+    }
+    *unexplained = sum.awaiting_reset();
+    sum
+}
+
 impl Places {
     /// Opens the readers of those of `namespaces` that have none, and closes those of namespaces that are gone: an open
     /// one keeps its namespace alive.
@@ -199,5 +224,55 @@ impl Places {
         }
         self.namespaces = namespaces;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpwatch_common::TcpState;
+    use tcpwatch_common::evidence::{Evidence, KNOWN, RESET_AFTER, RESET_SENT};
+
+    use super::*;
+
+    /// Ends of connections in `ESTABLISHED`: so many that no reset explains, and so many that one does.
+    fn ends(unexplained: i64, reset: i64) -> LedgerSum {
+        let evidence = |flags| Evidence {
+            err: 0,
+            flags: KNOWN | flags,
+            from: TcpState::Established.number(),
+            shutdown: 3,
+            reason: 0,
+            reserved: 0,
+        };
+        LedgerSum {
+            counts: bytemuck::Zeroable::zeroed(),
+            ends: [
+                (evidence(0).key(), unexplained),
+                (evidence(RESET_SENT | RESET_AFTER).key(), reset),
+            ]
+            .into(),
+        }
+    }
+
+    #[test]
+    fn an_end_is_read_again_until_its_reset_has_come() {
+        let mut readings = [ends(1, 0), ends(1, 0), ends(0, 1), ends(9, 9)].into_iter();
+        let mut unexplained = 0;
+        let mut read = || readings.next().expect("it is not read again without need");
+        assert_eq!(read_explained(&mut read, &mut unexplained), ends(0, 1));
+        assert_eq!(unexplained, 0);
+    }
+
+    #[test]
+    fn an_end_that_no_reset_explains_is_waited_for_once() {
+        let mut unexplained = 0;
+        let mut times = 0;
+        let mut read = || {
+            times += 1;
+            ends(2, 5)
+        };
+        assert_eq!(read_explained(&mut read, &mut unexplained), ends(2, 5));
+        assert_eq!(read_explained(&mut read, &mut unexplained), ends(2, 5));
+        assert_eq!((times, unexplained), (6 + 1, 2));
     }
 }

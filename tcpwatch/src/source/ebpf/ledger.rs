@@ -7,7 +7,9 @@ use std::ptr::{self, NonNull};
 use anyhow::{Context, Result, bail};
 use aya::maps::Map;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use tcpwatch_common::Ledger;
+use tcpwatch_common::{Evidence, Ledger};
+
+use crate::model::ending;
 
 /// The counts of all CPUs together, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,15 @@ pub struct LedgerSum {
 }
 
 impl LedgerSum {
+    /// Ends that only a reset can explain, which may still come.
+    pub(in crate::source) fn awaiting_reset(&self) -> i64 {
+        let awaiting = self
+            .ends
+            .iter()
+            .filter(|(key, _)| ending::awaits_reset(Evidence::of_key(**key)));
+        awaiting.map(|(_, count)| count).sum()
+    }
+
     fn of(ledgers: impl IntoIterator<Item = Ledger>) -> Self {
         let mut sum = Self {
             counts: bytemuck::Zeroable::zeroed(),
