@@ -22,11 +22,13 @@ impl Witness {
     /// Begins, by the tracefs mounted at `tracefs`.
     pub(crate) fn start(tracefs: &str) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
+        let instances = Path::new(tracefs).join("instances");
+        remove_abandoned(&instances);
         // Other processes may have some too.
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("tcpwatch-{}-{number}", std::process::id());
         let witness = Self {
-            instance: Path::new(tracefs).join("instances").join(name),
+            instance: instances.join(name),
             threads: threads_of_process_1(),
         };
         fs::create_dir(&witness.instance).expect("an instance of ftrace");
@@ -54,6 +56,19 @@ impl Witness {
     }
 }
 
+/// Removes the instances of processes that were killed: each of them slows every transition of the host.
+fn remove_abandoned(instances: &Path) {
+    for instance in fs::read_dir(instances).expect("the instances of ftrace") {
+        let instance = instance.expect("an instance").path();
+        let name = instance.file_name().unwrap_or_default().to_string_lossy();
+        let owner = name.strip_prefix("tcpwatch-").and_then(|rest| rest.split('-').next());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            // Another test may have removed it in this moment.
+            drop(fs::remove_dir(&instance));
+        }
+    }
+}
+
 fn threads_of_process_1() -> BTreeSet<String> {
     let threads = fs::read_dir("/proc/1/task").expect("the threads of process 1");
     threads
@@ -67,6 +82,8 @@ impl Drop for Witness {
             skipped::remember();
         }
         // An instance goes with all that is enabled in it.
-        drop(fs::remove_dir(&self.instance));
+        if let Err(error) = fs::remove_dir(&self.instance) {
+            eprintln!("cannot remove {}: {error}", self.instance.display());
+        }
     }
 }
