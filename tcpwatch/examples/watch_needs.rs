@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use tcpwatch::model::latency::LatencyBy;
 use tcpwatch::source::ebpf::object::EMBEDDED;
-use tcpwatch::source::ebpf::{Hook, Kernel, Needs, Request};
+use tcpwatch::source::ebpf::{Hook, Kernel, KernelNeeds, Request};
 use tcpwatch_common::Filter;
 use tokio::signal::ctrl_c;
 use tokio::time::sleep;
@@ -41,8 +41,8 @@ fn main() -> Result<()> {
 }
 
 /// The needs named on the command line.
-fn needs() -> Result<Needs> {
-    let mut needs = Needs::default();
+fn needs() -> Result<KernelNeeds> {
+    let mut needs = KernelNeeds::default();
     for name in env::args().skip(1) {
         match name.as_str() {
             "transitions" => needs.transitions = true,
@@ -58,7 +58,7 @@ fn needs() -> Result<Needs> {
 }
 
 /// Takes the records as they come.
-async fn watch(kernel: &mut Kernel, needs: Needs) -> Result<()> {
+async fn watch(kernel: &mut Kernel, needs: KernelNeeds) -> Result<()> {
     let mut stream = kernel.stream()?;
     let mut stacks = needs.stacks.then(|| kernel.stacks()).transpose()?;
     loop {

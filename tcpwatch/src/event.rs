@@ -1,6 +1,7 @@
 //! What reaches the model: decoded transitions, and everything else a source may say.
 
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tcpwatch_common::event::{self, DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE, PORT_BOUND, PORT_CHOSEN, SPENT};
@@ -8,7 +9,12 @@ use tcpwatch_common::ledger::{Pass, STATES};
 use tcpwatch_common::owner::{HOW_ACCEPT, HOW_CLOSE, HOW_CONNECT, HOW_LISTEN};
 use tcpwatch_common::{Evidence, TcpState, Transition};
 
+use crate::model::container::Cgroup;
 use crate::model::counter::CounterValues;
+use crate::model::ending::Reasons;
+use crate::model::latency::LatencySample;
+use crate::model::leaks::Look;
+use crate::model::listener::Listener;
 use crate::model::namespace::Namespace;
 use crate::model::owner::{Comm, How, Owner};
 use crate::model::ports::settings::Settings;
@@ -222,6 +228,12 @@ fn owner(record: &tcpwatch_common::Owner) -> Option<Owner> {
 }
 
 impl Event {
+    /// The socket whose holder is to be looked for: nobody saw whose it is, and it has an inode number.
+    #[must_use]
+    pub fn asks_owner(&self) -> Option<NonZeroU32> {
+        self.inode.filter(|_| self.owner.is_none())
+    }
+
     fn decode(bytes: &[u8], to_unix_ns: i64) -> Option<Self> {
         Self::of(&bytemuck::pod_read_unaligned(bytes), to_unix_ns)
     }
@@ -338,23 +350,109 @@ pub struct SynSettings {
 }
 
 /// The ephemeral ports of a network namespace, as a walk of its sockets found them.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortsSample {
+    /// When the walk ended, by the clock that never jumps, ns.
+    pub monotonic_ns: u64,
     /// By what settings.
     pub settings: Settings,
     /// Who holds them.
     pub walk: Walk,
 }
 
-/// Whatever a source says. The live kernel, a recording and a test all speak it.
+/// What is known when a run starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Session {
+    /// When it started, by the clock that never jumps, ns.
+    pub monotonic_ns: u64,
+    /// What the kernel's numbers for the reasons of resets mean.
+    pub reasons: Reasons,
+    /// Resets that were missed so far; `None` where resets are not watched.
+    pub unheard_resets: Option<u64>,
+    /// Whether transitions tell their network namespace.
+    pub knows_namespaces: bool,
+    /// Whether transitions are read at all.
+    pub watches: bool,
+}
+
+/// What did not reach the stream of records since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Records that found no room, or could not be read.
+    pub lost: u64,
+    /// Resets that were missed; `None` where resets are not watched.
+    pub unheard_resets: Option<u64>,
+    /// Whether all records that there were had been read before this was.
+    pub emptied: bool,
+}
+
+/// What the kernel side counted from the start to the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndCounts {
+    /// Transitions, `moves[from][to]` by the kernel's state numbers.
+    pub moves: [[u64; STATES]; STATES],
+    /// Records that found no room, or could not be read.
+    pub lost: u64,
+    /// Events of the whole host that no program handled; `None` where the kernel does not count them.
+    pub missed: Option<u64>,
+}
+
+/// A fact: all that the model ever learns. The live kernel, a recording and a test all speak it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
+    /// The first: what is known when the run starts.
+    Session(Box<Session>),
+    /// A transition.
+    Transition(Event),
+    /// A finished connection.
+    Connection(Life),
+    /// What is known by now of how a connection ended.
+    CloseAmended {
+        /// Number of the life.
+        id: NonZeroU64,
+        /// What is known.
+        evidence: Evidence,
+    },
+    /// The answer to the question that each record raises which has an inode number and no owner: who holds the socket.
+    SocketOwner {
+        /// The socket.
+        inode: NonZeroU32,
+        /// Its holder; `None` where that cannot be known.
+        owner: Option<Owner>,
+    },
+    /// The cgroup of a process that a record names.
+    CgroupPath {
+        /// The process.
+        owner: Owner,
+        /// Its cgroup; `None` where that cannot be known.
+        cgroup: Option<Arc<Cgroup>>,
+    },
+    /// What the stream of records has lost.
+    Loss(Loss),
     /// The ledger, read.
     Ledger(Box<LedgerSample>),
     /// Sockets that fire no transitions (requests, timewait), counted.
     Sockets(Box<Pass>),
     /// The kernel's counters, read.
     HostFacts(Box<HostFacts>),
+    /// The ephemeral ports, walked.
+    Ports(Box<PortsSample>),
+    /// Listeners that dropped something since the last interval, and how much, the most first.
+    ListenerDrops(Vec<Listener>),
+    /// A scan of the sockets in states that should pass begins: what leaves from now on is not there any more when it ends.
+    ScanStart {
+        /// Whether it is what later scans are compared with.
+        is_base: bool,
+    },
+    /// What the scan found, as of the last tick.
+    SocketScan {
+        /// The sockets, and who holds them.
+        scan: Box<Look>,
+        /// Events of the whole host that no program handled so far; `None` where the kernel does not count them.
+        missed: Option<u64>,
+    },
+    /// Latency histograms, read.
+    Latency(Box<LatencySample>),
     /// All that came since the last tick belongs to this moment.
     Tick {
         /// Time of day.
@@ -362,4 +460,38 @@ pub enum Input {
         /// The clock that never jumps, ns.
         monotonic_ns: u64,
     },
+    /// The last tick ended an interval. The first such interval is what the later ones are compared with.
+    IntervalEnd,
+    /// No record comes any more, and no answer to one.
+    StreamEnd,
+    /// The last: what was counted in all.
+    End(Box<EndCounts>),
+}
+
+#[cfg(test)]
+impl Event {
+    /// A transition of which nothing else is known.
+    pub(crate) fn between(from: TcpState, to: TcpState) -> Self {
+        let address = Address::new(std::net::Ipv4Addr::LOCALHOST.into(), 0);
+        Self {
+            unix_ns: 0,
+            monotonic_ns: 0,
+            id: None,
+            cookie: None,
+            family: Family::Ipv4,
+            local: address,
+            lport: None,
+            remote: address,
+            rport: None,
+            from,
+            to,
+            opened: None,
+            bound: None,
+            dwell_ns: None,
+            netns: None,
+            owner: None,
+            inode: None,
+            evidence: None,
+        }
+    }
 }

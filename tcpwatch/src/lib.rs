@@ -6,6 +6,7 @@ pub mod cli;
 pub mod clock;
 pub mod cmd;
 pub mod diagnose;
+pub mod engine;
 pub mod event;
 pub mod explain;
 pub mod model;

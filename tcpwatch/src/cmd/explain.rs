@@ -8,23 +8,25 @@ use anyhow::{Context, Result};
 use tcpwatch_common::StateSet;
 
 use super::OUTPUT;
-use super::run::{End, Watched, block_on, watch};
+use super::run::plan;
 use super::screen::screen;
 use crate::cli::values::Interval;
 use crate::cli::{Common, ExplainArgs};
+use crate::diagnose::finding::Finding;
+use crate::engine::{self, Plan};
 use crate::explain::group::Group;
 use crate::explain::lang::Lang;
 use crate::explain::lookup::Asked;
 use crate::explain::topic::Topic;
 use crate::model::counts::StateCounts;
-use crate::model::stat::{Stat, StatFrame};
-use crate::source::ebpf::Needs;
-use crate::source::live::Live;
+use crate::model::frame::Frame;
+use crate::model::needs::Needs;
+use crate::model::stat::StatFrame;
 use crate::source::sockets::Sockets;
 use crate::sys::caps;
 use crate::sys::netns::{self, Which};
 use crate::view::text::diagram::Numbers;
-use crate::view::{Output, json, text};
+use crate::view::{Output, View, json, text};
 
 /// Writes what `args` ask for.
 ///
@@ -65,7 +67,8 @@ fn diagram(args: &ExplainArgs, lang: Lang, out: &mut impl Write) -> Result<()> {
     let is_root = caps::missing_for_bpf().is_empty();
     if is_root {
         let seconds = args.duration.0.as_secs_f64();
-        match moves(args.duration, || text::diagram::begin(out, seconds, lang, screen)) {
+        let begin = |mut out: &mut dyn Write| text::diagram::begin(&mut out, seconds, lang, screen);
+        match moves(args.duration, &begin, out) {
             Ok(counted) => frame = counted,
             Err(why) => log::warn!("what happens between the states is unknown: {why:#}"),
         }
@@ -94,24 +97,38 @@ fn now() -> Result<StateCounts> {
     Ok(counts)
 }
 
-/// What happens in this network namespace for `duration` after it has `begun`, or until a signal.
-fn moves(Interval(duration): Interval, begun: impl FnOnce() -> io::Result<()>) -> Result<Option<StatFrame>> {
-    block_on(async {
-        let mut end = End::new(Some(Interval(duration)))?;
-        let Watched {
-            kernel,
-            filter,
-            netns,
-            namespaces,
-        } = watch(&Common::default(), Needs::default())?;
-        let mut model = Stat::new(kernel.reasons().clone());
-        let mut live = Live::start(kernel, filter, netns, namespaces)?;
-        let mut frame = None;
-        live.sample(|input| frame = model.apply(input).or(frame.take()))?;
-        end.begin();
-        begun().context(OUTPUT)?;
-        end.come().await;
-        live.sample(|input| frame = model.apply(input).or(frame.take()))?;
-        Ok(frame)
-    })
+/// What happens in this network namespace for `duration` after `begin` was written, or until a signal.
+fn moves(
+    Interval(duration): Interval,
+    begin: &dyn Fn(&mut dyn Write) -> io::Result<()>,
+    out: &mut impl Write,
+) -> Result<Option<StatFrame>> {
+    let needs = Needs {
+        counts: true,
+        ..Needs::default()
+    };
+    let plan = Plan {
+        duration: Some(duration),
+        ..plan(&Common::default(), needs)
+    };
+    let mut view = KeepsCounts { begin, counts: None };
+    engine::run(&plan, &mut view, out)?;
+    Ok(view.counts)
+}
+
+/// A view that writes what comes first, and keeps the counts of the last frame.
+struct KeepsCounts<'a> {
+    begin: &'a dyn Fn(&mut dyn Write) -> io::Result<()>,
+    counts: Option<StatFrame>,
+}
+
+impl View for KeepsCounts<'_> {
+    fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        (self.begin)(out)
+    }
+
+    fn frame(&mut self, frame: &Frame, _: &[Finding], _: &mut dyn Write) -> io::Result<()> {
+        self.counts = frame.counts.clone().or(self.counts.take());
+        Ok(())
+    }
 }

@@ -22,5 +22,4 @@ pub enum Outcome {
     Found,
 }
 
-/// What fails when the output takes no more.
-const OUTPUT: &str = "cannot write the output";
+use crate::engine::OUTPUT;

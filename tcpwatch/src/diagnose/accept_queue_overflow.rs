@@ -18,8 +18,8 @@ const LEAST_S: f64 = 1.0;
 pub struct AcceptQueueOverflow;
 
 impl Detector for AcceptQueueOverflow {
-    fn look(&mut self, frame: Frame<'_>, findings: &mut Vec<Finding>) {
-        let Some(stat) = frame.stat() else { return };
+    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+        let Some(stat) = frame.counts() else { return };
         let Some(overflows) = happened(stat, Counter::ListenOverflows) else {
             return;
         };
@@ -37,7 +37,7 @@ impl Detector for AcceptQueueOverflow {
             ),
         };
         let drops = stat.counters.get(Counter::ListenDrops);
-        let dropping = frame.churn().map_or(&[][..], |churn| &churn.dropping);
+        let dropping = frame.churn.as_ref().map_or(&[][..], |churn| &churn.dropping);
         let whose = overflowed(dropping, Some(overflows), drops);
         let mut title = format!(
             "{packets} found the accept queue of a listener full {}{tries}",
@@ -105,7 +105,7 @@ mod tests {
             (Counter::ListenOverflows, overflows),
             (Counter::ListenDrops, overflows + 2),
         ]);
-        one(found(&mut AcceptQueueOverflow, Frame::Stat(&stat)))
+        one(found(&mut AcceptQueueOverflow, &Frame::from(&stat)))
     }
 
     #[test]
@@ -141,7 +141,7 @@ mod tests {
                 interval_s: 0.1,
                 ..counted(&[(Counter::ListenOverflows, overflows)])
             };
-            one(found(&mut AcceptQueueOverflow, Frame::Stat(&stat))).severity
+            one(found(&mut AcceptQueueOverflow, &Frame::from(&stat))).severity
         };
         assert_eq!([9, 10].map(short), [Severity::Warning, Severity::Critical]);
     }
@@ -154,7 +154,7 @@ mod tests {
                 dropping,
                 ..nobody(stat.clone())
             };
-            one(found(&mut AcceptQueueOverflow, Frame::Churn(&churn)))
+            one(found(&mut AcceptQueueOverflow, &Frame::from(&churn)))
         };
         let finding = look(vec![dropping(80, 1, 1_030), dropping(81, 2, 4)]);
         assert!(
@@ -200,7 +200,7 @@ mod tests {
             ..quiet()
         };
         for stat in [quiet(), unknown, counted(&[(Counter::ListenDrops, 7)])] {
-            assert_eq!(found(&mut AcceptQueueOverflow, Frame::Stat(&stat)), []);
+            assert_eq!(found(&mut AcceptQueueOverflow, &Frame::from(&stat)), []);
         }
     }
 }

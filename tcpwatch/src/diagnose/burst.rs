@@ -13,8 +13,8 @@ use crate::model::owner::{How, Owner};
 pub struct Burst;
 
 impl Detector for Burst {
-    fn look(&mut self, frame: Frame<'_>, findings: &mut Vec<Finding>) {
-        let Some(churn) = frame.churn() else { return };
+    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+        let Some(churn) = frame.churn.as_ref() else { return };
         // A burst alone hurts nobody. One that an accept queue did not hold did.
         let severity = match happened(&churn.stat, Counter::ListenOverflows) {
             Some(_) => Severity::Warning,
@@ -93,7 +93,7 @@ mod tests {
             comm: Comm::new(b"php\x1bfpm"),
         };
         let churn = frame(Some(Opener::Here(Some(process))), 0);
-        let finding = one(found(&mut Burst, Frame::Churn(&churn)));
+        let finding = one(found(&mut Burst, &Frame::from(&churn)));
         assert_eq!(
             finding.title,
             r"php\u{1b}fpm[901] opened 1,950 connections over the usual in 2.0s, 990 in the busiest second"
@@ -106,10 +106,10 @@ mod tests {
     #[test]
     fn one_that_overflowed_a_queue_hurts() {
         let peer = Opener::Peer("10.0.0.9".parse().unwrap());
-        let finding = one(found(&mut Burst, Frame::Churn(&frame(Some(peer), 3))));
+        let finding = one(found(&mut Burst, &Frame::from(&frame(Some(peer), 3))));
         assert_eq!((finding.severity, finding.owner), (Severity::Warning, None));
         assert_eq!(finding.evidence("peer"), Some(&"10.0.0.9".into()));
-        let finding = one(found(&mut Burst, Frame::Churn(&frame(None, 0))));
+        let finding = one(found(&mut Burst, &Frame::from(&frame(None, 0))));
         assert!(
             finding.title.starts_with("several together opened 1,950 "),
             "{}",
@@ -123,14 +123,14 @@ mod tests {
             bursts: Vec::new(),
             ..frame(None, 0)
         };
-        assert_eq!(found(&mut Burst, Frame::Churn(&churn)), []);
-        assert_eq!(found(&mut Burst, Frame::Stat(&quiet())), []);
+        assert_eq!(found(&mut Burst, &Frame::from(&churn)), []);
+        assert_eq!(found(&mut Burst, &Frame::from(&quiet())), []);
     }
 
     #[test]
     fn findings_are_bounded() {
         let mut churn = frame(None, 0);
         churn.bursts = vec![churn.bursts[0]; 100];
-        assert_eq!(found(&mut Burst, Frame::Churn(&churn)).len(), MOST);
+        assert_eq!(found(&mut Burst, &Frame::from(&churn)).len(), MOST);
     }
 }

@@ -33,8 +33,8 @@ pub struct ChurnDetector {
 }
 
 impl Detector for ChurnDetector {
-    fn look(&mut self, frame: Frame<'_>, findings: &mut Vec<Finding>) {
-        let Some(churn) = frame.churn() else { return };
+    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+        let Some(churn) = frame.churn.as_ref() else { return };
         self.busy.turn();
         let all = churn.opened();
         let refused = churn.stat.time_wait.refused > Some(0);
@@ -183,7 +183,7 @@ mod tests {
             by_name: routes,
             ..nobody(quiet())
         };
-        found(detector, Frame::Churn(&frame))
+        found(detector, &Frame::from(&frame))
     }
 
     fn once(routes: Vec<Route>) -> Vec<Finding> {
@@ -283,7 +283,7 @@ mod tests {
             ..nobody(quiet())
         };
         let advice = |frame: &ChurnFrame| {
-            let finding = one(found(&mut ChurnDetector::default(), Frame::Churn(frame)));
+            let finding = one(found(&mut ChurnDetector::default(), &Frame::from(frame)));
             finding.advice.len()
         };
         assert_eq!((advice(&frame(Some(1.1))), advice(&frame(None))), (1, 2));
@@ -297,7 +297,7 @@ mod tests {
             ..nobody(quiet())
         };
         frame.stat.time_wait.refused = Some(554);
-        let finding = one(found(&mut ChurnDetector::default(), Frame::Churn(&frame)));
+        let finding = one(found(&mut ChurnDetector::default(), &Frame::from(&frame)));
         assert_eq!(finding.evidence("time_wait"), Some(&Value::Unknown));
         assert!(
             finding.advice.iter().all(|step| !step.contains("TIME_WAIT")),

@@ -66,10 +66,10 @@ impl Connects {
 }
 
 impl Detector for ConnectFailures {
-    fn look(&mut self, frame: Frame<'_>, findings: &mut Vec<Finding>) {
-        let Some(stat) = frame.stat() else { return };
+    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+        let Some(stat) = frame.counts() else { return };
         let mut rest = Connects::default();
-        if let Some(churn) = frame.churn() {
+        if let Some(churn) = frame.churn.as_ref() {
             let before = findings.len();
             for route in &churn.by_name {
                 let connects = Connects {
@@ -225,7 +225,7 @@ mod tests {
             by_name: routes,
             ..nobody(quiet())
         };
-        found(&mut ConnectFailures, Frame::Churn(&frame))
+        found(&mut ConnectFailures, &Frame::from(&frame))
     }
 
     #[test]
@@ -312,13 +312,13 @@ mod tests {
         stat.ends.add(Ending::Refused, 20);
         stat.ends.add(Ending::NoPort, 30);
         stat.ends.add(Ending::ResetByPeer, 40);
-        let finding = one(found(&mut ConnectFailures, Frame::Stat(&stat)));
+        let finding = one(found(&mut ConnectFailures, &Frame::from(&stat)));
         assert!(
             finding.title.starts_with("20 of 70 connects, to many"),
             "{}",
             finding.title
         );
         assert_eq!((finding.owner, finding.advice.len()), (None, 1));
-        assert_eq!(found(&mut ConnectFailures, Frame::Stat(&quiet())), []);
+        assert_eq!(found(&mut ConnectFailures, &Frame::from(&quiet())), []);
     }
 }

@@ -17,9 +17,9 @@ pub struct EventLoss {
 }
 
 impl Detector for EventLoss {
-    fn look(&mut self, frame: Frame<'_>, findings: &mut Vec<Finding>) {
-        let Some(stat) = frame.stat() else { return };
-        let lost = match frame.churn() {
+    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+        let Some(stat) = frame.counts() else { return };
+        let lost = match frame.churn.as_ref() {
             Some(churn) => churn
                 .lost
                 .saturating_sub(std::mem::replace(&mut self.before, churn.lost)),
@@ -88,7 +88,7 @@ mod tests {
     use crate::model::stat::StatFrame;
 
     fn look(stat: &StatFrame) -> Vec<Finding> {
-        found(&mut EventLoss::default(), Frame::Stat(stat))
+        found(&mut EventLoss::default(), &Frame::from(stat))
     }
 
     #[test]
@@ -159,7 +159,7 @@ mod tests {
                 lost,
                 ..nobody(quiet())
             };
-            let findings = found(&mut detector, Frame::Churn(&frame));
+            let findings = found(&mut detector, &Frame::from(&frame));
             findings.first().and_then(|finding| finding.evidence("lost")).cloned()
         });
         assert_eq!(told, [None, Some(7.into()), None, Some(2.into())]);

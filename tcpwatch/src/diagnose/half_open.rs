@@ -25,8 +25,8 @@ pub struct HalfOpen {
 }
 
 impl Detector for HalfOpen {
-    fn look(&mut self, frame: Frame<'_>, findings: &mut Vec<Finding>) {
-        let Some(stat) = frame.stat().filter(|stat| stat.interval_s > 0.0) else {
+    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+        let Some(stat) = frame.counts().filter(|stat| stat.interval_s > 0.0) else {
             return;
         };
         self.piled.turn();
@@ -104,7 +104,7 @@ mod tests {
     }
 
     fn look(stat: &StatFrame) -> Vec<Finding> {
-        found(&mut HalfOpen::default(), Frame::Stat(stat))
+        found(&mut HalfOpen::default(), &Frame::from(stat))
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
     fn a_pile_around_the_threshold_does_not_flap() {
         let mut detector = HalfOpen::default();
         let told = [99, 100, 50, 99, 49, 99]
-            .map(|waiting| found(&mut detector, Frame::Stat(&frame(TcpState::SynRecv, waiting, 0))).len());
+            .map(|waiting| found(&mut detector, &Frame::from(&frame(TcpState::SynRecv, waiting, 0))).len());
         assert_eq!(told, [0, 1, 1, 1, 0, 0]);
     }
 }

@@ -173,8 +173,8 @@ fn is_draining(group: &Group) -> bool {
 pub struct Leak;
 
 impl Detector for Leak {
-    fn look(&mut self, frame: Frame<'_>, findings: &mut Vec<Finding>) {
-        let Frame::Leaks(LeaksFrame { groups, older_ns, .. }) = frame else {
+    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+        let Some(LeaksFrame { groups, older_ns, .. }) = &frame.leaks else {
             return;
         };
         let judged = groups.iter().filter_map(|group| {

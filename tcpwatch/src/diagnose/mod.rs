@@ -20,51 +20,18 @@ pub mod time_wait_overflow;
 
 use finding::Finding;
 
-use crate::model::churn::ChurnFrame;
 use crate::model::counter::Counter;
-use crate::model::leaks::LeaksFrame;
+use crate::model::frame::Frame;
 use crate::model::number::thousands;
 use crate::model::stat::StatFrame;
 
 /// Findings of one detector in one frame at most: whoever has more of one kind of trouble has it everywhere.
 const MOST: usize = 10;
 
-/// A frame of the model, of any command.
-#[derive(Clone, Copy, Debug)]
-pub enum Frame<'a> {
-    /// The host's counts.
-    Stat(&'a StatFrame),
-    /// Who opens connections; the host's counts are in it too.
-    Churn(&'a ChurnFrame),
-    /// Sockets in states that should pass.
-    Leaks(&'a LeaksFrame),
-}
-
-impl<'a> Frame<'a> {
-    /// The host's counts, where it has them.
-    #[must_use]
-    pub const fn stat(self) -> Option<&'a StatFrame> {
-        match self {
-            Self::Stat(frame) => Some(frame),
-            Self::Churn(frame) => Some(&frame.stat),
-            Self::Leaks(_) => None,
-        }
-    }
-
-    /// Who opens connections, where it has that.
-    #[must_use]
-    pub const fn churn(self) -> Option<&'a ChurnFrame> {
-        match self {
-            Self::Churn(frame) => Some(frame),
-            Self::Stat(_) | Self::Leaks(_) => None,
-        }
-    }
-}
-
 /// Looks at frames, one after another, for one kind of trouble.
 pub trait Detector {
     /// Adds what `frame` shows to `findings`. A frame that says nothing of it adds nothing.
-    fn look(&mut self, frame: Frame<'_>, findings: &mut Vec<Finding>);
+    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>);
 }
 
 /// One of each.
@@ -88,12 +55,12 @@ pub fn all() -> Vec<Box<dyn Detector>> {
 
 /// What `detectors` find in `frame`, the worst first; the length of the interval is among the evidence, and the network namespace
 /// where it was one.
-pub fn look(detectors: &mut [Box<dyn Detector>], frame: Frame<'_>) -> Vec<Finding> {
+pub fn look(detectors: &mut [Box<dyn Detector>], frame: &Frame) -> Vec<Finding> {
     let mut findings = Vec::new();
     for detector in detectors {
         detector.look(frame, &mut findings);
     }
-    if let Some(stat) = frame.stat() {
+    if let Some(stat) = frame.counts() {
         for finding in &mut findings {
             finding.evidence.push(("interval_s", stat.interval_s.into()));
             let netns = stat.namespace.as_ref().map(|namespace| u64::from(namespace.inode));
@@ -155,7 +122,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::model::burst;
-    use crate::model::churn::{Churn, Destination, Opener, Route, Tally};
+    use crate::model::churn::{Churn, ChurnFrame, Destination, Opener, Route, Tally};
     use crate::model::counter::CounterValues;
     use crate::model::dice::Dice;
     use crate::model::ending::Ending;
@@ -195,7 +162,7 @@ pub(crate) mod tests {
     }
 
     /// What `detector` finds in `frame`.
-    pub(crate) fn found(detector: &mut dyn Detector, frame: Frame<'_>) -> Vec<Finding> {
+    pub(crate) fn found(detector: &mut dyn Detector, frame: &Frame) -> Vec<Finding> {
         let mut findings = Vec::new();
         detector.look(frame, &mut findings);
         findings
@@ -216,8 +183,8 @@ pub(crate) mod tests {
             ..quiet()
         };
         for _ in 0..3 {
-            for frame in [Frame::Stat(&quiet()), Frame::Stat(&unknown), Frame::Churn(&churn)] {
-                assert_eq!(look(&mut detectors, frame), []);
+            for frame in vec![Frame::from(&quiet()), Frame::from(&unknown), Frame::from(&churn)] {
+                assert_eq!(look(&mut detectors, &frame), []);
             }
         }
     }
@@ -226,7 +193,7 @@ pub(crate) mod tests {
     fn the_worst_comes_first() {
         let mut stat = counted(&[(Counter::ListenOverflows, 1), (Counter::TcpReqQFullDrop, 1)]);
         stat.ends.add(Ending::NoPort, 1);
-        let found = look(&mut all(), Frame::Stat(&stat));
+        let found = look(&mut all(), &Frame::from(&stat));
         assert!(found.len() >= 3, "{found:?}");
         let interval = |finding: &Finding| finding.evidence("interval_s") == Some(&10.0.into());
         assert!(found.iter().all(interval), "{found:?}");
@@ -325,8 +292,8 @@ pub(crate) mod tests {
                 dropping: vec![dropping.clone(), dropping],
                 ..nobody(stat.clone())
             };
-            for frame in [Frame::Stat(&stat), Frame::Churn(&churn)] {
-                for finding in look(&mut detectors, frame) {
+            for frame in [Frame::from(&stat), Frame::from(&churn)] {
+                for finding in look(&mut detectors, &frame) {
                     assert!(!finding.title.is_empty() && !finding.evidence.is_empty(), "{finding:?}");
                     let mut text = finding.advice.iter().chain([&finding.title]);
                     assert!(text.all(|text| !text.contains(char::is_control)), "{finding:?}");

@@ -33,8 +33,8 @@ pub struct OrphanLimit {
 }
 
 impl Detector for OrphanLimit {
-    fn look(&mut self, frame: Frame<'_>, findings: &mut Vec<Finding>) {
-        let Some(stat) = frame.stat() else { return };
+    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+        let Some(stat) = frame.counts() else { return };
         self.near.turn();
         let orphans = stat.orphans;
         let used = orphans.now.zip(orphans.limit).map(|(now, limit)| share(now, limit));
@@ -124,7 +124,7 @@ mod tests {
     }
 
     fn look(stat: &StatFrame) -> Vec<Finding> {
-        found(&mut OrphanLimit::default(), Frame::Stat(stat))
+        found(&mut OrphanLimit::default(), &Frame::from(stat))
     }
 
     #[test]
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(look(&quiet()), []);
         let mut detector = OrphanLimit::default();
         let told =
-            [24, 25, 20, 24, 19, 24].map(|now| found(&mut detector, Frame::Stat(&frame(now, Some(100), 0, 0))).len());
+            [24, 25, 20, 24, 19, 24].map(|now| found(&mut detector, &Frame::from(&frame(now, Some(100), 0, 0))).len());
         assert_eq!(told, [0, 1, 1, 1, 0, 0]);
     }
 }

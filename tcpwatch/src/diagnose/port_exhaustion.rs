@@ -38,10 +38,10 @@ pub struct PortExhaustion {
 }
 
 impl Detector for PortExhaustion {
-    fn look(&mut self, frame: Frame<'_>, findings: &mut Vec<Finding>) {
-        let Some(stat) = frame.stat() else { return };
+    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+        let Some(stat) = frame.counts() else { return };
         self.low.turn();
-        let Some(churn) = frame.churn() else {
+        let Some(churn) = frame.churn.as_ref() else {
             findings.extend(none_left(stat, stat.ends.get(Ending::NoPort), false));
             return;
         };
@@ -327,12 +327,16 @@ mod tests {
         for lport in 40_000..40_090 {
             walk.add(&waiting(event.remote, lport), settings.range.as_ref().unwrap());
         }
-        churn.walked(PortsSample { settings, walk }, 1_000_000_000);
+        churn.walked(PortsSample {
+            monotonic_ns: 1_000_000_000,
+            settings,
+            walk,
+        });
         let mut frame = churn.frame(quiet(), 0, 5_000_000_000, 0);
         if failed > 0 {
             frame.by_name.push(route(0, failed));
         }
-        found(&mut PortExhaustion::default(), Frame::Churn(&frame))
+        found(&mut PortExhaustion::default(), &Frame::from(&frame))
     }
 
     #[test]
@@ -428,7 +432,7 @@ mod tests {
             by_name: routes,
             ..nobody(quiet())
         };
-        found(&mut PortExhaustion::default(), Frame::Churn(&frame))
+        found(&mut PortExhaustion::default(), &Frame::from(&frame))
     }
 
     #[test]
@@ -465,7 +469,7 @@ mod tests {
                 ports: Some(vec![row(used, None, None)]),
                 ..nobody(quiet())
             };
-            found(&mut detector, Frame::Churn(&frame)).len()
+            found(&mut detector, &Frame::from(&frame)).len()
         });
         assert_eq!(told, [0, 1, 1, 1, 0, 0]);
         assert_eq!(
@@ -482,7 +486,7 @@ mod tests {
         assert_eq!(one(findings).evidence("failed"), Some(&20_u64.into()));
         let mut stat = quiet();
         stat.ends.add(Ending::NoPort, 1);
-        let finding = one(found(&mut PortExhaustion::default(), Frame::Stat(&stat)));
+        let finding = one(found(&mut PortExhaustion::default(), &Frame::from(&stat)));
         assert_eq!(finding.title, "1 connect found no local port in 10.0 s");
     }
 

@@ -28,8 +28,8 @@ pub struct RetransmitStorm {
 }
 
 impl Detector for RetransmitStorm {
-    fn look(&mut self, frame: Frame<'_>, findings: &mut Vec<Finding>) {
-        let Some(stat) = frame.stat() else { return };
+    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+        let Some(stat) = frame.counts() else { return };
         self.stormy.turn();
         let count = |counter| stat.counters.get(counter);
         let (Some(again), Some(first)) = (count(Counter::RetransSegs), count(Counter::OutSegs)) else {
@@ -105,7 +105,7 @@ mod tests {
     }
 
     fn look(stat: &StatFrame) -> Vec<Finding> {
-        found(&mut RetransmitStorm::default(), Frame::Stat(stat))
+        found(&mut RetransmitStorm::default(), &Frame::from(stat))
     }
 
     #[test]
@@ -136,7 +136,7 @@ mod tests {
         };
         let storms = |stat: &StatFrame, before: Finding| {
             let mut findings = vec![before];
-            RetransmitStorm::default().look(Frame::Stat(stat), &mut findings);
+            RetransmitStorm::default().look(&Frame::from(stat), &mut findings);
             findings.split_off(1)
         };
         let flood = frame(1_000, 3_000, 960);
@@ -166,7 +166,7 @@ mod tests {
     fn a_part_around_the_threshold_does_not_flap() {
         let mut detector = RetransmitStorm::default();
         let told = [490, 500, 300, 490, 290, 490]
-            .map(|again| found(&mut detector, Frame::Stat(&frame(again, 10_000 - again, 0))).len());
+            .map(|again| found(&mut detector, &Frame::from(&frame(again, 10_000 - again, 0))).len());
         assert_eq!(told, [0, 1, 1, 1, 0, 0]);
     }
 }

@@ -38,8 +38,8 @@ const ALWAYS: u64 = 2;
 pub struct SynFlood;
 
 impl Detector for SynFlood {
-    fn look(&mut self, frame: Frame<'_>, findings: &mut Vec<Finding>) {
-        let Some(stat) = frame.stat() else { return };
+    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+        let Some(stat) = frame.counts() else { return };
         let count = |counter| stat.counters.get(counter).unwrap_or(0);
         let sent = count(Counter::SyncookiesSent);
         let dropped = count(Counter::TcpReqQFullDrop);
@@ -221,7 +221,7 @@ mod tests {
     fn with(counts: &[(Counter, u64)], half_open: u64, syn: SynSettings) -> Vec<Finding> {
         let mut stat = StatFrame { syn, ..counted(counts) };
         stat.connections.add(TcpState::SynRecv, half_open);
-        found(&mut SynFlood, Frame::Stat(&stat))
+        found(&mut SynFlood, &Frame::from(&stat))
     }
 
     const fn settings(cookies: u64, max_backlog: u64) -> SynSettings {
@@ -353,6 +353,6 @@ mod tests {
             look(&[(Counter::ListenDrops, 20), (Counter::ListenOverflows, 20)], 50),
             []
         );
-        assert_eq!(found(&mut SynFlood, Frame::Stat(&quiet())), []);
+        assert_eq!(found(&mut SynFlood, &Frame::from(&quiet())), []);
     }
 }

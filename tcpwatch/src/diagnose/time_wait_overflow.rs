@@ -23,8 +23,8 @@ pub struct TimeWaitOverflow {
 }
 
 impl Detector for TimeWaitOverflow {
-    fn look(&mut self, frame: Frame<'_>, findings: &mut Vec<Finding>) {
-        let Some(stat) = frame.stat() else { return };
+    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+        let Some(stat) = frame.counts() else { return };
         self.near.turn();
         let time_wait = &stat.time_wait;
         let used = time_wait
@@ -120,7 +120,7 @@ mod tests {
     }
 
     fn look(stat: &StatFrame) -> Vec<Finding> {
-        found(&mut TimeWaitOverflow::default(), Frame::Stat(stat))
+        found(&mut TimeWaitOverflow::default(), &Frame::from(stat))
     }
 
     #[test]
@@ -183,7 +183,7 @@ mod tests {
     fn near_the_limit_is_worth_knowing_and_does_not_flap() {
         let mut detector = TimeWaitOverflow::default();
         let told = [89, 90, 80, 89, 79, 89]
-            .map(|population| found(&mut detector, Frame::Stat(&frame(Some(0), population, Some(100), 0))).len());
+            .map(|population| found(&mut detector, &Frame::from(&frame(Some(0), population, Some(100), 0))).len());
         assert_eq!(told, [0, 1, 1, 1, 0, 0]);
         assert_eq!(one(look(&frame(Some(0), 95, Some(100), 0))).severity, Severity::Info);
     }

@@ -158,7 +158,7 @@ pub struct Route {
 }
 
 /// One interval.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ChurnFrame {
     /// The host's own numbers of the interval.
     pub stat: StatFrame,
@@ -263,11 +263,11 @@ impl Churn {
         }
     }
 
-    /// Takes what a walk found at `monotonic_ns`.
-    pub fn walked(&mut self, sample: PortsSample, monotonic_ns: u64) {
+    /// Takes what a walk found.
+    pub fn walked(&mut self, sample: PortsSample) {
         self.ports_seen = true;
         self.ports.set(sample.settings);
-        self.ports.walk(sample.walk, monotonic_ns);
+        self.ports.walk(sample.walk, sample.monotonic_ns);
     }
 
     /// Takes the listeners that dropped something in the interval that ends, and how much, the most first.
@@ -404,7 +404,7 @@ pub(crate) mod tests {
 
     use super::time_wait::TimeWaitBy;
     use super::*;
-    use crate::event::{Input, LedgerSample};
+    use crate::event::LedgerSample;
     use crate::model::owner::{Comm, How, Owner};
     use crate::model::ports::range::PortRange;
     use crate::model::ports::table::ENDS_MAX;
@@ -457,7 +457,7 @@ pub(crate) mod tests {
     /// The host's numbers of an interval in which nothing happened.
     pub(crate) fn stat() -> StatFrame {
         let mut stat = Stat::default();
-        stat.apply(Input::Ledger(Box::new(LedgerSample {
+        stat.ledger(Box::new(LedgerSample {
             moves: [[0; 16]; 16],
             sockets: [0; 16],
             ends: Vec::new(),
@@ -467,12 +467,8 @@ pub(crate) mod tests {
             missed: None,
             unmarked: 0,
             drift: None,
-        })));
-        let tick = Input::Tick {
-            time: Timestamp::UNIX_EPOCH,
-            monotonic_ns: 1,
-        };
-        stat.apply(tick).unwrap()
+        }));
+        stat.interval(Timestamp::UNIX_EPOCH, 1).unwrap()
     }
 
     #[test]
@@ -568,7 +564,11 @@ pub(crate) mod tests {
         let evicted = Some((WALK_MAX - ENDS_MAX) as u64);
         for (walk, left_out) in [(walk, 3), (Walk::default(), 0)] {
             let settings = settings.clone();
-            churn.walked(PortsSample { settings, walk }, 1_000_000_000);
+            churn.walked(PortsSample {
+                monotonic_ns: 1_000_000_000,
+                settings,
+                walk,
+            });
             let frame = churn.frame(stat(), 0, 0, 0);
             assert_eq!((frame.ports_evicted, frame.ports_left_out), (evicted, Some(left_out)));
         }

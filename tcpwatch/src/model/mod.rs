@@ -10,15 +10,17 @@ pub(crate) mod dice;
 pub mod ending;
 pub mod escaped;
 pub mod filter;
+pub mod frame;
 pub mod histogram;
+pub mod holdback;
 pub mod host;
 pub mod latency;
 pub mod leaks;
 pub mod listener;
 pub mod namespace;
+pub mod needs;
 pub mod number;
 pub mod owner;
-pub mod pending;
 pub mod ports;
 pub mod slots;
 pub mod snapshot;
@@ -27,6 +29,7 @@ pub mod stacks;
 pub mod stat;
 pub mod trace;
 pub mod whose;
+pub mod world;
 
 /// ns as s.
 #[expect(

@@ -167,13 +167,14 @@ impl fmt::Display for Process {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn owner(pid: u32, comm: &[u8]) -> Owner {
+    /// Who holds a socket by /proc.
+    pub(crate) fn owner(pid: u32, comm: impl AsRef<[u8]>) -> Owner {
         Owner {
             pid: NonZeroU32::new(pid),
-            comm: Comm::new(comm),
+            comm: Comm::new(comm.as_ref()),
             how: How::Scan,
             cgroup: NonZeroU64::new(1),
         }

@@ -8,12 +8,12 @@ use super::counter::{Counter, CounterValues};
 use super::counts::StateCounts;
 use super::ending::{self, Ending, EndingCounts, Reasons};
 use super::namespace::Namespace;
-use crate::event::{HostFacts, Input, LedgerSample, Orphans, SynSettings, TimeWaitCounters};
+use crate::event::{HostFacts, LedgerSample, Orphans, SynSettings, TimeWaitCounters};
 
 /// Transitions in one interval, by the kernel's state numbers.
 pub type Moves = [[u64; STATES]; STATES];
 
-/// Takes inputs, gives a frame at every tick.
+/// Takes what is read of the host, gives a frame at the end of every interval.
 #[derive(Debug, Default)]
 pub struct Stat {
     reasons: Reasons,
@@ -97,18 +97,23 @@ impl Stat {
         }
     }
 
-    /// Takes `input`; a frame, when it is a tick and the ledger was read since the start.
-    pub fn apply(&mut self, input: Input) -> Option<StatFrame> {
-        match input {
-            Input::Ledger(ledger) => self.ledger = Some(ledger),
-            Input::Sockets(walked) => self.walked = Some(walked),
-            Input::HostFacts(facts) => self.facts = facts,
-            Input::Tick { time, monotonic_ns } => return self.tick(time, monotonic_ns),
-        }
-        None
+    /// Takes the ledger.
+    pub fn ledger(&mut self, ledger: Box<LedgerSample>) {
+        self.ledger = Some(ledger);
     }
 
-    fn tick(&mut self, time: Timestamp, monotonic_ns: u64) -> Option<StatFrame> {
+    /// Takes the sockets that fire no transitions.
+    pub fn sockets(&mut self, walked: Box<Pass>) {
+        self.walked = Some(walked);
+    }
+
+    /// Takes the kernel's counters.
+    pub fn host_facts(&mut self, facts: Box<HostFacts>) {
+        self.facts = facts;
+    }
+
+    /// The interval from the last call to now, and for the first call one without length; `None` before the ledger was read.
+    pub fn interval(&mut self, time: Timestamp, monotonic_ns: u64) -> Option<StatFrame> {
         let ledger = self.ledger.clone()?;
         let before = self.before.replace(Before {
             monotonic_ns,
@@ -275,7 +280,7 @@ mod tests {
     use super::*;
     use crate::model::counter::Counter;
 
-    fn sample(edit: impl FnOnce(&mut LedgerSample)) -> Input {
+    fn sample(edit: impl FnOnce(&mut LedgerSample)) -> Box<LedgerSample> {
         let mut sample = LedgerSample {
             moves: [[0; STATES]; STATES],
             sockets: [0; STATES],
@@ -288,13 +293,13 @@ mod tests {
             drift: None,
         };
         edit(&mut sample);
-        Input::Ledger(Box::new(sample))
+        Box::new(sample)
     }
 
     /// So many timewait sockets and overflows.
-    fn facts(count: u64) -> Input {
+    fn facts(count: u64) -> Box<HostFacts> {
         let entered = Some(count);
-        Input::HostFacts(Box::new(HostFacts {
+        Box::new(HostFacts {
             time_wait: TimeWaitCounters {
                 entered,
                 ..TimeWaitCounters::default()
@@ -305,25 +310,22 @@ mod tests {
                 ..Orphans::default()
             },
             ..HostFacts::default()
-        }))
+        })
     }
 
-    fn tick(monotonic_ns: u64) -> Input {
-        Input::Tick {
-            time: Timestamp::UNIX_EPOCH,
-            monotonic_ns,
-        }
+    fn interval(stat: &mut Stat, monotonic_ns: u64) -> Option<StatFrame> {
+        stat.interval(Timestamp::UNIX_EPOCH, monotonic_ns)
     }
 
     #[test]
     fn the_first_frame_has_counts_and_no_rates() {
         let mut stat = Stat::default();
-        assert_eq!(stat.apply(tick(1)), None);
-        stat.apply(sample(|ledger| {
+        assert_eq!(interval(&mut stat, 1), None);
+        stat.ledger(sample(|ledger| {
             ledger.moves[7][2] = 5;
             ledger.sockets[1] = 3;
         }));
-        let frame = stat.apply(tick(2)).unwrap();
+        let frame = interval(&mut stat, 2).unwrap();
         assert_eq!((frame.interval_s, frame.seen, frame.opened_active()), (0.0, 0, 0));
         assert_eq!(frame.connections.get(TcpState::Established), 3);
         assert_eq!(frame.time_wait.entered, None);
@@ -332,10 +334,10 @@ mod tests {
     #[test]
     fn later_frames_have_what_moved_since() {
         let mut stat = Stat::default();
-        stat.apply(sample(|ledger| ledger.moves[7][2] = 5));
-        stat.apply(facts(7));
-        stat.apply(tick(0));
-        stat.apply(sample(|ledger| {
+        stat.ledger(sample(|ledger| ledger.moves[7][2] = 5));
+        stat.host_facts(facts(7));
+        interval(&mut stat, 0);
+        stat.ledger(sample(|ledger| {
             ledger.moves[7][2] = 9;
             ledger.moves[10][3] = 2;
             ledger.moves[1][7] = 1;
@@ -351,8 +353,8 @@ mod tests {
             ledger.ends = vec![(peers_reset, 1), (Evidence::default(), -1)];
             ledger.uncounted_ends = 2;
         }));
-        stat.apply(facts(9));
-        let frame = stat.apply(tick(2_000_000_000)).unwrap();
+        stat.host_facts(facts(9));
+        let frame = interval(&mut stat, 2_000_000_000).unwrap();
         assert_eq!(
             (frame.interval_s, frame.opened_active(), frame.opened_passive()),
             (2.0, 4, 2)
@@ -389,11 +391,11 @@ mod tests {
             (4, 9, Some(1)),
             (5, 10, None),
         ] {
-            stat.apply(sample(|ledger| {
+            stat.ledger(sample(|ledger| {
                 ledger.ends = vec![(closed_first, ends)];
                 ledger.unheard_resets = unheard;
             }));
-            let frame = stat.apply(tick(seconds)).unwrap();
+            let frame = interval(&mut stat, seconds).unwrap();
             told.push((frame.ends.get(Ending::ClosedFirst), frame.ends.get(Ending::Unknown)));
         }
         assert_eq!(told, [(0, 0), (3, 0), (0, 2), (4, 0), (0, 1)]);
@@ -402,10 +404,10 @@ mod tests {
     #[test]
     fn inputs_that_go_backwards_or_below_zero_are_survived() {
         let mut stat = Stat::default();
-        stat.apply(sample(|ledger| ledger.moves[7][2] = 5));
-        stat.apply(tick(9));
-        stat.apply(sample(|ledger| ledger.sockets[10] = -4));
-        let frame = stat.apply(tick(3)).unwrap();
+        stat.ledger(sample(|ledger| ledger.moves[7][2] = 5));
+        interval(&mut stat, 9);
+        stat.ledger(sample(|ledger| ledger.sockets[10] = -4));
+        let frame = interval(&mut stat, 3).unwrap();
         assert_eq!((frame.interval_s, frame.seen), (0.0, 0));
         assert_eq!(frame.connections.get(TcpState::Listen), 0);
     }
@@ -418,9 +420,9 @@ mod tests {
         walked.request[3] = 2;
         walked.timewait[5] = 3;
         walked.timewait[6] = 4;
-        stat.apply(sample(|ledger| ledger.sockets[5] = 1));
-        stat.apply(Input::Sockets(Box::new(walked)));
-        let frame = stat.apply(tick(1)).unwrap();
+        stat.ledger(sample(|ledger| ledger.sockets[5] = 1));
+        stat.sockets(Box::new(walked));
+        let frame = interval(&mut stat, 1).unwrap();
         assert_eq!(frame.connections.get(TcpState::FinWait2), 4);
         assert_eq!(frame.connections.get(TcpState::SynRecv), 2);
         assert_eq!(frame.connections.get(TcpState::TimeWait), 4);

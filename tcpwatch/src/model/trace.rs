@@ -8,23 +8,15 @@ use tcpwatch_common::ledger::STATES;
 
 use super::container::Cgroup;
 use super::ending::Ending;
+use super::frame::Frame;
+use super::holdback::Held;
 use super::owner::Owner;
-use super::pending::Ends;
-use crate::event::{Event, Life, Record};
+use crate::event::{Event, Life};
 
 /// What a trace may be of.
-pub trait Traced: Ends + Sized {
-    /// What people call several of them.
-    const MANY: &'static str;
-
-    /// What `record` carries; `None` where it carries something else.
-    fn of(record: Record) -> Option<Self>;
-
-    /// Its transition: of a connection, the last.
-    fn event(&self) -> &Event;
-
-    /// The same, to add to what is known of it.
-    fn event_mut(&mut self) -> &mut Event;
+pub trait Traced: Held + Sized {
+    /// Those that `frame` shows.
+    fn shown(frame: &Frame) -> &Shown<Self>;
 
     /// The process that closed the connection, where that is not its owner.
     fn closer(&self) -> Option<Owner>;
@@ -34,21 +26,8 @@ pub trait Traced: Ends + Sized {
 }
 
 impl Traced for Event {
-    const MANY: &'static str = "transitions";
-
-    fn of(record: Record) -> Option<Self> {
-        match record {
-            Record::Transition(event) => Some(event),
-            _ => None,
-        }
-    }
-
-    fn event(&self) -> &Event {
-        self
-    }
-
-    fn event_mut(&mut self) -> &mut Event {
-        self
+    fn shown(frame: &Frame) -> &Shown<Self> {
+        &frame.transitions
     }
 
     fn closer(&self) -> Option<Owner> {
@@ -61,21 +40,8 @@ impl Traced for Event {
 }
 
 impl Traced for Life {
-    const MANY: &'static str = "connections";
-
-    fn of(record: Record) -> Option<Self> {
-        match record {
-            Record::Life(life) => Some(life),
-            _ => None,
-        }
-    }
-
-    fn event(&self) -> &Event {
-        &self.last
-    }
-
-    fn event_mut(&mut self) -> &mut Event {
-        &mut self.last
+    fn shown(frame: &Frame) -> &Shown<Self> {
+        &frame.connections
     }
 
     fn closer(&self) -> Option<Owner> {
@@ -103,6 +69,24 @@ pub struct Row<T> {
     pub ended: Option<Ending>,
     /// Its owner's cgroup.
     pub cgroup: Option<Arc<Cgroup>>,
+}
+
+/// Transitions, or finished connections, that a frame shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shown<T> {
+    /// In the order they came.
+    pub rows: Vec<Row<T>>,
+    /// What all of them add up to; `None` before the end.
+    pub totals: Option<TraceTotals>,
+}
+
+impl<T> Default for Shown<T> {
+    fn default() -> Self {
+        Self {
+            rows: Vec::new(),
+            totals: None,
+        }
+    }
 }
 
 /// How many transitions, or connections, there were, and what became of them.

@@ -1,154 +1,131 @@
-//! The running kernel, read at intervals: ledger, walks and counters of every namespace looked at, as inputs.
+//! The running kernel: what it sends, and what is read beside it, as inputs.
 
+mod counts;
 mod dropping;
 mod full;
+mod no_room;
 mod silent;
+mod stuck_scans;
 
+use std::future::pending;
+use std::io::{self, Write};
 use std::path::Path;
-use std::thread;
-use std::time::Duration;
 
 use anyhow::Result;
-use tcpwatch_common::Evidence;
+use hashbrown::HashSet;
 
-use self::dropping::Dropping;
-use self::full::FullSockets;
-use self::silent::Silent;
-use super::ebpf::{Kernel, LedgerSum, Stream};
-use super::namespace::NamespaceReaders;
+use self::counts::HostCounts;
+use self::no_room::no_room;
+use self::stuck_scans::StuckScans;
+use super::ebpf::{self, Choice, Kernel, KernelNeeds, NamespacesUnknown, Request, Stream};
+use super::namespace::Early;
+use super::owner_resolver::OwnerResolver;
+use super::socket_scan::{ScanRequest, ScansBefore};
+use super::stacks::{self, Stacks};
 use crate::clock;
-use crate::event::{Input, LedgerSample, PortsSample};
+use crate::event::{EndCounts, Event, Input, Loss, Record, Session};
 use crate::model::filter::Filter;
-use crate::model::listener::Listener;
-use crate::sys::descriptor_limit;
+use crate::model::leaks::Look;
+use crate::model::needs::Needs;
+use crate::model::owner::Owner;
+use crate::model::snapshot::Unseen;
 use crate::sys::netns::{self, Namespace, Which};
+use crate::view::words;
 
-/// Every so often namespaces are looked for again (`--netns all`), and the counts are compared with a walk.
-const LOOK_AGAIN_NS: u64 = 10_000_000_000;
+/// Records taken before other things are seen to: enough that asking for them costs little, and so few that they stay in the cache.
+const BATCH: usize = 1024;
 
-/// Of the time, at most a hundredth is spent on walks nobody waits for.
-const SHARE: u64 = 100;
-
-/// The kernel side, and what must be read beside it.
-pub struct Live {
-    kernel: Kernel,
-    filter: Filter,
-    netns: Which,
-    places: Places,
-    full: FullSockets,
-    silent: Silent,
-    dropping: Dropping,
-    /// Ends that only a reset could have explained, and no reset came; see [`read_explained`].
-    unexplained: i64,
-    look_again_ns: u64,
-    ports_again_ns: u64,
+/// What to watch, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The connections.
+    pub filter: Filter,
+    /// The network namespaces.
+    pub netns: Which,
+    /// The hook.
+    pub hook: Choice,
+    /// Bytes of the ring buffer of records.
+    pub ring_bytes: u32,
 }
 
-/// The namespaces looked at, and what is read of each.
-struct Places {
-    namespaces: Vec<Namespace>,
-    readers: Vec<NamespaceReaders>,
+/// What there is to take from the source.
+pub enum Ready {
+    /// Records.
+    Records,
+    /// What a scan of stuck sockets found, for [`Live::end_scan`].
+    Scan(Box<(Look, ScansBefore)>),
+}
+
+/// The kernel side, and what is read beside it.
+pub struct Live {
+    kernel: Kernel,
+    needs: Needs,
+    filter: Filter,
+    counts: Option<HostCounts>,
+    stream: Option<Stream>,
+    owners: Option<OwnerResolver>,
+    scans: Option<StuckScans>,
+    /// Sockets that listened before, until the kernel side is told whose they are.
+    early: Option<Result<Early>>,
 }
 
 impl Live {
-    /// Opens what is read of each of `namespaces`, and counts the sockets there are.
+    /// Loads and attaches the kernel side, with what `needs` takes, and opens what is read beside it. Within a tokio runtime.
     ///
     /// # Errors
-    /// One line: what cannot be opened, and why.
-    pub fn start(mut kernel: Kernel, filter: Filter, netns: Which, namespaces: Vec<Namespace>) -> Result<Self> {
-        let mut places = Places {
-            namespaces: Vec::new(),
-            readers: Vec::new(),
+    /// One line: what cannot be had, why, and what to type.
+    pub fn start(options: &Options, needs: Needs) -> Result<Self> {
+        let filter = options.filter.clone();
+        let request = scan_request(options, needs, false);
+        let mut scans = request.map(StuckScans::start).transpose()?;
+        let Attached {
+            mut kernel,
+            netns,
+            namespaces,
+        } = attach(options, needs.into())?;
+        let stream = needs.records().then(|| kernel.stream()).transpose()?;
+        // What cannot be read is said now, and not after the first interval.
+        needs.latency.map(|by| kernel.latency(by)).transpose()?;
+        let (mut owners, mut early) = (None, None);
+        if needs.owners() {
+            early = Some(Early::find(&namespaces));
+            let mut resolver = OwnerResolver::new(Path::new("/"));
+            // Also where nobody listens: who holds what is open is known then, and may not be when it is closed.
+            resolver.scan();
+            owners = Some(resolver);
+        }
+        if let Some(scans) = &mut scans {
+            let stacks = needs.stuck.filter(|stuck| stuck.stacks);
+            let stacks = stacks.map(|_| Stacks::follow(kernel.stacks()?)).transpose()?;
+            scans.watch(netns.clone(), stacks);
+        }
+        let counts = if needs.reads_counts() {
+            Some(HostCounts::start(&mut kernel, &filter, netns, namespaces)?)
+        } else {
+            None
         };
-        places.become_these(namespaces, &netns)?;
-        let full = FullSockets::start(&mut kernel, &mut places, &filter)?;
-        let look_again_ns = clock::monotonic_ns() + LOOK_AGAIN_NS;
         Ok(Self {
             kernel,
+            needs,
             filter,
-            netns,
-            places,
-            full,
-            silent: Silent::default(),
-            dropping: Dropping::default(),
-            unexplained: 0,
-            look_again_ns,
-            ports_again_ns: 0,
+            counts,
+            stream,
+            owners,
+            scans,
+            early,
         })
     }
 
-    /// Reads everything, and gives it to `each`, a tick last.
-    ///
-    /// # Errors
-    /// Something that could be read before cannot be read now.
-    pub fn sample(&mut self, mut each: impl FnMut(Input)) -> Result<()> {
-        if clock::monotonic_ns() >= self.look_again_ns {
-            self.look_again()?;
-        }
-        self.kernel.flush_log();
-        self.full.catch_up(&mut self.kernel, &mut self.places, &self.filter)?;
-        let (walked, facts) = self.silent.read(&mut self.places.readers, &self.filter)?;
-        let missed = self.kernel.missed();
-        let sum = read_explained(|| self.kernel.ledger_sum(), &mut self.unexplained);
-        let LedgerSum { counts: ledger, ends } = sum;
-        let (sockets, unmarked) = self.full.now(&self.kernel, &ledger)?;
-        each(Input::Sockets(Box::new(walked)));
-        each(Input::HostFacts(Box::new(facts)));
-        each(Input::Ledger(Box::new(LedgerSample {
-            moves: ledger.moves,
-            sockets,
-            ends: ends
-                .into_iter()
-                .map(|(key, count)| (Evidence::of_key(key), count))
-                .collect(),
-            uncounted_ends: ledger.uncounted_ends,
-            lost: ledger.lost,
-            missed,
-            unheard_resets: self.kernel.unheard_resets(),
-            unmarked,
-            drift: self.full.take_drift(),
-        })));
-        each(Input::Tick {
-            time: clock::now(),
+    /// What is known when the run starts.
+    #[must_use]
+    pub fn session(&self) -> Session {
+        Session {
             monotonic_ns: clock::monotonic_ns(),
-        });
-        Ok(())
-    }
-
-    /// Who holds which ephemeral ports now; `None` where it is too early to look again, where only some connections are looked at, or
-    /// there are several namespaces, each with ports of its own.
-    ///
-    /// # Errors
-    /// The sockets cannot be read.
-    pub fn ports(&mut self) -> Result<Option<PortsSample>> {
-        let start = clock::monotonic_ns();
-        let [reader] = self.places.readers.as_mut_slice() else {
-            return Ok(None);
-        };
-        // The openings of a filter's connections do not tell when the ports of all run out.
-        if start < self.ports_again_ns || !self.filter.is_any_socket() {
-            return Ok(None);
+            reasons: self.kernel.reasons().clone(),
+            unheard_resets: self.kernel.unheard_resets(),
+            knows_namespaces: self.kernel.knows_namespaces(),
+            watches: true,
         }
-        let sample = reader.ports.sample(&mut reader.sockets)?;
-        let now = clock::monotonic_ns();
-        self.ports_again_ns = now + (now - start) * SHARE;
-        Ok(Some(sample))
-    }
-
-    /// Listeners that dropped something since this was asked last, and how much, whatever the filter; none at the first time.
-    ///
-    /// # Errors
-    /// The sockets cannot be read.
-    pub fn dropping(&mut self) -> Result<Vec<Listener>> {
-        self.dropping.look(&mut self.places.readers)
-    }
-
-    /// The stream; see [`Kernel::stream`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn stream(&mut self) -> Result<Stream> {
-        self.kernel.stream()
     }
 
     /// The kernel side.
@@ -157,122 +134,373 @@ impl Live {
         &self.kernel
     }
 
+    /// Whether there is something to read between the ends of intervals.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        self.stream.is_some() || self.early.is_some()
+    }
+
+    /// Waits until a scan of stuck sockets is over, or the kernel side says that a share of the ring is filled. It does not say so for
+    /// less: read the stream on a timer as well.
+    ///
+    /// # Errors
+    /// The poll fails, or sockets or processes cannot be read.
+    pub async fn ready(&mut self) -> Result<Ready> {
+        let Self { stream, scans, .. } = self;
+        let scanned = async {
+            match scans {
+                Some(scans) => scans.over().await,
+                None => pending().await,
+            }
+        };
+        let filled = async {
+            match stream {
+                Some(stream) => stream.filled().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            found = scanned => Ok(Ready::Scan(Box::new(found?))),
+            filled = filled => { filled?; Ok(Ready::Records) }
+        }
+    }
+
+    /// Reads a batch of records, and the answers to those that asked who holds their sockets; whether there may be more.
+    pub fn read_stream(&mut self, each: &mut dyn FnMut(Input)) -> bool {
+        self.catch_up();
+        let Self {
+            kernel,
+            needs,
+            stream,
+            owners,
+            scans,
+            filter,
+            ..
+        } = self;
+        let mut taken = 0;
+        if let Some(stream) = stream {
+            let asks = Asks {
+                holders: needs.rows(),
+                cgroups: needs.rows() || needs.stuck.is_some() && !filter.owner.cgroups.is_empty(),
+            };
+            let mut rows = owners.as_mut().map(|owners| RowOwners::new(owners, asks));
+            taken = stream.drain(BATCH, |record| match record {
+                Record::Transition(event) => {
+                    if let Some(rows) = &mut rows {
+                        rows.of(&event, None, each);
+                    }
+                    if let Some(scans) = scans {
+                        scans.transition(&event);
+                    }
+                    each(Input::Transition(event));
+                }
+                Record::Life(life) => {
+                    if let Some(rows) = &mut rows {
+                        rows.of(&life.last, life.closer, each);
+                    }
+                    each(Input::Connection(life));
+                }
+                Record::Amendment(id, evidence) => each(Input::CloseAmended { id, evidence }),
+            });
+            if let Some(rows) = &mut rows {
+                rows.answers(each);
+            }
+            each(Input::Loss(Loss {
+                lost: kernel.lost() + stream.undecoded(),
+                unheard_resets: kernel.unheard_resets(),
+                emptied: taken < BATCH,
+            }));
+        }
+        kernel.flush_log();
+        each(tick());
+        taken == BATCH
+    }
+
+    /// Reads all that is read at the end of an interval.
+    ///
+    /// # Errors
+    /// Something that could be read before cannot be read now.
+    pub fn end_interval(&mut self, each: &mut dyn FnMut(Input)) -> Result<()> {
+        self.kernel.flush_log();
+        if let Some(counts) = &mut self.counts {
+            if self.needs.churn
+                && let Some(ports) = counts.ports(&self.filter)?
+            {
+                each(Input::Ports(Box::new(ports)));
+            }
+            let mut facts = None;
+            counts.sample(&mut self.kernel, &self.filter, &mut |input| {
+                if let Input::HostFacts(read) = &input {
+                    facts = Some(read.clone());
+                }
+                each(input);
+            })?;
+            if self.needs.churn
+                && let Some(facts) = facts
+            {
+                counts.drops(&facts, each)?;
+            }
+        }
+        if let Some(scans) = &mut self.scans {
+            scans.begin(each);
+        }
+        if let Some(by) = self.needs.latency {
+            each(Input::Latency(Box::new(self.kernel.latency(by)?)));
+        }
+        each(tick());
+        each(Input::IntervalEnd);
+        Ok(())
+    }
+
     /// Detaches the hook, and waits for the runs that are under way: all that will ever be counted and sent has been.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn detach(&mut self) -> Result<()> {
+    pub fn detach(&mut self) -> Result<EndCounts> {
         self.kernel.detach()?;
-        let _all_there_is = self.kernel.settled_ledger();
-        // Sockets go on, and are counted no more: what a walk found now would be no drift.
-        self.look_again_ns = u64::MAX;
-        Ok(())
+        let ledger = self.kernel.settled_ledger();
+        if let Some(counts) = &mut self.counts {
+            counts.detached();
+        }
+        Ok(EndCounts {
+            moves: ledger.moves,
+            lost: ledger.lost + self.stream.as_ref().map_or(0, Stream::undecoded),
+            missed: self.kernel.missed(),
+        })
     }
 
-    /// Looks for namespaces that came or went, and compares the counts with a walk, which also finds the sockets that were
-    /// there before a namespace was found.
-    fn look_again(&mut self) -> Result<()> {
-        let start = clock::monotonic_ns();
-        if self.netns == Which::All {
-            let found = netns::resolve(Path::new("/"), &self.netns)?;
-            self.places.become_these(found, &self.netns)?;
+    /// Whether stuck sockets are scanned.
+    #[must_use]
+    pub fn scans_stuck(&self) -> bool {
+        self.scans.is_some()
+    }
+
+    /// Whether only the first scan of stuck sockets is over.
+    #[must_use]
+    pub fn is_first_scan(&self) -> bool {
+        self.scans.as_ref().is_some_and(StuckScans::is_first)
+    }
+
+    /// Whether a scan of stuck sockets is under way.
+    #[must_use]
+    pub fn is_scanning(&self) -> bool {
+        self.scans.as_ref().is_some_and(StuckScans::is_scanning)
+    }
+
+    /// Takes what a scan found, after the stream was read to its end: what left meanwhile is not to be shown as there. Whether it was
+    /// the one that later ones are compared with.
+    pub fn end_scan(&mut self, found: (Look, ScansBefore), each: &mut dyn FnMut(Input)) -> bool {
+        let Some(scans) = &mut self.scans else { return false };
+        let scan = Box::new(scans.take(found));
+        let missed = self.kernel.missed();
+        each(tick());
+        each(Input::SocketScan { scan, missed });
+        scans.is_base()
+    }
+
+    /// Begins a scan of stuck sockets, if there are any to be and none is under way.
+    pub fn begin_scan(&mut self, each: &mut dyn FnMut(Input)) {
+        if let Some(scans) = &mut self.scans {
+            scans.begin(each);
         }
-        self.full.compare(&mut self.kernel, &mut self.places, &self.filter)?;
-        let now = clock::monotonic_ns();
-        self.look_again_ns = now + LOOK_AGAIN_NS.max((now - start) * SHARE);
-        Ok(())
+    }
+
+    /// Waits for a scan no longer than it may take.
+    ///
+    /// # Errors
+    /// No scan can do without what takes too long.
+    pub fn give_up_in_time(&mut self, each: &mut dyn FnMut(Input)) -> Result<()> {
+        match &mut self.scans {
+            Some(scans) => scans.give_up_in_time(each),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether records wait for an answer that a scan may give.
+    #[must_use]
+    pub fn is_looking(&self) -> bool {
+        self.owners.as_ref().is_some_and(OwnerResolver::is_looking)
+    }
+
+    /// Waits for no scan any more: what is not known by now is unknown.
+    pub fn stop_looking(&mut self) {
+        if let Some(owners) = &mut self.owners {
+            owners.stop_scanning();
+        }
+    }
+
+    /// Says on stderr, at the end, what is unknown because the kernel had no room for it.
+    pub fn warn_of_no_room(&self) {
+        for words in no_room(&self.kernel.ledger(), self.kernel.hook()) {
+            log::warn!("{words}");
+        }
+        let unknown = self.kernel.lost_stacks() + self.scans.as_ref().map_or(0, StuckScans::evicted);
+        if unknown > 0 {
+            log::warn!("where {unknown} connections were opened is unknown: there was no room for their stacks");
+        }
+    }
+
+    /// Takes what a scan found, and tells the kernel side who listens already.
+    fn catch_up(&mut self) {
+        let Some(owners) = &mut self.owners else { return };
+        owners.catch_up();
+        if owners.is_scanning() {
+            return;
+        }
+        if let Some(early) = self.early.take() {
+            warn_of_listeners(&early.and_then(|early| early.tell(&mut self.kernel, owners.owners()?)));
+        }
     }
 }
 
-/// Reads the ledger until every end since the last reading is explained, at most `TRIES` times.
+/// One scan of stuck sockets, for which nothing need be loaded, as inputs.
 ///
-/// The kernel announces the end of a connection that it resets before the reset itself. A reading in between would show an end of
-/// unknown kind, which the next one would have to take back.
-fn read_explained(mut read: impl FnMut() -> LedgerSum, unexplained: &mut i64) -> LedgerSum {
-    const TRIES: u32 = 5;
-    const RESET_MAY_TAKE: Duration = Duration::from_millis(1);
-    let mut sum = read();
-    for _ in 0..TRIES {
-        if sum.awaiting_reset() <= *unexplained {
-            break;
-        }
-        thread::sleep(RESET_MAY_TAKE);
-        sum = read();
+/// # Errors
+/// Sockets or processes cannot be read, or no process is one that was asked for.
+pub fn scan_once(options: &Options, needs: Needs, each: &mut dyn FnMut(Input)) -> Result<()> {
+    each(Input::Session(Box::default()));
+    if let Some(request) = scan_request(options, needs, true) {
+        let (look, _) = request.scan(&ScansBefore::default(), true)?;
+        each(tick());
+        each(Input::SocketScan {
+            scan: Box::new(look),
+            missed: None,
+        });
     }
-    *unexplained = sum.awaiting_reset();
-    sum
+    Ok(())
 }
 
-impl Places {
-    /// Opens the readers of those of `namespaces` that have none, and closes those of namespaces that are gone: an open
-    /// one keeps its namespace alive.
-    fn become_these(&mut self, namespaces: Vec<Namespace>, netns: &Which) -> Result<()> {
-        self.readers
-            .retain(|reader| namespaces.iter().any(|namespace| namespace.inode == reader.inode));
-        for namespace in &namespaces {
-            if self.readers.iter().any(|reader| reader.inode == namespace.inode) {
-                continue;
-            }
-            match NamespaceReaders::open(Path::new("/"), namespace) {
-                Ok(reader) => self.readers.push(reader),
-                // Of all, one may have gone between being found and being entered.
-                Err(error) if *netns == Which::All && !descriptor_limit::is_reached(&error) => {
-                    log::warn!("network namespace {}: {error:#}", namespace.inode);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        self.namespaces = namespaces;
-        Ok(())
+fn scan_request(options: &Options, needs: Needs, must_match: bool) -> Option<ScanRequest> {
+    let stuck = needs.stuck?;
+    Some(ScanRequest {
+        netns: options.netns.clone(),
+        filter: options.filter.clone(),
+        older_ns: stuck.older_ns,
+        must_match,
+        open: stuck.stacks,
+    })
+}
+
+fn tick() -> Input {
+    Input::Tick {
+        time: clock::now(),
+        monotonic_ns: clock::monotonic_ns(),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use tcpwatch_common::TcpState;
-    use tcpwatch_common::evidence::{Evidence, KNOWN, RESET_AFTER, RESET_SENT};
+/// What is to be found in /proc about records.
+#[derive(Clone, Copy)]
+struct Asks {
+    /// Who holds the sockets whose owners nobody saw.
+    holders: bool,
+    /// The cgroups of owners.
+    cgroups: bool,
+}
 
-    use super::*;
+/// What a batch of records asks of /proc.
+struct RowOwners<'a> {
+    resolver: &'a mut OwnerResolver,
+    asks: Asks,
+    /// The processes whose cgroups this batch has told.
+    told: HashSet<Owner>,
+}
 
-    /// Ends of connections in `ESTABLISHED`: so many that no reset explains, and so many that one does.
-    fn ends(unexplained: i64, reset: i64) -> LedgerSum {
-        let evidence = |flags| Evidence {
-            err: 0,
-            flags: KNOWN | flags,
-            from: TcpState::Established.number(),
-            shutdown: 3,
-            reason: 0,
-            reserved: 0,
-        };
-        LedgerSum {
-            counts: bytemuck::Zeroable::zeroed(),
-            ends: [
-                (evidence(0).key(), unexplained),
-                (evidence(RESET_SENT | RESET_AFTER).key(), reset),
-            ]
-            .into(),
+impl<'a> RowOwners<'a> {
+    fn new(resolver: &'a mut OwnerResolver, asks: Asks) -> Self {
+        Self {
+            resolver,
+            asks,
+            told: HashSet::new(),
         }
     }
 
-    #[test]
-    fn an_end_is_read_again_until_its_reset_has_come() {
-        let mut readings = [ends(1, 0), ends(1, 0), ends(0, 1), ends(9, 9)].into_iter();
-        let mut unexplained = 0;
-        let mut read = || readings.next().expect("it is not read again without need");
-        assert_eq!(read_explained(&mut read, &mut unexplained), ends(0, 1));
-        assert_eq!(unexplained, 0);
+    /// Tells the cgroups of the processes that `event` and its connection's `closer` name, and looks for who is not known.
+    fn of(&mut self, event: &Event, closer: Option<Owner>, each: &mut dyn FnMut(Input)) {
+        for owner in event.owner.into_iter().chain(closer) {
+            self.cgroup(owner, event.unix_ns, each);
+        }
+        if self.asks.holders {
+            self.resolver.look_up(event);
+        }
     }
 
-    #[test]
-    fn an_end_that_no_reset_explains_is_waited_for_once() {
-        let mut unexplained = 0;
-        let mut times = 0;
-        let mut read = || {
-            times += 1;
-            ends(2, 5)
+    /// Tells the answers there are by now.
+    fn answers(&mut self, each: &mut dyn FnMut(Input)) {
+        let mut answers = Vec::new();
+        self.resolver.answers(|inode, owner| answers.push((inode, owner)));
+        for (inode, owner) in answers {
+            if let Some(owner) = owner {
+                self.cgroup(owner, clock::unix_ns(), each);
+            }
+            each(Input::SocketOwner { inode, owner });
+        }
+    }
+
+    /// Tells the cgroup of `owner`, who had a connection at `unix_ns`.
+    fn cgroup(&mut self, owner: Owner, unix_ns: i64, each: &mut dyn FnMut(Input)) {
+        if self.asks.cgroups && self.told.insert(owner) {
+            let cgroup = self.resolver.cgroup(&owner, unix_ns);
+            each(Input::CgroupPath { owner, cgroup });
+        }
+    }
+}
+
+/// The kernel side, and the namespaces that it looks at.
+struct Attached {
+    kernel: Kernel,
+    netns: Which,
+    namespaces: Vec<Namespace>,
+}
+
+/// Loads and attaches the kernel side.
+fn attach(options: &Options, needs: KernelNeeds) -> Result<Attached> {
+    let mut scope = (options.netns.clone(), Vec::new());
+    let mut attached = |hook, netns: &Which| {
+        let namespaces = netns::resolve(Path::new("/"), netns)?;
+        let inode = match namespaces.as_slice() {
+            [one] if *netns != Which::All => one.inode,
+            _ => 0,
         };
-        assert_eq!(read_explained(&mut read, &mut unexplained), ends(2, 5));
-        assert_eq!(read_explained(&mut read, &mut unexplained), ends(2, 5));
-        assert_eq!((times, unexplained), (6 + 1, 2));
+        scope = (netns.clone(), namespaces);
+        Kernel::attached(
+            &Request {
+                object: ebpf::object::EMBEDDED,
+                filter: &options.filter.for_kernel(inode).map_err(anyhow::Error::msg)?,
+                ports: &options.filter.port_words(),
+                needs,
+                ring_bytes: options.ring_bytes,
+                stacks_ring_bytes: stacks::RING_BYTES,
+            },
+            hook,
+        )
+    };
+    let kernel = ebpf::open(options.hook, |hook| match attached(hook, &options.netns) {
+        Err(why) if options.netns == Which::Own && why.is::<NamespacesUnknown>() => attached(hook, &Which::All),
+        kernel => kernel,
+    })?;
+    for words in kernel.unknown() {
+        log::warn!("{words}");
+    }
+    let (netns, namespaces) = scope;
+    if netns != options.netns {
+        let _ = writeln!(
+            io::stderr(),
+            "tcpwatch: looking at all network namespaces: without usable BTF the classic hook cannot tell them apart"
+        );
+    }
+    Ok(Attached {
+        kernel,
+        netns,
+        namespaces,
+    })
+}
+
+/// Says on stderr which of the owners of the sockets that listen already could not be `told`, and why.
+fn warn_of_listeners(told: &Result<Unseen>) {
+    match told.as_ref().map(words::some_unseen) {
+        Ok(None) => {}
+        Ok(Some(words)) => log::warn!("{words}"),
+        Err(why) => log::warn!("whose the listeners there are is unknown: {why:#}"),
     }
 }

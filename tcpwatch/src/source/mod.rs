@@ -2,14 +2,14 @@
 
 pub mod ebpf;
 pub mod host;
-pub mod leaks;
 pub mod listeners;
 pub mod live;
-pub mod living;
 pub mod namespace;
+pub mod owner_resolver;
 pub mod owners;
 pub mod ports;
 pub mod procnet;
 pub mod sockdiag;
+pub mod socket_scan;
 pub mod sockets;
 pub mod stacks;

@@ -5,6 +5,7 @@ use std::path::Path;
 use tcpwatch_common::StateSet;
 
 use super::sockets::Sockets;
+use crate::clock;
 use crate::event::PortsSample;
 use crate::model::ports::range::PortRange;
 use crate::model::ports::reuse::TwReuse;
@@ -74,7 +75,11 @@ impl PortSettings {
         if let Some(range) = &settings.range {
             sockets.walk(StateSet::ALL, |socket| walk.add(socket, range))?;
         }
-        Ok(PortsSample { settings, walk })
+        Ok(PortsSample {
+            monotonic_ns: clock::monotonic_ns(),
+            settings,
+            walk,
+        })
     }
 }
 

@@ -1,26 +1,13 @@
 //! The forms `leaks` is printed in.
 
-use std::io::{self, Write};
-
 use jiff::tz::TimeZone;
 use tcpwatch_common::StateSet;
 
 use super::screen::Screen;
 use super::{json, text, words};
-use crate::diagnose::finding::Finding;
 use crate::model::filter::Filter;
-use crate::model::leaks::LeaksFrame;
 use crate::sys::netns::Which;
-use crate::view::Output;
-
-/// A form of `leaks`.
-pub trait LeaksView {
-    /// Prints what one look found, and what is wrong by it.
-    ///
-    /// # Errors
-    /// The output takes no more.
-    fn frame(&mut self, frame: &LeaksFrame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()>;
-}
+use crate::view::{Output, View};
 
 /// What was asked for, for those who read the answer.
 #[derive(Clone, Debug)]
@@ -52,7 +39,7 @@ impl Asked {
 
 /// The form `output` asks for, laid out for `screen`. There is none as CSV.
 #[must_use]
-pub fn of(output: Output, screen: Screen, asked: Asked) -> Box<dyn LeaksView> {
+pub fn of(output: Output, screen: Screen, asked: Asked) -> Box<dyn View> {
     match output {
         Output::Json => Box::new(json::leaks::Json::new()),
         Output::Text | Output::Csv => Box::new(text::leaks::Text::new(TimeZone::system(), screen, asked)),

@@ -15,6 +15,28 @@ pub mod words;
 
 pub use crate::model::number;
 
+use std::io::{self, Write};
+
+use crate::diagnose::finding::Finding;
+use crate::model::frame::Frame;
+
+/// A form of what a command shows.
+pub trait View {
+    /// Prints what comes before the first frame, so that it shows that tcpwatch is watching.
+    ///
+    /// # Errors
+    /// The output takes no more.
+    fn begin(&mut self, _out: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Prints what it shows of `frame`, and of `findings`, the worst first.
+    ///
+    /// # Errors
+    /// The output takes no more.
+    fn frame(&mut self, frame: &Frame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()>;
+}
+
 /// Form of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Output {

@@ -1,17 +1,20 @@
 //! The forms a trace is printed in.
 
 use std::io::{self, Write};
+use std::marker::PhantomData;
 
 use jiff::tz::TimeZone;
 
 use super::screen::Screen;
 use super::{csv, json, text};
-use crate::model::trace::{Row, TraceTotals};
-use crate::view::Output;
+use crate::diagnose::finding::Finding;
+use crate::model::frame::Frame;
+use crate::model::trace::{Row, TraceTotals, Traced};
+use crate::view::{Output, View};
 
 /// A form of a trace of `T`s: transitions, or finished connections.
-pub trait TraceView<T> {
-    /// Prints what comes before the first row, so that it shows that tcpwatch is watching.
+pub trait RowView<T> {
+    /// Prints what comes before the first row.
     ///
     /// # Errors
     /// The output takes no more.
@@ -30,6 +33,29 @@ pub trait TraceView<T> {
     fn end(&mut self, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()>;
 }
 
+/// Shows the rows of frames, one after another.
+struct Rows<F, T> {
+    form: F,
+    of: PhantomData<T>,
+}
+
+impl<T: Traced, F: RowView<T>> View for Rows<F, T> {
+    fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.form.begin(out)
+    }
+
+    fn frame(&mut self, frame: &Frame, _: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+        let shown = T::shown(frame);
+        for row in &shown.rows {
+            self.form.row(row, out)?;
+        }
+        match &shown.totals {
+            Some(totals) => self.form.end(totals, out),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What a trace can be printed of, in every form.
 pub trait Printed: text::trace::Columns + json::trace::Object + csv::trace::Fields {}
 
@@ -37,12 +63,19 @@ impl<T: text::trace::Columns + json::trace::Object + csv::trace::Fields> Printed
 
 /// The form `output` asks for; text laid out for `screen`.
 #[must_use]
-pub fn of<T: Printed>(output: Output, screen: Screen) -> Box<dyn TraceView<T>> {
+pub fn of<T: Printed + 'static>(output: Output, screen: Screen) -> Box<dyn View> {
     match output {
-        Output::Text => Box::new(text::trace::Text::new(TimeZone::system(), screen)),
-        Output::Json => Box::new(json::trace::Json::default()),
-        Output::Csv => Box::new(csv::trace::Csv::default()),
+        Output::Text => rows::<T>(text::trace::Text::new(TimeZone::system(), screen)),
+        Output::Json => rows::<T>(json::trace::Json::default()),
+        Output::Csv => rows::<T>(csv::trace::Csv::default()),
     }
+}
+
+fn rows<T: Traced + 'static>(form: impl RowView<T> + 'static) -> Box<dyn View> {
+    Box::new(Rows {
+        form,
+        of: PhantomData::<T>,
+    })
 }
 
 #[cfg(test)]

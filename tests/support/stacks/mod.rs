@@ -7,7 +7,7 @@ use serde_json::Value;
 use tcpwatch::model::filter::Filter;
 use tcpwatch::model::stacks::{Frame, Stack};
 use tcpwatch::source::ebpf::object::EMBEDDED;
-use tcpwatch::source::ebpf::{Hook, Kernel, Needs, Request};
+use tcpwatch::source::ebpf::{Hook, Kernel, KernelNeeds, Request};
 use tcpwatch::source::stacks::{RING_BYTES, Stacks};
 use tempfile::TempDir;
 
@@ -43,9 +43,9 @@ impl Watched {
             object: EMBEDDED,
             filter: &filter.for_kernel(inode).expect("a filter"),
             ports: &filter.port_words(),
-            needs: Needs {
+            needs: KernelNeeds {
                 stacks: true,
-                ..Needs::default()
+                ..KernelNeeds::default()
             },
             ring_bytes: 0,
             stacks_ring_bytes: ring,

@@ -66,7 +66,7 @@ pub(super) enum Observer {
         stacks: bool,
     },
     /// A set of needs, with a reader that has no use for the records.
-    Needs(&'static [&'static str]),
+    KernelNeeds(&'static [&'static str]),
     /// libbpf-tools.
     Tcpstates,
     /// bpftrace, counting.
@@ -125,7 +125,7 @@ impl fmt::Display for Observer {
             Self::Churn(hook) => write!(f, "tcpwatch churn, {hook}"),
             Self::Leaks { stacks: false } => f.write_str("tcpwatch leaks"),
             Self::Leaks { stacks: true } => f.write_str("tcpwatch leaks --stacks"),
-            Self::Needs(needs) => f.write_str(&needs.join(" ")),
+            Self::KernelNeeds(needs) => f.write_str(&needs.join(" ")),
             Self::Tcpstates => f.write_str("tcpstates"),
             Self::BpftraceCount => f.write_str("bpftrace, count in a map"),
             Self::BpftracePrintf => f.write_str("bpftrace, printf"),
@@ -166,7 +166,7 @@ impl Observer {
                 command.args(["--watch", "10s"]).args(stacks.then_some("--stacks"));
                 Some(command)
             }
-            Self::Needs(needs) => {
+            Self::KernelNeeds(needs) => {
                 let mut command = Command::new(&room.watch_needs);
                 command.args(needs);
                 Some(command)

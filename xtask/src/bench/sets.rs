@@ -16,13 +16,14 @@ use super::workload::{connections, turns};
 
 /// As commands have them: `trace`, `trace --lives`, `churn`, `latency --by process`, `leaks --watch --stacks`.
 const ALONE: [Observer; 5] = [
-    Observer::Needs(&["transitions", "owners"]),
-    Observer::Needs(&["connections", "owners"]),
-    Observer::Needs(&["openings", "connections", "owners"]),
-    Observer::Needs(&["latency", "owners"]),
-    Observer::Needs(&["transitions", "owners", "stacks"]),
+    Observer::KernelNeeds(&["transitions", "owners"]),
+    Observer::KernelNeeds(&["connections", "owners"]),
+    Observer::KernelNeeds(&["openings", "connections", "owners"]),
+    Observer::KernelNeeds(&["latency", "owners"]),
+    Observer::KernelNeeds(&["transitions", "owners", "stacks"]),
 ];
-const AT_ONCE: Observer = Observer::Needs(&["transitions", "connections", "openings", "owners", "latency", "stacks"]);
+const AT_ONCE: Observer =
+    Observer::KernelNeeds(&["transitions", "connections", "openings", "owners", "latency", "stacks"]);
 
 /// All of them at once cost at most so many times what the dearest costs.
 const OF_THE_DEAREST: f64 = 1.25;

@@ -542,7 +542,7 @@ fn only_what_must_be_mended_fails_a_script() {
 
 fn findings(frame: &LeaksFrame) -> Vec<Finding> {
     let mut findings = Vec::new();
-    Leak.look(Frame::Leaks(frame), &mut findings);
+    Leak.look(&Frame::from(frame), &mut findings);
     findings
 }
 

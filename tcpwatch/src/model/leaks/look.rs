@@ -8,6 +8,7 @@ use hashbrown::{HashMap, HashSet};
 use crate::model::owner::Owner;
 use crate::model::snapshot::Unseen;
 use crate::model::socket::Detail;
+use crate::model::stacks::{Stack, StackId};
 use crate::model::whose::Holder;
 
 /// Connections that wait to be accepted at a listener, `Recv-Q` and `Send-Q` of `ss -l`.
@@ -73,6 +74,10 @@ pub struct Look {
     pub gone: HashSet<NonZeroU32>,
     /// Inode numbers of all sockets, in whatever state; `None` where nobody asked.
     pub open: Option<HashSet<u32>>,
+    /// The stacks that opened sockets, by the sockets' inode numbers, of those that were seen; `None` where nobody watches.
+    pub opened_at: Option<HashMap<NonZeroU32, StackId>>,
+    /// Those stacks, as people know them; of one that is missing no more is known.
+    pub stacks: HashMap<StackId, Stack>,
     /// Sockets left out, for there were too many.
     pub left_out: u64,
 }

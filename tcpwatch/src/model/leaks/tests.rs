@@ -71,6 +71,8 @@ pub(crate) fn look(at_ns: u64, sockets: Vec<Seen>) -> Look {
         held: HashMap::new(),
         gone: HashSet::new(),
         open: None,
+        opened_at: None,
+        stacks: HashMap::new(),
         left_out: 0,
     }
 }

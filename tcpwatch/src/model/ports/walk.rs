@@ -25,7 +25,7 @@ pub(super) struct Held {
 }
 
 /// Ports of one source address, each once however many connections share it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Ports {
     held: PortBits,
     /// Those of them not in TIME_WAIT alone.
@@ -33,7 +33,7 @@ struct Ports {
 }
 
 /// The sockets of a network namespace that hold an ephemeral port, counted as a walk finds them.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walk {
     destinations: HashMap<Ends, Held>,
     sources: HashMap<IpAddr, Ports>,

@@ -9,7 +9,7 @@ use tcpwatch_common::owner::{Listener, Name};
 use tcpwatch_common::params::LAST_EVENTS_BITS;
 use tcpwatch_common::{Ledger, names};
 
-use super::needs::Needs;
+use super::needs::KernelNeeds;
 use super::prepare::Request;
 use crate::sys::{btf, memory_limit};
 
@@ -60,7 +60,7 @@ impl Table {
 }
 
 /// The tables that are used: that of sockets `by_address`, where they have no storage for us.
-pub(super) fn tables(needs: Needs, by_address: bool) -> Vec<Table> {
+pub(super) fn tables(needs: KernelNeeds, by_address: bool) -> Vec<Table> {
     let table = |name, entries, value_bytes| Table {
         name,
         entries,
@@ -144,15 +144,15 @@ mod tests {
     #[test]
     fn only_tables_that_are_used_take_memory() {
         let bytes = |needs, by_address| tables(needs, by_address).iter().map(Table::bytes).sum::<u64>();
-        let none = Needs::default();
+        let none = KernelNeeds::default();
         assert_eq!(bytes(none, false), 0);
         assert_eq!(bytes(none, true), 65_536 * (48 + 64 + 16));
-        let latency = Needs {
+        let latency = KernelNeeds {
             latency: Some(LatencyBy::All),
             ..none
         };
         assert_eq!(bytes(latency, false), (8192 + 262_144) * 16);
-        let owners = Needs { owners: true, ..none };
+        let owners = KernelNeeds { owners: true, ..none };
         assert_eq!(bytes(owners, true) - bytes(owners, false), 65_536 * (168 + 64 + 16));
         let listeners = size_of::<Listener>() as u64;
         let names = size_of::<Name>() as u64;

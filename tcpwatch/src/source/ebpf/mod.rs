@@ -25,7 +25,7 @@ pub use feature::{Feature, FeatureKind, Features};
 pub use kernel::{Hook, Kernel};
 pub use ledger::LedgerSum;
 pub use listeners::Listeners;
-pub use needs::Needs;
+pub use needs::KernelNeeds;
 pub use open::{Choice, open, survey};
 pub use prepare::{NamespacesUnknown, Request};
 pub use refusal::explained;

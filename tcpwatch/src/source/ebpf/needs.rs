@@ -8,6 +8,7 @@ use tcpwatch_common::params::{
 use tcpwatch_common::{Filter, histogram, names};
 
 use crate::model::latency::LatencyBy;
+use crate::model::needs::Needs;
 
 /// What is needed. Needs add up (`|`): one process can have all of them at once. The default is counts alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,7 +16,7 @@ use crate::model::latency::LatencyBy;
     clippy::struct_excessive_bools,
     reason = "each need is there or not, whatever the others"
 )]
-pub struct Needs {
+pub struct KernelNeeds {
     /// A record for every transition.
     pub transitions: bool,
     /// A record for every finished connection.
@@ -30,7 +31,20 @@ pub struct Needs {
     pub stacks: bool,
 }
 
-impl BitOr for Needs {
+impl From<Needs> for KernelNeeds {
+    fn from(needs: Needs) -> Self {
+        Self {
+            transitions: needs.transitions || needs.stuck.is_some(),
+            connections: needs.connections || needs.churn,
+            openings: needs.churn,
+            owners: needs.owners(),
+            latency: needs.latency,
+            stacks: needs.stuck.is_some_and(|stuck| stuck.stacks),
+        }
+    }
+}
+
+impl BitOr for KernelNeeds {
     type Output = Self;
 
     /// Both. Of two groupings of latency the first stays.
@@ -46,7 +60,7 @@ impl BitOr for Needs {
     }
 }
 
-impl Needs {
+impl KernelNeeds {
     /// Whether records are needed.
     #[must_use]
     pub fn records(self) -> bool {
@@ -102,27 +116,27 @@ mod tests {
 
     #[test]
     fn needs_add_up() {
-        let trace = Needs {
+        let trace = KernelNeeds {
             transitions: true,
             owners: true,
-            ..Needs::default()
+            ..KernelNeeds::default()
         };
-        let latency = Needs {
+        let latency = KernelNeeds {
             latency: Some(LatencyBy::Lport),
-            ..Needs::default()
+            ..KernelNeeds::default()
         };
         let both = trace | latency;
         let filter = Filter::ALL;
         assert_eq!(both.bits(&filter), NEED_TRANSITIONS | NEED_OWNERS | NEED_LATENCY);
         assert_eq!(both.latency_by(), histogram::BY_LPORT);
-        let called = |needs: Needs| -> Vec<&str> {
+        let called = |needs: KernelNeeds| -> Vec<&str> {
             (0..)
                 .zip(names::STAGES)
                 .filter(|(stage, _)| needs.calls(*stage, &filter))
                 .map(|(_, name)| name)
                 .collect()
         };
-        assert_eq!(called(Needs::default()), ["close"]);
+        assert_eq!(called(KernelNeeds::default()), ["close"]);
         assert_eq!(
             called(both),
             ["listen", "state", "close", "info", "latency", "held", "record"]

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use tcpwatch_common::Filter;
 
 use super::feature::{FeatureKind, Features};
-use super::{Hook, Kernel, Needs, Request, object};
+use super::{Hook, Kernel, KernelNeeds, Request, object};
 use crate::model::latency::LatencyBy;
 
 /// Which hook to attach.
@@ -52,7 +52,7 @@ pub fn open(choice: Choice, mut load: impl FnMut(Hook) -> Result<Kernel>) -> Res
 /// What the running kernel offers: each hook, and what the best of them can use, is tried with a program.
 #[must_use]
 pub fn survey() -> Features {
-    let all = Needs {
+    let all = KernelNeeds {
         transitions: true,
         connections: true,
         openings: true,
@@ -77,7 +77,7 @@ pub fn survey() -> Features {
     }
     drop(attached);
     let stacks = Request {
-        needs: Needs { stacks: true, ..all },
+        needs: KernelNeeds { stacks: true, ..all },
         ..request
     };
     let attached = Kernel::attached(&stacks, features.hook().unwrap_or(Hook::Tracepoint));

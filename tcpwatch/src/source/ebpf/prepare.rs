@@ -23,7 +23,7 @@ use super::feature::Features;
 use super::kernel::{Hook, Kernel, Skips};
 use super::ledger::LedgerMap;
 use super::memory::{self, Budget};
-use super::needs::Needs;
+use super::needs::KernelNeeds;
 use super::object;
 use super::probe::{self, Helpers};
 use super::refusal::{NOT_PERMITTED, is_any, is_denied, not_permitted, one_line};
@@ -64,7 +64,7 @@ pub struct Request<'a> {
     /// The three port sets.
     pub ports: &'a [u64],
     /// What is needed beside counts.
-    pub needs: Needs,
+    pub needs: KernelNeeds,
     /// Bytes of the ring buffer of records.
     pub ring_bytes: u32,
     /// Bytes of the ring buffer of user stacks.
@@ -277,7 +277,7 @@ fn classic<T: Send>(
 }
 
 /// Whether typed programs are loaded for `hook`: beside those of its own, the ones on names of processes and on user stacks.
-fn loads_typed(hook: Hook, needs: Needs) -> bool {
+fn loads_typed(hook: Hook, needs: KernelNeeds) -> bool {
     hook == Hook::TpBtf || needs.owners || needs.stacks
 }
 
@@ -460,7 +460,7 @@ fn check(request: &Request<'_>, by_address: bool) -> Result<Budget> {
 ///
 /// # Errors
 /// One line: no thread can be started.
-fn loader_and_types<'a>(typed: bool, needs: Needs) -> Result<(EbpfLoader<'a>, Result<KernelTypes>)> {
+fn loader_and_types<'a>(typed: bool, needs: KernelNeeds) -> Result<(EbpfLoader<'a>, Result<KernelTypes>)> {
     thread::scope(|scope| {
         let loader = threads::spawn_scoped(scope, "btf", EbpfLoader::new)?;
         let read = kernel_types(typed, needs);
@@ -470,7 +470,7 @@ fn loader_and_types<'a>(typed: bool, needs: Needs) -> Result<(EbpfLoader<'a>, Re
 }
 
 /// Reads the types of the running kernel; for aya too, where `typed` programs are loaded.
-fn kernel_types(typed: bool, needs: Needs) -> Result<KernelTypes> {
+fn kernel_types(typed: bool, needs: KernelNeeds) -> Result<KernelTypes> {
     let root = Path::new("/");
     let kernel = KernelBtf::read(root)?;
     let mut layouts = kernel.layouts()?;

@@ -9,7 +9,7 @@ use tcpwatch_common::ledger::{Count, PASS_WORDS, PLAIN_PASS, Pass, STATES};
 use tcpwatch_common::{Ledger, names};
 
 use super::refusal::refusal;
-use super::{Kernel, Needs, Request, object};
+use super::{Kernel, KernelNeeds, Request, object};
 use crate::model::filter::Filter;
 use crate::sys::netns::Namespace;
 
@@ -22,7 +22,7 @@ pub fn count(filter: &Filter, namespaces: &[Namespace]) -> Result<Pass> {
         object: object::EMBEDDED,
         filter: &filter.for_kernel(0).map_err(anyhow::Error::msg)?,
         ports: &filter.port_words(),
-        needs: Needs::default(),
+        needs: KernelNeeds::default(),
         ring_bytes: 0,
         stacks_ring_bytes: 0,
     })?;

@@ -12,7 +12,7 @@ use tcpwatch_common::{Filter, names};
 use super::chain::Suffix;
 use super::kernel::{Hook, Kernel};
 use super::prepare::{Prepared, Request, prepared};
-use super::{Needs, object};
+use super::{KernelNeeds, object};
 use crate::model::latency::LatencyBy;
 use crate::sys::tracefs;
 
@@ -57,7 +57,7 @@ pub fn verifier_stats() -> Result<Vec<ProgramStats>> {
             object: object::EMBEDDED,
             filter,
             ports: &[],
-            needs: Needs {
+            needs: KernelNeeds {
                 transitions: true,
                 connections: true,
                 openings: true,

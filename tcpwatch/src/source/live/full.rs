@@ -4,7 +4,7 @@ use anyhow::Result;
 use tcpwatch_common::ledger::{Pass, STATES};
 use tcpwatch_common::{Ledger, StateSet};
 
-use super::{Places, SHARE};
+use super::counts::{Places, SHARE};
 use crate::clock;
 use crate::model::counts;
 use crate::model::filter::Filter;

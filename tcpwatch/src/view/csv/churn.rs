@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use super::trace::{field, process};
 use crate::diagnose::finding::Finding;
-use crate::model::churn::{ChurnFrame, Opener};
-use crate::view::churn::ChurnView;
+use crate::model::churn::Opener;
+use crate::model::frame::Frame;
+use crate::view::View;
 use crate::view::time::rfc3339;
 
 /// One line an opener and destination; unknown is an empty field. The process is the one of this side, whoever opened the
@@ -13,7 +14,7 @@ use crate::view::time::rfc3339;
 #[derive(Debug)]
 pub struct Csv;
 
-impl ChurnView for Csv {
+impl View for Csv {
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
@@ -22,7 +23,10 @@ impl ChurnView for Csv {
         )
     }
 
-    fn frame(&mut self, frame: &ChurnFrame, _findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+    fn frame(&mut self, frame: &Frame, _: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+        let Some(frame) = &frame.churn else {
+            return Ok(());
+        };
         let time = rfc3339(frame.stat.time);
         let known = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
         for route in &frame.routes {

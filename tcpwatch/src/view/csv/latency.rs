@@ -3,15 +3,16 @@
 use std::io::{self, Write};
 
 use super::trace::quoted;
-use crate::model::latency::LatencyFrame;
-use crate::view::latency::LatencyView;
+use crate::diagnose::finding::Finding;
+use crate::model::frame::Frame;
+use crate::view::View;
 use crate::view::time::rfc3339;
 
 /// One line a histogram; unknown is an empty field.
 #[derive(Debug)]
 pub struct Csv;
 
-impl LatencyView for Csv {
+impl View for Csv {
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
@@ -19,7 +20,10 @@ impl LatencyView for Csv {
         )
     }
 
-    fn frame(&mut self, frame: &LatencyFrame, out: &mut dyn Write) -> io::Result<()> {
+    fn frame(&mut self, frame: &Frame, _: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+        let Some(frame) = &frame.latency else {
+            return Ok(());
+        };
         let time = rfc3339(frame.time);
         let known = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
         for measured in &frame.measured {

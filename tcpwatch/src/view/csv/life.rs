@@ -37,7 +37,7 @@ mod tests {
     use crate::model::owner::Comm;
     use crate::model::trace::Row;
     use crate::view::csv::trace::Csv;
-    use crate::view::trace::TraceView;
+    use crate::view::trace::RowView;
     use crate::view::trace::tests::{bare, life};
 
     fn shown(life: &Life) -> Vec<Vec<String>> {
@@ -47,7 +47,7 @@ mod tests {
             cgroup: Some(Arc::new(format!("/a,b\n/docker/{}", "0a".repeat(32)).into())),
         };
         let (mut csv, mut out) = (Csv::default(), Vec::new());
-        TraceView::<Life>::begin(&mut csv, &mut out).unwrap();
+        RowView::<Life>::begin(&mut csv, &mut out).unwrap();
         csv.row(&row, &mut out).unwrap();
         let mut reader = ::csv::ReaderBuilder::new()
             .has_headers(false)

@@ -4,9 +4,10 @@ use std::io::{self, Write};
 
 use tcpwatch_common::TcpState;
 
+use crate::diagnose::finding::Finding;
 use crate::model::ending::Ending;
-use crate::model::stat::StatFrame;
-use crate::view::stat::StatView;
+use crate::model::frame::Frame;
+use crate::view::View;
 use crate::view::time::rfc3339;
 
 /// One line an interval; unknown is an empty field. No field can hold a comma or a quote, so none is quoted.
@@ -20,8 +21,11 @@ fn known(value: Option<u64>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
-impl StatView for Csv {
-    fn frame(&mut self, frame: &StatFrame, out: &mut dyn Write) -> io::Result<()> {
+impl View for Csv {
+    fn frame(&mut self, frame: &Frame, _: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+        let Some(frame) = &frame.counts else {
+            return Ok(());
+        };
         if !self.headed {
             self.headed = true;
             let states = TcpState::ALL.map(TcpState::key).join(",");

@@ -10,7 +10,7 @@ use crate::model::ending::Ending;
 use crate::model::owner::Process;
 use crate::model::trace::{Row, TraceTotals, Traced};
 use crate::view::time::Stamp;
-use crate::view::trace::TraceView;
+use crate::view::trace::RowView;
 
 /// What a trace of `Self` has in its lines besides what all have.
 pub trait Fields: Traced {
@@ -50,7 +50,7 @@ impl Fields for Event {
     }
 }
 
-impl<T: Fields> TraceView<T> for Csv {
+impl<T: Fields> RowView<T> for Csv {
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,

@@ -12,10 +12,11 @@ use crate::model::churn::time_wait::TimeWaitBy;
 use crate::model::churn::{ChurnFrame, Opener, Route};
 use crate::model::counter::Counter;
 use crate::model::ending::Ending;
+use crate::model::frame::Frame;
 use crate::model::histogram::Histogram;
 use crate::model::owner::Process;
 use crate::model::ports::row::{Limit, Row};
-use crate::view::churn::ChurnView;
+use crate::view::View;
 use crate::view::time::rfc3339;
 
 /// One object an interval.
@@ -281,12 +282,11 @@ fn openers(routes: &[Route]) -> Vec<Opener> {
     openers
 }
 
-impl ChurnView for Json {
-    fn begin(&mut self, _out: &mut dyn Write) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn frame(&mut self, frame: &ChurnFrame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+impl View for Json {
+    fn frame(&mut self, frame: &Frame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+        let Some(frame) = &frame.churn else {
+            return Ok(());
+        };
         let (mut owners, mut peers) = (Vec::new(), Vec::new());
         for opener in openers(&frame.routes) {
             let of_opener = || {

@@ -6,9 +6,11 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::line;
+use crate::diagnose::finding::Finding;
+use crate::model::frame::Frame;
 use crate::model::histogram::Histogram;
-use crate::model::latency::{Group, LatencyBy, LatencyFrame};
-use crate::view::latency::LatencyView;
+use crate::model::latency::{Group, LatencyBy};
+use crate::view::View;
 use crate::view::time::rfc3339;
 
 /// One object a histogram.
@@ -101,12 +103,11 @@ impl Serialize for Buckets<'_> {
     }
 }
 
-impl LatencyView for Json {
-    fn begin(&mut self, _out: &mut dyn Write) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn frame(&mut self, frame: &LatencyFrame, out: &mut dyn Write) -> io::Result<()> {
+impl View for Json {
+    fn frame(&mut self, frame: &Frame, _: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+        let Some(frame) = &frame.latency else {
+            return Ok(());
+        };
         let time = rfc3339(frame.time);
         for measured in &frame.measured {
             let histogram = &measured.histogram;

@@ -8,11 +8,12 @@ use serde::Serialize;
 use super::line;
 use crate::diagnose::finding::Finding;
 use crate::diagnose::leak::{judge, seconds};
-use crate::model::leaks::{Group, LeaksFrame, OpenedBy, Shared};
+use crate::model::frame::Frame;
+use crate::model::leaks::{Group, OpenedBy, Shared};
 use crate::model::owner::{Owner, Process};
 use crate::model::socket::Address;
 use crate::model::stacks::Why;
-use crate::view::leaks::LeaksView;
+use crate::view::View;
 use crate::view::time::Stamp;
 
 /// The objects of a look.
@@ -227,8 +228,11 @@ fn line<'a>(group: &'a Group, time: &'a str, older_ns: u64) -> Line<'a> {
     }
 }
 
-impl LeaksView for Json {
-    fn frame(&mut self, frame: &LeaksFrame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+impl View for Json {
+    fn frame(&mut self, frame: &Frame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+        let Some(frame) = &frame.leaks else {
+            return Ok(());
+        };
         let time = self.stamp.text(frame.unix_ns);
         for group in &frame.groups {
             line::write(out, &line(group, time, frame.older_ns))?;
@@ -277,9 +281,11 @@ mod tests {
         seen
     }
 
-    fn lines(frame: &LeaksFrame) -> Vec<Value> {
+    fn lines(frame: &crate::model::leaks::LeaksFrame) -> Vec<Value> {
         let mut out = Vec::new();
-        Json::new().frame(frame, &[], &mut out).unwrap();
+        Json::new()
+            .frame(&crate::model::frame::Frame::from(frame), &[], &mut out)
+            .unwrap();
         let text = String::from_utf8(out).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

@@ -55,7 +55,7 @@ mod tests {
     use crate::model::ending::Ending;
     use crate::model::trace::{Row, TraceTotals};
     use crate::view::json::trace::Json;
-    use crate::view::trace::TraceView;
+    use crate::view::trace::RowView;
     use crate::view::trace::tests::{bare, life};
 
     fn shown(life: &Life) -> String {
@@ -110,7 +110,7 @@ mod tests {
             missed: None,
         };
         let mut out = Vec::new();
-        TraceView::<Life>::end(&mut Json::default(), &totals, &mut out).unwrap();
+        RowView::<Life>::end(&mut Json::default(), &totals, &mut out).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"schema\":\"tcpwatch.life.end/1\",\"seen\":3,\"printed\":1,\"unmatched\":1,\"lost\":1,\"missed\":null}\n"

@@ -6,9 +6,11 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::line;
+use crate::diagnose::finding::Finding;
+use crate::model::frame::Frame;
 use crate::model::stat::{self, StatFrame};
+use crate::view::View;
 use crate::view::json::states::States;
-use crate::view::stat::StatView;
 use crate::view::time::rfc3339;
 
 /// One object an interval.
@@ -91,8 +93,11 @@ fn by_ending<S: Serializer>(frame: &StatFrame, serializer: S) -> Result<S::Ok, S
     map.end()
 }
 
-impl StatView for Json {
-    fn frame(&mut self, frame: &StatFrame, out: &mut dyn Write) -> io::Result<()> {
+impl View for Json {
+    fn frame(&mut self, frame: &Frame, _: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+        let Some(frame) = &frame.counts else {
+            return Ok(());
+        };
         let line = Line {
             schema: "tcpwatch.stat/1",
             time: rfc3339(frame.time),

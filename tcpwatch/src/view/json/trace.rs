@@ -14,7 +14,7 @@ use crate::model::owner::Owner;
 use crate::model::socket::Address;
 use crate::model::trace::{Row, TraceTotals, Traced};
 use crate::view::time::Stamp;
-use crate::view::trace::TraceView;
+use crate::view::trace::RowView;
 
 /// What a trace of `Self` has in its objects besides what all have.
 pub trait Object: Traced {
@@ -108,7 +108,7 @@ impl Object for Event {
     }
 }
 
-impl<T: Object> TraceView<T> for Json {
+impl<T: Object> RowView<T> for Json {
     fn begin(&mut self, _out: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }

@@ -17,9 +17,10 @@ use crate::model::churn::time_wait::TimeWaitBy;
 use crate::model::churn::{ChurnFrame, Opener, Route, Tally};
 use crate::model::counter::Counter;
 use crate::model::ending::Ending;
+use crate::model::frame::Frame;
 use crate::model::ports::reuse::TIME_WAIT_MS;
 use crate::model::ports::row::Row;
-use crate::view::churn::ChurnView;
+use crate::view::View;
 use crate::view::number::{QUIET, brief, duration, per_second, quiet, thousands};
 use crate::view::screen::Screen;
 
@@ -279,12 +280,15 @@ impl Text {
     }
 }
 
-impl ChurnView for Text {
+impl View for Text {
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "watching; Ctrl-C ends it")
     }
 
-    fn frame(&mut self, frame: &ChurnFrame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+    fn frame(&mut self, frame: &Frame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+        let Some(frame) = &frame.churn else {
+            return Ok(());
+        };
         self.summary(frame, out)?;
         self.routes(frame, out)?;
         self.events(frame, findings, out)?;
@@ -395,7 +399,7 @@ mod tests {
         frame.stat.interval_s = 2.0;
         let mut out = Vec::new();
         Text::new(TimeZone::UTC, 10, screen)
-            .frame(&frame, &[], &mut out)
+            .frame(&Frame::from(&frame), &[], &mut out)
             .unwrap();
         String::from_utf8(out).unwrap()
     }
@@ -421,7 +425,7 @@ mod tests {
             (frame.ports_evicted, frame.ports_left_out) = (evicted, left_out);
             let mut out = Vec::new();
             let mut view = Text::new(TimeZone::UTC, 10, Screen::plain(120));
-            view.frame(&frame, &[], &mut out).unwrap();
+            view.frame(&Frame::from(&frame), &[], &mut out).unwrap();
             let text = String::from_utf8(out).unwrap();
             text.lines().find(|line| line.starts_with("ports")).map(str::to_owned)
         };
@@ -446,7 +450,7 @@ mod tests {
         let shown = |findings: &[Finding]| {
             let mut out = Vec::new();
             let mut view = Text::new(TimeZone::UTC, 10, Screen::plain(120));
-            view.frame(&frame, findings, &mut out).unwrap();
+            view.frame(&Frame::from(&frame), findings, &mut out).unwrap();
             String::from_utf8(out).unwrap()
         };
         let text = shown(&[]);
@@ -480,7 +484,7 @@ mod tests {
         let line = |findings: &[Finding]| {
             let mut out = Vec::new();
             let mut view = Text::new(TimeZone::UTC, 10, Screen::plain(120));
-            view.frame(&frame, findings, &mut out).unwrap();
+            view.frame(&Frame::from(&frame), findings, &mut out).unwrap();
             let text = String::from_utf8(out).unwrap();
             text.lines().find(|line| line.starts_with("failed")).map(str::to_owned)
         };

@@ -5,8 +5,10 @@ use std::io::{self, Write};
 use jiff::tz::TimeZone;
 
 use super::histogram;
+use crate::diagnose::finding::Finding;
+use crate::model::frame::Frame;
 use crate::model::latency::{Group, LatencyBy, LatencyFrame, Measured, Retransmits};
-use crate::view::latency::LatencyView;
+use crate::view::View;
 use crate::view::number::{QUIET, brief, quiet, thousands};
 use crate::view::screen::Screen;
 use crate::view::words;
@@ -82,12 +84,15 @@ impl Text {
     }
 }
 
-impl LatencyView for Text {
+impl View for Text {
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "measuring; Ctrl-C ends it")
     }
 
-    fn frame(&mut self, frame: &LatencyFrame, out: &mut dyn Write) -> io::Result<()> {
+    fn frame(&mut self, frame: &Frame, _: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+        let Some(frame) = &frame.latency else {
+            return Ok(());
+        };
         let time = frame.time.to_zoned(self.zone.clone());
         writeln!(out, "{}  last {:.1} s", time.strftime("%H:%M:%S"), frame.interval_s)?;
         if frame.measured.is_empty() {
@@ -162,7 +167,9 @@ mod tests {
         };
         let screen = Screen::plain(80);
         let mut out = Vec::new();
-        Text::new(TimeZone::UTC, limit, screen).frame(&frame, &mut out).unwrap();
+        Text::new(TimeZone::UTC, limit, screen)
+            .frame(&Frame::from(&frame), &[], &mut out)
+            .unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -13,10 +13,12 @@ use super::wrap::wrap;
 use crate::diagnose::finding::Finding;
 use crate::diagnose::leak::{Verdict, advice, judge, oldest, place, topic, truth, who, why};
 use crate::model::escaped::Escaped;
+use crate::model::frame::Frame;
 use crate::model::leaks::{Group, Key, LeaksFrame, STATES};
 use crate::model::number::{duration, thousands};
 use crate::sys::netns::Which;
-use crate::view::leaks::{Asked, LeaksView};
+use crate::view::View;
+use crate::view::leaks::Asked;
 use crate::view::screen::Screen;
 use crate::view::time::Stamp;
 use crate::view::words;
@@ -223,9 +225,12 @@ impl Text {
     }
 }
 
-impl LeaksView for Text {
+impl View for Text {
     /// The findings are in the groups' own words.
-    fn frame(&mut self, frame: &LeaksFrame, _: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+    fn frame(&mut self, frame: &Frame, _: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+        let Some(frame) = &frame.leaks else {
+            return Ok(());
+        };
         self.heading(frame, out)?;
         let alike = alike(frame);
         let sockets = |groups: &[&Group]| {
@@ -416,7 +421,7 @@ mod tests {
     fn shown_to(filter: Filter, netns: Which, frame: &LeaksFrame, screen: Screen) -> String {
         let mut out = Vec::new();
         let mut view = Text::new(TimeZone::UTC, screen, Asked::new(filter, netns));
-        view.frame(frame, &[], &mut out).unwrap();
+        view.frame(&Frame::from(frame), &[], &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 

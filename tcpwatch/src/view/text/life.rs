@@ -26,6 +26,8 @@ fn widths(layout: Layout) -> Widths {
 }
 
 impl Columns for Life {
+    const MANY: &'static str = "connections";
+
     fn headings(layout: Layout) -> String {
         let mut line = String::new();
         for (heading, width) in widths(layout) {

@@ -7,10 +7,12 @@ use anstyle::Style;
 use jiff::tz::TimeZone;
 use tcpwatch_common::TcpState;
 
+use crate::diagnose::finding::Finding;
+use crate::model::frame::Frame;
 use crate::model::stat::StatFrame;
+use crate::view::View;
 use crate::view::number;
 use crate::view::screen::Screen;
-use crate::view::stat::StatView;
 use crate::view::states;
 
 /// Rows between two headers.
@@ -154,8 +156,11 @@ impl Text {
     }
 }
 
-impl StatView for Text {
-    fn frame(&mut self, frame: &StatFrame, out: &mut dyn Write) -> io::Result<()> {
+impl View for Text {
+    fn frame(&mut self, frame: &Frame, _: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+        let Some(frame) = &frame.counts else {
+            return Ok(());
+        };
         if self.rows.is_multiple_of(PAGE) {
             self.header(out)?;
         }

@@ -13,7 +13,7 @@ use crate::model::trace::{Row, TraceTotals, Traced};
 use crate::view::screen::Screen;
 use crate::view::states;
 use crate::view::time::Stamp;
-use crate::view::trace::TraceView;
+use crate::view::trace::RowView;
 use crate::view::{number, words};
 
 /// How much of a line there is room for.
@@ -60,6 +60,9 @@ impl Layout {
 
 /// What a trace of `Self` has in columns of its own.
 pub trait Columns: Traced {
+    /// What people call several of them.
+    const MANY: &'static str;
+
     /// Their headings, as wide as they are.
     fn headings(layout: Layout) -> String;
 
@@ -90,6 +93,8 @@ impl Text {
 }
 
 impl Columns for Event {
+    const MANY: &'static str = "transitions";
+
     fn headings(layout: Layout) -> String {
         match layout {
             Layout::Full => format!("  {:<11}   {:<11} {:>7}", "from", "to", "dwell"),
@@ -120,7 +125,7 @@ impl Columns for Event {
     }
 }
 
-impl<T: Columns> TraceView<T> for Text {
+impl<T: Columns> RowView<T> for Text {
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
         let own = T::headings(self.layout);
         match self.layout {
@@ -239,7 +244,7 @@ mod tests {
     fn shown<T: Columns>(screen: Screen, row: &Row<T>) -> [String; 2] {
         let mut text = Text::new(TimeZone::UTC, screen);
         let mut out = Vec::new();
-        TraceView::<T>::begin(&mut text, &mut out).unwrap();
+        RowView::<T>::begin(&mut text, &mut out).unwrap();
         text.row(row, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();

@@ -38,7 +38,7 @@ pub(super) fn told(observer: Observer) -> Result<Option<u64>> {
         | Observer::Latency(_)
         | Observer::Churn(_)
         | Observer::Leaks { .. }
-        | Observer::Needs(_) => None,
+        | Observer::KernelNeeds(_) => None,
         Observer::Stat(_) => Some(moves(&text(&mut file)?)),
         Observer::Trace(_, form) => {
             let length = file.metadata()?.len();

@@ -1,4 +1,4 @@
-//! One look at sockets in the states that should pass, and at who holds them.
+//! A scan of the sockets in the states that should pass, and of who holds them.
 
 mod listening;
 
@@ -17,44 +17,120 @@ use crate::clock;
 use crate::model::filter::Filter;
 use crate::model::leaks::{AcceptQueue, Held, Look, SOCKETS_MAX, Seen};
 use crate::model::owner::Owner;
-use crate::model::socket::{Detail, Kind};
+use crate::model::socket::{Address, Detail, Kind, Socket};
 use crate::sys::netns::{Namespace, Which, names, resolve};
 use crate::sys::procs::has_ended;
 
-/// What to look at, and where.
+/// What to scan, and where.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct ScanRequest {
     /// The network namespaces.
     pub netns: Which,
     /// The sockets; `states` are some of those that should pass.
     pub filter: Filter,
-    /// Whether it is an error that no process matches the filter: between later looks one may start.
+    /// What makes a socket stuck: so long in its state, ns.
+    pub older_ns: u64,
+    /// Whether it is an error that no process matches the filter: between later scans one may start.
     pub must_match: bool,
-    /// Whether to tell which sockets are open, whatever their state.
+    /// Whether to find which sockets are open, whatever their state.
     pub open: bool,
-    /// Sockets that the kernel ended, by their inode numbers: whether somebody holds them is to be told.
-    pub ended: Vec<NonZeroU32>,
-    /// Processes that held stuck sockets: whether they have ended is to be told.
-    pub pids: Vec<NonZeroU32>,
 }
 
-/// The sockets found so far.
+/// What the scans before found: by it the next knows which sockets may be stuck, and whose descriptors to check.
+#[derive(Clone, Debug, Default)]
+pub struct ScansBefore {
+    /// When the last began, ns (`CLOCK_MONOTONIC`); `None` before the first.
+    started_ns: Option<u64>,
+    /// The sockets that it found.
+    sockets: HashMap<SocketKey, Found>,
+    /// Sockets that the kernel ended and that somebody may still hold, by their inode numbers.
+    ended: HashSet<NonZeroU32>,
+    /// Processes that held sockets.
+    pids: HashSet<NonZeroU32>,
+}
+
+/// By what a socket is known again.
+type SocketKey = (u32, Address, u16, Address, u16, TcpState);
+
+/// A socket that a scan found.
+#[derive(Clone, Copy, Debug)]
 struct Found {
+    /// The earliest time at which it may have entered its state, ns.
+    since_ns: u64,
+    inode: Option<NonZeroU32>,
+}
+
+fn key(socket: &Socket) -> SocketKey {
+    (
+        socket.netns,
+        socket.local,
+        socket.lport,
+        socket.remote,
+        socket.rport,
+        socket.state,
+    )
+}
+
+impl ScansBefore {
+    /// Sockets that the kernel ended kept at most.
+    const MOST: usize = 65_536;
+
+    /// Notes that the kernel ended the socket `inode`: the next scan finds out whether somebody still holds it.
+    pub fn ended(&mut self, inode: NonZeroU32) {
+        if self.ended.len() < Self::MOST {
+            self.ended.insert(inode);
+        }
+    }
+
+    /// What the scan that began at `started_ns` found, which is `details`.
+    fn next(&self, started_ns: u64, details: &[Detail]) -> Self {
+        let entered_since = self.started_ns.unwrap_or(0);
+        let sockets: HashMap<SocketKey, Found> = details
+            .iter()
+            .map(|detail| {
+                let key = key(&detail.socket);
+                let before = self.sockets.get(&key);
+                let since_ns = before.map_or(entered_since, |before| before.since_ns);
+                let inode = detail.socket.inode;
+                (key, Found { since_ns, inode })
+            })
+            .collect();
+        // What was found and is not there has left its state, or the kernel ended it.
+        let left = self.sockets.iter().filter(|(key, _)| !sockets.contains_key(*key));
+        let mut ended = self.ended.clone();
+        ended.extend(left.filter_map(|(_, found)| found.inode));
+        Self {
+            started_ns: Some(started_ns),
+            sockets,
+            ended,
+            pids: self.pids.clone(),
+        }
+    }
+
+    /// Whether at `now_ns` some socket may have been in its state for `older_ns`, or may be held although it ended.
+    fn may_be_stuck(&self, now_ns: u64, older_ns: u64) -> bool {
+        let is_old = |found: &Found| now_ns.saturating_sub(found.since_ns) >= older_ns;
+        !self.ended.is_empty() || self.sockets.values().any(is_old)
+    }
+}
+
+/// What the walks of the namespaces found so far.
+struct Walked {
     details: Vec<Detail>,
     left_out: u64,
     open: Option<HashSet<u32>>,
     listening: Listening,
 }
 
-impl Asked {
-    /// Looks once, in /proc too if it is wanted `whose` the sockets are.
+impl ScanRequest {
+    /// Scans the sockets, and /proc where some may be stuck and `reads_proc`; what was found, and what it tells the next scan.
     ///
     /// # Errors
     /// One line: sockets or processes cannot be read.
-    pub fn look(&self, whose: bool) -> Result<Look> {
+    pub fn scan(&self, before: &ScansBefore, reads_proc: bool) -> Result<(Look, ScansBefore)> {
         let root = Path::new("/");
         let started_ns = clock::monotonic_ns();
-        let mut found = Found {
+        let mut walked = Walked {
             details: Vec::new(),
             left_out: 0,
             open: self.open.then(HashSet::new),
@@ -62,7 +138,7 @@ impl Asked {
         };
         let namespaces = resolve(root, &self.netns)?;
         for namespace in &namespaces {
-            match self.walk(root, namespace, &mut found) {
+            match self.walk(root, namespace, &mut walked) {
                 Ok(()) => {}
                 // Of all, one may have gone between being found and being entered.
                 Err(why) if self.netns == Which::All => {
@@ -75,16 +151,20 @@ impl Asked {
             started_ns,
             ended_ns: clock::monotonic_ns(),
             namespaces: named(root, &namespaces),
-            sockets: Vec::with_capacity(found.details.len()),
-            listeners: found.listening.ports(),
+            sockets: Vec::with_capacity(walked.details.len()),
+            listeners: walked.listening.ports(),
             unseen: None,
             held: HashMap::new(),
             gone: HashSet::new(),
-            open: found.open.take(),
-            left_out: found.left_out,
+            open: walked.open.take(),
+            opened_at: None,
+            stacks: HashMap::new(),
+            left_out: walked.left_out,
         };
+        let mut after = before.next(started_ns, &walked.details);
+        let asks = before.started_ns.is_none() || after.may_be_stuck(look.ended_ns, self.older_ns);
         // After the sockets were read: what has got an inode by then is not missed here.
-        let mut owners = if whose || !self.filter.owner.is_any() {
+        let mut owners = if reads_proc && asks || !self.filter.owner.is_any() {
             let mut owners = Owners::scan(root)?;
             if self.must_match {
                 owners.ensure_match(&self.filter.owner)?;
@@ -93,15 +173,15 @@ impl Asked {
         } else {
             None
         };
-        for detail in std::mem::take(&mut found.details) {
+        for detail in std::mem::take(&mut walked.details) {
             let mut seen = Seen {
                 detail,
                 process: None,
                 holders: Vec::new(),
-                awaited: found.awaited(&detail, owners.as_mut()),
+                awaited: walked.awaited(&detail, owners.as_mut()),
             };
             if let Some(owners) = &mut owners
-                && !self.find_owner(&mut seen, &found.listening, owners)
+                && !self.find_owner(&mut seen, &walked.listening, owners)
             {
                 continue;
             }
@@ -109,18 +189,18 @@ impl Asked {
         }
         look.unseen = owners.as_ref().map(Owners::unseen);
         if let Some(owners) = &mut owners {
-            for &inode in &self.ended {
-                let mut held = owners.of(Some(inode));
-                let held = Held {
-                    process: held.whose().process.map(|owner| *owner),
-                    holders: held.holders(),
-                };
-                look.held.insert(inode, held);
-            }
+            look.held = after.ended.iter().map(|&inode| (inode, held(owners, inode))).collect();
+            after.ended.retain(|inode| !look.held[inode].holders.is_empty());
         }
-        let gone = self.pids.iter().copied().filter(|&pid| has_ended(root, pid));
-        look.gone.extend(gone);
-        Ok(look)
+        look.gone = before
+            .pids
+            .iter()
+            .copied()
+            .filter(|&pid| has_ended(root, pid))
+            .collect();
+        after.pids.retain(|pid| !look.gone.contains(pid));
+        after.pids.extend(holders(&look));
+        Ok((look, after))
     }
 
     /// Finds whose `seen` is: what nobody has accepted is of who listens for it. Whether it is one of those who are asked for.
@@ -149,7 +229,7 @@ impl Asked {
         wanted
     }
 
-    fn walk(&self, root: &Path, namespace: &Namespace, found: &mut Found) -> Result<()> {
+    fn walk(&self, root: &Path, namespace: &Namespace, walked: &mut Walked) -> Result<()> {
         let listen = StateSet::NONE.with(TcpState::Listen);
         let mut sockets = namespace.run(|| Sockets::open(root, namespace.inode))?;
         let wanted = if self.open {
@@ -159,23 +239,23 @@ impl Asked {
         };
         sockets.walk_in_detail(wanted, |detail| {
             let socket = &detail.socket;
-            if let (Some(open), Some(inode)) = (&mut found.open, socket.inode) {
+            if let (Some(open), Some(inode)) = (&mut walked.open, socket.inode) {
                 open.insert(inode.get());
             }
             if socket.state == TcpState::Listen {
-                found.listening.add(detail);
+                walked.listening.add(detail);
             } else if self.filter.states.contains(socket.state) && is_full(detail) && self.filter.matches_ends(socket) {
-                if found.details.len() < SOCKETS_MAX {
-                    found.details.push(*detail);
+                if walked.details.len() < SOCKETS_MAX {
+                    walked.details.push(*detail);
                 } else {
-                    found.left_out += 1;
+                    walked.left_out += 1;
                 }
             }
         })
     }
 }
 
-impl Found {
+impl Walked {
     /// The accept queue that `detail` waits for, if it is in `SYN_SENT` and connects to a listener that was found.
     fn awaited(&self, detail: &Detail, owners: Option<&mut Owners>) -> Option<AcceptQueue> {
         let connecting = Some(&detail.socket).filter(|socket| socket.state == TcpState::SynSent);
@@ -186,6 +266,25 @@ impl Found {
             ..listener.queue?
         })
     }
+}
+
+/// Who holds the socket `inode`.
+fn held(owners: &mut Owners, inode: NonZeroU32) -> Held {
+    let mut held = owners.of(Some(inode));
+    Held {
+        process: held.whose().process.map(|owner| *owner),
+        holders: held.holders(),
+    }
+}
+
+/// The processes that hold a socket of `look`.
+fn holders(look: &Look) -> impl Iterator<Item = NonZeroU32> {
+    let named = look.sockets.iter().map(|seen| seen.process);
+    let named = named.chain(look.held.values().map(|held| held.process));
+    let holders = look.sockets.iter().map(|seen| &seen.holders);
+    let holders = holders.chain(look.held.values().map(|held| &held.holders));
+    let named = named.flatten().filter_map(|owner| owner.pid);
+    named.chain(holders.flatten().filter_map(|holder| holder.process.pid))
 }
 
 /// `namespaces`, with their names where there are several to be told apart.
@@ -227,20 +326,20 @@ mod tests {
         let unaccepted = TcpStream::connect(address).unwrap();
         unaccepted.shutdown(Shutdown::Write).unwrap();
         client.shutdown(Shutdown::Write).unwrap();
-        let asked = Asked {
+        let request = ScanRequest {
             netns: Which::Own,
             filter: Filter {
                 lport: address.port().to_string().parse().unwrap(),
                 states: states(),
                 ..Filter::default()
             },
+            older_ns: 0,
             must_match: false,
             open: true,
-            ended: Vec::new(),
-            pids: Vec::new(),
         };
+        let first = ScansBefore::default();
         let look = loop {
-            let look = asked.look(true).unwrap();
+            let (look, _) = request.scan(&first, true).unwrap();
             if look.sockets.len() == 2 {
                 break look;
             }
@@ -279,13 +378,33 @@ mod tests {
             );
         }
         assert!(look.listeners.iter().any(|&(_, port)| port == address.port()));
-        assert!(
-            asked
-                .look(false)
-                .unwrap()
-                .sockets
-                .iter()
-                .all(|seen| seen.process.is_none())
-        );
+        let (look, _) = request.scan(&first, false).unwrap();
+        assert!(look.sockets.iter().all(|seen| seen.process.is_none()));
+    }
+
+    #[test]
+    fn a_scan_knows_what_may_be_stuck_and_what_was_ended() {
+        let socket = |lport: u16| {
+            let address = Address::new(std::net::Ipv4Addr::LOCALHOST.into(), 0);
+            let mut detail = crate::model::leaks::tests::seen(TcpState::CloseWait, 9).detail;
+            detail.socket.inode = NonZeroU32::new(lport.into());
+            (detail.socket.lport, detail.socket.local) = (lport, address);
+            detail
+        };
+        let first = ScansBefore::default().next(100, &[socket(1), socket(2)]);
+        assert!(first.may_be_stuck(100, 100), "nobody knows since when they are in it");
+        let second = first.next(200, &[socket(2), socket(3)]);
+        let inode = |number| NonZeroU32::new(number).unwrap();
+        assert_eq!(second.ended, HashSet::from_iter([inode(1)]), "it may be held still");
+        let mut third = ScansBefore {
+            ended: HashSet::new(),
+            ..second
+        }
+        .next(300, &[socket(3)]);
+        third.ended.clear();
+        // It came after the first scan had begun.
+        assert!(third.may_be_stuck(300, 200) && !third.may_be_stuck(300, 201));
+        third.ended(inode(9));
+        assert!(third.may_be_stuck(300, 201), "somebody may hold it");
     }
 }

@@ -1,7 +1,8 @@
-//! What /proc adds to a connection while it lives: who holds a socket whose opening was not seen, and the cgroup of its owner.
+//! Finds in /proc who holds a socket whose owner was not seen, and in which cgroup a process is.
 
 mod cgroups;
 
+use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,9 +30,11 @@ const FRESH_NS: u64 = 1_000_000_000;
 const PATIENCE_NS: u64 = 10_000_000_000;
 /// Processes remembered; with one more, all are read anew.
 const PROCESSES: usize = 4096;
+/// Sockets looked for at once; of one more nobody looks for the holder.
+const LOOKUPS: usize = 65_536;
 
-/// The processes of a running system.
-pub struct Living {
+/// Looks for the holders of sockets, by scans of /proc that cost at most a hundredth of the time.
+pub struct OwnerResolver {
     root: PathBuf,
     owners: Option<Scanned>,
     /// The scan under way.
@@ -39,6 +42,8 @@ pub struct Living {
     /// When it is waited for no longer, ns (`CLOCK_MONOTONIC`).
     give_up_ns: u64,
     scan_again_ns: u64,
+    /// The sockets whose holders are looked for, in the order they were asked for.
+    lookups: VecDeque<Lookup>,
     /// Whether a scan has failed, and a warning has said so.
     has_failed: bool,
     cgroups: Cgroups,
@@ -46,6 +51,13 @@ pub struct Living {
     known: HashMap<(NonZeroU32, Comm), Known>,
     /// What to add to Unix time for time since boot, ns.
     to_boot_ns: i64,
+}
+
+/// A socket whose holder is looked for.
+struct Lookup {
+    inode: NonZeroU32,
+    /// Whether it was open before the first scan began, so that its inode number was no other's at any scan.
+    was_there: bool,
 }
 
 /// A scan that is over.
@@ -62,7 +74,7 @@ struct Known {
     cgroup: Option<Arc<Cgroup>>,
 }
 
-impl Living {
+impl OwnerResolver {
     /// The processes under `root`, none of them read yet.
     #[must_use]
     pub fn new(root: &Path) -> Self {
@@ -72,6 +84,7 @@ impl Living {
             scan: None,
             give_up_ns: 0,
             scan_again_ns: 0,
+            lookups: VecDeque::new(),
             has_failed: false,
             cgroups: Cgroups::new(root),
             known: HashMap::new(),
@@ -148,33 +161,54 @@ impl Living {
         Ok(&mut scanned.owners)
     }
 
-    /// Names in `event` who holds its socket, where nobody saw whose it is and /proc shows that. Whether this is settled: not
-    /// while a scan is under way that may tell, and before the first is over nothing is.
-    pub fn settle(&mut self, event: &mut Event) -> bool {
-        let scanning = self.is_scanning();
-        let (None, Some(inode)) = (event.owner, event.inode) else {
-            return self.owners.is_some() || !scanning;
-        };
-        let now_ns = clock::monotonic_ns();
-        event.owner = self.holder(event, inode, now_ns);
-        if event.owner.is_some() || scanning {
-            return event.owner.is_some();
+    /// Looks for the holder of the socket of `event`, if nobody saw whose it is: [`OwnerResolver::answers`] has the answer.
+    pub fn look_up(&mut self, event: &Event) {
+        if let Some(inode) = event.asks_owner() {
+            let was_there = event.opened.is_none() && event.id.is_some();
+            self.lookups.push_back(Lookup { inode, was_there });
         }
-        if now_ns >= self.scan_again_ns {
-            self.scan();
-        }
-        !self.is_scanning()
     }
 
-    /// Who holds the socket `inode` of `event` at `now_ns`, as far as the last scan tells; `None` where several do.
-    fn holder(&mut self, event: &Event, inode: NonZeroU32, now_ns: u64) -> Option<Owner> {
+    /// Whether there are lookups without an answer.
+    #[must_use]
+    pub fn is_looking(&self) -> bool {
+        !self.lookups.is_empty()
+    }
+
+    /// Gives the answers that are known by now: a socket, and its holder where it has one. Others wait for the scan under way, or for
+    /// the next.
+    pub fn answers(&mut self, mut each: impl FnMut(NonZeroU32, Option<Owner>)) {
+        if self.lookups.is_empty() {
+            return;
+        }
+        let now_ns = clock::monotonic_ns();
+        let mut lookups = std::mem::take(&mut self.lookups);
+        let too_many = lookups.len().saturating_sub(LOOKUPS);
+        for lookup in lookups.drain(..too_many) {
+            each(lookup.inode, None);
+        }
+        lookups.retain(|lookup| {
+            let holder = self.holder(lookup, now_ns);
+            if holder.is_none() && !self.is_scanning() && now_ns >= self.scan_again_ns {
+                self.scan();
+            }
+            let is_answered = holder.is_some() || !self.is_scanning();
+            if is_answered {
+                each(lookup.inode, holder);
+            }
+            !is_answered
+        });
+        self.lookups = lookups;
+    }
+
+    /// The holder by the last scan, at `now_ns`; `None` where there are several.
+    fn holder(&mut self, lookup: &Lookup, now_ns: u64) -> Option<Owner> {
         let Scanned { owners, time_ns } = self.owners.as_mut()?;
         // A number found may be of a socket closed since, and be another's now; but not if that was open before we looked.
-        let was_there = event.opened.is_none() && event.id.is_some();
-        let mut held = if was_there || now_ns.saturating_sub(time_ns[0]) < FRESH_NS {
-            owners.of(Some(inode))
+        let mut held = if lookup.was_there || now_ns.saturating_sub(time_ns[0]) < FRESH_NS {
+            owners.of(Some(lookup.inode))
         } else {
-            owners.still_of(inode)
+            owners.still_of(lookup.inode)
         };
         held.whose().process.map(|owner| *owner)
     }
@@ -221,30 +255,13 @@ mod tests {
     use super::*;
     use crate::event::Opened;
     use crate::model::owner::How;
-    use crate::model::socket::{Address, Family};
 
     /// A transition of the socket 100, which was open before we looked.
     fn of_100() -> Event {
-        let address = Address::new(std::net::Ipv4Addr::LOCALHOST.into(), 0);
         Event {
-            unix_ns: 0,
-            monotonic_ns: 0,
             id: NonZeroU64::new(1),
-            cookie: None,
-            family: Family::Ipv4,
-            local: address,
-            lport: None,
-            remote: address,
-            rport: None,
-            from: TcpState::Established,
-            to: TcpState::CloseWait,
-            opened: None,
-            bound: None,
-            dwell_ns: None,
-            netns: None,
-            owner: None,
             inode: NonZeroU32::new(100),
-            evidence: None,
+            ..Event::between(TcpState::Established, TcpState::CloseWait)
         }
     }
 
@@ -270,43 +287,61 @@ mod tests {
         slow
     }
 
-    /// Settles `event` once the scan is over.
-    fn settled(living: &mut Living, mut event: Event) -> Option<String> {
-        while !living.settle(&mut event) {
+    /// The answers there are now.
+    fn answers(resolver: &mut OwnerResolver) -> Vec<(u32, Option<String>)> {
+        let mut answers = Vec::new();
+        resolver.catch_up();
+        resolver.answers(|inode, owner| answers.push((inode.get(), owner.map(|owner| owner.to_string()))));
+        answers
+    }
+
+    /// The holder of the socket of `event`, once it is answered.
+    fn resolved(resolver: &mut OwnerResolver, event: &Event) -> Option<String> {
+        resolver.look_up(event);
+        loop {
+            if let [(_, holder)] = answers(resolver).as_slice() {
+                return holder.clone();
+            }
             std::thread::yield_now();
-            living.catch_up();
         }
-        event.owner.map(|owner| owner.to_string())
     }
 
     #[test]
-    fn a_scan_keeps_nobody_but_those_who_wait_for_it() {
+    fn a_lookup_waits_for_the_scan_under_way() {
         let root = tree();
         let slow = slow_process(root.path());
-        let mut living = Living::new(root.path());
-        let (mut whose, mut known) = (of_100(), of_100());
-        known.inode = None;
-        living.scan();
-        assert!(!living.settle(&mut whose), "/proc may tell");
-        assert!(
-            !living.settle(&mut known),
-            "the first scan is over before anything is told"
-        );
+        let mut resolver = OwnerResolver::new(root.path());
+        resolver.scan();
+        resolver.look_up(&of_100());
+        assert_eq!(answers(&mut resolver), [], "/proc may tell");
         fs::write(&slow, "").unwrap();
-        assert_eq!(settled(&mut living, whose), Some("nginx[7]".into()));
-        assert_eq!(living.owners().unwrap().unseen().processes, 1);
+        while resolver.is_scanning() {
+            resolver.catch_up();
+        }
+        assert_eq!(answers(&mut resolver), [(100, Some("nginx[7]".into()))]);
+        assert_eq!(resolver.owners().unwrap().unseen().processes, 1);
 
-        living.scan();
-        living.catch_up();
-        let mut other = of_100();
-        other.inode = NonZeroU32::new(101);
-        assert!(!living.settle(&mut other), "/proc may tell");
-        assert!(
-            living.settle(&mut known) && living.settle(&mut of_100()),
-            "these are settled"
+        resolver.scan();
+        let other = Event {
+            inode: NonZeroU32::new(101),
+            ..of_100()
+        };
+        let known = Event {
+            owner: Some(crate::model::owner::tests::owner(1, "init")),
+            ..of_100()
+        };
+        for event in [&other, &known, &of_100()] {
+            resolver.look_up(event);
+        }
+        assert_eq!(
+            answers(&mut resolver),
+            [(100, Some("nginx[7]".into()))],
+            "what is known waits for nothing, and what has an owner is not asked for"
         );
-        living.stop_scanning();
-        assert_eq!(settled(&mut living, other), None, "nobody waits any more");
+        assert!(resolver.is_looking());
+        resolver.stop_scanning();
+        assert_eq!(answers(&mut resolver), [(101, None)], "nobody waits any more");
+        assert!(!resolver.is_looking());
         fs::write(&slow, "").unwrap();
     }
 
@@ -314,18 +349,13 @@ mod tests {
     fn a_scan_that_hangs_is_waited_for_no_longer_than_it_may_take() {
         let root = tree();
         let slow = slow_process(root.path());
-        let mut living = Living::new(root.path());
-        living.scan();
-        living.catch_up();
-        assert!(!living.settle(&mut of_100()), "it may still tell");
-        living.give_up_ns = 0;
-        living.catch_up();
-        let mut event = of_100();
-        assert!(
-            living.settle(&mut event) && event.owner.is_none(),
-            "nobody waits any more"
-        );
-        assert!(!living.is_scanning() && living.owners().is_err());
+        let mut resolver = OwnerResolver::new(root.path());
+        resolver.scan();
+        resolver.look_up(&of_100());
+        assert_eq!(answers(&mut resolver), [], "it may still tell");
+        resolver.give_up_ns = 0;
+        assert_eq!(answers(&mut resolver), [(100, None)], "nobody waits any more");
+        assert!(!resolver.is_scanning() && resolver.owners().is_err());
         fs::write(&slow, "").unwrap();
     }
 
@@ -333,7 +363,7 @@ mod tests {
     fn a_process_is_read_once_whatever_its_name_is_by_now() {
         let root = tree();
         let cgroup = root.path().join("proc/7/cgroup");
-        let mut living = Living::new(root.path());
+        let mut resolver = OwnerResolver::new(root.path());
         let mut of = |name: &[u8], is_in: &str| {
             fs::write(&cgroup, format!("0::{is_in}\n")).unwrap();
             let owner = Owner {
@@ -342,7 +372,7 @@ mod tests {
                 how: How::Connect,
                 cgroup: None,
             };
-            living.cgroup(&owner, 1_000_000_000).map(|cgroup| cgroup.path.clone())
+            resolver.cgroup(&owner, 1_000_000_000).map(|cgroup| cgroup.path.clone())
         };
         let (first, second) = (Some("/first".to_owned()), Some("/second".to_owned()));
         assert_eq!(of(b"before-exec", "/first"), first);
@@ -359,13 +389,17 @@ mod tests {
     #[test]
     fn a_number_is_not_believed_for_ever() {
         let root = tree();
-        let mut living = Living::new(root.path());
-        living.scan();
-        assert_eq!(settled(&mut living, of_100()), Some("nginx[7]".into()));
+        let mut resolver = OwnerResolver::new(root.path());
+        resolver.scan();
+        assert_eq!(resolved(&mut resolver, &of_100()), Some("nginx[7]".into()));
         fs::remove_file(root.path().join("proc/7/fd/3")).unwrap();
-        let began = living.owners.as_ref().unwrap().time_ns[0];
+        let began = resolver.owners.as_ref().unwrap().time_ns[0];
         let mut holder = |event: &Event, after_ns| {
-            let owner = living.holder(event, event.inode.unwrap(), began + after_ns);
+            let lookup = Lookup {
+                inode: event.inode.unwrap(),
+                was_there: event.opened.is_none() && event.id.is_some(),
+            };
+            let owner = resolver.holder(&lookup, began + after_ns);
             owner.map(|owner| owner.to_string())
         };
         let nginx = Some("nginx[7]".to_owned());
@@ -383,9 +417,9 @@ mod tests {
     #[test]
     fn where_nothing_can_be_scanned_nobody_is_known() {
         let root = tempfile::tempdir().unwrap();
-        let mut living = Living::new(root.path());
-        living.scan();
-        assert_eq!(settled(&mut living, of_100()), None);
-        assert!(living.owners().is_err());
+        let mut resolver = OwnerResolver::new(root.path());
+        resolver.scan();
+        assert_eq!(resolved(&mut resolver, &of_100()), None);
+        assert!(resolver.owners().is_err());
     }
 }

@@ -1,0 +1,375 @@
+//! The loop of every command that watches: it waits for what there is to read, for the end of an interval and for the end, and passes
+//! what the source reads to the model, and what the model has to show to the view.
+
+mod shutdown;
+
+use std::future::pending;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::task::yield_now;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
+
+use self::shutdown::Shutdown;
+use crate::diagnose::{self, Detector};
+use crate::event::Input;
+use crate::model::frame::Frame;
+use crate::model::leaks::Look;
+use crate::model::needs::Needs;
+use crate::model::world::World;
+use crate::source::live::{Live, Options, Ready, scan_once};
+use crate::source::socket_scan::ScansBefore;
+use crate::sys::{descriptor_limit, terminal};
+use crate::view::View;
+
+/// What fails when the output takes no more.
+pub const OUTPUT: &str = "cannot write the output";
+
+/// How often the stream is read unasked: half of the 100 ms that output may be late.
+const POLL: Duration = Duration::from_millis(50);
+
+/// How long the end waits for a scan of /proc: less than a command may take to print its last.
+const LAST_SCAN: Duration = Duration::from_secs(1);
+
+/// Batches of records read at most before an interval ends: under a flood it would never end.
+const BATCHES: u32 = 64;
+
+/// Descriptors that a runtime and its signals take: without them tokio panics.
+const RUNTIME_DESCRIPTORS: u64 = 8;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What to watch.
+    pub options: Options,
+    /// What the view needs.
+    pub needs: Needs,
+    /// The length of an interval; `None` for one from the start to the end.
+    pub interval: Option<Duration>,
+    /// Intervals to show; `None` for as many as there are.
+    pub count: Option<u64>,
+    /// How long to run; `None` until a signal comes.
+    pub duration: Option<Duration>,
+}
+
+/// Runs `plan` until its end, and shows what there is by `view`.
+///
+/// # Errors
+/// The kernel side cannot be loaded or read, or the output takes no more.
+pub fn run(plan: &Plan, view: &mut dyn View, out: &mut dyn Write) -> Result<()> {
+    block_on(async {
+        let shutdown = Shutdown::new(plan.duration)?;
+        let source = Live::start(&plan.options, plan.needs)?;
+        let mut run = Run {
+            source,
+            shutdown,
+            world: World::new(plan.needs, plan.options.filter.owner.clone()),
+            output: Output {
+                view,
+                out,
+                detectors: diagnose::all(),
+                intervals: 0,
+                most: plan.count,
+            },
+            is_losing: false,
+        };
+        run.begin()?;
+        run.follow(plan.interval).await?;
+        Box::pin(run.end()).await
+    })
+}
+
+/// Shows what one scan of stuck sockets finds.
+///
+/// # Errors
+/// Sockets or processes cannot be read, or the output takes no more.
+pub fn run_once(plan: &Plan, view: &mut dyn View, out: &mut dyn Write) -> Result<()> {
+    let mut world = World::new(plan.needs, plan.options.filter.owner.clone());
+    let mut output = Output {
+        view,
+        out,
+        detectors: diagnose::all(),
+        intervals: 0,
+        most: None,
+    };
+    let mut shown = Ok(());
+    scan_once(&plan.options, plan.needs, &mut |input| {
+        if let Some(frame) = world.apply(input) {
+            shown = output.show(frame);
+        }
+    })?;
+    shown
+}
+
+/// Runs `work` on a runtime of one thread.
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    descriptor_limit::ensure_free(RUNTIME_DESCRIPTORS)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
+    runtime.block_on(work)
+}
+
+/// A run under way.
+struct Run<'a> {
+    source: Live,
+    shutdown: Shutdown,
+    world: World,
+    output: Output<'a>,
+    /// Whether it was said that records are being lost.
+    is_losing: bool,
+}
+
+/// Where frames go.
+struct Output<'a> {
+    view: &'a mut dyn View,
+    out: &'a mut dyn Write,
+    detectors: Vec<Box<dyn Detector>>,
+    /// Intervals shown.
+    intervals: u64,
+    /// Intervals to show.
+    most: Option<u64>,
+}
+
+/// Why the loop woke up.
+enum Wake {
+    /// The source has something.
+    Source(Ready),
+    /// An interval is over.
+    Interval,
+    /// The run is.
+    Shutdown,
+}
+
+impl Run<'_> {
+    /// Shows what comes before the first interval.
+    fn begin(&mut self) -> Result<()> {
+        self.world.apply(Input::Session(Box::new(self.source.session())));
+        // The first is what the later ones are compared with.
+        self.end_interval()?;
+        self.shutdown.begin();
+        self.output.begin()
+    }
+
+    /// Shows interval after interval, and records as they come, until the end comes.
+    async fn follow(&mut self, every: Option<Duration>) -> Result<()> {
+        let mut ticks = every.map(|every| {
+            let mut ticks = interval_at(Instant::now() + every, every);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            ticks
+        });
+        let mut poll = interval(POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut more = false;
+        while !self.output.is_complete() && !terminal::reader_gone() {
+            let interval_over = async {
+                match &mut ticks {
+                    Some(ticks) => ticks.tick().await,
+                    None => pending().await,
+                }
+            };
+            let streams = self.source.streams();
+            let wake = tokio::select! {
+                biased;
+                () = self.shutdown.wait() => Wake::Shutdown,
+                _ = interval_over => Wake::Interval,
+                ready = self.source.ready() => Wake::Source(ready?),
+                // Signals, timers and other threads are seen to between batches.
+                () = yield_now(), if more => Wake::Source(Ready::Records),
+                _ = poll.tick(), if streams => Wake::Source(Ready::Records),
+            };
+            match wake {
+                Wake::Shutdown => return Ok(()),
+                Wake::Interval => {
+                    // Records that came before its end belong to it.
+                    more = self.read_batches()?;
+                    self.end_interval()?;
+                }
+                Wake::Source(Ready::Scan(found)) => {
+                    more = self.read_batches()?;
+                    if self.end_scan(*found)? {
+                        // The time asked for is that of the watch, which begins now.
+                        ticks.as_mut().map(Interval::reset);
+                        self.shutdown.count_from_now();
+                    }
+                }
+                Wake::Source(Ready::Records) => more = self.read_stream()?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows all that came until the end, and what it adds up to.
+    async fn end(mut self) -> Result<()> {
+        if self.output.is_complete() {
+            self.source.warn_of_no_room();
+            return Ok(());
+        }
+        if self.source.scans_stuck() {
+            self.last_scan().await?;
+        }
+        // Nothing comes after this, so that what is in the ring and what was counted belong together.
+        let counts = self.source.detach()?;
+        self.shutdown.progressed();
+        while self.read_stream()? {}
+        let patience = Instant::now() + LAST_SCAN;
+        while self.source.is_looking() && Instant::now() < patience {
+            tokio::time::sleep(POLL).await;
+            self.read_stream()?;
+        }
+        self.source.stop_looking();
+        self.read_stream()?;
+        self.apply(Input::StreamEnd)?;
+        if !self.source.scans_stuck() {
+            self.end_interval()?;
+        }
+        self.source.warn_of_no_room();
+        let ended = self.apply(Input::End(Box::new(counts)));
+        // The process ends, and the kernel detaches faster than we do.
+        std::mem::forget(self.source);
+        ended
+    }
+
+    /// Shows what a last scan of stuck sockets finds, if it is over in time.
+    async fn last_scan(&mut self) -> Result<()> {
+        let patience = Instant::now() + LAST_SCAN;
+        let mut is_base = true;
+        while is_base {
+            self.apply_each(|source, each| {
+                source.begin_scan(each);
+                Ok(())
+            })?;
+            if !self.source.is_scanning() {
+                return Ok(());
+            }
+            let found = loop {
+                tokio::select! {
+                    biased;
+                    ready = self.source.ready() => if let Ready::Scan(found) = ready? {
+                        break found;
+                    },
+                    () = tokio::time::sleep_until(patience) => {
+                        log::warn!("the last scan takes too long: what was printed is of the one before");
+                        return Ok(());
+                    }
+                    () = tokio::time::sleep(POLL) => {}
+                }
+                self.read_stream()?;
+            };
+            self.read_batches()?;
+            is_base = self.end_scan(*found)?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, input: Input) -> Result<()> {
+        self.shutdown.progressed();
+        match self.world.apply(input) {
+            Some(frame) => self.output.show(frame),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads a batch of records, and shows what there is to show by then; whether there may be more.
+    fn read_stream(&mut self) -> Result<bool> {
+        let Self {
+            source, world, output, ..
+        } = self;
+        let mut shown = Ok(());
+        let more = source.read_stream(&mut |input| {
+            if let Some(frame) = world.apply(input)
+                && shown.is_ok()
+            {
+                shown = output.show(frame);
+            }
+        });
+        self.shutdown.progressed();
+        self.apply_each(Live::give_up_in_time)?;
+        if !self.is_losing && self.source.kernel().lost() > 0 {
+            self.is_losing = true;
+            let _ = writeln!(
+                io::stderr(),
+                "tcpwatch: records are being lost: tcpwatch or the reader of its output is too slow; a filter or a larger --ring-size helps"
+            );
+        }
+        shown.map(|()| more)
+    }
+
+    /// Reads what records there are, within reason; whether there may be more.
+    fn read_batches(&mut self) -> Result<bool> {
+        for _ in 0..BATCHES {
+            if !self.read_stream()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Shows what a scan found; whether it is what later ones are compared with.
+    fn end_scan(&mut self, found: (Look, ScansBefore)) -> Result<bool> {
+        let mut is_base = false;
+        self.apply_each(|source, each| {
+            is_base = source.end_scan(found, each);
+            if source.is_first_scan() {
+                source.begin_scan(each);
+            }
+            Ok(())
+        })?;
+        Ok(is_base)
+    }
+
+    /// Reads what is read at the end of an interval, and shows it.
+    fn end_interval(&mut self) -> Result<()> {
+        self.apply_each(Live::end_interval)
+    }
+
+    /// Passes what `read` reads to the model, and shows what there is to show by then.
+    fn apply_each(&mut self, read: impl FnOnce(&mut Live, &mut dyn FnMut(Input)) -> Result<()>) -> Result<()> {
+        let Self {
+            source,
+            world,
+            output,
+            shutdown,
+            ..
+        } = self;
+        let mut shown = Ok(());
+        read(source, &mut |input| {
+            shutdown.progressed();
+            if let Some(frame) = world.apply(input)
+                && shown.is_ok()
+            {
+                shown = output.show(frame);
+            }
+        })?;
+        shown
+    }
+}
+
+impl Output<'_> {
+    fn begin(&mut self) -> Result<()> {
+        self.view
+            .begin(self.out)
+            .and_then(|()| self.out.flush())
+            .context(OUTPUT)
+    }
+
+    /// Shows `frame`, and what is wrong by it.
+    fn show(&mut self, frame: &Frame) -> Result<()> {
+        let mut findings = Vec::new();
+        if frame.is_interval() {
+            self.intervals += 1;
+            findings = diagnose::look(&mut self.detectors, frame);
+        }
+        self.view
+            .frame(frame, &findings, self.out)
+            .and_then(|()| self.out.flush())
+            .context(OUTPUT)
+    }
+
+    /// Whether as many intervals were shown as were asked for.
+    fn is_complete(&self) -> bool {
+        self.most.is_some_and(|most| self.intervals >= most)
+    }
+}

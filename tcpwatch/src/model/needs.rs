@@ -1,0 +1,77 @@
+//! What a view needs to be known.
+
+use std::ops::BitOr;
+
+use super::latency::LatencyBy;
+
+/// What is needed. Needs add up (`|`): one process can have all of them at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each need is there or not, whatever the others"
+)]
+pub struct Needs {
+    /// Connections in each state, their rates, and the host's counters.
+    pub counts: bool,
+    /// Every transition.
+    pub transitions: bool,
+    /// Every finished connection.
+    pub connections: bool,
+    /// Who opens connections and what for, the ephemeral ports, and listeners that drop; and `counts`.
+    pub churn: bool,
+    /// Latency histograms, grouped so.
+    pub latency: Option<LatencyBy>,
+    /// Sockets in states that should pass.
+    pub stuck: Option<StuckNeeds>,
+}
+
+/// What is needed of sockets in states that should pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StuckNeeds {
+    /// What makes one stuck: so long in its state, ns.
+    pub older_ns: u64,
+    /// Where in their programs they were opened.
+    pub stacks: bool,
+}
+
+impl BitOr for Needs {
+    type Output = Self;
+
+    /// Both. Of two groupings of latency, or ages of stuck sockets, the first stays.
+    fn bitor(self, other: Self) -> Self {
+        Self {
+            counts: self.counts | other.counts,
+            transitions: self.transitions | other.transitions,
+            connections: self.connections | other.connections,
+            churn: self.churn | other.churn,
+            latency: self.latency.or(other.latency),
+            stuck: self.stuck.or(other.stuck),
+        }
+    }
+}
+
+impl Needs {
+    /// Whether records of single transitions or connections are read.
+    #[must_use]
+    pub const fn records(self) -> bool {
+        self.rows() || self.churn || self.stuck.is_some()
+    }
+
+    /// Whether single transitions or connections are shown, each with its owner.
+    #[must_use]
+    pub const fn rows(self) -> bool {
+        self.transitions || self.connections
+    }
+
+    /// Whether the host's counts are read at the end of each interval.
+    #[must_use]
+    pub const fn reads_counts(self) -> bool {
+        self.counts || self.churn
+    }
+
+    /// Whether the owners of connections are wanted.
+    #[must_use]
+    pub const fn owners(self) -> bool {
+        self.records() || self.latency.is_some()
+    }
+}

@@ -1,0 +1,225 @@
+//! All that is known of a host's connections: inputs go in, frames come out.
+//!
+//! It asks nobody and reads no clock, so that the same inputs always give the same frames.
+
+mod cgroups;
+mod rows;
+mod stuck;
+
+use jiff::Timestamp;
+
+use self::cgroups::CgroupPaths;
+use self::rows::Rows;
+use self::stuck::Stuck;
+use super::churn::Churn;
+use super::filter::owner::OwnerFilter;
+use super::frame::Frame;
+use super::latency::{Latency, LatencySample};
+use super::leaks::Look;
+use super::needs::Needs;
+use super::owner::Owner;
+use super::stat::Stat;
+use crate::event::{EndCounts, Event, Input, Life, Session};
+
+/// What is known, as far as it is needed.
+#[derive(Debug)]
+pub struct World {
+    needs: Needs,
+    owners: OwnerFilter,
+    /// The last tick.
+    time: Timestamp,
+    monotonic_ns: u64,
+    /// Whether an interval has ended.
+    has_interval: bool,
+    counts: Stat,
+    transitions: Rows<Event>,
+    connections: Rows<Life>,
+    cgroups: CgroupPaths,
+    churn: Churn,
+    latency: Latency,
+    latency_now: LatencySample,
+    stuck: Option<Stuck>,
+    /// Records lost so far.
+    lost: u64,
+    frame: Frame,
+}
+
+impl World {
+    /// Nothing known yet. It keeps what is in `needs`, and shows single transitions and connections of `owners` alone.
+    #[must_use]
+    pub fn new(needs: Needs, owners: OwnerFilter) -> Self {
+        let session = Session::default();
+        Self {
+            needs,
+            owners,
+            time: Timestamp::UNIX_EPOCH,
+            monotonic_ns: 0,
+            has_interval: false,
+            counts: Stat::default(),
+            transitions: Rows::new(&session, needs.rows()),
+            connections: Rows::new(&session, needs.rows()),
+            cgroups: CgroupPaths::default(),
+            churn: Churn::new(0),
+            latency: Latency::new(needs.latency.unwrap_or_default(), 0),
+            latency_now: LatencySample::default(),
+            stuck: needs.stuck.map(|stuck| Stuck::new(stuck, &session)),
+            lost: 0,
+            frame: Frame::default(),
+        }
+    }
+
+    /// Takes `input`; a frame, where there is something to show by now.
+    pub fn apply(&mut self, input: Input) -> Option<&Frame> {
+        match input {
+            Input::Session(session) => self.begin(&session),
+            Input::Transition(event) => {
+                if self.needs.churn {
+                    self.churn.opened(&event);
+                }
+                if let Some(stuck) = &mut self.stuck {
+                    let Self { owners, cgroups, .. } = self;
+                    let matches = |owner: Owner| owners.matches(owner.pid, &owner.comm, || cgroups.get(&owner));
+                    stuck.transition(&event, owners.is_any() || event.owner.is_some_and(matches));
+                }
+                if self.needs.transitions {
+                    self.transitions.push(event);
+                }
+            }
+            Input::Connection(life) => self.connections.push(life),
+            Input::CloseAmended { id, evidence } => {
+                self.transitions.amend(id, evidence);
+                self.connections.amend(id, evidence);
+            }
+            Input::SocketOwner { inode, owner } => {
+                self.transitions.owner(inode, owner);
+                self.connections.owner(inode, owner);
+            }
+            Input::CgroupPath { owner, cgroup } => self.cgroups.insert(&owner, cgroup),
+            Input::Loss(loss) => {
+                self.lost = loss.lost;
+                self.transitions.unheard(loss.unheard_resets, loss.emptied);
+                self.connections.unheard(loss.unheard_resets, loss.emptied);
+            }
+            Input::Ledger(ledger) => self.counts.ledger(ledger),
+            Input::Sockets(walked) => self.counts.sockets(walked),
+            Input::HostFacts(facts) => self.counts.host_facts(facts),
+            Input::Ports(sample) => self.churn.walked(*sample),
+            Input::ListenerDrops(listeners) => self.churn.dropped(listeners),
+            Input::Latency(sample) => self.latency_now = *sample,
+            Input::ScanStart { is_base } => {
+                if let Some(stuck) = &mut self.stuck {
+                    stuck.scan_starts(is_base);
+                }
+            }
+            Input::SocketScan { scan, missed } => return self.show(|world| world.end_scan(*scan, missed)),
+            Input::Tick { time, monotonic_ns } => {
+                (self.time, self.monotonic_ns) = (time, monotonic_ns);
+                return self.show(|world| world.release(monotonic_ns));
+            }
+            Input::IntervalEnd => return self.show(Self::end_interval),
+            Input::StreamEnd => return self.show(|world| world.release(u64::MAX)),
+            Input::End(counts) => return self.show(|world| world.end(&counts)),
+        }
+        None
+    }
+
+    /// Whether records are held back that something may still be added to.
+    #[must_use]
+    pub fn holds_back(&self) -> bool {
+        !self.transitions.is_empty() || !self.connections.is_empty()
+    }
+
+    fn begin(&mut self, session: &Session) {
+        self.counts = Stat::new(session.reasons.clone());
+        self.transitions = Rows::new(session, self.needs.rows());
+        self.connections = Rows::new(session, self.needs.rows());
+        self.churn = Churn::new(session.monotonic_ns);
+        self.latency = Latency::new(self.needs.latency.unwrap_or_default(), session.monotonic_ns);
+        self.stuck = self.needs.stuck.map(|stuck| Stuck::new(stuck, session));
+    }
+
+    /// Fills a new frame by `fill`; `None` where that leaves it empty.
+    fn show(&mut self, fill: impl FnOnce(&mut Self)) -> Option<&Frame> {
+        self.frame.clear();
+        fill(self);
+        (!self.frame.is_empty()).then_some(&self.frame)
+    }
+
+    /// Shows the records that at `monotonic_ns` nothing will be added to.
+    fn release(&mut self, monotonic_ns: u64) {
+        let Self {
+            needs,
+            owners,
+            transitions,
+            connections,
+            cgroups,
+            churn,
+            frame,
+            ..
+        } = self;
+        while let Some((event, ended)) = transitions.next(monotonic_ns) {
+            transitions.show(event, ended, owners, cgroups, &mut frame.transitions.rows);
+        }
+        while let Some((life, ended)) = connections.next(monotonic_ns) {
+            if needs.churn
+                && let Some(ending) = ended
+            {
+                churn.ended(&life, ending);
+            }
+            if needs.connections {
+                connections.show(life, ended, owners, cgroups, &mut frame.connections.rows);
+            }
+        }
+        if !self.holds_back() {
+            self.cgroups.forget_if_full();
+        }
+    }
+
+    fn end_interval(&mut self) {
+        let is_first = !self.has_interval;
+        self.has_interval = true;
+        let counts = self.counts.interval(self.time, self.monotonic_ns);
+        self.frame.counts = counts.filter(|_| self.needs.reads_counts());
+        if is_first {
+            // What came until now belongs to the second.
+            if !self.needs.counts {
+                self.frame.counts = None;
+            }
+            return;
+        }
+        if self.needs.churn
+            && let Some(counts) = self.frame.counts.clone()
+        {
+            let churn = self.churn.frame(counts, self.unix_ns(), self.monotonic_ns, self.lost);
+            self.frame.churn = Some(churn);
+            if !self.needs.counts {
+                self.frame.counts = None;
+            }
+        }
+        if self.needs.latency.is_some() {
+            let now = std::mem::take(&mut self.latency_now);
+            self.frame.latency = Some(self.latency.frame(now, self.time, self.monotonic_ns));
+        }
+    }
+
+    fn end_scan(&mut self, scan: Look, missed: Option<u64>) {
+        let unix_ns = self.unix_ns();
+        let Some(stuck) = &mut self.stuck else { return };
+        let to_unix_ns = unix_ns.wrapping_sub_unsigned(self.monotonic_ns);
+        self.frame.leaks = stuck.scan(scan, to_unix_ns, self.lost, missed);
+    }
+
+    /// The last tick, ns since the Unix epoch.
+    fn unix_ns(&self) -> i64 {
+        i64::try_from(self.time.as_nanosecond()).unwrap_or(i64::MAX)
+    }
+
+    fn end(&mut self, counts: &EndCounts) {
+        if self.needs.transitions {
+            self.frame.transitions.totals = Some(self.transitions.totals(counts));
+        }
+        if self.needs.connections {
+            self.frame.connections.totals = Some(self.connections.totals(counts));
+        }
+    }
+}
