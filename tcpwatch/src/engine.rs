@@ -14,7 +14,6 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
 use self::shutdown::Shutdown;
 use crate::diagnose::{self, Detector};
 use crate::event::Input;
-use crate::model::frame::Frame;
 use crate::model::leaks::Look;
 use crate::model::needs::Needs;
 use crate::model::world::World;
@@ -58,25 +57,44 @@ pub struct Plan {
 /// # Errors
 /// The kernel side cannot be loaded or read, or the output takes no more.
 pub fn run(plan: &Plan, view: &mut dyn View, out: &mut dyn Write) -> Result<()> {
+    // The process ends, and the kernel detaches faster than we do.
+    run_until_end(plan, view, out, &mut |_| {}, std::mem::forget)
+}
+
+/// The same, for a process that goes on. It shows every input to `observe` before the model takes it.
+///
+/// # Errors
+/// As there.
+pub fn run_observed(
+    plan: &Plan,
+    view: &mut dyn View,
+    out: &mut dyn Write,
+    observe: &mut dyn FnMut(&Input),
+) -> Result<()> {
+    run_until_end(plan, view, out, observe, drop)
+}
+
+fn run_until_end(
+    plan: &Plan,
+    view: &mut dyn View,
+    out: &mut dyn Write,
+    observe: &mut dyn FnMut(&Input),
+    dispose: impl FnOnce(Live),
+) -> Result<()> {
     block_on(async {
         let shutdown = Shutdown::new(plan.duration)?;
         let source = Live::start(&plan.options, plan.needs)?;
         let mut run = Run {
             source,
             shutdown,
-            world: World::new(plan.needs, plan.options.filter.owner.clone()),
-            output: Output {
-                view,
-                out,
-                detectors: diagnose::all(),
-                intervals: 0,
-                most: plan.count,
-            },
+            sink: Sink::new(plan, view, out, observe),
             is_losing: false,
         };
         run.begin()?;
         run.follow(plan.interval).await?;
-        Box::pin(run.end()).await
+        Box::pin(run.end()).await?;
+        dispose(run.source);
+        Ok(())
     })
 }
 
@@ -85,21 +103,10 @@ pub fn run(plan: &Plan, view: &mut dyn View, out: &mut dyn Write) -> Result<()> 
 /// # Errors
 /// Sockets or processes cannot be read, or the output takes no more.
 pub fn run_once(plan: &Plan, view: &mut dyn View, out: &mut dyn Write) -> Result<()> {
-    let mut world = World::new(plan.needs, plan.options.filter.owner.clone());
-    let mut output = Output {
-        view,
-        out,
-        detectors: diagnose::all(),
-        intervals: 0,
-        most: None,
-    };
-    let mut shown = Ok(());
-    scan_once(&plan.options, plan.needs, &mut |input| {
-        if let Some(frame) = world.apply(input) {
-            shown = output.show(frame);
-        }
-    })?;
-    shown
+    let mut observe = |_: &Input| {};
+    let mut sink = Sink::new(plan, view, out, &mut observe);
+    scan_once(&plan.options, plan.needs, &mut |input| sink.take(input))?;
+    sink.shown()
 }
 
 /// Runs `work` on a runtime of one thread.
@@ -116,21 +123,24 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 struct Run<'a> {
     source: Live,
     shutdown: Shutdown,
-    world: World,
-    output: Output<'a>,
+    sink: Sink<'a>,
     /// Whether it was said that records are being lost.
     is_losing: bool,
 }
 
-/// Where frames go.
-struct Output<'a> {
+/// Where inputs go: to the model, and what it has to show to the view.
+struct Sink<'a> {
+    world: World,
+    detectors: Vec<Box<dyn Detector>>,
     view: &'a mut dyn View,
     out: &'a mut dyn Write,
-    detectors: Vec<Box<dyn Detector>>,
+    observe: &'a mut dyn FnMut(&Input),
     /// Intervals shown.
     intervals: u64,
     /// Intervals to show.
     most: Option<u64>,
+    /// The first error of the output.
+    shown: Result<()>,
 }
 
 /// Why the loop woke up.
@@ -146,11 +156,11 @@ enum Wake {
 impl Run<'_> {
     /// Shows what comes before the first interval.
     fn begin(&mut self) -> Result<()> {
-        self.world.apply(Input::Session(Box::new(self.source.session())));
+        self.sink.take(Input::Session(Box::new(self.source.session())));
         // The first is what the later ones are compared with.
         self.end_interval()?;
         self.shutdown.begin();
-        self.output.begin()
+        self.sink.begin()
     }
 
     /// Shows interval after interval, and records as they come, until the end comes.
@@ -163,7 +173,7 @@ impl Run<'_> {
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut more = false;
-        while !self.output.is_complete() && !terminal::reader_gone() {
+        while !self.sink.is_complete() && !terminal::reader_gone() {
             let interval_over = async {
                 match &mut ticks {
                     Some(ticks) => ticks.tick().await,
@@ -202,8 +212,8 @@ impl Run<'_> {
     }
 
     /// Shows all that came until the end, and what it adds up to.
-    async fn end(mut self) -> Result<()> {
-        if self.output.is_complete() {
+    async fn end(&mut self) -> Result<()> {
+        if self.sink.is_complete() {
             self.source.warn_of_no_room();
             return Ok(());
         }
@@ -226,10 +236,7 @@ impl Run<'_> {
             self.end_interval()?;
         }
         self.source.warn_of_no_room();
-        let ended = self.apply(Input::End(Box::new(counts)));
-        // The process ends, and the kernel detaches faster than we do.
-        std::mem::forget(self.source);
-        ended
+        self.apply(Input::End(Box::new(counts)))
     }
 
     /// Shows what a last scan of stuck sockets finds, if it is over in time.
@@ -265,28 +272,19 @@ impl Run<'_> {
     }
 
     fn apply(&mut self, input: Input) -> Result<()> {
-        self.shutdown.progressed();
-        match self.world.apply(input) {
-            Some(frame) => self.output.show(frame),
-            None => Ok(()),
-        }
+        self.apply_each(|_, each| {
+            each(input);
+            Ok(())
+        })
     }
 
     /// Reads a batch of records, and shows what there is to show by then; whether there may be more.
     fn read_stream(&mut self) -> Result<bool> {
-        let Self {
-            source, world, output, ..
-        } = self;
-        let mut shown = Ok(());
-        let more = source.read_stream(&mut |input| {
-            if let Some(frame) = world.apply(input)
-                && shown.is_ok()
-            {
-                shown = output.show(frame);
-            }
-        });
-        self.shutdown.progressed();
-        self.apply_each(Live::give_up_in_time)?;
+        let mut more = false;
+        self.apply_each(|source, each| {
+            more = source.read_stream(each);
+            source.give_up_in_time(each)
+        })?;
         if !self.is_losing && self.source.kernel().lost() > 0 {
             self.is_losing = true;
             let _ = writeln!(
@@ -294,7 +292,7 @@ impl Run<'_> {
                 "tcpwatch: records are being lost: tcpwatch or the reader of its output is too slow; a filter or a larger --ring-size helps"
             );
         }
-        shown.map(|()| more)
+        Ok(more)
     }
 
     /// Reads what records there are, within reason; whether there may be more.
@@ -328,26 +326,30 @@ impl Run<'_> {
     /// Passes what `read` reads to the model, and shows what there is to show by then.
     fn apply_each(&mut self, read: impl FnOnce(&mut Live, &mut dyn FnMut(Input)) -> Result<()>) -> Result<()> {
         let Self {
-            source,
-            world,
-            output,
-            shutdown,
-            ..
+            source, shutdown, sink, ..
         } = self;
-        let mut shown = Ok(());
         read(source, &mut |input| {
             shutdown.progressed();
-            if let Some(frame) = world.apply(input)
-                && shown.is_ok()
-            {
-                shown = output.show(frame);
-            }
+            sink.take(input);
         })?;
-        shown
+        sink.shown()
     }
 }
 
-impl Output<'_> {
+impl<'a> Sink<'a> {
+    fn new(plan: &Plan, view: &'a mut dyn View, out: &'a mut dyn Write, observe: &'a mut dyn FnMut(&Input)) -> Self {
+        Self {
+            world: World::new(plan.needs, plan.options.filter.owner.clone()),
+            detectors: diagnose::all(),
+            view,
+            out,
+            observe,
+            intervals: 0,
+            most: plan.count,
+            shown: Ok(()),
+        }
+    }
+
     fn begin(&mut self) -> Result<()> {
         self.view
             .begin(self.out)
@@ -355,17 +357,24 @@ impl Output<'_> {
             .context(OUTPUT)
     }
 
-    /// Shows `frame`, and what is wrong by it.
-    fn show(&mut self, frame: &Frame) -> Result<()> {
+    fn take(&mut self, input: Input) {
+        (self.observe)(&input);
+        let Some(frame) = self.world.apply(input) else { return };
+        if self.shown.is_err() {
+            return;
+        }
         let mut findings = Vec::new();
         if frame.is_interval() {
             self.intervals += 1;
             findings = diagnose::look(&mut self.detectors, frame);
         }
-        self.view
-            .frame(frame, &findings, self.out)
-            .and_then(|()| self.out.flush())
-            .context(OUTPUT)
+        let shown = self.view.frame(frame, &findings, self.out);
+        self.shown = shown.and_then(|()| self.out.flush()).context(OUTPUT);
+    }
+
+    /// Whether all was shown that was to be so far.
+    fn shown(&mut self) -> Result<()> {
+        std::mem::replace(&mut self.shown, Ok(()))
     }
 
     /// Whether as many intervals were shown as were asked for.

@@ -39,6 +39,7 @@ mod owners;
 mod pipe;
 mod ports;
 mod processes;
+mod replay;
 mod scope;
 mod seccomp;
 mod side_by_side;

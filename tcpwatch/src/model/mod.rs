@@ -31,6 +31,11 @@ pub mod trace;
 pub mod whose;
 pub mod world;
 
+/// The sum of `counts`, or the largest number where that is larger: what a source says is not to be believed.
+fn total(counts: impl IntoIterator<Item = u64>) -> u64 {
+    counts.into_iter().fold(0, u64::saturating_add)
+}
+
 /// ns as s.
 #[expect(
     clippy::cast_precision_loss,

@@ -151,7 +151,7 @@ impl Stat {
                 super::seconds(monotonic_ns.saturating_sub(before.monotonic_ns))
             }),
             connections: self.connections(&ledger),
-            seen: moves.iter().flatten().sum(),
+            seen: super::total(moves.iter().flatten().copied()),
             moves,
             time_wait: TimeWait {
                 entered: counted(|facts| facts.entered),
@@ -258,11 +258,9 @@ impl StatFrame {
     /// Connections that ended: every move to CLOSE except from LISTEN, failed connects included.
     #[must_use]
     pub fn closed(&self) -> u64 {
-        TcpState::ALL
-            .into_iter()
-            .filter(|from| !matches!(from, TcpState::Listen | TcpState::Close))
-            .map(|from| self.moved(from, TcpState::Close))
-            .sum()
+        let from = TcpState::ALL.into_iter();
+        let from = from.filter(|from| !matches!(from, TcpState::Listen | TcpState::Close));
+        super::total(from.map(|from| self.moved(from, TcpState::Close)))
     }
 
     /// Open connections that were torn down at once, equal to `Tcp:EstabResets`.

@@ -35,7 +35,7 @@ impl Traced for Event {
     }
 
     fn seen(moves: &[[u64; STATES]; STATES]) -> u64 {
-        moves.iter().flatten().sum()
+        super::total(moves.iter().flatten().copied())
     }
 }
 
@@ -56,7 +56,7 @@ impl Traced for Life {
             .iter()
             .enumerate()
             .filter(|(from, _)| ![close, listen].contains(from));
-        ends.filter_map(|(_, to)| to.get(close)).sum()
+        super::total(ends.filter_map(|(_, to)| to.get(close).copied()))
     }
 }
 

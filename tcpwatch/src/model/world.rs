@@ -5,6 +5,8 @@
 mod cgroups;
 mod rows;
 mod stuck;
+#[cfg(test)]
+mod tests;
 
 use jiff::Timestamp;
 

@@ -1,0 +1,207 @@
+//! The inputs of a run, applied to a fresh model, give the frames of the run: what the model learns, it learns by its inputs alone.
+
+use std::io::{self, Write, sink};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use tcpwatch::diagnose::finding::Finding;
+use tcpwatch::engine::{Plan, run_observed};
+use tcpwatch::event::Input;
+use tcpwatch::model::filter::Filter;
+use tcpwatch::model::frame::Frame;
+use tcpwatch::model::latency::LatencyBy;
+use tcpwatch::model::needs::{Needs, StuckNeeds};
+use tcpwatch::model::world::World;
+use tcpwatch::source::ebpf::Choice;
+use tcpwatch::source::live::Options;
+use tcpwatch::sys::netns::Which;
+use tcpwatch::view::View;
+
+use crate::support::leaking::Leaking;
+use crate::support::netns::{Netns, in_netns};
+use crate::support::web::{Nginx, request};
+use crate::support::{endings, heavy};
+
+const NOTHING: Needs = Needs {
+    counts: false,
+    transitions: false,
+    connections: false,
+    churn: false,
+    latency: None,
+    stuck: None,
+};
+
+/// What `stat`, `trace`, `trace --lives`, `churn`, `latency` and `leaks --stacks` need, and all of it.
+fn needs() -> [Needs; 7] {
+    let each = [
+        Needs {
+            counts: true,
+            ..NOTHING
+        },
+        Needs {
+            transitions: true,
+            ..NOTHING
+        },
+        Needs {
+            connections: true,
+            ..NOTHING
+        },
+        Needs { churn: true, ..NOTHING },
+        Needs {
+            latency: Some(LatencyBy::Process),
+            ..NOTHING
+        },
+        Needs {
+            stuck: Some(StuckNeeds {
+                older_ns: 200_000_000,
+                stacks: true,
+            }),
+            ..NOTHING
+        },
+    ];
+    let all = each.into_iter().fold(NOTHING, |all, needs| all | needs);
+    let [stat, trace, life, churn, latency, leaks] = each;
+    [stat, trace, life, churn, latency, leaks, all]
+}
+
+/// A view that keeps what it is shown.
+struct Kept {
+    frames: Vec<Frame>,
+    begun: Sender<()>,
+}
+
+impl View for Kept {
+    fn begin(&mut self, _: &mut dyn Write) -> io::Result<()> {
+        self.begun.send(()).expect("somebody waits");
+        Ok(())
+    }
+
+    fn frame(&mut self, frame: &Frame, _: &[Finding], _: &mut dyn Write) -> io::Result<()> {
+        self.frames.push(frame.clone());
+        Ok(())
+    }
+}
+
+/// How long each run takes.
+const DURATION: Duration = Duration::from_millis(2500);
+
+/// Watches for [`DURATION`], of which `work` may take a part, and gives the frames, which a fresh model gives too.
+fn frames(needs: Needs, netns: Which, ring_bytes: u32, work: impl FnOnce() + Send) -> Vec<Frame> {
+    let plan = Plan {
+        options: Options {
+            filter: Filter::default(),
+            netns,
+            hook: Choice::Auto,
+            ring_bytes,
+        },
+        needs,
+        interval: Some(Duration::from_millis(400)),
+        count: None,
+        duration: Some(DURATION),
+    };
+    let (begun, is_begun) = channel();
+    let mut kept = Kept {
+        frames: Vec::new(),
+        begun,
+    };
+    let mut inputs: Vec<Input> = Vec::new();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            is_begun.recv().expect("the run begins");
+            work();
+        });
+        run_observed(&plan, &mut kept, &mut sink(), &mut |input| inputs.push(input.clone())).expect("a run");
+    });
+    let mut world = World::new(needs, plan.options.filter.owner);
+    let mut again = Vec::new();
+    for input in inputs {
+        again.extend(world.apply(input).cloned());
+    }
+    assert_eq!(again.len(), kept.frames.len(), "{needs:?}");
+    for (number, (again, frame)) in again.iter().zip(&kept.frames).enumerate() {
+        assert!(
+            again == frame,
+            "frame {number} of {needs:?}: {again:?}, and not {frame:?}"
+        );
+    }
+    kept.frames
+}
+
+/// Compares each of [`needs`], and sees to it that there was something to compare.
+fn each_command(netns: &Which, ring_bytes: u32, mut work: impl FnMut() + Send) {
+    for needs in needs() {
+        let frames = frames(needs, netns.clone(), ring_bytes, &mut work);
+        let any = |what: fn(&Frame) -> bool| frames.iter().any(what);
+        let shown = [
+            (
+                needs.counts,
+                any(|frame| frame.counts.as_ref().is_some_and(|counts| counts.seen > 0)),
+            ),
+            (needs.transitions, any(|frame| !frame.transitions.rows.is_empty())),
+            (needs.connections, any(|frame| !frame.connections.rows.is_empty())),
+            (
+                needs.churn,
+                any(|frame| frame.churn.as_ref().is_some_and(|churn| churn.stat.seen > 0)),
+            ),
+            (
+                needs.latency.is_some(),
+                any(|frame| {
+                    frame
+                        .latency
+                        .as_ref()
+                        .is_some_and(|latency| !latency.measured.is_empty())
+                }),
+            ),
+            (needs.stuck.is_some(), any(|frame| frame.leaks.is_some())),
+        ];
+        for (number, (needed, shown)) in shown.into_iter().enumerate() {
+            assert_eq!(needed, shown, "the need {number} of {needs:?}");
+        }
+    }
+}
+
+const RING: u32 = 16 << 20;
+
+#[test]
+fn of_nginx_without_keep_alive() {
+    let _turn = heavy::turn();
+    in_netns(|_| {
+        let _nginx = Nginx::start();
+        each_command(&Which::Own, RING, || drop(request(1)));
+    });
+}
+
+#[test]
+fn of_every_kind_of_ending() {
+    in_netns(|netns| each_command(&Which::Own, RING, || every_ending(netns)));
+}
+
+#[test]
+fn of_a_program_that_leaks() {
+    in_netns(|_| {
+        let server = Leaking::start("error_path.c", 9000, &[]);
+        each_command(&Which::Own, RING, || (0..5).for_each(|_| server.visit("x")));
+    });
+}
+
+#[test]
+fn with_lost_records() {
+    let _turn = heavy::turn();
+    in_netns(|_| {
+        let _nginx = Nginx::start();
+        each_command(&Which::Own, 64 << 10, || drop(request(1)));
+    });
+}
+
+#[test]
+fn of_all_network_namespaces() {
+    in_netns(|netns| each_command(&Which::All, RING, || every_ending(netns)));
+}
+
+/// Every kind of ending that no timeout makes.
+fn every_ending(netns: &Netns) {
+    for kind in endings::quick() {
+        kind.run(netns);
+    }
+}
