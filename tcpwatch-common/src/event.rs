@@ -76,7 +76,7 @@ const _: () = assert!(core::mem::offset_of!(Transition, local) == 32);
 const _: () = assert!(core::mem::offset_of!(Transition, netns) == 64);
 const _: () = assert!(core::mem::offset_of!(Transition, family) == 76);
 
-/// States a connection spends time in, in the order of [`Life::spent_ns`], by the kernel's numbers.
+/// States a connection spends time in, in the order of [`Connection::spent_ns`], by the kernel's numbers.
 pub const SPENT: [u8; 8] = [1, 2, 3, 4, 5, 8, 9, 11];
 
 /// Where a connection's time in state `number` is kept; `None` for a state no connection stays in.
@@ -94,7 +94,7 @@ pub const fn spent_index(number: u8) -> Option<usize> {
 /// One finished connection, written at its `*>CLOSE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
-pub struct Life {
+pub struct Connection {
     /// Its last transition.
     pub last: Transition,
     /// Time spent in each state, ns, as [`SPENT`] orders them; 0 of the state it was in when first seen, whose start was not.
@@ -122,7 +122,7 @@ pub struct Life {
     pub closer_comm: [u8; 16],
 }
 
-const _: () = assert!(size_of::<Life>() == 128 + 64 + 24 + 8 + 16 + 16);
+const _: () = assert!(size_of::<Connection>() == 128 + 64 + 24 + 8 + 16 + 16);
 
 /// A reset was sent for a connection after its `*>CLOSE` was written: what is known of its end now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]

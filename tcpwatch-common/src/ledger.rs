@@ -47,7 +47,7 @@ pub struct Ledger {
     pub lost_stacks: u64,
     /// Resets that changed nothing they should have: there was no room for the amendment ([`crate::event::Amendment`]) in the ring
     /// buffer, or none for the state of the socket; or they interrupted another.
-    pub unheard_resets: u64,
+    pub missed_resets: u64,
     /// Ends there was no place to count in `ends`.
     pub uncounted_ends: u64,
     /// Events that the kernel skipped in the first copy and the second copy handled, before any filter.
@@ -161,7 +161,7 @@ impl Ledger {
             *mine = mine.wrapping_add(theirs);
         }
         self.lost_stacks = self.lost_stacks.wrapping_add(other.lost_stacks);
-        self.unheard_resets = self.unheard_resets.wrapping_add(other.unheard_resets);
+        self.missed_resets = self.missed_resets.wrapping_add(other.missed_resets);
         self.uncounted_ends = self.uncounted_ends.wrapping_add(other.uncounted_ends);
         self.taken_over = self.taken_over.wrapping_add(other.taken_over);
         self.too_deep = self.too_deep.wrapping_add(other.too_deep);

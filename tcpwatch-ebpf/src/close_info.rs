@@ -190,7 +190,7 @@ pub(crate) fn add_reset(state: &mut SockState, sent: bool, reason: u8) -> Option
     evidence.flags |= RESET_SENT | RESET_AFTER;
     evidence.reason = reason;
     if !amend(state.end, evidence.key()) {
-        inc_shared(|ledger| &mut ledger.unheard_resets);
+        inc_shared(|ledger| &mut ledger.missed_resets);
         return None;
     }
     state.end = evidence.key();

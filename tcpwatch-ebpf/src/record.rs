@@ -1,7 +1,7 @@
 //! Writes records into the ring buffer, and wakes the reader when a share of it is filled.
 
 use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
-use tcpwatch_common::event::{Amendment, DWELL_UNKNOWN, Life};
+use tcpwatch_common::event::{Amendment, Connection, DWELL_UNKNOWN};
 use tcpwatch_common::evidence::{DEAD, DONE};
 use tcpwatch_common::owner::HOW_UNKNOWN;
 use tcpwatch_common::{Evidence, Ledger, Transition};
@@ -98,7 +98,7 @@ pub(crate) fn send_held<H: Hook>(hook: &H, run: &Run) -> Option<()> {
 #[inline(always)]
 pub(crate) fn send_connection<H: Hook>(hook: &H, run: &Run) -> Option<()> {
     let recorded = Recorded::of(run);
-    send::<Life>(run.ledger()?, |place| {
+    send::<Connection>(run.ledger()?, |place| {
         // SAFETY: as in `send_transition`.
         let place = unsafe { &mut *place };
         write(hook, run, &recorded, &mut place.last);
@@ -197,7 +197,7 @@ fn send<T: 'static>(ledger: &mut Ledger, fill: impl FnOnce(*mut T)) {
 #[inline(always)]
 pub(crate) fn amend(amendment: &Amendment) {
     let Some(mut entry) = EVENTS.reserve::<Amendment>(0) else {
-        inc_shared(|ledger| &mut ledger.unheard_resets);
+        inc_shared(|ledger| &mut ledger.missed_resets);
         return;
     };
     entry.write(*amendment);

@@ -33,7 +33,7 @@ fn reset<'a, M: Memory>(sk: M, kept: impl FnOnce(bool) -> Kept<'a>, sent: bool, 
     }
     let Some(kept) = kept(state != CLOSE).state else {
         if state != CLOSE {
-            inc_shared(|ledger| &mut ledger.unheard_resets);
+            inc_shared(|ledger| &mut ledger.missed_resets);
         }
         return;
     };

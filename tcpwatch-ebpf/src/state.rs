@@ -72,7 +72,7 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     if step.is_end() && kept.state.is_none() && close_info::may_go_on(run.close_info) {
         kept = hook.kept(true);
         if kept.state.is_none() {
-            inc(&mut ledger.unheard_resets);
+            inc(&mut ledger.missed_resets);
         }
     }
     if keep_all && kept.state.is_none() && !step.is_last() {

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::task::yield_now;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at, sleep, sleep_until};
 
 use self::shutdown::Shutdown;
 use crate::diagnose::{self, Detector};
 use crate::event::Input;
-use crate::model::leaks::Look;
+use crate::model::leaks::SocketScan;
 use crate::model::needs::Needs;
 use crate::model::world::World;
 use crate::source::live::{Live, Options, Ready, scan_once};
@@ -27,6 +27,12 @@ pub const OUTPUT: &str = "cannot write the output";
 
 /// How often the stream is read unasked: half of the 100 ms that output may be late.
 const POLL: Duration = Duration::from_millis(50);
+
+/// How long the beginning waits for the owners of the sockets that listen already.
+const SEEDING: Duration = Duration::from_secs(1);
+
+/// How often it looks whether they are there.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// How long the end waits for a scan of /proc: less than a command may take to print its last.
 const LAST_SCAN: Duration = Duration::from_secs(1);
@@ -90,7 +96,7 @@ fn run_until_end(
             sink: Sink::new(plan, view, out, observe),
             is_losing: false,
         };
-        run.begin()?;
+        run.begin().await?;
         run.follow(plan.interval).await?;
         Box::pin(run.end()).await?;
         dispose(run.source);
@@ -155,10 +161,14 @@ enum Wake {
 
 impl Run<'_> {
     /// Shows what comes before the first interval.
-    fn begin(&mut self) -> Result<()> {
+    async fn begin(&mut self) -> Result<()> {
         self.sink.take(Input::Session(Box::new(self.source.session())));
         // The first is what the later ones are compared with.
         self.end_interval()?;
+        let patience = Instant::now() + SEEDING;
+        while !self.source.has_listeners() && Instant::now() < patience {
+            sleep(MOMENT).await;
+        }
         self.shutdown.begin();
         self.sink.begin()
     }
@@ -226,7 +236,7 @@ impl Run<'_> {
         while self.read_stream()? {}
         let patience = Instant::now() + LAST_SCAN;
         while self.source.is_looking() && Instant::now() < patience {
-            tokio::time::sleep(POLL).await;
+            sleep(POLL).await;
             self.read_stream()?;
         }
         self.source.stop_looking();
@@ -257,11 +267,11 @@ impl Run<'_> {
                     ready = self.source.ready() => if let Ready::Scan(found) = ready? {
                         break found;
                     },
-                    () = tokio::time::sleep_until(patience) => {
+                    () = sleep_until(patience) => {
                         log::warn!("the last scan takes too long: what was printed is of the one before");
                         return Ok(());
                     }
-                    () = tokio::time::sleep(POLL) => {}
+                    () = sleep(POLL) => {}
                 }
                 self.read_stream()?;
             };
@@ -306,7 +316,7 @@ impl Run<'_> {
     }
 
     /// Shows what a scan found; whether it is what later ones are compared with.
-    fn end_scan(&mut self, found: (Look, ScansBefore)) -> Result<bool> {
+    fn end_scan(&mut self, found: (SocketScan, ScansBefore)) -> Result<bool> {
         let mut is_base = false;
         self.apply_each(|source, each| {
             is_base = source.end_scan(found, each);

@@ -13,7 +13,7 @@ use crate::model::container::Cgroup;
 use crate::model::counter::CounterValues;
 use crate::model::ending::Reasons;
 use crate::model::latency::LatencySample;
-use crate::model::leaks::Look;
+use crate::model::leaks::SocketScan;
 use crate::model::listener::Listener;
 use crate::model::namespace::Namespace;
 use crate::model::owner::{Comm, How, Owner};
@@ -84,7 +84,7 @@ pub struct Event {
 
 /// A finished connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Life {
+pub struct Connection {
     /// Its last transition.
     pub last: Event,
     /// Time spent in each state, ns, as [`SPENT`] orders them; 0 for one it was not in, or that nobody saw it enter: time is
@@ -115,7 +115,7 @@ pub enum Record {
     /// A transition.
     Transition(Event),
     /// A finished connection.
-    Life(Life),
+    Connection(Connection),
     /// What is known of the end of the life with this number now.
     Amendment(NonZeroU64, Evidence),
 }
@@ -126,12 +126,12 @@ impl Record {
     #[must_use]
     pub fn decode(bytes: &[u8], to_unix_ns: i64) -> Option<Self> {
         const TRANSITION: usize = size_of::<Transition>();
-        const LIFE: usize = size_of::<event::Life>();
+        const LIFE: usize = size_of::<event::Connection>();
         const AMENDMENT: usize = size_of::<event::Amendment>();
         // The ring's records are rounded up to eight bytes, which these are already.
         match bytes.len() {
             TRANSITION => Event::decode(bytes, to_unix_ns).map(Self::Transition),
-            LIFE => Life::decode(bytes, to_unix_ns).map(Self::Life),
+            LIFE => Connection::decode(bytes, to_unix_ns).map(Self::Connection),
             AMENDMENT => {
                 let record: event::Amendment = bytemuck::pod_read_unaligned(bytes);
                 Some(Self::Amendment(NonZeroU64::new(record.id)?, record.evidence))
@@ -141,9 +141,9 @@ impl Record {
     }
 }
 
-impl Life {
+impl Connection {
     fn decode(bytes: &[u8], to_unix_ns: i64) -> Option<Self> {
-        let record: event::Life = bytemuck::pod_read_unaligned(bytes);
+        let record: event::Connection = bytemuck::pod_read_unaligned(bytes);
         let traffic = Traffic {
             sent: sent(&record),
             received: record.bytes_received,
@@ -196,7 +196,7 @@ impl Life {
 /// The kernel's own count has what this host's queue refused at every try, its sequence numbers have the SYN and the FIN
 /// (RFC 9293, section 3.4). Where it was not seen who opened the connection, and so whether a SYN is among them, the two
 /// differ by it, and the smaller is right.
-fn sent(record: &event::Life) -> u64 {
+fn sent(record: &event::Connection) -> u64 {
     let syn = record.last.opened == OPENED_ACTIVE;
     let closed_here = matches!(
         TcpState::from_kernel(record.last.from),
@@ -287,7 +287,7 @@ pub struct LedgerSample {
     /// Runs of the kernel side that the kernel skipped; `None` where it does not count them.
     pub missed: Option<u64>,
     /// Resets that were not heard of; `None` where that is not known.
-    pub unheard_resets: Option<u64>,
+    pub missed_resets: Option<u64>,
     /// Sockets that took no mark, by which the counts may be off.
     pub unmarked: u64,
     /// How far the counts were from a walk of the sockets, beyond what the transitions during the walk explain; `None` where
@@ -368,7 +368,7 @@ pub struct Session {
     /// What the kernel's numbers for the reasons of resets mean.
     pub reasons: Reasons,
     /// Resets that were missed so far; `None` where resets are not watched.
-    pub unheard_resets: Option<u64>,
+    pub missed_resets: Option<u64>,
     /// Whether transitions tell their network namespace.
     pub knows_namespaces: bool,
     /// Whether transitions are read at all.
@@ -381,7 +381,7 @@ pub struct Loss {
     /// Records that found no room, or could not be read.
     pub lost: u64,
     /// Resets that were missed; `None` where resets are not watched.
-    pub unheard_resets: Option<u64>,
+    pub missed_resets: Option<u64>,
     /// Whether all records that there were had been read before this was.
     pub emptied: bool,
 }
@@ -405,7 +405,7 @@ pub enum Input {
     /// A transition.
     Transition(Event),
     /// A finished connection.
-    Connection(Life),
+    Connection(Connection),
     /// What is known by now of how a connection ended.
     CloseAmended {
         /// Number of the life.
@@ -447,7 +447,7 @@ pub enum Input {
     /// What the scan found, as of the last tick.
     SocketScan {
         /// The sockets, and who holds them.
-        scan: Box<Look>,
+        scan: Box<SocketScan>,
         /// Events of the whole host that no program handled so far; `None` where the kernel does not count them.
         missed: Option<u64>,
     },

@@ -15,7 +15,7 @@ use tcpwatch::model::needs::{Needs, StuckNeeds};
 use tcpwatch::model::world::World;
 use tcpwatch::source::ebpf::Choice;
 use tcpwatch::source::live::Options;
-use tcpwatch::sys::netns::Which;
+use tcpwatch::sys::netns::NetnsSelector;
 use tcpwatch::view::View;
 
 use crate::support::leaking::Leaking;
@@ -87,7 +87,7 @@ impl View for Kept {
 const DURATION: Duration = Duration::from_millis(2500);
 
 /// Watches for [`DURATION`], of which `work` may take a part, and gives the frames, which a fresh model gives too.
-fn frames(needs: Needs, netns: Which, ring_bytes: u32, work: impl FnOnce() + Send) -> Vec<Frame> {
+fn frames(needs: Needs, netns: NetnsSelector, ring_bytes: u32, work: impl FnOnce() + Send) -> Vec<Frame> {
     let plan = Plan {
         options: Options {
             filter: Filter::default(),
@@ -129,7 +129,7 @@ fn frames(needs: Needs, netns: Which, ring_bytes: u32, work: impl FnOnce() + Sen
 }
 
 /// Compares each of [`needs`], and sees to it that there was something to compare.
-fn each_command(netns: &Which, ring_bytes: u32, mut work: impl FnMut() + Send) {
+fn each_command(netns: &NetnsSelector, ring_bytes: u32, mut work: impl FnMut() + Send) {
     for needs in needs() {
         let frames = frames(needs, netns.clone(), ring_bytes, &mut work);
         let any = |what: fn(&Frame) -> bool| frames.iter().any(what);
@@ -168,20 +168,20 @@ fn of_nginx_without_keep_alive() {
     let _turn = heavy::turn();
     in_netns(|_| {
         let _nginx = Nginx::start();
-        each_command(&Which::Own, RING, || drop(request(1)));
+        each_command(&NetnsSelector::Own, RING, || drop(request(1)));
     });
 }
 
 #[test]
 fn of_every_kind_of_ending() {
-    in_netns(|netns| each_command(&Which::Own, RING, || every_ending(netns)));
+    in_netns(|netns| each_command(&NetnsSelector::Own, RING, || every_ending(netns)));
 }
 
 #[test]
 fn of_a_program_that_leaks() {
     in_netns(|_| {
         let server = Leaking::start("error_path.c", 9000, &[]);
-        each_command(&Which::Own, RING, || (0..5).for_each(|_| server.visit("x")));
+        each_command(&NetnsSelector::Own, RING, || (0..5).for_each(|_| server.visit("x")));
     });
 }
 
@@ -190,13 +190,13 @@ fn with_lost_records() {
     let _turn = heavy::turn();
     in_netns(|_| {
         let _nginx = Nginx::start();
-        each_command(&Which::Own, 64 << 10, || drop(request(1)));
+        each_command(&NetnsSelector::Own, 64 << 10, || drop(request(1)));
     });
 }
 
 #[test]
 fn of_all_network_namespaces() {
-    in_netns(|netns| each_command(&Which::All, RING, || every_ending(netns)));
+    in_netns(|netns| each_command(&NetnsSelector::All, RING, || every_ending(netns)));
 }
 
 /// Every kind of ending that no timeout makes.

@@ -38,6 +38,15 @@ pub(crate) fn look(local: u16, remote: u16) -> Option<u8> {
     row(local, remote, |columns| u8::from_str_radix(columns.get(3)?, 16).ok())
 }
 
+/// Waits until no process holds the socket between two ports of this namespace any more: a child that another thread makes holds it
+/// until it has become another program.
+pub(crate) fn until_orphan(local: u16, remote: u16) {
+    eventually(&format!("{local}>{remote} to be held by nobody"), || {
+        let inode = row(local, remote, |columns| columns.get(9)?.parse::<u64>().ok());
+        if inode == Some(0) { Ok(()) } else { Err(format!("its inode is {inode:?}")) }
+    });
+}
+
 /// How many sockets are in each state, by the tables of this namespace.
 pub(crate) fn counts() -> Counts {
     let mut counts = none();

@@ -17,28 +17,28 @@ mod child;
 mod churn;
 mod connections;
 mod cost;
-mod crowd;
 mod diagnosis;
 mod empty;
 mod fdinfo;
+mod hot_path;
 mod memory;
 mod numbers;
-mod observer;
-mod path;
 mod peers;
 mod programs;
 mod reader;
 mod report;
-mod room;
+mod sandbox;
 mod sets;
 mod snapshot;
+mod socket_pool;
 mod stat;
 mod table;
 mod target;
+mod tracer;
 mod workload;
 
 use report::Report;
-use room::Room;
+use sandbox::Sandbox;
 
 /// What is asked of the bench.
 #[derive(Args)]
@@ -99,7 +99,7 @@ enum Stage {
     Inside(Built),
     /// Holds sockets until its input ends
     #[command(hide = true)]
-    Hold(crowd::Share),
+    Hold(socket_pool::Share),
     /// Runs a program and prints the most memory it had
     #[command(hide = true)]
     Peak(memory::Measured),
@@ -128,9 +128,9 @@ const OBJECT: &str = "tcpwatch/bpf/tcpwatch.bpf.o";
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.stage {
         None => become_root(&arguments.plan),
-        Some(Stage::Outside(_)) => room::enter(),
+        Some(Stage::Outside(_)) => sandbox::enter(),
         Some(Stage::Inside(built)) => measure(built),
-        Some(Stage::Hold(share)) => crowd::hold(share),
+        Some(Stage::Hold(share)) => socket_pool::hold(share),
         Some(Stage::Peak(measured)) => memory::print_peak(measured),
     }
 }
@@ -198,9 +198,9 @@ impl Part {
             .unwrap_or_default()
     }
 
-    fn run(self, room: &Room, report: &mut Report) -> Result<()> {
+    fn run(self, room: &Sandbox, report: &mut Report) -> Result<()> {
         match self {
-            Self::Path => path::run(room, report),
+            Self::Path => hot_path::run(room, report),
             Self::Connections => connections::run(room, report),
             Self::Sets => sets::run(room, report),
             Self::Programs => programs::run(room, report),
@@ -221,7 +221,7 @@ fn measure(built: &Built) -> Result<()> {
         None => None,
     };
     let object = fs::read(&built.object).with_context(|| format!("cannot read {}", built.object.display()))?;
-    let room = Room::prepare(built, object)?;
+    let room = Sandbox::prepare(built, object)?;
     let mut report = Report::new();
     room.describe(&mut report)?;
     for part in Part::ALL.into_iter().filter(|&part| built.plan.wants(part)) {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::OutputArgs;
-use crate::sys::netns::Which;
+use crate::sys::netns::NetnsSelector;
 use crate::view::Output;
 
 /// `doctor`.
@@ -19,7 +19,7 @@ pub struct DoctorArgs {
     pub strict: bool,
     /// Network namespace: self, all, a PID or a path
     #[arg(long, default_value = "self", value_name = "WHICH")]
-    pub netns: Which,
+    pub netns: NetnsSelector,
     /// How to print.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -12,7 +12,7 @@ use crate::model::filter::owner::OwnerFilter;
 use crate::model::filter::{Filter, PortSet, parse_state};
 use crate::model::owner::Comm;
 use crate::model::socket::Family;
-use crate::sys::netns::Which;
+use crate::sys::netns::NetnsSelector;
 
 /// Which connections.
 #[derive(Clone, Debug, Default, Args)]
@@ -53,7 +53,7 @@ pub struct FilterArgs {
     pub cgroup: Vec<String>,
     /// Network namespace: self, all, a PID or a path
     #[arg(long, default_value = "self", value_name = "WHICH")]
-    pub netns: Which,
+    pub netns: NetnsSelector,
 }
 
 impl FilterArgs {

@@ -13,8 +13,8 @@ use crate::diagnose::host::{self, Report};
 use crate::model::host::HostFrame;
 use crate::source::host as source;
 use crate::source::listeners::Holders;
+use crate::sys::host_root::HostRoot;
 use crate::sys::netns;
-use crate::sys::tree::Tree;
 use crate::view::{Output, json, text, words};
 
 /// Reads what `args` asks for and writes what it says to `out`, which `time` is the time of.
@@ -46,7 +46,7 @@ pub fn run(args: &DoctorArgs, time: Timestamp, out: &mut impl Write) -> Result<O
 fn frames(args: &DoctorArgs) -> Result<Vec<(HostFrame, String)>> {
     let root = Path::new("/");
     if let Some(copied) = args.root.as_deref().filter(|copied| *copied != root) {
-        let tree = Tree::open(copied)?;
+        let tree = HostRoot::open(copied)?;
         ensure!(
             tree.has("proc/sys") || tree.has("proc/net"),
             "{}: there is neither proc/sys nor proc/net in it (--root takes the top of a tree copied from a host, with proc and etc in it)",
@@ -54,7 +54,7 @@ fn frames(args: &DoctorArgs) -> Result<Vec<(HostFrame, String)>> {
         );
         return Ok(vec![(source::copied(&tree), "a copied tree".into())]);
     }
-    let tree = Tree::open(root)?;
+    let tree = HostRoot::open(root)?;
     let namespaces = netns::resolve(root, &args.netns)?;
     let mut holders = Holders::default();
     let mut frames = Vec::new();

@@ -24,7 +24,7 @@ use crate::model::needs::Needs;
 use crate::model::stat::StatFrame;
 use crate::source::sockets::Sockets;
 use crate::sys::caps;
-use crate::sys::netns::{self, Which};
+use crate::sys::netns::{self, NetnsSelector};
 use crate::view::text::diagram::Numbers;
 use crate::view::{Output, View, json, text};
 
@@ -90,7 +90,7 @@ fn diagram(args: &ExplainArgs, lang: Lang, out: &mut impl Write) -> Result<()> {
 /// The sockets of this network namespace now.
 fn now() -> Result<StateCounts> {
     let mut counts = StateCounts::default();
-    for namespace in netns::resolve(Path::new("/"), &Which::Own)? {
+    for namespace in netns::resolve(Path::new("/"), &NetnsSelector::Own)? {
         let mut sockets = namespace.run(|| Sockets::open(Path::new("/"), namespace.inode))?;
         counts += StateCounts::from(&sockets.count(StateSet::ALL)?);
     }

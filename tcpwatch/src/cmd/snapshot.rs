@@ -13,12 +13,12 @@ use crate::model::counts::StateCounts;
 use crate::model::filter::Filter;
 use crate::model::snapshot::{By, Origin, Snapshot, Tally};
 use crate::model::socket::Socket;
-use crate::model::whose::Whose;
+use crate::model::socket_owner::SocketOwner;
 use crate::source::ebpf;
 use crate::source::owners::Owners;
 use crate::source::sockets::Sockets;
 use crate::sys::caps;
-use crate::sys::netns::{self, Namespace, Which};
+use crate::sys::netns::{self, Namespace, NetnsSelector};
 use crate::view::{Output, csv, json, text, words};
 
 /// Reads the sockets `args` asks for and writes them to `out`, which `time` is the time of.
@@ -48,7 +48,7 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
         owners.as_mut(),
     )?;
     let netns = match namespaces.as_slice() {
-        [one] if args.filter.netns != Which::All => Some(one.inode),
+        [one] if args.filter.netns != NetnsSelector::All => Some(one.inode),
         _ => None,
     };
     let limit = args.limit.and_then(|limit| usize::try_from(limit).ok());
@@ -137,7 +137,7 @@ fn walk_one(
             if filter.matches_ends(socket) {
                 match &mut owners {
                     Some(owners) => add_held(tally, socket, filter, owners),
-                    None => tally.add(socket, &Whose::default()),
+                    None => tally.add(socket, &SocketOwner::default()),
                 }
             }
         })?;
@@ -152,7 +152,7 @@ fn add_held(tally: &mut Tally, socket: &Socket, filter: &Filter, owners: &mut Ow
         let whose = if tally.needs_owners() {
             held.whose()
         } else {
-            Whose::default()
+            SocketOwner::default()
         };
         tally.add(socket, &whose);
     }

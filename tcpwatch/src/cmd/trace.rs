@@ -8,7 +8,7 @@ use super::run::plan;
 use super::screen::screen;
 use crate::cli::TraceArgs;
 use crate::engine;
-use crate::event::{Event, Life};
+use crate::event::{Connection, Event};
 use crate::model::needs::Needs;
 use crate::view::trace;
 
@@ -24,7 +24,7 @@ pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
         ..Needs::default()
     };
     let mut view = if args.lives {
-        trace::of::<Life>(output, screen)
+        trace::of::<Connection>(output, screen)
     } else {
         trace::of::<Event>(output, screen)
     };

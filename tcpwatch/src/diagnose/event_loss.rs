@@ -25,7 +25,7 @@ impl Detector for EventLoss {
                 .saturating_sub(std::mem::replace(&mut self.before, churn.lost)),
             None => stat.lost,
         };
-        let [missed, unheard, drift] = [stat.missed, stat.unheard_resets, stat.drift].map(Option::unwrap_or_default);
+        let [missed, unheard, drift] = [stat.missed, stat.missed_resets, stat.drift].map(Option::unwrap_or_default);
         let mut parts = Vec::new();
         for (count, what) in [
             (lost, "records found no room"),
@@ -67,7 +67,7 @@ impl Detector for EventLoss {
                 ("seen", stat.seen.into()),
                 ("lost", lost.into()),
                 ("missed", stat.missed.into()),
-                ("unheard_resets", stat.unheard_resets.into()),
+                ("missed_resets", stat.missed_resets.into()),
                 ("drift", stat.drift.into()),
             ],
             advice,
@@ -97,7 +97,7 @@ mod tests {
             seen: 100_000,
             lost: 1234,
             missed: Some(5),
-            unheard_resets: Some(3),
+            missed_resets: Some(3),
             drift: Some(2),
             ..quiet()
         };
@@ -108,7 +108,7 @@ mod tests {
              other network namespaces, were skipped by the kernel, 3 resets were missed, 2 sockets were counted wrongly until now"
         );
         assert_eq!((finding.severity, finding.advice.len()), (Severity::Warning, 2));
-        assert_eq!(finding.evidence("unheard_resets"), Some(&3_u64.into()));
+        assert_eq!(finding.evidence("missed_resets"), Some(&3_u64.into()));
     }
 
     #[test]

@@ -7,17 +7,17 @@ mod backlog;
 mod conntrack;
 mod descriptors;
 mod files;
-mod held;
+mod format;
 mod keepalive;
+mod negligible;
 mod orphans;
+mod port_usage;
 mod ports;
-mod rare;
 mod retries;
+mod suggested_range;
 mod syn;
 mod time_wait;
 mod verdict;
-mod wider;
-mod words;
 
 use verdict::Verdict;
 
@@ -159,10 +159,10 @@ fn line(frame: &HostFrame, setting: Setting) -> Line {
     }
     let place = files::line_of(frame, setting).map(|line| line.place.clone());
     let mut evidence = vec![
-        ("value", text.map_or(Value::Unknown, words::value)),
+        ("value", text.map_or(Value::Unknown, format::value)),
         (
             "default",
-            by_memory.map_or_else(|| words::default_value(default), Value::Count),
+            by_memory.map_or_else(|| format::default_value(default), Value::Count),
         ),
         ("set_by", place.as_ref().map(ToString::to_string).as_deref().into()),
     ];
@@ -173,7 +173,7 @@ fn line(frame: &HostFrame, setting: Setting) -> Line {
     if !verdict.counters.is_empty() {
         evidence.push(("counted_s", frame.counted_s().into()));
     }
-    let value = text.map(words::shortened);
+    let value = text.map(format::shortened);
     let is = match value.as_deref() {
         Some("") => "is empty".into(),
         Some(value) => format!("is {value}"),
@@ -183,7 +183,7 @@ fn line(frame: &HostFrame, setting: Setting) -> Line {
     let beside = match by_memory {
         Some(default) if text == Some(default.to_string().as_str()) => " (default)".into(),
         Some(default) => format!(" (default {default})"),
-        None => words::beside(default, text),
+        None => format::beside(default, text),
     };
     Line {
         setting,

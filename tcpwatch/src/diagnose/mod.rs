@@ -14,8 +14,8 @@ pub mod leak;
 pub mod orphan_limit;
 pub mod port_exhaustion;
 pub mod retransmit_storm;
-mod set;
 pub mod syn_flood;
+mod sysctl_command;
 pub mod time_wait_overflow;
 
 use finding::Finding;
@@ -183,8 +183,8 @@ pub(crate) mod tests {
             ..quiet()
         };
         for _ in 0..3 {
-            for frame in vec![Frame::from(&quiet()), Frame::from(&unknown), Frame::from(&churn)] {
-                assert_eq!(look(&mut detectors, &frame), []);
+            for frame in [&quiet(), &unknown].map(Frame::from).iter().chain([&Frame::from(&churn)]) {
+                assert_eq!(look(&mut detectors, frame), []);
             }
         }
     }
@@ -232,7 +232,7 @@ pub(crate) mod tests {
             stat.orphans.now = Some(any());
             stat.orphans.limit = Some(any());
             (stat.seen, stat.lost) = (any(), any());
-            (stat.missed, stat.drift, stat.unheard_resets) = (Some(any()), Some(any()), Some(any()));
+            (stat.missed, stat.drift, stat.missed_resets) = (Some(any()), Some(any()), Some(any()));
             let dropping = listener::tests::dropping(80, any(), any());
             let route = |who: Opener, any: &mut dyn FnMut() -> u64| {
                 let mut tally = Tally {

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use super::finding::{Finding, Severity, Value};
 use super::hysteresis::Hysteresis;
 use super::kind::Kind;
-use super::set::set;
+use super::sysctl_command::set;
 use super::{Detector, Frame, MOST, percent, real, share, within};
 use crate::explain::setting::Setting;
 use crate::model::churn::{ChurnFrame, Opener};

@@ -71,7 +71,7 @@ impl Detector for RetransmitStorm {
             vec!["see who does not answer: tcpwatch snapshot --state syn_sent,syn_recv --by remote".into()]
         } else {
             vec![
-                "see which peers: tcpwatch trace --lives tells what was sent again on each connection, ss -ti of those that are open".into(),
+                "see which peers: tcpwatch trace --connections tells what was sent again on each connection, ss -ti of those that are open".into(),
                 "look for drops on the way to them: ip -s link and tc -s qdisc here, then the switch and the path beyond".into(),
             ]
         };

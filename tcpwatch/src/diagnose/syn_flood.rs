@@ -4,7 +4,7 @@ use tcpwatch_common::TcpState;
 
 use super::finding::{Finding, Severity};
 use super::kind::Kind;
-use super::set::set;
+use super::sysctl_command::set;
 use super::{Detector, Frame, real, share, within};
 use crate::explain::setting::Setting;
 use crate::model::counter::Counter;

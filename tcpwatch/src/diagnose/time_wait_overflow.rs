@@ -3,7 +3,7 @@
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
 use super::kind::Kind;
-use super::set::set;
+use super::sysctl_command::set;
 use super::{Detector, Frame, percent, share, within};
 use crate::explain::setting::Setting;
 use crate::model::number::{per_second, thousands};

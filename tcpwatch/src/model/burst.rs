@@ -8,14 +8,14 @@
 //! and so the usual, by then. So a rate that rises and stays is withdrawn after 30 s and never reported, and until then it is
 //! a burst that goes on: sooner nobody can know.
 
-mod level;
+mod baseline;
 mod owners;
 
 use std::hash::Hash;
 
-use self::level::Level;
+use self::baseline::Baseline;
 use self::owners::Owners;
-use super::slots::Slots;
+use super::time_buckets::TimeBuckets;
 
 /// The fewest connections over the usual that are called a burst.
 pub const FEWEST: u64 = 100;
@@ -23,7 +23,7 @@ pub const FEWEST: u64 = 100;
 const SLOT_NS: u64 = 10_000_000;
 
 /// Openings in slots of 10 ms: the minute before a burst may have to be known until it is over.
-type Opened = Slots<SLOT_NS, KEPT>;
+type Opened = TimeBuckets<SLOT_NS, KEPT>;
 
 /// Slots a second.
 const SECOND: u64 = 100;
@@ -64,7 +64,7 @@ struct Going {
     /// The end of the last second that was over the usual.
     hot: u64,
     /// The usual, as it was then.
-    level: Level,
+    level: Baseline,
 }
 
 /// Finds bursts of openings, each with an owner of type `K`.
@@ -80,7 +80,7 @@ pub struct Bursts<K> {
     judged: u64,
     /// What was before this slot is not the usual.
     level_from: u64,
-    level: Option<Level>,
+    level: Option<Baseline>,
     going: Option<Going>,
     /// The last burst ended before this slot.
     ended: u64,
@@ -182,12 +182,12 @@ impl<K: Group> Bursts<K> {
     }
 
     /// What is usual, of the minute that ends before the slot `end`.
-    fn usual(&self, end: u64) -> Option<Level> {
+    fn usual(&self, end: u64) -> Option<Baseline> {
         let seconds = (1..=MINUTE).map_while(|back| {
             let first = end.checked_sub(back * SECOND)?;
             (first >= self.level_from).then(|| self.opened.sum(first, first + SECOND))
         });
-        Level::of(seconds.collect())
+        Baseline::of(seconds.collect())
     }
 
     /// What `going` is until the slot `end`, if it is a burst.

@@ -25,7 +25,7 @@ use super::ports::settings::Settings;
 use super::ports::table::PortUse;
 use super::socket::Address;
 use super::stat::StatFrame;
-use crate::event::{Event, Life, Opened, PortsSample, Traffic};
+use crate::event::{Connection, Event, Opened, PortsSample, Traffic};
 
 /// Openers and destinations of one interval told apart at most, about 900 bytes each; what is beyond is counted together.
 const ROUTES_MAX: usize = 4096;
@@ -229,7 +229,7 @@ impl Churn {
     }
 
     /// A connection ended so.
-    pub fn ended(&mut self, life: &Life, ending: Ending) {
+    pub fn ended(&mut self, life: &Connection, ending: Ending) {
         let last = &life.last;
         let Some((opener, destination)) = route(last) else {
             return;
@@ -440,8 +440,8 @@ pub(crate) mod tests {
         }
     }
 
-    fn life(last: Event, ns: u64) -> Life {
-        Life {
+    fn life(last: Event, ns: u64) -> Connection {
+        Connection {
             last,
             spent_ns: [ns - 1, 1, 0, 0, 0, 0, 0, 0],
             traffic: Some(Traffic {
@@ -462,7 +462,7 @@ pub(crate) mod tests {
             sockets: [0; 16],
             ends: Vec::new(),
             uncounted_ends: 0,
-            unheard_resets: Some(0),
+            missed_resets: Some(0),
             lost: 0,
             missed: None,
             unmarked: 0,

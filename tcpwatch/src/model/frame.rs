@@ -5,7 +5,7 @@ use super::latency::LatencyFrame;
 use super::leaks::LeaksFrame;
 use super::stat::StatFrame;
 use super::trace::Shown;
-use crate::event::{Event, Life};
+use crate::event::{Connection, Event};
 
 /// What there is to show at one moment. It has what the views need, and nothing else.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,7 +13,7 @@ pub struct Frame {
     /// Transitions since the last frame.
     pub transitions: Shown<Event>,
     /// Connections that finished since the last frame.
-    pub connections: Shown<Life>,
+    pub connections: Shown<Connection>,
     /// The host's counts, of an interval that ended.
     pub counts: Option<StatFrame>,
     /// Who opened connections in it.

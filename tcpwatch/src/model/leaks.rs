@@ -7,13 +7,13 @@
 //!
 //! What the kernel ends, its application has not closed: the descriptor is open until a look at /proc does not find it any more.
 
+mod age;
 mod ended;
 mod group;
 mod history;
-mod look;
 mod opened_by;
-mod shared_ends;
-mod since;
+mod server_side;
+mod socket_scan;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tracked;
@@ -29,9 +29,9 @@ use self::ended::Ended;
 pub use self::group::{Age, FDS_MAX, Group, Key, Shared, Side};
 pub use self::history::Closings;
 use self::history::History;
-pub use self::look::{AcceptQueue, Held, Look, Seen};
 pub use self::opened_by::{OpenedBy, caller, culprit, is_interpreter, is_library, opened_by};
-use self::shared_ends::SharedEnds;
+use self::server_side::ServerSide;
+pub use self::socket_scan::{AcceptQueue, Held, Seen, SocketScan};
 use self::tracked::{Tracked, moved_ns};
 use super::ending;
 use super::owner::{Owner, Process};
@@ -154,7 +154,7 @@ pub struct Leaks {
     left: HashSet<Name>,
     ended: Ended,
     listeners: HashSet<(u32, u16)>,
-    shared: SharedEnds,
+    shared: ServerSide,
     histories: HashMap<Key, History>,
     /// The groups of stuck sockets that the last frame told, by which it is known what a process had that ends.
     told: HashMap<Key, Group>,
@@ -186,7 +186,7 @@ impl Leaks {
             left: HashSet::new(),
             ended: Ended::default(),
             listeners: HashSet::new(),
-            shared: SharedEnds::default(),
+            shared: ServerSide::default(),
             histories: HashMap::new(),
             told: HashMap::new(),
             gone: HashMap::new(),
@@ -335,13 +335,13 @@ impl Leaks {
     }
 
     /// Takes what a look found.
-    pub fn look(&mut self, look: Look) {
+    pub fn look(&mut self, look: SocketScan) {
         let is_first = self.began_ns.is_none();
         self.began_ns.get_or_insert(look.ended_ns);
         let listeners = look.listeners.into_iter();
         self.listeners = listeners.map(|(netns, port)| (self.netns(netns), port)).collect();
         self.left_out = look.left_out;
-        self.shared = SharedEnds::of(look.sockets.iter().map(|seen| self.ends_of(&seen.detail)));
+        self.shared = ServerSide::of(look.sockets.iter().map(|seen| self.ends_of(&seen.detail)));
         self.unseen = look.unseen.unwrap_or_default();
         self.namespaces = look.namespaces;
         self.whose_known = look.unseen.is_some();
@@ -422,7 +422,7 @@ impl Leaks {
         let mut since_ns = entry.map(|entry| entry.at_ns);
         let at_least = since_ns.is_none();
         if at_least {
-            let least_ns = ended_ns.saturating_sub(since::at_least_ns(&seen.detail));
+            let least_ns = ended_ns.saturating_sub(age::at_least_ns(&seen.detail));
             since_ns = Some(
                 previous
                     .as_ref()

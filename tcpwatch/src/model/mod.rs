@@ -22,13 +22,13 @@ pub mod needs;
 pub mod number;
 pub mod owner;
 pub mod ports;
-pub mod slots;
 pub mod snapshot;
 pub mod socket;
+pub mod socket_owner;
 pub mod stacks;
 pub mod stat;
+pub mod time_buckets;
 pub mod trace;
-pub mod whose;
 pub mod world;
 
 /// The sum of `counts`, or the largest number where that is larger: what a source says is not to be believed.

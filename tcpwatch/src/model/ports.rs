@@ -16,10 +16,10 @@ pub mod reuse;
 pub mod row;
 pub mod settings;
 pub mod table;
-mod waiting;
+mod time_wait_ages;
 pub mod walk;
 
-use super::slots::Slots;
+use super::time_buckets::TimeBuckets;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -30,4 +30,4 @@ const SECOND_NS: u64 = 1_000_000_000;
 pub const TIME_WAIT_S: usize = 60;
 
 /// Events in each of the last seconds: a minute, the one under way, and what a clock is late by.
-type Seconds = Slots<SECOND_NS, 64>;
+type Seconds = TimeBuckets<SECOND_NS, 64>;

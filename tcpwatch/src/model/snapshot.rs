@@ -11,7 +11,7 @@ use super::container::Cgroup;
 use super::counts::StateCounts;
 use super::owner::Owner;
 use super::socket::{Address, Socket};
-use super::whose::Whose;
+use super::socket_owner::SocketOwner;
 
 /// Groups kept at most, about 160 MB; sockets of further ones are counted into [`Other`].
 pub const GROUPS_MAX: usize = 900_000;
@@ -95,7 +95,7 @@ const _: () = assert!(size_of::<Part>() == size_of::<Address>());
 impl Part {
     /// What `socket`, whose owner is `whose`, has for `by`.
     #[must_use]
-    pub fn of(socket: &Socket, whose: &Whose, by: By) -> Self {
+    pub fn of(socket: &Socket, whose: &SocketOwner, by: By) -> Self {
         match by {
             By::State => Self::State(socket.state),
             By::Lport => Self::Port(socket.lport),
@@ -262,7 +262,7 @@ impl Tally {
     }
 
     /// Counts one socket, whose owner is `whose`.
-    pub fn add(&mut self, socket: &Socket, whose: &Whose) {
+    pub fn add(&mut self, socket: &Socket, whose: &SocketOwner) {
         self.states.add(socket.state, 1);
         if self.by.is_empty() {
             return;
@@ -337,7 +337,7 @@ mod tests {
     use super::super::socket::{Family, Kind};
     use super::*;
 
-    const NOBODY: Whose = Whose {
+    const NOBODY: SocketOwner = SocketOwner {
         process: None,
         cgroup: None,
     };
@@ -455,7 +455,7 @@ mod tests {
 
     #[test]
     fn groups_by_owner_are_told_by_number_and_by_path() {
-        let whose = |pid, comm: &[u8], cgroup: &str| Whose {
+        let whose = |pid, comm: &[u8], cgroup: &str| SocketOwner {
             process: Some(Arc::new(Owner {
                 pid: NonZeroU32::new(pid),
                 comm: Comm::new(comm),

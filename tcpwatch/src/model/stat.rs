@@ -61,7 +61,7 @@ pub struct StatFrame {
     /// Runs the kernel skipped, in it; `None` where it does not count them.
     pub missed: Option<u64>,
     /// Resets not heard of, in it; `None` where that is not known.
-    pub unheard_resets: Option<u64>,
+    pub missed_resets: Option<u64>,
     /// Sockets that took no mark, by which the connections may be off now.
     pub unmarked: u64,
     /// See [`LedgerSample::drift`].
@@ -173,9 +173,9 @@ impl Stat {
             missed: ledger
                 .missed
                 .map(|missed| since(missed, |ledger| ledger.missed.unwrap_or(0))),
-            unheard_resets: ledger
-                .unheard_resets
-                .map(|unheard| since(unheard, |ledger| ledger.unheard_resets.unwrap_or(0))),
+            missed_resets: ledger
+                .missed_resets
+                .map(|unheard| since(unheard, |ledger| ledger.missed_resets.unwrap_or(0))),
             unmarked: ledger.unmarked,
             drift: ledger.drift,
         })
@@ -183,7 +183,7 @@ impl Stat {
 
     /// Ends from `then` to `now`, by how.
     fn ends_between(&self, then: &LedgerSample, now: &LedgerSample) -> EndingCounts {
-        let heard = now.unheard_resets.is_some() && now.unheard_resets == then.unheard_resets;
+        let heard = now.missed_resets.is_some() && now.missed_resets == then.missed_resets;
         self.ends(now, heard).since(&self.ends(then, heard))
     }
 
@@ -284,7 +284,7 @@ mod tests {
             sockets: [0; STATES],
             ends: Vec::new(),
             uncounted_ends: 0,
-            unheard_resets: Some(0),
+            missed_resets: Some(0),
             lost: 0,
             missed: Some(0),
             unmarked: 0,
@@ -391,7 +391,7 @@ mod tests {
         ] {
             stat.ledger(sample(|ledger| {
                 ledger.ends = vec![(closed_first, ends)];
-                ledger.unheard_resets = unheard;
+                ledger.missed_resets = unheard;
             }));
             let frame = interval(&mut stat, seconds).unwrap();
             told.push((frame.ends.get(Ending::ClosedFirst), frame.ends.get(Ending::Unknown)));

@@ -11,7 +11,7 @@ use super::ending::Ending;
 use super::frame::Frame;
 use super::holdback::Held;
 use super::owner::Owner;
-use crate::event::{Event, Life};
+use crate::event::{Connection, Event};
 
 /// What a trace may be of.
 pub trait Traced: Held + Sized {
@@ -39,7 +39,7 @@ impl Traced for Event {
     }
 }
 
-impl Traced for Life {
+impl Traced for Connection {
     fn shown(frame: &Frame) -> &Shown<Self> {
         &frame.connections
     }
@@ -122,7 +122,7 @@ mod tests {
         ] {
             moves[from][to] = count;
         }
-        assert_eq!(Life::seen(&moves), 2 + 4 + 8);
+        assert_eq!(Connection::seen(&moves), 2 + 4 + 8);
         assert_eq!(Event::seen(&moves), 127);
     }
 }

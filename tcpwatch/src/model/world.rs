@@ -17,11 +17,11 @@ use super::churn::Churn;
 use super::filter::owner::OwnerFilter;
 use super::frame::Frame;
 use super::latency::{Latency, LatencySample};
-use super::leaks::Look;
+use super::leaks::SocketScan;
 use super::needs::Needs;
 use super::owner::Owner;
 use super::stat::Stat;
-use crate::event::{EndCounts, Event, Input, Life, Session};
+use crate::event::{Connection, EndCounts, Event, Input, Session};
 
 /// What is known, as far as it is needed.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub struct World {
     has_interval: bool,
     counts: Stat,
     transitions: Rows<Event>,
-    connections: Rows<Life>,
+    connections: Rows<Connection>,
     cgroups: CgroupPaths,
     churn: Churn,
     latency: Latency,
@@ -99,8 +99,8 @@ impl World {
             Input::CgroupPath { owner, cgroup } => self.cgroups.insert(&owner, cgroup),
             Input::Loss(loss) => {
                 self.lost = loss.lost;
-                self.transitions.unheard(loss.unheard_resets, loss.emptied);
-                self.connections.unheard(loss.unheard_resets, loss.emptied);
+                self.transitions.unheard(loss.missed_resets, loss.emptied);
+                self.connections.unheard(loss.missed_resets, loss.emptied);
             }
             Input::Ledger(ledger) => self.counts.ledger(ledger),
             Input::Sockets(walked) => self.counts.sockets(walked),
@@ -204,7 +204,7 @@ impl World {
         }
     }
 
-    fn end_scan(&mut self, scan: Look, missed: Option<u64>) {
+    fn end_scan(&mut self, scan: SocketScan, missed: Option<u64>) {
         let unix_ns = self.unix_ns();
         let Some(stuck) = &mut self.stuck else { return };
         let to_unix_ns = unix_ns.wrapping_sub_unsigned(self.monotonic_ns);

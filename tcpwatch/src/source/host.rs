@@ -17,8 +17,8 @@ use crate::model::ports::range::PortRange;
 use crate::model::ports::walk::Walk;
 use crate::model::socket::Family;
 use crate::sys::counters::Reading;
+use crate::sys::host_root::{HostRoot, why};
 use crate::sys::netns::Namespace;
-use crate::sys::tree::{Tree, why};
 use crate::sys::{conntrack, limits, sockstat, sysctl_d};
 
 /// Where a namespace's files may be: in a copied tree the links that lead there are often missing.
@@ -35,7 +35,7 @@ const PROCESSES: usize = 16;
 
 /// What can be read under `tree` of the network namespace of the calling thread.
 #[must_use]
-pub fn read(tree: &Tree) -> HostFrame {
+pub fn read(tree: &HostRoot) -> HostFrame {
     let mut reader = Reader {
         tree,
         missing: Vec::new(),
@@ -98,7 +98,7 @@ pub fn read(tree: &Tree) -> HostFrame {
 
 /// Whether what is read is of the namespace the host started with: it alone shows `dev_weight` and `tcp_max_orphans`. Either may
 /// have been left out of a copied tree: there it is, unless both are missing where their neighbours are.
-fn is_first(tree: &Tree) -> bool {
+fn is_first(tree: &HostRoot) -> bool {
     let has = |name| tree.has(&format!("proc/sys/net/{name}"));
     let shows = [
         ("core/dev_weight", "core/somaxconn"),
@@ -109,18 +109,18 @@ fn is_first(tree: &Tree) -> bool {
 
 /// What can be read of the host whose files were copied to `tree`: as [`read`], who listens, and who holds the ports.
 #[must_use]
-pub fn copied(tree: &Tree) -> HostFrame {
+pub fn copied(tree: &HostRoot) -> HostFrame {
     let mut frame = read(tree);
     read_tables(tree, &mut frame);
     frame
 }
 
-/// What can be read of `namespace`: as [`read`], who listens, and who holds the ports. Whose a listener is is asked of `holders`
+/// What can be read of `namespace`: as [`read`], who listens, and who holds the ports. The owner of a listener is asked of `holders`
 /// where its queue is full, or it has dropped something.
 ///
 /// # Errors
 /// One line, where it cannot be entered.
-pub fn live(tree: &Tree, namespace: &Namespace, holders: &mut Holders) -> anyhow::Result<HostFrame> {
+pub fn live(tree: &HostRoot, namespace: &Namespace, holders: &mut Holders) -> anyhow::Result<HostFrame> {
     let inode = namespace.inode;
     let (mut frame, found) = namespace.run(|| {
         let mut frame = read(tree);
@@ -152,7 +152,7 @@ pub fn live(tree: &Tree, namespace: &Namespace, holders: &mut Holders) -> anyhow
 
 /// Reads /proc/net/tcp and tcp6: who listens, which comes first there, and who holds the ports. What the queues of listeners may
 /// hold is not told.
-fn read_tables(tree: &Tree, frame: &mut HostFrame) {
+fn read_tables(tree: &HostRoot, frame: &mut HostFrame) {
     let mut found = None;
     let mut walk = Walk::default();
     let mut whole = true;
@@ -205,7 +205,7 @@ fn held(frame: &HostFrame, inode: u32) -> Option<HeldPorts> {
 }
 
 /// The processes that are nearest to having no descriptor left, the nearest first.
-fn descriptors(tree: &Tree) -> Option<Vec<Descriptors>> {
+fn descriptors(tree: &HostRoot) -> Option<Vec<Descriptors>> {
     let mut found = limits::many(tree)?;
     found.sort_by_key(|found| {
         (
@@ -232,7 +232,7 @@ fn descriptors(tree: &Tree) -> Option<Vec<Descriptors>> {
 
 /// Reads what may be missing.
 struct Reader<'a> {
-    tree: &'a Tree,
+    tree: &'a HostRoot,
     missing: Vec<Missing>,
 }
 
@@ -300,7 +300,7 @@ mod tests {
     use super::*;
 
     /// A tree in which 10.0.0.1 has so many connections to 10.0.0.9:6379.
-    fn tree(connections: u16) -> (tempfile::TempDir, Tree) {
+    fn tree(connections: u16) -> (tempfile::TempDir, HostRoot) {
         let root = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
             let path = root.path().join(path);
@@ -322,7 +322,7 @@ mod tests {
         write("proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n");
         write("proc/sys/net/ipv4/ip_local_reserved_ports", "\n");
         write("proc/sys/net/ipv4/tcp_ehash_entries", "-262144\n");
-        let tree = Tree::open(root.path()).unwrap();
+        let tree = HostRoot::open(root.path()).unwrap();
         (root, tree)
     }
 
@@ -359,7 +359,7 @@ mod tests {
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
                 fs::write(path, "1\n").unwrap();
             }
-            read(&Tree::open(root.path()).unwrap()).first
+            read(&HostRoot::open(root.path()).unwrap()).first
         };
         let core = ["core/dev_weight", "core/somaxconn"];
         let ipv4 = ["ipv4/tcp_max_orphans", "ipv4/tcp_max_tw_buckets"];

@@ -1,10 +1,10 @@
 //! The running kernel: what it sends, and what is read beside it, as inputs.
 
-mod counts;
-mod dropping;
-mod full;
+mod host_counters;
+mod interval_reader;
+mod listener_drops;
 mod no_room;
-mod silent;
+mod state_counter;
 mod stuck_scans;
 
 use std::future::pending;
@@ -14,22 +14,22 @@ use std::path::Path;
 use anyhow::Result;
 use hashbrown::HashSet;
 
-use self::counts::HostCounts;
+use self::interval_reader::IntervalReader;
 use self::no_room::no_room;
 use self::stuck_scans::StuckScans;
 use super::ebpf::{self, Choice, Kernel, KernelNeeds, NamespacesUnknown, Request, Stream};
-use super::namespace::Early;
+use super::namespace::PreexistingListeners;
 use super::owner_resolver::OwnerResolver;
 use super::socket_scan::{ScanRequest, ScansBefore};
 use super::stacks::{self, Stacks};
 use crate::clock;
 use crate::event::{EndCounts, Event, Input, Loss, Record, Session};
 use crate::model::filter::Filter;
-use crate::model::leaks::Look;
+use crate::model::leaks::SocketScan;
 use crate::model::needs::Needs;
 use crate::model::owner::Owner;
 use crate::model::snapshot::Unseen;
-use crate::sys::netns::{self, Namespace, Which};
+use crate::sys::netns::{self, Namespace, NetnsSelector};
 use crate::view::words;
 
 /// Records taken before other things are seen to: enough that asking for them costs little, and so few that they stay in the cache.
@@ -41,7 +41,7 @@ pub struct Options {
     /// The connections.
     pub filter: Filter,
     /// The network namespaces.
-    pub netns: Which,
+    pub netns: NetnsSelector,
     /// The hook.
     pub hook: Choice,
     /// Bytes of the ring buffer of records.
@@ -53,7 +53,7 @@ pub enum Ready {
     /// Records.
     Records,
     /// What a scan of stuck sockets found, for [`Live::end_scan`].
-    Scan(Box<(Look, ScansBefore)>),
+    Scan(Box<(SocketScan, ScansBefore)>),
 }
 
 /// The kernel side, and what is read beside it.
@@ -61,12 +61,12 @@ pub struct Live {
     kernel: Kernel,
     needs: Needs,
     filter: Filter,
-    counts: Option<HostCounts>,
+    counts: Option<IntervalReader>,
     stream: Option<Stream>,
     owners: Option<OwnerResolver>,
     scans: Option<StuckScans>,
     /// Sockets that listened before, until the kernel side is told whose they are.
-    early: Option<Result<Early>>,
+    early: Option<Result<PreexistingListeners>>,
 }
 
 impl Live {
@@ -88,7 +88,7 @@ impl Live {
         needs.latency.map(|by| kernel.latency(by)).transpose()?;
         let (mut owners, mut early) = (None, None);
         if needs.owners() {
-            early = Some(Early::find(&namespaces));
+            early = Some(PreexistingListeners::find(&namespaces));
             let mut resolver = OwnerResolver::new(Path::new("/"));
             // Also where nobody listens: who holds what is open is known then, and may not be when it is closed.
             resolver.scan();
@@ -100,7 +100,7 @@ impl Live {
             scans.watch(netns.clone(), stacks);
         }
         let counts = if needs.reads_counts() {
-            Some(HostCounts::start(&mut kernel, &filter, netns, namespaces)?)
+            Some(IntervalReader::start(&mut kernel, &filter, netns, namespaces)?)
         } else {
             None
         };
@@ -116,13 +116,19 @@ impl Live {
         })
     }
 
+    /// Whether the kernel side knows whose the sockets are that listened before, as far as that can be known.
+    pub fn has_listeners(&mut self) -> bool {
+        self.catch_up();
+        self.early.is_none()
+    }
+
     /// What is known when the run starts.
     #[must_use]
     pub fn session(&self) -> Session {
         Session {
             monotonic_ns: clock::monotonic_ns(),
             reasons: self.kernel.reasons().clone(),
-            unheard_resets: self.kernel.unheard_resets(),
+            missed_resets: self.kernel.missed_resets(),
             knows_namespaces: self.kernel.knows_namespaces(),
             watches: true,
         }
@@ -195,7 +201,7 @@ impl Live {
                     }
                     each(Input::Transition(event));
                 }
-                Record::Life(life) => {
+                Record::Connection(life) => {
                     if let Some(rows) = &mut rows {
                         rows.of(&life.last, life.closer, each);
                     }
@@ -208,7 +214,7 @@ impl Live {
             }
             each(Input::Loss(Loss {
                 lost: kernel.lost() + stream.undecoded(),
-                unheard_resets: kernel.unheard_resets(),
+                missed_resets: kernel.missed_resets(),
                 emptied: taken < BATCH,
             }));
         }
@@ -290,7 +296,7 @@ impl Live {
 
     /// Takes what a scan found, after the stream was read to its end: what left meanwhile is not to be shown as there. Whether it was
     /// the one that later ones are compared with.
-    pub fn end_scan(&mut self, found: (Look, ScansBefore), each: &mut dyn FnMut(Input)) -> bool {
+    pub fn end_scan(&mut self, found: (SocketScan, ScansBefore), each: &mut dyn FnMut(Input)) -> bool {
         let Some(scans) = &mut self.scans else { return false };
         let scan = Box::new(scans.take(found));
         let missed = self.kernel.missed();
@@ -349,7 +355,7 @@ impl Live {
             return;
         }
         if let Some(early) = self.early.take() {
-            warn_of_listeners(&early.and_then(|early| early.tell(&mut self.kernel, owners.owners()?)));
+            warn_of_listeners(&early.and_then(|early| early.seed(&mut self.kernel, owners.owners()?)));
         }
     }
 }
@@ -449,17 +455,17 @@ impl<'a> RowOwners<'a> {
 /// The kernel side, and the namespaces that it looks at.
 struct Attached {
     kernel: Kernel,
-    netns: Which,
+    netns: NetnsSelector,
     namespaces: Vec<Namespace>,
 }
 
 /// Loads and attaches the kernel side.
 fn attach(options: &Options, needs: KernelNeeds) -> Result<Attached> {
     let mut scope = (options.netns.clone(), Vec::new());
-    let mut attached = |hook, netns: &Which| {
+    let mut attached = |hook, netns: &NetnsSelector| {
         let namespaces = netns::resolve(Path::new("/"), netns)?;
         let inode = match namespaces.as_slice() {
-            [one] if *netns != Which::All => one.inode,
+            [one] if *netns != NetnsSelector::All => one.inode,
             _ => 0,
         };
         scope = (netns.clone(), namespaces);
@@ -476,7 +482,9 @@ fn attach(options: &Options, needs: KernelNeeds) -> Result<Attached> {
         )
     };
     let kernel = ebpf::open(options.hook, |hook| match attached(hook, &options.netns) {
-        Err(why) if options.netns == Which::Own && why.is::<NamespacesUnknown>() => attached(hook, &Which::All),
+        Err(why) if options.netns == NetnsSelector::Own && why.is::<NamespacesUnknown>() => {
+            attached(hook, &NetnsSelector::All)
+        }
         kernel => kernel,
     })?;
     for words in kernel.unknown() {

@@ -77,23 +77,14 @@ impl NamespaceReaders {
     }
 }
 
-/// Tells the kernel side who listens already in `namespaces`, as far as /proc shows it; what it does not show.
-///
-/// # Errors
-/// Sockets or processes cannot be read.
-pub fn tell_listeners(kernel: &mut Kernel, namespaces: &[Namespace]) -> anyhow::Result<Unseen> {
-    let early = Early::find(namespaces)?;
-    early.tell(kernel, &mut Owners::scan(Path::new("/"))?)
-}
-
 /// The sockets that listened before tcpwatch did.
-pub struct Early {
+pub struct PreexistingListeners {
     /// One a namespace.
     readers: Vec<Sockets>,
     sockets: Vec<Socket>,
 }
 
-impl Early {
+impl PreexistingListeners {
     /// Those in `namespaces`.
     ///
     /// # Errors
@@ -110,7 +101,7 @@ impl Early {
     ///
     /// # Errors
     /// Sockets cannot be read, or the kernel side has no place for it.
-    pub fn tell(mut self, kernel: &mut Kernel, owners: &mut Owners) -> anyhow::Result<Unseen> {
+    pub fn seed(mut self, kernel: &mut Kernel, owners: &mut Owners) -> anyhow::Result<Unseen> {
         // This takes longest, and comes first, so that little time is left for one to go after it was looked for again.
         let mut whose = |socket: &Socket| owners.of(socket.inode).whose().process;
         let whose: Vec<_> = self.sockets.iter().map(&mut whose).collect();
@@ -121,7 +112,7 @@ impl Early {
                 listeners.add(socket.netns, socket.lport, whose.as_deref());
             }
         }
-        kernel.tell_listeners(listeners)?;
+        kernel.seed_listeners(listeners)?;
         Ok(owners.unseen())
     }
 
@@ -148,12 +139,12 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::sys::netns::{Which, resolve};
+    use crate::sys::netns::{NetnsSelector, resolve};
 
     #[test]
     fn our_own_namespace_needs_no_privilege() {
         let root = Path::new("/");
-        let own = resolve(root, &Which::Own).unwrap().remove(0);
+        let own = resolve(root, &NetnsSelector::Own).unwrap().remove(0);
         let mut readers = NamespaceReaders::open(root, &own).unwrap();
         readers.sockets.count(StateSet::ALL).unwrap();
         assert!(readers.counters.read().unwrap().get("Tcp", "ActiveOpens").is_some());
@@ -165,9 +156,9 @@ mod tests {
 
     #[test]
     fn a_listener_that_another_replaces_is_there_no_more() {
-        let own = resolve(Path::new("/"), &Which::Own).unwrap();
+        let own = resolve(Path::new("/"), &NetnsSelector::Own).unwrap();
         let [stays, goes] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let mut early = Early::find(&own).unwrap();
+        let mut early = PreexistingListeners::find(&own).unwrap();
         let mut is_there = |listener: &TcpListener| {
             let port = listener.local_addr().unwrap().port();
             let there = early.still_there().unwrap();

@@ -12,7 +12,7 @@ use crate::clock;
 use crate::model::filter::owner::OwnerFilter;
 use crate::model::owner::Process;
 use crate::model::snapshot::Unseen;
-use crate::model::whose::{Foremost, Holder, Whose, foremost};
+use crate::model::socket_owner::{Holder, PrimaryHolder, SocketOwner, primary_holder};
 use crate::sys::caps;
 use crate::sys::procs::{Hold, Holders, holders};
 
@@ -128,17 +128,17 @@ impl HeldBy<'_> {
     }
 
     /// Whose the socket is. Its cgroup is that of the process to name, or the one that all holders share.
-    pub fn whose(&mut self) -> Whose {
-        match foremost(self.pids, |pid| self.processes.get(pid)?.parent) {
-            Foremost::Nobody => Whose::default(),
-            Foremost::One(pid) => Whose {
+    pub fn whose(&mut self) -> SocketOwner {
+        match primary_holder(self.pids, |pid| self.processes.get(pid)?.parent) {
+            PrimaryHolder::Nobody => SocketOwner::default(),
+            PrimaryHolder::One(pid) => SocketOwner {
                 process: self.processes.owner(pid),
                 cgroup: self.processes.cgroup(pid),
             },
-            Foremost::Shared(_) => {
+            PrimaryHolder::Shared(_) => {
                 let mut cgroups = self.pids.iter().map(|&pid| self.processes.cgroup(pid));
                 let first = cgroups.next().flatten();
-                Whose {
+                SocketOwner {
                     process: None,
                     cgroup: first.filter(|first| cgroups.all(|other| other.as_ref() == Some(first))),
                 }

@@ -15,17 +15,17 @@ use super::owners::Owners;
 use super::sockets::Sockets;
 use crate::clock;
 use crate::model::filter::Filter;
-use crate::model::leaks::{AcceptQueue, Held, Look, SOCKETS_MAX, Seen};
+use crate::model::leaks::{AcceptQueue, Held, SOCKETS_MAX, Seen, SocketScan};
 use crate::model::owner::Owner;
 use crate::model::socket::{Address, Detail, Kind, Socket};
-use crate::sys::netns::{Namespace, Which, names, resolve};
+use crate::sys::netns::{Namespace, NetnsSelector, names, resolve};
 use crate::sys::procs::has_ended;
 
 /// What to scan, and where.
 #[derive(Clone, Debug)]
 pub struct ScanRequest {
     /// The network namespaces.
-    pub netns: Which,
+    pub netns: NetnsSelector,
     /// The sockets; `states` are some of those that should pass.
     pub filter: Filter,
     /// What makes a socket stuck: so long in its state, ns.
@@ -127,7 +127,7 @@ impl ScanRequest {
     ///
     /// # Errors
     /// One line: sockets or processes cannot be read.
-    pub fn scan(&self, before: &ScansBefore, reads_proc: bool) -> Result<(Look, ScansBefore)> {
+    pub fn scan(&self, before: &ScansBefore, reads_proc: bool) -> Result<(SocketScan, ScansBefore)> {
         let root = Path::new("/");
         let started_ns = clock::monotonic_ns();
         let mut walked = Walked {
@@ -141,13 +141,13 @@ impl ScanRequest {
             match self.walk(root, namespace, &mut walked) {
                 Ok(()) => {}
                 // Of all, one may have gone between being found and being entered.
-                Err(why) if self.netns == Which::All => {
+                Err(why) if self.netns == NetnsSelector::All => {
                     log::debug!("network namespace {}: {why:#}", namespace.inode);
                 }
                 Err(why) => return Err(why),
             }
         }
-        let mut look = Look {
+        let mut look = SocketScan {
             started_ns,
             ended_ns: clock::monotonic_ns(),
             namespaces: named(root, &namespaces),
@@ -278,7 +278,7 @@ fn held(owners: &mut Owners, inode: NonZeroU32) -> Held {
 }
 
 /// The processes that hold a socket of `look`.
-fn holders(look: &Look) -> impl Iterator<Item = NonZeroU32> {
+fn holders(look: &SocketScan) -> impl Iterator<Item = NonZeroU32> {
     let named = look.sockets.iter().map(|seen| seen.process);
     let named = named.chain(look.held.values().map(|held| held.process));
     let holders = look.sockets.iter().map(|seen| &seen.holders);
@@ -327,7 +327,7 @@ mod tests {
         unaccepted.shutdown(Shutdown::Write).unwrap();
         client.shutdown(Shutdown::Write).unwrap();
         let request = ScanRequest {
-            netns: Which::Own,
+            netns: NetnsSelector::Own,
             filter: Filter {
                 lport: address.port().to_string().parse().unwrap(),
                 states: states(),

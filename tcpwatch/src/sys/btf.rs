@@ -18,7 +18,7 @@ use tcpwatch_common::{SockLayout, TaskLayout};
 
 use self::fields::{Structure, Value};
 use self::types::{Kind, Types};
-use super::tree::{Tree, why};
+use super::host_root::{HostRoot, why};
 
 /// Where the BTF is, below the root.
 const PATH: &str = "sys/kernel/btf/vmlinux";
@@ -353,7 +353,7 @@ impl KernelBtf {
 
 /// The bytes of the BTF below `root`.
 fn read(root: &Path) -> io::Result<Vec<u8>> {
-    let tree = Tree::open(root).map_err(io::Error::other)?;
+    let tree = HostRoot::open(root).map_err(io::Error::other)?;
     let file = tree.file(PATH)?;
     let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len().min(MAX_BYTES)).unwrap_or(0) + 1);
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;

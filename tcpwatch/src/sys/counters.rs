@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::reread::Reread;
+use super::proc_file::ProcFile;
 
 /// Both files of one namespace, opened once.
 #[derive(Debug)]
 pub struct Counters {
-    snmp: Reread,
-    netstat: Reread,
+    snmp: ProcFile,
+    netstat: ProcFile,
 }
 
 /// What both files said at one moment.
@@ -26,8 +26,8 @@ impl Counters {
     pub fn open(root: &Path) -> anyhow::Result<Self> {
         let net = root.join("proc/thread-self/net");
         Ok(Self {
-            snmp: Reread::open(&net.join("snmp"))?,
-            netstat: Reread::open(&net.join("netstat"))?,
+            snmp: ProcFile::open(&net.join("snmp"))?,
+            netstat: ProcFile::open(&net.join("netstat"))?,
         })
     }
 

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
-use super::tree::why;
+use super::host_root::why;
 
 /// Checks that this process may open `needed` more descriptors.
 ///

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use super::tree::Tree;
+use super::host_root::HostRoot;
 
 /// A process with fewer is not looked at: one that is to open nothing more may have set its limit below what it has.
 const FEW: u64 = 100;
@@ -20,7 +20,7 @@ pub struct Use {
 
 /// The processes with 100 descriptors or more whose limits can be read, in no order; `None` where no process is to be seen.
 #[must_use]
-pub fn many(tree: &Tree) -> Option<Vec<Use>> {
+pub fn many(tree: &HostRoot) -> Option<Vec<Use>> {
     let names = tree.names("proc").ok()?;
     let pids = names
         .iter()
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn our_own_are_counted() {
         let files: Vec<File> = (0..150).map(|_| File::open("/dev/null").unwrap()).collect();
-        let found = many(&Tree::open(Path::new("/")).unwrap()).unwrap();
+        let found = many(&HostRoot::open(Path::new("/")).unwrap()).unwrap();
         let own = found
             .iter()
             .find(|found| found.pid.get() == std::process::id())
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn those_of_a_copied_tree_are_its_names() {
         let root = tempfile::tempdir().unwrap();
-        let tree = Tree::open(root.path()).unwrap();
+        let tree = HostRoot::open(root.path()).unwrap();
         assert_eq!(many(&tree), None);
         for (pid, descriptors) in [(7, 100), (8, 99)] {
             let process = root.path().join(format!("proc/{pid}"));

@@ -25,7 +25,7 @@ use crate::model::escaped::Escaped;
 
 /// Which network namespaces to look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Which {
+pub enum NetnsSelector {
     /// The one tcpwatch runs in, as `ss` does.
     #[default]
     Own,
@@ -37,7 +37,7 @@ pub enum Which {
     Path(PathBuf),
 }
 
-impl FromStr for Which {
+impl FromStr for NetnsSelector {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -78,13 +78,13 @@ fn identity(metadata: &Metadata) -> Identity {
 ///
 /// # Errors
 /// One line: no such process or file, no network namespace, or a missing capability.
-pub fn resolve(root: &Path, arg: &Which) -> anyhow::Result<Vec<Namespace>> {
+pub fn resolve(root: &Path, arg: &NetnsSelector) -> anyhow::Result<Vec<Namespace>> {
     let own = fs::metadata(root.join("proc/thread-self/ns/net"))
         .context("our own network namespace, /proc/thread-self/ns/net")?;
     match arg {
-        Which::Own => Ok(vec![Namespace::own(&own)?]),
-        Which::All => all(root, &own),
-        Which::Pid(pid) => {
+        NetnsSelector::Own => Ok(vec![Namespace::own(&own)?]),
+        NetnsSelector::All => all(root, &own),
+        NetnsSelector::Pid(pid) => {
             let path = root.join(format!("proc/{pid}/ns/net"));
             one(
                 &path,
@@ -94,7 +94,7 @@ pub fn resolve(root: &Path, arg: &Which) -> anyhow::Result<Vec<Namespace>> {
             )
             .map(|found| vec![found])
         }
-        Which::Path(path) => one(
+        NetnsSelector::Path(path) => one(
             path,
             &own,
             format!("network namespace {}", path.display()),
@@ -376,7 +376,7 @@ mod tests {
     #[test]
     fn all_means_each_once_and_ours_first() {
         let root = tree();
-        let all = resolve(root.path(), &Which::All).unwrap();
+        let all = resolve(root.path(), &NetnsSelector::All).unwrap();
         assert_eq!(all.len(), 3);
         assert!(all[0].is_own() && !all[1].is_own() && !all[2].is_own());
         assert_ne!(all[1].inode, all[2].inode);
@@ -388,13 +388,13 @@ mod tests {
         let thread = root.path().join("proc/4/task/5/ns");
         fs::create_dir_all(&thread).unwrap();
         fs::write(thread.join("net"), "").unwrap();
-        assert_eq!(resolve(root.path(), &Which::All).unwrap().len(), 4);
+        assert_eq!(resolve(root.path(), &NetnsSelector::All).unwrap().len(), 4);
     }
 
     #[test]
     fn names_are_those_of_ip_netns() {
         let root = tree();
-        let all = resolve(root.path(), &Which::All).unwrap();
+        let all = resolve(root.path(), &NetnsSelector::All).unwrap();
         let names = names(root.path());
         let name = |namespace: &Namespace| names.get(&namespace.inode).map(String::as_str);
         let mut found: Vec<_> = all.iter().map(name).collect();
@@ -435,7 +435,7 @@ mod tests {
     #[test]
     fn a_file_that_is_no_namespace_cannot_be_entered() {
         let root = tree();
-        let file = resolve(root.path(), &Which::Pid(3)).unwrap().remove(0);
+        let file = resolve(root.path(), &NetnsSelector::Pid(3)).unwrap().remove(0);
         let error = file.run(|| Ok(())).unwrap_err().to_string();
         assert!(error.contains("no network namespace"), "{error}");
     }

@@ -36,7 +36,7 @@ pub fn other_than_first(root: &Path) -> u32 {
     }
 }
 
-/// Inode number of the namespace that the process at `path` lives in; `None` where we may not know.
+/// Inode number of the namespace that the process at `path` connections in; `None` where we may not know.
 fn inode(path: &Path) -> Option<u64> {
     fs::metadata(path.join("ns/pid")).ok().map(|metadata| metadata.ino())
 }
@@ -79,7 +79,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         process(root.path(), "self", "812\t2");
         process(root.path(), "811", "811\t1");
-        assert_eq!(other_than_first(root.path()), NONE, "who lives there may not be asked");
+        assert_eq!(
+            other_than_first(root.path()),
+            NONE,
+            "who connections there may not be asked"
+        );
         let theirs = process(root.path(), "700", "700");
         assert_eq!(other_than_first(root.path()), theirs);
     }

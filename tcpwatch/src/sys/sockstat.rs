@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::reread::Reread;
+use super::proc_file::ProcFile;
 
 /// The line `TCP:` of sockstat; `None` for what the kernel does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct TcpSockets {
 
 /// sockstat of one namespace, opened once.
 #[derive(Debug)]
-pub struct Sockstat(Reread);
+pub struct Sockstat(ProcFile);
 
 impl Sockstat {
     /// Opens it for the network namespace of the calling thread.
@@ -27,7 +27,7 @@ impl Sockstat {
     /// # Errors
     /// The path and what open(2) said.
     pub fn open(root: &Path) -> anyhow::Result<Self> {
-        Reread::open(&root.join("proc/thread-self/net/sockstat")).map(Self)
+        ProcFile::open(&root.join("proc/thread-self/net/sockstat")).map(Self)
     }
 
     /// What it says now.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::reread::Reread;
+use super::proc_file::ProcFile;
 
 /// `net.ipv4.tcp_max_tw_buckets`: timewait sockets a network namespace may have (ip-sysctl.rst).
 pub const TCP_MAX_TW_BUCKETS: &str = "net/ipv4/tcp_max_tw_buckets";
@@ -32,7 +32,7 @@ pub const TCP_TIMESTAMPS: &str = "net/ipv4/tcp_timestamps";
 
 /// One setting, opened once; one under `net` is that of the namespace it was opened in.
 #[derive(Debug)]
-pub struct Sysctl(Reread);
+pub struct Sysctl(ProcFile);
 
 impl Sysctl {
     /// Opens the setting `name` (with slashes: `net/ipv4/tcp_max_tw_buckets`) under `root`.
@@ -40,7 +40,7 @@ impl Sysctl {
     /// # Errors
     /// The path and what open(2) said.
     pub fn open(root: &Path, name: &str) -> anyhow::Result<Self> {
-        Reread::open(&root.join("proc/sys").join(name)).map(Self)
+        ProcFile::open(&root.join("proc/sys").join(name)).map(Self)
     }
 
     /// Its text now.

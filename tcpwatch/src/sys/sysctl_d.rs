@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
-use super::tree::{Content, Tree, why};
+use super::host_root::{Content, HostRoot, why};
 use crate::explain::setting::Setting;
 use crate::model::host::{ConfigLine, Missing, Place};
 
@@ -30,7 +30,7 @@ const PROCPS: [&str; 2] = ["usr/sbin/sysctl", "sbin/sysctl"];
 /// directory, and /etc/sysctl.conf where the program that reads it at boot has it. What is there and cannot be read goes to
 /// `missing`, and the directory of them all where it was not copied.
 #[must_use]
-pub fn lines(tree: &Tree, missing: &mut Vec<Missing>) -> Vec<ConfigLine> {
+pub fn lines(tree: &HostRoot, missing: &mut Vec<Missing>) -> Vec<ConfigLine> {
     if tree.is_copied() && !tree.has(ETC) {
         missing.push(Missing {
             path: format!("/{ETC}"),
@@ -75,7 +75,7 @@ pub fn lines(tree: &Tree, missing: &mut Vec<Missing>) -> Vec<ConfigLine> {
 }
 
 /// Notes what kept the file at `path` from being read. A link to /dev/null hides a file, and one that leads nowhere is none.
-fn note_unread(tree: &Tree, path: &str, error: &io::Error, missing: &mut Vec<Missing>) {
+fn note_unread(tree: &HostRoot, path: &str, error: &io::Error, missing: &mut Vec<Missing>) {
     if error.kind() != io::ErrorKind::NotFound && !tree.is_null(path) {
         missing.push(unread(path, error));
     }
@@ -92,7 +92,7 @@ fn note_cut(path: &str, content: &Content, missing: &mut Vec<Missing>) {
 }
 
 /// The files of the directories, by name.
-fn files(tree: &Tree, missing: &mut Vec<Missing>) -> impl Iterator<Item = String> + use<> {
+fn files(tree: &HostRoot, missing: &mut Vec<Missing>) -> impl Iterator<Item = String> + use<> {
     let mut files = BTreeMap::new();
     for directory in DIRECTORIES {
         match tree.names(directory) {
@@ -116,7 +116,7 @@ fn files(tree: &Tree, missing: &mut Vec<Missing>) -> impl Iterator<Item = String
 
 /// Whether systemd-sysctl reads them. A tree is often copied without the programs of its host: then a link to /etc/sysctl.conf says
 /// so, which nobody else needs.
-fn is_by_systemd(tree: &Tree, is_linked: bool) -> bool {
+fn is_by_systemd(tree: &HostRoot, is_linked: bool) -> bool {
     let has = |paths: [&str; 2]| paths.iter().any(|path| tree.has(path));
     has(SYSTEMD) || (is_linked && !has(PROCPS))
 }
@@ -176,7 +176,7 @@ mod tests {
             symlink(target, at(path)).unwrap();
         }
         let mut missing = Vec::new();
-        let found = lines(&Tree::open(root.path()).unwrap(), &mut missing);
+        let found = lines(&HostRoot::open(root.path()).unwrap(), &mut missing);
         let told = found.iter().map(|line| {
             let unread = if line.is_read { "" } else { ", not read" };
             format!("{} {}={}{unread}", line.place, line.setting.key(), line.value)

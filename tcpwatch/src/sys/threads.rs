@@ -6,7 +6,7 @@ use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 use anyhow::{Result, anyhow};
 use rustix::io::Errno;
 
-use super::tree::why;
+use super::host_root::why;
 
 /// Starts a thread called `name`.
 ///

@@ -17,8 +17,8 @@ pub use aux_records::AuxRecords;
 use record::Record;
 
 use super::btf::KernelBtf;
+use super::host_root::{HostRoot, why};
 use super::threads::spawn_scoped;
-use super::tree::{Tree, why};
 
 /// Category of the tracepoint.
 pub const CATEGORY: &str = "sock";
@@ -42,7 +42,7 @@ pub fn classic_layout(root: &Path, btf: Option<&KernelBtf>) -> Result<ClassicLay
 
 /// A mounted tracefs.
 struct Tracefs {
-    tree: Tree,
+    tree: HostRoot,
     /// Where it is mounted, below the root.
     place: &'static str,
 }
@@ -61,7 +61,7 @@ impl Tracefs {
     /// # Errors
     /// It is mounted, but cannot be read.
     fn find_if_mounted(root: &Path) -> Result<Option<Self>> {
-        let tree = Tree::open(root)?;
+        let tree = HostRoot::open(root)?;
         for place in PLACES {
             match tree.names(&format!("{place}/events")) {
                 Ok(_) => return Ok(Some(Self { tree, place })),

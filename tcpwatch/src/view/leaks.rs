@@ -6,7 +6,7 @@ use tcpwatch_common::StateSet;
 use super::screen::Screen;
 use super::{json, text, words};
 use crate::model::filter::Filter;
-use crate::sys::netns::Which;
+use crate::sys::netns::NetnsSelector;
 use crate::view::{Output, View};
 
 /// What was asked for, for those who read the answer.
@@ -17,13 +17,13 @@ pub struct Asked {
     /// What else a socket must have, one phrase each.
     pub filter: Vec<String>,
     /// The network namespaces.
-    pub netns: Which,
+    pub netns: NetnsSelector,
 }
 
 impl Asked {
     /// Sockets in `filter.states` that it lets through, of `netns`.
     #[must_use]
-    pub fn new(filter: Filter, netns: Which) -> Self {
+    pub fn new(filter: Filter, netns: NetnsSelector) -> Self {
         let states = filter.states;
         let all_states = Filter {
             states: StateSet::ALL,

@@ -85,7 +85,7 @@ pub(in crate::view) mod tests {
 
     use tcpwatch_common::TcpState;
 
-    use crate::event::{Event, Life, Opened, Traffic};
+    use crate::event::{Connection, Event, Opened, Traffic};
     use crate::model::owner::{Comm, How, Owner};
     use crate::model::socket::{Address, Family};
 
@@ -99,7 +99,7 @@ pub(in crate::view) mod tests {
     }
 
     /// A connection of which everything is known.
-    pub(in crate::view) fn life() -> Life {
+    pub(in crate::view) fn life() -> Connection {
         let address = |ip: [u8; 4]| Address::new(Ipv4Addr::from(ip).into(), 0);
         let last = Event {
             unix_ns: 3_600_104_331_999,
@@ -121,7 +121,7 @@ pub(in crate::view) mod tests {
             inode: None,
             evidence: None,
         };
-        Life {
+        Connection {
             last,
             spent_ns: [283_000_000, 0, 21_000, 0, 0, 50_000, 0, 0],
             traffic: Some(Traffic {
@@ -135,7 +135,7 @@ pub(in crate::view) mod tests {
     }
 
     /// One that was open before anybody looked, and of which little is known.
-    pub(in crate::view) fn bare() -> Life {
+    pub(in crate::view) fn bare() -> Connection {
         let mut life = life();
         (life.last.id, life.last.owner, life.last.opened) = (None, None, None);
         (life.traffic, life.closer) = (None, None);

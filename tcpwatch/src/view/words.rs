@@ -8,7 +8,7 @@ use super::number::thousands;
 use crate::model::escaped::Escaped;
 use crate::model::filter::{Filter, PortSet};
 use crate::model::snapshot::Unseen;
-use crate::sys::netns::Which;
+use crate::sys::netns::NetnsSelector;
 
 /// Events of the whole host that no program handled: in one network namespace it is unknown whether they were its own.
 #[must_use]
@@ -67,13 +67,13 @@ fn list(items: &[impl Display]) -> String {
 
 /// The network namespaces looked at, `count` of them.
 #[must_use]
-pub fn namespaces(which: &Which, count: usize) -> String {
+pub fn namespaces(which: &NetnsSelector, count: usize) -> String {
     match which {
-        Which::Own => "this network namespace".into(),
-        Which::All => format!("all network namespaces ({count})"),
-        Which::Pid(pid) => format!("network namespace of PID {pid}"),
+        NetnsSelector::Own => "this network namespace".into(),
+        NetnsSelector::All => format!("all network namespaces ({count})"),
+        NetnsSelector::Pid(pid) => format!("network namespace of PID {pid}"),
         // A path may hold what a terminal obeys.
-        Which::Path(path) => format!("network namespace {}", path.display().to_string().escape_debug()),
+        NetnsSelector::Path(path) => format!("network namespace {}", path.display().to_string().escape_debug()),
     }
 }
 
@@ -192,8 +192,8 @@ mod tests {
 
     #[test]
     fn a_path_cannot_steer_the_terminal() {
-        let path = Which::Path("/run/\x1b[2J".into());
+        let path = NetnsSelector::Path("/run/\x1b[2J".into());
         assert_eq!(namespaces(&path, 1), "network namespace /run/\\u{1b}[2J");
-        assert_eq!(namespaces(&Which::All, 3), "all network namespaces (3)");
+        assert_eq!(namespaces(&NetnsSelector::All, 3), "all network namespaces (3)");
     }
 }

@@ -132,7 +132,9 @@ fn data_for_an_orphan(netns: &Netns, times: i64) {
     let listener = listener();
     for _ in 0..times {
         let Pair { client, mut server } = half_closed(&listener);
+        let ports = [address(&client).port(), address(&server).port()];
         drop(client);
+        until_orphan(ports[0], ports[1]);
         server.write_all(b"never read").expect("send");
         until_error(&server);
     }

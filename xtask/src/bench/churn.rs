@@ -6,11 +6,11 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::numbers::{Summary, float, median};
-use super::observer::{Hook, Observer, SETTLE, Sink};
 use super::report::Report;
-use super::room::Room;
+use super::sandbox::Sandbox;
 use super::table::{self, number, range};
 use super::target::Target;
+use super::tracer::{Hook, SETTLE, Sink, Tracer};
 use super::workload::connections;
 
 /// Of a core, at most, %.
@@ -20,7 +20,7 @@ const PERCENT: f64 = 10.0;
 const CONNECTIONS: u64 = 60_000;
 
 /// Runs this part.
-pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
+pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
     let rounds = room.choose(7, 2);
     let hooks = [Hook::TpBtf, Hook::Tracepoint];
     let mut rows = Vec::new();
@@ -29,7 +29,7 @@ pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
         let (mut shares, mut rates, mut rss) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..rounds {
             report.progress("churn", round, rounds);
-            let attached = Observer::Churn(hook).attach(room, Sink::Null)?;
+            let attached = Tracer::Churn(hook).attach(room, Sink::Null)?;
             thread::sleep(SETTLE);
             let before = attached.cpu()?;
             let wall = connections(CONNECTIONS)?.wall;
@@ -42,7 +42,7 @@ pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
         }
         let share = Summary::of(&shares);
         rows.push(vec![
-            Observer::Churn(hook).to_string(),
+            Tracer::Churn(hook).to_string(),
             number(median(&rates), 0),
             number(share.median, 2),
             range(share.min, share.max, 2),

@@ -4,24 +4,24 @@ use anyhow::Result;
 
 use super::cost::{self, Plan};
 use super::numbers::{float, median};
-use super::observer::{Form, Hook, Observer};
 use super::report::Report;
-use super::room::Room;
+use super::sandbox::Sandbox;
 use super::table::{self, number, range};
+use super::tracer::{Form, Hook, Tracer};
 use super::workload::connections;
 
-const OBSERVERS: [Observer; 7] = [
-    Observer::Nothing,
-    Observer::Empty,
-    Observer::Stat(Hook::TpBtf),
-    Observer::Stat(Hook::Tracepoint),
-    Observer::Trace(Hook::TpBtf, Form::Text),
-    Observer::Trace(Hook::Tracepoint, Form::Text),
-    Observer::Tcpstates,
+const OBSERVERS: [Tracer; 7] = [
+    Tracer::Nothing,
+    Tracer::Empty,
+    Tracer::Stat(Hook::TpBtf),
+    Tracer::Stat(Hook::Tracepoint),
+    Tracer::Trace(Hook::TpBtf, Form::Text),
+    Tracer::Trace(Hook::Tracepoint, Form::Text),
+    Tracer::Tcpstates,
 ];
 
 /// Runs this part.
-pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
+pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
     let plan = Plan {
         name: "connections",
         rounds: room.choose(15, 3),

@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::numbers::{Summary, float, median, paired};
-use super::observer::{Observer, Outcome, SETTLE, Sink};
 use super::report::Report;
-use super::room::Room;
+use super::sandbox::Sandbox;
 use super::table::{number, range};
+use super::tracer::{Outcome, SETTLE, Sink, Tracer};
 use super::workload::Took;
 
 /// What [`Cost::row`] shows.
@@ -36,7 +36,7 @@ pub(super) struct Plan {
 /// same workload with nothing attached, immediately before and after it.
 pub(super) struct Cost {
     /// Whose.
-    pub(super) observer: Observer,
+    pub(super) observer: Tracer,
     /// Nanoseconds a unit, of each round.
     pub(super) wall_ns: Vec<f64>,
     /// The same with nothing attached, around it.
@@ -50,7 +50,7 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    fn new(observer: Observer) -> Self {
+    fn new(observer: Tracer) -> Self {
         Self {
             observer,
             wall_ns: Vec::new(),
@@ -120,12 +120,12 @@ impl Cost {
 }
 
 /// The cost of `observer` among `costs`.
-pub(super) fn of(costs: &[Cost], observer: Observer) -> Option<&Cost> {
+pub(super) fn of(costs: &[Cost], observer: Tracer) -> Option<&Cost> {
     costs.iter().find(|cost| cost.observer == observer)
 }
 
 /// Lets each of `observers` have its turn in every round. One that fails is reported, and left out from then on.
-pub(super) fn measure(room: &Room, report: &mut Report, plan: &Plan, observers: &[Observer]) -> Vec<Cost> {
+pub(super) fn measure(room: &Sandbox, report: &mut Report, plan: &Plan, observers: &[Tracer]) -> Vec<Cost> {
     let there = observers.iter().filter(|observer| observer.is_there(room));
     let mut costs: Vec<Cost> = there.map(|&observer| Cost::new(observer)).collect();
     for round in 0..plan.rounds {
@@ -149,8 +149,8 @@ pub(super) fn measure(room: &Room, report: &mut Report, plan: &Plan, observers: 
 }
 
 /// Nobody is always the first, nor always after the same one.
-fn order(costs: &[Cost], round: usize) -> Vec<Observer> {
-    let mut order: Vec<Observer> = costs.iter().map(|cost| cost.observer).collect();
+fn order(costs: &[Cost], round: usize) -> Vec<Tracer> {
+    let mut order: Vec<Tracer> = costs.iter().map(|cost| cost.observer).collect();
     let length = order.len().max(1);
     order.rotate_left(round * 3 % length);
     if round % 2 == 1 {
@@ -172,7 +172,7 @@ struct Turn {
     after: Took,
 }
 
-fn turn(room: &Room, plan: &Plan, observer: Observer) -> Result<Turn> {
+fn turn(room: &Sandbox, plan: &Plan, observer: Tracer) -> Result<Turn> {
     // A CPU that has just slept is slower for a while, so each of the three comes after a sleep.
     let run = |units| {
         thread::sleep(SETTLE);
@@ -198,23 +198,18 @@ mod tests {
     use std::time::Duration;
 
     use super::super::child::Usage;
-    use super::{Cost, Observer, Outcome, Took, Turn, order};
+    use super::{Cost, Outcome, Took, Tracer, Turn, order};
 
     fn costs() -> Vec<Cost> {
-        [
-            Observer::Nothing,
-            Observer::Empty,
-            Observer::Tcpstates,
-            Observer::BpftraceCount,
-        ]
-        .map(Cost::new)
-        .into()
+        [Tracer::Nothing, Tracer::Empty, Tracer::Tcpstates, Tracer::BpftraceCount]
+            .map(Cost::new)
+            .into()
     }
 
     #[test]
     fn every_round_has_everybody_in_another_order() {
         let costs = costs();
-        let orders: Vec<Vec<Observer>> = (0..4).map(|round| order(&costs, round)).collect();
+        let orders: Vec<Vec<Tracer>> = (0..4).map(|round| order(&costs, round)).collect();
         for (index, order) in orders.iter().enumerate() {
             assert_eq!(order.len(), 4);
             assert!(costs.iter().all(|cost| order.contains(&cost.observer)));
@@ -224,7 +219,7 @@ mod tests {
 
     #[test]
     fn what_one_round_tells_too_much_another_has_still_lost() {
-        let mut cost = Cost::new(Observer::Tcpstates);
+        let mut cost = Cost::new(Tracer::Tcpstates);
         cost.told = vec![90.0, 101.0];
         assert!((cost.lost(100) - 10.0).abs() < 1e-9);
     }
@@ -235,7 +230,7 @@ mod tests {
             wall: Duration::from_millis(ms),
             cpu: Duration::from_millis(ms / 2),
         };
-        let mut cost = Cost::new(Observer::Empty);
+        let mut cost = Cost::new(Tracer::Empty);
         cost.add(
             &Turn {
                 before: took(10),

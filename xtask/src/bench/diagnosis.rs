@@ -7,13 +7,13 @@ use serde_json::json;
 
 use super::child::Running;
 use super::cost::{self, Cost, HEADER, Plan};
-use super::crowd::Crowd;
 use super::numbers::{Summary, float};
-use super::observer::Observer;
 use super::report::Report;
-use super::room::Room;
+use super::sandbox::Sandbox;
+use super::socket_pool::SocketPool;
 use super::table::{self, number, range};
 use super::target::Target;
+use super::tracer::Tracer;
 use super::workload::connections;
 use crate::clock;
 
@@ -31,11 +31,11 @@ const ANSWERS: [(&str, &[&str], f64); 3] = [
 const STACK_US: f64 = 5.0;
 
 /// Runs this part.
-pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
+pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
     stacks(room, report)?;
     report.progress("diagnosis, gathering many sockets", 0, 1);
     room.keep_timewait(1 << 20)?;
-    let crowd = Crowd::gather(MANY)?;
+    let crowd = SocketPool::gather(MANY)?;
     let rounds = room.choose(11, 3);
     let mut rows = Vec::new();
     for (name, args, most_ms) in ANSWERS {
@@ -71,7 +71,7 @@ pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
 }
 
 /// What a connection takes more with `--stacks` than without: one `accept()` and one `connect()`.
-fn stacks(room: &Room, report: &mut Report) -> Result<()> {
+fn stacks(room: &Sandbox, report: &mut Report) -> Result<()> {
     let plan = Plan {
         name: "stacks",
         rounds: room.choose(15, 3),
@@ -79,8 +79,8 @@ fn stacks(room: &Room, report: &mut Report) -> Result<()> {
         units: 4_000,
         warm_up: 200,
     };
-    let [without, with] = [false, true].map(|stacks| Observer::Leaks { stacks });
-    let costs = cost::measure(room, report, &plan, &[Observer::Nothing, without, with]);
+    let [without, with] = [false, true].map(|stacks| Tracer::Leaks { stacks });
+    let costs = cost::measure(room, report, &plan, &[Tracer::Nothing, without, with]);
     report.title("stacks: connect, accept, close, close over loopback at full speed")?;
     report.line(&format!(
         "{} rounds of {} connections; ns a connection",

@@ -9,31 +9,31 @@ use serde_json::json;
 use tcpwatch_common::names;
 
 use super::fdinfo::Program;
+use super::hot_path::{STAT_NS, latency_ns, trace_ns};
 use super::numbers::{Summary, float};
-use super::observer::{Form, Hook, Observer, SETTLE, Sink};
-use super::path::{STAT_NS, latency_ns, trace_ns};
 use super::report::Report;
-use super::room::Room;
+use super::sandbox::Sandbox;
 use super::table::{self, number, range};
 use super::target::Target;
+use super::tracer::{Form, Hook, SETTLE, Sink, Tracer};
 use super::workload::{Took, connections, turns};
 
-const OBSERVERS: [Observer; 8] = [
-    Observer::Empty,
-    Observer::Stat(Hook::TpBtf),
-    Observer::Stat(Hook::Tracepoint),
-    Observer::Trace(Hook::TpBtf, Form::Text),
-    Observer::Trace(Hook::Tracepoint, Form::Text),
-    Observer::Latency(Hook::TpBtf),
-    Observer::Tcpstates,
-    Observer::BpftraceCount,
+const OBSERVERS: [Tracer; 8] = [
+    Tracer::Empty,
+    Tracer::Stat(Hook::TpBtf),
+    Tracer::Stat(Hook::Tracepoint),
+    Tracer::Trace(Hook::TpBtf, Form::Text),
+    Tracer::Trace(Hook::Tracepoint, Form::Text),
+    Tracer::Latency(Hook::TpBtf),
+    Tracer::Tcpstates,
+    Tracer::BpftraceCount,
 ];
 
 /// What programs run a transition at most, in the first workload, without what it costs to measure them, ns.
-const LIMITS: [(Observer, f64); 3] = [
-    (Observer::Stat(Hook::TpBtf), STAT_NS),
-    (Observer::Trace(Hook::TpBtf, Form::Text), trace_ns(Hook::TpBtf)),
-    (Observer::Latency(Hook::TpBtf), latency_ns(Hook::TpBtf)),
+const LIMITS: [(Tracer, f64); 3] = [
+    (Tracer::Stat(Hook::TpBtf), STAT_NS),
+    (Tracer::Trace(Hook::TpBtf, Form::Text), trace_ns(Hook::TpBtf)),
+    (Tracer::Latency(Hook::TpBtf), latency_ns(Hook::TpBtf)),
 ];
 
 /// What the entry program of the second copy runs longer than an empty one, at most, ns.
@@ -47,7 +47,7 @@ pub(super) struct Workload {
 }
 
 /// Runs this part.
-pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
+pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
     // The kernel keeps them as long as this is open, and no longer.
     let _statistics = enable_stats(Stats::RunTime).context("the kernel keeps no statistics of BPF programs")?;
     let rounds = room.choose(5, 2);
@@ -109,10 +109,10 @@ pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
         report.line(&line)?;
     }
     let of = |wanted| least.iter().find(|(observer, ..)| *observer == wanted);
-    let Some((_, empty, ..)) = of(Observer::Empty) else {
+    let Some((_, empty, ..)) = of(Tracer::Empty) else {
         return Ok(());
     };
-    if let Some((.., second)) = of(Observer::Stat(Hook::TpBtf)) {
+    if let Some((.., second)) = of(Tracer::Stat(Hook::TpBtf)) {
         let what = format!("second copy ({second:.0} ns), more than an empty program");
         report.target(Target::at_most(&what, second - empty, SECOND_COPY_NS, "ns", 0));
     }
@@ -136,7 +136,7 @@ pub(super) struct RunTimes {
 }
 
 /// Lets `observer` watch `workload` while the kernel keeps statistics ([`enable_stats`]).
-pub(super) fn run_times(room: &Room, observer: Observer, workload: &Workload) -> Result<RunTimes> {
+pub(super) fn run_times(room: &Sandbox, observer: Tracer, workload: &Workload) -> Result<RunTimes> {
     let attached = observer.attach(room, Sink::Tmpfs)?;
     thread::sleep(SETTLE);
     (workload.run)(workload.units)?;

@@ -7,22 +7,22 @@ use serde_json::json;
 
 use super::child::Usage;
 use super::numbers::{Summary, float, median};
-use super::observer::{Form, Hook, Observer, SETTLE, Sink};
 use super::report::Report;
-use super::room::Room;
+use super::sandbox::Sandbox;
 use super::table::{self, number, range};
 use super::target::Target;
+use super::tracer::{Form, Hook, SETTLE, Sink, Tracer};
 use super::workload::{TRANSITIONS_A_TURN, turns};
 
 /// What reads, where it prints to, and the most it may cost an event, us.
-const READERS: [(Observer, Sink, Option<f64>); 7] = [
-    (Observer::Trace(Hook::TpBtf, Form::Text), Sink::Tmpfs, Some(1.0)),
-    (Observer::Trace(Hook::TpBtf, Form::Json), Sink::Tmpfs, Some(1.5)),
-    (Observer::Trace(Hook::Tracepoint, Form::Text), Sink::Tmpfs, None),
-    (Observer::Trace(Hook::Tracepoint, Form::Json), Sink::Tmpfs, None),
-    (Observer::Trace(Hook::TpBtf, Form::Text), Sink::Null, None),
-    (Observer::Trace(Hook::TpBtf, Form::Json), Sink::Null, None),
-    (Observer::Tcpstates, Sink::Tmpfs, None),
+const READERS: [(Tracer, Sink, Option<f64>); 7] = [
+    (Tracer::Trace(Hook::TpBtf, Form::Text), Sink::Tmpfs, Some(1.0)),
+    (Tracer::Trace(Hook::TpBtf, Form::Json), Sink::Tmpfs, Some(1.5)),
+    (Tracer::Trace(Hook::Tracepoint, Form::Text), Sink::Tmpfs, None),
+    (Tracer::Trace(Hook::Tracepoint, Form::Json), Sink::Tmpfs, None),
+    (Tracer::Trace(Hook::TpBtf, Form::Text), Sink::Null, None),
+    (Tracer::Trace(Hook::TpBtf, Form::Json), Sink::Null, None),
+    (Tracer::Tcpstates, Sink::Tmpfs, None),
 ];
 
 /// Turns of the loaded runs: 600,000 transitions.
@@ -37,7 +37,7 @@ struct Runs {
 }
 
 /// Runs this part.
-pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
+pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
     let rounds = room.choose(7, 2);
     let readers: Vec<_> = READERS
         .iter()

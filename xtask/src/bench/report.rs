@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
 
-use super::room::load;
+use super::sandbox::load;
 use super::table;
 use super::target::Target;
 

@@ -6,30 +6,29 @@ use aya::sys::{Stats, enable_stats};
 use serde_json::json;
 
 use super::numbers::Summary;
-use super::observer::Observer;
 use super::programs::{Workload, run_times};
 use super::report::Report;
-use super::room::Room;
+use super::sandbox::Sandbox;
 use super::table::{self, number, range};
 use super::target::Target;
+use super::tracer::Tracer;
 use super::workload::{connections, turns};
 
 /// As commands have them: `trace`, `trace --lives`, `churn`, `latency --by process`, `leaks --watch --stacks`.
-const ALONE: [Observer; 5] = [
-    Observer::KernelNeeds(&["transitions", "owners"]),
-    Observer::KernelNeeds(&["connections", "owners"]),
-    Observer::KernelNeeds(&["openings", "connections", "owners"]),
-    Observer::KernelNeeds(&["latency", "owners"]),
-    Observer::KernelNeeds(&["transitions", "owners", "stacks"]),
+const ALONE: [Tracer; 5] = [
+    Tracer::KernelNeeds(&["transitions", "owners"]),
+    Tracer::KernelNeeds(&["connections", "owners"]),
+    Tracer::KernelNeeds(&["openings", "connections", "owners"]),
+    Tracer::KernelNeeds(&["latency", "owners"]),
+    Tracer::KernelNeeds(&["transitions", "owners", "stacks"]),
 ];
-const AT_ONCE: Observer =
-    Observer::KernelNeeds(&["transitions", "connections", "openings", "owners", "latency", "stacks"]);
+const AT_ONCE: Tracer = Tracer::KernelNeeds(&["transitions", "connections", "openings", "owners", "latency", "stacks"]);
 
 /// All of them at once cost at most so many times what the dearest costs.
 const OF_THE_DEAREST: f64 = 1.25;
 
 /// Runs this part.
-pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
+pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
     // The kernel keeps them as long as this is open, and no longer.
     let _statistics = enable_stats(Stats::RunTime).context("the kernel keeps no statistics of BPF programs")?;
     let workloads = [
@@ -45,7 +44,7 @@ pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
         },
     ];
     for workload in workloads {
-        let empty = costs(room, report, Observer::Empty, &workload, 0.0);
+        let empty = costs(room, report, Tracer::Empty, &workload, 0.0);
         let empty = Summary::of(&empty).median;
         let mut rows = Vec::new();
         let mut medians = Vec::new();
@@ -82,7 +81,7 @@ pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
 }
 
 /// What the programs of `observer` ran a transition in each round, ns, less what as many empty ones did.
-fn costs(room: &Room, report: &mut Report, observer: Observer, workload: &Workload, empty: f64) -> Vec<f64> {
+fn costs(room: &Sandbox, report: &mut Report, observer: Tracer, workload: &Workload, empty: f64) -> Vec<f64> {
     let rounds = room.choose(5, 2);
     let costs = (0..rounds).map(|_| {
         let ran = run_times(room, observer, workload)?;

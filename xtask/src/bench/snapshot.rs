@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use super::child::{Running, Usage};
-use super::crowd::Crowd;
 use super::numbers::{Summary, float, median, paired};
 use super::report::Report;
-use super::room::Room;
+use super::sandbox::Sandbox;
+use super::socket_pool::SocketPool;
 use super::table::{self, number, range};
 use super::target::Target;
 use super::{memory, stat, system};
@@ -36,14 +36,14 @@ struct Way {
 }
 
 /// Runs this part.
-pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
+pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
     room.keep_timewait(1 << 20)?;
     report.progress("snapshot, few sockets", 0, 1);
-    let few = Crowd::gather(FEW)?;
+    let few = SocketPool::gather(FEW)?;
     let of_few = most_memory(room)?;
     drop(few);
     report.progress("snapshot, gathering many sockets", 0, 1);
-    let _many = Crowd::gather(MANY)?;
+    let _many = SocketPool::gather(MANY)?;
     let at_first = count(room)?;
     let of_many = most_memory(room)?;
     let mut ways = ways(room);
@@ -91,7 +91,7 @@ pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
 }
 
 /// Every way there is here.
-fn ways(room: &Room) -> Vec<Way> {
+fn ways(room: &Sandbox) -> Vec<Way> {
     let mut ways: Vec<Way> = SOURCES
         .map(|source| {
             let tcpwatch = room.tcpwatch.clone();
@@ -146,14 +146,14 @@ fn quiet(mut command: Command) -> Result<Usage> {
 }
 
 /// How many sockets there are.
-fn count(room: &Room) -> Result<u64> {
+fn count(room: &Sandbox) -> Result<u64> {
     let line = system::first_line(&room.tcpwatch, &["snapshot", "--count", "--source", "sock_diag"]);
     line.and_then(|line| line.parse().ok())
         .context("tcpwatch snapshot --count gives no number")
 }
 
 /// Of each source, the most memory it ever has, KiB.
-fn most_memory(room: &Room) -> Result<Vec<(String, u64)>> {
+fn most_memory(room: &Sandbox) -> Result<Vec<(String, u64)>> {
     SOURCES
         .into_iter()
         .map(|source| {

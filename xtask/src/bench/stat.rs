@@ -12,11 +12,11 @@ use serde_json::json;
 use super::child::Running;
 use super::fdinfo;
 use super::numbers::Summary;
-use super::observer::Hook;
 use super::report::Report;
-use super::room::Room;
+use super::sandbox::Sandbox;
 use super::table::{self, number, range};
 use super::target::Target;
+use super::tracer::Hook;
 use super::workload::turns;
 use crate::clock;
 
@@ -36,7 +36,7 @@ pub(super) struct Cost {
 }
 
 /// Runs this part.
-pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
+pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
     let hooks = [Hook::TpBtf, Hook::Tracepoint];
     let idle = Duration::from_secs(room.choose(20, 5));
     let costs = measure(room, report, "stat", room.choose(9, 3), idle)?;
@@ -56,7 +56,7 @@ pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
 
 /// Measures both hooks, typed one first.
 pub(super) fn measure(
-    room: &Room,
+    room: &Sandbox,
     report: &mut Report,
     name: &str,
     rounds: usize,
@@ -112,7 +112,7 @@ pub(super) fn show(report: &mut Report, costs: &[Cost; 2], idle: Duration) -> Re
 }
 
 /// Measures how long `trace` takes until it prints a transition, where one comes every millisecond.
-fn first_transition(room: &Room, report: &mut Report) -> Result<()> {
+fn first_transition(room: &Sandbox, report: &mut Report) -> Result<()> {
     report.title("trace: from the start to the first transition it prints, one a millisecond")?;
     for hook in [Hook::TpBtf, Hook::Tracepoint] {
         let over = AtomicBool::new(false);
@@ -144,7 +144,7 @@ fn first_transition(room: &Room, report: &mut Report) -> Result<()> {
 
 /// Starts tcpwatch with `arguments`: how long its first row took and, if `idle` is not zero, the share of a core it used for so long
 /// after.
-fn watch(room: &Room, arguments: &[&str], hook: Hook, idle: Duration) -> Result<(Duration, Option<f64>)> {
+fn watch(room: &Sandbox, arguments: &[&str], hook: Hook, idle: Duration) -> Result<(Duration, Option<f64>)> {
     let mut command = Command::new(&room.tcpwatch);
     command.args(arguments).arg(format!("--hook={hook}"));
     command.stdin(Stdio::null()).stdout(Stdio::piped());

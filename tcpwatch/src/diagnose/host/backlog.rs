@@ -1,9 +1,9 @@
 //! Accept queues: `somaxconn`, `tcp_abort_on_overflow`, and queues that were full.
 
-use super::rare::{self, RARE};
+use super::format::{rate, since, told};
+use super::negligible::{self, RARE};
 use super::syn::{crowd, is_bound_by_backlog};
 use super::verdict::Verdict;
-use super::words::{rate, since, told};
 use crate::diagnose::accept_queue_overflow::dropped;
 use crate::diagnose::few;
 use crate::diagnose::finding::{Finding, Severity, Value};
@@ -165,7 +165,7 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
 /// Whether accept queues overflowed so rarely that it is worth knowing, and no more.
 fn is_rare(frame: &HostFrame) -> bool {
     let overflows = frame.counter(Counter::ListenOverflows).unwrap_or(0);
-    rare::is_rare(frame, overflows, &[Counter::PassiveOpens])
+    negligible::is_rare(frame, overflows, &[Counter::PassiveOpens])
 }
 
 fn raise(frame: &HostFrame, value: u64, words: String) -> Verdict {

@@ -1,8 +1,8 @@
 //! Connection tracking, where the host has it: a full table drops packets of new connections.
 
-use super::rare::is_rare;
+use super::format::{counted, reaches, since};
+use super::negligible::is_rare;
 use super::verdict::Verdict;
-use super::words::{counted, reaches, since};
 use crate::explain::setting::Setting;
 use crate::model::host::{HostFrame, Scope};
 use crate::model::number::thousands;

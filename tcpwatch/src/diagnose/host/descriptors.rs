@@ -1,7 +1,7 @@
 //! Files: `file-max`, `nr_open`, and processes that run out of descriptors, for which accept(2) fails (EMFILE).
 
+use super::format::reaches;
 use super::verdict::Verdict;
-use super::words::reaches;
 use crate::diagnose::finding::{Finding, Severity};
 use crate::diagnose::kind::Kind;
 use crate::explain::setting::Setting;

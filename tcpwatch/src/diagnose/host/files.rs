@@ -1,6 +1,6 @@
 //! What files say of a setting, beside what the kernel has.
 
-use super::words::shortened;
+use super::format::shortened;
 use crate::explain::setting::Setting;
 use crate::model::host::{ConfigLine, HostFrame, Scope};
 use crate::model::ports::range::PortRange;

@@ -1,7 +1,7 @@
 //! `tcp_keepalive_*`: when a silent peer is asked, and when it is given up.
 
+use super::format::{long, told};
 use super::verdict::Verdict;
-use super::words::{long, told};
 use crate::explain::setting::Setting;
 use crate::model::counter::Counter;
 use crate::model::host::HostFrame;

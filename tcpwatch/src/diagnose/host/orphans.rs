@@ -1,8 +1,8 @@
 //! Orphans, sockets that their process has closed and that are not over: `tcp_max_orphans`, `tcp_orphan_retries`.
 
-use super::rare::{RARE, is_rare};
+use super::format::{counted, rate, since, told};
+use super::negligible::{RARE, is_rare};
 use super::verdict::Verdict;
-use super::words::{counted, rate, since, told};
 use crate::diagnose::finding::{Finding, Severity};
 use crate::diagnose::kind::Kind;
 use crate::diagnose::orphan_limit::{UNREACHABLE, begins};

@@ -1,9 +1,9 @@
 //! Local ports: `ip_local_port_range`, `ip_local_reserved_ports`, and a destination that takes nearly all.
 
-use super::held::{LOW, OUT, enough, holds, in_the_way, nearly_out, nearly_out_of};
+use super::format::reaches;
+use super::port_usage::{LOW, OUT, enough, holds, in_the_way, nearly_out, nearly_out_of};
+use super::suggested_range::wider;
 use super::verdict::Verdict;
-use super::wider::wider;
-use super::words::reaches;
 use crate::diagnose::few;
 use crate::diagnose::finding::{Finding, Severity};
 use crate::diagnose::kind::Kind;

@@ -1,7 +1,7 @@
 //! How often something is sent again before it is given up: `tcp_retries1`, `tcp_retries2`, `tcp_syn_retries`, `tcp_synack_retries`.
 
+use super::format::{long, told};
 use super::verdict::Verdict;
-use super::words::{long, told};
 use crate::explain::setting::Setting;
 use crate::model::counter::Counter;
 use crate::model::host::HostFrame;

@@ -1,8 +1,8 @@
 //! Half-open connections: `tcp_syncookies`, `tcp_max_syn_backlog`, and SYNs that found no room.
 
-use super::rare::{RARE, is_rare};
+use super::format::{counted, in_percent, rate, reaches, since, told};
+use super::negligible::{RARE, is_rare};
 use super::verdict::Verdict;
-use super::words::{counted, in_percent, rate, reaches, since, told};
 use crate::diagnose::few;
 use crate::diagnose::finding::{Finding, Severity};
 use crate::diagnose::kind::Kind;

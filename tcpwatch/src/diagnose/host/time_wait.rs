@@ -2,10 +2,10 @@
 //! `tcp_max_tw_buckets`, `tcp_timestamps`.
 
 use super::Standing;
-use super::held::{TimeWait, enough, holds, is_by_time_wait, is_to_loopback, meaning, nearly_out, time_wait};
-use super::rare::{RARE, is_rare};
+use super::format::{counted, long, rate, reaches, since, told};
+use super::negligible::{RARE, is_rare};
+use super::port_usage::{TimeWait, enough, holds, is_by_time_wait, is_to_loopback, meaning, nearly_out, time_wait};
 use super::verdict::Verdict;
-use super::words::{counted, long, rate, reaches, since, told};
 use crate::diagnose::finding::{Finding, Severity};
 use crate::diagnose::kind::Kind;
 use crate::explain::facts::{DefaultValue, Facts};

@@ -2,7 +2,7 @@
 
 use super::Standing;
 use crate::diagnose::finding::{Severity, Value};
-use crate::diagnose::set::{Kept, Where};
+use crate::diagnose::sysctl_command::{Kept, Where};
 use crate::explain::setting::Setting;
 use crate::model::counter::Counter;
 use crate::model::host::HostFrame;

@@ -12,7 +12,7 @@ use crate::model::leaks::Leaks;
 use crate::model::leaks::tests::{SECOND, app, event, look, seen};
 use crate::model::leaks::{Held, Seen};
 use crate::model::owner::{Comm, How, Owner};
-use crate::model::whose::Holder;
+use crate::model::socket_owner::Holder;
 
 const OLDER: u64 = 30 * SECOND;
 const START: u64 = 10_000 * SECOND;

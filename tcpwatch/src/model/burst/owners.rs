@@ -5,15 +5,15 @@ use std::ops::Range;
 
 use hashbrown::HashMap;
 
-use super::level::{median, number};
-use crate::model::slots::Slots;
+use super::baseline::{median, number};
+use crate::model::time_buckets::TimeBuckets;
 
 /// Owners remembered at most, about 300 bytes each.
 const MOST: usize = 1024;
 
 const KEPT: u64 = 64;
 
-type Seconds = Slots<1_000_000_000, KEPT>;
+type Seconds = TimeBuckets<1_000_000_000, KEPT>;
 
 /// Openings of each owner in the last minute.
 #[derive(Debug)]

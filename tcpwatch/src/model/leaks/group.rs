@@ -5,11 +5,11 @@ use std::num::NonZeroU32;
 use tcpwatch_common::TcpState;
 
 use super::history::Closings;
-use super::look::AcceptQueue;
 use super::opened_by::OpenedBy;
+use super::socket_scan::AcceptQueue;
 use crate::model::owner::{Owner, Process};
 use crate::model::socket::{Address, Detail};
-use crate::model::whose::Holder;
+use crate::model::socket_owner::Holder;
 
 /// Descriptors kept of a group at most.
 pub const FDS_MAX: usize = 1024;

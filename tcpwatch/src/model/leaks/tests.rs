@@ -5,7 +5,7 @@ use super::*;
 use crate::model::dice::Dice;
 use crate::model::owner::{Comm, How, Process};
 use crate::model::socket::{Family, Kind, Socket};
-use crate::model::whose::Holder;
+use crate::model::socket_owner::Holder;
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 const OLDER: u64 = 30 * SECOND;
@@ -60,8 +60,8 @@ pub(crate) fn seen(state: TcpState, peer: u16) -> Seen {
 }
 
 /// A look that ended at `at_ns`, a millisecond after it began.
-pub(crate) fn look(at_ns: u64, sockets: Vec<Seen>) -> Look {
-    Look {
+pub(crate) fn look(at_ns: u64, sockets: Vec<Seen>) -> SocketScan {
+    SocketScan {
         started_ns: at_ns - MILLISECOND,
         ended_ns: at_ns,
         namespaces: BTreeMap::from([(NETNS, None)]),
@@ -529,7 +529,7 @@ fn processes_of_different_names_are_one_by_number() {
 fn whose_listener_is_gone_is_still_one_service() {
     let mut leaks = Leaks::new(OLDER, true);
     let start = 1000 * SECOND;
-    let without_listener = |sockets: Vec<Seen>| Look {
+    let without_listener = |sockets: Vec<Seen>| SocketScan {
         listeners: HashSet::new(),
         ..look(start, sockets)
     };
@@ -560,7 +560,7 @@ fn whose_listener_is_gone_is_still_one_service() {
         assert_eq!(sides(&leaks), [side]);
         // The other end of one that is here too.
         let mut leaks = Leaks::new(OLDER, true);
-        leaks.look(Look {
+        leaks.look(SocketScan {
             listeners: HashSet::from_iter([(NETNS, peer)]),
             ..look(start, vec![close_wait(peer)])
         });

@@ -3,12 +3,12 @@
 use tcpwatch_common::TcpState;
 
 use super::group::{Age, Key};
-use super::look::AcceptQueue;
+use super::socket_scan::AcceptQueue;
 use super::{Ends, MILLISECOND};
 use crate::event::Event;
 use crate::model::owner::Owner;
 use crate::model::socket::{Detail, Kind, Socket};
-use crate::model::whose::Holder;
+use crate::model::socket_owner::Holder;
 
 /// A socket of the last look.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Clients that use up ports, made up: whether what is foretold of them becomes true.
 
 use super::ends::Port;
-use super::entry::What;
+use super::entry::PortEvent;
 use super::range::PortRange;
 use super::reuse::{Allowed, TwReuse};
 use super::settings::Settings;
@@ -83,7 +83,7 @@ struct Connection {
 /// What became of a client.
 struct Story {
     ports: Vec<Connection>,
-    events: Vec<(f64, What)>,
+    events: Vec<(f64, PortEvent)>,
     /// When it found no port, or when the story ends.
     end: f64,
     is_full: bool,
@@ -124,8 +124,8 @@ impl Client {
                 closed,
                 free,
             });
-            story.events.push((time, What::Opened));
-            let what = if is_passive { What::Freed } else { What::Waits };
+            story.events.push((time, PortEvent::Opened));
+            let what = if is_passive { PortEvent::Freed } else { PortEvent::Waits };
             story.events.push((closed, what));
             let rate = if time < CHANGE_S { self.before } else { self.rate };
             time += match self.jitter {

@@ -5,7 +5,7 @@ use super::forecast::Forecast;
 use super::rates::rates;
 use super::reuse::{TIME_WAIT_MS, TwReuse};
 use super::row::{Limit, Row};
-use super::waiting::{Waiting, whole};
+use super::time_wait_ages::{TimeWaitAges, whole};
 use super::walk::Held;
 use super::{SECOND_NS, Seconds, TIME_WAIT_S};
 
@@ -22,7 +22,7 @@ pub(super) struct Entry {
     walked_ns: Option<u64>,
     /// Ports held by what is not in TIME_WAIT.
     live: u64,
-    waiting: Waiting,
+    waiting: TimeWaitAges,
     opened: Seconds,
     freed: Seconds,
     /// When connect(2) last chose a port, as far as is known.
@@ -33,7 +33,7 @@ pub(super) struct Entry {
 
 /// By what rules its ports run out.
 #[derive(Clone, Copy)]
-pub(super) struct Terms {
+pub(super) struct ReuseRules {
     /// Ports there are.
     pub(super) range: Option<u32>,
     /// How long TIME_WAIT keeps one, ms.
@@ -48,7 +48,7 @@ pub(super) struct Terms {
 
 /// What an event says of a port.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum PortEvent {
     Opened,
     Waits,
     Freed,
@@ -64,13 +64,13 @@ impl Entry {
     }
 
     /// What happened to a port; whether bind(2) took it, where that is known.
-    pub(super) fn apply(&mut self, what: What, bound: Option<bool>, monotonic_ns: u64) {
+    pub(super) fn apply(&mut self, what: PortEvent, bound: Option<bool>, monotonic_ns: u64) {
         // Events come in any order, and the walk may have met an older one's socket.
         self.since_ns = self.since_ns.min(monotonic_ns);
         self.last_ns = self.last_ns.max(monotonic_ns);
         let is_counted = self.walked_ns.is_some_and(|walked_ns| monotonic_ns <= walked_ns);
         match what {
-            What::Opened => {
+            PortEvent::Opened => {
                 self.opened.add(monotonic_ns);
                 let last = if bound == Some(true) {
                     &mut self.bound_ns
@@ -79,16 +79,16 @@ impl Entry {
                 };
                 *last = (*last).max(Some(monotonic_ns));
             }
-            What::Freed => self.freed.add(monotonic_ns),
+            PortEvent::Freed => self.freed.add(monotonic_ns),
             // The walk found it waiting, and it was entered then.
-            What::Waits if is_counted => {}
-            What::Waits => self.waiting.entered.add(monotonic_ns),
+            PortEvent::Waits if is_counted => {}
+            PortEvent::Waits => self.waiting.entered.add(monotonic_ns),
         }
         if !is_counted {
             self.live = match what {
-                What::Opened => self.live.saturating_add(1),
+                PortEvent::Opened => self.live.saturating_add(1),
                 // One that was opened before anything was known of it.
-                What::Waits | What::Freed => self.live.saturating_sub(1),
+                PortEvent::Waits | PortEvent::Freed => self.live.saturating_sub(1),
             };
         }
     }
@@ -110,8 +110,8 @@ impl Entry {
     }
 
     /// What is told of it at `now_ns`: it is `ends`.
-    pub(super) fn row(&self, ends: Ends, terms: Terms, now_ns: u64) -> Row {
-        let Terms {
+    pub(super) fn row(&self, ends: Ends, terms: ReuseRules, now_ns: u64) -> Row {
+        let ReuseRules {
             range, held_ms, reuse, ..
         } = terms;
         let (opened, freed, entered) = (&self.opened, &self.freed, &self.waiting.entered);

@@ -1,6 +1,6 @@
 //! How often something happens a second, of late.
 
-use super::waiting::{share, whole};
+use super::time_wait_ages::{share, whole};
 use super::{SECOND_NS, Seconds, TIME_WAIT_S};
 
 /// Seconds of the clock that are looked at in any case, the one under way among them: two to three seconds.

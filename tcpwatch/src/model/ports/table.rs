@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::ends::{Ends, Port};
-use super::entry::{Entry, Terms, What};
+use super::entry::{Entry, PortEvent, ReuseRules};
 use super::range::PortRange;
 use super::reuse::TIME_WAIT_MS;
 use super::row::Row;
@@ -45,20 +45,20 @@ impl PortUse {
 
     /// A connection was opened from here.
     pub fn opened(&mut self, port: &Port, monotonic_ns: u64) {
-        self.apply(port, What::Opened, monotonic_ns);
+        self.apply(port, PortEvent::Opened, monotonic_ns);
     }
 
     /// A connection opened from here entered TIME_WAIT, or `FIN_WAIT2` as a timewait socket.
     pub fn time_wait(&mut self, port: &Port, monotonic_ns: u64) {
-        self.apply(port, What::Waits, monotonic_ns);
+        self.apply(port, PortEvent::Waits, monotonic_ns);
     }
 
     /// A connection opened from here ended and holds its port no more.
     pub fn freed(&mut self, port: &Port, monotonic_ns: u64) {
-        self.apply(port, What::Freed, monotonic_ns);
+        self.apply(port, PortEvent::Freed, monotonic_ns);
     }
 
-    pub(super) fn apply(&mut self, port: &Port, what: What, monotonic_ns: u64) {
+    pub(super) fn apply(&mut self, port: &Port, what: PortEvent, monotonic_ns: u64) {
         let range = self.settings.range.as_ref();
         if range.is_some_and(|range| !range.contains(port.number)) {
             // Somebody named it to bind(2).
@@ -133,7 +133,7 @@ impl PortUse {
             autobind_reuse,
         } = &self.settings;
         let is_bound = |(ends, entry): (&Ends, &Entry)| ends.destination.is_none() && entry.is_bound_lately(now_ns);
-        let terms = Terms {
+        let terms = ReuseRules {
             range: range.as_ref().map(PortRange::usable),
             // bind(2) takes no port that TIME_WAIT holds, whatever connect(2) may.
             held_ms: Some(TIME_WAIT_MS),
@@ -146,7 +146,7 @@ impl PortUse {
                 Some(destination) => reuse.map(|reuse| reuse.held_ms(ends.source, destination.ip())),
                 None => terms.held_ms,
             };
-            entry.row(ends, Terms { held_ms, ..terms }, now_ns)
+            entry.row(ends, ReuseRules { held_ms, ..terms }, now_ns)
         };
         let mut rows: Vec<Row> = self.entries.iter().map(row).collect();
         rows.sort_unstable_by(|a, b| {

@@ -23,7 +23,7 @@ pub(super) struct Rows<T> {
 impl<T: Traced> Rows<T> {
     pub(super) fn new(session: &Session, asks_owners: bool) -> Self {
         Self {
-            holdback: Holdback::new(session.reasons.clone(), session.unheard_resets, asks_owners),
+            holdback: Holdback::new(session.reasons.clone(), session.missed_resets, asks_owners),
             printed: 0,
             unmatched: 0,
         }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use crate::event::{Event, Session};
-use crate::model::leaks::{Leaks, LeaksFrame, Look, opened_by};
+use crate::model::leaks::{Leaks, LeaksFrame, SocketScan, opened_by};
 use crate::model::needs::StuckNeeds;
 
 /// What is known of them.
@@ -41,7 +41,7 @@ impl Stuck {
     /// Takes what a scan found; what there is to show, where it is not the base of later ones.
     pub(super) fn scan(
         &mut self,
-        mut scan: Look,
+        mut scan: SocketScan,
         to_unix_ns: i64,
         lost: u64,
         missed: Option<u64>,

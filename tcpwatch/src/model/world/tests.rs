@@ -77,7 +77,7 @@ fn ledger() -> impl Strategy<Value = Input> {
                 uncounted_ends: lost,
                 lost,
                 missed,
-                unheard_resets: missed,
+                missed_resets: missed,
                 unmarked: 0,
                 drift: missed,
             };
@@ -94,7 +94,7 @@ fn input() -> impl Strategy<Value = Input> {
     let some_owner = || option::of((1..3_u32).prop_map(|pid| owner(pid, "app")));
     prop_oneof![
         6 => event().prop_map(Input::Transition),
-        6 => (event(), some_owner()).prop_map(|(last, closer)| Input::Connection(Life {
+        6 => (event(), some_owner()).prop_map(|(last, closer)| Input::Connection(Connection {
             last,
             spent_ns: [1; SPENT.len()],
             traffic: None,
@@ -104,7 +104,7 @@ fn input() -> impl Strategy<Value = Input> {
         3 => (inode, some_owner()).prop_map(|(inode, owner)| Input::SocketOwner { inode, owner }),
         1 => (1..3_u32).prop_map(|pid| Input::CgroupPath { owner: owner(pid, "app"), cgroup: None }),
         1 => (any::<u64>(), option::of(0..9_u64), any::<bool>())
-            .prop_map(|(lost, unheard_resets, emptied)| Input::Loss(Loss { lost, unheard_resets, emptied })),
+            .prop_map(|(lost, missed_resets, emptied)| Input::Loss(Loss { lost, missed_resets, emptied })),
         1 => ledger(),
         1 => option::of(any::<u64>()).prop_map(|entered| Input::HostFacts(Box::new(HostFacts {
             time_wait: TimeWaitCounters { entered, ..TimeWaitCounters::default() },
@@ -174,8 +174,8 @@ proptest! {
             Input::Connection(life) => Some(identity(&life.last)),
             _ => None,
         });
-        let lives = shown::<Life>(&frames);
-        prop_assert_eq!(connections.collect::<Vec<_>>(), lives.iter().map(|row| identity(&row.what.last)).collect::<Vec<_>>());
+        let finished = shown::<Connection>(&frames);
+        prop_assert_eq!(connections.collect::<Vec<_>>(), finished.iter().map(|row| identity(&row.what.last)).collect::<Vec<_>>());
         let totals = frames.last().and_then(|frame| frame.transitions.totals).unwrap();
         prop_assert_eq!((totals.printed, totals.unmatched), (rows.len() as u64, 0));
         // An end is explained, what is no end is not.
@@ -192,7 +192,7 @@ proptest! {
         let owners = OwnerFilter { pids: vec![first], ..OwnerFilter::default() };
         let (frames, _) = frames(owners, &inputs);
         let is_first = |owner: Option<Owner>| owner.and_then(|owner| owner.pid) == Some(first);
-        let rows = shown::<Life>(&frames);
+        let rows = shown::<Connection>(&frames);
         for row in &rows {
             prop_assert!(is_first(row.what.last.owner) || is_first(row.what.closer));
         }
@@ -219,7 +219,7 @@ proptest! {
             uncounted_ends: 0,
             lost: 0,
             missed: None,
-            unheard_resets: None,
+            missed_resets: None,
             unmarked: 0,
             drift: None,
         })));

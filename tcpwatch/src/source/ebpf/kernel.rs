@@ -211,7 +211,7 @@ impl Kernel {
     /// Resets that were not heard of: the kernel skipped a run, or there was no room for what they change. `None` where resets are
     /// not watched, or the kernel does not count what it skips.
     #[must_use]
-    pub fn unheard_resets(&self) -> Option<u64> {
+    pub fn missed_resets(&self) -> Option<u64> {
         let mut unheard = self.ledger.lost().1;
         for name in self.resets? {
             unheard += self.skipped(name)?;

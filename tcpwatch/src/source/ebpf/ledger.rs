@@ -109,7 +109,7 @@ impl LedgerMap {
             unsafe {
                 (
                     (&raw const (*ledger).lost).read_volatile(),
-                    (&raw const (*ledger).unheard_resets).read_volatile(),
+                    (&raw const (*ledger).missed_resets).read_volatile(),
                 )
             }
         };

@@ -53,7 +53,7 @@ impl Kernel {
     ///
     /// # Errors
     /// A map is not there.
-    pub fn tell_listeners(&mut self, mut listeners: Listeners) -> Result<()> {
+    pub fn seed_listeners(&mut self, mut listeners: Listeners) -> Result<()> {
         let comms = self
             .ebpf
             .map_mut(names::MAP_COMMS)

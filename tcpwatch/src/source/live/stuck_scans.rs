@@ -13,11 +13,11 @@ use tokio::time::Instant;
 
 use crate::event::{Event, Input};
 use crate::model::ending;
-use crate::model::leaks::{Look, states};
+use crate::model::leaks::{SocketScan, states};
 use crate::model::stacks::StackId;
 use crate::source::socket_scan::{ScanRequest, ScansBefore};
 use crate::source::stacks::Stacks;
-use crate::sys::netns::Which;
+use crate::sys::netns::NetnsSelector;
 use crate::sys::threads;
 
 /// A scan is waited for this long: what /proc says of one process may wait for that process, and then for ever.
@@ -27,7 +27,7 @@ const WITHOUT_PROC: Duration = Duration::from_mins(1);
 /// Stacks named for a scan at most: to name one that was never met takes milliseconds.
 const STACKS_MAX: usize = 256;
 
-type Scanned = Result<(Look, ScansBefore)>;
+type Scanned = Result<(SocketScan, ScansBefore)>;
 
 /// What is scanned, and what the scans before found.
 pub(super) struct StuckScans {
@@ -73,7 +73,7 @@ impl StuckScans {
     }
 
     /// The network namespaces to scan from the next scan on, where it turned out that others are watched.
-    pub(super) fn watch(&mut self, netns: Which, stacks: Option<Stacks>) {
+    pub(super) fn watch(&mut self, netns: NetnsSelector, stacks: Option<Stacks>) {
         if self.request.netns != netns {
             self.request.netns = netns;
             self.before = ScansBefore::default();
@@ -145,7 +145,7 @@ impl StuckScans {
     }
 
     /// Takes what a scan found.
-    pub(super) fn take(&mut self, (mut look, before): (Look, ScansBefore)) -> Look {
+    pub(super) fn take(&mut self, (mut look, before): (SocketScan, ScansBefore)) -> SocketScan {
         self.scans += 1;
         self.before = before;
         if let Some(stacks) = &self.stacks {
@@ -188,7 +188,7 @@ impl StuckScans {
 }
 
 /// Adds to `look` where the sockets were opened that it found; `ended` have ended since.
-fn name(stacks: &Stacks, ended: &HashSet<NonZeroU32>, look: &mut Look) {
+fn name(stacks: &Stacks, ended: &HashSet<NonZeroU32>, look: &mut SocketScan) {
     if let Some(open) = &look.open {
         // What the kernel ended is in no dump.
         let is_kept = |inode| look.held.contains_key(&inode) || ended.contains(&inode);

@@ -1,11 +1,11 @@
 //! What a finished connection has of its own in CSV.
 
 use super::trace::{Fields, field, process};
-use crate::event::Life;
+use crate::event::Connection;
 use crate::model::owner::Process;
 use crate::view::time::Stamp;
 
-impl Fields for Life {
+impl Fields for Connection {
     const OWN: &'static str = "opened_at,lifetime_ns,\
         established_ns,syn_sent_ns,syn_recv_ns,fin_wait1_ns,fin_wait2_ns,close_wait_ns,last_ack_ns,closing_ns,\
         bytes_sent,bytes_received,srtt_us,retransmits,closed_by_pid,closed_by_comm";
@@ -40,14 +40,14 @@ mod tests {
     use crate::view::trace::RowView;
     use crate::view::trace::tests::{bare, life};
 
-    fn shown(life: &Life) -> Vec<Vec<String>> {
+    fn shown(life: &Connection) -> Vec<Vec<String>> {
         let row = Row {
             what: *life,
             ended: Some(Ending::GracefulPassive),
             cgroup: Some(Arc::new(format!("/a,b\n/docker/{}", "0a".repeat(32)).into())),
         };
         let (mut csv, mut out) = (Csv::default(), Vec::new());
-        RowView::<Life>::begin(&mut csv, &mut out).unwrap();
+        RowView::<Connection>::begin(&mut csv, &mut out).unwrap();
         csv.row(&row, &mut out).unwrap();
         let mut reader = ::csv::ReaderBuilder::new()
             .has_headers(false)
@@ -123,6 +123,6 @@ mod tests {
     #[test]
     fn the_states_are_in_the_order_they_are_kept_in() {
         let keys = SPENT.map(|number| format!("{}_ns", TcpState::from_kernel(number).unwrap().key()));
-        assert!(Life::OWN.contains(&keys.join(",")));
+        assert!(Connection::OWN.contains(&keys.join(",")));
     }
 }

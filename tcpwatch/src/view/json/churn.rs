@@ -38,7 +38,7 @@ struct Line {
     ports_evicted: Option<u64>,
     ports_left_out: Option<u64>,
     time_wait: TimeWait,
-    time_wait_by: Whose,
+    time_wait_by: SocketOwner,
     accept_queues: Accepts,
     lost: u64,
 }
@@ -101,7 +101,7 @@ struct LocalLine {
 /// Connections that ended in a timewait socket on this side. The lists are of all but `other`, the last not of
 /// `other_processes` either.
 #[derive(Serialize)]
-struct Whose {
+struct SocketOwner {
     lport: Vec<PortCount>,
     peer: Vec<PeerCount>,
     process: Vec<ProcessCount>,
@@ -140,7 +140,7 @@ impl ProcessCount {
     }
 }
 
-impl From<TimeWaitBy> for Whose {
+impl From<TimeWaitBy> for SocketOwner {
     fn from(by: TimeWaitBy) -> Self {
         let ports = by.lport.into_iter();
         let peers = by.peer.into_iter();

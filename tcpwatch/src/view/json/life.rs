@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::trace::Object;
-use crate::event::Life;
+use crate::event::Connection;
 use crate::model::owner::Owner;
 use crate::view::time::Stamp;
 
@@ -22,7 +22,7 @@ pub struct Lived<'a> {
 
 /// Time in each state it was in, `{"established":283000000}`, in the order of the kernel's numbers. A state that nobody saw it
 /// enter is not among them.
-struct Spent<'a>(&'a Life);
+struct Spent<'a>(&'a Connection);
 
 impl Serialize for Spent<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -30,7 +30,7 @@ impl Serialize for Spent<'_> {
     }
 }
 
-impl Object for Life {
+impl Object for Connection {
     const SCHEMA: &'static str = "tcpwatch.life/1";
     const END: &'static str = "tcpwatch.life.end/1";
     type Own<'a> = Lived<'a>;
@@ -58,7 +58,7 @@ mod tests {
     use crate::view::trace::RowView;
     use crate::view::trace::tests::{bare, life};
 
-    fn shown(life: &Life) -> String {
+    fn shown(life: &Connection) -> String {
         let row = Row {
             what: *life,
             ended: Some(Ending::GracefulPassive),
@@ -110,7 +110,7 @@ mod tests {
             missed: None,
         };
         let mut out = Vec::new();
-        RowView::<Life>::end(&mut Json::default(), &totals, &mut out).unwrap();
+        RowView::<Connection>::end(&mut Json::default(), &totals, &mut out).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"schema\":\"tcpwatch.life.end/1\",\"seen\":3,\"printed\":1,\"unmatched\":1,\"lost\":1,\"missed\":null}\n"

@@ -171,7 +171,7 @@ mod tests {
     use crate::model::owner::{Comm, How, Owner};
     use crate::model::snapshot::{Origin, Tally};
     use crate::model::socket::{Address, Family, Socket};
-    use crate::model::whose::Whose;
+    use crate::model::socket_owner::SocketOwner;
 
     fn line(by: &[By], limit: Option<usize>) -> String {
         let mut counts = StateCounts::default();
@@ -230,7 +230,7 @@ mod tests {
             inode: None,
             netns: 7,
         };
-        let whose = Whose {
+        let whose = SocketOwner {
             process: Some(Arc::new(Owner {
                 pid: NonZeroU32::new(812),
                 comm: Comm::new(b"\x1b\xff\""),
@@ -241,7 +241,7 @@ mod tests {
         };
         let mut tally = Tally::new(&[By::Process, By::Cgroup]);
         tally.add(&socket, &whose);
-        tally.add(&socket, &Whose::default());
+        tally.add(&socket, &SocketOwner::default());
         let snapshot = Snapshot {
             unseen: Some(Unseen {
                 sockets: 1,

@@ -198,14 +198,14 @@ mod tests {
     use crate::diagnose::host::examine;
     use crate::explain::setting::Setting;
     use crate::source::host::copied;
-    use crate::sys::tree::Tree;
+    use crate::sys::host_root::HostRoot;
 
     /// What is shown of each copied tree there is a fixture of.
     fn shown(screen: Screen) -> Vec<String> {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/doctor");
         let trees = ["4.9-tw-recycle", "6.1-listen-overflow", "healthy", "garbage", "bare"];
         let show = |tree| {
-            let frame = copied(&Tree::open(&fixtures.join(tree)).unwrap());
+            let frame = copied(&HostRoot::open(&fixtures.join(tree)).unwrap());
             let mut out = Vec::new();
             write(&frame, &examine(&frame, true), "a copied tree", screen, &mut out).unwrap();
             String::from_utf8(out).unwrap()

@@ -16,7 +16,7 @@ use crate::model::escaped::Escaped;
 use crate::model::frame::Frame;
 use crate::model::leaks::{Group, Key, LeaksFrame, STATES};
 use crate::model::number::{duration, thousands};
-use crate::sys::netns::Which;
+use crate::sys::netns::NetnsSelector;
 use crate::view::View;
 use crate::view::leaks::Asked;
 use crate::view::screen::Screen;
@@ -279,11 +279,11 @@ impl View for Text {
 }
 
 /// Which network namespaces were looked at, `count` of them; `None` for our own, as `ss` does it.
-fn namespaces(asked: &Which, count: usize) -> Option<String> {
+fn namespaces(asked: &NetnsSelector, count: usize) -> Option<String> {
     match asked {
-        Which::Own if count <= 1 => None,
+        NetnsSelector::Own if count <= 1 => None,
         // Those of a kernel that cannot tell them apart.
-        Which::Own => Some(words::namespaces(&Which::All, count)),
+        NetnsSelector::Own => Some(words::namespaces(&NetnsSelector::All, count)),
         asked => Some(words::namespaces(asked, count)),
     }
 }
@@ -408,17 +408,17 @@ mod tests {
     use crate::model::leaks::tests::{SECOND, app, look, seen};
     use crate::model::leaks::{Leaks, Seen, states};
     use crate::model::owner::How;
-    use crate::model::whose::Holder;
+    use crate::model::socket_owner::Holder;
 
     fn shown(frame: &LeaksFrame, screen: Screen) -> String {
         let all = Filter {
             states: states(),
             ..Filter::default()
         };
-        shown_to(all, Which::Own, frame, screen)
+        shown_to(all, NetnsSelector::Own, frame, screen)
     }
 
-    fn shown_to(filter: Filter, netns: Which, frame: &LeaksFrame, screen: Screen) -> String {
+    fn shown_to(filter: Filter, netns: NetnsSelector, frame: &LeaksFrame, screen: Screen) -> String {
         let mut out = Vec::new();
         let mut view = Text::new(TimeZone::UTC, screen, Asked::new(filter, netns));
         view.frame(&Frame::from(frame), &[], &mut out).unwrap();
@@ -478,7 +478,12 @@ mod tests {
             states: StateSet::NONE.with(TcpState::FinWait2),
             ..Filter::default()
         };
-        let text = shown_to(asked, Which::Pid(7), &scene(None, &[], &[], close_wait), unbounded());
+        let text = shown_to(
+            asked,
+            NetnsSelector::Pid(7),
+            &scene(None, &[], &[], close_wait),
+            unbounded(),
+        );
         assert_eq!(
             text,
             "02:46:40  one look, local port 9002, network namespace of PID 7: 0 sockets in FIN_WAIT2, 0 of them for 30s or longer\n\
@@ -497,7 +502,7 @@ mod tests {
         let groups = [7, 8, 0].map(group).to_vec();
         frame.passing = groups.clone();
         frame.groups = groups;
-        let all = |frame: &LeaksFrame| shown_to(Filter::default(), Which::All, frame, unbounded());
+        let all = |frame: &LeaksFrame| shown_to(Filter::default(), NetnsSelector::All, frame, unbounded());
         let text = all(&frame);
         assert!(text.contains("watched, all network namespaces (1): "), "{text}");
         assert!(!text.contains("netns"), "{text}");

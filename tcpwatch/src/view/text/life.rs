@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::trace::{Columns, Layout};
-use crate::event::{Life, Traffic};
+use crate::event::{Connection, Traffic};
 use crate::view::number::{QUIET, brief, duration, short};
 use crate::view::screen::Screen;
 
@@ -25,7 +25,7 @@ fn widths(layout: Layout) -> Widths {
     }
 }
 
-impl Columns for Life {
+impl Columns for Connection {
     const MANY: &'static str = "connections";
 
     fn headings(layout: Layout) -> String {

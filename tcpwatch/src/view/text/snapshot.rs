@@ -45,7 +45,7 @@ mod tests {
     use crate::model::snapshot::Tally;
     use crate::model::snapshot::Unseen;
     use crate::model::socket::{Address, Family, Kind, Socket};
-    use crate::model::whose::Whose;
+    use crate::model::socket_owner::SocketOwner;
 
     fn socket(remote: &str, state: TcpState) -> Socket {
         let address = |text: &str| Address::new(text.parse().unwrap(), 0);
@@ -77,7 +77,7 @@ mod tests {
             ("10.0.4.3", TcpState::TimeWait, 1),
         ] {
             for _ in 0..sockets {
-                tally.add(&socket(remote, state), &Whose::default());
+                tally.add(&socket(remote, state), &SocketOwner::default());
             }
         }
         tally.finish(Timestamp::UNIX_EPOCH, Some(9), origin, limit)

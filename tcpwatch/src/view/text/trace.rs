@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use tcpwatch_common::TcpState;
 
 use super::ends::{self, ENDPOINT, PORT};
-use super::whose;
+use super::owner;
 use crate::event::Event;
 use crate::model::trace::{Row, TraceTotals, Traced};
 use crate::view::screen::Screen;
@@ -177,7 +177,7 @@ impl<T: Columns> RowView<T> for Text {
             }
         }
         let room = self.screen.width.map(|width| width.saturating_sub(columns(line)));
-        whose::write(line, row, room);
+        owner::write(line, row, room);
         line.push('\n');
         out.write_all(line.as_bytes())
     }
@@ -233,7 +233,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::event::{Life, Opened};
+    use crate::event::{Connection, Opened};
     use crate::model::container::Cgroup;
     use crate::model::ending::Ending;
     use crate::model::owner::{Comm, How, Owner};
@@ -429,7 +429,7 @@ mod tests {
     #[test]
     fn colours_take_no_columns() {
         assert_eq!((columns("a\x1b[32mb\x1b[0m·"), columns("")), (3, 0));
-        let mut life: Life = life();
+        let mut life: Connection = life();
         life.last.opened = Some(Opened::Active);
         let screen = |colour| Screen {
             width: Some(80),

@@ -26,7 +26,7 @@ const TRACEFS: &str = "/sys/kernel/tracing";
 pub(super) const SCRATCH: &str = "/dev/shm";
 
 /// What the bench has to work with.
-pub(super) struct Room {
+pub(super) struct Sandbox {
     /// The program that is measured.
     pub(super) tcpwatch: PathBuf,
     /// The program that watches with any set of needs.
@@ -56,7 +56,7 @@ pub(super) fn enter() -> Result<()> {
     Ok(())
 }
 
-impl Room {
+impl Sandbox {
     /// Furnishes the namespaces this process was started in.
     pub(super) fn prepare(built: &Built, object: Vec<u8>) -> Result<Self> {
         set_parent_process_death_signal(Some(Signal::KILL)).context("cannot tie this process to its parent")?;

@@ -1,7 +1,7 @@
 //! The ports that one destination holds, those in `TIME_WAIT` among them, and whether connect(2) still finds one.
 
+use super::format::{long, reaches, told};
 use super::verdict::Verdict;
-use super::words::{long, reaches, told};
 use crate::diagnose::port_exhaustion;
 use crate::explain::setting::Setting;
 use crate::model::counter::Counter;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use tcpwatch_common::ledger::{Pass, STATES};
 use tcpwatch_common::{Ledger, StateSet};
 
-use super::counts::{Places, SHARE};
+use super::interval_reader::{Places, SHARE};
 use crate::clock;
 use crate::model::counts;
 use crate::model::filter::Filter;
@@ -17,7 +17,7 @@ const TRIES: u32 = 5;
 type States = [i64; STATES];
 
 /// The counts' anchor.
-pub(super) struct FullSockets {
+pub(super) struct StateCounter {
     /// Whether marks keep the counts exact from the first row on.
     by_marks: bool,
     /// Classic hook: full sockets when they were dumped, less those the ledger had by then.
@@ -33,7 +33,7 @@ pub(super) struct FullSockets {
     drift: Option<u64>,
 }
 
-impl FullSockets {
+impl StateCounter {
     /// Counts the sockets there are.
     pub(super) fn start(kernel: &mut Kernel, places: &mut Places, filter: &Filter) -> Result<Self> {
         let mut full = Self {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::Result;
 use tcpwatch_common::Evidence;
 
-use super::dropping::Dropping;
-use super::full::FullSockets;
-use super::silent::Silent;
+use super::host_counters::HostCounters;
+use super::listener_drops::ListenerDrops;
+use super::state_counter::StateCounter;
 use crate::clock;
 use crate::event::{HostFacts, Input, LedgerSample, PortsSample};
 use crate::model::counter::Counter;
@@ -17,7 +17,7 @@ use crate::model::filter::Filter;
 use crate::source::ebpf::{Kernel, LedgerSum};
 use crate::source::namespace::NamespaceReaders;
 use crate::sys::descriptor_limit;
-use crate::sys::netns::{self, Namespace, Which};
+use crate::sys::netns::{self, Namespace, NetnsSelector};
 
 /// Every so often namespaces are looked for again (`--netns all`), and the counts are compared with a walk.
 const LOOK_AGAIN_NS: u64 = 10_000_000_000;
@@ -26,12 +26,12 @@ const LOOK_AGAIN_NS: u64 = 10_000_000_000;
 pub(super) const SHARE: u64 = 100;
 
 /// What is read of a host at the end of an interval.
-pub(super) struct HostCounts {
-    netns: Which,
+pub(super) struct IntervalReader {
+    netns: NetnsSelector,
     places: Places,
-    full: FullSockets,
-    silent: Silent,
-    dropping: Dropping,
+    full: StateCounter,
+    silent: HostCounters,
+    dropping: ListenerDrops,
     /// What the namespaces' listeners had dropped by the last reading; `None` where the kernel does not count it.
     listen_drops: Option<u64>,
     /// Ends that only a reset could have explained, and no reset came; see [`read_explained`].
@@ -46,7 +46,7 @@ pub(super) struct Places {
     pub(super) readers: Vec<NamespaceReaders>,
 }
 
-impl HostCounts {
+impl IntervalReader {
     /// Opens what is read of each of `namespaces`, and counts the sockets there are.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ impl HostCounts {
     pub(super) fn start(
         kernel: &mut Kernel,
         filter: &Filter,
-        netns: Which,
+        netns: NetnsSelector,
         namespaces: Vec<Namespace>,
     ) -> Result<Self> {
         let mut places = Places {
@@ -62,13 +62,13 @@ impl HostCounts {
             readers: Vec::new(),
         };
         places.become_these(namespaces, &netns)?;
-        let full = FullSockets::start(kernel, &mut places, filter)?;
+        let full = StateCounter::start(kernel, &mut places, filter)?;
         Ok(Self {
             netns,
             places,
             full,
-            silent: Silent::default(),
-            dropping: Dropping::default(),
+            silent: HostCounters::default(),
+            dropping: ListenerDrops::default(),
             listen_drops: None,
             unexplained: 0,
             look_again_ns: clock::monotonic_ns() + LOOK_AGAIN_NS,
@@ -102,7 +102,7 @@ impl HostCounts {
             uncounted_ends: ledger.uncounted_ends,
             lost: ledger.lost,
             missed,
-            unheard_resets: kernel.unheard_resets(),
+            missed_resets: kernel.missed_resets(),
             unmarked,
             drift: self.full.take_drift(),
         })));
@@ -152,7 +152,7 @@ impl HostCounts {
     /// there before a namespace was found.
     fn look_again(&mut self, kernel: &mut Kernel, filter: &Filter) -> Result<()> {
         let start = clock::monotonic_ns();
-        if self.netns == Which::All {
+        if self.netns == NetnsSelector::All {
             let found = netns::resolve(Path::new("/"), &self.netns)?;
             self.places.become_these(found, &self.netns)?;
         }
@@ -185,7 +185,7 @@ fn read_explained(mut read: impl FnMut() -> LedgerSum, unexplained: &mut i64) ->
 impl Places {
     /// Opens the readers of those of `namespaces` that have none, and closes those of namespaces that are gone: an open
     /// one keeps its namespace alive.
-    fn become_these(&mut self, namespaces: Vec<Namespace>, netns: &Which) -> Result<()> {
+    fn become_these(&mut self, namespaces: Vec<Namespace>, netns: &NetnsSelector) -> Result<()> {
         self.readers
             .retain(|reader| namespaces.iter().any(|namespace| namespace.inode == reader.inode));
         for namespace in &namespaces {
@@ -195,7 +195,7 @@ impl Places {
             match NamespaceReaders::open(Path::new("/"), namespace) {
                 Ok(reader) => self.readers.push(reader),
                 // Of all, one may have gone between being found and being entered.
-                Err(error) if *netns == Which::All && !descriptor_limit::is_reached(&error) => {
+                Err(error) if *netns == NetnsSelector::All && !descriptor_limit::is_reached(&error) => {
                     log::warn!("network namespace {}: {error:#}", namespace.inode);
                 }
                 Err(error) => return Err(error),

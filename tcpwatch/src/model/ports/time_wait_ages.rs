@@ -9,7 +9,7 @@ const EARLY_S: u64 = 10;
 
 /// How many entered TIME_WAIT in each second of the last minute, and how many more a walk of the sockets found.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct TimeWaitAges {
     /// Those seen to enter.
     pub(super) entered: Seconds,
     /// Those the last walk found besides: they entered before anything was seen.
@@ -17,7 +17,7 @@ pub(super) struct Waiting {
     walked_ns: u64,
 }
 
-impl Waiting {
+impl TimeWaitAges {
     /// Ports held at `now_ns`, by how many whole seconds ago they entered; nothing was seen before `since_ns`.
     pub(super) fn ages(&self, since_ns: u64, now_ns: u64) -> [f64; TIME_WAIT_S] {
         let now = Seconds::slot(now_ns);
@@ -156,8 +156,8 @@ mod tests {
     const S: u64 = SECOND_NS;
 
     /// So many in the middle of each second.
-    fn entered(seconds: &[(u64, u64)]) -> Waiting {
-        let mut waiting = Waiting::default();
+    fn entered(seconds: &[(u64, u64)]) -> TimeWaitAges {
+        let mut waiting = TimeWaitAges::default();
         for &(second, count) in seconds {
             for _ in 0..count {
                 waiting.entered.add(second * S + S / 2);
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn of_those_not_seen_to_enter_nothing_is_known_at_first() {
-        let mut waiting = Waiting::default();
+        let mut waiting = TimeWaitAges::default();
         waiting.correct(120, 1000 * S, 1000 * S);
         let ages = waiting.ages(1000 * S, 1000 * S);
         assert!(ages.iter().all(|&count| (count - 2.0).abs() < 1e-9), "{ages:?}");
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn those_not_seen_to_enter_came_at_the_rate_seen_first() {
-        let mut waiting = Waiting::default();
+        let mut waiting = TimeWaitAges::default();
         waiting.correct(200, 1000 * S, 1000 * S);
         for event in 0..100 {
             waiting.entered.add(1000 * S + event * S / 10);

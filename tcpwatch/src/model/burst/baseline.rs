@@ -14,7 +14,7 @@ const NORMAL: f64 = 1.4826;
 
 /// Openings a second that are usual.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Level {
+pub(super) struct Baseline {
     /// The median of the seconds.
     per_s: f64,
     /// How far seconds usually are from it.
@@ -23,7 +23,7 @@ pub(super) struct Level {
     margin: f64,
 }
 
-impl Level {
+impl Baseline {
     /// Of the openings in each of some seconds; `None` where these are too few to tell.
     pub(super) fn of(seconds: Vec<u64>) -> Option<Self> {
         if seconds.len() < SECONDS_MIN {
@@ -141,15 +141,15 @@ mod tests {
 
     #[test]
     fn few_seconds_are_no_level() {
-        assert_eq!(Level::of(vec![5; 9]), None);
-        assert!(Level::of(vec![5; 10]).is_some());
+        assert_eq!(Baseline::of(vec![5; 9]), None);
+        assert!(Baseline::of(vec![5; 10]).is_some());
     }
 
     #[test]
     fn a_burst_before_does_not_move_it() {
         let mut seconds = vec![0; 40];
         seconds.extend([3000; 15]);
-        let level = Level::of(seconds).unwrap();
+        let level = Baseline::of(seconds).unwrap();
         assert_eq!((level.per_s, level.margin), (0.0, 30.0));
         assert!(level.is_burst(31) && !level.is_burst(30));
         assert!(level.is_hot(16) && !level.is_hot(15));
@@ -157,16 +157,16 @@ mod tests {
 
     #[test]
     fn the_margin_is_what_chance_makes_at_least() {
-        let level = Level::of(vec![400; 60]).unwrap();
+        let level = Baseline::of(vec![400; 60]).unwrap();
         assert_eq!((level.per_s, level.margin), (400.0, 120.0));
         // And more where seconds differ by more.
         let uneven = (0..60).map(|second| 300 + 200 * (second % 2)).collect();
-        assert!((Level::of(uneven).unwrap().margin - 6.0 * 148.26).abs() < 0.01);
+        assert!((Baseline::of(uneven).unwrap().margin - 6.0 * 148.26).abs() < 0.01);
     }
 
     #[test]
     fn an_extent_begins_and_ends_with_what_is_over() {
-        let level = Level::of(vec![0; 10]).unwrap();
+        let level = Baseline::of(vec![0; 10]).unwrap();
         let slots = [0, 1, 0, 0, 0, 0, 0, 0, 0, 5, 9, 0, 0, 8, 0, 0, 0];
         assert_eq!(level.extent(&slots, 100), Some((9, 13)));
         assert_eq!(level.excess(&slots[9..=13], 100), (22, 22));
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_usual_is_taken_off() {
-        let level = Level::of(vec![200; 10]).unwrap();
+        let level = Baseline::of(vec![200; 10]).unwrap();
         let mut slots = vec![2; 300];
         slots[100..200].fill(12);
         assert_eq!(level.extent(&slots, 100), Some((100, 199)));

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::{Form, Observer};
-use crate::bench::room::SCRATCH;
+use super::{Form, Tracer};
+use crate::bench::sandbox::SCRATCH;
 
 /// The file an observer prints to.
 pub(super) const OUTPUT: &str = "output";
@@ -30,23 +30,23 @@ pub(super) fn last_message() -> String {
 }
 
 /// Transitions that `observer` told of, by its output; `None` where it tells of none.
-pub(super) fn told(observer: Observer) -> Result<Option<u64>> {
+pub(super) fn told(observer: Tracer) -> Result<Option<u64>> {
     let mut file = File::open(path(OUTPUT)).context("cannot read an observer's output")?;
     Ok(match observer {
-        Observer::Nothing
-        | Observer::Empty
-        | Observer::Latency(_)
-        | Observer::Churn(_)
-        | Observer::Leaks { .. }
-        | Observer::KernelNeeds(_) => None,
-        Observer::Stat(_) => Some(moves(&text(&mut file)?)),
-        Observer::Trace(_, form) => {
+        Tracer::Nothing
+        | Tracer::Empty
+        | Tracer::Latency(_)
+        | Tracer::Churn(_)
+        | Tracer::Leaks { .. }
+        | Tracer::KernelNeeds(_) => None,
+        Tracer::Stat(_) => Some(moves(&text(&mut file)?)),
+        Tracer::Trace(_, form) => {
             let length = file.metadata()?.len();
             file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
             printed(form, &text(&mut file)?)
         }
-        Observer::Tcpstates | Observer::BpftracePrintf => Some(lines(&file, is_ours)?),
-        Observer::BpftraceCount => counted(&text(&mut file)?),
+        Tracer::Tcpstates | Tracer::BpftracePrintf => Some(lines(&file, is_ours)?),
+        Tracer::BpftraceCount => counted(&text(&mut file)?),
     })
 }
 

@@ -12,7 +12,7 @@ use aya::Ebpf;
 use rustix::process::{Pid, getpid};
 
 use super::child::{Running, Usage};
-use super::room::{Room, SCRATCH};
+use super::sandbox::{SCRATCH, Sandbox};
 use super::{empty, fdinfo};
 use crate::clock;
 
@@ -47,7 +47,7 @@ pub(super) enum Form {
 
 /// Something that watches transitions, or nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Observer {
+pub(super) enum Tracer {
     /// The bare kernel.
     Nothing,
     /// A program that does nothing.
@@ -114,7 +114,7 @@ impl fmt::Display for Form {
     }
 }
 
-impl fmt::Display for Observer {
+impl fmt::Display for Tracer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => f.write_str("nothing"),
@@ -133,9 +133,9 @@ impl fmt::Display for Observer {
     }
 }
 
-impl Observer {
+impl Tracer {
     /// Whether its program is installed.
-    pub(super) fn is_there(self, room: &Room) -> bool {
+    pub(super) fn is_there(self, room: &Sandbox) -> bool {
         match self {
             Self::Tcpstates => room.peers.tcpstates.is_some(),
             Self::BpftraceCount | Self::BpftracePrintf => room.peers.bpftrace.is_some(),
@@ -143,7 +143,7 @@ impl Observer {
         }
     }
 
-    fn command(self, room: &Room) -> Option<Command> {
+    fn command(self, room: &Sandbox) -> Option<Command> {
         let tcpwatch = |name: &str, hook: Hook, form: Form| {
             let mut command = Command::new(&room.tcpwatch);
             command.args([name, hook.flag(), form.flag()]);
@@ -180,7 +180,7 @@ impl Observer {
     }
 
     /// Attaches it; [`SETTLE`] after this returns, it does nothing but to watch.
-    pub(super) fn attach(self, room: &Room, sink: Sink) -> Result<Attached> {
+    pub(super) fn attach(self, room: &Sandbox, sink: Sink) -> Result<Attached> {
         let how = match self.command(room) {
             Some(command) => How::Program(self.start(command, sink)?),
             None if self == Self::Empty => How::Empty(Box::new(empty::attach(&room.object)?)),
@@ -236,7 +236,7 @@ impl Observer {
 
 /// An observer at work.
 pub(super) struct Attached {
-    observer: Observer,
+    observer: Tracer,
     sink: Sink,
     how: How,
 }

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::words::reaches;
+use super::format::reaches;
 use crate::explain::setting::Setting;
 use crate::model::host::HostFrame;
 use crate::model::ports::range::PortRange;

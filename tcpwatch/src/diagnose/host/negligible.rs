@@ -1,6 +1,6 @@
 //! What happened so rarely that it is worth knowing, and no more.
 
-use super::words::DAY;
+use super::format::DAY;
 use crate::model::counter::Counter;
 use crate::model::host::HostFrame;
 

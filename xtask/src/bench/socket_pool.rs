@@ -27,11 +27,11 @@ pub(super) struct Share {
 }
 
 /// Sockets that are held until this is dropped.
-pub(super) struct Crowd {
+pub(super) struct SocketPool {
     holders: Vec<Running>,
 }
 
-impl Crowd {
+impl SocketPool {
     /// Holds about `sockets` sockets, the listeners and those in `TIME_WAIT` included.
     pub(super) fn gather(sockets: u64) -> Result<Self> {
         let ended = sockets / ENDED;

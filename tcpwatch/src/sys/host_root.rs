@@ -19,7 +19,7 @@ const NAMES: usize = 1 << 20;
 
 /// A tree, open at its top.
 #[derive(Debug)]
-pub struct Tree {
+pub struct HostRoot {
     top: OwnedFd,
     copied: bool,
 }
@@ -47,7 +47,7 @@ pub struct Content {
     pub identity: Identity,
 }
 
-impl Tree {
+impl HostRoot {
     /// Opens the tree at `path`.
     ///
     /// # Errors
@@ -190,7 +190,7 @@ mod tests {
         )
         .unwrap();
         symlink("/proc/self/status", root.path().join("etc/sysctl.d/outside")).unwrap();
-        let tree = Tree::open(root.path()).unwrap();
+        let tree = HostRoot::open(root.path()).unwrap();
         assert_eq!(tree.text("etc/sysctl.d/absolute").unwrap(), "theirs\n");
         assert_eq!(tree.text("etc/sysctl.d/upward").unwrap(), "theirs\n");
         let error = tree.text("etc/sysctl.d/outside").unwrap_err();
@@ -212,7 +212,7 @@ mod tests {
         fs::create_dir(path("directory")).unwrap();
         symlink("loop", path("loop")).unwrap();
         mkfifoat(CWD, path("fifo"), Mode::RUSR).unwrap();
-        let tree = Tree::open(root.path()).unwrap();
+        let tree = HostRoot::open(root.path()).unwrap();
         let why = |name| tree.text(name).unwrap_err().to_string();
         assert_eq!(why("binary"), "this is no text");
         assert_eq!(why("huge"), "longer than 1 MiB");
@@ -229,17 +229,17 @@ mod tests {
     #[test]
     fn no_tree_is_one_line_that_says_what_to_type() {
         let root = tempfile::tempdir().unwrap();
-        let error = Tree::open(&root.path().join("none")).unwrap_err().to_string();
+        let error = HostRoot::open(&root.path().join("none")).unwrap_err().to_string();
         assert!(
             error.contains("none: No such file") && error.contains("--root"),
             "{error}"
         );
-        assert!(Tree::open(Path::new("/dev/null")).is_err());
+        assert!(HostRoot::open(Path::new("/dev/null")).is_err());
     }
 
     #[test]
     fn this_host_is_no_copy() {
-        let tree = Tree::open(Path::new("/")).unwrap();
+        let tree = HostRoot::open(Path::new("/")).unwrap();
         assert!(!tree.is_copied() && tree.has("proc/self/net/snmp"));
         assert!(tree.is_null("dev/null") && !tree.is_null("dev/zero") && !tree.is_null("dev"));
         assert!(tree.text("proc/thread-self/net/snmp").unwrap().contains("ActiveOpens"));

@@ -11,12 +11,12 @@ use crate::source::namespace::NamespaceReaders;
 
 /// Remembers what each had dropped.
 #[derive(Default)]
-pub(super) struct Dropping {
+pub(super) struct ListenerDrops {
     drops: Drops,
     holders: Holders,
 }
 
-impl Dropping {
+impl ListenerDrops {
     /// Those in `readers`' namespaces that dropped something since the last look, and how much, the most first. The first look at a
     /// namespace finds none.
     pub(super) fn look(&mut self, readers: &mut [NamespaceReaders]) -> Result<Vec<Listener>> {

@@ -11,7 +11,7 @@ const DEPTH: usize = 256;
 
 /// The owner of a socket, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Whose {
+pub struct SocketOwner {
     /// The process to name.
     pub process: Option<Arc<Owner>>,
     /// The cgroup.
@@ -29,7 +29,7 @@ pub struct Holder {
 
 /// Which of the processes that hold a socket to name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Foremost {
+pub enum PrimaryHolder {
     /// None is seen to hold it.
     Nobody,
     /// The only one, or the one that all others descend from: nginx's master, and not its workers.
@@ -39,9 +39,12 @@ pub enum Foremost {
 }
 
 /// Which of `holders`, each there once, to name; `parent` gives a process's parent, `None` for none or unknown.
-pub fn foremost(holders: &[NonZeroU32], mut parent: impl FnMut(NonZeroU32) -> Option<NonZeroU32>) -> Foremost {
+pub fn primary_holder(
+    holders: &[NonZeroU32],
+    mut parent: impl FnMut(NonZeroU32) -> Option<NonZeroU32>,
+) -> PrimaryHolder {
     let &[first, ref others @ ..] = holders else {
-        return Foremost::Nobody;
+        return PrimaryHolder::Nobody;
     };
     // Whom all others descend from, the first does too: it is the first itself, or the uppermost holder above it.
     let mut uppermost = first;
@@ -68,9 +71,9 @@ pub fn foremost(holders: &[NonZeroU32], mut parent: impl FnMut(NonZeroU32) -> Op
         false
     };
     if others.iter().all(|&holder| descends(holder)) {
-        Foremost::One(uppermost)
+        PrimaryHolder::One(uppermost)
     } else {
-        Foremost::Shared(holders.len())
+        PrimaryHolder::Shared(holders.len())
     }
 }
 
@@ -91,13 +94,13 @@ mod tests {
         })
     }
 
-    fn of(holders: &[u32]) -> Foremost {
+    fn of(holders: &[u32]) -> PrimaryHolder {
         let holders: Vec<_> = holders.iter().filter_map(|&pid| NonZeroU32::new(pid)).collect();
-        foremost(&holders, parent)
+        primary_holder(&holders, parent)
     }
 
-    fn one(pid: u32) -> Foremost {
-        Foremost::One(NonZeroU32::new(pid).unwrap())
+    fn one(pid: u32) -> PrimaryHolder {
+        PrimaryHolder::One(NonZeroU32::new(pid).unwrap())
     }
 
     #[test]
@@ -113,19 +116,19 @@ mod tests {
 
     #[test]
     fn the_unrelated_have_no_foremost() {
-        assert_eq!(of(&[]), Foremost::Nobody);
+        assert_eq!(of(&[]), PrimaryHolder::Nobody);
         assert_eq!(
             of(&[11, 12]),
-            Foremost::Shared(2),
+            PrimaryHolder::Shared(2),
             "brothers, whose parent holds nothing"
         );
-        assert_eq!(of(&[10, 11, 21]), Foremost::Shared(3));
-        assert_eq!(of(&[70, 11]), Foremost::Shared(2));
+        assert_eq!(of(&[10, 11, 21]), PrimaryHolder::Shared(3));
+        assert_eq!(of(&[70, 11]), PrimaryHolder::Shared(2));
     }
 
     #[test]
     fn a_circle_ends() {
-        assert_eq!(of(&[90, 10]), Foremost::Shared(2));
+        assert_eq!(of(&[90, 10]), PrimaryHolder::Shared(2));
         of(&[90, 91]);
     }
 }

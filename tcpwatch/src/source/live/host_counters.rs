@@ -23,7 +23,7 @@ const SHOWN: StateSet = StateSet::NONE
 /// Reads them, and remembers of each namespace what its counters were: namespaces come and go, and a counter's history is
 /// no event.
 #[derive(Default)]
-pub(super) struct Silent {
+pub(super) struct HostCounters {
     /// Since the first reading, over all namespaces.
     counters: CounterValues,
     /// Timewait sockets made since then.
@@ -46,7 +46,7 @@ struct Reading {
     population: Option<u64>,
 }
 
-impl Silent {
+impl HostCounters {
     /// What `filter` lets through of the sockets, and the counters, over `readers`' namespaces; all but what is told of now since
     /// the first reading.
     pub(super) fn read(&mut self, readers: &mut [NamespaceReaders], filter: &Filter) -> Result<(Pass, HostFacts)> {
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_entered_and_is_not_there_has_left() {
-        let mut silent = Silent::default();
+        let mut silent = HostCounters::default();
         let mut left = |now: &[Reading]| {
             silent.add(now);
             silent.before = now.to_vec();

@@ -11,13 +11,13 @@ const MOST: usize = 1 << 20;
 
 /// An open file of /proc and the text it had last.
 #[derive(Debug)]
-pub struct Reread {
+pub struct ProcFile {
     file: File,
     path: PathBuf,
     text: Vec<u8>,
 }
 
-impl Reread {
+impl ProcFile {
     /// Opens the file at `path`.
     ///
     /// # Errors
@@ -69,7 +69,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         std::fs::write(&path, "1\n").unwrap();
-        let mut file = Reread::open(&path).unwrap();
+        let mut file = ProcFile::open(&path).unwrap();
         assert_eq!(file.read().unwrap(), "1\n");
         std::fs::write(&path, "x".repeat(100_000)).unwrap();
         assert_eq!(file.read().unwrap().len(), 100_000);

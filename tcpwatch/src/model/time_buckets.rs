@@ -5,12 +5,12 @@
 /// Slots are numbered by a monotonic clock. The newest slot is the latest one an event was counted in: events come in any
 /// order, and one older than all `N` slots is not counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slots<const SLOT_NS: u64, const N: u64> {
+pub struct TimeBuckets<const SLOT_NS: u64, const N: u64> {
     counts: Box<[u32]>,
     newest: u64,
 }
 
-impl<const SLOT_NS: u64, const N: u64> Default for Slots<SLOT_NS, N> {
+impl<const SLOT_NS: u64, const N: u64> Default for TimeBuckets<SLOT_NS, N> {
     fn default() -> Self {
         Self {
             counts: (0..N).map(|_| 0).collect(),
@@ -19,7 +19,7 @@ impl<const SLOT_NS: u64, const N: u64> Default for Slots<SLOT_NS, N> {
     }
 }
 
-impl<const SLOT_NS: u64, const N: u64> Slots<SLOT_NS, N> {
+impl<const SLOT_NS: u64, const N: u64> TimeBuckets<SLOT_NS, N> {
     /// The slot of a time, ns.
     #[must_use]
     pub const fn slot(monotonic_ns: u64) -> u64 {
@@ -87,7 +87,7 @@ impl<const SLOT_NS: u64, const N: u64> Slots<SLOT_NS, N> {
 mod tests {
     use super::*;
 
-    type Seconds = Slots<1_000_000_000, 4>;
+    type Seconds = TimeBuckets<1_000_000_000, 4>;
 
     fn seconds(events: &[u64]) -> Seconds {
         let mut slots = Seconds::default();
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_ends_of_time_are_survived() {
-        let mut slots = Slots::<1, 3>::default();
+        let mut slots = TimeBuckets::<1, 3>::default();
         slots.add(u64::MAX);
         slots.add(0);
         slots.set(u64::MAX, u32::MAX);

@@ -8,8 +8,8 @@ use hashbrown::{HashMap, HashSet};
 use crate::model::owner::Owner;
 use crate::model::snapshot::Unseen;
 use crate::model::socket::Detail;
+use crate::model::socket_owner::Holder;
 use crate::model::stacks::{Stack, StackId};
-use crate::model::whose::Holder;
 
 /// Connections that wait to be accepted at a listener, `Recv-Q` and `Send-Q` of `ss -l`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct Held {
 
 /// All of them at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Look {
+pub struct SocketScan {
     /// When it began, ns (`CLOCK_MONOTONIC`).
     pub started_ns: u64,
     /// When the last of the sockets had been read.

@@ -4,27 +4,27 @@ use anyhow::Result;
 
 use super::cost::{self, Cost, Plan};
 use super::numbers::{Summary, float};
-use super::observer::{Form, Hook, Observer};
 use super::report::Report;
-use super::room::Room;
+use super::sandbox::Sandbox;
 use super::table::{self, number, range};
 use super::target::Target;
+use super::tracer::{Form, Hook, Tracer};
 use super::workload::{TRANSITIONS_A_TURN, turns};
 
-const OBSERVERS: [Observer; 13] = [
-    Observer::Nothing,
-    Observer::Empty,
-    Observer::Stat(Hook::TpBtf),
-    Observer::Stat(Hook::Tracepoint),
-    Observer::Trace(Hook::TpBtf, Form::Text),
-    Observer::Trace(Hook::TpBtf, Form::Json),
-    Observer::Trace(Hook::Tracepoint, Form::Text),
-    Observer::Trace(Hook::Tracepoint, Form::Json),
-    Observer::Latency(Hook::TpBtf),
-    Observer::Latency(Hook::Tracepoint),
-    Observer::Tcpstates,
-    Observer::BpftraceCount,
-    Observer::BpftracePrintf,
+const OBSERVERS: [Tracer; 13] = [
+    Tracer::Nothing,
+    Tracer::Empty,
+    Tracer::Stat(Hook::TpBtf),
+    Tracer::Stat(Hook::Tracepoint),
+    Tracer::Trace(Hook::TpBtf, Form::Text),
+    Tracer::Trace(Hook::TpBtf, Form::Json),
+    Tracer::Trace(Hook::Tracepoint, Form::Text),
+    Tracer::Trace(Hook::Tracepoint, Form::Json),
+    Tracer::Latency(Hook::TpBtf),
+    Tracer::Latency(Hook::Tracepoint),
+    Tracer::Tcpstates,
+    Tracer::BpftraceCount,
+    Tracer::BpftracePrintf,
 ];
 
 /// Added per transition, with owners and endings, at most, ns.
@@ -47,7 +47,7 @@ pub(super) const STAT_NS: f64 = 60.0;
 const SHARE_OF_TCPSTATES: f64 = 1.0 / 30.0;
 
 /// Runs this part.
-pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
+pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
     let plan = Plan {
         name: "path",
         rounds: room.choose(25, 5),
@@ -63,8 +63,8 @@ pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
     ))?;
     let each = (plan.units + plan.warm_up) * TRANSITIONS_A_TURN;
     let median_of = |observer| cost::of(&costs, observer).map_or(f64::NAN, |cost| added(cost).median);
-    let (empty, tcpstates) = (median_of(Observer::Empty), median_of(Observer::Tcpstates));
-    let noise = cost::of(&costs, Observer::Nothing).map_or(f64::NAN, |cost| added(cost).mad);
+    let (empty, tcpstates) = (median_of(Tracer::Empty), median_of(Tracer::Tcpstates));
+    let noise = cost::of(&costs, Tracer::Nothing).map_or(f64::NAN, |cost| added(cost).mad);
     let rows: Vec<Vec<String>> = costs
         .iter()
         .map(|cost| {
@@ -102,23 +102,23 @@ pub(super) fn run(room: &Room, report: &mut Report) -> Result<()> {
 }
 
 fn judge(report: &mut Report, costs: &[Cost], tcpstates: f64) {
-    let nothing = cost::of(costs, Observer::Nothing);
-    let empty = cost::of(costs, Observer::Empty);
+    let nothing = cost::of(costs, Tracer::Nothing);
+    let empty = cost::of(costs, Tracer::Empty);
     // Of a normal distribution, the MAD as its standard deviation.
     let noise = nothing.map_or(f64::NAN, |cost| 1.4826 * added(cost).mad);
     for hook in [Hook::TpBtf, Hook::Tracepoint] {
-        let forms = [Form::Text, Form::Json].map(|form| cost::of(costs, Observer::Trace(hook, form)));
+        let forms = [Form::Text, Form::Json].map(|form| cost::of(costs, Tracer::Trace(hook, form)));
         let medians = forms.iter().flatten().map(|cost| added(cost).median);
         let worst = medians.fold(f64::NAN, f64::max);
         let what = format!("trace, added per transition, {hook}");
         report.target(Target::at_most(&what, worst, trace_ns(hook), "ns", 0));
         let what = format!("trace, next to tcpstates, {hook}");
         report.target(Target::at_most(&what, worst / tcpstates, SHARE_OF_TCPSTATES, "x", 3));
-        if let Some(latency) = cost::of(costs, Observer::Latency(hook)) {
+        if let Some(latency) = cost::of(costs, Tracer::Latency(hook)) {
             let what = format!("latency, added per transition, {hook}");
             report.target(Target::at_most(&what, added(latency).median, latency_ns(hook), "ns", 0));
         }
-        if let (Some(stat), Some(empty)) = (cost::of(costs, Observer::Stat(hook)), empty) {
+        if let (Some(stat), Some(empty)) = (cost::of(costs, Tracer::Stat(hook)), empty) {
             let more = per_transition(stat.added_to(empty)).median;
             let (limit, why) = match hook {
                 Hook::TpBtf => (STAT_NS, ""),

@@ -7,12 +7,12 @@ use crate::model::socket::Address;
 
 /// How many of the sockets of a look share each end.
 #[derive(Debug, Default)]
-pub(super) struct SharedEnds {
+pub(super) struct ServerSide {
     local: HashMap<(u32, u16), u32>,
     remote: HashMap<(u32, Address, u16), u32>,
 }
 
-impl SharedEnds {
+impl ServerSide {
     /// Of the sockets between these `ends`.
     pub(super) fn of(ends: impl Iterator<Item = Ends>) -> Self {
         let mut shared = Self::default();
