@@ -9,7 +9,7 @@ use socket2::Socket;
 use super::{Kind, kind};
 use crate::support::LOOPBACK;
 use crate::support::netns::Netns;
-use crate::support::proc_tcp::{until_in, until_state};
+use crate::support::proc_tcp::{until_in, until_orphan, until_state};
 use crate::support::sockets::{Pair, address, listen, pair, read_eof, reset, send_fin, set_option, until_error};
 
 pub(super) const KINDS: [Kind; 8] = [
