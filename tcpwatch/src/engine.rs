@@ -12,8 +12,8 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at, sleep, sleep_until};
 
 use self::shutdown::Shutdown;
-use crate::diagnose::{self, Detector};
-use crate::event::Input;
+use crate::detect::{self, Detector};
+use crate::input::Input;
 use crate::model::leaks::SocketScan;
 use crate::model::needs::Needs;
 use crate::model::world::World;
@@ -350,7 +350,7 @@ impl<'a> Sink<'a> {
     fn new(plan: &Plan, view: &'a mut dyn View, out: &'a mut dyn Write, observe: &'a mut dyn FnMut(&Input)) -> Self {
         Self {
             world: World::new(plan.needs, plan.options.filter.owner.clone()),
-            detectors: diagnose::all(),
+            detectors: detect::all(),
             view,
             out,
             observe,
@@ -376,7 +376,7 @@ impl<'a> Sink<'a> {
         let mut findings = Vec::new();
         if frame.is_interval() {
             self.intervals += 1;
-            findings = diagnose::look(&mut self.detectors, frame);
+            findings = detect::look(&mut self.detectors, frame);
         }
         let shown = self.view.frame(frame, &findings, self.out);
         self.shown = shown.and_then(|()| self.out.flush()).context(OUTPUT);

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use env_logger::Env;
 use tcpwatch::cli::command_line::command_first;
 use tcpwatch::cli::{Cli, Command};
-use tcpwatch::cmd::Outcome;
+use tcpwatch::commands::Outcome;
 use tcpwatch::source::ebpf::explained;
 use tcpwatch::sys::descriptor_limit::with_remedy;
-use tcpwatch::{clock, cmd};
+use tcpwatch::{clock, commands};
 
 fn main() -> ExitCode {
     // Warnings are ours to tell; the kernel side's own log is for those who ask: RUST_LOG=tcpwatch_ebpf=debug.
@@ -48,16 +48,17 @@ fn main() -> ExitCode {
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let mut outcome = Outcome::Done;
     let result = match &cli.command {
-        Some(Command::Doctor(args)) => cmd::doctor::run(args, clock::now(), &mut out).map(|ended| outcome = ended),
-        Some(Command::Trace(args)) => cmd::trace::run(args, &mut out),
-        Some(Command::Stat(args)) => cmd::stat::run(args, &mut out),
-        Some(Command::Churn(args)) => cmd::churn::run(args, &mut out),
-        Some(Command::Latency(args)) => cmd::latency::run(args, &mut out),
-        Some(Command::Leaks(args)) => cmd::leaks::run(args, &mut out).map(|ended| outcome = ended),
-        Some(Command::Snapshot(args)) => cmd::snapshot::run(args, clock::now(), &mut out),
-        Some(Command::Explain(args)) => cmd::explain::run(args, &mut out),
-        None if cli.version => cmd::version::run(cli.verbose, cli.stat.common.output.output, &mut out),
-        None => cmd::stat::run(&cli.stat, &mut out),
+        Some(Command::Doctor(args)) => commands::doctor::run(args, clock::now(), &mut out).map(|ended| outcome = ended),
+        Some(Command::Trace(args)) => commands::trace::run(args, &mut out),
+        Some(Command::Life(args)) => commands::life::run(args, &mut out),
+        Some(Command::Stat(args)) => commands::stat::run(args, &mut out),
+        Some(Command::Churn(args)) => commands::churn::run(args, &mut out),
+        Some(Command::Latency(args)) => commands::latency::run(args, &mut out),
+        Some(Command::Leaks(args)) => commands::leaks::run(args, &mut out).map(|ended| outcome = ended),
+        Some(Command::Snapshot(args)) => commands::snapshot::run(args, clock::now(), &mut out),
+        Some(Command::Explain(args)) => commands::explain::run(args, &mut out),
+        None if cli.version => commands::version::run(cli.verbose, cli.stat.common.output.output, &mut out),
+        None => commands::stat::run(&cli.stat, &mut out),
     };
     let result = result.and_then(|()| Ok(out.flush()?));
     // What could not be written is not tried again when the writer goes.

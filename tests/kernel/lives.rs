@@ -1,4 +1,4 @@
-//! `trace --lives` tells of each finished connection what its two ends did.
+//! `life` tells of each finished connection what its two ends did.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

@@ -271,7 +271,7 @@ fn the_cgroup_where_none_is_mounted(hook: Hook) {
         command
             .args(["--mount", "sh", "-c", "umount -a -t cgroup2 && exec \"$0\" \"$@\""])
             .arg(binary())
-            .args(["trace", "--lives", "-o", "json", "--hook", hook.name()]);
+            .args(["life", "-o", "json", "--hook", hook.name()]);
         let trace = Lives::probing(Running::spawn(&mut command), || connect_and_close(Probe::ANY));
         let mounts = fs::read_to_string(format!("/proc/{}/mounts", trace.running().pid())).expect("its mounts");
         assert!(!mounts.contains("cgroup2"), "{mounts}");

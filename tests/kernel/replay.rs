@@ -5,9 +5,9 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use tcpwatch::diagnose::finding::Finding;
+use tcpwatch::detect::finding::Finding;
 use tcpwatch::engine::{Plan, run_observed};
-use tcpwatch::event::Input;
+use tcpwatch::input::Input;
 use tcpwatch::model::filter::Filter;
 use tcpwatch::model::frame::Frame;
 use tcpwatch::model::latency::LatencyBy;
@@ -32,7 +32,7 @@ const NOTHING: Needs = Needs {
     stuck: None,
 };
 
-/// What `stat`, `trace`, `trace --lives`, `churn`, `latency` and `leaks --stacks` need, and all of it.
+/// What `stat`, `trace`, `life`, `churn`, `latency` and `leaks --stacks` need, and all of it.
 fn needs() -> [Needs; 7] {
     let each = [
         Needs {

@@ -94,7 +94,7 @@ fn transitions(hook: Hook) {
 
 fn finished_connections(hook: Hook) {
     in_netns(|_| {
-        let lives = ahead(&["trace", "--lives", "--hook", hook.name()]);
+        let lives = ahead(&["life", "--hook", hook.name()]);
         let lives = Lives::probing(lives, || connect_and_close(Probe::ANY));
         let mut agent = Agent::named("both");
         let (start, start_wall) = (now(), wall());

@@ -43,7 +43,11 @@ pub(crate) fn look(local: u16, remote: u16) -> Option<u8> {
 pub(crate) fn until_orphan(local: u16, remote: u16) {
     eventually(&format!("{local}>{remote} to be held by nobody"), || {
         let inode = row(local, remote, |columns| columns.get(9)?.parse::<u64>().ok());
-        if inode == Some(0) { Ok(()) } else { Err(format!("its inode is {inode:?}")) }
+        if inode == Some(0) {
+            Ok(())
+        } else {
+            Err(format!("its inode is {inode:?}"))
+        }
     });
 }
 

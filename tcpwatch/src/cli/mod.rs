@@ -79,7 +79,7 @@ impl Cli {
     /// One line.
     pub fn check(&self) -> Result<(), String> {
         let (filter, owner_refused_by) = match &self.command {
-            Some(Command::Trace(args)) => (&args.common.filter, None),
+            Some(Command::Trace(args) | Command::Life(args)) => (&args.common.filter, None),
             Some(Command::Snapshot(args)) if args.source == SourceArg::Iter => (&args.filter, None),
             Some(Command::Snapshot(_) | Command::Explain(_)) => return Ok(()),
             Some(Command::Doctor(args)) => return args.check(),
@@ -98,14 +98,14 @@ impl Cli {
         {
             let flags = filter.owner.flags();
             return Err(format!(
-                "{command} does not support --pid, --comm or --cgroup; try tcpwatch trace --lives{flags}, or tcpwatch snapshot{flags}"
+                "{command} does not support --pid, --comm or --cgroup; try tcpwatch life{flags}, or tcpwatch snapshot{flags}"
             ));
         }
-        if let Some(Command::Trace(_)) = &self.command
+        if let Some(Command::Trace(_) | Command::Life(_)) = &self.command
             && filter.states == StateSet::NONE.with(TcpState::TimeWait)
         {
             return Err(
-                "trace cannot show TIME_WAIT: the kernel reports no transition to or from it; try tcpwatch stat or tcpwatch churn".into(),
+                "trace and life cannot show TIME_WAIT: the kernel reports no transition to or from it; try tcpwatch stat or tcpwatch churn".into(),
             );
         }
         filter.for_kernel(0).map(|_| ())
@@ -119,6 +119,8 @@ pub enum Command {
     Stat(StatArgs),
     /// What does each connection do, transition by transition?
     Trace(TraceArgs),
+    /// What did each connection do, once it is over: how long it lived, what it carried, how it ended?
+    Life(TraceArgs),
     /// Who makes short-lived connections, where does TIME_WAIT come from, when do ports run out?
     Churn(ChurnArgs),
     /// How long do connections stay in a state, how long do handshakes take?
@@ -217,12 +219,9 @@ pub struct StatArgs {
     pub common: Common,
 }
 
-/// `trace`.
+/// `trace`, and `life`.
 #[derive(Clone, Debug, Args)]
 pub struct TraceArgs {
-    /// One row a finished connection instead of one a transition
-    #[arg(long)]
-    pub lives: bool,
     /// What all that watch take.
     #[command(flatten)]
     pub common: Common,

@@ -6,8 +6,8 @@ use super::group::Group;
 use super::lang::Lang;
 use super::names::Names;
 use super::topic::Topic;
-use crate::diagnose::kind::Kind;
-use crate::diagnose::leak::{Doubt, Verdict};
+use crate::detect::kind::Kind;
+use crate::detect::leak::{Doubt, Verdict};
 use crate::explain;
 use crate::explain::setting::Setting;
 use crate::model::counter::Counter;
@@ -227,7 +227,7 @@ mod tests {
     use tcpwatch_common::TcpState;
 
     use super::*;
-    use crate::diagnose::kind::Kind;
+    use crate::detect::kind::Kind;
     use crate::explain::setting::Setting;
     use crate::model::ending::Ending;
 

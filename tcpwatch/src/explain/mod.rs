@@ -32,7 +32,7 @@ use tcpwatch_common::TcpState;
 use topic::Topic;
 use words::Words;
 
-use crate::diagnose::kind::Kind;
+use crate::detect::kind::Kind;
 use crate::model::ending::Ending;
 
 /// All that there is in a language.

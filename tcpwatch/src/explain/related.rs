@@ -4,7 +4,7 @@ use tcpwatch_common::TcpState;
 
 use super::setting::Setting;
 use super::topic::Topic;
-use crate::diagnose::kind::Kind;
+use crate::detect::kind::Kind;
 use crate::model::ending::Ending;
 
 /// Topics beside `topic`, the nearest first.

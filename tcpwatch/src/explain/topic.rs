@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 use tcpwatch_common::TcpState;
 
 use super::setting::Setting;
-use crate::diagnose::kind::Kind;
+use crate::detect::kind::Kind;
 use crate::model::ending::Ending;
 
 /// Something to explain.

@@ -25,7 +25,7 @@ use super::ports::settings::Settings;
 use super::ports::table::PortUse;
 use super::socket::Address;
 use super::stat::StatFrame;
-use crate::event::{Connection, Event, Opened, PortsSample, Traffic};
+use crate::input::{Connection, Event, Opened, PortsSample, Traffic};
 
 /// Openers and destinations of one interval told apart at most, about 900 bytes each; what is beyond is counted together.
 const ROUTES_MAX: usize = 4096;
@@ -404,7 +404,7 @@ pub(crate) mod tests {
 
     use super::time_wait::TimeWaitBy;
     use super::*;
-    use crate::event::LedgerSample;
+    use crate::input::LedgerSample;
     use crate::model::owner::{Comm, How, Owner};
     use crate::model::ports::range::PortRange;
     use crate::model::ports::table::ENDS_MAX;

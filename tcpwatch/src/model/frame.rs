@@ -5,7 +5,7 @@ use super::latency::LatencyFrame;
 use super::leaks::LeaksFrame;
 use super::stat::StatFrame;
 use super::trace::Shown;
-use crate::event::{Connection, Event};
+use crate::input::{Connection, Event};
 
 /// What there is to show at one moment. It has what the views need, and nothing else.
 #[derive(Clone, Debug, Default, PartialEq)]

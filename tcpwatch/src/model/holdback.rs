@@ -7,7 +7,7 @@ use tcpwatch_common::Evidence;
 
 use super::ending::{self, Ending, Reasons};
 use super::owner::Owner;
-use crate::event::{Connection, Event};
+use crate::input::{Connection, Event};
 
 /// How long an end that is not final is held back, ns: a close that resets announces both in one system call.
 const RESET_WAIT_NS: u64 = 20_000_000;

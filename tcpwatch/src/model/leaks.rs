@@ -37,7 +37,7 @@ use super::ending;
 use super::owner::{Owner, Process};
 use super::snapshot::Unseen;
 use super::socket::{Address, Detail};
-use crate::event::{Event, Opened};
+use crate::input::{Event, Opened};
 
 /// The states that should pass.
 pub const STATES: [TcpState; 4] = [

@@ -8,7 +8,7 @@ use super::counter::{Counter, CounterValues};
 use super::counts::StateCounts;
 use super::ending::{self, Ending, EndingCounts, Reasons};
 use super::namespace::Namespace;
-use crate::event::{HostFacts, LedgerSample, Orphans, SynSettings, TimeWaitCounters};
+use crate::input::{HostFacts, LedgerSample, Orphans, SynSettings, TimeWaitCounters};
 
 /// Transitions in one interval, by the kernel's state numbers.
 pub type Moves = [[u64; STATES]; STATES];

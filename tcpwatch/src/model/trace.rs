@@ -11,7 +11,7 @@ use super::ending::Ending;
 use super::frame::Frame;
 use super::holdback::Held;
 use super::owner::Owner;
-use crate::event::{Connection, Event};
+use crate::input::{Connection, Event};
 
 /// What a trace may be of.
 pub trait Traced: Held + Sized {

@@ -21,7 +21,7 @@ use super::leaks::SocketScan;
 use super::needs::Needs;
 use super::owner::Owner;
 use super::stat::Stat;
-use crate::event::{Connection, EndCounts, Event, Input, Session};
+use crate::input::{Connection, EndCounts, Event, Input, Session};
 
 /// What is known, as far as it is needed.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ use super::owner_resolver::OwnerResolver;
 use super::socket_scan::{ScanRequest, ScansBefore};
 use super::stacks::{self, Stacks};
 use crate::clock;
-use crate::event::{EndCounts, Event, Input, Loss, Record, Session};
+use crate::input::{EndCounts, Event, Input, Loss, Record, Session};
 use crate::model::filter::Filter;
 use crate::model::leaks::SocketScan;
 use crate::model::needs::Needs;

@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 use self::cgroups::Cgroups;
 use super::owners::Owners;
 use crate::clock;
-use crate::event::Event;
+use crate::input::Event;
 use crate::model::container::Cgroup;
 use crate::model::owner::{Comm, Owner};
 use crate::sys::procs::process;
@@ -253,7 +253,7 @@ mod tests {
     use tcpwatch_common::TcpState;
 
     use super::*;
-    use crate::event::Opened;
+    use crate::input::Opened;
     use crate::model::owner::How;
 
     /// A transition of the socket 100, which was open before we looked.

@@ -6,7 +6,7 @@ use tcpwatch_common::StateSet;
 
 use super::sockets::Sockets;
 use crate::clock;
-use crate::event::PortsSample;
+use crate::input::PortsSample;
 use crate::model::ports::range::PortRange;
 use crate::model::ports::reuse::TwReuse;
 use crate::model::ports::settings::Settings;

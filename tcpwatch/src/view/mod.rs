@@ -17,7 +17,7 @@ pub use crate::model::number;
 
 use std::io::{self, Write};
 
-use crate::diagnose::finding::Finding;
+use crate::detect::finding::Finding;
 use crate::model::frame::Frame;
 
 /// A form of what a command shows.

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::screen::Screen;
 use super::{csv, json, text};
-use crate::diagnose::finding::Finding;
+use crate::detect::finding::Finding;
 use crate::model::frame::Frame;
 use crate::model::trace::{Row, TraceTotals, Traced};
 use crate::view::{Output, View};
@@ -85,7 +85,7 @@ pub(in crate::view) mod tests {
 
     use tcpwatch_common::TcpState;
 
-    use crate::event::{Connection, Event, Opened, Traffic};
+    use crate::input::{Connection, Event, Opened, Traffic};
     use crate::model::owner::{Comm, How, Owner};
     use crate::model::socket::{Address, Family};
 

@@ -1,4 +1,4 @@
-//! `trace --lives`: each connection is there once, with what it carried, its owner and ending.
+//! `life`: each connection is there once, with what it carried, its owner and ending.
 
 use std::process;
 

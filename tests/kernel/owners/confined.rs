@@ -205,13 +205,9 @@ fn lives_in_another_pid_namespace(hook: Hook) {
         let mut they = Namespaces::new(Proc::Own);
         let pid = they.known[0].pid.expect("it is inside").to_string();
         let probe = || connect_and_close(Probe::ANY);
-        let all = Running::below(&mut watching(they.tcpwatch(), &["trace", "--lives"], hook));
+        let all = Running::below(&mut watching(they.tcpwatch(), &["life"], hook));
         let all = Lives::probing(all, probe);
-        let asked = Running::below(&mut watching(
-            they.tcpwatch(),
-            &["trace", "--lives", "--pid", &pid],
-            hook,
-        ));
+        let asked = Running::below(&mut watching(they.tcpwatch(), &["life", "--pid", &pid], hook));
         let prober = RefCell::new(&mut they.inside);
         let asked = Lives::probing(asked, || prober.borrow_mut().probe());
         they.outside.run(LISTEN);
@@ -363,7 +359,7 @@ fn lives_where_proc_hides_others(hook: Hook) {
         server.run(LISTEN);
         client.run(CONNECT);
         server.run(ACCEPT);
-        let running = Running::spawn(&mut watching(by_user(&nobody), &["trace", "--lives"], hook));
+        let running = Running::spawn(&mut watching(by_user(&nobody), &["life"], hook));
         let trace = Lives::probing(running, || connect_and_close(Probe::ANY));
         client.run(CLOSE);
         server.run(CLOSE_TOO);

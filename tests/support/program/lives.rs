@@ -1,4 +1,4 @@
-//! `tcpwatch trace --lives`.
+//! `tcpwatch life`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use super::{Hook, Running};
 use crate::support::clock::try_eventually;
 use crate::support::lines::Line;
 
-/// A running `trace --lives`.
+/// A running `life`.
 pub(crate) struct Lives {
     running: Running,
 }
@@ -71,14 +71,14 @@ impl Life {
 }
 
 impl Lives {
-    /// Starts `trace --lives --hook HOOK ARGS`, and connects until that shows.
+    /// Starts `life --hook HOOK ARGS`, and connects until that shows.
     pub(crate) fn start(hook: Hook, args: &[&str]) -> Self {
         Self::probed_by(hook, args, || connect_and_close(Probe::ANY))
     }
 
     /// The same, probed in some other way, to the probed address.
     pub(crate) fn probed_by(hook: Hook, args: &[&str], probe: impl Fn()) -> Self {
-        let args = [&["trace", "--lives", "--hook", hook.name()], args].concat();
+        let args = [&["life", "--hook", hook.name()], args].concat();
         Self::probing(Running::start(&args), probe)
     }
 

@@ -14,7 +14,7 @@ use super::target::Target;
 use super::tracer::Tracer;
 use super::workload::{connections, turns};
 
-/// As commands have them: `trace`, `trace --lives`, `churn`, `latency --by process`, `leaks --watch --stacks`.
+/// As commands have them: `trace`, `life`, `churn`, `latency --by process`, `leaks --watch --stacks`.
 const ALONE: [Tracer; 5] = [
     Tracer::KernelNeeds(&["transitions", "owners"]),
     Tracer::KernelNeeds(&["connections", "owners"]),

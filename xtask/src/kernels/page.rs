@@ -33,7 +33,7 @@ that the program needs.
 const ROWS: [(&str, &str); 14] = [
     ("stat", "`stat`"),
     ("trace", "`trace`"),
-    ("lives", "`trace --lives`"),
+    ("lives", "`life`"),
     ("churn", "`churn`"),
     ("latency", "`latency`"),
     ("leaks", "`leaks --watch --stacks`"),

@@ -29,7 +29,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
             ],
             causes: &["The normal end, on the side that closes second."],
             look: &[
-                "The time spent in CLOSE_WAIT (spent_ns in `tcpwatch trace --lives -o json`): how long the \
+                "The time spent in CLOSE_WAIT (spent_ns in `tcpwatch life -o json`): how long the \
                 application took to close.",
             ],
         },
@@ -73,7 +73,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "The peer's accept queue was full and tcp_abort_on_overflow is set there.",
             ],
             look: &[
-                "`tcpwatch trace --lives`: which connections, how old, what they carried. Always the same age \
+                "`tcpwatch life`: which connections, how old, what they carried. Always the same age \
                 points to an idle timeout on the way.",
                 "`tcpwatch trace` on the peer's host: there the same end has its reason (reset_unread, \
                 reset_linger).",
@@ -90,7 +90,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "A library that sets it for connections it gives up.",
             ],
             look: &[
-                "`tcpwatch trace --lives`: the owner of such connections.",
+                "`tcpwatch life`: the owner of such connections.",
                 "If the peer misses data, this is why. Remove SO_LINGER 0 from code that ends connections in \
                 the normal way.",
             ],
@@ -108,7 +108,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "A protocol that sends something after its last message: a newline, a TLS close_notify.",
             ],
             look: &[
-                "`tcpwatch trace --lives`: the owner, and how much came in.",
+                "`tcpwatch life`: the owner, and how much came in.",
                 "To avoid it: shutdown(SHUT_WR), read until read() returns 0, then close().",
             ],
         },
@@ -123,7 +123,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "An application that closes without waiting for the peer's end of file.",
             ],
             look: &[
-                "`tcpwatch trace --lives`: the owner, and closed by. Whether the peer may still send at that \
+                "`tcpwatch life`: the owner, and closed by. Whether the peer may still send at that \
                 point is a matter of the protocol.",
             ],
         },
@@ -139,7 +139,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 before 6.12, which does not say why it sends a reset.",
                 "A disconnect or SO_LINGER 0 after shutdown().",
             ],
-            look: &["`tcpwatch trace --lives`: the owner, and the state it was in."],
+            look: &["`tcpwatch life`: the owner, and the state it was in."],
         },
         Ending::Refused => EndingText {
             about: "The peer refused the connection",
@@ -188,7 +188,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
             look: &[
                 "`ss -tno`: where N in timer:(on,TIME,N) is above 0, something was sent again N times and is \
                 not acknowledged.",
-                "`tcpwatch trace --lives`: retr of each connection, and the peers that have it in common.",
+                "`tcpwatch life`: retr of each connection, and the peers that have it in common.",
             ],
         },
         Ending::TimeoutKeepalive => EndingText {
@@ -252,7 +252,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 a reset.",
             ],
             causes: &["Rare: libraries that use a socket again, programs that test this."],
-            look: &["`tcpwatch trace --lives`: the owner."],
+            look: &["`tcpwatch life`: the owner."],
         },
         Ending::Unreachable => EndingText {
             about: "The network said that the peer cannot be reached",
@@ -292,7 +292,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "Happy eyeballs (RFC 8305): IPv6 and IPv4 were tried together, and the other won.",
             ],
             look: &[
-                "How long each attempt took (`tcpwatch trace --lives`): always the same time is a timeout. \
+                "How long each attempt took (`tcpwatch life`): always the same time is a timeout. \
                 Then see timeout_connect for why no answer came.",
             ],
         },

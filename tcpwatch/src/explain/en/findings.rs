@@ -1,6 +1,6 @@
 //! Findings.
 
-use crate::diagnose::kind::Kind;
+use crate::detect::kind::Kind;
 use crate::explain::page::FindingText;
 
 pub(super) fn text(kind: Kind) -> FindingText {
@@ -216,7 +216,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 cost a second each.",
             ],
             to_do: &[
-                "`tcpwatch trace --lives`: retr of each connection; one peer or one network means a path, all \
+                "`tcpwatch life`: retr of each connection; one peer or one network means a path, all \
                 of them mean this host (its link, its queue, its CPU).",
                 "SYNs and SYN-ACKs alone (`tcpwatch latency` tells them apart): queues that are full, or a firewall.",
                 "`ip -s link` and `ethtool -S`: drops and errors of the interface.",

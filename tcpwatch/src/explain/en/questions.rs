@@ -42,7 +42,7 @@ pub(super) const NO_TIME_WAIT: QuestionText = QuestionText {
         and closes them as it likes.",
     ],
     look: &[
-        "`tcpwatch trace --lives`: the last words of each line are the ending; `-o json` has it as ended.",
+        "`tcpwatch life`: the last words of each line are the ending; `-o json` has it as ended.",
         "`tcpwatch stat -o json`: closed counts every ending; time_wait has entered, left, recycled and refused.",
         "`tcpwatch explain` followed by the name of an ending: what it means.",
     ],

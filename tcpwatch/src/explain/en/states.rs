@@ -31,7 +31,7 @@ pub(super) fn text(state: TcpState) -> StateText {
                 "`tcpwatch snapshot --state established --by process`: who has them.",
                 "`ss -tn state established`: a Recv-Q that stays is data the application does not read, a \
                 Send-Q that stays is data the peer does not acknowledge.",
-                "`tcpwatch trace --lives`: how long they live, and what they carry.",
+                "`tcpwatch life`: how long they live, and what they carry.",
             ],
         },
         TcpState::SynSent => StateText {
@@ -50,7 +50,7 @@ pub(super) fn text(state: TcpState) -> StateText {
             ],
             look: &[
                 "`tcpwatch snapshot --state syn_sent --by remote`: where to.",
-                "`tcpwatch trace --lives --state syn_sent`: how each attempt ended (timed out, refused, \
+                "`tcpwatch life --state syn_sent`: how each attempt ended (timed out, refused, \
                 unreachable, gave up).",
                 "`tcpwatch latency`: how long handshakes take, and how many SYNs were sent again.",
                 "`nstat -az TcpExtListenOverflows TcpExtListenDrops`: on the server, whether its queues were full.",
@@ -107,7 +107,7 @@ pub(super) fn text(state: TcpState) -> StateText {
             look: &[
                 "`ss -tno state fin-wait-1`: a Send-Q above 1 is data, not just the FIN. In timer:(on,TIME,N) \
                 an N above 0 says how often it was sent again.",
-                "`tcpwatch trace --lives --state fin_wait1`: how they end.",
+                "`tcpwatch life --state fin_wait1`: how they end.",
             ],
         },
         TcpState::FinWait2 => StateText {
@@ -183,7 +183,7 @@ pub(super) fn text(state: TcpState) -> StateText {
             ],
             look: &[
                 "`lsof -nP -p PID | grep 'protocol: TCP'`: the descriptors of such sockets in a process.",
-                "`tcpwatch trace --lives`: how connections ended.",
+                "`tcpwatch life`: how connections ended.",
             ],
         },
         TcpState::CloseWait => StateText {
@@ -232,7 +232,7 @@ pub(super) fn text(state: TcpState) -> StateText {
             ],
             look: &[
                 "`ss -tno state last-ack`: to whom, and how often the FIN was sent again: N in timer:(on,TIME,N).",
-                "`tcpwatch trace --lives --state last_ack`: how they end.",
+                "`tcpwatch life --state last_ack`: how they end.",
             ],
         },
         TcpState::Listen => StateText {
@@ -267,7 +267,7 @@ pub(super) fn text(state: TcpState) -> StateText {
                 close(), by tcp_retries2 while a process holds the descriptor.",
             ],
             normal: &["Rare over a network. Common on loopback, when both ends close at the end of the same exchange."],
-            look: &["`tcpwatch trace --lives`: simultaneous in the JSON, both closed at once in text."],
+            look: &["`tcpwatch life`: simultaneous in the JSON, both closed at once in text."],
         },
     }
 }

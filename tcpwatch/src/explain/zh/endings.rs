@@ -21,7 +21,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
             about: "对端先关闭，本端随后关闭",
             happened: &["收到对端的 FIN，本端应用关闭，对端确认了本端的 FIN。本端什么都不留，TIME_WAIT 在对端。"],
             causes: &["后关闭一方的正常结束。"],
-            look: &["在 CLOSE_WAIT 停留的时间（`tcpwatch trace --lives -o json` 的 spent_ns）：应用隔了多久才关闭。"],
+            look: &["在 CLOSE_WAIT 停留的时间（`tcpwatch life -o json` 的 spent_ns）：应用隔了多久才关闭。"],
         },
         Ending::Simultaneous => EndingText {
             about: "双方同时关闭：两边都有 TIME_WAIT",
@@ -58,7 +58,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "对端全连接队列已满，并且设置了 tcp_abort_on_overflow。",
             ],
             look: &[
-                "`tcpwatch trace --lives`：是哪些连接，存活多久，传了多少数据。如果存活时间总是一样，多半是中间\
+                "`tcpwatch life`：是哪些连接，存活多久，传了多少数据。如果存活时间总是一样，多半是中间\
                 设备的空闲超时。",
                 "`tcpwatch trace`：在对端主机上运行，同一次结束在那边能看到原因（reset_unread、reset_linger）。",
             ],
@@ -74,7 +74,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "某个库在放弃连接时这样设置。",
             ],
             look: &[
-                "`tcpwatch trace --lives`：这些连接的属主。",
+                "`tcpwatch life`：这些连接的属主。",
                 "如果对端发现数据缺失，原因就在这里。正常结束连接的代码里不要使用 SO_LINGER 0。",
             ],
         },
@@ -90,7 +90,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "协议在最后一条消息之后还会发东西：一个换行、TLS 的 close_notify。",
             ],
             look: &[
-                "`tcpwatch trace --lives`：属主，以及收到了多少数据。",
+                "`tcpwatch life`：属主，以及收到了多少数据。",
                 "避免的办法：先 shutdown(SHUT_WR)，再读到 read() 返回 0，最后 close()。",
             ],
         },
@@ -104,7 +104,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "本端关闭时对端还在发送：上传被中断，或者有流水线请求。",
                 "应用不等读到对端的结尾就关闭。",
             ],
-            look: &["`tcpwatch trace --lives`：属主以及 closed by。对端在这个时刻是否还可以发送，由应用协议决定。"],
+            look: &["`tcpwatch life`：属主以及 closed by。对端在这个时刻是否还可以发送，由应用协议决定。"],
         },
         Ending::ResetByUs => EndingText {
             about: "本端发了 RST，或者放弃了未被确认的数据，原因不明",
@@ -117,7 +117,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 明为什么发 RST。",
                 "shutdown() 之后 disconnect，或者以 SO_LINGER 0 关闭。",
             ],
-            look: &["`tcpwatch trace --lives`：属主，以及当时所处的状态。"],
+            look: &["`tcpwatch life`：属主，以及当时所处的状态。"],
         },
         Ending::Refused => EndingText {
             about: "连接被对端拒绝",
@@ -159,7 +159,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
             ],
             look: &[
                 "`ss -tno`：timer:(on,TIME,N) 里 N 大于 0 的，已经重传 N 次而没有得到确认。",
-                "`tcpwatch trace --lives`：看每条连接的 retr，以及它们共同的对端。",
+                "`tcpwatch life`：看每条连接的 retr，以及它们共同的对端。",
             ],
         },
         Ending::TimeoutKeepalive => EndingText {
@@ -205,7 +205,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
             about: "应用主动断开了连接（disconnect）",
             happened: &["应用以 AF_UNSPEC 调用 connect()：套接字可以再用于另一条连接，对端收到 RST。"],
             causes: &["很少见：重复使用套接字的库，或者专门测试这种用法的程序。"],
-            look: &["`tcpwatch trace --lives`：属主是谁。"],
+            look: &["`tcpwatch life`：属主是谁。"],
         },
         Ending::Unreachable => EndingText {
             about: "网络报告对端不可达",
@@ -239,7 +239,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "Happy Eyeballs（RFC 8305）：同时尝试 IPv6 和 IPv4，另一个先连上了。",
             ],
             look: &[
-                "每次尝试用了多久（`tcpwatch trace --lives`）：如果总是一样，就是超时。为什么没有应答，见 \
+                "每次尝试用了多久（`tcpwatch life`）：如果总是一样，就是超时。为什么没有应答，见 \
                 timeout_connect。",
             ],
         },

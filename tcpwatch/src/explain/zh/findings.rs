@@ -1,6 +1,6 @@
 //! Findings.
 
-use crate::diagnose::kind::Kind;
+use crate::detect::kind::Kind;
 use crate::explain::page::FindingText;
 
 pub(super) fn text(kind: Kind) -> FindingText {
@@ -180,7 +180,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
             meaning: &["发出的报文中有很大一部分是重传：报文丢了，或者确认丢了、来得太晚。"],
             hurts: &["吞吐下降，延迟上升：每次超时至少等 200 毫秒，并且逐次加倍。丢一个 SYN 就是一秒。"],
             to_do: &[
-                "`tcpwatch trace --lives`：看每条连接的 retr。集中在某个对端或网段，是路径问题；所有连接都有，\
+                "`tcpwatch life`：看每条连接的 retr。集中在某个对端或网段，是路径问题；所有连接都有，\
                 是本机问题（网卡、队列、CPU）。",
                 "只有 SYN 和 SYN-ACK 重传（`tcpwatch latency` 会分开统计）：队列满了，或者有防火墙。",
                 "`ip -s link` 和 `ethtool -S`：网卡的丢包和错误计数。",

@@ -35,7 +35,7 @@ pub(super) const NO_TIME_WAIT: QuestionText = QuestionText {
         "关闭的是另一条连接：中间的代理或负载均衡与双方各有一条连接，何时关闭由它自己决定。",
     ],
     look: &[
-        "`tcpwatch trace --lives`：每行末尾就是结束方式；`-o json` 里是 ended 字段。",
+        "`tcpwatch life`：每行末尾就是结束方式；`-o json` 里是 ended 字段。",
         "`tcpwatch stat -o json`：closed 统计每种结束方式，time_wait 里有 entered、left、recycled、refused。",
         "`tcpwatch explain` 加上结束方式的名字：查看它的含义。",
     ],

@@ -29,7 +29,7 @@ pub(super) fn text(state: TcpState) -> StateText {
                 "`tcpwatch snapshot --state established --by process`：连接属于谁。",
                 "`ss -tn state established`：Recv-Q 一直不为 0，说明应用没有去读；Send-Q 一直不为 0，说明对端没\
                 有确认。",
-                "`tcpwatch trace --lives`：每条连接存活多久，收发了多少数据。",
+                "`tcpwatch life`：每条连接存活多久，收发了多少数据。",
             ],
         },
         TcpState::SynSent => StateText {
@@ -47,7 +47,7 @@ pub(super) fn text(state: TcpState) -> StateText {
             ],
             look: &[
                 "`tcpwatch snapshot --state syn_sent --by remote`：在连哪里。",
-                "`tcpwatch trace --lives --state syn_sent`：每次尝试怎样结束（超时、被拒绝、不可达、应用放弃）。",
+                "`tcpwatch life --state syn_sent`：每次尝试怎样结束（超时、被拒绝、不可达、应用放弃）。",
                 "`tcpwatch latency`：握手用了多久，重发了多少 SYN。",
                 "`nstat -az TcpExtListenOverflows TcpExtListenDrops`：在服务端执行，看队列是否满过。",
             ],
@@ -97,7 +97,7 @@ pub(super) fn text(state: TcpState) -> StateText {
             look: &[
                 "`ss -tno state fin-wait-1`：Send-Q 大于 1 说明除 FIN 之外还有数据没发完。timer:(on,TIME,N) 里\
                 的 N 是重传次数，大于 0 才是在重传。",
-                "`tcpwatch trace --lives --state fin_wait1`：它们最后怎样结束。",
+                "`tcpwatch life --state fin_wait1`：它们最后怎样结束。",
             ],
         },
         TcpState::FinWait2 => StateText {
@@ -169,7 +169,7 @@ pub(super) fn text(state: TcpState) -> StateText {
             ],
             look: &[
                 "`lsof -nP -p PID | grep 'protocol: TCP'`：某个进程里这类套接字的描述符。",
-                "`tcpwatch trace --lives`：连接是怎样结束的。",
+                "`tcpwatch life`：连接是怎样结束的。",
             ],
         },
         TcpState::CloseWait => StateText {
@@ -207,7 +207,7 @@ pub(super) fn text(state: TcpState) -> StateText {
             ],
             look: &[
                 "`ss -tno state last-ack`：对端是谁，FIN 重传了多少次：timer:(on,TIME,N) 里的 N。",
-                "`tcpwatch trace --lives --state last_ack`：它们最后怎样结束。",
+                "`tcpwatch life --state last_ack`：它们最后怎样结束。",
             ],
         },
         TcpState::Listen => StateText {
@@ -237,7 +237,7 @@ pub(super) fn text(state: TcpState) -> StateText {
                 有描述符时由 tcp_retries2 决定。",
             ],
             normal: &["跨网络的连接很少出现；在环回接口上，如果双方在同一次交互结束时一起关闭，就很常见。"],
-            look: &["`tcpwatch trace --lives`：文本里显示 both closed at once，JSON 里是 simultaneous。"],
+            look: &["`tcpwatch life`：文本里显示 both closed at once，JSON 里是 simultaneous。"],
         },
     }
 }

@@ -5,7 +5,7 @@ use tcpwatch_common::TcpState;
 use super::group::{Age, Key};
 use super::socket_scan::AcceptQueue;
 use super::{Ends, MILLISECOND};
-use crate::event::Event;
+use crate::input::Event;
 use crate::model::owner::Owner;
 use crate::model::socket::{Detail, Kind, Socket};
 use crate::model::socket_owner::Holder;

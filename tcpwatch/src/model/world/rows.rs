@@ -5,7 +5,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use tcpwatch_common::Evidence;
 
 use super::cgroups::CgroupPaths;
-use crate::event::{EndCounts, Session};
+use crate::input::{EndCounts, Session};
 use crate::model::ending::Ending;
 use crate::model::filter::owner::OwnerFilter;
 use crate::model::holdback::Holdback;

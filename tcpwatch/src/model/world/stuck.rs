@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::event::{Event, Session};
+use crate::input::{Event, Session};
 use crate::model::leaks::{Leaks, LeaksFrame, SocketScan, opened_by};
 use crate::model::needs::StuckNeeds;
 

@@ -9,7 +9,7 @@ use tcpwatch_common::evidence::{Evidence, KNOWN, RESET_SENT};
 use tcpwatch_common::ledger::STATES;
 
 use super::*;
-use crate::event::{HostFacts, LedgerSample, Loss, Opened, TimeWaitCounters};
+use crate::input::{HostFacts, LedgerSample, Loss, Opened, TimeWaitCounters};
 use crate::model::latency::LatencyBy;
 use crate::model::leaks::tests::{look, seen};
 use crate::model::listener;

@@ -7,7 +7,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::clock;
-use crate::event::Record;
+use crate::input::Record;
 
 /// The reading end of the ring buffer. Made within a tokio runtime.
 pub struct Stream {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use tcpwatch_common::ledger::Pass;
 use tcpwatch_common::{StateSet, TcpState};
 
-use crate::event::{HostFacts, Orphans, SynSettings, TimeWaitCounters};
+use crate::input::{HostFacts, Orphans, SynSettings, TimeWaitCounters};
 use crate::model::counter::{Counter, CounterValues};
 use crate::model::counts;
 use crate::model::filter::Filter;

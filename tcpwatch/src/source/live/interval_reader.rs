@@ -11,7 +11,7 @@ use super::host_counters::HostCounters;
 use super::listener_drops::ListenerDrops;
 use super::state_counter::StateCounter;
 use crate::clock;
-use crate::event::{HostFacts, Input, LedgerSample, PortsSample};
+use crate::input::{HostFacts, Input, LedgerSample, PortsSample};
 use crate::model::counter::Counter;
 use crate::model::filter::Filter;
 use crate::source::ebpf::{Kernel, LedgerSum};

@@ -11,7 +11,7 @@ use tcpwatch_common::TcpState;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::event::{Event, Input};
+use crate::input::{Event, Input};
 use crate::model::ending;
 use crate::model::leaks::{SocketScan, states};
 use crate::model::stacks::StackId;

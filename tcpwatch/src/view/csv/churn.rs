@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::trace::{field, process};
-use crate::diagnose::finding::Finding;
+use crate::detect::finding::Finding;
 use crate::model::churn::Opener;
 use crate::model::frame::Frame;
 use crate::view::View;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::trace::quoted;
-use crate::diagnose::finding::Finding;
+use crate::detect::finding::Finding;
 use crate::model::frame::Frame;
 use crate::view::View;
 use crate::view::time::rfc3339;

@@ -1,7 +1,7 @@
 //! What a finished connection has of its own in CSV.
 
 use super::trace::{Fields, field, process};
-use crate::event::Connection;
+use crate::input::Connection;
 use crate::model::owner::Process;
 use crate::view::time::Stamp;
 

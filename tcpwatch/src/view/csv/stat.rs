@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use tcpwatch_common::TcpState;
 
-use crate::diagnose::finding::Finding;
+use crate::detect::finding::Finding;
 use crate::model::ending::Ending;
 use crate::model::frame::Frame;
 use crate::view::View;

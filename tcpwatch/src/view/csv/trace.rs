@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::container;
 use super::text::as_text;
-use crate::event::{Event, Opened};
+use crate::input::{Event, Opened};
 use crate::model::ending::Ending;
 use crate::model::owner::Process;
 use crate::model::trace::{Row, TraceTotals, Traced};

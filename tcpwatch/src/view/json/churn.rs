@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::stat::TimeWait;
 use super::{finding, line};
-use crate::diagnose::finding::Finding;
+use crate::detect::finding::Finding;
 use crate::model::burst::Burst;
 use crate::model::churn::time_wait::TimeWaitBy;
 use crate::model::churn::{ChurnFrame, Opener, Route};

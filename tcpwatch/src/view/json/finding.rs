@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::line;
-use crate::diagnose::finding::{Finding, Severity, Value};
-use crate::diagnose::kind::Kind;
+use crate::detect::finding::{Finding, Severity, Value};
+use crate::detect::kind::Kind;
 use crate::explain::topic::Topic;
 use crate::model::owner::Owner;
 use crate::view::time::rfc3339;
@@ -53,7 +53,7 @@ pub fn write(finding: &Finding, time: Timestamp, out: &mut dyn Write) -> io::Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::finding::tests::{bare, finding};
+    use crate::detect::finding::tests::{bare, finding};
 
     fn shown(finding: &Finding) -> String {
         let mut out = Vec::new();

@@ -6,8 +6,8 @@ use std::num::NonZeroU32;
 use serde::Serialize;
 
 use super::line;
-use crate::diagnose::finding::Finding;
-use crate::diagnose::leak::{judge, seconds};
+use crate::detect::finding::Finding;
+use crate::detect::leak::{judge, seconds};
 use crate::model::frame::Frame;
 use crate::model::leaks::{Group, OpenedBy, Shared};
 use crate::model::owner::{Owner, Process};
@@ -270,7 +270,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::diagnose::leak::tests::{close_wait, scene};
+    use crate::detect::leak::tests::{close_wait, scene};
     use crate::model::leaks::Seen;
     use crate::model::stacks::{Frame, Stack};
 

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::trace::Object;
-use crate::event::Connection;
+use crate::input::Connection;
 use crate::model::owner::Owner;
 use crate::view::time::Stamp;
 

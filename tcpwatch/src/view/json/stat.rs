@@ -6,7 +6,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::line;
-use crate::diagnose::finding::Finding;
+use crate::detect::finding::Finding;
 use crate::model::frame::Frame;
 use crate::model::stat::{self, StatFrame};
 use crate::view::View;

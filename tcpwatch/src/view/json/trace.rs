@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::container::Inside;
 use super::line;
-use crate::event::{Event, Opened};
+use crate::input::{Event, Opened};
 use crate::model::ending::Ending;
 use crate::model::owner::Owner;
 use crate::model::socket::Address;

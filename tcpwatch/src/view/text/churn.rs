@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::finding;
-use crate::diagnose::connect_failures::words;
-use crate::diagnose::finding::{Finding, Value};
-use crate::diagnose::kind::Kind;
-use crate::diagnose::port_exhaustion;
+use crate::detect::connect_failures::words;
+use crate::detect::finding::{Finding, Value};
+use crate::detect::kind::Kind;
+use crate::detect::port_exhaustion;
 use crate::model::burst::Burst;
 use crate::model::churn::served::Served;
 use crate::model::churn::time_wait::TimeWaitBy;
@@ -373,7 +373,7 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::diagnose::finding::Severity;
+    use crate::detect::finding::Severity;
     use crate::model::churn::Churn;
     use crate::model::churn::tests::stat;
     use crate::model::counter::CounterValues;

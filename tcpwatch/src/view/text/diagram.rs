@@ -301,7 +301,7 @@ fn notes(words: &Diagram, numbers: Numbers<'_>, is_root: bool) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::tests::quiet;
+    use crate::detect::tests::quiet;
     use crate::explain::testing::frame;
 
     fn busy() -> StatFrame {

@@ -6,8 +6,8 @@ use anstyle::Style;
 
 use super::finding::{is_typed, style};
 use super::wrap::wrap;
-use crate::diagnose::finding::{Finding, Severity};
-use crate::diagnose::host::{Line, Report, Standing};
+use crate::detect::finding::{Finding, Severity};
+use crate::detect::host::{Line, Report, Standing};
 use crate::model::escaped::Escaped;
 use crate::model::host::HostFrame;
 use crate::model::number::duration;
@@ -195,7 +195,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::diagnose::host::examine;
+    use crate::detect::host::examine;
     use crate::explain::setting::Setting;
     use crate::source::host::copied;
     use crate::sys::host_root::HostRoot;

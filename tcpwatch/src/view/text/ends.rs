@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use super::trace::pad;
-use crate::event::{Event, Opened};
+use crate::input::{Event, Opened};
 use crate::model::socket::Address;
 
 /// Columns of an IPv4 endpoint, the port included.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::wrap::wrap;
-use crate::diagnose::finding::{Finding, Severity};
+use crate::detect::finding::{Finding, Severity};
 use crate::view::screen::Screen;
 
 /// Columns before a step of advice.
@@ -72,7 +72,7 @@ pub const fn style(severity: Severity, screen: Screen) -> Style {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::finding::tests::{bare, finding};
+    use crate::detect::finding::tests::{bare, finding};
 
     fn shown(finding: &Finding, screen: Screen) -> String {
         let mut out = Vec::new();

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use jiff::tz::TimeZone;
 
 use super::histogram;
-use crate::diagnose::finding::Finding;
+use crate::detect::finding::Finding;
 use crate::model::frame::Frame;
 use crate::model::latency::{Group, LatencyBy, LatencyFrame, Measured, Retransmits};
 use crate::view::View;

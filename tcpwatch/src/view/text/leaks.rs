@@ -10,8 +10,8 @@ use tcpwatch_common::TcpState;
 
 use super::opened_by;
 use super::wrap::wrap;
-use crate::diagnose::finding::Finding;
-use crate::diagnose::leak::{Verdict, advice, judge, oldest, place, topic, truth, who, why};
+use crate::detect::finding::Finding;
+use crate::detect::leak::{Verdict, advice, judge, oldest, place, topic, truth, who, why};
 use crate::model::escaped::Escaped;
 use crate::model::frame::Frame;
 use crate::model::leaks::{Group, Key, LeaksFrame, STATES};
@@ -403,7 +403,7 @@ mod tests {
     use tcpwatch_common::StateSet;
 
     use super::*;
-    use crate::diagnose::leak::tests::{close_wait, scene, spread};
+    use crate::detect::leak::tests::{close_wait, scene, spread};
     use crate::model::filter::Filter;
     use crate::model::leaks::tests::{SECOND, app, look, seen};
     use crate::model::leaks::{Leaks, Seen, states};

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::trace::{Columns, Layout};
-use crate::event::{Connection, Traffic};
+use crate::input::{Connection, Traffic};
 use crate::view::number::{QUIET, brief, duration, short};
 use crate::view::screen::Screen;
 

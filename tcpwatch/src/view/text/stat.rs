@@ -7,7 +7,7 @@ use anstyle::Style;
 use jiff::tz::TimeZone;
 use tcpwatch_common::TcpState;
 
-use crate::diagnose::finding::Finding;
+use crate::detect::finding::Finding;
 use crate::model::frame::Frame;
 use crate::model::stat::StatFrame;
 use crate::view::View;

@@ -8,7 +8,7 @@ use tcpwatch_common::TcpState;
 
 use super::ends::{self, ENDPOINT, PORT};
 use super::owner;
-use crate::event::Event;
+use crate::input::Event;
 use crate::model::trace::{Row, TraceTotals, Traced};
 use crate::view::screen::Screen;
 use crate::view::states;
@@ -233,7 +233,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::event::{Connection, Opened};
+    use crate::input::{Connection, Opened};
     use crate::model::container::Cgroup;
     use crate::model::ending::Ending;
     use crate::model::owner::{Comm, How, Owner};

@@ -1,0 +1,134 @@
+//! `tcpwatch explain`: what does a state, an ending, a finding or a setting mean?
+
+use std::env;
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use tcpwatch_common::StateSet;
+
+use super::OUTPUT;
+use super::run::plan;
+use super::screen::screen;
+use crate::cli::values::Interval;
+use crate::cli::{Common, ExplainArgs};
+use crate::detect::finding::Finding;
+use crate::engine::{self, Plan};
+use crate::explain::group::Group;
+use crate::explain::lang::Lang;
+use crate::explain::lookup::Asked;
+use crate::explain::topic::Topic;
+use crate::model::counts::StateCounts;
+use crate::model::frame::Frame;
+use crate::model::needs::Needs;
+use crate::model::stat::StatFrame;
+use crate::source::sockets::Sockets;
+use crate::sys::caps;
+use crate::sys::netns::{self, NetnsSelector};
+use crate::view::text::diagram::Numbers;
+use crate::view::{Output, View, json, text};
+
+/// Writes what `args` ask for.
+///
+/// # Errors
+/// The output takes no more.
+pub fn run(args: &ExplainArgs, out: &mut impl Write) -> Result<()> {
+    let lang = args.lang.unwrap_or_else(own_lang);
+    match (args.output, args.topic) {
+        (Output::Text, Some(Asked::Topic(topic))) => {
+            text::explain::page(out, topic, lang, screen(args.color)).context(OUTPUT)
+        }
+        (Output::Text, Some(Asked::Group(group))) => {
+            if group == Group::States {
+                diagram(args, lang, out)?;
+                writeln!(out).context(OUTPUT)?;
+            }
+            text::explain::list(out, &[group], lang, screen(args.color)).context(OUTPUT)
+        }
+        (Output::Text, None) => text::explain::list(out, &Group::ALL, lang, screen(args.color)).context(OUTPUT),
+        (_, Some(Asked::Topic(topic))) => json::explain::pages(out, [topic].into_iter(), lang).context(OUTPUT),
+        (_, Some(Asked::Group(group))) => json::explain::pages(out, group.topics(), lang).context(OUTPUT),
+        (_, None) => json::explain::pages(out, Topic::all(), lang).context(OUTPUT),
+    }
+}
+
+/// The language of the locale (locale(7)): the first of these that is set says it.
+fn own_lang() -> Lang {
+    let set = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(env::var_os);
+    let mut set = set.filter(|value| !value.is_empty());
+    set.next()
+        .map_or(Lang::En, |locale| Lang::of_locale(&locale.to_string_lossy()))
+}
+
+/// Draws the states, with as many numbers as can be had.
+fn diagram(args: &ExplainArgs, lang: Lang, out: &mut impl Write) -> Result<()> {
+    let mut frame = None;
+    let screen = screen(args.color);
+    let is_root = caps::missing_for_bpf().is_empty();
+    if is_root {
+        let seconds = args.duration.0.as_secs_f64();
+        let begin = |mut out: &mut dyn Write| text::diagram::begin(&mut out, seconds, lang, screen);
+        match moves(args.duration, &begin, out) {
+            Ok(counted) => frame = counted,
+            Err(why) => log::warn!("what happens between the states is unknown: {why:#}"),
+        }
+    }
+    let counts = match frame {
+        Some(_) => None,
+        None => now()
+            .inspect_err(|why| log::warn!("how many sockets are in each state is unknown: {why:#}"))
+            .ok(),
+    };
+    let numbers = match (&frame, &counts) {
+        (Some(frame), _) => Numbers::During(frame),
+        (None, Some(counts)) => Numbers::Now(counts),
+        (None, None) => Numbers::None,
+    };
+    text::diagram::write(out, numbers, is_root, lang, screen).context(OUTPUT)
+}
+
+/// The sockets of this network namespace now.
+fn now() -> Result<StateCounts> {
+    let mut counts = StateCounts::default();
+    for namespace in netns::resolve(Path::new("/"), &NetnsSelector::Own)? {
+        let mut sockets = namespace.run(|| Sockets::open(Path::new("/"), namespace.inode))?;
+        counts += StateCounts::from(&sockets.count(StateSet::ALL)?);
+    }
+    Ok(counts)
+}
+
+/// What happens in this network namespace for `duration` after `begin` was written, or until a signal.
+fn moves(
+    Interval(duration): Interval,
+    begin: &dyn Fn(&mut dyn Write) -> io::Result<()>,
+    out: &mut impl Write,
+) -> Result<Option<StatFrame>> {
+    let needs = Needs {
+        counts: true,
+        ..Needs::default()
+    };
+    let plan = Plan {
+        duration: Some(duration),
+        ..plan(&Common::default(), needs)
+    };
+    let mut view = KeepsCounts { begin, counts: None };
+    engine::run(&plan, &mut view, out)?;
+    Ok(view.counts)
+}
+
+/// A view that writes what comes first, and keeps the counts of the last frame.
+struct KeepsCounts<'a> {
+    begin: &'a dyn Fn(&mut dyn Write) -> io::Result<()>,
+    counts: Option<StatFrame>,
+}
+
+impl View for KeepsCounts<'_> {
+    fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        (self.begin)(out)
+    }
+
+    fn frame(&mut self, frame: &Frame, _: &[Finding], _: &mut dyn Write) -> io::Result<()> {
+        self.counts = frame.counts.clone().or(self.counts.take());
+        Ok(())
+    }
+}

@@ -1,0 +1,27 @@
+//! `tcpwatch life`: what did each connection do, once it is over?
+
+use std::io::Write;
+
+use anyhow::Result;
+
+use super::run::plan;
+use super::screen::screen;
+use crate::cli::TraceArgs;
+use crate::engine;
+use crate::input::Connection;
+use crate::model::needs::Needs;
+use crate::view::trace;
+
+/// Runs the command until its end comes.
+///
+/// # Errors
+/// The kernel side cannot be loaded, or the output takes no more.
+pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
+    let output = &args.common.output;
+    let needs = Needs {
+        connections: true,
+        ..Needs::default()
+    };
+    let mut view = trace::of::<Connection>(output.output, screen(output.color));
+    engine::run(&plan(&args.common, needs), &mut *view, out)
+}

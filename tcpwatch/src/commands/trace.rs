@@ -1,0 +1,27 @@
+//! `tcpwatch trace`: what does each connection do, transition by transition?
+
+use std::io::Write;
+
+use anyhow::Result;
+
+use super::run::plan;
+use super::screen::screen;
+use crate::cli::TraceArgs;
+use crate::engine;
+use crate::input::Event;
+use crate::model::needs::Needs;
+use crate::view::trace;
+
+/// Runs the command until its end comes.
+///
+/// # Errors
+/// The kernel side cannot be loaded, or the output takes no more.
+pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
+    let output = &args.common.output;
+    let needs = Needs {
+        transitions: true,
+        ..Needs::default()
+    };
+    let mut view = trace::of::<Event>(output.output, screen(output.color));
+    engine::run(&plan(&args.common, needs), &mut *view, out)
+}

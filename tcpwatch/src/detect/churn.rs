@@ -1,0 +1,323 @@
+//! Connections opened for a request or few each, by one process here or one peer.
+
+use super::finding::{Finding, Severity};
+use super::hysteresis::Hysteresis;
+use super::kind::Kind;
+use super::{Detector, Frame, MOST, rate, share, within};
+use crate::model::churn::{ChurnFrame, Destination, Opener, Tally};
+use crate::model::number::{duration, per_second, thousands};
+use crate::model::owner::{How, Owner};
+
+/// Connections a second from which one opener is worth a word: in the minute that TIME_WAIT lasts, 600 sockets.
+const BUSY_PER_S: f64 = 10.0;
+/// Those down to which it stays so.
+const BUSY_UNTIL_PER_S: f64 = 7.0;
+/// Those from which it hurts: in that minute they hold 6,000 of the 28,232 ports there usually are.
+const HURTS_PER_S: f64 = 100.0;
+/// Of all connections opened, the part from which it is the culprit.
+const SHARE: f64 = 0.25;
+/// Connections that live shorter than this are opened for one request or few, ns.
+const SHORT_NS: u64 = 1_000_000_000;
+/// Of the connections opened, the part that must have ended: fewer do not tell how long the others live.
+const ENDED: f64 = 0.5;
+/// Bytes that went each way, in a connection that was opened for a request or few: two of the largest requests that nginx takes
+/// (`large_client_header_buffers`), or any number of smaller ones that is no reason to complain of the client.
+const FEW_BYTES: u64 = 16 * 1024;
+/// Of the connections opened, the part in TIME_WAIT on this side from which that is what people come with.
+const WAITS: f64 = 0.5;
+
+/// Looks at who opens what.
+#[derive(Debug, Default)]
+pub struct ChurnDetector {
+    busy: Hysteresis<(Opener, Destination)>,
+}
+
+impl Detector for ChurnDetector {
+    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+        let Some(churn) = frame.churn.as_ref() else { return };
+        self.busy.turn();
+        let all = churn.opened();
+        let refused = churn.stat.time_wait.refused > Some(0);
+        let before = findings.len();
+        for route in &churn.by_name {
+            let (Some(destination), tally) = (route.destination, &route.tally) else {
+                continue;
+            };
+            if findings.len() - before >= MOST {
+                return;
+            }
+            let per_s = rate(tally.opened, &churn.stat);
+            let is_culprit = share(tally.opened, all) >= SHARE && is_short(tally);
+            // Who is not known cannot be told what to do.
+            if route.opener == Opener::Here(None)
+                || !is_culprit
+                || !self
+                    .busy
+                    .holds((route.opener, destination), per_s, BUSY_PER_S, BUSY_UNTIL_PER_S)
+            {
+                continue;
+            }
+            let severity = if per_s >= HURTS_PER_S {
+                Severity::Warning
+            } else {
+                Severity::Info
+            };
+            let longest = tally.lifetime.quantile(0.9);
+            let title = format!(
+                "{} opened {} connections to {destination} {}, {} a second, and 9 of 10 lived about {} or less",
+                route.opener,
+                thousands(tally.opened),
+                within(&churn.stat),
+                thousands(per_second(tally.opened, churn.stat.interval_s)),
+                longest.map_or_else(|| "?".into(), duration),
+            );
+            let mut evidence = vec![
+                ("opened", tally.opened.into()),
+                ("opened_per_s", per_s.into()),
+                ("share", share(tally.opened, all).into()),
+                ("lifetime_p90_ns", longest.into()),
+                ("exchanged_bytes", tally.exchanged.mean().into()),
+                ("time_wait", Some(tally.time_wait).filter(|_| !refused).into()),
+            ];
+            let address = destination.address.to_string();
+            let port = u64::from(destination.port);
+            let mut advice = Vec::new();
+            let mut owner = None;
+            match route.opener {
+                Opener::Here(_) | Opener::Named(_) => {
+                    evidence.extend([("remote", address.into()), ("rport", port.into())]);
+                    advice.push(format!(
+                        "let {} use persistent connections or a pool for {destination}",
+                        route.opener
+                    ));
+                    owner = route.opener.process().map(|process| Owner::of(process, How::Connect));
+                }
+                Opener::Peer(peer) => {
+                    evidence.extend([
+                        ("peer", peer.to_string().into()),
+                        ("local", address.into()),
+                        ("lport", port.into()),
+                    ]);
+                    let server = tally
+                        .served
+                        .comm()
+                        .or(tally.served.listener().map(|process| process.comm));
+                    let server = server.map_or_else(|| "the server".into(), |comm| comm.to_string());
+                    advice.push(format!(
+                        "turn keep-alive on, in the client at {peer} and in {server} here at {destination}"
+                    ));
+                }
+            }
+            // Where ports run out, what gives time is told of that; and one that was refused is in no TIME_WAIT, though it ended alike.
+            if share(tally.time_wait, tally.opened) >= WAITS && !run_out(churn, destination) && !refused {
+                advice.push(format!(
+                    "no sysctl is needed for the {} of them in TIME_WAIT: they go when the connections do",
+                    thousands(tally.time_wait)
+                ));
+            }
+            findings.push(Finding {
+                evidence,
+                advice,
+                owner,
+                ..Finding::of(Kind::Churn, severity, title)
+            });
+        }
+    }
+}
+
+/// Whether ports to there run out, or have.
+fn run_out(churn: &ChurnFrame, to: Destination) -> bool {
+    let rows = churn.ports.iter().flatten().filter(|row| row.exhausted_in_s.is_some());
+    let mut there = rows.filter_map(|row| row.ends.destination);
+    there.any(|there| (there.ip(), there.port()) == (to.address.ip, to.port))
+}
+
+/// Whether most of its connections are over, nearly all of those were so at once, and they carried little, as far as that is known.
+fn is_short(tally: &Tally) -> bool {
+    let ended = share(tally.lifetime.count(), tally.opened) >= ENDED;
+    let few = tally.exchanged.mean().is_none_or(|bytes| bytes < FEW_BYTES);
+    ended && few && tally.lifetime.quantile(0.9).is_some_and(|ns| ns < SHORT_NS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::detect::finding::Value;
+    use crate::detect::tests::{found, nobody, one, quiet};
+    use crate::model::churn::{Exchanged, Route};
+    use crate::model::owner::{Comm, Process};
+    use crate::model::ports::ends::Ends;
+    use crate::model::ports::row::Row;
+    use crate::model::socket::Address;
+
+    fn route(who: Opener, opened: u64, ended: u64, lived_ns: u64) -> Route {
+        let mut tally = Tally {
+            opened,
+            time_wait: ended,
+            ..Tally::default()
+        };
+        for _ in 0..ended {
+            tally.lifetime.record(lived_ns);
+        }
+        Route {
+            opener: who,
+            destination: Some(Destination {
+                address: Address::new("10.0.0.9".parse().unwrap(), 0),
+                port: 6379,
+            }),
+            tally,
+        }
+    }
+
+    fn app() -> Opener {
+        Opener::Here(Some(Process {
+            pid: NonZeroU32::new(901),
+            comm: Comm::new(b"php-fpm"),
+        }))
+    }
+
+    fn look(detector: &mut ChurnDetector, routes: Vec<Route>) -> Vec<Finding> {
+        let frame = ChurnFrame {
+            by_name: routes,
+            ..nobody(quiet())
+        };
+        found(detector, &Frame::from(&frame))
+    }
+
+    fn once(routes: Vec<Route>) -> Vec<Finding> {
+        look(&mut ChurnDetector::default(), routes)
+    }
+
+    #[test]
+    fn who_opens_one_for_every_request_is_named() {
+        let finding = one(once(vec![route(app(), 4870, 4870, 1_000_000)]));
+        assert!(
+            finding.title.starts_with(
+                "php-fpm[901] opened 4,870 connections to 10.0.0.9:6379 in 10.0 s, 487 a second, and 9 of 10 lived about 9"
+            ),
+            "{}",
+            finding.title
+        );
+        assert_eq!(finding.severity, Severity::Warning);
+        assert_eq!(
+            (finding.evidence("opened"), finding.evidence("opened_per_s")),
+            (Some(&Value::Count(4870)), Some(&Value::Number(487.0)))
+        );
+        assert_eq!(
+            finding.advice,
+            [
+                "let php-fpm[901] use persistent connections or a pool for 10.0.0.9:6379",
+                "no sysctl is needed for the 4,870 of them in TIME_WAIT: they go when the connections do",
+            ]
+        );
+        assert_eq!(finding.owner.map(|owner| owner.how), Some(How::Connect));
+    }
+
+    #[test]
+    fn a_peer_is_told_to_keep_them() {
+        let peer = Opener::Peer("10.0.3.17".parse().unwrap());
+        let finding = one(once(vec![route(peer, 900, 900, 1_000_000)]));
+        assert_eq!(finding.severity, Severity::Info);
+        assert_eq!(
+            finding.advice[0],
+            "turn keep-alive on, in the client at 10.0.3.17 and in the server here at 10.0.0.9:6379"
+        );
+        assert_eq!(
+            (finding.evidence("peer"), finding.owner),
+            (Some(&"10.0.3.17".into()), None)
+        );
+    }
+
+    #[test]
+    fn what_is_rare_long_lived_somebody_elses_part_or_nobodys_is_none() {
+        for routes in [
+            vec![route(app(), 99, 99, 1_000_000)],
+            vec![route(app(), 900, 900, SHORT_NS + SHORT_NS / 4)],
+            // Nine of ten are open still.
+            vec![route(app(), 1000, 100, 1_000_000)],
+            vec![route(Opener::Here(None), 5000, 5000, 1_000_000)],
+        ] {
+            assert_eq!(once(routes), []);
+        }
+        // A thousand requests each, which a busy client and a fast server have done in half a second.
+        let mut kept = route(app(), 900, 900, 500_000_000);
+        kept.tally.exchanged = Exchanged {
+            connections: 900,
+            bytes: 900 * FEW_BYTES,
+        };
+        assert_eq!(once(vec![kept.clone()]), []);
+        kept.tally.exchanged.bytes -= 1;
+        assert_eq!(once(vec![kept]).len(), 1);
+        let others = |opened| {
+            let mut route = route(app(), opened, 0, 0);
+            route.destination = None;
+            route
+        };
+        assert_eq!(once(vec![route(app(), 200, 200, 1000), others(601)]), []);
+        assert_eq!(once(vec![route(app(), 200, 200, 1000), others(600)]).len(), 1);
+    }
+
+    #[test]
+    fn where_ports_run_out_nobody_is_told_to_leave_settings_alone() {
+        let route = route(app(), 900, 900, 1000);
+        let to = "10.0.0.9:6379".parse().unwrap();
+        let frame = |exhausted_in_s| ChurnFrame {
+            by_name: vec![route.clone()],
+            ports: Some(vec![Row {
+                ends: Ends {
+                    source: "10.0.0.1".parse().unwrap(),
+                    destination: Some(to),
+                },
+                used: 900,
+                time_wait: 900,
+                range: Some(1000),
+                free: Some(100),
+                held_ms: Some(60_000),
+                reuse: None,
+                opened_per_s: 90.0,
+                exhausted_in_s,
+                limit: None,
+            }]),
+            ..nobody(quiet())
+        };
+        let advice = |frame: &ChurnFrame| {
+            let finding = one(found(&mut ChurnDetector::default(), &Frame::from(frame)));
+            finding.advice.len()
+        };
+        assert_eq!((advice(&frame(Some(1.1))), advice(&frame(None))), (1, 2));
+    }
+
+    /// From its own end nobody can tell a connection that was refused a timewait socket from one that has one.
+    #[test]
+    fn where_timewait_sockets_were_refused_nobody_is_said_to_be_in_one() {
+        let mut frame = ChurnFrame {
+            by_name: vec![route(app(), 553, 553, 1000)],
+            ..nobody(quiet())
+        };
+        frame.stat.time_wait.refused = Some(554);
+        let finding = one(found(&mut ChurnDetector::default(), &Frame::from(&frame)));
+        assert_eq!(finding.evidence("time_wait"), Some(&Value::Unknown));
+        assert!(
+            finding.advice.iter().all(|step| !step.contains("TIME_WAIT")),
+            "{:?}",
+            finding.advice
+        );
+    }
+
+    #[test]
+    fn severity_is_by_the_rate() {
+        for (opened, severity) in [(100, Severity::Info), (999, Severity::Info), (1000, Severity::Warning)] {
+            assert_eq!(one(once(vec![route(app(), opened, opened, 1000)])).severity, severity);
+        }
+    }
+
+    #[test]
+    fn a_rate_around_the_threshold_does_not_flap() {
+        let mut detector = ChurnDetector::default();
+        let told = [99, 100, 71, 100, 69, 99]
+            .map(|opened| look(&mut detector, vec![route(app(), opened, opened, 1000)]).len());
+        assert_eq!(told, [0, 1, 1, 1, 0, 0]);
+    }
+}

@@ -1,0 +1,169 @@
+//! Half-open connections (RFC 9293, section 3.5.1) that pile up: handshakes that wait for an answer, on either side.
+
+use tcpwatch_common::TcpState;
+
+use super::finding::{Finding, Severity};
+use super::hysteresis::Hysteresis;
+use super::kind::Kind;
+use super::{Detector, Frame, rate, real, within};
+use crate::model::counter::Counter;
+use crate::model::number::{per_second, thousands};
+
+/// Half-open connections from which there is a pile: a host that is no target and has no trouble has a handful, for they last a
+/// round trip.
+const FROM: f64 = 100.0;
+/// Those down to which it stays one.
+const UNTIL: f64 = 50.0;
+/// Longest that a handshake waits, on average, on a healthy network, s: after that the SYN or SYN-ACK is sent again (RFC 6298,
+/// section 2).
+const RTO_S: f64 = 1.0;
+
+/// Looks at how many there are, and how many a second are completed: the one over the other is how long they wait (Little's law).
+#[derive(Debug, Default)]
+pub struct HalfOpen {
+    piled: Hysteresis<TcpState>,
+}
+
+impl Detector for HalfOpen {
+    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+        let Some(stat) = frame.counts().filter(|stat| stat.interval_s > 0.0) else {
+            return;
+        };
+        self.piled.turn();
+        for (state, who, count, see) in [
+            (
+                TcpState::SynRecv,
+                "connections from outside wait for the client's ACK",
+                stat.moved(TcpState::SynRecv, TcpState::Established),
+                "see from where: tcpwatch snapshot --state syn_recv --by remote",
+            ),
+            (
+                TcpState::SynSent,
+                "connects from here wait for an answer to their SYN",
+                stat.moved(TcpState::SynSent, TcpState::Established),
+                "see whose and where to: tcpwatch snapshot --state syn_sent --by process --by remote",
+            ),
+        ] {
+            let waiting = stat.connections.get(state);
+            let completed_per_s = rate(count, stat);
+            if !self.piled.holds(state, real(waiting), FROM, UNTIL) || real(waiting) <= completed_per_s * RTO_S {
+                continue;
+            }
+            let title = format!(
+                "{} {who}, and {} a second got it {}",
+                thousands(waiting),
+                thousands(per_second(count, stat.interval_s)),
+                within(stat)
+            );
+            let mut advice = vec![see.to_owned()];
+            if state == TcpState::SynRecv {
+                advice.push(format!(
+                    "clients that nobody knows and that never answer are a scan or a flood: limit their SYNs in front of this host, {}",
+                    match stat.syn.cookies {
+                        Some(0) => "and turn SYN cookies on (net.ipv4.tcp_syncookies is 0)",
+                        Some(_) => "and leave SYN cookies on",
+                        None => "and have SYN cookies on (net.ipv4.tcp_syncookies)",
+                    }
+                ));
+                advice.push(
+                    "clients that are known do not hear the SYN-ACK, or are not heard: look for a firewall or a way back that differs \
+                     from the way in"
+                        .into(),
+                );
+            } else {
+                advice.push(
+                    "the host there is down, a firewall drops, or the queue of its listener is full: look there".into(),
+                );
+            }
+            findings.push(Finding {
+                evidence: vec![
+                    ("state", state.key().into()),
+                    ("half_open", waiting.into()),
+                    ("completed_per_s", completed_per_s.into()),
+                    ("syn_retransmits", stat.counters.get(Counter::TcpSynRetrans).into()),
+                ],
+                advice,
+                ..Finding::of(Kind::HalfOpen, Severity::Warning, title)
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::tests::{counted, found, one, quiet};
+    use crate::model::stat::StatFrame;
+
+    /// So many in `state`, and so many in ten seconds that left it for ESTABLISHED.
+    fn frame(state: TcpState, waiting: u64, completed: u64) -> StatFrame {
+        let mut stat = counted(&[(Counter::TcpSynRetrans, 7)]);
+        stat.connections.add(state, waiting);
+        stat.moves[usize::from(state.number())][1] = completed;
+        stat
+    }
+
+    fn look(stat: &StatFrame) -> Vec<Finding> {
+        found(&mut HalfOpen::default(), &Frame::from(stat))
+    }
+
+    #[test]
+    fn a_pile_on_either_side_is_told() {
+        let finding = one(look(&frame(TcpState::SynRecv, 1024, 30)));
+        assert_eq!(
+            finding.title,
+            "1,024 connections from outside wait for the client's ACK, and 3 a second got it in 10.0 s"
+        );
+        assert_eq!(
+            (
+                finding.severity,
+                finding.evidence("half_open"),
+                finding.evidence("syn_retransmits")
+            ),
+            (Severity::Warning, Some(&1024_u64.into()), Some(&7_u64.into()))
+        );
+        let finding = one(look(&frame(TcpState::SynSent, 100, 0)));
+        assert_eq!(
+            finding.title,
+            "100 connects from here wait for an answer to their SYN, and 0 a second got it in 10.0 s"
+        );
+        assert!(finding.advice[0].contains("--state syn_sent"), "{:?}", finding.advice);
+    }
+
+    #[test]
+    fn cookies_are_left_on_where_they_are_on() {
+        for (cookies, told) in [
+            (Some(1), "leave SYN cookies on"),
+            (Some(0), "turn SYN cookies on"),
+            (None, "have SYN cookies on"),
+        ] {
+            let mut stat = frame(TcpState::SynRecv, 1024, 30);
+            stat.syn.cookies = cookies;
+            let finding = one(look(&stat));
+            assert!(finding.advice[1].contains(told), "{:?}", finding.advice);
+        }
+    }
+
+    #[test]
+    fn few_and_those_that_wait_no_longer_than_a_round_trip_are_none() {
+        assert_eq!(look(&quiet()), []);
+        assert_eq!(look(&frame(TcpState::SynRecv, 99, 0)), []);
+        // 20,000 a second on a way of 100 ms: 2,000 are half-open at any time.
+        assert_eq!(look(&frame(TcpState::SynRecv, 2_000, 200_000)), []);
+        assert_eq!(look(&frame(TcpState::SynRecv, 2_000, 20_000)), []);
+        assert_eq!(look(&frame(TcpState::SynRecv, 2_001, 20_000)).len(), 1);
+        let first = StatFrame {
+            interval_s: 0.0,
+            ..frame(TcpState::SynRecv, 500, 0)
+        };
+        assert_eq!(look(&first), [], "of no time there is no rate");
+    }
+
+    #[test]
+    fn a_pile_around_the_threshold_does_not_flap() {
+        let mut detector = HalfOpen::default();
+        let told = [99, 100, 50, 99, 49, 99]
+            .map(|waiting| found(&mut detector, &Frame::from(&frame(TcpState::SynRecv, waiting, 0))).len());
+        assert_eq!(told, [0, 1, 1, 1, 0, 0]);
+    }
+}

@@ -1,0 +1,154 @@
+//! Orphans, sockets that their process has closed and that are not over: `tcp_max_orphans`, `tcp_orphan_retries`.
+
+use super::format::{counted, rate, since, told};
+use super::negligible::{RARE, is_rare};
+use super::verdict::Verdict;
+use crate::detect::finding::{Finding, Severity};
+use crate::detect::kind::Kind;
+use crate::detect::orphan_limit::{UNREACHABLE, begins};
+use crate::explain::setting::Setting;
+use crate::explain::topic::Topic;
+use crate::model::counter::Counter;
+use crate::model::host::HostFrame;
+use crate::model::number::thousands;
+
+/// The connections that may become orphans.
+const CONNECTIONS: [Counter; 2] = [Counter::ActiveOpens, Counter::PassiveOpens];
+/// What an orphan may take, KiB.
+const KIB: u64 = 64;
+/// Retries of an orphan, where `tcp_orphan_retries` is 0 (`tcp_orphan_retries()`).
+const RETRIES: u64 = 8;
+
+/// Whether orphans are so many now that the limit may take the first of them; `None` where that is unknown.
+fn are_many(frame: &HostFrame) -> Option<bool> {
+    let (orphans, limit) = (frame.orphans?, frame.number(Setting::TcpMaxOrphans)?);
+    Some(orphans > limit / u64::from(UNREACHABLE))
+}
+
+fn now(frame: &HostFrame) -> String {
+    frame.orphans.map_or_else(
+        || "how many there are now is unknown".into(),
+        |count| format!("{} now", thousands(count)),
+    )
+}
+
+/// `net.ipv4.tcp_max_orphans`.
+pub(super) fn most(frame: &HostFrame) -> Verdict {
+    let total = told(frame, Counter::TcpAbortOnMemory);
+    let limit = frame.number(Setting::TcpMaxOrphans);
+    let verdict = match (frame.counter(Counter::TcpAbortOnMemory), are_many(frame), limit) {
+        (Some(0), _, _) => Verdict::fine(format!("{}, none was given up: {total}. Nothing to gain", now(frame))),
+        (Some(given_up), _, _) if is_rare(frame, given_up, &CONNECTIONS) => {
+            Verdict::note(format!("{}; {total}, {RARE}", now(frame)))
+        }
+        (Some(_), Some(true), Some(limit)) => {
+            let to = limit.saturating_mul(2);
+            Verdict::warning(format!(
+                "{}, and orphans were given up with a reset: {total}",
+                now(frame)
+            ))
+            .set(
+                frame,
+                Setting::TcpMaxOrphans,
+                &to.to_string(),
+                &format!(
+                    "each may hold {KIB} KiB that cannot be swapped, {} MiB of them together",
+                    thousands(to.saturating_mul(KIB) >> 10)
+                ),
+            )
+        }
+        (Some(_), _, _) => Verdict::note(format!(
+            "{}; sockets were given up, for this limit or for want of memory (tcp_mem): {total}. \
+             The kernel's log says which (\"too many orphaned sockets\"): nothing is recommended without it",
+            now(frame)
+        )),
+        (None, _, _) => Verdict::fine(format!("{}; {total}", now(frame))),
+    };
+    verdict
+        .counters(&[Counter::TcpAbortOnMemory, Counter::TcpMemoryPressures])
+        .evidence("orphans", frame.orphans)
+}
+
+/// `net.ipv4.tcp_orphan_retries`.
+pub(super) fn retries(frame: &HostFrame) -> Verdict {
+    let verdict = match frame.number(Setting::TcpOrphanRetries) {
+        Some(0) => Verdict::fine(format!(
+            "which means {RETRIES}, 100 s or more; orphans: {}. Nothing to gain",
+            now(frame)
+        )),
+        Some(retries) if retries < RETRIES => Verdict::note(format!(
+            "an orphan is given up after {}, and what it had left to send is lost; orphans: {}",
+            counted(retries, "retry", "retries"),
+            now(frame)
+        )),
+        _ => Verdict::fine(format!("how often an orphan tries again; orphans: {}", now(frame))),
+    };
+    verdict.evidence("orphans", frame.orphans)
+}
+
+/// Orphans at their limit, and sockets of this namespace that were given up. Orphans are counted for the whole host, and told
+/// `with_host`.
+pub(super) fn limit(frame: &HostFrame, with_host: bool, findings: &mut Vec<Finding>) {
+    let given_up = frame.counter(Counter::TcpAbortOnMemory).unwrap_or(0);
+    let many = with_host && are_many(frame) == Some(true);
+    if given_up == 0 && !many {
+        return;
+    }
+    let most = frame.number(Setting::TcpMaxOrphans);
+    let there = format!(
+        "{} orphans of {} at most",
+        frame.orphans.map_or_else(|| "an unknown number of".into(), thousands),
+        most.map_or_else(|| "unknown".into(), thousands)
+    );
+    let is_rare = is_rare(frame, given_up, &CONNECTIONS);
+    let (severity, title) = if given_up == 0 {
+        (
+            Severity::Info,
+            format!(
+                "{there}; none was given up yet, {}",
+                most.map(begins).unwrap_or_default()
+            ),
+        )
+    } else {
+        let title = format!(
+            "{} given up for too many orphans or too little memory {}{}; {there}",
+            counted(given_up, "socket was", "sockets were"),
+            since(frame),
+            rate(frame, given_up)
+        );
+        if is_rare && !many {
+            (Severity::Info, format!("{title}; that is {RARE}"))
+        } else {
+            (Severity::Warning, title)
+        }
+    };
+    let mut advice: Vec<String> = Vec::new();
+    if severity > Severity::Info {
+        advice.push(
+            "see which it was: dmesg says \"too many orphaned sockets\" or \"out of memory -- consider tuning tcp_mem\"".into(),
+        );
+        if frame.settings.contains_key(&Setting::TcpMaxOrphans) {
+            advice.push("net.ipv4.tcp_max_orphans, here, tells whether a higher limit would help".into());
+        }
+    }
+    if many {
+        advice.push(
+            "see whose peers do not answer: tcpwatch snapshot --state fin_wait1,last_ack,closing --by remote".into(),
+        );
+    }
+    findings.push(Finding {
+        kind: Kind::OrphanLimit,
+        topic: Topic::Finding(Kind::OrphanLimit),
+        severity,
+        title,
+        evidence: vec![
+            ("TCPAbortOnMemory", frame.counter(Counter::TcpAbortOnMemory).into()),
+            ("TCPMemoryPressures", frame.counter(Counter::TcpMemoryPressures).into()),
+            ("orphans", frame.orphans.into()),
+            ("limit", most.into()),
+            ("counted_s", frame.counted_s().into()),
+        ],
+        advice,
+        owner: None,
+    });
+}

@@ -1,0 +1,375 @@
+//! Half-open connections: `tcp_syncookies`, `tcp_max_syn_backlog`, and SYNs that found no room.
+
+use super::format::{counted, in_percent, rate, reaches, since, told};
+use super::negligible::{RARE, is_rare};
+use super::verdict::Verdict;
+use crate::detect::few;
+use crate::detect::finding::{Finding, Severity};
+use crate::detect::kind::Kind;
+use crate::detect::syn_flood;
+use crate::explain::setting::Setting;
+use crate::explain::topic::Topic;
+use crate::model::counter::Counter;
+use crate::model::host::HostFrame;
+use crate::model::listener::Listener;
+use crate::model::number::thousands;
+use crate::sys::release::Release;
+
+/// From this release a listener's own backlog bounds its half-open connections (`inet_csk_reqsk_queue_is_full`).
+const BOUND_BY_LISTENER: Release = Release(4, 4);
+/// Of the cookies sent, the part that came back from which those who knocked were real, percent.
+const REAL: u64 = syn_flood::REAL as u64;
+/// The most that helps (`reqsk_queue_alloc` before Linux 4.4, of which a backlog had 16 bits).
+const MOST: u64 = 65_535;
+
+/// SYNs that found no room among half-open connections.
+#[derive(Clone, Copy, Debug, Default)]
+struct NoRoom {
+    /// Answered with a cookie for it.
+    cookies: u64,
+    /// Dropped for a full queue (`TCPReqQFullDrop`).
+    dropped: Option<u64>,
+    /// Dropped for no queue that was full, while cookies are off: three quarters of `tcp_max_syn_backlog` are for strangers then, and
+    /// the rest is counted in `ListenDrops` alone (`tcp_conn_request`). A want of memory or of a route is counted there too. `None`
+    /// too where it was nothing else, for no listener here may have so many half-open.
+    unexplained: Option<u64>,
+}
+
+impl NoRoom {
+    fn of(frame: &HostFrame) -> Self {
+        let dropped = frame.counter(Counter::TcpReqQFullDrop);
+        let cookies = frame.counter(Counter::TcpReqQFullDoCookies).unwrap_or(0);
+        let unexplained = || {
+            let overflows = frame.counter(Counter::ListenOverflows)?;
+            let drops = frame.counter(Counter::ListenDrops)?;
+            let unexplained = drops.saturating_sub(overflows).saturating_sub(dropped?);
+            (unexplained == 0 || may_reach_the_backlog(frame)).then_some(unexplained)
+        };
+        match frame.number(Setting::TcpSyncookies) {
+            Some(0) => Self {
+                cookies,
+                dropped,
+                unexplained: unexplained(),
+            },
+            // Then every SYN gets one.
+            Some(2) => Self {
+                dropped,
+                ..Self::default()
+            },
+            _ => Self {
+                cookies,
+                dropped,
+                unexplained: None,
+            },
+        }
+    }
+
+    /// Those of a kind that may come again as cookies are set now: while they are on, no SYN is dropped for a full queue
+    /// (`tcp_syn_flood_action`), and those that were came before.
+    fn goes_on(self, frame: &HostFrame) -> u64 {
+        if are_on(frame) { self.cookies } else { self.all() }
+    }
+
+    fn all_dropped(self) -> u64 {
+        self.dropped.unwrap_or(0).saturating_add(self.unexplained.unwrap_or(0))
+    }
+
+    fn all(self) -> u64 {
+        self.cookies.saturating_add(self.all_dropped())
+    }
+}
+
+/// Whether cookies are on, whatever for.
+fn are_on(frame: &HostFrame) -> bool {
+    frame.number(Setting::TcpSyncookies).is_some_and(|value| value > 0)
+}
+
+/// Of `tcp_max_syn_backlog`, what is for strangers while cookies are off: a peer that is known from before may have the rest.
+fn for_strangers(frame: &HostFrame) -> Option<u64> {
+    let backlog = frame.number(Setting::TcpMaxSynBacklog)?;
+    Some(backlog - backlog / 4)
+}
+
+/// Whether a listener that dropped something may have more half-open connections than that: the queue of another is full before.
+fn may_reach_the_backlog(frame: &HostFrame) -> bool {
+    let (Some(most), Some(listeners)) = (for_strangers(frame), &frame.listeners) else {
+        return true;
+    };
+    let may = |listener: &Listener| listener.limit.is_none_or(|limit| limit > most) && listener.drops != Some(0);
+    listeners.iter().any(may)
+}
+
+/// `TCPReqQFullDrop 0 since boot, and 1,463 of ListenDrops that no full queue explains (15 an hour)`.
+fn drops(frame: &HostFrame, no_room: NoRoom) -> String {
+    let drops = told(frame, Counter::TcpReqQFullDrop);
+    match no_room.unexplained {
+        None => drops,
+        Some(0) => format!("{drops}, and no more of ListenDrops than full queues explain"),
+        Some(unexplained) => format!(
+            "{drops}, and {} of ListenDrops that no full queue explains{}",
+            thousands(unexplained),
+            rate(frame, unexplained)
+        ),
+    }
+}
+
+/// `net.ipv4.tcp_syncookies`.
+pub(super) fn cookies(frame: &HostFrame) -> Verdict {
+    let sent = told(frame, Counter::SyncookiesSent);
+    let no_room = NoRoom::of(frame);
+    let verdict = match frame.number(Setting::TcpSyncookies) {
+        Some(0) => off(frame, no_room),
+        Some(2) if frame.counter(Counter::SyncookiesSent).is_some_and(|sent| sent > 0) => Verdict::warning(format!(
+            "every SYN is answered with a cookie, whether or not a queue is full, which is for tests: {sent}"
+        ))
+        .set(
+            frame,
+            Setting::TcpSyncookies,
+            "1",
+            "none: cookies are sent where a queue is full, as by default",
+        ),
+        Some(2) => Verdict::note(format!(
+            "every SYN is answered with a cookie, which is for tests; {sent}"
+        )),
+        _ => match (frame.counter(Counter::SyncookiesSent), no_room.dropped) {
+            (Some(0), Some(1..)) => Verdict::fine(format!(
+                "for a full queue of half-open connections alone, and none was while it was on: {sent}; while it was 0, SYNs were \
+                 dropped: {}. Leave it on",
+                told(frame, Counter::TcpReqQFullDrop)
+            )),
+            (Some(0), _) => Verdict::fine(format!(
+                "for a full queue of half-open connections alone; none was: {sent}"
+            )),
+            _ => Verdict::fine(format!(
+                "in use where a queue of half-open connections is full: {sent}. Leave it on"
+            )),
+        },
+    };
+    verdict.counters(&[
+        Counter::SyncookiesSent,
+        Counter::TcpReqQFullDoCookies,
+        Counter::TcpReqQFullDrop,
+        Counter::ListenDrops,
+    ])
+}
+
+/// The same where they are off.
+fn off(frame: &HostFrame, no_room: NoRoom) -> Verdict {
+    let drops = drops(frame, no_room);
+    match no_room.all_dropped() {
+        0 if no_room.unexplained.is_none() => {
+            Verdict::note(format!("off; {drops}: whether SYNs were dropped for it cannot be said"))
+        }
+        0 => Verdict::note(format!(
+            "off, and no SYN was dropped for it: {drops}. Nothing to gain so far"
+        )),
+        dropped if is_rare(frame, dropped, &[Counter::PassiveOpens]) => Verdict::note(format!("off; {drops}: {RARE}")),
+        _ => {
+            let words = if no_room.dropped == Some(0) {
+                "off, and SYNs were dropped while no queue was full, as they are where three quarters of tcp_max_syn_backlog are half-open, \
+                 or for want of memory or a route"
+            } else {
+                "off, and SYNs were dropped that cookies would have answered"
+            };
+            Verdict::warning(format!("{words}: {drops}")).set(
+                frame,
+                Setting::TcpSyncookies,
+                "1",
+                "none while no queue is full; a connection made by a cookie has no window scaling and no SACK unless both sides use timestamps",
+            )
+        }
+    }
+}
+
+/// Whether `tcp_max_syn_backlog` bounds half-open connections before somaxconn does, whatever cookies are.
+pub(super) fn is_bound_by_backlog(frame: &HostFrame) -> bool {
+    let backlog = frame.number(Setting::TcpMaxSynBacklog);
+    is_old(frame)
+        && backlog
+            .zip(frame.number(Setting::Somaxconn))
+            .is_some_and(|(backlog, most)| backlog < most)
+}
+
+/// Whether half-open connections are bounded by `tcp_max_syn_backlog` too, whatever cookies are.
+fn is_old(frame: &HostFrame) -> bool {
+    frame.release().is_some_and(|release| release < BOUND_BY_LISTENER)
+}
+
+/// Real clients that came faster than a queue of half-open connections took them, in words: their cookies came back.
+pub(super) fn crowd(frame: &HostFrame) -> Option<String> {
+    let no_room = NoRoom::of(frame);
+    let sent = frame.counter(Counter::SyncookiesSent).filter(|&sent| sent > 0)?;
+    let back = frame.counter(Counter::SyncookiesRecv)?;
+    let is_crowd = no_room.cookies > 0
+        && reaches(back, sent, REAL)
+        && !is_rare(frame, no_room.goes_on(frame), &[Counter::PassiveOpens]);
+    is_crowd.then(|| {
+        format!(
+            "{}, and {} of the cookies came back: queues of half-open connections were full of real clients",
+            told(frame, Counter::TcpReqQFullDoCookies),
+            in_percent(back, sent)
+        )
+    })
+}
+
+/// `net.ipv4.tcp_max_syn_backlog`.
+pub(super) fn backlog(frame: &HostFrame) -> Verdict {
+    let no_room = NoRoom::of(frame);
+    let value = frame.number(Setting::TcpMaxSynBacklog);
+    let verdict = match frame.number(Setting::TcpSyncookies) {
+        _ if is_old(frame) => with_the_listeners(frame, value.unwrap_or(u64::MAX)),
+        None => Verdict::fine("whether it does anything depends on tcp_syncookies, which is unknown"),
+        Some(0) => {
+            let part = for_strangers(frame).unwrap_or(u64::MAX);
+            let listeners = frame.listeners.iter().flatten();
+            let larger: Vec<&Listener> = listeners.filter(|listener| listener.limit > Some(part)).collect();
+            let whose = if larger.is_empty() {
+                String::new()
+            } else {
+                format!(", fewer than {} asked for", few(&larger))
+            };
+            Verdict::fine(format!(
+                "{}, three quarters of it, are for strangers while tcp_syncookies is 0{whose}; {}. Cookies help more than a larger one",
+                thousands(part),
+                drops(frame, no_room)
+            ))
+        }
+        Some(_) => {
+            Verdict::fine("no effect while tcp_syncookies is on: a listener's backlog is the bound. Nothing to gain")
+        }
+    };
+    verdict.counters(&[
+        Counter::TcpReqQFullDrop,
+        Counter::TcpReqQFullDoCookies,
+        Counter::ListenDrops,
+    ])
+}
+
+/// The same before Linux 4.4, where it is a bound whatever cookies are.
+fn with_the_listeners(frame: &HostFrame, value: u64) -> Verdict {
+    let most = frame.number(Setting::Somaxconn).unwrap_or(0).min(MOST);
+    match crowd(frame) {
+        Some(crowd) if value < most => {
+            let mut verdict = Verdict::warning(format!(
+                "{crowd}; a listener has no more of them than this, whatever its backlog, which may be {} (somaxconn)",
+                thousands(most)
+            ))
+            .set(
+                frame,
+                Setting::TcpMaxSynBacklog,
+                &most.to_string(),
+                "some 300 bytes of kernel memory for each half-open connection, which a flood fills too",
+            );
+            let restart = "then restart the application: its queue is made by listen()";
+            verdict.advice.insert(verdict.advice.len() - 1, restart.into());
+            verdict
+        }
+        Some(crowd) => Verdict::fine(format!(
+            "{crowd}; no backlog is larger than this, so that raising it alone helps nobody"
+        )),
+        None => Verdict::fine(format!(
+            "with the listener's backlog it bounds half-open connections, the smaller counts; {}, {}",
+            told(frame, Counter::TcpReqQFullDoCookies),
+            told(frame, Counter::TcpReqQFullDrop)
+        )),
+    }
+}
+
+/// SYNs that found a queue of half-open connections full.
+pub(super) fn flood(frame: &HostFrame, findings: &mut Vec<Finding>) {
+    let no_room = NoRoom::of(frame);
+    let dropped = no_room.all_dropped();
+    if no_room.all() == 0 {
+        return;
+    }
+    let sent = frame.counter(Counter::SyncookiesSent);
+    let back = frame.counter(Counter::SyncookiesRecv);
+    let mut parts = Vec::new();
+    if no_room.cookies > 0 {
+        parts.push(format!(
+            "{} answered with cookies",
+            counted(no_room.cookies, "SYN was", "SYNs were")
+        ));
+    }
+    if dropped > 0 {
+        parts.push(format!("{} dropped", counted(dropped, "SYN was", "SYNs were")));
+    }
+    let why = match no_room {
+        NoRoom {
+            cookies: 0,
+            dropped: Some(0) | None,
+            ..
+        } => "though no queue was full, as where half-open connections reach three quarters of tcp_max_syn_backlog",
+        NoRoom {
+            unexplained: Some(1..), ..
+        } => "for a full queue of half-open connections, or near it",
+        _ => "for a full queue of half-open connections",
+    };
+    let mut title = format!(
+        "{} {}{} {why}",
+        parts.join(" and "),
+        since(frame),
+        rate(frame, no_room.all())
+    );
+    let mut advice = Vec::new();
+    if let Some((sent, back)) = sent.zip(back).filter(|&(sent, _)| sent > 0) {
+        title = format!("{title}; {} of {} cookies came back", thousands(back), thousands(sent));
+        let part = in_percent(back, sent);
+        advice.push(if reaches(back, sent, REAL) {
+            let bounds = if is_old(frame) {
+                "net.ipv4.tcp_max_syn_backlog and net.core.somaxconn, here, tell whether they are in its way"
+            } else {
+                "net.core.somaxconn, here, tells whether it is in its way"
+            };
+            format!(
+                "{part} of the cookies came back, so that real clients came faster than the queue took them: raise the backlog given to \
+                 listen(); {bounds}"
+            )
+        } else {
+            format!(
+                "{part} of the cookies came back: most of those who sent SYNs never answered, as in a flood from false addresses. Filter \
+                 them before this host; a larger queue does not help"
+            )
+        });
+    }
+    if dropped > 0 && frame.number(Setting::TcpSyncookies) == Some(0) {
+        advice.push("turn on net.ipv4.tcp_syncookies".into());
+    }
+    let are_past = dropped > 0 && are_on(frame);
+    if are_past {
+        title = format!("{title}; those dropped came while tcp_syncookies was 0, and it is on now");
+    }
+    let goes_on = no_room.goes_on(frame);
+    let is_rare = is_rare(frame, goes_on, &[Counter::PassiveOpens]);
+    if is_rare {
+        let which = if are_past { "those with cookies are" } else { "that is" };
+        title = format!("{title}; {which} {RARE}");
+    }
+    let severity = if goes_on == 0 || is_rare {
+        advice.clear();
+        Severity::Info
+    } else {
+        Severity::Warning
+    };
+    findings.push(Finding {
+        kind: Kind::SynFlood,
+        topic: Topic::Finding(Kind::SynFlood),
+        severity,
+        title,
+        evidence: vec![
+            (
+                "TCPReqQFullDoCookies",
+                frame.counter(Counter::TcpReqQFullDoCookies).into(),
+            ),
+            ("TCPReqQFullDrop", frame.counter(Counter::TcpReqQFullDrop).into()),
+            ("ListenDrops", frame.counter(Counter::ListenDrops).into()),
+            ("ListenOverflows", frame.counter(Counter::ListenOverflows).into()),
+            ("SyncookiesSent", sent.into()),
+            ("SyncookiesRecv", back.into()),
+            ("SyncookiesFailed", frame.counter(Counter::SyncookiesFailed).into()),
+            ("counted_s", frame.counted_s().into()),
+        ],
+        advice,
+        owner: None,
+    });
+}

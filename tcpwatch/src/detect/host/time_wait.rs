@@ -1,0 +1,367 @@
+//! `TIME_WAIT` and what is mistaken for a way to shorten it: `tcp_tw_reuse`, `tcp_tw_recycle`, `tcp_fin_timeout`,
+//! `tcp_max_tw_buckets`, `tcp_timestamps`.
+
+use super::Standing;
+use super::format::{counted, long, rate, reaches, since, told};
+use super::negligible::{RARE, is_rare};
+use super::port_usage::{TimeWait, enough, holds, is_by_time_wait, is_to_loopback, meaning, nearly_out, time_wait};
+use super::verdict::Verdict;
+use crate::detect::finding::{Finding, Severity};
+use crate::detect::kind::Kind;
+use crate::explain::facts::{DefaultValue, Facts};
+use crate::explain::setting::Setting;
+use crate::explain::topic::Topic;
+use crate::model::counter::Counter;
+use crate::model::host::{HostFrame, PortsHeld};
+use crate::model::number::thousands;
+use crate::model::ports;
+
+/// [`ports::TIME_WAIT_S`].
+const TIME_WAIT_S: u64 = ports::TIME_WAIT_S as u64;
+/// Bytes of a timewait socket, about (`struct tcp_timewait_sock`).
+const TIME_WAIT_BYTES: u64 = 256;
+
+/// A limit below is of no use where timewait sockets were refused, and where it is not known what the kernel's own would be.
+const FEW_BUCKETS: u64 = 16_384;
+/// Of the limit, the part from which the next timewait sockets may be refused, percent: where connections close in bursts.
+const NEAR: u64 = 80;
+/// What nobody knows of timewait sockets that were refused, where there is room for more now.
+const PAST: &str = "there were more of them then, the limit was lower, or memory was short, and which is not known";
+/// The connections that may end in `TIME_WAIT`.
+const CONNECTIONS: [Counter; 2] = [Counter::ActiveOpens, Counter::PassiveOpens];
+/// What connections are without where timestamps are off (RFC 7323), and what no counter tells.
+const MISSED: &str = "connections have no protection against wrapped sequence numbers (PAWS), and no round-trip times of what is sent \
+    again. That it hurts here is not seen";
+
+/// `8,102 in TIME_WAIT now`.
+fn now(frame: &HostFrame) -> String {
+    frame.time_wait.map_or_else(
+        || "how many are in TIME_WAIT is unknown".into(),
+        |count| format!("{} in TIME_WAIT now", thousands(count)),
+    )
+}
+
+/// `net.ipv4.tcp_tw_reuse`.
+pub(super) fn reuse(frame: &HostFrame) -> Verdict {
+    let without_timestamps = frame.number(Setting::TcpTimestamps) == Some(0);
+    let is_on = frame.number(Setting::TcpTwReuse).is_some_and(|value| value != 0);
+    let verdict = match nearly_out(frame) {
+        Some(held) if !is_by_time_wait(held) => Verdict::fine(format!(
+            "{}; {}: it does nothing for the ports of open connections",
+            meaning(frame),
+            holds(frame, held)
+        )),
+        Some(held) if without_timestamps && is_on => Verdict::warning(format!(
+            "it does nothing, for it needs tcp_timestamps, which is 0 here; {}",
+            holds(frame, held)
+        ))
+        .step("net.ipv4.tcp_timestamps, here, tells how it is turned on"),
+        Some(held) if without_timestamps => Verdict::fine(format!(
+            "{}; {}, and it needs tcp_timestamps, which is 0",
+            meaning(frame),
+            holds(frame, held)
+        )),
+        Some(held) => low(frame, held),
+        None if without_timestamps && is_on => {
+            let enough = enough(frame);
+            Verdict {
+                standing: Standing::Notable,
+                words: format!(
+                    "it does nothing, for it needs tcp_timestamps, which is 0 here; {}",
+                    enough.words
+                ),
+                ..enough
+            }
+        }
+        None => {
+            let enough = enough(frame);
+            Verdict {
+                words: format!("{}; {}", meaning(frame), enough.words),
+                ..enough
+            }
+        }
+    };
+    verdict
+        .counters(&[Counter::TwRecycled])
+        .evidence("time_wait", frame.time_wait)
+}
+
+/// The same where `TIME_WAIT` holds nearly all ports, as `held` tells, and timestamps are on.
+fn low(frame: &HostFrame, held: &PortsHeld) -> Verdict {
+    let words = format!("{}; {}", meaning(frame), holds(frame, held));
+    // The default of later kernels is enough where both sides are here.
+    let to = match Facts::of(Setting::TcpTwReuse).default_on(frame.release()) {
+        DefaultValue::Is("2") if is_to_loopback(held) => 2,
+        _ => 1,
+    };
+    let value = frame.number(Setting::TcpTwReuse);
+    let is_allowed = value == Some(1) || (value == Some(2) && is_to_loopback(held));
+    match time_wait(frame, held) {
+        TimeWait::Unknown => Verdict::warning(format!(
+            "{words}. Whether it does is unknown, for tcp_timestamps or tcp_tw_reuse_delay could not be read"
+        ))
+        .step("see what they are: sysctl net.ipv4.tcp_timestamps net.ipv4.tcp_tw_reuse_delay (since Linux 6.14)"),
+        TimeWait::Keeps if is_allowed => Verdict::warning(format!(
+            "{words}. No TIME_WAIT lasts longer, so that tcp_tw_reuse_delay keeps it from doing anything"
+        ))
+        .step("set net.ipv4.tcp_tw_reuse_delay back to its default, 1000 (ms)"),
+        TimeWait::Keeps => Verdict::warning(words).set(
+            frame,
+            Setting::TcpTwReuse,
+            &to.to_string(),
+            "little: it needs timestamps on both sides, and a firewall in between that still remembers the old connection \
+             may drop the new one",
+        ),
+        TimeWait::Untried(_) => Verdict::warning(words)
+            .step("see whether the other side uses timestamps, or a load balancer takes them away: ss -ti shows ts where it does"),
+        TimeWait::Taken(_) => Verdict::note(words),
+    }
+}
+
+/// `net.ipv4.tcp_tw_recycle`.
+pub(super) fn recycle(frame: &HostFrame) -> Verdict {
+    let lines: Vec<_> = frame
+        .lines
+        .iter()
+        .filter(|line| line.setting == Setting::TcpTwRecycle)
+        .collect();
+    let places: Vec<String> = lines.iter().map(|line| line.place.to_string()).collect();
+    let are_set = lines.iter().any(|line| line.value != "0");
+    let value = frame.number(Setting::TcpTwRecycle);
+    let default = Facts::of(Setting::TcpTwRecycle).default_on(frame.release());
+    let mut verdict = match (value, default) {
+        (Some(0), _) => Verdict::fine("off, as it must be: it breaks clients that share an address (NAT)"),
+        (Some(_), _) => live(frame),
+        (None, DefaultValue::Gone) if lines.is_empty() => {
+            Verdict::fine(format!("gone since Linux 4.12, and {}", no_file(frame)))
+        }
+        (None, _) if lines.is_empty() => Verdict::fine(format!("not found, and {}", no_file(frame))),
+        (None, DefaultValue::Gone) => Verdict::note(format!(
+            "gone since Linux 4.12: {} nothing{}{}",
+            does(&places),
+            if lines.iter().any(|line| line.is_read) {
+                ", and sysctl complains at every boot"
+            } else {
+                ""
+            },
+            if are_set {
+                ". It broke clients behind NAT while it lived"
+            } else {
+                ""
+            }
+        )),
+        (None, _) => Verdict::note(format!(
+            "not found here; since Linux 4.12, which has it no more, {} nothing",
+            does(&places)
+        )),
+    };
+    if value != Some(0) || are_set {
+        verdict
+            .advice
+            .extend(places.iter().map(|place| format!("delete {place}")));
+    }
+    if value.is_some_and(|value| value != 0) {
+        verdict.advice.push(
+            "risk: TIME_WAIT lasts its 60 s again, which takes ports only where this host opens the connections".into(),
+        );
+    }
+    verdict
+        .counters(&[Counter::PawsPassive])
+        .evidence("set_in", places.join(" ").as_str())
+}
+
+/// That it was in none of the files, as far as they could be read.
+fn no_file(frame: &HostFrame) -> &'static str {
+    if frame.all_lines {
+        "no file sets it"
+    } else {
+        "no file that could be read sets it"
+    }
+}
+
+/// `/etc/sysctl.conf:7 does`.
+fn does(places: &[String]) -> String {
+    format!(
+        "{} {}",
+        places.join(" and "),
+        if places.len() == 1 { "does" } else { "do" }
+    )
+}
+
+/// How long `TIME_WAIT` lasts: nothing shortens it but `tcp_tw_recycle`, while there was one (`tcp_time_wait`).
+fn lasts(frame: &HostFrame) -> &'static str {
+    match frame.number(Setting::TcpTwRecycle) {
+        None | Some(0) => "60 s, fixed",
+        Some(_) => "60 s, or 3.5 timeouts while tcp_tw_recycle is on",
+    }
+}
+
+/// On a kernel that still has it, switched on.
+fn live(frame: &HostFrame) -> Verdict {
+    let refused = frame.counter(Counter::PawsPassive);
+    let verdict = if frame.number(Setting::TcpTimestamps) == Some(0) {
+        Verdict::warning(
+            "on, and without effect while tcp_timestamps is 0; with timestamps it breaks clients that share an address (NAT)",
+        )
+    } else {
+        let words = format!(
+            "on: SYNs of clients that share an address (NAT) are dropped where their timestamps step back: {}. Linux 4.12 has it no more",
+            told(frame, Counter::PawsPassive)
+        );
+        if refused.is_some_and(|refused| refused > 0) {
+            Verdict::critical(words)
+        } else {
+            Verdict::warning(words)
+        }
+    };
+    verdict.step(format!("sysctl -w {}=0", Setting::TcpTwRecycle.sysctl()))
+}
+
+/// `net.ipv4.tcp_fin_timeout`.
+pub(super) fn fin_timeout(frame: &HostFrame) -> Verdict {
+    let verdict = match frame.number(Setting::TcpFinTimeout) {
+        Some(TIME_WAIT_S) | None => Verdict::fine(format!(
+            "for closed sockets in FIN_WAIT2, not for TIME_WAIT ({})",
+            lasts(frame)
+        )),
+        Some(seconds) if seconds < TIME_WAIT_S => Verdict::note(format!(
+            "shortens FIN_WAIT2 of closed sockets. It does not shorten TIME_WAIT ({}): harmless, and not what it is mostly set \
+             for; {}",
+            lasts(frame),
+            now(frame)
+        )),
+        // `tcp_keepalive_timer`: what is beyond 60 s comes twice.
+        Some(seconds) => Verdict::note(format!(
+            "a closed socket is kept in FIN_WAIT2 with all its memory for {0}, and as long again without. \
+             It is not TIME_WAIT ({1})",
+            long(seconds - TIME_WAIT_S),
+            lasts(frame)
+        )),
+    };
+    verdict.evidence("time_wait", frame.time_wait)
+}
+
+/// `net.ipv4.tcp_max_tw_buckets`.
+pub(super) fn buckets(frame: &HostFrame) -> Verdict {
+    let total = told(frame, Counter::TcpTimeWaitOverflow);
+    let limit = frame.number(Setting::TcpMaxTwBuckets);
+    let verdict = match (frame.counter(Counter::TcpTimeWaitOverflow), limit) {
+        (Some(0), _) => Verdict::fine(format!("{}, none was refused: {total}. Nothing to gain", now(frame))),
+        (None, _) | (_, None) => Verdict::fine(format!("{}; {total}", now(frame))),
+        (Some(refused), _) if is_rare(frame, refused, &CONNECTIONS) => {
+            Verdict::note(format!("{}; {total}, {RARE}", now(frame)))
+        }
+        (Some(_), Some(limit)) if is_short(frame, limit) => refused(frame, limit),
+        (Some(_), Some(_)) => Verdict::note(format!("{}; {total}: {PAST}", now(frame)))
+            .step("see whether TCPTimeWaitOverflow goes on: tcpwatch churn tells"),
+    };
+    verdict
+        .counters(&[Counter::TcpTimeWaitOverflow])
+        .evidence("time_wait", frame.time_wait)
+}
+
+/// Whether the limit is known to be too low for what this host does: it is nearly reached, or lower than it would be if nobody had
+/// set it. That some were refused since boot may be of a lower limit, which is no more.
+fn is_short(frame: &HostFrame, limit: u64) -> bool {
+    let own = frame.default_of(Setting::TcpMaxTwBuckets).unwrap_or(FEW_BUCKETS);
+    limit < own || frame.time_wait.is_some_and(|count| reaches(count, limit, NEAR))
+}
+
+/// The same where many were refused, and more may be.
+fn refused(frame: &HostFrame, limit: u64) -> Verdict {
+    let own = frame.default_of(Setting::TcpMaxTwBuckets).filter(|&own| own > limit);
+    let to = limit.saturating_mul(2).max(own.unwrap_or(FEW_BUCKETS));
+    let mebibytes = to.saturating_mul(TIME_WAIT_BYTES).div_ceil(1 << 20);
+    let own = own.map_or_else(String::new, |own| {
+        format!("; it would be {} if nobody had set it", thousands(own))
+    });
+    let mut verdict = Verdict::warning(format!(
+        "connections closed without TIME_WAIT, and a late FIN of the peer is answered with a reset: {}; {}{own}",
+        told(frame, Counter::TcpTimeWaitOverflow),
+        now(frame)
+    ))
+    .set(
+        frame,
+        Setting::TcpMaxTwBuckets,
+        &to.to_string(),
+        &format!("up to {} MiB of kernel memory while they last", thousands(mebibytes)),
+    );
+    let look = "then see whether TCPTimeWaitOverflow goes on: tcpwatch churn tells how many there would be room for";
+    verdict.advice.insert(verdict.advice.len() - 1, look.into());
+    verdict
+}
+
+/// Timewait sockets that were refused.
+pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
+    let refused = frame.counter(Counter::TcpTimeWaitOverflow).unwrap_or(0);
+    if refused == 0 {
+        return;
+    }
+    let limit = frame.number(Setting::TcpMaxTwBuckets);
+    let is_short = limit.is_some_and(|limit| is_short(frame, limit));
+    let (severity, why) = if is_rare(frame, refused, &CONNECTIONS) {
+        (Severity::Info, format!("; that is {RARE}"))
+    } else if is_short {
+        (Severity::Warning, String::new())
+    } else {
+        (Severity::Info, format!(": {PAST}"))
+    };
+    findings.push(Finding {
+        kind: Kind::TimeWaitOverflow,
+        topic: Topic::Finding(Kind::TimeWaitOverflow),
+        severity,
+        title: format!(
+            "{} closed without TIME_WAIT {}{}; {} of {} now{why}",
+            counted(refused, "connection", "connections"),
+            since(frame),
+            rate(frame, refused),
+            frame.time_wait.map_or_else(|| "unknown".into(), thousands),
+            limit.map_or_else(|| "unknown".into(), thousands),
+        ),
+        evidence: vec![
+            ("TCPTimeWaitOverflow", refused.into()),
+            ("time_wait", frame.time_wait.into()),
+            ("limit", limit.into()),
+            ("counted_s", frame.counted_s().into()),
+        ],
+        advice: if severity == Severity::Info {
+            Vec::new()
+        } else {
+            vec![
+                "find who closes so many connections first: tcpwatch churn".into(),
+                "net.ipv4.tcp_max_tw_buckets, here, tells what a higher limit takes".into(),
+            ]
+        },
+        owner: None,
+    });
+}
+
+/// `net.ipv4.tcp_timestamps`.
+pub(super) fn timestamps(frame: &HostFrame) -> Verdict {
+    if frame.number(Setting::TcpTimestamps) != Some(0) {
+        return Verdict::fine("tcp_tw_reuse needs it, and so do SYN cookies with all options. Leave it on");
+    }
+    let cookies = frame.counter(Counter::SyncookiesRecv).filter(|&cookies| cookies > 0);
+    let low = nearly_out(frame).filter(|held| is_by_time_wait(held));
+    let mut lost = Vec::new();
+    lost.extend(cookies.map(|_| {
+        format!(
+            "connections made by SYN cookies have no window scaling and no SACK: {}",
+            told(frame, Counter::SyncookiesRecv)
+        )
+    }));
+    lost.extend(low.map(|held| format!("no port in TIME_WAIT can be used again: {}", holds(frame, held))));
+    let verdict = if !lost.is_empty() {
+        Verdict::warning(format!("off: {}", lost.join("; "))).set(
+            frame,
+            Setting::TcpTimestamps,
+            "1",
+            "12 bytes more in each segment; new connections alone have them",
+        )
+    } else if frame.number(Setting::TcpTwReuse) == Some(1) {
+        Verdict::note(format!("off, so that tcp_tw_reuse does nothing; {MISSED}"))
+    } else {
+        Verdict::note(format!("off; {MISSED}"))
+    };
+    verdict.counters(&[Counter::SyncookiesRecv])
+}

@@ -1,0 +1,172 @@
+//! Much is sent again: segments are lost on the way, or nobody answers.
+
+use tcpwatch_common::TcpState;
+
+use super::finding::{Finding, Severity};
+use super::hysteresis::Hysteresis;
+use super::kind::Kind;
+use super::{Detector, Frame, percent, rate, share, within};
+use crate::model::counter::Counter;
+use crate::model::number::thousands;
+
+/// Of the segments sent, the part sent again from which connections are slow: at a twentieth lost, a round trip of 50 ms leaves
+/// about 1 Mbit/s to each (Mathis et al. 1997).
+const FROM: f64 = 0.05;
+/// The part down to which it stays so.
+const UNTIL: f64 = 0.03;
+/// The part from which connections time out.
+const CRITICAL: f64 = 0.25;
+/// Segments a second sent again: fewer are a probe or two on a host that sends next to nothing.
+const FEWEST_PER_S: f64 = 10.0;
+/// Of the segments sent again, the part of SYN and SYN-ACK from which it is handshakes that get no answer.
+const HANDSHAKES: f64 = 0.5;
+
+/// Looks at `Tcp:RetransSegs` beside `Tcp:OutSegs`.
+#[derive(Debug, Default)]
+pub struct RetransmitStorm {
+    stormy: Hysteresis<()>,
+}
+
+impl Detector for RetransmitStorm {
+    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+        let Some(stat) = frame.counts() else { return };
+        self.stormy.turn();
+        let count = |counter| stat.counters.get(counter);
+        let (Some(again), Some(first)) = (count(Counter::RetransSegs), count(Counter::OutSegs)) else {
+            return;
+        };
+        // SYN-ACKs to clients that do not answer are told of as such, with what to do about it.
+        let is_told = findings.iter().any(|finding| {
+            finding.kind == Kind::SynFlood
+                || finding.kind == Kind::HalfOpen && finding.evidence("state") == Some(&TcpState::SynRecv.key().into())
+        });
+        let handshakes = count(Counter::TcpSynRetrans);
+        let again = if is_told {
+            again.saturating_sub(handshakes.unwrap_or(0))
+        } else {
+            again
+        };
+        let part = share(again, first.saturating_add(again));
+        if rate(again, stat) < FEWEST_PER_S || !self.stormy.holds((), part, FROM, UNTIL) {
+            return;
+        }
+        let severity = if part >= CRITICAL {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        };
+        let is_handshakes = !is_told && share(handshakes.unwrap_or(0), again) >= HANDSHAKES;
+        let title = format!(
+            "{} segments were sent again {}, {} of all that were sent{}",
+            thousands(again),
+            within(stat),
+            percent(part),
+            if is_handshakes {
+                ", most of them SYN or SYN-ACK"
+            } else {
+                ""
+            }
+        );
+        let advice = if is_handshakes {
+            vec!["see who does not answer: tcpwatch snapshot --state syn_sent,syn_recv --by remote".into()]
+        } else {
+            vec![
+                "see which peers: tcpwatch trace --connections tells what was sent again on each connection, ss -ti of those that are open".into(),
+                "look for drops on the way to them: ip -s link and tc -s qdisc here, then the switch and the path beyond".into(),
+            ]
+        };
+        findings.push(Finding {
+            evidence: vec![
+                ("retransmitted", again.into()),
+                ("sent", first.into()),
+                ("share", part.into()),
+                ("syn_retransmits", handshakes.into()),
+                ("timeouts", count(Counter::TcpTimeouts).into()),
+                ("given_up", count(Counter::TcpAbortOnTimeout).into()),
+            ],
+            advice,
+            ..Finding::of(Kind::RetransmitStorm, severity, title)
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::tests::{counted, found, one, quiet};
+    use crate::model::stat::StatFrame;
+
+    fn frame(again: u64, first: u64, syn: u64) -> StatFrame {
+        counted(&[
+            (Counter::RetransSegs, again),
+            (Counter::OutSegs, first),
+            (Counter::TcpSynRetrans, syn),
+        ])
+    }
+
+    fn look(stat: &StatFrame) -> Vec<Finding> {
+        found(&mut RetransmitStorm::default(), &Frame::from(stat))
+    }
+
+    #[test]
+    fn much_of_what_is_sent_is_sent_again() {
+        let finding = one(look(&frame(4_120, 31_000, 20)));
+        assert_eq!(
+            finding.title,
+            "4,120 segments were sent again in 10.0 s, 12 % of all that were sent"
+        );
+        assert_eq!((finding.severity, finding.advice.len()), (Severity::Warning, 2));
+        assert_eq!(finding.evidence("retransmitted"), Some(&4_120_u64.into()));
+        assert_eq!(one(look(&frame(1_000, 3_000, 0))).severity, Severity::Critical);
+        let finding = one(look(&frame(1_000, 3_001, 500)));
+        assert_eq!(finding.severity, Severity::Warning);
+        assert!(
+            finding.title.ends_with(", most of them SYN or SYN-ACK"),
+            "{}",
+            finding.title
+        );
+    }
+
+    /// One cause is one finding.
+    #[test]
+    fn handshakes_that_are_told_of_already_are_no_storm() {
+        let told = |kind, state: &str| Finding {
+            evidence: vec![("state", state.into())],
+            ..Finding::of(kind, Severity::Warning, "told".into())
+        };
+        let storms = |stat: &StatFrame, before: Finding| {
+            let mut findings = vec![before];
+            RetransmitStorm::default().look(&Frame::from(stat), &mut findings);
+            findings.split_off(1)
+        };
+        let flood = frame(1_000, 3_000, 960);
+        assert_eq!(storms(&flood, told(Kind::SynFlood, "")), []);
+        assert_eq!(storms(&flood, told(Kind::HalfOpen, "syn_recv")), []);
+        assert_eq!(storms(&flood, told(Kind::HalfOpen, "syn_sent")).len(), 1);
+        let finding = one(storms(&frame(1_000, 3_000, 400), told(Kind::SynFlood, "")));
+        assert!(
+            finding.title.starts_with("600 segments were sent again"),
+            "{}",
+            finding.title
+        );
+        // `share` is of these.
+        assert_eq!(finding.evidence("retransmitted"), Some(&600_u64.into()));
+        assert_eq!(finding.evidence("syn_retransmits"), Some(&400_u64.into()));
+    }
+
+    #[test]
+    fn a_small_part_and_a_few_are_none() {
+        assert_eq!(look(&quiet()), []);
+        assert_eq!(look(&frame(500, 9_501, 0)), []);
+        assert_eq!(look(&frame(500, 9_500, 0)).len(), 1);
+        assert_eq!(look(&frame(99, 10, 0)), [], "on an idle host");
+    }
+
+    #[test]
+    fn a_part_around_the_threshold_does_not_flap() {
+        let mut detector = RetransmitStorm::default();
+        let told = [490, 500, 300, 490, 290, 490]
+            .map(|again| found(&mut detector, &Frame::from(&frame(again, 10_000 - again, 0))).len());
+        assert_eq!(told, [0, 1, 1, 1, 0, 0]);
+    }
+}

@@ -1,0 +1,358 @@
+//! More SYNs than a listener takes: answered with cookies, or dropped.
+
+use tcpwatch_common::TcpState;
+
+use super::finding::{Finding, Severity};
+use super::kind::Kind;
+use super::sysctl_command::set;
+use super::{Detector, Frame, real, share, within};
+use crate::explain::setting::Setting;
+use crate::model::counter::Counter;
+use crate::model::number::thousands;
+use crate::model::stat::StatFrame;
+
+/// Of the cookies sent, the part that comes back from where clients are real, percent: a flood from addresses that are not the
+/// sender's answers none.
+pub(super) const REAL: u32 = 50;
+/// The same part.
+const ANSWERED: f64 = REAL as f64 / 100.0;
+/// Cookies from which the part that comes back tells anything: the ACK to the last of them may be on its way.
+const TELLING: u64 = 30;
+/// SYNs dropped a second, from which several clients wait at any moment: one that gets no answer sends again after a second, and then
+/// seldom enough.
+const CRITICAL_PER_S: f64 = 10.0;
+/// Over so long at least, s: what comes together at one moment is no rate.
+const LEAST_S: f64 = 1.0;
+/// Of the half-open connections at which SYNs are dropped, the part by which there may be fewer a moment later.
+const NEAR: u64 = 10;
+/// Where they come from.
+const SEE: &str = "see from where they come: tcpwatch snapshot --state syn_recv --by remote";
+/// Drops of listeners that no queue explains, from which they are worth a word: counters of all CPUs are not read at one moment.
+const UNEXPLAINED: u64 = 10;
+
+/// `tcp_syncookies` where every SYN is answered with a cookie, whether or not a queue is full (ip-sysctl.rst).
+const ALWAYS: u64 = 2;
+
+/// Looks at what happened to SYNs.
+#[derive(Debug)]
+pub struct SynFlood;
+
+impl Detector for SynFlood {
+    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+        let Some(stat) = frame.counts() else { return };
+        let count = |counter| stat.counters.get(counter).unwrap_or(0);
+        let sent = count(Counter::SyncookiesSent);
+        let dropped = count(Counter::TcpReqQFullDrop);
+        let explained = count(Counter::ListenOverflows).saturating_add(dropped);
+        let unexplained = count(Counter::ListenDrops).saturating_sub(explained);
+        if dropped > 0 {
+            findings.push(queue_full(stat, dropped));
+        } else if sent > 0 {
+            findings.push(answered_with_cookies(stat, sent));
+        } else if unexplained >= UNEXPLAINED && stat.connections.get(TcpState::SynRecv) > 0 {
+            findings.push(dropped_for_no_queue(stat, unexplained));
+        }
+    }
+}
+
+/// SYNs that found the queue of their listener full, and got no cookie.
+fn queue_full(stat: &StatFrame, dropped: u64) -> Finding {
+    let title = format!(
+        "{} dropped {}, for too many connections of their listener were half-open, and SYN cookies are off",
+        syns(dropped),
+        within(stat)
+    );
+    finding(stat, by_rate(dropped, stat), title, turn_cookies_on(stat))
+}
+
+/// `1 SYN was`, `1,204 SYNs were`.
+fn syns(count: u64) -> String {
+    match count {
+        1 => "1 SYN was".into(),
+        _ => format!("{} SYNs were", thousands(count)),
+    }
+}
+
+/// How bad it is that so many SYNs were dropped. What one client sends again is among them.
+fn by_rate(dropped: u64, stat: &StatFrame) -> Severity {
+    if real(dropped) / stat.interval_s.max(LEAST_S) >= CRITICAL_PER_S {
+        Severity::Critical
+    } else {
+        Severity::Warning
+    }
+}
+
+/// SYNs that were answered with a cookie.
+fn answered_with_cookies(stat: &StatFrame, sent: u64) -> Finding {
+    let answered = stat.counters.get(Counter::SyncookiesRecv).unwrap_or(0);
+    if stat.syn.cookies == Some(ALWAYS) {
+        let title = format!(
+            "{} answered with a cookie {}, as all are where net.ipv4.tcp_syncookies is {ALWAYS}, whether or not a queue is full",
+            syns(sent),
+            within(stat)
+        );
+        let advice = set(
+            stat.namespace.as_ref(),
+            Setting::TcpSyncookies,
+            "1",
+            "none: cookies are sent where a queue is full, as by default",
+        );
+        return finding(stat, Severity::Info, title, advice);
+    }
+    // Of several namespaces, one may be so.
+    let perhaps = match stat.syn.cookies {
+        Some(_) => "",
+        None => ", or net.ipv4.tcp_syncookies is 2 there",
+    };
+    let title = format!(
+        "{} answered with a cookie {}, for too many connections of their listener were half-open{perhaps}; {} came back",
+        syns(sent),
+        within(stat),
+        match answered {
+            1 => "1 valid cookie".into(),
+            _ => format!("{} valid cookies", thousands(answered)),
+        }
+    );
+    if sent < TELLING {
+        return finding(stat, Severity::Info, title, vec![SEE.into()]);
+    }
+    let advice = if share(answered, sent) >= ANSWERED {
+        vec![
+            "these clients are real: raise the backlog that the application gives to listen(), and net.core.somaxconn, which caps it"
+                .into(),
+            "let it accept faster".into(),
+        ]
+    } else {
+        vec![
+            "few come back, as in a flood: limit SYNs in front of this host".into(),
+            SEE.into(),
+            "leave SYN cookies on: without them clients would find no room".into(),
+        ]
+    };
+    finding(stat, Severity::Warning, title, advice)
+}
+
+/// SYNs that were dropped though no queue was full. Without cookies the kernel keeps a quarter of `tcp_max_syn_backlog` for peers known
+/// from before, and counts what it drops for it as `ListenDrops` alone (`tcp_conn_request`, `net/ipv4/tcp_input.c`).
+fn dropped_for_no_queue(stat: &StatFrame, dropped: u64) -> Finding {
+    let half_open = stat.connections.get(TcpState::SynRecv);
+    // No counter tells these from each other.
+    let others = [
+        "see whether there is a route back to these clients, without which nobody can answer them: ip route get ADDRESS".to_owned(),
+        "else the kernel found no memory for the connection, which its log tells (dmesg), or a security module refused it".to_owned(),
+    ];
+    let severity = by_rate(dropped, stat);
+    let dropped = format!(
+        "{} SYNs or ACKs were dropped by listeners {}",
+        thousands(dropped),
+        within(stat)
+    );
+    let kept = stat.syn.max_backlog.map(|most| most - most / 4);
+    let (why, advice) = match (stat.syn.cookies, stat.syn.max_backlog.zip(kept)) {
+        (Some(0), Some((most, kept))) if half_open.saturating_add(kept / NEAR) >= kept => (
+            format!(
+                ": {} connections are half-open, three quarters of net.ipv4.tcp_max_syn_backlog ({}) or more, and SYN cookies are off",
+                thousands(half_open),
+                thousands(most)
+            ),
+            turn_cookies_on(stat),
+        ),
+        (Some(_), _) => (
+            format!(" though no queue was full; {} connections are half-open", thousands(half_open)),
+            Vec::from(others),
+        ),
+        (None, _) => (
+            format!(" though no queue was full; {} connections are half-open", thousands(half_open)),
+            [
+                "where net.ipv4.tcp_syncookies is 0, half-open connections near three quarters of net.ipv4.tcp_max_syn_backlog are the \
+                 reason: turn cookies on there"
+                    .to_owned(),
+            ]
+            .into_iter()
+            .chain(others)
+            .collect(),
+        ),
+    };
+    finding(stat, severity, format!("{dropped}{why}"), advice)
+}
+
+/// What to do where SYNs are dropped that cookies would answer.
+fn turn_cookies_on(stat: &StatFrame) -> Vec<String> {
+    let mut advice = vec!["let the kernel answer with a cookie, so that clients get in:".to_owned()];
+    advice.extend(set(
+        stat.namespace.as_ref(),
+        Setting::TcpSyncookies,
+        "1",
+        "none while no queue is full; a connection made by a cookie has no window scaling and no SACK unless both sides use timestamps",
+    ));
+    advice.push(SEE.into());
+    advice
+}
+
+fn finding(stat: &StatFrame, severity: Severity, title: String, advice: Vec<String>) -> Finding {
+    let count = |counter| stat.counters.get(counter).into();
+    Finding {
+        evidence: vec![
+            ("cookies_sent", count(Counter::SyncookiesSent)),
+            ("cookies_received", count(Counter::SyncookiesRecv)),
+            ("cookies_failed", count(Counter::SyncookiesFailed)),
+            ("syn_drops", count(Counter::TcpReqQFullDrop)),
+            ("drops", count(Counter::ListenDrops)),
+            ("overflows", count(Counter::ListenOverflows)),
+            ("half_open", stat.connections.get(TcpState::SynRecv).into()),
+            ("tcp_syncookies", stat.syn.cookies.into()),
+            ("tcp_max_syn_backlog", stat.syn.max_backlog.into()),
+        ],
+        advice,
+        ..Finding::of(Kind::SynFlood, severity, title)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::tests::{counted, found, one, quiet};
+    use crate::input::SynSettings;
+
+    fn look(counts: &[(Counter, u64)], half_open: u64) -> Vec<Finding> {
+        with(counts, half_open, SynSettings::default())
+    }
+
+    fn with(counts: &[(Counter, u64)], half_open: u64, syn: SynSettings) -> Vec<Finding> {
+        let mut stat = StatFrame { syn, ..counted(counts) };
+        stat.connections.add(TcpState::SynRecv, half_open);
+        found(&mut SynFlood, &Frame::from(&stat))
+    }
+
+    const fn settings(cookies: u64, max_backlog: u64) -> SynSettings {
+        SynSettings {
+            cookies: Some(cookies),
+            max_backlog: Some(max_backlog),
+        }
+    }
+
+    #[test]
+    fn cookies_that_do_not_come_back_are_a_flood() {
+        let counts = |answered| [(Counter::SyncookiesSent, 4_000), (Counter::SyncookiesRecv, answered)];
+        let finding = one(with(&counts(3), 128, settings(1, 2048)));
+        assert_eq!(
+            finding.title,
+            "4,000 SYNs were answered with a cookie in 10.0 s, for too many connections of their listener were half-open; \
+             3 valid cookies came back"
+        );
+        assert_eq!(
+            (finding.severity, finding.evidence("half_open")),
+            (Severity::Warning, Some(&128_u64.into()))
+        );
+        assert!(one(look(&counts(1_999), 0)).advice[0].starts_with("few come back"));
+        assert!(one(look(&counts(2_000), 0)).advice[0].starts_with("these clients are real"));
+    }
+
+    #[test]
+    fn a_dropped_syn_is_a_client_that_fails() {
+        let finding = one(look(&[(Counter::TcpReqQFullDrop, 7), (Counter::ListenDrops, 50)], 8));
+        assert!(
+            finding.title.starts_with("7 SYNs were dropped in 10.0 s"),
+            "{}",
+            finding.title
+        );
+        assert_eq!(finding.severity, Severity::Warning);
+        assert_eq!(finding.advice[1], "sysctl -w net.ipv4.tcp_syncookies=1");
+        assert_eq!(finding.advice.len(), 5, "{:?}", finding.advice);
+        let finding = one(look(&[(Counter::TcpReqQFullDrop, 1)], 8));
+        assert!(finding.title.starts_with("1 SYN was dropped in"), "{}", finding.title);
+        for (dropped, severity) in [(99, Severity::Warning), (100, Severity::Critical)] {
+            assert_eq!(one(look(&[(Counter::TcpReqQFullDrop, dropped)], 8)).severity, severity);
+        }
+    }
+
+    #[test]
+    fn a_few_cookies_are_no_flood() {
+        let counts = |sent| [(Counter::SyncookiesSent, sent)];
+        let finding = one(with(&counts(1), 8, settings(1, 2048)));
+        assert!(
+            finding.title.starts_with("1 SYN was answered with a cookie")
+                && finding.title.ends_with("0 valid cookies came back"),
+            "{}",
+            finding.title
+        );
+        for (sent, severity) in [(1, Severity::Info), (29, Severity::Info), (30, Severity::Warning)] {
+            let finding = one(look(&counts(sent), 8));
+            let is_told = finding.advice.iter().any(|step| step.contains("flood"));
+            assert_eq!((finding.severity, is_told), (severity, severity == Severity::Warning));
+        }
+    }
+
+    #[test]
+    fn cookies_for_all_are_no_flood() {
+        let counts = [
+            (Counter::SyncookiesSent, 78),
+            (Counter::TcpReqQFullDoCookies, 78),
+            (Counter::SyncookiesRecv, 78),
+        ];
+        let finding = one(with(&counts, 0, settings(2, 2048)));
+        assert_eq!(
+            finding.title,
+            "78 SYNs were answered with a cookie in 10.0 s, as all are where net.ipv4.tcp_syncookies is 2, whether or not a queue is full"
+        );
+        assert_eq!(
+            (finding.severity, finding.advice[0].as_str()),
+            (Severity::Info, "sysctl -w net.ipv4.tcp_syncookies=1")
+        );
+        let finding = one(look(&counts, 0));
+        assert!(
+            finding.title.contains("or net.ipv4.tcp_syncookies is 2 there"),
+            "{}",
+            finding.title
+        );
+    }
+
+    #[test]
+    fn without_cookies_three_quarters_of_the_backlog_are_for_strangers() {
+        let counts = [(Counter::ListenDrops, 5_510)];
+        let finding = one(with(&counts, 1_537, settings(0, 2048)));
+        assert_eq!(
+            finding.title,
+            "5,510 SYNs or ACKs were dropped by listeners in 10.0 s: 1,537 connections are half-open, three quarters of \
+             net.ipv4.tcp_max_syn_backlog (2,048) or more, and SYN cookies are off"
+        );
+        assert_eq!(finding.advice[1], "sysctl -w net.ipv4.tcp_syncookies=1");
+        // A few of them ended before they were counted.
+        assert!(
+            one(with(&counts, 1_400, settings(0, 2048)))
+                .title
+                .contains("three quarters")
+        );
+        for (half_open, syn) in [(700, settings(0, 2048)), (1_537, settings(1, 2048))] {
+            let finding = one(with(&counts, half_open, syn));
+            assert!(finding.title.contains("though no queue was full"), "{}", finding.title);
+            assert!(
+                finding.advice[0].contains("ip route get") && finding.advice[1].contains("no memory"),
+                "{:?}",
+                finding.advice
+            );
+        }
+    }
+
+    #[test]
+    fn drops_that_no_queue_explains_are_told_where_some_are_half_open() {
+        let counts = |drops| [(Counter::ListenDrops, drops), (Counter::ListenOverflows, 20)];
+        assert_eq!(look(&counts(29), 1), []);
+        assert_eq!(look(&counts(30), 0), []);
+        let finding = one(look(&counts(30), 1));
+        assert!(
+            finding.title.starts_with("10 SYNs or ACKs were dropped by listeners"),
+            "{}",
+            finding.title
+        );
+    }
+
+    #[test]
+    fn an_overflow_of_the_accept_queue_is_none() {
+        assert_eq!(
+            look(&[(Counter::ListenDrops, 20), (Counter::ListenOverflows, 20)], 50),
+            []
+        );
+        assert_eq!(found(&mut SynFlood, &Frame::from(&quiet())), []);
+    }
+}

@@ -1,0 +1,196 @@
+//! Timewait sockets refused, or about to be: `tcp_max_tw_buckets`.
+
+use super::finding::{Finding, Severity};
+use super::hysteresis::Hysteresis;
+use super::kind::Kind;
+use super::sysctl_command::set;
+use super::{Detector, Frame, percent, share, within};
+use crate::explain::setting::Setting;
+use crate::model::number::{per_second, thousands};
+use crate::model::ports::TIME_WAIT_S;
+
+/// Of the most there may be, the part from which it is worth a word: at a steady rate there are as many a minute later.
+const FROM: f64 = 0.9;
+/// The part down to which it stays so.
+const UNTIL: f64 = 0.8;
+/// What one takes, bytes (`tw_sock_TCP` in /proc/slabinfo, rounded up).
+const BYTES: u64 = 256;
+
+/// Looks at how many there are, and at `TcpExt:TCPTimeWaitOverflow`.
+#[derive(Debug, Default)]
+pub struct TimeWaitOverflow {
+    near: Hysteresis<()>,
+}
+
+impl Detector for TimeWaitOverflow {
+    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+        let Some(stat) = frame.counts() else { return };
+        self.near.turn();
+        let time_wait = &stat.time_wait;
+        let used = time_wait
+            .population
+            .zip(time_wait.limit)
+            .map(|(now, limit)| share(now, limit));
+        let is_near = used.is_some_and(|used| self.near.holds((), used, FROM, UNTIL));
+        let refused = time_wait.refused.filter(|&refused| refused > 0);
+        if !is_near && refused.is_none() {
+            return;
+        }
+        let known = |count: Option<u64>| count.map_or_else(|| "?".into(), thousands);
+        let there = format!(
+            "{} of {} there may be, {}",
+            known(time_wait.population),
+            known(time_wait.limit),
+            used.map_or_else(|| "? %".into(), percent)
+        );
+        let (severity, title) = match refused {
+            Some(refused) => {
+                let sockets = if refused == 1 { "socket was" } else { "sockets were" };
+                let title = format!(
+                    "{} timewait {sockets} refused {}, and the connections closed at once: {there}",
+                    thousands(refused),
+                    within(stat)
+                );
+                (Severity::Warning, title)
+            }
+            None => (Severity::Info, format!("timewait sockets near their limit: {there}")),
+        };
+        // What this rate comes to, in the minute that each lasts; of several namespaces the sum is nobody's limit.
+        let wanted = time_wait.entered.filter(|_| stat.namespace.is_some()).map(|entered| {
+            let all = entered.saturating_add(time_wait.refused.unwrap_or(0));
+            per_second(all, stat.interval_s).saturating_mul(TIME_WAIT_S as u64)
+        });
+        let mut advice = vec![
+            "keep connections open, or let the other side close first: tcpwatch churn names who opens them".to_owned(),
+        ];
+        if let Some(wanted) = wanted.filter(|&wanted| Some(wanted) > time_wait.limit) {
+            advice.push(format!(
+                "this rate comes to {} timewait sockets, which have room so:",
+                thousands(wanted)
+            ));
+            let risk = format!(
+                "{} bytes each, {} MiB of them together, and at a client as many ports",
+                BYTES,
+                thousands(wanted.saturating_mul(BYTES) >> 20)
+            );
+            let setting = Setting::TcpMaxTwBuckets;
+            advice.extend(set(stat.namespace.as_ref(), setting, &wanted.to_string(), &risk));
+        }
+        if stat.namespace.is_none() {
+            advice.push(
+                "these are the sums of several network namespaces, and each has a limit of its own: tcpwatch doctor --netns all tells \
+                 which is too low"
+                    .into(),
+            );
+        }
+        findings.push(Finding {
+            evidence: vec![
+                ("refused", time_wait.refused.into()),
+                ("population", time_wait.population.into()),
+                ("limit", time_wait.limit.into()),
+                ("entered", time_wait.entered.into()),
+                ("wanted", wanted.into()),
+            ],
+            advice,
+            ..Finding::of(Kind::TimeWaitOverflow, severity, title)
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::finding::Value;
+    use crate::detect::tests::{found, one, quiet};
+    use crate::model::host::Scope;
+    use crate::model::namespace::Namespace;
+    use crate::model::stat::{StatFrame, TimeWait};
+
+    fn frame(refused: Option<u64>, population: u64, limit: Option<u64>, entered: u64) -> StatFrame {
+        StatFrame {
+            time_wait: TimeWait {
+                refused,
+                population: Some(population),
+                limit,
+                entered: Some(entered),
+                ..TimeWait::default()
+            },
+            ..quiet()
+        }
+    }
+
+    fn look(stat: &StatFrame) -> Vec<Finding> {
+        found(&mut TimeWaitOverflow::default(), &Frame::from(stat))
+    }
+
+    #[test]
+    fn those_refused_are_told_with_what_would_hold_them() {
+        let finding = one(look(&frame(Some(1_204), 8_192, Some(8_192), 2_796)));
+        assert_eq!(
+            finding.title,
+            "1,204 timewait sockets were refused in 10.0 s, and the connections closed at once: 8,192 of 8,192 there may be, 100 %"
+        );
+        assert_eq!(
+            (finding.severity, finding.evidence("wanted")),
+            (Severity::Warning, Some(&24_000_u64.into()))
+        );
+        assert_eq!(finding.advice[2], "sysctl -w net.ipv4.tcp_max_tw_buckets=24000");
+        assert_eq!(finding.advice.len(), 5, "{:?}", finding.advice);
+    }
+
+    #[test]
+    fn a_limit_is_set_where_it_is_too_low_and_nowhere_else() {
+        let full = frame(Some(1_204), 8_192, Some(8_192), 2_796);
+        let of = |namespace| {
+            one(look(&StatFrame {
+                namespace,
+                ..full.clone()
+            }))
+        };
+        let other = of(Some(Namespace {
+            scope: Scope::Other(Some("/run/netns/b".into())),
+            ..Namespace::default()
+        }));
+        assert_eq!(
+            other.advice[2],
+            "nsenter --net=/run/netns/b sysctl -w net.ipv4.tcp_max_tw_buckets=24000"
+        );
+        let several = of(None);
+        assert_eq!(several.evidence("wanted"), Some(&Value::Unknown));
+        assert!(
+            several.advice.iter().all(|step| !step.contains("sysctl")) && several.advice.len() == 2,
+            "{:?}",
+            several.advice
+        );
+    }
+
+    #[test]
+    fn no_limit_is_advised_that_is_no_larger() {
+        let finding = one(look(&frame(Some(1), 10, Some(100), 9)));
+        assert!(
+            finding.advice.iter().all(|advice| !advice.contains("sysctl")),
+            "{:?}",
+            finding.advice
+        );
+        assert!(
+            finding.title.starts_with("1 timewait socket was refused"),
+            "{}",
+            finding.title
+        );
+    }
+
+    #[test]
+    fn near_the_limit_is_worth_knowing_and_does_not_flap() {
+        let mut detector = TimeWaitOverflow::default();
+        let told = [89, 90, 80, 89, 79, 89]
+            .map(|population| found(&mut detector, &Frame::from(&frame(Some(0), population, Some(100), 0))).len());
+        assert_eq!(told, [0, 1, 1, 1, 0, 0]);
+        assert_eq!(one(look(&frame(Some(0), 95, Some(100), 0))).severity, Severity::Info);
+    }
+
+    #[test]
+    fn what_is_not_known_is_no_finding() {
+        assert_eq!(look(&frame(None, 1_000_000, None, 0)), []);
+        assert_eq!(look(&quiet()), []);
+    }
+}
