@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use tcpwatch::model::latency::LatencyBy;
+use tcpwatch::input::latency::LatencyBy;
 use tcpwatch::source::ebpf::object::EMBEDDED;
 use tcpwatch::source::ebpf::{Hook, Kernel, KernelNeeds, Request};
 use tcpwatch_common::Filter;

@@ -14,8 +14,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at, 
 use self::shutdown::Shutdown;
 use crate::detect::{self, Detector};
 use crate::input::Input;
-use crate::model::leaks::SocketScan;
-use crate::model::needs::Needs;
+use crate::input::needs::Needs;
+use crate::input::socket_scan::SocketScan;
 use crate::model::world::World;
 use crate::source::live::{Live, Options, Ready, scan_once};
 use crate::source::socket_scan::ScansBefore;

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use tcpwatch::input::stacks::{Stack, Why};
 use tcpwatch::model::filter::Filter;
-use tcpwatch::model::stacks::{Stack, Why};
 use tcpwatch::source::ebpf::Hook;
 
 use crate::support::clock::until;

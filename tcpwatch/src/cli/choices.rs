@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
 use crate::explain::lang::Lang;
-use crate::model::latency::LatencyBy;
+use crate::input::latency::LatencyBy;
 use crate::model::snapshot::By;
 use crate::view::Output;
 use crate::view::screen::Color;

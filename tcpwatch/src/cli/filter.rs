@@ -8,10 +8,10 @@ use ipnet::IpNet;
 use tcpwatch_common::{StateSet, TcpState};
 
 use super::values::parse_range;
+use crate::input::owner::Comm;
+use crate::input::socket::Family;
 use crate::model::filter::owner::OwnerFilter;
 use crate::model::filter::{Filter, PortSet, parse_state};
-use crate::model::owner::Comm;
-use crate::model::socket::Family;
 use crate::sys::netns::NetnsSelector;
 
 /// Which connections.

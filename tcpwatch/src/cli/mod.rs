@@ -17,7 +17,7 @@ pub use explain::ExplainArgs;
 pub use filter::FilterArgs;
 use values::{ByteSize, Interval};
 
-use crate::model::latency::LatencyBy;
+use crate::input::latency::LatencyBy;
 use crate::model::leaks;
 use crate::model::snapshot::By;
 use crate::view::Output;

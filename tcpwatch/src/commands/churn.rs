@@ -8,7 +8,7 @@ use super::run::{interval, plan};
 use super::screen::screen;
 use crate::cli::ChurnArgs;
 use crate::engine::{self, Plan};
-use crate::model::needs::Needs;
+use crate::input::needs::Needs;
 use crate::view::churn;
 
 /// Seconds between reports when nothing is said.

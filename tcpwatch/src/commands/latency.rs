@@ -8,7 +8,7 @@ use super::run::plan;
 use super::screen::screen;
 use crate::cli::LatencyArgs;
 use crate::engine::{self, Plan};
-use crate::model::needs::Needs;
+use crate::input::needs::Needs;
 use crate::view::latency;
 
 /// Runs the command until its end comes.

@@ -11,9 +11,9 @@ use crate::cli::LeaksArgs;
 use crate::detect::finding::Finding;
 use crate::detect::leak::{Verdict, judge};
 use crate::engine::{self, Plan};
+use crate::input::needs::{Needs, StuckNeeds};
 use crate::model::frame::Frame;
 use crate::model::leaks::{LeaksFrame, STATES};
-use crate::model::needs::{Needs, StuckNeeds};
 use crate::view::View;
 use crate::view::leaks::{self, Asked};
 

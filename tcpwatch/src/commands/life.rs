@@ -9,7 +9,7 @@ use super::screen::screen;
 use crate::cli::TraceArgs;
 use crate::engine;
 use crate::input::Connection;
-use crate::model::needs::Needs;
+use crate::input::needs::Needs;
 use crate::view::trace;
 
 /// Runs the command until its end comes.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::cli::values::Interval;
 use crate::cli::{Common, HookArg};
 use crate::engine::Plan;
-use crate::model::needs::Needs;
+use crate::input::needs::Needs;
 use crate::source::ebpf::{Choice, Hook};
 use crate::source::live::Options;
 

@@ -3,8 +3,8 @@
 use super::finding::{Finding, Severity};
 use super::kind::Kind;
 use super::{Detector, Frame, few, happened, rate, real, within};
-use crate::model::counter::Counter;
-use crate::model::listener::{Listener, overflowed, owner_of_all};
+use crate::input::counter::Counter;
+use crate::input::listener::{Listener, overflowed, owner_of_all};
 use crate::model::number::thousands;
 
 /// Packets a second that found no room, from which several clients wait at any moment and most of them fail: one that waits sends
@@ -95,9 +95,9 @@ mod tests {
     use super::*;
     use crate::detect::finding::Value;
     use crate::detect::tests::{counted, found, nobody, one, quiet};
+    use crate::input::counter::CounterValues;
+    use crate::input::listener::tests::dropping;
     use crate::model::churn::ChurnFrame;
-    use crate::model::counter::CounterValues;
-    use crate::model::listener::tests::dropping;
     use crate::model::stat::StatFrame;
 
     fn finding(overflows: u64) -> Finding {

@@ -3,10 +3,10 @@
 use super::finding::{Finding, Severity, Value};
 use super::kind::Kind;
 use super::{Detector, Frame, MOST, happened};
+use crate::input::counter::Counter;
+use crate::input::owner::{How, Owner};
 use crate::model::churn::Opener;
-use crate::model::counter::Counter;
 use crate::model::number::{duration, thousands};
-use crate::model::owner::{How, Owner};
 
 /// Looks at the bursts that ended. One that goes on may still turn out to be a rate that stays, and is none then.
 #[derive(Debug)]
@@ -64,9 +64,9 @@ impl Detector for Burst {
 mod tests {
     use super::*;
     use crate::detect::tests::{counted, found, nobody, one, quiet};
+    use crate::input::owner::{Comm, Process};
     use crate::model::burst;
     use crate::model::churn::ChurnFrame;
-    use crate::model::owner::{Comm, Process};
 
     const S: u64 = 1_000_000_000;
 

@@ -4,9 +4,9 @@ use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
 use super::kind::Kind;
 use super::{Detector, Frame, MOST, rate, share, within};
+use crate::input::owner::{How, Owner};
 use crate::model::churn::{ChurnFrame, Destination, Opener, Tally};
 use crate::model::number::{duration, per_second, thousands};
-use crate::model::owner::{How, Owner};
 
 /// Connections a second from which one opener is worth a word: in the minute that TIME_WAIT lasts, 600 sockets.
 const BUSY_PER_S: f64 = 10.0;
@@ -146,11 +146,11 @@ mod tests {
     use super::*;
     use crate::detect::finding::Value;
     use crate::detect::tests::{found, nobody, one, quiet};
+    use crate::input::owner::{Comm, Process};
+    use crate::input::ports::ends::Ends;
+    use crate::input::socket::Address;
     use crate::model::churn::{Exchanged, Route};
-    use crate::model::owner::{Comm, Process};
-    use crate::model::ports::ends::Ends;
     use crate::model::ports::row::Row;
-    use crate::model::socket::Address;
 
     fn route(who: Opener, opened: u64, ended: u64, lived_ns: u64) -> Route {
         let mut tally = Tally {

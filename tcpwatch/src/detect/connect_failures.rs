@@ -3,10 +3,10 @@
 use super::finding::{Finding, Severity};
 use super::kind::Kind;
 use super::{Detector, Frame, MOST, share, within};
+use crate::input::owner::{How, Owner};
 use crate::model::churn::{Destination, Opener};
 use crate::model::ending::{Ending, EndingCounts};
 use crate::model::number::thousands;
-use crate::model::owner::{How, Owner};
 use crate::model::stat::StatFrame;
 
 /// Failures in an interval from which they are worth a word: a service that restarts refuses a few.
@@ -195,9 +195,9 @@ mod tests {
     use super::*;
     use crate::detect::finding::Value;
     use crate::detect::tests::{found, nobody, one, quiet};
+    use crate::input::owner::{Comm, Process};
+    use crate::input::socket::Address;
     use crate::model::churn::{ChurnFrame, Route, Tally};
-    use crate::model::owner::{Comm, Process};
-    use crate::model::socket::Address;
 
     fn route(port: u16, opened: u64, failed: &[(Ending, u64)]) -> Route {
         let mut tally = Tally {

@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 use super::kind::Kind;
 use crate::explain::topic::Topic;
-use crate::model::owner::Owner;
+use crate::input::owner::Owner;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,7 +127,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::explain::setting::Setting;
-    use crate::model::owner::{Comm, How};
+    use crate::input::owner::{Comm, How};
 
     /// One with everything there may be.
     pub(crate) fn finding() -> Finding {

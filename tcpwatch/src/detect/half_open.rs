@@ -6,7 +6,7 @@ use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
 use super::kind::Kind;
 use super::{Detector, Frame, rate, real, within};
-use crate::model::counter::Counter;
+use crate::input::counter::Counter;
 use crate::model::number::{per_second, thousands};
 
 /// Half-open connections from which there is a pile: a host that is no target and has no trouble has a handful, for they last a

@@ -26,8 +26,8 @@ use super::kind::Kind;
 use crate::explain::facts::Facts;
 use crate::explain::setting::Setting;
 use crate::explain::topic::Topic;
+use crate::input::ports::range::PortRange;
 use crate::model::host::{HostFrame, Place};
-use crate::model::ports::range::PortRange;
 
 /// Whether a person should look at a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -20,7 +20,7 @@ pub mod time_wait_overflow;
 
 use finding::Finding;
 
-use crate::model::counter::Counter;
+use crate::input::counter::Counter;
 use crate::model::frame::Frame;
 use crate::model::number::thousands;
 use crate::model::stat::StatFrame;
@@ -121,18 +121,18 @@ pub(crate) mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::input::counter::CounterValues;
+    use crate::input::listener;
+    use crate::input::namespace::Namespace;
+    use crate::input::namespace::Scope;
+    use crate::input::owner::{Comm, Process};
+    use crate::input::ports::ends::Ends;
+    use crate::input::socket::Address;
     use crate::model::burst;
     use crate::model::churn::{Churn, ChurnFrame, Destination, Opener, Route, Tally};
-    use crate::model::counter::CounterValues;
     use crate::model::dice::Dice;
     use crate::model::ending::Ending;
-    use crate::model::host::Scope;
-    use crate::model::listener;
-    use crate::model::namespace::Namespace;
-    use crate::model::owner::{Comm, Process};
-    use crate::model::ports::ends::Ends;
     use crate::model::ports::row::Row;
-    use crate::model::socket::Address;
 
     /// Ten seconds in which nothing happened.
     pub(crate) fn quiet() -> StatFrame {

@@ -4,7 +4,7 @@ use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
 use super::kind::Kind;
 use super::{Detector, Frame, happened, percent, share, within};
-use crate::model::counter::Counter;
+use crate::input::counter::Counter;
 use crate::model::number::thousands;
 
 /// The kernel gives up orphans whose peer does not answer from this part of the limit on: each counts twice

@@ -10,12 +10,12 @@ use super::kind::Kind;
 use super::sysctl_command::set;
 use super::{Detector, Frame, MOST, percent, real, share, within};
 use crate::explain::setting::Setting;
+use crate::input::owner::{How, Owner};
+use crate::input::ports::ends::Ends;
+use crate::input::ports::reuse::{TIME_WAIT_MS, TwReuse};
 use crate::model::churn::{ChurnFrame, Opener};
 use crate::model::ending::Ending;
 use crate::model::number::thousands;
-use crate::model::owner::{How, Owner};
-use crate::model::ports::ends::Ends;
-use crate::model::ports::reuse::{TIME_WAIT_MS, TwReuse};
 use crate::model::ports::row::{Limit, Row};
 use crate::model::stat::StatFrame;
 
@@ -294,14 +294,14 @@ mod tests {
 
     use super::*;
     use crate::detect::tests::{found, nobody, one, quiet};
+    use crate::input::owner::{Comm, Process};
+    use crate::input::ports::range::PortRange;
+    use crate::input::ports::reuse::TwReuse;
+    use crate::input::ports::settings::Settings;
+    use crate::input::ports::walk::Walk;
     use crate::input::{Event, Opened, PortsSample};
     use crate::model::churn::tests::{event, waiting};
     use crate::model::churn::{Churn, Destination, Route, Tally};
-    use crate::model::owner::{Comm, Process};
-    use crate::model::ports::range::PortRange;
-    use crate::model::ports::reuse::TwReuse;
-    use crate::model::ports::settings::Settings;
-    use crate::model::ports::walk::Walk;
 
     fn connect() -> Event {
         event(

@@ -6,7 +6,7 @@ use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
 use super::kind::Kind;
 use super::{Detector, Frame, percent, rate, share, within};
-use crate::model::counter::Counter;
+use crate::input::counter::Counter;
 use crate::model::number::thousands;
 
 /// Of the segments sent, the part sent again from which connections are slow: at a twentieth lost, a round trip of 50 ms leaves

@@ -7,7 +7,7 @@ use super::kind::Kind;
 use super::sysctl_command::set;
 use super::{Detector, Frame, real, share, within};
 use crate::explain::setting::Setting;
-use crate::model::counter::Counter;
+use crate::input::counter::Counter;
 use crate::model::number::thousands;
 use crate::model::stat::StatFrame;
 

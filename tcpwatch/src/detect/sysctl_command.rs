@@ -2,9 +2,10 @@
 
 use crate::explain::facts::Facts;
 use crate::explain::setting::Setting;
-use crate::model::escaped::Escaped;
-use crate::model::host::{Place, Scope};
-use crate::model::namespace::Namespace;
+use crate::input::escaped::Escaped;
+use crate::input::namespace::Namespace;
+use crate::input::namespace::Scope;
+use crate::model::host::Place;
 
 /// Where a setting is to be changed.
 #[derive(Clone, Copy, Debug)]

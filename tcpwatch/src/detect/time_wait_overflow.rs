@@ -6,8 +6,8 @@ use super::kind::Kind;
 use super::sysctl_command::set;
 use super::{Detector, Frame, percent, share, within};
 use crate::explain::setting::Setting;
+use crate::input::ports::TIME_WAIT_S;
 use crate::model::number::{per_second, thousands};
-use crate::model::ports::TIME_WAIT_S;
 
 /// Of the most there may be, the part from which it is worth a word: at a steady rate there are as many a minute later.
 const FROM: f64 = 0.9;
@@ -102,8 +102,8 @@ mod tests {
     use super::*;
     use crate::detect::finding::Value;
     use crate::detect::tests::{found, one, quiet};
-    use crate::model::host::Scope;
-    use crate::model::namespace::Namespace;
+    use crate::input::namespace::Namespace;
+    use crate::input::namespace::Scope;
     use crate::model::stat::{StatFrame, TimeWait};
 
     fn frame(refused: Option<u64>, population: u64, limit: Option<u64>, entered: u64) -> StatFrame {

@@ -10,7 +10,7 @@ use crate::detect::kind::Kind;
 use crate::detect::leak::{Doubt, Verdict};
 use crate::explain;
 use crate::explain::setting::Setting;
-use crate::model::counter::Counter;
+use crate::input::counter::Counter;
 use crate::model::ending::Ending;
 
 /// Letters of the longest text that is looked into: no name is as long.

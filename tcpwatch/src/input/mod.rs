@@ -1,5 +1,21 @@
 //! What reaches the model: decoded transitions, and everything else a source may say.
 
+pub mod container;
+pub mod counter;
+pub mod escaped;
+pub mod histogram;
+pub mod latency;
+pub mod listener;
+pub mod namespace;
+pub mod needs;
+pub mod owner;
+pub mod ports;
+pub mod reset_reasons;
+pub mod socket;
+pub mod socket_owner;
+pub mod socket_scan;
+pub mod stacks;
+
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 
@@ -9,17 +25,17 @@ use tcpwatch_common::ledger::{Pass, STATES};
 use tcpwatch_common::owner::{HOW_ACCEPT, HOW_CLOSE, HOW_CONNECT, HOW_LISTEN};
 use tcpwatch_common::{Evidence, TcpState, Transition};
 
-use crate::model::container::Cgroup;
-use crate::model::counter::CounterValues;
-use crate::model::ending::Reasons;
-use crate::model::latency::LatencySample;
-use crate::model::leaks::SocketScan;
-use crate::model::listener::Listener;
-use crate::model::namespace::Namespace;
-use crate::model::owner::{Comm, How, Owner};
-use crate::model::ports::settings::Settings;
-use crate::model::ports::walk::Walk;
-use crate::model::socket::{Address, Family};
+use self::container::Cgroup;
+use self::counter::CounterValues;
+use self::latency::LatencySample;
+use self::listener::Listener;
+use self::namespace::Namespace;
+use self::owner::{Comm, How, Owner};
+use self::ports::settings::Settings;
+use self::ports::walk::Walk;
+use self::reset_reasons::Reasons;
+use self::socket::{Address, Family};
+use self::socket_scan::SocketScan;
 
 /// Who opened a connection (RFC 9293, section 3.10.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

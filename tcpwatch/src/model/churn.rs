@@ -16,15 +16,15 @@ use served::Served;
 
 use super::burst::{Burst, Bursts, Group};
 use super::ending::{Ending, EndingCounts};
-use super::histogram::Histogram;
-use super::listener::Listener;
-use super::owner::{Comm, Process};
-use super::ports::ends::Port;
 use super::ports::row::Row;
-use super::ports::settings::Settings;
 use super::ports::table::PortUse;
-use super::socket::Address;
 use super::stat::StatFrame;
+use crate::input::histogram::Histogram;
+use crate::input::listener::Listener;
+use crate::input::owner::{Comm, Process};
+use crate::input::ports::ends::Port;
+use crate::input::ports::settings::Settings;
+use crate::input::socket::Address;
 use crate::input::{Connection, Event, Opened, PortsSample, Traffic};
 
 /// Openers and destinations of one interval told apart at most, about 900 bytes each; what is beyond is counted together.
@@ -405,11 +405,11 @@ pub(crate) mod tests {
     use super::time_wait::TimeWaitBy;
     use super::*;
     use crate::input::LedgerSample;
-    use crate::model::owner::{Comm, How, Owner};
-    use crate::model::ports::range::PortRange;
+    use crate::input::owner::{Comm, How, Owner};
+    use crate::input::ports::range::PortRange;
+    use crate::input::ports::walk::{WALK_MAX, Walk};
+    use crate::input::socket::{Family, Kind, Socket};
     use crate::model::ports::table::ENDS_MAX;
-    use crate::model::ports::walk::{WALK_MAX, Walk};
-    use crate::model::socket::{Family, Kind, Socket};
     use crate::model::stat::Stat;
 
     pub(crate) fn event(opened: Opened, remote: [u8; 4], pid: u32, from: TcpState, to: TcpState) -> Event {

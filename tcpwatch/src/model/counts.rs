@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 use tcpwatch_common::TcpState;
 use tcpwatch_common::ledger::Pass;
 
-use super::socket::{Kind, Socket};
+use crate::input::socket::{Kind, Socket};
 
 /// Sockets in each state, of any kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

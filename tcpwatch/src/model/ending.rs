@@ -7,65 +7,7 @@ use tcpwatch_common::evidence::{
     ALL_ACKED, DEAD, DONE, ERR_OLD, Evidence, KNOWN, NO_PORT, NO_SOCKET, RESET_AFTER, RESET_RECEIVED, RESET_SENT,
 };
 
-/// Why the kernel sent a reset (`enum sk_rst_reason`, include/net/rstreason.h; filled for its own since Linux 6.12).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// `TCP_ABORT_ON_DATA`: data came that nobody will read.
-    AbortOnData,
-    /// `TCP_ABORT_ON_CLOSE`: closed with data unread.
-    AbortOnClose,
-    /// `TCP_ABORT_ON_LINGER`: a negative `TCP_LINGER2`.
-    AbortOnLinger,
-    /// `TCP_ABORT_ON_MEMORY`: too many orphans, or no memory.
-    AbortOnMemory,
-    /// `TCP_STATE`: disconnected, or aborted, in a state that owes the peer a word.
-    State,
-    /// `TCP_KEEPALIVE_TIMEOUT`.
-    Keepalive,
-    /// `TCP_DISCONNECT_WITH_DATA`: disconnected with data unsent.
-    DisconnectWithData,
-}
-
-impl Reason {
-    /// The reason with the kernel's name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Some(match name.strip_prefix("SK_RST_REASON_")? {
-            "TCP_ABORT_ON_DATA" => Self::AbortOnData,
-            "TCP_ABORT_ON_CLOSE" => Self::AbortOnClose,
-            "TCP_ABORT_ON_LINGER" => Self::AbortOnLinger,
-            "TCP_ABORT_ON_MEMORY" => Self::AbortOnMemory,
-            "TCP_STATE" => Self::State,
-            "TCP_KEEPALIVE_TIMEOUT" => Self::Keepalive,
-            "TCP_DISCONNECT_WITH_DATA" => Self::DisconnectWithData,
-            _ => return None,
-        })
-    }
-}
-
-/// What the running kernel's numbers for reasons stand for; nothing, on one that tells none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reasons(Vec<(u8, Reason)>);
-
-impl Reasons {
-    /// Those known here of the kernel's numbers and names.
-    #[must_use]
-    pub fn new(names: &[(u8, String)]) -> Self {
-        let known = names
-            .iter()
-            .filter_map(|(number, name)| Some((*number, Reason::named(name)?)));
-        Self(known.collect())
-    }
-
-    /// What `number` stands for; `None` where that is nothing known here.
-    #[must_use]
-    pub fn get(&self, number: u8) -> Option<Reason> {
-        self.0
-            .iter()
-            .find(|(known, _)| *known == number)
-            .map(|(_, reason)| *reason)
-    }
-}
+use crate::input::reset_reasons::{Reason, Reasons};
 
 /// How a connection ended, as far as its socket can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -12,7 +12,7 @@ use tcpwatch_common::{StateSet, TcpState};
 
 use owner::OwnerFilter;
 
-use super::socket::{Family, Socket};
+use crate::input::socket::{Family, Socket};
 
 /// Ports and ranges of ports: `80,443,8000-8999`. Empty means any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -246,8 +246,8 @@ pub fn parse_state(text: &str) -> Result<TcpState, String> {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::super::socket::{Address, Kind};
     use super::*;
+    use crate::input::socket::{Address, Kind};
 
     fn socket(family: Family, local: &str, lport: u16, remote: &str, rport: u16) -> Socket {
         let address = |text: &str| Address::new(text.parse().unwrap(), 0);

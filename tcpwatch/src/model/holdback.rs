@@ -5,8 +5,9 @@ use std::num::{NonZeroU32, NonZeroU64};
 
 use tcpwatch_common::Evidence;
 
-use super::ending::{self, Ending, Reasons};
-use super::owner::Owner;
+use super::ending::{self, Ending};
+use crate::input::owner::Owner;
+use crate::input::reset_reasons::Reasons;
 use crate::input::{Connection, Event};
 
 /// How long an end that is not final is held back, ns: a close that resets announces both in one system call.
@@ -146,7 +147,7 @@ mod tests {
     use tcpwatch_common::evidence::{DEAD, KNOWN, RESET_AFTER, RESET_SENT};
 
     use super::*;
-    use crate::model::owner::tests::owner;
+    use crate::input::owner::tests::owner;
 
     fn holdback(unheard: Option<u64>) -> Holdback<Event> {
         Holdback::new(Reasons::default(), unheard, true)

@@ -3,27 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::counter::{Counter, CounterValues};
-use super::escaped::Escaped;
-use super::listener::Listener;
-use super::owner::Owner;
-use super::ports::ends::Ends;
-use super::ports::range::PortRange;
-use super::ports::reuse::TwReuse;
 use crate::explain::setting::Setting;
+use crate::input::counter::{Counter, CounterValues};
+use crate::input::escaped::Escaped;
+use crate::input::listener::Listener;
+use crate::input::namespace::Scope;
+use crate::input::owner::Owner;
+use crate::input::ports::range::PortRange;
+use crate::input::ports::reuse::TwReuse;
+use crate::input::ports::walk::HeldPorts;
 use crate::sys::release::Release;
-
-/// Whose network namespace it is, which decides how a setting of it is changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Scope {
-    /// The one tcpwatch runs in.
-    #[default]
-    Own,
-    /// Another one of this host, by a path that leads to it where one is known.
-    Other(Option<String>),
-    /// That of the host a tree was copied from.
-    Copied,
-}
 
 /// What was read of a host and of one of its network namespaces; `None` is unknown.
 #[derive(Clone, Debug, Default)]
@@ -102,28 +91,6 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", Escaped(self.file.as_bytes()), self.line)
     }
-}
-
-/// Ports that a look at the sockets found held.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HeldPorts {
-    /// To one destination each, those that hold the most first, as many as matter.
-    pub to: Vec<PortsHeld>,
-    /// Of one source address each, whatever the destination.
-    pub of: Vec<PortsHeld>,
-    /// Whether all sockets were looked at; where not, it may be more.
-    pub whole: bool,
-}
-
-/// Ports of one source address that are held to one destination, or to all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PortsHeld {
-    /// Between what.
-    pub ends: Ends,
-    /// How many.
-    pub used: u64,
-    /// Those of them in `TIME_WAIT`.
-    pub time_wait: u64,
 }
 
 /// Descriptors a process has open.

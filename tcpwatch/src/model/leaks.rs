@@ -13,7 +13,6 @@ mod group;
 mod history;
 mod opened_by;
 mod server_side;
-mod socket_scan;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tracked;
@@ -31,12 +30,12 @@ pub use self::history::Closings;
 use self::history::History;
 pub use self::opened_by::{OpenedBy, caller, culprit, is_interpreter, is_library, opened_by};
 use self::server_side::ServerSide;
-pub use self::socket_scan::{AcceptQueue, Held, Seen, SocketScan};
 use self::tracked::{Tracked, moved_ns};
 use super::ending;
-use super::owner::{Owner, Process};
-use super::snapshot::Unseen;
-use super::socket::{Address, Detail};
+use crate::input::owner::{Owner, Process};
+use crate::input::socket::{Address, Detail};
+use crate::input::socket_owner::Unseen;
+use crate::input::socket_scan::{Held, Seen, SocketScan};
 use crate::input::{Event, Opened};
 
 /// The states that should pass.

@@ -2,30 +2,19 @@
 
 pub mod burst;
 pub mod churn;
-pub mod container;
-pub mod counter;
 pub mod counts;
 #[cfg(test)]
 pub(crate) mod dice;
 pub mod ending;
-pub mod escaped;
 pub mod filter;
 pub mod frame;
-pub mod histogram;
 pub mod holdback;
 pub mod host;
 pub mod latency;
 pub mod leaks;
-pub mod listener;
-pub mod namespace;
-pub mod needs;
 pub mod number;
-pub mod owner;
 pub mod ports;
 pub mod snapshot;
-pub mod socket;
-pub mod socket_owner;
-pub mod stacks;
 pub mod stat;
 pub mod time_buckets;
 pub mod trace;

@@ -7,11 +7,12 @@ use hashbrown::HashMap;
 use jiff::Timestamp;
 use tcpwatch_common::TcpState;
 
-use super::container::Cgroup;
 use super::counts::StateCounts;
-use super::owner::Owner;
-use super::socket::{Address, Socket};
-use super::socket_owner::SocketOwner;
+use crate::input::container::Cgroup;
+use crate::input::owner::Owner;
+use crate::input::socket::{Address, Socket};
+use crate::input::socket_owner::SocketOwner;
+use crate::input::socket_owner::Unseen;
 
 /// Groups kept at most, about 160 MB; sockets of further ones are counted into [`Other`].
 pub const GROUPS_MAX: usize = 900_000;
@@ -180,22 +181,6 @@ pub struct Other {
     pub states: StateCounts,
 }
 
-/// What was not seen of those who hold sockets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unseen {
-    /// Sockets with a file that no process seen holds. Some may be held by the kernel itself, or be on their way from one
-    /// process to another.
-    pub sockets: u64,
-    /// Processes whose descriptors could not be read.
-    pub processes: usize,
-    /// Whether the processes of other users are hidden, however many there are.
-    pub hidden: bool,
-    /// Descriptors left out, for there were too many.
-    pub descriptors: u64,
-    /// Whether root would see more.
-    pub root_sees_more: bool,
-}
-
 /// What was open at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
@@ -333,9 +318,9 @@ impl Tally {
 mod tests {
     use std::num::NonZeroU32;
 
-    use super::super::owner::{Comm, How};
-    use super::super::socket::{Family, Kind};
     use super::*;
+    use crate::input::owner::{Comm, How};
+    use crate::input::socket::{Family, Kind};
 
     const NOBODY: SocketOwner = SocketOwner {
         process: None,

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use tcpwatch_common::TcpState;
 use tcpwatch_common::ledger::{Pass, STATES};
 
-use super::counter::{Counter, CounterValues};
 use super::counts::StateCounts;
-use super::ending::{self, Ending, EndingCounts, Reasons};
-use super::namespace::Namespace;
+use super::ending::{self, Ending, EndingCounts};
+use crate::input::counter::{Counter, CounterValues};
+use crate::input::namespace::Namespace;
+use crate::input::reset_reasons::Reasons;
 use crate::input::{HostFacts, LedgerSample, Orphans, SynSettings, TimeWaitCounters};
 
 /// Transitions in one interval, by the kernel's state numbers.
@@ -276,7 +277,7 @@ mod tests {
     use tcpwatch_common::evidence::{DEAD, KNOWN, RESET_RECEIVED};
 
     use super::*;
-    use crate::model::counter::Counter;
+    use crate::input::counter::Counter;
 
     fn sample(edit: impl FnOnce(&mut LedgerSample)) -> Box<LedgerSample> {
         let mut sample = LedgerSample {

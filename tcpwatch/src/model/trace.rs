@@ -6,11 +6,11 @@ use serde::Serialize;
 use tcpwatch_common::TcpState;
 use tcpwatch_common::ledger::STATES;
 
-use super::container::Cgroup;
 use super::ending::Ending;
 use super::frame::Frame;
 use super::holdback::Held;
-use super::owner::Owner;
+use crate::input::container::Cgroup;
+use crate::input::owner::Owner;
 use crate::input::{Connection, Event};
 
 /// What a trace may be of.

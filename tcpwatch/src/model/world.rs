@@ -16,11 +16,12 @@ use self::stuck::Stuck;
 use super::churn::Churn;
 use super::filter::owner::OwnerFilter;
 use super::frame::Frame;
-use super::latency::{Latency, LatencySample};
-use super::leaks::SocketScan;
-use super::needs::Needs;
-use super::owner::Owner;
+use super::latency::Latency;
 use super::stat::Stat;
+use crate::input::latency::LatencySample;
+use crate::input::needs::Needs;
+use crate::input::owner::Owner;
+use crate::input::socket_scan::SocketScan;
 use crate::input::{Connection, EndCounts, Event, Input, Session};
 
 /// What is known, as far as it is needed.

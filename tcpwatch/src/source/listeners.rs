@@ -8,9 +8,9 @@ use tcpwatch_common::{StateSet, TcpState};
 use super::owners::Owners;
 use super::sockets::Sockets;
 use crate::clock;
-use crate::model::listener::Listener;
-use crate::model::owner::Owner;
-use crate::model::socket::Socket;
+use crate::input::listener::Listener;
+use crate::input::owner::Owner;
+use crate::input::socket::Socket;
 
 /// Of the time, at most a hundredth is spent on looking for owners anew.
 const SHARE: u64 = 100;

@@ -23,12 +23,12 @@ use super::owner_resolver::OwnerResolver;
 use super::socket_scan::{ScanRequest, ScansBefore};
 use super::stacks::{self, Stacks};
 use crate::clock;
+use crate::input::needs::Needs;
+use crate::input::owner::Owner;
+use crate::input::socket_owner::Unseen;
+use crate::input::socket_scan::SocketScan;
 use crate::input::{EndCounts, Event, Input, Loss, Record, Session};
 use crate::model::filter::Filter;
-use crate::model::leaks::SocketScan;
-use crate::model::needs::Needs;
-use crate::model::owner::Owner;
-use crate::model::snapshot::Unseen;
 use crate::sys::netns::{self, Namespace, NetnsSelector};
 use crate::view::words;
 

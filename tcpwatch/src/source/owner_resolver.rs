@@ -15,8 +15,8 @@ use self::cgroups::Cgroups;
 use super::owners::Owners;
 use crate::clock;
 use crate::input::Event;
-use crate::model::container::Cgroup;
-use crate::model::owner::{Comm, Owner};
+use crate::input::container::Cgroup;
+use crate::input::owner::{Comm, Owner};
 use crate::sys::procs::process;
 use crate::sys::{cgroup, threads};
 
@@ -254,7 +254,7 @@ mod tests {
 
     use super::*;
     use crate::input::Opened;
-    use crate::model::owner::How;
+    use crate::input::owner::How;
 
     /// A transition of the socket 100, which was open before we looked.
     fn of_100() -> Event {
@@ -327,7 +327,7 @@ mod tests {
             ..of_100()
         };
         let known = Event {
-            owner: Some(crate::model::owner::tests::owner(1, "init")),
+            owner: Some(crate::input::owner::tests::owner(1, "init")),
             ..of_100()
         };
         for event in [&other, &known, &of_100()] {

@@ -9,10 +9,10 @@ use anyhow::bail;
 use processes::Processes;
 
 use crate::clock;
+use crate::input::owner::Process;
+use crate::input::socket_owner::Unseen;
+use crate::input::socket_owner::{Holder, PrimaryHolder, SocketOwner, primary_holder};
 use crate::model::filter::owner::OwnerFilter;
-use crate::model::owner::Process;
-use crate::model::snapshot::Unseen;
-use crate::model::socket_owner::{Holder, PrimaryHolder, SocketOwner, primary_holder};
 use crate::sys::caps;
 use crate::sys::procs::{Hold, Holders, holders};
 
@@ -153,7 +153,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::model::owner::Comm;
+    use crate::input::owner::Comm;
 
     /// Number, name, parent, cgroup, sockets and start of a process.
     type Row = (u32, &'static str, u32, &'static str, &'static [u32], u64);

@@ -7,10 +7,10 @@ use tcpwatch_common::StateSet;
 use super::sockets::Sockets;
 use crate::clock;
 use crate::input::PortsSample;
-use crate::model::ports::range::PortRange;
-use crate::model::ports::reuse::TwReuse;
-use crate::model::ports::settings::Settings;
-use crate::model::ports::walk::Walk;
+use crate::input::ports::range::PortRange;
+use crate::input::ports::reuse::TwReuse;
+use crate::input::ports::settings::Settings;
+use crate::input::ports::walk::Walk;
 use crate::sys::sysctl::{
     IP_AUTOBIND_REUSE, IP_LOCAL_PORT_RANGE, IP_LOCAL_RESERVED_PORTS, Sysctl, TCP_TIMESTAMPS, TCP_TW_REUSE,
     TCP_TW_REUSE_DELAY,
@@ -88,7 +88,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::model::ports::reuse::Allowed;
+    use crate::input::ports::reuse::Allowed;
 
     #[test]
     fn settings_are_read_and_what_is_missing_is_unknown() {

@@ -11,8 +11,8 @@ use std::path::Path;
 use tcpwatch_common::ledger::Pass;
 use tcpwatch_common::{StateSet, TcpState};
 
+use crate::input::socket::{Address, Family, Kind, Socket};
 use crate::model::counts;
-use crate::model::socket::{Address, Family, Kind, Socket};
 
 /// Bytes read at a time; the kernel gives a page or so.
 const BUFFER: usize = 64 << 10;

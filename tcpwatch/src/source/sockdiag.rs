@@ -15,7 +15,7 @@ use tcpwatch_common::StateSet;
 use tcpwatch_common::ledger::Pass;
 
 use crate::clock;
-use crate::model::socket::{Detail, Family, Socket};
+use crate::input::socket::{Detail, Family, Socket};
 
 /// Bytes of one message from the kernel, at most: it fills a socket buffer of 32 KiB and no more (`netlink_recvmsg`).
 const BUFFER: usize = 32 << 10;
@@ -178,7 +178,7 @@ mod tests {
     use tcpwatch_common::TcpState;
 
     use super::*;
-    use crate::model::socket::Kind;
+    use crate::input::socket::Kind;
 
     #[test]
     fn an_accept_queue_is_as_long_as_it_was_asked_for() {

@@ -9,8 +9,8 @@ use tcpwatch_common::ledger::Pass;
 
 use super::procnet::ProcNet;
 use super::sockdiag::SockDiag;
+use crate::input::socket::{Detail, Socket};
 use crate::model::snapshot::Origin;
-use crate::model::socket::{Detail, Socket};
 
 /// An open reader of sockets.
 pub enum Sockets {

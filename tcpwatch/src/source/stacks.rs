@@ -26,7 +26,7 @@ use self::files::Files;
 use self::symbols::Symbols;
 use self::unwinder::Unwinder;
 use super::ebpf::StackRing;
-use crate::model::stacks::{Stack, StackId, StackTable};
+use crate::input::stacks::{Stack, StackId, StackTable};
 use crate::sys::threads;
 
 /// Bytes of the ring buffer of stacks: a second at 10,000 connections a second, most of whose stacks are short.

@@ -21,7 +21,7 @@ use rustix::thread::{CapabilitySet, LinkNameSpaceType, capabilities, move_into_l
 use super::descriptor_limit;
 use super::procs::other_threads;
 use super::threads::spawn_scoped;
-use crate::model::escaped::Escaped;
+use crate::input::escaped::Escaped;
 
 /// Which network namespaces to look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -85,9 +85,9 @@ pub(in crate::view) mod tests {
 
     use tcpwatch_common::TcpState;
 
+    use crate::input::owner::{Comm, How, Owner};
+    use crate::input::socket::{Address, Family};
     use crate::input::{Connection, Event, Opened, Traffic};
-    use crate::model::owner::{Comm, How, Owner};
-    use crate::model::socket::{Address, Family};
 
     fn owner(pid: u32, comm: &str, how: How) -> Owner {
         Owner {

@@ -5,9 +5,9 @@ use std::fmt::Display;
 use tcpwatch_common::{StateSet, TcpState};
 
 use super::number::thousands;
-use crate::model::escaped::Escaped;
+use crate::input::escaped::Escaped;
+use crate::input::socket_owner::Unseen;
 use crate::model::filter::{Filter, PortSet};
-use crate::model::snapshot::Unseen;
 use crate::sys::netns::NetnsSelector;
 
 /// Events of the whole host that no program handled: in one network namespace it is unknown whether they were its own.
@@ -124,9 +124,9 @@ fn several(number: u64, one: &str, more: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::owner::Comm;
+    use crate::input::socket::Family;
     use crate::model::filter::owner::OwnerFilter;
-    use crate::model::owner::Comm;
-    use crate::model::socket::Family;
 
     #[test]
     fn a_filter_reads_as_it_was_typed() {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use tcpwatch::input::stacks::{Frame, Stack};
 use tcpwatch::model::filter::Filter;
-use tcpwatch::model::stacks::{Frame, Stack};
 use tcpwatch::source::ebpf::object::EMBEDDED;
 use tcpwatch::source::ebpf::{Hook, Kernel, KernelNeeds, Request};
 use tcpwatch::source::stacks::{RING_BYTES, Stacks};

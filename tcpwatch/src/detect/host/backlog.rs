@@ -10,9 +10,9 @@ use crate::detect::finding::{Finding, Severity, Value};
 use crate::detect::kind::Kind;
 use crate::explain::setting::Setting;
 use crate::explain::topic::Topic;
-use crate::model::counter::Counter;
+use crate::input::counter::Counter;
+use crate::input::listener::{Listener, by_place, overflowed, owner_of_all};
 use crate::model::host::HostFrame;
-use crate::model::listener::{Listener, by_place, overflowed, owner_of_all};
 use crate::model::number::thousands;
 
 /// What every kernel since 5.4 has, and a queue of which takes little memory while it is empty.

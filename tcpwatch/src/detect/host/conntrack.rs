@@ -4,7 +4,8 @@ use super::format::{counted, reaches, since};
 use super::negligible::is_rare;
 use super::verdict::Verdict;
 use crate::explain::setting::Setting;
-use crate::model::host::{HostFrame, Scope};
+use crate::input::namespace::Scope;
+use crate::model::host::HostFrame;
 use crate::model::number::thousands;
 
 /// Of the table, the part from which it is nearly full, percent.

@@ -2,8 +2,9 @@
 
 use super::format::shortened;
 use crate::explain::setting::Setting;
-use crate::model::host::{ConfigLine, HostFrame, Scope};
-use crate::model::ports::range::PortRange;
+use crate::input::namespace::Scope;
+use crate::input::ports::range::PortRange;
+use crate::model::host::{ConfigLine, HostFrame};
 
 /// The line of a file that sets `setting` where the host boots. What files say is for the namespace the host starts with.
 pub(super) fn line_of(frame: &HostFrame, setting: Setting) -> Option<&ConfigLine> {

@@ -2,8 +2,8 @@
 
 use crate::detect::finding::Value;
 use crate::explain::facts::DefaultValue;
-use crate::model::counter::Counter;
-use crate::model::escaped::Escaped;
+use crate::input::counter::Counter;
+use crate::input::escaped::Escaped;
 use crate::model::host::HostFrame;
 use crate::model::number::thousands;
 

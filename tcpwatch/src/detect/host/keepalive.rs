@@ -3,7 +3,7 @@
 use super::format::{long, told};
 use super::verdict::Verdict;
 use crate::explain::setting::Setting;
-use crate::model::counter::Counter;
+use crate::input::counter::Counter;
 use crate::model::host::HostFrame;
 
 /// `net.ipv4.tcp_keepalive_time`, `_intvl` and `_probes`.

@@ -1,7 +1,7 @@
 //! What happened so rarely that it is worth knowing, and no more.
 
 use super::format::DAY;
-use crate::model::counter::Counter;
+use crate::input::counter::Counter;
 use crate::model::host::HostFrame;
 
 /// Of so many connections less than one: a burst now and then.
@@ -24,7 +24,7 @@ pub(super) fn is_rare(frame: &HostFrame, count: u64, among: &[Counter]) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::counter::CounterValues;
+    use crate::input::counter::CounterValues;
 
     #[test]
     fn what_is_rare_is_so_by_time_or_by_connections() {

@@ -8,7 +8,7 @@ use crate::detect::kind::Kind;
 use crate::detect::orphan_limit::{UNREACHABLE, begins};
 use crate::explain::setting::Setting;
 use crate::explain::topic::Topic;
-use crate::model::counter::Counter;
+use crate::input::counter::Counter;
 use crate::model::host::HostFrame;
 use crate::model::number::thousands;
 

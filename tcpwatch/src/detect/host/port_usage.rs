@@ -4,10 +4,11 @@ use super::format::{long, reaches, told};
 use super::verdict::Verdict;
 use crate::detect::port_exhaustion;
 use crate::explain::setting::Setting;
-use crate::model::counter::Counter;
-use crate::model::host::{HostFrame, PortsHeld};
+use crate::input::counter::Counter;
+use crate::input::ports::reuse::TIME_WAIT_MS;
+use crate::input::ports::walk::PortsHeld;
+use crate::model::host::HostFrame;
 use crate::model::number::thousands;
-use crate::model::ports::reuse::TIME_WAIT_MS;
 
 /// Of the ports, the part in use to one destination from which they run low, percent.
 pub(super) const LOW: u64 = port_exhaustion::LOW as u64;

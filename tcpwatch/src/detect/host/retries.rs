@@ -3,7 +3,7 @@
 use super::format::{long, told};
 use super::verdict::Verdict;
 use crate::explain::setting::Setting;
-use crate::model::counter::Counter;
+use crate::input::counter::Counter;
 use crate::model::host::HostFrame;
 
 /// RFC 1122, 4.2.3.5, wants 100 s at least, which are so many retries of the shortest timeout.

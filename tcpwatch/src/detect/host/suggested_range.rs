@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use super::format::reaches;
 use crate::explain::setting::Setting;
+use crate::input::ports::range::PortRange;
 use crate::model::host::HostFrame;
-use crate::model::ports::range::PortRange;
 
 /// Not below this one: the numbers of most services are there, whether or not one runs now.
 const FIRST: u16 = 10_240;

@@ -9,9 +9,9 @@ use crate::detect::kind::Kind;
 use crate::detect::syn_flood;
 use crate::explain::setting::Setting;
 use crate::explain::topic::Topic;
-use crate::model::counter::Counter;
+use crate::input::counter::Counter;
+use crate::input::listener::Listener;
 use crate::model::host::HostFrame;
-use crate::model::listener::Listener;
 use crate::model::number::thousands;
 use crate::sys::release::Release;
 

@@ -11,11 +11,13 @@ use std::num::NonZeroU32;
 
 use super::*;
 use crate::explain::facts::DefaultValue;
-use crate::model::counter::{Counter, CounterValues};
-use crate::model::host::{ConfigLine, Conntrack, Descriptors, HeldPorts, PortsHeld, Scope};
-use crate::model::listener::{self, Listener};
-use crate::model::owner::{Comm, How, Owner};
-use crate::model::ports::ends::Ends;
+use crate::input::counter::{Counter, CounterValues};
+use crate::input::listener::{self, Listener};
+use crate::input::namespace::Scope;
+use crate::input::owner::{Comm, How, Owner};
+use crate::input::ports::ends::Ends;
+use crate::input::ports::walk::{HeldPorts, PortsHeld};
+use crate::model::host::{ConfigLine, Conntrack, Descriptors};
 
 const UP_S: u64 = 100 * 3600;
 

@@ -11,10 +11,11 @@ use crate::detect::kind::Kind;
 use crate::explain::facts::{DefaultValue, Facts};
 use crate::explain::setting::Setting;
 use crate::explain::topic::Topic;
-use crate::model::counter::Counter;
-use crate::model::host::{HostFrame, PortsHeld};
+use crate::input::counter::Counter;
+use crate::input::ports;
+use crate::input::ports::walk::PortsHeld;
+use crate::model::host::HostFrame;
 use crate::model::number::thousands;
-use crate::model::ports;
 
 /// [`ports::TIME_WAIT_S`].
 const TIME_WAIT_S: u64 = ports::TIME_WAIT_S as u64;

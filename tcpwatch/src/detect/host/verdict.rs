@@ -4,7 +4,7 @@ use super::Standing;
 use crate::detect::finding::{Severity, Value};
 use crate::detect::sysctl_command::{Kept, Where};
 use crate::explain::setting::Setting;
-use crate::model::counter::Counter;
+use crate::input::counter::Counter;
 use crate::model::host::HostFrame;
 
 /// What is to be said of a setting here.

@@ -7,12 +7,12 @@ use tcpwatch_common::evidence::{DONE, KNOWN, RESET_RECEIVED};
 
 use super::*;
 use crate::explain::topic::Topic;
-use crate::model::leaks::AcceptQueue;
+use crate::input::owner::{Comm, How, Owner};
+use crate::input::socket_owner::Holder;
+use crate::input::socket_scan::AcceptQueue;
+use crate::input::socket_scan::{Held, Seen};
 use crate::model::leaks::Leaks;
 use crate::model::leaks::tests::{SECOND, app, event, look, seen};
-use crate::model::leaks::{Held, Seen};
-use crate::model::owner::{Comm, How, Owner};
-use crate::model::socket_owner::Holder;
 
 const OLDER: u64 = 30 * SECOND;
 const START: u64 = 10_000 * SECOND;

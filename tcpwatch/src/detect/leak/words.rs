@@ -5,7 +5,7 @@ use tcpwatch_common::TcpState;
 use super::{Doubt, Verdict, apart_ns};
 use crate::detect::kind::Kind;
 use crate::explain::topic::Topic;
-use crate::model::escaped::Escaped;
+use crate::input::escaped::Escaped;
 use crate::model::leaks::{Group, Side, culprit};
 use crate::model::number::{duration, thousands};
 

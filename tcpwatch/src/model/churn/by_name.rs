@@ -45,10 +45,10 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
+    use crate::input::owner::{Comm, Process};
+    use crate::input::socket::Address;
     use crate::model::churn::{Destination, Tally};
     use crate::model::ending::Ending;
-    use crate::model::owner::{Comm, Process};
-    use crate::model::socket::Address;
 
     fn route(pid: u32, comm: &str, port: u16, opened: u64) -> Route {
         let mut tally = Tally {

@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 
-use crate::model::owner::{Comm, Process};
+use crate::input::owner::{Comm, Process};
 
 /// Processes of one peer and destination told apart at most: a server that forks has one a connection.
 const PROCESSES_MAX: usize = 256;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hashbrown::HashMap;
 
 use super::{Opener, Route};
-use crate::model::owner::Process;
+use crate::input::owner::Process;
 
 /// The other end of a connection: its port where it is the one connected to, `None` where it is a peer's, chosen for it.
 pub type Peer = (IpAddr, Option<u16>);

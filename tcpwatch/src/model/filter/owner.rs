@@ -3,9 +3,9 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::model::container::Cgroup;
-use crate::model::escaped::Escaped;
-use crate::model::owner::Comm;
+use crate::input::container::Cgroup;
+use crate::input::escaped::Escaped;
+use crate::input::owner::Comm;
 
 /// What a process must be, of which one that holds a socket is enough to show it; every part given must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

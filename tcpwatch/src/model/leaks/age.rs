@@ -5,7 +5,7 @@
 
 use tcpwatch_common::TcpState;
 
-use crate::model::socket::{Detail, Retransmissions};
+use crate::input::socket::{Detail, Retransmissions};
 
 const MICROSECOND: u64 = 1_000;
 const MILLISECOND: u64 = 1_000_000;

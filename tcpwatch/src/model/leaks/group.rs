@@ -6,10 +6,10 @@ use tcpwatch_common::TcpState;
 
 use super::history::Closings;
 use super::opened_by::OpenedBy;
-use super::socket_scan::AcceptQueue;
-use crate::model::owner::{Owner, Process};
-use crate::model::socket::{Address, Detail};
-use crate::model::socket_owner::Holder;
+use crate::input::owner::{Owner, Process};
+use crate::input::socket::{Address, Detail};
+use crate::input::socket_owner::Holder;
+use crate::input::socket_scan::AcceptQueue;
 
 /// Descriptors kept of a group at most.
 pub const FDS_MAX: usize = 1024;

@@ -1,6 +1,6 @@
 //! What a group of sockets did since the watch began: how many left the state, and after what time.
 
-use crate::model::owner::Owner;
+use crate::input::owner::Owner;
 
 /// Sockets that left a state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use hashbrown::HashMap;
 
-use crate::model::stacks::{Frame, Stack, StackId};
+use crate::input::stacks::{Frame, Stack, StackId};
 
 /// Stacks of a group told at most: to name one that was never met takes milliseconds.
 const STACKS_MAX: usize = 64;
@@ -121,7 +121,7 @@ fn is_cpp(function: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::stacks::{Address, StackTable, Trace};
+    use crate::input::stacks::{Address, StackTable, Trace};
 
     fn stack(functions: &[&str]) -> Stack {
         let frame = |function: &&str| Frame {

@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::Ends;
-use crate::model::socket::Address;
+use crate::input::socket::Address;
 
 /// How many of the sockets of a look share each end.
 #[derive(Debug, Default)]

@@ -2,10 +2,10 @@ use std::net::Ipv4Addr;
 use std::num::{NonZeroU16, NonZeroU32};
 
 use super::*;
+use crate::input::owner::{Comm, How, Process};
+use crate::input::socket::{Family, Kind, Socket};
+use crate::input::socket_owner::Holder;
 use crate::model::dice::Dice;
-use crate::model::owner::{Comm, How, Process};
-use crate::model::socket::{Family, Kind, Socket};
-use crate::model::socket_owner::Holder;
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 const OLDER: u64 = 30 * SECOND;

@@ -3,12 +3,12 @@
 use tcpwatch_common::TcpState;
 
 use super::group::{Age, Key};
-use super::socket_scan::AcceptQueue;
 use super::{Ends, MILLISECOND};
 use crate::input::Event;
-use crate::model::owner::Owner;
-use crate::model::socket::{Detail, Kind, Socket};
-use crate::model::socket_owner::Holder;
+use crate::input::owner::Owner;
+use crate::input::socket::{Detail, Kind, Socket};
+use crate::input::socket_owner::Holder;
+use crate::input::socket_scan::AcceptQueue;
 
 /// A socket of the last look.
 #[derive(Clone, Debug)]

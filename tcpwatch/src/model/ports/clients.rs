@@ -1,12 +1,12 @@
 //! Clients that use up ports, made up: whether what is foretold of them becomes true.
 
-use super::ends::Port;
 use super::entry::PortEvent;
-use super::range::PortRange;
-use super::reuse::{Allowed, TwReuse};
-use super::settings::Settings;
 use super::table::PortUse;
-use super::walk::Walk;
+use crate::input::ports::ends::Port;
+use crate::input::ports::range::PortRange;
+use crate::input::ports::reuse::{Allowed, TwReuse};
+use crate::input::ports::settings::Settings;
+use crate::input::ports::walk::Walk;
 use crate::model::dice::Dice;
 
 const RANGE: u32 = 1000;

@@ -1,13 +1,13 @@
 //! What is followed of ports that are used up together.
 
-use super::ends::Ends;
 use super::forecast::Forecast;
 use super::rates::rates;
-use super::reuse::{TIME_WAIT_MS, TwReuse};
 use super::row::{Limit, Row};
 use super::time_wait_ages::{TimeWaitAges, whole};
-use super::walk::Held;
 use super::{SECOND_NS, Seconds, TIME_WAIT_S};
+use crate::input::ports::ends::Ends;
+use crate::input::ports::reuse::{TIME_WAIT_MS, TwReuse};
+use crate::input::ports::walk::Held;
 
 const MINUTE_NS: u64 = TIME_WAIT_S as u64 * SECOND_NS;
 

@@ -18,7 +18,7 @@ pub struct Forecast {
     pub freed_per_s: f64,
     /// Connections that enter TIME_WAIT a second; asked for only where it holds ports for less than its 60 s.
     pub entered_per_s: f64,
-    /// How long TIME_WAIT keeps a port from being taken again, ms: see [`super::reuse::TwReuse::held_ms`].
+    /// How long TIME_WAIT keeps a port from being taken again, ms: see [`crate::input::ports::reuse::TwReuse::held_ms`].
     pub held_ms: u32,
 }
 

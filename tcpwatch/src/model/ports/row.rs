@@ -1,7 +1,7 @@
 //! What is told of ports that are used up together.
 
-use super::ends::Ends;
-use super::reuse::TwReuse;
+use crate::input::ports::ends::Ends;
+use crate::input::ports::reuse::TwReuse;
 
 /// The ports to one destination, or those of one source address.
 #[derive(Clone, Copy, Debug, PartialEq)]

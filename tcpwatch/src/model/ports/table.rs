@@ -2,13 +2,13 @@
 
 use hashbrown::HashMap;
 
-use super::ends::{Ends, Port};
 use super::entry::{Entry, PortEvent, ReuseRules};
-use super::range::PortRange;
-use super::reuse::TIME_WAIT_MS;
 use super::row::Row;
-use super::settings::Settings;
-use super::walk::Walk;
+use crate::input::ports::ends::{Ends, Port};
+use crate::input::ports::range::PortRange;
+use crate::input::ports::reuse::TIME_WAIT_MS;
+use crate::input::ports::settings::Settings;
+use crate::input::ports::walk::Walk;
 
 /// Destinations and source addresses followed at most, about 1 KB each.
 pub const ENDS_MAX: usize = 4096;
@@ -163,9 +163,9 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
+    use crate::input::ports::reuse::{Allowed, TwReuse};
     use crate::model::dice::Dice;
     use crate::model::ports::SECOND_NS;
-    use crate::model::ports::reuse::{Allowed, TwReuse};
     use crate::model::ports::row::Limit;
 
     const S: u64 = SECOND_NS;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::model::container::Cgroup;
-use crate::model::owner::{Comm, Owner};
+use crate::input::container::Cgroup;
+use crate::input::owner::{Comm, Owner};
 
 /// Paths kept while no record waits for one.
 const MOST: usize = 8192;

@@ -5,11 +5,11 @@ use std::num::{NonZeroU32, NonZeroU64};
 use tcpwatch_common::Evidence;
 
 use super::cgroups::CgroupPaths;
+use crate::input::owner::Owner;
 use crate::input::{EndCounts, Session};
 use crate::model::ending::Ending;
 use crate::model::filter::owner::OwnerFilter;
 use crate::model::holdback::Holdback;
-use crate::model::owner::Owner;
 use crate::model::trace::{Row, TraceTotals, Traced};
 
 /// Records held back, and how many were shown.

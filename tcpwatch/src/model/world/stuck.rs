@@ -2,9 +2,10 @@
 
 use std::num::NonZeroU32;
 
+use crate::input::needs::StuckNeeds;
+use crate::input::socket_scan::SocketScan;
 use crate::input::{Event, Session};
-use crate::model::leaks::{Leaks, LeaksFrame, SocketScan, opened_by};
-use crate::model::needs::StuckNeeds;
+use crate::model::leaks::{Leaks, LeaksFrame, opened_by};
 
 /// What is known of them.
 #[derive(Debug)]

@@ -9,12 +9,12 @@ use tcpwatch_common::evidence::{Evidence, KNOWN, RESET_SENT};
 use tcpwatch_common::ledger::STATES;
 
 use super::*;
+use crate::input::latency::LatencyBy;
+use crate::input::listener;
+use crate::input::needs::StuckNeeds;
+use crate::input::owner::tests::owner;
 use crate::input::{HostFacts, LedgerSample, Loss, Opened, TimeWaitCounters};
-use crate::model::latency::LatencyBy;
 use crate::model::leaks::tests::{look, seen};
-use crate::model::listener;
-use crate::model::needs::StuckNeeds;
-use crate::model::owner::tests::owner;
 use crate::model::trace::{Row, Traced};
 
 /// Everything that can be needed.

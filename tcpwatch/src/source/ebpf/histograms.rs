@@ -8,10 +8,10 @@ use tcpwatch_common::histogram::{ACCEPT, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, His
 use tcpwatch_common::{TcpState, names};
 
 use super::Kernel;
-use crate::model::histogram::Histogram;
-use crate::model::latency::{Group, LatencyBy, LatencySample, Measured, Retransmits, What};
-use crate::model::owner::{Comm, Process};
-use crate::model::socket::{Address, Family};
+use crate::input::histogram::Histogram;
+use crate::input::latency::{Group, LatencyBy, LatencySample, Measured, Retransmits, What};
+use crate::input::owner::{Comm, Process};
+use crate::input::socket::{Address, Family};
 
 /// Words of 8 bytes in a key.
 const KEY_WORDS: usize = size_of::<HistogramKey>() / 8;

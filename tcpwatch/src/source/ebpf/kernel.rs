@@ -25,7 +25,7 @@ use super::ledger::{LedgerMap, LedgerSum};
 use super::misses;
 use super::stacks::StackRing;
 use super::stream::Stream;
-use crate::model::ending::Reasons;
+use crate::input::reset_reasons::Reasons;
 
 /// Which hook is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

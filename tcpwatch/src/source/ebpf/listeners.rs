@@ -7,7 +7,7 @@ use tcpwatch_common::owner::{HOW_LISTEN, Listener, Name, listener_key};
 use tcpwatch_common::{Owner, names};
 
 use super::Kernel;
-use crate::model::owner;
+use crate::input::owner;
 
 /// The kernel's flag for an entry that must not be there yet (`BPF_NOEXIST`, linux/bpf.h).
 const BPF_NOEXIST: u64 = 1;
@@ -102,7 +102,7 @@ impl Kernel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::owner::{Comm, How};
+    use crate::input::owner::{Comm, How};
 
     fn process(pid: u32) -> owner::Owner {
         owner::Owner {

@@ -139,7 +139,7 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::latency::LatencyBy;
+    use crate::input::latency::LatencyBy;
 
     #[test]
     fn only_tables_that_are_used_take_memory() {

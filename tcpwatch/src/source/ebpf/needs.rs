@@ -7,8 +7,8 @@ use tcpwatch_common::params::{
 };
 use tcpwatch_common::{Filter, histogram, names};
 
-use crate::model::latency::LatencyBy;
-use crate::model::needs::Needs;
+use crate::input::latency::LatencyBy;
+use crate::input::needs::Needs;
 
 /// What is needed. Needs add up (`|`): one process can have all of them at once. The default is counts alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

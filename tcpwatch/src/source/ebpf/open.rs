@@ -8,7 +8,7 @@ use tcpwatch_common::Filter;
 
 use super::feature::{FeatureKind, Features};
 use super::{Hook, Kernel, KernelNeeds, Request, object};
-use crate::model::latency::LatencyBy;
+use crate::input::latency::LatencyBy;
 
 /// Which hook to attach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,7 +27,7 @@ use super::needs::KernelNeeds;
 use super::object;
 use super::probe::{self, Helpers};
 use super::refusal::{NOT_PERMITTED, is_any, is_denied, not_permitted, one_line};
-use crate::model::ending::Reasons;
+use crate::input::reset_reasons::Reasons;
 use crate::sys::btf::{KernelBtf, Layouts};
 use crate::sys::tracefs::AuxRecords;
 use crate::sys::{caps, cpus, descriptor_limit, lockdown, memlock, pidns, threads, tracefs};

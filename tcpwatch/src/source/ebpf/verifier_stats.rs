@@ -13,7 +13,7 @@ use super::chain::Suffix;
 use super::kernel::{Hook, Kernel};
 use super::prepare::{Prepared, Request, prepared};
 use super::{KernelNeeds, object};
-use crate::model::latency::LatencyBy;
+use crate::input::latency::LatencyBy;
 use crate::sys::tracefs;
 
 /// The verifier's statistics of one program.

@@ -4,12 +4,12 @@ use anyhow::Result;
 use tcpwatch_common::ledger::Pass;
 use tcpwatch_common::{StateSet, TcpState};
 
+use crate::input::counter::{Counter, CounterValues};
+use crate::input::namespace::Namespace;
+use crate::input::socket::Kind;
 use crate::input::{HostFacts, Orphans, SynSettings, TimeWaitCounters};
-use crate::model::counter::{Counter, CounterValues};
 use crate::model::counts;
 use crate::model::filter::Filter;
-use crate::model::namespace::Namespace;
-use crate::model::socket::Kind;
 use crate::source::namespace::NamespaceReaders;
 use crate::sys::release::Release;
 use crate::sys::sysctl::Sysctl;

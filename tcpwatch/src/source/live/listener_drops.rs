@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use anyhow::Result;
 use hashbrown::HashMap;
 
-use crate::model::listener::{Drops, Listener};
+use crate::input::listener::{Drops, Listener};
 use crate::source::listeners::{Holders, listeners};
 use crate::source::namespace::NamespaceReaders;
 

@@ -11,10 +11,11 @@ use tcpwatch_common::TcpState;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::input::socket_scan::SocketScan;
+use crate::input::stacks::StackId;
 use crate::input::{Event, Input};
 use crate::model::ending;
-use crate::model::leaks::{SocketScan, states};
-use crate::model::stacks::StackId;
+use crate::model::leaks::states;
 use crate::source::socket_scan::{ScanRequest, ScansBefore};
 use crate::source::stacks::Stacks;
 use crate::sys::netns::NetnsSelector;

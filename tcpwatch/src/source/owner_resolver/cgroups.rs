@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::model::container::Cgroup;
+use crate::input::container::Cgroup;
 use crate::sys::cgroup::Hierarchy;
 
 /// Paths remembered; with one more, all are asked for anew.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::model::container::Cgroup;
+use crate::input::container::Cgroup;
+use crate::input::owner::{Comm, How, Owner};
 use crate::model::filter::owner::OwnerFilter;
-use crate::model::owner::{Comm, How, Owner};
 use crate::sys::cgroup;
 use crate::sys::procs::process;
 

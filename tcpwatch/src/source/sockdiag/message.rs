@@ -12,7 +12,7 @@ use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHe
 use tcpwatch_common::ledger::{Pass, STATES};
 use tcpwatch_common::{StateSet, TcpState};
 
-use crate::model::socket::{Address, Detail, Family, Kind, Retransmissions, Socket};
+use crate::input::socket::{Address, Detail, Family, Kind, Retransmissions, Socket};
 
 /// Type of a request for both families, and of its answers: the older form, which `ss` uses too.
 pub(super) const TCPDIAG_GETSOCK: u16 = 18;

@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::model::leaks::AcceptQueue;
-use crate::model::socket::{Address, Detail, Family, Socket};
+use crate::input::socket::{Address, Detail, Family, Socket};
+use crate::input::socket_scan::AcceptQueue;
 
 /// Where one listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -134,7 +134,7 @@ mod tests {
     use tcpwatch_common::TcpState;
 
     use super::*;
-    use crate::model::socket::Kind;
+    use crate::input::socket::Kind;
 
     /// Local and remote, of the family of the former.
     fn socket(state: TcpState, local: &str, remote: &str) -> Socket {

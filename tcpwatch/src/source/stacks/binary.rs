@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use rustix::fs::Stat;
 
 use super::unwind::{Rule, Section};
-use crate::model::stacks::Why;
+use crate::input::stacks::Why;
 
 /// Bytes of a section that are read at most: more than the largest program has.
 const SECTION_MAX: u64 = 64 << 20;

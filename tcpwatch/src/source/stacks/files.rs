@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::binary::{Binary, FileKey};
-use crate::model::stacks::{Address, Trace, Why};
+use crate::input::stacks::{Address, Trace, Why};
 
 /// Files that are open at once: a process may have a thousand descriptors by default.
 const OPEN_MAX: usize = 256;

@@ -12,7 +12,7 @@ use tcpwatch_common::StackHead;
 
 use super::binary::{Binary, FileKey};
 use super::files::Files;
-use crate::model::stacks::Why;
+use crate::input::stacks::Why;
 use crate::sys::{procs, timens};
 
 /// Mappings of code that are kept of one process.

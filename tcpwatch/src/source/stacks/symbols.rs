@@ -11,7 +11,7 @@ use blazesym::symbolize::{CodeInfo, Input, Symbolized, Symbolizer};
 use super::binary::Binary;
 use super::files::File;
 use super::perf_map::PerfMap;
-use crate::model::stacks::{Address, Frame, Stack, Trace};
+use crate::input::stacks::{Address, Frame, Stack, Trace};
 
 /// Names of the C library's files: what is in them is on the way from the caller to the kernel.
 const C_LIBRARIES: [&str; 5] = ["libc.so", "libc-", "libpthread", "ld-musl", "libc.musl"];

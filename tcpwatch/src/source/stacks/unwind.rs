@@ -8,7 +8,7 @@ use gimli::{
 use tcpwatch_common::StackHead;
 use tcpwatch_common::stack::REGISTER_BYTES;
 
-use crate::model::stacks::Why;
+use crate::input::stacks::Why;
 
 /// The bytes of a section.
 pub(super) type Section = EndianArcSlice<LittleEndian>;

@@ -10,7 +10,7 @@ use super::files::Files;
 use super::process::Process;
 use super::unwind::{Memory, Registers};
 use crate::clock;
-use crate::model::stacks::{Address, Trace, Why};
+use crate::input::stacks::{Address, Trace, Why};
 
 /// Frames that are followed at most.
 const FRAMES_MAX: usize = 256;

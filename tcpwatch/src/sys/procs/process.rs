@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::param::clock_ticks_per_second;
 
-use crate::model::owner::Comm;
+use crate::input::owner::Comm;
 
 /// Bit of a task's flags that a kernel thread has (`PF_KTHREAD`, include/linux/sched.h).
 const KERNEL_THREAD: u32 = 0x0020_0000;

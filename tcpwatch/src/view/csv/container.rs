@@ -1,8 +1,8 @@
 //! A cgroup, and which container it belongs to.
 
 use super::text::as_text;
-use crate::model::container::Cgroup;
-use crate::model::escaped::Escaped;
+use crate::input::container::Cgroup;
+use crate::input::escaped::Escaped;
 
 /// The columns.
 pub(super) const COLUMNS: [&str; 3] = ["cgroup", "container", "pod"];

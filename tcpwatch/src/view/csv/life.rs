@@ -2,7 +2,7 @@
 
 use super::trace::{Fields, field, process};
 use crate::input::Connection;
-use crate::model::owner::Process;
+use crate::input::owner::Process;
 use crate::view::time::Stamp;
 
 impl Fields for Connection {
@@ -33,8 +33,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::input::owner::Comm;
     use crate::model::ending::Ending;
-    use crate::model::owner::Comm;
     use crate::model::trace::Row;
     use crate::view::csv::trace::Csv;
     use crate::view::trace::RowView;

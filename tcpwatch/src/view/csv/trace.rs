@@ -5,9 +5,9 @@ use std::io::{self, Write};
 
 use super::container;
 use super::text::as_text;
+use crate::input::owner::Process;
 use crate::input::{Event, Opened};
 use crate::model::ending::Ending;
-use crate::model::owner::Process;
 use crate::model::trace::{Row, TraceTotals, Traced};
 use crate::view::time::Stamp;
 use crate::view::trace::RowView;
@@ -123,7 +123,7 @@ pub(super) fn quoted(line: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::owner::Comm;
+    use crate::input::owner::Comm;
 
     #[test]
     fn a_name_cannot_break_out_of_its_field() {

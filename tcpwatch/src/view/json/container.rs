@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::model::container::Cgroup;
+use crate::input::container::Cgroup;
 
 /// Id of the container and uid of its pod; null for none, and where the cgroup is not known.
 #[derive(Serialize)]

@@ -9,7 +9,7 @@ use super::line;
 use crate::detect::finding::{Finding, Severity, Value};
 use crate::detect::kind::Kind;
 use crate::explain::topic::Topic;
-use crate::model::owner::Owner;
+use crate::input::owner::Owner;
 use crate::view::time::rfc3339;
 
 #[derive(Serialize)]

@@ -7,9 +7,9 @@ use serde::{Serialize, Serializer};
 
 use super::line;
 use crate::detect::finding::Finding;
+use crate::input::histogram::Histogram;
+use crate::input::latency::{Group, LatencyBy};
 use crate::model::frame::Frame;
-use crate::model::histogram::Histogram;
-use crate::model::latency::{Group, LatencyBy};
 use crate::view::View;
 use crate::view::time::rfc3339;
 

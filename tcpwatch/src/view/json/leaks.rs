@@ -8,11 +8,11 @@ use serde::Serialize;
 use super::line;
 use crate::detect::finding::Finding;
 use crate::detect::leak::{judge, seconds};
+use crate::input::owner::{Owner, Process};
+use crate::input::socket::Address;
+use crate::input::stacks::Why;
 use crate::model::frame::Frame;
 use crate::model::leaks::{Group, OpenedBy, Shared};
-use crate::model::owner::{Owner, Process};
-use crate::model::socket::Address;
-use crate::model::stacks::Why;
 use crate::view::View;
 use crate::view::time::Stamp;
 
@@ -271,8 +271,8 @@ mod tests {
 
     use super::*;
     use crate::detect::leak::tests::{close_wait, scene};
-    use crate::model::leaks::Seen;
-    use crate::model::stacks::{Frame, Stack};
+    use crate::input::socket_scan::Seen;
+    use crate::input::stacks::{Frame, Stack};
 
     /// Each by a descriptor of its own.
     fn numbered(number: u16) -> Seen {

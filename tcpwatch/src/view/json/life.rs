@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 use super::trace::Object;
 use crate::input::Connection;
-use crate::model::owner::Owner;
+use crate::input::owner::Owner;
 use crate::view::time::Stamp;
 
 /// When it was opened, what it carried, and who closed it.

@@ -8,8 +8,9 @@ use serde::ser::Serializer;
 use super::container::Inside;
 use super::line;
 use super::states::States;
+use crate::input::socket_owner::Unseen;
 use crate::model::snapshot::By;
-use crate::model::snapshot::{Group, Other, Part, Snapshot, Unseen};
+use crate::model::snapshot::{Group, Other, Part, Snapshot};
 use crate::view::time::rfc3339;
 
 /// The whole object; `groups` and `other` are there when groups were asked for, `unseen` when owners were.
@@ -167,11 +168,11 @@ mod tests {
     use tcpwatch_common::TcpState;
 
     use super::*;
+    use crate::input::owner::{Comm, How, Owner};
+    use crate::input::socket::{Address, Family, Socket};
+    use crate::input::socket_owner::SocketOwner;
     use crate::model::counts::StateCounts;
-    use crate::model::owner::{Comm, How, Owner};
     use crate::model::snapshot::{Origin, Tally};
-    use crate::model::socket::{Address, Family, Socket};
-    use crate::model::socket_owner::SocketOwner;
 
     fn line(by: &[By], limit: Option<usize>) -> String {
         let mut counts = StateCounts::default();

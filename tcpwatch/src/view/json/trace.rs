@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::container::Inside;
 use super::line;
+use crate::input::owner::Owner;
+use crate::input::socket::Address;
 use crate::input::{Event, Opened};
 use crate::model::ending::Ending;
-use crate::model::owner::Owner;
-use crate::model::socket::Address;
 use crate::model::trace::{Row, TraceTotals, Traced};
 use crate::view::time::Stamp;
 use crate::view::trace::RowView;

@@ -11,14 +11,14 @@ use crate::detect::connect_failures::words;
 use crate::detect::finding::{Finding, Value};
 use crate::detect::kind::Kind;
 use crate::detect::port_exhaustion;
+use crate::input::counter::Counter;
+use crate::input::ports::reuse::TIME_WAIT_MS;
 use crate::model::burst::Burst;
 use crate::model::churn::served::Served;
 use crate::model::churn::time_wait::TimeWaitBy;
 use crate::model::churn::{ChurnFrame, Opener, Route, Tally};
-use crate::model::counter::Counter;
 use crate::model::ending::Ending;
 use crate::model::frame::Frame;
-use crate::model::ports::reuse::TIME_WAIT_MS;
 use crate::model::ports::row::Row;
 use crate::view::View;
 use crate::view::number::{QUIET, brief, duration, per_second, quiet, thousands};
@@ -374,10 +374,10 @@ mod tests {
 
     use super::*;
     use crate::detect::finding::Severity;
+    use crate::input::counter::CounterValues;
+    use crate::input::owner::{Comm, How, Owner};
     use crate::model::churn::Churn;
     use crate::model::churn::tests::stat;
-    use crate::model::counter::CounterValues;
-    use crate::model::owner::{Comm, How, Owner};
     use crate::view::trace::tests::life;
 
     /// Connections of a peer that two workers closed, and one that came to a third port.

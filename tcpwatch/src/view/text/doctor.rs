@@ -8,7 +8,7 @@ use super::finding::{is_typed, style};
 use super::wrap::wrap;
 use crate::detect::finding::{Finding, Severity};
 use crate::detect::host::{Line, Report, Standing};
-use crate::model::escaped::Escaped;
+use crate::input::escaped::Escaped;
 use crate::model::host::HostFrame;
 use crate::model::number::duration;
 use crate::view::screen::Screen;

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use super::trace::pad;
+use crate::input::socket::Address;
 use crate::input::{Event, Opened};
-use crate::model::socket::Address;
 
 /// Columns of an IPv4 endpoint, the port included.
 pub(super) const ENDPOINT: usize = 21;

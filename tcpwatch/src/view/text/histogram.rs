@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::model::histogram::{Bucket, Histogram};
+use crate::input::histogram::{Bucket, Histogram};
 use crate::view::number::{duration, quiet, thousands};
 use crate::view::screen::Screen;
 use crate::view::text::bars;

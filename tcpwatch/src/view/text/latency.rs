@@ -6,8 +6,9 @@ use jiff::tz::TimeZone;
 
 use super::histogram;
 use crate::detect::finding::Finding;
+use crate::input::latency::{Group, LatencyBy, Measured, Retransmits};
 use crate::model::frame::Frame;
-use crate::model::latency::{Group, LatencyBy, LatencyFrame, Measured, Retransmits};
+use crate::model::latency::LatencyFrame;
 use crate::view::View;
 use crate::view::number::{QUIET, brief, quiet, thousands};
 use crate::view::screen::Screen;
@@ -129,8 +130,8 @@ mod tests {
     use tcpwatch_common::TcpState;
 
     use super::*;
-    use crate::model::histogram::Histogram;
-    use crate::model::latency::What;
+    use crate::input::histogram::Histogram;
+    use crate::input::latency::What;
 
     fn shown(by: LatencyBy, limit: usize) -> String {
         let measured = |what, group, ns: &[u64]| {

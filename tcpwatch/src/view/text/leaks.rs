@@ -12,7 +12,7 @@ use super::opened_by;
 use super::wrap::wrap;
 use crate::detect::finding::Finding;
 use crate::detect::leak::{Verdict, advice, judge, oldest, place, topic, truth, who, why};
-use crate::model::escaped::Escaped;
+use crate::input::escaped::Escaped;
 use crate::model::frame::Frame;
 use crate::model::leaks::{Group, Key, LeaksFrame, STATES};
 use crate::model::number::{duration, thousands};
@@ -404,11 +404,12 @@ mod tests {
 
     use super::*;
     use crate::detect::leak::tests::{close_wait, scene, spread};
+    use crate::input::owner::How;
+    use crate::input::socket_owner::Holder;
+    use crate::input::socket_scan::Seen;
     use crate::model::filter::Filter;
     use crate::model::leaks::tests::{SECOND, app, look, seen};
-    use crate::model::leaks::{Leaks, Seen, states};
-    use crate::model::owner::How;
-    use crate::model::socket_owner::Holder;
+    use crate::model::leaks::{Leaks, states};
 
     fn shown(frame: &LeaksFrame, screen: Screen) -> String {
         let all = Filter {

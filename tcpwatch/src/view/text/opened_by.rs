@@ -1,9 +1,9 @@
 //! Where in their program sockets were opened, for people: the functions that called `accept()` or `connect()`, the most first.
 
-use crate::model::escaped::Escaped;
+use crate::input::escaped::Escaped;
+use crate::input::stacks::{Frame, Stack};
 use crate::model::leaks::{OpenedBy, caller, is_interpreter, is_library};
 use crate::model::number::thousands;
-use crate::model::stacks::{Frame, Stack};
 
 /// Functions told at most.
 const CALLERS: usize = 5;
@@ -134,7 +134,7 @@ fn short(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::stacks::Why;
+    use crate::input::stacks::Why;
 
     fn frame(function: Option<&str>, file: Option<&str>) -> Frame {
         Frame {

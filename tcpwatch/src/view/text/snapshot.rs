@@ -41,11 +41,11 @@ mod tests {
     use tcpwatch_common::TcpState;
 
     use super::*;
+    use crate::input::socket::{Address, Family, Kind, Socket};
+    use crate::input::socket_owner::SocketOwner;
+    use crate::input::socket_owner::Unseen;
     use crate::model::snapshot::By;
     use crate::model::snapshot::Tally;
-    use crate::model::snapshot::Unseen;
-    use crate::model::socket::{Address, Family, Kind, Socket};
-    use crate::model::socket_owner::SocketOwner;
 
     fn socket(remote: &str, state: TcpState) -> Socket {
         let address = |text: &str| Address::new(text.parse().unwrap(), 0);

@@ -233,11 +233,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::input::container::Cgroup;
+    use crate::input::owner::{Comm, How, Owner};
+    use crate::input::socket::Address;
     use crate::input::{Connection, Opened};
-    use crate::model::container::Cgroup;
     use crate::model::ending::Ending;
-    use crate::model::owner::{Comm, How, Owner};
-    use crate::model::socket::Address;
     use crate::view::trace::tests::{bare, life};
 
     /// The header and one row.

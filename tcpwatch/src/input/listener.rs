@@ -163,7 +163,7 @@ pub(crate) mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::model::owner::{Comm, How};
+    use crate::input::owner::{Comm, How};
 
     /// One of `nginx[7]`, so long and full.
     pub(crate) fn listener(port: u16, queued: u64, limit: u64) -> Listener {

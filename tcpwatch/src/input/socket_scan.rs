@@ -5,11 +5,11 @@ use std::num::NonZeroU32;
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::model::owner::Owner;
-use crate::model::snapshot::Unseen;
-use crate::model::socket::Detail;
-use crate::model::socket_owner::Holder;
-use crate::model::stacks::{Stack, StackId};
+use super::owner::Owner;
+use super::socket::Detail;
+use super::socket_owner::Holder;
+use super::socket_owner::Unseen;
+use super::stacks::{Stack, StackId};
 
 /// Connections that wait to be accepted at a listener, `Recv-Q` and `Send-Q` of `ss -l`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 /// A bit a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PortBits(Box<[u64]>);
+pub(crate) struct PortBits(Box<[u64]>);
 
 impl Default for PortBits {
     fn default() -> Self {
@@ -12,7 +12,7 @@ impl Default for PortBits {
 
 impl PortBits {
     /// Adds `port`; whether it was not there.
-    pub(super) fn insert(&mut self, port: u16) -> bool {
+    pub(crate) fn insert(&mut self, port: u16) -> bool {
         let word = self.0.get_mut(usize::from(port / 64));
         word.is_some_and(|word| {
             let before = std::mem::replace(word, *word | bit(port));
@@ -20,19 +20,19 @@ impl PortBits {
         })
     }
 
-    pub(super) fn remove(&mut self, port: u16) {
+    pub(crate) fn remove(&mut self, port: u16) {
         if let Some(word) = self.0.get_mut(usize::from(port / 64)) {
             *word &= !bit(port);
         }
     }
 
-    pub(super) fn contains(&self, port: u16) -> bool {
+    pub(crate) fn contains(&self, port: u16) -> bool {
         self.0
             .get(usize::from(port / 64))
             .is_some_and(|word| word & bit(port) != 0)
     }
 
-    pub(super) fn len(&self) -> u32 {
+    pub(crate) fn len(&self) -> u32 {
         self.0.iter().map(|word| word.count_ones()).sum()
     }
 }

@@ -8,8 +8,7 @@ use tcpwatch_common::TcpState;
 use super::bits::PortBits;
 use super::ends::Ends;
 use super::range::PortRange;
-use crate::model::host::{HeldPorts, PortsHeld};
-use crate::model::socket::{Kind, Socket};
+use crate::input::socket::{Kind, Socket};
 
 /// Destinations a walk counts at most, about 60 bytes each.
 pub const WALK_MAX: usize = 65_536;
@@ -17,11 +16,33 @@ pub const WALK_MAX: usize = 65_536;
 /// Source addresses whose ports a walk tells apart at most, 16 KB each.
 pub const SOURCES_MAX: usize = 256;
 
+/// Ports that a look at the sockets found held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeldPorts {
+    /// To one destination each, those that hold the most first, as many as matter.
+    pub to: Vec<PortsHeld>,
+    /// Of one source address each, whatever the destination.
+    pub of: Vec<PortsHeld>,
+    /// Whether all sockets were looked at; where not, it may be more.
+    pub whole: bool,
+}
+
+/// Ports of one source address that are held to one destination, or to all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortsHeld {
+    /// Between what.
+    pub ends: Ends,
+    /// How many.
+    pub used: u64,
+    /// Those of them in `TIME_WAIT`.
+    pub time_wait: u64,
+}
+
 /// Ports held at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Held {
-    pub(super) used: u64,
-    pub(super) time_wait: u64,
+pub(crate) struct Held {
+    pub(crate) used: u64,
+    pub(crate) time_wait: u64,
 }
 
 /// Ports of one source address, each once however many connections share it.
@@ -87,7 +108,7 @@ impl Walk {
     }
 
     /// Takes out what it found of `ends`; `None` where that may have found no room.
-    pub(super) fn take(&mut self, ends: &Ends) -> Option<Held> {
+    pub(crate) fn take(&mut self, ends: &Ends) -> Option<Held> {
         if ends.destination.is_some() {
             let held = self.destinations.remove(ends);
             return held.or((self.left_out == 0).then(Held::default));
@@ -131,7 +152,7 @@ impl Walk {
     }
 
     /// What it found of the destinations nobody took out, those that hold most first.
-    pub(super) fn rest(self) -> Vec<(Ends, Held)> {
+    pub(crate) fn rest(self) -> Vec<(Ends, Held)> {
         let mut rest: Vec<(Ends, Held)> = self.destinations.into_iter().collect();
         rest.sort_unstable_by_key(|&(ends, held)| (std::cmp::Reverse(held.used), ends));
         rest
@@ -139,7 +160,7 @@ impl Walk {
 
     /// A walk that finds `used` ports held to `ends`, and as many of its source, `time_wait` of them by TIME_WAIT.
     #[cfg(test)]
-    pub(super) fn found(ends: Ends, used: u64, time_wait: u64) -> Self {
+    pub(crate) fn found(ends: Ends, used: u64, time_wait: u64) -> Self {
         let mut walk = Self::default();
         walk.find(ends, used, time_wait);
         walk
@@ -147,7 +168,7 @@ impl Walk {
 
     /// Adds `used` ports of `ends`.
     #[cfg(test)]
-    pub(super) fn find(&mut self, ends: Ends, used: u64, time_wait: u64) {
+    pub(crate) fn find(&mut self, ends: Ends, used: u64, time_wait: u64) {
         if ends.destination.is_some() {
             if used > 0 {
                 self.destinations.insert(ends, Held { used, time_wait });
@@ -173,7 +194,7 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::socket::{Address, Family};
+    use crate::input::socket::{Address, Family};
 
     fn ends(port: u16) -> Ends {
         Ends {

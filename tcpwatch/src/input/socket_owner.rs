@@ -18,6 +18,22 @@ pub struct SocketOwner {
     pub cgroup: Option<Arc<Cgroup>>,
 }
 
+/// What was not seen of those who hold sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unseen {
+    /// Sockets with a file that no process seen holds. Some may be held by the kernel itself, or be on their way from one
+    /// process to another.
+    pub sockets: u64,
+    /// Processes whose descriptors could not be read.
+    pub processes: usize,
+    /// Whether the processes of other users are hidden, however many there are.
+    pub hidden: bool,
+    /// Descriptors left out, for there were too many.
+    pub descriptors: u64,
+    /// Whether root would see more.
+    pub root_sees_more: bool,
+}
+
 /// A process that holds a socket open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {

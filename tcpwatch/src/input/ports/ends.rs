@@ -40,7 +40,7 @@ pub struct Port {
 
 impl Port {
     /// Between what connect(2) could not choose it again.
-    pub(super) const fn to_destination(self) -> Ends {
+    pub(crate) const fn to_destination(self) -> Ends {
         Ends {
             source: self.source,
             destination: Some(self.destination),
@@ -48,7 +48,7 @@ impl Port {
     }
 
     /// Between what bind(2) cannot take it again.
-    pub(super) fn of_source(self) -> Ends {
+    pub(crate) fn of_source(self) -> Ends {
         Ends {
             // Sockets of both families share the ports of an IPv4 address.
             source: self.source.to_canonical(),
