@@ -10,12 +10,12 @@ use tcpwatch::engine::{Plan, run_observed};
 use tcpwatch::input::Input;
 use tcpwatch::input::latency::LatencyBy;
 use tcpwatch::input::needs::{Needs, StuckNeeds};
+use tcpwatch::input::netns_selector::NetnsSelector;
 use tcpwatch::model::filter::Filter;
 use tcpwatch::model::frame::Frame;
 use tcpwatch::model::world::World;
 use tcpwatch::source::ebpf::Choice;
 use tcpwatch::source::live::Options;
-use tcpwatch::sys::netns::NetnsSelector;
 use tcpwatch::view::View;
 
 use crate::support::leaking::Leaking;

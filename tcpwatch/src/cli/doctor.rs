@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::OutputArgs;
-use crate::sys::netns::NetnsSelector;
+use crate::input::netns_selector::NetnsSelector;
 use crate::view::Output;
 
 /// `doctor`.

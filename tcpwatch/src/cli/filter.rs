@@ -8,11 +8,11 @@ use ipnet::IpNet;
 use tcpwatch_common::{StateSet, TcpState};
 
 use super::values::parse_range;
+use crate::input::netns_selector::NetnsSelector;
 use crate::input::owner::Comm;
 use crate::input::socket::Family;
 use crate::model::filter::owner::OwnerFilter;
 use crate::model::filter::{Filter, PortSet, parse_state};
-use crate::sys::netns::NetnsSelector;
 
 /// Which connections.
 #[derive(Clone, Debug, Default, Args)]

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::screen::screen;
 use super::{OUTPUT, Outcome};
 use crate::cli::DoctorArgs;
-use crate::detect::host::{self, Report};
-use crate::model::host::HostFrame;
+use crate::doctor::{self, Report};
+use crate::input::host::HostFrame;
 use crate::source::host as source;
 use crate::source::listeners::Holders;
 use crate::sys::host_root::HostRoot;
@@ -27,7 +27,7 @@ pub fn run(args: &DoctorArgs, time: Timestamp, out: &mut impl Write) -> Result<O
     // What is the whole host's is told once, where all of it is shown.
     let with_host = frames.iter().position(|(frame, _)| frame.first).unwrap_or(0);
     for (index, (frame, place)) in frames.iter().enumerate() {
-        let report = host::examine(frame, index == with_host);
+        let report = doctor::examine(frame, index == with_host);
         wrong |= report.is_wrong();
         if index > 0 && args.output.output == Output::Text {
             writeln!(out).context(OUTPUT)?;

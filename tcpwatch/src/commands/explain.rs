@@ -19,12 +19,13 @@ use crate::explain::lang::Lang;
 use crate::explain::lookup::Asked;
 use crate::explain::topic::Topic;
 use crate::input::needs::Needs;
+use crate::input::netns_selector::NetnsSelector;
 use crate::model::counts::StateCounts;
 use crate::model::frame::Frame;
 use crate::model::stat::StatFrame;
 use crate::source::sockets::Sockets;
 use crate::sys::caps;
-use crate::sys::netns::{self, NetnsSelector};
+use crate::sys::netns::{self};
 use crate::view::text::diagram::Numbers;
 use crate::view::{Output, View, json, text};
 

@@ -9,11 +9,11 @@ use super::run::plan;
 use super::screen::screen;
 use crate::cli::LeaksArgs;
 use crate::detect::finding::Finding;
-use crate::detect::leak::{Verdict, judge};
+use crate::detect::leak::judge;
 use crate::engine::{self, Plan};
 use crate::input::needs::{Needs, StuckNeeds};
 use crate::model::frame::Frame;
-use crate::model::leaks::{LeaksFrame, STATES};
+use crate::model::leaks::{LeaksFrame, STATES, Verdict};
 use crate::view::View;
 use crate::view::leaks::{self, Asked};
 

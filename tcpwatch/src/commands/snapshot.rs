@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::OUTPUT;
 use super::screen::screen;
 use crate::cli::{SnapshotArgs, SourceArg};
+use crate::input::netns_selector::NetnsSelector;
 use crate::input::socket::Socket;
 use crate::input::socket_owner::SocketOwner;
 use crate::model::counts::StateCounts;
@@ -18,7 +19,7 @@ use crate::source::ebpf;
 use crate::source::owners::Owners;
 use crate::source::sockets::Sockets;
 use crate::sys::caps;
-use crate::sys::netns::{self, Namespace, NetnsSelector};
+use crate::sys::netns::{self, Namespace};
 use crate::view::{Output, csv, json, text, words};
 
 /// Reads the sockets `args` asks for and writes them to `out`, which `time` is the time of.

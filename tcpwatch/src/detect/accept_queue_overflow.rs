@@ -1,8 +1,8 @@
 //! Accept queues that were full: connections came faster than the application accepts them.
 
 use super::finding::{Finding, Severity};
-use super::kind::Kind;
 use super::{Detector, Frame, few, happened, rate, real, within};
+use crate::explain::kind::Kind;
 use crate::input::counter::Counter;
 use crate::input::listener::{Listener, overflowed, owner_of_all};
 use crate::model::number::thousands;
@@ -80,7 +80,7 @@ impl Detector for AcceptQueueOverflow {
 }
 
 /// `0.0.0.0:80 nginx[812] dropped 1,204 with a backlog of 128`.
-pub(super) fn dropped(listener: &Listener) -> String {
+pub(crate) fn dropped(listener: &Listener) -> String {
     let backlog = listener
         .limit
         .map_or_else(String::new, |limit| format!(" with a backlog of {}", thousands(limit)));

@@ -1,8 +1,8 @@
 //! Bursts of connections, once they are over. What a burst is: [`crate::model::burst`].
 
 use super::finding::{Finding, Severity, Value};
-use super::kind::Kind;
 use super::{Detector, Frame, MOST, happened};
+use crate::explain::kind::Kind;
 use crate::input::counter::Counter;
 use crate::input::owner::{How, Owner};
 use crate::model::churn::Opener;

@@ -2,8 +2,8 @@
 
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
-use super::kind::Kind;
 use super::{Detector, Frame, MOST, rate, share, within};
+use crate::explain::kind::Kind;
 use crate::input::owner::{How, Owner};
 use crate::model::churn::{ChurnFrame, Destination, Opener, Tally};
 use crate::model::number::{duration, per_second, thousands};

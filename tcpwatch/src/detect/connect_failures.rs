@@ -1,8 +1,8 @@
 //! Connects that fail: whose, to where, and how. Those that found no local port are [`super::port_exhaustion`]'s.
 
 use super::finding::{Finding, Severity};
-use super::kind::Kind;
 use super::{Detector, Frame, MOST, share, within};
+use crate::explain::kind::Kind;
 use crate::input::owner::{How, Owner};
 use crate::model::churn::{Destination, Opener};
 use crate::model::ending::{Ending, EndingCounts};

@@ -1,8 +1,8 @@
 //! What tcpwatch itself did not get to know: records lost, runs skipped, resets unheard, counts off.
 
 use super::finding::{Finding, Severity};
-use super::kind::Kind;
 use super::{Detector, Frame, share, within};
+use crate::explain::kind::Kind;
 use crate::model::number::thousands;
 
 /// Of the transitions in an interval, the part from which what is missing changes what is told: a rate is shown to two or three

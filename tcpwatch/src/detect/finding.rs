@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::kind::Kind;
+use crate::explain::kind::Kind;
 use crate::explain::topic::Topic;
 use crate::input::owner::Owner;
 
@@ -126,8 +126,8 @@ pub(crate) mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::explain::setting::Setting;
     use crate::input::owner::{Comm, How};
+    use crate::input::setting::Setting;
 
     /// One with everything there may be.
     pub(crate) fn finding() -> Finding {

@@ -14,9 +14,9 @@ use self::words::title;
 pub use self::words::{advice, oldest, place, topic, truth, who, why};
 
 use super::finding::{Finding, Severity};
-use super::kind::Kind;
 use super::{Detector, Frame, MOST};
-use crate::model::leaks::{Group, LeaksFrame, Side};
+use crate::explain::kind::Kind;
+use crate::model::leaks::{Doubt, Group, LeaksFrame, Side, Verdict};
 
 const SECOND: u64 = 1_000_000_000;
 /// The oldest of a leak is at least so old, ns, and at least twice what makes a socket stuck.
@@ -31,60 +31,6 @@ const TOGETHER: u64 = 10;
 const WINDOW_MAX_NS: u64 = 55 * SECOND;
 /// So many would have been closed in the window, had they been closed as fast as they came.
 const WOULD_BE_CLOSED: u64 = 3;
-
-/// What a group of stuck sockets is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// They are never closed.
-    Leak,
-    /// They are closed, late.
-    Slow,
-    /// Nobody reads what has come.
-    StuckReader,
-    /// They came together, and are being closed.
-    Burst,
-    /// Not known.
-    Undecided(Doubt),
-}
-
-/// Why nothing is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doubt {
-    /// One look shows no closings.
-    OneLook,
-    /// It takes a window this much longer, ns, to see closings if there are any.
-    Window(u64),
-    /// The oldest must be this much older, ns, to be later than late.
-    Young(u64),
-    /// The same, for they came together, and what is kept for later, as a pool does, may be closed together.
-    Together(u64),
-    /// So many left the state, and nobody knows how, or after what time.
-    Unknown(u64),
-    /// The kernel ends them by itself.
-    KernelEnds,
-    /// There still is data to send, for which the peer is waited for.
-    Sends,
-}
-
-impl Verdict {
-    /// The word in machine output.
-    #[must_use]
-    pub const fn key(self) -> &'static str {
-        match self {
-            Self::Leak => "leak",
-            Self::Slow => "slow",
-            Self::StuckReader => "stuck_reader",
-            Self::Burst => "burst",
-            Self::Undecided(_) => "undecided",
-        }
-    }
-
-    /// Whether the application must be mended: what `--fail-if-leak` asks for.
-    #[must_use]
-    pub const fn is_defect(self) -> bool {
-        matches!(self, Self::Leak | Self::StuckReader)
-    }
-}
 
 /// What `group` is, where `older_ns` makes a socket stuck.
 #[must_use]

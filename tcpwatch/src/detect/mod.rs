@@ -7,15 +7,12 @@ pub mod connect_failures;
 pub mod event_loss;
 pub mod finding;
 pub mod half_open;
-pub mod host;
 mod hysteresis;
-pub mod kind;
 pub mod leak;
 pub mod orphan_limit;
 pub mod port_exhaustion;
 pub mod retransmit_storm;
 pub mod syn_flood;
-mod sysctl_command;
 pub mod time_wait_overflow;
 
 use finding::Finding;
@@ -101,7 +98,7 @@ fn percent(share: f64) -> String {
 }
 
 /// The first few of `items`, and how many more there are.
-fn few<T: std::fmt::Display>(items: &[T]) -> String {
+pub(crate) fn few<T: std::fmt::Display>(items: &[T]) -> String {
     const FEW: usize = 3;
     let shown: Vec<String> = items.iter().take(FEW).map(ToString::to_string).collect();
     match items.len().saturating_sub(FEW) {

@@ -2,8 +2,8 @@
 
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
-use super::kind::Kind;
 use super::{Detector, Frame, happened, percent, share, within};
+use crate::explain::kind::Kind;
 use crate::input::counter::Counter;
 use crate::model::number::thousands;
 
@@ -11,14 +11,14 @@ use crate::model::number::thousands;
 /// (`tcp_out_of_resources`, `net/ipv4/tcp_timer.c`).
 const SILENT: u32 = 2;
 /// From this part on those of which an ICMP error came besides: each counts four times.
-pub(super) const UNREACHABLE: u32 = 4;
+pub(crate) const UNREACHABLE: u32 = 4;
 /// Of the most there may be, the part from which the kernel may give up orphans before their time.
 const FROM: f64 = 1.0 / UNREACHABLE as f64;
 /// The part down to which it stays so.
 const UNTIL: f64 = 0.2;
 
 /// From how many on they are given up, where there may be `limit`.
-pub(super) fn begins(limit: u64) -> String {
+pub(crate) fn begins(limit: u64) -> String {
     format!(
         "from {} on those whose peer does not answer may be reset, and from {} on where an ICMP error came too",
         thousands(limit / u64::from(SILENT)),

@@ -6,13 +6,13 @@ use hashbrown::HashMap;
 
 use super::finding::{Finding, Severity, Value};
 use super::hysteresis::Hysteresis;
-use super::kind::Kind;
-use super::sysctl_command::set;
 use super::{Detector, Frame, MOST, percent, real, share, within};
-use crate::explain::setting::Setting;
+use crate::explain::kind::Kind;
+use crate::explain::sysctl_command::set;
 use crate::input::owner::{How, Owner};
 use crate::input::ports::ends::Ends;
 use crate::input::ports::reuse::{TIME_WAIT_MS, TwReuse};
+use crate::input::setting::Setting;
 use crate::model::churn::{ChurnFrame, Opener};
 use crate::model::ending::Ending;
 use crate::model::number::thousands;
@@ -21,7 +21,7 @@ use crate::model::stat::StatFrame;
 
 /// Of the ports, the part taken from which they run low, percent: connect(2) looks for a free one at random, and takes longer the
 /// fewer there are.
-pub(super) const LOW: u32 = 80;
+pub(crate) const LOW: u32 = 80;
 /// The same part.
 const FROM: f64 = LOW as f64 / 100.0;
 /// The part down to which they stay so.

@@ -4,8 +4,8 @@ use tcpwatch_common::TcpState;
 
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
-use super::kind::Kind;
 use super::{Detector, Frame, percent, rate, share, within};
+use crate::explain::kind::Kind;
 use crate::input::counter::Counter;
 use crate::model::number::thousands;
 

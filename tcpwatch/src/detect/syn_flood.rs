@@ -3,17 +3,17 @@
 use tcpwatch_common::TcpState;
 
 use super::finding::{Finding, Severity};
-use super::kind::Kind;
-use super::sysctl_command::set;
 use super::{Detector, Frame, real, share, within};
-use crate::explain::setting::Setting;
+use crate::explain::kind::Kind;
+use crate::explain::sysctl_command::set;
 use crate::input::counter::Counter;
+use crate::input::setting::Setting;
 use crate::model::number::thousands;
 use crate::model::stat::StatFrame;
 
 /// Of the cookies sent, the part that comes back from where clients are real, percent: a flood from addresses that are not the
 /// sender's answers none.
-pub(super) const REAL: u32 = 50;
+pub(crate) const REAL: u32 = 50;
 /// The same part.
 const ANSWERED: f64 = REAL as f64 / 100.0;
 /// Cookies from which the part that comes back tells anything: the ACK to the last of them may be on its way.

@@ -2,11 +2,11 @@
 
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
-use super::kind::Kind;
-use super::sysctl_command::set;
 use super::{Detector, Frame, percent, share, within};
-use crate::explain::setting::Setting;
+use crate::explain::kind::Kind;
+use crate::explain::sysctl_command::set;
 use crate::input::ports::TIME_WAIT_S;
+use crate::input::setting::Setting;
 use crate::model::number::{per_second, thousands};
 
 /// Of the most there may be, the part from which it is worth a word: at a steady rate there are as many a minute later.

@@ -1,7 +1,7 @@
 //! What is the same in every language: defaults of settings, and since when they are what they are.
 
-use super::setting::Setting;
-use crate::sys::release::Release;
+use crate::input::release::Release;
+use crate::input::setting::Setting;
 
 /// What a setting is where nobody sets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

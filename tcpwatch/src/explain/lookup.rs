@@ -6,12 +6,12 @@ use super::group::Group;
 use super::lang::Lang;
 use super::names::Names;
 use super::topic::Topic;
-use crate::detect::kind::Kind;
-use crate::detect::leak::{Doubt, Verdict};
 use crate::explain;
-use crate::explain::setting::Setting;
+use crate::explain::kind::Kind;
 use crate::input::counter::Counter;
+use crate::input::setting::Setting;
 use crate::model::ending::Ending;
+use crate::model::leaks::{Doubt, Verdict};
 
 /// Letters of the longest text that is looked into: no name is as long.
 const LONGEST: usize = 128;
@@ -227,8 +227,8 @@ mod tests {
     use tcpwatch_common::TcpState;
 
     use super::*;
-    use crate::detect::kind::Kind;
-    use crate::explain::setting::Setting;
+    use crate::explain::kind::Kind;
+    use crate::input::setting::Setting;
     use crate::model::ending::Ending;
 
     #[test]

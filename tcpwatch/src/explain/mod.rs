@@ -14,25 +14,26 @@ mod zh;
 pub mod diagram;
 pub mod facts;
 pub mod group;
+pub mod kind;
 pub mod lang;
 pub mod lookup;
 pub mod names;
 pub mod page;
 pub mod related;
-pub mod setting;
 pub mod step;
+pub(crate) mod sysctl_command;
 pub mod topic;
 pub mod words;
 
 use diagram::Diagram;
 use lang::Lang;
 use page::{EndingText, FindingText, Page, QuestionText, SettingText, StateText};
-use setting::Setting;
 use tcpwatch_common::TcpState;
 use topic::Topic;
 use words::Words;
 
-use crate::detect::kind::Kind;
+use crate::explain::kind::Kind;
+use crate::input::setting::Setting;
 use crate::model::ending::Ending;
 
 /// All that there is in a language.

@@ -2,9 +2,9 @@
 
 use tcpwatch_common::TcpState;
 
-use super::setting::Setting;
 use super::topic::Topic;
-use crate::detect::kind::Kind;
+use crate::explain::kind::Kind;
+use crate::input::setting::Setting;
 use crate::model::ending::Ending;
 
 /// Topics beside `topic`, the nearest first.

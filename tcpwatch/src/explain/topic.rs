@@ -3,8 +3,8 @@
 use serde::{Serialize, Serializer};
 use tcpwatch_common::TcpState;
 
-use super::setting::Setting;
-use crate::detect::kind::Kind;
+use crate::explain::kind::Kind;
+use crate::input::setting::Setting;
 use crate::model::ending::Ending;
 
 /// Something to explain.

@@ -16,6 +16,7 @@ mod server_side;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tracked;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -31,6 +32,7 @@ use self::history::History;
 pub use self::opened_by::{OpenedBy, caller, culprit, is_interpreter, is_library, opened_by};
 use self::server_side::ServerSide;
 use self::tracked::{Tracked, moved_ns};
+pub use self::verdict::{Doubt, Verdict};
 use super::ending;
 use crate::input::owner::{Owner, Process};
 use crate::input::socket::{Address, Detail};

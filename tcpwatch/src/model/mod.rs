@@ -9,7 +9,6 @@ pub mod ending;
 pub mod filter;
 pub mod frame;
 pub mod holdback;
-pub mod host;
 pub mod latency;
 pub mod leaks;
 pub mod number;
@@ -18,6 +17,7 @@ pub mod snapshot;
 pub mod stat;
 pub mod time_buckets;
 pub mod trace;
+pub mod unseen;
 pub mod world;
 
 /// The sum of `counts`, or the largest number where that is larger: what a source says is not to be believed.

@@ -24,13 +24,14 @@ use super::socket_scan::{ScanRequest, ScansBefore};
 use super::stacks::{self, Stacks};
 use crate::clock;
 use crate::input::needs::Needs;
+use crate::input::netns_selector::NetnsSelector;
 use crate::input::owner::Owner;
 use crate::input::socket_owner::Unseen;
 use crate::input::socket_scan::SocketScan;
 use crate::input::{EndCounts, Event, Input, Loss, Record, Session};
 use crate::model::filter::Filter;
-use crate::sys::netns::{self, Namespace, NetnsSelector};
-use crate::view::words;
+use crate::model::unseen;
+use crate::sys::netns::{self, Namespace};
 
 /// Records taken before other things are seen to: enough that asking for them costs little, and so few that they stay in the cache.
 const BATCH: usize = 1024;
@@ -506,7 +507,7 @@ fn attach(options: &Options, needs: KernelNeeds) -> Result<Attached> {
 
 /// Says on stderr which of the owners of the sockets that listen already could not be `told`, and why.
 fn warn_of_listeners(told: &Result<Unseen>) {
-    match told.as_ref().map(words::some_unseen) {
+    match told.as_ref().map(unseen::some_unseen) {
         Ok(None) => {}
         Ok(Some(words)) => log::warn!("{words}"),
         Err(why) => log::warn!("whose the listeners there are is unknown: {why:#}"),

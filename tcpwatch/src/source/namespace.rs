@@ -139,7 +139,8 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::sys::netns::{NetnsSelector, resolve};
+    use crate::input::netns_selector::NetnsSelector;
+    use crate::sys::netns::resolve;
 
     #[test]
     fn our_own_namespace_needs_no_privilege() {

@@ -14,12 +14,13 @@ use self::listening::Listening;
 use super::owners::Owners;
 use super::sockets::Sockets;
 use crate::clock;
+use crate::input::netns_selector::NetnsSelector;
 use crate::input::owner::Owner;
 use crate::input::socket::{Address, Detail, Kind, Socket};
 use crate::input::socket_scan::{AcceptQueue, Held, Seen, SocketScan};
 use crate::model::filter::Filter;
 use crate::model::leaks::SOCKETS_MAX;
-use crate::sys::netns::{Namespace, NetnsSelector, names, resolve};
+use crate::sys::netns::{Namespace, names, resolve};
 use crate::sys::procs::has_ended;
 
 /// What to scan, and where.

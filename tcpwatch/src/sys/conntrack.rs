@@ -1,6 +1,6 @@
 //! `/proc/net/stat/nf_conntrack`: what connection tracking did, a line a CPU (`ct_cpu_seq_show`).
 
-use crate::model::host::Conntrack;
+use crate::input::host::Conntrack;
 
 /// Sums the columns `drop` and `early_drop`, which are hexadecimal, by their names in the first line.
 #[must_use]

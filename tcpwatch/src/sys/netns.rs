@@ -1,6 +1,5 @@
 //! Network namespaces: which ones `--netns` means, and how to open something inside one.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -8,7 +7,6 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Once;
 use std::thread;
 
@@ -22,32 +20,7 @@ use super::descriptor_limit;
 use super::procs::other_threads;
 use super::threads::spawn_scoped;
 use crate::input::escaped::Escaped;
-
-/// Which network namespaces to look at.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum NetnsSelector {
-    /// The one tcpwatch runs in, as `ss` does.
-    #[default]
-    Own,
-    /// Every one found under /proc and /run/netns.
-    All,
-    /// That of a process.
-    Pid(u32),
-    /// The one a file stands for: `/run/netns/NAME`, `/proc/PID/ns/net`.
-    Path(PathBuf),
-}
-
-impl FromStr for NetnsSelector {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text {
-            "self" => Self::Own,
-            "all" => Self::All,
-            _ => text.parse().map_or_else(|_| Self::Path(text.into()), Self::Pid),
-        })
-    }
-}
+use crate::input::netns_selector::NetnsSelector;
 
 /// What `--netns` takes, for messages.
 const TAKES: &str = "--netns takes self, all, a PID or a path";

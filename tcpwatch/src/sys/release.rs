@@ -1,52 +1,9 @@
-//! The kernel's release, `uname -r`.
+//! The running kernel's release.
 
-/// Major and minor number of a release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Release(pub u32, pub u32);
+use crate::input::release::Release;
 
-impl Release {
-    /// First release with everything the `tp_btf` hook needs: `iter/tcp` holds the socket's lock since then.
-    pub const TP_BTF: Self = Self(5, 15);
-    /// First release in which no run of a `tp_btf` program interrupts another of the same on its CPU.
-    pub const NO_NESTING: Self = Self(6, 1);
-    /// First release in which a thread may be preempted within a tracepoint.
-    pub const PREEMPTIBLE_TRACEPOINTS: Self = Self(7, 0);
-    /// First release in which a child has its peer when it is announced.
-    pub const CHILD_HAS_PEER: Self = Self(6, 15);
-    /// First release that counts the runs of classic tracepoint programs it skips.
-    pub const COUNTS_CLASSIC_MISSES: Self = Self(6, 7);
-    /// First release with a BPF ring buffer.
-    pub const RING_BUFFER: Self = Self(5, 8);
-    /// First release that charges BPF memory to the cgroup, and no longer to `RLIMIT_MEMLOCK`.
-    pub const NO_MEMLOCK: Self = Self(5, 11);
-    /// First release whose `TcpExt:TW` and `TWKilled` count entries into TIME_WAIT; earlier ones count expiries.
-    pub const TW_COUNTS_ENTRIES: Self = Self(5, 18);
-
-    /// The running kernel's; 0.0 where it says something unreadable.
-    #[must_use]
-    pub fn running() -> Self {
-        Self::parse(&rustix::system::uname().release().to_string_lossy()).unwrap_or(Self(0, 0))
-    }
-
-    /// Reads `6.18.44-generic`; `None` for what is no release.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut numbers = text.trim().split(|c: char| !c.is_ascii_digit());
-        Some(Self(numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Release;
-
-    #[test]
-    fn releases_compare_by_number() {
-        assert_eq!(Release::parse("6.18.44-fc-v595\n"), Some(Release(6, 18)));
-        assert_eq!(Release::parse("5.8"), Some(Release(5, 8)));
-        for odd in ["odd", "", "6", "v6.1", "-1.2", "99999999999.1"] {
-            assert_eq!(Release::parse(odd), None, "{odd}");
-        }
-        assert!(Release(5, 15) > Release(5, 8) && Release(6, 1) > Release::TW_COUNTS_ENTRIES);
-    }
+/// That of `uname -r`; 0.0 where it says something unreadable.
+#[must_use]
+pub fn running() -> Release {
+    Release::parse(&rustix::system::uname().release().to_string_lossy()).unwrap_or(Release(0, 0))
 }

@@ -6,8 +6,8 @@ use std::io;
 use std::path::Path;
 
 use super::host_root::{Content, HostRoot, why};
-use crate::explain::setting::Setting;
-use crate::model::host::{ConfigLine, Missing, Place};
+use crate::input::host::{ConfigLine, Missing, Place};
+use crate::input::setting::Setting;
 
 /// The directories, a file of an earlier one hides those of the same name in later ones (sysctl(8) `--system`, sysctl.d(5)).
 const DIRECTORIES: [&str; 5] = [

@@ -5,8 +5,8 @@ use tcpwatch_common::StateSet;
 
 use super::screen::Screen;
 use super::{json, text, words};
+use crate::input::netns_selector::NetnsSelector;
 use crate::model::filter::Filter;
-use crate::sys::netns::NetnsSelector;
 use crate::view::{Output, View};
 
 /// What was asked for, for those who read the answer.

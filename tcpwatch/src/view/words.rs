@@ -6,9 +6,10 @@ use tcpwatch_common::{StateSet, TcpState};
 
 use super::number::thousands;
 use crate::input::escaped::Escaped;
+use crate::input::netns_selector::NetnsSelector;
 use crate::input::socket_owner::Unseen;
 use crate::model::filter::{Filter, PortSet};
-use crate::sys::netns::NetnsSelector;
+use crate::model::unseen::why_unseen;
 
 /// Events of the whole host that no program handled: in one network namespace it is unknown whether they were its own.
 #[must_use]
@@ -85,36 +86,6 @@ pub fn unseen(unseen: &Unseen) -> Option<String> {
     Some(format!("{sockets} no owner that could be seen; {why}"))
 }
 
-/// The same of connections that come and go, one of which may have gone unseen for that alone; `None` also where nothing helps.
-#[must_use]
-pub fn some_unseen(unseen: &Unseen) -> Option<String> {
-    let why = why_unseen(unseen).filter(|_| unseen.root_sees_more)?;
-    Some(format!("some owners cannot be seen; {why}"))
-}
-
-/// Why owners were not seen, and what to type; `None` where all that could be were.
-fn why_unseen(unseen: &Unseen) -> Option<String> {
-    let mut why = Vec::new();
-    if unseen.processes > 0 {
-        why.push(several(unseen.processes as u64, "process", "processes") + " could not be read");
-    }
-    if unseen.hidden {
-        why.push("/proc hides other users' processes (hidepid)".into());
-    }
-    if unseen.descriptors > 0 {
-        why.push(several(unseen.descriptors, "descriptor was", "descriptors were") + " left out");
-    }
-    if unseen.sockets == 0 || why.is_empty() {
-        return None;
-    }
-    let sudo = if unseen.root_sees_more {
-        ": run tcpwatch with sudo"
-    } else {
-        ""
-    };
-    Some(why.join(", ") + sudo)
-}
-
 /// A number of things, of which there may be one.
 fn several(number: u64, one: &str, more: &str) -> String {
     let words = if number == 1 { one } else { more };
@@ -127,6 +98,7 @@ mod tests {
     use crate::input::owner::Comm;
     use crate::input::socket::Family;
     use crate::model::filter::owner::OwnerFilter;
+    use crate::model::unseen::some_unseen;
 
     #[test]
     fn a_filter_reads_as_it_was_typed() {

@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use tcpwatch::sys::release::Release;
+use tcpwatch::input::release::Release;
 
 use crate::support::clock::try_eventually;
 use crate::support::fdinfo;
@@ -50,10 +50,10 @@ fn skips_runs_and_misses_none() -> bool {
     receive_on_other_cpus();
     let pid = stat.running().pid();
     // Before, programs interrupt themselves.
-    let skips_runs = Release::running() >= Release::NO_NESTING;
+    let skips_runs = tcpwatch::sys::release::running() >= Release::NO_NESTING;
     // A thread may be preempted between the copies. Its event may be missed, which is said; so is one that waits there while the
     // number is read.
-    let is_preemptible = Release::running() >= Release::PREEMPTIBLE_TRACEPOINTS;
+    let is_preemptible = tcpwatch::sys::release::running() >= Release::PREEMPTIBLE_TRACEPOINTS;
     let waiting = if is_preemptible { THREADS } else { 0 };
     let mut made = 0;
     for _ in 0..ROUNDS {

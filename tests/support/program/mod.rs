@@ -26,7 +26,7 @@ pub(crate) mod stat;
 pub(crate) mod trace;
 
 use run::tcpwatch;
-use tcpwatch::sys::release::Release;
+use tcpwatch::input::release::Release;
 
 /// Where the kernel side is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Hook {
     /// Whether the kernel counts the runs that it skips of a program on this hook, or skips none.
     pub(crate) fn knows_missed(self) -> bool {
         // Before Linux 6.7 the number is there for a classic tracepoint too, and stays 0.
-        self == Self::TpBtf || Release::running() >= Release::COUNTS_CLASSIC_MISSES
+        self == Self::TpBtf || tcpwatch::sys::release::running() >= Release::COUNTS_CLASSIC_MISSES
     }
 }
 

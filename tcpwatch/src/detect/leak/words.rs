@@ -3,7 +3,7 @@
 use tcpwatch_common::TcpState;
 
 use super::{Doubt, Verdict, apart_ns};
-use crate::detect::kind::Kind;
+use crate::explain::kind::Kind;
 use crate::explain::topic::Topic;
 use crate::input::escaped::Escaped;
 use crate::model::leaks::{Group, Side, culprit};

@@ -1,6 +1,6 @@
 //! Findings.
 
-use crate::detect::kind::Kind;
+use crate::explain::kind::Kind;
 use crate::explain::page::FindingText;
 
 pub(super) fn text(kind: Kind) -> FindingText {

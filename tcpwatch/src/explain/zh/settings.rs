@@ -1,7 +1,7 @@
 //! Settings of the host.
 
 use crate::explain::page::SettingText;
-use crate::explain::setting::Setting;
+use crate::input::setting::Setting;
 
 pub(super) fn text(setting: Setting) -> SettingText {
     match setting {

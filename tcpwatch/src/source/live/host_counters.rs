@@ -6,12 +6,12 @@ use tcpwatch_common::{StateSet, TcpState};
 
 use crate::input::counter::{Counter, CounterValues};
 use crate::input::namespace::Namespace;
+use crate::input::release::Release;
 use crate::input::socket::Kind;
 use crate::input::{HostFacts, Orphans, SynSettings, TimeWaitCounters};
 use crate::model::counts;
 use crate::model::filter::Filter;
 use crate::source::namespace::NamespaceReaders;
-use crate::sys::release::Release;
 use crate::sys::sysctl::Sysctl;
 
 /// States such sockets are shown in.
@@ -166,7 +166,7 @@ fn read_counters(reader: &mut NamespaceReaders) -> Result<Reading> {
         }),
         entered: entered
             .map(|(planned, killed)| planned + killed)
-            .filter(|_| Release::running() >= Release::TW_COUNTS_ENTRIES),
+            .filter(|_| crate::sys::release::running() >= Release::TW_COUNTS_ENTRIES),
         population: None,
     })
 }

@@ -12,12 +12,13 @@ use super::listener_drops::ListenerDrops;
 use super::state_counter::StateCounter;
 use crate::clock;
 use crate::input::counter::Counter;
+use crate::input::netns_selector::NetnsSelector;
 use crate::input::{HostFacts, Input, LedgerSample, PortsSample};
 use crate::model::filter::Filter;
 use crate::source::ebpf::{Kernel, LedgerSum};
 use crate::source::namespace::NamespaceReaders;
 use crate::sys::descriptor_limit;
-use crate::sys::netns::{self, Namespace, NetnsSelector};
+use crate::sys::netns::{self, Namespace};
 
 /// Every so often namespaces are looked for again (`--netns all`), and the counts are compared with a walk.
 const LOOK_AGAIN_NS: u64 = 10_000_000_000;

@@ -2,8 +2,8 @@
 
 use tcpwatch_common::Ledger;
 
+use crate::model::number::thousands;
 use crate::source::ebpf::Hook;
-use crate::view::number::thousands;
 
 /// What `hook` found no room for, a line each.
 pub(super) fn no_room(ledger: &Ledger, hook: Option<Hook>) -> Vec<String> {

@@ -11,6 +11,7 @@ use tcpwatch_common::TcpState;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::input::netns_selector::NetnsSelector;
 use crate::input::socket_scan::SocketScan;
 use crate::input::stacks::StackId;
 use crate::input::{Event, Input};
@@ -18,7 +19,6 @@ use crate::model::ending;
 use crate::model::leaks::states;
 use crate::source::socket_scan::{ScanRequest, ScansBefore};
 use crate::source::stacks::Stacks;
-use crate::sys::netns::NetnsSelector;
 use crate::sys::threads;
 
 /// A scan is waited for this long: what /proc says of one process may wait for that process, and then for ever.

@@ -11,8 +11,8 @@ use crate::explain::group::Group;
 use crate::explain::lang::Lang;
 use crate::explain::names::Names;
 use crate::explain::related::related;
-use crate::explain::setting::Setting;
 use crate::explain::topic::Topic;
+use crate::input::setting::Setting;
 
 #[derive(Serialize)]
 struct Line {

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::line;
 use crate::detect::finding::{Finding, Severity, Value};
-use crate::detect::kind::Kind;
+use crate::explain::kind::Kind;
 use crate::explain::topic::Topic;
 use crate::input::owner::Owner;
 use crate::view::time::rfc3339;

@@ -7,9 +7,9 @@ use anstyle::Style;
 use super::finding::{is_typed, style};
 use super::wrap::wrap;
 use crate::detect::finding::{Finding, Severity};
-use crate::detect::host::{Line, Report, Standing};
+use crate::doctor::{Line, Report, Standing};
 use crate::input::escaped::Escaped;
-use crate::model::host::HostFrame;
+use crate::input::host::HostFrame;
 use crate::model::number::duration;
 use crate::view::screen::Screen;
 
@@ -195,8 +195,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::detect::host::examine;
-    use crate::explain::setting::Setting;
+    use crate::doctor::examine;
+    use crate::input::setting::Setting;
     use crate::source::host::copied;
     use crate::sys::host_root::HostRoot;
 

@@ -177,7 +177,7 @@ mod tests {
     use tcpwatch_common::TcpState;
 
     use super::*;
-    use crate::explain::setting::Setting;
+    use crate::input::setting::Setting;
     use crate::view::text::wrap::width;
 
     fn text(topic: Topic, lang: Lang, columns: usize) -> String {

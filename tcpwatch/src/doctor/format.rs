@@ -4,7 +4,7 @@ use crate::detect::finding::Value;
 use crate::explain::facts::DefaultValue;
 use crate::input::counter::Counter;
 use crate::input::escaped::Escaped;
-use crate::model::host::HostFrame;
+use crate::input::host::HostFrame;
 use crate::model::number::thousands;
 
 const HOUR: u64 = 3600;

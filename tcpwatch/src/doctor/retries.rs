@@ -2,9 +2,9 @@
 
 use super::format::{long, told};
 use super::verdict::Verdict;
-use crate::explain::setting::Setting;
 use crate::input::counter::Counter;
-use crate::model::host::HostFrame;
+use crate::input::host::HostFrame;
+use crate::input::setting::Setting;
 
 /// RFC 1122, 4.2.3.5, wants 100 s at least, which are so many retries of the shortest timeout.
 const RFC1122: u64 = 8;

@@ -3,9 +3,9 @@
 use std::ops::RangeInclusive;
 
 use super::format::reaches;
-use crate::explain::setting::Setting;
+use crate::input::host::HostFrame;
 use crate::input::ports::range::PortRange;
-use crate::model::host::HostFrame;
+use crate::input::setting::Setting;
 
 /// Not below this one: the numbers of most services are there, whether or not one runs now.
 const FIRST: u16 = 10_240;

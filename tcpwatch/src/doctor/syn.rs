@@ -5,15 +5,15 @@ use super::negligible::{RARE, is_rare};
 use super::verdict::Verdict;
 use crate::detect::few;
 use crate::detect::finding::{Finding, Severity};
-use crate::detect::kind::Kind;
 use crate::detect::syn_flood;
-use crate::explain::setting::Setting;
+use crate::explain::kind::Kind;
 use crate::explain::topic::Topic;
 use crate::input::counter::Counter;
+use crate::input::host::HostFrame;
 use crate::input::listener::Listener;
-use crate::model::host::HostFrame;
+use crate::input::release::Release;
+use crate::input::setting::Setting;
 use crate::model::number::thousands;
-use crate::sys::release::Release;
 
 /// From this release a listener's own backlog bounds its half-open connections (`inet_csk_reqsk_queue_is_full`).
 const BOUND_BY_LISTENER: Release = Release(4, 4);

@@ -6,10 +6,10 @@ use super::suggested_range::wider;
 use super::verdict::Verdict;
 use crate::detect::few;
 use crate::detect::finding::{Finding, Severity};
-use crate::detect::kind::Kind;
-use crate::explain::setting::Setting;
+use crate::explain::kind::Kind;
 use crate::explain::topic::Topic;
-use crate::model::host::HostFrame;
+use crate::input::host::HostFrame;
+use crate::input::setting::Setting;
 
 /// `net.ipv4.ip_local_port_range`.
 pub(super) fn range(frame: &HostFrame) -> Verdict {

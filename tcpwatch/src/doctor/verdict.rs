@@ -2,10 +2,10 @@
 
 use super::Standing;
 use crate::detect::finding::{Severity, Value};
-use crate::detect::sysctl_command::{Kept, Where};
-use crate::explain::setting::Setting;
+use crate::explain::sysctl_command::{Kept, Where};
 use crate::input::counter::Counter;
-use crate::model::host::HostFrame;
+use crate::input::host::HostFrame;
+use crate::input::setting::Setting;
 
 /// What is to be said of a setting here.
 pub(super) struct Verdict {

@@ -7,14 +7,14 @@ use super::negligible::{RARE, is_rare};
 use super::port_usage::{TimeWait, enough, holds, is_by_time_wait, is_to_loopback, meaning, nearly_out, time_wait};
 use super::verdict::Verdict;
 use crate::detect::finding::{Finding, Severity};
-use crate::detect::kind::Kind;
 use crate::explain::facts::{DefaultValue, Facts};
-use crate::explain::setting::Setting;
+use crate::explain::kind::Kind;
 use crate::explain::topic::Topic;
 use crate::input::counter::Counter;
+use crate::input::host::HostFrame;
 use crate::input::ports;
 use crate::input::ports::walk::PortsHeld;
-use crate::model::host::HostFrame;
+use crate::input::setting::Setting;
 use crate::model::number::thousands;
 
 /// [`ports::TIME_WAIT_S`].

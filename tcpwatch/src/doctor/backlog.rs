@@ -7,12 +7,12 @@ use super::verdict::Verdict;
 use crate::detect::accept_queue_overflow::dropped;
 use crate::detect::few;
 use crate::detect::finding::{Finding, Severity, Value};
-use crate::detect::kind::Kind;
-use crate::explain::setting::Setting;
+use crate::explain::kind::Kind;
 use crate::explain::topic::Topic;
 use crate::input::counter::Counter;
+use crate::input::host::HostFrame;
 use crate::input::listener::{Listener, by_place, overflowed, owner_of_all};
-use crate::model::host::HostFrame;
+use crate::input::setting::Setting;
 use crate::model::number::thousands;
 
 /// What every kernel since 5.4 has, and a queue of which takes little memory while it is empty.

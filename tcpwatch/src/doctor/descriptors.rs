@@ -3,10 +3,10 @@
 use super::format::reaches;
 use super::verdict::Verdict;
 use crate::detect::finding::{Finding, Severity};
-use crate::detect::kind::Kind;
-use crate::explain::setting::Setting;
+use crate::explain::kind::Kind;
 use crate::explain::topic::Topic;
-use crate::model::host::{Descriptors, HostFrame};
+use crate::input::host::{Descriptors, HostFrame};
+use crate::input::setting::Setting;
 use crate::model::number::thousands;
 
 /// Of a limit, the part from which it is near, percent.

@@ -2,7 +2,7 @@
 
 use super::format::DAY;
 use crate::input::counter::Counter;
-use crate::model::host::HostFrame;
+use crate::input::host::HostFrame;
 
 /// Of so many connections less than one: a burst now and then.
 const ONE_IN: u64 = 10_000;

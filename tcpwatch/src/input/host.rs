@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::explain::setting::Setting;
 use crate::input::counter::{Counter, CounterValues};
 use crate::input::escaped::Escaped;
 use crate::input::listener::Listener;
@@ -12,7 +11,8 @@ use crate::input::owner::Owner;
 use crate::input::ports::range::PortRange;
 use crate::input::ports::reuse::TwReuse;
 use crate::input::ports::walk::HeldPorts;
-use crate::sys::release::Release;
+use crate::input::release::Release;
+use crate::input::setting::Setting;
 
 /// What was read of a host and of one of its network namespaces; `None` is unknown.
 #[derive(Clone, Debug, Default)]

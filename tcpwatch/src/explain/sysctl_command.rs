@@ -1,26 +1,26 @@
 //! How a setting is changed: what to type, what makes it last, and the risk. Whose namespace it is decides how.
 
 use crate::explain::facts::Facts;
-use crate::explain::setting::Setting;
 use crate::input::escaped::Escaped;
+use crate::input::host::Place;
 use crate::input::namespace::Namespace;
 use crate::input::namespace::Scope;
-use crate::model::host::Place;
+use crate::input::setting::Setting;
 
 /// Where a setting is to be changed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Where<'a> {
+pub(crate) struct Where<'a> {
     /// Whose namespace it is.
-    pub(super) scope: &'a Scope,
+    pub(crate) scope: &'a Scope,
     /// Whether it is the one the host started with.
-    pub(super) first: bool,
+    pub(crate) first: bool,
     /// What sets it at boot.
-    pub(super) kept: Kept<'a>,
+    pub(crate) kept: Kept<'a>,
 }
 
 /// What sets a setting at boot.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kept<'a> {
+pub(crate) enum Kept<'a> {
     /// Files were not looked at.
     Unknown,
     /// No file.
@@ -41,7 +41,7 @@ impl<'a> From<&'a Namespace> for Where<'a> {
 
 impl Where<'_> {
     /// What to do to set `setting` to `value` there, step by step.
-    pub(super) fn set(self, setting: Setting, value: &str, risk: &str) -> Vec<String> {
+    pub(crate) fn set(self, setting: Setting, value: &str, risk: &str) -> Vec<String> {
         let name = setting.sysctl();
         let typed = if value.contains(' ') {
             format!("\"{value}\"")
@@ -121,7 +121,7 @@ const fn is_read_only(setting: Setting) -> bool {
 }
 
 /// The same for `namespace`; `None` is one of several, and nobody knows which.
-pub(super) fn set(namespace: Option<&Namespace>, setting: Setting, value: &str, risk: &str) -> Vec<String> {
+pub(crate) fn set(namespace: Option<&Namespace>, setting: Setting, value: &str, risk: &str) -> Vec<String> {
     let Some(namespace) = namespace else {
         return vec![
             format!(

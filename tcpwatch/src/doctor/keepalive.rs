@@ -2,9 +2,9 @@
 
 use super::format::{long, told};
 use super::verdict::Verdict;
-use crate::explain::setting::Setting;
 use crate::input::counter::Counter;
-use crate::model::host::HostFrame;
+use crate::input::host::HostFrame;
+use crate::input::setting::Setting;
 
 /// `net.ipv4.tcp_keepalive_time`, `_intvl` and `_probes`.
 pub(super) fn judge(frame: &HostFrame, setting: Setting) -> Verdict {

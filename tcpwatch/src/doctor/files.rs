@@ -1,10 +1,10 @@
 //! What files say of a setting, beside what the kernel has.
 
 use super::format::shortened;
-use crate::explain::setting::Setting;
+use crate::input::host::{ConfigLine, HostFrame};
 use crate::input::namespace::Scope;
 use crate::input::ports::range::PortRange;
-use crate::model::host::{ConfigLine, HostFrame};
+use crate::input::setting::Setting;
 
 /// The line of a file that sets `setting` where the host boots. What files say is for the namespace the host starts with.
 pub(super) fn line_of(frame: &HostFrame, setting: Setting) -> Option<&ConfigLine> {

@@ -3,11 +3,11 @@
 use super::format::{long, reaches, told};
 use super::verdict::Verdict;
 use crate::detect::port_exhaustion;
-use crate::explain::setting::Setting;
 use crate::input::counter::Counter;
+use crate::input::host::HostFrame;
 use crate::input::ports::reuse::TIME_WAIT_MS;
 use crate::input::ports::walk::PortsHeld;
-use crate::model::host::HostFrame;
+use crate::input::setting::Setting;
 use crate::model::number::thousands;
 
 /// Of the ports, the part in use to one destination from which they run low, percent.

@@ -3,9 +3,9 @@
 use super::format::{counted, reaches, since};
 use super::negligible::is_rare;
 use super::verdict::Verdict;
-use crate::explain::setting::Setting;
+use crate::input::host::HostFrame;
 use crate::input::namespace::Scope;
-use crate::model::host::HostFrame;
+use crate::input::setting::Setting;
 use crate::model::number::thousands;
 
 /// Of the table, the part from which it is nearly full, percent.

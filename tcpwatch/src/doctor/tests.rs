@@ -12,12 +12,12 @@ use std::num::NonZeroU32;
 use super::*;
 use crate::explain::facts::DefaultValue;
 use crate::input::counter::{Counter, CounterValues};
+use crate::input::host::{ConfigLine, Conntrack, Descriptors};
 use crate::input::listener::{self, Listener};
 use crate::input::namespace::Scope;
 use crate::input::owner::{Comm, How, Owner};
 use crate::input::ports::ends::Ends;
 use crate::input::ports::walk::{HeldPorts, PortsHeld};
-use crate::model::host::{ConfigLine, Conntrack, Descriptors};
 
 const UP_S: u64 = 100 * 3600;
 

@@ -21,13 +21,13 @@ mod verdict;
 
 use verdict::Verdict;
 
-use super::finding::{Finding, Severity, Value};
-use super::kind::Kind;
+use crate::detect::finding::{Finding, Severity, Value};
 use crate::explain::facts::Facts;
-use crate::explain::setting::Setting;
+use crate::explain::kind::Kind;
 use crate::explain::topic::Topic;
+use crate::input::host::{HostFrame, Place};
 use crate::input::ports::range::PortRange;
-use crate::model::host::{HostFrame, Place};
+use crate::input::setting::Setting;
 
 /// Whether a person should look at a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,12 +4,12 @@ use super::format::{counted, rate, since, told};
 use super::negligible::{RARE, is_rare};
 use super::verdict::Verdict;
 use crate::detect::finding::{Finding, Severity};
-use crate::detect::kind::Kind;
 use crate::detect::orphan_limit::{UNREACHABLE, begins};
-use crate::explain::setting::Setting;
+use crate::explain::kind::Kind;
 use crate::explain::topic::Topic;
 use crate::input::counter::Counter;
-use crate::model::host::HostFrame;
+use crate::input::host::HostFrame;
+use crate::input::setting::Setting;
 use crate::model::number::thousands;
 
 /// The connections that may become orphans.
