@@ -28,6 +28,8 @@ const APART_NS: u64 = 1_000_000_000;
 const FRESH_NS: u64 = 1_000_000_000;
 /// A scan is waited for this long, ns: what /proc says of one process may wait for that process, and then for ever.
 const PATIENCE_NS: u64 = 10_000_000_000;
+/// After a scan that took longer, /proc is left alone for this long, ns.
+const LEAVE_ALONE_NS: u64 = 60_000_000_000;
 /// Processes remembered; with one more, all are read anew.
 const PROCESSES: usize = 4096;
 /// Sockets looked for at once; of one more nobody looks for the holder.
@@ -41,6 +43,8 @@ pub struct OwnerResolver {
     scan: Option<JoinHandle<anyhow::Result<Scanned>>>,
     /// When it is waited for no longer, ns (`CLOCK_MONOTONIC`).
     give_up_ns: u64,
+    /// A scan that took too long. No other begins before it is over: a thread may be stuck in /proc for ever.
+    hung: Option<JoinHandle<anyhow::Result<Scanned>>>,
     scan_again_ns: u64,
     /// The sockets whose holders are looked for, in the order they were asked for.
     lookups: VecDeque<Lookup>,
@@ -83,6 +87,7 @@ impl OwnerResolver {
             owners: None,
             scan: None,
             give_up_ns: 0,
+            hung: None,
             scan_again_ns: 0,
             lookups: VecDeque::new(),
             has_failed: false,
@@ -94,6 +99,10 @@ impl OwnerResolver {
 
     /// Begins to scan /proc, on a thread of its own: the caller has records to read, and on a busy host this takes a second.
     pub fn scan(&mut self) {
+        if self.hung.take_if(|hung| hung.is_finished()).is_none() && self.hung.is_some() {
+            self.scan_again_ns = clock::monotonic_ns() + LEAVE_ALONE_NS;
+            return;
+        }
         self.give_up_ns = clock::monotonic_ns() + PATIENCE_NS;
         let root = self.root.clone();
         let scan = move || {
@@ -114,9 +123,10 @@ impl OwnerResolver {
         let Some(scan) = self.scan.take_if(|scan| scan.is_finished()) else {
             if self.is_scanning() && clock::monotonic_ns() >= self.give_up_ns {
                 log::warn!(
-                    "reading /proc takes more than 10 s: who holds sockets that were open before is unknown from now on"
+                    "reading /proc takes more than 10 s: the owners of sockets that were open before are unknown for the next minute"
                 );
-                self.stop_scanning();
+                self.hung = self.scan.take();
+                self.scan_again_ns = clock::monotonic_ns() + LEAVE_ALONE_NS;
             }
             return;
         };
@@ -140,7 +150,9 @@ impl OwnerResolver {
     fn scan_failed(&mut self, why: &anyhow::Error) {
         // Once: the next scan may succeed.
         if !self.has_failed {
-            log::warn!("the owners of sockets that were open before are unknown for now: {why:#}");
+            log::warn!(
+                "cannot read /proc, and tries again: {why:#}; until then the owners of sockets that were open before are unknown"
+            );
         }
         self.has_failed = true;
         self.scan_again_ns = clock::monotonic_ns() + APART_NS;
@@ -356,7 +368,20 @@ mod tests {
         resolver.give_up_ns = 0;
         assert_eq!(answers(&mut resolver), [(100, None)], "nobody waits any more");
         assert!(!resolver.is_scanning() && resolver.owners().is_err());
+        resolver.scan();
+        assert!(!resolver.is_scanning(), "no second thread gets stuck");
         fs::write(&slow, "").unwrap();
+        while !resolver.hung.as_ref().is_some_and(JoinHandle::is_finished) {
+            std::thread::yield_now();
+        }
+        resolver.scan_again_ns = 0;
+        let again = std::thread::spawn(move || fs::write(&slow, "").unwrap());
+        assert_eq!(
+            resolved(&mut resolver, &of_100()),
+            Some("nginx[7]".into()),
+            "/proc is read again"
+        );
+        again.join().unwrap();
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod listening;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Result;
 use hashbrown::{HashMap, HashSet};
@@ -43,6 +44,8 @@ pub struct ScanRequest {
 pub struct ScansBefore {
     /// When the last began, ns (`CLOCK_MONOTONIC`); `None` before the first.
     started_ns: Option<u64>,
+    /// The namespaces that it scanned, held open; `None` where each scan is of all there are by then.
+    namespaces: Option<Arc<Vec<Namespace>>>,
     /// The sockets that it found.
     sockets: HashMap<SocketKey, Found>,
     /// Sockets that the kernel ended and that somebody may still hold, by their inode numbers.
@@ -103,6 +106,7 @@ impl ScansBefore {
         ended.extend(left.filter_map(|(_, found)| found.inode));
         Self {
             started_ns: Some(started_ns),
+            namespaces: None,
             sockets,
             ended,
             pids: self.pids.clone(),
@@ -138,8 +142,12 @@ impl ScanRequest {
             open: self.open.then(HashSet::new),
             listening: Listening::default(),
         };
-        let namespaces = resolve(root, &self.netns)?;
-        for namespace in &namespaces {
+        // A path may lead to another namespace by now, or to none.
+        let namespaces = match &before.namespaces {
+            Some(held) => Arc::clone(held),
+            None => Arc::new(resolve(root, &self.netns)?),
+        };
+        for namespace in namespaces.iter() {
             match self.walk(root, namespace, &mut walked) {
                 Ok(()) => {}
                 // Of all, one may have gone between being found and being entered.
@@ -164,6 +172,7 @@ impl ScanRequest {
             left_out: walked.left_out,
         };
         let mut after = before.next(started_ns, &walked.details);
+        after.namespaces = (self.netns != NetnsSelector::All).then_some(namespaces);
         let asks = before.started_ns.is_none() || after.may_be_stuck(look.ended_ns, self.older_ns);
         // After the sockets were read: what has got an inode by then is not missed here.
         let mut owners = if reads_proc && asks || !self.filter.owner.is_any() {

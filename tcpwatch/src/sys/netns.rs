@@ -7,12 +7,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 use std::thread;
 
 use anyhow::{Context, anyhow, bail};
 use hashbrown::HashMap;
-use log::warn;
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, LinkNameSpaceType, capabilities, move_into_link_name_space};
 
@@ -151,10 +149,8 @@ fn all(root: &Path, own: &Metadata) -> anyhow::Result<Vec<Namespace>> {
     // One with all privileges can still be denied a look, at a process of an outer user namespace for one.
     match hidden {
         0 => {}
-        // Once: whoever looks again and again is not to be told each time.
-        _ if is_privileged() => {
-            WARNED.call_once(|| warn!("{}: what no other process is in is left out", unreadable(hidden)));
-        }
+        // Of no use to most: such a process is usually in a namespace that others show.
+        _ if is_privileged() => log::info!("{}: what no other process is in is left out", unreadable(hidden)),
         _ => bail!("all network namespaces: {}: {NEEDS}", unreadable(hidden)),
     }
     Ok(found)
@@ -180,9 +176,6 @@ fn is_hidden(shown: io::Result<()>) -> anyhow::Result<bool> {
     }
     Ok(hidden)
 }
-
-/// Whether it was told that some namespaces are left out.
-static WARNED: Once = Once::new();
 
 /// That so many processes show none.
 fn unreadable(processes: usize) -> String {

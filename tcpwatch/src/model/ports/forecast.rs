@@ -22,6 +22,9 @@ pub struct Forecast {
     pub held_ms: u32,
 }
 
+/// A growth of less than this share of the openings is none: on a busy host the counts of a second are off by as much.
+const NOISE: f64 = 0.1;
+
 impl Forecast {
     /// Ports that may not be taken now.
     #[must_use]
@@ -52,6 +55,12 @@ impl Forecast {
             let leave = self.entered(seconds.checked_sub(ahead + 1)) * (1.0 - part)
                 + self.entered(seconds.checked_sub(ahead)) * part;
             let more = self.opened_per_s - self.freed_per_s - leave;
+            // What differs by less is the noise of counting.
+            let more = if more < self.opened_per_s * NOISE {
+                more.min(0.0)
+            } else {
+                more
+            };
             if used + more >= range {
                 return Some(second + (range - used) / more);
             }

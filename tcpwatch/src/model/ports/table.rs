@@ -315,10 +315,10 @@ mod tests {
         for event in 0..990 {
             table.opened(&to(80), 1000 * S + event * S / 990);
         }
-        for event in 0..950 {
+        for event in 0..850 {
             table.time_wait(&to(80), 1000 * S + event * S / 990);
         }
-        // 40 a second more than ended would be none of 10 left; but a walk finds that all ended.
+        // 140 a second more than ended would be none of 10 left; but a walk finds that all ended.
         let foretold = |table: &PortUse| row(table, ends(80), 1001 * S).exhausted_in_s;
         assert!(foretold(&table).is_some());
         table.walk(Walk::found(ends(80), 990, 990), 1001 * S);
