@@ -1,5 +1,6 @@
 //! The default view is this network namespace and TCP; others are seen when asked for.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -7,16 +8,22 @@ use crate::support::cells::Cells;
 use crate::support::netns::{Neighbour, in_netns};
 use crate::support::peers::bpftrace::Observer;
 use crate::support::peers::ss;
+use crate::support::program::churn::Churn;
 use crate::support::program::event::lives;
 use crate::support::program::snapshot::{snapshot, states};
 use crate::support::program::stat::Stat;
 use crate::support::program::trace::{Probe, Trace, connect_and_close};
-use crate::support::program::{Hook, on_both_hooks};
+use crate::support::program::{Hook, Running, on_both_hooks};
 use crate::support::sockets::{Pair, listen, pair};
 use crate::support::states::{add, equal};
 use crate::support::{LOOPBACK, loudly, workload};
 
-on_both_hooks!(stat_of_namespaces, trace_of_namespaces, mptcp_is_not_tcp);
+on_both_hooks!(
+    stat_of_namespaces,
+    trace_of_namespaces,
+    churn_of_namespaces,
+    mptcp_is_not_tcp
+);
 
 /// A port no other test uses, nor another run of this suite, and no kernel chooses: `--netns all` sees the namespaces of
 /// all that runs beside this test.
@@ -85,6 +92,35 @@ fn stat_of_namespaces(hook: Hook) {
             stat.finish();
         }
         drop((here, there));
+    });
+}
+
+/// Connections to one address and port in two namespaces are not told as one.
+fn churn_of_namespaces(hook: Hook) {
+    in_netns(|netns| {
+        let neighbour = Neighbour::new();
+        let there = neighbour.run(|netns| netns.inum);
+        let number = port_of_its_own();
+        let port = number.to_string();
+        let args = ["churn", "0.5", "--netns", "all", "--port", &port, "--hook", hook.name()];
+        let churn = Churn::of(Running::start(&args));
+        drop((open(number, 2), neighbour.run(|_| open(number, 5))));
+        churn.until("the connections of both", |rows| {
+            let destinations = rows
+                .iter()
+                .flat_map(|row| row["owners"].as_array().cloned().unwrap_or_default())
+                .flat_map(|owner| owner["destinations"].as_array().cloned().unwrap_or_default());
+            let mut opened = BTreeMap::new();
+            for destination in destinations {
+                *opened.entry(destination["netns"].as_u64()).or_insert(0) +=
+                    destination["opened"].as_i64().unwrap_or(0);
+            }
+            if opened == BTreeMap::from([(Some(netns.inum), 2), (Some(there), 5)]) {
+                return Ok(());
+            }
+            Err(format!("{opened:?}"))
+        });
+        churn.finish();
     });
 }
 

@@ -164,6 +164,7 @@ mod tests {
         Route {
             opener: who,
             destination: Some(Destination {
+                netns: None,
                 address: Address::new("10.0.0.9".parse().unwrap(), 0),
                 port: 6379,
             }),

@@ -213,6 +213,7 @@ mod tests {
                 comm: Comm::new(b"app"),
             })),
             destination: Some(Destination {
+                netns: None,
                 address: Address::new("10.0.0.9".parse().unwrap(), 0),
                 port,
             }),

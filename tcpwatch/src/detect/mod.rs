@@ -248,6 +248,7 @@ pub(crate) mod tests {
                 Route {
                     opener: who,
                     destination: (any() > 0).then_some(Destination {
+                        netns: None,
                         address: Address::new(Ipv4Addr::LOCALHOST.into(), 0),
                         port: 80,
                     }),

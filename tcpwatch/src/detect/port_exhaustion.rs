@@ -419,6 +419,7 @@ mod tests {
                 comm: Comm::new(b"app"),
             })),
             destination: Some(Destination {
+                netns: None,
                 address: to.remote,
                 port: 80,
             }),

@@ -19,7 +19,7 @@ const BYTES: u64 = 256;
 /// Looks at how many there are, and at `TcpExt:TCPTimeWaitOverflow`.
 #[derive(Debug, Default)]
 pub struct TimeWaitOverflow {
-    near: Hysteresis<()>,
+    near: Hysteresis<u32>,
 }
 
 impl Detector for TimeWaitOverflow {
@@ -27,20 +27,25 @@ impl Detector for TimeWaitOverflow {
         let Some(stat) = frame.counts() else { return };
         self.near.turn();
         let time_wait = &stat.time_wait;
-        let used = time_wait
-            .population
-            .zip(time_wait.limit)
-            .map(|(now, limit)| share(now, limit));
-        let is_near = used.is_some_and(|used| self.near.holds((), used, FROM, UNTIL));
+        let fullest = time_wait.fullest;
+        let used = fullest.map(|fullest| share(fullest.population, fullest.limit));
+        let is_near = fullest
+            .zip(used)
+            .is_some_and(|(fullest, used)| self.near.holds(fullest.netns, used, FROM, UNTIL));
         let refused = time_wait.refused.filter(|&refused| refused > 0);
         if !is_near && refused.is_none() {
             return;
         }
         let known = |count: Option<u64>| count.map_or_else(|| "?".into(), thousands);
+        let place = fullest.filter(|_| stat.namespace.is_none());
         let there = format!(
-            "{} of {} there may be, {}",
-            known(time_wait.population),
-            known(time_wait.limit),
+            "{}{} of {} there may be, {}",
+            place.map_or_else(String::new, |fullest| format!(
+                "in network namespace {} ",
+                fullest.netns
+            )),
+            known(fullest.map(|fullest| fullest.population)),
+            known(fullest.map(|fullest| fullest.limit)),
             used.map_or_else(|| "? %".into(), percent)
         );
         let (severity, title) = match refused {
@@ -78,16 +83,16 @@ impl Detector for TimeWaitOverflow {
         }
         if stat.namespace.is_none() {
             advice.push(
-                "these are the sums of several network namespaces, and each has a limit of its own: tcpwatch doctor --netns all tells \
-                 which is too low"
+                "each network namespace has a limit of its own: tcpwatch doctor --netns all shows which is too low"
                     .into(),
             );
         }
         findings.push(Finding {
             evidence: vec![
                 ("refused", time_wait.refused.into()),
-                ("population", time_wait.population.into()),
-                ("limit", time_wait.limit.into()),
+                ("population", fullest.map(|fullest| fullest.population).into()),
+                ("limit", fullest.map(|fullest| fullest.limit).into()),
+                ("fullest_netns", fullest.map(|fullest| u64::from(fullest.netns)).into()),
                 ("entered", time_wait.entered.into()),
                 ("wanted", wanted.into()),
             ],
@@ -102,6 +107,7 @@ mod tests {
     use super::*;
     use crate::detect::finding::Value;
     use crate::detect::tests::{found, one, quiet};
+    use crate::input::FullestNamespace;
     use crate::input::namespace::Namespace;
     use crate::input::namespace::Scope;
     use crate::model::stat::{StatFrame, TimeWait};
@@ -110,8 +116,12 @@ mod tests {
         StatFrame {
             time_wait: TimeWait {
                 refused,
-                population: Some(population),
                 limit,
+                fullest: limit.map(|limit| FullestNamespace {
+                    netns: 4_026_531_840,
+                    population,
+                    limit,
+                }),
                 entered: Some(entered),
                 ..TimeWait::default()
             },
@@ -156,6 +166,13 @@ mod tests {
             "nsenter --net=/run/netns/b sysctl -w net.ipv4.tcp_max_tw_buckets=24000"
         );
         let several = of(None);
+        assert!(
+            several
+                .title
+                .ends_with("in network namespace 4026531840 8,192 of 8,192 there may be, 100 %"),
+            "{}",
+            several.title
+        );
         assert_eq!(several.evidence("wanted"), Some(&Value::Unknown));
         assert!(
             several.advice.iter().all(|step| !step.contains("sysctl")) && several.advice.len() == 2,

@@ -329,8 +329,33 @@ pub struct TimeWaitCounters {
     pub left: Option<u64>,
     /// Timewait sockets now, those in `FIN_WAIT2` included (sockstat `tw`).
     pub population: Option<u64>,
-    /// Most there may be (`tcp_max_tw_buckets`).
+    /// Most there may be (`tcp_max_tw_buckets`); `None` where there are several namespaces, each with a limit of its own.
     pub limit: Option<u64>,
+    /// The namespace that is nearest to its limit.
+    pub fullest: Option<FullestNamespace>,
+}
+
+/// The timewait sockets of the network namespace that is nearest to its limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FullestNamespace {
+    /// Its inode number.
+    pub netns: u32,
+    /// How many there are, whatever the filter (sockstat `tw`).
+    pub population: u64,
+    /// Most there may be (`tcp_max_tw_buckets`).
+    pub limit: u64,
+}
+
+impl FullestNamespace {
+    /// The fuller one.
+    #[must_use]
+    pub fn or(self, other: Option<Self>) -> Self {
+        // a/b < c/d without a division.
+        let product = |a: u64, b: u64| u128::from(a) * u128::from(b);
+        other
+            .filter(|other| product(other.population, self.limit) > product(self.population, other.limit))
+            .unwrap_or(self)
+    }
 }
 
 /// Sockets that no process holds any more and that have not ended yet, of the whole host; `None` for what this kernel does not

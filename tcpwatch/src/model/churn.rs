@@ -7,6 +7,7 @@ pub mod time_wait;
 use std::cmp::Ordering;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 
 use hashbrown::HashMap;
 use jiff::Timestamp;
@@ -66,6 +67,8 @@ impl Group for Opener {
 /// Where to: the remote end of a connection opened here, the local end of one opened elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Destination {
+    /// Inode number of the network namespace that the connection is in: equal addresses of two are not the same place.
+    pub netns: Option<NonZeroU32>,
     /// Its address.
     pub address: Address,
     /// Its port.
@@ -327,6 +330,15 @@ impl ChurnFrame {
         Timestamp::from_nanosecond(unix.into()).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
+    /// Whether the connections are in several network namespaces.
+    #[must_use]
+    pub fn has_namespaces(&self) -> bool {
+        let mut namespaces = self.routes.iter().filter_map(|route| route.destination?.netns);
+        namespaces
+            .next()
+            .is_some_and(|first| namespaces.any(|other| other != first))
+    }
+
     /// Connects that failed, by how, as [`Tally::failed`] has them.
     #[must_use]
     pub fn failed(&self) -> EndingCounts {
@@ -371,6 +383,7 @@ fn route(event: &Event) -> Option<(Opener, Destination)> {
         Opened::Active => {
             let process = event.owner.map(Process::from);
             let destination = Destination {
+                netns: event.netns,
                 address: event.remote,
                 port: event.rport?.get(),
             };
@@ -378,6 +391,7 @@ fn route(event: &Event) -> Option<(Opener, Destination)> {
         }
         Opened::Passive => {
             let destination = Destination {
+                netns: event.netns,
                 address: event.local,
                 port: event.lport?.get(),
             };

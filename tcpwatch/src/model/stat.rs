@@ -9,7 +9,7 @@ use super::ending::{self, Ending, EndingCounts};
 use crate::input::counter::{Counter, CounterValues};
 use crate::input::namespace::Namespace;
 use crate::input::reset_reasons::Reasons;
-use crate::input::{HostFacts, LedgerSample, Orphans, SynSettings, TimeWaitCounters};
+use crate::input::{FullestNamespace, HostFacts, LedgerSample, Orphans, SynSettings, TimeWaitCounters};
 
 /// Transitions in one interval, by the kernel's state numbers.
 pub type Moves = [[u64; STATES]; STATES];
@@ -84,8 +84,10 @@ pub struct TimeWait {
     pub refused: Option<u64>,
     /// Timewait sockets now.
     pub population: Option<u64>,
-    /// Most there may be.
+    /// Most there may be; `None` where there are several namespaces, each with a limit of its own.
     pub limit: Option<u64>,
+    /// The namespace that is nearest to its limit.
+    pub fullest: Option<FullestNamespace>,
 }
 
 impl Stat {
@@ -162,6 +164,7 @@ impl Stat {
                 refused,
                 population: self.facts.time_wait.population,
                 limit: self.facts.time_wait.limit,
+                fullest: self.facts.time_wait.fullest,
             },
             counters: {
                 let before = before.as_ref().map_or(&self.facts, |before| &before.facts);

@@ -64,6 +64,7 @@ mod tests {
                 comm: Comm::new(comm.as_bytes()),
             })),
             destination: Some(Destination {
+                netns: None,
                 address: Address::new("10.0.0.9".parse().unwrap(), 0),
                 port,
             }),

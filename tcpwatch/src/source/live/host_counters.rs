@@ -8,7 +8,7 @@ use crate::input::counter::{Counter, CounterValues};
 use crate::input::namespace::Namespace;
 use crate::input::release::Release;
 use crate::input::socket::Kind;
-use crate::input::{HostFacts, Orphans, SynSettings, TimeWaitCounters};
+use crate::input::{FullestNamespace, HostFacts, Orphans, SynSettings, TimeWaitCounters};
 use crate::model::counts;
 use crate::model::filter::Filter;
 use crate::source::namespace::NamespaceReaders;
@@ -51,7 +51,8 @@ impl HostCounters {
     /// the first reading.
     pub(super) fn read(&mut self, readers: &mut [NamespaceReaders], filter: &Filter) -> Result<(Pass, HostFacts)> {
         let mut walked: Pass = bytemuck::Zeroable::zeroed();
-        let mut limit = Some(0);
+        let is_one = readers.len() == 1;
+        let (mut limit, mut fullest) = (None, None);
         let mut orphans = Orphans::default();
         let mut now = Vec::with_capacity(readers.len());
         for reader in readers.iter_mut() {
@@ -66,9 +67,16 @@ impl HostCounters {
             walked.add(&pass);
             let population = Some(pass.timewait.iter().sum());
             now.push(Reading { population, ..counters });
-            limit = limit
-                .zip(setting(&mut reader.max_tw_buckets)?)
-                .map(|(sum, limit)| sum + limit);
+            let most = setting(&mut reader.max_tw_buckets)?;
+            limit = most.filter(|_| is_one);
+            if let (Some(population), Some(limit)) = (sockets.tw, most) {
+                let this = FullestNamespace {
+                    netns: reader.inode,
+                    population,
+                    limit,
+                };
+                fullest = Some(this.or(fullest));
+            }
             // These are the host's, and each namespace says the same of them, if it says anything.
             orphans = Orphans {
                 now: sockets.orphan,
@@ -87,6 +95,7 @@ impl HostCounters {
             left: self.left.filter(|_| any),
             population: Some(walked.timewait.iter().sum()),
             limit,
+            fullest,
         };
         let (syn, namespace) = match readers {
             [one] => (syn_settings(one)?, Some(of(one))),

@@ -19,7 +19,7 @@ impl View for Csv {
         writeln!(
             out,
             "time,interval_s,pid,comm,peer,address,port,opened,failed,time_wait,lifetime_p50_ns,lifetime_p90_ns,\
-             lifetime_p99_ns,lifetime_max_ns,lifetime_unknown"
+             lifetime_p99_ns,lifetime_max_ns,lifetime_unknown,netns"
         )
     }
 
@@ -39,11 +39,13 @@ impl View for Csv {
             field(&mut line, peer);
             field(&mut line, route.destination.map(|to| to.address));
             field(&mut line, route.destination.map(|to| to.port));
+            let netns = route.destination.and_then(|to| to.netns);
+            let netns = netns.map_or_else(String::new, |netns| netns.to_string());
             let tally = &route.tally;
             let lifetime = &tally.lifetime;
             writeln!(
                 out,
-                "{line},{},{},{},{},{},{},{},{}",
+                "{line},{},{},{},{},{},{},{},{},{netns}",
                 tally.opened,
                 tally.failed.total(),
                 tally.time_wait,

@@ -1,6 +1,7 @@
 //! `churn` for programs: `tcpwatch.churn/1`, one object an interval, and behind it one for each finding.
 
 use std::io::{self, Write};
+use std::num::NonZeroU32;
 
 use serde::Serialize;
 
@@ -38,7 +39,7 @@ struct Line {
     ports_evicted: Option<u64>,
     ports_left_out: Option<u64>,
     time_wait: TimeWait,
-    time_wait_by: SocketOwner,
+    time_wait_by: TimeWaitByLine,
     accept_queues: Accepts,
     lost: u64,
 }
@@ -81,6 +82,7 @@ struct Lifetime {
 
 #[derive(Serialize)]
 struct DestinationLine {
+    netns: Option<NonZeroU32>,
     remote: String,
     rport: u16,
     opened: u64,
@@ -90,6 +92,7 @@ struct DestinationLine {
 
 #[derive(Serialize)]
 struct LocalLine {
+    netns: Option<NonZeroU32>,
     local: String,
     lport: u16,
     opened: u64,
@@ -101,7 +104,7 @@ struct LocalLine {
 /// Connections that ended in a timewait socket on this side. The lists are of all but `other`, the last not of
 /// `other_processes` either.
 #[derive(Serialize)]
-struct SocketOwner {
+struct TimeWaitByLine {
     lport: Vec<PortCount>,
     peer: Vec<PeerCount>,
     process: Vec<ProcessCount>,
@@ -140,7 +143,7 @@ impl ProcessCount {
     }
 }
 
-impl From<TimeWaitBy> for SocketOwner {
+impl From<TimeWaitBy> for TimeWaitByLine {
     fn from(by: TimeWaitBy) -> Self {
         let ports = by.lport.into_iter();
         let peers = by.peer.into_iter();
@@ -300,6 +303,7 @@ impl View for Json {
                     sums,
                     destinations: of_opener()
                         .map(|(route, to)| DestinationLine {
+                            netns: to.netns,
                             remote: to.address.to_string(),
                             rport: to.port,
                             opened: route.tally.opened,
@@ -313,6 +317,7 @@ impl View for Json {
                     sums,
                     destinations: of_opener()
                         .map(|(route, to)| LocalLine {
+                            netns: to.netns,
                             local: to.address.to_string(),
                             lport: to.port,
                             opened: route.tally.opened,

@@ -158,10 +158,11 @@ impl Text {
         }
         let openers: Vec<String> = shown.iter().map(opener_of).collect();
         let opener = width(&openers, "opener");
+        let with_netns = frame.has_namespaces();
         // The first form that fits, else the last.
         let forms = [(WIDE, true), (NARROW, true), (NARROW, false)];
         let forms = forms.map(|(columns, in_full)| {
-            let destinations: Vec<String> = shown.iter().map(|route| to(route, in_full)).collect();
+            let destinations: Vec<String> = shown.iter().map(|route| to(route, in_full, with_netns)).collect();
             let to = width(&destinations, "to");
             let numbers = columns.iter().map(|column| column.width + 1).sum::<usize>();
             (columns, destinations, to, 2 + opener + 2 + to + 1 + numbers)
@@ -320,15 +321,20 @@ fn opener_of(route: &Route) -> String {
     }
 }
 
-/// Where to: a remote end, or a process here and where it listens, the port alone where it is not to be said `in_full`.
-fn to(route: &Route, in_full: bool) -> String {
+/// Where to: a remote end, or a process here and where it listens, the port alone where it is not to be said `in_full`; and in which
+/// network namespace, if that is to be said.
+fn to(route: &Route, in_full: bool, with_netns: bool) -> String {
     let Some(to) = route.destination else {
         return String::new();
     };
-    match route.opener {
+    let place = match route.opener {
         Opener::Here(_) | Opener::Named(_) => to.to_string(),
         Opener::Peer(_) if in_full => format!("{} {}", server(&route.tally.served), to),
         Opener::Peer(_) => format!("{} :{}", server(&route.tally.served), to.port),
+    };
+    match to.netns.filter(|_| with_netns) {
+        Some(netns) => format!("{place} netns {netns}"),
+        None => place,
     }
 }
 
