@@ -98,7 +98,21 @@ pub struct Finding {
     pub owner: Option<Owner>,
 }
 
+/// What a finding is about: how bad which trouble of whom is. It stays the same while only numbers change.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Subject(Kind, Severity, Vec<String>);
+
 impl Finding {
+    /// What it is about.
+    #[must_use]
+    pub fn subject(&self) -> Subject {
+        let names = self.evidence.iter().filter_map(|(_, value)| match value {
+            Value::Text(text) => Some(text.clone()),
+            _ => None,
+        });
+        Subject(self.kind, self.severity, names.collect())
+    }
+
     /// One of the `kind` that `tcpwatch explain` tells more of by that name, so bad, with this title; the rest is to be filled in.
     #[must_use]
     pub fn of(kind: Kind, severity: Severity, title: String) -> Self {

@@ -3,12 +3,13 @@
 use std::io::{self, Write};
 
 use anstyle::Style;
+use hashbrown::HashSet;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::finding;
 use crate::detect::connect_failures::words;
-use crate::detect::finding::{Finding, Value};
+use crate::detect::finding::{Finding, Subject, Value};
 use crate::detect::port_exhaustion;
 use crate::explain::kind::Kind;
 use crate::input::counter::Counter;
@@ -75,13 +76,20 @@ pub struct Text {
     zone: TimeZone,
     limit: usize,
     screen: Screen,
+    /// The findings of the last interval, whose advice was shown then.
+    advised: HashSet<Subject>,
 }
 
 impl Text {
     /// Times are shown in `zone`; `limit` lines at most of each kind.
     #[must_use]
     pub fn new(zone: TimeZone, limit: usize, screen: Screen) -> Self {
-        Self { zone, limit, screen }
+        Self {
+            zone,
+            limit,
+            screen,
+            advised: HashSet::new(),
+        }
     }
 
     fn clock(&self, time: Timestamp) -> impl std::fmt::Display {
@@ -295,9 +303,17 @@ impl View for Text {
         self.events(frame, findings, out)?;
         // Those of bursts have their lines already, with the time of day.
         let untold = findings.iter().filter(|finding| finding.kind != Kind::Burst);
+        let mut advised = HashSet::new();
         for finding in untold {
-            finding::write(finding, self.screen, out)?;
+            let subject = finding.subject();
+            if self.advised.contains(&subject) {
+                finding::write_title(finding, self.screen, out)?;
+            } else {
+                finding::write(finding, self.screen, out)?;
+            }
+            advised.insert(subject);
         }
+        self.advised = advised;
         writeln!(out)
     }
 }
@@ -473,6 +489,29 @@ mod tests {
         let told = "warning  it hurts\n  do: act (explain accept_queue_overflow)\n\
                     warning  it hurts\n  do: act (explain event_loss)\n\n";
         assert!(text.ends_with(told), "a burst has its line already: {text}");
+    }
+
+    #[test]
+    fn advice_is_not_repeated_while_a_finding_stays_the_same() {
+        let frame = Frame::from(&Churn::new(0).frame(stat(), 0, 10, 0));
+        let mut view = Text::new(TimeZone::UTC, 10, Screen::plain(120));
+        let mut advises = |severity, count: u64, owner: &str| {
+            let finding = Finding {
+                advice: vec!["act".into()],
+                evidence: vec![("owner", owner.into()), ("opened", count.into())],
+                ..Finding::of(Kind::Churn, severity, format!("{owner} opened {count}"))
+            };
+            let mut out = Vec::new();
+            view.frame(&frame, &[finding], &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.contains(&format!("{owner} opened {count}")), "{text}");
+            text.contains("do: act")
+        };
+        assert!(advises(Severity::Warning, 9, "nginx"));
+        assert!(!advises(Severity::Warning, 10, "nginx"), "the same trouble");
+        assert!(advises(Severity::Critical, 10, "nginx"), "it got worse");
+        assert!(advises(Severity::Critical, 10, "curl"), "another has it");
+        assert!(advises(Severity::Critical, 10, "nginx"), "it is back");
     }
 
     #[test]

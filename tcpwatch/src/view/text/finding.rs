@@ -43,6 +43,18 @@ pub fn write(finding: &Finding, screen: Screen, out: &mut dyn Write) -> io::Resu
     Ok(())
 }
 
+/// The same without its advice, which was shown before.
+///
+/// # Errors
+/// The output takes no more.
+pub fn write_title(finding: &Finding, screen: Screen, out: &mut dyn Write) -> io::Result<()> {
+    let title = Finding {
+        advice: Vec::new(),
+        ..finding.clone()
+    };
+    write(&title, screen, out)
+}
+
 /// Whether a step of advice is what is to be typed, which is never broken.
 pub(super) fn is_typed(step: &str) -> bool {
     ["sysctl -w ", "nsenter "]
