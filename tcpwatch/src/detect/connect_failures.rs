@@ -155,7 +155,7 @@ fn finding(stat: &StatFrame, connects: &Connects, whose: Option<(Opener, Destina
 /// What to do, for the ways in which many of them failed.
 fn advice(connects: &Connects, to: Option<Destination>) -> Vec<String> {
     let Some(to) = to else {
-        return vec!["see which: tcpwatch trace --connections tells every connect, where to and how it ended".into()];
+        return vec!["see which: tcpwatch life tells every connect, where to and how it ended".into()];
     };
     let worth = |endings: &[Ending]| {
         let count = endings

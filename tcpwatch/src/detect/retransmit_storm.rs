@@ -1,6 +1,6 @@
-//! Much is sent again: segments are lost on the way, or nobody answers.
-
-use tcpwatch_common::TcpState;
+//! Much is sent again on open connections: segments are lost on the way, or nobody answers.
+//!
+//! The rule: a twentieth of the segments sent, SYN and SYN-ACK not among them, were sent again.
 
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
@@ -18,8 +18,6 @@ const UNTIL: f64 = 0.03;
 const CRITICAL: f64 = 0.25;
 /// Segments a second sent again: fewer are a probe or two on a host that sends next to nothing.
 const FEWEST_PER_S: f64 = 10.0;
-/// Of the segments sent again, the part of SYN and SYN-ACK from which it is handshakes that get no answer.
-const HANDSHAKES: f64 = 0.5;
 
 /// Looks at `Tcp:RetransSegs` beside `Tcp:OutSegs`.
 #[derive(Debug, Default)]
@@ -35,17 +33,9 @@ impl Detector for RetransmitStorm {
         let (Some(again), Some(first)) = (count(Counter::RetransSegs), count(Counter::OutSegs)) else {
             return;
         };
-        // SYN-ACKs to clients that do not answer are told of as such, with what to do about it.
-        let is_told = findings.iter().any(|finding| {
-            finding.kind == Kind::SynFlood
-                || finding.kind == Kind::HalfOpen && finding.evidence("state") == Some(&TcpState::SynRecv.key().into())
-        });
+        // Handshakes that get no answer are trouble of their own kinds: half_open, syn_flood, connect_failures.
         let handshakes = count(Counter::TcpSynRetrans);
-        let again = if is_told {
-            again.saturating_sub(handshakes.unwrap_or(0))
-        } else {
-            again
-        };
+        let again = again.saturating_sub(handshakes.unwrap_or(0));
         let part = share(again, first.saturating_add(again));
         if rate(again, stat) < FEWEST_PER_S || !self.stormy.holds((), part, FROM, UNTIL) {
             return;
@@ -55,26 +45,16 @@ impl Detector for RetransmitStorm {
         } else {
             Severity::Warning
         };
-        let is_handshakes = !is_told && share(handshakes.unwrap_or(0), again) >= HANDSHAKES;
         let title = format!(
-            "{} segments were sent again {}, {} of all that were sent{}",
+            "{} segments were sent again {}, {} of all that were sent",
             thousands(again),
             within(stat),
             percent(part),
-            if is_handshakes {
-                ", most of them SYN or SYN-ACK"
-            } else {
-                ""
-            }
         );
-        let advice = if is_handshakes {
-            vec!["see who does not answer: tcpwatch snapshot --state syn_sent,syn_recv --by remote".into()]
-        } else {
-            vec![
-                "see which peers: tcpwatch trace --connections tells what was sent again on each connection, ss -ti of those that are open".into(),
-                "look for drops on the way to them: ip -s link and tc -s qdisc here, then the switch and the path beyond".into(),
-            ]
-        };
+        let advice = vec![
+            "see which peers: tcpwatch life shows what was sent again on each connection, ss -ti of those that are open".into(),
+            "look for drops on the way to them: ip -s link and tc -s qdisc here, then the switch and the path beyond".into(),
+        ];
         findings.push(Finding {
             evidence: vec![
                 ("retransmitted", again.into()),
@@ -113,43 +93,17 @@ mod tests {
         let finding = one(look(&frame(4_120, 31_000, 20)));
         assert_eq!(
             finding.title,
-            "4,120 segments were sent again in 10.0 s, 12 % of all that were sent"
+            "4,100 segments were sent again in 10.0 s, 12 % of all that were sent"
         );
         assert_eq!((finding.severity, finding.advice.len()), (Severity::Warning, 2));
-        assert_eq!(finding.evidence("retransmitted"), Some(&4_120_u64.into()));
+        assert_eq!(finding.evidence("retransmitted"), Some(&4_100_u64.into()));
         assert_eq!(one(look(&frame(1_000, 3_000, 0))).severity, Severity::Critical);
-        let finding = one(look(&frame(1_000, 3_001, 500)));
-        assert_eq!(finding.severity, Severity::Warning);
-        assert!(
-            finding.title.ends_with(", most of them SYN or SYN-ACK"),
-            "{}",
-            finding.title
-        );
     }
 
-    /// One cause is one finding.
     #[test]
-    fn handshakes_that_are_told_of_already_are_no_storm() {
-        let told = |kind, state: &str| Finding {
-            evidence: vec![("state", state.into())],
-            ..Finding::of(kind, Severity::Warning, "told".into())
-        };
-        let storms = |stat: &StatFrame, before: Finding| {
-            let mut findings = vec![before];
-            RetransmitStorm::default().look(&Frame::from(stat), &mut findings);
-            findings.split_off(1)
-        };
-        let flood = frame(1_000, 3_000, 960);
-        assert_eq!(storms(&flood, told(Kind::SynFlood, "")), []);
-        assert_eq!(storms(&flood, told(Kind::HalfOpen, "syn_recv")), []);
-        assert_eq!(storms(&flood, told(Kind::HalfOpen, "syn_sent")).len(), 1);
-        let finding = one(storms(&frame(1_000, 3_000, 400), told(Kind::SynFlood, "")));
-        assert!(
-            finding.title.starts_with("600 segments were sent again"),
-            "{}",
-            finding.title
-        );
-        // `share` is of these.
+    fn handshakes_are_no_storm() {
+        assert_eq!(look(&frame(1_000, 3_000, 960)), []);
+        let finding = one(look(&frame(1_000, 3_000, 400)));
         assert_eq!(finding.evidence("retransmitted"), Some(&600_u64.into()));
         assert_eq!(finding.evidence("syn_retransmits"), Some(&400_u64.into()));
     }

@@ -79,11 +79,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         process(root.path(), "self", "812\t2");
         process(root.path(), "811", "811\t1");
-        assert_eq!(
-            other_than_first(root.path()),
-            NONE,
-            "who connections there may not be asked"
-        );
+        assert_eq!(other_than_first(root.path()), NONE, "who lives there may not be asked");
         let theirs = process(root.path(), "700", "700");
         assert_eq!(other_than_first(root.path()), theirs);
     }

@@ -1,4 +1,4 @@
-//! `trace` for spreadsheets: one header line, then one line a transition, or a finished connection with `--connections`.
+//! `trace` and `life` for spreadsheets: one header line, then one line a transition, or a finished connection.
 
 use std::fmt::{Display, Write as _, from_fn};
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! `trace` for programs: `tcpwatch.trace/1`, or `tcpwatch.life/1` with `--connections`, one object a line.
+//! `trace` and `life` for programs: `tcpwatch.trace/1` and `tcpwatch.life/1`, one object a line.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
