@@ -6,6 +6,8 @@ pub mod json;
 pub mod latency;
 pub mod leaks;
 pub mod screen;
+#[cfg(test)]
+mod snapshots;
 pub mod stat;
 pub mod states;
 pub mod text;

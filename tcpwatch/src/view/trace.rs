@@ -65,17 +65,17 @@ impl<T: text::trace::Columns + json::trace::Object + csv::trace::Fields> Printed
 #[must_use]
 pub fn of<T: Printed + 'static>(output: Output, screen: Screen) -> Box<dyn View> {
     match output {
-        Output::Text => rows::<T>(text::trace::Text::new(TimeZone::system(), screen)),
-        Output::Json => rows::<T>(json::trace::Json::default()),
-        Output::Csv => rows::<T>(csv::trace::Csv::default()),
+        Output::Text => Box::new(rows::<T>(text::trace::Text::new(TimeZone::system(), screen))),
+        Output::Json => Box::new(rows::<T>(json::trace::Json::default())),
+        Output::Csv => Box::new(rows::<T>(csv::trace::Csv::default())),
     }
 }
 
-fn rows<T: Traced + 'static>(form: impl RowView<T> + 'static) -> Box<dyn View> {
-    Box::new(Rows {
+pub(super) fn rows<T: Traced>(form: impl RowView<T>) -> impl View {
+    Rows {
         form,
         of: PhantomData::<T>,
-    })
+    }
 }
 
 #[cfg(test)]

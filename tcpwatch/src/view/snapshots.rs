@@ -1,0 +1,182 @@
+//! Every view, in every form, of one frame: whoever changes a line of output sees the change in `snapshots/`.
+
+use insta::assert_snapshot;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tcpwatch_common::TcpState;
+
+use super::leaks::Asked;
+use super::screen::Screen;
+use super::trace::tests::{bare, life};
+use super::{View, csv, json, text, trace};
+use crate::detect;
+use crate::input::Event;
+use crate::input::counter::Counter;
+use crate::input::histogram::Histogram;
+use crate::input::latency::{Group, LatencyBy, Measured, Retransmits, What};
+use crate::input::netns_selector::NetnsSelector;
+use crate::model::churn::Churn;
+use crate::model::ending::Ending;
+use crate::model::filter::Filter;
+use crate::model::frame::Frame;
+use crate::model::latency::LatencyFrame;
+use crate::model::leaks::states;
+use crate::model::stat::StatFrame;
+use crate::model::trace::{Row, Shown, TraceTotals};
+
+/// What `view` prints of `frame`.
+fn printed(mut view: impl View, frame: &Frame) -> String {
+    let mut out = Vec::new();
+    let findings = detect::look(&mut detect::all(), frame);
+    view.begin(&mut out).unwrap();
+    view.frame(frame, &findings, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn screen() -> Screen {
+    Screen::plain(140)
+}
+
+/// A host whose accept queue overflowed.
+fn counts() -> StatFrame {
+    let mut counts = detect::tests::counted(&[(Counter::ListenOverflows, 7), (Counter::ListenDrops, 7)]);
+    counts.time = Timestamp::UNIX_EPOCH;
+    counts.connections.add(TcpState::Established, 42);
+    counts.connections.add(TcpState::TimeWait, 7);
+    counts.moves[7][2] = 30;
+    counts.moves[10][3] = 20;
+    counts.ends.add(Ending::GracefulActive, 25);
+    counts.ends.add(Ending::ResetByPeer, 5);
+    (counts.seen, counts.missed) = (300, Some(0));
+    counts
+}
+
+#[test]
+fn stat() {
+    let frame = Frame::from(&counts());
+    assert_snapshot!(
+        "stat.text",
+        printed(text::stat::Text::new(TimeZone::UTC, screen()), &frame)
+    );
+    assert_snapshot!("stat.json", printed(json::stat::Json, &frame));
+    assert_snapshot!("stat.csv", printed(csv::stat::Csv::default(), &frame));
+}
+
+fn totals() -> TraceTotals {
+    TraceTotals {
+        seen: 4,
+        printed: 2,
+        unmatched: 1,
+        lost: 1,
+        missed: Some(0),
+    }
+}
+
+fn rows<T>(records: [T; 2]) -> Shown<T> {
+    let row = |(what, ended)| Row {
+        what,
+        ended,
+        cgroup: None,
+    };
+    Shown {
+        rows: records
+            .into_iter()
+            .zip([Some(Ending::GracefulPassive), None])
+            .map(row)
+            .collect(),
+        totals: Some(totals()),
+    }
+}
+
+#[test]
+fn trace_and_life() {
+    let frame = Frame {
+        transitions: rows([life().last, bare().last]),
+        connections: rows([life(), bare()]),
+        ..Frame::default()
+    };
+    let text = || text::trace::Text::new(TimeZone::UTC, screen());
+    assert_snapshot!("trace.text", printed(trace::rows::<Event>(text()), &frame));
+    assert_snapshot!(
+        "life.text",
+        printed(trace::rows::<crate::input::Connection>(text()), &frame)
+    );
+    let json = json::trace::Json::default;
+    assert_snapshot!("trace.json", printed(trace::rows::<Event>(json()), &frame));
+    assert_snapshot!(
+        "life.json",
+        printed(trace::rows::<crate::input::Connection>(json()), &frame)
+    );
+    let csv = csv::trace::Csv::default;
+    assert_snapshot!("trace.csv", printed(trace::rows::<Event>(csv()), &frame));
+    assert_snapshot!(
+        "life.csv",
+        printed(trace::rows::<crate::input::Connection>(csv()), &frame)
+    );
+}
+
+#[test]
+fn churn() {
+    let mut churn = Churn::new(0);
+    for _ in 0..20 {
+        churn.ended(&life(), Ending::GracefulPassive);
+    }
+    let mut frame = churn.frame(counts(), 0, 10, 0);
+    frame.stat.interval_s = 10.0;
+    let frame = Frame::from(&frame);
+    assert_snapshot!(
+        "churn.text",
+        printed(text::churn::Text::new(TimeZone::UTC, 10, screen()), &frame)
+    );
+    assert_snapshot!("churn.json", printed(json::churn::Json, &frame));
+    assert_snapshot!("churn.csv", printed(csv::churn::Csv, &frame));
+}
+
+#[test]
+fn latency() {
+    let mut histogram = Histogram::default();
+    for ns in [1_000, 30_000, 2_000_000] {
+        histogram.record(ns);
+    }
+    histogram.record_unknown();
+    let measured = |what| Measured {
+        what,
+        group: Group::Lport(443),
+        histogram,
+    };
+    let frame = Frame::from(&LatencyFrame {
+        time: Timestamp::UNIX_EPOCH,
+        interval_s: 2.0,
+        by: LatencyBy::Lport,
+        measured: vec![measured(What::Accept), measured(What::State(TcpState::Established))],
+        retransmits: Retransmits {
+            syn: 1,
+            syn_ack: 0,
+            data: 2,
+        },
+        unmeasured: 0,
+        missed: Some(0),
+    });
+    assert_snapshot!(
+        "latency.text",
+        printed(text::latency::Text::new(TimeZone::UTC, 10, screen()), &frame)
+    );
+    assert_snapshot!("latency.json", printed(json::latency::Json, &frame));
+    assert_snapshot!("latency.csv", printed(csv::latency::Csv, &frame));
+}
+
+#[test]
+fn leaks() {
+    use crate::detect::leak::tests::{close_wait, scene, spread};
+    let frame = Frame::from(&scene(Some(60), &spread(0, 300), &[], close_wait));
+    let all = Filter {
+        states: states(),
+        ..Filter::default()
+    };
+    let asked = Asked::new(all, NetnsSelector::Own);
+    assert_snapshot!(
+        "leaks.text",
+        printed(text::leaks::Text::new(TimeZone::UTC, screen(), asked), &frame)
+    );
+    assert_snapshot!("leaks.json", printed(json::leaks::Json::new(), &frame));
+}
