@@ -164,6 +164,7 @@ impl Run<'_> {
     async fn begin(&mut self) -> Result<()> {
         self.sink.take(Input::Session(Box::new(self.source.session())));
         // The first is what the later ones are compared with.
+        self.apply_each(Live::walk_ports)?;
         self.end_interval()?;
         let patience = Instant::now() + SEEDING;
         while !self.source.has_listeners() && Instant::now() < patience {
@@ -203,7 +204,8 @@ impl Run<'_> {
             match wake {
                 Wake::Shutdown => return Ok(()),
                 Wake::Interval => {
-                    // Records that came before its end belong to it.
+                    // Records and counters are read one right after the other, so that they are of the same moment.
+                    self.apply_each(Live::walk_ports)?;
                     more = self.read_batches()?;
                     self.end_interval()?;
                 }

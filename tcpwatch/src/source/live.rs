@@ -224,6 +224,20 @@ impl Live {
         taken == BATCH
     }
 
+    /// Walks the ephemeral ports, which may take a while.
+    ///
+    /// # Errors
+    /// The sockets cannot be read.
+    pub fn walk_ports(&mut self, each: &mut dyn FnMut(Input)) -> Result<()> {
+        if self.needs.churn
+            && let Some(counts) = &mut self.counts
+            && let Some(ports) = counts.ports(&self.filter)?
+        {
+            each(Input::Ports(Box::new(ports)));
+        }
+        Ok(())
+    }
+
     /// Reads all that is read at the end of an interval.
     ///
     /// # Errors
@@ -231,11 +245,6 @@ impl Live {
     pub fn end_interval(&mut self, each: &mut dyn FnMut(Input)) -> Result<()> {
         self.kernel.flush_log();
         if let Some(counts) = &mut self.counts {
-            if self.needs.churn
-                && let Some(ports) = counts.ports(&self.filter)?
-            {
-                each(Input::Ports(Box::new(ports)));
-            }
             let mut facts = None;
             counts.sample(&mut self.kernel, &self.filter, &mut |input| {
                 if let Input::HostFacts(read) = &input {
