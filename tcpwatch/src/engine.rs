@@ -134,7 +134,7 @@ struct Run<'a> {
     is_losing: bool,
 }
 
-/// Where inputs go: to the model, and what it has to show to the view.
+/// Passes inputs to the model, and its frames to the view.
 struct Sink<'a> {
     world: World,
     detectors: Vec<Box<dyn Detector>>,
@@ -164,13 +164,18 @@ impl Run<'_> {
     async fn begin(&mut self) -> Result<()> {
         self.sink.take(Input::Session(Box::new(self.source.session())));
         // The first is what the later ones are compared with.
+        self.shutdown.begin();
         self.apply_each(Live::walk_ports)?;
+        if self.source.has_counts() {
+            // Records that came before the first counters belong to no interval.
+            self.read_batches()?;
+        }
         self.end_interval()?;
         let patience = Instant::now() + SEEDING;
-        while !self.source.has_listeners() && Instant::now() < patience {
+        // Not at the cost of records.
+        while !self.source.has_listeners() && Instant::now() < patience && self.source.kernel().lost() == 0 {
             sleep(MOMENT).await;
         }
-        self.shutdown.begin();
         self.sink.begin()
     }
 
@@ -232,6 +237,10 @@ impl Run<'_> {
         if self.source.scans_stuck() {
             self.last_scan().await?;
         }
+        if !self.source.has_stream() {
+            // What is counted ends with the hook, and sockets go on.
+            self.end_interval()?;
+        }
         // Nothing comes after this, so that what is in the ring and what was counted belong together.
         let counts = self.source.detach()?;
         self.shutdown.progressed();
@@ -244,7 +253,7 @@ impl Run<'_> {
         self.source.stop_looking();
         self.read_stream()?;
         self.apply(Input::StreamEnd)?;
-        if !self.source.scans_stuck() {
+        if self.source.has_stream() {
             self.end_interval()?;
         }
         self.source.warn_of_no_room();
@@ -270,7 +279,7 @@ impl Run<'_> {
                         break found;
                     },
                     () = sleep_until(patience) => {
-                        log::warn!("the last scan takes too long: what was printed is of the one before");
+                        log::warn!("the last scan did not finish within 1 s; the report above is from the scan before");
                         return Ok(());
                     }
                     () = sleep(POLL) => {}

@@ -113,6 +113,10 @@ fn frames(needs: Needs, netns: NetnsSelector, ring_bytes: u32, work: impl FnOnce
         });
         run_observed(&plan, &mut kept, &mut sink(), &mut |input| inputs.push(input.clone())).expect("a run");
     });
+    if ring_bytes < RING && (needs.records()) {
+        let loses = |input: &Input| matches!(input, Input::Loss(loss) if loss.lost > 0);
+        assert!(inputs.iter().any(loses), "nothing was lost: {needs:?}");
+    }
     let mut world = World::new(needs, plan.options.filter.owner);
     let mut again = Vec::new();
     for input in inputs {

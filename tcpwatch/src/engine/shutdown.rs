@@ -64,7 +64,10 @@ impl Shutdown {
                 let _ = writeln!(io::stderr(), "tcpwatch: stopped before anything was measured");
                 std::process::exit(1);
             }
-            let _ = tell.send(());
+            if tell.send(()).is_err() {
+                // The run is over.
+                return;
+            }
             loop {
                 let before = seen.load(Ordering::Relaxed);
                 thread::sleep(GRACE);

@@ -69,6 +69,12 @@ impl Needs {
         self.counts || self.churn
     }
 
+    /// Whether the kernel side is told who holds the sockets that listen already.
+    #[must_use]
+    pub const fn seeds_listeners(self) -> bool {
+        self.rows() || self.churn || self.latency.is_some()
+    }
+
     /// Whether the owners of connections are wanted.
     #[must_use]
     pub const fn owners(self) -> bool {

@@ -266,6 +266,12 @@ impl Churn {
         }
     }
 
+    /// Forgets the connections of the interval so far, though not the ports that they hold.
+    pub fn forget_routes(&mut self) {
+        self.routes.clear();
+        self.other = Tally::default();
+    }
+
     /// Takes what a walk found.
     pub fn walked(&mut self, sample: PortsSample) {
         self.ports_seen = true;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::num::{NonZeroU32, NonZeroU64};
 
+use hashbrown::HashMap;
 use tcpwatch_common::Evidence;
 
 use super::ending::{self, Ending};
@@ -50,6 +51,10 @@ impl Held for Connection {
 pub struct Holdback<T> {
     reasons: Reasons,
     queue: VecDeque<Waiting<T>>,
+    /// Records that were taken out so far: the place of one in the queue is its number less this.
+    taken: u64,
+    /// The numbers of the records that ask for the holder of a socket, in order.
+    asking: HashMap<NonZeroU32, VecDeque<u64>>,
     /// Whether the owners of records are asked for that nobody saw.
     asks_owners: bool,
     /// Resets that were missed, as counted before any record yet to come was made; `None` where resets are not watched.
@@ -76,6 +81,8 @@ impl<T: Held> Holdback<T> {
         Self {
             reasons,
             queue: VecDeque::new(),
+            taken: 0,
+            asking: HashMap::new(),
             asks_owners,
             before: unheard,
             unheard,
@@ -86,6 +93,10 @@ impl<T: Held> Holdback<T> {
     pub fn push(&mut self, record: T) {
         let asks = record.event().asks_owner().filter(|_| self.asks_owners);
         let before = self.before;
+        if let Some(inode) = asks {
+            let number = self.taken + self.queue.len() as u64;
+            self.asking.entry(inode).or_default().push_back(number);
+        }
         self.queue.push_back(Waiting { record, asks, before });
     }
 
@@ -109,11 +120,24 @@ impl<T: Held> Holdback<T> {
 
     /// Takes the answer to the first record that asks who holds the socket `inode`.
     pub fn owner(&mut self, inode: NonZeroU32, owner: Option<Owner>) {
-        let asking = self.queue.iter_mut().find(|waiting| waiting.asks == Some(inode));
-        if let Some(waiting) = asking {
+        let place = self
+            .stop_asking(inode)
+            .and_then(|number| number.checked_sub(self.taken));
+        let place = place.and_then(|place| usize::try_from(place).ok());
+        if let Some(waiting) = place.and_then(|place| self.queue.get_mut(place)) {
             waiting.asks = None;
             waiting.record.event_mut().owner = owner;
         }
+    }
+
+    /// Takes out the first record that asks for `inode`; its number.
+    fn stop_asking(&mut self, inode: NonZeroU32) -> Option<u64> {
+        let numbers = self.asking.get_mut(&inode)?;
+        let first = numbers.pop_front();
+        if numbers.is_empty() {
+            self.asking.remove(&inode);
+        }
+        first
     }
 
     /// Whether nothing is held back.
@@ -133,7 +157,11 @@ impl<T: Held> Holdback<T> {
         if waits && may_wait {
             return None;
         }
-        let Waiting { record, before, .. } = self.queue.pop_front()?;
+        let Waiting { record, asks, before } = self.queue.pop_front()?;
+        if let Some(inode) = asks {
+            self.stop_asking(inode);
+        }
+        self.taken += 1;
         let heard = before.is_some() && before == self.unheard;
         let evidence = record.event().evidence;
         let ended = evidence.map(|evidence| ending::decide(evidence, &self.reasons, heard));

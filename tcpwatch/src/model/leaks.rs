@@ -2,7 +2,7 @@
 //!
 //! A look finds those that are there, the stream of transitions tells when the later ones came and which left. A time is exact
 //! where the entry was seen. Of one that was there before, it is the least it can be: the time since it was seen first, or what the
-//! kernel tells of the socket (`since.rs`).
+//! kernel tells of the socket (`age.rs`).
 //! Where data still moves the way that is open, or is read, it is in use: its time begins anew.
 //!
 //! What the kernel ends, its application has not closed: the descriptor is open until a look at /proc does not find it any more.
@@ -210,15 +210,6 @@ impl Leaks {
     pub fn begin_watch(&mut self) {
         self.began_ns = None;
         self.histories.clear();
-    }
-
-    /// Whether a look at `now_ns` will find stuck sockets, as far as is known.
-    #[must_use]
-    pub fn has_stuck(&self, now_ns: u64) -> bool {
-        let stuck = |since_ns: u64| now_ns.saturating_sub(since_ns) >= self.older_ns;
-        self.ended.inodes().next().is_some()
-            || self.sockets.values().any(|socket| stuck(socket.since_ns))
-            || self.entries.values().any(|entry| stuck(entry.at_ns))
     }
 
     /// The sockets that the kernel ended, by their inode numbers: whether somebody holds them still is to be found out by the next

@@ -6,7 +6,7 @@ use tcpwatch_common::ledger::{Pass, STATES};
 
 use super::counts::StateCounts;
 use super::ending::{self, Ending, EndingCounts};
-use crate::input::counter::{Counter, CounterValues};
+use crate::input::counter::CounterValues;
 use crate::input::namespace::Namespace;
 use crate::input::reset_reasons::Reasons;
 use crate::input::{FullestNamespace, HostFacts, LedgerSample, Orphans, SynSettings, TimeWaitCounters};
@@ -230,12 +230,6 @@ impl StatFrame {
     #[must_use]
     pub fn moved(&self, from: TcpState, to: TcpState) -> u64 {
         self.moves[usize::from(from.number())][usize::from(to.number())]
-    }
-
-    /// Whether listeners may have dropped something in it: where the kernel counts no drop none did. Of the first nobody knows.
-    #[must_use]
-    pub fn may_have_dropped(&self) -> bool {
-        self.interval_s == 0.0 || self.counters.get(Counter::ListenDrops) != Some(0)
     }
 
     /// The transitions there were, in the order of the kernel's numbers.

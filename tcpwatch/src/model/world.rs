@@ -173,9 +173,6 @@ impl World {
                 connections.show(life, ended, owners, cgroups, &mut frame.connections.rows);
             }
         }
-        if !self.holds_back() {
-            self.cgroups.forget_if_full();
-        }
     }
 
     fn end_interval(&mut self) {
@@ -184,7 +181,7 @@ impl World {
         let counts = self.counts.interval(self.time, self.monotonic_ns);
         self.frame.counts = counts.filter(|_| self.needs.reads_counts());
         if is_first {
-            // What came until now belongs to the second.
+            self.churn.forget_routes();
             if !self.needs.counts {
                 self.frame.counts = None;
             }

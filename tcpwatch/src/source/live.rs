@@ -66,6 +66,7 @@ pub struct Live {
     stream: Option<Stream>,
     owners: Option<OwnerResolver>,
     scans: Option<StuckScans>,
+    is_detached: bool,
     /// Sockets that listened before, until the kernel side is told whose they are.
     early: Option<Result<PreexistingListeners>>,
 }
@@ -89,10 +90,12 @@ impl Live {
         needs.latency.map(|by| kernel.latency(by)).transpose()?;
         let (mut owners, mut early) = (None, None);
         if needs.owners() {
-            early = Some(PreexistingListeners::find(&namespaces));
             let mut resolver = OwnerResolver::new(Path::new("/"));
-            // Also where nobody listens: who holds what is open is known then, and may not be when it is closed.
-            resolver.scan();
+            if needs.seeds_listeners() {
+                early = Some(PreexistingListeners::find(&namespaces));
+                // Also where nobody listens: who holds what is open is known then, and may not be when it is closed.
+                resolver.scan();
+            }
             owners = Some(resolver);
         }
         if let Some(scans) = &mut scans {
@@ -113,6 +116,7 @@ impl Live {
             stream,
             owners,
             scans,
+            is_detached: false,
             early,
         })
     }
@@ -139,6 +143,18 @@ impl Live {
     #[must_use]
     pub fn kernel(&self) -> &Kernel {
         &self.kernel
+    }
+
+    /// Whether counters are read at the ends of intervals.
+    #[must_use]
+    pub fn has_counts(&self) -> bool {
+        self.counts.is_some()
+    }
+
+    /// Whether there are records to read.
+    #[must_use]
+    pub fn has_stream(&self) -> bool {
+        self.stream.is_some()
     }
 
     /// Whether there is something to read between the ends of intervals.
@@ -252,19 +268,23 @@ impl Live {
                 }
                 each(input);
             })?;
+            // The interval ends here: what follows may take a while.
+            each(tick());
             if self.needs.churn
                 && let Some(facts) = facts
             {
                 counts.drops(&facts, each)?;
             }
         }
-        if let Some(scans) = &mut self.scans {
+        if let Some(scans) = self.scans.as_mut().filter(|_| !self.is_detached) {
             scans.begin(each);
         }
         if let Some(by) = self.needs.latency {
             each(Input::Latency(Box::new(self.kernel.latency(by)?)));
         }
-        each(tick());
+        if self.counts.is_none() {
+            each(tick());
+        }
         each(Input::IntervalEnd);
         Ok(())
     }
@@ -275,6 +295,7 @@ impl Live {
     /// The kernel refuses.
     pub fn detach(&mut self) -> Result<EndCounts> {
         self.kernel.detach()?;
+        self.is_detached = true;
         let ledger = self.kernel.settled_ledger();
         if let Some(counts) = &mut self.counts {
             counts.detached();
@@ -304,7 +325,8 @@ impl Live {
         self.scans.as_ref().is_some_and(StuckScans::is_scanning)
     }
 
-    /// Takes what a scan found, after the stream was read to its end: what left meanwhile is not to be shown as there. Whether it was
+    /// Takes what a scan found; to be called after the records were read that there were: what left meanwhile is not to be shown as there.
+    /// Whether it was
     /// the one that later ones are compared with.
     pub fn end_scan(&mut self, found: (SocketScan, ScansBefore), each: &mut dyn FnMut(Input)) -> bool {
         let Some(scans) = &mut self.scans else { return false };
@@ -315,7 +337,7 @@ impl Live {
         scans.is_base()
     }
 
-    /// Begins a scan of stuck sockets, if there are any to be and none is under way.
+    /// Begins a scan of stuck sockets, if scans are needed and none is running.
     pub fn begin_scan(&mut self, each: &mut dyn FnMut(Input)) {
         if let Some(scans) = &mut self.scans {
             scans.begin(each);
@@ -348,6 +370,9 @@ impl Live {
 
     /// Says on stderr, at the end, what is unknown because the kernel had no room for it.
     pub fn warn_of_no_room(&self) {
+        if !self.needs.owners() {
+            return;
+        }
         for words in no_room(&self.kernel.ledger(), self.kernel.hook()) {
             log::warn!("{words}");
         }
@@ -361,7 +386,12 @@ impl Live {
     fn catch_up(&mut self) {
         let Some(owners) = &mut self.owners else { return };
         owners.catch_up();
-        if owners.is_scanning() {
+        if owners.is_scanning() || self.early.is_none() {
+            return;
+        }
+        if owners.owners().is_err() {
+            // It failed, or took too long, and said so.
+            owners.scan_if_due();
             return;
         }
         if let Some(early) = self.early.take() {

@@ -32,7 +32,7 @@ const PATIENCE_NS: u64 = 10_000_000_000;
 const LEAVE_ALONE_NS: u64 = 60_000_000_000;
 /// Processes remembered; with one more, all are read anew.
 const PROCESSES: usize = 4096;
-/// Sockets looked for at once; of one more nobody looks for the holder.
+/// Lookups that wait at most; the oldest of more are answered that nobody knows.
 const LOOKUPS: usize = 65_536;
 
 /// Looks for the holders of sockets, by scans of /proc that cost at most a hundredth of the time.
@@ -60,6 +60,8 @@ pub struct OwnerResolver {
 /// A socket whose holder is looked for.
 struct Lookup {
     inode: NonZeroU32,
+    /// When the last scan began that it was looked for in, ns; 0 before any.
+    tried_ns: u64,
     /// Whether it was open before the first scan began, so that its inode number was no other's at any scan.
     was_there: bool,
 }
@@ -114,6 +116,13 @@ impl OwnerResolver {
         match threads::spawn("scan", scan) {
             Ok(scan) => self.scan = Some(scan),
             Err(why) => self.scan_failed(&why),
+        }
+    }
+
+    /// Begins a scan, if none is under way and it is time for one.
+    pub fn scan_if_due(&mut self) {
+        if !self.is_scanning() && clock::monotonic_ns() >= self.scan_again_ns {
+            self.scan();
         }
     }
 
@@ -177,7 +186,11 @@ impl OwnerResolver {
     pub fn look_up(&mut self, event: &Event) {
         if let Some(inode) = event.asks_owner() {
             let was_there = event.opened.is_none() && event.id.is_some();
-            self.lookups.push_back(Lookup { inode, was_there });
+            self.lookups.push_back(Lookup {
+                inode,
+                tried_ns: 0,
+                was_there,
+            });
         }
     }
 
@@ -187,8 +200,8 @@ impl OwnerResolver {
         !self.lookups.is_empty()
     }
 
-    /// Gives the answers that are known by now: a socket, and its holder where it has one. Others wait for the scan under way, or for
-    /// the next.
+    /// Gives the answers that are known by now: a socket, and its holder where it has one. Others wait for the scan under way; where none
+    /// is, and none may begin yet, the answer is that nobody knows.
     pub fn answers(&mut self, mut each: impl FnMut(NonZeroU32, Option<Owner>)) {
         if self.lookups.is_empty() {
             return;
@@ -199,10 +212,16 @@ impl OwnerResolver {
         for lookup in lookups.drain(..too_many) {
             each(lookup.inode, None);
         }
-        lookups.retain(|lookup| {
+        let scanned_ns = self.owners.as_ref().map_or(1, |scanned| scanned.time_ns[0]);
+        lookups.retain_mut(|lookup| {
+            // Nothing new is known until the next scan is over.
+            if self.is_scanning() && lookup.tried_ns == scanned_ns {
+                return true;
+            }
+            lookup.tried_ns = scanned_ns;
             let holder = self.holder(lookup, now_ns);
-            if holder.is_none() && !self.is_scanning() && now_ns >= self.scan_again_ns {
-                self.scan();
+            if holder.is_none() {
+                self.scan_if_due();
             }
             let is_answered = holder.is_some() || !self.is_scanning();
             if is_answered {
@@ -422,6 +441,7 @@ mod tests {
         let mut holder = |event: &Event, after_ns| {
             let lookup = Lookup {
                 inode: event.inode.unwrap(),
+                tried_ns: 0,
                 was_there: event.opened.is_none() && event.id.is_some(),
             };
             let owner = resolver.holder(&lookup, began + after_ns);

@@ -44,6 +44,8 @@ pub struct ScanRequest {
 pub struct ScansBefore {
     /// When the last began, ns (`CLOCK_MONOTONIC`); `None` before the first.
     started_ns: Option<u64>,
+    /// Scans of these namespaces so far.
+    scans: u64,
     /// The namespaces that it scanned, held open; `None` where each scan is of all there are by then.
     namespaces: Option<Arc<Vec<Namespace>>>,
     /// The sockets that it found.
@@ -65,6 +67,12 @@ struct Found {
     inode: Option<NonZeroU32>,
 }
 
+impl Found {
+    fn is_old(&self, now_ns: u64, older_ns: u64) -> bool {
+        now_ns.saturating_sub(self.since_ns) >= older_ns
+    }
+}
+
 fn key(socket: &Socket) -> SocketKey {
     (
         socket.netns,
@@ -78,7 +86,7 @@ fn key(socket: &Socket) -> SocketKey {
 
 impl ScansBefore {
     /// Sockets that the kernel ended kept at most.
-    const MOST: usize = 65_536;
+    pub const MOST: usize = 65_536;
 
     /// Notes that the kernel ended the socket `inode`: the next scan finds out whether somebody still holds it.
     pub fn ended(&mut self, inode: NonZeroU32) {
@@ -87,8 +95,23 @@ impl ScansBefore {
         }
     }
 
+    /// Whether `inode` is one that the kernel ended and that somebody may still hold.
+    #[must_use]
+    pub fn has_ended(&self, inode: NonZeroU32) -> bool {
+        self.ended.contains(&inode)
+    }
+
+    /// The sockets that may have been in their state for `older_ns` at `now_ns`.
+    pub fn may_be_stuck(&self, now_ns: u64, older_ns: u64) -> impl Iterator<Item = NonZeroU32> {
+        let found = self
+            .sockets
+            .values()
+            .filter(move |found| found.is_old(now_ns, older_ns));
+        found.filter_map(|found| found.inode)
+    }
+
     /// What the scan that began at `started_ns` found, which is `details`.
-    fn next(&self, started_ns: u64, details: &[Detail]) -> Self {
+    fn next(&self, started_ns: u64, older_ns: u64, details: &[Detail]) -> Self {
         let entered_since = self.started_ns.unwrap_or(0);
         let sockets: HashMap<SocketKey, Found> = details
             .iter()
@@ -100,12 +123,17 @@ impl ScansBefore {
                 (key, Found { since_ns, inode })
             })
             .collect();
-        // What was found and is not there has left its state, or the kernel ended it.
-        let left = self.sockets.iter().filter(|(key, _)| !sockets.contains_key(*key));
+        // What was stuck and is not there was closed, or the kernel ended it.
+        let left = self.sockets.iter().filter(|(key, found)| {
+            let may_end_unclosed = matches!(key.5, TcpState::CloseWait | TcpState::FinWait2);
+            may_end_unclosed && found.is_old(started_ns, older_ns) && !sockets.contains_key(*key)
+        });
         let mut ended = self.ended.clone();
-        ended.extend(left.filter_map(|(_, found)| found.inode));
+        let room = Self::MOST.saturating_sub(ended.len());
+        ended.extend(left.filter_map(|(_, found)| found.inode).take(room));
         Self {
             started_ns: Some(started_ns),
+            scans: self.scans + 1,
             namespaces: None,
             sockets,
             ended,
@@ -113,10 +141,12 @@ impl ScansBefore {
         }
     }
 
-    /// Whether at `now_ns` some socket may have been in its state for `older_ns`, or may be held although it ended.
-    fn may_be_stuck(&self, now_ns: u64, older_ns: u64) -> bool {
-        let is_old = |found: &Found| now_ns.saturating_sub(found.since_ns) >= older_ns;
-        !self.ended.is_empty() || self.sockets.values().any(is_old)
+    /// Whether the owners of sockets matter at `now_ns`: some socket may have been in its state for `older_ns`, or may be held although it
+    /// ended. The first scan finds them for the second, which comes at once.
+    fn needs_owners(&self, now_ns: u64, older_ns: u64) -> bool {
+        let mut found = self.sockets.values();
+        self.scans == 1
+            || self.scans != 2 && (!self.ended.is_empty() || found.any(|found| found.is_old(now_ns, older_ns)))
     }
 }
 
@@ -171,9 +201,9 @@ impl ScanRequest {
             stacks: HashMap::new(),
             left_out: walked.left_out,
         };
-        let mut after = before.next(started_ns, &walked.details);
+        let mut after = before.next(started_ns, self.older_ns, &walked.details);
         after.namespaces = (self.netns != NetnsSelector::All).then_some(namespaces);
-        let asks = before.started_ns.is_none() || after.may_be_stuck(look.ended_ns, self.older_ns);
+        let asks = after.needs_owners(look.ended_ns, self.older_ns);
         // After the sockets were read: what has got an inode by then is not missed here.
         let mut owners = if reads_proc && asks || !self.filter.owner.is_any() {
             let mut owners = Owners::scan(root)?;
@@ -402,20 +432,24 @@ mod tests {
             (detail.socket.lport, detail.socket.local) = (lport, address);
             detail
         };
-        let first = ScansBefore::default().next(100, &[socket(1), socket(2)]);
-        assert!(first.may_be_stuck(100, 100), "nobody knows since when they are in it");
-        let second = first.next(200, &[socket(2), socket(3)]);
         let inode = |number| NonZeroU32::new(number).unwrap();
-        assert_eq!(second.ended, HashSet::from_iter([inode(1)]), "it may be held still");
-        let mut third = ScansBefore {
-            ended: HashSet::new(),
-            ..second
-        }
-        .next(300, &[socket(3)]);
+        let first = ScansBefore::default().next(100, 100, &[socket(1), socket(2)]);
+        assert!(first.needs_owners(100, 1_000), "the first always does");
+        assert!(first.may_be_stuck(100, 100).eq([1, 2].map(inode)) || first.may_be_stuck(100, 100).count() == 2);
+        let second = first.next(200, 100, &[socket(2), socket(3)]);
+        assert!(
+            second.has_ended(inode(1)) && !second.has_ended(inode(2)),
+            "it may be held still"
+        );
+        assert!(!second.needs_owners(200, 100), "the first has just found them");
+        let mut third = second.next(300, 100, &[socket(3)]);
+        assert!(third.has_ended(inode(1)) && third.has_ended(inode(2)) && third.needs_owners(300, 1_000));
         third.ended.clear();
         // It came after the first scan had begun.
-        assert!(third.may_be_stuck(300, 200) && !third.may_be_stuck(300, 201));
+        assert!(third.needs_owners(300, 200) && !third.needs_owners(300, 201));
+        let fourth = third.next(310, 1_000, &[]);
+        assert!(!fourth.has_ended(inode(3)), "it was not there for long");
         third.ended(inode(9));
-        assert!(third.may_be_stuck(300, 201), "somebody may hold it");
+        assert!(third.needs_owners(300, 201), "somebody may hold it");
     }
 }

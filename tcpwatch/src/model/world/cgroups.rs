@@ -8,15 +8,19 @@ use hashbrown::HashMap;
 use crate::input::container::Cgroup;
 use crate::input::owner::{Comm, Owner};
 
-/// Paths kept while no record waits for one.
+/// Paths in each of the two generations.
 const MOST: usize = 8192;
 
 /// What a cgroup is known by: under another name a number may be another process's.
 type Key = (Option<NonZeroU32>, Comm, Option<NonZeroU64>);
 
-/// Cgroups by the owners that are in them.
+/// Cgroups by the owners that are in them: those that came last, and as many before them. A source tells them anew with each batch of
+/// records, so that none that is needed is among the older.
 #[derive(Debug, Default)]
-pub(super) struct CgroupPaths(HashMap<Key, Option<Arc<Cgroup>>>);
+pub(super) struct CgroupPaths {
+    new: HashMap<Key, Option<Arc<Cgroup>>>,
+    old: HashMap<Key, Option<Arc<Cgroup>>>,
+}
 
 fn key(owner: &Owner) -> Key {
     (owner.pid, owner.comm, owner.cgroup)
@@ -24,18 +28,15 @@ fn key(owner: &Owner) -> Key {
 
 impl CgroupPaths {
     pub(super) fn insert(&mut self, owner: &Owner, cgroup: Option<Arc<Cgroup>>) {
-        self.0.insert(key(owner), cgroup);
+        if self.new.len() >= MOST {
+            self.old = std::mem::take(&mut self.new);
+        }
+        self.new.insert(key(owner), cgroup);
     }
 
     /// That of `owner`; `None` where it is not known.
     pub(super) fn get(&self, owner: &Owner) -> Option<Arc<Cgroup>> {
-        self.0.get(&key(owner)).cloned().flatten()
-    }
-
-    /// Forgets all of them where there are many: no record waits, and a source tells them anew with each batch of records.
-    pub(super) fn forget_if_full(&mut self) {
-        if self.0.len() > MOST {
-            self.0.clear();
-        }
+        let key = key(owner);
+        self.new.get(&key).or_else(|| self.old.get(&key)).cloned().flatten()
     }
 }

@@ -9,6 +9,7 @@ use anyhow::{Result, anyhow, bail};
 use hashbrown::{HashMap, HashSet};
 use tcpwatch_common::TcpState;
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::Instant;
 
 use crate::input::netns_selector::NetnsSelector;
@@ -43,6 +44,8 @@ pub(super) struct StuckScans {
     scans: u64,
     /// When /proc may be read again.
     proc_again: Option<Instant>,
+    /// A scan that took too long: /proc is not read before it is over, for its thread may be stuck there for ever.
+    hung: Option<oneshot::Receiver<Scanned>>,
     /// Whether there was no thread for a scan, and a warning has said so.
     was_impossible: bool,
 }
@@ -50,6 +53,7 @@ pub(super) struct StuckScans {
 /// A scan under way.
 struct Running {
     over: oneshot::Receiver<Scanned>,
+    netns: NetnsSelector,
     until: Instant,
 }
 
@@ -67,6 +71,7 @@ impl StuckScans {
             ended: HashSet::new(),
             scans: 0,
             proc_again: None,
+            hung: None,
             was_impossible: false,
         };
         scans.spawn()?;
@@ -121,13 +126,17 @@ impl StuckScans {
             self.before.ended(inode);
         }
         let (request, before) = (self.request.clone(), self.before.clone());
-        let reads_proc = self.proc_again.is_none_or(|again| Instant::now() >= again);
+        self.hung
+            .take_if(|hung| !matches!(hung.try_recv(), Err(TryRecvError::Empty)));
+        let reads_proc = self.hung.is_none() && self.proc_again.is_none_or(|again| Instant::now() >= again);
+        let netns = self.request.netns.clone();
         let (tell, over) = oneshot::channel();
         threads::spawn("scan", move || {
             let _ = tell.send(request.scan(&before, reads_proc));
         })?;
         self.running = Some(Running {
             over,
+            netns,
             until: Instant::now() + PATIENCE,
         });
         Ok(())
@@ -138,8 +147,10 @@ impl StuckScans {
         match &mut self.running {
             Some(running) => {
                 let found = (&mut running.over).await;
+                let is_of_others = running.netns != self.request.netns;
                 self.running = None;
-                found.unwrap_or_else(|_| Err(anyhow!("the thread that scans the sockets died")))
+                let (look, before) = found.map_err(|_| anyhow!("the thread that scans the sockets died"))??;
+                Ok((look, if is_of_others { ScansBefore::default() } else { before }))
             }
             None => pending().await,
         }
@@ -150,7 +161,7 @@ impl StuckScans {
         self.scans += 1;
         self.before = before;
         if let Some(stacks) = &self.stacks {
-            name(stacks, &self.ended, &mut look);
+            name(stacks, &self.before, &self.ended, self.request.older_ns, &mut look);
         }
         look
     }
@@ -160,7 +171,8 @@ impl StuckScans {
     /// # Errors
     /// It cannot do without, for owners are asked for.
     pub(super) fn give_up_in_time(&mut self, each: &mut dyn FnMut(Input)) -> Result<()> {
-        if self.running.take_if(|scan| Instant::now() >= scan.until).is_some() {
+        if let Some(scan) = self.running.take_if(|scan| Instant::now() >= scan.until) {
+            self.hung = Some(scan.over);
             if !self.request.filter.owner.is_any() {
                 bail!("reading /proc takes more than 10 s: leave out --pid, --comm and --cgroup");
             }
@@ -177,6 +189,9 @@ impl StuckScans {
             && states().contains(event.from)
             && let (Some(inode), Some(evidence)) = (event.inode, event.evidence)
             && ending::leaves_descriptor(evidence) != Some(false)
+            // Who shuts down, reads to the end and closes then, as is usual, passes FIN_WAIT2 quickly.
+            && (event.from == TcpState::CloseWait || event.dwell_ns.is_none_or(|ns| ns >= self.request.older_ns))
+            && self.ended.len() < ScansBefore::MOST
         {
             self.ended.insert(inode);
         }
@@ -188,17 +203,19 @@ impl StuckScans {
     }
 }
 
-/// Adds to `look` where the sockets were opened that it found; `ended` have ended since.
-fn name(stacks: &Stacks, ended: &HashSet<NonZeroU32>, look: &mut SocketScan) {
+/// Adds to `look` where the sockets were opened that may be stuck by what `before` knows, `older_ns` making them so, or that are held
+/// although they ended; `ended` have ended since.
+fn name(stacks: &Stacks, before: &ScansBefore, ended: &HashSet<NonZeroU32>, older_ns: u64, look: &mut SocketScan) {
     if let Some(open) = &look.open {
         // What the kernel ended is in no dump.
-        let is_kept = |inode| look.held.contains_key(&inode) || ended.contains(&inode);
+        let is_kept = |inode| before.has_ended(inode) || ended.contains(&inode);
         stacks.retain(look.started_ns, |inode| {
             open.contains(&inode) || NonZeroU32::new(inode).is_some_and(is_kept)
         });
     }
-    let found = look.sockets.iter().filter_map(|seen| seen.detail.socket.inode);
-    let inodes = found.chain(look.held.keys().copied());
+    let inodes = before
+        .may_be_stuck(look.ended_ns, older_ns)
+        .chain(look.held.keys().copied());
     let opened_at: HashMap<_, _> = inodes
         .filter_map(|inode| Some((inode, stacks.of(inode.get())?)))
         .collect();
