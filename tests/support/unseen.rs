@@ -5,7 +5,8 @@
 //! runs, and this finds nothing.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,6 +15,8 @@ use super::skipped;
 /// An instance of ftrace, which writes down such transitions while it is there. The test they came in is remembered.
 pub(crate) struct Witness {
     instance: PathBuf,
+    /// Held open, and [`Witness::instance`] leads through it: a test may mount something else where tracefs was.
+    _instances: File,
     /// Numbers of the threads that it knows.
     threads: BTreeSet<String>,
 }
@@ -22,13 +25,15 @@ impl Witness {
     /// Begins, by the tracefs mounted at `tracefs`.
     pub(crate) fn start(tracefs: &str) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
-        let instances = Path::new(tracefs).join("instances");
+        let folder = File::open(Path::new(tracefs).join("instances")).expect("the instances of ftrace");
+        let instances = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
         remove_abandoned(&instances);
         // Other processes may have some too.
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("tcpwatch-{}-{number}", std::process::id());
         let witness = Self {
             instance: instances.join(name),
+            _instances: folder,
             threads: threads_of_process_1(),
         };
         fs::create_dir(&witness.instance).expect("an instance of ftrace");
