@@ -173,7 +173,7 @@ impl Run<'_> {
         self.end_interval()?;
         let patience = Instant::now() + SEEDING;
         // Not at the cost of records.
-        while !self.source.has_listeners() && Instant::now() < patience && self.source.kernel().lost() == 0 {
+        while self.source.is_seeding() && Instant::now() < patience && self.source.kernel().lost() == 0 {
             sleep(MOMENT).await;
         }
         self.sink.begin()
@@ -246,11 +246,11 @@ impl Run<'_> {
         self.shutdown.progressed();
         while self.read_stream()? {}
         let patience = Instant::now() + LAST_SCAN;
-        while self.source.is_looking() && Instant::now() < patience {
+        while self.source.has_lookups() && Instant::now() < patience {
             sleep(POLL).await;
             self.read_stream()?;
         }
-        self.source.stop_looking();
+        self.source.stop_lookups();
         self.read_stream()?;
         self.apply(Input::StreamEnd)?;
         if self.source.has_stream() {
@@ -331,9 +331,6 @@ impl Run<'_> {
         let mut is_base = false;
         self.apply_each(|source, each| {
             is_base = source.end_scan(found, each);
-            if source.is_first_scan() {
-                source.begin_scan(each);
-            }
             Ok(())
         })?;
         Ok(is_base)

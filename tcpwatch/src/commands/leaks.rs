@@ -37,7 +37,7 @@ pub fn run(args: &LeaksArgs, out: &mut impl Write) -> Result<Outcome> {
         ..plan(&args.common, needs)
     };
     let asked = Asked::new(plan.options.filter.clone(), plan.options.netns.clone());
-    let mut view = KeepsLast {
+    let mut view = KeepsVerdicts {
         view: leaks::of(output.output, screen(output.color), asked),
         last: None,
     };
@@ -48,45 +48,61 @@ pub fn run(args: &LeaksArgs, out: &mut impl Write) -> Result<Outcome> {
     }
     let last = view.last.context("no scan of the sockets was over before the end")?;
     if args.fail_if_leak {
-        return Ok(outcome(&last));
+        return Ok(last.outcome());
     }
     Ok(Outcome::Done)
 }
 
-/// A view, and the last that it showed.
-struct KeepsLast {
+/// A view, and what the verdicts come to that it showed last.
+struct KeepsVerdicts {
     view: Box<dyn View>,
-    last: Option<LeaksFrame>,
+    last: Option<Verdicts>,
 }
 
-impl View for KeepsLast {
+/// What the verdicts of a frame come to.
+struct Verdicts {
+    has_defect: bool,
+    undecided: usize,
+}
+
+impl View for KeepsVerdicts {
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
         self.view.begin(out)
     }
 
     fn frame(&mut self, frame: &Frame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
-        self.last = frame.leaks.clone().or(self.last.take());
+        if let Some(leaks) = &frame.leaks {
+            self.last = Some(Verdicts::of(leaks));
+        }
         self.view.frame(frame, findings, out)
     }
 }
 
-/// Whether `frame` has what a script is to fail for; where that is not decided it is said.
-fn outcome(frame: &LeaksFrame) -> Outcome {
-    let verdicts = || frame.groups.iter().map(|group| judge(group, frame.older_ns));
-    if verdicts().any(Verdict::is_defect) {
-        return Outcome::Found;
+impl Verdicts {
+    fn of(frame: &LeaksFrame) -> Self {
+        let verdicts = || frame.groups.iter().map(|group| judge(group, frame.older_ns));
+        let is_undecided = |verdict: &Verdict| matches!(verdict, Verdict::Undecided(_));
+        Self {
+            has_defect: verdicts().any(Verdict::is_defect),
+            undecided: verdicts().filter(is_undecided).count(),
+        }
     }
-    let undecided = verdicts()
-        .filter(|verdict| matches!(verdict, Verdict::Undecided(_)))
-        .count();
-    if undecided > 0 {
-        let groups = if undecided == 1 { "group" } else { "groups" };
-        let _ = writeln!(
-            io::stderr(),
-            "tcpwatch: no leak is known, and {undecided} {groups} of stuck sockets undecided: a longer -d or a shorter --older tells"
-        );
+
+    /// Whether a script is to fail; where that is not decided, stderr says so.
+    fn outcome(&self) -> Outcome {
+        if self.has_defect {
+            return Outcome::Found;
+        }
+        let undecided = self.undecided;
+        if undecided > 0 {
+            let groups = if undecided == 1 { "group" } else { "groups" };
+            let _ = writeln!(
+                io::stderr(),
+                "tcpwatch: no leak is known, and {undecided} {groups} of stuck sockets undecided: a longer -d or a shorter --older tells"
+            );
+        }
+        Outcome::Done
     }
-    Outcome::Done
 }
 
 /// `args`, with those states alone that should pass.

@@ -52,7 +52,7 @@ impl Detector for RetransmitStorm {
             percent(part),
         );
         let advice = vec![
-            "see which peers: tcpwatch life shows what was sent again on each connection, ss -ti of those that are open".into(),
+            "find the peers: tcpwatch life shows the segments that each finished connection sent again, ss -ti those of open connections".into(),
             "look for drops on the way to them: ip -s link and tc -s qdisc here, then the switch and the path beyond".into(),
         ];
         findings.push(Finding {

@@ -104,7 +104,7 @@ impl fmt::Display for Group {
     }
 }
 
-/// A histogram, of what and of whom.
+/// The histogram of one length of time in one group of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Measured {
     /// What.

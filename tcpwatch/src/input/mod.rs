@@ -248,7 +248,7 @@ fn owner(record: &tcpwatch_common::Owner) -> Option<Owner> {
 }
 
 impl Event {
-    /// The socket whose holder is to be looked for: nobody saw whose it is, and it has an inode number.
+    /// The inode number of the socket, if its owner is unknown: /proc may show the process that holds it.
     #[must_use]
     pub fn asks_owner(&self) -> Option<NonZeroU32> {
         self.inode.filter(|_| self.owner.is_none())

@@ -69,7 +69,7 @@ impl Needs {
         self.counts || self.churn
     }
 
-    /// Whether the kernel side is told who holds the sockets that listen already.
+    /// Whether the kernel side must know the owners of the sockets that already listen.
     #[must_use]
     pub const fn seeds_listeners(self) -> bool {
         self.rows() || self.churn || self.latency.is_some()

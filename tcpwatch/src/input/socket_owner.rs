@@ -18,7 +18,7 @@ pub struct SocketOwner {
     pub cgroup: Option<Arc<Cgroup>>,
 }
 
-/// What was not seen of those who hold sockets.
+/// Which owners of sockets could not be seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unseen {
     /// Sockets with a file that no process seen holds. Some may be held by the kernel itself, or be on their way from one

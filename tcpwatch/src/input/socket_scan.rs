@@ -74,7 +74,7 @@ pub struct SocketScan {
     pub gone: HashSet<NonZeroU32>,
     /// Inode numbers of all sockets, in whatever state; `None` where nobody asked.
     pub open: Option<HashSet<u32>>,
-    /// The stacks that opened sockets, by the sockets' inode numbers, of those that were seen; `None` where nobody watches.
+    /// The user stack that opened a socket, by its inode number; a socket opened before the start has none. `None` without `--stacks`.
     pub opened_at: Option<HashMap<NonZeroU32, StackId>>,
     /// Those stacks, as people know them; of one that is missing no more is known.
     pub stacks: HashMap<StackId, Stack>,

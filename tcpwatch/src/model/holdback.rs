@@ -60,7 +60,7 @@ pub struct Holdback<T> {
     /// Resets that were missed, as counted before any record yet to come was made; `None` where resets are not watched.
     before: Option<u64>,
     /// The same, now.
-    unheard: Option<u64>,
+    missed: Option<u64>,
 }
 
 /// A record held back.
@@ -74,18 +74,18 @@ struct Waiting<T> {
 }
 
 impl<T: Held> Holdback<T> {
-    /// Nothing held back; `reasons` reads the kernel's numbers. `unheard` counts the resets missed so far; `None` where resets are
+    /// Nothing held back; `reasons` reads the kernel's numbers. `missed` counts the resets missed so far; `None` where resets are
     /// not watched.
     #[must_use]
-    pub fn new(reasons: Reasons, unheard: Option<u64>, asks_owners: bool) -> Self {
+    pub fn new(reasons: Reasons, missed: Option<u64>, asks_owners: bool) -> Self {
         Self {
             reasons,
             queue: VecDeque::new(),
             taken: 0,
             asking: HashMap::new(),
             asks_owners,
-            before: unheard,
-            unheard,
+            before: missed,
+            missed,
         }
     }
 
@@ -102,11 +102,11 @@ impl<T: Held> Holdback<T> {
 
     /// Takes the number of missed resets, as it is after the stream was read; `emptied` says whether all was read that there was.
     /// What is read next was made after that, and so after the number before this one was taken.
-    pub fn unheard(&mut self, resets: Option<u64>, emptied: bool) {
+    pub fn missed_resets(&mut self, resets: Option<u64>, emptied: bool) {
         if emptied {
-            self.before = self.unheard;
+            self.before = self.missed;
         }
-        self.unheard = resets;
+        self.missed = resets;
     }
 
     /// Replaces what is known of the end of the life `id`, if it is held back.
@@ -162,7 +162,7 @@ impl<T: Held> Holdback<T> {
             self.stop_asking(inode);
         }
         self.taken += 1;
-        let heard = before.is_some() && before == self.unheard;
+        let heard = before.is_some() && before == self.missed;
         let evidence = record.event().evidence;
         let ended = evidence.map(|evidence| ending::decide(evidence, &self.reasons, heard));
         Some((record, ended))
@@ -177,8 +177,8 @@ mod tests {
     use super::*;
     use crate::input::owner::tests::owner;
 
-    fn holdback(unheard: Option<u64>) -> Holdback<Event> {
-        Holdback::new(Reasons::default(), unheard, true)
+    fn holdback(missed: Option<u64>) -> Holdback<Event> {
+        Holdback::new(Reasons::default(), missed, true)
     }
 
     /// A record of the life `id`.
@@ -264,7 +264,7 @@ mod tests {
             let mut holdback = holdback(resets[0]);
             for reading in &resets[1..] {
                 holdback.push(record(0, 1, Some(closed_first)));
-                holdback.unheard(*reading, true);
+                holdback.missed_resets(*reading, true);
             }
             [0, 1, 2].map(|_| holdback.next(u64::MAX).and_then(|(_, ended)| ended))
         };

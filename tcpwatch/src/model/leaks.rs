@@ -1,8 +1,8 @@
 //! Sockets that stay in states which should pass: since when, whose they are, and whether any of their kind ever leaves.
 //!
-//! A look finds those that are there, the stream of transitions tells when the later ones came and which left. A time is exact
-//! where the entry was seen. Of one that was there before, it is the least it can be: the time since it was seen first, or what the
-//! kernel tells of the socket (`age.rs`).
+//! A scan finds the sockets that are there; transitions show when later ones entered a state, and which left it. An age is exact where
+//! the entry was seen. A socket that was there before has a lower bound: the time since it was first seen, or what the kernel's timers
+//! show (`age.rs`).
 //! Where data still moves the way that is open, or is read, it is in use: its time begins anew.
 //!
 //! What the kernel ends, its application has not closed: the descriptor is open until a look at /proc does not find it any more.

@@ -115,6 +115,13 @@ pub fn brief(ns: u64) -> String {
     }
 }
 
+/// A number of things, of which there may be one: `1 socket`, `1,200 sockets`.
+#[must_use]
+pub fn several(number: u64, one: &str, more: &str) -> String {
+    let words = if number == 1 { one } else { more };
+    format!("{} {words}", thousands(number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

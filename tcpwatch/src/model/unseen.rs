@@ -1,6 +1,6 @@
-//! What was not seen of those who hold sockets, in words.
+//! Which owners of sockets could not be seen, in words.
 
-use super::number::thousands;
+use super::number::several;
 use crate::input::socket_owner::Unseen;
 
 /// What was not seen of the owners of connections that come and go; `None` where nothing helps, for one may have gone meanwhile.
@@ -32,10 +32,4 @@ pub fn why_unseen(unseen: &Unseen) -> Option<String> {
         ""
     };
     Some(why.join(", ") + sudo)
-}
-
-/// A number of things, of which there may be one.
-fn several(number: u64, one: &str, more: &str) -> String {
-    let words = if number == 1 { one } else { more };
-    format!("{} {words}", thousands(number))
 }

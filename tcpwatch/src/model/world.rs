@@ -20,7 +20,6 @@ use super::latency::Latency;
 use super::stat::Stat;
 use crate::input::latency::LatencySample;
 use crate::input::needs::Needs;
-use crate::input::owner::Owner;
 use crate::input::socket_scan::SocketScan;
 use crate::input::{Connection, EndCounts, Event, Input, Session};
 
@@ -51,21 +50,24 @@ impl World {
     /// Nothing known yet. It keeps what is in `needs`, and shows single transitions and connections of `owners` alone.
     #[must_use]
     pub fn new(needs: Needs, owners: OwnerFilter) -> Self {
-        let session = Session::default();
+        Self::of_session(needs, owners, &Session::default())
+    }
+
+    fn of_session(needs: Needs, owners: OwnerFilter, session: &Session) -> Self {
         Self {
             needs,
             owners,
             time: Timestamp::UNIX_EPOCH,
             monotonic_ns: 0,
             has_interval: false,
-            counts: Stat::default(),
-            transitions: Rows::new(&session, needs.rows()),
-            connections: Rows::new(&session, needs.rows()),
+            counts: Stat::new(session.reasons.clone()),
+            transitions: Rows::new(session, needs.rows()),
+            connections: Rows::new(session, needs.rows()),
             cgroups: CgroupPaths::default(),
-            churn: Churn::new(0),
-            latency: Latency::new(needs.latency.unwrap_or_default(), 0),
+            churn: Churn::new(session.monotonic_ns),
+            latency: Latency::new(needs.latency.unwrap_or_default(), session.monotonic_ns),
             latency_now: LatencySample::default(),
-            stuck: needs.stuck.map(|stuck| Stuck::new(stuck, &session)),
+            stuck: needs.stuck.map(|stuck| Stuck::new(stuck, session)),
             lost: 0,
             frame: Frame::default(),
         }
@@ -74,34 +76,39 @@ impl World {
     /// Takes `input`; a frame, where there is something to show by now.
     pub fn apply(&mut self, input: Input) -> Option<&Frame> {
         match input {
-            Input::Session(session) => self.begin(&session),
+            Input::Session(session) => {
+                let owners = std::mem::take(&mut self.owners);
+                *self = Self::of_session(self.needs, owners, &session);
+            }
             Input::Transition(event) => {
                 if self.needs.churn {
                     self.churn.opened(&event);
                 }
                 if let Some(stuck) = &mut self.stuck {
-                    let Self { owners, cgroups, .. } = self;
-                    let matches = |owner: Owner| owners.matches(owner.pid, &owner.comm, || cgroups.get(&owner));
-                    stuck.transition(&event, owners.is_any() || event.owner.is_some_and(matches));
+                    stuck.transition(&event, self.cgroups.is_asked_for(event.owner, &self.owners));
                 }
                 if self.needs.transitions {
-                    self.transitions.push(event);
+                    self.transitions.holdback.push(event);
                 }
             }
-            Input::Connection(life) => self.connections.push(life),
+            Input::Connection(life) => self.connections.holdback.push(life),
             Input::CloseAmended { id, evidence } => {
-                self.transitions.amend(id, evidence);
-                self.connections.amend(id, evidence);
+                self.transitions.holdback.amend(id, evidence);
+                self.connections.holdback.amend(id, evidence);
             }
             Input::SocketOwner { inode, owner } => {
-                self.transitions.owner(inode, owner);
-                self.connections.owner(inode, owner);
+                self.transitions.holdback.owner(inode, owner);
+                self.connections.holdback.owner(inode, owner);
             }
             Input::CgroupPath { owner, cgroup } => self.cgroups.insert(&owner, cgroup),
             Input::Loss(loss) => {
                 self.lost = loss.lost;
-                self.transitions.unheard(loss.missed_resets, loss.emptied);
-                self.connections.unheard(loss.missed_resets, loss.emptied);
+                self.transitions
+                    .holdback
+                    .missed_resets(loss.missed_resets, loss.emptied);
+                self.connections
+                    .holdback
+                    .missed_resets(loss.missed_resets, loss.emptied);
             }
             Input::Ledger(ledger) => self.counts.ledger(ledger),
             Input::Sockets(walked) => self.counts.sockets(walked),
@@ -129,16 +136,7 @@ impl World {
     /// Whether records are held back that something may still be added to.
     #[must_use]
     pub fn holds_back(&self) -> bool {
-        !self.transitions.is_empty() || !self.connections.is_empty()
-    }
-
-    fn begin(&mut self, session: &Session) {
-        self.counts = Stat::new(session.reasons.clone());
-        self.transitions = Rows::new(session, self.needs.rows());
-        self.connections = Rows::new(session, self.needs.rows());
-        self.churn = Churn::new(session.monotonic_ns);
-        self.latency = Latency::new(self.needs.latency.unwrap_or_default(), session.monotonic_ns);
-        self.stuck = self.needs.stuck.map(|stuck| Stuck::new(stuck, session));
+        !self.transitions.holdback.is_empty() || !self.connections.holdback.is_empty()
     }
 
     /// Fills a new frame by `fill`; `None` where that leaves it empty.
@@ -160,10 +158,10 @@ impl World {
             frame,
             ..
         } = self;
-        while let Some((event, ended)) = transitions.next(monotonic_ns) {
+        while let Some((event, ended)) = transitions.holdback.next(monotonic_ns) {
             transitions.show(event, ended, owners, cgroups, &mut frame.transitions.rows);
         }
-        while let Some((life, ended)) = connections.next(monotonic_ns) {
+        while let Some((life, ended)) = connections.holdback.next(monotonic_ns) {
             if needs.churn
                 && let Some(ending) = ended
             {
@@ -176,30 +174,23 @@ impl World {
     }
 
     fn end_interval(&mut self) {
-        let is_first = !self.has_interval;
-        self.has_interval = true;
+        let is_first = !std::mem::replace(&mut self.has_interval, true);
         let counts = self.counts.interval(self.time, self.monotonic_ns);
-        self.frame.counts = counts.filter(|_| self.needs.reads_counts());
         if is_first {
             self.churn.forget_routes();
-            if !self.needs.counts {
-                self.frame.counts = None;
+        } else {
+            if self.needs.churn
+                && let Some(counts) = counts.clone()
+            {
+                let churn = self.churn.frame(counts, self.unix_ns(), self.monotonic_ns, self.lost);
+                self.frame.churn = Some(churn);
             }
-            return;
-        }
-        if self.needs.churn
-            && let Some(counts) = self.frame.counts.clone()
-        {
-            let churn = self.churn.frame(counts, self.unix_ns(), self.monotonic_ns, self.lost);
-            self.frame.churn = Some(churn);
-            if !self.needs.counts {
-                self.frame.counts = None;
+            if self.needs.latency.is_some() {
+                let now = std::mem::take(&mut self.latency_now);
+                self.frame.latency = Some(self.latency.frame(now, self.time, self.monotonic_ns));
             }
         }
-        if self.needs.latency.is_some() {
-            let now = std::mem::take(&mut self.latency_now);
-            self.frame.latency = Some(self.latency.frame(now, self.time, self.monotonic_ns));
-        }
+        self.frame.counts = counts.filter(|_| self.needs.counts);
     }
 
     fn end_scan(&mut self, scan: SocketScan, missed: Option<u64>) {

@@ -68,7 +68,7 @@ pub struct Live {
     scans: Option<StuckScans>,
     is_detached: bool,
     /// Sockets that listened before, until the kernel side is told whose they are.
-    early: Option<Result<PreexistingListeners>>,
+    listeners: Option<Result<PreexistingListeners>>,
 }
 
 impl Live {
@@ -88,11 +88,11 @@ impl Live {
         let stream = needs.records().then(|| kernel.stream()).transpose()?;
         // What cannot be read is said now, and not after the first interval.
         needs.latency.map(|by| kernel.latency(by)).transpose()?;
-        let (mut owners, mut early) = (None, None);
+        let (mut owners, mut listeners) = (None, None);
         if needs.owners() {
             let mut resolver = OwnerResolver::new(Path::new("/"));
             if needs.seeds_listeners() {
-                early = Some(PreexistingListeners::find(&namespaces));
+                listeners = Some(PreexistingListeners::find(&namespaces));
                 // Also where nobody listens: who holds what is open is known then, and may not be when it is closed.
                 resolver.scan();
             }
@@ -117,14 +117,14 @@ impl Live {
             owners,
             scans,
             is_detached: false,
-            early,
+            listeners,
         })
     }
 
-    /// Whether the kernel side knows whose the sockets are that listened before, as far as that can be known.
-    pub fn has_listeners(&mut self) -> bool {
+    /// Whether a scan is under way by which the kernel side will know the owners of the sockets that listen already.
+    pub fn is_seeding(&mut self) -> bool {
         self.catch_up();
-        self.early.is_none()
+        self.listeners.is_some() && self.owners.as_ref().is_some_and(OwnerResolver::is_scanning)
     }
 
     /// What is known when the run starts.
@@ -160,7 +160,7 @@ impl Live {
     /// Whether there is something to read between the ends of intervals.
     #[must_use]
     pub fn streams(&self) -> bool {
-        self.stream.is_some() || self.early.is_some()
+        self.stream.is_some() || self.listeners.is_some()
     }
 
     /// Waits until a scan of stuck sockets is over, or the kernel side says that a share of the ring is filled. It does not say so for
@@ -207,11 +207,12 @@ impl Live {
                 holders: needs.rows(),
                 cgroups: needs.rows() || needs.stuck.is_some() && !filter.owner.cgroups.is_empty(),
             };
-            let mut rows = owners.as_mut().map(|owners| RowOwners::new(owners, asks));
+            let owners = owners.as_mut().filter(|_| asks.holders || asks.cgroups);
+            let mut rows = owners.map(|owners| RowOwners::new(owners, asks));
             taken = stream.drain(BATCH, |record| match record {
                 Record::Transition(event) => {
                     if let Some(rows) = &mut rows {
-                        rows.of(&event, None, each);
+                        rows.ask(&event, None, each);
                     }
                     if let Some(scans) = scans {
                         scans.transition(&event);
@@ -220,7 +221,7 @@ impl Live {
                 }
                 Record::Connection(life) => {
                     if let Some(rows) = &mut rows {
-                        rows.of(&life.last, life.closer, each);
+                        rows.ask(&life.last, life.closer, each);
                     }
                     each(Input::Connection(life));
                 }
@@ -261,29 +262,15 @@ impl Live {
     pub fn end_interval(&mut self, each: &mut dyn FnMut(Input)) -> Result<()> {
         self.kernel.flush_log();
         if let Some(counts) = &mut self.counts {
-            let mut facts = None;
-            counts.sample(&mut self.kernel, &self.filter, &mut |input| {
-                if let Input::HostFacts(read) = &input {
-                    facts = Some(read.clone());
-                }
-                each(input);
-            })?;
-            // The interval ends here: what follows may take a while.
+            counts.sample(&mut self.kernel, &self.filter, self.needs.churn, each)?;
+        } else {
             each(tick());
-            if self.needs.churn
-                && let Some(facts) = facts
-            {
-                counts.drops(&facts, each)?;
-            }
         }
-        if let Some(scans) = self.scans.as_mut().filter(|_| !self.is_detached) {
-            scans.begin(each);
+        if !self.is_detached {
+            self.begin_scan(each);
         }
         if let Some(by) = self.needs.latency {
             each(Input::Latency(Box::new(self.kernel.latency(by)?)));
-        }
-        if self.counts.is_none() {
-            each(tick());
         }
         each(Input::IntervalEnd);
         Ok(())
@@ -313,27 +300,23 @@ impl Live {
         self.scans.is_some()
     }
 
-    /// Whether only the first scan of stuck sockets is over.
-    #[must_use]
-    pub fn is_first_scan(&self) -> bool {
-        self.scans.as_ref().is_some_and(StuckScans::is_first)
-    }
-
     /// Whether a scan of stuck sockets is under way.
     #[must_use]
     pub fn is_scanning(&self) -> bool {
         self.scans.as_ref().is_some_and(StuckScans::is_scanning)
     }
 
-    /// Takes what a scan found; to be called after the records were read that there were: what left meanwhile is not to be shown as there.
-    /// Whether it was
-    /// the one that later ones are compared with.
+    /// Takes what a scan found, and begins the second at once after the first. To be called after the records that there were have been
+    /// read: a socket that left meanwhile is not there any more. Returns whether later scans are compared with this one.
     pub fn end_scan(&mut self, found: (SocketScan, ScansBefore), each: &mut dyn FnMut(Input)) -> bool {
         let Some(scans) = &mut self.scans else { return false };
         let scan = Box::new(scans.take(found));
         let missed = self.kernel.missed();
         each(tick());
         each(Input::SocketScan { scan, missed });
+        if scans.is_first() {
+            scans.begin(each);
+        }
         scans.is_base()
     }
 
@@ -357,12 +340,12 @@ impl Live {
 
     /// Whether records wait for an answer that a scan may give.
     #[must_use]
-    pub fn is_looking(&self) -> bool {
-        self.owners.as_ref().is_some_and(OwnerResolver::is_looking)
+    pub fn has_lookups(&self) -> bool {
+        self.owners.as_ref().is_some_and(OwnerResolver::has_lookups)
     }
 
     /// Waits for no scan any more: what is not known by now is unknown.
-    pub fn stop_looking(&mut self) {
+    pub fn stop_lookups(&mut self) {
         if let Some(owners) = &mut self.owners {
             owners.stop_scanning();
         }
@@ -386,7 +369,7 @@ impl Live {
     fn catch_up(&mut self) {
         let Some(owners) = &mut self.owners else { return };
         owners.catch_up();
-        if owners.is_scanning() || self.early.is_none() {
+        if owners.is_scanning() || self.listeners.is_none() {
             return;
         }
         if owners.owners().is_err() {
@@ -394,8 +377,8 @@ impl Live {
             owners.scan_if_due();
             return;
         }
-        if let Some(early) = self.early.take() {
-            warn_of_listeners(&early.and_then(|early| early.seed(&mut self.kernel, owners.owners()?)));
+        if let Some(listeners) = self.listeners.take() {
+            warn_of_listeners(&listeners.and_then(|listeners| listeners.seed(&mut self.kernel, owners.owners()?)));
         }
     }
 }
@@ -448,8 +431,8 @@ struct Asks {
 struct RowOwners<'a> {
     resolver: &'a mut OwnerResolver,
     asks: Asks,
-    /// The processes whose cgroups this batch has told.
-    told: HashSet<Owner>,
+    /// The processes whose cgroups were sent with this batch.
+    sent: HashSet<Owner>,
 }
 
 impl<'a> RowOwners<'a> {
@@ -457,12 +440,12 @@ impl<'a> RowOwners<'a> {
         Self {
             resolver,
             asks,
-            told: HashSet::new(),
+            sent: HashSet::new(),
         }
     }
 
-    /// Tells the cgroups of the processes that `event` and its connection's `closer` name, and looks for who is not known.
-    fn of(&mut self, event: &Event, closer: Option<Owner>, each: &mut dyn FnMut(Input)) {
+    /// Sends the cgroups of the processes that `event` and its connection's `closer` name, and looks up the owner where it is unknown.
+    fn ask(&mut self, event: &Event, closer: Option<Owner>, each: &mut dyn FnMut(Input)) {
         for owner in event.owner.into_iter().chain(closer) {
             self.cgroup(owner, event.unix_ns, each);
         }
@@ -471,7 +454,7 @@ impl<'a> RowOwners<'a> {
         }
     }
 
-    /// Tells the answers there are by now.
+    /// Sends the answers that there are by now.
     fn answers(&mut self, each: &mut dyn FnMut(Input)) {
         let mut answers = Vec::new();
         self.resolver.answers(|inode, owner| answers.push((inode, owner)));
@@ -483,9 +466,9 @@ impl<'a> RowOwners<'a> {
         }
     }
 
-    /// Tells the cgroup of `owner`, who had a connection at `unix_ns`.
+    /// Sends the cgroup of `owner`, who had a connection at `unix_ns`.
     fn cgroup(&mut self, owner: Owner, unix_ns: i64, each: &mut dyn FnMut(Input)) {
-        if self.asks.cgroups && self.told.insert(owner) {
+        if self.asks.cgroups && self.sent.insert(owner) {
             let cgroup = self.resolver.cgroup(&owner, unix_ns);
             each(Input::CgroupPath { owner, cgroup });
         }
@@ -549,6 +532,6 @@ fn warn_of_listeners(told: &Result<Unseen>) {
     match told.as_ref().map(unseen::some_unseen) {
         Ok(None) => {}
         Ok(Some(words)) => log::warn!("{words}"),
-        Err(why) => log::warn!("whose the listeners there are is unknown: {why:#}"),
+        Err(why) => log::warn!("the owners of the sockets that listen already are unknown: {why:#}"),
     }
 }

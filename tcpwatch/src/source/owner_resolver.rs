@@ -60,8 +60,8 @@ pub struct OwnerResolver {
 /// A socket whose holder is looked for.
 struct Lookup {
     inode: NonZeroU32,
-    /// When the last scan began that it was looked for in, ns; 0 before any.
-    tried_ns: u64,
+    /// When the last scan began that it was looked for in, ns; `None` before any.
+    tried_ns: Option<u64>,
     /// Whether it was open before the first scan began, so that its inode number was no other's at any scan.
     was_there: bool,
 }
@@ -101,7 +101,8 @@ impl OwnerResolver {
 
     /// Begins to scan /proc, on a thread of its own: the caller has records to read, and on a busy host this takes a second.
     pub fn scan(&mut self) {
-        if self.hung.take_if(|hung| hung.is_finished()).is_none() && self.hung.is_some() {
+        self.hung.take_if(|hung| hung.is_finished());
+        if self.hung.is_some() {
             self.scan_again_ns = clock::monotonic_ns() + LEAVE_ALONE_NS;
             return;
         }
@@ -188,7 +189,7 @@ impl OwnerResolver {
             let was_there = event.opened.is_none() && event.id.is_some();
             self.lookups.push_back(Lookup {
                 inode,
-                tried_ns: 0,
+                tried_ns: None,
                 was_there,
             });
         }
@@ -196,7 +197,7 @@ impl OwnerResolver {
 
     /// Whether there are lookups without an answer.
     #[must_use]
-    pub fn is_looking(&self) -> bool {
+    pub fn has_lookups(&self) -> bool {
         !self.lookups.is_empty()
     }
 
@@ -212,10 +213,10 @@ impl OwnerResolver {
         for lookup in lookups.drain(..too_many) {
             each(lookup.inode, None);
         }
-        let scanned_ns = self.owners.as_ref().map_or(1, |scanned| scanned.time_ns[0]);
+        let scanned_ns = self.owners.as_ref().map(|scanned| scanned.time_ns[0]);
         lookups.retain_mut(|lookup| {
             // Nothing new is known until the next scan is over.
-            if self.is_scanning() && lookup.tried_ns == scanned_ns {
+            if self.is_scanning() && scanned_ns.is_some() && lookup.tried_ns == scanned_ns {
                 return true;
             }
             lookup.tried_ns = scanned_ns;
@@ -369,10 +370,10 @@ mod tests {
             [(100, Some("nginx[7]".into()))],
             "what is known waits for nothing, and what has an owner is not asked for"
         );
-        assert!(resolver.is_looking());
+        assert!(resolver.has_lookups());
         resolver.stop_scanning();
         assert_eq!(answers(&mut resolver), [(101, None)], "nobody waits any more");
-        assert!(!resolver.is_looking());
+        assert!(!resolver.has_lookups());
         fs::write(&slow, "").unwrap();
     }
 
@@ -441,7 +442,7 @@ mod tests {
         let mut holder = |event: &Event, after_ns| {
             let lookup = Lookup {
                 inode: event.inode.unwrap(),
-                tried_ns: 0,
+                tried_ns: None,
                 was_there: event.opened.is_none() && event.id.is_some(),
             };
             let owner = resolver.holder(&lookup, began + after_ns);

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use tcpwatch_common::{StateSet, TcpState};
 
-use super::number::thousands;
+use super::number::{several, thousands};
 use crate::input::escaped::Escaped;
 use crate::input::netns_selector::NetnsSelector;
 use crate::input::socket_owner::Unseen;
@@ -84,12 +84,6 @@ pub fn unseen(unseen: &Unseen) -> Option<String> {
     let why = why_unseen(unseen)?;
     let sockets = several(unseen.sockets, "connection has", "connections have");
     Some(format!("{sockets} no owner that could be seen; {why}"))
-}
-
-/// A number of things, of which there may be one.
-fn several(number: u64, one: &str, more: &str) -> String {
-    let words = if number == 1 { one } else { more };
-    format!("{} {words}", thousands(number))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub const SOURCES_MAX: usize = 256;
 /// Ports that a look at the sockets found held.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeldPorts {
-    /// To one destination each, those that hold the most first, as many as matter.
+    /// By destination; the one with the most ports comes first, and those with few are left out.
     pub to: Vec<PortsHeld>,
     /// Of one source address each, whatever the destination.
     pub of: Vec<PortsHeld>,

@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 
 use crate::input::container::Cgroup;
 use crate::input::owner::{Comm, Owner};
+use crate::model::filter::owner::OwnerFilter;
 
 /// Paths in each of the two generations.
 const MOST: usize = 8192;
@@ -14,8 +15,8 @@ const MOST: usize = 8192;
 /// What a cgroup is known by: under another name a number may be another process's.
 type Key = (Option<NonZeroU32>, Comm, Option<NonZeroU64>);
 
-/// Cgroups by the owners that are in them: those that came last, and as many before them. A source tells them anew with each batch of
-/// records, so that none that is needed is among the older.
+/// The cgroup of each owner, in two generations: the older is dropped when the newer is full. The source sends the cgroup of an owner
+/// again with each batch of records that names it.
 #[derive(Debug, Default)]
 pub(super) struct CgroupPaths {
     new: HashMap<Key, Option<Arc<Cgroup>>>,
@@ -38,5 +39,11 @@ impl CgroupPaths {
     pub(super) fn get(&self, owner: &Owner) -> Option<Arc<Cgroup>> {
         let key = key(owner);
         self.new.get(&key).or_else(|| self.old.get(&key)).cloned().flatten()
+    }
+
+    /// Whether `filter` asks for `process`; it asks for none that is unknown, unless it asks for any.
+    pub(super) fn is_asked_for(&self, process: Option<Owner>, filter: &OwnerFilter) -> bool {
+        let matches = |process: Owner| filter.matches(process.pid, &process.comm, || self.get(&process));
+        filter.is_any() || process.is_some_and(matches)
     }
 }

@@ -1,11 +1,6 @@
 //! Records of one kind on their way to be shown.
 
-use std::num::{NonZeroU32, NonZeroU64};
-
-use tcpwatch_common::Evidence;
-
 use super::cgroups::CgroupPaths;
-use crate::input::owner::Owner;
 use crate::input::{EndCounts, Session};
 use crate::model::ending::Ending;
 use crate::model::filter::owner::OwnerFilter;
@@ -15,7 +10,7 @@ use crate::model::trace::{Row, TraceTotals, Traced};
 /// Records held back, and how many were shown.
 #[derive(Debug)]
 pub(super) struct Rows<T> {
-    holdback: Holdback<T>,
+    pub(super) holdback: Holdback<T>,
     printed: u64,
     unmatched: u64,
 }
@@ -29,30 +24,6 @@ impl<T: Traced> Rows<T> {
         }
     }
 
-    pub(super) fn push(&mut self, record: T) {
-        self.holdback.push(record);
-    }
-
-    pub(super) fn amend(&mut self, id: NonZeroU64, evidence: Evidence) {
-        self.holdback.amend(id, evidence);
-    }
-
-    pub(super) fn owner(&mut self, inode: NonZeroU32, owner: Option<Owner>) {
-        self.holdback.owner(inode, owner);
-    }
-
-    pub(super) fn unheard(&mut self, resets: Option<u64>, emptied: bool) {
-        self.holdback.unheard(resets, emptied);
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.holdback.is_empty()
-    }
-
-    pub(super) fn next(&mut self, monotonic_ns: u64) -> Option<(T, Option<Ending>)> {
-        self.holdback.next(monotonic_ns)
-    }
-
     /// Adds `record` to `rows`, if `owners` has its owner or the process that closed it.
     pub(super) fn show(
         &mut self,
@@ -63,10 +34,7 @@ impl<T: Traced> Rows<T> {
         rows: &mut Vec<Row<T>>,
     ) {
         let owner = record.event().owner;
-        let matches = |process: Option<Owner>| {
-            process.is_some_and(|process| owners.matches(process.pid, &process.comm, || cgroups.get(&process)))
-        };
-        if !owners.is_any() && !matches(owner) && !matches(record.closer()) {
+        if !cgroups.is_asked_for(owner, owners) && !cgroups.is_asked_for(record.closer(), owners) {
             self.unmatched += 1;
             return;
         }

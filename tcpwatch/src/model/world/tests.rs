@@ -12,6 +12,7 @@ use super::*;
 use crate::input::latency::LatencyBy;
 use crate::input::listener;
 use crate::input::needs::StuckNeeds;
+use crate::input::owner::Owner;
 use crate::input::owner::tests::owner;
 use crate::input::{HostFacts, LedgerSample, Loss, Opened, TimeWaitCounters};
 use crate::model::leaks::tests::{look, seen};
@@ -87,7 +88,7 @@ fn ledger() -> impl Strategy<Value = Input> {
         })
 }
 
-/// Any input but those that come once, in any order.
+/// Any input except those that come once: `Session`, `StreamEnd` and `End`.
 fn input() -> impl Strategy<Value = Input> {
     let id = (1..4_u64).prop_map(|id| NonZeroU64::new(id).unwrap());
     let inode = (1..4_u32).prop_map(|inode| NonZeroU32::new(inode).unwrap());

@@ -13,7 +13,7 @@ use super::state_counter::StateCounter;
 use crate::clock;
 use crate::input::counter::Counter;
 use crate::input::netns_selector::NetnsSelector;
-use crate::input::{HostFacts, Input, LedgerSample, PortsSample};
+use crate::input::{Input, LedgerSample, PortsSample};
 use crate::model::filter::Filter;
 use crate::source::ebpf::{Kernel, LedgerSum};
 use crate::source::namespace::NamespaceReaders;
@@ -30,11 +30,11 @@ pub(super) const SHARE: u64 = 100;
 pub(super) struct IntervalReader {
     netns: NetnsSelector,
     places: Places,
-    full: StateCounter,
-    silent: HostCounters,
-    dropping: ListenerDrops,
+    state_counter: StateCounter,
+    host_counters: HostCounters,
+    listener_drops: ListenerDrops,
     /// What the namespaces' listeners had dropped by the last reading; `None` where the kernel does not count it.
-    listen_drops: Option<u64>,
+    drops_before: Option<u64>,
     /// Ends that only a reset could have explained, and no reset came; see [`read_explained`].
     unexplained: i64,
     look_again_ns: u64,
@@ -63,35 +63,42 @@ impl IntervalReader {
             readers: Vec::new(),
         };
         places.become_these(namespaces, &netns)?;
-        let full = StateCounter::start(kernel, &mut places, filter)?;
+        let state_counter = StateCounter::start(kernel, &mut places, filter)?;
         Ok(Self {
             netns,
             places,
-            full,
-            silent: HostCounters::default(),
-            dropping: ListenerDrops::default(),
-            listen_drops: None,
+            state_counter,
+            host_counters: HostCounters::default(),
+            listener_drops: ListenerDrops::default(),
+            drops_before: None,
             unexplained: 0,
             look_again_ns: clock::monotonic_ns() + LOOK_AGAIN_NS,
             ports_again_ns: 0,
         })
     }
 
-    /// Reads the counts, and gives them to `each`.
+    /// Reads the counts, and gives them to `each`, then a tick, and then what listeners dropped, if that is needed: that may take a while.
     ///
     /// # Errors
     /// Something that could be read before cannot be read now.
-    pub(super) fn sample(&mut self, kernel: &mut Kernel, filter: &Filter, each: &mut dyn FnMut(Input)) -> Result<()> {
+    pub(super) fn sample(
+        &mut self,
+        kernel: &mut Kernel,
+        filter: &Filter,
+        needs_drops: bool,
+        each: &mut dyn FnMut(Input),
+    ) -> Result<()> {
         if clock::monotonic_ns() >= self.look_again_ns {
             self.look_again(kernel, filter)?;
         }
-        self.full.catch_up(kernel, &mut self.places, filter)?;
-        let (walked, facts) = self.silent.read(&mut self.places.readers, filter)?;
+        self.state_counter.catch_up(kernel, &mut self.places, filter)?;
+        let (walked, facts) = self.host_counters.read(&mut self.places.readers, filter)?;
         let missed = kernel.missed();
         let sum = read_explained(|| kernel.ledger_sum(), &mut self.unexplained);
         let LedgerSum { counts: ledger, ends } = sum;
-        let (sockets, unmarked) = self.full.now(kernel, &ledger)?;
+        let (sockets, unmarked) = self.state_counter.now(kernel, &ledger)?;
         each(Input::Sockets(Box::new(walked)));
+        let drops = facts.counters.get(Counter::ListenDrops);
         each(Input::HostFacts(Box::new(facts)));
         each(Input::Ledger(Box::new(LedgerSample {
             moves: ledger.moves,
@@ -105,9 +112,10 @@ impl IntervalReader {
             missed,
             missed_resets: kernel.missed_resets(),
             unmarked,
-            drift: self.full.take_drift(),
+            drift: self.state_counter.take_drift(),
         })));
-        Ok(())
+        each(super::tick());
+        if needs_drops { self.drops(drops, each) } else { Ok(()) }
     }
 
     /// Who holds which ephemeral ports now; `None` where it is too early to look again, where only some connections are looked at, or
@@ -131,15 +139,13 @@ impl IntervalReader {
     }
 
     /// Gives `each` the listeners that dropped something since this was called last, whatever the filter. They are not looked at where
-    /// by `facts` the kernel counted no drop.
-    ///
-    /// # Errors
-    /// The sockets cannot be read.
-    pub(super) fn drops(&mut self, facts: &HostFacts, each: &mut dyn FnMut(Input)) -> Result<()> {
-        let drops = facts.counters.get(Counter::ListenDrops);
-        let before = std::mem::replace(&mut self.listen_drops, drops);
+    /// the kernel's count of `drops` stands still.
+    fn drops(&mut self, drops: Option<u64>, each: &mut dyn FnMut(Input)) -> Result<()> {
+        let before = std::mem::replace(&mut self.drops_before, drops);
         if drops.is_none() || drops != before {
-            each(Input::ListenerDrops(self.dropping.look(&mut self.places.readers)?));
+            each(Input::ListenerDrops(
+                self.listener_drops.look(&mut self.places.readers)?,
+            ));
         }
         Ok(())
     }
@@ -157,7 +163,7 @@ impl IntervalReader {
             let found = netns::resolve(Path::new("/"), &self.netns)?;
             self.places.become_these(found, &self.netns)?;
         }
-        self.full.compare(kernel, &mut self.places, filter)?;
+        self.state_counter.compare(kernel, &mut self.places, filter)?;
         let now = clock::monotonic_ns();
         self.look_again_ns = now + LOOK_AGAIN_NS.max((now - start) * SHARE);
         Ok(())

@@ -16,7 +16,7 @@ use crate::input::escaped::Escaped;
 use crate::input::netns_selector::NetnsSelector;
 use crate::model::frame::Frame;
 use crate::model::leaks::{Group, Key, LeaksFrame, STATES, Verdict};
-use crate::model::number::{duration, thousands};
+use crate::model::number::{duration, several, thousands};
 use crate::view::View;
 use crate::view::leaks::Asked;
 use crate::view::screen::Screen;
@@ -392,10 +392,6 @@ fn ranges(fds: &[u32], more: u64) -> String {
         let _ = write!(text, " (+{})", thousands(hidden + more));
     }
     text
-}
-
-fn several(number: u64, one: &str, more: &str) -> String {
-    format!("{} {}", thousands(number), if number == 1 { one } else { more })
 }
 
 #[cfg(test)]
