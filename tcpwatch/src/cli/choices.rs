@@ -5,11 +5,11 @@ use clap::builder::PossibleValue;
 
 use crate::explain::lang::Lang;
 use crate::input::latency::LatencyBy;
-use crate::model::snapshot::By;
+use crate::model::snapshot::GroupBy;
 use crate::view::Output;
 use crate::view::screen::Color;
 
-impl ValueEnum for By {
+impl ValueEnum for GroupBy {
     fn value_variants<'a>() -> &'a [Self] {
         &Self::ALL
     }

@@ -19,7 +19,7 @@ use values::{ByteSize, Interval};
 
 use crate::input::latency::LatencyBy;
 use crate::model::leaks;
-use crate::model::snapshot::By;
+use crate::model::snapshot::GroupBy;
 use crate::view::Output;
 use crate::view::screen::Color;
 
@@ -337,7 +337,7 @@ pub enum SourceArg {
 pub struct SnapshotArgs {
     /// Group by this (repeatable)
     #[arg(long, value_enum, value_name = "WHAT")]
-    pub by: Vec<By>,
+    pub by: Vec<GroupBy>,
     /// Print the number of connections alone
     #[arg(long, conflicts_with_all = ["by", "limit"])]
     pub count: bool,

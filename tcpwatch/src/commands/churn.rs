@@ -1,4 +1,4 @@
-//! `tcpwatch churn`: who makes short-lived connections, where does TIME_WAIT come from, when do ports run out?
+//! `tcpwatch churn`: who opens short-lived connections, who causes TIME_WAIT, and when ports run out.
 
 use std::io::Write;
 
@@ -11,13 +11,13 @@ use crate::engine::{self, Plan};
 use crate::input::needs::Needs;
 use crate::view::churn;
 
-/// Seconds between reports when nothing is said.
+/// Default interval between reports, s.
 const SECONDS: u64 = 10;
 
-/// Runs the command until its end comes.
+/// Runs the command until its end or a signal.
 ///
 /// # Errors
-/// The kernel side cannot be loaded or read, or the output takes no more.
+/// The kernel side cannot be loaded or read, or `out` cannot be written to.
 pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
     let output = &args.common.output;
     let needs = Needs {
@@ -30,6 +30,6 @@ pub fn run(args: &ChurnArgs, out: &mut impl Write) -> Result<()> {
         ..plan(&args.common, needs)
     };
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    let mut view = churn::of(output.output, limit, screen(output.color));
+    let mut view = churn::new_view(output.output, limit, screen(output.color));
     engine::run(&plan, &mut *view, out)
 }

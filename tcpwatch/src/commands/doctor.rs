@@ -1,4 +1,4 @@
-//! `tcpwatch doctor`: which kernel settings hurt here, which do nothing, and what would help?
+//! `tcpwatch doctor`: kernel settings that cause problems here, and advice.
 
 use std::io::Write;
 use std::path::Path;
@@ -17,14 +17,14 @@ use crate::sys::host_root::HostRoot;
 use crate::sys::netns;
 use crate::view::{Output, json, text, words};
 
-/// Reads what `args` asks for and writes what it says to `out`, which `time` is the time of.
+/// Reads the host, or the tree that `args` name, and writes a report to `out`; findings have the time `time`.
 ///
 /// # Errors
-/// One line, where the tree or the namespace cannot be opened; those of `out`, as [`std::io::Error`].
+/// The tree or the namespace cannot be opened, or `out` cannot be written to.
 pub fn run(args: &DoctorArgs, time: Timestamp, out: &mut impl Write) -> Result<Outcome> {
     let mut wrong = false;
     let frames = frames(args)?;
-    // What is the whole host's is told once, where all of it is shown.
+    // Settings of the whole host are in one report alone: that of the namespace in which all of them can be read.
     let with_host = frames.iter().position(|(frame, _)| frame.first).unwrap_or(0);
     for (index, (frame, place)) in frames.iter().enumerate() {
         let report = doctor::examine(frame, index == with_host);
@@ -42,7 +42,7 @@ pub fn run(args: &DoctorArgs, time: Timestamp, out: &mut impl Write) -> Result<O
     })
 }
 
-/// What was read of each place, and its name in words.
+/// The readings of each network namespace, or of the tree; each with its name in words.
 fn frames(args: &DoctorArgs) -> Result<Vec<(HostFrame, String)>> {
     let root = Path::new("/");
     if let Some(copied) = args.root.as_deref().filter(|copied| *copied != root) {
@@ -69,7 +69,7 @@ fn frames(args: &DoctorArgs) -> Result<Vec<(HostFrame, String)>> {
     Ok(frames)
 }
 
-/// Writes `report` in the form asked for; what could not be read goes to stderr, where the output has no place for it.
+/// Writes `report` in the chosen format. JSON has no place for files that could not be read: they are logged to stderr.
 fn write(
     args: &DoctorArgs,
     frame: &HostFrame,

@@ -1,4 +1,4 @@
-//! `tcpwatch explain`: what does a state, an ending, a finding or a setting mean?
+//! `tcpwatch explain`: the meaning of states, endings, findings and settings.
 
 use std::env;
 use std::io::{self, Write};
@@ -29,31 +29,31 @@ use crate::sys::netns::{self};
 use crate::view::text::diagram::Numbers;
 use crate::view::{Output, View, json, text};
 
-/// Writes what `args` ask for.
+/// Writes the page, the list or the diagram that `args` ask for.
 ///
 /// # Errors
-/// The output takes no more.
+/// `out` cannot be written to.
 pub fn run(args: &ExplainArgs, out: &mut impl Write) -> Result<()> {
     let lang = args.lang.unwrap_or_else(own_lang);
     match (args.output, args.topic) {
         (Output::Text, Some(Asked::Topic(topic))) => {
-            text::explain::page(out, topic, lang, screen(args.color)).context(OUTPUT)
+            text::explain::write_page(out, topic, lang, screen(args.color)).context(OUTPUT)
         }
         (Output::Text, Some(Asked::Group(group))) => {
             if group == Group::States {
                 diagram(args, lang, out)?;
                 writeln!(out).context(OUTPUT)?;
             }
-            text::explain::list(out, &[group], lang, screen(args.color)).context(OUTPUT)
+            text::explain::write_list(out, &[group], lang, screen(args.color)).context(OUTPUT)
         }
-        (Output::Text, None) => text::explain::list(out, &Group::ALL, lang, screen(args.color)).context(OUTPUT),
-        (_, Some(Asked::Topic(topic))) => json::explain::pages(out, [topic].into_iter(), lang).context(OUTPUT),
-        (_, Some(Asked::Group(group))) => json::explain::pages(out, group.topics(), lang).context(OUTPUT),
-        (_, None) => json::explain::pages(out, Topic::all(), lang).context(OUTPUT),
+        (Output::Text, None) => text::explain::write_list(out, &Group::ALL, lang, screen(args.color)).context(OUTPUT),
+        (_, Some(Asked::Topic(topic))) => json::explain::write(out, [topic].into_iter(), lang).context(OUTPUT),
+        (_, Some(Asked::Group(group))) => json::explain::write(out, group.topics(), lang).context(OUTPUT),
+        (_, None) => json::explain::write(out, Topic::all(), lang).context(OUTPUT),
     }
 }
 
-/// The language of the locale (locale(7)): the first of these that is set says it.
+/// The language of the locale: by `LC_ALL`, `LC_MESSAGES` and `LANG`, in this order (locale(7)).
 fn own_lang() -> Lang {
     let set = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(env::var_os);
     let mut set = set.filter(|value| !value.is_empty());
@@ -61,23 +61,23 @@ fn own_lang() -> Lang {
         .map_or(Lang::En, |locale| Lang::of_locale(&locale.to_string_lossy()))
 }
 
-/// Draws the states, with as many numbers as can be had.
+/// Writes the diagram of states, with counts as far as the kernel gives them.
 fn diagram(args: &ExplainArgs, lang: Lang, out: &mut impl Write) -> Result<()> {
     let mut frame = None;
     let screen = screen(args.color);
     let is_root = caps::missing_for_bpf().is_empty();
     if is_root {
         let seconds = args.duration.0.as_secs_f64();
-        let begin = |mut out: &mut dyn Write| text::diagram::begin(&mut out, seconds, lang, screen);
-        match moves(args.duration, &begin, out) {
-            Ok(counted) => frame = counted,
-            Err(why) => log::warn!("what happens between the states is unknown: {why:#}"),
+        let begin = |mut out: &mut dyn Write| text::diagram::write_counting(&mut out, seconds, lang, screen);
+        match count_transitions(args.duration, &begin, out) {
+            Ok(counts) => frame = counts,
+            Err(why) => log::warn!("cannot count transitions: {why:#}"),
         }
     }
     let counts = match frame {
         Some(_) => None,
-        None => now()
-            .inspect_err(|why| log::warn!("how many sockets are in each state is unknown: {why:#}"))
+        None => count_sockets()
+            .inspect_err(|why| log::warn!("cannot count sockets: {why:#}"))
             .ok(),
     };
     let numbers = match (&frame, &counts) {
@@ -88,8 +88,8 @@ fn diagram(args: &ExplainArgs, lang: Lang, out: &mut impl Write) -> Result<()> {
     text::diagram::write(out, numbers, is_root, lang, screen).context(OUTPUT)
 }
 
-/// The sockets of this network namespace now.
-fn now() -> Result<StateCounts> {
+/// Counts the sockets of this network namespace.
+fn count_sockets() -> Result<StateCounts> {
     let mut counts = StateCounts::default();
     for namespace in netns::resolve(Path::new("/"), &NetnsSelector::Own)? {
         let mut sockets = namespace.run(|| Sockets::open(Path::new("/"), namespace.inode))?;
@@ -98,8 +98,8 @@ fn now() -> Result<StateCounts> {
     Ok(counts)
 }
 
-/// What happens in this network namespace for `duration` after `begin` was written, or until a signal.
-fn moves(
+/// Calls `begin`, then counts the transitions of this network namespace for `duration` or until a signal.
+fn count_transitions(
     Interval(duration): Interval,
     begin: &dyn Fn(&mut dyn Write) -> io::Result<()>,
     out: &mut impl Write,
@@ -117,7 +117,7 @@ fn moves(
     Ok(view.counts)
 }
 
-/// A view that writes what comes first, and keeps the counts of the last frame.
+/// A view that calls `begin`, and keeps the counts of the last frame.
 struct KeepsCounts<'a> {
     begin: &'a dyn Fn(&mut dyn Write) -> io::Result<()>,
     counts: Option<StatFrame>,

@@ -1,4 +1,4 @@
-//! `tcpwatch latency`: how long do connections stay in a state, how long do handshakes take?
+//! `tcpwatch latency`: histograms of the time that connections spend in each state and in handshakes.
 
 use std::io::Write;
 
@@ -11,10 +11,10 @@ use crate::engine::{self, Plan};
 use crate::input::needs::Needs;
 use crate::view::latency;
 
-/// Runs the command until its end comes.
+/// Runs the command until its end or a signal.
 ///
 /// # Errors
-/// The kernel side cannot be loaded or read, or the output takes no more.
+/// The kernel side cannot be loaded or read, or `out` cannot be written to.
 pub fn run(args: &LatencyArgs, out: &mut impl Write) -> Result<()> {
     let output = &args.common.output;
     let needs = Needs {

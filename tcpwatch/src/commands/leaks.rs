@@ -1,4 +1,4 @@
-//! `tcpwatch leaks`: which sockets stay in states that should pass, for how long, whose are they, and are they ever closed?
+//! `tcpwatch leaks`: sockets that stay in states that should pass, their age, their owner, and whether they are ever closed.
 
 use std::io::{self, Write};
 
@@ -17,10 +17,11 @@ use crate::model::leaks::{LeaksFrame, STATES, Verdict};
 use crate::view::View;
 use crate::view::leaks::{self, Asked};
 
-/// Runs the command until its end comes, or for one scan; whether it found what the user asks it to fail for.
+/// Runs the command until its end or a signal, or for one scan. The outcome is [`Outcome::Found`] if the user asked to fail for a leak,
+/// and there is one.
 ///
 /// # Errors
-/// Sockets cannot be read, the kernel side cannot be loaded, or the output takes no more.
+/// Sockets cannot be read, the kernel side cannot be loaded, or `out` cannot be written to.
 pub fn run(args: &LeaksArgs, out: &mut impl Write) -> Result<Outcome> {
     let args = &of_states(args);
     let output = &args.common.output;
@@ -53,13 +54,13 @@ pub fn run(args: &LeaksArgs, out: &mut impl Write) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// A view, and what the verdicts come to that it showed last.
+/// A view, and a summary of the verdicts that it showed last.
 struct KeepsVerdicts {
     view: Box<dyn View>,
     last: Option<Verdicts>,
 }
 
-/// What the verdicts of a frame come to.
+/// A summary of the verdicts of a frame.
 struct Verdicts {
     has_defect: bool,
     undecided: usize,
@@ -88,7 +89,7 @@ impl Verdicts {
         }
     }
 
-    /// Whether a script is to fail; where that is not decided, stderr says so.
+    /// Whether a script should fail. If that is undecided, a line on stderr says so.
     fn outcome(&self) -> Outcome {
         if self.has_defect {
             return Outcome::Found;
@@ -105,7 +106,7 @@ impl Verdicts {
     }
 }
 
-/// `args`, with those states alone that should pass.
+/// `args` with the states that should pass, unless the user chose states.
 fn of_states(args: &LeaksArgs) -> LeaksArgs {
     let mut args = args.clone();
     if args.common.filter.state.is_empty() {

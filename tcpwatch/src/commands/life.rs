@@ -1,4 +1,4 @@
-//! `tcpwatch life`: what did each connection do, once it is over?
+//! `tcpwatch life`: a line per finished connection.
 
 use std::io::Write;
 
@@ -12,16 +12,16 @@ use crate::input::Connection;
 use crate::input::needs::Needs;
 use crate::view::trace;
 
-/// Runs the command until its end comes.
+/// Runs the command until its end or a signal.
 ///
 /// # Errors
-/// The kernel side cannot be loaded, or the output takes no more.
+/// The kernel side cannot be loaded, or `out` cannot be written to.
 pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
     let output = &args.common.output;
     let needs = Needs {
         connections: true,
         ..Needs::default()
     };
-    let mut view = trace::of::<Connection>(output.output, screen(output.color));
+    let mut view = trace::new_view::<Connection>(output.output, screen(output.color));
     engine::run(&plan(&args.common, needs), &mut *view, out)
 }

@@ -1,4 +1,4 @@
-//! The commands: each only wires source, model and view.
+//! The commands. Each only connects source, model and view.
 
 pub mod churn;
 pub mod doctor;
@@ -14,12 +14,12 @@ pub mod version;
 mod run;
 mod screen;
 
-/// How a command ended that did what it was told.
+/// How a command that succeeded ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// There is nothing more to say.
+    /// Exit code 0.
     Done,
-    /// It found what `--strict` or `--fail-if-leak` asks for: exit code 3.
+    /// The command found a problem, and `--strict` or `--fail-if-leak` was given: exit code 3.
     Found,
 }
 

@@ -1,4 +1,4 @@
-//! What the commands that watch have in common: from their arguments to a plan.
+//! Makes a plan for the engine from the arguments that watching commands share.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::input::needs::Needs;
 use crate::source::ebpf::{Choice, Hook};
 use crate::source::live::Options;
 
-/// What to watch, by `common`, for a view that needs `needs`.
+/// A plan by the options `common`, for a view with these `needs`.
 pub(super) fn plan(common: &Common, needs: Needs) -> Plan {
     let Common { filter, watch, .. } = common;
     Plan {
@@ -30,7 +30,7 @@ pub(super) fn plan(common: &Common, needs: Needs) -> Plan {
     }
 }
 
-/// The interval that was asked for, or so many `seconds`.
+/// The interval `asked` for, or `seconds` by default.
 pub(super) fn interval(asked: Option<Interval>, seconds: u64) -> Duration {
     asked.map_or(Duration::from_secs(seconds), |Interval(time)| time)
 }

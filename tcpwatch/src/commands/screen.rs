@@ -1,10 +1,10 @@
-//! The screen that text is laid out for.
+//! The screen that text is laid out for: the terminal at standard output.
 
 use crate::cli::ColorArgs;
 use crate::sys::terminal;
 use crate::view::screen::{Color, Screen};
 
-/// Standard output, coloured as `choice` says.
+/// Width of standard output, and whether to colour it by `choice`.
 pub(super) fn screen(choice: ColorArgs) -> Screen {
     Screen {
         width: terminal::width(),

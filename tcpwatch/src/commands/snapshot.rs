@@ -1,4 +1,4 @@
-//! `snapshot`: what is open now.
+//! `tcpwatch snapshot`: the sockets of this moment by state, and in groups.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::input::socket::Socket;
 use crate::input::socket_owner::SocketOwner;
 use crate::model::counts::StateCounts;
 use crate::model::filter::Filter;
-use crate::model::snapshot::{By, Origin, Snapshot, Tally};
+use crate::model::snapshot::{GroupBy, Origin, Snapshot, SnapshotBuilder};
 use crate::source::ebpf;
 use crate::source::owners::Owners;
 use crate::source::sockets::Sockets;
@@ -22,26 +22,26 @@ use crate::sys::caps;
 use crate::sys::netns::{self, Namespace};
 use crate::view::{Output, csv, json, text, words};
 
-/// Reads the sockets `args` asks for and writes them to `out`, which `time` is the time of.
+/// Counts the sockets that `args` select and writes a snapshot with the time `time` to `out`.
 ///
 /// # Errors
-/// One line, where neither way to the sockets is open; those of `out`, as [`io::Error`].
+/// Sockets cannot be read, no process matches the filter, or `out` cannot be written to.
 pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow::Result<()> {
     let filter = Filter {
         uid: args.uid,
         ..args.filter.to_filter()
     };
     let namespaces = netns::resolve(Path::new("/"), &args.filter.netns)?;
-    let mut tally = Tally::new(&args.by);
+    let mut builder = SnapshotBuilder::new(&args.by);
     let mut owners = None;
-    if tally.needs_owners() || !filter.owner.is_any() {
+    if builder.needs_owners() || !filter.owner.is_any() {
         let mut found = Owners::scan(Path::new("/"))?;
         found.ensure_match(&filter.owner)?;
         owners = Some(found);
     }
-    let states_alone = args.uid.is_none() && filter.owner.is_any() && args.by.iter().all(|by| *by == By::State);
+    let states_alone = args.uid.is_none() && filter.owner.is_any() && args.by.iter().all(|by| *by == GroupBy::State);
     let origin = fill(
-        &mut tally,
+        &mut builder,
         args.source,
         states_alone,
         &filter,
@@ -55,9 +55,9 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
     let limit = args.limit.and_then(|limit| usize::try_from(limit).ok());
     let snapshot = Snapshot {
         unseen: owners.as_ref().map(Owners::unseen),
-        ..tally.finish(time, netns, origin, limit)
+        ..builder.finish(time, netns, origin, limit)
     };
-    // Where the output has no place for it.
+    // CSV and a bare count have no place for this.
     if let Some(unseen) = snapshot.unseen.as_ref().and_then(words::unseen)
         && (args.count || args.output.output == Output::Csv)
     {
@@ -66,16 +66,16 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
     if args.count {
         write_count(args.output.output, &snapshot, out).context(OUTPUT)?;
     } else {
-        let mut asked = words::filter(&filter);
-        asked.push(words::namespaces(&args.filter.netns, namespaces.len()));
-        write(args, &snapshot, &asked, out).context(OUTPUT)?;
+        let mut scope = words::filter(&filter);
+        scope.push(words::namespaces(&args.filter.netns, namespaces.len()));
+        write(args, &snapshot, &scope, out).context(OUTPUT)?;
     }
     out.flush().context(OUTPUT)
 }
 
-/// Counts the sockets of `namespaces` into `tally`, inside the kernel where `states_alone` are asked for; how they were read.
+/// Adds the sockets of `namespaces` to `builder`. If `states_alone` are needed, the kernel counts them. Returns how they were read.
 fn fill(
-    tally: &mut Tally,
+    builder: &mut SnapshotBuilder,
     source: SourceArg,
     states_alone: bool,
     filter: &Filter,
@@ -84,26 +84,26 @@ fn fill(
 ) -> anyhow::Result<Origin> {
     match source {
         SourceArg::Iter if !states_alone => {
-            bail!("--source iter counts states alone, without --by, --uid, --pid, --comm and --cgroup")
+            bail!("--source iter counts states alone; try without --by, --uid, --pid, --comm and --cgroup")
         }
-        SourceArg::Iter => tally.add_counts(&StateCounts::from(&ebpf::count(filter, namespaces)?), 0),
+        SourceArg::Iter => builder.add_counts(&StateCounts::from(&ebpf::count(filter, namespaces)?), 0),
         SourceArg::Auto if states_alone && caps::missing_for_bpf().is_empty() => {
             match ebpf::count(filter, namespaces) {
-                Ok(pass) => tally.add_counts(&StateCounts::from(&pass), 0),
+                Ok(pass) => builder.add_counts(&StateCounts::from(&pass), 0),
                 Err(why) => {
-                    log::info!("no count inside the kernel: {why:#}");
-                    return walk(tally, source, filter, namespaces, owners);
+                    log::info!("the kernel cannot count the sockets, so they are read one by one: {why:#}");
+                    return walk(builder, source, filter, namespaces, owners);
                 }
             }
         }
-        _ => return walk(tally, source, filter, namespaces, owners),
+        _ => return walk(builder, source, filter, namespaces, owners),
     }
     Ok(Origin::Iter)
 }
 
-/// Counts the sockets of `namespaces` into `tally` one by one; how they were read.
+/// Adds the sockets of `namespaces` to `builder` one by one. Returns how they were read.
 fn walk(
-    tally: &mut Tally,
+    builder: &mut SnapshotBuilder,
     source: SourceArg,
     filter: &Filter,
     namespaces: &[Namespace],
@@ -111,17 +111,17 @@ fn walk(
 ) -> anyhow::Result<Origin> {
     let mut origin = Origin::SockDiag;
     for namespace in namespaces {
-        origin = walk_one(source, namespace, filter, tally, owners.as_deref_mut())?;
+        origin = walk_one(source, namespace, filter, builder, owners.as_deref_mut())?;
     }
     Ok(origin)
 }
 
-/// Counts the sockets of one namespace into `tally`; how they were read.
+/// Adds the sockets of one namespace to `builder`. Returns how they were read.
 fn walk_one(
     source: SourceArg,
     namespace: &Namespace,
     filter: &Filter,
-    tally: &mut Tally,
+    builder: &mut SnapshotBuilder,
     mut owners: Option<&mut Owners>,
 ) -> anyhow::Result<Origin> {
     let inode = namespace.inode;
@@ -131,14 +131,14 @@ fn walk_one(
         SourceArg::Proc => namespace.run(|| Sockets::proc(root, inode))?,
         SourceArg::Auto | SourceArg::Iter => namespace.run(|| Sockets::open(root, inode))?,
     };
-    if filter.is_any_socket() && tally.needs_no_sockets() {
-        tally.add_counts(&StateCounts::from(&sockets.count(filter.states)?), inode);
+    if filter.is_any_socket() && builder.needs_no_sockets() {
+        builder.add_counts(&StateCounts::from(&sockets.count(filter.states)?), inode);
     } else {
         sockets.walk(filter.states, |socket| {
-            if filter.matches_ends(socket) {
+            if filter.matches_socket(socket) {
                 match &mut owners {
-                    Some(owners) => add_held(tally, socket, filter, owners),
-                    None => tally.add(socket, &SocketOwner::default()),
+                    Some(owners) => add_owned(builder, socket, filter, owners),
+                    None => builder.add(socket, &SocketOwner::default()),
                 }
             }
         })?;
@@ -146,20 +146,20 @@ fn walk_one(
     Ok(sockets.origin())
 }
 
-/// Counts `socket` into `tally` if one of those who hold it is asked for.
-fn add_held(tally: &mut Tally, socket: &Socket, filter: &Filter, owners: &mut Owners) {
+/// Adds `socket` to `builder`, if one of the processes that hold it matches `filter`.
+fn add_owned(builder: &mut SnapshotBuilder, socket: &Socket, filter: &Filter, owners: &mut Owners) {
     let mut held = owners.of(socket.inode);
     if filter.owner.is_any() || held.match_filter(&filter.owner) {
-        let whose = if tally.needs_owners() {
+        let owner = if builder.needs_owners() {
             held.whose()
         } else {
             SocketOwner::default()
         };
-        tally.add(socket, &whose);
+        builder.add(socket, &owner);
     }
 }
 
-/// Writes the number of connections alone.
+/// Writes the number of sockets alone.
 fn write_count(output: Output, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     match output {
         Output::Json => json::snapshot::write_count(out, snapshot),
@@ -168,11 +168,11 @@ fn write_count(output: Output, snapshot: &Snapshot, out: &mut impl Write) -> io:
     }
 }
 
-/// Writes `snapshot` in the form asked for; `asked` says the filter and the namespaces in words.
-fn write(args: &SnapshotArgs, snapshot: &Snapshot, asked: &[String], out: &mut impl Write) -> io::Result<()> {
+/// Writes `snapshot` in the chosen format; `scope` are the filter and the namespaces in words.
+fn write(args: &SnapshotArgs, snapshot: &Snapshot, scope: &[String], out: &mut impl Write) -> io::Result<()> {
     match args.output.output {
         Output::Json => json::snapshot::write(out, snapshot),
         Output::Csv => csv::snapshot::write(out, snapshot),
-        Output::Text => text::snapshot::write(out, snapshot, asked, screen(args.output.color)),
+        Output::Text => text::snapshot::write(out, snapshot, scope, screen(args.output.color)),
     }
 }

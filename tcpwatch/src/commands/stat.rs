@@ -1,4 +1,4 @@
-//! `tcpwatch stat`: how many connections are in each state, and how fast do they move?
+//! `tcpwatch stat`: connections per state and their rates, a row per interval.
 
 use std::io::Write;
 
@@ -11,13 +11,13 @@ use crate::engine::{self, Plan};
 use crate::input::needs::Needs;
 use crate::view::stat;
 
-/// Seconds between rows when nothing is said.
+/// Default interval between rows, s.
 const SECONDS: u64 = 1;
 
-/// Runs the command until its end comes.
+/// Runs the command until its end or a signal.
 ///
 /// # Errors
-/// The kernel side cannot be loaded or read, or the output takes no more.
+/// The kernel side cannot be loaded or read, or `out` cannot be written to.
 pub fn run(args: &StatArgs, out: &mut impl Write) -> Result<()> {
     let output = &args.common.output;
     let needs = Needs {
@@ -29,5 +29,5 @@ pub fn run(args: &StatArgs, out: &mut impl Write) -> Result<()> {
         count: args.count,
         ..plan(&args.common, needs)
     };
-    engine::run(&plan, &mut *stat::of(output.output, screen(output.color)), out)
+    engine::run(&plan, &mut *stat::new_view(output.output, screen(output.color)), out)
 }

@@ -1,4 +1,4 @@
-//! `tcpwatch trace`: what does each connection do, transition by transition?
+//! `tcpwatch trace`: a line per state transition.
 
 use std::io::Write;
 
@@ -12,16 +12,16 @@ use crate::input::Event;
 use crate::input::needs::Needs;
 use crate::view::trace;
 
-/// Runs the command until its end comes.
+/// Runs the command until its end or a signal.
 ///
 /// # Errors
-/// The kernel side cannot be loaded, or the output takes no more.
+/// The kernel side cannot be loaded, or `out` cannot be written to.
 pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
     let output = &args.common.output;
     let needs = Needs {
         transitions: true,
         ..Needs::default()
     };
-    let mut view = trace::of::<Event>(output.output, screen(output.color));
+    let mut view = trace::new_view::<Event>(output.output, screen(output.color));
     engine::run(&plan(&args.common, needs), &mut *view, out)
 }

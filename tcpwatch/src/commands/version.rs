@@ -10,10 +10,10 @@ use crate::source::ebpf::{self, Features};
 use crate::view::Output;
 use crate::view::json::line;
 
-/// Prints the version; where `verbose`, also what the BPF object is, and what this kernel offers.
+/// Prints the version. With `verbose`, also the BPF object and the features of this kernel.
 ///
 /// # Errors
-/// The output takes no more.
+/// `out` cannot be written to.
 pub fn run(verbose: bool, output: Output, out: &mut impl Write) -> Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     if !verbose {
@@ -54,7 +54,7 @@ pub fn run(verbose: bool, output: Output, out: &mut impl Write) -> Result<()> {
     print_features(&features, out)
 }
 
-/// Prints each feature: on, or off and why.
+/// Prints for each feature that it is on, or why it is off.
 fn print_features(features: &Features, out: &mut impl Write) -> Result<()> {
     writeln!(out, "features:")?;
     for feature in features.iter() {

@@ -127,9 +127,9 @@ pub(crate) mod tests {
     use crate::input::socket::Address;
     use crate::model::burst;
     use crate::model::churn::{Churn, ChurnFrame, Destination, Opener, Route, Tally};
-    use crate::model::dice::Dice;
     use crate::model::ending::Ending;
     use crate::model::ports::row::Row;
+    use crate::model::test_rng::TestRng;
 
     /// Ten seconds in which nothing happened.
     pub(crate) fn quiet() -> StatFrame {
@@ -205,14 +205,14 @@ pub(crate) mod tests {
 
     #[test]
     fn any_frame_is_survived() {
-        let mut dice = Dice(5);
+        let mut rng = TestRng(5);
         let mut detectors = all();
-        let mut any = move || match dice.next() % 5 {
+        let mut any = move || match rng.next() % 5 {
             0 => 0,
             1 => 1,
             2 => u64::MAX,
-            3 => dice.next(),
-            _ => dice.next() % 1000,
+            3 => rng.next(),
+            _ => rng.next() % 1000,
         };
         for turn in 0..2000 {
             let mut stat = quiet();

@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::container::Cgroup;
 use super::owner::{Owner, Process};
 
@@ -19,7 +21,7 @@ pub struct SocketOwner {
 }
 
 /// Which owners of sockets could not be seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Unseen {
     /// Sockets with a file that no process seen holds. Some may be held by the kernel itself, or be on their way from one
     /// process to another.
@@ -31,6 +33,7 @@ pub struct Unseen {
     /// Descriptors left out, for there were too many.
     pub descriptors: u64,
     /// Whether root would see more.
+    #[serde(skip)]
     pub root_sees_more: bool,
 }
 

@@ -222,7 +222,7 @@ fn whole_steps(monotonic_ns: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::dice::Dice;
+    use crate::model::test_rng::TestRng;
 
     const S: u64 = 1_000_000_000;
 
@@ -259,11 +259,11 @@ mod tests {
 
         /// `rate` a second from `start` to `end`, at random times.
         fn chance(mut self, owner: u32, rate: f64, start: f64, end: f64, seed: u64) -> Self {
-            let mut dice = Dice(seed);
-            let mut time = start + dice.wait(rate);
+            let mut rng = TestRng(seed);
+            let mut time = start + rng.wait(rate);
             while time < end {
                 self.0.push((ns(time), owner));
-                time += dice.wait(rate);
+                time += rng.wait(rate);
             }
             self
         }
@@ -475,11 +475,11 @@ mod tests {
 
     #[test]
     fn any_order_and_any_clock_is_survived() {
-        let mut dice = Dice(3);
+        let mut rng = TestRng(3);
         let times = [0, 1, S, 100 * S, 101 * S, 150 * S, 1000 * S, u64::MAX - S, u64::MAX];
         let mut bursts = Bursts::new(u64::MAX);
         for _ in 0..3000 {
-            let bits = dice.next();
+            let bits = rng.next();
             let time = times[usize::try_from(bits % 9).unwrap()];
             match bits >> 16 & 3 {
                 0 => drop(bursts.tick(time)),

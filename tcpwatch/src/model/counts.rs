@@ -2,16 +2,17 @@
 
 use std::ops::AddAssign;
 
+use serde::{Serialize, Serializer};
 use tcpwatch_common::TcpState;
 use tcpwatch_common::ledger::Pass;
 
 use crate::input::socket::{Kind, Socket};
 
-/// Sockets in each state, of any kind.
+/// Sockets in each state: full, request and timewait sockets together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StateCounts([u64; TcpState::ALL.len()]);
 
-/// Where `state` stands in the counts: the kernel's numbers start at 1.
+/// Index of `state` in the counts; the kernel's numbers (`enum` in `net/tcp_states.h`) start at 1.
 fn index(state: TcpState) -> usize {
     usize::from(state.number()) - 1
 }
@@ -29,15 +30,22 @@ impl StateCounts {
         self.0[index(state)]
     }
 
-    /// Sockets in any state.
+    /// Sockets in all states.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.iter().fold(0, |sum, &count| sum.saturating_add(count))
     }
 
-    /// Every state with its sockets, in the order of machine output.
+    /// Every state with its number of sockets, in the order of JSON and CSV.
     pub fn iter(&self) -> impl Iterator<Item = (TcpState, u64)> + '_ {
         TcpState::ALL.into_iter().map(|state| (state, self.get(state)))
+    }
+}
+
+impl Serialize for StateCounts {
+    /// `{"established":0, …}`: every state, zeros too, in the order of the kernel's numbers.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter().map(|(state, sockets)| (state.key(), sockets)))
     }
 }
 
@@ -50,7 +58,7 @@ impl AddAssign for StateCounts {
 }
 
 impl From<&Pass> for StateCounts {
-    /// The kinds added up, as `ss` shows them.
+    /// Adds up the three kinds of sockets, as `ss` shows them.
     fn from(pass: &Pass) -> Self {
         let mut counts = Self::default();
         for cells in [&pass.full, &pass.request, &pass.timewait] {
@@ -64,8 +72,8 @@ impl From<&Pass> for StateCounts {
     }
 }
 
-/// Counts `socket` by state and kind; one of unknown kind as a full one.
-pub fn add(pass: &mut Pass, socket: &Socket) {
+/// Counts `socket` in `pass` by state and kind; an unknown kind counts as a full socket.
+pub fn count_socket(pass: &mut Pass, socket: &Socket) {
     let cells = match socket.kind {
         Some(Kind::Full) | None => &mut pass.full,
         Some(Kind::Request) => &mut pass.request,

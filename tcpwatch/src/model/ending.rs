@@ -1,4 +1,4 @@
-//! How a connection ended, decided from what its socket told at `*>CLOSE`.
+//! How a connection ended, by the evidence that its socket leaves at `*>CLOSE`.
 
 use std::ops::AddAssign;
 
@@ -9,60 +9,60 @@ use tcpwatch_common::evidence::{
 
 use crate::input::reset_reasons::{Reason, Reasons};
 
-/// How a connection ended, as far as its socket can tell.
+/// How a connection ended. "We" is this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ending {
-    /// We closed first, the peer closed too: `TIME_WAIT`, or refused one by overflow, which the socket cannot tell
-    /// (`TcpExt:TCPTimeWaitOverflow` counts them).
+    /// We closed first, then the peer. A timewait socket in `TIME_WAIT` remains, unless the table is full. The socket does not
+    /// show which; `TcpExt:TCPTimeWaitOverflow` counts those refused.
     GracefulActive,
     /// The peer closed first, then we did.
     GracefulPassive,
-    /// Both closed at once: `TIME_WAIT`, or refused one.
+    /// Both sides closed at once. A timewait socket in `TIME_WAIT` remains, unless the table is full.
     Simultaneous,
-    /// We closed; the peer acknowledged and has not closed yet. What remains is a timewait socket in `FIN_WAIT2`, or a refused
-    /// one.
+    /// We closed, and the peer acknowledged but has not closed yet. A timewait socket in `FIN_WAIT2` remains, unless the table is
+    /// full.
     ClosedFirst,
     /// The peer sent a reset.
     ResetByPeer,
-    /// We sent one: closed with `SO_LINGER` 0.
+    /// We sent a reset: the application closed with `SO_LINGER` 0.
     ResetLinger,
-    /// We sent one: closed with data unread (RFC 2525, section 2.17).
+    /// We sent a reset: the application closed with data unread (RFC 2525, section 2.17).
     ResetUnread,
-    /// We sent one after we had closed: data came that nobody reads any more, or `TCP_LINGER2` said not to wait for the peer.
+    /// We sent a reset after we had closed: data arrived that no process reads any more, or `TCP_LINGER2` is negative.
     ResetAfterClose,
-    /// We sent one, or gave up with data not acknowledged, in a way that cannot be told closer: `SO_LINGER` 0 and a disconnect
+    /// We sent a reset, or gave up with data not acknowledged; the evidence does not show why. `SO_LINGER` 0 and a disconnect
     /// look alike here.
     ResetByUs,
     /// The peer refused the connection, by a reset or by ICMP.
     Refused,
-    /// No answer to the SYN.
+    /// The peer did not answer the SYN.
     TimeoutConnect,
-    /// No answer to what was sent again and again, to window probes, or within `TCP_USER_TIMEOUT`.
+    /// The peer did not answer retransmissions or window probes, or did not answer within `TCP_USER_TIMEOUT`.
     TimeoutRetransmit,
-    /// No answer to keepalive probes.
+    /// The peer did not answer keepalive probes.
     TimeoutKeepalive,
-    /// An orphan waited in `FIN_WAIT2` as long as it may.
+    /// An orphan's time in `FIN_WAIT2` ran out.
     TimeoutFinWait2,
     /// An administrator closed it (`ss -K`, `SOCK_DESTROY`).
     Killed,
-    /// Its listener closed before anybody accepted it; or it is the listener.
+    /// The listener closed before any process accepted the connection. Also the end of the listener itself.
     ListenerClosed,
     /// The application disconnected it (`connect()` to `AF_UNSPEC`).
     Disconnected,
-    /// The network said that the peer cannot be reached (ICMP).
+    /// ICMP reported that the peer cannot be reached.
     Unreachable,
-    /// No local port was left for it (`EADDRNOTAVAIL`).
+    /// No local port was left (`EADDRNOTAVAIL`).
     NoPort,
     /// The application gave up before the peer answered.
     ConnectAbandoned,
-    /// The kernel gave up an orphan: too many of them, or no memory.
+    /// The kernel dropped an orphan: too many orphans, or too little memory.
     OutOfMemory,
-    /// What the socket tells does not decide it.
+    /// The evidence is not enough.
     Unknown,
 }
 
 impl Ending {
-    /// All of them, in the order of machine output.
+    /// Every ending, in the order of JSON and CSV.
     pub const ALL: [Self; 22] = [
         Self::GracefulActive,
         Self::GracefulPassive,
@@ -88,7 +88,7 @@ impl Ending {
         Self::Unknown,
     ];
 
-    /// The name in machine output.
+    /// The name in JSON and CSV.
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
@@ -117,7 +117,7 @@ impl Ending {
         }
     }
 
-    /// For people, at the end of a line.
+    /// The phrase that ends a line of text.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -146,7 +146,7 @@ impl Ending {
         }
     }
 
-    /// For people, where a line has little room: twelve letters at most.
+    /// A short phrase for narrow terminals, at most 12 columns.
     #[must_use]
     pub const fn short(self) -> &'static str {
         match self {
@@ -175,8 +175,8 @@ impl Ending {
         }
     }
 
-    /// The state of the timewait socket it leaves, if none is refused; `None` where it goes straight to CLOSE, or how it ended is
-    /// unknown.
+    /// The state of the timewait socket that remains, unless the kernel refuses one. `None` where the connection leaves none, or
+    /// where its ending is unknown.
     #[must_use]
     pub const fn timewait(self) -> Option<TcpState> {
         match self {
@@ -186,7 +186,7 @@ impl Ending {
         }
     }
 
-    /// Whether it ended in the orderly way (RFC 9293, section 3.6).
+    /// Whether the connection was closed by FINs (RFC 9293, section 3.6).
     #[must_use]
     pub const fn is_graceful(self) -> bool {
         matches!(
@@ -196,35 +196,35 @@ impl Ending {
     }
 }
 
-/// Connections ended, by how.
+/// Number of connections by how they ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndingCounts([u64; Ending::ALL.len()]);
 
 impl EndingCounts {
-    /// Adds `connections` that ended so.
+    /// Adds `connections` with this ending.
     pub fn add(&mut self, ending: Ending, connections: u64) {
         let count = &mut self.0[ending as usize];
         *count = count.saturating_add(connections);
     }
 
-    /// Connections that ended so.
+    /// Connections with this ending.
     #[must_use]
     pub fn get(&self, ending: Ending) -> u64 {
         self.0[ending as usize]
     }
 
-    /// Every ending with its connections, in the order of machine output.
+    /// Every ending with its number of connections, in the order of JSON and CSV.
     pub fn iter(&self) -> impl Iterator<Item = (Ending, u64)> + '_ {
         Ending::ALL.into_iter().map(|ending| (ending, self.get(ending)))
     }
 
-    /// Connections, however they ended.
+    /// Connections of all endings.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.iter().fold(0, |sum, &count| sum.saturating_add(count))
     }
 
-    /// What came to these since `earlier`.
+    /// The difference to `earlier`; never below zero.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let mut since = *self;
@@ -234,7 +234,7 @@ impl EndingCounts {
         since
     }
 
-    /// Those in which a timewait socket was to remain in `state`, whether there was room for it or not.
+    /// Connections that leave a timewait socket in `state`. Those whose timewait socket was refused are included.
     #[must_use]
     pub fn timewait(&self, state: TcpState) -> u64 {
         let made = self.iter().filter(|(ending, _)| ending.timewait() == Some(state));
@@ -250,7 +250,7 @@ impl AddAssign for EndingCounts {
     }
 }
 
-// errno(3), by Linux's numbers on every architecture we run on.
+// errno(3): the numbers are equal on every architecture that tcpwatch supports.
 const EPIPE: u16 = 32;
 const ENONET: u16 = 64;
 const ENOPROTOOPT: u16 = 92;
@@ -263,21 +263,23 @@ const ECONNREFUSED: u16 = 111;
 const EHOSTDOWN: u16 = 112;
 const EHOSTUNREACH: u16 = 113;
 
-/// Shut down both ways, as `close()` does first.
+/// `sk_shutdown` of a socket shut down in both directions, as `close()` leaves it.
 const SHUTDOWN_MASK: u8 = 3;
 
-/// What `evidence` has of the flag `flag`.
+/// Whether `evidence` has one of the flags in `flag`.
 const fn has(evidence: Evidence, flag: u16) -> bool {
     evidence.flags & flag != 0
 }
 
-/// The error that came with this end, 0 for none: one that was there before says nothing of it.
-const fn fresh_error(evidence: Evidence) -> u16 {
+/// The error that came with this end; 0 for none. An older error is not its cause.
+const fn new_error(evidence: Evidence) -> u16 {
     if has(evidence, ERR_OLD) { 0 } else { evidence.err }
 }
 
-/// Whether the connection ended by no doing of its application, so that its descriptor, if it had one, is still open: a reset came,
-/// nobody answered, an administrator said so; or in `FIN_WAIT2` the peer's FIN came. `None` where the socket told nothing.
+/// Whether the connection ended without its application, so that a descriptor of it stays open.
+///
+/// That is so after a reset from the peer, a timeout or `ss -K`, and when the peer's FIN arrives in `FIN_WAIT2`. `None` where
+/// the evidence is missing.
 #[must_use]
 pub fn leaves_descriptor(evidence: Evidence) -> Option<bool> {
     if !has(evidence, KNOWN) {
@@ -285,10 +287,10 @@ pub fn leaves_descriptor(evidence: Evidence) -> Option<bool> {
     }
     let by_fin =
         TcpState::from_kernel(evidence.from) == Some(TcpState::FinWait2) && has(evidence, DONE) && !has(evidence, DEAD);
-    Some(fresh_error(evidence) != 0 || by_fin)
+    Some(new_error(evidence) != 0 || by_fin)
 }
 
-/// Whether nothing can be added to `evidence` any more. A close that resets announces the end first, the reset a moment after.
+/// Whether `evidence` is complete. A close that sends a reset announces the end first, and the reset a moment later.
 #[must_use]
 pub fn is_final(evidence: Evidence) -> bool {
     let Some(from) = TcpState::from_kernel(evidence.from) else {
@@ -300,23 +302,24 @@ pub fn is_final(evidence: Evidence) -> bool {
     match from {
         TcpState::Listen | TcpState::Close | TcpState::SynSent => true,
         TcpState::FinWait2 if has(evidence, DONE) => true,
-        // Data after our shutdown is announced as if a reset had come; then one is sent.
+        // Data after our shutdown is announced like a received reset; only then is a reset sent.
         TcpState::FinWait1 | TcpState::FinWait2 if has(evidence, RESET_RECEIVED) => false,
-        _ => fresh_error(evidence) != 0,
+        _ => new_error(evidence) != 0,
     }
 }
 
-/// Whether only the reset that the kernel announces a moment after this end can explain it.
+/// Whether the ending is known only once the reset is, which the kernel announces a moment after the end.
 #[must_use]
 pub fn awaits_reset(evidence: Evidence) -> bool {
-    let so_far = decide(evidence, &Reasons::default(), true);
+    let so_far = classify(evidence, &Reasons::default(), true);
     !is_final(evidence) && matches!(so_far, Ending::Unknown | Ending::ResetByPeer)
 }
 
-/// How a connection with this `evidence` ended; `reasons` reads the kernel's numbers. `heard` says whether every reset was heard of:
-/// where one may have been missed, nothing is concluded from there being none.
+/// Classifies how a connection ended. `reasons` decodes the kernel's reset reasons (`enum sk_rst_reason`).
+///
+/// With `all_resets_seen` unset, an ending that assumes that no reset was sent becomes [`Ending::Unknown`].
 #[must_use]
-pub fn decide(evidence: Evidence, reasons: &Reasons, heard: bool) -> Ending {
+pub fn classify(evidence: Evidence, reasons: &Reasons, all_resets_seen: bool) -> Ending {
     let Some(from) = TcpState::from_kernel(evidence.from) else {
         return Ending::Unknown;
     };
@@ -326,19 +329,19 @@ pub fn decide(evidence: Evidence, reasons: &Reasons, heard: bool) -> Ending {
     if !has(evidence, KNOWN) {
         return Ending::Unknown;
     }
-    let ending = match fresh_error(evidence) {
-        0 => without_error(evidence, from, reasons),
-        error => by_error(evidence, from, error, reasons),
+    let ending = match new_error(evidence) {
+        0 => classify_without_error(evidence, from, reasons),
+        error => classify_error(evidence, from, error, reasons),
     };
-    if heard || has(evidence, RESET_SENT) || !needs_silence(ending, from) {
+    if all_resets_seen || has(evidence, RESET_SENT) || !assumes_no_reset(ending, from) {
         ending
     } else {
         Ending::Unknown
     }
 }
 
-/// Whether `ending`, from state `from`, would be another had a reset been sent.
-const fn needs_silence(ending: Ending, from: TcpState) -> bool {
+/// Whether a reset sent by this host would make `ending`, from state `from`, another one.
+const fn assumes_no_reset(ending: Ending, from: TcpState) -> bool {
     match ending {
         Ending::ClosedFirst | Ending::Simultaneous | Ending::TimeoutRetransmit => true,
         Ending::ResetByPeer => matches!(from, TcpState::FinWait1 | TcpState::FinWait2),
@@ -346,8 +349,8 @@ const fn needs_silence(ending: Ending, from: TcpState) -> bool {
     }
 }
 
-/// The socket has an error it had not before.
-fn by_error(evidence: Evidence, from: TcpState, error: u16, reasons: &Reasons) -> Ending {
+/// Classifies an end that came with a new error.
+fn classify_error(evidence: Evidence, from: TcpState, error: u16, reasons: &Reasons) -> Ending {
     let opening = from == TcpState::SynSent;
     match error {
         ECONNREFUSED if opening => Ending::Refused,
@@ -365,8 +368,8 @@ fn by_error(evidence: Evidence, from: TcpState, error: u16, reasons: &Reasons) -
     }
 }
 
-/// The socket has no new error: the application or the peer's FIN ended it.
-fn without_error(evidence: Evidence, from: TcpState, reasons: &Reasons) -> Ending {
+/// Classifies an end without a new error: the application or the peer's FIN caused it.
+fn classify_without_error(evidence: Evidence, from: TcpState, reasons: &Reasons) -> Ending {
     let sent = has(evidence, RESET_SENT);
     let reason = reasons.get(evidence.reason);
     match from {
@@ -387,7 +390,7 @@ fn without_error(evidence: Evidence, from: TcpState, reasons: &Reasons) -> Endin
             let closing = evidence.shutdown == SHUTDOWN_MASK;
             match reason {
                 Some(Reason::AbortOnClose) => Ending::ResetUnread,
-                // In these two states nobody has shut it down both ways before, so that it is close() that did.
+                // In these two states the application had not shut down its direction: close() did both.
                 Some(Reason::State) if closing && matches!(from, TcpState::Established | TcpState::CloseWait) => {
                     Ending::ResetLinger
                 }
@@ -418,7 +421,7 @@ mod tests {
         Reasons::new(&names.map(|(number, name)| (number, format!("SK_RST_REASON_{name}"))))
     }
 
-    /// State left, error, flags beside `KNOWN`, shutdown, reason.
+    /// Evidence with `KNOWN` set.
     fn evidence(from: TcpState, err: u16, flags: u16, shutdown: u8, reason: u8) -> Evidence {
         Evidence {
             err,
@@ -431,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn what_its_application_did_not_end_leaves_its_descriptor() {
+    fn a_connection_ended_by_others_leaves_its_descriptor_open() {
         let from = |state: TcpState, flags: u16, err: u16| {
             leaves_descriptor(Evidence {
                 flags,
@@ -441,26 +444,22 @@ mod tests {
             })
         };
         let (close_wait, fin_wait2) = (TcpState::CloseWait, TcpState::FinWait2);
-        assert_eq!(from(close_wait, 0, EPIPE), None, "the socket told nothing");
+        assert_eq!(from(close_wait, 0, EPIPE), None, "no evidence");
         assert_eq!(from(close_wait, KNOWN | RESET_RECEIVED, EPIPE), Some(true));
         assert_eq!(from(close_wait, KNOWN, ECONNABORTED), Some(true), "ss -K");
         assert_eq!(from(close_wait, KNOWN, 0), Some(false), "closed with data unread");
-        assert_eq!(
-            from(close_wait, KNOWN | ERR_OLD, EPIPE),
-            Some(false),
-            "an error of before"
-        );
-        assert_eq!(from(fin_wait2, KNOWN | DONE, 0), Some(true), "the peer's FIN came");
+        assert_eq!(from(close_wait, KNOWN | ERR_OLD, EPIPE), Some(false), "an older error");
+        assert_eq!(from(fin_wait2, KNOWN | DONE, 0), Some(true), "the peer's FIN arrived");
         assert_eq!(
             from(fin_wait2, KNOWN | DONE | DEAD, 0),
             Some(false),
-            "close() came before"
+            "close() was called before"
         );
-        assert_eq!(from(fin_wait2, KNOWN | DEAD, 0), Some(false), "close() came");
+        assert_eq!(from(fin_wait2, KNOWN | DEAD, 0), Some(false), "close() was called");
     }
 
     #[test]
-    fn short_words_are_short_and_distinct() {
+    fn short_phrases_are_short_and_distinct() {
         let mut words = Ending::ALL.map(Ending::short);
         assert!(words.iter().all(|words| words.len() <= 12));
         words.sort_unstable();
@@ -468,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn the_decision_table() {
+    fn evidence_gives_the_ending() {
         use TcpState::{CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent};
         const SENT_AFTER: u16 = RESET_SENT | RESET_AFTER;
         for (evidence, ending) in [
@@ -517,22 +516,22 @@ mod tests {
             (evidence(SynRecv, 0, 0, 0, 0), Ending::Unknown),
             (evidence(Listen, 0, 0, 3, 0), Ending::ListenerClosed),
         ] {
-            assert_eq!(decide(evidence, &reasons(), true), ending, "{evidence:?}");
+            assert_eq!(classify(evidence, &reasons(), true), ending, "{evidence:?}");
         }
     }
 
     #[test]
-    fn without_the_sockets_memory_nothing_is_known() {
-        let blind = Evidence {
+    fn without_evidence_the_ending_is_unknown() {
+        let missing = Evidence {
             from: 9,
             ..Evidence::default()
         };
-        assert_eq!(decide(blind, &reasons(), true), Ending::Unknown);
-        assert!(is_final(blind));
+        assert_eq!(classify(missing, &reasons(), true), Ending::Unknown);
+        assert!(is_final(missing));
     }
 
     #[test]
-    fn where_a_reset_may_have_been_missed_nothing_is_concluded_from_silence() {
+    fn where_a_reset_may_have_been_missed_no_ending_assumes_that_there_was_none() {
         use TcpState::{Closing, Established, FinWait1, FinWait2, LastAck};
         for (evidence, ending) in [
             (evidence(FinWait2, 0, DEAD, 3, 0), Ending::Unknown),
@@ -544,12 +543,12 @@ mod tests {
             (evidence(FinWait2, 0, DONE | DEAD, 3, 0), Ending::GracefulActive),
             (evidence(LastAck, 0, ALL_ACKED, 3, 0), Ending::GracefulPassive),
         ] {
-            assert_eq!(decide(evidence, &reasons(), false), ending, "{evidence:?}");
+            assert_eq!(classify(evidence, &reasons(), false), ending, "{evidence:?}");
         }
     }
 
     #[test]
-    fn what_a_reset_may_follow_is_not_final() {
+    fn evidence_is_not_final_while_a_reset_may_follow() {
         use TcpState::{Established, FinWait2, LastAck};
         assert!(!is_final(evidence(Established, 0, 0, 3, 0)));
         assert!(!is_final(evidence(FinWait2, 0, DEAD, 3, 0)));
@@ -576,8 +575,8 @@ mod tests {
                     reason: 14,
                     reserved: 0,
                 };
-                let _any = (decide(evidence, &reasons(), true), is_final(evidence));
-                let _any = decide(evidence, &reasons(), false);
+                let _any = (classify(evidence, &reasons(), true), is_final(evidence));
+                let _any = classify(evidence, &reasons(), false);
             }
         }
         let mut keys: Vec<_> = Ending::ALL.into_iter().map(Ending::key).collect();

@@ -1,4 +1,4 @@
-//! Which sockets the user asked for: the meaning of `--port`, `--remote` and their like, in userspace and for the kernel.
+//! The filter on sockets: what `--port`, `--remote` and similar options mean, here and on the kernel side.
 
 pub mod owner;
 
@@ -14,30 +14,30 @@ use owner::OwnerFilter;
 
 use crate::input::socket::{Family, Socket};
 
-/// Ports and ranges of ports: `80,443,8000-8999`. Empty means any.
+/// Ports and ranges of ports, as in `80,443,8000-8999`. An empty set contains every port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PortSet(Vec<RangeInclusive<u16>>);
 
 impl PortSet {
-    /// Whether nothing was asked for.
+    /// Whether the set contains every port.
     #[must_use]
     pub fn is_any(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether `port` was asked for; any port is, of an empty set.
+    /// Whether the set contains `port`.
     #[must_use]
     pub fn contains(&self, port: u16) -> bool {
         self.is_any() || self.0.iter().any(|range| range.contains(&port))
     }
 
-    /// Adds what `other` asks for.
+    /// Adds the ports of `other`.
     pub fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 
-    /// Sets the bit of every port in the kernel's set starting at word `first` of `words`.
-    fn write(&self, words: &mut [u64], first: u32) {
+    /// Sets the bit of each port in the kernel side's bitmap, which starts at word `first` of `words`.
+    fn write_bits(&self, words: &mut [u64], first: u32) {
         for port in self.0.iter().flat_map(RangeInclusive::clone) {
             words[first as usize + usize::from(port / 64)] |= 1 << (port % 64);
         }
@@ -50,7 +50,7 @@ impl FromStr for PortSet {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let port = |text: &str| {
             text.trim().parse::<u16>().ok().filter(|&port| port > 0).ok_or(format!(
-                "'{text}' is no port: ports are 1 to 65535, as in 80,443,8000-8999"
+                "'{text}' is not a port: ports are 1 to 65535, as in 80,443,8000-8999"
             ))
         };
         let mut ranges = Vec::new();
@@ -79,26 +79,26 @@ impl std::fmt::Display for PortSet {
     }
 }
 
-/// What a socket must be to be shown; every part given must hold.
+/// Selects sockets. A socket matches if every part that was given matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
     /// Local port.
     pub lport: PortSet,
     /// Remote port.
     pub rport: PortSet,
-    /// Either port.
+    /// Local or remote port.
     pub port: PortSet,
-    /// The local address is in one of these; any when empty.
+    /// Ranges of local addresses; empty for any.
     pub local: Vec<IpNet>,
-    /// The remote address is in one of these; any when empty.
+    /// Ranges of remote addresses; empty for any.
     pub remote: Vec<IpNet>,
     /// Address family; `None` for both.
     pub family: Option<Family>,
-    /// States: the current one of a snapshot, from or to of a transition.
+    /// States: the current one in a snapshot; the one left or entered in a transition.
     pub states: StateSet,
-    /// Owner's user id.
+    /// User id of the socket's owner.
     pub uid: Option<u32>,
-    /// Processes that hold it, which neither the kernel side nor [`Self::matches_ends`] knows.
+    /// Process that holds the socket. Neither the kernel side nor [`Self::matches_socket`] checks it.
     pub owner: OwnerFilter,
 }
 
@@ -119,7 +119,7 @@ impl Default for Filter {
 }
 
 impl Filter {
-    /// Whether every socket passes, whatever its state.
+    /// Whether every socket matches, apart from its state.
     #[must_use]
     pub fn is_any_socket(&self) -> bool {
         *self
@@ -129,22 +129,22 @@ impl Filter {
             }
     }
 
-    /// Whether `socket` is asked for, whatever its state and whoever holds it.
+    /// Whether `socket` matches, apart from its state and its owner's process.
     #[must_use]
-    pub fn matches_ends(&self, socket: &Socket) -> bool {
+    pub fn matches_socket(&self, socket: &Socket) -> bool {
         self.family.is_none_or(|family| family == socket.family)
             && self.lport.contains(socket.lport)
             && self.rport.contains(socket.rport)
             && (self.port.is_any() || self.port.contains(socket.lport) || self.port.contains(socket.rport))
-            && in_any(&self.local, socket.family, socket.local.ip)
-            && in_any(&self.remote, socket.family, socket.remote.ip)
+            && contains(&self.local, socket.family, socket.local.ip)
+            && contains(&self.remote, socket.family, socket.remote.ip)
             && self.uid.is_none_or(|uid| socket.uid == Some(uid))
     }
 
-    /// The part the kernel side applies, for the namespace with inode `netns` (0 for all).
+    /// The filter of the kernel side, for the network namespace with inode number `netns` (0 for all).
     ///
     /// # Errors
-    /// One line, where more ranges are given than the kernel side holds.
+    /// There are more address ranges than the kernel side holds.
     pub fn for_kernel(&self, netns: u32) -> Result<tcpwatch_common::Filter, String> {
         let mut filter = tcpwatch_common::Filter {
             family: self.family.map_or(0, |family| u32::from(family.number())),
@@ -160,29 +160,29 @@ impl Filter {
         Ok(filter)
     }
 
-    /// The kernel's three port sets: one bit a port, 64 a word, local, remote and either in this order.
+    /// The kernel side's bitmaps of local, remote and either port, in this order; 64 ports a word.
     #[must_use]
     pub fn port_words(&self) -> Vec<u64> {
         let mut words = vec![0; 3 * PORT_WORDS as usize];
-        self.lport.write(&mut words, PORTS_LOCAL);
-        self.rport.write(&mut words, PORTS_REMOTE);
-        self.port.write(&mut words, PORTS_EITHER);
+        self.lport.write_bits(&mut words, PORTS_LOCAL);
+        self.rport.write_bits(&mut words, PORTS_REMOTE);
+        self.port.write_bits(&mut words, PORTS_EITHER);
         words
     }
 }
 
-/// Whether `ip` of a socket of `family` is in one of `ranges`, or there are none.
+/// Whether one of `ranges` contains `ip`, the address of a socket of `family`. No ranges at all contain every address.
 ///
-/// An IPv4 range matches the IPv4 part of a mapped address; an IPv6 range matches no IPv4 socket.
-fn in_any(ranges: &[IpNet], family: Family, ip: IpAddr) -> bool {
+/// An IPv4 range contains IPv4-mapped IPv6 addresses too. An IPv6 range contains no address of an IPv4 socket.
+fn contains(ranges: &[IpNet], family: Family, ip: IpAddr) -> bool {
     ranges.is_empty()
         || ranges
             .iter()
-            .any(|range| kernel_range(range).contains(family.number(), &words(ip)))
+            .any(|range| kernel_range(range).contains(family.number(), &address_words(ip)))
 }
 
-/// `ip` as the kernel side compares it: 16 bytes in network order, IPv4 mapped.
-fn words(ip: IpAddr) -> [u32; 4] {
+/// `ip` as the kernel side compares it: 16 bytes in network order, IPv4 as a mapped address (RFC 4291, section 2.5.5.2).
+fn address_words(ip: IpAddr) -> [u32; 4] {
     let bytes = match ip {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),
@@ -198,17 +198,17 @@ fn kernel_range(range: &IpNet) -> Cidr {
     };
     let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
     Cidr {
-        network: words(range.network()),
+        network: address_words(range.network()),
         mask: bytemuck::cast(mask.to_be_bytes()),
         ipv6,
     }
 }
 
-/// Writes `ranges` for the kernel side; how many there are.
+/// Writes `ranges` into the kernel side's table; returns their number.
 fn write_ranges(ranges: &[IpNet], into: &mut [Cidr; CIDR_MAX]) -> Result<u32, String> {
     if ranges.len() > CIDR_MAX {
         return Err(format!(
-            "{} address ranges given, the kernel side holds {CIDR_MAX} a side: name fewer, wider ones",
+            "{} address ranges given, but a filter holds {CIDR_MAX} for each end; try fewer and wider ranges",
             ranges.len()
         ));
     }
@@ -218,10 +218,10 @@ fn write_ranges(ranges: &[IpNet], into: &mut [Cidr; CIDR_MAX]) -> Result<u32, St
     Ok(u32::try_from(ranges.len()).unwrap_or(u32::MAX))
 }
 
-/// Reads a state by its key, or by the name `ss`, netstat or the kernel has for it, in any case.
+/// Parses the name of a state: as tcpwatch, `ss`, netstat or the kernel spells it, in upper or lower case.
 ///
 /// # Errors
-/// One line that lists the keys, for a name that is none.
+/// `text` names no state; the message lists the names.
 pub fn parse_state(text: &str) -> Result<TcpState, String> {
     let key = text.trim().to_ascii_lowercase().replace('-', "_");
     let key = match key.as_str() {
@@ -238,7 +238,7 @@ pub fn parse_state(text: &str) -> Result<TcpState, String> {
         .find(|state| state.key() == key)
         .ok_or_else(|| {
             let keys: Vec<_> = TcpState::ALL.iter().map(|state| state.key()).collect();
-            format!("'{text}' is no TCP state; states are {}", keys.join(", "))
+            format!("'{text}' is not a TCP state; states are {}", keys.join(", "))
         })
 }
 
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_read_lists_and_ranges_and_refuse_the_rest() {
+    fn ports_are_parsed_from_lists_and_ranges_alone() {
         let ports: PortSet = "80,443,8000-8999".parse().unwrap();
         assert!(ports.contains(80) && ports.contains(443) && ports.contains(8000) && ports.contains(8999));
         assert!(!ports.contains(81) && !ports.contains(9000));
@@ -277,40 +277,42 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_matched_and_not_every_line_with_its_digits() {
+    fn a_port_matches_as_a_number_and_not_as_digits() {
         let filter = Filter {
             port: "80".parse().unwrap(),
             ..Filter::default()
         };
-        assert!(filter.matches_ends(&socket(Family::Ipv4, "10.0.0.1", 80, "10.0.0.2", 40000)));
-        assert!(filter.matches_ends(&socket(Family::Ipv4, "10.0.0.1", 40000, "10.0.0.2", 80)));
-        assert!(!filter.matches_ends(&socket(Family::Ipv4, "10.80.0.1", 8080, "10.0.0.80", 40080)));
+        assert!(filter.matches_socket(&socket(Family::Ipv4, "10.0.0.1", 80, "10.0.0.2", 40000)));
+        assert!(filter.matches_socket(&socket(Family::Ipv4, "10.0.0.1", 40000, "10.0.0.2", 80)));
+        assert!(!filter.matches_socket(&socket(Family::Ipv4, "10.80.0.1", 8080, "10.0.0.80", 40080)));
     }
 
     #[test]
-    fn an_ipv4_range_matches_the_mapped_form_and_an_ipv6_one_no_ipv4_socket() {
-        let of = |range: &str| Filter {
+    fn an_ipv4_range_matches_mapped_addresses_and_an_ipv6_range_no_ipv4_socket() {
+        let filter = |range: &str| Filter {
             remote: vec![range.parse().unwrap()],
             ..Filter::default()
         };
         let plain = socket(Family::Ipv4, "10.0.0.1", 1, "10.1.2.3", 2);
         let mapped = socket(Family::Ipv6, "::ffff:10.0.0.1", 1, "::ffff:10.1.2.3", 2);
         let native = socket(Family::Ipv6, "2001:db8::1", 1, "2001:db8::2", 2);
-        assert!(of("10.1.0.0/16").matches_ends(&plain) && of("10.1.0.0/16").matches_ends(&mapped));
-        assert!(!of("10.2.0.0/16").matches_ends(&plain) && !of("10.1.0.0/16").matches_ends(&native));
+        assert!(filter("10.1.0.0/16").matches_socket(&plain) && filter("10.1.0.0/16").matches_socket(&mapped));
+        assert!(!filter("10.2.0.0/16").matches_socket(&plain) && !filter("10.1.0.0/16").matches_socket(&native));
         assert!(
-            of("0.0.0.0/0").matches_ends(&plain)
-                && of("0.0.0.0/0").matches_ends(&mapped)
-                && !of("0.0.0.0/0").matches_ends(&native)
+            filter("0.0.0.0/0").matches_socket(&plain)
+                && filter("0.0.0.0/0").matches_socket(&mapped)
+                && !filter("0.0.0.0/0").matches_socket(&native)
         );
         assert!(
-            !of("::/0").matches_ends(&plain) && of("::/0").matches_ends(&mapped) && of("::/0").matches_ends(&native)
+            !filter("::/0").matches_socket(&plain)
+                && filter("::/0").matches_socket(&mapped)
+                && filter("::/0").matches_socket(&native)
         );
-        assert!(of("10.1.2.3/32").matches_ends(&plain) && !of("10.1.2.4/32").matches_ends(&plain));
+        assert!(filter("10.1.2.3/32").matches_socket(&plain) && !filter("10.1.2.4/32").matches_socket(&plain));
     }
 
     #[test]
-    fn states_are_read_by_every_name_the_field_has() {
+    fn states_are_parsed_as_other_tools_spell_them() {
         for name in ["close_wait", "CLOSE-WAIT", "Close_Wait"] {
             assert_eq!(parse_state(name), Ok(TcpState::CloseWait));
         }
@@ -320,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_port_sets_hold_the_bits_asked_for() {
+    fn the_kernel_sides_bitmaps_hold_the_ports_of_the_filter() {
         let filter = Filter {
             lport: "64".parse().unwrap(),
             port: "65535".parse().unwrap(),
@@ -333,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_ipv4_sockets_come_from_the_first_word() {
+    fn the_address_of_an_ipv4_socket_is_the_first_word() {
         let word = u32::from_ne_bytes([127, 0, 0, 1]);
         assert_eq!(Family::Ipv4.address([word, 9, 9, 9]), IpAddr::V4(Ipv4Addr::LOCALHOST));
     }

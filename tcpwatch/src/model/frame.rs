@@ -1,43 +1,43 @@
-//! What there is to show at one moment, of all that is known.
+//! What the views show of one moment.
 
 use super::churn::ChurnFrame;
 use super::latency::LatencyFrame;
 use super::leaks::LeaksFrame;
 use super::stat::StatFrame;
-use super::trace::Shown;
+use super::trace::TraceRows;
 use crate::input::{Connection, Event};
 
-/// What there is to show at one moment. It has what the views need, and nothing else.
+/// What the views show of one moment. Parts that no view needs are empty.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Frame {
     /// Transitions since the last frame.
-    pub transitions: Shown<Event>,
+    pub transitions: TraceRows<Event>,
     /// Connections that finished since the last frame.
-    pub connections: Shown<Connection>,
-    /// The host's counts, of an interval that ended.
+    pub connections: TraceRows<Connection>,
+    /// Counts of an interval that just ended.
     pub counts: Option<StatFrame>,
-    /// Who opened connections in it.
+    /// Who opened connections in that interval.
     pub churn: Option<ChurnFrame>,
-    /// What was measured in it.
+    /// Latencies measured in that interval.
     pub latency: Option<LatencyFrame>,
-    /// Sockets in states that should pass, by a scan.
+    /// Stuck sockets, by a scan that just ended.
     pub leaks: Option<LeaksFrame>,
 }
 
 impl Frame {
-    /// The host's counts of the interval, whoever needs them.
+    /// Counts of the interval, from whichever part has them.
     #[must_use]
     pub fn counts(&self) -> Option<&StatFrame> {
         self.counts.as_ref().or(self.churn.as_ref().map(|churn| &churn.stat))
     }
 
-    /// Whether it is of an interval that ended.
+    /// Whether the frame belongs to the end of an interval or of a scan.
     #[must_use]
     pub const fn is_interval(&self) -> bool {
         self.counts.is_some() || self.churn.is_some() || self.latency.is_some() || self.leaks.is_some()
     }
 
-    /// Whether there is nothing to show.
+    /// Whether the frame has nothing to show.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let has_rows = !self.transitions.rows.is_empty() || !self.connections.rows.is_empty();
@@ -45,7 +45,7 @@ impl Frame {
         !(has_rows || has_totals || self.is_interval())
     }
 
-    /// Makes room for the next.
+    /// Empties the frame, but keeps the memory of its rows.
     pub(super) fn clear(&mut self) {
         self.transitions.rows.clear();
         self.connections.rows.clear();

@@ -1,4 +1,7 @@
-//! Records that something may be added to, held back for a moment, and all that came after them: they are shown in order.
+//! Holds records back until no later fact can change them, and keeps their order.
+//!
+//! A close that resets announces the end first and the reset a moment later. The owner of a socket is looked up in /proc,
+//! which takes time.
 
 use std::collections::VecDeque;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -7,165 +10,140 @@ use hashbrown::HashMap;
 use tcpwatch_common::Evidence;
 
 use super::ending::{self, Ending};
+use super::trace::TraceRecord;
 use crate::input::owner::Owner;
 use crate::input::reset_reasons::Reasons;
-use crate::input::{Connection, Event};
 
-/// How long an end that is not final is held back, ns: a close that resets announces both in one system call.
+/// How long a record waits for a reset that may follow, ns. The kernel announces both in one system call.
 const RESET_WAIT_NS: u64 = 20_000_000;
-/// How long a record without an owner is held back, ns: longer than the answer may take.
+/// How long a record waits for its owner, ns: longer than a look-up in /proc may take.
 const OWNER_WAIT_NS: u64 = 15_000_000_000;
-/// Records held back at most; of more, the oldest are shown as they are.
-const MOST: usize = 65_536;
+/// Records held back at most. Beyond that, the oldest are released as they are.
+const CAPACITY: usize = 65_536;
 
-/// What is held back: a transition, or a finished connection.
-pub trait Held {
-    /// The transition; of a connection, the last.
-    fn event(&self) -> &Event;
-    /// The same, to add to what is known of it.
-    fn event_mut(&mut self) -> &mut Event;
-}
-
-impl Held for Event {
-    fn event(&self) -> &Event {
-        self
-    }
-
-    fn event_mut(&mut self) -> &mut Event {
-        self
-    }
-}
-
-impl Held for Connection {
-    fn event(&self) -> &Event {
-        &self.last
-    }
-
-    fn event_mut(&mut self) -> &mut Event {
-        &mut self.last
-    }
-}
-
-/// Records in the order they came, those in front waiting for what may be added to them.
+/// A queue of records in order of arrival. The first may wait for a reset or for its owner; all others wait behind it.
 #[derive(Debug)]
 pub struct Holdback<T> {
     reasons: Reasons,
-    queue: VecDeque<Waiting<T>>,
-    /// Records that were taken out so far: the place of one in the queue is its number less this.
-    taken: u64,
-    /// The numbers of the records that ask for the holder of a socket, in order.
-    asking: HashMap<NonZeroU32, VecDeque<u64>>,
-    /// Whether the owners of records are asked for that nobody saw.
-    asks_owners: bool,
-    /// Resets that were missed, as counted before any record yet to come was made; `None` where resets are not watched.
-    before: Option<u64>,
-    /// The same, now.
-    missed: Option<u64>,
+    queue: VecDeque<Entry<T>>,
+    /// Records released so far. The number of a record less this is its index in the queue.
+    released: u64,
+    /// Numbers of the records that wait for the owner of a socket, by its inode number, oldest first.
+    awaiting_owner: HashMap<NonZeroU32, VecDeque<u64>>,
+    /// Whether records without an owner wait for one.
+    waits_for_owners: bool,
+    /// Missed resets, counted before any record still to come was made; `None` where resets are not watched.
+    missed_before: Option<u64>,
+    /// Missed resets by the latest count.
+    missed_now: Option<u64>,
 }
 
 /// A record held back.
 #[derive(Debug)]
-struct Waiting<T> {
+struct Entry<T> {
     record: T,
-    /// The socket whose holder is asked for.
-    asks: Option<NonZeroU32>,
-    /// Resets that were missed, as counted before it was made.
-    before: Option<u64>,
+    /// Inode number of the socket, where the record waits for its owner.
+    awaits_owner_of: Option<NonZeroU32>,
+    /// Missed resets, counted before the record was made.
+    missed_before: Option<u64>,
 }
 
-impl<T: Held> Holdback<T> {
-    /// Nothing held back; `reasons` reads the kernel's numbers. `missed` counts the resets missed so far; `None` where resets are
-    /// not watched.
+impl<T: TraceRecord> Holdback<T> {
+    /// An empty queue. `reasons` decodes the kernel's reset reasons. `missed_resets` is the number missed so far; `None` where
+    /// resets are not watched.
     #[must_use]
-    pub fn new(reasons: Reasons, missed: Option<u64>, asks_owners: bool) -> Self {
+    pub fn new(reasons: Reasons, missed_resets: Option<u64>, waits_for_owners: bool) -> Self {
         Self {
             reasons,
             queue: VecDeque::new(),
-            taken: 0,
-            asking: HashMap::new(),
-            asks_owners,
-            before: missed,
-            missed,
+            released: 0,
+            awaiting_owner: HashMap::new(),
+            waits_for_owners,
+            missed_before: missed_resets,
+            missed_now: missed_resets,
         }
     }
 
-    /// Takes the next record.
+    /// Appends a record.
     pub fn push(&mut self, record: T) {
-        let asks = record.event().asks_owner().filter(|_| self.asks_owners);
-        let before = self.before;
-        if let Some(inode) = asks {
-            let number = self.taken + self.queue.len() as u64;
-            self.asking.entry(inode).or_default().push_back(number);
+        let awaits_owner_of = record.event().asks_owner().filter(|_| self.waits_for_owners);
+        if let Some(inode) = awaits_owner_of {
+            let number = self.released + self.queue.len() as u64;
+            self.awaiting_owner.entry(inode).or_default().push_back(number);
         }
-        self.queue.push_back(Waiting { record, asks, before });
+        self.queue.push_back(Entry {
+            record,
+            awaits_owner_of,
+            missed_before: self.missed_before,
+        });
     }
 
-    /// Takes the number of missed resets, as it is after the stream was read; `emptied` says whether all was read that there was.
-    /// What is read next was made after that, and so after the number before this one was taken.
-    pub fn missed_resets(&mut self, resets: Option<u64>, emptied: bool) {
+    /// Takes the number of missed resets, counted after the stream was read. `emptied` says whether the stream was read to its end.
+    pub fn set_missed_resets(&mut self, resets: Option<u64>, emptied: bool) {
         if emptied {
-            self.before = self.missed;
+            // A record read later was made after the stream ran empty, and so after the previous count.
+            self.missed_before = self.missed_now;
         }
-        self.missed = resets;
+        self.missed_now = resets;
     }
 
-    /// Replaces what is known of the end of the life `id`, if it is held back.
-    pub fn amend(&mut self, id: NonZeroU64, now: Evidence) {
-        let mut events = self.queue.iter_mut().rev().map(|waiting| waiting.record.event_mut());
+    /// Replaces the evidence of how connection `id` ended, if its record is still held back.
+    pub fn amend(&mut self, id: NonZeroU64, amended: Evidence) {
+        let mut events = self.queue.iter_mut().rev().map(|entry| entry.record.event_mut());
         let event = events.find(|event| event.id == Some(id));
         if let Some(evidence) = event.and_then(|event| event.evidence.as_mut()) {
-            *evidence = now;
+            *evidence = amended;
         }
     }
 
-    /// Takes the answer to the first record that asks who holds the socket `inode`.
-    pub fn owner(&mut self, inode: NonZeroU32, owner: Option<Owner>) {
-        let place = self
-            .stop_asking(inode)
-            .and_then(|number| number.checked_sub(self.taken));
-        let place = place.and_then(|place| usize::try_from(place).ok());
-        if let Some(waiting) = place.and_then(|place| self.queue.get_mut(place)) {
-            waiting.asks = None;
-            waiting.record.event_mut().owner = owner;
+    /// Sets the owner of the oldest record that waits for the owner of socket `inode`.
+    pub fn set_owner(&mut self, inode: NonZeroU32, owner: Option<Owner>) {
+        let number = self.pop_awaiting(inode);
+        let index = number.and_then(|number| usize::try_from(number.checked_sub(self.released)?).ok());
+        if let Some(entry) = index.and_then(|index| self.queue.get_mut(index)) {
+            entry.awaits_owner_of = None;
+            entry.record.event_mut().owner = owner;
         }
     }
 
-    /// Takes out the first record that asks for `inode`; its number.
-    fn stop_asking(&mut self, inode: NonZeroU32) -> Option<u64> {
-        let numbers = self.asking.get_mut(&inode)?;
-        let first = numbers.pop_front();
+    /// Ends the wait of the oldest record that waits for the owner of socket `inode`; returns its number.
+    fn pop_awaiting(&mut self, inode: NonZeroU32) -> Option<u64> {
+        let numbers = self.awaiting_owner.get_mut(&inode)?;
+        let oldest = numbers.pop_front();
         if numbers.is_empty() {
-            self.asking.remove(&inode);
+            self.awaiting_owner.remove(&inode);
         }
-        first
+        oldest
     }
 
-    /// Whether nothing is held back.
+    /// Whether no record is held back.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// The next record that nothing will be added to, or that has waited long enough at `monotonic_ns`, and how it ended if it did.
-    pub fn next(&mut self, monotonic_ns: u64) -> Option<(T, Option<Ending>)> {
-        let may_wait = self.queue.len() <= MOST;
-        let front = self.queue.front()?;
-        let event = front.record.event();
+    /// Releases the first record if nothing can change it any more, or if its wait is over at `monotonic_ns`. The ending comes
+    /// with a record that has evidence of one.
+    pub fn pop(&mut self, monotonic_ns: u64) -> Option<(T, Option<Ending>)> {
+        let may_wait = self.queue.len() <= CAPACITY;
+        let first = self.queue.front()?;
+        let event = first.record.event();
         let waited_ns = monotonic_ns.saturating_sub(event.monotonic_ns);
         let may_change = event.evidence.is_some_and(|evidence| !ending::is_final(evidence));
-        let waits = may_change && waited_ns <= RESET_WAIT_NS || front.asks.is_some() && waited_ns <= OWNER_WAIT_NS;
+        let waits =
+            may_change && waited_ns <= RESET_WAIT_NS || first.awaits_owner_of.is_some() && waited_ns <= OWNER_WAIT_NS;
         if waits && may_wait {
             return None;
         }
-        let Waiting { record, asks, before } = self.queue.pop_front()?;
-        if let Some(inode) = asks {
-            self.stop_asking(inode);
+        let entry = self.queue.pop_front()?;
+        if let Some(inode) = entry.awaits_owner_of {
+            self.pop_awaiting(inode);
         }
-        self.taken += 1;
-        let heard = before.is_some() && before == self.missed;
-        let evidence = record.event().evidence;
-        let ended = evidence.map(|evidence| ending::decide(evidence, &self.reasons, heard));
-        Some((record, ended))
+        self.released += 1;
+        let all_resets_seen = entry.missed_before.is_some() && entry.missed_before == self.missed_now;
+        let evidence = entry.record.event().evidence;
+        let ending = evidence.map(|evidence| ending::classify(evidence, &self.reasons, all_resets_seen));
+        Some((entry.record, ending))
     }
 }
 
@@ -175,13 +153,14 @@ mod tests {
     use tcpwatch_common::evidence::{DEAD, KNOWN, RESET_AFTER, RESET_SENT};
 
     use super::*;
+    use crate::input::Event;
     use crate::input::owner::tests::owner;
 
     fn holdback(missed: Option<u64>) -> Holdback<Event> {
         Holdback::new(Reasons::default(), missed, true)
     }
 
-    /// A record of the life `id`.
+    /// A transition of connection `id`.
     fn record(monotonic_ns: u64, id: u64, evidence: Option<Evidence>) -> Event {
         Event {
             monotonic_ns,
@@ -191,19 +170,19 @@ mod tests {
         }
     }
 
-    /// One of which the holder of the socket 100 is asked for.
-    fn asking(monotonic_ns: u64, id: u64) -> Event {
+    /// A transition of connection `id` that waits for the owner of socket 100.
+    fn ownerless(monotonic_ns: u64, id: u64) -> Event {
         Event {
             inode: NonZeroU32::new(100),
             ..record(monotonic_ns, id, None)
         }
     }
 
-    fn id(shown: Option<(Event, Option<Ending>)>) -> Option<u64> {
-        shown.and_then(|(event, _)| event.id).map(NonZeroU64::get)
+    fn id(popped: Option<(Event, Option<Ending>)>) -> Option<u64> {
+        popped.and_then(|(event, _)| event.id).map(NonZeroU64::get)
     }
 
-    fn open_end(flags: u16) -> Evidence {
+    fn not_final(flags: u16) -> Evidence {
         Evidence {
             flags: KNOWN | flags,
             from: 1,
@@ -213,83 +192,83 @@ mod tests {
     }
 
     #[test]
-    fn an_end_waits_for_its_reset_and_the_others_behind_it() {
+    fn an_end_waits_for_its_reset_and_later_records_wait_behind_it() {
         let mut holdback = holdback(Some(0));
         holdback.push(record(0, 1, None));
-        holdback.push(record(1, 2, Some(open_end(0))));
+        holdback.push(record(1, 2, Some(not_final(0))));
         holdback.push(record(2, 3, None));
-        assert_eq!(id(holdback.next(3)), Some(1));
-        assert_eq!(id(holdback.next(3)), None);
-        holdback.amend(NonZeroU64::new(2).unwrap(), open_end(RESET_SENT | RESET_AFTER));
-        let (event, ended) = holdback.next(3).unwrap();
-        assert_eq!((id(Some((event, ended))), ended), (Some(2), Some(Ending::ResetByUs)));
-        assert_eq!(id(holdback.next(3)), Some(3));
-        assert_eq!(id(holdback.next(3)), None);
+        assert_eq!(id(holdback.pop(3)), Some(1));
+        assert_eq!(id(holdback.pop(3)), None);
+        holdback.amend(NonZeroU64::new(2).unwrap(), not_final(RESET_SENT | RESET_AFTER));
+        let (event, ending) = holdback.pop(3).unwrap();
+        assert_eq!((id(Some((event, ending))), ending), (Some(2), Some(Ending::ResetByUs)));
+        assert_eq!(id(holdback.pop(3)), Some(3));
+        assert_eq!(id(holdback.pop(3)), None);
     }
 
     #[test]
-    fn each_record_waits_for_its_own_answer() {
+    fn each_record_waits_for_the_owner_of_its_socket() {
         let mut holdback = holdback(None);
-        holdback.push(asking(0, 1));
-        holdback.push(asking(1, 2));
+        holdback.push(ownerless(0, 1));
+        holdback.push(ownerless(1, 2));
         holdback.push(record(2, 3, None));
         let socket = NonZeroU32::new(100).unwrap();
-        assert_eq!(id(holdback.next(2)), None, "the first comes first");
-        holdback.owner(NonZeroU32::new(7).unwrap(), None);
-        assert_eq!(id(holdback.next(2)), None, "it is the answer to another");
+        assert_eq!(id(holdback.pop(2)), None, "its owner is not known yet");
+        holdback.set_owner(NonZeroU32::new(7).unwrap(), None);
+        assert_eq!(id(holdback.pop(2)), None, "that was the owner of another socket");
         let nginx = Some(owner(7, "nginx"));
-        holdback.owner(socket, nginx);
-        assert_eq!(holdback.next(2).map(|(event, _)| event.owner), Some(nginx));
-        assert_eq!(id(holdback.next(2)), None, "the second has its own");
-        holdback.owner(socket, None);
-        assert_eq!((id(holdback.next(2)), id(holdback.next(2))), (Some(2), Some(3)));
+        holdback.set_owner(socket, nginx);
+        assert_eq!(holdback.pop(2).map(|(event, _)| event.owner), Some(nginx));
+        assert_eq!(id(holdback.pop(2)), None, "the second waits for an owner too");
+        holdback.set_owner(socket, None);
+        assert_eq!((id(holdback.pop(2)), id(holdback.pop(2))), (Some(2), Some(3)));
         assert!(holdback.is_empty());
     }
 
     #[test]
-    fn where_nobody_asks_nobody_waits() {
+    fn no_record_waits_for_an_owner_unless_owners_are_needed() {
         let mut holdback = Holdback::new(Reasons::default(), None, false);
-        holdback.push(asking(0, 1));
-        assert_eq!(id(holdback.next(0)), Some(1));
+        holdback.push(ownerless(0, 1));
+        assert_eq!(id(holdback.pop(0)), Some(1));
     }
 
     #[test]
-    fn a_missed_reset_may_be_that_of_any_end_held_then() {
+    fn a_missed_reset_makes_every_end_that_it_may_belong_to_unknown() {
         let closed_first = Evidence {
             flags: KNOWN | DEAD,
             from: 5,
             ..Evidence::default()
         };
-        let ended = |resets: [Option<u64>; 4]| {
+        let endings = |resets: [Option<u64>; 4]| {
             let mut holdback = holdback(resets[0]);
             for reading in &resets[1..] {
                 holdback.push(record(0, 1, Some(closed_first)));
-                holdback.missed_resets(*reading, true);
+                holdback.set_missed_resets(*reading, true);
             }
-            [0, 1, 2].map(|_| holdback.next(u64::MAX).and_then(|(_, ended)| ended))
+            [0, 1, 2].map(|_| holdback.pop(u64::MAX).and_then(|(_, ending)| ending))
         };
         let (known, unknown) = (Some(Ending::ClosedFirst), Some(Ending::Unknown));
-        assert_eq!(ended([Some(3); 4]), [known; 3]);
-        // It may have been missed before the second reading, and so after the second record was made.
+        assert_eq!(endings([Some(3); 4]), [known; 3]);
+        // The reset may have been missed after the second record was made, before the second count.
         let one = [Some(3), Some(3), Some(4), Some(4)];
-        assert_eq!(ended(one), [unknown, unknown, unknown]);
+        assert_eq!(endings(one), [unknown, unknown, unknown]);
         let one = [Some(3), Some(4), Some(4), Some(4)];
-        assert_eq!(ended(one), [unknown, unknown, known]);
-        assert_eq!(ended([None; 4]), [unknown; 3], "nobody watches");
+        assert_eq!(endings(one), [unknown, unknown, known]);
+        assert_eq!(endings([None; 4]), [unknown; 3], "resets are not watched");
     }
 
     #[test]
-    fn nothing_waits_for_ever() {
+    fn every_wait_ends() {
         let mut held = holdback(Some(0));
-        held.push(record(1, 2, Some(open_end(0))));
-        held.push(asking(1, 3));
-        assert_eq!(id(held.next(2)), None);
-        assert_eq!(held.next(RESET_WAIT_NS + 2).unwrap().1, Some(Ending::Unknown));
-        assert_eq!(id(held.next(RESET_WAIT_NS + 2)), None);
-        assert_eq!(id(held.next(OWNER_WAIT_NS + 2)), Some(3));
-        for more in 1..=MOST as u64 + 1 {
-            held.push(asking(1, more));
+        held.push(record(1, 2, Some(not_final(0))));
+        held.push(ownerless(1, 3));
+        assert_eq!(id(held.pop(2)), None);
+        assert_eq!(held.pop(RESET_WAIT_NS + 2).unwrap().1, Some(Ending::Unknown));
+        assert_eq!(id(held.pop(RESET_WAIT_NS + 2)), None);
+        assert_eq!(id(held.pop(OWNER_WAIT_NS + 2)), Some(3));
+        for more in 1..=CAPACITY as u64 + 1 {
+            held.push(ownerless(1, more));
         }
-        assert_eq!((id(held.next(2)), id(held.next(2))), (Some(1), None));
+        assert_eq!((id(held.pop(2)), id(held.pop(2))), (Some(1), None));
     }
 }

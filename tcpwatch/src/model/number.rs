@@ -1,9 +1,9 @@
-//! Numbers as people read them: thousands set apart, short forms, lengths of time.
+//! Formats numbers and lengths of time for people.
 
-/// What stands for nothing in a table, so that zeros are quiet.
+/// Stands for zero in tables, so that other numbers stand out.
 pub const QUIET: &str = "·";
 
-/// `number` with its thousands set apart: `1,234,567`.
+/// Formats `number` with commas: `1,234,567`.
 #[must_use]
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -17,13 +17,13 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
-/// As [`thousands`], nothing as `·`.
+/// Formats as [`thousands`] does, but zero as `·`.
 #[must_use]
 pub fn quiet(number: u64) -> String {
     if number == 0 { QUIET.into() } else { thousands(number) }
 }
 
-/// `number` in at most four characters: `999`, `8.1k`, `81k`, `8.1M`; two digits from 1,000 on.
+/// Formats `number` in at most four characters: `999`, `8.1k`, `81k`, `810k`, `8.1M`.
 #[must_use]
 pub fn short(number: u64) -> String {
     if number < 1000 {
@@ -32,37 +32,44 @@ pub fn short(number: u64) -> String {
     let mut unit = 1000;
     for letter in ['k', 'M', 'G', 'T', 'P'] {
         // Rounded before the unit is chosen, so that 999,950 is 1.0M and never 1000k.
-        let tenths = rounded(number, unit / 10);
+        let tenths = divide_rounded(number, unit / 10);
         if tenths < 100 {
             return format!("{}.{}{letter}", tenths / 10, tenths % 10);
         }
-        let whole = rounded(number, unit);
+        let whole = divide_rounded(number, unit);
         if whole < 1000 {
             return format!("{whole}{letter}");
         }
         unit *= 1000;
     }
-    format!("{}E", rounded(number, unit))
+    format!("{}E", divide_rounded(number, unit))
 }
 
-/// `number` in full where `width` columns hold it, else in short.
+/// Formats as [`short`] does, but zero as `·`.
 #[must_use]
-pub fn fitted(number: u64, width: usize) -> String {
+pub fn quiet_short(number: u64) -> String {
+    if number == 0 { QUIET.into() } else { short(number) }
+}
+
+/// Formats `number` in full if it fits `width` columns, else as [`short`] does.
+#[must_use]
+pub fn fit(number: u64, width: usize) -> String {
     let full = number.to_string();
     if full.len() <= width { full } else { short(number) }
 }
 
-/// `number / unit`, to the nearest.
-const fn rounded(number: u64, unit: u64) -> u64 {
+/// `number / unit`, rounded to the nearest.
+const fn divide_rounded(number: u64, unit: u64) -> u64 {
     number / unit + (number % unit >= unit.div_ceil(2)) as u64
 }
 
-/// `count` in `interval_s` seconds, a second; at least 1 where there was any.
+/// Rate per second of `count` events in `interval_s` seconds, rounded; at least 1 if there was an event. 0 for an interval without
+/// length.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a rate is shown to the nearest"
+    reason = "a rate is rounded"
 )]
 #[must_use]
 pub fn per_second(count: u64, interval_s: f64) -> u64 {
@@ -76,7 +83,7 @@ const MICROSECOND: u64 = 1_000;
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
 
-/// A length of time of `ns` nanoseconds, two or three digits of it: `850ns`, `1.1ms`, `21us`, `283ms`, `93s`, `2 h 14 m`.
+/// Formats a length of time: `850ns`, `1.1ms`, `21us`, `283ms`, `93s`, `2 h 14 m`, `3 d 2 h`.
 #[must_use]
 pub fn duration(ns: u64) -> String {
     for (unit, name, end) in [
@@ -85,16 +92,16 @@ pub fn duration(ns: u64) -> String {
         (MILLISECOND, "ms", SECOND),
         (SECOND, "s", 120 * SECOND),
     ] {
-        let tenths = rounded(ns, (unit / 10).max(1));
+        let tenths = divide_rounded(ns, (unit / 10).max(1));
         if unit > 1 && tenths < 100 {
             return format!("{}.{}{name}", tenths / 10, tenths % 10);
         }
-        let whole = rounded(ns, unit);
+        let whole = divide_rounded(ns, unit);
         if whole < end / unit {
             return format!("{whole}{name}");
         }
     }
-    let seconds = rounded(ns, SECOND);
+    let seconds = divide_rounded(ns, SECOND);
     let (minutes, hours) = (seconds / 60, seconds / 3600);
     match hours {
         0 => format!("{minutes} m {} s", seconds % 60),
@@ -103,7 +110,8 @@ pub fn duration(ns: u64) -> String {
     }
 }
 
-/// As [`duration`], in at most five characters for what is below 100 days: of a long time the larger unit alone, `14m`.
+/// Formats as [`duration`] does, in at most five characters below 100 days: without blanks, and long times in the larger unit
+/// alone (`14m`).
 #[must_use]
 pub fn brief(ns: u64) -> String {
     let text = duration(ns);
@@ -115,11 +123,11 @@ pub fn brief(ns: u64) -> String {
     }
 }
 
-/// A number of things, of which there may be one: `1 socket`, `1,200 sockets`.
+/// Formats a number with its noun: `1 socket`, `1,200 sockets`.
 #[must_use]
-pub fn several(number: u64, one: &str, more: &str) -> String {
-    let words = if number == 1 { one } else { more };
-    format!("{} {words}", thousands(number))
+pub fn several(number: u64, singular: &str, plural: &str) -> String {
+    let noun = if number == 1 { singular } else { plural };
+    format!("{} {noun}", thousands(number))
 }
 
 #[cfg(test)]
@@ -127,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thousands_are_set_apart() {
+    fn thousands_are_separated_by_commas() {
         for (number, text) in [
             (0, "0"),
             (999, "999"),
@@ -142,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn short_forms_have_four_characters() {
+    fn short_numbers_have_at_most_four_characters() {
         for (number, text) in [
             (0, "0"),
             (999, "999"),
@@ -167,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn times_have_the_unit_that_fits() {
+    fn lengths_of_time_have_a_fitting_unit() {
         for (ns, text) in [
             (0, "0ns"),
             (850, "850ns"),

@@ -1,4 +1,4 @@
-//! What is open at one moment: sockets counted by state, and by whatever else was asked for.
+//! Sockets at one moment, counted by state, and in groups if asked for.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::input::socket::{Address, Socket};
 use crate::input::socket_owner::SocketOwner;
 use crate::input::socket_owner::Unseen;
 
-/// Groups kept at most, about 160 MB; sockets of further ones are counted into [`Other`].
+/// Groups kept at most, about 160 MB. Sockets of further groups are counted in [`OtherGroups`].
 pub const GROUPS_MAX: usize = 900_000;
 
-/// What to group a snapshot by.
+/// A property to group sockets by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
+pub enum GroupBy {
     /// State.
     State,
     /// Local port.
@@ -34,14 +34,14 @@ pub enum By {
     Uid,
     /// Network namespace.
     Netns,
-    /// Process that holds it.
+    /// Process that holds the socket.
     Process,
     /// Cgroup of that process.
     Cgroup,
 }
 
-impl By {
-    /// All of them.
+impl GroupBy {
+    /// Every property.
     pub const ALL: [Self; 9] = [
         Self::State,
         Self::Lport,
@@ -54,7 +54,7 @@ impl By {
         Self::Cgroup,
     ];
 
-    /// The name, as typed after `--by` and as the key in machine output.
+    /// The name after `--by`, and the key in JSON and CSV.
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
@@ -71,9 +71,9 @@ impl By {
     }
 }
 
-/// One part of what a group has in common. Parts of one kind sort as numbers and addresses do.
+/// One value of a group's key. Values of one kind sort as numbers and addresses do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Part {
+pub enum KeyPart {
     /// State.
     State(TcpState),
     /// Local or remote port.
@@ -84,35 +84,35 @@ pub enum Part {
     Uid(Option<u32>),
     /// Inode number of the network namespace.
     Netns(u32),
-    /// Process; `None` where none is known, or several that none can be named of.
+    /// Process; `None` where the owner is unknown, or where unrelated processes share the socket.
     Process(Option<Arc<Owner>>),
-    /// Cgroup; `None` where it is not known.
+    /// Cgroup; `None` where it is unknown.
     Cgroup(Option<Arc<Cgroup>>),
 }
 
-// What is long is shared: a million keys of groups are no larger for it.
-const _: () = assert!(size_of::<Part>() == size_of::<Address>());
+// Owners and cgroups are shared, so that a million keys take no more memory than addresses do.
+const _: () = assert!(size_of::<KeyPart>() == size_of::<Address>());
 
-impl Part {
-    /// What `socket`, whose owner is `whose`, has for `by`.
+impl KeyPart {
+    /// The value of property `by` of `socket` and its `owner`.
     #[must_use]
-    pub fn of(socket: &Socket, whose: &SocketOwner, by: By) -> Self {
+    pub fn new(socket: &Socket, owner: &SocketOwner, by: GroupBy) -> Self {
         match by {
-            By::State => Self::State(socket.state),
-            By::Lport => Self::Port(socket.lport),
-            By::Rport => Self::Port(socket.rport),
-            By::Remote => Self::Address(socket.remote),
-            By::Local => Self::Address(socket.local),
-            By::Uid => Self::Uid(socket.uid),
-            By::Netns => Self::Netns(socket.netns),
-            By::Process => Self::Process(whose.process.clone()),
-            By::Cgroup => Self::Cgroup(whose.cgroup.clone()),
+            GroupBy::State => Self::State(socket.state),
+            GroupBy::Lport => Self::Port(socket.lport),
+            GroupBy::Rport => Self::Port(socket.rport),
+            GroupBy::Remote => Self::Address(socket.remote),
+            GroupBy::Local => Self::Address(socket.local),
+            GroupBy::Uid => Self::Uid(socket.uid),
+            GroupBy::Netns => Self::Netns(socket.netns),
+            GroupBy::Process => Self::Process(owner.process.clone()),
+            GroupBy::Cgroup => Self::Cgroup(owner.cgroup.clone()),
         }
     }
 }
 
-impl fmt::Display for Part {
-    /// For people, with nothing that a terminal obeys; unknown is `-`.
+impl fmt::Display for KeyPart {
+    /// Formats the value for a terminal: control characters are escaped, an unknown value is `-`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::State(state) => state.key().fmt(f),
@@ -126,7 +126,7 @@ impl fmt::Display for Part {
     }
 }
 
-/// How the kernel was read.
+/// How the sockets were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Counted by a BPF iterator.
@@ -141,7 +141,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The name in machine output, as typed after `--source`.
+    /// The name after `--source`, and in JSON.
     #[must_use]
     pub const fn key(&self) -> &'static str {
         match self {
@@ -152,72 +152,73 @@ impl Origin {
     }
 }
 
-/// Sockets that have a key in common.
+/// Sockets with the same key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
-    /// What they have in common, in the order of [`Snapshot::by`].
-    pub key: Box<[Part]>,
-    /// How many there are.
+pub struct SocketGroup {
+    /// The key, in the order of [`Snapshot::by`].
+    pub key: Box<[KeyPart]>,
+    /// The sockets, by state.
     pub states: StateCounts,
 }
 
-impl Group {
-    /// Their cgroup, where groups are by it and it is known.
+impl SocketGroup {
+    /// The cgroup in the key; `None` where it is unknown or not part of the key.
     #[must_use]
     pub fn cgroup(&self) -> Option<&Cgroup> {
         self.key.iter().find_map(|part| match part {
-            Part::Cgroup(cgroup) => cgroup.as_deref(),
+            KeyPart::Cgroup(cgroup) => cgroup.as_deref(),
             _ => None,
         })
     }
 }
 
-/// Sockets whose groups are not shown.
+/// Sockets in groups that the snapshot leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Other {
-    /// Their groups; `None` where there were too many to tell apart.
+pub struct OtherGroups {
+    /// Number of groups; `None` where there were more than [`GROUPS_MAX`], so that it is unknown.
     pub groups: Option<usize>,
-    /// How many there are.
+    /// The sockets, by state.
     pub states: StateCounts,
 }
 
-/// What was open at one moment.
+/// Sockets at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// When the reading began.
     pub time: Timestamp,
-    /// Inode number of the network namespace; `None` for all.
+    /// Inode number of the network namespace; `None` for several.
     pub netns: Option<u32>,
-    /// How the kernel was read.
+    /// How the sockets were read.
     pub origin: Origin,
-    /// Every socket within the filter.
+    /// All sockets within the filter, by state.
     pub states: StateCounts,
-    /// What the groups are by; empty where none were asked for.
-    pub by: Vec<By>,
+    /// The properties that make up a group's key; empty for no groups.
+    pub by: Vec<GroupBy>,
     /// The groups, largest first.
-    pub groups: Vec<Group>,
+    pub groups: Vec<SocketGroup>,
     /// The groups left out.
-    pub other: Option<Other>,
-    /// What was not seen of the owners; `None` where nobody asked for them.
+    pub other: Option<OtherGroups>,
+    /// Owners that could not be seen; `None` where no owners were read.
     pub unseen: Option<Unseen>,
 }
 
-/// Sockets, counted as they come.
+/// Counts sockets one by one and builds a [`Snapshot`].
 #[derive(Debug)]
-pub struct Tally {
-    by: Vec<By>,
+pub struct SnapshotBuilder {
+    by: Vec<GroupBy>,
     states: StateCounts,
-    groups: HashMap<Box<[Part]>, StateCounts>,
-    most: usize,
+    groups: HashMap<Box<[KeyPart]>, StateCounts>,
+    max_groups: usize,
+    /// Sockets of groups beyond `max_groups`.
     overflow: StateCounts,
-    /// The key looked up last: kept, so that a socket of a known group allocates nothing.
-    key: Vec<Part>,
+    /// The key of the current socket. The buffer is reused, so that a socket of a known group allocates nothing.
+    key: Vec<KeyPart>,
 }
 
-impl Tally {
-    /// Nothing counted yet; groups are by all of `by`, said twice or not.
+impl SnapshotBuilder {
+    /// A builder without sockets, which groups them by the properties in `by`. Repeated properties count once.
     #[must_use]
-    pub fn new(by: &[By]) -> Self {
+    pub fn new(by: &[GroupBy]) -> Self {
         let mut distinct = Vec::new();
         for &by in by {
             if !distinct.contains(&by) {
@@ -228,36 +229,39 @@ impl Tally {
             by: distinct,
             states: StateCounts::default(),
             groups: HashMap::new(),
-            most: GROUPS_MAX,
+            max_groups: GROUPS_MAX,
             overflow: StateCounts::default(),
             key: Vec::new(),
         }
     }
 
-    /// Whether counts per state of a namespace are all that is asked for, so that [`Self::add_counts`] can give them.
+    /// Whether counts per state and namespace suffice, so that [`Self::add_counts`] can be used.
     #[must_use]
     pub fn needs_no_sockets(&self) -> bool {
-        self.by.iter().all(|by| matches!(by, By::State | By::Netns))
+        self.by.iter().all(|by| matches!(by, GroupBy::State | GroupBy::Netns))
     }
 
-    /// Whether groups are by who holds the socket, so that [`Self::add`] must be told.
+    /// Whether the key has a process or a cgroup, so that [`Self::add`] needs the owner.
     #[must_use]
     pub fn needs_owners(&self) -> bool {
-        self.by.iter().any(|by| matches!(by, By::Process | By::Cgroup))
+        self.by
+            .iter()
+            .any(|by| matches!(by, GroupBy::Process | GroupBy::Cgroup))
     }
 
-    /// Counts one socket, whose owner is `whose`.
-    pub fn add(&mut self, socket: &Socket, whose: &SocketOwner) {
+    /// Counts one socket of `owner`.
+    pub fn add(&mut self, socket: &Socket, owner: &SocketOwner) {
         self.states.add(socket.state, 1);
         if self.by.is_empty() {
             return;
         }
         self.key.clear();
-        self.key.extend(self.by.iter().map(|&by| Part::of(socket, whose, by)));
+        self.key
+            .extend(self.by.iter().map(|&by| KeyPart::new(socket, owner, by)));
         self.add_to_group(socket.state, 1);
     }
 
-    /// Counts the sockets of the namespace with inode number `netns`; by state and netns alone.
+    /// Counts all sockets of the network namespace with inode number `netns` at once, grouped by state and netns alone.
     pub fn add_counts(&mut self, counts: &StateCounts, netns: u32) {
         self.states += *counts;
         if self.by.is_empty() {
@@ -266,19 +270,19 @@ impl Tally {
         for (state, sockets) in counts.iter().filter(|&(_, sockets)| sockets > 0) {
             self.key.clear();
             self.key.extend(self.by.iter().filter_map(|by| match by {
-                By::State => Some(Part::State(state)),
-                By::Netns => Some(Part::Netns(netns)),
+                GroupBy::State => Some(KeyPart::State(state)),
+                GroupBy::Netns => Some(KeyPart::Netns(netns)),
                 _ => None,
             }));
             self.add_to_group(state, sockets);
         }
     }
 
-    /// Counts sockets into the group of `self.key`.
+    /// Adds sockets to the group with the key in `self.key`.
     fn add_to_group(&mut self, state: TcpState, sockets: u64) {
         let group = if let Some(group) = self.groups.get_mut(self.key.as_slice()) {
             group
-        } else if self.groups.len() < self.most {
+        } else if self.groups.len() < self.max_groups {
             self.groups.entry(self.key.as_slice().into()).or_default()
         } else {
             &mut self.overflow
@@ -286,15 +290,15 @@ impl Tally {
         group.add(state, sockets);
     }
 
-    /// The snapshot, with the `limit` largest groups; those of one size in the order of their keys.
+    /// Builds the snapshot with the `limit` largest groups. Groups of one size are in the order of their keys.
     #[must_use]
     pub fn finish(self, time: Timestamp, netns: Option<u32>, origin: Origin, limit: Option<usize>) -> Snapshot {
-        let groups = self.groups.into_iter().map(|(key, states)| Group { key, states });
-        let mut groups: Vec<Group> = groups.collect();
+        let groups = self.groups.into_iter().map(|(key, states)| SocketGroup { key, states });
+        let mut groups: Vec<SocketGroup> = groups.collect();
         groups.sort_unstable_by(|a, b| b.states.total().cmp(&a.states.total()).then_with(|| a.key.cmp(&b.key)));
         let left_out = groups.split_off(limit.unwrap_or(usize::MAX).min(groups.len()));
         let overflowed = self.overflow.total() > 0;
-        let mut other = Other {
+        let mut other = OtherGroups {
             groups: (!overflowed).then_some(left_out.len()),
             states: self.overflow,
         };
@@ -322,7 +326,7 @@ mod tests {
     use crate::input::owner::{Comm, How};
     use crate::input::socket::{Family, Kind};
 
-    const NOBODY: SocketOwner = SocketOwner {
+    const UNKNOWN: SocketOwner = SocketOwner {
         process: None,
         cgroup: None,
     };
@@ -343,18 +347,18 @@ mod tests {
         }
     }
 
-    fn finish(tally: Tally, limit: Option<usize>) -> Snapshot {
-        tally.finish(Timestamp::UNIX_EPOCH, Some(9), Origin::SockDiag, limit)
+    fn finish(builder: SnapshotBuilder, limit: Option<usize>) -> Snapshot {
+        builder.finish(Timestamp::UNIX_EPOCH, Some(9), Origin::SockDiag, limit)
     }
 
     #[test]
-    fn groups_are_by_all_that_was_asked_for_largest_first() {
-        let mut tally = Tally::new(&[By::Remote, By::Lport, By::Remote]);
+    fn a_group_has_all_properties_in_its_key_and_the_largest_is_first() {
+        let mut builder = SnapshotBuilder::new(&[GroupBy::Remote, GroupBy::Lport, GroupBy::Remote]);
         for (remote, lport) in [(2, 80), (3, 80), (3, 80), (3, 443)] {
-            tally.add(&socket(remote, lport, TcpState::Established), &NOBODY);
+            builder.add(&socket(remote, lport, TcpState::Established), &UNKNOWN);
         }
-        let found = finish(tally, None);
-        assert_eq!(found.by, [By::Remote, By::Lport]);
+        let found = finish(builder, None);
+        assert_eq!(found.by, [GroupBy::Remote, GroupBy::Lport]);
         let keys: Vec<_> = found
             .groups
             .iter()
@@ -368,14 +372,14 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_sums_the_rest() {
-        let mut tally = Tally::new(&[By::Lport]);
+    fn groups_beyond_the_limit_are_added_up() {
+        let mut builder = SnapshotBuilder::new(&[GroupBy::Lport]);
         for lport in 1..=10u16 {
             for _ in 0..lport {
-                tally.add(&socket(2, lport, TcpState::TimeWait), &NOBODY);
+                builder.add(&socket(2, lport, TcpState::TimeWait), &UNKNOWN);
             }
         }
-        let found = finish(tally, Some(3));
+        let found = finish(builder, Some(3));
         assert_eq!(
             found
                 .groups
@@ -390,14 +394,14 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_bounded_and_no_socket_is_lost() {
-        let mut tally = Tally::new(&[By::Lport]);
-        tally.most = 4;
+    fn the_number_of_groups_is_bounded_and_every_socket_is_counted() {
+        let mut builder = SnapshotBuilder::new(&[GroupBy::Lport]);
+        builder.max_groups = 4;
         for lport in 1..=10 {
-            tally.add(&socket(2, lport, TcpState::Established), &NOBODY);
+            builder.add(&socket(2, lport, TcpState::Established), &UNKNOWN);
         }
-        tally.add(&socket(2, 1, TcpState::Established), &NOBODY);
-        let found = finish(tally, None);
+        builder.add(&socket(2, 1, TcpState::Established), &UNKNOWN);
+        let found = finish(builder, None);
         assert_eq!((found.groups.len(), found.groups[0].states.total()), (4, 2));
         let other = found.other.unwrap();
         assert_eq!(
@@ -407,40 +411,45 @@ mod tests {
     }
 
     #[test]
-    fn counts_make_the_groups_that_sockets_would() {
+    fn counts_make_the_same_groups_as_sockets() {
         let mut counts = StateCounts::default();
         counts.add(TcpState::Listen, 2);
         counts.add(TcpState::TimeWait, 1);
-        for by in [vec![], vec![By::State], vec![By::Netns], vec![By::Netns, By::State]] {
-            let (mut quick, mut slow) = (Tally::new(&by), Tally::new(&by));
+        for by in [
+            vec![],
+            vec![GroupBy::State],
+            vec![GroupBy::Netns],
+            vec![GroupBy::Netns, GroupBy::State],
+        ] {
+            let (mut quick, mut slow) = (SnapshotBuilder::new(&by), SnapshotBuilder::new(&by));
             assert!(quick.needs_no_sockets());
             quick.add_counts(&counts, 9);
             for state in [TcpState::Listen, TcpState::TimeWait, TcpState::Listen] {
-                slow.add(&socket(2, 80, state), &NOBODY);
+                slow.add(&socket(2, 80, state), &UNKNOWN);
             }
             assert_eq!(finish(quick, None), finish(slow, None), "{by:?}");
         }
-        assert!(!Tally::new(&[By::State, By::Uid]).needs_no_sockets());
+        assert!(!SnapshotBuilder::new(&[GroupBy::State, GroupBy::Uid]).needs_no_sockets());
     }
 
     #[test]
-    fn an_unknown_owner_is_a_group_of_its_own() {
-        let mut tally = Tally::new(&[By::Uid]);
-        tally.add(&socket(2, 80, TcpState::Established), &NOBODY);
+    fn sockets_of_unknown_users_are_a_group() {
+        let mut builder = SnapshotBuilder::new(&[GroupBy::Uid]);
+        builder.add(&socket(2, 80, TcpState::Established), &UNKNOWN);
         let socket = Socket {
             uid: None,
             ..socket(2, 80, TcpState::TimeWait)
         };
-        tally.add(&socket, &NOBODY);
-        let found = finish(tally, None);
+        builder.add(&socket, &UNKNOWN);
+        let found = finish(builder, None);
         let mut keys: Vec<_> = found.groups.iter().map(|group| group.key[0].to_string()).collect();
         keys.sort();
         assert_eq!(keys, ["-", "1000"]);
     }
 
     #[test]
-    fn groups_by_owner_are_told_by_number_and_by_path() {
-        let whose = |pid, comm: &[u8], cgroup: &str| SocketOwner {
+    fn groups_by_owner_are_named_by_pid_and_by_path() {
+        let owner = |pid, comm: &[u8], cgroup: &str| SocketOwner {
             process: Some(Arc::new(Owner {
                 pid: NonZeroU32::new(pid),
                 comm: Comm::new(comm),
@@ -449,18 +458,22 @@ mod tests {
             })),
             cgroup: Some(Arc::new(cgroup.to_owned().into())),
         };
-        let mut tally = Tally::new(&[By::Process, By::Cgroup]);
-        assert!(tally.needs_owners() && !tally.needs_no_sockets() && !Tally::new(&[By::Uid]).needs_owners());
-        for whose in [
-            whose(9, b"nginx", "/a"),
-            whose(9, b"nginx", "/a"),
-            whose(10, b"nginx", "/a"),
-            whose(8, b"e\x1b", "/\x1b\\x2d"),
-            NOBODY,
+        let mut builder = SnapshotBuilder::new(&[GroupBy::Process, GroupBy::Cgroup]);
+        assert!(
+            builder.needs_owners()
+                && !builder.needs_no_sockets()
+                && !SnapshotBuilder::new(&[GroupBy::Uid]).needs_owners()
+        );
+        for owner in [
+            owner(9, b"nginx", "/a"),
+            owner(9, b"nginx", "/a"),
+            owner(10, b"nginx", "/a"),
+            owner(8, b"e\x1b", "/\x1b\\x2d"),
+            UNKNOWN,
         ] {
-            tally.add(&socket(2, 80, TcpState::Established), &whose);
+            builder.add(&socket(2, 80, TcpState::Established), &owner);
         }
-        let keys = finish(tally, None).groups.into_iter();
+        let keys = finish(builder, None).groups.into_iter();
         let keys: Vec<_> = keys.map(|group| format!("{} {}", group.key[0], group.key[1])).collect();
         assert_eq!(keys, ["nginx[9] /a", "- -", r"e\u{1b}[8] /\u{1b}\\x2d", "nginx[10] /a"]);
     }

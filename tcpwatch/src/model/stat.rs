@@ -1,6 +1,7 @@
-//! What `stat` knows: the counts now, and how far they moved since the tick before.
+//! Connections per state and their rates of change, as `stat` shows them.
 
 use jiff::Timestamp;
+use serde::Serialize;
 use tcpwatch_common::TcpState;
 use tcpwatch_common::ledger::{Pass, STATES};
 
@@ -14,7 +15,7 @@ use crate::input::{FullestNamespace, HostFacts, LedgerSample, Orphans, SynSettin
 /// Transitions in one interval, by the kernel's state numbers.
 pub type Moves = [[u64; STATES]; STATES];
 
-/// Takes what is read of the host, gives a frame at the end of every interval.
+/// Takes the counts read from the kernel and builds a frame at the end of each interval.
 #[derive(Debug, Default)]
 pub struct Stat {
     reasons: Reasons,
@@ -24,7 +25,7 @@ pub struct Stat {
     before: Option<Before>,
 }
 
-/// What the tick before knew.
+/// The readings at the end of the previous interval.
 #[derive(Debug)]
 struct Before {
     monotonic_ns: u64,
@@ -32,66 +33,68 @@ struct Before {
     facts: Box<HostFacts>,
 }
 
-/// One interval.
+/// One interval. Counts are of the interval, unless they say "now".
 #[derive(Clone, Debug, PartialEq)]
 pub struct StatFrame {
-    /// Its end.
+    /// End of the interval.
     pub time: Timestamp,
-    /// Its length, s; 0 for the first, which has no rates.
+    /// Length of the interval, s; 0 for the first frame, which has no rates.
     pub interval_s: f64,
-    /// Connections in each state now, as `ss -tan` would count them.
+    /// Connections in each state now, as `ss -tan` counts them.
     pub connections: StateCounts,
-    /// Transitions in it.
+    /// Transitions.
     pub moves: Moves,
-    /// Connections ended in it, by how; together they are [`StatFrame::closed`].
+    /// Connections that ended, by how they ended; their total is [`StatFrame::closed`].
     pub ends: EndingCounts,
-    /// TIME_WAIT.
+    /// Timewait sockets.
     pub time_wait: TimeWait,
-    /// How far the kernel's counters came in it, over the namespaces looked at, whatever the filter.
+    /// Increase of the kernel's counters, summed over the namespaces that are watched. The filter does not apply.
     pub counters: CounterValues,
     /// Orphans now.
     pub orphans: Orphans,
-    /// By what settings half-open connections are bounded.
+    /// Settings that limit half-open connections.
     pub syn: SynSettings,
-    /// The network namespace looked at; `None` where it is not one alone.
+    /// The network namespace, if a single one is watched.
     pub namespace: Option<Namespace>,
-    /// Transitions counted, in it.
+    /// Number of transitions.
     pub seen: u64,
-    /// Stream records lost, in it.
+    /// Stream records lost.
     pub lost: u64,
-    /// Runs the kernel skipped, in it; `None` where it does not count them.
+    /// Program runs that the kernel skipped; `None` where it does not count them.
     pub missed: Option<u64>,
-    /// Resets not heard of, in it; `None` where that is not known.
+    /// Resets that were missed; `None` where that is unknown.
     pub missed_resets: Option<u64>,
-    /// Sockets that took no mark, by which the connections may be off now.
+    /// Sockets now that took no mark. `connections` may be off by as many.
     pub unmarked: u64,
     /// See [`LedgerSample::drift`].
     pub drift: Option<u64>,
 }
 
-/// TIME_WAIT in one interval; `None` is unknown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Timewait sockets in one interval; `None` is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TimeWait {
-    /// Timewait sockets made in it, of either substate.
+    /// Timewait sockets created, in `TIME_WAIT` or `FIN_WAIT2`.
     pub entered: Option<u64>,
-    /// Those of them in `FIN_WAIT2`, whose peer had not closed yet; unknown where some were refused, for nothing tells which.
+    /// Those created in `FIN_WAIT2`, because the peer had not closed yet. Unknown where the kernel refused timewait sockets: it does
+    /// not count by state which.
     pub entered_fin_wait2: Option<u64>,
-    /// Timewait sockets gone in it, for whatever reason.
+    /// Timewait sockets removed, for any reason.
     pub left: Option<u64>,
-    /// Those of them that an outgoing connection took over.
+    /// Timewait sockets that an outgoing connection took over (`TcpExt:TWRecycled`).
     pub recycled: Option<u64>,
-    /// Timewait sockets refused in it.
+    /// Timewait sockets that the kernel refused to create (`TcpExt:TCPTimeWaitOverflow`).
     pub refused: Option<u64>,
     /// Timewait sockets now.
     pub population: Option<u64>,
-    /// Most there may be; `None` where there are several namespaces, each with a limit of its own.
+    /// `tcp_max_tw_buckets`; `None` for several namespaces, which have a limit each.
     pub limit: Option<u64>,
     /// The namespace that is nearest to its limit.
+    #[serde(skip)]
     pub fullest: Option<FullestNamespace>,
 }
 
 impl Stat {
-    /// Nothing known yet; `reasons` reads the kernel's numbers.
+    /// An empty tracker; `reasons` decodes the kernel's reset reasons.
     #[must_use]
     pub fn new(reasons: Reasons) -> Self {
         Self {
@@ -115,7 +118,7 @@ impl Stat {
         self.facts = facts;
     }
 
-    /// The interval from the last call to now, and for the first call one without length; `None` before the ledger was read.
+    /// Ends an interval that began with the previous call; the first one has no length. `None` before the ledger was read.
     pub fn interval(&mut self, time: Timestamp, monotonic_ns: u64) -> Option<StatFrame> {
         let ledger = self.ledger.clone()?;
         let before = self.before.replace(Before {
@@ -179,25 +182,26 @@ impl Stat {
                 .map(|missed| since(missed, |ledger| ledger.missed.unwrap_or(0))),
             missed_resets: ledger
                 .missed_resets
-                .map(|unheard| since(unheard, |ledger| ledger.missed_resets.unwrap_or(0))),
+                .map(|resets| since(resets, |ledger| ledger.missed_resets.unwrap_or(0))),
             unmarked: ledger.unmarked,
             drift: ledger.drift,
         })
     }
 
-    /// Ends from `then` to `now`, by how.
+    /// Connections that ended from `then` to `now`, by how they ended.
     fn ends_between(&self, then: &LedgerSample, now: &LedgerSample) -> EndingCounts {
-        let heard = now.missed_resets.is_some() && now.missed_resets == then.missed_resets;
-        self.ends(now, heard).since(&self.ends(then, heard))
+        let all_resets_seen = now.missed_resets.is_some() && now.missed_resets == then.missed_resets;
+        let now = self.ends(now, all_resets_seen);
+        now.since(&self.ends(then, all_resets_seen))
     }
 
-    /// All ends until a moment, by how; `heard` says whether every reset was heard of.
-    fn ends(&self, ledger: &LedgerSample, heard: bool) -> EndingCounts {
+    /// Connections that ended since the start, by how they ended; see [`ending::classify`] for `all_resets_seen`.
+    fn ends(&self, ledger: &LedgerSample, all_resets_seen: bool) -> EndingCounts {
         let mut counts = EndingCounts::default();
         for &(evidence, ends) in &ledger.ends {
-            // Below zero for a moment, where one CPU takes back what another counted.
+            // A count may be below zero for a moment: one CPU corrects what another one counted.
             counts.add(
-                ending::decide(evidence, &self.reasons, heard),
+                ending::classify(evidence, &self.reasons, all_resets_seen),
                 u64::try_from(ends).unwrap_or(0),
             );
         }
@@ -205,13 +209,13 @@ impl Stat {
         counts
     }
 
-    /// Sockets of every kind, as `ss` shows them.
+    /// Sockets of all kinds, as `ss` shows them.
     fn connections(&self, ledger: &LedgerSample) -> StateCounts {
         let mut counts = StateCounts::default();
         for (number, &sockets) in (0..).zip(&ledger.sockets) {
             if let Some(state) = TcpState::from_kernel(number) {
-                // Below zero for a moment, where a socket moved from one CPU to another while they were read; or where an
-                // anchor was off, and then the drift says by how much.
+                // A count may be below zero for a moment, if a transition was counted on another CPU while the CPUs were read;
+                // or if the count of the sockets was wrong, which the drift reports.
                 counts.add(state, u64::try_from(sockets).unwrap_or(0));
             }
         }
@@ -232,7 +236,7 @@ impl StatFrame {
         self.moves[usize::from(from.number())][usize::from(to.number())]
     }
 
-    /// The transitions there were, in the order of the kernel's numbers.
+    /// Transitions that occurred, with their counts, in the order of the kernel's state numbers.
     pub fn transitions(&self) -> impl Iterator<Item = (TcpState, TcpState, u64)> + '_ {
         TcpState::ALL
             .into_iter()
@@ -241,19 +245,19 @@ impl StatFrame {
             .filter(|&(_, _, count)| count > 0)
     }
 
-    /// Connections this side opened: `CLOSE>SYN_SENT`, those that found no port included.
+    /// Connections that this host opened: `CLOSE>SYN_SENT`. Those that found no local port are included.
     #[must_use]
     pub fn opened_active(&self) -> u64 {
         self.moved(TcpState::Close, TcpState::SynSent)
     }
 
-    /// Connections a peer opened: `LISTEN>SYN_RECV`, equal to `Tcp:PassiveOpens`.
+    /// Connections that a peer opened: `LISTEN>SYN_RECV`, equal to `Tcp:PassiveOpens`.
     #[must_use]
     pub fn opened_passive(&self) -> u64 {
         self.moved(TcpState::Listen, TcpState::SynRecv)
     }
 
-    /// Connections that ended: every move to CLOSE except from LISTEN, failed connects included.
+    /// Connections that ended: every transition to CLOSE but that of a listener. Failed connects are included.
     #[must_use]
     pub fn closed(&self) -> u64 {
         let from = TcpState::ALL.into_iter();
@@ -261,7 +265,7 @@ impl StatFrame {
         super::total(from.map(|from| self.moved(from, TcpState::Close)))
     }
 
-    /// Open connections that were torn down at once, equal to `Tcp:EstabResets`.
+    /// Connections that went from ESTABLISHED or `CLOSE_WAIT` straight to CLOSE, equal to `Tcp:EstabResets`.
     #[must_use]
     pub fn reset(&self) -> u64 {
         self.moved(TcpState::Established, TcpState::Close) + self.moved(TcpState::CloseWait, TcpState::Close)
@@ -292,7 +296,7 @@ mod tests {
         Box::new(sample)
     }
 
-    /// So many timewait sockets and overflows.
+    /// Readings with `count` timewait sockets, accept-queue overflows and orphans.
     fn facts(count: u64) -> Box<HostFacts> {
         let entered = Some(count);
         Box::new(HostFacts {
@@ -328,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn later_frames_have_what_moved_since() {
+    fn later_frames_have_the_change_since_the_previous_one() {
         let mut stat = Stat::default();
         stat.ledger(sample(|ledger| ledger.moves[7][2] = 5));
         stat.host_facts(facts(7));
@@ -372,15 +376,15 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_not_heard_of_leaves_the_ends_of_its_interval_undecided() {
+    fn a_missed_reset_makes_ends_of_its_interval_unknown() {
         let closed_first = Evidence {
             flags: KNOWN | DEAD,
             from: 5,
             ..Evidence::default()
         };
         let mut stat = Stat::default();
-        let mut told = Vec::new();
-        for (seconds, ends, unheard) in [
+        let mut counts = Vec::new();
+        for (seconds, ends, missed_resets) in [
             (1, 0, Some(0)),
             (2, 3, Some(0)),
             (3, 5, Some(1)),
@@ -389,16 +393,16 @@ mod tests {
         ] {
             stat.ledger(sample(|ledger| {
                 ledger.ends = vec![(closed_first, ends)];
-                ledger.missed_resets = unheard;
+                ledger.missed_resets = missed_resets;
             }));
             let frame = interval(&mut stat, seconds).unwrap();
-            told.push((frame.ends.get(Ending::ClosedFirst), frame.ends.get(Ending::Unknown)));
+            counts.push((frame.ends.get(Ending::ClosedFirst), frame.ends.get(Ending::Unknown)));
         }
-        assert_eq!(told, [(0, 0), (3, 0), (0, 2), (4, 0), (0, 1)]);
+        assert_eq!(counts, [(0, 0), (3, 0), (0, 2), (4, 0), (0, 1)]);
     }
 
     #[test]
-    fn inputs_that_go_backwards_or_below_zero_are_survived() {
+    fn inputs_may_go_backwards_or_below_zero() {
         let mut stat = Stat::default();
         stat.ledger(sample(|ledger| ledger.moves[7][2] = 5));
         interval(&mut stat, 9);
@@ -409,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_and_timewait_sockets_are_added_and_full_ones_not_twice() {
+    fn request_and_timewait_sockets_are_added_and_full_sockets_counted_once() {
         let mut stat = Stat::default();
         let mut walked: Pass = bytemuck::Zeroable::zeroed();
         walked.full[5] = 10;

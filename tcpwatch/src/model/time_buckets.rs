@@ -1,9 +1,9 @@
-//! How many events there were in each of the last slots of time.
+//! A ring of time slots that counts events.
 
-/// Counts of events in the last `N` slots of `SLOT_NS` nanoseconds; both at least 1.
+/// Counts of events in the last `N` slots of `SLOT_NS` nanoseconds each; both are at least 1.
 ///
-/// Slots are numbered by a monotonic clock. The newest slot is the latest one an event was counted in: events come in any
-/// order, and one older than all `N` slots is not counted.
+/// The number of a slot is its time on a monotonic clock divided by `SLOT_NS`. Events may be added in any order. An event older
+/// than the last `N` slots is not counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimeBuckets<const SLOT_NS: u64, const N: u64> {
     counts: Box<[u32]>,
@@ -20,29 +20,29 @@ impl<const SLOT_NS: u64, const N: u64> Default for TimeBuckets<SLOT_NS, N> {
 }
 
 impl<const SLOT_NS: u64, const N: u64> TimeBuckets<SLOT_NS, N> {
-    /// The slot of a time, ns.
+    /// Number of the slot that `monotonic_ns` is in.
     #[must_use]
     pub const fn slot(monotonic_ns: u64) -> u64 {
         monotonic_ns / SLOT_NS
     }
 
-    /// The place of `slot`, where it is among those kept.
-    fn place(&self, slot: u64) -> Option<usize> {
+    /// Index of `slot` in the ring; `None` where it is not among the last `N`.
+    fn index(&self, slot: u64) -> Option<usize> {
         let kept = slot <= self.newest && self.newest - slot < N;
         usize::try_from(slot % N).ok().filter(|_| kept)
     }
 
-    /// Makes `slot` the newest, where it is newer.
-    fn reach(&mut self, slot: u64) {
+    /// Makes `slot` the newest, if it is newer, and empties the slots in between.
+    fn advance(&mut self, slot: u64) {
         let passed = slot.saturating_sub(self.newest).min(N);
         self.newest = self.newest.max(slot);
         for back in 0..passed {
-            self.put(slot - back, 0);
+            self.store(slot - back, 0);
         }
     }
 
-    fn put(&mut self, slot: u64, count: u32) {
-        if let Some(cell) = self.place(slot).and_then(|place| self.counts.get_mut(place)) {
+    fn store(&mut self, slot: u64, count: u32) {
+        if let Some(cell) = self.index(slot).and_then(|index| self.counts.get_mut(index)) {
             *cell = count;
         }
     }
@@ -50,33 +50,33 @@ impl<const SLOT_NS: u64, const N: u64> TimeBuckets<SLOT_NS, N> {
     /// Counts one event.
     pub fn add(&mut self, monotonic_ns: u64) {
         let slot = Self::slot(monotonic_ns);
-        self.reach(slot);
-        self.put(slot, self.get(slot).saturating_add(1));
+        self.advance(slot);
+        self.store(slot, self.get(slot).saturating_add(1));
     }
 
-    /// Sets the count of `slot`; nothing where it is older than those kept.
+    /// Sets the count of `slot`, unless it is older than the last `N`.
     pub fn set(&mut self, slot: u64, count: u32) {
-        self.reach(slot);
-        self.put(slot, count);
+        self.advance(slot);
+        self.store(slot, count);
     }
 
-    /// Events in `slot`; none where it is too old, or newer than the newest.
+    /// Events in `slot`; 0 for a slot outside the ring.
     #[must_use]
     pub fn get(&self, slot: u64) -> u32 {
-        let cell = self.place(slot).and_then(|place| self.counts.get(place));
+        let cell = self.index(slot).and_then(|index| self.counts.get(index));
         cell.copied().unwrap_or(0)
     }
 
-    /// Events in the slots from `first` until before `end`.
+    /// Events in the slots `first..end`.
     #[must_use]
     pub fn sum(&self, first: u64, end: u64) -> u64 {
-        // Older and newer ones hold nothing, however many there are.
+        // The range may be huge; only slots in the ring have counts.
         let first = first.max(self.newest.saturating_add(1).saturating_sub(N));
         let end = end.min(self.newest.saturating_add(1));
         (first..end).map(|slot| u64::from(self.get(slot))).sum()
     }
 
-    /// The latest slot an event was counted in; 0 before the first.
+    /// The newest slot that has been counted in or set; 0 before the first.
     #[must_use]
     pub const fn newest(&self) -> u64 {
         self.newest
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_counted_in_any_order() {
+    fn events_may_be_added_in_any_order() {
         let slots = seconds(&[100, 102, 101, 102, 103]);
         let counts: Vec<u32> = (99..105).map(|slot| slots.get(slot)).collect();
         assert_eq!(counts, [0, 1, 1, 2, 1, 0]);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_old_is_gone() {
+    fn slots_older_than_the_ring_are_forgotten() {
         let mut slots = seconds(&[100, 101, 104]);
         assert_eq!((slots.get(100), slots.get(101), slots.sum(0, u64::MAX)), (0, 1, 2));
         slots.add(100);
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_set_where_nothing_happened_yet() {
+    fn a_count_can_be_set_in_any_slot_of_the_ring() {
         let mut slots = seconds(&[100]);
         slots.set(102, 5);
         slots.set(99, 3);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_time_are_survived() {
+    fn the_largest_and_smallest_times_are_accepted() {
         let mut slots = TimeBuckets::<1, 3>::default();
         slots.add(u64::MAX);
         slots.add(0);

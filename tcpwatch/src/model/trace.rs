@@ -1,4 +1,4 @@
-//! What a trace shows.
+//! Single transitions and finished connections, as `trace` and `life` show them.
 
 use std::sync::Arc;
 
@@ -8,25 +8,38 @@ use tcpwatch_common::ledger::STATES;
 
 use super::ending::Ending;
 use super::frame::Frame;
-use super::holdback::Held;
 use crate::input::container::Cgroup;
 use crate::input::owner::Owner;
 use crate::input::{Connection, Event};
 
-/// What a trace may be of.
-pub trait Traced: Held + Sized {
-    /// Those that `frame` shows.
-    fn shown(frame: &Frame) -> &Shown<Self>;
+/// A record that a trace shows: a transition, or a finished connection.
+pub trait TraceRecord: Sized {
+    /// The transition; of a connection, its last one.
+    fn event(&self) -> &Event;
 
-    /// The process that closed the connection, where that is not its owner.
+    /// The same, to be completed.
+    fn event_mut(&mut self) -> &mut Event;
+
+    /// The rows of this kind in `frame`.
+    fn rows(frame: &Frame) -> &TraceRows<Self>;
+
+    /// The process that closed the connection, if it is not the owner.
     fn closer(&self) -> Option<Owner>;
 
-    /// How many of them are among the transitions of the ledger, `moves[from][to]` by the kernel's state numbers.
-    fn seen(moves: &[[u64; STATES]; STATES]) -> u64;
+    /// Counts the records of this kind in the ledger; `moves[from][to]` by the kernel's state numbers.
+    fn count(moves: &[[u64; STATES]; STATES]) -> u64;
 }
 
-impl Traced for Event {
-    fn shown(frame: &Frame) -> &Shown<Self> {
+impl TraceRecord for Event {
+    fn event(&self) -> &Event {
+        self
+    }
+
+    fn event_mut(&mut self) -> &mut Event {
+        self
+    }
+
+    fn rows(frame: &Frame) -> &TraceRows<Self> {
         &frame.transitions
     }
 
@@ -34,13 +47,21 @@ impl Traced for Event {
         None
     }
 
-    fn seen(moves: &[[u64; STATES]; STATES]) -> u64 {
+    fn count(moves: &[[u64; STATES]; STATES]) -> u64 {
         super::total(moves.iter().flatten().copied())
     }
 }
 
-impl Traced for Connection {
-    fn shown(frame: &Frame) -> &Shown<Self> {
+impl TraceRecord for Connection {
+    fn event(&self) -> &Event {
+        &self.last
+    }
+
+    fn event_mut(&mut self) -> &mut Event {
+        &mut self.last
+    }
+
+    fn rows(frame: &Frame) -> &TraceRows<Self> {
         &frame.connections
     }
 
@@ -48,8 +69,8 @@ impl Traced for Connection {
         self.closer
     }
 
-    /// Every entry into CLOSE ends a connection, but for a listener's, and for that of a killed one, which is there already.
-    fn seen(moves: &[[u64; STATES]; STATES]) -> u64 {
+    /// Counts the moves into CLOSE. Two are no end of a connection: `LISTEN>CLOSE`, and `CLOSE>CLOSE` of a killed socket.
+    fn count(moves: &[[u64; STATES]; STATES]) -> u64 {
         let close = usize::from(TcpState::Close.number());
         let listen = usize::from(TcpState::Listen.number());
         let ends = moves
@@ -60,27 +81,27 @@ impl Traced for Connection {
     }
 }
 
-/// One thing a trace shows, with what was found out beside it.
+/// A record with what the model found out about it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row<T> {
+pub struct TraceRow<T> {
     /// The transition, or the finished connection.
-    pub what: T,
-    /// How it ended, where it is an end.
-    pub ended: Option<Ending>,
-    /// Its owner's cgroup.
+    pub record: T,
+    /// How the connection ended; `None` for a transition that does not end one.
+    pub ending: Option<Ending>,
+    /// Cgroup of the owner.
     pub cgroup: Option<Arc<Cgroup>>,
 }
 
-/// Transitions, or finished connections, that a frame shows.
+/// The rows of one kind in a frame.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Shown<T> {
-    /// In the order they came.
-    pub rows: Vec<Row<T>>,
-    /// What all of them add up to; `None` before the end.
+pub struct TraceRows<T> {
+    /// Rows in order of arrival.
+    pub rows: Vec<TraceRow<T>>,
+    /// Totals of the run; `None` before its end.
     pub totals: Option<TraceTotals>,
 }
 
-impl<T> Default for Shown<T> {
+impl<T> Default for TraceRows<T> {
     fn default() -> Self {
         Self {
             rows: Vec::new(),
@@ -89,18 +110,18 @@ impl<T> Default for Shown<T> {
     }
 }
 
-/// How many transitions, or connections, there were, and what became of them.
+/// How many transitions or connections a run had, and how many of them it showed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TraceTotals {
-    /// Those the kernel side counted within the filter.
+    /// Counted by the kernel side, within the filter that it applies.
     pub seen: u64,
-    /// Those printed.
+    /// Printed.
     pub printed: u64,
-    /// Those left out because they are not whom the filter asks for: it looks at owners, whom the kernel side does not judge.
+    /// Left out, because the filter asks for other owners. The kernel side does not filter by owner.
     pub unmatched: u64,
     /// Records that found no room in the ring buffer.
     pub lost: u64,
-    /// Runs of the kernel side that the kernel skipped, so that nobody counted them; `None` where it does not say.
+    /// Events of the whole host that no program handled; `None` where the kernel does not count them.
     pub missed: Option<u64>,
 }
 
@@ -122,7 +143,7 @@ mod tests {
         ] {
             moves[from][to] = count;
         }
-        assert_eq!(Connection::seen(&moves), 2 + 4 + 8);
-        assert_eq!(Event::seen(&moves), 127);
+        assert_eq!(Connection::count(&moves), 2 + 4 + 8);
+        assert_eq!(Event::count(&moves), 127);
     }
 }

@@ -1,16 +1,17 @@
-//! Which owners of sockets could not be seen, in words.
+//! Why tcpwatch could not see the owners of some sockets, in words.
 
 use super::number::several;
 use crate::input::socket_owner::Unseen;
 
-/// What was not seen of the owners of connections that come and go; `None` where nothing helps, for one may have gone meanwhile.
+/// Warns that some owners of connections are unknown. `None` where root would not see more: a process that has exited since cannot be
+/// seen by anyone.
 #[must_use]
 pub fn some_unseen(unseen: &Unseen) -> Option<String> {
     let why = why_unseen(unseen).filter(|_| unseen.root_sees_more)?;
-    Some(format!("some owners cannot be seen; {why}"))
+    Some(format!("some owners are unknown: {why}"))
 }
 
-/// Why owners were not seen, and what to type; `None` where all that could be were.
+/// Why owners were not seen, and what the user can type to see more. `None` where all owners were seen or the cause is not known.
 #[must_use]
 pub fn why_unseen(unseen: &Unseen) -> Option<String> {
     let mut why = Vec::new();
@@ -27,7 +28,7 @@ pub fn why_unseen(unseen: &Unseen) -> Option<String> {
         return None;
     }
     let sudo = if unseen.root_sees_more {
-        ": run tcpwatch with sudo"
+        "; run tcpwatch with sudo"
     } else {
         ""
     };

@@ -1,18 +1,18 @@
-//! All that is known of a host's connections: inputs go in, frames come out.
+//! The model of a host's connections: inputs go in, frames come out.
 //!
-//! It asks nobody and reads no clock, so that the same inputs always give the same frames.
+//! It asks the source nothing and reads no clock, so the same inputs always give the same frames.
 
 mod cgroups;
-mod rows;
-mod stuck;
+mod stuck_tracker;
 #[cfg(test)]
 mod tests;
+mod trace_tracker;
 
 use jiff::Timestamp;
 
 use self::cgroups::CgroupPaths;
-use self::rows::Rows;
-use self::stuck::Stuck;
+use self::stuck_tracker::StuckTracker;
+use self::trace_tracker::TraceTracker;
 use super::churn::Churn;
 use super::filter::owner::OwnerFilter;
 use super::frame::Frame;
@@ -21,94 +21,93 @@ use super::stat::Stat;
 use crate::input::latency::LatencySample;
 use crate::input::needs::Needs;
 use crate::input::socket_scan::SocketScan;
-use crate::input::{Connection, EndCounts, Event, Input, Session};
+use crate::input::{Connection, EndCounts, Event, Input, Loss, Session};
 
-/// What is known, as far as it is needed.
+/// The model of a host's connections, as far as the views need it.
 #[derive(Debug)]
 pub struct World {
     needs: Needs,
-    owners: OwnerFilter,
-    /// The last tick.
+    filter: OwnerFilter,
+    /// Time of the last tick, by two clocks.
     time: Timestamp,
     monotonic_ns: u64,
     /// Whether an interval has ended.
     has_interval: bool,
     counts: Stat,
-    transitions: Rows<Event>,
-    connections: Rows<Connection>,
+    transitions: TraceTracker<Event>,
+    connections: TraceTracker<Connection>,
     cgroups: CgroupPaths,
     churn: Churn,
     latency: Latency,
     latency_now: LatencySample,
-    stuck: Option<Stuck>,
-    /// Records lost so far.
+    stuck: Option<StuckTracker>,
+    /// Records lost since the start.
     lost: u64,
     frame: Frame,
 }
 
 impl World {
-    /// Nothing known yet. It keeps what is in `needs`, and shows single transitions and connections of `owners` alone.
+    /// An empty model that keeps what `needs` call for. `filter` selects the rows of traces by owner.
     #[must_use]
-    pub fn new(needs: Needs, owners: OwnerFilter) -> Self {
-        Self::of_session(needs, owners, &Session::default())
+    pub fn new(needs: Needs, filter: OwnerFilter) -> Self {
+        Self::for_session(needs, filter, &Session::default())
     }
 
-    fn of_session(needs: Needs, owners: OwnerFilter, session: &Session) -> Self {
+    fn for_session(needs: Needs, filter: OwnerFilter, session: &Session) -> Self {
         Self {
             needs,
-            owners,
+            filter,
             time: Timestamp::UNIX_EPOCH,
             monotonic_ns: 0,
             has_interval: false,
             counts: Stat::new(session.reasons.clone()),
-            transitions: Rows::new(session, needs.rows()),
-            connections: Rows::new(session, needs.rows()),
+            transitions: TraceTracker::new(session, needs.rows()),
+            connections: TraceTracker::new(session, needs.rows()),
             cgroups: CgroupPaths::default(),
             churn: Churn::new(session.monotonic_ns),
             latency: Latency::new(needs.latency.unwrap_or_default(), session.monotonic_ns),
             latency_now: LatencySample::default(),
-            stuck: needs.stuck.map(|stuck| Stuck::new(stuck, session)),
+            stuck: needs.stuck.map(|stuck| StuckTracker::new(stuck, session)),
             lost: 0,
             frame: Frame::default(),
         }
     }
 
-    /// Takes `input`; a frame, where there is something to show by now.
+    /// Applies `input`; returns a frame if there is something to show.
     pub fn apply(&mut self, input: Input) -> Option<&Frame> {
         match input {
             Input::Session(session) => {
-                let owners = std::mem::take(&mut self.owners);
-                *self = Self::of_session(self.needs, owners, &session);
+                let filter = std::mem::take(&mut self.filter);
+                *self = Self::for_session(self.needs, filter, &session);
             }
             Input::Transition(event) => {
                 if self.needs.churn {
                     self.churn.opened(&event);
                 }
                 if let Some(stuck) = &mut self.stuck {
-                    stuck.transition(&event, self.cgroups.is_asked_for(event.owner, &self.owners));
+                    stuck.transition(&event, self.cgroups.matches(event.owner, &self.filter));
                 }
                 if self.needs.transitions {
                     self.transitions.holdback.push(event);
                 }
             }
-            Input::Connection(life) => self.connections.holdback.push(life),
+            Input::Connection(connection) => self.connections.holdback.push(connection),
             Input::CloseAmended { id, evidence } => {
                 self.transitions.holdback.amend(id, evidence);
                 self.connections.holdback.amend(id, evidence);
             }
             Input::SocketOwner { inode, owner } => {
-                self.transitions.holdback.owner(inode, owner);
-                self.connections.holdback.owner(inode, owner);
+                self.transitions.holdback.set_owner(inode, owner);
+                self.connections.holdback.set_owner(inode, owner);
             }
             Input::CgroupPath { owner, cgroup } => self.cgroups.insert(&owner, cgroup),
             Input::Loss(loss) => {
                 self.lost = loss.lost;
-                self.transitions
-                    .holdback
-                    .missed_resets(loss.missed_resets, loss.emptied);
-                self.connections
-                    .holdback
-                    .missed_resets(loss.missed_resets, loss.emptied);
+                let Loss {
+                    missed_resets, emptied, ..
+                } = loss;
+                self.transitions.holdback.set_missed_resets(missed_resets, emptied);
+                self.connections.holdback.set_missed_resets(missed_resets, emptied);
             }
             Input::Ledger(ledger) => self.counts.ledger(ledger),
             Input::Sockets(walked) => self.counts.sockets(walked),
@@ -118,39 +117,39 @@ impl World {
             Input::Latency(sample) => self.latency_now = *sample,
             Input::ScanStart { is_base } => {
                 if let Some(stuck) = &mut self.stuck {
-                    stuck.scan_starts(is_base);
+                    stuck.start_scan(is_base);
                 }
             }
-            Input::SocketScan { scan, missed } => return self.show(|world| world.end_scan(*scan, missed)),
+            Input::SocketScan { scan, missed } => return self.fill_frame(|world| world.end_scan(*scan, missed)),
             Input::Tick { time, monotonic_ns } => {
                 (self.time, self.monotonic_ns) = (time, monotonic_ns);
-                return self.show(|world| world.release(monotonic_ns));
+                return self.fill_frame(|world| world.release_rows(monotonic_ns));
             }
-            Input::IntervalEnd => return self.show(Self::end_interval),
-            Input::StreamEnd => return self.show(|world| world.release(u64::MAX)),
-            Input::End(counts) => return self.show(|world| world.end(&counts)),
+            Input::IntervalEnd => return self.fill_frame(Self::end_interval),
+            Input::StreamEnd => return self.fill_frame(|world| world.release_rows(u64::MAX)),
+            Input::End(counts) => return self.fill_frame(|world| world.end(&counts)),
         }
         None
     }
 
-    /// Whether records are held back that something may still be added to.
+    /// Whether records are held back.
     #[must_use]
     pub fn holds_back(&self) -> bool {
         !self.transitions.holdback.is_empty() || !self.connections.holdback.is_empty()
     }
 
-    /// Fills a new frame by `fill`; `None` where that leaves it empty.
-    fn show(&mut self, fill: impl FnOnce(&mut Self)) -> Option<&Frame> {
+    /// Fills a new frame by `fill`; returns it, unless it stays empty.
+    fn fill_frame(&mut self, fill: impl FnOnce(&mut Self)) -> Option<&Frame> {
         self.frame.clear();
         fill(self);
         (!self.frame.is_empty()).then_some(&self.frame)
     }
 
-    /// Shows the records that at `monotonic_ns` nothing will be added to.
-    fn release(&mut self, monotonic_ns: u64) {
+    /// Moves the records that are complete, or have waited long enough at `monotonic_ns`, from the holdback to the frame.
+    fn release_rows(&mut self, monotonic_ns: u64) {
         let Self {
             needs,
-            owners,
+            filter,
             transitions,
             connections,
             cgroups,
@@ -158,17 +157,17 @@ impl World {
             frame,
             ..
         } = self;
-        while let Some((event, ended)) = transitions.holdback.next(monotonic_ns) {
-            transitions.show(event, ended, owners, cgroups, &mut frame.transitions.rows);
+        while let Some((event, ending)) = transitions.holdback.pop(monotonic_ns) {
+            transitions.append_row(event, ending, filter, cgroups, &mut frame.transitions.rows);
         }
-        while let Some((life, ended)) = connections.holdback.next(monotonic_ns) {
+        while let Some((connection, ending)) = connections.holdback.pop(monotonic_ns) {
             if needs.churn
-                && let Some(ending) = ended
+                && let Some(ending) = ending
             {
-                churn.ended(&life, ending);
+                churn.ended(&connection, ending);
             }
             if needs.connections {
-                connections.show(life, ended, owners, cgroups, &mut frame.connections.rows);
+                connections.append_row(connection, ending, filter, cgroups, &mut frame.connections.rows);
             }
         }
     }
@@ -197,10 +196,10 @@ impl World {
         let unix_ns = self.unix_ns();
         let Some(stuck) = &mut self.stuck else { return };
         let to_unix_ns = unix_ns.wrapping_sub_unsigned(self.monotonic_ns);
-        self.frame.leaks = stuck.scan(scan, to_unix_ns, self.lost, missed);
+        self.frame.leaks = stuck.end_scan(scan, to_unix_ns, self.lost, missed);
     }
 
-    /// The last tick, ns since the Unix epoch.
+    /// Time of the last tick, ns since the Unix epoch.
     fn unix_ns(&self) -> i64 {
         i64::try_from(self.time.as_nanosecond()).unwrap_or(i64::MAX)
     }

@@ -71,7 +71,7 @@ impl ProcNet {
     /// As [`Self::walk`].
     pub fn count(&mut self, states: StateSet) -> io::Result<Pass> {
         let mut pass: Pass = bytemuck::Zeroable::zeroed();
-        self.walk(states, |socket| counts::add(&mut pass, socket))?;
+        self.walk(states, |socket| counts::count_socket(&mut pass, socket))?;
         Ok(pass)
     }
 }

@@ -285,7 +285,8 @@ impl ScanRequest {
             }
             if socket.state == TcpState::Listen {
                 walked.listening.add(detail);
-            } else if self.filter.states.contains(socket.state) && is_full(detail) && self.filter.matches_ends(socket) {
+            } else if self.filter.states.contains(socket.state) && is_full(detail) && self.filter.matches_socket(socket)
+            {
                 if walked.details.len() < SOCKETS_MAX {
                     walked.details.push(*detail);
                 } else {

@@ -1,4 +1,4 @@
-//! The forms `churn` is printed in.
+//! The view of `churn` in each output format.
 
 use jiff::tz::TimeZone;
 
@@ -6,9 +6,9 @@ use super::screen::Screen;
 use super::{csv, json, text};
 use crate::view::{Output, View};
 
-/// The form `output` asks for; text shows `limit` lines at most of each kind, laid out for `screen`.
+/// Makes the view of `churn` in the format `output`. Text has at most `limit` lines of each kind, laid out for `screen`.
 #[must_use]
-pub fn of(output: Output, limit: usize, screen: Screen) -> Box<dyn View> {
+pub fn new_view(output: Output, limit: usize, screen: Screen) -> Box<dyn View> {
     match output {
         Output::Text => Box::new(text::churn::Text::new(TimeZone::system(), limit, screen)),
         Output::Json => Box::new(json::churn::Json),

@@ -1,4 +1,4 @@
-//! Formatting: takes what the model knows, writes it for people or programs. Reads no clock, file or terminal.
+//! Formats frames and findings as text, JSON and CSV. Reads no clock, file or terminal.
 
 pub mod churn;
 pub mod csv;
@@ -22,31 +22,31 @@ use std::io::{self, Write};
 use crate::detect::finding::Finding;
 use crate::model::frame::Frame;
 
-/// A form of what a command shows.
+/// Prints frames and findings in one output format.
 pub trait View {
-    /// Prints what comes before the first frame, so that it shows that tcpwatch is watching.
+    /// Prints what precedes the first frame: a header, or that tcpwatch is watching.
     ///
     /// # Errors
-    /// The output takes no more.
+    /// `out` cannot be written to.
     fn begin(&mut self, _out: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }
 
-    /// Prints what it shows of `frame`, and of `findings`, the worst first.
+    /// Prints the parts of `frame` and `findings` that the view shows. Findings are sorted, the most severe first.
     ///
     /// # Errors
-    /// The output takes no more.
+    /// `out` cannot be written to.
     fn frame(&mut self, frame: &Frame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()>;
 }
 
-/// Form of the output.
+/// Output format (`--output`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Output {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
-    /// One object a line.
+    /// One JSON object per line.
     Json,
-    /// One header line, then one line a row.
+    /// A header line, then one line per row.
     Csv,
 }

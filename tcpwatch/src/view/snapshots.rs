@@ -1,4 +1,4 @@
-//! Every view, in every form, of one frame: whoever changes a line of output sees the change in `snapshots/`.
+//! Every view in every format, for one frame each: a change of output shows up as a change in `snapshots/`.
 
 use insta::assert_snapshot;
 use jiff::Timestamp;
@@ -7,14 +7,14 @@ use tcpwatch_common::TcpState;
 
 use super::leaks::Asked;
 use super::screen::Screen;
-use super::trace::tests::{bare, life};
+use super::trace::tests::{connection, partly_seen};
 use super::{View, csv, json, text, trace};
 use crate::detect;
-use crate::input::Event;
 use crate::input::counter::Counter;
 use crate::input::histogram::Histogram;
 use crate::input::latency::{Group, LatencyBy, Measured, Retransmits, What};
 use crate::input::netns_selector::NetnsSelector;
+use crate::input::{Connection, Event};
 use crate::model::churn::Churn;
 use crate::model::ending::Ending;
 use crate::model::filter::Filter;
@@ -22,9 +22,9 @@ use crate::model::frame::Frame;
 use crate::model::latency::LatencyFrame;
 use crate::model::leaks::states;
 use crate::model::stat::StatFrame;
-use crate::model::trace::{Row, Shown, TraceTotals};
+use crate::model::trace::{TraceRow, TraceRows, TraceTotals};
 
-/// What `view` prints of `frame`.
+/// The output of `view` for `frame`.
 fn printed(mut view: impl View, frame: &Frame) -> String {
     let mut out = Vec::new();
     let findings = detect::look(&mut detect::all(), frame);
@@ -37,7 +37,7 @@ fn screen() -> Screen {
     Screen::plain(140)
 }
 
-/// A host whose accept queue overflowed.
+/// Counts of a host with accept-queue overflows.
 fn counts() -> StatFrame {
     let mut counts = detect::tests::counted(&[(Counter::ListenOverflows, 7), (Counter::ListenDrops, 7)]);
     counts.time = Timestamp::UNIX_EPOCH;
@@ -72,13 +72,13 @@ fn totals() -> TraceTotals {
     }
 }
 
-fn rows<T>(records: [T; 2]) -> Shown<T> {
-    let row = |(what, ended)| Row {
-        what,
-        ended,
+fn rows<T>(records: [T; 2]) -> TraceRows<T> {
+    let row = |(record, ending)| TraceRow {
+        record,
+        ending,
         cgroup: None,
     };
-    Shown {
+    TraceRows {
         rows: records
             .into_iter()
             .zip([Some(Ending::GracefulPassive), None])
@@ -91,35 +91,26 @@ fn rows<T>(records: [T; 2]) -> Shown<T> {
 #[test]
 fn trace_and_life() {
     let frame = Frame {
-        transitions: rows([life().last, bare().last]),
-        connections: rows([life(), bare()]),
+        transitions: rows([connection().last, partly_seen().last]),
+        connections: rows([connection(), partly_seen()]),
         ..Frame::default()
     };
     let text = || text::trace::Text::new(TimeZone::UTC, screen());
-    assert_snapshot!("trace.text", printed(trace::rows::<Event>(text()), &frame));
-    assert_snapshot!(
-        "life.text",
-        printed(trace::rows::<crate::input::Connection>(text()), &frame)
-    );
+    assert_snapshot!("trace.text", printed(trace::with_format::<Event>(text()), &frame));
+    assert_snapshot!("life.text", printed(trace::with_format::<Connection>(text()), &frame));
     let json = json::trace::Json::default;
-    assert_snapshot!("trace.json", printed(trace::rows::<Event>(json()), &frame));
-    assert_snapshot!(
-        "life.json",
-        printed(trace::rows::<crate::input::Connection>(json()), &frame)
-    );
+    assert_snapshot!("trace.json", printed(trace::with_format::<Event>(json()), &frame));
+    assert_snapshot!("life.json", printed(trace::with_format::<Connection>(json()), &frame));
     let csv = csv::trace::Csv::default;
-    assert_snapshot!("trace.csv", printed(trace::rows::<Event>(csv()), &frame));
-    assert_snapshot!(
-        "life.csv",
-        printed(trace::rows::<crate::input::Connection>(csv()), &frame)
-    );
+    assert_snapshot!("trace.csv", printed(trace::with_format::<Event>(csv()), &frame));
+    assert_snapshot!("life.csv", printed(trace::with_format::<Connection>(csv()), &frame));
 }
 
 #[test]
 fn churn() {
     let mut churn = Churn::new(0);
     for _ in 0..20 {
-        churn.ended(&life(), Ending::GracefulPassive);
+        churn.ended(&connection(), Ending::GracefulPassive);
     }
     let mut frame = churn.frame(counts(), 0, 10, 0);
     frame.stat.interval_s = 10.0;

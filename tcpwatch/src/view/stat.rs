@@ -1,4 +1,4 @@
-//! The forms `stat` is printed in.
+//! The view of `stat` in each output format.
 
 use jiff::tz::TimeZone;
 
@@ -6,9 +6,9 @@ use super::screen::Screen;
 use super::{csv, json, text};
 use crate::view::{Output, View};
 
-/// The form `output` asks for; text laid out for `screen`.
+/// Makes the view of `stat` in the format `output`. Text is laid out for `screen`.
 #[must_use]
-pub fn of(output: Output, screen: Screen) -> Box<dyn View> {
+pub fn new_view(output: Output, screen: Screen) -> Box<dyn View> {
     match output {
         Output::Text => Box::new(text::stat::Text::new(TimeZone::system(), screen)),
         Output::Json => Box::new(json::stat::Json),

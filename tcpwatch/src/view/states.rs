@@ -1,9 +1,9 @@
-//! How states look: short names for narrow columns, and colours, which never say anything that a name does not.
+//! Names of states above columns, and colours of states. Colours repeat the names: text without colour loses no information.
 
 use anstyle::{AnsiColor, Style};
 use tcpwatch_common::TcpState;
 
-/// The name above a column: the kernel's, but for `ESTAB`, as `ss` has it.
+/// The name above a column: that of the kernel, but `ESTAB` as in `ss`.
 #[must_use]
 pub const fn column(state: TcpState) -> &'static str {
     match state {
@@ -12,7 +12,7 @@ pub const fn column(state: TcpState) -> &'static str {
     }
 }
 
-/// The name above a narrow column, five characters at most.
+/// The name above a narrow column, at most five characters.
 #[must_use]
 pub const fn short(state: TcpState) -> &'static str {
     match state {
@@ -30,7 +30,8 @@ pub const fn short(state: TcpState) -> &'static str {
     }
 }
 
-/// The colour of a state: open green, waiting for our application red, closing yellow, closed cyan, opening magenta.
+/// The colour of a state: open green, closing yellow, closed cyan, opening magenta, listening blue; `CLOSE_WAIT`, which waits for the
+/// application, red.
 #[must_use]
 pub const fn style(state: TcpState) -> Style {
     let colour = match state {

@@ -1,4 +1,4 @@
-//! Times as text, quickly: of a thousand events in a second, the second is written once.
+//! Formats times. A [`Stamp`] formats the second once for all events in it, which is faster.
 
 use std::fmt::Write;
 
@@ -7,17 +7,19 @@ use jiff::{Timestamp, Zoned};
 
 const SECOND: i64 = 1_000_000_000;
 
-/// Writes Unix times in one form.
+/// Formats Unix times in one format.
 #[derive(Debug)]
 pub struct Stamp {
-    form: Form,
+    format: Format,
+    /// The second at the beginning of `text`.
     second: i64,
     text: String,
+    /// Length of the second in `text`, bytes.
     prefix: usize,
 }
 
 #[derive(Debug)]
-enum Form {
+enum Format {
     /// `2026-11-22T14:02:12.104331000Z`
     Rfc3339,
     /// `14:02:12.104331`
@@ -28,34 +30,34 @@ impl Stamp {
     /// RFC 3339 with nanoseconds, UTC.
     #[must_use]
     pub fn rfc3339() -> Self {
-        Self::new(Form::Rfc3339)
+        Self::new(Format::Rfc3339)
     }
 
     /// Local time of day with microseconds.
     #[must_use]
     pub fn local(zone: TimeZone) -> Self {
-        Self::new(Form::Local(zone))
+        Self::new(Format::Local(zone))
     }
 
-    fn new(form: Form) -> Self {
+    fn new(format: Format) -> Self {
         Self {
-            form,
+            format,
             second: i64::MIN,
             text: String::with_capacity(32),
             prefix: 0,
         }
     }
 
-    /// The time `unix_ns` (ns since the epoch) as text.
+    /// Formats `unix_ns`, a time in ns since the Unix epoch.
     pub fn text(&mut self, unix_ns: i64) -> &str {
         let second = unix_ns.div_euclid(SECOND);
         if second != self.second {
             self.text.clear();
             let time = Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH);
             // Writing to a string cannot fail.
-            let _ = match &self.form {
-                Form::Rfc3339 => write!(self.text, "{}", time.strftime("%Y-%m-%dT%H:%M:%S.")),
-                Form::Local(zone) => {
+            let _ = match &self.format {
+                Format::Rfc3339 => write!(self.text, "{}", time.strftime("%Y-%m-%dT%H:%M:%S.")),
+                Format::Local(zone) => {
                     write!(self.text, "{}", Zoned::new(time, zone.clone()).strftime("%H:%M:%S."))
                 }
             };
@@ -64,15 +66,15 @@ impl Stamp {
         }
         self.text.truncate(self.prefix);
         let nanoseconds = unix_ns.rem_euclid(SECOND);
-        let _ = match self.form {
-            Form::Rfc3339 => write!(self.text, "{nanoseconds:09}Z"),
-            Form::Local(_) => write!(self.text, "{:06}", nanoseconds / 1000),
+        let _ = match self.format {
+            Format::Rfc3339 => write!(self.text, "{nanoseconds:09}Z"),
+            Format::Local(_) => write!(self.text, "{:06}", nanoseconds / 1000),
         };
         &self.text
     }
 }
 
-/// `time` in RFC 3339 with nanoseconds, UTC.
+/// Formats `time` as RFC 3339 with nanoseconds, UTC.
 #[must_use]
 pub fn rfc3339(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string()
@@ -83,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_change_and_digits_stay() {
+    fn times_of_one_second_and_of_different_seconds_are_formatted() {
         let mut stamp = Stamp::rfc3339();
         assert_eq!(stamp.text(0), "1970-01-01T00:00:00.000000000Z");
         assert_eq!(stamp.text(1_000_000_007), "1970-01-01T00:00:01.000000007Z");

@@ -1,4 +1,4 @@
-//! The forms a trace is printed in.
+//! The view of `trace` and `life` in each output format.
 
 use std::io::{self, Write};
 use std::marker::PhantomData;
@@ -9,72 +9,72 @@ use super::screen::Screen;
 use super::{csv, json, text};
 use crate::detect::finding::Finding;
 use crate::model::frame::Frame;
-use crate::model::trace::{Row, TraceTotals, Traced};
+use crate::model::trace::{TraceRecord, TraceRow, TraceRows, TraceTotals};
 use crate::view::{Output, View};
 
-/// A form of a trace of `T`s: transitions, or finished connections.
-pub trait RowView<T> {
-    /// Prints what comes before the first row.
+/// Writes a trace of transitions or of finished connections in one format.
+pub trait TraceFormat<T> {
+    /// Writes the header, if the format has one.
     ///
     /// # Errors
-    /// The output takes no more.
-    fn begin(&mut self, out: &mut dyn Write) -> io::Result<()>;
+    /// `out` cannot be written to.
+    fn header(&mut self, out: &mut dyn Write) -> io::Result<()>;
 
-    /// Prints one of them.
+    /// Writes one row.
     ///
     /// # Errors
-    /// The output takes no more.
-    fn row(&mut self, row: &Row<T>, out: &mut dyn Write) -> io::Result<()>;
+    /// `out` cannot be written to.
+    fn row(&mut self, row: &TraceRow<T>, out: &mut dyn Write) -> io::Result<()>;
 
-    /// Prints what it adds up to.
+    /// Writes the totals of the run, if the format shows them.
     ///
     /// # Errors
-    /// The output takes no more.
-    fn end(&mut self, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()>;
+    /// `out` cannot be written to.
+    fn totals(&mut self, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()>;
 }
 
-/// Shows the rows of frames, one after another.
-struct Rows<F, T> {
-    form: F,
-    of: PhantomData<T>,
+/// Writes the rows of each frame in the format `F`.
+struct TraceView<F, T> {
+    format: F,
+    record: PhantomData<T>,
 }
 
-impl<T: Traced, F: RowView<T>> View for Rows<F, T> {
+impl<T: TraceRecord, F: TraceFormat<T>> View for TraceView<F, T> {
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        self.form.begin(out)
+        self.format.header(out)
     }
 
     fn frame(&mut self, frame: &Frame, _: &[Finding], out: &mut dyn Write) -> io::Result<()> {
-        let shown = T::shown(frame);
-        for row in &shown.rows {
-            self.form.row(row, out)?;
+        let TraceRows { rows, totals } = T::rows(frame);
+        for row in rows {
+            self.format.row(row, out)?;
         }
-        match &shown.totals {
-            Some(totals) => self.form.end(totals, out),
+        match totals {
+            Some(totals) => self.format.totals(totals, out),
             None => Ok(()),
         }
     }
 }
 
-/// What a trace can be printed of, in every form.
-pub trait Printed: text::trace::Columns + json::trace::Object + csv::trace::Fields {}
+/// A record that every format can show.
+pub trait Printable: text::trace::TextColumns + json::trace::JsonFields + csv::trace::CsvFields {}
 
-impl<T: text::trace::Columns + json::trace::Object + csv::trace::Fields> Printed for T {}
+impl<T: text::trace::TextColumns + json::trace::JsonFields + csv::trace::CsvFields> Printable for T {}
 
-/// The form `output` asks for; text laid out for `screen`.
+/// Makes the view of a trace in the format `output`. Text is laid out for `screen`.
 #[must_use]
-pub fn of<T: Printed + 'static>(output: Output, screen: Screen) -> Box<dyn View> {
+pub fn new_view<T: Printable + 'static>(output: Output, screen: Screen) -> Box<dyn View> {
     match output {
-        Output::Text => Box::new(rows::<T>(text::trace::Text::new(TimeZone::system(), screen))),
-        Output::Json => Box::new(rows::<T>(json::trace::Json::default())),
-        Output::Csv => Box::new(rows::<T>(csv::trace::Csv::default())),
+        Output::Text => Box::new(with_format::<T>(text::trace::Text::new(TimeZone::system(), screen))),
+        Output::Json => Box::new(with_format::<T>(json::trace::Json::default())),
+        Output::Csv => Box::new(with_format::<T>(csv::trace::Csv::default())),
     }
 }
 
-pub(super) fn rows<T: Traced>(form: impl RowView<T>) -> impl View {
-    Rows {
-        form,
-        of: PhantomData::<T>,
+pub(super) fn with_format<T: TraceRecord>(format: impl TraceFormat<T>) -> impl View {
+    TraceView {
+        format,
+        record: PhantomData::<T>,
     }
 }
 
@@ -99,7 +99,7 @@ pub(in crate::view) mod tests {
     }
 
     /// A connection of which everything is known.
-    pub(in crate::view) fn life() -> Connection {
+    pub(in crate::view) fn connection() -> Connection {
         let address = |ip: [u8; 4]| Address::new(Ipv4Addr::from(ip).into(), 0);
         let last = Event {
             unix_ns: 3_600_104_331_999,
@@ -134,24 +134,27 @@ pub(in crate::view) mod tests {
         }
     }
 
-    /// One that was open before anybody looked, and of which little is known.
-    pub(in crate::view) fn bare() -> Connection {
-        let mut life = life();
-        (life.last.id, life.last.owner, life.last.opened) = (None, None, None);
-        (life.traffic, life.closer) = (None, None);
-        life.spent_ns[..3].fill(0);
-        life
+    /// A connection that was open before the run, so that little is known about it.
+    pub(in crate::view) fn partly_seen() -> Connection {
+        let mut connection = connection();
+        (connection.last.id, connection.last.owner, connection.last.opened) = (None, None, None);
+        (connection.traffic, connection.closer) = (None, None);
+        connection.spent_ns[..3].fill(0);
+        connection
     }
 
     #[test]
-    fn a_life_that_was_not_seen_whole_has_no_length() {
-        assert_eq!(life().lifetime_ns(), Some(283_071_000));
-        assert_eq!(life().opened_unix_ns(), Some(3_600_104_331_999 - 283_071_000));
-        assert_eq!((bare().lifetime_ns(), bare().opened_unix_ns()), (None, None));
-        let mut late = life();
+    fn a_connection_that_was_not_seen_whole_has_no_lifetime() {
+        assert_eq!(connection().lifetime_ns(), Some(283_071_000));
+        assert_eq!(connection().opened_unix_ns(), Some(3_600_104_331_999 - 283_071_000));
+        assert_eq!(
+            (partly_seen().lifetime_ns(), partly_seen().opened_unix_ns()),
+            (None, None)
+        );
+        let mut late = connection();
         late.spent_ns[2] = 0;
         assert_eq!(late.lifetime_ns(), None, "the opening was seen, its length not");
-        let spent: Vec<_> = bare().spent().collect();
+        let spent: Vec<_> = partly_seen().spent().collect();
         assert_eq!(spent, [(TcpState::CloseWait, 50_000)], "ESTABLISHED began unseen");
     }
 }

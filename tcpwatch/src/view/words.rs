@@ -1,27 +1,26 @@
-//! What was asked for, in words: `port 8080, this network namespace`.
+//! Phrases for the filter, the network namespaces and data that is missing, as in `port 8080, this network namespace`.
 
 use std::fmt::Display;
 
 use tcpwatch_common::{StateSet, TcpState};
 
-use super::number::{several, thousands};
+use super::number::several;
 use crate::input::escaped::Escaped;
 use crate::input::netns_selector::NetnsSelector;
 use crate::input::socket_owner::Unseen;
 use crate::model::filter::{Filter, PortSet};
 use crate::model::unseen::why_unseen;
 
-/// Events of the whole host that no program handled: in one network namespace it is unknown whether they were its own.
+/// Reports events that no program handled. The kernel counts them for the whole host, not per network namespace.
 #[must_use]
 pub fn missed(events: u64) -> String {
-    let of = if events == 1 { "event" } else { "events" };
     format!(
-        "the kernel skipped {} {of} of this host, maybe of other network namespaces",
-        thousands(events)
+        "the kernel skipped {} of this host, maybe of other network namespaces",
+        several(events, "event", "events")
     )
 }
 
-/// The parts of `filter`, one phrase each; none for a filter that lets everything through.
+/// Describes `filter`, one phrase per condition; no phrase for a filter that matches every socket.
 #[must_use]
 pub fn filter(filter: &Filter) -> Vec<String> {
     let mut words = Vec::new();
@@ -56,7 +55,7 @@ pub fn filter(filter: &Filter) -> Vec<String> {
         words.push(format!("process named {}", list(&owner.comms)));
     }
     if !owner.cgroups.is_empty() {
-        let cgroups: Vec<_> = owner.cgroups.iter().map(|asked| Escaped(asked.as_bytes())).collect();
+        let cgroups: Vec<_> = owner.cgroups.iter().map(|cgroup| Escaped(cgroup.as_bytes())).collect();
         words.push(format!("cgroup {}", list(&cgroups)));
     }
     words
@@ -66,24 +65,24 @@ fn list(items: &[impl Display]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
 }
 
-/// The network namespaces looked at, `count` of them.
+/// Describes the `count` network namespaces that `selector` selects.
 #[must_use]
-pub fn namespaces(which: &NetnsSelector, count: usize) -> String {
-    match which {
+pub fn namespaces(selector: &NetnsSelector, count: usize) -> String {
+    match selector {
         NetnsSelector::Own => "this network namespace".into(),
         NetnsSelector::All => format!("all network namespaces ({count})"),
         NetnsSelector::Pid(pid) => format!("network namespace of PID {pid}"),
-        // A path may hold what a terminal obeys.
+        // A path may contain control characters.
         NetnsSelector::Path(path) => format!("network namespace {}", path.display().to_string().escape_debug()),
     }
 }
 
-/// What was not seen of the owners, why, and what to type; `None` where it makes no difference.
+/// Reports connections of unknown owners, with the reason and what the user can type. `None` where the reason is not known.
 #[must_use]
 pub fn unseen(unseen: &Unseen) -> Option<String> {
     let why = why_unseen(unseen)?;
     let sockets = several(unseen.sockets, "connection has", "connections have");
-    Some(format!("{sockets} no owner that could be seen; {why}"))
+    Some(format!("{sockets} an unknown owner: {why}"))
 }
 
 #[cfg(test)]
@@ -95,7 +94,7 @@ mod tests {
     use crate::model::unseen::some_unseen;
 
     #[test]
-    fn a_filter_reads_as_it_was_typed() {
+    fn a_filter_has_a_phrase_per_condition() {
         let asked = Filter {
             port: "80,8000-8999".parse().unwrap(),
             remote: vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
@@ -118,22 +117,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unseen_is_told_where_it_matters() {
-        let sight = Unseen {
+    fn unseen_owners_are_reported_with_the_reason() {
+        let unreadable = Unseen {
             sockets: 1,
             processes: 1,
             root_sees_more: true,
             ..Unseen::default()
         };
         assert_eq!(
-            unseen(&sight).as_deref(),
-            Some("1 connection has no owner that could be seen; 1 process could not be read: run tcpwatch with sudo")
+            unseen(&unreadable).as_deref(),
+            Some("1 connection has an unknown owner: 1 process could not be read; run tcpwatch with sudo")
         );
         assert_eq!(
-            some_unseen(&sight).as_deref(),
-            Some("some owners cannot be seen; 1 process could not be read: run tcpwatch with sudo")
+            some_unseen(&unreadable).as_deref(),
+            Some("some owners are unknown: 1 process could not be read; run tcpwatch with sudo")
         );
-        let blind = Unseen {
+        let hidden = Unseen {
             sockets: 1200,
             processes: 0,
             hidden: true,
@@ -141,23 +140,35 @@ mod tests {
             root_sees_more: false,
         };
         assert_eq!(
-            unseen(&blind).as_deref(),
+            unseen(&hidden).as_deref(),
             Some(
-                "1,200 connections have no owner that could be seen; \
+                "1,200 connections have an unknown owner: \
                  /proc hides other users' processes (hidepid), 2 descriptors were left out"
             )
         );
-        assert_eq!(some_unseen(&blind), None, "root sees no more");
-        for (seen, why) in [
-            (Unseen { sockets: 0, ..sight }, "all were seen"),
-            (Unseen { processes: 0, ..sight }, "nobody was hidden"),
+        assert_eq!(some_unseen(&hidden), None, "root sees no more");
+        for (nothing, why) in [
+            (
+                Unseen {
+                    sockets: 0,
+                    ..unreadable
+                },
+                "every owner is known",
+            ),
+            (
+                Unseen {
+                    processes: 0,
+                    ..unreadable
+                },
+                "the reason is not known",
+            ),
         ] {
-            assert_eq!((unseen(&seen), some_unseen(&seen)), (None, None), "{why}");
+            assert_eq!((unseen(&nothing), some_unseen(&nothing)), (None, None), "{why}");
         }
     }
 
     #[test]
-    fn a_path_cannot_steer_the_terminal() {
+    fn a_path_with_control_characters_is_escaped() {
         let path = NetnsSelector::Path("/run/\x1b[2J".into());
         assert_eq!(namespaces(&path, 1), "network namespace /run/\\u{1b}[2J");
         assert_eq!(namespaces(&NetnsSelector::All, 3), "all network namespaces (3)");

@@ -1,4 +1,4 @@
-//! Whose sockets the user asked for: the meaning of `--pid`, `--comm` and `--cgroup`.
+//! The filter on owners: what `--pid`, `--comm` and `--cgroup` mean.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -7,50 +7,51 @@ use crate::input::container::Cgroup;
 use crate::input::escaped::Escaped;
 use crate::input::owner::Comm;
 
-/// What a process must be, of which one that holds a socket is enough to show it; every part given must hold.
+/// Selects processes. A process matches if every part that was given matches. A socket is shown if one of the processes that hold
+/// it matches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnerFilter {
-    /// Its number is one of these; any when empty.
+    /// PIDs; empty for any.
     pub pids: Vec<NonZeroU32>,
-    /// Its name is one of these; any when empty.
+    /// Names (`comm`); empty for any.
     pub comms: Vec<Comm>,
-    /// Its cgroup is one of these, by path, part of a path, id of a container or uid of a pod; any when empty.
+    /// Cgroups: paths, parts of paths, ids of containers or uids of pods; empty for any.
     pub cgroups: Vec<String>,
 }
 
 impl OwnerFilter {
-    /// Whether nothing was asked for.
+    /// Whether every process matches.
     #[must_use]
     pub fn is_any(&self) -> bool {
         self.pids.is_empty() && self.comms.is_empty() && self.cgroups.is_empty()
     }
 
-    /// Whether a process with this number, name and cgroup was asked for; what is not known matches nothing that was asked
-    /// for. `cgroup` is called where it matters.
+    /// Whether a process matches. An unknown PID or cgroup does not match a PID or cgroup that was asked for. `cgroup` is called only if
+    /// the result depends on it.
     pub fn matches(&self, pid: Option<NonZeroU32>, comm: &Comm, cgroup: impl FnOnce() -> Option<Arc<Cgroup>>) -> bool {
         (self.pids.is_empty() || pid.is_some_and(|pid| self.pids.contains(&pid)))
             && (self.comms.is_empty() || self.comms.contains(comm))
-            && (self.cgroups.is_empty() || cgroup().is_some_and(|cgroup| self.has(&cgroup)))
+            && (self.cgroups.is_empty() || cgroup().is_some_and(|cgroup| self.matches_cgroup(&cgroup)))
     }
 
-    /// The options that select these processes, as a shell takes them, with a space before each.
+    /// The options of this filter, quoted for a shell, with a space before each: ` --pid 812 --comm nginx`.
     #[must_use]
     pub fn flags(&self) -> String {
         let pids = self.pids.iter().map(|pid| format!(" --pid {pid}"));
         let comms = self
             .comms
             .iter()
-            .map(|comm| format!(" --comm {}", quoted(comm.as_bytes())));
+            .map(|comm| format!(" --comm {}", shell_quoted(comm.as_bytes())));
         let cgroups = self
             .cgroups
             .iter()
-            .map(|cgroup| format!(" --cgroup {}", quoted(cgroup.as_bytes())));
+            .map(|cgroup| format!(" --cgroup {}", shell_quoted(cgroup.as_bytes())));
         pids.chain(comms).chain(cgroups).collect()
     }
 
-    /// Whether `cgroup` is or holds one of those asked for. A container's id, and its first digits, are in the path.
-    fn has(&self, cgroup: &Cgroup) -> bool {
-        // A pod's uid may be written otherwise there.
+    /// Whether the path or the pod of `cgroup` matches. The path contains the id of a container.
+    fn matches_cgroup(&self, cgroup: &Cgroup) -> bool {
+        // The path may spell a pod's uid with `_` for `-`.
         let pod = cgroup.container.as_ref().and_then(|container| container.pod.as_ref());
         self.cgroups
             .iter()
@@ -58,8 +59,8 @@ impl OwnerFilter {
     }
 }
 
-/// `text` as a shell takes it.
-fn quoted(text: &[u8]) -> String {
+/// `text` as a shell takes it; control characters are escaped.
+fn shell_quoted(text: &[u8]) -> String {
     let escaped = Escaped(text);
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_./:@".contains(byte);
     if text.iter().all(is_plain) {
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn every_part_given_must_hold_and_one_of_each_is_enough() {
+    fn every_part_must_match_and_one_value_of_each_is_enough() {
         assert!(filter(&[], &[], &[]).is_any() && nginx(&filter(&[], &[], &[])));
         assert!(nginx(&filter(&[7, 812], &[], &[])) && !nginx(&filter(&[8], &[], &[])));
         assert!(nginx(&filter(&[], &["sshd", "nginx"], &[])) && !nginx(&filter(&[], &["ngin"], &[])));
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cgroup_is_asked_for_by_path_container_and_pod() {
+    fn a_cgroup_matches_by_path_container_and_pod() {
         for asked in [
             "/kubepods.slice",
             "0a1b0a1b0a1b",
@@ -116,13 +117,13 @@ mod tests {
     }
 
     #[test]
-    fn a_long_name_is_asked_for_as_it_was_started() {
+    fn a_name_longer_than_15_bytes_matches_its_first_15() {
         let asked = filter(&[], &["systemd-networkd-wait-online"], &[]);
         assert!(asked.matches(None, &Comm::new(b"systemd-network"), || None));
     }
 
     #[test]
-    fn what_is_unknown_is_not_what_was_asked_for() {
+    fn an_unknown_pid_or_cgroup_matches_none_that_was_asked_for() {
         let unknown = |filter: OwnerFilter| filter.matches(None, &Comm::new(b"nginx"), || None);
         assert!(unknown(filter(&[], &["nginx"], &[])));
         assert!(!unknown(filter(&[812], &[], &[])) && !unknown(filter(&[], &[], &["/"])));

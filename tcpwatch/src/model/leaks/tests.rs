@@ -5,7 +5,7 @@ use super::*;
 use crate::input::owner::{Comm, How, Process};
 use crate::input::socket::{Family, Kind, Socket};
 use crate::input::socket_owner::Holder;
-use crate::model::dice::Dice;
+use crate::model::test_rng::TestRng;
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 const OLDER: u64 = 30 * SECOND;
@@ -466,7 +466,7 @@ fn what_is_remembered_is_bounded_and_the_rest_counted() {
 
 #[test]
 fn any_sequence_is_taken() {
-    let mut dice = Dice(4);
+    let mut rng = TestRng(4);
     let mut leaks = Leaks::new(OLDER, true);
     let states = [
         TcpState::Established,
@@ -476,7 +476,7 @@ fn any_sequence_is_taken() {
         TcpState::LastAck,
         TcpState::Close,
     ];
-    let mut pick = |among: u64| dice.next() % among;
+    let mut pick = |among: u64| rng.next() % among;
     for _ in 0..20_000 {
         let peer = u16::try_from(pick(5)).unwrap();
         let at_ns = pick(100 * SECOND) + MILLISECOND;

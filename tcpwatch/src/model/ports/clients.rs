@@ -7,7 +7,7 @@ use crate::input::ports::range::PortRange;
 use crate::input::ports::reuse::{Allowed, TwReuse};
 use crate::input::ports::settings::Settings;
 use crate::input::ports::walk::Walk;
-use crate::model::dice::Dice;
+use crate::model::test_rng::TestRng;
 
 const RANGE: u32 = 1000;
 
@@ -92,7 +92,7 @@ struct Story {
 impl Client {
     /// What it does until two minutes after the change, or until no port is left.
     fn story(&self, seed: u64) -> Story {
-        let mut dice = Dice(seed);
+        let mut rng = TestRng(seed);
         let stays = || Connection {
             opened: 0.0,
             closed: 1e9,
@@ -114,10 +114,10 @@ impl Client {
             }
             if time >= second + 1.0 {
                 second = time.floor();
-                factor = 0.7 + 0.6 * dice.share();
+                factor = 0.7 + 0.6 * rng.share();
             }
-            let closed = time + self.lasts * (0.9 + 0.2 * dice.share());
-            let is_passive = dice.share() < self.passive;
+            let closed = time + self.lasts * (0.9 + 0.2 * rng.share());
+            let is_passive = rng.share() < self.passive;
             let free = if is_passive { closed } else { closed + 60.0 };
             story.ports.push(Connection {
                 opened: time,
@@ -130,7 +130,7 @@ impl Client {
             let rate = if time < CHANGE_S { self.before } else { self.rate };
             time += match self.jitter {
                 Jitter::None => 1.0 / rate,
-                Jitter::Chance => dice.wait(rate),
+                Jitter::Chance => rng.wait(rate),
                 Jitter::Uneven => 1.0 / (rate * factor),
             };
         }

@@ -164,9 +164,9 @@ mod tests {
 
     use super::*;
     use crate::input::ports::reuse::{Allowed, TwReuse};
-    use crate::model::dice::Dice;
     use crate::model::ports::SECOND_NS;
     use crate::model::ports::row::Limit;
+    use crate::model::test_rng::TestRng;
 
     const S: u64 = SECOND_NS;
 
@@ -462,12 +462,12 @@ mod tests {
 
     #[test]
     fn any_order_of_events_and_any_clock_is_survived() {
-        let mut dice = Dice(7);
+        let mut rng = TestRng(7);
         let times = [0, 1, S, 1000 * S, 1001 * S, 1060 * S, u64::MAX - 1, u64::MAX];
         let mut table = table();
         table.most = 3;
         for _ in 0..20_000 {
-            let bits = dice.next();
+            let bits = rng.next();
             let time = times[usize::try_from(bits % 8).unwrap()];
             let number = u16::try_from(bits >> 8 & 3).unwrap();
             let port = if bits & 1 << 20 == 0 { to(number) } else { bound(number) };

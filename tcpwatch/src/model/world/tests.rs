@@ -16,9 +16,9 @@ use crate::input::owner::Owner;
 use crate::input::owner::tests::owner;
 use crate::input::{HostFacts, LedgerSample, Loss, Opened, TimeWaitCounters};
 use crate::model::leaks::tests::{look, seen};
-use crate::model::trace::{Row, Traced};
+use crate::model::trace::{TraceRecord, TraceRow};
 
-/// Everything that can be needed.
+/// Every need at once.
 const ALL: Needs = Needs {
     counts: true,
     transitions: true,
@@ -88,7 +88,7 @@ fn ledger() -> impl Strategy<Value = Input> {
         })
 }
 
-/// Any input except those that come once: `Session`, `StreamEnd` and `End`.
+/// Any input except those that occur once: `Session`, `StreamEnd` and `End`.
 fn input() -> impl Strategy<Value = Input> {
     let id = (1..4_u64).prop_map(|id| NonZeroU64::new(id).unwrap());
     let inode = (1..4_u32).prop_map(|inode| NonZeroU32::new(inode).unwrap());
@@ -130,21 +130,21 @@ fn tick(monotonic_ns: u64) -> Input {
     }
 }
 
-/// The frames that `inputs` give, and the model after them.
-fn frames(owners: OwnerFilter, inputs: &[Input]) -> (Vec<Frame>, World) {
-    let mut world = World::new(ALL, owners);
+/// Applies `inputs` to a new model; returns the frames and the model.
+fn frames(filter: OwnerFilter, inputs: &[Input]) -> (Vec<Frame>, World) {
+    let mut world = World::new(ALL, filter);
     let frames = inputs.iter().filter_map(|input| world.apply(input.clone()).cloned());
     let frames = frames.collect();
     (frames, world)
 }
 
-/// What is shown of one kind.
-fn shown<T: Traced + Clone>(frames: &[Frame]) -> Vec<Row<T>> {
-    let rows = frames.iter().flat_map(|frame| T::shown(frame).rows.clone());
+/// The rows of one kind in all `frames`.
+fn rows<T: TraceRecord + Clone>(frames: &[Frame]) -> Vec<TraceRow<T>> {
+    let rows = frames.iter().flat_map(|frame| T::rows(frame).rows.clone());
     rows.collect()
 }
 
-/// What of a record nothing changes that comes later.
+/// The fields of a record that no later input changes.
 fn identity(event: &Event) -> (u64, Option<NonZeroU64>, TcpState, TcpState, Option<NonZeroU32>) {
     (event.monotonic_ns, event.id, event.from, event.to, event.inode)
 }
@@ -169,49 +169,49 @@ proptest! {
             Input::Transition(event) => Some(identity(event)),
             _ => None,
         });
-        let rows = shown::<Event>(&frames);
-        prop_assert_eq!(transitions.collect::<Vec<_>>(), rows.iter().map(|row| identity(&row.what)).collect::<Vec<_>>());
+        let shown = rows::<Event>(&frames);
+        prop_assert_eq!(transitions.collect::<Vec<_>>(), shown.iter().map(|row| identity(&row.record)).collect::<Vec<_>>());
         let connections = inputs.iter().filter_map(|input| match input {
-            Input::Connection(life) => Some(identity(&life.last)),
+            Input::Connection(connection) => Some(identity(&connection.last)),
             _ => None,
         });
-        let finished = shown::<Connection>(&frames);
-        prop_assert_eq!(connections.collect::<Vec<_>>(), finished.iter().map(|row| identity(&row.what.last)).collect::<Vec<_>>());
+        let finished = rows::<Connection>(&frames);
+        prop_assert_eq!(connections.collect::<Vec<_>>(), finished.iter().map(|row| identity(&row.record.last)).collect::<Vec<_>>());
         let totals = frames.last().and_then(|frame| frame.transitions.totals).unwrap();
-        prop_assert_eq!((totals.printed, totals.unmatched), (rows.len() as u64, 0));
-        // An end is explained, what is no end is not.
-        for row in &rows {
-            prop_assert_eq!(row.ended.is_some(), row.what.evidence.is_some());
+        prop_assert_eq!((totals.printed, totals.unmatched), (shown.len() as u64, 0));
+        // Every end of a connection has an ending, and no other transition has one.
+        for row in &shown {
+            prop_assert_eq!(row.ending.is_some(), row.record.evidence.is_some());
         }
     }
 
     #[test]
-    fn what_is_not_asked_for_is_counted(mut inputs in vec(input(), 0..120)) {
+    fn records_of_other_owners_are_counted_and_not_shown(mut inputs in vec(input(), 0..120)) {
         inputs.push(Input::StreamEnd);
         inputs.push(Input::End(Box::default()));
         let first = NonZeroU32::new(1).unwrap();
-        let owners = OwnerFilter { pids: vec![first], ..OwnerFilter::default() };
-        let (frames, _) = frames(owners, &inputs);
+        let filter = OwnerFilter { pids: vec![first], ..OwnerFilter::default() };
+        let (frames, _) = frames(filter, &inputs);
         let is_first = |owner: Option<Owner>| owner.and_then(|owner| owner.pid) == Some(first);
-        let rows = shown::<Connection>(&frames);
-        for row in &rows {
-            prop_assert!(is_first(row.what.last.owner) || is_first(row.what.closer));
+        let shown = rows::<Connection>(&frames);
+        for row in &shown {
+            prop_assert!(is_first(row.record.last.owner) || is_first(row.record.closer));
         }
         let connections = inputs.iter().filter(|input| matches!(input, Input::Connection(_))).count();
         let totals = frames.last().and_then(|frame| frame.connections.totals).unwrap();
-        prop_assert_eq!(totals.printed, rows.len() as u64);
+        prop_assert_eq!(totals.printed, shown.len() as u64);
         prop_assert_eq!(totals.printed + totals.unmatched, connections as u64);
     }
 
     #[test]
-    fn nothing_waits_longer_than_it_may(inputs in vec(input(), 0..120)) {
+    fn no_record_is_held_back_for_ever(inputs in vec(input(), 0..120)) {
         let (_, mut world) = frames(OwnerFilter::default(), &inputs);
         world.apply(tick(400 * 100_000_000 + 60_000_000_000));
         prop_assert!(!world.holds_back());
     }
 
     #[test]
-    fn an_interval_has_all_that_is_needed(inputs in vec(input(), 0..60)) {
+    fn a_frame_of_an_interval_has_every_part_that_is_needed(inputs in vec(input(), 0..60)) {
         let (_, mut world) = frames(OwnerFilter::default(), &inputs);
         world.apply(Input::Ledger(Box::new(LedgerSample {
             moves: [[0; STATES]; STATES],

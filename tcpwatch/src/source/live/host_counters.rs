@@ -156,8 +156,8 @@ fn count(reader: &mut NamespaceReaders, tw: Option<u64>) -> Result<Pass> {
 fn walk(reader: &mut NamespaceReaders, filter: &Filter) -> Result<Pass> {
     let mut pass = bytemuck::Zeroable::zeroed();
     reader.sockets.walk(SHOWN, |socket| {
-        if socket.kind != Some(Kind::Full) && filter.matches_ends(socket) {
-            counts::add(&mut pass, socket);
+        if socket.kind != Some(Kind::Full) && filter.matches_socket(socket) {
+            counts::count_socket(&mut pass, socket);
         }
     })?;
     Ok(pass)

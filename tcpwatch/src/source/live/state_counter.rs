@@ -127,8 +127,8 @@ fn dump(kernel: &Kernel, places: &mut Places, filter: &Filter, most: u32) -> Res
                 pass.add(&reader.sockets.count(StateSet::ALL)?);
             } else {
                 reader.sockets.walk(StateSet::ALL, |socket| {
-                    if filter.matches_ends(socket) {
-                        counts::add(&mut pass, socket);
+                    if filter.matches_socket(socket) {
+                        counts::count_socket(&mut pass, socket);
                     }
                 })?;
             }

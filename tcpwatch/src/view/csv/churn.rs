@@ -1,16 +1,18 @@
-//! `churn` for spreadsheets: one header line, then one line an opener and destination.
+//! `churn` as CSV: a header line, then one line per opener and destination.
 
 use std::io::{self, Write};
 
-use super::trace::{field, process};
+use super::field::{field, process};
 use crate::detect::finding::Finding;
 use crate::model::churn::Opener;
 use crate::model::frame::Frame;
 use crate::view::View;
 use crate::view::time::rfc3339;
 
-/// One line an opener and destination; unknown is an empty field. The process is the one of this side, whoever opened the
-/// connections; where a peer did, and several processes have them, it is empty. Findings have no place in its columns.
+/// One line per opener and destination. Unknown values are empty fields. There are no columns for findings.
+///
+/// `pid` and `comm` name the process of this host, even if a peer opened the connections. They are empty where several processes share
+/// the connections of a peer.
 #[derive(Debug)]
 pub struct Csv;
 
@@ -28,33 +30,32 @@ impl View for Csv {
             return Ok(());
         };
         let time = rfc3339(frame.stat.time);
-        let known = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
         for route in &frame.routes {
             let mut line = format!("{time},{}", frame.stat.interval_s);
-            let (here, peer) = match route.opener {
+            let (owner, peer) = match route.opener {
                 Opener::Here(_) | Opener::Named(_) => (route.opener.process(), None),
                 Opener::Peer(address) => (route.tally.served.one(), Some(address)),
             };
-            process(&mut line, here);
+            process(&mut line, owner);
             field(&mut line, peer);
             field(&mut line, route.destination.map(|to| to.address));
             field(&mut line, route.destination.map(|to| to.port));
-            let netns = route.destination.and_then(|to| to.netns);
-            let netns = netns.map_or_else(String::new, |netns| netns.to_string());
             let tally = &route.tally;
             let lifetime = &tally.lifetime;
-            writeln!(
-                out,
-                "{line},{},{},{},{},{},{},{},{},{netns}",
-                tally.opened,
-                tally.failed.total(),
-                tally.time_wait,
-                known(lifetime.quantile(0.5)),
-                known(lifetime.quantile(0.9)),
-                known(lifetime.quantile(0.99)),
-                known(lifetime.max()),
-                lifetime.unknown(),
-            )?;
+            for number in [
+                Some(tally.opened),
+                Some(tally.failed.total()),
+                Some(tally.time_wait),
+                lifetime.quantile(0.5),
+                lifetime.quantile(0.9),
+                lifetime.quantile(0.99),
+                lifetime.max(),
+                Some(lifetime.unknown()),
+            ] {
+                field(&mut line, number);
+            }
+            field(&mut line, route.destination.and_then(|to| to.netns));
+            writeln!(out, "{line}")?;
         }
         Ok(())
     }

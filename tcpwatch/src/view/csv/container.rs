@@ -1,13 +1,13 @@
-//! A cgroup, and which container it belongs to.
+//! The columns of a cgroup and its container.
 
-use super::text::as_text;
+use super::field::as_text;
 use crate::input::container::Cgroup;
 use crate::input::escaped::Escaped;
 
-/// The columns.
+/// Names of the columns.
 pub(super) const COLUMNS: [&str; 3] = ["cgroup", "container", "pod"];
 
-/// What stands in them, empty for none and for what is not known; what a terminal would obey is escaped.
+/// The fields of `cgroup`; unknown or missing values are empty. Control characters are escaped.
 pub(super) fn fields(cgroup: Option<&Cgroup>) -> [String; 3] {
     let container = cgroup.and_then(|cgroup| cgroup.container.as_ref());
     let fields = [

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::trace::quoted;
+use super::field::quoted;
 use crate::detect::finding::Finding;
 use crate::model::frame::Frame;
 use crate::view::View;

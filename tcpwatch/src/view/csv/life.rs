@@ -1,17 +1,18 @@
-//! What a finished connection has of its own in CSV.
+//! The CSV columns that only a finished connection has.
 
-use super::trace::{Fields, field, process};
+use super::field::{field, process};
+use super::trace::CsvFields;
 use crate::input::Connection;
 use crate::input::owner::Process;
 use crate::view::time::Stamp;
 
-impl Fields for Connection {
-    const OWN: &'static str = "opened_at,lifetime_ns,\
+impl CsvFields for Connection {
+    const COLUMNS: &'static str = "opened_at,lifetime_ns,\
         established_ns,syn_sent_ns,syn_recv_ns,fin_wait1_ns,fin_wait2_ns,close_wait_ns,last_ack_ns,closing_ns,\
         bytes_sent,bytes_received,srtt_us,retransmits,closed_by_pid,closed_by_comm";
 
-    /// The time in a state it was not in is empty, too.
-    fn own(&self, line: &mut String, stamp: &mut Stamp) {
+    /// As the trait says. The time in a state that the connection did not enter is an empty field.
+    fn write_fields(&self, line: &mut String, stamp: &mut Stamp) {
         field(line, self.opened_unix_ns().map(|at| stamp.text(at)));
         field(line, self.lifetime_ns());
         for ns in self.spent_ns {
@@ -35,19 +36,19 @@ mod tests {
     use super::*;
     use crate::input::owner::Comm;
     use crate::model::ending::Ending;
-    use crate::model::trace::Row;
+    use crate::model::trace::TraceRow;
     use crate::view::csv::trace::Csv;
-    use crate::view::trace::RowView;
-    use crate::view::trace::tests::{bare, life};
+    use crate::view::trace::TraceFormat;
+    use crate::view::trace::tests::{connection, partly_seen};
 
-    fn shown(life: &Connection) -> Vec<Vec<String>> {
-        let row = Row {
-            what: *life,
-            ended: Some(Ending::GracefulPassive),
+    fn shown(connection: &Connection) -> Vec<Vec<String>> {
+        let row = TraceRow {
+            record: *connection,
+            ending: Some(Ending::GracefulPassive),
             cgroup: Some(Arc::new(format!("/a,b\n/docker/{}", "0a".repeat(32)).into())),
         };
         let (mut csv, mut out) = (Csv::default(), Vec::new());
-        RowView::<Connection>::begin(&mut csv, &mut out).unwrap();
+        TraceFormat::<Connection>::header(&mut csv, &mut out).unwrap();
         csv.row(&row, &mut out).unwrap();
         let mut reader = ::csv::ReaderBuilder::new()
             .has_headers(false)
@@ -59,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_a_line_and_names_stay_in_their_fields() {
-        let mut evil = life();
+        let mut evil = connection();
         evil.closer.as_mut().unwrap().comm = Comm::new(b"a,\"b\"\n");
         let lines = shown(&evil);
         assert_eq!(
@@ -104,7 +105,7 @@ mod tests {
 
     #[test]
     fn unknown_is_empty() {
-        let lines = shown(&bare());
+        let lines = shown(&partly_seen());
         let of = |name: &str| &lines[1][lines[0].iter().position(|column| column == name).unwrap()];
         for name in [
             "opened_at",
@@ -123,6 +124,6 @@ mod tests {
     #[test]
     fn the_states_are_in_the_order_they_are_kept_in() {
         let keys = SPENT.map(|number| format!("{}_ns", TcpState::from_kernel(number).unwrap().key()));
-        assert!(Connection::OWN.contains(&keys.join(",")));
+        assert!(Connection::COLUMNS.contains(&keys.join(",")));
     }
 }

@@ -1,10 +1,10 @@
-//! For spreadsheets: one header line, then one line a row.
+//! Output as CSV (RFC 4180): a header line, then one line per row.
 
 pub mod churn;
 mod container;
+mod field;
 pub mod latency;
 pub mod life;
 pub mod snapshot;
 pub mod stat;
-mod text;
 pub mod trace;

@@ -1,23 +1,23 @@
-//! `snapshot` as CSV: time, the parts of the key if groups were asked for, total, then one column a state.
+//! `snapshot` as CSV: the time, the key of the group, the total, then one column per state.
 
 use std::io::{self, Write};
 
 use tcpwatch_common::TcpState;
 
 use super::container;
-use super::text::as_text;
+use super::field::as_text;
 use crate::model::counts::StateCounts;
-use crate::model::snapshot::{By, Part, Snapshot};
+use crate::model::snapshot::{GroupBy, KeyPart, Snapshot};
 use crate::view::time::rfc3339;
 
-/// Writes a header line and a row for each group, or for all where no groups were asked for. The groups left out have a
-/// row with `other` for the first part of the key.
+/// Writes a header line and one row per group; without groups, one row for all sockets. The groups left out share a row, whose first
+/// part of the key is `other`.
 ///
 /// # Errors
-/// Those of `out`.
+/// `out` cannot be written to.
 pub fn write(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
-    let time = format!("{:.9}", snapshot.time);
+    let time = rfc3339(snapshot.time);
     let keys = snapshot.by.iter().flat_map(|&by| columns(by));
     let width = keys.clone().count();
     let states = TcpState::ALL.iter().map(|state| state.key());
@@ -44,10 +44,10 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
     csv.flush()
 }
 
-/// Writes the number of connections alone: a header line and a row.
+/// Writes the number of sockets alone: a header line and a row.
 ///
 /// # Errors
-/// Those of `out`.
+/// `out` cannot be written to.
 pub fn write_count(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
     writeln!(
         out,
@@ -57,25 +57,26 @@ pub fn write_count(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> 
     )
 }
 
-/// The columns of a part of the key: beside a cgroup are the container and the pod it belongs to.
-fn columns(by: By) -> Vec<&'static str> {
+/// Names of the columns of one part of the key. A cgroup has columns for its container and pod, too.
+fn columns(by: GroupBy) -> Vec<&'static str> {
     match by {
-        By::Cgroup => container::COLUMNS.to_vec(),
+        GroupBy::Cgroup => container::COLUMNS.to_vec(),
         by => vec![by.key()],
     }
 }
 
-/// What stands in them; unknown is an empty field.
-fn fields(part: &Part) -> Vec<String> {
+/// The fields of one part of the key; unknown values are empty.
+fn fields(part: &KeyPart) -> Vec<String> {
     match part {
-        Part::Cgroup(cgroup) => container::fields(cgroup.as_deref()).into(),
-        Part::Uid(None) | Part::Process(None) => vec![String::new()],
-        Part::Process(Some(_)) => vec![as_text(part.to_string())],
+        KeyPart::Cgroup(cgroup) => container::fields(cgroup.as_deref()).into(),
+        KeyPart::Uid(None) | KeyPart::Process(None) => vec![String::new()],
+        KeyPart::Process(Some(_)) => vec![as_text(part.to_string())],
         part => vec![part.to_string()],
     }
 }
 
-/// The error of the writer below, which the crate's own conversion would hide: a closed pipe must be known as one.
+/// Converts an error of the csv crate to the I/O error below it. The crate's own conversion hides the kind, by which a closed pipe is
+/// recognised.
 pub(super) fn to_io(error: csv::Error) -> io::Error {
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error,
@@ -88,25 +89,25 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::model::snapshot::{Origin, Tally};
+    use crate::model::snapshot::{Origin, SnapshotBuilder};
 
-    fn text(by: &[By], limit: Option<usize>) -> String {
+    fn text(by: &[GroupBy], limit: Option<usize>) -> String {
         let mut counts = StateCounts::default();
         counts.add(TcpState::Established, 2);
         counts.add(TcpState::Listen, 1);
-        let mut tally = Tally::new(by);
-        tally.add_counts(&counts, 7);
+        let mut builder = SnapshotBuilder::new(by);
+        builder.add_counts(&counts, 7);
         let mut out = Vec::new();
         write(
             &mut out,
-            &tally.finish(Timestamp::UNIX_EPOCH, Some(7), Origin::SockDiag, limit),
+            &builder.finish(Timestamp::UNIX_EPOCH, Some(7), Origin::SockDiag, limit),
         )
         .unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn one_row_for_all_or_one_a_group() {
+    fn there_is_one_row_for_all_sockets_or_one_per_group() {
         let states =
             "established,syn_sent,syn_recv,fin_wait1,fin_wait2,time_wait,close,close_wait,last_ack,listen,closing";
         let time = "1970-01-01T00:00:00.000000000Z";
@@ -115,7 +116,7 @@ mod tests {
             format!("time,total,{states}\n{time},3,2,0,0,0,0,0,0,0,0,1,0\n")
         );
         assert_eq!(
-            text(&[By::State, By::Netns], Some(1)),
+            text(&[GroupBy::State, GroupBy::Netns], Some(1)),
             format!(
                 "time,state,netns,total,{states}\n{time},established,7,2,2,0,0,0,0,0,0,0,0,0,0\n\
                  {time},other,,1,0,0,0,0,0,0,0,0,0,1,0\n"
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_stays_a_closed_pipe() {
+    fn a_closed_pipe_keeps_its_kind_of_error() {
         let closed = csv::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
         assert_eq!(to_io(closed).kind(), io::ErrorKind::BrokenPipe);
     }

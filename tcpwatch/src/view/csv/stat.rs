@@ -1,24 +1,20 @@
-//! `stat` for spreadsheets: one header line, then one line an interval.
+//! `stat` as CSV: a header line, then one line per interval.
 
 use std::io::{self, Write};
 
 use tcpwatch_common::TcpState;
 
+use super::field::field;
 use crate::detect::finding::Finding;
 use crate::model::ending::Ending;
 use crate::model::frame::Frame;
 use crate::view::View;
 use crate::view::time::rfc3339;
 
-/// One line an interval; unknown is an empty field. No field can hold a comma or a quote, so none is quoted.
+/// One line per interval. Unknown values are empty fields. No field is quoted: none can contain a comma or a quote.
 #[derive(Debug, Default)]
 pub struct Csv {
-    headed: bool,
-}
-
-/// A field that may be unknown.
-fn known(value: Option<u64>) -> String {
-    value.map_or_else(String::new, |value| value.to_string())
+    has_header: bool,
 }
 
 impl View for Csv {
@@ -26,8 +22,8 @@ impl View for Csv {
         let Some(frame) = &frame.counts else {
             return Ok(());
         };
-        if !self.headed {
-            self.headed = true;
+        if !self.has_header {
+            self.has_header = true;
             let states = TcpState::ALL.map(TcpState::key).join(",");
             let endings = Ending::ALL.map(|ending| format!("closed_{}", ending.key())).join(",");
             writeln!(
@@ -37,33 +33,31 @@ impl View for Csv {
                  time_wait_entered_fin_wait2,time_wait_left,time_wait_recycled,{endings}"
             )?;
         }
-        write!(out, "{},{}", rfc3339(frame.time), frame.interval_s)?;
-        for (_, count) in frame.connections.iter() {
-            write!(out, ",{count}")?;
-        }
-        let opened = (frame.opened_active(), frame.opened_passive());
-        write!(out, ",{},{},{},{}", opened.0, opened.1, frame.closed(), frame.reset())?;
         let time_wait = &frame.time_wait;
-        for value in [
+        let connections = frame.connections.iter().map(|(_, count)| Some(count));
+        let ends = frame.ends.iter().map(|(_, count)| Some(count));
+        let numbers = [
+            Some(frame.opened_active()),
+            Some(frame.opened_passive()),
+            Some(frame.closed()),
+            Some(frame.reset()),
             time_wait.entered,
             time_wait.refused,
             time_wait.population,
             time_wait.limit,
-        ] {
-            write!(out, ",{}", known(value))?;
+            Some(frame.seen),
+            Some(frame.lost),
+            frame.missed,
+            Some(frame.unmarked),
+            frame.drift,
+            time_wait.entered_fin_wait2,
+            time_wait.left,
+            time_wait.recycled,
+        ];
+        let mut line = format!("{},{}", rfc3339(frame.time), frame.interval_s);
+        for number in connections.chain(numbers).chain(ends) {
+            field(&mut line, number);
         }
-        let (missed, drift) = (known(frame.missed), known(frame.drift));
-        write!(
-            out,
-            ",{},{},{missed},{},{drift}",
-            frame.seen, frame.lost, frame.unmarked
-        )?;
-        for value in [time_wait.entered_fin_wait2, time_wait.left, time_wait.recycled] {
-            write!(out, ",{}", known(value))?;
-        }
-        for (_, count) in frame.ends.iter() {
-            write!(out, ",{count}")?;
-        }
-        writeln!(out)
+        writeln!(out, "{line}")
     }
 }

@@ -1,11 +1,10 @@
-//! `churn` for programs: `tcpwatch.churn/1`, one object an interval, and behind it one for each finding.
+//! `churn` as JSON: `tcpwatch.churn/1`, one object per interval, followed by one per finding.
 
 use std::io::{self, Write};
 use std::num::NonZeroU32;
 
 use serde::Serialize;
 
-use super::stat::TimeWait;
 use super::{finding, line};
 use crate::detect::finding::Finding;
 use crate::input::counter::Counter;
@@ -17,49 +16,51 @@ use crate::model::churn::{ChurnFrame, Opener, Route};
 use crate::model::ending::Ending;
 use crate::model::frame::Frame;
 use crate::model::ports::row::{Limit, Row};
+use crate::model::stat::TimeWait;
 use crate::view::View;
 use crate::view::time::rfc3339;
 
-/// One object an interval.
+/// One object per interval, and one per finding.
 #[derive(Debug)]
 pub struct Json;
 
+/// One interval.
 #[derive(Serialize)]
-struct Line {
+struct ChurnObject {
     schema: &'static str,
     time: String,
     interval_s: f64,
-    owners: Vec<OwnerLine>,
-    peers: Vec<PeerLine>,
+    owners: Vec<OwnerObject>,
+    peers: Vec<PeerObject>,
     other: Option<Sums>,
     failed: Failed,
-    bursts: Vec<BurstLine>,
-    burst_going: Option<BurstLine>,
-    ports: Option<Vec<PortsLine>>,
+    bursts: Vec<BurstObject>,
+    burst_going: Option<BurstObject>,
+    ports: Option<Vec<PortsObject>>,
     ports_evicted: Option<u64>,
     ports_left_out: Option<u64>,
     time_wait: TimeWait,
-    time_wait_by: TimeWaitByLine,
-    accept_queues: Accepts,
+    time_wait_by: TimeWaitByObject,
+    accept_queues: AcceptQueues,
     lost: u64,
 }
 
-/// A process here that opens connections; null where nobody knows which.
+/// A process of this host that opens connections; null where the process is unknown.
 #[derive(Serialize)]
-struct OwnerLine {
+struct OwnerObject {
     owner: Option<Process>,
     #[serde(flatten)]
     sums: Sums,
-    destinations: Vec<DestinationLine>,
+    destinations: Vec<DestinationObject>,
 }
 
-/// A peer elsewhere that does.
+/// A peer that opens connections to this host.
 #[derive(Serialize)]
-struct PeerLine {
+struct PeerObject {
     remote: String,
     #[serde(flatten)]
     sums: Sums,
-    destinations: Vec<LocalLine>,
+    destinations: Vec<LocalDestinationObject>,
 }
 
 #[derive(Serialize)]
@@ -81,7 +82,7 @@ struct Lifetime {
 }
 
 #[derive(Serialize)]
-struct DestinationLine {
+struct DestinationObject {
     netns: Option<NonZeroU32>,
     remote: String,
     rport: u16,
@@ -91,7 +92,7 @@ struct DestinationLine {
 }
 
 #[derive(Serialize)]
-struct LocalLine {
+struct LocalDestinationObject {
     netns: Option<NonZeroU32>,
     local: String,
     lport: u16,
@@ -101,10 +102,10 @@ struct LocalLine {
     owners: Vec<ProcessCount>,
 }
 
-/// Connections that ended in a timewait socket on this side. The lists are of all but `other`, the last not of
-/// `other_processes` either.
+/// Connections that left a timewait socket on this host, by three properties. The lists leave out `other`; the list of processes leaves
+/// out `other_processes`, too.
 #[derive(Serialize)]
-struct TimeWaitByLine {
+struct TimeWaitByObject {
     lport: Vec<PortCount>,
     peer: Vec<PeerCount>,
     process: Vec<ProcessCount>,
@@ -112,14 +113,14 @@ struct TimeWaitByLine {
     other_processes: u64,
 }
 
-/// Those of a local port; null for all connections opened here, whose ports are chosen for them.
+/// Connections of a local port; null stands for all connections that this host opened from ephemeral ports.
 #[derive(Serialize)]
 struct PortCount {
     lport: Option<u16>,
     time_wait: u64,
 }
 
-/// Those with a peer; the port is null where the peer opened them.
+/// Connections with a peer; the port is null where the peer opened them.
 #[derive(Serialize)]
 struct PeerCount {
     remote: String,
@@ -127,7 +128,7 @@ struct PeerCount {
     time_wait: u64,
 }
 
-/// Those of a process here; null where nobody knows which.
+/// Connections of a process of this host; null where the process is unknown.
 #[derive(Serialize)]
 struct ProcessCount {
     owner: Option<Process>,
@@ -143,7 +144,7 @@ impl ProcessCount {
     }
 }
 
-impl From<TimeWaitBy> for TimeWaitByLine {
+impl From<TimeWaitBy> for TimeWaitByObject {
     fn from(by: TimeWaitBy) -> Self {
         let ports = by.lport.into_iter();
         let peers = by.peer.into_iter();
@@ -163,7 +164,7 @@ impl From<TimeWaitBy> for TimeWaitByLine {
     }
 }
 
-/// Connects that failed, by how.
+/// Failed connects, by how they failed.
 #[derive(Serialize)]
 struct Failed {
     total: u64,
@@ -176,7 +177,7 @@ struct Failed {
 }
 
 #[derive(Serialize)]
-struct BurstLine {
+struct BurstObject {
     start: String,
     end: Option<String>,
     opened: u64,
@@ -186,15 +187,15 @@ struct BurstLine {
 }
 
 #[derive(Serialize)]
-struct PortsLine {
+struct PortsObject {
     source: String,
-    /// Null for all ports of the source address, where `bind()` takes them.
+    /// Null for ports that `bind()` takes, whatever their destination.
     destination: Option<String>,
     used: u64,
     time_wait: u64,
     range: Option<u32>,
     free: Option<u64>,
-    /// How long TIME_WAIT keeps a port from being taken again.
+    /// How long TIME_WAIT holds a port before it can be reused.
     time_wait_held_ms: Option<u32>,
     opened_per_s: f64,
     exhausted_in_s: Option<f64>,
@@ -202,14 +203,14 @@ struct PortsLine {
 }
 
 #[derive(Serialize)]
-struct Accepts {
+struct AcceptQueues {
     overflows: Option<u64>,
     drops: Option<u64>,
     syn_drops: Option<u64>,
 }
 
-impl Lifetime {
-    fn of(histogram: &Histogram) -> Self {
+impl From<&Histogram> for Lifetime {
+    fn from(histogram: &Histogram) -> Self {
         Self {
             count: histogram.count(),
             unknown: histogram.unknown(),
@@ -222,8 +223,8 @@ impl Lifetime {
 }
 
 impl Sums {
-    /// Those of `routes`, all of one opener.
-    fn of<'a>(routes: impl Iterator<Item = &'a Route>) -> Self {
+    /// Adds up `routes`, which have one opener.
+    fn add_up<'a>(routes: impl Iterator<Item = &'a Route>) -> Self {
         let mut lifetime = Histogram::default();
         let (mut opened, mut failed, mut time_wait) = (0, 0, 0);
         for route in routes {
@@ -236,13 +237,13 @@ impl Sums {
             opened,
             failed,
             time_wait,
-            lifetime_ns: Lifetime::of(&lifetime),
+            lifetime_ns: Lifetime::from(&lifetime),
         }
     }
 }
 
-impl BurstLine {
-    fn of(frame: &ChurnFrame, burst: &Burst<Opener>) -> Self {
+impl BurstObject {
+    fn new(frame: &ChurnFrame, burst: &Burst<Opener>) -> Self {
         Self {
             start: rfc3339(frame.time(burst.start_ns)),
             end: burst.end_ns.map(|end| rfc3339(frame.time(end))),
@@ -257,7 +258,7 @@ impl BurstLine {
     }
 }
 
-impl From<&Row> for PortsLine {
+impl From<&Row> for PortsObject {
     fn from(row: &Row) -> Self {
         Self {
             source: row.ends.source.to_string(),
@@ -274,7 +275,7 @@ impl From<&Row> for PortsLine {
     }
 }
 
-/// The openers of `routes`, each once, the busiest first.
+/// The openers of `routes`, each once, in the order of `routes`: the busiest first.
 fn openers(routes: &[Route]) -> Vec<Opener> {
     let mut openers = Vec::new();
     for route in routes.iter().filter(|route| route.destination.is_some()) {
@@ -292,17 +293,17 @@ impl View for Json {
         };
         let (mut owners, mut peers) = (Vec::new(), Vec::new());
         for opener in openers(&frame.routes) {
-            let of_opener = || {
+            let routes_of_opener = || {
                 let routes = frame.routes.iter().filter(move |route| route.opener == opener);
                 routes.filter_map(|route| Some((route, route.destination?)))
             };
-            let sums = Sums::of(of_opener().map(|(route, _)| route));
+            let sums = Sums::add_up(routes_of_opener().map(|(route, _)| route));
             match opener {
-                Opener::Here(_) | Opener::Named(_) => owners.push(OwnerLine {
+                Opener::Here(_) | Opener::Named(_) => owners.push(OwnerObject {
                     owner: opener.process(),
                     sums,
-                    destinations: of_opener()
-                        .map(|(route, to)| DestinationLine {
+                    destinations: routes_of_opener()
+                        .map(|(route, to)| DestinationObject {
                             netns: to.netns,
                             remote: to.address.to_string(),
                             rport: to.port,
@@ -312,11 +313,11 @@ impl View for Json {
                         })
                         .collect(),
                 }),
-                Opener::Peer(address) => peers.push(PeerLine {
+                Opener::Peer(address) => peers.push(PeerObject {
                     remote: address.to_string(),
                     sums,
-                    destinations: of_opener()
-                        .map(|(route, to)| LocalLine {
+                    destinations: routes_of_opener()
+                        .map(|(route, to)| LocalDestinationObject {
                             netns: to.netns,
                             local: to.address.to_string(),
                             lport: to.port,
@@ -340,7 +341,7 @@ impl View for Json {
             Ending::NoPort,
             Ending::ConnectAbandoned,
         ];
-        let line = Line {
+        let object = ChurnObject {
             schema: "tcpwatch.churn/1",
             time: rfc3339(frame.stat.time),
             interval_s: frame.stat.interval_s,
@@ -350,7 +351,7 @@ impl View for Json {
                 .routes
                 .iter()
                 .find(|route| route.destination.is_none())
-                .map(|route| Sums::of(std::iter::once(route))),
+                .map(|route| Sums::add_up(std::iter::once(route))),
             failed: Failed {
                 total,
                 refused: failed(Ending::Refused),
@@ -360,24 +361,28 @@ impl View for Json {
                 connect_abandoned: failed(Ending::ConnectAbandoned),
                 other: total - named.into_iter().map(failed).sum::<u64>(),
             },
-            bursts: frame.bursts.iter().map(|burst| BurstLine::of(frame, burst)).collect(),
-            burst_going: frame.going.as_ref().map(|burst| BurstLine::of(frame, burst)),
+            bursts: frame
+                .bursts
+                .iter()
+                .map(|burst| BurstObject::new(frame, burst))
+                .collect(),
+            burst_going: frame.going.as_ref().map(|burst| BurstObject::new(frame, burst)),
             ports: frame
                 .ports
                 .as_ref()
-                .map(|rows| rows.iter().map(PortsLine::from).collect()),
+                .map(|rows| rows.iter().map(PortsObject::from).collect()),
             ports_evicted: frame.ports_evicted,
             ports_left_out: frame.ports_left_out,
-            time_wait: TimeWait::of(&frame.stat.time_wait),
+            time_wait: frame.stat.time_wait,
             time_wait_by: TimeWaitBy::of(&frame.routes).into(),
-            accept_queues: Accepts {
+            accept_queues: AcceptQueues {
                 overflows: counter(Counter::ListenOverflows),
                 drops: counter(Counter::ListenDrops),
                 syn_drops: counter(Counter::TcpReqQFullDrop),
             },
             lost: frame.lost,
         };
-        line::write(out, &line)?;
+        line::write(out, &object)?;
         findings
             .iter()
             .try_for_each(|finding| finding::write(finding, frame.stat.time, out))

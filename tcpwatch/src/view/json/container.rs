@@ -1,19 +1,19 @@
-//! Which container a cgroup belongs to.
+//! The JSON fields of the container that a cgroup belongs to.
 
 use serde::Serialize;
 
 use crate::input::container::Cgroup;
 
-/// Id of the container and uid of its pod; null for none, and where the cgroup is not known.
+/// Id of the container and uid of its pod; null where there is none, or where the cgroup is unknown.
 #[derive(Serialize)]
-pub(super) struct Inside<'a> {
+pub(super) struct ContainerFields<'a> {
     container: Option<&'a str>,
     pod: Option<&'a str>,
 }
 
-impl<'a> Inside<'a> {
-    /// What is known of `cgroup`.
-    pub(super) fn of(cgroup: Option<&'a Cgroup>) -> Self {
+impl<'a> ContainerFields<'a> {
+    /// The fields of the container of `cgroup`.
+    pub(super) fn new(cgroup: Option<&'a Cgroup>) -> Self {
         let container = cgroup.and_then(|cgroup| cgroup.container.as_ref());
         Self {
             container: container.map(|container| container.id.as_str()),

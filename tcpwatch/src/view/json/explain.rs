@@ -1,4 +1,4 @@
-//! `explain` for programs: `tcpwatch.explain/1`, one object a topic.
+//! `explain` as JSON: `tcpwatch.explain/1`, one object per topic.
 
 use std::io::{self, Write};
 
@@ -15,7 +15,7 @@ use crate::explain::topic::Topic;
 use crate::input::setting::Setting;
 
 #[derive(Serialize)]
-struct Line {
+struct TopicObject {
     schema: &'static str,
     topic: &'static str,
     kind: &'static str,
@@ -28,12 +28,12 @@ struct Line {
     see: Vec<&'static str>,
 }
 
-/// What is known of a setting.
+/// The facts of a kernel setting.
 #[derive(Serialize)]
 struct SettingFacts {
     sysctl: &'static str,
     default: Option<&'static str>,
-    /// The default is made of the size of memory.
+    /// Whether the kernel computes the default from the size of memory.
     default_by_memory: bool,
     earlier_default: Option<EarlierDefault>,
     gone_since: Option<&'static str>,
@@ -41,7 +41,7 @@ struct SettingFacts {
     namespaced_since: Option<&'static str>,
 }
 
-/// What a default was before some version of Linux.
+/// The default before some version of Linux.
 #[derive(Serialize)]
 struct EarlierDefault {
     before: &'static str,
@@ -55,62 +55,66 @@ struct Part {
     text: &'static [&'static str],
 }
 
-/// Writes what there is to say about each of `topics`.
+/// Writes an object for each of `topics`.
 ///
 /// # Errors
-/// Those of `out`.
-pub fn pages(out: &mut impl Write, topics: impl Iterator<Item = Topic>, lang: Lang) -> io::Result<()> {
+/// `out` cannot be written to.
+pub fn write(out: &mut impl Write, topics: impl Iterator<Item = Topic>, lang: Lang) -> io::Result<()> {
     for topic in topics {
-        line::write(out, &line(topic, lang))?;
+        line::write(out, &TopicObject::new(topic, lang))?;
     }
     Ok(())
 }
 
-fn line(topic: Topic, lang: Lang) -> Line {
-    let page = explain::page(topic, lang);
-    Line {
-        schema: "tcpwatch.explain/1",
-        topic: topic.key(),
-        kind: Group::of(topic).one(),
-        lang: lang.key(),
-        about: page.about,
-        names: match topic {
-            Topic::State(state) => Some(Names::of(state)),
-            _ => None,
-        },
-        ended: match topic {
-            Topic::Ending(ending) => Some(ending.key()),
-            _ => None,
-        },
-        setting: match topic {
-            Topic::Setting(setting) => Some(facts(setting)),
-            _ => None,
-        },
-        parts: page
-            .parts
-            .iter()
-            .map(|part| Part {
-                heading: part.heading.key(),
-                title: part.heading.words(lang),
-                text: part.text,
-            })
-            .collect(),
-        see: related(topic).into_iter().map(Topic::key).collect(),
+impl TopicObject {
+    fn new(topic: Topic, lang: Lang) -> Self {
+        let page = explain::page(topic, lang);
+        Self {
+            schema: "tcpwatch.explain/1",
+            topic: topic.key(),
+            kind: Group::of(topic).one(),
+            lang: lang.key(),
+            about: page.about,
+            names: match topic {
+                Topic::State(state) => Some(Names::of(state)),
+                _ => None,
+            },
+            ended: match topic {
+                Topic::Ending(ending) => Some(ending.key()),
+                _ => None,
+            },
+            setting: match topic {
+                Topic::Setting(setting) => Some(SettingFacts::new(setting)),
+                _ => None,
+            },
+            parts: page
+                .parts
+                .iter()
+                .map(|part| Part {
+                    heading: part.heading.key(),
+                    title: part.heading.words(lang),
+                    text: part.text,
+                })
+                .collect(),
+            see: related(topic).into_iter().map(Topic::key).collect(),
+        }
     }
 }
 
-fn facts(setting: Setting) -> SettingFacts {
-    let facts = Facts::of(setting);
-    SettingFacts {
-        sysctl: setting.sysctl(),
-        default: facts.default,
-        default_by_memory: facts.default.is_none(),
-        earlier_default: facts
-            .earlier
-            .map(|(before, default)| EarlierDefault { before, default }),
-        gone_since: facts.gone,
-        namespaced: facts.namespaced,
-        namespaced_since: facts.namespaced_since,
+impl SettingFacts {
+    fn new(setting: Setting) -> Self {
+        let facts = Facts::of(setting);
+        Self {
+            sysctl: setting.sysctl(),
+            default: facts.default,
+            default_by_memory: facts.default.is_none(),
+            earlier_default: facts
+                .earlier
+                .map(|(before, default)| EarlierDefault { before, default }),
+            gone_since: facts.gone,
+            namespaced: facts.namespaced,
+            namespaced_since: facts.namespaced_since,
+        }
     }
 }
 
@@ -120,13 +124,13 @@ mod tests {
 
     use super::*;
 
-    fn told(topic: Topic) -> Value {
-        serde_json::to_value(line(topic, Lang::En)).unwrap()
+    fn object(topic: Topic) -> Value {
+        serde_json::to_value(TopicObject::new(topic, Lang::En)).unwrap()
     }
 
     #[test]
-    fn a_setting_tells_what_its_default_was_and_what_it_is_made_of() {
-        let setting = |setting| told(Topic::Setting(setting))["setting"].clone();
+    fn a_setting_has_its_earlier_default_and_what_it_is_computed_from() {
+        let setting = |setting| object(Topic::Setting(setting))["setting"].clone();
         assert_eq!(
             setting(Setting::TcpTwReuse),
             json!({
@@ -151,8 +155,8 @@ mod tests {
     }
 
     #[test]
-    fn a_state_tells_its_number_and_its_names() {
-        let close = told(Topic::State(tcpwatch_common::TcpState::Close));
+    fn a_state_has_its_number_and_its_names() {
+        let close = object(Topic::State(tcpwatch_common::TcpState::Close));
         assert_eq!(
             close["names"],
             json!({"number": 7, "kernel": "TCP_CLOSE", "ss": "UNCONN", "netstat": "CLOSE", "rfc": "CLOSED"})

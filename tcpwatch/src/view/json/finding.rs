@@ -1,4 +1,4 @@
-//! Findings for programs: `tcpwatch.finding/1`, one object each.
+//! Findings as JSON: `tcpwatch.finding/1`, one object per finding.
 
 use std::io::{self, Write};
 
@@ -13,30 +13,30 @@ use crate::input::owner::Owner;
 use crate::view::time::rfc3339;
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct FindingObject<'a> {
     schema: &'static str,
     time: String,
     detector: Kind,
     topic: Topic,
     severity: Severity,
     title: &'a str,
-    #[serde(serialize_with = "by_name")]
+    #[serde(serialize_with = "evidence")]
     evidence: &'a [(&'static str, Value)],
     advice: &'a [String],
     owner: Option<Owner>,
 }
 
-/// `{"opened":4870,…}`, in the order they are told.
-fn by_name<S: Serializer>(evidence: &[(&'static str, Value)], serializer: S) -> Result<S::Ok, S::Error> {
+/// Serializes the evidence by name, in the order of the detector: `{"opened":4870,…}`.
+fn evidence<S: Serializer>(evidence: &[(&'static str, Value)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(evidence.iter().map(|(name, value)| (name, value)))
 }
 
-/// One line: `finding`, as it was at `time`.
+/// Writes `finding`, as it was at `time`, as one line.
 ///
 /// # Errors
-/// The output takes no more.
+/// `out` cannot be written to.
 pub fn write(finding: &Finding, time: Timestamp, out: &mut dyn Write) -> io::Result<()> {
-    let line = Line {
+    let object = FindingObject {
         schema: "tcpwatch.finding/1",
         time: rfc3339(time),
         detector: finding.kind,
@@ -47,7 +47,7 @@ pub fn write(finding: &Finding, time: Timestamp, out: &mut dyn Write) -> io::Res
         advice: &finding.advice,
         owner: finding.owner,
     };
-    line::write(out, &line)
+    line::write(out, &object)
 }
 
 #[cfg(test)]
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nobodys_and_without_advice_has_empty_places() {
+    fn a_finding_without_owner_and_advice_has_null_and_an_empty_list() {
         let line = shown(&bare());
         let rest = r#""topic":"tcp_tw_recycle","severity":"info","title":"x","evidence":{},"advice":[],"owner":null}"#;
         assert!(line.ends_with(&format!("{rest}\n")), "{line}");

@@ -1,18 +1,19 @@
-//! What a finished connection has of its own in `tcpwatch.life/1`.
+//! The JSON fields that only a finished connection has (`tcpwatch.life/1`).
 
 use serde::{Serialize, Serializer};
 
-use super::trace::Object;
+use super::trace::JsonFields;
 use crate::input::Connection;
 use crate::input::owner::Owner;
 use crate::view::time::Stamp;
 
-/// When it was opened, what it carried, and who closed it.
+/// When the connection was opened, what it carried, and which process closed it.
 #[derive(Serialize)]
-pub struct Lived<'a> {
+pub struct ConnectionFields<'a> {
     opened_at: Option<&'a str>,
     lifetime_ns: Option<u64>,
-    spent_ns: Spent<'a>,
+    #[serde(serialize_with = "spent_ns")]
+    spent_ns: &'a Connection,
     bytes_sent: Option<u64>,
     bytes_received: Option<u64>,
     srtt_us: Option<u32>,
@@ -20,26 +21,22 @@ pub struct Lived<'a> {
     closed_by: Option<Owner>,
 }
 
-/// Time in each state it was in, `{"established":283000000}`, in the order of the kernel's numbers. A state that nobody saw it
-/// enter is not among them.
-struct Spent<'a>(&'a Connection);
-
-impl Serialize for Spent<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.spent().map(|(state, ns)| (state.key(), ns)))
-    }
+/// Serializes the time in each state, `{"established":283000000}`, in the order of the kernel's numbers. A state is left out if its
+/// beginning was not seen.
+fn spent_ns<S: Serializer>(connection: &Connection, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(connection.spent().map(|(state, ns)| (state.key(), ns)))
 }
 
-impl Object for Connection {
+impl JsonFields for Connection {
     const SCHEMA: &'static str = "tcpwatch.life/1";
-    const END: &'static str = "tcpwatch.life.end/1";
-    type Own<'a> = Lived<'a>;
+    const TOTALS_SCHEMA: &'static str = "tcpwatch.life.end/1";
+    type Fields<'a> = ConnectionFields<'a>;
 
-    fn own<'a>(&'a self, stamp: &'a mut Stamp) -> Lived<'a> {
-        Lived {
+    fn fields<'a>(&'a self, stamp: &'a mut Stamp) -> ConnectionFields<'a> {
+        ConnectionFields {
             opened_at: self.opened_unix_ns().map(|at| stamp.text(at)),
             lifetime_ns: self.lifetime_ns(),
-            spent_ns: Spent(self),
+            spent_ns: self,
             bytes_sent: self.traffic.map(|traffic| traffic.sent),
             bytes_received: self.traffic.map(|traffic| traffic.received),
             srtt_us: self.traffic.and_then(|traffic| traffic.srtt_us),
@@ -53,15 +50,15 @@ impl Object for Connection {
 mod tests {
     use super::*;
     use crate::model::ending::Ending;
-    use crate::model::trace::{Row, TraceTotals};
+    use crate::model::trace::{TraceRow, TraceTotals};
     use crate::view::json::trace::Json;
-    use crate::view::trace::RowView;
-    use crate::view::trace::tests::{bare, life};
+    use crate::view::trace::TraceFormat;
+    use crate::view::trace::tests::{connection, partly_seen};
 
-    fn shown(life: &Connection) -> String {
-        let row = Row {
-            what: *life,
-            ended: Some(Ending::GracefulPassive),
+    fn shown(connection: &Connection) -> String {
+        let row = TraceRow {
+            record: *connection,
+            ending: Some(Ending::GracefulPassive),
             cgroup: None,
         };
         let mut out = Vec::new();
@@ -72,7 +69,7 @@ mod tests {
     #[test]
     fn a_connection_is_an_object() {
         assert_eq!(
-            shown(&life()),
+            shown(&connection()),
             concat!(
                 r#"{"schema":"tcpwatch.life/1","time":"1970-01-01T01:00:00.104331999Z","id":"4f1a","cookie":"a1","#,
                 r#""family":"ipv4","local":"10.0.0.5","lport":8080,"remote":"10.0.3.17","rport":51598,"#,
@@ -89,7 +86,7 @@ mod tests {
 
     #[test]
     fn unknown_is_null() {
-        let text = shown(&bare());
+        let text = shown(&partly_seen());
         for part in [
             r#""id":null,"#,
             r#""opened":null,"opened_at":null,"lifetime_ns":null,"spent_ns":{"close_wait":50000},"#,
@@ -110,7 +107,7 @@ mod tests {
             missed: None,
         };
         let mut out = Vec::new();
-        RowView::<Connection>::end(&mut Json::default(), &totals, &mut out).unwrap();
+        TraceFormat::<Connection>::totals(&mut Json::default(), &totals, &mut out).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"schema\":\"tcpwatch.life.end/1\",\"seen\":3,\"printed\":1,\"unmatched\":1,\"lost\":1,\"missed\":null}\n"

@@ -1,4 +1,4 @@
-//! Writes a JSON object as a line that is safe to show on a terminal.
+//! Writes one JSON object per line, safe to show on a terminal.
 
 use std::io::{self, Write};
 
@@ -6,17 +6,19 @@ use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::Formatter;
 
-/// Writes `object` and the end of the line. JSON itself (RFC 8259, section 7) escapes C0 controls alone: here DEL, C1 controls and the
-/// characters that change the direction of text are escaped too (`\u009b`), so that no name can move the cursor or reorder a line.
+/// Writes `object` and a newline.
+///
+/// JSON requires escapes of C0 controls alone (RFC 8259, section 7). DEL, C1 controls and the characters that change the direction of
+/// text are escaped too (`\u009b`), so that no name can move the cursor or reorder a line.
 ///
 /// # Errors
-/// The output accepts no more.
+/// `out` cannot be written to.
 pub(crate) fn write(out: &mut (impl Write + ?Sized), object: &impl Serialize) -> io::Result<()> {
     object.serialize(&mut Serializer::with_formatter(&mut *out, Escaping))?;
     out.write_all(b"\n")
 }
 
-/// Compact JSON with those escapes.
+/// Formats compact JSON with these escapes.
 struct Escaping;
 
 impl Formatter for Escaping {
@@ -27,7 +29,7 @@ impl Formatter for Escaping {
             out.write_all(plain.as_bytes())?;
             let mut letters = from.chars();
             if let Some(letter) = letters.next() {
-                // All of them are in the first plane: one code unit of UTF-16.
+                // Each of these characters is a single code unit of UTF-16.
                 write!(out, "\\u{:04x}", u32::from(letter))?;
             }
             rest = letters.as_str();
@@ -36,7 +38,7 @@ impl Formatter for Escaping {
     }
 }
 
-/// DEL, the C1 controls (ECMA-48), and the characters of `Bidi_Control` (Unicode, UAX #9).
+/// Whether `letter` is DEL, a C1 control (ECMA-48), or in `Bidi_Control` (Unicode, UAX #9).
 fn is_escaped(letter: char) -> bool {
     matches!(letter,
         '\u{7f}'..='\u{9f}'
@@ -65,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_of_json_gets_every_letter_back() {
+    fn a_json_parser_gets_every_character_back() {
         let all: String = (0..=char::from_u32(0x2100).unwrap() as u32)
             .filter_map(char::from_u32)
             .collect();

@@ -1,4 +1,4 @@
-//! For programs: one JSON object a line.
+//! Output as JSON: one object per line (JSON Lines).
 
 pub mod churn;
 mod container;
@@ -10,5 +10,4 @@ pub mod life;
 pub(crate) mod line;
 pub mod snapshot;
 pub mod stat;
-pub mod states;
 pub mod trace;

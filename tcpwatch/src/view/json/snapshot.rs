@@ -1,45 +1,41 @@
-//! `tcpwatch.snapshot/1`.
+//! `snapshot` as JSON: `tcpwatch.snapshot/1`.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 use serde::ser::Serializer;
 
-use super::container::Inside;
+use super::container::ContainerFields;
 use super::line;
-use super::states::States;
 use crate::input::socket_owner::Unseen;
-use crate::model::snapshot::By;
-use crate::model::snapshot::{Group, Other, Part, Snapshot};
+use crate::model::counts::StateCounts;
+use crate::model::snapshot::{GroupBy, KeyPart, OtherGroups, Snapshot, SocketGroup};
 use crate::view::time::rfc3339;
 
-/// The whole object; `groups` and `other` are there when groups were asked for, `unseen` when owners were.
+/// The snapshot. `groups` and `other` exist if groups were asked for, `unseen` if owners were read.
 #[derive(Serialize)]
-struct Object<'a> {
+struct SnapshotObject<'a> {
     schema: &'static str,
     time: String,
     netns: Option<u32>,
-    total: u64,
-    states: States<'a>,
     #[serde(flatten)]
-    grouped: Option<Grouped<'a>>,
+    sockets: Sockets<'a>,
+    #[serde(flatten)]
+    groups: Option<Groups<'a>>,
     source: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    unseen: Option<UnseenObject>,
+    unseen: Option<Unseen>,
 }
 
-/// What was not seen of the owners: processes that could not be read, whether more are hidden, descriptors left out, and
-/// the sockets that no process seen holds.
+/// Number of sockets, in all and by state.
 #[derive(Serialize)]
-struct UnseenObject {
-    sockets: u64,
-    processes: usize,
-    hidden: bool,
-    descriptors: u64,
+struct Sockets<'a> {
+    total: u64,
+    states: &'a StateCounts,
 }
 
 #[derive(Serialize)]
-struct Grouped<'a> {
+struct Groups<'a> {
     groups: Vec<GroupObject<'a>>,
     other: Option<OtherObject<'a>>,
 }
@@ -48,21 +44,21 @@ struct Grouped<'a> {
 struct GroupObject<'a> {
     key: Key<'a>,
     #[serde(flatten)]
-    inside: Option<Inside<'a>>,
-    total: u64,
-    states: States<'a>,
+    container: Option<ContainerFields<'a>>,
+    #[serde(flatten)]
+    sockets: Sockets<'a>,
 }
 
-/// The groups left out; `groups` is null where they were too many to tell apart.
+/// The groups left out; `groups` is null where their number is unknown.
 #[derive(Serialize)]
 struct OtherObject<'a> {
     groups: Option<usize>,
-    total: u64,
-    states: States<'a>,
+    #[serde(flatten)]
+    sockets: Sockets<'a>,
 }
 
-/// `{"remote":"10.0.0.1","lport":80}`, in the order asked for.
-struct Key<'a>(&'a [By], &'a [Part]);
+/// The key of a group, in the order of `--by`: `{"remote":"10.0.0.1","lport":80}`.
+struct Key<'a>(&'a [GroupBy], &'a [KeyPart]);
 
 impl Serialize for Key<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -70,19 +66,19 @@ impl Serialize for Key<'_> {
     }
 }
 
-/// A part of a key: a number where it is one.
-struct Value<'a>(&'a Part);
+/// One part of a key: a number, a text, an owner or null.
+struct Value<'a>(&'a KeyPart);
 
 impl Serialize for Value<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
-            Part::State(state) => serializer.serialize_str(state.key()),
-            Part::Port(port) => serializer.serialize_u16(*port),
-            Part::Address(address) => serializer.collect_str(address),
-            Part::Uid(uid) => uid.serialize(serializer),
-            Part::Netns(inode) => serializer.serialize_u32(*inode),
-            Part::Process(owner) => owner.as_deref().serialize(serializer),
-            Part::Cgroup(cgroup) => {
+            KeyPart::State(state) => serializer.serialize_str(state.key()),
+            KeyPart::Port(port) => serializer.serialize_u16(*port),
+            KeyPart::Address(address) => serializer.collect_str(address),
+            KeyPart::Uid(uid) => uid.serialize(serializer),
+            KeyPart::Netns(inode) => serializer.serialize_u32(*inode),
+            KeyPart::Process(owner) => owner.as_deref().serialize(serializer),
+            KeyPart::Cgroup(cgroup) => {
                 let path = cgroup.as_ref().map(|cgroup| &cgroup.path);
                 path.serialize(serializer)
             }
@@ -90,72 +86,75 @@ impl Serialize for Value<'_> {
     }
 }
 
+impl<'a> From<&'a StateCounts> for Sockets<'a> {
+    fn from(states: &'a StateCounts) -> Self {
+        Self {
+            total: states.total(),
+            states,
+        }
+    }
+}
+
 /// Writes `snapshot` as one line.
 ///
 /// # Errors
-/// Those of `out`.
+/// `out` cannot be written to.
 pub fn write(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
-    let grouped = !snapshot.by.is_empty();
-    let object = Object {
+    let by = &snapshot.by;
+    let group = |group| GroupObject::new(by, group);
+    let object = SnapshotObject {
         schema: "tcpwatch.snapshot/1",
-        time: format!("{:.9}", snapshot.time),
+        time: rfc3339(snapshot.time),
         netns: snapshot.netns,
-        total: snapshot.states.total(),
-        states: States(&snapshot.states),
-        grouped: grouped.then(|| Grouped {
-            groups: snapshot.groups.iter().map(|found| group(&snapshot.by, found)).collect(),
-            other: snapshot.other.as_ref().map(other),
+        sockets: Sockets::from(&snapshot.states),
+        groups: (!by.is_empty()).then(|| Groups {
+            groups: snapshot.groups.iter().map(group).collect(),
+            other: snapshot.other.as_ref().map(OtherObject::from),
         }),
         source: snapshot.origin.key(),
-        unseen: snapshot.unseen.as_ref().map(unseen),
+        unseen: snapshot.unseen,
     };
     line::write(out, &object)
 }
 
-/// Writes the number of connections alone, as one line.
+/// Writes the number of sockets alone, as one line.
 ///
 /// # Errors
-/// Those of `out`.
+/// `out` cannot be written to.
 pub fn write_count(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
     #[derive(Serialize)]
-    struct Count {
+    struct CountObject {
         schema: &'static str,
         time: String,
         netns: Option<u32>,
         total: u64,
     }
-    let count = Count {
+    let object = CountObject {
         schema: "tcpwatch.count/1",
         time: rfc3339(snapshot.time),
         netns: snapshot.netns,
         total: snapshot.states.total(),
     };
-    line::write(out, &count)
+    line::write(out, &object)
 }
 
-fn group<'a>(by: &'a [By], group: &'a Group) -> GroupObject<'a> {
-    GroupObject {
-        key: Key(by, &group.key),
-        inside: by.contains(&By::Cgroup).then(|| Inside::of(group.cgroup())),
-        total: group.states.total(),
-        states: States(&group.states),
+impl<'a> GroupObject<'a> {
+    fn new(by: &'a [GroupBy], group: &'a SocketGroup) -> Self {
+        let has_cgroup = by.contains(&GroupBy::Cgroup);
+        Self {
+            key: Key(by, &group.key),
+            container: has_cgroup.then(|| ContainerFields::new(group.cgroup())),
+            sockets: Sockets::from(&group.states),
+        }
     }
 }
 
-fn unseen(unseen: &Unseen) -> UnseenObject {
-    UnseenObject {
-        sockets: unseen.sockets,
-        processes: unseen.processes,
-        hidden: unseen.hidden,
-        descriptors: unseen.descriptors,
-    }
-}
-
-fn other(other: &Other) -> OtherObject<'_> {
-    OtherObject {
-        groups: other.groups,
-        total: other.states.total(),
-        states: States(&other.states),
+impl<'a> From<&'a OtherGroups> for OtherObject<'a> {
+    fn from(other: &'a OtherGroups) -> Self {
+        Self {
+            groups: other.groups,
+            sockets: Sockets::from(&other.states),
+        }
     }
 }
 
@@ -172,18 +171,18 @@ mod tests {
     use crate::input::socket::{Address, Family, Socket};
     use crate::input::socket_owner::SocketOwner;
     use crate::model::counts::StateCounts;
-    use crate::model::snapshot::{Origin, Tally};
+    use crate::model::snapshot::{Origin, SnapshotBuilder};
 
-    fn line(by: &[By], limit: Option<usize>) -> String {
+    fn line(by: &[GroupBy], limit: Option<usize>) -> String {
         let mut counts = StateCounts::default();
         counts.add(TcpState::Established, 2);
         counts.add(TcpState::Listen, 1);
-        let mut tally = Tally::new(by);
-        tally.add_counts(&counts, 7);
+        let mut builder = SnapshotBuilder::new(by);
+        builder.add_counts(&counts, 7);
         let mut out = Vec::new();
         write(
             &mut out,
-            &tally.finish(Timestamp::UNIX_EPOCH, Some(7), Origin::SockDiag, limit),
+            &builder.finish(Timestamp::UNIX_EPOCH, Some(7), Origin::SockDiag, limit),
         )
         .unwrap();
         String::from_utf8(out).unwrap()
@@ -201,14 +200,14 @@ mod tests {
 
     #[test]
     fn groups_come_when_asked_for() {
-        let all = line(&[By::Netns], None);
+        let all = line(&[GroupBy::Netns], None);
         assert!(
             all.contains(&format!(
                 r#""groups":[{{"key":{{"netns":7}},"total":3,"states":{STATES}}}],"other":null,"#
             )),
             "{all}"
         );
-        let one = line(&[By::Netns, By::State], Some(1));
+        let one = line(&[GroupBy::Netns, GroupBy::State], Some(1));
         assert!(
             one.contains(r#""groups":[{"key":{"netns":7,"state":"established"},"total":2,"#),
             "{one}"
@@ -240,16 +239,16 @@ mod tests {
             })),
             cgroup: Some(Arc::new("/a\x1b".to_owned().into())),
         };
-        let mut tally = Tally::new(&[By::Process, By::Cgroup]);
-        tally.add(&socket, &whose);
-        tally.add(&socket, &SocketOwner::default());
+        let mut builder = SnapshotBuilder::new(&[GroupBy::Process, GroupBy::Cgroup]);
+        builder.add(&socket, &whose);
+        builder.add(&socket, &SocketOwner::default());
         let snapshot = Snapshot {
             unseen: Some(Unseen {
                 sockets: 1,
                 processes: 2,
                 ..Unseen::default()
             }),
-            ..tally.finish(Timestamp::UNIX_EPOCH, Some(7), Origin::SockDiag, None)
+            ..builder.finish(Timestamp::UNIX_EPOCH, Some(7), Origin::SockDiag, None)
         };
         let mut out = Vec::new();
         write(&mut out, &snapshot).unwrap();
@@ -274,7 +273,7 @@ mod tests {
                 Ok(())
             }
         }
-        let empty = Tally::new(&[]).finish(Timestamp::UNIX_EPOCH, None, Origin::Iter, None);
+        let empty = SnapshotBuilder::new(&[]).finish(Timestamp::UNIX_EPOCH, None, Origin::Iter, None);
         assert_eq!(
             write(&mut Closed, &empty).unwrap_err().kind(),
             io::ErrorKind::BrokenPipe

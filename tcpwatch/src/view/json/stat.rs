@@ -1,4 +1,4 @@
-//! `stat` for programs: `tcpwatch.stat/1`, one object an interval.
+//! `stat` as JSON: `tcpwatch.stat/1`, one object per interval.
 
 use std::io::{self, Write};
 
@@ -7,64 +7,41 @@ use serde::{Serialize, Serializer};
 
 use super::line;
 use crate::detect::finding::Finding;
+use crate::model::counts::StateCounts;
 use crate::model::frame::Frame;
-use crate::model::stat::{self, StatFrame};
+use crate::model::stat::{StatFrame, TimeWait};
 use crate::view::View;
-use crate::view::json::states::States;
 use crate::view::time::rfc3339;
 
-/// One object an interval.
+/// One object per interval.
 #[derive(Debug)]
 pub struct Json;
 
+/// One interval.
 #[derive(Serialize)]
-struct Line<'a> {
+struct StatObject<'a> {
     schema: &'static str,
     time: String,
     interval_s: f64,
-    connections: States<'a>,
-    #[serde(serialize_with = "by_move")]
+    connections: &'a StateCounts,
+    #[serde(serialize_with = "transitions")]
     transitions: &'a StatFrame,
     opened: Opened,
-    #[serde(serialize_with = "by_ending")]
+    #[serde(serialize_with = "closed")]
     closed: &'a StatFrame,
-    time_wait: TimeWait,
+    time_wait: &'a TimeWait,
     events: Events,
     drift: Option<u64>,
 }
 
+/// Connections opened, by which side opened them.
 #[derive(Serialize)]
 struct Opened {
     active: u64,
     passive: u64,
 }
 
-/// TIME_WAIT in one interval.
-#[derive(Serialize)]
-pub(super) struct TimeWait {
-    entered: Option<u64>,
-    entered_fin_wait2: Option<u64>,
-    left: Option<u64>,
-    recycled: Option<u64>,
-    refused: Option<u64>,
-    population: Option<u64>,
-    limit: Option<u64>,
-}
-
-impl TimeWait {
-    pub(super) fn of(time_wait: &stat::TimeWait) -> Self {
-        Self {
-            entered: time_wait.entered,
-            entered_fin_wait2: time_wait.entered_fin_wait2,
-            left: time_wait.left,
-            recycled: time_wait.recycled,
-            refused: time_wait.refused,
-            population: time_wait.population,
-            limit: time_wait.limit,
-        }
-    }
-}
-
+/// Counts of the transitions themselves, and of those that were not counted.
 #[derive(Serialize)]
 struct Events {
     seen: u64,
@@ -73,8 +50,8 @@ struct Events {
     unmarked: u64,
 }
 
-/// `{"close>syn_sent":1}`, those there were.
-fn by_move<S: Serializer>(frame: &StatFrame, serializer: S) -> Result<S::Ok, S::Error> {
+/// Serializes the transitions that occurred: `{"close>syn_sent":1}`.
+fn transitions<S: Serializer>(frame: &StatFrame, serializer: S) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(None)?;
     for (from, to, count) in frame.transitions() {
         map.serialize_entry(&format_args!("{}>{}", from.key(), to.key()), &count)?;
@@ -82,10 +59,11 @@ fn by_move<S: Serializer>(frame: &StatFrame, serializer: S) -> Result<S::Ok, S::
     map.end()
 }
 
-/// `{"total":1,"graceful_active":1,…}`, every ending there is.
-fn by_ending<S: Serializer>(frame: &StatFrame, serializer: S) -> Result<S::Ok, S::Error> {
+/// Serializes the number of connections of every ending: `{"total":1,"graceful_active":1,…}`.
+fn closed<S: Serializer>(frame: &StatFrame, serializer: S) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(None)?;
-    // The sum of what follows: a row read in the middle of a run has its transition, and its ending in the next row.
+    // The total is that of the endings, not of the transitions: the kernel side may be read between a transition and its ending,
+    // which is then counted in the next interval.
     map.serialize_entry("total", &frame.ends.total())?;
     for (ending, count) in frame.ends.iter() {
         map.serialize_entry(ending.key(), &count)?;
@@ -98,18 +76,18 @@ impl View for Json {
         let Some(frame) = &frame.counts else {
             return Ok(());
         };
-        let line = Line {
+        let object = StatObject {
             schema: "tcpwatch.stat/1",
             time: rfc3339(frame.time),
             interval_s: frame.interval_s,
-            connections: States(&frame.connections),
+            connections: &frame.connections,
             transitions: frame,
             opened: Opened {
                 active: frame.opened_active(),
                 passive: frame.opened_passive(),
             },
             closed: frame,
-            time_wait: TimeWait::of(&frame.time_wait),
+            time_wait: &frame.time_wait,
             events: Events {
                 seen: frame.seen,
                 lost: frame.lost,
@@ -118,6 +96,6 @@ impl View for Json {
             },
             drift: frame.drift,
         };
-        line::write(out, &line)
+        line::write(out, &object)
     }
 }

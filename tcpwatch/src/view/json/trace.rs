@@ -1,80 +1,83 @@
-//! `trace` and `life` for programs: `tcpwatch.trace/1` and `tcpwatch.life/1`, one object a line.
+//! `trace` and `life` as JSON: `tcpwatch.trace/1` and `tcpwatch.life/1`, one object per line.
 
-use std::fmt::Write as _;
+use std::fmt::Display;
 use std::io::{self, Write};
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::container::Inside;
+use super::container::ContainerFields;
 use super::line;
 use crate::input::owner::Owner;
 use crate::input::socket::Address;
 use crate::input::{Event, Opened};
 use crate::model::ending::Ending;
-use crate::model::trace::{Row, TraceTotals, Traced};
+use crate::model::trace::{TraceRecord, TraceRow, TraceTotals};
 use crate::view::time::Stamp;
-use crate::view::trace::RowView;
+use crate::view::trace::TraceFormat;
 
-/// What a trace of `Self` has in its objects besides what all have.
-pub trait Object: Traced {
+/// The JSON fields that only one kind of record has.
+pub trait JsonFields: TraceRecord {
     /// Schema of a row.
     const SCHEMA: &'static str;
-    /// Schema of the end.
-    const END: &'static str;
-    /// What a row has of its own.
-    type Own<'a>: Serialize
+    /// Schema of the totals.
+    const TOTALS_SCHEMA: &'static str;
+    /// The fields.
+    type Fields<'a>: Serialize
     where
         Self: 'a;
 
-    /// That, with times written by `stamp`.
-    fn own<'a>(&'a self, stamp: &'a mut Stamp) -> Self::Own<'a>;
+    /// The fields of this record; `stamp` formats times.
+    fn fields<'a>(&'a self, stamp: &'a mut Stamp) -> Self::Fields<'a>;
 }
 
-/// One object a transition or a finished connection, and one at the end.
+/// One object per record, and one with the totals at the end.
 #[derive(Debug)]
 pub struct Json {
     stamp: Stamp,
-    own: Stamp,
-    id: String,
-    cookie: String,
-    local: String,
-    remote: String,
+    opened_stamp: Stamp,
     line: Vec<u8>,
 }
 
+/// One row.
 #[derive(Serialize)]
-struct Line<'a, T: Serialize> {
+struct RowObject<'a, T: Serialize> {
     schema: &'static str,
     time: &'a str,
-    id: Option<&'a str>,
-    cookie: Option<&'a str>,
+    id: Option<Hex>,
+    cookie: Option<Hex>,
     family: &'static str,
-    local: &'a str,
+    #[serde(serialize_with = "text")]
+    local: Address,
     lport: Option<NonZeroU16>,
-    remote: &'a str,
+    #[serde(serialize_with = "text")]
+    remote: Address,
     rport: Option<NonZeroU16>,
     opened: Option<&'static str>,
     #[serde(flatten)]
-    own: T,
+    fields: T,
     owner: Option<Owner>,
     netns: Option<NonZeroU32>,
     cgroup: Option<&'a str>,
     #[serde(flatten)]
-    inside: Inside<'a>,
+    container: ContainerFields<'a>,
     ended: Option<&'static str>,
 }
 
-/// What a transition has of its own.
+/// A number in hexadecimal, as `ss -e` prints cookies.
+struct Hex(NonZeroU64);
+
+/// The fields of a transition.
 #[derive(Serialize)]
-pub struct Move {
+pub struct TransitionFields {
     from: &'static str,
     to: &'static str,
     dwell_ns: Option<u64>,
 }
 
+/// The totals of the run.
 #[derive(Serialize)]
-struct End<'a> {
+struct TotalsObject<'a> {
     schema: &'static str,
     #[serde(flatten)]
     totals: &'a TraceTotals,
@@ -84,23 +87,19 @@ impl Default for Json {
     fn default() -> Self {
         Self {
             stamp: Stamp::rfc3339(),
-            own: Stamp::rfc3339(),
-            id: String::new(),
-            cookie: String::new(),
-            local: String::new(),
-            remote: String::new(),
+            opened_stamp: Stamp::rfc3339(),
             line: Vec::with_capacity(1024),
         }
     }
 }
 
-impl Object for Event {
+impl JsonFields for Event {
     const SCHEMA: &'static str = "tcpwatch.trace/1";
-    const END: &'static str = "tcpwatch.trace.end/1";
-    type Own<'a> = Move;
+    const TOTALS_SCHEMA: &'static str = "tcpwatch.trace.end/1";
+    type Fields<'a> = TransitionFields;
 
-    fn own<'a>(&'a self, _: &'a mut Stamp) -> Move {
-        Move {
+    fn fields<'a>(&'a self, _: &'a mut Stamp) -> TransitionFields {
+        TransitionFields {
             from: self.from.key(),
             to: self.to.key(),
             dwell_ns: self.dwell_ns,
@@ -108,53 +107,51 @@ impl Object for Event {
     }
 }
 
-impl<T: Object> RowView<T> for Json {
-    fn begin(&mut self, _out: &mut dyn Write) -> io::Result<()> {
+impl<T: JsonFields> TraceFormat<T> for Json {
+    fn header(&mut self, _: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }
 
-    fn row(&mut self, row: &Row<T>, out: &mut dyn Write) -> io::Result<()> {
-        let event = row.what.event();
+    fn row(&mut self, row: &TraceRow<T>, out: &mut dyn Write) -> io::Result<()> {
+        let event = row.record.event();
         let cgroup = row.cgroup.as_deref();
-        let line = Line {
+        let object = RowObject {
             schema: T::SCHEMA,
             time: self.stamp.text(event.unix_ns),
-            id: event.id.map(|id| hex(&mut self.id, id.get())),
-            cookie: event.cookie.map(|cookie| hex(&mut self.cookie, cookie.get())),
+            id: event.id.map(Hex),
+            cookie: event.cookie.map(Hex),
             family: event.family.key(),
-            local: address(&mut self.local, &event.local),
+            local: event.local,
             lport: event.lport,
-            remote: address(&mut self.remote, &event.remote),
+            remote: event.remote,
             rport: event.rport,
             opened: event.opened.map(Opened::key),
-            own: row.what.own(&mut self.own),
+            fields: row.record.fields(&mut self.opened_stamp),
             owner: event.owner,
             netns: event.netns,
             cgroup: cgroup.map(|cgroup| cgroup.path.as_str()),
-            inside: Inside::of(cgroup),
-            ended: row.ended.map(Ending::key),
+            container: ContainerFields::new(cgroup),
+            ended: row.ending.map(Ending::key),
         };
+        // serde_json makes many small writes; `out` gets one per line.
         self.line.clear();
-        line::write(&mut self.line, &line)?;
+        line::write(&mut self.line, &object)?;
         out.write_all(&self.line)
     }
 
-    fn end(&mut self, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()> {
-        let end = End { schema: T::END, totals };
-        line::write(out, &end)
+    fn totals(&mut self, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()> {
+        let schema = T::TOTALS_SCHEMA;
+        line::write(out, &TotalsObject { schema, totals })
     }
 }
 
-/// `number` in hexadecimal, as `ss -e` prints cookies.
-fn hex(text: &mut String, number: u64) -> &str {
-    text.clear();
-    // Writing to a string cannot fail.
-    let _ = write!(text, "{number:x}");
-    text
+impl Serialize for Hex {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:x}", self.0))
+    }
 }
 
-fn address<'a>(text: &'a mut String, address: &Address) -> &'a str {
-    text.clear();
-    let _ = write!(text, "{address}");
-    text
+/// Serializes a value as the text that it displays.
+fn text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }

@@ -1,4 +1,4 @@
-//! Sockets by state, each with a bar.
+//! Sockets by state as a bar chart.
 
 use std::io::{self, Write};
 
@@ -6,15 +6,13 @@ use crate::model::counts::StateCounts;
 use crate::view::number::thousands;
 use crate::view::screen::Screen;
 
-/// The eighths of a cell, from nothing to seven.
+/// Block characters for 0 to 7 eighths of a column.
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
-/// Writes the states that occur, largest first.
-///
-/// The longest bar takes half of what the numbers leave: the rest is for what is to be said about a state.
+/// Writes a bar for each state that has sockets, the largest first. The longest bar takes half of the room beside the numbers.
 ///
 /// # Errors
-/// Those of `out`.
+/// `out` cannot be written to.
 pub fn write(out: &mut impl Write, counts: &StateCounts, screen: Screen) -> io::Result<()> {
     let mut rows: Vec<_> = counts.iter().filter(|&(_, sockets)| sockets > 0).collect();
     rows.sort_by_key(|&(_, sockets)| std::cmp::Reverse(sockets));
@@ -23,12 +21,12 @@ pub fn write(out: &mut impl Write, counts: &StateCounts, screen: Screen) -> io::
     };
     let names = rows.iter().map(|(state, _)| state.name().len()).max().unwrap_or(0);
     let numbers = thousands(largest).len().max(4);
-    let cells = (screen.columns().saturating_sub(2 + names + 2 + numbers + 2) / 2).max(8);
+    let columns = (screen.columns().saturating_sub(2 + names + 2 + numbers + 2) / 2).max(8);
     for (state, sockets) in rows {
         let name = state.name();
         let style = screen.style(state);
         let number = thousands(sockets);
-        let bar = bar(sockets, largest, cells);
+        let bar = bar(sockets, largest, columns);
         writeln!(
             out,
             "  {style}{name:names$}{style:#}  {number:>numbers$}  {style}{bar}{style:#}"
@@ -37,11 +35,11 @@ pub fn write(out: &mut impl Write, counts: &StateCounts, screen: Screen) -> io::
     Ok(())
 }
 
-/// A bar for `part` of `whole`, which has `cells` cells; at least an eighth of one.
+/// A bar for `part`, where `whole` has a bar of so many `columns`; at least an eighth of a column.
 #[must_use]
-pub fn bar(part: u64, whole: u64, cells: usize) -> String {
-    let eighths = u128::from(part) * 8 * cells as u128 / u128::from(whole.max(1));
-    let eighths = usize::try_from(eighths).unwrap_or(usize::MAX).clamp(1, 8 * cells);
+pub fn bar(part: u64, whole: u64, columns: usize) -> String {
+    let eighths = u128::from(part) * 8 * columns as u128 / u128::from(whole.max(1));
+    let eighths = usize::try_from(eighths).unwrap_or(usize::MAX).clamp(1, 8 * columns);
     "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
 }
 
@@ -62,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_are_as_long_as_the_numbers_are_large() {
+    fn the_length_of_a_bar_is_proportional_to_its_number() {
         let counts = [
             (TcpState::Listen, 1),
             (TcpState::Established, 412),
@@ -75,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn any_width_will_do() {
+    fn bars_are_drawn_at_any_width() {
         assert_eq!(text(&[], 80), "");
         for width in [0, 1, 20, 21, 500] {
             let bars = text(&[(TcpState::TimeWait, u64::MAX / 11), (TcpState::Close, 1)], width);

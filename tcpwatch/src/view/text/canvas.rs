@@ -1,4 +1,4 @@
-//! A drawing of letters, into which words are put at their places.
+//! A drawing made of characters, on which texts are placed by row and column.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthChar;
 
 use super::wrap::width;
 
-/// Rows of columns; a letter of two columns has its second column to itself.
+/// Rows of cells, one per column. A wide character takes two cells.
 #[derive(Debug)]
 pub(super) struct Canvas {
     rows: Vec<Vec<Cell>>,
@@ -15,7 +15,7 @@ pub(super) struct Canvas {
 
 #[derive(Clone, Copy, Debug)]
 struct Cell {
-    /// `None`: the second column of the letter before.
+    /// `None` in the second cell of a wide character.
     letter: Option<char>,
     style: Style,
 }
@@ -26,7 +26,7 @@ const BLANK: Cell = Cell {
 };
 
 impl Canvas {
-    /// Begins with these `lines`.
+    /// A canvas with these `lines`.
     pub(super) fn new(lines: &[&str]) -> Self {
         let mut canvas = Self {
             rows: vec![Vec::new(); lines.len()],
@@ -37,7 +37,7 @@ impl Canvas {
         canvas
     }
 
-    /// Puts `text` at `row`, from column `column` on.
+    /// Places `text` at `row`, starting at `column`.
     pub(super) fn put(&mut self, row: usize, mut column: usize, text: &str, style: Style) {
         let Some(cells) = self.rows.get_mut(row) else {
             return;
@@ -56,12 +56,12 @@ impl Canvas {
         }
     }
 
-    /// Puts `text` at `row`, so that it ends before column `end`.
+    /// Places `text` at `row`, ending before column `end`.
     pub(super) fn put_before(&mut self, row: usize, end: usize, text: &str, style: Style) {
         self.put(row, end.saturating_sub(width(text)), text, style);
     }
 
-    /// Gives `columns` columns from `column` on in `row` this `style`.
+    /// Sets the style of `columns` cells of `row`, starting at `column`.
     pub(super) fn paint(&mut self, row: usize, column: usize, columns: usize, style: Style) {
         let cells = self.rows.get_mut(row).into_iter().flatten();
         for cell in cells.skip(column).take(columns) {
@@ -69,7 +69,7 @@ impl Canvas {
         }
     }
 
-    /// The lines, without blanks at their ends.
+    /// The lines, without trailing blanks.
     pub(super) fn lines(&self) -> impl Iterator<Item = String> + '_ {
         self.rows.iter().map(|cells| {
             let filled = cells.iter().rposition(|cell| cell.letter != Some(' '));
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_put_by_columns() {
+    fn texts_are_placed_by_columns_and_not_characters() {
         let mut canvas = Canvas::new(&["│        │", ""]);
         canvas.put(0, 2, "收 FIN", Style::new());
         canvas.put_before(1, 10, "状态", Style::new());
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_is_put_back() {
+    fn a_style_ends_where_its_cells_end() {
         let mut canvas = Canvas::new(&["abc"]);
         canvas.paint(0, 1, 1, Style::new().bold());
         assert_eq!(canvas.lines().collect::<Vec<_>>(), ["a\u{1b}[1mb\u{1b}[0mc"]);

@@ -1,4 +1,4 @@
-//! `churn` for people: one screen that names who, where to, what it costs, and what to do.
+//! `churn` as text: per interval, who opens connections to where, the limits that they approach, and advice.
 
 use std::io::{self, Write};
 
@@ -25,14 +25,14 @@ use crate::view::View;
 use crate::view::number::{QUIET, brief, duration, per_second, quiet, thousands};
 use crate::view::screen::Screen;
 
-/// Of a destination's ports, the part held from which it has a line, percent.
-const WORTH_A_LINE: u64 = 25;
+/// Least share of its ports in use, percent, for a destination to be shown.
+const MIN_PERCENT: u64 = 25;
 
-/// A number of a line.
+/// A column of numbers.
 struct Column {
     heading: &'static str,
     width: usize,
-    /// The number, of so many seconds.
+    /// Formats the number; the second argument is the length of the interval, s.
     number: fn(&Tally, f64) -> String,
 }
 
@@ -42,46 +42,46 @@ impl Column {
     }
 }
 
-/// All of them.
+/// All columns.
 const WIDE: &[Column] = &[
     Column::new("opened", 8, |tally, _| quiet(tally.opened)),
     Column::new("/s", 6, |tally, interval_s| quiet(per_second(tally.opened, interval_s))),
-    Column::new("p50", 7, |tally, _| length(tally, 0.5)),
-    Column::new("p99", 7, |tally, _| length(tally, 0.99)),
+    Column::new("p50", 7, |tally, _| lifetime(tally, 0.5)),
+    Column::new("p99", 7, |tally, _| lifetime(tally, 0.99)),
     Column::new("TIME_WAIT", 9, |tally, _| quiet(tally.time_wait)),
     Column::new("failed", 7, |tally, _| quiet(tally.failed.total())),
 ];
 
-/// Those there is room for on 80 columns.
+/// The columns that fit 80 columns of a terminal.
 const NARROW: &[Column] = &[
     Column::new("opened", 7, |tally, _| quiet(tally.opened)),
-    Column::new("p50", 5, |tally, _| length(tally, 0.5)),
+    Column::new("p50", 5, |tally, _| lifetime(tally, 0.5)),
     Column::new("tw", 7, |tally, _| quiet(tally.time_wait)),
     Column::new("failed", 6, |tally, _| quiet(tally.failed.total())),
 ];
 
-/// The lifetime that the part `p` of the connections had at most.
-fn length(tally: &Tally, p: f64) -> String {
+/// The lifetime at quantile `p`.
+fn lifetime(tally: &Tally, p: f64) -> String {
     tally.lifetime.quantile(p).map_or_else(|| QUIET.into(), brief)
 }
 
-/// Columns that `names` and their heading take.
+/// Width of a column with `names` and their `heading`.
 fn width(names: &[String], heading: &str) -> usize {
     let widest = names.iter().map(|name| name.chars().count()).max();
     widest.unwrap_or(0).max(heading.len())
 }
 
-/// A block an interval.
+/// A block of lines per interval.
 pub struct Text {
     zone: TimeZone,
     limit: usize,
     screen: Screen,
-    /// The findings of the last interval, whose advice was shown then.
+    /// Subjects of the findings of the previous interval. Their advice is not repeated.
     advised: HashSet<Subject>,
 }
 
 impl Text {
-    /// Times are shown in `zone`; `limit` lines at most of each kind.
+    /// A view with times in `zone` and at most `limit` lines of each kind.
     #[must_use]
     pub fn new(zone: TimeZone, limit: usize, screen: Screen) -> Self {
         Self {
@@ -92,7 +92,7 @@ impl Text {
         }
     }
 
-    fn clock(&self, time: Timestamp) -> impl std::fmt::Display {
+    fn time_of_day(&self, time: Timestamp) -> impl std::fmt::Display {
         time.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string()
     }
 
@@ -100,15 +100,15 @@ impl Text {
         if self.screen.colour { style } else { Style::new() }
     }
 
-    /// The host's numbers, in one line or two.
-    fn summary(&self, frame: &ChurnFrame, out: &mut dyn Write) -> io::Result<()> {
+    /// Writes the totals of the host.
+    fn write_summary(&self, frame: &ChurnFrame, out: &mut dyn Write) -> io::Result<()> {
         let stat = &frame.stat;
         let opened = frame.opened();
         let failed = frame.failed().total();
         writeln!(
             out,
             "{}  last {:.1} s: {} connections opened, {} a second; {} failed",
-            self.clock(stat.time),
+            self.time_of_day(stat.time),
             stat.interval_s,
             thousands(opened),
             thousands(per_second(opened, stat.interval_s)),
@@ -130,15 +130,15 @@ impl Text {
             }
         }
         if time_wait.refused > Some(0) {
-            // From its own end, one that was refused cannot be told from one that was not.
-            write!(out, "; below, those refused count too")?;
+            // The end of a connection does not show whether its timewait socket was refused.
+            write!(out, "; the counts below include refused ones")?;
         }
         writeln!(out)?;
-        self.by_process(frame, out)
+        self.write_by_process(frame, out)
     }
 
-    /// Whose the timewait sockets are, as many as a line holds.
-    fn by_process(&self, frame: &ChurnFrame, out: &mut dyn Write) -> io::Result<()> {
+    /// Writes the processes with the most timewait sockets, as many as fit a line.
+    fn write_by_process(&self, frame: &ChurnFrame, out: &mut dyn Write) -> io::Result<()> {
         let by = TimeWaitBy::of(&frame.routes);
         if by.process.is_empty() {
             return Ok(());
@@ -148,8 +148,8 @@ impl Text {
             let owner = process.map_or_else(|| "?".into(), |process| process.to_string());
             let item = format!("{}{owner} {}", if at > 0 { ", " } else { "" }, thousands(*count));
             let rest = format!(", and {} more", thousands((by.process.len() - at) as u64));
-            let length = |text: &str| text.chars().count();
-            if at > 0 && length(&line) + length(&item) + length(&rest) > self.screen.columns() {
+            let columns = |text: &str| text.chars().count();
+            if at > 0 && columns(&line) + columns(&item) + columns(&rest) > self.screen.columns() {
                 line.push_str(&rest);
                 break;
             }
@@ -158,26 +158,27 @@ impl Text {
         writeln!(out, "{line}")
     }
 
-    /// One line an opener and destination.
-    fn routes(&self, frame: &ChurnFrame, out: &mut dyn Write) -> io::Result<()> {
+    /// Writes one line per opener and destination.
+    fn write_routes(&self, frame: &ChurnFrame, out: &mut dyn Write) -> io::Result<()> {
         let shown = &frame.by_name[..frame.by_name.len().min(self.limit)];
         if shown.is_empty() {
             return Ok(());
         }
-        let openers: Vec<String> = shown.iter().map(opener_of).collect();
+        let openers: Vec<String> = shown.iter().map(opener_name).collect();
         let opener = width(&openers, "opener");
         let with_netns = frame.has_namespaces();
-        // The first form that fits, else the last.
-        let forms = [(WIDE, true), (NARROW, true), (NARROW, false)];
-        let forms = forms.map(|(columns, in_full)| {
-            let destinations: Vec<String> = shown.iter().map(|route| to(route, in_full, with_netns)).collect();
+        // The first layout that fits, else the last.
+        let layouts = [(WIDE, true), (NARROW, true), (NARROW, false)];
+        let layouts = layouts.map(|(columns, in_full)| {
+            let name = |route| destination_name(route, in_full, with_netns);
+            let destinations: Vec<String> = shown.iter().map(name).collect();
             let to = width(&destinations, "to");
             let numbers = columns.iter().map(|column| column.width + 1).sum::<usize>();
             (columns, destinations, to, 2 + opener + 2 + to + 1 + numbers)
         });
         let fits = |needed: usize| self.screen.width.is_none_or(|width| needed <= width);
-        let form = forms.iter().position(|form| fits(form.3)).unwrap_or(forms.len() - 1);
-        let (columns, destinations, to, _) = &forms[form];
+        let layout = layouts.iter().position(|layout| fits(layout.3));
+        let (columns, destinations, to, _) = &layouts[layout.unwrap_or(layouts.len() - 1)];
         let dim = self.style(Style::new().dimmed());
         write!(out, "  {dim}{:opener$}  {:to$} ", "opener", "to")?;
         for column in *columns {
@@ -205,14 +206,14 @@ impl Text {
         Ok(())
     }
 
-    /// Ports, bursts, failures, queues: what no finding tells of.
-    fn events(&self, frame: &ChurnFrame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
-        let is_told = |kinds: &[Kind]| findings.iter().any(|finding| kinds.contains(&finding.kind));
-        let low =
-            frame.ports.iter().flatten().filter(|row| {
-                percent(row) >= Some(WORTH_A_LINE) && !findings.iter().any(|finding| is_of(finding, row))
-            });
-        for row in low.take(self.limit) {
+    /// Writes ports, bursts, failures and queues, as far as no finding reports them.
+    fn write_events(&self, frame: &ChurnFrame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+        let is_reported = |kinds: &[Kind]| findings.iter().any(|finding| kinds.contains(&finding.kind));
+        let ports = frame.ports.iter().flatten().filter(|row| {
+            let is_reported = findings.iter().any(|finding| reports_ports(finding, row));
+            percent(row) >= Some(MIN_PERCENT) && !is_reported
+        });
+        for row in ports.take(self.limit) {
             write!(
                 out,
                 "ports  {}  {} of {} held, {} %, {} by TIME_WAIT",
@@ -223,29 +224,29 @@ impl Text {
                 thousands(row.time_wait)
             )?;
             if let Some(held_ms) = row.held_ms.filter(|&held_ms| held_ms < TIME_WAIT_MS) {
-                // Of these, those that are older are as good as free.
+                // Older ones can be reused.
                 write!(out, " (tcp_tw_reuse: for {})", duration(u64::from(held_ms) * 1_000_000))?;
             }
             writeln!(out)?;
         }
-        let unfollowed = [
+        let untracked = [
             (frame.ports_evicted, "destinations forgotten since the start"),
             (frame.ports_left_out, "sockets left out"),
         ];
-        let unfollowed = some_of(unfollowed);
-        if !unfollowed.is_empty() {
-            writeln!(out, "ports  {unfollowed}, for want of room: others may run out too")?;
+        let untracked = join_counts(untracked);
+        if !untracked.is_empty() {
+            writeln!(
+                out,
+                "ports  {untracked}, because the table is full: others may run out of ports, too"
+            )?;
         }
-        for burst in &frame.bursts {
-            self.burst(frame, burst, out)?;
-        }
-        if let Some(burst) = &frame.going {
-            self.burst(frame, burst, out)?;
+        for burst in frame.bursts.iter().chain(&frame.going) {
+            self.write_burst(frame, burst, out)?;
         }
         let failed: Vec<String> = frame
             .failed()
             .iter()
-            .map(|(ending, count)| (ending, count.saturating_sub(told(findings, ending))))
+            .map(|(ending, count)| (ending, count.saturating_sub(reported_failures(findings, ending))))
             .filter(|&(_, count)| count > 0)
             .map(|(ending, count)| format!("{} {}", thousands(count), words(ending)))
             .collect();
@@ -257,25 +258,25 @@ impl Text {
             (Counter::ListenDrops, "SYN and ACK drops of listeners"),
             (Counter::TcpReqQFullDrop, "SYN drops, too many half-open"),
         ];
-        let queues = some_of(queues.map(|(counter, what)| (frame.stat.counters.get(counter), what)));
-        if !queues.is_empty() && !is_told(&[Kind::AcceptQueueOverflow, Kind::SynFlood]) {
+        let queues = join_counts(queues.map(|(counter, what)| (frame.stat.counters.get(counter), what)));
+        if !queues.is_empty() && !is_reported(&[Kind::AcceptQueueOverflow, Kind::SynFlood]) {
             writeln!(out, "queues  {queues}")?;
         }
-        if frame.lost > 0 && !is_told(&[Kind::EventLoss]) {
+        if frame.lost > 0 && !is_reported(&[Kind::EventLoss]) {
             writeln!(
                 out,
-                "lost  {} records: the lines above have fewer",
+                "lost  {} records: the counts above are too low",
                 thousands(frame.lost)
             )?;
         }
         Ok(())
     }
 
-    fn burst(&self, frame: &ChurnFrame, burst: &Burst<Opener>, out: &mut dyn Write) -> io::Result<()> {
-        let start = self.clock(frame.time(burst.start_ns));
+    fn write_burst(&self, frame: &ChurnFrame, burst: &Burst<Opener>, out: &mut dyn Write) -> io::Result<()> {
+        let start = self.time_of_day(frame.time(burst.start_ns));
         let end = burst
             .end_ns
-            .map_or_else(|| "now".to_owned(), |end| self.clock(frame.time(end)).to_string());
+            .map_or_else(|| "now".to_owned(), |end| self.time_of_day(frame.time(end)).to_string());
         write!(
             out,
             "burst  {start} - {end}  {} connections, peak {}/s",
@@ -284,7 +285,7 @@ impl Text {
         )?;
         match burst.owner {
             Some(opener) => writeln!(out, ", {opener}"),
-            None => writeln!(out, ", of no single opener"),
+            None => writeln!(out, ", by several openers"),
         }
     }
 }
@@ -298,13 +299,12 @@ impl View for Text {
         let Some(frame) = &frame.churn else {
             return Ok(());
         };
-        self.summary(frame, out)?;
-        self.routes(frame, out)?;
-        self.events(frame, findings, out)?;
-        // Those of bursts have their lines already, with the time of day.
-        let untold = findings.iter().filter(|finding| finding.kind != Kind::Burst);
+        self.write_summary(frame, out)?;
+        self.write_routes(frame, out)?;
+        self.write_events(frame, findings, out)?;
         let mut advised = HashSet::new();
-        for finding in untold {
+        // A burst has a line already, with its time of day.
+        for finding in findings.iter().filter(|finding| finding.kind != Kind::Burst) {
             let subject = finding.subject();
             if self.advised.contains(&subject) {
                 finding::write_title(finding, self.screen, out)?;
@@ -318,8 +318,8 @@ impl View for Text {
     }
 }
 
-/// Those of `counts` that are known and not 0: `2 overflows, 1 drops`.
-fn some_of<const N: usize>(counts: [(Option<u64>, &str); N]) -> String {
+/// Joins the counts that are known and not 0: `2 overflows, 1 drops`.
+fn join_counts<const N: usize>(counts: [(Option<u64>, &str); N]) -> String {
     let counts = counts
         .into_iter()
         .filter_map(|(count, what)| Some((count.filter(|&count| count > 0)?, what)));
@@ -329,24 +329,24 @@ fn some_of<const N: usize>(counts: [(Option<u64>, &str); N]) -> String {
     counts.join(", ")
 }
 
-/// Who opens the connections of a line.
-fn opener_of(route: &Route) -> String {
+/// Name of the opener of `route`.
+fn opener_name(route: &Route) -> String {
     match route.destination {
         Some(_) => route.opener.to_string(),
         None => "others".into(),
     }
 }
 
-/// Where to: a remote end, or a process here and where it listens, the port alone where it is not to be said `in_full`; and in which
-/// network namespace, if that is to be said.
-fn to(route: &Route, in_full: bool, with_netns: bool) -> String {
+/// Name of the destination of `route`: the remote endpoint, or the process of this host and the endpoint where it listens. The latter
+/// is the port alone, unless `in_full`. `with_netns` adds the network namespace.
+fn destination_name(route: &Route, in_full: bool, with_netns: bool) -> String {
     let Some(to) = route.destination else {
         return String::new();
     };
     let place = match route.opener {
         Opener::Here(_) | Opener::Named(_) => to.to_string(),
-        Opener::Peer(_) if in_full => format!("{} {}", server(&route.tally.served), to),
-        Opener::Peer(_) => format!("{} :{}", server(&route.tally.served), to.port),
+        Opener::Peer(_) if in_full => format!("{} {}", server_name(&route.tally.served), to),
+        Opener::Peer(_) => format!("{} :{}", server_name(&route.tally.served), to.port),
     };
     match to.netns.filter(|_| with_netns) {
         Some(netns) => format!("{place} netns {netns}"),
@@ -354,8 +354,8 @@ fn to(route: &Route, in_full: bool, with_netns: bool) -> String {
     }
 }
 
-/// The process here: `nginx[812]`, `nginx[*]` for several of that name, `several` of different ones.
-fn server(served: &Served) -> String {
+/// Name of the process of this host: `nginx[812]`, `nginx[*]` for several of one name, `several` for several names.
+fn server_name(served: &Served) -> String {
     match (served.one(), served.comm()) {
         (Some(process), _) => process.to_string(),
         (None, Some(comm)) => format!("{comm}[*]"),
@@ -364,16 +364,16 @@ fn server(served: &Served) -> String {
     }
 }
 
-/// Whether `finding` is that the ports of `row` run out.
-fn is_of(finding: &Finding, row: &Row) -> bool {
+/// Whether `finding` reports that the ports of `row` run out.
+fn reports_ports(finding: &Finding, row: &Row) -> bool {
     let [source, destination] = port_exhaustion::ends(&row.ends);
     finding.kind == Kind::PortExhaustion
         && finding.evidence(source.0) == Some(&source.1)
         && finding.evidence(destination.0) == Some(&destination.1)
 }
 
-/// How many of the connects that failed so `findings` tell of.
-fn told(findings: &[Finding], ending: Ending) -> u64 {
+/// Number of failed connects with `ending` that `findings` report.
+fn reported_failures(findings: &[Finding], ending: Ending) -> u64 {
     let (kind, name) = match ending {
         Ending::NoPort => (Kind::PortExhaustion, "failed"),
         _ => (Kind::ConnectFailures, ending.key()),
@@ -385,7 +385,7 @@ fn told(findings: &[Finding], ending: Ending) -> u64 {
     })
 }
 
-/// Of the ports, the part held.
+/// Share of the ports of `row` in use, percent; `None` where the range is unknown.
 fn percent(row: &Row) -> Option<u64> {
     row.used.saturating_mul(100).checked_div(row.range?.into())
 }
@@ -400,21 +400,21 @@ mod tests {
     use crate::input::owner::{Comm, How, Owner};
     use crate::model::churn::Churn;
     use crate::model::churn::tests::stat;
-    use crate::view::trace::tests::life;
+    use crate::view::trace::tests::connection;
 
-    /// Connections of a peer that two workers closed, and one that came to a third port.
+    /// The text for 1,234 connections of one peer, which two processes closed.
     fn shown(screen: Screen, workers: [u32; 2]) -> String {
         let mut churn = Churn::new(0);
         for (pid, times) in workers.into_iter().zip([1000, 234]) {
-            let mut life = life();
-            life.last.owner = Some(Owner {
+            let mut connection = connection();
+            connection.last.owner = Some(Owner {
                 pid: NonZeroU32::new(pid),
                 comm: Comm::new(b"nginx"),
                 how: How::Accept,
                 cgroup: None,
             });
             for _ in 0..times {
-                churn.ended(&life, Ending::GracefulActive);
+                churn.ended(&connection, Ending::GracefulActive);
             }
         }
         let mut frame = churn.frame(stat(), 0, 10, 0);
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn the_processes_that_a_peer_connects_to_are_named() {
+    fn the_processes_that_serve_a_peer_are_named() {
         let text = shown(Screen::plain(120), [811, 812]);
         for line in [
             "  by process: nginx[811] 1,000, nginx[812] 234\n",
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_that_are_not_followed_are_told() {
+    fn ports_that_are_not_tracked_have_a_line() {
         let line = |evicted, left_out| {
             let mut frame = Churn::new(0).frame(stat(), 0, 10, 0);
             (frame.ports_evicted, frame.ports_left_out) = (evicted, left_out);
@@ -454,15 +454,15 @@ mod tests {
         for nothing in [None, Some(0)] {
             assert_eq!(line(nothing, nothing), None);
         }
-        let told = "ports  1,024 destinations forgotten since the start, 7 sockets left out, for want of room: \
-                    others may run out too";
-        assert_eq!(line(Some(1024), Some(7)).as_deref(), Some(told));
-        let told = "ports  7 sockets left out, for want of room: others may run out too";
-        assert_eq!(line(Some(0), Some(7)).as_deref(), Some(told));
+        let both = "ports  1,024 destinations forgotten since the start, 7 sockets left out, because the table is full: \
+                    others may run out of ports, too";
+        assert_eq!(line(Some(1024), Some(7)).as_deref(), Some(both));
+        let one = "ports  7 sockets left out, because the table is full: others may run out of ports, too";
+        assert_eq!(line(Some(0), Some(7)).as_deref(), Some(one));
     }
 
     #[test]
-    fn what_a_finding_tells_has_no_line_of_its_own() {
+    fn a_count_that_a_finding_reports_has_no_line_of_its_own() {
         let mut stat = stat();
         stat.counters = CounterValues::read(|_| Some(7));
         let frame = ChurnFrame {
@@ -480,15 +480,19 @@ mod tests {
             text.contains("queues  7 accept-queue overflows") && text.contains("lost  9 records"),
             "{text}"
         );
-        let of = |kind| Finding {
+        let finding = |kind| Finding {
             advice: vec!["act".into()],
             ..Finding::of(kind, Severity::Warning, "it hurts".into())
         };
-        let text = shown(&[of(Kind::AcceptQueueOverflow), of(Kind::Burst), of(Kind::EventLoss)]);
+        let text = shown(&[
+            finding(Kind::AcceptQueueOverflow),
+            finding(Kind::Burst),
+            finding(Kind::EventLoss),
+        ]);
         assert!(!text.contains("queues") && !text.contains("lost  "), "{text}");
-        let told = "warning  it hurts\n  do: act (explain accept_queue_overflow)\n\
-                    warning  it hurts\n  do: act (explain event_loss)\n\n";
-        assert!(text.ends_with(told), "a burst has its line already: {text}");
+        let findings = "warning  it hurts\n  do: act (explain accept_queue_overflow)\n\
+                        warning  it hurts\n  do: act (explain event_loss)\n\n";
+        assert!(text.ends_with(findings), "a burst has its line already: {text}");
     }
 
     #[test]
@@ -515,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_that_no_finding_tells_have_a_line() {
+    fn failures_that_no_finding_reports_have_a_line() {
         let mut frame = Churn::new(0).frame(stat(), 0, 10, 0);
         let mut tally = Tally::default();
         for (ending, count) in [(Ending::Refused, 9), (Ending::NoPort, 3), (Ending::Unreachable, 2)] {
@@ -535,18 +539,18 @@ mod tests {
         };
         let all = "failed  9 refused, 2 unreachable, 3 found no local port";
         assert_eq!(line(&[]).as_deref(), Some(all));
-        let of = |kind, evidence| Finding {
+        let finding = |kind, evidence| Finding {
             evidence,
             ..Finding::of(kind, Severity::Critical, "they fail".into())
         };
-        let ports = of(Kind::PortExhaustion, vec![("failed", 3.into())]);
-        let refused = of(
+        let ports = finding(Kind::PortExhaustion, vec![("failed", 3.into())]);
+        let refused = finding(
             Kind::ConnectFailures,
             vec![("refused", 8.into()), ("unreachable", 0.into())],
         );
         let left = line(&[ports.clone(), refused.clone()]);
         assert_eq!(left.as_deref(), Some("failed  1 refused, 2 unreachable"));
-        let last = of(
+        let last = finding(
             Kind::ConnectFailures,
             vec![("refused", 1.into()), ("unreachable", 2.into())],
         );
@@ -554,7 +558,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_room_is_left_out() {
+    fn columns_that_do_not_fit_are_left_out() {
         let text = shown(Screen::plain(80), [811, 812]);
         for line in [
             "  opener     to                       opened   p50      tw failed\n",

@@ -1,4 +1,4 @@
-//! The diagram of states and the steps between them (RFC 9293, figure 5), with numbers where there are any.
+//! The diagram of the states and the steps between them (RFC 9293, figure 5), with counts if there are any.
 
 use std::io::{self, Write};
 
@@ -15,17 +15,17 @@ use crate::explain::step::{Step, Times, others};
 use crate::model::counts::StateCounts;
 use crate::model::ending::Ending;
 use crate::model::stat::StatFrame;
-use crate::view::number::{QUIET, short, thousands};
+use crate::view::number::{quiet_short, thousands};
 use crate::view::screen::Screen;
 
-/// The numbers in a diagram.
+/// The counts that a diagram shows.
 #[derive(Clone, Copy, Debug)]
 pub enum Numbers<'a> {
-    /// None.
+    /// No counts.
     None,
-    /// Sockets in each state of this network namespace now.
+    /// Sockets now in each state, of this network namespace.
     Now(&'a StateCounts),
-    /// Those of the namespaces looked at, and what happened until now.
+    /// Sockets now in each state, and the transitions of the interval before.
     During(&'a StatFrame),
 }
 
@@ -38,21 +38,21 @@ impl<'a> Numbers<'a> {
         }
     }
 
-    /// How often `step` was taken; `None` where nobody counted.
-    fn taken(self, step: Step) -> Option<String> {
+    /// How often `step` was taken; `None` if steps were not counted.
+    fn times_taken(self, step: Step) -> Option<String> {
         let Self::During(frame) = self else { return None };
         Some(match step.taken(frame) {
-            Times::Are(times) => figure(times),
-            Times::AtLeast(times) => format!("{}+", figure(times)),
+            Times::Are(times) => quiet_short(times),
+            Times::AtLeast(times) => format!("{}+", quiet_short(times)),
             Times::Unknown => "?".into(),
         })
     }
 }
 
-/// Columns that the drawing takes.
+/// Width of the drawing, columns.
 const WIDTH: usize = 79;
 
-/// States and ways, in so many columns.
+/// The drawing without labels and counts.
 const ART: [&str; 41] = [
     "                              ┌──────────────────┐",
     "                              │ CLOSE            │",
@@ -97,13 +97,13 @@ const ART: [&str; 41] = [
     "                                      CLOSE                        CLOSE",
 ];
 
-/// Columns between the left side of a box and its name.
+/// Columns from the left edge of a box to the name of the state.
 const NAME: usize = 2;
-/// Columns between the left side of a box and the end of its number.
+/// Columns from the left edge of a box to the end of the count.
 const NUMBER: usize = 18;
 
-/// Row and column of the box of `state`.
-const fn place(state: TcpState) -> (usize, usize) {
+/// Row and column of the upper left corner of the box of `state`.
+const fn box_position(state: TcpState) -> (usize, usize) {
     const LEFT: usize = 0;
     const MIDDLE: usize = 30;
     const RIGHT: usize = 59;
@@ -122,43 +122,43 @@ const fn place(state: TcpState) -> (usize, usize) {
     }
 }
 
-/// Where words stand beside an arrow.
+/// Where the label and the count of an arrow are placed; row and column.
 #[derive(Clone, Copy)]
-enum Beside {
-    /// From this column on.
+enum LabelPosition {
+    /// Starting at this column.
     From(usize, usize),
-    /// Until before this column.
+    /// Ending before this column.
     Until(usize, usize),
-    /// Above and below a short one.
+    /// The label above and the count below a short arrow.
     Around(usize, usize),
 }
 
-/// Row and column of the words of `step`.
-const fn beside(step: Step) -> Beside {
+/// Position of the label of `step`.
+const fn label_position(step: Step) -> LabelPosition {
     match step {
-        Step::Listen => Beside::Until(3, 33),
-        Step::Connect => Beside::From(3, 47),
-        Step::Request => Beside::From(9, 12),
-        Step::CrossedSyn => Beside::From(11, 30),
-        Step::Answered => Beside::Until(13, 73),
-        Step::Accepted => Beside::From(14, 12),
-        Step::CloseFirst => Beside::Until(20, 33),
-        Step::PeerCloses => Beside::From(20, 47),
-        Step::Acknowledged => Beside::From(26, 12),
-        Step::CrossedFin => Beside::Around(24, 21),
-        Step::PeerClosesToo => Beside::From(32, 12),
-        Step::CrossedAcknowledged => Beside::From(26, 42),
-        Step::CloseToo => Beside::Until(27, 68),
-        Step::Expired => Beside::From(38, 42),
-        Step::LastAcknowledged => Beside::Until(32, 68),
+        Step::Listen => LabelPosition::Until(3, 33),
+        Step::Connect => LabelPosition::From(3, 47),
+        Step::Request => LabelPosition::From(9, 12),
+        Step::CrossedSyn => LabelPosition::From(11, 30),
+        Step::Answered => LabelPosition::Until(13, 73),
+        Step::Accepted => LabelPosition::From(14, 12),
+        Step::CloseFirst => LabelPosition::Until(20, 33),
+        Step::PeerCloses => LabelPosition::From(20, 47),
+        Step::Acknowledged => LabelPosition::From(26, 12),
+        Step::CrossedFin => LabelPosition::Around(24, 21),
+        Step::PeerClosesToo => LabelPosition::From(32, 12),
+        Step::CrossedAcknowledged => LabelPosition::From(26, 42),
+        Step::CloseToo => LabelPosition::Until(27, 68),
+        Step::Expired => LabelPosition::From(38, 42),
+        Step::LastAcknowledged => LabelPosition::Until(32, 68),
     }
 }
 
-/// Says, to whoever waits at a terminal, that steps are counted for so many seconds.
+/// Writes to a terminal that steps are being counted for so many seconds.
 ///
 /// # Errors
-/// Those of `out`.
-pub fn begin(out: &mut impl Write, seconds: f64, lang: Lang, screen: Screen) -> io::Result<()> {
+/// `out` cannot be written to.
+pub fn write_counting(out: &mut impl Write, seconds: f64, lang: Lang, screen: Screen) -> io::Result<()> {
     let words = explain::diagram(lang);
     if screen.width.is_some() {
         writeln!(out, "{}", words.counting.replace("{}", &(words.length)(seconds)))?;
@@ -167,11 +167,12 @@ pub fn begin(out: &mut impl Write, seconds: f64, lang: Lang, screen: Screen) -> 
     Ok(())
 }
 
-/// Writes the diagram with `numbers`, and what they are; where they are none at the arrows although the caller `is_root`, it is known
-/// why not. On a screen that is too narrow for the drawing, the steps are a list.
+/// Writes the diagram with `numbers`, and notes about them. A list replaces the drawing on a narrow screen.
+///
+/// Without counts at the arrows, a note advises to use root, unless the caller `is_root`.
 ///
 /// # Errors
-/// Those of `out`.
+/// `out` cannot be written to.
 pub fn write(out: &mut impl Write, numbers: Numbers<'_>, is_root: bool, lang: Lang, screen: Screen) -> io::Result<()> {
     let words = explain::diagram(lang);
     if screen.width.is_none_or(|width| width >= WIDTH) {
@@ -179,7 +180,7 @@ pub fn write(out: &mut impl Write, numbers: Numbers<'_>, is_root: bool, lang: La
             writeln!(out, "{line}")?;
         }
     } else {
-        list(out, words, numbers, screen)?;
+        write_list(out, words, numbers, screen)?;
     }
     writeln!(out)?;
     for text in notes(words, numbers, is_root) {
@@ -194,7 +195,7 @@ fn draw(words: &Diagram, numbers: Numbers<'_>, screen: Screen) -> Canvas {
     let plain = Style::new();
     let mut canvas = Canvas::new(&ART);
     for state in TcpState::ALL {
-        let (row, column) = place(state);
+        let (row, column) = box_position(state);
         canvas.paint(row + 1, column + NAME, state.name().len(), screen.style(state));
         if let Some(sockets) = sockets(numbers, state) {
             canvas.put_before(row + 1, column + NUMBER, &sockets, plain);
@@ -202,15 +203,15 @@ fn draw(words: &Diagram, numbers: Numbers<'_>, screen: Screen) -> Canvas {
     }
     for step in Step::ALL {
         let label = (words.step)(step);
-        let times = numbers.taken(step);
-        let both = match &times {
+        let times = numbers.times_taken(step);
+        let text = match &times {
             Some(times) => format!("{label}  {times}"),
             None => label.to_owned(),
         };
-        match beside(step) {
-            Beside::From(row, column) => canvas.put(row, column, &both, plain),
-            Beside::Until(row, end) => canvas.put_before(row, end, &both, plain),
-            Beside::Around(row, column) => {
+        match label_position(step) {
+            LabelPosition::From(row, column) => canvas.put(row, column, &text, plain),
+            LabelPosition::Until(row, end) => canvas.put_before(row, end, &text, plain),
+            LabelPosition::Around(row, column) => {
                 canvas.put(row - 1, column, label, plain);
                 canvas.put(row + 1, column, times.as_deref().unwrap_or_default(), plain);
             }
@@ -221,8 +222,8 @@ fn draw(words: &Diagram, numbers: Numbers<'_>, screen: Screen) -> Canvas {
     canvas
 }
 
-/// Writes each state, and under it the steps from there.
-fn list(out: &mut impl Write, words: &Diagram, numbers: Numbers<'_>, screen: Screen) -> io::Result<()> {
+/// Writes each state, and below it the steps that leave it.
+fn write_list(out: &mut impl Write, words: &Diagram, numbers: Numbers<'_>, screen: Screen) -> io::Result<()> {
     let label = |step| (words.step)(step);
     let widest = Step::ALL.into_iter().map(|step| width(label(step))).max().unwrap_or(0);
     let names = TcpState::ALL.into_iter().map(|state| state.name().len());
@@ -238,7 +239,7 @@ fn list(out: &mut impl Write, words: &Diagram, numbers: Numbers<'_>, screen: Scr
         writeln!(out, "{style}{}{style:#}{sockets}", from.name())?;
         for step in Step::ALL.into_iter().filter(|step| step.ends().0 == from) {
             let to = step.ends().1.name();
-            let times = numbers.taken(step).unwrap_or_default();
+            let times = numbers.times_taken(step).unwrap_or_default();
             let line = format!("  {} > {to:name$}  {times:>5}", padded(label(step), widest));
             if width(line.trim_end()) <= columns(screen) {
                 writeln!(out, "{}", line.trim_end())?;
@@ -255,21 +256,13 @@ fn list(out: &mut impl Write, words: &Diagram, numbers: Numbers<'_>, screen: Scr
     Ok(())
 }
 
-/// How many sockets are in `state`; `None` where that is not known. Nobody lists those in `CLOSE`.
+/// Number of sockets in `state`; `None` where it is unknown. The kernel does not list sockets in `CLOSE`.
 fn sockets(numbers: Numbers<'_>, state: TcpState) -> Option<String> {
     let now = numbers.now().filter(|_| state != TcpState::Close)?;
-    Some(figure(now.get(state)))
+    Some(quiet_short(now.get(state)))
 }
 
-/// A number, in four columns at most.
-fn figure(number: u64) -> String {
-    match number {
-        0 => QUIET.into(),
-        number => short(number),
-    }
-}
-
-/// What is said under the diagram.
+/// The notes below the diagram.
 fn notes(words: &Diagram, numbers: Numbers<'_>, is_root: bool) -> Vec<String> {
     let mut notes = vec![words.any.to_owned()];
     match numbers {
@@ -332,7 +325,7 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// What is from column `from` of `line` on, and before column `end`.
+    /// The text in columns `from..end` of `line`.
     fn between(line: &str, from: usize, end: usize) -> String {
         let mut column = 0;
         let mut part = String::new();
@@ -346,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn all_words_are_whole_and_fit_80_columns() {
+    fn all_labels_are_whole_and_fit_80_columns() {
         let frame = busy();
         for lang in Lang::ALL {
             for numbers in [Numbers::None, Numbers::Now(&frame.connections), Numbers::During(&frame)] {
@@ -357,16 +350,16 @@ mod tests {
                 for step in Step::ALL {
                     let label = (words.step)(step);
                     let columns = width(label);
-                    let said = match (beside(step), numbers.taken(step)) {
-                        (Beside::From(row, at), _) => between(lines[row], at, at + columns),
-                        (Beside::Around(row, at), _) => between(lines[row - 1], at, at + columns),
-                        (Beside::Until(row, end), None) => between(lines[row], end - columns, end),
-                        (Beside::Until(row, end), Some(times)) => {
+                    let shown = match (label_position(step), numbers.times_taken(step)) {
+                        (LabelPosition::From(row, at), _) => between(lines[row], at, at + columns),
+                        (LabelPosition::Around(row, at), _) => between(lines[row - 1], at, at + columns),
+                        (LabelPosition::Until(row, end), None) => between(lines[row], end - columns, end),
+                        (LabelPosition::Until(row, end), Some(times)) => {
                             let end = end - width(&times) - 2;
                             between(lines[row], end - columns, end)
                         }
                     };
-                    assert_eq!(said, label, "{step:?}: {text}");
+                    assert_eq!(shown, label, "{step:?}: {text}");
                 }
                 assert!(text.contains(words.active) && text.contains(words.passive), "{text}");
             }
@@ -374,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_where_they_are_drawn_whatever_the_language() {
+    fn arrows_and_boxes_are_intact_in_every_language() {
         let frame = busy();
         let places = |line: &str| -> Vec<(usize, char)> {
             line.char_indices()
@@ -391,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn every_state_and_every_number_is_there() {
+    fn every_state_and_every_count_is_drawn() {
         let mut frame = busy();
         let drawn = text(Numbers::During(&frame), Lang::En);
         for state in TcpState::ALL {
@@ -424,9 +417,9 @@ mod tests {
         assert!(!String::from_utf8(by_root).unwrap().contains("sudo"), "root knows");
     }
 
-    /// As on a kernel without BTF, where all namespaces are mixed, and no ending is known.
+    /// As on a kernel without BTF, where namespaces are not distinguished and no ending is known.
     #[test]
-    fn what_is_not_known_is_neither_zero_nor_an_abort() {
+    fn unknown_endings_count_neither_as_zero_nor_as_aborts() {
         let frame = StatFrame {
             namespace: None,
             ..frame(
@@ -448,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn a_narrow_screen_has_a_list() {
+    fn a_narrow_screen_gets_a_list() {
         let frame = busy();
         for columns in [78, 60, 40] {
             for lang in Lang::ALL {
@@ -469,29 +462,29 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_at_a_terminal_is_told_for_how_long() {
-        let said = |lang, screen| {
+    fn a_terminal_shows_how_long_steps_are_counted() {
+        let shown = |lang, screen| {
             let mut out = Vec::new();
-            begin(&mut out, 60.0, lang, screen).unwrap();
+            write_counting(&mut out, 60.0, lang, screen).unwrap();
             String::from_utf8(out).unwrap()
         };
         assert_eq!(
-            said(Lang::En, Screen::plain(80)),
+            shown(Lang::En, Screen::plain(80)),
             "counting for 60.0 s; Ctrl-C ends it\n"
         );
         assert_eq!(
-            said(Lang::Zh, Screen::plain(80)),
+            shown(Lang::Zh, Screen::plain(80)),
             "正在统计，共 60.0 秒；按 Ctrl-C 提前结束\n"
         );
         let piped = Screen {
             width: None,
             colour: false,
         };
-        assert_eq!(said(Lang::En, piped), "");
+        assert_eq!(shown(Lang::En, piped), "");
     }
 
     #[test]
-    fn what_has_no_arrow_is_told() {
+    fn transitions_without_an_arrow_are_listed() {
         let frame = frame(
             &[
                 (TcpState::Established, TcpState::Close, 1200),

@@ -1,10 +1,10 @@
-//! `doctor` for people: what is wrong first, what is worth knowing, and a line for each setting that is in order.
+//! `doctor` as text: problems first, then notable settings, then a line for each setting that is in order.
 
 use std::io::{self, Write};
 
 use anstyle::Style;
 
-use super::finding::{is_typed, style};
+use super::finding::{is_command, style};
 use super::wrap::wrap;
 use crate::detect::finding::{Finding, Severity};
 use crate::doctor::{Line, Report, Standing};
@@ -13,17 +13,17 @@ use crate::input::host::HostFrame;
 use crate::model::number::duration;
 use crate::view::screen::Screen;
 
-/// Columns of the first word, and of what stands below it.
+/// Width of the first column, and indent of continued lines.
 const INDENT: usize = 10;
-/// Columns of values, at most.
+/// Largest width of the column of values.
 const VALUES: usize = 27;
-/// Columns that words need beside a setting; with fewer they stand below it.
+/// Least width for the comment beside a setting. With less room, the comment is below the setting.
 const BESIDE: usize = 44;
 
-/// Writes what `report` says of `frame`, which was read at `place`.
+/// Writes `report` about `frame`, which was read at `place`.
 ///
 /// # Errors
-/// The output takes no more.
+/// `out` cannot be written to.
 pub fn write(frame: &HostFrame, report: &Report, place: &str, screen: Screen, out: &mut dyn Write) -> io::Result<()> {
     let width = screen.columns().max(INDENT + BESIDE);
     let mut heading = wrap(&heading(frame, report, place), width).into_iter();
@@ -33,8 +33,8 @@ pub fn write(frame: &HostFrame, report: &Report, place: &str, screen: Screen, ou
     }
     let (loud, quiet): (Vec<&Line>, Vec<&Line>) =
         report.lines.iter().partition(|line| line.standing == Standing::Notable);
-    let mut blocks: Vec<Block<'_>> = report.troubles.iter().map(Block::of_trouble).collect();
-    blocks.extend(loud.into_iter().map(Block::of_line));
+    let mut blocks: Vec<Block<'_>> = report.troubles.iter().map(Block::for_trouble).collect();
+    blocks.extend(loud.into_iter().map(Block::for_line));
     blocks.sort_by_key(|block| std::cmp::Reverse(block.finding.severity));
     for block in &blocks {
         block.write(width, screen, out)?;
@@ -67,9 +67,9 @@ pub fn write(frame: &HostFrame, report: &Report, place: &str, screen: Screen, ou
                 writeln!(out, "{:column$}{row}", "")?;
             }
         } else {
-            // A value that has no column may be as long as there is room for.
+            // A value that does not fit its column takes the rest of the line.
             writeln!(out, "{standing:INDENT$}{}  {shown}", line.setting.sysctl())?;
-            below(&words, "", width, out)?;
+            write_below(&words, "", width, out)?;
         }
     }
     if !frame.missing.is_empty() {
@@ -81,7 +81,7 @@ pub fn write(frame: &HostFrame, report: &Report, place: &str, screen: Screen, ou
     Ok(())
 }
 
-/// `Linux 6.1.0, up 41 d 2 h, this network namespace: 2 wrong, 1 worth knowing, 20 in order`.
+/// The first line: `Linux 6.1.0, up 41 d 2 h, this network namespace: 2 wrong, 1 worth knowing, 20 in order`.
 fn heading(frame: &HostFrame, report: &Report, place: &str) -> String {
     let release = frame.release_text.as_ref().map_or_else(
         || "unknown kernel".into(),
@@ -108,7 +108,7 @@ fn heading(frame: &HostFrame, report: &Report, place: &str) -> String {
     )
 }
 
-/// `30 (default 60)`, `1 (default)`, `empty (default)`; `-` for what is not there or unknown.
+/// The value of a setting and its default: `30 (default 60)`, `1 (default)`, `empty (default)`; `-` for a missing or unknown value.
 fn value(line: &Line) -> String {
     let value = match line.value.as_deref() {
         None => "-",
@@ -118,7 +118,7 @@ fn value(line: &Line) -> String {
     format!("{value}{}", line.beside)
 }
 
-/// Something to look at.
+/// A problem, or a notable setting, with its advice.
 struct Block<'a> {
     finding: &'a Finding,
     head: String,
@@ -126,7 +126,7 @@ struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    fn of_trouble(finding: &'a Finding) -> Self {
+    fn for_trouble(finding: &'a Finding) -> Self {
         Self {
             finding,
             head: finding.topic.key().into(),
@@ -134,7 +134,7 @@ impl<'a> Block<'a> {
         }
     }
 
-    fn of_line(line: &'a Line) -> Self {
+    fn for_line(line: &'a Line) -> Self {
         let place = line
             .place
             .as_ref()
@@ -147,10 +147,10 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// How bad, what, why, and under it what to do.
+    /// Writes the severity and the setting, then the explanation and the advice.
     fn write(&self, width: usize, screen: Screen, out: &mut dyn Write) -> io::Result<()> {
         let Self { finding, head, words } = self;
-        let bad = finding.severity.key();
+        let severity = finding.severity.key();
         let style = style(finding.severity, screen);
         let bold = if screen.colour {
             Style::new().bold()
@@ -159,22 +159,22 @@ impl<'a> Block<'a> {
         };
         writeln!(
             out,
-            "\n{style}{bad}{style:#}{:1$}{bold}{head}{bold:#}",
+            "\n{style}{severity}{style:#}{:1$}{bold}{head}{bold:#}",
             "",
-            INDENT - bad.len()
+            INDENT - severity.len()
         )?;
-        below(words, "", width, out)?;
+        write_below(words, "", width, out)?;
         for (step, advice) in finding.advice.iter().enumerate() {
-            below(advice, if step == 0 { "do: " } else { "    " }, width, out)?;
+            write_below(advice, if step == 0 { "do: " } else { "    " }, width, out)?;
         }
         writeln!(out, "{:INDENT$}(explain {})", "", finding.topic.key())
     }
 }
 
-/// Writes `words` below what they belong to, after `mark`; what is to be typed is never broken.
-fn below(words: &str, mark: &str, width: usize, out: &mut dyn Write) -> io::Result<()> {
+/// Writes `words` in indented lines, after `mark`. A command is not wrapped.
+fn write_below(words: &str, mark: &str, width: usize, out: &mut dyn Write) -> io::Result<()> {
     let room = width - INDENT - mark.len();
-    let rows = if is_typed(words) {
+    let rows = if is_command(words) {
         vec![words.to_owned()]
     } else {
         wrap(words, room)
@@ -200,7 +200,7 @@ mod tests {
     use crate::source::host::copied;
     use crate::sys::host_root::HostRoot;
 
-    /// What is shown of each copied tree there is a fixture of.
+    /// The text for each copied tree among the fixtures.
     fn shown(screen: Screen) -> Vec<String> {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/doctor");
         let trees = ["4.9-tw-recycle", "6.1-listen-overflow", "healthy", "garbage", "bare"];
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_is_wider_than_the_screen_unless_it_is_to_be_typed() {
+    fn no_line_is_wider_than_the_screen_unless_it_is_a_command() {
         for width in [80, 100, 120, 200] {
             for text in shown(Screen::plain(width)) {
                 let settings = Setting::ALL.map(Setting::sysctl);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_changes_no_word() {
+    fn colour_changes_no_text() {
         let colour = Screen {
             colour: true,
             ..Screen::plain(100)
@@ -243,7 +243,7 @@ mod tests {
             assert_eq!(
                 coloured == plain,
                 !plain.contains("(explain"),
-                "what is to be looked at has colour"
+                "problems and notable settings have colour"
             );
         }
     }

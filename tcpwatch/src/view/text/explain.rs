@@ -1,4 +1,4 @@
-//! `explain` for people.
+//! `explain` as text.
 
 use std::io::{self, Write};
 
@@ -17,16 +17,16 @@ use crate::explain::words::Remains;
 use crate::view::screen::Screen;
 use crate::view::states;
 
-/// No line of prose is longer: longer ones are hard to read.
+/// Longest line of prose, columns. Longer lines are hard to read.
 const COLUMNS: usize = 80;
-/// Under a heading.
+/// Indent of text under a heading.
 const INDENT: &str = "  ";
 
-/// Writes what there is to say about `topic`.
+/// Writes the page of `topic`.
 ///
 /// # Errors
-/// Those of `out`.
-pub fn page(out: &mut impl Write, topic: Topic, lang: Lang, screen: Screen) -> io::Result<()> {
+/// `out` cannot be written to.
+pub fn write_page(out: &mut impl Write, topic: Topic, lang: Lang, screen: Screen) -> io::Result<()> {
     let page = explain::page(topic, lang);
     let columns = columns(screen);
     let strong = strong(screen);
@@ -35,9 +35,9 @@ pub fn page(out: &mut impl Write, topic: Topic, lang: Lang, screen: Screen) -> i
         _ => strong,
     };
     writeln!(out, "{style}{}{style:#}", title(topic))?;
-    lines(out, "", page.about, screen)?;
-    if let Some(fact) = facts(topic, lang) {
-        lines(out, "", &fact, screen)?;
+    write_text(out, "", page.about, screen)?;
+    if let Some(facts) = facts(topic, lang) {
+        write_text(out, "", &facts, screen)?;
     }
     for part in &page.parts {
         writeln!(out, "\n{strong}{}{strong:#}", part.heading.words(lang))?;
@@ -47,7 +47,7 @@ pub fn page(out: &mut impl Write, topic: Topic, lang: Lang, screen: Screen) -> i
             ""
         };
         for text in part.text {
-            lines(out, mark, text, screen)?;
+            write_text(out, mark, text, screen)?;
         }
     }
     let related = related(topic);
@@ -62,11 +62,11 @@ pub fn page(out: &mut impl Write, topic: Topic, lang: Lang, screen: Screen) -> i
     Ok(())
 }
 
-/// Writes the topics of `groups`, one a line.
+/// Writes the topics of `groups`, one per line.
 ///
 /// # Errors
-/// Those of `out`.
-pub fn list(out: &mut impl Write, groups: &[Group], lang: Lang, screen: Screen) -> io::Result<()> {
+/// `out` cannot be written to.
+pub fn write_list(out: &mut impl Write, groups: &[Group], lang: Lang, screen: Screen) -> io::Result<()> {
     let columns = columns(screen);
     let strong = strong(screen);
     let topics = groups.iter().flat_map(|group| group.topics());
@@ -102,7 +102,7 @@ pub fn list(out: &mut impl Write, groups: &[Group], lang: Lang, screen: Screen) 
     Ok(())
 }
 
-/// Columns that prose is laid out in.
+/// Columns to wrap prose at.
 pub(super) fn columns(screen: Screen) -> usize {
     screen.width.unwrap_or(COLUMNS).clamp(20, COLUMNS)
 }
@@ -116,15 +116,15 @@ fn strong(screen: Screen) -> Style {
     }
 }
 
-/// Writes `text` under a heading, after `mark`. A command it begins with has a line to itself, so that it can be copied.
-fn lines(out: &mut impl Write, mark: &str, text: &str, screen: Screen) -> io::Result<()> {
+/// Writes `text` under a heading, after `mark`. A command at its beginning gets a line to itself, so that it can be copied.
+fn write_text(out: &mut impl Write, mark: &str, text: &str, screen: Screen) -> io::Result<()> {
     let columns = columns(screen);
     let under = " ".repeat(mark.len());
-    if let Some((command, said)) = command(text) {
+    if let Some((command, rest)) = split_command(text) {
         let strong = strong(screen);
         writeln!(out, "{INDENT}{mark}{strong}{command}{strong:#}")?;
         let before = format!("{INDENT}{under}{INDENT}");
-        for line in wrap(said, columns.saturating_sub(before.len())) {
+        for line in wrap(rest, columns.saturating_sub(before.len())) {
             writeln!(out, "{before}{line}")?;
         }
         return Ok(());
@@ -137,14 +137,14 @@ fn lines(out: &mut impl Write, mark: &str, text: &str, screen: Screen) -> io::Re
     Ok(())
 }
 
-/// The command that `text` begins with, and what is said of it.
-fn command(text: &str) -> Option<(&str, &str)> {
+/// Splits `text` into the command at its beginning and the text about it.
+fn split_command(text: &str) -> Option<(&str, &str)> {
     let (command, rest) = text.strip_prefix(COMMAND)?.split_once(COMMAND)?;
-    let said = rest.strip_prefix(": ").or_else(|| rest.strip_prefix('：'))?;
-    Some((command, said))
+    let about = rest.strip_prefix(": ").or_else(|| rest.strip_prefix('：'))?;
+    Some((command, about))
 }
 
-/// Whether several things under `heading` stand for themselves, and are no paragraphs of one text.
+/// Whether the texts under `heading` are the items of a list; otherwise they are paragraphs.
 const fn is_list(heading: Heading) -> bool {
     matches!(
         heading,
@@ -152,7 +152,7 @@ const fn is_list(heading: Heading) -> bool {
     )
 }
 
-/// The name of `topic`, as it is known.
+/// The common name of `topic`.
 fn title(topic: Topic) -> &'static str {
     match topic {
         Topic::State(state) => state.name(),
@@ -161,7 +161,7 @@ fn title(topic: Topic) -> &'static str {
     }
 }
 
-/// What is the same in every language, in the words of `lang`.
+/// The line of facts under the title: names, defaults. They are the same in every language, and their words are of `lang`.
 fn facts(topic: Topic, lang: Lang) -> Option<String> {
     let words = explain::words(lang);
     match topic {
@@ -182,7 +182,7 @@ mod tests {
 
     fn text(topic: Topic, lang: Lang, columns: usize) -> String {
         let mut out = Vec::new();
-        page(&mut out, topic, lang, Screen::plain(columns)).unwrap();
+        write_page(&mut out, topic, lang, Screen::plain(columns)).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -200,7 +200,7 @@ mod tests {
                             .any(|text| text.contains(&command))
                     };
                     for line in text(topic, lang, columns).lines() {
-                        // A word that is longer than the line cannot be helped, and a command must be whole; none is as long as 80.
+                        // A word or a command may be longer than 40 columns, and is not broken.
                         let is_whole = !line.trim().contains(' ') || line.contains('`') || is_command(line);
                         let fits = width(line) <= columns || columns < 80 && is_whole;
                         assert!(fits, "{} in {}: {line}", topic.key(), lang.key());
@@ -214,7 +214,7 @@ mod tests {
     fn the_list_names_every_topic_in_80_columns() {
         for lang in Lang::ALL {
             let mut out = Vec::new();
-            list(&mut out, &Group::ALL, lang, Screen::plain(200)).unwrap();
+            write_list(&mut out, &Group::ALL, lang, Screen::plain(200)).unwrap();
             let out = String::from_utf8(out).unwrap();
             assert!(out.lines().all(|line| width(line) <= 80), "{out}");
             for topic in Topic::all() {
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_begins_with_its_name_and_names_what_the_state_is_called_elsewhere() {
+    fn a_page_begins_with_the_name_of_the_topic_and_its_names_in_other_tools() {
         let out = text(Topic::State(TcpState::FinWait1), Lang::En, 80);
         assert!(
             out.starts_with(
@@ -248,17 +248,17 @@ mod tests {
 
     #[test]
     fn a_command_has_a_line_to_itself() {
-        for (lang, said) in [
+        for (lang, about) in [
             (Lang::En, "those that a process"),
             (Lang::Zh, "本机进程仍然持有的那些。"),
         ] {
             let out = text(Topic::State(TcpState::FinWait2), lang, 80);
-            assert!(out.contains(&format!("\n  - tcpwatch leaks\n      {said}")), "{out}");
+            assert!(out.contains(&format!("\n  - tcpwatch leaks\n      {about}")), "{out}");
         }
     }
 
     #[test]
-    fn colour_adds_nothing_but_colour() {
+    fn colour_changes_no_text() {
         let topic = Topic::State(TcpState::CloseWait);
         let plain = text(topic, Lang::En, 80);
         let mut out = Vec::new();
@@ -266,7 +266,7 @@ mod tests {
             colour: true,
             ..Screen::plain(80)
         };
-        page(&mut out, topic, Lang::En, screen).unwrap();
+        write_page(&mut out, topic, Lang::En, screen).unwrap();
         let coloured = anstream::adapter::strip_str(std::str::from_utf8(&out).unwrap()).to_string();
         assert_ne!(out, plain.as_bytes());
         assert_eq!(coloured, plain);

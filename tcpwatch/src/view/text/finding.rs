@@ -1,4 +1,4 @@
-//! Findings for people: how bad, what, and under it what to do.
+//! Findings as text: severity and title, and below them the advice.
 
 use std::io::{self, Write};
 
@@ -8,15 +8,15 @@ use super::wrap::wrap;
 use crate::detect::finding::{Finding, Severity};
 use crate::view::screen::Screen;
 
-/// Columns before a step of advice.
+/// Columns before the text of a step of advice.
 const STEP: usize = 6;
-/// Columns of text that no terminal is too narrow for.
-const NARROW: usize = 20;
+/// Text is wrapped at no less than so many columns.
+const MIN_WIDTH: usize = 20;
 
-/// A line for what `finding` says, and one for each step of its advice.
+/// Writes the severity and title of `finding`, then each step of its advice.
 ///
 /// # Errors
-/// The output takes no more.
+/// `out` cannot be written to.
 pub fn write(finding: &Finding, screen: Screen, out: &mut dyn Write) -> io::Result<()> {
     let style = style(finding.severity, screen);
     let word = finding.severity.key();
@@ -24,16 +24,16 @@ pub fn write(finding: &Finding, screen: Screen, out: &mut dyn Write) -> io::Resu
     let mut advice = finding.advice.clone();
     let last = advice.last_mut().unwrap_or(&mut title);
     *last = format!("{last} (explain {})", finding.topic.key());
-    let mut lines = fit(&title, word.len() + 2, screen);
+    let mut lines = wrap_beside(&title, word.len() + 2, screen);
     writeln!(out, "{style}{word}{style:#}  {}", lines.remove(0))?;
     for line in lines {
         writeln!(out, "{:STEP$}{line}", "")?;
     }
     for (step, advice) in advice.iter().enumerate() {
-        let lines = if is_typed(advice) {
+        let lines = if is_command(advice) {
             vec![advice.clone()]
         } else {
-            fit(advice, STEP, screen)
+            wrap_beside(advice, STEP, screen)
         };
         for (row, line) in lines.into_iter().enumerate() {
             let mark = if (step, row) == (0, 0) { "  do:" } else { "" };
@@ -43,10 +43,10 @@ pub fn write(finding: &Finding, screen: Screen, out: &mut dyn Write) -> io::Resu
     Ok(())
 }
 
-/// The same without its advice, which was shown before.
+/// Writes `finding` without its advice.
 ///
 /// # Errors
-/// The output takes no more.
+/// `out` cannot be written to.
 pub fn write_title(finding: &Finding, screen: Screen, out: &mut dyn Write) -> io::Result<()> {
     let title = Finding {
         advice: Vec::new(),
@@ -55,22 +55,22 @@ pub fn write_title(finding: &Finding, screen: Screen, out: &mut dyn Write) -> io
     write(&title, screen, out)
 }
 
-/// Whether a step of advice is what is to be typed, which is never broken.
-pub(super) fn is_typed(step: &str) -> bool {
+/// Whether a step of advice is a command, which is never wrapped so that it can be copied.
+pub(super) fn is_command(step: &str) -> bool {
     ["sysctl -w ", "nsenter "]
         .iter()
         .any(|command| step.starts_with(command))
 }
 
-/// `text` in lines beside so many columns of something else; one line where there is no terminal.
-fn fit(text: &str, beside: usize, screen: Screen) -> Vec<String> {
+/// Wraps `text` in the columns of the terminal that are left beside `used`; no terminal, no wrapping.
+fn wrap_beside(text: &str, used: usize, screen: Screen) -> Vec<String> {
     match screen.width {
-        Some(width) => wrap(text, width.saturating_sub(beside).max(NARROW)),
+        Some(width) => wrap(text, width.saturating_sub(used).max(MIN_WIDTH)),
         None => vec![text.to_owned()],
     }
 }
 
-/// The colour of `severity`, which its word tells too.
+/// The colour of `severity`.
 #[must_use]
 pub const fn style(severity: Severity, screen: Screen) -> Style {
     match severity {
@@ -93,18 +93,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_be_typed_is_in_one_line() {
-        let typed = "nsenter --net=/run/netns/a sysctl -w net.ipv4.tcp_max_tw_buckets=24000";
+    fn a_command_is_in_one_line() {
+        let command = "nsenter --net=/run/netns/a sysctl -w net.ipv4.tcp_max_tw_buckets=24000";
         let finding = Finding {
-            advice: vec![typed.into(), "risk: none that anybody knows of".into()],
+            advice: vec![command.into(), "risk: none that anybody knows of".into()],
             ..bare()
         };
         let text = shown(&finding, Screen::plain(40));
-        assert!(text.contains(&format!("\n  do: {typed}\n      risk: none")), "{text}");
+        assert!(text.contains(&format!("\n  do: {command}\n      risk: none")), "{text}");
     }
 
     #[test]
-    fn what_is_wrong_comes_before_what_to_do() {
+    fn the_title_comes_before_the_advice() {
         assert_eq!(
             shown(&finding(), Screen::plain(80)),
             concat!(
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_is_of_the_word_alone() {
+    fn only_the_severity_is_coloured() {
         let colour = Screen {
             colour: true,
             ..Screen::plain(80)

@@ -1,11 +1,11 @@
-//! For people.
+//! Output as text for people.
 
 pub mod bars;
 mod canvas;
 pub mod churn;
 pub mod diagram;
 pub mod doctor;
-mod ends;
+mod endpoints;
 pub mod explain;
 pub mod finding;
 pub mod histogram;

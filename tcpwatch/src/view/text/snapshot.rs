@@ -1,4 +1,4 @@
-//! `snapshot` for people: a line that says what was looked at, then bars or a table.
+//! `snapshot` as text: a line with the filter and the total, then bars or a table.
 
 use std::io::{self, Write};
 
@@ -8,12 +8,12 @@ use crate::view::screen::Screen;
 use crate::view::text::{bars, table};
 use crate::view::words;
 
-/// Writes `snapshot`; `asked` says the filter and the namespaces in words.
+/// Writes `snapshot`; `scope` are the filter and the namespaces in words.
 ///
 /// # Errors
-/// Those of `out`.
-pub fn write(out: &mut impl Write, snapshot: &Snapshot, asked: &[String], screen: Screen) -> io::Result<()> {
-    for words in asked {
+/// `out` cannot be written to.
+pub fn write(out: &mut impl Write, snapshot: &Snapshot, scope: &[String], screen: Screen) -> io::Result<()> {
+    for words in scope {
         write!(out, "{words}, ")?;
     }
     let total = snapshot.states.total();
@@ -44,8 +44,8 @@ mod tests {
     use crate::input::socket::{Address, Family, Kind, Socket};
     use crate::input::socket_owner::SocketOwner;
     use crate::input::socket_owner::Unseen;
-    use crate::model::snapshot::By;
-    use crate::model::snapshot::Tally;
+    use crate::model::snapshot::GroupBy;
+    use crate::model::snapshot::SnapshotBuilder;
 
     fn socket(remote: &str, state: TcpState) -> Socket {
         let address = |text: &str| Address::new(text.parse().unwrap(), 0);
@@ -63,9 +63,9 @@ mod tests {
         }
     }
 
-    /// 290 + 12 + 9 sockets of .17, 83 + 18 of .22, and 3 of three others.
-    fn snapshot(by: &[By], limit: Option<usize>, origin: Origin) -> Snapshot {
-        let mut tally = Tally::new(by);
+    /// 1,311 sockets with 10.0.3.17, 101 with 10.0.3.22, and one with each of three others.
+    fn snapshot(by: &[GroupBy], limit: Option<usize>, origin: Origin) -> Snapshot {
+        let mut builder = SnapshotBuilder::new(by);
         for (remote, state, sockets) in [
             ("10.0.3.17", TcpState::Established, 1290),
             ("10.0.3.17", TcpState::TimeWait, 12),
@@ -77,10 +77,10 @@ mod tests {
             ("10.0.4.3", TcpState::TimeWait, 1),
         ] {
             for _ in 0..sockets {
-                tally.add(&socket(remote, state), &SocketOwner::default());
+                builder.add(&socket(remote, state), &SocketOwner::default());
             }
         }
-        tally.finish(Timestamp::UNIX_EPOCH, Some(9), origin, limit)
+        builder.finish(Timestamp::UNIX_EPOCH, Some(9), origin, limit)
     }
 
     fn text(snapshot: &Snapshot, width: usize) -> String {
@@ -96,58 +96,61 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_the_states_that_occur_and_the_rest_in_one_line() {
+    fn a_table_has_columns_of_the_states_that_occur_and_a_line_for_the_other_groups() {
         let want = "this network namespace, 1,415 connections\n\
             remote     total  ESTAB  TIME_WAIT  CLOSE_WAIT\n\
             10.0.3.17  1,311  1,290         12           9\n\
             10.0.3.22    101     83         18           ·\n\
             other (3)      3      ·          3           ·\n";
-        assert_eq!(text(&snapshot(&[By::Remote], Some(2), Origin::SockDiag), 80), want);
+        assert_eq!(text(&snapshot(&[GroupBy::Remote], Some(2), Origin::SockDiag), 80), want);
     }
 
     #[test]
-    fn narrow_terminals_get_short_names() {
+    fn narrow_terminals_get_short_names_of_states() {
         let want = "this network namespace, 1,415 connections\n\
             remote     lport  total  estab  tw  clwt\n\
             10.0.3.17  8080   1,311  1,290  12     9\n\
             other (4)           104     83  21     ·\n";
         assert_eq!(
-            text(&snapshot(&[By::Remote, By::Lport], Some(1), Origin::SockDiag), 40),
+            text(
+                &snapshot(&[GroupBy::Remote, GroupBy::Lport], Some(1), Origin::SockDiag),
+                40
+            ),
             want
         );
     }
 
     #[test]
-    fn by_state_needs_no_columns_of_states() {
-        let table = text(&snapshot(&[By::State], None, Origin::Iter), 80);
+    fn groups_by_state_have_no_columns_of_states() {
+        let table = text(&snapshot(&[GroupBy::State], None, Origin::Iter), 80);
         assert!(table.contains("established  1,373\n"), "{table}");
         assert!(!table.contains("ESTAB"));
     }
 
     #[test]
-    fn the_last_line_says_what_was_not_seen() {
+    fn the_last_line_names_owners_that_could_not_be_seen() {
         let unseen = Some(Unseen {
             sockets: 3,
             processes: 2,
             ..Unseen::default()
         });
-        let blind = Snapshot {
+        let partial = Snapshot {
             unseen,
-            ..snapshot(&[By::Process], None, Origin::SockDiag)
+            ..snapshot(&[GroupBy::Process], None, Origin::SockDiag)
         };
-        let line = "3 connections have no owner that could be seen; 2 processes could not be read\n";
-        let text_of_all = text(&blind, 80);
+        let line = "3 connections have an unknown owner: 2 processes could not be read\n";
+        let text_of_all = text(&partial, 80);
         assert!(
             text_of_all.contains("\n-        1,415  ") && text_of_all.ends_with(line),
             "{text_of_all}"
         );
-        let none = Tally::new(&[]).finish(Timestamp::UNIX_EPOCH, None, Origin::SockDiag, None);
+        let none = SnapshotBuilder::new(&[]).finish(Timestamp::UNIX_EPOCH, None, Origin::SockDiag, None);
         let none = text(&Snapshot { unseen, ..none }, 80);
         assert_eq!(none, format!("this network namespace, 0 connections\n{line}"));
     }
 
     #[test]
-    fn it_says_where_it_reads_and_when_there_is_nothing() {
+    fn the_first_line_names_proc_as_the_source_and_counts_zero() {
         let refused = Origin::Proc {
             refused: Some("not permitted".into()),
         };
@@ -155,7 +158,8 @@ mod tests {
         assert!(bars.starts_with(
             "this network namespace, 1,415 connections, read from /proc/net/tcp: netlink refused (not permitted)\n  ESTAB"
         ));
-        let empty = Tally::new(&[By::Remote]).finish(Timestamp::UNIX_EPOCH, None, Origin::SockDiag, None);
+        let empty =
+            SnapshotBuilder::new(&[GroupBy::Remote]).finish(Timestamp::UNIX_EPOCH, None, Origin::SockDiag, None);
         assert_eq!(text(&empty, 80), "this network namespace, 0 connections\n");
     }
 }

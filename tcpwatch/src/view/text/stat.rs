@@ -1,4 +1,4 @@
-//! `stat` for people: a row an interval, as vmstat's.
+//! `stat` as text: a row per interval, as vmstat(8) prints.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -15,51 +15,52 @@ use crate::view::number;
 use crate::view::screen::Screen;
 use crate::view::states;
 
-/// Rows between two headers.
+/// Rows per header.
 const PAGE: usize = 24;
 
-/// Rows of figures under named columns.
+/// Rows of numbers under named columns.
 pub struct Text {
     zone: TimeZone,
     columns: Vec<Column>,
     screen: Screen,
     rows: usize,
-    /// What was said under an earlier row, and need not be under every one.
-    told_unmarked: u64,
+    /// Unmarked sockets at the previous row: they are reported only when they increase.
+    unmarked_before: u64,
 }
 
-/// A column of figures.
+/// A column of numbers.
 #[derive(Clone, Copy)]
 struct Column {
-    group: Group,
+    group: ColumnGroup,
     name: &'static str,
     width: usize,
-    /// In a narrow terminal the column with the highest goes first.
-    dispensable: u8,
-    figure: Figure,
+    /// On a narrow terminal, the columns with the highest value are left out first; 0 is never left out.
+    drop_order: u8,
+    number: Number,
 }
 
+/// Columns under a common heading.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Group {
+enum ColumnGroup {
     Connections,
     PerSecond,
     TimeWait,
     Events,
 }
 
-/// Where a column's figure comes from.
+/// The number in a column; `None` is unknown.
 #[derive(Clone, Copy)]
-enum Figure {
+enum Number {
     /// Connections in a state.
-    In(TcpState),
-    /// A count of the interval, shown per second; `None` where unknown.
+    State(TcpState),
+    /// A count of the interval, shown per second.
     Rate(fn(&StatFrame) -> Option<u64>),
-    /// A number as it stands.
-    Now(fn(&StatFrame) -> Option<u64>),
+    /// A count as it is.
+    Count(fn(&StatFrame) -> Option<u64>),
 }
 
-impl Group {
-    fn name(self) -> &'static str {
+impl ColumnGroup {
+    fn heading(self) -> &'static str {
         match self {
             Self::Connections => "connections",
             Self::PerSecond => "per second",
@@ -69,28 +70,28 @@ impl Group {
     }
 }
 
-/// Every column there is, from left to right.
-fn all() -> Vec<Column> {
-    use Figure::{In, Now, Rate};
-    use Group::{Connections, Events, PerSecond, TimeWait};
-    let column = |group, name, width, dispensable, figure| Column {
+/// All columns, from left to right.
+fn all_columns() -> Vec<Column> {
+    use ColumnGroup::{Connections, Events, PerSecond, TimeWait};
+    use Number::{Count, Rate, State};
+    let column = |group, name, width, drop_order, number| Column {
         group,
         name,
         width,
-        dispensable,
-        figure,
+        drop_order,
+        number,
     };
     vec![
-        column(Connections, "estab", 7, 0, In(TcpState::Established)),
-        column(Connections, "syn_s", 6, 1, In(TcpState::SynSent)),
-        column(Connections, "syn_r", 6, 2, In(TcpState::SynRecv)),
-        column(Connections, "fin1", 5, 5, In(TcpState::FinWait1)),
-        column(Connections, "fin2", 5, 4, In(TcpState::FinWait2)),
-        column(Connections, "tw", 6, 0, In(TcpState::TimeWait)),
-        column(Connections, "clwt", 6, 0, In(TcpState::CloseWait)),
-        column(Connections, "lack", 5, 6, In(TcpState::LastAck)),
-        column(Connections, "lstn", 5, 3, In(TcpState::Listen)),
-        column(Connections, "clsg", 5, 7, In(TcpState::Closing)),
+        column(Connections, "estab", 7, 0, State(TcpState::Established)),
+        column(Connections, "syn_s", 6, 1, State(TcpState::SynSent)),
+        column(Connections, "syn_r", 6, 2, State(TcpState::SynRecv)),
+        column(Connections, "fin1", 5, 5, State(TcpState::FinWait1)),
+        column(Connections, "fin2", 5, 4, State(TcpState::FinWait2)),
+        column(Connections, "tw", 6, 0, State(TcpState::TimeWait)),
+        column(Connections, "clwt", 6, 0, State(TcpState::CloseWait)),
+        column(Connections, "lack", 5, 6, State(TcpState::LastAck)),
+        column(Connections, "lstn", 5, 3, State(TcpState::Listen)),
+        column(Connections, "clsg", 5, 7, State(TcpState::Closing)),
         column(
             PerSecond,
             "open",
@@ -102,8 +103,8 @@ fn all() -> Vec<Column> {
         column(PerSecond, "reset", 6, 1, Rate(|frame| Some(frame.reset()))),
         column(TimeWait, "in/s", 7, 2, Rate(|frame| frame.time_wait.entered)),
         column(TimeWait, "out/s", 7, 2, Rate(|frame| frame.time_wait.left)),
-        column(TimeWait, "pop", 6, 3, Now(|frame| frame.time_wait.population)),
-        column(Events, "lost", 6, 0, Now(|frame| Some(frame.lost))),
+        column(TimeWait, "pop", 6, 3, Count(|frame| frame.time_wait.population)),
+        column(Events, "lost", 6, 0, Count(|frame| Some(frame.lost))),
     ]
 }
 
@@ -111,14 +112,14 @@ fn all() -> Vec<Column> {
 const TIME: usize = 8;
 
 impl Text {
-    /// Times are shown in `zone`; what does not fit the screen is left out, the least telling first.
+    /// A view with times in `zone` and the columns that fit `screen`.
     #[must_use]
     pub fn new(zone: TimeZone, screen: Screen) -> Self {
-        let mut columns = all();
+        let mut columns = all_columns();
         while TIME + columns.iter().map(|column| column.width).sum::<usize>() > screen.columns() {
-            let least = columns.iter().enumerate().max_by_key(|(_, column)| column.dispensable);
-            match least {
-                Some((index, column)) if column.dispensable > 0 => columns.remove(index),
+            let next = columns.iter().enumerate().max_by_key(|(_, column)| column.drop_order);
+            match next {
+                Some((index, column)) if column.drop_order > 0 => columns.remove(index),
                 _ => break,
             };
         }
@@ -127,7 +128,7 @@ impl Text {
             columns,
             screen,
             rows: 0,
-            told_unmarked: 0,
+            unmarked_before: 0,
         }
     }
 
@@ -135,18 +136,18 @@ impl Text {
         if self.screen.colour { style } else { Style::new() }
     }
 
-    /// Two lines: the groups over their columns, and the columns' names.
-    fn header(&self, out: &mut dyn Write) -> io::Result<()> {
+    /// Writes two lines: headings of groups of columns, and names of columns.
+    fn write_header(&self, out: &mut dyn Write) -> io::Result<()> {
         let dim = self.style(Style::new().dimmed());
         let mut groups = " ".repeat(TIME);
         let mut names = format!("{:>TIME$}", "time");
         for group in self.columns.chunk_by(|one, next| one.group == next.group) {
             let width: usize = group.iter().map(|column| column.width).sum();
-            // The title starts where the first of its columns' names does.
+            // The heading starts above the name of its first column.
             let indent = group.first().map_or(0, |column| column.width - column.name.len());
-            let title = group.first().map_or("", |column| column.group.name());
+            let heading = group.first().map_or("", |column| column.group.heading());
             // Writing to a string cannot fail.
-            let _ = write!(groups, "{:indent$}{title:<1$}", "", width - indent);
+            let _ = write!(groups, "{:indent$}{heading:<1$}", "", width - indent);
             for column in group {
                 let _ = write!(names, "{:>1$}", column.name, column.width);
             }
@@ -162,25 +163,23 @@ impl View for Text {
             return Ok(());
         };
         if self.rows.is_multiple_of(PAGE) {
-            self.header(out)?;
+            self.write_header(out)?;
         }
         self.rows += 1;
         write!(out, "{}", frame.time.to_zoned(self.zone.clone()).strftime("%H:%M:%S"))?;
         for column in &self.columns {
-            let (value, of_state) = match column.figure {
-                Figure::In(state) => (Some(frame.connections.get(state)), states::style(state)),
-                Figure::Rate(count) => (rate(count(frame), frame.interval_s), Style::new()),
-                Figure::Now(count) => (count(frame), Style::new()),
+            let (number, style) = match column.number {
+                Number::State(state) => (Some(frame.connections.get(state)), states::style(state)),
+                Number::Rate(count) => {
+                    let rate = |count| number::per_second(count, frame.interval_s);
+                    (count(frame).map(rate), Style::new())
+                }
+                Number::Count(count) => (count(frame), Style::new()),
             };
-            let text = match value {
-                None => "?".into(),
-                Some(0) => "·".into(),
-                Some(value) => number::fitted(value, column.width - 1),
-            };
-            let style = if value == Some(0) {
-                Style::new().dimmed()
-            } else {
-                of_state
+            let (text, style) = match number {
+                None => ("?".into(), style),
+                Some(0) => (number::QUIET.into(), Style::new().dimmed()),
+                Some(number) => (number::fit(number, column.width - 1), style),
             };
             let style = self.style(style);
             write!(out, "{style}{text:>0$}{style:#}", column.width)?;
@@ -189,34 +188,20 @@ impl View for Text {
         if let Some(sockets) = frame.drift.filter(|&sockets| sockets > 0) {
             writeln!(
                 out,
-                "{:>TIME$}  counts were off by {sockets} from a walk of the sockets; set right",
+                "{:>TIME$}  the counts differed by {sockets} from a new count of all sockets, and were corrected",
                 ""
             )?;
         }
-        if frame.unmarked > self.told_unmarked {
+        if frame.unmarked > self.unmarked_before {
             let unmarked = frame.unmarked;
             writeln!(
                 out,
-                "{:>TIME$}  counts may be off by {unmarked}: sockets that take no mark (net.core.optmem_max)",
+                "{:>TIME$}  the counts may be off by {unmarked}: the kernel has no room to mark so many sockets \
+                 (net.core.optmem_max)",
                 ""
             )?;
         }
-        self.told_unmarked = frame.unmarked;
+        self.unmarked_before = frame.unmarked;
         Ok(())
-    }
-}
-
-/// `count` in `interval_s` seconds, a second; unknown for the first row, which has no interval.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a rate is shown to three digits"
-)]
-fn rate(count: Option<u64>, interval_s: f64) -> Option<u64> {
-    match count? {
-        _ if interval_s <= 0.0 => Some(0),
-        // What happened at all is not shown as nothing.
-        count => Some(((count as f64 / interval_s).round() as u64).max(u64::from(count > 0))),
     }
 }

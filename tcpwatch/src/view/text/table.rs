@@ -1,24 +1,24 @@
-//! Groups of sockets, a line each, with the states that occur.
+//! Groups of sockets as a table: a line per group, a column per state that occurs.
 
 use std::io::{self, Write};
 
 use tcpwatch_common::TcpState;
 
 use crate::model::counts::StateCounts;
-use crate::model::snapshot::By;
+use crate::model::snapshot::GroupBy;
 use crate::model::snapshot::{GROUPS_MAX, Snapshot};
 use crate::view::number::{quiet, thousands};
 use crate::view::screen::Screen;
 use crate::view::states;
 
-/// Columns of numbers, and how wide they are.
-struct Columns {
+/// Widths of the columns of numbers.
+struct NumberColumns {
     total: usize,
     states: Vec<(TcpState, &'static str, usize)>,
 }
 
-impl Columns {
-    /// As wide as the names `name` gives, and every number of `snapshot`, need.
+impl NumberColumns {
+    /// Columns as wide as their headings, which `name` gives, and their numbers.
     fn new(snapshot: &Snapshot, name: fn(TcpState) -> &'static str) -> Self {
         let other = snapshot.other.iter().map(|other| &other.states);
         let counts: Vec<&StateCounts> = snapshot.groups.iter().map(|group| &group.states).chain(other).collect();
@@ -26,11 +26,11 @@ impl Columns {
             let numbers = counts.iter().map(|counts| thousands(number(counts)).len());
             numbers.max().unwrap_or(0).max(heading.len())
         };
-        // Groups of one state need no columns to say which.
+        // Groups by state have the state in their key.
         let shown = snapshot
             .states
             .iter()
-            .filter(|&(_, sockets)| sockets > 0 && !snapshot.by.contains(&By::State));
+            .filter(|&(_, sockets)| sockets > 0 && !snapshot.by.contains(&GroupBy::State));
         Self {
             total: widest("total", &StateCounts::total),
             states: shown
@@ -39,12 +39,12 @@ impl Columns {
         }
     }
 
-    /// Columns on the screen, two blanks before each.
+    /// Width of all columns, with two blanks before each.
     fn width(&self) -> usize {
         2 + self.total + self.states.iter().map(|(_, _, width)| 2 + width).sum::<usize>()
     }
 
-    /// Writes the headings and ends the line.
+    /// Writes the headings and a newline.
     fn write_headings(&self, out: &mut impl Write, screen: Screen) -> io::Result<()> {
         write!(out, "  {:>width$}", "total", width = self.total)?;
         for &(state, name, width) in &self.states {
@@ -54,7 +54,7 @@ impl Columns {
         writeln!(out)
     }
 
-    /// Writes the numbers of a line and ends it.
+    /// Writes the numbers of a group and a newline.
     fn write(&self, out: &mut impl Write, counts: &StateCounts) -> io::Result<()> {
         write!(out, "  {:>width$}", quiet(counts.total()), width = self.total)?;
         for &(state, _, width) in &self.states {
@@ -64,10 +64,10 @@ impl Columns {
     }
 }
 
-/// Writes the groups of `snapshot`, with short names of states where long ones do not fit on `screen`.
+/// Writes the groups of `snapshot`. States have short names if long ones do not fit `screen`.
 ///
 /// # Errors
-/// Those of `out`.
+/// `out` cannot be written to.
 pub fn write(out: &mut impl Write, snapshot: &Snapshot, screen: Screen) -> io::Result<()> {
     let headings: Vec<String> = snapshot.by.iter().map(|&by| by.key().to_owned()).collect();
     let mut rows = vec![headings];
@@ -84,16 +84,16 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot, screen: Screen) -> io::R
         Some(Some(groups)) => format!("other ({})", thousands(groups as u64)),
         _ => "other".into(),
     };
-    // The line of the rest runs over all parts of the key; the last one makes room for it.
+    // `other (7)` spans all parts of the key. If it is longer, the last part is widened.
     let keys = |widths: &[usize]| widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
     let missing = rest.len().saturating_sub(keys(&widths));
     if let (Some(last), Some(_)) = (widths.last_mut(), &snapshot.other) {
         *last += missing;
     }
     let keys = keys(&widths);
-    let mut columns = Columns::new(snapshot, states::column);
+    let mut columns = NumberColumns::new(snapshot, states::column);
     if keys + columns.width() > screen.columns() {
-        columns = Columns::new(snapshot, states::short);
+        columns = NumberColumns::new(snapshot, states::short);
     }
 
     for (index, row) in rows.iter().enumerate() {
@@ -112,7 +112,7 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot, screen: Screen) -> io::R
         if other.groups.is_none() {
             writeln!(
                 out,
-                "more than {} groups: those met later are other",
+                "more than {} groups: the sockets of further groups are in 'other'",
                 thousands(GROUPS_MAX as u64)
             )?;
         }

@@ -1,4 +1,4 @@
-//! `trace` for people, of transitions or of finished connections.
+//! `trace` and `life` as text: one line per transition or finished connection.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -6,40 +6,40 @@ use std::io::{self, Write};
 use jiff::tz::TimeZone;
 use tcpwatch_common::TcpState;
 
-use super::ends::{self, ENDPOINT, PORT};
+use super::endpoints::{self, ENDPOINT, PORT};
 use super::owner;
 use crate::input::Event;
-use crate::model::trace::{Row, TraceTotals, Traced};
+use crate::model::trace::{TraceRecord, TraceRow, TraceTotals};
 use crate::view::screen::Screen;
 use crate::view::states;
 use crate::view::time::Stamp;
-use crate::view::trace::RowView;
+use crate::view::trace::TraceFormat;
 use crate::view::{number, words};
 
-/// How much of a line there is room for.
+/// How much a line shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// Everything, in columns.
+    /// All columns.
     Full,
-    /// Short names, of the local end the port alone; but the id is there, and milliseconds are.
+    /// Short names of states, milliseconds, the id, and the local port without its address.
     Middle,
-    /// As short as it gets: 80 columns.
+    /// As [`Layout::Middle`], but seconds and no id: fits 80 columns.
     Narrow,
 }
 
-/// Columns of a terminal that takes all columns and after them `nginx[23023]  peer closed`.
+/// Least width of a terminal for [`Layout::Full`] with an owner and an ending as long as `nginx[23023]  peer closed`.
 const FULL: usize = 136;
-/// The same with the columns of [`Layout::Middle`].
+/// The same for [`Layout::Middle`].
 const MIDDLE: usize = 100;
-/// The same with those of [`Layout::Narrow`].
+/// The same for [`Layout::Narrow`].
 const NARROW: usize = 80;
-/// Columns of a remote end where room is short: IPv6 addresses of servers mostly fit.
+/// Columns of a remote endpoint where room is short. Most IPv6 addresses of servers fit.
 const PEER: usize = 28;
 
 impl Layout {
-    /// For `screen`; what is no terminal has room.
+    /// The layout for the width of `screen`. Output that is not a terminal gets the full layout.
     #[must_use]
-    pub const fn of(screen: Screen) -> Self {
+    pub const fn for_screen(screen: Screen) -> Self {
         match screen.width {
             None | Some(FULL..) => Self::Full,
             Some(MIDDLE..) => Self::Middle,
@@ -47,30 +47,30 @@ impl Layout {
         }
     }
 
-    /// Columns that an end may take on `screen`.
-    fn endpoint(self, screen: Screen) -> usize {
-        let beyond = |columns| screen.width.map(|width| width.saturating_sub(columns));
+    /// Columns that an endpoint may take on `screen`.
+    fn endpoint_width(self, screen: Screen) -> usize {
+        let spare = |needed| screen.width.map(|width| width.saturating_sub(needed));
         match self {
-            Self::Full => beyond(FULL).map_or(usize::MAX, |more| ENDPOINT + more / 2),
-            Self::Middle => PEER + beyond(MIDDLE).unwrap_or(0),
-            Self::Narrow => PEER + beyond(NARROW).unwrap_or(0),
+            Self::Full => spare(FULL).map_or(usize::MAX, |spare| ENDPOINT + spare / 2),
+            Self::Middle => PEER + spare(MIDDLE).unwrap_or(0),
+            Self::Narrow => PEER + spare(NARROW).unwrap_or(0),
         }
     }
 }
 
-/// What a trace of `Self` has in columns of its own.
-pub trait Columns: Traced {
-    /// What people call several of them.
-    const MANY: &'static str;
+/// The text columns that only one kind of record has.
+pub trait TextColumns: TraceRecord {
+    /// The records in the plural, as in `4 transitions seen`.
+    const PLURAL: &'static str;
 
-    /// Their headings, as wide as they are.
+    /// Headings of the columns, padded to their widths.
     fn headings(layout: Layout) -> String;
 
-    /// Writes them, a blank first.
-    fn own(&self, line: &mut String, layout: Layout, screen: Screen);
+    /// Writes the columns, a blank before each.
+    fn write_columns(&self, line: &mut String, layout: Layout, screen: Screen);
 }
 
-/// One line each, and on a terminal not longer than that.
+/// One line per record, no longer than the terminal is wide.
 #[derive(Debug)]
 pub struct Text {
     stamp: Stamp,
@@ -87,13 +87,13 @@ impl Text {
             stamp: Stamp::local(zone),
             line: String::with_capacity(192),
             screen,
-            layout: Layout::of(screen),
+            layout: Layout::for_screen(screen),
         }
     }
 }
 
-impl Columns for Event {
-    const MANY: &'static str = "transitions";
+impl TextColumns for Event {
+    const PLURAL: &'static str = "transitions";
 
     fn headings(layout: Layout) -> String {
         match layout {
@@ -102,54 +102,54 @@ impl Columns for Event {
         }
     }
 
-    fn own(&self, line: &mut String, layout: Layout, screen: Screen) {
-        let mut state = |state: TcpState, before: &str, name: &str, width: usize| {
+    fn write_columns(&self, line: &mut String, layout: Layout, screen: Screen) {
+        let mut write_state = |state: TcpState, before: &str, name: &str, width: usize| {
             let style = screen.style(state);
             // Writing to a string cannot fail, here and below.
             let _ = write!(line, "{before}{style}{name:<width$}{style:#}");
         };
-        let (width, dwell): (_, fn(u64) -> String) = match layout {
+        let (width, format): (_, fn(u64) -> String) = match layout {
             Layout::Full => {
-                state(self.from, "  ", self.from.name(), 11);
-                state(self.to, " > ", self.to.name(), 11);
+                write_state(self.from, "  ", self.from.name(), 11);
+                write_state(self.to, " > ", self.to.name(), 11);
                 (7, number::duration)
             }
             Layout::Middle | Layout::Narrow => {
-                state(self.from, " ", states::short(self.from), 5);
-                state(self.to, ">", states::short(self.to), 5);
+                write_state(self.from, " ", states::short(self.from), 5);
+                write_state(self.to, ">", states::short(self.to), 5);
                 (5, number::brief)
             }
         };
-        let dwell = self.dwell_ns.map_or_else(|| number::QUIET.into(), dwell);
+        let dwell = self.dwell_ns.map_or_else(|| number::QUIET.into(), format);
         let _ = write!(line, " {dwell:>width$}");
     }
 }
 
-impl<T: Columns> RowView<T> for Text {
-    fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        let own = T::headings(self.layout);
+impl<T: TextColumns> TraceFormat<T> for Text {
+    fn header(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        let headings = T::headings(self.layout);
         match self.layout {
             Layout::Full => writeln!(
                 out,
-                "{:<15}  {:<8}{:>ENDPOINT$}   {:<ENDPOINT$}{own}  owner",
+                "{:<15}  {:<8}{:>ENDPOINT$}   {:<ENDPOINT$}{headings}  owner",
                 "time", "id", "local", "remote"
             ),
             Layout::Middle => writeln!(
                 out,
-                "{:<12} {:<6}{own} {:<PORT$} {:<ENDPOINT$} owner",
+                "{:<12} {:<6}{headings} {:<PORT$} {:<ENDPOINT$} owner",
                 "time", "id", "local", "remote"
             ),
             Layout::Narrow => writeln!(
                 out,
-                "{:<8}{own} {:<PORT$} {:<ENDPOINT$} owner",
+                "{:<8}{headings} {:<PORT$} {:<ENDPOINT$} owner",
                 "time", "local", "remote"
             ),
         }
     }
 
-    fn row(&mut self, row: &Row<T>, out: &mut dyn Write) -> io::Result<()> {
-        let event = row.what.event();
-        let most = self.layout.endpoint(self.screen);
+    fn row(&mut self, row: &TraceRow<T>, out: &mut dyn Write) -> io::Result<()> {
+        let event = row.record.event();
+        let endpoint_width = self.layout.endpoint_width(self.screen);
         let line = &mut self.line;
         line.clear();
         let time = self.stamp.text(event.unix_ns);
@@ -157,32 +157,32 @@ impl<T: Columns> RowView<T> for Text {
             Layout::Full => {
                 line.push_str(time);
                 line.push_str("  ");
-                id(line, event, 8);
-                ends::both(line, event, most);
-                row.what.own(line, self.layout, self.screen);
+                write_id(line, event, 8);
+                endpoints::write_both(line, event, endpoint_width);
+                row.record.write_columns(line, self.layout, self.screen);
                 line.push_str("  ");
             }
             Layout::Middle | Layout::Narrow => {
-                // Of `14:02:12.388107` the milliseconds, or the seconds.
+                // `14:02:12.388107` is cut after the milliseconds or the seconds.
                 if self.layout == Layout::Middle {
                     line.push_str(time.get(..12).unwrap_or(time));
                     line.push(' ');
-                    id(line, event, 6);
+                    write_id(line, event, 6);
                 } else {
                     line.push_str(time.get(..8).unwrap_or(time));
                 }
-                row.what.own(line, self.layout, self.screen);
-                ends::port_and_peer(line, event, most);
+                row.record.write_columns(line, self.layout, self.screen);
+                endpoints::write_port_and_peer(line, event, endpoint_width);
                 line.push(' ');
             }
         }
-        let room = self.screen.width.map(|width| width.saturating_sub(columns(line)));
+        let room = self.screen.width.map(|width| width.saturating_sub(width_of(line)));
         owner::write(line, row, room);
         line.push('\n');
         out.write_all(line.as_bytes())
     }
 
-    fn end(&mut self, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()> {
+    fn totals(&mut self, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()> {
         let TraceTotals {
             seen,
             printed,
@@ -190,9 +190,9 @@ impl<T: Columns> RowView<T> for Text {
             lost,
             missed,
         } = totals;
-        write!(out, "{seen} {} seen, {printed} shown, {lost} lost", T::MANY)?;
+        write!(out, "{seen} {} seen, {printed} shown, {lost} lost", T::PLURAL)?;
         if *unmatched > 0 {
-            write!(out, ", {unmatched} of others")?;
+            write!(out, ", {unmatched} of other owners")?;
         }
         match missed {
             None | Some(0) => writeln!(out),
@@ -201,8 +201,8 @@ impl<T: Columns> RowView<T> for Text {
     }
 }
 
-/// Writes the number of the life, `width` columns wide.
-fn id(line: &mut String, event: &Event, width: usize) {
+/// Writes the id of the connection, padded to `width` columns.
+fn write_id(line: &mut String, event: &Event, width: usize) {
     let at = line.len();
     let _ = match event.id {
         Some(id) => write!(line, "#{id:x}"),
@@ -211,19 +211,19 @@ fn id(line: &mut String, event: &Event, width: usize) {
     pad(line, at, width);
 }
 
-/// Fills what stands from `at` on with blanks, up to `width` columns.
+/// Pads the text that starts at byte `at` to `width` columns.
 pub(super) fn pad(line: &mut String, at: usize, width: usize) {
     for _ in line[at..].chars().count()..width {
         line.push(' ');
     }
 }
 
-/// Columns that `line` takes on a screen: colours take none.
-fn columns(line: &str) -> usize {
+/// Columns that `line` takes on a terminal. Colour sequences (`ESC [ … m`) take none.
+fn width_of(line: &str) -> usize {
     let mut parts = line.split('\x1b');
     let first = parts.next().map_or(0, |text| text.chars().count());
-    let coloured = parts.map(|part| part.split_once('m').map_or("", |(_, text)| text).chars().count());
-    first + coloured.sum::<usize>()
+    let others = parts.map(|part| part.split_once('m').map_or("", |(_, text)| text).chars().count());
+    first + others.sum::<usize>()
 }
 
 #[cfg(test)]
@@ -238,23 +238,23 @@ mod tests {
     use crate::input::socket::Address;
     use crate::input::{Connection, Opened};
     use crate::model::ending::Ending;
-    use crate::view::trace::tests::{bare, life};
+    use crate::view::trace::tests::{connection, partly_seen};
 
     /// The header and one row.
-    fn shown<T: Columns>(screen: Screen, row: &Row<T>) -> [String; 2] {
+    fn shown<T: TextColumns>(screen: Screen, row: &TraceRow<T>) -> [String; 2] {
         let mut text = Text::new(TimeZone::UTC, screen);
         let mut out = Vec::new();
-        RowView::<T>::begin(&mut text, &mut out).unwrap();
+        TraceFormat::<T>::header(&mut text, &mut out).unwrap();
         text.row(row, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         lines.try_into().unwrap()
     }
 
-    fn row<T>(what: T, ended: Option<Ending>) -> Row<T> {
-        Row {
-            what,
-            ended,
+    fn row<T>(record: T, ending: Option<Ending>) -> TraceRow<T> {
+        TraceRow {
+            record,
+            ending,
             cgroup: None,
         }
     }
@@ -270,7 +270,7 @@ mod tests {
                 how: How::Listen,
                 cgroup: None,
             }),
-            ..life().last
+            ..connection().last
         }
     }
 
@@ -280,7 +280,7 @@ mod tests {
     };
 
     #[test]
-    fn a_transition_on_screens_of_any_width() {
+    fn a_transition_fits_terminals_of_any_width() {
         let wide = [
             "time             id                      local   remote                 from          to            dwell  owner",
             "01:00:00.104331  #4f1a           10.0.0.5:8080 < 10.0.3.17:51598        ESTABLISHED > CLOSE_WAIT    283ms  nginx[812] (listen)",
@@ -305,13 +305,13 @@ mod tests {
     }
 
     #[test]
-    fn a_finished_connection_on_screens_of_any_width() {
+    fn a_finished_connection_fits_terminals_of_any_width() {
         let wide = [
             "time             id                      local   remote                  lifetime   sent   recv     rtt  retr  owner",
             "01:00:00.104331  #4f1a           10.0.0.5:8080 < 10.0.3.17:51598            283ms   1.2k    517    21us     ·  \
              nginx[812], closed by worker[900]  peer closed first",
         ];
-        let row = row(life(), Some(Ending::GracefulPassive));
+        let row = row(connection(), Some(Ending::GracefulPassive));
         assert_eq!(shown(PIPE, &row), wide);
         assert_eq!(shown(Screen::plain(180), &row), wide);
         assert_eq!(
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_stands_after_its_owner() {
+    fn the_container_follows_the_owner() {
         let cgroup = Cgroup::from(format!("/docker/{}", "0a1b".repeat(16)));
         let mut row = row(event(TcpState::CloseWait), None);
         row.cgroup = Some(Arc::new(cgroup));
@@ -345,7 +345,7 @@ mod tests {
         }
     }
 
-    /// Whatever comes, a line is one; and who, and how it ended, are on it.
+    /// The name of the owner may be cut; the ending never is.
     #[test]
     fn no_row_is_longer_than_the_terminal() {
         let address = |ip: &str| Address::new(ip.parse::<IpAddr>().unwrap(), 0);
@@ -358,15 +358,15 @@ mod tests {
             .flat_map(|peer| long_names.map(|name| (peer, name)))
             .flat_map(|(peer, name)| Ending::ALL.map(|ending| (peer, name, ending)))
         {
-            let mut life = life();
-            let last = &mut life.last;
+            let mut connection = connection();
+            let last = &mut connection.last;
             (last.local, last.remote) = (address(peer), address(peer));
             last.lport = NonZeroU16::new(65535);
             last.id = std::num::NonZeroU64::new(0xfffff);
             last.dwell_ns = Some(90 * 86_400_000_000_000);
             let owner = last.owner.as_mut().unwrap();
             (owner.pid, owner.comm) = (NonZeroU32::new(4_194_304), Comm::new(name));
-            life.spent_ns[0] = 90 * 86_400_000_000_000;
+            connection.spent_ns[0] = 90 * 86_400_000_000_000;
             for width in [80, 99, 100, 120, 135, 136, 140, 200] {
                 for colour in [false, true] {
                     let screen = Screen {
@@ -374,18 +374,18 @@ mod tests {
                         colour,
                     };
                     let lines = [
-                        shown(screen, &row(life, Some(ending))),
-                        shown(screen, &row(life.last, Some(ending))),
+                        shown(screen, &row(connection, Some(ending))),
+                        shown(screen, &row(connection.last, Some(ending))),
                     ];
                     for line in lines.iter().flatten() {
-                        assert!(columns(line) <= width, "{width}: {line}");
+                        assert!(width_of(line) <= width, "{width}: {line}");
                     }
                     for [_, line] in &lines {
                         assert!(
                             line.ends_with(ending.short()) || line.ends_with(ending.words()),
                             "{width}: {line}"
                         );
-                        // Where the local end has a column too, IPv6 addresses may be cut; and the longest where room is short.
+                        // IPv6 addresses may be cut where the local address has a column, too; the longest, also where room is short.
                         let may_be_cut = width >= FULL || (peer == long && width < 120);
                         assert!(may_be_cut || line.contains(peer), "{width}: {line}");
                     }
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_too_long_keeps_both_ends_and_its_port() {
+    fn an_address_that_is_too_long_loses_its_middle_and_keeps_its_port() {
         let mut event = event(TcpState::CloseWait);
         event.remote = Address::new("2001:db8:85a3:8d3:1319:8a2e:370:7348".parse().unwrap(), 0);
         let [_, line] = shown(Screen::plain(80), &row(event, None));
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_not_shown_as_a_number() {
+    fn unknown_values_are_not_shown_as_numbers() {
         let mut event = event(TcpState::CloseWait);
         (event.id, event.lport, event.dwell_ns, event.opened, event.owner) = (None, None, None, None, None);
         let [_, line] = shown(PIPE, &row(event, None));
@@ -416,7 +416,7 @@ mod tests {
             line.ends_with("·  ?") && line.contains("#? ") && line.contains("10.0.0.5:*   10.0.3.17:51598"),
             "{line}"
         );
-        let [_, line] = shown(PIPE, &row(bare(), Some(Ending::GracefulPassive)));
+        let [_, line] = shown(PIPE, &row(partly_seen(), Some(Ending::GracefulPassive)));
         assert!(line.contains("10.0.0.5:8080   10.0.3.17:51598"), "{line}");
         assert!(
             line.ends_with("  ?      ?      ?       ?     ?  ?  peer closed first"),
@@ -428,16 +428,16 @@ mod tests {
 
     #[test]
     fn colours_take_no_columns() {
-        assert_eq!((columns("a\x1b[32mb\x1b[0m·"), columns("")), (3, 0));
-        let mut life: Connection = life();
-        life.last.opened = Some(Opened::Active);
+        assert_eq!((width_of("a\x1b[32mb\x1b[0m·"), width_of("")), (3, 0));
+        let mut connection: Connection = connection();
+        connection.last.opened = Some(Opened::Active);
         let screen = |colour| Screen {
             width: Some(80),
             colour,
         };
-        let plain = shown(screen(false), &row(life.last, None))[1].clone();
-        let coloured = shown(screen(true), &row(life.last, None))[1].clone();
-        assert!(coloured.contains("\x1b[") && columns(&coloured) == columns(&plain));
+        let plain = shown(screen(false), &row(connection.last, None))[1].clone();
+        let coloured = shown(screen(true), &row(connection.last, None))[1].clone();
+        assert!(coloured.contains("\x1b[") && width_of(&coloured) == width_of(&plain));
         assert!(plain.contains(":8080 >10.0.3.17:51598"), "{plain}");
     }
 }

@@ -1,14 +1,14 @@
-//! Lines of prose, in any script: a Chinese letter takes two columns, and a line may end after any of them, but within no command
-//! in backquotes, so that it can be copied.
+//! Wraps prose in English and Chinese. A Chinese character takes two columns, and a line may break after each of them. No line breaks
+//! within a command in backquotes, so that it can be copied.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// What begins no line.
+/// Punctuation that no line begins with.
 const CLOSING: &str = "，。、；：）！？";
-/// What ends none.
+/// Punctuation that no line ends with.
 const OPENING: &str = "（";
 
-/// What stands before and behind a command.
+/// Encloses a command.
 pub(super) const COMMAND: char = '`';
 
 /// Columns that `text` takes.
@@ -16,7 +16,7 @@ pub(super) fn width(text: &str) -> usize {
     text.width()
 }
 
-/// `text` in lines of at most `columns` columns; a word that is longer has a line of its own.
+/// Wraps `text` in lines of at most `columns` columns. A longer word gets a line to itself.
 pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
@@ -31,7 +31,7 @@ pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// The pieces of `text` between which a line may end, the blanks after each with it.
+/// Splits `text` where a line may break. Blanks belong to the piece before them.
 fn pieces(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -44,7 +44,7 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
             }
             if let Some(&(at, next)) = letters.peek()
                 && !in_command
-                && may_part(letter, next)
+                && may_break(letter, next)
             {
                 end = at;
                 break;
@@ -56,8 +56,8 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether a line may end between these two.
-fn may_part(letter: char, next: char) -> bool {
+/// Whether a line may break between these two characters.
+fn may_break(letter: char, next: char) -> bool {
     let wide = |letter: char| letter.width() == Some(2);
     if letter == ' ' || next == ' ' {
         return letter == ' ' && next != ' ';
@@ -65,7 +65,7 @@ fn may_part(letter: char, next: char) -> bool {
     (wide(letter) || wide(next)) && !CLOSING.contains(next) && !OPENING.contains(letter)
 }
 
-/// `text` and blanks up to `columns` columns.
+/// Pads `text` with blanks to `columns` columns.
 pub(super) fn padded(text: &str, columns: usize) -> String {
     let blanks = columns.saturating_sub(width(text));
     format!("{text}{:blanks$}", "")
@@ -76,28 +76,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn english_parts_at_blanks() {
+    fn english_breaks_at_blanks() {
         assert_eq!(wrap("one two  three", 7), ["one two", "three"]);
         assert_eq!(wrap("unbreakable x", 4), ["unbreakable", "x"]);
         assert_eq!(wrap("", 4), [""]);
     }
 
     #[test]
-    fn chinese_parts_anywhere_but_beside_punctuation() {
+    fn chinese_breaks_anywhere_but_beside_punctuation() {
         assert_eq!(wrap("对端已关闭，本端没有", 10), ["对端已关", "闭，本端没", "有"]);
         assert_eq!(wrap("关闭（被动）", 6), ["关闭", "（被", "动）"]);
         assert_eq!(wrap("调用 close() 之后", 9), ["调用", "close()", "之后"]);
     }
 
     #[test]
-    fn a_command_is_in_one_line() {
+    fn no_line_breaks_within_a_command() {
         assert_eq!(wrap("who: `ss -K` or", 8), ["who:", "`ss -K`", "or"]);
         assert_eq!(wrap("用 `ss -K` 查看，又", 10), ["用 `ss -K`", "查看，又"]);
-        assert_eq!(wrap("a ` b c", 4), ["a `", "b c"], "one alone is none");
+        assert_eq!(wrap("a ` b c", 4), ["a `", "b c"], "one backquote encloses no command");
     }
 
     #[test]
-    fn nothing_is_lost_and_no_line_too_long() {
+    fn no_character_is_lost_and_no_line_is_too_long() {
         let text = "收到 FIN：Send-Q 大于 1（见 ss -tno），对端没有确认。";
         for columns in 14..60 {
             let lines = wrap(text, columns);
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_counts_columns() {
+    fn padding_counts_columns_and_not_characters() {
         assert_eq!(padded("状态", 6), "状态  ");
         assert_eq!(padded("long", 2), "long");
     }

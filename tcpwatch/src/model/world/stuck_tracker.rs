@@ -1,4 +1,4 @@
-//! Sockets in states that should pass, by scans and the transitions between them.
+//! Tracks stuck sockets by scans and by the transitions between them.
 
 use std::num::NonZeroU32;
 
@@ -7,17 +7,17 @@ use crate::input::socket_scan::SocketScan;
 use crate::input::{Event, Session};
 use crate::model::leaks::{Leaks, LeaksFrame, opened_by};
 
-/// What is known of them.
+/// The stuck sockets of a run.
 #[derive(Debug)]
-pub(super) struct Stuck {
+pub(super) struct StuckTracker {
     leaks: Leaks,
     /// Whether transitions are read.
     watches: bool,
-    /// Whether the scan under way is what later ones are compared with: it tells nothing that the first did not.
+    /// Whether the running scan is the base that later scans are compared with. A base gives no frame.
     is_base: bool,
 }
 
-impl Stuck {
+impl StuckTracker {
     pub(super) fn new(needs: StuckNeeds, session: &Session) -> Self {
         Self {
             leaks: Leaks::new(needs.older_ns, session.knows_namespaces || !session.watches),
@@ -26,12 +26,12 @@ impl Stuck {
         }
     }
 
-    /// Takes a transition; `wanted` says whether its owner is one that was asked for.
+    /// Takes a transition; `wanted` is whether its owner matches the filter.
     pub(super) fn transition(&mut self, event: &Event, wanted: bool) {
         self.leaks.transition(event, wanted);
     }
 
-    pub(super) fn scan_starts(&mut self, is_base: bool) {
+    pub(super) fn start_scan(&mut self, is_base: bool) {
         self.is_base = is_base;
         if is_base {
             self.leaks.begin_watch();
@@ -39,8 +39,8 @@ impl Stuck {
         self.leaks.begin_look();
     }
 
-    /// Takes what a scan found; what there is to show, where it is not the base of later ones.
-    pub(super) fn scan(
+    /// Takes the result of a scan and builds a frame of it; `None` for a base scan. `to_unix_ns` is added to monotonic times.
+    pub(super) fn end_scan(
         &mut self,
         mut scan: SocketScan,
         to_unix_ns: i64,
@@ -53,8 +53,8 @@ impl Stuck {
         frame.missed = missed.unwrap_or(0);
         if let Some(opened_at) = opened_at {
             for group in &mut frame.groups {
-                let of = |inode: NonZeroU32| opened_at.get(&inode).copied();
-                group.opened_by = Some(opened_by(&group.inodes, of, |id| stacks.get(&id).cloned()));
+                let stack_of = |inode: NonZeroU32| opened_at.get(&inode).copied();
+                group.opened_by = Some(opened_by(&group.inodes, stack_of, |id| stacks.get(&id).cloned()));
             }
         }
         (!self.is_base).then_some(frame)

@@ -1,10 +1,10 @@
-//! Chance that comes out the same in every run, for tests.
+//! Random numbers for tests, the same in every run.
 
-/// A source of numbers (`SplitMix64`).
-pub(crate) struct Dice(pub(crate) u64);
+/// A random number generator (`SplitMix64`), started from a seed.
+pub(crate) struct TestRng(pub(crate) u64);
 
-impl Dice {
-    /// The next number, 64 bits.
+impl TestRng {
+    /// The next number, 64 random bits.
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
@@ -13,12 +13,12 @@ impl Dice {
         bits ^ (bits >> 31)
     }
 
-    /// From 0 until before 1, all alike.
+    /// A number from 0 up to, but not including, 1; uniformly distributed.
     pub(crate) fn share(&mut self) -> f64 {
         f64::from(u32::try_from(self.next() >> 32).unwrap()) / 2f64.powi(32)
     }
 
-    /// The time until the next event, s, of events that come at random times, `rate` a second.
+    /// Time until the next event of a Poisson process with `rate` events per second, s.
     pub(crate) fn wait(&mut self, rate: f64) -> f64 {
         -(1.0 - self.share()).ln() / rate
     }

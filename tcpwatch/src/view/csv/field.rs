@@ -1,0 +1,83 @@
+//! Writes single CSV fields (RFC 4180) that a spreadsheet reads as intended.
+
+use std::fmt::{Display, Write as _};
+
+use crate::input::owner::Process;
+
+/// Writes `,value`; an unknown value is an empty field.
+pub(super) fn field(line: &mut String, value: Option<impl Display>) {
+    line.push(',');
+    if let Some(value) = value {
+        // Writing to a string cannot fail.
+        let _ = write!(line, "{value}");
+    }
+}
+
+/// Writes `,pid,comm`; what is unknown is an empty field.
+pub(super) fn process(line: &mut String, process: Option<Process>) {
+    field(line, process.and_then(|process| process.pid));
+    line.push(',');
+    if let Some(process) = process {
+        quoted(line, &as_text(process.comm.to_string()));
+    }
+}
+
+/// Writes `text`, in quotes if it contains a comma, a quote or a line break (RFC 4180, section 2).
+pub(super) fn quoted(line: &mut String, text: &str) {
+    if text.contains([',', '"', '\n', '\r']) {
+        let _ = write!(line, "\"{}\"", text.replace('"', "\"\""));
+    } else {
+        line.push_str(text);
+    }
+}
+
+/// Prefixes `text` with an apostrophe if a spreadsheet would read it as a formula (`=1+1`, `@sum`) or as a number (`1e5` in the id
+/// of a container). Spreadsheets take an apostrophe for the mark of a text.
+pub(super) fn as_text(text: String) -> String {
+    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    if is_formula || text.parse::<f64>().is_ok_and(f64::is_finite) {
+        format!("'{text}")
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::owner::Comm;
+
+    #[test]
+    fn formulas_and_numbers_get_an_apostrophe() {
+        for text in ["=1+1", "+1", "-1", "@sum(a1)", "1e5", "007", "1.5", "123456789012"] {
+            assert_eq!(as_text(text.to_owned()), format!("'{text}"));
+        }
+        for text in [
+            "",
+            "nginx",
+            "a=b",
+            "/docker/=1",
+            "0a1e5",
+            "1e5f",
+            "nan",
+            "inf",
+            "(sd-pam)",
+        ] {
+            assert_eq!(as_text(text.to_owned()), text);
+        }
+    }
+
+    #[test]
+    fn a_name_cannot_break_out_of_its_field() {
+        let evil = Process {
+            pid: None,
+            comm: Comm::new(b"a,\"b\"\n\x1b"),
+        };
+        let mut line = String::new();
+        process(&mut line, Some(evil));
+        assert_eq!(line, ",,\"a,\"\"b\"\"\\n\\u{1b}\"");
+        line.clear();
+        process(&mut line, None);
+        assert_eq!(line, ",,");
+    }
+}
