@@ -1,4 +1,4 @@
-//! `doctor` without root: on trees copied from hosts, and on this one.
+//! `doctor` without root, on trees copied from hosts.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,12 +9,12 @@ use serde_json::Value;
 
 use crate::run::{Finished, Unprivileged, finish, tcpwatch};
 
-/// Where the copied trees are, each beside what is to be said of it.
+/// The folder of the copied trees, each beside the expected output.
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/doctor")
 }
 
-/// The trees, and whether something is wrong there.
+/// The trees, and whether `doctor` should find a problem there.
 const TREES: [(&str, bool); 5] = [
     ("4.9-tw-recycle", true),
     ("6.1-listen-overflow", true),
@@ -28,15 +28,15 @@ fn doctor(root: &Path, more: &[&str]) -> Finished {
     finish(&tcpwatch(&[&["doctor", "--root", root], more].concat()))
 }
 
-/// The findings, an object a line.
+/// Parses findings, one object per line.
 fn findings(output: &str) -> Vec<Value> {
     let lines = output.lines().map(serde_json::from_str);
     lines.collect::<Result<_, _>>().expect("one object a line")
 }
 
-/// What a careful engineer would say, word for word.
+/// The expected output was written by hand, and is compared word for word.
 #[test]
-fn copied_trees() {
+fn copied_trees_get_the_expected_report() {
     for (tree, wrong) in TREES {
         let root = fixtures().join(tree);
         let expected = |form: &str| fs::read_to_string(fixtures().join(format!("{tree}.{form}"))).expect("it is there");
@@ -57,9 +57,9 @@ fn copied_trees() {
     }
 }
 
-/// What JSON has no place for is told on stderr.
+/// JSON has no place for files that could not be read.
 #[test]
-fn what_is_missing_is_told() {
+fn missing_files_are_named_on_stderr() {
     let finished = doctor(&fixtures().join("bare"), &["-o", "json"]);
     assert!(
         finished.stderr.contains("/proc/net/netstat: No such file"),
@@ -73,9 +73,9 @@ fn what_is_missing_is_told() {
     );
 }
 
-/// Whatever is in a tree, every setting has its line, and nothing is recommended for want of it.
+/// Every setting has a line, and none has advice, because nothing can be read.
 #[test]
-fn hostile_trees() {
+fn unreadable_trees_give_no_advice() {
     let root = tempfile::tempdir().expect("a directory");
     let at = |path: &str| {
         let path = root.path().join(path);
@@ -104,14 +104,14 @@ fn hostile_trees() {
     symlink("tcp_timestamps", at("proc/sys/net/ipv4/tcp_timestamps")).expect("a link");
     symlink("../../proc", at("proc/self")).expect("a link");
     symlink(".", at("etc/sysctl.d")).expect("a link");
-    check("links that lead round");
+    check("circular links");
     let fifo = at("proc/sys/net/ipv4/tcp_retries2");
     let made = Command::new("mkfifo")
         .arg(&fifo)
         .status()
         .expect("mkfifo, from coreutils, starts");
     assert!(made.success());
-    check("a pipe that nobody writes");
+    check("a pipe without a writer");
     fs::create_dir_all(at("proc/sys/net/ipv4/tcp_syncookies/x")).expect("a directory");
     symlink("/proc/kmsg", at("proc/sys/fs/nr_open")).expect("a link");
     symlink("/dev/zero", at("proc/sys/fs/file-max")).expect("a link");
@@ -119,7 +119,7 @@ fn hostile_trees() {
 }
 
 #[test]
-fn what_may_not_be_read_is_told() {
+fn a_file_without_permission_is_reported_as_unknown() {
     let root = tempfile::tempdir().expect("a directory");
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
     let ipv4 = root.path().join("proc/sys/net/ipv4");
@@ -139,7 +139,7 @@ fn what_may_not_be_read_is_told() {
 }
 
 #[test]
-fn wrong_places() {
+fn a_wrong_root_or_namespace_is_refused() {
     let too_deep = fixtures().join("healthy/proc");
     doctor(&too_deep, &["--strict"]).refuses(1, "the top of a tree");
     finish(&tcpwatch(&["doctor", "--root", "/nowhere"])).refuses(1, "--root takes");

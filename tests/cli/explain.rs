@@ -1,4 +1,4 @@
-//! `explain`: every topic, in both languages, without root.
+//! `explain` without root: every topic, in both languages.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -7,17 +7,17 @@ use serde_json::Value;
 
 use crate::run::{Unprivileged, finish, tcpwatch};
 
-/// What it writes when all is well.
-fn written(command: &Command) -> String {
+/// Runs `command`, which must succeed without a word on stderr; returns its output.
+fn output_of(command: &Command) -> String {
     let finished = finish(command);
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{finished:?}");
     finished.stdout
 }
 
-/// What is said of each of the topics that `args` ask for.
+/// The objects of the topics that `args` select.
 fn pages(args: &[&str]) -> Vec<Value> {
     let args = [&["explain", "-o", "json"], args].concat();
-    let lines = written(&tcpwatch(&args));
+    let lines = output_of(&tcpwatch(&args));
     lines
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))
@@ -42,21 +42,23 @@ fn every_topic_is_printed_in_both_languages() {
             assert_eq!(page["schema"], "tcpwatch.explain/1");
             assert_eq!(page["lang"], lang);
             let topic = page["topic"].as_str().expect("a topic");
-            let text = written(&tcpwatch(&["explain", topic, "--lang", lang]));
+            let text = output_of(&tcpwatch(&["explain", topic, "--lang", lang]));
             let about = page["about"].as_str().expect("a line");
-            // A command that begins a text has a line to itself.
-            let all = |text: &str| {
-                let led = text.strip_prefix('`').and_then(|rest| rest.split_once('`'));
-                let text = led.map_or(text.into(), |(command, said)| {
-                    format!("{command}{}", said.trim_start_matches([':', '：']))
+            // Text is wrapped, and has no colon after a command that begins it.
+            let squeezed = |text: &str| {
+                let parts = text.strip_prefix('`').and_then(|rest| rest.split_once('`'));
+                let text = parts.map_or(text.into(), |(command, about)| {
+                    format!("{command}{}", about.trim_start_matches([':', '：']))
                 });
                 text.replace('`', "").split_whitespace().collect::<String>()
             };
-            assert!(all(&text).contains(&all(about)), "{topic}: {about:?} is not in {text}");
+            let shown = squeezed(&text);
+            assert!(shown.contains(&squeezed(about)), "{topic}: {about:?} is not in {text}");
             for part in page["parts"].as_array().expect("parts") {
-                for told in part["text"].as_array().expect("texts") {
-                    let told = told.as_str().expect("text");
-                    assert!(all(&text).contains(&all(told)), "{topic}: {told:?} is not in {text}");
+                for paragraph in part["text"].as_array().expect("texts") {
+                    let paragraph = paragraph.as_str().expect("text");
+                    let is_shown = shown.contains(&squeezed(paragraph));
+                    assert!(is_shown, "{topic}: {paragraph:?} is not in {text}");
                 }
             }
         }
@@ -67,7 +69,7 @@ fn every_topic_is_printed_in_both_languages() {
 fn every_state_that_snapshot_counts_is_explained() {
     let explained = pages(&[]);
     let explained = topics(&explained);
-    let snapshot = written(&tcpwatch(&["snapshot", "-o", "json"]));
+    let snapshot = output_of(&tcpwatch(&["snapshot", "-o", "json"]));
     let snapshot: Value = serde_json::from_str(&snapshot).expect("JSON");
     for state in snapshot["states"].as_object().expect("states").keys() {
         assert!(explained.contains(state.as_str()), "{state}");
@@ -75,8 +77,8 @@ fn every_state_that_snapshot_counts_is_explained() {
 }
 
 #[test]
-fn a_kind_has_the_topics_of_that_kind() {
-    let mut together = 0;
+fn a_kind_selects_the_topics_of_that_kind() {
+    let mut total = 0;
     for (kind, one) in [
         ("states", "state"),
         ("endings", "ending"),
@@ -89,27 +91,27 @@ fn a_kind_has_the_topics_of_that_kind() {
             !pages.is_empty() && pages.iter().all(|page| page["kind"] == one),
             "{kind}"
         );
-        together += pages.len();
+        total += pages.len();
     }
-    assert_eq!(together, pages(&[]).len());
+    assert_eq!(total, pages(&[]).len());
 }
 
 #[test]
-fn names_of_other_tools_find_the_same_page() {
-    let page = written(&tcpwatch(&["explain", "close_wait", "--lang", "en"]));
+fn names_of_other_tools_select_the_same_page() {
+    let page = output_of(&tcpwatch(&["explain", "close_wait", "--lang", "en"]));
     for name in ["CLOSE-WAIT", "CLOSE_WAIT", "TCP_CLOSE_WAIT", "Close-Wait"] {
-        assert_eq!(written(&tcpwatch(&["explain", name, "--lang", "en"])), page, "{name}");
+        assert_eq!(output_of(&tcpwatch(&["explain", name, "--lang", "en"])), page, "{name}");
     }
-    let page = written(&tcpwatch(&["explain", "tcp_tw_reuse"]));
-    assert_eq!(written(&tcpwatch(&["explain", "net.ipv4.tcp_tw_reuse"])), page);
+    let page = output_of(&tcpwatch(&["explain", "tcp_tw_reuse"]));
+    assert_eq!(output_of(&tcpwatch(&["explain", "net.ipv4.tcp_tw_reuse"])), page);
 }
 
-/// Without root the boxes have numbers, the arrows have none, and what to type is said.
+/// Without root, only the boxes have counts, and a note names the command for more.
 #[test]
 fn states_are_drawn_without_root() {
     let nobody = Unprivileged::new();
     for lang in ["en", "zh"] {
-        let drawn = written(&nobody.tcpwatch(&["explain", "states", "--lang", lang]));
+        let drawn = output_of(&nobody.tcpwatch(&["explain", "states", "--lang", lang]));
         for state in ["ESTABLISHED", "TIME_WAIT", "CLOSE_WAIT", "CLOSING", "SYN_RECV"] {
             assert!(drawn.contains(&format!("│ {state} ")), "{state}: {drawn}");
         }
@@ -132,7 +134,7 @@ fn the_language_is_that_of_the_locale() {
             .args(locale)
             .arg(crate::run::binary())
             .args(["explain", "listen", "-o", "json"]);
-        let page: Value = serde_json::from_str(&written(&command)).expect("JSON");
+        let page: Value = serde_json::from_str(&output_of(&command)).expect("JSON");
         assert_eq!(page["lang"], lang, "{locale:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! What tcpwatch does for a user who is not root, and how it refuses what is wrong.
+//! Tests of commands that need no root, and of wrong arguments.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "../support/program/run.rs"]

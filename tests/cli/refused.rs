@@ -6,7 +6,7 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 
 use crate::run::{Unprivileged, finish, finish_into, tcpwatch};
 
-/// Arguments, and the word the one line must have.
+/// Wrong arguments, and a text that the error must contain.
 const WRONG: [(&[&str], &str); 42] = [
     (&["stat", "--port", "70000"], "70000"),
     (&["trace", "-L", "70000"], "70000"),
@@ -65,7 +65,7 @@ const WRONG: [(&[&str], &str); 42] = [
 ];
 
 #[test]
-fn wrong_arguments() {
+fn wrong_arguments_are_refused() {
     let mut wrong = Vec::new();
     for (args, word) in WRONG {
         wrong.extend(
@@ -79,7 +79,7 @@ fn wrong_arguments() {
 }
 
 #[test]
-fn netns_of_a_fifo() {
+fn a_fifo_is_not_a_network_namespace() {
     let folder = tempfile::tempdir().expect("a folder");
     let fifo = folder.path().join("fifo");
     mkfifoat(CWD, &fifo, Mode::RUSR).expect("a FIFO");
@@ -87,10 +87,10 @@ fn netns_of_a_fifo() {
     finish(&tcpwatch(&["snapshot", "--netns", path])).refuses(1, "no network namespace");
 }
 
-/// Options that no process matches, where one look is all there is.
+/// Commands that read sockets once refuse owners that do not exist.
 #[test]
-fn owners_that_do_not_exist() {
-    // One beyond the most a kernel numbers.
+fn owners_that_do_not_exist_are_refused() {
+    // PIDs are below 4194304 (PID_MAX_LIMIT, include/linux/threads.h).
     let nobody = [
         ["--pid", "4194305"],
         ["--comm", "no such name"],
@@ -104,13 +104,13 @@ fn owners_that_do_not_exist() {
 }
 
 #[test]
-fn netns_of_a_dead_pid() {
-    // One beyond the most a kernel numbers.
+fn a_pid_without_process_has_no_network_namespace() {
+    // PIDs are below 4194304 (PID_MAX_LIMIT, include/linux/threads.h).
     finish(&tcpwatch(&["snapshot", "--netns", "4194305"])).refuses(1, "4194305");
 }
 
 #[test]
-fn a_full_disk() {
+fn a_full_disk_is_an_error() {
     for form in ["text", "json", "csv"] {
         let full = File::options().write(true).open("/dev/full").expect("/dev/full");
         finish_into(&tcpwatch(&["snapshot", "-o", form]), full).refuses(1, "space");
@@ -118,16 +118,16 @@ fn a_full_disk() {
 }
 
 #[test]
-fn a_pipe_closed_from_the_start_is_no_failure() {
+fn a_closed_pipe_is_no_error() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let finished = finish_into(&tcpwatch(&["snapshot"]), writer);
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""));
 }
 
-/// Each says which capability is missing, and what to type.
+/// The error names the missing capability and the remedy.
 #[test]
-fn watching_without_root() {
+fn watching_without_root_is_refused() {
     let nobody = Unprivileged::new();
     for args in [
         &[][..],

@@ -1,4 +1,4 @@
-//! What needs no root.
+//! Commands that need no root.
 
 use crate::run::{Unprivileged, finish};
 
@@ -19,7 +19,7 @@ fn snapshot_prints_every_state() {
 }
 
 #[test]
-fn count_is_a_bare_number() {
+fn count_prints_a_bare_number() {
     let finished = finish(&Unprivileged::new().tcpwatch(&["snapshot", "--count"]));
     assert_eq!(finished.code, Some(0), "{finished:?}");
     finished
@@ -30,7 +30,7 @@ fn count_is_a_bare_number() {
 }
 
 #[test]
-fn csv_has_as_many_fields_in_each_line() {
+fn every_csv_line_has_as_many_fields_as_the_header() {
     let finished = finish(&Unprivileged::new().tcpwatch(&["snapshot", "-o", "csv"]));
     assert_eq!(finished.code, Some(0), "{finished:?}");
     let fields: Vec<usize> = finished.stdout.lines().map(|line| line.split(',').count()).collect();
@@ -39,7 +39,7 @@ fn csv_has_as_many_fields_in_each_line() {
 }
 
 #[test]
-fn help_and_version() {
+fn help_and_version_are_printed() {
     let nobody = Unprivileged::new();
     for (args, word) in [
         (&["--help"][..], "snapshot"),
