@@ -91,7 +91,7 @@ pub struct Trace {
 
 /// A frame of a stack, as people know it. What is in it came from outside, and is not escaped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Frame {
+pub struct StackFrame {
     /// The function, demangled; `None` where the file does not tell.
     pub function: Option<String>,
     /// Name of the file it is in, without its path; `None` where it is in none.
@@ -109,7 +109,7 @@ pub struct Frame {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stack {
     /// The first is who called `accept()` or `connect()`: what the C library does on the way is left out, where it can be told.
-    pub frames: Vec<Frame>,
+    pub frames: Vec<StackFrame>,
     /// Whether the first is surely that. It is not where the system call was made by code without a name: that may be a C library
     /// which is part of a stripped program.
     pub caller_known: bool,

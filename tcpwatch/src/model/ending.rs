@@ -141,8 +141,8 @@ impl Ending {
             Self::Unreachable => "unreachable",
             Self::NoPort => "no local port left",
             Self::ConnectAbandoned => "gave up connecting",
-            Self::OutOfMemory => "orphan given up: limit or memory",
-            Self::Unknown => "ended, unknown how",
+            Self::OutOfMemory => "orphan dropped: limit or memory",
+            Self::Unknown => "unknown ending",
         }
     }
 
@@ -171,7 +171,7 @@ impl Ending {
             Self::NoPort => "no port left",
             Self::ConnectAbandoned => "gave up",
             Self::OutOfMemory => "orphan limit",
-            Self::Unknown => "how unknown",
+            Self::Unknown => "unknown",
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use tcpwatch::input::stacks::{Frame, Stack};
+use tcpwatch::input::stacks::{Stack, StackFrame};
 use tcpwatch::model::filter::Filter;
 use tcpwatch::source::ebpf::object::EMBEDDED;
 use tcpwatch::source::ebpf::{Hook, Kernel, KernelNeeds, Request};
@@ -225,7 +225,7 @@ impl Opened {
 }
 
 /// The frames that are no inlined functions, of the file `module`.
-pub(crate) fn of_module<'a>(stack: &'a Stack, module: &str) -> Vec<(&'a Frame, u64)> {
+pub(crate) fn of_module<'a>(stack: &'a Stack, module: &str) -> Vec<(&'a StackFrame, u64)> {
     stack
         .frames
         .iter()

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use hashbrown::HashMap;
 
-use crate::input::stacks::{Frame, Stack, StackId};
+use crate::input::stacks::{Stack, StackFrame, StackId};
 
 /// Stacks of a group told at most: to name one that was never met takes milliseconds.
 const STACKS_MAX: usize = 64;
@@ -70,8 +70,8 @@ const INTERPRETERS: [&str; 17] = [
 /// The function that is to be looked at: the first that is neither the language's own library nor an interpreter's; the first of all
 /// where there is none.
 #[must_use]
-pub fn caller(stack: &Stack) -> Option<&Frame> {
-    let own = |frame: &&Frame| !is_library(frame);
+pub fn caller(stack: &Stack) -> Option<&StackFrame> {
+    let own = |frame: &&StackFrame| !is_library(frame);
     let mut frames = stack.frames.iter();
     frames
         .find(|frame| own(frame) && !is_interpreter(frame))
@@ -81,7 +81,7 @@ pub fn caller(stack: &Stack) -> Option<&Frame> {
 
 /// Whether it is an interpreter's own, so that where in the program it was is not told by it.
 #[must_use]
-pub fn is_interpreter(frame: &Frame) -> bool {
+pub fn is_interpreter(frame: &StackFrame) -> bool {
     let module = frame.module.as_deref().unwrap_or_default();
     INTERPRETERS.iter().any(|name| module.starts_with(name))
 }
@@ -102,7 +102,7 @@ pub fn culprit(opened_by: &[OpenedBy], sockets: u64) -> Option<&str> {
 
 /// Whether it is part of the standard library of Rust or C++, or of where the C library begins a program or a thread.
 #[must_use]
-pub fn is_library(frame: &Frame) -> bool {
+pub fn is_library(frame: &StackFrame) -> bool {
     let Some(function) = &frame.function else { return false };
     let path = function.trim_start_matches('<').trim_start_matches('&');
     ["std::", "__libc_start_", "__rust_"]
@@ -124,9 +124,9 @@ mod tests {
     use crate::input::stacks::{Address, StackTable, Trace};
 
     fn stack(functions: &[&str]) -> Stack {
-        let frame = |function: &&str| Frame {
+        let frame = |function: &&str| StackFrame {
             function: Some((*function).to_owned()),
-            ..Frame::default()
+            ..StackFrame::default()
         };
         Stack {
             frames: functions.iter().map(frame).collect(),
@@ -171,12 +171,12 @@ mod tests {
 
     #[test]
     fn an_interpreter_is_not_what_it_runs() {
-        let frame = |function: &str, module: Option<&str>| Frame {
+        let frame = |function: &str, module: Option<&str>| StackFrame {
             function: Some(function.into()),
             module: module.map(Into::into),
-            ..Frame::default()
+            ..StackFrame::default()
         };
-        let of = |frames: Vec<Frame>| OpenedBy {
+        let of = |frames: Vec<StackFrame>| OpenedBy {
             sockets: 3,
             stack: Stack {
                 frames,
@@ -229,10 +229,10 @@ mod tests {
         assert_eq!(name(&["standard"]).as_deref(), Some("standard"));
         assert_eq!(name(&[]), None);
         let unnamed = Stack {
-            frames: vec![Frame::default()],
+            frames: vec![StackFrame::default()],
             caller_known: true,
             finished: Ok(()),
         };
-        assert_eq!(caller(&unnamed), Some(&Frame::default()));
+        assert_eq!(caller(&unnamed), Some(&StackFrame::default()));
     }
 }

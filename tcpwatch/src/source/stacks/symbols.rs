@@ -11,7 +11,7 @@ use blazesym::symbolize::{CodeInfo, Input, Symbolized, Symbolizer};
 use super::binary::Binary;
 use super::files::File;
 use super::perf_map::PerfMap;
-use crate::input::stacks::{Address, Frame, Stack, Trace};
+use crate::input::stacks::{Address, Stack, StackFrame, Trace};
 
 /// Names of the C library's files: what is in them is on the way from the caller to the kernel.
 const C_LIBRARIES: [&str; 5] = ["libc.so", "libc-", "libpthread", "ld-musl", "libc.musl"];
@@ -73,28 +73,28 @@ impl Symbols {
     }
 
     /// The function at `address`, after those that are inlined into it there.
-    fn frames(&self, address: Address, files: &HashMap<u32, File>) -> Vec<Frame> {
+    fn frames(&self, address: Address, files: &HashMap<u32, File>) -> Vec<StackFrame> {
         match address {
             Address::File { file, svma } => {
                 let file = files.get(&file);
-                let unknown = Frame {
+                let unknown = StackFrame {
                     module: file.map(|file| String::from_utf8_lossy(&file.name).into_owned()),
                     address: Some(svma),
-                    ..Frame::default()
+                    ..StackFrame::default()
                 };
                 file.and_then(|file| file.binary.as_ref())
                     .and_then(|binary| self.symbols(binary, svma, &unknown))
                     .unwrap_or_else(|| vec![unknown])
             }
-            Address::Anonymous { pid, started, address } => vec![Frame {
+            Address::Anonymous { pid, started, address } => vec![StackFrame {
                 function: PerfMap::of(&self.root, pid, started).and_then(|map| map.function(address)),
                 address: Some(address),
-                ..Frame::default()
+                ..StackFrame::default()
             }],
         }
     }
 
-    fn symbols(&self, binary: &Binary, svma: u64, unknown: &Frame) -> Option<Vec<Frame>> {
+    fn symbols(&self, binary: &Binary, svma: u64, unknown: &StackFrame) -> Option<Vec<StackFrame>> {
         // It may have no other path any more.
         let path = format!("/proc/self/fd/{}", binary.file.as_raw_fd());
         let source = Source::Elf(Elf::new(path));
@@ -111,17 +111,17 @@ impl Symbols {
         if symbol.size.is_none() && symbol.code_info.is_none() && symbol.offset != 0 {
             return None;
         }
-        let mut frames: Vec<Frame> = symbol
+        let mut frames: Vec<StackFrame> = symbol
             .inlined
             .iter()
             .rev()
-            .map(|inlined| Frame {
+            .map(|inlined| StackFrame {
                 function: Some(inlined.name.clone().into_owned()),
                 address: None,
                 ..located(unknown, inlined.code_info.as_ref())
             })
             .collect();
-        frames.push(Frame {
+        frames.push(StackFrame {
             function: Some(symbol.name.clone().into_owned()),
             ..located(unknown, symbol.code_info.as_deref())
         });
@@ -130,8 +130,8 @@ impl Symbols {
 }
 
 /// `frame`, at that place in the source.
-fn located(frame: &Frame, place: Option<&CodeInfo<'_>>) -> Frame {
-    Frame {
+fn located(frame: &StackFrame, place: Option<&CodeInfo<'_>>) -> StackFrame {
+    StackFrame {
         file: place.map(|place| place.to_path().to_string_lossy().into_owned()),
         line: place.and_then(|place| place.line),
         ..frame.clone()
@@ -139,7 +139,7 @@ fn located(frame: &Frame, place: Option<&CodeInfo<'_>>) -> Frame {
 }
 
 /// Whether it is on the way from whoever called `accept()` or `connect()` to the kernel.
-fn is_on_the_way(frame: &Frame) -> bool {
+fn is_on_the_way(frame: &StackFrame) -> bool {
     let in_library = frame
         .module
         .as_ref()

@@ -272,7 +272,7 @@ mod tests {
     use super::*;
     use crate::detect::leak::tests::{close_wait, scene};
     use crate::input::socket_scan::Seen;
-    use crate::input::stacks::{Frame, Stack};
+    use crate::input::stacks::{Stack, StackFrame};
 
     /// Each by a descriptor of its own.
     fn numbered(number: u16) -> Seen {
@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn stacks_come_from_the_caller_on_and_say_if_they_are_unfinished() {
         let mut frame = scene(Some(60), &[300, 300], &[], numbered);
-        let called = Frame {
+        let called = StackFrame {
             function: Some("serve".into()),
             module: Some("app".into()),
             address: Some(0x1139),
@@ -337,7 +337,7 @@ mod tests {
         frame.groups[0].opened_by = Some(vec![OpenedBy {
             sockets: 2,
             stack: Stack {
-                frames: vec![called, Frame::default()],
+                frames: vec![called, StackFrame::default()],
                 caller_known: true,
                 finished: Err(Why::CopyEnded),
             },

@@ -1,7 +1,7 @@
 //! Where in their program sockets were opened, for people: the functions that called `accept()` or `connect()`, the most first.
 
 use crate::input::escaped::Escaped;
-use crate::input::stacks::{Frame, Stack};
+use crate::input::stacks::{Stack, StackFrame};
 use crate::model::leaks::{OpenedBy, caller, is_interpreter, is_library};
 use crate::model::number::thousands;
 
@@ -80,7 +80,7 @@ fn is_named(stack: &Stack) -> bool {
 }
 
 /// The next functions that led to the one to be looked at: of a program with names those that have one.
-fn outer(stack: &Stack) -> Vec<&Frame> {
+fn outer(stack: &Stack) -> Vec<&StackFrame> {
     let found = caller(stack);
     let frames = stack.frames.iter().skip_while(|frame| Some(*frame) != found).skip(1);
     let names = is_named(stack);
@@ -111,7 +111,7 @@ fn unfinished(stack: &Stack) -> Option<String> {
 }
 
 /// The function's name, or the file and address it is at.
-fn function(frame: &Frame) -> String {
+fn function(frame: &StackFrame) -> String {
     if let Some(function) = &frame.function {
         return Escaped(function.as_bytes()).to_string();
     }
@@ -136,8 +136,8 @@ mod tests {
     use super::*;
     use crate::input::stacks::Why;
 
-    fn frame(function: Option<&str>, file: Option<&str>) -> Frame {
-        Frame {
+    fn frame(function: Option<&str>, file: Option<&str>) -> StackFrame {
+        StackFrame {
             function: function.map(Into::into),
             module: Some("app".into()),
             address: Some(0x1139),
@@ -146,7 +146,7 @@ mod tests {
         }
     }
 
-    fn opened(sockets: u64, frames: Vec<Frame>, finished: Result<(), Why>) -> OpenedBy {
+    fn opened(sockets: u64, frames: Vec<StackFrame>, finished: Result<(), Why>) -> OpenedBy {
         OpenedBy {
             sockets,
             stack: Stack {
@@ -191,7 +191,7 @@ mod tests {
     /// `app+0x433840` is what all of them go through.
     #[test]
     fn without_names_those_that_led_there_tell_them_apart() {
-        let at = |address: u64| Frame {
+        let at = |address: u64| StackFrame {
             address: Some(address),
             ..frame(None, None)
         };
