@@ -34,14 +34,14 @@ use crate::view::{Output, View, json, text};
 /// # Errors
 /// `out` cannot be written to.
 pub fn run(args: &ExplainArgs, out: &mut impl Write) -> Result<()> {
-    let lang = args.lang.unwrap_or_else(own_lang);
+    let lang = args.lang.unwrap_or_else(locale_lang);
     match (args.output, args.topic) {
         (Output::Text, Some(Asked::Topic(topic))) => {
             text::explain::write_page(out, topic, lang, screen(args.color)).context(OUTPUT)
         }
         (Output::Text, Some(Asked::Group(group))) => {
             if group == Group::States {
-                diagram(args, lang, out)?;
+                write_diagram(args, lang, out)?;
                 writeln!(out).context(OUTPUT)?;
             }
             text::explain::write_list(out, &[group], lang, screen(args.color)).context(OUTPUT)
@@ -54,7 +54,7 @@ pub fn run(args: &ExplainArgs, out: &mut impl Write) -> Result<()> {
 }
 
 /// The language of the locale: by `LC_ALL`, `LC_MESSAGES` and `LANG`, in this order (locale(7)).
-fn own_lang() -> Lang {
+fn locale_lang() -> Lang {
     let set = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(env::var_os);
     let mut set = set.filter(|value| !value.is_empty());
     set.next()
@@ -62,7 +62,7 @@ fn own_lang() -> Lang {
 }
 
 /// Writes the diagram of states, with counts as far as the kernel gives them.
-fn diagram(args: &ExplainArgs, lang: Lang, out: &mut impl Write) -> Result<()> {
+fn write_diagram(args: &ExplainArgs, lang: Lang, out: &mut impl Write) -> Result<()> {
     let mut frame = None;
     let screen = screen(args.color);
     let is_root = caps::missing_for_bpf().is_empty();

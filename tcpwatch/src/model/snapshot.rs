@@ -186,7 +186,7 @@ pub struct OtherGroups {
 pub struct Snapshot {
     /// When the reading began.
     pub time: Timestamp,
-    /// Inode number of the network namespace; `None` for several.
+    /// Inode number of the network namespace; `None` for `--netns all`.
     pub netns: Option<u32>,
     /// How the sockets were read.
     pub origin: Origin,

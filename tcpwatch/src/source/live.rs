@@ -529,7 +529,7 @@ fn attach(options: &Options, needs: KernelNeeds) -> Result<Attached> {
 
 /// Says on stderr which of the owners of the sockets that listen already could not be `told`, and why.
 fn warn_of_listeners(told: &Result<Unseen>) {
-    match told.as_ref().map(unseen::some_unseen) {
+    match told.as_ref().map(unseen::unseen_warning) {
         Ok(None) => {}
         Ok(Some(words)) => log::warn!("{words}"),
         Err(why) => log::warn!("the owners of the sockets that listen already are unknown: {why:#}"),

@@ -9,7 +9,7 @@ use crate::input::escaped::Escaped;
 use crate::input::netns_selector::NetnsSelector;
 use crate::input::socket_owner::Unseen;
 use crate::model::filter::{Filter, PortSet};
-use crate::model::unseen::why_unseen;
+use crate::model::unseen::unseen_reason;
 
 /// Reports events that no program handled. The kernel counts them for the whole host, not per network namespace.
 #[must_use]
@@ -80,7 +80,7 @@ pub fn namespaces(selector: &NetnsSelector, count: usize) -> String {
 /// Reports connections of unknown owners, with the reason and what the user can type. `None` where the reason is not known.
 #[must_use]
 pub fn unseen(unseen: &Unseen) -> Option<String> {
-    let why = why_unseen(unseen)?;
+    let why = unseen_reason(unseen)?;
     let sockets = several(unseen.sockets, "connection has", "connections have");
     Some(format!("{sockets} an unknown owner: {why}"))
 }
@@ -91,7 +91,7 @@ mod tests {
     use crate::input::owner::Comm;
     use crate::input::socket::Family;
     use crate::model::filter::owner::OwnerFilter;
-    use crate::model::unseen::some_unseen;
+    use crate::model::unseen::unseen_warning;
 
     #[test]
     fn a_filter_has_a_phrase_per_condition() {
@@ -129,7 +129,7 @@ mod tests {
             Some("1 connection has an unknown owner: 1 process could not be read; run tcpwatch with sudo")
         );
         assert_eq!(
-            some_unseen(&unreadable).as_deref(),
+            unseen_warning(&unreadable).as_deref(),
             Some("some owners are unknown: 1 process could not be read; run tcpwatch with sudo")
         );
         let hidden = Unseen {
@@ -146,7 +146,7 @@ mod tests {
                  /proc hides other users' processes (hidepid), 2 descriptors were left out"
             )
         );
-        assert_eq!(some_unseen(&hidden), None, "root sees no more");
+        assert_eq!(unseen_warning(&hidden), None, "root sees no more");
         for (nothing, why) in [
             (
                 Unseen {
@@ -163,7 +163,7 @@ mod tests {
                 "the reason is not known",
             ),
         ] {
-            assert_eq!((unseen(&nothing), some_unseen(&nothing)), (None, None), "{why}");
+            assert_eq!((unseen(&nothing), unseen_warning(&nothing)), (None, None), "{why}");
         }
     }
 

@@ -196,7 +196,7 @@ impl View for Text {
             let unmarked = frame.unmarked;
             writeln!(
                 out,
-                "{:>TIME$}  the counts may be off by {unmarked}: the kernel has no room to mark so many sockets \
+                "{:>TIME$}  the counts may be off by {unmarked}: the kernel refused to mark as many sockets \
                  (net.core.optmem_max)",
                 ""
             )?;
