@@ -1,16 +1,19 @@
 //! The loop of every command that watches: it waits for what there is to read, for the end of an interval and for the end, and passes
 //! what the source reads to the model, and what the model has to show to the view.
 
+mod output;
 mod shutdown;
 
 use std::future::pending;
 use std::io::{self, Write};
+use std::mem::replace;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at, sleep, sleep_until};
 
+use self::output::Output;
 use self::shutdown::Shutdown;
 use crate::detect::{self, Detector};
 use crate::input::Input;
@@ -58,32 +61,26 @@ pub struct Plan {
     pub duration: Option<Duration>,
 }
 
-/// Runs `plan` until its end, and shows what there is by `view`.
+/// Runs `plan` until its end, and shows on standard output what there is by `view`.
 ///
 /// # Errors
 /// The kernel side cannot be loaded or read, or the output takes no more.
-pub fn run(plan: &Plan, view: &mut dyn View, out: &mut dyn Write) -> Result<()> {
+pub fn run(plan: &Plan, view: &mut dyn View) -> Result<()> {
     // The process ends, and the kernel detaches faster than we do.
-    run_until_end(plan, view, out, &mut |_| {}, std::mem::forget)
+    run_until_end(plan, view, &mut |_| {}, std::mem::forget)
 }
 
 /// The same, for a process that goes on. It shows every input to `observe` before the model takes it.
 ///
 /// # Errors
 /// As there.
-pub fn run_observed(
-    plan: &Plan,
-    view: &mut dyn View,
-    out: &mut dyn Write,
-    observe: &mut dyn FnMut(&Input),
-) -> Result<()> {
-    run_until_end(plan, view, out, observe, drop)
+pub fn run_observed(plan: &Plan, view: &mut dyn View, observe: &mut dyn FnMut(&Input)) -> Result<()> {
+    run_until_end(plan, view, observe, drop)
 }
 
 fn run_until_end(
     plan: &Plan,
     view: &mut dyn View,
-    out: &mut dyn Write,
     observe: &mut dyn FnMut(&Input),
     dispose: impl FnOnce(Live),
 ) -> Result<()> {
@@ -93,18 +90,18 @@ fn run_until_end(
         let mut run = Run {
             source,
             shutdown,
-            sink: Sink::new(plan, view, out, observe),
+            sink: Sink::new(plan, view, Output::start(plan.options.ring_bytes)?, observe),
             is_losing: false,
         };
-        run.begin().await?;
-        run.follow(plan.interval).await?;
-        Box::pin(run.end()).await?;
+        let ran = run.whole(plan.interval).await;
+        let finished = run.sink.out.finish();
+        ran.and(finished)?;
         dispose(run.source);
         Ok(())
     })
 }
 
-/// Shows what one scan of stuck sockets finds.
+/// Shows what one scan of stuck sockets finds, and waits for the reader of `out` as long as that takes.
 ///
 /// # Errors
 /// Sockets or processes cannot be read, or the output takes no more.
@@ -129,22 +126,24 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 struct Run<'a> {
     source: Live,
     shutdown: Shutdown,
-    sink: Sink<'a>,
+    sink: Sink<'a, Output>,
     /// Whether it was said that records are being lost.
     is_losing: bool,
 }
 
 /// Passes inputs to the model, and its frames to the view.
-struct Sink<'a> {
+struct Sink<'a, O> {
     world: World,
     detectors: Vec<Box<dyn Detector>>,
     view: &'a mut dyn View,
-    out: &'a mut dyn Write,
+    out: O,
     observe: &'a mut dyn FnMut(&Input),
     /// Intervals shown.
     intervals: u64,
     /// Intervals to show.
     most: Option<u64>,
+    /// Whether the run ends, and what it shows of intervals is the last of them.
+    is_ending: bool,
     /// The first error of the output.
     shown: Result<()>,
 }
@@ -159,7 +158,49 @@ enum Wake {
     Shutdown,
 }
 
+/// Where the text of a view goes, frame by frame.
+trait Print {
+    /// Prints what `write` writes, whole lines, `rows` of them if they are of single transitions or connections. What is not the last of
+    /// a run may be dropped.
+    fn print(
+        &mut self,
+        is_last: bool,
+        rows: u64,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()>;
+}
+
+impl Print for Output {
+    fn print(
+        &mut self,
+        is_last: bool,
+        rows: u64,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if rows > 0 && self.is_dropping() {
+            self.drop_rows(rows);
+            return Ok(());
+        }
+        write(&mut self.text)?;
+        self.queue(is_last)
+    }
+}
+
+impl Print for &mut dyn Write {
+    fn print(&mut self, _: bool, _: u64, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        write(self)?;
+        self.flush()
+    }
+}
+
 impl Run<'_> {
+    async fn whole(&mut self, interval: Option<Duration>) -> Result<()> {
+        self.begin().await?;
+        self.follow(interval).await?;
+        self.sink.is_ending = true;
+        Box::pin(self.end()).await
+    }
+
     /// Shows what comes before the first interval.
     async fn begin(&mut self) -> Result<()> {
         self.sink.take(Input::Session(Box::new(self.source.session())));
@@ -200,6 +241,7 @@ impl Run<'_> {
             let wake = tokio::select! {
                 biased;
                 () = self.shutdown.wait() => Wake::Shutdown,
+                error = self.sink.out.failed() => return Err(error).context(OUTPUT),
                 _ = interval_over => Wake::Interval,
                 ready = self.source.ready() => Wake::Source(ready?),
                 // Signals, timers and other threads are seen to between batches.
@@ -216,8 +258,8 @@ impl Run<'_> {
                 }
                 Wake::Source(Ready::Scan(found)) => {
                     more = self.read_batches()?;
-                    if self.end_scan(*found)? {
-                        // The time asked for is that of the watch, which begins now.
+                    if self.end_scan(*found)? && self.source.only_scans_stuck() {
+                        // The time asked for is that of the watch, which begins now. All else is watched since the start.
                         ticks.as_mut().map(Interval::reset);
                         self.shutdown.count_from_now();
                     }
@@ -242,21 +284,21 @@ impl Run<'_> {
             self.end_interval()?;
         }
         // Nothing comes after this, so that what is in the ring and what was counted belong together.
-        let counts = self.source.detach()?;
-        self.shutdown.progressed();
-        while self.read_stream()? {}
+        let mut counts = self.source.detach()?;
+        self.read_rest()?;
         let patience = Instant::now() + LAST_SCAN;
         while self.source.has_lookups() && Instant::now() < patience {
             sleep(POLL).await;
-            self.read_stream()?;
+            self.read_rest()?;
         }
         self.source.stop_lookups();
-        self.read_stream()?;
+        self.read_rest()?;
         self.apply(Input::StreamEnd)?;
         if self.source.has_stream() {
             self.end_interval()?;
         }
         self.source.warn_of_no_room();
+        counts.dropped = self.sink.out.settle()?;
         self.apply(Input::End(Box::new(counts)))
     }
 
@@ -299,8 +341,21 @@ impl Run<'_> {
         })
     }
 
-    /// Reads a batch of records, and shows what there is to show by then; whether there may be more.
+    /// Reads all records that are left.
+    fn read_rest(&mut self) -> Result<()> {
+        loop {
+            self.sink.out.wait_for_room()?;
+            if !self.read_stream()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads a batch of records, if there is room for them, and shows what there is to show by then; whether there may be more.
     fn read_stream(&mut self) -> Result<bool> {
+        if !self.sink.out.has_room() {
+            return Ok(false);
+        }
         let mut more = false;
         self.apply_each(|source, each| {
             more = source.read_stream(each);
@@ -310,7 +365,7 @@ impl Run<'_> {
             self.is_losing = true;
             let _ = writeln!(
                 io::stderr(),
-                "tcpwatch: records are being lost: tcpwatch or the reader of its output is too slow; a filter or a larger --ring-size helps"
+                "tcpwatch: records are being lost: tcpwatch is too slow; a filter or a larger --ring-size helps"
             );
         }
         Ok(more)
@@ -343,19 +398,14 @@ impl Run<'_> {
 
     /// Passes what `read` reads to the model, and shows what there is to show by then.
     fn apply_each(&mut self, read: impl FnOnce(&mut Live, &mut dyn FnMut(Input)) -> Result<()>) -> Result<()> {
-        let Self {
-            source, shutdown, sink, ..
-        } = self;
-        read(source, &mut |input| {
-            shutdown.progressed();
-            sink.take(input);
-        })?;
+        let Self { source, sink, .. } = self;
+        read(source, &mut |input| sink.take(input))?;
         sink.shown()
     }
 }
 
-impl<'a> Sink<'a> {
-    fn new(plan: &Plan, view: &'a mut dyn View, out: &'a mut dyn Write, observe: &'a mut dyn FnMut(&Input)) -> Self {
+impl<'a, O: Print> Sink<'a, O> {
+    fn new(plan: &Plan, view: &'a mut dyn View, out: O, observe: &'a mut dyn FnMut(&Input)) -> Self {
         Self {
             world: World::new(plan.needs, plan.options.filter.owner.clone()),
             detectors: detect::all(),
@@ -364,15 +414,14 @@ impl<'a> Sink<'a> {
             observe,
             intervals: 0,
             most: plan.count,
+            is_ending: false,
             shown: Ok(()),
         }
     }
 
     fn begin(&mut self) -> Result<()> {
-        self.view
-            .begin(self.out)
-            .and_then(|()| self.out.flush())
-            .context(OUTPUT)
+        let Self { view, out, .. } = self;
+        out.print(true, 0, |out| view.begin(out)).context(OUTPUT)
     }
 
     fn take(&mut self, input: Input) {
@@ -386,13 +435,17 @@ impl<'a> Sink<'a> {
             self.intervals += 1;
             findings = detect::look(&mut self.detectors, frame);
         }
-        let shown = self.view.frame(frame, &findings, self.out);
-        self.shown = shown.and_then(|()| self.out.flush()).context(OUTPUT);
+        let is_complete = self.most.is_some_and(|most| self.intervals >= most);
+        let rows = frame.rows();
+        let is_last = (self.is_ending || is_complete) && rows == 0;
+        let Self { view, out, .. } = self;
+        let shown = out.print(is_last, rows, |out| view.frame(frame, &findings, out));
+        self.shown = shown.context(OUTPUT);
     }
 
     /// Whether all was shown that was to be so far.
     fn shown(&mut self) -> Result<()> {
-        std::mem::replace(&mut self.shown, Ok(()))
+        replace(&mut self.shown, Ok(()))
     }
 
     /// Whether as many intervals were shown as were asked for.

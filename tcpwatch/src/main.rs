@@ -49,16 +49,16 @@ fn main() -> ExitCode {
     let mut outcome = Outcome::Done;
     let result = match &cli.command {
         Some(Command::Doctor(args)) => commands::doctor::run(args, clock::now(), &mut out).map(|ended| outcome = ended),
-        Some(Command::Trace(args)) => commands::trace::run(args, &mut out),
-        Some(Command::Life(args)) => commands::life::run(args, &mut out),
-        Some(Command::Stat(args)) => commands::stat::run(args, &mut out),
-        Some(Command::Churn(args)) => commands::churn::run(args, &mut out),
-        Some(Command::Latency(args)) => commands::latency::run(args, &mut out),
+        Some(Command::Trace(args)) => commands::trace::run(args),
+        Some(Command::Life(args)) => commands::life::run(args),
+        Some(Command::Stat(args)) => commands::stat::run(args),
+        Some(Command::Churn(args)) => commands::churn::run(args),
+        Some(Command::Latency(args)) => commands::latency::run(args),
         Some(Command::Leaks(args)) => commands::leaks::run(args, &mut out).map(|ended| outcome = ended),
         Some(Command::Snapshot(args)) => commands::snapshot::run(args, clock::now(), &mut out),
         Some(Command::Explain(args)) => commands::explain::run(args, &mut out),
         None if cli.version => commands::version::run(cli.verbose, cli.stat.common.output.output, &mut out),
-        None => commands::stat::run(&cli.stat, &mut out),
+        None => commands::stat::run(&cli.stat),
     };
     let result = result.and_then(|()| Ok(out.flush()?));
     // What could not be written is not tried again when the writer goes.

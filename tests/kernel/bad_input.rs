@@ -225,13 +225,18 @@ fn sigterm_ends_a_trace_that_nobody_reads() {
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped()),
         );
-        eventually("the pipe to be full, and the program to wait for its reader", || {
+        eventually("the pipe to be full, and a thread to wait for its reader", || {
             workload::bulk::connections(200);
-            let waits = std::fs::read_to_string(format!("/proc/{}/wchan", child.pid())).unwrap_or_default();
-            if waits.contains("pipe_write") {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", child.pid())).expect("its threads");
+            let waits = threads.flatten().map(|thread| {
+                let path = thread.path().join("wchan");
+                std::fs::read_to_string(path).unwrap_or_default()
+            });
+            let waits: Vec<String> = waits.collect();
+            if waits.iter().any(|waits| waits.contains("pipe_write")) {
                 Ok(())
             } else {
-                Err(waits)
+                Err(waits.join(", "))
             }
         });
         child.signal(Signal::TERM);

@@ -36,7 +36,7 @@ fn at_any_moment_of_the_start(hook: Hook) {
             &["stat"],
             &["churn"],
             &["latency"],
-            &["leaks", "--watch", "1s"],
+            &["leaks", "--watch", "1s", "--fail-if-leak"],
         ] {
             let mut untold = 0;
             for moment in 0..MOMENTS {

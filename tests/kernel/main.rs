@@ -43,6 +43,7 @@ mod replay;
 mod scope;
 mod seccomp;
 mod side_by_side;
+mod slow_output;
 mod snapshot;
 mod stacks;
 mod time_wait;

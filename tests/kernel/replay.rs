@@ -1,6 +1,6 @@
 //! The inputs of a run, applied to a fresh model, give the frames of the run: what the model learns, it learns by its inputs alone.
 
-use std::io::{self, Write, sink};
+use std::io::{self, Write};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -111,7 +111,7 @@ fn frames(needs: Needs, netns: NetnsSelector, ring_bytes: u32, work: impl FnOnce
             is_begun.recv().expect("the run begins");
             work();
         });
-        run_observed(&plan, &mut kept, &mut sink(), &mut |input| inputs.push(input.clone())).expect("a run");
+        run_observed(&plan, &mut kept, &mut |input| inputs.push(input.clone())).expect("a run");
     });
     if ring_bytes < RING && (needs.records()) {
         let loses = |input: &Input| matches!(input, Input::Loss(loss) if loss.lost > 0);

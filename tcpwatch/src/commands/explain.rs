@@ -69,7 +69,7 @@ fn write_diagram(args: &ExplainArgs, lang: Lang, out: &mut impl Write) -> Result
     if is_root {
         let seconds = args.duration.0.as_secs_f64();
         let begin = |mut out: &mut dyn Write| text::diagram::write_counting(&mut out, seconds, lang, screen);
-        match count_transitions(args.duration, &begin, out) {
+        match count_transitions(args.duration, &begin) {
             Ok(counts) => frame = counts,
             Err(why) => log::warn!("cannot count transitions: {why:#}"),
         }
@@ -102,7 +102,6 @@ fn count_sockets() -> Result<StateCounts> {
 fn count_transitions(
     Interval(duration): Interval,
     begin: &dyn Fn(&mut dyn Write) -> io::Result<()>,
-    out: &mut impl Write,
 ) -> Result<Option<StatFrame>> {
     let needs = Needs {
         counts: true,
@@ -113,7 +112,7 @@ fn count_transitions(
         ..plan(&Common::default(), needs)
     };
     let mut view = KeepsCounts { begin, counts: None };
-    engine::run(&plan, &mut view, out)?;
+    engine::run(&plan, &mut view)?;
     Ok(view.counts)
 }
 

@@ -1,11 +1,9 @@
 //! `tcpwatch latency`: histograms of the time that connections spend in each state and in handshakes.
 
-use std::io::Write;
-
 use anyhow::Result;
 
 use super::run::plan;
-use super::screen::screen;
+use super::screen::{screen, zone};
 use crate::cli::LatencyArgs;
 use crate::engine::{self, Plan};
 use crate::input::needs::Needs;
@@ -14,8 +12,8 @@ use crate::view::latency;
 /// Runs the command until its end or a signal.
 ///
 /// # Errors
-/// The kernel side cannot be loaded or read, or `out` cannot be written to.
-pub fn run(args: &LatencyArgs, out: &mut impl Write) -> Result<()> {
+/// The kernel side cannot be loaded or read, or the output cannot be written.
+pub fn run(args: &LatencyArgs) -> Result<()> {
     let output = &args.common.output;
     let needs = Needs {
         latency: Some(args.by.unwrap_or_default()),
@@ -27,6 +25,6 @@ pub fn run(args: &LatencyArgs, out: &mut impl Write) -> Result<()> {
         ..plan(&args.common, needs)
     };
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    let mut view = latency::of(output.output, limit, screen(output.color));
-    engine::run(&plan, &mut *view, out)
+    let mut view = latency::of(output.output, limit, screen(output.color), zone());
+    engine::run(&plan, &mut *view)
 }

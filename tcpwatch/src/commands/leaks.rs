@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::Outcome;
 use super::run::plan;
-use super::screen::screen;
+use super::screen::{screen, zone};
 use crate::cli::LeaksArgs;
 use crate::detect::finding::Finding;
 use crate::detect::leak::judge;
@@ -39,11 +39,11 @@ pub fn run(args: &LeaksArgs, out: &mut impl Write) -> Result<Outcome> {
     };
     let asked = Asked::new(plan.options.filter.clone(), plan.options.netns.clone());
     let mut view = KeepsVerdicts {
-        view: leaks::of(output.output, screen(output.color), asked),
+        view: leaks::of(output.output, screen(output.color), zone(), asked),
         last: None,
     };
     if plan.interval.is_some() {
-        engine::run(&plan, &mut view, out)?;
+        engine::run(&plan, &mut view)?;
     } else {
         engine::run_once(&plan, &mut view, out)?;
     }

@@ -1,4 +1,6 @@
-//! The screen that text is laid out for: the terminal at standard output.
+//! The screen that text is laid out for, the terminal at standard output, and the time zone of its times.
+
+use jiff::tz::TimeZone;
 
 use crate::cli::ColorArgs;
 use crate::sys::terminal;
@@ -14,4 +16,10 @@ pub(super) fn screen(choice: ColorArgs) -> Screen {
             Color::Never => false,
         },
     }
+}
+
+/// The time zone of this process (`TZ`, `/etc/localtime`).
+#[expect(clippy::disallowed_methods, reason = "commands give views the time zone")]
+pub(super) fn zone() -> TimeZone {
+    TimeZone::system()
 }

@@ -1,11 +1,9 @@
 //! `tcpwatch stat`: connections per state and their rates, a row per interval.
 
-use std::io::Write;
-
 use anyhow::Result;
 
 use super::run::{interval, plan};
-use super::screen::screen;
+use super::screen::{screen, zone};
 use crate::cli::StatArgs;
 use crate::engine::{self, Plan};
 use crate::input::needs::Needs;
@@ -17,8 +15,8 @@ const SECONDS: u64 = 1;
 /// Runs the command until its end or a signal.
 ///
 /// # Errors
-/// The kernel side cannot be loaded or read, or `out` cannot be written to.
-pub fn run(args: &StatArgs, out: &mut impl Write) -> Result<()> {
+/// The kernel side cannot be loaded or read, or the output cannot be written.
+pub fn run(args: &StatArgs) -> Result<()> {
     let output = &args.common.output;
     let needs = Needs {
         counts: true,
@@ -29,5 +27,6 @@ pub fn run(args: &StatArgs, out: &mut impl Write) -> Result<()> {
         count: args.count,
         ..plan(&args.common, needs)
     };
-    engine::run(&plan, &mut *stat::new_view(output.output, screen(output.color)), out)
+    let mut view = stat::new_view(output.output, screen(output.color), zone());
+    engine::run(&plan, &mut *view)
 }

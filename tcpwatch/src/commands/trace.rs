@@ -1,11 +1,9 @@
 //! `tcpwatch trace`: a line per state transition.
 
-use std::io::Write;
-
 use anyhow::Result;
 
 use super::run::plan;
-use super::screen::screen;
+use super::screen::{screen, zone};
 use crate::cli::TraceArgs;
 use crate::engine;
 use crate::input::Event;
@@ -15,13 +13,13 @@ use crate::view::trace;
 /// Runs the command until its end or a signal.
 ///
 /// # Errors
-/// The kernel side cannot be loaded, or `out` cannot be written to.
-pub fn run(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
+/// The kernel side cannot be loaded, or the output cannot be written.
+pub fn run(args: &TraceArgs) -> Result<()> {
     let output = &args.common.output;
     let needs = Needs {
         transitions: true,
         ..Needs::default()
     };
-    let mut view = trace::new_view::<Event>(output.output, screen(output.color));
-    engine::run(&plan(&args.common, needs), &mut *view, out)
+    let mut view = trace::new_view::<Event>(output.output, screen(output.color), zone());
+    engine::run(&plan(&args.common, needs), &mut *view)
 }

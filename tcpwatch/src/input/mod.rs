@@ -440,6 +440,8 @@ pub struct EndCounts {
     pub lost: u64,
     /// Events of the whole host that no program handled; `None` where the kernel does not count them.
     pub missed: Option<u64>,
+    /// Rows that the reader of the output did not take in time.
+    pub dropped: u64,
 }
 
 /// A fact: all that the model ever learns. The live kernel, a recording and a test all speak it.

@@ -63,6 +63,18 @@ impl Needs {
         self.transitions || self.connections
     }
 
+    /// Whether nothing but sockets in states that should pass is needed.
+    #[must_use]
+    pub fn only_stuck(self) -> bool {
+        let stuck = self.stuck;
+        stuck.is_some()
+            && self
+                == Self {
+                    stuck,
+                    ..Self::default()
+                }
+    }
+
     /// Whether the host's counts are read at the end of each interval.
     #[must_use]
     pub const fn reads_counts(self) -> bool {
@@ -79,5 +91,32 @@ impl Needs {
     #[must_use]
     pub const fn owners(self) -> bool {
         self.records() || self.latency.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_needed_beside_stuck_sockets_does_not_wait_for_a_scan() {
+        let stuck = Needs {
+            stuck: Some(StuckNeeds::default()),
+            ..Needs::default()
+        };
+        assert!(stuck.only_stuck());
+        let counts = Needs {
+            counts: true,
+            ..Needs::default()
+        };
+        let latency = Needs {
+            latency: Some(LatencyBy::default()),
+            ..Needs::default()
+        };
+        assert!(
+            ![Needs::default(), counts, stuck | counts, latency | stuck]
+                .into_iter()
+                .any(Needs::only_stuck)
+        );
     }
 }

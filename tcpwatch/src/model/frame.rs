@@ -37,12 +37,17 @@ impl Frame {
         self.counts.is_some() || self.churn.is_some() || self.latency.is_some() || self.leaks.is_some()
     }
 
+    /// How many single transitions and connections the frame has.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        (self.transitions.rows.len() + self.connections.rows.len()) as u64
+    }
+
     /// Whether the frame has nothing to show.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let has_rows = !self.transitions.rows.is_empty() || !self.connections.rows.is_empty();
         let has_totals = self.transitions.totals.is_some() || self.connections.totals.is_some();
-        !(has_rows || has_totals || self.is_interval())
+        !(self.rows() > 0 || has_totals || self.is_interval())
     }
 
     /// Empties the frame, but keeps the memory of its rows.

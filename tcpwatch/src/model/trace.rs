@@ -115,8 +115,10 @@ impl<T> Default for TraceRows<T> {
 pub struct TraceTotals {
     /// Counted by the kernel side, within the filter that it applies.
     pub seen: u64,
-    /// Printed.
+    /// Printed, and taken by the reader of the output.
     pub printed: u64,
+    /// Dropped, because the reader did not take them in time.
+    pub dropped: u64,
     /// Left out, because the filter asks for other owners. The kernel side does not filter by owner.
     pub unmatched: u64,
     /// Records that found no room in the ring buffer.

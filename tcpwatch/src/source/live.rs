@@ -291,6 +291,7 @@ impl Live {
             moves: ledger.moves,
             lost: ledger.lost + self.stream.as_ref().map_or(0, Stream::undecoded),
             missed: self.kernel.missed(),
+            dropped: 0,
         })
     }
 
@@ -298,6 +299,12 @@ impl Live {
     #[must_use]
     pub fn scans_stuck(&self) -> bool {
         self.scans.is_some()
+    }
+
+    /// Whether nothing else is needed.
+    #[must_use]
+    pub fn only_scans_stuck(&self) -> bool {
+        self.needs.only_stuck()
     }
 
     /// Whether a scan of stuck sockets is under way.

@@ -6,11 +6,11 @@ use super::screen::Screen;
 use super::{csv, json, text};
 use crate::view::{Output, View};
 
-/// The form `output` asks for; text shows `limit` groups at most, laid out for `screen`.
+/// The form `output` asks for; text shows `limit` groups at most, laid out for `screen`, with times in `zone`.
 #[must_use]
-pub fn of(output: Output, limit: usize, screen: Screen) -> Box<dyn View> {
+pub fn of(output: Output, limit: usize, screen: Screen, zone: TimeZone) -> Box<dyn View> {
     match output {
-        Output::Text => Box::new(text::latency::Text::new(TimeZone::system(), limit, screen)),
+        Output::Text => Box::new(text::latency::Text::new(zone, limit, screen)),
         Output::Json => Box::new(json::latency::Json),
         Output::Csv => Box::new(csv::latency::Csv),
     }

@@ -37,11 +37,11 @@ impl Asked {
     }
 }
 
-/// The form `output` asks for, laid out for `screen`. There is none as CSV.
+/// The form `output` asks for, laid out for `screen`, with times in `zone`. There is none as CSV.
 #[must_use]
-pub fn of(output: Output, screen: Screen, asked: Asked) -> Box<dyn View> {
+pub fn of(output: Output, screen: Screen, zone: TimeZone, asked: Asked) -> Box<dyn View> {
     match output {
         Output::Json => Box::new(json::leaks::Json::new()),
-        Output::Text | Output::Csv => Box::new(text::leaks::Text::new(TimeZone::system(), screen, asked)),
+        Output::Text | Output::Csv => Box::new(text::leaks::Text::new(zone, screen, asked)),
     }
 }

@@ -64,8 +64,9 @@ fn stat() {
 
 fn totals() -> TraceTotals {
     TraceTotals {
-        seen: 4,
+        seen: 7,
         printed: 2,
+        dropped: 3,
         unmatched: 1,
         lost: 1,
         missed: Some(0),

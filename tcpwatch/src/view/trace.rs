@@ -61,11 +61,11 @@ pub trait Printable: text::trace::TextColumns + json::trace::JsonFields + csv::t
 
 impl<T: text::trace::TextColumns + json::trace::JsonFields + csv::trace::CsvFields> Printable for T {}
 
-/// Makes the view of a trace in the format `output`. Text is laid out for `screen`.
+/// Makes the view of a trace in the format `output`. Text is laid out for `screen`, with times in `zone`.
 #[must_use]
-pub fn new_view<T: Printable + 'static>(output: Output, screen: Screen) -> Box<dyn View> {
+pub fn new_view<T: Printable + 'static>(output: Output, screen: Screen, zone: TimeZone) -> Box<dyn View> {
     match output {
-        Output::Text => Box::new(with_format::<T>(text::trace::Text::new(TimeZone::system(), screen))),
+        Output::Text => Box::new(with_format::<T>(text::trace::Text::new(zone, screen))),
         Output::Json => Box::new(with_format::<T>(json::trace::Json::default())),
         Output::Csv => Box::new(with_format::<T>(csv::trace::Csv::default())),
     }

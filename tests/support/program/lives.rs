@@ -118,7 +118,7 @@ impl Lives {
             lines.len() as u64,
             "printed is what was printed: {end}"
         );
-        let sum = number("printed") + number("unmatched") + number("lost");
+        let sum = number("printed") + number("dropped") + number("unmatched") + number("lost");
         assert_eq!(number("seen"), sum, "each that was seen became something: {end}");
         Told {
             lives: lives(&lines),

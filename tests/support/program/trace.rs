@@ -142,14 +142,14 @@ impl Trace {
             "printed is what was printed: {}",
             traced.end
         );
-        let sum: i64 = ["printed", "unmatched", "lost"]
+        let sum: i64 = ["printed", "dropped", "unmatched", "lost"]
             .map(|key| traced.number(key))
             .iter()
             .sum();
         assert_eq!(
             traced.number("seen"),
             sum,
-            "printed, unmatched and lost are what was seen: {}",
+            "printed, dropped, unmatched and lost are what was seen: {}",
             traced.end
         );
         traced

@@ -50,7 +50,8 @@ impl<T: TraceRecord> TraceTracker<T> {
     pub(super) fn totals(&self, counts: &EndCounts) -> TraceTotals {
         TraceTotals {
             seen: T::count(&counts.moves),
-            printed: self.printed,
+            printed: self.printed.saturating_sub(counts.dropped),
+            dropped: counts.dropped,
             unmatched: self.unmatched,
             lost: counts.lost,
             missed: counts.missed,

@@ -100,8 +100,9 @@ mod tests {
     #[test]
     fn the_end_adds_up() {
         let totals = TraceTotals {
-            seen: 3,
+            seen: 4,
             printed: 1,
+            dropped: 1,
             unmatched: 1,
             lost: 1,
             missed: None,
@@ -110,7 +111,7 @@ mod tests {
         TraceFormat::<Connection>::totals(&mut Json::default(), &totals, &mut out).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "{\"schema\":\"tcpwatch.life.end/1\",\"seen\":3,\"printed\":1,\"unmatched\":1,\"lost\":1,\"missed\":null}\n"
+            "{\"schema\":\"tcpwatch.life.end/1\",\"seen\":4,\"printed\":1,\"dropped\":1,\"unmatched\":1,\"lost\":1,\"missed\":null}\n"
         );
     }
 }

@@ -186,11 +186,15 @@ impl<T: TextColumns> TraceFormat<T> for Text {
         let TraceTotals {
             seen,
             printed,
+            dropped,
             unmatched,
             lost,
             missed,
         } = totals;
         write!(out, "{seen} {} seen, {printed} shown, {lost} lost", T::PLURAL)?;
+        if *dropped > 0 {
+            write!(out, ", {dropped} dropped")?;
+        }
         if *unmatched > 0 {
             write!(out, ", {unmatched} of other owners")?;
         }
