@@ -129,7 +129,7 @@ impl Detector for ChurnDetector {
 fn run_out(churn: &ChurnFrame, to: Destination) -> bool {
     let rows = churn.ports.iter().flatten().filter(|row| row.exhausted_in_s.is_some());
     let mut there = rows.filter_map(|row| row.ends.destination);
-    there.any(|there| (there.ip(), there.port()) == (to.address.ip, to.port))
+    there.any(|there| (there.ip(), there.port()) == (to.address.ip.to_canonical(), to.port))
 }
 
 /// Whether most of its connections are over, nearly all of those were so at once, and they carried little, as far as that is known.
@@ -278,6 +278,7 @@ mod tests {
                 held_ms: Some(60_000),
                 reuse: None,
                 opened_per_s: 90.0,
+                growth_per_s: Some(15.0),
                 exhausted_in_s,
                 limit: None,
             }]),

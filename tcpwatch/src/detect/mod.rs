@@ -283,6 +283,7 @@ pub(crate) mod tests {
                 held_ms: None,
                 reuse: None,
                 opened_per_s: f64::NAN,
+                growth_per_s: Some(f64::NAN),
                 exhausted_in_s: [None, Some(f64::NAN), Some(-1.0), Some(1e300)][turn % 4],
                 limit: None,
             };

@@ -1,4 +1,5 @@
-//! Local ports that run out, or have: what holds them, and what to do about that.
+//! Local ports run low where 80 % of them are taken, and run out where a connect found none or, if the last ten seconds go on, none is
+//! free within half a minute.
 
 use std::net::IpAddr;
 
@@ -22,10 +23,8 @@ use crate::model::stat::StatFrame;
 /// Of the ports, the part taken from which they run low, percent: connect(2) looks for a free one at random, and takes longer the
 /// fewer there are.
 pub(crate) const LOW: u32 = 80;
-/// The same part.
-const FROM: f64 = LOW as f64 / 100.0;
-/// The part down to which they stay so.
-const UNTIL: f64 = 0.7;
+/// The part taken down to which they stay so, percent.
+const STILL_LOW: u32 = 70;
 /// Of the ports held, the part by TIME_WAIT from which it is what runs them out.
 const WAITS: f64 = 0.5;
 /// Of the connections tried to somewhere, the part of one process from which it is the culprit.
@@ -52,7 +51,8 @@ impl Detector for PortExhaustion {
                 let range = u64::from(range);
                 share(range.saturating_sub(free), range)
             });
-            let is_low = taken.is_some_and(|taken| self.low.holds(row.ends, taken, FROM, UNTIL));
+            let is_low =
+                taken.is_some_and(|taken| self.low.holds(row.ends, 100.0 * taken, LOW.into(), STILL_LOW.into()));
             let is_told = is_low || row.exhausted_in_s.is_some() || failed.has(&row.ends);
             if is_told && findings.len() - before < MOST {
                 findings.push(run_out(churn, row, taken, failed.take(&row.ends)));
@@ -81,14 +81,14 @@ impl Failed {
 
     /// Whether there are some to where `ends` leads that were not told of.
     fn has(&self, ends: &Ends) -> bool {
-        let to = ends.destination.map(|to| (to.ip().to_canonical(), to.port()));
+        let to = ends.destination.map(|to| (to.ip(), to.port()));
         to.is_some() && self.0.contains_key(&to)
     }
 
     /// Those to where `ends` leads, each told of once; `None` where it leads everywhere, and bind(2) fails unseen.
     fn take(&mut self, ends: &Ends) -> Option<u64> {
         let to = ends.destination?;
-        let to = (to.ip().to_canonical(), to.port());
+        let to = (to.ip(), to.port());
         Some(self.0.remove(&Some(to)).unwrap_or(0))
     }
 
@@ -102,7 +102,7 @@ impl Failed {
 fn run_out(churn: &ChurnFrame, row: &Row, taken: Option<f64>, failed: Option<u64>) -> Finding {
     let earliest = row.limit == Some(Limit::Earliest);
     let is_out = row.exhausted_in_s.is_some_and(|seconds| seconds <= 0.0);
-    // What is foretold comes within a minute or two. What may come so soon at the earliest may not come at all.
+    // What may come so soon at the earliest may not come at all.
     let is_critical = failed > Some(0) || (row.exhausted_in_s.is_some() && !earliest);
     let severity = if is_critical {
         Severity::Critical
@@ -121,7 +121,7 @@ fn run_out(churn: &ChurnFrame, row: &Row, taken: Option<f64>, failed: Option<u64
     let when = match row.exhausted_in_s {
         Some(_) if is_out => format!("none is left of the {ports}"),
         None if failed > Some(0) => format!("none was left of the {ports}"),
-        Some(seconds) => format!("{ports} run out in {seconds:.0} s{limit} at this rate"),
+        Some(seconds) => format!("{ports} are full in about {seconds:.0} s{limit} at this rate"),
         None => format!("{ports} run low"),
     };
     // Where one is wanted and not to be had, those in TIME_WAIT are not as good as free.
@@ -148,6 +148,7 @@ fn run_out(churn: &ChurnFrame, row: &Row, taken: Option<f64>, failed: Option<u64
         ("range", row.range.map(u64::from).into()),
         ("free", row.free.into()),
         ("opened_per_s", row.opened_per_s.into()),
+        ("growth_per_s", row.growth_per_s.into()),
         ("exhausted_in_s", row.exhausted_in_s.into()),
         ("exhausted_limit", row.limit.map(Limit::key).into()),
         ("failed", failed.into()),
@@ -252,7 +253,7 @@ fn culprit(churn: &ChurnFrame, ends: &Ends) -> Option<Owner> {
         }
         let is_there = route
             .destination
-            .is_some_and(|route| route.address.ip.to_canonical() == to.ip().to_canonical() && route.port == to.port());
+            .is_some_and(|route| route.address.ip.to_canonical() == to.ip() && route.port == to.port());
         if is_there {
             // Routes come the busiest first.
             let tried = route.tally.opened.saturating_add(route.tally.failed.total());
@@ -400,6 +401,7 @@ mod tests {
             held_ms: Some(TIME_WAIT_MS),
             reuse: TwReuse::parse("0", "1", None),
             opened_per_s: 50.0,
+            growth_per_s: Some(40.0),
             exhausted_in_s,
             limit,
         }
@@ -441,7 +443,7 @@ mod tests {
         let finding = one(look(vec![row(500, Some(12.4), None)], vec![route(500, 0)]));
         assert_eq!(
             finding.title,
-            "local ports from 10.0.0.1 to 10.0.0.9:80 run out in 12 s at this rate: 500 of 1,000 held, 50 %, 490 by TIME_WAIT"
+            "local ports from 10.0.0.1 to 10.0.0.9:80 are full in about 12 s at this rate: 500 of 1,000 held, 50 %, 490 by TIME_WAIT"
         );
         assert_eq!(finding.severity, Severity::Critical);
         assert_eq!(finding.owner.map(|owner| owner.to_string()).as_deref(), Some("app[7]"));
@@ -459,7 +461,11 @@ mod tests {
         );
         let finding = one(look(vec![row(500, Some(12.4), Some(Limit::Earliest))], vec![]));
         assert_eq!((finding.severity, finding.owner), (Severity::Warning, None));
-        assert!(finding.title.contains("in 12 s at the earliest"), "{}", finding.title);
+        assert!(
+            finding.title.contains("in about 12 s at the earliest"),
+            "{}",
+            finding.title
+        );
     }
 
     #[test]

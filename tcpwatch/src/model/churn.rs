@@ -410,8 +410,8 @@ fn route(event: &Event) -> Option<(Opener, Destination)> {
 fn port(event: &Event) -> Option<Port> {
     let number = event.lport?.get();
     (event.opened == Some(Opened::Active)).then_some(Port {
-        source: event.local.ip,
-        destination: SocketAddr::new(event.remote.ip, event.rport?.get()),
+        source: event.local.ip.to_canonical(),
+        destination: SocketAddr::new(event.remote.ip.to_canonical(), event.rport?.get()),
         number,
         bound: event.bound,
     })

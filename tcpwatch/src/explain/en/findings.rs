@@ -65,6 +65,10 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "A connection is told from others by four things: two addresses, two ports. To one destination \
                 address and port, from one source address, there can be only as many as ip_local_port_range \
                 has ports (28,232 by default), and those in TIME_WAIT are among them.",
+                "They run low where 80 % of them are taken, and run out where a connect found none or, if the last ten \
+                seconds go on, none is free within half a minute.",
+                "That is: what is taken at that rate, less the ports whose TIME_WAIT ends until then, uses up the free \
+                ones.",
             ],
             hurts: &[
                 "connect() fails with EADDRNOTAVAIL (no_port). Before that it takes longer and longer, for the \

@@ -55,6 +55,9 @@ pub(super) fn text(kind: Kind) -> FindingText {
             meaning: &[
                 "一条连接由四元组区分：两个地址、两个端口。从同一个源地址到同一个目的地址和端口，连接数最多等\
                 于 ip_local_port_range 的端口数（默认 28,232），处于 TIME_WAIT 的也算在内。",
+                "占用达到 80 % 即为紧张；有 connect 已找不到端口，或者照最近十秒的速度半分钟之内就会占满，即为耗\
+                尽。",
+                "算法：按这个速度新占用的端口，减去到那时 TIME_WAIT 已结束的端口，用完了现有的空闲端口。",
             ],
             hurts: &[
                 "connect() 以 EADDRNOTAVAIL 失败（no_port）。在此之前它会越来越慢，因为内核要费力寻找空闲端口。",

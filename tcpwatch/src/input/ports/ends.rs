@@ -25,7 +25,7 @@ impl fmt::Display for Ends {
     }
 }
 
-/// The port of a connection opened from here.
+/// The port of a connection opened from here, by canonical addresses: sockets of both families share the ports of an IPv4 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Port {
     /// This side's address.
@@ -48,10 +48,9 @@ impl Port {
     }
 
     /// Between what bind(2) cannot take it again.
-    pub(crate) fn of_source(self) -> Ends {
+    pub(crate) const fn of_source(self) -> Ends {
         Ends {
-            // Sockets of both families share the ports of an IPv4 address.
-            source: self.source.to_canonical(),
+            source: self.source,
             destination: None,
         }
     }

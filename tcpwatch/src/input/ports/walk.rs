@@ -84,13 +84,13 @@ impl Walk {
         if is_request || socket.state == TcpState::Listen || socket.rport == 0 || !range.contains(socket.lport) {
             return;
         }
-        let source = socket.local.ip;
+        // Sockets of both families share the ports of an IPv4 address.
+        let source = socket.local.ip.to_canonical();
         let ends = Ends {
             source,
-            destination: Some(SocketAddr::new(socket.remote.ip, socket.rport)),
+            destination: Some(SocketAddr::new(socket.remote.ip.to_canonical(), socket.rport)),
         };
         let waits = socket.state == TcpState::TimeWait || socket.kind == Some(Kind::Timewait);
-        let source = source.to_canonical();
         if self.sources.len() < self.most_sources || self.sources.contains_key(&source) {
             let ports = self.sources.entry(source).or_default();
             ports.held.insert(socket.lport);
@@ -267,6 +267,22 @@ mod tests {
         };
         let held = Held { used: 2, time_wait: 1 };
         assert_eq!(walk.take(&source), Some(held));
+    }
+
+    #[test]
+    fn both_families_share_the_ports_of_an_ipv4_address() {
+        let range = PortRange::parse("40000 40999", "").unwrap();
+        let mut walk = Walk::default();
+        let mapped = |text: &str| Address::new(text.parse().unwrap(), 0);
+        walk.add(&socket(TcpState::Established, Kind::Full, 40_000, 80), &range);
+        let other = Socket {
+            family: Family::Ipv6,
+            local: mapped("::ffff:10.0.0.1"),
+            remote: mapped("::ffff:10.0.0.9"),
+            ..socket(TcpState::TimeWait, Kind::Timewait, 40_001, 80)
+        };
+        walk.add(&other, &range);
+        assert_eq!(walk.take(&ends(80)), Some(Held { used: 2, time_wait: 1 }));
     }
 
     #[test]

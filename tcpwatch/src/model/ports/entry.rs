@@ -1,30 +1,47 @@
-//! What is followed of ports that are used up together.
+//! The ports to one destination, or those of one source address: how many are held, how fast that grows, when they are full.
 
-use super::forecast::Forecast;
-use super::rates::rates;
+use std::collections::VecDeque;
+
+use super::SECOND_NS;
 use super::row::{Limit, Row};
-use super::time_wait_ages::{TimeWaitAges, whole};
-use super::{SECOND_NS, Seconds, TIME_WAIT_S};
+use crate::input::ports::TIME_WAIT_S;
 use crate::input::ports::ends::Ends;
-use crate::input::ports::reuse::{TIME_WAIT_MS, TwReuse};
+use crate::input::ports::reuse::TwReuse;
 use crate::input::ports::walk::Held;
+use crate::model::seconds;
+use crate::model::time_buckets::TimeBuckets;
 
 const MINUTE_NS: u64 = TIME_WAIT_S as u64 * SECOND_NS;
 
-/// What is followed of one destination, or of one source address.
+/// Rates are those of the last ten seconds: enough to even out a client's pauses, and few beside the minute that TIME_WAIT lasts.
+const RECENT_NS: u64 = 10 * SECOND_NS;
+
+/// How far ahead the end is told, s: further off, the chance in ten seconds decides, and a rate that TIME_WAIT can bear seems not to be.
+const AHEAD_S: u64 = 30;
+
+/// Events in each second: those whose TIME_WAIT ended in the last ten seconds entered it up to 70 s ago, in the first and the last of
+/// 72 seconds of the clock at most.
+type Seconds = TimeBuckets<SECOND_NS, 72>;
+
+/// One destination, or one source address.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
-    /// The first that is known of it.
+    /// The first event or walk.
     since_ns: u64,
     /// The latest event.
     pub(super) last_ns: u64,
-    /// The last walk: what happened until then is in its counts.
+    /// The last walk: its counts include all that happened until then.
     walked_ns: Option<u64>,
-    /// Ports held by what is not in TIME_WAIT.
+    /// Ports held by sockets that are not in TIME_WAIT.
     live: u64,
-    waiting: TimeWaitAges,
+    /// What `live` was at some moments, a second or more apart: from ten seconds ago on, or from the latest before that.
+    lived: VecDeque<(u64, u64)>,
+    /// Connections seen to enter TIME_WAIT.
+    entered: Seconds,
+    /// How many more than those the last walk found in TIME_WAIT: sockets from before the watch. Negative where connect(2) took some
+    /// of the ports again.
+    unseen: f64,
     opened: Seconds,
-    freed: Seconds,
     /// When connect(2) last chose a port, as far as is known.
     chosen_ns: Option<u64>,
     /// When bind(2) last took one.
@@ -65,6 +82,7 @@ impl Entry {
 
     /// What happened to a port; whether bind(2) took it, where that is known.
     pub(super) fn apply(&mut self, what: PortEvent, bound: Option<bool>, monotonic_ns: u64) {
+        self.keep_live(monotonic_ns);
         // Events come in any order, and the walk may have met an older one's socket.
         self.since_ns = self.since_ns.min(monotonic_ns);
         self.last_ns = self.last_ns.max(monotonic_ns);
@@ -79,10 +97,11 @@ impl Entry {
                 };
                 *last = (*last).max(Some(monotonic_ns));
             }
-            PortEvent::Freed => self.freed.add(monotonic_ns),
-            // The walk found it waiting, and it was entered then.
-            PortEvent::Waits if is_counted => {}
-            PortEvent::Waits => self.waiting.entered.add(monotonic_ns),
+            PortEvent::Waits => {
+                self.entered.add(monotonic_ns);
+                self.unseen -= f64::from(u8::from(is_counted));
+            }
+            PortEvent::Freed => {}
         }
         if !is_counted {
             self.live = match what {
@@ -95,13 +114,54 @@ impl Entry {
 
     pub(super) fn walked(&mut self, held: Held, now_ns: u64) {
         self.live = held.used.saturating_sub(held.time_wait);
-        self.waiting.correct(held.time_wait, self.since_ns, now_ns);
+        self.unseen = real(held.time_wait) - self.seen_waiting(MINUTE_NS, now_ns);
         self.walked_ns = Some(now_ns);
+        self.keep_live(now_ns);
+    }
+
+    /// Keeps what `live` is at `now_ns`, once a second.
+    fn keep_live(&mut self, now_ns: u64) {
+        let is_due = |(ns, _): &(u64, u64)| now_ns.saturating_sub(*ns) >= SECOND_NS;
+        if self.lived.back().is_none_or(is_due) {
+            self.lived.push_back((now_ns, self.live));
+        }
+        let is_old = |(ns, _): &(u64, u64)| now_ns.saturating_sub(*ns) >= RECENT_NS;
+        while self.lived.get(1).is_some_and(is_old) {
+            self.lived.pop_front();
+        }
+    }
+
+    /// Those of TIME_WAIT that were seen to enter it in the last `held_ns`.
+    fn seen_waiting(&self, held_ns: u64, now_ns: u64) -> f64 {
+        between(&self.entered, now_ns.saturating_sub(held_ns), now_ns, now_ns)
+    }
+
+    /// How many of the unseen ones leave TIME_WAIT from `from_ns` to `to_ns`. They entered it just before the watch, at the rate seen
+    /// first, and leave a minute later; evenly from the walk on, where there are too many for that, or none was seen.
+    fn unseen_leave(&self, from_ns: u64, to_ns: u64, now_ns: u64) -> f64 {
+        let walked_ns = self.walked_ns.unwrap_or(self.since_ns);
+        let first_minute = self.since_ns.saturating_add(MINUTE_NS);
+        let until_ns = if walked_ns < first_minute {
+            first_minute
+        } else {
+            walked_ns.saturating_add(MINUTE_NS)
+        };
+        let until = |ns: u64| seconds(until_ns.saturating_sub(ns.max(walked_ns)));
+        let first_ns = self.since_ns.saturating_add(RECENT_NS).min(now_ns);
+        let entered = between(&self.entered, self.since_ns.min(now_ns), first_ns, now_ns);
+        let per_s = entered / at_least_one(self.since_ns, first_ns);
+        let for_s = (self.unseen / per_s.max(f64::MIN_POSITIVE)).clamp(1.0, until(walked_ns).max(1.0));
+        self.unseen * (until(from_ns).min(for_s) - until(to_ns).min(for_s)) / for_s
+    }
+
+    /// Ports held by TIME_WAIT at `now_ns`.
+    fn time_wait(&self, now_ns: u64) -> f64 {
+        (self.seen_waiting(MINUTE_NS, now_ns) + self.unseen_leave(now_ns, u64::MAX, now_ns)).max(0.0)
     }
 
     /// Ports held at `now_ns`.
     pub(super) fn used(&self, now_ns: u64) -> u64 {
-        rounded(whole(self.live) + self.waiting.held(self.since_ns, now_ns))
+        self.live.saturating_add(rounded(self.time_wait(now_ns)))
     }
 
     /// Whether bind(2) took a port in the last minute.
@@ -109,54 +169,48 @@ impl Entry {
         is_lately(self.bound_ns, now_ns)
     }
 
-    /// What is told of it at `now_ns`: it is `ends`.
-    pub(super) fn row(&self, ends: Ends, terms: ReuseRules, now_ns: u64) -> Row {
+    /// The row of it, which is `ends`, at `now_ns`.
+    pub(super) fn row(&self, ends: Ends, rules: ReuseRules, now_ns: u64) -> Row {
         let ReuseRules {
             range, held_ms, reuse, ..
-        } = terms;
-        let (opened, freed, entered) = (&self.opened, &self.freed, &self.waiting.entered);
-        // How many enter tells nothing of the ports that run out, where TIME_WAIT keeps them all.
-        let [opened_per_s, freed_per_s, entered_per_s] = if held_ms.is_some_and(|held_ms| held_ms < TIME_WAIT_MS) {
-            let ([opened, freed, entered], over_s) = rates([opened, freed, entered], self.since_ns, now_ns);
-            // An end is told a moment after it: what opened and is not open any more has ended.
-            let ended = opened - whole(self.live) / over_s;
-            [opened, freed, entered.max(ended - freed)]
-        } else {
-            let ([opened, freed], _) = rates([opened, freed], self.since_ns, now_ns);
-            [opened, freed, 0.0]
-        };
-        let waiting = self.waiting.ages(self.since_ns, now_ns);
-        let forecast = range.zip(held_ms).map(|(range, held_ms)| Forecast {
-            range,
-            live: whole(self.live),
-            waiting,
-            opened_per_s,
-            freed_per_s,
-            entered_per_s,
-            held_ms,
-        });
-        let time_wait = rounded(waiting.iter().sum());
+        } = rules;
+        // Where connect(2) takes ports again, they are in TIME_WAIT no more, and only the next walk counts that.
+        let most = range.map_or(u64::MAX, |range| u64::from(range).saturating_sub(self.live));
+        let time_wait = rounded(self.time_wait(now_ns)).min(most);
         let (bound, chosen) = (self.is_bound_lately(now_ns), is_lately(self.chosen_ns, now_ns));
         // Ports run out for those who take them as these do; a destination nobody connects to now may be out of them all the same.
         let (is_asked, is_limit, limit) = match ends.destination {
-            Some(_) => (chosen || !bound, terms.others_bound, Limit::Latest),
-            None => (bound, chosen || terms.may_share, Limit::Earliest),
+            Some(_) => (chosen || !bound, rules.others_bound, Limit::Latest),
+            None => (bound, chosen || rules.may_share, Limit::Earliest),
         };
-        let free = |forecast: &Forecast| rounded((f64::from(forecast.range) - forecast.taken()).max(0.0));
+        let growth = held_ms.map(|held_ms| Growth::of(self, held_ms, now_ns));
+        let free = range.zip(growth.as_ref()).map(|(range, growth)| growth.free(range));
         Row {
             ends,
             used: time_wait.saturating_add(self.live),
             time_wait,
             range,
-            free: forecast.as_ref().map(free),
+            free: free.map(rounded),
             held_ms,
             reuse,
-            opened_per_s,
-            exhausted_in_s: forecast
-                .filter(|_| is_asked)
-                .and_then(|forecast| forecast.exhausted_in_s()),
+            opened_per_s: self.recent(&self.opened, now_ns),
+            growth_per_s: growth.as_ref().map(Growth::per_s),
+            exhausted_in_s: free
+                .zip(growth.filter(|_| is_asked))
+                .and_then(|(free, growth)| growth.full_in_s(free)),
             limit: (is_asked && is_limit).then_some(limit),
         }
+    }
+
+    /// When the last ten seconds began, or the first that is known.
+    fn recent_since(&self, now_ns: u64) -> u64 {
+        now_ns.saturating_sub(RECENT_NS).max(self.since_ns).min(now_ns)
+    }
+
+    /// How many of `series` there were a second since then.
+    fn recent(&self, series: &Seconds, now_ns: u64) -> f64 {
+        let since_ns = self.recent_since(now_ns);
+        between(series, since_ns, now_ns, now_ns) / at_least_one(since_ns, now_ns)
     }
 
     /// Whether its time is not that of `now_ns` at all: a clock that was set back, or an event with a wrong time.
@@ -165,15 +219,111 @@ impl Entry {
     }
 
     pub(super) fn is_idle(&self, now_ns: u64) -> bool {
-        self.live == 0
-            && now_ns.saturating_sub(self.last_ns) > MINUTE_NS
-            && self.waiting.held(self.since_ns, now_ns) < 0.5
+        self.live == 0 && now_ns.saturating_sub(self.last_ns) > MINUTE_NS && self.time_wait(now_ns) < 0.5
     }
+}
+
+/// How fast the ports of an entry are taken and come back, where TIME_WAIT keeps one for `held_ns`.
+struct Growth<'a> {
+    entry: &'a Entry,
+    held_ns: u64,
+    now_ns: u64,
+    /// Connections that enter TIME_WAIT a second.
+    enter_per_s: f64,
+    /// Ports taken a second, without those that are given back at once, since no TIME_WAIT follows.
+    take_per_s: f64,
+}
+
+impl<'a> Growth<'a> {
+    fn of(entry: &'a Entry, held_ms: u32, now_ns: u64) -> Self {
+        let enter_per_s = entry.recent(&entry.entered, now_ns);
+        let (then_ns, live) = entry.lived.front().copied().unwrap_or((now_ns, entry.live));
+        Self {
+            entry,
+            held_ns: u64::from(held_ms) * 1_000_000,
+            now_ns,
+            enter_per_s,
+            take_per_s: enter_per_s + (real(entry.live) - real(live)) / at_least_one(then_ns, now_ns),
+        }
+    }
+
+    /// Ports that are not taken; those that TIME_WAIT has held for long enough are free.
+    fn free(&self, range: u32) -> f64 {
+        let waiting = if self.held_ns < MINUTE_NS {
+            self.entry.seen_waiting(self.held_ns, self.now_ns)
+        } else {
+            self.entry.time_wait(self.now_ns)
+        };
+        (f64::from(range) - real(self.entry.live) - waiting).max(0.0)
+    }
+
+    /// How many come back between `from_ns` and `to_ns`, which may be to come, since TIME_WAIT has held them for long enough.
+    fn come_back(&self, from_ns: u64, to_ns: u64) -> f64 {
+        let entered = [from_ns, to_ns].map(|ns| ns.saturating_sub(self.held_ns));
+        let seen = between(&self.entry.entered, entered[0], entered[1], self.now_ns);
+        let later = self.enter_per_s * seconds(entered[1].saturating_sub(entered[0].max(self.now_ns)));
+        let unseen = if self.held_ns < MINUTE_NS {
+            0.0
+        } else {
+            self.entry.unseen_leave(from_ns, to_ns, self.now_ns)
+        };
+        seen + later + unseen
+    }
+
+    /// By how many ports more are taken each second, in the last ten.
+    fn per_s(&self) -> f64 {
+        let from_ns = self.entry.recent_since(self.now_ns);
+        self.take_per_s - self.come_back(from_ns, self.now_ns) / at_least_one(from_ns, self.now_ns)
+    }
+
+    /// Seconds until the `free` ports are taken as well, if that goes on; `None` where that is not within [`AHEAD_S`].
+    fn full_in_s(&self, mut free: f64) -> Option<f64> {
+        // Less than half a port is none.
+        if free < 0.5 {
+            return Some(0.0);
+        }
+        let mut second = 0.0;
+        for from_ns in (0..AHEAD_S).map(|ahead| self.now_ns.saturating_add(ahead * SECOND_NS)) {
+            let more = self.take_per_s - self.come_back(from_ns, from_ns.saturating_add(SECOND_NS));
+            if more >= free {
+                return Some(second + free / more);
+            }
+            free -= more;
+            second += 1.0;
+        }
+        None
+    }
+}
+
+/// Events of `series` from `from_ns` to `to_ns`, of which nothing after `now_ns` is known; within a second they came evenly.
+fn between(series: &Seconds, from_ns: u64, to_ns: u64, now_ns: u64) -> f64 {
+    let [from, to] = [from_ns, to_ns].map(|ns| {
+        let slot = Seconds::slot(ns);
+        let known_ns = now_ns.saturating_sub(slot * SECOND_NS).min(SECOND_NS);
+        let part = if ns < now_ns {
+            seconds(ns % SECOND_NS) / seconds(known_ns)
+        } else {
+            1.0
+        };
+        (slot, f64::from(series.get(slot)) * part)
+    });
+    real(series.sum(from.0, to.0)) + to.1 - from.1
 }
 
 /// Whether it was in the minute before `now_ns`.
 fn is_lately(last_ns: Option<u64>, now_ns: u64) -> bool {
     last_ns.is_some_and(|last_ns| now_ns.saturating_sub(last_ns) <= MINUTE_NS)
+}
+
+/// From then to now, s; a second at least, for what a moment has is no rate.
+fn at_least_one(then_ns: u64, now_ns: u64) -> f64 {
+    seconds(now_ns.saturating_sub(then_ns)).max(1.0)
+}
+
+/// A count as a number to reckon with.
+#[expect(clippy::cast_precision_loss, reason = "no host has 2^53 sockets")]
+fn real(count: u64) -> f64 {
+    count as f64
 }
 
 /// A number of sockets.

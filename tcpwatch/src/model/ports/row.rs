@@ -20,10 +20,13 @@ pub struct Row {
     pub held_ms: Option<u32>,
     /// By which settings; `None` likewise.
     pub reuse: Option<TwReuse>,
-    /// Connections opened a second, of late.
+    /// Connections opened a second in the last ten, or since the first.
     pub opened_per_s: f64,
-    /// See [`super::forecast::Forecast::exhausted_in_s`]; `None` too where the settings are not known, and for a destination to
-    /// which bind(2) took the ports of all that was opened of late: they run out when those of the source address do.
+    /// By how many fewer are free each second, likewise; `None` as `held_ms`.
+    pub growth_per_s: Option<f64>,
+    /// Seconds until none is free: those taken at the rate of the last ten seconds, less those whose TIME_WAIT ends until then, use
+    /// up the free ones. `None` where that is not within a minute, where the settings are not known, and for a destination to
+    /// which bind(2) took the ports of all that was opened in the last minute: they run out when those of the source address do.
     pub exhausted_in_s: Option<f64>,
     /// Whether that is the earliest or the latest; `None` where it is neither, or nothing is foretold.
     pub limit: Option<Limit>,

@@ -198,6 +198,7 @@ struct PortsObject {
     /// How long TIME_WAIT holds a port before it can be reused.
     time_wait_held_ms: Option<u32>,
     opened_per_s: f64,
+    growth_per_s: Option<f64>,
     exhausted_in_s: Option<f64>,
     exhausted_limit: Option<&'static str>,
 }
@@ -269,6 +270,7 @@ impl From<&Row> for PortsObject {
             free: row.free,
             time_wait_held_ms: row.held_ms,
             opened_per_s: row.opened_per_s,
+            growth_per_s: row.growth_per_s,
             exhausted_in_s: row.exhausted_in_s,
             exhausted_limit: row.limit.map(Limit::key),
         }

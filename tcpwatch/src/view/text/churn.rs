@@ -223,6 +223,9 @@ impl Text {
                 percent(row).unwrap_or(0),
                 thousands(row.time_wait)
             )?;
+            if let Some(growth) = row.growth_per_s.filter(|&growth| growth >= 0.5) {
+                write!(out, ", {growth:.0} more a second")?;
+            }
             if let Some(held_ms) = row.held_ms.filter(|&held_ms| held_ms < TIME_WAIT_MS) {
                 // Older ones can be reused.
                 write!(out, " (tcp_tw_reuse: for {})", duration(u64::from(held_ms) * 1_000_000))?;
