@@ -1,4 +1,5 @@
-//! Bursts of connections, once they are over. What a burst is: [`crate::model::burst`].
+//! A burst is seconds in a row, each of which opened more than twice what the median second of the minute before did, and at least a
+//! hundred connections more ([`crate::model::burst`]).
 
 use super::finding::{Finding, Severity, Value};
 use super::{Detector, Frame, MOST, happened};

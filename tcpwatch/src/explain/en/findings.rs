@@ -45,8 +45,8 @@ pub(super) fn text(kind: Kind) -> FindingText {
         Kind::Burst => FindingText {
             about: "Many connections opened at once",
             meaning: &[
-                "For a short time connections were opened at a rate far above the usual, which took ten \
-                seconds of watching to know.",
+                "Each of some seconds in a row opened more than twice what the median second of the minute before did, \
+                and at least a hundred connections more. The usual is known from ten seconds of watching on.",
             ],
             hurts: &[
                 "Accept queues and SYN queues are made for the usual rate. What does not fit is dropped, and \

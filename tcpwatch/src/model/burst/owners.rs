@@ -5,15 +5,11 @@ use std::ops::Range;
 
 use hashbrown::HashMap;
 
-use super::baseline::{median, number};
-use crate::model::time_buckets::TimeBuckets;
+use super::{KEPT, Seconds, usual};
+use crate::model::real;
 
-/// Owners remembered at most, about 300 bytes each.
+/// Owners remembered at most, about 400 bytes each.
 const MOST: usize = 1024;
-
-const KEPT: u64 = 64;
-
-type Seconds = TimeBuckets<1_000_000_000, KEPT>;
 
 /// Openings of each owner in the last minute.
 #[derive(Debug)]
@@ -42,7 +38,7 @@ impl<K: Copy + Eq + Hash> Owners<K> {
 
     /// Makes room: the half that opened fewest in the last minute is forgotten.
     fn forget(&mut self, now: u64) {
-        let opened = |seconds: &Seconds| seconds.sum((now + 1).saturating_sub(KEPT), now + 1);
+        let opened = |seconds: &Seconds| seconds.sum(now.saturating_sub(KEPT), now.saturating_add(1));
         let counts = self.seconds.iter().map(|(&owner, seconds)| (opened(seconds), owner));
         let mut counts: Vec<(u64, K)> = counts.collect();
         counts.sort_unstable_by_key(|&(count, _)| count);
@@ -51,19 +47,16 @@ impl<K: Copy + Eq + Hash> Owners<K> {
         }
     }
 
-    /// Who opened more than half of `burst` connections, over what is usual for it, in `seconds` (of the clock).
-    ///
-    /// What is usual is the median of its seconds before, from the second `level_from` on.
-    pub(super) fn most_of(&self, burst: u64, seconds: Range<u64>, level_from: u64) -> Option<K> {
-        let before = level_from.max(seconds.end.saturating_sub(KEPT))..seconds.start;
-        let length = number(seconds.end.saturating_sub(seconds.start));
+    /// Who opened more than half of `burst` connections, over what is usual for it, in `seconds`; that is the median of its seconds
+    /// `before`.
+    pub(super) fn most_of(&self, burst: f64, seconds: Range<u64>, before: Range<u64>) -> Option<K> {
         let over = |opened: &Seconds| {
-            let usual = median(before.clone().map(|second| f64::from(opened.get(second))).collect());
-            number(opened.sum(seconds.start, seconds.end)) - usual * length
+            let usual = usual(opened, before.clone()).unwrap_or(0.0);
+            real(opened.sum(seconds.start, seconds.end)) - usual * real(seconds.end.saturating_sub(seconds.start))
         };
         let all = self.seconds.iter().map(|(&owner, opened)| (owner, over(opened)));
         let (owner, most) = all.max_by(|a, b| a.1.total_cmp(&b.1))?;
-        (most * 2.0 > number(burst)).then_some(owner)
+        (most * 2.0 > burst).then_some(owner)
     }
 }
 
@@ -79,10 +72,10 @@ mod tests {
         for event in 0..100 {
             owners.add(if event < 51 { 'a' } else { 'b' }, 100 * S + event);
         }
-        assert_eq!(owners.most_of(100, 100..101, 0), Some('a'));
-        assert_eq!(owners.most_of(102, 100..101, 0), None);
-        assert_eq!(owners.most_of(100, 101..102, 0), None);
-        assert_eq!(Owners::<char>::default().most_of(0, 0..1, 0), None);
+        assert_eq!(owners.most_of(100.0, 100..101, 0..100), Some('a'));
+        assert_eq!(owners.most_of(102.0, 100..101, 0..100), None);
+        assert_eq!(owners.most_of(100.0, 101..102, 0..101), None);
+        assert_eq!(Owners::<char>::default().most_of(0.0, 0..1, 0..0), None);
     }
 
     #[test]
@@ -96,9 +89,9 @@ mod tests {
         for event in 0..40 {
             owners.add('b', 100 * S + event);
         }
-        assert_eq!(owners.most_of(40, 100..101, 60), Some('b'));
+        assert_eq!(owners.most_of(40.0, 100..101, 60..100), Some('b'));
         // Unless what was before is not the usual.
-        assert_eq!(owners.most_of(40, 100..101, 100), Some('a'));
+        assert_eq!(owners.most_of(40.0, 100..101, 100..100), Some('a'));
     }
 
     #[test]
@@ -115,7 +108,7 @@ mod tests {
             }
             assert!(owners.seconds.len() <= 64);
         }
-        assert_eq!(owners.most_of(4000, 100..101, 0), Some(0));
+        assert_eq!(owners.most_of(4000.0, 100..101, 40..100), Some(0));
     }
 
     #[test]
@@ -126,8 +119,8 @@ mod tests {
         };
         for (owner, time) in [(1, u64::MAX), (2, 0), (3, u64::MAX), (4, 5 * S), (5, 0)] {
             owners.add(owner, time);
-            let _ = owners.most_of(0, 0..u64::MAX, 0);
-            let _ = owners.most_of(u64::MAX, 7..7, u64::MAX);
+            let _ = owners.most_of(0.0, 0..u64::MAX, 0..7);
+            let _ = owners.most_of(f64::INFINITY, 7..7, 0..0);
         }
         assert!(owners.seconds.len() <= 2);
     }

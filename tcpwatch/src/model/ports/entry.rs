@@ -8,8 +8,8 @@ use crate::input::ports::TIME_WAIT_S;
 use crate::input::ports::ends::Ends;
 use crate::input::ports::reuse::TwReuse;
 use crate::input::ports::walk::Held;
-use crate::model::seconds;
 use crate::model::time_buckets::TimeBuckets;
+use crate::model::{real, seconds};
 
 const MINUTE_NS: u64 = TIME_WAIT_S as u64 * SECOND_NS;
 
@@ -318,12 +318,6 @@ fn is_lately(last_ns: Option<u64>, now_ns: u64) -> bool {
 /// From then to now, s; a second at least, for what a moment has is no rate.
 fn at_least_one(then_ns: u64, now_ns: u64) -> f64 {
     seconds(now_ns.saturating_sub(then_ns)).max(1.0)
-}
-
-/// A count as a number to reckon with.
-#[expect(clippy::cast_precision_loss, reason = "no host has 2^53 sockets")]
-fn real(count: u64) -> f64 {
-    count as f64
 }
 
 /// A number of sockets.
