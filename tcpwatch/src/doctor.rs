@@ -8,7 +8,6 @@ mod conntrack;
 mod descriptors;
 mod files;
 mod format;
-mod keepalive;
 mod negligible;
 mod orphans;
 mod port_usage;
@@ -53,7 +52,7 @@ pub struct Line {
     pub place: Option<Place>,
     /// Whether a person should look at it.
     pub standing: Standing,
-    /// What the counters say about it, and whether changing it would help here.
+    /// What the host shows of it, and whether changing it would help here; empty where nothing is to be said.
     pub words: String,
     /// The same as a finding.
     pub finding: Finding,
@@ -125,16 +124,17 @@ fn judge(frame: &HostFrame, setting: Setting) -> Verdict {
         Setting::TcpAbortOnOverflow => backlog::abort(frame),
         Setting::TcpMaxOrphans => orphans::most(frame),
         Setting::TcpOrphanRetries => orphans::retries(frame),
-        Setting::TcpKeepaliveTime | Setting::TcpKeepaliveIntvl | Setting::TcpKeepaliveProbes => {
-            keepalive::judge(frame, setting)
-        }
-        Setting::TcpRetries1 => retries::first(frame),
-        Setting::TcpRetries2 => retries::second(frame),
-        Setting::TcpSynRetries => retries::syn(frame),
-        Setting::TcpSynackRetries => retries::synack(frame),
+        Setting::TcpRetries2 => retries::judge(frame),
         Setting::FileMax => descriptors::file_max(frame),
         Setting::NrOpen => descriptors::nr_open(frame),
         Setting::NfConntrackMax => conntrack::judge(frame),
+        // Nothing that the host counts tells whether another value would be better.
+        Setting::TcpKeepaliveTime
+        | Setting::TcpKeepaliveIntvl
+        | Setting::TcpKeepaliveProbes
+        | Setting::TcpRetries1
+        | Setting::TcpSynRetries
+        | Setting::TcpSynackRetries => Verdict::fine(),
     }
 }
 
@@ -155,9 +155,9 @@ fn line(frame: &HostFrame, setting: Setting) -> Line {
         .flat_map(|text| files::oddities(frame, setting, text))
     {
         verdict.standing = Standing::Notable;
-        verdict.words = format!("{}; {oddity}", verdict.words);
+        verdict.words = joined([verdict.words.as_str(), &oddity], "; ");
     }
-    let place = files::line_of(frame, setting).map(|line| line.place.clone());
+    let place = frame.line_of(setting).map(|line| line.place.clone());
     let mut evidence = vec![
         ("value", text.map_or(Value::Unknown, format::value)),
         (
@@ -194,7 +194,7 @@ fn line(frame: &HostFrame, setting: Setting) -> Line {
             kind: Kind::Host,
             topic: Topic::Setting(setting),
             severity: verdict.severity,
-            title: format!("{} {is}{beside}: {}", setting.sysctl(), verdict.words),
+            title: joined([&format!("{} {is}{beside}", setting.sysctl()), &verdict.words], ": "),
             evidence,
             advice: verdict.advice,
             owner: None,
@@ -202,6 +202,12 @@ fn line(frame: &HostFrame, setting: Setting) -> Line {
         words: verdict.words,
         beside,
     }
+}
+
+/// Those of `parts` that are not empty.
+fn joined(parts: [&str; 2], between: &str) -> String {
+    let parts = parts.into_iter().filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join(between)
 }
 
 /// Whether `text` is what a kernel shows of `setting`.

@@ -48,8 +48,8 @@ fn frames(args: &DoctorArgs) -> Result<Vec<(HostFrame, String)>> {
     if let Some(copied) = args.root.as_deref().filter(|copied| *copied != root) {
         let tree = HostRoot::open(copied)?;
         ensure!(
-            tree.has("proc/sys") || tree.has("proc/net"),
-            "{}: there is neither proc/sys nor proc/net in it (--root takes the top of a tree copied from a host, with proc and etc in it)",
+            ["proc/sys", "proc/net", "etc"].iter().any(|path| tree.has(path)),
+            "{}: there is no proc/sys, no proc/net and no etc in it (--root takes the top of a tree copied from a host, with proc and etc in it)",
             copied.display()
         );
         return Ok(vec![(source::copied(&tree), "a copied tree".into())]);

@@ -89,7 +89,7 @@ fn all_did(frame: &HostFrame, listeners: &[&Listener]) -> String {
 /// `net.core.somaxconn`.
 pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
     let Some(value) = frame.number(Setting::Somaxconn) else {
-        return Verdict::fine("it is the most that listen() is given");
+        return Verdict::fine();
     };
     let full = full(frame);
     let capped = |listener: &&Listener| is_capped(listener, value);
@@ -103,12 +103,8 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
         .clone()
         .unwrap_or_else(|| told(frame, Counter::ListenOverflows));
     let verdict = match overflows {
-        None if half_open.is_none() => {
-            Verdict::fine(format!("{counted}: whether a queue was ever full cannot be said"))
-        }
-        Some(0) if half_open.is_none() && full.is_empty() => {
-            Verdict::fine(format!("no accept queue was full: {counted}. Nothing to gain"))
-        }
+        None if half_open.is_none() => Verdict::fine(),
+        Some(0) if half_open.is_none() && full.is_empty() => Verdict::fine(),
         _ if half_open.is_none() && is_quiet => Verdict::note(format!("{counted}, {RARE}")),
         _ => {
             let by_somaxconn: Vec<_> = blamed.iter().copied().filter(|one| capped(one) == Some(true)).collect();
@@ -198,10 +194,7 @@ pub(super) fn abort(frame: &HostFrame) -> Verdict {
     let counted = told(frame, Counter::ListenOverflows);
     let overflows = frame.counter(Counter::ListenOverflows);
     let verdict = match (frame.number(Setting::TcpAbortOnOverflow), overflows) {
-        (Some(0), Some(0)) => Verdict::fine(format!("no queue was full: {counted}. Nothing to gain")),
-        (Some(0), _) => Verdict::fine(format!(
-            "a client that finds a queue full tries again, which saves it where the queue drains; {counted}"
-        )),
+        (Some(0), _) => Verdict::fine(),
         (_, Some(0) | None) => Verdict::note(format!("a client whose last ACK finds an accept queue full is reset; {counted}")),
         (_, Some(_)) if is_rare(frame) => Verdict::note(format!(
             "a client whose last ACK finds an accept queue full is reset; {counted}, {RARE}"

@@ -20,14 +20,10 @@ const ENTRY_BYTES: u64 = 320;
 /// `net.netfilter.nf_conntrack_max`.
 pub(super) fn judge(frame: &HostFrame) -> Verdict {
     let conntrack = &frame.conntrack;
-    let Some(limit) = frame.number(Setting::NfConntrackMax) else {
-        return Verdict::fine("connections are not tracked here");
-    };
-    if limit == 0 {
-        return Verdict::fine("connections are tracked without a limit");
-    }
-    let Some(count) = conntrack.count else {
-        return Verdict::fine("how many connections are tracked is unknown");
+    // Without it connections are not tracked here, and 0 is no limit.
+    let limit = frame.number(Setting::NfConntrackMax).filter(|&limit| limit > 0);
+    let Some((limit, count)) = limit.zip(conntrack.count) else {
+        return Verdict::fine();
     };
     let whose = if frame.first || frame.scope == Scope::Copied {
         ""
@@ -72,7 +68,7 @@ pub(super) fn judge(frame: &HostFrame) -> Verdict {
             "{words}; it is not nearly full now, and nothing is recommended"
         ))
     } else {
-        Verdict::fine(format!("{words}: nothing to gain"))
+        Verdict::fine()
     };
     verdict
         .evidence("count", count)

@@ -34,7 +34,6 @@ fn has(process: &Descriptors) -> String {
 pub(super) fn file_max(frame: &HostFrame) -> Verdict {
     let limit = frame.number(Setting::FileMax).unwrap_or(u64::MAX);
     let verdict = match frame.open_files {
-        None => Verdict::fine("how many files the host has open is unknown"),
         Some(open) if is_near(open, limit) => Verdict::warning(format!(
             "{} of {} files of the host are open: at the limit nobody opens or accepts (ENFILE)",
             thousands(open),
@@ -46,10 +45,7 @@ pub(super) fn file_max(frame: &HostFrame) -> Verdict {
             &limit.saturating_mul(2).clamp(FEW, i64::MAX as u64).to_string(),
             "about 1 KiB of kernel memory for each file that is then opened; who leaks them is not stopped",
         ),
-        Some(open) => Verdict::fine(format!(
-            "{} files of the host are open: nothing to gain",
-            thousands(open)
-        )),
+        _ => Verdict::fine(),
     };
     verdict.evidence("open_files", frame.open_files)
 }
@@ -59,8 +55,6 @@ pub(super) fn nr_open(frame: &HostFrame) -> Verdict {
     let limit = frame.number(Setting::NrOpen).unwrap_or(u64::MAX);
     let fullest = frame.descriptors.as_ref().and_then(|nearest| nearest.first());
     let verdict = match fullest {
-        None if frame.descriptors.is_none() => Verdict::fine("how near processes are to their own limits is unknown"),
-        None => Verdict::fine("no process has as many as 100 descriptors open: nothing to gain"),
         Some(process) if is_near(process.open, process.limit) && process.limit >= limit => {
             Verdict::warning(format!("{}, and is allowed no more", has(process))).set(
                 frame,
@@ -69,10 +63,7 @@ pub(super) fn nr_open(frame: &HostFrame) -> Verdict {
                 "none by itself: the limit of the process is to be raised too (LimitNOFILE=, ulimit -n)",
             )
         }
-        Some(process) if is_near(process.open, process.limit) => {
-            Verdict::fine(format!("{}: its own limit is in the way, not this", has(process)))
-        }
-        Some(process) => Verdict::fine(format!("nearest to its own limit: {}. Nothing to gain", has(process))),
+        _ => Verdict::fine(),
     };
     verdict
         .evidence("open", fullest.map(|process| process.open))

@@ -1,24 +1,14 @@
 //! What files say of a setting, beside what the kernel has.
 
 use super::format::shortened;
-use crate::input::host::{ConfigLine, HostFrame};
-use crate::input::namespace::Scope;
+use crate::input::host::HostFrame;
 use crate::input::ports::range::PortRange;
 use crate::input::setting::Setting;
-
-/// The line of a file that sets `setting` where the host boots. What files say is for the namespace the host starts with.
-pub(super) fn line_of(frame: &HostFrame, setting: Setting) -> Option<&ConfigLine> {
-    frame.line_of(setting).filter(|_| is_for(frame))
-}
-
-fn is_for(frame: &HostFrame) -> bool {
-    frame.first || frame.scope == Scope::Copied
-}
 
 /// What is odd about what files say of `setting`, which is `text` in the kernel: a sentence each, without their full stops.
 pub(super) fn oddities(frame: &HostFrame, setting: Setting, text: &str) -> Vec<String> {
     let mut oddities = Vec::new();
-    if let Some(line) = line_of(frame, setting) {
+    if let Some(line) = frame.line_of(setting) {
         let says = format!("{} says {}", line.place, shown(&line.value));
         let failed = if setting == Setting::NfConntrackMax {
             "failed at boot, before nf_conntrack was there"
@@ -33,7 +23,7 @@ pub(super) fn oddities(frame: &HostFrame, setting: Setting, text: &str) -> Vec<S
             _ => {}
         }
     }
-    if let Some(line) = frame.unread_line_of(setting).filter(|_| is_for(frame)) {
+    if let Some(line) = frame.unread_line_of(setting) {
         oddities.push(format!(
             "{} says {}, and nobody reads it at boot: systemd-sysctl reads /etc/sysctl.d, and this file where a link there leads to it",
             line.place,

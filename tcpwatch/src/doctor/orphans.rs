@@ -37,7 +37,7 @@ pub(super) fn most(frame: &HostFrame) -> Verdict {
     let total = told(frame, Counter::TcpAbortOnMemory);
     let limit = frame.number(Setting::TcpMaxOrphans);
     let verdict = match (frame.counter(Counter::TcpAbortOnMemory), are_many(frame), limit) {
-        (Some(0), _, _) => Verdict::fine(format!("{}, none was given up: {total}. Nothing to gain", now(frame))),
+        (None | Some(0), _, _) => Verdict::fine(),
         (Some(given_up), _, _) if is_rare(frame, given_up, &CONNECTIONS) => {
             Verdict::note(format!("{}; {total}, {RARE}", now(frame)))
         }
@@ -62,7 +62,6 @@ pub(super) fn most(frame: &HostFrame) -> Verdict {
              The kernel's log says which (\"too many orphaned sockets\"): nothing is recommended without it",
             now(frame)
         )),
-        (None, _, _) => Verdict::fine(format!("{}; {total}", now(frame))),
     };
     verdict
         .counters(&[Counter::TcpAbortOnMemory, Counter::TcpMemoryPressures])
@@ -72,16 +71,12 @@ pub(super) fn most(frame: &HostFrame) -> Verdict {
 /// `net.ipv4.tcp_orphan_retries`.
 pub(super) fn retries(frame: &HostFrame) -> Verdict {
     let verdict = match frame.number(Setting::TcpOrphanRetries) {
-        Some(0) => Verdict::fine(format!(
-            "which means {RETRIES}, 100 s or more; orphans: {}. Nothing to gain",
-            now(frame)
-        )),
-        Some(retries) if retries < RETRIES => Verdict::note(format!(
+        Some(retries @ 1..RETRIES) => Verdict::note(format!(
             "an orphan is given up after {}, and what it had left to send is lost; orphans: {}",
             counted(retries, "retry", "retries"),
             now(frame)
         )),
-        _ => Verdict::fine(format!("how often an orphan tries again; orphans: {}", now(frame))),
+        _ => Verdict::fine(),
     };
     verdict.evidence("orphans", frame.orphans)
 }

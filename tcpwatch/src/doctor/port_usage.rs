@@ -117,25 +117,19 @@ pub(super) fn holds(frame: &HostFrame, held: &PortsHeld) -> String {
     }
 }
 
-/// What there is to say where ports are not known to run low: `31 in TIME_WAIT now, of 28,232 ports to each destination: nothing to
-/// gain`.
+/// What there is to say where ports are not known to run low.
 pub(super) fn enough(frame: &HostFrame) -> Verdict {
     let Some(range) = &frame.range else {
-        return Verdict::fine("whether ports run low is unknown");
+        return Verdict::fine();
     };
-    let usable = u64::from(range.usable());
     if frame.has_ports_to_spare() == Some(true) {
-        return Verdict::fine(format!(
-            "{} in TIME_WAIT now, of {} ports to each destination: nothing to gain",
-            thousands(frame.time_wait.unwrap_or(0)),
-            thousands(usable)
-        ));
+        return Verdict::fine();
     }
-    let most = frame.held.as_ref().and_then(|held| held.to.first());
-    match (&frame.held, most) {
-        (Some(_), Some(most)) if reaches(most.used, usable, LOW) => Verdict::note(holds(frame, most)),
-        (Some(held), Some(most)) if held.whole => Verdict::fine(format!("{}: nothing to gain", holds(frame, most))),
-        (Some(held), None) if held.whole => Verdict::fine("no connection holds one: nothing to gain"),
+    match &frame.held {
+        Some(held) if held.whole => match held.to.first() {
+            Some(most) if reaches(most.used, range.usable().into(), LOW) => Verdict::note(holds(frame, most)),
+            _ => Verdict::fine(),
+        },
         _ => Verdict::note(
             "how many ports are held to which destination was not looked at, or not for long enough: tcpwatch churn tells",
         ),

@@ -14,9 +14,7 @@ use crate::input::setting::Setting;
 /// `net.ipv4.ip_local_port_range`.
 pub(super) fn range(frame: &HostFrame) -> Verdict {
     let Some(range) = &frame.range else {
-        return Verdict::fine(
-            "how many ports there are to each destination is unknown, for reserved ones could not be read",
-        );
+        return Verdict::fine();
     };
     let verdict = match (nearly_out(frame), nearly_out_of(frame)) {
         (Some(held), _) => match wider(frame, in_the_way(frame, held), LOW) {
@@ -50,7 +48,7 @@ pub(super) fn range(frame: &HostFrame) -> Verdict {
 /// `net.ipv4.ip_local_reserved_ports`.
 pub(super) fn reserved(frame: &HostFrame) -> Verdict {
     let (Some(range), Some(listeners)) = (&frame.range, &frame.listeners) else {
-        return Verdict::fine("ports that connect() does not take; whether a service listens in the range is unknown");
+        return Verdict::fine();
     };
     let inside = listeners.iter().filter(|listener| range.contains(listener.port));
     let mut inside: Vec<(u16, String)> = inside.map(|listener| (listener.port, listener.to_string())).collect();
@@ -58,9 +56,9 @@ pub(super) fn reserved(frame: &HostFrame) -> Verdict {
     inside.dedup();
     let shown: Vec<&String> = inside.iter().map(|(_, shown)| shown).collect();
     let verdict = if inside.is_empty() {
-        Verdict::fine("nobody listens on a port connect() may take: nothing to gain")
+        Verdict::fine()
     } else {
-        Verdict::fine(format!(
+        Verdict::note(format!(
             "connect() may take the port of {} while the service is down. Reserve it where its number is fixed; nobody can see here whether it is",
             few(&shown)
         ))

@@ -132,17 +132,15 @@ pub(super) fn cookies(frame: &HostFrame) -> Verdict {
             "every SYN is answered with a cookie, which is for tests; {sent}"
         )),
         _ => match (frame.counter(Counter::SyncookiesSent), no_room.dropped) {
-            (Some(0), Some(1..)) => Verdict::fine(format!(
+            (Some(0), Some(1..)) => Verdict::note(format!(
                 "for a full queue of half-open connections alone, and none was while it was on: {sent}; while it was 0, SYNs were \
                  dropped: {}. Leave it on",
                 told(frame, Counter::TcpReqQFullDrop)
             )),
-            (Some(0), _) => Verdict::fine(format!(
-                "for a full queue of half-open connections alone; none was: {sent}"
-            )),
-            _ => Verdict::fine(format!(
+            (Some(1..), _) => Verdict::note(format!(
                 "in use where a queue of half-open connections is full: {sent}. Leave it on"
             )),
+            _ => Verdict::fine(),
         },
     };
     verdict.counters(&[
@@ -218,8 +216,7 @@ pub(super) fn backlog(frame: &HostFrame) -> Verdict {
     let value = frame.number(Setting::TcpMaxSynBacklog);
     let verdict = match frame.number(Setting::TcpSyncookies) {
         _ if is_old(frame) => with_the_listeners(frame, value.unwrap_or(u64::MAX)),
-        None => Verdict::fine("whether it does anything depends on tcp_syncookies, which is unknown"),
-        Some(0) => {
+        Some(0) if no_room.all_dropped() > 0 => {
             let part = for_strangers(frame).unwrap_or(u64::MAX);
             let listeners = frame.listeners.iter().flatten();
             let larger: Vec<&Listener> = listeners.filter(|listener| listener.limit > Some(part)).collect();
@@ -228,15 +225,14 @@ pub(super) fn backlog(frame: &HostFrame) -> Verdict {
             } else {
                 format!(", fewer than {} asked for", few(&larger))
             };
-            Verdict::fine(format!(
+            Verdict::note(format!(
                 "{}, three quarters of it, are for strangers while tcp_syncookies is 0{whose}; {}. Cookies help more than a larger one",
                 thousands(part),
                 drops(frame, no_room)
             ))
         }
-        Some(_) => {
-            Verdict::fine("no effect while tcp_syncookies is on: a listener's backlog is the bound. Nothing to gain")
-        }
+        // While cookies are on a listener's backlog is the bound.
+        _ => Verdict::fine(),
     };
     verdict.counters(&[
         Counter::TcpReqQFullDrop,
@@ -264,10 +260,11 @@ fn with_the_listeners(frame: &HostFrame, value: u64) -> Verdict {
             verdict.advice.insert(verdict.advice.len() - 1, restart.into());
             verdict
         }
-        Some(crowd) => Verdict::fine(format!(
+        Some(crowd) => Verdict::note(format!(
             "{crowd}; no backlog is larger than this, so that raising it alone helps nobody"
         )),
-        None => Verdict::fine(format!(
+        None if NoRoom::of(frame).all() == 0 => Verdict::fine(),
+        None => Verdict::note(format!(
             "with the listener's backlog it bounds half-open connections, the smaller counts; {}, {}",
             told(frame, Counter::TcpReqQFullDoCookies),
             told(frame, Counter::TcpReqQFullDrop)

@@ -1,7 +1,6 @@
 //! `TIME_WAIT` and what is mistaken for a way to shorten it: `tcp_tw_reuse`, `tcp_tw_recycle`, `tcp_fin_timeout`,
 //! `tcp_max_tw_buckets`, `tcp_timestamps`.
 
-use super::Standing;
 use super::format::{counted, long, rate, reaches, since, told};
 use super::negligible::{RARE, is_rare};
 use super::port_usage::{TimeWait, enough, holds, is_by_time_wait, is_to_loopback, meaning, nearly_out, time_wait};
@@ -11,7 +10,7 @@ use crate::explain::facts::{DefaultValue, Facts};
 use crate::explain::kind::Kind;
 use crate::explain::topic::Topic;
 use crate::input::counter::Counter;
-use crate::input::host::HostFrame;
+use crate::input::host::{Fate, HostFrame};
 use crate::input::ports;
 use crate::input::ports::walk::PortsHeld;
 use crate::input::setting::Setting;
@@ -47,7 +46,7 @@ pub(super) fn reuse(frame: &HostFrame) -> Verdict {
     let without_timestamps = frame.number(Setting::TcpTimestamps) == Some(0);
     let is_on = frame.number(Setting::TcpTwReuse).is_some_and(|value| value != 0);
     let verdict = match nearly_out(frame) {
-        Some(held) if !is_by_time_wait(held) => Verdict::fine(format!(
+        Some(held) if !is_by_time_wait(held) => Verdict::note(format!(
             "{}; {}: it does nothing for the ports of open connections",
             meaning(frame),
             holds(frame, held)
@@ -57,30 +56,16 @@ pub(super) fn reuse(frame: &HostFrame) -> Verdict {
             holds(frame, held)
         ))
         .step("net.ipv4.tcp_timestamps, here, tells how it is turned on"),
-        Some(held) if without_timestamps => Verdict::fine(format!(
+        Some(held) if without_timestamps => Verdict::note(format!(
             "{}; {}, and it needs tcp_timestamps, which is 0",
             meaning(frame),
             holds(frame, held)
         )),
         Some(held) => low(frame, held),
         None if without_timestamps && is_on => {
-            let enough = enough(frame);
-            Verdict {
-                standing: Standing::Notable,
-                words: format!(
-                    "it does nothing, for it needs tcp_timestamps, which is 0 here; {}",
-                    enough.words
-                ),
-                ..enough
-            }
+            Verdict::note("it does nothing, for it needs tcp_timestamps, which is 0 here")
         }
-        None => {
-            let enough = enough(frame);
-            Verdict {
-                words: format!("{}; {}", meaning(frame), enough.words),
-                ..enough
-            }
-        }
+        None => enough(frame),
     };
     verdict
         .counters(&[Counter::TwRecycled])
@@ -131,16 +116,13 @@ pub(super) fn recycle(frame: &HostFrame) -> Verdict {
     let value = frame.number(Setting::TcpTwRecycle);
     let default = Facts::of(Setting::TcpTwRecycle).default_on(frame.release());
     let mut verdict = match (value, default) {
-        (Some(0), _) => Verdict::fine("off, as it must be: it breaks clients that share an address (NAT)"),
+        (Some(0), _) => Verdict::fine(),
         (Some(_), _) => live(frame),
-        (None, DefaultValue::Gone) if lines.is_empty() => {
-            Verdict::fine(format!("gone since Linux 4.12, and {}", no_file(frame)))
-        }
-        (None, _) if lines.is_empty() => Verdict::fine(format!("not found, and {}", no_file(frame))),
+        (None, _) if lines.is_empty() => Verdict::fine(),
         (None, DefaultValue::Gone) => Verdict::note(format!(
             "gone since Linux 4.12: {} nothing{}{}",
             does(&places),
-            if lines.iter().any(|line| line.is_read) {
+            if lines.iter().any(|line| line.fate != Fate::NotRead) {
                 ", and sysctl complains at every boot"
             } else {
                 ""
@@ -169,15 +151,6 @@ pub(super) fn recycle(frame: &HostFrame) -> Verdict {
     verdict
         .counters(&[Counter::PawsPassive])
         .evidence("set_in", places.join(" ").as_str())
-}
-
-/// That it was in none of the files, as far as they could be read.
-fn no_file(frame: &HostFrame) -> &'static str {
-    if frame.all_lines {
-        "no file sets it"
-    } else {
-        "no file that could be read sets it"
-    }
 }
 
 /// `/etc/sysctl.conf:7 does`.
@@ -221,10 +194,7 @@ fn live(frame: &HostFrame) -> Verdict {
 /// `net.ipv4.tcp_fin_timeout`.
 pub(super) fn fin_timeout(frame: &HostFrame) -> Verdict {
     let verdict = match frame.number(Setting::TcpFinTimeout) {
-        Some(TIME_WAIT_S) | None => Verdict::fine(format!(
-            "for closed sockets in FIN_WAIT2, not for TIME_WAIT ({})",
-            lasts(frame)
-        )),
+        Some(TIME_WAIT_S) | None => Verdict::fine(),
         Some(seconds) if seconds < TIME_WAIT_S => Verdict::note(format!(
             "shortens FIN_WAIT2 of closed sockets. It does not shorten TIME_WAIT ({}): harmless, and not what it is mostly set \
              for; {}",
@@ -247,8 +217,7 @@ pub(super) fn buckets(frame: &HostFrame) -> Verdict {
     let total = told(frame, Counter::TcpTimeWaitOverflow);
     let limit = frame.number(Setting::TcpMaxTwBuckets);
     let verdict = match (frame.counter(Counter::TcpTimeWaitOverflow), limit) {
-        (Some(0), _) => Verdict::fine(format!("{}, none was refused: {total}. Nothing to gain", now(frame))),
-        (None, _) | (_, None) => Verdict::fine(format!("{}; {total}", now(frame))),
+        (None | Some(0), _) | (_, None) => Verdict::fine(),
         (Some(refused), _) if is_rare(frame, refused, &CONNECTIONS) => {
             Verdict::note(format!("{}; {total}, {RARE}", now(frame)))
         }
@@ -340,7 +309,7 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
 /// `net.ipv4.tcp_timestamps`.
 pub(super) fn timestamps(frame: &HostFrame) -> Verdict {
     if frame.number(Setting::TcpTimestamps) != Some(0) {
-        return Verdict::fine("tcp_tw_reuse needs it, and so do SYN cookies with all options. Leave it on");
+        return Verdict::fine();
     }
     let cookies = frame.counter(Counter::SyncookiesRecv).filter(|&cookies| cookies > 0);
     let low = nearly_out(frame).filter(|held| is_by_time_wait(held));

@@ -11,7 +11,7 @@ use crate::input::setting::Setting;
 pub(super) struct Verdict {
     pub(super) severity: Severity,
     pub(super) standing: Standing,
-    /// A sentence without its full stop.
+    /// A sentence without its full stop, where there is evidence; else empty.
     pub(super) words: String,
     /// The counters it stands on.
     pub(super) counters: Vec<Counter>,
@@ -21,12 +21,12 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    /// Nothing to do, and little to read.
-    pub(super) fn fine(words: impl Into<String>) -> Self {
+    /// Nothing here asks for another value.
+    pub(super) const fn fine() -> Self {
         Self {
             severity: Severity::Info,
             standing: Standing::Fine,
-            words: words.into(),
+            words: String::new(),
             counters: Vec::new(),
             evidence: Vec::new(),
             advice: Vec::new(),
@@ -37,7 +37,8 @@ impl Verdict {
     pub(super) fn unknown(words: impl Into<String>) -> Self {
         Self {
             standing: Standing::Unknown,
-            ..Self::fine(words)
+            words: words.into(),
+            ..Self::fine()
         }
     }
 
@@ -45,7 +46,8 @@ impl Verdict {
     pub(super) fn note(words: impl Into<String>) -> Self {
         Self {
             standing: Standing::Notable,
-            ..Self::fine(words)
+            words: words.into(),
+            ..Self::fine()
         }
     }
 

@@ -31,16 +31,12 @@ pub struct HostFrame {
     pub settings: BTreeMap<Setting, String>,
     /// Why those could not be read that ought to be there.
     pub unread: BTreeMap<Setting, String>,
-    /// `tcp_syn_linear_timeouts` (since Linux 6.5).
-    pub syn_linear_timeouts: Option<u64>,
     /// Buckets of the table of sockets (`tcp_ehash_entries`, since Linux 6.1), whose number follows from memory.
     pub hash_buckets: Option<u64>,
     /// The text of `tcp_tw_reuse_delay` (since Linux 6.14).
     pub tw_reuse_delay: Option<String>,
-    /// The lines of files that set one of them at boot, in the order they are read: the last one that is read wins.
+    /// The lines of files that set one of them at boot, in the order they are read; none where it is no namespace that they are for.
     pub lines: Vec<ConfigLine>,
-    /// Whether every file that may have such a line was read.
-    pub all_lines: bool,
     /// The namespace's counters.
     pub counters: CounterValues,
     /// Its sockets that are not closed, timewait sockets not among them.
@@ -74,8 +70,19 @@ pub struct ConfigLine {
     pub value: String,
     /// Where it is.
     pub place: Place,
-    /// Whether anything reads it at boot.
-    pub is_read: bool,
+    /// What becomes of it at boot.
+    pub fate: Fate,
+}
+
+/// What becomes of a line of a file at boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// What it says is set.
+    Wins,
+    /// A line that is read after it sets the same.
+    Overridden,
+    /// Nothing reads its file.
+    NotRead,
 }
 
 /// A line of a file; shown as `/etc/sysctl.conf:7`.
@@ -178,18 +185,18 @@ impl HostFrame {
         self.counters.get(counter)
     }
 
-    /// The line that sets `setting` at boot, whatever others say.
+    /// The line that sets `setting` at boot.
     #[must_use]
     pub fn line_of(&self, setting: Setting) -> Option<&ConfigLine> {
-        let mut lines = self.lines.iter().rev();
-        lines.find(|line| line.setting == setting && line.is_read)
+        let mut lines = self.lines.iter();
+        lines.find(|line| line.setting == setting && line.fate == Fate::Wins)
     }
 
     /// The last line that would set `setting`, and is not read at boot.
     #[must_use]
     pub fn unread_line_of(&self, setting: Setting) -> Option<&ConfigLine> {
         let mut lines = self.lines.iter().rev();
-        lines.find(|line| line.setting == setting && !line.is_read)
+        lines.find(|line| line.setting == setting && line.fate == Fate::NotRead)
     }
 
     /// How long the counters count, s; unknown where the namespace is younger than the host.

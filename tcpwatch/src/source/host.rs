@@ -10,7 +10,7 @@ use super::procnet;
 use super::sockets::Sockets;
 use crate::clock;
 use crate::input::counter::{Counter, CounterValues};
-use crate::input::host::{Conntrack, Descriptors, HostFrame, Missing};
+use crate::input::host::{ConfigLine, Conntrack, Descriptors, Fate, HostFrame, Missing};
 use crate::input::namespace::Scope;
 use crate::input::owner::{Comm, How, Owner};
 use crate::input::ports::range::PortRange;
@@ -25,6 +25,9 @@ use crate::sys::{conntrack, limits, sockstat, sysctl_d};
 
 /// Where a namespace's files may be: in a copied tree the links that lead there are often missing.
 const NET: [&str; 4] = ["proc/thread-self/net", "proc/self/net", "proc/net", "proc/1/net"];
+
+/// Where settings are.
+const SYS: &str = "proc/sys";
 
 /// How long sockets are looked at, at most, to find who holds the ports, ns: of some 200,000 of them it is known in that time.
 const LOOK_NS: u64 = 400_000_000;
@@ -43,19 +46,19 @@ pub fn read(tree: &HostRoot) -> HostFrame {
         missing: Vec::new(),
     };
     let first = is_first(tree);
-    let (settings, unread) = reader.settings(first);
+    let (mut settings, mut unread) = reader.settings(first);
     let number = |path| tree.text(path).ok()?.trim().parse().ok();
     let (snmp, netstat) = (reader.net("snmp"), reader.net("netstat"));
     let reading = Reading::of(&snmp, &netstat);
     let sockets = sockstat::parse(&reader.net("sockstat"));
     let sockets6 = sockstat::tcp6(&reader.optional_net("sockstat6").unwrap_or_default());
+    let lines = reader.lines(first);
+    if reader.is_left_out(SYS) {
+        take_from_files(&lines, &mut settings, &mut unread);
+    }
     let text = |setting| settings.get(&setting).map(String::as_str);
     let range = text(Setting::IpLocalPortRange).zip(text(Setting::IpLocalReservedPorts));
     let uptime = tree.text("proc/uptime").ok();
-    let mut unread_files = Vec::new();
-    let lines = sysctl_d::lines(tree, &mut unread_files);
-    let all_lines = unread_files.is_empty();
-    reader.missing.append(&mut unread_files);
     HostFrame {
         scope: if tree.is_copied() { Scope::Copied } else { Scope::Own },
         netns: None,
@@ -65,7 +68,6 @@ pub fn read(tree: &HostRoot) -> HostFrame {
             .text("proc/sys/kernel/osrelease")
             .map(|text| text.chars().take(64).collect()),
         uptime_s: uptime.and_then(|text| text.split(['.', ' ']).next()?.parse().ok()),
-        syn_linear_timeouts: number("proc/sys/net/ipv4/tcp_syn_linear_timeouts"),
         // Below 0 where it is the first namespace's.
         hash_buckets: tree
             .text("proc/sys/net/ipv4/tcp_ehash_entries")
@@ -73,7 +75,6 @@ pub fn read(tree: &HostRoot) -> HostFrame {
             .and_then(|text| Some(text.trim().parse::<i64>().ok()?.unsigned_abs())),
         tw_reuse_delay: tree.text("proc/sys/net/ipv4/tcp_tw_reuse_delay").ok(),
         lines,
-        all_lines,
         counters: CounterValues::read(|counter: Counter| {
             let (group, name) = counter.name();
             reading.get(group, name)
@@ -95,6 +96,21 @@ pub fn read(tree: &HostRoot) -> HostFrame {
         settings,
         unread,
         missing: reader.missing,
+    }
+}
+
+/// Takes the values that `lines` set at boot, of a host whose kernel is not shown. That a file sets `tcp_tw_recycle` does not tell
+/// whether its kernel has it.
+fn take_from_files(
+    lines: &[ConfigLine],
+    settings: &mut BTreeMap<Setting, String>,
+    unread: &mut BTreeMap<Setting, String>,
+) {
+    for line in lines.iter().filter(|line| line.fate == Fate::Wins) {
+        unread.remove(&line.setting);
+        if line.setting != Setting::TcpTwRecycle {
+            settings.insert(line.setting, line.value.clone());
+        }
     }
 }
 
@@ -182,7 +198,7 @@ fn read_tables(tree: &HostRoot, frame: &mut HostFrame) {
             });
         }
     }
-    if found.is_none() {
+    if found.is_none() && NET.iter().any(|net| tree.has(net)) {
         frame.missing.push(Missing {
             path: "/proc/net/tcp".into(),
             why: "not found, and who listens is unknown".into(),
@@ -244,12 +260,39 @@ impl Reader<'_> {
         match self.tree.text(path) {
             Ok(text) => Some(text.trim().to_owned()),
             Err(error) => {
-                self.missing.push(Missing {
-                    path: format!("/{path}"),
-                    why: why(&error),
+                let left_out = [SYS, "proc/net"].into_iter().find(|top| {
+                    let inside = path.strip_prefix(top);
+                    inside.is_some_and(|inside| inside.starts_with('/')) && self.is_left_out(top)
                 });
+                let missing = match left_out {
+                    Some(top) => Missing {
+                        path: format!("/{top}"),
+                        why: "not copied".into(),
+                    },
+                    None => Missing {
+                        path: format!("/{path}"),
+                        why: why(&error),
+                    },
+                };
+                if !self.missing.contains(&missing) {
+                    self.missing.push(missing);
+                }
                 None
             }
+        }
+    }
+
+    /// Whether nothing of `top` was copied.
+    fn is_left_out(&self, top: &str) -> bool {
+        self.tree.is_copied() && !self.tree.has(top)
+    }
+
+    /// The lines of files that set a setting at boot, which they do for the namespace the host starts with.
+    fn lines(&mut self, first: bool) -> Vec<ConfigLine> {
+        if first || self.tree.is_copied() {
+            sysctl_d::resolve(self.tree, &mut self.missing)
+        } else {
+            Vec::new()
         }
     }
 
@@ -280,6 +323,9 @@ impl Reader<'_> {
             match self.tree.text(&path) {
                 Ok(text) => {
                     settings.insert(setting, text.split_whitespace().collect::<Vec<_>>().join(" "));
+                }
+                Err(_) if self.is_left_out(SYS) => {
+                    unread.insert(setting, format!("/{SYS} was not copied, and no file sets it"));
                 }
                 Err(error) if is_optional && error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(_) if setting == Setting::TcpMaxOrphans && !first && !self.tree.is_copied() => {
@@ -382,12 +428,32 @@ mod tests {
     #[test]
     fn a_file_that_could_not_be_read_may_set_anything() {
         let (root, tree) = tree(1);
-        let frame = copied(&tree);
-        assert!(!frame.all_lines && frame.missing.iter().any(|missing| missing.path == "/etc"));
+        let is_missed = |path: &str| copied(&tree).missing.iter().any(|missing| missing.path == path);
+        assert!(is_missed("/etc"));
         fs::create_dir_all(root.path().join("etc/sysctl.d")).unwrap();
-        assert!(copied(&tree).all_lines);
+        assert!(!is_missed("/etc"));
         fs::create_dir(root.path().join("etc/sysctl.d/a.conf")).unwrap();
-        assert!(!copied(&tree).all_lines);
+        assert!(is_missed("/etc/sysctl.d/a.conf"));
+    }
+
+    /// As where a ticket has the files of /etc alone.
+    #[test]
+    fn without_a_kernel_the_files_tell_and_what_was_not_copied_is_missed_once() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("etc")).unwrap();
+        let conf = "net.ipv4.tcp_fin_timeout = 60\nnet.ipv4.tcp_fin_timeout = 30\nnet.ipv4.tcp_tw_recycle = 1\n";
+        fs::write(root.path().join("etc/sysctl.conf"), conf).unwrap();
+        let frame = copied(&HostRoot::open(root.path()).unwrap());
+        assert_eq!(frame.number(Setting::TcpFinTimeout), Some(30));
+        assert_eq!((frame.settings.len(), frame.unread.len()), (1, Setting::ALL.len() - 2));
+        assert!(
+            frame
+                .unread
+                .values()
+                .all(|why| why == "/proc/sys was not copied, and no file sets it")
+        );
+        let missing: Vec<String> = frame.missing.iter().map(ToString::to_string).collect();
+        assert_eq!(missing, ["/proc/net: not copied", "/proc/sys: not copied"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use super::host_root::{Content, HostRoot, why};
-use crate::input::host::{ConfigLine, Missing, Place};
+use crate::input::host::{ConfigLine, Fate, Missing, Place};
 use crate::input::setting::Setting;
 
 /// The directories, a file of an earlier one hides those of the same name in later ones (sysctl(8) `--system`, sysctl.d(5)).
@@ -26,11 +26,11 @@ const SYSTEMD: [&str; 2] = ["usr/lib/systemd/systemd-sysctl", "lib/systemd/syste
 /// Where sysctl(8) is, which does so elsewhere.
 const PROCPS: [&str; 2] = ["usr/sbin/sysctl", "sbin/sysctl"];
 
-/// The lines under `tree` that set one of the settings we know, in the order they are read: by name of the file, whatever its
-/// directory, and /etc/sysctl.conf where the program that reads it at boot has it. What is there and cannot be read goes to
-/// `missing`, and the directory of them all where it was not copied.
+/// The lines under `tree` that set one of the settings we know, in the order they are read, and which of them wins. They are read by
+/// name of the file, whatever its directory, and /etc/sysctl.conf where the program that reads it at boot has it; the last one wins.
+/// What is there and cannot be read goes to `missing`, and the directory of them all where it was not copied.
 #[must_use]
-pub fn lines(tree: &HostRoot, missing: &mut Vec<Missing>) -> Vec<ConfigLine> {
+pub fn resolve(tree: &HostRoot, missing: &mut Vec<Missing>) -> Vec<ConfigLine> {
     if tree.is_copied() && !tree.has(ETC) {
         missing.push(Missing {
             path: format!("/{ETC}"),
@@ -52,12 +52,12 @@ pub fn lines(tree: &HostRoot, missing: &mut Vec<Missing>) -> Vec<ConfigLine> {
             Ok(content) if is_conf(&content) => {
                 is_linked = true;
                 if is_by_systemd(tree, is_linked) {
-                    parse(CONF, &content.bytes, true, &mut lines);
+                    parse(CONF, &content.bytes, Fate::Wins, &mut lines);
                 }
             }
             Ok(content) => {
                 note_cut(&path, &content, missing);
-                parse(&path, &content.bytes, true, &mut lines);
+                parse(&path, &content.bytes, Fate::Wins, &mut lines);
             }
             Err(error) => note_unread(tree, &path, &error, missing),
         }
@@ -67,9 +67,17 @@ pub fn lines(tree: &HostRoot, missing: &mut Vec<Missing>) -> Vec<ConfigLine> {
         Ok(_) if is_linked && by_systemd => {}
         Ok(content) => {
             note_cut(CONF, &content, missing);
-            parse(CONF, &content.bytes, !by_systemd, &mut lines);
+            let fate = if by_systemd { Fate::NotRead } else { Fate::Wins };
+            parse(CONF, &content.bytes, fate, &mut lines);
         }
         Err(error) => note_unread(tree, CONF, &error, missing),
+    }
+    let mut set = Vec::new();
+    for line in lines.iter_mut().rev().filter(|line| line.fate == Fate::Wins) {
+        if set.contains(&line.setting) {
+            line.fate = Fate::Overridden;
+        }
+        set.push(line.setting);
     }
     lines
 }
@@ -129,7 +137,7 @@ fn unread(path: &str, error: &io::Error) -> Missing {
 }
 
 /// Reads lines `net.ipv4.tcp_fin_timeout = 30`: a name may have slashes for its dots, and a `-` before it, by which it may fail.
-fn parse(path: &str, bytes: &[u8], is_read: bool, lines: &mut Vec<ConfigLine>) {
+fn parse(path: &str, bytes: &[u8], fate: Fate, lines: &mut Vec<ConfigLine>) {
     for (number, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
         let line = String::from_utf8_lossy(line);
         let line = line.trim();
@@ -148,7 +156,7 @@ fn parse(path: &str, bytes: &[u8], is_read: bool, lines: &mut Vec<ConfigLine>) {
                     file: format!("/{path}"),
                     line: number + 1,
                 },
-                is_read,
+                fate,
             });
         }
     }
@@ -176,10 +184,14 @@ mod tests {
             symlink(target, at(path)).unwrap();
         }
         let mut missing = Vec::new();
-        let found = lines(&HostRoot::open(root.path()).unwrap(), &mut missing);
+        let found = resolve(&HostRoot::open(root.path()).unwrap(), &mut missing);
         let told = found.iter().map(|line| {
-            let unread = if line.is_read { "" } else { ", not read" };
-            format!("{} {}={}{unread}", line.place, line.setting.key(), line.value)
+            let fate = match line.fate {
+                Fate::Wins => "",
+                Fate::Overridden => ", overridden",
+                Fate::NotRead => ", not read",
+            };
+            format!("{} {}={}{fate}", line.place, line.setting.key(), line.value)
         });
         (told.collect(), missing)
     }
@@ -224,9 +236,9 @@ mod tests {
         assert_eq!(
             told,
             [
-                "/etc/sysctl.d/10-c.conf:1 somaxconn=4",
-                "/etc/sysctl.d/50-a.conf:1 somaxconn=2",
-                "/run/sysctl.d/60-b.conf:1 somaxconn=3",
+                "/etc/sysctl.d/10-c.conf:1 somaxconn=4, overridden",
+                "/etc/sysctl.d/50-a.conf:1 somaxconn=2, overridden",
+                "/run/sysctl.d/60-b.conf:1 somaxconn=3, overridden",
                 "/etc/sysctl.conf:1 somaxconn=7",
             ]
         );
@@ -248,11 +260,11 @@ mod tests {
             told
         };
         let conf_first = [
-            "/etc/sysctl.conf:1 somaxconn=1024",
+            "/etc/sysctl.conf:1 somaxconn=1024, overridden",
             "/etc/sysctl.d/99-zz.conf:1 somaxconn=4096",
         ];
         let conf_last = [
-            "/etc/sysctl.d/99-zz.conf:1 somaxconn=4096",
+            "/etc/sysctl.d/99-zz.conf:1 somaxconn=4096, overridden",
             "/etc/sysctl.conf:1 somaxconn=1024",
         ];
         assert_eq!(order(&program, &link), conf_first);

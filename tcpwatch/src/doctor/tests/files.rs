@@ -44,7 +44,7 @@ fn a_value_that_is_not_the_files_is_told() {
 fn a_line_that_nobody_reads_is_told() {
     let mut frame = host();
     frame.lines = vec![ConfigLine {
-        is_read: false,
+        fate: Fate::NotRead,
         ..line_in("/etc/sysctl.conf", Setting::TcpRetries2, "15")
     }];
     let line = of(&frame, Setting::TcpRetries2);

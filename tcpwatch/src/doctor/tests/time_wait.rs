@@ -12,13 +12,8 @@ fn recycle_is_gone_or_wrong() {
             file: file.into(),
             line: number,
         },
-        is_read: true,
+        fate: Fate::Wins,
     };
-    let words = of(&frame, Setting::TcpTwRecycle).words;
-    assert_eq!(words, "gone since Linux 4.12, and no file that could be read sets it");
-    frame.all_lines = true;
-    let words = of(&frame, Setting::TcpTwRecycle).words;
-    assert_eq!(words, "gone since Linux 4.12, and no file sets it");
     frame.lines = vec![
         line("1", "/etc/sysctl.d/a\x1b.conf", 2),
         line("1", "/etc/sysctl.conf", 7),

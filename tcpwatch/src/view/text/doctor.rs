@@ -1,11 +1,13 @@
-//! `doctor` as text: problems first, then notable settings, then a line for each setting that is in order.
+//! `doctor` for people: what is wrong first, what is worth knowing, and a table of all settings with value and default.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use anstyle::Style;
 
 use super::finding::{is_command, style};
 use super::wrap::wrap;
+use crate::detect::few;
 use crate::detect::finding::{Finding, Severity};
 use crate::doctor::{Line, Report, Standing};
 use crate::input::escaped::Escaped;
@@ -15,61 +17,64 @@ use crate::view::screen::Screen;
 
 /// Width of the first column, and indent of continued lines.
 const INDENT: usize = 10;
-/// Largest width of the column of values.
-const VALUES: usize = 27;
-/// Least width for the comment beside a setting. With less room, the comment is below the setting.
-const BESIDE: usize = 44;
+/// Columns of names: those of the longest.
+const NAMES: usize = 32;
+/// Columns of values with their defaults, of nearly all of them.
+const VALUES: usize = 21;
+/// Columns that words need at least.
+const WORDS: usize = 44;
 
 /// Writes `report` about `frame`, which was read at `place`.
 ///
 /// # Errors
 /// `out` cannot be written to.
 pub fn write(frame: &HostFrame, report: &Report, place: &str, screen: Screen, out: &mut dyn Write) -> io::Result<()> {
-    let width = screen.columns().max(INDENT + BESIDE);
+    let width = screen.columns().max(INDENT + WORDS);
     let mut heading = wrap(&heading(frame, report, place), width).into_iter();
     writeln!(out, "{}", heading.next().unwrap_or_default())?;
     for row in heading {
         writeln!(out, "{:INDENT$}{row}", "")?;
     }
-    let (loud, quiet): (Vec<&Line>, Vec<&Line>) =
-        report.lines.iter().partition(|line| line.standing == Standing::Notable);
+    let loud = report.lines.iter().filter(|line| line.standing == Standing::Notable);
     let mut blocks: Vec<Block<'_>> = report.troubles.iter().map(Block::for_trouble).collect();
-    blocks.extend(loud.into_iter().map(Block::for_line));
+    blocks.extend(loud.map(Block::for_line));
     blocks.sort_by_key(|block| std::cmp::Reverse(block.finding.severity));
     for block in &blocks {
         block.write(width, screen, out)?;
     }
-    if !quiet.is_empty() {
-        writeln!(out)?;
-    }
-    let names = quiet.iter().map(|line| line.setting.sysctl().len()).max().unwrap_or(0);
-    let values = quiet.iter().map(|line| value(line).chars().count());
-    let values = values.filter(|&columns| columns <= VALUES).max().unwrap_or(0);
-    let column = INDENT + names + 2 + values + 2;
-    for line in quiet {
-        let standing = if line.standing == Standing::Fine {
-            "ok"
-        } else {
-            "unknown"
-        };
-        let shown = value(line);
-        let place = line
-            .place
-            .as_ref()
-            .map(|place| format!(" ({place})"))
-            .unwrap_or_default();
-        let words = format!("{}{place}", line.words);
-        if column + BESIDE <= width && shown.chars().count() <= values {
-            let head = format!("{standing:INDENT$}{:names$}  {shown:values$}", line.setting.sysctl());
-            let mut rows = wrap(&words, width - column).into_iter();
-            writeln!(out, "{head}  {}", rows.next().unwrap_or_default())?;
-            for row in rows {
-                writeln!(out, "{:column$}{row}", "")?;
-            }
+    writeln!(out)?;
+    for line in &report.lines {
+        let (mark, name, value) = (mark(line), line.setting.sysctl(), value(line));
+        let place = line.place.as_ref().map(ToString::to_string).unwrap_or_default();
+        let row = format!("{mark:INDENT$}{name:NAMES$}  {value:VALUES$}");
+        let beside = format!("{row}  {place}");
+        if beside.trim_end().chars().count() <= width {
+            writeln!(out, "{}", beside.trim_end())?;
+            continue;
+        }
+        if row.trim_end().chars().count() <= width {
+            writeln!(out, "{}", row.trim_end())?;
         } else {
             // A value that does not fit its column takes the rest of the line.
-            writeln!(out, "{standing:INDENT$}{}  {shown}", line.setting.sysctl())?;
-            write_below(&words, "", width, out)?;
+            writeln!(out, "{mark:INDENT$}{name}  {value}")?;
+        }
+        if !place.is_empty() {
+            write_below(&place, "", width, out)?;
+        }
+    }
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for line in report.lines.iter().filter(|line| line.standing == Standing::Unknown) {
+        reasons.entry(&line.words).or_default().push(line.setting.sysctl());
+    }
+    if !reasons.is_empty() {
+        writeln!(out)?;
+    }
+    for (why, settings) in reasons {
+        for (index, row) in wrap(&format!("{}: {why}", few(&settings)), width - INDENT)
+            .iter()
+            .enumerate()
+        {
+            writeln!(out, "{:INDENT$}{row}", if index == 0 { "unknown" } else { "" })?;
         }
     }
     if !frame.missing.is_empty() {
@@ -108,7 +113,16 @@ fn heading(frame: &HostFrame, report: &Report, place: &str) -> String {
     )
 }
 
-/// The value of a setting and its default: `30 (default 60)`, `1 (default)`, `empty (default)`; `-` for a missing or unknown value.
+/// How bad a line is.
+const fn mark(line: &Line) -> &'static str {
+    match line.standing {
+        Standing::Fine => "ok",
+        Standing::Unknown => "unknown",
+        Standing::Notable => line.finding.severity.key(),
+    }
+}
+
+/// `30 (default 60)`, `1 (default)`, `empty (default)`; `-` for what is not there or unknown.
 fn value(line: &Line) -> String {
     let value = match line.value.as_deref() {
         None => "-",
