@@ -1,4 +1,4 @@
-//! Accept queues that were full: connections came faster than the application accepts them.
+//! An accept queue overflows where a packet found the queue of its listener full; ten a second are critical.
 
 use super::finding::{Finding, Severity};
 use super::{Detector, Frame, few, happened, rate, real, within};
@@ -6,12 +6,11 @@ use crate::explain::kind::Kind;
 use crate::input::counter::Counter;
 use crate::input::listener::{Listener, overflowed, owner_of_all};
 use crate::model::number::thousands;
+use crate::model::stat::StatFrame;
 
 /// Packets a second that found no room, from which several clients wait at any moment and most of them fail: one that waits sends
 /// again about once a second, and thrice where it has data.
 const CRITICAL_PER_S: f64 = 10.0;
-/// Over so long at least, s: what comes together at one moment is no rate.
-const LEAST_S: f64 = 1.0;
 
 /// Looks at `TcpExt:ListenOverflows`.
 #[derive(Debug)]
@@ -24,11 +23,7 @@ impl Detector for AcceptQueueOverflow {
             return;
         };
         // It counts packets, and one client that finds no room sends many: nobody can tell how many clients there are.
-        let severity = if real(overflows) / stat.interval_s.max(LEAST_S) >= CRITICAL_PER_S {
-            Severity::Critical
-        } else {
-            Severity::Warning
-        };
+        let severity = severity(overflows, stat);
         let (packets, tries) = match overflows {
             1 => ("1 packet".into(), ""),
             _ => (
@@ -79,6 +74,16 @@ impl Detector for AcceptQueueOverflow {
     }
 }
 
+/// How bad it is that so many `packets` of clients found no room. What one client sends again is among them, and what comes together in
+/// less than a second is no rate.
+pub(super) fn severity(packets: u64, stat: &StatFrame) -> Severity {
+    if real(packets) / stat.interval_s.max(1.0) >= CRITICAL_PER_S {
+        Severity::Critical
+    } else {
+        Severity::Warning
+    }
+}
+
 /// `0.0.0.0:80 nginx[812] dropped 1,204 with a backlog of 128`.
 pub(crate) fn dropped(listener: &Listener) -> String {
     let backlog = listener
@@ -98,7 +103,6 @@ mod tests {
     use crate::input::counter::CounterValues;
     use crate::input::listener::tests::dropping;
     use crate::model::churn::ChurnFrame;
-    use crate::model::stat::StatFrame;
 
     fn finding(overflows: u64) -> Finding {
         let stat = counted(&[

@@ -1,4 +1,5 @@
-//! Connections opened for a request or few each, by one process here or one peer.
+//! Churn is an opener that opens ten connections a second or more, and a quarter of all, to one destination, of which most are over, and
+//! nine of ten of those within a second and with less than 16 KiB each way.
 
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;

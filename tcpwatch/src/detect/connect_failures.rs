@@ -1,4 +1,6 @@
-//! Connects that fail: whose, to where, and how. Those that found no local port are [`super::port_exhaustion`]'s.
+//! Connects fail where five or more, and a twentieth of those that one opener tried to one destination, did; half of them are critical.
+//!
+//! Those that found no local port are [`super::port_exhaustion`]'s.
 
 use super::finding::{Finding, Severity};
 use super::{Detector, Frame, MOST, share, within};

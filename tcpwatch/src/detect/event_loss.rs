@@ -1,4 +1,4 @@
-//! What tcpwatch itself did not get to know: records lost, runs skipped, resets unheard, counts off.
+//! tcpwatch missed something where records were lost, runs skipped, resets missed or sockets miscounted; a thousandth is a warning.
 
 use super::finding::{Finding, Severity};
 use super::{Detector, Frame, share, within};

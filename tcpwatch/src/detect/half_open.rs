@@ -1,4 +1,6 @@
-//! Half-open connections (RFC 9293, section 3.5.1) that pile up: handshakes that wait for an answer, on either side.
+//! Half-open connections pile up where a hundred or more, of either side, wait for longer than a second on average.
+//!
+//! Half-open is RFC 9293, section 3.5.1: a handshake that waits for an answer.
 
 use tcpwatch_common::TcpState;
 

@@ -1,4 +1,6 @@
-//! Orphans at their limit: closed sockets that still wait for their peer, and that the kernel gives up when they are too many.
+//! Orphans are at their limit where the kernel gave some up, or where there are a quarter of `tcp_max_orphans`, from which it may.
+//!
+//! An orphan is a closed socket that still waits for its peer.
 
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;

@@ -333,7 +333,7 @@ mod tests {
             settings,
             walk,
         });
-        let mut frame = churn.frame(quiet(), 0, 5_000_000_000, 0);
+        let mut frame = churn.frame(quiet(), 0, 1_000_000_000, 0);
         if failed > 0 {
             frame.by_name.push(route(0, failed));
         }

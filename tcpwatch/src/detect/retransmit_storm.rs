@@ -1,6 +1,4 @@
-//! Much is sent again on open connections: segments are lost on the way, or nobody answers.
-//!
-//! The rule: a twentieth of the segments sent, SYN and SYN-ACK not among them, were sent again.
+//! Much is sent again where ten segments a second or more, and a twentieth of those sent, were sent again; SYN and SYN-ACK do not count.
 
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;

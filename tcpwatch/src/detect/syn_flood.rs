@@ -1,9 +1,10 @@
-//! More SYNs than a listener takes: answered with cookies, or dropped.
+//! SYNs find no room where a listener dropped them, or answered them with a cookie; ten dropped a second are critical.
 
 use tcpwatch_common::TcpState;
 
+use super::accept_queue_overflow::severity;
 use super::finding::{Finding, Severity};
-use super::{Detector, Frame, real, share, within};
+use super::{Detector, Frame, share, within};
 use crate::explain::kind::Kind;
 use crate::explain::sysctl_command::set;
 use crate::input::counter::Counter;
@@ -18,13 +19,6 @@ pub(crate) const REAL: u32 = 50;
 const ANSWERED: f64 = REAL as f64 / 100.0;
 /// Cookies from which the part that comes back tells anything: the ACK to the last of them may be on its way.
 const TELLING: u64 = 30;
-/// SYNs dropped a second, from which several clients wait at any moment: one that gets no answer sends again after a second, and then
-/// seldom enough.
-const CRITICAL_PER_S: f64 = 10.0;
-/// Over so long at least, s: what comes together at one moment is no rate.
-const LEAST_S: f64 = 1.0;
-/// Of the half-open connections at which SYNs are dropped, the part by which there may be fewer a moment later.
-const NEAR: u64 = 10;
 /// Where they come from.
 const SEE: &str = "see from where they come: tcpwatch snapshot --state syn_recv --by remote";
 /// Drops of listeners that no queue explains, from which they are worth a word: counters of all CPUs are not read at one moment.
@@ -62,7 +56,7 @@ fn queue_full(stat: &StatFrame, dropped: u64) -> Finding {
         syns(dropped),
         within(stat)
     );
-    finding(stat, by_rate(dropped, stat), title, turn_cookies_on(stat))
+    finding(stat, severity(dropped, stat), title, turn_cookies_on(stat))
 }
 
 /// `1 SYN was`, `1,204 SYNs were`.
@@ -70,15 +64,6 @@ fn syns(count: u64) -> String {
     match count {
         1 => "1 SYN was".into(),
         _ => format!("{} SYNs were", thousands(count)),
-    }
-}
-
-/// How bad it is that so many SYNs were dropped. What one client sends again is among them.
-fn by_rate(dropped: u64, stat: &StatFrame) -> Severity {
-    if real(dropped) / stat.interval_s.max(LEAST_S) >= CRITICAL_PER_S {
-        Severity::Critical
-    } else {
-        Severity::Warning
     }
 }
 
@@ -141,39 +126,31 @@ fn dropped_for_no_queue(stat: &StatFrame, dropped: u64) -> Finding {
         "see whether there is a route back to these clients, without which nobody can answer them: ip route get ADDRESS".to_owned(),
         "else the kernel found no memory for the connection, which its log tells (dmesg), or a security module refused it".to_owned(),
     ];
-    let severity = by_rate(dropped, stat);
-    let dropped = format!(
-        "{} SYNs or ACKs were dropped by listeners {}",
+    let title = format!(
+        "{} SYNs or ACKs were dropped by listeners {} though no queue was full; {} connections are half-open",
         thousands(dropped),
-        within(stat)
+        within(stat),
+        thousands(half_open)
     );
-    let kept = stat.syn.max_backlog.map(|most| most - most / 4);
-    let (why, advice) = match (stat.syn.cookies, stat.syn.max_backlog.zip(kept)) {
-        (Some(0), Some((most, kept))) if half_open.saturating_add(kept / NEAR) >= kept => (
-            format!(
-                ": {} connections are half-open, three quarters of net.ipv4.tcp_max_syn_backlog ({}) or more, and SYN cookies are off",
-                thousands(half_open),
-                thousands(most)
-            ),
-            turn_cookies_on(stat),
-        ),
-        (Some(_), _) => (
-            format!(" though no queue was full; {} connections are half-open", thousands(half_open)),
-            Vec::from(others),
-        ),
-        (None, _) => (
-            format!(" though no queue was full; {} connections are half-open", thousands(half_open)),
-            [
+    let mut advice = Vec::new();
+    // Some of them may have ended before they were counted.
+    if stat.syn.cookies == Some(0) && stat.syn.max_backlog.is_none_or(|most| half_open >= most / 2) {
+        advice.push(format!(
+            "they are dropped from three quarters of net.ipv4.tcp_max_syn_backlog ({}) on while SYN cookies are off:",
+            stat.syn.max_backlog.map_or_else(|| "?".into(), thousands)
+        ));
+        advice.extend(turn_cookies_on(stat));
+    } else {
+        if stat.syn.cookies.is_none() {
+            advice.push(
                 "where net.ipv4.tcp_syncookies is 0, half-open connections near three quarters of net.ipv4.tcp_max_syn_backlog are the \
                  reason: turn cookies on there"
-                    .to_owned(),
-            ]
-            .into_iter()
-            .chain(others)
-            .collect(),
-        ),
-    };
-    finding(stat, severity, format!("{dropped}{why}"), advice)
+                    .into(),
+            );
+        }
+        advice.extend(others);
+    }
+    finding(stat, severity(dropped, stat), title, advice)
 }
 
 /// What to do where SYNs are dropped that cookies would answer.
@@ -313,16 +290,17 @@ mod tests {
         let finding = one(with(&counts, 1_537, settings(0, 2048)));
         assert_eq!(
             finding.title,
-            "5,510 SYNs or ACKs were dropped by listeners in 10.0 s: 1,537 connections are half-open, three quarters of \
-             net.ipv4.tcp_max_syn_backlog (2,048) or more, and SYN cookies are off"
+            "5,510 SYNs or ACKs were dropped by listeners in 10.0 s though no queue was full; 1,537 connections are half-open"
         );
-        assert_eq!(finding.advice[1], "sysctl -w net.ipv4.tcp_syncookies=1");
-        // A few of them ended before they were counted.
-        assert!(
-            one(with(&counts, 1_400, settings(0, 2048)))
-                .title
-                .contains("three quarters")
-        );
+        // Some of them may have ended before they were counted.
+        for half_open in [1_537, 1_024] {
+            let advice = one(with(&counts, half_open, settings(0, 2048))).advice;
+            assert!(
+                advice[0].contains("three quarters of net.ipv4.tcp_max_syn_backlog (2,048)"),
+                "{advice:?}"
+            );
+            assert_eq!(advice[2], "sysctl -w net.ipv4.tcp_syncookies=1");
+        }
         for (half_open, syn) in [(700, settings(0, 2048)), (1_537, settings(1, 2048))] {
             let finding = one(with(&counts, half_open, syn));
             assert!(finding.title.contains("though no queue was full"), "{}", finding.title);

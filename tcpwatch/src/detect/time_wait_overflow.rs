@@ -1,4 +1,4 @@
-//! Timewait sockets refused, or about to be: `tcp_max_tw_buckets`.
+//! Timewait sockets overflow where one was refused, or where there are nine tenths of `tcp_max_tw_buckets`.
 
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;

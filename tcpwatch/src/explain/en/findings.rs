@@ -29,7 +29,10 @@ pub(super) fn text(kind: Kind) -> FindingText {
         },
         Kind::Churn => FindingText {
             about: "A new connection for every request or few",
-            meaning: &["A process opens connections at a high rate, and each lives for a moment and carries little."],
+            meaning: &[
+                "A process or peer opens ten connections a second or more, and a quarter of all, to one destination. Most of \
+                them are over, and nine of ten of those within a second and with less than 16 KiB each way.",
+            ],
             hurts: &[
                 "Every one costs a handshake (a round trip before the first byte, more with TLS), CPU on both \
                 sides, and TIME_WAIT on the side that closes first. At some rate local ports run out.",
@@ -93,6 +96,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
             meaning: &[
                 "There were tcp_max_tw_buckets timewait sockets in this network namespace, or no memory for \
                 one more. The connection went straight to CLOSE (TcpExtTCPTimeWaitOverflow).",
+                "Found where one was refused, or where there are nine tenths of tcp_max_tw_buckets.",
             ],
             hurts: &[
                 "Less than it sounds: the peer's late FIN is answered with a reset, and nothing guards the \
@@ -111,6 +115,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "A connection whose handshake is done waits in the accept queue of its listener until accept() \
                 takes it. The queue was full: SYNs, or the last ACK of handshakes, were dropped \
                 (TcpExtListenOverflows).",
+                "Found where a packet found the queue full; ten a second are critical.",
             ],
             hurts: &[
                 "The client sends its SYN again after a second, and again: latency of whole seconds, or a \
@@ -135,6 +140,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "The queue of half-open requests of a listener was full. With tcp_syncookies the kernel \
                 answered with cookies and remembered nothing (TcpExtTCPReqQFullDoCookies), without it it \
                 dropped the SYN (TcpExtTCPReqQFullDrop).",
+                "Found where a listener dropped SYNs, or answered them with a cookie; ten dropped a second are critical.",
                 "Without cookies, where the backlog of a listener is larger than three quarters of \
                 tcp_max_syn_backlog, SYNs are dropped before that, once as many are half-open. \
                 TcpExtListenDrops alone counts those.",
@@ -155,7 +161,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
         Kind::HalfOpen => FindingText {
             about: "Half-open connections pile up",
             meaning: &[
-                "Many handshakes wait for an answer, for longer than a round trip.",
+                "A hundred handshakes or more, of either side, wait for longer than a second on average.",
                 "In SYN_RECV the peer began: our SYN-ACK is out, and the last ACK does not come.",
                 "In SYN_SENT we began: our SYN is out, and neither a SYN-ACK nor a reset comes.",
             ],
@@ -177,8 +183,9 @@ pub(super) fn text(kind: Kind) -> FindingText {
         Kind::ConnectFailures => FindingText {
             about: "Connects fail",
             meaning: &[
-                "A good part of the connections that are opened here never get established: refused, timed \
-                out, unreachable, or without a local port.",
+                "Five connects or more, and a twentieth of those that one process tried to one destination, failed: \
+                refused, timed out, unreachable or given up; half of them are critical.",
+                "Those without a local port are told by port_exhaustion.",
             ],
             hurts: &[
                 "Every failure is a request that is late or lost. Timeouts hold a thread or a coroutine for as \
@@ -194,8 +201,9 @@ pub(super) fn text(kind: Kind) -> FindingText {
             about: "Sockets without an owner are near their limit, or were given up for it",
             meaning: &[
                 "Orphans are closed connections that still have something to send: data, or a FIN that is not \
-                acknowledged. There are so many on the whole host that the kernel may give up the first of them, or \
-                it has: from a quarter of tcp_max_orphans on those whose peer does not answer and of which an \
+                acknowledged.",
+                "Found where the kernel gave some up, or where the whole host has a quarter of tcp_max_orphans, from which it \
+                may: from there on those whose peer does not answer and of which an \
                 ICMP error came, from a half on all whose peer does not answer, above the limit any.",
             ],
             hurts: &[
@@ -212,8 +220,8 @@ pub(super) fn text(kind: Kind) -> FindingText {
         Kind::RetransmitStorm => FindingText {
             about: "Much is sent again",
             meaning: &[
-                "A large share of the segments sent are retransmissions: they were lost, or their \
-                acknowledgements were, or came too late.",
+                "Ten segments a second or more, and a twentieth of those sent, were sent again: they were lost, or their \
+                acknowledgements were, or came too late. SYN and SYN-ACK do not count.",
             ],
             hurts: &[
                 "Throughput falls and latency rises: each timeout waits 200 ms or more and doubles. Lost SYNs \
@@ -231,6 +239,8 @@ pub(super) fn text(kind: Kind) -> FindingText {
             meaning: &[
                 "Records found no room in the ring buffer (lost), or the kernel skipped a run of our program \
                 (missed). What was printed is not complete; counts of stat do not depend on the ring buffer.",
+                "Found where records were lost, runs skipped, resets missed or sockets miscounted; a thousandth of what was \
+                seen is a warning.",
             ],
             hurts: &[
                 "Lives and owners of some connections are not known, and findings that stand on single \

@@ -26,7 +26,10 @@ pub(super) fn text(kind: Kind) -> FindingText {
         },
         Kind::Churn => FindingText {
             about: "短连接：每一个或几个请求就新建一条连接",
-            meaning: &["某个进程频繁新建连接，每条只存活片刻，也传不了多少数据。"],
+            meaning: &[
+                "某个进程或对端向同一个目的地每秒新建十条以上连接，并且占全部新建连接的四分之一以上；其中大多数已经结\
+                束，结束的连接里九成活不到一秒，每个方向传输不到 16 KiB。",
+            ],
             hurts: &[
                 "每条连接都要握手（第一个字节之前先花一个 RTT，用 TLS 更多），消耗两端 CPU，并在先关闭的一方产\
                 生 TIME_WAIT。频率高到一定程度，临时端口就会用完。",
@@ -83,6 +86,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
             meaning: &[
                 "这个网络命名空间里的 timewait 套接字已达到 tcp_max_tw_buckets，或者没有内存再分配一个，连接直\
                 接到了 CLOSE（TcpExtTCPTimeWaitOverflow）。",
+                "判定条件：有 timewait 套接字被拒绝，或者数量达到 tcp_max_tw_buckets 的九成。",
             ],
             hurts: &[
                 "没有听上去那么严重：对端迟到的 FIN 会得到 RST，同一对端口上的下一条连接失去了对迟到报文的防\
@@ -99,6 +103,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
             meaning: &[
                 "握手完成的连接在监听套接字的全连接队列里等待 accept()。队列满了，SYN 或者握手的最后一个 ACK 被\
                 丢弃（TcpExtListenOverflows）。",
+                "判定条件：有报文遇到队列已满；每秒十个以上为严重。",
             ],
             hurts: &[
                 "客户端要等一秒再重发 SYN，而且可能重发多次：延迟以秒计，或者超时，而服务端的 CPU 可能很闲。设\
@@ -119,6 +124,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
             meaning: &[
                 "监听套接字的半连接队列满了。开启 tcp_syncookies 时，内核用 cookie 应答，不保留任何信息\
                 （TcpExtTCPReqQFullDoCookies）；没有开启时直接丢弃 SYN（TcpExtTCPReqQFullDrop）。",
+                "判定条件：监听套接字丢弃了 SYN，或者用 cookie 应答；每秒丢弃十个以上为严重。",
                 "没有开启 cookie 时，如果监听套接字的 backlog 大于 tcp_max_syn_backlog 的四分之三，半连接数一达到这个\
                 四分之三，还没到队列满就开始丢弃 SYN，只计入 TcpExtListenDrops。",
             ],
@@ -137,7 +143,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
         Kind::HalfOpen => FindingText {
             about: "半连接堆积",
             meaning: &[
-                "大量握手在等应答，等待的时间超过一个 RTT。",
+                "任一方向有一百个以上的握手在等应答，平均等待超过一秒。",
                 "停在 SYN_RECV 的由对端发起：SYN-ACK 已发出，最后一个 ACK 迟迟不来。",
                 "停在 SYN_SENT 的由本机发起：SYN 已发出，既没有 SYN-ACK，也没有 RST。",
             ],
@@ -156,7 +162,11 @@ pub(super) fn text(kind: Kind) -> FindingText {
         },
         Kind::ConnectFailures => FindingText {
             about: "connect() 失败",
-            meaning: &["本机发起的连接有相当一部分没有建立起来：被拒绝、超时、不可达，或者没有临时端口。"],
+            meaning: &[
+                "某个进程向同一个目的地的 connect() 失败了五次以上，并且占尝试次数的二十分之一以上：被拒绝、超时、不可达，\
+                或者中途放弃；失败一半以上为严重。",
+                "没有临时端口的见 port_exhaustion。",
+            ],
             hurts: &["每次失败都意味着一个请求变慢或丢失。超时还会让一个线程或协程一直占着。"],
             to_do: &[
                 "`tcpwatch churn`：谁在失败，连的是哪里，怎样失败。",
@@ -167,8 +177,9 @@ pub(super) fn text(kind: Kind) -> FindingText {
         Kind::OrphanLimit => FindingText {
             about: "没有属主的套接字（孤儿套接字）接近上限，或因此被放弃",
             meaning: &[
-                "孤儿套接字是已经关闭、但还有东西要发的连接：数据，或者还没被确认的 FIN。整台主机上的数量已经\
-                多到内核可能开始放弃，或者已经放弃了一些：达到 tcp_max_orphans 的四分之一，放弃对端不应答且收到过 ICMP \
+                "孤儿套接字是已经关闭、但还有东西要发的连接：数据，或者还没被确认的 FIN。",
+                "判定条件：内核已经放弃了一些，或者整台主机上的数量达到 tcp_max_orphans 的四分之一，内核从这时起可能开始放\
+                弃：达到四分之一，放弃对端不应答且收到过 ICMP \
                 错误的；达到一半，放弃所有对端不应答的；超过上限，任何一个都可能被放弃。",
             ],
             hurts: &[
@@ -183,7 +194,10 @@ pub(super) fn text(kind: Kind) -> FindingText {
         },
         Kind::RetransmitStorm => FindingText {
             about: "大量重传",
-            meaning: &["发出的报文中有很大一部分是重传：报文丢了，或者确认丢了、来得太晚。"],
+            meaning: &[
+                "每秒重传十个以上报文，并且占发出报文的二十分之一以上：报文丢了，或者确认丢了、来得太晚。SYN 和 SYN-ACK \
+                不计在内。",
+            ],
             hurts: &["吞吐下降，延迟上升：每次超时至少等 200 毫秒，并且逐次加倍。丢一个 SYN 就是一秒。"],
             to_do: &[
                 "`tcpwatch life`：看每条连接的 retr。集中在某个对端或网段，是路径问题；所有连接都有，\
@@ -197,6 +211,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
             meaning: &[
                 "环形缓冲区放不下记录（lost），或者内核跳过了我们程序的某次运行（missed）。打印出来的内容不完\
                 整；stat 的计数不依赖环形缓冲区。",
+                "判定条件：丢失了记录、跳过了运行、错过了 RST，或者套接字计数有误；达到所见事件的千分之一为警告。",
             ],
             hurts: &["部分连接的经历和属主无从得知，依据单条连接得出的结论可能偏小。"],
             to_do: &[
