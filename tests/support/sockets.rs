@@ -132,6 +132,13 @@ pub(crate) fn until_error(socket: &Socket) {
     assert_eq!(ready, 1, "waited in vain for an error");
 }
 
+/// Waits until `socket` has the error `errno`, and takes it.
+pub(crate) fn until_failed(socket: &Socket, errno: Errno) {
+    until_error(socket);
+    let error = socket.take_error().expect("SO_ERROR");
+    assert_eq!(error.and_then(|error| error.raw_os_error()), Some(errno.raw_os_error()));
+}
+
 /// Makes a socket deaf: it drops every segment that comes for it.
 pub(crate) fn deafen(socket: &Socket) {
     const RETURN_CONSTANT: u16 = 6;

@@ -126,29 +126,31 @@ fn dropped_for_no_queue(stat: &StatFrame, dropped: u64) -> Finding {
         "see whether there is a route back to these clients, without which nobody can answer them: ip route get ADDRESS".to_owned(),
         "else the kernel found no memory for the connection, which its log tells (dmesg), or a security module refused it".to_owned(),
     ];
-    let title = format!(
+    let mut title = format!(
         "{} SYNs or ACKs were dropped by listeners {} though no queue was full; {} connections are half-open",
         thousands(dropped),
         within(stat),
         thousands(half_open)
     );
     let mut advice = Vec::new();
-    // Some of them may have ended before they were counted.
-    if stat.syn.cookies == Some(0) && stat.syn.max_backlog.is_none_or(|most| half_open >= most / 2) {
-        advice.push(format!(
-            "they are dropped from three quarters of net.ipv4.tcp_max_syn_backlog ({}) on while SYN cookies are off:",
-            stat.syn.max_backlog.map_or_else(|| "?".into(), thousands)
-        ));
-        advice.extend(turn_cookies_on(stat));
-    } else {
-        if stat.syn.cookies.is_none() {
+    match (stat.syn.cookies, stat.syn.max_backlog) {
+        // Some of them may have ended before they were counted.
+        (Some(0), Some(most)) if half_open >= most / 2 => {
+            title = format!(
+                "{title}, and without SYN cookies there is room for three quarters of net.ipv4.tcp_max_syn_backlog ({})",
+                thousands(most)
+            );
+            advice = turn_cookies_on(stat);
+        }
+        (Some(_), _) => advice.extend(others),
+        (None, _) => {
             advice.push(
                 "where net.ipv4.tcp_syncookies is 0, half-open connections near three quarters of net.ipv4.tcp_max_syn_backlog are the \
                  reason: turn cookies on there"
                     .into(),
             );
+            advice.extend(others);
         }
-        advice.extend(others);
     }
     finding(stat, severity(dropped, stat), title, advice)
 }
@@ -290,16 +292,14 @@ mod tests {
         let finding = one(with(&counts, 1_537, settings(0, 2048)));
         assert_eq!(
             finding.title,
-            "5,510 SYNs or ACKs were dropped by listeners in 10.0 s though no queue was full; 1,537 connections are half-open"
+            "5,510 SYNs or ACKs were dropped by listeners in 10.0 s though no queue was full; 1,537 connections are half-open, and \
+             without SYN cookies there is room for three quarters of net.ipv4.tcp_max_syn_backlog (2,048)"
         );
         // Some of them may have ended before they were counted.
         for half_open in [1_537, 1_024] {
-            let advice = one(with(&counts, half_open, settings(0, 2048))).advice;
-            assert!(
-                advice[0].contains("three quarters of net.ipv4.tcp_max_syn_backlog (2,048)"),
-                "{advice:?}"
-            );
-            assert_eq!(advice[2], "sysctl -w net.ipv4.tcp_syncookies=1");
+            let finding = one(with(&counts, half_open, settings(0, 2048)));
+            assert!(finding.title.contains("three quarters"), "{}", finding.title);
+            assert_eq!(finding.advice[1], "sysctl -w net.ipv4.tcp_syncookies=1");
         }
         for (half_open, syn) in [(700, settings(0, 2048)), (1_537, settings(1, 2048))] {
             let finding = one(with(&counts, half_open, syn));

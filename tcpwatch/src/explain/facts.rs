@@ -33,44 +33,66 @@ pub struct Facts {
 
 impl Facts {
     /// Those of `setting`, by ip-sysctl.rst, sysctl/fs.rst, nf_conntrack-sysctl.rst and the sources they describe.
+    ///
+    /// Of December 2016 are the patch "ipv4: Namespaceify `tcp_tw_recycle` and `tcp_max_tw_buckets` knob", and the one after it.
     #[must_use]
     pub const fn of(setting: Setting) -> Self {
-        let default = match setting {
-            Setting::TcpTwReuse => "2",
-            Setting::TcpSyncookies | Setting::TcpTimestamps => "1",
-            Setting::TcpTwRecycle | Setting::TcpAbortOnOverflow | Setting::TcpOrphanRetries => "0",
-            Setting::TcpFinTimeout => "60",
-            Setting::IpLocalPortRange => "32768 60999",
-            Setting::IpLocalReservedPorts => "",
-            Setting::Somaxconn => "4096",
-            Setting::TcpKeepaliveTime => "7200",
-            Setting::TcpKeepaliveIntvl => "75",
-            Setting::TcpKeepaliveProbes => "9",
-            Setting::TcpRetries1 => "3",
-            Setting::TcpRetries2 => "15",
-            Setting::TcpSynRetries => "6",
-            Setting::TcpSynackRetries => "5",
-            Setting::NrOpen => "1048576",
-            Setting::TcpMaxTwBuckets
-            | Setting::TcpMaxSynBacklog
-            | Setting::TcpMaxOrphans
-            | Setting::FileMax
-            | Setting::NfConntrackMax => return Self::by_memory(setting),
-        };
+        match setting {
+            Setting::TcpSyncookies | Setting::TcpTimestamps => Self::is("1"),
+            Setting::TcpTwReuse => Self::since("2", "4.18", "0"),
+            Setting::TcpTwRecycle => Self {
+                gone: Some("4.12"),
+                namespaced_since: Some("4.11"),
+                ..Self::is("0")
+            },
+            Setting::TcpFinTimeout => Self::is("60"),
+            Setting::TcpMaxTwBuckets | Setting::TcpMaxSynBacklog => Self {
+                namespaced: true,
+                namespaced_since: Some("4.11"),
+                ..Self::BY_MEMORY
+            },
+            Setting::IpLocalPortRange => Self::since("32768 60999", "4.2", "32768 61000"),
+            Setting::IpLocalReservedPorts => Self::is(""),
+            Setting::Somaxconn => Self::since("4096", "5.4", "128"),
+            Setting::TcpAbortOnOverflow | Setting::TcpOrphanRetries => Self::is("0"),
+            Setting::TcpKeepaliveTime => Self::is("7200"),
+            Setting::TcpKeepaliveIntvl => Self::is("75"),
+            Setting::TcpKeepaliveProbes => Self::is("9"),
+            Setting::TcpRetries1 => Self::is("3"),
+            Setting::TcpRetries2 => Self::is("15"),
+            Setting::TcpSynRetries => Self::is("6"),
+            Setting::TcpSynackRetries => Self::is("5"),
+            Setting::NrOpen => Self {
+                namespaced: false,
+                ..Self::is("1048576")
+            },
+            Setting::TcpMaxOrphans | Setting::FileMax | Setting::NfConntrackMax => Self::BY_MEMORY,
+        }
+    }
+
+    /// Those of a setting of the whole host whose default follows from memory.
+    const BY_MEMORY: Self = Self {
+        default: None,
+        earlier: None,
+        gone: None,
+        namespaced: false,
+        namespaced_since: None,
+    };
+
+    /// Those of a setting of each namespace.
+    const fn is(default: &'static str) -> Self {
         Self {
             default: Some(default),
-            earlier: match setting {
-                Setting::IpLocalPortRange => Some(("4.2", "32768 61000")),
-                Setting::TcpTwReuse => Some(("4.18", "0")),
-                Setting::Somaxconn => Some(("5.4", "128")),
-                _ => None,
-            },
-            gone: match setting {
-                Setting::TcpTwRecycle => Some("4.12"),
-                _ => None,
-            },
-            namespaced: !matches!(setting, Setting::NrOpen),
-            namespaced_since: Self::namespaced_since(setting),
+            namespaced: true,
+            ..Self::BY_MEMORY
+        }
+    }
+
+    /// The same where it was `earlier` before a version of Linux.
+    const fn since(default: &'static str, version: &'static str, earlier: &'static str) -> Self {
+        Self {
+            earlier: Some((version, earlier)),
+            ..Self::is(default)
         }
     }
 
@@ -93,25 +115,6 @@ impl Facts {
                 None => DefaultValue::ByRelease,
             },
             (None, None) => DefaultValue::Is(default),
-        }
-    }
-
-    /// The same of one whose default follows from memory.
-    const fn by_memory(setting: Setting) -> Self {
-        Self {
-            default: None,
-            earlier: None,
-            gone: None,
-            namespaced: matches!(setting, Setting::TcpMaxTwBuckets | Setting::TcpMaxSynBacklog),
-            namespaced_since: Self::namespaced_since(setting),
-        }
-    }
-
-    /// The patch "ipv4: Namespaceify `tcp_tw_recycle` and `tcp_max_tw_buckets` knob", and the one after it, of December 2016.
-    const fn namespaced_since(setting: Setting) -> Option<&'static str> {
-        match setting {
-            Setting::TcpTwRecycle | Setting::TcpMaxTwBuckets | Setting::TcpMaxSynBacklog => Some("4.11"),
-            _ => None,
         }
     }
 }
