@@ -1,10 +1,22 @@
-//! Tests that keep both CPUs busy take turns.
+//! Tests that keep both CPUs busy take turns, whichever processes they run in.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fs::File;
+use std::time::Duration;
 
-static TURN: Mutex<()> = Mutex::new(());
+use rustix::fs::{FlockOperation, flock};
 
-/// This test's turn, until what is given is dropped.
-pub(crate) fn turn() -> MutexGuard<'static, ()> {
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+use super::clock::try_for;
+
+/// How long the tests before this one may take together. It bounds a broken one, it measures nothing.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// The turn of one test, which ends when this is dropped.
+pub(crate) struct Turn(#[expect(dead_code, reason = "closing it ends the lock")] File);
+
+/// Waits for this test's turn. The lock is on the program of the suite itself, which all its processes have.
+pub(crate) fn turn() -> Turn {
+    let program = File::open("/proc/self/exe").expect("this program");
+    let locked = try_for(PATIENCE, || flock(&program, FlockOperation::NonBlockingLockExclusive));
+    locked.unwrap_or_else(|error| panic!("waited in vain for a turn: {error}"));
+    Turn(program)
 }

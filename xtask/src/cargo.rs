@@ -41,17 +41,22 @@ pub(crate) fn static_executable(arguments: &[&str], name: &str) -> Result<PathBu
 }
 
 fn build(command: &mut Command, arguments: &[&str], name: &str) -> Result<PathBuf> {
+    let arguments = [arguments, &["--message-format=json-render-diagnostics"]].concat();
+    executable_in(&messages(command, &arguments)?, name)
+        .with_context(|| format!("`cargo {}` built no program {name}", arguments.join(" ")))
+}
+
+/// Builds with cargo, and returns its messages, of which each is a line of JSON where `arguments` ask for that.
+pub(crate) fn messages(command: &mut Command, arguments: &[&str]) -> Result<String> {
     let output = command
         .args(arguments)
-        .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())
         .output()
         .context("cannot start cargo")?;
     if !output.status.success() {
         bail!("`cargo {}` failed: see above", arguments.join(" "));
     }
-    executable_in(&String::from_utf8_lossy(&output.stdout), name)
-        .with_context(|| format!("`cargo {}` built no program {name}", arguments.join(" ")))
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The program `name` among cargo's messages, of which each is a line of JSON.

@@ -39,10 +39,13 @@ enum Task {
     },
     /// Run every test, the kernel suite included (as root, or through sudo)
     Test {
-        /// Names of tests, and options of the test harness
+        /// Which tests: parts of their names, --exact, --skip
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Run tests that are built: what `test` starts through sudo
+    #[command(hide = true)]
+    RunTests(test::Built),
     /// Build the kernel object that tcpwatch embeds, and write it with its lock
     Ebpf {
         /// Write nothing; fail when the committed object is not what the sources give
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Run { arguments } => run::run(&arguments).map(|never| match never {}),
         Task::Test { arguments } => test::run(&arguments),
+        Task::RunTests(built) => test::run_built(&built),
         Task::Kernels(arguments) => kernels::run(&arguments),
         Task::Dist => dist::run(),
         Task::Bench(arguments) => bench::run(&arguments),

@@ -1,27 +1,29 @@
-//! `cargo xtask test`: every test, and a plain word about each that could not run.
+//! `cargo xtask test`: runs every test, each with a time limit, and names those that could not run.
 
+use std::env;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
 
-use crate::{cargo, system};
+use crate::{clock, system};
 
+mod harnesses;
 mod peers;
+mod process;
+mod runner;
+mod summary;
+
+use runner::Harness;
 
 /// Where the kernel describes its own types, which the `tp_btf` hook needs.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
-/// The kernel suite is a test binary apart, outside the default run, because it needs root.
-const KERNEL_SUITE: [&str; 5] = [
-    "test",
-    "--locked",
-    "--profile=suite",
-    "--package=tcpwatch",
-    "--test=kernel",
-];
+/// The harness that needs root.
+const KERNEL_SUITE: &str = "kernel";
 
-/// What cargo's own output does not say.
+/// What failed, and what could not run.
 #[derive(Debug, Default)]
 struct Outcome {
     failed: Vec<&'static str>,
@@ -51,49 +53,74 @@ impl Outcome {
     }
 }
 
-/// Runs all that this user may run; `arguments` go to every test harness.
+/// Runs all that this user may run. `arguments` select tests: parts of names, `--exact`, `--skip`.
 pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     let mut outcome = Outcome::default();
-    let mut workspace = cargo::command()?;
-    workspace
-        .args(["test", "--locked", "--workspace", "--no-fail-fast", "--"])
-        .args(arguments);
-    if !system::succeeds(&mut workspace)? {
-        outcome.failed.push("the tests of the workspace");
-    }
-    let kernel = match system::sudo() {
-        Ok(sudo) => kernel_suite(sudo, arguments, &mut outcome),
-        Err(why) => {
-            outcome.unprivileged = Some(format!("the kernel suite: {why}"));
-            Ok(())
+    let (mut harnesses, kernel): (Vec<Harness>, Vec<Harness>) = harnesses::build()?
+        .into_iter()
+        .partition(|harness| harness.name != KERNEL_SUITE);
+    let mut through_sudo = None;
+    match system::sudo() {
+        Err(why) => outcome.unprivileged = Some(format!("the kernel suite: {why}")),
+        Ok(sudo) => {
+            if !Path::new(KERNEL_BTF).exists() {
+                let line = format!("tests on the tp_btf hook: this kernel has no {KERNEL_BTF}");
+                outcome.missing.push(line);
+            }
+            outcome.missing.extend(peers::install());
+            match sudo {
+                None => harnesses.extend(kernel),
+                Some(sudo) => through_sudo = Some((sudo, kernel)),
+            }
         }
-    };
+    }
+    if !run_harnesses(&harnesses, arguments)? {
+        outcome.failed.push("tests");
+    }
+    if let Some((sudo, kernel)) = through_sudo {
+        let this = env::current_exe().context("cannot find this program")?;
+        let mut command = system::through(Some(sudo), &this);
+        command
+            .arg("run-tests")
+            .args(kernel.iter().flat_map(Harness::arguments))
+            .arg("--")
+            .args(arguments);
+        if !system::succeeds(&mut command)? {
+            outcome.failed.push("the kernel suite");
+        }
+    }
     if outcome.not_run().next().is_some() {
         eprintln!("\nNOT RUN:");
         outcome.not_run().for_each(|line| eprintln!("  {line}"));
     }
-    kernel.and_then(|()| outcome.verdict(system::is_ci()))
+    outcome.verdict(system::is_ci())
 }
 
-fn kernel_suite(sudo: Option<PathBuf>, arguments: &[OsString], outcome: &mut Outcome) -> Result<()> {
-    if !Path::new(KERNEL_BTF).exists() {
-        outcome
-            .missing
-            .push(format!("tests on the tp_btf hook: this kernel has no {KERNEL_BTF}"));
-    }
-    outcome.missing.extend(peers::install());
-    let passed = match sudo {
-        None => system::succeeds(cargo::command()?.args(KERNEL_SUITE).arg("--").args(arguments)),
-        // Cargo itself stays an ordinary user's, or root would own what it builds.
-        Some(sudo) => cargo::executable(&[&KERNEL_SUITE[..], &["--no-run"]].concat(), "kernel").and_then(|suite| {
-            let package = cargo::root()?.join("tcpwatch");
-            system::succeeds(system::through(Some(sudo), &suite).args(arguments).current_dir(package))
-        }),
-    };
-    if !passed? {
-        outcome.failed.push("the kernel suite");
+/// Harnesses that were built before, by the user who typed the command, and the tests of them to run.
+#[derive(Args)]
+pub(crate) struct Built {
+    /// A harness: its name, its program, and the folder of its package
+    #[arg(long, num_args = 3, value_names = ["NAME", "PROGRAM", "FOLDER"])]
+    harness: Vec<OsString>,
+    #[arg(last = true)]
+    arguments: Vec<OsString>,
+}
+
+/// Runs the tests of harnesses that were built before.
+pub(crate) fn run_built(built: &Built) -> Result<()> {
+    let harnesses: Vec<Harness> = built.harness.chunks(3).filter_map(Harness::from_arguments).collect();
+    if !run_harnesses(&harnesses, &built.arguments)? {
+        bail!("tests failed: see above");
     }
     Ok(())
+}
+
+/// Runs tests and prints what became of them. Returns whether all passed.
+fn run_harnesses(harnesses: &[Harness], arguments: &[OsString]) -> Result<bool> {
+    let start = clock::start();
+    let mut summary = runner::run(harnesses, arguments, runner::LIMIT)?;
+    summary.print(start.elapsed());
+    Ok(summary.all_passed())
 }
 
 #[cfg(test)]

@@ -1,0 +1,64 @@
+//! The results of the tests: a line for each as it ends, then the slowest, and what failed.
+
+use std::time::Duration;
+
+use super::process::Outcome;
+
+/// How many of the slowest tests are listed.
+const SLOWEST: usize = 10;
+
+/// What is known of the tests that ended.
+#[derive(Debug, Default)]
+pub(super) struct Summary {
+    took: Vec<(Duration, String)>,
+    failed: Vec<(String, Outcome)>,
+}
+
+impl Summary {
+    /// Prints the line of a test that ended, and keeps its outcome.
+    pub(super) fn add(&mut self, label: String, outcome: Outcome) {
+        let result = outcome.failure.as_deref().unwrap_or("ok");
+        eprint!("{}", outcome.stderr);
+        eprintln!("test {label} ... {result} ({:.2} s)", outcome.took.as_secs_f64());
+        self.took.push((outcome.took, label.clone()));
+        if outcome.failure.is_some() {
+            self.failed.push((label, outcome));
+        }
+    }
+
+    /// Whether every test passed.
+    pub(super) fn all_passed(&self) -> bool {
+        self.failed.is_empty()
+    }
+
+    /// The names of the tests that failed, each with what was wrong.
+    pub(super) fn failures(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.failed
+            .iter()
+            .map(|(label, outcome)| (label.as_str(), outcome.failure.as_deref().unwrap_or_default()))
+    }
+
+    /// Prints the slowest tests and the output of those that failed; `took` is the time of all.
+    pub(super) fn print(&mut self, took: Duration) {
+        self.took.sort_unstable_by(|one, other| other.cmp(one));
+        eprintln!("\nslowest:");
+        for (took, label) in self.took.iter().take(SLOWEST) {
+            eprintln!("{:8.2} s  {label}", took.as_secs_f64());
+        }
+        for (label, outcome) in &self.failed {
+            eprintln!("\n---- {label} ----\n{}{}", outcome.stdout, outcome.stderr);
+        }
+        if !self.all_passed() {
+            eprintln!("\nfailed:");
+            for (label, failure) in self.failures() {
+                eprintln!("  {label}: {failure}");
+            }
+        }
+        let failed = self.failed.len();
+        eprintln!(
+            "\n{} passed, {failed} failed, in {:.0} s",
+            self.took.len() - failed,
+            took.as_secs_f64()
+        );
+    }
+}
