@@ -13,6 +13,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::{cargo, system};
 
+mod against;
 mod child;
 mod churn;
 mod connections;
@@ -35,6 +36,7 @@ mod stat;
 mod table;
 mod target;
 mod tracer;
+mod unloading;
 mod workload;
 
 use report::Report;
@@ -59,6 +61,9 @@ struct Plan {
     /// Measure this alone (repeatable)
     #[arg(long, value_enum, value_name = "NAME")]
     only: Vec<Part>,
+    /// Compare with an older tcpwatch, command by command, and measure nothing else
+    #[arg(long, value_name = "FILE", conflicts_with = "only")]
+    against: Option<PathBuf>,
     /// Write every sample here too, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -68,7 +73,7 @@ struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
     /// What a transition costs more while something watches
-    Path,
+    HotPath,
     /// The same for whole connections
     Connections,
     /// What sets of needs cost, each alone and all at once
@@ -164,10 +169,11 @@ impl Plan {
             arguments.push("--only".into());
             arguments.push(part.name().into());
         }
-        if let Some(file) = &self.json {
-            let file = std::path::absolute(file).with_context(|| format!("cannot find {}", file.display()))?;
-            arguments.push("--json".into());
-            arguments.push(file.into());
+        for (flag, file) in [("--json", &self.json), ("--against", &self.against)] {
+            if let Some(file) = file {
+                let file = std::path::absolute(file).with_context(|| format!("cannot find {}", file.display()))?;
+                arguments.extend([flag.into(), file.into()]);
+            }
         }
         Ok(arguments)
     }
@@ -178,9 +184,9 @@ impl Plan {
 }
 
 impl Part {
-    /// In the order they run: the crowd of sockets comes last, for closing it is felt for a while.
+    /// In the order they run: the pool of sockets comes last, for closing it is felt for a while.
     const ALL: [Self; 9] = [
-        Self::Path,
+        Self::HotPath,
         Self::Connections,
         Self::Sets,
         Self::Programs,
@@ -198,17 +204,17 @@ impl Part {
             .unwrap_or_default()
     }
 
-    fn run(self, room: &Sandbox, report: &mut Report) -> Result<()> {
+    fn run(self, sandbox: &Sandbox, report: &mut Report) -> Result<()> {
         match self {
-            Self::Path => hot_path::run(room, report),
-            Self::Connections => connections::run(room, report),
-            Self::Sets => sets::run(room, report),
-            Self::Programs => programs::run(room, report),
-            Self::Reader => reader::run(room, report),
-            Self::Churn => churn::run(room, report),
-            Self::Stat => stat::run(room, report),
-            Self::Snapshot => snapshot::run(room, report),
-            Self::Diagnosis => diagnosis::run(room, report),
+            Self::HotPath => hot_path::run(sandbox, report),
+            Self::Connections => connections::run(sandbox, report),
+            Self::Sets => sets::run(sandbox, report),
+            Self::Programs => programs::run(sandbox, report),
+            Self::Reader => reader::run(sandbox, report),
+            Self::Churn => churn::run(sandbox, report),
+            Self::Stat => stat::run(sandbox, report),
+            Self::Snapshot => snapshot::run(sandbox, report),
+            Self::Diagnosis => diagnosis::run(sandbox, report),
         }
     }
 }
@@ -221,11 +227,15 @@ fn measure(built: &Built) -> Result<()> {
         None => None,
     };
     let object = fs::read(&built.object).with_context(|| format!("cannot read {}", built.object.display()))?;
-    let room = Sandbox::prepare(built, object)?;
+    let sandbox = Sandbox::prepare(built, object)?;
     let mut report = Report::new();
-    room.describe(&mut report)?;
+    sandbox.describe(&mut report)?;
+    if let Some(old) = &built.plan.against {
+        against::run(&sandbox, old, &mut report)?;
+        return report.finish(json);
+    }
     for part in Part::ALL.into_iter().filter(|&part| built.plan.wants(part)) {
-        if let Err(why) = part.run(&room, &mut report) {
+        if let Err(why) = part.run(&sandbox, &mut report) {
             report.not_run(format!("{}: {why:#}", part.name()));
         }
     }

@@ -8,6 +8,7 @@ use std::{io, mem, thread};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::{fdinfo, unloading};
 use crate::clock;
 
 /// How long a program may take to end once asked to; one that must still print what it has may take a while.
@@ -79,8 +80,9 @@ impl Running {
         self.outcome()
     }
 
-    /// Ends it as Ctrl-C does, and waits.
+    /// Ends it as Ctrl-C does, and waits until its BPF programs are gone too.
     pub(super) fn interrupt(mut self) -> Result<Usage> {
+        let programs = fdinfo::programs(self.pid);
         if !self.has_ended()? {
             kill_process(self.pid, Signal::INT).with_context(|| format!("cannot interrupt {}", self.name))?;
         }
@@ -91,6 +93,7 @@ impl Running {
             }
             thread::sleep(Duration::from_millis(2));
         }
+        unloading::wait(&programs)?;
         self.outcome()
     }
 

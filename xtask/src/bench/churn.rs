@@ -20,8 +20,8 @@ const PERCENT: f64 = 10.0;
 const CONNECTIONS: u64 = 60_000;
 
 /// Runs this part.
-pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
-    let rounds = room.choose(7, 2);
+pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
+    let rounds = sandbox.choose(7, 2);
     let hooks = [Hook::TpBtf, Hook::Tracepoint];
     let mut rows = Vec::new();
     let mut targets = Vec::new();
@@ -29,7 +29,7 @@ pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
         let (mut shares, mut rates, mut rss) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..rounds {
             report.progress("churn", round, rounds);
-            let attached = Tracer::Churn(hook).attach(room, Sink::Null)?;
+            let attached = Tracer::Churn(hook).attach(sandbox, Sink::Null)?;
             thread::sleep(SETTLE);
             let before = attached.cpu()?;
             let wall = connections(CONNECTIONS)?.wall;

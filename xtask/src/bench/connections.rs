@@ -10,7 +10,7 @@ use super::table::{self, number, range};
 use super::tracer::{Form, Hook, Tracer};
 use super::workload::connections;
 
-const OBSERVERS: [Tracer; 7] = [
+const TRACERS: [Tracer; 7] = [
     Tracer::Nothing,
     Tracer::Empty,
     Tracer::Stat(Hook::TpBtf),
@@ -21,15 +21,15 @@ const OBSERVERS: [Tracer; 7] = [
 ];
 
 /// Runs this part.
-pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
+pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
     let plan = Plan {
         name: "connections",
-        rounds: room.choose(15, 3),
+        rounds: sandbox.choose(15, 3),
         workload: connections,
         units: 4_000,
         warm_up: 200,
     };
-    let costs = cost::measure(room, report, &plan, &OBSERVERS);
+    let costs = cost::measure(sandbox, report, &plan, &TRACERS);
     report.title("connections: connect, accept, close, close over loopback at full speed")?;
     report.line(&format!(
         "{} rounds of {} connections; ns a connection",
@@ -42,7 +42,7 @@ pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
             let wall = median(&cost.wall_ns);
             let added = cost.added();
             vec![
-                cost.observer.to_string(),
+                cost.tracer.to_string(),
                 number(1e9 / wall, 0),
                 number(wall, 0),
                 number(added.median, 0),

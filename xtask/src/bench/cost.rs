@@ -1,4 +1,4 @@
-//! Rounds of a workload, with another observer at every turn.
+//! Rounds of a workload, with another tracer at every turn.
 
 use std::thread;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(super) const HEADER: [&str; 6] = ["", "ns", "added", "noise", "min..max", "a
 pub(super) struct Plan {
     /// What the report calls it.
     pub(super) name: &'static str,
-    /// Rounds, in each of which every observer has its turn.
+    /// Rounds, in each of which every tracer has its turn.
     pub(super) rounds: usize,
     /// Runs the workload once, of so many units.
     pub(super) workload: fn(u64) -> Result<Took>,
@@ -30,18 +30,18 @@ pub(super) struct Plan {
     pub(super) warm_up: u64,
 }
 
-/// What an observer's turns took.
+/// What a tracer's turns took.
 ///
 /// A machine's speed wanders within seconds by more than what is to be measured. So every turn has its own measure: the
 /// same workload with nothing attached, immediately before and after it.
 pub(super) struct Cost {
     /// Whose.
-    pub(super) observer: Tracer,
+    pub(super) tracer: Tracer,
     /// Nanoseconds a unit, of each round.
     pub(super) wall_ns: Vec<f64>,
     /// The same with nothing attached, around it.
     pub(super) bare_ns: Vec<f64>,
-    /// What a unit takes longer with the observer, of each round.
+    /// What a unit takes longer with the tracer, of each round.
     pub(super) added_ns: Vec<f64>,
     /// The same, by the time the workload was on a CPU.
     pub(super) cpu_added_ns: Vec<f64>,
@@ -50,9 +50,9 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    fn new(observer: Tracer) -> Self {
+    fn new(tracer: Tracer) -> Self {
         Self {
-            observer,
+            tracer,
             wall_ns: Vec::new(),
             bare_ns: Vec::new(),
             added_ns: Vec::new(),
@@ -85,7 +85,7 @@ impl Cost {
     pub(super) fn row(&self) -> Vec<String> {
         let added = self.added();
         vec![
-            self.observer.to_string(),
+            self.tracer.to_string(),
             number(median(&self.wall_ns), 0),
             number(added.median, 0),
             number(added.mad, 0),
@@ -109,7 +109,7 @@ impl Cost {
 
     fn raw(&self) -> Value {
         json!({
-            "observer": self.observer.to_string(),
+            "tracer": self.tracer.to_string(),
             "wall_ns": self.wall_ns,
             "bare_ns": self.bare_ns,
             "added_ns": self.added_ns,
@@ -119,27 +119,27 @@ impl Cost {
     }
 }
 
-/// The cost of `observer` among `costs`.
-pub(super) fn of(costs: &[Cost], observer: Tracer) -> Option<&Cost> {
-    costs.iter().find(|cost| cost.observer == observer)
+/// The cost of `tracer` among `costs`.
+pub(super) fn of(costs: &[Cost], tracer: Tracer) -> Option<&Cost> {
+    costs.iter().find(|cost| cost.tracer == tracer)
 }
 
-/// Lets each of `observers` have its turn in every round. One that fails is reported, and left out from then on.
-pub(super) fn measure(room: &Sandbox, report: &mut Report, plan: &Plan, observers: &[Tracer]) -> Vec<Cost> {
-    let there = observers.iter().filter(|observer| observer.is_there(room));
-    let mut costs: Vec<Cost> = there.map(|&observer| Cost::new(observer)).collect();
+/// Lets each of `tracers` have its turn in every round. One that fails is reported, and left out from then on.
+pub(super) fn measure(sandbox: &Sandbox, report: &mut Report, plan: &Plan, tracers: &[Tracer]) -> Vec<Cost> {
+    let there = tracers.iter().filter(|tracer| tracer.is_there(sandbox));
+    let mut costs: Vec<Cost> = there.map(|&tracer| Cost::new(tracer)).collect();
     for round in 0..plan.rounds {
         report.progress(plan.name, round, plan.rounds);
-        for observer in order(&costs, round) {
-            match turn(room, plan, observer) {
+        for tracer in order(&costs, round) {
+            match turn(sandbox, plan, tracer) {
                 Ok(turn) => {
-                    if let Some(cost) = costs.iter_mut().find(|cost| cost.observer == observer) {
+                    if let Some(cost) = costs.iter_mut().find(|cost| cost.tracer == tracer) {
                         cost.add(&turn, plan.units);
                     }
                 }
                 Err(why) => {
-                    report.not_run(format!("{}: {observer}: {why:#}", plan.name));
-                    costs.retain(|cost| cost.observer != observer);
+                    report.not_run(format!("{}: {tracer}: {why:#}", plan.name));
+                    costs.retain(|cost| cost.tracer != tracer);
                 }
             }
         }
@@ -150,7 +150,7 @@ pub(super) fn measure(room: &Sandbox, report: &mut Report, plan: &Plan, observer
 
 /// Nobody is always the first, nor always after the same one.
 fn order(costs: &[Cost], round: usize) -> Vec<Tracer> {
-    let mut order: Vec<Tracer> = costs.iter().map(|cost| cost.observer).collect();
+    let mut order: Vec<Tracer> = costs.iter().map(|cost| cost.tracer).collect();
     let length = order.len().max(1);
     order.rotate_left(round * 3 % length);
     if round % 2 == 1 {
@@ -164,7 +164,7 @@ fn bare(units: u64) -> u64 {
     (units / 2).max(1)
 }
 
-/// A turn of an observer, and what was measured around it.
+/// A turn of a tracer, and what was measured around it.
 struct Turn {
     before: Took,
     watched: Took,
@@ -172,7 +172,7 @@ struct Turn {
     after: Took,
 }
 
-fn turn(room: &Sandbox, plan: &Plan, observer: Tracer) -> Result<Turn> {
+fn turn(sandbox: &Sandbox, plan: &Plan, tracer: Tracer) -> Result<Turn> {
     // A CPU that has just slept is slower for a while, so each of the three comes after a sleep.
     let run = |units| {
         thread::sleep(SETTLE);
@@ -181,7 +181,7 @@ fn turn(room: &Sandbox, plan: &Plan, observer: Tracer) -> Result<Turn> {
             .context("the workload failed")
     };
     let before = run(bare(plan.units))?;
-    let attached = observer.attach(room, Sink::Tmpfs)?;
+    let attached = tracer.attach(sandbox, Sink::Tmpfs)?;
     let watched = run(plan.units)?;
     let outcome = attached.finish()?;
     let after = run(bare(plan.units))?;
@@ -212,7 +212,7 @@ mod tests {
         let orders: Vec<Vec<Tracer>> = (0..4).map(|round| order(&costs, round)).collect();
         for (index, order) in orders.iter().enumerate() {
             assert_eq!(order.len(), 4);
-            assert!(costs.iter().all(|cost| order.contains(&cost.observer)));
+            assert!(costs.iter().all(|cost| order.contains(&cost.tracer)));
             assert!(!orders[..index].contains(order));
         }
     }

@@ -31,12 +31,12 @@ const ANSWERS: [(&str, &[&str], f64); 3] = [
 const STACK_US: f64 = 5.0;
 
 /// Runs this part.
-pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
-    stacks(room, report)?;
+pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
+    stacks(sandbox, report)?;
     report.progress("diagnosis, gathering many sockets", 0, 1);
-    room.keep_timewait(1 << 20)?;
-    let crowd = SocketPool::gather(MANY)?;
-    let rounds = room.choose(11, 3);
+    sandbox.keep_timewait(1 << 20)?;
+    let pool = SocketPool::gather(MANY)?;
+    let rounds = sandbox.choose(11, 3);
     let mut rows = Vec::new();
     for (name, args, most_ms) in ANSWERS {
         // Settings and pages are those of any host; what there is beside is for `leaks`.
@@ -44,7 +44,7 @@ pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
         for round in 0..rounds {
             report.progress(name, round, rounds);
             let start = clock::start();
-            let mut command = Command::new(&room.tcpwatch);
+            let mut command = Command::new(&sandbox.tcpwatch);
             command.args(args).stdin(Stdio::null()).stdout(Stdio::null());
             Running::start(&mut command)?.wait()?;
             wall_ms.push(start.elapsed().as_secs_f64() * 1e3);
@@ -59,7 +59,7 @@ pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
         report.raw(&format!("diagnosis, {name}"), json!({ "wall_ms": wall_ms }));
         report.target(Target::at_most(name, wall.median, most_ms, "ms", 1));
     }
-    drop(crowd);
+    drop(pool);
     report.title("diagnosis: how long one waits for an answer")?;
     report.line(&format!(
         "{rounds} rounds beside about {MANY} sockets; ms of wall clock, output to /dev/null"
@@ -71,16 +71,16 @@ pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
 }
 
 /// What a connection takes more with `--stacks` than without: one `accept()` and one `connect()`.
-fn stacks(room: &Sandbox, report: &mut Report) -> Result<()> {
+fn stacks(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
     let plan = Plan {
         name: "stacks",
-        rounds: room.choose(15, 3),
+        rounds: sandbox.choose(15, 3),
         workload: connections,
         units: 4_000,
         warm_up: 200,
     };
     let [without, with] = [false, true].map(|stacks| Tracer::Leaks { stacks });
-    let costs = cost::measure(room, report, &plan, &[Tracer::Nothing, without, with]);
+    let costs = cost::measure(sandbox, report, &plan, &[Tracer::Nothing, without, with]);
     report.title("stacks: connect, accept, close, close over loopback at full speed")?;
     report.line(&format!(
         "{} rounds of {} connections; ns a connection",

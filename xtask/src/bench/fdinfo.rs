@@ -1,10 +1,9 @@
-//! What /proc tells of a process: which BPF programs it holds, and the CPU time it has used.
+//! What /proc shows of a process: the BPF programs that it holds, and its memory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use rustix::process::Pid;
 
 /// How often a BPF program ran, and for how long altogether; counted while statistics are on.
@@ -36,22 +35,13 @@ pub(super) fn programs(pid: Pid) -> Vec<Program> {
         .collect()
 }
 
-/// CPU time of all its threads that live.
-pub(super) fn cpu(pid: Pid) -> Result<Duration> {
-    let tasks = folder(pid).join("task");
-    let mut total = Duration::ZERO;
-    for task in fs::read_dir(&tasks).with_context(|| format!("cannot read {}", tasks.display()))? {
-        // A thread may end between being listed and being read.
-        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else {
-            continue;
-        };
-        let ns = text.split(' ').next().and_then(|word| word.parse().ok());
-        total += Duration::from_nanos(ns.context("cannot read schedstat: it begins with no number")?);
-    }
-    if total.is_zero() {
-        bail!("no thread in {} tells its CPU time", tasks.display());
-    }
-    Ok(total)
+/// The most memory that the process has had, KiB.
+pub(super) fn memory_kib(pid: Pid) -> Result<u64> {
+    let path = folder(pid).join("status");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok())
+        .with_context(|| format!("{} has no VmHWM", path.display()))
 }
 
 fn folder(pid: Pid) -> PathBuf {
@@ -74,7 +64,7 @@ fn field(text: &str, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{cpu, field};
+    use super::{field, memory_kib};
 
     #[test]
     fn a_field_is_found_among_others() {
@@ -85,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_used_some_cpu() {
-        assert!(cpu(rustix::process::getpid()).unwrap().as_nanos() > 0);
+    fn this_process_has_used_some_memory() {
+        assert!(memory_kib(rustix::process::getpid()).unwrap() > 100);
     }
 }

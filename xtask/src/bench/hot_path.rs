@@ -11,7 +11,7 @@ use super::target::Target;
 use super::tracer::{Form, Hook, Tracer};
 use super::workload::{TRANSITIONS_A_TURN, turns};
 
-const OBSERVERS: [Tracer; 13] = [
+const TRACERS: [Tracer; 13] = [
     Tracer::Nothing,
     Tracer::Empty,
     Tracer::Stat(Hook::TpBtf),
@@ -47,22 +47,22 @@ pub(super) const STAT_NS: f64 = 60.0;
 const SHARE_OF_TCPSTATES: f64 = 1.0 / 30.0;
 
 /// Runs this part.
-pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
+pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
     let plan = Plan {
         name: "path",
-        rounds: room.choose(25, 5),
+        rounds: sandbox.choose(25, 5),
         workload: turns,
         units: 50_000,
         warm_up: 2_000,
     };
-    let costs = cost::measure(room, report, &plan, &OBSERVERS);
+    let costs = cost::measure(sandbox, report, &plan, &TRACERS);
     report.title("path: listen() and shutdown() of one socket, 2 transitions a turn")?;
     report.line(&format!(
         "{} rounds of {} turns; ns a transition, added to what it takes with nothing attached just before and after",
         plan.rounds, plan.units
     ))?;
     let each = (plan.units + plan.warm_up) * TRANSITIONS_A_TURN;
-    let median_of = |observer| cost::of(&costs, observer).map_or(f64::NAN, |cost| added(cost).median);
+    let median_of = |tracer| cost::of(&costs, tracer).map_or(f64::NAN, |cost| added(cost).median);
     let (empty, tcpstates) = (median_of(Tracer::Empty), median_of(Tracer::Tcpstates));
     let noise = cost::of(&costs, Tracer::Nothing).map_or(f64::NAN, |cost| added(cost).mad);
     let rows: Vec<Vec<String>> = costs
@@ -70,7 +70,7 @@ pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
         .map(|cost| {
             let added = added(cost);
             vec![
-                cost.observer.to_string(),
+                cost.tracer.to_string(),
                 number(per_transition(Summary::of(&cost.wall_ns)).median, 0),
                 number(added.median, 0),
                 number(added.mad, 0),

@@ -39,6 +39,30 @@ pub(super) fn median(samples: &[f64]) -> f64 {
     }
 }
 
+/// A range that has the median of what `samples` were taken from in it, with 98 % confidence where there are samples enough (eight).
+///
+/// Each sample is above that median or below it with equal chances. So it takes a run of luck for the second-least of eleven to be
+/// above it, and luck has its limits whatever the noise looks like.
+pub(super) fn median_range(samples: &[f64]) -> (f64, f64) {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let count = sorted.len();
+    if count == 0 {
+        return (f64::NAN, f64::NAN);
+    }
+    // The chance that `cut` samples or fewer are below the median, with one more sample cut off while that stays under 1 %.
+    let (mut cut, mut ways, mut below) = (0, 1.0, 1.0);
+    let all = 0.5_f64.powi(i32::try_from(count).unwrap_or(i32::MAX));
+    loop {
+        let next = ways * float((count - cut) as u64) / float((cut + 1) as u64);
+        if (below + next) * all > 0.01 {
+            break;
+        }
+        (cut, ways, below) = (cut + 1, next, below + next);
+    }
+    (sorted[cut], sorted[count - 1 - cut])
+}
+
 /// Sample by sample, what `combine` makes of the two: both were taken in the same round.
 pub(super) fn paired(one: &[f64], other: &[f64], combine: impl Fn(f64, f64) -> f64) -> Vec<f64> {
     one.iter()
@@ -55,7 +79,7 @@ pub(super) fn float(number: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Summary, median, paired};
+    use super::{Summary, median, median_range, paired};
 
     #[track_caller]
     fn assert_same(one: f64, other: f64) {
@@ -78,6 +102,20 @@ mod tests {
         assert_same(summary.min, 10.0);
         assert_same(summary.max, 900.0);
         assert!(Summary::of(&[]).max.is_nan());
+    }
+
+    #[test]
+    fn the_range_of_a_median_leaves_out_what_may_be_luck() {
+        let samples: Vec<f64> = (1..=11).map(f64::from).collect();
+        let (low, high) = median_range(&samples);
+        assert_same(low, 2.0);
+        assert_same(high, 10.0);
+        let samples: Vec<f64> = (1..=25).map(f64::from).collect();
+        assert_same(median_range(&samples).0, 7.0);
+        let (low, high) = median_range(&[5.0, 4.0, 6.0]);
+        assert_same(low, 4.0);
+        assert_same(high, 6.0);
+        assert!(median_range(&[]).0.is_nan());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::target::Target;
 use super::tracer::{Form, Hook, SETTLE, Sink, Tracer};
 use super::workload::{Took, connections, turns};
 
-const OBSERVERS: [Tracer; 8] = [
+const TRACERS: [Tracer; 8] = [
     Tracer::Empty,
     Tracer::Stat(Hook::TpBtf),
     Tracer::Stat(Hook::Tracepoint),
@@ -47,34 +47,34 @@ pub(super) struct Workload {
 }
 
 /// Runs this part.
-pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
+pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
     // The kernel keeps them as long as this is open, and no longer.
     let _statistics = enable_stats(Stats::RunTime).context("the kernel keeps no statistics of BPF programs")?;
-    let rounds = room.choose(5, 2);
+    let rounds = sandbox.choose(5, 2);
     let workloads = [
         Workload {
             name: "turns",
             run: turns,
-            units: room.choose(100_000, 20_000),
+            units: sandbox.choose(100_000, 20_000),
         },
         Workload {
             name: "connections",
             run: connections,
-            units: room.choose(10_000, 2_000),
+            units: sandbox.choose(10_000, 2_000),
         },
     ];
     let mut rows = Vec::new();
-    // Of each observer what it ran in the first workload, where the work of a program is least: all, runs, and the second copy.
+    // Of each tracer what it ran in the first workload, where the work of a program is least: all, runs, and the second copy.
     let mut least = Vec::new();
-    for observer in OBSERVERS.into_iter().filter(|observer| observer.is_there(room)) {
-        report.progress("programs", rows.len(), OBSERVERS.len());
-        let mut row = vec![observer.to_string()];
+    for tracer in TRACERS.into_iter().filter(|tracer| tracer.is_there(sandbox)) {
+        report.progress("programs", rows.len(), TRACERS.len());
+        let mut row = vec![tracer.to_string()];
         for (index, workload) in workloads.iter().enumerate() {
             let samples = (0..rounds)
-                .map(|_| run_times(room, observer, workload))
+                .map(|_| run_times(sandbox, tracer, workload))
                 .collect::<Result<Vec<RunTimes>>>();
             let samples = samples.unwrap_or_else(|why| {
-                report.not_run(format!("programs: {observer}: {why:#}"));
+                report.not_run(format!("programs: {tracer}: {why:#}"));
                 Vec::new()
             });
             let all: Vec<f64> = samples.iter().map(|sample| sample.all_ns).collect();
@@ -87,10 +87,10 @@ pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
             ]);
             if index == 0 {
                 let runs: Vec<f64> = samples.iter().map(|sample| sample.runs).collect();
-                least.push((observer, of_all.median, Summary::of(&runs).median, of_second.median));
+                least.push((tracer, of_all.median, Summary::of(&runs).median, of_second.median));
             }
             let raw = json!({ "all_ns": all, "second_copy_ns": second });
-            report.raw(&format!("programs, {}, {observer}", workload.name), raw);
+            report.raw(&format!("programs, {}, {tracer}", workload.name), raw);
         }
         rows.push(row);
     }
@@ -108,7 +108,7 @@ pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
     for line in table::lines(&header, &rows) {
         report.line(&line)?;
     }
-    let of = |wanted| least.iter().find(|(observer, ..)| *observer == wanted);
+    let of = |wanted| least.iter().find(|(tracer, ..)| *tracer == wanted);
     let Some((_, empty, ..)) = of(Tracer::Empty) else {
         return Ok(());
     };
@@ -116,16 +116,16 @@ pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
         let what = format!("second copy ({second:.0} ns), more than an empty program");
         report.target(Target::at_most(&what, second - empty, SECOND_COPY_NS, "ns", 0));
     }
-    for (observer, limit) in LIMITS {
-        if let Some((_, all, runs, _)) = of(observer) {
-            let what = format!("programs of {observer}, more than as many empty ones");
+    for (tracer, limit) in LIMITS {
+        if let Some((_, all, runs, _)) = of(tracer) {
+            let what = format!("programs of {tracer}, more than as many empty ones");
             report.target(Target::at_most(&what, all - runs * empty, limit, "ns", 0));
         }
     }
     Ok(())
 }
 
-/// How long the programs of an observer ran, a transition.
+/// How long the programs of a tracer ran, a transition.
 pub(super) struct RunTimes {
     /// All of them together, ns, with what it costs to measure each.
     pub(super) all_ns: f64,
@@ -135,9 +135,9 @@ pub(super) struct RunTimes {
     second_copy_ns: Option<f64>,
 }
 
-/// Lets `observer` watch `workload` while the kernel keeps statistics ([`enable_stats`]).
-pub(super) fn run_times(room: &Sandbox, observer: Tracer, workload: &Workload) -> Result<RunTimes> {
-    let attached = observer.attach(room, Sink::Tmpfs)?;
+/// Lets `tracer` watch `workload` while the kernel keeps statistics ([`enable_stats`]).
+pub(super) fn run_times(sandbox: &Sandbox, tracer: Tracer, workload: &Workload) -> Result<RunTimes> {
+    let attached = tracer.attach(sandbox, Sink::Tmpfs)?;
     thread::sleep(SETTLE);
     (workload.run)(workload.units)?;
     let programs = attached.programs();

@@ -37,20 +37,17 @@ struct Runs {
 }
 
 /// Runs this part.
-pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
-    let rounds = room.choose(7, 2);
-    let readers: Vec<_> = READERS
-        .iter()
-        .filter(|(observer, ..)| observer.is_there(room))
-        .collect();
+pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
+    let rounds = sandbox.choose(7, 2);
+    let readers: Vec<_> = READERS.iter().filter(|(tracer, ..)| tracer.is_there(sandbox)).collect();
     let mut all: Vec<Runs> = readers.iter().map(|_| Runs::default()).collect();
     for round in 0..rounds {
         report.progress("reader", round, rounds);
-        for (&&(observer, sink, _), runs) in readers.iter().zip(&mut all) {
-            let attached = observer.attach(room, sink)?;
+        for (&&(tracer, sink, _), runs) in readers.iter().zip(&mut all) {
+            let attached = tracer.attach(sandbox, sink)?;
             thread::sleep(SETTLE);
             runs.idle.push(attached.finish()?.usage);
-            let attached = observer.attach(room, sink)?;
+            let attached = tracer.attach(sandbox, sink)?;
             thread::sleep(SETTLE);
             turns(TURNS)?;
             let outcome = attached.finish()?;
@@ -64,7 +61,7 @@ pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
         "{rounds} rounds of {events} transitions at full speed, less the median of as many runs without any; us an event"
     ))?;
     let mut rows = Vec::new();
-    for (&&(observer, sink, limit), runs) in readers.iter().zip(&all) {
+    for (&&(tracer, sink, limit), runs) in readers.iter().zip(&all) {
         let to = match sink {
             Sink::Tmpfs => "tmpfs",
             Sink::Null => "/dev/null",
@@ -72,7 +69,7 @@ pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
         let total = Summary::of(&runs.us_an_event(events, Usage::cpu));
         let lost = runs.lost(events);
         rows.push(vec![
-            format!("{observer} > {to}"),
+            format!("{tracer} > {to}"),
             number(total.median, 2),
             number(total.mad, 2),
             range(total.min, total.max, 2),
@@ -81,13 +78,13 @@ pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
             number(lost, 0),
         ]);
         report.raw(
-            &format!("reader, {observer} > {to}"),
+            &format!("reader, {tracer} > {to}"),
             json!({ "us_an_event": runs.us_an_event(events, Usage::cpu), "told": runs.told, "events": events }),
         );
         if let Some(limit) = limit {
-            let what = format!("lost of {rounds} x {events} transitions at full speed, {observer}");
+            let what = format!("lost of {rounds} x {events} transitions at full speed, {tracer}");
             report.target(Target::at_most(&what, lost, 0.0, "", 0));
-            let what = format!("reader CPU an event, {observer}");
+            let what = format!("reader CPU an event, {tracer}");
             report.target(Target::at_most(&what, total.median, limit, "us", 2));
         }
     }

@@ -22,7 +22,7 @@ use crate::system;
 
 /// Where the kernel describes its tracepoints; peers need it.
 const TRACEFS: &str = "/sys/kernel/tracing";
-/// Where what the observers print goes: memory.
+/// Where what the tracers print goes: memory.
 pub(super) const SCRATCH: &str = "/dev/shm";
 
 /// What the bench has to work with.
@@ -71,20 +71,20 @@ impl Sandbox {
         if !system::succeeds(Command::new(ip).args(["link", "set", "lo", "up"]))? {
             bail!("cannot bring the loopback interface up: see above");
         }
-        let room = Self {
+        let sandbox = Self {
             tcpwatch: built.tcpwatch.clone(),
             watch_needs: built.watch_needs.clone(),
             object,
             peers: Peers::find(),
             quick: built.plan.quick,
         };
-        room.set("ip_local_port_range", "1024 65535")?;
-        room.keep_timewait(4096)?;
+        sandbox.set("ip_local_port_range", "1024 65535")?;
+        sandbox.keep_timewait(4096)?;
         // What others run meanwhile would be measured too. Everything that is compared gets the same.
         if setpriority_process(None, -20).is_err() {
             eprintln!("this process may not run before others: expect more noise");
         }
-        Ok(room)
+        Ok(sandbox)
     }
 
     /// Lets at most `sockets` wait in TIME_WAIT: a busy workload would fill the ports with them.

@@ -28,37 +28,37 @@ const AT_ONCE: Tracer = Tracer::KernelNeeds(&["transitions", "connections", "ope
 const OF_THE_DEAREST: f64 = 1.25;
 
 /// Runs this part.
-pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
+pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
     // The kernel keeps them as long as this is open, and no longer.
     let _statistics = enable_stats(Stats::RunTime).context("the kernel keeps no statistics of BPF programs")?;
     let workloads = [
         Workload {
             name: "turns",
             run: turns,
-            units: room.choose(50_000, 10_000),
+            units: sandbox.choose(50_000, 10_000),
         },
         Workload {
             name: "connections",
             run: connections,
-            units: room.choose(5_000, 1_000),
+            units: sandbox.choose(5_000, 1_000),
         },
     ];
     for workload in workloads {
-        let empty = costs(room, report, Tracer::Empty, &workload, 0.0);
+        let empty = costs(sandbox, report, Tracer::Empty, &workload, 0.0);
         let empty = Summary::of(&empty).median;
         let mut rows = Vec::new();
         let mut medians = Vec::new();
-        for observer in ALONE.into_iter().chain([AT_ONCE]) {
+        for tracer in ALONE.into_iter().chain([AT_ONCE]) {
             report.progress("sets", rows.len(), ALONE.len() + 1);
-            let costs = costs(room, report, observer, &workload, empty);
+            let costs = costs(sandbox, report, tracer, &workload, empty);
             let summary = Summary::of(&costs);
             rows.push(vec![
-                observer.to_string(),
+                tracer.to_string(),
                 number(summary.median, 0),
                 range(summary.min, summary.max, 0),
             ]);
             medians.push(summary.median);
-            report.raw(&format!("sets, {}, {observer}", workload.name), json!({ "ns": costs }));
+            report.raw(&format!("sets, {}, {tracer}", workload.name), json!({ "ns": costs }));
         }
         report.title(&format!(
             "sets, {}: ns a transition in BPF programs, by the kernel, without what it costs to measure them",
@@ -80,15 +80,15 @@ pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// What the programs of `observer` ran a transition in each round, ns, less what as many empty ones did.
-fn costs(room: &Sandbox, report: &mut Report, observer: Tracer, workload: &Workload, empty: f64) -> Vec<f64> {
-    let rounds = room.choose(5, 2);
+/// What the programs of `tracer` ran a transition in each round, ns, less what as many empty ones did.
+fn costs(sandbox: &Sandbox, report: &mut Report, tracer: Tracer, workload: &Workload, empty: f64) -> Vec<f64> {
+    let rounds = sandbox.choose(5, 2);
     let costs = (0..rounds).map(|_| {
-        let ran = run_times(room, observer, workload)?;
+        let ran = run_times(sandbox, tracer, workload)?;
         Ok(ran.all_ns - ran.runs * empty)
     });
     costs.collect::<Result<Vec<f64>>>().unwrap_or_else(|why| {
-        report.not_run(format!("sets: {observer}: {why:#}"));
+        report.not_run(format!("sets: {tracer}: {why:#}"));
         Vec::new()
     })
 }

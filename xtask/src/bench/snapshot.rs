@@ -17,7 +17,7 @@ use super::target::Target;
 use super::{memory, stat, system};
 use crate::clock;
 
-/// Sockets of the small crowd, with which memory is compared.
+/// Sockets of the small pool, with which memory is compared.
 const FEW: u64 = 1_000;
 /// Sockets of the large one: 100,000 and some, should a few go.
 const MANY: u64 = 104_000;
@@ -36,18 +36,18 @@ struct Way {
 }
 
 /// Runs this part.
-pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
-    room.keep_timewait(1 << 20)?;
+pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
+    sandbox.keep_timewait(1 << 20)?;
     report.progress("snapshot, few sockets", 0, 1);
     let few = SocketPool::gather(FEW)?;
-    let of_few = most_memory(room)?;
+    let of_few = most_memory(sandbox)?;
     drop(few);
     report.progress("snapshot, gathering many sockets", 0, 1);
     let _many = SocketPool::gather(MANY)?;
-    let at_first = count(room)?;
-    let of_many = most_memory(room)?;
-    let mut ways = ways(room);
-    let rounds = room.choose(9, 3);
+    let at_first = count(sandbox)?;
+    let of_many = most_memory(sandbox)?;
+    let mut ways = ways(sandbox);
+    let rounds = sandbox.choose(9, 3);
     for round in 0..rounds {
         report.progress("snapshot", round, rounds);
         let length = ways.len();
@@ -59,7 +59,7 @@ pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
             way.cpu_ms.push(usage.cpu().as_secs_f64() * 1e3);
         }
     }
-    let at_last = count(room)?;
+    let at_last = count(sandbox)?;
     report.title("snapshot: sockets of one namespace counted by state")?;
     report.line(&format!(
         "{rounds} rounds; {at_first} sockets at first, {at_last} at last; ms of wall clock, output to /dev/null"
@@ -83,27 +83,27 @@ pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
     for line in table::lines(&header, &rows) {
         report.line(&line)?;
     }
-    let idle = Duration::from_secs(room.choose(10, 3));
-    let costs = stat::measure(room, report, "stat of many", room.choose(3, 1), idle)?;
+    let idle = Duration::from_secs(sandbox.choose(10, 3));
+    let costs = stat::measure(sandbox, report, "stat of many", sandbox.choose(3, 1), idle)?;
     report.line("")?;
     report.line("`tcpwatch stat 1` beside these sockets (nothing is promised of it)")?;
     stat::show(report, &costs, idle)
 }
 
 /// Every way there is here.
-fn ways(room: &Sandbox) -> Vec<Way> {
+fn ways(sandbox: &Sandbox) -> Vec<Way> {
     let mut ways: Vec<Way> = SOURCES
         .map(|source| {
-            let tcpwatch = room.tcpwatch.clone();
+            let tcpwatch = sandbox.tcpwatch.clone();
             Way::new(source, move || snapshot(&tcpwatch, source))
         })
         .into();
-    if let Some(ss) = room.peers.ss.clone() {
+    if let Some(ss) = sandbox.peers.ss.clone() {
         ways.push(Way::new(SS, move || {
             awk(&ss, "-tan", "{++S[$1]} END {for(a in S) print S[a], a}")
         }));
     }
-    if let Some(netstat) = room.peers.netstat.clone() {
+    if let Some(netstat) = sandbox.peers.netstat.clone() {
         ways.push(Way::new(NETSTAT, move || {
             awk(&netstat, "-ant", "/^tcp/ {++S[$NF]} END {for(a in S) print S[a], a}")
         }));
@@ -146,19 +146,19 @@ fn quiet(mut command: Command) -> Result<Usage> {
 }
 
 /// How many sockets there are.
-fn count(room: &Sandbox) -> Result<u64> {
-    let line = system::first_line(&room.tcpwatch, &["snapshot", "--count", "--source", "sock_diag"]);
+fn count(sandbox: &Sandbox) -> Result<u64> {
+    let line = system::first_line(&sandbox.tcpwatch, &["snapshot", "--count", "--source", "sock_diag"]);
     line.and_then(|line| line.parse().ok())
         .context("tcpwatch snapshot --count gives no number")
 }
 
 /// Of each source, the most memory it ever has, KiB.
-fn most_memory(room: &Sandbox) -> Result<Vec<(String, u64)>> {
+fn most_memory(sandbox: &Sandbox) -> Result<Vec<(String, u64)>> {
     SOURCES
         .into_iter()
         .map(|source| {
             let mut runs = (0..7)
-                .map(|_| memory::peak_kib(&snapshot(&room.tcpwatch, source)))
+                .map(|_| memory::peak_kib(&snapshot(&sandbox.tcpwatch, source)))
                 .collect::<Result<Vec<u64>>>()?;
             runs.sort_unstable();
             Ok((source.to_owned(), runs[3]))

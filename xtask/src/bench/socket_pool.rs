@@ -51,8 +51,8 @@ impl SocketPool {
                 )
             })
             .collect::<Result<Vec<Running>>>()?;
-        let mut crowd = Self { holders };
-        for holder in &mut crowd.holders {
+        let mut pool = Self { holders };
+        for holder in &mut pool.holders {
             let said = holder.pipes().stdout.take().context("a holder has no output")?;
             let mut line = String::new();
             BufReader::new(said).read_line(&mut line)?;
@@ -60,12 +60,12 @@ impl SocketPool {
                 bail!("a process that was to hold sockets ended: see above");
             }
         }
-        crowd.refresh(ended)?;
-        Ok(crowd)
+        pool.refresh(ended)?;
+        Ok(pool)
     }
 
     /// Adds sockets in `TIME_WAIT`, which stay for a minute.
-    #[expect(clippy::unused_self, reason = "they belong to the crowd")]
+    #[expect(clippy::unused_self, reason = "they belong to the pool")]
     fn refresh(&mut self, ended: u64) -> Result<()> {
         workload::connections(ended)?;
         Ok(())

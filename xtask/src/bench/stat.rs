@@ -10,7 +10,6 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
 use super::child::Running;
-use super::fdinfo;
 use super::numbers::Summary;
 use super::report::Report;
 use super::sandbox::Sandbox;
@@ -36,13 +35,13 @@ pub(super) struct Cost {
 }
 
 /// Runs this part.
-pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
+pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
     let hooks = [Hook::TpBtf, Hook::Tracepoint];
-    let idle = Duration::from_secs(room.choose(20, 5));
-    let costs = measure(room, report, "stat", room.choose(9, 3), idle)?;
+    let idle = Duration::from_secs(sandbox.choose(20, 5));
+    let costs = measure(sandbox, report, "stat", sandbox.choose(9, 3), idle)?;
     report.title("stat: `tcpwatch stat 1` where nothing happens")?;
     show(report, &costs, idle)?;
-    first_transition(room, report)?;
+    first_transition(sandbox, report)?;
     for (hook, cost) in hooks.into_iter().zip(&costs) {
         let first_row = Summary::of(&cost.first_row_ms).median;
         let what = format!("first row of stat, {hook}");
@@ -56,7 +55,7 @@ pub(super) fn run(room: &Sandbox, report: &mut Report) -> Result<()> {
 
 /// Measures both hooks, typed one first.
 pub(super) fn measure(
-    room: &Sandbox,
+    sandbox: &Sandbox,
     report: &mut Report,
     name: &str,
     rounds: usize,
@@ -71,7 +70,7 @@ pub(super) fn measure(
         for (hook, cost) in [Hook::TpBtf, Hook::Tracepoint].into_iter().zip(&mut costs) {
             // Few of the rounds are long: CPU time is exact, and other people wait.
             let idle = if round < 3 { idle } else { Duration::ZERO };
-            let (first_row, percent) = watch(room, &["stat", "1"], hook, idle)?;
+            let (first_row, percent) = watch(sandbox, &["stat", "1"], hook, idle)?;
             cost.first_row_ms.push(first_row.as_secs_f64() * 1e3);
             cost.percent.extend(percent);
         }
@@ -112,7 +111,7 @@ pub(super) fn show(report: &mut Report, costs: &[Cost; 2], idle: Duration) -> Re
 }
 
 /// Measures how long `trace` takes until it prints a transition, where one comes every millisecond.
-fn first_transition(room: &Sandbox, report: &mut Report) -> Result<()> {
+fn first_transition(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
     report.title("trace: from the start to the first transition it prints, one a millisecond")?;
     for hook in [Hook::TpBtf, Hook::Tracepoint] {
         let over = AtomicBool::new(false);
@@ -122,8 +121,9 @@ fn first_transition(room: &Sandbox, report: &mut Report) -> Result<()> {
                     thread::sleep(Duration::from_millis(1));
                 }
             });
-            let rounds = 0..room.choose(9, 3);
-            let first_rows = rounds.map(|_| Ok(watch(room, &["trace"], hook, Duration::ZERO)?.0.as_secs_f64() * 1e3));
+            let rounds = 0..sandbox.choose(9, 3);
+            let first_rows =
+                rounds.map(|_| Ok(watch(sandbox, &["trace"], hook, Duration::ZERO)?.0.as_secs_f64() * 1e3));
             let first_rows = first_rows.collect::<Result<Vec<f64>>>();
             over.store(true, Ordering::Relaxed);
             first_rows
@@ -144,8 +144,8 @@ fn first_transition(room: &Sandbox, report: &mut Report) -> Result<()> {
 
 /// Starts tcpwatch with `arguments`: how long its first row took and, if `idle` is not zero, the share of a core it used for so long
 /// after.
-fn watch(room: &Sandbox, arguments: &[&str], hook: Hook, idle: Duration) -> Result<(Duration, Option<f64>)> {
-    let mut command = Command::new(&room.tcpwatch);
+fn watch(sandbox: &Sandbox, arguments: &[&str], hook: Hook, idle: Duration) -> Result<(Duration, Option<f64>)> {
+    let mut command = Command::new(&sandbox.tcpwatch);
     command.args(arguments).arg(format!("--hook={hook}"));
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let start = clock::start();
@@ -164,9 +164,9 @@ fn watch(room: &Sandbox, arguments: &[&str], hook: Hook, idle: Duration) -> Resu
     let mut percent = None;
     if !idle.is_zero() {
         let start = clock::start();
-        let before = fdinfo::cpu(running.pid())?;
+        let before = clock::process_cpu(running.pid())?;
         thread::sleep(idle);
-        let used = fdinfo::cpu(running.pid())?.saturating_sub(before);
+        let used = clock::process_cpu(running.pid())?.saturating_sub(before);
         percent = Some(100.0 * used.as_secs_f64() / start.elapsed().as_secs_f64());
     }
     // The rows since lie in the pipe, which holds many more.

@@ -13,7 +13,7 @@ use rustix::process::{Pid, getpid};
 
 use super::child::{Running, Usage};
 use super::sandbox::{SCRATCH, Sandbox};
-use super::{empty, fdinfo};
+use super::{empty, fdinfo, unloading};
 use crate::clock;
 
 mod output;
@@ -75,7 +75,7 @@ pub(super) enum Tracer {
     BpftracePrintf,
 }
 
-/// Where an observer prints.
+/// Where a tracer prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sink {
     /// To a file in memory.
@@ -135,22 +135,22 @@ impl fmt::Display for Tracer {
 
 impl Tracer {
     /// Whether its program is installed.
-    pub(super) fn is_there(self, room: &Sandbox) -> bool {
+    pub(super) fn is_there(self, sandbox: &Sandbox) -> bool {
         match self {
-            Self::Tcpstates => room.peers.tcpstates.is_some(),
-            Self::BpftraceCount | Self::BpftracePrintf => room.peers.bpftrace.is_some(),
+            Self::Tcpstates => sandbox.peers.tcpstates.is_some(),
+            Self::BpftraceCount | Self::BpftracePrintf => sandbox.peers.bpftrace.is_some(),
             _ => true,
         }
     }
 
-    fn command(self, room: &Sandbox) -> Option<Command> {
+    fn command(self, sandbox: &Sandbox) -> Option<Command> {
         let tcpwatch = |name: &str, hook: Hook, form: Form| {
-            let mut command = Command::new(&room.tcpwatch);
+            let mut command = Command::new(&sandbox.tcpwatch);
             command.args([name, hook.flag(), form.flag()]);
             command
         };
         let bpftrace = |action: &str| {
-            let mut command = Command::new(room.peers.bpftrace.as_ref()?);
+            let mut command = Command::new(sandbox.peers.bpftrace.as_ref()?);
             let program = format!("tracepoint:sock:inet_sock_set_state {{ {action} }}");
             command.args(["-e", &program]);
             Some(command)
@@ -167,11 +167,11 @@ impl Tracer {
                 Some(command)
             }
             Self::KernelNeeds(needs) => {
-                let mut command = Command::new(&room.watch_needs);
+                let mut command = Command::new(&sandbox.watch_needs);
                 command.args(needs);
                 Some(command)
             }
-            Self::Tcpstates => Some(Command::new(room.peers.tcpstates.as_ref()?)),
+            Self::Tcpstates => Some(Command::new(sandbox.peers.tcpstates.as_ref()?)),
             Self::BpftraceCount => bpftrace("@ = count();"),
             Self::BpftracePrintf => bpftrace(
                 r#"printf("%s %d %d %d>%d\n", comm, args->sport, args->dport, args->oldstate, args->newstate);"#,
@@ -180,44 +180,17 @@ impl Tracer {
     }
 
     /// Attaches it; [`SETTLE`] after this returns, it does nothing but to watch.
-    pub(super) fn attach(self, room: &Sandbox, sink: Sink) -> Result<Attached> {
-        let how = match self.command(room) {
-            Some(command) => How::Program(self.start(command, sink)?),
-            None if self == Self::Empty => How::Empty(Box::new(empty::attach(&room.object)?)),
+    pub(super) fn attach(self, sandbox: &Sandbox, sink: Sink) -> Result<Attached> {
+        let how = match self.command(sandbox) {
+            Some(command) => How::Program(start(command, sink, |pid| self.attached(pid))?),
+            None if self == Self::Empty => How::Empty(Box::new(empty::attach(&sandbox.object)?)),
             None => How::Nothing,
         };
         Ok(Attached {
-            observer: self,
+            tracer: self,
             sink,
             how,
         })
-    }
-
-    fn start(self, mut command: Command, sink: Sink) -> Result<Running> {
-        let create = |name: &str| {
-            let path = Path::new(SCRATCH).join(name);
-            File::create(&path).with_context(|| format!("cannot write {}", path.display()))
-        };
-        command.stdin(Stdio::null()).stderr(create(output::MESSAGES)?);
-        match sink {
-            Sink::Tmpfs => command.stdout(create(output::OUTPUT)?),
-            Sink::Null => command.stdout(Stdio::null()),
-        };
-        let mut running = Running::start(&mut command)?;
-        let start = clock::start();
-        // A program attaches what it has one by one: it is done when nothing comes to that for a while.
-        let (mut attached, mut since) = (0, clock::start());
-        while attached == 0 || since.elapsed() < BETWEEN {
-            let now = self.attached(running.pid());
-            if now != attached {
-                (attached, since) = (now, clock::start());
-            }
-            if running.has_ended()? || start.elapsed() > PATIENCE {
-                bail!("did not attach: {}", output::last_message());
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        Ok(running)
     }
 
     /// Programs attached so far.
@@ -234,9 +207,37 @@ impl Tracer {
     }
 }
 
-/// An observer at work.
+/// Starts a program, and waits until it has attached everything; `attached` counts what it has attached so far.
+pub(super) fn start(mut command: Command, sink: Sink, attached: impl Fn(Pid) -> usize) -> Result<Running> {
+    let create = |name: &str| {
+        let path = Path::new(SCRATCH).join(name);
+        File::create(&path).with_context(|| format!("cannot write {}", path.display()))
+    };
+    command.stdin(Stdio::null()).stderr(create(output::MESSAGES)?);
+    match sink {
+        Sink::Tmpfs => command.stdout(create(output::OUTPUT)?),
+        Sink::Null => command.stdout(Stdio::null()),
+    };
+    let mut running = Running::start(&mut command)?;
+    let start = clock::start();
+    // A program attaches what it has one by one: it is done when nothing comes to that for a while.
+    let (mut last, mut since) = (0, clock::start());
+    while last == 0 || since.elapsed() < BETWEEN {
+        let now = attached(running.pid());
+        if now != last {
+            (last, since) = (now, clock::start());
+        }
+        if running.has_ended()? || start.elapsed() > PATIENCE {
+            bail!("did not attach: {}", output::last_message());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(running)
+}
+
+/// A tracer at work.
 pub(super) struct Attached {
-    observer: Tracer,
+    tracer: Tracer,
     sink: Sink,
     how: How,
 }
@@ -247,7 +248,7 @@ enum How {
     Program(Running),
 }
 
-/// What became of an observer.
+/// What became of a tracer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outcome {
     /// Transitions it told of; unknown where it does not tell.
@@ -269,7 +270,7 @@ impl Attached {
     /// CPU time its program has used so far.
     pub(super) fn cpu(&self) -> Result<Duration> {
         match &self.how {
-            How::Program(running) => fdinfo::cpu(running.pid()),
+            How::Program(running) => clock::process_cpu(running.pid()).context("cannot read the CPU time of a process"),
             How::Nothing | How::Empty(_) => Ok(Duration::ZERO),
         }
     }
@@ -282,12 +283,16 @@ impl Attached {
         };
         match self.how {
             How::Nothing => {}
-            How::Empty(ebpf) => drop(ebpf),
+            How::Empty(ebpf) => {
+                let programs = fdinfo::programs(getpid());
+                drop(ebpf);
+                unloading::wait(&programs)?;
+            }
             How::Program(running) => {
                 thread::sleep(DRAIN);
                 outcome.usage = running.interrupt().with_context(output::last_message)?;
                 if self.sink == Sink::Tmpfs {
-                    outcome.told = output::told(self.observer)?;
+                    outcome.told = output::told(self.tracer)?;
                 }
             }
         }

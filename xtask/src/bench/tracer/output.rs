@@ -1,4 +1,4 @@
-//! What observers print, and how many transitions that tells of.
+//! What tracers print, and how many transitions that tells of.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Form, Tracer};
 use crate::bench::sandbox::SCRATCH;
 
-/// The file an observer prints to.
+/// The file a tracer prints to.
 pub(super) const OUTPUT: &str = "output";
 /// The file it complains to.
 pub(super) const MESSAGES: &str = "messages";
@@ -22,17 +22,17 @@ fn path(name: &str) -> PathBuf {
     Path::new(SCRATCH).join(name)
 }
 
-/// The last thing an observer complained of.
+/// The last thing a tracer complained of.
 pub(super) fn last_message() -> String {
     let text = fs::read_to_string(path(MESSAGES)).unwrap_or_default();
     let last = text.lines().rev().find(|line| !line.trim().is_empty());
     last.unwrap_or("it said nothing").trim().to_owned()
 }
 
-/// Transitions that `observer` told of, by its output; `None` where it tells of none.
-pub(super) fn told(observer: Tracer) -> Result<Option<u64>> {
-    let mut file = File::open(path(OUTPUT)).context("cannot read an observer's output")?;
-    Ok(match observer {
+/// Transitions that `tracer` told of, by its output; `None` where it tells of none.
+pub(super) fn told(tracer: Tracer) -> Result<Option<u64>> {
+    let mut file = File::open(path(OUTPUT)).context("cannot read a tracer's output")?;
+    Ok(match tracer {
         Tracer::Nothing
         | Tracer::Empty
         | Tracer::Latency(_)
@@ -52,8 +52,7 @@ pub(super) fn told(observer: Tracer) -> Result<Option<u64>> {
 
 fn text(file: &mut File) -> Result<String> {
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)
-        .context("cannot read an observer's output")?;
+    file.read_to_end(&mut bytes).context("cannot read a tracer's output")?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -69,7 +68,7 @@ fn lines(file: &File, wanted: impl Fn(&[u8]) -> bool) -> Result<u64> {
     let mut count = 0;
     while reader
         .read_until(b'\n', &mut line)
-        .context("cannot read an observer's output")?
+        .context("cannot read a tracer's output")?
         > 0
     {
         count += u64::from(wanted(&line));
