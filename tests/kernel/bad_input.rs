@@ -1,7 +1,6 @@
 //! What can't be done is said in one line, with the right exit code. What needs no root for that is in tests/cli.
 
 use std::fs::File;
-use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -12,6 +11,7 @@ use rustix::process::Signal;
 use crate::support::child::Reaped;
 use crate::support::clock::eventually;
 use crate::support::netns::{in_netns, in_netns_without_tracefs};
+use crate::support::output::Text;
 use crate::support::program::run::{binary, finish, finish_into, setpriv, tcpwatch};
 use crate::support::program::stat::{Stat, check, total};
 use crate::support::program::trace::{Probe, Trace, connect_and_close};
@@ -124,11 +124,8 @@ fn end_under_traffic(of: &mut Reaped) -> (Option<i32>, String) {
         connect_and_close(Probe::ANY);
         of.0.try_wait().expect("waiting for a child").ok_or("it runs on")
     });
-    let mut said = String::new();
-    if let Some(mut stderr) = of.0.stderr.take() {
-        stderr.read_to_string(&mut said).expect("stderr");
-    }
-    (status.code(), said)
+    let said = of.0.stderr.take().map(|stderr| Text::of(stderr).all());
+    (status.code(), said.unwrap_or_default())
 }
 
 fn a_full_disk_is_told_of(hook: Hook) {
@@ -240,15 +237,8 @@ fn sigterm_ends_a_trace_that_nobody_reads() {
             }
         });
         child.signal(Signal::TERM);
-        let status = child.wait();
-        let mut said = String::new();
-        child
-            .0
-            .stderr
-            .take()
-            .expect("a pipe")
-            .read_to_string(&mut said)
-            .expect("what it said");
+        let stderr = Text::of(child.0.stderr.take().expect("a pipe"));
+        let (status, said) = (child.wait(), stderr.all());
         assert_eq!(status.code(), Some(1), "{said}");
         assert!(said.contains("nobody reads the output"), "{said}");
     });

@@ -1,13 +1,13 @@
 //! `churn` names who opens connections and to where, why some fail, and bursts.
 
 use std::net::SocketAddr;
-use std::process::{self, Command};
+use std::process;
 
 use serde_json::Value;
 use socket2::Socket;
 
 use crate::support::clock::eventually;
-use crate::support::netns::in_netns;
+use crate::support::netns::{in_netns, ip};
 use crate::support::peers::snmp;
 use crate::support::program::churn::{Churn, Sums, number, of_process, seconds, sum, time_wait_by};
 use crate::support::program::{Hook, on_both_hooks};
@@ -184,8 +184,7 @@ fn connects_that_fail_by_how() {
                 "link set v0 up",
                 "link set v1 up",
             ] {
-                let done = Command::new("ip").args(args.split(' ')).status();
-                assert!(done.is_ok_and(|status| status.success()), "ip {args}");
+                ip(&args.split(' ').collect::<Vec<_>>());
             }
             netns.set("ipv4/neigh/v0/mcast_solicit", "1");
             netns.set("ipv4/neigh/v0/retrans_time_ms", "100");

@@ -2,13 +2,12 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::support::LOOPBACK;
-use crate::support::clock::{eventually, until};
+use crate::support::clock::{eventually, pass, until};
 use crate::support::netns::{Hop, Neighbour, in_netns_without_tracefs};
 use crate::support::peers::{snmp, ss};
 use crate::support::program::doctor::{counters, doctor, parsed, settings};
@@ -42,10 +41,7 @@ fn commands(finding: &Value) -> Vec<&str> {
 
 /// The standard output of `program`, in the calling thread's namespaces.
 fn output(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program).args(args).output();
-    let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
-    assert!(output.status.success(), "{program}: {output:?}");
-    String::from_utf8(output.stdout).expect("UTF-8")
+    crate::support::output::output(Command::new(program).args(args))
 }
 
 /// A counter as nstat tells it: `TcpExtListenOverflows`.
@@ -287,7 +283,7 @@ fn ports_that_run_out() {
         let title = of(&findings, "port_exhaustion")["title"].as_str().expect("a title");
         assert!(title.contains("never did: TWRecycled 0"), "{title}");
         assert_eq!(commands(of(&findings, "tcp_tw_reuse")), [""; 0]);
-        thread::sleep(Duration::from_millis(2100));
+        pass(Duration::from_millis(2100));
         until("a port in TIME_WAIT is taken again", || {
             close_first(&listener, 1);
             nstat("TcpExtTWRecycled") > 0
@@ -308,7 +304,7 @@ fn ports_that_the_other_side_keeps() {
             listen(SocketAddr::new(Hop::THERE, 8080), 8)
         });
         close_first(&listener, 100);
-        thread::sleep(Duration::from_millis(2100));
+        pass(Duration::from_millis(2100));
         let refused = socket(address(&listener)).connect(&address(&listener).into());
         assert_eq!(
             refused.expect_err("no port is left").raw_os_error(),

@@ -1,12 +1,11 @@
 //! `churn` foretells when local ports run out, and that comes true.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
 
 use crate::support::loudly;
-use crate::support::netns::in_netns;
+use crate::support::netns::{in_netns, ip};
 use crate::support::peers::snmp;
 use crate::support::program::churn::{Churn, Sums, number, of_process, seconds, sum};
 use crate::support::program::{Hook, on_both_hooks};
@@ -268,10 +267,7 @@ fn tw_reuse(tw_reuse: &str, delay_ms: Option<&str>, clients: [Case; 2]) {
                 netns.set(DELAY, delay_ms);
             }
             netns.set("ipv4/ip_local_port_range", "40000 40099");
-            let done = Command::new("ip")
-                .args(["addr", "add", "10.98.0.1/32", "dev", "lo"])
-                .status();
-            assert!(done.is_ok_and(|status| status.success()), "ip addr add");
+            ip(&["addr", "add", "10.98.0.1/32", "dev", "lo"]);
             let _sinks = clients.map(|(to, ..)| Sink::at(to));
             let mut churn = Churn::start(Hook::TpBtf, "0.5");
             let mut pythons = clients.map(|(to, ..)| steady(&[to], "40", &Binds::Never));

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Read;
 use std::process::Stdio;
 
 use rustix::mount::{MountFlags, mount};
@@ -120,14 +119,11 @@ impl Counting {
     }
 
     /// The diagram, and the complaints.
-    fn end(mut self) -> (String, String) {
+    fn end(self) -> (String, String) {
         skipped::note(self.0.pid());
         self.0.signal(Signal::INT);
-        assert!(self.0.wait().success());
-        let (mut diagram, mut complaints) = (String::new(), String::new());
-        let (stdout, stderr) = (self.0.0.stdout.take(), self.0.0.stderr.take());
-        stdout.expect("piped").read_to_string(&mut diagram).expect("UTF-8");
-        stderr.expect("piped").read_to_string(&mut complaints).expect("UTF-8");
+        let (status, diagram, complaints) = self.0.output();
+        assert!(status.success(), "{status}: {complaints}");
         (diagram, complaints)
     }
 }

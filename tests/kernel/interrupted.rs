@@ -1,16 +1,15 @@
 //! A signal ends tcpwatch in good order whenever it comes, also while the kernel verifies its programs.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
-use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::child::Reaped;
-use crate::support::clock::{eventually, now, until};
+use crate::support::clock::{eventually, now, pass, until};
+use crate::support::lines::Lines;
 use crate::support::netns::in_netns;
 use crate::support::program::run::tcpwatch;
 use crate::support::program::{Hook, on_both_hooks};
@@ -67,12 +66,11 @@ fn an_ignored_hangup_ends_nothing() {
         ignoring.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]);
         ignoring.arg(program.get_program()).args(program.get_args());
         let mut process = spawned(ignoring);
-        let mut lines = BufReader::new(process.0.stdout.take().expect("piped")).lines();
-        assert!(lines.next().is_some(), "a first row");
+        let lines = Lines::of(process.0.stdout.take().expect("piped"));
+        until("a first row", || lines.len() > 0);
         process.signal(Signal::HUP);
-        for _ in 0..3 {
-            assert!(lines.next().is_some(), "rows after the hangup");
-        }
+        let before = lines.len();
+        until("rows after the hangup", || lines.len() >= before + 3);
         process.signal(Signal::INT);
         assert_eq!(process.wait().code(), Some(0));
     });
@@ -83,9 +81,8 @@ fn start_of(hook: Hook) -> Duration {
     let mut program = spawned(tcpwatch(&["stat", "--hook", hook.name(), "-o", "json"]));
     until_signals_are_heard(&program);
     let start = now();
-    let mut line = String::new();
-    let stdout = program.0.stdout.take().expect("piped");
-    BufReader::new(stdout).read_line(&mut line).expect("a line");
+    let lines = Lines::of(program.0.stdout.take().expect("piped"));
+    until("a line", || lines.len() > 0);
     start.elapsed()
 }
 
@@ -94,8 +91,7 @@ fn start_of(hook: Hook) -> Duration {
 fn interrupted(args: &[&str], (signal, again): (Signal, bool), after: Duration) -> String {
     let mut process = spawned(tcpwatch(args));
     until_signals_are_heard(&process);
-    // Not to wait for something: any moment is to do.
-    sleep(after);
+    pass(after);
     process.signal(signal);
     let status = eventually("tcpwatch to end", || {
         let ended = process.0.try_wait().expect("waiting for a child");
@@ -104,10 +100,7 @@ fn interrupted(args: &[&str], (signal, again): (Signal, bool), after: Duration) 
         }
         ended.ok_or("it runs on")
     });
-    let (mut said, mut complained) = (String::new(), String::new());
-    let (stdout, stderr) = (process.0.stdout.take(), process.0.stderr.take());
-    stdout.expect("piped").read_to_string(&mut said).expect("UTF-8");
-    stderr.expect("piped").read_to_string(&mut complained).expect("UTF-8");
+    let (_, said, complained) = process.output();
     let expected = if said.is_empty() {
         (Some(1), "tcpwatch: stopped before anything was measured\n")
     } else {

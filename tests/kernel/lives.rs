@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use socket2::Socket;
 
 use crate::support::cgroup::Cgroup;
-use crate::support::clock::{now, until, wall};
+use crate::support::clock::{now, pass, until, wall};
 use crate::support::holder::holder;
 use crate::support::netns::{Netns, in_netns};
 use crate::support::peers::tcplife::{Tcplife, kilobytes};
@@ -338,10 +338,10 @@ fn times_are_those_of_the_states(hook: Hook) {
         let trace = Lives::start(hook, &[]);
         let (start, wall_start) = (now(), wall());
         let exchanged = exchange(LOOPBACK, |client, server| {
-            std::thread::sleep(ESTABLISHED);
+            pass(ESTABLISHED);
             send_fin(&client.socket);
             read_eof(&server.socket);
-            std::thread::sleep(HALF_CLOSED);
+            pass(HALF_CLOSED);
         });
         let most = u64::try_from(start.elapsed().as_nanos()).expect("less than 584 years");
         trace.until(2);

@@ -1,5 +1,7 @@
 //! Losing is honest: a reader that is stopped loses records and says how many; the ledger loses nothing.
 
+use std::net::SocketAddr;
+
 use rustix::process::Signal;
 
 use crate::support::cells::Cells;
@@ -9,6 +11,7 @@ use crate::support::peers::ss;
 use crate::support::program::stat::Stat;
 use crate::support::program::trace::Trace;
 use crate::support::program::{Hook, on_both_hooks};
+use crate::support::sockets::{Pair, listen, pair, read_eof};
 use crate::support::workload::bulk;
 use crate::support::{LOOPBACK, LOOPBACK_V6, heavy};
 
@@ -21,38 +24,40 @@ fn a_stopped_trace_counts_what_it_lost(hook: Hook) {
     let _turn = heavy::turn();
     in_netns(|_| {
         let trace = Trace::start(hook, &["--ring-size", "64K"]);
-        let probed = probed_until_quiet(&trace);
+        let before = printed_so_far(&trace);
         trace.running().signal(Signal::STOP);
         bulk::listen_and_stop(TURNS);
         trace.running().signal(Signal::CONT);
         // The reader must be back at work: what happens now is not lost.
-        trace.until_events(1);
+        trace.until_events(usize::try_from(MARKER).expect("few") + 1);
         let traced = trace.finish();
-        assert_eq!(traced.number("seen"), probed + 2 * TURNS, "{}", traced.end);
+        assert_eq!(traced.number("seen"), before + 2 * TURNS, "{}", traced.end);
         assert!(
             traced.number("lost") > 0,
             "200,000 records fit into 64 KiB? {}",
             traced.end
         );
         assert!(
-            traced.number("printed") > probed,
+            traced.number("printed") > before,
             "what was in the ring is printed: {}",
             traced.end
         );
     });
 }
 
-/// Lines of the probing connections, once no more come.
-fn probed_until_quiet(trace: &Trace) -> i64 {
-    let mut lines = 0;
-    crate::support::clock::until("the probing connections to be printed", || {
-        let before = lines;
-        // Twice the time output may be late: were there more to come, they would have.
-        std::thread::sleep(std::time::Duration::from_millis(200));
-        lines = trace.running().lines().len();
-        lines == before
-    });
-    i64::try_from(lines).expect("few")
+/// Transitions of a connection that both sides close, and of its listener.
+const MARKER: i64 = 12;
+
+/// Lines of everything that has happened. A connection of its own comes last, so that all before it are printed with it.
+fn printed_so_far(trace: &Trace) -> i64 {
+    let listener = listen(SocketAddr::new(LOOPBACK, 0), 1);
+    let Pair { client, server } = pair(&listener);
+    drop(server);
+    read_eof(&client);
+    drop((client, listener));
+    let events = trace.until_events(usize::try_from(MARKER).expect("few"));
+    assert_eq!(i64::try_from(events.len()), Ok(MARKER), "{events:?}");
+    i64::try_from(trace.running().lines().len()).expect("few")
 }
 
 fn a_stopped_stat_misses_nothing(hook: Hook) {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
+use crate::support::clock::pass;
 use crate::support::netns::in_netns;
 use crate::support::peers::ss;
 use crate::support::program::Hook;
@@ -28,7 +29,7 @@ fn closing_while_counted() {
             for (index, pair) in doomed.into_iter().enumerate() {
                 reset(pair.client);
                 if index % 8 == 0 {
-                    thread::sleep(Duration::from_millis(1));
+                    pass(Duration::from_millis(1));
                 }
             }
         });

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use crate::support::clock::{eventually, until};
 use crate::support::fdinfo::{self, Program};
 use crate::support::netns::in_netns_without_tracefs;
+use crate::support::output::{output, succeeds};
 use crate::support::program::run::{finish, tcpwatch};
 use crate::support::program::stat::Stat;
 use crate::support::program::trace::Trace;
@@ -56,14 +57,10 @@ fn programs_of(pid: u32) -> Vec<Program> {
 
 /// The kernel frees programs a moment after their last holder ended.
 fn until_gone(programs: &[Program]) {
-    let bpftool = Command::new("bpftool").arg("version").output();
-    assert!(bpftool.is_ok(), "no bpftool. Install it: apt-get install bpftool");
+    output(Command::new("bpftool").arg("version"));
     for program in programs {
         until(&format!("program {} to be gone", program.id), || {
-            let show = Command::new("bpftool")
-                .args(["prog", "show", "id", &program.id.to_string()])
-                .output();
-            !show.expect("bpftool").status.success()
+            !succeeds(Command::new("bpftool").args(["prog", "show", "id", &program.id.to_string()]))
         });
     }
 }

@@ -1,10 +1,10 @@
 //! Output through a pipe follows at once, so that `| jq` and `| grep` do.
 
 use std::net::SocketAddr;
-use std::thread;
 use std::time::{Duration, SystemTime};
 
 use crate::support::LOOPBACK;
+use crate::support::clock::pass;
 use crate::support::heavy;
 use crate::support::netns::in_netns;
 use crate::support::program::trace::Trace;
@@ -27,7 +27,7 @@ fn is_at_most_100_ms_late(hook: Hook) {
             read_eof(&server);
             drop(server);
             // A trickle, which fills no buffer: what is printed is printed for its age.
-            thread::sleep(Duration::from_millis(17));
+            pass(Duration::from_millis(17));
         }
         let events = trace.until_events(601);
         let mut late: Vec<Duration> = events

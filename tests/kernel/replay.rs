@@ -18,6 +18,7 @@ use tcpwatch::source::ebpf::Choice;
 use tcpwatch::source::live::Options;
 use tcpwatch::view::View;
 
+use crate::support::clock::PATIENCE;
 use crate::support::leaking::Leaking;
 use crate::support::netns::{Netns, in_netns};
 use crate::support::web::{Nginx, request};
@@ -108,7 +109,7 @@ fn frames(needs: Needs, netns: NetnsSelector, ring_bytes: u32, work: impl FnOnce
     let mut inputs: Vec<Input> = Vec::new();
     thread::scope(|scope| {
         scope.spawn(move || {
-            is_begun.recv().expect("the run begins");
+            is_begun.recv_timeout(PATIENCE).expect("the run begins");
             work();
         });
         run_observed(&plan, &mut kept, &mut |input| inputs.push(input.clone())).expect("a run");

@@ -1,12 +1,14 @@
 //! Processes that open and close sockets as they are told: Python, a line at a time.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::Path;
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 
 use serde_json::{Value, json};
 
 use super::child::Reaped;
+use super::clock::eventually;
+use super::lines::Lines;
 use super::program::event::Owner;
 use super::program::trace::PROBED;
 
@@ -14,7 +16,8 @@ use super::program::trace::PROBED;
 pub(crate) struct Agent {
     process: Reaped,
     orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    answers: Lines,
+    answered: usize,
     comm: String,
 }
 
@@ -31,7 +34,8 @@ impl Agent {
         let mut process = Reaped::spawn(&mut command);
         let mut agent = Self {
             orders: process.0.stdin.take().expect("piped"),
-            answers: BufReader::new(process.0.stdout.take().expect("piped")),
+            answers: Lines::of(process.0.stdout.take().expect("piped")),
+            answered: 0,
             process,
             comm: name.to_owned(),
         };
@@ -97,8 +101,16 @@ a.close()
     }
 
     fn answer(&mut self) -> Value {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).expect("an answer");
-        serde_json::from_str(&line).unwrap_or_else(|_| panic!("python3 says {line:?}, and more on stderr"))
+        let answer = eventually("an answer of python3", || {
+            let ended = self.answers.has_ended();
+            let answer = self
+                .answers
+                .with(|lines| lines.get(self.answered).map(|line| line.json.clone()));
+            // What it said last may come with its end.
+            assert!(answer.is_some() || !ended, "python3 ended; stderr has more");
+            answer.ok_or("it says nothing")
+        });
+        self.answered += 1;
+        answer
     }
 }

@@ -1,10 +1,10 @@
-//! How tests wait: always for a condition, never for a time to pass.
+//! How tests wait: for a condition, with a deadline. Only where a length of time is what is tested do they let it pass.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How long a condition may take to come true. It bounds a broken program, it measures nothing.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Time between two looks at a condition.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -44,6 +44,11 @@ pub(crate) fn eventually<T, E: Display>(what: &str, look: impl FnMut() -> Result
         Ok(value) => value,
         Err(seen) => panic!("waited in vain for {what}: {seen}"),
     }
+}
+
+/// Lets `time` pass, where something must have lasted as long: an age, a time in a state, a rate. It waits for no condition.
+pub(crate) fn pass(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// Waits until `holds` says so.

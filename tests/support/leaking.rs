@@ -11,6 +11,7 @@ use super::LOOPBACK;
 use super::child::Reaped;
 use super::clock::eventually;
 use super::lines::Lines;
+use super::output::output;
 use super::sockets::connect;
 
 /// A running server.
@@ -127,13 +128,6 @@ fn program(source: &str, place: &Path) -> Command {
 
 /// Runs `compiler`, to which what is to be `made` and `source` are given.
 fn compile(compiler: &mut Command, made: &PathBuf, source: &Path) -> Command {
-    let name = compiler.get_program().display().to_string();
-    let output = compiler.arg(made).arg(source).output();
-    let output = output.unwrap_or_else(|error| panic!("{name}: {error}. Install it"));
-    assert!(
-        output.status.success(),
-        "{name}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    output(compiler.arg(made).arg(source));
     Command::new(made)
 }

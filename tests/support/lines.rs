@@ -62,6 +62,12 @@ impl Lines {
         self.lock().lines.len()
     }
 
+    /// Whether the pipe has ended, or has a line that is not JSON.
+    pub(crate) fn has_ended(&self) -> bool {
+        let gathered = self.lock();
+        gathered.ended || gathered.odd.is_some()
+    }
+
     /// Waits for the pipe's end and gives everything; a line that is no JSON fails the test.
     pub(crate) fn all(&self) -> Vec<Line> {
         eventually("the end of a child's output", || {

@@ -17,6 +17,7 @@ pub(crate) mod leaking;
 pub(crate) mod limits;
 pub(crate) mod lines;
 pub(crate) mod netns;
+pub(crate) mod output;
 pub(crate) mod peers;
 pub(crate) mod pidns;
 pub(crate) mod proc_tcp;

@@ -13,6 +13,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 use super::child::Reaped;
+use super::output::output;
 use super::skipped::this_test;
 use super::unseen::Witness;
 
@@ -144,14 +145,8 @@ impl Hop {
 }
 
 /// `ip ARGS` in the calling thread's namespace.
-fn ip(args: &[&str]) {
-    let output = Command::new("ip").args(args).output();
-    let output = output.unwrap_or_else(|error| panic!("ip: {error}. Install it: apt-get install iproute2"));
-    assert!(
-        output.status.success(),
-        "ip {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+pub(crate) fn ip(args: &[&str]) {
+    output(Command::new("ip").args(args));
 }
 
 /// Runs `body` in a thread of its own, since a thread can't go back to a namespace it left for good. The thread has the

@@ -41,10 +41,6 @@ impl Nginx {
         let mut command = Command::new("nginx");
         command.arg("-c").arg(&conf).arg("-p").arg(place.path());
         command.arg("-e").arg(place.path().join("errors")).stdin(Stdio::null());
-        assert!(
-            Command::new("nginx").arg("-v").output().is_ok(),
-            "no nginx. Install it: apt-get install nginx-light"
-        );
         let master = Reaped::spawn(&mut command);
         let mut workers = Vec::new();
         until("nginx to have its workers", || {
@@ -123,11 +119,9 @@ fn wrk(args: &[&str]) -> (u32, u64) {
     command.args(["-t", "2", "-c", "32", "-d", "2s"]).args(args);
     command.arg(format!("http://{}/", SocketAddr::new(Nginx::AT, Nginx::PORT)));
     command.stdin(Stdio::null()).stdout(Stdio::piped());
-    let child = command.spawn();
-    let child = child.unwrap_or_else(|error| panic!("wrk: {error}. Install it: apt-get install wrk"));
-    let pid = child.id();
-    let output = child.wait_with_output().expect("the output of wrk");
-    let text = String::from_utf8_lossy(&output.stdout);
+    let wrk = Reaped::spawn(&mut command);
+    let pid = wrk.pid();
+    let (_, text, _) = wrk.output();
     let answers = text
         .lines()
         .find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok());

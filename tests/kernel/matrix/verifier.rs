@@ -4,11 +4,12 @@ use std::env;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use tcpwatch::source::ebpf::verifier_stats;
 
+use crate::support::output::output;
 use crate::support::skipped::this_test;
 
 /// A quarter of the 1,000,000 that the kernel allows.
@@ -33,10 +34,8 @@ fn programs_have_room_to_spare() {
     command
         .args(["--exact", &this_test()])
         .env(WRITE_TO, &file)
-        .env_remove(KEEP_IN)
-        .stdin(Stdio::null());
-    let child = command.output().expect("this program starts");
-    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+        .env_remove(KEEP_IN);
+    output(&mut command);
     let text = fs::read_to_string(&file).expect("statistics");
     if let Some(kept) = env::var_os(KEEP_IN) {
         fs::write(kept, &text).expect("writing the statistics");

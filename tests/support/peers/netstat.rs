@@ -5,8 +5,7 @@ use crate::support::states::{Counts, STATES, none};
 
 /// `netstat -ant | awk '/^tcp/ {++S[$NF]}'`.
 pub(crate) fn counts() -> Counts {
-    let output = run("netstat", "net-tools", &["-ant"]);
-    let text = String::from_utf8(output.stdout).expect("netstat prints UTF-8");
+    let text = run("netstat", &["-ant"]);
     let mut counts = none();
     for line in text.lines().filter(|line| line.starts_with("tcp")) {
         let name = line.split_whitespace().last().expect("a line has a last word");

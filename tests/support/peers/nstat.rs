@@ -4,8 +4,7 @@ use super::run;
 
 /// The counter `name`, as nstat writes it (`TcpExtListenOverflows`), of this network namespace since it began.
 pub(crate) fn read(name: &str) -> i64 {
-    let output = run("nstat", "iproute2", &["-a", "-s", "-z", name]);
-    let text = String::from_utf8(output.stdout).expect("nstat prints UTF-8");
+    let text = run("nstat", &["-a", "-s", "-z", name]);
     let mut words = text.lines().flat_map(str::split_whitespace);
     words
         .find(|&word| word == name)

@@ -27,15 +27,13 @@ pub(crate) fn rows() -> Vec<Row> {
 
 /// The sockets of one address family, `-4` or `-6`.
 fn family(flag: &str) -> Vec<Row> {
-    let output = run("ss", "iproute2", &[flag, "-tanHeO"]);
-    let text = String::from_utf8(output.stdout).expect("ss prints UTF-8");
+    let text = run("ss", &[flag, "-tanHeO"]);
     text.lines().map(|line| parse(line, flag == "-6")).collect()
 }
 
 /// What the listener at `place`, `127.0.0.1:80`, has dropped: `d` at the end of `-m`'s skmem.
 pub(crate) fn dropped_by(place: &str) -> i64 {
-    let output = run("ss", "iproute2", &["-HltnmO", "src", place]);
-    let text = String::from_utf8(output.stdout).expect("ss prints UTF-8");
+    let text = run("ss", &["-HltnmO", "src", place]);
     let dropped = text
         .rsplit_once(",d")
         .and_then(|(_, dropped)| dropped.split(')').next()?.parse().ok());
@@ -44,8 +42,7 @@ pub(crate) fn dropped_by(place: &str) -> i64 {
 
 /// The accept queue of the listener at `place`: `Recv-Q`, and `Send-Q`, which is how many may wait.
 pub(crate) fn accept_queue(place: &str) -> [i64; 2] {
-    let output = run("ss", "iproute2", &["-HltnO", "src", place]);
-    let text = String::from_utf8(output.stdout).expect("ss prints UTF-8");
+    let text = run("ss", &["-HltnO", "src", place]);
     let columns: Vec<&str> = text.split_whitespace().collect();
     [1, 2].map(|column| columns[column].parse().expect("a number"))
 }
@@ -97,9 +94,9 @@ pub(crate) fn counts_of(wanted: impl Fn(&Row) -> bool) -> Counts {
 
 /// The processes that hold each TCP socket of this network namespace, by number, each once.
 pub(crate) fn holders() -> Vec<Vec<u32>> {
-    let output = run("ss", "iproute2", &["-tanHpO"]);
+    let text = run("ss", &["-tanHpO"]);
     // Names are printed as they are: a line goes on where one has a newline, and `pid=` is what no name here has.
-    let text = String::from_utf8_lossy(&output.stdout);
+
     let starts_a_row = |line: &&str| STATES.iter().any(|state| line.starts_with(state.ss));
     let mut rows: Vec<Vec<u32>> = Vec::new();
     for line in text.lines() {
@@ -121,5 +118,5 @@ pub(crate) fn holders() -> Vec<Vec<u32>> {
 
 /// Closes by the administrator's hand (`ss -K`) the sockets `filter` describes.
 pub(crate) fn kill(filter: &[&str]) {
-    run("ss", "iproute2", &[&["-K"], filter].concat());
+    run("ss", &[&["-K"], filter].concat());
 }

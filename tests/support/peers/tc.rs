@@ -7,12 +7,12 @@ use super::run;
 /// Puts a slow line with room for little more than a segment of loopback's behind the interface `lo` of this namespace.
 pub(crate) fn narrow_loopback() {
     let queue = "qdisc add dev lo root tbf rate 16mbit burst 70kb limit 70kb";
-    run("tc", "iproute2", &queue.split(' ').collect::<Vec<_>>());
+    run("tc", &queue.split(' ').collect::<Vec<_>>());
 }
 
 /// Packets that the queue of the interface `lo` refused.
 pub(crate) fn refused() -> u64 {
-    let output = run("tc", "iproute2", &["-json", "-s", "qdisc", "show", "dev", "lo"]);
-    let queues: Value = serde_json::from_slice(&output.stdout).expect("tc prints JSON");
+    let text = run("tc", &["-json", "-s", "qdisc", "show", "dev", "lo"]);
+    let queues: Value = serde_json::from_str(&text).expect("tc prints JSON");
     queues[0]["drops"].as_u64().expect("a count of drops")
 }

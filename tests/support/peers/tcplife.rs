@@ -33,10 +33,6 @@ impl Tcplife {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        assert!(
-            Command::new("tcplife").arg("--version").output().is_ok(),
-            "no tcplife. Install it: apt-get install libbpf-tools"
-        );
         let mut process = Reaped::spawn(&mut command);
         let pipe = process.0.stdout.take().expect("piped");
         let lines = Arc::<Mutex<Vec<String>>>::default();

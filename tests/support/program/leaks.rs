@@ -57,7 +57,7 @@ impl Leaks {
     /// Waits until the looks so far are what `holds` of them.
     pub(crate) fn until<T>(&self, what: &str, holds: impl Fn(&[Look]) -> Result<T, String>) -> T {
         // Some verdicts take half a minute.
-        match try_for(3 * PATIENCE, || holds(&self.looks())) {
+        match try_for(PATIENCE, || holds(&self.looks())) {
             Ok(value) => value,
             Err(seen) => panic!("waited in vain for {what}: {seen}"),
         }

@@ -1,8 +1,6 @@
 //! The program under test, as users run it: a child process whose output is read.
 
-use std::io::Read;
 use std::process::{Command, Stdio};
-use std::thread::{self, JoinHandle};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -10,6 +8,7 @@ use super::child::Reaped;
 use super::clock::eventually;
 use super::holder::only_child;
 use super::lines::{Line, Lines};
+use super::output::Text;
 use super::skipped;
 
 pub(crate) mod churn;
@@ -78,7 +77,7 @@ pub(crate) struct Running {
     /// Its number: that of `process`, or of its child.
     pid: u32,
     lines: Lines,
-    stderr: Option<JoinHandle<String>>,
+    stderr: Text,
 }
 
 /// What is left of one that ended.
@@ -104,18 +103,12 @@ impl Running {
             .stderr(Stdio::piped());
         let mut process = Reaped::spawn(command);
         let lines = Lines::of(process.0.stdout.take().expect("piped"));
-        let mut pipe = process.0.stderr.take().expect("piped");
-        let stderr = thread::spawn(move || {
-            let mut text = String::new();
-            // What came before a reading error is what there is to show.
-            drop(pipe.read_to_string(&mut text));
-            text
-        });
+        let stderr = Text::of(process.0.stderr.take().expect("piped"));
         Self {
             pid: process.pid(),
             process,
             lines,
-            stderr: Some(stderr),
+            stderr,
         }
     }
 
@@ -165,11 +158,8 @@ impl Running {
     }
 
     /// What it said on stderr, once it has ended.
-    fn said(&mut self) -> String {
-        self.stderr
-            .take()
-            .map(|reader| reader.join().expect("the reader of stderr"))
-            .unwrap_or_default()
+    fn said(&self) -> String {
+        self.stderr.all()
     }
 
     /// SIGINT, then everything it printed; it must end with code 0.

@@ -86,14 +86,8 @@ impl Unprivileged {
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
         // By a process of its own: what another test forks meanwhile would have the copy open for writing, and until it is gone
         // nobody could run it (ETXTBSY).
-        let copied = Command::new("cp")
-            .arg(binary())
-            .arg(place.path().join("tcpwatch"))
-            .status();
-        assert!(
-            copied.expect("cp, from coreutils, starts").success(),
-            "copying the binary"
-        );
+        let copied = finish(Command::new("cp").arg(binary()).arg(place.path().join("tcpwatch")));
+        assert_eq!(copied.code, Some(0), "copying the binary: {copied:?}");
         Self(place)
     }
 

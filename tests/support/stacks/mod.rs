@@ -15,6 +15,7 @@ use super::child::Reaped;
 use super::clock::eventually;
 use super::lines::Lines;
 use super::netns::Netns;
+use super::output::output;
 
 /// The kernel side with stacks, of one namespace.
 pub(crate) struct Watched {
@@ -100,7 +101,7 @@ impl Program {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../tests/support/stacks")
             .join(source);
-        run(compiler.arg(place.path().join("full")).arg(path));
+        output(compiler.arg(place.path().join("full")).arg(path));
         Self { place, source }
     }
 
@@ -117,45 +118,40 @@ impl Program {
     /// The build of which that is `left`.
     pub(crate) fn with(&self, left: Left) -> PathBuf {
         let path = self.place.path().join("opens");
-        match left {
+        let _printed = match left {
             // By a process of its own: see `Unprivileged::new`.
-            Left::Lines => run(Command::new("cp").arg(self.full()).arg(&path)),
-            Left::Names => run(Command::new("strip")
-                .arg("--strip-debug")
-                .arg("-o")
-                .arg(&path)
-                .arg(self.full())),
-            Left::Nothing => run(Command::new("strip")
-                .arg("--strip-all")
-                .arg("-o")
-                .arg(&path)
-                .arg(self.full())),
-        }
+            Left::Lines => output(Command::new("cp").arg(self.full()).arg(&path)),
+            Left::Names => output(
+                Command::new("strip")
+                    .arg("--strip-debug")
+                    .arg("-o")
+                    .arg(&path)
+                    .arg(self.full()),
+            ),
+            Left::Nothing => output(
+                Command::new("strip")
+                    .arg("--strip-all")
+                    .arg("-o")
+                    .arg(&path)
+                    .arg(self.full()),
+            ),
+        };
         path
     }
 
     /// The function at `address` that is inlined into no other, and the line there, as addr2line(1) has it.
     pub(crate) fn at(&self, address: u64) -> (String, String) {
         let mut addr2line = Command::new("addr2line");
-        let output = addr2line
+        addr2line
             .arg("-fi")
             .arg("-e")
             .arg(self.full())
-            .arg(format!("{address:#x}"))
-            .output();
-        let output = output.expect("addr2line, of binutils");
-        assert!(output.status.success(), "addr2line: {output:?}");
-        let text = String::from_utf8(output.stdout).expect("text");
+            .arg(format!("{address:#x}"));
+        let text = output(&mut addr2line);
         let mut lines = text.lines().rev().map(str::to_owned);
         let line = lines.next().expect("a line");
         (lines.next().expect("a function"), line)
     }
-}
-
-fn run(command: &mut Command) {
-    let status = command.status();
-    let status = status.unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()));
-    assert!(status.success(), "{command:?}: {status}");
 }
 
 /// What such a program says of a socket it opened.

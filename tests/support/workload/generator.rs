@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use socket2::Socket;
 
-use crate::support::clock::now;
+use crate::support::clock::{now, pass};
 use crate::support::sockets::{Pair, listen, pair, read_eof};
 
 /// Destinations, so that no source port is wanted twice within the life of a timewait socket.
@@ -87,7 +87,7 @@ fn run(per_second: u32, stop: &AtomicBool, made: &AtomicI64) -> Traffic {
         // Ahead of the rate: wait. Behind it: as fast as it goes.
         let due = Duration::from_secs(turn.into()) / per_second;
         if let Some(early) = due.checked_sub(start.elapsed()) {
-            thread::sleep(early);
+            pass(early);
         }
         open.push_back(pair(&listeners[turn as usize % listeners.len()]));
         if open.len() > OPEN {

@@ -1,4 +1,5 @@
-//! The results of the tests: a line for each as it ends, then the slowest, and what failed.
+//! The results of the tests: a line for each as it ends, with its output where it failed; then the slowest, and the names of those that
+//! failed.
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ impl Summary {
         eprintln!("test {label} ... {result} ({:.2} s)", outcome.took.as_secs_f64());
         self.took.push((outcome.took, label.clone()));
         if outcome.failure.is_some() {
+            eprintln!("---- {label} ----\n{}----", outcome.stdout);
             self.failed.push((label, outcome));
         }
     }
@@ -38,15 +40,12 @@ impl Summary {
             .map(|(label, outcome)| (label.as_str(), outcome.failure.as_deref().unwrap_or_default()))
     }
 
-    /// Prints the slowest tests and the output of those that failed; `took` is the time of all.
+    /// Prints the slowest tests and the names of those that failed; `took` is the time of all.
     pub(super) fn print(&mut self, took: Duration) {
         self.took.sort_unstable_by(|one, other| other.cmp(one));
         eprintln!("\nslowest:");
         for (took, label) in self.took.iter().take(SLOWEST) {
             eprintln!("{:8.2} s  {label}", took.as_secs_f64());
-        }
-        for (label, outcome) in &self.failed {
-            eprintln!("\n---- {label} ----\n{}{}", outcome.stdout, outcome.stderr);
         }
         if !self.all_passed() {
             eprintln!("\nfailed:");
