@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::support::clock::until;
 use crate::support::loudly;
 use crate::support::netns::{in_netns, ip};
 use crate::support::peers::snmp;
@@ -271,13 +272,14 @@ fn tw_reuse(tw_reuse: &str, delay_ms: Option<&str>, clients: [Case; 2]) {
             let _sinks = clients.map(|(to, ..)| Sink::at(to));
             let mut churn = Churn::start(Hook::TpBtf, "0.5");
             let mut pythons = clients.map(|(to, ..)| steady(&[to], "40", &Binds::Never));
-            // Every port was used twice by then, where it can be.
             churn.until_rows(14);
             let mut ends = Vec::new();
             for (python, (_, _, runs_out)) in pythons.iter_mut().zip(clients) {
                 ends.push(if runs_out {
                     (Some(failed_at(python, "connect", "EADDRNOTAVAIL")), python.line(2))
                 } else {
+                    let opened = || Sums::of(of_process(&churn.rows(), python.pid())).opened;
+                    until("every port to be used twice", || opened() > 200);
                     python.go();
                     (None, python.line(1))
                 });

@@ -4,9 +4,12 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
+use std::time::Duration;
 
 use super::child::Reaped;
-use super::clock::PATIENCE;
+
+/// How long a program may take: a compiler on a busy machine, or the verifier in an emulated one, takes minutes.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// The text that a child prints to one pipe, gathered by a thread.
 pub(crate) struct Text(Receiver<String>);

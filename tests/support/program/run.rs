@@ -26,7 +26,7 @@ pub(crate) struct Finished {
     pub(crate) stderr: String,
 }
 
-/// Runs `command` to its end, which must come by itself; half a minute bounds a broken program.
+/// Runs `command` to its end, which must come by itself; two minutes bound a broken program.
 pub(crate) fn finish(command: &Command) -> Finished {
     finish_into(command, Stdio::piped())
 }
@@ -35,7 +35,7 @@ pub(crate) fn finish(command: &Command) -> Finished {
 pub(crate) fn finish_into(command: &Command, stdout: impl Into<Stdio>) -> Finished {
     let mut bounded = Command::new("timeout");
     bounded
-        .args(["-s", "KILL", "30"])
+        .args(["-s", "KILL", "120"])
         .arg(command.get_program())
         .args(command.get_args());
     bounded

@@ -230,7 +230,15 @@ impl Written {
     pub(crate) fn finish(mut self, mut read: impl FnMut(&str)) -> Value {
         skipped::note(self.process.pid());
         self.process.signal(Signal::INT);
-        let status = self.process.wait();
+        let length = || self.file.path().metadata().map_or(0, |metadata| metadata.len());
+        let status = loop {
+            let before = length();
+            let ended = try_eventually(|| self.process.0.try_wait().expect("waiting for a child").ok_or(()));
+            if let Ok(status) = ended {
+                break status;
+            }
+            assert!(length() > before, "it runs on, and writes nothing");
+        };
         assert_eq!(status.code(), Some(0), "tcpwatch ends with {status}");
         let mut last = String::new();
         for line in BufReader::new(self.file.reopen().expect("the temporary file")).lines() {

@@ -19,7 +19,7 @@ use super::numbers::{float, median, median_range, paired};
 use super::report::Report;
 use super::sandbox::Sandbox;
 use super::table::{self, number, range};
-use super::tracer::{SETTLE, Sink, start};
+use super::tracer::{SETTLE, Sink, output, start};
 use super::workload::connections;
 use crate::clock;
 
@@ -56,6 +56,9 @@ const COMMANDS: [Watching; 7] = [
 
 /// After which everything that was made is read, and the interval shown that it was in.
 const SHOWN: Duration = Duration::from_millis(500);
+
+/// How long a command may take to print something.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The quantities that are compared: names, and digits after the point.
 const QUANTITIES: [(&str, usize); 4] = [
@@ -98,7 +101,7 @@ pub(super) fn run(sandbox: &Sandbox, old: &Path, report: &mut Report) -> Result<
         old.display(),
         sandbox.tcpwatch.display()
     ))?;
-    report.line("low..high holds the median of new/old with 98 % confidence or more; within 2 % is the same")?;
+    report.line("low..high holds the median of new/old with 98 % confidence; within 2 % is the same")?;
     for line in table::lines(&["", "old", "new", "new/old", "low..high", ""], &rows) {
         report.line(&line)?;
     }
@@ -160,6 +163,7 @@ fn watch(command: Command, units: u64) -> Result<[f64; 3]> {
     thread::sleep(SETTLE);
     let before = used()?;
     connections(units)?;
+    has_printed()?;
     thread::sleep(SHOWN);
     let after = used()?;
     let memory = fdinfo::memory_kib(pid)?;
@@ -167,6 +171,18 @@ fn watch(command: Command, units: u64) -> Result<[f64; 3]> {
     let cpu = after.0.saturating_sub(before.0).as_secs_f64() * 1e9;
     let programs = float(after.1.saturating_sub(before.1));
     Ok([cpu / float(units), programs / float(units), float(memory)])
+}
+
+/// Waits until a command has printed something: each does soon after connections were made.
+fn has_printed() -> Result<()> {
+    let start = clock::start();
+    while output::length()? == 0 {
+        if start.elapsed() > PATIENCE {
+            bail!("it printed nothing for {} s", PATIENCE.as_secs());
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
 }
 
 /// From the start of a command to its first line, ms, while a connection is made every millisecond.
@@ -218,7 +234,7 @@ fn row(name: &str, old: &[f64], new: &[f64], digits: usize) -> Vec<String> {
 /// What the range of a ratio means.
 fn verdict(low: f64, high: f64) -> &'static str {
     if low.is_nan() || high.is_nan() {
-        "not measured"
+        "too few rounds"
     } else if low > 1.0 + SAME {
         "DEARER"
     } else if high < 1.0 - SAME {
@@ -240,7 +256,7 @@ mod tests {
         assert_eq!(verdict(1.01, 1.4), "within the noise");
         assert_eq!(verdict(0.5, 0.97), "cheaper");
         assert_eq!(verdict(0.99, 1.01), "the same");
-        assert_eq!(verdict(f64::NAN, f64::NAN), "not measured");
+        assert_eq!(verdict(f64::NAN, f64::NAN), "too few rounds");
     }
 
     #[test]

@@ -39,28 +39,25 @@ pub(super) fn median(samples: &[f64]) -> f64 {
     }
 }
 
-/// A range that has the median of what `samples` were taken from in it, with 98 % confidence where there are samples enough (eight).
+/// The range that has the median of what `samples` were taken from in it, with 98 % confidence; NaN where they are too few for that.
 ///
-/// Each sample is above that median or below it with equal chances. So it takes a run of luck for the second-least of eleven to be
-/// above it, and luck has its limits whatever the noise looks like.
+/// Each sample is above that median or below it with equal chances, whatever the noise looks like. So it is rare that no sample but the
+/// least is below it.
 pub(super) fn median_range(samples: &[f64]) -> (f64, f64) {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     let count = sorted.len();
-    if count == 0 {
-        return (f64::NAN, f64::NAN);
+    // The chance that exactly so many of the samples are below the median, and that at most so many are.
+    let mut exactly = 0.5_f64.powi(i32::try_from(count).unwrap_or(i32::MAX));
+    let (mut at_most, mut below) = (exactly, 0);
+    let mut range = (f64::NAN, f64::NAN);
+    while at_most <= 0.01 && below < count {
+        range = (sorted[below], sorted[count - 1 - below]);
+        exactly *= float((count - below) as u64) / float((below + 1) as u64);
+        below += 1;
+        at_most += exactly;
     }
-    // The chance that `cut` samples or fewer are below the median, with one more sample cut off while that stays under 1 %.
-    let (mut cut, mut ways, mut below) = (0, 1.0, 1.0);
-    let all = 0.5_f64.powi(i32::try_from(count).unwrap_or(i32::MAX));
-    loop {
-        let next = ways * float((count - cut) as u64) / float((cut + 1) as u64);
-        if (below + next) * all > 0.01 {
-            break;
-        }
-        (cut, ways, below) = (cut + 1, next, below + next);
-    }
-    (sorted[cut], sorted[count - 1 - cut])
+    range
 }
 
 /// Sample by sample, what `combine` makes of the two: both were taken in the same round.
@@ -112,9 +109,8 @@ mod tests {
         assert_same(high, 10.0);
         let samples: Vec<f64> = (1..=25).map(f64::from).collect();
         assert_same(median_range(&samples).0, 7.0);
-        let (low, high) = median_range(&[5.0, 4.0, 6.0]);
-        assert_same(low, 4.0);
-        assert_same(high, 6.0);
+        assert_same(median_range(&samples[..7]).0, 1.0);
+        assert!(median_range(&samples[..6]).0.is_nan());
         assert!(median_range(&[]).0.is_nan());
     }
 

@@ -63,7 +63,8 @@ impl Report {
 
     /// Prints the table of targets, writes the samples to `json`, and fails when something could not run.
     pub(super) fn finish(mut self, json: Option<File>) -> Result<()> {
-        self.title(&format!("targets (load average now {})", load()))?;
+        let title = if self.targets.is_empty() { "end" } else { "targets" };
+        self.title(&format!("{title} (load average now {})", load()))?;
         let rows: Vec<[String; 4]> = self
             .targets
             .iter()
@@ -76,8 +77,11 @@ impl Report {
                 ]
             })
             .collect();
-        for line in table::lines(&["", "target", "measured", ""], &rows) {
-            self.line(&line)?;
+        for line in table::lines(&["", "target", "measured", ""], &rows)
+            .iter()
+            .filter(|_| !rows.is_empty())
+        {
+            self.line(line)?;
         }
         if let Some(file) = json {
             let targets: Vec<Value> = self

@@ -16,7 +16,7 @@ use super::sandbox::{SCRATCH, Sandbox};
 use super::{empty, fdinfo, unloading};
 use crate::clock;
 
-mod output;
+pub(super) mod output;
 
 /// How long a program may take to attach.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -173,6 +173,8 @@ case "$1 $2" in
   setsid sleep 1000 & echo $! >>pids
   env --unset=TCPWATCH_TEST sleep 1000 & echo $! >>pids
   (sleep 1000 & echo $! >>pids)
+  [ "$(id -u)" = 0 ] || user="--user --map-root-user"
+  unshare --net $user sh -c 'readlink /proc/self/ns/net >netns; exec sleep 1000' & echo $! >>pids
   echo $$ >>pids
   wait ;;
 esac
@@ -215,10 +217,16 @@ esac
         assert_eq!(failures.len(), 3, "{failures:?}");
         let of = |test: &str| failures.iter().find(|line| line.starts_with(test)).unwrap().as_str();
         assert!(of("script hangs").contains("ran for longer than 1 s"), "{failures:?}");
-        assert!(of("script hangs").matches("(sleep)").count() == 4, "{failures:?}");
+        assert!(of("script hangs").matches("(sleep)").count() == 5, "{failures:?}");
         assert!(of("script leaves").contains("left processes behind"), "{failures:?}");
         assert!(of("script fails").contains("exit status: 101"), "{failures:?}");
-        assert_eq!(running(folder.path()), (6, Vec::new()));
+        assert_eq!(running(folder.path()), (7, Vec::new()));
+        let netns = fs::read_to_string(folder.path().join("netns")).unwrap();
+        let in_netns = fs::read_dir("/proc").unwrap().flatten().filter(|process| {
+            let link = fs::read_link(process.path().join("ns/net"));
+            link.is_ok_and(|link| link.display().to_string() == netns.trim())
+        });
+        assert_eq!(in_netns.count(), 0, "a network namespace goes with its last process");
         summary.print(LIMIT);
     }
 }

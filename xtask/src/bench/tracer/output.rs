@@ -29,6 +29,12 @@ pub(super) fn last_message() -> String {
     last.unwrap_or("it said nothing").trim().to_owned()
 }
 
+/// Bytes that the tracer has printed.
+pub(in crate::bench) fn length() -> Result<u64> {
+    let metadata = fs::metadata(path(OUTPUT)).context("cannot read a tracer's output")?;
+    Ok(metadata.len())
+}
+
 /// Transitions that `tracer` told of, by its output; `None` where it tells of none.
 pub(super) fn told(tracer: Tracer) -> Result<Option<u64>> {
     let mut file = File::open(path(OUTPUT)).context("cannot read a tracer's output")?;
