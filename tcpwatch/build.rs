@@ -1,6 +1,6 @@
-//! Embeds the committed kernel object, and says when the sources beside it have moved on.
+//! Embeds the committed BPF object, and warns if it is older than its sources.
 //!
-//! It never starts a compiler: a user needs stable Rust and nothing else.
+//! It never compiles the object, so building tcpwatch needs only stable Rust.
 
 use std::env;
 use std::fs;
@@ -22,7 +22,7 @@ fn main() {
     }
 }
 
-/// Tells the compiler where the object is and what made it.
+/// Sets the environment of the build: the path of the object, and the toolchain that built it.
 fn embed() -> Result<(), String> {
     println!("cargo::rerun-if-env-changed=TCPWATCH_BPF_OBJECT");
     println!("cargo::rerun-if-env-changed=CI");
@@ -35,18 +35,18 @@ fn embed() -> Result<(), String> {
     Ok(())
 }
 
-/// The object that the person who builds brings along.
+/// The object given by the environment variable, and its toolchain.
 fn given(object: PathBuf) -> Result<(PathBuf, String), String> {
-    // Cargo starts this program in the package's folder, where a relative path means something else than where it was typed.
+    // Cargo runs this program in the package's directory, so a relative path would not mean what the user typed.
     if object.is_relative() {
         return Err(format!(
-            "TCPWATCH_BPF_OBJECT={0} is relative: type TCPWATCH_BPF_OBJECT=\"$PWD/{0}\"",
+            "TCPWATCH_BPF_OBJECT={0} is a relative path; try TCPWATCH_BPF_OBJECT=\"$PWD/{0}\"",
             object.display()
         ));
     }
     if !object.is_file() {
         return Err(format!(
-            "TCPWATCH_BPF_OBJECT={} is not a file: name one, or unset it to take the committed object",
+            "TCPWATCH_BPF_OBJECT={} is not a file; unset it to use the committed object",
             object.display()
         ));
     }
@@ -54,14 +54,14 @@ fn given(object: PathBuf) -> Result<(PathBuf, String), String> {
     Ok((object, "an unknown toolchain (TCPWATCH_BPF_OBJECT)".to_owned()))
 }
 
-/// The object in the repository; a stale one is a warning where people work on it, and an error in CI.
+/// The object in the repository and its toolchain. A stale object is a warning, and an error in CI.
 fn committed() -> Result<(PathBuf, String), String> {
     let package =
-        PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("CARGO_MANIFEST_DIR is not set: build with cargo")?);
+        PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("CARGO_MANIFEST_DIR is not set; build with cargo")?);
     println!("cargo::rerun-if-changed={OBJECT}");
     println!("cargo::rerun-if-changed={LOCK}");
     let missing =
-        |file: &str, why: &dyn std::fmt::Display| format!("cannot use tcpwatch/{file}: {why}: type `cargo xtask ebpf`");
+        |file: &str, why: &dyn std::fmt::Display| format!("cannot use tcpwatch/{file}: {why}; try `cargo xtask ebpf`");
     let object = package.join(OBJECT);
     let bytes = fs::read(&object).map_err(|error| missing(OBJECT, &error))?;
     let lock: Lock = fs::read_to_string(package.join(LOCK))
@@ -69,7 +69,7 @@ fn committed() -> Result<(PathBuf, String), String> {
         .parse()
         .map_err(|error: String| missing(LOCK, &error))?;
     if let Some(problem) = stale(&lock, &bytes, &package.join(".."))? {
-        let line = format!("{problem}: type `cargo xtask ebpf`");
+        let line = format!("{problem}; try `cargo xtask ebpf`");
         if env::var_os("CI").is_some_and(|ci| ci == "true") {
             return Err(line);
         }
@@ -78,12 +78,10 @@ fn committed() -> Result<(PathBuf, String), String> {
     Ok((object, lock.toolchain()))
 }
 
-/// What does not fit together, if anything; a packaged crate has no sources beside it to compare with.
+/// Why the object is stale, if it is. A packaged crate has no sources of the object to compare with.
 fn stale(lock: &Lock, object: &[u8], root: &Path) -> Result<Option<String>, String> {
     if fingerprint::of_bytes(object) != lock.object {
-        return Ok(Some(format!(
-            "tcpwatch/{OBJECT} is not the object that {LOCK} tells of"
-        )));
+        return Ok(Some(format!("tcpwatch/{OBJECT} does not match {LOCK}")));
     }
     let crates = fingerprint::CRATES.map(|name| root.join(name));
     if !crates.iter().all(|path| path.join("Cargo.toml").is_file()) {
@@ -94,7 +92,6 @@ fn stale(lock: &Lock, object: &[u8], root: &Path) -> Result<Option<String>, Stri
     }
     println!("cargo::rerun-if-changed={}", root.join("Cargo.lock").display());
     let sources =
-        fingerprint::of_sources(root).map_err(|error| format!("cannot hash the kernel side's sources: {error}"))?;
-    Ok((sources != lock.sources)
-        .then(|| format!("tcpwatch/{OBJECT} was built from other sources than those beside it")))
+        fingerprint::of_sources(root).map_err(|error| format!("cannot hash the sources of the BPF object: {error}"))?;
+    Ok((sources != lock.sources).then(|| format!("tcpwatch/{OBJECT} is older than its sources")))
 }

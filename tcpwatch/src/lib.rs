@@ -1,7 +1,7 @@
-//! What a host's TCP connections are doing, and why.
+//! Shows what the TCP connections of a host do, and why.
 //!
-//! Data flows one way: [`source`] reads the kernel and gives [`input`]s, [`model`] keeps what is known, [`detect`] judges, [`view`]
-//! prints. [`engine`] is the loop, and [`commands`] choose what is needed and how it is shown.
+//! Data flows one way: [`source`] reads the kernel and emits [`input`]s, [`model`] keeps the state, [`detect`] finds problems,
+//! and [`view`] prints. [`engine`] runs the loop. [`commands`] choose the needs and the view.
 
 pub mod cli;
 pub mod clock;

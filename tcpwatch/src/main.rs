@@ -1,4 +1,4 @@
-//! `tcpwatch`: reads arguments and runs a command.
+//! `tcpwatch`: parses the arguments and runs a command.
 
 use std::env;
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -13,7 +13,7 @@ use tcpwatch::sys::descriptor_limit::with_remedy;
 use tcpwatch::{clock, commands};
 
 fn main() -> ExitCode {
-    // Warnings are ours to tell; the kernel side's own log is for those who ask: RUST_LOG=tcpwatch_ebpf=debug.
+    // Print warnings of tcpwatch by default. The log of the BPF programs is off; RUST_LOG=tcpwatch_ebpf=debug enables it.
     env_logger::Builder::from_env(Env::default().default_filter_or("tcpwatch=warn,tcpwatch_ebpf=off"))
         .format(|line, record| {
             let text = with_remedy(record.args().to_string());
@@ -25,8 +25,8 @@ fn main() -> ExitCode {
         .init();
     let args = match command_first(env::args_os()) {
         Ok(args) => args,
-        Err(wrong) => {
-            let _ = writeln!(io::stderr(), "tcpwatch: {wrong}");
+        Err(message) => {
+            let _ = writeln!(io::stderr(), "tcpwatch: {message}");
             return ExitCode::from(2);
         }
     };
@@ -41,8 +41,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if let Err(wrong) = cli.check() {
-        let _ = writeln!(io::stderr(), "tcpwatch: {wrong}");
+    if let Err(message) = cli.check() {
+        let _ = writeln!(io::stderr(), "tcpwatch: {message}");
         return ExitCode::from(2);
     }
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         None => commands::stat::run(&cli.stat),
     };
     let result = result.and_then(|()| Ok(out.flush()?));
-    // What could not be written is not tried again when the writer goes.
+    // Without this, the destructor would try again to write data that could not be written.
     drop(out.into_parts());
     match result {
         Ok(()) if outcome == Outcome::Found => ExitCode::from(3),
@@ -74,18 +74,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// What is wrong with the arguments, and the tip there may be, in one line.
+/// Formats an error of the parser in one line, with its tip or with a hint at --help.
 fn one_line(error: &clap::Error) -> String {
     let text = error.to_string();
-    let told = text
+    let lines = text
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with("Usage:") && !line.starts_with("For more information"));
-    let told: Vec<_> = told.map(|line| line.strip_prefix("error: ").unwrap_or(line)).collect();
-    format!("{}; --help tells more", told.join(" ").replace(" tip:", "; tip:"))
+    let lines: Vec<_> = lines.map(|line| line.strip_prefix("error: ").unwrap_or(line)).collect();
+    let line = lines.join(" ").replace(" tip:", "; tip:");
+    if ["; try ", "; did you mean "].iter().any(|remedy| line.contains(remedy)) {
+        line
+    } else {
+        format!("{line}; try --help")
+    }
 }
 
-/// Whether the reader of our output went away, which is no failure of ours.
+/// Whether the reader of the output closed the pipe, which is not an error.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause

@@ -46,9 +46,12 @@ const WRONG: [(&[&str], &str); 42] = [
     ),
     (
         &["explain", "tcp_mem"],
-        "no such topic; out_of_memory tells of it, and tcpwatch explain lists them all",
+        "no such topic, but out_of_memory mentions it; try tcpwatch explain out_of_memory",
     ),
-    (&["explain", ""], "no such topic; tcpwatch explain lists them all"),
+    (
+        &["explain", ""],
+        "no such topic; try tcpwatch explain, which lists all topics",
+    ),
     (&["explain", "--lang", "de"], "de"),
     (&["explain", "-o", "csv"], "csv"),
     (&["leaks", "--older", "long"], "long"),

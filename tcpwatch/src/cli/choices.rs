@@ -1,4 +1,4 @@
-//! The choices of a flag whose values mean something in another room.
+//! `ValueEnum` implementations for types of other modules.
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;

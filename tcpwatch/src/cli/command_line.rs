@@ -1,4 +1,4 @@
-//! The order of words on the command line.
+//! Lets options stand before or after the command.
 
 use std::ffi::OsString;
 
@@ -8,14 +8,13 @@ use strsim::damerau_levenshtein;
 use super::parser;
 use super::values::Interval;
 
-/// Edits that a word may be away from the command it was meant for.
+/// The maximum edit distance between a mistyped word and the suggested command.
 const TYPOS: usize = 2;
 
-/// Moves the command in front of the options, so that they may stand before or after it: `tcpwatch -o json trace` is
-/// `tcpwatch trace -o json`.
+/// Moves the command before the options: `tcpwatch -o json trace` becomes `tcpwatch trace -o json`.
 ///
 /// # Errors
-/// One line: the first word is no command, nor an interval for `stat`.
+/// One line, if the first word is neither a command nor an interval for `stat`.
 pub fn command_first(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, String> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     let cli = parser();
@@ -35,7 +34,7 @@ fn names(cli: &Command) -> impl Iterator<Item = &str> {
     cli.get_subcommands().map(Command::get_name).chain(["help"])
 }
 
-/// The first of `args` that is no option nor the value of one, and its place.
+/// The first of `args` that is neither an option nor the value of an option, and its index.
 fn first_word<'a>(cli: &Command, args: &'a [OsString]) -> Option<(usize, &'a str)> {
     let mut rest = (1..).zip(args.iter().skip(1));
     while let Some((at, arg)) = rest.next() {
@@ -45,7 +44,7 @@ fn first_word<'a>(cli: &Command, args: &'a [OsString]) -> Option<(usize, &'a str
         }
         let value_follows = match (arg.strip_prefix("--"), arg.strip_prefix('-')) {
             (Some(name), _) => takes_value(cli, |option| option.get_long() == Some(name)),
-            // Letters may stand together; the value of one may stand right after it.
+            // Short options may be combined (`-4o json`), and a value may follow without a space (`-ojson`).
             (None, Some(letters)) if !letters.is_empty() => {
                 let is = |letter| takes_value(cli, |option| option.get_short() == Some(letter));
                 letters.find(is).is_some_and(|at| letters[at..].chars().count() == 1)
@@ -59,7 +58,7 @@ fn first_word<'a>(cli: &Command, args: &'a [OsString]) -> Option<(usize, &'a str
     None
 }
 
-/// Whether the option that `is_it` finds, of any command, takes a value.
+/// Whether an option that `is_it` selects, of any command, takes a value.
 fn takes_value(cli: &Command, is_it: impl Fn(&Arg) -> bool) -> bool {
     let mut options = cli.get_subcommands().chain([cli]).flat_map(Command::get_arguments);
     options.any(|option| is_it(option) && option.get_action().takes_values())
@@ -132,7 +131,7 @@ mod tests {
         }
     }
 
-    /// Or the place of the command would depend on the command.
+    /// Otherwise the position of the command would depend on the command itself.
     #[test]
     fn an_option_takes_a_value_in_all_commands_or_in_none() {
         let cli = parser();

@@ -1,4 +1,4 @@
-//! The flags of `doctor`.
+//! The arguments of `doctor`.
 
 use std::path::PathBuf;
 
@@ -8,28 +8,28 @@ use super::OutputArgs;
 use crate::input::netns_selector::NetnsSelector;
 use crate::view::Output;
 
-/// `doctor`.
+/// The arguments of `doctor`.
 #[derive(Clone, Debug, Args)]
 pub struct DoctorArgs {
-    /// Read the files of another host, copied to this directory (proc and etc in it), instead of this one's
+    /// Check another host: read copies of its proc and etc from this directory
     #[arg(long, value_name = "DIR", conflicts_with = "netns")]
     pub root: Option<PathBuf>,
-    /// Exit with 3 when something is wrong (a warning, or worse)
+    /// Exit with code 3 if there is a warning or a critical finding
     #[arg(long)]
     pub strict: bool,
     /// Network namespace: self, all, a PID or a path
     #[arg(long, default_value = "self", value_name = "WHICH")]
     pub netns: NetnsSelector,
-    /// How to print.
+    /// Output options.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
 impl DoctorArgs {
-    /// What the parser cannot see.
+    /// Checks what clap cannot check.
     pub(super) fn check(&self) -> Result<(), String> {
         match self.output.output {
-            Output::Csv => Err("doctor writes no csv: type -o json, or nothing for text".into()),
+            Output::Csv => Err("doctor does not support -o csv; try -o json".into()),
             Output::Text | Output::Json => Ok(()),
         }
     }

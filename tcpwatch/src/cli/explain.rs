@@ -1,4 +1,4 @@
-//! `explain`.
+//! The arguments of `explain`.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -6,45 +6,48 @@ use clap::{Args, ValueEnum};
 use super::ColorArgs;
 use super::values::Interval;
 use crate::explain::lang::Lang;
-use crate::explain::lookup::{self, Asked, Unknown};
+use crate::explain::lookup::{self, NotFound, Selection};
 use crate::view::Output;
 
-/// `explain`.
+/// The arguments of `explain`.
 #[derive(Clone, Debug, Args)]
 pub struct ExplainArgs {
-    /// A state, an ending, a finding, a sysctl, as any tool writes it; or states, endings, findings, settings, questions. All of
-    /// them are listed when nothing is said. States are drawn with the sockets in each; run as root, also with how often each
-    /// step was taken
+    /// A state, an ending, a finding or a sysctl, in the spelling of any tool; or one of: states, endings, findings, settings,
+    /// questions. Without a topic, explain lists all topics. `states` draws the state diagram with the number of sockets in
+    /// each state; as root also with the number of transitions
     #[arg(value_parser = topic)]
-    pub topic: Option<Asked>,
+    pub topic: Option<Selection>,
     /// Language.
     #[arg(
         long,
-        help = "Language; when nothing is said that of LC_ALL, LC_MESSAGES or LANG where it begins with zh, else en",
+        help = "Language [default: zh if LC_ALL, LC_MESSAGES or LANG starts with zh, else en]",
         value_enum,
         value_name = "LANG"
     )]
     pub lang: Option<Lang>,
-    /// How long to count the steps between states, for `states` as root: 10s, 500ms, 2m
+    /// How long to count transitions, for `states` as root: 10s, 500ms, 2m
     #[arg(short, long, value_name = "TIME", default_value = "1s")]
     pub duration: Interval,
-    /// Form of the output; json is one object a topic
+    /// Output format; json prints one object for each topic
     #[arg(short, long, default_value = "text", value_name = "FORM", value_parser = forms())]
     pub output: Output,
-    /// Whether to colour it.
+    /// Whether to colour the output.
     #[command(flatten)]
     pub color: ColorArgs,
 }
 
-/// What `text` asks for.
-fn topic(text: &str) -> Result<Asked, String> {
-    lookup::find(text).map_err(|unknown| {
-        let suggested = match unknown {
-            Unknown::Like(names) => format!("; did you mean {}?", one_of(&names)),
-            Unknown::ToldIn(names) => format!("; {} tells of it, and", one_of(&names)),
-            Unknown::Nothing => ";".into(),
-        };
-        format!("no such topic{suggested} tcpwatch explain lists them all")
+/// Parses a topic, with suggestions in the error.
+fn topic(text: &str) -> Result<Selection, String> {
+    lookup::find(text).map_err(|not_found| match not_found {
+        NotFound::Similar(names) => format!("no such topic; did you mean {}?", one_of(&names)),
+        NotFound::MentionedIn(names) => {
+            format!(
+                "no such topic, but {} mentions it; try tcpwatch explain {}",
+                one_of(&names),
+                names[0]
+            )
+        }
+        NotFound::Nothing => "no such topic; try tcpwatch explain, which lists all topics".into(),
     })
 }
 
@@ -56,7 +59,7 @@ fn one_of(names: &[&str]) -> String {
     }
 }
 
-/// Prose makes no table.
+/// The output formats: no CSV, because prose is not a table.
 fn forms() -> impl TypedValueParser<Value = Output> {
     PossibleValuesParser::new(["text", "json"]).try_map(|form| Output::from_str(&form, false))
 }

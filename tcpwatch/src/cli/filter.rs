@@ -1,4 +1,4 @@
-//! The flags that choose connections, the same for every command.
+//! The options that select connections, the same for all commands.
 
 use std::num::NonZeroU32;
 
@@ -14,11 +14,11 @@ use crate::input::socket::Family;
 use crate::model::filter::owner::OwnerFilter;
 use crate::model::filter::{Filter, PortSet, parse_state};
 
-/// Which connections.
+/// The options that select connections.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Which connections")]
+#[command(next_help_heading = "Select connections")]
 pub struct FilterArgs {
-    /// Local port; lists and ranges: 80,443,8000-8999
+    /// Local port; accepts lists and ranges: 80,443,8000-8999
     #[arg(short = 'L', long, value_name = "PORTS")]
     pub lport: Vec<PortSet>,
     /// Remote port
@@ -27,37 +27,38 @@ pub struct FilterArgs {
     /// Port on either side
     #[arg(long, value_name = "PORTS")]
     pub port: Vec<PortSet>,
-    /// Local address range, as in 10.0.0.0/8 (up to 8 times)
+    /// Local address or range: 10.0.0.0/8 (up to 8 times)
     #[arg(long, value_name = "CIDR", value_parser = parse_range)]
     pub local: Vec<IpNet>,
-    /// Remote address range (up to 8 times)
+    /// Remote address or range (up to 8 times)
     #[arg(long, value_name = "CIDR", value_parser = parse_range)]
     pub remote: Vec<IpNet>,
-    /// IPv4 alone
+    /// Only IPv4
     #[arg(short = '4', long)]
     pub ipv4: bool,
-    /// IPv6 alone, IPv4-mapped included
+    /// Only IPv6, including IPv4-mapped addresses
     #[arg(short = '6', long)]
     pub ipv6: bool,
-    /// State: the current one (snapshot, leaks), from or to (trace, stat)
+    /// TCP state, a comma-separated list. snapshot and leaks select by the current state; the other commands select transitions
+    /// from or to it
     #[arg(long, value_name = "STATES", value_delimiter = ',', value_parser = parse_state)]
     pub state: Vec<TcpState>,
-    /// Process that holds the socket (snapshot, trace, leaks); lists: 812,813
+    /// Process that holds the socket, by PID; accepts lists: 812,813
     #[arg(short, long, value_name = "PID", value_delimiter = ',')]
     pub pid: Vec<NonZeroU32>,
-    /// Name of such a process, its first 15 bytes (snapshot, trace, leaks)
+    /// Process that holds the socket, by name (its first 15 bytes)
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub comm: Vec<String>,
-    /// Its cgroup: a path, part of one, a container's id or a pod's uid (snapshot, trace, leaks)
+    /// Cgroup of the process: a path or part of a path, a container ID or a pod UID
     #[arg(long, value_name = "CGROUP", value_parser = NonEmptyStringValueParser::new())]
     pub cgroup: Vec<String>,
-    /// Network namespace: self, all, a PID or a path
+    /// Network namespace: self, all, a PID or a path (/run/netns/NAME)
     #[arg(long, default_value = "self", value_name = "WHICH")]
     pub netns: NetnsSelector,
 }
 
 impl FilterArgs {
-    /// What the flags mean.
+    /// Converts the options to a [`Filter`].
     #[must_use]
     pub fn to_filter(&self) -> Filter {
         let ports = |sets: &[PortSet]| {

@@ -1,4 +1,4 @@
-//! What users type: commands, flags and their meanings, defined once.
+//! The command line: commands and options, defined once.
 
 mod choices;
 pub mod command_line;
@@ -23,7 +23,7 @@ use crate::model::snapshot::GroupBy;
 use crate::view::Output;
 use crate::view::screen::Color;
 
-/// What a host's TCP connections are doing, and why.
+/// Show what the TCP connections of this host do, and why
 #[derive(Debug, Parser)]
 #[command(
     name = "tcpwatch",
@@ -32,16 +32,16 @@ use crate::view::screen::Color;
     max_term_width = 100
 )]
 pub struct Cli {
-    /// Print the version (with -v: of the BPF object and its ABI too, and the hook this kernel would get)
+    /// Print the version; with -v also the BPF object, the features of this kernel and the hook that tcpwatch would use
     #[arg(short = 'V', long)]
     pub version: bool,
-    /// Say more, with --version
+    /// With --version: print more
     #[arg(short, long, requires = "version")]
     pub verbose: bool,
-    /// What to do; `stat` when nothing is said.
+    /// The command; `stat` if none is given.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// Flags of `stat`, which needs no name.
+    /// The arguments of `stat`, which runs if no command is given.
     #[command(flatten)]
     pub stat: StatArgs,
 }
@@ -49,8 +49,8 @@ pub struct Cli {
 /// Options of commands that can select sockets by their owner.
 const OWNER_OPTIONS: [&str; 3] = ["pid", "comm", "cgroup"];
 
-/// The parser of [`Cli`]. Commands that cannot select sockets by owner refuse those options with advice ([`Cli::check`]), and do not
-/// show them in their help.
+/// The parser of [`Cli`]. Commands that cannot select sockets by owner hide these options in their help, and refuse them with
+/// advice ([`Cli::check`]).
 #[must_use]
 pub fn parser() -> clap::Command {
     let hide = |command: clap::Command| {
@@ -64,16 +64,17 @@ pub fn parser() -> clap::Command {
 }
 
 impl Cli {
-    /// Reads `args`, the name of the program first.
+    /// Parses `args`; the first is the name of the program.
     ///
     /// # Errors
-    /// Those of the parser; also what is no error: the text of `--help`.
+    /// Errors of the parser. The text of `--help` is also returned as an error.
     pub fn read(args: Vec<OsString>) -> Result<Self, clap::Error> {
         let mut matches = parser().try_get_matches_from(args)?;
         Self::from_arg_matches_mut(&mut matches)
     }
 
-    /// What the parser cannot see: more address ranges than the kernel side holds, or owners asked for where nothing is filtered by them.
+    /// Checks what clap cannot check: too many address ranges, owner options of commands without owners, states that cannot
+    /// match.
     ///
     /// # Errors
     /// One line.
@@ -105,7 +106,9 @@ impl Cli {
             && filter.states == StateSet::NONE.with(TcpState::TimeWait)
         {
             return Err(
-                "trace and life cannot show TIME_WAIT: the kernel reports no transition to or from it; try tcpwatch stat or tcpwatch churn".into(),
+                "trace and life cannot show TIME_WAIT: the kernel reports no transition to or from it; try \
+                tcpwatch stat or tcpwatch churn"
+                    .into(),
             );
         }
         filter.for_kernel(0).map(|_| ())
@@ -115,33 +118,34 @@ impl Cli {
 /// A command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// How many connections are in each state, and how fast do they move?
+    /// Count connections in each state, and transitions per second
     Stat(StatArgs),
-    /// What does each connection do, transition by transition?
+    /// Print every state transition of every connection
     Trace(TraceArgs),
-    /// What did each connection do, once it is over: how long it lived, what it carried, how it ended?
+    /// Print one line for each finished connection: lifetime, bytes, owner and how it ended
     Life(TraceArgs),
-    /// Who makes short-lived connections, where does TIME_WAIT come from, when do ports run out?
+    /// Show which processes open many connections, what causes TIME_WAIT, and when local ports run out
     Churn(ChurnArgs),
-    /// How long do connections stay in a state, how long do handshakes take?
+    /// Show histograms of the time in each state, of handshakes and of the wait for accept()
     Latency(LatencyArgs),
-    /// Which sockets sit in `CLOSE_WAIT` (`FIN_WAIT2`, `SYN_SENT`, `LAST_ACK`), for how long, whose are they, are they ever closed?
+    /// Find sockets stuck in `CLOSE_WAIT`, `FIN_WAIT2`, `SYN_SENT` or `LAST_ACK`, their owners and whether they are ever closed
     #[command(
-        about = "Which sockets sit in CLOSE_WAIT (FIN_WAIT2, SYN_SENT, LAST_ACK), for how long, whose are they, are they ever closed?"
+        about = "Find sockets stuck in CLOSE_WAIT, FIN_WAIT2, SYN_SENT or LAST_ACK, their owners and whether they are ever closed"
     )]
     Leaks(LeaksArgs),
-    /// What is open now? The honest `netstat -ant | awk`, without root
+    /// Count or group the sockets that exist now. Needs no root
     Snapshot(SnapshotArgs),
-    /// Which kernel settings hurt here, which do nothing, and what would help? Reads and never writes, without root
+    /// Check the TCP settings of the kernel: which are harmful, which have no effect, what to change. Changes nothing and needs
+    /// no root
     Doctor(DoctorArgs),
-    /// What does a state, an ending, a finding or a sysctl mean? Without root
+    /// Explain a state, an ending, a finding or a sysctl. Needs no root
     Explain(ExplainArgs),
 }
 
-/// Which hook to attach.
+/// The hook to attach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum HookArg {
-    /// The best this kernel has.
+    /// The best hook of this kernel.
     #[default]
     Auto,
     /// The BTF-typed tracepoint (Linux 5.10 and later, with BTF).
@@ -151,11 +155,11 @@ pub enum HookArg {
     Tracepoint,
 }
 
-/// How to print.
+/// The options for output.
 #[derive(Clone, Copy, Debug, Default, Args)]
-#[command(next_help_heading = "How to print")]
+#[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// Form of the output; json is one object a line
+    /// Output format; json prints one object per line
     #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
     pub output: Output,
     /// Whether to colour it.
@@ -163,13 +167,13 @@ pub struct OutputArgs {
     pub color: ColorArgs,
 }
 
-/// Whether to colour text.
+/// The option for colour.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct ColorArgs {
-    /// Whether to colour text.
+    /// When to colour text.
     #[arg(
         long,
-        help = "Colour text; NO_COLOR is honoured",
+        help = "When to colour text; auto respects NO_COLOR",
         value_enum,
         default_value_t,
         value_name = "WHEN"
@@ -177,113 +181,113 @@ pub struct ColorArgs {
     pub color: Color,
 }
 
-/// How to watch the kernel.
+/// Options for watching the kernel.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "How to watch")]
+#[command(next_help_heading = "Watching")]
 pub struct WatchArgs {
-    /// Stop after this long: 10s, 500ms, 2m
+    /// Stop after this time: 10s, 500ms, 2m
     #[arg(short, long, value_name = "TIME")]
     pub duration: Option<Interval>,
-    /// Which hook to attach
+    /// The hook to attach
     #[arg(long, value_enum, default_value_t)]
     pub hook: HookArg,
-    /// Room for records not read yet: a power of two, at least 4K
+    /// Size of the ring buffer for records: a power of two from 4K to 1G
     #[arg(long, default_value = "16M", value_name = "SIZE")]
     pub ring_size: ByteSize,
 }
 
-/// What every command takes that watches the kernel.
+/// The options of every command that watches the kernel.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Common {
-    /// Which connections.
+    /// Options that select connections.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// How to watch.
+    /// Options for watching the kernel.
     #[command(flatten)]
     pub watch: WatchArgs,
-    /// How to print.
+    /// Output options.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// `stat`.
+/// The arguments of `stat`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct StatArgs {
     /// Seconds between rows (or 500ms, 2m)
     pub interval: Option<Interval>,
-    /// Rows to print, the first one included
+    /// Number of rows to print, including the first
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
-    /// What all that watch take.
+    /// Options of every command that watches.
     #[command(flatten)]
     pub common: Common,
 }
 
-/// `trace`, and `life`.
+/// The arguments of `trace` and `life`.
 #[derive(Clone, Debug, Args)]
 pub struct TraceArgs {
-    /// What all that watch take.
+    /// Options of every command that watches.
     #[command(flatten)]
     pub common: Common,
 }
 
-/// `churn`.
+/// The arguments of `churn`.
 #[derive(Clone, Debug, Args)]
 pub struct ChurnArgs {
-    /// Seconds between reports (or 500ms, 2m); 10 when nothing is said
+    /// Seconds between reports (or 500ms, 2m) [default: 10]
     pub interval: Option<Interval>,
     /// How often to print
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
-    /// Show the busiest N openers, and N destinations whose ports run low
+    /// Show the N busiest processes, and the N destinations with the fewest free ports
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
-    /// What all that watch take.
+    /// Options of every command that watches.
     #[command(flatten)]
     pub common: Common,
 }
 
-/// `latency`.
+/// The arguments of `latency`.
 #[derive(Clone, Debug, Args)]
 pub struct LatencyArgs {
-    /// Seconds between histograms (or 500ms, 2m); one at the end when nothing is said
+    /// Seconds between histograms (or 500ms, 2m) [default: one at the end]
     pub interval: Option<Interval>,
     /// How often to print
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
-    /// Group by this
-    #[arg(long, value_enum, value_name = "WHAT")]
+    /// Group connections by this
+    #[arg(long, value_enum, value_name = "KEY")]
     pub by: Option<LatencyBy>,
-    /// Show the busiest N groups
+    /// Show the N busiest groups
     #[arg(long, requires = "by", value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
-    /// What all that watch take.
+    /// Options of every command that watches.
     #[command(flatten)]
     pub common: Common,
 }
 
-/// `leaks`.
+/// The arguments of `leaks`.
 #[derive(Clone, Debug, Args)]
 pub struct LeaksArgs {
-    /// Those that have been in the state for this long, or longer
+    /// Minimum time in the state
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub older: Interval,
-    /// Look again and again, this far apart; one look alone when neither this nor -d is given
+    /// Scan repeatedly, with this time between scans. Without --watch and -d, leaks scans once
     #[arg(long, value_name = "TIME")]
     pub watch: Option<Interval>,
-    /// Tell where in their program they were opened, of those opened from now on (the stack at accept or connect)
+    /// Show the user stack that opened each socket, at accept() or connect() (new sockets only)
     #[arg(long)]
     pub stacks: bool,
-    /// Exit with 3 if at the end some group is a leak or a stuck reader
+    /// Exit with code 3 if a group is a leak or a stuck reader at the end
     #[arg(long)]
     pub fail_if_leak: bool,
-    /// What all that watch take.
+    /// Options of every command that watches.
     #[command(flatten)]
     pub common: Common,
 }
 
 impl LeaksArgs {
-    /// How far apart the looks are; `None` for a single one.
+    /// The time between scans; `None` for a single scan.
     #[must_use]
     pub fn every(&self) -> Option<Interval> {
         self.watch.or(self.common.watch.duration)
@@ -293,67 +297,71 @@ impl LeaksArgs {
     fn check(&self) -> Result<(), String> {
         let states = self.common.filter.to_filter().states;
         if self.common.output.output == Output::Csv {
-            return Err("leaks has no csv: -o json has an object a group".into());
+            return Err("leaks does not support -o csv; try -o json".into());
         }
         if self.fail_if_leak && self.every().is_none() {
-            return Err("--fail-if-leak takes time, for one look cannot tell a leak: add -d 60s".into());
+            return Err("--fail-if-leak needs more than one scan to find a leak; try -d 60s".into());
         }
         if self.fail_if_leak
             && let Some(duration) = self.common.watch.duration
             && duration.0 < self.older.0
         {
-            return Err("--fail-if-leak knows of no leak before --older has passed: give it a -d as long, as in --older 10s -d 60s".into());
+            return Err(
+                "--fail-if-leak finds no leak before --older has passed; try a longer -d, such as --older \
+            10s -d 60s"
+                    .into(),
+            );
         }
         if self.stacks && self.every().is_none() {
             return Err(
-                "--stacks sees what is opened from now on, and one look is over by then: add --watch 10s".into(),
+                "--stacks shows only sockets opened from now on, so one scan shows none; try --watch 10s".into(),
             );
         }
         if states != StateSet::ALL && states.0 & !leaks::states().0 != 0 {
             let names: Vec<&str> = leaks::STATES.iter().map(|state| state.key()).collect();
-            return Err(format!("leaks looks at {}, and at no other --state", names.join(", ")));
+            return Err(format!("leaks supports only --state {}", names.join(", ")));
         }
         Ok(())
     }
 }
 
-/// How a snapshot reads the kernel.
+/// How `snapshot` reads the sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum SourceArg {
-    /// iter as root where states alone are asked for, else `sock_diag`, else proc.
+    /// iter as root if only states are needed, else `sock_diag`, else proc.
     #[default]
     Auto,
-    /// Counted inside the kernel by a BPF iterator (root; totals per state alone).
+    /// A BPF iterator counts inside the kernel (root; only totals per state).
     Iter,
-    /// A netlink dump, as `ss` reads it.
+    /// A netlink dump, as in ss.
     #[value(name = "sock_diag")]
     SockDiag,
-    /// /proc/net/tcp and tcp6, as netstat reads them.
+    /// /proc/net/tcp and tcp6, as in netstat.
     Proc,
 }
 
-/// `snapshot`.
+/// The arguments of `snapshot`.
 #[derive(Clone, Debug, Args)]
 pub struct SnapshotArgs {
-    /// Group by this (repeatable)
-    #[arg(long, value_enum, value_name = "WHAT")]
+    /// Group sockets by this; can be repeated
+    #[arg(long, value_enum, value_name = "KEY")]
     pub by: Vec<GroupBy>,
-    /// Print the number of connections alone
+    /// Print only the number of connections
     #[arg(long, conflicts_with_all = ["by", "limit"])]
     pub count: bool,
-    /// Show the largest N groups, the others as one
+    /// Show the N largest groups, and the others as one
     #[arg(long, requires = "by", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
-    /// How to read the kernel
+    /// How to read the sockets
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     pub source: SourceArg,
-    /// User id of the owner
+    /// User ID of the socket's owner
     #[arg(long)]
     pub uid: Option<u32>,
-    /// Which connections.
+    /// Options that select connections.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// How to print.
+    /// Output options.
     #[command(flatten)]
     pub output: OutputArgs,
 }

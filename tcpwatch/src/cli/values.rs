@@ -1,4 +1,4 @@
-//! Values of flags that need reading: times, sizes, address ranges, namespaces.
+//! Option values with a syntax: times, sizes and address ranges.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-/// The longest time that can be asked for: a year. What is counted in ns has room for no more than 584.
+/// The longest accepted time: a year. Times in ns as u64 overflow after 584 years.
 const LONGEST: Duration = Duration::from_hours(24 * 365);
 
-/// A length of time: `1`, `0.5` (seconds), `500ms`, `10s`, `2m`, `1h`.
+/// A time: `1`, `0.5` (seconds), `500ms`, `10s`, `2m`, `1h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval(pub Duration);
 
@@ -17,7 +17,7 @@ impl FromStr for Interval {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || format!("'{text}' is no length of time, as in 1, 0.5, 500ms, 10s, 2m, 1h");
+        let bad = || format!("'{text}' is not a time; try 1, 0.5, 500ms, 10s, 2m or 1h");
         let digits = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let seconds = match unit {
@@ -29,20 +29,20 @@ impl FromStr for Interval {
         };
         let number: f64 = number.parse().map_err(|_| bad())?;
         match Duration::try_from_secs_f64(number * seconds) {
-            Ok(time) if time > LONGEST => Err(format!("'{text}' is too long: 8760h is the most, a year")),
+            Ok(time) if time > LONGEST => Err(format!("'{text}' is too long; the maximum is 8760h")),
             Ok(time) if time >= Duration::from_millis(10) => Ok(Self(time)),
-            Ok(_) => Err(format!("'{text}' is too short: 10ms is the least")),
+            Ok(_) => Err(format!("'{text}' is too short; the minimum is 10ms")),
             Err(_) => Err(bad()),
         }
     }
 }
 
-/// Bytes of the ring buffer: a power of two, at least a page; `64K`, `16M`.
+/// Size of the ring buffer in bytes: a power of two from 4K to 1G, such as `64K` or `16M`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteSize(pub u32);
 
 impl Default for ByteSize {
-    /// 16 MiB: 190,000 records.
+    /// 16 MiB: room for 123,000 transitions of 128 bytes and an 8-byte header.
     fn default() -> Self {
         Self(16 << 20)
     }
@@ -52,7 +52,7 @@ impl FromStr for ByteSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || format!("'{text}' is no ring size: a power of two from 4K to 1G, as in 64K, 16M");
+        let bad = || format!("'{text}' is not a ring size; try a power of two from 4K to 1G, such as 64K or 16M");
         let (number, shift) = match text
             .trim_end_matches(['i', 'B'])
             .split_at_checked(text.trim_end_matches(['i', 'B']).len().saturating_sub(1))
@@ -74,7 +74,7 @@ impl FromStr for ByteSize {
     }
 }
 
-/// Reads `10.0.0.0/8`, or a bare address as the range that holds it alone.
+/// Parses an address range such as `10.0.0.0/8`. A bare address is a range of one address.
 ///
 /// # Errors
 /// One line with an example.
@@ -82,7 +82,7 @@ pub fn parse_range(text: &str) -> Result<IpNet, String> {
     text.parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
         .map(|range| range.trunc())
-        .map_err(|_| format!("'{text}' is no address range, as in 10.0.0.0/8, 192.0.2.7, 2001:db8::/32"))
+        .map_err(|_| format!("'{text}' is not an address range; try 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32"))
 }
 
 #[cfg(test)]
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_seconds_unless_they_say_otherwise() {
+    fn times_without_a_unit_are_seconds() {
         let millis = |text: &str| text.parse::<Interval>().map(|time| time.0.as_millis());
         assert_eq!(millis("1"), Ok(1000));
         assert_eq!(millis("0.2"), Ok(200));

@@ -14,9 +14,9 @@ use crate::cli::values::Interval;
 use crate::cli::{Common, ExplainArgs};
 use crate::detect::finding::Finding;
 use crate::engine::{self, Plan};
-use crate::explain::group::Group;
+use crate::explain::group::TopicGroup;
 use crate::explain::lang::Lang;
-use crate::explain::lookup::Asked;
+use crate::explain::lookup::Selection;
 use crate::explain::topic::Topic;
 use crate::input::needs::Needs;
 use crate::input::netns_selector::NetnsSelector;
@@ -36,19 +36,19 @@ use crate::view::{Output, View, json, text};
 pub fn run(args: &ExplainArgs, out: &mut impl Write) -> Result<()> {
     let lang = args.lang.unwrap_or_else(locale_lang);
     match (args.output, args.topic) {
-        (Output::Text, Some(Asked::Topic(topic))) => {
+        (Output::Text, Some(Selection::Topic(topic))) => {
             text::explain::write_page(out, topic, lang, screen(args.color)).context(OUTPUT)
         }
-        (Output::Text, Some(Asked::Group(group))) => {
-            if group == Group::States {
+        (Output::Text, Some(Selection::Group(group))) => {
+            if group == TopicGroup::States {
                 write_diagram(args, lang, out)?;
                 writeln!(out).context(OUTPUT)?;
             }
             text::explain::write_list(out, &[group], lang, screen(args.color)).context(OUTPUT)
         }
-        (Output::Text, None) => text::explain::write_list(out, &Group::ALL, lang, screen(args.color)).context(OUTPUT),
-        (_, Some(Asked::Topic(topic))) => json::explain::write(out, [topic].into_iter(), lang).context(OUTPUT),
-        (_, Some(Asked::Group(group))) => json::explain::write(out, group.topics(), lang).context(OUTPUT),
+        (Output::Text, None) => text::explain::write_list(out, &TopicGroup::ALL, lang, screen(args.color)).context(OUTPUT),
+        (_, Some(Selection::Topic(topic))) => json::explain::write(out, [topic].into_iter(), lang).context(OUTPUT),
+        (_, Some(Selection::Group(group))) => json::explain::write(out, group.topics(), lang).context(OUTPUT),
         (_, None) => json::explain::write(out, Topic::all(), lang).context(OUTPUT),
     }
 }
@@ -58,7 +58,7 @@ fn locale_lang() -> Lang {
     let set = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(env::var_os);
     let mut set = set.filter(|value| !value.is_empty());
     set.next()
-        .map_or(Lang::En, |locale| Lang::of_locale(&locale.to_string_lossy()))
+        .map_or(Lang::En, |locale| Lang::from_locale(&locale.to_string_lossy()))
 }
 
 /// Writes the diagram of states, with counts as far as the kernel gives them.

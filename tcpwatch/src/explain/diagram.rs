@@ -2,39 +2,39 @@
 
 use super::step::Step;
 
-/// Those of one language; `{}` stands for a number or a length of time.
+/// The words of one language. `{}` is a placeholder for a number or a time.
 #[derive(Debug)]
 pub struct Diagram {
-    /// What happens in a step, in a few words beside its arrow.
+    /// The label of a step beside its arrow.
     pub step: fn(Step) -> &'static str,
-    /// Above the ways of the side that closes first.
+    /// Heading of the path of the side that closes first.
     pub active: &'static str,
-    /// Above those of the other.
+    /// Heading of the path of the other side.
     pub passive: &'static str,
-    /// How any state may be left.
+    /// Note on transitions from any state to CLOSE.
     pub any: &'static str,
-    /// What the numbers in the boxes are.
+    /// Legend of the numbers in the boxes.
     pub now: &'static str,
-    /// The same, where they are of several network namespaces.
+    /// The same for several network namespaces.
     pub now_of_several: &'static str,
-    /// A length of time, of so many seconds.
+    /// Formats a time in seconds.
     pub length: fn(f64) -> String,
-    /// While steps are counted.
+    /// Shown while steps are counted.
     pub counting: &'static str,
-    /// What the numbers at the arrows are.
+    /// Legend of the numbers at the arrows.
     pub during: &'static str,
-    /// Before the transitions that have no arrow.
+    /// Before the transitions without an arrow.
     pub others: &'static str,
-    /// Between those.
+    /// Between two of these transitions.
     pub comma: &'static str,
-    /// How many were closed here, and became timewait sockets before the peer closed.
+    /// Number of connections closed here first that became timewait sockets before the peer closed.
     pub closed_first: &'static str,
-    /// How many timewait sockets were refused.
+    /// Number of refused timewait sockets.
     pub refused: &'static str,
-    /// Of how many connections nobody knows how they ended.
+    /// Number of connections with an unknown ending.
     pub undecided: &'static str,
-    /// How many transitions nobody counted.
+    /// Number of missed transitions.
     pub missed: &'static str,
-    /// How to have numbers at the arrows.
+    /// Hint: root is needed for numbers at the arrows.
     pub with_root: &'static str,
 }

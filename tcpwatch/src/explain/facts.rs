@@ -1,40 +1,41 @@
-//! What is the same in every language: defaults of settings, and since when they are what they are.
+//! Facts about settings that do not depend on the language: defaults and the Linux versions that changed them.
 
 use crate::input::release::Release;
 use crate::input::setting::Setting;
 
-/// What a setting is where nobody sets it.
+/// The default of a setting on one kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DefaultValue {
-    /// This.
+    /// This value.
     Is(&'static str),
-    /// What the memory of the machine makes it.
+    /// The kernel computes it from memory size.
     ByMemory,
-    /// It changed with the kernel, whose release is unknown.
+    /// The default depends on the kernel's release, which is unknown.
     ByRelease,
-    /// No such kernel has it any more.
+    /// This kernel no longer has the setting.
     Gone,
 }
 
-/// Facts of a setting.
+/// Default and history of a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// Its default, as sysctl(8) prints it; `None` where it follows from memory.
+    /// The default, as sysctl(8) prints it; `None` if the kernel computes it from memory size.
     pub default: Option<&'static str>,
-    /// What the default was before a version of Linux: version, value.
+    /// An older default: the Linux version that changed it, and the value before.
     pub earlier: Option<(&'static str, &'static str)>,
-    /// The version of Linux that has it no more.
+    /// The Linux version that removed the setting.
     pub gone: Option<&'static str>,
-    /// Whether each network namespace has its own.
+    /// Whether each network namespace has its own value.
     pub namespaced: bool,
-    /// The version of Linux since which that is so; `None` where kernels that tcpwatch runs on always did it.
+    /// The Linux version since which it does; `None` if all kernels that tcpwatch supports do.
     pub namespaced_since: Option<&'static str>,
 }
 
 impl Facts {
-    /// Those of `setting`, by ip-sysctl.rst, sysctl/fs.rst, nf_conntrack-sysctl.rst and the sources they describe.
+    /// The facts of `setting`, from ip-sysctl.rst, sysctl/fs.rst, nf_conntrack-sysctl.rst and the sources that they describe.
     ///
-    /// Of December 2016 are the patch "ipv4: Namespaceify `tcp_tw_recycle` and `tcp_max_tw_buckets` knob", and the one after it.
+    /// "4.11" comes from the commit "ipv4: Namespaceify `tcp_tw_recycle` and `tcp_max_tw_buckets` knob" and the commit after it,
+    /// December 2016.
     #[must_use]
     pub const fn of(setting: Setting) -> Self {
         match setting {
@@ -70,7 +71,7 @@ impl Facts {
         }
     }
 
-    /// Those of a setting of the whole host whose default follows from memory.
+    /// The facts of a host-wide setting whose default depends on memory size.
     const BY_MEMORY: Self = Self {
         default: None,
         earlier: None,
@@ -79,7 +80,7 @@ impl Facts {
         namespaced_since: None,
     };
 
-    /// Those of a setting of each namespace.
+    /// The facts of a setting of each network namespace.
     const fn is(default: &'static str) -> Self {
         Self {
             default: Some(default),
@@ -88,7 +89,7 @@ impl Facts {
         }
     }
 
-    /// The same where it was `earlier` before a version of Linux.
+    /// The same, with another default before Linux `version`.
     const fn since(default: &'static str, version: &'static str, earlier: &'static str) -> Self {
         Self {
             earlier: Some((version, earlier)),
@@ -96,7 +97,7 @@ impl Facts {
         }
     }
 
-    /// What it is on a kernel of `release`; `None` is one whose release is unknown.
+    /// The default on a kernel of `release`; `None` is an unknown release.
     #[must_use]
     pub fn default_on(self, release: Option<Release>) -> DefaultValue {
         let Some(default) = self.default else {

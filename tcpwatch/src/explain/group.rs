@@ -1,25 +1,25 @@
-//! The kinds of topics.
+//! Groups of topics, by kind.
 
 use super::lang::Lang;
 use super::topic::Topic;
 
-/// A kind of topics.
+/// All topics of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Group {
+pub enum TopicGroup {
     /// States.
     States,
-    /// How connections end.
+    /// The ways in which a connection ends.
     Endings,
-    /// What detectors and `doctor` find.
+    /// Findings of detectors and of `doctor`.
     Findings,
     /// Settings of the host.
     Settings,
-    /// Questions people ask.
+    /// Frequent questions.
     Questions,
 }
 
-impl Group {
-    /// All of them, in the order they are listed.
+impl TopicGroup {
+    /// All groups, in the order of the list.
     pub const ALL: [Self; 5] = [
         Self::States,
         Self::Endings,
@@ -28,21 +28,9 @@ impl Group {
         Self::Questions,
     ];
 
-    /// That of `topic`.
-    #[must_use]
-    pub const fn of(topic: Topic) -> Self {
-        match topic {
-            Topic::State(_) => Self::States,
-            Topic::Ending(_) => Self::Endings,
-            Topic::Finding(_) => Self::Findings,
-            Topic::Setting(_) => Self::Settings,
-            Topic::NoTimeWait => Self::Questions,
-        }
-    }
-
-    /// Its topics.
+    /// Iterates over the topics of the group.
     pub fn topics(self) -> impl Iterator<Item = Topic> {
-        Topic::all().filter(move |&topic| Self::of(topic) == self)
+        Topic::all().filter(move |&topic| topic.group() == self)
     }
 
     /// The name, as typed.
@@ -57,7 +45,7 @@ impl Group {
         }
     }
 
-    /// What one of them is, in machine output.
+    /// The kind of one topic, in machine output.
     #[must_use]
     pub const fn one(self) -> &'static str {
         match self {
@@ -69,7 +57,7 @@ impl Group {
         }
     }
 
-    /// For people, above a list of them.
+    /// The heading above the list, in text output.
     #[must_use]
     pub const fn words(self, lang: Lang) -> &'static str {
         let (en, zh) = match self {

@@ -1,40 +1,40 @@
-//! The kinds of trouble that detectors find.
+//! The kinds of findings.
 
 use serde::{Serialize, Serializer};
 
-/// A kind of trouble.
+/// The kind of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// Sockets that their application never closes.
     Leak,
-    /// Connections opened for a request or few each.
+    /// Many connections for one or a few requests each.
     Churn,
-    /// Many connections at once.
+    /// Many connections opened at once.
     Burst,
-    /// Local ports that run out.
+    /// Local ports run out.
     PortExhaustion,
-    /// Timewait sockets refused (`tcp_max_tw_buckets`).
+    /// The kernel refused timewait sockets (`tcp_max_tw_buckets`).
     TimeWaitOverflow,
-    /// Accept queues that were full.
+    /// Accept queues were full.
     AcceptQueueOverflow,
-    /// More SYNs than a listener takes: cookies sent, or SYNs dropped.
+    /// A listener's SYN queue was full: the kernel sent cookies or dropped SYNs.
     SynFlood,
-    /// Half-open connections that pile up.
+    /// Half-open connections pile up.
     HalfOpen,
-    /// Connects that fail.
+    /// Outgoing connections fail.
     ConnectFailures,
-    /// Orphans at their limit.
+    /// The number of orphans is at its limit (`tcp_max_orphans`).
     OrphanLimit,
-    /// Much is sent again.
+    /// Many retransmissions.
     RetransmitStorm,
-    /// Events of our own that were lost or missed.
+    /// tcpwatch lost or missed events.
     EventLoss,
-    /// A setting of the host that hurts, or does not do what it was set for.
+    /// A setting of the host is harmful or has no effect.
     Host,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 13] = [
         Self::Leak,
         Self::Churn,
@@ -51,7 +51,7 @@ impl Kind {
         Self::Host,
     ];
 
-    /// The name in machine output, and of what `tcpwatch explain` tells about it.
+    /// The name in machine output and for `tcpwatch explain`.
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! The languages that texts are told in.
+//! The languages of the texts.
 
 /// A language.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,10 +11,10 @@ pub enum Lang {
 }
 
 impl Lang {
-    /// All of them.
+    /// All languages.
     pub const ALL: [Self; 2] = [Self::En, Self::Zh];
 
-    /// The name, as typed and in machine output (ISO 639-1).
+    /// The name on the command line and in machine output (ISO 639-1).
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
@@ -23,9 +23,9 @@ impl Lang {
         }
     }
 
-    /// That of a locale such as `zh_CN.UTF-8` (locale(7)); English for all that are not Chinese.
+    /// The language of a locale such as `zh_CN.UTF-8` (locale(7)): Chinese for `zh*`, else English.
     #[must_use]
-    pub fn of_locale(locale: &str) -> Self {
+    pub fn from_locale(locale: &str) -> Self {
         if locale.starts_with("zh") { Self::Zh } else { Self::En }
     }
 }
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_locale_tells_its_language() {
+    fn a_locale_has_a_language() {
         for (locale, lang) in [
             ("zh_CN.UTF-8", Lang::Zh),
             ("zh", Lang::Zh),
@@ -45,7 +45,7 @@ mod tests {
             ("de_DE.UTF-8", Lang::En),
             ("", Lang::En),
         ] {
-            assert_eq!(Lang::of_locale(locale), lang, "{locale}");
+            assert_eq!(Lang::from_locale(locale), lang, "{locale}");
         }
     }
 }

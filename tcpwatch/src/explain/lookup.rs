@@ -1,8 +1,8 @@
-//! Finds what was asked for, however it is written: `CLOSE-WAIT`, `ESTAB`, `net.ipv4.tcp_tw_reuse`, `peer closed first`, `EMFILE`.
+//! Finds the topic for a name in any spelling: `CLOSE-WAIT`, `ESTAB`, `net.ipv4.tcp_tw_reuse`, `peer closed first`, `EMFILE`.
 
 use strsim::damerau_levenshtein;
 
-use super::group::Group;
+use super::group::TopicGroup;
 use super::lang::Lang;
 use super::names::Names;
 use super::topic::Topic;
@@ -13,62 +13,62 @@ use crate::input::setting::Setting;
 use crate::model::ending::Ending;
 use crate::model::leaks::{Doubt, Verdict};
 
-/// Letters of the longest text that is looked into: no name is as long.
+/// Characters of the longest text that is searched. No name is that long.
 const LONGEST: usize = 128;
-/// Letters from which a part of a name says which is meant.
+/// Characters from which a part of a name is specific enough.
 const SHORTEST: usize = 3;
-/// Of the letters asked for, one in so many may be wrong: a name farther off is not what was meant.
+/// One in this many typed characters may be wrong. A name farther away is not suggested.
 const WRONG: usize = 3;
-/// Words from which a text is a question.
+/// Words from which a text counts as a question.
 const QUESTION: usize = 3;
-/// Topics suggested at most.
+/// The maximum number of suggested topics.
 const MOST: usize = 5;
 
-/// What was asked for.
+/// The topics that a user selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum Selection {
     /// One topic.
     Topic(Topic),
     /// All topics of a kind.
-    Group(Group),
+    Group(TopicGroup),
 }
 
-/// Nothing has the name that was asked for: what may have been meant, the names as typed.
+/// No topic has the given name. The variants hold names to suggest, as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unknown {
-    /// One of these, whose name has it in it, or is nearly the same.
-    Like(Vec<&'static str>),
-    /// Something that the pages of these tell of.
-    ToldIn(Vec<&'static str>),
-    /// Nobody knows what.
+pub enum NotFound {
+    /// Names that contain the text or are nearly the same.
+    Similar(Vec<&'static str>),
+    /// Topics whose pages mention the text.
+    MentionedIn(Vec<&'static str>),
+    /// No suggestion.
     Nothing,
 }
 
-/// What `text` asks for.
+/// Finds the topic or the group with the name `text`.
 ///
 /// # Errors
-/// Nothing has that name.
-pub fn find(text: &str) -> Result<Asked, Unknown> {
+/// No topic has that name: [`NotFound`], with suggestions.
+pub fn find(text: &str) -> Result<Selection, NotFound> {
     let asked = plain(text);
     if let Some((_, found)) = known().find(|(name, _)| plain(name) == asked) {
         return Ok(found);
     }
     let letters = asked.chars().count();
     if letters > LONGEST {
-        return Err(Unknown::Nothing);
+        return Err(NotFound::Nothing);
     }
     let mut like = with_part(text);
     if like.is_empty() {
         like = mentioned(text).map(with_part).unwrap_or_default();
     }
     if like.is_empty() {
-        let told_in = keys(
+        let mentioned_in = keys(
             Topic::all()
-                .filter(|&topic| tells_of(topic, text.trim()))
-                .map(Asked::Topic),
+                .filter(|&topic| mentions(topic, text.trim()))
+                .map(Selection::Topic),
         );
-        if !told_in.is_empty() {
-            return Err(Unknown::ToldIn(told_in));
+        if !mentioned_in.is_empty() {
+            return Err(NotFound::MentionedIn(mentioned_in));
         }
         let distance = |name: &str| damerau_levenshtein(&plain(name), &asked);
         let nearest = known().map(|(name, found)| (distance(name), found));
@@ -77,16 +77,16 @@ pub fn find(text: &str) -> Result<Asked, Unknown> {
         like = keys(nearest.map(|(_, found)| found).into_iter());
     }
     Err(if like.is_empty() {
-        Unknown::Nothing
+        NotFound::Nothing
     } else {
-        Unknown::Like(like)
+        NotFound::Similar(like)
     })
 }
 
-/// The names of the first few, each once.
-fn keys(found: impl Iterator<Item = Asked>) -> Vec<&'static str> {
+/// The names of the first [`MOST`] items, without duplicates.
+fn keys(found: impl Iterator<Item = Selection>) -> Vec<&'static str> {
     let mut keys = Vec::new();
-    for key in found.map(Asked::key) {
+    for key in found.map(Selection::key) {
         if !keys.contains(&key) {
             keys.push(key);
         }
@@ -95,7 +95,7 @@ fn keys(found: impl Iterator<Item = Asked>) -> Vec<&'static str> {
     keys
 }
 
-/// What has a word in its name that begins with `part`, or words that do.
+/// The topics with a name in which a word starts with `part`.
 fn with_part(part: &str) -> Vec<&'static str> {
     let begins = format!(" {}", spaced(part));
     let has = |name: &str| format!(" {}", spaced(name)).contains(&begins);
@@ -107,7 +107,7 @@ fn with_part(part: &str) -> Vec<&'static str> {
     )
 }
 
-/// The longest name that is among the words of `text`, where those are more than a name has: a question.
+/// The longest name within the words of `text`, if `text` is a question.
 fn mentioned(text: &str) -> Option<&'static str> {
     let words = |text: &str| format!(" {} ", spaced(text.trim_end_matches(['?', '？', '.'])));
     if text.split_whitespace().count() < QUESTION {
@@ -120,9 +120,9 @@ fn mentioned(text: &str) -> Option<&'static str> {
         .max_by_key(|name| name.len())
 }
 
-/// Whether the page of `topic` names `word`. Names are told from words by an underscore, or by capitals alone; those of counters are
-/// known, and nstat(8) writes them with their group.
-fn tells_of(topic: Topic, word: &str) -> bool {
+/// Whether the page of `topic` mentions the name `word`. A name has an underscore or only capitals, or it is a known counter,
+/// with or without the group that nstat(8) puts before it.
+fn mentions(topic: Topic, word: &str) -> bool {
     let counter = Counter::ALL.into_iter().map(Counter::name).find_map(|(group, name)| {
         let full = format!("{group}{name}");
         let is_it = [name, full.as_str()].iter().any(|name| name.eq_ignore_ascii_case(word));
@@ -138,14 +138,14 @@ fn tells_of(topic: Topic, word: &str) -> bool {
         .iter()
         .flat_map(|part| part.text)
         .flat_map(|text| text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_'));
-    words.any(|told| match &counter {
-        Some((name, full)) => told == *name || told == full,
-        None => is_name(told) && told.eq_ignore_ascii_case(word),
+    words.any(|found| match &counter {
+        Some((name, full)) => found == *name || found == full,
+        None => is_name(found) && found.eq_ignore_ascii_case(word),
     })
 }
 
-impl Asked {
-    /// Its name, as typed.
+impl Selection {
+    /// The name, as typed.
     #[must_use]
     pub fn key(self) -> &'static str {
         match self {
@@ -155,21 +155,21 @@ impl Asked {
     }
 }
 
-/// Every name there is, with what it stands for; those of topics come before what else they are called.
-fn known() -> impl Iterator<Item = (&'static str, Asked)> {
-    let keys = Topic::all().map(|topic| (topic.key(), Asked::Topic(topic)));
-    let groups = Group::ALL.map(|group| (group.key(), Asked::Group(group)));
+/// All names and what they select. The names of topics come before their other names.
+fn known() -> impl Iterator<Item = (&'static str, Selection)> {
+    let keys = Topic::all().map(|topic| (topic.key(), Selection::Topic(topic)));
+    let groups = TopicGroup::ALL.map(|group| (group.key(), Selection::Group(group)));
     let others = Topic::all().flat_map(|topic| {
         let names = other_names(topic).into_iter();
-        names.map(move |name| (name, Asked::Topic(topic)))
+        names.map(move |name| (name, Selection::Topic(topic)))
     });
     keys.chain(groups).chain(others)
 }
 
-/// What other tools call `topic`, and the other commands of this one.
+/// The names of `topic` in other tools and in other commands of tcpwatch.
 fn other_names(topic: Topic) -> Vec<&'static str> {
     match topic {
-        Topic::State(state) => Names::of(state).all().to_vec(),
+        Topic::State(state) => Names::for_state(state).all().to_vec(),
         Topic::Ending(ending) => {
             let mut names = vec![ending.key(), ending.words(), ending.short()];
             names.extend(errors(ending));
@@ -189,7 +189,7 @@ fn other_names(topic: Topic) -> Vec<&'static str> {
     }
 }
 
-/// The errors (errno(3)) that an application gets by `ending` and by no other. ETIMEDOUT has several.
+/// The errors (errno(3)) that only `ending` gives to an application. ETIMEDOUT has several endings.
 const fn errors(ending: Ending) -> &'static [&'static str] {
     match ending {
         Ending::ResetByPeer => &["ECONNRESET", "EPIPE"],
@@ -201,7 +201,8 @@ const fn errors(ending: Ending) -> &'static [&'static str] {
     }
 }
 
-/// `name` without what people write differently: case, hyphens and underscores, slashes of a path under /proc/sys, the question mark.
+/// Normalises `name`: ignores case, hyphens, underscores, spaces and question marks, and turns a path under /proc/sys into a
+/// sysctl name.
 fn plain(name: &str) -> String {
     let name = name.trim().trim_start_matches("/proc/sys/");
     name.chars()
@@ -216,7 +217,7 @@ fn plain(name: &str) -> String {
         .collect()
 }
 
-/// `name` in small letters, with a blank between its words.
+/// `name` in lower case, with a space between its words.
 fn spaced(name: &str) -> String {
     let between = |letter| matches!(letter, '-' | '_' | '.' | '/');
     name.trim().to_ascii_lowercase().replace(between, " ")
@@ -257,28 +258,28 @@ mod tests {
             ("Why did my active close not go to time wait", Topic::NoTimeWait),
             ("file-nr", Topic::Setting(Setting::FileMax)),
         ] {
-            assert_eq!(find(text), Ok(Asked::Topic(topic)), "{text}");
+            assert_eq!(find(text), Ok(Selection::Topic(topic)), "{text}");
         }
-        assert_eq!(find("STATES"), Ok(Asked::Group(Group::States)));
+        assert_eq!(find("STATES"), Ok(Selection::Group(TopicGroup::States)));
     }
 
     #[test]
-    fn every_topic_is_found_by_its_name_and_no_name_stands_for_two() {
+    fn names_are_found_and_are_unambiguous() {
         for topic in Topic::all() {
-            assert_eq!(find(topic.key()), Ok(Asked::Topic(topic)));
+            assert_eq!(find(topic.key()), Ok(Selection::Topic(topic)));
         }
         for (name, asked) in known() {
-            // What `orphan limit` says in few words, out_of_memory, may be the one or the other.
+            // `orphan limit` is both a finding and the short name of out_of_memory.
             let is_limit = name == Ending::OutOfMemory.short();
             assert!(find(name) == Ok(asked) || is_limit, "{name}");
         }
     }
 
     #[test]
-    fn what_other_commands_and_applications_say_is_found() {
+    fn names_of_other_commands_and_errors_are_found() {
         for ending in Ending::ALL {
             for name in [ending.key(), ending.words()] {
-                assert_eq!(find(name), Ok(Asked::Topic(Topic::Ending(ending))), "{name}");
+                assert_eq!(find(name), Ok(Selection::Topic(Topic::Ending(ending))), "{name}");
             }
         }
         for (text, topic) in [
@@ -291,13 +292,13 @@ mod tests {
             ("econnrefused", Topic::Ending(Ending::Refused)),
             ("EMFILE", Topic::Finding(Kind::Leak)),
         ] {
-            assert_eq!(find(text), Ok(Asked::Topic(topic)), "{text}");
+            assert_eq!(find(text), Ok(Selection::Topic(topic)), "{text}");
         }
     }
 
     #[test]
-    fn what_is_unknown_suggests_what_may_be_meant_and_nothing_else() {
-        let like = |names: &[&'static str]| Err(Unknown::Like(names.to_vec()));
+    fn unknown_names_get_only_relevant_suggestions() {
+        let like = |names: &[&'static str]| Err(NotFound::Similar(names.to_vec()));
         for (text, nearest) in [
             ("close_wiat", "close_wait"),
             ("timewait2", "time_wait"),
@@ -335,14 +336,14 @@ mod tests {
             ("TCPAbortOnMemory", "out_of_memory"),
             ("SyncookiesSent", "syn_flood"),
         ] {
-            let told = find(text);
+            let found = find(text);
             assert!(
-                matches!(&told, Err(Unknown::ToldIn(pages)) if pages.contains(&page)),
-                "{text}: {told:?}"
+                matches!(&found, Err(NotFound::MentionedIn(pages)) if pages.contains(&page)),
+                "{text}: {found:?}"
             );
         }
         for text in ["", "-", "ab", "the", "pool", "kubernetes", &"x".repeat(10_000)] {
-            assert_eq!(find(text), Err(Unknown::Nothing), "{text}");
+            assert_eq!(find(text), Err(NotFound::Nothing), "{text}");
         }
     }
 }

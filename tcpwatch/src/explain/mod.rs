@@ -1,8 +1,7 @@
-//! What a state, an ending, a finding, a setting means: text as data, one source for all that tell it.
+//! Explanations of states, endings, findings and settings: texts as data, the single source for every view.
 //!
-//! The texts of a language are exhaustive matches over the enums, one file a kind: nothing can be left out of either language. What
-//! is to be typed stands in them between two backquotes.
-//! What is the same in every language (names, defaults, what belongs together) is said once, in [`names`], [`facts`] and [`related`].
+//! Each language has one file for each kind of topic: an exhaustive match over the enum, so no topic can be missing. Commands
+//! to type stand between backquotes. Facts that do not depend on the language are in [`names`], [`facts`] and [`related`].
 
 #[expect(clippy::too_many_lines, reason = "one text after another, and nothing to follow")]
 mod en;
@@ -36,7 +35,7 @@ use crate::explain::kind::Kind;
 use crate::input::setting::Setting;
 use crate::model::ending::Ending;
 
-/// All that there is in a language.
+/// All texts of one language.
 struct Texts {
     state: fn(TcpState) -> StateText,
     ending: fn(Ending) -> EndingText,
@@ -48,7 +47,7 @@ struct Texts {
 }
 
 impl Texts {
-    const fn of(lang: Lang) -> &'static Self {
+    const fn in_lang(lang: Lang) -> &'static Self {
         match lang {
             Lang::En => &en::TEXTS,
             Lang::Zh => &zh::TEXTS,
@@ -56,10 +55,10 @@ impl Texts {
     }
 }
 
-/// What there is to say about `topic`, in `lang`.
+/// The explanation of `topic` in `lang`.
 #[must_use]
 pub fn page(topic: Topic, lang: Lang) -> Page {
-    let texts = Texts::of(lang);
+    let texts = Texts::in_lang(lang);
     match topic {
         Topic::State(state) => (texts.state)(state).into(),
         Topic::Ending(ending) => (texts.ending)(ending).into(),
@@ -69,16 +68,16 @@ pub fn page(topic: Topic, lang: Lang) -> Page {
     }
 }
 
-/// The words around the state diagram, in `lang`.
+/// The words around the state diagram in `lang`.
 #[must_use]
 pub const fn diagram(lang: Lang) -> &'static Diagram {
-    Texts::of(lang).diagram
+    Texts::in_lang(lang).diagram
 }
 
-/// What is said around the pages, in `lang`.
+/// The words around the pages in `lang`.
 #[must_use]
 pub const fn words(lang: Lang) -> &'static Words {
-    Texts::of(lang).words
+    Texts::in_lang(lang).words
 }
 
 #[cfg(test)]
@@ -120,8 +119,8 @@ mod tests {
             let chinese = page(topic, Lang::Zh);
             assert!(chinese.about.chars().any(is_chinese), "{}", topic.key());
             for part in &chinese.parts {
-                let mut told = part.text.iter().flat_map(|text| text.chars());
-                assert!(told.any(is_chinese), "{}: {:?}", topic.key(), part.heading);
+                let mut letters = part.text.iter().flat_map(|text| text.chars());
+                assert!(letters.any(is_chinese), "{}: {:?}", topic.key(), part.heading);
             }
         }
     }
@@ -140,7 +139,7 @@ mod tests {
         }
     }
 
-    /// Half a width of punctuation beside a Chinese letter is a slip, and so are two blanks.
+    /// ASCII punctuation beside a Chinese character is a mistake, and so are two spaces.
     #[test]
     fn chinese_punctuation_is_chinese() {
         for topic in Topic::all() {
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_related_is_another_topic() {
+    fn related_topics_exist_and_differ() {
         let all: Vec<Topic> = Topic::all().collect();
         for topic in Topic::all() {
             for other in related::related(topic) {
@@ -165,9 +164,9 @@ mod tests {
         }
     }
 
-    /// A command is the same in any language, and stands between two backquotes.
+    /// Commands stand between backquotes and are the same in both languages.
     #[test]
-    fn what_one_language_says_to_type_the_other_says_too() {
+    fn both_languages_have_the_same_commands() {
         let commands = |page: &Page| {
             let mut commands: Vec<&str> = Vec::new();
             for text in texts(page) {
@@ -184,11 +183,11 @@ mod tests {
         }
     }
 
-    /// What follows a command is not to be taken for a part of it.
+    /// Backquotes separate a command from the text after it.
     #[test]
     fn no_command_stands_without_backquotes() {
         let ours = [
-            "stat", "trace", "churn", "latency", "leaks", "snapshot", "doctor", "explain",
+            "stat", "trace", "life", "churn", "latency", "leaks", "snapshot", "doctor", "explain",
         ]
         .map(|name| format!("tcpwatch {name}"));
         let theirs = ["nstat -", "sysctl -", "ulimit -", " ss -", " ip -"].map(String::from);
@@ -206,9 +205,9 @@ mod tests {
         }
     }
 
-    /// Settings, states, endings and counters keep their names, so that both languages must name the same.
+    /// Names of settings, states, endings and counters are not translated: both languages must mention the same.
     #[test]
-    fn what_one_language_names_the_other_names() {
+    fn both_languages_mention_the_same_names() {
         let named = |page: &Page| {
             let mut names: Vec<&str> = texts(page)
                 .flat_map(|text| text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_'))

@@ -1,4 +1,4 @@
-//! What a state is called, by whom.
+//! The names of a TCP state in the kernel, in ss, in netstat and in the RFC.
 
 use serde::Serialize;
 use tcpwatch_common::TcpState;
@@ -6,23 +6,23 @@ use tcpwatch_common::TcpState;
 /// The names of a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Names {
-    /// Its number in the kernel (`include/net/tcp_states.h`).
+    /// The number in the kernel (`include/net/tcp_states.h`).
     pub number: u8,
-    /// In the kernel's sources (`include/net/tcp_states.h`).
+    /// The name in the kernel's sources (`include/net/tcp_states.h`).
     pub kernel: &'static str,
-    /// In the output of ss(8) (iproute2, misc/ss.c); `ss state` takes it in small letters, but for `established`, `listening`
-    /// and `closed`.
+    /// The name in the output of ss(8) (iproute2, misc/ss.c). The filter `ss state` takes it in lower case, except
+    /// `established`, `listening` and `closed`.
     pub ss: &'static str,
-    /// In the output of netstat(8) (net-tools, netstat.c).
+    /// The name in the output of netstat(8) (net-tools, netstat.c).
     pub netstat: &'static str,
-    /// In RFC 9293, section 3.3.2.
+    /// The name in RFC 9293, section 3.3.2.
     pub rfc: &'static str,
 }
 
 impl Names {
-    /// Those of `state`.
+    /// The names of `state`.
     #[must_use]
-    pub const fn of(state: TcpState) -> Self {
+    pub const fn for_state(state: TcpState) -> Self {
         let (kernel, ss, rfc) = match state {
             TcpState::Established => ("TCP_ESTABLISHED", "ESTAB", "ESTABLISHED"),
             TcpState::SynSent => ("TCP_SYN_SENT", "SYN-SENT", "SYN-SENT"),
@@ -45,7 +45,7 @@ impl Names {
         }
     }
 
-    /// Those that people type.
+    /// The names that people type.
     #[must_use]
     pub const fn all(self) -> [&'static str; 4] {
         [self.kernel, self.ss, self.netstat, self.rfc]

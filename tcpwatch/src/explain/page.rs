@@ -1,26 +1,26 @@
-//! The shape of a text: what each kind of topic is told by, so that no part can be missing in any language.
+//! The parts of a page for each kind of topic. The types ensure that no part is missing in any language.
 
 use super::lang::Lang;
 
-/// What there is to say about a topic.
+/// The explanation of one topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// In one line, without a full stop.
+    /// A summary in one line, without a full stop.
     pub about: &'static str,
-    /// The rest, in the order it is read.
+    /// The other parts, in reading order.
     pub parts: Vec<Part>,
 }
 
 /// A part of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// What it tells.
+    /// What the part is about.
     pub heading: Heading,
-    /// One paragraph, or several things of which each stands for itself.
+    /// One paragraph, or several independent items.
     pub text: &'static [&'static str],
 }
 
-/// What a part tells.
+/// What a part is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heading {
     /// What it means.
@@ -33,23 +33,23 @@ pub enum Heading {
     Normal,
     /// What happened.
     Happened,
-    /// What brings it about.
+    /// Common causes.
     Causes,
     /// Why it hurts.
     Hurts,
     /// What a setting does.
     Does,
-    /// What it does not do, though it is said to.
+    /// Common wrong beliefs about it.
     DoesNot,
     /// When to change it.
     Change,
-    /// The risk of that.
+    /// The risk of a change.
     Risk,
     /// The answer to a question.
     Answer,
     /// The answer, case by case.
     Cases,
-    /// What to look at.
+    /// How to investigate.
     Look,
     /// What to do.
     ToDo,
@@ -78,24 +78,24 @@ impl Heading {
         }
     }
 
-    /// For people.
+    /// The heading in text output.
     #[must_use]
     pub const fn words(self, lang: Lang) -> &'static str {
         let (en, zh) = match self {
             Self::Meaning => ("What it means", "含义"),
             Self::Waiting => ("Who waits for whom", "谁在等谁"),
-            Self::Lasts => ("How long", "持续多久"),
+            Self::Lasts => ("How long it lasts", "持续多久"),
             Self::Normal => ("What is normal", "怎样算正常"),
             Self::Happened => ("What happened", "发生了什么"),
-            Self::Causes => ("What brings it about", "常见原因"),
+            Self::Causes => ("Common causes", "常见原因"),
             Self::Hurts => ("Why it hurts", "有什么危害"),
             Self::Does => ("What it does", "作用"),
             Self::DoesNot => ("What it does not do", "它管不了什么"),
             Self::Change => ("When to change it", "何时该改"),
-            Self::Risk => ("The risk", "风险"),
-            Self::Answer => ("The answer", "简短回答"),
+            Self::Risk => ("Risk", "风险"),
+            Self::Answer => ("Short answer", "简短回答"),
             Self::Cases => ("Case by case", "逐条说明"),
-            Self::Look => ("What to look at", "如何排查"),
+            Self::Look => ("How to investigate", "如何排查"),
             Self::ToDo => ("What to do", "怎么办"),
         };
         match lang {
@@ -105,7 +105,7 @@ impl Heading {
     }
 }
 
-/// A text of one or several parts, each in the place its heading has.
+/// Builds a [`Page`] from the named fields, in the given order.
 macro_rules! parts {
     ($self:ident, $($heading:ident: $field:ident),+) => {
         Page {
@@ -115,7 +115,7 @@ macro_rules! parts {
     };
 }
 
-/// Of a state.
+/// The text for a state.
 pub(super) struct StateText {
     pub(super) about: &'static str,
     pub(super) meaning: &'static [&'static str],
@@ -131,7 +131,7 @@ impl From<StateText> for Page {
     }
 }
 
-/// Of an ending.
+/// The text for an ending.
 pub(super) struct EndingText {
     pub(super) about: &'static str,
     pub(super) happened: &'static [&'static str],
@@ -145,7 +145,7 @@ impl From<EndingText> for Page {
     }
 }
 
-/// Of a finding.
+/// The text for a finding.
 pub(super) struct FindingText {
     pub(super) about: &'static str,
     pub(super) meaning: &'static [&'static str],
@@ -159,7 +159,7 @@ impl From<FindingText> for Page {
     }
 }
 
-/// Of a setting.
+/// The text for a setting.
 pub(super) struct SettingText {
     pub(super) about: &'static str,
     pub(super) does: &'static [&'static str],
@@ -174,7 +174,7 @@ impl From<SettingText> for Page {
     }
 }
 
-/// Of a question.
+/// The text for a question.
 pub(super) struct QuestionText {
     pub(super) about: &'static str,
     pub(super) answer: &'static [&'static str],

@@ -1,4 +1,4 @@
-//! What else is worth reading after a topic.
+//! Related topics ("See also").
 
 use tcpwatch_common::TcpState;
 
@@ -7,14 +7,14 @@ use crate::explain::kind::Kind;
 use crate::input::setting::Setting;
 use crate::model::ending::Ending;
 
-/// Topics beside `topic`, the nearest first.
+/// The topics related to `topic`, the closest first.
 #[must_use]
 pub fn related(topic: Topic) -> Vec<Topic> {
     match topic {
-        Topic::State(state) => of_state(state),
-        Topic::Ending(ending) => of_ending(ending),
-        Topic::Finding(kind) => of_finding(kind),
-        Topic::Setting(setting) => of_setting(setting),
+        Topic::State(state) => related_to_state(state),
+        Topic::Ending(ending) => related_to_ending(ending),
+        Topic::Finding(kind) => related_to_finding(kind),
+        Topic::Setting(setting) => related_to_setting(setting),
         Topic::NoTimeWait => vec![
             Topic::State(TcpState::TimeWait),
             Topic::State(TcpState::FinWait2),
@@ -23,7 +23,7 @@ pub fn related(topic: Topic) -> Vec<Topic> {
     }
 }
 
-fn of_state(state: TcpState) -> Vec<Topic> {
+fn related_to_state(state: TcpState) -> Vec<Topic> {
     use Topic::{Ending as E, Finding as F, Setting as S};
     match state {
         TcpState::Established => vec![S(Setting::TcpKeepaliveTime), S(Setting::TcpRetries2)],
@@ -43,7 +43,7 @@ fn of_state(state: TcpState) -> Vec<Topic> {
     }
 }
 
-fn of_ending(ending: Ending) -> Vec<Topic> {
+fn related_to_ending(ending: Ending) -> Vec<Topic> {
     use Topic::{Ending as E, Finding as F, Setting as S, State};
     match ending {
         Ending::GracefulActive | Ending::Simultaneous => vec![State(TcpState::TimeWait), F(Kind::TimeWaitOverflow)],
@@ -66,7 +66,7 @@ fn of_ending(ending: Ending) -> Vec<Topic> {
     }
 }
 
-fn of_finding(kind: Kind) -> Vec<Topic> {
+fn related_to_finding(kind: Kind) -> Vec<Topic> {
     use Topic::{Ending as E, Finding as F, Setting as S, State};
     match kind {
         Kind::Leak => vec![State(TcpState::CloseWait), State(TcpState::FinWait2)],
@@ -89,7 +89,7 @@ fn of_finding(kind: Kind) -> Vec<Topic> {
     }
 }
 
-fn of_setting(setting: Setting) -> Vec<Topic> {
+fn related_to_setting(setting: Setting) -> Vec<Topic> {
     use Topic::{Ending as E, Finding as F, Setting as S, State};
     match setting {
         Setting::TcpSyncookies | Setting::TcpMaxSynBacklog => vec![F(Kind::SynFlood), S(Setting::Somaxconn)],

@@ -1,4 +1,4 @@
-//! The steps from state to state, as RFC 9293, figure 5 draws them, and how often each was taken.
+//! The steps between states, as drawn in RFC 9293, figure 5, and how often each was taken.
 
 use tcpwatch_common::TcpState;
 
@@ -7,52 +7,52 @@ use crate::model::stat::StatFrame;
 
 /// How often a step was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Times {
-    /// So often.
-    Are(u64),
-    /// So often, and perhaps by some of the connections of which nobody knows how they ended.
+pub enum StepCount {
+    /// Exactly this number.
+    Exactly(u64),
+    /// At least this number: some connections have an unknown ending.
     AtLeast(u64),
-    /// Nobody knows.
+    /// Unknown.
     Unknown,
 }
 
-/// A step.
+/// A step between two states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// `listen()`.
     Listen,
     /// `connect()`.
     Connect,
-    /// A SYN came to a listener.
+    /// A SYN arrived at a listener.
     Request,
-    /// A SYN came from the peer that a SYN went to.
+    /// A SYN arrived from the peer to which we sent a SYN (simultaneous open).
     CrossedSyn,
     /// The peer answered our SYN.
     Answered,
-    /// The last ACK of a handshake came.
+    /// The last ACK of a handshake arrived.
     Accepted,
     /// We close first.
     CloseFirst,
     /// The peer closes first.
     PeerCloses,
-    /// Our FIN is acknowledged, the peer has not closed.
+    /// The peer acknowledged our FIN and has not closed.
     Acknowledged,
-    /// The peer's FIN came before that.
+    /// The peer's FIN arrived before its acknowledgement of ours.
     CrossedFin,
     /// The peer closed too.
     PeerClosesToo,
-    /// Our FIN is acknowledged, after the FINs crossed.
+    /// The peer acknowledged our FIN after the FINs crossed.
     CrossedAcknowledged,
     /// We close too.
     CloseToo,
-    /// TIME_WAIT is over, after 60 s, or sooner.
+    /// TIME_WAIT ended, after 60 s or sooner.
     Expired,
-    /// Our FIN is acknowledged, after the peer's.
+    /// The peer, which closed first, acknowledged our FIN.
     LastAcknowledged,
 }
 
 impl Step {
-    /// All of them.
+    /// All steps.
     pub const ALL: [Self; 15] = [
         Self::Listen,
         Self::Connect,
@@ -71,7 +71,7 @@ impl Step {
         Self::LastAcknowledged,
     ];
 
-    /// The states left and entered.
+    /// The states before and after the step.
     #[must_use]
     pub const fn ends(self) -> (TcpState, TcpState) {
         match self {
@@ -93,27 +93,28 @@ impl Step {
         }
     }
 
-    /// How often it was taken in `frame`.
+    /// How often the step was taken in `frame`.
     ///
-    /// The kernel announces no step to or from `TIME_WAIT`. Those to it are ends that both sides closed, those that were refused a
-    /// timewait socket among them; those from it are timewait sockets gone, of either substate. Nor does it announce half-open
-    /// connections: `LISTEN>SYN_RECV` comes with the last ACK of the handshake (`tcp_v4_syn_recv_sock`).
+    /// The kernel reports no step to or from `TIME_WAIT`. Steps to it are counted from the endings that both sides closed,
+    /// including those whose timewait socket was refused. Steps from it are all timewait sockets that ended, in either
+    /// substate. Half-open connections are not reported either: `LISTEN>SYN_RECV` fires with the last ACK of the handshake
+    /// (`tcp_v4_syn_recv_sock`).
     #[must_use]
-    pub fn taken(self, frame: &StatFrame) -> Times {
+    pub fn taken(self, frame: &StatFrame) -> StepCount {
         let (from, to) = self.ends();
         match (self.ending(), self) {
             (Some(ending), _) => match (frame.ends.get(ending), undecided(from, frame)) {
-                (known, 0) => Times::Are(known),
-                (0, _) => Times::Unknown,
-                (known, _) => Times::AtLeast(known),
+                (known, 0) => StepCount::Exactly(known),
+                (0, _) => StepCount::Unknown,
+                (known, _) => StepCount::AtLeast(known),
             },
-            (None, Self::Request) => Times::Unknown,
-            (None, Self::Expired) => frame.time_wait.left.map_or(Times::Unknown, Times::Are),
-            (None, _) => Times::Are(frame.moved(from, to)),
+            (None, Self::Request) => StepCount::Unknown,
+            (None, Self::Expired) => frame.time_wait.left.map_or(StepCount::Unknown, StepCount::Exactly),
+            (None, _) => StepCount::Exactly(frame.moved(from, to)),
         }
     }
 
-    /// How a connection ends that takes it; `None` where it ends none.
+    /// The ending of a connection that takes this step last; `None` if the step ends no connection.
     const fn ending(self) -> Option<Ending> {
         match self {
             Self::PeerClosesToo => Some(Ending::GracefulActive),
@@ -123,7 +124,7 @@ impl Step {
         }
     }
 
-    /// The transition that the kernel announces for it; `None` where it announces none.
+    /// The transition that the kernel reports for the step; `None` if it reports none.
     const fn announced(self) -> Option<(TcpState, TcpState)> {
         match self.ends() {
             (TcpState::TimeWait, _) => None,
@@ -133,7 +134,7 @@ impl Step {
     }
 }
 
-/// The transitions of `frame` that were no step: by a reset, or a timeout. A state entered from itself is none.
+/// The transitions of `frame` that are no drawn step, because of a reset or a timeout. Self-transitions are left out.
 pub fn others(frame: &StatFrame) -> impl Iterator<Item = (TcpState, TcpState, u64)> + '_ {
     frame.transitions().filter_map(|(from, to, times)| {
         let mut steps = Step::ALL.into_iter();
@@ -146,8 +147,7 @@ pub fn others(frame: &StatFrame) -> impl Iterator<Item = (TcpState, TcpState, u6
     })
 }
 
-/// Connections that ended in `from` and are not known to have taken the step from there, nor to have become a timewait socket in
-/// `FIN_WAIT2`.
+/// Connections that ended in `from` without evidence that they took the drawn step or became a timewait socket in `FIN_WAIT2`.
 fn no_step(from: TcpState, frame: &StatFrame) -> u64 {
     let steps = Step::ALL.into_iter().filter(|step| step.ends().0 == from);
     let ended = steps
@@ -162,7 +162,7 @@ fn no_step(from: TcpState, frame: &StatFrame) -> u64 {
     all.saturating_sub(ended).saturating_sub(closed_first)
 }
 
-/// Those of them of which nobody knows how they ended, at most.
+/// The maximum number of these connections whose ending is unknown.
 fn undecided(from: TcpState, frame: &StatFrame) -> u64 {
     no_step(from, frame).min(frame.ends.get(Ending::Unknown))
 }
@@ -192,23 +192,27 @@ mod tests {
                 (Ending::GracefulPassive, 2),
             ],
         );
-        assert_eq!(Step::Connect.taken(&frame), Times::Are(7));
-        assert_eq!(Step::PeerClosesToo.taken(&frame), Times::Are(3), "one has not closed");
-        assert_eq!(Step::LastAcknowledged.taken(&frame), Times::Are(2));
-        assert_eq!(Step::Expired.taken(&frame), Times::Unknown);
+        assert_eq!(Step::Connect.taken(&frame), StepCount::Exactly(7));
+        assert_eq!(
+            Step::PeerClosesToo.taken(&frame),
+            StepCount::Exactly(3),
+            "one has not closed"
+        );
+        assert_eq!(Step::LastAcknowledged.taken(&frame), StepCount::Exactly(2));
+        assert_eq!(Step::Expired.taken(&frame), StepCount::Unknown);
         assert_eq!(
             Step::Request.taken(&frame),
-            Times::Unknown,
-            "it is announced when all is over"
+            StepCount::Unknown,
+            "the kernel reports it only when the handshake is complete"
         );
-        assert_eq!(Step::Accepted.taken(&frame), Times::Are(6));
+        assert_eq!(Step::Accepted.taken(&frame), StepCount::Exactly(6));
         assert_eq!(
             others(&frame).collect::<Vec<_>>(),
             [(established, close, 3), (fin_wait2, close, 1)]
         );
     }
 
-    /// What may have been a step is told neither as one nor as none.
+    /// A possible step is reported neither as taken nor as not taken.
     #[test]
     fn an_end_that_is_not_known_may_have_been_a_step() {
         let (close, fin_wait2, last_ack) = (TcpState::Close, TcpState::FinWait2, TcpState::LastAck);
@@ -219,7 +223,7 @@ mod tests {
         ];
         let unknown = frame(&moves, &[(Ending::Unknown, 18)]);
         for step in [Step::PeerClosesToo, Step::LastAcknowledged, Step::CrossedAcknowledged] {
-            assert_eq!(step.taken(&unknown), Times::Unknown, "{step:?}");
+            assert_eq!(step.taken(&unknown), StepCount::Unknown, "{step:?}");
         }
         assert_eq!(others(&unknown).count(), 0);
         let some = frame(
@@ -232,9 +236,13 @@ mod tests {
                 (Ending::ResetByPeer, 7),
             ],
         );
-        assert_eq!(Step::PeerClosesToo.taken(&some), Times::AtLeast(3));
-        assert_eq!(Step::LastAcknowledged.taken(&some), Times::Are(5), "all are known");
-        assert_eq!(Step::CrossedAcknowledged.taken(&some), Times::Unknown);
+        assert_eq!(Step::PeerClosesToo.taken(&some), StepCount::AtLeast(3));
+        assert_eq!(
+            Step::LastAcknowledged.taken(&some),
+            StepCount::Exactly(5),
+            "all are known"
+        );
+        assert_eq!(Step::CrossedAcknowledged.taken(&some), StepCount::Unknown);
         assert_eq!(
             others(&some).collect::<Vec<_>>(),
             [(fin_wait2, close, 3), (TcpState::Closing, close, 3)]

@@ -7,7 +7,7 @@ use crate::model::churn::tests::stat;
 use crate::model::ending::{Ending, EndingCounts};
 use crate::model::stat::StatFrame;
 
-/// A second in which there were these transitions and ends.
+/// A frame of one second with these transitions and endings.
 pub(crate) fn frame(transitions: &[(TcpState, TcpState, u64)], endings: &[(Ending, u64)]) -> StatFrame {
     let mut moves = [[0; STATES]; STATES];
     for &(from, to, times) in transitions {

@@ -1,13 +1,14 @@
-//! What `tcpwatch explain` can be asked about.
+//! The topics of `tcpwatch explain`.
 
 use serde::{Serialize, Serializer};
 use tcpwatch_common::TcpState;
 
+use super::group::TopicGroup;
 use crate::explain::kind::Kind;
 use crate::input::setting::Setting;
 use crate::model::ending::Ending;
 
-/// Something to explain.
+/// A topic of `tcpwatch explain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
     /// A state.
@@ -23,7 +24,7 @@ pub enum Topic {
 }
 
 impl Topic {
-    /// Its name, as typed and in machine output.
+    /// The name on the command line and in machine output.
     #[must_use]
     pub fn key(self) -> &'static str {
         match self {
@@ -36,7 +37,19 @@ impl Topic {
         }
     }
 
-    /// All of them.
+    /// The group that the topic belongs to.
+    #[must_use]
+    pub const fn group(self) -> TopicGroup {
+        match self {
+            Self::State(_) => TopicGroup::States,
+            Self::Ending(_) => TopicGroup::Endings,
+            Self::Finding(_) => TopicGroup::Findings,
+            Self::Setting(_) => TopicGroup::Settings,
+            Self::NoTimeWait => TopicGroup::Questions,
+        }
+    }
+
+    /// Iterates over all topics.
     pub fn all() -> impl Iterator<Item = Self> {
         let states = TcpState::ALL.into_iter().map(Self::State);
         let endings = Ending::ALL.into_iter().map(Self::Ending);
@@ -60,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_topic_has_a_name_of_its_own() {
+    fn names_are_unique() {
         let mut keys: Vec<&str> = Topic::all().map(Topic::key).collect();
         let all = keys.len();
         keys.sort_unstable();

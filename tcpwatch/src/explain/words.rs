@@ -1,4 +1,4 @@
-//! What is said around the pages.
+//! The words around the pages.
 
 use tcpwatch_common::TcpState;
 
@@ -9,39 +9,39 @@ use crate::model::ending::Ending;
 /// The words of one language.
 #[derive(Debug)]
 pub struct Words {
-    /// Before the topics beside one.
+    /// Before the list of related topics.
     pub see: &'static str,
-    /// Between them.
+    /// Between two related topics.
     pub comma: &'static str,
-    /// Under a list of topics.
+    /// Below the list of topics.
     pub more: &'static str,
-    /// What a state is called, by whom.
+    /// The names of a state in the kernel, in ss, in netstat and in the RFC.
     pub names: fn(Names) -> String,
-    /// How other commands tell an ending, and whether a timewait socket remains.
-    pub told_as: fn(Ending, Remains) -> String,
-    /// What a setting is where nobody sets it, since when, and whose it is.
+    /// The names of an ending in text and JSON output, and whether a timewait socket remains.
+    pub shown_as: fn(Ending, TimewaitSocket) -> String,
+    /// The default of a setting, its history, and whether each network namespace has its own.
     pub defaults: fn(Facts) -> String,
 }
 
-/// Whether an ending leaves a timewait socket.
+/// Whether an ending leaves a timewait socket on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remains {
-    /// One in this state.
+pub enum TimewaitSocket {
+    /// A timewait socket in this state.
     In(TcpState),
-    /// None.
-    Nothing,
-    /// Nobody knows.
+    /// No timewait socket.
+    None,
+    /// Unknown.
     Unknown,
 }
 
-impl Remains {
-    /// Of `ending`.
+impl TimewaitSocket {
+    /// The timewait socket after `ending`.
     #[must_use]
-    pub fn of(ending: Ending) -> Self {
+    pub fn left_by(ending: Ending) -> Self {
         match (ending, ending.timewait()) {
             (Ending::Unknown, _) => Self::Unknown,
             (_, Some(state)) => Self::In(state),
-            (_, None) => Self::Nothing,
+            (_, None) => Self::None,
         }
     }
 }

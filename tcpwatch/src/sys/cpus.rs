@@ -1,17 +1,24 @@
-//! The CPUs the kernel may have.
+//! The number of CPUs that the kernel may have.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
-/// One more than the highest number a CPU may have, from `sys/devices/system/cpu/possible` below `root` (`0-7`, `0,2-3`).
+/// The highest possible CPU number plus one, from `sys/devices/system/cpu/possible` below `root` (`0-7`, `0,2-3`).
 ///
 /// # Errors
 /// The file cannot be read, or holds no number.
 pub fn possible(root: &Path) -> Result<u32> {
     let path = root.join("sys/devices/system/cpu/possible");
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = fs::read_to_string(&path).map_err(|error| {
+        let remedy = match error.kind() {
+            ErrorKind::NotFound => "; try mount -t sysfs sysfs /sys",
+            _ => "",
+        };
+        anyhow!("cannot read {}: {error}{remedy}", path.display())
+    })?;
     let highest = text
         .split(|c: char| !c.is_ascii_digit())
         .filter_map(|number| number.parse::<u32>().ok())
@@ -34,5 +41,11 @@ mod tests {
         }
         fs::write(folder.join("possible"), "\n").unwrap();
         assert!(possible(root.path()).is_err());
+        fs::remove_file(folder.join("possible")).unwrap();
+        let error = possible(root.path()).unwrap_err().to_string();
+        assert!(
+            error.ends_with("(os error 2); try mount -t sysfs sysfs /sys"),
+            "{error}"
+        );
     }
 }

@@ -7,23 +7,24 @@ pub(in crate::explain) const DIAGRAM: Diagram = Diagram {
     step,
     active: "we close first",
     passive: "the peer closes first",
-    any: "A reset, a timeout or `ss -K` leads from any state straight to CLOSE.",
+    any: "A reset, a timeout or `ss -K` leads from any state directly to CLOSE.",
     now: "In the boxes: sockets of this network namespace now, as ss counts them.",
-    now_of_several: "In the boxes: sockets of all network namespaces now, together.",
+    now_of_several: "In the boxes: sockets of all network namespaces now, added up.",
     length: |seconds| format!("{seconds:.1} s"),
     counting: "counting for {}; Ctrl-C ends it",
-    during: "At the arrows: how often each step was taken in the last {}; at the one from TIME_WAIT, timewait sockets gone, \
-             those in FIN_WAIT2 among them. A ? is unknown: the kernel announces no SYN that \
-             comes to a listener.",
-    others: "Not drawn, in that time: ",
+    during: "At the arrows: how often each step was taken in the last {}. The arrow from TIME_WAIT counts all \
+    timewait sockets that ended, also those in FIN_WAIT2. A ? is unknown: the kernel reports no SYN that arrives \
+    at a listener.",
+    others: "Not drawn, in the same time: ",
     comma: ", ",
-    closed_first: "{} were closed here first and became timewait sockets in FIN_WAIT2 before the peer's FIN came. That such a \
-                   one goes on to TIME_WAIT is announced by nobody.",
-    refused: "{} timewait sockets were refused (tcp_max_tw_buckets, or no memory): as many of those that went to TIME_WAIT, \
-              or were closed here first, went straight to CLOSE.",
-    undecided: "How {} connections ended is not known: each may have taken a step to TIME_WAIT or CLOSE, or none.",
-    missed: "{} transitions were missed: the kernel ran no program for them, and these numbers are too small.",
-    with_root: "Run as root, it has numbers at the arrows: `sudo tcpwatch explain states`",
+    closed_first: "Closed here first, with a timewait socket in FIN_WAIT2 before the peer's FIN arrived: {}. The \
+    kernel does not report when these enter TIME_WAIT.",
+    refused: "Timewait sockets refused (tcp_max_tw_buckets, or no memory): {}. As many of the connections drawn \
+    as TIME_WAIT, or closed here first, went directly to CLOSE.",
+    undecided: "Connections with an unknown ending: {}. Each may or may not have taken a drawn step to TIME_WAIT \
+    or CLOSE.",
+    missed: "Transitions missed because the kernel ran no program for them: {}. These numbers are too small.",
+    with_root: "For numbers at the arrows, run it as root: `sudo tcpwatch explain states`",
 };
 
 fn step(step: Step) -> &'static str {

@@ -1,16 +1,16 @@
-//! What is said around the pages.
+//! The words around the explain pages.
 
 use crate::explain::facts::Facts;
 use crate::explain::names::Names;
-use crate::explain::words::{Remains, Words};
+use crate::explain::words::{TimewaitSocket, Words};
 use crate::model::ending::Ending;
 
 pub(in crate::explain) const WORDS: Words = Words {
     see: "See also: ",
     comma: ", ",
-    more: "`tcpwatch explain TOPIC` tells more; `tcpwatch explain states` draws the states.",
+    more: "`tcpwatch explain TOPIC` explains one topic; `tcpwatch explain states` draws the state diagram.",
     names,
-    told_as,
+    shown_as,
     defaults,
 };
 
@@ -26,21 +26,21 @@ fn names(names: Names) -> String {
     format!("kernel {kernel} ({number}), ss {ss}, netstat {netstat}, RFC {rfc}")
 }
 
-fn told_as(ending: Ending, remains: Remains) -> String {
-    let remains = match remains {
-        Remains::In(state) => format!("in {}", state.name()),
-        Remains::Nothing => "none".into(),
-        Remains::Unknown => "unknown".into(),
+fn shown_as(ending: Ending, timewait: TimewaitSocket) -> String {
+    let timewait = match timewait {
+        TimewaitSocket::In(state) => format!("in {}", state.name()),
+        TimewaitSocket::None => "none".into(),
+        TimewaitSocket::Unknown => "unknown".into(),
     };
     let (words, key) = (ending.words(), ending.key());
-    format!("in text: {words}; in JSON: {key}; timewait socket here: {remains}")
+    format!("text: {words}; JSON: {key}; timewait socket on this host: {timewait}")
 }
 
 fn defaults(facts: Facts) -> String {
     let default = match facts.default {
         Some("") => "empty",
         Some(default) => default,
-        None => "by the size of memory",
+        None => "set by the kernel from memory size",
     };
     let when = match (facts.earlier, facts.gone) {
         (Some((version, value)), _) => format!(" ({value} before Linux {version})"),

@@ -8,12 +8,13 @@ pub(super) fn text(ending: Ending) -> EndingText {
         Ending::GracefulActive => EndingText {
             about: "本端先关闭，对端随后关闭：TIME_WAIT 在本端",
             happened: &[
-                "双方都发了 FIN，也都确认了对方的 FIN，本端的先发出。内核关闭套接字，留下一个 timewait 套接字，\
-                保留 60 秒；如果已达到 tcp_max_tw_buckets 则不会留下，这一点从套接字本身看不出来。",
+                "四次挥手正常完成：双方都发了 FIN，也都得到了确认，本端的先发出。内核关闭套接字，留下一个 \
+                timewait 套接字，保留 60 秒；如果已达到 tcp_max_tw_buckets 则不会留下，这一点从套接字本身看不出\
+                来。",
             ],
             causes: &["先关闭一方的正常结束：客户端用完了连接，或者服务端在响应之后、空闲太久之后关闭连接。"],
             look: &[
-                "`tcpwatch churn`：谁产生了多少。",
+                "`tcpwatch churn`：哪些进程产生的，各有多少。",
                 "`nstat -az TcpExtTCPTimeWaitOverflow`：被拒绝的有多少。",
             ],
         },
@@ -26,8 +27,8 @@ pub(super) fn text(ending: Ending) -> EndingText {
         Ending::Simultaneous => EndingText {
             about: "双方同时关闭：两边都有 TIME_WAIT",
             happened: &[
-                "两个 FIN 在途中相遇，并且都得到确认。双方各留一个 timewait 套接字，保留 60 秒，或者因达到上限\
-                而没有留下。",
+                "两个 FIN 在途中相遇，并且都得到确认。双方各留一个 timewait 套接字，保留 60 秒；如果已达到 \
+                tcp_max_tw_buckets 则不会留下。",
             ],
             causes: &["双方在同一次交互结束时一起关闭。环回接口上常见，跨网络很少。"],
             look: &["不必处理。如果嫌每条连接产生两个 timewait 套接字，让其中一方等到对方的 FIN 再关闭。"],
@@ -53,7 +54,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
             ],
             causes: &[
                 "对端进程退出或关闭连接时，还有数据没读，或者设置了 SO_LINGER 0。",
-                "对端关闭之后本端又发了数据：那边已经没有人读了。",
+                "对端关闭之后本端又发了数据：那边已经没有进程读取。",
                 "对端主机重启过，或者防火墙、负载均衡因空闲超时忘了这条连接，以 RST 应答。",
                 "对端全连接队列已满，并且设置了 tcp_abort_on_overflow。",
             ],
@@ -97,7 +98,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
         Ending::ResetAfterClose => EndingText {
             about: "本端关闭之后发了 RST：又有数据到来",
             happened: &[
-                "本端应用已经关闭，之后又有数据到来，没有人会去读；或者 TCP_LINGER2 是负数，表示不等对端的 \
+                "本端应用已经关闭，之后又有数据到来，已经没有进程读取；或者 TCP_LINGER2 是负数，表示不等对端的 \
                 FIN。内核发了 RST，没有 TIME_WAIT。",
             ],
             causes: &[
@@ -127,8 +128,9 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "防火墙主动拒绝（REJECT）。",
             ],
             look: &[
-                "在对端主机上用 `ss -ltn` 查看谁监听在哪里。监听在 127.0.0.1 上的服务，别的主机连不上。",
-                "`tcpwatch churn`：谁被拒绝，连的是哪里。",
+                "在对端主机上用 `ss -ltn` 查看有哪些监听套接字、监听在哪些地址。监听在 127.0.0.1 上的服务，别的\
+                主机连不上。",
+                "`tcpwatch churn`：哪些进程被拒绝，目的地是哪里。",
             ],
         },
         Ending::TimeoutConnect => EndingText {
@@ -143,7 +145,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 "服务端全连接队列已满，丢弃了 SYN。",
             ],
             look: &[
-                "`nstat -az TcpExtListenOverflows TcpExtListenDrops`：在服务端执行，看队列是否满过。",
+                "`nstat -az TcpExtListenOverflows TcpExtListenDrops`：在服务端执行，看队列满过多少次。",
                 "在两端同时 tcpdump：SYN 到了没有，SYN-ACK 发出了没有。",
             ],
         },
@@ -159,7 +161,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
             ],
             look: &[
                 "`ss -tno`：timer:(on,TIME,N) 里 N 大于 0 的，已经重传 N 次而没有得到确认。",
-                "`tcpwatch life`：看每条连接的 retr，以及它们共同的对端。",
+                "`tcpwatch life`：看每条连接的 retr，以及 retr 高的连接连的是哪些对端。",
             ],
         },
         Ending::TimeoutKeepalive => EndingText {
@@ -188,7 +190,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
             about: "被管理员终止",
             happened: &["`ss -K` 或者别的程序通过 SOCK_DESTROY 让内核终止了它。对端收到 RST，应用得到 ECONNABORTED。"],
             causes: &["某个人、某个脚本，或者在地址、用户消失时终止连接的系统服务（Android、某些容器网络）。"],
-            look: &["本机上谁在执行 `ss -K`，或者发送 SOCK_DESTROY。"],
+            look: &["本机上哪个程序在执行 `ss -K`，或者发送 SOCK_DESTROY。"],
         },
         Ending::ListenerClosed => EndingText {
             about: "还没有被 accept()，监听套接字就关闭了；或者它本身就是监听套接字",
@@ -229,7 +231,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
                 端口，对任何目的地都不再可用。这些程序自己会在 bind() 处以 EADDRINUSE 失败，那时还没有连接，因\
                 此没有任何结束方式会反映它。",
             ],
-            look: &["`tcpwatch churn`：谁的连接占用了端口，何时用完。"],
+            look: &["`tcpwatch churn`：哪些进程占用端口，端口何时用完。"],
         },
         Ending::ConnectAbandoned => EndingText {
             about: "对端还没应答，应用就放弃了",
@@ -261,10 +263,10 @@ pub(super) fn text(ending: Ending) -> EndingText {
             about: "套接字提供的信息不足以判断",
             happened: &["连接已经结束，但证据同时符合几种结束方式，或者缺了一部分。tcpwatch 不猜测。"],
             causes: &[
-                "使用经典 tracepoint 时没有空间记住这个套接字，或者感知不到 RST。",
+                "使用经典 tracepoint 时，套接字表已满，或者看不到 RST。",
                 "没有规则覆盖的少见情形：例如在 SYN_RECV 就被关闭的 Fast Open 套接字。",
             ],
-            look: &["`tcpwatch --version -v`：用的是哪种 hook。tp_btf 能判断得更多。"],
+            look: &["`tcpwatch --version -v`：用的是哪种 hook。使用 tp_btf 时，无法判断的更少。"],
         },
     }
 }

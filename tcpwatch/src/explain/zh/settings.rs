@@ -52,7 +52,7 @@ pub(super) fn text(setting: Setting) -> SettingText {
                 一些连不上。Linux 4.10 起每条连接的时间戳偏移都是随机的，连单个客户端也会连不上。",
             ],
             change: &["永远不要开启。把那一行删掉，`tcpwatch doctor` 会指出它在哪里。4.12 之前的内核上设为 0。"],
-            risk: &["删除：没有风险。保留：有人会以为它起作用。"],
+            risk: &["删除：没有风险。保留：会让人误以为它起作用。"],
         },
         Setting::TcpFinTimeout => SettingText {
             about: "已关闭的套接字在 FIN_WAIT2 等待对端 FIN 的时间",

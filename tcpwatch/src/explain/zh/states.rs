@@ -23,11 +23,11 @@ pub(super) fn text(state: TcpState) -> StateText {
             ],
             normal: &[
                 "繁忙的主机上大多数连接都在这个状态：服务端每个客户端一条，连接池有多大就有多少条。如果数量只增\
-                不减，往往是连接池没有上限，或者对端早已消失而没有人探测。",
+                不减，往往是连接池没有上限，或者对端早已消失而没有开启 keepalive 探测。",
             ],
             look: &[
-                "`tcpwatch snapshot --state established --by process`：连接属于谁。",
-                "`ss -tn state established`：Recv-Q 一直不为 0，说明应用没有去读；Send-Q 一直不为 0，说明对端没\
+                "`tcpwatch snapshot --state established --by process`：连接由哪些进程持有。",
+                "`ss -tn state established`：Recv-Q 一直不为 0，说明应用没有读取；Send-Q 一直不为 0，说明对端没\
                 有确认。",
                 "`tcpwatch life`：每条连接存活多久，收发了多少数据。",
             ],
@@ -46,10 +46,10 @@ pub(super) fn text(state: TcpState) -> StateText {
                 务端队列已满。",
             ],
             look: &[
-                "`tcpwatch snapshot --state syn_sent --by remote`：在连哪里。",
+                "`tcpwatch snapshot --state syn_sent --by remote`：目的地是哪里。",
                 "`tcpwatch life --state syn_sent`：每次尝试怎样结束（超时、被拒绝、不可达、应用放弃）。",
                 "`tcpwatch latency`：握手用了多久，重发了多少 SYN。",
-                "`nstat -az TcpExtListenOverflows TcpExtListenDrops`：在服务端执行，看队列是否满过。",
+                "`nstat -az TcpExtListenOverflows TcpExtListenDrops`：在服务端执行，看队列满过多少次。",
             ],
         },
         TcpState::SynRecv => StateText {
@@ -72,8 +72,8 @@ pub(super) fn text(state: TcpState) -> StateText {
             look: &[
                 "`tcpwatch snapshot --state syn_recv --by lport`：哪个监听端口。",
                 "`tcpwatch snapshot --state syn_recv --by remote`：哪些对端。",
-                "`nstat -az TcpExtTCPReqQFullDoCookies TcpExtTCPReqQFullDrop`：半连接队列是否满过，满了之后内核\
-                怎么处理。",
+                "`nstat -az TcpExtTCPReqQFullDoCookies TcpExtTCPReqQFullDrop`：半连接队列满过多少次，满了之后内\
+                核是发 cookie 还是丢弃 SYN。",
             ],
         },
         TcpState::FinWait1 => StateText {
@@ -145,7 +145,7 @@ pub(super) fn text(state: TcpState) -> StateText {
                 60 秒，约为每秒 470 条连接。",
             ],
             look: &[
-                "`tcpwatch churn`：是谁产生的，端口何时用完。",
+                "`tcpwatch churn`：哪些进程产生的，端口何时用完。",
                 "`tcpwatch stat`：每秒进入和离开的数量。",
                 "真正有效的办法是减少连接数：长连接（keep-alive）或者连接池。其次是扩大端口范围\
                 （ip_local_port_range）、增加地址，或者对本机发起的连接启用 tcp_tw_reuse。",
@@ -183,11 +183,11 @@ pub(super) fn text(state: TcpState) -> StateText {
             normal: &[
                 "几毫秒：读到结尾再关闭所需的时间。长期停留就是本端应用的 bug：忘了 close()（常见于出错处理的分\
                 支），或者读数据的线程卡住了。最终描述符会耗尽（EMFILE）。",
-                "看接收队列就能区分：还没读到的 FIN 在队列里算 1。0：应用已经读到结尾，却没有关闭。1：从来没有\
-                读到结尾。大于 1：有数据等着，却没有人读。",
+                "看接收队列就能区分：还没读到的 FIN 在队列里算 1。0：应用已经读到结尾，却没有关闭。1：从来没有读\
+                到结尾。大于 1：还有未读的数据。",
             ],
             look: &[
-                "`tcpwatch leaks`：属于谁、停留了多久、是哪些描述符；加上 `--stacks` 还能看到是哪一行代码打开的。",
+                "`tcpwatch leaks`：属主、停留时间和描述符；加上 `--stacks` 还能看到是哪一行代码打开的。",
                 "重启进程可以释放它们，sysctl 不行：tcp_fin_timeout 和 tcp_tw_reuse 都与 CLOSE_WAIT 无关。",
             ],
         },
@@ -206,7 +206,7 @@ pub(super) fn text(state: TcpState) -> StateText {
                 tcp_max_orphans。",
             ],
             look: &[
-                "`ss -tno state last-ack`：对端是谁，FIN 重传了多少次：timer:(on,TIME,N) 里的 N。",
+                "`ss -tno state last-ack`：有哪些对端，FIN 重传了多少次：timer:(on,TIME,N) 里的 N。",
                 "`tcpwatch life --state last_ack`：它们最后怎样结束。",
             ],
         },
@@ -214,7 +214,7 @@ pub(super) fn text(state: TcpState) -> StateText {
             about: "监听，等待连接到来",
             meaning: &[
                 "应用调用了 listen()。每条新连接都是另外创建的套接字，监听套接字本身的状态不变：trace 里的 \
-                LISTEN > SYN_RECV 表示一条连接的诞生，而不是监听套接字变了状态。",
+                LISTEN > SYN_RECV 表示一条新连接开始，而不是监听套接字变了状态。",
             ],
             waiting: &["监听套接字等客户端来连，握手完成的连接等应用调用 accept()。"],
             lasts: &["直到应用关闭它。那时还没有被 accept() 的连接会被 RST。"],

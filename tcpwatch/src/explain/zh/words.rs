@@ -2,7 +2,7 @@
 
 use crate::explain::facts::Facts;
 use crate::explain::names::Names;
-use crate::explain::words::{Remains, Words};
+use crate::explain::words::{TimewaitSocket, Words};
 use crate::model::ending::Ending;
 
 pub(in crate::explain) const WORDS: Words = Words {
@@ -10,7 +10,7 @@ pub(in crate::explain) const WORDS: Words = Words {
     comma: "、",
     more: "`tcpwatch explain TOPIC` 查看详细说明；`tcpwatch explain states` 画出状态图。",
     names,
-    told_as,
+    shown_as,
     defaults,
 };
 
@@ -25,14 +25,14 @@ fn names(names: Names) -> String {
     format!("内核 {kernel}（{number}），ss {ss}，netstat {netstat}，RFC {rfc}")
 }
 
-fn told_as(ending: Ending, remains: Remains) -> String {
-    let remains = match remains {
-        Remains::In(state) => format!("处于 {}", state.name()),
-        Remains::Nothing => "没有".into(),
-        Remains::Unknown => "未知".into(),
+fn shown_as(ending: Ending, timewait: TimewaitSocket) -> String {
+    let timewait = match timewait {
+        TimewaitSocket::In(state) => format!("处于 {}", state.name()),
+        TimewaitSocket::None => "没有".into(),
+        TimewaitSocket::Unknown => "未知".into(),
     };
     let (words, key) = (ending.words(), ending.key());
-    format!("文本输出：{words}；JSON：{key}；本端的 timewait 套接字：{remains}")
+    format!("文本输出：{words}；JSON：{key}；本端的 timewait 套接字：{timewait}")
 }
 
 fn defaults(facts: Facts) -> String {

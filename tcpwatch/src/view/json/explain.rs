@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::line;
 use crate::explain;
 use crate::explain::facts::Facts;
-use crate::explain::group::Group;
 use crate::explain::lang::Lang;
 use crate::explain::names::Names;
 use crate::explain::related::related;
@@ -72,11 +71,11 @@ impl TopicObject {
         Self {
             schema: "tcpwatch.explain/1",
             topic: topic.key(),
-            kind: Group::of(topic).one(),
+            kind: topic.group().one(),
             lang: lang.key(),
             about: page.about,
             names: match topic {
-                Topic::State(state) => Some(Names::of(state)),
+                Topic::State(state) => Some(Names::for_state(state)),
                 _ => None,
             },
             ended: match topic {

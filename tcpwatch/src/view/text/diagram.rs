@@ -11,7 +11,7 @@ use super::wrap::{padded, width, wrap};
 use crate::explain;
 use crate::explain::diagram::Diagram;
 use crate::explain::lang::Lang;
-use crate::explain::step::{Step, Times, others};
+use crate::explain::step::{Step, StepCount, others};
 use crate::model::counts::StateCounts;
 use crate::model::ending::Ending;
 use crate::model::stat::StatFrame;
@@ -42,9 +42,9 @@ impl<'a> Numbers<'a> {
     fn times_taken(self, step: Step) -> Option<String> {
         let Self::During(frame) = self else { return None };
         Some(match step.taken(frame) {
-            Times::Are(times) => quiet_short(times),
-            Times::AtLeast(times) => format!("{}+", quiet_short(times)),
-            Times::Unknown => "?".into(),
+            StepCount::Exactly(times) => quiet_short(times),
+            StepCount::AtLeast(times) => format!("{}+", quiet_short(times)),
+            StepCount::Unknown => "?".into(),
         })
     }
 }
@@ -396,11 +396,14 @@ mod tests {
             "ten boxes, fourteen arrows: {drawn}"
         );
         assert!(drawn.contains("SYN in, SYN-ACK out  ? "), "{drawn}");
-        assert!(drawn.contains("1 were closed here first"), "{drawn}");
-        assert!(!drawn.contains("refused") && !drawn.contains("not known"), "{drawn}");
+        assert!(drawn.contains("FIN arrived: 1."), "{drawn}");
+        assert!(
+            !drawn.contains("refused") && !drawn.contains("unknown ending"),
+            "{drawn}"
+        );
         frame.time_wait.left = None;
         frame.time_wait.refused = Some(1200);
-        assert!(text(Numbers::During(&frame), Lang::En).contains("1,200 timewait sockets were refused"));
+        assert!(text(Numbers::During(&frame), Lang::En).contains("or no memory): 1,200."));
         assert!(text(Numbers::During(&frame), Lang::En).contains("60 s or less  ?"));
         let still = text(Numbers::Now(&frame.connections), Lang::En);
         assert_eq!(still.matches("999k").count(), 10, "{still}");
@@ -436,7 +439,7 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("Not drawn"), "{text}");
-        assert!(text.contains("How 2,482 connections ended is not known"), "{text}");
+        assert!(text.contains("Connections with an unknown ending: 2,482."), "{text}");
         assert!(text.contains("of all network namespaces"), "{text}");
     }
 
@@ -494,9 +497,9 @@ mod tests {
         );
         let text = text(Numbers::During(&frame), Lang::En);
         assert!(
-            text.contains("Not drawn, in that time: ESTABLISHED > CLOSE 1,200, SYN_SENT > CLOSE 3"),
+            text.contains("Not drawn, in the same time: ESTABLISHED > CLOSE 1,200, SYN_SENT > CLOSE 3"),
             "{text}"
         );
-        assert!(text.contains("in the last 1.0 s;"), "{text}");
+        assert!(text.contains("in the last 1.0 s."), "{text}");
     }
 }

@@ -7,13 +7,13 @@ use anstyle::Style;
 use super::wrap::{COMMAND, padded, wrap};
 use crate::explain;
 use crate::explain::facts::Facts;
-use crate::explain::group::Group;
+use crate::explain::group::TopicGroup;
 use crate::explain::lang::Lang;
 use crate::explain::names::Names;
 use crate::explain::page::Heading;
 use crate::explain::related::related;
 use crate::explain::topic::Topic;
-use crate::explain::words::Remains;
+use crate::explain::words::TimewaitSocket;
 use crate::view::screen::Screen;
 use crate::view::states;
 
@@ -66,7 +66,7 @@ pub fn write_page(out: &mut impl Write, topic: Topic, lang: Lang, screen: Screen
 ///
 /// # Errors
 /// `out` cannot be written to.
-pub fn write_list(out: &mut impl Write, groups: &[Group], lang: Lang, screen: Screen) -> io::Result<()> {
+pub fn write_list(out: &mut impl Write, groups: &[TopicGroup], lang: Lang, screen: Screen) -> io::Result<()> {
     let columns = columns(screen);
     let strong = strong(screen);
     let topics = groups.iter().flat_map(|group| group.topics());
@@ -165,8 +165,8 @@ fn title(topic: Topic) -> &'static str {
 fn facts(topic: Topic, lang: Lang) -> Option<String> {
     let words = explain::words(lang);
     match topic {
-        Topic::State(state) => Some((words.names)(Names::of(state))),
-        Topic::Ending(ending) => Some((words.told_as)(ending, Remains::of(ending))),
+        Topic::State(state) => Some((words.names)(Names::for_state(state))),
+        Topic::Ending(ending) => Some((words.shown_as)(ending, TimewaitSocket::left_by(ending))),
         Topic::Setting(setting) => Some((words.defaults)(Facts::of(setting))),
         Topic::Finding(_) | Topic::NoTimeWait => None,
     }
@@ -214,7 +214,7 @@ mod tests {
     fn the_list_names_every_topic_in_80_columns() {
         for lang in Lang::ALL {
             let mut out = Vec::new();
-            write_list(&mut out, &Group::ALL, lang, Screen::plain(200)).unwrap();
+            write_list(&mut out, &TopicGroup::ALL, lang, Screen::plain(200)).unwrap();
             let out = String::from_utf8(out).unwrap();
             assert!(out.lines().all(|line| width(line) <= 80), "{out}");
             for topic in Topic::all() {
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn a_command_has_a_line_to_itself() {
         for (lang, about) in [
-            (Lang::En, "those that a process"),
+            (Lang::En, "the sockets that a process"),
             (Lang::Zh, "本机进程仍然持有的那些。"),
         ] {
             let out = text(Topic::State(TcpState::FinWait2), lang, 80);
