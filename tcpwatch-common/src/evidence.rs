@@ -1,72 +1,72 @@
-//! What a socket tells of its end at `*>CLOSE`. What it means is decided in userspace.
+//! Evidence of how a connection ended, read from the socket at `*>CLOSE`. Userspace interprets it.
 
 use bytemuck::{Pod, Zeroable};
 
-/// [`Evidence::flags`]: the socket's memory was read, so that what is not set is not so.
+/// [`Evidence::flags`]: the memory of the socket was read, so flags that are not set are known to be false.
 pub const KNOWN: u16 = 1;
-/// [`Evidence::flags`]: `sk_err` was the same at the transition before, and so says nothing of this one.
+/// [`Evidence::flags`]: `sk_err` had the same value at the previous transition, so it does not explain this one.
 pub const ERR_OLD: u16 = 2;
-/// [`Evidence::flags`]: `SOCK_DEAD`, nobody holds the socket any more.
+/// [`Evidence::flags`]: `SOCK_DEAD`, no process holds the socket any more.
 pub const DEAD: u16 = 4;
-/// [`Evidence::flags`]: `SOCK_DONE`, the peer's FIN has come.
+/// [`Evidence::flags`]: `SOCK_DONE`, the peer's FIN arrived.
 pub const DONE: u16 = 8;
 /// [`Evidence::flags`]: `sk_socket` is null: never accepted, or an orphan.
 pub const NO_SOCKET: u16 = 16;
-/// [`Evidence::flags`]: everything sent was acknowledged (`snd_una == write_seq`).
+/// [`Evidence::flags`]: the peer acknowledged everything (`snd_una == write_seq`).
 pub const ALL_ACKED: u16 = 32;
-/// [`Evidence::flags`]: no local port was chosen for this connection.
+/// [`Evidence::flags`]: this connection never had a local port.
 pub const NO_PORT: u16 = 64;
 /// [`Evidence::flags`]: `tcp:tcp_receive_reset` fired for the socket.
 pub const RESET_RECEIVED: u16 = 128;
-/// [`Evidence::flags`]: `tcp:tcp_send_reset` fired for it; [`Evidence::reason`] is the kernel's.
+/// [`Evidence::flags`]: `tcp:tcp_send_reset` fired for the socket; see [`Evidence::reason`].
 pub const RESET_SENT: u16 = 256;
-/// [`Evidence::flags`]: it was sent after `*>CLOSE`.
+/// [`Evidence::flags`]: the reset was sent after `*>CLOSE`.
 pub const RESET_AFTER: u16 = 512;
 
-/// What is known of one end. Eight bytes: it is also the key the ledger counts by.
+/// Evidence of how a connection ended. Eight bytes, because it is also the key in the ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
 #[repr(C)]
 pub struct Evidence {
     /// `sk_err`, an errno.
     pub err: u16,
-    /// Of the constants above.
+    /// The flags above.
     pub flags: u16,
-    /// State left, the kernel's number; 0 where there is no end to tell of.
+    /// State left, the kernel's number; 0 if the connection did not end.
     pub from: u8,
     /// `sk_shutdown`: 1 receive, 2 send.
     pub shutdown: u8,
-    /// `enum sk_rst_reason` of the reset sent, the running kernel's number; 0 where there is none.
+    /// `enum sk_rst_reason` of the sent reset, the running kernel's number; 0 if there is none.
     pub reason: u8,
     /// Zero.
     pub reserved: u8,
 }
 
 impl Evidence {
-    /// The key it is counted by; 0 for none.
+    /// The key in the ledger; 0 for no evidence.
     #[inline(always)]
     #[must_use]
     pub fn key(self) -> u64 {
         bytemuck::cast(self)
     }
 
-    /// What `key` stands for.
+    /// The evidence with this key.
     #[inline(always)]
     #[must_use]
-    pub fn of_key(key: u64) -> Self {
+    pub fn from_key(key: u64) -> Self {
         bytemuck::cast(key)
     }
 }
 
-/// Kinds of ends one CPU tells apart; a host has a dozen or two.
+/// The number of different endings that one CPU can count. A host usually has 10 to 25.
 pub const ENDS: usize = 64;
 
-/// How many ends had the same evidence, on one CPU. May be negative there: another CPU may take back what this one counted.
+/// The number of endings with the same evidence, on one CPU. It may be negative, because another CPU may take back a count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct EndCount {
-    /// [`Evidence::key`]; 0 for a free place.
+    /// [`Evidence::key`]; 0 for a free entry.
     pub key: u64,
-    /// Ends.
+    /// Number of endings.
     pub count: i64,
 }
 
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_stands_for_its_evidence() {
+    fn keys_round_trip() {
         let evidence = Evidence {
             err: 104,
             flags: KNOWN | RESET_AFTER,
@@ -84,7 +84,7 @@ mod tests {
             reason: 255,
             reserved: 0,
         };
-        assert_eq!(Evidence::of_key(evidence.key()), evidence);
+        assert_eq!(Evidence::from_key(evidence.key()), evidence);
         assert_eq!(Evidence::default().key(), 0);
     }
 }

@@ -1,10 +1,10 @@
-//! Which sockets to count: the part of the filter the kernel side applies, in the shape it reads.
+//! The part of the filter that the BPF programs apply.
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::event::AF_INET;
 
-/// Address ranges a side can name.
+/// Maximum number of address ranges for each side.
 pub const CIDR_MAX: usize = 8;
 
 /// Words of 64 ports in a port set.
@@ -24,7 +24,7 @@ pub struct Cidr {
     pub network: [u32; 4],
     /// Ones where the address must equal the network's.
     pub mask: [u32; 4],
-    /// 1 for a range given as IPv6, which no IPv4 socket is in.
+    /// 1 for a range given as IPv6. It contains no IPv4 socket.
     pub ipv6: u32,
 }
 
@@ -43,7 +43,7 @@ impl Cidr {
     }
 }
 
-/// What a socket must be to be counted; every part given must hold. Port sets live in a map of their own.
+/// Selects the sockets to count; all given conditions must hold. The port sets are in a separate map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Filter {
@@ -51,17 +51,17 @@ pub struct Filter {
     pub family: u32,
     /// Inode number of the network namespace; 0 for all.
     pub netns: u32,
-    /// Transitions from or to one of these states ([`crate::StateSet`]) are counted.
+    /// Count transitions from or to one of these states ([`crate::StateSet`]).
     pub states: u32,
-    /// 1 when the set of local ports counts.
+    /// 1 to apply the set of local ports.
     pub by_lport: u32,
-    /// 1 when the set of remote ports counts.
+    /// 1 to apply the set of remote ports.
     pub by_rport: u32,
-    /// 1 when the set of ports on either side counts.
+    /// 1 to apply the set of ports on either side.
     pub by_port: u32,
-    /// Ranges in use in `local`.
+    /// Number of used ranges in `local`.
     pub locals: u32,
-    /// Ranges in use in `remote`.
+    /// Number of used ranges in `remote`.
     pub remotes: u32,
     /// The local address must be in one of these.
     pub local: [Cidr; CIDR_MAX],
@@ -70,7 +70,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Lets everything through.
+    /// Matches every socket.
     pub const ALL: Self = Self {
         family: 0,
         netns: 0,
@@ -92,9 +92,9 @@ impl Filter {
         }; CIDR_MAX],
     };
 
-    /// Whether it reads ports or addresses.
+    /// Whether the filter needs ports or addresses.
     #[must_use]
-    pub const fn looks_at_ends(&self) -> bool {
+    pub const fn reads_endpoints(&self) -> bool {
         self.by_lport != 0 || self.by_rport != 0 || self.by_port != 0 || self.locals != 0 || self.remotes != 0
     }
 }

@@ -1,80 +1,80 @@
-//! The ledger: what the kernel side counts for every transition, one copy a CPU.
+//! The ledger: counters that the BPF programs update at every transition, separate for each CPU.
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::evidence::{ENDS, EndCount};
 
-/// Cells a side of the transition matrix: the kernel's state numbers, rounded up to a power of two.
+/// Rows and columns of the transition matrix: the kernel's state numbers, rounded up to a power of two.
 pub const STATES: usize = 16;
 
-/// Copies of the programs, each with banks of its own: the second handles the events that the kernel skips in the first.
+/// Copies of the programs, with separate banks. The second copy handles events for which the kernel skips the first.
 pub const COPIES: u32 = 2;
-/// Runs of one copy that may be under way on a CPU at once: one in a task, and one in a softirq that interrupts it.
+/// Runs of one copy that can be active on a CPU at once: one in a task, and one in a softirq that interrupts it.
 pub const LEVELS: u32 = 2;
-/// Ledgers a CPU: one for each level of each copy, and one for the programs on other events. Runs that may interrupt each other
-/// write different ledgers, so plain additions are enough; the last one is added to atomically.
+/// Ledgers of a CPU: one for each level of each copy, and one for the programs on other events. Runs that may interrupt each
+/// other write different ledgers, so plain additions are enough. The last ledger needs atomic additions.
 pub const BANKS: u32 = COPIES * LEVELS + 1;
 
-/// The counts of one bank of one CPU. The sum over all is the truth; the `sockets` of one may be negative.
+/// The counts of one bank of one CPU. Only the sum over all banks is meaningful; `sockets` of one bank may be negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Ledger {
-    /// Transitions within the filter, `moves[from][to]`.
+    /// Transitions that match the filter, `moves[from][to]`.
     pub moves: [[u64; STATES]; STATES],
-    /// Full sockets in each state, as moved by transitions, in two banks: a new count starts in the idle one.
+    /// Full sockets in each state, changed by transitions, in two banks. A new count starts in the idle bank.
     pub sockets: [[i64; STATES]; 2],
-    /// Transitions of sockets within the filter, whatever their states.
+    /// Transitions of sockets that match the filter, in any states.
     pub transitions: u64,
-    /// Records for which there was room in the ring buffer.
+    /// Records written to the ring buffer.
     pub sent: u64,
-    /// Records that found none.
+    /// Records lost because the ring buffer was full.
     pub lost: u64,
-    /// Transitions of sockets there was no room to remember (`optmem_max`; the classic hook's table full).
+    /// Transitions of sockets without room for their state (`optmem_max`, or the table of the classic hook was full).
     pub unremembered: u64,
-    /// Openings kept with their socket until the filter could be decided.
+    /// Openings held back until the filter can be decided.
     pub held: u64,
-    /// Those of them that were decided since.
+    /// Held-back openings that were decided since.
     pub released: u64,
-    /// Lives numbered on this CPU; see [`crate::Transition::id`].
+    /// Connections numbered on this CPU; see [`crate::Transition::id`].
     pub lives: u64,
-    /// Owners there was no room to keep until their socket's next transition.
+    /// Accepting processes lost because the map of accepted sockets was full.
     pub unkept_owners: u64,
-    /// Lengths of time there was no room to count, nor under their group's name nor any other.
+    /// Times not counted because no histogram had room.
     pub unmeasured: u64,
-    /// Segments sent again: SYN, SYN-ACK, and any other.
+    /// Retransmitted segments: SYN, SYN-ACK, and all others.
     pub retransmits: [u64; 3],
-    /// Stacks for which there was no room in their ring buffer.
+    /// User stacks lost because their ring buffer was full.
     pub lost_stacks: u64,
-    /// Resets that changed nothing they should have: there was no room for the amendment ([`crate::event::Amendment`]) in the ring
-    /// buffer, or none for the state of the socket; or they interrupted another.
+    /// Missed resets: no room for the amendment ([`crate::event::Amendment`]) in the ring buffer, no room for the state of the
+    /// socket, or the reset interrupted another one.
     pub missed_resets: u64,
-    /// Ends there was no place to count in `ends`.
+    /// Endings without room in `ends`.
     pub uncounted_ends: u64,
-    /// Events that the kernel skipped in the first copy and the second copy handled, before any filter.
+    /// Events that the second copy handled because the kernel skipped the first, before any filter.
     pub taken_over: u64,
     /// Events of runs that were nested deeper than [`LEVELS`].
     pub too_deep: u64,
-    /// Connections ended, by what is known of it: one CPU's places are its own, in no order.
+    /// Finished connections, by evidence. Each CPU has its own entries, in any order.
     pub ends: [EndCount; ENDS],
 }
 
 const _: () = assert!(size_of::<Ledger>() == 16 * 16 * 8 + 2 * 16 * 8 + 17 * 8 + ENDS * 16);
 
-/// The count of sockets that is kept now, as the map of that name holds it: a number, and whether sockets are being marked.
+/// The current count of sockets, as stored in the map `COUNT`: its number, and whether sockets are being marked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count(pub u32);
 
 impl Count {
-    /// Set while sockets are being marked: only marks tell those counted already from those not yet.
+    /// Set while sockets are being marked. Only a mark then shows whether a socket is already counted.
     const MARKING: u32 = 1;
 
-    /// The count after this one: every mark of this one is void, and sockets are being marked.
+    /// The next count: all marks of this one become void, and sockets are being marked.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(((self.0 >> 1).wrapping_add(1) << 1) | Self::MARKING)
     }
 
-    /// This count with every socket in it: transitions alone keep it from now on.
+    /// This count after all sockets are in it. Transitions alone keep it from now on.
     #[must_use]
     pub const fn complete(self) -> Self {
         Self(self.0 & !Self::MARKING)
@@ -87,14 +87,14 @@ impl Count {
         self.0 & Self::MARKING != 0
     }
 
-    /// What a mark of this count says, to be told from older ones.
+    /// The value of a mark of this count, different from older counts.
     #[inline(always)]
     #[must_use]
     pub const fn epoch(self) -> u8 {
         (self.0 >> 1 & 0xff) as u8
     }
 
-    /// The bank of [`Ledger::sockets`] it is kept in.
+    /// The bank of [`Ledger::sockets`] for this count.
     #[inline(always)]
     #[must_use]
     pub const fn bank(self) -> usize {
@@ -102,7 +102,7 @@ impl Count {
     }
 }
 
-/// What an iterator pass counted: the sockets it marked, or all it met, by state number.
+/// The result of an iterator pass, by state number: the sockets that it marked, or all sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Pass {
@@ -110,20 +110,20 @@ pub struct Pass {
     pub full: [u64; STATES],
     /// Request sockets (half-open).
     pub request: [u64; STATES],
-    /// Timewait sockets, by their substate: `TIME_WAIT`, or `FIN_WAIT2`.
+    /// Timewait sockets, by substate: `TIME_WAIT` or `FIN_WAIT2`.
     pub timewait: [u64; STATES],
-    /// Full sockets that took no mark, the kernel giving no room (`optmem_max`).
+    /// Full sockets without a mark, because the kernel had no room for it (`optmem_max`).
     pub refused: [u64; STATES],
 }
 
-/// Entry of the map of passes for plain counts; the others are the banks of marks.
+/// Index in the map of passes for plain counts. The other entries are the banks of marks.
 pub const PLAIN_PASS: u32 = 2;
 
 /// Words of 8 bytes in a [`Pass`].
 pub const PASS_WORDS: usize = size_of::<Pass>() / 8;
 
 impl Pass {
-    /// Adds `other`'s counts to these.
+    /// Adds the counts of `other`.
     pub fn add(&mut self, other: &Self) {
         for state in 0..STATES {
             self.full[state] += other.full[state];
@@ -135,8 +135,8 @@ impl Pass {
 }
 
 impl Ledger {
-    /// Adds `other`'s counts to these, wrapping (one CPU's part may wrap where the sum does not). Not its `ends`: all CPUs together may
-    /// have more kinds of them than one ledger has places.
+    /// Adds the counts of `other`, wrapping, because one CPU's part may wrap where the sum does not. Leaves out `ends`: all
+    /// CPUs together may have more kinds of endings than one ledger has entries.
     pub fn add(&mut self, other: &Self) {
         for from in 0..STATES {
             for to in 0..STATES {

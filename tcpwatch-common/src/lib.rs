@@ -1,6 +1,6 @@
-//! What tcpwatch and its kernel side agree on: states, wire records, ledger, parameters, names.
+//! Types shared by tcpwatch and its BPF programs: states, wire records, ledger, parameters and names.
 //!
-//! Everything here crosses the boundary between the kernel and userspace, or is needed on both sides of it.
+//! Everything here crosses the boundary between kernel and userspace, or is needed on both sides.
 #![no_std]
 
 pub mod event;

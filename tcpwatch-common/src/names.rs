@@ -1,16 +1,16 @@
-//! Names of programs, maps and globals in the object: written once, used by the loader, proven by a test.
+//! Names of programs, maps and globals in the object. The loader uses them, and a test checks that the object has them.
 
 /// Suffix of the programs on `tp_btf/inet_sock_set_state`.
 pub const TYPED: &str = "typed";
-/// Suffix of their second copy, which handles the events that the kernel skips in the first.
+/// Suffix of the second copy of these programs, which handles events for which the kernel skips the first.
 pub const TYPED_COPY: &str = "typed2";
 /// Suffix of the programs on the classic tracepoint `sock:inet_sock_set_state`.
 pub const CLASSIC: &str = "classic";
 
-/// The program that is attached: `entry_typed`, `entry_typed2`, `entry_classic`.
+/// Prefix of the entry program, which is attached: `entry_typed`, `entry_typed2`, `entry_classic`.
 pub const ENTRY: &str = "entry";
 
-/// The programs that [`ENTRY`] and its successors call in turn, by their index in the jump tables: `state_typed`, …
+/// Prefixes of the programs that follow [`ENTRY`] by tail calls, in the order of the jump tables: `state_typed`, …
 pub const STAGES: [&str; 9] = [
     "listen", "filter", "state", "close", "info", "latency", "held", "record", "conn",
 ];
@@ -27,7 +27,7 @@ pub const STAGE_CLOSE: u32 = 3;
 pub const STAGE_INFO: u32 = 4;
 /// Index in [`STAGES`]: adds to the latency histograms.
 pub const STAGE_LATENCY: u32 = 5;
-/// Index in [`STAGES`]: records an opening that waited until the filter could be decided.
+/// Index in [`STAGES`]: records an opening that was held back until the filter could be decided.
 pub const STAGE_HELD: u32 = 6;
 /// Index in [`STAGES`]: records the transition.
 pub const STAGE_RECORD: u32 = 7;
@@ -48,29 +48,29 @@ pub const MAP_STAGES_CLASSIC: &str = "STAGES_CLASSIC";
 
 /// The `tp_btf` program on `tcp:tcp_send_reset`.
 pub const PROG_SEND_RESET_TP_BTF: &str = "send_reset_tp_btf";
-/// The classic one.
+/// The same program on the classic tracepoint.
 pub const PROG_SEND_RESET_TRACEPOINT: &str = "send_reset_tracepoint";
 /// The `tp_btf` program on `tcp:tcp_receive_reset`.
 pub const PROG_RECEIVE_RESET_TP_BTF: &str = "receive_reset_tp_btf";
-/// The classic one.
+/// The same program on the classic tracepoint.
 pub const PROG_RECEIVE_RESET_TRACEPOINT: &str = "receive_reset_tracepoint";
 /// The `tp_btf` program on `tcp:tcp_destroy_sock`.
 pub const PROG_DESTROY_TP_BTF: &str = "destroy_tp_btf";
-/// The classic one.
+/// The same program on the classic tracepoint.
 pub const PROG_DESTROY_TRACEPOINT: &str = "destroy_tracepoint";
 /// The `tp_btf` program on `tcp:tcp_retransmit_skb`.
 pub const PROG_RETRANSMIT_TP_BTF: &str = "retransmit_tp_btf";
-/// The classic one.
+/// The same program on the classic tracepoint.
 pub const PROG_RETRANSMIT_TRACEPOINT: &str = "retransmit_tracepoint";
 /// The `tp_btf` program on `tcp:tcp_retransmit_synack`.
 pub const PROG_SYNACK_TP_BTF: &str = "synack_tp_btf";
-/// The classic one.
+/// The same program on the classic tracepoint.
 pub const PROG_SYNACK_TRACEPOINT: &str = "synack_tracepoint";
 /// The program on `syscalls:sys_exit_accept` and `sys_exit_accept4`.
 pub const PROG_ACCEPTED: &str = "accepted";
 /// The `tp_btf` program on `task:task_rename`.
 pub const PROG_RENAME_TP_BTF: &str = "rename_tp_btf";
-/// The classic one.
+/// The same program on the classic tracepoint.
 pub const PROG_RENAME_TRACEPOINT: &str = "rename_tracepoint";
 /// The program on `sched:sched_process_exit`.
 pub const PROG_EXITED: &str = "exited";
@@ -92,34 +92,34 @@ pub const PROG_HAS_TASK_BTF: &str = "has_task_btf";
 pub const PROG_HAS_COOKIE: &str = "has_cookie";
 /// The `tp_btf` program that loads only where `bpf_task_pt_regs` exists (Linux 5.15).
 pub const PROG_HAS_PT_REGS: &str = "has_pt_regs";
-/// The program that does nothing, for `cargo xtask bench` to compare with.
+/// The program that does nothing, as a baseline for `cargo xtask bench`.
 pub const PROG_EMPTY: &str = "empty_tp_btf";
 
 /// Ring buffer of [`crate::Transition`].
 pub const MAP_EVENTS: &str = "EVENTS";
-/// [`crate::Ledger`], one entry a CPU.
+/// [`crate::Ledger`], [`crate::ledger::BANKS`] entries for each CPU.
 pub const MAP_LEDGER: &str = "LEDGER";
-/// [`crate::ledger::Pass`], one entry a bank and one for counting.
+/// [`crate::ledger::Pass`], one entry for each bank and one for plain counts.
 pub const MAP_PASSES: &str = "PASSES";
 /// [`crate::ledger::Count`], one u32.
 pub const MAP_COUNT: &str = "COUNT";
 /// The three port sets.
 pub const MAP_PORTS: &str = "PORTS";
-/// Last event of each socket, where tracepoints are preemptible.
+/// The last event of each socket, if tracepoints are preemptible.
 pub const MAP_LAST_EVENTS: &str = "LAST_EVENTS";
-/// State of each socket by its address, where sockets have no storage of their own.
+/// The state of each socket by its address, if sockets have no storage.
 pub const MAP_STATES_BY_ADDRESS: &str = "STATES_BY_ADDR";
-/// State and owner of each socket by its address, likewise.
+/// The state and info of each socket by its address, likewise.
 pub const MAP_INFOS_BY_ADDRESS: &str = "INFOS_BY_ADDR";
-/// [`crate::Owner`] by the address of a socket accepted since its last transition.
+/// [`crate::Owner`] by the address of a socket that was accepted since its last transition.
 pub const MAP_ACCEPTED: &str = "ACCEPTED";
 /// [`crate::owner::Listener`] by [`crate::owner::listener_key`].
 pub const MAP_LISTENERS: &str = "LISTENERS";
-/// [`crate::histogram::Lengths`] a CPU, by [`crate::histogram::HistogramKey`].
+/// [`crate::histogram::Lengths`] of each CPU, by [`crate::histogram::HistogramKey`].
 pub const MAP_HISTOGRAMS: &str = "HISTOGRAMS";
-/// When a socket that waits to be accepted was established, by its address.
+/// When a socket in an accept queue was established, by its address.
 pub const MAP_WAITING: &str = "WAITING";
-/// Names of the processes that listen, by pid.
+/// Names of listening processes, by PID.
 pub const MAP_COMMS: &str = "COMMS";
 /// Ring buffer of [`crate::StackCopy`].
 pub const MAP_STACKS: &str = "STACKS";

@@ -1,36 +1,36 @@
-//! Whose a socket is, as the kernel side has it.
+//! The owner of a socket, in its wire form.
 
 use bytemuck::{Pod, Zeroable};
 
-/// [`Owner::how`]: nobody is known.
+/// [`Owner::how`]: the owner is unknown.
 pub const HOW_UNKNOWN: u8 = 0;
-/// [`Owner::how`]: it called `connect()`.
+/// [`Owner::how`]: the process called `connect()`.
 pub const HOW_CONNECT: u8 = 1;
-/// [`Owner::how`]: it called `listen()`, on this socket or on the one this one is a child of and waits in the queue of.
+/// [`Owner::how`]: the process called `listen()` on this socket, or on the listener whose queue this connection is in.
 pub const HOW_LISTEN: u8 = 2;
-/// [`Owner::how`]: it called `accept()`.
+/// [`Owner::how`]: the process called `accept()`.
 pub const HOW_ACCEPT: u8 = 3;
-/// [`Owner::how`]: it closed the socket, or shut it down.
+/// [`Owner::how`]: the process called `close()` or `shutdown()`.
 pub const HOW_CLOSE: u8 = 4;
 
-/// A process, and how it came to be a socket's owner. Pids are those of the reader's pid namespace.
+/// A process, and how tcpwatch knows that it owns the socket. PIDs are in the PID namespace of the reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Owner {
-    /// Inode number of its cgroup in the v2 hierarchy (`bpf_get_current_cgroup_id`); 0 when unknown.
+    /// Inode number of its cgroup in the v2 hierarchy (`bpf_get_current_cgroup_id`); 0 if unknown.
     pub cgroup: u64,
-    /// Its thread group's id in the reader's pid namespace; 0 where it has none there.
+    /// Process ID in the PID namespace of the reader; 0 if it has none there.
     pub pid: u32,
     /// One of `HOW_*`.
     pub how: u8,
     /// Zero.
     pub reserved: [u8; 3],
-    /// Name of the thread group's leader (`task_struct.comm`), ended by a zero.
+    /// Name of the thread group leader (`task_struct.comm`), terminated by a zero byte.
     pub comm: [u8; 16],
 }
 
 impl Owner {
-    /// Nobody is known.
+    /// An unknown owner.
     pub const UNKNOWN: Self = Self {
         cgroup: 0,
         pid: 0,
@@ -42,15 +42,15 @@ impl Owner {
 
 const _: () = assert!(size_of::<Owner>() == 32);
 
-/// Who listens on a port of a network namespace.
+/// The listeners on a port of a network namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Listener {
-    /// Whose the listening sockets are.
+    /// The owner of the listeners.
     pub owner: Owner,
-    /// How many there are.
+    /// Number of listeners.
     pub sockets: u32,
-    /// 1 where several processes listen, so that a child cannot be told to be of one of them.
+    /// 1 if several processes listen, so the owner of a child is unknown.
     pub shared: u32,
     /// [`Name::since`] of the owner.
     pub since: u64,
@@ -58,13 +58,13 @@ pub struct Listener {
 
 const _: () = assert!(size_of::<Listener>() == 48);
 
-/// The name of a process that listens, kept under its id while it lives.
+/// The name of a listening process, stored by its ID until it exits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Name {
-    /// As [`Owner::comm`].
+    /// The name, as in [`Owner::comm`].
     pub comm: [u8; 16],
-    /// When it was first kept, ns, 0 for before the start: another process with the same id has another.
+    /// When it was first stored, ns; 0 for before the start. Another process with the same ID has another value.
     pub since: u64,
 }
 

@@ -1,15 +1,15 @@
-//! What the loader tells the kernel side through `.rodata`: where the running kernel keeps a field, and switches.
+//! Parameters that the loader writes into `.rodata`: offsets of the running kernel's fields, and switches.
 
 use bytemuck::{Pod, Zeroable};
 
-/// Where a field is not: the running kernel did not tell.
+/// The offset of a field that the running kernel does not have or does not show.
 pub const ABSENT: u32 = u32::MAX;
 
-/// Byte offsets from the start of `struct sock` (and of what it embeds or points at), from the kernel's BTF.
+/// Byte offsets in `struct sock`, in the structures that contain it and in those that it points to, from the kernel's BTF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct SockLayout {
-    /// 1 when the offsets below are known.
+    /// 1 if the offsets below are known.
     pub known: u32,
     /// `sk.__sk_common.skc_family`, u16.
     pub family: u32,
@@ -49,11 +49,11 @@ pub struct SockLayout {
     pub shutdown: u32,
     /// `sk.sk_socket`, pointer.
     pub socket: u32,
-    /// `sk.sk_bpf_storage`, pointer; [`ABSENT`] where sockets have no storage for programs.
+    /// `sk.sk_bpf_storage`, pointer; [`ABSENT`] if sockets have no storage for programs.
     pub storage: u32,
-    /// From a `struct socket` to its inode's number (`socket_alloc.vfs_inode.i_ino`), unsigned long.
+    /// From a `struct socket` to the number of its inode (`socket_alloc.vfs_inode.i_ino`), unsigned long.
     pub socket_inode: u32,
-    /// `tcp_sock.snd_una`, u32; this and what follows from the start of `struct tcp_sock`, which is the socket's.
+    /// `tcp_sock.snd_una`, u32. This and the next offsets start at `struct tcp_sock`, which starts with the socket.
     pub snd_una: u32,
     /// `tcp_sock.write_seq`, u32.
     pub write_seq: u32,
@@ -74,7 +74,7 @@ pub struct SockLayout {
 }
 
 impl SockLayout {
-    /// Nothing is known: no field may be read.
+    /// No offset is known: no field may be read.
     pub const UNKNOWN: Self = Self {
         known: 0,
         family: 0,
@@ -110,11 +110,11 @@ impl SockLayout {
     };
 }
 
-/// Byte offsets on the way from a task to its sockets, from the kernel's BTF.
+/// Byte offsets for the path from a task to its sockets, from the kernel's BTF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct TaskLayout {
-    /// 1 when the offsets below are known.
+    /// 1 if the offsets below are known.
     pub known: u32,
     /// `task_struct.flags`, u32 (`PF_*`).
     pub flags: u32,
@@ -126,30 +126,31 @@ pub struct TaskLayout {
     pub group_leader: u32,
     /// `task_struct.comm`, 16 bytes.
     pub comm: u32,
-    /// `task_struct.signal`, pointer, to what all threads of a process share.
+    /// `task_struct.signal`, pointer to the data that all threads of a process share.
     pub signal: u32,
-    /// `signal_struct.live`, i32: threads that have not ended.
+    /// `signal_struct.live`, i32: number of live threads.
     pub live: u32,
     /// `task_struct.start_boottime`, u64, ns.
     pub start_boottime: u32,
-    /// `task_struct.self_exec_id`, the low u32 of it.
+    /// `task_struct.self_exec_id`, its low u32.
     pub self_exec_id: u32,
-    /// Bytes of `struct pt_regs`; [`crate::stack::REGISTER_BYTES`] where it has more.
+    /// Size of `struct pt_regs`, at most [`crate::stack::REGISTER_BYTES`], bytes.
     pub registers: u32,
     /// `pt_regs.sp`, u64.
     pub stack_pointer: u32,
-    /// `task_struct.mm`, pointer; [`ABSENT`] where this or the next is.
+    /// `task_struct.mm`, pointer; [`ABSENT`] if unknown.
     pub mm: u32,
-    /// `mm_struct.start_stack`, u64: where the stack of the first thread begins.
+    /// `mm_struct.start_stack`, u64: the start of the first thread's stack.
     pub start_stack: u32,
-    /// Where a task keeps the thread pointer (`task_struct.thread.fsbase` on x86-64, `thread.uw.tp_value` on aarch64), u64: C
-    /// libraries keep what it points at where the stack of any other thread begins. [`ABSENT`] where the kernel does not tell.
+    /// The thread pointer of a task (`task_struct.thread.fsbase` on x86-64, `thread.uw.tp_value` on aarch64), u64. C libraries
+    /// place its target at the start of the stack of all threads except the first. [`ABSENT`] if unknown.
     pub thread_pointer: u32,
-    /// `task_struct.stack`, pointer to the kernel stack; [`ABSENT`] where `bpf_task_pt_regs` finds the user registers (Linux 5.15).
+    /// `task_struct.stack`, pointer to the kernel stack; [`ABSENT`] if `bpf_task_pt_regs` finds the user registers (Linux
+    /// 5.15).
     pub stack: u32,
-    /// Bytes of a kernel stack (`THREAD_SIZE`).
+    /// Size of a kernel stack (`THREAD_SIZE`), bytes.
     pub stack_bytes: u32,
-    /// Bytes of `struct pt_regs`, which lies at its end.
+    /// Size of `struct pt_regs`, which is at the end of the kernel stack, bytes.
     pub pt_regs_bytes: u32,
     /// `task_struct.thread_pid`, pointer.
     pub thread_pid: u32,
@@ -161,7 +162,7 @@ pub struct TaskLayout {
     pub max_fds: u32,
     /// `fdtable.fd`, pointer to an array of pointers.
     pub fd: u32,
-    /// `file.private_data`, pointer, to a `struct socket` where the file is a socket.
+    /// `file.private_data`, pointer; to a `struct socket` if the file is a socket.
     pub private_data: u32,
     /// `socket.sk`, pointer.
     pub sk: u32,
@@ -171,18 +172,18 @@ pub struct TaskLayout {
     pub level: u32,
     /// `pid.numbers`, an array of `struct upid`.
     pub numbers: u32,
-    /// Bytes of a `struct upid`.
+    /// Size of `struct upid`, bytes.
     pub upid_size: u32,
     /// `upid.ns`, pointer; `upid.nr` is at 0.
     pub upid_ns: u32,
     /// `pid_namespace.ns.inum`, u32.
     pub ns_inum: u32,
-    /// Inode number of the reader's pid namespace; 0 where it is the first one, in which all processes are.
+    /// Inode number of the PID namespace of the reader; 0 for the initial namespace, in which all processes have a PID.
     pub pidns: u32,
 }
 
 impl TaskLayout {
-    /// Nothing is known: no field may be read.
+    /// No offset is known: no field may be read.
     pub const UNKNOWN: Self = Self {
         known: 0,
         flags: 0,
@@ -219,8 +220,8 @@ impl TaskLayout {
     };
 }
 
-/// Byte offsets in the records of the classic tracepoints beside the hook, from tracefs `format`; [`ABSENT`] where the kernel has no
-/// such field, or describes it in a way that cannot be right.
+/// Byte offsets in the records of the other classic tracepoints, from tracefs `format`; [`ABSENT`] if the kernel has no such
+/// field, or describes it in an implausible way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct ResetLayout {
@@ -244,12 +245,12 @@ pub struct ResetLayout {
     pub rename_comm: u32,
     /// `ret` of `syscalls:sys_exit_accept` and `sys_exit_accept4`, i64.
     pub accept_ret: u32,
-    /// 1 where `tp_btf/tcp_send_reset` has a reason.
+    /// 1 if `tp_btf/tcp_send_reset` has a reason.
     pub typed_reason: u32,
 }
 
 impl ResetLayout {
-    /// Nothing is known.
+    /// No offset is known.
     pub const UNKNOWN: Self = Self {
         send_skaddr: ABSENT,
         send_reason: ABSENT,
@@ -294,7 +295,7 @@ pub struct ClassicLayout {
 }
 
 impl ClassicLayout {
-    /// Nothing is known: the classic hook may not run.
+    /// No offset is known: the classic hook must not run.
     pub const UNKNOWN: Self = Self {
         skaddr: 0,
         oldstate: 0,
@@ -310,7 +311,7 @@ impl ClassicLayout {
     };
 }
 
-/// The longest record of the classic tracepoint the kernel side can read, bytes.
+/// The longest record of the classic tracepoint that the BPF programs can read, bytes.
 pub const CLASSIC_RECORD_MAX: usize = 96;
 
 /// [`Params::needs`]: a record for every transition.
@@ -325,48 +326,48 @@ pub const NEED_OWNERS: u32 = 1 << 3;
 pub const NEED_LATENCY: u32 = 1 << 4;
 /// [`Params::needs`]: ports or addresses, for the filter.
 pub const NEED_ENDPOINTS: u32 = 1 << 5;
-/// Each needs a program of the chain that comes before `state`.
+/// Needs with a program of the chain before `state`.
 pub const BEFORE_STATE: u32 = NEED_OWNERS | NEED_ENDPOINTS;
 
-/// Sockets whose last event is kept where tracepoints are preemptible: a power of two, this one.
+/// Entries of the table of last events, if tracepoints are preemptible, as a power of two.
 pub const LAST_EVENTS_BITS: u32 = 16;
 
-/// What the user's command needs, and what the running kernel offers. The verifier prunes a branch on a switch that is off.
+/// The needs of the command, and the features of the running kernel. The verifier removes branches that a switch turns off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Params {
-    /// What is needed beside counts, a set of `NEED_*`.
+    /// The needs beyond counts, a set of `NEED_*`.
     pub needs: u32,
-    /// How to group the latency histograms, where there are any.
+    /// How to group the latency histograms, if any.
     pub latency_by: u32,
-    /// CPUs the kernel may have; connections are numbered without a shared counter.
+    /// The number of possible CPUs. It lets each ledger number connections without a shared counter.
     pub cpus: u32,
-    /// Bytes of unread records at which the reader is woken.
+    /// Unread bytes at which the reader is woken.
     pub wake_bytes: u32,
-    /// A CPU checks whether to wake the reader when the number of records it sent has none of these bits.
+    /// A CPU checks whether to wake the reader when its number of sent records has none of these bits.
     pub wake_mask: u32,
-    /// 1 to keep the state of a socket in its own storage (`bpf_sk_storage_get`, for tracing programs since Linux 5.11); 0 for a
+    /// 1 to keep the state of a socket in its storage (`bpf_sk_storage_get`, for tracing programs since Linux 5.11); 0 for a
     /// table by socket address.
     pub sk_storage: u32,
-    /// 1 where `iter/tcp` marks the sockets that were open before the start, so that the counts are exact from the first row on.
+    /// 1 if `iter/tcp` marks the sockets that were open before the start, so that the counts are exact from the first row.
     pub marks: u32,
-    /// `bpf_prog.active`, pointer to four bytes of each CPU: zeros where no run of the program is under way there. The second copy of
-    /// the programs reads them.
+    /// Offset of `bpf_prog.active`, a pointer to four bytes of each CPU, which are zero if the program is not running there.
+    /// The second copy of the programs reads them.
     pub prog_active: u32,
-    /// `bpf_array.value`: where an array map has its values, or pointers to them.
+    /// Offset of `bpf_array.value`: the values of an array map, or pointers to them.
     pub array_values: u32,
-    /// 1 where another thread may run between the two copies of the programs: tracepoints are preemptible (Linux 7.0).
+    /// 1 if another thread may run between the two copies of the programs, because tracepoints are preemptible (Linux 7.0).
     pub preemptible: u32,
-    /// 1 where `bpf_get_current_task_btf` exists (Linux 5.11).
+    /// 1 if `bpf_get_current_task_btf` exists (Linux 5.11).
     pub task_btf: u32,
-    /// 1 where a tracing program may call `bpf_get_socket_cookie` (Linux 5.12).
+    /// 1 if a tracing program may call `bpf_get_socket_cookie` (Linux 5.12).
     pub socket_cookie: u32,
-    /// 1 where no program reports the death of a socket: the table by address drops it at `*>CLOSE`.
+    /// 1 if no program sees the destruction of a socket: the table by address then drops it at `*>CLOSE`.
     pub forget_at_close: u32,
 }
 
 impl Params {
-    /// Counts alone, on a kernel that offers nothing.
+    /// Only counts, on a kernel without optional features.
     pub const COUNTS: Self = Self {
         needs: 0,
         latency_by: 0,

@@ -1,4 +1,4 @@
-//! TCP states, by the kernel's numbers (`include/net/tcp_states.h`) and the field's names.
+//! TCP states, with the kernel's numbers (`include/net/tcp_states.h`) and their usual names.
 
 /// A TCP state (RFC 9293, section 3.3.2, with the kernel's number).
 ///
@@ -8,15 +8,15 @@
 pub enum TcpState {
     /// Open: data flows both ways.
     Established = 1,
-    /// Our SYN is out, no answer yet.
+    /// Our SYN is sent, no answer yet.
     SynSent = 2,
-    /// A SYN came, our SYN-ACK is out.
+    /// A SYN arrived, our SYN-ACK is sent.
     SynRecv = 3,
     /// We closed first; our FIN is not acknowledged.
     FinWait1 = 4,
     /// Our FIN is acknowledged; the peer has not closed.
     FinWait2 = 5,
-    /// Both sides closed; we wait for stray segments.
+    /// Both sides closed; the addresses stay reserved for late segments.
     TimeWait = 6,
     /// No connection.
     Close = 7,
@@ -46,7 +46,7 @@ impl TcpState {
         Self::Closing,
     ];
 
-    /// The state with the kernel's number `number`; `None` for a number that is none.
+    /// The state with the kernel's number `number`; `None` if there is no such state.
     #[must_use]
     pub const fn from_kernel(number: u8) -> Option<Self> {
         match number {
@@ -89,7 +89,7 @@ impl TcpState {
         }
     }
 
-    /// The name for people, as the kernel and netstat print it: `CLOSE_WAIT`.
+    /// The name in text output, as in the kernel and in netstat: `CLOSE_WAIT`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -108,7 +108,7 @@ impl TcpState {
     }
 }
 
-/// A set of states, one bit a kernel number (the kernel's `TCPF_*` flags).
+/// A set of states, one bit for each kernel number (the kernel's `TCPF_*` flags).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateSet(pub u32);
 
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_hold_what_was_put_in() {
+    fn sets_contain_their_states() {
         let set = StateSet::NONE.with(TcpState::Closing).with(TcpState::Listen);
         assert!(set.contains(TcpState::Closing) && set.contains(TcpState::Listen));
         assert!(!set.contains(TcpState::Established));

@@ -12,7 +12,7 @@ use crate::sock::{self, Bare, IPPROTO_TCP, Memory, probe, word};
 use crate::task::{self, Task};
 use crate::{latency, needs};
 
-/// accept() returned to the running task.
+/// Handles the return of accept() to the running task.
 #[inline(always)]
 pub(crate) fn returned(ctx: &TracePointContext) {
     let Some(sk) = accepted_socket(ctx) else { return };
@@ -26,7 +26,7 @@ pub(crate) fn returned(ctx: &TracePointContext) {
     }
 }
 
-/// The TCP socket behind the descriptor that accept() returned to the running task, where the filter wants it.
+/// The TCP socket behind the descriptor that accept() returned to the running task, if it matches the filter.
 #[inline(always)]
 pub(crate) fn accepted_socket(ctx: &TracePointContext) -> Option<Bare> {
     let fd: i64 = word(ctx, param!(RESET.accept_ret));
@@ -40,7 +40,7 @@ pub(crate) fn accepted_socket(ctx: &TracePointContext) -> Option<Bare> {
     let files = table.read::<u64>(param!(TASK.fd));
     let file: u64 = probe((files + fd as u64 * 8) as *const u8, 0);
     let socket = Bare(file as *const u8).follow(param!(TASK.private_data));
-    // A socket points back at its file. Another thread may have put something else in the descriptor by now, which does not.
+    // A socket points back to its file. By now another thread may have put another file in the descriptor, which does not.
     if file == 0 || socket.read::<u64>(param!(TASK.socket_file)) != file {
         return None;
     }

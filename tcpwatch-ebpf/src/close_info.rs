@@ -1,4 +1,4 @@
-//! How connections end: counts what the socket shows at its end, and does not interpret it.
+//! The program `close`: counts the evidence that a socket shows at its end, and does not interpret it.
 
 use tcpwatch_common::Evidence;
 use tcpwatch_common::evidence::{
@@ -21,14 +21,14 @@ const SOCK_DONE: u64 = 1 << 1;
 
 /// Whether a `struct socket` belongs to the socket at its `*>CLOSE`; false at other transitions.
 ///
-/// Ask this before the paths of a program fork: at each load of a pointer, once for each path to it, the verifier searches all types
-/// of the kernel.
+/// Call this before the paths of a program branch: for each load of a pointer, on each path to it, the verifier searches all
+/// types of the kernel.
 #[inline(always)]
 pub(crate) fn has_socket<H: Hook>(hook: &H, step: Step) -> bool {
     step.is_end() && hook.known() && sock::has_socket(hook.sk())
 }
 
-/// What the socket shows at its `*>CLOSE`, with what its `state` has; nothing at other transitions.
+/// The evidence at `*>CLOSE`, from the socket and its `state`; empty at other transitions.
 #[inline(always)]
 pub(crate) fn read<H: Hook>(
     hook: &H,
@@ -77,36 +77,36 @@ pub(crate) fn read<H: Hook>(
         evidence.flags |= NO_SOCKET;
     }
     evidence.shutdown = sock::shutdown(sk);
-    // Elsewhere it says nothing, and is not read.
+    // In other states the value means nothing, so it is not read.
     if matches!(step.from, LAST_ACK | CLOSING) && sock::all_acked(sk) {
         evidence.flags |= ALL_ACKED;
     }
     evidence
 }
 
-/// Whether a reset may still be sent for the connection after its end, so that its state must stay.
+/// Whether a reset may still be sent after the end of the connection, so its state must stay.
 #[inline(always)]
 pub(crate) fn may_go_on(evidence: Evidence) -> bool {
     let from = evidence.from as u32;
     !(evidence.flags & ALL_ACKED != 0 || from == FIN_WAIT2 && evidence.flags & DONE != 0 || !is_end(evidence))
 }
 
-/// Whether the end was recorded as a reset received, where the kernel may announce one and send another: data came that nobody
-/// reads any more.
+/// Whether the ending was recorded with a received reset in a state in which the kernel may still send one: data arrived that
+/// no process reads any more.
 #[inline(always)]
 pub(crate) fn awaits_reset(state: &SockState) -> bool {
     state.ended != 0
         && state.resets & RESET_RECEIVED != 0
-        && matches!(Evidence::of_key(state.end).from as u32, FIN_WAIT1 | FIN_WAIT2)
+        && matches!(Evidence::from_key(state.end).from as u32, FIN_WAIT1 | FIN_WAIT2)
 }
 
-/// Whether it is of a connection: the end of a listener is not counted.
+/// Whether this is the end of a connection. The end of a listener is not counted.
 #[inline(always)]
 pub(crate) fn is_end(evidence: Evidence) -> bool {
     !matches!(evidence.from as u32, LISTEN | CLOSE)
 }
 
-/// Whether nothing can follow the transition of `run` on its connection.
+/// Whether nothing can follow the transition of `run` on this connection.
 #[inline(always)]
 pub(crate) fn is_final(run: &Run) -> bool {
     run.step().is_last() && !may_go_on(run.close_info)
@@ -138,15 +138,15 @@ pub(crate) fn count(run: &Run) -> Option<()> {
     Some(())
 }
 
-/// Where the search for the place of `key` starts.
+/// The index at which the search for `key` starts.
 #[inline(always)]
 fn first_place(key: u64) -> usize {
     (key ^ key >> 16 ^ key >> 32) as usize
 }
 
-/// Adds `by` to the count of `key` in the shared bank of this CPU; 0 where there is no place.
+/// Adds `by` to the count of `key` in the shared bank of this CPU. Returns 0 if there is no room.
 ///
-/// A global function: the verifier checks it once, and not for each of the many ways out of its loop.
+/// A global function: the verifier checks it once, not once for each exit of its loop.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn add_end(key: u64, by: i64) -> u32 {
@@ -168,8 +168,8 @@ pub(crate) extern "C" fn add_end(key: u64, by: i64) -> u32 {
     0
 }
 
-/// Notes a reset on the connection with `state`: sent, for `reason`, or received. Returns the end as it is known now, where it was
-/// recorded before and changes.
+/// Records a reset on the connection with `state`: sent for `reason`, or received. If the ending was already recorded and
+/// changes, returns the new evidence.
 #[inline(always)]
 pub(crate) fn add_reset(state: &mut SockState, sent: bool, reason: u8) -> Option<Evidence> {
     let seen = if sent { RESET_SENT } else { RESET_RECEIVED };
@@ -183,7 +183,7 @@ pub(crate) fn add_reset(state: &mut SockState, sent: bool, reason: u8) -> Option
     if state.end == 0 || !sent {
         return None;
     }
-    let mut evidence = Evidence::of_key(state.end);
+    let mut evidence = Evidence::from_key(state.end);
     if evidence.flags & RESET_AFTER != 0 {
         return None;
     }
@@ -197,13 +197,13 @@ pub(crate) fn add_reset(state: &mut SockState, sent: bool, reason: u8) -> Option
     Some(evidence)
 }
 
-/// Counts an end under the key `to` that was counted under `from`; false where this interrupts another run that does so.
+/// Moves an ending from the key `from` to the key `to`. Returns false if this interrupts another run that does the same.
 #[inline(always)]
 fn amend(from: u64, to: u64) -> bool {
     let Some(amending) = AMENDING.get_ptr_mut(0) else {
         return false;
     };
-    // SAFETY: the entry of this CPU. An interrupting run leaves it as it is.
+    // SAFETY: the entry of this CPU. An interrupting run does not change it.
     let amending = unsafe { &mut *amending };
     if *amending != 0 {
         return false;

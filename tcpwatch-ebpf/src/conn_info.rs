@@ -1,4 +1,4 @@
-//! Owner of a connection, and the time it spent in each state.
+//! The program `info`: the owner of a connection, and its time in each state.
 
 use tcpwatch_common::Owner;
 use tcpwatch_common::event::{DWELL_UNKNOWN, spent_index};
@@ -11,7 +11,7 @@ use crate::sock_state::{self, SockState};
 use crate::task::Task;
 use crate::{needs, words};
 
-/// Info of one connection. With its state and 72 bytes of the kernel's own it takes 256.
+/// The info of one connection. Together with its state and 72 bytes for the kernel it takes 256 bytes.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct ConnInfo {
@@ -19,11 +19,11 @@ pub(crate) struct ConnInfo {
     pub(crate) spent_ns: [u64; 8],
     /// Owner.
     pub(crate) owner: Owner,
-    /// The process that closed it, if another; 0 for none.
+    /// The process that closed it, if that is not the owner; 0 for none.
     pub(crate) closer_pid: u32,
     /// Padding.
     pub(crate) reserved: u32,
-    /// Its name.
+    /// Name of this process.
     pub(crate) closer_comm: [u8; 16],
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct StateAndInfo {
     pub(crate) info: ConnInfo,
 }
 
-/// Nothing known, for inserts.
+/// An empty state and info, for inserts.
 pub(crate) static NEW_BOTH: StateAndInfo = StateAndInfo {
     state: sock_state::NEW,
     info: ConnInfo {
@@ -61,7 +61,7 @@ impl ConnInfo {
     }
 }
 
-/// The program `info`: brings the info of the connection up to its transition.
+/// The program `info`: updates the info of the connection.
 #[inline(always)]
 pub(crate) fn follow<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     let step = run.step();
@@ -71,15 +71,15 @@ pub(crate) fn follow<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
         Task::Unknown
     };
     let Some(info) = hook.kept(false).info else {
-        // The owner of a listener was found by the program `listen`.
+        // The program `listen` has found the owner of a listener.
         if !step.is_listen() {
-            // SAFETY: zeros are an owner.
+            // SAFETY: zeros are a valid owner.
             unsafe { words::clear(&mut run.owner) };
         }
         return Some(());
     };
     if step.is_birth() {
-        // SAFETY: zeros are an info, and it has fifteen words.
+        // SAFETY: zeros are a valid info, and it has fifteen words.
         unsafe { words::clear(info) };
     }
     owner::follow(hook, info, run, task);

@@ -1,5 +1,5 @@
-//! The program that is attached to the hook: decides whether the event is ours, and starts its run. Where nothing comes before the work
-//! of `state`, it does that too.
+//! The entry program, which is attached to the hook: checks whether to handle the event, and starts its run. If no program runs
+//! before `state`, it also does the work of `state`.
 
 use tcpwatch_common::ledger::LEVELS;
 
@@ -14,7 +14,7 @@ use crate::{first_copy, ledger, run};
 pub(crate) fn enter<H: Hook>(ctx: &H::Context) {
     let Some(hook) = H::entered(ctx) else { return };
     let step = hook.step();
-    // Before the paths fork: see `close_info::has_socket`.
+    // Before the paths branch: see `close_info::has_socket`.
     let netns = hook.netns();
     if !first_copy::is_ours(&hook) {
         return;

@@ -1,4 +1,4 @@
-//! `task:task_rename` and `sched:sched_process_exit`: names of the processes that listen.
+//! `task:task_rename` and `sched:sched_process_exit`: track the names of listening processes.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
@@ -7,7 +7,7 @@ use crate::params::param;
 use crate::sock::{Memory, Typed, word};
 use crate::{listener, task};
 
-/// `sched:sched_process_exit`: the running thread ends, and with it the process if it was the last.
+/// `sched:sched_process_exit`: the running thread exits. If it is the last one, the process exits too.
 #[inline(always)]
 pub(crate) fn exited() {
     if param!(TASK.known) == 0 {
@@ -19,7 +19,7 @@ pub(crate) fn exited() {
     }
 }
 
-/// `task:task_rename`, classic. Only leaders are among the processes that listen, so a thread is never taken for one.
+/// `task:task_rename`, classic. The map has only the IDs of thread group leaders, so other threads never match.
 #[inline(always)]
 pub(crate) fn renamed_classic(ctx: &TracePointContext) {
     if param!(TASK.pidns) == 0 {
@@ -28,12 +28,12 @@ pub(crate) fn renamed_classic(ctx: &TracePointContext) {
             word::<u64>(ctx, param!(RESET.rename_comm)),
             word::<u64>(ctx, param!(RESET.rename_comm) + 8),
         ];
-        // SAFETY: both are sixteen bytes of anything.
+        // SAFETY: both types are sixteen bytes, and any bytes are valid.
         listener::rename(pid, &unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(comm) });
     }
 }
 
-/// `task:task_rename`, typed: the leader of a process changes its name, by itself or by exec; the task still has the old one.
+/// `task:task_rename`, typed: a process changes its name, by prctl() or by exec. The task still has the old name.
 #[inline(always)]
 pub(crate) fn renamed_typed(ctx: &BtfTracePointContext) {
     let task = Typed(ctx.arg(0));
@@ -42,7 +42,7 @@ pub(crate) fn renamed_typed(ctx: &BtfTracePointContext) {
     }
     let name: *const u8 = ctx.arg(1);
     let mut comm = [0u8; 16];
-    // SAFETY: the helper takes any address, and writes as many bytes as it is told there is room for.
+    // SAFETY: the helper takes any address, and writes at most the given number of bytes.
     let read = unsafe { bpf_probe_read_kernel_str(comm.as_mut_ptr().cast(), 16, name.cast()) };
     if read >= 0 {
         listener::rename(task::pid_of(task), &comm);

@@ -1,4 +1,4 @@
-//! Which sockets to count, by what is known of a socket so far.
+//! The filter: decides whether to count a socket, from the ports and addresses known so far.
 
 use tcpwatch_common::event::AF_INET;
 use tcpwatch_common::filter::{CIDR_MAX, Cidr, PORTS_EITHER, PORTS_LOCAL, PORTS_REMOTE};
@@ -10,14 +10,14 @@ use crate::run::{PEER_UNKNOWN, Run};
 use crate::sock::Endpoints;
 use crate::state::local_port;
 
-/// Not decided: a port or an address is still to come.
+/// Not decided: a port or an address is still unknown.
 pub(crate) const UNDECIDED: u8 = 0;
 /// Counted.
 pub(crate) const MATCH: u8 = 1;
 /// Not counted.
 pub(crate) const NO_MATCH: u8 = 2;
 
-/// What is not known of a socket at one moment.
+/// The unknown endpoints of a socket at one moment.
 #[derive(Clone, Copy)]
 pub(crate) struct Unknown {
     /// The local port.
@@ -41,19 +41,19 @@ pub(crate) fn admits(netns: u32, family: u8) -> bool {
     (param!(FILTER.netns) == 0 || param!(FILTER.netns) == netns) && (wanted == 0 || wanted == family as u32)
 }
 
-/// Whether the user asks for transitions from or to these states.
+/// Whether the filter selects transitions from or to these states.
 #[inline(always)]
 pub(crate) fn wants(from: u32, to: u32) -> bool {
     param!(FILTER.states) & (1 << from | 1 << to) != 0
 }
 
-/// Whether the user asks for sockets in `state`.
+/// Whether the filter selects sockets in `state`.
 #[inline(always)]
 pub(crate) fn wants_state(state: u8) -> bool {
     wants(state as u32 & 15, state as u32 & 15)
 }
 
-/// The verdict on a socket with `endpoints`, of which `unknown` is not known.
+/// The verdict on a socket with `endpoints`; `unknown` marks the unknown ones.
 #[inline(always)]
 pub(crate) fn judge(endpoints: &Endpoints, unknown: Unknown) -> u8 {
     let mut undecided = false;
@@ -106,7 +106,7 @@ fn in_set(first: u32, port: u16) -> bool {
         .is_some_and(|word| word >> (port & 63) & 1 != 0)
 }
 
-/// Whether `address` is in one of the first `count` local (else remote) ranges.
+/// Whether `address` is in one of the first `count` local ranges (or remote ranges, if not `local`).
 #[inline(always)]
 fn in_ranges(family: u8, address: &[u32; 4], count: u32, local: bool) -> bool {
     let address = match family {
@@ -124,7 +124,7 @@ fn in_ranges(family: u8, address: &[u32; 4], count: u32, local: bool) -> bool {
     false
 }
 
-/// The range at `index`, word by word: the verifier knows each.
+/// The range at `index`, loaded word by word, so that the verifier knows each word.
 #[inline(always)]
 fn range(index: usize, local: bool) -> Cidr {
     macro_rules! load {
@@ -149,7 +149,7 @@ fn range(index: usize, local: bool) -> Cidr {
     if local { load!(local) } else { load!(remote) }
 }
 
-/// The program `filter`: decides whether the socket is counted, as soon as its ports and addresses are known.
+/// The program `filter`: decides whether to count the socket, as soon as its ports and addresses are known.
 #[inline(always)]
 pub(crate) fn apply<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     let step = run.step();
@@ -176,7 +176,7 @@ pub(crate) fn apply<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
         }
         run.verdict = judge(&endpoints, unknown);
     }
-    // At a close nothing more will be known.
+    // At the close, nothing more will become known.
     if run.verdict == NO_MATCH || run.verdict == UNDECIDED && step.is_last() {
         if let Some(state) = kept.state {
             state.verdict = NO_MATCH;

@@ -1,4 +1,4 @@
-//! The listeners of the host and their owners, by namespace and port: a child is born long after listen() was called.
+//! The listeners of the host and their owners, by namespace and port. A child may be created long after listen().
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tcpwatch_common::Owner;
@@ -13,7 +13,7 @@ use crate::step::Step;
 use crate::task::Task;
 use crate::words;
 
-/// A listener of no process, for inserts.
+/// A listener without an owner, for inserts.
 static NEW_LISTENER: Listener = Listener {
     owner: Owner::UNKNOWN,
     sockets: 0,
@@ -21,23 +21,23 @@ static NEW_LISTENER: Listener = Listener {
     since: 0,
 };
 
-/// A name of no process, for inserts.
+/// An empty name, for inserts.
 static NEW_NAME: Name = Name {
     comm: [0; 16],
     since: u64::MAX,
 };
 
-/// `BPF_NOEXIST`: insert only where there is no entry yet.
+/// `BPF_NOEXIST`: insert only if there is no entry yet.
 const BPF_NOEXIST: u64 = 1;
 
-/// Whether the program `listen` has work at this step. It comes before the filter: a child may pass it where its listener does
-/// not.
+/// Whether the program `listen` has work at this step. It runs before the filter, because a child may match a filter that its
+/// listener does not match.
 #[inline(always)]
 pub(crate) fn wants(step: Step) -> bool {
     needs::owners() && (step.is_listen() || step.is_listener_close())
 }
 
-/// The program `listen`: adds a listening socket, or takes one away.
+/// The program `listen`: adds or removes a listener.
 #[inline(always)]
 pub(crate) fn follow<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     let lport = match hook.bound_port() {
@@ -55,19 +55,19 @@ pub(crate) fn follow<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     Some(())
 }
 
-/// `owner`, which is the running task, listens on `lport` of `netns`.
+/// Adds a listener of `owner`, the running task, on `lport` of `netns`.
 #[inline(always)]
 fn add(owner: &Owner, netns: u32, lport: u16) {
     let since = if owner.pid == 0 { 0 } else { keep_name(owner) };
     let key = listener_key(netns, lport);
     let Some(listener) = LISTENERS.get_ptr_mut(&key).or_else(|| {
-        // Another process may listen there at the same moment: the first makes the entry, the others find it.
+        // Another process may listen on the port at the same moment: the first creates the entry, the others find it.
         let _there_already = LISTENERS.insert(&key, &NEW_LISTENER, BPF_NOEXIST);
         LISTENERS.get_ptr_mut(&key)
     }) else {
         return;
     };
-    // SAFETY: the entry is one of the map's; other CPUs may write it meanwhile, so it is read again below.
+    // SAFETY: the entry is in the map; other CPUs may write it meanwhile, so it is read again below.
     let listener = unsafe { &mut *listener };
     let first = listener.sockets == 0;
     if first {
@@ -76,7 +76,7 @@ fn add(owner: &Owner, netns: u32, lport: u16) {
         listener.since = since;
     }
     add_word_atomically(&mut listener.sockets, 1);
-    // SAFETY: fields of a reference; volatile, since others write them.
+    // SAFETY: fields of a reference; volatile, because other CPUs write them.
     let (sockets, pid, theirs) = unsafe {
         (
             core::ptr::read_volatile(&raw const listener.sockets),
@@ -84,18 +84,18 @@ fn add(owner: &Owner, netns: u32, lport: u16) {
             core::ptr::read_volatile(&raw const listener.since),
         )
     };
-    // Of two processes that both found no listener, the one that counts last sees two.
+    // If two processes both found no listener, the one that counts last sees two.
     if pid != owner.pid || theirs != since || pid == 0 && !first || first && sockets != 1 {
         listener.shared = 1;
     }
 }
 
-/// Keeps the name of `owner`, which listens; returns [`Name::since`].
+/// Stores the name of `owner`, a listening process. Returns [`Name::since`].
 #[inline(always)]
 fn keep_name(owner: &Owner) -> u64 {
-    // A name that is there is kept up to date.
+    // An existing name is up to date.
     if let Some(name) = COMMS.get_ptr(&owner.pid) {
-        // SAFETY: the entry is one of the map's; the process itself writes this word, and it is here.
+        // SAFETY: the entry is in the map; only this process writes the word, and it is running here.
         return unsafe { (*name).since };
     }
     let _no_room = COMMS.insert(&owner.pid, &NEW_NAME, 0);
@@ -110,27 +110,27 @@ fn keep_name(owner: &Owner) -> u64 {
     name.since
 }
 
-/// One listening socket less on `lport` of `netns`.
+/// Removes a listener on `lport` of `netns`.
 #[inline(always)]
 fn remove(netns: u32, lport: u16) {
     let Some(listener) = LISTENERS.get_ptr_mut(&listener_key(netns, lport)) else {
         return;
     };
-    // SAFETY: the entry is one of the map's.
+    // SAFETY: the entry is in the map.
     let listener = unsafe { &mut *listener };
-    // The entry stays: the next listener there takes it over, and an unused one is the first to be evicted.
+    // The entry stays. The next listener on the port reuses it, and an unused entry is evicted first.
     if listener.sockets != 0 {
         add_word_atomically(&mut listener.sockets, u32::MAX);
     }
 }
 
-/// The owner of a child that is not accepted yet: the listening process, where there is one alone.
+/// Sets the owner of a child that is not accepted yet: the listening process, if there is only one.
 #[inline(always)]
 pub(crate) fn owner_of_child(owner: &mut Owner, netns: u32, lport: u16) {
     let Some(listener) = LISTENERS.get_ptr(&listener_key(netns, lport)) else {
         return;
     };
-    // SAFETY: the entry is one of the map's; it is rewritten only while it has no sockets, and then there are no children.
+    // SAFETY: the entry is in the map; it is rewritten only while it has no sockets, and then there are no children.
     let listener = unsafe { &*listener };
     if listener.sockets == 0 || listener.shared != 0 {
         return;
@@ -140,13 +140,13 @@ pub(crate) fn owner_of_child(owner: &mut Owner, netns: u32, lport: u16) {
         owner.how = HOW_LISTEN;
         return;
     }
-    // After the process has ended, others may hold the socket; they were not seen.
+    // After the process exited, other processes may hold the socket; they are unknown.
     let Some(name) = COMMS.get_ptr(&listener.owner.pid) else {
         return;
     };
-    // SAFETY: as above; a name that changes meanwhile is still of the same process.
+    // SAFETY: as above; a name that changes meanwhile still belongs to the same process.
     let name = unsafe { &*name };
-    // Another process may have the id by now.
+    // By now, another process may have this ID.
     if name.since != listener.since {
         return;
     }
@@ -155,16 +155,16 @@ pub(crate) fn owner_of_child(owner: &mut Owner, netns: u32, lport: u16) {
     words::copy(&mut owner.comm, &name.comm);
 }
 
-/// The process `pid` changed its name.
+/// Updates the name of the process `pid`.
 #[inline(always)]
 pub(crate) fn rename(pid: u32, comm: &[u8; 16]) {
     if let Some(name) = COMMS.get_ptr_mut(&pid) {
-        // SAFETY: the entry is one of the map's; only the process itself changes its name.
+        // SAFETY: the entry is in the map; only the process itself changes its name.
         words::copy(unsafe { &mut (*name).comm }, comm);
     }
 }
 
-/// The process `pid` ended: another may get its id.
+/// Removes the process `pid`, which exited: another process may get its ID.
 #[inline(always)]
 pub(crate) fn forget_process(pid: u32) {
     if COMMS.get_ptr(&pid).is_some() {

@@ -1,6 +1,6 @@
-//! The kernel side of tcpwatch: it counts, stamps and copies TCP state transitions, and does not interpret them.
+//! The BPF programs of tcpwatch. They count, timestamp and copy TCP state transitions, and do not interpret them.
 //!
-//! Built for `bpfel-unknown-none` by `cargo xtask ebpf`; on the host it is an empty program.
+//! Built for `bpfel-unknown-none` by `cargo xtask ebpf`. On the host it is an empty program.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
@@ -70,13 +70,13 @@ macro_rules! chain {
         $entry:ident, $listener:ident, $filter:ident, $state:ident, $close:ident, $info:ident, $latency:ident, $held:ident,
         $record:ident, $conn:ident
     ) => {
-        /// Decides whether the event is ours, and starts its run; counts it where no other program comes before.
+        /// Checks whether to handle the event, and starts its run. Also counts it, if no other program runs before `state`.
         #[$attribute]
         fn $entry(ctx: $context) -> $result {
             entry::enter::<$hook>(&ctx);
             0
         }
-        /// Follows listen() and the close of a listener.
+        /// Tracks listen() and the close of a listener.
         #[$attribute]
         fn $listener(ctx: $context) -> $result {
             run::resume::<$hook>(&ctx, names::STAGE_LISTENER, |hook, run| {
@@ -102,7 +102,7 @@ macro_rules! chain {
             run::resume::<$hook>(&ctx, names::STAGE_CLOSE, |_, run| close_info::count(run));
             0
         }
-        /// Follows the owner and the time in each state.
+        /// Updates the owner and the time in each state.
         #[$attribute]
         fn $info(ctx: $context) -> $result {
             run::resume::<$hook>(&ctx, names::STAGE_INFO, |hook, run| conn_info::follow(hook, run));
@@ -333,7 +333,7 @@ mod programs {
         0
     }
 
-    /// Loads only where the iterator holds the lock of each socket.
+    /// Loads only if the iterator holds the lock of each socket.
     #[unsafe(no_mangle)]
     #[unsafe(link_section = "iter/tcp")]
     extern "C" fn iter_locks(ctx: *const TcpIter) -> i32 {
@@ -341,45 +341,45 @@ mod programs {
         0
     }
 
-    /// Loads only where tracing programs have `bpf_sk_storage_get`.
+    /// Loads only if tracing programs have `bpf_sk_storage_get`.
     #[btf_tracepoint(function = "inet_sock_set_state")]
     fn has_sk_storage(ctx: BtfTracePointContext) -> i32 {
         probe::sk_storage(&ctx);
         0
     }
 
-    /// Loads only where tracing programs have `bpf_get_socket_cookie`.
+    /// Loads only if tracing programs have `bpf_get_socket_cookie`.
     #[btf_tracepoint(function = "inet_sock_set_state")]
     fn has_cookie(ctx: BtfTracePointContext) -> i32 {
         probe::cookie(&ctx);
         0
     }
 
-    /// Loads only where `bpf_get_current_task_btf` exists.
+    /// Loads only if `bpf_get_current_task_btf` exists.
     #[btf_tracepoint(function = "inet_sock_set_state")]
     fn has_task_btf(_ctx: BtfTracePointContext) -> i32 {
         probe::task_btf() as i32
     }
 
-    /// Loads only where `bpf_task_pt_regs` exists.
+    /// Loads only if `bpf_task_pt_regs` exists.
     #[btf_tracepoint(function = "inet_sock_set_state")]
     fn has_pt_regs(_ctx: BtfTracePointContext) -> i32 {
         probe::pt_regs() as i32
     }
 
-    /// Does nothing: the cost of the hook itself, for `cargo xtask bench`.
+    /// Does nothing. `cargo xtask bench` measures the cost of the hook with it.
     #[btf_tracepoint(function = "inet_sock_set_state")]
     fn empty_tp_btf(_ctx: BtfTracePointContext) -> i32 {
         0
     }
 
-    /// Loops, so that the verifier refuses a program in which a panic can be reached.
+    /// Loops, so that the verifier refuses a program that can reach a panic.
     #[panic_handler]
     fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
         loop {}
     }
 
-    /// Helpers that read kernel memory are for GPL-compatible programs.
+    /// Helpers that read kernel memory require a GPL-compatible license.
     #[unsafe(link_section = "license")]
     #[unsafe(no_mangle)]
     static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

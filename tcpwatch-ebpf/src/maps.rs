@@ -1,4 +1,5 @@
-//! The maps. A hash table has room for 1 entry here; the loader makes it larger where it is used (`source/ebpf/memory.rs` of tcpwatch).
+//! The maps. A hash table has room for 1 entry here; the loader sets its size if it is used (`source/ebpf/memory.rs` of
+//! tcpwatch).
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::SkStorage;
@@ -20,28 +21,29 @@ use crate::sock_state::SockState;
 /// Entries of a jump table.
 const STAGES_COUNT: u32 = STAGES.len() as u32;
 
-/// The records. The loader sets the size (`--ring-size`), and a page where none are needed.
+/// The records. The loader sets the size (`--ring-size`), or one page if no records are needed.
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);
 
-/// User stacks. The loader sets the size where they are wanted.
+/// User stacks. The loader sets the size if they are needed.
 #[map]
 pub(crate) static STACKS: RingBuf = RingBuf::with_byte_size(4096, 0);
 
-/// When the reader of stacks was last called (`bpf_ktime_get_ns`).
+/// When the reader of stacks was last woken (`bpf_ktime_get_ns`).
 #[map]
 pub(crate) static CALLED: Array<u64> = Array::with_max_entries(1, 0);
 
-/// The [`Ledger`]s, [`tcpwatch_common::ledger::BANKS`] a CPU; the loader sets how many. Not a per-CPU array, for userspace maps this one into its memory: a read
-/// by `bpf(2)` would keep classic tracepoint programs from running on its CPU meanwhile (`bpf_disable_instrumentation`).
+/// The [`Ledger`]s, [`tcpwatch_common::ledger::BANKS`] for each CPU; the loader sets the number. Not a per-CPU array, because
+/// userspace maps it into memory: a read by `bpf(2)` would stop classic tracepoint programs on that CPU meanwhile
+/// (`bpf_disable_instrumentation`).
 #[map]
 pub(crate) static LEDGER: Array<Ledger> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// What iterator passes counted: two banks of marks, and one for plain counts. One thread at a time runs a pass.
+/// Results of iterator passes: two banks of marks, and one for plain counts. Only one pass runs at a time.
 #[map]
 pub(crate) static PASSES: Array<Pass> = Array::with_max_entries(3, 0);
 
-/// The [`tcpwatch_common::ledger::Count`] that is kept now.
+/// The current [`tcpwatch_common::ledger::Count`].
 #[map]
 pub(crate) static COUNT: Array<u32> = Array::with_max_entries(1, 0);
 
@@ -49,25 +51,25 @@ pub(crate) static COUNT: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static PORTS: Array<u64> = Array::with_max_entries(3 * PORT_WORDS, 0);
 
-/// What the programs of one run hand on to each other, by copy.
+/// Data that the programs of a run pass to each other, for each copy.
 #[map]
 pub(crate) static RUNS: PerCpuArray<Runs> = PerCpuArray::with_max_entries(COPIES, 0);
 
-/// What the second copy knows of the first.
+/// Data of the second copy about the first.
 #[map]
 pub(crate) static FIRST_COPY: PerCpuArray<FirstCopy> = PerCpuArray::with_max_entries(1, 0);
 
-/// The last event of each socket, by the hash of its address: the address shifted left by 8 bits, `from << 4 | to` below. The loader
-/// makes it larger where it is used.
+/// The last event of each socket, by the hash of its address: the address shifted left by 8 bits, and `from << 4 | to` in the
+/// low bits. The loader sets its size if it is used.
 #[map]
 pub(crate) static LAST_EVENTS: Array<u64> = Array::with_max_entries(1, 0);
 
-/// 1 while a reset changes how an end is counted. Before Linux 6.1 another reset may interrupt it, on the same CPU.
+/// 1 while a reset changes how an ending is counted. Before Linux 6.1 another reset may interrupt it on the same CPU.
 #[map]
 pub(crate) static AMENDING: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 
-/// The programs of each hook and copy, by their place in [`tcpwatch_common::names::STAGES`]. The table of the second copy also has the
-/// entry program of the first: nobody calls it from there, but its count of runs is found by it.
+/// The programs of each hook and copy, by their index in [`tcpwatch_common::names::STAGES`]. The table of the second copy also
+/// has the entry program of the first. It is never called from there; the second copy uses it to find its count of runs.
 #[map]
 pub(crate) static STAGES_TYPED: ProgramArray = ProgramArray::with_max_entries(STAGES_COUNT, 0);
 #[map]
@@ -75,36 +77,36 @@ pub(crate) static STAGES_TYPED2: ProgramArray = ProgramArray::with_max_entries(S
 #[map]
 pub(crate) static STAGES_CLASSIC: ProgramArray = ProgramArray::with_max_entries(STAGES_COUNT, 0);
 
-/// The state of each socket, in the socket's own storage: nothing to size, nothing to evict, freed with the socket.
+/// The state of each socket, in the storage of the socket: it needs no size and no eviction, and is freed with the socket.
 #[btf_map]
 pub(crate) static STATES: SkStorage<SockState> = SkStorage::new();
 
-/// The state of each socket by its address, where sockets have no storage for us.
+/// The state of each socket by its address, if sockets have no storage.
 #[map]
 pub(crate) static STATES_BY_ADDR: HashMap<u64, SockState> = HashMap::with_max_entries(1, 0);
 
-/// State and info of each socket, in place of [`STATES`] where infos are needed.
+/// State and info of each socket, instead of [`STATES`] if infos are needed.
 #[btf_map]
 pub(crate) static INFOS: SkStorage<StateAndInfo> = SkStorage::new();
 
-/// The same, in place of [`STATES_BY_ADDR`].
+/// The same, instead of [`STATES_BY_ADDR`].
 #[map]
 pub(crate) static INFOS_BY_ADDR: HashMap<u64, StateAndInfo> = HashMap::with_max_entries(1, 0);
 
-/// The process that accepted a socket, by its address, until its next transition or its death: a program on a system call cannot
-/// reach the socket's own storage.
+/// The process that accepted a socket, by the socket's address, until its next transition or its destruction. A program on a
+/// system call cannot reach the storage of the socket.
 #[map]
 pub(crate) static ACCEPTED: HashMap<u64, Owner> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 
-/// The listeners, by namespace and port. The children of a listener that had to make room have no owner until they are accepted.
+/// The listeners, by namespace and port. Children of an evicted listener have no owner until they are accepted.
 #[map]
 pub(crate) static LISTENERS: LruHashMap<u64, Listener> = LruHashMap::with_max_entries(1, 0);
 
-/// Names of the processes that listen, kept while they change: a child is born long after its listener.
+/// Names of listening processes, updated when they change: a child may be created long after its listener.
 #[map]
 pub(crate) static COMMS: LruHashMap<u32, Name> = LruHashMap::with_max_entries(1, 0);
 
-/// Histograms. What finds no room under its own group is counted together.
+/// Histograms. Groups without room are counted together.
 #[map]
 pub(crate) static HISTOGRAMS: PerCpuHashMap<HistogramKey, Lengths> =
     PerCpuHashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
@@ -113,6 +115,6 @@ pub(crate) static HISTOGRAMS: PerCpuHashMap<HistogramKey, Lengths> =
 #[map]
 pub(crate) static WAITING: HashMap<u64, u64> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 
-/// The classic tracepoint's record, copied.
+/// A copy of the classic tracepoint's record.
 #[map]
 pub(crate) static CLASSIC_RECORD: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);

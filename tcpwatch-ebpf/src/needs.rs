@@ -1,4 +1,4 @@
-//! What the user's command needs ([`tcpwatch_common::Params::needs`]).
+//! The needs of the command ([`tcpwatch_common::Params::needs`]).
 
 use tcpwatch_common::params::{
     BEFORE_STATE, NEED_CONNECTIONS, NEED_ENDPOINTS, NEED_LATENCY, NEED_OPENINGS, NEED_OWNERS, NEED_TRANSITIONS,
@@ -6,13 +6,13 @@ use tcpwatch_common::params::{
 
 use crate::params::param;
 
-/// Each needs records.
+/// Needs with records.
 const RECORDS: u32 = NEED_TRANSITIONS | NEED_OPENINGS | NEED_CONNECTIONS;
-/// Each needs the time at which a state was entered.
+/// Needs with the time at which a state was entered.
 const TIMES: u32 = RECORDS | NEED_LATENCY;
-/// Each needs the owner, or the time in each state, of every connection.
+/// Needs with the owner of every connection, or its time in each state.
 const INFOS: u32 = NEED_OWNERS | NEED_CONNECTIONS;
-/// Each needs the state of every socket.
+/// Needs with the state of every socket.
 const STATES: u32 = TIMES | INFOS | NEED_ENDPOINTS;
 
 /// Whether any of `needs` is needed.
@@ -21,67 +21,67 @@ fn any(needs: u32) -> bool {
     param!(PARAMS.needs) & needs != 0
 }
 
-/// A record for every transition.
+/// Whether a record is needed for every transition.
 #[inline(always)]
 pub(crate) fn transitions() -> bool {
     any(NEED_TRANSITIONS)
 }
 
-/// A record for every transition to `ESTABLISHED`.
+/// Whether a record is needed for every transition to `ESTABLISHED`.
 #[inline(always)]
 pub(crate) fn openings() -> bool {
     any(NEED_OPENINGS)
 }
 
-/// A record for every finished connection.
+/// Whether a record is needed for every finished connection.
 #[inline(always)]
 pub(crate) fn connections() -> bool {
     any(NEED_CONNECTIONS)
 }
 
-/// The owner of each connection.
+/// Whether the owner of each connection is needed.
 #[inline(always)]
 pub(crate) fn owners() -> bool {
     any(NEED_OWNERS)
 }
 
-/// Latency histograms.
+/// Whether latency histograms are needed.
 #[inline(always)]
 pub(crate) fn latency() -> bool {
     any(NEED_LATENCY)
 }
 
-/// Ports or addresses, for the filter.
+/// Whether the filter needs ports or addresses.
 #[inline(always)]
 pub(crate) fn endpoints() -> bool {
     any(NEED_ENDPOINTS)
 }
 
-/// Any records.
+/// Whether any records are needed.
 #[inline(always)]
 pub(crate) fn records() -> bool {
     any(RECORDS)
 }
 
-/// The time each state was entered.
+/// Whether the time at which a state was entered is needed.
 #[inline(always)]
 pub(crate) fn times() -> bool {
     any(TIMES)
 }
 
-/// The owner, or the time in each state, of each connection.
+/// Whether the owner of each connection, or its time in each state, is needed.
 #[inline(always)]
 pub(crate) fn infos() -> bool {
     any(INFOS)
 }
 
-/// The state of every socket.
+/// Whether the state of every socket is needed.
 #[inline(always)]
 pub(crate) fn states() -> bool {
     any(STATES)
 }
 
-/// A program of the chain that comes before `state`.
+/// Whether a program of the chain before `state` is needed.
 #[inline(always)]
 pub(crate) fn program_before_state() -> bool {
     any(BEFORE_STATE)

@@ -1,4 +1,4 @@
-//! The owner of a connection: taken where the running task is known to act for the socket, and nowhere else.
+//! The owner of a connection. It is set only where the running task is known to act for the socket.
 
 use tcpwatch_common::Owner;
 use tcpwatch_common::owner::{HOW_ACCEPT, HOW_CLOSE, HOW_CONNECT, HOW_LISTEN, HOW_UNKNOWN};
@@ -12,7 +12,7 @@ use crate::step::{CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, LAST_ACK, LISTEN, SYN_RECV
 use crate::task::Task;
 use crate::{listener, needs, words};
 
-/// Brings the owner in `info` up to the transition of `run`, which `task` runs.
+/// Updates the owner in `info` for the transition of `run`. `task` is the running task.
 #[inline(always)]
 pub(crate) fn follow<H: Hook>(hook: &H, info: &mut ConnInfo, run: &mut Run, task: Task) {
     if !needs::owners() {
@@ -23,7 +23,7 @@ pub(crate) fn follow<H: Hook>(hook: &H, info: &mut ConnInfo, run: &mut Run, task
         words::copy(&mut info.owner, &run.owner);
         return;
     }
-    // Only close() and shutdown() make these steps, in the task that calls them.
+    // Only close() and shutdown() make these steps, in the calling task.
     let is_closed = hook.known()
         && matches!(
             (step.from, step.to),
@@ -38,7 +38,7 @@ pub(crate) fn follow<H: Hook>(hook: &H, info: &mut ConnInfo, run: &mut Run, task
         return;
     }
     if step.is_child() {
-        // What is kept under its address is of an older socket.
+        // An entry with this address belongs to an older socket.
         forget(hook.address());
         listener::owner_of_child(&mut info.owner, run.netns, run.lport as u16);
         return;
@@ -50,12 +50,11 @@ pub(crate) fn follow<H: Hook>(hook: &H, info: &mut ConnInfo, run: &mut Run, task
     if !matches!(info.owner.how, HOW_CONNECT | HOW_ACCEPT) {
         let address = hook.sk().address() as u64;
         if let Some(accepted) = ACCEPTED.get_ptr(&address) {
-            // SAFETY: the entry is of this socket, and is written once, before it can be found.
+            // SAFETY: the entry belongs to this socket, and is written once, before it can be found.
             words::copy(&mut info.owner, unsafe { &*accepted });
             let _gone_already = ACCEPTED.remove(&address);
         } else if info.owner.how == HOW_LISTEN && sock::has_socket(Bare(hook.sk().address())) {
-            // It was accepted, and accept() was not seen.
-            // SAFETY: zeros are an owner.
+            // A process accepted the connection, but tcpwatch did not see accept(). SAFETY: zeros are a valid owner.
             unsafe { words::clear(&mut info.owner) };
         }
     }
@@ -64,7 +63,7 @@ pub(crate) fn follow<H: Hook>(hook: &H, info: &mut ConnInfo, run: &mut Run, task
     }
 }
 
-/// The process `closer` closes the socket, and so holds it.
+/// Records that the process `closer` closes the socket, so it holds the socket.
 #[inline(always)]
 fn closed_by(info: &mut ConnInfo, closer: &Owner) {
     if info.owner.how == HOW_UNKNOWN {
@@ -75,10 +74,10 @@ fn closed_by(info: &mut ConnInfo, closer: &Owner) {
     }
 }
 
-/// The socket at `address` is gone.
+/// Drops the accepting process of the socket at `address`.
 #[inline(always)]
 pub(crate) fn forget(address: u64) {
-    // It is mostly gone by then, and a lookup costs less than a removal.
+    // Usually there is no entry, and a lookup costs less than a removal.
     if ACCEPTED.get_ptr(&address).is_some() {
         let _gone_already = ACCEPTED.remove(&address);
     }

@@ -1,39 +1,40 @@
-//! What the loader wrote into `.rodata` before loading: the verifier knows these values, and prunes what they switch off.
+//! Parameters that the loader writes into `.rodata` before loading. The verifier knows these values, and removes code that they
+//! turn off.
 
 use tcpwatch_common::{ABI_VERSION, ClassicLayout, Filter, Params, ResetLayout, SockLayout, TaskLayout};
 
-/// The ABI this object speaks; the loader refuses another than its own.
+/// The ABI version of this object. The loader refuses another version.
 #[unsafe(no_mangle)]
 pub(crate) static TCPWATCH_ABI: u32 = ABI_VERSION;
 
-/// Which sockets to count.
+/// Selects the sockets to count.
 #[unsafe(no_mangle)]
 pub(crate) static FILTER: Filter = Filter::ALL;
 
-/// What is needed, and what the kernel offers.
+/// The needs of the command, and the features of the kernel.
 #[unsafe(no_mangle)]
 pub(crate) static PARAMS: Params = Params::COUNTS;
 
-/// Where the running kernel keeps a socket's fields.
+/// Offsets of a socket's fields in the running kernel.
 #[unsafe(no_mangle)]
 pub(crate) static SOCK: SockLayout = SockLayout::UNKNOWN;
 
-/// Where the running kernel keeps a task's sockets.
+/// Offsets for the path from a task to its sockets.
 #[unsafe(no_mangle)]
 pub(crate) static TASK: TaskLayout = TaskLayout::UNKNOWN;
 
-/// Where the tracepoints about resets and accepts keep their fields.
+/// Offsets in the records of the other tracepoints.
 #[unsafe(no_mangle)]
 pub(crate) static RESET: ResetLayout = ResetLayout::UNKNOWN;
 
-/// Where the classic tracepoint keeps its fields.
+/// Offsets in the record of the classic tracepoint.
 #[unsafe(no_mangle)]
 pub(crate) static CLASSIC: ClassicLayout = ClassicLayout::UNKNOWN;
 
-/// Reads one field of a global above; volatile, or the compiler would fold in the value of build time.
+/// Reads a field of a global above. Volatile, because the compiler would otherwise use the value at build time.
 macro_rules! param {
     ($global:ident . $($field:tt)+) => {
-        // SAFETY: the place is a field of a static, aligned and initialised, which nothing writes after loading.
+        // SAFETY: this is a field of an aligned and initialised static, which nothing writes after loading.
         unsafe { core::ptr::read_volatile(&raw const crate::params::$global.$($field)+) }
     };
 }

@@ -1,4 +1,4 @@
-//! Programs that only load where the kernel has one feature. They are never attached.
+//! Programs that load only if the kernel has one feature. They are never attached.
 
 use core::ptr;
 
@@ -19,7 +19,7 @@ const SO_RCVBUF: i32 = 8;
 #[inline(always)]
 pub(crate) fn sk_storage(ctx: &BtfTracePointContext) {
     let sk: *const u8 = ctx.arg(0);
-    // SAFETY: the helper takes the typed socket, and makes nothing where the flags are 0.
+    // SAFETY: the helper takes the typed socket, and creates nothing if the flags are 0.
     unsafe {
         bpf_sk_storage_get(
             ptr::from_ref(&STATES).cast_mut().cast(),
@@ -53,7 +53,7 @@ pub(crate) fn pt_regs() -> u32 {
     unsafe { (bpf_task_pt_regs(bpf_get_current_task_btf()) == 0) as u32 }
 }
 
-/// An iterator may call `bpf_getsockopt` where it holds the lock of each socket, and there alone.
+/// An iterator may call `bpf_getsockopt` only if it holds the lock of each socket.
 #[inline(always)]
 pub(crate) fn iter_locks(ctx: *const TcpIter) {
     let Some(sk) = TcpIter::socket(ctx) else { return };

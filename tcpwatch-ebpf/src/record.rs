@@ -1,4 +1,4 @@
-//! Writes records into the ring buffer, and wakes the reader when a share of it is filled.
+//! Writes records into the ring buffer, and wakes the reader when a part of it is filled.
 
 use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use tcpwatch_common::event::{Amendment, Connection, DWELL_UNKNOWN};
@@ -16,7 +16,7 @@ use crate::sock::{self, Traffic};
 use crate::step::{CLOSE_WAIT, ESTABLISHED, FIN_WAIT2, Step};
 use crate::{filter, needs, words};
 
-/// `BPF_RB_AVAIL_DATA`: bytes not read yet.
+/// `BPF_RB_AVAIL_DATA`: unread bytes.
 const AVAILABLE: u64 = 0;
 
 /// Whether the program `record` writes a record at this step.
@@ -37,7 +37,7 @@ pub(crate) fn wants_connection(step: Step) -> bool {
     needs::connections() && step.is_end() && filter::wants(step.from, step.to)
 }
 
-/// The step of an opening that was held back.
+/// The step of a held-back opening.
 #[inline(always)]
 pub(crate) fn opening(held: u32) -> Step {
     Step {
@@ -46,7 +46,7 @@ pub(crate) fn opening(held: u32) -> Step {
     }
 }
 
-/// One transition to record.
+/// A transition to record.
 struct Recorded {
     step: Step,
     time_ns: u64,
@@ -57,7 +57,7 @@ struct Recorded {
 impl Recorded {
     /// The transition of `run`.
     #[inline(always)]
-    fn of(run: &Run) -> Self {
+    fn from_run(run: &Run) -> Self {
         Self {
             step: run.step(),
             time_ns: run.now,
@@ -70,7 +70,7 @@ impl Recorded {
 /// The program `record`: records the transition.
 #[inline(always)]
 pub(crate) fn send_transition<H: Hook>(hook: &H, run: &Run) -> Option<()> {
-    let recorded = Recorded::of(run);
+    let recorded = Recorded::from_run(run);
     // SAFETY: the entry is reserved and of this type; every field is written.
     send::<Transition>(run.ledger()?, |place| {
         write(hook, run, &recorded, unsafe { &mut *place })
@@ -78,7 +78,7 @@ pub(crate) fn send_transition<H: Hook>(hook: &H, run: &Run) -> Option<()> {
     Some(())
 }
 
-/// The program `held`: records the opening that was held back.
+/// The program `held`: records the held-back opening.
 #[inline(always)]
 pub(crate) fn send_held<H: Hook>(hook: &H, run: &Run) -> Option<()> {
     let recorded = Recorded {
@@ -97,7 +97,7 @@ pub(crate) fn send_held<H: Hook>(hook: &H, run: &Run) -> Option<()> {
 /// The program `conn`: records the connection that ends with the transition.
 #[inline(always)]
 pub(crate) fn send_connection<H: Hook>(hook: &H, run: &Run) -> Option<()> {
-    let recorded = Recorded::of(run);
+    let recorded = Recorded::from_run(run);
     send::<Connection>(run.ledger()?, |place| {
         // SAFETY: as in `send_transition`.
         let place = unsafe { &mut *place };
@@ -107,7 +107,7 @@ pub(crate) fn send_connection<H: Hook>(hook: &H, run: &Run) -> Option<()> {
             place.closer_pid = info.closer_pid;
             words::copy(&mut place.closer_comm, &info.closer_comm);
         } else {
-            // SAFETY: zeros are numbers and bytes.
+            // SAFETY: zeros are valid numbers and bytes.
             unsafe {
                 words::clear(&mut place.spent_ns);
                 words::clear(&mut place.closer_comm);
@@ -117,7 +117,7 @@ pub(crate) fn send_connection<H: Hook>(hook: &H, run: &Run) -> Option<()> {
         let traffic = if hook.known() { sock::traffic(hook.sk()) } else { None };
         place.counted = traffic.is_some() as u32;
         let traffic = traffic.unwrap_or(Traffic::NONE);
-        // The peer's FIN takes a sequence number (RFC 9293, 3.4), and the kernel counts it.
+        // The peer's FIN takes a sequence number (RFC 9293, section 3.4), and the kernel counts it as a byte.
         let fin = (run.close_info.flags & DONE != 0) as u64;
         place.bytes_sent = traffic.sent;
         place.bytes_acked = traffic.acked;
@@ -136,7 +136,7 @@ fn write<H: Hook>(hook: &H, run: &Run, recorded: &Recorded, place: &mut Transiti
     let (ifindex, cookie) = hook.extras();
     place.time_ns = recorded.time_ns;
     place.id = run.id;
-    // A child whose peer is not filled in yet still carries the cookie of its listener.
+    // A child whose peer address is not set yet still has the cookie of its listener.
     place.cookie = if run.flags & PEER_UNKNOWN != 0 { 0 } else { cookie };
     place.dwell_ns = recorded.dwell_ns;
     hook.write_addresses(&mut place.local, &mut place.remote);
@@ -152,11 +152,11 @@ fn write<H: Hook>(hook: &H, run: &Run, recorded: &Recorded, place: &mut Transiti
     if needs::owners() {
         words::copy(&mut place.owner, &run.owner);
     } else {
-        // SAFETY: zeros are an owner.
+        // SAFETY: zeros are a valid owner.
         unsafe { words::clear(&mut place.owner) };
     }
     let owner_known = needs::owners() && run.owner.how != HOW_UNKNOWN;
-    // A process that has not closed the socket may have its descriptor still, and is found by the inode.
+    // A process that has not closed the socket may still have its descriptor. It can be found by the inode.
     let stays_open = recorded.step.is_last()
         && matches!(recorded.step.from, CLOSE_WAIT | FIN_WAIT2)
         && recorded.close_info.flags & DEAD == 0;
@@ -180,8 +180,8 @@ fn send<T: 'static>(ledger: &mut Ledger, fill: impl FnOnce(*mut T)) {
     };
     fill(entry.as_mut_ptr());
     inc(&mut ledger.sent);
-    // A wakeup costs ten times the record, and even the query costs something. The reader also polls on a timer: it is woken
-    // only by the first record, which people wait for, and where the timer may be too late.
+    // A wakeup costs ten times as much as the record, and even the query has a cost. The reader also polls on a timer. So wake
+    // it only for the first record, which the user waits for, and if the timer may be too late.
     let is_first = ledger.sent == 1;
     let wake = is_first
         || ledger.sent & param!(PARAMS.wake_mask) as u64 == 0
@@ -193,7 +193,7 @@ fn send<T: 'static>(ledger: &mut Ledger, fill: impl FnOnce(*mut T)) {
     });
 }
 
-/// Sends what is known now of an end that was recorded, or counts it as a missed reset.
+/// Sends new evidence for a recorded ending, or counts a missed reset.
 #[inline(always)]
 pub(crate) fn amend(amendment: &Amendment) {
     let Some(mut entry) = EVENTS.reserve::<Amendment>(0) else {

@@ -12,14 +12,14 @@ use crate::sock_state::{self, Kept};
 use crate::step::{CLOSE, LISTEN, SYN_RECV, SYN_SENT, TIME_WAIT};
 use crate::{close_info, filter, latency, needs, owner, record};
 
-/// Number of states with a socket of full size: requests (12) and what comes after have none.
+/// States below this number have full sockets. Requests (12) and later states do not.
 const FULL_STATES: u32 = 12;
 
-/// A reset on `sk`, sent for `reason` or received; `kept` finds what is kept of the socket.
+/// Handles a reset on `sk`, sent for `reason` or received. `kept` finds the state of the socket.
 #[inline(always)]
 fn reset<'a, M: Memory>(sk: M, kept: impl FnOnce(bool) -> Kept<'a>, sent: bool, reason: u8) {
     let state = sock::state(sk) as u32;
-    // A timewait socket keeps nothing; the resets of a listener are those of its children.
+    // A timewait socket has no state, and resets of a listener belong to its children.
     if !(1..FULL_STATES).contains(&state)
         || matches!(state, LISTEN | TIME_WAIT)
         || sock::protocol(sk) != IPPROTO_TCP
@@ -113,11 +113,11 @@ pub(crate) fn destroyed_classic(ctx: &TracePointContext) {
     forget(address);
 }
 
-/// Drops the state of the socket at `address`: another socket may have the address in a moment.
+/// Drops the state of the socket at `address`, because another socket may get the address.
 #[inline(always)]
 fn forget_state(address: u64) {
-    // The kernel sends the reset of an orphan that receives data after its death. Its state is then replaced by that of the next
-    // socket at this address.
+    // The kernel may send the reset of an orphan after the orphan is destroyed. Keep its state then; the next socket at this
+    // address replaces it.
     let awaits_reset = sock_state::by_address(address, false)
         .state
         .is_some_and(|state| close_info::awaits_reset(state));
@@ -126,7 +126,7 @@ fn forget_state(address: u64) {
     }
 }
 
-/// Drops what else is kept of it.
+/// Drops all other data of the socket.
 #[inline(always)]
 fn forget(address: u64) {
     owner::forget(address);

@@ -1,4 +1,4 @@
-//! `tcp:tcp_retransmit_skb` and `tcp:tcp_retransmit_synack`: counts segments that are sent again.
+//! `tcp:tcp_retransmit_skb` and `tcp:tcp_retransmit_synack`: counts retransmitted segments.
 
 use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 
@@ -9,7 +9,7 @@ use crate::sock::{self, Bare, IPPROTO_TCP, Memory, Typed, word};
 use crate::step::SYN_SENT;
 use crate::{ledger, needs};
 
-/// A segment of `sk` was sent again. For a SYN-ACK, `sk` is the listener, and `request` has both endpoints.
+/// Counts a retransmitted segment of `sk`. For a SYN-ACK, `sk` is the listener, and `request` has both endpoints.
 #[inline(always)]
 fn count<M: Memory>(sk: M, request: Option<M>) {
     if sock::protocol(sk) != IPPROTO_TCP || !filter::admits(sock::netns(sk), sock::family(sk)) {
@@ -63,7 +63,7 @@ pub(crate) fn synack_classic(ctx: &TracePointContext) {
     }
 }
 
-/// The pointer at `offset` of a classic tracepoint's record.
+/// The pointer at `offset` in the record of a classic tracepoint.
 #[inline(always)]
 fn pointer(ctx: &TracePointContext, offset: u32) -> Bare {
     Bare(word::<u64>(ctx, offset) as *const u8)

@@ -1,6 +1,6 @@
-//! The run of one transition: a chain of small programs, each of which calls the next by a tail call.
+//! The run of one transition: a chain of small programs that call each other by tail calls.
 //!
-//! What one program hands to the next is kept in a [`Run`], in a map. Each CPU has one for every run that may be under way there.
+//! A [`Run`] in a map passes data from one program to the next. Each CPU has one for every run that can be active there.
 
 use core::arch::asm;
 
@@ -18,52 +18,52 @@ use crate::maps::RUNS;
 use crate::step::Step;
 use crate::{close_info, filter, latency, ledger, listener, needs, record, sock_state, state};
 
-/// [`Run::flags`]: the peer of a child is not filled in yet (before Linux 6.15).
+/// [`Run::flags`]: the peer address of a child is not set yet (before Linux 6.15).
 pub(crate) const PEER_UNKNOWN: u32 = 1 << 0;
-/// [`Run::flags`]: the transition is kept with the socket until more is known, and not counted now.
+/// [`Run::flags`]: the transition is held back with the socket until more is known, and is not counted now.
 pub(crate) const HELD_BACK: u32 = 1 << 1;
 
-/// One transition, as far as the programs so far have understood it.
+/// The data of one transition, as filled in by the programs so far.
 #[repr(C)]
 pub(crate) struct Run {
-    /// Index of the ledger it is counted in.
+    /// Index of the ledger for this transition.
     pub(crate) ledger: u32,
     /// State left.
     from: u32,
     /// State entered.
     to: u32,
-    /// Inode number of the network namespace; 0 when unknown.
+    /// Inode number of the network namespace; 0 if unknown.
     pub(crate) netns: u32,
-    /// Local port, host order; 0 when unknown.
+    /// Local port, host order; 0 if unknown.
     pub(crate) lport: u32,
     /// [`PEER_UNKNOWN`], [`HELD_BACK`].
     pub(crate) flags: u32,
-    /// The opening that was held back and is released by this transition, `from << 4 | to`; 0 for none.
+    /// The held-back opening that this transition releases, `from << 4 | to`; 0 for none.
     pub(crate) held: u32,
     /// The verdict of the filter on the socket.
     pub(crate) verdict: u8,
-    /// Who opened the connection ([`tcpwatch_common::Transition::opened`]).
+    /// Which side opened the connection ([`tcpwatch_common::Transition::opened`]).
     pub(crate) opened: u8,
-    /// Where the local port is from ([`tcpwatch_common::Transition::port`]).
+    /// How the local port was set ([`tcpwatch_common::Transition::port`]).
     pub(crate) port: u8,
-    /// The bank of its ledger.
+    /// The bank of the ledger.
     pub(crate) bank: u8,
-    /// When it happened, ns; 0 where no times are needed.
+    /// Time of the transition, ns; 0 if no times are needed.
     pub(crate) now: u64,
-    /// When the held opening happened, ns.
+    /// Time of the held-back opening, ns.
     pub(crate) held_ns: u64,
     /// Time spent in the state left, ns.
     pub(crate) dwell_ns: u64,
-    /// Number of the connection; 0 when unknown.
+    /// Connection number; 0 if unknown.
     pub(crate) id: u64,
-    /// How the connection ended, at `*>CLOSE`.
+    /// Evidence of how the connection ended, at `*>CLOSE`.
     pub(crate) close_info: Evidence,
     /// Owner of the socket.
     pub(crate) owner: Owner,
 }
 
 impl Run {
-    /// The states.
+    /// The states of the transition.
     #[inline(always)]
     pub(crate) fn step(&self) -> Step {
         Step {
@@ -72,14 +72,14 @@ impl Run {
         }
     }
 
-    /// The ledger it is counted in.
+    /// The ledger for this transition.
     #[inline(always)]
     pub(crate) fn ledger<'a>(&self) -> Option<&'a mut Ledger> {
         ledger::at(self.ledger)
     }
 }
 
-/// The runs under way on one CPU, of one copy of the programs: a later one interrupts the one before.
+/// The active runs on one CPU, of one copy of the programs. Each run interrupts the one before it.
 #[repr(C)]
 pub(crate) struct Runs {
     depth: u32,
@@ -87,15 +87,15 @@ pub(crate) struct Runs {
     runs: [Run; LEVELS as usize],
 }
 
-/// Keeps the compiler from moving writes across: an interrupting run reads them.
+/// Prevents the compiler from moving writes across this point, because an interrupting run reads them.
 #[inline(always)]
 pub(crate) fn barrier() {
     // SAFETY: no instruction.
     unsafe { asm!("") };
 }
 
-/// Starts the run of a transition and calls the first program of the chain. Where that is `state`, it does the work itself: a call
-/// less.
+/// Starts the run of a transition and calls the first program of the chain. If that is `state`, does its work here, which saves
+/// a call.
 #[inline(always)]
 pub(crate) fn start<H: Hook>(hook: &H, ctx: &H::Context, step: Step, netns: u32) {
     let Some(runs) = RUNS.get_ptr_mut(H::COPY) else { return };
@@ -130,7 +130,7 @@ pub(crate) fn start<H: Hook>(hook: &H, ctx: &H::Context, step: Step, netns: u32)
     runs.depth = depth;
 }
 
-/// Continues the run with one program of the chain, whose work is `stage`; then calls the next.
+/// Continues the run in one program of the chain: does its work `stage`, then calls the next program.
 #[inline(always)]
 pub(crate) fn resume<H: Hook>(ctx: &H::Context, this: u32, stage: impl FnOnce(&H, &mut Run) -> Option<()>) {
     let Some(runs) = RUNS.get_ptr_mut(H::COPY) else { return };
@@ -148,7 +148,7 @@ pub(crate) fn resume<H: Hook>(ctx: &H::Context, this: u32, stage: impl FnOnce(&H
     runs.depth = depth;
 }
 
-/// Calls the next program that this transition needs after the one at index `this`. Returns only where none is left.
+/// Calls the next program that this transition needs after the one at index `this`. Returns only if there is none.
 #[inline(always)]
 fn call_after<H: Hook>(ctx: &H::Context, this: Option<u32>, run: &Run) {
     let step = run.step();
@@ -171,13 +171,13 @@ fn call_after<H: Hook>(ctx: &H::Context, this: Option<u32>, run: &Run) {
     call!(STAGE_CONNECTION where goes_on && record::wants_connection(step));
 }
 
-/// Calls the program at index `STAGE` of the hook's jump table; returns where there is none. In assembly, so that the index is a
-/// constant for the kernel, which then makes it a direct jump.
+/// Calls the program at index `STAGE` of the hook's jump table. Returns if there is none. Assembly makes the index a constant,
+/// which the kernel turns into a direct jump.
 #[inline(always)]
 fn tail_call<H: Hook, const STAGE: u32>(ctx: &H::Context) {
     let table: *const ProgramArray = H::stages();
-    // SAFETY: the helper (`BPF_FUNC_tail_call`, 12) takes the context, a map of programs and an index, and leaves the program or
-    // changes no more than the registers of a call.
+    // SAFETY: the helper (`BPF_FUNC_tail_call`, 12) takes the context, a map of programs and an index. It leaves the program,
+    // or changes only the registers of a call.
     unsafe {
         asm!(
             "r3 = {stage}",

@@ -1,4 +1,4 @@
-//! The only place that reads kernel memory: a socket's fields, by the offsets the loader found.
+//! Reads kernel memory: the fields of a socket, at the offsets that the loader found. No other module does.
 
 use core::ffi::c_void;
 
@@ -15,21 +15,21 @@ use crate::words::put;
 /// `IPPROTO_TCP`.
 pub(crate) const IPPROTO_TCP: u16 = 6;
 
-/// A way to read a socket's memory.
+/// Reads the memory of a kernel object.
 pub(crate) trait Memory: Copy {
-    /// The `T` at `offset` bytes from the start.
+    /// Reads the `T` at `offset` bytes from the start.
     fn read<T: Copy + Default>(self, offset: u32) -> T;
-    /// The way to read what it points at.
+    /// The type for objects behind its pointers.
     type Object: Memory;
-    /// The object that the pointer at `offset` points at.
+    /// The object behind the pointer at `offset`.
     fn follow(self, offset: u32) -> Self::Object;
-    /// Where the object lies.
+    /// The address of the object.
     fn address(self) -> *const u8;
-    /// The `struct tcp_sock` that this TCP socket is.
+    /// This TCP socket as a `struct tcp_sock`.
     fn tcp(self) -> Option<Self>;
 }
 
-/// A pointer the verifier knows the type of: plain loads, which it checks and the kernel guards.
+/// A typed pointer: plain loads, which the verifier checks and the kernel guards.
 #[derive(Clone, Copy)]
 pub(crate) struct Typed(pub *const u8);
 
@@ -55,7 +55,7 @@ impl Memory for Typed {
 
     #[inline(always)]
     fn tcp(self) -> Option<Self> {
-        // SAFETY: the helper takes the typed socket, and gives it back under its wider type.
+        // SAFETY: the helper takes the typed socket, and returns it with its wider type.
         let tcp: *const u8 = unsafe { bpf_skc_to_tcp_sock(self.0.cast_mut().cast()) }
             .cast_const()
             .cast();
@@ -63,7 +63,7 @@ impl Memory for Typed {
     }
 }
 
-/// A bare address: every read is a helper's, and a failed one gives zero.
+/// An untyped address: every read is a helper call, and a failed read returns zero.
 #[derive(Clone, Copy)]
 pub(crate) struct Bare(pub *const u8);
 
@@ -91,7 +91,7 @@ impl Memory for Bare {
     }
 }
 
-/// A socket at a bare address, and a copy of its first bytes: a helper's call costs more than they do.
+/// A socket at an untyped address, with a copy of its first bytes: one helper call costs more than copying them.
 #[repr(C, align(8))]
 pub(crate) struct SocketCopy {
     address: u64,
@@ -99,11 +99,11 @@ pub(crate) struct SocketCopy {
 }
 
 impl SocketCopy {
-    /// Copies the socket at `address`: zeros where it cannot be read.
+    /// Copies the socket at `address`; zeros if it cannot be read.
     #[inline(always)]
     pub(crate) fn copy(&mut self, address: u64) {
         self.address = address;
-        // SAFETY: the helper takes any address, and writes as many bytes as it is told there is room for.
+        // SAFETY: the helper takes any address, and writes at most the given number of bytes.
         unsafe {
             generated::bpf_probe_read_kernel(
                 self.bytes.as_mut_ptr().cast(),
@@ -114,7 +114,7 @@ impl SocketCopy {
     }
 }
 
-/// A socket of which the start was copied.
+/// A socket whose first bytes were copied.
 #[derive(Clone, Copy)]
 pub(crate) struct Copied<'a>(pub &'a SocketCopy);
 
@@ -124,8 +124,8 @@ impl Memory for Copied<'_> {
     #[inline(always)]
     fn read<T: Copy + Default>(self, offset: u32) -> T {
         if offset as usize + size_of::<T>() <= size_of_val(&self.0.bytes) {
-            // SAFETY: it was just seen to be within the copy, and any bytes are a `T`: an integer, or an array of them. Volatile,
-            // for the offset is the loader's.
+            // SAFETY: the range is within the copy, and any bytes are a valid `T` (an integer or an array of integers).
+            // Volatile, because the loader sets the offset.
             unsafe { core::ptr::read_volatile(self.0.bytes.as_ptr().wrapping_add(offset as usize).cast()) }
         } else {
             probe(self.address(), offset)
@@ -148,20 +148,21 @@ impl Memory for Copied<'_> {
     }
 }
 
-/// Reads past what a typed pointer may: the helper copies, and gives an error instead of a fault.
+/// Reads memory that a typed pointer may not reach: the helper copies it, and returns an error instead of a fault.
 #[inline(always)]
 pub(crate) fn probe<T: Copy + Default>(base: *const u8, offset: u32) -> T {
     // SAFETY: `bpf_probe_read_kernel` takes any address.
     unsafe { bpf_probe_read_kernel(base.wrapping_add(offset as usize).cast()) }.unwrap_or_default()
 }
 
-/// The word at `offset` of a classic tracepoint's record, by a helper: a program may read its context at constant offsets only.
+/// The word at `offset` of a classic tracepoint's record, read by a helper, because a program may read its context only at
+/// constant offsets.
 #[inline(always)]
 pub(crate) fn word<T: Copy + Default>(ctx: &TracePointContext, offset: u32) -> T {
     probe(ctx.as_ptr().cast_const().cast(), offset)
 }
 
-/// The two endpoints of a socket, as the kernel has them at one moment. Ports are in host order, 0 for none.
+/// The two endpoints of a socket at one moment. Ports are in host order, 0 for none.
 #[derive(Clone, Copy)]
 pub(crate) struct Endpoints {
     /// Address family.
@@ -194,13 +195,13 @@ pub(crate) fn netns(sk: impl Memory) -> u32 {
     sk.follow(param!(SOCK.net)).read(param!(SOCK.net_inum))
 }
 
-/// Interface the socket is bound to; 0 for none.
+/// Interface that the socket is bound to; 0 for none.
 #[inline(always)]
 pub(crate) fn ifindex(sk: impl Memory) -> u32 {
     sk.read(param!(SOCK.ifindex))
 }
 
-/// State of a socket a walk met; a request's is 12, a timewait socket's 6.
+/// State of a socket in a walk; 12 for a request socket, 6 for a timewait socket.
 #[inline(always)]
 pub(crate) fn state(sk: impl Memory) -> u8 {
     sk.read(param!(SOCK.state))
@@ -211,27 +212,27 @@ pub(crate) fn state(sk: impl Memory) -> u8 {
 pub(crate) fn timewait_substate(sk: impl Memory) -> u8 {
     match param!(SOCK.tw_substate) {
         ABSENT => 6,
-        // The field lies past `struct sock_common`, which is all a walk's pointer is typed as.
+        // The field is after `struct sock_common`, which is the type of a walk's pointer.
         offset => probe(sk.address(), offset),
     }
 }
 
-/// The cookie the socket has by now, without giving it one; 0 for none.
+/// The cookie of the socket, if it already has one; 0 for none.
 #[inline(always)]
 pub(crate) fn cookie(sk: impl Memory) -> u64 {
     sk.read(param!(SOCK.cookie))
 }
 
-/// Local port the socket is bound to (`inet_num`), host order; 0 for none.
+/// Local port that the socket is bound to (`inet_num`), host order; 0 for none.
 #[inline(always)]
 pub(crate) fn bound_port(sk: impl Memory) -> u16 {
     sk.read(param!(SOCK.num))
 }
 
-/// `inet_sport`, network order: it outlives the binding, and the connection.
+/// `inet_sport`, network order. It outlives the binding and the connection.
 #[inline(always)]
 pub(crate) fn source_port(sk: impl Memory) -> u16 {
-    // The field lies past `struct sock`, which is all the tracepoint's pointer is typed as.
+    // The field is after `struct sock`, which is the type of the tracepoint's pointer.
     probe(sk.address(), param!(SOCK.sport))
 }
 
@@ -241,7 +242,7 @@ pub(crate) fn err(sk: impl Memory) -> u16 {
     sk.read::<u32>(param!(SOCK.err)) as u16
 }
 
-/// `sk_flags`, one bit an `enum sock_flags`.
+/// `sk_flags`, one bit for each `enum sock_flags`.
 #[inline(always)]
 pub(crate) fn flags(sk: impl Memory) -> u64 {
     sk.read(param!(SOCK.flags))
@@ -253,38 +254,38 @@ pub(crate) fn shutdown(sk: impl Memory) -> u8 {
     sk.read(param!(SOCK.shutdown))
 }
 
-/// Whether a `struct socket` belongs to it: an application holds it, or held it a moment ago.
+/// Whether the socket has a `struct socket`: an application holds it, or held it a moment ago.
 #[inline(always)]
 pub(crate) fn has_socket(sk: impl Memory) -> bool {
     sk.read::<u64>(param!(SOCK.socket)) != 0
 }
 
-/// Whether no program has stored anything with it.
+/// Whether no BPF program has stored data with the socket.
 #[inline(always)]
 pub(crate) fn has_no_storage(sk: impl Memory) -> bool {
     param!(SOCK.storage) != ABSENT && sk.read::<u64>(param!(SOCK.storage)) == 0
 }
 
-/// Number of its inode, as `/proc/PID/fd` shows it; 0 for none.
+/// Inode number of the socket, as in `/proc/PID/fd`; 0 for none.
 #[inline(always)]
 pub(crate) fn inode(sk: impl Memory) -> u32 {
-    // Not a typed load, for the verifier would search all types once for each path to it: see `close_info::has_socket`.
+    // Not a typed load, because the verifier would search all types for each path to it: see `close_info::has_socket`.
     let socket: u64 = probe(sk.address(), param!(SOCK.socket));
     if socket == 0 {
         return 0;
     }
-    // The inode lies past the `struct socket`, in a type around both.
+    // The inode is after the `struct socket`, in a type that contains both.
     probe::<u64>(socket as *const u8, param!(SOCK.socket_inode)) as u32
 }
 
-/// Whether everything sent was acknowledged.
+/// Whether the peer acknowledged everything.
 #[inline(always)]
 pub(crate) fn all_acked(sk: impl Memory) -> bool {
     sk.tcp()
         .is_some_and(|tcp| tcp.read::<u32>(param!(SOCK.snd_una)) == tcp.read::<u32>(param!(SOCK.write_seq)))
 }
 
-/// What a connection carried.
+/// Byte and segment counters of a connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Traffic {
     pub(crate) sent: u64,
@@ -297,7 +298,7 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Nobody knows.
+    /// Unknown counters.
     pub(crate) const NONE: Self = Self {
         sent: 0,
         acked: 0,
@@ -309,7 +310,7 @@ impl Traffic {
     };
 }
 
-/// What `sk` carried until now, a FIN received counted as a byte of it.
+/// The counters of `sk` until now. A received FIN counts as a byte.
 #[inline(always)]
 pub(crate) fn traffic(sk: impl Memory) -> Option<Traffic> {
     let tcp = sk.tcp()?;
@@ -377,7 +378,7 @@ pub(crate) fn remote_port(sk: impl Memory) -> u16 {
     u16::from_be(sk.read(param!(SOCK.dport)))
 }
 
-/// Sixteen bytes, as the words a typed load can take.
+/// Sixteen bytes as words, which typed loads can read.
 #[inline(always)]
 fn words(sk: impl Memory, offset: u32) -> [u32; 4] {
     [

@@ -1,4 +1,4 @@
-//! `iter/tcp`: walks every TCP socket of a namespace under its lock, to mark it for the live counts or to count it.
+//! `iter/tcp`: walks all TCP sockets of a namespace, each under its lock, to mark them for the live counts or to count them.
 
 use tcpwatch_common::TcpState;
 use tcpwatch_common::ledger::{Count, PLAIN_PASS, Pass, STATES};
@@ -11,13 +11,13 @@ use crate::{needs, sock_state};
 const CLOSE: u8 = TcpState::Close as u8;
 const TIME_WAIT: u8 = TcpState::TimeWait as u8;
 const SYN_RECV: u8 = TcpState::SynRecv as u8;
-/// `TCP_NEW_SYN_RECV`, the state of request sockets, which are shown as `SYN_RECV`.
+/// `TCP_NEW_SYN_RECV`, the state of request sockets, shown as `SYN_RECV`.
 const NEW_SYN_RECV: u8 = 12;
 
 /// `struct bpf_iter__tcp`.
 #[repr(C)]
 pub(crate) struct TcpIter {
-    /// The walk itself.
+    /// The state of the walk.
     meta: *const u8,
     /// `struct sock_common` of the socket; null at the end.
     sk_common: *const u8,
@@ -27,13 +27,13 @@ impl TcpIter {
     /// The socket of this call; `None` at the end of the walk.
     #[inline(always)]
     pub(crate) fn socket(ctx: *const Self) -> Option<Typed> {
-        // SAFETY: the kernel calls with a `struct bpf_iter__tcp`, and the verifier checks the load.
+        // SAFETY: the kernel passes a `struct bpf_iter__tcp`, and the verifier checks the load.
         let sk = unsafe { core::ptr::read_volatile(&raw const (*ctx).sk_common) };
         if sk.is_null() { None } else { Some(Typed(sk)) }
     }
 }
 
-/// The verdict on a socket in a table: of those everything is known.
+/// The verdict on a socket in a table. All its endpoints are known.
 #[inline(always)]
 fn verdict(sk: Typed) -> u8 {
     if !filter::admits(sock::netns(sk), sock::family(sk)) {
@@ -45,8 +45,8 @@ fn verdict(sk: Typed) -> u8 {
     filter::judge(&sock::endpoints(sk, sock::bound_port(sk)), Unknown::NOTHING)
 }
 
-/// Counts a full socket in its state and leaves that mark with it, unless a transition has done so already. One that
-/// takes no mark is counted apart.
+/// Counts a full socket in its state and marks it with this state, unless a transition already did. A socket that takes no mark
+/// is counted separately.
 #[inline(always)]
 pub(crate) fn mark(ctx: *const TcpIter) {
     let Some(sk) = TcpIter::socket(ctx) else { return };
@@ -69,7 +69,7 @@ pub(crate) fn mark(ctx: *const TcpIter) {
         }
         return;
     };
-    // What was decided holds: a transition may have known more.
+    // An earlier verdict stays, because a transition may have known more.
     if kept.verdict == UNDECIDED {
         kept.verdict = verdict;
     }

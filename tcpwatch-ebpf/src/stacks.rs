@@ -1,4 +1,4 @@
-//! The user stack where a connection is opened: the registers and a bounded copy, to be unwound in userspace.
+//! Copies the user stack that opens a connection: the registers and a part of the stack. Userspace unwinds it.
 
 use core::arch::asm;
 use core::ffi::c_void;
@@ -33,7 +33,8 @@ pub(crate) fn accepted(ctx: &TracePointContext) {
     }
 }
 
-/// `CLOSE>SYN_SENT`, which connect() makes, in the task that calls it: one that waits for its answer is known while it waits.
+/// `CLOSE>SYN_SENT`, which connect() makes in the calling task. So the stack is known while connect() still waits for an
+/// answer.
 #[inline(always)]
 pub(crate) fn opened(ctx: &BtfTracePointContext) {
     if ctx.arg::<u32>(1) != CLOSE || ctx.arg::<u32>(2) != SYN_SENT {
@@ -45,7 +46,7 @@ pub(crate) fn opened(ctx: &BtfTracePointContext) {
     }
     if needs::endpoints() {
         let lport = sock::bound_port(sk);
-        // A port that is not chosen yet may be one that is wanted.
+        // A port that is not chosen yet may match later.
         let unknown = Unknown {
             lport: lport == 0,
             peer: false,
@@ -57,7 +58,7 @@ pub(crate) fn opened(ctx: &BtfTracePointContext) {
     send(sk, HOW_CONNECT);
 }
 
-/// Sends the running task's stack, as that which opened `sk`, or counts it as lost.
+/// Sends the stack of the running task, which opened `sk`, or counts it as lost.
 #[inline(always)]
 fn send(sk: impl Memory, how: u8) {
     let mut owner = Owner::UNKNOWN;
@@ -67,7 +68,7 @@ fn send(sk: impl Memory, how: u8) {
     }
     let registers = registers();
     let sp: u64 = Bare(registers).read(param!(TASK.stack_pointer));
-    // A worker of the kernel's that acts for the process has no stack of its own.
+    // A kernel worker that acts for the process has no user stack.
     if sp == 0 {
         return;
     }
@@ -84,8 +85,8 @@ fn send(sk: impl Memory, how: u8) {
     }
 }
 
-/// The address of the running task's user registers. Before Linux 5.15 there is no helper: they lie at the end of its kernel stack
-/// (`task_pt_regs`).
+/// The address of the user registers of the running task. Before Linux 5.15 there is no helper; the registers are at the end of
+/// the kernel stack (`task_pt_regs`).
 #[inline(always)]
 fn registers() -> *const u8 {
     if param!(TASK.stack) == ABSENT {
@@ -96,7 +97,7 @@ fn registers() -> *const u8 {
     (stack + (param!(TASK.stack_bytes) - param!(TASK.pt_regs_bytes)) as u64) as *const u8
 }
 
-/// How far it is at most from `sp` to where the running task's stack begins.
+/// The maximum distance from `sp` to the start of the running task's stack, bytes.
 #[inline(always)]
 fn depth(sp: u64) -> u64 {
     let task = task::bare();
@@ -116,7 +117,7 @@ fn depth(sp: u64) -> u64 {
     depth
 }
 
-/// Sends a record with room for `BYTES` of the stack, of which `depth` are wanted; whether there was room for it.
+/// Sends a record with room for `BYTES` stack bytes, of which `depth` are used. Returns whether the ring buffer had room.
 #[inline(always)]
 fn copy<const BYTES: usize>(sk: impl Memory, owner: Owner, registers: *const u8, sp: u64, depth: u64) -> bool {
     let Some(mut entry) = STACKS.reserve::<StackCopy<BYTES>>(0) else {
@@ -131,8 +132,8 @@ fn copy<const BYTES: usize>(sk: impl Memory, owner: Owner, registers: *const u8,
         leader.read(param!(TASK.start_boottime)),
         task.read(param!(TASK.self_exec_id)),
     );
-    // SAFETY: the entry is as large as the record, and nobody sees it before it is submitted. What of it is not written was the
-    // ring's, and is not read.
+    // SAFETY: the entry has the size of the record, and is invisible until it is submitted. Bytes that are not written stay as
+    // they were in the ring, and are not read.
     unsafe {
         let head = &raw mut (*record).head;
         (*head).time_ns = now;
@@ -149,13 +150,13 @@ fn copy<const BYTES: usize>(sk: impl Memory, owner: Owner, registers: *const u8,
     true
 }
 
-/// Whether to call the reader now, for a ring buffer to know: not where it was called a moment ago, and is there still.
+/// The wakeup flag for a submit: do not wake the reader if it was woken a moment ago and is still polling.
 #[inline(always)]
 fn call(now: u64) -> u64 {
     let Some(called) = CALLED.get_ptr_mut(0) else {
         return BPF_RB_FORCE_WAKEUP as u64;
     };
-    // SAFETY: the entry is aligned. Of two CPUs that look at once both may call the reader, which does no harm.
+    // SAFETY: the entry is aligned. If two CPUs check at once, both may wake the reader, which is harmless.
     unsafe {
         if now.wrapping_sub(core::ptr::read_volatile(called)) < STACK_CALL_NS {
             return BPF_RB_NO_WAKEUP as u64;
@@ -165,23 +166,23 @@ fn call(now: u64) -> u64 {
     BPF_RB_FORCE_WAKEUP as u64
 }
 
-/// Copies the registers. As many as there are: they end where the kernel's own stack does.
+/// Copies the registers, but not more than exist: the kernel stack ends after them.
 #[inline(always)]
 fn read_registers(head: *mut StackHead, registers: *const u8) {
     let bytes = param!(TASK.registers);
     if bytes as usize <= REGISTER_BYTES {
-        // SAFETY: there is room for so many; the helper takes any address to read from.
+        // SAFETY: the destination has room for `bytes`; the helper takes any source address.
         unsafe { bpf_probe_read_kernel((&raw mut (*head).registers).cast(), bytes, registers.cast()) };
     }
 }
 
-/// Copies `depth` bytes of the stack at `sp` to `to`, which has room for `BYTES`; returns how many there were.
+/// Copies `depth` bytes of the stack at `sp` to `to`, which has room for `BYTES`. Returns the number of copied bytes.
 #[inline(always)]
 fn read_stack<const BYTES: usize>(to: *mut u8, sp: u64, depth: u64) -> u32 {
     if read::<BYTES>(to, depth, sp) {
         return depth as u32;
     }
-    // A page is missing: the copy ends before it.
+    // A page is not mapped: copy up to it.
     let first = STACK_PAGE as u64 - (sp & (STACK_PAGE as u64 - 1));
     for pages in (0..(BYTES / STACK_PAGE) as u64).rev() {
         let bytes = first + pages * STACK_PAGE as u64;
@@ -192,15 +193,15 @@ fn read_stack<const BYTES: usize>(to: *mut u8, sp: u64, depth: u64) -> u32 {
     0
 }
 
-/// Copies `bytes` of the running task's memory to `to`, which has room for `BYTES`; whether all were there.
+/// Copies `bytes` of the running task's memory to `to`, which has room for `BYTES`. Returns whether all bytes could be read.
 #[inline(always)]
 fn read<const BYTES: usize>(to: *mut u8, mut bytes: u64, from: u64) -> bool {
-    // SAFETY: no instruction. The compiler forgets what it knows of the number, and so compares the register that it passes on:
-    // the verifier of older kernels believes no other.
+    // SAFETY: no instruction. The compiler forgets the value, and so compares the same register that it passes on. Verifiers of
+    // older kernels accept only that.
     unsafe { asm!("/* {bytes} */", bytes = inout(reg) bytes) };
     if bytes > BYTES as u64 {
         return false;
     }
-    // SAFETY: the helper takes any address to read from, and there is room for so many.
+    // SAFETY: the helper takes any source address, and the destination has room for `bytes`.
     unsafe { bpf_probe_read_user(to.cast(), bytes as u32, from as *const c_void) == 0 }
 }

@@ -1,4 +1,4 @@
-//! The program `state`: counts the transition, moves the count of sockets, and brings the state of the socket up to date.
+//! The program `state`: counts the transition, updates the count of sockets, and updates the state of the socket.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_log_ebpf::warn;
@@ -31,7 +31,7 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
         0
     };
 
-    // Once every socket is in the count, transitions alone keep it right, and no marks are needed.
+    // Once every socket is in the count, transitions alone keep it, and no marks are needed.
     let by_marks = param!(PARAMS.marks) != 0 && (count.is_marking() || needs::endpoints());
     let keep_all = needs::states() || by_marks;
     let err = if hook.known() && !step.is_last() {
@@ -39,10 +39,10 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     } else {
         0
     };
-    // These two must be kept in any case, to know later how the connection ended: both are rare.
+    // Keep these two in any case, because they are needed to know how the connection ended. Both are rare.
     let leftover = err != 0 || step.is_connect() && hook.stale_port() != 0;
     let keep = keep_all || leftover;
-    // A socket first seen at its close needs no state.
+    // A socket that is first seen at its close needs no state.
     let create = keep && !step.is_last();
     let mut kept = if create || !keeps_nothing && (keep || step.is_end() || step.is_birth()) {
         hook.kept(create)
@@ -59,7 +59,7 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     if keep_all || step.is_failed_connect() {
         let stale_sport = kept.state.as_ref().map_or(0, |state| state.stale_sport);
         (lport, lport_unknown) = local_port(hook, step, stale_sport);
-        // Before Linux 6.15 a child is announced before its peer is filled in.
+        // Before Linux 6.15 the first transition of a child fires before its peer address is set.
         if keep_all && step.is_child() && hook.remote_port() == 0 {
             run.flags |= PEER_UNKNOWN;
         }
@@ -68,7 +68,7 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
 
     let no_port = step.is_failed_connect() && lport_unknown;
     run.close_info = close_info::read(hook, kept.state.as_deref(), step, no_port, has_socket);
-    // A reset that is still to come must find the connection it belongs to.
+    // A later reset must find its connection.
     if step.is_end() && kept.state.is_none() && close_info::may_go_on(run.close_info) {
         kept = hook.kept(true);
         if kept.state.is_none() {
@@ -79,7 +79,7 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
         inc(&mut ledger.unremembered);
         warn!(
             hook.context(),
-            "no room to keep the state of a socket, going from state {} to {}", step.from, step.to
+            "no room to keep the state of a socket that goes from state {} to {}", step.from, step.to
         );
     }
 
@@ -102,7 +102,8 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     run.id = 0;
     run.dwell_ns = DWELL_UNKNOWN;
     let Some(state) = kept.state else {
-        // Without a state there is no number: nothing connects this transition with the next one of the same connection.
+        // Without a state there is no connection number: nothing links this transition with the next one of the same
+        // connection.
         if needs::records() && step.is_last() {
             run.id = next_id(run, ledger);
         }
@@ -137,7 +138,7 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
         };
     }
 
-    // An opening that the filter cannot decide yet waits; so does a child without its peer, for people to read it.
+    // Hold back an opening that the filter cannot decide yet, and a child without its peer address if records are needed.
     let peer_unknown = run.flags & PEER_UNKNOWN != 0;
     if run.verdict == UNDECIDED || needs::records() && peer_unknown {
         state.hold(ledger, (step.from << 4 | step.to) as u8, run.now);
@@ -160,7 +161,7 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     Some(())
 }
 
-/// Adds the transition to the matrix, where the user asks for its states.
+/// Adds the transition to the matrix, if the filter selects its states.
 #[inline(always)]
 fn count_move(ledger: &mut Ledger, step: Step) {
     if filter::wants(step.from, step.to) {
@@ -168,14 +169,15 @@ fn count_move(ledger: &mut Ledger, step: Step) {
     }
 }
 
-/// A number no other connection has: each ledger counts in steps of the number of ledgers.
+/// A new connection number. It is unique because each ledger counts in steps of the number of ledgers.
 #[inline(always)]
 fn next_id(run: &Run, ledger: &mut Ledger) -> u64 {
     ledger.lives += 1;
     ledger.lives * (param!(PARAMS.cpus) * BANKS) as u64 + run.ledger as u64
 }
 
-/// The local port of the connection, host order, and whether it is unknown: not chosen yet, or only an older one is there.
+/// The local port of the connection, host order, and whether it is unknown: not chosen yet, or left over from an older
+/// connection.
 #[inline(always)]
 pub(crate) fn local_port<H: Hook>(hook: &H, step: Step, stale_sport: u16) -> (u16, bool) {
     let bound = hook.bound_port();
@@ -185,7 +187,7 @@ pub(crate) fn local_port<H: Hook>(hook: &H, step: Step, stale_sport: u16) -> (u1
     if step.from == CLOSE {
         return (0, true);
     }
-    // The kernel unbinds the socket before the last transition; the port stays in `inet_sport`.
+    // The kernel unbinds the socket before the last transition, but the port stays in `inet_sport`.
     let source = hook.source_port();
     if source == 0 || step.is_failed_connect() && source == stale_sport {
         return (0, true);
@@ -193,7 +195,7 @@ pub(crate) fn local_port<H: Hook>(hook: &H, step: Step, stale_sport: u16) -> (u1
     (u16::from_be(source), false)
 }
 
-/// Time spent in the state left, ns; starts the time in the one entered.
+/// The time spent in the state left, ns. Starts the time of the state entered.
 #[inline(always)]
 fn dwell(state: &mut SockState, now: u64, step: Step) -> u64 {
     let entered = state.entered_ns;
@@ -203,12 +205,12 @@ fn dwell(state: &mut SockState, now: u64, step: Step) -> u64 {
     if step.is_birth() || entered == 0 {
         DWELL_UNKNOWN
     } else {
-        // The clock of one CPU may be a little behind that of another.
+        // The clocks of two CPUs may differ slightly.
         now.saturating_sub(entered)
     }
 }
 
-/// Moves the count of sockets by the states. An opening that was held back (`held`) is in no count yet.
+/// Updates the count of sockets by the states. A held-back opening (`held`) is in no count yet.
 #[inline(always)]
 fn move_by_states(ledger: &mut Ledger, count: Count, step: Step, held: bool) {
     let sockets = &mut ledger.sockets[count.bank()];
@@ -220,8 +222,8 @@ fn move_by_states(ledger: &mut Ledger, count: Count, step: Step, held: bool) {
     }
 }
 
-/// Moves the count of sockets by the mark of the socket, and the mark with it. A socket without one is in no count yet, whatever
-/// state it leaves: the walk that is under way has not come to it.
+/// Updates the count of sockets by the mark of the socket, and moves the mark. A socket without a mark is in no count yet: the
+/// current walk has not reached it.
 #[inline(always)]
 fn move_by_mark(state: &mut SockState, ledger: &mut Ledger, count: Count, step: Step) {
     let sockets = &mut ledger.sockets[count.bank()];

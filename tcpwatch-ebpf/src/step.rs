@@ -1,4 +1,4 @@
-//! A step from one state to another, and what it means by itself.
+//! A step from one state to another.
 
 use tcpwatch_common::TcpState;
 
@@ -40,13 +40,13 @@ impl Step {
         self.from == LISTEN && self.to == CLOSE
     }
 
-    /// The birth of a listener's child: the listener itself stays in LISTEN.
+    /// A listener creates a child socket; the listener itself stays in LISTEN.
     #[inline(always)]
     pub(crate) fn is_child(self) -> bool {
         self.from == LISTEN && self.to == SYN_RECV
     }
 
-    /// A connection or a listener begins. `CLOSE>CLOSE` (a listener that was killed) begins nothing.
+    /// A connection or a listener starts. `CLOSE>CLOSE` (a killed listener) starts nothing.
     #[inline(always)]
     pub(crate) fn is_birth(self) -> bool {
         self.from == CLOSE && self.to != CLOSE || self.is_child()
@@ -70,7 +70,7 @@ impl Step {
         self.from == SYN_SENT && self.to == CLOSE
     }
 
-    /// Whether it enters another state. A self-transition (`FIN_WAIT2>FIN_WAIT2`) enters nothing.
+    /// Whether the state changes. A self-transition (`FIN_WAIT2>FIN_WAIT2`) does not change it.
     #[inline(always)]
     pub(crate) fn moves(self) -> bool {
         self.from != self.to

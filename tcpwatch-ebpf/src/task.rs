@@ -1,4 +1,4 @@
-//! The running task, as an owner: only where the caller knows that it acts for the socket.
+//! The running task as an owner. Use it only where the task acts for the socket.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_task, bpf_get_current_task_btf};
@@ -8,9 +8,9 @@ use crate::params::param;
 use crate::sock::{Bare, Memory, Typed, probe};
 use crate::words;
 
-/// `PF_KTHREAD`: a kernel thread, which acts for others.
+/// `PF_KTHREAD`: a kernel thread, which acts for other processes.
 const PF_KTHREAD: u32 = 0x0020_0000;
-/// Levels of pid namespaces (`MAX_PID_NS_LEVEL`).
+/// Maximum depth of PID namespaces (`MAX_PID_NS_LEVEL`).
 const LEVELS: u32 = 32;
 
 /// The running task by its address.
@@ -22,14 +22,14 @@ pub(crate) fn bare() -> Bare {
 
 /// The running task, and the leader of its process.
 ///
-/// Ask for it before the paths of a program fork: see [`crate::close_info::has_socket`].
+/// Call this before the paths of a program branch: see [`crate::close_info::has_socket`].
 #[derive(Clone, Copy)]
 pub(crate) enum Task {
-    /// As typed pointers, where [`tcpwatch_common::Params::task_btf`].
+    /// Typed pointers, if [`tcpwatch_common::Params::task_btf`].
     Typed(Typed, Typed),
-    /// By their addresses.
+    /// Untyped addresses.
     Bare(Bare, Bare),
-    /// The kernel's types are not known, or nobody needs an owner.
+    /// The kernel's types are unknown, or no owner is needed.
     Unknown,
 }
 
@@ -49,10 +49,10 @@ impl Task {
         Self::Typed(task, task.follow(param!(TASK.group_leader)))
     }
 
-    /// Writes its process to `owner`; unknown where it is a kernel thread.
+    /// Writes its process to `owner`; unknown if it is a kernel thread.
     #[inline(always)]
     pub(crate) fn write(self, how: u8, owner: &mut Owner) {
-        // SAFETY: zeros are an owner.
+        // SAFETY: zeros are a valid owner.
         unsafe { words::clear(owner) };
         match self {
             Self::Typed(task, leader) => write(task, leader, how, owner),
@@ -62,7 +62,7 @@ impl Task {
     }
 }
 
-/// Writes the process that `leader` leads to `owner`; unknown where `task`, which is the running one, is a kernel thread.
+/// Writes the process of `leader` to `owner`; unknown if `task`, the running task, is a kernel thread.
 #[inline(always)]
 fn write(task: impl Memory, leader: impl Memory, how: u8, owner: &mut Owner) {
     if task.read::<u32>(param!(TASK.flags)) & PF_KTHREAD != 0 {
@@ -79,7 +79,7 @@ fn write(task: impl Memory, leader: impl Memory, how: u8, owner: &mut Owner) {
     words::copy(&mut owner.comm, &comm_of(leader));
 }
 
-/// The id of the process that `leader` leads, in the pid namespace of the reader; 0 where it has none there.
+/// The ID of the process of `leader` in the PID namespace of the reader; 0 if it has none there.
 #[inline(always)]
 pub(crate) fn pid_of(leader: impl Memory) -> u32 {
     let ours = param!(TASK.pidns);
@@ -105,6 +105,6 @@ pub(crate) fn pid_of(leader: impl Memory) -> u32 {
 #[inline(always)]
 pub(crate) fn comm_of(task: impl Memory) -> [u8; 16] {
     let words: [u64; 2] = task.read(param!(TASK.comm));
-    // SAFETY: both are sixteen bytes of anything.
+    // SAFETY: both types are sixteen bytes, and any bytes are valid.
     unsafe { core::mem::transmute(words) }
 }

@@ -1,28 +1,28 @@
-//! Copies and clears memory word by word. The compiler calls functions for plain copies, and their loops run byte by byte.
+//! Copies and clears memory word by word. For plain copies the compiler calls functions that loop byte by byte.
 
 use core::ptr;
 
 /// Writes zeros to `place`.
 ///
 /// # Safety
-/// Zeros are a `T`, and its size is a multiple of 8.
+/// Zeros must be a valid `T`, and its size must be a multiple of 8.
 #[inline(always)]
 pub(crate) unsafe fn clear<T>(place: &mut T) {
     const { assert!(size_of::<T>() % 8 == 0) };
     let words = ptr::from_mut(place).cast::<u64>();
     for index in 0..size_of::<T>() / 8 {
-        // SAFETY: it has that many words.
+        // SAFETY: the value has that many words.
         unsafe { words.add(index).write_volatile(0) };
     }
 }
 
-/// Copies `from` to `to`, whose size is a multiple of 8.
+/// Copies `from` to `to`. The size is a multiple of 8.
 #[inline(always)]
 pub(crate) fn copy<T: Copy>(to: &mut T, from: &T) {
     const { assert!(size_of::<T>() % 8 == 0) };
     let (to, from) = (ptr::from_mut(to).cast::<u64>(), ptr::from_ref(from).cast::<u64>());
     for index in 0..size_of::<T>() / 8 {
-        // SAFETY: both have that many words.
+        // SAFETY: both values have that many words.
         unsafe { to.add(index).write_volatile(from.add(index).read_volatile()) };
     }
 }
@@ -31,7 +31,7 @@ pub(crate) fn copy<T: Copy>(to: &mut T, from: &T) {
 #[inline(always)]
 pub(crate) fn put(to: &mut [u32; 4], from: [u32; 4]) {
     for index in 0..4 {
-        // SAFETY: a place of the array.
+        // SAFETY: the index is within the array.
         unsafe { ptr::from_mut(&mut to[index]).write_volatile(from[index]) };
     }
 }

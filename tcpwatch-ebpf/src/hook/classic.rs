@@ -17,13 +17,14 @@ use crate::sock_state::{self, Kept};
 use crate::step::Step;
 use crate::words::put;
 
-/// The classic tracepoint: its record, and the memory of the socket where BTF gives the offsets.
+/// The classic tracepoint: its record, and the memory of the socket if BTF has the offsets.
 pub(crate) struct ClassicHook<'a> {
     ctx: &'a TracePointContext,
     record: &'a Record,
 }
 
-/// A copy of the tracepoint's record, since a program may read its context at constant offsets only; and of the socket's first bytes.
+/// A copy of the tracepoint's record, because a program may read its context only at constant offsets, and of the socket's
+/// first bytes.
 #[repr(C, align(8))]
 pub(crate) struct Record {
     record: [u8; CLASSIC_RECORD_MAX],
@@ -78,7 +79,7 @@ impl<'a> Hook for ClassicHook<'a> {
     #[inline(always)]
     fn entered(ctx: &TracePointContext) -> Option<Self> {
         let record = Self::record()?;
-        // SAFETY: the helper writes as many bytes as it is told there is room for, zeros where it cannot read.
+        // SAFETY: the helper writes at most the given number of bytes, zeros if it cannot read.
         let failed = unsafe {
             bpf_probe_read_kernel(
                 record.record.as_mut_ptr().cast(),
@@ -155,7 +156,7 @@ impl<'a> Hook for ClassicHook<'a> {
 
     #[inline(always)]
     fn bound_port(&self) -> u16 {
-        // The record has no word for it; what it has, `inet_sport`, may be left over when a connection opens.
+        // The record does not have the bound port. It has `inet_sport`, which may be left over when a connection opens.
         if self.known() { sock::bound_port(self.sk()) } else { 0 }
     }
 

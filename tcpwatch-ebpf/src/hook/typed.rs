@@ -13,7 +13,7 @@ use crate::sock::{self, Endpoints, Typed};
 use crate::sock_state::{self, Kept};
 use crate::step::Step;
 
-/// `tp_btf`: the socket is typed, plain loads read its memory. `COPY` is the copy of the programs.
+/// The `tp_btf` hook: the socket is typed, so plain loads read its memory. `COPY` is the copy of the programs.
 pub(crate) struct TypedHook<'a, const COPY: u32> {
     ctx: &'a BtfTracePointContext,
     sk: Typed,
@@ -140,7 +140,7 @@ impl<const COPY: u32> Hook for TypedHook<'_, COPY> {
     #[inline(always)]
     fn extras(&self) -> (u32, u64) {
         let cookie = match sock::cookie(self.sk) {
-            // SAFETY: the helper takes the typed socket this program was given, and gives it a cookie.
+            // SAFETY: the helper takes the typed socket of this program, and assigns a cookie.
             0 if param!(PARAMS.socket_cookie) != 0 => unsafe { bpf_get_socket_cookie(self.sk.0.cast_mut().cast()) },
             cookie => cookie,
         };

@@ -1,4 +1,5 @@
-//! How a setting is changed: what to type, what makes it last, and the risk. Whose namespace it is decides how.
+//! How to change a setting: the command, how to keep the value after a reboot, and the risk. It depends on the network
+//! namespace.
 
 use crate::explain::facts::Facts;
 use crate::input::escaped::Escaped;
@@ -7,25 +8,25 @@ use crate::input::namespace::Namespace;
 use crate::input::namespace::Scope;
 use crate::input::setting::Setting;
 
-/// Where a setting is to be changed.
+/// Where to change a setting.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Where<'a> {
-    /// Whose namespace it is.
+    /// Where the namespace belongs.
     pub(crate) scope: &'a Scope,
-    /// Whether it is the one the host started with.
+    /// Whether it is the initial network namespace.
     pub(crate) first: bool,
-    /// What sets it at boot.
+    /// The file that sets it at boot.
     pub(crate) kept: Kept<'a>,
 }
 
-/// What sets a setting at boot.
+/// The file that sets a setting at boot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kept<'a> {
-    /// Files were not looked at.
+    /// The files were not read.
     Unknown,
     /// No file.
     Nowhere,
-    /// This line of one.
+    /// This line of a file.
     At(&'a Place),
 }
 
@@ -40,7 +41,7 @@ impl<'a> From<&'a Namespace> for Where<'a> {
 }
 
 impl Where<'_> {
-    /// What to do to set `setting` to `value` there, step by step.
+    /// The steps that set `setting` to `value` in this namespace.
     pub(crate) fn set(self, setting: Setting, value: &str, risk: &str) -> Vec<String> {
         let name = setting.sysctl();
         let typed = if value.contains(' ') {
@@ -49,7 +50,7 @@ impl Where<'_> {
             value.to_owned()
         };
         let command = format!("sysctl -w {name}={typed}");
-        // The first namespace alone shows those of net that have one value for all.
+        // Only the initial namespace shows settings of `net` that have one value for the whole host.
         let is_there = Facts::of(setting).namespaced || self.first && name.starts_with("net.");
         let command = match self.scope {
             Scope::Other(Some(path)) if is_there => format!("nsenter --net={} {command}", quoted(path)),
@@ -68,7 +69,7 @@ impl Where<'_> {
                 ),
             ],
             Scope::Own | Scope::Other(_) if !self.first && is_read_only(setting) => [
-                format!("in the namespace the host started with, for the others read it from there: {command}"),
+                format!("in the initial network namespace, from which the others read it: {command}"),
                 format!("to keep it, in /etc/sysctl.d/{FILE} of the host: {name} = {value}"),
             ],
             _ => [
@@ -77,7 +78,7 @@ impl Where<'_> {
                     Kept::At(line) if line.file.starts_with("/etc/") => {
                         format!("to keep it, in place of {line}: {name} = {value}")
                     }
-                    // The file is a package's, or is gone at the next boot (sysctl.d(5)).
+                    // The file belongs to a package, or is removed at the next boot (sysctl.d(5)).
                     Kept::At(line) => format!(
                         "to keep it, in /etc/sysctl.d/{}, which is read after {line}: {name} = {value}",
                         Escaped(read_after(&line.file).as_bytes()),
@@ -101,31 +102,31 @@ impl Where<'_> {
     }
 }
 
-/// Where a setting is kept that no file has yet.
+/// The file name for a setting that no file sets yet.
 const FILE: &str = "90-tcp.conf";
 
-/// The name of a file that is read after that at `path`: files are read by name, whatever their directory.
+/// The name of a file that is read after `path`. Files are read in the order of their names, regardless of the directory.
 fn read_after(path: &str) -> String {
     let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
     if FILE > name {
         FILE.into()
     } else {
-        // A letter, and the underscore, come after the dot.
+        // Letters and the underscore sort after the dot.
         format!("{}_tcp.conf", name.strip_suffix(".conf").unwrap_or(name))
     }
 }
 
-/// Whether other namespaces than the first show `setting` and take no value for it (`nf_conntrack_standalone_init_sysctl`).
+/// Whether other namespaces than the initial one show `setting` read-only (`nf_conntrack_standalone_init_sysctl`).
 const fn is_read_only(setting: Setting) -> bool {
     matches!(setting, Setting::NfConntrackMax)
 }
 
-/// The same for `namespace`; `None` is one of several, and nobody knows which.
+/// The steps for `namespace`; `None` is an unknown one of several namespaces.
 pub(crate) fn set(namespace: Option<&Namespace>, setting: Setting, value: &str, risk: &str) -> Vec<String> {
     let Some(namespace) = namespace else {
         return vec![
             format!(
-                "in the namespace that it is of (tcpwatch doctor --netns all tells more of each): {} = {value}",
+                "in the affected namespace (tcpwatch doctor --netns all shows each): {} = {value}",
                 setting.sysctl()
             ),
             format!("risk: {risk}"),
@@ -134,7 +135,7 @@ pub(crate) fn set(namespace: Option<&Namespace>, setting: Setting, value: &str, 
     Where::from(namespace).set(setting, value, risk)
 }
 
-/// `path` as a shell wants it typed.
+/// `path`, quoted for a shell.
 fn quoted(path: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
     let escaped = Escaped(path.as_bytes());
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_typed_is_for_the_namespace_that_was_looked_at() {
+    fn commands_are_for_the_right_namespace() {
         let set = |namespace: Option<&Namespace>| set(namespace, Setting::TcpTwReuse, "1", "small");
         let of = |scope, first| Namespace { inode: 7, scope, first };
         let typed = |scope, first| set(Some(&of(scope, first)));
@@ -184,7 +185,7 @@ mod tests {
             "nsenter --net='/run/netns/a b' sysctl -w net.ipv4.tcp_tw_reuse=1"
         );
         assert!(other[1].contains("where that namespace is made"));
-        // The one the host started with is made at boot, and it alone shows what is one for all.
+        // The initial namespace exists since boot, and only it shows the settings of the whole host.
         let first = typed(Scope::Other(Some("/proc/1/ns/net".into())), true);
         assert_eq!(
             first[0],

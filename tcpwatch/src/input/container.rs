@@ -1,18 +1,18 @@
-//! The container that a cgroup belongs to, as the names which runtimes give their cgroups tell it.
+//! Finds the container of a cgroup by the cgroup names that container runtimes use.
 //!
 //! Compare cAdvisor (`container/*/factory.go`), Falco (`plugins/container/src/matchers`) and the container detectors of
-//! OpenTelemetry. Those take any 64 hex digits for a container; here the name around them must be a known one.
+//! OpenTelemetry. They accept any 64 hex digits as a container; tcpwatch also requires a known name around the digits.
 
 use std::fmt;
 
 use super::escaped::Escaped;
 
-/// Digits of a container's id.
+/// Length of a container ID, in hex digits.
 const ID: usize = 64;
-/// Digits of it that people are shown, as `docker ps` does.
+/// Length of the short ID, as in `docker ps`.
 const SHORT: usize = 12;
 
-/// Who runs a container.
+/// A container runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Runtime {
     /// Docker.
@@ -21,12 +21,12 @@ pub enum Runtime {
     Containerd,
     /// CRI-O.
     CriO,
-    /// Podman, or whatever else uses its libpod.
+    /// Podman, or another user of libpod.
     Podman,
 }
 
 impl Runtime {
-    /// The name, for people and machines.
+    /// The name in all outputs.
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
@@ -38,23 +38,23 @@ impl Runtime {
     }
 }
 
-/// What runtimes put before the id: in `PREFIX-ID.scope` and `PREFIX-ID`, and between colons.
+/// The prefixes before the ID, in `PREFIX-ID.scope`, `PREFIX-ID` and `SLICE:PREFIX:ID`.
 const PREFIXES: [(&str, Runtime); 6] = [
     ("docker", Runtime::Docker),
     ("cri-containerd", Runtime::Containerd),
     ("nerdctl", Runtime::Containerd),
     ("crio", Runtime::CriO),
     ("libpod", Runtime::Podman),
-    // With `--cgroups=split`, as Quadlet has it.
+    // With `--cgroups=split`, the mode of Quadlet.
     ("libpod-payload", Runtime::Podman),
 ];
 
 /// A cgroup, and the container it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cgroup {
-    /// Its path, as /proc/PID/cgroup has it.
+    /// The path, as in /proc/PID/cgroup.
     pub path: String,
-    /// The container; `None` where it is in none that is recognised.
+    /// The container; `None` if the path names no known container.
     pub container: Option<Container>,
 }
 
@@ -66,7 +66,7 @@ impl From<String> for Cgroup {
 }
 
 impl fmt::Display for Cgroup {
-    /// For people, escaped: the path, or the container and what is below it: `docker:0123456789ab/init.scope`.
+    /// For text output, escaped: the path, or the container and the cgroup below it: `docker:0123456789ab/init.scope`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(container) = &self.container else {
             return Escaped(self.path.as_bytes()).fmt(f);
@@ -81,16 +81,16 @@ impl fmt::Display for Cgroup {
 /// A container.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Container {
-    /// Who runs it; `None` where the cgroup's name does not tell.
+    /// The runtime; `None` if the cgroup's name does not show it.
     pub runtime: Option<Runtime>,
-    /// Its id, 64 hexadecimal digits.
+    /// The ID, 64 hexadecimal digits.
     pub id: String,
-    /// The uid of the Kubernetes pod it is in, with dashes where it has them; `None` where it is in none.
+    /// The UID of its Kubernetes pod, with dashes; `None` if it is in no pod.
     pub pod: Option<String>,
 }
 
 impl Container {
-    /// The innermost container in `path`, a cgroup's as /proc/PID/cgroup has it; `None` where none is recognised.
+    /// Finds the innermost container in the cgroup path `path` (as in /proc/PID/cgroup); `None` if there is no known container.
     #[must_use]
     pub fn of(path: &str) -> Option<Self> {
         let (mut found, mut pod, mut above) = (None, None, "");
@@ -108,7 +108,7 @@ impl Container {
         found
     }
 
-    /// The first digits of the id.
+    /// The short ID.
     #[must_use]
     pub fn short(&self) -> &str {
         self.id.get(..SHORT).unwrap_or(&self.id)
@@ -116,7 +116,7 @@ impl Container {
 }
 
 impl fmt::Display for Container {
-    /// `docker:0123456789ab`, or `container:0123456789ab` where the runtime is not known.
+    /// `docker:0123456789ab`, or `container:0123456789ab` if the runtime is unknown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.runtime.map_or("container", Runtime::key), self.short())
     }
@@ -126,8 +126,8 @@ fn is_id(text: &str) -> bool {
     text.len() == ID && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// A cgroup that names its runtime: `docker-ID.scope`, `crio-ID`, or `SLICE:cri-containerd:ID`, which is what becomes of a
-/// name meant for systemd where no systemd takes it.
+/// Parses a cgroup name with a runtime: `docker-ID.scope`, `crio-ID` or `SLICE:cri-containerd:ID` (a systemd name on a host
+/// without systemd).
 fn named(name: &str) -> Option<(Option<Runtime>, &str)> {
     let (prefix, id) = match name.rsplit_once(':') {
         Some((rest, id)) => (rest.rsplit_once(':')?.1, id),
@@ -137,7 +137,7 @@ fn named(name: &str) -> Option<(Option<Runtime>, &str)> {
     is_id(id).then_some((Some(runtime), id))
 }
 
-/// A cgroup that is named by the id alone, below one that says what it is: `docker/ID`, `podUID/ID`.
+/// Parses a cgroup name that is only an ID, below a parent that shows the kind: `docker/ID`, `podUID/ID`.
 fn bare<'a>(name: &'a str, above: &str) -> Option<(Option<Runtime>, &'a str)> {
     let runtime = match above {
         "docker" => Some(Runtime::Docker),
@@ -147,7 +147,8 @@ fn bare<'a>(name: &'a str, above: &str) -> Option<(Option<Runtime>, &'a str)> {
     is_id(name).then_some((runtime, name))
 }
 
-/// The uid in the name of a pod's cgroup: `podUID`, `kubepods-burstable-podUID.slice` with `_` for `-`, or that and a colon.
+/// The UID in the name of a pod's cgroup: `podUID`, or `kubepods-burstable-podUID.slice` with `_` instead of `-`, also before a
+/// colon.
 fn pod_of(name: &str) -> Option<String> {
     let slice = name.split(':').next()?;
     let uid = match slice.strip_suffix(".slice") {
@@ -155,7 +156,7 @@ fn pod_of(name: &str) -> Option<String> {
         Some(_) => return None,
         None => slice.strip_prefix("pod")?,
     };
-    // A uid, or the hash that a pod from a file on the node has in its place.
+    // A UID, or the hash of a static pod.
     let is_uid = matches!(uid.len(), 32 | 36)
         && uid
             .bytes()

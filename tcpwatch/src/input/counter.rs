@@ -1,59 +1,59 @@
-//! The kernel's own counters, those that somebody here looks at.
+//! The counters of the kernel that tcpwatch reads.
 
 /// A counter of a network namespace (net/ipv4/proc.c).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(usize)]
 pub enum Counter {
-    /// Connects that sent a SYN.
+    /// Outgoing connections that sent a SYN.
     ActiveOpens,
-    /// Connections that listeners made.
+    /// Connections created by listeners.
     PassiveOpens,
     /// Handshakes that failed, on either side.
     AttemptFails,
     /// Established connections reset, by either side.
     EstabResets,
-    /// Segments sent, those sent again not among them.
+    /// Segments sent, without retransmissions.
     OutSegs,
-    /// Segments sent again.
+    /// Retransmitted segments.
     RetransSegs,
     /// Resets sent.
     OutRsts,
     /// Times an accept queue was full.
     ListenOverflows,
-    /// SYNs and ACKs that listeners dropped, for that or another reason.
+    /// SYNs and ACKs dropped by listeners, for this or any other reason.
     ListenDrops,
-    /// SYNs dropped because too many were half-open.
+    /// SYNs dropped because the SYN queue was full.
     TcpReqQFullDrop,
-    /// SYNs answered with a cookie for that reason.
+    /// SYNs answered with a cookie because the SYN queue was full.
     TcpReqQFullDoCookies,
     /// SYN cookies sent.
     SyncookiesSent,
-    /// Valid cookies that came back.
+    /// Valid SYN cookies received.
     SyncookiesRecv,
-    /// ACKs that carried no valid cookie.
+    /// ACKs without a valid SYN cookie.
     SyncookiesFailed,
     /// Timewait sockets refused.
     TcpTimeWaitOverflow,
-    /// Timewait sockets an outgoing connection took over.
+    /// Timewait sockets reused by an outgoing connection.
     TwRecycled,
-    /// Orphans given up for want of memory, or for there were too many.
+    /// Orphans given up because of their number or of missing memory.
     TcpAbortOnMemory,
-    /// Times TCP came under memory pressure.
+    /// Times TCP entered memory pressure.
     TcpMemoryPressures,
     /// Keepalive probes sent.
     TcpKeepAlive,
-    /// Connections given up for nothing was acknowledged.
+    /// Connections given up because the peer acknowledged nothing.
     TcpAbortOnTimeout,
-    /// SYNs and SYN-ACKs sent again.
+    /// Retransmitted SYNs and SYN-ACKs.
     TcpSynRetrans,
     /// Retransmission timeouts.
     TcpTimeouts,
-    /// SYNs refused for their timestamp, by `tcp_tw_recycle` (until Linux 4.11).
+    /// SYNs dropped by `tcp_tw_recycle` because of their timestamp (until Linux 4.11).
     PawsPassive,
 }
 
 impl Counter {
-    /// All of them, each at its own number.
+    /// All counters. Each is at the index of its discriminant.
     pub const ALL: [Self; 23] = [
         Self::ActiveOpens,
         Self::PassiveOpens,
@@ -80,7 +80,7 @@ impl Counter {
         Self::PawsPassive,
     ];
 
-    /// Its group and name in /proc/net/snmp or /proc/net/netstat; nstat(8) writes them as one.
+    /// Group and name in /proc/net/snmp or /proc/net/netstat. nstat(8) prints them as one word.
     #[must_use]
     pub const fn name(self) -> (&'static str, &'static str) {
         match self {
@@ -111,7 +111,7 @@ impl Counter {
     }
 }
 
-/// A value for every counter; `None` where the kernel has none.
+/// The value of every counter; `None` if this kernel does not have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CounterValues([Option<u64>; Counter::ALL.len()]);
 
@@ -122,7 +122,7 @@ impl Default for CounterValues {
 }
 
 impl CounterValues {
-    /// What `read` gives for each.
+    /// Reads every counter with `read`.
     pub fn read(mut read: impl FnMut(Counter) -> Option<u64>) -> Self {
         Self(Counter::ALL.map(&mut read))
     }
@@ -133,7 +133,7 @@ impl CounterValues {
         self.0[counter as usize]
     }
 
-    /// How far each has come since `before`; `None` where either is unknown.
+    /// The increase of each counter since `before`; `None` if either value is unknown.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         Self::read(|counter| Some(self.get(counter)?.saturating_sub(before.get(counter)?)))

@@ -1,9 +1,9 @@
-//! Bytes from outside, such as names of processes and paths, written so that a terminal obeys none of them.
+//! Escapes bytes from outside, such as process names and paths, so that a terminal interprets none of them.
 
 use std::fmt::{self, Write};
 
-/// Shows bytes as text: letters as they are, what a terminal obeys or does not show as Rust writes it (`\n`, `\u{1b}`), a
-/// backslash doubled, and what is no UTF-8 as `\xNN`. No two are shown alike.
+/// Displays bytes as text. Printable characters stay. Control and invisible characters become Rust escapes (`\n`, `\u{1b}`), a
+/// backslash is doubled, and invalid UTF-8 becomes `\xNN`. Different inputs give different texts.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a>(pub &'a [u8]);
 
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_a_terminal_obeys_passes() {
+    fn control_characters_are_escaped() {
         for (bytes, shown) in [
             (&b"nginx: master 'a' \"b\""[..], "nginx: master 'a' \"b\""),
             (b"\x1b[2J\r\n\t\0\x7f", r"\u{1b}[2J\r\n\t\0\u{7f}"),

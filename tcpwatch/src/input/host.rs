@@ -1,4 +1,4 @@
-//! What a host's settings and counters are, as far as they could be read.
+//! Settings and counters of a host.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,61 +14,62 @@ use crate::input::ports::walk::HeldPorts;
 use crate::input::release::Release;
 use crate::input::setting::Setting;
 
-/// What was read of a host and of one of its network namespaces; `None` is unknown.
+/// Facts about a host and one of its network namespaces; `None` is unknown.
 #[derive(Clone, Debug, Default)]
 pub struct HostFrame {
-    /// Whose namespace it is.
+    /// Where the namespace belongs.
     pub scope: Scope,
-    /// Its inode number.
+    /// Inode number of the namespace.
     pub netns: Option<u32>,
-    /// Whether it is the one the host started with: its counters count since boot, and it alone shows what is the whole host's.
+    /// Whether it is the initial namespace. Its counters count since boot, and only it shows the values of the whole host.
     pub first: bool,
     /// `uname -r`, not escaped.
     pub release_text: Option<String>,
-    /// How long the host is up, s.
+    /// Uptime of the host, s.
     pub uptime_s: Option<u64>,
-    /// The text of each setting that could be read.
+    /// The value of each readable setting, as text.
     pub settings: BTreeMap<Setting, String>,
-    /// Why those could not be read that ought to be there.
+    /// Why an existing setting could not be read.
     pub unread: BTreeMap<Setting, String>,
-    /// Buckets of the table of sockets (`tcp_ehash_entries`, since Linux 6.1), whose number follows from memory.
+    /// Buckets of the socket table (`tcp_ehash_entries`, since Linux 6.1). The kernel computes the number from memory size.
     pub hash_buckets: Option<u64>,
     /// The text of `tcp_tw_reuse_delay` (since Linux 6.14).
     pub tw_reuse_delay: Option<String>,
-    /// The lines of files that set one of them at boot, in the order they are read; none where it is no namespace that they are for.
+    /// The lines of files that set a setting at boot, in the order in which they are read. Empty in a namespace other than the
+    /// initial one.
     pub lines: Vec<ConfigLine>,
-    /// The namespace's counters.
+    /// Counters of the namespace.
     pub counters: CounterValues,
-    /// Its sockets that are not closed, timewait sockets not among them.
+    /// Open sockets of the namespace, without timewait sockets.
     pub open_sockets: Option<u64>,
-    /// Its timewait sockets.
+    /// Timewait sockets of the namespace.
     pub time_wait: Option<u64>,
-    /// The host's orphans.
+    /// Orphans of the host.
     pub orphans: Option<u64>,
-    /// Who listens.
+    /// The listeners.
     pub listeners: Option<Vec<Listener>>,
-    /// Which ports connect(2) chooses from.
+    /// The range of ports that connect(2) uses.
     pub range: Option<PortRange>,
-    /// Who holds them; `None` where nobody looked.
+    /// The sockets that hold these ports; `None` if not read.
     pub held: Option<HeldPorts>,
     /// Open files of the host.
     pub open_files: Option<u64>,
-    /// The processes that are nearest to having no descriptor left, the nearest first.
+    /// The processes closest to their descriptor limit, the closest first.
     pub descriptors: Option<Vec<Descriptors>>,
-    /// Connections that are tracked, where they are.
+    /// Connection tracking.
     pub conntrack: Conntrack,
-    /// What else could not be read.
+    /// Other files that could not be read.
     pub missing: Vec<Missing>,
 }
 
-/// A line of a file that sets something at boot (sysctl.conf(5)).
+/// A line of a file that sets a setting at boot (sysctl.conf(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigLine {
-    /// What it sets.
+    /// The setting.
     pub setting: Setting,
-    /// To what: words set apart by one blank. Not escaped.
+    /// The value: words separated by one space. Not escaped.
     pub value: String,
-    /// Where it is.
+    /// File and line.
     pub place: Place,
     /// What becomes of it at boot.
     pub fate: Fate,
@@ -77,20 +78,20 @@ pub struct ConfigLine {
 /// What becomes of a line of a file at boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// What it says is set.
+    /// It sets the value.
     Wins,
-    /// A line that is read after it sets the same.
+    /// A later line sets another value.
     Overridden,
-    /// Nothing reads its file.
+    /// No program reads the file.
     NotRead,
 }
 
 /// A line of a file; shown as `/etc/sysctl.conf:7`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The path on its host. Not escaped.
+    /// Path on its host. Not escaped.
     pub file: String,
-    /// Counted from 1.
+    /// Line number, from 1.
     pub line: usize,
 }
 
@@ -100,35 +101,35 @@ impl fmt::Display for Place {
     }
 }
 
-/// Descriptors a process has open.
+/// Open descriptors of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptors {
-    /// Whose.
+    /// The process.
     pub owner: Owner,
-    /// How many.
+    /// Number of open descriptors.
     pub open: u64,
-    /// How many it may have: its soft limit (`RLIMIT_NOFILE`).
+    /// The soft limit (`RLIMIT_NOFILE`).
     pub limit: u64,
 }
 
-/// What connection tracking says.
+/// Counters of connection tracking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Conntrack {
-    /// Entries in its table now (`nf_conntrack_count`).
+    /// Current entries of its table (`nf_conntrack_count`).
     pub count: Option<u64>,
-    /// Packets dropped because it was full, or for what was wrong with them (`drop` in `/proc/net/stat/nf_conntrack`, which
-    /// `nf_conntrack_in` counts for either).
+    /// Packets dropped because the table was full or the packet was invalid (`drop` in `/proc/net/stat/nf_conntrack`;
+    /// `nf_conntrack_in` counts both).
     pub dropped: Option<u64>,
-    /// Entries thrown out early to make room (`early_drop`).
+    /// Entries evicted early to make room (`early_drop`).
     pub early_dropped: Option<u64>,
 }
 
-/// Something that could not be read.
+/// A file that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
-    /// Its path. Not escaped.
+    /// Path of the file. Not escaped.
     pub path: String,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
@@ -145,26 +146,26 @@ impl HostFrame {
         Release::parse(self.release_text.as_deref()?)
     }
 
-    /// The value of `setting`, where it is one number.
+    /// The value of `setting`, if it is one number.
     #[must_use]
     pub fn number(&self, setting: Setting) -> Option<u64> {
         self.settings.get(&setting)?.parse().ok()
     }
 
-    /// The default of `setting`, where memory makes it and it is known here what (`tcp_set_hashinfo`, `tcp_init`).
+    /// The default of `setting`, if the kernel computes it from memory size in a known way (`tcp_set_hashinfo`, `tcp_init`).
     #[must_use]
     pub fn default_of(&self, setting: Setting) -> Option<u64> {
         let buckets = self.hash_buckets?;
         match setting {
             Setting::TcpMaxTwBuckets => Some(buckets / 2),
-            // Another namespace may have a table of its own.
+            // Another namespace may have its own socket table.
             Setting::TcpMaxOrphans if self.first => Some(buckets / 2),
             Setting::TcpMaxSynBacklog => Some((buckets / 128).max(128)),
             _ => None,
         }
     }
 
-    /// When connect(2) may take a port that is in `TIME_WAIT`.
+    /// When connect(2) may reuse a port that is in `TIME_WAIT`.
     #[must_use]
     pub fn tw_reuse(&self) -> Option<TwReuse> {
         let text = |setting| self.settings.get(&setting).map(String::as_str);
@@ -172,7 +173,7 @@ impl HostFrame {
         TwReuse::parse(reuse, timestamps, self.tw_reuse_delay.as_deref())
     }
 
-    /// Whether no destination can hold half of the ports, for there are fewer sockets; `None` where that is unknown.
+    /// Whether there are too few sockets for any destination to hold half of the ports; `None` if unknown.
     #[must_use]
     pub fn has_ports_to_spare(&self) -> Option<bool> {
         let sockets = self.open_sockets?.saturating_add(self.time_wait?);
@@ -185,21 +186,21 @@ impl HostFrame {
         self.counters.get(counter)
     }
 
-    /// The line that sets `setting` at boot.
+    /// The line that sets `setting` at boot: the last one that is read.
     #[must_use]
     pub fn line_of(&self, setting: Setting) -> Option<&ConfigLine> {
         let mut lines = self.lines.iter();
         lines.find(|line| line.setting == setting && line.fate == Fate::Wins)
     }
 
-    /// The last line that would set `setting`, and is not read at boot.
+    /// The last line for `setting` that no program reads at boot.
     #[must_use]
     pub fn unread_line_of(&self, setting: Setting) -> Option<&ConfigLine> {
         let mut lines = self.lines.iter().rev();
         lines.find(|line| line.setting == setting && line.fate == Fate::NotRead)
     }
 
-    /// How long the counters count, s; unknown where the namespace is younger than the host.
+    /// The time that the counters cover, s; unknown if the namespace is younger than the host.
     #[must_use]
     pub fn counted_s(&self) -> Option<u64> {
         self.uptime_s.filter(|_| self.first)

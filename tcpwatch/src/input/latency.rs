@@ -1,4 +1,4 @@
-//! Lengths of time that the kernel side measured.
+//! Times measured by the kernel side.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use super::histogram::Histogram;
 use super::owner::Process;
 use super::socket::Address;
 
-/// What to group histograms by.
+/// How to group the histograms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LatencyBy {
-    /// Nothing: all connections together.
+    /// All connections together.
     #[default]
     All,
     /// Local port.
@@ -23,7 +23,7 @@ pub enum LatencyBy {
 }
 
 impl LatencyBy {
-    /// The name, as typed after `--by` and as the key in machine output; nothing for all together.
+    /// The name after `--by` and in machine output; `None` for all connections together.
     #[must_use]
     pub const fn key(self) -> Option<&'static str> {
         match self {
@@ -38,14 +38,14 @@ impl LatencyBy {
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum What {
-    /// A client's handshake: from SYN to SYN-ACK, where that came (RFC 9293, section 3.5).
+    /// The handshake of a client, from SYN to SYN-ACK (RFC 9293, section 3.5). Failed handshakes are not included.
     HandshakeClient,
-    /// A server's handshake: from SYN-ACK to ACK, by the kernel's first measure of the round-trip time (`srtt_us`). Unknown where
-    /// the SYN-ACK was sent again.
+    /// The handshake of a server, from SYN-ACK to ACK: the kernel's first round-trip time (`srtt_us`). Unknown if the SYN-ACK
+    /// was retransmitted.
     HandshakeServer,
     /// From `ESTABLISHED` until `accept()` returned the connection.
     Accept,
-    /// Time in a state, whatever followed. A server's `SYN_RECV` is the kernel's own work of microseconds, and no handshake.
+    /// Time in a state, whichever state followed. `SYN_RECV` of a server is microseconds of kernel work, not the handshake.
     State(TcpState),
 }
 
@@ -61,7 +61,7 @@ impl What {
         }
     }
 
-    /// For people.
+    /// The name in text output.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -73,25 +73,25 @@ impl What {
     }
 }
 
-/// Of which connections.
+/// A group of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Group {
-    /// All of them.
+    /// All connections.
     All,
-    /// Those with this local port; 0 where none was chosen.
+    /// Connections with this local port; 0 if none was chosen.
     Lport(u16),
-    /// Those with this peer.
+    /// Connections with this peer.
     Remote(Address),
-    /// Those of this process.
+    /// Connections of this process.
     Process(Process),
-    /// Those whose port, peer or owner is not known.
+    /// Connections with an unknown port, peer or owner.
     Unknown,
-    /// Those of groups for which there was no room.
+    /// Connections of groups without room in the table.
     Other,
 }
 
 impl fmt::Display for Group {
-    /// For people and for CSV.
+    /// For text and CSV output.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => f.write_str("all"),
@@ -104,37 +104,37 @@ impl fmt::Display for Group {
     }
 }
 
-/// The histogram of one length of time in one group of connections.
+/// The histogram of one measure in one group of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Measured {
-    /// What.
+    /// The measure.
     pub what: What,
-    /// Of which connections.
+    /// A group of connections.
     pub group: Group,
-    /// The lengths.
+    /// The times.
     pub histogram: Histogram,
 }
 
-/// Segments sent again.
+/// Retransmitted segments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retransmits {
-    /// SYNs, of connections opened from here.
+    /// SYNs of outgoing connections.
     pub syn: u64,
-    /// SYN-ACKs, of connections opened from elsewhere.
+    /// SYN-ACKs of incoming connections.
     pub syn_ack: u64,
-    /// All others.
+    /// All other segments.
     pub data: u64,
 }
 
-/// All that was measured until one moment.
+/// All measurements up to one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LatencySample {
     /// Histograms since the start.
     pub measured: Vec<Measured>,
-    /// Segments sent again since then.
+    /// Retransmitted segments since the start.
     pub retransmits: Retransmits,
-    /// Lengths there was no room to count.
+    /// Times that were not counted because there was no room.
     pub unmeasured: u64,
-    /// Runs of the kernel side that the kernel skipped; `None` where it does not say.
+    /// Runs of the BPF programs that the kernel skipped; `None` if it does not count them.
     pub missed: Option<u64>,
 }

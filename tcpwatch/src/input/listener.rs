@@ -1,4 +1,4 @@
-//! Who listens, what waits there to be accepted, and what was dropped there.
+//! Listeners, their accept queues and their drops.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -12,33 +12,34 @@ use super::socket::Address;
 /// A listener and its accept queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// Which socket it is; `None` where the source does not tell.
+    /// Cookie of the socket; `None` if the source does not show it.
     pub cookie: Option<NonZeroU64>,
-    /// Where it listens.
+    /// Local address.
     pub address: Address,
-    /// At which port.
+    /// Local port.
     pub port: u16,
-    /// Connections that wait to be accepted (`sk_ack_backlog`).
+    /// Connections in the accept queue (`sk_ack_backlog`).
     pub queued: u64,
-    /// How many may: the backlog given to listen(2), `somaxconn` at most (`sk_max_ack_backlog`). One more finds room.
+    /// Limit of the accept queue (`sk_max_ack_backlog`): the backlog given to listen(2), at most `somaxconn`. The kernel
+    /// accepts one more.
     pub limit: Option<u64>,
-    /// Packets it dropped (`sk_drops`): all of its `TcpExt:ListenDrops`, overflows of the accept queue among them, and those that no
-    /// handshake has (RST, SYN with FIN, no flag at all), which a scan sends.
+    /// Dropped packets (`sk_drops`): its part of `TcpExt:ListenDrops`, including accept queue overflows. Also packets that no
+    /// handshake has (RST, SYN with FIN, no flags), which a port scan sends.
     pub drops: Option<u64>,
-    /// Who holds it.
+    /// The process that holds it.
     pub owner: Option<Owner>,
-    /// How many sockets of this owner share the place (`SO_REUSEPORT`), and are told as one.
+    /// Number of sockets of this owner at this address and port (`SO_REUSEPORT`), shown as one.
     pub sockets: u64,
 }
 
 impl Listener {
-    /// Whether the next connection finds no room (`sk_acceptq_is_full`).
+    /// Whether the accept queue is full (`sk_acceptq_is_full`).
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.limit.is_some_and(|limit| self.queued > limit)
     }
 
-    /// `0.0.0.0:80`, `[::]:80`.
+    /// Address and port: `0.0.0.0:80`, `[::]:80`.
     #[must_use]
     pub fn place(&self) -> String {
         if self.address.ip.is_ipv6() {
@@ -63,11 +64,11 @@ impl fmt::Display for Listener {
     }
 }
 
-/// Those of `listeners` at which an accept queue overflowed, where of all that listeners dropped, `drops` (`TcpExt:ListenDrops`),
-/// so much were `overflows` (`TcpExt:ListenOverflows`). None, where the kernel does not say how many that is.
+/// The listeners whose accept queue overflowed. `drops` is `TcpExt:ListenDrops` and `overflows` is `TcpExt:ListenOverflows` of
+/// the same time. Empty if either is unknown.
 ///
-/// What each dropped must add up to `drops`, to a tenth: else one that is gone dropped the rest, or a scan was at some. And one is
-/// named only if it dropped more than can have had any other reason.
+/// The drops of all listeners must add up to `drops`, within a tenth. If not, a closed listener dropped the rest, or a port
+/// scan hit some. A listener is returned only if it dropped more than all other reasons together can explain.
 #[must_use]
 pub fn overflowed(listeners: &[Listener], overflows: Option<u64>, drops: Option<u64>) -> Vec<&Listener> {
     let Some((overflows, drops)) = overflows.zip(drops) else {
@@ -88,14 +89,15 @@ pub fn overflowed(listeners: &[Listener], overflows: Option<u64>, drops: Option<
         .collect()
 }
 
-/// Who holds all of `listeners`; `None` where they are several's, or not known.
+/// The owner of all `listeners`; `None` if there are several owners or an unknown one.
 #[must_use]
 pub fn owner_of_all(listeners: &[&Listener]) -> Option<Owner> {
     let owner = listeners.first()?.owner;
     owner.filter(|_| listeners.iter().all(|listener| listener.owner == owner))
 }
 
-/// `listeners`, those of one owner at one place told as one that dropped what all of them did; what dropped most comes first.
+/// Merges listeners of one owner at the same address and port, and adds up their drops. The result is sorted by drops, the most
+/// first.
 #[must_use]
 pub fn by_place(listeners: impl IntoIterator<Item = Listener>) -> Vec<Listener> {
     let mut places: Vec<Listener> = Vec::new();
@@ -115,17 +117,17 @@ pub fn by_place(listeners: impl IntoIterator<Item = Listener>) -> Vec<Listener> 
     places
 }
 
-/// What listeners drop between one look and the next.
+/// Counts the drops of listeners between two reads.
 #[derive(Debug, Default)]
 pub struct Drops {
-    /// What each had dropped at the last look, by its namespace.
+    /// Drops of each listener at the last read, by namespace.
     before: HashMap<u32, HashMap<NonZeroU64, u64>>,
     since: Vec<Listener>,
 }
 
 impl Drops {
-    /// Takes all `listeners` that there are now in the namespace `netns`. At its first look nothing is known to be new; later, one
-    /// that was not there before has dropped all it did since.
+    /// Records the current `listeners` of the namespace `netns`. The first read is the base. A listener that is new in a later
+    /// read has dropped all its packets since.
     pub fn look(&mut self, netns: u32, listeners: Vec<Listener>) {
         let known = listeners
             .iter()
@@ -138,7 +140,7 @@ impl Drops {
             let Some((cookie, drops)) = listener.cookie.zip(listener.drops) else {
                 continue;
             };
-            // The kernel counts to 2^32, and goes on at 0.
+            // The kernel's counter wraps at 2^32.
             let more = drops.wrapping_sub(before.get(&cookie).copied().unwrap_or(0)) & u64::from(u32::MAX);
             if more > 0 {
                 listener.drops = Some(more);
@@ -147,7 +149,7 @@ impl Drops {
         }
     }
 
-    /// What was dropped since this was asked last, by those that are `owner`'s; see [`by_place`].
+    /// Returns the drops since the last call, with owners from `owner`, merged by [`by_place`].
     pub fn take(&mut self, mut owner: impl FnMut(&Listener) -> Option<Owner>) -> Vec<Listener> {
         let since = std::mem::take(&mut self.since).into_iter();
         by_place(since.map(|listener| Listener {
@@ -165,7 +167,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::input::owner::{Comm, How};
 
-    /// One of `nginx[7]`, so long and full.
+    /// A listener of `nginx[7]` with this queue and limit.
     pub(crate) fn listener(port: u16, queued: u64, limit: u64) -> Listener {
         Listener {
             cookie: None,
@@ -184,7 +186,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// One that has dropped so many.
+    /// A listener with this number of drops.
     pub(crate) fn dropping(port: u16, cookie: u64, drops: u64) -> Listener {
         Listener {
             cookie: NonZeroU64::new(cookie),

@@ -1,4 +1,4 @@
-//! What reaches the model: decoded transitions, and everything else a source may say.
+//! The facts that reach the model: transitions and everything else that a source emits.
 
 pub mod container;
 pub mod counter;
@@ -46,7 +46,7 @@ use self::socket_scan::SocketScan;
 pub enum Opened {
     /// This side called `connect()`.
     Active,
-    /// The peer did.
+    /// The peer called `connect()`.
     Passive,
 }
 
@@ -64,11 +64,11 @@ impl Opened {
 /// One transition of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// When, ns since the Unix epoch.
+    /// Time of the transition, ns since the Unix epoch.
     pub unix_ns: i64,
-    /// When, by the clock that never jumps, ns.
+    /// Time of the transition, `CLOCK_MONOTONIC` in ns.
     pub monotonic_ns: u64,
-    /// Number of this life of the socket, unique within one run; `None` where the kernel refused to remember it.
+    /// Connection number, unique within one run; `None` if the kernel had no room to keep it.
     pub id: Option<NonZeroU64>,
     /// The socket's cookie, as `ss -e` shows it.
     pub cookie: Option<NonZeroU64>,
@@ -76,7 +76,7 @@ pub struct Event {
     pub family: Family,
     /// Local address.
     pub local: Address,
-    /// Local port; `None` where none is chosen yet.
+    /// Local port; `None` if not chosen yet.
     pub lport: Option<NonZeroU16>,
     /// Remote address.
     pub remote: Address,
@@ -86,69 +86,69 @@ pub struct Event {
     pub from: TcpState,
     /// State entered.
     pub to: TcpState,
-    /// Who opened the connection; `None` where that was not seen.
+    /// Which side opened the connection; `None` if tcpwatch did not see it.
     pub opened: Option<Opened>,
-    /// Whether `bind()` had given it its local port before `connect()` was called; `None` where that was not seen.
+    /// Whether the socket had its local port from `bind()` before `connect()`; `None` if tcpwatch did not see it.
     pub bound: Option<bool>,
-    /// Time spent in `from`, ns; `None` for a birth, and where the start was not seen.
+    /// Time spent in `from`, ns; `None` for a new connection, and if tcpwatch did not see the start.
     pub dwell_ns: Option<u64>,
     /// Inode number of the network namespace.
     pub netns: Option<NonZeroU32>,
-    /// Whose it is; `None` where that is not known.
+    /// The owner of the socket; `None` if unknown.
     pub owner: Option<Owner>,
-    /// Inode number of the socket, where it has one and its owner is not known, or where it ends in `CLOSE_WAIT` or `FIN_WAIT2`.
+    /// Inode number of the socket, if it has one and its owner is unknown, or if it ends in `CLOSE_WAIT` or `FIN_WAIT2`.
     pub inode: Option<NonZeroU32>,
-    /// What is known of its end, at `*>CLOSE`.
+    /// Evidence of how the connection ended, at `*>CLOSE`.
     pub evidence: Option<Evidence>,
 }
 
 /// A finished connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// Its last transition.
+    /// The last transition.
     pub last: Event,
-    /// Time spent in each state, ns, as [`SPENT`] orders them; 0 for one it was not in, or that nobody saw it enter: time is
-    /// counted from one transition to the next, so that the state it was first seen in has none.
+    /// Time spent in each state, ns, in the order of [`SPENT`]. 0 if the connection was not in the state, or if tcpwatch did
+    /// not see it enter: the first state seen has no time.
     pub spent_ns: [u64; SPENT.len()],
-    /// What it carried; `None` where the kernel does not tell.
+    /// Bytes and segments; `None` if the kernel does not show them.
     pub traffic: Option<Traffic>,
-    /// Who closed it, where that is not the owner.
+    /// The process that closed it, if that is not the owner.
     pub closer: Option<Owner>,
 }
 
-/// What a connection carried.
+/// Bytes and segments of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traffic {
-    /// Bytes of payload sent, each once, acknowledged or not.
+    /// Payload bytes sent, without retransmissions, acknowledged or not.
     pub sent: u64,
-    /// Bytes of payload received.
+    /// Payload bytes received.
     pub received: u64,
-    /// Smoothed round-trip time (RFC 6298), us; `None` when never measured.
+    /// Smoothed round-trip time (RFC 6298), us; `None` if never measured.
     pub srtt_us: Option<u32>,
-    /// Segments sent again, SYN and SYN-ACK too.
+    /// Retransmitted segments, including SYN and SYN-ACK.
     pub retransmits: u32,
 }
 
-/// What the stream carries.
+/// A record of the ring buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record {
     /// A transition.
     Transition(Event),
     /// A finished connection.
     Connection(Connection),
-    /// What is known of the end of the life with this number now.
+    /// New evidence for the end of the connection with this number.
     Amendment(NonZeroU64, Evidence),
 }
 
 impl Record {
-    /// Reads a record of the kernel side, which tells its kind by its size; `to_unix_ns` is added to its time. `None` for bytes
-    /// that are no record.
+    /// Decodes a record of the kernel side. The size of `bytes` determines the kind; `to_unix_ns` is added to the time. `None`
+    /// if `bytes` is not a record.
     #[must_use]
     pub fn decode(bytes: &[u8], to_unix_ns: i64) -> Option<Self> {
         const TRANSITION: usize = size_of::<Transition>();
         const LIFE: usize = size_of::<event::Connection>();
         const AMENDMENT: usize = size_of::<event::Amendment>();
-        // The ring's records are rounded up to eight bytes, which these are already.
+        // The ring buffer rounds records up to eight bytes; these sizes are multiples of eight.
         match bytes.len() {
             TRANSITION => Event::decode(bytes, to_unix_ns).map(Self::Transition),
             LIFE => Connection::decode(bytes, to_unix_ns).map(Self::Connection),
@@ -183,7 +183,7 @@ impl Connection {
         })
     }
 
-    /// The states it is known how long it was in, and that time, ns.
+    /// The states with a known time, and that time, ns.
     pub fn spent(&self) -> impl Iterator<Item = (TcpState, u64)> {
         SPENT
             .into_iter()
@@ -192,37 +192,37 @@ impl Connection {
             .filter_map(|(number, ns)| Some((TcpState::from_kernel(number)?, ns)))
     }
 
-    /// Time from the opening to the end, ns; `None` where it was not seen whole.
+    /// Time from the opening to the end, ns; `None` if tcpwatch did not see all of it.
     #[must_use]
     pub fn lifetime_ns(&self) -> Option<u64> {
         let first = match self.last.opened? {
             Opened::Active => TcpState::SynSent,
             Opened::Passive => TcpState::SynRecv,
         };
-        // Time is remembered apart from the opening, and the kernel may have refused room for it until later.
+        // The kernel side may have had no room to keep the times when the connection opened.
         self.spent().find(|(state, _)| *state == first)?;
         Some(self.spent_ns.iter().fold(0, |sum, ns| sum.saturating_add(*ns)))
     }
 
-    /// When it was opened, ns since the Unix epoch; `None` where that was not seen.
+    /// When the connection opened, ns since the Unix epoch; `None` if tcpwatch did not see it.
     #[must_use]
     pub fn opened_unix_ns(&self) -> Option<i64> {
         Some(self.last.unix_ns.saturating_sub_unsigned(self.lifetime_ns()?))
     }
 }
 
-/// Bytes of payload sent, each once.
+/// Payload bytes sent, without retransmissions.
 ///
-/// The kernel's own count has what this host's queue refused at every try, its sequence numbers have the SYN and the FIN
-/// (RFC 9293, section 3.4). Where it was not seen who opened the connection, and so whether a SYN is among them, the two
-/// differ by it, and the smaller is right.
+/// The kernel's `bytes_sent` counts data again for each try that this host's queue refused. Its sequence numbers include the
+/// SYN and the FIN (RFC 9293, section 3.4). If tcpwatch did not see which side opened the connection, a SYN may be included;
+/// the smaller of the two values is right.
 fn sent(record: &event::Connection) -> u64 {
     let syn = record.last.opened == OPENED_ACTIVE;
     let closed_here = matches!(
         TcpState::from_kernel(record.last.from),
         Some(TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck)
     );
-    // The FIN is the last there is to send.
+    // The FIN is sent last, so it is sent if nothing is unsent.
     let fin = closed_here && record.unsent == 0;
     let numbers = record.bytes_acked + u64::from(record.in_flight);
     record
@@ -230,7 +230,7 @@ fn sent(record: &event::Connection) -> u64 {
         .min(numbers.saturating_sub(u64::from(syn) + u64::from(fin)))
 }
 
-/// An owner as the kernel side has it.
+/// Converts an owner from its wire form; `None` if unknown.
 fn owner(record: &tcpwatch_common::Owner) -> Option<Owner> {
     let how = match record.how {
         HOW_CONNECT => How::Connect,
@@ -248,7 +248,7 @@ fn owner(record: &tcpwatch_common::Owner) -> Option<Owner> {
 }
 
 impl Event {
-    /// The inode number of the socket, if its owner is unknown: /proc may show the process that holds it.
+    /// The inode number of the socket, if its owner must be looked up in /proc.
     #[must_use]
     pub fn asks_owner(&self) -> Option<NonZeroU32> {
         self.inode.filter(|_| self.owner.is_none())
@@ -291,45 +291,46 @@ impl Event {
     }
 }
 
-/// The ledger's counts at one moment, summed over the CPUs, all since the start.
+/// The counts of the ledger at one moment, summed over the CPUs, since the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerSample {
     /// Transitions, `moves[from][to]` by the kernel's state numbers.
     pub moves: [[u64; STATES]; STATES],
-    /// Full sockets in each state now, by the kernel's state numbers.
+    /// Full sockets currently in each state, by the kernel's state numbers.
     pub sockets: [i64; STATES],
-    /// Connections ended, by what is known of it.
+    /// Finished connections, by evidence.
     pub ends: Vec<(Evidence, i64)>,
-    /// Those there was no place for in `ends`.
+    /// Finished connections without room in `ends`.
     pub uncounted_ends: u64,
-    /// Records that found no room.
+    /// Records lost because the ring buffer was full.
     pub lost: u64,
-    /// Runs of the kernel side that the kernel skipped; `None` where it does not count them.
+    /// Runs of the BPF programs that the kernel skipped; `None` if it does not count them.
     pub missed: Option<u64>,
-    /// Resets that were not heard of; `None` where that is not known.
+    /// Missed resets; `None` if unknown.
     pub missed_resets: Option<u64>,
-    /// Sockets that took no mark, by which the counts may be off.
+    /// Sockets without a mark; the counts may be wrong by as many.
     pub unmarked: u64,
-    /// How far the counts were from a walk of the sockets, beyond what the transitions during the walk explain; `None` where
-    /// they were not compared since the last reading.
+    /// Difference between the counts and a walk of the sockets, beyond the transitions during the walk; `None` if they were not
+    /// compared since the last sample.
     pub drift: Option<u64>,
 }
 
-/// The kernel's own counters of TIME_WAIT; `None` for what this kernel does not tell.
+/// The kernel's counters of TIME_WAIT; `None` if this kernel does not show one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimeWaitCounters {
-    /// Timewait sockets made since some moment (`TcpExt:TW` + `TWKilled`, since Linux 5.18).
+    /// Timewait sockets created (`TcpExt:TW` + `TWKilled`, since Linux 5.18). Counted from an arbitrary start, as the next
+    /// three.
     pub entered: Option<u64>,
-    /// Timewait sockets refused since then (`TcpExt:TCPTimeWaitOverflow`).
+    /// Timewait sockets refused (`TcpExt:TCPTimeWaitOverflow`).
     pub refused: Option<u64>,
-    /// Timewait sockets an outgoing connection took over since then (`TcpExt:TWRecycled`).
+    /// Timewait sockets reused by an outgoing connection (`TcpExt:TWRecycled`).
     pub recycled: Option<u64>,
-    /// Timewait sockets gone since then, for whatever reason: those that entered and are not there. No counter of the kernel's
-    /// tells of one ended by an incoming SYN, a reset or an administrator.
+    /// Timewait sockets that ended, for any reason: entered minus current. The kernel has no counter for an end by an incoming
+    /// SYN, a reset or an administrator.
     pub left: Option<u64>,
-    /// Timewait sockets now, those in `FIN_WAIT2` included (sockstat `tw`).
+    /// Current timewait sockets, including those in `FIN_WAIT2` (sockstat `tw`).
     pub population: Option<u64>,
-    /// Most there may be (`tcp_max_tw_buckets`); `None` where there are several namespaces, each with a limit of its own.
+    /// The limit (`tcp_max_tw_buckets`); `None` for several namespaces, because each has its own limit.
     pub limit: Option<u64>,
     /// The namespace that is nearest to its limit.
     pub fullest: Option<FullestNamespace>,
@@ -338,16 +339,16 @@ pub struct TimeWaitCounters {
 /// The timewait sockets of the network namespace that is nearest to its limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FullestNamespace {
-    /// Its inode number.
+    /// Inode number of the namespace.
     pub netns: u32,
-    /// How many there are, whatever the filter (sockstat `tw`).
+    /// Current timewait sockets, regardless of the filter (sockstat `tw`).
     pub population: u64,
-    /// Most there may be (`tcp_max_tw_buckets`).
+    /// The limit (`tcp_max_tw_buckets`).
     pub limit: u64,
 }
 
 impl FullestNamespace {
-    /// The fuller one.
+    /// The fuller of the two namespaces.
     #[must_use]
     pub fn or(self, other: Option<Self>) -> Self {
         // a/b < c/d without a division.
@@ -358,34 +359,34 @@ impl FullestNamespace {
     }
 }
 
-/// Sockets that no process holds any more and that have not ended yet, of the whole host; `None` for what this kernel does not
-/// tell, or not in this network namespace.
+/// Orphans of the whole host: sockets that no process holds and that have not ended. `None` if this kernel or this network
+/// namespace does not show a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Orphans {
-    /// How many there are (sockstat `orphan`).
+    /// Current orphans (sockstat `orphan`).
     pub now: Option<u64>,
-    /// Most there may be (`tcp_max_orphans`).
+    /// The limit (`tcp_max_orphans`).
     pub limit: Option<u64>,
-    /// Memory that all TCP sockets hold, pages (sockstat `mem`).
+    /// Memory of all TCP sockets, pages (sockstat `mem`).
     pub mem_pages: Option<u64>,
 }
 
-/// What the kernel itself says of TCP.
+/// TCP counters and settings of the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostFacts {
-    /// TIME_WAIT, of the connections looked at.
+    /// TIME_WAIT of the watched namespaces.
     pub time_wait: TimeWaitCounters,
-    /// Counters since some moment, summed over the namespaces looked at, whatever the filter.
+    /// Counters from an arbitrary start, summed over the watched namespaces, regardless of the filter.
     pub counters: CounterValues,
-    /// Orphans now.
+    /// Current orphans.
     pub orphans: Orphans,
-    /// By what settings half-open connections are bounded.
+    /// Settings that limit half-open connections.
     pub syn: SynSettings,
-    /// The network namespace looked at; `None` where it is not one alone.
+    /// The watched network namespace; `None` if there are several.
     pub namespace: Option<Namespace>,
 }
 
-/// Settings of the network namespace that bound half-open connections; `None` is unknown, or not one namespace's.
+/// Settings of the network namespace that limit half-open connections; `None` if unknown, or if there are several namespaces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SynSettings {
     /// `tcp_syncookies`.
@@ -397,127 +398,127 @@ pub struct SynSettings {
 /// The ephemeral ports of a network namespace, as a walk of its sockets found them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortsSample {
-    /// When the walk ended, by the clock that never jumps, ns.
+    /// End of the walk, `CLOCK_MONOTONIC` in ns.
     pub monotonic_ns: u64,
-    /// By what settings.
+    /// The port settings of the namespace.
     pub settings: Settings,
-    /// Who holds them.
+    /// The sockets that hold the ports.
     pub walk: Walk,
 }
 
-/// What is known when a run starts.
+/// Facts about a run that are known at its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Session {
-    /// When it started, by the clock that never jumps, ns.
+    /// Start of the run, `CLOCK_MONOTONIC` in ns.
     pub monotonic_ns: u64,
-    /// What the kernel's numbers for the reasons of resets mean.
+    /// The meaning of the kernel's numbers for reset reasons.
     pub reasons: Reasons,
-    /// Resets that were missed so far; `None` where resets are not watched.
+    /// Resets missed so far; `None` if resets are not watched.
     pub missed_resets: Option<u64>,
-    /// Whether transitions tell their network namespace.
+    /// Whether transitions carry their network namespace.
     pub knows_namespaces: bool,
     /// Whether transitions are read at all.
     pub watches: bool,
 }
 
-/// What did not reach the stream of records since the start.
+/// Records that were lost since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Loss {
-    /// Records that found no room, or could not be read.
+    /// Records without room in the ring buffer, or unreadable.
     pub lost: u64,
-    /// Resets that were missed; `None` where resets are not watched.
+    /// Missed resets; `None` if resets are not watched.
     pub missed_resets: Option<u64>,
-    /// Whether all records that there were had been read before this was.
+    /// Whether the ring buffer was empty when these counts were read.
     pub emptied: bool,
 }
 
-/// What the kernel side counted from the start to the end.
+/// Totals of the kernel side for the whole run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndCounts {
     /// Transitions, `moves[from][to]` by the kernel's state numbers.
     pub moves: [[u64; STATES]; STATES],
-    /// Records that found no room, or could not be read.
+    /// Records without room in the ring buffer, or unreadable.
     pub lost: u64,
-    /// Events of the whole host that no program handled; `None` where the kernel does not count them.
+    /// Events of the whole host that no program handled; `None` if the kernel does not count them.
     pub missed: Option<u64>,
     /// Rows that the reader of the output did not take in time.
     pub dropped: u64,
 }
 
-/// A fact: all that the model ever learns. The live kernel, a recording and a test all speak it.
+/// A fact. The model learns nothing in any other way, whether the source is the live kernel, a recording or a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// The first: what is known when the run starts.
+    /// The first input: facts that are known at the start.
     Session(Box<Session>),
     /// A transition.
     Transition(Event),
     /// A finished connection.
     Connection(Connection),
-    /// What is known by now of how a connection ended.
+    /// New evidence of how a connection ended.
     CloseAmended {
-        /// Number of the life.
+        /// Connection number.
         id: NonZeroU64,
-        /// What is known.
+        /// The complete evidence.
         evidence: Evidence,
     },
-    /// The answer to the question that each record raises which has an inode number and no owner: who holds the socket.
-    SocketOwner {
-        /// The socket.
+    /// The process that holds a socket. Each record with an inode number and without an owner gets one such answer.
+    Owner {
+        /// Inode number of the socket.
         inode: NonZeroU32,
-        /// Its holder; `None` where that cannot be known.
+        /// The holder; `None` if it cannot be found.
         owner: Option<Owner>,
     },
     /// The cgroup of a process that a record names.
     CgroupPath {
         /// The process.
         owner: Owner,
-        /// Its cgroup; `None` where that cannot be known.
+        /// Its cgroup; `None` if it cannot be found.
         cgroup: Option<Arc<Cgroup>>,
     },
-    /// What the stream of records has lost.
+    /// Lost records.
     Loss(Loss),
-    /// The ledger, read.
+    /// A sample of the ledger.
     Ledger(Box<LedgerSample>),
-    /// Sockets that fire no transitions (requests, timewait), counted.
+    /// Counts of the sockets that fire no transitions (request and timewait sockets).
     Sockets(Box<Pass>),
-    /// The kernel's counters, read.
+    /// A sample of the kernel's counters.
     HostFacts(Box<HostFacts>),
-    /// The ephemeral ports, walked.
+    /// The ephemeral ports in use.
     Ports(Box<PortsSample>),
-    /// Listeners that dropped something since the last interval, and how much, the most first.
+    /// Listeners that dropped packets since the last interval, and how many, the most first.
     ListenerDrops(Vec<Listener>),
-    /// A scan of the sockets in states that should pass begins: what leaves from now on is not there any more when it ends.
+    /// A scan of the sockets in transient states starts. A socket that leaves its state from now on may be missing in the scan.
     ScanStart {
-        /// Whether it is what later scans are compared with.
+        /// Whether later scans are compared with this one.
         is_base: bool,
     },
-    /// What the scan found, as of the last tick.
+    /// The result of the scan, as of the last tick.
     SocketScan {
-        /// The sockets, and who holds them.
+        /// The sockets and their holders.
         scan: Box<SocketScan>,
-        /// Events of the whole host that no program handled so far; `None` where the kernel does not count them.
+        /// Events of the whole host that no program handled so far; `None` if the kernel does not count them.
         missed: Option<u64>,
     },
-    /// Latency histograms, read.
+    /// A sample of the latency histograms.
     Latency(Box<LatencySample>),
-    /// All that came since the last tick belongs to this moment.
+    /// The time of all inputs since the last tick.
     Tick {
-        /// Time of day.
+        /// Wall-clock time.
         time: Timestamp,
-        /// The clock that never jumps, ns.
+        /// `CLOCK_MONOTONIC` in ns.
         monotonic_ns: u64,
     },
-    /// The last tick ended an interval. The first such interval is what the later ones are compared with.
+    /// The last tick ended an interval. The first interval is the base for the later ones.
     IntervalEnd,
-    /// No record comes any more, and no answer to one.
+    /// No records and no owners follow.
     StreamEnd,
-    /// The last: what was counted in all.
+    /// The last input: the totals.
     End(Box<EndCounts>),
 }
 
 #[cfg(test)]
 impl Event {
-    /// A transition of which nothing else is known.
+    /// A transition without any other facts.
     pub(crate) fn between(from: TcpState, to: TcpState) -> Self {
         let address = Address::new(std::net::Ipv4Addr::LOCALHOST.into(), 0);
         Self {

@@ -1,24 +1,24 @@
-//! Which network namespace something is of, and how it is reached.
+//! A network namespace and the path that leads to it.
 
-/// Whose network namespace it is, which decides how a setting of it is changed.
+/// Where a network namespace belongs. This decides how to change its settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
-    /// The one tcpwatch runs in.
+    /// The namespace that tcpwatch runs in.
     #[default]
     Own,
-    /// Another one of this host, by a path that leads to it where one is known.
+    /// Another namespace of this host, with a path that leads to it, if known.
     Other(Option<String>),
-    /// That of the host a tree was copied from.
+    /// The namespace of another host, read from copied files.
     Copied,
 }
 
-/// A network namespace that was looked at.
+/// A network namespace that was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Namespace {
-    /// Its inode number (`net->ns.inum`).
+    /// Inode number (`net->ns.inum`).
     pub inode: u32,
-    /// Whose it is.
+    /// Where it belongs.
     pub scope: Scope,
-    /// Whether it is the one the host started with.
+    /// Whether it is the initial network namespace.
     pub first: bool,
 }

@@ -1,15 +1,12 @@
-//! What a view needs to be known.
+//! The facts that a view needs.
 
 use std::ops::BitOr;
 
 use super::latency::LatencyBy;
 
-/// What is needed. Needs add up (`|`): one process can have all of them at once.
+/// The needs of one or more views. Needs add up (`|`): one process can have all of them at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each need is there or not, whatever the others"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "the needs are independent switches")]
 pub struct Needs {
     /// Connections in each state, their rates, and the host's counters.
     pub counts: bool,
@@ -17,27 +14,27 @@ pub struct Needs {
     pub transitions: bool,
     /// Every finished connection.
     pub connections: bool,
-    /// Who opens connections and what for, the ephemeral ports, and listeners that drop; and `counts`.
+    /// The processes that open connections, the ephemeral ports, drops of listeners, and `counts`.
     pub churn: bool,
-    /// Latency histograms, grouped so.
+    /// Latency histograms with this grouping.
     pub latency: Option<LatencyBy>,
-    /// Sockets in states that should pass.
+    /// Stuck sockets: sockets in transient states.
     pub stuck: Option<StuckNeeds>,
 }
 
-/// What is needed of sockets in states that should pass.
+/// The needs for stuck sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StuckNeeds {
-    /// What makes one stuck: so long in its state, ns.
+    /// Minimum time in the state for a stuck socket, ns.
     pub older_ns: u64,
-    /// Where in their programs they were opened.
+    /// The user stacks that opened the sockets.
     pub stacks: bool,
 }
 
 impl BitOr for Needs {
     type Output = Self;
 
-    /// Both. Of two groupings of latency, or ages of stuck sockets, the first stays.
+    /// The union. If both have a latency grouping or an age of stuck sockets, the first wins.
     fn bitor(self, other: Self) -> Self {
         Self {
             counts: self.counts | other.counts,
@@ -51,13 +48,13 @@ impl BitOr for Needs {
 }
 
 impl Needs {
-    /// Whether records of single transitions or connections are read.
+    /// Whether the ring buffer of records is read.
     #[must_use]
     pub const fn records(self) -> bool {
         self.rows() || self.churn || self.stuck.is_some()
     }
 
-    /// Whether single transitions or connections are shown, each with its owner.
+    /// Whether single transitions or connections are shown, with their owners.
     #[must_use]
     pub const fn rows(self) -> bool {
         self.transitions || self.connections
@@ -87,7 +84,7 @@ impl Needs {
         self.rows() || self.churn || self.latency.is_some()
     }
 
-    /// Whether the owners of connections are wanted.
+    /// Whether the owners of connections are needed.
     #[must_use]
     pub const fn owners(self) -> bool {
         self.records() || self.latency.is_some()

@@ -1,20 +1,20 @@
-//! Which network namespaces a user asks for.
+//! Selects network namespaces (`--netns`).
 
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Which network namespaces to look at.
+/// The network namespaces to read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum NetnsSelector {
-    /// The one tcpwatch runs in, as `ss` does.
+    /// The namespace that tcpwatch runs in, as in `ss`.
     #[default]
     Own,
-    /// Every one found under /proc and /run/netns.
+    /// Every namespace found in /proc and /run/netns.
     All,
-    /// That of a process.
+    /// The namespace of a process.
     Pid(u32),
-    /// The one a file stands for: `/run/netns/NAME`, `/proc/PID/ns/net`.
+    /// The namespace of a file: `/run/netns/NAME`, `/proc/PID/ns/net`.
     Path(PathBuf),
 }
 

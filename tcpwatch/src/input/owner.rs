@@ -1,4 +1,4 @@
-//! Whose a connection is: the process that has it, and how that is known.
+//! The owner of a connection: a process, and how tcpwatch knows it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,18 +8,18 @@ use serde::{Serialize, Serializer};
 
 use super::escaped::Escaped;
 
-/// How an owner is known.
+/// How tcpwatch knows the owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum How {
-    /// It called `connect()`.
+    /// The process called `connect()`.
     Connect,
-    /// It called `listen()` on the socket, or on the one that the connection came to.
+    /// The process called `listen()` on the socket, or on the listener of the connection.
     Listen,
-    /// It called `accept()`.
+    /// The process called `accept()`.
     Accept,
-    /// It closed the socket.
+    /// The process closed the socket.
     Close,
-    /// It was found in /proc to hold the socket.
+    /// A scan of /proc found the process as holder of the socket.
     Scan,
 }
 
@@ -36,7 +36,7 @@ impl How {
         }
     }
 
-    /// What people are told of it after the owner: `(listen)`. Nothing for who connects or accepts, which nobody doubts.
+    /// The suffix after the owner in text output, such as `(listen)`. Empty for connect() and accept(), which are certain.
     #[must_use]
     pub const fn suffix(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl Serialize for How {
     }
 }
 
-/// Bytes of a name with its NUL (`TASK_COMM_LEN`, include/linux/sched.h).
+/// Size of a name with its NUL (`TASK_COMM_LEN`, include/linux/sched.h).
 const COMM: usize = 16;
 
 /// Name of a process, at most 15 bytes of any kind but NUL (`comm`, proc(5)).
@@ -62,7 +62,7 @@ const COMM: usize = 16;
 pub struct Comm([u8; COMM]);
 
 impl Comm {
-    /// The name in `bytes`, up to the first NUL; the kernel keeps 15 bytes of a longer one, and so do we.
+    /// The name in `bytes`, up to the first NUL and at most 15 bytes, as in the kernel.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         let mut comm = [0; COMM];
@@ -73,13 +73,13 @@ impl Comm {
         Self(comm)
     }
 
-    /// Its bytes, without the NUL.
+    /// The bytes of the name, without the NUL.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.0.split(|&byte| byte == 0).next().unwrap_or_default()
     }
 
-    /// As text, with U+FFFD for what is no UTF-8. Not escaped: no terminal may see it so.
+    /// The name as text, with U+FFFD for invalid UTF-8. Not escaped: do not print it on a terminal.
     #[must_use]
     pub fn as_lossy(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(self.as_bytes())
@@ -87,7 +87,7 @@ impl Comm {
 }
 
 impl fmt::Display for Comm {
-    /// For people: escaped, as [`Escaped`] tells.
+    /// For text output, escaped by [`Escaped`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Escaped(self.as_bytes()).fmt(f)
     }
@@ -105,22 +105,22 @@ impl Serialize for Comm {
     }
 }
 
-/// A process that has a connection.
+/// The process that owns a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Owner {
-    /// Number of its thread group, as /proc has it; `None` where it is not known.
+    /// Process ID, as in /proc; `None` if unknown.
     pub pid: Option<NonZeroU32>,
-    /// Its name.
+    /// Name of the process.
     pub comm: Comm,
-    /// How it is known.
+    /// How tcpwatch knows the owner.
     pub how: How,
-    /// Id of the cgroup it was in when it came to be known, in the v2 hierarchy; `None` where that was not seen.
+    /// ID of its cgroup (v2 hierarchy) when the owner was recorded; `None` if unknown.
     #[serde(skip)]
     pub cgroup: Option<NonZeroU64>,
 }
 
 impl Owner {
-    /// `process`, known so; of its cgroup nothing is known.
+    /// An owner from `process`, without a cgroup.
     #[must_use]
     pub const fn of(process: Process, how: How) -> Self {
         Self {
@@ -138,12 +138,12 @@ impl fmt::Display for Owner {
     }
 }
 
-/// A process, however it is known.
+/// A process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Process {
-    /// Number of its thread group, as /proc has it; `None` where it is not known.
+    /// Process ID, as in /proc; `None` if unknown.
     pub pid: Option<NonZeroU32>,
-    /// Its name.
+    /// Name of the process.
     pub comm: Comm,
 }
 
@@ -170,7 +170,7 @@ impl fmt::Display for Process {
 pub(crate) mod tests {
     use super::*;
 
-    /// Who holds a socket by /proc.
+    /// An owner found by a scan.
     pub(crate) fn owner(pid: u32, comm: impl AsRef<[u8]>) -> Owner {
         Owner {
             pid: NonZeroU32::new(pid),

@@ -1,21 +1,21 @@
-//! Why the kernel sends resets, and the numbers that it has for that.
+//! The kernel's reasons for sending resets, and their numbers.
 
-/// Why the kernel sent a reset (`enum sk_rst_reason`, include/net/rstreason.h; filled for its own since Linux 6.12).
+/// Why the kernel sent a reset (`enum sk_rst_reason`, include/net/rstreason.h; set for active resets since Linux 6.12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// `TCP_ABORT_ON_DATA`: data came that nobody will read.
+    /// `TCP_ABORT_ON_DATA`: data arrived after close().
     AbortOnData,
-    /// `TCP_ABORT_ON_CLOSE`: closed with data unread.
+    /// `TCP_ABORT_ON_CLOSE`: close() with unread data.
     AbortOnClose,
     /// `TCP_ABORT_ON_LINGER`: a negative `TCP_LINGER2`.
     AbortOnLinger,
     /// `TCP_ABORT_ON_MEMORY`: too many orphans, or no memory.
     AbortOnMemory,
-    /// `TCP_STATE`: disconnected, or aborted, in a state that owes the peer a word.
+    /// `TCP_STATE`: disconnected or aborted in a state in which the peer needs a reset.
     State,
     /// `TCP_KEEPALIVE_TIMEOUT`.
     Keepalive,
-    /// `TCP_DISCONNECT_WITH_DATA`: disconnected with data unsent.
+    /// `TCP_DISCONNECT_WITH_DATA`: disconnected with unsent data.
     DisconnectWithData,
 }
 
@@ -36,12 +36,12 @@ impl Reason {
     }
 }
 
-/// What the running kernel's numbers for reasons stand for; nothing, on one that tells none.
+/// The reset reasons of the running kernel, by number; empty if it reports none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reasons(Vec<(u8, Reason)>);
 
 impl Reasons {
-    /// Those known here of the kernel's numbers and names.
+    /// Keeps the known reasons of the kernel's numbers and names.
     #[must_use]
     pub fn new(names: &[(u8, String)]) -> Self {
         let known = names
@@ -50,7 +50,7 @@ impl Reasons {
         Self(known.collect())
     }
 
-    /// What `number` stands for; `None` where that is nothing known here.
+    /// The reason with `number`; `None` if unknown.
     #[must_use]
     pub fn get(&self, number: u8) -> Option<Reason> {
         self.0

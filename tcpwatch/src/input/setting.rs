@@ -1,13 +1,13 @@
-//! The settings of a host that matter to its TCP connections.
+//! The sysctls that matter to TCP connections.
 
-/// A setting.
+/// A sysctl.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Setting {
     /// `net.ipv4.tcp_syncookies`.
     TcpSyncookies,
     /// `net.ipv4.tcp_tw_reuse`.
     TcpTwReuse,
-    /// `net.ipv4.tcp_tw_recycle`, gone since Linux 4.12.
+    /// `net.ipv4.tcp_tw_recycle`, removed in Linux 4.12.
     TcpTwRecycle,
     /// `net.ipv4.tcp_fin_timeout`.
     TcpFinTimeout,
@@ -52,7 +52,7 @@ pub enum Setting {
 }
 
 impl Setting {
-    /// All of them, in the order they are told.
+    /// All settings, in output order.
     pub const ALL: [Self; 23] = [
         Self::TcpSyncookies,
         Self::TcpTwReuse,
@@ -79,7 +79,7 @@ impl Setting {
         Self::NfConntrackMax,
     ];
 
-    /// The name as sysctl(8) knows it.
+    /// The name in sysctl(8).
     #[must_use]
     pub const fn sysctl(self) -> &'static str {
         match self {
@@ -109,7 +109,7 @@ impl Setting {
         }
     }
 
-    /// The last part of it, by which `tcpwatch explain` and findings name it.
+    /// The last part of the name, used by `tcpwatch explain` and in findings.
     #[must_use]
     pub fn key(self) -> &'static str {
         let name = self.sysctl();

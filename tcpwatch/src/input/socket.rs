@@ -1,4 +1,4 @@
-//! A socket as a walk of the kernel's tables finds it, and the words to name its ends.
+//! A socket found by a walk of the kernel's tables, and its addresses.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -70,7 +70,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// `ip` seen on a socket bound to interface `ifindex`; the zone is kept for link-local addresses alone.
+    /// The address `ip` of a socket bound to interface `ifindex`. Only link-local addresses keep the zone.
     #[must_use]
     pub fn new(ip: IpAddr, ifindex: u32) -> Self {
         let zone = match ip {
@@ -82,7 +82,8 @@ impl Address {
 }
 
 impl fmt::Display for Address {
-    /// `10.0.0.1`, `::1`, `::ffff:10.0.0.1`, `fe80::1%2`: the zone by number, valid everywhere a name is (RFC 4007, 11.2).
+    /// `10.0.0.1`, `::1`, `::ffff:10.0.0.1`, `fe80::1%2`: the zone is a number, which is valid wherever a name is (RFC 4007,
+    /// 11.2).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.zone {
             0 => self.ip.fmt(f),
@@ -91,25 +92,25 @@ impl fmt::Display for Address {
     }
 }
 
-/// What the kernel keeps for a connection: it shrinks at both ends of a life.
+/// The kind of kernel object for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// A full socket (`struct sock`), the only kind that fires transitions.
     Full,
     /// A half-open request (`struct request_sock`), shown as `SYN_RECV`.
     Request,
-    /// What remains after closing (`struct inet_timewait_sock`), in `TIME_WAIT` or `FIN_WAIT2`.
+    /// A timewait socket (`struct inet_timewait_sock`), in `TIME_WAIT` or `FIN_WAIT2`.
     Timewait,
 }
 
-/// One socket, as found by a walk.
+/// A socket found by a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Socket {
     /// Address family.
     pub family: Family,
     /// State, as `ss` shows it.
     pub state: TcpState,
-    /// What the kernel keeps for it; `None` where the source cannot tell.
+    /// The kind of kernel object; `None` if the source does not show it.
     pub kind: Option<Kind>,
     /// Local address.
     pub local: Address,
@@ -119,55 +120,55 @@ pub struct Socket {
     pub remote: Address,
     /// Remote port; 0 for a listener.
     pub rport: u16,
-    /// Owner's user id; `None` where the kernel keeps none (requests, timewait).
+    /// User ID of the owner; `None` if the kernel keeps none (request and timewait sockets).
     pub uid: Option<u32>,
-    /// Inode number of the socket, by which /proc tells who holds it; `None` for one without a file: requests, timewait,
-    /// what is not accepted yet, what is closed and not over.
+    /// Inode number of the socket, which /proc/PID/fd shows. `None` for a socket without a file: request and timewait sockets,
+    /// connections not accepted yet, orphans.
     pub inode: Option<NonZeroU32>,
     /// Inode number of the network namespace the walk was made in.
     pub netns: u32,
 }
 
-/// How what the peer does not acknowledge was sent again, since it last acknowledged anything (`struct tcp_info`, `linux/tcp.h`).
+/// Retransmissions since the peer last acknowledged data (`struct tcp_info`, `linux/tcp.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retransmissions {
-    /// How often (`tcpi_retransmits`).
+    /// Number of retransmissions (`tcpi_retransmits`).
     pub times: u8,
-    /// How often the time until the next was doubled (`tcpi_backoff`), also by what was acknowledged since.
+    /// How often the retransmission timeout was doubled (`tcpi_backoff`), also by retransmissions acknowledged since.
     pub backoff: u8,
-    /// That time, us (`tcpi_rto`).
+    /// Retransmission timeout, us (`tcpi_rto`).
     pub rto_us: u32,
-    /// How long ago it was sent again first, ms (`tcpi_total_rto_time`, since Linux 6.7); `None` also where earlier ones are counted
-    /// with these.
+    /// Time since the first retransmission, ms (`tcpi_total_rto_time`, since Linux 6.7); `None` if the value includes earlier
+    /// retransmissions.
     pub since_first_ms: Option<u32>,
 }
 
-/// A socket, and what the kernel tells of it beside; `None` for what the source does not.
+/// A socket and its details; `None` if the source does not show a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Detail {
     /// The socket.
     pub socket: Socket,
-    /// Its cookie, as `ss -e` shows it.
+    /// The cookie, as in `ss -e`.
     pub cookie: Option<NonZeroU64>,
-    /// Bytes that wait to be read, `Recv-Q` of `ss`: a FIN that is not read yet counts one. A listener's are connections.
+    /// Unread bytes, `Recv-Q` of `ss`; an unread FIN counts as one. For a listener: connections in the accept queue.
     pub receive_queue: Option<u32>,
-    /// Bytes that the peer has not acknowledged, `Send-Q` of `ss`: a SYN or a FIN counts one.
+    /// Unacknowledged bytes, `Send-Q` of `ss`; a SYN or a FIN counts as one.
     pub send_queue: Option<u32>,
-    /// How long ago the last ACK came, ms (`tcpi_last_ack_recv`); of full sockets alone.
+    /// Time since the last ACK arrived, ms (`tcpi_last_ack_recv`); only for full sockets.
     pub last_ack_ms: Option<u32>,
-    /// How long ago data was sent last, ms (`tcpi_last_data_sent`); of full sockets alone.
+    /// Time since data was last sent, ms (`tcpi_last_data_sent`); only for full sockets.
     pub last_sent_ms: Option<u32>,
-    /// How long ago data came last, ms (`tcpi_last_data_recv`); of full sockets alone.
+    /// Time since data last arrived, ms (`tcpi_last_data_recv`); only for full sockets.
     pub last_received_ms: Option<u32>,
-    /// How what is not acknowledged was sent again; of full sockets alone.
+    /// Retransmissions of unacknowledged data; only for full sockets.
     pub retransmissions: Option<Retransmissions>,
-    /// Packets it dropped since it was made (`sk_drops`), `d` of `ss -m`: a listener's are those it had no room for, first of all
-    /// (`tcp_listendrop`). It wraps.
+    /// Packets dropped since the socket was created (`sk_drops`), `d` of `ss -m`. For a listener mostly SYNs and ACKs without
+    /// room (`tcp_listendrop`). It wraps at 2^32.
     pub drops: Option<u32>,
 }
 
 impl Detail {
-    /// `socket`, of which nothing else is known.
+    /// `socket` without any details.
     #[must_use]
     pub const fn of(socket: Socket) -> Self {
         Self {

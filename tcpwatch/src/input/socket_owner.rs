@@ -1,4 +1,4 @@
-//! Whose a socket is, where several processes hold it: the one they all come from, or nobody's we can name.
+//! The owner of an open socket, also if several processes hold it.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -8,31 +8,31 @@ use serde::Serialize;
 use super::container::Cgroup;
 use super::owner::{Owner, Process};
 
-/// Parents looked at on the way up, at most: what /proc says at different moments may run in a circle.
+/// The maximum number of parents to follow. Parents read at different moments may form a cycle.
 const DEPTH: usize = 256;
 
-/// The owner of a socket, as far as it is known.
+/// The known owner of a socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SocketOwner {
-    /// The process to name.
+    /// The process to show.
     pub process: Option<Arc<Owner>>,
     /// The cgroup.
     pub cgroup: Option<Arc<Cgroup>>,
 }
 
-/// Which owners of sockets could not be seen.
+/// Owners of sockets that could not be seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Unseen {
-    /// Sockets with a file that no process seen holds. Some may be held by the kernel itself, or be on their way from one
-    /// process to another.
+    /// Sockets with a file that no visible process holds. The kernel may hold some of them, and some may be in transit between
+    /// processes (`SCM_RIGHTS`).
     pub sockets: u64,
     /// Processes whose descriptors could not be read.
     pub processes: usize,
-    /// Whether the processes of other users are hidden, however many there are.
+    /// Whether processes of other users are hidden (`hidepid`).
     pub hidden: bool,
-    /// Descriptors left out, for there were too many.
+    /// Descriptors left out because there were too many.
     pub descriptors: u64,
-    /// Whether root would see more.
+    /// Whether root would see more processes.
     #[serde(skip)]
     pub root_sees_more: bool,
 }
@@ -42,22 +42,23 @@ pub struct Unseen {
 pub struct Holder {
     /// The process.
     pub process: Process,
-    /// The descriptors by which it does, in order.
+    /// Its descriptors of the socket, in ascending order.
     pub fds: Vec<u32>,
 }
 
-/// Which of the processes that hold a socket to name.
+/// Which of the processes that hold a socket to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PrimaryHolder {
-    /// None is seen to hold it.
+    /// No visible process holds the socket.
     Nobody,
-    /// The only one, or the one that all others descend from: nginx's master, and not its workers.
+    /// The only holder, or the common ancestor of all other holders: nginx's master, not its workers.
     One(NonZeroU32),
-    /// So many hold it, none of whom all others descend from.
+    /// This number of processes hold it, and none is an ancestor of all others.
     Shared(usize),
 }
 
-/// Which of `holders`, each there once, to name; `parent` gives a process's parent, `None` for none or unknown.
+/// Chooses which of `holders` (without duplicates) to show. `parent` returns the parent of a process; `None` if it has none or
+/// is unknown.
 pub fn primary_holder(
     holders: &[NonZeroU32],
     mut parent: impl FnMut(NonZeroU32) -> Option<NonZeroU32>,
@@ -65,7 +66,7 @@ pub fn primary_holder(
     let &[first, ref others @ ..] = holders else {
         return PrimaryHolder::Nobody;
     };
-    // Whom all others descend from, the first does too: it is the first itself, or the uppermost holder above it.
+    // A common ancestor is also an ancestor of the first holder: it is the first itself or the topmost holder above it.
     let mut uppermost = first;
     let mut at = first;
     for _ in 0..DEPTH {
@@ -100,7 +101,7 @@ pub fn primary_holder(
 mod tests {
     use super::*;
 
-    /// 1 > 10 > 11, 12 > 13; 1 > 20 > 21; 90 and 91 are each other's parents; of 70 nothing is known.
+    /// The parents: 1 > 10 > 11, 12 > 13; 1 > 20 > 21; 90 and 91 are each other's parents; 70 has no known parent.
     fn parent(pid: NonZeroU32) -> Option<NonZeroU32> {
         NonZeroU32::new(match pid.get() {
             10 | 20 => 1,

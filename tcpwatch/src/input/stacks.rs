@@ -1,4 +1,4 @@
-//! Where in the code connections were opened: stacks, the same ones kept once, by socket.
+//! The user stacks that opened connections, by socket. Equal stacks are stored once.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -6,45 +6,45 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-/// An address in the code of a process, in a form that is the same for every process that runs the same file.
+/// A code address, in a form that is equal for all processes that run the same file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
-    /// In a file that is mapped.
+    /// An address in a mapped file.
     File {
-        /// The file's number.
+        /// Number of the file.
         file: u32,
-        /// The address as the file's symbols have it.
+        /// The address in the file, as in its symbols.
         svma: u64,
     },
-    /// In memory that is no file's, such as code that was made while the program ran.
+    /// An address in anonymous memory, such as JIT code.
     Anonymous {
-        /// The process, in the reader's pid namespace.
+        /// Process ID in the PID namespace of tcpwatch.
         pid: u32,
-        /// When it began, `CLOCK_BOOTTIME` in ns as the kernel has it.
+        /// Start time of the process, `CLOCK_BOOTTIME` of the kernel in ns.
         started: u64,
         /// The address.
         address: u64,
     },
 }
 
-/// Why a stack could not be followed to its end.
+/// Why a stack could not be unwound to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Why {
-    /// It goes on outside of what was copied.
+    /// The stack is longer than the copy.
     CopyEnded,
-    /// Its code is not a file's: made while the program ran (JIT), or unpacked.
+    /// The code is in anonymous memory: JIT code or unpacked code.
     Anonymous,
-    /// The file says nothing of how to leave the function there (`.eh_frame`).
+    /// The file has no unwind information for the function (`.eh_frame`).
     NoUnwindInfo,
-    /// What the file says of it cannot be right, or needs a register whose value is not known.
+    /// The unwind information is wrong, or needs a register with an unknown value.
     Undecided,
-    /// It is deeper than is followed.
+    /// The stack has more frames than tcpwatch follows.
     TooDeep,
-    /// The process was gone, or became another program, before its files were looked at.
+    /// The process exited or called execve() before its files were read.
     ProcessGone,
-    /// What it runs could not be looked at.
+    /// Its files could not be read.
     Unreadable,
-    /// What it runs is a file, and no 64-bit program.
+    /// Its file is not a 64-bit ELF file.
     NotElf64,
 }
 
@@ -68,65 +68,66 @@ impl Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::CopyEnded => "the stack goes on past what was copied of it",
-            Self::Anonymous => "the code there was made while the program ran",
-            Self::NoUnwindInfo => "the file does not tell how to go on (.eh_frame)",
-            Self::Undecided => "what the file tells of how to go on cannot be followed",
-            Self::TooDeep => "the stack is deeper than is followed",
-            Self::ProcessGone => "the process was gone before its files were looked at",
-            Self::Unreadable => "its files could not be looked at",
-            Self::NotElf64 => "its file is no 64-bit program, and others are not followed",
+            Self::CopyEnded => "the stack is longer than its copy",
+            Self::Anonymous => "the code is not from a file (JIT or unpacked)",
+            Self::NoUnwindInfo => "the file has no unwind information (.eh_frame)",
+            Self::Undecided => "the unwind information of the file cannot be followed",
+            Self::TooDeep => "the stack has too many frames",
+            Self::ProcessGone => "the process exited before its files were read",
+            Self::Unreadable => "its files could not be read",
+            Self::NotElf64 => "its file is not a 64-bit program",
         })
     }
 }
 
-/// A stack, unwound: from the one that was called last to the one that was called first.
+/// An unwound stack, the innermost frame first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Trace {
-    /// The instruction the task was at, and where each caller goes on.
+    /// The current instruction, and the return address of each caller.
     pub addresses: Vec<Address>,
-    /// Whether the last is where the thread began.
+    /// Whether the last frame is the start of the thread.
     pub finished: Result<(), Why>,
 }
 
-/// A frame of a stack, as people know it. What is in it came from outside, and is not escaped.
+/// A frame of a symbolised stack. Its texts come from outside and are not escaped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct StackFrame {
-    /// The function, demangled; `None` where the file does not tell.
+    /// The demangled function name; `None` if the file has no symbol.
     pub function: Option<String>,
-    /// Name of the file it is in, without its path; `None` where it is in none.
+    /// Name of the mapped file, without its path; `None` if there is none.
     pub module: Option<String>,
-    /// The address in the file, as its symbols have it, or in the process where there is no file; `None` for a function that is
-    /// inlined into the one after it.
+    /// The address in the file, as in its symbols, or in the process if there is no file. `None` for a function inlined into
+    /// the next frame.
     pub address: Option<u64>,
     /// The source file.
     pub file: Option<String>,
-    /// The line in it.
+    /// The line in the source file.
     pub line: Option<u32>,
 }
 
-/// A stack, as people know it.
+/// A symbolised stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stack {
-    /// The first is who called `accept()` or `connect()`: what the C library does on the way is left out, where it can be told.
+    /// The frames. The first is the caller of `accept()` or `connect()`; frames of the C library are left out where they are
+    /// recognised.
     pub frames: Vec<StackFrame>,
-    /// Whether the first is surely that. It is not where the system call was made by code without a name: that may be a C library
-    /// which is part of a stripped program.
+    /// Whether the first frame is certainly the caller. It is not certain if code without a symbol made the system call, which
+    /// may be a statically linked C library.
     pub caller_known: bool,
-    /// Whether the last is where the thread began.
+    /// Whether the last frame is the start of the thread.
     pub finished: Result<(), Why>,
 }
 
-/// The number of a [`Trace`]; of those kept, no other has it.
+/// The number of a [`Trace`], unique among the stored ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StackId(u32);
 
-/// Stacks by socket. Bounded: the oldest sockets go first, and are counted.
+/// Stacks by socket, with a limit. The oldest sockets are evicted and counted.
 #[derive(Debug)]
 pub struct StackTable {
-    /// By inode number.
+    /// Sockets by inode number.
     sockets: HashMap<u32, Opened>,
-    /// Inode numbers in the order in which their sockets were opened. One may be there for a socket that is no more.
+    /// Inode numbers in the order in which the sockets were opened. Some entries may belong to sockets that are gone.
     order: VecDeque<(u32, u64)>,
     traces: HashMap<StackId, Kept>,
     ids: HashMap<Arc<Trace>, StackId>,
@@ -135,23 +136,23 @@ pub struct StackTable {
     evicted: u64,
 }
 
-/// What is known of a socket.
+/// The stack of a socket.
 #[derive(Clone, Copy, Debug)]
 struct Opened {
     id: StackId,
-    /// When, on the kernel side's clock in ns.
+    /// When the socket was opened, `CLOCK_MONOTONIC` in ns.
     time_ns: u64,
 }
 
 #[derive(Debug)]
 struct Kept {
     trace: Arc<Trace>,
-    /// Sockets that have it.
+    /// Number of sockets with this stack.
     sockets: usize,
 }
 
 impl StackTable {
-    /// One with room for `most` sockets.
+    /// Creates a table for at most `most` sockets.
     #[must_use]
     pub fn new(most: usize) -> Self {
         Self {
@@ -165,8 +166,8 @@ impl StackTable {
         }
     }
 
-    /// The socket `inode` was opened at `time_ns`, with this stack; what is kept under its number is of a socket that is no more, or
-    /// of an earlier `connect()`.
+    /// Records that the socket `inode` was opened at `time_ns` with this stack. An older entry of this inode belongs to a
+    /// closed socket or an earlier `connect()`, and is replaced.
     pub fn opened(&mut self, inode: u32, time_ns: u64, trace: Trace) {
         self.forget(inode);
         while self.sockets.len() >= self.most {
@@ -178,7 +179,7 @@ impl StackTable {
                 self.evicted += 1;
             }
         }
-        // Of sockets forgotten otherwise too much would be left here.
+        // Remove entries of forgotten sockets, so that the queue stays small.
         if self.order.len() > 2 * self.sockets.len() + 64 {
             let mut order = std::mem::take(&mut self.order);
             order.retain(|&(inode, opened_at)| self.is_of(inode, opened_at));
@@ -198,13 +199,13 @@ impl StackTable {
         self.sockets.get(&inode).map(|opened| opened.id)
     }
 
-    /// The stack of this number.
+    /// The stack with this number.
     #[must_use]
     pub fn trace(&self, id: StackId) -> Option<&Arc<Trace>> {
         self.traces.get(&id).map(|kept| &kept.trace)
     }
 
-    /// Keeps, of the sockets opened before `time_ns` (on the kernel side's clock), those that are `open` still.
+    /// Removes the sockets opened before `time_ns` (`CLOCK_MONOTONIC`) that are no longer `open`.
     pub fn retain(&mut self, time_ns: u64, mut open: impl FnMut(u32) -> bool) {
         let gone: Vec<u32> = self
             .sockets
@@ -217,13 +218,13 @@ impl StackTable {
         }
     }
 
-    /// Sockets that had to make room for others, whose stacks are not known any more.
+    /// Number of sockets evicted to make room for others.
     #[must_use]
     pub fn evicted(&self) -> u64 {
         self.evicted
     }
 
-    /// How many sockets, and how many different stacks, are kept.
+    /// The number of sockets and of distinct stacks.
     #[must_use]
     pub fn len(&self) -> (usize, usize) {
         (self.sockets.len(), self.traces.len())
@@ -329,7 +330,7 @@ mod tests {
         for inode in 1..=4 {
             table.opened(inode, u64::from(inode), trace(u64::from(inode) % 2));
         }
-        // What was opened since the look may be open.
+        // A socket opened after the scan may be open.
         table.retain(4, |inode| inode == 1);
         assert!(table.of(1).is_some() && table.of(4).is_some());
         assert!(table.of(2).is_none() && table.of(3).is_none());

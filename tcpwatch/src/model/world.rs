@@ -96,7 +96,7 @@ impl World {
                 self.transitions.holdback.amend(id, evidence);
                 self.connections.holdback.amend(id, evidence);
             }
-            Input::SocketOwner { inode, owner } => {
+            Input::Owner { inode, owner } => {
                 self.transitions.holdback.set_owner(inode, owner);
                 self.connections.holdback.set_owner(inode, owner);
             }

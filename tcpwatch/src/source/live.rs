@@ -1,4 +1,4 @@
-//! The running kernel: what it sends, and what is read beside it, as inputs.
+//! The live source: turns records, counters and scans of the running kernel into inputs.
 
 mod host_counters;
 mod interval_reader;
@@ -33,31 +33,31 @@ use crate::model::filter::Filter;
 use crate::model::unseen;
 use crate::sys::netns::{self, Namespace};
 
-/// Records taken before other things are seen to: enough that asking for them costs little, and so few that they stay in the cache.
+/// Records to read in one batch: enough to make the cost of a batch small, and few enough to stay in the CPU cache.
 const BATCH: usize = 1024;
 
-/// What to watch, and how.
+/// What to watch and how.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The connections.
+    /// Selects connections.
     pub filter: Filter,
-    /// The network namespaces.
+    /// Selects network namespaces.
     pub netns: NetnsSelector,
-    /// The hook.
+    /// Selects the hook.
     pub hook: Choice,
-    /// Bytes of the ring buffer of records.
+    /// Size of the ring buffer of records, bytes.
     pub ring_bytes: u32,
 }
 
-/// What there is to take from the source.
+/// Why [`Live::ready`] returned.
 pub enum Ready {
-    /// Records.
+    /// Records are ready.
     Records,
-    /// What a scan of stuck sockets found, for [`Live::end_scan`].
+    /// A scan of stuck sockets ended; pass the result to [`Live::end_scan`].
     Scan(Box<(SocketScan, ScansBefore)>),
 }
 
-/// The kernel side, and what is read beside it.
+/// The BPF programs, and everything else that is read from the kernel.
 pub struct Live {
     kernel: Kernel,
     needs: Needs,
@@ -67,15 +67,15 @@ pub struct Live {
     owners: Option<OwnerResolver>,
     scans: Option<StuckScans>,
     is_detached: bool,
-    /// Sockets that listened before, until the kernel side is told whose they are.
+    /// Listeners that existed before the start, until the kernel side has their owners.
     listeners: Option<Result<PreexistingListeners>>,
 }
 
 impl Live {
-    /// Loads and attaches the kernel side, with what `needs` takes, and opens what is read beside it. Within a tokio runtime.
+    /// Loads and attaches the BPF programs for `needs`, and opens all other readers. Needs a tokio runtime.
     ///
     /// # Errors
-    /// One line: what cannot be had, why, and what to type.
+    /// One line: what is not possible, why, and what to try.
     pub fn start(options: &Options, needs: Needs) -> Result<Self> {
         let filter = options.filter.clone();
         let request = scan_request(options, needs, false);
@@ -86,14 +86,15 @@ impl Live {
             namespaces,
         } = attach(options, needs.into())?;
         let stream = needs.records().then(|| kernel.stream()).transpose()?;
-        // What cannot be read is said now, and not after the first interval.
+        // Fail now if this cannot be read, not after the first interval.
         needs.latency.map(|by| kernel.latency(by)).transpose()?;
         let (mut owners, mut listeners) = (None, None);
         if needs.owners() {
             let mut resolver = OwnerResolver::new(Path::new("/"));
             if needs.seeds_listeners() {
                 listeners = Some(PreexistingListeners::find(&namespaces));
-                // Also where nobody listens: who holds what is open is known then, and may not be when it is closed.
+                // Scan even if there are no listeners: the holders of open sockets are known now, but may exit before the
+                // sockets close.
                 resolver.scan();
             }
             owners = Some(resolver);
@@ -121,13 +122,13 @@ impl Live {
         })
     }
 
-    /// Whether a scan is under way by which the kernel side will know the owners of the sockets that listen already.
+    /// Whether the scan that finds the owners of preexisting listeners is still running.
     pub fn is_seeding(&mut self) -> bool {
         self.catch_up();
         self.listeners.is_some() && self.owners.as_ref().is_some_and(OwnerResolver::is_scanning)
     }
 
-    /// What is known when the run starts.
+    /// The facts that are known at the start of the run.
     #[must_use]
     pub fn session(&self) -> Session {
         Session {
@@ -139,13 +140,13 @@ impl Live {
         }
     }
 
-    /// The kernel side.
+    /// The BPF programs.
     #[must_use]
     pub fn kernel(&self) -> &Kernel {
         &self.kernel
     }
 
-    /// Whether counters are read at the ends of intervals.
+    /// Whether counters are read at the end of each interval.
     #[must_use]
     pub fn has_counts(&self) -> bool {
         self.counts.is_some()
@@ -157,17 +158,17 @@ impl Live {
         self.stream.is_some()
     }
 
-    /// Whether there is something to read between the ends of intervals.
+    /// Whether something must be read between the ends of intervals.
     #[must_use]
     pub fn streams(&self) -> bool {
         self.stream.is_some() || self.listeners.is_some()
     }
 
-    /// Waits until a scan of stuck sockets is over, or the kernel side says that a share of the ring is filled. It does not say so for
-    /// less: read the stream on a timer as well.
+    /// Waits until a scan of stuck sockets ends, or until a part of the ring buffer is filled. The kernel side does not wake
+    /// the reader for fewer records, so read the stream on a timer too.
     ///
     /// # Errors
-    /// The poll fails, or sockets or processes cannot be read.
+    /// The poll fails, or the sockets or processes cannot be read.
     pub async fn ready(&mut self) -> Result<Ready> {
         let Self { stream, scans, .. } = self;
         let scanned = async {
@@ -189,7 +190,7 @@ impl Live {
         }
     }
 
-    /// Reads a batch of records, and the answers to those that asked who holds their sockets; whether there may be more.
+    /// Reads a batch of records, and the results of owner lookups. Returns whether there may be more records.
     pub fn read_stream(&mut self, each: &mut dyn FnMut(Input)) -> bool {
         self.catch_up();
         let Self {
@@ -241,7 +242,7 @@ impl Live {
         taken == BATCH
     }
 
-    /// Walks the ephemeral ports, which may take a while.
+    /// Walks the ephemeral ports. This can take some time.
     ///
     /// # Errors
     /// The sockets cannot be read.
@@ -255,10 +256,10 @@ impl Live {
         Ok(())
     }
 
-    /// Reads all that is read at the end of an interval.
+    /// Reads everything that is read at the end of an interval.
     ///
     /// # Errors
-    /// Something that could be read before cannot be read now.
+    /// A file or map that could be read before cannot be read now.
     pub fn end_interval(&mut self, each: &mut dyn FnMut(Input)) -> Result<()> {
         self.kernel.flush_log();
         if let Some(counts) = &mut self.counts {
@@ -276,7 +277,7 @@ impl Live {
         Ok(())
     }
 
-    /// Detaches the hook, and waits for the runs that are under way: all that will ever be counted and sent has been.
+    /// Detaches the hook, and waits for running programs. After that the counts and the records are complete.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -313,8 +314,8 @@ impl Live {
         self.scans.as_ref().is_some_and(StuckScans::is_scanning)
     }
 
-    /// Takes what a scan found, and begins the second at once after the first. To be called after the records that there were have been
-    /// read: a socket that left meanwhile is not there any more. Returns whether later scans are compared with this one.
+    /// Emits the result of a scan. After the first scan it starts the second one at once. Call this after reading all records,
+    /// because a socket may have left its state during the scan. Returns whether later scans are compared with this one.
     pub fn end_scan(&mut self, found: (SocketScan, ScansBefore), each: &mut dyn FnMut(Input)) -> bool {
         let Some(scans) = &mut self.scans else { return false };
         let scan = Box::new(scans.take(found));
@@ -327,17 +328,17 @@ impl Live {
         scans.is_base()
     }
 
-    /// Begins a scan of stuck sockets, if scans are needed and none is running.
+    /// Starts a scan of stuck sockets, if scans are needed and none is running.
     pub fn begin_scan(&mut self, each: &mut dyn FnMut(Input)) {
         if let Some(scans) = &mut self.scans {
             scans.begin(each);
         }
     }
 
-    /// Waits for a scan no longer than it may take.
+    /// Gives up a scan that has reached its deadline.
     ///
     /// # Errors
-    /// No scan can do without what takes too long.
+    /// The scan cannot do without the part that takes too long.
     pub fn give_up_in_time(&mut self, each: &mut dyn FnMut(Input)) -> Result<()> {
         match &mut self.scans {
             Some(scans) => scans.give_up_in_time(each),
@@ -345,20 +346,20 @@ impl Live {
         }
     }
 
-    /// Whether records wait for an answer that a scan may give.
+    /// Whether records wait for an owner lookup.
     #[must_use]
     pub fn has_lookups(&self) -> bool {
         self.owners.as_ref().is_some_and(OwnerResolver::has_lookups)
     }
 
-    /// Waits for no scan any more: what is not known by now is unknown.
+    /// Stops waiting for owner lookups. Owners that are not known now stay unknown.
     pub fn stop_lookups(&mut self) {
         if let Some(owners) = &mut self.owners {
             owners.stop_scanning();
         }
     }
 
-    /// Says on stderr, at the end, what is unknown because the kernel had no room for it.
+    /// Warns on stderr, at the end, about facts that are unknown because a map or buffer was full.
     pub fn warn_of_no_room(&self) {
         if !self.needs.owners() {
             return;
@@ -368,11 +369,11 @@ impl Live {
         }
         let unknown = self.kernel.lost_stacks() + self.scans.as_ref().map_or(0, StuckScans::evicted);
         if unknown > 0 {
-            log::warn!("where {unknown} connections were opened is unknown: there was no room for their stacks");
+            log::warn!("the stacks of {unknown} connections are missing: there was no room for them");
         }
     }
 
-    /// Takes what a scan found, and tells the kernel side who listens already.
+    /// Takes the result of an owner scan, and gives the kernel side the owners of preexisting listeners.
     fn catch_up(&mut self) {
         let Some(owners) = &mut self.owners else { return };
         owners.catch_up();
@@ -380,7 +381,7 @@ impl Live {
             return;
         }
         if owners.owners().is_err() {
-            // It failed, or took too long, and said so.
+            // The scan failed or timed out, and has logged why.
             owners.scan_if_due();
             return;
         }
@@ -390,17 +391,17 @@ impl Live {
     }
 }
 
-/// One scan of stuck sockets, for which nothing need be loaded, as inputs.
+/// Runs one scan of stuck sockets, without BPF programs, and emits it as inputs.
 ///
 /// # Errors
-/// Sockets or processes cannot be read, or no process is one that was asked for.
+/// The sockets or processes cannot be read, or no process matches the filter.
 pub fn scan_once(options: &Options, needs: Needs, each: &mut dyn FnMut(Input)) -> Result<()> {
     each(Input::Session(Box::default()));
     if let Some(request) = scan_request(options, needs, true) {
-        let (look, _) = request.scan(&ScansBefore::default(), true)?;
+        let (scan, _) = request.scan(&ScansBefore::default(), true)?;
         each(tick());
         each(Input::SocketScan {
-            scan: Box::new(look),
+            scan: Box::new(scan),
             missed: None,
         });
     }
@@ -425,20 +426,20 @@ fn tick() -> Input {
     }
 }
 
-/// What is to be found in /proc about records.
+/// What to look up in /proc for records.
 #[derive(Clone, Copy)]
 struct Asks {
-    /// Who holds the sockets whose owners nobody saw.
+    /// The holders of sockets without a known owner.
     holders: bool,
     /// The cgroups of owners.
     cgroups: bool,
 }
 
-/// What a batch of records asks of /proc.
+/// Looks up owners and cgroups for a batch of records.
 struct RowOwners<'a> {
     resolver: &'a mut OwnerResolver,
     asks: Asks,
-    /// The processes whose cgroups were sent with this batch.
+    /// The owners whose cgroups were emitted with this batch.
     sent: HashSet<Owner>,
 }
 
@@ -451,7 +452,7 @@ impl<'a> RowOwners<'a> {
         }
     }
 
-    /// Sends the cgroups of the processes that `event` and its connection's `closer` name, and looks up the owner where it is unknown.
+    /// Emits the cgroups of the owner of `event` and of `closer`, and starts a lookup if the owner is unknown.
     fn ask(&mut self, event: &Event, closer: Option<Owner>, each: &mut dyn FnMut(Input)) {
         for owner in event.owner.into_iter().chain(closer) {
             self.cgroup(owner, event.unix_ns, each);
@@ -461,7 +462,7 @@ impl<'a> RowOwners<'a> {
         }
     }
 
-    /// Sends the answers that there are by now.
+    /// Emits the finished lookups.
     fn answers(&mut self, each: &mut dyn FnMut(Input)) {
         let mut answers = Vec::new();
         self.resolver.answers(|inode, owner| answers.push((inode, owner)));
@@ -469,11 +470,11 @@ impl<'a> RowOwners<'a> {
             if let Some(owner) = owner {
                 self.cgroup(owner, clock::unix_ns(), each);
             }
-            each(Input::SocketOwner { inode, owner });
+            each(Input::Owner { inode, owner });
         }
     }
 
-    /// Sends the cgroup of `owner`, who had a connection at `unix_ns`.
+    /// Emits the cgroup that `owner` had at `unix_ns`.
     fn cgroup(&mut self, owner: Owner, unix_ns: i64, each: &mut dyn FnMut(Input)) {
         if self.asks.cgroups && self.sent.insert(owner) {
             let cgroup = self.resolver.cgroup(&owner, unix_ns);
@@ -482,14 +483,14 @@ impl<'a> RowOwners<'a> {
     }
 }
 
-/// The kernel side, and the namespaces that it looks at.
+/// The attached BPF programs, and the watched namespaces.
 struct Attached {
     kernel: Kernel,
     netns: NetnsSelector,
     namespaces: Vec<Namespace>,
 }
 
-/// Loads and attaches the kernel side.
+/// Loads and attaches the BPF programs.
 fn attach(options: &Options, needs: KernelNeeds) -> Result<Attached> {
     let mut scope = (options.netns.clone(), Vec::new());
     let mut attached = |hook, netns: &NetnsSelector| {
@@ -524,7 +525,7 @@ fn attach(options: &Options, needs: KernelNeeds) -> Result<Attached> {
     if netns != options.netns {
         let _ = writeln!(
             io::stderr(),
-            "tcpwatch: looking at all network namespaces: without usable BTF the classic hook cannot tell them apart"
+            "tcpwatch: watching all network namespaces: without usable BTF the classic hook cannot distinguish them"
         );
     }
     Ok(Attached {
@@ -534,11 +535,11 @@ fn attach(options: &Options, needs: KernelNeeds) -> Result<Attached> {
     })
 }
 
-/// Says on stderr which of the owners of the sockets that listen already could not be `told`, and why.
+/// Warns on stderr about unknown owners of preexisting listeners, and why they are unknown.
 fn warn_of_listeners(told: &Result<Unseen>) {
     match told.as_ref().map(unseen::unseen_warning) {
         Ok(None) => {}
         Ok(Some(words)) => log::warn!("{words}"),
-        Err(why) => log::warn!("the owners of the sockets that listen already are unknown: {why:#}"),
+        Err(why) => log::warn!("the owners of preexisting listeners are unknown: {why:#}"),
     }
 }

@@ -1,4 +1,4 @@
-//! Where data comes from: the running kernel.
+//! The sources of inputs: the running kernel, its sockets and /proc.
 
 pub mod ebpf;
 pub mod host;

@@ -1,4 +1,4 @@
-//! Everything `stat` reads of one network namespace, opened inside it once and read every second from outside.
+//! The readers of one network namespace. They are opened inside the namespace once, and then read from outside.
 
 use std::path::Path;
 
@@ -24,33 +24,33 @@ use crate::sys::sysctl::{
 pub struct NamespaceReaders {
     /// Inode number of the namespace.
     pub inode: u32,
-    /// Whose it is.
+    /// Where the namespace belongs.
     pub scope: Scope,
-    /// Whether it is the one the host started with.
+    /// Whether it is the initial network namespace.
     pub first: bool,
-    /// Its sockets.
+    /// The sockets.
     pub sockets: Sockets,
-    /// Its counters: `Tcp`, `TcpExt`.
+    /// The counters of `Tcp` and `TcpExt`.
     pub counters: Counters,
-    /// Its sockets by number alone.
+    /// The numbers of sockets (/proc/net/sockstat).
     pub sockstat: Sockstat,
-    /// Its settings of ephemeral ports.
+    /// The settings of ephemeral ports.
     pub ports: PortSettings,
-    /// Its `tcp_max_tw_buckets`; `None` where the kernel shows it to the first namespace alone.
+    /// `tcp_max_tw_buckets`; `None` if the kernel shows it only in the initial namespace.
     pub max_tw_buckets: Option<Sysctl>,
-    /// The host's `tcp_max_orphans`; `None` likewise.
+    /// `tcp_max_orphans` of the host; `None` if the kernel shows it only in the initial namespace.
     pub max_orphans: Option<Sysctl>,
-    /// Its `tcp_syncookies`; `None` where the kernel was built without.
+    /// `tcp_syncookies`; `None` if the kernel was built without SYN cookies.
     pub syncookies: Option<Sysctl>,
-    /// Its `tcp_max_syn_backlog`.
+    /// `tcp_max_syn_backlog`.
     pub max_syn_backlog: Option<Sysctl>,
 }
 
 impl NamespaceReaders {
-    /// Opens all of them inside `namespace`; `root` is `/`.
+    /// Opens all readers inside `namespace`; `root` is `/`.
     ///
     /// # Errors
-    /// One line: which of them, and what the kernel said.
+    /// One line: the reader that cannot be opened, and the kernel's error.
     pub fn open(root: &Path, namespace: &Namespace) -> anyhow::Result<Self> {
         let inode = namespace.inode;
         namespace
@@ -73,19 +73,19 @@ impl NamespaceReaders {
                     max_syn_backlog: Sysctl::open(root, TCP_MAX_SYN_BACKLOG).ok(),
                 })
             })
-            .context("readers of TCP")
+            .context("cannot open the readers of TCP")
     }
 }
 
-/// The sockets that listened before tcpwatch did.
+/// The listeners that existed before tcpwatch started.
 pub struct PreexistingListeners {
-    /// One a namespace.
+    /// One reader for each namespace.
     readers: Vec<Sockets>,
     sockets: Vec<Socket>,
 }
 
 impl PreexistingListeners {
-    /// Those in `namespaces`.
+    /// Finds the listeners in `namespaces`.
     ///
     /// # Errors
     /// Sockets cannot be read.
@@ -96,13 +96,15 @@ impl PreexistingListeners {
         Ok(Self { readers, sockets })
     }
 
-    /// Tells the kernel side whose they are by `owners`, who were looked for later; what those do not tell. One that is gone by
-    /// now is left out: whoever listens in its place, the kernel side has heard of.
+    /// Gives the kernel side the owners of the listeners, from `owners`, which were read after the listeners. Returns the
+    /// owners that could not be seen. A listener that has closed meanwhile is left out: the kernel side has seen the listener
+    /// that replaced it.
     ///
     /// # Errors
-    /// Sockets cannot be read, or the kernel side has no place for it.
+    /// The sockets cannot be read, or the map of the kernel side is full.
     pub fn seed(mut self, kernel: &mut Kernel, owners: &mut Owners) -> anyhow::Result<Unseen> {
-        // This takes longest, and comes first, so that little time is left for one to go after it was looked for again.
+        // Look up the owners first, because this takes longest: then little time passes between the second read of the
+        // listeners and the map update.
         let mut whose = |socket: &Socket| owners.of(socket.inode).whose().process;
         let whose: Vec<_> = self.sockets.iter().map(&mut whose).collect();
         let there = self.still_there()?;
@@ -116,16 +118,16 @@ impl PreexistingListeners {
         Ok(owners.unseen())
     }
 
-    /// Which of them listen still, one after the other.
+    /// For each listener, whether it still exists.
     fn still_there(&mut self) -> anyhow::Result<Vec<bool>> {
-        // The next socket of the same port has a number of its own.
+        // A new socket on the same port has another inode number.
         let key = |socket: &Socket| (socket.netns, socket.lport, socket.inode);
         let now: HashSet<_> = listening(&mut self.readers)?.iter().map(key).collect();
         Ok(self.sockets.iter().map(|socket| now.contains(&key(socket))).collect())
     }
 }
 
-/// The sockets that listen, by all `readers`.
+/// The listeners found by all `readers`.
 fn listening(readers: &mut [Sockets]) -> anyhow::Result<Vec<Socket>> {
     let mut sockets = Vec::new();
     for reader in readers {
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_that_another_replaces_is_there_no_more() {
+    fn a_replaced_listener_no_longer_exists() {
         let own = resolve(Path::new("/"), &NetnsSelector::Own).unwrap();
         let [stays, goes] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let mut early = PreexistingListeners::find(&own).unwrap();

@@ -1,4 +1,4 @@
-//! The ephemeral ports of one network namespace: their settings, and who holds them.
+//! Reads the ephemeral ports of one network namespace: the settings, and the sockets that hold the ports.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::sys::sysctl::{
     TCP_TW_REUSE_DELAY,
 };
 
-/// The settings, opened once; `None` for one that this kernel does not show here.
+/// The settings, opened once; `None` if this kernel does not show one here.
 #[derive(Debug)]
 pub struct PortSettings {
     range: Option<Sysctl>,
@@ -28,7 +28,7 @@ pub struct PortSettings {
 }
 
 impl PortSettings {
-    /// Opens them under `root` for the network namespace of the calling thread.
+    /// Opens the settings under `root` for the network namespace of the calling thread.
     #[must_use]
     pub fn open(root: &Path) -> Self {
         let open = |name| Sysctl::open(root, name).ok();
@@ -49,7 +49,7 @@ impl PortSettings {
 
     fn reuse(&mut self) -> Option<TwReuse> {
         let timestamps = self.timestamps.as_mut()?.text().ok()?;
-        // Not there before Linux 6.14.
+        // Does not exist before Linux 6.14.
         let delay = match &mut self.tw_reuse_delay {
             Some(delay) => Some(delay.text().ok()?),
             None => None,
@@ -61,7 +61,7 @@ impl PortSettings {
         self.autobind_reuse.as_mut()?.read().ok()?.map(|value| value != 0)
     }
 
-    /// Walks `sockets` for those that hold a port of the range, and reads the settings anew.
+    /// Reads the settings again, and walks `sockets` for those that hold a port of the range.
     ///
     /// # Errors
     /// The sockets cannot be read.
@@ -91,7 +91,7 @@ mod tests {
     use crate::input::ports::reuse::Allowed;
 
     #[test]
-    fn settings_are_read_and_what_is_missing_is_unknown() {
+    fn settings_are_read_and_missing_ones_are_unknown() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("proc/sys/net/ipv4");
         fs::create_dir_all(&folder).unwrap();

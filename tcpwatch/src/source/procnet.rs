@@ -1,4 +1,5 @@
-//! The kernel's TCP sockets from /proc/net/tcp and tcp6 (`tcp4_seq_show`, `tcp6_seq_show`), for where netlink is refused.
+//! Reads the kernel's TCP sockets from /proc/net/tcp and tcp6 (`tcp4_seq_show`, `tcp6_seq_show`), where the kernel refuses
+//! netlink.
 //!
 //! The `procfs` crate reads the whole table into memory, without timers; this reader keeps one line.
 
@@ -14,10 +15,10 @@ use tcpwatch_common::{StateSet, TcpState};
 use crate::input::socket::{Address, Family, Kind, Socket};
 use crate::model::counts;
 
-/// Bytes read at a time; the kernel gives a page or so.
+/// Bytes to read at a time. The kernel returns about a page.
 const BUFFER: usize = 64 << 10;
 
-/// Both tables of the network namespace they were opened in.
+/// Both tables of the network namespace in which they were opened.
 pub struct ProcNet {
     tables: Vec<(Family, File)>,
     buffer: Box<[u8]>,
@@ -25,10 +26,10 @@ pub struct ProcNet {
 }
 
 impl ProcNet {
-    /// Opens both tables for the network namespace of the calling thread, whose inode number is `netns`; `root` is `/`.
+    /// Opens both tables for the network namespace of the calling thread. `netns` is its inode number; `root` is `/`.
     ///
     /// # Errors
-    /// What open(2) said; a kernel without IPv6 has no tcp6, which is none.
+    /// The error of open(2). A missing tcp6 (a kernel without IPv6) is not an error.
     pub fn open(root: &Path, netns: u32) -> io::Result<Self> {
         let net = root.join("proc/thread-self/net");
         let mut tables = vec![(Family::Ipv4, File::open(net.join("tcp"))?)];
@@ -44,10 +45,10 @@ impl ProcNet {
         })
     }
 
-    /// Calls `visit` with every socket in one of `states`, both families. Addresses have no zone here.
+    /// Calls `visit` for every socket in `states`, of both families. The addresses have no zone.
     ///
     /// # Errors
-    /// What pread(2) said; a line that is no socket.
+    /// The error of pread(2), or a line that is not a socket.
     pub fn walk(&mut self, states: StateSet, mut visit: impl FnMut(&Socket)) -> io::Result<()> {
         for (family, table) in &self.tables {
             let mut heading = true;
@@ -65,7 +66,7 @@ impl ProcNet {
         Ok(())
     }
 
-    /// Counts the sockets in one of `states`, both families, by state and kind.
+    /// Counts the sockets in `states`, of both families, by state and kind.
     ///
     /// # Errors
     /// As [`Self::walk`].
@@ -84,7 +85,7 @@ fn not_a_socket(line: &[u8]) -> io::Error {
     )
 }
 
-/// Calls `visit` with every line of `file`, read from its beginning through `buffer`, which must hold the longest.
+/// Calls `visit` for every line of `file` from its start. `buffer` must hold the longest line.
 fn lines(file: &File, buffer: &mut [u8], mut visit: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let (mut offset, mut kept) = (0, 0);
     loop {
@@ -114,11 +115,11 @@ fn lines(file: &File, buffer: &mut [u8], mut visit: impl FnMut(&[u8]) -> io::Res
     }
 }
 
-/// Calls `visit` with every socket in `table`, a table of `family`, and how many connections wait there to be accepted, where it
-/// listens (`rx_queue`, `get_tcp4_sock`). What is no socket is passed over.
+/// Calls `visit` for every socket in `table`, a table of `family`, with the length of its accept queue if it is a listener
+/// (`rx_queue`, `get_tcp4_sock`). Skips lines that are not a socket.
 ///
 /// # Errors
-/// What pread(2) said; a table of more bytes than `most`, of which the sockets before were visited.
+/// The error of pread(2), or a table larger than `most` bytes. The sockets before that were visited.
 pub(super) fn each(table: &File, family: Family, most: u64, mut visit: impl FnMut(&Socket, u64)) -> io::Result<()> {
     let mut left = most;
     lines(table, &mut vec![0; BUFFER], |line| {
@@ -132,14 +133,14 @@ pub(super) fn each(table: &File, family: Family, most: u64, mut visit: impl FnMu
     })
 }
 
-/// The `rx_queue` of a line.
+/// The `rx_queue` of a line: for a listener, the length of its accept queue.
 fn waiting(line: &[u8]) -> Option<u64> {
     let queues = std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(4)?;
     let (_, waiting) = queues.split_once(':')?;
     u64::from_str_radix(waiting, 16).ok()
 }
 
-/// Reads a line: `sl local:port remote:port st tx:rx timer:when retransmits uid timeout inode references ...`.
+/// Parses a line: `sl local:port remote:port st tx:rx timer:when retransmits uid timeout inode references ...`.
 fn parse(line: &[u8], family: Family, netns: u32) -> Option<Socket> {
     let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
     let (local, lport) = end(words.nth(1)?, family)?;
@@ -149,7 +150,7 @@ fn parse(line: &[u8], family: Family, netns: u32) -> Option<Socket> {
     let uid = words.nth(1)?.parse().ok()?;
     let inode: u64 = words.nth(1)?.parse().ok()?;
     let references = words.next()?;
-    // A timewait socket has a timer of its own, 3; a request is shown with no references (`get_openreq4`).
+    // Only timewait sockets have timer 3. A request socket has 0 references (`get_openreq4`).
     let kind = match (state, timer, references) {
         (_, "03", _) => Kind::Timewait,
         (TcpState::SynRecv, _, "0") => Kind::Request,
@@ -172,7 +173,7 @@ fn parse(line: &[u8], family: Family, netns: u32) -> Option<Socket> {
     })
 }
 
-/// Reads `0100007F:1F90`: words of an address in network order, each printed as a number of this machine, then the port.
+/// Parses `0100007F:1F90`: the words of the address in network order, each printed as a native number, then the port.
 fn end(text: &str, family: Family) -> Option<(Address, u16)> {
     let (address, port) = text.split_once(':')?;
     let mut words = [0; 4];

@@ -1,4 +1,4 @@
-//! The kernel's TCP sockets, dumped over netlink as `ss` does it (`sock_diag(7)`): no privilege, no copy per socket.
+//! Dumps the kernel's TCP sockets over netlink, as `ss` does (`sock_diag(7)`). It needs no privilege and copies no sockets.
 
 mod message;
 
@@ -17,12 +17,12 @@ use tcpwatch_common::ledger::Pass;
 use crate::clock;
 use crate::input::socket::{Detail, Family, Socket};
 
-/// Bytes of one message from the kernel, at most: it fills a socket buffer of 32 KiB and no more (`netlink_recvmsg`).
+/// The maximum size of one message from the kernel: a socket buffer of 32 KiB (`netlink_recvmsg`).
 const BUFFER: usize = 32 << 10;
 
-/// A netlink socket that dumps the TCP sockets of the network namespace it was opened in.
+/// A netlink socket that dumps the TCP sockets of the network namespace in which it was opened.
 ///
-/// After an error the kernel may still be in the middle of a dump: open another.
+/// After an error the kernel may still be in the middle of a dump: open a new one.
 pub struct SockDiag {
     socket: Netlink,
     buffer: Box<[u8]>,
@@ -34,10 +34,10 @@ pub struct SockDiag {
 }
 
 impl SockDiag {
-    /// Opens a socket in the network namespace of the calling thread, whose inode number is `netns`, and tries it.
+    /// Opens and tries a socket in the network namespace of the calling thread. `netns` is the inode number of this namespace.
     ///
     /// # Errors
-    /// What the kernel said: no netlink here, not permitted, or no `tcp_diag` module.
+    /// The error of the kernel: no netlink, not permitted, or no `tcp_diag` module.
     pub fn open(netns: u32) -> io::Result<Self> {
         let socket = Netlink::new(NETLINK_SOCK_DIAG)?;
         socket.connect(&SocketAddr::new(0, 0))?;
@@ -50,30 +50,30 @@ impl SockDiag {
             deadline_ns: None,
             local_ports: None,
         };
-        // Both are asked for no state at all, which costs nothing.
+        // A request for no states costs nothing.
         reader.one_walk = reader.dump(&message::both_families(StateSet::NONE), |_| {}).is_ok();
         reader.walk(StateSet::NONE, |_| {})?;
         Ok(reader)
     }
 
-    /// The same reader, which stops in the middle of a dump at `deadline_ns` of the monotonic clock.
+    /// Sets a deadline: a dump stops at `deadline_ns` (`CLOCK_MONOTONIC`).
     #[must_use]
     pub const fn until(mut self, deadline_ns: u64) -> Self {
         self.deadline_ns = Some(deadline_ns);
         self
     }
 
-    /// The same reader, to which the kernel tells those sockets alone whose local port is one of `ports`.
+    /// Restricts dumps to the sockets with a local port in `ports`. The kernel applies the restriction.
     #[must_use]
     pub fn of_local_ports(mut self, ports: RangeInclusive<u16>) -> Self {
         self.local_ports = Some(ports);
         self
     }
 
-    /// Calls `visit` with every socket in one of `states`, both families, in no order.
+    /// Calls `visit` for every socket in `states`, of both families, in any order.
     ///
     /// # Errors
-    /// What recv(2) or the kernel's answer said.
+    /// The error of recv(2), or the error in the kernel's answer.
     pub fn walk(&mut self, states: StateSet, mut visit: impl FnMut(&Socket)) -> io::Result<()> {
         let netns = self.netns;
         self.each(states, |payload| {
@@ -83,10 +83,10 @@ impl SockDiag {
         })
     }
 
-    /// The same with all that the kernel tells of each.
+    /// Like [`Self::walk`], with all details that the kernel shows.
     ///
     /// # Errors
-    /// What recv(2) or the kernel's answer said.
+    /// The error of recv(2), or the error in the kernel's answer.
     pub fn walk_in_detail(&mut self, states: StateSet, mut visit: impl FnMut(&Detail)) -> io::Result<()> {
         let netns = self.netns;
         self.each_with(states, true, |payload| {
@@ -96,22 +96,22 @@ impl SockDiag {
         })
     }
 
-    /// Counts the sockets in one of `states`, both families, by state and kind; quicker than [`Self::walk`].
+    /// Counts the sockets in `states`, of both families, by state and kind. Faster than [`Self::walk`].
     ///
     /// # Errors
-    /// What recv(2) or the kernel's answer said.
+    /// The error of recv(2), or the error in the kernel's answer.
     pub fn count(&mut self, states: StateSet) -> io::Result<Pass> {
         let mut pass: Pass = bytemuck::Zeroable::zeroed();
         self.each(states, |payload| message::count(payload, &mut pass))?;
         Ok(pass)
     }
 
-    /// Calls `visit` with the `struct inet_diag_msg`, and what follows, of every socket in one of `states`.
+    /// Calls `visit` with the `struct inet_diag_msg` and the attributes of every socket in `states`.
     fn each(&mut self, states: StateSet, visit: impl FnMut(&[u8])) -> io::Result<()> {
         self.each_with(states, false, visit)
     }
 
-    /// The same, with all that the kernel tells of each if that is `wanted`.
+    /// Like [`Self::each`]. If `wanted`, the kernel adds the attributes with details.
     fn each_with(&mut self, states: StateSet, wanted: bool, mut visit: impl FnMut(&[u8])) -> io::Result<()> {
         let ports = self.local_ports.clone();
         let asked = |request: message::Request| request.with_detail(wanted).with_local_ports(ports.clone());
@@ -136,7 +136,7 @@ impl SockDiag {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             let room = &mut self.buffer[..];
-            // With TRUNC the length is that of the message, also where it did not fit.
+            // With TRUNC the length is that of the whole message, even if it was truncated.
             let (_, length) = retry_on_intr(|| rustix::net::recv(&self.socket, &mut *room, RecvFlags::TRUNC))?;
             let Some(received) = self.buffer.get(..length) else {
                 return Err(broken("a message longer than the kernel makes them"));
@@ -150,7 +150,7 @@ impl SockDiag {
                 match message.message_type() {
                     NLMSG_DONE => {
                         if interrupted {
-                            warn!("the kernel's tables changed in the middle of a dump; counts may be off");
+                            warn!("the kernel's socket tables changed during a dump; counts may be wrong");
                         }
                         return message::error(message.payload()).map_or(Ok(()), Err);
                     }
@@ -166,7 +166,7 @@ impl SockDiag {
     }
 }
 
-/// An answer that no kernel should give.
+/// An error for an answer that no kernel should give.
 fn broken(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("netlink answered with {what}"))
 }
@@ -181,7 +181,7 @@ mod tests {
     use crate::input::socket::Kind;
 
     #[test]
-    fn an_accept_queue_is_as_long_as_it_was_asked_for() {
+    fn an_accept_queue_has_the_requested_limit() {
         use std::os::fd::AsFd;
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         rustix::net::listen(listener.as_fd(), 3).unwrap();
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_tells_the_ports_that_are_asked_for() {
+    fn the_kernel_dumps_only_the_requested_ports() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = TcpListener::bind(address) else {
                 continue;

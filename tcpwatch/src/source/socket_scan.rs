@@ -1,4 +1,4 @@
-//! A scan of the sockets in the states that should pass, and of who holds them.
+//! Scans the sockets in transient states, and their holders.
 
 mod listening;
 
@@ -24,45 +24,47 @@ use crate::model::leaks::SOCKETS_MAX;
 use crate::sys::netns::{Namespace, names, resolve};
 use crate::sys::procs::has_ended;
 
-/// What to scan, and where.
+/// The sockets to scan.
 #[derive(Clone, Debug)]
 pub struct ScanRequest {
-    /// The network namespaces.
+    /// Selects network namespaces.
     pub netns: NetnsSelector,
-    /// The sockets; `states` are some of those that should pass.
+    /// Selects sockets; its `states` are transient states.
     pub filter: Filter,
-    /// What makes a socket stuck: so long in its state, ns.
+    /// Minimum time in the state for a stuck socket, ns.
     pub older_ns: u64,
-    /// Whether it is an error that no process matches the filter: between later scans one may start.
+    /// Whether it is an error if no process matches the filter. For repeated scans it is not, because a process may start
+    /// later.
     pub must_match: bool,
-    /// Whether to find which sockets are open, whatever their state.
+    /// Whether to list all open sockets, in any state.
     pub open: bool,
 }
 
-/// What the scans before found: by it the next knows which sockets may be stuck, and whose descriptors to check.
+/// The results of earlier scans. The next scan uses them to find sockets that may be stuck, and processes whose descriptors to
+/// check.
 #[derive(Clone, Debug, Default)]
 pub struct ScansBefore {
-    /// When the last began, ns (`CLOCK_MONOTONIC`); `None` before the first.
+    /// Start of the last scan, `CLOCK_MONOTONIC` in ns; `None` before the first.
     started_ns: Option<u64>,
-    /// Scans of these namespaces so far.
+    /// Number of scans so far.
     scans: u64,
-    /// The namespaces that it scanned, held open; `None` where each scan is of all there are by then.
+    /// The scanned namespaces, kept open; `None` with `--netns all`, where each scan finds them again.
     namespaces: Option<Arc<Vec<Namespace>>>,
-    /// The sockets that it found.
+    /// The sockets of the last scan.
     sockets: HashMap<SocketKey, Found>,
-    /// Sockets that the kernel ended and that somebody may still hold, by their inode numbers.
+    /// Inode numbers of sockets that the kernel ended and that a process may still hold.
     ended: HashSet<NonZeroU32>,
     /// Processes that held sockets.
     pids: HashSet<NonZeroU32>,
 }
 
-/// By what a socket is known again.
+/// Identifies a socket across scans.
 type SocketKey = (u32, Address, u16, Address, u16, TcpState);
 
-/// A socket that a scan found.
+/// A socket of a scan.
 #[derive(Clone, Copy, Debug)]
 struct Found {
-    /// The earliest time at which it may have entered its state, ns.
+    /// The earliest time at which it may have entered its state, `CLOCK_MONOTONIC` in ns.
     since_ns: u64,
     inode: Option<NonZeroU32>,
 }
@@ -85,23 +87,23 @@ fn key(socket: &Socket) -> SocketKey {
 }
 
 impl ScansBefore {
-    /// Sockets that the kernel ended kept at most.
+    /// The maximum number of stored sockets that the kernel ended.
     pub const MOST: usize = 65_536;
 
-    /// Notes that the kernel ended the socket `inode`: the next scan finds out whether somebody still holds it.
+    /// Records that the kernel ended the socket `inode`. The next scan checks whether a process still holds it.
     pub fn ended(&mut self, inode: NonZeroU32) {
         if self.ended.len() < Self::MOST {
             self.ended.insert(inode);
         }
     }
 
-    /// Whether `inode` is one that the kernel ended and that somebody may still hold.
+    /// Whether the kernel ended the socket `inode` and a process may still hold it.
     #[must_use]
     pub fn has_ended(&self, inode: NonZeroU32) -> bool {
         self.ended.contains(&inode)
     }
 
-    /// The sockets that may have been in their state for `older_ns` at `now_ns`.
+    /// Inode numbers of the sockets that may have been in their state for `older_ns` at `now_ns`.
     pub fn may_be_stuck(&self, now_ns: u64, older_ns: u64) -> impl Iterator<Item = NonZeroU32> {
         let found = self
             .sockets
@@ -110,7 +112,7 @@ impl ScansBefore {
         found.filter_map(|found| found.inode)
     }
 
-    /// What the scan that began at `started_ns` found, which is `details`.
+    /// The state after a scan that started at `started_ns` and found `details`.
     fn next(&self, started_ns: u64, older_ns: u64, details: &[Detail]) -> Self {
         let entered_since = self.started_ns.unwrap_or(0);
         let sockets: HashMap<SocketKey, Found> = details
@@ -123,7 +125,7 @@ impl ScansBefore {
                 (key, Found { since_ns, inode })
             })
             .collect();
-        // What was stuck and is not there was closed, or the kernel ended it.
+        // A stuck socket that is missing was closed, or the kernel ended it.
         let left = self.sockets.iter().filter(|(key, found)| {
             let may_end_unclosed = matches!(key.5, TcpState::CloseWait | TcpState::FinWait2);
             may_end_unclosed && found.is_old(started_ns, older_ns) && !sockets.contains_key(*key)
@@ -141,8 +143,8 @@ impl ScansBefore {
         }
     }
 
-    /// Whether the owners of sockets matter at `now_ns`: some socket may have been in its state for `older_ns`, or may be held although it
-    /// ended. The first scan finds them for the second, which comes at once.
+    /// Whether owners are needed at `now_ns`: a socket may have been in its state for `older_ns`, or may be held although it
+    /// ended. The first scan finds the owners for the second, which follows at once.
     fn needs_owners(&self, now_ns: u64, older_ns: u64) -> bool {
         let mut found = self.sockets.values();
         self.scans == 1
@@ -150,7 +152,7 @@ impl ScansBefore {
     }
 }
 
-/// What the walks of the namespaces found so far.
+/// The results of the walks of all namespaces.
 struct Walked {
     details: Vec<Detail>,
     left_out: u64,
@@ -159,10 +161,11 @@ struct Walked {
 }
 
 impl ScanRequest {
-    /// Scans the sockets, and /proc where some may be stuck and `reads_proc`; what was found, and what it tells the next scan.
+    /// Scans the sockets, and also /proc if `reads_proc` and some may be stuck. Returns the result, and the state for the next
+    /// scan.
     ///
     /// # Errors
-    /// One line: sockets or processes cannot be read.
+    /// One line: the sockets or processes cannot be read.
     pub fn scan(&self, before: &ScansBefore, reads_proc: bool) -> Result<(SocketScan, ScansBefore)> {
         let root = Path::new("/");
         let started_ns = clock::monotonic_ns();
@@ -172,7 +175,7 @@ impl ScanRequest {
             open: self.open.then(HashSet::new),
             listening: Listening::default(),
         };
-        // A path may lead to another namespace by now, or to none.
+        // By now, a path may lead to another namespace or to none.
         let namespaces = match &before.namespaces {
             Some(held) => Arc::clone(held),
             None => Arc::new(resolve(root, &self.netns)?),
@@ -180,14 +183,14 @@ impl ScanRequest {
         for namespace in namespaces.iter() {
             match self.walk(root, namespace, &mut walked) {
                 Ok(()) => {}
-                // Of all, one may have gone between being found and being entered.
+                // With `--netns all`, a namespace may disappear between finding and entering it.
                 Err(why) if self.netns == NetnsSelector::All => {
                     log::debug!("network namespace {}: {why:#}", namespace.inode);
                 }
                 Err(why) => return Err(why),
             }
         }
-        let mut look = SocketScan {
+        let mut scan = SocketScan {
             started_ns,
             ended_ns: clock::monotonic_ns(),
             namespaces: named(root, &namespaces),
@@ -203,8 +206,8 @@ impl ScanRequest {
         };
         let mut after = before.next(started_ns, self.older_ns, &walked.details);
         after.namespaces = (self.netns != NetnsSelector::All).then_some(namespaces);
-        let asks = after.needs_owners(look.ended_ns, self.older_ns);
-        // After the sockets were read: what has got an inode by then is not missed here.
+        let asks = after.needs_owners(scan.ended_ns, self.older_ns);
+        // Read /proc after the sockets, so that every inode of a read socket is found.
         let mut owners = if reads_proc && asks || !self.filter.owner.is_any() {
             let mut owners = Owners::scan(root)?;
             if self.must_match {
@@ -226,25 +229,26 @@ impl ScanRequest {
             {
                 continue;
             }
-            look.sockets.push(seen);
+            scan.sockets.push(seen);
         }
-        look.unseen = owners.as_ref().map(Owners::unseen);
+        scan.unseen = owners.as_ref().map(Owners::unseen);
         if let Some(owners) = &mut owners {
-            look.held = after.ended.iter().map(|&inode| (inode, held(owners, inode))).collect();
-            after.ended.retain(|inode| !look.held[inode].holders.is_empty());
+            scan.held = after.ended.iter().map(|&inode| (inode, held(owners, inode))).collect();
+            after.ended.retain(|inode| !scan.held[inode].holders.is_empty());
         }
-        look.gone = before
+        scan.gone = before
             .pids
             .iter()
             .copied()
             .filter(|&pid| has_ended(root, pid))
             .collect();
-        after.pids.retain(|pid| !look.gone.contains(pid));
-        after.pids.extend(holders(&look));
-        Ok((look, after))
+        after.pids.retain(|pid| !scan.gone.contains(pid));
+        after.pids.extend(holders(&scan));
+        Ok((scan, after))
     }
 
-    /// Finds whose `seen` is: what nobody has accepted is of who listens for it. Whether it is one of those who are asked for.
+    /// Finds the owner of `seen`. A connection that is not accepted yet belongs to the listening process. Returns whether the
+    /// owner matches the filter.
     fn find_owner(&self, seen: &mut Seen, listening: &Listening, owners: &mut Owners) -> bool {
         let socket = &seen.detail.socket;
         let is_unaccepted = socket.state == TcpState::CloseWait && socket.inode.is_none();
@@ -263,7 +267,7 @@ impl ScanRequest {
                 seen.holders = held.holders();
             }
         }
-        // Where several listen, one process may have made all of them.
+        // With several listeners, one process may have opened all of them.
         let first = processes.first().copied().flatten();
         let pid = |owner: &Option<Owner>| owner.and_then(|owner| owner.pid);
         seen.process = first.filter(|_| processes.iter().all(|other| pid(other) == pid(&first)));
@@ -298,7 +302,7 @@ impl ScanRequest {
 }
 
 impl Walked {
-    /// The accept queue that `detail` waits for, if it is in `SYN_SENT` and connects to a listener that was found.
+    /// The accept queue that `detail` waits for, if it is in `SYN_SENT` and its listener was found.
     fn awaited(&self, detail: &Detail, owners: Option<&mut Owners>) -> Option<AcceptQueue> {
         let connecting = Some(&detail.socket).filter(|socket| socket.state == TcpState::SynSent);
         let listener = self.listening.awaited(connecting?)?;
@@ -310,7 +314,7 @@ impl Walked {
     }
 }
 
-/// Who holds the socket `inode`.
+/// The holders of the socket `inode`.
 fn held(owners: &mut Owners, inode: NonZeroU32) -> Held {
     let mut held = owners.of(Some(inode));
     Held {
@@ -319,17 +323,17 @@ fn held(owners: &mut Owners, inode: NonZeroU32) -> Held {
     }
 }
 
-/// The processes that hold a socket of `look`.
-fn holders(look: &SocketScan) -> impl Iterator<Item = NonZeroU32> {
-    let named = look.sockets.iter().map(|seen| seen.process);
-    let named = named.chain(look.held.values().map(|held| held.process));
-    let holders = look.sockets.iter().map(|seen| &seen.holders);
-    let holders = holders.chain(look.held.values().map(|held| &held.holders));
+/// The processes that hold a socket of `scan`.
+fn holders(scan: &SocketScan) -> impl Iterator<Item = NonZeroU32> {
+    let named = scan.sockets.iter().map(|seen| seen.process);
+    let named = named.chain(scan.held.values().map(|held| held.process));
+    let holders = scan.sockets.iter().map(|seen| &seen.holders);
+    let holders = holders.chain(scan.held.values().map(|held| &held.holders));
     let named = named.flatten().filter_map(|owner| owner.pid);
     named.chain(holders.flatten().filter_map(|holder| holder.process.pid))
 }
 
-/// `namespaces`, with their names where there are several to be told apart.
+/// The inode numbers of `namespaces`, with names if there are several.
 fn named(root: &Path, namespaces: &[Namespace]) -> BTreeMap<u32, Option<String>> {
     let names = if namespaces.len() > 1 {
         names(root)
@@ -340,7 +344,8 @@ fn named(root: &Path, namespaces: &[Namespace]) -> BTreeMap<u32, Option<String>>
     inodes.map(|inode| (inode, names.get(&inode).cloned())).collect()
 }
 
-/// Not what remains after closing, in `FIN_WAIT2` too. /proc does not tell the two apart, but that this has no inode.
+/// Whether this is a full socket, not a timewait socket, which can also be in `FIN_WAIT2`. In /proc the only difference is that
+/// a timewait socket has no inode.
 fn is_full(detail: &Detail) -> bool {
     let socket = &detail.socket;
     match socket.kind {
@@ -380,17 +385,17 @@ mod tests {
             open: true,
         };
         let first = ScansBefore::default();
-        let look = loop {
-            let (look, _) = request.scan(&first, true).unwrap();
-            if look.sockets.len() == 2 {
-                break look;
+        let scan = loop {
+            let (scan, _) = request.scan(&first, true).unwrap();
+            if scan.sockets.len() == 2 {
+                break scan;
             }
             thread::yield_now();
         };
         let fd = server.as_raw_fd();
         let link = read_link(format!("/proc/self/fd/{fd}")).unwrap();
         let [held, waits] = [true, false].map(|held| {
-            let mut sockets = look.sockets.iter();
+            let mut sockets = scan.sockets.iter();
             sockets.find(|seen| seen.detail.socket.inode.is_some() == held).unwrap()
         });
         let inode = held.detail.socket.inode.unwrap();
@@ -408,7 +413,7 @@ mod tests {
             assert!(seen.detail.cookie.is_some() && seen.detail.last_ack_ms.is_some());
         }
         assert_eq!(held.detail.socket.state, TcpState::CloseWait);
-        let open = look.open.as_ref().unwrap();
+        let open = scan.open.as_ref().unwrap();
         for fd in [listener.as_raw_fd(), client.as_raw_fd(), fd] {
             let link = read_link(format!("/proc/self/fd/{fd}")).unwrap();
             let number = link
@@ -419,9 +424,9 @@ mod tests {
                 "{link:?}, in whatever state"
             );
         }
-        assert!(look.listeners.iter().any(|&(_, port)| port == address.port()));
-        let (look, _) = request.scan(&first, false).unwrap();
-        assert!(look.sockets.iter().all(|seen| seen.process.is_none()));
+        assert!(scan.listeners.iter().any(|&(_, port)| port == address.port()));
+        let (scan, _) = request.scan(&first, false).unwrap();
+        assert!(scan.sockets.iter().all(|seen| seen.process.is_none()));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The sockets of one network namespace, by whichever way the kernel lets us have them.
+//! Reads the sockets of one network namespace, over netlink or from /proc.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -14,13 +14,13 @@ use crate::model::snapshot::Origin;
 
 /// An open reader of sockets.
 pub enum Sockets {
-    /// By netlink.
+    /// Reads over netlink.
     SockDiag(SockDiag),
-    /// From /proc/net/tcp and tcp6.
+    /// Reads /proc/net/tcp and tcp6.
     Proc {
         /// The tables.
         tables: ProcNet,
-        /// Why netlink was refused; `None` where /proc was asked for.
+        /// Why the kernel refused netlink; `None` if the user chose /proc.
         refused: Option<String>,
     },
 }
@@ -29,27 +29,26 @@ impl Sockets {
     /// Opens netlink in the namespace of the calling thread, whose inode number is `netns`.
     ///
     /// # Errors
-    /// Why netlink is refused.
+    /// Why the kernel refuses netlink.
     pub fn sock_diag(netns: u32) -> anyhow::Result<Self> {
         SockDiag::open(netns)
             .map(Self::SockDiag)
-            .context("netlink is refused (--source proc reads /proc/net/tcp instead)")
+            .context("the kernel refuses netlink; try --source proc")
     }
 
-    /// The same for those sockets alone whose local port is one of `ports`; it stops in the middle of a walk at `deadline_ns` of the
-    /// monotonic clock.
+    /// Opens netlink for the sockets with a local port in `ports`. A walk stops at `deadline_ns` (`CLOCK_MONOTONIC`).
     ///
     /// # Errors
-    /// Why netlink is refused.
+    /// Why the kernel refuses netlink.
     pub fn of_local_ports(netns: u32, ports: RangeInclusive<u16>, deadline_ns: u64) -> anyhow::Result<Self> {
-        let reader = SockDiag::open(netns).context("netlink is refused")?;
+        let reader = SockDiag::open(netns).context("the kernel refuses netlink")?;
         Ok(Self::SockDiag(reader.of_local_ports(ports).until(deadline_ns)))
     }
 
     /// Opens /proc/net/tcp and tcp6 under `root` in the namespace of the calling thread.
     ///
     /// # Errors
-    /// What open(2) said.
+    /// The error of open(2).
     pub fn proc(root: &Path, netns: u32) -> anyhow::Result<Self> {
         Ok(Self::Proc {
             tables: ProcNet::open(root, netns).context("/proc/thread-self/net/tcp")?,
@@ -57,10 +56,10 @@ impl Sockets {
         })
     }
 
-    /// Opens netlink, or /proc where that is refused.
+    /// Opens netlink, or /proc if the kernel refuses netlink.
     ///
     /// # Errors
-    /// One line, where both are.
+    /// One line, if the kernel refuses both.
     pub fn open(root: &Path, netns: u32) -> anyhow::Result<Self> {
         let why = match SockDiag::open(netns) {
             Ok(reader) => return Ok(Self::SockDiag(reader)),
@@ -73,42 +72,44 @@ impl Sockets {
         })
     }
 
-    /// Calls `visit` with every socket in one of `states`, both families, in no order.
+    /// Calls `visit` for every socket in `states`, of both families, in any order.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The error of the kernel.
     pub fn walk(&mut self, states: StateSet, visit: impl FnMut(&Socket)) -> anyhow::Result<()> {
         match self {
-            Self::SockDiag(reader) => reader.walk(states, visit).context("dump of sockets by netlink"),
-            Self::Proc { tables, .. } => tables.walk(states, visit).context("/proc/net/tcp"),
+            Self::SockDiag(reader) => reader
+                .walk(states, visit)
+                .context("cannot dump the sockets over netlink"),
+            Self::Proc { tables, .. } => tables.walk(states, visit).context("cannot read /proc/net/tcp"),
         }
     }
 
-    /// Calls `visit` with every socket in one of `states`, both families, in no order, and all that this way tells of it.
+    /// Calls `visit` for every socket in `states`, of both families, in any order, with all details that this reader has.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The error of the kernel.
     pub fn walk_in_detail(&mut self, states: StateSet, mut visit: impl FnMut(&Detail)) -> anyhow::Result<()> {
         match self {
             Self::SockDiag(reader) => reader
                 .walk_in_detail(states, visit)
-                .context("dump of sockets by netlink"),
+                .context("cannot dump the sockets over netlink"),
             Self::Proc { .. } => self.walk(states, |socket| visit(&Detail::of(*socket))),
         }
     }
 
-    /// Counts the sockets in one of `states`, both families, by state and kind; quicker than [`Self::walk`].
+    /// Counts the sockets in `states`, of both families, by state and kind. Faster than [`Self::walk`].
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The error of the kernel.
     pub fn count(&mut self, states: StateSet) -> anyhow::Result<Pass> {
         match self {
-            Self::SockDiag(reader) => reader.count(states).context("dump of sockets by netlink"),
-            Self::Proc { tables, .. } => tables.count(states).context("/proc/net/tcp"),
+            Self::SockDiag(reader) => reader.count(states).context("cannot dump the sockets over netlink"),
+            Self::Proc { tables, .. } => tables.count(states).context("cannot read /proc/net/tcp"),
         }
     }
 
-    /// Which way it is, for the output.
+    /// The way of reading, for the output.
     #[must_use]
     pub fn origin(&self) -> Origin {
         match self {

@@ -102,7 +102,7 @@ fn input() -> impl Strategy<Value = Input> {
             closer,
         })),
         1 => id.prop_map(|id| Input::CloseAmended { id, evidence: Evidence::default() }),
-        3 => (inode, some_owner()).prop_map(|(inode, owner)| Input::SocketOwner { inode, owner }),
+        3 => (inode, some_owner()).prop_map(|(inode, owner)| Input::Owner { inode, owner }),
         1 => (1..3_u32).prop_map(|pid| Input::CgroupPath { owner: owner(pid, "app"), cgroup: None }),
         1 => (any::<u64>(), option::of(0..9_u64), any::<bool>())
             .prop_map(|(lost, missed_resets, emptied)| Input::Loss(Loss { lost, missed_resets, emptied })),

@@ -12,14 +12,14 @@ use super::prepare::{NamespacesUnknown, Prepared, Request, prepared};
 use super::refusal::explained;
 use crate::sys::{perf_event, tracefs};
 
-/// The remedy where user stacks cannot be had.
-const NO_STACKS: &str = "user stacks cannot be had; leave out --stacks";
+/// The error and the remedy if user stacks are not possible.
+const NO_STACKS: &str = "cannot record user stacks; try without --stacks";
 
 impl Kernel {
     /// Loads the programs of `hook` and attaches them.
     ///
     /// # Errors
-    /// One line: what the kernel refuses, why, and what to type.
+    /// One line: what the kernel refuses, why, and what to try.
     pub fn attached(request: &Request<'_>, hook: Hook) -> Result<Self> {
         prepared(request, hook, |prepared| attach(prepared, hook)).map_err(|why| {
             if why.is::<NamespacesUnknown>() {
@@ -31,7 +31,7 @@ impl Kernel {
     }
 }
 
-/// Attaches everything: first the programs that explain transitions, then those that see them.
+/// Attaches everything: first the programs on other tracepoints, then the hook.
 fn attach(mut prepared: Prepared<'_>, hook: Hook) -> Result<Kernel> {
     let mut refused = prepared.attach_aux_programs(hook);
     let destroy = match hook {
@@ -48,7 +48,7 @@ fn attach(mut prepared: Prepared<'_>, hook: Hook) -> Result<Kernel> {
     prepared.kernel.hook = Some(hook);
     let chains: &[Suffix] = match hook {
         Hook::Tracepoint => &[Suffix::Classic],
-        // The kernel calls programs in the order in which they were attached, and the second copy must come after the first.
+        // The kernel calls programs in the order in which they were attached. The second copy must run after the first.
         Hook::TpBtf if prepared.helpers().second_copy => &[Suffix::Typed, Suffix::TypedCopy],
         Hook::TpBtf => &[Suffix::Typed],
     };

@@ -1,4 +1,4 @@
-//! Programs on other tracepoints: how connections end, who owns them, and which user stacks open them.
+//! Programs on other tracepoints. They show how connections end, who owns them, and which user stacks open them.
 
 use anyhow::{Context, Result, bail};
 use aya::programs::Program;
@@ -11,20 +11,20 @@ use super::prepare::Prepared;
 use super::refusal::{one_line, refusal};
 use crate::sys::tracefs;
 
-/// The programs on resets, for each hook.
+/// The programs for resets, by hook.
 const RESETS: [[&str; 2]; 2] = [
     [names::PROG_SEND_RESET_TP_BTF, names::PROG_SEND_RESET_TRACEPOINT],
     [names::PROG_RECEIVE_RESET_TP_BTF, names::PROG_RECEIVE_RESET_TRACEPOINT],
 ];
 
-/// A program beside the chain.
+/// A program on another tracepoint than the chain.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AuxProgram {
     pub(super) program: &'static str,
-    /// The tracepoint it belongs on: category and name.
+    /// The tracepoint: category and name.
     pub(super) category: &'static str,
     pub(super) tracepoint: &'static str,
-    /// What is known by it.
+    /// The values that it shows.
     shows: &'static str,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct AuxProgram {
 pub(super) struct Refused(Vec<(AuxProgram, String)>);
 
 impl Refused {
-    /// Why `program` could not be attached; `None` where it was, or was not needed.
+    /// Why `program` could not be attached; `None` if it was attached or not needed.
     pub(super) fn why(&self, program: &str) -> Option<String> {
         self.0
             .iter()
@@ -41,7 +41,7 @@ impl Refused {
             .map(|(_, why)| why.clone())
     }
 
-    /// What stays unknown without these programs, and why, in one line; `None` where nothing does.
+    /// The values that stay unknown without these programs, and why, in one line; `None` if there are none.
     pub(super) fn words(&self) -> Option<String> {
         let mut shown: Vec<&str> = Vec::new();
         let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
@@ -70,7 +70,7 @@ impl Refused {
 }
 
 impl Prepared<'_> {
-    /// The programs that are needed beside the chain of `hook`.
+    /// The other programs that are needed with the chain of `hook`.
     pub(super) fn aux_programs(&self, hook: Hook) -> Vec<AuxProgram> {
         let needs = self.request().needs;
         let typed = hook == Hook::TpBtf;
@@ -91,12 +91,12 @@ impl Prepared<'_> {
         let [sent, received] = RESETS;
         add(sockets, sent, ("tcp", "tcp_send_reset"), "endings");
         add(sockets, received, ("tcp", "tcp_receive_reset"), "endings");
-        // A table by address must see the death of its sockets.
+        // A table by address must see the destruction of its sockets.
         let destroys = needs.connection_data() || !self.helpers().sk_storage;
         let destroy = [names::PROG_DESTROY_TP_BTF, names::PROG_DESTROY_TRACEPOINT];
         add(destroys, destroy, ("tcp", "tcp_destroy_sock"), "endings");
         let owners = needs.owners && tasks;
-        // The classic tracepoint of Linux 6.17 does not say whose name it is. The typed one serves then.
+        // The classic tracepoint of Linux 6.17 has no field for the process ID. Use the typed one then.
         let rename = if self.records().layout.rename_pid == ABSENT {
             [names::PROG_RENAME_TP_BTF; 2]
         } else {
@@ -122,8 +122,7 @@ impl Prepared<'_> {
         all
     }
 
-    /// Attaches the programs that show how connections end and who owns them. Returns the programs that could not be
-    /// attached: their values stay unknown.
+    /// Attaches these programs. Returns the programs that could not be attached: their values stay unknown.
     pub(super) fn attach_aux_programs(&mut self, hook: Hook) -> Refused {
         let mut refused = Refused::default();
         for aux in self.aux_programs(hook) {
@@ -142,7 +141,7 @@ impl Prepared<'_> {
         refused
     }
 
-    /// Notes what resets and `accept()` show.
+    /// Records the features of resets and of `accept()`.
     fn note_features(&mut self, hook: Hook, refused: &Refused) {
         let typed = hook == Hook::TpBtf;
         let resets = RESETS.map(|[on_tp_btf, on_tracepoint]| if typed { on_tp_btf } else { on_tracepoint });
@@ -167,7 +166,7 @@ impl Prepared<'_> {
         }
     }
 
-    /// Why tasks and their sockets are not known; `None` where they are.
+    /// Why the fields of tasks are unknown; `None` if they are known.
     pub(super) fn unknown_tasks(&self) -> Option<String> {
         let layouts = self.layouts();
         let why = layouts.task_unknown.as_deref().unwrap_or("they were not needed");
@@ -182,7 +181,7 @@ impl Prepared<'_> {
             bail!(why);
         }
         if fields.contains(&ABSENT) {
-            bail!("the kernel's BTF does not show where it keeps a task's registers");
+            bail!("the kernel's BTF does not show where the registers of a task are");
         }
         if let Some(why) = self.records().why_not("syscalls", "sys_exit_accept4") {
             bail!("cannot watch syscalls:sys_exit_accept4 ({why})");
@@ -199,12 +198,12 @@ impl Prepared<'_> {
 }
 
 impl Kernel {
-    /// Whether `program` is on a classic tracepoint, and so needs tracefs.
+    /// Whether `program` uses a classic tracepoint, which needs tracefs.
     fn reads_records(&self, program: &str) -> bool {
         matches!(self.ebpf.program(program), Some(Program::TracePoint(_)))
     }
 
-    /// Loads `program` where it is not loaded yet, and attaches it to the tracepoint.
+    /// Loads `program`, if it is not loaded yet, and attaches it to the tracepoint.
     fn attach_one(&mut self, program: &str, category: &str, name: &str) -> Result<()> {
         match self
             .ebpf
@@ -222,7 +221,7 @@ impl Kernel {
                 }
                 found.attach(category, name)?;
             }
-            _ => bail!("the BPF object's {program} is no tracepoint program"),
+            _ => bail!("the BPF object's {program} is not a tracepoint program"),
         }
         Ok(())
     }
@@ -248,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_unknown_is_one_line() {
+    fn unknown_values_are_one_line() {
         assert_eq!(Refused::default().words(), None);
         let refused = Refused(vec![
             refused("a", "tcp_send_reset", "endings", "it has no field skaddr"),

@@ -1,4 +1,4 @@
-//! The chain of programs on one hook: loads those that are needed, and fills the jump table by which they call each other.
+//! Loads the needed programs of a hook's chain, and fills the jump table for their tail calls.
 
 use std::thread;
 
@@ -14,7 +14,7 @@ use super::prepare::Request;
 use super::refusal::refusal;
 use crate::sys::{threads, tracefs};
 
-/// A hook and a copy of its programs: how their names end.
+/// The name suffix of the programs of one hook and one copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Suffix {
     /// `tp_btf`.
@@ -26,7 +26,7 @@ pub(super) enum Suffix {
 }
 
 impl Suffix {
-    /// The name of the program that is attached.
+    /// The name of the entry program, which is attached.
     pub(super) fn entry(self) -> &'static str {
         match self {
             Self::Typed => "entry_typed",
@@ -44,7 +44,7 @@ impl Suffix {
             .map(move |name| format!("{name}_{word}"))
     }
 
-    /// The programs that the entry program of `request` calls: the name of each, and its index in the jump table.
+    /// The programs of the chain that `request` needs, without the entry program: index in the jump table, and name.
     fn called(self, request: &Request<'_>) -> impl Iterator<Item = (u32, String)> {
         let word = self.word();
         (0..)
@@ -53,7 +53,7 @@ impl Suffix {
             .map(move |(stage, name)| (stage, format!("{name}_{word}")))
     }
 
-    /// The names of these programs, and of the entry program itself.
+    /// The names of these programs and of the entry program.
     fn needed(self, request: &Request<'_>) -> impl Iterator<Item = String> {
         let called = self.called(request).map(|(_, name)| name);
         called.chain([self.entry().to_owned()])
@@ -76,11 +76,11 @@ impl Suffix {
     }
 }
 
-/// Loads the programs of `chains` that `request` needs, and fills their jump tables. Each chain is loaded on a thread of its own: the
-/// verifier takes most of the time of a start.
+/// Loads the programs of `chains` that `request` needs, and fills their jump tables. Each chain has its own thread, because the
+/// verifier takes most of the start time.
 ///
 /// # Errors
-/// The kernel refuses one of them, or a thread cannot be started: one line with the reason.
+/// One line: why the kernel refuses a program, or why a thread cannot be started.
 pub(super) fn load(kernel: &mut Kernel, request: &Request<'_>, chains: &[Suffix]) -> Result<()> {
     let Kernel { ebpf, btf, .. } = kernel;
     let mut programs: HashMap<&str, &mut Program> = ebpf.programs_mut().collect();
@@ -104,7 +104,7 @@ pub(super) fn load(kernel: &mut Kernel, request: &Request<'_>, chains: &[Suffix]
         loading.into_iter().try_for_each(|thread| {
             thread
                 .join()
-                .map_err(|_| anyhow!("a thread that loads programs died"))?
+                .map_err(|_| anyhow!("a thread that loads BPF programs panicked"))?
         })
     })?;
     drop(programs);
@@ -113,17 +113,17 @@ pub(super) fn load(kernel: &mut Kernel, request: &Request<'_>, chains: &[Suffix]
         .try_for_each(|&suffix| fill_jump_table(kernel, request, suffix))
 }
 
-/// Loads `program`, which is called `name`.
+/// Loads `program`. Its name is `name`.
 fn load_program(program: &mut Program, name: &str, btf: Option<&Btf>) -> Result<()> {
     let loaded = match program {
         Program::BtfTracePoint(program) => program.load(tracefs::NAME, btf.context("no BTF")?),
         Program::TracePoint(program) => program.load(),
-        _ => bail!("the BPF object's {name} is no tracepoint program"),
+        _ => bail!("the BPF object's {name} is not a tracepoint program"),
     };
     loaded.map_err(|error| refusal(name, error))
 }
 
-/// Puts the programs of one chain where they are called from; with those of the second copy, the entry program of the first.
+/// Fills the jump table of one chain. The table of the second copy also gets the entry program of the first.
 fn fill_jump_table(kernel: &mut Kernel, request: &Request<'_>, suffix: Suffix) -> Result<()> {
     let first = (suffix == Suffix::TypedCopy).then(|| (names::FIRST_ENTRY, Suffix::Typed.entry().to_owned()));
     for (stage, name) in suffix.called(request).chain(first) {

@@ -1,25 +1,25 @@
-//! What the running kernel offers, and why it does not offer the rest.
+//! The features of the running kernel, and why others are off.
 
 use std::fmt;
 
 use super::kernel::Hook;
 
-/// One thing that a kernel may offer or not.
+/// A feature that a kernel may or may not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeatureKind {
     /// The hook `tp_btf/inet_sock_set_state`.
     TpBtf,
     /// The classic tracepoint `sock:inet_sock_set_state`.
     Tracepoint,
-    /// State in the storage of each socket (`bpf_sk_storage_get`), and not in a table by address.
+    /// State in the storage of each socket (`bpf_sk_storage_get`) instead of a table by address.
     SkStorage,
-    /// A second copy of the programs for the runs that the kernel skips.
+    /// A second copy of the programs, for runs that the kernel skips.
     SecondCopy,
-    /// The number of runs that the kernel skipped.
+    /// The kernel counts skipped runs.
     SkippedRuns,
-    /// Counts that are exact from the first row on: `iter/tcp` marks each socket under its lock.
+    /// Exact counts from the first row: `iter/tcp` marks each socket under its lock.
     ExactMarks,
-    /// Cookies of sockets.
+    /// Socket cookies.
     Cookies,
     /// Resets, which show how connections end.
     Resets,
@@ -32,7 +32,7 @@ pub enum FeatureKind {
 }
 
 impl FeatureKind {
-    /// The word for it in text and JSON.
+    /// The name in text and JSON output.
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
@@ -57,12 +57,12 @@ impl fmt::Display for FeatureKind {
     }
 }
 
-/// Whether the running kernel offers one thing.
+/// Whether the running kernel has a feature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Feature {
-    /// What.
+    /// The feature.
     pub kind: FeatureKind,
-    /// Why it is off, in the kernel's words; `None` where it is on.
+    /// Why it is off; `None` if it is on.
     pub off: Option<String>,
 }
 
@@ -71,14 +71,14 @@ pub struct Feature {
 pub struct Features(Vec<Feature>);
 
 impl Features {
-    /// Notes a feature: on, or off for a reason. The first word on each stays.
+    /// Records whether a feature is on, or why it is off. The first record of a feature wins.
     pub(super) fn note(&mut self, kind: FeatureKind, off: Option<String>) {
         if self.get(kind).is_none() {
             self.0.push(Feature { kind, off });
         }
     }
 
-    /// What is known of `kind`; `None` where it was not probed.
+    /// The feature `kind`; `None` if it was not probed.
     #[must_use]
     pub fn get(&self, kind: FeatureKind) -> Option<&Feature> {
         self.0.iter().find(|feature| feature.kind == kind)
@@ -90,7 +90,7 @@ impl Features {
         self.get(kind).is_some_and(|feature| feature.off.is_none())
     }
 
-    /// The best hook that is on; `None` where none is.
+    /// The best available hook; `None` if there is none.
     #[must_use]
     pub fn hook(&self) -> Option<Hook> {
         if self.is_on(FeatureKind::TpBtf) {
@@ -100,7 +100,7 @@ impl Features {
         }
     }
 
-    /// All of them.
+    /// Iterates over all features.
     pub fn iter(&self) -> impl Iterator<Item = &Feature> {
         self.0.iter()
     }

@@ -1,4 +1,4 @@
-//! The kernel side, loaded: its ledger, its records, and what it missed.
+//! The loaded BPF programs and their maps: the ledger, the records and the missed events.
 
 use std::fmt;
 use std::mem;
@@ -27,7 +27,7 @@ use super::stacks::StackRing;
 use super::stream::Stream;
 use crate::input::reset_reasons::Reasons;
 
-/// Which hook is attached.
+/// The kind of the attached hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
     /// The BTF-typed tracepoint.
@@ -52,45 +52,45 @@ pub(super) enum Skips {
     Counted,
     /// The kernel has no such count (before Linux 5.12), and skips none (before 6.1).
     Never,
-    /// The kernel may skip runs, and does not count them, or hides their number.
+    /// The kernel may skip runs, but does not count them or hides the number.
     Uncounted,
 }
 
-/// A link that holds an entry program.
+/// A link that keeps an entry program attached.
 pub(super) enum Link {
     Typed(&'static str, BtfTracePointLinkId),
     Classic(TracePointLinkId),
 }
 
-/// The loaded kernel side. Dropping it detaches everything; nothing is pinned.
+/// The loaded BPF programs. Dropping this detaches everything; nothing is pinned.
 pub struct Kernel {
     pub(super) ebpf: Ebpf,
     pub(super) btf: Option<Arc<Btf>>,
-    /// The count of sockets that is kept, and what its bank held when it began.
+    /// The current count of sockets, and the values of its bank at its start.
     pub(super) count: Count,
     pub(super) before_count: [i64; STATES],
-    /// In the order in which they were attached.
+    /// The links, in the order in which they were attached.
     pub(super) links: Vec<Link>,
     pub(super) logger: Option<EbpfLogger<&'static dyn Log>>,
     pub(super) hook: Option<Hook>,
     pub(super) marks: bool,
     pub(super) features: Features,
     pub(super) knows_namespaces: bool,
-    /// A line for each thing that stays unknown, with the reason.
+    /// One line for each value that stays unknown, with the reason.
     pub(super) unknown: Vec<String>,
-    /// Approximate bytes of memory of its maps, and of the maps that were made and dropped before.
+    /// Approximate memory of the maps, including maps that were created and dropped before, bytes.
     pub(super) map_bytes: u64,
     pub(super) skips: Skips,
-    /// The largest number of missed events that was read.
+    /// The largest number of missed events read so far.
     pub(super) missed: AtomicU64,
     pub(super) ledger: LedgerMap,
     pub(super) reasons: Reasons,
-    /// The programs that see resets, where all of them are attached.
+    /// The programs for resets, if all of them are attached.
     pub(super) resets: Option<[&'static str; 2]>,
 }
 
 impl Kernel {
-    /// What the kernel's numbers for the reason of a reset stand for.
+    /// The meaning of the kernel's numbers for reset reasons.
     #[must_use]
     pub fn reasons(&self) -> &Reasons {
         &self.reasons
@@ -102,19 +102,19 @@ impl Kernel {
         self.hook
     }
 
-    /// What this kernel was found to offer.
+    /// The probed features of this kernel.
     #[must_use]
     pub fn features(&self) -> &Features {
         &self.features
     }
 
-    /// Whether records name the network namespace: without BTF the classic hook does not know it.
+    /// Whether records have the network namespace. Without BTF the classic hook does not know it.
     #[must_use]
     pub fn knows_namespaces(&self) -> bool {
         self.knows_namespaces
     }
 
-    /// A line for each thing that was asked for and stays unknown, with the reason.
+    /// One line for each requested value that stays unknown, with the reason.
     #[must_use]
     pub fn unknown(&self) -> &[String] {
         &self.unknown
@@ -126,12 +126,12 @@ impl Kernel {
         self.marks
     }
 
-    /// Detaches the hook: from now on nothing is counted and nothing is sent. What was, can still be read.
+    /// Detaches the hook. Nothing is counted or sent from now on; earlier counts and records can still be read.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn detach(&mut self) -> Result<()> {
-        // The second copy goes last: without the first it handles nothing, and until then what the first is skipped for.
+        // Detach the second copy last: it handles only events for which the kernel skips the first copy.
         for link in mem::take(&mut self.links) {
             match link {
                 Link::Typed(name, link) => {
@@ -160,13 +160,13 @@ impl Kernel {
         self.ledger.sum()
     }
 
-    /// Records lost so far, more cheaply than by [`Kernel::ledger`].
+    /// Lost records so far. Cheaper than [`Kernel::ledger`].
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.ledger.lost().0
     }
 
-    /// The ledger once nothing moves it any more: after [`Kernel::detach`] a run may still be under way, in a thread that was preempted.
+    /// The ledger after it has stopped changing. After [`Kernel::detach`] a program may still run in a preempted thread.
     #[must_use]
     pub fn settled_ledger(&self) -> Ledger {
         const STILL: Duration = Duration::from_millis(20);
@@ -183,18 +183,18 @@ impl Kernel {
         ledger
     }
 
-    /// Events of the whole host that no copy of the programs handled, before any filter; `None` where the kernel does not count the
-    /// runs that it skips. Since Linux 7.0 it may be too high by the events that are between the two copies while it is read; it never
-    /// goes down.
+    /// Events of the whole host that no copy of the programs handled, before any filter. `None` if the kernel does not count
+    /// skipped runs. Since Linux 7.0 it may include events that are between the two copies at the time of the read. It never
+    /// decreases.
     #[must_use]
     pub fn missed(&self) -> Option<u64> {
         let missed = self.missed_now()?;
         Some(missed.max(self.missed.fetch_max(missed, Ordering::Relaxed)))
     }
 
-    /// The same as it is read, which may be lower than it was.
+    /// Like [`Kernel::missed`], but it may decrease.
     pub(in crate::source) fn missed_now(&self) -> Option<u64> {
-        // Read in this order: what is skipped after the first reading, the second copy may have handled before the other.
+        // Read in this order: the second copy may handle an event between the two reads, and must not be missed.
         let skipped = self.skipped(self.entry()?)?;
         let ledger = self.ledger();
         Some(skipped.saturating_sub(ledger.taken_over) + ledger.too_deep)
@@ -208,8 +208,8 @@ impl Kernel {
         })
     }
 
-    /// Resets that were not heard of: the kernel skipped a run, or there was no room for what they change. `None` where resets are
-    /// not watched, or the kernel does not count what it skips.
+    /// Missed resets: the kernel skipped a run, or there was no room for the amendment. `None` if resets are not watched, or if
+    /// the kernel does not count skipped runs.
     #[must_use]
     pub fn missed_resets(&self) -> Option<u64> {
         let mut unheard = self.ledger.lost().1;
@@ -219,50 +219,50 @@ impl Kernel {
         Some(unheard)
     }
 
-    /// Runs of the program `name` that the kernel skipped; `None` where it does not count them.
+    /// Runs of the program `name` that the kernel skipped; `None` if it does not count them.
     pub(super) fn skipped(&self, name: &str) -> Option<u64> {
         match self.skips {
-            Skips::Counted => misses::of(self.ebpf.program(name)?.fd().ok()?.as_fd()).ok()?,
+            Skips::Counted => misses::read(self.ebpf.program(name)?.fd().ok()?.as_fd()).ok()?,
             Skips::Never => Some(0),
             Skips::Uncounted => None,
         }
     }
 
-    /// Passes on what the kernel side has logged.
+    /// Forwards the log of the BPF programs.
     pub fn flush_log(&mut self) {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
     }
 
-    /// User stacks for which there was no room in their ring buffer.
+    /// User stacks lost because their ring buffer was full.
     #[must_use]
     pub fn lost_stacks(&self) -> u64 {
         self.ledger().lost_stacks
     }
 
-    /// The user stacks, where they are wanted. Called once.
+    /// Takes the ring buffer of user stacks. Call it once.
     ///
     /// # Errors
-    /// They were taken already, or cannot be mapped.
+    /// It was taken before, or cannot be mapped.
     pub fn stacks(&mut self) -> Result<StackRing> {
         let map = self
             .ebpf
             .take_map(names::MAP_STACKS)
-            .context("the stacks are taken already")?;
+            .context("the ring buffer of stacks was taken before")?;
         let ring = RingBuf::try_from(map).context("cannot map the ring buffer of stacks")?;
         Ok(StackRing::new(ring))
     }
 
-    /// The stream. Called once, within a tokio runtime.
+    /// Takes the stream of records. Call it once, in a tokio runtime.
     ///
     /// # Errors
-    /// It was taken already, or cannot be mapped.
+    /// It was taken before, or cannot be mapped.
     pub fn stream(&mut self) -> Result<Stream> {
         let map = self
             .ebpf
             .take_map(names::MAP_EVENTS)
-            .context("the stream is taken already")?;
+            .context("the ring buffer of records was taken before")?;
         let ring = RingBuf::try_from(map).context("cannot map the ring buffer; try a smaller --ring-size")?;
         Ok(Stream::new(ring)?)
     }

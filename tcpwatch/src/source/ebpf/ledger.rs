@@ -1,4 +1,4 @@
-//! The ledger, mapped into our memory: reading it is no system call, and disturbs no program.
+//! The ledger, mapped into memory. A read needs no system call and disturbs no BPF program.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -11,26 +11,26 @@ use tcpwatch_common::{Evidence, Ledger};
 
 use crate::model::ending;
 
-/// The counts of all CPUs together, at one moment.
+/// The counts at one moment, summed over all CPUs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerSum {
-    /// All but `ends`, which is empty.
+    /// All counts except `ends`, which is empty here.
     pub counts: Ledger,
-    /// Connections ended, by [`tcpwatch_common::Evidence::key`].
+    /// Finished connections, by [`tcpwatch_common::Evidence::key`].
     pub ends: BTreeMap<u64, i64>,
 }
 
 impl LedgerSum {
-    /// Ends that only a reset can explain, which may still come.
+    /// Endings that only a reset can explain, which may still follow.
     pub(in crate::source) fn awaiting_reset(&self) -> i64 {
         let awaiting = self
             .ends
             .iter()
-            .filter(|(key, _)| ending::awaits_reset(Evidence::of_key(**key)));
+            .filter(|(key, _)| ending::awaits_reset(Evidence::from_key(**key)));
         awaiting.map(|(_, count)| count).sum()
     }
 
-    fn of(ledgers: impl IntoIterator<Item = Ledger>) -> Self {
+    fn sum(ledgers: impl IntoIterator<Item = Ledger>) -> Self {
         let mut sum = Self {
             counts: bytemuck::Zeroable::zeroed(),
             ends: BTreeMap::new(),
@@ -46,7 +46,7 @@ impl LedgerSum {
     }
 }
 
-/// The map of ledgers, one a CPU.
+/// The map of ledgers, several for each CPU.
 pub(super) struct LedgerMap {
     memory: NonNull<Ledger>,
     cpus: usize,
@@ -54,17 +54,17 @@ pub(super) struct LedgerMap {
     _map: Map,
 }
 
-// SAFETY: the memory is read only, and lives as long as this does, whichever thread it is on.
+// SAFETY: the memory is read-only and lives as long as this value, on any thread.
 unsafe impl Send for LedgerMap {}
 
 impl LedgerMap {
     /// Maps `map` into memory.
-    pub(super) fn of(map: Map) -> Result<Self> {
+    pub(super) fn open(map: Map) -> Result<Self> {
         let Map::Array(data) = &map else {
-            bail!("the BPF object's ledger is no array")
+            bail!("the BPF object's ledger is not an array")
         };
         let cpus = usize::try_from(data.info()?.max_entries())?;
-        // SAFETY: a new mapping at an address of the kernel's choice, of no memory of ours.
+        // SAFETY: a new mapping at an address that the kernel chooses; no existing memory changes.
         let memory = unsafe {
             mmap(
                 ptr::null_mut(),
@@ -76,7 +76,7 @@ impl LedgerMap {
             )
         }
         .context("cannot map the ledger into memory")?;
-        let memory = NonNull::new(memory.cast()).context("the ledger is mapped nowhere")?;
+        let memory = NonNull::new(memory.cast()).context("the kernel mapped the ledger at address 0")?;
         Ok(Self {
             memory,
             cpus,
@@ -86,8 +86,8 @@ impl LedgerMap {
 
     /// The sum over the CPUs.
     ///
-    /// The CPUs go on while they are read one by one: what moved from one to another in between would be seen twice, or not
-    /// at all. So it is read again until nothing moved, or for a few times.
+    /// The CPUs continue while their ledgers are read one by one, so a change may be seen partly. So this reads again until
+    /// nothing changed, at most `TRIES` times.
     pub(super) fn sum(&self) -> LedgerSum {
         const TRIES: u32 = 8;
         let mut sum = self.sum_once();
@@ -101,7 +101,7 @@ impl LedgerMap {
         sum
     }
 
-    /// Records and amendments lost so far: two words a CPU, for those who ask often.
+    /// Lost records and missed resets so far. Reads only two words for each ledger, so it is cheap enough to call often.
     pub(super) fn lost(&self) -> (u64, u64) {
         let of_cpu = |cpu| {
             let ledger = self.memory.as_ptr().wrapping_add(cpu);
@@ -120,7 +120,7 @@ impl LedgerMap {
 
     fn sum_once(&self) -> LedgerSum {
         // SAFETY: the mapping holds `cpus` ledgers; the kernel writes them word by word, and so they are read.
-        LedgerSum::of((0..self.cpus).map(|cpu| unsafe { read(self.memory.add(cpu)) }))
+        LedgerSum::sum((0..self.cpus).map(|cpu| unsafe { read(self.memory.add(cpu)) }))
     }
 }
 
@@ -132,7 +132,7 @@ unsafe fn read(from: NonNull<Ledger>) -> Ledger {
     let mut ledger: Ledger = bytemuck::Zeroable::zeroed();
     let words = bytemuck::cast_slice_mut::<_, u64>(std::slice::from_mut(&mut ledger));
     for (index, word) in words.iter_mut().enumerate() {
-        // SAFETY: the index is within the ledger the caller vouches for.
+        // SAFETY: the caller guarantees that `from` is a ledger, and the index is within it.
         *word = unsafe { from.cast::<u64>().add(index).read_volatile() };
     }
     ledger
@@ -140,7 +140,7 @@ unsafe fn read(from: NonNull<Ledger>) -> Ledger {
 
 impl Drop for LedgerMap {
     fn drop(&mut self) {
-        // SAFETY: this is the mapping made in `of`, of the same length, and nothing refers to it any more.
+        // SAFETY: this is the mapping made in `open`, with the same length, and no references to it exist.
         let _gone = unsafe { munmap(self.memory.as_ptr().cast(), self.cpus * size_of::<Ledger>()) };
     }
 }
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_of_one_kind_add_up_and_there_is_no_limit_to_kinds() {
+    fn endings_add_up_by_kind_without_a_limit() {
         let (mut one, mut other): (Ledger, Ledger) = bytemuck::Zeroable::zeroed();
         one.ends[5] = EndCount { key: 7, count: 3 };
         for (key, place) in (7..).zip(&mut other.ends) {
@@ -160,7 +160,7 @@ mod tests {
         }
         one.ends[6] = EndCount { key: 1, count: 1 };
         (one.uncounted_ends, other.uncounted_ends) = (4, 5);
-        let sum = LedgerSum::of([one, other]);
+        let sum = LedgerSum::sum([one, other]);
         assert_eq!((sum.ends[&7], sum.ends[&8], sum.ends[&1]), (2, -1, 1));
         assert_eq!((sum.ends.len(), sum.counts.uncounted_ends), (ENDS + 1, 9));
     }

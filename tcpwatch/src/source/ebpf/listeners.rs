@@ -1,4 +1,4 @@
-//! Tells the kernel side who listens already: it hears of `listen()` only from now on.
+//! Gives the BPF programs the owners of preexisting listeners. The programs see only later calls of `listen()`.
 
 use anyhow::{Context, Result};
 use aya::maps::HashMap;
@@ -12,16 +12,16 @@ use crate::input::owner;
 /// The kernel's flag for an entry that must not be there yet (`BPF_NOEXIST`, linux/bpf.h).
 const BPF_NOEXIST: u64 = 1;
 
-/// Words of what the maps hold.
+/// Sizes of the map values, in words of 8 bytes.
 const NAME: usize = size_of::<Name>() / 8;
 const LISTENER: usize = size_of::<Listener>() / 8;
 
-/// Listening sockets, counted by where they listen.
+/// Listeners, counted by namespace and port.
 #[derive(Default)]
 pub struct Listeners(Table<u64, Listener>);
 
 impl Listeners {
-    /// Adds a listening socket on `port` of the namespace `netns`, whose owner is `owner`; `None` where that is not known.
+    /// Adds a listener on `port` of the namespace `netns`. `owner` is `None` if unknown.
     pub fn add(&mut self, netns: u32, port: u16, owner: Option<&owner::Owner>) {
         let owner = owner.map_or(Owner::UNKNOWN, |owner| {
             let mut comm = [0; 16];
@@ -49,10 +49,10 @@ impl Listeners {
 }
 
 impl Kernel {
-    /// Tells the kernel side of `listeners`; what it has heard of by itself stays.
+    /// Writes `listeners` into the maps. Entries that the BPF programs made themselves stay.
     ///
     /// # Errors
-    /// A map is not there.
+    /// A map does not exist.
     pub fn seed_listeners(&mut self, mut listeners: Listeners) -> Result<()> {
         let comms = self
             .ebpf
@@ -64,7 +64,7 @@ impl Kernel {
                 comm: listener.owner.comm,
                 since: 0,
             };
-            // What is there is newer, and what finds no room is unknown.
+            // An existing entry is newer. If the map is full, the owner stays unknown.
             let _ = comms.insert(listener.owner.pid, bytemuck::cast::<_, [u64; NAME]>(name), BPF_NOEXIST);
             if let Ok(name) = comms.get(&listener.owner.pid, 0) {
                 listener.since = bytemuck::cast::<_, Name>(name).since;
@@ -82,10 +82,11 @@ impl Kernel {
             {
                 continue;
             }
-            // Somebody began to listen there since: the same process, of whose socket we know already, or another one. What the
-            // kernel side writes between the reading and the writing is lost, so nothing else is done there. A listener that
-            // goes just then stays counted, and the port unknown; one that comes is not, and its port may be taken for the next
-            // one's alone once both others are gone.
+            // A process called listen() on this port meanwhile: either the same process, whose socket is already counted, or
+            // another one. A change by the BPF programs between the read and the write is lost, so nothing else is changed
+            // here. A listener that closes in that moment stays counted, and the owner of the port stays unknown. A listener
+            // that opens in that moment is not counted: once the others close, its port may be attributed to the next listener
+            // alone.
             if let Ok(found) = map.get(key, 0) {
                 let mut found: Listener = bytemuck::cast(found);
                 if found.owner.pid != listener.owner.pid {
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_of_two_processes_is_nobodys() {
+    fn a_port_of_two_processes_is_shared() {
         let mut listeners = Listeners::default();
         for (port, pid) in [(80, 7), (80, 7), (81, 7), (81, 8)] {
             listeners.add(1, port, Some(&process(pid)));

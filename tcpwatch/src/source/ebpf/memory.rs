@@ -1,4 +1,4 @@
-//! What memory the kernel side takes, and whether this process may take it.
+//! The memory that the maps and programs take, and whether the limits of this process allow it.
 
 use std::fs;
 use std::path::Path;
@@ -13,43 +13,43 @@ use super::needs::KernelNeeds;
 use super::prepare::Request;
 use crate::sys::{btf, memory_limit};
 
-/// Sockets that the table by address holds at once, closed ones that an application still holds among them.
+/// Sockets in the table by address, including closed sockets that an application still holds.
 const SOCKETS: u32 = 65_536;
-/// Connections that can be idle since their accept.
+/// Accepted connections that are idle since accept().
 const ACCEPTED: u32 = 262_144;
-/// Listeners: more than any host has.
+/// Listeners. No host has that many.
 const LISTENERS: u32 = 16_384;
 /// Processes that listen.
 const COMMS: u32 = 4096;
-/// Groups of connections with histograms, times what is measured: all that anybody reads.
+/// Histograms: groups of connections times measures.
 const HISTOGRAMS: u32 = 8192;
 
-/// Bytes of the state of a socket, and of its state and info.
+/// Size of the state of a socket, and of its state and info, bytes.
 const STATE_BYTES: usize = 48;
 const STATE_AND_INFO_BYTES: usize = 168;
-/// Bytes of kernel memory that the programs take, at most.
+/// Maximum kernel memory of the programs, bytes.
 const PROGRAMS_BYTES: u64 = 4 << 20;
-/// Bytes that the process itself takes, beside the kernel's types.
+/// Memory of the process itself, without the kernel's types, bytes.
 const PROCESS_BYTES: u64 = 6 << 20;
-/// Bytes that it takes to read the binaries that user stacks lead through.
+/// Memory to read the binaries of user stacks, bytes.
 const STACKS_BYTES: u64 = 12 << 20;
-/// Bytes of a bucket of a hash table (`struct bucket`, kernel/bpf/hashtab.c): there is one for each entry that there is room for.
+/// Size of a bucket of a hash table (`struct bucket`, kernel/bpf/hashtab.c). There is one for each possible entry.
 const BUCKET_BYTES: u64 = 16;
-/// Bytes of an entry with its key, and without its value (`struct htab_elem`).
+/// Size of an entry with its key, without its value (`struct htab_elem`).
 const ENTRY_BYTES: u64 = 64;
 
 /// A hash table whose size the loader sets.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Table {
     pub(super) name: &'static str,
-    /// Entries there is room for: a power of two.
+    /// Maximum number of entries: a power of two.
     pub(super) entries: u32,
-    /// Bytes of a value; 0 where the kernel takes memory for entries as it needs them.
+    /// Size of a value, bytes; 0 if the kernel allocates entries on demand.
     value_bytes: usize,
 }
 
 impl Table {
-    /// Bytes of kernel memory that it takes from the start on.
+    /// Kernel memory that it takes from the start, bytes.
     fn bytes(&self) -> u64 {
         let entry = match self.value_bytes {
             0 => 0,
@@ -59,7 +59,7 @@ impl Table {
     }
 }
 
-/// The tables that are used: that of sockets `by_address`, where they have no storage for us.
+/// The tables that are used. `by_address`: sockets have no storage, so a table of sockets is needed.
 pub(super) fn tables(needs: KernelNeeds, by_address: bool) -> Vec<Table> {
     let table = |name, entries, value_bytes| Table {
         name,
@@ -86,35 +86,35 @@ pub(super) fn tables(needs: KernelNeeds, by_address: bool) -> Vec<Table> {
     tables
 }
 
-/// Bytes of kernel memory that the maps take from the start on, about. What grows later, by use, is not counted.
+/// Approximate kernel memory that the maps take from the start, bytes. Entries allocated on demand are not included.
 pub(super) fn map_bytes(request: &Request<'_>, cpus: u32, tables: &[Table]) -> u64 {
     let rings = u64::from(request.records_bytes()) + u64::from(request.stacks_bytes());
     let ledgers = u64::from(cpus * BANKS) * size_of::<Ledger>() as u64;
-    // At most: some kernels need none.
+    // An upper bound: some kernels need none.
     let last_events = (size_of::<u64>() as u64) << LAST_EVENTS_BITS;
     let tables: u64 = tables.iter().map(Table::bytes).sum();
     rings + ledgers + last_events + tables
 }
 
-/// How many times the bytes of the kernel's BTF it takes to read it, as measured: we keep one copy with its index, and aya's loader
-/// makes a larger one.
+/// Memory to read the kernel's BTF, as a multiple of its size (measured). tcpwatch keeps one copy with its index, and aya's
+/// loader makes a larger one.
 const TYPES_FACTOR: u64 = 6;
 
-/// What this process may take of memory, as it is before anything is loaded; `None` where there is no limit.
+/// The memory that this process may still take before anything is loaded, bytes; `None` if there is no limit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget(Option<u64>);
 
 impl Budget {
-    /// By the limits of its cgroups.
+    /// Reads the budget from the limits of the process's cgroups.
     pub(super) fn now() -> Self {
         Self(memory_limit::available(Path::new("/")))
     }
 
-    /// Checks that there is room for maps of `maps` bytes, and for all that is not maps: the kernel ends a process that takes more
+    /// Checks that there is memory for maps of `maps` bytes and for everything else. The kernel kills a process that takes more
     /// than its cgroup allows.
     ///
     /// # Errors
-    /// One line: what is needed, what is left, and what to type.
+    /// One line: the needed memory, the available memory, and what to try.
     pub(super) fn ensure(self, request: &Request<'_>, maps: u64) -> Result<()> {
         let types = fs::metadata(btf::path(Path::new("/"))).map_or(0, |types| types.len() * TYPES_FACTOR);
         let stacks = if request.needs.stacks { STACKS_BYTES } else { 0 };
@@ -126,8 +126,8 @@ impl Budget {
         };
         match self.0 {
             Some(available) if available < needed => bail!(
-                "this needs {} MiB of memory, and the cgroup of this process has {} MiB left (memory.max); try {smaller}a larger \
-                 memory.max",
+                "cannot watch the kernel: it needs {} MiB of memory, but the cgroup of this process has {} MiB \
+                left (memory.max); try {smaller}a larger memory.max",
                 needed.div_ceil(1 << 20),
                 available >> 20
             ),

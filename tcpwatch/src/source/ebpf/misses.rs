@@ -1,21 +1,21 @@
-//! Runs of a program the kernel skipped, from the program's fdinfo (aya has no accessor).
+//! Reads how many runs of a program the kernel skipped, from its fdinfo (aya has no accessor).
 
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use anyhow::{Context, Result};
 
-/// `recursion_misses` of the program at `fd`; `None` where the kernel has no such number (before Linux 5.12).
+/// Reads `recursion_misses` of the program `fd`; `None` if the kernel does not have it (before Linux 5.12).
 ///
 /// # Errors
-/// One line: /proc is not there, or hidden.
-pub(super) fn of(fd: BorrowedFd<'_>) -> Result<Option<u64>> {
+/// One line: /proc does not exist or is hidden.
+pub(super) fn read(fd: BorrowedFd<'_>) -> Result<Option<u64>> {
     let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
     let text = fs::read_to_string(path).context("cannot read /proc/self/fdinfo")?;
     Ok(parse(&text))
 }
 
-/// Reads the line `recursion_misses:\t12`.
+/// Parses the line `recursion_misses:\t12`.
 fn parse(text: &str) -> Option<u64> {
     text.lines()
         .find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())

@@ -1,4 +1,4 @@
-//! The kernel side, loaded: attach it, read its ledger, follow its stream, walk the sockets.
+//! Loads and attaches the BPF programs, reads their maps and records, and walks the sockets.
 
 mod attach;
 mod aux_programs;

@@ -1,4 +1,4 @@
-//! What a command needs of the kernel side beside counts.
+//! The needs for the BPF programs, beyond counts.
 
 use std::ops::BitOr;
 
@@ -10,12 +10,9 @@ use tcpwatch_common::{Filter, histogram, names};
 use crate::input::latency::LatencyBy;
 use crate::input::needs::Needs;
 
-/// What is needed. Needs add up (`|`): one process can have all of them at once. The default is counts alone.
+/// The needs for the BPF programs. Needs add up (`|`): one process can have all of them at once. The default is only counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each need is there or not, whatever the others"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "the needs are independent switches")]
 pub struct KernelNeeds {
     /// A record for every transition.
     pub transitions: bool,
@@ -25,7 +22,7 @@ pub struct KernelNeeds {
     pub openings: bool,
     /// The owner of each connection.
     pub owners: bool,
-    /// Latency histograms, grouped so.
+    /// Latency histograms with this grouping.
     pub latency: Option<LatencyBy>,
     /// The user stack that opened each socket.
     pub stacks: bool,
@@ -47,7 +44,7 @@ impl From<Needs> for KernelNeeds {
 impl BitOr for KernelNeeds {
     type Output = Self;
 
-    /// Both. Of two groupings of latency the first stays.
+    /// The union. If both have a latency grouping, the first wins.
     fn bitor(self, other: Self) -> Self {
         Self {
             transitions: self.transitions | other.transitions,
@@ -67,12 +64,12 @@ impl KernelNeeds {
         self.transitions || self.connections || self.openings
     }
 
-    /// Whether single connections are followed, beside counts.
+    /// Whether data of single connections is needed, beyond counts.
     pub(super) fn connection_data(self) -> bool {
         self.records() || self.owners || self.latency.is_some()
     }
 
-    /// The set for [`tcpwatch_common::Params::needs`], with what `filter` needs.
+    /// The bits for [`tcpwatch_common::Params::needs`], including the needs of `filter`.
     pub(super) fn bits(self, filter: &Filter) -> u32 {
         let bit = |needed: bool, bit: u32| if needed { bit } else { 0 };
         bit(self.transitions, NEED_TRANSITIONS)
@@ -80,7 +77,7 @@ impl KernelNeeds {
             | bit(self.openings, NEED_OPENINGS)
             | bit(self.owners, NEED_OWNERS)
             | bit(self.latency.is_some(), NEED_LATENCY)
-            | bit(filter.looks_at_ends(), NEED_ENDPOINTS)
+            | bit(filter.reads_endpoints(), NEED_ENDPOINTS)
     }
 
     /// The grouping for [`tcpwatch_common::Params::latency_by`].
@@ -94,12 +91,12 @@ impl KernelNeeds {
         }
     }
 
-    /// Whether the program at `stage` of [`names::STAGES`] is ever called: the others are not loaded.
+    /// Whether the program at `stage` of [`names::STAGES`] is called. Other programs are not loaded.
     pub(super) fn calls(self, stage: u32, filter: &Filter) -> bool {
         match stage {
             names::STAGE_LISTENER => self.owners,
-            names::STAGE_FILTER => filter.looks_at_ends(),
-            // Where no program comes before, the entry program does its work.
+            names::STAGE_FILTER => filter.reads_endpoints(),
+            // If no program runs before it, the entry program does its work.
             names::STAGE_STATE => self.bits(filter) & BEFORE_STATE != 0,
             names::STAGE_INFO => self.owners || self.connections,
             names::STAGE_LATENCY => self.latency.is_some(),

@@ -4,34 +4,36 @@ use anyhow::{Context, Result, bail};
 use object::{Object, ObjectSection, ObjectSymbol};
 use tcpwatch_common::{ABI_VERSION, names};
 
-/// The object this program was built with.
+/// The BPF object that this program was built with.
 pub static EMBEDDED: &[u8] = aya::include_bytes_aligned!(env!("TCPWATCH_BPF_OBJECT_PATH"));
 
-/// The ABI `object` speaks.
+/// The ABI version of `object`.
 ///
 /// # Errors
-/// It is no BPF object of tcpwatch's.
+/// `object` is not a BPF object of tcpwatch.
 pub fn abi(object: &[u8]) -> Result<u32> {
-    let file = object::File::parse(object).context("the BPF object is no ELF file")?;
+    let file = object::File::parse(object).context("the BPF object is not an ELF file")?;
     let symbol = file
         .symbol_by_name(names::GLOBAL_ABI)
-        .context("the BPF object names no ABI; rebuild it with: cargo xtask ebpf")?;
-    let section = symbol.section_index().context("the BPF object's ABI is nowhere")?;
+        .context("the BPF object has no ABI version; try cargo xtask ebpf")?;
+    let section = symbol
+        .section_index()
+        .context("the BPF object's ABI version is in no section")?;
     let bytes = file.section_by_index(section)?.data_range(symbol.address(), 4)?;
     let bytes: [u8; 4] = bytes
         .and_then(|bytes| bytes.try_into().ok())
-        .context("the BPF object's ABI is cut short")?;
+        .context("the BPF object's ABI version is truncated")?;
     Ok(u32::from_le_bytes(bytes))
 }
 
-/// Refuses an object that speaks another ABI than this program.
+/// Checks that `object` has the ABI version of this program.
 ///
 /// # Errors
-/// One line that names both versions.
+/// One line with both versions.
 pub fn check_abi(object: &[u8]) -> Result<()> {
     let found = abi(object)?;
     if found != ABI_VERSION {
-        bail!("the BPF object speaks ABI {found}, this tcpwatch ABI {ABI_VERSION}; rebuild it with: cargo xtask ebpf");
+        bail!("the BPF object has ABI {found}, but tcpwatch has ABI {ABI_VERSION}; try cargo xtask ebpf");
     }
     Ok(())
 }
@@ -40,7 +42,7 @@ pub fn check_abi(object: &[u8]) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// Where the ABI lies in the embedded object's bytes.
+    /// The offset of the ABI version in the embedded object.
     fn place_of_abi() -> usize {
         let file = object::File::parse(EMBEDDED).unwrap();
         let symbol = file.symbol_by_name(names::GLOBAL_ABI).unwrap();
@@ -49,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn the_embedded_object_speaks_our_abi() {
+    fn the_embedded_object_has_our_abi() {
         check_abi(EMBEDDED).unwrap();
     }
 
@@ -59,13 +61,13 @@ mod tests {
         other[place_of_abi()] = 99;
         let error = check_abi(&other).unwrap_err().to_string();
         assert!(
-            error.contains("speaks ABI 99") && error.contains("cargo xtask ebpf"),
+            error.contains("has ABI 99") && error.contains("cargo xtask ebpf"),
             "{error}"
         );
     }
 
     #[test]
-    fn what_is_no_object_is_refused() {
+    fn other_bytes_are_refused() {
         assert!(check_abi(b"").is_err());
         assert!(check_abi(&[0x7f; 64]).is_err());
         assert!(check_abi(&EMBEDDED[..EMBEDDED.len() / 2]).is_err());
@@ -77,7 +79,7 @@ mod tests {
         for stage in names::STAGES.into_iter().chain([names::ENTRY]) {
             for suffix in [names::TYPED, names::TYPED_COPY, names::CLASSIC] {
                 let name = format!("{stage}_{suffix}");
-                // The kernel cuts names off there.
+                // The kernel truncates longer names.
                 assert!(name.len() <= 15, "{name}");
                 assert!(file.symbol_by_name(&name).is_some(), "{name}");
             }
@@ -135,7 +137,7 @@ mod tests {
         }
     }
 
-    /// arm64 before Linux 6.0 refuses tail calls in a program that has functions, and the compiler makes some of large moves.
+    /// arm64 before Linux 6.0 refuses tail calls in a program with functions, and the compiler creates some for large copies.
     #[test]
     fn programs_that_call_the_next_have_no_functions() {
         const BPF_CALL: u8 = 0x85;

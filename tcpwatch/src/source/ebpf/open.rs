@@ -1,4 +1,4 @@
-//! Attaches the best hook that the running kernel takes.
+//! Attaches the best hook of the running kernel.
 
 use std::io::{self, Write};
 
@@ -10,19 +10,19 @@ use super::feature::{FeatureKind, Features};
 use super::{Hook, Kernel, KernelNeeds, Request, object};
 use crate::input::latency::LatencyBy;
 
-/// Which hook to attach.
+/// The hook to attach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// The best that loads.
+    /// The best hook that loads.
     Auto,
-    /// This one alone.
+    /// Only this hook.
     Only(Hook),
 }
 
-/// Attaches `tp_btf` or, where that cannot be had, the classic tracepoint.
+/// Attaches `tp_btf` or, if that fails, the classic tracepoint.
 ///
 /// # Errors
-/// One line: each hook that was tried, why it cannot be had, and what to type.
+/// One line: each tried hook, why it does not work, and what to try.
 pub fn open(choice: Choice, mut load: impl FnMut(Hook) -> Result<Kernel>) -> Result<Kernel> {
     if let Choice::Only(hook) = choice {
         return load(hook);
@@ -35,7 +35,7 @@ pub fn open(choice: Choice, mut load: impl FnMut(Hook) -> Result<Kernel>) -> Res
         Ok(kernel) => {
             let _ = writeln!(
                 io::stderr(),
-                "tcpwatch: using the classic tracepoint, since tp_btf cannot be had: {typed}"
+                "tcpwatch: using the classic tracepoint, because tp_btf does not work: {typed}"
             );
             Ok(kernel)
         }
@@ -44,12 +44,15 @@ pub fn open(choice: Choice, mut load: impl FnMut(Hook) -> Result<Kernel>) -> Res
             if classic == typed {
                 bail!(typed);
             }
-            bail!("no hook works here: tp_btf: {typed}; tracepoint: {classic}; tcpwatch snapshot works without one")
+            bail!(
+                "cannot watch the kernel: tp_btf: {typed}; tracepoint: {classic}; try tcpwatch snapshot, which \
+            needs no hook"
+            )
         }
     }
 }
 
-/// What the running kernel offers: each hook, and what the best of them can use, is tried with a program.
+/// Probes the features of the running kernel: tries each hook, and the features of the best one.
 #[must_use]
 pub fn survey() -> Features {
     let all = KernelNeeds {

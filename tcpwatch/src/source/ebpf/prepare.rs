@@ -1,4 +1,4 @@
-//! Prepares the kernel side: reads the types of the running kernel, probes what it offers, makes the maps, and writes the running
+//! Prepares the BPF programs: reads the types of the running kernel, probes its features, creates the maps, and writes the
 //! kernel's offsets and the user's filter into `.rodata`.
 
 use std::error::Error;
@@ -32,13 +32,13 @@ use crate::sys::btf::{KernelBtf, Layouts};
 use crate::sys::tracefs::AuxRecords;
 use crate::sys::{caps, cpus, descriptor_limit, lockdown, memlock, pidns, threads, tracefs};
 
-/// Descriptors that maps, programs and links take, at most.
+/// The maximum number of descriptors for maps, programs and links.
 const DESCRIPTORS: u64 = 96;
 
-/// Bytes of a ring buffer that is not used.
+/// Size of an unused ring buffer, bytes.
 const PAGE: u32 = 4096;
 
-/// Why there is no classic hook for one network namespace, with the reason why BTF is of no use.
+/// The classic hook cannot watch one network namespace. Holds the reason why BTF is not usable.
 #[derive(Clone, Debug)]
 pub struct NamespacesUnknown(String);
 
@@ -57,27 +57,27 @@ impl Error for NamespacesUnknown {}
 /// What to load.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// The object.
+    /// The BPF object.
     pub object: &'a [u8],
-    /// What to count.
+    /// The sockets to count.
     pub filter: &'a Filter,
     /// The three port sets.
     pub ports: &'a [u64],
-    /// What is needed beside counts.
+    /// The needs beyond counts.
     pub needs: KernelNeeds,
-    /// Bytes of the ring buffer of records.
+    /// Size of the ring buffer of records, bytes.
     pub ring_bytes: u32,
-    /// Bytes of the ring buffer of user stacks.
+    /// Size of the ring buffer of user stacks, bytes.
     pub stacks_ring_bytes: u32,
 }
 
 impl Request<'_> {
-    /// Bytes of the ring buffer of records; a page where none are needed.
+    /// Size of the ring buffer of records, bytes; one page if no records are needed.
     pub(super) fn records_bytes(&self) -> u32 {
         if self.needs.records() { self.ring_bytes } else { PAGE }
     }
 
-    /// Bytes of the ring buffer of stacks, likewise.
+    /// Size of the ring buffer of stacks, bytes; one page if no stacks are needed.
     pub(super) fn stacks_bytes(&self) -> u32 {
         if self.needs.stacks {
             self.stacks_ring_bytes
@@ -87,17 +87,17 @@ impl Request<'_> {
     }
 }
 
-/// The types of the running kernel, in the two shapes that are needed of them.
+/// The types of the running kernel, for tcpwatch and for aya.
 struct KernelTypes {
-    /// As the kernel has them; `None` where it has none.
+    /// The kernel's BTF; `None` if it is unusable.
     kernel: Option<KernelBtf>,
-    /// For aya, which finds the types of hooks and iterators; `None` where no typed program is loaded.
+    /// The same for aya, which looks up types of hooks and iterators; `None` if no typed program is loaded.
     btf: Option<Arc<Btf>>,
-    /// Where the fields are that the programs read.
+    /// Offsets of the fields that the programs read.
     layouts: Layouts,
 }
 
-/// Everything a kernel side is made of.
+/// Everything that is needed to create the maps and programs.
 struct Plan<'a> {
     request: &'a Request<'a>,
     budget: Budget,
@@ -107,34 +107,34 @@ struct Plan<'a> {
     helpers: Helpers,
 }
 
-/// A kernel side with its maps, before any program is attached.
+/// The BPF object with its maps, before any program is attached.
 pub(super) struct Prepared<'a> {
     pub(super) kernel: Kernel,
     plan: Plan<'a>,
 }
 
 impl<'a> Prepared<'a> {
-    /// What is asked for.
+    /// The request.
     pub(super) fn request(&self) -> &'a Request<'a> {
         self.plan.request
     }
 
-    /// Where the fields are that the programs read.
+    /// Offsets of the fields that the programs read.
     pub(super) fn layouts(&self) -> &Layouts {
         &self.plan.types.layouts
     }
 
-    /// Where the records of the tracepoints beside the hook have their fields.
+    /// Record layouts of the tracepoints other than the hook.
     pub(super) fn records(&self) -> &AuxRecords {
         &self.plan.records
     }
 
-    /// What the programs may use of the kernel.
+    /// The features that the programs may use.
     pub(super) fn helpers(&self) -> Helpers {
         self.plan.helpers
     }
 
-    /// The same anew, where no program sees the death of sockets: the table by address drops them at their close.
+    /// Prepares again without a program for the destruction of sockets. The table by address then drops a socket at its close.
     pub(super) fn without_destroy(self) -> Result<Self> {
         let Self { kernel, mut plan } = self;
         plan.helpers.destroy = false;
@@ -143,10 +143,10 @@ impl<'a> Prepared<'a> {
     }
 }
 
-/// Prepares the kernel side for `hook`, and does `work` with it. tracefs can be reached within `work` alone.
+/// Prepares the BPF programs for `hook`, and calls `work` with them. tracefs is reachable only inside `work`.
 ///
 /// # Errors
-/// One line: what the kernel refuses, why, and what to type; or those of `work`.
+/// One line: what the kernel refuses, why, and what to try; or an error of `work`.
 pub(super) fn prepared<T: Send>(
     request: &Request<'_>,
     hook: Hook,
@@ -161,10 +161,10 @@ pub(super) fn prepared<T: Send>(
 }
 
 impl Kernel {
-    /// Makes the maps for walks of the sockets, and attaches nothing.
+    /// Creates the maps for walks of the sockets, and attaches nothing.
     ///
     /// # Errors
-    /// One line: what the kernel refuses, why, and what to type.
+    /// One line: what the kernel refuses, why, and what to try.
     pub fn for_walks(request: &Request<'_>) -> Result<Self> {
         let budget = check(request, false)?;
         let (loader, types) = loader_and_types(true, request.needs)?;
@@ -174,7 +174,7 @@ impl Kernel {
             types: types?,
             classic: ClassicLayout::UNKNOWN,
             records: AuxRecords::NONE,
-            // Walks keep nothing of a socket, and need no table for it.
+            // Walks keep no state of sockets, and need no table.
             helpers: Helpers::all(),
         };
         plan.kernel(loader, 0)
@@ -199,7 +199,7 @@ fn typed<T: Send>(
     })
 }
 
-/// The same, with the layouts of tracepoint records.
+/// Prepares for `tp_btf` with the layouts of tracepoint records.
 fn typed_with<'a>(
     request: &'a Request<'a>,
     budget: Budget,
@@ -226,7 +226,8 @@ fn typed_with<'a>(
     Ok(Prepared { kernel, plan })
 }
 
-/// The records of the tracepoints beside the hook, where tracefs was `reached`; of the classic hook's too, where `classic`.
+/// Reads the record layouts of the other tracepoints, if tracefs was `reached`; with `classic` also the ones of the classic
+/// hook.
 fn aux_records(reached: Result<()>, types: &KernelTypes, classic: bool) -> AuxRecords {
     match reached {
         Ok(()) => AuxRecords::read(Path::new("/"), types.kernel.as_ref(), classic),
@@ -276,18 +277,18 @@ fn classic<T: Send>(
     })
 }
 
-/// Whether typed programs are loaded for `hook`: beside those of its own, the ones on names of processes and on user stacks.
+/// Whether typed programs are loaded for `hook`. The classic hook needs some for process names and for user stacks.
 fn loads_typed(hook: Hook, needs: KernelNeeds) -> bool {
     hook == Hook::TpBtf || needs.owners || needs.stacks
 }
 
 impl Plan<'_> {
-    /// Makes the kernel side anew in place of `kernel`, of which what was probed stays: what the programs may use is part of their
-    /// `.rodata`, which is frozen by now.
+    /// Creates the maps and programs again, and keeps the probe results of `kernel`. The helpers are part of `.rodata`, which
+    /// is already frozen.
     fn remake(&self, mut kernel: Kernel) -> Result<Kernel> {
         let features = mem::take(&mut kernel.features);
         let (marks, skips, map_bytes) = (kernel.marks, kernel.skips, kernel.map_bytes);
-        // Its descriptors are free before there are new ones.
+        // Free its descriptors before new ones are opened.
         drop(kernel);
         Ok(Kernel {
             marks,
@@ -297,7 +298,8 @@ impl Plan<'_> {
         })
     }
 
-    /// Makes the maps, and writes `.rodata`. Maps of `earlier` bytes were made before: the kernel takes a while to free them.
+    /// Creates the maps and writes `.rodata`. `earlier` is the size in bytes of maps that were created before and that the
+    /// kernel may not have freed yet.
     fn kernel(&self, loader: EbpfLoader<'_>, earlier: u64) -> Result<Kernel> {
         let Self {
             request,
@@ -333,11 +335,11 @@ impl Plan<'_> {
             forget_at_close: u32::from(!helpers.destroy),
         };
         let log_level = log_level();
-        // The loader borrows what was made here, and so may live no longer.
+        // The loader borrows local values, so it must not outlive them.
         let mut loader = loader;
         loader
             .btf(None)
-            // After a refusal aya loads the program again with this level: without a log the kernel gives no reason.
+            // After a refusal aya loads the program again with this level, because without a log the kernel gives no reason.
             .verifier_log_level(VerifierLogLevel::STATS)
             .override_global(names::GLOBAL_FILTER, bytemuck::bytes_of(request.filter), true)
             .override_global(names::GLOBAL_SOCK, bytemuck::bytes_of(&layouts.sock), true)
@@ -357,7 +359,7 @@ impl Plan<'_> {
         let map_bytes = memory::map_bytes(request, cpus, &tables);
         self.budget.ensure(request, map_bytes + earlier)?;
         let mut ebpf = loader.load(request.object).map_err(maps_refused)?;
-        let ledger = LedgerMap::of(
+        let ledger = LedgerMap::open(
             ebpf.take_map(names::MAP_LEDGER)
                 .context("the BPF object has no ledger")?,
         )?;
@@ -370,7 +372,7 @@ impl Plan<'_> {
         }
         let logger = match log_level {
             0 => None,
-            _ => Some(EbpfLogger::init(&mut ebpf).context("cannot read the log of the kernel side")?),
+            _ => Some(EbpfLogger::init(&mut ebpf).context("cannot read the log of the BPF programs")?),
         };
         Ok(Kernel {
             ebpf,
@@ -394,14 +396,14 @@ impl Plan<'_> {
     }
 }
 
-/// How often a CPU looks whether to wake the reader: some sixty times while a ring of `bytes` fills.
+/// How often a CPU checks whether to wake the reader: about sixty times while a ring of `bytes` fills.
 fn wake_mask(bytes: u32) -> u32 {
-    // The kernel heads each record with 8 bytes (`BPF_RINGBUF_HDR_SZ`).
+    // The kernel puts a header of 8 bytes before each record (`BPF_RINGBUF_HDR_SZ`).
     let records = bytes / (u32::try_from(size_of::<Transition>()).unwrap_or(u32::MAX) + 8);
     (records / 64).checked_ilog2().map_or(0, |power| (1 << power) - 1)
 }
 
-/// The level at which the kernel side logs, 0 for not at all: what the log lets through under its name.
+/// The log level of the BPF programs, from the level of the target `tcpwatch_ebpf`; 0 is off.
 fn log_level() -> u8 {
     Level::iter()
         .filter(|level| log::log_enabled!(target: "tcpwatch_ebpf", *level))
@@ -410,43 +412,44 @@ fn log_level() -> u8 {
         .unwrap_or(0)
 }
 
-/// Why the kernel makes no maps. Before Linux 5.11 it answers EPERM where `RLIMIT_MEMLOCK` is too low.
+/// Explains why the kernel creates no maps. Before Linux 5.11 it returns EPERM if `RLIMIT_MEMLOCK` is too low.
 fn maps_refused(error: EbpfError) -> anyhow::Error {
     let words = "the kernel refuses tcpwatch's BPF maps";
     let io_error = match &error {
         EbpfError::MapError(MapError::CreateError { io_error, .. }) => io_error,
-        // aya leaves out the maps of global data where the kernel refuses its trial program, and then cannot place them.
+        // If the kernel refuses aya's trial program, aya leaves out the maps of global data and then fails to relocate them.
         EbpfError::RelocationError(_) => return anyhow!("the kernel refuses every BPF program: {NOT_PERMITTED}"),
         _ => return anyhow!(error).context(words),
     };
     if is_denied(io_error) {
         anyhow!("{words}: {}", not_permitted())
     } else if is_any(io_error, &[Errno::NOMEM]) {
-        anyhow!("{words}: there is not enough memory; try a larger memory.max of the cgroup of this process")
+        anyhow!("{words}: not enough memory; try a larger memory.max of the cgroup of this process")
     } else if is_any(io_error, &[Errno::INVAL]) {
-        // Every kernel takes these maps with their types, so BPF_BTF_LOAD was refused.
+        // Every kernel accepts these maps with their types, so it refused BPF_BTF_LOAD.
         anyhow!("{words}: {}; {NOT_PERMITTED}", one_line(&anyhow!(error)))
     } else {
         anyhow!(error).context(words)
     }
 }
 
-/// Checks what can be checked before anything is loaded, with a table of sockets where `by_address`.
+/// Checks privileges, descriptors and memory before anything is loaded. `by_address`: a table of sockets is needed.
 fn check(request: &Request<'_>, by_address: bool) -> Result<Budget> {
     let missing = caps::missing_for_bpf();
     if !missing.is_empty() {
         bail!(
-            "watching the kernel needs CAP_BPF and CAP_PERFMON (missing: {}); run it with sudo",
+            "cannot watch the kernel: it needs CAP_BPF and CAP_PERFMON (missing: {}); try sudo",
             missing.join(" and ")
         );
     }
     if lockdown::forbids_bpf_reads(Path::new("/")) {
         bail!(
-            "the kernel is locked down (confidentiality) and lets no BPF program read its memory; tcpwatch snapshot works"
+            "cannot watch the kernel: it is locked down (confidentiality), so BPF programs cannot read its \
+            memory; try tcpwatch snapshot"
         );
     }
     object::check_abi(request.object)?;
-    // Each program and map takes one, and a chain has a dozen of each.
+    // Each program and each map takes one, and a chain has about a dozen of each.
     descriptor_limit::ensure_free(DESCRIPTORS)?;
     let cpus = cpus::possible(Path::new("/"))?;
     let tables = memory::tables(request.needs, by_address);
@@ -456,20 +459,22 @@ fn check(request: &Request<'_>, by_address: bool) -> Result<Budget> {
     Ok(budget)
 }
 
-/// Makes the loader and reads the types of the running kernel, at once: a loader reads them too, for itself.
+/// Creates the loader and reads the types of the running kernel, in parallel: the loader also reads them.
 ///
 /// # Errors
-/// One line: no thread can be started.
+/// One line: a thread cannot be started.
 fn loader_and_types<'a>(typed: bool, needs: KernelNeeds) -> Result<(EbpfLoader<'a>, Result<KernelTypes>)> {
     thread::scope(|scope| {
         let loader = threads::spawn_scoped(scope, "btf", EbpfLoader::new)?;
         let read = kernel_types(typed, needs);
-        let loader = loader.join().map_err(|_| anyhow!("the thread that reads BTF died"))?;
+        let loader = loader
+            .join()
+            .map_err(|_| anyhow!("the thread that reads BTF panicked"))?;
         Ok((loader, read))
     })
 }
 
-/// Reads the types of the running kernel; for aya too, where `typed` programs are loaded.
+/// Reads the types of the running kernel; also for aya, if `typed` programs are loaded.
 fn kernel_types(typed: bool, needs: KernelNeeds) -> Result<KernelTypes> {
     let root = Path::new("/");
     let kernel = KernelBtf::read(root)?;

@@ -1,4 +1,4 @@
-//! Probes what the running kernel offers, by loading a small program for each feature.
+//! Probes the features of the running kernel, by loading a small program for each.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -15,9 +15,9 @@ use super::refusal::{is_any, is_denied, refusal};
 use crate::sys::btf::RunsLayout;
 use crate::sys::tracefs;
 
-/// What the programs may use of the kernel.
+/// The kernel features that the programs may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is there or not, whatever the others")]
+#[expect(clippy::struct_excessive_bools, reason = "the features are independent")]
 pub(super) struct Helpers {
     /// State in the storage of each socket.
     pub(super) sk_storage: bool,
@@ -31,12 +31,12 @@ pub(super) struct Helpers {
     pub(super) cookie: bool,
     /// `bpf_task_pt_regs`.
     pub(super) pt_regs: bool,
-    /// A program sees the death of each socket.
+    /// A program sees the destruction of each socket.
     pub(super) destroy: bool,
 }
 
 impl Helpers {
-    /// What programs on the classic hook may use at most; of typed programs too, where `typed` ones are loaded with them.
+    /// The most that programs on the classic hook may use; `typed`: typed programs are loaded with them.
     pub(super) fn on_classic(typed: bool) -> Self {
         Self {
             task_btf: typed,
@@ -46,7 +46,7 @@ impl Helpers {
         }
     }
 
-    /// All of it.
+    /// All features.
     pub(super) fn all() -> Self {
         Self {
             sk_storage: true,
@@ -60,12 +60,12 @@ impl Helpers {
     }
 }
 
-/// Probes what programs on `tp_btf` may use, and notes it in the features of `kernel`.
+/// Probes the features for programs on `tp_btf`, and records them in `kernel`.
 ///
 /// # Errors
-/// The kernel takes no program on `tp_btf` at all, or refuses one for want of a permission or of memory.
+/// The kernel accepts no program on `tp_btf`, or refuses one because of missing permissions or memory.
 pub(super) fn helpers(kernel: &mut Kernel, runs: Option<RunsLayout>) -> Result<Helpers> {
-    // One that asks for nothing: where it is refused, so is every other.
+    // A program that needs nothing. If the kernel refuses it, it refuses every other.
     if let Some(why) = refused(kernel, names::PROG_EMPTY)? {
         bail!(why);
     }
@@ -91,11 +91,11 @@ pub(super) fn helpers(kernel: &mut Kernel, runs: Option<RunsLayout>) -> Result<H
     Ok(helpers)
 }
 
-/// Whether to load a second copy: the kernel may skip runs of typed programs, and BTF shows where it counts the `runs` under way. A
-/// kernel that may skip some has a number of them.
+/// Whether to load a second copy: the kernel may skip runs of typed programs, and BTF shows where it counts running programs
+/// (`runs`). A kernel that may skip runs counts them.
 fn probe_skips(kernel: &mut Kernel, runs: Option<RunsLayout>) -> Result<bool> {
     let program = kernel.ebpf.program(names::PROG_EMPTY).context("the program is gone")?;
-    let count = misses::of(program.fd()?.as_fd());
+    let count = misses::read(program.fd()?.as_fd());
     let not_needed = "not needed: this kernel skips no runs";
     let (skips, skipped_runs) = match count {
         Ok(Some(_)) => (Skips::Counted, None),
@@ -116,11 +116,11 @@ fn probe_skips(kernel: &mut Kernel, runs: Option<RunsLayout>) -> Result<bool> {
     Ok(on)
 }
 
-/// Probes what programs on the classic hook may use, and notes it in the features of `kernel`; whether the kernel counts the runs that
-/// it skips there, is known from its types.
+/// Probes the features for programs on the classic hook, and records them in `kernel`. `counts_skips`: the kernel counts
+/// skipped runs, which its types show.
 ///
 /// # Errors
-/// The kernel refuses a program for want of a permission or of memory.
+/// The kernel refuses a program because of missing permissions or memory.
 pub(super) fn classic_helpers(kernel: &mut Kernel, counts_skips: bool) -> Result<Helpers> {
     for kind in [
         FeatureKind::SkStorage,
@@ -141,17 +141,17 @@ pub(super) fn classic_helpers(kernel: &mut Kernel, counts_skips: bool) -> Result
     Ok(helpers)
 }
 
-/// Probes what programs of any kind may use of the running task.
+/// Probes how programs may read the running task.
 fn task_helpers(kernel: &mut Kernel, helpers: &mut Helpers) -> Result<()> {
     helpers.task_btf = refused(kernel, names::PROG_HAS_TASK_BTF)?.is_none();
     helpers.pt_regs = refused(kernel, names::PROG_HAS_PT_REGS)?.is_none();
     Ok(())
 }
 
-/// Why the kernel refuses the program `name`; `None` where it takes it.
+/// Why the kernel refuses the program `name`; `None` if it accepts it.
 ///
 /// # Errors
-/// It is refused for a reason that says nothing of the program.
+/// The kernel refuses it for a reason that does not depend on the program.
 fn refused(kernel: &mut Kernel, name: &str) -> Result<Option<String>> {
     let btf = kernel.btf.clone().context("no BTF")?;
     let program = kernel
@@ -161,7 +161,7 @@ fn refused(kernel: &mut Kernel, name: &str) -> Result<Option<String>> {
     let loaded: Result<(), ProgramError> = match program {
         Program::BtfTracePoint(program) => program.load(tracefs::NAME, &btf),
         Program::Iter(program) => program.load("tcp", &btf),
-        _ => bail!("the BPF object's {name} is no program to probe with"),
+        _ => bail!("the BPF object's {name} is not a probe program"),
     };
     let Err(error) = loaded else { return Ok(None) };
     let of_the_process = matches!(&error, ProgramError::LoadError { io_error, .. } if is_of_the_process(io_error));
@@ -173,7 +173,7 @@ fn refused(kernel: &mut Kernel, name: &str) -> Result<Option<String>> {
     }
 }
 
-/// Whether the kernel answers `error` for want of a permission or of room, whatever the program.
+/// Whether `error` means missing permissions or resources of this process, for any program.
 fn is_of_the_process(error: &io::Error) -> bool {
     let room = [Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::INTR];
     is_denied(error) || is_any(error, &room)
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_the_process_is_no_feature_that_is_off() {
+    fn errors_of_the_process_turn_no_feature_off() {
         let error = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
         for errno in [Errno::INVAL, Errno::ACCESS, Errno::TOOBIG] {
             assert!(!is_of_the_process(&error(errno)), "{errno}");

@@ -1,4 +1,4 @@
-//! Why the kernel refuses something, in one line.
+//! Explains in one line why the kernel refuses a BPF program or map.
 
 use std::io;
 
@@ -8,12 +8,12 @@ use rustix::io::Errno;
 
 use crate::sys::memlock;
 
-/// The remedy where bpf(2) answers that it is not permitted, though this process has the capabilities.
+/// The reason and the remedy if bpf(2) returns EPERM although this process has the capabilities.
 pub(super) const NOT_PERMITTED: &str =
-    "bpf(2) is not permitted here, or not all of it (seccomp, LSM or container); run it outside";
+    "bpf(2) is not permitted here, at least in part (seccomp, LSM or container); try outside of the container";
 
-/// Why bpf(2) answers EPERM, though this process has the capabilities, and what to do. Before Linux 5.11 it does so too where
-/// `RLIMIT_MEMLOCK` is too low for a map or a program.
+/// The reason and the remedy if bpf(2) returns EPERM although this process has the capabilities. Before Linux 5.11 it also does
+/// so if `RLIMIT_MEMLOCK` is too low for a map or a program.
 pub(super) fn not_permitted() -> String {
     match memlock::raise() {
         None => NOT_PERMITTED.to_owned(),
@@ -24,7 +24,7 @@ pub(super) fn not_permitted() -> String {
     }
 }
 
-/// The error of loading the program `name`, with the last words of the verifier.
+/// The error of loading the program `name`, with the last line of the verifier's log.
 pub(super) fn refusal(name: &str, error: ProgramError) -> anyhow::Error {
     match error {
         ProgramError::LoadError { io_error, .. } if is_denied(&io_error) => {
@@ -42,7 +42,7 @@ pub(super) fn refusal(name: &str, error: ProgramError) -> anyhow::Error {
     }
 }
 
-/// `error` and its causes in one line; what a cause repeats is said once.
+/// `error` and its causes in one line. A cause that only repeats the text before it is left out.
 pub(super) fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -55,12 +55,12 @@ pub(super) fn one_line(error: &anyhow::Error) -> String {
     line
 }
 
-/// `error` in one line, with the remedy where its cause is that a command of bpf(2) is not permitted.
+/// `error` in one line, with a remedy if bpf(2) is not permitted.
 #[must_use]
 pub fn explained(error: &anyhow::Error) -> anyhow::Error {
     let line = one_line(error);
     let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
-    // aya's errors name the command (`bpf_map_freeze`) in their text alone.
+    // aya's errors have the command (`bpf_map_freeze`) only in their text.
     if causes.any(is_denied) && line.contains("`bpf_") {
         anyhow!("{line}; {NOT_PERMITTED}")
     } else {
@@ -68,7 +68,7 @@ pub fn explained(error: &anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// Whether bpf(2) is not there for this process: profiles of seccomp answer with either error.
+/// Whether bpf(2) is forbidden for this process. Seccomp profiles return either error.
 pub(super) fn is_denied(error: &io::Error) -> bool {
     is_any(error, &[Errno::PERM, Errno::NOSYS])
 }
@@ -78,7 +78,7 @@ pub(super) fn is_any(error: &io::Error, errnos: &[Errno]) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| errnos.contains(&errno))
 }
 
-/// The reason in a verifier log: its last line that is no statistics.
+/// The reason in a verifier log: the last line that is not statistics.
 fn last_words(log: &str) -> Option<&str> {
     log.lines().rev().map(str::trim).find(|line| {
         let statistics = ["processed ", "verification time ", "stack depth "];
@@ -96,7 +96,7 @@ mod tests {
     use super::{NOT_PERMITTED, explained, last_words, one_line};
 
     #[test]
-    fn what_a_cause_repeats_is_said_once() {
+    fn repeated_causes_are_left_out() {
         let error = anyhow::anyhow!("no room")
             .context("map error: no room")
             .context("cannot start");
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_remedy_is_for_what_is_not_permitted() {
+    fn only_permission_errors_get_the_remedy() {
         let error = |number| {
             let io_error = io::Error::from_raw_os_error(number);
             let call = SyscallError {

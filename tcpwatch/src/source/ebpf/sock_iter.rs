@@ -1,4 +1,4 @@
-//! Walks of every TCP socket of a namespace inside the kernel (`iter/tcp`): to seed the live counts, or to count.
+//! Walks all TCP sockets of a namespace inside the kernel (`iter/tcp`), to mark them for the live counts or to count them.
 
 use std::io::{ErrorKind, Read};
 
@@ -13,7 +13,7 @@ use super::{Kernel, KernelNeeds, Request, object};
 use crate::model::filter::Filter;
 use crate::sys::netns::Namespace;
 
-/// Counts the sockets in each of `namespaces` inside the kernel, by state and kind, and nothing else.
+/// Counts the sockets in each of `namespaces` inside the kernel, by state and kind.
 ///
 /// # Errors
 /// One line: why the kernel refuses, or a namespace cannot be entered.
@@ -30,14 +30,14 @@ pub fn count(filter: &Filter, namespaces: &[Namespace]) -> Result<Pass> {
         .iter()
         .try_for_each(|namespace| namespace.run(|| kernel.walk(names::PROG_ITER_COUNT)))?;
     let counted = kernel.pass(PLAIN_PASS);
-    // To take the kernel's type information apart again takes longer than many a count, and the process ends soon.
+    // Dropping the kernel's type information takes longer than the count, and the process ends soon anyway.
     std::mem::forget(kernel);
     counted
 }
 
 impl Kernel {
-    /// Full sockets in each state now, by the kernel's state number; and how many of them took no mark, by which the counts
-    /// may be off.
+    /// The current full sockets in each state, by the kernel's state number, and the number of sockets without a mark. The
+    /// counts may be wrong by this number.
     ///
     /// # Errors
     /// A map cannot be read.
@@ -53,13 +53,13 @@ impl Kernel {
         Ok((live, pass.refused.iter().sum()))
     }
 
-    /// Counts the sockets of `namespaces` anew: marks each, after which transitions alone keep the count.
+    /// Counts the sockets of `namespaces` again: marks each one. After that, transitions keep the count.
     ///
     /// # Errors
     /// The kernel refuses the iterator, or a namespace cannot be entered.
     pub fn count_anew(&mut self, namespaces: &[Namespace]) -> Result<()> {
         let next = self.count.next();
-        // Nothing moves the idle bank: what it holds now, it will have held at the start.
+        // Nothing changes the idle bank, so its current values are the values at the start.
         self.before_count = self.ledger().sockets[next.bank()];
         self.set_pass(bank(next), &bytemuck::Zeroable::zeroed())?;
         self.keep(next)?;
@@ -67,8 +67,8 @@ impl Kernel {
         self.keep(next.complete())
     }
 
-    /// Marks the sockets of `namespaces` that are not marked yet: those whose opening waits for the filter, which a walk can
-    /// decide, and those that took no mark before.
+    /// Marks the sockets of `namespaces` without a mark: sockets whose opening waits for the filter, and sockets that could not
+    /// be marked before.
     ///
     /// # Errors
     /// As [`Kernel::count_anew`].
@@ -85,7 +85,7 @@ impl Kernel {
             .try_for_each(|namespace| namespace.run(|| self.walk(names::PROG_ITER_MARK)))
     }
 
-    /// Tells the kernel side which count to keep.
+    /// Sets the count that the BPF programs keep.
     fn keep(&mut self, count: Count) -> Result<()> {
         let map = self
             .ebpf
@@ -108,7 +108,7 @@ impl Kernel {
             iter.load("tcp", btf).map_err(|error| refusal(program, error))?;
         }
         let link = iter.attach().context("the kernel refuses iter/tcp")?;
-        // The walk sees the namespace of the task that makes this file.
+        // The walk uses the namespace of the task that opens this file.
         let mut file = iter
             .take_link(link)?
             .into_file()
@@ -118,14 +118,15 @@ impl Kernel {
             match file.read(&mut nothing) {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
-                // After a million sockets the kernel wants to be asked again (`MAX_ITER_OBJECTS`, kernel/bpf/bpf_iter.c).
+                // After a million sockets the kernel returns EAGAIN, and the read must be repeated (`MAX_ITER_OBJECTS`,
+                // kernel/bpf/bpf_iter.c).
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                Err(error) => return Err(error).context("a walk of the sockets failed"),
+                Err(error) => return Err(error).context("cannot walk the sockets"),
             }
         }
     }
 
-    /// Writes an entry of the map of passes; no walk may be under way.
+    /// Writes an entry of the map of passes. No walk may be running.
     fn set_pass(&mut self, index: u32, pass: &Pass) -> Result<()> {
         let map = self
             .ebpf
@@ -135,7 +136,7 @@ impl Kernel {
         Ok(Array::<_, [u64; PASS_WORDS]>::try_from(map)?.set(index, words, 0)?)
     }
 
-    /// An entry of the map of passes.
+    /// Reads an entry of the map of passes.
     fn pass(&self, index: u32) -> Result<Pass> {
         let map = self
             .ebpf
@@ -146,7 +147,7 @@ impl Kernel {
     }
 }
 
-/// The entry of the map of passes that belongs to `count`.
+/// The index of `count` in the map of passes.
 fn bank(count: Count) -> u32 {
     u32::from(count.bank() == 1)
 }

@@ -13,14 +13,14 @@ impl StackRing {
         Self(ring)
     }
 
-    /// What is readable when a stack is there, since all before were taken.
+    /// The descriptor to poll. It becomes readable when there is a new stack and all earlier stacks were taken.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is the ring's, and is open as long as what is borrowed.
+        // SAFETY: the descriptor belongs to the ring, which outlives the borrow.
         unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
     }
 
-    /// Takes the next, if there is one: `each` is given what is told with it, and the stack from the stack pointer upwards.
+    /// Takes the next stack, if any. Calls `each` with its head and its bytes from the stack pointer upwards.
     pub fn next<T>(&mut self, each: impl FnOnce(&StackHead, &[u8]) -> T) -> Option<T> {
         loop {
             let item = self.0.next()?;

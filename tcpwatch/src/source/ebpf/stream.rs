@@ -1,4 +1,4 @@
-//! The stream of records.
+//! Reads records from the ring buffer.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use tokio::io::unix::AsyncFd;
 use crate::clock;
 use crate::input::Record;
 
-/// The reading end of the ring buffer. Made within a tokio runtime.
+/// The reading end of the ring buffer. Needs a tokio runtime.
 pub struct Stream {
     ring: AsyncFd<RingBuf<MapData>>,
     undecoded: u64,
@@ -17,13 +17,13 @@ pub struct Stream {
 
 impl Stream {
     pub(super) fn new(ring: RingBuf<MapData>) -> io::Result<Self> {
-        // SAFETY: the ring buffer owns its descriptor, and what is registered owns the ring buffer: they go together.
+        // SAFETY: the ring buffer owns its descriptor, and the registration owns the ring buffer.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?;
         Ok(Self { ring, undecoded: 0 })
     }
 
-    /// Waits until the kernel side says that a share of the ring is filled. It does not say so for less: come by on a
-    /// timer as well.
+    /// Waits until a part of the ring buffer is filled. The kernel side does not wake the reader for fewer records, so also
+    /// read on a timer.
     ///
     /// # Errors
     /// The poll fails.
@@ -32,7 +32,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Takes what is there, at most `most` records; how many there were.
+    /// Takes the available records, at most `most`. Returns their number.
     pub fn drain(&mut self, most: usize, mut each: impl FnMut(Record)) -> usize {
         let to_unix_ns = clock::kernel_to_unix_ns();
         let ring = self.ring.get_mut();
@@ -49,7 +49,7 @@ impl Stream {
         taken
     }
 
-    /// Records that could not be read: lost, too.
+    /// Number of records that could not be decoded. They are lost.
     #[must_use]
     pub fn undecoded(&self) -> u64 {
         self.undecoded

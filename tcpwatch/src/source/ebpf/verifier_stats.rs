@@ -1,4 +1,4 @@
-//! What the verifier says of each program: instructions processed and stack used, for `cargo xtask kernels --stats`.
+//! Reads the verifier's statistics of each program (processed instructions, stack), for `cargo xtask kernels --stats`.
 
 use std::os::fd::AsRawFd;
 
@@ -19,7 +19,7 @@ use crate::sys::tracefs;
 /// The verifier's statistics of one program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramStats {
-    /// Its name.
+    /// Name of the program.
     pub name: String,
     /// Instructions processed, over all paths; the kernel allows 1,000,000.
     pub instructions: u64,
@@ -27,8 +27,8 @@ pub struct ProgramStats {
     pub stack: Vec<u32>,
 }
 
-/// Loads every program of every hook that the running kernel has, with all needs and all filters, and reads what the verifier says.
-/// Also with less, where the entry program does the work of `state`.
+/// Loads every program of every hook of the running kernel, with all needs and filters, and reads the verifier's statistics.
+/// Also loads them with fewer needs, where the entry program does the work of `state`.
 ///
 /// # Errors
 /// The kernel refuses a program, or its log has no statistics.
@@ -47,7 +47,7 @@ pub fn verifier_stats() -> Result<Vec<ProgramStats>> {
         ..namespace_and_family
     };
     let mut all = Vec::new();
-    // By process, owners are part of the key; by remote address, the addresses are.
+    // By process the key has owners; by remote address it has addresses.
     for (latency, owners, filter) in [
         (LatencyBy::Process, true, &all_filters),
         (LatencyBy::Remote, true, &all_filters),
@@ -75,7 +75,7 @@ pub fn verifier_stats() -> Result<Vec<ProgramStats>> {
     Ok(all)
 }
 
-/// Adds the statistics of the programs of `hook`: of each the worst seen.
+/// Adds the statistics of the programs of `hook`, and keeps the worst of each program.
 fn add_programs(mut prepared: Prepared<'_>, hook: Hook, all: &mut Vec<ProgramStats>) -> Result<()> {
     let suffixes: &[Suffix] = match hook {
         Hook::TpBtf => &[Suffix::Typed, Suffix::TypedCopy],
@@ -111,7 +111,8 @@ fn add_programs(mut prepared: Prepared<'_>, hook: Hook, all: &mut Vec<ProgramSta
 
 /// The statistics of the program `name`.
 ///
-/// aya keeps the log of a refused program alone. So the kernel verifies it, and then finds no descriptor for it.
+/// aya keeps the log only of a refused program. So this lowers the descriptor limit: the kernel verifies the program, and then
+/// fails with EMFILE.
 fn stats(kernel: &mut Kernel, name: &str, tracepoint: &str) -> Result<ProgramStats> {
     let limit = getrlimit(Resource::Nofile);
     let next = std::fs::File::open("/dev/null").context("cannot open a file")?;
@@ -124,14 +125,14 @@ fn stats(kernel: &mut Kernel, name: &str, tracepoint: &str) -> Result<ProgramSta
     match loaded? {
         Err(ProgramError::LoadError { io_error, verifier_log }) => {
             let log = verifier_log.to_string();
-            // Any other error is a refusal, whose log has statistics too.
+            // Any other error is a refusal. Its log also has statistics.
             let verified = io_error.raw_os_error() == Some(Errno::MFILE.raw_os_error());
             parse(name, &log)
                 .filter(|_| verified)
                 .with_context(|| format!("the kernel refuses the BPF program {name}: {io_error}: {log}"))
         }
         Err(other) => Err(other).with_context(|| format!("cannot load the BPF program {name}")),
-        Ok(()) => bail!("the kernel took {name} without a descriptor"),
+        Ok(()) => bail!("the kernel loaded {name} without a free descriptor"),
     }
 }
 
@@ -146,14 +147,14 @@ fn load(kernel: &mut Kernel, name: &str, tracepoint: &str) -> Result<Result<(), 
         (Program::BtfTracePoint(program), Some(btf)) => program.load(tracepoint, &btf),
         (Program::Iter(program), Some(btf)) => program.load(tracepoint, &btf),
         (Program::TracePoint(program), _) => program.load(),
-        _ => bail!("the BPF object's {name} is of another kind"),
+        _ => bail!("the BPF object's {name} has an unexpected program type"),
     })
 }
 
-/// Reads `stack depth 120+80` and `processed 1234 insns (limit …)`; `None` where the log has not both.
+/// Parses `stack depth 120+80` and `processed 1234 insns (limit 1000000)`; `None` if the log lacks one of them.
 fn parse(name: &str, log: &str) -> Option<ProgramStats> {
     let line = |start: &str| log.lines().rev().find_map(|line| line.trim().strip_prefix(start));
-    // Since Linux 7.3 the line has the deepest chain alone.
+    // Since Linux 7.3 the line has only the deepest chain.
     let stack = line("stack depth ")?;
     let stack = stack.strip_prefix("max ").unwrap_or(stack);
     let stack = stack

@@ -1,4 +1,4 @@
-//! Sockets that fire no transitions (half-open requests, timewait sockets), and the kernel's counters beside them.
+//! Counts sockets that fire no transitions (request and timewait sockets), and reads the kernel's counters.
 
 use anyhow::Result;
 use tcpwatch_common::ledger::Pass;
@@ -14,41 +14,41 @@ use crate::model::filter::Filter;
 use crate::source::namespace::NamespaceReaders;
 use crate::sys::sysctl::Sysctl;
 
-/// States such sockets are shown in.
+/// The states of such sockets.
 const SHOWN: StateSet = StateSet::NONE
     .with(TcpState::SynRecv)
     .with(TcpState::FinWait2)
     .with(TcpState::TimeWait);
 
-/// Reads them, and remembers of each namespace what its counters were: namespaces come and go, and a counter's history is
-/// no event.
+/// Reads the counters of all namespaces and adds up their increases. Namespaces can appear at any time; the value of a counter
+/// before that does not count.
 #[derive(Default)]
 pub(super) struct HostCounters {
-    /// Since the first reading, over all namespaces.
+    /// Increases since the first read, over all namespaces.
     counters: CounterValues,
-    /// Timewait sockets made since then.
+    /// Timewait sockets created since the first read.
     entered: Option<u64>,
-    /// Timewait sockets gone since then; below zero for a moment, where one entered between two files' reading.
+    /// Timewait sockets that ended since the first read. Briefly negative if one was created between the reads of two files.
     gone: Option<i64>,
-    /// The same, as it was told: what was told once is not taken back.
+    /// The same value as emitted, which never decreases.
     left: Option<u64>,
     before: Vec<Reading>,
 }
 
-/// What one namespace says.
+/// The counters of one namespace.
 #[derive(Clone, Copy)]
 struct Reading {
     inode: u32,
     counters: CounterValues,
-    /// Timewait sockets made.
+    /// Timewait sockets created.
     entered: Option<u64>,
-    /// Timewait sockets there are.
+    /// Current timewait sockets.
     population: Option<u64>,
 }
 
 impl HostCounters {
-    /// What `filter` lets through of the sockets, and the counters, over `readers`' namespaces; all but what is told of now since
-    /// the first reading.
+    /// Reads the sockets that match `filter`, and the counters, over the namespaces of `readers`. Counters are increases since
+    /// the first read.
     pub(super) fn read(&mut self, readers: &mut [NamespaceReaders], filter: &Filter) -> Result<(Pass, HostFacts)> {
         let mut walked: Pass = bytemuck::Zeroable::zeroed();
         let is_one = readers.len() == 1;
@@ -56,7 +56,7 @@ impl HostCounters {
         let mut orphans = Orphans::default();
         let mut now = Vec::with_capacity(readers.len());
         for reader in readers.iter_mut() {
-            // First: one that enters meanwhile is then seen before it was counted, and not taken for one that has left.
+            // Read the counters before the sockets: a timewait socket created in between must not look like one that ended.
             let counters = read_counters(reader)?;
             let sockets = reader.sockstat.read()?;
             let pass = if filter.is_any_socket() {
@@ -77,7 +77,7 @@ impl HostCounters {
                 };
                 fullest = Some(this.or(fullest));
             }
-            // These are the host's, and each namespace says the same of them, if it says anything.
+            // These are values of the host, equal in all namespaces that show them.
             orphans = Orphans {
                 now: sockets.orphan,
                 limit: setting(&mut reader.max_orphans)?.or(orphans.limit),
@@ -86,7 +86,7 @@ impl HostCounters {
         }
         self.add(&now);
         self.before = now;
-        // The counters are the namespaces', and no part of them can be told to be the filter's.
+        // The counters are for whole namespaces. The part that matches the filter is unknown.
         let any = filter.is_any_socket();
         let time_wait = TimeWaitCounters {
             entered: self.entered.filter(|_| any),
@@ -98,7 +98,7 @@ impl HostCounters {
             fullest,
         };
         let (syn, namespace) = match readers {
-            [one] => (syn_settings(one)?, Some(of(one))),
+            [one] => (syn_settings(one)?, Some(namespace(one))),
             _ => (SynSettings::default(), None),
         };
         let facts = HostFacts {
@@ -111,7 +111,7 @@ impl HostCounters {
         Ok((walked, facts))
     }
 
-    /// Adds what happened in each namespace since it was read last; one read for the first time has no history.
+    /// Adds the increases of each namespace since its last read. A namespace read for the first time adds nothing.
     fn add(&mut self, now: &[Reading]) {
         let before = &self.before;
         let of = |number: &dyn Fn(&Reading) -> Option<u64>| {
@@ -139,7 +139,8 @@ impl HostCounters {
     }
 }
 
-/// All of them. Timewait sockets may be many: where the kernel tells how many, `tw`, only those in `FIN_WAIT2` are dumped.
+/// Counts all such sockets. There may be many timewait sockets: if the kernel shows their number `tw`, only those in
+/// `FIN_WAIT2` are dumped.
 fn count(reader: &mut NamespaceReaders, tw: Option<u64>) -> Result<Pass> {
     let Some(population) = tw else {
         return reader.sockets.count(SHOWN);
@@ -152,7 +153,7 @@ fn count(reader: &mut NamespaceReaders, tw: Option<u64>) -> Result<Pass> {
     Ok(pass)
 }
 
-/// Those `filter` lets through.
+/// Counts the sockets that match `filter`.
 fn walk(reader: &mut NamespaceReaders, filter: &Filter) -> Result<Pass> {
     let mut pass = bytemuck::Zeroable::zeroed();
     reader.sockets.walk(SHOWN, |socket| {
@@ -180,7 +181,7 @@ fn read_counters(reader: &mut NamespaceReaders) -> Result<Reading> {
     })
 }
 
-/// By what settings one namespace bounds half-open connections.
+/// The settings of one namespace that limit half-open connections.
 fn syn_settings(reader: &mut NamespaceReaders) -> Result<SynSettings> {
     Ok(SynSettings {
         cookies: setting(&mut reader.syncookies)?,
@@ -188,8 +189,8 @@ fn syn_settings(reader: &mut NamespaceReaders) -> Result<SynSettings> {
     })
 }
 
-/// Which namespace `reader` reads.
-fn of(reader: &NamespaceReaders) -> Namespace {
+/// The namespace of `reader`.
+fn namespace(reader: &NamespaceReaders) -> Namespace {
     Namespace {
         inode: reader.inode,
         scope: reader.scope.clone(),
@@ -197,7 +198,7 @@ fn of(reader: &NamespaceReaders) -> Namespace {
     }
 }
 
-/// The value of a setting that is a count; `None` where it is not shown here.
+/// The value of a numeric setting; `None` if the kernel does not show it here.
 fn setting(sysctl: &mut Option<Sysctl>) -> Result<Option<u64>> {
     let Some(sysctl) = sysctl else { return Ok(None) };
     Ok(sysctl.read()?.and_then(|value| u64::try_from(value).ok()))
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_entered_and_is_not_there_has_left() {
+    fn entered_minus_current_has_left() {
         let mut silent = HostCounters::default();
         let mut left = |now: &[Reading]| {
             silent.add(now);

@@ -1,4 +1,4 @@
-//! The counts of a host: ledger, walks and counters of every namespace looked at.
+//! Reads the counts at the end of an interval: the ledger, socket walks and kernel counters of all watched namespaces.
 
 use std::path::Path;
 use std::thread;
@@ -20,49 +20,49 @@ use crate::source::namespace::NamespaceReaders;
 use crate::sys::descriptor_limit;
 use crate::sys::netns::{self, Namespace};
 
-/// Every so often namespaces are looked for again (`--netns all`), and the counts are compared with a walk.
+/// Interval between searches for new namespaces (`--netns all`) and comparisons of the counts with a walk.
 const LOOK_AGAIN_NS: u64 = 10_000_000_000;
 
-/// Of the time, at most a hundredth is spent on walks nobody waits for.
+/// Background walks take at most 1/100 of the time.
 pub(super) const SHARE: u64 = 100;
 
-/// What is read of a host at the end of an interval.
+/// Reads the counts at the end of an interval.
 pub(super) struct IntervalReader {
     netns: NetnsSelector,
-    places: Places,
+    places: WatchedNamespaces,
     state_counter: StateCounter,
     host_counters: HostCounters,
     listener_drops: ListenerDrops,
-    /// What the namespaces' listeners had dropped by the last reading; `None` where the kernel does not count it.
+    /// The drops of all listeners at the last read; `None` if the kernel does not count them.
     drops_before: Option<u64>,
-    /// Ends that only a reset could have explained, and no reset came; see [`read_explained`].
+    /// Endings that only a reset could explain, but no reset arrived; see [`read_explained`].
     unexplained: i64,
     look_again_ns: u64,
     ports_again_ns: u64,
 }
 
-/// The namespaces looked at, and what is read of each.
-pub(super) struct Places {
+/// The watched namespaces, and the readers of each.
+pub(super) struct WatchedNamespaces {
     pub(super) namespaces: Vec<Namespace>,
     pub(super) readers: Vec<NamespaceReaders>,
 }
 
 impl IntervalReader {
-    /// Opens what is read of each of `namespaces`, and counts the sockets there are.
+    /// Opens the readers of each of `namespaces`, and counts the existing sockets.
     ///
     /// # Errors
-    /// One line: what cannot be opened, and why.
+    /// One line: the reader that cannot be opened, and why.
     pub(super) fn start(
         kernel: &mut Kernel,
         filter: &Filter,
         netns: NetnsSelector,
         namespaces: Vec<Namespace>,
     ) -> Result<Self> {
-        let mut places = Places {
+        let mut places = WatchedNamespaces {
             namespaces: Vec::new(),
             readers: Vec::new(),
         };
-        places.become_these(namespaces, &netns)?;
+        places.update(namespaces, &netns)?;
         let state_counter = StateCounter::start(kernel, &mut places, filter)?;
         Ok(Self {
             netns,
@@ -77,10 +77,11 @@ impl IntervalReader {
         })
     }
 
-    /// Reads the counts, and gives them to `each`, then a tick, and then what listeners dropped, if that is needed: that may take a while.
+    /// Reads the counts and passes them to `each`, then a tick. If `needs_drops`, the drops of listeners follow, which can take
+    /// some time.
     ///
     /// # Errors
-    /// Something that could be read before cannot be read now.
+    /// A file or map that could be read before cannot be read now.
     pub(super) fn sample(
         &mut self,
         kernel: &mut Kernel,
@@ -105,7 +106,7 @@ impl IntervalReader {
             sockets,
             ends: ends
                 .into_iter()
-                .map(|(key, count)| (Evidence::of_key(key), count))
+                .map(|(key, count)| (Evidence::from_key(key), count))
                 .collect(),
             uncounted_ends: ledger.uncounted_ends,
             lost: ledger.lost,
@@ -118,8 +119,8 @@ impl IntervalReader {
         if needs_drops { self.drops(drops, each) } else { Ok(()) }
     }
 
-    /// Who holds which ephemeral ports now; `None` where it is too early to look again, where only some connections are looked at, or
-    /// there are several namespaces, each with ports of its own.
+    /// Walks the ephemeral ports in use. `None` if the last walk is too recent, if a filter is set, or if there are several
+    /// namespaces, which have separate ports.
     ///
     /// # Errors
     /// The sockets cannot be read.
@@ -128,7 +129,7 @@ impl IntervalReader {
         let [reader] = self.places.readers.as_mut_slice() else {
             return Ok(None);
         };
-        // The openings of a filter's connections do not tell when the ports of all run out.
+        // With a filter, the opened connections do not show when the ports run out.
         if start < self.ports_again_ns || !filter.is_any_socket() {
             return Ok(None);
         }
@@ -138,8 +139,8 @@ impl IntervalReader {
         Ok(Some(sample))
     }
 
-    /// Gives `each` the listeners that dropped something since this was called last, whatever the filter. They are not looked at where
-    /// the kernel's count of `drops` stands still.
+    /// Passes to `each` the listeners that dropped packets since the last call, regardless of the filter. Listeners are not
+    /// read if the kernel's count `drops` has not changed.
     fn drops(&mut self, drops: Option<u64>, each: &mut dyn FnMut(Input)) -> Result<()> {
         let before = std::mem::replace(&mut self.drops_before, drops);
         if drops.is_none() || drops != before {
@@ -150,18 +151,19 @@ impl IntervalReader {
         Ok(())
     }
 
-    /// Says that the hook is detached: sockets go on, and are counted no more, and what a walk found now would be no drift.
+    /// Records that the hook is detached. Sockets still change, but are no longer counted, so a later comparison would show a
+    /// false drift.
     pub(super) fn detached(&mut self) {
         self.look_again_ns = u64::MAX;
     }
 
-    /// Looks for namespaces that came or went, and compares the counts with a walk, which also finds the sockets that were
-    /// there before a namespace was found.
+    /// Finds new and removed namespaces, and compares the counts with a walk. The walk also counts the sockets that existed
+    /// before a namespace was found.
     fn look_again(&mut self, kernel: &mut Kernel, filter: &Filter) -> Result<()> {
         let start = clock::monotonic_ns();
         if self.netns == NetnsSelector::All {
             let found = netns::resolve(Path::new("/"), &self.netns)?;
-            self.places.become_these(found, &self.netns)?;
+            self.places.update(found, &self.netns)?;
         }
         self.state_counter.compare(kernel, &mut self.places, filter)?;
         let now = clock::monotonic_ns();
@@ -170,10 +172,10 @@ impl IntervalReader {
     }
 }
 
-/// Reads the ledger until every end since the last reading is explained, at most `TRIES` times.
+/// Reads the ledger until every ending since the last read is explained, at most `TRIES` times.
 ///
-/// The kernel announces the end of a connection that it resets before the reset itself. A reading in between would show an end of
-/// unknown kind, which the next one would have to take back.
+/// The kernel reports the end of a connection before the reset that ends it. A read in between would show an unknown ending,
+/// which the next read would have to take back.
 fn read_explained(mut read: impl FnMut() -> LedgerSum, unexplained: &mut i64) -> LedgerSum {
     const TRIES: u32 = 5;
     const RESET_MAY_TAKE: Duration = Duration::from_millis(1);
@@ -189,10 +191,9 @@ fn read_explained(mut read: impl FnMut() -> LedgerSum, unexplained: &mut i64) ->
     sum
 }
 
-impl Places {
-    /// Opens the readers of those of `namespaces` that have none, and closes those of namespaces that are gone: an open
-    /// one keeps its namespace alive.
-    fn become_these(&mut self, namespaces: Vec<Namespace>, netns: &NetnsSelector) -> Result<()> {
+impl WatchedNamespaces {
+    /// Opens readers for new `namespaces`, and closes the readers of all others: an open reader keeps its namespace alive.
+    fn update(&mut self, namespaces: Vec<Namespace>, netns: &NetnsSelector) -> Result<()> {
         self.readers
             .retain(|reader| namespaces.iter().any(|namespace| namespace.inode == reader.inode));
         for namespace in &namespaces {
@@ -201,9 +202,9 @@ impl Places {
             }
             match NamespaceReaders::open(Path::new("/"), namespace) {
                 Ok(reader) => self.readers.push(reader),
-                // Of all, one may have gone between being found and being entered.
+                // With `--netns all`, a namespace may disappear between finding and entering it.
                 Err(error) if *netns == NetnsSelector::All && !descriptor_limit::is_reached(&error) => {
-                    log::warn!("network namespace {}: {error:#}", namespace.inode);
+                    log::warn!("cannot watch network namespace {}: {error:#}", namespace.inode);
                 }
                 Err(error) => return Err(error),
             }
@@ -220,7 +221,7 @@ mod tests {
 
     use super::*;
 
-    /// Ends of connections in `ESTABLISHED`: so many that no reset explains, and so many that one does.
+    /// Endings in `ESTABLISHED`: this many without a reset, and this many with one.
     fn ends(unexplained: i64, reset: i64) -> LedgerSum {
         let evidence = |flags| Evidence {
             err: 0,

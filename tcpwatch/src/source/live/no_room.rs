@@ -1,26 +1,27 @@
-//! What is unknown because the kernel had no room for it.
+//! Warnings about facts that are unknown because a map was full.
 
 use tcpwatch_common::Ledger;
 
 use crate::model::number::thousands;
 use crate::source::ebpf::Hook;
 
-/// What `hook` found no room for, a line each.
+/// The warnings for `hook`, one line each.
 pub(super) fn no_room(ledger: &Ledger, hook: Option<Hook>) -> Vec<String> {
     let mut words = Vec::new();
     if ledger.unremembered > 0 {
         words.push(format!(
-            "there was no room to remember the sockets of {} transitions, and their owners and times are unknown: {}",
+            "owners and times of {} transitions are unknown: there was no room to keep the state of their \
+            sockets; {}",
             thousands(ledger.unremembered),
             match hook {
-                Some(Hook::Tracepoint) => "fewer connections take less, by a filter; or try --hook tp_btf",
-                _ => "net.core.optmem_max may be too small (sysctl)",
+                Some(Hook::Tracepoint) => "try a filter, or --hook tp_btf",
+                _ => "try a larger net.core.optmem_max (sysctl)",
             }
         ));
     }
     if ledger.unkept_owners > 0 {
         words.push(format!(
-            "who accepted {} connections is unknown: there was no room to remember it until their next transition",
+            "the accepting processes of {} connections are unknown: the map of accepted connections was full",
             thousands(ledger.unkept_owners)
         ));
     }
@@ -32,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_found_no_room_is_told_with_what_to_do() {
+    fn warnings_say_what_to_try() {
         let mut ledger: Ledger = bytemuck::Zeroable::zeroed();
         assert_eq!(no_room(&ledger, Some(Hook::TpBtf)), [""; 0]);
         ledger.unremembered = 1234;
@@ -51,7 +52,7 @@ mod tests {
         let words = no_room(&ledger, Some(Hook::TpBtf));
         assert_eq!(words.len(), 1);
         assert!(
-            words[0].starts_with("who accepted 7 connections is unknown"),
+            words[0].starts_with("the accepting processes of 7 connections are unknown"),
             "{words:?}"
         );
     }

@@ -1,41 +1,41 @@
-//! How many full sockets are in each state now: by marks (`tp_btf`), or by a dump and what moved since (classic hook).
+//! Counts the full sockets in each state: by marks (`tp_btf`), or by a dump plus the transitions since (classic hook).
 
 use anyhow::Result;
 use tcpwatch_common::ledger::{Pass, STATES};
 use tcpwatch_common::{Ledger, StateSet};
 
-use super::interval_reader::{Places, SHARE};
+use super::interval_reader::{SHARE, WatchedNamespaces};
 use crate::clock;
 use crate::model::counts;
 use crate::model::filter::Filter;
 use crate::source::ebpf::Kernel;
 
-/// Dumps tried at the start until one passes without a transition in the middle of it.
+/// Maximum number of dumps at the start, until one has no transition during it.
 const TRIES: u32 = 5;
 
 /// Sockets in each state, by the kernel's state number.
 type States = [i64; STATES];
 
-/// The counts' anchor.
+/// Keeps the base of the counts.
 pub(super) struct StateCounter {
     /// Whether marks keep the counts exact from the first row on.
     by_marks: bool,
-    /// Classic hook: full sockets when they were dumped, less those the ledger had by then.
+    /// Classic hook: full sockets in the dump, minus the ledger's count at that moment.
     anchor: States,
-    /// Runs the kernel had skipped when the sockets were last counted.
+    /// Skipped runs when the sockets were last counted.
     missed: Option<u64>,
-    /// Openings that had waited for the filter when the sockets were last marked.
+    /// Held-back openings when the sockets were last marked.
     held: u64,
-    /// Transitions of sockets there was no room to remember, by then.
+    /// Transitions of sockets without room for their state, when the sockets were last marked.
     unremembered: u64,
-    /// Before this, no further sockets are marked.
+    /// Earliest time to mark more sockets, `CLOCK_MONOTONIC` in ns.
     mark_again_ns: u64,
     drift: Option<u64>,
 }
 
 impl StateCounter {
-    /// Counts the sockets there are.
-    pub(super) fn start(kernel: &mut Kernel, places: &mut Places, filter: &Filter) -> Result<Self> {
+    /// Counts the existing sockets.
+    pub(super) fn start(kernel: &mut Kernel, places: &mut WatchedNamespaces, filter: &Filter) -> Result<Self> {
         let mut full = Self {
             by_marks: kernel.marks(),
             anchor: [0; STATES],
@@ -53,7 +53,8 @@ impl StateCounter {
         Ok(full)
     }
 
-    /// Full sockets in each state now, and how many of them took no mark, by which the counts may be off.
+    /// The current full sockets in each state, and the number of sockets without a mark. The counts may be wrong by this
+    /// number.
     pub(super) fn now(&self, kernel: &Kernel, ledger: &Ledger) -> Result<(States, u64)> {
         if self.by_marks {
             return kernel.live(ledger);
@@ -65,14 +66,19 @@ impl StateCounter {
         Ok((sockets, 0))
     }
 
-    /// What the last comparison found, if there was one since this was asked last.
+    /// The drift found by the last comparison, if there was one since the last call.
     pub(super) fn take_drift(&mut self) -> Option<u64> {
         self.drift.take()
     }
 
-    /// Counts what transitions could not tell: all sockets after runs the kernel skipped, and of those whose opening waits for
-    /// the filter, or that took no mark, what a walk can tell.
-    pub(super) fn catch_up(&mut self, kernel: &mut Kernel, places: &mut Places, filter: &Filter) -> Result<()> {
+    /// Counts what the transitions missed. After skipped runs it counts all sockets again. If openings are held back or sockets
+    /// have no mark, it marks more sockets.
+    pub(super) fn catch_up(
+        &mut self,
+        kernel: &mut Kernel,
+        places: &mut WatchedNamespaces,
+        filter: &Filter,
+    ) -> Result<()> {
         let before = self.missed;
         self.missed = kernel.missed_now();
         if self.missed > before {
@@ -93,8 +99,13 @@ impl StateCounter {
         Ok(())
     }
 
-    /// Compares the counts with a walk of the sockets, and goes on from there.
-    pub(super) fn compare(&mut self, kernel: &mut Kernel, places: &mut Places, filter: &Filter) -> Result<()> {
+    /// Compares the counts with a walk of the sockets, and uses the walk as the new base.
+    pub(super) fn compare(
+        &mut self,
+        kernel: &mut Kernel,
+        places: &mut WatchedNamespaces,
+        filter: &Filter,
+    ) -> Result<()> {
         if self.by_marks {
             let before = kernel.ledger();
             let (old, _) = kernel.live(&before)?;
@@ -106,7 +117,7 @@ impl StateCounter {
         }
         let (anchor, moved) = dump(kernel, places, filter, 1)?;
         let drift = unexplained(&self.anchor, &anchor, moved);
-        // A dump during which something moved is the worse anchor of the two, unless the one we have is plainly wrong.
+        // A dump with transitions during it is a worse base than the old one, unless the old one is clearly wrong.
         if moved == 0 || drift > 0 {
             self.anchor = anchor;
         }
@@ -115,8 +126,8 @@ impl StateCounter {
     }
 }
 
-/// Full sockets by a dump, less those the ledger has; and how many transitions there were during the dump.
-fn dump(kernel: &Kernel, places: &mut Places, filter: &Filter, most: u32) -> Result<(States, u64)> {
+/// Dumps the full sockets and subtracts the ledger's count. Also returns the number of transitions during the dump.
+fn dump(kernel: &Kernel, places: &mut WatchedNamespaces, filter: &Filter, most: u32) -> Result<(States, u64)> {
     let mut tried = 0;
     loop {
         tried += 1;
@@ -145,14 +156,14 @@ fn dump(kernel: &Kernel, places: &mut Places, filter: &Filter, most: u32) -> Res
     }
 }
 
-/// Sockets by which two counts differ, beyond what `moved` transitions between them explain.
+/// The difference between two counts, beyond what `moved` transitions between them explain, in sockets.
 fn unexplained(one: &States, other: &States, moved: u64) -> u64 {
     let differ: u64 = one.iter().zip(other).map(|(one, other)| one.abs_diff(*other)).sum();
-    // One transition takes from one state and adds to another.
+    // One transition changes the counts of two states.
     differ.saturating_sub(2 * moved)
 }
 
-/// Transitions between two readings.
+/// Transitions between two reads of the ledger.
 fn moved(before: &Ledger, after: &Ledger) -> u64 {
     after.transitions.wrapping_sub(before.transitions)
 }

@@ -1,4 +1,4 @@
-//! What is said over netlink: requests for a dump, and the kernel's `struct inet_diag_msg` (`linux/inet_diag.h`).
+//! The netlink messages: requests for a dump, and the kernel's `struct inet_diag_msg` (`linux/inet_diag.h`).
 
 use std::io;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -14,35 +14,35 @@ use tcpwatch_common::{StateSet, TcpState};
 
 use crate::input::socket::{Address, Detail, Family, Kind, Retransmissions, Socket};
 
-/// Type of a request for both families, and of its answers: the older form, which `ss` uses too.
+/// Type of a request for both families, and of its answers. This is the older form, which `ss` also uses.
 pub(super) const TCPDIAG_GETSOCK: u16 = 18;
 /// Type of a request for one family, and of its answers.
 pub(super) const SOCK_DIAG_BY_FAMILY: u16 = 20;
 
-/// Bytes of `struct inet_diag_msg`; attributes follow.
+/// Size of `struct inet_diag_msg`. Attributes follow.
 const HEADER: usize = 72;
-/// Bytes of the longer request, `struct inet_diag_req`: 4 of them, a socket's 48 of identity, states and another number.
+/// Size of the longer request, `struct inet_diag_req`: 4 bytes, 48 bytes of socket identity, the states and one more number.
 const BODY: usize = 60;
-/// Bytes of an attribute before its value (`NLA_HDRLEN`).
+/// Size of an attribute's header (`NLA_HDRLEN`).
 const NLA_HEADER: usize = 4;
-/// Where `struct tcp_info` has `tcpi_last_data_sent`, `tcpi_last_data_recv` and `tcpi_last_ack_recv` (`linux/tcp.h`).
+/// Offsets in `struct tcp_info` of `tcpi_last_data_sent`, `tcpi_last_data_recv` and `tcpi_last_ack_recv` (`linux/tcp.h`).
 const LAST_DATA_SENT: usize = 44;
 const LAST_DATA_RECV: usize = 52;
 const LAST_ACK_RECV: usize = 56;
-/// Where it has `tcpi_retransmits`, `tcpi_backoff` and `tcpi_rto`; and, since Linux 6.7, `tcpi_total_rto_recoveries` and
+/// Offsets of `tcpi_retransmits`, `tcpi_backoff` and `tcpi_rto`, and since Linux 6.7 of `tcpi_total_rto_recoveries` and
 /// `tcpi_total_rto_time`.
 const RETRANSMITS: usize = 2;
 const BACKOFF: usize = 4;
 const RTO: usize = 8;
 const TOTAL_RTO_RECOVERIES: usize = 242;
 const TOTAL_RTO_TIME: usize = 244;
-/// Where `INET_DIAG_SKMEMINFO` has `SK_MEMINFO_DROPS` (`linux/sock_diag.h`; since Linux 4.7).
+/// Offset of `SK_MEMINFO_DROPS` in `INET_DIAG_SKMEMINFO` (`linux/sock_diag.h`; since Linux 4.7).
 const DROPS: usize = 8 * 4;
-/// What is asked for beside (`idiag_ext`).
+/// The requested attributes (`idiag_ext`).
 const DETAIL: u8 = 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SKMEMINFO - 1);
-/// An attribute of a request: the program that chooses sockets (`linux/inet_diag.h`).
+/// An attribute of a request: the program that selects sockets (`linux/inet_diag.h`).
 const INET_DIAG_REQ_BYTECODE: u16 = 1;
-/// Its operations: the local port is at least, or at most, that.
+/// Operations of this program: the local port is at least, or at most, a number.
 const INET_DIAG_BC_S_GE: u8 = 2;
 const INET_DIAG_BC_S_LE: u8 = 3;
 /// `idiag_timer` of a timewait socket (`inet_twsk_diag_fill`).
@@ -55,11 +55,12 @@ pub(super) struct Request {
     kind: u16,
     body: [u8; BODY],
     length: usize,
-    /// Which local ports are asked for; empty for any.
+    /// The attribute that selects local ports; empty for all ports.
     filter: Vec<u8>,
 }
 
-/// The kernel's bits for `states`: requests come with `SYN_RECV`, `BOUND_INACTIVE` (13) never, as `ss` does it.
+/// The kernel's bits for `states`. As in `ss`, `SYN_RECV` includes request sockets, and `BOUND_INACTIVE` (13) is never
+/// requested.
 fn bits(states: StateSet) -> u32 {
     let mut bits = 0;
     for state in TcpState::ALL {
@@ -73,9 +74,9 @@ fn bits(states: StateSet) -> u32 {
     bits
 }
 
-/// Asks for the sockets of both families in one walk (`struct inet_diag_req`, `inet_diag_dump_compat`).
+/// A request for the sockets of both families in one walk (`struct inet_diag_req`, `inet_diag_dump_compat`).
 pub(super) fn both_families(states: StateSet) -> Request {
-    // Family unspecified, no extensions, any socket: all zeros but the states.
+    // Family unspecified, no extensions, any socket: all zeros except the states.
     let mut body = [0; BODY];
     body[52..56].copy_from_slice(&bits(states).to_ne_bytes());
     Request {
@@ -86,7 +87,7 @@ pub(super) fn both_families(states: StateSet) -> Request {
     }
 }
 
-/// Asks for the sockets of one family (`struct inet_diag_req_v2`).
+/// A request for the sockets of one family (`struct inet_diag_req_v2`).
 pub(super) fn one_family(family: Family, states: StateSet) -> Request {
     let request = InetRequest {
         family: family.number(),
@@ -107,21 +108,22 @@ pub(super) fn one_family(family: Family, states: StateSet) -> Request {
 }
 
 impl Request {
-    /// The same, asking for `struct tcp_info` and what the socket dropped too if that is `wanted` (`idiag_ext`, at a place of its own
-    /// in each form).
+    /// If `wanted`, also requests `struct tcp_info` and the drops of the socket (`idiag_ext`, at a different offset in each
+    /// form).
     pub(super) fn with_detail(mut self, wanted: bool) -> Self {
         let at = if self.kind == TCPDIAG_GETSOCK { 3 } else { 2 };
         self.body[at] = if wanted { DETAIL } else { 0 };
         self
     }
 
-    /// The same, asking for those alone whose local port is one of `ports`: a program that the kernel runs for each socket
+    /// Restricts the dump to local ports in `ports`, by a program that the kernel runs for each socket
     /// (`INET_DIAG_REQ_BYTECODE`, `inet_diag_bc_run`).
     pub(super) fn with_local_ports(mut self, ports: Option<RangeInclusive<u16>>) -> Self {
         const NLA: usize = 4;
         const OPERATION: u16 = 4;
         let Some(ports) = ports else { return self };
-        // Each compares with the number in the operation after it, and goes on past that; or past the end, which is a no.
+        // Each operation compares with the number in the next operation. If true, it continues after that one. If false, it
+        // jumps past the end, which rejects the socket.
         let compare = |code: u8, port: u16, rest: u16| {
             let is = [code, 2 * OPERATION.to_le_bytes()[0]];
             let no = (rest + OPERATION).to_ne_bytes();
@@ -157,7 +159,7 @@ impl Request {
     }
 }
 
-/// The messages in what was received; an error ends them.
+/// Iterates over the messages in the received bytes. An error ends the iteration.
 pub(super) fn messages(mut rest: &[u8]) -> impl Iterator<Item = io::Result<NetlinkBuffer<&[u8]>>> {
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -187,18 +189,17 @@ fn attribute(payload: &[u8], wanted: u16) -> Option<&[u8]> {
         })
 }
 
-/// Whether the socket in `payload` is a full one: these have `INET_DIAG_SHUTDOWN`, no other kind does
-/// (`inet_diag_msg_attrs_fill`).
+/// Whether `payload` is a full socket. Only full sockets have `INET_DIAG_SHUTDOWN` (`inet_diag_msg_attrs_fill`).
 fn is_full(payload: &[u8]) -> bool {
     attribute(payload, INET_DIAG_SHUTDOWN).is_some()
 }
 
-/// What the kernel keeps for the socket in `payload`, whose state and timer are given.
+/// The kind of the socket in `payload`, with its state and timer.
 fn kind(payload: &[u8], state: TcpState, timewait: bool) -> Kind {
     if timewait {
         return Kind::Timewait;
     }
-    // No request is in another state, so that the others need no look.
+    // Requests are only in SYN_RECV, so sockets in other states need no check.
     if state == TcpState::SynRecv && !is_full(payload) {
         Kind::Request
     } else {
@@ -206,7 +207,7 @@ fn kind(payload: &[u8], state: TcpState, timewait: bool) -> Kind {
     }
 }
 
-/// Counts the socket in `payload` without reading more of it than that takes.
+/// Counts the socket in `payload`. It reads only the bytes that this needs.
 #[inline]
 pub(super) fn count(payload: &[u8], pass: &mut Pass) {
     let Some(&[_, number, timer]) = payload.first_chunk() else {
@@ -223,7 +224,7 @@ pub(super) fn count(payload: &[u8], pass: &mut Pass) {
     cells[usize::from(state.number())] += 1;
 }
 
-/// The socket in `payload`, of the namespace `netns`; `None` for what is no TCP socket.
+/// Parses the socket in `payload`, in the namespace `netns`; `None` if it is not a TCP socket.
 pub(super) fn socket(payload: &[u8], netns: u32) -> Option<Socket> {
     let header = InetResponseHeader::parse(payload).ok()?;
     let family = Family::from_kernel(header.family)?;
@@ -244,7 +245,7 @@ pub(super) fn socket(payload: &[u8], netns: u32) -> Option<Socket> {
     })
 }
 
-/// The socket in `payload`, of the namespace `netns`, with all that is told of it; `None` for what is no TCP socket.
+/// Parses the socket in `payload`, in the namespace `netns`, with its details; `None` if it is not a TCP socket.
 pub(super) fn detail(payload: &[u8], netns: u32) -> Option<Detail> {
     let socket = socket(payload, netns)?;
     let header = InetResponseHeader::parse(payload).ok()?;
@@ -264,7 +265,7 @@ pub(super) fn detail(payload: &[u8], netns: u32) -> Option<Detail> {
     })
 }
 
-/// What the `struct tcp_info` in `info` tells of what was sent again.
+/// The retransmissions in the `struct tcp_info` of `info`.
 fn retransmissions(info: &[u8]) -> Option<Retransmissions> {
     let recoveries = |info: &[u8]| Some(u16::from_ne_bytes(*info.get(TOTAL_RTO_RECOVERIES..)?.first_chunk()?));
     let number = |at: usize| Some(u32::from_ne_bytes(*info.get(at..)?.first_chunk()?));
@@ -272,7 +273,7 @@ fn retransmissions(info: &[u8]) -> Option<Retransmissions> {
         times: *info.get(RETRANSMITS)?,
         backoff: *info.get(BACKOFF)?,
         rto_us: number(RTO)?,
-        // The time of all recoveries is that of this one where there was no other.
+        // If there was only one recovery, the total time is its time.
         since_first_ms: number(TOTAL_RTO_TIME).filter(|_| recoveries(info) == Some(1)),
     })
 }
@@ -311,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_told_apart() {
+    fn kinds_are_distinguished() {
         let of = |state, timer, full| socket(&bytes(2, state, timer, full), 9).and_then(|socket| socket.kind);
         assert_eq!(of(3, 1, false), Some(Kind::Request));
         assert_eq!(of(3, 1, true), Some(Kind::Full));
@@ -324,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_told_is_read() {
+    fn all_details_are_read() {
         let mut told = bytes(2, 8, 0, true);
         told[44..52].copy_from_slice(&0x0102_0304_0506_0708_u64.to_ne_bytes());
         told[56..60].copy_from_slice(&7u32.to_ne_bytes());
@@ -366,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_again_is_told_by_what_the_kernel_has() {
+    fn retransmissions_are_read() {
         let mut info = vec![0; 248];
         (info[2], info[4]) = (6, 2);
         info[8..12].copy_from_slice(&4_000_000u32.to_ne_bytes());
@@ -432,7 +433,7 @@ mod tests {
         assert_eq!(chosen[4..76], plain[4..]);
         let words = |from: usize| u16::from_ne_bytes([chosen[from], chosen[from + 1]]);
         assert_eq!((words(76), words(78)), (20, 1));
-        // At least 80, or past the 16 bytes of the program; at most 443, or past its last 8.
+        // At least 80, else jump past all 16 bytes; at most 443, else jump past the last 8.
         assert_eq!((chosen[80], chosen[81], words(82), words(86)), (2, 8, 20, 80));
         assert_eq!((chosen[88], chosen[89], words(90), words(94)), (3, 8, 12, 443));
         assert_eq!(both_families(StateSet::ALL).with_local_ports(None).bytes(5), plain);

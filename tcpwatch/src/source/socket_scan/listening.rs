@@ -1,4 +1,5 @@
-//! Who listens, found as the kernel finds it: by address and port, then by port alone (`inet_lookup_listener()`, `net/ipv4/inet_hashtables.c`).
+//! Finds listeners as the kernel does: by address and port, then by port alone (`inet_lookup_listener()`,
+//! `net/ipv4/inet_hashtables.c`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -8,7 +9,7 @@ use hashbrown::{HashMap, HashSet};
 use crate::input::socket::{Address, Detail, Family, Socket};
 use crate::input::socket_scan::AcceptQueue;
 
-/// Where one listens.
+/// The local address of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Place {
     netns: u32,
@@ -17,16 +18,16 @@ struct Place {
     port: u16,
 }
 
-/// One that listens.
+/// A listener.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Listener {
-    /// Its inode number.
+    /// Inode number of the socket.
     pub(super) inode: Option<NonZeroU32>,
-    /// What waits there; `None` where the source does not tell. Whose it is, it does not.
+    /// Its accept queue, without an owner; `None` if the source does not show it.
     pub(super) queue: Option<AcceptQueue>,
 }
 
-/// The sockets that listen. Several may at one place (`SO_REUSEPORT`).
+/// All listeners. Several can have the same address (`SO_REUSEPORT`).
 #[derive(Debug, Default)]
 pub(super) struct Listening {
     places: HashMap<Place, Vec<Listener>>,
@@ -53,13 +54,13 @@ impl Listening {
         });
     }
 
-    /// The network namespaces and ports.
+    /// The network namespaces and ports of all listeners.
     pub(super) fn ports(&self) -> HashSet<(u32, u16)> {
         self.places.keys().map(|place| (place.netns, place.port)).collect()
     }
 
-    /// Inode numbers of those one of which made `socket`, and has not given it to anybody: it is of their family, also where that
-    /// takes IPv4 too.
+    /// Inode numbers of the listeners that may have created `socket`, which is not accepted yet. Socket and listener have the
+    /// same family, also for IPv4 connections of an IPv6 listener.
     pub(super) fn made(&self, socket: &Socket) -> impl Iterator<Item = NonZeroU32> {
         let exact = Place {
             netns: socket.netns,
@@ -77,8 +78,8 @@ impl Listening {
         found.iter().filter_map(|listener| listener.inode)
     }
 
-    /// The listener that `socket`, in `SYN_SENT`, connects to, where that is in its own network namespace. Of several at one place nobody
-    /// knows which it is.
+    /// The listener that `socket`, in `SYN_SENT`, connects to, if it is in the same network namespace. `None` if several
+    /// listeners have the same address.
     pub(super) fn awaited(&self, socket: &Socket) -> Option<&Listener> {
         let (ip, zone) = (socket.remote.ip.to_canonical(), socket.remote.zone);
         let place = |family, address| Place {
@@ -100,7 +101,7 @@ impl Listening {
         } else {
             places.push(place(Family::Ipv6, Address { ip, zone }));
         }
-        // Who connects to an address of this host does so from the same, unless it is one of loopback.
+        // A connection to an address of this host has the same local address, except for loopback.
         if ip.is_loopback() || socket.remote == socket.local {
             if ip.is_ipv4() {
                 places.push(place(Family::Ipv4, any(Family::Ipv4)));
@@ -113,14 +114,14 @@ impl Listening {
         }
     }
 
-    /// Those at the first of `places` where there are any.
+    /// The listeners at the first of `places` that has any.
     fn at(&self, places: &[Place]) -> &[Listener] {
         let mut found = places.iter().filter_map(|place| self.places.get(place));
         found.next().map_or(&[], Vec::as_slice)
     }
 }
 
-/// What stands for every address of `family`.
+/// The unspecified address of `family`.
 fn any(family: Family) -> Address {
     let ip = match family {
         Family::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),

@@ -181,8 +181,8 @@ mod tests {
             lines(&all, 1412),
             [
                 "opened by  handle_upload  src/upload.rs:88  < serve < main  409 of 1,412",
-                "opened by  health\\u{1b}  (unfinished: the code there was made while the program ran)  2 of 1,412",
-                "opened by  app+0x1139  (no symbols; unfinished: the file does not tell how to go on (.eh_frame))  1 of 1,412",
+                "opened by  health\\u{1b}  (unfinished: the code is not from a file (JIT or unpacked))  2 of 1,412",
+                "opened by  app+0x1139  (no symbols; unfinished: the file has no unwind information (.eh_frame))  1 of 1,412",
                 "opened before the watch, or it is not known where: 1,000 of 1,412",
             ]
         );
@@ -230,7 +230,7 @@ mod tests {
         let nothing = opened(1, vec![], Err(Why::ProcessGone));
         assert_eq!(
             lines(&[nothing], 1),
-            ["opened by  unfinished: the process was gone before its files were looked at  1 of 1"]
+            ["opened by  unfinished: the process exited before its files were read  1 of 1"]
         );
     }
 }
