@@ -139,7 +139,7 @@ fn a_file_without_permission_is_reported_as_unknown() {
 fn a_wrong_root_or_namespace_is_refused() {
     let too_deep = fixtures().join("healthy/proc");
     doctor(&too_deep, &["--strict"]).refuses(1, "the top of a tree");
-    finish(&tcpwatch(&["doctor", "--root", "/nowhere"])).refuses(1, "--root takes");
+    finish(&tcpwatch(&["doctor", "--root", "/nowhere"])).refuses(1, "try --root");
     finish(&tcpwatch(&["doctor", "--root", "/dev/null"])).refuses(1, "Not a directory");
     finish(&tcpwatch(&["doctor", "--netns", "4194305"])).refuses(1, "no such process");
     finish(&tcpwatch(&["doctor", "--root", "/", "--netns", "all"])).refuses(2, "--netns");

@@ -36,9 +36,9 @@ fn corrupt_btf_is_refused_in_one_line() {
     let half = whole[..whole.len() / 2].to_vec();
     let cases = [
         (self_referring(), "type 1 (inet_sock) contains itself"),
-        (half, "cut short"),
+        (half, "truncated"),
         (vec![0x9f; 4096], "begins with 0x9f9f"),
-        (Vec::new(), "cut short"),
+        (Vec::new(), "truncated"),
     ];
     in_netns(|_| {
         mount("none", "/sys/kernel/btf", "tmpfs", MountFlags::empty(), None).expect("hiding the kernel's BTF");

@@ -1,4 +1,4 @@
-//! Where the running kernel keeps the fields of sockets and tasks, from its own type information (BTF).
+//! Finds the fields of sockets and tasks in the running kernel, from its type information (BTF).
 
 #[cfg(test)]
 pub(crate) mod builder;
@@ -20,17 +20,17 @@ use self::fields::{Structure, Value};
 use self::types::{Kind, Types};
 use super::host_root::{HostRoot, why};
 
-/// Where the BTF is, below the root.
+/// Path of the BTF, below the root.
 const PATH: &str = "sys/kernel/btf/vmlinux";
 
-/// Bytes read at most: distributions' kernels have 3 to 6 MB of BTF.
+/// The maximum number of bytes to read. Kernels of distributions have 3 to 6 MB of BTF.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// Bytes of a task's kernel stack on x86-64, and on aarch64 with pages of 4 KiB (`THREAD_SIZE`). Only kernels before Linux 5.15 need
-/// it.
+/// Size of a task's kernel stack on x86-64, and on aarch64 with 4 KiB pages (`THREAD_SIZE`), bytes. Needed only before Linux
+/// 5.15.
 const THREAD_SIZE: u32 = 16_384;
 
-/// How the names of the types begin by which aya finds hooks: typedefs of tracepoints, and the function of an iterator.
+/// Name prefixes of the types by which aya finds hooks: typedefs of tracepoints, and the function of an iterator.
 const HOOKS: &[&[u8]] = &[
     b"btf_trace_inet_sock_",
     b"btf_trace_tcp_",
@@ -38,53 +38,53 @@ const HOOKS: &[&[u8]] = &[
     b"bpf_iter_tcp",
 ];
 
-/// Where a task keeps the thread pointer.
+/// The field of the thread pointer in a task.
 const THREAD_POINTER: &[&str] = if cfg!(target_arch = "aarch64") {
     &["thread", "uw", "tp_value"]
 } else {
     &["thread", "fsbase"]
 };
 
-/// Where the kernel below `root` keeps its BTF.
+/// The path of the kernel's BTF below `root`.
 #[must_use]
 pub fn path(root: &Path) -> PathBuf {
     root.join(PATH)
 }
 
-/// What the kernel side must know of the kernel's types.
+/// The kernel's types, as far as the BPF programs need them.
 #[derive(Clone, Debug)]
 pub struct Layouts {
-    /// A socket's fields.
+    /// The fields of a socket.
     pub sock: SockLayout,
-    /// The way from a task to its sockets.
+    /// The path from a task to its sockets.
     pub task: TaskLayout,
-    /// Why it is not known.
+    /// Why `task` is unknown.
     pub task_unknown: Option<String>,
     /// Whether `tcp:tcp_send_reset` has a reason (Linux 6.10 and later).
     pub typed_reason: bool,
-    /// The numbers it has, and the kernel's names for them (`enum sk_rst_reason`); none before that.
+    /// The numbers and names of reset reasons (`enum sk_rst_reason`); empty before Linux 6.10.
     pub reasons: Vec<(u8, String)>,
-    /// Whether the kernel counts the runs of classic programs that it skips (Linux 6.7): the series that added the counter also gave
-    /// `struct bpf_link_info` a field `perf_event.kprobe.missed`.
+    /// Whether the kernel counts skipped runs of classic programs (Linux 6.7). The patch series with this counter also added
+    /// the field `perf_event.kprobe.missed` to `struct bpf_link_info`.
     pub counts_classic_skips: bool,
-    /// Where the kernel counts the runs of a program that are under way; `None` where it does not.
+    /// Where the kernel counts the active runs of a program; `None` if it does not.
     pub runs: Option<RunsLayout>,
 }
 
-/// Offsets by which the kernel side finds how many runs of a program are under way on a CPU.
+/// Offsets to find the number of active runs of a program on a CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunsLayout {
     /// `bpf_prog.active`, pointer to four bytes of each CPU.
     pub prog_active: u32,
     /// `bpf_array.value`.
     pub array_values: u32,
-    /// Whether another thread may run between two programs of one tracepoint. No type shows it: it is taken from the type of `active`,
-    /// `u8 *` since Linux 7.0, as tracepoints are preemptible since then.
+    /// Whether another thread may run between two programs of one tracepoint. No type shows this directly. `active` is `u8 *`
+    /// since Linux 7.0, and tracepoints are preemptible since the same release.
     pub preemptible: bool,
 }
 
 impl Layouts {
-    /// Nothing is known.
+    /// No layout is known.
     #[must_use]
     pub fn unknown() -> Self {
         Self {
@@ -99,12 +99,13 @@ impl Layouts {
     }
 }
 
-/// The kernel's BTF: read once, checked, and then used by all who need it.
+/// The kernel's BTF, read and checked once.
 #[derive(Debug)]
 pub struct KernelBtf(Types);
 
 impl KernelBtf {
-    /// Reads the BTF of the kernel below `root`. It is read and not mapped: before Linux 6.16 the kernel maps it for nobody.
+    /// Reads the BTF of the kernel below `root`. It is not mapped, because the kernel supports mmap(2) of BTF only since Linux
+    /// 6.16.
     ///
     /// # Errors
     /// One line: there is no BTF, it cannot be read, or it is corrupt.
@@ -112,7 +113,7 @@ impl KernelBtf {
         let shown = path(root);
         let bytes = read(root).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => anyhow!(
-                "this kernel has no BTF: there is no {}; it is built without CONFIG_DEBUG_INFO_BTF",
+                "this kernel has no BTF: {} does not exist; try a kernel with CONFIG_DEBUG_INFO_BTF",
                 shown.display()
             ),
             _ => anyhow!("cannot read the kernel's BTF at {}: {}", shown.display(), why(&error)),
@@ -120,15 +121,15 @@ impl KernelBtf {
         Self::parse(bytes).with_context(|| format!("cannot use the kernel's BTF at {}", shown.display()))
     }
 
-    /// Checks `bytes`: no later use of what this returns panics or runs for long.
+    /// Checks `bytes`. No later use of the returned value panics or runs for long.
     ///
     /// # Errors
-    /// They are no BTF, or corrupt.
+    /// They are not BTF, or they are corrupt.
     pub fn parse(bytes: Vec<u8>) -> Result<Self> {
         Types::check(bytes).map(Self)
     }
 
-    /// The types by which aya finds the hooks of the kernel side, and no others: aya would take longer to read all than the check does.
+    /// The types by which aya finds the hooks, and no others: aya would need more time to read all types than this check does.
     ///
     /// # Errors
     /// aya cannot read them.
@@ -137,10 +138,10 @@ impl KernelBtf {
         Btf::parse(&bytes, Endianness::default()).context("cannot use the kernel's BTF")
     }
 
-    /// What the kernel side must know.
+    /// The layouts for the BPF programs.
     ///
     /// # Errors
-    /// A field of a socket is not there or not plausible.
+    /// A field of a socket is missing or not plausible.
     pub fn layouts(&self) -> Result<Layouts> {
         let task = self.task();
         Ok(Layouts {
@@ -154,7 +155,7 @@ impl KernelBtf {
         })
     }
 
-    /// Offset and bytes of `field` in the first of `structures` that the kernel has; `None` where it has none of them. The kernel
+    /// Offset and size of `field` in the first of `structures` that the kernel has; `None` if it has none of them. The kernel
     /// describes the record of each tracepoint by such a structure.
     ///
     /// # Errors
@@ -173,7 +174,7 @@ impl KernelBtf {
             known: 1,
             ..SockLayout::UNKNOWN
         };
-        // One pointer leads to all four: each begins with the one before.
+        // One pointer serves all four structures, because each starts with the one before.
         let common = Structure::find(&self.0, "sock_common")?;
         layout.family = common.offset(&["skc_family"], Value::U16)?;
         layout.state = common.offset(&["skc_state"], Value::U8)?;
@@ -181,7 +182,7 @@ impl KernelBtf {
         layout.dport = common.offset(&["skc_dport"], Value::U16)?;
         layout.saddr = common.offset(&["skc_rcv_saddr"], Value::U32)?;
         layout.daddr = common.offset(&["skc_daddr"], Value::U32)?;
-        // A kernel without IPv6 has none.
+        // A kernel without IPv6 does not have these fields.
         let v6 = |field: &str| common.offset_if_any(&[field], Value::IPV6_ADDRESS);
         layout.saddr_v6 = v6("skc_v6_rcv_saddr")?.unwrap_or(ABSENT);
         layout.daddr_v6 = v6("skc_v6_daddr")?.unwrap_or(ABSENT);
@@ -209,7 +210,7 @@ impl KernelBtf {
         layout.srtt_us = tcp.offset(&["srtt_us"], Value::U32)?;
         layout.total_retrans = tcp.offset(&["total_retrans"], Value::U32)?;
 
-        // A pointer to a socket may be one to a timewait socket.
+        // A pointer to a socket may point to a timewait socket.
         let timewait = common.wider("inet_timewait_sock")?;
         layout.tw_substate = timewait.offset(&["tw_substate"], Value::U8)?;
         layout.net_inum = Structure::find(&self.0, "net")?.offset(&["ns", "inum"], Value::U32)?;
@@ -217,7 +218,7 @@ impl KernelBtf {
         Ok(layout)
     }
 
-    /// Bytes from a `struct socket` to the number of its inode.
+    /// Offset from a `struct socket` to the number of its inode.
     fn socket_inode(&self) -> Result<u32> {
         let alloc = Structure::find(&self.0, "socket_alloc")?;
         let socket = alloc
@@ -261,7 +262,7 @@ impl KernelBtf {
         Ok(layout)
     }
 
-    /// Fills in the way from a task to its numbers in each pid namespace.
+    /// Fills in the path from a task to its PID in each PID namespace.
     fn pid(&self, layout: &mut TaskLayout) -> Result<()> {
         let (pid, upid) = (Structure::find(&self.0, "pid")?, Structure::find(&self.0, "upid")?);
         layout.level = pid.offset(&["level"], Value::U32)?;
@@ -269,7 +270,7 @@ impl KernelBtf {
         let array = self.0.unaliased(numbers.id).and_then(|(_, found)| found.array());
         ensure!(
             array.is_some_and(|(_, element)| self.0.unaliased(element).is_some_and(|(id, _)| id == upid.id())),
-            "pid.numbers is no array of struct upid"
+            "pid.numbers is not an array of struct upid"
         );
         layout.numbers = numbers.offset;
         layout.upid_size = u32::try_from(upid.bytes)?;
@@ -282,8 +283,8 @@ impl KernelBtf {
         Ok(())
     }
 
-    /// Fills in what copies of user stacks need. Without the first four of these there are no stacks, and without the others more is
-    /// copied of them than there is.
+    /// Fills in the fields for copies of user stacks. Without the first four there are no stacks. Without the others the copies
+    /// are larger than necessary.
     fn stack(&self, task: &Structure<'_>, layout: &mut TaskLayout) -> Result<()> {
         let absent = |field: Option<u32>| field.unwrap_or(ABSENT);
         let registers = Structure::find(&self.0, "pt_regs")?;
@@ -314,8 +315,8 @@ impl KernelBtf {
         let Some(prog_active) = prog.offset_if_any(&["active"], Value::POINTER)? else {
             return Ok(None);
         };
-        // An i32 or, since Linux 7.0, four bytes, which arm64 counts by context, task to NMI: zeros where no run is under way
-        // (`bpf_prog_get_recursion_context`).
+        // An i32 or, since Linux 7.0, four bytes, which arm64 uses by context, from task to NMI. All are zero if no run is
+        // active (`bpf_prog_get_recursion_context`).
         let pointer = prog.field(&["active"])?.and_then(|field| self.0.unaliased(field.id));
         let bytes = pointer.and_then(|(_, pointer)| self.0.size(pointer.target()?));
         let values = Structure::find(&self.0, "bpf_array")?.field(&["value"])?;

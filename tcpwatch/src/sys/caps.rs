@@ -2,9 +2,9 @@
 
 use rustix::thread::{CapabilitySet, capabilities};
 
-/// What watching the kernel takes, as far as it is missing: names of capabilities, none when all are there.
+/// The names of the missing capabilities for watching the kernel; empty if none is missing.
 ///
-/// `CAP_SYS_ADMIN` stands for the two others (before Linux 5.8 there was nothing finer).
+/// `CAP_SYS_ADMIN` includes the other two (before Linux 5.8 it was the only one).
 #[must_use]
 pub fn missing_for_bpf() -> Vec<&'static str> {
     let effective = effective();
@@ -19,14 +19,13 @@ pub fn missing_for_bpf() -> Vec<&'static str> {
         .collect()
 }
 
-/// Whether we may see which files every process holds: the names of its descriptors, and where they lead
-/// (`proc_fd_access_allowed`, fs/proc/base.c).
+/// Whether this process may read the descriptors of all processes and their targets (`proc_fd_access_allowed`, fs/proc/base.c).
 #[must_use]
 pub fn see_all_descriptors() -> bool {
     effective().contains(CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH)
 }
 
-/// The effective set; empty where it cannot be read.
+/// The effective capabilities; empty if they cannot be read.
 fn effective() -> CapabilitySet {
     capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective)
 }

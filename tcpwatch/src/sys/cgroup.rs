@@ -1,4 +1,4 @@
-//! The cgroup a process is in (cgroups(7), "/proc files"; `proc_cgroup_show`, kernel/cgroup/cgroup.c).
+//! The cgroup of a process (cgroups(7), "/proc files"; `proc_cgroup_show`, kernel/cgroup/cgroup.c).
 
 pub(super) mod by_id;
 
@@ -8,30 +8,30 @@ use std::path::Path;
 
 pub use by_id::Hierarchy;
 
-/// Hierarchies of v1 that tell the most, best first: systemd's own, then those which every runtime uses.
+/// The v1 hierarchies with the most specific paths, best first: the one of systemd, then the ones that every runtime uses.
 const TELLING: [&str; 4] = ["name=systemd", "memory", "pids", "cpu"];
 
-/// What the kernel adds to the path of a cgroup that is gone.
+/// The kernel appends this to the path of a removed cgroup.
 const DELETED: &[u8] = b" (deleted)";
 
-/// Path of the cgroup of process `pid`, as seen from our own cgroup namespace (`/..` leads out of it), with U+FFFD for what
-/// is no UTF-8; `None` where there is no such process, or it may not be read.
+/// The cgroup path of process `pid`, as seen from the cgroup namespace of tcpwatch (`/..` leads out of it), with U+FFFD for
+/// invalid UTF-8. `None` if the process does not exist or may not be read.
 ///
-/// The path is that of v2, unless that is `/` and a hierarchy of v1 says more: on a host of both, v2 is often not used.
+/// This is the path in v2, unless it is `/` and a v1 hierarchy is more specific: on a host with both, v2 is often unused.
 #[must_use]
 pub fn path(root: &Path, pid: NonZeroU32) -> Option<String> {
     let text = fs::read(root.join(format!("proc/{pid}/cgroup"))).ok()?;
     most_telling(&text).map(|path| String::from_utf8_lossy(path).into_owned())
 }
 
-/// The path to show, from lines `ID:CONTROLLERS:PATH`, of which v2's is `0::PATH`; `None` where there are none.
+/// The most specific path of the lines `ID:CONTROLLERS:PATH` (`0::PATH` for v2); `None` if there are no lines.
 fn most_telling(text: &[u8]) -> Option<&[u8]> {
     let lines: Vec<(&[u8], &[u8])> = text
         .split(|&byte| byte == b'\n')
         .filter_map(|line| {
             let mut parts = line.splitn(3, |&byte| byte == b':').skip(1);
             let (controllers, path) = (parts.next()?, parts.next()?);
-            // A zombie may be in one.
+            // A zombie may be in a removed cgroup.
             Some((controllers, path.strip_suffix(DELETED).unwrap_or(path)))
         })
         .collect();

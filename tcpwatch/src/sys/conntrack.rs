@@ -1,8 +1,8 @@
-//! `/proc/net/stat/nf_conntrack`: what connection tracking did, a line a CPU (`ct_cpu_seq_show`).
+//! `/proc/net/stat/nf_conntrack`: counters of connection tracking, one line per CPU (`ct_cpu_seq_show`).
 
 use crate::input::host::Conntrack;
 
-/// Sums the columns `drop` and `early_drop`, which are hexadecimal, by their names in the first line.
+/// Sums the hexadecimal columns `drop` and `early_drop`, which the first line names.
 #[must_use]
 pub fn parse(text: &str) -> Conntrack {
     let mut lines = text.lines();

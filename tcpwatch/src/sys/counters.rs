@@ -1,17 +1,18 @@
-//! The kernel's own TCP counters: /proc/net/snmp and /proc/net/netstat (`snmp_seq_show`, `netstat_seq_show`, net/ipv4/proc.c).
+//! Reads the kernel's TCP counters: /proc/net/snmp and /proc/net/netstat (`snmp_seq_show`, `netstat_seq_show`,
+//! net/ipv4/proc.c).
 
 use std::path::Path;
 
 use super::proc_file::ProcFile;
 
-/// Both files of one namespace, opened once.
+/// The open files of one network namespace.
 #[derive(Debug)]
 pub struct Counters {
     snmp: ProcFile,
     netstat: ProcFile,
 }
 
-/// What both files said at one moment.
+/// The content of both files at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading<'a> {
     snmp: &'a str,
@@ -19,10 +20,10 @@ pub struct Reading<'a> {
 }
 
 impl Counters {
-    /// Opens both for the network namespace of the calling thread.
+    /// Opens both files for the network namespace of the calling thread.
     ///
     /// # Errors
-    /// The path and what open(2) said.
+    /// The path and the error of open(2).
     pub fn open(root: &Path) -> anyhow::Result<Self> {
         let net = root.join("proc/thread-self/net");
         Ok(Self {
@@ -31,10 +32,10 @@ impl Counters {
         })
     }
 
-    /// What they say now.
+    /// Reads both files.
     ///
     /// # Errors
-    /// The path and what pread(2) said.
+    /// The path and the error of pread(2).
     pub fn read(&mut self) -> anyhow::Result<Reading<'_>> {
         Ok(Reading {
             snmp: self.snmp.read()?,
@@ -44,13 +45,14 @@ impl Counters {
 }
 
 impl<'a> Reading<'a> {
-    /// Of the texts of both files.
+    /// Creates a reading from the texts of both files.
     #[must_use]
     pub const fn of(snmp: &'a str, netstat: &'a str) -> Self {
         Self { snmp, netstat }
     }
 
-    /// The counter `name` of `group`: `("Tcp", "PassiveOpens")`, `("TcpExt", "TWKilled")`; `None` where this kernel has none.
+    /// The counter `name` of `group`, such as `("Tcp", "PassiveOpens")` or `("TcpExt", "TWKilled")`; `None` if this kernel does
+    /// not have it.
     #[must_use]
     pub fn get(&self, group: &str, name: &str) -> Option<u64> {
         look_up(self.snmp, group, name).or_else(|| look_up(self.netstat, group, name))

@@ -1,4 +1,4 @@
-//! The limits of open descriptors, of a process (EMFILE) and of the host (ENFILE): which messages come from them, and what to do.
+//! The limits of open descriptors of a process (EMFILE) and of the host (ENFILE): detects them in messages and adds a remedy.
 
 use std::{fs, io};
 
@@ -11,10 +11,10 @@ use super::host_root::why;
 /// Checks that this process may open `needed` more descriptors.
 ///
 /// # Errors
-/// One line: how many it may open, and what to do.
+/// One line: the free descriptors, and what to try.
 pub fn ensure_free(needed: u64) -> Result<()> {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    // One of them is the directory's own.
+    // One of them belongs to this directory.
     let open = fs::read_dir("/proc/self/fd").map_or(limit, |open| open.count() as u64 - 1);
     let free = limit.saturating_sub(open);
     ensure!(
@@ -24,7 +24,7 @@ pub fn ensure_free(needed: u64) -> Result<()> {
     Ok(())
 }
 
-/// `text` of a message, with what to do where it comes from a limit of descriptors.
+/// Adds a remedy to the message `text` if it comes from a descriptor limit.
 #[must_use]
 pub fn with_remedy(text: String) -> String {
     match of(&text).map(|errno| {
@@ -39,15 +39,15 @@ pub fn with_remedy(text: String) -> String {
     }
 }
 
-/// Whether `error` comes from a limit of descriptors: what it kept from being read is there, and must not be left out.
+/// Whether `error` comes from a descriptor limit. The object that could not be opened exists, and must not be left out.
 #[must_use]
 pub fn is_reached(error: &anyhow::Error) -> bool {
     of(&format!("{error:#}")).is_some()
 }
 
-/// The limit that `text` is about. Errors pass through libraries that keep nothing but the words of the C library.
+/// The descriptor limit that `text` reports. It searches the text, because some libraries keep only the text of an error.
 fn of(text: &str) -> Option<Errno> {
-    // The words for the host's limit begin with those for the process's.
+    // The text for ENFILE starts with the text for EMFILE, so check ENFILE first.
     let limits = [Errno::NFILE, Errno::MFILE];
     limits
         .into_iter()
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_that_comes_from_a_limit_says_what_to_do() {
+    fn a_message_from_a_limit_has_a_remedy() {
         let with = |errno: Errno| with_remedy(format!("cannot open x: {}", io::Error::from(errno)));
         assert_eq!(
             with(Errno::MFILE),
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_that_are_free_are_counted() {
+    fn free_descriptors_are_counted() {
         ensure_free(1).unwrap();
         let limit = getrlimit(Resource::Nofile).current.unwrap();
         let error = ensure_free(limit).unwrap_err().to_string();
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_from_a_limit_is_known_whoever_passes_it_on() {
+    fn an_error_from_a_limit_is_detected_in_any_wrapping() {
         let wrapped = Err::<(), _>(Errno::MFILE).context("cannot open x").unwrap_err();
         assert!(is_reached(&wrapped));
         assert!(is_reached(&anyhow::anyhow!(

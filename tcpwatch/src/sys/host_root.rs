@@ -1,4 +1,4 @@
-//! A tree of files to read: this host's, or one copied from another, in which there may be anything.
+//! A directory tree to read: the root of this host, or files copied from another host. Copied files are untrusted.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,19 +12,19 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Dir, Mode, OFlags, ResolveFlags, makedev, openat, openat2};
 use rustix::io::Errno;
 
-/// Bytes of a file read at most.
+/// The maximum number of bytes to read of a file.
 const MOST: u64 = 1 << 20;
-/// Names of a directory read at most.
+/// The maximum number of names to read of a directory.
 const NAMES: usize = 1 << 20;
 
-/// A tree, open at its top.
+/// An open directory tree.
 #[derive(Debug)]
 pub struct HostRoot {
     top: OwnedFd,
     copied: bool,
 }
 
-/// Why something could not be read, without the number of the error.
+/// The text of `error` without the error number.
 #[must_use]
 pub fn why(error: &io::Error) -> String {
     let text = error.to_string();
@@ -33,17 +33,17 @@ pub fn why(error: &io::Error) -> String {
         .to_owned()
 }
 
-/// Which file it is, by whatever path: device and inode.
+/// Identifies a file: device and inode.
 pub type Identity = (u64, u64);
 
-/// A file's bytes.
+/// The content of a file.
 #[derive(Debug)]
 pub struct Content {
-    /// What is in it.
+    /// The bytes.
     pub bytes: Vec<u8>,
-    /// Whether there is more, which was not read.
+    /// Whether the file is longer than the bytes.
     pub cut: bool,
-    /// Which file it is.
+    /// The identity of the file.
     pub identity: Identity,
 }
 
@@ -51,12 +51,12 @@ impl HostRoot {
     /// Opens the tree at `path`.
     ///
     /// # Errors
-    /// One line: no such directory, or not permitted.
+    /// One line: the directory does not exist or may not be opened.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
         let top = openat(CWD, path, flags, Mode::empty()).map_err(|errno| {
             anyhow!(
-                "{}: {} (--root takes the top of a tree copied from a host, with proc and etc in it)",
+                "cannot open {}: {}; try --root with a directory that has proc and etc of another host",
                 path.display(),
                 io::Error::from(errno)
             )
@@ -67,16 +67,16 @@ impl HostRoot {
         })
     }
 
-    /// Whether it was copied from another host.
+    /// Whether the files were copied from another host.
     #[must_use]
     pub const fn is_copied(&self) -> bool {
         self.copied
     }
 
-    /// The file at `path`, which has no slash in front.
+    /// Reads the file at `path`, which is relative to the root.
     ///
     /// # Errors
-    /// What the kernel said; what is no regular file, which could block or never end.
+    /// The error of the kernel, or a file that is not regular, which could block or never end.
     pub fn read(&self, path: &str) -> io::Result<Content> {
         let file = self.file(path)?;
         let metadata = file.metadata()?;
@@ -91,7 +91,7 @@ impl HostRoot {
         })
     }
 
-    /// The regular file at `path`, open for reading.
+    /// Opens the regular file at `path` for reading.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -100,24 +100,24 @@ impl HostRoot {
         if file.metadata()?.is_file() {
             Ok(file)
         } else {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, "this is no regular file"))
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
         }
     }
 
-    /// The text of the file at `path`.
+    /// Reads the text of the file at `path`.
     ///
     /// # Errors
-    /// As [`Self::read`]; a file that is too long, or is no text.
+    /// As [`Self::read`], or a file that is too long or not UTF-8.
     pub fn text(&self, path: &str) -> io::Result<String> {
         let content = self.read(path)?;
         if content.cut {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than 1 MiB"));
         }
-        String::from_utf8(content.bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "this is no text"))
+        String::from_utf8(content.bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8 text"))
     }
 
-    /// How many names there are in the directory of descriptors at `path`. Since Linux 6.2 its size says it, to everybody
-    /// (`proc_fd_getattr`); that of a copy says something else.
+    /// The number of names in the directory of descriptors at `path`. Since Linux 6.2 it is the size of the directory, which
+    /// everybody may read (`proc_fd_getattr`). In copied files the size means something else.
     #[must_use]
     pub fn count(&self, path: &str) -> Option<u64> {
         let size = File::from(self.at(path, OFlags::PATH).ok()?).metadata().ok()?.len();
@@ -127,7 +127,7 @@ impl HostRoot {
         }
     }
 
-    /// Whether `path` leads to /dev/null, by which what is expected there is switched off (null(4)).
+    /// Whether `path` is a link to /dev/null, which disables the file that it replaces (null(4)).
     #[must_use]
     pub fn is_null(&self, path: &str) -> bool {
         let file = self.at(path, OFlags::PATH).map(File::from);
@@ -135,16 +135,16 @@ impl HostRoot {
         metadata.is_ok_and(|metadata| metadata.file_type().is_char_device() && metadata.rdev() == makedev(1, 3))
     }
 
-    /// Whether there is anything at `path`.
+    /// Whether `path` exists.
     #[must_use]
     pub fn has(&self, path: &str) -> bool {
         self.at(path, OFlags::PATH).is_ok()
     }
 
-    /// The names in the directory at `path`, in no order.
+    /// The names in the directory at `path`, in any order.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The error of the kernel.
     pub fn names(&self, path: &str) -> io::Result<Vec<OsString>> {
         let directory = self.at(path, OFlags::DIRECTORY)?;
         let names = Dir::new(directory)?.filter_map(|entry| Some(entry.ok()?.file_name().to_bytes().to_vec()));
@@ -155,14 +155,14 @@ impl HostRoot {
             .collect())
     }
 
-    /// Opens `path`. The links of a copied tree are of its own host, and are followed inside it.
+    /// Opens `path`. Links in copied files are followed inside the tree.
     fn at(&self, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC;
         if !self.copied {
             return Ok(openat(&self.top, path, flags, Mode::empty())?);
         }
         match openat2(&self.top, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
-            // Before Linux 5.6, or where a sandbox does not know it: links are not followed at all.
+            // Before Linux 5.6, or in a sandbox that does not know openat2(2), links are not followed.
             Err(Errno::NOSYS | Errno::PERM) => Ok(openat(&self.top, path, flags | OFlags::NOFOLLOW, Mode::empty())?),
             opened => Ok(opened?),
         }
@@ -214,11 +214,11 @@ mod tests {
         mkfifoat(CWD, path("fifo"), Mode::RUSR).unwrap();
         let tree = HostRoot::open(root.path()).unwrap();
         let why = |name| tree.text(name).unwrap_err().to_string();
-        assert_eq!(why("binary"), "this is no text");
+        assert_eq!(why("binary"), "not UTF-8 text");
         assert_eq!(why("huge"), "longer than 1 MiB");
         assert_eq!(tree.text("largest").unwrap().len(), 1 << 20);
         for odd in ["directory", "fifo"] {
-            assert_eq!(why(odd), "this is no regular file");
+            assert_eq!(why(odd), "not a regular file");
         }
         assert!(why("loop").starts_with("Too many levels of symbolic links"));
         assert!(why("none").starts_with("No such file"));

@@ -1,24 +1,24 @@
-//! How many descriptors processes have, and may have.
+//! The open descriptors of processes, and their limits.
 
 use std::num::NonZeroU32;
 
 use super::host_root::HostRoot;
 
-/// A process with fewer is not looked at: one that is to open nothing more may have set its limit below what it has.
+/// Processes with fewer descriptors are ignored. A process that opens no more files may set its limit below its current number.
 const FEW: u64 = 100;
 
 /// The descriptors of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Use {
-    /// Which.
+    /// The process.
     pub pid: NonZeroU32,
-    /// How many are open.
+    /// Number of open descriptors.
     pub open: u64,
-    /// How many may be: its soft limit (`RLIMIT_NOFILE`, getrlimit(2)).
+    /// The soft limit (`RLIMIT_NOFILE`, getrlimit(2)).
     pub limit: u64,
 }
 
-/// The processes with 100 descriptors or more whose limits can be read, in no order; `None` where no process is to be seen.
+/// The processes with 100 or more descriptors and a readable limit, in any order; `None` if no process is visible.
 #[must_use]
 pub fn many(tree: &HostRoot) -> Option<Vec<Use>> {
     let names = tree.names("proc").ok()?;
@@ -35,7 +35,7 @@ pub fn many(tree: &HostRoot) -> Option<Vec<Use>> {
     Some(found.collect())
 }
 
-/// Reads `Max open files            1024                 524288               files` (`proc_pid_limits`, fs/proc/base.c).
+/// Parses `Max open files 1024 524288 files` (`proc_pid_limits`, fs/proc/base.c).
 fn soft(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_ascii_whitespace().next()?.parse().ok()

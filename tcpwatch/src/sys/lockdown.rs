@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-/// Whether the kernel below `root` is locked down so far that BPF programs may not read its memory.
+/// Whether the kernel below `root` is in a lockdown mode that forbids BPF programs to read its memory.
 #[must_use]
 pub fn forbids_bpf_reads(root: &Path) -> bool {
     fs::read_to_string(root.join("sys/kernel/security/lockdown")).is_ok_and(|modes| modes.contains("[confidentiality]"))

@@ -1,10 +1,10 @@
-//! `RLIMIT_MEMLOCK` (getrlimit(2)): before Linux 5.11 it bounds the memory of BPF maps.
+//! `RLIMIT_MEMLOCK` (getrlimit(2)): before Linux 5.11 it limits the memory of BPF maps.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the limit as far as the kernel permits. Later kernels charge maps to the cgroup: there it does no harm.
+/// Raises the limit as far as the kernel permits. Later kernels charge maps to the cgroup, and this has no effect.
 ///
-/// Returns the limit that remains, in bytes; `None` where there is none.
+/// Returns the remaining limit in bytes; `None` if there is none.
 #[must_use]
 pub fn raise() -> Option<u64> {
     let unlimited = Rlimit {
@@ -12,13 +12,13 @@ pub fn raise() -> Option<u64> {
         maximum: None,
     };
     if setrlimit(Resource::Memlock, unlimited).is_err() {
-        // Without CAP_SYS_RESOURCE the soft limit may rise to the hard one.
+        // Without CAP_SYS_RESOURCE the soft limit can be raised to the hard limit.
         let maximum = getrlimit(Resource::Memlock).maximum;
         let highest = Rlimit {
             current: maximum,
             maximum,
         };
-        // Where this is refused too, what remains says so.
+        // If the kernel refuses this too, the returned limit shows it.
         let _ = setrlimit(Resource::Memlock, highest);
     }
     getrlimit(Resource::Memlock).current

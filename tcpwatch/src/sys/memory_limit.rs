@@ -1,4 +1,4 @@
-//! How much memory the cgroups of this process still let it have (Documentation/admin-guide/cgroup-v2.rst, `memory.max`).
+//! The memory that the cgroup limits still allow this process (Documentation/admin-guide/cgroup-v2.rst, `memory.max`).
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use super::cgroup::by_id::{mounts, mounts_of_v1};
 
-/// From here on a limit of v1 is none: the kernel shows the most that it can count.
+/// From this value on, a v1 limit means no limit: the kernel shows its largest number.
 const V1_UNLIMITED: u64 = 1 << 62;
 
 /// The files of a memory controller.
 struct Files {
     limit: &'static str,
     used: &'static str,
-    /// The lines of `memory.stat` that count what the kernel takes back when memory is short.
+    /// The lines of `memory.stat` that count memory which the kernel can reclaim.
     reclaimable: &'static [&'static str],
 }
 
@@ -29,8 +29,8 @@ const V1: Files = Files {
     reclaimable: &["total_active_file", "total_inactive_file"],
 };
 
-/// Bytes that this process may still take, by the tightest limit of its cgroup and those above it, with the page cache counted as
-/// free; `None` where no limit can be seen. `root` is `/`.
+/// The memory in bytes that this process may still take, by the tightest limit of its cgroup and the cgroups above. The page
+/// cache counts as free. `None` if no limit is visible; `root` is `/`.
 #[must_use]
 pub fn available(root: &Path) -> Option<u64> {
     let ours = root.join("proc/self");
@@ -40,7 +40,7 @@ pub fn available(root: &Path) -> Option<u64> {
         Some(path) => (path, &V1, mounts_of_v1(&table, b"memory").collect::<Vec<_>>()),
         None => (path_of(&cgroups, b"")?, &V2, mounts(&table).collect()),
     };
-    // A mount that shows all of the hierarchy shows the most limits.
+    // Prefer the mount that shows the largest part of the hierarchy: it shows the most limits.
     places.sort_by_key(|(top, _)| top.len());
     let (top, below) = places.iter().find_map(|(top, place)| {
         let below = path.strip_prefix(top.as_slice())?;
@@ -51,7 +51,7 @@ pub fn available(root: &Path) -> Option<u64> {
     levels.filter_map(|level| room(level, files)).min()
 }
 
-/// The path of the cgroup of the hierarchy that has `controller`, from lines `ID:CONTROLLERS:PATH`; v2 has none.
+/// The cgroup path in the hierarchy with `controller` (empty for v2), from lines `ID:CONTROLLERS:PATH`.
 fn path_of<'a>(cgroups: &'a [u8], controller: &[u8]) -> Option<&'a [u8]> {
     cgroups.split(|&byte| byte == b'\n').find_map(|line| {
         let mut parts = line.splitn(3, |&byte| byte == b':').skip(1);
@@ -61,17 +61,17 @@ fn path_of<'a>(cgroups: &'a [u8], controller: &[u8]) -> Option<&'a [u8]> {
     })
 }
 
-/// The absolute `path` below `root`.
+/// The absolute path `path` below `root`.
 fn inside(root: &Path, path: &[u8]) -> PathBuf {
     let start = path.iter().position(|&byte| byte != b'/').unwrap_or(path.len());
     root.join(OsStr::from_bytes(&path[start..]))
 }
 
-/// Bytes left of the limit of the cgroup at `level`; `None` where it has none.
+/// The bytes left below the limit of the cgroup at `level`; `None` if it has no limit.
 fn room(level: &Path, files: &Files) -> Option<u64> {
     let read = |file: &str| fs::read_to_string(level.join(file)).ok();
     let number = |file: &str| read(file)?.trim().parse::<u64>().ok();
-    // `max`, where there is no limit, is no number.
+    // Without a limit the file has `max`, which is not a number.
     let limit = number(files.limit).filter(|&limit| limit < V1_UNLIMITED)?;
     let stat = read("memory.stat").unwrap_or_default();
     let counts = stat.lines().filter_map(|line| line.split_once(' '));

@@ -1,5 +1,4 @@
-//! What the running system is: one fact of the OS a file. Each takes the root of the tree it reads, so that tests use a
-//! fake one.
+//! Reads facts of the operating system, one per file. Each reader takes the root of the tree, so that tests can use a fake one.
 
 pub mod btf;
 pub mod caps;

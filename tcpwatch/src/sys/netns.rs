@@ -1,4 +1,4 @@
-//! Network namespaces: which ones `--netns` means, and how to open something inside one.
+//! Network namespaces: resolves `--netns`, and runs code inside a namespace.
 
 use std::fmt;
 use std::fs::{self, File, Metadata};
@@ -20,38 +20,37 @@ use super::threads::spawn_scoped;
 use crate::input::escaped::Escaped;
 use crate::input::netns_selector::NetnsSelector;
 
-/// What `--netns` takes, for messages.
-const TAKES: &str = "--netns takes self, all, a PID or a path";
-/// What to do where the kernel says no.
-const NEEDS: &str = "this needs CAP_SYS_ADMIN and CAP_SYS_PTRACE: run tcpwatch with sudo";
+/// The valid values of `--netns`, for messages.
+const TAKES: &str = "try --netns with self, all, a PID or a path";
+/// The remedy if the kernel denies access.
+const NEEDS: &str = "it needs CAP_SYS_ADMIN and CAP_SYS_PTRACE; try sudo";
 
-/// A network namespace, held open.
+/// An open network namespace.
 #[derive(Debug)]
 pub struct Namespace {
-    /// Inode number of its file in nsfs: its name for the kernel (`net->ns.inum`), as in `net:[4026531833]`.
+    /// Inode number of its nsfs file (`net->ns.inum`), as in `net:[4026531833]`.
     pub inode: u32,
-    /// Its file; `None` for our own, which is never entered, so that no privilege is needed.
+    /// Its file; `None` for the namespace of tcpwatch, which is never entered, so no privilege is needed.
     file: Option<File>,
-    /// The path it was opened by.
+    /// The path by which it was opened.
     path: Option<PathBuf>,
-    /// What the user called it, for messages.
+    /// The name for messages, as the user gave it.
     name: String,
 }
 
-/// What tells one namespace from another: device (nsfs) and inode.
+/// Identifies a namespace: device (nsfs) and inode.
 type Identity = (u64, u64);
 
 fn identity(metadata: &Metadata) -> Identity {
     (metadata.dev(), metadata.ino())
 }
 
-/// The namespaces `arg` means, at least one, each once; our own first. `root` is `/`.
+/// The namespaces that `arg` selects: at least one, without duplicates, the one of tcpwatch first. `root` is `/`.
 ///
 /// # Errors
-/// One line: no such process or file, no network namespace, or a missing capability.
+/// One line: no such process or file, not a network namespace, or a missing capability.
 pub fn resolve(root: &Path, arg: &NetnsSelector) -> anyhow::Result<Vec<Namespace>> {
-    let own = fs::metadata(root.join("proc/thread-self/ns/net"))
-        .context("our own network namespace, /proc/thread-self/ns/net")?;
+    let own = fs::metadata(root.join("proc/thread-self/ns/net")).context("cannot read /proc/thread-self/ns/net")?;
     match arg {
         NetnsSelector::Own => Ok(vec![Namespace::own(&own)?]),
         NetnsSelector::All => all(root, &own),
@@ -75,17 +74,17 @@ pub fn resolve(root: &Path, arg: &NetnsSelector) -> anyhow::Result<Vec<Namespace
     }
 }
 
-/// Opens `path` without waiting: a FIFO would wait for its writer.
+/// Opens `path` without blocking: a FIFO would wait for a writer.
 fn open(path: &Path) -> io::Result<File> {
     File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
-/// The namespace the file at `path` stands for.
+/// Opens the namespace of the file at `path`.
 fn one(path: &Path, own: &Metadata, name: String, missing: &str) -> anyhow::Result<Namespace> {
     let file = open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => anyhow!("{name}: {missing} ({TAKES})"),
-        io::ErrorKind::PermissionDenied => anyhow!("{name}: permission denied: {NEEDS}"),
-        _ => anyhow!("{name}: {error}"),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => anyhow!("cannot open {name}: {missing}; {TAKES}"),
+        io::ErrorKind::PermissionDenied => anyhow!("cannot open {name}: permission denied; {NEEDS}"),
+        _ => anyhow!("cannot open {name}: {error}"),
     })?;
     let found = identity(&file.metadata().with_context(|| name.clone())?);
     if found == identity(own) {
@@ -98,11 +97,11 @@ fn one(path: &Path, own: &Metadata, name: String, missing: &str) -> anyhow::Resu
             path: Some(path.to_owned()),
             name,
         }),
-        _ => bail!("{name}: this file is no network namespace ({TAKES})"),
+        _ => bail!("{name} is not a network namespace; {TAKES}"),
     }
 }
 
-/// The names that ip-netns(8) gives to network namespaces, by inode number: those of the files of /run/netns.
+/// The names of network namespaces by inode number, from the files in /run/netns (ip-netns(8)).
 #[must_use]
 pub fn names(root: &Path) -> HashMap<u32, String> {
     let Ok(own) = fs::metadata(root.join("proc/thread-self/ns/net")) else {
@@ -120,7 +119,7 @@ pub fn names(root: &Path) -> HashMap<u32, String> {
     named.collect()
 }
 
-/// Every namespace found under /proc and /run/netns; what vanishes on the way is passed over.
+/// Opens every namespace found in /proc and /run/netns. Namespaces that disappear meanwhile are skipped.
 fn all(root: &Path, own: &Metadata) -> anyhow::Result<Vec<Namespace>> {
     let mut found = vec![Namespace::own(own)?];
     let mut hidden = 0;
@@ -133,7 +132,7 @@ fn all(root: &Path, own: &Metadata) -> anyhow::Result<Vec<Namespace>> {
             .as_ref()
             .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
         {
-            // Where the first thread has ended, another shows it.
+            // If the first thread has exited, another thread shows the namespace.
             let threads = other_threads(root, pid).into_iter();
             let paths = threads.map(|thread| process.join(format!("task/{thread}/ns/net")));
             shown = paths
@@ -146,27 +145,30 @@ fn all(root: &Path, own: &Metadata) -> anyhow::Result<Vec<Namespace>> {
     for entry in entries(&root.join("run/netns"))? {
         hidden += usize::from(is_hidden(add(&entry.path(), own, &mut found))?);
     }
-    // One with all privileges can still be denied a look, at a process of an outer user namespace for one.
+    // Even with all capabilities some processes cannot be read, for example processes of an outer user namespace.
     match hidden {
         0 => {}
-        // Of no use to most: such a process is usually in a namespace that others show.
-        _ if is_privileged() => log::info!("{}: what no other process is in is left out", unreadable(hidden)),
-        _ => bail!("all network namespaces: {}: {NEEDS}", unreadable(hidden)),
+        // Not a warning: such a process is usually in a namespace that other processes show.
+        _ if is_privileged() => log::info!(
+            "{}; namespaces without other processes are left out",
+            unreadable(hidden)
+        ),
+        _ => bail!("cannot find all network namespaces: {}; {NEEDS}", unreadable(hidden)),
     }
     Ok(found)
 }
 
-/// Adds to `found` the namespace that the file at `path` stands for, if it is there and a new one.
+/// Adds the namespace of the file at `path` to `found`, if it exists and is new.
 fn add(path: &Path, own: &Metadata, found: &mut Vec<Namespace>) -> io::Result<()> {
     let new = Namespace::unless_known(path, own, found)?;
     found.extend(new);
     Ok(())
 }
 
-/// Whether a namespace is there and must not be looked at; one that has vanished is not.
+/// Whether the namespace exists but may not be opened. A namespace that disappeared does not count.
 ///
 /// # Errors
-/// The limit of open descriptors is reached: what is there must not be left out.
+/// The limit of open descriptors is reached. The namespace exists and must not be left out.
 fn is_hidden(shown: io::Result<()>) -> anyhow::Result<bool> {
     let Err(error) = shown else { return Ok(false) };
     let hidden = error.kind() == io::ErrorKind::PermissionDenied;
@@ -177,7 +179,7 @@ fn is_hidden(shown: io::Result<()>) -> anyhow::Result<bool> {
     Ok(hidden)
 }
 
-/// That so many processes show none.
+/// The message for this number of unreadable processes.
 fn unreadable(processes: usize) -> String {
     match processes {
         1 => "the network namespace of 1 process cannot be read".into(),
@@ -185,7 +187,7 @@ fn unreadable(processes: usize) -> String {
     }
 }
 
-/// Whether we have what reading and entering others' namespaces takes.
+/// Whether this process has the capabilities to read and enter namespaces of other processes.
 fn is_privileged() -> bool {
     capabilities(None).is_ok_and(|sets| {
         sets.effective
@@ -193,10 +195,10 @@ fn is_privileged() -> bool {
     })
 }
 
-/// What is in a directory; nothing, where there is none, or none for us.
+/// The entries of a directory; empty if it does not exist or may not be read.
 ///
 /// # Errors
-/// It cannot be read for another reason, as the limit of open descriptors.
+/// It cannot be read for another reason, such as the limit of open descriptors.
 fn entries(directory: &Path) -> anyhow::Result<impl Iterator<Item = fs::DirEntry> + use<>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => None,
@@ -206,7 +208,7 @@ fn entries(directory: &Path) -> anyhow::Result<impl Iterator<Item = fs::DirEntry
 }
 
 impl fmt::Display for Namespace {
-    /// For people: `network namespace /run/netns/web`.
+    /// For messages: `network namespace /run/netns/web`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Escaped(self.name.as_bytes()).fmt(f)
     }
@@ -222,7 +224,7 @@ impl Namespace {
         })
     }
 
-    /// Opens the file at `path`, if it is a namespace (a file of nsfs, as our own is) that is not among `known`.
+    /// Opens the file at `path`, if it is a namespace (an nsfs file) that is not in `known`.
     fn unless_known(path: &Path, own: &Metadata, known: &[Self]) -> io::Result<Option<Self>> {
         let new = |metadata: &Metadata| match u32::try_from(metadata.ino()) {
             Ok(inode) if metadata.dev() == own.dev() && known.iter().all(|namespace| namespace.inode != inode) => {
@@ -234,7 +236,7 @@ impl Namespace {
             return Ok(None);
         }
         let file = open(path)?;
-        // Asked of the open file again: the path may lead elsewhere by now.
+        // Check the open file again: by now the path may lead elsewhere.
         Ok(new(&file.metadata()?).map(|inode| Self {
             inode,
             file: Some(file),
@@ -243,23 +245,23 @@ impl Namespace {
         }))
     }
 
-    /// Whether this is the namespace tcpwatch runs in.
+    /// Whether tcpwatch runs in this namespace.
     #[must_use]
     pub const fn is_own(&self) -> bool {
         self.file.is_none()
     }
 
-    /// A path that leads to it; `None` for our own.
+    /// A path that leads to the namespace; `None` for the one of tcpwatch.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// Runs `work` inside the namespace, on a thread that ends with it. Sockets, and files of /proc/thread-self/net and
-    /// /proc/sys/net, stay bound to the namespace they were opened in.
+    /// Runs `work` inside the namespace, on a thread that ends afterwards. Sockets, and files of /proc/thread-self/net and
+    /// /proc/sys/net, stay bound to the namespace in which they were opened.
     ///
     /// # Errors
-    /// Those of `work`; one line where setns(2) refuses.
+    /// Errors of `work`, or one line if setns(2) fails.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
         let Some(file) = &self.file else { return work() };
         let mut work = Some(work);
@@ -271,18 +273,18 @@ impl Namespace {
         let on_thread = thread::scope(|scope| Ok(spawn_scoped(scope, "netns", &mut inside)?.join()));
         match on_thread {
             Ok(joined) => joined.unwrap_or_else(|panic| resume_unwind(panic)),
-            // In the middle of a run the limit of processes may have been reached.
+            // The limit of processes may be reached during a run.
             Err(why) => run_and_return(inside, why),
         }
     }
 
-    /// Why setns(2) refused.
+    /// The error of a failed setns(2).
     fn refused(&self, errno: Errno) -> anyhow::Error {
         let name = &self.name;
         match errno {
-            Errno::PERM => anyhow!("{name}: entering it is not permitted: {NEEDS}"),
-            Errno::INVAL => anyhow!("{name}: this file is no network namespace ({TAKES})"),
-            _ => anyhow!("{name}: entering it: {errno}"),
+            Errno::PERM => anyhow!("cannot enter {name}: permission denied; {NEEDS}"),
+            Errno::INVAL => anyhow!("{name} is not a network namespace; {TAKES}"),
+            _ => anyhow!("cannot enter {name}: {errno}"),
         }
     }
 }
@@ -292,23 +294,23 @@ fn enter(file: &File) -> rustix::io::Result<()> {
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
 }
 
-/// Runs `work`, which leaves this thread in another network namespace, and returns to our own.
+/// Runs `work`, which moves this thread to another network namespace, and then moves it back.
 ///
 /// # Errors
-/// Those of `work`; `no_thread`, where this thread could not return.
+/// Errors of `work`; or `no_thread`, if this thread could not move back.
 fn run_and_return<T>(work: impl FnOnce() -> anyhow::Result<T>, no_thread: anyhow::Error) -> anyhow::Result<T> {
-    /// Returns when it is dropped, after a panic too.
+    /// Moves the thread back when dropped, also after a panic.
     struct Return(File);
     impl Drop for Return {
         fn drop(&mut self) {
             if let Err(errno) = enter(&self.0) {
-                log::error!("cannot return to our own network namespace: {errno}");
+                log::error!("cannot return to the network namespace of tcpwatch: {errno}");
                 std::process::exit(1);
             }
         }
     }
     let own = File::open("/proc/thread-self/ns/net").context("/proc/thread-self/ns/net")?;
-    // To enter the namespace that we are in takes the privilege to return to it.
+    // Entering the current namespace needs the same privilege as returning to it.
     if enter(&own).is_err() {
         return Err(no_thread);
     }
@@ -321,7 +323,7 @@ mod tests {
     use super::*;
     use tempfile::TempDir;
 
-    /// A tree in which processes 1 and 2 share our namespace, 3 has another, and `web` names a third.
+    /// A tree in which processes 1 and 2 are in the namespace of tcpwatch, 3 is in another one, and `web` is the name of a third.
     fn tree() -> TempDir {
         let root = tempfile::tempdir().unwrap();
         for process in ["thread-self", "1", "2", "3", "4", "self"] {
@@ -369,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn how_many_cannot_be_read_is_told() {
+    fn unreadable_processes_are_counted() {
         assert_eq!(unreadable(1), "the network namespace of 1 process cannot be read");
         assert_eq!(unreadable(2), "the network namespaces of 2 processes cannot be read");
     }
@@ -391,11 +393,11 @@ mod tests {
         let error = |arg: &str| format!("{:#}", resolve(root.path(), &arg.parse().unwrap()).unwrap_err());
         assert_eq!(
             error("99999"),
-            "network namespace of PID 99999: no such process (--netns takes self, all, a PID or a path)"
+            "cannot open network namespace of PID 99999: no such process; try --netns with self, all, a PID or a path"
         );
         assert!(error("4").contains("no such process"), "a zombie has no namespace");
-        assert!(error("/nowhere/x").contains("no such file (--netns takes"));
-        assert!(error("/proc/version").contains("no network namespace"));
+        assert!(error("/nowhere/x").contains("no such file; try --netns"));
+        assert!(error("/proc/version").contains("not a network namespace"));
     }
 
     #[test]
@@ -403,6 +405,6 @@ mod tests {
         let root = tree();
         let file = resolve(root.path(), &NetnsSelector::Pid(3)).unwrap().remove(0);
         let error = file.run(|| Ok(())).unwrap_err().to_string();
-        assert!(error.contains("no network namespace"), "{error}");
+        assert!(error.contains("not a network namespace"), "{error}");
     }
 }

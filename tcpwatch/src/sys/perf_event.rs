@@ -3,24 +3,24 @@
 use std::fs;
 use std::path::Path;
 
-/// Above this level mainline has none; Debian and Ubuntu refuse `perf_event_open(2)` to all but `CAP_SYS_ADMIN`.
+/// The highest level of mainline. At higher levels Debian and Ubuntu allow `perf_event_open(2)` only with `CAP_SYS_ADMIN`.
 const MAINLINE_MAX: i32 = 2;
 
-/// The level below `root`; `None` where the kernel has no perf events.
+/// The level below `root`; `None` if the kernel has no perf events.
 #[must_use]
 pub fn paranoid(root: &Path) -> Option<i32> {
     let text = fs::read_to_string(root.join("proc/sys/kernel/perf_event_paranoid")).ok()?;
     text.trim().parse().ok()
 }
 
-/// Why the kernel below `root` may have refused `perf_event_open(2)` to a process with `CAP_PERFMON`, and what to do; `None` where the
+/// Why the kernel below `root` may refuse `perf_event_open(2)` to a process with `CAP_PERFMON`, and what to try; `None` if the
 /// level does not explain it.
 #[must_use]
 pub fn refusal(root: &Path) -> Option<String> {
     let level = paranoid(root).filter(|&level| level > MAINLINE_MAX)?;
     Some(format!(
-        "kernel.perf_event_paranoid is {level}, by which perf_event_open(2) takes CAP_SYS_ADMIN; \
-         try sudo, or --hook tp_btf, or sysctl -w kernel.perf_event_paranoid={MAINLINE_MAX}"
+        "kernel.perf_event_paranoid is {level}, so perf_event_open(2) needs CAP_SYS_ADMIN; try sudo, or --hook \
+        tp_btf, or sysctl -w kernel.perf_event_paranoid={MAINLINE_MAX}"
     ))
 }
 

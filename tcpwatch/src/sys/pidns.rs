@@ -1,16 +1,18 @@
-//! The pid namespace whose numbers /proc shows (`pid_namespaces(7)`): mostly our own, but one can be entered without its /proc.
+//! The PID namespace of /proc (`pid_namespaces(7)`): usually the one of tcpwatch, but a process can enter a PID namespace
+//! without its /proc.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Inode number of the first pid namespace, in which every process has a number (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
+/// Inode number of the initial PID namespace, in which every process has a PID (`PROC_PID_INIT_INO`,
+/// `include/linux/proc_ns.h`).
 const FIRST: u64 = 0xefff_fffc;
 
-/// No namespace's inode number: in it no process has a number.
+/// Not the inode number of any namespace.
 const NONE: u32 = u32::MAX;
 
-/// Inode number of the pid namespace whose numbers `root`'s /proc shows, where it is not the first one; 0 where it is, or is unknown.
+/// Inode number of the PID namespace of /proc below `root`; 0 if it is the initial namespace or unknown.
 #[must_use]
 pub fn other_than_first(root: &Path) -> u32 {
     let proc = root.join("proc");
@@ -19,7 +21,7 @@ pub fn other_than_first(root: &Path) -> u32 {
     let inode = if lives_there(&ours) {
         inode(&ours).unwrap_or(FIRST)
     } else {
-        // It is of a namespace ours is in, and so are processes that have no other number than the one it shows.
+        // /proc shows an outer namespace. Processes with only one PID are in that namespace too.
         let entries = fs::read_dir(&proc).into_iter().flatten().flatten();
         let mut processes = entries
             .map(|entry| entry.path())
@@ -36,12 +38,12 @@ pub fn other_than_first(root: &Path) -> u32 {
     }
 }
 
-/// Inode number of the namespace that the process at `path` connections in; `None` where we may not know.
+/// Inode number of the PID namespace of the process at `path`; `None` if it may not be read.
 fn inode(path: &Path) -> Option<u64> {
     fs::metadata(path.join("ns/pid")).ok().map(|metadata| metadata.ino())
 }
 
-/// How many numbers the process at `path` has, from the one that /proc shows to the one in its own namespace (`NSpid`, proc(5)).
+/// How many PIDs the process at `path` has: one for each namespace from the one of /proc to its own (`NSpid`, proc(5)).
 fn numbers(path: &Path) -> Option<usize> {
     let status = fs::read_to_string(path.join("status")).ok()?;
     let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
@@ -67,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_one_number_lives_where_proc_is_of() {
+    fn a_process_with_one_pid_is_in_the_namespace_of_proc() {
         let root = tempfile::tempdir().unwrap();
         let ours = process(root.path(), "self", "812");
         process(root.path(), "1", "1");

@@ -1,4 +1,4 @@
-//! A small file of /proc, opened once and read again and again: it stays that of the namespace it was opened in.
+//! A small /proc file, opened once and read repeatedly. It keeps showing the namespace in which it was opened.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// Bytes read at most: /proc/net/netstat, the longest, has about 5,000.
+/// The maximum number of bytes to read. /proc/net/netstat, the longest file, has about 5,000.
 const MOST: usize = 1 << 20;
 
-/// An open file of /proc and the text it had last.
+/// An open /proc file and its last content.
 #[derive(Debug)]
 pub struct ProcFile {
     file: File,
@@ -21,7 +21,7 @@ impl ProcFile {
     /// Opens the file at `path`.
     ///
     /// # Errors
-    /// The path and what open(2) said.
+    /// The path and the error of open(2).
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let file = File::open(path).with_context(|| path.display().to_string())?;
         Ok(Self {
@@ -31,16 +31,16 @@ impl ProcFile {
         })
     }
 
-    /// What the file says now, read from its beginning.
+    /// Reads the file from its start.
     ///
     /// # Errors
-    /// The path and what pread(2) said; text that is not UTF-8.
+    /// The path and the error of pread(2), or text that is not UTF-8.
     pub fn read(&mut self) -> anyhow::Result<&str> {
         let length = self.fill().with_context(|| self.path.display().to_string())?;
         std::str::from_utf8(&self.text[..length]).with_context(|| self.path.display().to_string())
     }
 
-    /// Reads the whole file into `text`; how many bytes it has.
+    /// Reads the whole file into `text`. Returns the number of bytes.
     fn fill(&mut self) -> std::io::Result<usize> {
         let mut length = 0;
         loop {

@@ -1,4 +1,4 @@
-//! The processes under /proc, and which sockets each holds open: `/proc/PID/fd/N` is a link to `socket:[INODE]` (proc(5)).
+//! The processes in /proc, and the sockets that each holds open: `/proc/PID/fd/N` is a link to `socket:[INODE]` (proc(5)).
 
 mod hidden;
 mod process;
@@ -18,26 +18,26 @@ use rustix::path::Arg;
 pub use process::{Process, has_ended, process};
 pub use threads::other_threads;
 
-/// Descriptors of sockets kept at most, 12 bytes each.
+/// The maximum number of stored socket descriptors, 12 bytes each.
 const HOLDS_MAX: usize = 1_000_000;
-/// Bytes of names read at a time.
+/// Bytes of directory entries to read at a time.
 const NAMES: usize = 8 << 10;
-/// Room for the longest link to a socket, `socket:[4294967295]`, and one more byte: a longer one is none.
+/// Size of the longest link to a socket, `socket:[4294967295]`, plus one byte to detect longer links, which are no sockets.
 const LINK: usize = 21;
 
 /// A descriptor that holds a socket open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hold {
-    /// Inode number of the socket (`idiag_inode`, `linux/inet_diag.h`), unique among those open.
+    /// Inode number of the socket (`idiag_inode`, `linux/inet_diag.h`), unique among open sockets.
     pub inode: NonZeroU32,
-    /// The process, by its thread group.
+    /// The process ID.
     pub pid: NonZeroU32,
     /// The descriptor in that process.
     pub fd: u32,
 }
 
 impl Hold {
-    /// Whether it still is: the process under `root` has the same socket behind the same descriptor.
+    /// Whether the process under `root` still has the same socket behind the same descriptor.
     #[must_use]
     pub fn is_there(&self, root: &Path) -> bool {
         let Self { inode, pid, fd } = self;
@@ -49,24 +49,23 @@ impl Hold {
     }
 }
 
-/// Who holds the sockets open, in the moments of one scan.
+/// The holders of all sockets, from one scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holders {
-    /// In the order of inode, process and descriptor.
+    /// Sorted by inode, process and descriptor.
     holds: Vec<Hold>,
     /// All processes that /proc shows.
     pub pids: Vec<NonZeroU32>,
-    /// Processes whose descriptors we may not read; those that /proc shows to be kernel threads or dead, and to have none, are
-    /// not among them.
+    /// Number of processes whose descriptors may not be read, without kernel threads and dead processes, which have none.
     pub unreadable: usize,
-    /// Whether /proc hides the processes of other users, so that nobody knows how many there are.
+    /// Whether /proc hides the processes of other users, so that their number is unknown.
     pub hidden: bool,
-    /// Descriptors of sockets beyond the first million, which are not kept.
+    /// Number of socket descriptors beyond the first million, which are not stored.
     pub left_out: u64,
 }
 
 impl Holders {
-    /// The descriptors that hold the socket `inode`, in the order of process and descriptor.
+    /// The descriptors that hold the socket `inode`, sorted by process and descriptor.
     #[must_use]
     pub fn of(&self, inode: NonZeroU32) -> &[Hold] {
         let start = self.holds.partition_point(|hold| hold.inode < inode);
@@ -74,18 +73,18 @@ impl Holders {
         &self.holds[start..start + length]
     }
 
-    /// All of them, in the order of inode, process and descriptor. They may be of sockets of any protocol.
+    /// All socket descriptors, sorted by inode, process and descriptor. The sockets may have any protocol.
     #[must_use]
     pub fn all(&self) -> &[Hold] {
         &self.holds
     }
 }
 
-/// Looks once at the descriptors of every process under `root`. A process that vanishes meanwhile holds nothing. What is not
-/// looked at: descriptors that a thread does not share with the first of its process (`unshare(CLONE_FILES)`).
+/// Reads the descriptors of every process under `root` once. A process that exits meanwhile holds nothing. Not read:
+/// descriptors that a thread does not share with the first thread of its process (`unshare(CLONE_FILES)`).
 ///
 /// # Errors
-/// The path and what open(2) or getdents(2) said of /proc itself.
+/// The path and the error of open(2) or getdents(2) for /proc itself.
 pub fn holders(root: &Path) -> anyhow::Result<Holders> {
     let path = root.join("proc");
     let all = directory(CWD, &path).with_context(|| path.display().to_string())?;
@@ -111,13 +110,13 @@ pub fn holders(root: &Path) -> anyhow::Result<Holders> {
     })
 }
 
-/// What was found so far.
+/// The state of a scan.
 struct Scan {
     holds: Vec<Hold>,
     most: usize,
     left_out: u64,
     unreadable: usize,
-    /// The name of a file: kept, so that a process allocates nothing.
+    /// A reused buffer for file names, to avoid an allocation for each process.
     path: String,
 }
 
@@ -132,10 +131,10 @@ impl Scan {
         }
     }
 
-    /// Looks at the process `pid` of the /proc open as `all`.
+    /// Reads the descriptors of the process `pid` in the open /proc directory `all`.
     ///
     /// # Errors
-    /// We have no descriptor left to look with: the process may hold sockets.
+    /// No descriptor is left for reading; the process may hold sockets.
     fn look(&mut self, all: &OwnedFd, pid: NonZeroU32) -> rustix::io::Result<()> {
         match self.read(all, pid, "fd") {
             Ok(0) => self.look_at_others(all, pid),
@@ -148,7 +147,8 @@ impl Scan {
         Ok(())
     }
 
-    /// Looks at `pid` by its other threads: the first shows no descriptors, as one that has ended (`pthread_exit()` in `main()`).
+    /// Reads the descriptors of `pid` through its other threads. The first thread shows none if it has exited (`pthread_exit()`
+    /// in `main()`).
     fn look_at_others(&mut self, all: &OwnedFd, pid: NonZeroU32) {
         for thread in threads::in_directory(all, self.name(pid, "task"), pid) {
             match self.read(all, pid, &format!("task/{thread}/fd")) {
@@ -163,7 +163,7 @@ impl Scan {
         }
     }
 
-    /// Reads the links of all descriptors in the `folder` of `pid`; how many there were.
+    /// Reads the links of all descriptors in the directory `folder` of `pid`. Returns their number.
     fn read(&mut self, all: &OwnedFd, pid: NonZeroU32, folder: &str) -> rustix::io::Result<usize> {
         let descriptors = directory(all, self.name(pid, folder))?;
         let mut count = 0;
@@ -178,16 +178,16 @@ impl Scan {
             match socket(&descriptors, entry.file_name()) {
                 Ok(Some(inode)) if self.holds.len() < self.most => self.holds.push(Hold { inode, pid, fd }),
                 Ok(Some(_)) => self.left_out += 1,
-                // To list the descriptors takes less than to follow them: CAP_SYS_PTRACE.
+                // Reading the links needs CAP_SYS_PTRACE; listing the names does not.
                 Err(errno @ (Errno::ACCESS | Errno::PERM)) => return Err(errno),
-                // No socket, or closed meanwhile.
+                // Not a socket, or closed meanwhile.
                 Ok(None) | Err(_) => {}
             }
         }
         Ok(count)
     }
 
-    /// Whether the first thread of `pid`, whose descriptors may not be read, has none.
+    /// Whether the first thread of `pid`, whose descriptors may not be read, can have none.
     fn holds_nothing(&mut self, all: &OwnedFd, pid: NonZeroU32) -> bool {
         let mut stat = [0; 1024];
         let read = openat(
@@ -203,7 +203,7 @@ impl Scan {
         }
     }
 
-    /// `PID/FILE`.
+    /// Builds the path `PID/FILE`.
     fn name(&mut self, pid: NonZeroU32, file: &str) -> &str {
         self.path.clear();
         // Writing to a string cannot fail.
@@ -212,7 +212,7 @@ impl Scan {
     }
 }
 
-/// Whether `errno` is what /proc says of a process that has ended.
+/// Whether /proc returns `errno` for a process that has exited.
 fn is_gone(errno: Errno) -> bool {
     matches!(errno, Errno::NOENT | Errno::SRCH)
 }
@@ -227,7 +227,7 @@ fn directory(at: impl AsFd, path: impl Arg) -> rustix::io::Result<OwnedFd> {
     )
 }
 
-/// The socket behind the descriptor `name` in the directory `descriptors`; `None` for what is no socket.
+/// The socket behind the descriptor `name` in the directory `descriptors`; `None` if it is not a socket.
 fn socket(descriptors: impl AsFd, name: impl Arg) -> rustix::io::Result<Option<NonZeroU32>> {
     let mut room = [MaybeUninit::uninit(); LINK];
     let (link, _) = readlinkat_raw(descriptors, name, &mut room)?;
@@ -238,7 +238,7 @@ fn socket(descriptors: impl AsFd, name: impl Arg) -> rustix::io::Result<Option<N
         .and_then(NonZeroU32::new))
 }
 
-/// The number that `digits` are and nothing else.
+/// Parses a decimal number without a sign; `None` for anything else.
 fn number(digits: &[u8]) -> Option<u32> {
     let mut number: u32 = 0;
     for digit in digits {

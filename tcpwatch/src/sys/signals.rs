@@ -1,11 +1,11 @@
-//! The signals that end a command in good order, and which thread hears them.
+//! The signals that end a command in an orderly way, and the threads that receive them.
 
 use std::mem::MaybeUninit;
 
-/// Ctrl-C, Ctrl-\\, the end of the terminal, and `kill`.
+/// Ctrl-C, Ctrl-\\, a closed terminal, and `kill`.
 pub const ENDING: [i32; 4] = [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM];
 
-/// Those of [`ENDING`] to take over. SIGHUP is left alone where it is ignored, as under nohup(1).
+/// The signals of [`ENDING`] to handle. SIGHUP is left out if it is ignored, as under nohup(1).
 pub fn to_take_over() -> impl Iterator<Item = i32> {
     let is_left = is_ignored(libc::SIGHUP);
     ENDING
@@ -16,19 +16,19 @@ pub fn to_take_over() -> impl Iterator<Item = i32> {
 /// Whether this process ignores `signal` (sigaction(2)).
 fn is_ignored(signal: i32) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: without a new action the call changes nothing, and where it succeeds it has written the present one.
+    // SAFETY: without a new action the call changes nothing; on success it has written the current action.
     unsafe {
         libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
             && action.assume_init().sa_sigaction == libc::SIG_IGN
     }
 }
 
-/// Makes the calling thread, and those it starts from now on, leave the signals in [`ENDING`] to the other threads
+/// Blocks the signals of [`ENDING`] in the calling thread and in the threads that it starts, so that other threads receive them
 /// (`pthread_sigmask(3)`).
 pub fn leave_to_others() {
     let mut signals = MaybeUninit::uninit();
-    // SAFETY: the first call makes a set of it that the others may use, and the kernel reads it before the last returns. None of
-    // these can fail with such arguments.
+    // SAFETY: the first call initialises the set, and the kernel reads it before the last call returns. With these arguments
+    // none of the calls can fail.
     unsafe {
         libc::sigemptyset(signals.as_mut_ptr());
         for signal in ENDING {

@@ -1,52 +1,52 @@
-//! /proc/net/sockstat: how many sockets the kernel holds (`sockstat_seq_show`, net/ipv4/proc.c).
+//! Reads /proc/net/sockstat: the numbers of sockets (`sockstat_seq_show`, net/ipv4/proc.c).
 
 use std::path::Path;
 
 use super::proc_file::ProcFile;
 
-/// The line `TCP:` of sockstat; `None` for what the kernel does not say.
+/// The line `TCP:` of sockstat; `None` if the kernel does not show a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpSockets {
-    /// Sockets of the namespace that are not closed, of IPv4 alone.
+    /// Open IPv4 sockets of the namespace.
     pub inuse: Option<u64>,
-    /// Timewait sockets of either family, those in `FIN_WAIT2` too, of this namespace.
+    /// Timewait sockets of the namespace, of both families, including those in `FIN_WAIT2`.
     pub tw: Option<u64>,
-    /// Sockets that no process holds any more, of the whole host, timewait sockets not among them.
+    /// Orphans of the whole host, without timewait sockets.
     pub orphan: Option<u64>,
-    /// Memory that TCP sockets hold, pages, of the whole host.
+    /// Memory of all TCP sockets of the whole host, pages.
     pub mem: Option<u64>,
 }
 
-/// sockstat of one namespace, opened once.
+/// The open sockstat file of one network namespace.
 #[derive(Debug)]
 pub struct Sockstat(ProcFile);
 
 impl Sockstat {
-    /// Opens it for the network namespace of the calling thread.
+    /// Opens the file for the network namespace of the calling thread.
     ///
     /// # Errors
-    /// The path and what open(2) said.
+    /// The path and the error of open(2).
     pub fn open(root: &Path) -> anyhow::Result<Self> {
         ProcFile::open(&root.join("proc/thread-self/net/sockstat")).map(Self)
     }
 
-    /// What it says now.
+    /// Reads the file.
     ///
     /// # Errors
-    /// The path and what pread(2) said.
+    /// The path and the error of pread(2).
     pub fn read(&mut self) -> anyhow::Result<TcpSockets> {
         self.0.read().map(parse)
     }
 }
 
-/// Reads the line `TCP6: inuse 2` of sockstat6: those of IPv6, 0 where there is no such line.
+/// Parses the line `TCP6: inuse 2` of sockstat6: the open IPv6 sockets; 0 if there is no such line.
 #[must_use]
 pub fn tcp6(text: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix("TCP6: inuse "));
     line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
 }
 
-/// Reads the line `TCP: inuse 5 orphan 0 tw 0 alloc 7 mem 1`.
+/// Parses the line `TCP: inuse 5 orphan 0 tw 0 alloc 7 mem 1`.
 #[must_use]
 pub fn parse(text: &str) -> TcpSockets {
     let mut words = text

@@ -1,4 +1,4 @@
-//! What is set at boot: /etc/sysctl.conf and the directories of sysctl.d(5).
+//! The settings that files set at boot: /etc/sysctl.conf and the directories of sysctl.d(5).
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -9,7 +9,8 @@ use super::host_root::{Content, HostRoot, why};
 use crate::input::host::{ConfigLine, Fate, Missing, Place};
 use crate::input::setting::Setting;
 
-/// The directories, a file of an earlier one hides those of the same name in later ones (sysctl(8) `--system`, sysctl.d(5)).
+/// The directories. A file in an earlier directory hides files with the same name in later ones (sysctl(8) `--system`,
+/// sysctl.d(5)).
 const DIRECTORIES: [&str; 5] = [
     "etc/sysctl.d",
     "run/sysctl.d",
@@ -17,30 +18,31 @@ const DIRECTORIES: [&str; 5] = [
     "usr/lib/sysctl.d",
     "lib/sysctl.d",
 ];
-/// Where most of them are.
+/// The parent of most of these files.
 const ETC: &str = "etc";
-/// Read last by sysctl(8); by systemd-sysctl only where one of the directories has a link to it, and then by the link's name.
+/// sysctl(8) reads it last. systemd-sysctl reads it only through a link in one of the directories, in the order of the link's
+/// name.
 const CONF: &str = "etc/sysctl.conf";
-/// Where systemd-sysctl is, which reads the files at boot wherever it is there.
+/// Paths of systemd-sysctl. If it exists, it reads the files at boot.
 const SYSTEMD: [&str; 2] = ["usr/lib/systemd/systemd-sysctl", "lib/systemd/systemd-sysctl"];
-/// Where sysctl(8) is, which does so elsewhere.
+/// Paths of sysctl(8), which reads the files at boot otherwise.
 const PROCPS: [&str; 2] = ["usr/sbin/sysctl", "sbin/sysctl"];
 
-/// The lines under `tree` that set one of the settings we know, in the order they are read, and which of them wins. They are read by
-/// name of the file, whatever its directory, and /etc/sysctl.conf where the program that reads it at boot has it; the last one wins.
-/// What is there and cannot be read goes to `missing`, and the directory of them all where it was not copied.
+/// The lines under `tree` that set a known setting, in the order in which they are read, and which of them wins: the last one.
+/// Files are read by name, regardless of the directory; /etc/sysctl.conf at the position that the program at boot uses. Files that
+/// cannot be read are added to `missing`, and so is /etc if it was not copied.
 #[must_use]
 pub fn resolve(tree: &HostRoot, missing: &mut Vec<Missing>) -> Vec<ConfigLine> {
     if tree.is_copied() && !tree.has(ETC) {
         missing.push(Missing {
             path: format!("/{ETC}"),
-            why: "not found, and what files set at boot is unknown".into(),
+            why: "not found, so the settings at boot are unknown".into(),
         });
     }
     let conf = tree.read(CONF);
     let is_conf = |content: &Content| {
         conf.as_ref().is_ok_and(|conf| {
-            // Who copied a tree may have followed its links.
+            // The copy may have resolved links.
             let is_copy = tree.is_copied() && !conf.bytes.is_empty() && content.bytes == conf.bytes;
             content.identity == conf.identity || is_copy
         })
@@ -82,14 +84,15 @@ pub fn resolve(tree: &HostRoot, missing: &mut Vec<Missing>) -> Vec<ConfigLine> {
     lines
 }
 
-/// Notes what kept the file at `path` from being read. A link to /dev/null hides a file, and one that leads nowhere is none.
+/// Records why the file at `path` could not be read. A link to /dev/null disables a file, and a dangling link counts as no
+/// file.
 fn note_unread(tree: &HostRoot, path: &str, error: &io::Error, missing: &mut Vec<Missing>) {
     if error.kind() != io::ErrorKind::NotFound && !tree.is_null(path) {
         missing.push(unread(path, error));
     }
 }
 
-/// Notes that there is more in the file at `path` than was read.
+/// Records that the file at `path` is longer than the part that was read.
 fn note_cut(path: &str, content: &Content, missing: &mut Vec<Missing>) {
     if content.cut {
         missing.push(unread(
@@ -99,7 +102,7 @@ fn note_cut(path: &str, content: &Content, missing: &mut Vec<Missing>) {
     }
 }
 
-/// The files of the directories, by name.
+/// The files of all directories, sorted by name.
 fn files(tree: &HostRoot, missing: &mut Vec<Missing>) -> impl Iterator<Item = String> + use<> {
     let mut files = BTreeMap::new();
     for directory in DIRECTORIES {
@@ -122,8 +125,8 @@ fn files(tree: &HostRoot, missing: &mut Vec<Missing>) -> impl Iterator<Item = St
     files.into_values()
 }
 
-/// Whether systemd-sysctl reads them. A tree is often copied without the programs of its host: then a link to /etc/sysctl.conf says
-/// so, which nobody else needs.
+/// Whether systemd-sysctl reads the files. Copied files often lack the programs of their host; then a link to /etc/sysctl.conf
+/// shows it, because only systemd-sysctl needs the link.
 fn is_by_systemd(tree: &HostRoot, is_linked: bool) -> bool {
     let has = |paths: [&str; 2]| paths.iter().any(|path| tree.has(path));
     has(SYSTEMD) || (is_linked && !has(PROCPS))
@@ -136,7 +139,8 @@ fn unread(path: &str, error: &io::Error) -> Missing {
     }
 }
 
-/// Reads lines `net.ipv4.tcp_fin_timeout = 30`: a name may have slashes for its dots, and a `-` before it, by which it may fail.
+/// Parses lines such as `net.ipv4.tcp_fin_timeout = 30`. A name may have slashes instead of dots, and a leading `-` (ignore
+/// errors).
 fn parse(path: &str, bytes: &[u8], fate: Fate, lines: &mut Vec<ConfigLine>) {
     for (number, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
         let line = String::from_utf8_lossy(line);
@@ -284,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_sets_nothing_and_what_cannot_be_read_is_told() {
+    fn garbage_sets_nothing_and_unreadable_files_are_reported() {
         let (told, missing) = read(&[("etc/sysctl.d/a.conf", "\0\u{1b}[2J=\n==\n=1")], &[]);
         assert_eq!((told.len(), missing.len()), (0, 0));
         let long = format!("net.core.somaxconn=1\n{}", "#".repeat(1 << 20));
@@ -296,7 +300,7 @@ mod tests {
         let (told, missing) = read(&[("proc/stat", "")], &[]);
         assert_eq!(
             (told.len(), missing[0].to_string().as_str()),
-            (0, "/etc: not found, and what files set at boot is unknown")
+            (0, "/etc: not found, so the settings at boot are unknown")
         );
         let (told, missing) = read(&[("etc/sysctl.d/a.conf/x", ""), ("etc/sysctl.conf/x", "")], &[]);
         let why: Vec<String> = missing.iter().map(ToString::to_string).collect();
@@ -305,7 +309,7 @@ mod tests {
             (
                 0,
                 ["/etc/sysctl.d/a.conf", "/etc/sysctl.conf"]
-                    .map(|path| format!("{path}: this is no regular file"))
+                    .map(|path| format!("{path}: not a regular file"))
                     .to_vec()
             )
         );

@@ -1,4 +1,4 @@
-//! Standard output: how wide a terminal it is, whether it wants colour, whether anybody reads it.
+//! Facts about standard output: the width of the terminal, whether to use colour, and whether the reader is gone.
 
 use std::io::{self, stdout};
 
@@ -9,21 +9,21 @@ use rustix::fs::{FileType, fstat};
 /// Bytes that a pipe takes at once or not at all (`PIPE_BUF`, `pipe(7)`).
 const PIPE_BUF: usize = 4096;
 
-/// Columns of the terminal on standard output; `None` where it is none, or does not say (`TIOCGWINSZ`, `tty_ioctl(4)`).
+/// Columns of the terminal on standard output; `None` if it is not a terminal or has no size (`TIOCGWINSZ`, `tty_ioctl(4)`).
 #[must_use]
 pub fn width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(stdout()).ok()?;
     (size.ws_col > 0).then(|| size.ws_col.into())
 }
 
-/// Whether what goes to standard output may be coloured: it is a terminal that can, and `NO_COLOR` is not set.
+/// Whether to use colour: standard output is a terminal with colours, and `NO_COLOR` is not set.
 #[must_use]
 pub fn takes_colour() -> bool {
     AutoStream::choice(&stdout()) != ColorChoice::Never
 }
 
-/// Whether standard output is a pipe whose reader has gone (`POLLERR`, `poll(2)`): what is quiet would never notice by
-/// writing.
+/// Whether standard output is a pipe whose reader is gone (`POLLERR`, `poll(2)`). A command that rarely writes would not notice
+/// otherwise.
 #[must_use]
 pub fn reader_gone() -> bool {
     let out = stdout();

@@ -1,4 +1,4 @@
-//! Threads: the kernel may refuse a new one, and that is an error, not a panic.
+//! Starts threads. If the kernel refuses a thread, it is an error, not a panic.
 
 use std::io;
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
@@ -8,10 +8,10 @@ use rustix::io::Errno;
 
 use super::host_root::why;
 
-/// Starts a thread called `name`.
+/// Starts a thread with the name `name`.
 ///
 /// # Errors
-/// One line: the limit of processes is reached, or what else the kernel said.
+/// One line: the limit of processes is reached, or another error of the kernel.
 pub fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
     Builder::new()
         .name(name.into())
@@ -19,7 +19,7 @@ pub fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 's
         .map_err(|error| cannot_start(&error))
 }
 
-/// Starts a thread called `name` that ends before `scope` does.
+/// Starts a thread with the name `name` that ends before `scope`.
 ///
 /// # Errors
 /// As [`spawn`].
@@ -36,7 +36,7 @@ pub fn spawn_scoped<'scope, T: Send + 'scope>(
 
 /// Why a thread cannot be started.
 fn cannot_start(error: &io::Error) -> anyhow::Error {
-    // pthread_create(3) gives EAGAIN for each of these limits.
+    // pthread_create(3) returns EAGAIN for each of these limits.
     if error.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) {
         return anyhow!(
             "cannot start a thread: the limit of processes is reached; try a higher pids.max of the cgroup, or ulimit -u"

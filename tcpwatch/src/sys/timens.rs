@@ -1,25 +1,26 @@
-//! The time namespace tcpwatch runs in (`time_namespaces(7)`).
+//! The time namespace of tcpwatch (`time_namespaces(7)`).
 
 use std::fs;
 use std::path::Path;
 
-/// What our `CLOCK_MONOTONIC` is ahead of the kernel's own, ns, under `root`'s /proc; 0 where the kernel has no such namespaces.
+/// How far `CLOCK_MONOTONIC` of this process is ahead of the kernel's, ns, from /proc below `root`; 0 if the kernel has no time
+/// namespaces.
 ///
-/// The file tells of the namespace that children get: it is our own, since we asked for no other.
+/// The file shows the namespace for children. It is also the one of this process, which never calls unshare(CLONE_NEWTIME).
 #[must_use]
 pub fn monotonic_offset_ns(root: &Path) -> i64 {
     let text = fs::read_to_string(root.join("proc/self/timens_offsets")).unwrap_or_default();
     parse(&text, "monotonic").unwrap_or(0)
 }
 
-/// The same of `CLOCK_BOOTTIME`, by which /proc tells when a process started.
+/// The same for `CLOCK_BOOTTIME`, the clock of process start times in /proc.
 #[must_use]
 pub fn boottime_offset_ns(root: &Path) -> i64 {
     let text = fs::read_to_string(root.join("proc/self/timens_offsets")).unwrap_or_default();
     parse(&text, "boottime").unwrap_or(0)
 }
 
-/// Reads the line `CLOCK  -86400  500`: seconds and nanoseconds.
+/// Parses the line `CLOCK -86400 500`: seconds and nanoseconds.
 fn parse(text: &str, clock: &str) -> Option<i64> {
     let line = text.lines().find_map(|line| line.strip_prefix(clock))?;
     let mut words = line.split_ascii_whitespace();

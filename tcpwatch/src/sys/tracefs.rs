@@ -1,4 +1,4 @@
-//! tracefs: the `format` files of tracepoints, and a way to it that leaves no mount behind.
+//! tracefs: reads the `format` files of tracepoints, and mounts tracefs temporarily if it is not mounted.
 
 mod aux_records;
 mod record;
@@ -22,16 +22,16 @@ use super::threads::spawn_scoped;
 
 /// Category of the tracepoint.
 pub const CATEGORY: &str = "sock";
-/// Its name.
+/// Name of the tracepoint.
 pub const NAME: &str = "inet_sock_set_state";
 
-/// Places where tracefs may be mounted, below the root.
+/// Possible mount points of tracefs, below the root.
 const PLACES: [&str; 2] = ["sys/kernel/tracing", "sys/kernel/debug/tracing"];
 
-/// Layout of the record of `sock:inet_sock_set_state`, from its `format` file below `root`, compared with `btf` where it is known.
+/// The record layout of `sock:inet_sock_set_state`, from its `format` file below `root`, compared with `btf` if known.
 ///
 /// # Errors
-/// One line: tracefs is not mounted, cannot be read, has no such tracepoint, or describes it in a way that cannot be right.
+/// One line: tracefs is not mounted or cannot be read, or the tracepoint does not exist or is described in an implausible way.
 pub fn classic_layout(root: &Path, btf: Option<&KernelBtf>) -> Result<ClassicLayout> {
     let format = Tracefs::find(root)?.format(CATEGORY, NAME)?;
     let format = format.with_context(|| format!("this kernel has no tracepoint {CATEGORY}:{NAME}"))?;
@@ -43,12 +43,12 @@ pub fn classic_layout(root: &Path, btf: Option<&KernelBtf>) -> Result<ClassicLay
 /// A mounted tracefs.
 struct Tracefs {
     tree: HostRoot,
-    /// Where it is mounted, below the root.
+    /// The mount point, below the root.
     place: &'static str,
 }
 
 impl Tracefs {
-    /// The one below `root`.
+    /// Finds tracefs below `root`.
     ///
     /// # Errors
     /// It is not mounted, or cannot be read.
@@ -56,7 +56,7 @@ impl Tracefs {
         Self::find_if_mounted(root)?.with_context(|| format!("tracefs is not mounted at /{}", PLACES[0]))
     }
 
-    /// The same; `None` where it is not mounted.
+    /// The same; `None` if it is not mounted.
     ///
     /// # Errors
     /// It is mounted, but cannot be read.
@@ -65,7 +65,7 @@ impl Tracefs {
         for place in PLACES {
             match tree.names(&format!("{place}/events")) {
                 Ok(_) => return Ok(Some(Self { tree, place })),
-                // A debugfs that cannot be read shows nothing of a tracefs in it.
+                // An unreadable debugfs does not show whether tracefs is in it.
                 Err(error) if place == PLACES[0] && error.kind() != io::ErrorKind::NotFound => {
                     return Err(unreadable(place, &error));
                 }
@@ -75,7 +75,7 @@ impl Tracefs {
         Ok(None)
     }
 
-    /// The `format` file of a tracepoint; `None` where there is no such tracepoint.
+    /// Reads the `format` file of a tracepoint; `None` if there is no such tracepoint.
     ///
     /// # Errors
     /// It cannot be read.
@@ -98,11 +98,11 @@ fn unreadable(path: &str, error: &io::Error) -> anyhow::Error {
     anyhow!("cannot read tracefs at /{path}: {}{remedy}", why(error))
 }
 
-/// Runs `work` where tracefs can be reached: here, or in a mount namespace of a thread of its own, gone with the thread. `work`
-/// gets an error where tracefs cannot be reached: it is not mounted and must not be, or it cannot be read.
+/// Runs `work` with access to tracefs: here, or on a thread with its own mount namespace, which ends with the thread. `work`
+/// gets an error if tracefs cannot be mounted or read.
 ///
 /// # Errors
-/// Those of `work`.
+/// Errors of `work`.
 pub fn with_tracefs<T: Send>(work: impl FnOnce(Result<()>) -> Result<T> + Send) -> Result<T> {
     match Tracefs::find_if_mounted(Path::new("/")) {
         Ok(Some(_)) => return work(Ok(())),
@@ -123,12 +123,12 @@ pub fn with_tracefs<T: Send>(work: impl FnOnce(Result<()>) -> Result<T> + Send) 
         Ok(spawn_scoped(scope, "tracefs", inside)?.join())
     });
     match on_thread {
-        Ok(joined) => joined.unwrap_or_else(|_| Err(anyhow!("the thread that reads tracefs died"))),
+        Ok(joined) => joined.unwrap_or_else(|_| Err(anyhow!("the thread that reads tracefs panicked"))),
         Err(why) => with(Err(why)),
     }
 }
 
-/// Gives this thread a mount namespace of its own with tracefs in it.
+/// Creates a mount namespace for this thread, with tracefs in it.
 fn mount_privately() -> Result<()> {
     // SAFETY: only the mount namespace is unshared (and with it the working directory), of a thread that ends soon.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
@@ -136,7 +136,7 @@ fn mount_privately() -> Result<()> {
     mount_change("/", private)?;
     let target = Path::new("/").join(PLACES[0]);
     if rustix::fs::statat(CWD, &target, rustix::fs::AtFlags::empty()).is_err() {
-        // A /sys of a kind that has no such folder, as `ip netns exec` makes it: lay a fresh one over it.
+        // This /sys has no such directory (`ip netns exec` creates one like this): mount a new sysfs over it.
         mount("sysfs", "/sys", "sysfs", MountFlags::empty(), None)?;
     }
     mount("tracefs", &target, "tracefs", MountFlags::empty(), None)?;
@@ -206,7 +206,7 @@ mod tests {
             error.starts_with("cannot read tracefs at /sys/kernel/tracing/events/sock/"),
             "{error}"
         );
-        assert!(error.ends_with("this is no regular file"), "{error}");
+        assert!(error.ends_with("not a regular file"), "{error}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Where a structure keeps a field, as far as the kernel's BTF is plausible about it.
+//! Finds the fields of a structure, and checks that the kernel's BTF is plausible.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -8,11 +8,11 @@ use hashbrown::HashSet;
 
 use super::types::{Kind, Types};
 
-/// What a field holds.
+/// The expected value of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Value {
     bytes: u64,
-    /// Its offset is a multiple of this.
+    /// The offset must be a multiple of this.
     align: u64,
     is_pointer: bool,
 }
@@ -44,18 +44,18 @@ impl Value {
 /// A field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Field {
-    /// Bytes from the start of the structure.
+    /// Offset from the start of the structure, bytes.
     pub(super) offset: u32,
-    /// Its bytes.
+    /// Size, bytes.
     pub(super) bytes: u64,
     /// Its type.
     pub(super) id: u32,
 }
 
-/// The bytes that fields take, and the name of each field.
+/// The byte range and the name of each field that was read.
 type Taken = Vec<(Range<u64>, String)>;
 
-/// A structure of the kernel, and which of its bytes the fields read so far take.
+/// A structure of the kernel, and the byte ranges of the fields read so far.
 pub(super) struct Structure<'a> {
     types: &'a Types,
     name: &'a str,
@@ -66,10 +66,10 @@ pub(super) struct Structure<'a> {
 }
 
 impl<'a> Structure<'a> {
-    /// The structure called `name`.
+    /// Finds the structure `name`.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no such structure.
     pub(super) fn find(types: &'a Types, name: &'a str) -> Result<Self> {
         let found = types.named(Kind::Struct, name);
         let id = found.with_context(|| format!("there is no struct {name}"))?;
@@ -83,15 +83,15 @@ impl<'a> Structure<'a> {
         })
     }
 
-    /// Its id.
+    /// The type ID.
     pub(super) fn id(&self) -> u32 {
         self.id
     }
 
-    /// The structure called `name`, which begins with this one: its own fields must not overlap this one.
+    /// Finds the structure `name`, which starts with this one. Its other fields must not overlap this one.
     ///
     /// # Errors
-    /// There is none, or it does not begin with this one.
+    /// There is no such structure, or it does not start with this one.
     pub(super) fn wider(&self, name: &'a str) -> Result<Self> {
         let mut wider = Self::find(self.types, name)?;
         let mut first = wider.id;
@@ -109,13 +109,13 @@ impl<'a> Structure<'a> {
     /// Offset of the field at the end of `path`, which must hold `value`.
     ///
     /// # Errors
-    /// There is none, or it is not plausible.
+    /// There is no such field, or it is not plausible.
     pub(super) fn offset(&self, path: &[&str], value: Value) -> Result<u32> {
         let offset = self.offset_if_any(path, value)?;
         offset.with_context(|| format!("there is no field {}", self.path(path)))
     }
 
-    /// The same; `None` where the structure has no such field.
+    /// The same; `None` if the structure has no such field.
     ///
     /// # Errors
     /// It is not plausible.
@@ -132,7 +132,7 @@ impl<'a> Structure<'a> {
         );
         let holds = self.types.unaliased(field.id).map(|(_, found)| found.kind);
         match (value.is_pointer, holds == Some(Kind::Ptr)) {
-            (true, false) => bail!("{name} is no pointer"),
+            (true, false) => bail!("{name} is not a pointer"),
             (false, true) => bail!("{name} is a pointer"),
             _ => {}
         }
@@ -145,10 +145,10 @@ impl<'a> Structure<'a> {
         Ok(Some(field.offset))
     }
 
-    /// The field at the end of `path`, whatever it holds; `None` where the structure has no such field.
+    /// The field at the end of `path`, with any value; `None` if the structure has no such field.
     ///
     /// # Errors
-    /// It is not within the structure, or is a bitfield.
+    /// It is not within the structure, or it is a bitfield.
     pub(super) fn field(&self, path: &[&str]) -> Result<Option<Field>> {
         let mut field = Field {
             offset: 0,
@@ -160,10 +160,10 @@ impl<'a> Structure<'a> {
                 return Ok(None);
             };
             let path = self.path(path);
-            ensure!(offset % 8 == 0, "{path} is kept in bits");
+            ensure!(offset % 8 == 0, "{path} is a bitfield");
             let bytes = self.types.size(id).with_context(|| format!("{path} has no size"))?;
             field = Field {
-                // The end of a field lies within its structure, whose bytes are a word.
+                // The end of a field is within its structure, whose size fits in a u32.
                 offset: field.offset + u32::try_from(offset / 8)?,
                 bytes,
                 id,
@@ -172,18 +172,18 @@ impl<'a> Structure<'a> {
         Ok(Some(field))
     }
 
-    /// The member `name` of the structure or union `id`, or of the unnamed ones in it: its offset in bits, and its type.
+    /// The member `name` of the structure or union `id`, or of an unnamed one in it: offset in bits, and type.
     fn member(&self, id: u32, name: &str) -> Result<Option<(u64, u32)>> {
         let bits = |id| self.types.size(id).unwrap_or(0).saturating_mul(8);
         let mut found = None;
         let mut seen = HashSet::new();
-        // Structures and unions to look at, and which bits of `id` they take.
+        // Structures and unions to search, and their bit ranges in `id`.
         let mut left = vec![(id, 0, bits(id))];
         while let Some((id, start, end)) = left.pop() {
             let Some((id, outer)) = self.types.unaliased(id) else {
                 continue;
             };
-            // What one search did not find, another would not find either.
+            // Search each type only once.
             if !seen.insert(id) {
                 continue;
             }
@@ -198,7 +198,7 @@ impl<'a> Structure<'a> {
                     left.push((member.id, start, last.min(end)));
                     continue;
                 }
-                ensure!(!member.is_bitfield, "{}.{name} is kept in bits", self.name);
+                ensure!(!member.is_bitfield, "{}.{name} is a bitfield", self.name);
                 ensure!(last <= end, "{}.{name} lies outside of its struct", self.name);
                 ensure!(
                     found.replace((start, member.id)).is_none(),
@@ -210,7 +210,7 @@ impl<'a> Structure<'a> {
         Ok(found)
     }
 
-    /// Notes that `field` is read.
+    /// Records that `field` is read.
     fn take(&self, name: &str, field: &Field) -> Result<()> {
         let start = u64::from(field.offset);
         let range = start..start + field.bytes;

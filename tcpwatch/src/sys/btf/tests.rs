@@ -111,7 +111,7 @@ fn a_field_that_is_not_plausible_is_refused_by_name() {
         ("skc_net", "u64", 24, "there is no field sock_common.skc_net.net"),
         ("skc_v6_daddr", "u8[4]", 32, "skc_v6_daddr has 4 bytes"),
         ("skc_v6_daddr", "in6_addr", 33, "skc_v6_daddr is not aligned"),
-        ("sk_socket", "u64", 104, "sock.sk_socket is no pointer"),
+        ("sk_socket", "u64", 104, "sock.sk_socket is not a pointer"),
         ("bytes_acked", "ptr", 168, "tcp_sock.bytes_acked is a pointer"),
         ("sk_err", "u32", 92, "sock.sk_err overlaps struct sock_common"),
         ("inet_sport", "be16", 102, "inet_sock.inet_sport overlaps struct sock"),
@@ -170,7 +170,7 @@ fn a_field_of_a_task_that_is_not_plausible_leaves_tasks_unknown() {
         ("group_leader", "ptr", 20, "group_leader is not aligned"),
         ("start_boottime", "u32", 40, "start_boottime has 4 bytes"),
         ("sp", "u64", 168, "pt_regs.sp lies outside"),
-        ("numbers", "u64", 16, "pid.numbers is no array of struct upid"),
+        ("numbers", "u64", 16, "pid.numbers is not an array of struct upid"),
         ("nr", "u32", 4, "struct upid does not begin with nr"),
     ];
     for (field, holds, offset, expected) in cases {
@@ -203,8 +203,8 @@ fn refusal_of_member(flag: u32, offset: u32) -> String {
 
 #[test]
 fn a_bitfield_is_refused() {
-    assert!(refusal_of_member(0, 3).contains("skc_family is kept in bits"));
-    assert!(refusal_of_member(1, 8 << 24).contains("skc_family is kept in bits"));
+    assert!(refusal_of_member(0, 3).contains("skc_family is a bitfield"));
+    assert!(refusal_of_member(1, 8 << 24).contains("skc_family is a bitfield"));
     assert!(
         refusal_of_member(1, 16).contains("no field sock_common.skc_state"),
         "this one is plausible"
@@ -286,22 +286,22 @@ fn corrupt_btf_is_refused_with_its_reason() {
         refusal(bytes)
     };
     let word = |at: usize| u32::from_ne_bytes(whole[at..at + 4].try_into().unwrap());
-    assert!(refusal(vec![]).contains("header is cut short"));
+    assert!(refusal(vec![]).contains("header is truncated"));
     assert!(refusal(vec![0x9f; 4096]).contains("begins with 0x9f9f, not 0xeb9f"));
     assert!(with(0, word(0) ^ 3 << 16).contains("version"));
     assert!(with(4, 23).contains("header says that it has 23 bytes"));
     for at in [4, 8, 12, 16, 20] {
         let error = with(at, u32::MAX);
-        assert!(error.contains("cut short"), "{at}: {error}");
+        assert!(error.contains("truncated"), "{at}: {error}");
     }
-    assert!(with(12, word(12) - 4).contains("types are cut short"));
+    assert!(with(12, word(12) - 4).contains("types are truncated"));
     assert!(with(20, word(20) - 1).contains("string section"));
     assert!(with(20, 0).contains("string section"));
     // The first type is an int: its name, its kind and its size.
     assert!(with(24, word(20)).contains("type 1 has a name at"));
-    assert!(with(28, 20 << 24).contains("no kind 20"));
+    assert!(with(28, 20 << 24).contains("the kind 20"));
     assert!(
-        with(28, kind::PTR << 24).contains("no kind"),
+        with(28, kind::PTR << 24).contains("the kind "),
         "what follows is read as a type"
     );
     let mut built = Builder::new();
@@ -328,7 +328,7 @@ fn what_is_no_file_of_types_is_an_error_that_names_the_file() {
     fs::remove_file(path(root.path())).unwrap();
     fs::create_dir(path(root.path())).unwrap();
     let error = format!("{:#}", layouts(root.path()).unwrap_err());
-    assert!(error.ends_with("this is no regular file"), "{error}");
+    assert!(error.ends_with("not a regular file"), "{error}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! The types of a BTF section (Documentation/bpf/btf.rst), checked once, before anything is looked up.
+//! The types of a BTF section (Documentation/bpf/btf.rst), checked once before any lookup.
 //!
-//! BTF is untrusted input. [`Types::check`] proves that every name lies in the string section, that every id names a type, and
-//! that no type contains itself. So every loop over a checked section ends.
-//! This is our own code because the check must read every type anyway: a general library takes 100 ms for the same 5 MB.
+//! BTF is untrusted input. [`Types::check`] proves that every name is in the string section, that every ID is a type, and that
+//! no type contains itself. So every loop over a checked section ends. No general library is used, because the check must read
+//! every type anyway; a library takes 100 ms for the same 5 MB.
 
 use std::hash::BuildHasher as _;
 use std::ops::Range;
@@ -12,18 +12,18 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 /// The first two bytes (`BTF_MAGIC`).
 const MAGIC: u16 = 0xeb9f;
-/// Bytes of the header that this version of the format defines (`struct btf_header`).
+/// Size of the header in this version of the format (`struct btf_header`).
 const HEADER_BYTES: usize = 24;
-/// Bytes of `struct btf_type`, which each type begins with.
+/// Size of `struct btf_type`, the start of each type.
 const TYPE_BYTES: usize = 12;
-/// Types within types: Linux 5.10 to 7.3 need 20 levels.
+/// The maximum nesting of types. Linux 5.10 to 7.3 need 20 levels.
 const MAX_LEVELS: usize = 64;
 /// The number of [`Kind::Fwd`] (`BTF_KIND_FWD`).
 const FWD: u32 = 7;
 /// Bytes of a pointer.
 const POINTER_BYTES: u64 = 8;
 
-/// What a type is (`BTF_KIND_*`).
+/// The kind of a type (`BTF_KIND_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Int,
@@ -47,7 +47,7 @@ pub(super) enum Kind {
     Enum64,
 }
 
-/// The kinds by number; 0 is none.
+/// The kinds by number, starting at 1.
 const KINDS: [Kind; 19] = [
     Kind::Int,
     Kind::Ptr,
@@ -70,7 +70,7 @@ const KINDS: [Kind; 19] = [
     Kind::Enum64,
 ];
 
-/// What follows `struct btf_type`: elements of equal size, and where each keeps a name and a type id.
+/// The data after `struct btf_type`: elements of equal size, and the offsets of a name and of type IDs in each.
 struct Elements {
     count: usize,
     bytes: usize,
@@ -105,7 +105,7 @@ impl Kind {
         }
     }
 
-    /// Whether the third word is the id of another type; otherwise it is a size, or unused.
+    /// Whether the third word is the ID of another type. Otherwise it is a size or unused.
     fn has_type(self) -> bool {
         self.is_alias()
             || matches!(
@@ -114,7 +114,7 @@ impl Kind {
             )
     }
 
-    /// Whether a value of this kind is a value of the type it names.
+    /// Whether a value of this kind is a value of the named type.
     fn is_alias(self) -> bool {
         matches!(
             self,
@@ -131,19 +131,19 @@ impl Kind {
 /// A type.
 #[derive(Clone, Copy)]
 pub(super) struct Type<'a> {
-    /// What it is.
+    /// Kind of the type.
     pub(super) kind: Kind,
     /// Offset of its name.
     name: u32,
     /// `vlen` and the flags.
     info: u32,
-    /// A size or the id of another type.
+    /// A size or the ID of another type.
     third: u32,
-    /// What follows, as [`Kind::elements`] describes it.
+    /// The elements, as in [`Kind::elements`].
     rest: &'a [u8],
 }
 
-/// Why there is no type where one should be.
+/// Why a type cannot be read.
 #[derive(Clone, Copy)]
 enum Unreadable {
     CutShort,
@@ -153,8 +153,8 @@ enum Unreadable {
 impl Unreadable {
     fn why(self) -> anyhow::Error {
         match self {
-            Self::CutShort => anyhow!("the types are cut short"),
-            Self::NoSuchKind(number) => anyhow!("there is no kind {number} of types"),
+            Self::CutShort => anyhow!("the types are truncated"),
+            Self::NoSuchKind(number) => anyhow!("the kind {number} of types does not exist"),
         }
     }
 }
@@ -180,7 +180,7 @@ impl Type<'_> {
         })
     }
 
-    /// The type that a pointer, a typedef, a qualifier or a function names; `None` for other kinds.
+    /// The type that a pointer, a typedef, a qualifier or a function refers to; `None` for other kinds.
     pub(super) fn target(&self) -> Option<u32> {
         self.kind.has_type().then_some(self.third)
     }
@@ -190,12 +190,12 @@ impl Type<'_> {
         (self.info & 0xffff) as usize
     }
 
-    /// The elements of an array: how many, and their type; `None` for other kinds.
+    /// The number and the type of an array's elements; `None` for other kinds.
     pub(super) fn array(&self) -> Option<(u32, u32)> {
         (self.kind == Kind::Array).then(|| (word(self.rest, 8), word(self.rest, 0)))
     }
 
-    /// The members of a structure or union; none of other kinds.
+    /// The members of a structure or union; empty for other kinds.
     pub(super) fn members(&self) -> impl Iterator<Item = Member> + '_ {
         let has_members = matches!(self.kind, Kind::Struct | Kind::Union);
         let has_bitfields = self.info >> 31 == 1;
@@ -211,13 +211,13 @@ impl Type<'_> {
         })
     }
 
-    /// Name and value of each enumerator of an `enum`; none of other kinds.
+    /// Name and value of each enumerator of an `enum`; empty for other kinds.
     fn enumerators(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         let enumerators = if self.kind == Kind::Enum { self.rest } else { &[] };
         enumerators.chunks_exact(8).map(|one| (word(one, 0), word(one, 4)))
     }
 
-    /// Gives each name in it to `name`, and each type id to `id`.
+    /// Calls `name` for each name, and `id` for each type ID in this type.
     fn references(&self, mut name: impl FnMut(u32) -> Result<()>, mut id: impl FnMut(u32) -> Result<()>) -> Result<()> {
         name(self.name)?;
         if let Some(target) = self.target() {
@@ -254,7 +254,7 @@ pub(super) struct Member {
     pub(super) id: u32,
     /// Bits from the start of the structure.
     pub(super) bit_offset: u32,
-    /// Whether it is narrower than its type.
+    /// Whether it is a bitfield.
     pub(super) is_bitfield: bool,
 }
 
@@ -263,18 +263,18 @@ pub(super) struct Member {
 pub(super) struct Types {
     bytes: Vec<u8>,
     strings: Range<usize>,
-    /// Where each type begins in `bytes`, by id; `void`, id 0, has no place.
+    /// The start of each type in `bytes`, by ID. `void`, ID 0, has none.
     starts: Vec<u32>,
-    /// Structures, typedefs and enums: of each kind and name the first.
+    /// Structures, typedefs and enums: the first one of each kind and name.
     named: HashTable<u32>,
     hasher: DefaultHashBuilder,
 }
 
 impl Types {
-    /// Checks `bytes`, in work and memory proportional to their number.
+    /// Checks `bytes`, with time and memory proportional to their number.
     ///
     /// # Errors
-    /// What is wrong with them, in words that continue "it is not usable:".
+    /// What is wrong with the bytes.
     pub(super) fn check(bytes: Vec<u8>) -> Result<Self> {
         let (section, strings) = sections(&bytes)?;
         let mut starts = vec![0];
@@ -297,8 +297,8 @@ impl Types {
         Ok(types)
     }
 
-    /// BTF in which the typedefs and functions whose names begin with one of `prefixes` have the ids they have here. The types between
-    /// them are forward declarations without a name, and none follow them.
+    /// Builds BTF with only the typedefs and functions whose names start with one of `prefixes`, under the same IDs. The types
+    /// between them are forward declarations without a name, and no types follow.
     pub(super) fn names_only(&self, prefixes: &[&[u8]]) -> Vec<u8> {
         let text = &self.bytes[self.strings.clone()];
         let (mut types, mut strings, mut end) = (Vec::new(), vec![0], 0);
@@ -306,7 +306,7 @@ impl Types {
             let rest = text.get(found.name as usize..).unwrap_or_default();
             let is_named = matches!(found.kind, Kind::Typedef | Kind::Func)
                 && prefixes.iter().any(|prefix| rest.starts_with(prefix));
-            // A forward declaration has nothing but a name.
+            // A forward declaration has only a name.
             let words = if is_named {
                 let name = u32::try_from(strings.len()).unwrap_or(0);
                 strings.extend_from_slice(self.name(found.name));
@@ -321,7 +321,7 @@ impl Types {
             }
         }
         types.truncate(end);
-        // `struct btf_header`: magic, version, flags, its own length, where types and strings begin after it, and how long they are.
+        // `struct btf_header`: magic, version, flags, length of the header, and offsets and lengths of types and strings.
         let mut bytes = MAGIC.to_ne_bytes().to_vec();
         bytes.extend([1, 0]);
         for word in [HEADER_BYTES, 0, types.len(), types.len(), strings.len()] {
@@ -332,7 +332,7 @@ impl Types {
         bytes
     }
 
-    /// The type `id`; `None` for `void`, and for what no checked type names.
+    /// The type `id`; `None` for `void` and for IDs out of range.
     pub(super) fn get(&self, id: u32) -> Option<Type<'_>> {
         let start = *self.starts.get(id as usize)?;
         if id == 0 {
@@ -341,7 +341,7 @@ impl Types {
         Type::read(&self.bytes[start as usize..]).ok()
     }
 
-    /// The first type called `name` of this kind: a structure, a typedef or an enum.
+    /// The first type of this kind with the name `name`: a structure, a typedef or an enum.
     pub(super) fn named(&self, kind: Kind, name: &str) -> Option<u32> {
         let is_it = |&id: &u32| self.has(id, kind, name.as_bytes());
         self.named.find(self.hash(kind, name.as_bytes()), is_it).copied()
@@ -354,7 +354,7 @@ impl Types {
         text.split(|&byte| byte == 0).next().unwrap_or_default()
     }
 
-    /// The type `id` without the typedefs and qualifiers around it, and its id.
+    /// The type `id` without typedefs and qualifiers, and its ID.
     pub(super) fn unaliased(&self, mut id: u32) -> Option<(u32, Type<'_>)> {
         loop {
             let found = self.get(id)?;
@@ -366,7 +366,7 @@ impl Types {
         }
     }
 
-    /// Bytes of a value of type `id`; `None` where the type has no size, or one that no kernel's type has.
+    /// Size of a value of type `id`, bytes; `None` if the type has no size or an implausible size.
     pub(super) fn size(&self, mut id: u32) -> Option<u64> {
         let mut elements = 1_u64;
         loop {
@@ -385,19 +385,19 @@ impl Types {
         }
     }
 
-    /// Names and values of the enumerators of the `enum` called `name`; none where there is no such type.
+    /// Names and values of the enumerators of the `enum` `name`; empty if there is no such type.
     pub(super) fn enumerators(&self, name: &str) -> Vec<(&[u8], u32)> {
         let found = self.named(Kind::Enum, name).and_then(|id| self.get(id));
         let enumerators = found.iter().flat_map(Type::enumerators);
         enumerators.map(|(name, value)| (self.name(name), value)).collect()
     }
 
-    /// All types but `void`, by id.
+    /// All types except `void`, by ID.
     fn all(&self) -> impl Iterator<Item = (u32, Type<'_>)> {
         (1..).map_while(|id| Some((id, self.get(id)?)))
     }
 
-    /// Checks that every name lies in the string section, that every id is that of a type, and that no pointer leads back to itself.
+    /// Checks that every name is in the string section, that every ID is a type, and that no pointer refers to itself.
     fn check_references(&self) -> Result<()> {
         let (names, ids) = (self.strings.len(), self.starts.len());
         for (id, found) in self.all() {
@@ -438,11 +438,11 @@ impl Types {
 
     /// Checks that no type contains itself by value, and that none is nested deeper than [`MAX_LEVELS`].
     fn check_nesting(&self) -> Result<()> {
-        /// The level of a type whose parts are being looked at.
+        /// The level of a type whose parts are being checked.
         const OPEN: u8 = u8::MAX;
         let mut levels = vec![0_u8; self.starts.len()];
         levels[0] = 1;
-        // The types around the one looked at; of each the next part, and the deepest level of the parts before.
+        // The enclosing types: for each, the next part and the deepest level of its parts so far.
         let mut path = Vec::with_capacity(MAX_LEVELS);
         for (root, found) in self.all() {
             if levels[root as usize] != 0 {
@@ -472,7 +472,7 @@ impl Types {
                     0 => {
                         ensure!(path.len() < MAX_LEVELS, "{} is nested too deeply", self.describe(root));
                         levels[part as usize] = OPEN;
-                        // Every id is that of a type.
+                        // Every ID is a type.
                         path.extend(self.get(part).map(|found| (part, found, 0, 0)));
                     }
                     level => *deepest = level.max(*deepest),
@@ -523,7 +523,7 @@ impl Types {
 
 /// Where the types and the strings lie in `bytes`.
 fn sections(bytes: &[u8]) -> Result<(Range<usize>, Range<usize>)> {
-    let header = bytes.get(..HEADER_BYTES).context("the header is cut short")?;
+    let header = bytes.get(..HEADER_BYTES).context("the header is truncated")?;
     let magic = u16::from_ne_bytes([header[0], header[1]]);
     ensure!(magic == MAGIC, "it begins with {magic:#06x}, not {MAGIC:#06x}");
     let [version, flags] = [header[2], header[3]];
@@ -541,8 +541,8 @@ fn sections(bytes: &[u8]) -> Result<(Range<usize>, Range<usize>)> {
         start..start + word(header, at + 4) as usize
     };
     let (types, strings) = (section(8), section(16));
-    ensure!(types.end <= bytes.len(), "the types are cut short");
-    ensure!(strings.end <= bytes.len(), "the strings are cut short");
+    ensure!(types.end <= bytes.len(), "the types are truncated");
+    ensure!(strings.end <= bytes.len(), "the strings are truncated");
     let text = &bytes[strings.clone()];
     ensure!(
         text.first() == Some(&0) && text.last() == Some(&0),
@@ -551,10 +551,10 @@ fn sections(bytes: &[u8]) -> Result<(Range<usize>, Range<usize>)> {
     Ok((types, strings))
 }
 
-/// The word at `at`, in this machine's byte order.
+/// The word at `at`, in native byte order.
 ///
 /// # Panics
-/// `bytes` is too short, which callers have checked.
+/// If `bytes` is too short, which callers have checked.
 fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }

@@ -1,5 +1,5 @@
-//! The cgroup that has an id in the v2 hierarchy, whether or not a process is in it: the id is what a handle of the directory
-//! is made of (`cgroup_id`, include/linux/cgroup.h; `FILEID_KERNFS`, include/linux/exportfs.h; `open_by_handle_at(2)`).
+//! Finds a cgroup of the v2 hierarchy by its ID, also if no process is in it. The ID is part of the file handle of the
+//! directory (`cgroup_id`, include/linux/cgroup.h; `FILEID_KERNFS`, include/linux/exportfs.h; `open_by_handle_at(2)`).
 
 use std::ffi::OsStr;
 use std::fs;
@@ -16,17 +16,17 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, 
 const FILEID_KERNFS: i32 = 0xfe;
 /// `CGROUP2_SUPER_MAGIC`, linux/magic.h.
 const CGROUP2: u64 = 0x6367_7270;
-/// Inode number of the uppermost cgroup of all.
+/// Inode number of the root cgroup.
 const UPPERMOST: u64 = 1;
 
 /// A mount of the v2 hierarchy.
 pub struct Hierarchy {
     top: OwnedFd,
-    /// Where `top` is in the file system.
+    /// Path of `top` in the file system.
     place: Vec<u8>,
-    /// The cgroup that `top` is, as /proc/PID/cgroup has it: nothing for `/`.
+    /// The cgroup path of `top`, as in /proc/PID/cgroup; empty for `/`.
     above: Vec<u8>,
-    /// Whether there is no hierarchy of v1, which may say more of what is in no cgroup of v2.
+    /// Whether there is no v1 hierarchy, which may have a more specific path.
     alone: bool,
 }
 
@@ -39,14 +39,14 @@ struct Handle {
 }
 
 impl Hierarchy {
-    /// The hierarchy where it is mounted, by the mount table under `root`; else a mount of it that no path leads to, and that
-    /// goes with what is returned. `None` where neither can be had.
+    /// Opens the mounted hierarchy, from the mount table below `root`. If it is not mounted, creates a detached mount that ends
+    /// with the returned value. `None` if both fail.
     #[must_use]
     pub fn open(root: &Path) -> Option<Self> {
         let ours = root.join("proc/thread-self");
         let cgroup = fs::read(ours.join("cgroup")).ok()?;
         let mut lines = cgroup.split_inclusive(|&byte| byte == b'\n');
-        // Were we the first to mount v2, /proc would show it ever after; nobody is in a cgroup of it then.
+        // Do not be the first to mount v2: /proc would show the hierarchy from then on, and no process is in a cgroup of it.
         if !lines.any(is_of_v2) {
             return None;
         }
@@ -64,8 +64,8 @@ impl Hierarchy {
         })
     }
 
-    /// Path of the cgroup `id`, as [`super::path`] would tell it of a process in it. `None` where there is none any more, it is
-    /// out of reach of the mount, or we may not ask (`CAP_DAC_READ_SEARCH`); and for `/` where v1 is used too.
+    /// The path of the cgroup `id`, equal to [`super::path`] of a process in it. `None` if the cgroup is removed, is outside of
+    /// the mount, or may not be opened (`CAP_DAC_READ_SEARCH`); also for `/` if v1 is used too.
     #[must_use]
     pub fn path(&self, id: NonZeroU64) -> Option<String> {
         let found = link(&open_by_id(&self.top, id).ok()?).ok()?;
@@ -73,7 +73,7 @@ impl Hierarchy {
         (self.alone || path != b"/").then(|| String::from_utf8_lossy(&path).into_owned())
     }
 
-    /// The cgroup whose directory is at `found`; `None` for one that is not below the mount.
+    /// The cgroup path of the directory `found`; `None` if it is not below the mount.
     fn name(&self, found: &[u8]) -> Option<Vec<u8>> {
         let found = found.strip_suffix(super::DELETED).unwrap_or(found);
         let below = found.strip_prefix(self.place.as_slice())?;
@@ -84,24 +84,24 @@ impl Hierarchy {
     }
 }
 
-/// Whether a line of /proc/PID/cgroup is that of v2.
+/// Whether a line of /proc/PID/cgroup belongs to v2.
 fn is_of_v2(line: &[u8]) -> bool {
     line.starts_with(b"0::")
 }
 
-/// Mounts of v2 in a mount table: the cgroup each shows as its top, and where it is.
+/// The v2 mounts in a mount table: the cgroup at the top of each, and the mount point.
 pub(in crate::sys) fn mounts(table: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     mounts_where(table, |kind, _| kind == b"cgroup2")
 }
 
-/// Mounts of the hierarchy of v1 that has `controller`, likewise.
+/// The mounts of the v1 hierarchy with `controller`, likewise.
 pub(in crate::sys) fn mounts_of_v1(table: &[u8], controller: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     mounts_where(table, move |kind, options| {
         kind == b"cgroup" && options.split(|&byte| byte == b',').any(|one| one == controller)
     })
 }
 
-/// Mounts whose type and options `is_wanted` wants.
+/// The mounts whose type and options `is_wanted` accepts.
 ///
 /// A line is `ID PARENT DEVICE ROOT PLACE OPTIONS … - TYPE SOURCE OPTIONS` (proc(5), `mountinfo`).
 fn mounts_where(table: &[u8], is_wanted: impl Fn(&[u8], &[u8]) -> bool) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
@@ -114,7 +114,7 @@ fn mounts_where(table: &[u8], is_wanted: impl Fn(&[u8], &[u8]) -> bool) -> impl 
     })
 }
 
-/// What `text` of a mount table stands for: blanks and the like are written `\040`.
+/// Decodes the escapes of a mount table, such as `\040` for a space.
 fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut parts = text.split(|&byte| byte == b'\\');
     let mut plain = parts.next().unwrap_or_default().to_vec();
@@ -131,13 +131,13 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// `path` without the slash it ends with.
+/// `path` without a trailing slash.
 fn without_end(mut path: Vec<u8>) -> Vec<u8> {
     path.pop_if(|&mut byte| byte == b'/');
     path
 }
 
-/// The directory at `path`, if it is of the v2 hierarchy: something else may be mounted on it.
+/// Opens the directory `path`, if it is in the v2 hierarchy. Something else may be mounted on it.
 fn directory(path: &Path) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let top = openat(CWD, path, flags, Mode::empty()).ok()?;
@@ -145,8 +145,8 @@ fn directory(path: &Path) -> Option<OwnedFd> {
     (kind.cast_unsigned() == CGROUP2).then_some(top)
 }
 
-/// A mount of the whole hierarchy that is nowhere. It is of use where it shows the uppermost cgroup: of one that is only the
-/// uppermost of a container, what is outside of it looks as if it were inside.
+/// A detached mount of the hierarchy. It must show the root cgroup. In a container the mount may start at the container's
+/// cgroup, and then cgroups outside of it would look as if they were inside.
 fn detached() -> io::Result<OwnedFd> {
     let context = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(context.as_fd())?;
@@ -158,7 +158,7 @@ fn detached() -> io::Result<OwnedFd> {
     if fstat(&top)?.st_ino != UPPERMOST {
         return Err(io::ErrorKind::Unsupported.into());
     }
-    // The mount's own descriptor is of a kind that handles are not looked up by.
+    // The descriptor of the mount itself cannot be used to open file handles.
     Ok(openat(
         &top,
         ".",
@@ -167,14 +167,14 @@ fn detached() -> io::Result<OwnedFd> {
     )?)
 }
 
-/// Opens the directory of the cgroup `id`, of whose hierarchy `top` is.
+/// Opens the directory of the cgroup `id` in the hierarchy of `top`.
 fn open_by_id(top: &OwnedFd, id: NonZeroU64) -> io::Result<OwnedFd> {
     let mut handle = Handle {
         bytes: 8,
         kind: FILEID_KERNFS,
         id: id.get(),
     };
-    // SAFETY: the handle is laid out as the kernel's, has the eight bytes it says, and is not used after the call.
+    // SAFETY: the handle has the kernel's layout and the stated eight bytes, and is not used after the call.
     let opened = unsafe {
         libc::open_by_handle_at(
             top.as_raw_fd(),
@@ -185,11 +185,11 @@ fn open_by_id(top: &OwnedFd, id: NonZeroU64) -> io::Result<OwnedFd> {
     if opened < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel made this descriptor for us.
+    // SAFETY: the kernel just created this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(opened) })
 }
 
-/// Where `file` is in the file system.
+/// The path of `file` in the file system.
 fn link(file: &OwnedFd) -> io::Result<Vec<u8>> {
     let link = readlinkat(CWD, format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new())?;
     Ok(link.into_bytes())

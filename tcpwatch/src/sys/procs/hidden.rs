@@ -4,10 +4,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Whether processes are hidden from us.
+/// Whether /proc hides processes from this process.
 ///
-/// Every PID namespace has a process 1: where it is not to be seen, others are not either. Where it is, and another's, all
-/// are. Where it is our own, as in a container, the mount's options decide; root sees all.
+/// Every PID namespace has a process 1. If it is not visible, other processes are hidden too. If it is visible and belongs to
+/// another user, all are visible. If it belongs to this user, as in a container, the mount options decide. Root sees all
+/// processes.
 #[must_use]
 pub(super) fn hides(root: &Path) -> bool {
     let user = rustix::process::geteuid();
@@ -18,9 +19,9 @@ pub(super) fn hides(root: &Path) -> bool {
     }
 }
 
-/// Whether the mount table `text` has a /proc which hides processes wholly: `hidepid=2` or 4, since Linux 5.8 by name.
+/// Whether the mount table `text` has a /proc that hides processes: `hidepid=2` or 4, since Linux 5.8 by name.
 ///
-/// A line is `ID PARENT DEVICE ROOT PLACE OPTIONS … - TYPE SOURCE OPTIONS`; of mounts on one place the last counts.
+/// A line is `ID PARENT DEVICE ROOT PLACE OPTIONS … - TYPE SOURCE OPTIONS`; the last mount on a mount point counts.
 fn says_so(text: &str) -> bool {
     let options = text.lines().rev().find_map(|line| {
         let (mount, filesystem) = line.split_once(" - ")?;

@@ -1,4 +1,4 @@
-//! What /proc tells of one process (proc(5): `comm`, `stat`).
+//! Reads one process in /proc (proc(5): `comm`, `stat`).
 
 use std::fs;
 use std::io::ErrorKind;
@@ -10,35 +10,35 @@ use rustix::param::clock_ticks_per_second;
 
 use crate::input::owner::Comm;
 
-/// Bit of a task's flags that a kernel thread has (`PF_KTHREAD`, include/linux/sched.h).
+/// The task flag of kernel threads (`PF_KTHREAD`, include/linux/sched.h).
 const KERNEL_THREAD: u32 = 0x0020_0000;
 
-/// A process, by its thread group.
+/// A process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// Its number.
+    /// Process ID.
     pub pid: NonZeroU32,
     /// Name of its first thread.
     pub comm: Comm,
-    /// Its parent; `None` for one that has none in our PID namespace.
+    /// Parent process; `None` if it has none in this PID namespace.
     pub parent: Option<NonZeroU32>,
-    /// When it started, ns since boot (`CLOCK_BOOTTIME`), rounded down to the tick of 10 ms that the kernel tells.
+    /// Start time, ns since boot (`CLOCK_BOOTTIME`), rounded down to the kernel's clock tick (10 ms).
     pub start_ns: u64,
-    /// Its effective user id (`task_dump_owner`, fs/proc/base.c).
+    /// Effective user ID (`task_dump_owner`, fs/proc/base.c).
     pub uid: u32,
 }
 
 impl Process {
-    /// Whether it surely started after `boot_ns` (`CLOCK_BOOTTIME`): the process that had its number then was another one.
+    /// Whether it certainly started after `boot_ns` (`CLOCK_BOOTTIME`). If so, another process had this PID at that time.
     ///
-    /// One that started in the very tick of `boot_ns` may be either, and is not said to have.
+    /// False if it started in the same clock tick as `boot_ns`.
     #[must_use]
     pub const fn started_after(&self, boot_ns: u64) -> bool {
         self.start_ns > boot_ns
     }
 }
 
-/// The process `pid` under `root`; `None` where there is none, or /proc hides it.
+/// Reads the process `pid` under `root`; `None` if it does not exist or /proc hides it.
 #[must_use]
 pub fn process(root: &Path, pid: NonZeroU32) -> Option<Process> {
     let directory = root.join(format!("proc/{pid}"));
@@ -47,7 +47,7 @@ pub fn process(root: &Path, pid: NonZeroU32) -> Option<Process> {
     let stat = Stat::parse(&fs::read(directory.join("stat")).ok()?)?;
     Some(Process {
         pid,
-        // A name may have newlines of its own; the last one is the file's.
+        // A name may contain newlines; only the last one belongs to the file.
         comm: Comm::new(comm.strip_suffix(b"\n").unwrap_or(&comm)),
         parent: NonZeroU32::new(stat.parent),
         start_ns: ticks_to_ns(stat.start, clock_ticks_per_second()),
@@ -55,8 +55,8 @@ pub fn process(root: &Path, pid: NonZeroU32) -> Option<Process> {
     })
 }
 
-/// Whether there is no process `pid` under `root`, or its first thread has ended: it stays until its parent has asked for it, and while
-/// other threads go on.
+/// Whether there is no process `pid` under `root`, or its first thread has exited. An exited first thread stays visible until
+/// the parent waits for it and the other threads exit.
 #[must_use]
 pub fn has_ended(root: &Path, pid: NonZeroU32) -> bool {
     match fs::read(root.join(format!("proc/{pid}/stat"))) {
@@ -65,13 +65,13 @@ pub fn has_ended(root: &Path, pid: NonZeroU32) -> bool {
     }
 }
 
-/// Whether the thread whose /proc/PID/stat is `stat` can hold no file: a kernel thread, or one that has ended. What is the first of
-/// its process stays until the others have ended, and its parent has asked for it.
+/// Whether the thread with the /proc/PID/stat text `stat` cannot hold a file: it is a kernel thread or has exited. An exited
+/// first thread stays visible until the other threads exit and the parent waits for it.
 pub(super) fn holds_nothing(stat: &[u8]) -> bool {
     Stat::parse(stat).is_some_and(|stat| stat.flags & KERNEL_THREAD != 0 || matches!(stat.state, b'Z' | b'X'))
 }
 
-/// What we read of /proc/PID/stat.
+/// The used fields of /proc/PID/stat.
 struct Stat {
     state: u8,
     parent: u32,
@@ -81,11 +81,11 @@ struct Stat {
 }
 
 impl Stat {
-    /// Reads `PID (COMM) STATE PPID …`: the name may have blanks and parentheses, what follows it has none.
+    /// Parses `PID (COMM) STATE PPID ...`. The name may contain spaces and parentheses; the fields after it do not.
     fn parse(text: &[u8]) -> Option<Self> {
         let after = text.iter().rposition(|&byte| byte == b')')? + 1;
         let mut words = std::str::from_utf8(&text[after..]).ok()?.split_ascii_whitespace();
-        // Counted as proc(5) does: state is the third, ppid the fourth, flags the ninth and starttime the twenty-second.
+        // Field numbers as in proc(5): state is field 3, ppid 4, flags 9 and starttime 22.
         Some(Self {
             state: *words.next()?.as_bytes().first()?,
             parent: words.next()?.parse().ok()?,

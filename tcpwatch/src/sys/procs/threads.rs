@@ -1,4 +1,4 @@
-//! The threads of a process beside its first: where that has ended, they alone show what the process has (proc(5): `task`).
+//! The other threads of a process. If the first thread has exited, only they show the process's files (proc(5): `task`).
 
 use std::mem::MaybeUninit;
 use std::num::NonZeroU32;
@@ -10,18 +10,18 @@ use rustix::path::Arg;
 
 use super::{directory, number};
 
-/// Threads that are told at most: any will do, but one that is just ending.
+/// The maximum number of threads to return. Any live thread will do; some may be exiting.
 const MOST: usize = 8;
-/// Bytes of names read.
+/// Bytes of directory entries to read.
 const NAMES: usize = 1024;
 
-/// Some threads of the process `pid` under `root`, but not the first.
+/// Some threads of the process `pid` under `root`, without the first.
 #[must_use]
 pub fn other_threads(root: &Path, pid: NonZeroU32) -> Vec<NonZeroU32> {
     in_directory(CWD, root.join(format!("proc/{pid}/task")), pid)
 }
 
-/// The same of the directory `path`, which is relative to `at`.
+/// The same for the directory `path`, relative to `at`.
 pub(super) fn in_directory(at: impl AsFd, path: impl Arg, pid: NonZeroU32) -> Vec<NonZeroU32> {
     let mut threads = Vec::new();
     let Ok(task) = directory(at, path) else { return threads };

@@ -1,4 +1,4 @@
-//! The records of the tracepoints beside the hook: which of their fields are read, and where they are.
+//! The records of the tracepoints other than the hook: the fields to read, and their offsets.
 
 use std::path::Path;
 
@@ -10,27 +10,27 @@ use super::Tracefs;
 use super::record::Record;
 use crate::sys::btf::KernelBtf;
 
-/// A tracepoint beside the hook.
+/// A tracepoint other than the hook.
 struct AuxTracepoint {
     category: &'static str,
     name: &'static str,
-    /// What is read of its record.
+    /// The fields to read.
     fields: &'static [AuxField],
 }
 
-/// A field of its record.
+/// A field of the record of such a tracepoint.
 struct AuxField {
     name: &'static str,
     bytes: u32,
     align: u32,
     /// Whether the tracepoint can be used without it.
     optional: bool,
-    /// Its place in the layout.
+    /// Its entry in the layout.
     place: fn(&mut ResetLayout) -> &mut u32,
 }
 
 impl AuxField {
-    /// A number or pointer of so many bytes, which the tracepoint cannot be used without.
+    /// A required number or pointer of this size.
     const fn needed(name: &'static str, bytes: u32, place: fn(&mut ResetLayout) -> &mut u32) -> Self {
         Self {
             name,
@@ -41,7 +41,7 @@ impl AuxField {
         }
     }
 
-    /// The same; some kernels do not have it.
+    /// A field that some kernels do not have.
     const fn optional(name: &'static str, bytes: u32, place: fn(&mut ResetLayout) -> &mut u32) -> Self {
         Self {
             optional: true,
@@ -50,14 +50,14 @@ impl AuxField {
     }
 }
 
-/// What `accept()` returns; all that is read on `tp_btf`.
+/// The return value of `accept()`: the only record that is read with `tp_btf`.
 const ACCEPT: AuxTracepoint = AuxTracepoint {
     category: "syscalls",
     name: "sys_exit_accept4",
     fields: &[AuxField::needed("ret", 8, |layout| &mut layout.accept_ret)],
 };
 
-/// What is read beside it on the classic hook.
+/// Further records that are read with the classic hook.
 const CLASSIC: [AuxTracepoint; 6] = [
     AuxTracepoint {
         category: "tcp",
@@ -104,7 +104,7 @@ const CLASSIC: [AuxTracepoint; 6] = [
 ];
 
 impl AuxTracepoint {
-    /// The offset of each field; [`ABSENT`] for an optional one that is not there.
+    /// The offset of each field; [`ABSENT`] for a missing optional field.
     fn offsets(&self, tracefs: &Tracefs, btf: Option<&KernelBtf>) -> Result<Vec<u32>> {
         let format = tracefs.format(self.category, self.name)?;
         let format = format.context("this kernel has no such tracepoint")?;
@@ -120,27 +120,27 @@ impl AuxTracepoint {
     }
 }
 
-/// Where the tracepoints beside the hook have the fields that are read, and why some are not known.
+/// The offsets of the fields in other tracepoints, and why some are unknown.
 #[derive(Clone, Debug)]
 pub struct AuxRecords {
-    /// The offsets. All of a tracepoint that cannot be used are [`ABSENT`].
+    /// The offsets. All offsets of an unusable tracepoint are [`ABSENT`].
     pub layout: ResetLayout,
-    /// The tracepoints that cannot be used, by category and name, and why.
+    /// The unusable tracepoints, by category and name, and why.
     unusable: Vec<(&'static str, &'static str, String)>,
     /// Why no tracepoint can be reached.
     unreachable: Option<String>,
 }
 
 impl AuxRecords {
-    /// Nothing is read, and nothing was looked for.
+    /// No records are needed.
     pub const NONE: Self = Self {
         layout: ResetLayout::UNKNOWN,
         unusable: Vec::new(),
         unreachable: None,
     };
 
-    /// Those of the tracepoints on `accept()`, from their `format` files below `root`, compared with `btf` where it is known; where
-    /// `classic`, also those about resets, retransmits, names of processes and the death of sockets.
+    /// Reads the `format` files of the tracepoints on `accept()` below `root`, compared with `btf` if known. If `classic`, also
+    /// of the tracepoints for resets, retransmissions, process names and destroyed sockets.
     #[must_use]
     pub fn read(root: &Path, btf: Option<&KernelBtf>, classic: bool) -> Self {
         let tracefs = match Tracefs::find(root) {
@@ -164,7 +164,7 @@ impl AuxRecords {
         records
     }
 
-    /// None can be reached, because of `why`.
+    /// No tracepoint can be reached, because of `why`.
     #[must_use]
     pub fn unreachable(why: &anyhow::Error) -> Self {
         Self {
@@ -173,10 +173,10 @@ impl AuxRecords {
         }
     }
 
-    /// Why tracepoint `name` of `category` cannot be used; `None` where nothing speaks against it.
+    /// Why the tracepoint `name` of `category` cannot be used; `None` if it can.
     #[must_use]
     pub fn why_not(&self, category: &str, name: &str) -> Option<&str> {
-        // Both return alike.
+        // Both tracepoints have the same record.
         let name = if name == "sys_exit_accept" {
             "sys_exit_accept4"
         } else {

@@ -1,6 +1,6 @@
-//! The record of a tracepoint, by its `format` file.
+//! The record of a tracepoint, from its `format` file.
 //!
-//! The file is untrusted input. What it shows of a field must agree with itself and with the kernel's BTF, or the tracepoint is not
+//! The file is untrusted input. A field must be consistent in itself and with the kernel's BTF; otherwise the tracepoint is not
 //! used.
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,7 +9,7 @@ use tcpwatch_common::params::CLASSIC_RECORD_MAX;
 
 use crate::sys::btf::KernelBtf;
 
-/// Structures of the kernel that describe records of several tracepoints. A tracepoint that is not here has one of its own.
+/// Kernel structures that describe the records of several tracepoints. All other tracepoints have their own structure.
 const SHARED_RECORDS: [(&str, &str); 5] = [
     ("tcp_send_reset", "trace_event_raw_tcp_event_sk_skb"),
     ("tcp_retransmit_skb", "trace_event_raw_tcp_event_sk_skb"),
@@ -18,10 +18,10 @@ const SHARED_RECORDS: [(&str, &str); 5] = [
     ("sys_exit_accept4", "syscall_trace_exit"),
 ];
 
-/// Bytes of a record at most (`PERF_MAX_TRACE_SIZE`).
+/// The maximum size of a record, bytes (`PERF_MAX_TRACE_SIZE`).
 const MAX_RECORD_BYTES: u32 = 8192;
 
-/// A field of a record, as a `format` file describes it.
+/// A field of a record, as in the `format` file.
 #[derive(Debug)]
 struct Field {
     name: String,
@@ -30,11 +30,11 @@ struct Field {
 }
 
 impl Field {
-    /// Reads `__u8 saddr[4]; offset:32; size:4; signed:0;`.
+    /// Parses `__u8 saddr[4]; offset:32; size:4; signed:0;`.
     fn parse(line: &str) -> Result<Self> {
         let mut parts = line.split(';');
         let declared = parts.next().unwrap_or_default();
-        // The kernel puts the brackets of an array behind the name, but for arrays of `__data_loc` (`f_show`,
+        // The kernel puts the brackets of an array after the name, except for `__data_loc` arrays (`f_show`,
         // kernel/trace/trace_events.c).
         let declared = if declared.starts_with("__data_loc") {
             declared
@@ -63,14 +63,14 @@ impl Field {
     }
 }
 
-/// The record of a tracepoint, as its `format` file describes it.
+/// The record of a tracepoint, as in its `format` file.
 pub(super) struct Record {
     tracepoint: String,
     fields: Vec<Field>,
 }
 
 impl Record {
-    /// Reads the `format` file of `tracepoint`.
+    /// Parses the `format` file of `tracepoint`.
     ///
     /// # Errors
     /// A field in it is malformed.
@@ -82,11 +82,11 @@ impl Record {
         })
     }
 
-    /// Offset of the field `name`, which has so many bytes and such an alignment, compared with `btf` where it is known; `None` where
-    /// there is no such field.
+    /// Offset of the field `name`, which must have this size and alignment, compared with `btf` if known; `None` if there is no
+    /// such field.
     ///
     /// # Errors
-    /// What the file shows of the field cannot be right.
+    /// The description of the field is implausible.
     pub(super) fn offset(&self, name: &str, bytes: u32, align: u32, btf: Option<&KernelBtf>) -> Result<Option<u32>> {
         let mut named = self.fields.iter().filter(|field| field.name == name);
         let Some(found) = named.next() else { return Ok(None) };
@@ -116,7 +116,7 @@ impl Record {
         Ok(Some(found.offset))
     }
 
-    /// Compares `field` with the structure by which the kernel writes the record.
+    /// Compares `field` with the kernel's structure of the record.
     fn compare(&self, field: &Field, btf: &KernelBtf) -> Result<()> {
         let name = &field.name;
         let own = format!("trace_event_raw_{}", self.tracepoint);
@@ -144,7 +144,7 @@ impl Record {
     /// The layout of `sock:inet_sock_set_state`.
     ///
     /// # Errors
-    /// A field is missing, or cannot be right.
+    /// A field is missing or implausible.
     pub(super) fn classic_layout(&self, btf: Option<&KernelBtf>) -> Result<ClassicLayout> {
         let at = |name: &str, bytes: u32, align: u32| {
             let offset = self.offset(name, bytes, align, btf)?;
