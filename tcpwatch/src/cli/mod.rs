@@ -126,7 +126,7 @@ pub enum Command {
     Life(TraceArgs),
     /// Show which processes open many connections, what causes TIME_WAIT, and when local ports run out
     Churn(ChurnArgs),
-    /// Show histograms of the time in each state, of handshakes and of the wait for accept()
+    /// Show histograms of the time in each state, of handshakes and in the accept queue
     Latency(LatencyArgs),
     /// Find sockets stuck in `CLOSE_WAIT`, `FIN_WAIT2`, `SYN_SENT` or `LAST_ACK`, their owners and whether they are ever closed
     #[command(
@@ -275,7 +275,7 @@ pub struct LeaksArgs {
     /// Scan repeatedly, with this time between scans. Without --watch and -d, leaks scans once
     #[arg(long, value_name = "TIME")]
     pub watch: Option<Interval>,
-    /// Show the user stack that opened each socket, at accept() or connect() (new sockets only)
+    /// Show the user stack that accepted or connected each socket (new sockets only)
     #[arg(long)]
     pub stacks: bool,
     /// Exit with code 3 if a group is a leak or a stuck reader at the end

@@ -46,7 +46,9 @@ pub fn run(args: &ExplainArgs, out: &mut impl Write) -> Result<()> {
             }
             text::explain::write_list(out, &[group], lang, screen(args.color)).context(OUTPUT)
         }
-        (Output::Text, None) => text::explain::write_list(out, &TopicGroup::ALL, lang, screen(args.color)).context(OUTPUT),
+        (Output::Text, None) => {
+            text::explain::write_list(out, &TopicGroup::ALL, lang, screen(args.color)).context(OUTPUT)
+        }
         (_, Some(Selection::Topic(topic))) => json::explain::write(out, [topic].into_iter(), lang).context(OUTPUT),
         (_, Some(Selection::Group(group))) => json::explain::write(out, group.topics(), lang).context(OUTPUT),
         (_, None) => json::explain::write(out, Topic::all(), lang).context(OUTPUT),

@@ -36,7 +36,7 @@ impl How {
         }
     }
 
-    /// The suffix after the owner in text output, such as `(listen)`. Empty for connect() and accept(), which are certain.
+    /// The suffix after the owner in text output, such as `(listen)`. Empty for `connect()` and `accept()`, which are certain.
     #[must_use]
     pub const fn suffix(self) -> &'static str {
         match self {

@@ -3,9 +3,9 @@
 /// Why the kernel sent a reset (`enum sk_rst_reason`, include/net/rstreason.h; set for active resets since Linux 6.12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// `TCP_ABORT_ON_DATA`: data arrived after close().
+    /// `TCP_ABORT_ON_DATA`: data arrived after `close()`.
     AbortOnData,
-    /// `TCP_ABORT_ON_CLOSE`: close() with unread data.
+    /// `TCP_ABORT_ON_CLOSE`: `close()` with unread data.
     AbortOnClose,
     /// `TCP_ABORT_ON_LINGER`: a negative `TCP_LINGER2`.
     AbortOnLinger,

@@ -40,7 +40,7 @@ pub enum Why {
     Undecided,
     /// The stack has more frames than tcpwatch follows.
     TooDeep,
-    /// The process exited or called execve() before its files were read.
+    /// The process exited or called `execve()` before its files were read.
     ProcessGone,
     /// Its files could not be read.
     Unreadable,

@@ -6,7 +6,7 @@ use std::path::Path;
 /// How far `CLOCK_MONOTONIC` of this process is ahead of the kernel's, ns, from /proc below `root`; 0 if the kernel has no time
 /// namespaces.
 ///
-/// The file shows the namespace for children. It is also the one of this process, which never calls unshare(CLONE_NEWTIME).
+/// The file shows the namespace for children. It is also the one of this process, which never calls `unshare(CLONE_NEWTIME)`.
 #[must_use]
 pub fn monotonic_offset_ns(root: &Path) -> i64 {
     let text = fs::read_to_string(root.join("proc/self/timens_offsets")).unwrap_or_default();

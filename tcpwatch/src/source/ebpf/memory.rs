@@ -15,7 +15,7 @@ use crate::sys::{btf, memory_limit};
 
 /// Sockets in the table by address, including closed sockets that an application still holds.
 const SOCKETS: u32 = 65_536;
-/// Accepted connections that are idle since accept().
+/// Accepted connections that are idle since `accept()`.
 const ACCEPTED: u32 = 262_144;
 /// Listeners. No host has that many.
 const LISTENERS: u32 = 16_384;
