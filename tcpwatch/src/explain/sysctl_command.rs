@@ -69,7 +69,7 @@ impl Where<'_> {
                 ),
             ],
             Scope::Own | Scope::Other(_) if !self.first && is_read_only(setting) => [
-                format!("in the initial network namespace, from which the others read it: {command}"),
+                format!("in the namespace the host started with, for the others read it from there: {command}"),
                 format!("to keep it, in /etc/sysctl.d/{FILE} of the host: {name} = {value}"),
             ],
             _ => [
