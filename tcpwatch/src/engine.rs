@@ -34,7 +34,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// How long the beginning waits for the owners of the sockets that listen already.
 const SEEDING: Duration = Duration::from_secs(1);
 
-/// How often it looks whether they are there.
+/// How often it is looked whether what is waited for is there.
 const MOMENT: Duration = Duration::from_millis(1);
 
 /// How long the end waits for a scan of /proc: less than a command may take to print its last.
@@ -286,20 +286,28 @@ impl Run<'_> {
         // Nothing comes after this, so that what is in the ring and what was counted belong together.
         let mut counts = self.source.detach()?;
         self.read_rest()?;
-        let patience = Instant::now() + LAST_SCAN;
-        while self.source.has_lookups() && Instant::now() < patience {
-            sleep(POLL).await;
-            self.read_rest()?;
-        }
-        self.source.stop_lookups();
-        self.read_rest()?;
+        self.last_answers().await?;
         self.apply(Input::StreamEnd)?;
         if self.source.has_stream() {
             self.end_interval()?;
+            self.last_answers().await?;
         }
         self.source.warn_of_no_room();
         counts.dropped = self.sink.out.settle()?;
         self.apply(Input::End(Box::new(counts)))
+    }
+
+    /// Waits for the answers about owners that come in time; there is no other.
+    async fn last_answers(&mut self) -> Result<()> {
+        let patience = Instant::now() + LAST_SCAN;
+        while self.source.awaits_answers() && Instant::now() < patience {
+            sleep(MOMENT).await;
+            self.read_rest()?;
+        }
+        self.apply_each(|source, each| {
+            source.stop_waiting(each);
+            Ok(())
+        })
     }
 
     /// Shows what a last scan of stuck sockets finds, if it is over in time.
@@ -321,6 +329,9 @@ impl Run<'_> {
                         break found;
                     },
                     () = sleep_until(patience) => {
+                        if let Some(found) = self.source.unnamed_scan() {
+                            break Box::new(found);
+                        }
                         log::warn!("the last scan did not finish within 1 s; the report above is from the scan before");
                         return Ok(());
                     }
@@ -359,7 +370,7 @@ impl Run<'_> {
         let mut more = false;
         self.apply_each(|source, each| {
             more = source.read_stream(each);
-            source.give_up_in_time(each)
+            Ok(())
         })?;
         if !self.is_losing && self.source.kernel().lost() > 0 {
             self.is_losing = true;

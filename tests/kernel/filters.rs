@@ -1,19 +1,22 @@
 //! Filters choose what they say, and no more.
 
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
+use std::process::Command;
 
 use socket2::Socket;
+use tcpwatch_common::TcpState;
 
 use crate::support::cells::Cells;
 use crate::support::netns::in_netns;
 use crate::support::peers::ss::{self, Row};
+use crate::support::program::run::binary;
 use crate::support::program::snapshot::{snapshot, states};
 use crate::support::program::stat::Stat;
 use crate::support::program::{Hook, on_both_hooks};
 use crate::support::sockets::{Pair, accept, connect, listen, read_eof};
 use crate::support::states::equal;
 
-on_both_hooks!(of_stat);
+on_both_hooks!(of_stat, of_stat_by_state);
 
 /// A server, how a client reaches it, and how many do: no two numbers and no two sums of them are equal.
 const SERVERS: [(&str, &str, i64); 5] = [
@@ -154,6 +157,48 @@ fn of_stat(hook: Hook) {
             "--state is from or to"
         );
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
+}
+
+/// With `--state` all that is shown is of the state: the sockets that `ss` has in it, and the transitions from or to it.
+fn of_stat_by_state(hook: Hook) {
+    in_netns(|_| {
+        let listeners = listeners();
+        let pairs = pairs(&listeners);
+        let args = ["--state", "close_wait"];
+        let mut stat = Stat::start(hook, &args);
+        let csv = Command::new(binary())
+            .args(["stat", "0.2", "1", "--hook", hook.name(), "-o", "csv"])
+            .args(args)
+            .output()
+            .expect("tcpwatch starts");
+        let header_and_row = String::from_utf8(csv.stdout).expect("UTF-8");
+        let mut lines = header_and_row.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let (header, row) = (lines.next().expect("a header"), lines.next().expect("a row"));
+        for (name, value) in header.iter().zip(row) {
+            let is_of_others = |state: &TcpState| state.key() == *name && *state != TcpState::CloseWait;
+            if TcpState::ALL.iter().any(is_of_others) || name.starts_with("time_wait") || name.starts_with("opened") {
+                assert_eq!(value, "", "{name} is not of CLOSE_WAIT");
+            }
+        }
+        for pair in &pairs {
+            pair.client.shutdown(Shutdown::Write).expect("shutdown()");
+        }
+        let n: i64 = SERVERS.iter().map(|(_, _, count)| count).sum();
+        let entered = Cells::of("1>8").times(n);
+        assert_eq!(stat.reaches(&Cells::default(), &entered), Ok(()));
+        stat.fresh();
+        let ours = stat
+            .running()
+            .lines()
+            .with(|lines| lines.last().expect("a row").json["connections"].clone());
+        let in_close_wait = ss::rows().iter().filter(|row| row.state == "close_wait").count();
+        for (state, count) in ours.as_object().expect("an object") {
+            let expected = (state == "close_wait").then_some(in_close_wait);
+            assert_eq!(count.as_u64(), expected.map(|count| count as u64), "{state} of {ours}");
+        }
+        drop(pairs);
+        assert_eq!(stat.reaches(&entered, &Cells::of("8>9").times(n)), Ok(()));
     });
 }
 

@@ -38,6 +38,7 @@ mod nothing_left;
 mod owners;
 mod pipe;
 mod ports;
+mod proc_hangs;
 mod processes;
 mod replay;
 mod scope;

@@ -39,8 +39,8 @@ pub struct FilterArgs {
     /// Only IPv6, including IPv4-mapped addresses
     #[arg(short = '6', long)]
     pub ipv6: bool,
-    /// TCP state, a comma-separated list. snapshot and leaks select by the current state; the other commands select transitions
-    /// from or to it
+    /// TCP state, a comma-separated list. snapshot and leaks select by the current state; trace and life select transitions from
+    /// or to it; stat shows the connections in it and the transitions from or to it
     #[arg(long, value_name = "STATES", value_delimiter = ',', value_parser = parse_state)]
     pub state: Vec<TcpState>,
     /// Process that holds the socket, by PID; accepts lists: 812,813

@@ -12,7 +12,6 @@ use crate::cli::DoctorArgs;
 use crate::doctor::{self, Report};
 use crate::input::host::HostFrame;
 use crate::source::host as source;
-use crate::source::listeners::Holders;
 use crate::sys::host_root::HostRoot;
 use crate::sys::netns;
 use crate::view::{Output, json, text, words};
@@ -56,10 +55,10 @@ fn frames(args: &DoctorArgs) -> Result<Vec<(HostFrame, String)>> {
     }
     let tree = HostRoot::open(root)?;
     let namespaces = netns::resolve(root, &args.netns)?;
-    let mut holders = Holders::default();
+    let mut owners = None;
     let mut frames = Vec::new();
     for namespace in &namespaces {
-        let frame = source::live(&tree, namespace, &mut holders)?;
+        let frame = source::live(&tree, namespace, &mut owners)?;
         let place = match namespaces.as_slice() {
             [_] => words::namespaces(&args.netns, 1),
             _ => namespace.to_string(),

@@ -22,11 +22,12 @@ pub fn run(args: &StatArgs) -> Result<()> {
         counts: true,
         ..Needs::default()
     };
+    let states = args.common.filter.to_filter().states;
     let plan = Plan {
         interval: Some(interval(args.interval, SECONDS)),
         count: args.count,
         ..plan(&args.common, needs)
     };
-    let mut view = stat::new_view(output.output, screen(output.color), zone());
+    let mut view = stat::new_view(output.output, screen(output.color), zone(), states);
     engine::run(&plan, &mut *view)
 }

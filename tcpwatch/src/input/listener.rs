@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::fmt;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use hashbrown::HashMap;
 
@@ -14,6 +14,8 @@ use super::socket::Address;
 pub struct Listener {
     /// Cookie of the socket; `None` if the source does not show it.
     pub cookie: Option<NonZeroU64>,
+    /// Inode number of the socket; `None` if the source does not show it.
+    pub inode: Option<NonZeroU32>,
     /// Local address.
     pub address: Address,
     /// Local port.
@@ -33,6 +35,12 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// The inode number of its socket, if its owner is unknown: /proc may show the process that holds it.
+    #[must_use]
+    pub fn asks_owner(&self) -> Option<NonZeroU32> {
+        self.inode.filter(|_| self.owner.is_none())
+    }
+
     /// Whether the accept queue is full (`sk_acceptq_is_full`).
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -149,28 +157,28 @@ impl Drops {
         }
     }
 
-    /// Returns the drops since the last call, with owners from `owner`, merged by [`by_place`].
-    pub fn take(&mut self, mut owner: impl FnMut(&Listener) -> Option<Owner>) -> Vec<Listener> {
-        let since = std::mem::take(&mut self.since).into_iter();
-        by_place(since.map(|listener| Listener {
-            owner: owner(&listener),
-            ..listener
-        }))
+    /// Forgets the namespaces for which `exists` is false.
+    pub fn retain(&mut self, exists: impl Fn(u32) -> bool) {
+        self.before.retain(|&netns, _| exists(netns));
+    }
+
+    /// Returns the listeners with drops since the last call, and their drops.
+    pub fn take(&mut self) -> Vec<Listener> {
+        std::mem::take(&mut self.since)
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::net::Ipv4Addr;
-    use std::num::NonZeroU32;
-
     use super::*;
     use crate::input::owner::{Comm, How};
+    use std::net::Ipv4Addr;
 
     /// A listener of `nginx[7]` with this queue and limit.
     pub(crate) fn listener(port: u16, queued: u64, limit: u64) -> Listener {
         Listener {
             cookie: None,
+            inode: None,
             address: Address::new(Ipv4Addr::UNSPECIFIED.into(), 0),
             port,
             queued,
@@ -199,17 +207,18 @@ pub(crate) mod tests {
     fn what_was_dropped_is_told_once_and_of_whom() {
         let mut drops = Drops::default();
         drops.look(1, vec![dropping(80, 1, 1000), dropping(81, 2, 5)]);
-        assert_eq!(drops.take(|listener| listener.owner), [], "a history is no event");
+        assert_eq!(drops.take(), [], "a history is no event");
         drops.look(1, vec![dropping(80, 1, 1003), dropping(81, 2, 5), dropping(82, 3, 9)]);
-        assert_eq!(
-            drops.take(|listener| listener.owner),
-            [dropping(82, 3, 9), dropping(80, 1, 3)]
-        );
-        assert_eq!(drops.take(|listener| listener.owner), []);
+        assert_eq!(drops.take(), [dropping(80, 1, 3), dropping(82, 3, 9)]);
+        assert_eq!(drops.take(), []);
         // The same cookie in another namespace is another socket.
         drops.look(2, vec![dropping(80, 1, 4)]);
         drops.look(1, vec![dropping(80, 1, 1003)]);
-        assert_eq!(drops.take(|listener| listener.owner), []);
+        assert_eq!(drops.take(), []);
+        drops.retain(|netns| netns == 2);
+        drops.look(1, vec![dropping(80, 1, 1003)]);
+        drops.look(2, vec![dropping(80, 1, 6)]);
+        assert_eq!(drops.take(), [dropping(80, 1, 2)], "one that is gone is forgotten");
     }
 
     #[test]
@@ -217,7 +226,7 @@ pub(crate) mod tests {
         let mut drops = Drops::default();
         drops.look(1, vec![dropping(80, 1, u64::from(u32::MAX))]);
         drops.look(1, vec![dropping(80, 1, 1)]);
-        assert_eq!(drops.take(|listener| listener.owner), [dropping(80, 1, 2)]);
+        assert_eq!(drops.take(), [dropping(80, 1, 2)]);
     }
 
     #[test]

@@ -34,7 +34,7 @@ use self::counter::CounterValues;
 use self::latency::LatencySample;
 use self::listener::Listener;
 use self::namespace::Namespace;
-use self::owner::{Comm, How, Owner};
+use self::owner::{Comm, How, Owner, UnknownOwner};
 use self::ports::settings::Settings;
 use self::ports::walk::Walk;
 use self::reset_reasons::Reasons;
@@ -461,14 +461,15 @@ pub enum Input {
         /// The complete evidence.
         evidence: Evidence,
     },
-    /// The process that holds a socket. Each record with an inode number and without an owner gets one such answer.
+    /// The process that holds a socket. Each record with an inode number and without an owner gets one such answer, and so does
+    /// each listener with drops.
     Owner {
         /// Inode number of the socket.
         inode: NonZeroU32,
-        /// The holder; `None` if it cannot be found.
-        owner: Option<Owner>,
+        /// The holder, or why it is unknown.
+        owner: Result<Owner, UnknownOwner>,
     },
-    /// The cgroup of a process that a record names.
+    /// The cgroup of a process that a record names: the answer to the question that each such process raises.
     CgroupPath {
         /// The process.
         owner: Owner,
@@ -485,7 +486,7 @@ pub enum Input {
     HostFacts(Box<HostFacts>),
     /// The ephemeral ports in use.
     Ports(Box<PortsSample>),
-    /// Listeners that dropped packets since the last interval, and how many, the most first.
+    /// Listeners that dropped packets since the last interval, and how many, the most first. Unknown owners follow.
     ListenerDrops(Vec<Listener>),
     /// A scan of the sockets in transient states starts. A socket that leaves its state from now on may be missing in the scan.
     ScanStart {

@@ -54,6 +54,41 @@ impl Serialize for How {
     }
 }
 
+/// Why the owner of a connection is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownOwner {
+    /// No process holds the socket of a finished connection: the process closed it, or exited, before /proc was read.
+    Exited,
+    /// No process that /proc shows holds it, and /proc hides the descriptors of other users.
+    Hidden,
+    /// No process of this PID namespace holds it, and other PID namespaces exist.
+    OtherPidNamespace,
+    /// No process holds the open socket: it is the kernel's.
+    Kernel,
+    /// The socket has no inode, so no process has a descriptor of it: it is not accepted yet, or closed already.
+    NoDescriptor,
+    /// Several processes hold it, and none is the ancestor of all others.
+    Several,
+    /// /proc was not read since, or not in time.
+    NotScanned,
+}
+
+impl UnknownOwner {
+    /// The name in JSON and CSV.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Exited => "exited",
+            Self::Hidden => "hidden",
+            Self::OtherPidNamespace => "other_pid_namespace",
+            Self::Kernel => "kernel",
+            Self::NoDescriptor => "no_descriptor",
+            Self::Several => "several_processes",
+            Self::NotScanned => "not_scanned_yet",
+        }
+    }
+}
+
 /// Size of a name with its NUL (`TASK_COMM_LEN`, include/linux/sched.h).
 const COMM: usize = 16;
 

@@ -1,6 +1,7 @@
 //! Who opens connections, how long they live, what they cost.
 
 mod by_name;
+mod routes;
 pub mod served;
 pub mod time_wait;
 
@@ -9,10 +10,10 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
-use hashbrown::HashMap;
 use jiff::Timestamp;
 use tcpwatch_common::TcpState;
 
+use routes::Routes;
 use served::Served;
 
 use super::burst::{Burst, Bursts, Group};
@@ -27,9 +28,6 @@ use crate::input::ports::ends::Port;
 use crate::input::ports::settings::Settings;
 use crate::input::socket::Address;
 use crate::input::{Connection, Event, Opened, PortsSample, Traffic};
-
-/// Openers and destinations of one interval told apart at most, about 900 bytes each; what is beyond is counted together.
-const ROUTES_MAX: usize = 4096;
 
 /// Who opens a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,7 +152,7 @@ impl Tally {
 pub struct Route {
     /// Who.
     pub opener: Opener,
-    /// Where to; `None` for all that found no place of its own.
+    /// Where to; `None` for all that made room for others.
     pub destination: Option<Destination>,
     /// What.
     pub tally: Tally,
@@ -183,6 +181,8 @@ pub struct ChurnFrame {
     pub ports_left_out: Option<u64>,
     /// Listeners that dropped something in the interval, and how much, the most first.
     pub dropping: Vec<Listener>,
+    /// Openers and destinations that made room for others, and are counted together.
+    pub routes_evicted: u64,
     /// Records lost since the start.
     pub lost: u64,
 }
@@ -190,8 +190,7 @@ pub struct ChurnFrame {
 /// Takes connections as they open and end, gives a frame an interval.
 #[derive(Debug)]
 pub struct Churn {
-    routes: HashMap<(Opener, Destination), Tally>,
-    other: Tally,
+    routes: Routes,
     bursts: Bursts<Opener>,
     ports: PortUse,
     ports_seen: bool,
@@ -203,8 +202,7 @@ impl Churn {
     #[must_use]
     pub fn new(monotonic_ns: u64) -> Self {
         Self {
-            routes: HashMap::new(),
-            other: Tally::default(),
+            routes: Routes::default(),
             bursts: Bursts::new(monotonic_ns),
             ports: PortUse::new(Settings::default()),
             ports_seen: false,
@@ -220,7 +218,7 @@ impl Churn {
         let Some((opener, destination)) = route(event).filter(|_| !is_told_elsewhere(event)) else {
             return;
         };
-        let tally = self.tally(opener, destination);
+        let tally = self.routes.active(opener, destination, event.monotonic_ns);
         tally.opened += 1;
         if matches!(opener, Opener::Peer(_)) {
             tally.served.opened(event.owner.map(Process::from));
@@ -240,7 +238,7 @@ impl Churn {
         let connecting = last.from == TcpState::SynSent;
         let timewait = ending.timewait().is_some();
         let lifetime = life.lifetime_ns();
-        let tally = self.tally(opener, destination);
+        let tally = self.routes.active(opener, destination, last.monotonic_ns);
         tally.time_wait += u64::from(timewait);
         if matches!(opener, Opener::Peer(_)) {
             tally.served.ended(last.owner.map(Process::from), timewait);
@@ -268,8 +266,7 @@ impl Churn {
 
     /// Forgets the connections of the interval so far, though not the ports that they hold.
     pub fn forget_routes(&mut self) {
-        self.routes.clear();
-        self.other = Tally::default();
+        self.routes.take();
     }
 
     /// Takes what a walk found.
@@ -279,31 +276,15 @@ impl Churn {
         self.ports.walk(sample.walk, sample.monotonic_ns);
     }
 
-    /// Takes the listeners that dropped something in the interval that ends, and how much, the most first.
+    /// Takes the listeners that dropped something in the interval that ends, and how much.
     pub fn dropped(&mut self, listeners: Vec<Listener>) {
         self.dropping = listeners;
     }
 
     /// The interval that `stat` tells the host's numbers of, and a new one begun; `unix_ns` and `monotonic_ns` are now.
     pub fn frame(&mut self, stat: StatFrame, unix_ns: i64, monotonic_ns: u64, lost: u64) -> ChurnFrame {
-        let mut routes: Vec<Route> = self
-            .routes
-            .drain()
-            .map(|((opener, destination), tally)| Route {
-                opener,
-                destination: Some(destination),
-                tally,
-            })
-            .collect();
+        let (mut routes, routes_evicted) = self.routes.take();
         routes.sort_by(busiest_first);
-        let other = std::mem::take(&mut self.other);
-        if other != Tally::default() {
-            routes.push(Route {
-                opener: Opener::Here(None),
-                destination: None,
-                tally: other,
-            });
-        }
         ChurnFrame {
             stat,
             by_name: by_name::by_name(&routes),
@@ -315,16 +296,9 @@ impl Churn {
             ports_evicted: self.ports_seen.then(|| self.ports.evicted()),
             ports_left_out: self.ports_seen.then(|| self.ports.left_out()),
             dropping: std::mem::take(&mut self.dropping),
+            routes_evicted,
             lost,
         }
-    }
-
-    fn tally(&mut self, opener: Opener, destination: Destination) -> &mut Tally {
-        let key = (opener, destination);
-        if self.routes.len() >= ROUTES_MAX && !self.routes.contains_key(&key) {
-            return &mut self.other;
-        }
-        self.routes.entry(key).or_default()
     }
 }
 
@@ -632,23 +606,5 @@ pub(crate) mod tests {
                 other_processes: 0,
             }
         );
-    }
-
-    #[test]
-    fn routes_are_bounded_and_none_is_lost() {
-        let mut churn = Churn::new(0);
-        for pid in (1..).take(ROUTES_MAX + 10) {
-            churn.opened(&event(
-                Opened::Active,
-                [10, 0, 0, 9],
-                pid,
-                TcpState::SynSent,
-                TcpState::Established,
-            ));
-        }
-        let frame = churn.frame(stat(), 0, 10, 0);
-        assert_eq!(frame.opened(), ROUTES_MAX as u64 + 10);
-        let last = frame.routes.last().unwrap();
-        assert_eq!((last.destination, last.tally.opened), (None, 10));
     }
 }

@@ -11,12 +11,12 @@ use tcpwatch_common::Evidence;
 
 use super::ending::{self, Ending};
 use super::trace::TraceRecord;
-use crate::input::owner::Owner;
+use crate::input::owner::{Owner, UnknownOwner};
 use crate::input::reset_reasons::Reasons;
 
 /// How long a record waits for a reset that may follow, ns. The kernel announces both in one system call.
 const RESET_WAIT_NS: u64 = 20_000_000;
-/// How long a record waits for its owner, ns: longer than a look-up in /proc may take.
+/// How long a record waits for its owner or a cgroup, ns: longer than a look-up in /proc may take.
 const OWNER_WAIT_NS: u64 = 15_000_000_000;
 /// Records held back at most. Beyond that, the oldest are released as they are.
 const CAPACITY: usize = 65_536;
@@ -38,12 +38,25 @@ pub struct Holdback<T> {
     missed_now: Option<u64>,
 }
 
+/// A record that is held back no longer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Released<T> {
+    /// The record.
+    pub record: T,
+    /// How its connection ended, if it did.
+    pub ending: Option<Ending>,
+    /// Why its owner is unknown, if it is.
+    pub unknown: Option<UnknownOwner>,
+}
+
 /// A record held back.
 #[derive(Debug)]
 struct Entry<T> {
     record: T,
     /// Inode number of the socket, where the record waits for its owner.
     awaits_owner_of: Option<NonZeroU32>,
+    /// Why its owner is unknown.
+    unknown: Option<UnknownOwner>,
     /// Missed resets, counted before the record was made.
     missed_before: Option<u64>,
 }
@@ -71,9 +84,15 @@ impl<T: TraceRecord> Holdback<T> {
             let number = self.released + self.queue.len() as u64;
             self.awaiting_owner.entry(inode).or_default().push_back(number);
         }
+        let unknown = match (record.event().owner, record.event().inode) {
+            (Some(_), _) => None,
+            (None, Some(_)) => Some(UnknownOwner::NotScanned),
+            (None, None) => Some(UnknownOwner::NoDescriptor),
+        };
         self.queue.push_back(Entry {
             record,
             awaits_owner_of,
+            unknown,
             missed_before: self.missed_before,
         });
     }
@@ -96,13 +115,14 @@ impl<T: TraceRecord> Holdback<T> {
         }
     }
 
-    /// Sets the owner of the oldest record that waits for the owner of socket `inode`.
-    pub fn set_owner(&mut self, inode: NonZeroU32, owner: Option<Owner>) {
+    /// Sets the owner of the oldest record that waits for the owner of socket `inode`, or why it is unknown.
+    pub fn set_owner(&mut self, inode: NonZeroU32, owner: Result<Owner, UnknownOwner>) {
         let number = self.pop_awaiting(inode);
         let index = number.and_then(|number| usize::try_from(number.checked_sub(self.released)?).ok());
         if let Some(entry) = index.and_then(|index| self.queue.get_mut(index)) {
             entry.awaits_owner_of = None;
-            entry.record.event_mut().owner = owner;
+            entry.record.event_mut().owner = owner.ok();
+            entry.unknown = owner.err();
         }
     }
 
@@ -122,16 +142,16 @@ impl<T: TraceRecord> Holdback<T> {
         self.queue.is_empty()
     }
 
-    /// Releases the first record if nothing can change it any more, or if its wait is over at `monotonic_ns`. The ending comes
-    /// with a record that has evidence of one.
-    pub fn pop(&mut self, monotonic_ns: u64) -> Option<(T, Option<Ending>)> {
+    /// Releases the first record if nothing can change it any more, or if its wait is over at `monotonic_ns`. `has_cgroups` is whether
+    /// the cgroups of the processes of a record are known.
+    pub fn pop(&mut self, monotonic_ns: u64, has_cgroups: impl Fn(&T) -> bool) -> Option<Released<T>> {
         let may_wait = self.queue.len() <= CAPACITY;
         let first = self.queue.front()?;
         let event = first.record.event();
         let waited_ns = monotonic_ns.saturating_sub(event.monotonic_ns);
         let may_change = event.evidence.is_some_and(|evidence| !ending::is_final(evidence));
-        let waits =
-            may_change && waited_ns <= RESET_WAIT_NS || first.awaits_owner_of.is_some() && waited_ns <= OWNER_WAIT_NS;
+        let asks = || first.awaits_owner_of.is_some() || !has_cgroups(&first.record);
+        let waits = may_change && waited_ns <= RESET_WAIT_NS || waited_ns <= OWNER_WAIT_NS && asks();
         if waits && may_wait {
             return None;
         }
@@ -142,8 +162,11 @@ impl<T: TraceRecord> Holdback<T> {
         self.released += 1;
         let all_resets_seen = entry.missed_before.is_some() && entry.missed_before == self.missed_now;
         let evidence = entry.record.event().evidence;
-        let ending = evidence.map(|evidence| ending::classify(evidence, &self.reasons, all_resets_seen));
-        Some((entry.record, ending))
+        Some(Released {
+            ending: evidence.map(|evidence| ending::classify(evidence, &self.reasons, all_resets_seen)),
+            unknown: entry.unknown,
+            record: entry.record,
+        })
     }
 }
 
@@ -178,8 +201,13 @@ mod tests {
         }
     }
 
-    fn id(popped: Option<(Event, Option<Ending>)>) -> Option<u64> {
-        popped.and_then(|(event, _)| event.id).map(NonZeroU64::get)
+    fn id(shown: Option<Released<Event>>) -> Option<u64> {
+        shown.and_then(|shown| shown.record.id).map(NonZeroU64::get)
+    }
+
+    /// The next record at `monotonic_ns`, where all cgroups are known.
+    fn pop(holdback: &mut Holdback<Event>, monotonic_ns: u64) -> Option<Released<Event>> {
+        holdback.pop(monotonic_ns, |_| true)
     }
 
     fn not_final(flags: u16) -> Evidence {
@@ -197,13 +225,13 @@ mod tests {
         holdback.push(record(0, 1, None));
         holdback.push(record(1, 2, Some(not_final(0))));
         holdback.push(record(2, 3, None));
-        assert_eq!(id(holdback.pop(3)), Some(1));
-        assert_eq!(id(holdback.pop(3)), None);
+        assert_eq!(id(pop(&mut holdback, 3)), Some(1));
+        assert_eq!(id(pop(&mut holdback, 3)), None);
         holdback.amend(NonZeroU64::new(2).unwrap(), not_final(RESET_SENT | RESET_AFTER));
-        let (event, ending) = holdback.pop(3).unwrap();
-        assert_eq!((id(Some((event, ending))), ending), (Some(2), Some(Ending::ResetByUs)));
-        assert_eq!(id(holdback.pop(3)), Some(3));
-        assert_eq!(id(holdback.pop(3)), None);
+        let shown = pop(&mut holdback, 3).unwrap();
+        assert_eq!((id(Some(shown)), shown.ending), (Some(2), Some(Ending::ResetByUs)));
+        assert_eq!(id(pop(&mut holdback, 3)), Some(3));
+        assert_eq!(id(pop(&mut holdback, 3)), None);
     }
 
     #[test]
@@ -213,23 +241,40 @@ mod tests {
         holdback.push(ownerless(1, 2));
         holdback.push(record(2, 3, None));
         let socket = NonZeroU32::new(100).unwrap();
-        assert_eq!(id(holdback.pop(2)), None, "its owner is not known yet");
-        holdback.set_owner(NonZeroU32::new(7).unwrap(), None);
-        assert_eq!(id(holdback.pop(2)), None, "that was the owner of another socket");
-        let nginx = Some(owner(7, "nginx"));
-        holdback.set_owner(socket, nginx);
-        assert_eq!(holdback.pop(2).map(|(event, _)| event.owner), Some(nginx));
-        assert_eq!(id(holdback.pop(2)), None, "the second waits for an owner too");
-        holdback.set_owner(socket, None);
-        assert_eq!((id(holdback.pop(2)), id(holdback.pop(2))), (Some(2), Some(3)));
+        assert_eq!(id(pop(&mut holdback, 2)), None, "the first comes first");
+        let nobody = Err(UnknownOwner::Exited);
+        holdback.set_owner(NonZeroU32::new(7).unwrap(), nobody);
+        assert_eq!(id(pop(&mut holdback, 2)), None, "it is the answer to another");
+        let nginx = owner(7, "nginx");
+        holdback.set_owner(socket, Ok(nginx));
+        let owners = |shown: Option<Released<Event>>| shown.map(|shown| (shown.record.owner, shown.unknown));
+        assert_eq!(owners(pop(&mut holdback, 2)), Some((Some(nginx), None)));
+        assert_eq!(id(pop(&mut holdback, 2)), None, "the second has its own");
+        holdback.set_owner(socket, nobody);
+        assert_eq!(owners(pop(&mut holdback, 2)), Some((None, Some(UnknownOwner::Exited))));
+        assert_eq!(
+            owners(pop(&mut holdback, 2)),
+            Some((None, Some(UnknownOwner::NoDescriptor))),
+            "it has no inode"
+        );
         assert!(holdback.is_empty());
+    }
+
+    #[test]
+    fn a_record_waits_for_the_cgroup_of_its_process_but_not_for_ever() {
+        let mut holdback = holdback(None);
+        holdback.push(record(0, 1, None));
+        assert_eq!(id(holdback.pop(OWNER_WAIT_NS, |_| false)), None);
+        assert_eq!(id(holdback.pop(OWNER_WAIT_NS, |_| true)), Some(1));
+        holdback.push(record(0, 2, None));
+        assert_eq!(id(holdback.pop(OWNER_WAIT_NS + 1, |_| false)), Some(2));
     }
 
     #[test]
     fn no_record_waits_for_an_owner_unless_owners_are_needed() {
         let mut holdback = Holdback::new(Reasons::default(), None, false);
         holdback.push(ownerless(0, 1));
-        assert_eq!(id(holdback.pop(0)), Some(1));
+        assert_eq!(id(pop(&mut holdback, 0)), Some(1));
     }
 
     #[test]
@@ -245,7 +290,7 @@ mod tests {
                 holdback.push(record(0, 1, Some(closed_first)));
                 holdback.set_missed_resets(*reading, true);
             }
-            [0, 1, 2].map(|_| holdback.pop(u64::MAX).and_then(|(_, ending)| ending))
+            [0, 1, 2].map(|_| pop(&mut holdback, u64::MAX).and_then(|shown| shown.ending))
         };
         let (known, unknown) = (Some(Ending::ClosedFirst), Some(Ending::Unknown));
         assert_eq!(endings([Some(3); 4]), [known; 3]);
@@ -262,13 +307,13 @@ mod tests {
         let mut held = holdback(Some(0));
         held.push(record(1, 2, Some(not_final(0))));
         held.push(ownerless(1, 3));
-        assert_eq!(id(held.pop(2)), None);
-        assert_eq!(held.pop(RESET_WAIT_NS + 2).unwrap().1, Some(Ending::Unknown));
-        assert_eq!(id(held.pop(RESET_WAIT_NS + 2)), None);
-        assert_eq!(id(held.pop(OWNER_WAIT_NS + 2)), Some(3));
+        assert_eq!(id(pop(&mut held, 2)), None);
+        assert_eq!(pop(&mut held, RESET_WAIT_NS + 2).unwrap().ending, Some(Ending::Unknown));
+        assert_eq!(id(pop(&mut held, RESET_WAIT_NS + 2)), None);
+        assert_eq!(id(pop(&mut held, OWNER_WAIT_NS + 2)), Some(3));
         for more in 1..=CAPACITY as u64 + 1 {
             held.push(ownerless(1, more));
         }
-        assert_eq!((id(held.pop(2)), id(held.pop(2))), (Some(1), None));
+        assert_eq!((id(pop(&mut held, 2)), id(pop(&mut held, 2))), (Some(1), None));
     }
 }

@@ -245,6 +245,25 @@ impl StatFrame {
             .filter(|&(_, _, count)| count > 0)
     }
 
+    /// How often `state` was entered: timewait sockets as the kernel counts them, all others by transitions.
+    #[must_use]
+    pub fn entered(&self, state: TcpState) -> Option<u64> {
+        match state {
+            TcpState::TimeWait => self.time_wait.entered,
+            _ => Some(super::total(others(state).map(|from| self.moved(from, state)))),
+        }
+    }
+
+    /// How often `state` was left, likewise. `LISTEN>SYN_RECV` takes nothing from LISTEN.
+    #[must_use]
+    pub fn left(&self, state: TcpState) -> Option<u64> {
+        let to = others(state).filter(|&to| (state, to) != (TcpState::Listen, TcpState::SynRecv));
+        match state {
+            TcpState::TimeWait => self.time_wait.left,
+            _ => Some(super::total(to.map(|to| self.moved(state, to)))),
+        }
+    }
+
     /// Connections that this host opened: `CLOSE>SYN_SENT`. Those that found no local port are included.
     #[must_use]
     pub fn opened_active(&self) -> u64 {
@@ -270,6 +289,11 @@ impl StatFrame {
     pub fn reset(&self) -> u64 {
         self.moved(TcpState::Established, TcpState::Close) + self.moved(TcpState::CloseWait, TcpState::Close)
     }
+}
+
+/// All states but `state`.
+fn others(state: TcpState) -> impl Iterator<Item = TcpState> {
+    TcpState::ALL.into_iter().filter(move |&other| other != state)
 }
 
 #[cfg(test)]
@@ -373,6 +397,25 @@ mod tests {
         );
         assert_eq!(frame.orphans.now, Some(9));
         assert_eq!(frame.transitions().count(), 5);
+    }
+
+    #[test]
+    fn a_state_is_entered_and_left_by_transitions_but_for_births_and_itself() {
+        let mut stat = Stat::default();
+        stat.ledger(sample(|_| {}));
+        interval(&mut stat, 1);
+        stat.ledger(sample(|ledger| {
+            ledger.moves[7][10] = 2;
+            ledger.moves[10][3] = 5;
+            ledger.moves[10][7] = 1;
+            ledger.moves[5][5] = 9;
+        }));
+        let frame = interval(&mut stat, 2).unwrap();
+        let of = |state| (frame.entered(state), frame.left(state));
+        assert_eq!(of(TcpState::Listen), (Some(2), Some(1)));
+        assert_eq!(of(TcpState::SynRecv), (Some(5), Some(0)));
+        assert_eq!(of(TcpState::FinWait2), (Some(0), Some(0)));
+        assert_eq!(of(TcpState::TimeWait), (None, None));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tcpwatch_common::ledger::STATES;
 use super::ending::Ending;
 use super::frame::Frame;
 use crate::input::container::Cgroup;
-use crate::input::owner::Owner;
+use crate::input::owner::{Owner, UnknownOwner};
 use crate::input::{Connection, Event};
 
 /// A record that a trace shows: a transition, or a finished connection.
@@ -88,6 +88,8 @@ pub struct TraceRow<T> {
     pub record: T,
     /// How the connection ended; `None` for a transition that does not end one.
     pub ending: Option<Ending>,
+    /// Why its owner is unknown, where it is.
+    pub owner_unknown: Option<UnknownOwner>,
     /// Cgroup of the owner.
     pub cgroup: Option<Arc<Cgroup>>,
 }

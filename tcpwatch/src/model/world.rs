@@ -3,6 +3,7 @@
 //! It asks the source nothing and reads no clock, so the same inputs always give the same frames.
 
 mod cgroups;
+mod interval;
 mod stuck_tracker;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ mod trace_tracker;
 use jiff::Timestamp;
 
 use self::cgroups::CgroupPaths;
+use self::interval::HeldInterval;
 use self::stuck_tracker::StuckTracker;
 use self::trace_tracker::TraceTracker;
 use super::churn::Churn;
@@ -44,6 +46,8 @@ pub struct World {
     /// Records lost since the start.
     lost: u64,
     frame: Frame,
+    /// An interval that is over, and waits for the owners of listeners.
+    held: Option<HeldInterval>,
 }
 
 impl World {
@@ -70,6 +74,7 @@ impl World {
             stuck: needs.stuck.map(|stuck| StuckTracker::new(stuck, session)),
             lost: 0,
             frame: Frame::default(),
+            held: None,
         }
     }
 
@@ -85,7 +90,7 @@ impl World {
                     self.churn.opened(&event);
                 }
                 if let Some(stuck) = &mut self.stuck {
-                    stuck.transition(&event, self.cgroups.matches(event.owner, &self.filter));
+                    stuck.transition(event, &self.filter, &self.cgroups);
                 }
                 if self.needs.transitions {
                     self.transitions.holdback.push(event);
@@ -97,8 +102,10 @@ impl World {
                 self.connections.holdback.amend(id, evidence);
             }
             Input::Owner { inode, owner } => {
-                self.transitions.holdback.set_owner(inode, owner);
-                self.connections.holdback.set_owner(inode, owner);
+                if !self.held.as_mut().is_some_and(|held| held.owner(inode, owner.ok())) {
+                    self.transitions.holdback.set_owner(inode, owner);
+                    self.connections.holdback.set_owner(inode, owner);
+                }
             }
             Input::CgroupPath { owner, cgroup } => self.cgroups.insert(&owner, cgroup),
             Input::Loss(loss) => {
@@ -109,7 +116,11 @@ impl World {
                 self.transitions.holdback.set_missed_resets(missed_resets, emptied);
                 self.connections.holdback.set_missed_resets(missed_resets, emptied);
             }
-            Input::Ledger(ledger) => self.counts.ledger(ledger),
+            Input::Ledger(ledger) => {
+                // The next interval is over.
+                self.held.iter_mut().for_each(HeldInterval::stop_waiting);
+                self.counts.ledger(ledger);
+            }
             Input::Sockets(walked) => self.counts.sockets(walked),
             Input::HostFacts(facts) => self.counts.host_facts(facts),
             Input::Ports(sample) => self.churn.walked(*sample),
@@ -117,6 +128,7 @@ impl World {
             Input::Latency(sample) => self.latency_now = *sample,
             Input::ScanStart { is_base } => {
                 if let Some(stuck) = &mut self.stuck {
+                    stuck.release(u64::MAX, &self.filter, &self.cgroups);
                     stuck.start_scan(is_base);
                 }
             }
@@ -125,17 +137,17 @@ impl World {
                 (self.time, self.monotonic_ns) = (time, monotonic_ns);
                 return self.fill_frame(|world| world.release_rows(monotonic_ns));
             }
-            Input::IntervalEnd => return self.fill_frame(Self::end_interval),
+            Input::IntervalEnd => return self.fill_frame(Self::hold_interval),
             Input::StreamEnd => return self.fill_frame(|world| world.release_rows(u64::MAX)),
             Input::End(counts) => return self.fill_frame(|world| world.end(&counts)),
         }
         None
     }
 
-    /// Whether records are held back.
+    /// Whether records or an interval are held back.
     #[must_use]
     pub fn holds_back(&self) -> bool {
-        !self.transitions.holdback.is_empty() || !self.connections.holdback.is_empty()
+        !self.transitions.holdback.is_empty() || !self.connections.holdback.is_empty() || self.held.is_some()
     }
 
     /// Fills a new frame by `fill`; returns it, unless it stays empty.
@@ -154,21 +166,47 @@ impl World {
             connections,
             cgroups,
             churn,
+            stuck,
             frame,
             ..
         } = self;
-        while let Some((event, ending)) = transitions.holdback.pop(monotonic_ns) {
-            transitions.append_row(event, ending, filter, cgroups, &mut frame.transitions.rows);
+        if let Some(held) = self.held.take_if(|held| !held.waits(monotonic_ns)) {
+            held.show(frame);
         }
-        while let Some((connection, ending)) = connections.holdback.pop(monotonic_ns) {
+        if let Some(stuck) = stuck {
+            stuck.release(monotonic_ns, filter, cgroups);
+        }
+        let has_cgroup = |event: &Event| cgroups.has_all(event.owner);
+        while let Some(released) = transitions.holdback.pop(monotonic_ns, has_cgroup) {
+            transitions.append_row(released, filter, cgroups, &mut frame.transitions.rows);
+        }
+        let has_cgroups = |connection: &Connection| {
+            !needs.rows() || cgroups.has_all(connection.last.owner.into_iter().chain(connection.closer))
+        };
+        while let Some(released) = connections.holdback.pop(monotonic_ns, has_cgroups) {
             if needs.churn
-                && let Some(ending) = ending
+                && let Some(ending) = released.ending
             {
-                churn.ended(&connection, ending);
+                churn.ended(&released.record, ending);
             }
             if needs.connections {
-                connections.append_row(connection, ending, filter, cgroups, &mut frame.connections.rows);
+                connections.append_row(released, filter, cgroups, &mut frame.connections.rows);
             }
+        }
+    }
+
+    /// Shows the interval that is over, or holds it back until the owners of its listeners are known; of two the first is shown.
+    fn hold_interval(&mut self) {
+        let held = self.held.take();
+        self.end_interval();
+        let over = HeldInterval::take(&mut self.frame, self.monotonic_ns);
+        match held {
+            Some(held) => {
+                held.show(&mut self.frame);
+                self.held = Some(over);
+            }
+            None if over.waits(self.monotonic_ns) => self.held = Some(over),
+            None => over.show(&mut self.frame),
         }
     }
 
@@ -195,6 +233,7 @@ impl World {
     fn end_scan(&mut self, scan: SocketScan, missed: Option<u64>) {
         let unix_ns = self.unix_ns();
         let Some(stuck) = &mut self.stuck else { return };
+        stuck.release(u64::MAX, &self.filter, &self.cgroups);
         let to_unix_ns = unix_ns.wrapping_sub_unsigned(self.monotonic_ns);
         self.frame.leaks = stuck.end_scan(scan, to_unix_ns, self.lost, missed);
     }
@@ -205,6 +244,9 @@ impl World {
     }
 
     fn end(&mut self, counts: &EndCounts) {
+        if let Some(held) = self.held.take() {
+            held.show(&mut self.frame);
+        }
         if self.needs.transitions {
             self.frame.transitions.totals = Some(self.transitions.totals(counts));
         }

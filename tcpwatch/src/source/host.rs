@@ -2,15 +2,18 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use tcpwatch_common::{StateSet, TcpState};
 
-use super::listeners::{Holders, listener, listeners};
+use super::listeners::{listener, listeners};
+use super::owners::Owners;
 use super::procnet;
 use super::sockets::Sockets;
 use crate::clock;
 use crate::input::counter::{Counter, CounterValues};
 use crate::input::host::{ConfigLine, Conntrack, Descriptors, Fate, HostFrame, Missing};
+use crate::input::listener::Listener;
 use crate::input::namespace::Scope;
 use crate::input::owner::{Comm, How, Owner};
 use crate::input::ports::range::PortRange;
@@ -133,12 +136,12 @@ pub fn copied(tree: &HostRoot) -> HostFrame {
     frame
 }
 
-/// What can be read of `namespace`: as [`read`], who listens, and who holds the ports. The owner of a listener is asked of `holders`
-/// where its queue is full, or it has dropped something.
+/// What can be read of `namespace`: as [`read`], who listens, and who holds the ports. The owner of a listener is asked of `owners`,
+/// which /proc is read for once, where its queue is full, or it has dropped something.
 ///
 /// # Errors
 /// One line, where it cannot be entered.
-pub fn live(tree: &HostRoot, namespace: &Namespace, holders: &mut Holders) -> anyhow::Result<HostFrame> {
+pub fn live(tree: &HostRoot, namespace: &Namespace, owners: &mut Option<Owners>) -> anyhow::Result<HostFrame> {
     let inode = namespace.inode;
     let (mut frame, found) = namespace.run(|| {
         let mut frame = read(tree);
@@ -157,9 +160,15 @@ pub fn live(tree: &HostRoot, namespace: &Namespace, holders: &mut Holders) -> an
         frame.scope = Scope::Other(namespace.path().map(|path| path.display().to_string()));
     }
     if let Some(found) = found {
-        let listeners = found.into_iter().map(|(mut listener, socket)| {
-            if listener.is_full() || listener.drops > Some(0) {
-                listener.owner = holders.of(socket);
+        let asks = |listener: &Listener| listener.is_full() || listener.drops > Some(0);
+        if owners.is_none() && found.iter().any(asks) {
+            *owners = Owners::scan(Path::new("/")).ok();
+        }
+        let listeners = found.into_iter().map(|mut listener| {
+            if asks(&listener)
+                && let Some(owners) = owners
+            {
+                listener.owner = owners.of(listener.inode).process();
             }
             listener
         });

@@ -4,33 +4,33 @@ mod host_counters;
 mod interval_reader;
 mod listener_drops;
 mod no_room;
+mod seeding;
 mod state_counter;
 mod stuck_scans;
 
 use std::future::pending;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Result;
-use hashbrown::HashSet;
 
 use self::interval_reader::IntervalReader;
 use self::no_room::no_room;
+use self::seeding::Seeding;
 use self::stuck_scans::StuckScans;
 use super::ebpf::{self, Choice, Kernel, KernelNeeds, NamespacesUnknown, Request, Stream};
-use super::namespace::PreexistingListeners;
-use super::owner_resolver::OwnerResolver;
+use super::owner_resolver::{OwnerResolver, proc_thread};
 use super::socket_scan::{ScanRequest, ScansBefore};
 use super::stacks::{self, Stacks};
 use crate::clock;
+use crate::input::listener::Listener;
 use crate::input::needs::Needs;
 use crate::input::netns_selector::NetnsSelector;
 use crate::input::owner::Owner;
-use crate::input::socket_owner::Unseen;
 use crate::input::socket_scan::SocketScan;
 use crate::input::{EndCounts, Event, Input, Loss, Record, Session};
 use crate::model::filter::Filter;
-use crate::model::unseen;
 use crate::sys::netns::{self, Namespace};
 
 /// Records to read in one batch: enough to make the cost of a batch small, and few enough to stay in the CPU cache.
@@ -67,8 +67,8 @@ pub struct Live {
     owners: Option<OwnerResolver>,
     scans: Option<StuckScans>,
     is_detached: bool,
-    /// Listeners that existed before the start, until the kernel side has their owners.
-    listeners: Option<Result<PreexistingListeners>>,
+    /// Finds the owners of preexisting listeners, until the kernel side has them.
+    seeding: Option<Seeding>,
 }
 
 impl Live {
@@ -79,7 +79,9 @@ impl Live {
     pub fn start(options: &Options, needs: Needs) -> Result<Self> {
         let filter = options.filter.clone();
         let request = scan_request(options, needs, false);
-        let mut scans = request.map(StuckScans::start).transpose()?;
+        let proc = Arc::new(proc_thread(Path::new("/")));
+        let scans = request.map(|request| StuckScans::start(request, Arc::clone(&proc)));
+        let mut scans = scans.transpose()?;
         let Attached {
             mut kernel,
             netns,
@@ -88,24 +90,16 @@ impl Live {
         let stream = needs.records().then(|| kernel.stream()).transpose()?;
         // Fail now if this cannot be read, not after the first interval.
         needs.latency.map(|by| kernel.latency(by)).transpose()?;
-        let (mut owners, mut listeners) = (None, None);
-        if needs.owners() {
-            let mut resolver = OwnerResolver::new(Path::new("/"));
-            if needs.seeds_listeners() {
-                listeners = Some(PreexistingListeners::find(&namespaces));
-                // Scan even if there are no listeners: the holders of open sockets are known now, but may exit before the
-                // sockets close.
-                resolver.scan();
-            }
-            owners = Some(resolver);
-        }
+        let seeds = needs.seeds_listeners();
+        let seeding = seeds.then(|| Seeding::start(&namespaces, Arc::clone(&proc)));
+        let owners = needs.owners().then(|| OwnerResolver::new(Arc::clone(&proc)));
         if let Some(scans) = &mut scans {
             let stacks = needs.stuck.filter(|stuck| stuck.stacks);
             let stacks = stacks.map(|_| Stacks::follow(kernel.stacks()?)).transpose()?;
             scans.watch(netns.clone(), stacks);
         }
         let counts = if needs.reads_counts() {
-            Some(IntervalReader::start(&mut kernel, &filter, netns, namespaces)?)
+            Some(IntervalReader::start(&mut kernel, &filter, netns, namespaces, proc)?)
         } else {
             None
         };
@@ -118,14 +112,14 @@ impl Live {
             owners,
             scans,
             is_detached: false,
-            listeners,
+            seeding,
         })
     }
 
     /// Whether the scan that finds the owners of preexisting listeners is still running.
     pub fn is_seeding(&mut self) -> bool {
-        self.catch_up();
-        self.listeners.is_some() && self.owners.as_ref().is_some_and(OwnerResolver::is_scanning)
+        self.seed();
+        self.seeding.as_ref().is_some_and(Seeding::is_reading)
     }
 
     /// The facts that are known at the start of the run.
@@ -161,16 +155,18 @@ impl Live {
     /// Whether something must be read between the ends of intervals.
     #[must_use]
     pub fn streams(&self) -> bool {
-        self.stream.is_some() || self.listeners.is_some()
+        self.stream.is_some() || self.seeding.is_some()
     }
 
-    /// Waits until a scan of stuck sockets ends, or until a part of the ring buffer is filled. The kernel side does not wake
-    /// the reader for fewer records, so read the stream on a timer too.
+    /// Waits until a scan of stuck sockets ends, an owner lookup is answered, or a part of the ring buffer is filled. The kernel
+    /// side does not wake the reader for fewer records, so read the stream on a timer too.
     ///
     /// # Errors
     /// The poll fails, or the sockets or processes cannot be read.
     pub async fn ready(&mut self) -> Result<Ready> {
-        let Self { stream, scans, .. } = self;
+        let Self {
+            stream, scans, owners, ..
+        } = self;
         let scanned = async {
             match scans {
                 Some(scans) => scans.over().await,
@@ -183,16 +179,23 @@ impl Live {
                 None => pending().await,
             }
         };
+        let answered = async {
+            match owners {
+                Some(owners) => owners.answered().await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             biased;
             found = scanned => Ok(Ready::Scan(Box::new(found?))),
             filled = filled => { filled?; Ok(Ready::Records) }
+            () = answered => Ok(Ready::Records),
         }
     }
 
     /// Reads a batch of records, and the results of owner lookups. Returns whether there may be more records.
     pub fn read_stream(&mut self, each: &mut dyn FnMut(Input)) -> bool {
-        self.catch_up();
+        self.seed();
         let Self {
             kernel,
             needs,
@@ -208,12 +211,10 @@ impl Live {
                 holders: needs.rows(),
                 cgroups: needs.rows() || needs.stuck.is_some() && !filter.owner.cgroups.is_empty(),
             };
-            let owners = owners.as_mut().filter(|_| asks.holders || asks.cgroups);
-            let mut rows = owners.map(|owners| RowOwners::new(owners, asks));
             taken = stream.drain(BATCH, |record| match record {
                 Record::Transition(event) => {
-                    if let Some(rows) = &mut rows {
-                        rows.ask(&event, None, each);
+                    if let Some(owners) = owners {
+                        asks.about(&event, None, owners);
                     }
                     if let Some(scans) = scans {
                         scans.transition(&event);
@@ -221,15 +222,15 @@ impl Live {
                     each(Input::Transition(event));
                 }
                 Record::Connection(life) => {
-                    if let Some(rows) = &mut rows {
-                        rows.ask(&life.last, life.closer, each);
+                    if let Some(owners) = owners {
+                        asks.about(&life.last, life.closer, owners);
                     }
                     each(Input::Connection(life));
                 }
                 Record::Amendment(id, evidence) => each(Input::CloseAmended { id, evidence }),
             });
-            if let Some(rows) = &mut rows {
-                rows.answers(each);
+            if let Some(owners) = owners {
+                owners.exchange(each);
             }
             each(Input::Loss(Loss {
                 lost: kernel.lost() + stream.undecoded(),
@@ -263,7 +264,14 @@ impl Live {
     pub fn end_interval(&mut self, each: &mut dyn FnMut(Input)) -> Result<()> {
         self.kernel.flush_log();
         if let Some(counts) = &mut self.counts {
-            counts.sample(&mut self.kernel, &self.filter, self.needs.churn, each)?;
+            let owners = &mut self.owners;
+            counts.sample(&mut self.kernel, &self.filter, self.needs.churn, &mut |input| {
+                if let (Input::ListenerDrops(listeners), Some(owners)) = (&input, owners.as_mut()) {
+                    let inodes = listeners.iter().filter_map(Listener::asks_owner);
+                    inodes.for_each(|inode| owners.ask_listener(inode));
+                }
+                each(input);
+            })?;
         } else {
             each(tick());
         }
@@ -274,6 +282,9 @@ impl Live {
             each(Input::Latency(Box::new(self.kernel.latency(by)?)));
         }
         each(Input::IntervalEnd);
+        if let Some(owners) = &mut self.owners {
+            owners.exchange(each);
+        }
         Ok(())
     }
 
@@ -335,27 +346,21 @@ impl Live {
         }
     }
 
-    /// Gives up a scan that has reached its deadline.
-    ///
-    /// # Errors
-    /// The scan cannot do without the part that takes too long.
-    pub fn give_up_in_time(&mut self, each: &mut dyn FnMut(Input)) -> Result<()> {
-        match &mut self.scans {
-            Some(scans) => scans.give_up_in_time(each),
-            None => Ok(()),
-        }
+    /// Takes the result of a scan of stuck sockets that is complete but for the names of its stacks.
+    pub fn unnamed_scan(&mut self) -> Option<(SocketScan, ScansBefore)> {
+        self.scans.as_mut().and_then(StuckScans::found)
     }
 
-    /// Whether records wait for an owner lookup.
+    /// Whether lookups of owners are not answered yet.
     #[must_use]
-    pub fn has_lookups(&self) -> bool {
-        self.owners.as_ref().is_some_and(OwnerResolver::has_lookups)
+    pub fn awaits_answers(&self) -> bool {
+        self.owners.as_ref().is_some_and(OwnerResolver::is_waiting)
     }
 
-    /// Stops waiting for owner lookups. Owners that are not known now stay unknown.
-    pub fn stop_lookups(&mut self) {
+    /// Stops waiting for answers. Owners that are not known now stay unknown.
+    pub fn stop_waiting(&mut self, each: &mut dyn FnMut(Input)) {
         if let Some(owners) = &mut self.owners {
-            owners.stop_scanning();
+            owners.stop(each);
         }
     }
 
@@ -373,20 +378,14 @@ impl Live {
         }
     }
 
-    /// Takes the result of an owner scan, and gives the kernel side the owners of preexisting listeners.
-    fn catch_up(&mut self) {
-        let Some(owners) = &mut self.owners else { return };
-        owners.catch_up();
-        if owners.is_scanning() || self.listeners.is_none() {
-            return;
-        }
-        if owners.owners().is_err() {
-            // The scan failed or timed out, and has logged why.
-            owners.scan_if_due();
-            return;
-        }
-        if let Some(listeners) = self.listeners.take() {
-            warn_of_listeners(&listeners.and_then(|listeners| listeners.seed(&mut self.kernel, owners.owners()?)));
+    /// Gives the kernel side the owners of preexisting listeners, once they are known.
+    fn seed(&mut self) {
+        if self
+            .seeding
+            .as_mut()
+            .is_some_and(|seeding| seeding.advance(&mut self.kernel))
+        {
+            self.seeding = None;
         }
     }
 }
@@ -398,7 +397,7 @@ impl Live {
 pub fn scan_once(options: &Options, needs: Needs, each: &mut dyn FnMut(Input)) -> Result<()> {
     each(Input::Session(Box::default()));
     if let Some(request) = scan_request(options, needs, true) {
-        let (scan, _) = request.scan(&ScansBefore::default(), true)?;
+        let (scan, _) = request.scan(&ScansBefore::default(), None)?;
         each(tick());
         each(Input::SocketScan {
             scan: Box::new(scan),
@@ -435,50 +434,17 @@ struct Asks {
     cgroups: bool,
 }
 
-/// Looks up owners and cgroups for a batch of records.
-struct RowOwners<'a> {
-    resolver: &'a mut OwnerResolver,
-    asks: Asks,
-    /// The owners whose cgroups were emitted with this batch.
-    sent: HashSet<Owner>,
-}
-
-impl<'a> RowOwners<'a> {
-    fn new(resolver: &'a mut OwnerResolver, asks: Asks) -> Self {
-        Self {
-            resolver,
-            asks,
-            sent: HashSet::new(),
-        }
-    }
-
-    /// Emits the cgroups of the owner of `event` and of `closer`, and starts a lookup if the owner is unknown.
-    fn ask(&mut self, event: &Event, closer: Option<Owner>, each: &mut dyn FnMut(Input)) {
-        for owner in event.owner.into_iter().chain(closer) {
-            self.cgroup(owner, event.unix_ns, each);
-        }
-        if self.asks.holders {
-            self.resolver.look_up(event);
-        }
-    }
-
-    /// Emits the finished lookups.
-    fn answers(&mut self, each: &mut dyn FnMut(Input)) {
-        let mut answers = Vec::new();
-        self.resolver.answers(|inode, owner| answers.push((inode, owner)));
-        for (inode, owner) in answers {
-            if let Some(owner) = owner {
-                self.cgroup(owner, clock::unix_ns(), each);
+impl Asks {
+    /// Asks `owners` for the cgroups of the processes that `event` and its connection's `closer` name, and for the owner if it is
+    /// unknown.
+    fn about(self, event: &Event, closer: Option<Owner>, owners: &mut OwnerResolver) {
+        if self.cgroups {
+            for owner in event.owner.into_iter().chain(closer) {
+                owners.ask_cgroup(owner, event.unix_ns);
             }
-            each(Input::Owner { inode, owner });
         }
-    }
-
-    /// Emits the cgroup that `owner` had at `unix_ns`.
-    fn cgroup(&mut self, owner: Owner, unix_ns: i64, each: &mut dyn FnMut(Input)) {
-        if self.asks.cgroups && self.sent.insert(owner) {
-            let cgroup = self.resolver.cgroup(&owner, unix_ns);
-            each(Input::CgroupPath { owner, cgroup });
+        if self.holders {
+            owners.ask_holder(event);
         }
     }
 }
@@ -533,13 +499,4 @@ fn attach(options: &Options, needs: KernelNeeds) -> Result<Attached> {
         netns,
         namespaces,
     })
-}
-
-/// Warns on stderr about unknown owners of preexisting listeners, and why they are unknown.
-fn warn_of_listeners(told: &Result<Unseen>) {
-    match told.as_ref().map(unseen::unseen_warning) {
-        Ok(None) => {}
-        Ok(Some(words)) => log::warn!("{words}"),
-        Err(why) => log::warn!("the owners of preexisting listeners are unknown: {why:#}"),
-    }
 }

@@ -13,3 +13,4 @@ pub mod sockdiag;
 pub mod socket_scan;
 pub mod sockets;
 pub mod stacks;
+pub mod worker;

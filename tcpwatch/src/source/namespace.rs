@@ -1,5 +1,6 @@
 //! The readers of one network namespace. They are opened inside the namespace once, and then read from outside.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use anyhow::Context;
@@ -7,12 +8,11 @@ use hashbrown::HashSet;
 use tcpwatch_common::{StateSet, TcpState};
 
 use super::ebpf::{Kernel, Listeners};
-use super::owners::Owners;
 use super::ports::PortSettings;
 use super::sockets::Sockets;
 use crate::input::namespace::Scope;
+use crate::input::owner::Owner;
 use crate::input::socket::Socket;
-use crate::input::socket_owner::Unseen;
 use crate::sys::counters::Counters;
 use crate::sys::netns::Namespace;
 use crate::sys::sockstat::Sockstat;
@@ -96,26 +96,26 @@ impl PreexistingListeners {
         Ok(Self { readers, sockets })
     }
 
-    /// Gives the kernel side the owners of the listeners, from `owners`, which were read after the listeners. Returns the
-    /// owners that could not be seen. A listener that has closed meanwhile is left out: the kernel side has seen the listener
-    /// that replaced it.
+    /// The inode numbers of the listeners, in order.
+    #[must_use]
+    pub fn inodes(&self) -> Vec<Option<NonZeroU32>> {
+        self.sockets.iter().map(|socket| socket.inode).collect()
+    }
+
+    /// Gives the kernel side the owners of the listeners, in the same order. A listener that has closed meanwhile is left out: the
+    /// kernel side has seen the listener that replaced it.
     ///
     /// # Errors
     /// The sockets cannot be read, or the map of the kernel side is full.
-    pub fn seed(mut self, kernel: &mut Kernel, owners: &mut Owners) -> anyhow::Result<Unseen> {
-        // Look up the owners first, because this takes longest: then little time passes between the second read of the
-        // listeners and the map update.
-        let mut whose = |socket: &Socket| owners.of(socket.inode).whose().process;
-        let whose: Vec<_> = self.sockets.iter().map(&mut whose).collect();
+    pub fn seed(mut self, kernel: &mut Kernel, owners: &[Option<Owner>]) -> anyhow::Result<()> {
         let there = self.still_there()?;
         let mut listeners = Listeners::default();
-        for ((socket, whose), there) in self.sockets.iter().zip(whose).zip(there) {
+        for ((socket, owner), there) in self.sockets.iter().zip(owners).zip(there) {
             if there {
-                listeners.add(socket.netns, socket.lport, whose.as_deref());
+                listeners.add(socket.netns, socket.lport, owner.as_ref());
             }
         }
-        kernel.seed_listeners(listeners)?;
-        Ok(owners.unseen())
+        kernel.seed_listeners(listeners)
     }
 
     /// For each listener, whether it still exists.

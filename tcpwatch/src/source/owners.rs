@@ -9,7 +9,7 @@ use anyhow::bail;
 use processes::Processes;
 
 use crate::clock;
-use crate::input::owner::Process;
+use crate::input::owner::{Owner, Process};
 use crate::input::socket_owner::Unseen;
 use crate::input::socket_owner::{Holder, PrimaryHolder, SocketOwner, primary_holder};
 use crate::model::filter::owner::OwnerFilter;
@@ -127,9 +127,22 @@ impl HeldBy<'_> {
         all
     }
 
+    /// Which of them to name.
+    pub fn primary(&mut self) -> PrimaryHolder {
+        primary_holder(self.pids, |pid| self.processes.get(pid)?.parent)
+    }
+
+    /// The process to name.
+    pub fn process(&mut self) -> Option<Owner> {
+        match self.primary() {
+            PrimaryHolder::One(pid) => self.processes.owner(pid).map(|owner| *owner),
+            PrimaryHolder::Nobody | PrimaryHolder::Shared(_) => None,
+        }
+    }
+
     /// Whose the socket is. Its cgroup is that of the process to name, or the one that all holders share.
     pub fn whose(&mut self) -> SocketOwner {
-        match primary_holder(self.pids, |pid| self.processes.get(pid)?.parent) {
+        match self.primary() {
             PrimaryHolder::Nobody => SocketOwner::default(),
             PrimaryHolder::One(pid) => SocketOwner {
                 process: self.processes.owner(pid),

@@ -7,11 +7,12 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow, bail};
 use hashbrown::{HashMap, HashSet};
 use tcpwatch_common::{StateSet, TcpState};
 
 use self::listening::Listening;
+use super::owner_resolver::ProcThread;
 use super::owners::Owners;
 use super::sockets::Sockets;
 use crate::clock;
@@ -160,25 +161,60 @@ struct Walked {
     listening: Listening,
 }
 
+/// A scan of the sockets, whose owners are not known yet.
+struct Unowned {
+    walked: Walked,
+    /// Processes that held sockets at the scan before.
+    pids: HashSet<NonZeroU32>,
+    scan: SocketScan,
+    after: ScansBefore,
+}
+
 impl ScanRequest {
-    /// Scans the sockets, and also /proc if `reads_proc` and some may be stuck. Returns the result, and the state for the next
-    /// scan.
+    /// Scans the sockets, and also /proc if some may be stuck. Returns the result, and the state for the next scan. If /proc hangs,
+    /// it hangs the thread `proc`, and the owners are unknown; without `proc`, the scan waits.
     ///
     /// # Errors
     /// One line: the sockets or processes cannot be read.
-    pub fn scan(&self, before: &ScansBefore, reads_proc: bool) -> Result<(SocketScan, ScansBefore)> {
+    pub fn scan(&self, before: &ScansBefore, proc: Option<&ProcThread>) -> Result<(SocketScan, ScansBefore)> {
         let root = Path::new("/");
+        // A path may lead to another namespace by now, or to none.
+        let namespaces = match (&before.namespaces, proc) {
+            (Some(held), _) => Arc::clone(held),
+            (None, None) => Arc::new(resolve(root, &self.netns)?),
+            (None, Some(proc)) => {
+                let netns = self.netns.clone();
+                let found = proc.run(move |_| resolve(Path::new("/"), &netns));
+                let found = found.map_err(|why| anyhow!("{why}")).context("cannot read /proc")?;
+                Arc::new(found?)
+            }
+        };
+        let found = self.walk_all(root, before, namespaces)?;
+        let is_any = self.filter.owner.is_any();
+        let asks = found.after.needs_owners(found.scan.ended_ns, self.older_ns) || !is_any;
+        if !asks && found.pids.is_empty() {
+            return Ok(found.without_owners());
+        }
+        let Some(proc) = proc else {
+            return self.find_owners(root, &found, asks);
+        };
+        let found = Arc::new(found);
+        let (request, of) = (self.clone(), Arc::clone(&found));
+        match proc.run(move |_| request.find_owners(Path::new("/"), &of, asks)) {
+            Ok(owned) => owned,
+            Err(why) if !is_any => bail!("cannot read /proc: {why}; leave out --pid, --comm and --cgroup"),
+            Err(_) => Ok(found.without_owners()),
+        }
+    }
+
+    /// Walks `namespaces`.
+    fn walk_all(&self, root: &Path, before: &ScansBefore, namespaces: Arc<Vec<Namespace>>) -> Result<Unowned> {
         let started_ns = clock::monotonic_ns();
         let mut walked = Walked {
             details: Vec::new(),
             left_out: 0,
             open: self.open.then(HashSet::new),
             listening: Listening::default(),
-        };
-        // By now, a path may lead to another namespace or to none.
-        let namespaces = match &before.namespaces {
-            Some(held) => Arc::clone(held),
-            None => Arc::new(resolve(root, &self.netns)?),
         };
         for namespace in namespaces.iter() {
             match self.walk(root, namespace, &mut walked) {
@@ -190,11 +226,11 @@ impl ScanRequest {
                 Err(why) => return Err(why),
             }
         }
-        let mut scan = SocketScan {
+        let scan = SocketScan {
             started_ns,
             ended_ns: clock::monotonic_ns(),
             namespaces: named(root, &namespaces),
-            sockets: Vec::with_capacity(walked.details.len()),
+            sockets: Vec::new(),
             listeners: walked.listening.ports(),
             unseen: None,
             held: HashMap::new(),
@@ -206,42 +242,41 @@ impl ScanRequest {
         };
         let mut after = before.next(started_ns, self.older_ns, &walked.details);
         after.namespaces = (self.netns != NetnsSelector::All).then_some(namespaces);
-        let asks = after.needs_owners(scan.ended_ns, self.older_ns);
+        Ok(Unowned {
+            walked,
+            pids: before.pids.clone(),
+            scan,
+            after,
+        })
+    }
+
+    /// Adds the holders of the sockets that were `found`, if `asks`, and the processes that held some and have ended.
+    fn find_owners(&self, root: &Path, found: &Unowned, asks: bool) -> Result<(SocketScan, ScansBefore)> {
+        let walked = &found.walked;
+        let (mut scan, mut after) = (found.scan.clone(), found.after.clone());
         // Read /proc after the sockets, so that every inode of a read socket is found.
-        let mut owners = if reads_proc && asks || !self.filter.owner.is_any() {
+        if asks {
             let mut owners = Owners::scan(root)?;
             if self.must_match {
                 owners.ensure_match(&self.filter.owner)?;
             }
-            Some(owners)
-        } else {
-            None
-        };
-        for detail in std::mem::take(&mut walked.details) {
-            let mut seen = Seen {
-                detail,
-                process: None,
-                holders: Vec::new(),
-                awaited: walked.awaited(&detail, owners.as_mut()),
-            };
-            if let Some(owners) = &mut owners
-                && !self.find_owner(&mut seen, &walked.listening, owners)
-            {
-                continue;
+            for &detail in &walked.details {
+                let mut seen = walked.seen(detail, Some(&mut owners));
+                if self.find_owner(&mut seen, &walked.listening, &mut owners) {
+                    scan.sockets.push(seen);
+                }
             }
-            scan.sockets.push(seen);
-        }
-        scan.unseen = owners.as_ref().map(Owners::unseen);
-        if let Some(owners) = &mut owners {
-            scan.held = after.ended.iter().map(|&inode| (inode, held(owners, inode))).collect();
+            scan.unseen = Some(owners.unseen());
+            scan.held = after
+                .ended
+                .iter()
+                .map(|&inode| (inode, held(&mut owners, inode)))
+                .collect();
             after.ended.retain(|inode| !scan.held[inode].holders.is_empty());
+        } else {
+            scan.sockets = walked.without_owners();
         }
-        scan.gone = before
-            .pids
-            .iter()
-            .copied()
-            .filter(|&pid| has_ended(root, pid))
-            .collect();
+        scan.gone = found.pids.iter().copied().filter(|&pid| has_ended(root, pid)).collect();
         after.pids.retain(|pid| !scan.gone.contains(pid));
         after.pids.extend(holders(&scan));
         Ok((scan, after))
@@ -262,7 +297,7 @@ impl ScanRequest {
         for inode in inodes {
             let mut held = owners.of(Some(inode));
             wanted = wanted || held.match_filter(asked);
-            processes.push(held.whose().process.map(|owner| *owner));
+            processes.push(held.process());
             if wanted && !is_unaccepted {
                 seen.holders = held.holders();
             }
@@ -301,14 +336,37 @@ impl ScanRequest {
     }
 }
 
+impl Unowned {
+    /// The scan without owners.
+    fn without_owners(&self) -> (SocketScan, ScansBefore) {
+        let mut scan = self.scan.clone();
+        scan.sockets = self.walked.without_owners();
+        (scan, self.after.clone())
+    }
+}
+
 impl Walked {
+    /// The sockets without their owners.
+    fn without_owners(&self) -> Vec<Seen> {
+        self.details.iter().map(|&detail| self.seen(detail, None)).collect()
+    }
+
+    /// The socket of `detail`, without its owner.
+    fn seen(&self, detail: Detail, owners: Option<&mut Owners>) -> Seen {
+        Seen {
+            detail,
+            process: None,
+            holders: Vec::new(),
+            awaited: self.awaited(&detail, owners),
+        }
+    }
+
     /// The accept queue that `detail` waits for, if it is in `SYN_SENT` and its listener was found.
     fn awaited(&self, detail: &Detail, owners: Option<&mut Owners>) -> Option<AcceptQueue> {
         let connecting = Some(&detail.socket).filter(|socket| socket.state == TcpState::SynSent);
         let listener = self.listening.awaited(connecting?)?;
-        let whose = owners.and_then(|owners| owners.of(listener.inode).whose().process);
         Some(AcceptQueue {
-            owner: whose.map(|owner| *owner),
+            owner: owners.and_then(|owners| owners.of(listener.inode).process()),
             ..listener.queue?
         })
     }
@@ -318,7 +376,7 @@ impl Walked {
 fn held(owners: &mut Owners, inode: NonZeroU32) -> Held {
     let mut held = owners.of(Some(inode));
     Held {
-        process: held.whose().process.map(|owner| *owner),
+        process: held.process(),
         holders: held.holders(),
     }
 }
@@ -363,6 +421,8 @@ mod tests {
 
     use super::*;
     use crate::model::leaks::states;
+    use crate::source::owner_resolver::ProcReader;
+    use crate::source::worker::Refused;
 
     #[test]
     fn ours_is_found_with_its_descriptor_and_what_waits_in_it() {
@@ -386,7 +446,7 @@ mod tests {
         };
         let first = ScansBefore::default();
         let scan = loop {
-            let (scan, _) = request.scan(&first, true).unwrap();
+            let (scan, _) = request.scan(&first, None).unwrap();
             if scan.sockets.len() == 2 {
                 break scan;
             }
@@ -425,8 +485,52 @@ mod tests {
             );
         }
         assert!(scan.listeners.iter().any(|&(_, port)| port == address.port()));
-        let (scan, _) = request.scan(&first, false).unwrap();
-        assert!(scan.sockets.iter().all(|seen| seen.process.is_none()));
+    }
+
+    /// The sockets are found all the same, and no second thread gets stuck.
+    #[test]
+    fn where_proc_hangs_owners_are_unknown() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut request = ScanRequest {
+            netns: NetnsSelector::Own,
+            filter: Filter {
+                lport: listener.local_addr().unwrap().port().to_string().parse().unwrap(),
+                states: states(),
+                ..Filter::default()
+            },
+            older_ns: 0,
+            must_match: false,
+            open: false,
+        };
+        let patience = std::time::Duration::from_millis(300);
+        let proc = ProcThread::with_patience("proc", ["reading /proc", "owners are unknown"], patience, || {
+            ProcReader::new(Path::new("/"))
+        });
+        let (look, before) = loop {
+            let scanned = request.scan(&ScansBefore::default(), Some(&proc)).unwrap();
+            if scanned.0.sockets.len() == 1 {
+                break scanned;
+            }
+            thread::yield_now();
+        };
+        let owner = |look: &SocketScan| look.sockets[0].process.and_then(|owner| owner.pid);
+        assert_eq!(owner(&look), NonZeroU32::new(process::id()));
+        let (release, hangs) = std::sync::mpsc::channel::<()>();
+        let hung = proc.run(move |_| hangs.recv().is_ok());
+        assert_eq!(hung, Err(Refused::Stuck));
+        while !proc.is_stuck() {
+            thread::yield_now();
+        }
+        let before = ScansBefore { scans: 3, ..before };
+        let (look, _) = request.scan(&before, Some(&proc)).unwrap();
+        assert_eq!((look.sockets.len(), owner(&look), look.unseen), (1, None, None));
+        request.filter.owner.pids.push(NonZeroU32::MIN);
+        let refused = request.scan(&before, Some(&proc)).unwrap_err().to_string();
+        assert!(refused.contains("leave out --pid"), "{refused}");
+        drop((release, server));
     }
 
     #[test]

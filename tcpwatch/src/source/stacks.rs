@@ -1,4 +1,5 @@
-//! Where in the code connections are opened: the kernel side's copies of user stacks, unwound as they come, and named when asked.
+//! Where in the code connections are opened: the kernel side's copies of user stacks, unwound as they come, and named when asked, on
+//! a thread of its own: debug information may be large, or on a file system that hangs.
 //!
 //! What is written of a function's frame (`.eh_frame`) is followed, and nothing else: frame pointers skip the very function that
 //! calls the C library's `accept()`, and where they lead is a guess.
@@ -18,14 +19,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
+use hashbrown::HashMap;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use tcpwatch_common::stack::STACK_CALL_NS;
+use tokio::sync::oneshot;
 
 use self::files::Files;
 use self::symbols::Symbols;
 use self::unwinder::Unwinder;
 use super::ebpf::StackRing;
+use super::worker::Worker;
 use crate::input::stacks::{Stack, StackId, StackTable};
 use crate::sys::threads;
 
@@ -43,7 +47,9 @@ const SOCKETS_MAX: usize = 500_000;
 pub struct Stacks {
     table: Arc<Mutex<StackTable>>,
     files: Arc<Mutex<Files>>,
-    symbols: Symbols,
+    symbols: Worker<Symbols>,
+    /// The stacks that were named.
+    named: Arc<Mutex<HashMap<StackId, Stack>>>,
     stop: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
 }
@@ -66,7 +72,10 @@ impl Stacks {
         Ok(Self {
             table,
             files,
-            symbols: Symbols::new(root.to_owned()),
+            symbols: Worker::new("symbols", ["reading symbols", "the names of functions"], || {
+                Symbols::new(Path::new("/").to_owned())
+            }),
+            named: Arc::default(),
             stop,
             thread: Some(thread),
         })
@@ -78,13 +87,42 @@ impl Stacks {
         lock(&self.table).of(inode)
     }
 
-    /// The stack of this number, as people know it; `None` where no socket has it any more. Slow the first time a file is met.
+    /// Has the stacks `ids` named that have no names yet, which is slow the first time a file is met, and forgets the names of all others.
+    /// What is returned is over when they are named, or cannot be.
+    pub fn name(&self, ids: &[StackId]) -> oneshot::Receiver<()> {
+        let (done, over) = oneshot::channel();
+        let (table, mut named) = (lock(&self.table), lock(&self.named));
+        named.retain(|id, _| ids.contains(id));
+        let unnamed = ids.iter().filter(|id| !named.contains_key(*id));
+        let traces: Vec<_> = unnamed
+            .filter_map(|&id| Some((id, Arc::clone(table.trace(id)?))))
+            .collect();
+        drop((table, named));
+        if traces.is_empty() {
+            let _ = done.send(());
+            return over;
+        }
+        let (files, named) = (Arc::clone(&self.files), Arc::clone(&self.named));
+        // Where it is refused the receiver is told by losing its sender.
+        let _ = self.symbols.post(move |symbols| {
+            for (id, trace) in traces {
+                if done.is_closed() {
+                    return;
+                }
+                // The thread that reads stacks must not wait for debug information.
+                let files = lock(&files).of(&trace);
+                let stack = symbols.stack(&trace, &files);
+                lock(&named).insert(id, stack);
+            }
+            let _ = done.send(());
+        });
+        over
+    }
+
+    /// The stacks that have names by now, of those last asked for.
     #[must_use]
-    pub fn symbolised(&self, id: StackId) -> Option<Stack> {
-        let trace = Arc::clone(lock(&self.table).trace(id)?);
-        // The thread that reads stacks must not wait for debug information.
-        let files = lock(&self.files).of(&trace);
-        Some(self.symbols.stack(&trace, &files))
+    pub fn named(&self) -> HashMap<StackId, Stack> {
+        lock(&self.named).clone()
     }
 
     /// Keeps, of the sockets opened before `time_ns` (on the kernel side's clock), those that are `open` still. To be called now and

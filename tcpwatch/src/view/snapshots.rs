@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tcpwatch_common::TcpState;
+use tcpwatch_common::{StateSet, TcpState};
 
 use super::leaks::Asked;
 use super::screen::Screen;
@@ -56,10 +56,18 @@ fn stat() {
     let frame = Frame::from(&counts());
     assert_snapshot!(
         "stat.text",
-        printed(text::stat::Text::new(TimeZone::UTC, screen()), &frame)
+        printed(text::stat::Text::new(TimeZone::UTC, screen(), StateSet::ALL), &frame)
     );
-    assert_snapshot!("stat.json", printed(json::stat::Json, &frame));
-    assert_snapshot!("stat.csv", printed(csv::stat::Csv::default(), &frame));
+    let json = |states| json::stat::Json { states };
+    assert_snapshot!("stat.json", printed(json(StateSet::ALL), &frame));
+    assert_snapshot!("stat.csv", printed(csv::stat::Csv::new(StateSet::ALL), &frame));
+    let asked = StateSet::NONE.with(TcpState::CloseWait).with(TcpState::Listen);
+    assert_snapshot!(
+        "stat_of_states.text",
+        printed(text::stat::Text::new(TimeZone::UTC, screen(), asked), &frame)
+    );
+    assert_snapshot!("stat_of_states.json", printed(json(asked), &frame));
+    assert_snapshot!("stat_of_states.csv", printed(csv::stat::Csv::new(asked), &frame));
 }
 
 fn totals() -> TraceTotals {
@@ -77,6 +85,7 @@ fn rows<T>(records: [T; 2]) -> TraceRows<T> {
     let row = |(record, ending)| TraceRow {
         record,
         ending,
+        owner_unknown: None,
         cgroup: None,
     };
     TraceRows {

@@ -60,7 +60,9 @@ impl Watched {
         let id = eventually(&format!("the stack of socket {inode}"), || {
             self.stacks.of(inode).ok_or("it is not there")
         });
-        self.stacks.symbolised(id).expect("its socket is kept")
+        let named = self.stacks.name(&[id]).blocking_recv();
+        named.expect("the thread lives");
+        self.stacks.named().remove(&id).expect("its socket is kept")
     }
 }
 

@@ -41,6 +41,14 @@ impl CgroupPaths {
         self.new.get(&key).or_else(|| self.old.get(&key)).cloned().flatten()
     }
 
+    /// Whether it is known of all `processes` in which cgroup they are, or that nobody knows.
+    pub(super) fn has_all(&self, processes: impl IntoIterator<Item = Owner>) -> bool {
+        processes.into_iter().all(|process| {
+            let key = key(&process);
+            self.new.contains_key(&key) || self.old.contains_key(&key)
+        })
+    }
+
     /// Whether `owner` matches `filter`. An unknown owner matches only a filter without conditions.
     pub(super) fn matches(&self, owner: Option<Owner>, filter: &OwnerFilter) -> bool {
         let matches = |owner: Owner| filter.matches(owner.pid, &owner.comm, || self.get(&owner));

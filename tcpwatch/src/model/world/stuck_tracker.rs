@@ -1,11 +1,19 @@
 //! Tracks stuck sockets by scans and by the transitions between them.
 
+use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
+use super::cgroups::CgroupPaths;
 use crate::input::needs::StuckNeeds;
 use crate::input::socket_scan::SocketScan;
 use crate::input::{Event, Session};
+use crate::model::filter::owner::OwnerFilter;
 use crate::model::leaks::{Leaks, LeaksFrame, opened_by};
+
+/// How long a transition waits for the cgroup of its process, ns: longer than the answer may take.
+const CGROUP_WAIT_NS: u64 = 15_000_000_000;
+/// Transitions that wait at most.
+const MOST: usize = 65_536;
 
 /// The stuck sockets of a run.
 #[derive(Debug)]
@@ -15,6 +23,8 @@ pub(super) struct StuckTracker {
     watches: bool,
     /// Whether the running scan is the base that later scans are compared with. A base gives no frame.
     is_base: bool,
+    /// Transitions that wait for the cgroups of their processes, where some are asked for by it, and those that came after them.
+    waiting: VecDeque<Event>,
 }
 
 impl StuckTracker {
@@ -23,12 +33,29 @@ impl StuckTracker {
             leaks: Leaks::new(needs.older_ns, session.knows_namespaces || !session.watches),
             watches: session.watches,
             is_base: false,
+            waiting: VecDeque::new(),
         }
     }
 
-    /// Takes a transition; `wanted` is whether its owner matches the filter.
-    pub(super) fn transition(&mut self, event: &Event, wanted: bool) {
-        self.leaks.transition(event, wanted);
+    /// Takes a transition.
+    pub(super) fn transition(&mut self, event: Event, asked: &OwnerFilter, cgroups: &CgroupPaths) {
+        if self.waiting.is_empty() && (asked.cgroups.is_empty() || cgroups.has_all(event.owner)) {
+            self.leaks.transition(&event, cgroups.matches(event.owner, asked));
+        } else {
+            self.waiting.push_back(event);
+        }
+    }
+
+    /// Applies the transitions whose processes' cgroups are known by now, or that have waited long enough at `monotonic_ns`.
+    pub(super) fn release(&mut self, monotonic_ns: u64, asked: &OwnerFilter, cgroups: &CgroupPaths) {
+        while let Some(event) = self.waiting.front() {
+            let has_waited = monotonic_ns.saturating_sub(event.monotonic_ns) > CGROUP_WAIT_NS;
+            if !has_waited && self.waiting.len() <= MOST && !cgroups.has_all(event.owner) {
+                return;
+            }
+            self.leaks.transition(event, cgroups.matches(event.owner, asked));
+            self.waiting.pop_front();
+        }
     }
 
     pub(super) fn start_scan(&mut self, is_base: bool) {

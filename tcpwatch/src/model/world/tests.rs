@@ -12,8 +12,8 @@ use super::*;
 use crate::input::latency::LatencyBy;
 use crate::input::listener;
 use crate::input::needs::StuckNeeds;
-use crate::input::owner::Owner;
 use crate::input::owner::tests::owner;
+use crate::input::owner::{Owner, UnknownOwner};
 use crate::input::{HostFacts, LedgerSample, Loss, Opened, TimeWaitCounters};
 use crate::model::leaks::tests::{look, seen};
 use crate::model::trace::{TraceRecord, TraceRow};
@@ -102,7 +102,10 @@ fn input() -> impl Strategy<Value = Input> {
             closer,
         })),
         1 => id.prop_map(|id| Input::CloseAmended { id, evidence: Evidence::default() }),
-        3 => (inode, some_owner()).prop_map(|(inode, owner)| Input::Owner { inode, owner }),
+        3 => (inode, some_owner()).prop_map(|(inode, owner)| Input::Owner {
+            inode,
+            owner: owner.ok_or(UnknownOwner::Exited),
+        }),
         1 => (1..3_u32).prop_map(|pid| Input::CgroupPath { owner: owner(pid, "app"), cgroup: None }),
         1 => (any::<u64>(), option::of(0..9_u64), any::<bool>())
             .prop_map(|(lost, missed_resets, emptied)| Input::Loss(Loss { lost, missed_resets, emptied })),

@@ -2,9 +2,8 @@
 
 use super::cgroups::CgroupPaths;
 use crate::input::{EndCounts, Session};
-use crate::model::ending::Ending;
 use crate::model::filter::owner::OwnerFilter;
-use crate::model::holdback::Holdback;
+use crate::model::holdback::{Holdback, Released};
 use crate::model::trace::{TraceRecord, TraceRow, TraceTotals};
 
 /// Records that are held back, and the number of those shown so far.
@@ -24,15 +23,19 @@ impl<T: TraceRecord> TraceTracker<T> {
         }
     }
 
-    /// Appends `record` to `rows`, if its owner or the process that closed it matches `filter`.
+    /// Appends the record of `released` to `rows`, if its owner or the process that closed it matches `filter`.
     pub(super) fn append_row(
         &mut self,
-        record: T,
-        ending: Option<Ending>,
+        released: Released<T>,
         filter: &OwnerFilter,
         cgroups: &CgroupPaths,
         rows: &mut Vec<TraceRow<T>>,
     ) {
+        let Released {
+            record,
+            ending,
+            unknown,
+        } = released;
         let owner = record.event().owner;
         if !cgroups.matches(owner, filter) && !cgroups.matches(record.closer(), filter) {
             self.unmatched += 1;
@@ -43,6 +46,7 @@ impl<T: TraceRecord> TraceTracker<T> {
             cgroup: owner.and_then(|owner| cgroups.get(&owner)),
             record,
             ending,
+            owner_unknown: unknown,
         });
     }
 

@@ -1,5 +1,7 @@
 //! Gives the BPF programs the owners of preexisting listeners. The programs see only later calls of `listen()`.
 
+use std::num::{NonZeroU32, NonZeroU64};
+
 use anyhow::{Context, Result};
 use aya::maps::HashMap;
 use hashbrown::HashMap as Table;
@@ -49,6 +51,20 @@ impl Listeners {
 }
 
 impl Kernel {
+    /// The process that listens on `port` of the namespace `netns`, by the kernel side's map. `None` if it is not there, or if
+    /// several processes listen.
+    pub fn listener(&self, netns: u32, port: u16) -> Option<owner::Owner> {
+        let map = self.ebpf.map(names::MAP_LISTENERS)?;
+        let map: HashMap<_, u64, [u64; LISTENER]> = HashMap::try_from(map).ok()?;
+        let found: Listener = bytemuck::cast(map.get(&listener_key(netns, port), 0).ok()?);
+        (found.shared == 0).then_some(owner::Owner {
+            pid: Some(NonZeroU32::new(found.owner.pid)?),
+            comm: owner::Comm::new(&found.owner.comm),
+            how: owner::How::Listen,
+            cgroup: NonZeroU64::new(found.owner.cgroup),
+        })
+    }
+
     /// Writes `listeners` into the maps. Entries that the BPF programs made themselves stay.
     ///
     /// # Errors

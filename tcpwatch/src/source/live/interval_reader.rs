@@ -1,6 +1,8 @@
 //! Reads the counts at the end of an interval: the ledger, socket walks and kernel counters of all watched namespaces.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -17,11 +19,15 @@ use crate::input::{Input, LedgerSample, PortsSample};
 use crate::model::filter::Filter;
 use crate::source::ebpf::{Kernel, LedgerSum};
 use crate::source::namespace::NamespaceReaders;
+use crate::source::owner_resolver::{ProcReader, ProcThread};
 use crate::sys::descriptor_limit;
 use crate::sys::netns::{self, Namespace};
 
 /// Interval between searches for new namespaces (`--netns all`) and comparisons of the counts with a walk.
 const LOOK_AGAIN_NS: u64 = 10_000_000_000;
+
+/// The loop waits for the thread that reads /proc for this long at most: enough on most hosts, and no record is lost meanwhile.
+const PROC_MAY_TAKE: Duration = Duration::from_millis(20);
 
 /// Background walks take at most 1/100 of the time.
 pub(super) const SHARE: u64 = 100;
@@ -29,6 +35,9 @@ pub(super) const SHARE: u64 = 100;
 /// Reads the counts at the end of an interval.
 pub(super) struct IntervalReader {
     netns: NetnsSelector,
+    proc: Arc<ProcThread>,
+    /// The result of the search for namespaces in /proc.
+    found: Option<Receiver<Result<Vec<Namespace>>>>,
     places: WatchedNamespaces,
     state_counter: StateCounter,
     host_counters: HostCounters,
@@ -57,6 +66,7 @@ impl IntervalReader {
         filter: &Filter,
         netns: NetnsSelector,
         namespaces: Vec<Namespace>,
+        proc: Arc<ProcThread>,
     ) -> Result<Self> {
         let mut places = WatchedNamespaces {
             namespaces: Vec::new(),
@@ -66,6 +76,8 @@ impl IntervalReader {
         let state_counter = StateCounter::start(kernel, &mut places, filter)?;
         Ok(Self {
             netns,
+            proc,
+            found: None,
             places,
             state_counter,
             host_counters: HostCounters::default(),
@@ -116,7 +128,11 @@ impl IntervalReader {
             drift: self.state_counter.take_drift(),
         })));
         each(super::tick());
-        if needs_drops { self.drops(drops, each) } else { Ok(()) }
+        if needs_drops {
+            self.drops(kernel, drops, each)
+        } else {
+            Ok(())
+        }
     }
 
     /// Walks the ephemeral ports in use. `None` if the last walk is too recent, if a filter is set, or if there are several
@@ -141,11 +157,11 @@ impl IntervalReader {
 
     /// Passes to `each` the listeners that dropped packets since the last call, regardless of the filter. Listeners are not
     /// read if the kernel's count `drops` has not changed.
-    fn drops(&mut self, drops: Option<u64>, each: &mut dyn FnMut(Input)) -> Result<()> {
+    fn drops(&mut self, kernel: &Kernel, drops: Option<u64>, each: &mut dyn FnMut(Input)) -> Result<()> {
         let before = std::mem::replace(&mut self.drops_before, drops);
         if drops.is_none() || drops != before {
             each(Input::ListenerDrops(
-                self.listener_drops.look(&mut self.places.readers)?,
+                self.listener_drops.read(&mut self.places.readers, kernel)?,
             ));
         }
         Ok(())
@@ -162,13 +178,30 @@ impl IntervalReader {
     fn look_again(&mut self, kernel: &mut Kernel, filter: &Filter) -> Result<()> {
         let start = clock::monotonic_ns();
         if self.netns == NetnsSelector::All {
-            let found = netns::resolve(Path::new("/"), &self.netns)?;
-            self.places.update(found, &self.netns)?;
+            match self.namespaces() {
+                Ok(found) => self.places.update(found?, &self.netns)?,
+                // The next interval takes them.
+                Err(RecvTimeoutError::Timeout) if !self.proc.is_stuck() => return Ok(()),
+                Err(_) => {}
+            }
+            self.found = None;
         }
         self.state_counter.compare(kernel, &mut self.places, filter)?;
         let now = clock::monotonic_ns();
         self.look_again_ns = now + LOOK_AGAIN_NS.max((now - start) * SHARE);
         Ok(())
+    }
+
+    /// The namespaces there are, by /proc, if that is known soon.
+    fn namespaces(&mut self) -> Result<Result<Vec<Namespace>>, RecvTimeoutError> {
+        if let Some(found) = &self.found {
+            return found.recv_timeout(Duration::ZERO);
+        }
+        let (done, found) = channel();
+        let look = move |_: &mut ProcReader| drop(done.send(netns::resolve(Path::new("/"), &NetnsSelector::All)));
+        // Where it is refused the channel is closed.
+        let _ = self.proc.post(look);
+        self.found.insert(found).recv_timeout(PROC_MAY_TAKE)
     }
 }
 

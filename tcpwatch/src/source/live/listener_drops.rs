@@ -1,39 +1,29 @@
-//! Listeners that drop what comes to them, and whose they are.
-
-use std::num::NonZeroU64;
+//! Listeners that drop what comes to them.
 
 use anyhow::Result;
-use hashbrown::HashMap;
 
 use crate::input::listener::{Drops, Listener};
-use crate::source::listeners::{Holders, listeners};
+use crate::source::ebpf::Kernel;
+use crate::source::listeners::listeners;
 use crate::source::namespace::NamespaceReaders;
 
 /// Remembers what each had dropped.
 #[derive(Default)]
-pub(super) struct ListenerDrops {
-    drops: Drops,
-    holders: Holders,
-}
+pub(super) struct ListenerDrops(Drops);
 
 impl ListenerDrops {
-    /// Those in `readers`' namespaces that dropped something since the last look, and how much, the most first. The first look at a
-    /// namespace finds none.
-    pub(super) fn look(&mut self, readers: &mut [NamespaceReaders]) -> Result<Vec<Listener>> {
-        let mut inodes: HashMap<NonZeroU64, _> = HashMap::new();
+    /// The listeners in `readers`' namespaces that dropped something since the last reading, and how much, with their owners where
+    /// `kernel` knows them. The first reading of a namespace finds none.
+    pub(super) fn read(&mut self, readers: &mut [NamespaceReaders], kernel: &Kernel) -> Result<Vec<Listener>> {
+        self.0
+            .retain(|netns| readers.iter().any(|reader| reader.inode == netns));
         for reader in readers {
-            let found = listeners(&mut reader.sockets)?;
-            let cookies = found
-                .iter()
-                .filter_map(|(listener, inode)| listener.cookie.zip(Some(*inode)));
-            inodes.extend(cookies);
-            let all = found.into_iter().map(|(listener, _)| listener).collect();
-            self.drops.look(reader.inode, all);
+            let mut all = listeners(&mut reader.sockets)?;
+            for listener in all.iter_mut().filter(|listener| listener.drops > Some(0)) {
+                listener.owner = kernel.listener(reader.inode, listener.port);
+            }
+            self.0.look(reader.inode, all);
         }
-        let holders = &mut self.holders;
-        Ok(self.drops.take(|listener| {
-            let inode = listener.cookie.and_then(|cookie| inodes.get(&cookie).copied());
-            holders.of(inode.flatten())
-        }))
+        Ok(self.0.take())
     }
 }

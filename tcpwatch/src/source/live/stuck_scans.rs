@@ -3,14 +3,14 @@
 use std::cmp::Reverse;
 use std::future::pending;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use hashbrown::{HashMap, HashSet};
 use tcpwatch_common::TcpState;
 use tokio::sync::oneshot;
-use tokio::sync::oneshot::error::TryRecvError;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::input::netns_selector::NetnsSelector;
 use crate::input::socket_scan::SocketScan;
@@ -18,15 +18,14 @@ use crate::input::stacks::StackId;
 use crate::input::{Event, Input};
 use crate::model::ending;
 use crate::model::leaks::states;
+use crate::source::owner_resolver::ProcThread;
 use crate::source::socket_scan::{ScanRequest, ScansBefore};
 use crate::source::stacks::Stacks;
 use crate::sys::threads;
 
-/// A scan is waited for this long: what /proc says of one process may wait for that process, and then for ever.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// After a scan that took longer, /proc is left alone for this long.
-const WITHOUT_PROC: Duration = Duration::from_mins(1);
-/// Stacks named for a scan at most: to name one that was never met takes milliseconds.
+/// The names of stacks are waited for this long after a scan: to name one that was never met takes milliseconds.
+const NAMING: Duration = Duration::from_secs(5);
+/// Stacks named for a scan at most.
 const STACKS_MAX: usize = 256;
 
 type Scanned = Result<(SocketScan, ScansBefore)>;
@@ -34,6 +33,7 @@ type Scanned = Result<(SocketScan, ScansBefore)>;
 /// What is scanned, and what the scans before found.
 pub(super) struct StuckScans {
     request: ScanRequest,
+    proc: Arc<ProcThread>,
     before: ScansBefore,
     running: Option<Running>,
     /// Where connections are opened, if that is wanted.
@@ -42,18 +42,18 @@ pub(super) struct StuckScans {
     ended: HashSet<NonZeroU32>,
     /// Scans that were over.
     scans: u64,
-    /// When /proc may be read again.
-    proc_again: Option<Instant>,
-    /// A scan that took too long: /proc is not read before it is over, for its thread may be stuck there for ever.
-    hung: Option<oneshot::Receiver<Scanned>>,
-    /// Whether there was no thread for a scan, and a warning has said so.
-    was_impossible: bool,
+    /// Whether a scan failed, and a warning has said so.
+    has_failed: bool,
 }
 
 /// A scan under way.
 struct Running {
     over: oneshot::Receiver<Scanned>,
     netns: NetnsSelector,
+    /// What was found, while its stacks are being named.
+    found: Option<(SocketScan, ScansBefore)>,
+    named: Option<oneshot::Receiver<()>>,
+    /// When its stacks are waited for no longer.
     until: Instant,
 }
 
@@ -62,17 +62,16 @@ impl StuckScans {
     ///
     /// # Errors
     /// There can be no thread for it.
-    pub(super) fn start(request: ScanRequest) -> Result<Self> {
+    pub(super) fn start(request: ScanRequest, proc: Arc<ProcThread>) -> Result<Self> {
         let mut scans = Self {
             request,
+            proc,
             before: ScansBefore::default(),
             running: None,
             stacks: None,
             ended: HashSet::new(),
             scans: 0,
-            proc_again: None,
-            hung: None,
-            was_impossible: false,
+            has_failed: false,
         };
         scans.spawn()?;
         Ok(scans)
@@ -112,12 +111,13 @@ impl StuckScans {
             Ok(()) => each(Input::ScanStart {
                 is_base: self.scans == 1,
             }),
-            Err(why) => {
-                if !self.was_impossible {
-                    log::warn!("cannot scan the sockets, and tries again: {why:#}");
-                }
-                self.was_impossible = true;
-            }
+            Err(why) => self.failed(&why),
+        }
+    }
+
+    fn failed(&mut self, why: &anyhow::Error) {
+        if !std::mem::replace(&mut self.has_failed, true) {
+            log::warn!("cannot scan the sockets, and tries again: {why:#}");
         }
     }
 
@@ -125,62 +125,86 @@ impl StuckScans {
         for inode in self.ended.drain() {
             self.before.ended(inode);
         }
-        let (request, before) = (self.request.clone(), self.before.clone());
-        self.hung
-            .take_if(|hung| !matches!(hung.try_recv(), Err(TryRecvError::Empty)));
-        let reads_proc = self.hung.is_none() && self.proc_again.is_none_or(|again| Instant::now() >= again);
+        let (request, before, proc) = (self.request.clone(), self.before.clone(), Arc::clone(&self.proc));
         let netns = self.request.netns.clone();
         let (tell, over) = oneshot::channel();
         threads::spawn("scan", move || {
-            let _ = tell.send(request.scan(&before, reads_proc));
+            let _ = tell.send(request.scan(&before, Some(&proc)));
         })?;
         self.running = Some(Running {
             over,
             netns,
-            until: Instant::now() + PATIENCE,
+            found: None,
+            named: None,
+            until: Instant::now(),
         });
         Ok(())
     }
 
-    /// Waits for the scan under way.
+    /// Waits for the scan under way, and for the names of its stacks.
+    ///
+    /// # Errors
+    /// The first scan failed; a later one is tried again.
     pub(super) async fn over(&mut self) -> Scanned {
-        match &mut self.running {
-            Some(running) => {
+        loop {
+            let Some(running) = &mut self.running else {
+                return pending().await;
+            };
+            if running.found.is_none() {
                 let found = (&mut running.over).await;
-                let is_of_others = running.netns != self.request.netns;
-                self.running = None;
-                let (look, before) = found.map_err(|_| anyhow!("the thread that scans the sockets died"))??;
-                Ok((look, if is_of_others { ScansBefore::default() } else { before }))
+                match found.unwrap_or_else(|_| Err(anyhow!("the thread that scans the sockets died"))) {
+                    Ok((mut look, before)) => {
+                        running.until = Instant::now() + NAMING;
+                        running.named = self.stacks.as_ref().map(|stacks| {
+                            let ids = opened_at(stacks, &before, self.request.older_ns, &mut look);
+                            stacks.name(&ids)
+                        });
+                        running.found = Some((look, before));
+                    }
+                    Err(why) => {
+                        self.running = None;
+                        if self.scans == 0 {
+                            return Err(why);
+                        }
+                        self.failed(&why);
+                        continue;
+                    }
+                }
             }
-            None => pending().await,
+            if let Some(named) = &mut running.named {
+                // What has no name by then is shown without.
+                let _ = timeout_at(running.until, named).await;
+            }
+            if let Some(found) = self.found() {
+                return Ok(found);
+            }
         }
+    }
+
+    /// Takes what the scan under way has found, with as many stacks as have names by now; `None` where it is not over.
+    pub(super) fn found(&mut self) -> Option<(SocketScan, ScansBefore)> {
+        let running = self.running.take_if(|running| running.found.is_some())?;
+        let (mut look, before) = running.found?;
+        if let Some(stacks) = &self.stacks {
+            look.stacks = stacks.named();
+        }
+        let is_of_others = running.netns != self.request.netns;
+        Some((look, if is_of_others { ScansBefore::default() } else { before }))
     }
 
     /// Takes what a scan found.
-    pub(super) fn take(&mut self, (mut look, before): (SocketScan, ScansBefore)) -> SocketScan {
+    pub(super) fn take(&mut self, (look, before): (SocketScan, ScansBefore)) -> SocketScan {
         self.scans += 1;
+        self.has_failed = false;
         self.before = before;
-        if let Some(stacks) = &self.stacks {
-            name(stacks, &self.before, &self.ended, self.request.older_ns, &mut look);
+        if let (Some(stacks), Some(open)) = (&self.stacks, &look.open) {
+            // What the kernel ended is in no dump.
+            let is_kept = |inode| self.before.has_ended(inode) || self.ended.contains(&inode);
+            stacks.retain(look.started_ns, |inode| {
+                open.contains(&inode) || NonZeroU32::new(inode).is_some_and(is_kept)
+            });
         }
         look
-    }
-
-    /// Waits for a scan no longer than it may take: the next does without /proc.
-    ///
-    /// # Errors
-    /// It cannot do without, for owners are asked for.
-    pub(super) fn give_up_in_time(&mut self, each: &mut dyn FnMut(Input)) -> Result<()> {
-        if let Some(scan) = self.running.take_if(|scan| Instant::now() >= scan.until) {
-            self.hung = Some(scan.over);
-            if !self.request.filter.owner.is_any() {
-                bail!("reading /proc takes more than 10 s: leave out --pid, --comm and --cgroup");
-            }
-            log::warn!("reading /proc takes more than 10 s: the owners of sockets are unknown for the next minute");
-            self.proc_again = Some(Instant::now() + WITHOUT_PROC);
-            self.begin(each);
-        }
-        Ok(())
     }
 
     /// Notes the socket of `event`, if the kernel ended it in a state that should pass: its descriptor may be open still.
@@ -204,15 +228,8 @@ impl StuckScans {
 }
 
 /// Adds to `look` where the sockets were opened that may be stuck by what `before` knows, `older_ns` making them so, or that are held
-/// although they ended; `ended` have ended since.
-fn name(stacks: &Stacks, before: &ScansBefore, ended: &HashSet<NonZeroU32>, older_ns: u64, look: &mut SocketScan) {
-    if let Some(open) = &look.open {
-        // What the kernel ended is in no dump.
-        let is_kept = |inode| before.has_ended(inode) || ended.contains(&inode);
-        stacks.retain(look.started_ns, |inode| {
-            open.contains(&inode) || NonZeroU32::new(inode).is_some_and(is_kept)
-        });
-    }
+/// although they ended; the stacks to name, those of the most sockets first.
+fn opened_at(stacks: &Stacks, before: &ScansBefore, older_ns: u64, look: &mut SocketScan) -> Vec<StackId> {
     let inodes = before
         .may_be_stuck(look.ended_ns, older_ns)
         .chain(look.held.keys().copied());
@@ -225,7 +242,6 @@ fn name(stacks: &Stacks, before: &ScansBefore, ended: &HashSet<NonZeroU32>, olde
     }
     let mut ids: Vec<_> = counts.into_iter().collect();
     ids.sort_unstable_by_key(|&(id, sockets)| (Reverse(sockets), id));
-    let named = ids.into_iter().take(STACKS_MAX);
-    look.stacks = named.filter_map(|(id, _)| Some((id, stacks.symbolised(id)?))).collect();
     look.opened_at = Some(opened_at);
+    ids.into_iter().take(STACKS_MAX).map(|(id, _)| id).collect()
 }

@@ -45,6 +45,7 @@ mod tests {
         let row = TraceRow {
             record: *connection,
             ending: Some(Ending::GracefulPassive),
+            owner_unknown: None,
             cgroup: Some(Arc::new(format!("/a,b\n/docker/{}", "0a".repeat(32)).into())),
         };
         let (mut csv, mut out) = (Csv::default(), Vec::new());
@@ -95,6 +96,7 @@ mod tests {
                 "812",
                 "nginx",
                 "accept",
+                "",
                 &format!("/a,b\\n/docker/{}", "0a".repeat(32)),
                 &"0a".repeat(32),
                 "",

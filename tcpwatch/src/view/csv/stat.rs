@@ -2,19 +2,33 @@
 
 use std::io::{self, Write};
 
-use tcpwatch_common::TcpState;
+use tcpwatch_common::{StateSet, TcpState};
 
 use super::field::field;
 use crate::detect::finding::Finding;
 use crate::model::ending::Ending;
 use crate::model::frame::Frame;
 use crate::view::View;
+use crate::view::stat::OfStates;
 use crate::view::time::rfc3339;
 
-/// One line per interval. Unknown values are empty fields. No field is quoted: none can contain a comma or a quote.
-#[derive(Debug, Default)]
+/// One line per interval, of some states alone. Unknown values, and those of other states, are empty fields. No field is quoted: none
+/// can contain a comma or a quote.
+#[derive(Debug)]
 pub struct Csv {
+    states: StateSet,
     has_header: bool,
+}
+
+impl Csv {
+    /// A view of `states`.
+    #[must_use]
+    pub const fn new(states: StateSet) -> Self {
+        Self {
+            states,
+            has_header: false,
+        }
+    }
 }
 
 impl View for Csv {
@@ -33,12 +47,16 @@ impl View for Csv {
                  time_wait_entered_fin_wait2,time_wait_left,time_wait_recycled,{endings}"
             )?;
         }
-        let time_wait = &frame.time_wait;
-        let connections = frame.connections.iter().map(|(_, count)| Some(count));
+        let shown = OfStates {
+            frame,
+            states: self.states,
+        };
+        let time_wait = shown.time_wait();
+        let connections = shown.connections().map(|(_, count)| count);
         let ends = frame.ends.iter().map(|(_, count)| Some(count));
         let numbers = [
-            Some(frame.opened_active()),
-            Some(frame.opened_passive()),
+            shown.opened_active(),
+            shown.opened_passive(),
             Some(frame.closed()),
             Some(frame.reset()),
             time_wait.entered,

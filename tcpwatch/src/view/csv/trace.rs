@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::container;
 use super::field::{field, process, quoted};
-use crate::input::owner::Process;
+use crate::input::owner::{Process, UnknownOwner};
 use crate::input::{Event, Opened};
 use crate::model::ending::Ending;
 use crate::model::trace::{TraceRecord, TraceRow, TraceTotals};
@@ -54,7 +54,7 @@ impl<T: CsvFields> TraceFormat<T> for Csv {
     fn header(&mut self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
-            "time,id,cookie,family,local,lport,remote,rport,opened,{},netns,pid,comm,how,{},ended",
+            "time,id,cookie,family,local,lport,remote,rport,opened,{},netns,pid,comm,how,owner_unknown,{},ended",
             T::COLUMNS,
             container::COLUMNS.join(",")
         )
@@ -79,6 +79,7 @@ impl<T: CsvFields> TraceFormat<T> for Csv {
         field(line, event.netns);
         process(line, event.owner.map(Process::from));
         field(line, event.owner.map(|owner| owner.how.key()));
+        field(line, row.owner_unknown.map(UnknownOwner::key));
         for text in container::fields(row.cgroup.as_deref()) {
             line.push(',');
             quoted(line, &text);

@@ -33,6 +33,7 @@ struct ChurnObject {
     owners: Vec<OwnerObject>,
     peers: Vec<PeerObject>,
     other: Option<Sums>,
+    routes_evicted: u64,
     failed: Failed,
     bursts: Vec<BurstObject>,
     burst_going: Option<BurstObject>,
@@ -354,6 +355,7 @@ impl View for Json {
                 .iter()
                 .find(|route| route.destination.is_none())
                 .map(|route| Sums::add_up(std::iter::once(route))),
+            routes_evicted: frame.routes_evicted,
             failed: Failed {
                 total,
                 refused: failed(Ending::Refused),

@@ -59,6 +59,7 @@ mod tests {
         let row = TraceRow {
             record: *connection,
             ending: Some(Ending::GracefulPassive),
+            owner_unknown: None,
             cgroup: None,
         };
         let mut out = Vec::new();
@@ -77,7 +78,7 @@ mod tests {
                 r#""spent_ns":{"established":283000000,"syn_recv":21000,"close_wait":50000},"#,
                 r#""bytes_sent":1234,"bytes_received":517,"srtt_us":21,"retransmits":0,"#,
                 r#""closed_by":{"pid":900,"comm":"worker","how":"close"},"#,
-                r#""owner":{"pid":812,"comm":"nginx","how":"accept"},"#,
+                r#""owner":{"pid":812,"comm":"nginx","how":"accept"},"owner_unknown":null,"#,
                 r#""netns":null,"cgroup":null,"container":null,"pod":null,"ended":"graceful_passive"}"#,
                 "\n"
             )

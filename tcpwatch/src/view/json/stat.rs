@@ -4,18 +4,22 @@ use std::io::{self, Write};
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use tcpwatch_common::StateSet;
 
 use super::line;
 use crate::detect::finding::Finding;
-use crate::model::counts::StateCounts;
 use crate::model::frame::Frame;
 use crate::model::stat::{StatFrame, TimeWait};
 use crate::view::View;
+use crate::view::stat::OfStates;
 use crate::view::time::rfc3339;
 
-/// One object per interval.
+/// One object per interval, of some states alone. What is of others is null.
 #[derive(Debug)]
-pub struct Json;
+pub struct Json {
+    /// The states.
+    pub states: StateSet,
+}
 
 /// One interval.
 #[derive(Serialize)]
@@ -23,13 +27,14 @@ struct StatObject<'a> {
     schema: &'static str,
     time: String,
     interval_s: f64,
-    connections: &'a StateCounts,
+    #[serde(serialize_with = "connections")]
+    connections: OfStates<'a>,
     #[serde(serialize_with = "transitions")]
     transitions: &'a StatFrame,
     opened: Opened,
     #[serde(serialize_with = "closed")]
     closed: &'a StatFrame,
-    time_wait: &'a TimeWait,
+    time_wait: TimeWait,
     events: Events,
     drift: Option<u64>,
 }
@@ -37,8 +42,8 @@ struct StatObject<'a> {
 /// Connections opened, by which side opened them.
 #[derive(Serialize)]
 struct Opened {
-    active: u64,
-    passive: u64,
+    active: Option<u64>,
+    passive: Option<u64>,
 }
 
 /// Counts of the transitions themselves, and of those that were not counted.
@@ -48,6 +53,11 @@ struct Events {
     lost: u64,
     missed: Option<u64>,
     unmarked: u64,
+}
+
+/// Serializes the number of connections in every state: `{"established":1,…}`.
+fn connections<S: Serializer>(shown: &OfStates, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(shown.connections().map(|(state, count)| (state.key(), count)))
 }
 
 /// Serializes the transitions that occurred: `{"close>syn_sent":1}`.
@@ -76,18 +86,22 @@ impl View for Json {
         let Some(frame) = &frame.counts else {
             return Ok(());
         };
+        let shown = OfStates {
+            frame,
+            states: self.states,
+        };
         let object = StatObject {
             schema: "tcpwatch.stat/1",
             time: rfc3339(frame.time),
             interval_s: frame.interval_s,
-            connections: &frame.connections,
+            connections: shown,
             transitions: frame,
             opened: Opened {
-                active: frame.opened_active(),
-                passive: frame.opened_passive(),
+                active: shown.opened_active(),
+                passive: shown.opened_passive(),
             },
             closed: frame,
-            time_wait: &frame.time_wait,
+            time_wait: shown.time_wait(),
             events: Events {
                 seen: frame.seen,
                 lost: frame.lost,

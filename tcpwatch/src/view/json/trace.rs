@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::container::ContainerFields;
 use super::line;
-use crate::input::owner::Owner;
+use crate::input::owner::{Owner, UnknownOwner};
 use crate::input::socket::Address;
 use crate::input::{Event, Opened};
 use crate::model::ending::Ending;
@@ -57,6 +57,7 @@ struct RowObject<'a, T: Serialize> {
     #[serde(flatten)]
     fields: T,
     owner: Option<Owner>,
+    owner_unknown: Option<&'static str>,
     netns: Option<NonZeroU32>,
     cgroup: Option<&'a str>,
     #[serde(flatten)]
@@ -128,6 +129,7 @@ impl<T: JsonFields> TraceFormat<T> for Json {
             opened: event.opened.map(Opened::key),
             fields: row.record.fields(&mut self.opened_stamp),
             owner: event.owner,
+            owner_unknown: row.owner_unknown.map(UnknownOwner::key),
             netns: event.netns,
             cgroup: cgroup.map(|cgroup| cgroup.path.as_str()),
             container: ContainerFields::new(cgroup),

@@ -243,6 +243,13 @@ impl Text {
                 "ports  {untracked}, because the table is full: others may run out of ports, too"
             )?;
         }
+        if frame.routes_evicted > 0 {
+            let evicted = thousands(frame.routes_evicted);
+            writeln!(
+                out,
+                "others  {evicted} openers idle longest are counted together, for want of room"
+            )?;
+        }
         for burst in frame.bursts.iter().chain(&frame.going) {
             self.write_burst(frame, burst, out)?;
         }
@@ -462,6 +469,24 @@ mod tests {
         assert_eq!(line(Some(1024), Some(7)).as_deref(), Some(both));
         let one = "ports  7 sockets left out, because the table is full: others may run out of ports, too";
         assert_eq!(line(Some(0), Some(7)).as_deref(), Some(one));
+    }
+
+    #[test]
+    fn openers_that_made_room_have_a_line() {
+        let line = |routes_evicted| {
+            let frame = ChurnFrame {
+                routes_evicted,
+                ..Churn::new(0).frame(stat(), 0, 10, 0)
+            };
+            let mut out = Vec::new();
+            let mut view = Text::new(TimeZone::UTC, 10, Screen::plain(120));
+            view.frame(&Frame::from(&frame), &[], &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            text.lines().find(|line| line.starts_with("others")).map(str::to_owned)
+        };
+        assert_eq!(line(0), None);
+        let told = "others  1,024 openers idle longest are counted together, for want of room";
+        assert_eq!(line(1024).as_deref(), Some(told));
     }
 
     #[test]

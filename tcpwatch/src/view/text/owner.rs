@@ -20,7 +20,7 @@ enum Detail {
     Name,
 }
 
-/// Writes the owner of `row`, `?` if unknown, and the ending if there is one, in at most `room` columns.
+/// Writes the owner of `row`, `?` and why if unknown, and the ending if there is one, in at most `room` columns.
 pub(super) fn write<T: TraceRecord>(line: &mut String, row: &TraceRow<T>, room: Option<usize>) {
     let start = line.len();
     for detail in [Detail::Full, Detail::Short, Detail::Process, Detail::Name] {
@@ -43,9 +43,12 @@ pub(super) fn write<T: TraceRecord>(line: &mut String, row: &TraceRow<T>, room: 
 fn write_owner<T: TraceRecord>(line: &mut String, row: &TraceRow<T>, detail: Detail) {
     let Some(owner) = row.record.event().owner else {
         line.push('?');
+        if let Some(why) = row.owner_unknown.filter(|_| detail == Detail::Full) {
+            // Writing to a string cannot fail, here and below.
+            let _ = write!(line, " ({})", why.key().replace('_', " "));
+        }
         return;
     };
-    // Writing to a string cannot fail, here and below.
     let _ = match detail {
         Detail::Name => write!(line, "{}", owner.comm),
         _ => write!(line, "{owner}"),

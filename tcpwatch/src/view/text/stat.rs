@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 use jiff::tz::TimeZone;
-use tcpwatch_common::TcpState;
+use tcpwatch_common::{StateSet, TcpState};
 
 use crate::detect::finding::Finding;
 use crate::model::frame::Frame;
@@ -45,6 +45,8 @@ enum ColumnGroup {
     Connections,
     PerSecond,
     TimeWait,
+    /// All of one state.
+    State(TcpState),
     Events,
 }
 
@@ -55,6 +57,10 @@ enum Number {
     State(TcpState),
     /// A count of the interval, shown per second.
     Rate(fn(&StatFrame) -> Option<u64>),
+    /// How often a state was entered, per second.
+    Entered(TcpState),
+    /// How often a state was left, per second.
+    Left(TcpState),
     /// A count as it is.
     Count(fn(&StatFrame) -> Option<u64>),
 }
@@ -65,9 +71,33 @@ impl ColumnGroup {
             Self::Connections => "connections",
             Self::PerSecond => "per second",
             Self::TimeWait => "time_wait",
+            Self::State(state) => state.key(),
             Self::Events => "",
         }
     }
+}
+
+/// The columns of `states` alone, from left to right: the connections in each, and how often it was entered and left.
+fn columns_of(states: StateSet) -> Vec<Column> {
+    let columns_of_one = |state| {
+        [
+            ("now", Number::State(state)),
+            ("in/s", Number::Entered(state)),
+            ("out/s", Number::Left(state)),
+        ]
+        .map(|(name, number)| Column {
+            group: ColumnGroup::State(state),
+            name,
+            width: 7,
+            drop_order: 0,
+            number,
+        })
+    };
+    let asked = TcpState::ALL.into_iter().filter(|&state| states.contains(state));
+    let events = all_columns()
+        .into_iter()
+        .filter(|column| column.group == ColumnGroup::Events);
+    asked.flat_map(columns_of_one).chain(events).collect()
 }
 
 /// All columns, from left to right.
@@ -112,10 +142,14 @@ fn all_columns() -> Vec<Column> {
 const TIME: usize = 8;
 
 impl Text {
-    /// A view with times in `zone` and the columns that fit `screen`.
+    /// A view of `states` with times in `zone`. Of all states, only the columns that fit `screen` are shown.
     #[must_use]
-    pub fn new(zone: TimeZone, screen: Screen) -> Self {
-        let mut columns = all_columns();
+    pub fn new(zone: TimeZone, screen: Screen, states: StateSet) -> Self {
+        let mut columns = if states == StateSet::ALL {
+            all_columns()
+        } else {
+            columns_of(states)
+        };
         while TIME + columns.iter().map(|column| column.width).sum::<usize>() > screen.columns() {
             let next = columns.iter().enumerate().max_by_key(|(_, column)| column.drop_order);
             match next {
@@ -168,12 +202,12 @@ impl View for Text {
         self.rows += 1;
         write!(out, "{}", frame.time.to_zoned(self.zone.clone()).strftime("%H:%M:%S"))?;
         for column in &self.columns {
+            let rate = |count| number::per_second(count, frame.interval_s);
             let (number, style) = match column.number {
                 Number::State(state) => (Some(frame.connections.get(state)), states::style(state)),
-                Number::Rate(count) => {
-                    let rate = |count| number::per_second(count, frame.interval_s);
-                    (count(frame).map(rate), Style::new())
-                }
+                Number::Rate(count) => (count(frame).map(rate), Style::new()),
+                Number::Entered(state) => (frame.entered(state).map(rate), Style::new()),
+                Number::Left(state) => (frame.left(state).map(rate), Style::new()),
                 Number::Count(count) => (count(frame), Style::new()),
             };
             let (text, style) = match number {

@@ -259,6 +259,7 @@ mod tests {
         TraceRow {
             record,
             ending,
+            owner_unknown: None,
             cgroup: None,
         }
     }
