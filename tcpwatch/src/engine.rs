@@ -108,6 +108,7 @@ fn run_until_end(
 pub fn run_once(plan: &Plan, view: &mut dyn View, out: &mut dyn Write) -> Result<()> {
     let mut observe = |_: &Input| {};
     let mut sink = Sink::new(plan, view, out, &mut observe);
+    sink.begin()?;
     scan_once(&plan.options, plan.needs, &mut |input| sink.take(input))?;
     sink.shown()
 }
@@ -444,7 +445,7 @@ impl<'a, O: Print> Sink<'a, O> {
         let mut findings = Vec::new();
         if frame.is_interval() {
             self.intervals += 1;
-            findings = detect::look(&mut self.detectors, frame);
+            findings = detect::inspect(&mut self.detectors, frame);
         }
         let is_complete = self.most.is_some_and(|most| self.intervals >= most);
         let rows = frame.rows();

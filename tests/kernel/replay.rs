@@ -13,6 +13,7 @@ use tcpwatch::input::needs::{Needs, StuckNeeds};
 use tcpwatch::input::netns_selector::NetnsSelector;
 use tcpwatch::model::filter::Filter;
 use tcpwatch::model::frame::Frame;
+use tcpwatch::model::leaks::states;
 use tcpwatch::model::world::World;
 use tcpwatch::source::ebpf::Choice;
 use tcpwatch::source::live::Options;
@@ -55,6 +56,7 @@ fn needs() -> [Needs; 7] {
         },
         Needs {
             stuck: Some(StuckNeeds {
+                states: states(),
                 older_ns: 200_000_000,
                 stacks: true,
             }),

@@ -146,11 +146,11 @@ fn leaks_is_right_or_one_line_says_why_not() {
         let Pair { client, server } = pair(&listener);
         drop(client);
         read_eof(&server);
-        leaks.until("the forgotten connection and where it was opened", |looks| {
-            let look = looks.last().ok_or("no look")?;
-            let group = look.group(process::id(), "close_wait");
+        leaks.until("the forgotten connection and where it was opened", |scans| {
+            let scan = scans.last().ok_or("no scan")?;
+            let group = scan.group(process::id(), "close_wait");
             let group = group.filter(|group| group["sockets"] == 1 && group["stacks"][0]["sockets"] == 1);
-            group.map(drop).ok_or(format!("{:?}", look.groups))
+            group.map(drop).ok_or(format!("{:?}", scan.groups))
         });
         drop(server);
         leaks.finish(0);

@@ -8,6 +8,7 @@ pub mod filter;
 pub mod values;
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use tcpwatch_common::{StateSet, TcpState};
@@ -269,7 +270,7 @@ pub struct LatencyArgs {
 /// The arguments of `leaks`.
 #[derive(Clone, Debug, Args)]
 pub struct LeaksArgs {
-    /// Minimum time in the state
+    /// A socket is stuck after this time in its state, if no data moves
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub older: Interval,
     /// Scan repeatedly, with this time between scans. Without --watch and -d, leaks scans once
@@ -278,7 +279,7 @@ pub struct LeaksArgs {
     /// Show the user stack that accepted or connected each socket (new sockets only)
     #[arg(long)]
     pub stacks: bool,
-    /// Exit with code 3 if a group is a leak or a stuck reader at the end
+    /// Exit with code 3 if a group of the last scan is LEAK or UNREAD
     #[arg(long)]
     pub fail_if_leak: bool,
     /// Options of every command that watches.
@@ -287,6 +288,12 @@ pub struct LeaksArgs {
 }
 
 impl LeaksArgs {
+    /// The time in its state after which a socket is stuck, ns.
+    #[must_use]
+    pub fn older_ns(&self) -> u64 {
+        u64::try_from(self.older.0.as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// The time between scans; `None` for a single scan.
     #[must_use]
     pub fn every(&self) -> Option<Interval> {
@@ -296,29 +303,28 @@ impl LeaksArgs {
     /// What the parser cannot see.
     fn check(&self) -> Result<(), String> {
         let states = self.common.filter.to_filter().states;
-        if self.common.output.output == Output::Csv {
-            return Err("leaks does not support -o csv; try -o json".into());
-        }
+        let window = Duration::from_nanos(leaks::window_ns(self.older_ns(), 0));
         if self.fail_if_leak && self.every().is_none() {
             return Err("--fail-if-leak needs more than one scan to find a leak; try -d 60s".into());
         }
         if self.fail_if_leak
             && let Some(duration) = self.common.watch.duration
-            && duration.0 < self.older.0
+            && duration.0 < window
         {
-            return Err(
-                "--fail-if-leak finds no leak before --older has passed; try a longer -d, such as --older \
-            10s -d 60s"
-                    .into(),
-            );
+            let window = window.as_secs_f64();
+            return Err(format!(
+                "--fail-if-leak finds no leak in less than {window} s, its window; try -d {window}s"
+            ));
         }
         if self.stacks && self.every().is_none() {
             return Err(
                 "--stacks shows only sockets opened from now on, so one scan shows none; try --watch 10s".into(),
             );
         }
-        if states != StateSet::ALL && states.0 & !leaks::states().0 != 0 {
-            let names: Vec<&str> = leaks::STATES.iter().map(|state| state.key()).collect();
+        let possible = leaks::possible_states();
+        if states != StateSet::ALL && states.0 & !possible.0 != 0 {
+            let all = TcpState::ALL.iter().filter(|&&state| possible.contains(state));
+            let names: Vec<&str> = all.map(|state| state.key()).collect();
             return Err(format!("leaks supports only --state {}", names.join(", ")));
         }
         Ok(())

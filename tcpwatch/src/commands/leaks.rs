@@ -9,13 +9,13 @@ use super::run::plan;
 use super::screen::{screen, zone};
 use crate::cli::LeaksArgs;
 use crate::detect::finding::Finding;
-use crate::detect::leak::judge;
 use crate::engine::{self, Plan};
 use crate::input::needs::{Needs, StuckNeeds};
 use crate::model::frame::Frame;
 use crate::model::leaks::{LeaksFrame, STATES, Verdict};
+use crate::model::number::several;
 use crate::view::View;
-use crate::view::leaks::{self, Asked};
+use crate::view::leaks::{self, Selection};
 
 /// Runs the command until its end or a signal, or for one scan. The outcome is [`Outcome::Found`] if the user asked to fail for a leak,
 /// and there is one.
@@ -23,10 +23,11 @@ use crate::view::leaks::{self, Asked};
 /// # Errors
 /// Sockets cannot be read, the kernel side cannot be loaded, or `out` cannot be written to.
 pub fn run(args: &LeaksArgs, out: &mut impl Write) -> Result<Outcome> {
-    let args = &of_states(args);
+    let args = &with_states(args);
     let output = &args.common.output;
     let stuck = StuckNeeds {
-        older_ns: u64::try_from(args.older.0.as_nanos()).unwrap_or(u64::MAX),
+        states: args.common.filter.to_filter().states,
+        older_ns: args.older_ns(),
         stacks: args.stacks,
     };
     let needs = Needs {
@@ -37,9 +38,9 @@ pub fn run(args: &LeaksArgs, out: &mut impl Write) -> Result<Outcome> {
         interval: args.every().map(|every| every.0),
         ..plan(&args.common, needs)
     };
-    let asked = Asked::new(plan.options.filter.clone(), plan.options.netns.clone());
+    let selection = Selection::new(plan.options.filter.clone(), plan.options.netns.clone());
     let mut view = KeepsVerdicts {
-        view: leaks::of(output.output, screen(output.color), zone(), asked),
+        view: leaks::view(output.output, screen(output.color), zone(), selection),
         last: None,
     };
     if plan.interval.is_some() {
@@ -63,7 +64,7 @@ struct KeepsVerdicts {
 /// A summary of the verdicts of a frame.
 struct Verdicts {
     has_defect: bool,
-    undecided: usize,
+    undecided: u64,
 }
 
 impl View for KeepsVerdicts {
@@ -73,33 +74,33 @@ impl View for KeepsVerdicts {
 
     fn frame(&mut self, frame: &Frame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
         if let Some(leaks) = &frame.leaks {
-            self.last = Some(Verdicts::of(leaks));
+            self.last = Some(leaks.into());
         }
         self.view.frame(frame, findings, out)
     }
 }
 
-impl Verdicts {
-    fn of(frame: &LeaksFrame) -> Self {
-        let verdicts = || frame.groups.iter().map(|group| judge(group, frame.older_ns));
-        let is_undecided = |verdict: &Verdict| matches!(verdict, Verdict::Undecided(_));
+impl From<&LeaksFrame> for Verdicts {
+    fn from(frame: &LeaksFrame) -> Self {
+        let verdicts = || frame.groups.iter().map(|group| group.verdict);
         Self {
             has_defect: verdicts().any(Verdict::is_defect),
-            undecided: verdicts().filter(is_undecided).count(),
+            undecided: verdicts().filter(|&verdict| verdict == Verdict::Undecided).count() as u64,
         }
     }
+}
 
+impl Verdicts {
     /// Whether a script should fail. If that is undecided, a line on stderr says so.
     fn outcome(&self) -> Outcome {
         if self.has_defect {
             return Outcome::Found;
         }
-        let undecided = self.undecided;
-        if undecided > 0 {
-            let groups = if undecided == 1 { "group" } else { "groups" };
+        if self.undecided > 0 {
+            let groups = several(self.undecided, "group", "groups");
             let _ = writeln!(
                 io::stderr(),
-                "tcpwatch: no leak is known, and {undecided} {groups} of stuck sockets undecided: a longer -d or a shorter --older tells"
+                "tcpwatch: no leak is known, but {groups} of stuck sockets are undecided; try a longer -d or a shorter --older"
             );
         }
         Outcome::Done
@@ -107,7 +108,7 @@ impl Verdicts {
 }
 
 /// `args` with the states that should pass, unless the user chose states.
-fn of_states(args: &LeaksArgs) -> LeaksArgs {
+fn with_states(args: &LeaksArgs) -> LeaksArgs {
     let mut args = args.clone();
     if args.common.filter.state.is_empty() {
         args.common.filter.state = STATES.to_vec();

@@ -17,7 +17,7 @@ const CRITICAL_PER_S: f64 = 10.0;
 pub struct AcceptQueueOverflow;
 
 impl Detector for AcceptQueueOverflow {
-    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+    fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
         let Some(stat) = frame.counts() else { return };
         let Some(overflows) = happened(stat, Counter::ListenOverflows) else {
             return;
@@ -153,14 +153,14 @@ mod tests {
     #[test]
     fn whose_queue_it_was_is_told_where_it_can_have_been_no_other() {
         let stat = counted(&[(Counter::ListenOverflows, 1_030), (Counter::ListenDrops, 1_034)]);
-        let look = |dropping| {
+        let inspect = |dropping| {
             let churn = ChurnFrame {
                 dropping,
                 ..nobody(stat.clone())
             };
             one(found(&mut AcceptQueueOverflow, &Frame::from(&churn)))
         };
-        let finding = look(vec![dropping(80, 1, 1_030), dropping(81, 2, 4)]);
+        let finding = inspect(vec![dropping(80, 1, 1_030), dropping(81, 2, 4)]);
         assert!(
             finding
                 .title
@@ -180,7 +180,7 @@ mod tests {
         );
         let mut other = dropping(81, 2, 400);
         other.owner = None;
-        let finding = look(vec![dropping(80, 1, 634), other]);
+        let finding = inspect(vec![dropping(80, 1, 634), other]);
         assert!(
             finding
                 .title
@@ -189,7 +189,7 @@ mod tests {
             finding.title
         );
         assert_eq!(finding.owner, None);
-        let finding = look(vec![dropping(80, 1, 4)]);
+        let finding = inspect(vec![dropping(80, 1, 4)]);
         assert_eq!(
             (finding.owner, finding.evidence("listener")),
             (None, Some(&Value::Unknown))

@@ -14,7 +14,7 @@ use crate::model::number::{duration, thousands};
 pub struct Burst;
 
 impl Detector for Burst {
-    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+    fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
         let Some(churn) = frame.churn.as_ref() else { return };
         // A burst alone hurts nobody. One that an accept queue did not hold did.
         let severity = match happened(&churn.stat, Counter::ListenOverflows) {

@@ -34,7 +34,7 @@ pub struct ChurnDetector {
 }
 
 impl Detector for ChurnDetector {
-    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+    fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
         let Some(churn) = frame.churn.as_ref() else { return };
         self.busy.turn();
         let all = churn.opened();
@@ -180,7 +180,7 @@ mod tests {
         }))
     }
 
-    fn look(detector: &mut ChurnDetector, routes: Vec<Route>) -> Vec<Finding> {
+    fn inspect(detector: &mut ChurnDetector, routes: Vec<Route>) -> Vec<Finding> {
         let frame = ChurnFrame {
             by_name: routes,
             ..nobody(quiet())
@@ -189,7 +189,7 @@ mod tests {
     }
 
     fn once(routes: Vec<Route>) -> Vec<Finding> {
-        look(&mut ChurnDetector::default(), routes)
+        inspect(&mut ChurnDetector::default(), routes)
     }
 
     #[test]
@@ -320,7 +320,7 @@ mod tests {
     fn a_rate_around_the_threshold_does_not_flap() {
         let mut detector = ChurnDetector::default();
         let told = [99, 100, 71, 100, 69, 99]
-            .map(|opened| look(&mut detector, vec![route(app(), opened, opened, 1000)]).len());
+            .map(|opened| inspect(&mut detector, vec![route(app(), opened, opened, 1000)]).len());
         assert_eq!(told, [0, 1, 1, 1, 0, 0]);
     }
 }

@@ -68,7 +68,7 @@ impl Connects {
 }
 
 impl Detector for ConnectFailures {
-    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+    fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
         let Some(stat) = frame.counts() else { return };
         let mut rest = Connects::default();
         if let Some(churn) = frame.churn.as_ref() {
@@ -223,7 +223,7 @@ mod tests {
         }
     }
 
-    fn look(routes: Vec<Route>) -> Vec<Finding> {
+    fn inspect(routes: Vec<Route>) -> Vec<Finding> {
         let frame = ChurnFrame {
             by_name: routes,
             ..nobody(quiet())
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn whose_where_to_and_how() {
-        let finding = one(look(vec![route(
+        let finding = one(inspect(vec![route(
             80,
             18,
             &[
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn advice_is_for_the_way_they_failed_the_most_frequent_first() {
-        let finding = one(look(vec![route(
+        let finding = one(inspect(vec![route(
             80,
             0,
             &[
@@ -287,23 +287,29 @@ mod tests {
     #[test]
     fn a_few_and_a_small_part_are_none() {
         let refused = |count| [(Ending::Refused, count)];
-        assert_eq!(look(vec![route(80, 0, &refused(4))]), []);
-        assert_eq!(look(vec![route(80, 96, &refused(5))]), []);
-        assert_eq!(one(look(vec![route(80, 95, &refused(5))])).severity, Severity::Warning);
-        assert_eq!(one(look(vec![route(80, 5, &refused(5))])).severity, Severity::Critical);
-        assert_eq!(look(vec![route(80, 0, &[(Ending::NoPort, 500)])]), []);
+        assert_eq!(inspect(vec![route(80, 0, &refused(4))]), []);
+        assert_eq!(inspect(vec![route(80, 96, &refused(5))]), []);
+        assert_eq!(
+            one(inspect(vec![route(80, 95, &refused(5))])).severity,
+            Severity::Warning
+        );
+        assert_eq!(
+            one(inspect(vec![route(80, 5, &refused(5))])).severity,
+            Severity::Critical
+        );
+        assert_eq!(inspect(vec![route(80, 0, &[(Ending::NoPort, 500)])]), []);
     }
 
     #[test]
     fn one_each_to_many_destinations_is_told_together() {
         let routes: Vec<Route> = (1..=300).map(|port| route(port, 0, &[(Ending::Refused, 1)])).collect();
-        let finding = one(look(routes));
+        let finding = one(inspect(routes));
         assert_eq!(
             finding.title,
             "300 of 300 connects, to many destinations or unknown ones, failed in 10.0 s: 300 refused"
         );
         let routes: Vec<Route> = (1..=300).map(|port| route(port, 0, &[(Ending::Refused, 9)])).collect();
-        let findings = look(routes);
+        let findings = inspect(routes);
         assert_eq!(findings.len(), MOST + 1);
         assert_eq!(findings[MOST].evidence("failed"), Some(&Value::Count(290 * 9)));
     }

@@ -17,7 +17,7 @@ pub struct EventLoss {
 }
 
 impl Detector for EventLoss {
-    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+    fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
         let Some(stat) = frame.counts() else { return };
         let lost = match frame.churn.as_ref() {
             Some(churn) => churn
@@ -87,7 +87,7 @@ mod tests {
     use crate::model::churn::ChurnFrame;
     use crate::model::stat::StatFrame;
 
-    fn look(stat: &StatFrame) -> Vec<Finding> {
+    fn inspect(stat: &StatFrame) -> Vec<Finding> {
         found(&mut EventLoss::default(), &Frame::from(stat))
     }
 
@@ -101,7 +101,7 @@ mod tests {
             drift: Some(2),
             ..quiet()
         };
-        let finding = one(look(&stat));
+        let finding = one(inspect(&stat));
         assert_eq!(
             finding.title,
             "tcpwatch did not see everything in 10.0 s: 1,234 records found no room, 5 events of this host, maybe of \
@@ -118,12 +118,12 @@ mod tests {
             lost,
             ..quiet()
         };
-        assert_eq!(one(look(&lost(99))).severity, Severity::Info);
-        assert_eq!(one(look(&lost(100))).severity, Severity::Warning);
-        assert_eq!(look(&lost(0)), []);
+        assert_eq!(one(inspect(&lost(99))).severity, Severity::Info);
+        assert_eq!(one(inspect(&lost(100))).severity, Severity::Warning);
+        assert_eq!(inspect(&lost(0)), []);
         let all = StatFrame { lost: 1, ..quiet() };
         assert_eq!(
-            one(look(&all)).severity,
+            one(inspect(&all)).severity,
             Severity::Warning,
             "nothing was seen, and one lost"
         );
@@ -132,7 +132,7 @@ mod tests {
             ..quiet()
         };
         drift.connections.add(tcpwatch_common::TcpState::Established, 1001);
-        assert_eq!(one(look(&drift)).severity, Severity::Info);
+        assert_eq!(one(inspect(&drift)).severity, Severity::Info);
     }
 
     #[test]
@@ -142,7 +142,7 @@ mod tests {
             missed: Some(7),
             ..quiet()
         };
-        let finding = one(look(&idle));
+        let finding = one(inspect(&idle));
         assert_eq!(finding.severity, Severity::Info);
         assert!(
             finding.title.contains("maybe of other network namespaces"),

@@ -27,7 +27,7 @@ pub struct HalfOpen {
 }
 
 impl Detector for HalfOpen {
-    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+    fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
         let Some(stat) = frame.counts().filter(|stat| stat.interval_s > 0.0) else {
             return;
         };
@@ -105,13 +105,13 @@ mod tests {
         stat
     }
 
-    fn look(stat: &StatFrame) -> Vec<Finding> {
+    fn inspect(stat: &StatFrame) -> Vec<Finding> {
         found(&mut HalfOpen::default(), &Frame::from(stat))
     }
 
     #[test]
     fn a_pile_on_either_side_is_told() {
-        let finding = one(look(&frame(TcpState::SynRecv, 1024, 30)));
+        let finding = one(inspect(&frame(TcpState::SynRecv, 1024, 30)));
         assert_eq!(
             finding.title,
             "1,024 connections from outside wait for the client's ACK, and 3 a second got it in 10.0 s"
@@ -124,7 +124,7 @@ mod tests {
             ),
             (Severity::Warning, Some(&1024_u64.into()), Some(&7_u64.into()))
         );
-        let finding = one(look(&frame(TcpState::SynSent, 100, 0)));
+        let finding = one(inspect(&frame(TcpState::SynSent, 100, 0)));
         assert_eq!(
             finding.title,
             "100 connects from here wait for an answer to their SYN, and 0 a second got it in 10.0 s"
@@ -141,24 +141,24 @@ mod tests {
         ] {
             let mut stat = frame(TcpState::SynRecv, 1024, 30);
             stat.syn.cookies = cookies;
-            let finding = one(look(&stat));
+            let finding = one(inspect(&stat));
             assert!(finding.advice[1].contains(told), "{:?}", finding.advice);
         }
     }
 
     #[test]
     fn few_and_those_that_wait_no_longer_than_a_round_trip_are_none() {
-        assert_eq!(look(&quiet()), []);
-        assert_eq!(look(&frame(TcpState::SynRecv, 99, 0)), []);
+        assert_eq!(inspect(&quiet()), []);
+        assert_eq!(inspect(&frame(TcpState::SynRecv, 99, 0)), []);
         // 20,000 a second on a way of 100 ms: 2,000 are half-open at any time.
-        assert_eq!(look(&frame(TcpState::SynRecv, 2_000, 200_000)), []);
-        assert_eq!(look(&frame(TcpState::SynRecv, 2_000, 20_000)), []);
-        assert_eq!(look(&frame(TcpState::SynRecv, 2_001, 20_000)).len(), 1);
+        assert_eq!(inspect(&frame(TcpState::SynRecv, 2_000, 200_000)), []);
+        assert_eq!(inspect(&frame(TcpState::SynRecv, 2_000, 20_000)), []);
+        assert_eq!(inspect(&frame(TcpState::SynRecv, 2_001, 20_000)).len(), 1);
         let first = StatFrame {
             interval_s: 0.0,
             ..frame(TcpState::SynRecv, 500, 0)
         };
-        assert_eq!(look(&first), [], "of no time there is no rate");
+        assert_eq!(inspect(&first), [], "of no time there is no rate");
     }
 
     #[test]

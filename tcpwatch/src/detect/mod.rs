@@ -1,4 +1,4 @@
-//! What is wrong: detectors look at frames of the model, and tell findings. Pure, so that a recording finds the same.
+//! What is wrong: detectors inspect frames of the model, and give findings. Pure, so that a recording gives the same.
 
 pub mod accept_queue_overflow;
 pub mod burst;
@@ -25,10 +25,10 @@ use crate::model::stat::StatFrame;
 /// Findings of one detector in one frame at most: whoever has more of one kind of trouble has it everywhere.
 const MOST: usize = 10;
 
-/// Looks at frames, one after another, for one kind of trouble.
+/// Inspects frames, one after another, for one kind of trouble.
 pub trait Detector {
     /// Adds what `frame` shows to `findings`. A frame that says nothing of it adds nothing.
-    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>);
+    fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>);
 }
 
 /// One of each.
@@ -52,10 +52,10 @@ pub fn all() -> Vec<Box<dyn Detector>> {
 
 /// What `detectors` find in `frame`, the worst first; the length of the interval is among the evidence, and the network namespace
 /// where it was one.
-pub fn look(detectors: &mut [Box<dyn Detector>], frame: &Frame) -> Vec<Finding> {
+pub fn inspect(detectors: &mut [Box<dyn Detector>], frame: &Frame) -> Vec<Finding> {
     let mut findings = Vec::new();
     for detector in detectors {
-        detector.look(frame, &mut findings);
+        detector.inspect(frame, &mut findings);
     }
     if let Some(stat) = frame.counts() {
         for finding in &mut findings {
@@ -161,7 +161,7 @@ pub(crate) mod tests {
     /// What `detector` finds in `frame`.
     pub(crate) fn found(detector: &mut dyn Detector, frame: &Frame) -> Vec<Finding> {
         let mut findings = Vec::new();
-        detector.look(frame, &mut findings);
+        detector.inspect(frame, &mut findings);
         findings
     }
 
@@ -185,7 +185,7 @@ pub(crate) mod tests {
                 .iter()
                 .chain([&Frame::from(&churn)])
             {
-                assert_eq!(look(&mut detectors, frame), []);
+                assert_eq!(inspect(&mut detectors, frame), []);
             }
         }
     }
@@ -194,7 +194,7 @@ pub(crate) mod tests {
     fn the_worst_comes_first() {
         let mut stat = counted(&[(Counter::ListenOverflows, 1), (Counter::TcpReqQFullDrop, 1)]);
         stat.ends.add(Ending::NoPort, 1);
-        let found = look(&mut all(), &Frame::from(&stat));
+        let found = inspect(&mut all(), &Frame::from(&stat));
         assert!(found.len() >= 3, "{found:?}");
         let interval = |finding: &Finding| finding.evidence("interval_s") == Some(&10.0.into());
         assert!(found.iter().all(interval), "{found:?}");
@@ -296,7 +296,7 @@ pub(crate) mod tests {
                 ..nobody(stat.clone())
             };
             for frame in [Frame::from(&stat), Frame::from(&churn)] {
-                for finding in look(&mut detectors, &frame) {
+                for finding in inspect(&mut detectors, &frame) {
                     assert!(!finding.title.is_empty() && !finding.evidence.is_empty(), "{finding:?}");
                     let mut text = finding.advice.iter().chain([&finding.title]);
                     assert!(text.all(|text| !text.contains(char::is_control)), "{finding:?}");

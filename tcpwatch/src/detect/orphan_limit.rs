@@ -35,7 +35,7 @@ pub struct OrphanLimit {
 }
 
 impl Detector for OrphanLimit {
-    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+    fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
         let Some(stat) = frame.counts() else { return };
         self.near.turn();
         let orphans = stat.orphans;
@@ -125,14 +125,14 @@ mod tests {
         }
     }
 
-    fn look(stat: &StatFrame) -> Vec<Finding> {
+    fn inspect(stat: &StatFrame) -> Vec<Finding> {
         found(&mut OrphanLimit::default(), &Frame::from(stat))
     }
 
     #[test]
     fn a_quarter_of_the_limit_is_where_the_kernel_begins() {
-        assert_eq!(look(&frame(2047, Some(8192), 0, 0)), []);
-        let finding = one(look(&frame(2048, Some(8192), 0, 0)));
+        assert_eq!(inspect(&frame(2047, Some(8192), 0, 0)), []);
+        let finding = one(inspect(&frame(2048, Some(8192), 0, 0)));
         assert_eq!(
             finding.title,
             "2,048 orphans of 8,192 there may be, 25 %; none was given up yet, from 4,096 on those whose peer does not answer may be \
@@ -143,13 +143,13 @@ mod tests {
 
     #[test]
     fn those_given_up_are_told_with_why_as_far_as_that_is_known() {
-        let finding = one(look(&frame(8000, Some(8192), 12, 0)));
+        let finding = one(inspect(&frame(8000, Some(8192), 12, 0)));
         assert_eq!(
             finding.title,
             "the kernel gave up 12 orphans in 10.0 s, for they were too many: 8,000 orphans of 8,192 there may be, 98 %"
         );
         assert_eq!(finding.severity, Severity::Critical);
-        let finding = one(look(&frame(10, None, 12, 3)));
+        let finding = one(inspect(&frame(10, None, 12, 3)));
         assert_eq!(
             finding.title,
             "the kernel gave up 12 orphans in 10.0 s, too many, or no memory: 10 orphans now"
@@ -159,9 +159,9 @@ mod tests {
 
     #[test]
     fn nothing_is_known_without_a_limit_and_nothing_flaps() {
-        assert_eq!(look(&frame(1_000_000, None, 0, 5)), []);
-        assert_eq!(look(&frame(1, Some(0), 0, 0)), []);
-        assert_eq!(look(&quiet()), []);
+        assert_eq!(inspect(&frame(1_000_000, None, 0, 5)), []);
+        assert_eq!(inspect(&frame(1, Some(0), 0, 0)), []);
+        assert_eq!(inspect(&quiet()), []);
         let mut detector = OrphanLimit::default();
         let told =
             [24, 25, 20, 24, 19, 24].map(|now| found(&mut detector, &Frame::from(&frame(now, Some(100), 0, 0))).len());

@@ -37,7 +37,7 @@ pub struct PortExhaustion {
 }
 
 impl Detector for PortExhaustion {
-    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+    fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
         let Some(stat) = frame.counts() else { return };
         self.low.turn();
         let Some(churn) = frame.churn.as_ref() else {
@@ -429,7 +429,7 @@ mod tests {
         }
     }
 
-    fn look(rows: Vec<Row>, routes: Vec<Route>) -> Vec<Finding> {
+    fn inspect(rows: Vec<Row>, routes: Vec<Route>) -> Vec<Finding> {
         let frame = ChurnFrame {
             ports: Some(rows),
             by_name: routes,
@@ -440,7 +440,7 @@ mod tests {
 
     #[test]
     fn ports_that_run_out_are_told_with_when_and_whose() {
-        let finding = one(look(vec![row(500, Some(12.4), None)], vec![route(500, 0)]));
+        let finding = one(inspect(vec![row(500, Some(12.4), None)], vec![route(500, 0)]));
         assert_eq!(
             finding.title,
             "local ports from 10.0.0.1 to 10.0.0.9:80 are full in about 12 s at this rate: 500 of 1,000 held, 50 %, 490 by TIME_WAIT"
@@ -452,14 +452,14 @@ mod tests {
             (Some(&"10.0.0.9:80".into()), Some(&12.4.into()))
         );
         assert_eq!(finding.advice.len(), 6, "{:?}", finding.advice);
-        let finding = one(look(vec![row(1000, Some(0.0), None)], vec![route(0, 20)]));
+        let finding = one(inspect(vec![row(1000, Some(0.0), None)], vec![route(0, 20)]));
         assert_eq!(finding.owner.map(|owner| owner.to_string()).as_deref(), Some("app[7]"));
         assert_eq!(
             finding.title,
             "none is left of the local ports from 10.0.0.1 to 10.0.0.9:80: 1,000 of 1,000 held, 100 %, 990 by TIME_WAIT; \
              20 connects found none"
         );
-        let finding = one(look(vec![row(500, Some(12.4), Some(Limit::Earliest))], vec![]));
+        let finding = one(inspect(vec![row(500, Some(12.4), Some(Limit::Earliest))], vec![]));
         assert_eq!((finding.severity, finding.owner), (Severity::Warning, None));
         assert!(
             finding.title.contains("in about 12 s at the earliest"),
@@ -480,16 +480,16 @@ mod tests {
         });
         assert_eq!(told, [0, 1, 1, 1, 0, 0]);
         assert_eq!(
-            one(look(vec![row(900, None, None)], vec![])).severity,
+            one(inspect(vec![row(900, None, None)], vec![])).severity,
             Severity::Warning
         );
     }
 
     #[test]
     fn each_connect_that_found_none_is_told_once() {
-        let finding = one(look(vec![], vec![route(5, 20)]));
+        let finding = one(inspect(vec![], vec![route(5, 20)]));
         assert_eq!(finding.title, "20 connects found no local port in 10.0 s");
-        let findings = look(vec![row(1000, Some(0.0), None)], vec![route(5, 20)]);
+        let findings = inspect(vec![row(1000, Some(0.0), None)], vec![route(5, 20)]);
         assert_eq!(one(findings).evidence("failed"), Some(&20_u64.into()));
         let mut stat = quiet();
         stat.ends.add(Ending::NoPort, 1);
@@ -499,6 +499,6 @@ mod tests {
 
     #[test]
     fn findings_are_bounded() {
-        assert_eq!(look(vec![row(1000, Some(0.0), None); 100], vec![]).len(), MOST);
+        assert_eq!(inspect(vec![row(1000, Some(0.0), None); 100], vec![]).len(), MOST);
     }
 }

@@ -24,7 +24,7 @@ pub struct RetransmitStorm {
 }
 
 impl Detector for RetransmitStorm {
-    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+    fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
         let Some(stat) = frame.counts() else { return };
         self.stormy.turn();
         let count = |counter| stat.counters.get(counter);
@@ -82,36 +82,36 @@ mod tests {
         ])
     }
 
-    fn look(stat: &StatFrame) -> Vec<Finding> {
+    fn inspect(stat: &StatFrame) -> Vec<Finding> {
         found(&mut RetransmitStorm::default(), &Frame::from(stat))
     }
 
     #[test]
     fn much_of_what_is_sent_is_sent_again() {
-        let finding = one(look(&frame(4_120, 31_000, 20)));
+        let finding = one(inspect(&frame(4_120, 31_000, 20)));
         assert_eq!(
             finding.title,
             "4,100 segments were sent again in 10.0 s, 12 % of all that were sent"
         );
         assert_eq!((finding.severity, finding.advice.len()), (Severity::Warning, 2));
         assert_eq!(finding.evidence("retransmitted"), Some(&4_100_u64.into()));
-        assert_eq!(one(look(&frame(1_000, 3_000, 0))).severity, Severity::Critical);
+        assert_eq!(one(inspect(&frame(1_000, 3_000, 0))).severity, Severity::Critical);
     }
 
     #[test]
     fn handshakes_are_no_storm() {
-        assert_eq!(look(&frame(1_000, 3_000, 960)), []);
-        let finding = one(look(&frame(1_000, 3_000, 400)));
+        assert_eq!(inspect(&frame(1_000, 3_000, 960)), []);
+        let finding = one(inspect(&frame(1_000, 3_000, 400)));
         assert_eq!(finding.evidence("retransmitted"), Some(&600_u64.into()));
         assert_eq!(finding.evidence("syn_retransmits"), Some(&400_u64.into()));
     }
 
     #[test]
     fn a_small_part_and_a_few_are_none() {
-        assert_eq!(look(&quiet()), []);
-        assert_eq!(look(&frame(500, 9_501, 0)), []);
-        assert_eq!(look(&frame(500, 9_500, 0)).len(), 1);
-        assert_eq!(look(&frame(99, 10, 0)), [], "on an idle host");
+        assert_eq!(inspect(&quiet()), []);
+        assert_eq!(inspect(&frame(500, 9_501, 0)), []);
+        assert_eq!(inspect(&frame(500, 9_500, 0)).len(), 1);
+        assert_eq!(inspect(&frame(99, 10, 0)), [], "on an idle host");
     }
 
     #[test]

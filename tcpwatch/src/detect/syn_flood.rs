@@ -32,7 +32,7 @@ const ALWAYS: u64 = 2;
 pub struct SynFlood;
 
 impl Detector for SynFlood {
-    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+    fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
         let Some(stat) = frame.counts() else { return };
         let count = |counter| stat.counters.get(counter).unwrap_or(0);
         let sent = count(Counter::SyncookiesSent);
@@ -193,7 +193,7 @@ mod tests {
     use crate::detect::tests::{counted, found, one, quiet};
     use crate::input::SynSettings;
 
-    fn look(counts: &[(Counter, u64)], half_open: u64) -> Vec<Finding> {
+    fn inspect(counts: &[(Counter, u64)], half_open: u64) -> Vec<Finding> {
         with(counts, half_open, SynSettings::default())
     }
 
@@ -223,13 +223,13 @@ mod tests {
             (finding.severity, finding.evidence("half_open")),
             (Severity::Warning, Some(&128_u64.into()))
         );
-        assert!(one(look(&counts(1_999), 0)).advice[0].starts_with("few come back"));
-        assert!(one(look(&counts(2_000), 0)).advice[0].starts_with("these clients are real"));
+        assert!(one(inspect(&counts(1_999), 0)).advice[0].starts_with("few come back"));
+        assert!(one(inspect(&counts(2_000), 0)).advice[0].starts_with("these clients are real"));
     }
 
     #[test]
     fn a_dropped_syn_is_a_client_that_fails() {
-        let finding = one(look(&[(Counter::TcpReqQFullDrop, 7), (Counter::ListenDrops, 50)], 8));
+        let finding = one(inspect(&[(Counter::TcpReqQFullDrop, 7), (Counter::ListenDrops, 50)], 8));
         assert!(
             finding.title.starts_with("7 SYNs were dropped in 10.0 s"),
             "{}",
@@ -238,10 +238,13 @@ mod tests {
         assert_eq!(finding.severity, Severity::Warning);
         assert_eq!(finding.advice[1], "sysctl -w net.ipv4.tcp_syncookies=1");
         assert_eq!(finding.advice.len(), 5, "{:?}", finding.advice);
-        let finding = one(look(&[(Counter::TcpReqQFullDrop, 1)], 8));
+        let finding = one(inspect(&[(Counter::TcpReqQFullDrop, 1)], 8));
         assert!(finding.title.starts_with("1 SYN was dropped in"), "{}", finding.title);
         for (dropped, severity) in [(99, Severity::Warning), (100, Severity::Critical)] {
-            assert_eq!(one(look(&[(Counter::TcpReqQFullDrop, dropped)], 8)).severity, severity);
+            assert_eq!(
+                one(inspect(&[(Counter::TcpReqQFullDrop, dropped)], 8)).severity,
+                severity
+            );
         }
     }
 
@@ -256,7 +259,7 @@ mod tests {
             finding.title
         );
         for (sent, severity) in [(1, Severity::Info), (29, Severity::Info), (30, Severity::Warning)] {
-            let finding = one(look(&counts(sent), 8));
+            let finding = one(inspect(&counts(sent), 8));
             let is_told = finding.advice.iter().any(|step| step.contains("flood"));
             assert_eq!((finding.severity, is_told), (severity, severity == Severity::Warning));
         }
@@ -278,7 +281,7 @@ mod tests {
             (finding.severity, finding.advice[0].as_str()),
             (Severity::Info, "sysctl -w net.ipv4.tcp_syncookies=1")
         );
-        let finding = one(look(&counts, 0));
+        let finding = one(inspect(&counts, 0));
         assert!(
             finding.title.contains("or net.ipv4.tcp_syncookies is 2 there"),
             "{}",
@@ -315,9 +318,9 @@ mod tests {
     #[test]
     fn drops_that_no_queue_explains_are_told_where_some_are_half_open() {
         let counts = |drops| [(Counter::ListenDrops, drops), (Counter::ListenOverflows, 20)];
-        assert_eq!(look(&counts(29), 1), []);
-        assert_eq!(look(&counts(30), 0), []);
-        let finding = one(look(&counts(30), 1));
+        assert_eq!(inspect(&counts(29), 1), []);
+        assert_eq!(inspect(&counts(30), 0), []);
+        let finding = one(inspect(&counts(30), 1));
         assert!(
             finding.title.starts_with("10 SYNs or ACKs were dropped by listeners"),
             "{}",
@@ -328,7 +331,7 @@ mod tests {
     #[test]
     fn an_overflow_of_the_accept_queue_is_none() {
         assert_eq!(
-            look(&[(Counter::ListenDrops, 20), (Counter::ListenOverflows, 20)], 50),
+            inspect(&[(Counter::ListenDrops, 20), (Counter::ListenOverflows, 20)], 50),
             []
         );
         assert_eq!(found(&mut SynFlood, &Frame::from(&quiet())), []);

@@ -23,7 +23,7 @@ pub struct TimeWaitOverflow {
 }
 
 impl Detector for TimeWaitOverflow {
-    fn look(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
+    fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
         let Some(stat) = frame.counts() else { return };
         self.near.turn();
         let time_wait = &stat.time_wait;
@@ -129,13 +129,13 @@ mod tests {
         }
     }
 
-    fn look(stat: &StatFrame) -> Vec<Finding> {
+    fn inspect(stat: &StatFrame) -> Vec<Finding> {
         found(&mut TimeWaitOverflow::default(), &Frame::from(stat))
     }
 
     #[test]
     fn those_refused_are_told_with_what_would_hold_them() {
-        let finding = one(look(&frame(Some(1_204), 8_192, Some(8_192), 2_796)));
+        let finding = one(inspect(&frame(Some(1_204), 8_192, Some(8_192), 2_796)));
         assert_eq!(
             finding.title,
             "1,204 timewait sockets were refused in 10.0 s, and the connections closed at once: 8,192 of 8,192 there may be, 100 %"
@@ -152,7 +152,7 @@ mod tests {
     fn a_limit_is_set_where_it_is_too_low_and_nowhere_else() {
         let full = frame(Some(1_204), 8_192, Some(8_192), 2_796);
         let of = |namespace| {
-            one(look(&StatFrame {
+            one(inspect(&StatFrame {
                 namespace,
                 ..full.clone()
             }))
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn no_limit_is_advised_that_is_no_larger() {
-        let finding = one(look(&frame(Some(1), 10, Some(100), 9)));
+        let finding = one(inspect(&frame(Some(1), 10, Some(100), 9)));
         assert!(
             finding.advice.iter().all(|advice| !advice.contains("sysctl")),
             "{:?}",
@@ -202,12 +202,12 @@ mod tests {
         let told = [89, 90, 80, 89, 79, 89]
             .map(|population| found(&mut detector, &Frame::from(&frame(Some(0), population, Some(100), 0))).len());
         assert_eq!(told, [0, 1, 1, 1, 0, 0]);
-        assert_eq!(one(look(&frame(Some(0), 95, Some(100), 0))).severity, Severity::Info);
+        assert_eq!(one(inspect(&frame(Some(0), 95, Some(100), 0))).severity, Severity::Info);
     }
 
     #[test]
     fn what_is_not_known_is_no_finding() {
-        assert_eq!(look(&frame(None, 1_000_000, None, 0)), []);
-        assert_eq!(look(&quiet()), []);
+        assert_eq!(inspect(&frame(None, 1_000_000, None, 0)), []);
+        assert_eq!(inspect(&quiet()), []);
     }
 }

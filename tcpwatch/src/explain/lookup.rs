@@ -11,7 +11,7 @@ use crate::explain::kind::Kind;
 use crate::input::counter::Counter;
 use crate::input::setting::Setting;
 use crate::model::ending::Ending;
-use crate::model::leaks::{Doubt, Verdict};
+use crate::model::leaks::Verdict;
 
 /// Characters of the longest text that is searched. No name is that long.
 const LONGEST: usize = 128;
@@ -175,12 +175,10 @@ fn other_names(topic: Topic) -> Vec<&'static str> {
             names.extend(errors(ending));
             names
         }
-        Topic::Finding(Kind::Leak) => vec![
-            Verdict::Slow.key(),
-            Verdict::StuckReader.key(),
-            Verdict::Undecided(Doubt::OneLook).key(),
-            "EMFILE",
-        ],
+        Topic::Finding(Kind::Leak) => {
+            let verdicts = Verdict::ALL.into_iter().filter(|&verdict| verdict != Verdict::Leak);
+            verdicts.map(Verdict::key).chain(["EMFILE"]).collect()
+        }
         Topic::Setting(Setting::FileMax) => vec![Setting::FileMax.sysctl(), "fs.file-nr", "file-nr", "ENFILE"],
         Topic::Setting(Setting::TcpSyncookies) => vec![Setting::TcpSyncookies.sysctl(), "SYN cookies"],
         Topic::Setting(setting) => vec![setting.sysctl()],
@@ -283,8 +281,8 @@ mod tests {
             }
         }
         for (text, topic) in [
-            ("stuck_reader", Topic::Finding(Kind::Leak)),
-            ("slow", Topic::Finding(Kind::Leak)),
+            ("unread", Topic::Finding(Kind::Leak)),
+            ("pool", Topic::Finding(Kind::Leak)),
             ("undecided", Topic::Finding(Kind::Leak)),
             ("burst", Topic::Finding(Kind::Burst)),
             ("host", Topic::Finding(Kind::Host)),
@@ -342,7 +340,7 @@ mod tests {
                 "{text}: {found:?}"
             );
         }
-        for text in ["", "-", "ab", "the", "pool", "kubernetes", &"x".repeat(10_000)] {
+        for text in ["", "-", "ab", "the", "proxy", "kubernetes", &"x".repeat(10_000)] {
             assert_eq!(find(text), Err(NotFound::Nothing), "{text}");
         }
     }

@@ -2,6 +2,8 @@
 
 use std::ops::BitOr;
 
+use tcpwatch_common::StateSet;
+
 use super::latency::LatencyBy;
 
 /// The needs of one or more views. Needs add up (`|`): one process can have all of them at once.
@@ -23,8 +25,10 @@ pub struct Needs {
 }
 
 /// The needs for stuck sockets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StuckNeeds {
+    /// The states.
+    pub states: StateSet,
     /// Minimum time in the state for a stuck socket, ns.
     pub older_ns: u64,
     /// The user stacks that opened the sockets.
@@ -98,7 +102,11 @@ mod tests {
     #[test]
     fn what_is_needed_beside_stuck_sockets_does_not_wait_for_a_scan() {
         let stuck = Needs {
-            stuck: Some(StuckNeeds::default()),
+            stuck: Some(StuckNeeds {
+                states: StateSet::NONE,
+                older_ns: 0,
+                stacks: false,
+            }),
             ..Needs::default()
         };
         assert!(stuck.only_stuck());

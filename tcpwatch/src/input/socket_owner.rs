@@ -38,9 +38,10 @@ pub struct Unseen {
 }
 
 /// A process that holds a socket open.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Holder {
     /// The process.
+    #[serde(flatten)]
     pub process: Process,
     /// Its descriptors of the socket, in ascending order.
     pub fds: Vec<u32>,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use hashbrown::{HashMap, HashSet};
+use serde::Serialize;
 
 use super::owner::Owner;
 use super::socket::Detail;
@@ -12,7 +13,7 @@ use super::socket_owner::Unseen;
 use super::stacks::{Stack, StackId};
 
 /// The accept queue of a listener: `Recv-Q` and `Send-Q` of `ss -l`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct AcceptQueue {
     /// Connections in the queue (`sk_ack_backlog`).
     pub queued: u32,
@@ -32,7 +33,7 @@ impl AcceptQueue {
 
 /// A scanned socket and its holders.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct ScannedSocket {
     /// The socket.
     pub detail: Detail,
     /// The owner: the process that holds the socket. For a connection that is not accepted yet, the process that listens.
@@ -62,7 +63,7 @@ pub struct SocketScan {
     /// The scanned network namespaces by inode number, with their names, if any (ip-netns(8)).
     pub namespaces: BTreeMap<u32, Option<String>>,
     /// The full sockets in transient states.
-    pub sockets: Vec<Seen>,
+    pub sockets: Vec<ScannedSocket>,
     /// The network namespaces and local ports of listeners.
     pub listeners: HashSet<(u32, u16)>,
     /// The holders that could not be seen; `None` if the holders were not read.
@@ -70,7 +71,7 @@ pub struct SocketScan {
     /// The holders of the requested sockets, which the kernel ended, by inode number. Empty if the holders were not read.
     pub held: HashMap<NonZeroU32, Held>,
     /// The requested processes, former holders of stuck sockets, that have exited.
-    pub gone: HashSet<NonZeroU32>,
+    pub exited: HashSet<NonZeroU32>,
     /// Inode numbers of all sockets in any state; `None` if not requested.
     pub open: Option<HashSet<u32>>,
     /// The user stack that opened each socket, by inode number. A socket opened before the start has none. `None` without

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::input::netns_selector::NetnsSelector;
 use crate::input::owner::Owner;
 use crate::input::socket::{Address, Detail, Kind, Socket};
-use crate::input::socket_scan::{AcceptQueue, Held, Seen, SocketScan};
+use crate::input::socket_scan::{AcceptQueue, Held, ScannedSocket, SocketScan};
 use crate::model::filter::Filter;
 use crate::model::leaks::SOCKETS_MAX;
 use crate::sys::netns::{Namespace, names, resolve};
@@ -234,7 +234,7 @@ impl ScanRequest {
             listeners: walked.listening.ports(),
             unseen: None,
             held: HashMap::new(),
-            gone: HashSet::new(),
+            exited: HashSet::new(),
             open: walked.open.take(),
             opened_at: None,
             stacks: HashMap::new(),
@@ -261,9 +261,9 @@ impl ScanRequest {
                 owners.ensure_match(&self.filter.owner)?;
             }
             for &detail in &walked.details {
-                let mut seen = walked.seen(detail, Some(&mut owners));
-                if self.find_owner(&mut seen, &walked.listening, &mut owners) {
-                    scan.sockets.push(seen);
+                let mut found = walked.scanned(detail, Some(&mut owners));
+                if self.find_owner(&mut found, &walked.listening, &mut owners) {
+                    scan.sockets.push(found);
                 }
             }
             scan.unseen = Some(owners.unseen());
@@ -276,17 +276,18 @@ impl ScanRequest {
         } else {
             scan.sockets = walked.without_owners();
         }
-        scan.gone = found.pids.iter().copied().filter(|&pid| has_ended(root, pid)).collect();
-        after.pids.retain(|pid| !scan.gone.contains(pid));
+        scan.exited = found.pids.iter().copied().filter(|&pid| has_ended(root, pid)).collect();
+        after.pids.retain(|pid| !scan.exited.contains(pid));
         after.pids.extend(holders(&scan));
         Ok((scan, after))
     }
 
-    /// Finds the owner of `seen`. A connection that is not accepted yet belongs to the listening process. Returns whether the
+    /// Finds the owner of `found`. A connection that is not accepted yet belongs to the listening process. Returns whether the
     /// owner matches the filter.
-    fn find_owner(&self, seen: &mut Seen, listening: &Listening, owners: &mut Owners) -> bool {
-        let socket = &seen.detail.socket;
-        let is_unaccepted = socket.state == TcpState::CloseWait && socket.inode.is_none();
+    fn find_owner(&self, found: &mut ScannedSocket, listening: &Listening, owners: &mut Owners) -> bool {
+        let socket = &found.detail.socket;
+        let is_unaccepted =
+            matches!(socket.state, TcpState::CloseWait | TcpState::Established) && socket.inode.is_none();
         let inodes = match socket.inode {
             None if is_unaccepted => listening.made(socket).collect(),
             inode => Vec::from_iter(inode),
@@ -299,13 +300,13 @@ impl ScanRequest {
             wanted = wanted || held.match_filter(asked);
             processes.push(held.process());
             if wanted && !is_unaccepted {
-                seen.holders = held.holders();
+                found.holders = held.holders();
             }
         }
         // With several listeners, one process may have opened all of them.
         let first = processes.first().copied().flatten();
         let pid = |owner: &Option<Owner>| owner.and_then(|owner| owner.pid);
-        seen.process = first.filter(|_| processes.iter().all(|other| pid(other) == pid(&first)));
+        found.process = first.filter(|_| processes.iter().all(|other| pid(other) == pid(&first)));
         wanted
     }
 
@@ -347,13 +348,13 @@ impl Unowned {
 
 impl Walked {
     /// The sockets without their owners.
-    fn without_owners(&self) -> Vec<Seen> {
-        self.details.iter().map(|&detail| self.seen(detail, None)).collect()
+    fn without_owners(&self) -> Vec<ScannedSocket> {
+        self.details.iter().map(|&detail| self.scanned(detail, None)).collect()
     }
 
     /// The socket of `detail`, without its owner.
-    fn seen(&self, detail: Detail, owners: Option<&mut Owners>) -> Seen {
-        Seen {
+    fn scanned(&self, detail: Detail, owners: Option<&mut Owners>) -> ScannedSocket {
+        ScannedSocket {
             detail,
             process: None,
             holders: Vec::new(),
@@ -537,7 +538,7 @@ mod tests {
     fn a_scan_knows_what_may_be_stuck_and_what_was_ended() {
         let socket = |lport: u16| {
             let address = Address::new(std::net::Ipv4Addr::LOCALHOST.into(), 0);
-            let mut detail = crate::model::leaks::tests::seen(TcpState::CloseWait, 9).detail;
+            let mut detail = crate::model::leaks::tests::socket(TcpState::CloseWait, 9).detail;
             detail.socket.inode = NonZeroU32::new(lport.into());
             (detail.socket.lport, detail.socket.local) = (lport, address);
             detail

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tcpwatch_common::{StateSet, TcpState};
 
-use super::leaks::Asked;
+use super::leaks::Selection;
 use super::screen::Screen;
 use super::trace::tests::{connection, partly_seen};
 use super::{View, csv, json, text, trace};
@@ -27,7 +27,7 @@ use crate::model::trace::{TraceRow, TraceRows, TraceTotals};
 /// The output of `view` for `frame`.
 fn printed(mut view: impl View, frame: &Frame) -> String {
     let mut out = Vec::new();
-    let findings = detect::look(&mut detect::all(), frame);
+    let findings = detect::inspect(&mut detect::all(), frame);
     view.begin(&mut out).unwrap();
     view.frame(frame, &findings, &mut out).unwrap();
     String::from_utf8(out).unwrap()
@@ -174,10 +174,11 @@ fn leaks() {
         states: states(),
         ..Filter::default()
     };
-    let asked = Asked::new(all, NetnsSelector::Own);
+    let asked = Selection::new(all, NetnsSelector::Own);
     assert_snapshot!(
         "leaks.text",
         printed(text::leaks::Text::new(TimeZone::UTC, screen(), asked), &frame)
     );
-    assert_snapshot!("leaks.json", printed(json::leaks::Json::new(), &frame));
+    assert_snapshot!("leaks.csv", printed(csv::leaks::Csv, &frame));
+    assert_snapshot!("leaks.json", printed(json::leaks::Json, &frame));
 }

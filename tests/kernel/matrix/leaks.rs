@@ -34,12 +34,12 @@ fn the_leaking_function_is_named(hook: Hook) {
         for _ in 0..SOCKETS {
             server.visit("");
         }
-        let group = leaks.until("the forgotten connections to be reported", |looks| {
-            let look = looks.last().ok_or("no look")?;
-            let group = look.group(server.pid(), "close_wait");
+        let group = leaks.until("the forgotten connections to be reported", |scans| {
+            let scan = scans.last().ok_or("no scan")?;
+            let group = scan.group(server.pid(), "close_wait");
             // A stack is known a moment later than its socket.
             let group = group.filter(|group| group["sockets"] == SOCKETS && group["stacks"][0]["sockets"] == SOCKETS);
-            group.cloned().ok_or(format!("{:?}", look.groups))
+            group.cloned().ok_or(format!("{:?}", scan.groups))
         });
         assert_eq!(group["owner"]["comm"], comm(), "{group}");
         assert_eq!(group["fds"], serde_json::json!(server.fds_in(CLOSE_WAIT)), "{group}");

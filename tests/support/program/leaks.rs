@@ -13,13 +13,13 @@ pub(crate) struct Leaks {
 }
 
 impl Leaks {
-    /// Starts `leaks --watch EVERY --older OLDER --hook HOOK ARGS` and waits for its first look.
+    /// Starts `leaks --watch EVERY --older OLDER --hook HOOK ARGS` and waits for its first scan.
     pub(crate) fn start(hook: Hook, every: &str, older: &str, args: &[&str]) -> Self {
         let flags = ["leaks", "--watch", every, "--older", older, "--hook", hook.name()];
         let mut running = Running::start(&[&flags[..], args].concat());
         running.until_lines(1);
         let mut leaks = Self { running };
-        leaks.until_looks(1);
+        leaks.until_scans(1);
         leaks
     }
 
@@ -28,59 +28,62 @@ impl Leaks {
         &self.running
     }
 
-    /// Its looks that are over so far: each the groups, and what it found in all.
-    pub(crate) fn looks(&self) -> Vec<Look> {
+    /// Its scans that are over so far: each the groups, and what it found in all.
+    pub(crate) fn scans(&self) -> Vec<Scan> {
         let lines = self.running.lines().with(|lines| {
             let json = lines.iter().map(|line| line.json.clone());
             json.collect::<Vec<_>>()
         });
-        looks(lines)
+        scans(lines)
     }
 
-    fn until_looks(&mut self, count: usize) {
-        self.until("a look", |looks| {
-            if looks.len() >= count {
+    fn until_scans(&mut self, count: usize) {
+        self.until("a scan", |scans| {
+            if scans.len() >= count {
                 Ok(())
             } else {
-                Err(looks.len().to_string())
+                Err(scans.len().to_string())
             }
         });
     }
 
-    /// Waits for a look that begins after this call.
-    pub(crate) fn fresh(&mut self) -> Look {
-        let looks = self.looks().len();
-        self.until_looks(looks + 2);
-        self.looks().pop().expect("a look")
+    /// Waits for a scan that begins after this call.
+    pub(crate) fn fresh(&mut self) -> Scan {
+        let scans = self.scans().len();
+        self.until_scans(scans + 2);
+        self.scans().pop().expect("a scan")
     }
 
-    /// Waits until the looks so far are what `holds` of them.
-    pub(crate) fn until<T>(&self, what: &str, holds: impl Fn(&[Look]) -> Result<T, String>) -> T {
+    /// Waits until the scans so far are what `holds` of them.
+    pub(crate) fn until<T>(&self, what: &str, holds: impl Fn(&[Scan]) -> Result<T, String>) -> T {
         // Some verdicts take half a minute.
-        match try_for(PATIENCE, || holds(&self.looks())) {
+        match try_for(PATIENCE, || holds(&self.scans())) {
             Ok(value) => value,
             Err(seen) => panic!("waited in vain for {what}: {seen}"),
         }
     }
 
     /// Ends it, by which it exits with `code`; it must have nothing to complain about.
-    pub(crate) fn finish(self, code: i32) -> Vec<Look> {
+    pub(crate) fn finish(self, code: i32) -> Vec<Scan> {
         let Ended { lines, stderr } = self.running.finish_with(Signal::INT, code);
         assert_eq!(stderr, "", "it has nothing to complain about");
-        looks(lines.into_iter().map(|line| line.json).collect())
+        scans(lines.into_iter().map(|line| line.json).collect())
     }
 }
 
-/// What one look found.
+/// What one scan found.
 #[derive(Clone, Debug)]
-pub(crate) struct Look {
+pub(crate) struct Scan {
+    /// Those that have stuck sockets, or had.
     pub(crate) groups: Vec<Value>,
+    /// Those of which no socket is stuck yet.
+    pub(crate) young: Vec<Value>,
     /// What is wrong by it.
     pub(crate) findings: Vec<Value>,
     pub(crate) all: Value,
 }
 
-impl Look {
+impl Scan {
     /// The group of process `pid` in `state`.
     pub(crate) fn group(&self, pid: u32, state: &str) -> Option<&Value> {
         let mut groups = self.groups.iter();
@@ -88,37 +91,39 @@ impl Look {
     }
 }
 
-/// The looks in `lines`; what comes after the last whole one is left out.
-fn looks(lines: Vec<Value>) -> Vec<Look> {
-    let mut looks = Vec::new();
-    let (mut groups, mut findings) = (Vec::new(), Vec::new());
+/// The scans in `lines`; what comes after the last whole one is left out.
+fn scans(lines: Vec<Value>) -> Vec<Scan> {
+    let mut scans = Vec::new();
+    let (mut groups, mut young, mut findings) = (Vec::new(), Vec::new(), Vec::new());
     for line in lines {
         match line["schema"].as_str() {
+            Some("tcpwatch.leak/1") if line["verdict"] == "young" => young.push(line),
             Some("tcpwatch.leak/1") => groups.push(line),
             Some("tcpwatch.finding/1") => findings.push(line),
-            Some("tcpwatch.leak.look/1") => looks.push(Look {
+            Some("tcpwatch.leak.scan/1") => scans.push(Scan {
                 groups: std::mem::take(&mut groups),
+                young: std::mem::take(&mut young),
                 findings: std::mem::take(&mut findings),
                 all: line,
             }),
-            _ => panic!("{line} is of no look"),
+            _ => panic!("{line} is of no scan"),
         }
     }
-    looks
+    scans
 }
 
-/// One look by `leaks ARGS`.
-pub(crate) fn look(args: &[&str]) -> Look {
+/// One scan by `leaks ARGS`.
+pub(crate) fn scan(args: &[&str]) -> Scan {
     let finished = finish(&tcpwatch(&[&["leaks", "-o", "json"], args].concat()));
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{finished:?}");
     parse(&finished.stdout)
 }
 
-/// The only look that `text` is of.
-pub(crate) fn parse(text: &str) -> Look {
+/// The only scan that `text` is of.
+pub(crate) fn parse(text: &str) -> Scan {
     let lines = text.lines();
     let lines = lines.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}")));
-    let mut looks = looks(lines.collect());
-    assert_eq!(looks.len(), 1, "{text}");
-    looks.remove(0)
+    let mut scans = scans(lines.collect());
+    assert_eq!(scans.len(), 1, "{text}");
+    scans.remove(0)
 }

@@ -11,9 +11,20 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "Sockets stay in a state that only the application here can end, mostly CLOSE_WAIT, get older \
                 and older, and none is ever closed from it. Age tells, not the number: a busy server has young \
                 ones at any moment.",
-                "leak: none has ever closed. slow: they close, late. stuck_reader: data waits that nobody \
-                reads. burst: there were many, and they drain. undecided: one look cannot know, so look for \
-                longer (`--watch`).",
+                "A socket is stuck when it has been in CLOSE_WAIT, FIN_WAIT2, SYN_SENT or LAST_ACK (or, with \
+                `--state established`, in ESTABLISHED) for `--older` or longer, and no data moves. The window is \
+                twice `--older`, 30 s at least, and as long as the slowest close took, 10 minutes at most. Of the \
+                verdicts below the first that is true is given, and it stays as long as it is true.",
+                "kernel: the kernel ends these by itself, for they are in SYN_SENT or LAST_ACK, or no process holds \
+                them.",
+                "unread: in more than half of the stuck sockets data has waited unread for `--older`.",
+                "pool: this host opened them, none has unread data, and their number did not grow during the \
+                window; after 10 minutes without data it is a leak.",
+                "slow: some stuck sockets were closed during the window; the row shows after how long.",
+                "young: none has been in the state for `--older` yet.",
+                "undecided: the watch is shorter than the window, the oldest socket is younger, or the number of those \
+                that this host opened grew lately; the row shows how much longer to watch.",
+                "leak: no stuck socket was closed during the window.",
             ],
             hurts: &[
                 "Each holds a descriptor and memory. When the descriptors are used up, accept() and connect() \

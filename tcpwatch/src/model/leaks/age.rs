@@ -1,7 +1,8 @@
-//! How long a socket that nobody saw come into its state has been in it at least, by what the kernel tells of it.
+//! The least age of a socket whose entry into its state was not seen, by what the kernel shows of it.
 //!
 //! In `CLOSE_WAIT` and `FIN_WAIT2` that is the time since the last ACK came, for what brought it into the state was one. In `SYN_SENT`
-//! and `LAST_ACK` it is how long the SYN or the FIN, sent on the way into the state, has been sent again.
+//! and `LAST_ACK` it is how long the SYN or the FIN, sent on the way into the state, has been sent again. In `ESTABLISHED` it is the time since
+//! data moved.
 
 use tcpwatch_common::TcpState;
 
@@ -10,7 +11,7 @@ use crate::input::socket::{Detail, Retransmissions};
 const MICROSECOND: u64 = 1_000;
 const MILLISECOND: u64 = 1_000_000;
 /// How much the kernel's clock may be ahead, ns: it counts ticks, of which there are 100 a second at least.
-const TICK_NS: u64 = 10_000_000;
+pub(super) const TICK_NS: u64 = 10_000_000;
 /// Where a segment could not even be sent, it is tried again after this time (`TCP_RESOURCE_PROBE_INTERVAL`, include/net/tcp.h), ns.
 const RESOURCE_PROBE_NS: u64 = 500_000_000;
 
@@ -18,12 +19,22 @@ const RESOURCE_PROBE_NS: u64 = 500_000_000;
 pub(super) fn at_least_ns(detail: &Detail) -> u64 {
     let ns = match detail.socket.state {
         TcpState::CloseWait | TcpState::FinWait2 => detail.last_ack_ms.map_or(0, |ms| u64::from(ms) * MILLISECOND),
+        TcpState::Established => return idle_ns(detail).unwrap_or(0),
         TcpState::SynSent => detail.retransmissions.map_or(0, unanswered_ns),
         // A FIN takes one number. Where more is not acknowledged, it may be data that was sent again before there was a FIN.
         TcpState::LastAck if detail.send_queue == Some(1) => detail.retransmissions.map_or(0, unanswered_ns),
         _ => 0,
     };
     ns.saturating_sub(TICK_NS)
+}
+
+/// How long ago data moved last in an established connection, either way, ns; `None` where the source does not show it.
+pub(super) fn idle_ns(detail: &Detail) -> Option<u64> {
+    // What is sent again and again does not move (`tcp_event_data_sent` does not tell it apart).
+    let sends = detail.retransmissions.is_none_or(|again| again.times == 0);
+    let sent_ms = detail.last_sent_ms.filter(|_| sends);
+    let moved_ms = sent_ms.into_iter().chain(detail.last_received_ms).min();
+    moved_ms.map(|ms| u64::from(ms) * MILLISECOND)
 }
 
 /// How long ago, at least, the segment was first sent that was sent again so often, ns.
@@ -45,7 +56,7 @@ fn unanswered_ns(again: Retransmissions) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::leaks::tests::seen;
+    use crate::model::leaks::tests::socket;
 
     fn ms(detail: &Detail) -> u64 {
         at_least_ns(detail) / MILLISECOND
@@ -65,7 +76,7 @@ mod tests {
             send_queue: Some(1),
             retransmissions: Some(retransmissions),
             last_ack_ms: Some(77_000),
-            ..seen(state, 1).detail
+            ..socket(state, 1).detail
         }
     }
 

@@ -32,7 +32,7 @@ impl Ended {
         true
     }
 
-    /// Forgets the one of this cookie: its application uses it again.
+    /// Forgets the socket with this cookie: its application uses it again.
     pub(super) fn used_again(&mut self, cookie: Option<NonZeroU64>) {
         if let Some(inode) = cookie.and_then(|cookie| self.inodes.remove(&cookie)) {
             self.sockets.remove(&inode);
@@ -47,8 +47,8 @@ impl Ended {
         Some(socket)
     }
 
-    /// Learns who holds them now; those that nobody holds any more, which are taken out.
-    pub(super) fn look(&mut self, held: HashMap<NonZeroU32, Held>) -> Vec<Tracked> {
+    /// Takes the processes that hold them now; removes and returns those that nobody holds any more.
+    pub(super) fn update_holders(&mut self, held: HashMap<NonZeroU32, Held>) -> Vec<Tracked> {
         let mut closed = Vec::new();
         for (inode, held) in held {
             if held.holders.is_empty() {
@@ -61,7 +61,8 @@ impl Ended {
         closed
     }
 
-    /// Which they are.
+    /// Their inode numbers.
+    #[cfg(test)]
     pub(super) fn inodes(&self) -> impl Iterator<Item = NonZeroU32> {
         self.sockets.keys().copied()
     }

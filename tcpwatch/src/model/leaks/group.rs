@@ -6,6 +6,7 @@ use tcpwatch_common::TcpState;
 
 use super::history::Closings;
 use super::opened_by::OpenedBy;
+use super::verdict::{Growth, Verdict};
 use crate::input::owner::{Owner, Process};
 use crate::input::socket::{Address, Detail};
 use crate::input::socket_owner::Holder;
@@ -34,15 +35,33 @@ pub struct Key {
     pub side: Side,
     /// The state.
     pub state: TcpState,
-    /// Whether no process holds them any more: they are closed, and the kernel ends them in its time.
+    /// Whether no process holds them any more: they are closed, and the kernel ends them.
     pub orphans: bool,
 }
 
+impl Default for Key {
+    fn default() -> Self {
+        Self {
+            netns: 0,
+            pid: None,
+            side: Side::Passive(0),
+            state: TcpState::CloseWait,
+            orphans: false,
+        }
+    }
+}
+
 impl Key {
-    /// Whether it is for the application to end the state.
+    /// Whether the kernel ends the state by itself (`tcp_syn_retries`, `tcp_retries2`, `tcp_orphan_retries`, `tcp_fin_timeout`).
     #[must_use]
-    pub const fn is_for_application(&self) -> bool {
-        matches!(self.state, TcpState::CloseWait | TcpState::FinWait2) && !self.orphans
+    pub const fn is_for_kernel(&self) -> bool {
+        self.orphans || matches!(self.state, TcpState::SynSent | TcpState::LastAck)
+    }
+
+    /// Whether this host opened the connections.
+    #[must_use]
+    pub const fn is_opened_here(&self) -> bool {
+        matches!(self.side, Side::Active(..))
     }
 }
 
@@ -55,6 +74,13 @@ pub struct Age {
     pub at_least: bool,
 }
 
+impl Default for Age {
+    /// Nothing is known.
+    fn default() -> Self {
+        Self { ns: 0, at_least: true }
+    }
+}
+
 impl Age {
     /// Whether anything is known of it.
     #[must_use]
@@ -64,9 +90,10 @@ impl Age {
 }
 
 /// What several sockets share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Shared<T> {
     /// There was none yet.
+    #[default]
     Nothing,
     /// All have this.
     One(T),
@@ -93,13 +120,17 @@ impl<T: PartialEq + Copy> Shared<T> {
     }
 }
 
-/// Sockets of one process, place and state. All numbers but `in_state` are of those that are stuck: in the state for the time
-/// that was asked for, or longer.
-#[derive(Clone, Debug, PartialEq)]
+/// Sockets of one process, place and state. All numbers but `in_state` are of those that are stuck: in the state, without data moving,
+/// for the time that was asked for, or longer.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Group {
     /// What they have in common.
     pub key: Key,
-    /// Whose they are; `None` where that is not known, or where several share them, none of whom started all others.
+    /// The verdict on them.
+    pub verdict: Verdict,
+    /// How much longer to watch until they are decided, at most, ns; `None` unless they are undecided.
+    pub more_ns: Option<u64>,
+    /// The owner; `None` where it is unknown, or where several share them, none of whom started all others.
     pub owner: Option<Owner>,
     /// Those in the state, stuck or not.
     pub in_state: u64,
@@ -107,15 +138,13 @@ pub struct Group {
     pub oldest_in_state: Age,
     /// Those stuck: those in the state, and those of `ended`.
     pub sockets: u64,
-    /// Those that the kernel ended, and whose descriptors are open still.
+    /// Those that the kernel ended, and whose descriptors are still open.
     pub ended: u64,
     /// The oldest and the youngest of them; of no meaning where there is none.
     pub oldest: Age,
     /// See `oldest`.
     pub youngest_ns: u64,
-    /// Sockets that are older than thrice the time in which any other was closed late.
-    pub beyond: u64,
-    /// Bytes that came and were not read; `None` where the source does not tell. A FIN is none.
+    /// Bytes that came and were not read; `None` where the source does not show it. A FIN is none.
     pub unread_bytes: Option<u64>,
     /// Bytes that were written and that the peer did not acknowledge.
     pub unsent_bytes: Option<u64>,
@@ -123,17 +152,17 @@ pub struct Group {
     pub unread: u64,
     /// Sockets with bytes that the peer did not acknowledge.
     pub unsent: u64,
-    /// Sockets in `CLOSE_WAIT` whose application has read all there was, and the end of it.
+    /// Sockets in `CLOSE_WAIT` whose application has read all data, and the end of it.
     pub eof_read: u64,
-    /// Sockets in `CLOSE_WAIT` of which the end alone was not read.
+    /// Sockets in `CLOSE_WAIT` of which only the end was not read.
     pub eof_unread: u64,
-    /// Sockets that nobody has accepted yet.
+    /// Sockets that are not accepted yet.
     pub unaccepted: u64,
-    /// Where those in `SYN_SENT` would be accepted, if that is in their own network namespace.
+    /// The accept queue that those in `SYN_SENT` wait for, if it is in their own network namespace.
     pub awaited: Option<AcceptQueue>,
-    /// Who holds them, with the descriptors; [`FDS_MAX`] of these at most.
+    /// The processes that hold them, with the descriptors; [`FDS_MAX`] of these at most.
     pub holders: Vec<Holder>,
-    /// Whose they were when they came into the state, as far as that was seen.
+    /// The owner when they entered the state, as far as that was seen.
     pub entered_by: Shared<Option<Process>>,
     /// Descriptors in all.
     pub fds: u64,
@@ -147,58 +176,28 @@ pub struct Group {
     pub rport: Shared<u16>,
     /// Inode numbers of the sockets that have one.
     pub inodes: Vec<NonZeroU32>,
-    /// Where in their program they were opened, the most first; `None` where nobody watches that.
+    /// The stacks that opened them, the most first; `None` where nobody watches that.
     pub opened_by: Option<Vec<OpenedBy>>,
-    /// For how long entries and closings of the group were watched, ns; `None` where nobody did.
-    pub window_ns: Option<u64>,
+    /// For how long all closes of the group have been known, ns; `None` for a single scan.
+    pub watched_ns: Option<u64>,
     /// How many more are in the state now than when the watch began, a minute; `None` where that is not known.
     pub growth_per_min: Option<f64>,
-    /// Those that left the state meanwhile.
+    /// Those that left the state since the watch began.
     pub closings: Closings,
-    /// Most stuck sockets there were in any look.
-    pub peak: u64,
-    /// Those that were stuck and closed since then.
-    pub late_since_peak: u64,
-    /// Whether their process has ended, by which they were closed: all else is as it was at the look before.
-    pub process_gone: bool,
+    /// How long ago a stuck one was closed last, ns.
+    pub last_late_ns: Option<u64>,
+    /// How the number of stuck ones grew; `None` where there was none lately, or nobody watched.
+    pub growth: Option<Growth>,
+    /// Whether their process has exited, which closed them: all else is as it was in the scan before.
+    pub process_exited: bool,
 }
 
 impl Group {
     pub(super) fn new(key: Key) -> Self {
-        let none = Age { ns: 0, at_least: true };
         Self {
             key,
-            owner: None,
-            in_state: 0,
-            oldest_in_state: none,
-            sockets: 0,
-            ended: 0,
-            oldest: none,
             youngest_ns: u64::MAX,
-            beyond: 0,
-            unread_bytes: None,
-            unsent_bytes: None,
-            unread: 0,
-            unsent: 0,
-            eof_read: 0,
-            eof_unread: 0,
-            unaccepted: 0,
-            awaited: None,
-            holders: Vec::new(),
-            entered_by: Shared::Nothing,
-            fds: 0,
-            local: Shared::Nothing,
-            lport: Shared::Nothing,
-            remote: Shared::Nothing,
-            rport: Shared::Nothing,
-            inodes: Vec::new(),
-            opened_by: None,
-            window_ns: None,
-            growth_per_min: None,
-            closings: Closings::default(),
-            peak: 0,
-            late_since_peak: 0,
-            process_gone: false,
+            ..Self::default()
         }
     }
 
@@ -255,9 +254,9 @@ impl Group {
         self.add(age, detail, holders);
         let socket = &detail.socket;
         let is_close_wait = self.key.state == TcpState::CloseWait;
-        if is_close_wait && socket.inode.is_none() {
-            self.unaccepted += 1;
-        }
+        let is_unaccepted =
+            socket.inode.is_none() && matches!(socket.state, TcpState::CloseWait | TcpState::Established);
+        self.unaccepted += u64::from(is_unaccepted);
         if let Some(queue) = detail.receive_queue {
             // The peer's FIN takes a number of its own, until it is read.
             let unread = queue.saturating_sub(u32::from(is_close_wait));
@@ -289,8 +288,8 @@ impl Group {
         }
     }
 
-    /// Puts all in order, and keeps no more descriptors than [`FDS_MAX`]: the lowest, at each look the same.
-    pub(super) fn settle(&mut self) {
+    /// Sorts holders and descriptors, and keeps the lowest [`FDS_MAX`] of these: at each scan the same.
+    pub(super) fn sort(&mut self) {
         self.holders.sort_unstable_by_key(|holder| holder.process);
         let mut room = FDS_MAX;
         for holder in &mut self.holders {

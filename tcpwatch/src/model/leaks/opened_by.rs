@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use crate::input::stacks::{Stack, StackFrame, StackId};
 
-/// Stacks of a group told at most: to name one that was never met takes milliseconds.
+/// Stacks of a group named at most: to name one that was never met takes milliseconds.
 const STACKS_MAX: usize = 64;
 
 /// Sockets of which the same stack was seen when they were opened.
@@ -19,16 +19,16 @@ pub struct OpenedBy {
     pub stack: Stack,
 }
 
-/// Counts the sockets of `inodes` by what opened them, the most first: `of` tells a socket's stack, where that was seen, and
+/// Counts the sockets of `inodes` by what opened them, the most first: `stack_of` gives a socket's stack, where that was seen, and
 /// `named` what people know it as. Those that are missing are not known.
 #[must_use]
 pub fn opened_by(
     inodes: &[NonZeroU32],
-    of: impl FnMut(NonZeroU32) -> Option<StackId>,
+    stack_of: impl FnMut(NonZeroU32) -> Option<StackId>,
     mut named: impl FnMut(StackId) -> Option<Stack>,
 ) -> Vec<OpenedBy> {
     let mut counts: HashMap<StackId, u64> = HashMap::new();
-    for id in inodes.iter().copied().filter_map(of) {
+    for id in inodes.iter().copied().filter_map(stack_of) {
         *counts.entry(id).or_default() += 1;
     }
     let mut counts: Vec<(StackId, u64)> = counts.into_iter().collect();
@@ -67,7 +67,7 @@ const INTERPRETERS: [&str; 17] = [
     "beam.smp",
 ];
 
-/// The function that is to be looked at: the first that is neither the language's own library nor an interpreter's; the first of all
+/// The function to show: the first that is neither the language's own library nor an interpreter's; the first of all
 /// where there is none.
 #[must_use]
 pub fn caller(stack: &Stack) -> Option<&StackFrame> {
@@ -79,7 +79,7 @@ pub fn caller(stack: &Stack) -> Option<&StackFrame> {
         .or(stack.frames.first())
 }
 
-/// Whether it is an interpreter's own, so that where in the program it was is not told by it.
+/// Whether the frame is of an interpreter, and not of the program that it runs.
 #[must_use]
 pub fn is_interpreter(frame: &StackFrame) -> bool {
     let module = frame.module.as_deref().unwrap_or_default();

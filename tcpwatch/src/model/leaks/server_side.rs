@@ -2,10 +2,10 @@
 
 use hashbrown::HashMap;
 
-use super::Ends;
+use super::Endpoints;
 use crate::input::socket::Address;
 
-/// How many of the sockets of a look share each end.
+/// How many of the sockets of a scan share each end.
 #[derive(Debug, Default)]
 pub(super) struct ServerSide {
     local: HashMap<(u32, u16), u32>,
@@ -13,10 +13,10 @@ pub(super) struct ServerSide {
 }
 
 impl ServerSide {
-    /// Of the sockets between these `ends`.
-    pub(super) fn of(ends: impl Iterator<Item = Ends>) -> Self {
+    /// Counts the sockets with these `endpoints`.
+    pub(super) fn count(endpoints: impl Iterator<Item = Endpoints>) -> Self {
         let mut shared = Self::default();
-        for ends in ends {
+        for ends in endpoints {
             *shared.local.entry((ends.netns, ends.lport)).or_default() += 1;
             *shared.remote.entry((ends.netns, ends.remote, ends.rport)).or_default() += 1;
         }
@@ -25,7 +25,7 @@ impl ServerSide {
 
     /// Whether the socket between `ends` shares its local end with more sockets than its remote end; of one that is alone, whether its
     /// local port is the smaller, as that of a service is.
-    pub(super) fn is_local(&self, ends: &Ends) -> bool {
+    pub(super) fn is_local(&self, ends: &Endpoints) -> bool {
         let local = self.local.get(&(ends.netns, ends.lport));
         let remote = self.remote.get(&(ends.netns, ends.remote, ends.rport));
         match local.cmp(&remote) {

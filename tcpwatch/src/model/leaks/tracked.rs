@@ -1,16 +1,17 @@
-//! A socket in one of the states, from one look to the next.
+//! A socket in one of the states, from one scan to the next.
 
 use tcpwatch_common::TcpState;
 
+use super::age::idle_ns;
 use super::group::{Age, Key};
-use super::{Ends, MILLISECOND};
+use super::{Endpoints, MILLISECOND};
 use crate::input::Event;
 use crate::input::owner::Owner;
 use crate::input::socket::{Detail, Kind, Socket};
 use crate::input::socket_owner::Holder;
 use crate::input::socket_scan::AcceptQueue;
 
-/// A socket of the last look.
+/// A socket of the last scan.
 #[derive(Clone, Debug)]
 pub(super) struct Tracked {
     pub(super) detail: Detail,
@@ -20,7 +21,7 @@ pub(super) struct Tracked {
     /// When data last moved in it, as far as is known, ns; 0 for never.
     pub(super) moved_ns: u64,
     pub(super) owner: Option<Owner>,
-    /// Whose it was when it came into its state; `None` where that was not seen.
+    /// Its owner when it entered its state; `None` where that was not seen.
     pub(super) entered_by: Option<Owner>,
     pub(super) holders: Vec<Holder>,
     pub(super) awaited: Option<AcceptQueue>,
@@ -28,8 +29,8 @@ pub(super) struct Tracked {
 }
 
 impl Tracked {
-    /// One that no look found before `event` told its end, between these `ends`.
-    pub(super) fn ended(event: &Event, ends: &Ends, key: Key, dwell_ns: Option<u64>) -> Self {
+    /// A socket with these `ends` that no scan found before `event`, its end.
+    pub(super) fn ended(event: &Event, ends: &Endpoints, key: Key, dwell_ns: Option<u64>) -> Self {
         let socket = Socket {
             family: event.family,
             state: event.from,
@@ -62,18 +63,26 @@ impl Tracked {
     pub(super) fn age(&self, now_ns: u64) -> Age {
         Age {
             ns: now_ns.saturating_sub(self.since_ns.max(self.moved_ns)),
-            at_least: self.at_least || self.moved_ns > self.since_ns,
+            // In ESTABLISHED the time is that since data moved, whenever the socket entered.
+            at_least: if self.key.state == TcpState::Established {
+                self.moved_ns == 0 && self.at_least
+            } else {
+                self.at_least || self.moved_ns > self.since_ns
+            },
         }
     }
 }
 
-/// When data last moved the way that is still open, ns; 0 where nothing is known to have. `looked_ns` is now.
-pub(super) fn moved_ns(detail: &Detail, looked_ns: u64) -> u64 {
-    let ago_ms = match detail.socket.state {
-        // What is sent again and again is none (`tcp_event_data_sent` does not tell it apart).
-        TcpState::CloseWait if detail.retransmissions.is_none_or(|again| again.times == 0) => detail.last_sent_ms,
-        TcpState::FinWait2 => detail.last_received_ms,
+/// When data last moved the way that is still open, ns; 0 where that is unknown. `now_ns` is when it was scanned.
+pub(super) fn moved_ns(detail: &Detail, now_ns: u64) -> u64 {
+    let ago_ns = match detail.socket.state {
+        TcpState::Established => idle_ns(detail),
+        // What is sent again and again does not move.
+        TcpState::CloseWait if detail.retransmissions.is_none_or(|again| again.times == 0) => {
+            detail.last_sent_ms.map(|ms| u64::from(ms) * MILLISECOND)
+        }
+        TcpState::FinWait2 => detail.last_received_ms.map(|ms| u64::from(ms) * MILLISECOND),
         _ => None,
     };
-    ago_ms.map_or(0, |ms| looked_ns.saturating_sub(u64::from(ms) * MILLISECOND))
+    ago_ns.map_or(0, |ns| now_ns.saturating_sub(ns))
 }

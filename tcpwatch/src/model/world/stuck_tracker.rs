@@ -30,7 +30,11 @@ pub(super) struct StuckTracker {
 impl StuckTracker {
     pub(super) fn new(needs: StuckNeeds, session: &Session) -> Self {
         Self {
-            leaks: Leaks::new(needs.older_ns, session.knows_namespaces || !session.watches),
+            leaks: Leaks::new(
+                needs.states,
+                needs.older_ns,
+                session.knows_namespaces || !session.watches,
+            ),
             watches: session.watches,
             is_base: false,
             waiting: VecDeque::new(),
@@ -40,7 +44,7 @@ impl StuckTracker {
     /// Takes a transition.
     pub(super) fn transition(&mut self, event: Event, asked: &OwnerFilter, cgroups: &CgroupPaths) {
         if self.waiting.is_empty() && (asked.cgroups.is_empty() || cgroups.has_all(event.owner)) {
-            self.leaks.transition(&event, cgroups.matches(event.owner, asked));
+            self.leaks.apply_transition(&event, cgroups.matches(event.owner, asked));
         } else {
             self.waiting.push_back(event);
         }
@@ -53,7 +57,7 @@ impl StuckTracker {
             if !has_waited && self.waiting.len() <= MOST && !cgroups.has_all(event.owner) {
                 return;
             }
-            self.leaks.transition(event, cgroups.matches(event.owner, asked));
+            self.leaks.apply_transition(event, cgroups.matches(event.owner, asked));
             self.waiting.pop_front();
         }
     }
@@ -61,9 +65,9 @@ impl StuckTracker {
     pub(super) fn start_scan(&mut self, is_base: bool) {
         self.is_base = is_base;
         if is_base {
-            self.leaks.begin_watch();
+            self.leaks.start_watch();
         }
-        self.leaks.begin_look();
+        self.leaks.start_scan();
     }
 
     /// Takes the result of a scan and builds a frame of it; `None` for a base scan. `to_unix_ns` is added to monotonic times.
@@ -75,7 +79,7 @@ impl StuckTracker {
         missed: Option<u64>,
     ) -> Option<LeaksFrame> {
         let (opened_at, stacks) = (scan.opened_at.take(), std::mem::take(&mut scan.stacks));
-        self.leaks.look(scan);
+        self.leaks.apply_scan(scan);
         let mut frame = self.leaks.frame(to_unix_ns, self.watches, lost);
         frame.missed = missed.unwrap_or(0);
         if let Some(opened_at) = opened_at {

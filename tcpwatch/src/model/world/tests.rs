@@ -3,10 +3,10 @@ use std::num::{NonZeroU32, NonZeroU64};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use tcpwatch_common::TcpState;
 use tcpwatch_common::event::SPENT;
 use tcpwatch_common::evidence::{Evidence, KNOWN, RESET_SENT};
 use tcpwatch_common::ledger::STATES;
+use tcpwatch_common::{StateSet, TcpState};
 
 use super::*;
 use crate::input::latency::LatencyBy;
@@ -15,7 +15,7 @@ use crate::input::needs::StuckNeeds;
 use crate::input::owner::tests::owner;
 use crate::input::owner::{Owner, UnknownOwner};
 use crate::input::{HostFacts, LedgerSample, Loss, Opened, TimeWaitCounters};
-use crate::model::leaks::tests::{look, seen};
+use crate::model::leaks::tests::{scan, socket};
 use crate::model::trace::{TraceRecord, TraceRow};
 
 /// Every need at once.
@@ -26,6 +26,7 @@ const ALL: Needs = Needs {
     churn: true,
     latency: Some(LatencyBy::Lport),
     stuck: Some(StuckNeeds {
+        states: StateSet::ALL,
         older_ns: 100,
         stacks: false,
     }),
@@ -118,8 +119,8 @@ fn input() -> impl Strategy<Value = Input> {
         1 => Just(Input::Latency(Box::default())),
         1 => any::<bool>().prop_map(|is_base| Input::ScanStart { is_base }),
         1 => (vec((state(), 1..9_u16), 0..4), 1_000_000..9_000_000_u64).prop_map(|(sockets, at_ns)| {
-            let sockets = sockets.into_iter().map(|(state, peer)| seen(state, peer)).collect();
-            Input::SocketScan { scan: Box::new(look(at_ns, sockets)), missed: None }
+            let sockets = sockets.into_iter().map(|(state, peer)| socket(state, peer)).collect();
+            Input::SocketScan { scan: Box::new(scan(at_ns, sockets)), missed: None }
         }),
         3 => (0..400_u64).prop_map(|at| tick(at * 100_000_000)),
         2 => Just(Input::IntervalEnd),

@@ -4,6 +4,7 @@ pub mod churn;
 mod container;
 mod field;
 pub mod latency;
+pub mod leaks;
 pub mod life;
 pub mod snapshot;
 pub mod stat;

@@ -1,6 +1,5 @@
 //! `leaks` for people: a verdict a group, its evidence and what to do, as wide as the screen.
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -8,67 +7,59 @@ use hashbrown::HashMap;
 use jiff::tz::TimeZone;
 use tcpwatch_common::TcpState;
 
+use super::descriptors::descriptors;
 use super::opened_by;
 use super::wrap::wrap;
 use crate::detect::finding::Finding;
-use crate::detect::leak::{advice, judge, oldest, place, topic, truth, who, why};
+use crate::detect::leak::{advice, condition, oldest, place, topic, who, why};
 use crate::input::escaped::Escaped;
 use crate::input::netns_selector::NetnsSelector;
 use crate::model::frame::Frame;
 use crate::model::leaks::{Group, Key, LeaksFrame, STATES, Verdict};
 use crate::model::number::{duration, several, thousands};
 use crate::view::View;
-use crate::view::leaks::Asked;
+use crate::view::leaks::Selection;
 use crate::view::screen::Screen;
 use crate::view::time::Stamp;
 use crate::view::words;
 
 /// Columns of the verdict; what belongs to it is as far in.
-const INDENT: usize = 6;
-/// Ranges of descriptors shown at most.
-const RANGES: usize = 8;
-/// Of several processes that hold sockets by different descriptors, those told.
-const HOLDERS: usize = 2;
-/// Groups of stuck sockets told at most.
+const INDENT: usize = 11;
+/// Groups that are not young shown at most.
 const GROUPS: usize = 20;
-/// Groups without a stuck socket that have a line, at most.
-const PASSING: usize = 3;
+/// Young groups shown at most.
+const YOUNG: usize = 3;
 
-/// A block a look.
+/// A block a scan.
 pub struct Text {
     stamp: Stamp,
     screen: Screen,
-    asked: Asked,
+    selection: Selection,
 }
 
 impl Text {
-    /// Times are shown in `zone`; `asked` is what the look was for.
+    /// Times are shown in `zone`; the heading shows `selection`.
     #[must_use]
-    pub fn new(zone: TimeZone, screen: Screen, asked: Asked) -> Self {
+    pub fn new(zone: TimeZone, screen: Screen, selection: Selection) -> Self {
         Self {
             stamp: Stamp::local(zone),
             screen,
-            asked,
+            selection,
         }
     }
 
-    fn style(&self, style: Style) -> Style {
-        if self.screen.colour { style } else { Style::new() }
-    }
-
-    /// What was looked at, and for how long.
+    /// What was scanned, and for how long it was watched.
     fn heading(&mut self, frame: &LeaksFrame, out: &mut dyn Write) -> io::Result<()> {
         let states = self.states().join(", ");
         let time = self.stamp.text(frame.unix_ns);
         let time = time.split('.').next().unwrap_or(time);
-        let watched = match frame.window_ns {
-            None => "one look".into(),
+        let mut selected = vec![match frame.window_ns {
+            None => "one scan".into(),
             Some(0) => "watching; Ctrl-C ends it".into(),
             Some(window) => format!("{} watched", duration(window)),
-        };
-        let mut asked = vec![watched];
-        asked.extend(self.asked.filter.iter().cloned());
-        asked.extend(namespaces(&self.asked.netns, frame.namespaces.len()));
+        }];
+        selected.extend(self.selection.filter.iter().cloned());
+        selected.extend(namespaces(&self.selection.netns, frame.namespaces.len()));
         let [stuck, ended] = frame.stuck();
         let ended = match ended {
             0 => String::new(),
@@ -83,7 +74,7 @@ impl Text {
         };
         let text = format!(
             "{time}  {}: {} in {states}{ended}, {} of them for {} or longer",
-            asked.join(", "),
+            selected.join(", "),
             several(frame.in_state(), "socket", "sockets"),
             thousands(stuck),
             duration(frame.older_ns)
@@ -91,73 +82,65 @@ impl Text {
         self.rest(&text, 0, out)
     }
 
-    /// The states looked at.
+    /// The states that were scanned.
     fn states(&self) -> Vec<&'static str> {
-        let states = STATES.into_iter();
-        let asked = states.filter(|&state| self.asked.states.contains(state));
-        asked.map(TcpState::name).collect()
+        let all = STATES.into_iter().chain([TcpState::Established]);
+        let selected = all.filter(|&state| self.selection.states.contains(state));
+        selected.map(TcpState::name).collect()
+    }
+
+    /// The verdict in its columns, and `text` beside it.
+    fn labelled(&self, verdict: Verdict, text: &str, out: &mut dyn Write) -> io::Result<()> {
+        let colour = match verdict {
+            Verdict::Leak | Verdict::Unread => Some(AnsiColor::Red),
+            Verdict::Slow => Some(AnsiColor::Yellow),
+            Verdict::Young => Some(AnsiColor::Green),
+            Verdict::Undecided | Verdict::Pool | Verdict::Kernel => None,
+        };
+        let colour = colour.filter(|_| self.screen.colour);
+        let style = colour.map_or_else(Style::new, AnsiColor::on_default);
+        let label = verdict.key().to_uppercase();
+        write!(out, "{style}{label:<INDENT$}{style:#}")?;
+        self.rest(text, INDENT, out)
     }
 
     fn group(&self, group: &Group, frame: &LeaksFrame, out: &mut dyn Write) -> io::Result<()> {
-        let verdict = judge(group, frame.older_ns);
-        let (label, colour) = label(verdict);
-        let style = self.style(colour.map_or_else(Style::new, AnsiColor::on_default));
         let growth = match group.growth_per_min {
             // Below a tenth it is as good as none.
             Some(growth) if growth.abs() >= 0.05 => format!(", {growth:+.1}/min"),
             _ => String::new(),
         };
-        let closed = match verdict {
-            Verdict::Leak if group.closings.late == 0 => ", none closed",
-            _ => "",
-        };
         let sockets = match group.sockets {
             0 => "none left".into(),
             sockets => format!(
-                "{}, oldest {}{growth}{closed}",
+                "{}, oldest {}{growth}",
                 several(sockets, "socket", "sockets"),
                 oldest(group)
             ),
         };
-        let text = format!(
-            "{}  {}  {}  {sockets}",
-            who(group),
-            place_in(group, frame),
-            group.key.state.name()
+        let (who, place, state) = (who(group), place_in(group, frame), group.key.state.name());
+        self.labelled(group.verdict, &format!("{who}  {place}  {state}  {sockets}"), out)?;
+        let mut lines = Vec::new();
+        if group.sockets > 0 {
+            let descriptors = descriptors(group, frame.holders_known).unwrap_or_default();
+            lines.push(condition(group) + &descriptors);
+        }
+        lines.push(why(group));
+        let opened = group.opened_by.as_deref().filter(|_| group.sockets > 0);
+        lines.extend(
+            opened
+                .into_iter()
+                .flat_map(|opened| opened_by::lines(opened, group.sockets)),
         );
-        write!(out, "{style}{label:<INDENT$}{style:#}")?;
-        self.rest(&text, INDENT, out)?;
-        if group.sockets == 0 {
-            return self.indented(&why(group, verdict), out);
-        }
-        let mut truth = truth(group);
-        if let Some(fds) = fds(group, frame.whose_known) {
-            truth += &fds;
-        }
-        let opened = group.opened_by.as_deref();
-        let opened = opened.map(|opened| opened_by::lines(opened, group.sockets));
-        for line in [truth, why(group, verdict)]
-            .into_iter()
-            .chain(opened.unwrap_or_default())
-        {
-            self.indented(&line, out)?;
-        }
-        let advice = advice(group, verdict);
+        let advice = advice(group);
         if !advice.is_empty() {
-            let topic = topic(group).key();
-            self.indented(&format!("do: {} (explain {topic})", advice.join("; ")), out)?;
+            lines.push(format!("do: {} (explain {})", advice.join("; "), topic(group).key()));
         }
-        Ok(())
+        lines.iter().try_for_each(|line| self.indented(line, out))
     }
 
-    fn passing(&self, frame: &LeaksFrame, out: &mut dyn Write) -> io::Result<()> {
-        let ok = self.style(AnsiColor::Green.on_default());
-        for group in frame.passing.iter().take(PASSING) {
-            let closing = match group.closings.prompt {
-                0 => String::new(),
-                _ if group.closings.longest_prompt_ns < frame.older_ns / 10 => ", closing normally".into(),
-                _ => format!(", closing after {} at most", duration(group.closings.longest_prompt_ns)),
-            };
+    fn young(&self, groups: &[&Group], frame: &LeaksFrame, out: &mut dyn Write) -> io::Result<()> {
+        for group in groups.iter().take(YOUNG) {
             let age = group.oldest_in_state;
             let at_least = if age.at_least { "at least " } else { "" };
             let oldest = if age.is_known() {
@@ -165,49 +148,50 @@ impl Text {
             } else {
                 "age unknown".into()
             };
-            // Of those that close all the time each is young. Keepalive makes what was there before seem young, at one look.
-            let is_watched = frame.window_ns.is_some_and(|window_ns| window_ns > 0);
-            let is_young = age.is_known() && (!age.at_least || is_watched);
-            let (label, style) = if is_young || group.closings.prompt > group.in_state {
-                ("ok", ok)
-            } else {
-                ("?", Style::new())
+            let closings = &group.closings;
+            let closed = match closings.prompt {
+                0 => String::new(),
+                prompt => format!(
+                    "; {} closed after {} at most",
+                    several(prompt, "other was", "others were"),
+                    duration(closings.longest_prompt_ns)
+                ),
             };
-            let longer = if frame.window_ns.is_none() && age.at_least {
-                ": how long, leaks --watch 10s tells"
+            // What answers keepalive probes seems young to a single scan.
+            let watch = if frame.window_ns.is_none() && age.at_least {
+                "; leaks --watch 10s shows how long"
             } else {
                 ""
             };
             let text = format!(
-                "{}  {}  {} in {}, {oldest}{closing}{longer}",
+                "{}  {}  {}  {}, {oldest}{closed}{watch}",
                 who(group),
                 place_in(group, frame),
-                thousands(group.in_state),
                 group.key.state.name(),
+                several(group.in_state, "socket", "sockets"),
             );
-            write!(out, "{style}{label:<INDENT$}{style:#}")?;
-            self.rest(&text, INDENT, out)?;
+            self.labelled(Verdict::Young, &text, out)?;
         }
-        let more = frame.passing.len().saturating_sub(PASSING);
-        if more > 0 {
-            let text = format!("and {}", several(more as u64, "more group", "more groups"));
-            write!(out, "{ok}{:<INDENT$}{ok:#}", "ok")?;
-            self.rest(&text, INDENT, out)?;
+        match groups.len().saturating_sub(YOUNG) {
+            0 => Ok(()),
+            more => {
+                let text = format!("and {}", several(more as u64, "more group", "more groups"));
+                self.labelled(Verdict::Young, &text, out)
+            }
         }
-        if frame.groups.is_empty() && frame.passing.is_empty() {
-            write!(out, "{ok}{:<INDENT$}{ok:#}", "ok")?;
-            let what = if self.asked.filter.is_empty() {
-                "nothing"
-            } else {
-                "nothing that was asked for"
-            };
-            let states = match self.states().as_slice() {
-                [one] => *one,
-                _ => "these states",
-            };
-            self.rest(&format!("{what} is in {states}"), INDENT, out)?;
-        }
-        Ok(())
+    }
+
+    fn nothing(&self, out: &mut dyn Write) -> io::Result<()> {
+        let nothing = if self.selection.filter.is_empty() {
+            "no socket"
+        } else {
+            "no selected socket"
+        };
+        let text = match self.states().as_slice() {
+            [one] => format!("{nothing} is in {one}"),
+            _ => format!("{nothing} is in these states"),
+        };
+        self.rest(&text, 0, out)
     }
 
     fn indented(&self, text: &str, out: &mut dyn Write) -> io::Result<()> {
@@ -226,13 +210,15 @@ impl Text {
 }
 
 impl View for Text {
-    /// The findings are in the groups' own words.
+    /// The groups have the words of the findings.
     fn frame(&mut self, frame: &Frame, _: &[Finding], out: &mut dyn Write) -> io::Result<()> {
         let Some(frame) = &frame.leaks else {
             return Ok(());
         };
         self.heading(frame, out)?;
-        let alike = alike(frame);
+        let (young, others): (Vec<&Group>, Vec<&Group>) =
+            frame.groups.iter().partition(|group| group.verdict == Verdict::Young);
+        let alike = alike(&others);
         let sockets = |groups: &[&Group]| {
             let sockets = groups.iter().map(|group| group.sockets).sum();
             format!("{} (-o json)", several(sockets, "socket", "sockets"))
@@ -244,8 +230,10 @@ impl View for Text {
             self.group(first, frame, out)?;
             if !others.is_empty() {
                 let more = several(others.len() as u64, "more process", "more processes");
-                let text = format!("and the same of {more} of that name: {}", sockets(others));
-                self.indented(&text, out)?;
+                self.indented(
+                    &format!("and the same of {more} of that name: {}", sockets(others)),
+                    out,
+                )?;
             }
         }
         let rest: Vec<&Group> = alike.iter().skip(GROUPS).flatten().copied().collect();
@@ -253,42 +241,39 @@ impl View for Text {
             let more = several(rest.len() as u64, "more group", "more groups");
             self.indented(&format!("and {more} of {}", sockets(&rest)), out)?;
         }
-        self.passing(frame, out)?;
+        self.young(&young, frame, out)?;
+        if frame.groups.is_empty() {
+            self.nothing(out)?;
+        }
         let mut missing = Vec::new();
         missing.extend(words::unseen(&frame.unseen));
         if frame.lost > 0 {
-            missing.push(format!(
-                "{} were lost: ages may be underestimated",
-                several(frame.lost, "transition", "transitions")
-            ));
+            let lost = several(frame.lost, "transition was", "transitions were");
+            missing.push(format!("{lost} lost: ages may be underestimated"));
         }
         if frame.missed > 0 {
             missing.push(format!("{}: ages may be underestimated", words::missed(frame.missed)));
         }
         if frame.evicted > 0 {
-            missing.push(format!(
-                "{} left out for want of room: a filter helps",
-                several(frame.evicted, "socket or group was", "sockets or groups were")
-            ));
+            let evicted = several(frame.evicted, "socket or group was", "sockets or groups were");
+            missing.push(format!("{evicted} left out for want of room; try a filter"));
         }
-        for line in missing {
-            self.rest(&line, 0, out)?;
-        }
+        missing.iter().try_for_each(|line| self.rest(line, 0, out))?;
         writeln!(out)
     }
 }
 
-/// Which network namespaces were looked at, `count` of them; `None` for our own, as `ss` does it.
-fn namespaces(asked: &NetnsSelector, count: usize) -> Option<String> {
-    match asked {
+/// The network namespaces that were scanned, `count` of them; `None` for our own, as `ss` does it.
+fn namespaces(selected: &NetnsSelector, count: usize) -> Option<String> {
+    match selected {
         NetnsSelector::Own if count <= 1 => None,
         // Those of a kernel that cannot tell them apart.
         NetnsSelector::Own => Some(words::namespaces(&NetnsSelector::All, count)),
-        asked => Some(words::namespaces(asked, count)),
+        selected => Some(words::namespaces(selected, count)),
     }
 }
 
-/// Where the sockets of `group` are; where there are several, their network namespace too: `:8080  netns web`.
+/// The place of `group`; of several network namespaces with its own: `:8080  netns web`.
 fn place_in(group: &Group, frame: &LeaksFrame) -> String {
     let place = place(group);
     let netns = group.key.netns;
@@ -301,97 +286,22 @@ fn place_in(group: &Group, frame: &LeaksFrame) -> String {
     }
 }
 
-/// The groups of stuck sockets, those together that differ in the process alone and not in its name, as the children of one server do.
-fn alike(frame: &LeaksFrame) -> Vec<Vec<&Group>> {
-    let kind = |group: &Group| {
-        let verdict = std::mem::discriminant(&judge(group, frame.older_ns));
-        let Key {
-            netns,
-            side,
-            state,
-            orphans,
-            ..
-        } = group.key;
-        Some((group.owner?.comm, verdict, netns, side, state, orphans))
-    };
+/// `groups`, those together that differ only in the process and not in its name, as the children of one server do.
+fn alike<'a>(groups: &[&'a Group]) -> Vec<Vec<&'a Group>> {
     let mut all: Vec<Vec<&Group>> = Vec::new();
     let mut places: HashMap<_, usize> = HashMap::new();
-    for group in &frame.groups {
-        let known = kind(group).map(|kind| *places.entry(kind).or_insert(all.len()));
-        match known.and_then(|place| all.get_mut(place)) {
+    for &group in groups {
+        let place = group.owner.map(|owner| {
+            let anyone = Key { pid: None, ..group.key };
+            let kind = (owner.comm, group.verdict, group.process_exited, anyone);
+            *places.entry(kind).or_insert(all.len())
+        });
+        match place.and_then(|place| all.get_mut(place)) {
             Some(groups) => groups.push(group),
             None => all.push(vec![group]),
         }
     }
     all
-}
-
-/// The word for a verdict, and its colour.
-const fn label(verdict: Verdict) -> (&'static str, Option<AnsiColor>) {
-    match verdict {
-        Verdict::Leak => ("LEAK", Some(AnsiColor::Red)),
-        Verdict::StuckReader => ("STUCK", Some(AnsiColor::Red)),
-        Verdict::Slow => ("SLOW", Some(AnsiColor::Yellow)),
-        Verdict::Burst => ("BURST", Some(AnsiColor::Yellow)),
-        Verdict::Undecided(_) => ("?", None),
-    }
-}
-
-/// Who holds them by which descriptors: `: fds 17, 19-31, 40 (+396)`; of several holders what all have, or those of the first.
-/// `None` where nobody does, or nobody has looked.
-fn fds(group: &Group, whose_known: bool) -> Option<String> {
-    let kept: usize = group.holders.iter().map(|holder| holder.fds.len()).sum();
-    let not_kept = group.fds.saturating_sub(kept as u64);
-    match group.holders.as_slice() {
-        [] if group.inodes.is_empty() || !whose_known => None,
-        // It may be in another PID namespace, or hidden.
-        [] => Some("; no process that is seen holds them".into()),
-        [one] => Some(format!(": {}", ranges(&one.fds, not_kept))),
-        [first, others @ ..] if not_kept == 0 && others.iter().all(|other| other.fds == first.fds) => Some(format!(
-            ": {} in each of the {} processes that hold them",
-            ranges(&first.fds, 0),
-            thousands(group.holders.len() as u64)
-        )),
-        several => {
-            let shown = several.iter().take(HOLDERS);
-            let mut each: Vec<String> = shown
-                .map(|holder| format!("{} {}", holder.process, ranges(&holder.fds, 0)))
-                .collect();
-            let more = several.len().saturating_sub(HOLDERS);
-            if more > 0 {
-                each.push(format!("{} more (-o json)", thousands(more as u64)));
-            }
-            Some(format!(": {}", each.join("; ")))
-        }
-    }
-}
-
-/// `fd 17`, `fds 17, 19-31, 40 (+396)`; `more` of them are not in `fds`, which are in order.
-fn ranges(fds: &[u32], more: u64) -> String {
-    let mut shown: Vec<[u32; 2]> = Vec::new();
-    for &fd in fds {
-        match shown.last_mut() {
-            Some([_, last]) if last.checked_add(1) == Some(fd) => *last = fd,
-            _ => shown.push([fd, fd]),
-        }
-    }
-    let hidden = shown.split_off(shown.len().min(RANGES));
-    let hidden: u64 = hidden.iter().map(|[first, last]| u64::from(last - first) + 1).sum();
-    let words = shown.iter().map(|[first, last]| match last - first {
-        0 => first.to_string(),
-        1 => format!("{first}, {last}"),
-        _ => format!("{first}-{last}"),
-    });
-    let mut text = format!(
-        "{} {}",
-        if fds.len() as u64 + more == 1 { "fd" } else { "fds" },
-        words.collect::<Vec<_>>().join(", ")
-    );
-    if hidden + more > 0 {
-        // Writing to a string cannot fail.
-        let _ = write!(text, " (+{})", thousands(hidden + more));
-    }
-    text
 }
 
 #[cfg(test)]
@@ -402,9 +312,9 @@ mod tests {
     use crate::detect::leak::tests::{close_wait, scene, spread};
     use crate::input::owner::How;
     use crate::input::socket_owner::Holder;
-    use crate::input::socket_scan::Seen;
+    use crate::input::socket_scan::ScannedSocket;
     use crate::model::filter::Filter;
-    use crate::model::leaks::tests::{SECOND, app, look, seen};
+    use crate::model::leaks::tests::{SECOND, app, scan, socket};
     use crate::model::leaks::{Leaks, states};
 
     fn shown(frame: &LeaksFrame, screen: Screen) -> String {
@@ -417,7 +327,7 @@ mod tests {
 
     fn shown_to(filter: Filter, netns: NetnsSelector, frame: &LeaksFrame, screen: Screen) -> String {
         let mut out = Vec::new();
-        let mut view = Text::new(TimeZone::UTC, screen, Asked::new(filter, netns));
+        let mut view = Text::new(TimeZone::UTC, screen, Selection::new(filter, netns));
         view.frame(&Frame::from(frame), &[], &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
@@ -430,10 +340,10 @@ mod tests {
     }
 
     /// Each by a descriptor of its own.
-    fn numbered(number: u16) -> Seen {
-        let mut seen = close_wait(number);
-        seen.holders[0].fds = vec![u32::from(number) + 16];
-        seen
+    fn numbered(number: u16) -> ScannedSocket {
+        let mut found = close_wait(number);
+        found.holders[0].fds = vec![u32::from(number) + 16];
+        found
     }
 
     #[test]
@@ -443,33 +353,33 @@ mod tests {
         assert_eq!(
             shown(&scene(Some(60), &ages, &[0.04], numbered), unbounded()),
             "02:47:40  60s watched: 29 sockets in CLOSE_WAIT, FIN_WAIT2, SYN_SENT, LAST_ACK, 28 of them for 30s or longer\n\
-             LEAK  app[12]  :8080  CLOSE_WAIT  28 sockets, oldest 5 m 0 s, +4.0/min, none closed\n\
-             \x20     the peer closed; app has read EOF and not closed the descriptor: fds 17-44\n\
-             \x20     none of them was closed in the 60s watched; another left it meanwhile, after 40ms\n\
-             \x20     do: find where app ends with a connection and does not close it (an error path, a thread that returns), \
+             LEAK       app[12]  :8080  CLOSE_WAIT  28 sockets, oldest 5 m 0 s, +4.0/min\n\
+             \x20          the peer closed; app has read EOF and not closed the descriptor: fds 17-44\n\
+             \x20          none of them was closed in the 60s watched; 1 other was closed after 40ms at most\n\
+             \x20          do: find where app is done with a connection and does not close it (an error path, a thread that returns), \
              and close the descriptor there; a restart frees them; a sysctl does not (explain close_wait)\n\
              \n"
         );
     }
 
     #[test]
-    fn the_healthy_are_ok() {
+    fn the_young_have_a_line() {
         let text = shown(&scene(Some(60), &[1, 2], &[0.1], close_wait), unbounded());
         assert!(
-            text.contains("ok    app[12]  :8080  2 in CLOSE_WAIT, oldest 2.0s, closing normally\n"),
+            text.contains(
+                "YOUNG      app[12]  :8080  CLOSE_WAIT  2 sockets, oldest 2.0s; 1 other was closed after 100ms at most\n"
+            ),
             "{text}"
         );
-        let text = shown(&scene(Some(60), &[1, 2], &[0.1, 20.0], close_wait), unbounded());
-        assert!(text.contains("oldest 2.0s, closing after 20s at most\n"), "{text}");
         let text = shown(&scene(None, &[], &[], close_wait), unbounded());
         assert!(
-            text.contains("one look: 0 sockets") && text.contains("ok    nothing is in these states\n"),
+            text.contains("one scan: 0 sockets") && text.contains("\nno socket is in these states\n"),
             "{text}"
         );
     }
 
     #[test]
-    fn what_was_asked_for_is_said() {
+    fn the_heading_has_the_selection() {
         let asked = Filter {
             lport: "9002".parse().unwrap(),
             states: StateSet::NONE.with(TcpState::FinWait2),
@@ -483,8 +393,8 @@ mod tests {
         );
         assert_eq!(
             text,
-            "02:46:40  one look, local port 9002, network namespace of PID 7: 0 sockets in FIN_WAIT2, 0 of them for 30s or longer\n\
-             ok    nothing that was asked for is in FIN_WAIT2\n\n"
+            "02:46:40  one scan, local port 9002, network namespace of PID 7: 0 sockets in FIN_WAIT2, 0 of them for 30s or longer\n\
+             no selected socket is in FIN_WAIT2\n\n"
         );
     }
 
@@ -496,9 +406,12 @@ mod tests {
             group.key.netns = netns;
             group
         };
-        let groups = [7, 8, 0].map(group).to_vec();
-        frame.passing = groups.clone();
-        frame.groups = groups;
+        let groups = [7, 8, 0].map(group);
+        let young = groups.clone().map(|mut group| {
+            group.verdict = Verdict::Young;
+            group
+        });
+        frame.groups = [groups, young].concat();
         let all = |frame: &LeaksFrame| shown_to(Filter::default(), NetnsSelector::All, frame, unbounded());
         let text = all(&frame);
         assert!(text.contains("watched, all network namespaces (1): "), "{text}");
@@ -506,59 +419,54 @@ mod tests {
         frame.namespaces = [(7, Some("we\x1bb".into())), (8, None)].into();
         let text = all(&frame);
         assert!(text.contains("watched, all network namespaces (2): "), "{text}");
-        for place in [
-            ":8080  netns we\\u{1b}b  ",
-            ":8080  netns 8  ",
-            ":8080  CLOSE_WAIT",
-            ":8080  2 in CLOSE_WAIT",
-        ] {
+        for place in [":8080  netns we\\u{1b}b  ", ":8080  netns 8  ", ":8080  CLOSE_WAIT"] {
             assert!(text.contains(place), "{place} in {text}");
         }
-        assert_eq!(text.matches("  netns 8  ").count(), 2, "of one that passes too");
+        assert_eq!(text.matches("  netns 8  ").count(), 2, "of a young one too");
     }
 
     #[test]
-    fn the_children_of_one_server_are_told_once() {
+    fn the_children_of_one_server_are_one_row() {
         let child = |number: u16| {
-            let mut seen = numbered(number);
+            let mut found = numbered(number);
             let process = app(100 + u32::from(number), How::Scan);
-            (seen.process, seen.holders[0].process) = (Some(process), process.into());
-            seen
+            (found.process, found.holders[0].process) = (Some(process), process.into());
+            found
         };
         let text = shown(&scene(Some(60), &[300; 40], &[], child), unbounded());
-        assert_eq!(text.matches("LEAK  app[").count(), 1, "{text}");
+        assert_eq!(text.matches("LEAK       app[").count(), 1, "{text}");
         assert!(
-            text.contains("      and the same of 39 more processes of that name: 39 sockets (-o json)\n"),
+            text.contains("           and the same of 39 more processes of that name: 39 sockets (-o json)\n"),
             "{text}"
         );
         assert!(!text.contains("more group"), "{text}");
     }
 
     #[test]
-    fn an_age_that_nobody_knows_is_told_as_that() {
-        let mut leaks = Leaks::new(30 * SECOND, true);
-        leaks.look(look(10_000 * SECOND, vec![seen(TcpState::SynSent, 1)]));
+    fn an_unknown_age_is_shown_as_unknown() {
+        let mut leaks = Leaks::new(states(), 30 * SECOND, true);
+        leaks.apply_scan(scan(10_000 * SECOND, vec![socket(TcpState::SynSent, 1)]));
         let text = shown(&leaks.frame(0, false, 0), unbounded());
         assert!(
             text.contains(
-                "\n?     app[12]  to 10.0.0.2:1  1 in SYN_SENT, age unknown: how long, leaks --watch 10s tells\n"
+                "\nYOUNG      app[12]  to 10.0.0.2:1  SYN_SENT  1 socket, age unknown; leaks --watch 10s shows how long\n"
             ),
             "{text}"
         );
         // What answers keepalive seems young for ever, until it is watched.
-        let mut leaks = Leaks::new(30 * SECOND, true);
+        let mut leaks = Leaks::new(states(), 30 * SECOND, true);
         let mut answers = close_wait(1);
         answers.detail.last_ack_ms = Some(4_010);
-        leaks.look(look(10_000 * SECOND, vec![answers.clone()]));
+        leaks.apply_scan(scan(10_000 * SECOND, vec![answers.clone()]));
         let text = shown(&leaks.frame(0, false, 0), unbounded());
         assert!(
-            text.contains("\n?     app[12]  :8080  1 in CLOSE_WAIT, oldest at least 4.0s: how long"),
+            text.contains("\nYOUNG      app[12]  :8080  CLOSE_WAIT  1 socket, oldest at least 4.0s; leaks --watch"),
             "{text}"
         );
-        leaks.look(look(10_005 * SECOND, vec![answers]));
+        leaks.apply_scan(scan(10_005 * SECOND, vec![answers]));
         let text = shown(&leaks.frame(0, true, 0), unbounded());
         assert!(
-            text.contains("\nok    app[12]  :8080  1 in CLOSE_WAIT, oldest at least 9.0s\n"),
+            text.contains("\nYOUNG      app[12]  :8080  CLOSE_WAIT  1 socket, oldest at least 9.0s\n"),
             "{text}"
         );
     }
@@ -597,7 +505,7 @@ mod tests {
                 ..unbounded()
             },
         );
-        assert!(coloured.contains("\x1b[31mLEAK  \x1b[0m"), "{coloured:?}");
+        assert!(coloured.contains("\x1b[31mLEAK       \x1b[0m"), "{coloured:?}");
         assert_eq!(
             coloured
                 .replace("\x1b[31m", "")
@@ -609,15 +517,15 @@ mod tests {
 
     #[test]
     fn that_nobody_holds_them_is_said_where_somebody_looked() {
-        let held_by_none = |number| Seen {
+        let held_by_none = |number| ScannedSocket {
             process: None,
             holders: Vec::new(),
             ..close_wait(number)
         };
         let mut frame = scene(None, &[100], &[], held_by_none);
-        let nobody = "; no process that is seen holds them\n";
+        let nobody = "; no visible process holds them\n";
         assert!(shown(&frame, unbounded()).contains(nobody));
-        frame.whose_known = false;
+        frame.holders_known = false;
         assert!(!shown(&frame, unbounded()).contains(nobody));
     }
 
@@ -625,20 +533,20 @@ mod tests {
     fn of_many_holders_few_are_told_with_their_descriptors() {
         let told = |fd: fn(u32, u16) -> u32| {
             let shared = move |number| {
-                let mut seen = numbered(number);
+                let mut found = numbered(number);
                 let holder = |pid: u32| Holder {
                     process: app(pid, How::Scan).into(),
                     fds: vec![fd(pid, number)],
                 };
-                seen.holders = (20..32).map(holder).collect();
-                seen.process = None;
-                seen
+                found.holders = (20..32).map(holder).collect();
+                found.process = None;
+                found
             };
             shown(&scene(Some(60), &[300; 3], &[], shared), unbounded())
         };
         let same = told(|_, number| u32::from(number) + 6);
         assert!(
-            same.contains("LEAK  app[20] and 11 others  :8080")
+            same.contains("LEAK       app[20] and 11 others  :8080")
                 && same.contains("the descriptor: fds 7-9 in each of the 12 processes that hold them\n"),
             "{same}"
         );
@@ -646,21 +554,6 @@ mod tests {
         assert!(
             different.contains("the descriptor: app[20] fds 21-23; app[21] fds 22-24; 10 more (-o json)\n"),
             "{different}"
-        );
-    }
-
-    #[test]
-    fn descriptors_are_told_as_ranges() {
-        assert_eq!(ranges(&[17], 0), "fd 17");
-        assert_eq!(
-            ranges(&[17, 19, 20, 21, 30, 31, 40], 356),
-            "fds 17, 19-21, 30, 31, 40 (+356)"
-        );
-        let odd: Vec<u32> = (0..40).map(|fd| fd * 2).collect();
-        assert_eq!(ranges(&odd, 1), "fds 0, 2, 4, 6, 8, 10, 12, 14 (+33)");
-        assert_eq!(
-            ranges(&[u32::MAX - 1, u32::MAX, u32::MAX], 0),
-            "fds 4294967294, 4294967295, 4294967295"
         );
     }
 }

@@ -3,6 +3,7 @@
 pub mod bars;
 mod canvas;
 pub mod churn;
+mod descriptors;
 pub mod diagram;
 pub mod doctor;
 mod endpoints;

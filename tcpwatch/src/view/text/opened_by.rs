@@ -5,9 +5,9 @@ use crate::input::stacks::{Stack, StackFrame};
 use crate::model::leaks::{OpenedBy, caller, is_interpreter, is_library};
 use crate::model::number::thousands;
 
-/// Functions told at most.
+/// Functions shown at most.
 const CALLERS: usize = 5;
-/// Functions told that led to one.
+/// Functions shown that led to one.
 const OUTER: usize = 2;
 
 /// A line for each function that opened some of `sockets`, and one for those of which that is not known.
@@ -27,7 +27,7 @@ pub(super) fn lines(opened_by: &[OpenedBy], sockets: u64) -> Vec<String> {
         }
     }
     callers.sort_by_key(|&(count, _)| std::cmp::Reverse(count));
-    let told: u64 = opened_by.iter().map(|opened| opened.sockets).sum();
+    let known: u64 = opened_by.iter().map(|opened| opened.sockets).sum();
     let more: u64 = callers.iter().skip(CALLERS).map(|(count, _)| count).sum();
     let of = |count: u64| format!("{} of {}", thousands(count), thousands(sockets));
     let mut lines: Vec<String> = callers
@@ -38,7 +38,7 @@ pub(super) fn lines(opened_by: &[OpenedBy], sockets: u64) -> Vec<String> {
     if more > 0 {
         lines.push(format!("opened by  other functions  {} (-o json)", of(more)));
     }
-    let unknown = sockets.saturating_sub(told);
+    let unknown = sockets.saturating_sub(known);
     if unknown > 0 {
         lines.push(format!(
             "opened before the watch, or it is not known where: {}",
@@ -74,12 +74,12 @@ fn place(stack: &Stack) -> String {
     }
 }
 
-/// Whether the function to be looked at has a name.
+/// Whether the function to show has a name.
 fn is_named(stack: &Stack) -> bool {
     caller(stack).is_some_and(|frame| frame.function.is_some())
 }
 
-/// The next functions that led to the one to be looked at: of a program with names those that have one.
+/// The next functions that led to the one to show: of a program with names those that have one.
 fn outer(stack: &Stack) -> Vec<&StackFrame> {
     let found = caller(stack);
     let frames = stack.frames.iter().skip_while(|frame| Some(*frame) != found).skip(1);
@@ -90,7 +90,7 @@ fn outer(stack: &Stack) -> Vec<&StackFrame> {
         .collect()
 }
 
-/// What it means that the function to be looked at has no name.
+/// What it means that the function to show has no name.
 fn no_symbols(stack: &Stack) -> Option<String> {
     // Code that was made while the program ran is in no file, and that is said.
     let in_file = caller(stack).is_some_and(|frame| frame.module.is_some());
