@@ -16,6 +16,9 @@ use crate::sys::{terminal, threads};
 const TEXT_PER_RECORD: usize = 4;
 const LEAST_ROOM: usize = 32 << 20;
 
+/// Buffers that are kept to be filled again.
+const SPARES: usize = 4;
+
 /// How long the reader has for the rows that are queued at the end.
 const LAST_ROWS: Duration = Duration::from_secs(1);
 
@@ -61,8 +64,8 @@ struct Queue {
     thread: Thread,
     /// Whether the loop waits for the thread.
     is_awaited: bool,
-    /// A buffer to fill again.
-    spare: Vec<u8>,
+    /// Buffers to fill again: fresh memory costs a page fault per 4 KiB.
+    spare: Vec<Vec<u8>>,
 }
 
 /// What the thread is to do.
@@ -142,7 +145,7 @@ impl Output {
         }
         queue.bytes += self.text.len();
         queue.droppable += usize::from(!is_last);
-        let empty = take(&mut queue.spare);
+        let empty = queue.spare.pop().unwrap_or_default();
         let text = replace(&mut self.text, empty);
         queue.chunks.push_back(Chunk {
             text,
@@ -302,7 +305,9 @@ impl Shared {
     fn next(&self, mut written: Vec<u8>) -> Option<Chunk> {
         written.clear();
         let mut queue = self.lock();
-        queue.spare = written;
+        if queue.spare.len() < SPARES {
+            queue.spare.push(written);
+        }
         loop {
             if let Some(chunk) = queue.chunks.pop_front() {
                 return Some(chunk);

@@ -23,6 +23,10 @@ struct Escaping;
 
 impl Formatter for Escaping {
     fn write_string_fragment<W: Write + ?Sized>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        // Nothing before DEL is escaped here, and most names have nothing after it.
+        if fragment.bytes().all(|byte| byte < b'\x7f') {
+            return out.write_all(fragment.as_bytes());
+        }
         let mut rest = fragment;
         while let Some(at) = rest.find(is_escaped) {
             let (plain, from) = rest.split_at(at);
