@@ -148,7 +148,7 @@ impl Entry {
         };
         let until = |ns: u64| seconds(until_ns.saturating_sub(ns.max(walked_ns)));
         let first_ns = self.since_ns.saturating_add(RECENT_NS).min(now_ns);
-        let entered = between(&self.entered, self.since_ns.min(now_ns), first_ns, now_ns);
+        let entered = self.events(&self.entered, self.since_ns.min(now_ns), first_ns, now_ns);
         let per_s = entered / at_least_one(self.since_ns, first_ns);
         let for_s = (self.unseen / per_s.max(f64::MIN_POSITIVE)).clamp(1.0, until(walked_ns).max(1.0));
         self.unseen * (until(from_ns).min(for_s) - until(to_ns).min(for_s)) / for_s
@@ -210,7 +210,14 @@ impl Entry {
     /// How many of `series` there were a second since then.
     fn recent(&self, series: &Seconds, now_ns: u64) -> f64 {
         let since_ns = self.recent_since(now_ns);
-        between(series, since_ns, now_ns, now_ns) / at_least_one(since_ns, now_ns)
+        self.events(series, since_ns, now_ns, now_ns) / at_least_one(since_ns, now_ns)
+    }
+
+    /// Events of `series` from `from_ns` to `to_ns`, as by [`between`]. All events of the first second came after `since_ns`.
+    fn events(&self, series: &Seconds, from_ns: u64, to_ns: u64, now_ns: u64) -> f64 {
+        let is_first = from_ns <= self.since_ns;
+        let from_ns = if is_first { from_ns - from_ns % SECOND_NS } else { from_ns };
+        between(series, from_ns, to_ns, now_ns)
     }
 
     /// Whether its time is not that of `now_ns` at all: a clock that was set back, or an event with a wrong time.

@@ -225,6 +225,17 @@ mod tests {
     }
 
     #[test]
+    fn the_rate_of_the_first_second_counts_all_its_events() {
+        let mut table = table();
+        let first_ns = 1000 * S + 600_000_000;
+        for event in 0..36 {
+            table.opened(&to(80), first_ns + event * S / 40);
+        }
+        let row = table.rows(first_ns + 36 * S / 40)[0];
+        assert!((row.opened_per_s - 36.0).abs() < 0.1, "{row:?}");
+    }
+
+    #[test]
     fn between_walks_events_move_the_counts() {
         let mut table = table();
         table.walk(Walk::found(ends(80), 100, 40), 1000 * S);
