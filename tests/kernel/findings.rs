@@ -9,7 +9,7 @@ use socket2::Socket;
 
 use crate::support::clock::eventually;
 use crate::support::netns::{Hop, Neighbour, in_netns};
-use crate::support::peers::{nstat, ss};
+use crate::support::peers::{nstat, snmp, ss};
 use crate::support::program::churn::{Churn, number, sum};
 use crate::support::program::{Hook, Running, on_both_hooks};
 use crate::support::python::Python;
@@ -453,7 +453,8 @@ fn ports_that_ran_out(hook: Hook) {
         let _sink = Sink::at(TO);
         let mut churn = Churn::start(hook, "1");
         let mut client = steady(&[TO], "60", &Binds::Never);
-        let failed = number(&client.line(2), "failed");
+        let end = client.line(2);
+        let failed = number(&end, "failed");
         churn.fresh();
         let (rows, findings) = churn.finish_with_findings();
         assert_eq!(sum(&rows, "/failed/no_port"), failed);
@@ -480,7 +481,8 @@ fn ports_that_ran_out(hook: Hook) {
         );
         assert!(
             found.iter().any(|finding| finding["evidence"]["free"] == 0),
-            "none was left: {found:?}"
+            "none was left, {end} and {} in TIME_WAIT: {found:?}",
+            snmp::timewait_population()
         );
     });
 }

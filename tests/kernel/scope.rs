@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::support::cells::Cells;
-use crate::support::netns::{Neighbour, in_netns};
+use crate::support::netns::{Neighbour, Netns, in_netns};
 use crate::support::peers::bpftrace::Observer;
 use crate::support::peers::ss;
 use crate::support::program::churn::Churn;
@@ -25,12 +24,10 @@ on_both_hooks!(
     mptcp_is_not_tcp
 );
 
-/// A port no other test uses, nor another run of this suite, and no kernel chooses: `--netns all` sees the namespaces of
-/// all that runs beside this test.
-fn port_of_its_own() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = std::process::id() * 8 + NEXT.fetch_add(1, Ordering::Relaxed);
-    u16::try_from(10_000 + number % 20_000).expect("a port")
+/// A port that no other test uses, nor another run of this suite, and that no kernel chooses: `--netns all` sees the namespaces of all
+/// that runs beside this test. The kernel gives no two namespaces the same number at a time.
+fn port_of_its_own(netns: &Netns) -> u16 {
+    u16::try_from(10_000 + netns.inum % 20_000).expect("a port")
 }
 
 /// `n` connections to `port`, in the calling thread's namespace, which stay.
@@ -46,11 +43,11 @@ fn opening(n: i64) -> Cells {
 }
 
 fn stat_of_namespaces(hook: Hook) {
-    in_netns(|_| {
+    in_netns(|netns| {
         let neighbour = Neighbour::new();
         let pid = neighbour.pid().to_string();
         let path = format!("/proc/{pid}/ns/net");
-        let number = port_of_its_own();
+        let number = port_of_its_own(netns);
         let port = number.to_string();
         let mut own = Stat::start(hook, &[]);
         let mut by_pid = Stat::start(hook, &["--netns", &pid]);
@@ -100,7 +97,7 @@ fn churn_of_namespaces(hook: Hook) {
     in_netns(|netns| {
         let neighbour = Neighbour::new();
         let there = neighbour.run(|netns| netns.inum);
-        let number = port_of_its_own();
+        let number = port_of_its_own(netns);
         let port = number.to_string();
         let args = ["churn", "0.5", "--netns", "all", "--port", &port, "--hook", hook.name()];
         let churn = Churn::of(Running::start(&args));
@@ -129,7 +126,7 @@ fn snapshot_of_namespaces() {
     in_netns(|netns| {
         let neighbour = Neighbour::new();
         let pid = neighbour.pid().to_string();
-        let number = port_of_its_own();
+        let number = port_of_its_own(netns);
         let here = open(number, 2);
         let there = neighbour.run(|_| open(number, 5));
         let mut sum = ss::counts();
@@ -167,7 +164,7 @@ fn trace_of_namespaces(hook: Hook) {
     in_netns(|netns| {
         let neighbour = Neighbour::new();
         let pid = neighbour.pid().to_string();
-        let number = port_of_its_own();
+        let number = port_of_its_own(netns);
         let port = number.to_string();
         let probe_there = || neighbour.run(|_| connect_and_close(Probe::ANY));
         let own = Trace::start(hook, &[]);
