@@ -40,6 +40,9 @@ const MOMENT: Duration = Duration::from_millis(1);
 /// How long the end waits for a scan of /proc: less than a command may take to print its last.
 const LAST_SCAN: Duration = Duration::from_secs(1);
 
+/// How long the end waits in addition for the names of functions, which are what `--stacks` is for.
+const LAST_NAMES: Duration = Duration::from_secs(4);
+
 /// Batches of records read at most before an interval ends: under a flood it would never end.
 const BATCHES: u32 = 64;
 
@@ -329,7 +332,7 @@ impl Run<'_> {
                     ready = self.source.ready() => if let Ready::Scan(found) = ready? {
                         break found;
                     },
-                    () = sleep_until(patience) => {
+                    () = sleep_until(patience), if !self.source.is_naming() || Instant::now() >= patience + LAST_NAMES => {
                         if let Some(found) = self.source.unnamed_scan() {
                             break Box::new(found);
                         }

@@ -346,6 +346,12 @@ impl Live {
         }
     }
 
+    /// Whether a scan of stuck sockets is complete but for the names of its stacks.
+    #[must_use]
+    pub fn is_naming(&self) -> bool {
+        self.scans.as_ref().is_some_and(StuckScans::is_naming)
+    }
+
     /// Takes the result of a scan of stuck sockets that is complete but for the names of its stacks.
     pub fn unnamed_scan(&mut self) -> Option<(SocketScan, ScansBefore)> {
         self.scans.as_mut().and_then(StuckScans::found)

@@ -30,7 +30,7 @@ pub fn proc_thread(root: &Path) -> ProcThread {
     let root = root.to_owned();
     Worker::new(
         "proc",
-        ["reading /proc", "owners of sockets and cgroups are unknown"],
+        ["reading /proc", "owners of sockets and cgroups"],
         move || ProcReader::new(&root),
     )
 }
@@ -254,7 +254,7 @@ mod tests {
 
     fn resolver(root: &Path, patience: Duration) -> OwnerResolver {
         let root = root.to_owned();
-        let thread = Worker::with_patience("proc", ["reading /proc", "all is unknown"], patience, move || {
+        let thread = Worker::with_patience("proc", ["reading /proc", "owners"], patience, move || {
             ProcReader::new(&root)
         });
         OwnerResolver::new(Arc::new(thread))

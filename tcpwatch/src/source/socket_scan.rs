@@ -507,7 +507,7 @@ mod tests {
             open: false,
         };
         let patience = std::time::Duration::from_millis(300);
-        let proc = ProcThread::with_patience("proc", ["reading /proc", "owners are unknown"], patience, || {
+        let proc = ProcThread::with_patience("proc", ["reading /proc", "owners"], patience, || {
             ProcReader::new(Path::new("/"))
         });
         let (look, before) = loop {

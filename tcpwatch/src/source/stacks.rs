@@ -17,6 +17,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hashbrown::HashMap;
@@ -42,6 +43,8 @@ const LOOKS: u32 = 10;
 const _: () = assert!(MOMENT_NS.cast_unsigned() * LOOKS as u64 > 2 * STACK_CALL_NS);
 /// Sockets whose stacks are kept.
 const SOCKETS_MAX: usize = 500_000;
+/// Longer than reading the symbols of any program takes: a large one with debug info takes tens of seconds.
+const SYMBOLS_MAY_TAKE: Duration = Duration::from_secs(60);
 
 /// The stacks at which the connections were opened that are open now. Dropping it ends the thread that reads them.
 pub struct Stacks {
@@ -72,9 +75,12 @@ impl Stacks {
         Ok(Self {
             table,
             files,
-            symbols: Worker::new("symbols", ["reading symbols", "the names of functions"], || {
-                Symbols::new(Path::new("/").to_owned())
-            }),
+            symbols: Worker::with_patience(
+                "symbols",
+                ["reading symbols", "the names of functions"],
+                SYMBOLS_MAY_TAKE,
+                || Symbols::new(Path::new("/").to_owned()),
+            ),
             named: Arc::default(),
             stop,
             thread: Some(thread),

@@ -51,7 +51,7 @@ pub enum Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Stuck => write!(f, "it takes more than {} s", PATIENCE.as_secs()),
+            Self::Stuck => f.write_str("it takes too long"),
             Self::NoThread => f.write_str("there can be no thread for it"),
         }
     }
@@ -92,7 +92,8 @@ impl<S: 'static> Worker<S> {
         let is_stuck = since_ns != 0 && clock::monotonic_ns().saturating_sub(since_ns) >= self.patience_ns;
         if !self.has_warned.swap(is_stuck, Ordering::Relaxed) && is_stuck {
             let [does, unknown] = self.words;
-            log::warn!("{does} takes more than 10 s: {unknown} until it is over");
+            let patience = Duration::from_nanos(self.patience_ns).as_secs();
+            log::warn!("{does} takes more than {patience} s; {unknown} are unknown until it ends");
         }
         is_stuck
     }
@@ -185,7 +186,7 @@ mod tests {
     use super::*;
 
     fn counter(patience: Duration) -> Worker<u32> {
-        Worker::with_patience("counter", ["counting", "counts are unknown"], patience, || 0)
+        Worker::with_patience("counter", ["counting", "counts"], patience, || 0)
     }
 
     #[test]

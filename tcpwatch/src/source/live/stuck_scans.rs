@@ -23,8 +23,8 @@ use crate::source::socket_scan::{ScanRequest, ScansBefore};
 use crate::source::stacks::Stacks;
 use crate::sys::threads;
 
-/// The names of stacks are waited for this long after a scan: to name one that was never met takes milliseconds.
-const NAMING: Duration = Duration::from_secs(5);
+/// A scan waits this long at most for the names of its stacks: to read the symbols of a large program takes seconds.
+const NAMING: Duration = Duration::from_secs(30);
 /// Stacks named for a scan at most.
 const STACKS_MAX: usize = 256;
 
@@ -89,6 +89,11 @@ impl StuckScans {
     /// Whether a scan is under way.
     pub(super) fn is_scanning(&self) -> bool {
         self.running.is_some()
+    }
+
+    /// Whether a scan is complete but for the names of its stacks.
+    pub(super) fn is_naming(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.found.is_some())
     }
 
     /// Whether only the first scan is over.
