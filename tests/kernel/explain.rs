@@ -198,7 +198,10 @@ fn arrows_and_boxes() {
             "FIN_WAIT1 > CLOSING: {diagram}"
         );
         // Of ten that were closed by their client two are in FIN_WAIT2 still; where the others went, nobody says.
-        assert!(unwrapped(&diagram).contains("before the peer's FIN arrived: 10."), "{diagram}");
+        assert!(
+            unwrapped(&diagram).contains("before the peer's FIN arrived: 10."),
+            "{diagram}"
+        );
         assert!(
             !diagram.contains("Not drawn"),
             "every transition has an arrow: {diagram}"
@@ -244,6 +247,9 @@ fn arrows_that_nobody_knows() {
             !ends.iter().any(|end| diagram.contains(end)),
             "they are no aborts: {diagram}"
         );
-        assert!(unwrapped(&diagram).contains("Connections with an unknown ending: "), "{diagram}");
+        assert!(
+            unwrapped(&diagram).contains("Connections with an unknown ending: "),
+            "{diagram}"
+        );
     });
 }

@@ -28,11 +28,9 @@ pub type ProcThread = Worker<ProcReader>;
 #[must_use]
 pub fn proc_thread(root: &Path) -> ProcThread {
     let root = root.to_owned();
-    Worker::new(
-        "proc",
-        ["reading /proc", "owners of sockets and cgroups"],
-        move || ProcReader::new(&root),
-    )
+    Worker::new("proc", ["reading /proc", "owners of sockets and cgroups"], move || {
+        ProcReader::new(&root)
+    })
 }
 
 /// Asks the thread that reads /proc, and takes its answers.

@@ -216,7 +216,11 @@ impl Entry {
     /// Events of `series` from `from_ns` to `to_ns`, as by [`between`]. All events of the first second came after `since_ns`.
     fn events(&self, series: &Seconds, from_ns: u64, to_ns: u64, now_ns: u64) -> f64 {
         let is_first = from_ns <= self.since_ns;
-        let from_ns = if is_first { from_ns - from_ns % SECOND_NS } else { from_ns };
+        let from_ns = if is_first {
+            from_ns - from_ns % SECOND_NS
+        } else {
+            from_ns
+        };
         between(series, from_ns, to_ns, now_ns)
     }
 
