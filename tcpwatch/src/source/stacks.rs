@@ -44,7 +44,7 @@ const _: () = assert!(MOMENT_NS.cast_unsigned() * LOOKS as u64 > 2 * STACK_CALL_
 /// Sockets whose stacks are kept.
 const SOCKETS_MAX: usize = 500_000;
 /// Longer than reading the symbols of any program takes: a large one with debug info takes tens of seconds.
-const SYMBOLS_MAY_TAKE: Duration = Duration::from_secs(60);
+const SYMBOLS_MAY_TAKE: Duration = Duration::from_mins(1);
 
 /// The stacks at which the connections were opened that are open now. Dropping it ends the thread that reads them.
 pub struct Stacks {
