@@ -14,8 +14,9 @@ use super::trace::TraceRecord;
 use crate::input::owner::{Owner, UnknownOwner};
 use crate::input::reset_reasons::Reasons;
 
-/// How long a record waits for a reset that may follow, ns. The kernel announces both in one system call.
-const RESET_WAIT_NS: u64 = 20_000_000;
+/// How long a record waits for a reset that may follow, ns. The kernel announces both in one system call, but a virtual CPU may be
+/// stopped between them.
+const RESET_WAIT_NS: u64 = 50_000_000;
 /// How long a record waits for its owner or a cgroup, ns: longer than a look-up in /proc may take.
 const OWNER_WAIT_NS: u64 = 15_000_000_000;
 /// Records held back at most. Beyond that, the oldest are released as they are.
