@@ -196,6 +196,8 @@ impl Live {
     /// Reads a batch of records, and the results of owner lookups. Returns whether there may be more records.
     pub fn read_stream(&mut self, each: &mut dyn FnMut(Input)) -> bool {
         self.seed();
+        // What was made until now is read below, so the wait of a record for its reset ends no earlier than its reset is read.
+        let before = tick();
         let Self {
             kernel,
             needs,
@@ -239,7 +241,7 @@ impl Live {
             }));
         }
         kernel.flush_log();
-        each(tick());
+        each(before);
         taken == BATCH
     }
 
