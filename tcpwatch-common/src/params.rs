@@ -5,7 +5,8 @@ use bytemuck::{Pod, Zeroable};
 /// The offset of a field that the running kernel does not have or does not show.
 pub const ABSENT: u32 = u32::MAX;
 
-/// Byte offsets in `struct sock`, in the structures that contain it and in those that it points to, from the kernel's BTF.
+/// Byte offsets of fields, from the kernel's BTF. The fields are in `struct sock`, in structures that contain it, or in structures
+/// that it points to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct SockLayout {

@@ -316,7 +316,7 @@ impl Run<'_> {
 
     /// Shows what a last scan of stuck sockets finds, if it is over in time.
     async fn last_scan(&mut self) -> Result<()> {
-        let patience = Instant::now() + LAST_SCAN;
+        let end = Instant::now() + LAST_SCAN;
         let mut is_base = true;
         while is_base {
             self.apply_each(|source, each| {
@@ -327,12 +327,13 @@ impl Run<'_> {
                 return Ok(());
             }
             let found = loop {
+                let patience = if self.source.is_naming() { end + LAST_NAMES } else { end };
                 tokio::select! {
                     biased;
                     ready = self.source.ready() => if let Ready::Scan(found) = ready? {
                         break found;
                     },
-                    () = sleep_until(patience), if !self.source.is_naming() || Instant::now() >= patience + LAST_NAMES => {
+                    () = sleep_until(patience) => {
                         if let Some(found) = self.source.unnamed_scan() {
                             break Box::new(found);
                         }

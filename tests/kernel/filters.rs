@@ -1,7 +1,6 @@
 //! Filters choose what they say, and no more.
 
 use std::net::{Shutdown, SocketAddr};
-use std::process::Command;
 
 use socket2::Socket;
 use tcpwatch_common::TcpState;
@@ -9,7 +8,7 @@ use tcpwatch_common::TcpState;
 use crate::support::cells::Cells;
 use crate::support::netns::in_netns;
 use crate::support::peers::ss::{self, Row};
-use crate::support::program::run::binary;
+use crate::support::program::run::{finish, tcpwatch};
 use crate::support::program::snapshot::{snapshot, states};
 use crate::support::program::stat::Stat;
 use crate::support::program::{Hook, on_both_hooks};
@@ -167,14 +166,13 @@ fn of_stat_by_state(hook: Hook) {
         let pairs = pairs(&listeners);
         let args = ["--state", "close_wait"];
         let mut stat = Stat::start(hook, &args);
-        let csv = Command::new(binary())
-            .args(["stat", "0.2", "1", "--hook", hook.name(), "-o", "csv"])
-            .args(args)
-            .output()
-            .expect("tcpwatch starts");
-        let header_and_row = String::from_utf8(csv.stdout).expect("UTF-8");
-        let mut lines = header_and_row.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let csv = finish(&tcpwatch(
+            &[&["stat", "0.2", "1", "--hook", hook.name(), "-o", "csv"][..], &args].concat(),
+        ));
+        assert_eq!(csv.code, Some(0), "{}", csv.stderr);
+        let mut lines = csv.stdout.lines().map(|line| line.split(',').collect::<Vec<_>>());
         let (header, row) = (lines.next().expect("a header"), lines.next().expect("a row"));
+        assert_eq!(header.len(), row.len());
         for (name, value) in header.iter().zip(row) {
             let is_of_others = |state: &TcpState| state.key() == *name && *state != TcpState::CloseWait;
             if TcpState::ALL.iter().any(is_of_others) || name.starts_with("time_wait") || name.starts_with("opened") {
@@ -188,11 +186,9 @@ fn of_stat_by_state(hook: Hook) {
         let entered = Cells::of("1>8").times(n);
         assert_eq!(stat.reaches(&Cells::default(), &entered), Ok(()));
         stat.fresh();
-        let ours = stat
-            .running()
-            .lines()
-            .with(|lines| lines.last().expect("a row").json["connections"].clone());
+        let ours = stat.last()["connections"].clone();
         let in_close_wait = ss::rows().iter().filter(|row| row.state == "close_wait").count();
+        assert_eq!(ours["close_wait"].as_u64(), Some(in_close_wait as u64));
         for (state, count) in ours.as_object().expect("an object") {
             let expected = (state == "close_wait").then_some(in_close_wait);
             assert_eq!(count.as_u64(), expected.map(|count| count as u64), "{state} of {ours}");

@@ -17,6 +17,7 @@ use crate::support::child::Reaped;
 use crate::support::clock::until;
 use crate::support::heavy;
 use crate::support::netns::in_netns;
+use crate::support::output::Text;
 use crate::support::peers::snmp;
 use crate::support::program::run::tcpwatch;
 use crate::support::program::trace::{PROBED, Probe, Written, connect_and_close};
@@ -109,9 +110,7 @@ impl Watch {
     fn ended(mut self) -> Ended {
         let status = self.process.wait();
         drop(self.runs);
-        let mut stderr = String::new();
-        let pipe = self.process.0.stderr.take();
-        pipe.expect("piped").read_to_string(&mut stderr).expect("UTF-8");
+        let stderr = Text::of(self.process.0.stderr.take().expect("piped")).all();
         let stdout = String::from_utf8(self.reader.join().expect("the reader")).expect("UTF-8");
         let opened = snmp::read().get("Tcp:ActiveOpens") - self.opens - self.probes;
         Ended {
@@ -279,8 +278,15 @@ fn a_file_gets_everything(hook: Hook) {
     in_netns(|_| {
         let trace = Written::start(hook, &[]);
         bulk::connections(3000);
-        let end = trace.finish(|_| {});
+        let probed = PROBED.to_string();
+        let (mut rows, mut all) = (0, 0);
+        let end = trace.finish(|row| {
+            all += 1;
+            rows += i64::from(!row.contains(&probed));
+        });
         assert_eq!((&end["dropped"], &end["lost"]), (&0.into(), &0.into()), "{end}");
+        assert_eq!((&end["seen"], &end["printed"]), (&all.into(), &all.into()), "{end}");
+        assert_eq!(rows, 3000 * EACH + LISTENERS, "{end}");
     });
 }
 

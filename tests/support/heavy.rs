@@ -8,7 +8,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::clock::try_for;
 
 /// How long the tests before this one may take together. It bounds a broken one, it measures nothing.
-const PATIENCE: Duration = Duration::from_mins(10);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// The turn of one test, which ends when this is dropped.
 pub(crate) struct Turn(#[expect(dead_code, reason = "closing it ends the lock")] File);

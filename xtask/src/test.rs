@@ -59,6 +59,9 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     let (mut harnesses, kernel): (Vec<Harness>, Vec<Harness>) = harnesses::build()?
         .into_iter()
         .partition(|harness| harness.name != KERNEL_SUITE);
+    if kernel.is_empty() {
+        bail!("cargo built no test harness {KERNEL_SUITE}");
+    }
     let mut through_sudo = None;
     match system::sudo() {
         Err(why) => outcome.unprivileged = Some(format!("the kernel suite: {why}")),

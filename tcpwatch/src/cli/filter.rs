@@ -39,14 +39,15 @@ pub struct FilterArgs {
     /// Only IPv6, including IPv4-mapped addresses
     #[arg(short = '6', long)]
     pub ipv6: bool,
-    /// TCP state, a comma-separated list. snapshot and leaks select by the current state; trace and life select transitions from
-    /// or to it; stat shows the connections in it and the transitions from or to it
+    /// TCP states, separated by commas. snapshot and leaks select sockets by their current state; trace and latency select
+    /// transitions from or to it; life selects by the last state before CLOSE; stat shows the connections in it and the transitions
+    /// from or to it
     #[arg(long, value_name = "STATES", value_delimiter = ',', value_parser = parse_state)]
     pub state: Vec<TcpState>,
-    /// Process that holds the socket, by PID; accepts lists: 812,813
+    /// Process that holds the socket (snapshot, leaks) or owns the connection (trace, life), by PID; accepts lists: 812,813
     #[arg(short, long, value_name = "PID", value_delimiter = ',')]
     pub pid: Vec<NonZeroU32>,
-    /// Process that holds the socket, by name (its first 15 bytes)
+    /// Process that holds the socket (snapshot, leaks) or owns the connection (trace, life), by name (its first 15 bytes)
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub comm: Vec<String>,
     /// Cgroup of the process: a path or part of a path, a container ID or a pod UID

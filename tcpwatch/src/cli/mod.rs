@@ -152,7 +152,7 @@ pub enum HookArg {
     /// The BTF-typed tracepoint (Linux 5.10 and later, with BTF).
     #[value(name = "tp_btf")]
     TpBtf,
-    /// The classic tracepoint (Linux 5.8 and later).
+    /// The classic tracepoint, also without BTF.
     Tracepoint,
 }
 
@@ -240,7 +240,7 @@ pub struct ChurnArgs {
     /// How often to print
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
-    /// Show the N busiest processes, and the N destinations with the fewest free ports
+    /// Show the N busiest openers with their destinations, and the N destinations whose ports run out first
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
     /// Options of every command that watches.
@@ -300,7 +300,7 @@ impl LeaksArgs {
         self.watch.or(self.common.watch.duration)
     }
 
-    /// What the parser cannot see.
+    /// Checks what clap cannot check.
     fn check(&self) -> Result<(), String> {
         let states = self.common.filter.to_filter().states;
         let window = Duration::from_nanos(leaks::window_ns(self.older_ns(), 0));

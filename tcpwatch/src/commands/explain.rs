@@ -25,7 +25,7 @@ use crate::model::frame::Frame;
 use crate::model::stat::StatFrame;
 use crate::source::sockets::Sockets;
 use crate::sys::caps;
-use crate::sys::netns::{self};
+use crate::sys::netns;
 use crate::view::text::diagram::Numbers;
 use crate::view::{Output, View, json, text};
 

@@ -25,6 +25,6 @@ pub fn run(args: &LatencyArgs) -> Result<()> {
         ..plan(&args.common, needs)
     };
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    let mut view = latency::of(output.output, limit, screen(output.color), zone());
+    let mut view = latency::new_view(output.output, limit, screen(output.color), zone());
     engine::run(&plan, &mut *view)
 }

@@ -40,7 +40,7 @@ pub fn run(args: &LeaksArgs, out: &mut impl Write) -> Result<Outcome> {
     };
     let selection = Selection::new(plan.options.filter.clone(), plan.options.netns.clone());
     let mut view = KeepsVerdicts {
-        view: leaks::view(output.output, screen(output.color), zone(), selection),
+        view: leaks::new_view(output.output, screen(output.color), zone(), selection),
         last: None,
     };
     if plan.interval.is_some() {

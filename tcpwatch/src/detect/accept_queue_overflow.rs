@@ -1,11 +1,12 @@
 //! An accept queue overflows where a packet found the queue of its listener full; ten a second are critical.
 
 use super::finding::{Finding, Severity};
-use super::{Detector, Frame, few, happened, rate, real, within};
+use super::{Detector, Frame, few, happened, rate, within};
 use crate::explain::kind::Kind;
 use crate::input::counter::Counter;
 use crate::input::listener::{Listener, overflowed, owner_of_all};
-use crate::model::number::thousands;
+use crate::model::number::{several, thousands};
+use crate::model::real;
 use crate::model::stat::StatFrame;
 
 /// Packets a second that found no room, from which several clients wait at any moment and most of them fail: one that waits sends
@@ -24,12 +25,11 @@ impl Detector for AcceptQueueOverflow {
         };
         // It counts packets, and one client that finds no room sends many: nobody can tell how many clients there are.
         let severity = severity(overflows, stat);
-        let (packets, tries) = match overflows {
-            1 => ("1 packet".into(), ""),
-            _ => (
-                format!("{} packets", thousands(overflows)),
-                ", what the same clients sent again among them",
-            ),
+        let packets = several(overflows, "packet", "packets");
+        let tries = if overflows == 1 {
+            ""
+        } else {
+            ", including retransmissions of the same clients"
         };
         let drops = stat.counters.get(Counter::ListenDrops);
         let dropping = frame.churn.as_ref().map_or(&[][..], |churn| &churn.dropping);
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(finding(100).severity, Severity::Critical);
         assert_eq!(
             finding(1234).title,
-            "1,234 packets found the accept queue of a listener full in 10.0 s, what the same clients sent again among them"
+            "1,234 packets found the accept queue of a listener full in 10.0 s, including retransmissions of the same clients"
         );
         let short = |overflows| {
             let stat = StatFrame {

@@ -2,10 +2,9 @@
 //! hundred connections more ([`crate::model::burst`]).
 
 use super::finding::{Finding, Severity, Value};
-use super::{Detector, Frame, MOST, happened};
+use super::{Detector, Frame, MOST, happened, opener_owner};
 use crate::explain::kind::Kind;
 use crate::input::counter::Counter;
-use crate::input::owner::{How, Owner};
 use crate::model::churn::Opener;
 use crate::model::number::{duration, thousands};
 
@@ -51,10 +50,7 @@ impl Detector for Burst {
                      before it"
                         .into(),
                 ],
-                owner: match burst.owner {
-                    Some(opener) => opener.process().map(|process| Owner::of(process, How::Connect)),
-                    _ => None,
-                },
+                owner: burst.owner.and_then(opener_owner),
                 ..Finding::of(Kind::Burst, severity, title)
             });
         }

@@ -1,11 +1,10 @@
-//! Churn is an opener that opens ten connections a second or more, and a quarter of all, to one destination, of which most are over, and
-//! nine of ten of those within a second and with less than 16 KiB each way.
+//! Churn: an opener makes ten connections a second or more, and a quarter of all, to one destination. Most of them have ended. Nine of
+//! ten of the ended ones lasted less than a second. In the direction that carries less, they carried less than 16 KiB on average.
 
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
-use super::{Detector, Frame, MOST, rate, share, within};
+use super::{Detector, Frame, MOST, opener_owner, rate, share, within};
 use crate::explain::kind::Kind;
-use crate::input::owner::{How, Owner};
 use crate::model::churn::{ChurnFrame, Destination, Opener, Tally};
 use crate::model::number::{duration, per_second, thousands};
 
@@ -21,7 +20,7 @@ const SHARE: f64 = 0.25;
 const SHORT_NS: u64 = 1_000_000_000;
 /// Of the connections opened, the part that must have ended: fewer do not tell how long the others live.
 const ENDED: f64 = 0.5;
-/// Bytes that went each way, in a connection that was opened for a request or few: two of the largest requests that nginx takes
+/// Bytes per connection, on average, in the direction that carries less, where each was opened for a request or few: two of the largest requests that nginx takes
 /// (`large_client_header_buffers`), or any number of smaller ones that is no reason to complain of the client.
 const FEW_BYTES: u64 = 16 * 1024;
 /// Of the connections opened, the part in TIME_WAIT on this side from which that is what people come with.
@@ -91,7 +90,7 @@ impl Detector for ChurnDetector {
                         "let {} use persistent connections or a pool for {destination}",
                         route.opener
                     ));
-                    owner = route.opener.process().map(|process| Owner::of(process, How::Connect));
+                    owner = opener_owner(route.opener);
                 }
                 Opener::Peer(peer) => {
                     evidence.extend([
@@ -147,6 +146,7 @@ mod tests {
     use super::*;
     use crate::detect::finding::Value;
     use crate::detect::tests::{found, nobody, one, quiet};
+    use crate::input::owner::How;
     use crate::input::owner::{Comm, Process};
     use crate::input::ports::ends::Ends;
     use crate::input::socket::Address;

@@ -1,11 +1,10 @@
-//! Connects fail where five or more, and a twentieth of those that one opener tried to one destination, did; half of them are critical.
+//! Connects of one opener to one destination fail: five or more, and one in twenty. One in two is critical.
 //!
-//! Those that found no local port are [`super::port_exhaustion`]'s.
+//! [`super::port_exhaustion`] reports connects that found no local port.
 
 use super::finding::{Finding, Severity};
-use super::{Detector, Frame, MOST, share, within};
+use super::{Detector, Frame, MOST, opener_owner, share, within};
 use crate::explain::kind::Kind;
-use crate::input::owner::{How, Owner};
 use crate::model::churn::{Destination, Opener};
 use crate::model::ending::{Ending, EndingCounts};
 use crate::model::number::thousands;
@@ -146,10 +145,7 @@ fn finding(stat: &StatFrame, connects: &Connects, whose: Option<(Opener, Destina
     Finding {
         evidence,
         advice: advice(connects, whose.map(|(_, to)| to)),
-        owner: match whose {
-            Some((opener, _)) => opener.process().map(|process| Owner::of(process, How::Connect)),
-            _ => None,
-        },
+        owner: whose.and_then(|(opener, _)| opener_owner(opener)),
         ..Finding::of(Kind::ConnectFailures, severity, title)
     }
 }

@@ -1,4 +1,4 @@
-//! tcpwatch missed something where records were lost, runs skipped, resets missed or sockets miscounted; a thousandth is a warning.
+//! tcpwatch lost records, skipped runs, missed resets or miscounted sockets. One in a thousand is a warning.
 
 use super::finding::{Finding, Severity};
 use super::{Detector, Frame, share, within};
@@ -55,7 +55,7 @@ impl Detector for EventLoss {
         };
         let mut advice = Vec::new();
         if lost > 0 {
-            advice.push("a larger --ring-size, or a filter (-L, -R, --remote), so that there is less to tell".into());
+            advice.push("use a larger --ring-size, or a filter (-L, -R, --remote) to record fewer connections".into());
         }
         if missed > 0 {
             advice.push(

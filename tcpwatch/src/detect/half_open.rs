@@ -6,10 +6,11 @@ use tcpwatch_common::TcpState;
 
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
-use super::{Detector, Frame, rate, real, within};
+use super::{Detector, Frame, rate, within};
 use crate::explain::kind::Kind;
 use crate::input::counter::Counter;
 use crate::model::number::{per_second, thousands};
+use crate::model::real;
 
 /// Half-open connections from which there is a pile: a host that is no target and has no trouble has a handful, for they last a
 /// round trip.

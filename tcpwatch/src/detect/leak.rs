@@ -11,6 +11,7 @@ use crate::explain::topic::Topic;
 use crate::input::escaped::Escaped;
 use crate::model::leaks::{Group, Side, Verdict, culprit};
 use crate::model::number::{duration, several, thousands};
+use crate::model::seconds;
 
 /// Finds groups of sockets that are leaked, not read, or closed late.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,12 +49,6 @@ impl Detector for Leak {
             });
         }
     }
-}
-
-/// `ns` in seconds, for machine output.
-#[must_use]
-pub fn seconds(ns: u64) -> f64 {
-    std::time::Duration::from_nanos(ns).as_secs_f64()
 }
 
 /// The owner, for a sentence: `app[2204]`; of several holders, `app[2204] and 11 others`. Escaped.

@@ -18,8 +18,11 @@ pub mod time_wait_overflow;
 use finding::Finding;
 
 use crate::input::counter::Counter;
+use crate::input::owner::{How, Owner};
+use crate::model::churn::Opener;
 use crate::model::frame::Frame;
 use crate::model::number::thousands;
+use crate::model::real;
 use crate::model::stat::StatFrame;
 
 /// Findings of one detector in one frame at most: whoever has more of one kind of trouble has it everywhere.
@@ -97,6 +100,11 @@ fn percent(share: f64) -> String {
     format!("{:.0} %", 100.0 * share)
 }
 
+/// The process of `opener` as the owner of its connections; `None` for a peer.
+fn opener_owner(opener: Opener) -> Option<Owner> {
+    opener.process().map(|process| Owner::of(process, How::Connect))
+}
+
 /// The first few of `items`, and how many more there are.
 pub(crate) fn few<T: std::fmt::Display>(items: &[T]) -> String {
     const FEW: usize = 3;
@@ -105,12 +113,6 @@ pub(crate) fn few<T: std::fmt::Display>(items: &[T]) -> String {
         0 => shown.join(", "),
         more => format!("{} and {} more", shown.join(", "), thousands(more as u64)),
     }
-}
-
-/// `count` as a real number.
-#[expect(clippy::cast_precision_loss, reason = "for rates and shares, shown to the nearest")]
-fn real(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

@@ -7,17 +7,18 @@ use hashbrown::HashMap;
 
 use super::finding::{Finding, Severity, Value};
 use super::hysteresis::Hysteresis;
-use super::{Detector, Frame, MOST, percent, real, share, within};
+use super::{Detector, Frame, MOST, opener_owner, percent, share, within};
 use crate::explain::kind::Kind;
 use crate::explain::sysctl_command::set;
-use crate::input::owner::{How, Owner};
+use crate::input::owner::Owner;
 use crate::input::ports::ends::Ends;
 use crate::input::ports::reuse::{TIME_WAIT_MS, TwReuse};
 use crate::input::setting::Setting;
 use crate::model::churn::{ChurnFrame, Opener};
 use crate::model::ending::Ending;
-use crate::model::number::thousands;
+use crate::model::number::{several, thousands};
 use crate::model::ports::row::{Limit, Row};
+use crate::model::real;
 use crate::model::stat::StatFrame;
 
 /// Of the ports, the part taken from which they run low, percent: connect(2) looks for a free one at random, and takes longer the
@@ -131,8 +132,7 @@ fn run_out(churn: &ChurnFrame, row: &Row, taken: Option<f64>, failed: Option<u64
     };
     let found_none = match failed {
         None | Some(0) => String::new(),
-        Some(1) => "; 1 connect found none".into(),
-        Some(failed) => format!("; {} connects found none", thousands(failed)),
+        Some(failed) => format!("; {} found none", several(failed, "connect", "connects")),
     };
     let title = format!(
         "{when}: {} of {} held, {}, {} by TIME_WAIT{found_none}",
@@ -257,13 +257,12 @@ fn culprit(churn: &ChurnFrame, ends: &Ends) -> Option<Owner> {
         if is_there {
             // Routes come the busiest first.
             let tried = route.tally.opened.saturating_add(route.tally.failed.total());
-            most = most.or(Some((route.opener.process(), tried)));
+            most = most.or(Some((route.opener, tried)));
             all += real(tried);
         }
     }
-    let (process, tried) = most?;
-    let process = process.filter(|_| real(tried) > CULPRIT * all)?;
-    Some(Owner::of(process, How::Connect))
+    let (opener, tried) = most?;
+    opener_owner(opener).filter(|_| real(tried) > CULPRIT * all)
 }
 
 /// What is said of `failed` connects that found no port, where it is not known which ports ran out, though `churn` looked for them.

@@ -1,4 +1,4 @@
-//! Much is sent again where ten segments a second or more, and a twentieth of those sent, were sent again; SYN and SYN-ACK do not count.
+//! Many segments are retransmitted: ten a second or more, and one in twenty of the segments sent. SYN and SYN-ACK do not count.
 
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;

@@ -9,7 +9,7 @@ use crate::explain::kind::Kind;
 use crate::explain::sysctl_command::set;
 use crate::input::counter::Counter;
 use crate::input::setting::Setting;
-use crate::model::number::thousands;
+use crate::model::number::{several, thousands};
 use crate::model::stat::StatFrame;
 
 /// Of the cookies sent, the part that comes back from where clients are real, percent: a flood from addresses that are not the
@@ -53,18 +53,10 @@ impl Detector for SynFlood {
 fn queue_full(stat: &StatFrame, dropped: u64) -> Finding {
     let title = format!(
         "{} dropped {}, for too many connections of their listener were half-open, and SYN cookies are off",
-        syns(dropped),
+        several(dropped, "SYN was", "SYNs were"),
         within(stat)
     );
     finding(stat, severity(dropped, stat), title, turn_cookies_on(stat))
-}
-
-/// `1 SYN was`, `1,204 SYNs were`.
-fn syns(count: u64) -> String {
-    match count {
-        1 => "1 SYN was".into(),
-        _ => format!("{} SYNs were", thousands(count)),
-    }
 }
 
 /// SYNs that were answered with a cookie.
@@ -73,7 +65,7 @@ fn answered_with_cookies(stat: &StatFrame, sent: u64) -> Finding {
     if stat.syn.cookies == Some(ALWAYS) {
         let title = format!(
             "{} answered with a cookie {}, as all are where net.ipv4.tcp_syncookies is {ALWAYS}, whether or not a queue is full",
-            syns(sent),
+            several(sent, "SYN was", "SYNs were"),
             within(stat)
         );
         let advice = set(
@@ -91,12 +83,9 @@ fn answered_with_cookies(stat: &StatFrame, sent: u64) -> Finding {
     };
     let title = format!(
         "{} answered with a cookie {}, for too many connections of their listener were half-open{perhaps}; {} came back",
-        syns(sent),
+        several(sent, "SYN was", "SYNs were"),
         within(stat),
-        match answered {
-            1 => "1 valid cookie".into(),
-            _ => format!("{} valid cookies", thousands(answered)),
-        }
+        several(answered, "valid cookie", "valid cookies")
     );
     if sent < TELLING {
         return finding(stat, Severity::Info, title, vec![SEE.into()]);

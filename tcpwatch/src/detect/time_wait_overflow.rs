@@ -7,7 +7,7 @@ use crate::explain::kind::Kind;
 use crate::explain::sysctl_command::set;
 use crate::input::ports::TIME_WAIT_S;
 use crate::input::setting::Setting;
-use crate::model::number::{per_second, thousands};
+use crate::model::number::{per_second, several, thousands};
 
 /// Of the most there may be, the part from which it is worth a word: at a steady rate there are as many a minute later.
 const FROM: f64 = 0.9;
@@ -50,10 +50,9 @@ impl Detector for TimeWaitOverflow {
         );
         let (severity, title) = match refused {
             Some(refused) => {
-                let sockets = if refused == 1 { "socket was" } else { "sockets were" };
                 let title = format!(
-                    "{} timewait {sockets} refused {}, and the connections closed at once: {there}",
-                    thousands(refused),
+                    "{} refused {}, and the connections closed at once: {there}",
+                    several(refused, "timewait socket was", "timewait sockets were"),
                     within(stat)
                 );
                 (Severity::Warning, title)
@@ -70,7 +69,7 @@ impl Detector for TimeWaitOverflow {
         ];
         if let Some(wanted) = wanted.filter(|&wanted| Some(wanted) > time_wait.limit) {
             advice.push(format!(
-                "this rate comes to {} timewait sockets, which have room so:",
+                "at this rate {} timewait sockets exist at a time; this limit has room for them:",
                 thousands(wanted)
             ));
             let risk = format!(

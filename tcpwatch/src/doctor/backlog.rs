@@ -8,7 +8,6 @@ use crate::detect::accept_queue_overflow::dropped;
 use crate::detect::few;
 use crate::detect::finding::{Finding, Severity, Value};
 use crate::explain::kind::Kind;
-use crate::explain::topic::Topic;
 use crate::input::counter::Counter;
 use crate::input::host::HostFrame;
 use crate::input::listener::{Listener, by_place, overflowed, owner_of_all};
@@ -134,8 +133,8 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
                 ))
             } else if half_open.is_some() {
                 Verdict::note(format!(
-                    "{counted}; it is in the way of whoever asked for more, which is not known of all listeners here: Send-Q of ss -ltn \
-                     tells what each has"
+                    "{counted}; it limits every listener that asked for a longer queue; tcpwatch cannot see which did: ss -ltn shows \
+                     the limit of each in Send-Q"
                 ))
             } else if blamed.is_empty() {
                 let whose = if all.iter().all(|listener| listener.drops == Some(0)) {
@@ -247,11 +246,8 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
     }
     let owner = owner_of_all(&blamed);
     let who = owner.map_or_else(|| "the application".into(), |owner| owner.to_string());
+    let severity = if is_rare { Severity::Info } else { Severity::Warning };
     findings.push(Finding {
-        kind: Kind::AcceptQueueOverflow,
-        topic: Topic::Finding(Kind::AcceptQueueOverflow),
-        severity: if is_rare { Severity::Info } else { Severity::Warning },
-        title,
         evidence: vec![
             ("ListenOverflows", frame.counter(Counter::ListenOverflows).into()),
             ("ListenDrops", frame.counter(Counter::ListenDrops).into()),
@@ -276,5 +272,6 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
             ]
         },
         owner,
+        ..Finding::of(Kind::AcceptQueueOverflow, severity, title)
     });
 }

@@ -1,12 +1,12 @@
 //! Connection tracking, where the host has it: a full table drops packets of new connections.
 
-use super::format::{counted, reaches, since};
+use super::format::{reaches, since};
 use super::negligible::is_rare;
 use super::verdict::Verdict;
 use crate::input::host::HostFrame;
 use crate::input::namespace::Scope;
 use crate::input::setting::Setting;
-use crate::model::number::thousands;
+use crate::model::number::{several, thousands};
 
 /// Of the table, the part from which it is nearly full, percent.
 const NEAR: u64 = 80;
@@ -36,12 +36,12 @@ pub(super) fn judge(frame: &HostFrame) -> Verdict {
         let early = early.filter(|&early| early > 0).map_or_else(String::new, |early| {
             format!(
                 ", {} thrown out early to make room",
-                counted(early, "entry was", "entries were")
+                several(early, "entry was", "entries were")
             )
         });
         words = format!(
             "{words}; {} dropped{early} {}",
-            counted(dropped, "packet was", "packets were"),
+            several(dropped, "packet was", "packets were"),
             since(frame)
         );
     }

@@ -28,11 +28,6 @@ pub(super) fn told(frame: &HostFrame, counter: Counter) -> String {
     }
 }
 
-/// `1 packet`, `1,204 packets`.
-pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{} {}", thousands(count), if count == 1 { one } else { many })
-}
-
 /// ` (1.2 an hour)`; nothing where that is unknown, or little. In tenths, so that no number has more digits than it has worth.
 pub(super) fn rate(frame: &HostFrame, count: u64) -> String {
     let Some(seconds) = frame.counted_s().filter(|&seconds| seconds > 0) else {

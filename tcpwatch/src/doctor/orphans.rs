@@ -1,16 +1,15 @@
 //! Orphans, sockets that their process has closed and that are not over: `tcp_max_orphans`, `tcp_orphan_retries`.
 
-use super::format::{counted, rate, since, told};
+use super::format::{rate, since, told};
 use super::negligible::{RARE, is_rare};
 use super::verdict::Verdict;
 use crate::detect::finding::{Finding, Severity};
 use crate::detect::orphan_limit::{UNREACHABLE, begins};
 use crate::explain::kind::Kind;
-use crate::explain::topic::Topic;
 use crate::input::counter::Counter;
 use crate::input::host::HostFrame;
 use crate::input::setting::Setting;
-use crate::model::number::thousands;
+use crate::model::number::{several, thousands};
 
 /// The connections that may become orphans.
 const CONNECTIONS: [Counter; 2] = [Counter::ActiveOpens, Counter::PassiveOpens];
@@ -73,7 +72,7 @@ pub(super) fn retries(frame: &HostFrame) -> Verdict {
     let verdict = match frame.number(Setting::TcpOrphanRetries) {
         Some(retries @ 1..RETRIES) => Verdict::note(format!(
             "an orphan is given up after {}, and what it had left to send is lost; orphans: {}",
-            counted(retries, "retry", "retries"),
+            several(retries, "retry", "retries"),
             now(frame)
         )),
         _ => Verdict::fine(),
@@ -107,7 +106,7 @@ pub(super) fn limit(frame: &HostFrame, with_host: bool, findings: &mut Vec<Findi
     } else {
         let title = format!(
             "{} given up for too many orphans or too little memory {}{}; {there}",
-            counted(given_up, "socket was", "sockets were"),
+            several(given_up, "socket was", "sockets were"),
             since(frame),
             rate(frame, given_up)
         );
@@ -132,10 +131,6 @@ pub(super) fn limit(frame: &HostFrame, with_host: bool, findings: &mut Vec<Findi
         );
     }
     findings.push(Finding {
-        kind: Kind::OrphanLimit,
-        topic: Topic::Finding(Kind::OrphanLimit),
-        severity,
-        title,
         evidence: vec![
             ("TCPAbortOnMemory", frame.counter(Counter::TcpAbortOnMemory).into()),
             ("TCPMemoryPressures", frame.counter(Counter::TcpMemoryPressures).into()),
@@ -144,6 +139,6 @@ pub(super) fn limit(frame: &HostFrame, with_host: bool, findings: &mut Vec<Findi
             ("counted_s", frame.counted_s().into()),
         ],
         advice,
-        owner: None,
+        ..Finding::of(Kind::OrphanLimit, severity, title)
     });
 }

@@ -7,7 +7,6 @@ use super::verdict::Verdict;
 use crate::detect::few;
 use crate::detect::finding::{Finding, Severity};
 use crate::explain::kind::Kind;
-use crate::explain::topic::Topic;
 use crate::input::host::HostFrame;
 use crate::input::setting::Setting;
 
@@ -72,15 +71,13 @@ pub(super) fn exhaustion(frame: &HostFrame, findings: &mut Vec<Finding>) {
         return;
     };
     let usable = u64::from(range.usable());
+    let severity = if reaches(in_the_way(frame, held), usable, OUT) {
+        Severity::Critical
+    } else {
+        Severity::Warning
+    };
+    let title = format!("Local ports run out: {}", holds(frame, held));
     findings.push(Finding {
-        kind: Kind::PortExhaustion,
-        topic: Topic::Finding(Kind::PortExhaustion),
-        severity: if reaches(in_the_way(frame, held), usable, OUT) {
-            Severity::Critical
-        } else {
-            Severity::Warning
-        },
-        title: format!("Local ports run out: {}", holds(frame, held)),
         evidence: vec![
             ("source", held.ends.source.to_string().as_str().into()),
             (
@@ -95,6 +92,6 @@ pub(super) fn exhaustion(frame: &HostFrame, findings: &mut Vec<Finding>) {
             "keep connections instead of opening one for each request: tcpwatch churn names who opens them".into(),
             "net.ipv4.ip_local_port_range and net.ipv4.tcp_tw_reuse, here, tell what they would help".into(),
         ],
-        owner: None,
+        ..Finding::of(Kind::PortExhaustion, severity, title)
     });
 }

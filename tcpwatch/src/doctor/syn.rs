@@ -1,19 +1,18 @@
 //! Half-open connections: `tcp_syncookies`, `tcp_max_syn_backlog`, and SYNs that found no room.
 
-use super::format::{counted, in_percent, rate, reaches, since, told};
+use super::format::{in_percent, rate, reaches, since, told};
 use super::negligible::{RARE, is_rare};
 use super::verdict::Verdict;
 use crate::detect::few;
 use crate::detect::finding::{Finding, Severity};
 use crate::detect::syn_flood;
 use crate::explain::kind::Kind;
-use crate::explain::topic::Topic;
 use crate::input::counter::Counter;
 use crate::input::host::HostFrame;
 use crate::input::listener::Listener;
 use crate::input::release::Release;
 use crate::input::setting::Setting;
-use crate::model::number::thousands;
+use crate::model::number::{several, thousands};
 
 /// From this release a listener's own backlog bounds its half-open connections (`inet_csk_reqsk_queue_is_full`).
 const BOUND_BY_LISTENER: Release = Release(4, 4);
@@ -285,11 +284,11 @@ pub(super) fn flood(frame: &HostFrame, findings: &mut Vec<Finding>) {
     if no_room.cookies > 0 {
         parts.push(format!(
             "{} answered with cookies",
-            counted(no_room.cookies, "SYN was", "SYNs were")
+            several(no_room.cookies, "SYN was", "SYNs were")
         ));
     }
     if dropped > 0 {
-        parts.push(format!("{} dropped", counted(dropped, "SYN was", "SYNs were")));
+        parts.push(format!("{} dropped", several(dropped, "SYN was", "SYNs were")));
     }
     let why = match no_room {
         NoRoom {
@@ -349,10 +348,6 @@ pub(super) fn flood(frame: &HostFrame, findings: &mut Vec<Finding>) {
         Severity::Warning
     };
     findings.push(Finding {
-        kind: Kind::SynFlood,
-        topic: Topic::Finding(Kind::SynFlood),
-        severity,
-        title,
         evidence: vec![
             (
                 "TCPReqQFullDoCookies",
@@ -367,6 +362,6 @@ pub(super) fn flood(frame: &HostFrame, findings: &mut Vec<Finding>) {
             ("counted_s", frame.counted_s().into()),
         ],
         advice,
-        owner: None,
+        ..Finding::of(Kind::SynFlood, severity, title)
     });
 }

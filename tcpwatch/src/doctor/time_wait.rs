@@ -1,20 +1,19 @@
 //! `TIME_WAIT` and what is mistaken for a way to shorten it: `tcp_tw_reuse`, `tcp_tw_recycle`, `tcp_fin_timeout`,
 //! `tcp_max_tw_buckets`, `tcp_timestamps`.
 
-use super::format::{counted, long, rate, reaches, since, told};
+use super::format::{long, rate, reaches, since, told};
 use super::negligible::{RARE, is_rare};
 use super::port_usage::{TimeWait, enough, holds, is_by_time_wait, is_to_loopback, meaning, nearly_out, time_wait};
 use super::verdict::Verdict;
 use crate::detect::finding::{Finding, Severity};
 use crate::explain::facts::{DefaultValue, Facts};
 use crate::explain::kind::Kind;
-use crate::explain::topic::Topic;
 use crate::input::counter::Counter;
 use crate::input::host::{Fate, HostFrame};
 use crate::input::ports;
 use crate::input::ports::walk::PortsHeld;
 use crate::input::setting::Setting;
-use crate::model::number::thousands;
+use crate::model::number::{several, thousands};
 
 /// [`ports::TIME_WAIT_S`].
 const TIME_WAIT_S: u64 = ports::TIME_WAIT_S as u64;
@@ -276,18 +275,15 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
     } else {
         (Severity::Info, format!(": {PAST}"))
     };
+    let title = format!(
+        "{} closed without TIME_WAIT {}{}; {} of {} now{why}",
+        several(refused, "connection", "connections"),
+        since(frame),
+        rate(frame, refused),
+        frame.time_wait.map_or_else(|| "unknown".into(), thousands),
+        limit.map_or_else(|| "unknown".into(), thousands),
+    );
     findings.push(Finding {
-        kind: Kind::TimeWaitOverflow,
-        topic: Topic::Finding(Kind::TimeWaitOverflow),
-        severity,
-        title: format!(
-            "{} closed without TIME_WAIT {}{}; {} of {} now{why}",
-            counted(refused, "connection", "connections"),
-            since(frame),
-            rate(frame, refused),
-            frame.time_wait.map_or_else(|| "unknown".into(), thousands),
-            limit.map_or_else(|| "unknown".into(), thousands),
-        ),
         evidence: vec![
             ("TCPTimeWaitOverflow", refused.into()),
             ("time_wait", frame.time_wait.into()),
@@ -302,7 +298,7 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
                 "net.ipv4.tcp_max_tw_buckets, here, tells what a higher limit takes".into(),
             ]
         },
-        owner: None,
+        ..Finding::of(Kind::TimeWaitOverflow, severity, title)
     });
 }
 

@@ -130,41 +130,34 @@ pub fn by_place(listeners: impl IntoIterator<Item = Listener>) -> Vec<Listener> 
 pub struct Drops {
     /// Drops of each listener at the last read, by namespace.
     before: HashMap<u32, HashMap<NonZeroU64, u64>>,
-    since: Vec<Listener>,
 }
 
 impl Drops {
-    /// Records the current `listeners` of the namespace `netns`. The first read is the base. A listener that is new in a later
-    /// read has dropped all its packets since.
-    pub fn look(&mut self, netns: u32, listeners: Vec<Listener>) {
+    /// Takes the current `listeners` of the namespace `netns`. Returns those with drops since the last read, and these drops. The
+    /// first read is the base. A listener that is new in a later read has dropped all its packets since.
+    pub fn update(&mut self, netns: u32, listeners: Vec<Listener>) -> Vec<Listener> {
         let known = listeners
             .iter()
             .filter_map(|listener| listener.cookie.zip(listener.drops));
         let now: HashMap<_, _> = known.collect();
         let Some(before) = self.before.insert(netns, now) else {
-            return;
+            return Vec::new();
         };
-        for mut listener in listeners {
-            let Some((cookie, drops)) = listener.cookie.zip(listener.drops) else {
-                continue;
-            };
+        let since = listeners.into_iter().filter_map(|listener| {
+            let (cookie, drops) = listener.cookie.zip(listener.drops)?;
             // The kernel's counter wraps at 2^32.
             let more = drops.wrapping_sub(before.get(&cookie).copied().unwrap_or(0)) & u64::from(u32::MAX);
-            if more > 0 {
-                listener.drops = Some(more);
-                self.since.push(listener);
-            }
-        }
+            (more > 0).then_some(Listener {
+                drops: Some(more),
+                ..listener
+            })
+        });
+        since.collect()
     }
 
     /// Forgets the namespaces for which `exists` is false.
     pub fn retain(&mut self, exists: impl Fn(u32) -> bool) {
         self.before.retain(|&netns, _| exists(netns));
-    }
-
-    /// Returns the listeners with drops since the last call, and their drops.
-    pub fn take(&mut self) -> Vec<Listener> {
-        std::mem::take(&mut self.since)
     }
 }
 
@@ -206,27 +199,25 @@ pub(crate) mod tests {
     #[test]
     fn what_was_dropped_is_told_once_and_of_whom() {
         let mut drops = Drops::default();
-        drops.look(1, vec![dropping(80, 1, 1000), dropping(81, 2, 5)]);
-        assert_eq!(drops.take(), [], "a history is no event");
-        drops.look(1, vec![dropping(80, 1, 1003), dropping(81, 2, 5), dropping(82, 3, 9)]);
-        assert_eq!(drops.take(), [dropping(80, 1, 3), dropping(82, 3, 9)]);
-        assert_eq!(drops.take(), []);
+        let first = drops.update(1, vec![dropping(80, 1, 1000), dropping(81, 2, 5)]);
+        assert_eq!(first, [], "a history is no event");
+        let all = vec![dropping(80, 1, 1003), dropping(81, 2, 5), dropping(82, 3, 9)];
+        assert_eq!(drops.update(1, all.clone()), [dropping(80, 1, 3), dropping(82, 3, 9)]);
+        assert_eq!(drops.update(1, all), []);
         // The same cookie in another namespace is another socket.
-        drops.look(2, vec![dropping(80, 1, 4)]);
-        drops.look(1, vec![dropping(80, 1, 1003)]);
-        assert_eq!(drops.take(), []);
+        assert_eq!(drops.update(2, vec![dropping(80, 1, 4)]), []);
+        assert_eq!(drops.update(1, vec![dropping(80, 1, 1003)]), []);
         drops.retain(|netns| netns == 2);
-        drops.look(1, vec![dropping(80, 1, 1003)]);
-        drops.look(2, vec![dropping(80, 1, 6)]);
-        assert_eq!(drops.take(), [dropping(80, 1, 2)], "one that is gone is forgotten");
+        assert_eq!(drops.update(1, vec![dropping(80, 1, 1003)]), []);
+        let since = drops.update(2, vec![dropping(80, 1, 6)]);
+        assert_eq!(since, [dropping(80, 1, 2)], "one that is gone is forgotten");
     }
 
     #[test]
     fn a_count_that_went_round_is_no_large_one() {
         let mut drops = Drops::default();
-        drops.look(1, vec![dropping(80, 1, u64::from(u32::MAX))]);
-        drops.look(1, vec![dropping(80, 1, 1)]);
-        assert_eq!(drops.take(), [dropping(80, 1, 2)]);
+        assert_eq!(drops.update(1, vec![dropping(80, 1, u64::from(u32::MAX))]), []);
+        assert_eq!(drops.update(1, vec![dropping(80, 1, 1)]), [dropping(80, 1, 2)]);
     }
 
     #[test]

@@ -5,20 +5,12 @@
 pub struct Release(pub u32, pub u32);
 
 impl Release {
-    /// First release with everything that the `tp_btf` hook needs: `iter/tcp` holds the lock of the socket.
-    pub const TP_BTF: Self = Self(5, 15);
     /// First release in which a `tp_btf` program never interrupts itself on one CPU.
     pub const NO_NESTING: Self = Self(6, 1);
     /// First release in which a thread may be preempted inside a tracepoint.
     pub const PREEMPTIBLE_TRACEPOINTS: Self = Self(7, 0);
-    /// First release in which a child socket has its peer address when its first transition fires.
-    pub const CHILD_HAS_PEER: Self = Self(6, 15);
     /// First release that counts skipped runs of classic tracepoint programs.
     pub const COUNTS_CLASSIC_MISSES: Self = Self(6, 7);
-    /// First release with a BPF ring buffer.
-    pub const RING_BUFFER: Self = Self(5, 8);
-    /// First release that charges BPF memory to the cgroup instead of `RLIMIT_MEMLOCK`.
-    pub const NO_MEMLOCK: Self = Self(5, 11);
     /// First release whose `TcpExt:TW` and `TWKilled` count entries into TIME_WAIT; earlier ones count expiries.
     pub const TW_COUNTS_ENTRIES: Self = Self(5, 18);
 

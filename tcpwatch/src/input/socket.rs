@@ -183,4 +183,12 @@ impl Detail {
             drops: None,
         }
     }
+
+    /// Bytes of data that wait to be read; `None` where the source does not show the queue.
+    #[must_use]
+    pub fn unread_bytes(&self) -> Option<u32> {
+        // In CLOSE_WAIT the peer's FIN takes a number of its own, until it is read.
+        let fin = u32::from(self.socket.state == TcpState::CloseWait);
+        self.receive_queue.map(|queue| queue.saturating_sub(fin))
+    }
 }

@@ -10,6 +10,7 @@ use std::hash::Hash;
 use std::ops::Range;
 
 use self::owners::Owners;
+use super::rounded;
 use super::time_buckets::TimeBuckets;
 
 /// How many times the usual a second of a burst opens, more than: seconds of steady traffic differ by less.
@@ -168,16 +169,6 @@ fn usual(opened: &Seconds, seconds: Range<u64>) -> Option<f64> {
     let known = counts.len() as u64 >= KNOWN_FROM;
     let below = at(middle.wrapping_sub(1 - counts.len() % 2));
     Some(f64::midpoint(at(middle)?, below?)).filter(|_| known)
-}
-
-/// A number that was reckoned as a count.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "what is over the usual is more than none, and no more than all"
-)]
-fn rounded(number: f64) -> u64 {
-    number.round() as u64
 }
 
 #[cfg(test)]

@@ -136,7 +136,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds what `other` counted of another process here.
+    /// Adds what `other` counted, except `served`.
     fn merge(&mut self, other: &Self) {
         self.opened = self.opened.saturating_add(other.opened);
         self.failed += other.failed;

@@ -33,7 +33,7 @@ impl StateCounts {
     /// Sockets in all states.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.0.iter().fold(0, |sum, &count| sum.saturating_add(count))
+        super::total(self.0)
     }
 
     /// Every state with its number of sockets, in the order of JSON and CSV.
@@ -52,7 +52,7 @@ impl Serialize for StateCounts {
 impl AddAssign for StateCounts {
     fn add_assign(&mut self, other: Self) {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {
-            *mine += theirs;
+            *mine = mine.saturating_add(theirs);
         }
     }
 }

@@ -185,15 +185,6 @@ impl Ending {
             _ => None,
         }
     }
-
-    /// Whether the connection was closed by FINs (RFC 9293, section 3.6).
-    #[must_use]
-    pub const fn is_graceful(self) -> bool {
-        matches!(
-            self,
-            Self::GracefulActive | Self::GracefulPassive | Self::Simultaneous | Self::ClosedFirst
-        )
-    }
 }
 
 /// Number of connections by how they ended.
@@ -221,7 +212,7 @@ impl EndingCounts {
     /// Connections of all endings.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.0.iter().fold(0, |sum, &count| sum.saturating_add(count))
+        super::total(self.0)
     }
 
     /// The difference to `earlier`; never below zero.

@@ -411,7 +411,7 @@ impl Leaks {
         let mut moved_ns = moved_ns(&found.detail, now_ns);
         if let Some(previous) = &previous {
             // Fewer bytes wait: some were read since the last scan.
-            let was_read = found.detail.receive_queue < previous.detail.receive_queue;
+            let was_read = found.detail.unread_bytes() < previous.detail.unread_bytes();
             moved_ns = moved_ns.max(if was_read { now_ns } else { previous.moved_ns });
         }
         // The kernel counts in ticks, and read this socket at some time during the scan: data that moved before the socket entered may
@@ -506,7 +506,7 @@ impl Leaks {
     /// The endpoints of the socket of `event`; `None` where a port is not chosen yet.
     fn event_endpoints(&self, event: &Event) -> Option<Endpoints> {
         Some(Endpoints {
-            netns: self.netns(event.netns.map_or(0, std::num::NonZeroU32::get)),
+            netns: self.netns(event.netns.map_or(0, NonZeroU32::get)),
             local: event.local,
             lport: event.lport?.get(),
             remote: event.remote,

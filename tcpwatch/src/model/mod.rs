@@ -27,15 +27,25 @@ fn total(counts: impl IntoIterator<Item = u64>) -> u64 {
 
 /// Converts nanoseconds to seconds.
 #[expect(clippy::cast_precision_loss, reason = "2^53 ns are 104 days; an interval is shorter")]
-fn seconds(ns: u64) -> f64 {
+pub(crate) fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
-/// A count as a number to reckon with.
+/// Converts a count for rates and shares.
 #[expect(
     clippy::cast_precision_loss,
     reason = "no host has 2^53 sockets, or opens as many connections in a minute"
 )]
-fn real(count: u64) -> f64 {
+pub(crate) fn real(count: u64) -> f64 {
     count as f64
+}
+
+/// Rounds a computed number of sockets or connections, which is not negative, to a count.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "no count is negative, or 2^64"
+)]
+fn rounded(count: f64) -> u64 {
+    count.round() as u64
 }

@@ -287,7 +287,7 @@ impl StatFrame {
     /// Connections that went from ESTABLISHED or `CLOSE_WAIT` straight to CLOSE, equal to `Tcp:EstabResets`.
     #[must_use]
     pub fn reset(&self) -> u64 {
-        self.moved(TcpState::Established, TcpState::Close) + self.moved(TcpState::CloseWait, TcpState::Close)
+        super::total([TcpState::Established, TcpState::CloseWait].map(|from| self.moved(from, TcpState::Close)))
     }
 }
 

@@ -54,12 +54,6 @@ impl<const SLOT_NS: u64, const N: u64> TimeBuckets<SLOT_NS, N> {
         self.store(slot, self.get(slot).saturating_add(1));
     }
 
-    /// Sets the count of `slot`, unless it is older than the last `N`.
-    pub fn set(&mut self, slot: u64, count: u32) {
-        self.advance(slot);
-        self.store(slot, count);
-    }
-
     /// Events in `slot`; 0 for a slot outside the ring.
     #[must_use]
     pub fn get(&self, slot: u64) -> u32 {
@@ -76,7 +70,7 @@ impl<const SLOT_NS: u64, const N: u64> TimeBuckets<SLOT_NS, N> {
         (first..end).map(|slot| u64::from(self.get(slot))).sum()
     }
 
-    /// The newest slot that has been counted in or set; 0 before the first.
+    /// The newest slot that has been counted in; 0 before the first.
     #[must_use]
     pub const fn newest(&self) -> u64 {
         self.newest
@@ -110,21 +104,9 @@ mod tests {
         let mut slots = seconds(&[100, 101, 104]);
         assert_eq!((slots.get(100), slots.get(101), slots.sum(0, u64::MAX)), (0, 1, 2));
         slots.add(100);
-        slots.set(99, 9);
         assert_eq!(slots.sum(0, u64::MAX), 2);
         slots.add(1_000_000_000_000);
         assert_eq!(slots.sum(0, u64::MAX), 1);
-    }
-
-    #[test]
-    fn a_count_can_be_set_in_any_slot_of_the_ring() {
-        let mut slots = seconds(&[100]);
-        slots.set(102, 5);
-        slots.set(99, 3);
-        assert_eq!(
-            (slots.get(99), slots.get(100), slots.get(101), slots.get(102)),
-            (3, 1, 0, 5)
-        );
     }
 
     #[test]
@@ -132,9 +114,8 @@ mod tests {
         let mut slots = TimeBuckets::<1, 3>::default();
         slots.add(u64::MAX);
         slots.add(0);
-        slots.set(u64::MAX, u32::MAX);
         slots.add(u64::MAX);
-        assert_eq!((slots.get(u64::MAX), slots.get(0)), (u32::MAX, 0));
+        assert_eq!((slots.get(u64::MAX), slots.get(0)), (2, 0));
         assert_eq!(slots.sum(5, 2), 0);
     }
 }

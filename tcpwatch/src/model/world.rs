@@ -108,11 +108,12 @@ impl World {
                 }
             }
             Input::CgroupPath { owner, cgroup } => self.cgroups.insert(&owner, cgroup),
-            Input::Loss(loss) => {
-                self.lost = loss.lost;
-                let Loss {
-                    missed_resets, emptied, ..
-                } = loss;
+            Input::Loss(Loss {
+                lost,
+                missed_resets,
+                emptied,
+            }) => {
+                self.lost = lost;
                 self.transitions.holdback.set_missed_resets(missed_resets, emptied);
                 self.connections.holdback.set_missed_resets(missed_resets, emptied);
             }

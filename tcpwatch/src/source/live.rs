@@ -94,8 +94,8 @@ impl Live {
         let seeding = seeds.then(|| Seeding::start(&namespaces, Arc::clone(&proc)));
         let owners = needs.owners().then(|| OwnerResolver::new(Arc::clone(&proc)));
         if let Some(scans) = &mut scans {
-            let stacks = needs.stuck.filter(|stuck| stuck.stacks);
-            let stacks = stacks.map(|_| Stacks::follow(kernel.stacks()?)).transpose()?;
+            let shows_stacks = needs.stuck.is_some_and(|stuck| stuck.stacks);
+            let stacks = shows_stacks.then(|| Stacks::follow(kernel.stacks()?)).transpose()?;
             scans.watch(netns.clone(), stacks);
         }
         let counts = if needs.reads_counts() {

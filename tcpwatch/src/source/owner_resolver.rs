@@ -13,7 +13,7 @@ use tcpwatch_common::TcpState;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 pub use self::proc_reader::ProcReader;
-use super::worker::{Refused, Worker};
+use super::worker::Worker;
 use crate::clock;
 use crate::input::owner::{Owner, UnknownOwner};
 use crate::input::{Event, Input};
@@ -155,12 +155,7 @@ impl OwnerResolver {
             // Nobody waits any more where this fails.
             let _ = answers.send(Answer { generation, inputs });
         };
-        let posted = if self.count + batch.len() > QUESTIONS {
-            Err(Refused::Stuck)
-        } else {
-            self.thread.post(work)
-        };
-        if posted.is_ok() {
+        if self.count + batch.len() <= QUESTIONS && self.thread.post(work).is_ok() {
             self.count += batch.len();
             self.waiting.push_back(batch);
             return;

@@ -164,8 +164,6 @@ struct Walked {
 /// A scan of the sockets, whose owners are not known yet.
 struct Unowned {
     walked: Walked,
-    /// Processes that held sockets at the scan before.
-    pids: HashSet<NonZeroU32>,
     scan: SocketScan,
     after: ScansBefore,
 }
@@ -192,7 +190,7 @@ impl ScanRequest {
         let found = self.walk_all(root, before, namespaces)?;
         let is_any = self.filter.owner.is_any();
         let asks = found.after.needs_owners(found.scan.ended_ns, self.older_ns) || !is_any;
-        if !asks && found.pids.is_empty() {
+        if !asks && found.after.pids.is_empty() {
             return Ok(found.without_owners());
         }
         let Some(proc) = proc else {
@@ -242,12 +240,7 @@ impl ScanRequest {
         };
         let mut after = before.next(started_ns, self.older_ns, &walked.details);
         after.namespaces = (self.netns != NetnsSelector::All).then_some(namespaces);
-        Ok(Unowned {
-            walked,
-            pids: before.pids.clone(),
-            scan,
-            after,
-        })
+        Ok(Unowned { walked, scan, after })
     }
 
     /// Adds the holders of the sockets that were `found`, if `asks`, and the processes that held some and have ended.
@@ -276,7 +269,7 @@ impl ScanRequest {
         } else {
             scan.sockets = walked.without_owners();
         }
-        scan.exited = found.pids.iter().copied().filter(|&pid| has_ended(root, pid)).collect();
+        scan.exited = after.pids.iter().copied().filter(|&pid| has_ended(root, pid)).collect();
         after.pids.retain(|pid| !scan.exited.contains(pid));
         after.pids.extend(holders(&scan));
         Ok((scan, after))
@@ -311,12 +304,11 @@ impl ScanRequest {
     }
 
     fn walk(&self, root: &Path, namespace: &Namespace, walked: &mut Walked) -> Result<()> {
-        let listen = StateSet::NONE.with(TcpState::Listen);
         let mut sockets = namespace.run(|| Sockets::open(root, namespace.inode))?;
         let wanted = if self.open {
             StateSet::ALL
         } else {
-            StateSet(self.filter.states.0 | listen.0)
+            self.filter.states.with(TcpState::Listen)
         };
         sockets.walk_in_detail(wanted, |detail| {
             let socket = &detail.socket;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::sys::threads;
 
-/// Work is waited for this long: longer than reading the /proc of a busy host takes.
+/// How long a job may take: longer than reading the /proc of a busy host takes.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Jobs that wait at most.
 const QUEUE: usize = 1024;
@@ -22,7 +22,7 @@ type Job<S> = Box<dyn FnOnce(&mut S) + Send>;
 /// never a second thread that may get stuck in the same place.
 pub struct Worker<S> {
     name: &'static str,
-    /// What it does, and what is unknown where it cannot, for warnings.
+    /// The work, and the facts that are unknown without it, for warnings.
     words: [&'static str; 2],
     make: Arc<dyn Fn() -> S + Send + Sync>,
     patience_ns: u64,
@@ -58,8 +58,8 @@ impl fmt::Display for Refused {
 }
 
 impl<S: 'static> Worker<S> {
-    /// A thread called `name`, which starts with the first job, on the state that `make` makes. `words` are what it does, and what is
-    /// unknown where it cannot.
+    /// A thread called `name`, which starts with the first job, on the state that `make` makes. `words` complete its warnings: the work,
+    /// and the facts that are unknown without it ("reading /proc", "owners").
     pub fn new(name: &'static str, words: [&'static str; 2], make: impl Fn() -> S + Send + Sync + 'static) -> Self {
         Self::with_patience(name, words, PATIENCE, make)
     }
@@ -135,7 +135,7 @@ impl<S: 'static> Worker<S> {
             }
             Err(why) => {
                 if thread.wait_ns == RETRY_NS[0] {
-                    log::warn!("{}: {why}", self.words[1]);
+                    log::warn!("{} are unknown: {why}", self.words[1]);
                 }
                 thread.wait_ns = (thread.wait_ns * 2).min(RETRY_NS[1]);
                 Err(Refused::NoThread)
@@ -155,6 +155,7 @@ impl<S: 'static> Worker<S> {
         match result.recv_timeout(Duration::from_nanos(self.patience_ns)) {
             Ok(result) => Ok(result),
             Err(RecvTimeoutError::Timeout) => {
+                // This prints the warning.
                 self.is_stuck();
                 Err(Refused::Stuck)
             }
@@ -165,7 +166,7 @@ impl<S: 'static> Worker<S> {
 
 /// Does `jobs` until no more can come.
 fn work<S>(mut state: S, jobs: &Receiver<Job<S>>, since_ns: &AtomicU64) {
-    /// Says that no job is under way any more, also where one panicked.
+    /// Marks the job as over, also after a panic.
     struct Over<'a>(&'a AtomicU64);
     impl Drop for Over<'_> {
         fn drop(&mut self) {

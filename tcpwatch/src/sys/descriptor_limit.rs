@@ -27,7 +27,7 @@ pub fn ensure_free(needed: u64) -> Result<()> {
 /// Adds a remedy to the message `text` if it comes from a descriptor limit.
 #[must_use]
 pub fn with_remedy(text: String) -> String {
-    match of(&text).map(|errno| {
+    match limit_in(&text).map(|errno| {
         if errno == Errno::MFILE {
             "ulimit -n"
         } else {
@@ -42,11 +42,11 @@ pub fn with_remedy(text: String) -> String {
 /// Whether `error` comes from a descriptor limit. The object that could not be opened exists, and must not be left out.
 #[must_use]
 pub fn is_reached(error: &anyhow::Error) -> bool {
-    of(&format!("{error:#}")).is_some()
+    limit_in(&format!("{error:#}")).is_some()
 }
 
 /// The descriptor limit that `text` reports. It searches the text, because some libraries keep only the text of an error.
-fn of(text: &str) -> Option<Errno> {
+fn limit_in(text: &str) -> Option<Errno> {
     // The text for ENFILE starts with the text for EMFILE, so check ENFILE first.
     let limits = [Errno::NFILE, Errno::MFILE];
     limits

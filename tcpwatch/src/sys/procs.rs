@@ -96,7 +96,7 @@ pub fn holders(root: &Path) -> anyhow::Result<Holders> {
         let entry = entry.with_context(|| path.display().to_string())?;
         if let Some(pid) = number(entry.file_name().to_bytes()).and_then(NonZeroU32::new) {
             pids.push(pid);
-            scan.look(&all, pid)
+            scan.scan_process(&all, pid)
                 .with_context(|| path.join(pid.to_string()).display().to_string())?;
         }
     }
@@ -135,13 +135,13 @@ impl Scan {
     ///
     /// # Errors
     /// No descriptor is left for reading; the process may hold sockets.
-    fn look(&mut self, all: &OwnedFd, pid: NonZeroU32) -> rustix::io::Result<()> {
+    fn scan_process(&mut self, all: &OwnedFd, pid: NonZeroU32) -> rustix::io::Result<()> {
         match self.read(all, pid, "fd") {
-            Ok(0) => self.look_at_others(all, pid),
+            Ok(0) => self.scan_other_threads(all, pid),
             Ok(_) => {}
             Err(errno) if is_gone(errno) => {}
             Err(errno @ (Errno::MFILE | Errno::NFILE)) => return Err(errno),
-            Err(_) if self.holds_nothing(all, pid) => self.look_at_others(all, pid),
+            Err(_) if self.holds_nothing(all, pid) => self.scan_other_threads(all, pid),
             Err(_) => self.unreadable += 1,
         }
         Ok(())
@@ -149,7 +149,7 @@ impl Scan {
 
     /// Reads the descriptors of `pid` through its other threads. The first thread shows none if it has exited (`pthread_exit()`
     /// in `main()`).
-    fn look_at_others(&mut self, all: &OwnedFd, pid: NonZeroU32) {
+    fn scan_other_threads(&mut self, all: &OwnedFd, pid: NonZeroU32) {
         for thread in threads::in_directory(all, self.name(pid, "task"), pid) {
             match self.read(all, pid, &format!("task/{thread}/fd")) {
                 Ok(0) => {}
@@ -348,7 +348,7 @@ mod tests {
         )]);
         let all = directory(CWD, root.path().join("proc")).unwrap();
         let mut scan = Scan::new(2);
-        scan.look(&all, NonZeroU32::new(7).unwrap()).unwrap();
+        scan.scan_process(&all, NonZeroU32::new(7).unwrap()).unwrap();
         assert_eq!((scan.holds.len(), scan.left_out, scan.unreadable), (2, 1, 0));
     }
 

@@ -8,7 +8,7 @@ use crate::view::{Output, View};
 
 /// The form `output` asks for; text shows `limit` groups at most, laid out for `screen`, with times in `zone`.
 #[must_use]
-pub fn of(output: Output, limit: usize, screen: Screen, zone: TimeZone) -> Box<dyn View> {
+pub fn new_view(output: Output, limit: usize, screen: Screen, zone: TimeZone) -> Box<dyn View> {
     match output {
         Output::Text => Box::new(text::latency::Text::new(zone, limit, screen)),
         Output::Json => Box::new(json::latency::Json),

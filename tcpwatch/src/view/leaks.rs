@@ -8,10 +8,10 @@ use tcpwatch_common::StateSet;
 
 use super::screen::Screen;
 use super::{csv, json, text, words};
-use crate::detect::leak::seconds;
 use crate::input::netns_selector::NetnsSelector;
 use crate::model::filter::Filter;
 use crate::model::leaks::{Group, Shared};
+use crate::model::seconds;
 use crate::view::{Output, View};
 
 /// The sockets that the user selected, for the heading.
@@ -44,7 +44,7 @@ impl Selection {
 
 /// The view for `output`, laid out for `screen`, with times in `zone`.
 #[must_use]
-pub fn view(output: Output, screen: Screen, zone: TimeZone, selection: Selection) -> Box<dyn View> {
+pub fn new_view(output: Output, screen: Screen, zone: TimeZone, selection: Selection) -> Box<dyn View> {
     match output {
         Output::Json => Box::new(json::leaks::Json),
         Output::Csv => Box::new(csv::leaks::Csv),

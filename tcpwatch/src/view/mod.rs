@@ -15,8 +15,6 @@ pub mod time;
 pub mod trace;
 pub mod words;
 
-pub use crate::model::number;
-
 use std::io::{self, Write};
 
 use crate::detect::finding::Finding;

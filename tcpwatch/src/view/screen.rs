@@ -45,14 +45,16 @@ impl Screen {
         self.width.unwrap_or(DEFAULT_WIDTH)
     }
 
-    /// The style of a state; of nothing, where there is no colour.
+    /// `style`, or none without colour.
+    #[must_use]
+    pub const fn styled(self, style: Style) -> Style {
+        if self.colour { style } else { Style::new() }
+    }
+
+    /// The style of a state, or none without colour.
     #[must_use]
     pub const fn style(self, state: TcpState) -> Style {
-        if self.colour {
-            states::style(state)
-        } else {
-            Style::new()
-        }
+        self.styled(states::style(state))
     }
 }
 

@@ -132,7 +132,8 @@ fn each_program_has_its_verdict(hook: Hook) {
             let verdict = group["verdict"].as_str().expect("a verdict");
             assert!(["undecided", "slow"].contains(&verdict), "{group}");
             if verdict == "slow" {
-                assert!(in_seconds(group, "closed_late_min_s") >= 3.0, "{group}");
+                // Where data was read late, its time began anew with the next scan, up to a second after.
+                assert!(in_seconds(group, "closed_late_min_s") >= 2.0, "{group}");
             }
         }
         for scan in &scans {
@@ -185,7 +186,7 @@ def connect():
         pool.line(0);
         let mut growing = Python::start(&growing, &[]);
         growing.line(0);
-        let leaks = Leaks::start(
+        let mut leaks = Leaks::start(
             hook,
             "1",
             "1",
@@ -201,7 +202,7 @@ def connect():
                 Err(format!("{verdicts:?}"))
             }
         });
-        sleep(Duration::from_secs(3));
+        leaks.fresh();
         let scans = leaks.finish(3);
         for (pid, decided) in [(pool.pid(), "pool"), (growing.pid(), "leak")] {
             let groups = scans.iter().filter_map(|scan| scan.group(pid, "established"));

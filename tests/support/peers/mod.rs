@@ -13,6 +13,6 @@ pub(crate) mod tc;
 pub(crate) mod tcplife;
 
 /// Runs a peer to its end, and returns its standard output.
-fn run(program: &str, args: &[&str]) -> String {
+pub(crate) fn run(program: &str, args: &[&str]) -> String {
     output(Command::new(program).args(args))
 }

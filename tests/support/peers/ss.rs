@@ -96,7 +96,6 @@ pub(crate) fn counts_of(wanted: impl Fn(&Row) -> bool) -> Counts {
 pub(crate) fn holders() -> Vec<Vec<u32>> {
     let text = run("ss", &["-tanHpO"]);
     // Names are printed as they are: a line goes on where one has a newline, and `pid=` is what no name here has.
-
     let starts_a_row = |line: &&str| STATES.iter().any(|state| line.starts_with(state.ss));
     let mut rows: Vec<Vec<u32>> = Vec::new();
     for line in text.lines() {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::run::{finish, tcpwatch};
 use super::{Ended, Hook, Running};
-use crate::support::clock::{PATIENCE, try_for};
+use crate::support::clock::eventually;
 
 /// A running `leaks --watch`.
 pub(crate) struct Leaks {
@@ -56,11 +56,7 @@ impl Leaks {
 
     /// Waits until the scans so far are what `holds` of them.
     pub(crate) fn until<T>(&self, what: &str, holds: impl Fn(&[Scan]) -> Result<T, String>) -> T {
-        // Some verdicts take half a minute.
-        match try_for(PATIENCE, || holds(&self.scans())) {
-            Ok(value) => value,
-            Err(seen) => panic!("waited in vain for {what}: {seen}"),
-        }
+        eventually(what, || holds(&self.scans()))
     }
 
     /// Ends it, by which it exits with `code`; it must have nothing to complain about.

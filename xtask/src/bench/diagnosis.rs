@@ -22,7 +22,7 @@ const MANY: u64 = 104_000;
 
 /// Each answer, and how long it may take, ms.
 const ANSWERS: [(&str, &[&str], f64); 3] = [
-    ("leaks, one look", &["leaks", "--older", "10ms", "-o", "json"], 1000.0),
+    ("leaks, one scan", &["leaks", "--older", "10ms", "-o", "json"], 1000.0),
     ("doctor", &["doctor"], 50.0),
     ("explain", &["explain", "close_wait"], 50.0),
 ];

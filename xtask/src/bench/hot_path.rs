@@ -49,7 +49,7 @@ const SHARE_OF_TCPSTATES: f64 = 1.0 / 30.0;
 /// Runs this part.
 pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
     let plan = Plan {
-        name: "path",
+        name: "hot-path",
         rounds: sandbox.choose(25, 5),
         workload: turns,
         units: 50_000,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -34,6 +35,8 @@ pub(super) struct TestProcess {
     stderr: File,
     /// How and when it ended by itself.
     ended: Option<(ExitStatus, Instant)>,
+    /// Whether its outcome was returned, and no process of it is left.
+    is_over: bool,
 }
 
 /// How a test ended.
@@ -70,6 +73,7 @@ impl TestProcess {
             stdout,
             stderr,
             ended: None,
+            is_over: false,
         })
     }
 
@@ -90,7 +94,9 @@ impl TestProcess {
             None => {
                 let ended = self.kill()?;
                 let failure = format!("ran for longer than {} s; ended: {ended}", limit.as_secs());
-                self.outcome(self.started.elapsed(), Some(failure)).map(Some)
+                let outcome = self.outcome(self.started.elapsed(), Some(failure))?;
+                self.is_over = true;
+                Ok(Some(outcome))
             }
             Some((status, at)) => {
                 let left = !with_mark(&self.mark).is_empty();
@@ -99,7 +105,7 @@ impl TestProcess {
                 }
                 let mut outcome = self.outcome(at - self.started, None)?;
                 outcome.failure = if left {
-                    Some(format!("left processes behind; ended: {}", self.kill()?))
+                    Some(format!("left processes behind; ended: {}; {status}", self.kill()?))
                 } else if !status.success() {
                     Some(format!("failed ({status})"))
                 } else if !outcome.stdout.contains(" 1 passed") {
@@ -107,6 +113,7 @@ impl TestProcess {
                 } else {
                     None
                 };
+                self.is_over = true;
                 Ok(Some(outcome))
             }
         }
@@ -140,7 +147,12 @@ impl TestProcess {
             if start.elapsed() > PATIENCE {
                 bail!("{} cannot be ended: {processes:?}", self.test.label());
             }
-            killed.extend(processes.iter().filter_map(|&pid| kill(pid)));
+            let opened = processes.iter().filter_map(|&pid| Some((pid, open(pid)?)));
+            let opened: Vec<(i32, OwnedFd)> = opened.collect();
+            // An id may have become another process's before it was opened.
+            let same = with_mark(&self.mark);
+            let opened = opened.iter().filter(|(pid, _)| same.contains(pid));
+            killed.extend(opened.filter_map(|(pid, process)| kill(*pid, process)));
             // A process that has ended is there until its parent has waited for it; this one's parent is here.
             self.child.try_wait().context("cannot wait for a test")?;
             thread::sleep(Duration::from_millis(5));
@@ -152,7 +164,7 @@ impl TestProcess {
 
 impl Drop for TestProcess {
     fn drop(&mut self) {
-        if self.ended.is_none()
+        if !self.is_over
             && let Err(error) = self.kill()
         {
             eprintln!("{error:#}");
@@ -201,9 +213,13 @@ fn parent(pid: i32) -> Option<i32> {
     (!["Z", "X"].contains(&state)).then_some(parent)
 }
 
-/// Kills a process, and returns its id with its name; `None` if it has just ended.
-fn kill(pid: i32) -> Option<String> {
-    let process = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+/// Opens a process; `None` if it has just ended.
+fn open(pid: i32) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
+}
+
+/// Kills `process`, and returns its id with its name; `None` if it has just ended.
+fn kill(pid: i32, process: &OwnedFd) -> Option<String> {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     pidfd_send_signal(process, Signal::KILL).ok()?;
     Some(format!("{pid} ({})", name.trim_end()))

@@ -8,9 +8,8 @@ pub(super) fn text(kind: Kind) -> FindingText {
         Kind::Leak => FindingText {
             about: "Sockets that their application never closes",
             meaning: &[
-                "Sockets stay in a state that only the application here can end, mostly CLOSE_WAIT, get older \
-                and older, and none is ever closed from it. Age tells, not the number: a busy server has young \
-                ones at any moment.",
+                "Sockets stay in a state that only the application here can end, mostly CLOSE_WAIT. They get older, and \
+                none is ever closed. Their age matters, not their number: a busy server always has some young ones.",
                 "A socket is stuck when it has been in CLOSE_WAIT, FIN_WAIT2, SYN_SENT or LAST_ACK (or, with \
                 `--state established`, in ESTABLISHED) for `--older` or longer, and no data moves. The window is \
                 twice `--older`, 30 s at least, and as long as the slowest close took, 10 minutes at most. Of the \
@@ -22,8 +21,8 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 window; after 10 minutes without data it is a leak.",
                 "slow: some stuck sockets were closed during the window; the row shows after how long.",
                 "young: none has been in the state for `--older` yet.",
-                "undecided: the watch is shorter than the window, the oldest socket is younger, or the number of those \
-                that this host opened grew lately; the row shows how much longer to watch.",
+                "undecided: tcpwatch watched for less than the window, no socket is as old as the window, or a pool grew \
+                during the window. The row shows how much longer to watch.",
                 "leak: no stuck socket was closed during the window.",
             ],
             hurts: &[
@@ -41,8 +40,9 @@ pub(super) fn text(kind: Kind) -> FindingText {
         Kind::Churn => FindingText {
             about: "A new connection for every request or few",
             meaning: &[
-                "A process or peer opens ten connections a second or more, and a quarter of all, to one destination. Most of \
-                them are over, and nine of ten of those within a second and with less than 16 KiB each way.",
+                "A process or peer makes ten connections a second or more, and a quarter of all, to one destination. Most of \
+                them have ended. Nine of ten of the ended ones lasted less than a second. In the direction that carries less, \
+                they carried less than 16 KiB on average.",
             ],
             hurts: &[
                 "Every one costs a handshake (a round trip before the first byte, more with TLS), CPU on both \
@@ -148,9 +148,9 @@ pub(super) fn text(kind: Kind) -> FindingText {
         Kind::SynFlood => FindingText {
             about: "More SYNs than a listener takes: cookies sent, or SYNs dropped",
             meaning: &[
-                "The queue of half-open requests of a listener was full. With tcp_syncookies the kernel \
-                answered with cookies and remembered nothing (TcpExtTCPReqQFullDoCookies), without it it \
-                dropped the SYN (TcpExtTCPReqQFullDrop).",
+                "The SYN queue of a listener was full. With tcp_syncookies the kernel answered with cookies and stored \
+                nothing (TcpExtTCPReqQFullDoCookies). Without tcp_syncookies it dropped the SYN \
+                (TcpExtTCPReqQFullDrop).",
                 "Found where a listener dropped SYNs, or answered them with a cookie; ten dropped a second are critical.",
                 "Without cookies, where the backlog of a listener is larger than three quarters of \
                 tcp_max_syn_backlog, SYNs are dropped before that, once as many are half-open. \
@@ -194,9 +194,9 @@ pub(super) fn text(kind: Kind) -> FindingText {
         Kind::ConnectFailures => FindingText {
             about: "Connects fail",
             meaning: &[
-                "Five connects or more, and a twentieth of those that one process tried to one destination, failed: \
-                refused, timed out, unreachable or given up; half of them are critical.",
-                "Those without a local port are told by port_exhaustion.",
+                "Connects of one process to one destination failed: five or more, and one in twenty. They were refused, \
+                timed out, unreachable or given up. One in two is critical.",
+                "The finding port_exhaustion reports connects that found no local port.",
             ],
             hurts: &[
                 "Every failure is a request that is late or lost. Timeouts hold a thread or a coroutine for as \
@@ -213,9 +213,10 @@ pub(super) fn text(kind: Kind) -> FindingText {
             meaning: &[
                 "Orphans are closed connections that still have something to send: data, or a FIN that is not \
                 acknowledged.",
-                "Found where the kernel gave some up, or where the whole host has a quarter of tcp_max_orphans, from which it \
-                may: from there on those whose peer does not answer and of which an \
-                ICMP error came, from a half on all whose peer does not answer, above the limit any.",
+                "tcpwatch reports this if the kernel gave up orphans, or if the host has a quarter of tcp_max_orphans or more. \
+                From a quarter on, the kernel may give up orphans whose peer does not answer and for which an ICMP error \
+                arrived. From a half on, it may give up any orphan whose peer does not answer. Above the limit, it may \
+                give up any orphan.",
             ],
             hurts: &[
                 "The kernel resets those that it gives up, for this limit or for want of memory \
@@ -231,8 +232,8 @@ pub(super) fn text(kind: Kind) -> FindingText {
         Kind::RetransmitStorm => FindingText {
             about: "Much is sent again",
             meaning: &[
-                "Ten segments a second or more, and a twentieth of those sent, were sent again: they were lost, or their \
-                acknowledgements were, or came too late. SYN and SYN-ACK do not count.",
+                "Many segments were retransmitted: ten a second or more, and one in twenty of the segments sent. They were \
+                lost, or their acknowledgements were lost or late. SYN and SYN-ACK do not count.",
             ],
             hurts: &[
                 "Throughput falls and latency rises: each timeout waits 200 ms or more and doubles. Lost SYNs \
@@ -250,11 +251,11 @@ pub(super) fn text(kind: Kind) -> FindingText {
             meaning: &[
                 "Records found no room in the ring buffer (lost), or the kernel skipped a run of our program \
                 (missed). What was printed is not complete; counts of stat do not depend on the ring buffer.",
-                "Found where records were lost, runs skipped, resets missed or sockets miscounted; a thousandth of what was \
-                seen is a warning.",
+                "tcpwatch reports this if it lost records, skipped runs, missed resets or miscounted sockets. One in a \
+                thousand of the events seen is a warning.",
             ],
             hurts: &[
-                "Lives and owners of some connections are not known, and findings that stand on single \
+                "The history and the owner of some connections are unknown, and findings that stand on single \
                 connections may be too small.",
             ],
             to_do: &[

@@ -11,6 +11,7 @@ use super::verdict::{judge, window_ns};
 use super::{Leaks, Verdict};
 use crate::input::owner::Process;
 use crate::input::socket_owner::Unseen;
+use crate::model::real;
 
 /// What there is to show after a scan.
 #[derive(Clone, Debug, PartialEq)]
@@ -137,21 +138,14 @@ impl Leaks {
             let closings = history.closings;
             let group = groups.entry(*key).or_insert_with(|| Group::new(*key));
             group.owner = group.owner.or(history.owner);
-            let slowest_ns = closings.late_ns.map_or(0, |[_, slowest]| slowest);
-            group.growth = history.count_stuck(group.sockets, now_ns, window_ns(self.older_ns, slowest_ns));
+            group.growth = history.count_stuck(group.sockets, now_ns, window_ns(self.older_ns, closings.slowest_ns()));
             group.last_late_ns = closings.last_late_ns.map(|at_ns| now_ns.saturating_sub(at_ns));
             group.closings = closings;
             group.watched_ns = Some(now_ns.saturating_sub(began_ns.max(history.since_ns)));
-            let minutes = number(now_ns.saturating_sub(began_ns)) / 60e9;
+            let minutes = real(now_ns.saturating_sub(began_ns)) / 60e9;
             if let Some(first) = history.first.filter(|_| minutes > 0.0) {
-                group.growth_per_min = Some((number(group.in_state + group.ended) - number(first)) / minutes);
+                group.growth_per_min = Some((real(group.in_state + group.ended) - real(first)) / minutes);
             }
         }
     }
-}
-
-/// For rates: what is lost above 2^53 does not matter.
-#[expect(clippy::cast_precision_loss, reason = "a rate has no more digits than that")]
-fn number(count: u64) -> f64 {
-    count as f64
 }

@@ -201,6 +201,13 @@ impl Group {
         }
     }
 
+    /// Number of descriptors beyond those that are kept.
+    #[must_use]
+    pub fn fds_left_out(&self) -> u64 {
+        let kept: usize = self.holders.iter().map(|holder| holder.fds.len()).sum();
+        self.fds.saturating_sub(kept as u64)
+    }
+
     /// The owner's descriptors, of those that are kept.
     #[must_use]
     pub fn fds_of_owner(&self) -> &[u32] {
@@ -257,9 +264,7 @@ impl Group {
         let is_unaccepted =
             socket.inode.is_none() && matches!(socket.state, TcpState::CloseWait | TcpState::Established);
         self.unaccepted += u64::from(is_unaccepted);
-        if let Some(queue) = detail.receive_queue {
-            // The peer's FIN takes a number of its own, until it is read.
-            let unread = queue.saturating_sub(u32::from(is_close_wait));
+        if let Some((queue, unread)) = detail.receive_queue.zip(detail.unread_bytes()) {
             add(&mut self.unread_bytes, unread);
             self.unread += u64::from(unread > 0);
             if is_close_wait {

@@ -12,7 +12,8 @@ pub struct Closings {
     pub longest_prompt_ns: u64,
     /// Those closed after they were stuck.
     pub late: u64,
-    /// The shortest and the longest time of these, ns; at least that, of one that was there before the watch began.
+    /// The shortest and the longest time of these, ns; at least that, of one that was there before the watch began, or in which data
+    /// moved.
     pub late_ns: Option<[u64; 2]>,
     /// When the last of these was closed, ns (`CLOCK_MONOTONIC`).
     pub last_late_ns: Option<u64>,
@@ -23,6 +24,12 @@ pub struct Closings {
 }
 
 impl Closings {
+    /// The longest time after which a stuck socket was closed, ns; 0 where none was.
+    #[must_use]
+    pub fn slowest_ns(&self) -> u64 {
+        self.late_ns.map_or(0, |[_, slowest]| slowest)
+    }
+
     /// Counts a close at `at_ns` after `dwell_ns` in the state, where `older_ns` makes a socket stuck.
     pub fn add(&mut self, dwell_ns: u64, at_ns: u64, older_ns: u64) {
         if dwell_ns < older_ns {

@@ -134,7 +134,7 @@ fn age(frame: &LeaksFrame) -> (u64, bool) {
 fn an_age_is_exact_where_the_entry_was_seen_and_else_the_least_it_can_be() {
     let mut leaks = Leaks::new(states(), OLDER, true);
     let start = 1000 * SECOND;
-    // ScannedSocket to enter, by cookie or by its ends.
+    // Seen to enter, by cookie or by its ends.
     for known in [NonZeroU64::new(9), None] {
         leaks.apply_transition(
             &Event {

@@ -26,8 +26,8 @@ pub enum Verdict {
     /// None is T old yet.
     #[default]
     Young,
-    /// The watch is shorter than the window, the oldest is younger, or the number of those that this host opened grew lately; the row
-    /// shows how much longer to watch.
+    /// tcpwatch watched for less than the window, no socket is as old as the window, or a pool grew during the window. The row shows
+    /// how much longer to watch.
     Undecided,
     /// None that was T old was closed during the window.
     Leak,
@@ -94,8 +94,7 @@ pub(super) fn longest_window_ns(older_ns: u64) -> u64 {
 
 /// The verdict on `group`, and how much longer to watch it where it is undecided, ns.
 pub(super) fn judge(group: &Group, older_ns: u64) -> (Verdict, Option<u64>) {
-    let slowest_ns = group.closings.late_ns.map_or(0, |[_, slowest]| slowest);
-    let window_ns = window_ns(older_ns, slowest_ns);
+    let window_ns = window_ns(older_ns, group.closings.slowest_ns());
     let watched_ns = group.watched_ns.unwrap_or(0);
     let is_stuck = group.sockets > 0;
     if is_stuck && group.key.is_for_kernel() {

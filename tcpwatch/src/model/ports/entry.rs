@@ -9,15 +9,16 @@ use crate::input::ports::ends::Ends;
 use crate::input::ports::reuse::TwReuse;
 use crate::input::ports::walk::Held;
 use crate::model::time_buckets::TimeBuckets;
-use crate::model::{real, seconds};
+use crate::model::{real, rounded, seconds};
 
 const MINUTE_NS: u64 = TIME_WAIT_S as u64 * SECOND_NS;
 
 /// Rates are those of the last ten seconds: enough to even out a client's pauses, and few beside the minute that TIME_WAIT lasts.
 const RECENT_NS: u64 = 10 * SECOND_NS;
 
-/// How far ahead the end is told, s: further off, the chance in ten seconds decides, and a rate that TIME_WAIT can bear seems not to be.
-const AHEAD_S: u64 = 30;
+/// How far ahead the end is foretold, in times of what the rates are of: 3 s in the first second, 30 s after ten. Further off, chance
+/// decides: two sockets more in the first three seconds seem to grow for ever.
+const AHEAD: u64 = 3;
 
 /// Events in each second: those whose TIME_WAIT ended in the last ten seconds entered it up to 70 s ago, in the first and the last of
 /// 72 seconds of the clock at most.
@@ -99,7 +100,9 @@ impl Entry {
             }
             PortEvent::Waits => {
                 self.entered.add(monotonic_ns);
-                self.unseen -= f64::from(u8::from(is_counted));
+                if is_counted {
+                    self.unseen -= 1.0;
+                }
             }
             PortEvent::Freed => {}
         }
@@ -287,14 +290,16 @@ impl<'a> Growth<'a> {
         self.take_per_s - self.come_back(from_ns, self.now_ns) / at_least_one(from_ns, self.now_ns)
     }
 
-    /// Seconds until the `free` ports are taken as well, if that goes on; `None` where that is not within [`AHEAD_S`].
+    /// Seconds until the `free` ports are taken as well, if that goes on; `None` where that is further off than [`AHEAD`].
     fn full_in_s(&self, mut free: f64) -> Option<f64> {
         // Less than half a port is none.
         if free < 0.5 {
             return Some(0.0);
         }
         let mut second = 0.0;
-        for from_ns in (0..AHEAD_S).map(|ahead| self.now_ns.saturating_add(ahead * SECOND_NS)) {
+        let recent_ns = self.now_ns - self.entry.recent_since(self.now_ns);
+        let ahead_s = AHEAD * (recent_ns / SECOND_NS).max(1);
+        for from_ns in (0..ahead_s).map(|ahead| self.now_ns.saturating_add(ahead * SECOND_NS)) {
             let more = self.take_per_s - self.come_back(from_ns, from_ns.saturating_add(SECOND_NS));
             if more >= free {
                 return Some(second + free / more);
@@ -329,14 +334,4 @@ fn is_lately(last_ns: Option<u64>, now_ns: u64) -> bool {
 /// From then to now, s; a second at least, for what a moment has is no rate.
 fn at_least_one(then_ns: u64, now_ns: u64) -> f64 {
     seconds(now_ns.saturating_sub(then_ns)).max(1.0)
-}
-
-/// A number of sockets.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "no count is negative, or 2^64"
-)]
-fn rounded(count: f64) -> u64 {
-    count.round() as u64
 }

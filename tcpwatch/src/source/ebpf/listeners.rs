@@ -51,13 +51,13 @@ impl Listeners {
 }
 
 impl Kernel {
-    /// The process that listens on `port` of the namespace `netns`, by the kernel side's map. `None` if it is not there, or if
-    /// several processes listen.
+    /// The process that listens on `port` of the namespace `netns`, by the kernel side's map. `None` if none listens any more, or if
+    /// several do.
     pub fn listener(&self, netns: u32, port: u16) -> Option<owner::Owner> {
         let map = self.ebpf.map(names::MAP_LISTENERS)?;
         let map: HashMap<_, u64, [u64; LISTENER]> = HashMap::try_from(map).ok()?;
         let found: Listener = bytemuck::cast(map.get(&listener_key(netns, port), 0).ok()?);
-        (found.shared == 0).then_some(owner::Owner {
+        (found.shared == 0 && found.sockets != 0).then_some(owner::Owner {
             pid: Some(NonZeroU32::new(found.owner.pid)?),
             comm: owner::Comm::new(&found.owner.comm),
             how: owner::How::Listen,

@@ -17,13 +17,14 @@ impl ListenerDrops {
     pub(super) fn read(&mut self, readers: &mut [NamespaceReaders], kernel: &Kernel) -> Result<Vec<Listener>> {
         self.0
             .retain(|netns| readers.iter().any(|reader| reader.inode == netns));
+        let mut dropping = Vec::new();
         for reader in readers {
-            let mut all = listeners(&mut reader.sockets)?;
-            for listener in all.iter_mut().filter(|listener| listener.drops > Some(0)) {
-                listener.owner = kernel.listener(reader.inode, listener.port);
-            }
-            self.0.look(reader.inode, all);
+            let since = self.0.update(reader.inode, listeners(&mut reader.sockets)?);
+            dropping.extend(since.into_iter().map(|listener| Listener {
+                owner: kernel.listener(reader.inode, listener.port),
+                ..listener
+            }));
         }
-        Ok(self.0.take())
+        Ok(dropping)
     }
 }

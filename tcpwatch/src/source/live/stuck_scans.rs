@@ -114,7 +114,7 @@ impl StuckScans {
         }
         match self.spawn() {
             Ok(()) => each(Input::ScanStart {
-                is_base: self.scans == 1,
+                is_base: self.is_first(),
             }),
             Err(why) => self.failed(&why),
         }

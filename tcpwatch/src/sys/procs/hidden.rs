@@ -15,14 +15,14 @@ pub(super) fn hides(root: &Path) -> bool {
     match fs::metadata(root.join("proc/1")) {
         Err(_) => true,
         Ok(first) if first.uid() != user.as_raw() || user.is_root() => false,
-        Ok(_) => fs::read_to_string(root.join("proc/self/mountinfo")).is_ok_and(|text| says_so(&text)),
+        Ok(_) => fs::read_to_string(root.join("proc/self/mountinfo")).is_ok_and(|text| mounts_hidden(&text)),
     }
 }
 
 /// Whether the mount table `text` has a /proc that hides processes: `hidepid=2` or 4, since Linux 5.8 by name.
 ///
 /// A line is `ID PARENT DEVICE ROOT PLACE OPTIONS … - TYPE SOURCE OPTIONS`; the last mount on a mount point counts.
-fn says_so(text: &str) -> bool {
+fn mounts_hidden(text: &str) -> bool {
     let options = text.lines().rev().find_map(|line| {
         let (mount, filesystem) = line.split_once(" - ")?;
         let (place, mut words) = (mount.split(' ').nth(4)?, filesystem.split(' '));
@@ -53,8 +53,8 @@ mod tests {
             "rw,hidepid=4",
             "rw,hidepid=ptraceable",
         ] {
-            assert!(says_so(&table(&[options])), "{options}");
-            assert!(says_so(&table(&["rw", options])) && !says_so(&table(&[options, "rw"])));
+            assert!(mounts_hidden(&table(&[options])), "{options}");
+            assert!(mounts_hidden(&table(&["rw", options])) && !mounts_hidden(&table(&[options, "rw"])));
         }
         for options in [
             "rw",
@@ -63,9 +63,9 @@ mod tests {
             "rw,hidepid=0",
             "rw,hidepid=off",
         ] {
-            assert!(!says_so(&table(&[options])), "{options}");
+            assert!(!mounts_hidden(&table(&[options])), "{options}");
         }
-        assert!(!says_so(&table(&[])) && !says_so("") && !says_so("garbage - proc\n"));
+        assert!(!mounts_hidden(&table(&[])) && !mounts_hidden("") && !mounts_hidden("garbage - proc\n"));
     }
 
     #[test]

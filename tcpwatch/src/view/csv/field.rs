@@ -1,6 +1,7 @@
 //! Writes single CSV fields (RFC 4180) that a spreadsheet reads as intended.
 
 use std::fmt::{Display, Write as _};
+use std::io;
 
 use crate::input::owner::Process;
 
@@ -42,6 +43,15 @@ pub(super) fn as_text(text: String) -> String {
     }
 }
 
+/// Converts an error of the csv crate to the I/O error below it. The crate's own conversion hides the kind, by which a closed pipe is
+/// recognised.
+pub(super) fn to_io(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +89,11 @@ mod tests {
         line.clear();
         process(&mut line, None);
         assert_eq!(line, ",,");
+    }
+
+    #[test]
+    fn a_closed_pipe_keeps_its_kind_of_error() {
+        let closed = csv::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!(to_io(closed).kind(), io::ErrorKind::BrokenPipe);
     }
 }

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use serde::Serialize;
 
 use super::field::as_text;
-use super::snapshot::to_io;
+use super::field::to_io;
 use crate::detect::finding::Finding;
 use crate::model::frame::Frame;
 use crate::view::View;

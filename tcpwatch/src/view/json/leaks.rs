@@ -6,13 +6,13 @@ use serde::Serialize;
 
 use super::line;
 use crate::detect::finding::Finding;
-use crate::detect::leak::seconds;
 use crate::input::owner::Owner;
 use crate::input::socket_owner::{Holder, Unseen};
 use crate::input::socket_scan::AcceptQueue;
 use crate::input::stacks::Why;
 use crate::model::frame::Frame;
 use crate::model::leaks::{Group, OpenedBy};
+use crate::model::seconds;
 use crate::view::View;
 use crate::view::leaks::GroupFields;
 use crate::view::time::rfc3339;
@@ -94,7 +94,6 @@ struct ScanLine<'a> {
 }
 
 fn line<'a>(group: &'a Group, time: &'a str) -> Line<'a> {
-    let kept: usize = group.holders.iter().map(|holder| holder.fds.len()).sum();
     Line {
         schema: "tcpwatch.leak/1",
         time,
@@ -102,7 +101,7 @@ fn line<'a>(group: &'a Group, time: &'a str) -> Line<'a> {
         fields: group.into(),
         accept_queue: group.awaited,
         fds: group.fds_of_owner(),
-        fds_left_out: group.fds.saturating_sub(kept as u64),
+        fds_left_out: group.fds_left_out(),
         holders: &group.holders,
         stacks: group
             .opened_by

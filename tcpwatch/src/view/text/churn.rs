@@ -20,9 +20,9 @@ use crate::model::churn::time_wait::TimeWaitBy;
 use crate::model::churn::{ChurnFrame, Opener, Route, Tally};
 use crate::model::ending::Ending;
 use crate::model::frame::Frame;
+use crate::model::number::{QUIET, brief, duration, per_second, quiet, thousands};
 use crate::model::ports::row::Row;
 use crate::view::View;
-use crate::view::number::{QUIET, brief, duration, per_second, quiet, thousands};
 use crate::view::screen::Screen;
 
 /// Least share of its ports in use, percent, for a destination to be shown.
@@ -94,10 +94,6 @@ impl Text {
 
     fn time_of_day(&self, time: Timestamp) -> impl std::fmt::Display {
         time.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string()
-    }
-
-    fn style(&self, style: Style) -> Style {
-        if self.screen.colour { style } else { Style::new() }
     }
 
     /// Writes the totals of the host.
@@ -179,7 +175,7 @@ impl Text {
         let fits = |needed: usize| self.screen.width.is_none_or(|width| needed <= width);
         let layout = layouts.iter().position(|layout| fits(layout.3));
         let (columns, destinations, to, _) = &layouts[layout.unwrap_or(layouts.len() - 1)];
-        let dim = self.style(Style::new().dimmed());
+        let dim = self.screen.styled(Style::new().dimmed());
         write!(out, "  {dim}{:opener$}  {:to$} ", "opener", "to")?;
         for column in *columns {
             write!(out, " {:>1$}", column.heading, column.width)?;

@@ -13,8 +13,7 @@ const HOLDERS: usize = 2;
 /// `: fds 17, 19-31, 40 (+396)`; of several holders the descriptors that all have, or those of the first. `None` where no socket has
 /// one, or /proc was not scanned.
 pub(super) fn descriptors(group: &Group, holders_known: bool) -> Option<String> {
-    let kept: usize = group.holders.iter().map(|holder| holder.fds.len()).sum();
-    let not_kept = group.fds.saturating_sub(kept as u64);
+    let not_kept = group.fds_left_out();
     match group.holders.as_slice() {
         [] if group.inodes.is_empty() || !holders_known => None,
         // It may be in another PID namespace, or hidden.

@@ -166,11 +166,7 @@ impl<'a> Block<'a> {
         let Self { finding, head, words } = self;
         let severity = finding.severity.key();
         let style = style(finding.severity, screen);
-        let bold = if screen.colour {
-            Style::new().bold()
-        } else {
-            Style::new()
-        };
+        let bold = screen.styled(Style::new().bold());
         writeln!(
             out,
             "\n{style}{severity}{style:#}{:1$}{bold}{head}{bold:#}",

@@ -109,11 +109,7 @@ pub(super) fn columns(screen: Screen) -> usize {
 
 /// The style of a heading.
 fn strong(screen: Screen) -> Style {
-    if screen.colour {
-        Style::new().bold()
-    } else {
-        Style::new()
-    }
+    screen.styled(Style::new().bold())
 }
 
 /// Writes `text` under a heading, after `mark`. A command at its beginning gets a line to itself, so that it can be copied.

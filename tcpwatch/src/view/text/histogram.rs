@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::input::histogram::{Bucket, Histogram};
-use crate::view::number::{duration, quiet, thousands};
+use crate::model::number::{duration, quiet, thousands};
 use crate::view::screen::Screen;
 use crate::view::text::bars;
 

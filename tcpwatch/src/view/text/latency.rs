@@ -9,8 +9,8 @@ use crate::detect::finding::Finding;
 use crate::input::latency::{Group, LatencyBy, Measured, Retransmits};
 use crate::model::frame::Frame;
 use crate::model::latency::LatencyFrame;
+use crate::model::number::{QUIET, brief, quiet, several, thousands};
 use crate::view::View;
-use crate::view::number::{QUIET, brief, quiet, thousands};
 use crate::view::screen::Screen;
 use crate::view::words;
 
@@ -102,7 +102,11 @@ impl View for Text {
             let (shown, left_out) = self.shown(frame);
             Self::table(shown, frame.by, out)?;
             if left_out > 0 {
-                writeln!(out, "and {} more groups (--limit)", thousands(left_out as u64))?;
+                writeln!(
+                    out,
+                    "and {} (--limit)",
+                    several(left_out as u64, "more group", "more groups")
+                )?;
             }
             if frame.by == LatencyBy::All {
                 for measured in shown.iter().filter(|measured| measured.histogram.count() > 0) {
@@ -182,7 +186,7 @@ mod tests {
              lport  what                 count    p50    p90    p99    max  unknown\n\
              80     accept                   1  1.5us  1.5us  1.5us  1.5us        1\n\
              \x20      established              2  1.5ms  3.0ms  3.0ms  3.0ms        1\n\
-             and 1 more groups (--limit)\n\
+             and 1 more group (--limit)\n\
              sent again: 1 SYN, 0 SYN-ACK, 2 other\n"
         );
     }

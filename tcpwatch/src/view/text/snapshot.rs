@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
+use crate::model::number::several;
 use crate::model::snapshot::{Origin, Snapshot};
-use crate::view::number::thousands;
 use crate::view::screen::Screen;
 use crate::view::text::{bars, table};
 use crate::view::words;
@@ -17,8 +17,7 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot, scope: &[String], screen
         write!(out, "{words}, ")?;
     }
     let total = snapshot.states.total();
-    let noun = if total == 1 { "connection" } else { "connections" };
-    write!(out, "{} {noun}", thousands(total))?;
+    write!(out, "{}", several(total, "connection", "connections"))?;
     if let Origin::Proc { refused: Some(why) } = &snapshot.origin {
         write!(out, ", read from /proc/net/tcp: netlink refused ({why})")?;
     }

@@ -9,9 +9,9 @@ use tcpwatch_common::{StateSet, TcpState};
 
 use crate::detect::finding::Finding;
 use crate::model::frame::Frame;
+use crate::model::number;
 use crate::model::stat::StatFrame;
 use crate::view::View;
-use crate::view::number;
 use crate::view::screen::Screen;
 use crate::view::states;
 
@@ -166,13 +166,9 @@ impl Text {
         }
     }
 
-    fn style(&self, style: Style) -> Style {
-        if self.screen.colour { style } else { Style::new() }
-    }
-
     /// Writes two lines: headings of groups of columns, and names of columns.
     fn write_header(&self, out: &mut dyn Write) -> io::Result<()> {
-        let dim = self.style(Style::new().dimmed());
+        let dim = self.screen.styled(Style::new().dimmed());
         let mut groups = " ".repeat(TIME);
         let mut names = format!("{:>TIME$}", "time");
         for group in self.columns.chunk_by(|one, next| one.group == next.group) {
@@ -215,7 +211,7 @@ impl View for Text {
                 Some(0) => (number::QUIET.into(), Style::new().dimmed()),
                 Some(number) => (number::fit(number, column.width - 1), style),
             };
-            let style = self.style(style);
+            let style = self.screen.styled(style);
             write!(out, "{style}{text:>0$}{style:#}", column.width)?;
         }
         writeln!(out)?;

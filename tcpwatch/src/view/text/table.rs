@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use tcpwatch_common::TcpState;
 
 use crate::model::counts::StateCounts;
+use crate::model::number::{quiet, thousands};
 use crate::model::snapshot::GroupBy;
 use crate::model::snapshot::{GROUPS_MAX, Snapshot};
-use crate::view::number::{quiet, thousands};
 use crate::view::screen::Screen;
 use crate::view::states;
 

@@ -9,12 +9,13 @@ use tcpwatch_common::TcpState;
 use super::endpoints::{self, ENDPOINT, PORT};
 use super::owner;
 use crate::input::Event;
+use crate::model::number;
 use crate::model::trace::{TraceRecord, TraceRow, TraceTotals};
 use crate::view::screen::Screen;
 use crate::view::states;
 use crate::view::time::Stamp;
 use crate::view::trace::TraceFormat;
-use crate::view::{number, words};
+use crate::view::words;
 
 /// How much a line shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
