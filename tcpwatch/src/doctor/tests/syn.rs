@@ -185,10 +185,14 @@ fn somaxconn_is_in_the_way_of_a_crowd_too() {
         (vec![listener(80, 0, 100)], "every listener here asked for less", false),
         (
             vec![listener(80, 0, 100), listener(81, 0, 128)],
-            "in the way of whoever asked for more",
+            "it limits every listener that asked for a longer queue",
             false,
         ),
-        (vec![unlimited], "in the way of whoever asked for more", false),
+        (
+            vec![unlimited],
+            "it limits every listener that asked for a longer queue",
+            false,
+        ),
     ] {
         frame.listeners = Some(listeners);
         let line = of(&frame, Setting::Somaxconn);

@@ -16,9 +16,12 @@ const MINUTE_NS: u64 = TIME_WAIT_S as u64 * SECOND_NS;
 /// Rates are those of the last ten seconds: enough to even out a client's pauses, and few beside the minute that TIME_WAIT lasts.
 const RECENT_NS: u64 = 10 * SECOND_NS;
 
-/// How far ahead the end is foretold, in times of what the rates are of: 3 s in the first second, 30 s after ten. Further off, chance
-/// decides: two sockets more in the first three seconds seem to grow for ever.
-const AHEAD: u64 = 3;
+/// How far ahead the end is foretold, s: further off, the chance in ten seconds decides, and a rate that TIME_WAIT can bear seems not to be.
+const AHEAD_S: u64 = 30;
+
+/// For how many times as long as the open connections were seen to grow they are taken to grow on: 3 s in the first second, 30 s after
+/// ten. A client that begins has two connections more than none, which is no growth for ever.
+const GROW_ON: u64 = 3;
 
 /// Events in each second: those whose TIME_WAIT ended in the last ten seconds entered it up to 70 s ago, in the first and the last of
 /// 72 seconds of the clock at most.
@@ -244,8 +247,9 @@ struct Growth<'a> {
     now_ns: u64,
     /// Connections that enter TIME_WAIT a second.
     enter_per_s: f64,
-    /// Ports taken a second, without those that are given back at once, since no TIME_WAIT follows.
-    take_per_s: f64,
+    /// By how many more connections are open each second, and for how many seconds that was seen.
+    live_per_s: f64,
+    grew_s: u64,
 }
 
 impl<'a> Growth<'a> {
@@ -257,7 +261,8 @@ impl<'a> Growth<'a> {
             held_ns: u64::from(held_ms) * 1_000_000,
             now_ns,
             enter_per_s,
-            take_per_s: enter_per_s + (real(entry.live) - real(live)) / at_least_one(then_ns, now_ns),
+            live_per_s: (real(entry.live) - real(live)) / at_least_one(then_ns, now_ns),
+            grew_s: (now_ns.saturating_sub(then_ns) / SECOND_NS).max(1),
         }
     }
 
@@ -287,20 +292,26 @@ impl<'a> Growth<'a> {
     /// By how many ports more are taken each second, in the last ten.
     fn per_s(&self) -> f64 {
         let from_ns = self.entry.recent_since(self.now_ns);
-        self.take_per_s - self.come_back(from_ns, self.now_ns) / at_least_one(from_ns, self.now_ns)
+        // Ports that are given back at once, since no TIME_WAIT follows, are not among them.
+        let take_per_s = self.enter_per_s + self.live_per_s;
+        take_per_s - self.come_back(from_ns, self.now_ns) / at_least_one(from_ns, self.now_ns)
     }
 
-    /// Seconds until the `free` ports are taken as well, if that goes on; `None` where that is further off than [`AHEAD`].
+    /// Seconds until the `free` ports are taken as well, if that goes on; `None` where that is not within [`AHEAD_S`].
     fn full_in_s(&self, mut free: f64) -> Option<f64> {
         // Less than half a port is none.
         if free < 0.5 {
             return Some(0.0);
         }
         let mut second = 0.0;
-        let recent_ns = self.now_ns - self.entry.recent_since(self.now_ns);
-        let ahead_s = AHEAD * (recent_ns / SECOND_NS).max(1);
-        for from_ns in (0..ahead_s).map(|ahead| self.now_ns.saturating_add(ahead * SECOND_NS)) {
-            let more = self.take_per_s - self.come_back(from_ns, from_ns.saturating_add(SECOND_NS));
+        for ahead_s in 0..AHEAD_S {
+            let from_ns = self.now_ns.saturating_add(ahead_s * SECOND_NS);
+            let grow_per_s = if ahead_s < GROW_ON * self.grew_s {
+                self.live_per_s
+            } else {
+                0.0
+            };
+            let more = self.enter_per_s + grow_per_s - self.come_back(from_ns, from_ns.saturating_add(SECOND_NS));
             if more >= free {
                 return Some(second + free / more);
             }

@@ -25,9 +25,8 @@ pub struct Row {
     /// By how many fewer are free each second, likewise; `None` as `held_ms`.
     pub growth_per_s: Option<f64>,
     /// Seconds until none is free: those taken at the rate of the last ten seconds, less those whose TIME_WAIT ends until then, use
-    /// up the free ones. `None` where that is more than half a minute off, or more than three times as far off as it was watched; where
-    /// the settings are not known; and for a destination to which bind(2) took the ports of all that was opened in the last minute:
-    /// they run out when those of the source address do.
+    /// up the free ones. `None` where that is not within half a minute, where the settings are not known, and for a destination to
+    /// which bind(2) took the ports of all that was opened in the last minute: they run out when those of the source address do.
     pub exhausted_in_s: Option<f64>,
     /// Whether that is the earliest or the latest; `None` where it is neither, or nothing is foretold.
     pub limit: Option<Limit>,

@@ -320,6 +320,21 @@ mod tests {
     }
 
     #[test]
+    fn two_connections_of_a_client_that_begins_are_no_growth_for_ever() {
+        let mut table = PortUse::new(settings(Allowed::Always));
+        for event in 0..2646 {
+            let ns = 1000 * S + event * S / 980;
+            table.opened(&to(80), ns);
+            if event >= 2 {
+                table.time_wait(&to(80), ns + 1000);
+            }
+        }
+        let row = self::row(&table, ends(80), 1000 * S + 2646 * S / 980);
+        assert!(row.free.is_some_and(|free| (10..30).contains(&free)), "{row:?}");
+        assert_eq!(row.exhausted_in_s, None, "{row:?}");
+    }
+
+    #[test]
     fn an_end_that_is_told_late_is_no_growth() {
         let mut table = PortUse::new(settings(Allowed::Always));
         for event in 0..990 {
