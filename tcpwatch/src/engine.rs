@@ -297,7 +297,7 @@ impl Run<'_> {
             self.last_answers().await?;
         }
         self.source.warn_of_no_room();
-        counts.dropped = self.sink.out.settle()?;
+        counts.dropped = self.sink.out.drain_rows()?;
         self.apply(Input::End(Box::new(counts)))
     }
 

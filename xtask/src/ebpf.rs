@@ -36,7 +36,7 @@ pub(crate) fn write() -> Result<()> {
     eprintln!(
         "wrote {OBJECT} ({} bytes: {}) and {LOCK}",
         object.len(),
-        Shape::of(&object)?
+        Shape::from_object(&object)?
     );
     Ok(())
 }
@@ -60,8 +60,8 @@ pub(crate) fn check() -> Result<()> {
         differences.push("the sources are not those it was built from".to_owned());
     }
     let same_toolchain = lock.toolchain() == fresh.toolchain();
-    let committed = Shape::of(&committed).with_context(|| format!("{OBJECT} is no BPF object ({retype})"))?;
-    differences.extend(committed.differences(&Shape::of(&rebuilt)?, same_toolchain));
+    let committed = Shape::from_object(&committed).with_context(|| format!("{OBJECT} is no BPF object ({retype})"))?;
+    differences.extend(committed.differences(&Shape::from_object(&rebuilt)?, same_toolchain));
 
     if !same_toolchain {
         eprintln!(

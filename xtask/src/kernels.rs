@@ -119,7 +119,7 @@ fn test(folder: &Path, wanted: &[Vec<&str>], programs: &Programs) -> Result<Vec<
                 while let Some((place, (name, kernel))) = take(&next) {
                     let column = match kernel {
                         Ok(kernel) => Column {
-                            outcome: Outcome::of(guest::run(&kernel, folder, programs)),
+                            outcome: Outcome::from_run(guest::run(&kernel, folder, programs)),
                             version: kernel.version,
                         },
                         Err(why) => Column {

@@ -39,11 +39,11 @@ pub struct ExplainArgs {
 /// Parses a topic, with suggestions in the error.
 fn topic(text: &str) -> Result<Selection, String> {
     lookup::find(text).map_err(|not_found| match not_found {
-        NotFound::Similar(names) => format!("no such topic; did you mean {}?", one_of(&names)),
+        NotFound::Similar(names) => format!("no such topic; did you mean {}?", join_with_or(&names)),
         NotFound::MentionedIn(names) => {
             format!(
                 "no such topic, but {} mentions it; try tcpwatch explain {}",
-                one_of(&names),
+                join_with_or(&names),
                 names[0]
             )
         }
@@ -52,7 +52,7 @@ fn topic(text: &str) -> Result<Selection, String> {
 }
 
 /// `a`, `a or b`, `a, b or c`.
-fn one_of(names: &[&str]) -> String {
+fn join_with_or(names: &[&str]) -> String {
     match names {
         [before @ .., last] if !before.is_empty() => format!("{} or {last}", before.join(", ")),
         names => names.concat(),

@@ -148,7 +148,7 @@ fn walk_one(
 
 /// Adds `socket` to `builder`, if one of the processes that hold it matches `filter`.
 fn add_owned(builder: &mut SnapshotBuilder, socket: &Socket, filter: &Filter, owners: &mut Owners) {
-    let mut held = owners.of(socket.inode);
+    let mut held = owners.find_holders(socket.inode);
     if filter.owner.is_any() || held.match_filter(&filter.owner) {
         let owner = if builder.needs_owners() {
             held.whose()

@@ -69,7 +69,7 @@ impl Detector for AcceptQueueOverflow {
             ],
             advice,
             owner,
-            ..Finding::of(Kind::AcceptQueueOverflow, severity, title)
+            ..Finding::new(Kind::AcceptQueueOverflow, severity, title)
         });
     }
 }

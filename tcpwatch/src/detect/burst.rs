@@ -51,7 +51,7 @@ impl Detector for Burst {
                         .into(),
                 ],
                 owner: burst.owner.and_then(opener_owner),
-                ..Finding::of(Kind::Burst, severity, title)
+                ..Finding::new(Kind::Burst, severity, title)
             });
         }
     }

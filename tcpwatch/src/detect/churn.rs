@@ -119,7 +119,7 @@ impl Detector for ChurnDetector {
                 evidence,
                 advice,
                 owner,
-                ..Finding::of(Kind::Churn, severity, title)
+                ..Finding::new(Kind::Churn, severity, title)
             });
         }
     }

@@ -112,7 +112,7 @@ fn finding(stat: &StatFrame, connects: &Connects, whose: Option<(Opener, Destina
     } else {
         Severity::Warning
     };
-    let what = match whose {
+    let noun = match whose {
         Some((Opener::Here(None), to)) => format!("connects to {to}"),
         Some((opener, to)) => format!("connects of {opener} to {to}"),
         None => "connects, to many destinations or unknown ones,".into(),
@@ -129,7 +129,7 @@ fn finding(stat: &StatFrame, connects: &Connects, whose: Option<(Opener, Destina
         .map(|&(count, words)| format!("{} {words}", thousands(count)))
         .collect();
     let title = format!(
-        "{} of {} {what} failed {}: {}",
+        "{} of {} {noun} failed {}: {}",
         thousands(failures),
         thousands(tried),
         within(stat),
@@ -146,7 +146,7 @@ fn finding(stat: &StatFrame, connects: &Connects, whose: Option<(Opener, Destina
         evidence,
         advice: advice(connects, whose.map(|(_, to)| to)),
         owner: whose.and_then(|(opener, _)| opener_owner(opener)),
-        ..Finding::of(Kind::ConnectFailures, severity, title)
+        ..Finding::new(Kind::ConnectFailures, severity, title)
     }
 }
 

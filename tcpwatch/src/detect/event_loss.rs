@@ -27,7 +27,7 @@ impl Detector for EventLoss {
         };
         let [missed, unheard, drift] = [stat.missed, stat.missed_resets, stat.drift].map(Option::unwrap_or_default);
         let mut parts = Vec::new();
-        for (count, what) in [
+        for (count, loss) in [
             (lost, "records found no room"),
             (
                 missed,
@@ -37,7 +37,7 @@ impl Detector for EventLoss {
             (drift, "sockets were counted wrongly until now"),
         ] {
             if count > 0 {
-                parts.push(format!("{} {what}", thousands(count)));
+                parts.push(format!("{} {loss}", thousands(count)));
             }
         }
         if parts.is_empty() {
@@ -71,7 +71,7 @@ impl Detector for EventLoss {
                 ("drift", stat.drift.into()),
             ],
             advice,
-            ..Finding::of(
+            ..Finding::new(
                 Kind::EventLoss,
                 severity,
                 format!("tcpwatch did not see everything {}: {}", within(stat), parts.join(", ")),

@@ -115,7 +115,7 @@ impl Finding {
 
     /// One of the `kind` that `tcpwatch explain` tells more of by that name, so bad, with this title; the rest is to be filled in.
     #[must_use]
-    pub fn of(kind: Kind, severity: Severity, title: String) -> Self {
+    pub fn new(kind: Kind, severity: Severity, title: String) -> Self {
         Self {
             kind,
             topic: Topic::Finding(kind),

@@ -86,7 +86,7 @@ impl Detector for HalfOpen {
                     ("syn_retransmits", stat.counters.get(Counter::TcpSynRetrans).into()),
                 ],
                 advice,
-                ..Finding::of(Kind::HalfOpen, Severity::Warning, title)
+                ..Finding::new(Kind::HalfOpen, Severity::Warning, title)
             });
         }
     }

@@ -102,7 +102,9 @@ fn percent(share: f64) -> String {
 
 /// The process of `opener` as the owner of its connections; `None` for a peer.
 fn opener_owner(opener: Opener) -> Option<Owner> {
-    opener.process().map(|process| Owner::of(process, How::Connect))
+    opener
+        .process()
+        .map(|process| Owner::from_process(process, How::Connect))
 }
 
 /// The first few of `items`, and how many more there are.

@@ -99,7 +99,7 @@ impl Detector for OrphanLimit {
                 ("mem_pages", orphans.mem_pages.into()),
             ],
             advice,
-            ..Finding::of(Kind::OrphanLimit, severity, title)
+            ..Finding::new(Kind::OrphanLimit, severity, title)
         });
     }
 }

@@ -45,7 +45,7 @@ impl Detector for PortExhaustion {
             findings.extend(none_left(stat, stat.ends.get(Ending::NoPort), false));
             return;
         };
-        let mut failed = Failed::of(churn);
+        let mut failed = FailedConnects::from_frame(churn);
         let before = findings.len();
         for row in churn.ports.iter().flatten() {
             let taken = row.range.zip(row.free).map(|(range, free)| {
@@ -54,9 +54,9 @@ impl Detector for PortExhaustion {
             });
             let is_low =
                 taken.is_some_and(|taken| self.low.holds(row.ends, 100.0 * taken, LOW.into(), STILL_LOW.into()));
-            let is_told = is_low || row.exhausted_in_s.is_some() || failed.has(&row.ends);
-            if is_told && findings.len() - before < MOST {
-                findings.push(run_out(churn, row, taken, failed.take(&row.ends)));
+            let is_reported = is_low || row.exhausted_in_s.is_some() || failed.has(&row.ends);
+            if is_reported && findings.len() - before < MOST {
+                findings.push(ports_finding(churn, row, taken, failed.take(&row.ends)));
             }
         }
         findings.extend(none_left(stat, failed.rest(), true));
@@ -64,10 +64,10 @@ impl Detector for PortExhaustion {
 }
 
 /// Connects that found no port, by where to.
-struct Failed(HashMap<Option<(IpAddr, u16)>, u64>);
+struct FailedConnects(HashMap<Option<(IpAddr, u16)>, u64>);
 
-impl Failed {
-    fn of(churn: &ChurnFrame) -> Self {
+impl FailedConnects {
+    fn from_frame(churn: &ChurnFrame) -> Self {
         let mut failed = HashMap::new();
         for route in &churn.by_name {
             let count = route.tally.failed.get(Ending::NoPort);
@@ -100,7 +100,7 @@ impl Failed {
 }
 
 /// What is said of ports that run low or out.
-fn run_out(churn: &ChurnFrame, row: &Row, taken: Option<f64>, failed: Option<u64>) -> Finding {
+fn ports_finding(churn: &ChurnFrame, row: &Row, taken: Option<f64>, failed: Option<u64>) -> Finding {
     let earliest = row.limit == Some(Limit::Earliest);
     let is_out = row.exhausted_in_s.is_some_and(|seconds| seconds <= 0.0);
     // What may come so soon at the earliest may not come at all.
@@ -157,7 +157,7 @@ fn run_out(churn: &ChurnFrame, row: &Row, taken: Option<f64>, failed: Option<u64
         evidence,
         advice: advice(&churn.stat, row, failed),
         owner: culprit(churn, &row.ends),
-        ..Finding::of(Kind::PortExhaustion, severity, title)
+        ..Finding::new(Kind::PortExhaustion, severity, title)
     }
 }
 
@@ -194,14 +194,14 @@ fn advice(stat: &StatFrame, row: &Row, failed: Option<u64>) -> Vec<String> {
         "keep the connections to {to} open (a pool, keep-alive), or let the other side close first: TIME_WAIT stays with the side that does"
     )];
     if let Some(reuse) = row.reuse {
-        advice.extend(reuse_again(stat, reuse, row.ends.source, to.ip(), failed > Some(0)));
+        advice.extend(tw_reuse_steps(stat, reuse, row.ends.source, to.ip(), failed > Some(0)));
     }
     advice.push(more);
     advice
 }
 
 /// What keeps connect(2) from taking a port that TIME_WAIT holds, step by step; connects may `fail` for it.
-fn reuse_again(stat: &StatFrame, reuse: TwReuse, source: IpAddr, destination: IpAddr, fail: bool) -> Vec<String> {
+fn tw_reuse_steps(stat: &StatFrame, reuse: TwReuse, source: IpAddr, destination: IpAddr, fail: bool) -> Vec<String> {
     let is_allowed = reuse.is_allowed(source, destination);
     let mut steps = Vec::new();
     if !is_allowed {
@@ -280,7 +280,7 @@ fn none_left(stat: &StatFrame, failed: u64, churn: bool) -> Option<Finding> {
             see.into(),
             "a port bound before connect() is nobody else's, whatever the destination: set IP_BIND_ADDRESS_NO_PORT before bind()".into(),
         ],
-        ..Finding::of(
+        ..Finding::new(
             Kind::PortExhaustion,
             Severity::Critical,
             format!("{} {connects} found no local port {}", thousands(failed), within(stat)),

@@ -63,7 +63,7 @@ impl Detector for RetransmitStorm {
                 ("given_up", count(Counter::TcpAbortOnTimeout).into()),
             ],
             advice,
-            ..Finding::of(Kind::RetransmitStorm, severity, title)
+            ..Finding::new(Kind::RetransmitStorm, severity, title)
         });
     }
 }

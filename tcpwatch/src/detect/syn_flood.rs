@@ -172,7 +172,7 @@ fn finding(stat: &StatFrame, severity: Severity, title: String, advice: Vec<Stri
             ("tcp_max_syn_backlog", stat.syn.max_backlog.into()),
         ],
         advice,
-        ..Finding::of(Kind::SynFlood, severity, title)
+        ..Finding::new(Kind::SynFlood, severity, title)
     }
 }
 

@@ -96,7 +96,7 @@ impl Detector for TimeWaitOverflow {
                 ("wanted", wanted.into()),
             ],
             advice,
-            ..Finding::of(Kind::TimeWaitOverflow, severity, title)
+            ..Finding::new(Kind::TimeWaitOverflow, severity, title)
         });
     }
 }

@@ -1,6 +1,6 @@
 //! Accept queues: `somaxconn`, `tcp_abort_on_overflow`, and queues that were full.
 
-use super::format::{rate, since, told};
+use super::format::{counter_text, rate, since};
 use super::negligible::{self, RARE};
 use super::syn::{crowd, is_bound_by_backlog};
 use super::verdict::Verdict;
@@ -77,12 +77,12 @@ fn did(listener: &Listener, is_full: bool) -> String {
 /// What `listeners` did, those that share a place and an owner as one.
 fn all_did(frame: &HostFrame, listeners: &[&Listener]) -> String {
     let full = full(frame);
-    let told = |now: bool| {
+    let texts = |now: bool| {
         let some = listeners.iter().filter(|listener| full.contains(*listener) == now);
         let places = by_place(some.map(|&listener| listener.clone()));
         places.iter().map(|place| did(place, now)).collect::<Vec<_>>()
     };
-    few(&[told(true), told(false)].concat())
+    few(&[texts(true), texts(false)].concat())
 }
 
 /// `net.core.somaxconn`.
@@ -100,7 +100,7 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
     let blamed = if half_open.is_some() { Vec::new() } else { blamed(frame) };
     let counted = half_open
         .clone()
-        .unwrap_or_else(|| told(frame, Counter::ListenOverflows));
+        .unwrap_or_else(|| counter_text(frame, Counter::ListenOverflows));
     let verdict = match overflows {
         None if half_open.is_none() => Verdict::fine(),
         Some(0) if half_open.is_none() && full.is_empty() => Verdict::fine(),
@@ -190,7 +190,7 @@ fn raise(frame: &HostFrame, value: u64, words: String) -> Verdict {
 
 /// `net.ipv4.tcp_abort_on_overflow`.
 pub(super) fn abort(frame: &HostFrame) -> Verdict {
-    let counted = told(frame, Counter::ListenOverflows);
+    let counted = counter_text(frame, Counter::ListenOverflows);
     let overflows = frame.counter(Counter::ListenOverflows);
     let verdict = match (frame.number(Setting::TcpAbortOnOverflow), overflows) {
         (Some(0), _) => Verdict::fine(),
@@ -272,6 +272,6 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
             ]
         },
         owner,
-        ..Finding::of(Kind::AcceptQueueOverflow, severity, title)
+        ..Finding::new(Kind::AcceptQueueOverflow, severity, title)
     });
 }

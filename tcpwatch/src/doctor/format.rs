@@ -20,7 +20,7 @@ pub(super) const fn since(frame: &HostFrame) -> &'static str {
 }
 
 /// `ListenOverflows 1,204 since boot (1.2 an hour)`, `ListenOverflows 0 since boot`, `ListenOverflows is unknown`.
-pub(super) fn told(frame: &HostFrame, counter: Counter) -> String {
+pub(super) fn counter_text(frame: &HostFrame, counter: Counter) -> String {
     let name = counter.name().1;
     match frame.counter(counter) {
         None => format!("{name} is unknown"),

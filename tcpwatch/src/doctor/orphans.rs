@@ -1,6 +1,6 @@
 //! Orphans, sockets that their process has closed and that are not over: `tcp_max_orphans`, `tcp_orphan_retries`.
 
-use super::format::{rate, since, told};
+use super::format::{counter_text, rate, since};
 use super::negligible::{RARE, is_rare};
 use super::verdict::Verdict;
 use crate::detect::finding::{Finding, Severity};
@@ -33,7 +33,7 @@ fn now(frame: &HostFrame) -> String {
 
 /// `net.ipv4.tcp_max_orphans`.
 pub(super) fn most(frame: &HostFrame) -> Verdict {
-    let total = told(frame, Counter::TcpAbortOnMemory);
+    let total = counter_text(frame, Counter::TcpAbortOnMemory);
     let limit = frame.number(Setting::TcpMaxOrphans);
     let verdict = match (frame.counter(Counter::TcpAbortOnMemory), are_many(frame), limit) {
         (None | Some(0), _, _) => Verdict::fine(),
@@ -139,6 +139,6 @@ pub(super) fn limit(frame: &HostFrame, with_host: bool, findings: &mut Vec<Findi
             ("counted_s", frame.counted_s().into()),
         ],
         advice,
-        ..Finding::of(Kind::OrphanLimit, severity, title)
+        ..Finding::new(Kind::OrphanLimit, severity, title)
     });
 }

@@ -1,6 +1,6 @@
 //! The ports that one destination holds, those in `TIME_WAIT` among them, and whether connect(2) still finds one.
 
-use super::format::{long, reaches, told};
+use super::format::{counter_text, long, reaches};
 use super::verdict::Verdict;
 use crate::detect::port_exhaustion;
 use crate::input::counter::Counter;
@@ -107,12 +107,12 @@ pub(super) fn holds(frame: &HostFrame, held: &PortsHeld) -> String {
         TimeWait::Untried(ms) => format!(
             "{holds}, which connect() may take after {} where the other side used timestamps, and never did: {}",
             after(ms),
-            told(frame, Counter::TwRecycled)
+            counter_text(frame, Counter::TwRecycled)
         ),
         TimeWait::Taken(ms) => format!(
             "{holds}, which connect() takes after {} where the other side used timestamps: {}",
             after(ms),
-            told(frame, Counter::TwRecycled)
+            counter_text(frame, Counter::TwRecycled)
         ),
     }
 }

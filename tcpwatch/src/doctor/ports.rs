@@ -92,6 +92,6 @@ pub(super) fn exhaustion(frame: &HostFrame, findings: &mut Vec<Finding>) {
             "keep connections instead of opening one for each request: tcpwatch churn names who opens them".into(),
             "net.ipv4.ip_local_port_range and net.ipv4.tcp_tw_reuse, here, tell what they would help".into(),
         ],
-        ..Finding::of(Kind::PortExhaustion, severity, title)
+        ..Finding::new(Kind::PortExhaustion, severity, title)
     });
 }

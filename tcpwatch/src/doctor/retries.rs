@@ -1,6 +1,6 @@
 //! How often data is sent again before a connection is given up: `tcp_retries2`.
 
-use super::format::{long, told};
+use super::format::{counter_text, long};
 use super::verdict::Verdict;
 use crate::input::counter::Counter;
 use crate::input::host::HostFrame;
@@ -18,7 +18,7 @@ pub(super) fn judge(frame: &HostFrame) -> Verdict {
             "gives up {} after nothing was acknowledged, and RFC 1122 wants 100 s at least: {}, connects that timed out among them, so \
              that whether it hurts here cannot be said",
             long(((2 << retries) - 1) * RTO_MIN_MS / 1000),
-            told(frame, Counter::TcpAbortOnTimeout)
+            counter_text(frame, Counter::TcpAbortOnTimeout)
         )),
         _ => Verdict::fine(),
     };

@@ -1,6 +1,6 @@
 //! Half-open connections: `tcp_syncookies`, `tcp_max_syn_backlog`, and SYNs that found no room.
 
-use super::format::{in_percent, rate, reaches, since, told};
+use super::format::{counter_text, in_percent, rate, reaches, since};
 use super::negligible::{RARE, is_rare};
 use super::verdict::Verdict;
 use crate::detect::few;
@@ -23,7 +23,7 @@ const MOST: u64 = 65_535;
 
 /// SYNs that found no room among half-open connections.
 #[derive(Clone, Copy, Debug, Default)]
-struct NoRoom {
+struct DroppedSyns {
     /// Answered with a cookie for it.
     cookies: u64,
     /// Dropped for a full queue (`TCPReqQFullDrop`).
@@ -34,8 +34,8 @@ struct NoRoom {
     unexplained: Option<u64>,
 }
 
-impl NoRoom {
-    fn of(frame: &HostFrame) -> Self {
+impl DroppedSyns {
+    fn from_frame(frame: &HostFrame) -> Self {
         let dropped = frame.counter(Counter::TcpReqQFullDrop);
         let cookies = frame.counter(Counter::TcpReqQFullDoCookies).unwrap_or(0);
         let unexplained = || {
@@ -99,8 +99,8 @@ fn may_reach_the_backlog(frame: &HostFrame) -> bool {
 }
 
 /// `TCPReqQFullDrop 0 since boot, and 1,463 of ListenDrops that no full queue explains (15 an hour)`.
-fn drops(frame: &HostFrame, no_room: NoRoom) -> String {
-    let drops = told(frame, Counter::TcpReqQFullDrop);
+fn drops(frame: &HostFrame, no_room: DroppedSyns) -> String {
+    let drops = counter_text(frame, Counter::TcpReqQFullDrop);
     match no_room.unexplained {
         None => drops,
         Some(0) => format!("{drops}, and no more of ListenDrops than full queues explain"),
@@ -114,8 +114,8 @@ fn drops(frame: &HostFrame, no_room: NoRoom) -> String {
 
 /// `net.ipv4.tcp_syncookies`.
 pub(super) fn cookies(frame: &HostFrame) -> Verdict {
-    let sent = told(frame, Counter::SyncookiesSent);
-    let no_room = NoRoom::of(frame);
+    let sent = counter_text(frame, Counter::SyncookiesSent);
+    let no_room = DroppedSyns::from_frame(frame);
     let verdict = match frame.number(Setting::TcpSyncookies) {
         Some(0) => off(frame, no_room),
         Some(2) if frame.counter(Counter::SyncookiesSent).is_some_and(|sent| sent > 0) => Verdict::warning(format!(
@@ -134,7 +134,7 @@ pub(super) fn cookies(frame: &HostFrame) -> Verdict {
             (Some(0), Some(1..)) => Verdict::note(format!(
                 "for a full queue of half-open connections alone, and none was while it was on: {sent}; while it was 0, SYNs were \
                  dropped: {}. Leave it on",
-                told(frame, Counter::TcpReqQFullDrop)
+                counter_text(frame, Counter::TcpReqQFullDrop)
             )),
             (Some(1..), _) => Verdict::note(format!(
                 "in use where a queue of half-open connections is full: {sent}. Leave it on"
@@ -151,7 +151,7 @@ pub(super) fn cookies(frame: &HostFrame) -> Verdict {
 }
 
 /// The same where they are off.
-fn off(frame: &HostFrame, no_room: NoRoom) -> Verdict {
+fn off(frame: &HostFrame, no_room: DroppedSyns) -> Verdict {
     let drops = drops(frame, no_room);
     match no_room.all_dropped() {
         0 if no_room.unexplained.is_none() => {
@@ -194,7 +194,7 @@ fn is_old(frame: &HostFrame) -> bool {
 
 /// Real clients that came faster than a queue of half-open connections took them, in words: their cookies came back.
 pub(super) fn crowd(frame: &HostFrame) -> Option<String> {
-    let no_room = NoRoom::of(frame);
+    let no_room = DroppedSyns::from_frame(frame);
     let sent = frame.counter(Counter::SyncookiesSent).filter(|&sent| sent > 0)?;
     let back = frame.counter(Counter::SyncookiesRecv)?;
     let is_crowd = no_room.cookies > 0
@@ -203,7 +203,7 @@ pub(super) fn crowd(frame: &HostFrame) -> Option<String> {
     is_crowd.then(|| {
         format!(
             "{}, and {} of the cookies came back: queues of half-open connections were full of real clients",
-            told(frame, Counter::TcpReqQFullDoCookies),
+            counter_text(frame, Counter::TcpReqQFullDoCookies),
             in_percent(back, sent)
         )
     })
@@ -211,7 +211,7 @@ pub(super) fn crowd(frame: &HostFrame) -> Option<String> {
 
 /// `net.ipv4.tcp_max_syn_backlog`.
 pub(super) fn backlog(frame: &HostFrame) -> Verdict {
-    let no_room = NoRoom::of(frame);
+    let no_room = DroppedSyns::from_frame(frame);
     let value = frame.number(Setting::TcpMaxSynBacklog);
     let verdict = match frame.number(Setting::TcpSyncookies) {
         _ if is_old(frame) => with_the_listeners(frame, value.unwrap_or(u64::MAX)),
@@ -262,18 +262,18 @@ fn with_the_listeners(frame: &HostFrame, value: u64) -> Verdict {
         Some(crowd) => Verdict::note(format!(
             "{crowd}; no backlog is larger than this, so that raising it alone helps nobody"
         )),
-        None if NoRoom::of(frame).all() == 0 => Verdict::fine(),
+        None if DroppedSyns::from_frame(frame).all() == 0 => Verdict::fine(),
         None => Verdict::note(format!(
             "with the listener's backlog it bounds half-open connections, the smaller counts; {}, {}",
-            told(frame, Counter::TcpReqQFullDoCookies),
-            told(frame, Counter::TcpReqQFullDrop)
+            counter_text(frame, Counter::TcpReqQFullDoCookies),
+            counter_text(frame, Counter::TcpReqQFullDrop)
         )),
     }
 }
 
 /// SYNs that found a queue of half-open connections full.
 pub(super) fn flood(frame: &HostFrame, findings: &mut Vec<Finding>) {
-    let no_room = NoRoom::of(frame);
+    let no_room = DroppedSyns::from_frame(frame);
     let dropped = no_room.all_dropped();
     if no_room.all() == 0 {
         return;
@@ -291,12 +291,12 @@ pub(super) fn flood(frame: &HostFrame, findings: &mut Vec<Finding>) {
         parts.push(format!("{} dropped", several(dropped, "SYN was", "SYNs were")));
     }
     let why = match no_room {
-        NoRoom {
+        DroppedSyns {
             cookies: 0,
             dropped: Some(0) | None,
             ..
         } => "though no queue was full, as where half-open connections reach three quarters of tcp_max_syn_backlog",
-        NoRoom {
+        DroppedSyns {
             unexplained: Some(1..), ..
         } => "for a full queue of half-open connections, or near it",
         _ => "for a full queue of half-open connections",
@@ -362,6 +362,6 @@ pub(super) fn flood(frame: &HostFrame, findings: &mut Vec<Finding>) {
             ("counted_s", frame.counted_s().into()),
         ],
         advice,
-        ..Finding::of(Kind::SynFlood, severity, title)
+        ..Finding::new(Kind::SynFlood, severity, title)
     });
 }

@@ -1,7 +1,7 @@
 //! `TIME_WAIT` and what is mistaken for a way to shorten it: `tcp_tw_reuse`, `tcp_tw_recycle`, `tcp_fin_timeout`,
 //! `tcp_max_tw_buckets`, `tcp_timestamps`.
 
-use super::format::{long, rate, reaches, since, told};
+use super::format::{counter_text, long, rate, reaches, since};
 use super::negligible::{RARE, is_rare};
 use super::port_usage::{TimeWait, enough, holds, is_by_time_wait, is_to_loopback, meaning, nearly_out, time_wait};
 use super::verdict::Verdict;
@@ -179,7 +179,7 @@ fn live(frame: &HostFrame) -> Verdict {
     } else {
         let words = format!(
             "on: SYNs of clients that share an address (NAT) are dropped where their timestamps step back: {}. Linux 4.12 has it no more",
-            told(frame, Counter::PawsPassive)
+            counter_text(frame, Counter::PawsPassive)
         );
         if refused.is_some_and(|refused| refused > 0) {
             Verdict::critical(words)
@@ -213,7 +213,7 @@ pub(super) fn fin_timeout(frame: &HostFrame) -> Verdict {
 
 /// `net.ipv4.tcp_max_tw_buckets`.
 pub(super) fn buckets(frame: &HostFrame) -> Verdict {
-    let total = told(frame, Counter::TcpTimeWaitOverflow);
+    let total = counter_text(frame, Counter::TcpTimeWaitOverflow);
     let limit = frame.number(Setting::TcpMaxTwBuckets);
     let verdict = match (frame.counter(Counter::TcpTimeWaitOverflow), limit) {
         (None | Some(0), _) | (_, None) => Verdict::fine(),
@@ -246,7 +246,7 @@ fn refused(frame: &HostFrame, limit: u64) -> Verdict {
     });
     let mut verdict = Verdict::warning(format!(
         "connections closed without TIME_WAIT, and a late FIN of the peer is answered with a reset: {}; {}{own}",
-        told(frame, Counter::TcpTimeWaitOverflow),
+        counter_text(frame, Counter::TcpTimeWaitOverflow),
         now(frame)
     ))
     .set(
@@ -255,8 +255,9 @@ fn refused(frame: &HostFrame, limit: u64) -> Verdict {
         &to.to_string(),
         &format!("up to {} MiB of kernel memory while they last", thousands(mebibytes)),
     );
-    let look = "then see whether TCPTimeWaitOverflow goes on: tcpwatch churn tells how many there would be room for";
-    verdict.advice.insert(verdict.advice.len() - 1, look.into());
+    let check_step =
+        "then see whether TCPTimeWaitOverflow goes on: tcpwatch churn tells how many there would be room for";
+    verdict.advice.insert(verdict.advice.len() - 1, check_step.into());
     verdict
 }
 
@@ -298,7 +299,7 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
                 "net.ipv4.tcp_max_tw_buckets, here, tells what a higher limit takes".into(),
             ]
         },
-        ..Finding::of(Kind::TimeWaitOverflow, severity, title)
+        ..Finding::new(Kind::TimeWaitOverflow, severity, title)
     });
 }
 
@@ -313,7 +314,7 @@ pub(super) fn timestamps(frame: &HostFrame) -> Verdict {
     lost.extend(cookies.map(|_| {
         format!(
             "connections made by SYN cookies have no window scaling and no SACK: {}",
-            told(frame, Counter::SyncookiesRecv)
+            counter_text(frame, Counter::SyncookiesRecv)
         )
     }));
     lost.extend(low.map(|held| format!("no port in TIME_WAIT can be used again: {}", holds(frame, held))));

@@ -104,11 +104,11 @@ impl Output {
         write: impl FnMut(&[u8]) -> io::Result<usize> + Send + 'static,
     ) -> Result<Self> {
         let shared = Arc::new(Shared::default());
-        let (tell, failed) = oneshot::channel();
+        let (error_sender, failed) = oneshot::channel();
         let queue = Arc::clone(&shared);
         threads::spawn("output", move || {
             if let Err(error) = queue.write_each(write) {
-                let _ = tell.send(error);
+                let _ = error_sender.send(error);
                 // The loop may ask for the error now.
                 queue.fail();
             }
@@ -209,13 +209,13 @@ impl Output {
     ///
     /// # Errors
     /// The output takes no more.
-    pub(super) fn settle(&mut self) -> Result<u64> {
-        let is_settled = |queue: &Queue| queue.droppable == 0;
+    pub(super) fn drain_rows(&mut self) -> Result<u64> {
+        let is_drained = |queue: &Queue| queue.droppable == 0;
         if !self.is_file {
-            let mut queue = self.shared.wait(self.shared.lock(), LAST_ROWS, is_settled);
+            let mut queue = self.shared.wait(self.shared.lock(), LAST_ROWS, is_drained);
             queue.cut();
         }
-        self.wait(is_settled)?;
+        self.wait(is_drained)?;
         Ok(self.shared.lock().dropped)
     }
 
@@ -227,7 +227,7 @@ impl Output {
         if self.shared.lock().has_failed() {
             return self.error().context(OUTPUT);
         }
-        let dropped = self.settle()?;
+        let dropped = self.drain_rows()?;
         self.wait(|queue| queue.bytes == 0)?;
         if dropped > 0 {
             let _ = writeln!(
@@ -436,7 +436,7 @@ mod tests {
             all += &row;
         }
         output.finish().unwrap();
-        assert_eq!(output.settle().unwrap(), 0);
+        assert_eq!(output.drain_rows().unwrap(), 0);
         drop(output);
         assert_eq!(reads.join().unwrap(), all);
     }
@@ -448,7 +448,7 @@ mod tests {
         print(&mut output, "4 d\n5 e\n", false);
         print(&mut output, "end\n", true);
         let reads = std::thread::spawn(move || reader.rest());
-        assert_eq!(output.settle().unwrap(), 2);
+        assert_eq!(output.drain_rows().unwrap(), 2);
         output.finish().unwrap();
         drop(output);
         assert_eq!(reads.join().unwrap(), "1 a\n2 b\n3 c\nend\n");
@@ -468,7 +468,7 @@ mod tests {
             reader.take(1) + &reader.rest()
         });
         // The byte that the thread is about to write is written before it can know.
-        assert_eq!(output.settle().unwrap(), 2);
+        assert_eq!(output.drain_rows().unwrap(), 2);
         print(&mut output, "end\n", true);
         output.finish().unwrap();
         drop(output);
@@ -488,7 +488,7 @@ mod tests {
         });
         output.wait_for_room().unwrap();
         assert!(output.has_room());
-        assert_eq!(output.settle().unwrap(), 0);
+        assert_eq!(output.drain_rows().unwrap(), 0);
         output.finish().unwrap();
         drop(output);
         assert_eq!(slow.join().unwrap(), "1 a\n2 b\n3 c\n4 d\n");

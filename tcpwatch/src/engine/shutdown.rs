@@ -19,7 +19,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// A reason to end: a signal ([`signals::ENDING`]), or the time given by `--duration`.
 pub(crate) struct Shutdown {
-    told: oneshot::Receiver<()>,
+    stop_receiver: oneshot::Receiver<()>,
     /// Whether there is something to say yet.
     begun: Arc<AtomicBool>,
     duration: Option<Duration>,
@@ -34,13 +34,13 @@ impl Shutdown {
     /// They are heard on a thread of their own, and on no other: the kernel gives up verifying a program on a thread that has a signal
     /// to take (`EAGAIN`).
     pub(crate) fn new(duration: Option<Duration>) -> Result<Self> {
-        let (tell, told) = oneshot::channel();
+        let (stop_sender, stop_receiver) = oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
         let begun = Arc::new(AtomicBool::new(false));
         let has_begun = Arc::clone(&begun);
         threads::spawn("signals", move || {
             let heard = super::block_on(async {
-                let mut streams = signals::to_take_over()
+                let mut streams = signals::handled()
                     .map(|number| signal(SignalKind::from_raw(number)))
                     .collect::<io::Result<Vec<_>>>()?;
                 let _ = ready.send(Ok(()));
@@ -49,7 +49,7 @@ impl Shutdown {
                     exit("stopped before anything was measured");
                 }
                 let first = Instant::now();
-                if tell.send(()).is_err() {
+                if stop_sender.send(()).is_err() {
                     // The run is over.
                     return Ok(());
                 }
@@ -63,9 +63,9 @@ impl Shutdown {
             }
         })?;
         is_ready.recv().context("cannot take over the signals")??;
-        signals::leave_to_others();
+        signals::block_in_this_thread();
         Ok(Self {
-            told,
+            stop_receiver,
             begun,
             duration,
             deadline: None,
@@ -94,7 +94,7 @@ impl Shutdown {
             }
         };
         tokio::select! {
-            _ = &mut self.told => {}
+            _ = &mut self.stop_receiver => {}
             () = deadline => {}
         }
     }

@@ -18,7 +18,7 @@ pub struct Words {
     /// The names of a state in the kernel, in ss, in netstat and in the RFC.
     pub names: fn(Names) -> String,
     /// The names of an ending in text and JSON output, and whether a timewait socket remains.
-    pub shown_as: fn(Ending, TimewaitSocket) -> String,
+    pub ending_names_line: fn(Ending, TimewaitSocket) -> String,
     /// The default of a setting, its history, and whether each network namespace has its own.
     pub defaults: fn(Facts) -> String,
 }

@@ -60,7 +60,7 @@ pub struct Cgroup {
 
 impl From<String> for Cgroup {
     fn from(path: String) -> Self {
-        let container = Container::of(&path);
+        let container = Container::from_path(&path);
         Self { path, container }
     }
 }
@@ -92,7 +92,7 @@ pub struct Container {
 impl Container {
     /// Finds the innermost container in the cgroup path `path` (as in /proc/PID/cgroup); `None` if there is no known container.
     #[must_use]
-    pub fn of(path: &str) -> Option<Self> {
+    pub fn from_path(path: &str) -> Option<Self> {
         let (mut found, mut pod, mut above) = (None, None, "");
         for name in path.split('/') {
             pod = pod_of(name).or(pod);
@@ -181,7 +181,7 @@ mod tests {
             .replace("HASH", POD_OF_A_FILE)
             .replace('A', A)
             .replace('B', B);
-        let container = Container::of(&path)?;
+        let container = Container::from_path(&path)?;
         assert!(is_id(&container.id));
         Some((container.to_string(), container.pod))
     }
@@ -303,7 +303,7 @@ mod tests {
         ] {
             assert_eq!(found(path), None, "{path}");
         }
-        assert_eq!(Container::of(&format!("/docker/{}", A.to_uppercase())), None);
-        assert_eq!(Container::of(&format!("/docker/{}é", &A[..62])), None);
+        assert_eq!(Container::from_path(&format!("/docker/{}", A.to_uppercase())), None);
+        assert_eq!(Container::from_path(&format!("/docker/{}é", &A[..62])), None);
     }
 }

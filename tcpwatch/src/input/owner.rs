@@ -157,7 +157,7 @@ pub struct Owner {
 impl Owner {
     /// An owner from `process`, without a cgroup.
     #[must_use]
-    pub const fn of(process: Process, how: How) -> Self {
+    pub const fn from_process(process: Process, how: How) -> Self {
         Self {
             pid: process.pid,
             comm: process.comm,

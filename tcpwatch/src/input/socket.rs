@@ -170,7 +170,7 @@ pub struct Detail {
 impl Detail {
     /// `socket` without any details.
     #[must_use]
-    pub const fn of(socket: Socket) -> Self {
+    pub const fn from_socket(socket: Socket) -> Self {
         Self {
             socket,
             cookie: None,

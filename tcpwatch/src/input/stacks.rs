@@ -195,7 +195,7 @@ impl StackTable {
 
     /// The stack that opened the socket `inode`.
     #[must_use]
-    pub fn of(&self, inode: u32) -> Option<StackId> {
+    pub fn opening_stack(&self, inode: u32) -> Option<StackId> {
         self.sockets.get(&inode).map(|opened| opened.id)
     }
 
@@ -279,10 +279,10 @@ mod tests {
             table.opened(inode, u64::from(inode), trace(8));
         }
         table.opened(4, 4, trace(9));
-        assert_eq!(table.of(1), table.of(3));
-        assert_ne!(table.of(1), table.of(4));
+        assert_eq!(table.opening_stack(1), table.opening_stack(3));
+        assert_ne!(table.opening_stack(1), table.opening_stack(4));
         assert_eq!(table.len(), (4, 2));
-        let id = table.of(4).unwrap();
+        let id = table.opening_stack(4).unwrap();
         assert_eq!(**table.trace(id).unwrap(), trace(9));
     }
 
@@ -295,7 +295,7 @@ mod tests {
             ..trace(8)
         };
         table.opened(2, 2, cut);
-        assert_ne!(table.of(1), table.of(2));
+        assert_ne!(table.opening_stack(1), table.opening_stack(2));
     }
 
     #[test]
@@ -304,8 +304,8 @@ mod tests {
         for inode in 1..=3 {
             table.opened(inode, u64::from(inode), trace(u64::from(inode)));
         }
-        assert_eq!(table.of(1), None);
-        assert!(table.of(2).is_some() && table.of(3).is_some());
+        assert_eq!(table.opening_stack(1), None);
+        assert!(table.opening_stack(2).is_some() && table.opening_stack(3).is_some());
         assert_eq!((table.evicted(), table.len()), (1, (2, 2)));
     }
 
@@ -317,11 +317,11 @@ mod tests {
         }
         table.opened(8, 101, trace(1));
         assert_eq!((table.evicted(), table.len()), (0, (2, 2)));
-        let id = table.of(7).unwrap();
+        let id = table.opening_stack(7).unwrap();
         assert_eq!(**table.trace(id).unwrap(), trace(100));
         // The older of the two, by the newest of its times.
         table.opened(9, 102, trace(2));
-        assert_eq!((table.of(7), table.evicted()), (None, 1));
+        assert_eq!((table.opening_stack(7), table.evicted()), (None, 1));
     }
 
     #[test]
@@ -332,8 +332,8 @@ mod tests {
         }
         // A socket opened after the scan may be open.
         table.retain(4, |inode| inode == 1);
-        assert!(table.of(1).is_some() && table.of(4).is_some());
-        assert!(table.of(2).is_none() && table.of(3).is_none());
+        assert!(table.opening_stack(1).is_some() && table.opening_stack(4).is_some());
+        assert!(table.opening_stack(2).is_none() && table.opening_stack(3).is_none());
         assert_eq!((table.len(), table.evicted()), ((2, 2), 0));
         table.retain(5, |_| false);
         assert_eq!(table.len(), (0, 0));

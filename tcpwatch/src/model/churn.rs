@@ -215,7 +215,7 @@ impl Churn {
         if event.to != TcpState::Established {
             return;
         }
-        let Some((opener, destination)) = route(event).filter(|_| !is_told_elsewhere(event)) else {
+        let Some((opener, destination)) = route(event).filter(|_| !is_counted_by_local_opener(event)) else {
             return;
         };
         let tally = self.routes.active(opener, destination, event.monotonic_ns);
@@ -352,7 +352,7 @@ fn busiest_first(a: &Route, b: &Route) -> Ordering {
 
 /// Whether the opening of the connection is told of its other end, which is here too: one opened from the very address it came
 /// to. What it cost this side is told of this side all the same.
-fn is_told_elsewhere(event: &Event) -> bool {
+fn is_counted_by_local_opener(event: &Event) -> bool {
     let from_here = event.remote.ip.to_canonical().is_loopback() || event.remote == event.local;
     event.opened == Some(Opened::Passive) && from_here
 }
@@ -588,7 +588,7 @@ pub(crate) mod tests {
             }
         }
         let frame = churn.frame(stat(), 0, 10, 0);
-        let by = TimeWaitBy::of(&frame.routes);
+        let by = TimeWaitBy::from_routes(&frame.routes);
         let process = |pid| {
             Some(Process {
                 pid: NonZeroU32::new(pid),

@@ -52,7 +52,7 @@ pub fn read(tree: &HostRoot) -> HostFrame {
     let (mut settings, mut unread) = reader.settings(first);
     let number = |path| tree.text(path).ok()?.trim().parse().ok();
     let (snmp, netstat) = (reader.net("snmp"), reader.net("netstat"));
-    let reading = Reading::of(&snmp, &netstat);
+    let reading = Reading::new(&snmp, &netstat);
     let sockets = sockstat::parse(&reader.net("sockstat"));
     let sockets6 = sockstat::tcp6(&reader.optional_net("sockstat6").unwrap_or_default());
     let lines = reader.lines(first);
@@ -168,7 +168,7 @@ pub fn live(tree: &HostRoot, namespace: &Namespace, owners: &mut Option<Owners>)
             if asks(&listener)
                 && let Some(owners) = owners
             {
-                listener.owner = owners.of(listener.inode).process();
+                listener.owner = owners.find_holders(listener.inode).process();
             }
             listener
         });

@@ -66,19 +66,23 @@ impl Owners {
     }
 
     /// Who held the socket `inode` at the time of the scan, and is still there.
-    pub fn of(&mut self, inode: Option<NonZeroU32>) -> HeldBy<'_> {
+    pub fn find_holders(&mut self, inode: Option<NonZeroU32>) -> HeldBy<'_> {
         self.held_by(inode, |_, _| true)
     }
 
     /// Who held the socket `inode` at the time of the scan, and holds it by the same descriptor now.
-    pub fn still_of(&mut self, inode: NonZeroU32) -> HeldBy<'_> {
+    pub fn find_current_holders(&mut self, inode: NonZeroU32) -> HeldBy<'_> {
         self.held_by(Some(inode), Hold::is_there)
     }
 
     fn held_by(&mut self, inode: Option<NonZeroU32>, counts: impl Fn(&Hold, &Path) -> bool) -> HeldBy<'_> {
         self.pids.clear();
         if let Some(inode) = inode {
-            let holds = self.holders.of(inode).iter().filter(|hold| counts(hold, &self.root));
+            let holds = self
+                .holders
+                .descriptors_of(inode)
+                .iter()
+                .filter(|hold| counts(hold, &self.root));
             self.pids.extend(holds.map(|hold| hold.pid));
             self.pids.dedup();
             self.pids.retain(|&pid| self.processes.get(pid).is_some());
@@ -86,7 +90,7 @@ impl Owners {
         }
         HeldBy {
             pids: &self.pids,
-            holds: inode.map_or(&[], |inode| self.holders.of(inode)),
+            holds: inode.map_or(&[], |inode| self.holders.descriptors_of(inode)),
             processes: &mut self.processes,
         }
     }
@@ -203,7 +207,7 @@ mod tests {
         let root = tree();
         let mut owners = Owners::scan(root.path()).unwrap();
         let mut of = |inode| {
-            let whose = owners.of(NonZeroU32::new(inode)).whose();
+            let whose = owners.find_holders(NonZeroU32::new(inode)).whose();
             (
                 whose.process.map(|owner| owner.to_string()),
                 whose.cgroup.map(|cgroup| cgroup.path.clone()),
@@ -224,7 +228,7 @@ mod tests {
         let root = tree();
         let mut owners = Owners::scan(root.path()).unwrap();
         let mut of = |inode| {
-            let holders = owners.of(NonZeroU32::new(inode)).holders();
+            let holders = owners.find_holders(NonZeroU32::new(inode)).holders();
             let words = |holder: Holder| format!("{} {:?}", holder.process, holder.fds);
             holders.into_iter().map(words).collect::<Vec<_>>()
         };
@@ -238,7 +242,7 @@ mod tests {
         let root = tree();
         let mut owners = Owners::scan(root.path()).unwrap();
         let mut still = |inode| {
-            let whose = owners.still_of(NonZeroU32::new(inode).unwrap()).whose();
+            let whose = owners.find_current_holders(NonZeroU32::new(inode).unwrap()).whose();
             whose.process.map(|owner| owner.to_string())
         };
         let fd = |path: &str| root.path().join("proc").join(path);
@@ -256,7 +260,7 @@ mod tests {
     fn a_filter_takes_any_holder() {
         let root = tree();
         let mut owners = Owners::scan(root.path()).unwrap();
-        let mut holds = |inode, filter: &OwnerFilter| owners.of(NonZeroU32::new(inode)).match_filter(filter);
+        let mut holds = |inode, filter: &OwnerFilter| owners.find_holders(NonZeroU32::new(inode)).match_filter(filter);
         let pid = |pid| OwnerFilter {
             pids: vec![NonZeroU32::new(pid).unwrap()],
             ..OwnerFilter::default()

@@ -167,8 +167,8 @@ impl SockDiag {
 }
 
 /// An error for an answer that no kernel should give.
-fn broken(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("netlink answered with {what}"))
+fn broken(problem: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("netlink answered with {problem}"))
 }
 
 #[cfg(test)]

@@ -289,7 +289,7 @@ impl ScanRequest {
         let mut wanted = asked.is_any();
         let mut processes = Vec::with_capacity(inodes.len());
         for inode in inodes {
-            let mut held = owners.of(Some(inode));
+            let mut held = owners.find_holders(Some(inode));
             wanted = wanted || held.match_filter(asked);
             processes.push(held.process());
             if wanted && !is_unaccepted {
@@ -359,7 +359,7 @@ impl Walked {
         let connecting = Some(&detail.socket).filter(|socket| socket.state == TcpState::SynSent);
         let listener = self.listening.awaited(connecting?)?;
         Some(AcceptQueue {
-            owner: owners.and_then(|owners| owners.of(listener.inode).process()),
+            owner: owners.and_then(|owners| owners.find_holders(listener.inode).process()),
             ..listener.queue?
         })
     }
@@ -367,7 +367,7 @@ impl Walked {
 
 /// The holders of the socket `inode`.
 fn held(owners: &mut Owners, inode: NonZeroU32) -> Held {
-    let mut held = owners.of(Some(inode));
+    let mut held = owners.find_holders(Some(inode));
     Held {
         process: held.process(),
         holders: held.holders(),

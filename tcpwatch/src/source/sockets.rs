@@ -94,7 +94,7 @@ impl Sockets {
             Self::SockDiag(reader) => reader
                 .walk_in_detail(states, visit)
                 .context("cannot dump the sockets over netlink"),
-            Self::Proc { .. } => self.walk(states, |socket| visit(&Detail::of(*socket))),
+            Self::Proc { .. } => self.walk(states, |socket| visit(&Detail::from_socket(*socket))),
         }
     }
 

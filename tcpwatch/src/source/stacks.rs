@@ -89,8 +89,8 @@ impl Stacks {
 
     /// The stack that opened the socket `inode`; `None` where that was not seen.
     #[must_use]
-    pub fn of(&self, inode: u32) -> Option<StackId> {
-        lock(&self.table).of(inode)
+    pub fn opening_stack(&self, inode: u32) -> Option<StackId> {
+        lock(&self.table).opening_stack(inode)
     }
 
     /// Has the stacks `ids` named that have no names yet, which is slow the first time a file is met, and forgets the names of all others.
@@ -116,7 +116,7 @@ impl Stacks {
                     return;
                 }
                 // The thread that reads stacks must not wait for debug information.
-                let files = lock(&files).of(&trace);
+                let files = lock(&files).files_in(&trace);
                 let stack = symbols.stack(&trace, &files);
                 lock(&named).insert(id, stack);
             }
@@ -152,8 +152,8 @@ impl Stacks {
 
 impl Drop for Stacks {
     fn drop(&mut self) {
-        let told = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
-        if let (Ok(_), Some(thread)) = (told, self.thread.take()) {
+        let stop_written = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
+        if let (Ok(_), Some(thread)) = (stop_written, self.thread.take()) {
             // A thread that panicked said so.
             let _ = thread.join();
         }

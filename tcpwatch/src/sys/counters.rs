@@ -47,7 +47,7 @@ impl Counters {
 impl<'a> Reading<'a> {
     /// Creates a reading from the texts of both files.
     #[must_use]
-    pub const fn of(snmp: &'a str, netstat: &'a str) -> Self {
+    pub const fn new(snmp: &'a str, netstat: &'a str) -> Self {
         Self { snmp, netstat }
     }
 

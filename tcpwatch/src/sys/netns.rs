@@ -52,7 +52,7 @@ fn identity(metadata: &Metadata) -> Identity {
 pub fn resolve(root: &Path, arg: &NetnsSelector) -> anyhow::Result<Vec<Namespace>> {
     let own = fs::metadata(root.join("proc/thread-self/ns/net")).context("cannot read /proc/thread-self/ns/net")?;
     match arg {
-        NetnsSelector::Own => Ok(vec![Namespace::own(&own)?]),
+        NetnsSelector::Own => Ok(vec![Namespace::from_own_metadata(&own)?]),
         NetnsSelector::All => all(root, &own),
         NetnsSelector::Pid(pid) => {
             let path = root.join(format!("proc/{pid}/ns/net"));
@@ -88,7 +88,7 @@ fn one(path: &Path, own: &Metadata, name: String, missing: &str) -> anyhow::Resu
     })?;
     let found = identity(&file.metadata().with_context(|| name.clone())?);
     if found == identity(own) {
-        return Namespace::own(own);
+        return Namespace::from_own_metadata(own);
     }
     match u32::try_from(found.1) {
         Ok(inode) if found.0 == own.dev() => Ok(Namespace {
@@ -121,7 +121,7 @@ pub fn names(root: &Path) -> HashMap<u32, String> {
 
 /// Opens every namespace found in /proc and /run/netns. Namespaces that disappear meanwhile are skipped.
 fn all(root: &Path, own: &Metadata) -> anyhow::Result<Vec<Namespace>> {
-    let mut found = vec![Namespace::own(own)?];
+    let mut found = vec![Namespace::from_own_metadata(own)?];
     let mut hidden = 0;
     let processes = entries(&root.join("proc"))?;
     let processes = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -215,7 +215,7 @@ impl fmt::Display for Namespace {
 }
 
 impl Namespace {
-    fn own(own: &Metadata) -> anyhow::Result<Self> {
+    fn from_own_metadata(own: &Metadata) -> anyhow::Result<Self> {
         Ok(Self {
             inode: u32::try_from(own.ino()).context("our own network namespace")?,
             file: None,

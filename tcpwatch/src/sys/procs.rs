@@ -67,7 +67,7 @@ pub struct Holders {
 impl Holders {
     /// The descriptors that hold the socket `inode`, sorted by process and descriptor.
     #[must_use]
-    pub fn of(&self, inode: NonZeroU32) -> &[Hold] {
+    pub fn descriptors_of(&self, inode: NonZeroU32) -> &[Hold] {
         let start = self.holds.partition_point(|hold| hold.inode < inode);
         let length = self.holds[start..].partition_point(|hold| hold.inode == inode);
         &self.holds[start..start + length]
@@ -150,7 +150,7 @@ impl Scan {
     /// Reads the descriptors of `pid` through its other threads. The first thread shows none if it has exited (`pthread_exit()`
     /// in `main()`).
     fn scan_other_threads(&mut self, all: &OwnedFd, pid: NonZeroU32) {
-        for thread in threads::in_directory(all, self.name(pid, "task"), pid) {
+        for thread in threads::list_threads_except(all, self.name(pid, "task"), pid) {
             match self.read(all, pid, &format!("task/{thread}/fd")) {
                 Ok(0) => {}
                 Ok(_) => return,
@@ -272,7 +272,7 @@ mod tests {
     }
 
     fn of(holders: &Holders, inode: u32) -> Vec<(u32, u32)> {
-        let holds = holders.of(NonZeroU32::new(inode).unwrap());
+        let holds = holders.descriptors_of(NonZeroU32::new(inode).unwrap());
         holds.iter().map(|hold| (hold.pid.get(), hold.fd)).collect()
     }
 
@@ -405,7 +405,7 @@ mod tests {
         let found = holders(root.path()).unwrap();
         assert_eq!((of(&found, 9), of(&found, 10)), (vec![(7, 3)], vec![(11, 4)]));
         assert_eq!(found.unreadable, 1, "13, of which no thread can be read");
-        let [held] = found.of(NonZeroU32::new(9).unwrap()) else {
+        let [held] = found.descriptors_of(NonZeroU32::new(9).unwrap()) else {
             panic!("{found:?}")
         };
         assert!(held.is_there(root.path()));

@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 pub const ENDING: [i32; 4] = [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM];
 
 /// The signals of [`ENDING`] to handle. SIGHUP is left out if it is ignored, as under nohup(1).
-pub fn to_take_over() -> impl Iterator<Item = i32> {
+pub fn handled() -> impl Iterator<Item = i32> {
     let is_left = is_ignored(libc::SIGHUP);
     ENDING
         .into_iter()
@@ -25,7 +25,7 @@ fn is_ignored(signal: i32) -> bool {
 
 /// Blocks the signals of [`ENDING`] in the calling thread and in the threads that it starts, so that other threads receive them
 /// (`pthread_sigmask(3)`).
-pub fn leave_to_others() {
+pub fn block_in_this_thread() {
     let mut signals = MaybeUninit::uninit();
     // SAFETY: the first call initialises the set, and the kernel reads it before the last call returns. With these arguments
     // none of the calls can fail.
@@ -58,7 +58,7 @@ mod tests {
         let before = blocked();
         assert_eq!(before & all, 0);
         let (ours, theirs) = thread::spawn(|| {
-            leave_to_others();
+            block_in_this_thread();
             (blocked(), thread::spawn(blocked).join().unwrap())
         })
         .join()

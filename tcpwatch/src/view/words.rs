@@ -24,9 +24,9 @@ pub fn missed(events: u64) -> String {
 #[must_use]
 pub fn filter(filter: &Filter) -> Vec<String> {
     let mut words = Vec::new();
-    let mut ports = |what: &str, ports: &PortSet| {
+    let mut ports = |label: &str, ports: &PortSet| {
         if !ports.is_any() {
-            words.push(format!("{what} {ports}"));
+            words.push(format!("{label} {ports}"));
         }
     };
     ports("port", &filter.port);

@@ -86,10 +86,10 @@ pub(super) fn run(sandbox: &Sandbox, old: &Path, report: &mut Report) -> Result<
         let binaries = [old, &sandbox.tcpwatch].map(|binary| (binary, arguments(binary, command)));
         match compare(report, &name, &binaries, rounds, units) {
             Ok(samples) => {
-                for (quantity, &(what, digits)) in QUANTITIES.iter().enumerate() {
+                for (quantity, &(quantity_name, digits)) in QUANTITIES.iter().enumerate() {
                     let [old, new] = [0, 1].map(|binary: usize| samples[binary][quantity].as_slice());
-                    rows.push(row(&format!("{name}: {what}"), old, new, digits));
-                    report.raw(&format!("{name}, {what}"), json!({ "old": old, "new": new }));
+                    rows.push(row(&format!("{name}: {quantity_name}"), old, new, digits));
+                    report.raw(&format!("{name}, {quantity_name}"), json!({ "old": old, "new": new }));
                 }
             }
             Err(why) => report.not_run(format!("{name}: {why:#}")),

@@ -40,7 +40,7 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
             rates.push(float(CONNECTIONS) / wall.as_secs_f64());
             rss.push(float(attached.finish()?.usage.max_rss_kib) / 1024.0);
         }
-        let share = Summary::of(&shares);
+        let share = Summary::from_samples(&shares);
         rows.push(vec![
             Tracer::Churn(hook).to_string(),
             number(median(&rates), 0),
@@ -60,8 +60,8 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
         report.line(&line)?;
     }
     for (hook, percent) in targets {
-        let what = format!("churn at full speed, of a core, {hook}");
-        report.target(Target::at_most(&what, percent, PERCENT, "%", 2));
+        let promise = format!("churn at full speed, of a core, {hook}");
+        report.target(Target::at_most(&promise, percent, PERCENT, "%", 2));
     }
     Ok(())
 }

@@ -49,7 +49,7 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
                 number(added.mad, 0),
                 range(added.min, added.max, 0),
                 number(median(&cost.cpu_added_ns), 0),
-                number(median(&cost.told) / each, 2),
+                number(median(&cost.reported) / each, 2),
             ]
         })
         .collect();
@@ -61,7 +61,7 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
         "noise",
         "min..max",
         "added, CPU",
-        "transitions told of",
+        "transitions reported of",
     ];
     for line in table::lines(&header, &rows) {
         report.line(&line)?;

@@ -46,7 +46,7 @@ pub(super) struct Cost {
     /// The same, by the time the workload was on a CPU.
     pub(super) cpu_added_ns: Vec<f64>,
     /// Transitions it told of, of each round.
-    pub(super) told: Vec<f64>,
+    pub(super) reported: Vec<f64>,
 }
 
 impl Cost {
@@ -57,7 +57,7 @@ impl Cost {
             bare_ns: Vec::new(),
             added_ns: Vec::new(),
             cpu_added_ns: Vec::new(),
-            told: Vec::new(),
+            reported: Vec::new(),
         }
     }
 
@@ -73,12 +73,12 @@ impl Cost {
         self.added_ns.push(wall - bare);
         self.cpu_added_ns
             .push(each(turn.watched.cpu, units) - around(|took| took.cpu));
-        self.told.extend(turn.outcome.told.map(float));
+        self.reported.extend(turn.outcome.reported.map(float));
     }
 
     /// What a unit takes longer.
     pub(super) fn added(&self) -> Summary {
-        Summary::of(&self.added_ns)
+        Summary::from_samples(&self.added_ns)
     }
 
     /// Its row under [`HEADER`], ns a unit.
@@ -96,15 +96,18 @@ impl Cost {
 
     /// What a unit takes longer than with `other`, in the same round.
     pub(super) fn added_to(&self, other: &Self) -> Summary {
-        Summary::of(&paired(&self.added_ns, &other.added_ns, |one, other| one - other))
+        Summary::from_samples(&paired(&self.added_ns, &other.added_ns, |one, other| one - other))
     }
 
     /// Transitions it did not tell of, over all rounds, of `each` that there were; NaN where it does not tell.
     pub(super) fn lost(&self, each: u64) -> f64 {
-        if self.told.is_empty() {
+        if self.reported.is_empty() {
             return f64::NAN;
         }
-        self.told.iter().map(|told| (float(each) - told).max(0.0)).sum()
+        self.reported
+            .iter()
+            .map(|reported| (float(each) - reported).max(0.0))
+            .sum()
     }
 
     fn raw(&self) -> Value {
@@ -114,13 +117,13 @@ impl Cost {
             "bare_ns": self.bare_ns,
             "added_ns": self.added_ns,
             "cpu_added_ns": self.cpu_added_ns,
-            "told": self.told,
+            "told": self.reported,
         })
     }
 }
 
 /// The cost of `tracer` among `costs`.
-pub(super) fn of(costs: &[Cost], tracer: Tracer) -> Option<&Cost> {
+pub(super) fn find_cost(costs: &[Cost], tracer: Tracer) -> Option<&Cost> {
     costs.iter().find(|cost| cost.tracer == tracer)
 }
 
@@ -220,7 +223,7 @@ mod tests {
     #[test]
     fn what_one_round_tells_too_much_another_has_still_lost() {
         let mut cost = Cost::new(Tracer::Tcpstates);
-        cost.told = vec![90.0, 101.0];
+        cost.reported = vec![90.0, 101.0];
         assert!((cost.lost(100) - 10.0).abs() < 1e-9);
     }
 
@@ -236,7 +239,7 @@ mod tests {
                 before: took(10),
                 watched: took(36),
                 outcome: Outcome {
-                    told: None,
+                    reported: None,
                     usage: Usage::default(),
                 },
                 after: took(20),

@@ -49,7 +49,7 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
             Running::start(&mut command)?.wait()?;
             wall_ms.push(start.elapsed().as_secs_f64() * 1e3);
         }
-        let wall = Summary::of(&wall_ms);
+        let wall = Summary::from_samples(&wall_ms);
         rows.push(vec![
             name.to_owned(),
             number(wall.median, 1),
@@ -90,7 +90,7 @@ fn stacks(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
     for line in table::lines(&HEADER, &rows) {
         report.line(&line)?;
     }
-    if let (Some(with), Some(without)) = (cost::of(&costs, with), cost::of(&costs, without)) {
+    if let (Some(with), Some(without)) = (cost::find_cost(&costs, with), cost::find_cost(&costs, without)) {
         let calls = float(2);
         let us = with.added_to(without).median / 1e3 / calls;
         report.target(Target::at_most(

@@ -62,20 +62,20 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
         plan.rounds, plan.units
     ))?;
     let each = (plan.units + plan.warm_up) * TRANSITIONS_A_TURN;
-    let median_of = |tracer| cost::of(&costs, tracer).map_or(f64::NAN, |cost| added(cost).median);
+    let median_of = |tracer| cost::find_cost(&costs, tracer).map_or(f64::NAN, |cost| added(cost).median);
     let (empty, tcpstates) = (median_of(Tracer::Empty), median_of(Tracer::Tcpstates));
-    let noise = cost::of(&costs, Tracer::Nothing).map_or(f64::NAN, |cost| added(cost).mad);
+    let noise = cost::find_cost(&costs, Tracer::Nothing).map_or(f64::NAN, |cost| added(cost).mad);
     let rows: Vec<Vec<String>> = costs
         .iter()
         .map(|cost| {
             let added = added(cost);
             vec![
                 cost.tracer.to_string(),
-                number(per_transition(Summary::of(&cost.wall_ns)).median, 0),
+                number(per_transition(Summary::from_samples(&cost.wall_ns)).median, 0),
                 number(added.median, 0),
                 number(added.mad, 0),
                 range(added.min, added.max, 0),
-                number(per_transition(Summary::of(&cost.cpu_added_ns)).median, 0),
+                number(per_transition(Summary::from_samples(&cost.cpu_added_ns)).median, 0),
                 // Next to what cannot be told from nothing, everything is large.
                 number(if empty > noise { added.median / empty } else { f64::NAN }, 1),
                 number(added.median / tcpstates, 3),
@@ -102,30 +102,36 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
 }
 
 fn judge(report: &mut Report, costs: &[Cost], tcpstates: f64) {
-    let nothing = cost::of(costs, Tracer::Nothing);
-    let empty = cost::of(costs, Tracer::Empty);
+    let nothing = cost::find_cost(costs, Tracer::Nothing);
+    let empty = cost::find_cost(costs, Tracer::Empty);
     // Of a normal distribution, the MAD as its standard deviation.
     let noise = nothing.map_or(f64::NAN, |cost| 1.4826 * added(cost).mad);
     for hook in [Hook::TpBtf, Hook::Tracepoint] {
-        let forms = [Form::Text, Form::Json].map(|form| cost::of(costs, Tracer::Trace(hook, form)));
+        let forms = [Form::Text, Form::Json].map(|form| cost::find_cost(costs, Tracer::Trace(hook, form)));
         let medians = forms.iter().flatten().map(|cost| added(cost).median);
         let worst = medians.fold(f64::NAN, f64::max);
-        let what = format!("trace, added per transition, {hook}");
-        report.target(Target::at_most(&what, worst, trace_ns(hook), "ns", 0));
-        let what = format!("trace, next to tcpstates, {hook}");
-        report.target(Target::at_most(&what, worst / tcpstates, SHARE_OF_TCPSTATES, "x", 3));
-        if let Some(latency) = cost::of(costs, Tracer::Latency(hook)) {
-            let what = format!("latency, added per transition, {hook}");
-            report.target(Target::at_most(&what, added(latency).median, latency_ns(hook), "ns", 0));
+        let promise = format!("trace, added per transition, {hook}");
+        report.target(Target::at_most(&promise, worst, trace_ns(hook), "ns", 0));
+        let promise = format!("trace, next to tcpstates, {hook}");
+        report.target(Target::at_most(&promise, worst / tcpstates, SHARE_OF_TCPSTATES, "x", 3));
+        if let Some(latency) = cost::find_cost(costs, Tracer::Latency(hook)) {
+            let promise = format!("latency, added per transition, {hook}");
+            report.target(Target::at_most(
+                &promise,
+                added(latency).median,
+                latency_ns(hook),
+                "ns",
+                0,
+            ));
         }
-        if let (Some(stat), Some(empty)) = (cost::of(costs, Tracer::Stat(hook)), empty) {
+        if let (Some(stat), Some(empty)) = (cost::find_cost(costs, Tracer::Stat(hook)), empty) {
             let more = per_transition(stat.added_to(empty)).median;
             let (limit, why) = match hook {
                 Hook::TpBtf => (STAT_NS, ""),
                 Hook::Tracepoint => (noise, " (limit: the noise)"),
             };
-            let what = format!("stat, more than an empty program on tp_btf, {hook}{why}");
-            report.target(Target::at_most(&what, more, limit, "ns", 0));
+            let promise = format!("stat, more than an empty program on tp_btf, {hook}{why}");
+            report.target(Target::at_most(&promise, more, limit, "ns", 0));
         }
     }
 }

@@ -15,7 +15,7 @@ pub(super) struct Summary {
 
 impl Summary {
     /// Sums up `samples`.
-    pub(super) fn of(samples: &[f64]) -> Self {
+    pub(super) fn from_samples(samples: &[f64]) -> Self {
         let median = median(samples);
         let distances: Vec<f64> = samples.iter().map(|sample| (sample - median).abs()).collect();
         Self {
@@ -93,12 +93,12 @@ mod tests {
 
     #[test]
     fn one_wild_sample_moves_neither_the_median_nor_the_noise() {
-        let summary = Summary::of(&[10.0, 11.0, 12.0, 11.0, 900.0]);
+        let summary = Summary::from_samples(&[10.0, 11.0, 12.0, 11.0, 900.0]);
         assert_same(summary.median, 11.0);
         assert_same(summary.mad, 1.0);
         assert_same(summary.min, 10.0);
         assert_same(summary.max, 900.0);
-        assert!(Summary::of(&[]).max.is_nan());
+        assert!(Summary::from_samples(&[]).max.is_nan());
     }
 
     #[test]

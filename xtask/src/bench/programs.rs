@@ -79,7 +79,7 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
             });
             let all: Vec<f64> = samples.iter().map(|sample| sample.all_ns).collect();
             let second: Vec<f64> = samples.iter().filter_map(|sample| sample.second_copy_ns).collect();
-            let (of_all, of_second) = (Summary::of(&all), Summary::of(&second));
+            let (of_all, of_second) = (Summary::from_samples(&all), Summary::from_samples(&second));
             row.extend([
                 number(of_all.median, 0),
                 range(of_all.min, of_all.max, 0),
@@ -87,7 +87,12 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
             ]);
             if index == 0 {
                 let runs: Vec<f64> = samples.iter().map(|sample| sample.runs).collect();
-                least.push((tracer, of_all.median, Summary::of(&runs).median, of_second.median));
+                least.push((
+                    tracer,
+                    of_all.median,
+                    Summary::from_samples(&runs).median,
+                    of_second.median,
+                ));
             }
             let raw = json!({ "all_ns": all, "second_copy_ns": second });
             report.raw(&format!("programs, {}, {tracer}", workload.name), raw);
@@ -113,13 +118,13 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
         return Ok(());
     };
     if let Some((.., second)) = of(Tracer::Stat(Hook::TpBtf)) {
-        let what = format!("second copy ({second:.0} ns), more than an empty program");
-        report.target(Target::at_most(&what, second - empty, SECOND_COPY_NS, "ns", 0));
+        let promise = format!("second copy ({second:.0} ns), more than an empty program");
+        report.target(Target::at_most(&promise, second - empty, SECOND_COPY_NS, "ns", 0));
     }
     for (tracer, limit) in LIMITS {
         if let Some((_, all, runs, _)) = of(tracer) {
-            let what = format!("programs of {tracer}, more than as many empty ones");
-            report.target(Target::at_most(&what, all - runs * empty, limit, "ns", 0));
+            let promise = format!("programs of {tracer}, more than as many empty ones");
+            report.target(Target::at_most(&promise, all - runs * empty, limit, "ns", 0));
         }
     }
     Ok(())

@@ -33,7 +33,7 @@ const TURNS: u64 = 300_000;
 struct Runs {
     idle: Vec<Usage>,
     loaded: Vec<Usage>,
-    told: Vec<u64>,
+    reported: Vec<u64>,
 }
 
 /// Runs this part.
@@ -52,7 +52,7 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
             turns(TURNS)?;
             let outcome = attached.finish()?;
             runs.loaded.push(outcome.usage);
-            runs.told.extend(outcome.told);
+            runs.reported.extend(outcome.reported);
         }
     }
     report.title("reader: CPU time of the program that prints every transition")?;
@@ -66,7 +66,7 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
             Sink::Tmpfs => "tmpfs",
             Sink::Null => "/dev/null",
         };
-        let total = Summary::of(&runs.us_an_event(events, Usage::cpu));
+        let total = Summary::from_samples(&runs.us_an_event(events, Usage::cpu));
         let lost = runs.lost(events);
         rows.push(vec![
             format!("{tracer} > {to}"),
@@ -79,13 +79,13 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
         ]);
         report.raw(
             &format!("reader, {tracer} > {to}"),
-            json!({ "us_an_event": runs.us_an_event(events, Usage::cpu), "told": runs.told, "events": events }),
+            json!({ "us_an_event": runs.us_an_event(events, Usage::cpu), "told": runs.reported, "events": events }),
         );
         if let Some(limit) = limit {
-            let what = format!("lost of {rounds} x {events} transitions at full speed, {tracer}");
-            report.target(Target::at_most(&what, lost, 0.0, "", 0));
-            let what = format!("reader CPU an event, {tracer}");
-            report.target(Target::at_most(&what, total.median, limit, "us", 2));
+            let promise = format!("lost of {rounds} x {events} transitions at full speed, {tracer}");
+            report.target(Target::at_most(&promise, lost, 0.0, "", 0));
+            let promise = format!("reader CPU an event, {tracer}");
+            report.target(Target::at_most(&promise, total.median, limit, "us", 2));
         }
     }
     for line in table::lines(&["", "us", "noise", "min..max", "user", "system", "lost"], &rows) {
@@ -102,16 +102,23 @@ impl Runs {
         self.loaded
             .iter()
             .enumerate()
-            .map(|(round, usage)| (us(usage) - idle) / float(self.told.get(round).copied().unwrap_or(events).max(1)))
+            .map(|(round, usage)| {
+                (us(usage) - idle) / float(self.reported.get(round).copied().unwrap_or(events).max(1))
+            })
             .collect()
     }
 
     /// Transitions it did not tell of; NaN where it does not tell.
     fn lost(&self, events: u64) -> f64 {
-        if self.told.is_empty() {
+        if self.reported.is_empty() {
             return f64::NAN;
         }
-        float(self.told.iter().map(|&told| events.saturating_sub(told)).sum())
+        float(
+            self.reported
+                .iter()
+                .map(|&reported| events.saturating_sub(reported))
+                .sum(),
+        )
     }
 }
 
@@ -133,7 +140,7 @@ mod tests {
         let runs = Runs {
             idle: vec![usage(10), usage(10), usage(500)],
             loaded: vec![usage(20), usage(30)],
-            told: vec![10_000, 8_000],
+            reported: vec![10_000, 8_000],
         };
         let each = runs.us_an_event(10_000, Usage::cpu);
         assert!((each[0] - 1.0).abs() < 1e-9 && (each[1] - 2.5).abs() < 1e-9, "{each:?}");

@@ -56,9 +56,9 @@ impl Report {
     }
 
     /// Keeps what could not run, and why.
-    pub(super) fn not_run(&mut self, what: String) {
-        eprintln!("NOT RUN: {what}");
-        self.not_run.push(what);
+    pub(super) fn not_run(&mut self, reason: String) {
+        eprintln!("NOT RUN: {reason}");
+        self.not_run.push(reason);
     }
 
     /// Prints the table of targets, writes the samples to `json`, and fails when something could not run.
@@ -70,7 +70,7 @@ impl Report {
             .iter()
             .map(|target| {
                 [
-                    target.what.clone(),
+                    target.promise.clone(),
                     target.limit.clone(),
                     target.measured.clone(),
                     target.verdict().to_owned(),
@@ -89,7 +89,7 @@ impl Report {
                 .iter()
                 .map(|target| {
                     json!({
-                        "what": target.what,
+                        "what": target.promise,
                         "target": target.limit,
                         "measured": target.measured,
                         "met": target.met,
@@ -103,8 +103,8 @@ impl Report {
             return Ok(());
         }
         self.title("NOT RUN:")?;
-        for what in std::mem::take(&mut self.not_run) {
-            self.line(&format!("  {what}"))?;
+        for reason in std::mem::take(&mut self.not_run) {
+            self.line(&format!("  {reason}"))?;
         }
         bail!("not everything could run: see NOT RUN above");
     }

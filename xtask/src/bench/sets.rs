@@ -45,13 +45,13 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
     ];
     for workload in workloads {
         let empty = costs(sandbox, report, Tracer::Empty, &workload, 0.0);
-        let empty = Summary::of(&empty).median;
+        let empty = Summary::from_samples(&empty).median;
         let mut rows = Vec::new();
         let mut medians = Vec::new();
         for tracer in ALONE.into_iter().chain([AT_ONCE]) {
             report.progress("sets", rows.len(), ALONE.len() + 1);
             let costs = costs(sandbox, report, tracer, &workload, empty);
-            let summary = Summary::of(&costs);
+            let summary = Summary::from_samples(&costs);
             rows.push(vec![
                 tracer.to_string(),
                 number(summary.median, 0),
@@ -74,8 +74,8 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
         } else {
             medians.into_iter().fold(f64::NAN, f64::max)
         };
-        let what = format!("everything at once, next to the dearest set, {}", workload.name);
-        report.target(Target::at_most(&what, at_once / dearest, OF_THE_DEAREST, "x", 2));
+        let promise = format!("everything at once, next to the dearest set, {}", workload.name);
+        report.target(Target::at_most(&promise, at_once / dearest, OF_THE_DEAREST, "x", 2));
     }
     Ok(())
 }

@@ -72,8 +72,14 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
     let mut rows = Vec::new();
     for ((source, few), (_, many)) in of_few.iter().zip(&of_many) {
         rows.push(vec![source.clone(), few.to_string(), many.to_string()]);
-        let what = format!("memory of snapshot --source {source} at {at_first} sockets, next to {FEW}");
-        report.target(Target::at_most(&what, float(*many) / float(*few), SAME_MEMORY, "x", 2));
+        let promise = format!("memory of snapshot --source {source} at {at_first} sockets, next to {FEW}");
+        report.target(Target::at_most(
+            &promise,
+            float(*many) / float(*few),
+            SAME_MEMORY,
+            "x",
+            2,
+        ));
         report.raw(
             &format!("snapshot, memory, {source}"),
             json!({ "few": few, "many": many }),
@@ -172,13 +178,13 @@ fn quicker(ways: &[Way], way: &Way, peer: &str) -> Summary {
         .iter()
         .find(|way| way.name == peer)
         .map_or(&[][..], |way| &way.wall_ms);
-    Summary::of(&paired(peer, &way.wall_ms, |peer, way| peer / way))
+    Summary::from_samples(&paired(peer, &way.wall_ms, |peer, way| peer / way))
 }
 
 fn show(report: &mut Report, ways: &[Way]) -> Result<()> {
     let mut rows = Vec::new();
     for way in ways {
-        let wall = Summary::of(&way.wall_ms);
+        let wall = Summary::from_samples(&way.wall_ms);
         rows.push(vec![
             way.name.clone(),
             number(wall.median, 1),
@@ -214,9 +220,9 @@ fn judge(report: &mut Report, ways: &[Way]) {
             continue;
         };
         for (peer, times) in [(SS, than_ss), (NETSTAT, than_netstat)] {
-            let what = format!("snapshot --source {source}, quicker than {peer}");
+            let promise = format!("snapshot --source {source}, quicker than {peer}");
             let measured = quicker(ways, way, peer).median;
-            report.target(Target::at_least(&what, measured, times, "x", 1));
+            report.target(Target::at_least(&promise, measured, times, "x", 1));
         }
     }
 }

@@ -53,9 +53,9 @@ impl SocketPool {
             .collect::<Result<Vec<Running>>>()?;
         let mut pool = Self { holders };
         for holder in &mut pool.holders {
-            let said = holder.pipes().stdout.take().context("a holder has no output")?;
+            let stdout = holder.pipes().stdout.take().context("a holder has no output")?;
             let mut line = String::new();
-            BufReader::new(said).read_line(&mut line)?;
+            BufReader::new(stdout).read_line(&mut line)?;
             if line.trim() != READY {
                 bail!("a process that was to hold sockets ended: see above");
             }

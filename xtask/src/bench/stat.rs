@@ -43,12 +43,12 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
     show(report, &costs, idle)?;
     first_transition(sandbox, report)?;
     for (hook, cost) in hooks.into_iter().zip(&costs) {
-        let first_row = Summary::of(&cost.first_row_ms).median;
-        let what = format!("first row of stat, {hook}");
-        report.target(Target::at_most(&what, first_row, FIRST_ROW_MS, "ms", 0));
-        let percent = Summary::of(&cost.percent).median;
-        let what = format!("stat 1 at idle, of a core, {hook}");
-        report.target(Target::at_most(&what, percent, IDLE_PERCENT, "%", 3));
+        let first_row = Summary::from_samples(&cost.first_row_ms).median;
+        let promise = format!("first row of stat, {hook}");
+        report.target(Target::at_most(&promise, first_row, FIRST_ROW_MS, "ms", 0));
+        let percent = Summary::from_samples(&cost.percent).median;
+        let promise = format!("stat 1 at idle, of a core, {hook}");
+        report.target(Target::at_most(&promise, percent, IDLE_PERCENT, "%", 3));
     }
     Ok(())
 }
@@ -90,8 +90,8 @@ pub(super) fn show(report: &mut Report, costs: &[Cost; 2], idle: Duration) -> Re
         .into_iter()
         .zip(costs)
         .map(|(hook, cost)| {
-            let first_row = Summary::of(&cost.first_row_ms);
-            let percent = Summary::of(&cost.percent);
+            let first_row = Summary::from_samples(&cost.first_row_ms);
+            let percent = Summary::from_samples(&cost.percent);
             vec![
                 hook.to_string(),
                 number(first_row.median, 0),
@@ -128,7 +128,7 @@ fn first_transition(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
             over.store(true, Ordering::Relaxed);
             first_rows
         })?;
-        let first_row = Summary::of(&first_rows);
+        let first_row = Summary::from_samples(&first_rows);
         report.line(&format!(
             "{hook}: {} ms, noise {}, {}",
             number(first_row.median, 0),
@@ -136,8 +136,14 @@ fn first_transition(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
             range(first_row.min, first_row.max, 0)
         ))?;
         report.raw(&format!("trace, first transition, {hook}"), json!(first_rows));
-        let what = format!("first transition of trace, {hook}");
-        report.target(Target::at_most(&what, first_row.median, FIRST_TRANSITION_MS, "ms", 0));
+        let promise = format!("first transition of trace, {hook}");
+        report.target(Target::at_most(
+            &promise,
+            first_row.median,
+            FIRST_TRANSITION_MS,
+            "ms",
+            0,
+        ));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::table::number;
 /// One promise, and what became of it.
 pub(super) struct Target {
     /// What was promised.
-    pub(super) what: String,
+    pub(super) promise: String,
     /// How much.
     pub(super) limit: String,
     /// What was measured.
@@ -16,19 +16,19 @@ pub(super) struct Target {
 
 impl Target {
     /// `measured` may be `limit` and no more.
-    pub(super) fn at_most(what: &str, measured: f64, limit: f64, unit: &str, digits: usize) -> Self {
-        Self::new(what, "<=", measured, limit, unit, digits, measured <= limit)
+    pub(super) fn at_most(promise: &str, measured: f64, limit: f64, unit: &str, digits: usize) -> Self {
+        Self::new(promise, "<=", measured, limit, unit, digits, measured <= limit)
     }
 
     /// `measured` may be `limit` and no less.
-    pub(super) fn at_least(what: &str, measured: f64, limit: f64, unit: &str, digits: usize) -> Self {
-        Self::new(what, ">=", measured, limit, unit, digits, measured >= limit)
+    pub(super) fn at_least(promise: &str, measured: f64, limit: f64, unit: &str, digits: usize) -> Self {
+        Self::new(promise, ">=", measured, limit, unit, digits, measured >= limit)
     }
 
-    fn new(what: &str, sign: &str, measured: f64, limit: f64, unit: &str, digits: usize, met: bool) -> Self {
+    fn new(promise: &str, sign: &str, measured: f64, limit: f64, unit: &str, digits: usize, met: bool) -> Self {
         let with_unit = |value: f64| format!("{} {unit}", number(value, digits)).trim_end().to_owned();
         Self {
-            what: what.to_owned(),
+            promise: promise.to_owned(),
             limit: format!("{sign} {}", with_unit(limit)),
             measured: if measured.is_finite() {
                 with_unit(measured)

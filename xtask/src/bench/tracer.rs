@@ -252,7 +252,7 @@ enum How {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outcome {
     /// Transitions it told of; unknown where it does not tell.
-    pub(super) told: Option<u64>,
+    pub(super) reported: Option<u64>,
     /// What its program used.
     pub(super) usage: Usage,
 }
@@ -278,7 +278,7 @@ impl Attached {
     /// Ends it, once it has had time to read what there is.
     pub(super) fn finish(self) -> Result<Outcome> {
         let mut outcome = Outcome {
-            told: None,
+            reported: None,
             usage: Usage::default(),
         };
         match self.how {
@@ -292,7 +292,7 @@ impl Attached {
                 thread::sleep(DRAIN);
                 outcome.usage = running.interrupt().with_context(output::last_message)?;
                 if self.sink == Sink::Tmpfs {
-                    outcome.told = output::told(self.tracer)?;
+                    outcome.reported = output::reported_transitions(self.tracer)?;
                 }
             }
         }

@@ -36,7 +36,7 @@ impl fmt::Display for Shape {
 
 impl Shape {
     /// Takes an object apart.
-    pub(crate) fn of(object: &[u8]) -> Result<Self> {
+    pub(crate) fn from_object(object: &[u8]) -> Result<Self> {
         let elf = ElfFile64::<Endianness>::parse(object).context("cannot read it as ELF")?;
         let mut shape = Self::default();
         for symbol in elf.symbols().filter(object::ObjectSymbol::is_definition) {
@@ -103,16 +103,16 @@ impl Shape {
     }
 }
 
-fn compare(what: &str, committed: &Named, rebuilt: &Named, content: bool, found: &mut Vec<String>) {
+fn compare(kind: &str, committed: &Named, rebuilt: &Named, content: bool, found: &mut Vec<String>) {
     for (name, bytes) in committed {
         match rebuilt.get(name) {
-            None => found.push(format!("{what} {name} is in the committed object alone")),
-            Some(other) if content && other != bytes => found.push(format!("{what} {name} is defined otherwise")),
+            None => found.push(format!("{kind} {name} is in the committed object alone")),
+            Some(other) if content && other != bytes => found.push(format!("{kind} {name} is defined otherwise")),
             Some(_) => {}
         }
     }
     for name in rebuilt.keys().filter(|name| !committed.contains_key(*name)) {
-        found.push(format!("{what} {name} is missing in the committed object"));
+        found.push(format!("{kind} {name} is missing in the committed object"));
     }
 }
 

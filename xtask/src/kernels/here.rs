@@ -15,7 +15,7 @@ pub(super) fn column(programs: &Programs) -> Column {
     eprintln!("{release}: testing this machine's own kernel");
     Column {
         version: release.splitn(3, '.').take(2).collect::<Vec<_>>().join("."),
-        outcome: Outcome::of(run(programs)),
+        outcome: Outcome::from_run(run(programs)),
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) struct ProgramStats {
 }
 
 impl Outcome {
-    pub(super) fn of(run: Result<Run>) -> Self {
+    pub(super) fn from_run(run: Result<Run>) -> Self {
         match run {
             Ok(run) => Self::Ran(run),
             Err(error) => Self::Broken(format!("{error:#}")),
@@ -263,8 +263,8 @@ mod tests {
         };
         assert!(!failed(NoKernel::NotServed("6.1".to_owned()).into()));
         assert!(failed(NoKernel::FetchFailed(anyhow!("no route to host")).into()));
-        assert!(failed(Outcome::of(Err(anyhow!("cannot start QEMU")))));
-        assert!(failed(Outcome::of(Ok(read(WHOLE)))));
+        assert!(failed(Outcome::from_run(Err(anyhow!("cannot start QEMU")))));
+        assert!(failed(Outcome::from_run(Ok(read(WHOLE)))));
     }
 
     #[test]

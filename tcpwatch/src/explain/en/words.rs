@@ -10,7 +10,7 @@ pub(in crate::explain) const WORDS: Words = Words {
     comma: ", ",
     more: "`tcpwatch explain TOPIC` explains one topic; `tcpwatch explain states` draws the state diagram.",
     names,
-    shown_as,
+    ending_names_line,
     defaults,
 };
 
@@ -26,7 +26,7 @@ fn names(names: Names) -> String {
     format!("kernel {kernel} ({number}), ss {ss}, netstat {netstat}, RFC {rfc}")
 }
 
-fn shown_as(ending: Ending, timewait: TimewaitSocket) -> String {
+fn ending_names_line(ending: Ending, timewait: TimewaitSocket) -> String {
     let timewait = match timewait {
         TimewaitSocket::In(state) => format!("in {}", state.name()),
         TimewaitSocket::None => "none".into(),

@@ -10,7 +10,7 @@ pub(in crate::explain) const WORDS: Words = Words {
     comma: "、",
     more: "`tcpwatch explain TOPIC` 查看详细说明；`tcpwatch explain states` 画出状态图。",
     names,
-    shown_as,
+    ending_names_line,
     defaults,
 };
 
@@ -25,7 +25,7 @@ fn names(names: Names) -> String {
     format!("内核 {kernel}（{number}），ss {ss}，netstat {netstat}，RFC {rfc}")
 }
 
-fn shown_as(ending: Ending, timewait: TimewaitSocket) -> String {
+fn ending_names_line(ending: Ending, timewait: TimewaitSocket) -> String {
     let timewait = match timewait {
         TimewaitSocket::In(state) => format!("处于 {}", state.name()),
         TimewaitSocket::None => "没有".into(),

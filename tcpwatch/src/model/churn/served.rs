@@ -23,8 +23,8 @@ impl Served {
 
     /// A connection of `process`, `None` where nobody knows whose, ended, in a timewait socket or not.
     pub(super) fn ended(&mut self, process: Option<Process>, timewait: bool) {
-        let is_told = self.time_wait.len() < PROCESSES_MAX || self.time_wait.contains_key(&process);
-        let count = if is_told {
+        let is_listed = self.time_wait.len() < PROCESSES_MAX || self.time_wait.contains_key(&process);
+        let count = if is_listed {
             self.time_wait.entry(process).or_default()
         } else {
             &mut self.beyond

@@ -30,7 +30,7 @@ pub struct TimeWaitBy {
 impl TimeWaitBy {
     /// Those of `routes`.
     #[must_use]
-    pub fn of(routes: &[Route]) -> Self {
+    pub fn from_routes(routes: &[Route]) -> Self {
         let (mut lports, mut peers, mut processes) = (HashMap::new(), HashMap::new(), HashMap::new());
         let (mut other, mut other_processes) = (0, 0);
         for route in routes {

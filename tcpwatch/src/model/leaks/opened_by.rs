@@ -150,10 +150,10 @@ mod tests {
             table.opened(number, u64::from(number), trace);
         }
         let inodes: Vec<NonZeroU32> = (1..=9).map(inode).collect();
-        let mut two_of_one = table.of(3);
+        let mut two_of_one = table.opening_stack(3);
         let opened = opened_by(
             &inodes,
-            |inode| table.of(inode.get()),
+            |inode| table.opening_stack(inode.get()),
             |id| {
                 let many = two_of_one.take_if(|many| *many == id).is_some();
                 Some(stack(if many { &["serve", "main"] } else { &["upload", "main"] }))
@@ -164,7 +164,10 @@ mod tests {
             .map(|opened| (opened.sockets, opened.stack.frames[0].function.as_deref()))
             .collect();
         assert_eq!(told, [(3, Some("serve")), (2, Some("upload"))]);
-        assert_eq!(opened_by(&inodes, |inode| table.of(inode.get()), |_| None), []);
+        assert_eq!(
+            opened_by(&inodes, |inode| table.opening_stack(inode.get()), |_| None),
+            []
+        );
         let culprits = [5, 6].map(|sockets| culprit(&opened, sockets));
         assert_eq!(culprits, [Some("serve"), None]);
     }

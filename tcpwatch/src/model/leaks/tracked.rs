@@ -46,7 +46,7 @@ impl Tracked {
         Self {
             detail: Detail {
                 cookie: event.cookie,
-                ..Detail::of(socket)
+                ..Detail::from_socket(socket)
             },
             since_ns: event.monotonic_ns.saturating_sub(dwell_ns.unwrap_or(0)),
             at_least: dwell_ns.is_none(),

@@ -125,8 +125,8 @@ impl Client {
                 free,
             });
             story.events.push((time, PortEvent::Opened));
-            let what = if is_passive { PortEvent::Freed } else { PortEvent::Waits };
-            story.events.push((closed, what));
+            let event = if is_passive { PortEvent::Freed } else { PortEvent::Waits };
+            story.events.push((closed, event));
             let rate = if time < CHANGE_S { self.before } else { self.rate };
             time += match self.jitter {
                 Jitter::None => 1.0 / rate,
@@ -151,9 +151,9 @@ impl Client {
         let mut now = self.watched_from;
         let known_in_s = if self.before > 0.0 || self.held > 0 { 10.0 } else { 3.0 };
         while now < story.end {
-            while let Some(&(time, what)) = events.next_if(|event| event.0 <= now) {
+            while let Some(&(time, event)) = events.next_if(|event| event.0 <= now) {
                 if time >= self.watched_from {
-                    table.apply(&port(), what, ns(time));
+                    table.apply(&port(), event, ns(time));
                 }
             }
             let held = || story.ports.iter().filter(|port| port.opened <= now && port.free > now);

@@ -85,13 +85,13 @@ impl Entry {
     }
 
     /// What happened to a port; whether bind(2) took it, where that is known.
-    pub(super) fn apply(&mut self, what: PortEvent, bound: Option<bool>, monotonic_ns: u64) {
+    pub(super) fn apply(&mut self, event: PortEvent, bound: Option<bool>, monotonic_ns: u64) {
         self.keep_live(monotonic_ns);
         // Events come in any order, and the walk may have met an older one's socket.
         self.since_ns = self.since_ns.min(monotonic_ns);
         self.last_ns = self.last_ns.max(monotonic_ns);
         let is_counted = self.walked_ns.is_some_and(|walked_ns| monotonic_ns <= walked_ns);
-        match what {
+        match event {
             PortEvent::Opened => {
                 self.opened.add(monotonic_ns);
                 let last = if bound == Some(true) {
@@ -110,7 +110,7 @@ impl Entry {
             PortEvent::Freed => {}
         }
         if !is_counted {
-            self.live = match what {
+            self.live = match event {
                 PortEvent::Opened => self.live.saturating_add(1),
                 // One that was opened before anything was known of it.
                 PortEvent::Waits | PortEvent::Freed => self.live.saturating_sub(1),

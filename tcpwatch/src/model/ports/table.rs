@@ -58,18 +58,18 @@ impl PortUse {
         self.apply(port, PortEvent::Freed, monotonic_ns);
     }
 
-    pub(super) fn apply(&mut self, port: &Port, what: PortEvent, monotonic_ns: u64) {
+    pub(super) fn apply(&mut self, port: &Port, event: PortEvent, monotonic_ns: u64) {
         let range = self.settings.range.as_ref();
         if range.is_some_and(|range| !range.contains(port.number)) {
             // Somebody named it to bind(2).
             return;
         }
         self.entry(port.to_destination(), monotonic_ns)
-            .apply(what, port.bound, monotonic_ns);
+            .apply(event, port.bound, monotonic_ns);
         // Of a source address nothing is asked until bind(2) takes its ports; from then on all of them are.
         let source = port.of_source();
         if port.bound == Some(true) || self.entries.contains_key(&source) {
-            self.entry(source, monotonic_ns).apply(what, port.bound, monotonic_ns);
+            self.entry(source, monotonic_ns).apply(event, port.bound, monotonic_ns);
         }
     }
 
@@ -371,7 +371,7 @@ mod tests {
         let one = row(&table, ends(80), 1010 * S);
         assert_eq!((one.used, one.exhausted_in_s, one.limit), (250, None, None));
         assert!((one.opened_per_s - 25.0).abs() < 0.01, "{one:?}");
-        assert_eq!(table.rows(1010 * S)[0].ends, source(), "what runs out comes first");
+        assert_eq!(table.rows(1010 * S)[0].ends, source(), "event runs out comes first");
         // A walk tells how many ports are held, each once.
         let mut walk = Walk::found(source(), 700, 700);
         walk.find(ends(80), 350, 350);

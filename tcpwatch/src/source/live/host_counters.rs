@@ -114,7 +114,7 @@ impl HostCounters {
     /// Adds the increases of each namespace since its last read. A namespace read for the first time adds nothing.
     fn add(&mut self, now: &[Reading]) {
         let before = &self.before;
-        let of = |number: &dyn Fn(&Reading) -> Option<u64>| {
+        let increase_of = |number: &dyn Fn(&Reading) -> Option<u64>| {
             now.iter().try_fold(0_i64, |sum, these| {
                 let known = before.iter().find(|known| known.inode == these.inode);
                 let then = number(known.unwrap_or(these))?;
@@ -125,11 +125,11 @@ impl HostCounters {
             more.map(|more| total.unwrap_or(0).saturating_add_signed(more.max(0)))
         };
         self.counters = CounterValues::read(|counter| {
-            let more = of(&|these| these.counters.get(counter));
+            let more = increase_of(&|these| these.counters.get(counter));
             add(self.counters.get(counter), more)
         });
-        let entered = of(&|these| these.entered);
-        let population = of(&|these| these.population);
+        let entered = increase_of(&|these| these.entered);
+        let population = increase_of(&|these| these.population);
         self.entered = add(self.entered, entered);
         let gone = entered.zip(population).map(|(entered, more)| entered - more);
         self.gone = gone.map(|gone| self.gone.unwrap_or(0) + gone);

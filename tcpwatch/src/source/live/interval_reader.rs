@@ -102,7 +102,7 @@ impl IntervalReader {
         each: &mut dyn FnMut(Input),
     ) -> Result<()> {
         if clock::monotonic_ns() >= self.look_again_ns {
-            self.look_again(kernel, filter)?;
+            self.recount(kernel, filter)?;
         }
         self.state_counter.catch_up(kernel, &mut self.places, filter)?;
         let (walked, facts) = self.host_counters.read(&mut self.places.readers, filter)?;
@@ -175,7 +175,7 @@ impl IntervalReader {
 
     /// Finds new and removed namespaces, and compares the counts with a walk. The walk also counts the sockets that existed
     /// before a namespace was found.
-    fn look_again(&mut self, kernel: &mut Kernel, filter: &Filter) -> Result<()> {
+    fn recount(&mut self, kernel: &mut Kernel, filter: &Filter) -> Result<()> {
         let start = clock::monotonic_ns();
         if self.netns == NetnsSelector::All {
             match self.namespaces() {
@@ -198,9 +198,10 @@ impl IntervalReader {
             return found.recv_timeout(Duration::ZERO);
         }
         let (done, found) = channel();
-        let look = move |_: &mut ProcReader| drop(done.send(netns::resolve(Path::new("/"), &NetnsSelector::All)));
+        let list_namespaces =
+            move |_: &mut ProcReader| drop(done.send(netns::resolve(Path::new("/"), &NetnsSelector::All)));
         // Where it is refused the channel is closed.
-        let _ = self.proc.post(look);
+        let _ = self.proc.post(list_namespaces);
         self.found.insert(found).recv_timeout(PROC_MAY_TAKE)
     }
 }

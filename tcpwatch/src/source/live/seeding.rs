@@ -59,7 +59,7 @@ impl Seeding {
         let (done, found) = channel();
         let work = move |reader: &mut ProcReader| {
             let owners = reader.scan().map(|owners| {
-                let whose = inodes.into_iter().map(|inode| owners.of(inode).process());
+                let whose = inodes.into_iter().map(|inode| owners.find_holders(inode).process());
                 (whose.collect(), owners.unseen())
             });
             let _ = done.send(owners);

@@ -132,9 +132,9 @@ impl StuckScans {
         }
         let (request, before, proc) = (self.request.clone(), self.before.clone(), Arc::clone(&self.proc));
         let netns = self.request.netns.clone();
-        let (tell, over) = oneshot::channel();
+        let (scan_sender, over) = oneshot::channel();
         threads::spawn("scan", move || {
-            let _ = tell.send(request.scan(&before, Some(&proc)));
+            let _ = scan_sender.send(request.scan(&before, Some(&proc)));
         })?;
         self.running = Some(Running {
             over,
@@ -158,13 +158,13 @@ impl StuckScans {
             if running.found.is_none() {
                 let found = (&mut running.over).await;
                 match found.unwrap_or_else(|_| Err(anyhow!("the thread that scans the sockets died"))) {
-                    Ok((mut look, before)) => {
+                    Ok((mut scan, before)) => {
                         running.until = Instant::now() + NAMING;
                         running.named = self.stacks.as_ref().map(|stacks| {
-                            let ids = opened_at(stacks, &before, self.request.older_ns, &mut look);
+                            let ids = opened_at(stacks, &before, self.request.older_ns, &mut scan);
                             stacks.name(&ids)
                         });
-                        running.found = Some((look, before));
+                        running.found = Some((scan, before));
                     }
                     Err(why) => {
                         self.running = None;
@@ -189,27 +189,27 @@ impl StuckScans {
     /// Takes what the scan under way has found, with as many stacks as have names by now; `None` where it is not over.
     pub(super) fn found(&mut self) -> Option<(SocketScan, ScansBefore)> {
         let running = self.running.take_if(|running| running.found.is_some())?;
-        let (mut look, before) = running.found?;
+        let (mut scan, before) = running.found?;
         if let Some(stacks) = &self.stacks {
-            look.stacks = stacks.named();
+            scan.stacks = stacks.named();
         }
         let is_of_others = running.netns != self.request.netns;
-        Some((look, if is_of_others { ScansBefore::default() } else { before }))
+        Some((scan, if is_of_others { ScansBefore::default() } else { before }))
     }
 
     /// Takes what a scan found.
-    pub(super) fn take(&mut self, (look, before): (SocketScan, ScansBefore)) -> SocketScan {
+    pub(super) fn take(&mut self, (scan, before): (SocketScan, ScansBefore)) -> SocketScan {
         self.scans += 1;
         self.has_failed = false;
         self.before = before;
-        if let (Some(stacks), Some(open)) = (&self.stacks, &look.open) {
+        if let (Some(stacks), Some(open)) = (&self.stacks, &scan.open) {
             // What the kernel ended is in no dump.
             let is_kept = |inode| self.before.has_ended(inode) || self.ended.contains(&inode);
-            stacks.retain(look.started_ns, |inode| {
+            stacks.retain(scan.started_ns, |inode| {
                 open.contains(&inode) || NonZeroU32::new(inode).is_some_and(is_kept)
             });
         }
-        look
+        scan
     }
 
     /// Notes the socket of `event`, if the kernel ended it in a state that should pass: its descriptor may be open still.
@@ -234,12 +234,12 @@ impl StuckScans {
 
 /// Adds to `look` where the sockets were opened that may be stuck by what `before` knows, `older_ns` making them so, or that are held
 /// although they ended; the stacks to name, those of the most sockets first.
-fn opened_at(stacks: &Stacks, before: &ScansBefore, older_ns: u64, look: &mut SocketScan) -> Vec<StackId> {
+fn opened_at(stacks: &Stacks, before: &ScansBefore, older_ns: u64, scan: &mut SocketScan) -> Vec<StackId> {
     let inodes = before
-        .may_be_stuck(look.ended_ns, older_ns)
-        .chain(look.held.keys().copied());
+        .may_be_stuck(scan.ended_ns, older_ns)
+        .chain(scan.held.keys().copied());
     let opened_at: HashMap<_, _> = inodes
-        .filter_map(|inode| Some((inode, stacks.of(inode.get())?)))
+        .filter_map(|inode| Some((inode, stacks.opening_stack(inode.get())?)))
         .collect();
     let mut counts: HashMap<StackId, u64> = HashMap::new();
     for id in opened_at.values() {
@@ -247,6 +247,6 @@ fn opened_at(stacks: &Stacks, before: &ScansBefore, older_ns: u64, look: &mut So
     }
     let mut ids: Vec<_> = counts.into_iter().collect();
     ids.sort_unstable_by_key(|&(id, sockets)| (Reverse(sockets), id));
-    look.opened_at = Some(opened_at);
+    scan.opened_at = Some(opened_at);
     ids.into_iter().take(STACKS_MAX).map(|(id, _)| id).collect()
 }

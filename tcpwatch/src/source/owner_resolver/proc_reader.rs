@@ -146,9 +146,9 @@ impl ProcReader {
         };
         // A number found may be of a socket closed since, and be another's now; but not if that was open before we looked.
         let mut held = if lookup.was_there || now_ns.saturating_sub(*start_ns) < FRESH_NS {
-            owners.of(Some(lookup.inode))
+            owners.find_holders(Some(lookup.inode))
         } else {
-            owners.still_of(lookup.inode)
+            owners.find_current_holders(lookup.inode)
         };
         if let Some(owner) = held.process() {
             return Ok(owner);

@@ -250,16 +250,16 @@ pub(super) fn detail(payload: &[u8], netns: u32) -> Option<Detail> {
     let socket = socket(payload, netns)?;
     let header = InetResponseHeader::parse(payload).ok()?;
     let info = attribute(payload, INET_DIAG_INFO).filter(|_| socket.kind == Some(Kind::Full));
-    let told = |at: usize| Some(u32::from_ne_bytes(*info?.get(at..)?.first_chunk()?));
+    let info_u32 = |at: usize| Some(u32::from_ne_bytes(*info?.get(at..)?.first_chunk()?));
     let drops = attribute(payload, INET_DIAG_SKMEMINFO).and_then(|memory| memory.get(DROPS..)?.first_chunk());
     Some(Detail {
         socket,
         cookie: NonZeroU64::new(u64::from_ne_bytes(header.socket_id.cookie)),
         receive_queue: Some(header.recv_queue),
         send_queue: Some(header.send_queue),
-        last_ack_ms: told(LAST_ACK_RECV),
-        last_sent_ms: told(LAST_DATA_SENT),
-        last_received_ms: told(LAST_DATA_RECV),
+        last_ack_ms: info_u32(LAST_ACK_RECV),
+        last_sent_ms: info_u32(LAST_DATA_SENT),
+        last_received_ms: info_u32(LAST_DATA_RECV),
         retransmissions: info.and_then(retransmissions),
         drops: drops.map(|bytes| u32::from_ne_bytes(*bytes)),
     })

@@ -164,7 +164,7 @@ mod tests {
             all.add(&Detail {
                 receive_queue: Some(number),
                 send_queue: Some(2),
-                ..Detail::of(socket)
+                ..Detail::from_socket(socket)
             });
         }
         all

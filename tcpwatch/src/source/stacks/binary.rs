@@ -29,7 +29,7 @@ pub(super) struct FileKey {
 }
 
 impl FileKey {
-    pub(super) fn of(stat: &Stat) -> Self {
+    pub(super) fn from_stat(stat: &Stat) -> Self {
         Self {
             device: stat.st_dev,
             inode: stat.st_ino,
@@ -250,14 +250,14 @@ impl Elf {
             .filter(|header| header.parse(&bases, 8).is_ok_and(|parsed| parsed.table().is_some()));
         let index = match table {
             Some(header) => Index::Linker(header),
-            None => Index::Own(starts(&eh_frame, &bases)?),
+            None => Index::Own(function_starts(&eh_frame, &bases)?),
         };
         Ok(Some(Unwinding { eh_frame, bases, index }))
     }
 }
 
 /// Where functions start, in order, and where in the section what is told of each lies.
-fn starts(eh_frame: &EhFrame<Section>, bases: &BaseAddresses) -> Result<Vec<(u64, usize)>> {
+fn function_starts(eh_frame: &EhFrame<Section>, bases: &BaseAddresses) -> Result<Vec<(u64, usize)>> {
     let mut starts = Vec::new();
     let mut entries = eh_frame.entries(bases);
     while let Some(entry) = entries.next()? {
@@ -348,7 +348,7 @@ mod tests {
             )
         };
         let by_linker = told(&unwinding);
-        unwinding.index = Index::Own(starts(&unwinding.eh_frame, &unwinding.bases).unwrap());
+        unwinding.index = Index::Own(function_starts(&unwinding.eh_frame, &unwinding.bases).unwrap());
         assert_eq!(told(&unwinding), by_linker);
         assert!(by_linker.1);
     }

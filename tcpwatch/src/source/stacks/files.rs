@@ -93,7 +93,7 @@ impl Files {
     }
 
     /// The files that `trace` leads through, by their numbers.
-    pub(super) fn of(&self, trace: &Trace) -> HashMap<u32, File> {
+    pub(super) fn files_in(&self, trace: &Trace) -> HashMap<u32, File> {
         trace
             .addresses
             .iter()
@@ -119,7 +119,7 @@ mod tests {
         for content in [exe.as_slice(), &[b'#'; 4096]] {
             let path = place.path().join("a");
             std::fs::write(&path, content).unwrap();
-            let key = FileKey::of(&rustix::fs::stat(&path).unwrap());
+            let key = FileKey::from_stat(&rustix::fs::stat(&path).unwrap());
             let read = Files::default().get(key, b"a", || Some(std::fs::File::open(&path).unwrap().into()));
             assert_eq!(read.err(), Some(Why::NotElf64), "{:?}", &content[..5]);
         }
@@ -135,7 +135,7 @@ mod tests {
             let path = place.path().join(number.to_string());
             // The headers of a program are one.
             std::fs::write(&path, &exe[..4096]).unwrap();
-            let key = FileKey::of(&rustix::fs::stat(&path).unwrap());
+            let key = FileKey::from_stat(&rustix::fs::stat(&path).unwrap());
             let opened = files.get(key, b"a", || Some(std::fs::File::open(&path).unwrap().into()));
             assert_eq!(opened.unwrap().number as usize, number);
             keys.push((key, path));

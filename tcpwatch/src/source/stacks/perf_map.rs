@@ -17,7 +17,7 @@ pub(super) struct PerfMap(String);
 
 impl PerfMap {
     /// That of the process `pid` which began at `started`, under `root`; `None` where there is none, or the process is gone.
-    pub(super) fn of(root: &Path, pid: u32, started: u64) -> Option<Self> {
+    pub(super) fn open(root: &Path, pid: u32, started: u64) -> Option<Self> {
         let number = NonZeroU32::new(pid)?;
         if !is_same(root, number, started) {
             return None;

@@ -102,7 +102,7 @@ impl Process {
         let path = root.join(format!("proc/{}/map_files/{start:x}-{end:x}", self.thread));
         let found = stat(&path)
             .map_err(|_| Why::Unreadable)
-            .and_then(|stat| files.get(FileKey::of(&stat), &mapped.name, || open(&path)))
+            .and_then(|stat| files.get(FileKey::from_stat(&stat), &mapped.name, || open(&path)))
             .and_then(|binary| {
                 let bias = binary.bias(start, offset).ok_or(Why::Undecided)?;
                 Ok((binary, bias))

@@ -87,7 +87,7 @@ impl Symbols {
                     .unwrap_or_else(|| vec![unknown])
             }
             Address::Anonymous { pid, started, address } => vec![StackFrame {
-                function: PerfMap::of(&self.root, pid, started).and_then(|map| map.function(address)),
+                function: PerfMap::open(&self.root, pid, started).and_then(|map| map.function(address)),
                 address: Some(address),
                 ..StackFrame::default()
             }],

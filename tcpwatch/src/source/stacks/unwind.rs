@@ -98,7 +98,7 @@ pub(super) struct Registers {
 
 impl Registers {
     /// Those the task had when it called the kernel.
-    pub(super) fn of(head: &StackHead) -> Self {
+    pub(super) fn from_head(head: &StackHead) -> Self {
         let mut registers = Self {
             pc: 0,
             values: [None; REGISTERS],
@@ -175,10 +175,10 @@ impl Rule {
         memory: Memory<'_>,
         first: bool,
     ) -> Result<Option<Registers>, Why> {
-        if self.of(self.return_address) == Some(&RegisterRule::Undefined) {
+        if self.rule_for(self.return_address) == Some(&RegisterRule::Undefined) {
             return Ok(None);
         }
-        let look = Look {
+        let resolver = RuleResolver {
             section,
             encoding: self.encoding,
             registers,
@@ -189,7 +189,7 @@ impl Rule {
                 let base = registers.get(*register).ok_or(Why::Undecided)?;
                 base.wrapping_add_signed(*offset)
             }
-            CfaRule::Expression(expression) => look.evaluate(expression, None)?,
+            CfaRule::Expression(expression) => resolver.evaluate(expression, None)?,
         };
         // A stack grows downwards. A function that has not touched it yet has its caller's pointer.
         let sp = registers.sp();
@@ -205,11 +205,11 @@ impl Rule {
         }
         for (register, rule) in &self.registers {
             // A register that is not found may never be asked for.
-            caller.set(*register, look.find(*register, rule, cfa).ok().flatten());
+            caller.set(*register, resolver.find(*register, rule, cfa).ok().flatten());
         }
         caller.set(Register(ARCH.sp), Some(cfa));
-        let rule = self.of(self.return_address).unwrap_or(&RegisterRule::SameValue);
-        let back = look.find(self.return_address, rule, cfa)?.ok_or(Why::Undecided)? & ARCH.address_mask;
+        let rule = self.rule_for(self.return_address).unwrap_or(&RegisterRule::SameValue);
+        let back = resolver.find(self.return_address, rule, cfa)?.ok_or(Why::Undecided)? & ARCH.address_mask;
         // Nobody returns to nowhere.
         if back == 0 {
             return Ok(None);
@@ -221,7 +221,7 @@ impl Rule {
         Ok(Some(caller))
     }
 
-    fn of(&self, register: Register) -> Option<&RegisterRule<usize>> {
+    fn rule_for(&self, register: Register) -> Option<&RegisterRule<usize>> {
         self.registers
             .iter()
             .find_map(|(number, rule)| (*number == register).then_some(rule))
@@ -229,14 +229,14 @@ impl Rule {
 }
 
 /// What rules are followed by.
-struct Look<'a> {
+struct RuleResolver<'a> {
     section: &'a EhFrame<Section>,
     encoding: Encoding,
     registers: &'a Registers,
     memory: Memory<'a>,
 }
 
-impl Look<'_> {
+impl RuleResolver<'_> {
     /// The value the caller had in `register`; `None` where it is lost.
     fn find(&self, register: Register, rule: &RegisterRule<usize>, cfa: u64) -> Result<Option<u64>, Why> {
         Ok(match rule {

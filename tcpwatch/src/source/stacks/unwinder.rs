@@ -52,7 +52,7 @@ impl Unwinder {
         if fresh {
             self.read(head, now_ns)?;
         }
-        let mut registers = Registers::of(head);
+        let mut registers = Registers::from_head(head);
         let memory = Memory {
             start: registers.sp(),
             bytes: stack,

@@ -18,11 +18,11 @@ const NAMES: usize = 1024;
 /// Some threads of the process `pid` under `root`, without the first.
 #[must_use]
 pub fn other_threads(root: &Path, pid: NonZeroU32) -> Vec<NonZeroU32> {
-    in_directory(CWD, root.join(format!("proc/{pid}/task")), pid)
+    list_threads_except(CWD, root.join(format!("proc/{pid}/task")), pid)
 }
 
 /// The same for the directory `path`, relative to `at`.
-pub(super) fn in_directory(at: impl AsFd, path: impl Arg, pid: NonZeroU32) -> Vec<NonZeroU32> {
+pub(super) fn list_threads_except(at: impl AsFd, path: impl Arg, pid: NonZeroU32) -> Vec<NonZeroU32> {
     let mut threads = Vec::new();
     let Ok(task) = directory(at, path) else { return threads };
     let mut names = [MaybeUninit::uninit(); NAMES];

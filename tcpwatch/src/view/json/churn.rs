@@ -378,7 +378,7 @@ impl View for Json {
             ports_evicted: frame.ports_evicted,
             ports_left_out: frame.ports_left_out,
             time_wait: frame.stat.time_wait,
-            time_wait_by: TimeWaitBy::of(&frame.routes).into(),
+            time_wait_by: TimeWaitBy::from_routes(&frame.routes).into(),
             accept_queues: AcceptQueues {
                 overflows: counter(Counter::ListenOverflows),
                 drops: counter(Counter::ListenDrops),

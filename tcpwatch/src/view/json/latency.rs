@@ -74,7 +74,7 @@ struct Bucket {
 }
 
 impl Key {
-    fn of(by: LatencyBy, group: Group) -> Option<Self> {
+    fn new(by: LatencyBy, group: Group) -> Option<Self> {
         Some(Self { by: by.key()?, group })
     }
 }
@@ -116,7 +116,7 @@ impl View for Json {
                 time: &time,
                 interval_s: frame.interval_s,
                 what: measured.what.key(),
-                key: Key::of(frame.by, measured.group),
+                key: Key::new(frame.by, measured.group),
                 count: histogram.count(),
                 unknown_start: histogram.unknown(),
                 ns: Quantiles {

@@ -59,7 +59,7 @@ struct FrameLine<'a> {
 }
 
 impl<'a> StackLine<'a> {
-    fn of(opened: &'a OpenedBy) -> Self {
+    fn from_opened_by(opened: &'a OpenedBy) -> Self {
         let frames = opened.stack.frames.iter().map(|frame| FrameLine {
             function: frame.function.as_deref(),
             module: frame.module.as_deref(),
@@ -106,7 +106,7 @@ fn line<'a>(group: &'a Group, time: &'a str) -> Line<'a> {
         stacks: group
             .opened_by
             .as_ref()
-            .map(|stacks| stacks.iter().map(StackLine::of).collect()),
+            .map(|stacks| stacks.iter().map(StackLine::from_opened_by).collect()),
     }
 }
 

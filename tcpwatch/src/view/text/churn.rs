@@ -120,9 +120,9 @@ impl Text {
             known(time_wait.entered),
             known(time_wait.left)
         )?;
-        for (count, what) in [(time_wait.recycled, "recycled"), (time_wait.refused, "refused")] {
+        for (count, label) in [(time_wait.recycled, "recycled"), (time_wait.refused, "refused")] {
             if let Some(count) = count.filter(|&count| count > 0) {
-                write!(out, ", {} {what}", thousands(count))?;
+                write!(out, ", {} {label}", thousands(count))?;
             }
         }
         if time_wait.refused > Some(0) {
@@ -135,7 +135,7 @@ impl Text {
 
     /// Writes the processes with the most timewait sockets, as many as fit a line.
     fn write_by_process(&self, frame: &ChurnFrame, out: &mut dyn Write) -> io::Result<()> {
-        let by = TimeWaitBy::of(&frame.routes);
+        let by = TimeWaitBy::from_routes(&frame.routes);
         if by.process.is_empty() {
             return Ok(());
         }
@@ -264,7 +264,7 @@ impl Text {
             (Counter::ListenDrops, "SYN and ACK drops of listeners"),
             (Counter::TcpReqQFullDrop, "SYN drops, too many half-open"),
         ];
-        let queues = join_counts(queues.map(|(counter, what)| (frame.stat.counters.get(counter), what)));
+        let queues = join_counts(queues.map(|(counter, label)| (frame.stat.counters.get(counter), label)));
         if !queues.is_empty() && !is_reported(&[Kind::AcceptQueueOverflow, Kind::SynFlood]) {
             writeln!(out, "queues  {queues}")?;
         }
@@ -328,9 +328,9 @@ impl View for Text {
 fn join_counts<const N: usize>(counts: [(Option<u64>, &str); N]) -> String {
     let counts = counts
         .into_iter()
-        .filter_map(|(count, what)| Some((count.filter(|&count| count > 0)?, what)));
+        .filter_map(|(count, label)| Some((count.filter(|&count| count > 0)?, label)));
     let counts: Vec<String> = counts
-        .map(|(count, what)| format!("{} {what}", thousands(count)))
+        .map(|(count, label)| format!("{} {label}", thousands(count)))
         .collect();
     counts.join(", ")
 }
@@ -506,7 +506,7 @@ mod tests {
         );
         let finding = |kind| Finding {
             advice: vec!["act".into()],
-            ..Finding::of(kind, Severity::Warning, "it hurts".into())
+            ..Finding::new(kind, Severity::Warning, "it hurts".into())
         };
         let text = shown(&[
             finding(Kind::AcceptQueueOverflow),
@@ -527,7 +527,7 @@ mod tests {
             let finding = Finding {
                 advice: vec!["act".into()],
                 evidence: vec![("owner", owner.into()), ("opened", count.into())],
-                ..Finding::of(Kind::Churn, severity, format!("{owner} opened {count}"))
+                ..Finding::new(Kind::Churn, severity, format!("{owner} opened {count}"))
             };
             let mut out = Vec::new();
             view.frame(&frame, &[finding], &mut out).unwrap();
@@ -565,7 +565,7 @@ mod tests {
         assert_eq!(line(&[]).as_deref(), Some(all));
         let finding = |kind, evidence| Finding {
             evidence,
-            ..Finding::of(kind, Severity::Critical, "they fail".into())
+            ..Finding::new(kind, Severity::Critical, "they fail".into())
         };
         let ports = finding(Kind::PortExhaustion, vec![("failed", 3.into())]);
         let refused = finding(

@@ -162,7 +162,7 @@ fn facts(topic: Topic, lang: Lang) -> Option<String> {
     let words = explain::words(lang);
     match topic {
         Topic::State(state) => Some((words.names)(Names::for_state(state))),
-        Topic::Ending(ending) => Some((words.shown_as)(ending, TimewaitSocket::left_by(ending))),
+        Topic::Ending(ending) => Some((words.ending_names_line)(ending, TimewaitSocket::left_by(ending))),
         Topic::Setting(setting) => Some((words.defaults)(Facts::of(setting))),
         Topic::Finding(_) | Topic::NoTimeWait => None,
     }

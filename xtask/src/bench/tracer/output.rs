@@ -36,7 +36,7 @@ pub(in crate::bench) fn length() -> Result<u64> {
 }
 
 /// Transitions that `tracer` told of, by its output; `None` where it tells of none.
-pub(super) fn told(tracer: Tracer) -> Result<Option<u64>> {
+pub(super) fn reported_transitions(tracer: Tracer) -> Result<Option<u64>> {
     let mut file = File::open(path(OUTPUT)).context("cannot read a tracer's output")?;
     Ok(match tracer {
         Tracer::Nothing

@@ -93,14 +93,17 @@ fn build(parts: &Parts) -> Vec<u8> {
 
 /// What differs when the committed object has `parts` and the rebuilt one is as always.
 fn differences(parts: &Parts, same_toolchain: bool) -> Vec<String> {
-    let shape = |parts| Shape::of(&build(parts)).unwrap();
+    let shape = |parts| Shape::from_object(&build(parts)).unwrap();
     shape(parts).differences(&shape(&PARTS), same_toolchain)
 }
 
 #[test]
 fn equal_objects_do_not_differ() {
     assert_eq!(differences(&PARTS, true), [""; 0]);
-    assert_eq!(Shape::of(&build(&PARTS)).unwrap().to_string(), "1 programs, 1 maps");
+    assert_eq!(
+        Shape::from_object(&build(&PARTS)).unwrap().to_string(),
+        "1 programs, 1 maps"
+    );
 }
 
 #[test]
@@ -171,8 +174,11 @@ fn a_program_that_uses_another_map_is_another_program() {
 fn stripping_drops_debug_info_and_nothing_that_matters() {
     let linked = build(&PARTS);
     let stripped = strip_debug(&linked).unwrap();
-    assert_eq!(Shape::of(&stripped).unwrap(), Shape::of(&linked).unwrap());
+    assert_eq!(
+        Shape::from_object(&stripped).unwrap(),
+        Shape::from_object(&linked).unwrap()
+    );
     let has_debug = |bytes: &[u8]| bytes.windows(7).any(|window| window == b".debug_");
     assert!(has_debug(&linked) && !has_debug(&stripped));
-    assert!(Shape::of(b"not an object").is_err());
+    assert!(Shape::from_object(b"not an object").is_err());
 }
