@@ -21,12 +21,12 @@ mod verdict;
 use verdict::Verdict;
 
 use crate::detect::finding::{Finding, Severity, Value};
-use crate::explain::facts::Facts;
 use crate::explain::kind::Kind;
 use crate::explain::topic::Topic;
 use crate::input::host::{HostFrame, Place};
 use crate::input::ports::range::PortRange;
 use crate::input::setting::Setting;
+use crate::input::setting_defaults::SettingFacts;
 
 /// Whether a person should look at a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,7 +95,7 @@ pub fn examine(frame: &HostFrame, with_host: bool) -> Report {
     let settings = Setting::ALL.into_iter().filter(|&setting| {
         // All namespaces have the limit of the first, and each a count of its own.
         let is_counted = setting == Setting::NfConntrackMax && frame.conntrack.count.is_some();
-        with_host || Facts::of(setting).namespaced || is_counted
+        with_host || SettingFacts::for_setting(setting).namespaced || is_counted
     });
     let mut lines: Vec<Line> = settings.map(|setting| line(frame, setting)).collect();
     for finding in lines.iter_mut().map(|line| &mut line.finding).chain(&mut troubles) {
@@ -140,7 +140,7 @@ fn judge(frame: &HostFrame, setting: Setting) -> Verdict {
 
 /// The line for `setting`.
 fn line(frame: &HostFrame, setting: Setting) -> Line {
-    let default = Facts::of(setting).default_on(frame.release());
+    let default = SettingFacts::for_setting(setting).default_on(frame.release());
     let by_memory = frame.default_of(setting);
     let text = frame.settings.get(&setting).map(String::as_str);
     let mut verdict = match (frame.unread.get(&setting), text) {

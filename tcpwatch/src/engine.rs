@@ -2,7 +2,7 @@
 //! what the source reads to the model, and what the model has to show to the view.
 
 mod output;
-mod shutdown;
+mod run_end;
 
 use std::future::pending;
 use std::io::{self, Write};
@@ -14,7 +14,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at, sleep, sleep_until};
 
 use self::output::Output;
-use self::shutdown::Shutdown;
+use self::run_end::RunEnd;
 use crate::detect::{self, Detector};
 use crate::input::Input;
 use crate::input::needs::Needs;
@@ -88,7 +88,7 @@ fn run_until_end(
     dispose: impl FnOnce(Live),
 ) -> Result<()> {
     block_on(async {
-        let shutdown = Shutdown::new(plan.duration)?;
+        let shutdown = RunEnd::new(plan.duration)?;
         let source = Live::start(&plan.options, plan.needs)?;
         let mut run = Run {
             source,
@@ -129,7 +129,7 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 /// A run under way.
 struct Run<'a> {
     source: Live,
-    shutdown: Shutdown,
+    shutdown: RunEnd,
     sink: Sink<'a, Output>,
     /// Whether it was said that records are being lost.
     is_losing: bool,
@@ -159,7 +159,7 @@ enum Wake {
     /// An interval is over.
     Interval,
     /// The run is.
-    Shutdown,
+    RunEnd,
 }
 
 /// Where the text of a view goes, frame by frame.
@@ -244,7 +244,7 @@ impl Run<'_> {
             let streams = self.source.streams();
             let wake = tokio::select! {
                 biased;
-                () = self.shutdown.wait() => Wake::Shutdown,
+                () = self.shutdown.wait() => Wake::RunEnd,
                 error = self.sink.out.failed() => return Err(error).context(OUTPUT),
                 _ = interval_over => Wake::Interval,
                 ready = self.source.ready() => Wake::Source(ready?),
@@ -253,7 +253,7 @@ impl Run<'_> {
                 _ = poll.tick(), if streams => Wake::Source(Ready::Records),
             };
             match wake {
-                Wake::Shutdown => return Ok(()),
+                Wake::RunEnd => return Ok(()),
                 Wake::Interval => {
                     // Records and counters are read one right after the other, so that they are of the same moment.
                     self.apply_each(Live::walk_ports)?;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::support::LOOPBACK;
 use crate::support::clock::{now, until, wall};
-use crate::support::leaking::Leaking;
+use crate::support::leaking_server::Leaking;
 use crate::support::netns::in_netns;
 use crate::support::peers::ss;
 use crate::support::proc_tcp::until_state;

@@ -20,7 +20,7 @@ use tcpwatch::source::live::Options;
 use tcpwatch::view::View;
 
 use crate::support::clock::{PATIENCE, pass};
-use crate::support::leaking::Leaking;
+use crate::support::leaking_server::Leaking;
 use crate::support::netns::{Netns, in_netns};
 use crate::support::web::{Nginx, request};
 use crate::support::{endings, heavy};

@@ -323,7 +323,7 @@ sys.stdin.read()
             let of = |inode: &Value| {
                 watched
                     .stacks
-                    .of(u32::try_from(inode.as_u64().expect("a number")).expect("a number"))
+                    .opening_stack(u32::try_from(inode.as_u64().expect("a number")).expect("a number"))
             };
             let inodes = inodes.as_array().expect("a list");
             until("all stacks", || inodes.iter().all(|inode| of(inode).is_some()));

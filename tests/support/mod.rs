@@ -13,7 +13,7 @@ pub(crate) mod fdinfo;
 pub(crate) mod heavy;
 pub(crate) mod hold;
 pub(crate) mod holder;
-pub(crate) mod leaking;
+pub(crate) mod leaking_server;
 pub(crate) mod limits;
 pub(crate) mod lines;
 pub(crate) mod netns;

@@ -6,7 +6,7 @@ use super::run::plan;
 use super::screen::{screen, zone};
 use crate::cli::TraceArgs;
 use crate::engine;
-use crate::input::Event;
+use crate::input::Transition;
 use crate::input::needs::Needs;
 use crate::view::trace;
 
@@ -20,6 +20,6 @@ pub fn run(args: &TraceArgs) -> Result<()> {
         transitions: true,
         ..Needs::default()
     };
-    let mut view = trace::new_view::<Event>(output.output, screen(output.color), zone());
+    let mut view = trace::new_view::<Transition>(output.output, screen(output.color), zone());
     engine::run(&plan(&args.common, needs), &mut *view)
 }

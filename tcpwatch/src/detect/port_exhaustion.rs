@@ -299,11 +299,11 @@ mod tests {
     use crate::input::ports::reuse::TwReuse;
     use crate::input::ports::settings::Settings;
     use crate::input::ports::walk::Walk;
-    use crate::input::{Event, Opened, PortsSample};
+    use crate::input::{Opened, PortsSample, Transition};
     use crate::model::churn::tests::{event, waiting};
     use crate::model::churn::{Churn, Destination, Route, Tally};
 
-    fn connect() -> Event {
+    fn connect() -> Transition {
         event(
             Opened::Active,
             [10, 0, 0, 9],
@@ -316,7 +316,7 @@ mod tests {
     /// What is found where 90 of 100 ports are in TIME_WAIT, after a connection opened from here.
     fn after(bound: Option<bool>, [tw_reuse, timestamps, delay]: [&str; 3], failed: u64) -> Vec<Finding> {
         let mut churn = Churn::new(0);
-        let event = Event { bound, ..connect() };
+        let event = Transition { bound, ..connect() };
         churn.opened(&event);
         let settings = Settings {
             range: PortRange::parse("40000 40099", ""),

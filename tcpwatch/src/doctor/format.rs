@@ -1,10 +1,10 @@
 //! Numbers and counters in words.
 
 use crate::detect::finding::Value;
-use crate::explain::facts::DefaultValue;
 use crate::input::counter::Counter;
 use crate::input::escaped::Escaped;
 use crate::input::host::HostFrame;
+use crate::input::setting_defaults::DefaultValue;
 use crate::model::number::thousands;
 
 const HOUR: u64 = 3600;

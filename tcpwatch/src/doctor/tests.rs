@@ -10,7 +10,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
 use super::*;
-use crate::explain::facts::DefaultValue;
 use crate::input::counter::{Counter, CounterValues};
 use crate::input::host::{ConfigLine, Conntrack, Descriptors, Fate};
 use crate::input::listener::{self, Listener};
@@ -18,6 +17,7 @@ use crate::input::namespace::Scope;
 use crate::input::owner::{Comm, How, Owner};
 use crate::input::ports::ends::Ends;
 use crate::input::ports::walk::{HeldPorts, PortsHeld};
+use crate::input::setting_defaults::DefaultValue;
 
 const UP_S: u64 = 100 * 3600;
 
@@ -37,7 +37,7 @@ fn host() -> HostFrame {
         ..HostFrame::default()
     };
     for setting in Setting::ALL {
-        let text = match Facts::of(setting).default_on(frame.release()) {
+        let text = match SettingFacts::for_setting(setting).default_on(frame.release()) {
             DefaultValue::Is(default) => default,
             _ => "262144",
         };
@@ -478,5 +478,10 @@ fn few_retries_are_told_and_nothing_is_done() {
 #[test]
 fn settings_of_the_host_are_told_once() {
     let lines = examine(&host(), false).lines;
-    assert!(lines.iter().all(|line| Facts::of(line.setting).namespaced) && lines.len() == Setting::ALL.len() - 4);
+    assert!(
+        lines
+            .iter()
+            .all(|line| SettingFacts::for_setting(line.setting).namespaced)
+            && lines.len() == Setting::ALL.len() - 4
+    );
 }

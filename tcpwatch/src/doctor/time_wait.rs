@@ -6,13 +6,13 @@ use super::negligible::{RARE, is_rare};
 use super::port_usage::{TimeWait, enough, holds, is_by_time_wait, is_to_loopback, meaning, nearly_out, time_wait};
 use super::verdict::Verdict;
 use crate::detect::finding::{Finding, Severity};
-use crate::explain::facts::{DefaultValue, Facts};
 use crate::explain::kind::Kind;
 use crate::input::counter::Counter;
 use crate::input::host::{Fate, HostFrame};
 use crate::input::ports;
 use crate::input::ports::walk::PortsHeld;
 use crate::input::setting::Setting;
+use crate::input::setting_defaults::{DefaultValue, SettingFacts};
 use crate::model::number::{several, thousands};
 
 /// [`ports::TIME_WAIT_S`].
@@ -75,7 +75,7 @@ pub(super) fn reuse(frame: &HostFrame) -> Verdict {
 fn low(frame: &HostFrame, held: &PortsHeld) -> Verdict {
     let words = format!("{}; {}", meaning(frame), holds(frame, held));
     // The default of later kernels is enough where both sides are here.
-    let to = match Facts::of(Setting::TcpTwReuse).default_on(frame.release()) {
+    let to = match SettingFacts::for_setting(Setting::TcpTwReuse).default_on(frame.release()) {
         DefaultValue::Is("2") if is_to_loopback(held) => 2,
         _ => 1,
     };
@@ -113,7 +113,7 @@ pub(super) fn recycle(frame: &HostFrame) -> Verdict {
     let places: Vec<String> = lines.iter().map(|line| line.place.to_string()).collect();
     let are_set = lines.iter().any(|line| line.value != "0");
     let value = frame.number(Setting::TcpTwRecycle);
-    let default = Facts::of(Setting::TcpTwRecycle).default_on(frame.release());
+    let default = SettingFacts::for_setting(Setting::TcpTwRecycle).default_on(frame.release());
     let mut verdict = match (value, default) {
         (Some(0), _) => Verdict::fine(),
         (Some(_), _) => live(frame),

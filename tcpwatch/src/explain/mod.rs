@@ -1,7 +1,7 @@
 //! Explanations of states, endings, findings and settings: texts as data, the single source for every view.
 //!
 //! Each language has one file for each kind of topic: an exhaustive match over the enum, so no topic can be missing. Commands
-//! to type stand between backquotes. Facts that do not depend on the language are in [`names`], [`facts`] and [`related`].
+//! to type stand between backquotes. Facts that do not depend on the language are in [`names`] and [`related`].
 
 #[expect(clippy::too_many_lines, reason = "one text after another, and nothing to follow")]
 mod en;
@@ -11,7 +11,6 @@ pub(crate) mod testing;
 mod zh;
 
 pub mod diagram;
-pub mod facts;
 pub mod group;
 pub mod kind;
 pub mod lang;

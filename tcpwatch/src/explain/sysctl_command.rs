@@ -1,12 +1,12 @@
 //! How to change a setting: the command, how to keep the value after a reboot, and the risk. It depends on the network
 //! namespace.
 
-use crate::explain::facts::Facts;
 use crate::input::escaped::Escaped;
 use crate::input::host::Place;
 use crate::input::namespace::Namespace;
 use crate::input::namespace::Scope;
 use crate::input::setting::Setting;
+use crate::input::setting_defaults::SettingFacts;
 
 /// Where to change a setting.
 #[derive(Clone, Copy, Debug)]
@@ -51,18 +51,18 @@ impl Where<'_> {
         };
         let command = format!("sysctl -w {name}={typed}");
         // Only the initial namespace shows settings of `net` that have one value for the whole host.
-        let is_there = Facts::of(setting).namespaced || self.first && name.starts_with("net.");
+        let is_there = SettingFacts::for_setting(setting).namespaced || self.first && name.starts_with("net.");
         let command = match self.scope {
             Scope::Other(Some(path)) if is_there => format!("nsenter --net={} {command}", quoted(path)),
             Scope::Other(None) if is_there => format!("in that namespace: {command}"),
             _ => command,
         };
         let mut steps = Vec::from(match self.scope {
-            Scope::Other(_) if !self.first && Facts::of(setting).namespaced => [
+            Scope::Other(_) if !self.first && SettingFacts::for_setting(setting).namespaced => [
                 command,
                 format!("to keep it, set it where that namespace is made: {name} = {value}"),
             ],
-            Scope::Own if !self.first && Facts::of(setting).namespaced => [
+            Scope::Own if !self.first && SettingFacts::for_setting(setting).namespaced => [
                 command,
                 format!(
                     "to keep it, set it where this namespace is made (docker run --sysctl, a pod's securityContext): {name}={typed}"

@@ -2,8 +2,8 @@
 
 use tcpwatch_common::TcpState;
 
-use super::facts::Facts;
 use super::names::Names;
+use crate::input::setting_defaults::SettingFacts;
 use crate::model::ending::Ending;
 
 /// The words of one language.
@@ -20,7 +20,7 @@ pub struct Words {
     /// The names of an ending in text and JSON output, and whether a timewait socket remains.
     pub ending_names_line: fn(Ending, TimewaitSocket) -> String,
     /// The default of a setting, its history, and whether each network namespace has its own.
-    pub defaults: fn(Facts) -> String,
+    pub defaults: fn(SettingFacts) -> String,
 }
 
 /// Whether an ending leaves a timewait socket on this host.

@@ -3,7 +3,7 @@
 mod by_name;
 mod routes;
 pub mod served;
-pub mod time_wait;
+pub mod time_wait_by;
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -27,7 +27,7 @@ use crate::input::owner::{Comm, Process};
 use crate::input::ports::ends::Port;
 use crate::input::ports::settings::Settings;
 use crate::input::socket::Address;
-use crate::input::{Connection, Event, Opened, PortsSample, Traffic};
+use crate::input::{Connection, Opened, PortsSample, Traffic, Transition};
 
 /// Who opens a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -211,7 +211,7 @@ impl Churn {
     }
 
     /// A connection was established.
-    pub fn opened(&mut self, event: &Event) {
+    pub fn opened(&mut self, event: &Transition) {
         if event.to != TcpState::Established {
             return;
         }
@@ -352,13 +352,13 @@ fn busiest_first(a: &Route, b: &Route) -> Ordering {
 
 /// Whether the opening of the connection is told of its other end, which is here too: one opened from the very address it came
 /// to. What it cost this side is told of this side all the same.
-fn is_counted_by_local_opener(event: &Event) -> bool {
+fn is_counted_by_local_opener(event: &Transition) -> bool {
     let from_here = event.remote.ip.to_canonical().is_loopback() || event.remote == event.local;
     event.opened == Some(Opened::Passive) && from_here
 }
 
 /// Who opened the connection of `event`, and where to; `None` where its opening was not seen.
-fn route(event: &Event) -> Option<(Opener, Destination)> {
+fn route(event: &Transition) -> Option<(Opener, Destination)> {
     match event.opened? {
         Opened::Active => {
             let process = event.owner.map(Process::from);
@@ -381,7 +381,7 @@ fn route(event: &Event) -> Option<(Opener, Destination)> {
 }
 
 /// The ephemeral port that was used; `None` where none was: a connection opened elsewhere, or one that found none.
-fn port(event: &Event) -> Option<Port> {
+fn port(event: &Transition) -> Option<Port> {
     let number = event.lport?.get();
     (event.opened == Some(Opened::Active)).then_some(Port {
         source: event.local.ip.to_canonical(),
@@ -396,7 +396,7 @@ pub(crate) mod tests {
     use std::net::Ipv4Addr;
     use std::num::{NonZeroU16, NonZeroU32};
 
-    use super::time_wait::TimeWaitBy;
+    use super::time_wait_by::TimeWaitBy;
     use super::*;
     use crate::input::LedgerSample;
     use crate::input::owner::{Comm, How, Owner};
@@ -406,8 +406,8 @@ pub(crate) mod tests {
     use crate::model::ports::table::ENDS_MAX;
     use crate::model::stat::Stat;
 
-    pub(crate) fn event(opened: Opened, remote: [u8; 4], pid: u32, from: TcpState, to: TcpState) -> Event {
-        Event {
+    pub(crate) fn event(opened: Opened, remote: [u8; 4], pid: u32, from: TcpState, to: TcpState) -> Transition {
+        Transition {
             unix_ns: 0,
             monotonic_ns: 5,
             id: None,
@@ -434,7 +434,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn life(last: Event, ns: u64) -> Connection {
+    fn life(last: Transition, ns: u64) -> Connection {
         Connection {
             last,
             spent_ns: [ns - 1, 1, 0, 0, 0, 0, 0, 0],

@@ -5,13 +5,13 @@ use super::latency::LatencyFrame;
 use super::leaks::LeaksFrame;
 use super::stat::StatFrame;
 use super::trace::TraceRows;
-use crate::input::{Connection, Event};
+use crate::input::{Connection, Transition};
 
 /// What the views show of one moment. Parts that no view needs are empty.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Frame {
     /// Transitions since the last frame.
-    pub transitions: TraceRows<Event>,
+    pub transitions: TraceRows<Transition>,
     /// Connections that finished since the last frame.
     pub connections: TraceRows<Connection>,
     /// Counts of an interval that just ended.

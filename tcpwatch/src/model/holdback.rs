@@ -177,37 +177,37 @@ mod tests {
     use tcpwatch_common::evidence::{DEAD, KNOWN, RESET_AFTER, RESET_SENT};
 
     use super::*;
-    use crate::input::Event;
+    use crate::input::Transition;
     use crate::input::owner::tests::owner;
 
-    fn holdback(missed: Option<u64>) -> Holdback<Event> {
+    fn holdback(missed: Option<u64>) -> Holdback<Transition> {
         Holdback::new(Reasons::default(), missed, true)
     }
 
     /// A transition of connection `id`.
-    fn record(monotonic_ns: u64, id: u64, evidence: Option<Evidence>) -> Event {
-        Event {
+    fn record(monotonic_ns: u64, id: u64, evidence: Option<Evidence>) -> Transition {
+        Transition {
             monotonic_ns,
             id: NonZeroU64::new(id),
             evidence,
-            ..Event::between(TcpState::Established, TcpState::CloseWait)
+            ..Transition::between(TcpState::Established, TcpState::CloseWait)
         }
     }
 
     /// A transition of connection `id` that waits for the owner of socket 100.
-    fn ownerless(monotonic_ns: u64, id: u64) -> Event {
-        Event {
+    fn ownerless(monotonic_ns: u64, id: u64) -> Transition {
+        Transition {
             inode: NonZeroU32::new(100),
             ..record(monotonic_ns, id, None)
         }
     }
 
-    fn id(shown: Option<Released<Event>>) -> Option<u64> {
+    fn id(shown: Option<Released<Transition>>) -> Option<u64> {
         shown.and_then(|shown| shown.record.id).map(NonZeroU64::get)
     }
 
     /// The next record at `monotonic_ns`, where all cgroups are known.
-    fn pop(holdback: &mut Holdback<Event>, monotonic_ns: u64) -> Option<Released<Event>> {
+    fn pop(holdback: &mut Holdback<Transition>, monotonic_ns: u64) -> Option<Released<Transition>> {
         holdback.pop(monotonic_ns, |_| true)
     }
 
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(id(pop(&mut holdback, 2)), None, "it is the answer to another");
         let nginx = owner(7, "nginx");
         holdback.set_owner(socket, Ok(nginx));
-        let owners = |shown: Option<Released<Event>>| shown.map(|shown| (shown.record.owner, shown.unknown));
+        let owners = |shown: Option<Released<Transition>>| shown.map(|shown| (shown.record.owner, shown.unknown));
         assert_eq!(owners(pop(&mut holdback, 2)), Some((Some(nginx), None)));
         assert_eq!(id(pop(&mut holdback, 2)), None, "the second has its own");
         holdback.set_owner(socket, nobody);

@@ -40,7 +40,7 @@ use crate::input::owner::Owner;
 use crate::input::socket::{Address, Detail};
 use crate::input::socket_owner::Unseen;
 use crate::input::socket_scan::{Held, ScannedSocket, SocketScan};
-use crate::input::{Event, Opened};
+use crate::input::{Opened, Transition};
 
 /// The states that should pass.
 pub const STATES: [TcpState; 4] = [
@@ -180,7 +180,7 @@ impl Leaks {
     }
 
     /// Applies a transition; `wanted` says whether its owner is one that was asked for, where it is known.
-    pub fn apply_transition(&mut self, event: &Event, wanted: bool) {
+    pub fn apply_transition(&mut self, event: &Transition, wanted: bool) {
         if event.from == event.to {
             return;
         }
@@ -209,7 +209,7 @@ impl Leaks {
     }
 
     /// Counts that the socket of `event`, known by `ids`, left a state.
-    fn apply_exit(&mut self, event: &Event, ids: [Option<SocketId>; 2], wanted: bool) {
+    fn apply_exit(&mut self, event: &Transition, ids: [Option<SocketId>; 2], wanted: bool) {
         let mut entry = None;
         for id in ids.into_iter().flatten() {
             entry = self.entries.remove(&id).or(entry);
@@ -504,7 +504,7 @@ impl Leaks {
     }
 
     /// The endpoints of the socket of `event`; `None` where a port is not chosen yet.
-    fn event_endpoints(&self, event: &Event) -> Option<Endpoints> {
+    fn event_endpoints(&self, event: &Transition) -> Option<Endpoints> {
         Some(Endpoints {
             netns: self.netns(event.netns.map_or(0, NonZeroU32::get)),
             local: event.local,
@@ -526,7 +526,7 @@ impl Leaks {
     }
 
     /// What identifies the socket of `event`, the surest first.
-    fn ids(&self, event: &Event) -> [Option<SocketId>; 2] {
+    fn ids(&self, event: &Transition) -> [Option<SocketId>; 2] {
         let endpoints = self.event_endpoints(event).map(SocketId::Endpoints);
         [event.cookie.map(SocketId::Cookie), endpoints]
     }

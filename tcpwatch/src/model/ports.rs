@@ -10,6 +10,7 @@
 #[cfg(test)]
 mod clients;
 mod entry;
+mod forecast;
 pub mod row;
 pub mod table;
 

@@ -10,15 +10,15 @@ use super::ending::Ending;
 use super::frame::Frame;
 use crate::input::container::Cgroup;
 use crate::input::owner::{Owner, UnknownOwner};
-use crate::input::{Connection, Event};
+use crate::input::{Connection, Transition};
 
 /// A record that a trace shows: a transition, or a finished connection.
 pub trait TraceRecord: Sized {
     /// The transition; of a connection, its last one.
-    fn event(&self) -> &Event;
+    fn event(&self) -> &Transition;
 
     /// The same, to be completed.
-    fn event_mut(&mut self) -> &mut Event;
+    fn event_mut(&mut self) -> &mut Transition;
 
     /// The rows of this kind in `frame`.
     fn rows(frame: &Frame) -> &TraceRows<Self>;
@@ -30,12 +30,12 @@ pub trait TraceRecord: Sized {
     fn count(moves: &[[u64; STATES]; STATES]) -> u64;
 }
 
-impl TraceRecord for Event {
-    fn event(&self) -> &Event {
+impl TraceRecord for Transition {
+    fn event(&self) -> &Transition {
         self
     }
 
-    fn event_mut(&mut self) -> &mut Event {
+    fn event_mut(&mut self) -> &mut Transition {
         self
     }
 
@@ -53,11 +53,11 @@ impl TraceRecord for Event {
 }
 
 impl TraceRecord for Connection {
-    fn event(&self) -> &Event {
+    fn event(&self) -> &Transition {
         &self.last
     }
 
-    fn event_mut(&mut self) -> &mut Event {
+    fn event_mut(&mut self) -> &mut Transition {
         &mut self.last
     }
 
@@ -148,6 +148,6 @@ mod tests {
             moves[from][to] = count;
         }
         assert_eq!(Connection::count(&moves), 2 + 4 + 8);
-        assert_eq!(Event::count(&moves), 127);
+        assert_eq!(Transition::count(&moves), 127);
     }
 }

@@ -23,7 +23,7 @@ use super::stat::Stat;
 use crate::input::latency::LatencySample;
 use crate::input::needs::Needs;
 use crate::input::socket_scan::SocketScan;
-use crate::input::{Connection, EndCounts, Event, Input, Loss, Session};
+use crate::input::{Connection, EndCounts, Input, Loss, Session, Transition};
 
 /// The model of a host's connections, as far as the views need it.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct World {
     /// Whether an interval has ended.
     has_interval: bool,
     counts: Stat,
-    transitions: TraceTracker<Event>,
+    transitions: TraceTracker<Transition>,
     connections: TraceTracker<Connection>,
     cgroups: CgroupPaths,
     churn: Churn,
@@ -177,7 +177,7 @@ impl World {
         if let Some(stuck) = stuck {
             stuck.release(monotonic_ns, filter, cgroups);
         }
-        let has_cgroup = |event: &Event| cgroups.has_all(event.owner);
+        let has_cgroup = |event: &Transition| cgroups.has_all(event.owner);
         while let Some(released) = transitions.holdback.pop(monotonic_ns, has_cgroup) {
             transitions.append_row(released, filter, cgroups, &mut frame.transitions.rows);
         }

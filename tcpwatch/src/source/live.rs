@@ -29,7 +29,7 @@ use crate::input::needs::Needs;
 use crate::input::netns_selector::NetnsSelector;
 use crate::input::owner::Owner;
 use crate::input::socket_scan::SocketScan;
-use crate::input::{EndCounts, Event, Input, Loss, Record, Session};
+use crate::input::{EndCounts, Input, Loss, Record, Session, Transition};
 use crate::model::filter::Filter;
 use crate::sys::netns::{self, Namespace};
 
@@ -445,7 +445,7 @@ struct Asks {
 impl Asks {
     /// Asks `owners` for the cgroups of the processes that `event` and its connection's `closer` name, and for the owner if it is
     /// unknown.
-    fn about(self, event: &Event, closer: Option<Owner>, owners: &mut OwnerResolver) {
+    fn about(self, event: &Transition, closer: Option<Owner>, owners: &mut OwnerResolver) {
         if self.cgroups {
             for owner in event.owner.into_iter().chain(closer) {
                 owners.ask_cgroup(owner, event.unix_ns);

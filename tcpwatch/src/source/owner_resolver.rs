@@ -16,7 +16,7 @@ pub use self::proc_reader::ProcReader;
 use super::worker::Worker;
 use crate::clock;
 use crate::input::owner::{Owner, UnknownOwner};
-use crate::input::{Event, Input};
+use crate::input::{Input, Transition};
 
 /// Questions that wait for an answer at most; the answer to one more is that nobody knows.
 const QUESTIONS: usize = 65_536;
@@ -95,7 +95,7 @@ impl OwnerResolver {
     }
 
     /// Asks for the holder of the socket of `event`, if nobody saw whose it is.
-    pub fn ask_holder(&mut self, event: &Event) {
+    pub fn ask_holder(&mut self, event: &Transition) {
         if let Some(inode) = event.asks_owner() {
             self.batch.push(Question::Holder(Lookup {
                 inode,
@@ -216,11 +216,11 @@ mod tests {
     use super::*;
 
     /// A transition of the socket 100, which was open before we looked.
-    fn of_100() -> Event {
-        Event {
+    fn of_100() -> Transition {
+        Transition {
             id: NonZeroU64::new(1),
             inode: NonZeroU32::new(100),
-            ..Event::between(TcpState::Established, TcpState::CloseWait)
+            ..Transition::between(TcpState::Established, TcpState::CloseWait)
         }
     }
 
@@ -290,7 +290,7 @@ mod tests {
         let root = tree();
         let mut resolver = resolver(root.path(), MINUTE);
         let nginx = crate::input::owner::tests::owner(7, "nginx");
-        let known = Event {
+        let known = Transition {
             owner: Some(nginx),
             ..of_100()
         };

@@ -11,7 +11,7 @@ mod snapshots;
 pub mod stat;
 pub mod states;
 pub mod text;
-pub mod time;
+pub mod timestamp;
 pub mod trace;
 pub mod words;
 

@@ -14,7 +14,7 @@ use crate::input::counter::Counter;
 use crate::input::histogram::Histogram;
 use crate::input::latency::{Group, LatencyBy, Measured, Retransmits, What};
 use crate::input::netns_selector::NetnsSelector;
-use crate::input::{Connection, Event};
+use crate::input::{Connection, Transition};
 use crate::model::churn::Churn;
 use crate::model::ending::Ending;
 use crate::model::filter::Filter;
@@ -106,13 +106,13 @@ fn trace_and_life() {
         ..Frame::default()
     };
     let text = || text::trace::Text::new(TimeZone::UTC, screen());
-    assert_snapshot!("trace.text", printed(trace::with_format::<Event>(text()), &frame));
+    assert_snapshot!("trace.text", printed(trace::with_format::<Transition>(text()), &frame));
     assert_snapshot!("life.text", printed(trace::with_format::<Connection>(text()), &frame));
     let json = json::trace::Json::default;
-    assert_snapshot!("trace.json", printed(trace::with_format::<Event>(json()), &frame));
+    assert_snapshot!("trace.json", printed(trace::with_format::<Transition>(json()), &frame));
     assert_snapshot!("life.json", printed(trace::with_format::<Connection>(json()), &frame));
     let csv = csv::trace::Csv::default;
-    assert_snapshot!("trace.csv", printed(trace::with_format::<Event>(csv()), &frame));
+    assert_snapshot!("trace.csv", printed(trace::with_format::<Transition>(csv()), &frame));
     assert_snapshot!("life.csv", printed(trace::with_format::<Connection>(csv()), &frame));
 }
 

@@ -87,7 +87,7 @@ pub(in crate::view) mod tests {
 
     use crate::input::owner::{Comm, How, Owner};
     use crate::input::socket::{Address, Family};
-    use crate::input::{Connection, Event, Opened, Traffic};
+    use crate::input::{Connection, Opened, Traffic, Transition};
 
     fn owner(pid: u32, comm: &str, how: How) -> Owner {
         Owner {
@@ -101,7 +101,7 @@ pub(in crate::view) mod tests {
     /// A connection of which everything is known.
     pub(in crate::view) fn connection() -> Connection {
         let address = |ip: [u8; 4]| Address::new(Ipv4Addr::from(ip).into(), 0);
-        let last = Event {
+        let last = Transition {
             unix_ns: 3_600_104_331_999,
             monotonic_ns: 0,
             id: NonZeroU64::new(0x4f1a),

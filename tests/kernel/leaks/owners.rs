@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{CLOSE_WAIT, FIN_WAIT2, assert_owner};
 use crate::support::clock::until;
 use crate::support::holder::master;
-use crate::support::leaking::Leaking;
+use crate::support::leaking_server::Leaking;
 use crate::support::netns::{Neighbour, in_netns};
 use crate::support::peers::ss;
 use crate::support::pidns::{PidNamespace, Proc};

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{assert_owner, in_seconds};
 use crate::support::LOOPBACK;
-use crate::support::leaking::Leaking;
+use crate::support::leaking_server::Leaking;
 use crate::support::netns::in_netns;
 use crate::support::program::churn::number;
 use crate::support::program::leaks::{Leaks, Scan, scan};

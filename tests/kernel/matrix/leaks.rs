@@ -7,7 +7,7 @@ use std::process::Command;
 
 use super::trace::comm;
 use crate::support::LOOPBACK;
-use crate::support::leaking::Leaking;
+use crate::support::leaking_server::Leaking;
 use crate::support::netns::in_netns;
 use crate::support::program::leaks::Leaks;
 use crate::support::program::{Hook, on_both_hooks};

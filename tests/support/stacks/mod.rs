@@ -58,7 +58,7 @@ impl Watched {
     /// The stack that opened the socket `inode`, once it is known.
     pub(crate) fn stack(&self, inode: u32) -> Stack {
         let id = eventually(&format!("the stack of socket {inode}"), || {
-            self.stacks.of(inode).ok_or("it is not there")
+            self.stacks.opening_stack(inode).ok_or("it is not there")
         });
         let named = self.stacks.name(&[id]).blocking_recv();
         named.expect("the thread lives");

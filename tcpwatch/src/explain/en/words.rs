@@ -1,8 +1,8 @@
 //! The words around the explain pages.
 
-use crate::explain::facts::Facts;
 use crate::explain::names::Names;
 use crate::explain::words::{TimewaitSocket, Words};
+use crate::input::setting_defaults::SettingFacts;
 use crate::model::ending::Ending;
 
 pub(in crate::explain) const WORDS: Words = Words {
@@ -36,7 +36,7 @@ fn ending_names_line(ending: Ending, timewait: TimewaitSocket) -> String {
     format!("text: {words}; JSON: {key}; timewait socket on this host: {timewait}")
 }
 
-fn defaults(facts: Facts) -> String {
+fn defaults(facts: SettingFacts) -> String {
     let default = match facts.default {
         Some("") => "empty",
         Some(default) => default,

@@ -1,8 +1,8 @@
 //! What is said around the pages.
 
-use crate::explain::facts::Facts;
 use crate::explain::names::Names;
 use crate::explain::words::{TimewaitSocket, Words};
+use crate::input::setting_defaults::SettingFacts;
 use crate::model::ending::Ending;
 
 pub(in crate::explain) const WORDS: Words = Words {
@@ -35,7 +35,7 @@ fn ending_names_line(ending: Ending, timewait: TimewaitSocket) -> String {
     format!("文本输出：{words}；JSON：{key}；本端的 timewait 套接字：{timewait}")
 }
 
-fn defaults(facts: Facts) -> String {
+fn defaults(facts: SettingFacts) -> String {
     let default = match facts.default {
         Some("") => "空",
         Some(default) => default,

@@ -78,8 +78,8 @@ pub(crate) fn scan(at_ns: u64, sockets: Vec<ScannedSocket>) -> SocketScan {
 }
 
 /// A transition of the same connection.
-pub(crate) fn event(from: TcpState, to: TcpState, at_ns: u64, peer: u16) -> Event {
-    Event {
+pub(crate) fn event(from: TcpState, to: TcpState, at_ns: u64, peer: u16) -> Transition {
+    Transition {
         unix_ns: 0,
         monotonic_ns: at_ns,
         id: None,
@@ -101,12 +101,12 @@ pub(crate) fn event(from: TcpState, to: TcpState, at_ns: u64, peer: u16) -> Even
     }
 }
 
-fn enters(at_ns: u64, peer: u16) -> Event {
+fn enters(at_ns: u64, peer: u16) -> Transition {
     event(TcpState::Established, TcpState::CloseWait, at_ns, peer)
 }
 
-fn leaves(at_ns: u64, peer: u16, dwell_ns: Option<u64>) -> Event {
-    Event {
+fn leaves(at_ns: u64, peer: u16, dwell_ns: Option<u64>) -> Transition {
+    Transition {
         dwell_ns,
         ..event(TcpState::CloseWait, TcpState::LastAck, at_ns, peer)
     }
@@ -137,7 +137,7 @@ fn an_age_is_exact_where_the_entry_was_seen_and_else_the_least_it_can_be() {
     // Seen to enter, by cookie or by its ends.
     for known in [NonZeroU64::new(9), None] {
         leaks.apply_transition(
-            &Event {
+            &Transition {
                 cookie: known,
                 ..enters(start, 9)
             },
@@ -394,7 +394,7 @@ fn groups_are_by_process_place_and_state() {
     // How it was opened is surer than who listens now; and what was a server's stays one when nobody listens any more.
     let mut leaks = Leaks::new(states(), 0, true);
     let opened = Some(Opened::Active);
-    leaks.apply_transition(&Event { opened, ..enters(1, 1) }, true);
+    leaks.apply_transition(&Transition { opened, ..enters(1, 1) }, true);
     let frame = scanned(&mut leaks, 1000 * SECOND, vec![close_wait(1), close_wait(2)]);
     assert_eq!(frame.groups.len(), 2);
     let mut nobody = scan(1001 * SECOND, vec![close_wait(2)]);
@@ -451,7 +451,7 @@ fn what_is_remembered_is_bounded_and_the_rest_counted() {
     let ends = |number: usize, from, to| {
         let number = u32::try_from(number).unwrap();
         let remote = Address::new(Ipv4Addr::from(0x0b00_0000 + number).into(), 0);
-        Event {
+        Transition {
             cookie: None,
             remote,
             opened: Some(Opened::Active),
@@ -504,7 +504,7 @@ fn any_sequence_is_taken() {
         let at_ns = pick(100 * SECOND) + MILLISECOND;
         let [from, to] = [pick(6), pick(6)].map(|state| states[usize::try_from(state).unwrap()]);
         if pick(20) > 0 {
-            let moved = Event {
+            let moved = Transition {
                 dwell_ns: (pick(2) > 0).then_some(at_ns),
                 cookie: NonZeroU64::new(pick(3)),
                 lport: NonZeroU16::new(u16::try_from(pick(2)).unwrap()),

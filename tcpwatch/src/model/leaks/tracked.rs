@@ -5,7 +5,7 @@ use tcpwatch_common::TcpState;
 use super::age::idle_ns;
 use super::group::{Age, Key};
 use super::{Endpoints, MILLISECOND};
-use crate::input::Event;
+use crate::input::Transition;
 use crate::input::owner::Owner;
 use crate::input::socket::{Detail, Kind, Socket};
 use crate::input::socket_owner::Holder;
@@ -30,7 +30,7 @@ pub(super) struct Tracked {
 
 impl Tracked {
     /// A socket with these `ends` that no scan found before `event`, its end.
-    pub(super) fn ended(event: &Event, ends: &Endpoints, key: Key, dwell_ns: Option<u64>) -> Self {
+    pub(super) fn ended(event: &Transition, ends: &Endpoints, key: Key, dwell_ns: Option<u64>) -> Self {
         let socket = Socket {
             family: event.family,
             state: event.from,

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::SECOND_NS;
+use super::forecast::Forecast;
 use super::row::{Limit, Row};
 use crate::input::ports::TIME_WAIT_S;
 use crate::input::ports::ends::Ends;
@@ -11,17 +12,10 @@ use crate::input::ports::walk::Held;
 use crate::model::time_buckets::TimeBuckets;
 use crate::model::{real, rounded, seconds};
 
-const MINUTE_NS: u64 = TIME_WAIT_S as u64 * SECOND_NS;
+pub(super) const MINUTE_NS: u64 = TIME_WAIT_S as u64 * SECOND_NS;
 
 /// Rates are those of the last ten seconds: enough to even out a client's pauses, and few beside the minute that TIME_WAIT lasts.
 const RECENT_NS: u64 = 10 * SECOND_NS;
-
-/// How far ahead the end is foretold, s: further off, the chance in ten seconds decides, and a rate that TIME_WAIT can bear seems not to be.
-const AHEAD_S: u64 = 30;
-
-/// For how many times as long as the open connections were seen to grow they are taken to grow on: 3 s in the first second, 30 s after
-/// ten. A client that begins has two connections more than none, which is no growth for ever.
-const GROW_ON: u64 = 3;
 
 /// Events in each second: those whose TIME_WAIT ended in the last ten seconds entered it up to 70 s ago, in the first and the last of
 /// 72 seconds of the clock at most.
@@ -37,11 +31,11 @@ pub(super) struct Entry {
     /// The last walk: its counts include all that happened until then.
     walked_ns: Option<u64>,
     /// Ports held by sockets that are not in TIME_WAIT.
-    live: u64,
+    pub(super) live: u64,
     /// What `live` was at some moments, a second or more apart: from ten seconds ago on, or from the latest before that.
-    lived: VecDeque<(u64, u64)>,
+    pub(super) lived: VecDeque<(u64, u64)>,
     /// Connections seen to enter TIME_WAIT.
-    entered: Seconds,
+    pub(super) entered: Seconds,
     /// How many more than those the last walk found in TIME_WAIT: sockets from before the watch. Negative where connect(2) took some
     /// of the ports again.
     unseen: f64,
@@ -138,13 +132,13 @@ impl Entry {
     }
 
     /// Those of TIME_WAIT that were seen to enter it in the last `held_ns`.
-    fn seen_waiting(&self, held_ns: u64, now_ns: u64) -> f64 {
+    pub(super) fn seen_waiting(&self, held_ns: u64, now_ns: u64) -> f64 {
         between(&self.entered, now_ns.saturating_sub(held_ns), now_ns, now_ns)
     }
 
     /// How many of the unseen ones leave TIME_WAIT from `from_ns` to `to_ns`. They entered it just before the watch, at the rate seen
     /// first, and leave a minute later; evenly from the walk on, where there are too many for that, or none was seen.
-    fn unseen_leave(&self, from_ns: u64, to_ns: u64, now_ns: u64) -> f64 {
+    pub(super) fn unseen_leave(&self, from_ns: u64, to_ns: u64, now_ns: u64) -> f64 {
         let walked_ns = self.walked_ns.unwrap_or(self.since_ns);
         let first_minute = self.since_ns.saturating_add(MINUTE_NS);
         let until_ns = if walked_ns < first_minute {
@@ -161,7 +155,7 @@ impl Entry {
     }
 
     /// Ports held by TIME_WAIT at `now_ns`.
-    fn time_wait(&self, now_ns: u64) -> f64 {
+    pub(super) fn time_wait(&self, now_ns: u64) -> f64 {
         (self.seen_waiting(MINUTE_NS, now_ns) + self.unseen_leave(now_ns, u64::MAX, now_ns)).max(0.0)
     }
 
@@ -189,8 +183,10 @@ impl Entry {
             Some(_) => (chosen || !bound, rules.others_bound, Limit::Latest),
             None => (bound, chosen || rules.may_share, Limit::Earliest),
         };
-        let growth = held_ms.map(|held_ms| Growth::of(self, held_ms, now_ns));
-        let free = range.zip(growth.as_ref()).map(|(range, growth)| growth.free(range));
+        let forecast = held_ms.map(|held_ms| Forecast::new(self, held_ms, now_ns));
+        let free = range
+            .zip(forecast.as_ref())
+            .map(|(range, forecast)| forecast.free(range));
         Row {
             ends,
             used: time_wait.saturating_add(self.live),
@@ -200,21 +196,21 @@ impl Entry {
             held_ms,
             reuse,
             opened_per_s: self.recent(&self.opened, now_ns),
-            growth_per_s: growth.as_ref().map(Growth::per_s),
+            growth_per_s: forecast.as_ref().map(Forecast::growth_per_s),
             exhausted_in_s: free
-                .zip(growth.filter(|_| is_asked))
-                .and_then(|(free, growth)| growth.full_in_s(free)),
+                .zip(forecast.filter(|_| is_asked))
+                .and_then(|(free, forecast)| forecast.exhausted_in_s(free)),
             limit: (is_asked && is_limit).then_some(limit),
         }
     }
 
     /// When the last ten seconds began, or the first that is known.
-    fn recent_since(&self, now_ns: u64) -> u64 {
+    pub(super) fn recent_since(&self, now_ns: u64) -> u64 {
         now_ns.saturating_sub(RECENT_NS).max(self.since_ns).min(now_ns)
     }
 
     /// How many of `series` there were a second since then.
-    fn recent(&self, series: &Seconds, now_ns: u64) -> f64 {
+    pub(super) fn recent(&self, series: &Seconds, now_ns: u64) -> f64 {
         let since_ns = self.recent_since(now_ns);
         self.events(series, since_ns, now_ns, now_ns) / at_least_one(since_ns, now_ns)
     }
@@ -240,90 +236,8 @@ impl Entry {
     }
 }
 
-/// How fast the ports of an entry are taken and come back, where TIME_WAIT keeps one for `held_ns`.
-struct Growth<'a> {
-    entry: &'a Entry,
-    held_ns: u64,
-    now_ns: u64,
-    /// Connections that enter TIME_WAIT a second.
-    enter_per_s: f64,
-    /// By how many more connections are open each second, and for how many seconds that was seen.
-    live_per_s: f64,
-    grew_s: u64,
-}
-
-impl<'a> Growth<'a> {
-    fn of(entry: &'a Entry, held_ms: u32, now_ns: u64) -> Self {
-        let enter_per_s = entry.recent(&entry.entered, now_ns);
-        let (then_ns, live) = entry.lived.front().copied().unwrap_or((now_ns, entry.live));
-        Self {
-            entry,
-            held_ns: u64::from(held_ms) * 1_000_000,
-            now_ns,
-            enter_per_s,
-            live_per_s: (real(entry.live) - real(live)) / at_least_one(then_ns, now_ns),
-            grew_s: (now_ns.saturating_sub(then_ns) / SECOND_NS).max(1),
-        }
-    }
-
-    /// Ports that are not taken; those that TIME_WAIT has held for long enough are free.
-    fn free(&self, range: u32) -> f64 {
-        let waiting = if self.held_ns < MINUTE_NS {
-            self.entry.seen_waiting(self.held_ns, self.now_ns)
-        } else {
-            self.entry.time_wait(self.now_ns)
-        };
-        (f64::from(range) - real(self.entry.live) - waiting).max(0.0)
-    }
-
-    /// How many come back between `from_ns` and `to_ns`, which may be to come, since TIME_WAIT has held them for long enough.
-    fn come_back(&self, from_ns: u64, to_ns: u64) -> f64 {
-        let entered = [from_ns, to_ns].map(|ns| ns.saturating_sub(self.held_ns));
-        let seen = between(&self.entry.entered, entered[0], entered[1], self.now_ns);
-        let later = self.enter_per_s * seconds(entered[1].saturating_sub(entered[0].max(self.now_ns)));
-        let unseen = if self.held_ns < MINUTE_NS {
-            0.0
-        } else {
-            self.entry.unseen_leave(from_ns, to_ns, self.now_ns)
-        };
-        seen + later + unseen
-    }
-
-    /// By how many ports more are taken each second, in the last ten.
-    fn per_s(&self) -> f64 {
-        let from_ns = self.entry.recent_since(self.now_ns);
-        // Ports that are given back at once, since no TIME_WAIT follows, are not among them.
-        let take_per_s = self.enter_per_s + self.live_per_s;
-        take_per_s - self.come_back(from_ns, self.now_ns) / at_least_one(from_ns, self.now_ns)
-    }
-
-    /// Seconds until the `free` ports are taken as well, if that goes on; `None` where that is not within [`AHEAD_S`].
-    fn full_in_s(&self, mut free: f64) -> Option<f64> {
-        // Less than half a port is none.
-        if free < 0.5 {
-            return Some(0.0);
-        }
-        let mut second = 0.0;
-        for ahead_s in 0..AHEAD_S {
-            let from_ns = self.now_ns.saturating_add(ahead_s * SECOND_NS);
-            let grow_per_s = if ahead_s < GROW_ON * self.grew_s {
-                self.live_per_s
-            } else {
-                0.0
-            };
-            let more = self.enter_per_s + grow_per_s - self.come_back(from_ns, from_ns.saturating_add(SECOND_NS));
-            if more >= free {
-                return Some(second + free / more);
-            }
-            free -= more;
-            second += 1.0;
-        }
-        None
-    }
-}
-
 /// Events of `series` from `from_ns` to `to_ns`, of which nothing after `now_ns` is known; within a second they came evenly.
-fn between(series: &Seconds, from_ns: u64, to_ns: u64, now_ns: u64) -> f64 {
+pub(super) fn between(series: &Seconds, from_ns: u64, to_ns: u64, now_ns: u64) -> f64 {
     let [from, to] = [from_ns, to_ns].map(|ns| {
         let slot = Seconds::slot(ns);
         let known_ns = now_ns.saturating_sub(slot * SECOND_NS).min(SECOND_NS);
@@ -343,6 +257,6 @@ fn is_lately(last_ns: Option<u64>, now_ns: u64) -> bool {
 }
 
 /// From then to now, s; a second at least, for what a moment has is no rate.
-fn at_least_one(then_ns: u64, now_ns: u64) -> f64 {
+pub(super) fn at_least_one(then_ns: u64, now_ns: u64) -> f64 {
     seconds(now_ns.saturating_sub(then_ns)).max(1.0)
 }

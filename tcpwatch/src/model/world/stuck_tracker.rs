@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use super::cgroups::CgroupPaths;
 use crate::input::needs::StuckNeeds;
 use crate::input::socket_scan::SocketScan;
-use crate::input::{Event, Session};
+use crate::input::{Session, Transition};
 use crate::model::filter::owner::OwnerFilter;
 use crate::model::leaks::{Leaks, LeaksFrame, opened_by};
 
@@ -24,7 +24,7 @@ pub(super) struct StuckTracker {
     /// Whether the running scan is the base that later scans are compared with. A base gives no frame.
     is_base: bool,
     /// Transitions that wait for the cgroups of their processes, where some are asked for by it, and those that came after them.
-    waiting: VecDeque<Event>,
+    waiting: VecDeque<Transition>,
 }
 
 impl StuckTracker {
@@ -42,7 +42,7 @@ impl StuckTracker {
     }
 
     /// Takes a transition.
-    pub(super) fn transition(&mut self, event: Event, asked: &OwnerFilter, cgroups: &CgroupPaths) {
+    pub(super) fn transition(&mut self, event: Transition, asked: &OwnerFilter, cgroups: &CgroupPaths) {
         if self.waiting.is_empty() && (asked.cgroups.is_empty() || cgroups.has_all(event.owner)) {
             self.leaks.apply_transition(&event, cgroups.matches(event.owner, asked));
         } else {

@@ -36,7 +36,7 @@ fn state() -> impl Strategy<Value = TcpState> {
     (0..TcpState::ALL.len()).prop_map(|number| TcpState::ALL[number])
 }
 
-fn event() -> impl Strategy<Value = Event> {
+fn event() -> impl Strategy<Value = Transition> {
     let ends = (state(), state(), 0..3_u16, any::<bool>());
     let known = (
         0..4_u64,
@@ -45,7 +45,7 @@ fn event() -> impl Strategy<Value = Event> {
         0..400_u64,
         option::of(Just(Opened::Active)),
     );
-    (ends, known).prop_map(|((from, to, lport, sent), (id, inode, pid, at, opened))| Event {
+    (ends, known).prop_map(|((from, to, lport, sent), (id, inode, pid, at, opened))| Transition {
         monotonic_ns: at * 100_000_000,
         unix_ns: i64::try_from(at).unwrap() * 100_000_000,
         id: NonZeroU64::new(id),
@@ -60,7 +60,7 @@ fn event() -> impl Strategy<Value = Event> {
             flags: if sent { KNOWN | RESET_SENT } else { KNOWN },
             ..Evidence::default()
         }),
-        ..Event::between(from, to)
+        ..Transition::between(from, to)
     })
 }
 
@@ -149,7 +149,7 @@ fn rows<T: TraceRecord + Clone>(frames: &[Frame]) -> Vec<TraceRow<T>> {
 }
 
 /// The fields of a record that no later input changes.
-fn identity(event: &Event) -> (u64, Option<NonZeroU64>, TcpState, TcpState, Option<NonZeroU32>) {
+fn identity(event: &Transition) -> (u64, Option<NonZeroU64>, TcpState, TcpState, Option<NonZeroU32>) {
     (event.monotonic_ns, event.id, event.from, event.to, event.inode)
 }
 
@@ -173,7 +173,7 @@ proptest! {
             Input::Transition(event) => Some(identity(event)),
             _ => None,
         });
-        let shown = rows::<Event>(&frames);
+        let shown = rows::<Transition>(&frames);
         prop_assert_eq!(transitions.collect::<Vec<_>>(), shown.iter().map(|row| identity(&row.record)).collect::<Vec<_>>());
         let connections = inputs.iter().filter_map(|input| match input {
             Input::Connection(connection) => Some(identity(&connection.last)),

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::input::netns_selector::NetnsSelector;
 use crate::input::socket_scan::SocketScan;
 use crate::input::stacks::StackId;
-use crate::input::{Event, Input};
+use crate::input::{Input, Transition};
 use crate::model::ending;
 use crate::model::leaks::states;
 use crate::source::owner_resolver::ProcThread;
@@ -213,7 +213,7 @@ impl StuckScans {
     }
 
     /// Notes the socket of `event`, if the kernel ended it in a state that should pass: its descriptor may be open still.
-    pub(super) fn transition(&mut self, event: &Event) {
+    pub(super) fn transition(&mut self, event: &Transition) {
         if event.to == TcpState::Close
             && states().contains(event.from)
             && let (Some(inode), Some(evidence)) = (event.inode, event.evidence)

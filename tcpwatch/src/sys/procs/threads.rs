@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{CWD, RawDir};
 use rustix::path::Arg;
 
-use super::{directory, number};
+use super::holders::{directory, number};
 
 /// The maximum number of threads to return. Any live thread will do; some may be exiting.
 const MOST: usize = 8;

@@ -7,7 +7,7 @@ use crate::detect::finding::Finding;
 use crate::model::churn::Opener;
 use crate::model::frame::Frame;
 use crate::view::View;
-use crate::view::time::rfc3339;
+use crate::view::timestamp::rfc3339;
 
 /// One line per opener and destination. Unknown values are empty fields. There are no columns for findings.
 ///

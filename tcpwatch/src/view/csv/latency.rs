@@ -6,7 +6,7 @@ use super::field::quoted;
 use crate::detect::finding::Finding;
 use crate::model::frame::Frame;
 use crate::view::View;
-use crate::view::time::rfc3339;
+use crate::view::timestamp::rfc3339;
 
 /// One line a histogram; unknown is an empty field.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use crate::detect::finding::Finding;
 use crate::model::frame::Frame;
 use crate::view::View;
 use crate::view::leaks::GroupFields;
-use crate::view::time::rfc3339;
+use crate::view::timestamp::rfc3339;
 
 /// One line a group, with the fields of the JSON object that are no lists. Unknown is an empty field. Findings have no place in its
 /// columns.

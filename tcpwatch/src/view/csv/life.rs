@@ -4,7 +4,7 @@ use super::field::{field, process};
 use super::trace::CsvFields;
 use crate::input::Connection;
 use crate::input::owner::Process;
-use crate::view::time::Stamp;
+use crate::view::timestamp::Stamp;
 
 impl CsvFields for Connection {
     const COLUMNS: &'static str = "opened_at,lifetime_ns,\

@@ -8,7 +8,7 @@ use super::container;
 use super::field::{as_text, to_io};
 use crate::model::counts::StateCounts;
 use crate::model::snapshot::{GroupBy, KeyPart, Snapshot};
-use crate::view::time::rfc3339;
+use crate::view::timestamp::rfc3339;
 
 /// Writes a header line and one row per group; without groups, one row for all sockets. The groups left out share a row, whose first
 /// part of the key is `other`.

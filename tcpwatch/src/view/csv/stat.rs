@@ -10,7 +10,7 @@ use crate::model::ending::Ending;
 use crate::model::frame::Frame;
 use crate::view::View;
 use crate::view::stat::OfStates;
-use crate::view::time::rfc3339;
+use crate::view::timestamp::rfc3339;
 
 /// One line per interval, of some states alone. Unknown values, and those of other states, are empty fields. No field is quoted: none
 /// can contain a comma or a quote.

@@ -6,10 +6,10 @@ use std::io::{self, Write};
 use super::container;
 use super::field::{field, process, quoted};
 use crate::input::owner::{Process, UnknownOwner};
-use crate::input::{Event, Opened};
+use crate::input::{Opened, Transition};
 use crate::model::ending::Ending;
 use crate::model::trace::{TraceRecord, TraceRow, TraceTotals};
-use crate::view::time::Stamp;
+use crate::view::timestamp::Stamp;
 use crate::view::trace::TraceFormat;
 
 /// The CSV columns that only one kind of record has.
@@ -40,7 +40,7 @@ impl Default for Csv {
     }
 }
 
-impl CsvFields for Event {
+impl CsvFields for Transition {
     const COLUMNS: &'static str = "from,to,dwell_ns";
 
     fn write_fields(&self, line: &mut String, _: &mut Stamp) {

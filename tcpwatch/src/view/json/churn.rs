@@ -11,14 +11,14 @@ use crate::input::counter::Counter;
 use crate::input::histogram::Histogram;
 use crate::input::owner::Process;
 use crate::model::burst::Burst;
-use crate::model::churn::time_wait::TimeWaitBy;
+use crate::model::churn::time_wait_by::TimeWaitBy;
 use crate::model::churn::{ChurnFrame, Opener, Route};
 use crate::model::ending::Ending;
 use crate::model::frame::Frame;
 use crate::model::ports::row::{Limit, Row};
 use crate::model::stat::TimeWait;
 use crate::view::View;
-use crate::view::time::rfc3339;
+use crate::view::timestamp::rfc3339;
 
 /// One object per interval, and one per finding.
 #[derive(Debug)]

@@ -6,12 +6,12 @@ use serde::Serialize;
 
 use super::line;
 use crate::explain;
-use crate::explain::facts::Facts;
 use crate::explain::lang::Lang;
 use crate::explain::names::Names;
 use crate::explain::related::related;
 use crate::explain::topic::Topic;
 use crate::input::setting::Setting;
+use crate::input::setting_defaults::SettingFacts;
 
 #[derive(Serialize)]
 struct TopicObject {
@@ -22,14 +22,14 @@ struct TopicObject {
     about: &'static str,
     names: Option<Names>,
     ended: Option<&'static str>,
-    setting: Option<SettingFacts>,
+    setting: Option<SettingJson>,
     parts: Vec<Part>,
     see: Vec<&'static str>,
 }
 
 /// The facts of a kernel setting.
 #[derive(Serialize)]
-struct SettingFacts {
+struct SettingJson {
     sysctl: &'static str,
     default: Option<&'static str>,
     /// Whether the kernel computes the default from the size of memory.
@@ -83,7 +83,7 @@ impl TopicObject {
                 _ => None,
             },
             setting: match topic {
-                Topic::Setting(setting) => Some(SettingFacts::new(setting)),
+                Topic::Setting(setting) => Some(SettingJson::new(setting)),
                 _ => None,
             },
             parts: page
@@ -100,9 +100,9 @@ impl TopicObject {
     }
 }
 
-impl SettingFacts {
+impl SettingJson {
     fn new(setting: Setting) -> Self {
-        let facts = Facts::of(setting);
+        let facts = SettingFacts::for_setting(setting);
         Self {
             sysctl: setting.sysctl(),
             default: facts.default,

@@ -10,7 +10,7 @@ use crate::detect::finding::{Finding, Severity, Value};
 use crate::explain::kind::Kind;
 use crate::explain::topic::Topic;
 use crate::input::owner::Owner;
-use crate::view::time::rfc3339;
+use crate::view::timestamp::rfc3339;
 
 #[derive(Serialize)]
 struct FindingObject<'a> {

@@ -11,7 +11,7 @@ use crate::input::histogram::Histogram;
 use crate::input::latency::{Group, LatencyBy};
 use crate::model::frame::Frame;
 use crate::view::View;
-use crate::view::time::rfc3339;
+use crate::view::timestamp::rfc3339;
 
 /// One object a histogram.
 #[derive(Debug)]

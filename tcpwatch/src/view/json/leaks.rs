@@ -15,7 +15,7 @@ use crate::model::leaks::{Group, OpenedBy};
 use crate::model::seconds;
 use crate::view::View;
 use crate::view::leaks::GroupFields;
-use crate::view::time::rfc3339;
+use crate::view::timestamp::rfc3339;
 
 /// The objects of a scan.
 #[derive(Debug)]

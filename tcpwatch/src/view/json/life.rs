@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 use super::trace::JsonFields;
 use crate::input::Connection;
 use crate::input::owner::Owner;
-use crate::view::time::Stamp;
+use crate::view::timestamp::Stamp;
 
 /// When the connection was opened, what it carried, and which process closed it.
 #[derive(Serialize)]

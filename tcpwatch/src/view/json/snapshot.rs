@@ -10,7 +10,7 @@ use super::line;
 use crate::input::socket_owner::Unseen;
 use crate::model::counts::StateCounts;
 use crate::model::snapshot::{GroupBy, KeyPart, OtherGroups, Snapshot, SocketGroup};
-use crate::view::time::rfc3339;
+use crate::view::timestamp::rfc3339;
 
 /// The snapshot. `groups` and `other` exist if groups were asked for, `unseen` if owners were read.
 #[derive(Serialize)]

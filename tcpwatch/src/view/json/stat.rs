@@ -12,7 +12,7 @@ use crate::model::frame::Frame;
 use crate::model::stat::{StatFrame, TimeWait};
 use crate::view::View;
 use crate::view::stat::OfStates;
-use crate::view::time::rfc3339;
+use crate::view::timestamp::rfc3339;
 
 /// One object per interval, of some states alone. What is of others is null.
 #[derive(Debug)]

@@ -10,10 +10,10 @@ use super::container::ContainerFields;
 use super::line;
 use crate::input::owner::{Owner, UnknownOwner};
 use crate::input::socket::Address;
-use crate::input::{Event, Opened};
+use crate::input::{Opened, Transition};
 use crate::model::ending::Ending;
 use crate::model::trace::{TraceRecord, TraceRow, TraceTotals};
-use crate::view::time::Stamp;
+use crate::view::timestamp::Stamp;
 use crate::view::trace::TraceFormat;
 
 /// The JSON fields that only one kind of record has.
@@ -94,7 +94,7 @@ impl Default for Json {
     }
 }
 
-impl JsonFields for Event {
+impl JsonFields for Transition {
     const SCHEMA: &'static str = "tcpwatch.trace/1";
     const TOTALS_SCHEMA: &'static str = "tcpwatch.trace.end/1";
     type Fields<'a> = TransitionFields;

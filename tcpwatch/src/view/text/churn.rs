@@ -16,7 +16,7 @@ use crate::input::counter::Counter;
 use crate::input::ports::reuse::TIME_WAIT_MS;
 use crate::model::burst::Burst;
 use crate::model::churn::served::Served;
-use crate::model::churn::time_wait::TimeWaitBy;
+use crate::model::churn::time_wait_by::TimeWaitBy;
 use crate::model::churn::{ChurnFrame, Opener, Route, Tally};
 use crate::model::ending::Ending;
 use crate::model::frame::Frame;

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 
 use super::trace::pad;
 use crate::input::socket::Address;
-use crate::input::{Event, Opened};
+use crate::input::{Opened, Transition};
 
 /// Columns of an IPv4 endpoint with its port.
 pub(super) const ENDPOINT: usize = 21;
@@ -18,7 +18,7 @@ const BLANKS: &str = "                     ";
 const _: () = assert!(BLANKS.len() == ENDPOINT);
 
 /// Writes `10.0.0.5:8080 < 10.0.0.1:51598` with the arrow in a fixed column. An endpoint takes at most `max` columns.
-pub(super) fn write_both(line: &mut String, event: &Event, max: usize) {
+pub(super) fn write_both(line: &mut String, event: &Transition, max: usize) {
     let at = line.len();
     write_endpoint(line, &event.local, event.lport, max);
     let missing = ENDPOINT.saturating_sub(line[at..].chars().count());
@@ -30,7 +30,7 @@ pub(super) fn write_both(line: &mut String, event: &Event, max: usize) {
 }
 
 /// Writes ` :8080 <10.0.0.1:51598`, without the local address. The remote endpoint takes at most `max` columns.
-pub(super) fn write_port_and_peer(line: &mut String, event: &Event, max: usize) {
+pub(super) fn write_port_and_peer(line: &mut String, event: &Transition, max: usize) {
     line.push(' ');
     let at = line.len();
     write_port(line, event.lport);
@@ -72,7 +72,7 @@ fn write_port(line: &mut String, port: Option<NonZeroU16>) {
 }
 
 /// The arrow from the side that opened the connection; a blank where that was not seen.
-const fn arrow(event: &Event) -> char {
+const fn arrow(event: &Transition) -> char {
     match event.opened {
         Some(Opened::Active) => '>',
         Some(Opened::Passive) => '<',

@@ -6,7 +6,6 @@ use anstyle::Style;
 
 use super::wrap::{COMMAND, padded, wrap};
 use crate::explain;
-use crate::explain::facts::Facts;
 use crate::explain::group::TopicGroup;
 use crate::explain::lang::Lang;
 use crate::explain::names::Names;
@@ -14,6 +13,7 @@ use crate::explain::page::Heading;
 use crate::explain::related::related;
 use crate::explain::topic::Topic;
 use crate::explain::words::TimewaitSocket;
+use crate::input::setting_defaults::SettingFacts;
 use crate::view::screen::Screen;
 use crate::view::states;
 
@@ -163,7 +163,7 @@ fn facts(topic: Topic, lang: Lang) -> Option<String> {
     match topic {
         Topic::State(state) => Some((words.names)(Names::for_state(state))),
         Topic::Ending(ending) => Some((words.ending_names_line)(ending, TimewaitSocket::left_by(ending))),
-        Topic::Setting(setting) => Some((words.defaults)(Facts::of(setting))),
+        Topic::Setting(setting) => Some((words.defaults)(SettingFacts::for_setting(setting))),
         Topic::Finding(_) | Topic::NoTimeWait => None,
     }
 }

@@ -20,7 +20,7 @@ use crate::model::number::{duration, several, thousands};
 use crate::view::View;
 use crate::view::leaks::Selection;
 use crate::view::screen::Screen;
-use crate::view::time::Stamp;
+use crate::view::timestamp::Stamp;
 use crate::view::words;
 
 /// Columns of the verdict; what belongs to it is as far in.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use crate::model::number::several;
 use crate::model::snapshot::{Origin, Snapshot};
 use crate::view::screen::Screen;
-use crate::view::text::{bars, table};
+use crate::view::text::{bars, group_table};
 use crate::view::words;
 
 /// Writes `snapshot`; `scope` are the filter and the namespaces in words.
@@ -26,7 +26,7 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot, scope: &[String], screen
     } else if snapshot.by.is_empty() {
         bars::write(out, &snapshot.states, screen)?;
     } else {
-        table::write(out, snapshot, screen)?;
+        group_table::write(out, snapshot, screen)?;
     }
     match snapshot.unseen.as_ref().and_then(words::unseen) {
         Some(unseen) => writeln!(out, "{unseen}"),

@@ -8,12 +8,12 @@ use tcpwatch_common::TcpState;
 
 use super::endpoints::{self, ENDPOINT, PORT};
 use super::owner;
-use crate::input::Event;
+use crate::input::Transition;
 use crate::model::number;
 use crate::model::trace::{TraceRecord, TraceRow, TraceTotals};
 use crate::view::screen::Screen;
 use crate::view::states;
-use crate::view::time::Stamp;
+use crate::view::timestamp::Stamp;
 use crate::view::trace::TraceFormat;
 use crate::view::words;
 
@@ -93,7 +93,7 @@ impl Text {
     }
 }
 
-impl TextColumns for Event {
+impl TextColumns for Transition {
     const PLURAL: &'static str = "transitions";
 
     fn headings(layout: Layout) -> String {
@@ -207,7 +207,7 @@ impl<T: TextColumns> TraceFormat<T> for Text {
 }
 
 /// Writes the id of the connection, padded to `width` columns.
-fn write_id(line: &mut String, event: &Event, width: usize) {
+fn write_id(line: &mut String, event: &Transition, width: usize) {
     let at = line.len();
     let _ = match event.id {
         Some(id) => write!(line, "#{id:x}"),
@@ -265,8 +265,8 @@ mod tests {
         }
     }
 
-    fn event(to: TcpState) -> Event {
-        Event {
+    fn event(to: TcpState) -> Transition {
+        Transition {
             from: TcpState::Established,
             to,
             dwell_ns: Some(283_000_000),

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tcpwatch_common::TcpState;
 
 use super::*;
-use crate::input::Event;
+use crate::input::Transition;
 use crate::input::socket::Address;
 use crate::model::leaks::tests::{event, scan, socket};
 use crate::model::leaks::{Age, Closings, Key, Leaks, Side, possible_states};
@@ -230,7 +230,7 @@ impl Real {
         found
     }
 
-    fn moves(self, from: TcpState, to: TcpState, at_ns: u64) -> Event {
+    fn moves(self, from: TcpState, to: TcpState, at_ns: u64) -> Transition {
         let mut moved = event(from, to, at_ns, self.number);
         if self.here {
             (moved.lport, moved.rport) = (NonZeroU16::new(self.number), NonZeroU16::new(443));

@@ -18,7 +18,7 @@ use crate::sys::{signals, threads};
 const GRACE: Duration = Duration::from_secs(5);
 
 /// A reason to end: a signal ([`signals::ENDING`]), or the time given by `--duration`.
-pub(crate) struct Shutdown {
+pub(crate) struct RunEnd {
     stop_receiver: oneshot::Receiver<()>,
     /// Whether there is something to say yet.
     begun: Arc<AtomicBool>,
@@ -27,8 +27,8 @@ pub(crate) struct Shutdown {
     deadline: Option<Instant>,
 }
 
-impl Shutdown {
-    /// Takes over the signals, so that none ends the program before it has printed its last; before [`Shutdown::begin`] one ends it at
+impl RunEnd {
+    /// Takes over the signals, so that none ends the program before it has printed its last; before [`RunEnd::begin`] one ends it at
     /// once, with code 1.
     ///
     /// They are heard on a thread of their own, and on no other: the kernel gives up verifying a program on a thread that has a signal

@@ -1,4 +1,4 @@
-//! Facts about settings that do not depend on the language: defaults and the Linux versions that changed them.
+//! The defaults of settings, and the Linux versions that changed them.
 
 use crate::input::release::Release;
 use crate::input::setting::Setting;
@@ -18,7 +18,7 @@ pub enum DefaultValue {
 
 /// Default and history of a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct SettingFacts {
     /// The default, as sysctl(8) prints it; `None` if the kernel computes it from memory size.
     pub default: Option<&'static str>,
     /// An older default: the Linux version that changed it, and the value before.
@@ -31,41 +31,41 @@ pub struct Facts {
     pub namespaced_since: Option<&'static str>,
 }
 
-impl Facts {
+impl SettingFacts {
     /// The facts of `setting`, from ip-sysctl.rst, sysctl/fs.rst, nf_conntrack-sysctl.rst and the sources that they describe.
     ///
     /// "4.11" comes from the commit "ipv4: Namespaceify `tcp_tw_recycle` and `tcp_max_tw_buckets` knob" and the commit after it,
     /// December 2016.
     #[must_use]
-    pub const fn of(setting: Setting) -> Self {
+    pub const fn for_setting(setting: Setting) -> Self {
         match setting {
-            Setting::TcpSyncookies | Setting::TcpTimestamps => Self::is("1"),
-            Setting::TcpTwReuse => Self::since("2", "4.18", "0"),
+            Setting::TcpSyncookies | Setting::TcpTimestamps => Self::with_default("1"),
+            Setting::TcpTwReuse => Self::with_changed_default("2", "4.18", "0"),
             Setting::TcpTwRecycle => Self {
                 gone: Some("4.12"),
                 namespaced_since: Some("4.11"),
-                ..Self::is("0")
+                ..Self::with_default("0")
             },
-            Setting::TcpFinTimeout => Self::is("60"),
+            Setting::TcpFinTimeout => Self::with_default("60"),
             Setting::TcpMaxTwBuckets | Setting::TcpMaxSynBacklog => Self {
                 namespaced: true,
                 namespaced_since: Some("4.11"),
                 ..Self::BY_MEMORY
             },
-            Setting::IpLocalPortRange => Self::since("32768 60999", "4.2", "32768 61000"),
-            Setting::IpLocalReservedPorts => Self::is(""),
-            Setting::Somaxconn => Self::since("4096", "5.4", "128"),
-            Setting::TcpAbortOnOverflow | Setting::TcpOrphanRetries => Self::is("0"),
-            Setting::TcpKeepaliveTime => Self::is("7200"),
-            Setting::TcpKeepaliveIntvl => Self::is("75"),
-            Setting::TcpKeepaliveProbes => Self::is("9"),
-            Setting::TcpRetries1 => Self::is("3"),
-            Setting::TcpRetries2 => Self::is("15"),
-            Setting::TcpSynRetries => Self::is("6"),
-            Setting::TcpSynackRetries => Self::is("5"),
+            Setting::IpLocalPortRange => Self::with_changed_default("32768 60999", "4.2", "32768 61000"),
+            Setting::IpLocalReservedPorts => Self::with_default(""),
+            Setting::Somaxconn => Self::with_changed_default("4096", "5.4", "128"),
+            Setting::TcpAbortOnOverflow | Setting::TcpOrphanRetries => Self::with_default("0"),
+            Setting::TcpKeepaliveTime => Self::with_default("7200"),
+            Setting::TcpKeepaliveIntvl => Self::with_default("75"),
+            Setting::TcpKeepaliveProbes => Self::with_default("9"),
+            Setting::TcpRetries1 => Self::with_default("3"),
+            Setting::TcpRetries2 => Self::with_default("15"),
+            Setting::TcpSynRetries => Self::with_default("6"),
+            Setting::TcpSynackRetries => Self::with_default("5"),
             Setting::NrOpen => Self {
                 namespaced: false,
-                ..Self::is("1048576")
+                ..Self::with_default("1048576")
             },
             Setting::TcpMaxOrphans | Setting::FileMax | Setting::NfConntrackMax => Self::BY_MEMORY,
         }
@@ -81,7 +81,7 @@ impl Facts {
     };
 
     /// The facts of a setting of each network namespace.
-    const fn is(default: &'static str) -> Self {
+    const fn with_default(default: &'static str) -> Self {
         Self {
             default: Some(default),
             namespaced: true,
@@ -90,10 +90,10 @@ impl Facts {
     }
 
     /// The same, with another default before Linux `version`.
-    const fn since(default: &'static str, version: &'static str, earlier: &'static str) -> Self {
+    const fn with_changed_default(default: &'static str, version: &'static str, earlier: &'static str) -> Self {
         Self {
             earlier: Some((version, earlier)),
-            ..Self::is(default)
+            ..Self::with_default(default)
         }
     }
 
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn defaults_change_with_the_kernel() {
-        let on = |setting, release| Facts::of(setting).default_on(release);
+        let on = |setting, release| SettingFacts::for_setting(setting).default_on(release);
         let reuse = Setting::TcpTwReuse;
         assert_eq!(on(reuse, Some(Release(4, 17))), DefaultValue::Is("0"));
         assert_eq!(on(reuse, Some(Release(4, 18))), DefaultValue::Is("2"));
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(on(Setting::TcpRetries2, None), DefaultValue::Is("15"));
         assert_eq!(on(Setting::TcpMaxOrphans, None), DefaultValue::ByMemory);
         for setting in Setting::ALL {
-            let facts = Facts::of(setting);
+            let facts = SettingFacts::for_setting(setting);
             let versions = facts.gone.into_iter().chain(facts.earlier.map(|(version, _)| version));
             assert!(
                 versions.into_iter().all(|version| Release::parse(version).is_some()),
