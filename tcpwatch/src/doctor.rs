@@ -155,7 +155,7 @@ fn line(frame: &HostFrame, setting: Setting) -> Line {
         .flat_map(|text| files::oddities(frame, setting, text))
     {
         verdict.standing = Standing::Notable;
-        verdict.words = joined([verdict.words.as_str(), &oddity], "; ");
+        verdict.words = join_non_empty([verdict.words.as_str(), &oddity], "; ");
     }
     let place = frame.line_of(setting).map(|line| line.place.clone());
     let mut evidence = vec![
@@ -194,7 +194,7 @@ fn line(frame: &HostFrame, setting: Setting) -> Line {
             kind: Kind::Host,
             topic: Topic::Setting(setting),
             severity: verdict.severity,
-            title: joined([&format!("{} {is}{beside}", setting.sysctl()), &verdict.words], ": "),
+            title: join_non_empty([&format!("{} {is}{beside}", setting.sysctl()), &verdict.words], ": "),
             evidence,
             advice: verdict.advice,
             owner: None,
@@ -205,7 +205,7 @@ fn line(frame: &HostFrame, setting: Setting) -> Line {
 }
 
 /// Those of `parts` that are not empty.
-fn joined(parts: [&str; 2], between: &str) -> String {
+fn join_non_empty(parts: [&str; 2], between: &str) -> String {
     let parts = parts.into_iter().filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join(between)
 }

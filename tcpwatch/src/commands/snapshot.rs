@@ -151,7 +151,7 @@ fn add_owned(builder: &mut SnapshotBuilder, socket: &Socket, filter: &Filter, ow
     let mut held = owners.find_holders(socket.inode);
     if filter.owner.is_any() || held.match_filter(&filter.owner) {
         let owner = if builder.needs_owners() {
-            held.whose()
+            held.owner()
         } else {
             SocketOwner::default()
         };

@@ -161,7 +161,7 @@ fn bytes(bytes: Option<u64>) -> String {
 /// The evidence for the verdict, in words and numbers.
 #[must_use]
 pub fn why(group: &Group) -> String {
-    let closed = closed(group);
+    let closed = closings_text(group);
     let why = match group.verdict {
         Verdict::Leak | Verdict::Slow => closed,
         Verdict::Unread => format!(
@@ -196,7 +196,7 @@ pub fn why(group: &Group) -> String {
 }
 
 /// How many were closed during the watch, and after what time.
-fn closed(group: &Group) -> String {
+fn closings_text(group: &Group) -> String {
     let watched = duration(group.watched_ns.unwrap_or(0));
     let closings = &group.closings;
     let mut text = match closings.late_ns {

@@ -108,7 +108,7 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
         _ => {
             let by_somaxconn: Vec<_> = blamed.iter().copied().filter(|one| capped(one) == Some(true)).collect();
             if !by_somaxconn.is_empty() {
-                raise(
+                longer_backlog_verdict(
                     frame,
                     value,
                     format!(
@@ -122,7 +122,7 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
                     all_did(frame, &blamed)
                 ))
             } else if blamed.is_empty() && !all.is_empty() && all.iter().all(|one| capped(one) == Some(true)) {
-                raise(
+                longer_backlog_verdict(
                     frame,
                     value,
                     format!("{counted}; it is the limit of every listener here"),
@@ -163,7 +163,7 @@ fn is_rare(frame: &HostFrame) -> bool {
     negligible::is_rare(frame, overflows, &[Counter::PassiveOpens])
 }
 
-fn raise(frame: &HostFrame, value: u64, words: String) -> Verdict {
+fn longer_backlog_verdict(frame: &HostFrame, value: u64, words: String) -> Verdict {
     if value >= MOST {
         return Verdict::warning(format!(
             "{words}; longer makes clients wait longer: accept() is to be called faster"
@@ -174,7 +174,7 @@ fn raise(frame: &HostFrame, value: u64, words: String) -> Verdict {
     } else {
         value.saturating_mul(2).min(MOST)
     };
-    let mut verdict = Verdict::warning(words).set(
+    let mut verdict = Verdict::warning(words).with_set_command(
         frame,
         Setting::Somaxconn,
         &to.to_string(),
@@ -202,7 +202,7 @@ pub(super) fn abort(frame: &HostFrame) -> Verdict {
             "clients whose handshake was done were reset where a queue was full, who would have got in by trying again: {counted}, \
              SYNs that were dropped among them"
         ))
-        .set(
+        .with_set_command(
             frame,
             Setting::TcpAbortOnOverflow,
             "0",

@@ -51,11 +51,11 @@ pub(super) fn judge(frame: &HostFrame) -> Verdict {
     };
     let happened = [dropped, early].into_iter().flatten().any(|count| count > 0);
     let verdict = if reaches(count, limit, FULL) {
-        raise(frame, limit, Verdict::critical(words))
+        higher_limit_verdict(frame, limit, Verdict::critical(words))
     } else if reaches(count, limit, NEAR) {
-        raise(frame, limit, Verdict::warning(words))
+        higher_limit_verdict(frame, limit, Verdict::warning(words))
     } else if happens(early) {
-        raise(
+        higher_limit_verdict(
             frame,
             limit,
             Verdict::warning(format!("{words}, which happens where it is full alone")),
@@ -77,9 +77,9 @@ pub(super) fn judge(frame: &HostFrame) -> Verdict {
 }
 
 /// The same with what more entries take.
-fn raise(frame: &HostFrame, limit: u64, verdict: Verdict) -> Verdict {
+fn higher_limit_verdict(frame: &HostFrame, limit: u64, verdict: Verdict) -> Verdict {
     let to = limit.saturating_mul(2).max(FEW);
-    verdict.set(
+    verdict.with_set_command(
         frame,
         Setting::NfConntrackMax,
         &to.to_string(),

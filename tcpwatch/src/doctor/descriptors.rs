@@ -39,7 +39,7 @@ pub(super) fn file_max(frame: &HostFrame) -> Verdict {
             thousands(open),
             thousands(limit)
         ))
-        .set(
+        .with_set_command(
             frame,
             Setting::FileMax,
             &limit.saturating_mul(2).clamp(FEW, i64::MAX as u64).to_string(),
@@ -56,7 +56,7 @@ pub(super) fn nr_open(frame: &HostFrame) -> Verdict {
     let fullest = frame.descriptors.as_ref().and_then(|nearest| nearest.first());
     let verdict = match fullest {
         Some(process) if is_near(process.open, process.limit) && process.limit >= limit => {
-            Verdict::warning(format!("{}, and is allowed no more", has(process))).set(
+            Verdict::warning(format!("{}, and is allowed no more", has(process))).with_set_command(
                 frame,
                 Setting::NrOpen,
                 &limit.saturating_mul(2).max(FEW).to_string(),

@@ -46,7 +46,7 @@ pub(super) fn most(frame: &HostFrame) -> Verdict {
                 "{}, and orphans were given up with a reset: {total}",
                 now(frame)
             ))
-            .set(
+            .with_set_command(
                 frame,
                 Setting::TcpMaxOrphans,
                 &to.to_string(),

@@ -17,7 +17,7 @@ pub(super) fn range(frame: &HostFrame) -> Verdict {
     };
     let verdict = match (nearly_out(frame), nearly_out_of(frame)) {
         (Some(held), _) => match wider(frame, in_the_way(frame, held), LOW) {
-            Some(to) => Verdict::warning(holds(frame, held)).set(
+            Some(to) => Verdict::warning(holds(frame, held)).with_set_command(
                 frame,
                 Setting::IpLocalPortRange,
                 &format!("{} {}", to.start(), to.end()),

@@ -121,7 +121,7 @@ pub(super) fn cookies(frame: &HostFrame) -> Verdict {
         Some(2) if frame.counter(Counter::SyncookiesSent).is_some_and(|sent| sent > 0) => Verdict::warning(format!(
             "every SYN is answered with a cookie, whether or not a queue is full, which is for tests: {sent}"
         ))
-        .set(
+        .with_set_command(
             frame,
             Setting::TcpSyncookies,
             "1",
@@ -168,7 +168,7 @@ fn off(frame: &HostFrame, no_room: DroppedSyns) -> Verdict {
             } else {
                 "off, and SYNs were dropped that cookies would have answered"
             };
-            Verdict::warning(format!("{words}: {drops}")).set(
+            Verdict::warning(format!("{words}: {drops}")).with_set_command(
                 frame,
                 Setting::TcpSyncookies,
                 "1",
@@ -249,7 +249,7 @@ fn with_the_listeners(frame: &HostFrame, value: u64) -> Verdict {
                 "{crowd}; a listener has no more of them than this, whatever its backlog, which may be {} (somaxconn)",
                 thousands(most)
             ))
-            .set(
+            .with_set_command(
                 frame,
                 Setting::TcpMaxSynBacklog,
                 &most.to_string(),

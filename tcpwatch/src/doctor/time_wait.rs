@@ -90,7 +90,7 @@ fn low(frame: &HostFrame, held: &PortsHeld) -> Verdict {
             "{words}. No TIME_WAIT lasts longer, so that tcp_tw_reuse_delay keeps it from doing anything"
         ))
         .step("set net.ipv4.tcp_tw_reuse_delay back to its default, 1000 (ms)"),
-        TimeWait::Keeps => Verdict::warning(words).set(
+        TimeWait::Keeps => Verdict::warning(words).with_set_command(
             frame,
             Setting::TcpTwReuse,
             &to.to_string(),
@@ -249,7 +249,7 @@ fn refused(frame: &HostFrame, limit: u64) -> Verdict {
         counter_text(frame, Counter::TcpTimeWaitOverflow),
         now(frame)
     ))
-    .set(
+    .with_set_command(
         frame,
         Setting::TcpMaxTwBuckets,
         &to.to_string(),
@@ -319,7 +319,7 @@ pub(super) fn timestamps(frame: &HostFrame) -> Verdict {
     }));
     lost.extend(low.map(|held| format!("no port in TIME_WAIT can be used again: {}", holds(frame, held))));
     let verdict = if !lost.is_empty() {
-        Verdict::warning(format!("off: {}", lost.join("; "))).set(
+        Verdict::warning(format!("off: {}", lost.join("; "))).with_set_command(
             frame,
             Setting::TcpTimestamps,
             "1",

@@ -83,7 +83,7 @@ impl Verdict {
     }
 
     /// To set `setting` to `value`: what to type, what makes it last, and the risk.
-    pub(super) fn set(mut self, frame: &HostFrame, setting: Setting, value: &str, risk: &str) -> Self {
+    pub(super) fn with_set_command(mut self, frame: &HostFrame, setting: Setting, value: &str, risk: &str) -> Self {
         let place = Where {
             scope: &frame.scope,
             first: frame.first,

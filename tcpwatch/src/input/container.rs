@@ -122,7 +122,7 @@ impl fmt::Display for Container {
     }
 }
 
-fn is_id(text: &str) -> bool {
+fn is_container_id(text: &str) -> bool {
     text.len() == ID && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
@@ -134,7 +134,7 @@ fn named(name: &str) -> Option<(Option<Runtime>, &str)> {
         None => name.strip_suffix(".scope").unwrap_or(name).rsplit_once('-')?,
     };
     let &(_, runtime) = PREFIXES.iter().find(|&&(known, _)| known == prefix)?;
-    is_id(id).then_some((Some(runtime), id))
+    is_container_id(id).then_some((Some(runtime), id))
 }
 
 /// Parses a cgroup name that is only an ID, below a parent that shows the kind: `docker/ID`, `podUID/ID`.
@@ -144,7 +144,7 @@ fn bare<'a>(name: &'a str, above: &str) -> Option<(Option<Runtime>, &'a str)> {
         _ if pod_of(above).is_some() => None,
         _ => return None,
     };
-    is_id(name).then_some((runtime, name))
+    is_container_id(name).then_some((runtime, name))
 }
 
 /// The UID in the name of a pod's cgroup: `podUID`, or `kubepods-burstable-podUID.slice` with `_` instead of `-`, also before a
@@ -182,7 +182,7 @@ mod tests {
             .replace('A', A)
             .replace('B', B);
         let container = Container::from_path(&path)?;
-        assert!(is_id(&container.id));
+        assert!(is_container_id(&container.id));
         Some((container.to_string(), container.pod))
     }
 

@@ -52,7 +52,7 @@ pub struct Burst<K> {
 ///
 /// Times are of one monotonic clock, ns; events may come in any order, and are counted if they are no more than a second late.
 #[derive(Debug)]
-pub struct Bursts<K> {
+pub struct BurstTracker<K> {
     opened: Seconds,
     owners: Owners<K>,
     /// Those alike together: where no one opened most of a burst, they may have.
@@ -72,7 +72,7 @@ pub trait Group: Copy + Eq + Hash {
     fn group(self) -> Self;
 }
 
-impl<K: Group> Bursts<K> {
+impl<K: Group> BurstTracker<K> {
     /// Watching begins at `monotonic_ns`.
     #[must_use]
     pub fn new(monotonic_ns: u64) -> Self {
@@ -223,7 +223,7 @@ mod tests {
         /// Watches from 0 to `end`, s, with a tick every `tick` ms; the bursts that ended, and for how many ticks one went on.
         fn watch(mut self, end: u64, tick: u64) -> (Vec<Burst<u32>>, usize) {
             self.0.sort_unstable();
-            let mut bursts = Bursts::new(0);
+            let mut bursts = BurstTracker::new(0);
             let mut openings = self.0.into_iter().peekable();
             let (mut ended, mut went_on) = (Vec::new(), 0);
             for now in (0..end * 1000).step_by(usize::try_from(tick).unwrap()) {
@@ -414,7 +414,7 @@ mod tests {
 
     #[test]
     fn events_may_be_a_second_late() {
-        let mut bursts = Bursts::<u32>::new(0);
+        let mut bursts = BurstTracker::<u32>::new(0);
         for second in 0..=31 {
             assert_eq!((bursts.tick(second * S), bursts.going()), (vec![], None));
         }
@@ -431,7 +431,7 @@ mod tests {
     fn any_order_and_any_clock_is_survived() {
         let mut rng = TestRng(3);
         let times = [0, 1, S, 100 * S, 101 * S, 150 * S, 1000 * S, u64::MAX - S, u64::MAX];
-        let mut bursts = Bursts::new(u64::MAX);
+        let mut bursts = BurstTracker::new(u64::MAX);
         for _ in 0..3000 {
             let bits = rng.next();
             let time = times[usize::try_from(bits % 9).unwrap()];
@@ -455,7 +455,7 @@ mod tests {
 
     #[test]
     fn after_a_pause_watching_begins_anew() {
-        let mut bursts = Bursts::<u32>::new(0);
+        let mut bursts = BurstTracker::<u32>::new(0);
         for second in 0..30 {
             bursts.tick(second * S);
         }

@@ -16,7 +16,7 @@ use tcpwatch_common::TcpState;
 use routes::Routes;
 use served::Served;
 
-use super::burst::{Burst, Bursts, Group};
+use super::burst::{Burst, BurstTracker, Group};
 use super::ending::{Ending, EndingCounts};
 use super::ports::row::Row;
 use super::ports::table::PortUse;
@@ -191,7 +191,7 @@ pub struct ChurnFrame {
 #[derive(Debug)]
 pub struct Churn {
     routes: Routes,
-    bursts: Bursts<Opener>,
+    bursts: BurstTracker<Opener>,
     ports: PortUse,
     ports_seen: bool,
     dropping: Vec<Listener>,
@@ -203,7 +203,7 @@ impl Churn {
     pub fn new(monotonic_ns: u64) -> Self {
         Self {
             routes: Routes::default(),
-            bursts: Bursts::new(monotonic_ns),
+            bursts: BurstTracker::new(monotonic_ns),
             ports: PortUse::new(Settings::default()),
             ports_seen: false,
             dropping: Vec::new(),

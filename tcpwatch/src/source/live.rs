@@ -118,7 +118,7 @@ impl Live {
 
     /// Whether the scan that finds the owners of preexisting listeners is still running.
     pub fn is_seeding(&mut self) -> bool {
-        self.seed();
+        self.advance_seeding();
         self.seeding.as_ref().is_some_and(Seeding::is_reading)
     }
 
@@ -195,7 +195,7 @@ impl Live {
 
     /// Reads a batch of records, and the results of owner lookups. Returns whether there may be more records.
     pub fn read_stream(&mut self, each: &mut dyn FnMut(Input)) -> bool {
-        self.seed();
+        self.advance_seeding();
         // What was made until now is read below, so the wait of a record for its reset ends no earlier than its reset is read.
         let before = tick();
         let Self {
@@ -387,7 +387,7 @@ impl Live {
     }
 
     /// Gives the kernel side the owners of preexisting listeners, once they are known.
-    fn seed(&mut self) {
+    fn advance_seeding(&mut self) {
         if self
             .seeding
             .as_mut()

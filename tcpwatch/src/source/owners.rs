@@ -145,7 +145,7 @@ impl HeldBy<'_> {
     }
 
     /// Whose the socket is. Its cgroup is that of the process to name, or the one that all holders share.
-    pub fn whose(&mut self) -> SocketOwner {
+    pub fn owner(&mut self) -> SocketOwner {
         match self.primary() {
             PrimaryHolder::Nobody => SocketOwner::default(),
             PrimaryHolder::One(pid) => SocketOwner {
@@ -207,7 +207,7 @@ mod tests {
         let root = tree();
         let mut owners = Owners::scan(root.path()).unwrap();
         let mut of = |inode| {
-            let whose = owners.find_holders(NonZeroU32::new(inode)).whose();
+            let whose = owners.find_holders(NonZeroU32::new(inode)).owner();
             (
                 whose.process.map(|owner| owner.to_string()),
                 whose.cgroup.map(|cgroup| cgroup.path.clone()),
@@ -242,7 +242,7 @@ mod tests {
         let root = tree();
         let mut owners = Owners::scan(root.path()).unwrap();
         let mut still = |inode| {
-            let whose = owners.find_current_holders(NonZeroU32::new(inode).unwrap()).whose();
+            let whose = owners.find_current_holders(NonZeroU32::new(inode).unwrap()).owner();
             whose.process.map(|owner| owner.to_string())
         };
         let fd = |path: &str| root.path().join("proc").join(path);

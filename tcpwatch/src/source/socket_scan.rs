@@ -282,7 +282,7 @@ impl ScanRequest {
         let is_unaccepted =
             matches!(socket.state, TcpState::CloseWait | TcpState::Established) && socket.inode.is_none();
         let inodes = match socket.inode {
-            None if is_unaccepted => listening.made(socket).collect(),
+            None if is_unaccepted => listening.possible_listeners(socket).collect(),
             inode => Vec::from_iter(inode),
         };
         let asked = &self.filter.owner;

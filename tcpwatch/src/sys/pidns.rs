@@ -17,7 +17,7 @@ const NONE: u32 = u32::MAX;
 pub fn other_than_first(root: &Path) -> u32 {
     let proc = root.join("proc");
     let ours = proc.join("self");
-    let lives_there = |process: &Path| numbers(process).is_none_or(|numbers| numbers == 1);
+    let lives_there = |process: &Path| pid_count(process).is_none_or(|numbers| numbers == 1);
     let inode = if lives_there(&ours) {
         inode(&ours).unwrap_or(FIRST)
     } else {
@@ -25,7 +25,7 @@ pub fn other_than_first(root: &Path) -> u32 {
         let entries = fs::read_dir(&proc).into_iter().flatten().flatten();
         let mut processes = entries
             .map(|entry| entry.path())
-            .filter(|path| numbers(path) == Some(1));
+            .filter(|path| pid_count(path) == Some(1));
         let Some(found) = processes.find_map(|process| inode(&process)) else {
             return NONE;
         };
@@ -44,7 +44,7 @@ fn inode(path: &Path) -> Option<u64> {
 }
 
 /// How many PIDs the process at `path` has: one for each namespace from the one of /proc to its own (`NSpid`, proc(5)).
-fn numbers(path: &Path) -> Option<usize> {
+fn pid_count(path: &Path) -> Option<usize> {
     let status = fs::read_to_string(path.join("status")).ok()?;
     let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
     Some(numbers.split_ascii_whitespace().count())

@@ -230,7 +230,7 @@ impl Group {
     /// Adds a socket that is in the state.
     pub(super) fn add_to_state(&mut self, age: Age, owner: Option<Owner>) {
         self.in_state += 1;
-        self.oldest_in_state = older(self.oldest_in_state, age);
+        self.oldest_in_state = max_age(self.oldest_in_state, age);
         self.owner = self.owner.or(owner);
     }
 
@@ -244,7 +244,7 @@ impl Group {
     fn add(&mut self, age: Age, detail: &Detail, holders: &[Holder]) {
         let socket = &detail.socket;
         self.sockets += 1;
-        self.oldest = older(self.oldest, age);
+        self.oldest = max_age(self.oldest, age);
         self.youngest_ns = self.youngest_ns.min(age.ns);
         self.local.add(socket.local);
         self.lport.add(socket.lport);
@@ -308,7 +308,7 @@ impl Group {
 }
 
 /// The longer of two times, the one that is no bound if they are equal.
-fn older(one: Age, other: Age) -> Age {
+fn max_age(one: Age, other: Age) -> Age {
     if (other.ns, !other.at_least) > (one.ns, !one.at_least) {
         other
     } else {

@@ -26,7 +26,7 @@ use super::memory::{self, Budget};
 use super::needs::KernelNeeds;
 use super::object;
 use super::probe::{self, Helpers};
-use super::refusal::{NOT_PERMITTED, is_any, is_denied, not_permitted, one_line};
+use super::refusal::{NOT_PERMITTED, is_denied, is_one_of, not_permitted, one_line};
 use crate::input::reset_reasons::Reasons;
 use crate::sys::btf::{KernelBtf, Layouts};
 use crate::sys::tracefs::AuxRecords;
@@ -177,7 +177,7 @@ impl Kernel {
             // Walks keep no state of sockets, and need no table.
             helpers: Helpers::all(),
         };
-        plan.kernel(loader, 0)
+        plan.create_maps(loader, 0)
     }
 }
 
@@ -216,7 +216,7 @@ fn typed_with<'a>(
         records,
         helpers: Helpers::all(),
     };
-    let mut kernel = plan.kernel(loader, 0)?;
+    let mut kernel = plan.create_maps(loader, 0)?;
     let helpers = probe::helpers(&mut kernel, plan.types.layouts.runs)?;
     if helpers != plan.helpers {
         plan.helpers = helpers;
@@ -267,7 +267,7 @@ fn classic<T: Send>(
             budget,
             types,
         };
-        let mut kernel = plan.kernel(loader, 0)?;
+        let mut kernel = plan.create_maps(loader, 0)?;
         let helpers = probe::classic_helpers(&mut kernel, plan.types.layouts.counts_classic_skips)?;
         if helpers != plan.helpers {
             plan.helpers = helpers;
@@ -294,13 +294,13 @@ impl Plan<'_> {
             marks,
             features,
             skips,
-            ..self.kernel(EbpfLoader::new(), map_bytes)?
+            ..self.create_maps(EbpfLoader::new(), map_bytes)?
         })
     }
 
     /// Creates the maps and writes `.rodata`. `earlier` is the size in bytes of maps that were created before and that the
     /// kernel may not have freed yet.
-    fn kernel(&self, loader: EbpfLoader<'_>, earlier: u64) -> Result<Kernel> {
+    fn create_maps(&self, loader: EbpfLoader<'_>, earlier: u64) -> Result<Kernel> {
         let Self {
             request,
             budget: _,
@@ -423,9 +423,9 @@ fn maps_refused(error: EbpfError) -> anyhow::Error {
     };
     if is_denied(io_error) {
         anyhow!("{words}: {}", not_permitted())
-    } else if is_any(io_error, &[Errno::NOMEM]) {
+    } else if is_one_of(io_error, &[Errno::NOMEM]) {
         anyhow!("{words}: not enough memory; try a larger memory.max of the cgroup of this process")
-    } else if is_any(io_error, &[Errno::INVAL]) {
+    } else if is_one_of(io_error, &[Errno::INVAL]) {
         // Every kernel accepts these maps with their types, so it refused BPF_BTF_LOAD.
         anyhow!("{words}: {}; {NOT_PERMITTED}", one_line(&anyhow!(error)))
     } else {

@@ -11,7 +11,7 @@ use tcpwatch_common::names;
 use super::feature::FeatureKind;
 use super::kernel::{Kernel, Skips};
 use super::misses;
-use super::refusal::{is_any, is_denied, refusal};
+use super::refusal::{is_denied, is_one_of, refusal};
 use crate::sys::btf::RunsLayout;
 use crate::sys::tracefs;
 
@@ -176,7 +176,7 @@ fn refused(kernel: &mut Kernel, name: &str) -> Result<Option<String>> {
 /// Whether `error` means missing permissions or resources of this process, for any program.
 fn is_of_the_process(error: &io::Error) -> bool {
     let room = [Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::INTR];
-    is_denied(error) || is_any(error, &room)
+    is_denied(error) || is_one_of(error, &room)
 }
 
 #[cfg(test)]

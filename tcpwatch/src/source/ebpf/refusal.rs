@@ -70,11 +70,11 @@ pub fn explained(error: &anyhow::Error) -> anyhow::Error {
 
 /// Whether bpf(2) is forbidden for this process. Seccomp profiles return either error.
 pub(super) fn is_denied(error: &io::Error) -> bool {
-    is_any(error, &[Errno::PERM, Errno::NOSYS])
+    is_one_of(error, &[Errno::PERM, Errno::NOSYS])
 }
 
 /// Whether `error` is one of `errnos`.
-pub(super) fn is_any(error: &io::Error, errnos: &[Errno]) -> bool {
+pub(super) fn is_one_of(error: &io::Error, errnos: &[Errno]) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| errnos.contains(&errno))
 }
 

@@ -61,7 +61,7 @@ impl Listening {
 
     /// Inode numbers of the listeners that may have created `socket`, which is not accepted yet. Socket and listener have the
     /// same family, also for IPv4 connections of an IPv6 listener.
-    pub(super) fn made(&self, socket: &Socket) -> impl Iterator<Item = NonZeroU32> {
+    pub(super) fn possible_listeners(&self, socket: &Socket) -> impl Iterator<Item = NonZeroU32> {
         let exact = Place {
             netns: socket.netns,
             family: socket.family,
@@ -182,7 +182,7 @@ mod tests {
         ]);
         let of = |local: &str| -> Vec<u32> {
             let waits = socket(TcpState::CloseWait, local, "10.0.0.9:999");
-            all.made(&waits).map(NonZeroU32::get).collect()
+            all.possible_listeners(&waits).map(NonZeroU32::get).collect()
         };
         assert_eq!(of("10.0.0.1:80"), [2]);
         assert_eq!(of("10.0.0.3:80"), [1]);
@@ -194,7 +194,7 @@ mod tests {
             netns: 8,
             ..socket(TcpState::CloseWait, "10.0.0.1:80", "10.0.0.9:999")
         };
-        assert_eq!(all.made(&elsewhere).count(), 0);
+        assert_eq!(all.possible_listeners(&elsewhere).count(), 0);
         assert_eq!(all.ports(), HashSet::from_iter([(7, 80), (7, 81)]));
     }
 

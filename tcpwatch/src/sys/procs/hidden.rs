@@ -10,7 +10,7 @@ use std::path::Path;
 /// another user, all are visible. If it belongs to this user, as in a container, the mount options decide. Root sees all
 /// processes.
 #[must_use]
-pub(super) fn hides(root: &Path) -> bool {
+pub(super) fn hides_processes(root: &Path) -> bool {
     let user = rustix::process::geteuid();
     match fs::metadata(root.join("proc/1")) {
         Err(_) => true,
@@ -71,8 +71,8 @@ mod tests {
     #[test]
     fn without_a_first_process_others_are_hidden_too() {
         let root = tempfile::tempdir().unwrap();
-        assert!(hides(root.path()));
+        assert!(hides_processes(root.path()));
         fs::create_dir_all(root.path().join("proc/1")).unwrap();
-        assert!(!hides(root.path()), "no mount table says so");
+        assert!(!hides_processes(root.path()), "no mount table says so");
     }
 }

@@ -101,7 +101,7 @@ pub fn holders(root: &Path) -> anyhow::Result<Holders> {
         holds: scan.holds,
         pids,
         unreadable: scan.unreadable,
-        hidden: hidden::hides(root),
+        hidden: hidden::hides_processes(root),
         left_out: scan.left_out,
     })
 }

@@ -1,6 +1,6 @@
 //! The columns of a cgroup and its container.
 
-use super::field::as_text;
+use super::field::escape_formula;
 use crate::input::container::Cgroup;
 use crate::input::escaped::Escaped;
 
@@ -17,5 +17,5 @@ pub(super) fn fields(cgroup: Option<&Cgroup>) -> [String; 3] {
             .and_then(|container| container.pod.clone())
             .unwrap_or_default(),
     ];
-    fields.map(as_text)
+    fields.map(escape_formula)
 }

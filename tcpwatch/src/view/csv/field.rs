@@ -19,7 +19,7 @@ pub(super) fn process(line: &mut String, process: Option<Process>) {
     field(line, process.and_then(|process| process.pid));
     line.push(',');
     if let Some(process) = process {
-        quoted(line, &as_text(process.comm.to_string()));
+        quoted(line, &escape_formula(process.comm.to_string()));
     }
 }
 
@@ -34,7 +34,7 @@ pub(super) fn quoted(line: &mut String, text: &str) {
 
 /// Prefixes `text` with an apostrophe if a spreadsheet would read it as a formula (`=1+1`, `@sum`) or as a number (`1e5` in the id
 /// of a container). Spreadsheets take an apostrophe for the mark of a text.
-pub(super) fn as_text(text: String) -> String {
+pub(super) fn escape_formula(text: String) -> String {
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     if is_formula || text.parse::<f64>().is_ok_and(f64::is_finite) {
         format!("'{text}")
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn formulas_and_numbers_get_an_apostrophe() {
         for text in ["=1+1", "+1", "-1", "@sum(a1)", "1e5", "007", "1.5", "123456789012"] {
-            assert_eq!(as_text(text.to_owned()), format!("'{text}"));
+            assert_eq!(escape_formula(text.to_owned()), format!("'{text}"));
         }
         for text in [
             "",
@@ -73,7 +73,7 @@ mod tests {
             "inf",
             "(sd-pam)",
         ] {
-            assert_eq!(as_text(text.to_owned()), text);
+            assert_eq!(escape_formula(text.to_owned()), text);
         }
     }
 

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use serde::Serialize;
 
-use super::field::as_text;
+use super::field::escape_formula;
 use super::field::to_io;
 use crate::detect::finding::Finding;
 use crate::model::frame::Frame;
@@ -42,7 +42,7 @@ impl View for Csv {
             let head = Head {
                 time: time.clone(),
                 pid: group.owner.and_then(|owner| owner.pid),
-                comm: group.owner.map(|owner| as_text(owner.comm.to_string())),
+                comm: group.owner.map(|owner| escape_formula(owner.comm.to_string())),
             };
             (head, GroupFields::from(group))
         });

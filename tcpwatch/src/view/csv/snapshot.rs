@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use tcpwatch_common::TcpState;
 
 use super::container;
-use super::field::{as_text, to_io};
+use super::field::{escape_formula, to_io};
 use crate::model::counts::StateCounts;
 use crate::model::snapshot::{GroupBy, KeyPart, Snapshot};
 use crate::view::timestamp::rfc3339;
@@ -70,7 +70,7 @@ fn fields(part: &KeyPart) -> Vec<String> {
     match part {
         KeyPart::Cgroup(cgroup) => container::fields(cgroup.as_deref()).into(),
         KeyPart::Uid(None) | KeyPart::Process(None) => vec![String::new()],
-        KeyPart::Process(Some(_)) => vec![as_text(part.to_string())],
+        KeyPart::Process(Some(_)) => vec![escape_formula(part.to_string())],
         part => vec![part.to_string()],
     }
 }
