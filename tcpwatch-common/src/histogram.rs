@@ -1,27 +1,68 @@
-//! Lengths of time, counted in powers of two: O(1) for each, and none lost.
+//! Lengths of time, counted by their first two digits: O(1) for each, and none lost.
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::ledger::BANKS;
+/// The power of two that is the number of buckets in each power of two.
+const SUB_BITS: u32 = 4;
+/// Buckets of a histogram. Lengths below 16 ns have one each. Above, each power of two has 16 of equal width: the ends of one are at most
+/// a sixteenth apart, and a length between them is known within 3.1 %.
+pub const BUCKETS: usize = ((u64::BITS - SUB_BITS + 1) << SUB_BITS) as usize;
 
-/// Buckets of a histogram.
-pub const BUCKETS: usize = 64;
-
-/// The bucket that counts `ns`: 0 for 0, else the `i` with `2^(i-1) <= ns < 2^i`; the last takes all from `2^62` on.
+/// The bucket that counts `ns`.
 #[inline(always)]
 #[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "what the shift leaves has five bits")]
 pub const fn bucket(ns: u64) -> usize {
-    let index = (u64::BITS - ns.leading_zeros()) as usize;
-    if index < BUCKETS { index } else { BUCKETS - 1 }
+    let shift = u64::BITS - 1 - SUB_BITS - (ns | 1 << SUB_BITS).leading_zeros();
+    ((shift as usize) << SUB_BITS) + (ns >> shift) as usize
 }
 
-/// [`HistogramKey::what`]: a client's handshake, time in `SYN_SENT` where `ESTABLISHED` follows. Below it are states, by the
-/// kernel's numbers.
+/// The least length that `bucket` counts, ns; that of the last bucket beyond the last.
+#[must_use]
+pub const fn least(bucket: usize) -> u64 {
+    let bucket = if bucket < BUCKETS { bucket } else { BUCKETS - 1 };
+    // Of its first power of two on, a bucket's number is its shift and five bits.
+    let shift = (bucket >> SUB_BITS).saturating_sub(1);
+    ((bucket - (shift << SUB_BITS)) as u64) << shift
+}
+
+/// The greatest length that `bucket` counts, ns.
+#[must_use]
+pub const fn greatest(bucket: usize) -> u64 {
+    if bucket < BUCKETS - 1 {
+        least(bucket + 1) - 1
+    } else {
+        u64::MAX
+    }
+}
+
+/// In place of a bucket: lengths not known, for their start was not seen.
+pub const UNKNOWN_BUCKET: usize = BUCKETS;
+/// Counters of one thing that is measured: a power of two.
+pub const COUNTERS: u32 = 1024;
+
+const _: () = assert!(UNKNOWN_BUCKET < COUNTERS as usize);
+
+/// What is measured: a client's handshake, time in `SYN_SENT` where `ESTABLISHED` follows. Below it are states, by the kernel's numbers.
 pub const HANDSHAKE_CLIENT: u32 = 16;
-/// [`HistogramKey::what`]: a server's handshake, from SYN-ACK to ACK.
+/// What is measured: a server's handshake, from SYN-ACK to ACK.
 pub const HANDSHAKE_SERVER: u32 = 17;
-/// [`HistogramKey::what`]: from `ESTABLISHED` until `accept()` returned it.
+/// What is measured: from `ESTABLISHED` until `accept()` returned it.
 pub const ACCEPT: u32 = 18;
+/// How many things are measured.
+pub const MEASURED: u32 = 19;
+
+/// Copies of the counters of all connections together: CPUs share them, and are kept from waiting for each other.
+pub const SHARDS: u32 = 8;
+/// Counters of all connections together.
+pub const TOTALS: u32 = SHARDS * MEASURED * COUNTERS;
+
+/// The counter of `bucket` of `what`, in a copy that `shard` chooses.
+#[inline(always)]
+#[must_use]
+pub const fn total(shard: u32, what: u32, bucket: u32) -> u32 {
+    (shard % SHARDS * MEASURED + what) * COUNTERS + bucket
+}
 
 /// [`crate::Params::latency_by`]: none.
 pub const BY_NONE: u32 = 0;
@@ -34,41 +75,61 @@ pub const BY_REMOTE: u32 = 3;
 /// [`crate::Params::latency_by`]: by owner.
 pub const BY_PROCESS: u32 = 4;
 
-/// What is measured, and of which connections.
+/// A bucket of a group of connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
-pub struct HistogramKey {
+pub struct BucketKey {
+    /// Its number, or [`UNKNOWN_BUCKET`].
+    pub bucket: u16,
     /// A state's number, or one of the constants above.
-    pub what: u32,
-    /// 1 for what found no room under its own group.
-    pub other: u32,
-    /// Local port, by which the connections are grouped; 0 else.
-    pub lport: u32,
-    /// Process id of the owner, likewise.
-    pub pid: u32,
-    /// Its name.
-    pub comm: [u8; 16],
-    /// Remote address, likewise; the first word for IPv4.
-    pub remote: [u32; 4],
-    /// Family of the remote address.
-    pub family: u32,
-    /// Zero.
-    pub reserved: u32,
+    pub what: u8,
+    /// Which of the two banks it is in.
+    pub bank: u8,
+    /// Local port, process id of the owner or family of the remote address, by which the connections are grouped.
+    pub number: u32,
+    /// Name of the owner, or the remote address; the first word for IPv4.
+    pub name: [u32; 4],
 }
 
-const _: () = assert!(size_of::<HistogramKey>() == 56);
+const _: () = assert!(size_of::<BucketKey>() == 24);
 
-/// One CPU's part of a histogram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub struct Lengths {
-    /// Lengths, by [`bucket`].
-    pub buckets: [u64; BUCKETS],
-    /// The longest, ns, of the runs of each bank of the ledger.
-    pub max_ns: [u64; BANKS as usize],
-    /// Lengths not known, for their start was not seen.
-    pub unknown: u64,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_length_has_one_bucket() {
+        for (ns, index) in [
+            (0, 0),
+            (1, 1),
+            (15, 15),
+            (16, 16),
+            (31, 31),
+            (32, 32),
+            (33, 32),
+            (34, 33),
+            (63, 47),
+            (64, 48),
+            (u64::MAX, BUCKETS - 1),
+        ] {
+            assert_eq!(bucket(ns), index, "{ns}");
+        }
+        for index in 0..BUCKETS {
+            assert_eq!((bucket(least(index)), bucket(greatest(index))), (index, index));
+            assert!(index == 0 || least(index) == greatest(index - 1) + 1);
+        }
+        // Beyond the last there is none, and asking is no harm.
+        assert_eq!(
+            (least(BUCKETS), greatest(BUCKETS)),
+            (least(BUCKETS - 1), greatest(BUCKETS - 1))
+        );
+    }
+
+    #[test]
+    fn counters_are_apart() {
+        assert_eq!(total(0, 0, 5), 5);
+        assert_eq!(total(1, 0, 0), MEASURED * 1024);
+        assert_eq!(total(SHARDS, 1, 0), total(0, 1, 0));
+        assert_eq!(total(SHARDS - 1, MEASURED - 1, COUNTERS - 1), TOTALS - 1);
+    }
 }
-
-/// Words of 8 bytes in [`Lengths`].
-pub const LENGTHS_WORDS: usize = size_of::<Lengths>() / 8;

@@ -39,7 +39,7 @@ pub struct Ledger {
     pub lives: u64,
     /// Accepting processes lost because the map of accepted sockets was full.
     pub unkept_owners: u64,
-    /// Times not counted because no histogram had room.
+    /// Waits for `accept()` that are not measured: there was no room for the time of their start.
     pub unmeasured: u64,
     /// Retransmitted segments: SYN, SYN-ACK, and all others.
     pub retransmits: [u64; 3],

@@ -115,8 +115,12 @@ pub const MAP_INFOS_BY_ADDRESS: &str = "INFOS_BY_ADDR";
 pub const MAP_ACCEPTED: &str = "ACCEPTED";
 /// [`crate::owner::Listener`] by [`crate::owner::listener_key`].
 pub const MAP_LISTENERS: &str = "LISTENERS";
-/// [`crate::histogram::Lengths`] of each CPU, by [`crate::histogram::HistogramKey`].
-pub const MAP_HISTOGRAMS: &str = "HISTOGRAMS";
+/// Counts of times, by [`crate::histogram::total`].
+pub const MAP_TOTALS: &str = "TOTALS";
+/// Counts of times, by [`crate::histogram::BucketKey`].
+pub const MAP_BUCKETS: &str = "BUCKETS";
+/// The bank of [`MAP_BUCKETS`] that the BPF programs write now, one u32.
+pub const MAP_BANK: &str = "BANK";
 /// When a socket in an accept queue was established, by its address.
 pub const MAP_WAITING: &str = "WAITING";
 /// Names of listening processes, by PID.

@@ -5,7 +5,7 @@ use tcpwatch_common::Owner;
 use tcpwatch_common::owner::HOW_ACCEPT;
 
 use crate::filter::{self, MATCH, Unknown};
-use crate::ledger::inc_shared;
+use crate::ledger::{SharedBank, inc_shared};
 use crate::maps::ACCEPTED;
 use crate::params::param;
 use crate::sock::{self, Bare, IPPROTO_TCP, Memory, probe, word};
@@ -22,7 +22,7 @@ pub(crate) fn returned(ctx: &TracePointContext) {
         latency::accepted(sk, &owner);
     }
     if needs::owners() && ACCEPTED.insert(&(sk.address() as u64), &owner, 0).is_err() {
-        inc_shared(|ledger| &mut ledger.unkept_owners);
+        inc_shared(SharedBank::unkept_owners);
     }
 }
 

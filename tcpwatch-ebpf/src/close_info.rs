@@ -2,13 +2,13 @@
 
 use tcpwatch_common::Evidence;
 use tcpwatch_common::evidence::{
-    ALL_ACKED, DEAD, DONE, ENDS, ERR_OLD, EndCount, KNOWN, NO_PORT, NO_SOCKET, RESET_AFTER, RESET_RECEIVED, RESET_SENT,
+    ALL_ACKED, DEAD, DONE, ENDS, ERR_OLD, KNOWN, NO_PORT, NO_SOCKET, RESET_AFTER, RESET_RECEIVED, RESET_SENT,
 };
 
-use crate::counter::{add_atomically, inc};
+use crate::counter::inc;
 use crate::filter;
 use crate::hook::Hook;
-use crate::ledger::{self, inc_shared};
+use crate::ledger::{self, SharedBank, inc_shared};
 use crate::maps::AMENDING;
 use crate::run::{Run, barrier};
 use crate::sock;
@@ -125,16 +125,16 @@ pub(crate) fn count(run: &Run) -> Option<()> {
     let key = run.close_info.key();
     let first = first_place(key);
     for step in 0..ENDS {
-        let place: &mut EndCount = &mut ledger.ends[(first + step) & (ENDS - 1)];
-        if place.key == 0 {
-            place.key = key;
+        let (place, count) = ledger.end((first + step) & (ENDS - 1));
+        if place.get() == 0 {
+            place.set(key);
         }
-        if place.key == key {
-            place.count += 1;
+        if place.get() == key {
+            inc(count);
             return Some(());
         }
     }
-    inc(&mut ledger.uncounted_ends);
+    inc(ledger.uncounted_ends());
     Some(())
 }
 
@@ -155,16 +155,16 @@ pub(crate) extern "C" fn add_end(key: u64, by: i64) -> u32 {
     };
     let first = first_place(key);
     for step in 0..ENDS {
-        let place: &mut EndCount = &mut ledger.ends[(first + step) & (ENDS - 1)];
-        if place.key == 0 {
-            place.key = key;
+        let (place, count) = ledger.end((first + step) & (ENDS - 1));
+        if place.get() == 0 {
+            place.set(key);
         }
-        if place.key == key {
-            add_atomically((&raw mut place.count).cast(), by as u64);
+        if place.get() == key {
+            count.add(by as u64);
             return 1;
         }
     }
-    add_atomically(&mut ledger.uncounted_ends, 1);
+    ledger.uncounted_ends().add(1);
     0
 }
 
@@ -190,7 +190,7 @@ pub(crate) fn add_reset(state: &mut SockState, sent: bool, reason: u8) -> Option
     evidence.flags |= RESET_SENT | RESET_AFTER;
     evidence.reason = reason;
     if !amend(state.end, evidence.key()) {
-        inc_shared(|ledger| &mut ledger.missed_resets);
+        inc_shared(SharedBank::missed_resets);
         return None;
     }
     state.end = evidence.key();

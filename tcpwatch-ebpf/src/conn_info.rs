@@ -7,7 +7,7 @@ use tcpwatch_common::ledger::STATES;
 use crate::hook::Hook;
 use crate::owner;
 use crate::run::{HELD_BACK, Run};
-use crate::sock_state::{self, SockState};
+use crate::sock_state::{self, SockState, Storage};
 use crate::task::Task;
 use crate::{needs, words};
 
@@ -63,14 +63,14 @@ impl ConnInfo {
 
 /// The program `info`: updates the info of the connection.
 #[inline(always)]
-pub(crate) fn follow<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
+pub(crate) fn follow<H: Hook>(hook: &H, run: &mut Run, storage: &mut Storage) -> Option<()> {
     let step = run.step();
     let task = if needs::owners() {
         Task::running()
     } else {
         Task::Unknown
     };
-    let Some(info) = hook.kept(false).info else {
+    let Some(info) = hook.kept(storage, false).info else {
         // The program `listen` has found the owner of a listener.
         if !step.is_listen() {
             // SAFETY: zeros are a valid owner.

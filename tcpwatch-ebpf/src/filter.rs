@@ -8,6 +8,7 @@ use crate::maps::PORTS;
 use crate::params::param;
 use crate::run::{PEER_UNKNOWN, Run};
 use crate::sock::Endpoints;
+use crate::sock_state::Storage;
 use crate::state::local_port;
 
 /// Not decided: a port or an address is still unknown.
@@ -151,9 +152,9 @@ fn range(index: usize, local: bool) -> Cidr {
 
 /// The program `filter`: decides whether to count the socket, as soon as its ports and addresses are known.
 #[inline(always)]
-pub(crate) fn apply<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
+pub(crate) fn apply<H: Hook>(hook: &H, run: &mut Run, storage: &mut Storage) -> Option<()> {
     let step = run.step();
-    let mut kept = hook.kept(false);
+    let mut kept = hook.kept(storage, false);
     if step.is_birth()
         && let Some(state) = &mut kept.state
     {

@@ -6,13 +6,13 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tcpwatch_common::Owner;
 use tcpwatch_common::event::{DWELL_UNKNOWN, OPENED_ACTIVE, spent_index};
 use tcpwatch_common::histogram::{
-    ACCEPT, BY_LPORT, BY_PROCESS, BY_REMOTE, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, HistogramKey, Lengths, bucket,
+    ACCEPT, BY_ALL, BY_LPORT, BY_PROCESS, BY_REMOTE, BucketKey, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, UNKNOWN_BUCKET,
+    bucket, total,
 };
-use tcpwatch_common::ledger::BANKS;
 
-use crate::counter::{add_atomically, inc};
+use crate::counter::{Shared, inc};
 use crate::hook::Hook;
-use crate::maps::{HISTOGRAMS, WAITING};
+use crate::maps::{BANK, BUCKETS, TOTALS, WAITING};
 use crate::params::param;
 use crate::run::Run;
 use crate::sock::{self, Bare, Memory};
@@ -21,8 +21,8 @@ use crate::{filter, ledger, needs, words};
 
 /// Nanoseconds in a microsecond.
 const MICROSECOND: u64 = 1000;
-/// The bank of the programs on other events.
-const SHARED_BANK: u8 = BANKS as u8 - 1;
+/// `BPF_NOEXIST`: insert only where there is no entry yet.
+const BPF_NOEXIST: u64 = 1;
 
 /// Whether the program `latency` measures at this step.
 #[inline(always)]
@@ -41,10 +41,10 @@ pub(crate) fn measure<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     let mut place = MaybeUninit::uninit();
     let key = key(&mut place, hook.sk(), run.lport, &run.owner);
     if spent_index(step.from as u8).is_some() {
-        add(key, step.from, run.dwell_ns, run.bank);
+        add(key, step.from, run.dwell_ns, run.ledger);
     }
     match (step.from, step.to) {
-        (SYN_SENT, ESTABLISHED) => add(key, HANDSHAKE_CLIENT, run.dwell_ns, run.bank),
+        (SYN_SENT, ESTABLISHED) => add(key, HANDSHAKE_CLIENT, run.dwell_ns, run.ledger),
         // Of two ends that open at once neither is a server.
         (SYN_RECV, ESTABLISHED) if hook.known() && run.opened != OPENED_ACTIVE => {
             // An ACK after a second SYN-ACK may answer either of the two (Karn's algorithm).
@@ -54,9 +54,9 @@ pub(crate) fn measure<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
                 }
                 _ => DWELL_UNKNOWN,
             };
-            add(key, HANDSHAKE_SERVER, ns, run.bank);
+            add(key, HANDSHAKE_SERVER, ns, run.ledger);
             if WAITING.insert(&hook.address(), &run.now, 0).is_err() {
-                inc(&mut run.ledger()?.unmeasured);
+                inc(run.ledger()?.unmeasured());
             }
         }
         _ => {}
@@ -77,7 +77,7 @@ pub(crate) fn accepted(sk: Bare, owner: &Owner) {
     let now = unsafe { bpf_ktime_get_ns() };
     let mut place = MaybeUninit::uninit();
     let key = key(&mut place, sk, sock::bound_port(sk) as u32, owner);
-    add(key, ACCEPT, now.saturating_sub(since), SHARED_BANK);
+    add(key, ACCEPT, now.saturating_sub(since), ledger::shared_index());
 }
 
 /// The socket at `address` is gone.
@@ -88,91 +88,74 @@ pub(crate) fn forget(address: u64) {
     }
 }
 
-/// Makes an empty key in `place`. It stays there: the compiler moves it by a call of `memset`, and arm64 before Linux 6.0 refuses
-/// tail calls in a program that has functions.
+/// Makes, in `place`, the key of the group that the connection `sk` of `owner` is in. It stays there: the compiler moves it by a call of
+/// `memset`, and arm64 before Linux 6.0 refuses tail calls in a program that has functions.
 #[inline(always)]
-fn new_key(place: &mut MaybeUninit<HistogramKey>) -> &mut HistogramKey {
+fn key<'a>(place: &'a mut MaybeUninit<BucketKey>, sk: impl Memory, lport: u32, owner: &Owner) -> &'a mut BucketKey {
     // SAFETY: zeros are a key.
-    unsafe {
+    let key = unsafe {
         words::clear(place);
         place.assume_init_mut()
-    }
-}
-
-/// Makes, in `place`, the key of the group that the connection `sk` of `owner` is in.
-#[inline(always)]
-fn key<'a>(
-    place: &'a mut MaybeUninit<HistogramKey>,
-    sk: impl Memory,
-    lport: u32,
-    owner: &Owner,
-) -> &'a mut HistogramKey {
-    let key = new_key(place);
+    };
     match param!(PARAMS.latency_by) {
-        BY_LPORT => key.lport = lport,
+        BY_LPORT => key.number = lport,
         BY_PROCESS => {
-            key.pid = owner.pid;
-            words::copy(&mut key.comm, &owner.comm);
+            key.number = owner.pid;
+            // SAFETY: a name is four words, and is copied by bytes that are aligned as an owner.
+            words::copy(&mut key.name, unsafe { &*owner.comm.as_ptr().cast() });
         }
         BY_REMOTE if param!(SOCK.known) != 0 => {
-            key.family = sock::family(sk) as u32;
-            sock::write_remote(sk, &mut key.remote);
+            key.number = sock::family(sk) as u32;
+            sock::write_remote(sk, &mut key.name);
         }
         _ => {}
+    }
+    if param!(PARAMS.latency_by) != BY_ALL
+        && let Some(&bank) = BANK.get(0)
+    {
+        key.bank = bank as u8;
     }
     key
 }
 
-/// Counts the time `ns` of `what` in the group of `key`, or with the other groups where there is no room. `bank` is the run's.
+/// Counts the time `ns` of `what` in the group of `key`; where there are no groups, or no room for it, in the copy of the totals that
+/// `shard` chooses.
 #[inline(always)]
-fn add(key: &mut HistogramKey, what: u32, ns: u64, bank: u8) {
-    key.what = what;
-    if count(key, ns, bank) {
+fn add(key: &mut BucketKey, what: u32, ns: u64, shard: u32) {
+    let bucket = if ns == DWELL_UNKNOWN {
+        UNKNOWN_BUCKET
+    } else {
+        bucket(ns)
+    } as u32;
+    key.what = what as u8;
+    key.bucket = bucket as u16;
+    if param!(PARAMS.latency_by) != BY_ALL && count(key) {
         return;
     }
-    let mut other = MaybeUninit::uninit();
-    let other = new_key(&mut other);
-    other.what = what;
-    other.other = 1;
-    if !count(other, ns, bank)
-        && let Some(ledger) = ledger::shared()
-    {
-        add_atomically(&mut ledger.unmeasured, 1);
+    if let Some(counter) = TOTALS.get_ptr_mut(total(shard, what, bucket)) {
+        // SAFETY: a word of the map, which all add to atomically.
+        unsafe { Shared::at(counter) }.add(1);
     }
 }
 
-/// An empty histogram, for inserts.
-static NEW: Lengths = Lengths {
-    buckets: [0; 64],
-    max_ns: [0; BANKS as usize],
-    unknown: 0,
-};
+/// The first length of a bucket, for inserts.
+static ONE: u64 = 1;
 
-/// Counts `ns` under `key`; whether there was room.
+/// Counts one in the bucket of `key`; whether there was room.
 #[inline(always)]
-fn count(key: &HistogramKey, ns: u64, bank: u8) -> bool {
-    let lengths = match HISTOGRAMS.get_ptr_mut(key) {
-        Some(lengths) => lengths,
-        None => {
-            // Another CPU may have made it meanwhile; its counts stay.
-            let _there_already = HISTOGRAMS.insert(key, &NEW, 1);
-            let Some(lengths) = HISTOGRAMS.get_ptr_mut(key) else {
-                return false;
-            };
-            lengths
+fn count(key: &BucketKey) -> bool {
+    let mut counter = BUCKETS.get_ptr_mut(key);
+    if counter.is_none() {
+        if BUCKETS.insert(key, &ONE, BPF_NOEXIST).is_ok() {
+            return true;
         }
+        // Another CPU has made it meanwhile, or there is no room.
+        counter = BUCKETS.get_ptr_mut(key);
+    }
+    let Some(counter) = counter else {
+        return false;
     };
-    // SAFETY: this CPU's part. Runs that interrupt each other add to it atomically, and have a `max_ns` each.
-    let lengths = unsafe { &mut *lengths };
-    if ns == DWELL_UNKNOWN {
-        add_atomically(&mut lengths.unknown, 1);
-        return true;
-    }
-    add_atomically(&mut lengths.buckets[bucket(ns) & 63], 1);
-    if let Some(max_ns) = lengths.max_ns.get_mut(bank as usize)
-        && ns > *max_ns
-    {
-        *max_ns = ns;
-    }
+    // SAFETY: a word of the map, which all add to atomically. Userspace removes it when no program that may write it is under way.
+    unsafe { Shared::at(counter) }.add(1);
     true
 }

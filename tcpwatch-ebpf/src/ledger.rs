@@ -1,11 +1,113 @@
 //! The ledger of the running program: one bank of its CPU.
 
+use core::arch::asm;
+use core::cell::Cell;
+use core::hint::assert_unchecked;
+use core::mem::offset_of;
+
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use tcpwatch_common::Ledger;
-use tcpwatch_common::ledger::BANKS;
+use tcpwatch_common::ledger::{BANKS, STATES};
 
-use crate::counter::add_atomically;
+use crate::counter::Shared;
 use crate::maps::LEDGER;
+
+/// Counters of a ledger.
+const COUNTERS: usize = size_of::<Ledger>() / 8;
+
+/// A bank of the ledger as its counters. References to it may be many, so nothing of it is borrowed for writing.
+pub(crate) struct Bank<T: 'static>(&'static [T; COUNTERS]);
+
+/// The bank of a run, which no other run writes.
+pub(crate) type OwnBank = Bank<Cell<u64>>;
+/// The bank of the programs on events other than transitions, which may interrupt each other.
+pub(crate) type SharedBank = Bank<Shared<u64>>;
+
+impl<T> Clone for Bank<T> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Bank<T> {}
+
+/// A function for each counter of [`Ledger`] that is one word.
+macro_rules! counters {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[doc = concat!("[`Ledger::", stringify!($name), "`].")]
+            #[inline(always)]
+            pub(crate) fn $name(self) -> &'static T {
+                &self.0[offset_of!(Ledger, $name) / 8]
+            }
+        )*
+    };
+}
+
+impl<T> Bank<T> {
+    counters!(
+        transitions,
+        sent,
+        lost,
+        unremembered,
+        held,
+        released,
+        lives,
+        unkept_owners,
+        unmeasured,
+        lost_stacks,
+        missed_resets,
+        uncounted_ends,
+        taken_over,
+        too_deep,
+    );
+
+    /// [`Ledger::moves`] of two states.
+    #[inline(always)]
+    pub(crate) fn moves(self, from: u32, to: u32) -> &'static T {
+        &self.0[offset_of!(Ledger, moves) / 8 + place(from) * STATES + place(to)]
+    }
+
+    /// [`Ledger::sockets`] of a bank of counts, by state.
+    #[inline(always)]
+    pub(crate) fn sockets(self, bank: usize) -> Option<&'static [T; STATES]> {
+        self.0[offset_of!(Ledger, sockets) / 8 + masked::<2>(bank as u32) * STATES..].first_chunk()
+    }
+
+    /// [`Ledger::retransmits`] of a kind: 0, 1 or 2.
+    #[inline(always)]
+    pub(crate) fn retransmits(self, kind: usize) -> &'static T {
+        &self.0[offset_of!(Ledger, retransmits) / 8 + kind]
+    }
+
+    /// Key and count of a place of [`Ledger::ends`].
+    #[inline(always)]
+    pub(crate) fn end(self, place: usize) -> (&'static T, &'static T) {
+        let key = offset_of!(Ledger, ends) / 8 + place * 2;
+        (&self.0[key], &self.0[key + 1])
+    }
+}
+
+/// The lower bits of `number`, below `PLACES`, which is a power of two. Masked in assembly, so that the compiler does not leave it out
+/// where it knows them already: the verifier of older kernels forgets the bounds of a number that was kept on the stack.
+#[inline(always)]
+pub(crate) fn masked<const PLACES: u32>(number: u32) -> usize {
+    const { assert!(PLACES.is_power_of_two()) };
+    let mut place = number as usize;
+    // SAFETY: one instruction, after which the number is less.
+    unsafe {
+        asm!("{place} &= {mask}", place = inout(reg) place, mask = const PLACES - 1);
+        assert_unchecked(place < PLACES as usize);
+    }
+    place
+}
+
+/// A state's place in an array by state.
+#[inline(always)]
+pub(crate) fn place(state: u32) -> usize {
+    masked::<{ STATES as u32 }>(state)
+}
 
 /// The index of bank `bank` of this CPU in the map.
 #[inline(always)]
@@ -16,22 +118,32 @@ pub(crate) fn index(bank: u32) -> u32 {
 }
 
 /// The ledger at `index`.
+///
+/// # Safety
+/// It is the one of this run: runs that may interrupt each other have different banks.
 #[inline(always)]
-pub(crate) fn at<'a>(index: u32) -> Option<&'a mut Ledger> {
-    // SAFETY: runs that may interrupt each other have different banks; what they share is added to atomically.
-    Some(unsafe { &mut *LEDGER.get_ptr_mut(index)? })
+pub(crate) unsafe fn at(index: u32) -> Option<OwnBank> {
+    // SAFETY: a ledger is words, and no other run writes these.
+    Some(Bank(unsafe { &*LEDGER.get_ptr(index)?.cast() }))
 }
 
-/// The bank of the programs on events other than transitions. Add to it with [`inc_shared`].
+/// The index of the shared bank.
 #[inline(always)]
-pub(crate) fn shared<'a>() -> Option<&'a mut Ledger> {
-    at(index(BANKS - 1))
+pub(crate) fn shared_index() -> u32 {
+    index(BANKS - 1)
+}
+
+/// The shared bank of this CPU.
+#[inline(always)]
+pub(crate) fn shared() -> Option<SharedBank> {
+    // SAFETY: a ledger is words, and these are only added to atomically.
+    Some(Bank(unsafe { &*LEDGER.get_ptr(shared_index())?.cast() }))
 }
 
 /// Adds one to a counter of the [`shared`] bank.
 #[inline(always)]
-pub(crate) fn inc_shared(counter: impl FnOnce(&mut Ledger) -> &mut u64) {
+pub(crate) fn inc_shared(counter: impl FnOnce(SharedBank) -> &'static Shared<u64>) {
     if let Some(ledger) = shared() {
-        add_atomically(counter(ledger), 1);
+        counter(ledger).add(1);
     }
 }

@@ -1,10 +1,12 @@
 //! The listeners of the host and their owners, by namespace and port. A child may be created long after listen().
 
+use core::ptr;
+
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tcpwatch_common::Owner;
 use tcpwatch_common::owner::{HOW_LISTEN, Listener, Name, listener_key};
 
-use crate::counter::add_word_atomically;
+use crate::counter::Shared;
 use crate::hook::Hook;
 use crate::maps::{COMMS, LISTENERS};
 use crate::needs;
@@ -68,25 +70,25 @@ fn add(owner: &Owner, netns: u32, lport: u16) {
         return;
     };
     // SAFETY: the entry is in the map; other CPUs may write it meanwhile, so it is read again below.
-    let listener = unsafe { &mut *listener };
-    let first = listener.sockets == 0;
-    if first {
-        words::copy(&mut listener.owner, owner);
-        listener.shared = 0;
-        listener.since = since;
-    }
-    add_word_atomically(&mut listener.sockets, 1);
-    // SAFETY: fields of a reference; volatile, because other CPUs write them.
-    let (sockets, pid, theirs) = unsafe {
+    let (first, sockets, pid, theirs) = unsafe {
+        let first = (*listener).sockets == 0;
+        if first {
+            words::copy(&mut (*listener).owner, owner);
+            (*listener).shared = 0;
+            (*listener).since = since;
+        }
+        Shared::at(&raw mut (*listener).sockets).add(1);
         (
-            core::ptr::read_volatile(&raw const listener.sockets),
-            core::ptr::read_volatile(&raw const listener.owner.pid),
-            core::ptr::read_volatile(&raw const listener.since),
+            first,
+            ptr::read_volatile(&raw const (*listener).sockets),
+            ptr::read_volatile(&raw const (*listener).owner.pid),
+            ptr::read_volatile(&raw const (*listener).since),
         )
     };
     // If two processes both found no listener, the one that counts last sees two.
     if pid != owner.pid || theirs != since || pid == 0 && !first || first && sockets != 1 {
-        listener.shared = 1;
+        // SAFETY: as above.
+        unsafe { (*listener).shared = 1 };
     }
 }
 
@@ -116,11 +118,11 @@ fn remove(netns: u32, lport: u16) {
     let Some(listener) = LISTENERS.get_ptr_mut(&listener_key(netns, lport)) else {
         return;
     };
-    // SAFETY: the entry is in the map.
-    let listener = unsafe { &mut *listener };
+    // SAFETY: the entry is in the map, and other CPUs add to this word too.
+    let sockets = unsafe { Shared::at(&raw mut (*listener).sockets) };
     // The entry stays. The next listener on the port reuses it, and an unused entry is evicted first.
-    if listener.sockets != 0 {
-        add_word_atomically(&mut listener.sockets, u32::MAX);
+    if sockets.get() != 0 {
+        sockets.add(u32::MAX);
     }
 }
 

@@ -79,7 +79,7 @@ macro_rules! chain {
         /// Tracks listen() and the close of a listener.
         #[$attribute]
         fn $listener(ctx: $context) -> $result {
-            run::resume::<$hook>(&ctx, names::STAGE_LISTENER, |hook, run| {
+            run::resume::<$hook>(&ctx, names::STAGE_LISTENER, |hook, run, _| {
                 listener::follow(hook, run)
             });
             0
@@ -87,31 +87,37 @@ macro_rules! chain {
         /// Applies the filter by ports and addresses.
         #[$attribute]
         fn $filter(ctx: $context) -> $result {
-            run::resume::<$hook>(&ctx, names::STAGE_FILTER, |hook, run| filter::apply(hook, run));
+            run::resume::<$hook>(&ctx, names::STAGE_FILTER, |hook, run, storage| {
+                filter::apply(hook, run, storage)
+            });
             0
         }
         /// Counts the transition and updates the state of the socket.
         #[$attribute]
         fn $state(ctx: $context) -> $result {
-            run::resume::<$hook>(&ctx, names::STAGE_STATE, |hook, run| state::count(hook, run));
+            run::resume::<$hook>(&ctx, names::STAGE_STATE, |hook, run, storage| {
+                state::count(hook, run, storage)
+            });
             0
         }
         /// Counts how the connection ended.
         #[$attribute]
         fn $close(ctx: $context) -> $result {
-            run::resume::<$hook>(&ctx, names::STAGE_CLOSE, |_, run| close_info::count(run));
+            run::resume::<$hook>(&ctx, names::STAGE_CLOSE, |_, run, _| close_info::count(run));
             0
         }
         /// Updates the owner and the time in each state.
         #[$attribute]
         fn $info(ctx: $context) -> $result {
-            run::resume::<$hook>(&ctx, names::STAGE_INFO, |hook, run| conn_info::follow(hook, run));
+            run::resume::<$hook>(&ctx, names::STAGE_INFO, |hook, run, storage| {
+                conn_info::follow(hook, run, storage)
+            });
             0
         }
         /// Adds to the latency histograms.
         #[$attribute]
         fn $latency(ctx: $context) -> $result {
-            run::resume::<$hook>(&ctx, names::STAGE_LATENCY, |hook, run| {
+            run::resume::<$hook>(&ctx, names::STAGE_LATENCY, |hook, run, _| {
                 latency::measure(hook, run)
             });
             0
@@ -119,13 +125,15 @@ macro_rules! chain {
         /// Records the opening that was held back.
         #[$attribute]
         fn $held(ctx: $context) -> $result {
-            run::resume::<$hook>(&ctx, names::STAGE_HELD, |hook, run| record::send_held(hook, run));
+            run::resume::<$hook>(&ctx, names::STAGE_HELD, |hook, run, _| {
+                record::send_held(hook, run)
+            });
             0
         }
         /// Records the transition.
         #[$attribute]
         fn $record(ctx: $context) -> $result {
-            run::resume::<$hook>(&ctx, names::STAGE_RECORD, |hook, run| {
+            run::resume::<$hook>(&ctx, names::STAGE_RECORD, |hook, run, _| {
                 record::send_transition(hook, run)
             });
             0
@@ -133,8 +141,8 @@ macro_rules! chain {
         /// Records the finished connection.
         #[$attribute]
         fn $conn(ctx: $context) -> $result {
-            run::resume::<$hook>(&ctx, names::STAGE_CONNECTION, |hook, run| {
-                record::send_connection(hook, run)
+            run::resume::<$hook>(&ctx, names::STAGE_CONNECTION, |hook, run, storage| {
+                record::send_connection(hook, run, storage)
             });
             0
         }

@@ -4,9 +4,9 @@
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use tcpwatch_common::filter::PORT_WORDS;
-use tcpwatch_common::histogram::{HistogramKey, Lengths};
+use tcpwatch_common::histogram::BucketKey;
 use tcpwatch_common::ledger::{COPIES, Pass};
 use tcpwatch_common::names::STAGES;
 use tcpwatch_common::owner::{Listener, Name};
@@ -82,6 +82,9 @@ pub(crate) static STAGES_CLASSIC: ProgramArray = ProgramArray::with_max_entries(
 pub(crate) static STATES: SkStorage<SockState> = SkStorage::new();
 
 /// The state of each socket by its address, if sockets have no storage.
+///
+/// Limit: 65,536 sockets. The kernel evicts none; a socket without room is counted as unremembered. An entry goes when its socket is
+/// destroyed.
 #[map]
 pub(crate) static STATES_BY_ADDR: HashMap<u64, SockState> = HashMap::with_max_entries(1, 0);
 
@@ -89,29 +92,48 @@ pub(crate) static STATES_BY_ADDR: HashMap<u64, SockState> = HashMap::with_max_en
 #[btf_map]
 pub(crate) static INFOS: SkStorage<StateAndInfo> = SkStorage::new();
 
-/// The same, instead of [`STATES_BY_ADDR`].
+/// The same, instead of [`STATES_BY_ADDR`], with the same limit.
 #[map]
 pub(crate) static INFOS_BY_ADDR: HashMap<u64, StateAndInfo> = HashMap::with_max_entries(1, 0);
 
 /// The process that accepted a socket, by the socket's address, until its next transition or its destruction. A program on a
 /// system call cannot reach the storage of the socket.
+///
+/// Limit: 262,144 sockets. The kernel evicts none; a process without room is counted as an owner not kept.
 #[map]
 pub(crate) static ACCEPTED: HashMap<u64, Owner> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 
 /// The listeners, by namespace and port. Children of an evicted listener have no owner until they are accepted.
+///
+/// Limit: 16,384 listeners. The kernel evicts the least recently used.
 #[map]
 pub(crate) static LISTENERS: LruHashMap<u64, Listener> = LruHashMap::with_max_entries(1, 0);
 
 /// Names of listening processes, updated when they change: a child may be created long after its listener.
+///
+/// Limit: 4,096 processes. The kernel evicts the least recently used. An entry goes when its process ends.
 #[map]
 pub(crate) static COMMS: LruHashMap<u32, Name> = LruHashMap::with_max_entries(1, 0);
 
-/// Histograms. Groups without room are counted together.
+/// Counts of the times of all connections, by [`tcpwatch_common::histogram::total`]; if there are groups, of those without room in
+/// [`BUCKETS`]. Each counter has its place, so none is evicted. Userspace maps this array into its memory.
 #[map]
-pub(crate) static HISTOGRAMS: PerCpuHashMap<HistogramKey, Lengths> =
-    PerCpuHashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+pub(crate) static TOTALS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Lengths of time of groups of connections: the buckets that have something in them, whichever CPU it came from.
+///
+/// Limit: 131,072 buckets. Nothing is evicted: a length that finds no room is counted in [`TOTALS`]. Expiry: about a second, when
+/// userspace moves on to the other bank, waits for the programs that write this one, and then reads and removes it.
+#[map]
+pub(crate) static BUCKETS: HashMap<BucketKey, u64> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+
+/// The bank of [`BUCKETS`] that is written now: 0 or 1.
+#[map]
+pub(crate) static BANK: Array<u32> = Array::with_max_entries(1, 0);
 
 /// When each socket was established, by its address, until `accept()` returns it.
+///
+/// Limit: 262,144. Nothing is evicted: what finds no room is counted as unmeasured. Expiry: at the death of the socket.
 #[map]
 pub(crate) static WAITING: HashMap<u64, u64> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 

@@ -4,15 +4,16 @@ use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use tcpwatch_common::event::{Amendment, Connection, DWELL_UNKNOWN};
 use tcpwatch_common::evidence::{DEAD, DONE};
 use tcpwatch_common::owner::HOW_UNKNOWN;
-use tcpwatch_common::{Evidence, Ledger, Transition};
+use tcpwatch_common::{Evidence, Transition};
 
 use crate::counter::inc;
 use crate::hook::Hook;
-use crate::ledger::inc_shared;
+use crate::ledger::{OwnBank, SharedBank, inc_shared};
 use crate::maps::EVENTS;
 use crate::params::param;
 use crate::run::{PEER_UNKNOWN, Run};
 use crate::sock::{self, Traffic};
+use crate::sock_state::Storage;
 use crate::step::{CLOSE_WAIT, ESTABLISHED, FIN_WAIT2, Step};
 use crate::{filter, needs, words};
 
@@ -96,13 +97,13 @@ pub(crate) fn send_held<H: Hook>(hook: &H, run: &Run) -> Option<()> {
 
 /// The program `conn`: records the connection that ends with the transition.
 #[inline(always)]
-pub(crate) fn send_connection<H: Hook>(hook: &H, run: &Run) -> Option<()> {
+pub(crate) fn send_connection<H: Hook>(hook: &H, run: &Run, storage: &mut Storage) -> Option<()> {
     let recorded = Recorded::from_run(run);
     send::<Connection>(run.ledger()?, |place| {
         // SAFETY: as in `send_transition`.
         let place = unsafe { &mut *place };
         write(hook, run, &recorded, &mut place.last);
-        if let Some(info) = hook.kept(false).info {
+        if let Some(info) = hook.kept(storage, false).info {
             words::copy(&mut place.spent_ns, &info.spent_ns);
             place.closer_pid = info.closer_pid;
             words::copy(&mut place.closer_comm, &info.closer_comm);
@@ -173,19 +174,19 @@ fn write<H: Hook>(hook: &H, run: &Run, recorded: &Recorded, place: &mut Transiti
 
 /// Sends a record that `fill` writes, or counts it as lost.
 #[inline(always)]
-fn send<T: 'static>(ledger: &mut Ledger, fill: impl FnOnce(*mut T)) {
+fn send<T: 'static>(ledger: OwnBank, fill: impl FnOnce(*mut T)) {
     let Some(mut entry) = EVENTS.reserve::<T>(0) else {
-        inc(&mut ledger.lost);
+        inc(ledger.lost());
         return;
     };
     fill(entry.as_mut_ptr());
-    inc(&mut ledger.sent);
+    inc(ledger.sent());
+    let sent = ledger.sent().get();
     // A wakeup costs ten times as much as the record, and even the query has a cost. The reader also polls on a timer. So wake
     // it only for the first record, which the user waits for, and if the timer may be too late.
-    let is_first = ledger.sent == 1;
+    let is_first = sent == 1;
     let wake = is_first
-        || ledger.sent & param!(PARAMS.wake_mask) as u64 == 0
-            && EVENTS.query(AVAILABLE) >= param!(PARAMS.wake_bytes) as u64;
+        || sent & param!(PARAMS.wake_mask) as u64 == 0 && EVENTS.query(AVAILABLE) >= param!(PARAMS.wake_bytes) as u64;
     entry.submit(if wake {
         BPF_RB_FORCE_WAKEUP as u64
     } else {
@@ -197,7 +198,7 @@ fn send<T: 'static>(ledger: &mut Ledger, fill: impl FnOnce(*mut T)) {
 #[inline(always)]
 pub(crate) fn amend(amendment: &Amendment) {
     let Some(mut entry) = EVENTS.reserve::<Amendment>(0) else {
-        inc_shared(|ledger| &mut ledger.missed_resets);
+        inc_shared(SharedBank::missed_resets);
         return;
     };
     entry.write(*amendment);

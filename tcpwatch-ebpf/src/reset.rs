@@ -5,10 +5,10 @@ use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 use tcpwatch_common::event::Amendment;
 use tcpwatch_common::params::ABSENT;
 
-use crate::ledger::inc_shared;
+use crate::ledger::{SharedBank, inc_shared};
 use crate::params::param;
 use crate::sock::{self, Bare, IPPROTO_TCP, Memory, Typed, word};
-use crate::sock_state::{self, Kept};
+use crate::sock_state::{self, Kept, Storage};
 use crate::step::{CLOSE, LISTEN, SYN_RECV, SYN_SENT, TIME_WAIT};
 use crate::{close_info, filter, latency, needs, owner, record};
 
@@ -33,7 +33,7 @@ fn reset<'a, M: Memory>(sk: M, kept: impl FnOnce(bool) -> Kept<'a>, sent: bool, 
     }
     let Some(kept) = kept(state != CLOSE).state else {
         if state != CLOSE {
-            inc_shared(|ledger| &mut ledger.missed_resets);
+            inc_shared(SharedBank::missed_resets);
         }
         return;
     };
@@ -61,14 +61,28 @@ pub(crate) fn sent_typed(ctx: &BtfTracePointContext) {
     } else {
         0
     };
-    reset(Typed(sk), |create| sock_state::of_typed(sk, create), true, reason);
+    // SAFETY: the program has no other.
+    let storage = &mut unsafe { Storage::new() };
+    reset(
+        Typed(sk),
+        move |create| sock_state::of_typed(storage, sk, create),
+        true,
+        reason,
+    );
 }
 
 /// `tcp:tcp_receive_reset`, typed.
 #[inline(always)]
 pub(crate) fn received_typed(ctx: &BtfTracePointContext) {
     let sk: *const u8 = ctx.arg(0);
-    reset(Typed(sk), |create| sock_state::of_typed(sk, create), false, 0);
+    // SAFETY: the program has no other.
+    let storage = &mut unsafe { Storage::new() };
+    reset(
+        Typed(sk),
+        move |create| sock_state::of_typed(storage, sk, create),
+        false,
+        0,
+    );
 }
 
 /// `tcp:tcp_send_reset`, classic.
@@ -81,7 +95,14 @@ pub(crate) fn sent_classic(ctx: &TracePointContext) {
     };
     if address != 0 && param!(SOCK.known) != 0 {
         let sk = Bare(address as *const u8);
-        reset(sk, |create| sock_state::by_address(address, create), true, reason);
+        // SAFETY: the program has no other.
+        let storage = &mut unsafe { Storage::new() };
+        reset(
+            sk,
+            move |create| sock_state::by_address(storage, address, create),
+            true,
+            reason,
+        );
     }
 }
 
@@ -91,7 +112,14 @@ pub(crate) fn received_classic(ctx: &TracePointContext) {
     let address: u64 = word(ctx, param!(RESET.receive_skaddr));
     if param!(SOCK.known) != 0 {
         let sk = Bare(address as *const u8);
-        reset(sk, |create| sock_state::by_address(address, create), false, 0);
+        // SAFETY: the program has no other.
+        let storage = &mut unsafe { Storage::new() };
+        reset(
+            sk,
+            move |create| sock_state::by_address(storage, address, create),
+            false,
+            0,
+        );
     }
 }
 
@@ -116,9 +144,11 @@ pub(crate) fn destroyed_classic(ctx: &TracePointContext) {
 /// Drops the state of the socket at `address`, because another socket may get the address.
 #[inline(always)]
 fn forget_state(address: u64) {
+    // SAFETY: the program has no other.
+    let mut storage = unsafe { Storage::new() };
     // The kernel may send the reset of an orphan after the orphan is destroyed. Keep its state then; the next socket at this
     // address replaces it.
-    let awaits_reset = sock_state::by_address(address, false)
+    let awaits_reset = sock_state::by_address(&mut storage, address, false)
         .state
         .is_some_and(|state| close_info::awaits_reset(state));
     if !awaits_reset {

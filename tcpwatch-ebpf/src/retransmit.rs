@@ -2,7 +2,6 @@
 
 use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 
-use crate::counter::add_atomically;
 use crate::filter::{self, MATCH, Unknown};
 use crate::params::param;
 use crate::sock::{self, Bare, IPPROTO_TCP, Memory, Typed, word};
@@ -30,7 +29,7 @@ fn count<M: Memory>(sk: M, request: Option<M>) {
         _ => 2,
     };
     if let Some(ledger) = ledger::shared() {
-        add_atomically(&mut ledger.retransmits[kind], 1);
+        ledger.retransmits(kind).add(1);
     }
 }
 

@@ -11,10 +11,12 @@ use tcpwatch_common::names::{
     STAGE_CLOSE, STAGE_CONNECTION, STAGE_FILTER, STAGE_HELD, STAGE_INFO, STAGE_LATENCY, STAGE_LISTENER, STAGE_RECORD,
     STAGE_STATE,
 };
-use tcpwatch_common::{Evidence, Ledger, Owner};
+use tcpwatch_common::{Evidence, Owner};
 
 use crate::hook::Hook;
+use crate::ledger::OwnBank;
 use crate::maps::RUNS;
+use crate::sock_state::Storage;
 use crate::step::Step;
 use crate::{close_info, filter, latency, ledger, listener, needs, record, sock_state, state};
 
@@ -74,8 +76,9 @@ impl Run {
 
     /// The ledger for this transition.
     #[inline(always)]
-    pub(crate) fn ledger<'a>(&self) -> Option<&'a mut Ledger> {
-        ledger::at(self.ledger)
+    pub(crate) fn ledger(&self) -> Option<OwnBank> {
+        // SAFETY: `start` gives each run that may interrupt another a bank of its own.
+        unsafe { ledger::at(self.ledger) }
     }
 }
 
@@ -103,7 +106,7 @@ pub(crate) fn start<H: Hook>(hook: &H, ctx: &H::Context, step: Step, netns: u32)
     let runs = unsafe { &mut *runs };
     let depth = runs.depth;
     if depth >= LEVELS {
-        ledger::inc_shared(|ledger| &mut ledger.too_deep);
+        ledger::inc_shared(ledger::SharedBank::too_deep);
         return;
     }
     runs.depth = depth + 1;
@@ -119,7 +122,9 @@ pub(crate) fn start<H: Hook>(hook: &H, ctx: &H::Context, step: Step, netns: u32)
     run.held = 0;
     run.verdict = filter::MATCH;
     if !needs::program_before_state() {
-        if state::count(hook, run).is_some() {
+        // SAFETY: the program calls this once, and has no other.
+        let mut storage = unsafe { Storage::new() };
+        if state::count(hook, run, &mut storage).is_some() {
             call_after::<H>(ctx, Some(STAGE_STATE), run);
             hook.finish(run);
         }
@@ -132,14 +137,20 @@ pub(crate) fn start<H: Hook>(hook: &H, ctx: &H::Context, step: Step, netns: u32)
 
 /// Continues the run in one program of the chain: does its work `stage`, then calls the next program.
 #[inline(always)]
-pub(crate) fn resume<H: Hook>(ctx: &H::Context, this: u32, stage: impl FnOnce(&H, &mut Run) -> Option<()>) {
+pub(crate) fn resume<H: Hook>(
+    ctx: &H::Context,
+    this: u32,
+    stage: impl FnOnce(&H, &mut Run, &mut Storage) -> Option<()>,
+) {
     let Some(runs) = RUNS.get_ptr_mut(H::COPY) else { return };
     // SAFETY: as in `start`.
     let runs = unsafe { &mut *runs };
     let depth = runs.depth.wrapping_sub(1) & (LEVELS - 1);
     let run = &mut runs.runs[depth as usize];
+    // SAFETY: the program calls this once, and has no other.
+    let mut storage = unsafe { Storage::new() };
     if let Some(hook) = H::resumed(ctx)
-        && stage(&hook, run).is_some()
+        && stage(&hook, run, &mut storage).is_some()
     {
         call_after::<H>(ctx, Some(this), run);
         hook.finish(run);

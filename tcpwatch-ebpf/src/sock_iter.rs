@@ -5,8 +5,9 @@ use tcpwatch_common::ledger::{Count, PLAIN_PASS, Pass, STATES};
 
 use crate::filter::{self, MATCH, NO_MATCH, UNDECIDED, Unknown};
 use crate::maps::{COUNT, PASSES};
+use crate::needs;
 use crate::sock::{self, Memory, Typed};
-use crate::{needs, sock_state};
+use crate::sock_state::{self, Storage};
 
 const CLOSE: u8 = TcpState::Close as u8;
 const TIME_WAIT: u8 = TcpState::TimeWait as u8;
@@ -63,7 +64,9 @@ pub(crate) fn mark(ctx: *const TcpIter) {
     let pass: &mut Pass = unsafe { &mut *pass };
     let cell = (state & 15) as usize;
     let mut verdict = verdict(sk);
-    let Some(kept) = sock_state::of_typed(sk.address(), verdict == MATCH).state else {
+    // SAFETY: the program has no other.
+    let mut storage = unsafe { Storage::new() };
+    let Some(kept) = sock_state::of_typed(&mut storage, sk.address(), verdict == MATCH).state else {
         if verdict == MATCH {
             pass.refused[cell] += 1;
         }

@@ -5,10 +5,10 @@ use core::ptr;
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use aya_ebpf::maps::HashMap;
-use tcpwatch_common::Ledger;
 
 use crate::conn_info::{self, ConnInfo, StateAndInfo};
 use crate::counter::inc;
+use crate::ledger::OwnBank;
 use crate::maps::{INFOS, INFOS_BY_ADDR, STATES, STATES_BY_ADDR};
 use crate::needs;
 use crate::params::param;
@@ -91,26 +91,40 @@ impl SockState {
 
     /// Keeps the opening `from << 4 | to` until more is known.
     #[inline(always)]
-    pub(crate) fn hold(&mut self, ledger: &mut Ledger, opening: u8, now: u64) {
+    pub(crate) fn hold(&mut self, ledger: OwnBank, opening: u8, now: u64) {
         self.held_ns = now;
         self.entered_ns = now;
         self.held = opening;
-        inc(&mut ledger.held);
+        inc(ledger.held());
     }
 
     /// Takes the opening that was held back, `from << 4 | to`; 0 for none.
     #[inline(always)]
-    pub(crate) fn release(&mut self, ledger: &mut Ledger) -> u32 {
+    pub(crate) fn release(&mut self, ledger: OwnBank) -> u32 {
         let held = self.held as u32;
         if held != 0 {
             self.held = 0;
-            inc(&mut ledger.released);
+            inc(ledger.released());
         }
         held
     }
 }
 
 const _: () = assert!(size_of::<SockState>() == 48 && align_of::<SockState>() == 8);
+
+/// The right to what is kept of sockets. A program has one of them, so that there is one reference at a time.
+pub(crate) struct Storage(());
+
+impl Storage {
+    /// The one of the running program.
+    ///
+    /// # Safety
+    /// The program has no other.
+    #[inline(always)]
+    pub(crate) unsafe fn new() -> Self {
+        Self(())
+    }
+}
 
 /// What is kept of one socket. State and info share one map value, so one lookup fetches both.
 pub(crate) struct Kept<'a> {
@@ -148,20 +162,20 @@ impl<'a> Kept<'a> {
 
 /// What is kept of the typed socket `sk`, made where there is nothing and `create`; nothing where the kernel gives no room.
 #[inline(always)]
-pub(crate) fn of_typed<'a>(sk: *const u8, create: bool) -> Kept<'a> {
+pub(crate) fn of_typed(storage: &mut Storage, sk: *const u8, create: bool) -> Kept<'_> {
     if param!(PARAMS.sk_storage) == 0 {
-        by_address(sk as u64, create)
+        by_address(storage, sk as u64, create)
     } else if needs::infos() {
-        Kept::both(stored(&INFOS, sk, create))
+        Kept::both(stored(&INFOS, storage, sk, create))
     } else {
-        Kept::state(stored(&STATES, sk, create))
+        Kept::state(stored(&STATES, storage, sk, create))
     }
 }
 
 /// What `map` stores with the typed socket `sk`, made of zeros where there is nothing and `create`; `None` where the kernel gives no
 /// room.
 #[inline(always)]
-fn stored<'a, T>(map: &'static SkStorage<T>, sk: *const u8, create: bool) -> Option<&'a mut T> {
+fn stored<'a, T>(map: &'static SkStorage<T>, _only: &'a mut Storage, sk: *const u8, create: bool) -> Option<&'a mut T> {
     let flags = if create { CREATE } else { 0 };
     // SAFETY: `sk` is the typed socket the kernel gave this program, and the map's value is a `T`.
     let value = unsafe {
@@ -172,23 +186,34 @@ fn stored<'a, T>(map: &'static SkStorage<T>, sk: *const u8, create: bool) -> Opt
             flags,
         )
     };
-    // SAFETY: the storage lives as long as the socket, which is locked while this program runs for it.
+    // SAFETY: the storage lives as long as the socket, which is locked while this program runs for it, and the program has no other
+    // reference to it.
     unsafe { value.cast::<T>().as_mut() }
 }
 
 /// What is kept of the socket at `address`, made where there is nothing and `create`; nothing where the table is full.
 #[inline(always)]
-pub(crate) fn by_address<'a>(address: u64, create: bool) -> Kept<'a> {
+pub(crate) fn by_address(storage: &mut Storage, address: u64, create: bool) -> Kept<'_> {
     if needs::infos() {
-        Kept::both(found(&INFOS_BY_ADDR, address, create.then_some(&conn_info::NEW_BOTH)))
+        Kept::both(found(
+            &INFOS_BY_ADDR,
+            storage,
+            address,
+            create.then_some(&conn_info::NEW_BOTH),
+        ))
     } else {
-        Kept::state(found(&STATES_BY_ADDR, address, create.then_some(&NEW_STATE)))
+        Kept::state(found(&STATES_BY_ADDR, storage, address, create.then_some(&NEW_STATE)))
     }
 }
 
 /// What `map` has for the socket at `address`, a copy of `new` where there is nothing.
 #[inline(always)]
-fn found<'a, T>(map: &'static HashMap<u64, T>, address: u64, new: Option<&T>) -> Option<&'a mut T> {
+fn found<'a, T>(
+    map: &'static HashMap<u64, T>,
+    _only: &'a mut Storage,
+    address: u64,
+    new: Option<&T>,
+) -> Option<&'a mut T> {
     let mut value = map.get_ptr_mut(&address);
     if value.is_none()
         && let Some(new) = new
@@ -196,7 +221,8 @@ fn found<'a, T>(map: &'static HashMap<u64, T>, address: u64, new: Option<&T>) ->
         map.insert(&address, new, 0).ok()?;
         value = map.get_ptr_mut(&address);
     }
-    // SAFETY: nobody else uses the entry of a socket that is locked while this program runs for it.
+    // SAFETY: nobody else uses the entry of a socket that is locked while this program runs for it, and the program has no other
+    // reference to one.
     unsafe { value?.as_mut() }
 }
 

@@ -17,7 +17,7 @@ use tcpwatch_common::stack::{
 use tcpwatch_common::{Owner, StackCopy, StackHead};
 
 use crate::filter::{self, NO_MATCH, Unknown};
-use crate::ledger::inc_shared;
+use crate::ledger::{SharedBank, inc_shared};
 use crate::maps::{CALLED, STACKS};
 use crate::params::param;
 use crate::sock::{self, Bare, IPPROTO_TCP, Memory, Typed};
@@ -81,7 +81,7 @@ fn send(sk: impl Memory, how: u8) {
         copy::<STACK_BYTES>(sk, owner, registers, sp, depth)
     };
     if !sent {
-        inc_shared(|ledger| &mut ledger.lost_stacks);
+        inc_shared(SharedBank::lost_stacks);
     }
 }
 

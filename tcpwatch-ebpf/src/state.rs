@@ -2,23 +2,23 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_log_ebpf::warn;
-use tcpwatch_common::Ledger;
 use tcpwatch_common::event::{DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE, PORT_BOUND, PORT_CHOSEN};
 use tcpwatch_common::ledger::{BANKS, Count};
 
-use crate::counter::inc;
+use crate::counter::{add, inc};
 use crate::filter::{self, UNDECIDED};
 use crate::hook::Hook;
+use crate::ledger::{OwnBank, place};
 use crate::maps::COUNT;
 use crate::params::param;
 use crate::run::{HELD_BACK, PEER_UNKNOWN, Run};
-use crate::sock_state::{Kept, SockState};
+use crate::sock_state::{Kept, SockState, Storage};
 use crate::step::{CLOSE, Step};
 use crate::{close_info, needs, record, sock};
 
 /// Counts the transition of `run`.
 #[inline(always)]
-pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
+pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run, storage: &mut Storage) -> Option<()> {
     let step = run.step();
     let has_socket = close_info::has_socket(hook, step);
     let keeps_nothing = !needs::states() && hook.keeps_nothing();
@@ -45,7 +45,7 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     // A socket that is first seen at its close needs no state.
     let create = keep && !step.is_last();
     let mut kept = if create || !keeps_nothing && (keep || step.is_end() || step.is_birth()) {
-        hook.kept(create)
+        hook.kept(storage, create)
     } else {
         Kept::nothing()
     };
@@ -70,13 +70,13 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     run.close_info = close_info::read(hook, kept.state.as_deref(), step, no_port, has_socket);
     // A later reset must find its connection.
     if step.is_end() && kept.state.is_none() && close_info::may_go_on(run.close_info) {
-        kept = hook.kept(true);
+        kept = hook.kept(storage, true);
         if kept.state.is_none() {
-            inc(&mut ledger.missed_resets);
+            inc(ledger.missed_resets());
         }
     }
     if keep_all && kept.state.is_none() && !step.is_last() {
-        inc(&mut ledger.unremembered);
+        inc(ledger.unremembered());
         warn!(
             hook.context(),
             "no room to keep the state of a socket that goes from state {} to {}", step.from, step.to
@@ -107,7 +107,7 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
         if needs::records() && step.is_last() {
             run.id = next_id(run, ledger);
         }
-        inc(&mut ledger.transitions);
+        inc(ledger.transitions());
         if !by_marks {
             move_by_states(ledger, count, step, false);
         }
@@ -147,7 +147,7 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     }
     run.held_ns = state.held_ns;
     run.held = state.release(ledger);
-    inc(&mut ledger.transitions);
+    inc(ledger.transitions());
     if by_marks {
         move_by_mark(state, ledger, count, step);
     } else {
@@ -163,17 +163,17 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
 
 /// Adds the transition to the matrix, if the filter selects its states.
 #[inline(always)]
-fn count_move(ledger: &mut Ledger, step: Step) {
+fn count_move(ledger: OwnBank, step: Step) {
     if filter::wants(step.from, step.to) {
-        inc(&mut ledger.moves[step.from as usize & 15][step.to as usize & 15]);
+        inc(ledger.moves(step.from, step.to));
     }
 }
 
 /// A new connection number. It is unique because each ledger counts in steps of the number of ledgers.
 #[inline(always)]
-fn next_id(run: &Run, ledger: &mut Ledger) -> u64 {
-    ledger.lives += 1;
-    ledger.lives * (param!(PARAMS.cpus) * BANKS) as u64 + run.ledger as u64
+fn next_id(run: &Run, ledger: OwnBank) -> u64 {
+    inc(ledger.lives());
+    ledger.lives().get() * (param!(PARAMS.cpus) * BANKS) as u64 + run.ledger as u64
 }
 
 /// The local port of the connection, host order, and whether it is unknown: not chosen yet, or left over from an older
@@ -212,28 +212,32 @@ fn dwell(state: &mut SockState, now: u64, step: Step) -> u64 {
 
 /// Updates the count of sockets by the states. A held-back opening (`held`) is in no count yet.
 #[inline(always)]
-fn move_by_states(ledger: &mut Ledger, count: Count, step: Step, held: bool) {
-    let sockets = &mut ledger.sockets[count.bank()];
+fn move_by_states(ledger: OwnBank, count: Count, step: Step, held: bool) {
+    let Some(sockets) = ledger.sockets(count.bank()) else {
+        return;
+    };
     if !held && !step.is_child() && step.from != CLOSE {
-        sockets[step.from as usize & 15] -= 1;
+        add(&sockets[place(step.from)], -1);
     }
     if !step.is_last() {
-        sockets[step.to as usize & 15] += 1;
+        inc(&sockets[place(step.to)]);
     }
 }
 
 /// Updates the count of sockets by the mark of the socket, and moves the mark. A socket without a mark is in no count yet: the
 /// current walk has not reached it.
 #[inline(always)]
-fn move_by_mark(state: &mut SockState, ledger: &mut Ledger, count: Count, step: Step) {
-    let sockets = &mut ledger.sockets[count.bank()];
+fn move_by_mark(state: &mut SockState, ledger: OwnBank, count: Count, step: Step) {
+    let Some(sockets) = ledger.sockets(count.bank()) else {
+        return;
+    };
     if state.counted != 0 && state.epoch == count.epoch() {
-        sockets[state.counted as usize & 15] -= 1;
+        add(&sockets[place(state.counted as u32)], -1);
     }
     state.epoch = count.epoch();
     state.counted = 0;
     if !step.is_last() {
         state.counted = step.to as u8;
-        sockets[step.to as usize & 15] += 1;
+        inc(&sockets[place(step.to)]);
     }
 }

@@ -31,6 +31,9 @@ pub const OUTPUT: &str = "cannot write the output";
 /// How often the stream is read unasked: half of the 100 ms that output may be late.
 const POLL: Duration = Duration::from_millis(50);
 
+/// How often lengths of time are read: the kernel side keeps no more than those of this time.
+const READ_LATENCY: Duration = Duration::from_secs(1);
+
 /// How long the beginning waits for the owners of the sockets that listen already.
 const SEEDING: Duration = Duration::from_secs(1);
 
@@ -158,6 +161,8 @@ enum Wake {
     Source(Ready),
     /// An interval is over.
     Interval,
+    /// Lengths of time are to be read.
+    Latency,
     /// The run is.
     RunEnd,
 }
@@ -233,6 +238,8 @@ impl Run<'_> {
         });
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut latency = interval(READ_LATENCY);
+        latency.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut more = false;
         while !self.sink.is_complete() && !terminal::reader_gone() {
             let interval_over = async {
@@ -242,11 +249,13 @@ impl Run<'_> {
                 }
             };
             let streams = self.source.streams();
+            let measures = self.source.measures_latency();
             let wake = tokio::select! {
                 biased;
                 () = self.shutdown.wait() => Wake::RunEnd,
                 error = self.sink.out.failed() => return Err(error).context(OUTPUT),
                 _ = interval_over => Wake::Interval,
+                _ = latency.tick(), if measures => Wake::Latency,
                 ready = self.source.ready() => Wake::Source(ready?),
                 // Signals, timers and other threads are seen to between batches.
                 () = yield_now(), if more => Wake::Source(Ready::Records),
@@ -259,7 +268,9 @@ impl Run<'_> {
                     self.apply_each(Live::walk_ports)?;
                     more = self.read_batches()?;
                     self.end_interval()?;
+                    latency.reset();
                 }
+                Wake::Latency => self.apply_each(Live::read_latency)?,
                 Wake::Source(Ready::Scan(found)) => {
                     more = self.read_batches()?;
                     if self.end_scan(*found)? && self.source.only_scans_stuck() {

@@ -1,13 +1,25 @@
 //! Histograms count what the ledger counts, and lengths that are known beforehand are in the right buckets.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::thread::sleep;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, sleep};
 use std::time::Duration;
 
+use tcpwatch::input::Input;
+use tcpwatch::input::latency::{Group, LatencyBy, Measured, What};
+use tcpwatch::input::needs::Needs;
+use tcpwatch::input::netns_selector::NetnsSelector;
+use tcpwatch::model::filter::Filter;
+use tcpwatch::source::ebpf::{self, Choice};
+use tcpwatch::source::live::{Live, Options};
+use tcpwatch_common::TcpState;
+
 use crate::support::LOOPBACK;
+use crate::support::heavy;
 use crate::support::netns::in_netns;
 use crate::support::proc_tcp::{until_in, until_state};
-use crate::support::program::latency::{Latency, Measured};
+use crate::support::program::latency::{self, Latency};
 use crate::support::program::stat::{Stat, total};
 use crate::support::program::{Hook, on_both_hooks};
 use crate::support::python::Python;
@@ -25,6 +37,10 @@ on_both_hooks!(
     what_began_before_is_unknown,
     groups_by_process,
     groups_by_port_and_peer,
+    each_ephemeral_port_has_its_length,
+    what_finds_no_room_is_counted_with_the_others,
+    keys_that_were_read_make_room,
+    readings_in_traffic_lose_nothing,
 );
 
 /// 60 ms, and in ns.
@@ -258,7 +274,7 @@ fn process(python: &Python) -> String {
 }
 
 /// Everything that was measured in groups was measured without.
-fn sums_are_equal(groups: &Measured, all: &Measured) {
+fn sums_are_equal(groups: &latency::Measured, all: &latency::Measured) {
     for (what, _) in groups.histograms.keys().chain(all.histograms.keys()) {
         assert_eq!(groups.all(what).counts(), all.all(what).counts(), "{what}");
     }
@@ -336,5 +352,203 @@ fn groups_by_port_and_peer(hook: Hook) {
         }
         sums_are_equal(&by_port, &ungrouped);
         sums_are_equal(&by_peer, &ungrouped);
+    });
+}
+
+/// Connects from a port of its own each time to a port of the address given, and waits a while before it closes; prints for each port
+/// how long the connection was open, ns, as it measured it: at least, and at most.
+const EPHEMERAL: &str = r#"
+import json, socket, sys, time
+count, port, wait = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+listener = socket.create_server(("127.0.0.1", port), backlog=16)
+took = {}
+for _ in range(count):
+    client = socket.socket()
+    before = time.monotonic_ns()
+    client.connect(("127.0.0.1", port))
+    after = time.monotonic_ns()
+    server, _ = listener.accept()
+    time.sleep(wait)
+    closing = time.monotonic_ns()
+    name = client.getsockname()[1]
+    client.shutdown(socket.SHUT_WR)
+    closed = time.monotonic_ns()
+    took[name] = [closing - after, closed - before]
+    server.recv(1)
+    server.close()
+    client.recv(1)
+    client.close()
+print(json.dumps(took), flush=True)
+input()
+"#;
+
+/// Each connection has a port of its own, and all are counted: in the row of the port, or among the others.
+fn each_ephemeral_port_has_its_length(hook: Hook) {
+    in_netns(|_| {
+        const COUNT: i64 = 300;
+        let mut stat = Stat::start(hook, &[]);
+        let latency = Latency::start(hook, &["--by", "lport"]);
+        let mut python = Python::start(EPHEMERAL, &[&COUNT.to_string(), "8080", "0.005"]);
+        let took = python.line(0);
+        let cells = stat.settled();
+        let measured = latency.finish();
+        stat.finish();
+        assert_eq!(measured.equals(&cells), Ok(()));
+        assert_eq!(
+            measured.of_groups("established", |group| group == "8080").counts(),
+            (COUNT, 0)
+        );
+        let took = took.as_object().expect("ports");
+        assert_eq!(i64::try_from(took.len()), Ok(COUNT));
+        for (port, ends) in took {
+            let end = |index: usize| ends[index].as_u64().expect("ns");
+            let histogram = measured.of_groups("established", |group| group == port);
+            assert_eq!(histogram.counts(), (1, 0), "{port}");
+            assert!(
+                histogram.is_within(end(0), end(1)),
+                "{port}: {ends}, and not {histogram:?}"
+            );
+        }
+    });
+}
+
+/// Watches this network namespace.
+fn watch(hook: Hook, by: LatencyBy) -> Live {
+    let options = Options {
+        filter: Filter::default(),
+        netns: NetnsSelector::Own,
+        hook: Choice::Only(match hook {
+            Hook::TpBtf => ebpf::Hook::TpBtf,
+            Hook::Tracepoint => ebpf::Hook::Tracepoint,
+        }),
+        ring_bytes: 4096,
+    };
+    let needs = Needs {
+        latency: Some(by),
+        ..Needs::default()
+    };
+    Live::start(&options, needs).expect("the kernel side")
+}
+
+/// Lengths that were read: by what was measured and whether they are among the others.
+#[derive(Default)]
+struct Read(BTreeMap<(What, bool), u64>);
+
+impl Read {
+    /// Adds what there is to read.
+    fn read(&mut self, live: &mut Live) {
+        let mut add = |input| {
+            let Input::Latency(sample) = input else { return };
+            for Measured { what, group, histogram } in sample.measured {
+                *self.0.entry((what, group == Group::Other)).or_default() += histogram.total();
+            }
+        };
+        live.read_latency(&mut add).expect("a reading");
+    }
+
+    /// Of `what`, among the others or not.
+    fn get(&self, what: What, other: bool) -> u64 {
+        self.0.get(&(what, other)).copied().unwrap_or(0)
+    }
+
+    /// Compares with connections of which each is measured so once.
+    fn is_of(&self, connections: i64) {
+        let connections = u64::try_from(connections).expect("a count");
+        for what in EACH_ONCE
+            .into_iter()
+            .chain([What::HandshakeServer, What::State(TcpState::LastAck)])
+        {
+            assert_eq!(self.get(what, false) + self.get(what, true), connections, "{what:?}");
+        }
+        let established = What::State(TcpState::Established);
+        assert_eq!(
+            self.get(established, false) + self.get(established, true),
+            2 * connections
+        );
+    }
+}
+
+/// What is measured of each client, beside its time in ESTABLISHED.
+const EACH_ONCE: [What; 4] = [
+    What::HandshakeClient,
+    What::State(TcpState::SynSent),
+    What::State(TcpState::FinWait1),
+    What::State(TcpState::FinWait2),
+];
+
+/// Connections by a port each, so many that their lengths have no room in the kernel's table: five of each, and 131,072 fit.
+const FLOOD: i64 = 36_000;
+/// So many ports that few are used twice.
+const PORTS: (&str, &str) = ("ipv4/ip_local_port_range", "1024 65535");
+
+fn what_finds_no_room_is_counted_with_the_others(hook: Hook) {
+    let _turn = heavy::turn();
+    in_netns(|netns| {
+        netns.set(PORTS.0, PORTS.1);
+        let mut live = watch(hook, LatencyBy::Lport);
+        bulk::connections(FLOOD);
+        live.detach().expect("the end");
+        let mut read = Read::default();
+        read.read(&mut live);
+        read.is_of(FLOOD);
+        let others: u64 = read
+            .0
+            .iter()
+            .filter(|((_, other), _)| *other)
+            .map(|(_, count)| count)
+            .sum();
+        assert!(others > 0, "there was room for all");
+        for what in EACH_ONCE {
+            assert!(read.get(what, false) > 0, "{what:?}: there was room for some");
+        }
+    });
+}
+
+/// What was read has gone, so that as many keys again find room.
+fn keys_that_were_read_make_room(hook: Hook) {
+    let _turn = heavy::turn();
+    in_netns(|netns| {
+        netns.set(PORTS.0, PORTS.1);
+        let mut live = watch(hook, LatencyBy::Lport);
+        let mut read = Read::default();
+        for _ in 0..4 {
+            bulk::connections(FLOOD / 4);
+            read.read(&mut live);
+        }
+        live.detach().expect("the end");
+        read.read(&mut live);
+        read.is_of(FLOOD);
+        assert!(
+            read.0.keys().all(|(_, other)| !other),
+            "there was room for all: {:?}",
+            read.0
+        );
+    });
+}
+
+fn readings_in_traffic_lose_nothing(hook: Hook) {
+    let _turn = heavy::turn();
+    in_netns(|_| {
+        for by in [LatencyBy::All, LatencyBy::Lport, LatencyBy::Process] {
+            const COUNT: i64 = 4000;
+            let mut live = watch(hook, by);
+            let mut read = Read::default();
+            let mut readings = 0;
+            let is_over = AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    bulk::connections(COUNT);
+                    is_over.store(true, Ordering::SeqCst);
+                });
+                while !is_over.load(Ordering::SeqCst) {
+                    read.read(&mut live);
+                    readings += 1;
+                }
+            });
+            live.detach().expect("the end");
+            read.read(&mut live);
+            read.is_of(COUNT);
+            assert!(readings > 0, "{by:?}: nothing was read meanwhile");
+        }
     });
 }

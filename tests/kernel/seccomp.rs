@@ -26,10 +26,12 @@ use crate::support::workload::bulk;
 /// `tp_btf` is attached by this one.
 const RAW_TRACEPOINT_OPEN: Refused = (Some(17), "BPF_RAW_TRACEPOINT_OPEN");
 /// What needs none of these goes on without.
-const OTHERS: [Refused; 5] = [
+const OTHERS: [Refused; 7] = [
     (Some(1), "BPF_MAP_LOOKUP_ELEM"),
     (Some(4), "BPF_MAP_GET_NEXT_KEY"),
     RAW_TRACEPOINT_OPEN,
+    (Some(24), "BPF_MAP_LOOKUP_BATCH"),
+    (Some(27), "BPF_MAP_DELETE_BATCH"),
     (Some(28), "BPF_LINK_CREATE"),
     (Some(33), "BPF_ITER_CREATE"),
 ];
@@ -37,7 +39,7 @@ const OTHERS: [Refused; 5] = [
 const STAT: &[&str] = &["stat", "0.1", "2"];
 const TRACE: &[&str] = &["trace", "-d", "100ms"];
 const CHURN: &[&str] = &["churn", "0.1", "-d", "100ms"];
-const LATENCY: &[&str] = &["latency", "0.1", "-d", "100ms"];
+const LATENCY: &[&str] = &["latency", "0.1", "--by", "lport", "-d", "100ms"];
 const LEAKS: &[&str] = &["leaks", "--watch", "100ms", "--stacks", "-d", "100ms"];
 
 /// Connections that are made to see whether a run is right.
@@ -129,7 +131,7 @@ fn churn_is_right_or_one_line_says_why_not() {
 #[test]
 fn latency_is_right_or_one_line_says_why_not() {
     check(LATENCY, |hook| {
-        let latency = Latency::start(hook, &[]);
+        let latency = Latency::start(hook, &["--by", "lport"]);
         let made = bulk::connections(CONNECTIONS);
         let mut ended = none();
         ended.insert("time_wait", CONNECTIONS);

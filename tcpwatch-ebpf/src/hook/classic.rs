@@ -13,7 +13,7 @@ use crate::maps::{CLASSIC_RECORD, STAGES_CLASSIC};
 use crate::params::param;
 use crate::run::Run;
 use crate::sock::{self, Copied, Endpoints, SocketCopy};
-use crate::sock_state::{self, Kept};
+use crate::sock_state::{self, Kept, Storage};
 use crate::step::Step;
 use crate::words::put;
 
@@ -145,8 +145,8 @@ impl<'a> Hook for ClassicHook<'a> {
     }
 
     #[inline(always)]
-    fn kept(&self, create: bool) -> Kept<'_> {
-        sock_state::by_address(self.address(), create)
+    fn kept<'s>(&self, storage: &'s mut Storage, create: bool) -> Kept<'s> {
+        sock_state::by_address(storage, self.address(), create)
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use aya_ebpf::maps::ProgramArray;
 
 use crate::run::Run;
 use crate::sock::{Endpoints, Memory};
-use crate::sock_state::Kept;
+use crate::sock_state::{Kept, Storage};
 use crate::step::Step;
 
 /// [`Hook::COPY`] of the first copy of the programs, the only one on the classic hook.
@@ -47,7 +47,7 @@ pub(crate) trait Hook: Sized {
     /// Inode number of the network namespace; 0 if unknown.
     fn netns(&self) -> u32;
     /// The stored state of the socket. If there is none and `create`, creates it; empty if the kernel has no room.
-    fn kept(&self, create: bool) -> Kept<'_>;
+    fn kept<'s>(&self, storage: &'s mut Storage, create: bool) -> Kept<'s>;
     /// Whether there is certainly no stored state of the socket (a quick check). Call this before the paths of a program
     /// branch, like [`crate::close_info::has_socket`].
     #[inline(always)]

@@ -10,7 +10,7 @@ use crate::maps::{STAGES_TYPED, STAGES_TYPED2};
 use crate::params::param;
 use crate::run::Run;
 use crate::sock::{self, Endpoints, Typed};
-use crate::sock_state::{self, Kept};
+use crate::sock_state::{self, Kept, Storage};
 use crate::step::Step;
 
 /// The `tp_btf` hook: the socket is typed, so plain loads read its memory. `COPY` is the copy of the programs.
@@ -96,8 +96,8 @@ impl<const COPY: u32> Hook for TypedHook<'_, COPY> {
     }
 
     #[inline(always)]
-    fn kept(&self, create: bool) -> Kept<'_> {
-        sock_state::of_typed(self.sk.0, create)
+    fn kept<'s>(&self, storage: &'s mut Storage, create: bool) -> Kept<'s> {
+        sock_state::of_typed(storage, self.sk.0, create)
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@ use super::hysteresis::Hysteresis;
 use super::{Detector, Frame, MOST, opener_owner, rate, share, within};
 use crate::explain::kind::Kind;
 use crate::model::churn::{ChurnFrame, Destination, Opener, Tally};
-use crate::model::number::{duration, per_second, thousands};
+use crate::model::number::{duration, per_second, thousands, two_digits};
 
 /// Connections a second from which one opener is worth a word: in the minute that TIME_WAIT lasts, 600 sockets.
 const BUSY_PER_S: f64 = 10.0;
@@ -69,7 +69,7 @@ impl Detector for ChurnDetector {
                 thousands(tally.opened),
                 within(&churn.stat),
                 thousands(per_second(tally.opened, churn.stat.interval_s)),
-                longest.map_or_else(|| "?".into(), duration),
+                longest.map_or_else(|| "?".into(), |ns| duration(two_digits(ns))),
             );
             let mut evidence = vec![
                 ("opened", tally.opened.into()),
@@ -197,7 +197,7 @@ mod tests {
         let finding = one(once(vec![route(app(), 4870, 4870, 1_000_000)]));
         assert!(
             finding.title.starts_with(
-                "php-fpm[901] opened 4,870 connections to 10.0.0.9:6379 in 10.0 s, 487 a second, and 9 of 10 lived about 9"
+                "php-fpm[901] opened 4,870 connections to 10.0.0.9:6379 in 10.0 s, 487 a second, and 9 of 10 lived about 1.0ms"
             ),
             "{}",
             finding.title

@@ -105,7 +105,7 @@ impl fmt::Display for Group {
 }
 
 /// The histogram of one measure in one group of connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Measured {
     /// The measure.
     pub what: What,
@@ -126,15 +126,15 @@ pub struct Retransmits {
     pub data: u64,
 }
 
-/// All measurements up to one moment.
+/// All measurements since the sample before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LatencySample {
-    /// Histograms since the start.
+    /// The histograms that have something in them.
     pub measured: Vec<Measured>,
     /// Retransmitted segments since the start.
     pub retransmits: Retransmits,
-    /// Times that were not counted because there was no room.
+    /// Waits for `accept()` since the start that were not measured, because there was no room for the time of their start.
     pub unmeasured: u64,
-    /// Runs of the BPF programs that the kernel skipped; `None` if it does not count them.
+    /// Runs of the BPF programs since the start that the kernel skipped; `None` if it does not count them.
     pub missed: Option<u64>,
 }

@@ -399,6 +399,7 @@ pub(crate) mod tests {
     use super::time_wait_by::TimeWaitBy;
     use super::*;
     use crate::input::LedgerSample;
+    use crate::input::histogram::bucket;
     use crate::input::owner::{Comm, How, Owner};
     use crate::input::ports::range::PortRange;
     use crate::input::ports::walk::{WALK_MAX, Walk};
@@ -507,8 +508,8 @@ pub(crate) mod tests {
         assert_eq!(first.tally.exchanged.mean(), Some(10));
         assert_eq!((first.tally.opened, first.tally.time_wait), (3, 3));
         assert_eq!(
-            (first.tally.lifetime.count(), first.tally.lifetime.max()),
-            (3, Some(1000))
+            (first.tally.lifetime.count(), first.tally.lifetime.max().map(bucket)),
+            (3, Some(bucket(1000)))
         );
         let openers: Vec<_> = frame.routes.iter().map(|route| route.opener).collect();
         assert!(openers.contains(&Opener::Peer(Ipv4Addr::new(10, 0, 0, 5).into())));

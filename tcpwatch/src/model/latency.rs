@@ -1,9 +1,13 @@
 //! How long connections stay in a state, how long a handshake takes, how long a connection waits to be accepted.
 
+use std::cmp::Reverse;
+use std::mem;
+
 use hashbrown::HashMap;
 use jiff::Timestamp;
 
-use crate::input::latency::{Group, LatencyBy, LatencySample, Measured, Retransmits};
+use crate::input::histogram::Histogram;
+use crate::input::latency::{Group, LatencyBy, LatencySample, Measured, Retransmits, What};
 
 /// What was measured in one interval.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,22 +18,80 @@ pub struct LatencyFrame {
     pub interval_s: f64,
     /// What the groups are by.
     pub by: LatencyBy,
-    /// The histograms that have something in them: the busiest group first, and in it in the order of [`What`].
+    /// The histograms that have something in them: the busiest group first and [`Group::Other`] last, each in the order of [`What`].
+    /// Together they have all that was measured.
     pub measured: Vec<Measured>,
+    /// Groups that had to make room, and are counted in [`Group::Other`].
+    pub evicted: u64,
     /// Segments sent again.
     pub retransmits: Retransmits,
-    /// Lengths there was no room to count.
+    /// Waits for `accept()` that were not measured.
     pub unmeasured: u64,
     /// Runs of the kernel side that the kernel skipped; `None` where it does not say.
     pub missed: Option<u64>,
 }
 
-/// Makes intervals of samples.
+/// Buckets of histograms that are kept at most, those of [`Group::Other`] aside.
+const BUCKETS: usize = 131_072;
+/// How many are left where groups had to make room.
+const BUCKETS_LEFT: usize = BUCKETS / 4 * 3;
+
+/// Adds up the samples of an interval.
 #[derive(Debug)]
 pub struct Latency {
     by: LatencyBy,
+    /// What was measured since the last frame.
+    ///
+    /// Limit: [`BUCKETS`]. Evicted: the groups whose last length is oldest, of equally old ones the smallest; what they counted goes to
+    /// [`Self::other`]. Expiry: at the end of the interval.
+    groups: HashMap<Group, Histograms>,
+    /// What was counted without a group, or no longer has one.
+    other: Histograms,
+    /// Buckets of `groups`.
+    buckets: usize,
+    evicted: u64,
+    /// The last sample, without its histograms, and the last of the interval before.
+    now: LatencySample,
     before: LatencySample,
     before_ns: u64,
+}
+
+/// The histograms of one group.
+#[derive(Debug, Default)]
+struct Histograms {
+    /// In the order of [`What`].
+    parts: Vec<(What, Histogram)>,
+    /// When the last sample had something of the group.
+    seen_ns: u64,
+}
+
+impl Histograms {
+    /// Adds `histogram` of `what`; how many buckets there are more.
+    fn merge(&mut self, what: What, histogram: Histogram) -> usize {
+        match self.parts.binary_search_by_key(&what, |&(what, _)| what) {
+            Ok(at) => {
+                let part = &mut self.parts[at].1;
+                let before = part.size();
+                part.merge(&histogram);
+                part.size() - before
+            }
+            Err(at) => {
+                let size = histogram.size();
+                self.parts.insert(at, (what, histogram));
+                size
+            }
+        }
+    }
+
+    /// Lengths counted, known or not.
+    fn total(&self) -> u64 {
+        let totals = self.parts.iter().map(|(_, histogram)| histogram.total());
+        totals.fold(0, u64::saturating_add)
+    }
+
+    fn size(&self) -> usize {
+        self.parts.iter().map(|(_, histogram)| histogram.size()).sum()
+    }
 }
 
 impl Latency {
@@ -38,53 +100,87 @@ impl Latency {
     pub fn new(by: LatencyBy, monotonic_ns: u64) -> Self {
         Self {
             by,
+            groups: HashMap::new(),
+            other: Histograms::default(),
+            buckets: 0,
+            evicted: 0,
+            now: LatencySample::default(),
             before: LatencySample::default(),
             before_ns: monotonic_ns,
         }
     }
 
-    /// What came since the sample before, `now` being all until `time`.
-    pub fn frame(&mut self, now: LatencySample, time: Timestamp, monotonic_ns: u64) -> LatencyFrame {
-        let before: HashMap<_, _> = self
-            .before
-            .measured
-            .iter()
-            .map(|measured| ((measured.what, measured.group), measured.histogram))
-            .collect();
-        let since = now.measured.iter().map(|measured| Measured {
-            histogram: before
-                .get(&(measured.what, measured.group))
-                .map_or(measured.histogram, |then| measured.histogram.since(then)),
-            ..*measured
-        });
-        let mut measured: Vec<Measured> = since
-            .filter(|measured| measured.histogram.count() > 0 || measured.histogram.unknown() > 0)
-            .collect();
-        let mut sizes: HashMap<Group, u64> = HashMap::new();
-        for part in &measured {
-            *sizes.entry(part.group).or_default() += part.histogram.count() + part.histogram.unknown();
+    /// Adds what was measured until `monotonic_ns`.
+    pub fn add(&mut self, mut sample: LatencySample, monotonic_ns: u64) {
+        for Measured { what, group, histogram } in sample.measured.drain(..) {
+            if histogram.total() == 0 {
+                continue;
+            }
+            if group == Group::Other {
+                self.other.merge(what, histogram);
+                continue;
+            }
+            let histograms = self.groups.entry(group).or_default();
+            histograms.seen_ns = monotonic_ns;
+            self.buckets += histograms.merge(what, histogram);
         }
-        let size = |group: &Group| sizes.get(group).copied().unwrap_or(0);
-        measured.sort_by(|a, b| {
-            let by_size = size(&b.group).cmp(&size(&a.group));
-            by_size.then_with(|| (a.group, a.what).cmp(&(b.group, b.what)))
+        self.now = sample;
+        if self.buckets > BUCKETS {
+            self.evict();
+        }
+    }
+
+    /// Moves groups to the others, until there is room again.
+    fn evict(&mut self) {
+        let mut order: Vec<(u64, u64, Group)> = self
+            .groups
+            .iter()
+            .map(|(&group, histograms)| (histograms.seen_ns, histograms.total(), group))
+            .collect();
+        order.sort_unstable();
+        for (.., group) in order {
+            if self.buckets <= BUCKETS_LEFT {
+                break;
+            }
+            let Some(histograms) = self.groups.remove(&group) else {
+                continue;
+            };
+            self.buckets -= histograms.size();
+            self.evicted += 1;
+            for (what, histogram) in histograms.parts {
+                self.other.merge(what, histogram);
+            }
+        }
+    }
+
+    /// What was measured since the frame before, until `time`.
+    pub fn frame(&mut self, time: Timestamp, monotonic_ns: u64) -> LatencyFrame {
+        let mut groups: Vec<(Group, Histograms)> = self.groups.drain().collect();
+        groups.sort_by_cached_key(|(group, histograms)| (Reverse(histograms.total()), *group));
+        groups.push((Group::Other, mem::take(&mut self.other)));
+        let measured = groups.into_iter().flat_map(|(group, histograms)| {
+            let parts = histograms.parts.into_iter();
+            parts.map(move |(what, histogram)| Measured { what, group, histogram })
         });
+        let Self { now, before, .. } = self;
         let frame = LatencyFrame {
             time,
             interval_s: super::seconds(monotonic_ns.saturating_sub(self.before_ns)),
             by: self.by,
-            measured,
+            measured: measured.collect(),
+            evicted: mem::take(&mut self.evicted),
             retransmits: Retransmits {
-                syn: now.retransmits.syn.saturating_sub(self.before.retransmits.syn),
-                syn_ack: now.retransmits.syn_ack.saturating_sub(self.before.retransmits.syn_ack),
-                data: now.retransmits.data.saturating_sub(self.before.retransmits.data),
+                syn: now.retransmits.syn.saturating_sub(before.retransmits.syn),
+                syn_ack: now.retransmits.syn_ack.saturating_sub(before.retransmits.syn_ack),
+                data: now.retransmits.data.saturating_sub(before.retransmits.data),
             },
-            unmeasured: now.unmeasured.saturating_sub(self.before.unmeasured),
+            unmeasured: now.unmeasured.saturating_sub(before.unmeasured),
             missed: now
                 .missed
-                .map(|missed| missed.saturating_sub(self.before.missed.unwrap_or(0))),
+                .map(|missed| missed.saturating_sub(before.missed.unwrap_or(0))),
         };
-        self.before = now;
+        self.buckets = 0;
+        self.before = now.clone();
         self.before_ns = monotonic_ns;
         frame
     }
@@ -92,62 +188,153 @@ impl Latency {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::net::Ipv6Addr;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
     use tcpwatch_common::TcpState;
 
     use super::*;
-    use crate::input::histogram::Histogram;
-    use crate::input::latency::What;
+    use crate::input::socket::Address;
 
-    fn sample(counts: &[(What, Group, u64)]) -> LatencySample {
-        let measured = counts.iter().map(|&(what, group, count)| {
-            let mut histogram = Histogram::default();
-            for _ in 0..count {
-                histogram.record(1000);
-            }
-            Measured { what, group, histogram }
-        });
+    const ESTABLISHED: What = What::State(TcpState::Established);
+
+    fn part(what: What, group: Group, lengths: &[u64]) -> Measured {
+        let mut histogram = Histogram::default();
+        for &ns in lengths {
+            histogram.record(ns);
+        }
+        Measured { what, group, histogram }
+    }
+
+    fn sample(measured: Vec<Measured>) -> LatencySample {
         LatencySample {
-            measured: measured.collect(),
+            measured,
             missed: Some(3),
             ..LatencySample::default()
         }
     }
 
+    fn counts(frame: &LatencyFrame) -> Vec<(What, Group, u64)> {
+        let measured = frame.measured.iter();
+        measured
+            .map(|measured| (measured.what, measured.group, measured.histogram.count()))
+            .collect()
+    }
+
     #[test]
-    fn an_interval_has_what_came_in_it_the_busiest_first() {
-        let established = What::State(TcpState::Established);
+    fn an_interval_has_what_came_in_it_the_busiest_first_and_the_others_last() {
         let (small, large) = (Group::Lport(80), Group::Lport(443));
         let mut latency = Latency::new(LatencyBy::Lport, 0);
-        latency.frame(sample(&[(established, small, 5)]), Timestamp::UNIX_EPOCH, 1_000_000_000);
-        let now = sample(&[
-            (established, small, 7),
-            (established, large, 4),
-            (What::Accept, large, 1),
-            (What::HandshakeServer, small, 0),
-        ]);
-        let frame = latency.frame(now, Timestamp::UNIX_EPOCH, 3_000_000_000);
-        let found: Vec<_> = frame
-            .measured
-            .iter()
-            .map(|measured| (measured.what, measured.group, measured.histogram.count()))
-            .collect();
+        latency.add(sample(vec![part(ESTABLISHED, small, &[1; 5])]), 5);
         assert_eq!(
-            found,
+            counts(&latency.frame(Timestamp::UNIX_EPOCH, 1_000_000_000)),
+            [(ESTABLISHED, small, 5)]
+        );
+        latency.add(sample(vec![part(ESTABLISHED, Group::Other, &[1; 9])]), 7);
+        latency.add(
+            sample(vec![
+                part(ESTABLISHED, large, &[1; 4]),
+                part(What::HandshakeServer, small, &[]),
+            ]),
+            7,
+        );
+        latency.add(
+            sample(vec![part(What::Accept, large, &[1]), part(ESTABLISHED, small, &[1; 2])]),
+            8,
+        );
+        let frame = latency.frame(Timestamp::UNIX_EPOCH, 3_000_000_000);
+        assert_eq!(
+            counts(&frame),
             [
                 (What::Accept, large, 1),
-                (established, large, 4),
-                (established, small, 2)
+                (ESTABLISHED, large, 4),
+                (ESTABLISHED, small, 2),
+                (ESTABLISHED, Group::Other, 9),
             ]
         );
-        assert_eq!((frame.interval_s, frame.missed), (2.0, Some(0)));
+        assert_eq!((frame.interval_s, frame.missed, frame.evicted), (2.0, Some(0), 0));
+    }
+
+    fn peer(number: u64) -> Group {
+        Group::Remote(Address::new(Ipv6Addr::from(u128::from(number)).into(), 0))
+    }
+
+    #[test]
+    fn idle_groups_make_room_and_live_ones_stay() {
+        let mut latency = Latency::new(LatencyBy::Lport, 0);
+        let server = Group::Lport(80);
+        let mut ports = 0u64;
+        for second in 0..6u64 {
+            // One bucket each; the server's is always the same.
+            let clients = (0..30_000u64).map(|client| part(ESTABLISHED, peer(second * 30_000 + client), &[7]));
+            ports += 30_000;
+            let server = part(ESTABLISHED, server, &[1000]);
+            latency.add(sample(clients.chain([server]).collect()), second);
+            assert!(latency.buckets <= BUCKETS);
+        }
+        let frame = latency.frame(Timestamp::UNIX_EPOCH, 9);
+        let counts = counts(&frame);
+        assert_eq!(counts[0], (ESTABLISHED, server, 6), "it was never idle");
+        let other = counts.last().unwrap();
+        assert_eq!(*other, (ESTABLISHED, Group::Other, frame.evicted));
+        assert!(frame.evicted > 0);
+        assert_eq!(counts.len() as u64 - 2 + frame.evicted, ports);
+        let newest = peer(6 * 30_000 - 1);
+        assert!(counts.iter().any(|&(_, group, _)| group == newest));
+        let oldest = peer(0);
+        assert!(!counts.iter().any(|&(_, group, _)| group == oldest));
+    }
+
+    fn wide(group: Group, from: usize) -> Measured {
+        let mut histogram = Histogram::default();
+        for bucket in 0..900 {
+            histogram.add(bucket, 1 + (bucket + from) as u64 % 3);
+        }
+        histogram.add_unknown(2);
+        Measured {
+            what: ESTABLISHED,
+            group,
+            histogram,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(8))]
+        #[test]
+        fn rows_and_others_are_all_that_was_measured(groups in vec((0..400u16, 0..3u64), 1..400)) {
+            let mut latency = Latency::new(LatencyBy::Lport, 0);
+            let mut all: BTreeMap<Group, Histogram> = BTreeMap::new();
+            let mut sum = Histogram::default();
+            for (port, from) in groups {
+                let measured = wide(Group::Lport(port), usize::try_from(from).unwrap());
+                sum.merge(&measured.histogram);
+                all.entry(measured.group).or_default().merge(&measured.histogram);
+                latency.add(sample(vec![measured]), from);
+                prop_assert!(latency.buckets <= BUCKETS);
+            }
+            let frame = latency.frame(Timestamp::UNIX_EPOCH, 9);
+            let mut shown = Histogram::default();
+            for measured in &frame.measured {
+                shown.merge(&measured.histogram);
+                if frame.evicted == 0 {
+                    prop_assert_eq!(Some(&measured.histogram), all.get(&measured.group));
+                }
+            }
+            prop_assert_eq!(shown, sum);
+            let has_other = frame.measured.iter().any(|measured| measured.group == Group::Other);
+            prop_assert_eq!(has_other, frame.evicted > 0);
+        }
     }
 
     #[test]
     fn counts_that_go_back_are_survived() {
-        let established = What::State(TcpState::Established);
         let mut latency = Latency::new(LatencyBy::All, 9);
-        latency.frame(sample(&[(established, Group::All, 5)]), Timestamp::UNIX_EPOCH, 10);
-        let frame = latency.frame(sample(&[(established, Group::All, 1)]), Timestamp::UNIX_EPOCH, 3);
-        assert_eq!((frame.measured.len(), frame.interval_s), (0, 0.0));
+        latency.add(sample(vec![]), 10);
+        latency.frame(Timestamp::UNIX_EPOCH, 10);
+        latency.add(LatencySample::default(), 3);
+        let frame = latency.frame(Timestamp::UNIX_EPOCH, 3);
+        assert_eq!((frame.measured.len(), frame.interval_s, frame.missed), (0, 0.0, None));
     }
 }

@@ -110,6 +110,20 @@ pub fn duration(ns: u64) -> String {
     }
 }
 
+/// Rounds `ns` to two digits of the units that [`duration`] prints: for a time that is not known better.
+#[must_use]
+pub fn two_digits(ns: u64) -> u64 {
+    let unit = match ns / SECOND {
+        0..120 => 1,
+        120..3600 => SECOND,
+        3600..172_800 => 60 * SECOND,
+        _ => 3600 * SECOND,
+    };
+    let units = divide_rounded(ns, unit);
+    let step = 10u64.pow(units.max(1).ilog10().saturating_sub(1));
+    divide_rounded(units, step).saturating_mul(step).saturating_mul(unit)
+}
+
 /// Formats as [`duration`] does, in at most five characters below 100 days: without blanks, and long times in the larger unit
 /// alone (`14m`).
 #[must_use]
@@ -133,6 +147,26 @@ pub fn several(number: u64, singular: &str, plural: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_that_is_not_known_better_has_two_digits() {
+        for (ns, text) in [
+            (0, "0ns"),
+            (7, "7ns"),
+            (134, "130ns"),
+            (999, "1.0us"),
+            (131_072, "130us"),
+            (1_449_000, "1.4ms"),
+            (9_960_000, "10ms"),
+            (93_400_000_000, "93s"),
+            (754_000_000_000, "12 m 30 s"),
+            (8_040_000_000_000, "2 h 10 m"),
+            (1_234_000_000_000_000, "14 d 4 h"),
+        ] {
+            assert_eq!(duration(two_digits(ns)), text, "{ns}");
+        }
+        let _no_overflow = two_digits(u64::MAX);
+    }
 
     #[test]
     fn thousands_are_separated_by_commas() {

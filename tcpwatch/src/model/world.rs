@@ -20,7 +20,6 @@ use super::filter::owner::OwnerFilter;
 use super::frame::Frame;
 use super::latency::Latency;
 use super::stat::Stat;
-use crate::input::latency::LatencySample;
 use crate::input::needs::Needs;
 use crate::input::socket_scan::SocketScan;
 use crate::input::{Connection, EndCounts, Input, Loss, Session, Transition};
@@ -41,7 +40,6 @@ pub struct World {
     cgroups: CgroupPaths,
     churn: Churn,
     latency: Latency,
-    latency_now: LatencySample,
     stuck: Option<StuckTracker>,
     /// Records lost since the start.
     lost: u64,
@@ -70,7 +68,6 @@ impl World {
             cgroups: CgroupPaths::default(),
             churn: Churn::new(session.monotonic_ns),
             latency: Latency::new(needs.latency.unwrap_or_default(), session.monotonic_ns),
-            latency_now: LatencySample::default(),
             stuck: needs.stuck.map(|stuck| StuckTracker::new(stuck, session)),
             lost: 0,
             frame: Frame::default(),
@@ -126,7 +123,7 @@ impl World {
             Input::HostFacts(facts) => self.counts.host_facts(facts),
             Input::Ports(sample) => self.churn.walked(*sample),
             Input::ListenerDrops(listeners) => self.churn.dropped(listeners),
-            Input::Latency(sample) => self.latency_now = *sample,
+            Input::Latency(sample) => self.latency.add(*sample, self.monotonic_ns),
             Input::ScanStart { is_base } => {
                 if let Some(stuck) = &mut self.stuck {
                     stuck.release(u64::MAX, &self.filter, &self.cgroups);
@@ -224,8 +221,7 @@ impl World {
                 self.frame.churn = Some(churn);
             }
             if self.needs.latency.is_some() {
-                let now = std::mem::take(&mut self.latency_now);
-                self.frame.latency = Some(self.latency.frame(now, self.time, self.monotonic_ns));
+                self.frame.latency = Some(self.latency.frame(self.time, self.monotonic_ns));
             }
         }
         self.frame.counts = counts.filter(|_| self.needs.counts);

@@ -88,8 +88,6 @@ impl Live {
             namespaces,
         } = attach(options, needs.into())?;
         let stream = needs.records().then(|| kernel.stream()).transpose()?;
-        // Fail now if this cannot be read, not after the first interval.
-        needs.latency.map(|by| kernel.latency(by)).transpose()?;
         let seeds = needs.seeds_listeners();
         let seeding = seeds.then(|| Seeding::start(&namespaces, Arc::clone(&proc)));
         let owners = needs.owners().then(|| OwnerResolver::new(Arc::clone(&proc)));
@@ -280,12 +278,27 @@ impl Live {
         if !self.is_detached {
             self.begin_scan(each);
         }
-        if let Some(by) = self.needs.latency {
-            each(Input::Latency(Box::new(self.kernel.latency(by)?)));
-        }
+        self.read_latency(each)?;
         each(Input::IntervalEnd);
         if let Some(owners) = &mut self.owners {
             owners.exchange(each);
+        }
+        Ok(())
+    }
+
+    /// Whether times are measured, and must be read every second.
+    #[must_use]
+    pub fn measures_latency(&self) -> bool {
+        self.needs.latency.is_some()
+    }
+
+    /// Reads the times measured since the last call.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn read_latency(&mut self, each: &mut dyn FnMut(Input)) -> Result<()> {
+        if let Some(sample) = self.kernel.latency()? {
+            each(Input::Latency(Box::new(sample)));
         }
         Ok(())
     }

@@ -143,7 +143,7 @@ fn latency() {
     let measured = |what| Measured {
         what,
         group: Group::Lport(443),
-        histogram,
+        histogram: histogram.clone(),
     };
     let frame = Frame::from(&LatencyFrame {
         time: Timestamp::UNIX_EPOCH,
@@ -155,6 +155,7 @@ fn latency() {
             syn_ack: 0,
             data: 2,
         },
+        evicted: 0,
         unmeasured: 0,
         missed: Some(0),
     });

@@ -28,8 +28,8 @@ pub(crate) struct Measured {
 pub(crate) struct Histogram {
     pub(crate) count: i64,
     pub(crate) unknown: i64,
-    /// By `le_ns`, how many in this bucket alone.
-    buckets: BTreeMap<u64, i64>,
+    /// By the least and the greatest length, how many in this bucket alone.
+    buckets: BTreeMap<(u64, u64), i64>,
 }
 
 impl Latency {
@@ -108,14 +108,21 @@ impl Measured {
             key.values().map(Value::to_string).collect()
         });
         let histogram = self.histograms.entry((what, group)).or_default();
-        let (mut in_buckets, mut topmost) = (0, 0);
+        let (mut in_buckets, mut topmost) = (0, None);
         for bucket in json["buckets"].as_array().expect("buckets") {
-            let (le_ns, count) = (bucket["le_ns"].as_u64(), bucket["count"].as_i64());
-            let (le_ns, count) = le_ns.zip(count).unwrap_or_else(|| panic!("no bucket: {bucket}"));
-            assert!(le_ns > topmost && count > 0, "ascending, and something in each: {json}");
-            *histogram.buckets.entry(le_ns).or_default() += count;
+            let number = |key: &str| bucket[key].as_u64().unwrap_or_else(|| panic!("no {key} in {bucket}"));
+            let (from_ns, le_ns) = (number("from_ns"), number("le_ns"));
+            let count = i64::try_from(number("count")).expect("a count");
+            let is_next = topmost.is_none_or(|(_, before)| from_ns > before);
+            assert!(
+                is_next && from_ns <= le_ns && count > 0,
+                "ascending, and something in each: {json}"
+            );
+            // Two digits are known.
+            assert!(le_ns - from_ns <= from_ns / 16, "{bucket}");
+            *histogram.buckets.entry((from_ns, le_ns)).or_default() += count;
             in_buckets += count;
-            topmost = le_ns;
+            topmost = Some((from_ns, le_ns));
         }
         assert_eq!(
             number("count"),
@@ -130,7 +137,7 @@ impl Measured {
             "of nothing there are none: {json}"
         );
         assert!(
-            quantiles[3].is_none_or(|max| max <= topmost && max >= topmost / 2),
+            quantiles[3].is_none_or(|max| topmost.is_some_and(|(from, le)| max >= from && max <= le)),
             "the longest is in the topmost bucket: {json}"
         );
         histogram.count += number("count");
@@ -186,8 +193,8 @@ impl Measured {
         {
             sum.count += part.count;
             sum.unknown += part.unknown;
-            for (le_ns, count) in &part.buckets {
-                *sum.buckets.entry(*le_ns).or_default() += count;
+            for (ends, count) in &part.buckets {
+                *sum.buckets.entry(*ends).or_default() += count;
             }
         }
         sum
@@ -200,9 +207,17 @@ impl Measured {
 }
 
 impl Histogram {
-    /// How many may have been as long as `ns`: those in buckets that end beyond.
+    /// How many may have been as long as `ns`: those in buckets that end there or beyond.
     pub(crate) fn may_reach(&self, ns: u64) -> i64 {
-        self.buckets.range(ns + 1..).map(|(_, count)| count).sum()
+        let reach = self.buckets.iter().filter(|((_, le_ns), _)| *le_ns >= ns);
+        reach.map(|(_, count)| count).sum()
+    }
+
+    /// Whether each bucket has lengths between `least` and `most` ns.
+    pub(crate) fn is_within(&self, least: u64, most: u64) -> bool {
+        self.buckets
+            .keys()
+            .all(|(from_ns, le_ns)| *le_ns >= least && *from_ns <= most)
     }
 
     /// `(count, unknown)`.

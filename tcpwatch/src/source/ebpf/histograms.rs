@@ -1,68 +1,151 @@
-//! The histograms the kernel side keeps, summed over the CPUs.
+//! The lengths of time that the kernel side counted since they were read last.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::os::fd::AsFd;
 
-use anyhow::{Context, Result};
-use aya::maps::{MapError, PerCpuHashMap};
-use tcpwatch_common::histogram::{ACCEPT, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, HistogramKey, LENGTHS_WORDS, Lengths};
+use anyhow::{Context, Result, bail};
+use aya::Ebpf;
+use aya::maps::{Array, Map, MapData};
+use tcpwatch_common::histogram::{
+    ACCEPT, BucketKey, COUNTERS, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, MEASURED, SHARDS, UNKNOWN_BUCKET, total,
+};
 use tcpwatch_common::{TcpState, names};
 
 use super::Kernel;
+use super::bpf::{self, Barrier};
+use super::mapped_words::MappedWords;
 use crate::input::histogram::Histogram;
 use crate::input::latency::{Group, LatencyBy, LatencySample, Measured, Retransmits, What};
 use crate::input::owner::{Comm, Process};
 use crate::input::socket::{Address, Family};
 
-/// Words of 8 bytes in a key.
-const KEY_WORDS: usize = size_of::<HistogramKey>() / 8;
+/// Reads the histograms.
+pub(super) struct Histograms {
+    by: LatencyBy,
+    totals: MappedWords,
+    /// What each counter had when it was read last, the shards together.
+    before: Vec<u64>,
+    groups: Option<Groups>,
+}
+
+/// The table of groups, in two banks: the kernel side writes one, and the other is empty.
+struct Groups {
+    buckets: MapData,
+    bank_map: Array<MapData, u32>,
+    bank: u8,
+    barrier: Barrier,
+}
 
 impl Kernel {
-    /// All that was measured since the start.
+    /// All that was measured since the call before, or the start; `None` where nothing is measured.
     ///
     /// # Errors
     /// A map cannot be read.
-    pub fn latency(&self, by: LatencyBy) -> Result<LatencySample> {
-        let measured = self.histograms(by)?;
+    pub fn latency(&mut self) -> Result<Option<LatencySample>> {
+        let Some(histograms) = &mut self.histograms else {
+            return Ok(None);
+        };
+        let measured = histograms.read().context("cannot read the histograms")?;
         let ledger = self.ledger();
         let [syn, syn_ack, data] = ledger.retransmits;
-        Ok(LatencySample {
+        Ok(Some(LatencySample {
             measured,
             retransmits: Retransmits { syn, syn_ack, data },
             unmeasured: ledger.unmeasured,
             missed: self.missed(),
+        }))
+    }
+}
+
+impl Histograms {
+    /// Takes the maps of `ebpf`.
+    ///
+    /// # Errors
+    /// One line: what the kernel refuses, and why.
+    pub(super) fn new(ebpf: &mut Ebpf, by: LatencyBy) -> Result<Self> {
+        let mut take = |name| ebpf.take_map(name).context("the BPF object has no histograms");
+        let totals = MappedWords::new(take(names::MAP_TOTALS)?, 1)?;
+        let groups = match by {
+            LatencyBy::All => None,
+            _ => Some(Groups::new(take(names::MAP_BUCKETS)?, take(names::MAP_BANK)?)?),
+        };
+        Ok(Self {
+            by,
+            before: vec![0; totals.len() / SHARDS as usize],
+            totals,
+            groups,
         })
     }
 
-    /// Every histogram there is.
-    fn histograms(&self, by: LatencyBy) -> Result<Vec<Measured>> {
-        let map = self
-            .ebpf
-            .map(names::MAP_HISTOGRAMS)
-            .context("the BPF object has no histograms")?;
-        let map: PerCpuHashMap<_, [u64; KEY_WORDS], [u64; LENGTHS_WORDS]> = PerCpuHashMap::try_from(map)?;
-        // Of an empty table nothing else would show that entries cannot be read.
-        match map.get(&[0; KEY_WORDS], 0) {
-            Ok(_) | Err(MapError::KeyNotFound) => {}
-            Err(why) => return Err(why.into()),
-        }
-        let mut all = Vec::new();
-        let mut entries = map.iter();
-        while let Some((key, cpus)) = entries.next().transpose()? {
-            let key: HistogramKey = bytemuck::cast(key);
-            let Some(what) = what(key.what) else { continue };
-            let mut histogram = Histogram::default();
-            for &words in cpus.iter() {
-                let lengths: Lengths = bytemuck::cast(words);
-                let max_ns = lengths.max_ns.into_iter().max().unwrap_or(0);
-                histogram.merge(&Histogram::new(lengths.buckets, max_ns, lengths.unknown));
+    /// All that was counted since it was read last.
+    fn read(&mut self) -> Result<Vec<Measured>> {
+        let mut histograms = BTreeMap::new();
+        let mut count = |number, group, bucket, count| {
+            let Some(what) = what(number) else { return };
+            let histogram: &mut Histogram = histograms.entry((what, group)).or_default();
+            if bucket == UNKNOWN_BUCKET {
+                histogram.add_unknown(count);
+            } else {
+                histogram.add(bucket, count);
             }
-            all.push(Measured {
-                what,
-                group: group(&key, by),
-                histogram,
-            });
+        };
+        if let Some(groups) = &mut self.groups {
+            for (key, counted) in groups.drain()? {
+                count(key.what.into(), group(&key, self.by), usize::from(key.bucket), counted);
+            }
         }
-        Ok(all)
+        let all = if self.groups.is_some() {
+            Group::Other
+        } else {
+            Group::All
+        };
+        let counters = (0..MEASURED).flat_map(|what| (0..COUNTERS).map(move |bucket| (what, bucket)));
+        for ((number, bucket), before) in counters.zip(&mut self.before) {
+            let shard = |shard| self.totals.word(total(shard, number, bucket) as usize);
+            let now = (0..SHARDS).map(shard).fold(0, u64::wrapping_add);
+            let counted = now.wrapping_sub(*before);
+            if counted > 0 {
+                count(number, all, bucket as usize, counted);
+                *before = now;
+            }
+        }
+        let measured = histograms.into_iter();
+        Ok(measured
+            .map(|((what, group), histogram)| Measured { what, group, histogram })
+            .collect())
+    }
+}
+
+impl Groups {
+    fn new(buckets: Map, bank: Map) -> Result<Self> {
+        let Map::HashMap(buckets) = buckets else {
+            bail!("the BPF object has no table of histograms")
+        };
+        // What cannot be read is said now, and not after the first interval.
+        bpf::entries::<BucketKey, u64>(buckets.fd().as_fd())?;
+        bpf::remove::<u64>(buckets.fd().as_fd(), &mut [])?;
+        Ok(Self {
+            buckets,
+            bank_map: bank.try_into()?,
+            bank: 0,
+            barrier: Barrier::new()?,
+        })
+    }
+
+    /// Takes all that was counted out of the table. Meanwhile the kernel side counts in the other bank.
+    fn drain(&mut self) -> Result<Vec<(BucketKey, u64)>> {
+        let full = self.bank;
+        self.bank ^= 1;
+        self.bank_map.set(0, u32::from(self.bank), 0)?;
+        // A program may have chosen the full bank, and not have written it yet.
+        self.barrier.wait()?;
+        let map = self.buckets.fd().as_fd();
+        let mut counted: Vec<(BucketKey, u64)> = bpf::entries(map)?;
+        counted.retain(|(key, _)| key.bank == full);
+        let mut keys: Vec<BucketKey> = counted.iter().map(|(key, _)| *key).collect();
+        bpf::remove(map, &mut keys)?;
+        Ok(counted)
     }
 }
 
@@ -77,18 +160,15 @@ fn what(number: u32) -> Option<What> {
 }
 
 /// Of which connections.
-fn group(key: &HistogramKey, by: LatencyBy) -> Group {
-    if key.other != 0 {
-        return Group::Other;
-    }
+fn group(key: &BucketKey, by: LatencyBy) -> Group {
     match by {
         LatencyBy::All => Group::All,
-        LatencyBy::Lport => Group::Lport(u16::try_from(key.lport).unwrap_or(0)),
-        LatencyBy::Remote => match u8::try_from(key.family).ok().and_then(Family::from_kernel) {
-            Some(family) => Group::Remote(Address::new(family.address(key.remote), 0)),
+        LatencyBy::Lport => Group::Lport(u16::try_from(key.number).unwrap_or(0)),
+        LatencyBy::Remote => match u8::try_from(key.number).ok().and_then(Family::from_kernel) {
+            Some(family) => Group::Remote(Address::new(family.address(key.name), 0)),
             None => Group::Unknown,
         },
-        LatencyBy::Process => match (NonZeroU32::new(key.pid), Comm::new(&key.comm)) {
+        LatencyBy::Process => match (NonZeroU32::new(key.number), Comm::new(bytemuck::bytes_of(&key.name))) {
             (None, comm) if comm == Comm::default() => Group::Unknown,
             (pid, comm) => Group::Process(Process { pid, comm }),
         },

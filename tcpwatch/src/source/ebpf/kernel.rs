@@ -21,6 +21,7 @@ use tcpwatch_common::{Ledger, names};
 
 use super::chain::Suffix;
 use super::feature::Features;
+use super::histograms::Histograms;
 use super::ledger::{LedgerMap, LedgerSum};
 use super::misses;
 use super::stacks::StackRing;
@@ -84,6 +85,7 @@ pub struct Kernel {
     /// The largest number of missed events read so far.
     pub(super) missed: AtomicU64,
     pub(super) ledger: LedgerMap,
+    pub(super) histograms: Option<Histograms>,
     pub(super) reasons: Reasons,
     /// The programs for resets, if all of them are attached.
     pub(super) resets: Option<[&'static str; 2]>,

@@ -1,14 +1,13 @@
 //! The ledger, mapped into memory. A read needs no system call and disturbs no BPF program.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
-use std::ptr::{self, NonNull};
+use std::mem::offset_of;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use aya::maps::Map;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use tcpwatch_common::{Evidence, Ledger};
 
+use super::mapped_words::MappedWords;
 use crate::model::ending;
 
 /// The counts at one moment, summed over all CPUs.
@@ -46,41 +45,19 @@ impl LedgerSum {
     }
 }
 
-/// The map of ledgers, several for each CPU.
+/// The map of ledgers, [`tcpwatch_common::ledger::BANKS`] for each CPU.
 pub(super) struct LedgerMap {
-    memory: NonNull<Ledger>,
-    cpus: usize,
-    /// Keeps the map open.
-    _map: Map,
+    words: MappedWords,
 }
 
-// SAFETY: the memory is read-only and lives as long as this value, on any thread.
-unsafe impl Send for LedgerMap {}
+/// Words of a ledger.
+const WORDS: usize = size_of::<Ledger>() / size_of::<u64>();
 
 impl LedgerMap {
     /// Maps `map` into memory.
     pub(super) fn open(map: Map) -> Result<Self> {
-        let Map::Array(data) = &map else {
-            bail!("the BPF object's ledger is not an array")
-        };
-        let cpus = usize::try_from(data.info()?.max_entries())?;
-        // SAFETY: a new mapping at an address that the kernel chooses; no existing memory changes.
-        let memory = unsafe {
-            mmap(
-                ptr::null_mut(),
-                cpus * size_of::<Ledger>(),
-                ProtFlags::READ,
-                MapFlags::SHARED,
-                data.fd().as_fd(),
-                0,
-            )
-        }
-        .context("cannot map the ledger into memory")?;
-        let memory = NonNull::new(memory.cast()).context("the kernel mapped the ledger at address 0")?;
         Ok(Self {
-            memory,
-            cpus,
-            _map: map,
+            words: MappedWords::new(map, WORDS)?,
         })
     }
 
@@ -103,45 +80,31 @@ impl LedgerMap {
 
     /// Lost records and missed resets so far. Reads only two words for each ledger, so it is cheap enough to call often.
     pub(super) fn lost(&self) -> (u64, u64) {
-        let of_cpu = |cpu| {
-            let ledger = self.memory.as_ptr().wrapping_add(cpu);
-            // SAFETY: the mapping holds `cpus` ledgers, and each word is read whole.
-            unsafe {
+        let word = |start, offset| self.words.word(start + offset / size_of::<u64>());
+        self.starts()
+            .map(|start| {
                 (
-                    (&raw const (*ledger).lost).read_volatile(),
-                    (&raw const (*ledger).missed_resets).read_volatile(),
+                    word(start, offset_of!(Ledger, lost)),
+                    word(start, offset_of!(Ledger, missed_resets)),
                 )
-            }
-        };
-        (0..self.cpus)
-            .map(of_cpu)
+            })
             .fold((0, 0), |sum, lost| (sum.0 + lost.0, sum.1 + lost.1))
     }
 
+    /// Where each ledger starts.
+    fn starts(&self) -> impl Iterator<Item = usize> {
+        (0..self.words.len()).step_by(WORDS)
+    }
+
     fn sum_once(&self) -> LedgerSum {
-        // SAFETY: the mapping holds `cpus` ledgers; the kernel writes them word by word, and so they are read.
-        LedgerSum::sum((0..self.cpus).map(|cpu| unsafe { read(self.memory.add(cpu)) }))
-    }
-}
-
-/// Copies a ledger that the kernel side may be writing, each word whole.
-///
-/// # Safety
-/// `from` points at a mapped ledger.
-unsafe fn read(from: NonNull<Ledger>) -> Ledger {
-    let mut ledger: Ledger = bytemuck::Zeroable::zeroed();
-    let words = bytemuck::cast_slice_mut::<_, u64>(std::slice::from_mut(&mut ledger));
-    for (index, word) in words.iter_mut().enumerate() {
-        // SAFETY: the caller guarantees that `from` is a ledger, and the index is within it.
-        *word = unsafe { from.cast::<u64>().add(index).read_volatile() };
-    }
-    ledger
-}
-
-impl Drop for LedgerMap {
-    fn drop(&mut self) {
-        // SAFETY: this is the mapping made in `open`, with the same length, and no references to it exist.
-        let _gone = unsafe { munmap(self.memory.as_ptr().cast(), self.cpus * size_of::<Ledger>()) };
+        LedgerSum::sum(self.starts().map(|start| {
+            let mut ledger: Ledger = bytemuck::Zeroable::zeroed();
+            let words = bytemuck::cast_slice_mut::<_, u64>(std::slice::from_mut(&mut ledger));
+            for (offset, word) in words.iter_mut().enumerate() {
+                *word = self.words.word(start + offset);
+            }
+            ledger
+        }))
     }
 }
 

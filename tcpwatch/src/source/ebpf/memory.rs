@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use tcpwatch_common::histogram::TOTALS;
 use tcpwatch_common::ledger::BANKS;
 use tcpwatch_common::owner::{Listener, Name};
 use tcpwatch_common::params::LAST_EVENTS_BITS;
@@ -11,6 +12,7 @@ use tcpwatch_common::{Ledger, names};
 
 use super::needs::KernelNeeds;
 use super::prepare::Request;
+use crate::input::latency::LatencyBy;
 use crate::sys::{btf, memory_limit};
 
 /// Sockets in the table by address, including closed sockets that an application still holds.
@@ -21,8 +23,8 @@ const ACCEPTED: u32 = 262_144;
 const LISTENERS: u32 = 16_384;
 /// Processes that listen.
 const COMMS: u32 = 4096;
-/// Histograms: groups of connections times measures.
-const HISTOGRAMS: u32 = 8192;
+/// Buckets of histograms of groups that the times of one second are in.
+const BUCKETS: u32 = 131_072;
 
 /// Size of the state of a socket, and of its state and info, bytes.
 const STATE_BYTES: usize = 48;
@@ -79,11 +81,18 @@ pub(super) fn tables(needs: KernelNeeds, by_address: bool) -> Vec<Table> {
         tables.push(table(names::MAP_COMMS, COMMS, size_of::<Name>()));
         tables.push(table(names::MAP_ACCEPTED, ACCEPTED, 0));
     }
-    if needs.latency.is_some() {
-        tables.push(table(names::MAP_HISTOGRAMS, HISTOGRAMS, 0));
+    if let Some(by) = needs.latency {
         tables.push(table(names::MAP_WAITING, ACCEPTED, 0));
+        if by != LatencyBy::All {
+            tables.push(table(names::MAP_BUCKETS, BUCKETS, 0));
+        }
     }
     tables
+}
+
+/// Counters of the times of all connections.
+pub(super) fn totals(needs: KernelNeeds) -> u32 {
+    if needs.latency.is_some() { TOTALS } else { 1 }
 }
 
 /// Approximate kernel memory that the maps take from the start, bytes. Entries allocated on demand are not included.
@@ -92,8 +101,9 @@ pub(super) fn map_bytes(request: &Request<'_>, cpus: u32, tables: &[Table]) -> u
     let ledgers = u64::from(cpus * BANKS) * size_of::<Ledger>() as u64;
     // An upper bound: some kernels need none.
     let last_events = (size_of::<u64>() as u64) << LAST_EVENTS_BITS;
+    let totals = u64::from(totals(request.needs)) * size_of::<u64>() as u64;
     let tables: u64 = tables.iter().map(Table::bytes).sum();
-    rings + ledgers + last_events + tables
+    rings + ledgers + last_events + totals + tables
 }
 
 /// Memory to read the kernel's BTF, as a multiple of its size (measured). tcpwatch keeps one copy with its index, and aya's
@@ -139,7 +149,6 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::latency::LatencyBy;
 
     #[test]
     fn only_tables_that_are_used_take_memory() {
@@ -147,11 +156,14 @@ mod tests {
         let none = KernelNeeds::default();
         assert_eq!(bytes(none, false), 0);
         assert_eq!(bytes(none, true), 65_536 * (48 + 64 + 16));
-        let latency = KernelNeeds {
-            latency: Some(LatencyBy::All),
+        let latency = |by| KernelNeeds {
+            latency: Some(by),
             ..none
         };
-        assert_eq!(bytes(latency, false), (8192 + 262_144) * 16);
+        assert_eq!(bytes(latency(LatencyBy::All), false), 262_144 * 16);
+        assert_eq!(bytes(latency(LatencyBy::Remote), false), (131_072 + 262_144) * 16);
+        assert_eq!(totals(latency(LatencyBy::All)), 8 * 19 * 1024);
+        assert_eq!(totals(none), 1);
         let owners = KernelNeeds { owners: true, ..none };
         assert_eq!(bytes(owners, true) - bytes(owners, false), 65_536 * (168 + 64 + 16));
         let listeners = size_of::<Listener>() as u64;

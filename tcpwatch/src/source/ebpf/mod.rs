@@ -2,6 +2,7 @@
 
 mod attach;
 mod aux_programs;
+mod bpf;
 mod chain;
 mod feature;
 mod histograms;
@@ -9,6 +10,7 @@ mod hook_choice;
 mod kernel;
 mod ledger;
 mod listeners;
+mod mapped_words;
 mod memory;
 mod misses;
 mod needs;

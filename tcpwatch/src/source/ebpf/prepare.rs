@@ -20,6 +20,7 @@ use tcpwatch_common::params::{ABSENT, LAST_EVENTS_BITS};
 use tcpwatch_common::{ClassicLayout, Filter, Params, Transition, names};
 
 use super::feature::Features;
+use super::histograms::Histograms;
 use super::kernel::{Hook, Kernel, Skips};
 use super::ledger::LedgerMap;
 use super::memory::{self, Budget};
@@ -351,6 +352,7 @@ impl Plan<'_> {
             .map_max_entries(names::MAP_LEDGER, cpus * BANKS)
             .map_max_entries(names::MAP_EVENTS, ring_bytes)
             .map_max_entries(names::MAP_LAST_EVENTS, last_events)
+            .map_max_entries(names::MAP_TOTALS, memory::totals(needs))
             .map_max_entries(names::MAP_STACKS, request.stacks_bytes());
         let tables = memory::tables(needs, !helpers.sk_storage);
         for table in &tables {
@@ -363,6 +365,7 @@ impl Plan<'_> {
             ebpf.take_map(names::MAP_LEDGER)
                 .context("the BPF object has no ledger")?,
         )?;
+        let histograms = needs.latency.map(|by| Histograms::new(&mut ebpf, by)).transpose()?;
         let mut ports: Array<_, u64> = Array::try_from(
             ebpf.map_mut(names::MAP_PORTS)
                 .context("the BPF object has no port sets")?,
@@ -390,6 +393,7 @@ impl Plan<'_> {
             skips: Skips::Uncounted,
             missed: AtomicU64::new(0),
             ledger,
+            histograms,
             reasons: Reasons::new(&layouts.reasons),
             resets: None,
         })

@@ -43,8 +43,6 @@ struct Quantiles {
     p90: Option<u64>,
     p99: Option<u64>,
     max: Option<u64>,
-    /// Whether `max` was measured; else it is an upper bound.
-    max_is_exact: bool,
 }
 
 #[derive(Serialize)]
@@ -52,6 +50,7 @@ struct End<'a> {
     schema: &'static str,
     time: &'a str,
     interval_s: f64,
+    evicted_groups: u64,
     retransmits: Retransmits,
     unmeasured: u64,
     missed: Option<u64>,
@@ -64,11 +63,12 @@ struct Retransmits {
     data: u64,
 }
 
-/// The buckets of a histogram that have something in them.
+/// The buckets of a histogram that have something in them, each with the least and the greatest length it counts.
 struct Buckets<'a>(&'a Histogram);
 
 #[derive(Serialize)]
 struct Bucket {
+    from_ns: u64,
     le_ns: u64,
     count: u64,
 }
@@ -95,8 +95,8 @@ impl Serialize for Key {
 
 impl Serialize for Buckets<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let occupied = self.0.buckets().filter(|bucket| bucket.count > 0);
-        serializer.collect_seq(occupied.map(|bucket| Bucket {
+        serializer.collect_seq(self.0.buckets().map(|bucket| Bucket {
+            from_ns: bucket.from_ns,
             le_ns: bucket.le_ns,
             count: bucket.count,
         }))
@@ -124,7 +124,6 @@ impl View for Json {
                     p90: histogram.quantile(0.9),
                     p99: histogram.quantile(0.99),
                     max: histogram.max(),
-                    max_is_exact: histogram.max_is_exact(),
                 },
                 buckets: Buckets(histogram),
             };
@@ -134,6 +133,7 @@ impl View for Json {
             schema: "tcpwatch.latency.end/1",
             time: &time,
             interval_s: frame.interval_s,
+            evicted_groups: frame.evicted,
             retransmits: Retransmits {
                 syn: frame.retransmits.syn,
                 syn_ack: frame.retransmits.syn_ack,

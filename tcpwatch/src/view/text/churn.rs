@@ -20,7 +20,7 @@ use crate::model::churn::time_wait_by::TimeWaitBy;
 use crate::model::churn::{ChurnFrame, Opener, Route, Tally};
 use crate::model::ending::Ending;
 use crate::model::frame::Frame;
-use crate::model::number::{QUIET, brief, duration, per_second, quiet, thousands};
+use crate::model::number::{QUIET, brief, duration, per_second, quiet, thousands, two_digits};
 use crate::model::ports::row::Row;
 use crate::view::View;
 use crate::view::screen::Screen;
@@ -62,7 +62,8 @@ const NARROW: &[Column] = &[
 
 /// The lifetime at quantile `p`.
 fn lifetime(tally: &Tally, p: f64) -> String {
-    tally.lifetime.quantile(p).map_or_else(|| QUIET.into(), brief)
+    let ns = tally.lifetime.quantile(p);
+    ns.map_or_else(|| QUIET.into(), |ns| brief(two_digits(ns)))
 }
 
 /// Width of a column with `names` and their `heading`.
@@ -438,7 +439,7 @@ mod tests {
         for line in [
             "  by process: nginx[811] 1,000, nginx[812] 234\n",
             "  opener     to                        opened     /s     p50     p99 TIME_WAIT  failed\n",
-            "  10.0.3.17  nginx[*] 10.0.0.5:8080         ·      ·   276ms   283ms     1,234       ·\n",
+            "  10.0.3.17  nginx[*] 10.0.0.5:8080         ·      ·   280ms   280ms     1,234       ·\n",
         ] {
             assert!(text.contains(line), "{line} is not in {text}");
         }
@@ -586,12 +587,12 @@ mod tests {
         let text = shown(Screen::plain(80), [811, 812]);
         for line in [
             "  opener     to                       opened   p50      tw failed\n",
-            "  10.0.3.17  nginx[*] 10.0.0.5:8080        · 276ms   1,234      ·\n",
+            "  10.0.3.17  nginx[*] 10.0.0.5:8080        · 280ms   1,234      ·\n",
         ] {
             assert!(text.contains(line), "{line} is not in {text}");
         }
         let text = shown(Screen::plain(54), [4_194_304, 4_194_305]);
-        assert!(text.contains("  10.0.3.17  nginx[*] :8080        · 276ms"), "{text}");
+        assert!(text.contains("  10.0.3.17  nginx[*] :8080        · 280ms"), "{text}");
         assert!(
             text.contains("  by process: nginx[4194304] 1,000, and 1 more\n"),
             "{text}"

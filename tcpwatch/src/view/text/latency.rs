@@ -9,7 +9,7 @@ use crate::detect::finding::Finding;
 use crate::input::latency::{Group, LatencyBy, Measured, Retransmits};
 use crate::model::frame::Frame;
 use crate::model::latency::LatencyFrame;
-use crate::model::number::{QUIET, brief, quiet, several, thousands};
+use crate::model::number::{QUIET, brief, quiet, several, two_digits};
 use crate::view::View;
 use crate::view::screen::Screen;
 use crate::view::words;
@@ -28,25 +28,24 @@ impl Text {
         Self { zone, limit, screen }
     }
 
-    /// The histograms of the busiest groups, and how many groups were left out.
-    fn shown<'a>(&self, frame: &'a LatencyFrame) -> (&'a [Measured], usize) {
-        let mut groups = 0;
-        let mut last = None;
-        let mut end = frame.measured.len();
-        for (at, measured) in frame.measured.iter().enumerate() {
-            if last != Some(measured.group) {
+    /// The histograms of the busiest groups and of the others, and how many groups were left out.
+    fn shown<'a>(&self, frame: &'a LatencyFrame) -> (Vec<&'a Measured>, usize) {
+        let (mut shown, mut groups, mut last) = (Vec::new(), 0, None);
+        for measured in &frame.measured {
+            let is_other = measured.group == Group::Other;
+            if last != Some(measured.group) && !is_other {
                 last = Some(measured.group);
                 groups += 1;
-                if groups == self.limit + 1 {
-                    end = at;
-                }
+            }
+            if is_other || groups <= self.limit {
+                shown.push(measured);
             }
         }
-        (&frame.measured[..end], groups.saturating_sub(self.limit))
+        (shown, groups.saturating_sub(self.limit))
     }
 
     /// One line a histogram.
-    fn table(shown: &[Measured], by: LatencyBy, out: &mut dyn Write) -> io::Result<()> {
+    fn table(shown: &[&Measured], by: LatencyBy, out: &mut dyn Write) -> io::Result<()> {
         let heading = by.key().unwrap_or_default();
         let names: Vec<String> = shown.iter().map(|measured| measured.group.to_string()).collect();
         let name = match by {
@@ -68,7 +67,7 @@ impl Text {
                 group.as_str()
             };
             before = Some(measured.group);
-            let length = |ns: Option<u64>| ns.map_or_else(|| QUIET.into(), brief);
+            let length = |ns: Option<u64>| ns.map_or_else(|| QUIET.into(), |ns| brief(two_digits(ns)));
             writeln!(
                 out,
                 "{group:name$}{:<17}{:>9}{:>7}{:>7}{:>7}{:>7}{:>9}",
@@ -100,7 +99,7 @@ impl View for Text {
             writeln!(out, "no connection moved")?;
         } else {
             let (shown, left_out) = self.shown(frame);
-            Self::table(shown, frame.by, out)?;
+            Self::table(&shown, frame.by, out)?;
             if left_out > 0 {
                 writeln!(
                     out,
@@ -118,8 +117,17 @@ impl View for Text {
         }
         let Retransmits { syn, syn_ack, data } = frame.retransmits;
         write!(out, "sent again: {syn} SYN, {syn_ack} SYN-ACK, {data} other")?;
+        if frame.evicted > 0 {
+            let groups = several(
+                frame.evicted,
+                "group that was idle longest is",
+                "groups that were idle longest are",
+            );
+            write!(out, "; {groups} in other")?;
+        }
         if frame.unmeasured > 0 {
-            write!(out, "; {} found no room to be counted", thousands(frame.unmeasured))?;
+            let waits = several(frame.unmeasured, "wait", "waits");
+            write!(out, "; no room to measure {waits} for accept()")?;
         }
         if let Some(missed) = frame.missed.filter(|&missed| missed > 0) {
             write!(out, "; {}", words::missed(missed))?;
@@ -153,20 +161,25 @@ mod tests {
                 Group::Lport(port)
             }
         };
+        let mut all = vec![
+            measured(What::Accept, port(80), &[1500]),
+            measured(What::State(TcpState::Established), port(80), &[2_000_000, 3_000_000]),
+            measured(What::State(TcpState::Established), port(81), &[]),
+        ];
+        if by != LatencyBy::All {
+            all.push(measured(What::Accept, Group::Other, &[131_072]));
+        }
         let frame = LatencyFrame {
             time: Timestamp::UNIX_EPOCH,
             interval_s: 2.0,
             by,
-            measured: vec![
-                measured(What::Accept, port(80), &[1500]),
-                measured(What::State(TcpState::Established), port(80), &[2_000_000, 3_000_000]),
-                measured(What::State(TcpState::Established), port(81), &[]),
-            ],
+            measured: all,
             retransmits: Retransmits {
                 syn: 1,
                 syn_ack: 0,
                 data: 2,
             },
+            evicted: 1,
             unmeasured: 0,
             missed: Some(0),
         };
@@ -185,9 +198,10 @@ mod tests {
             "00:00:00  last 2.0 s\n\
              lport  what                 count    p50    p90    p99    max  unknown\n\
              80     accept                   1  1.5us  1.5us  1.5us  1.5us        1\n\
-             \x20      established              2  1.5ms  3.0ms  3.0ms  3.0ms        1\n\
+             \x20      established              2  2.0ms  2.9ms  2.9ms  2.9ms        1\n\
+             other  accept                   1  140us  140us  140us  140us        1\n\
              and 1 more group (--limit)\n\
-             sent again: 1 SYN, 0 SYN-ACK, 2 other\n"
+             sent again: 1 SYN, 0 SYN-ACK, 2 other; 1 group that was idle longest is in other\n"
         );
     }
 

@@ -1,0 +1,183 @@
+//! bpf(2), for the commands that aya has no function for.
+
+use std::ffi::c_long;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+use anyhow::{Context, Result};
+use bytemuck::Pod;
+
+/// Commands (`enum bpf_cmd`, include/uapi/linux/bpf.h).
+const BPF_MAP_CREATE: c_long = 0;
+const BPF_MAP_UPDATE_ELEM: c_long = 2;
+const BPF_MAP_LOOKUP_BATCH: c_long = 24;
+const BPF_MAP_DELETE_BATCH: c_long = 27;
+/// `BPF_MAP_TYPE_ARRAY`.
+const ARRAY: u32 = 2;
+/// `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
+const ARRAY_OF_MAPS: u32 = 12;
+
+/// Entries that one call reads, unless a bucket of the table has more.
+const BATCH: usize = 4096;
+
+/// The start of `union bpf_attr`, for [`BPF_MAP_CREATE`].
+#[repr(C)]
+struct Create {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    flags: u32,
+    inner_map: i32,
+}
+
+/// The same, for [`BPF_MAP_UPDATE_ELEM`].
+#[repr(C)]
+struct Update {
+    map: i32,
+    reserved: u32,
+    key: *const u32,
+    value: *const i32,
+    flags: u64,
+}
+
+/// The same, for commands on many entries.
+#[repr(C)]
+struct Batch {
+    from: *const u32,
+    until: *mut u32,
+    keys: *mut u8,
+    values: *mut u8,
+    count: u32,
+    map: i32,
+    flags: [u64; 2],
+}
+
+/// Calls bpf(2).
+///
+/// # Safety
+/// `T` is what the command takes, and what it points to is as large as the command reads and writes.
+unsafe fn bpf<T>(command: c_long, attributes: &mut T) -> io::Result<i32> {
+    // SAFETY: of the caller.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, ptr::from_mut(attributes), size_of::<T>()) };
+    match i32::try_from(result) {
+        Ok(result) if result >= 0 => Ok(result),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// All entries of the hash table `map`. An entry that is there all the time is among them once.
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn entries<K: Pod, V: Pod>(map: BorrowedFd<'_>) -> Result<Vec<(K, V)>> {
+    let mut all = Vec::new();
+    let (mut keys, mut values) = (vec![K::zeroed(); BATCH], vec![V::zeroed(); BATCH]);
+    let (mut from, mut until) = (None, 0u32);
+    loop {
+        let mut batch = Batch {
+            from: from.as_ref().map_or(ptr::null(), ptr::from_ref),
+            until: &raw mut until,
+            keys: keys.as_mut_ptr().cast(),
+            values: values.as_mut_ptr().cast(),
+            count: u32::try_from(keys.len())?,
+            map: map.as_raw_fd(),
+            flags: [0; 2],
+        };
+        // SAFETY: there is room for `count` keys and values, and a table of hashes has places of four bytes.
+        let read = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut batch) };
+        let error = read.err().and_then(|error| error.raw_os_error());
+        match error {
+            None | Some(libc::ENOENT) => {
+                let count = usize::try_from(batch.count)?.min(keys.len());
+                all.extend(keys[..count].iter().copied().zip(values[..count].iter().copied()));
+                if error.is_some() {
+                    return Ok(all);
+                }
+                from = Some(until);
+            }
+            Some(libc::ENOSPC) => {
+                let more = keys.len() * 2;
+                (keys, values) = (vec![K::zeroed(); more], vec![V::zeroed(); more]);
+            }
+            Some(other) => {
+                return Err(io::Error::from_raw_os_error(other)).context("`bpf_map_lookup_batch` failed");
+            }
+        }
+    }
+}
+
+/// Removes the entries of `keys` from the hash table `map`, in which all of them are.
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn remove<K: Pod>(map: BorrowedFd<'_>, keys: &mut [K]) -> Result<()> {
+    let mut batch = Batch {
+        from: ptr::null(),
+        until: ptr::null_mut(),
+        keys: keys.as_mut_ptr().cast(),
+        values: ptr::null_mut(),
+        count: u32::try_from(keys.len())?,
+        map: map.as_raw_fd(),
+        flags: [0; 2],
+    };
+    // SAFETY: there are `count` keys.
+    unsafe { bpf(BPF_MAP_DELETE_BATCH, &mut batch) }.context("`bpf_map_delete_batch` failed")?;
+    Ok(())
+}
+
+/// Waits for BPF programs. Where a map of maps is written, the kernel waits for all programs that were running then
+/// (`maybe_wait_bpf_programs` in kernel/bpf/syscall.c).
+pub(super) struct Barrier {
+    outer: OwnedFd,
+    inner: OwnedFd,
+}
+
+impl Barrier {
+    /// Makes a map of maps.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(super) fn new() -> Result<Self> {
+        let inner = array(ARRAY, 0)?;
+        Ok(Self {
+            outer: array(ARRAY_OF_MAPS, inner.as_raw_fd())?,
+            inner,
+        })
+    }
+
+    /// Returns when every program has ended that was running at the call.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(super) fn wait(&self) -> Result<()> {
+        let (key, value) = (0, self.inner.as_raw_fd());
+        let mut update = Update {
+            map: self.outer.as_raw_fd(),
+            reserved: 0,
+            key: &raw const key,
+            value: &raw const value,
+            flags: 0,
+        };
+        // SAFETY: key and value have four bytes, and live until it returns.
+        unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut update) }.context("`bpf_map_update_elem` failed")?;
+        Ok(())
+    }
+}
+
+/// Makes an array map of one entry of four bytes.
+fn array(kind: u32, inner_map: i32) -> Result<OwnedFd> {
+    let mut create = Create {
+        kind,
+        key_size: 4,
+        value_size: 4,
+        max_entries: 1,
+        flags: 0,
+        inner_map,
+    };
+    // SAFETY: the attributes of a map.
+    let map = unsafe { bpf(BPF_MAP_CREATE, &mut create) }.context("`bpf_map_create` failed")?;
+    // SAFETY: the kernel has just opened it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(map) })
+}
