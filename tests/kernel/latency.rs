@@ -7,7 +7,7 @@ use std::thread::{self, sleep};
 use std::time::Duration;
 
 use tcpwatch::input::Input;
-use tcpwatch::input::latency::{Group, LatencyBy, Measured, What};
+use tcpwatch::input::latency::{Group, LatencyBy, Measure, Measured};
 use tcpwatch::input::needs::Needs;
 use tcpwatch::input::netns_selector::NetnsSelector;
 use tcpwatch::model::filter::Filter;
@@ -432,7 +432,7 @@ fn watch(hook: Hook, by: LatencyBy) -> Live {
 
 /// Lengths that were read: by what was measured and whether they are among the others.
 #[derive(Default)]
-struct Read(BTreeMap<(What, bool), u64>);
+struct Read(BTreeMap<(Measure, bool), u64>);
 
 impl Read {
     /// Adds what there is to read.
@@ -447,7 +447,7 @@ impl Read {
     }
 
     /// Of `what`, among the others or not.
-    fn get(&self, what: What, other: bool) -> u64 {
+    fn get(&self, what: Measure, other: bool) -> u64 {
         self.0.get(&(what, other)).copied().unwrap_or(0)
     }
 
@@ -456,11 +456,11 @@ impl Read {
         let connections = u64::try_from(connections).expect("a count");
         for what in EACH_ONCE
             .into_iter()
-            .chain([What::HandshakeServer, What::State(TcpState::LastAck)])
+            .chain([Measure::HandshakeServer, Measure::State(TcpState::LastAck)])
         {
             assert_eq!(self.get(what, false) + self.get(what, true), connections, "{what:?}");
         }
-        let established = What::State(TcpState::Established);
+        let established = Measure::State(TcpState::Established);
         assert_eq!(
             self.get(established, false) + self.get(established, true),
             2 * connections
@@ -468,12 +468,12 @@ impl Read {
     }
 }
 
-/// What is measured of each client, beside its time in ESTABLISHED.
-const EACH_ONCE: [What; 4] = [
-    What::HandshakeClient,
-    What::State(TcpState::SynSent),
-    What::State(TcpState::FinWait1),
-    What::State(TcpState::FinWait2),
+/// Measure is measured of each client, beside its time in ESTABLISHED.
+const EACH_ONCE: [Measure; 4] = [
+    Measure::HandshakeClient,
+    Measure::State(TcpState::SynSent),
+    Measure::State(TcpState::FinWait1),
+    Measure::State(TcpState::FinWait2),
 ];
 
 /// Connections by a port each, so many that their lengths have no room in the kernel's table: five of each, and 131,072 fit.
@@ -504,7 +504,7 @@ fn what_finds_no_room_is_counted_with_the_others(hook: Hook) {
     });
 }
 
-/// What was read has gone, so that as many keys again find room.
+/// Measure was read has gone, so that as many keys again find room.
 fn keys_that_were_read_make_room(hook: Hook) {
     let _turn = heavy::turn();
     in_netns(|netns| {

@@ -11,9 +11,9 @@ use crate::cli::LeaksArgs;
 use crate::detect::finding::Finding;
 use crate::engine::{self, Plan};
 use crate::input::needs::{Needs, StuckNeeds};
+use crate::model::format::several;
 use crate::model::frame::Frame;
 use crate::model::leaks::{LeaksFrame, STATES, Verdict};
-use crate::model::number::several;
 use crate::view::View;
 use crate::view::leaks::{self, Selection};
 

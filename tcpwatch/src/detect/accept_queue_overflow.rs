@@ -5,7 +5,7 @@ use super::{Detector, Frame, few, happened, rate, within};
 use crate::explain::kind::Kind;
 use crate::input::counter::Counter;
 use crate::input::listener::{Listener, overflowed, owner_of_all};
-use crate::model::number::{several, thousands};
+use crate::model::format::{several, thousands};
 use crate::model::real;
 use crate::model::stat::StatFrame;
 

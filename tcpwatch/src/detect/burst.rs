@@ -6,7 +6,7 @@ use super::{Detector, Frame, MOST, happened, opener_owner};
 use crate::explain::kind::Kind;
 use crate::input::counter::Counter;
 use crate::model::churn::Opener;
-use crate::model::number::{duration, thousands};
+use crate::model::format::{duration, thousands};
 
 /// Looks at the bursts that ended. One that goes on may still turn out to be a rate that stays, and is none then.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use super::hysteresis::Hysteresis;
 use super::{Detector, Frame, MOST, opener_owner, rate, share, within};
 use crate::explain::kind::Kind;
 use crate::model::churn::{ChurnFrame, Destination, Opener, Tally};
-use crate::model::number::{duration, per_second, thousands, two_digits};
+use crate::model::format::{duration, per_second, thousands, two_digits};
 
 /// Connections a second from which one opener is worth a word: in the minute that TIME_WAIT lasts, 600 sockets.
 const BUSY_PER_S: f64 = 10.0;

@@ -7,7 +7,7 @@ use super::{Detector, Frame, MOST, opener_owner, share, within};
 use crate::explain::kind::Kind;
 use crate::model::churn::{Destination, Opener};
 use crate::model::ending::{Ending, EndingCounts};
-use crate::model::number::thousands;
+use crate::model::format::thousands;
 use crate::model::stat::StatFrame;
 
 /// Failures in an interval from which they are worth a word: a service that restarts refuses a few.

@@ -3,7 +3,7 @@
 use super::finding::{Finding, Severity};
 use super::{Detector, Frame, share, within};
 use crate::explain::kind::Kind;
-use crate::model::number::thousands;
+use crate::model::format::thousands;
 
 /// Of the transitions in an interval, the part from which what is missing changes what is told: a rate is shown to two or three
 /// digits.

@@ -9,7 +9,7 @@ use super::hysteresis::Hysteresis;
 use super::{Detector, Frame, rate, within};
 use crate::explain::kind::Kind;
 use crate::input::counter::Counter;
-use crate::model::number::{per_second, thousands};
+use crate::model::format::{per_second, thousands};
 use crate::model::real;
 
 /// Half-open connections from which there is a pile: a host that is no target and has no trouble has a handful, for they last a

@@ -9,8 +9,8 @@ use super::{Detector, Frame, MOST};
 use crate::explain::kind::Kind;
 use crate::explain::topic::Topic;
 use crate::input::escaped::Escaped;
+use crate::model::format::{duration, several, thousands};
 use crate::model::leaks::{Group, Side, Verdict, culprit};
-use crate::model::number::{duration, several, thousands};
 use crate::model::seconds;
 
 /// Finds groups of sockets that are leaked, not read, or closed late.

@@ -20,8 +20,8 @@ use finding::Finding;
 use crate::input::counter::Counter;
 use crate::input::owner::{How, Owner};
 use crate::model::churn::Opener;
+use crate::model::format::thousands;
 use crate::model::frame::Frame;
-use crate::model::number::thousands;
 use crate::model::real;
 use crate::model::stat::StatFrame;
 

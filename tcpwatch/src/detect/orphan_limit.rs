@@ -7,7 +7,7 @@ use super::hysteresis::Hysteresis;
 use super::{Detector, Frame, happened, percent, share, within};
 use crate::explain::kind::Kind;
 use crate::input::counter::Counter;
-use crate::model::number::thousands;
+use crate::model::format::thousands;
 
 /// The kernel gives up orphans whose peer does not answer from this part of the limit on: each counts twice
 /// (`tcp_out_of_resources`, `net/ipv4/tcp_timer.c`).

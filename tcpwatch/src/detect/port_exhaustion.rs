@@ -16,7 +16,7 @@ use crate::input::ports::reuse::{TIME_WAIT_MS, TwReuse};
 use crate::input::setting::Setting;
 use crate::model::churn::{ChurnFrame, Opener};
 use crate::model::ending::Ending;
-use crate::model::number::{several, thousands};
+use crate::model::format::{several, thousands};
 use crate::model::ports::row::{Limit, Row};
 use crate::model::real;
 use crate::model::stat::StatFrame;

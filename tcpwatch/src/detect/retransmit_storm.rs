@@ -5,7 +5,7 @@ use super::hysteresis::Hysteresis;
 use super::{Detector, Frame, percent, rate, share, within};
 use crate::explain::kind::Kind;
 use crate::input::counter::Counter;
-use crate::model::number::thousands;
+use crate::model::format::thousands;
 
 /// Of the segments sent, the part sent again from which connections are slow: at a twentieth lost, a round trip of 50 ms leaves
 /// about 1 Mbit/s to each (Mathis et al. 1997).

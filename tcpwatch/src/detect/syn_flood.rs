@@ -9,7 +9,7 @@ use crate::explain::kind::Kind;
 use crate::explain::sysctl_command::set;
 use crate::input::counter::Counter;
 use crate::input::setting::Setting;
-use crate::model::number::{several, thousands};
+use crate::model::format::{several, thousands};
 use crate::model::stat::StatFrame;
 
 /// Of the cookies sent, the part that comes back from where clients are real, percent: a flood from addresses that are not the

@@ -7,7 +7,7 @@ use crate::explain::kind::Kind;
 use crate::explain::sysctl_command::set;
 use crate::input::ports::TIME_WAIT_S;
 use crate::input::setting::Setting;
-use crate::model::number::{per_second, several, thousands};
+use crate::model::format::{per_second, several, thousands};
 
 /// Of the most there may be, the part from which it is worth a word: at a steady rate there are as many a minute later.
 const FROM: f64 = 0.9;

@@ -12,7 +12,7 @@ use crate::input::counter::Counter;
 use crate::input::host::HostFrame;
 use crate::input::listener::{Listener, by_place, overflowed, owner_of_all};
 use crate::input::setting::Setting;
-use crate::model::number::thousands;
+use crate::model::format::thousands;
 
 /// What every kernel since 5.4 has, and a queue of which takes little memory while it is empty.
 const ENOUGH: u64 = 4096;

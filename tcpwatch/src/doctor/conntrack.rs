@@ -6,7 +6,7 @@ use super::verdict::Verdict;
 use crate::input::host::HostFrame;
 use crate::input::namespace::Scope;
 use crate::input::setting::Setting;
-use crate::model::number::{several, thousands};
+use crate::model::format::{several, thousands};
 
 /// Of the table, the part from which it is nearly full, percent.
 const NEAR: u64 = 80;

@@ -7,7 +7,7 @@ use crate::explain::kind::Kind;
 use crate::explain::topic::Topic;
 use crate::input::host::{Descriptors, HostFrame};
 use crate::input::setting::Setting;
-use crate::model::number::thousands;
+use crate::model::format::thousands;
 
 /// Of a limit, the part from which it is near, percent.
 const NEAR: u64 = 80;

@@ -5,7 +5,7 @@ use crate::input::counter::Counter;
 use crate::input::escaped::Escaped;
 use crate::input::host::HostFrame;
 use crate::input::setting_defaults::DefaultValue;
-use crate::model::number::thousands;
+use crate::model::format::thousands;
 
 const HOUR: u64 = 3600;
 pub(super) const DAY: u64 = 24 * HOUR;

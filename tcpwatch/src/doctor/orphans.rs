@@ -9,7 +9,7 @@ use crate::explain::kind::Kind;
 use crate::input::counter::Counter;
 use crate::input::host::HostFrame;
 use crate::input::setting::Setting;
-use crate::model::number::{several, thousands};
+use crate::model::format::{several, thousands};
 
 /// The connections that may become orphans.
 const CONNECTIONS: [Counter; 2] = [Counter::ActiveOpens, Counter::PassiveOpens];

@@ -8,7 +8,7 @@ use crate::input::host::HostFrame;
 use crate::input::ports::reuse::TIME_WAIT_MS;
 use crate::input::ports::walk::PortsHeld;
 use crate::input::setting::Setting;
-use crate::model::number::thousands;
+use crate::model::format::thousands;
 
 /// Of the ports, the part in use to one destination from which they run low, percent.
 pub(super) const LOW: u64 = port_exhaustion::LOW as u64;

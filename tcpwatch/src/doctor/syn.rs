@@ -12,7 +12,7 @@ use crate::input::host::HostFrame;
 use crate::input::listener::Listener;
 use crate::input::release::Release;
 use crate::input::setting::Setting;
-use crate::model::number::{several, thousands};
+use crate::model::format::{several, thousands};
 
 /// From this release a listener's own backlog bounds its half-open connections (`inet_csk_reqsk_queue_is_full`).
 const BOUND_BY_LISTENER: Release = Release(4, 4);

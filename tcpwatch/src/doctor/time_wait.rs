@@ -13,7 +13,7 @@ use crate::input::ports;
 use crate::input::ports::walk::PortsHeld;
 use crate::input::setting::Setting;
 use crate::input::setting_defaults::{DefaultValue, SettingFacts};
-use crate::model::number::{several, thousands};
+use crate::model::format::{several, thousands};
 
 /// [`ports::TIME_WAIT_S`].
 const TIME_WAIT_S: u64 = ports::TIME_WAIT_S as u64;

@@ -37,7 +37,7 @@ impl LatencyBy {
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum What {
+pub enum Measure {
     /// The handshake of a client, from SYN to SYN-ACK (RFC 9293, section 3.5). Failed handshakes are not included.
     HandshakeClient,
     /// The handshake of a server, from SYN-ACK to ACK: the kernel's first round-trip time (`srtt_us`). Unknown if the SYN-ACK
@@ -49,7 +49,7 @@ pub enum What {
     State(TcpState),
 }
 
-impl What {
+impl Measure {
     /// The name in machine output.
     #[must_use]
     pub const fn key(self) -> &'static str {
@@ -108,7 +108,7 @@ impl fmt::Display for Group {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Measured {
     /// The measure.
-    pub what: What,
+    pub what: Measure,
     /// A group of connections.
     pub group: Group,
     /// The times.

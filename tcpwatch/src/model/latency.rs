@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use jiff::Timestamp;
 
 use crate::input::histogram::Histogram;
-use crate::input::latency::{Group, LatencyBy, LatencySample, Measured, Retransmits, What};
+use crate::input::latency::{Group, LatencyBy, LatencySample, Measure, Measured, Retransmits};
 
 /// What was measured in one interval.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,14 +60,14 @@ pub struct Latency {
 #[derive(Debug, Default)]
 struct Histograms {
     /// In the order of [`What`].
-    parts: Vec<(What, Histogram)>,
+    parts: Vec<(Measure, Histogram)>,
     /// When the last sample had something of the group.
     seen_ns: u64,
 }
 
 impl Histograms {
     /// Adds `histogram` of `what`; how many buckets there are more.
-    fn merge(&mut self, what: What, histogram: Histogram) -> usize {
+    fn merge(&mut self, what: Measure, histogram: Histogram) -> usize {
         match self.parts.binary_search_by_key(&what, |&(what, _)| what) {
             Ok(at) => {
                 let part = &mut self.parts[at].1;
@@ -198,9 +198,9 @@ mod tests {
     use super::*;
     use crate::input::socket::Address;
 
-    const ESTABLISHED: What = What::State(TcpState::Established);
+    const ESTABLISHED: Measure = Measure::State(TcpState::Established);
 
-    fn part(what: What, group: Group, lengths: &[u64]) -> Measured {
+    fn part(what: Measure, group: Group, lengths: &[u64]) -> Measured {
         let mut histogram = Histogram::default();
         for &ns in lengths {
             histogram.record(ns);
@@ -216,7 +216,7 @@ mod tests {
         }
     }
 
-    fn counts(frame: &LatencyFrame) -> Vec<(What, Group, u64)> {
+    fn counts(frame: &LatencyFrame) -> Vec<(Measure, Group, u64)> {
         let measured = frame.measured.iter();
         measured
             .map(|measured| (measured.what, measured.group, measured.histogram.count()))
@@ -236,19 +236,22 @@ mod tests {
         latency.add(
             sample(vec![
                 part(ESTABLISHED, large, &[1; 4]),
-                part(What::HandshakeServer, small, &[]),
+                part(Measure::HandshakeServer, small, &[]),
             ]),
             7,
         );
         latency.add(
-            sample(vec![part(What::Accept, large, &[1]), part(ESTABLISHED, small, &[1; 2])]),
+            sample(vec![
+                part(Measure::Accept, large, &[1]),
+                part(ESTABLISHED, small, &[1; 2]),
+            ]),
             8,
         );
         let frame = latency.frame(Timestamp::UNIX_EPOCH, 3_000_000_000);
         assert_eq!(
             counts(&frame),
             [
-                (What::Accept, large, 1),
+                (Measure::Accept, large, 1),
                 (ESTABLISHED, large, 4),
                 (ESTABLISHED, small, 2),
                 (ESTABLISHED, Group::Other, 9),

@@ -1,6 +1,6 @@
 //! Why tcpwatch could not see the owners of some sockets, in words.
 
-use super::number::several;
+use super::format::several;
 use crate::input::socket_owner::Unseen;
 
 /// Warns that some owners of connections are unknown. `None` where root would not see more: a process that has exited since cannot be

@@ -12,7 +12,7 @@ use super::{View, csv, json, text, trace};
 use crate::detect;
 use crate::input::counter::Counter;
 use crate::input::histogram::Histogram;
-use crate::input::latency::{Group, LatencyBy, Measured, Retransmits, What};
+use crate::input::latency::{Group, LatencyBy, Measure, Measured, Retransmits};
 use crate::input::netns_selector::NetnsSelector;
 use crate::input::{Connection, Transition};
 use crate::model::churn::Churn;
@@ -149,7 +149,10 @@ fn latency() {
         time: Timestamp::UNIX_EPOCH,
         interval_s: 2.0,
         by: LatencyBy::Lport,
-        measured: vec![measured(What::Accept), measured(What::State(TcpState::Established))],
+        measured: vec![
+            measured(Measure::Accept),
+            measured(Measure::State(TcpState::Established)),
+        ],
         retransmits: Retransmits {
             syn: 1,
             syn_ack: 0,

@@ -8,7 +8,7 @@ use crate::input::escaped::Escaped;
 use crate::input::netns_selector::NetnsSelector;
 use crate::input::socket_owner::Unseen;
 use crate::model::filter::{Filter, PortSet};
-use crate::model::number::several;
+use crate::model::format::several;
 use crate::model::unseen::unseen_reason;
 
 /// Reports events that no program handled. The kernel counts them for the whole host, not per network namespace.

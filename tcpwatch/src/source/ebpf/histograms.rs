@@ -16,7 +16,7 @@ use super::Kernel;
 use super::bpf::{self, Barrier};
 use super::mapped_words::MappedWords;
 use crate::input::histogram::Histogram;
-use crate::input::latency::{Group, LatencyBy, LatencySample, Measured, Retransmits, What};
+use crate::input::latency::{Group, LatencyBy, LatencySample, Measure, Measured, Retransmits};
 use crate::input::owner::{Comm, Process};
 use crate::input::socket::{Address, Family};
 
@@ -150,12 +150,12 @@ impl Groups {
 }
 
 /// What a key measures.
-fn what(number: u32) -> Option<What> {
+fn what(number: u32) -> Option<Measure> {
     Some(match number {
-        HANDSHAKE_CLIENT => What::HandshakeClient,
-        HANDSHAKE_SERVER => What::HandshakeServer,
-        ACCEPT => What::Accept,
-        number => What::State(TcpState::from_kernel(u8::try_from(number).ok()?)?),
+        HANDSHAKE_CLIENT => Measure::HandshakeClient,
+        HANDSHAKE_SERVER => Measure::HandshakeServer,
+        ACCEPT => Measure::Accept,
+        number => Measure::State(TcpState::from_kernel(u8::try_from(number).ok()?)?),
     })
 }
 

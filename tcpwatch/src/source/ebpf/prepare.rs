@@ -23,7 +23,8 @@ use super::feature::Features;
 use super::histograms::Histograms;
 use super::kernel::{Hook, Kernel, Skips};
 use super::ledger::LedgerMap;
-use super::memory::{self, Budget};
+use super::map_sizes;
+use super::memory_budget::Budget;
 use super::needs::KernelNeeds;
 use super::object;
 use super::probe::{self, Helpers};
@@ -352,13 +353,13 @@ impl Plan<'_> {
             .map_max_entries(names::MAP_LEDGER, cpus * BANKS)
             .map_max_entries(names::MAP_EVENTS, ring_bytes)
             .map_max_entries(names::MAP_LAST_EVENTS, last_events)
-            .map_max_entries(names::MAP_TOTALS, memory::totals(needs))
+            .map_max_entries(names::MAP_TOTALS, map_sizes::totals(needs))
             .map_max_entries(names::MAP_STACKS, request.stacks_bytes());
-        let tables = memory::tables(needs, !helpers.sk_storage);
+        let tables = map_sizes::tables(needs, !helpers.sk_storage);
         for table in &tables {
             loader.map_max_entries(table.name, table.entries);
         }
-        let map_bytes = memory::map_bytes(request, cpus, &tables);
+        let map_bytes = map_sizes::map_bytes(request, cpus, &tables);
         self.budget.ensure(request, map_bytes + earlier)?;
         let mut ebpf = loader.load(request.object).map_err(maps_refused)?;
         let ledger = LedgerMap::open(
@@ -456,9 +457,9 @@ fn check(request: &Request<'_>, by_address: bool) -> Result<Budget> {
     // Each program and each map takes one, and a chain has about a dozen of each.
     descriptor_limit::ensure_free(DESCRIPTORS)?;
     let cpus = cpus::possible(Path::new("/"))?;
-    let tables = memory::tables(request.needs, by_address);
+    let tables = map_sizes::tables(request.needs, by_address);
     let budget = Budget::now();
-    budget.ensure(request, memory::map_bytes(request, cpus, &tables))?;
+    budget.ensure(request, map_sizes::map_bytes(request, cpus, &tables))?;
     let _remaining = memlock::raise();
     Ok(budget)
 }

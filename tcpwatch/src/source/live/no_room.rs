@@ -2,7 +2,7 @@
 
 use tcpwatch_common::Ledger;
 
-use crate::model::number::thousands;
+use crate::model::format::thousands;
 use crate::source::ebpf::Hook;
 
 /// The warnings for `hook`, one line each.

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::model::counts::StateCounts;
-use crate::model::number::thousands;
+use crate::model::format::thousands;
 use crate::view::screen::Screen;
 
 /// Block characters for 0 to 7 eighths of a column.

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::model::format::thousands;
 use crate::model::leaks::Group;
-use crate::model::number::thousands;
 
 /// Ranges of descriptors shown at most.
 const RANGES: usize = 8;

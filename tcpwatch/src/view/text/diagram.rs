@@ -14,7 +14,7 @@ use crate::explain::lang::Lang;
 use crate::explain::step::{Step, StepCount, others};
 use crate::model::counts::StateCounts;
 use crate::model::ending::Ending;
-use crate::model::number::{quiet_short, thousands};
+use crate::model::format::{quiet_short, thousands};
 use crate::model::stat::StatFrame;
 use crate::view::screen::Screen;
 

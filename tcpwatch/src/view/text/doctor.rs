@@ -12,7 +12,7 @@ use crate::detect::finding::{Finding, Severity};
 use crate::doctor::{Line, Report, Standing};
 use crate::input::escaped::Escaped;
 use crate::input::host::HostFrame;
-use crate::model::number::duration;
+use crate::model::format::duration;
 use crate::view::screen::Screen;
 
 /// Width of the first column, and indent of continued lines.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use tcpwatch_common::TcpState;
 
 use crate::model::counts::StateCounts;
-use crate::model::number::{quiet, thousands};
+use crate::model::format::{quiet, thousands};
 use crate::model::snapshot::GroupBy;
 use crate::model::snapshot::{GROUPS_MAX, Snapshot};
 use crate::view::screen::Screen;

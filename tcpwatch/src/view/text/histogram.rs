@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::input::histogram::{Bucket, Histogram};
-use crate::model::number::{duration, quiet, thousands, two_digits};
+use crate::model::format::{duration, quiet, thousands, two_digits};
 use crate::view::screen::Screen;
 use crate::view::text::bars;
 

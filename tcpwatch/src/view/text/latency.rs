@@ -7,9 +7,9 @@ use jiff::tz::TimeZone;
 use super::histogram;
 use crate::detect::finding::Finding;
 use crate::input::latency::{Group, LatencyBy, Measured, Retransmits};
+use crate::model::format::{QUIET, brief, quiet, several, two_digits};
 use crate::model::frame::Frame;
 use crate::model::latency::LatencyFrame;
-use crate::model::number::{QUIET, brief, quiet, several, two_digits};
 use crate::view::View;
 use crate::view::screen::Screen;
 use crate::view::words;
@@ -143,7 +143,7 @@ mod tests {
 
     use super::*;
     use crate::input::histogram::Histogram;
-    use crate::input::latency::What;
+    use crate::input::latency::Measure;
 
     fn shown(by: LatencyBy, limit: usize) -> String {
         let measured = |what, group, ns: &[u64]| {
@@ -162,12 +162,12 @@ mod tests {
             }
         };
         let mut all = vec![
-            measured(What::Accept, port(80), &[1500]),
-            measured(What::State(TcpState::Established), port(80), &[2_000_000, 3_000_000]),
-            measured(What::State(TcpState::Established), port(81), &[]),
+            measured(Measure::Accept, port(80), &[1500]),
+            measured(Measure::State(TcpState::Established), port(80), &[2_000_000, 3_000_000]),
+            measured(Measure::State(TcpState::Established), port(81), &[]),
         ];
         if by != LatencyBy::All {
-            all.push(measured(What::Accept, Group::Other, &[131_072]));
+            all.push(measured(Measure::Accept, Group::Other, &[131_072]));
         }
         let frame = LatencyFrame {
             time: Timestamp::UNIX_EPOCH,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::trace::{Layout, TextColumns};
 use crate::input::{Connection, Traffic};
-use crate::model::number::{QUIET, brief, duration, quiet_short};
+use crate::model::format::{QUIET, brief, duration, quiet_short};
 use crate::view::screen::Screen;
 
 /// Stands for an unknown number; `·` stands for zero.

@@ -2,8 +2,8 @@
 
 use crate::input::escaped::Escaped;
 use crate::input::stacks::{Stack, StackFrame};
+use crate::model::format::thousands;
 use crate::model::leaks::{OpenedBy, caller, is_interpreter, is_library};
-use crate::model::number::thousands;
 
 /// Functions shown at most.
 const CALLERS: usize = 5;

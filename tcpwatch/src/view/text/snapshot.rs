@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::model::number::several;
+use crate::model::format::several;
 use crate::model::snapshot::{Origin, Snapshot};
 use crate::view::screen::Screen;
 use crate::view::text::{bars, group_table};

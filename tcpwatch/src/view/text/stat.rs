@@ -8,8 +8,8 @@ use jiff::tz::TimeZone;
 use tcpwatch_common::{StateSet, TcpState};
 
 use crate::detect::finding::Finding;
+use crate::model::format;
 use crate::model::frame::Frame;
-use crate::model::number;
 use crate::model::stat::StatFrame;
 use crate::view::View;
 use crate::view::screen::Screen;
@@ -198,7 +198,7 @@ impl View for Text {
         self.rows += 1;
         write!(out, "{}", frame.time.to_zoned(self.zone.clone()).strftime("%H:%M:%S"))?;
         for column in &self.columns {
-            let rate = |count| number::per_second(count, frame.interval_s);
+            let rate = |count| format::per_second(count, frame.interval_s);
             let (number, style) = match column.number {
                 Number::State(state) => (Some(frame.connections.get(state)), states::style(state)),
                 Number::Rate(count) => (count(frame).map(rate), Style::new()),
@@ -208,8 +208,8 @@ impl View for Text {
             };
             let (text, style) = match number {
                 None => ("?".into(), style),
-                Some(0) => (number::QUIET.into(), Style::new().dimmed()),
-                Some(number) => (number::fit(number, column.width - 1), style),
+                Some(0) => (format::QUIET.into(), Style::new().dimmed()),
+                Some(number) => (format::fit(number, column.width - 1), style),
             };
             let style = self.screen.styled(style);
             write!(out, "{style}{text:>0$}{style:#}", column.width)?;

@@ -9,7 +9,7 @@ use tcpwatch_common::TcpState;
 use super::endpoints::{self, ENDPOINT, PORT};
 use super::owner;
 use crate::input::Transition;
-use crate::model::number;
+use crate::model::format;
 use crate::model::trace::{TraceRecord, TraceRow, TraceTotals};
 use crate::view::screen::Screen;
 use crate::view::states;
@@ -113,15 +113,15 @@ impl TextColumns for Transition {
             Layout::Full => {
                 write_state(self.from, "  ", self.from.name(), 11);
                 write_state(self.to, " > ", self.to.name(), 11);
-                (7, number::duration)
+                (7, format::duration)
             }
             Layout::Middle | Layout::Narrow => {
                 write_state(self.from, " ", states::short(self.from), 5);
                 write_state(self.to, ">", states::short(self.to), 5);
-                (5, number::brief)
+                (5, format::brief)
             }
         };
-        let dwell = self.dwell_ns.map_or_else(|| number::QUIET.into(), format);
+        let dwell = self.dwell_ns.map_or_else(|| format::QUIET.into(), format);
         let _ = write!(line, " {dwell:>width$}");
     }
 }

@@ -1,9 +1,5 @@
-//! The memory that the maps and programs take, and whether the limits of this process allow it.
+//! The sizes of the maps, and the kernel memory that they take.
 
-use std::fs;
-use std::path::Path;
-
-use anyhow::{Result, bail};
 use tcpwatch_common::histogram::TOTALS;
 use tcpwatch_common::ledger::BANKS;
 use tcpwatch_common::owner::{Listener, Name};
@@ -13,7 +9,6 @@ use tcpwatch_common::{Ledger, names};
 use super::needs::KernelNeeds;
 use super::prepare::Request;
 use crate::input::latency::LatencyBy;
-use crate::sys::{btf, memory_limit};
 
 /// Sockets in the table by address, including closed sockets that an application still holds.
 const SOCKETS: u32 = 65_536;
@@ -29,12 +24,6 @@ const BUCKETS: u32 = 131_072;
 /// Size of the state of a socket, and of its state and info, bytes.
 const STATE_BYTES: usize = 48;
 const STATE_AND_INFO_BYTES: usize = 168;
-/// Maximum kernel memory of the programs, bytes.
-const PROGRAMS_BYTES: u64 = 4 << 20;
-/// Memory of the process itself, without the kernel's types, bytes.
-const PROCESS_BYTES: u64 = 6 << 20;
-/// Memory to read the binaries of user stacks, bytes.
-const STACKS_BYTES: u64 = 12 << 20;
 /// Size of a bucket of a hash table (`struct bucket`, kernel/bpf/hashtab.c). There is one for each possible entry.
 const BUCKET_BYTES: u64 = 16;
 /// Size of an entry with its key, without its value (`struct htab_elem`).
@@ -104,46 +93,6 @@ pub(super) fn map_bytes(request: &Request<'_>, cpus: u32, tables: &[Table]) -> u
     let totals = u64::from(totals(request.needs)) * size_of::<u64>() as u64;
     let tables: u64 = tables.iter().map(Table::bytes).sum();
     rings + ledgers + last_events + totals + tables
-}
-
-/// Memory to read the kernel's BTF, as a multiple of its size (measured). tcpwatch keeps one copy with its index, and aya's
-/// loader makes a larger one.
-const TYPES_FACTOR: u64 = 6;
-
-/// The memory that this process may still take before anything is loaded, bytes; `None` if there is no limit.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Budget(Option<u64>);
-
-impl Budget {
-    /// Reads the budget from the limits of the process's cgroups.
-    pub(super) fn now() -> Self {
-        Self(memory_limit::available(Path::new("/")))
-    }
-
-    /// Checks that there is memory for maps of `maps` bytes and for everything else. The kernel kills a process that takes more
-    /// than its cgroup allows.
-    ///
-    /// # Errors
-    /// One line: the needed memory, the available memory, and what to try.
-    pub(super) fn ensure(self, request: &Request<'_>, maps: u64) -> Result<()> {
-        let types = fs::metadata(btf::path(Path::new("/"))).map_or(0, |types| types.len() * TYPES_FACTOR);
-        let stacks = if request.needs.stacks { STACKS_BYTES } else { 0 };
-        let needed = types + stacks + PROGRAMS_BYTES + PROCESS_BYTES + maps;
-        let smaller = if request.needs.records() {
-            "a smaller --ring-size or "
-        } else {
-            ""
-        };
-        match self.0 {
-            Some(available) if available < needed => bail!(
-                "cannot watch the kernel: it needs {} MiB of memory, but the cgroup of this process has {} MiB \
-                left (memory.max); try {smaller}a larger memory.max",
-                needed.div_ceil(1 << 20),
-                available >> 20
-            ),
-            _ => Ok(()),
-        }
-    }
 }
 
 #[cfg(test)]
