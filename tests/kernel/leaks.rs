@@ -290,7 +290,10 @@ fn where_they_were_opened_is_told(hook: Hook) {
             let last = scans.last().ok_or("no scan")?;
             let found = wanted.map(|(pid, state, sockets)| {
                 let group = last.group(pid, state).filter(|group| group["sockets"] == sockets)?;
-                Some(group.clone())
+                // A stack that is not unwound yet comes with a later scan.
+                let stacks = group["stacks"].as_array()?.iter();
+                let unwound: i64 = stacks.map(|stack| number(stack, "sockets")).sum();
+                (unwound == sockets).then(|| group.clone())
             });
             if found.iter().all(Option::is_some) {
                 Ok(found.map(Option::unwrap_or_default))

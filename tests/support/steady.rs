@@ -10,18 +10,19 @@ use super::python::Python;
 use super::sockets::{listen, read_eof};
 
 /// Opens and closes connections at a steady rate, to one destination after the other; says when it first failed for want of a
-/// port and how, and, when told to end, how often it did. 20 times are enough.
+/// port and how, and how late it was at most until then, and, when told to end, how often it did. 20 times are enough.
 const STEADY: &str = r#"
 import errno, json, select, socket, sys, time
 rate, source, early, *to = sys.argv[1:]
 to = [(host, int(port)) for host, port in (end.rsplit(":", 1) for end in to)]
 IP_BIND_ADDRESS_NO_PORT = 24
-start, turn, failed = time.monotonic(), 0, 0
+start, turn, failed, late = time.monotonic(), 0, 0, 0
 print('"begun"', flush=True)
 while failed < 20:
     wait = start + turn / float(rate) - time.monotonic()
     if select.select([sys.stdin], [], [], max(0, wait))[0]:
         break
+    late = max(late, -wait, time.monotonic() - start - turn / float(rate))
     client = socket.socket()
     step = "bind"
     try:
@@ -36,7 +37,7 @@ while failed < 20:
             raise
         failed += 1
         if failed == 1:
-            print(json.dumps({"failed_at": time.time(), "step": step, "error": errno.errorcode[error.errno]}), flush=True)
+            print(json.dumps({"failed_at": time.time(), "step": step, "error": errno.errorcode[error.errno], "late_s": late}), flush=True)
     client.close()
     turn += 1
 print(json.dumps({"failed": failed, "opened": turn - failed}), flush=True)
