@@ -1,14 +1,14 @@
-//! Lengths of time, counted by their first two digits: O(1) for each, and none lost.
+//! The buckets of latency histograms, which the BPF programs count in.
 
 use bytemuck::{Pod, Zeroable};
 
-/// The power of two that is the number of buckets in each power of two.
+/// Bits that choose a bucket within a power of two.
 const SUB_BITS: u32 = 4;
-/// Buckets of a histogram. Lengths below 16 ns have one each. Above, each power of two has 16 of equal width: the ends of one are at most
-/// a sixteenth apart, and a length between them is known within 3.1 %.
+/// Buckets of a histogram. Each time below 16 ns has a bucket. Above, each power of two has 16 buckets of equal width. The ends of a
+/// bucket are at most a sixteenth apart, so a time in it is known within 3.1 %.
 pub const BUCKETS: usize = ((u64::BITS - SUB_BITS + 1) << SUB_BITS) as usize;
 
-/// The bucket that counts `ns`.
+/// Returns the bucket that counts `ns`.
 #[inline(always)]
 #[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "what the shift leaves has five bits")]
@@ -17,16 +17,16 @@ pub const fn bucket(ns: u64) -> usize {
     ((shift as usize) << SUB_BITS) + (ns >> shift) as usize
 }
 
-/// The least length that `bucket` counts, ns; that of the last bucket beyond the last.
+/// Returns the shortest time in `bucket`, ns. A number that is too large stands for the last bucket.
 #[must_use]
 pub const fn least(bucket: usize) -> u64 {
     let bucket = if bucket < BUCKETS { bucket } else { BUCKETS - 1 };
-    // Of its first power of two on, a bucket's number is its shift and five bits.
+    // From 32 ns on, the number of a bucket is its shift and the first five bits of its times.
     let shift = (bucket >> SUB_BITS).saturating_sub(1);
     ((bucket - (shift << SUB_BITS)) as u64) << shift
 }
 
-/// The greatest length that `bucket` counts, ns.
+/// Returns the longest time in `bucket`, ns.
 #[must_use]
 pub const fn greatest(bucket: usize) -> u64 {
     if bucket < BUCKETS - 1 {
@@ -36,28 +36,28 @@ pub const fn greatest(bucket: usize) -> u64 {
     }
 }
 
-/// In place of a bucket: lengths not known, for their start was not seen.
+/// Stands for a bucket: counts times that are unknown, because their start was not seen.
 pub const UNKNOWN_BUCKET: usize = BUCKETS;
-/// Counters of one thing that is measured: a power of two.
+/// Counters of one measure: a power of two.
 pub const COUNTERS: u32 = 1024;
 
 const _: () = assert!(UNKNOWN_BUCKET < COUNTERS as usize);
 
-/// What is measured: a client's handshake, time in `SYN_SENT` where `ESTABLISHED` follows. Below it are states, by the kernel's numbers.
+/// A measure: the client's handshake, time in `SYN_SENT` if `ESTABLISHED` follows. Smaller numbers are states, as the kernel numbers them.
 pub const HANDSHAKE_CLIENT: u32 = 16;
-/// What is measured: a server's handshake, from SYN-ACK to ACK.
+/// A measure: the server's handshake, from SYN-ACK to ACK.
 pub const HANDSHAKE_SERVER: u32 = 17;
-/// What is measured: from `ESTABLISHED` until `accept()` returned it.
+/// A measure: the wait for `accept()`, from `ESTABLISHED` on.
 pub const ACCEPT: u32 = 18;
-/// How many things are measured.
+/// Number of measures.
 pub const MEASURED: u32 = 19;
 
-/// Copies of the counters of all connections together: CPUs share them, and are kept from waiting for each other.
+/// Copies of the counters of all connections. CPUs write different copies, so that they seldom wait for each other.
 pub const SHARDS: u32 = 8;
-/// Counters of all connections together.
+/// Counters of all connections, in all copies.
 pub const TOTALS: u32 = SHARDS * MEASURED * COUNTERS;
 
-/// The counter of `bucket` of `what`, in a copy that `shard` chooses.
+/// Returns the index of the counter of `bucket` of the measure `what`, in the copy that `shard` chooses.
 #[inline(always)]
 #[must_use]
 pub const fn total(shard: u32, what: u32, bucket: u32) -> u32 {
@@ -75,17 +75,17 @@ pub const BY_REMOTE: u32 = 3;
 /// [`crate::Params::latency_by`]: by owner.
 pub const BY_PROCESS: u32 = 4;
 
-/// A bucket of a group of connections.
+/// Identifies a bucket of a group of connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct BucketKey {
-    /// Its number, or [`UNKNOWN_BUCKET`].
+    /// Number of the bucket, or [`UNKNOWN_BUCKET`].
     pub bucket: u16,
     /// A state's number, or one of the constants above.
     pub what: u8,
-    /// Which of the two banks it is in.
+    /// Bank of the map: 0 or 1.
     pub bank: u8,
-    /// Local port, process id of the owner or family of the remote address, by which the connections are grouped.
+    /// Local port, PID of the owner, or family of the remote address: what the connections are grouped by.
     pub number: u32,
     /// Name of the owner, or the remote address; the first word for IPv4.
     pub name: [u32; 4],
@@ -118,7 +118,7 @@ mod tests {
             assert_eq!((bucket(least(index)), bucket(greatest(index))), (index, index));
             assert!(index == 0 || least(index) == greatest(index - 1) + 1);
         }
-        // Beyond the last there is none, and asking is no harm.
+        // A number that is too large stands for the last bucket.
         assert_eq!(
             (least(BUCKETS), greatest(BUCKETS)),
             (least(BUCKETS - 1), greatest(BUCKETS - 1))

@@ -20,7 +20,7 @@ pub(crate) fn enter<H: Hook>(ctx: &H::Context) {
         return;
     }
     if H::COPY == SECOND {
-        // SAFETY: of the second copy no other run is under way here: the kernel skips them, or this is the bank of its first level.
+        // SAFETY: no other run of the second copy uses this bank now: the kernel skips such runs, or this is the bank of the first level.
         if let Some(ledger) = unsafe { ledger::at(ledger::index(SECOND * LEVELS)) } {
             inc(ledger.taken_over());
         }

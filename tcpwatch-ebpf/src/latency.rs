@@ -21,7 +21,7 @@ use crate::{filter, ledger, needs, words};
 
 /// Nanoseconds in a microsecond.
 const MICROSECOND: u64 = 1000;
-/// `BPF_NOEXIST`: insert only where there is no entry yet.
+/// `BPF_NOEXIST`: insert only if there is no entry yet.
 const BPF_NOEXIST: u64 = 1;
 
 /// Whether the program `latency` measures at this step.
@@ -88,8 +88,8 @@ pub(crate) fn forget(address: u64) {
     }
 }
 
-/// Makes, in `place`, the key of the group that the connection `sk` of `owner` is in. It stays there: the compiler moves it by a call of
-/// `memset`, and arm64 before Linux 6.0 refuses tail calls in a program that has functions.
+/// Builds in `place` the key of the group of the connection `sk` of `owner`. The key must not move: the compiler would call `memcpy`,
+/// and arm64 before Linux 6.0 refuses tail calls in a program that has functions.
 #[inline(always)]
 fn key<'a>(place: &'a mut MaybeUninit<BucketKey>, sk: impl Memory, lport: u32, owner: &Owner) -> &'a mut BucketKey {
     // SAFETY: zeros are a key.
@@ -101,7 +101,7 @@ fn key<'a>(place: &'a mut MaybeUninit<BucketKey>, sk: impl Memory, lport: u32, o
         BY_LPORT => key.number = lport,
         BY_PROCESS => {
             key.number = owner.pid;
-            // SAFETY: a name is four words, and is copied by bytes that are aligned as an owner.
+            // SAFETY: a name has the size of four words, and the alignment of an owner suffices.
             words::copy(&mut key.name, unsafe { &*owner.comm.as_ptr().cast() });
         }
         BY_REMOTE if param!(SOCK.known) != 0 => {
@@ -118,8 +118,8 @@ fn key<'a>(place: &'a mut MaybeUninit<BucketKey>, sk: impl Memory, lport: u32, o
     key
 }
 
-/// Counts the time `ns` of `what` in the group of `key`; where there are no groups, or no room for it, in the copy of the totals that
-/// `shard` chooses.
+/// Counts the time `ns` of the measure `what` in the group of `key`. If there are no groups, or the group has no room, counts it in
+/// the copy of the totals that `shard` chooses.
 #[inline(always)]
 fn add(key: &mut BucketKey, what: u32, ns: u64, shard: u32) {
     let bucket = if ns == DWELL_UNKNOWN {
@@ -133,15 +133,15 @@ fn add(key: &mut BucketKey, what: u32, ns: u64, shard: u32) {
         return;
     }
     if let Some(counter) = TOTALS.get_ptr_mut(total(shard, what, bucket)) {
-        // SAFETY: a word of the map, which all add to atomically.
+        // SAFETY: a word of the map; all programs add to it atomically.
         unsafe { Shared::at(counter) }.add(1);
     }
 }
 
-/// The first length of a bucket, for inserts.
+/// The count of a new bucket.
 static ONE: u64 = 1;
 
-/// Counts one in the bucket of `key`; whether there was room.
+/// Adds one to the bucket of `key`. Returns false if the map has no room.
 #[inline(always)]
 fn count(key: &BucketKey) -> bool {
     let mut counter = BUCKETS.get_ptr_mut(key);
@@ -149,13 +149,13 @@ fn count(key: &BucketKey) -> bool {
         if BUCKETS.insert(key, &ONE, BPF_NOEXIST).is_ok() {
             return true;
         }
-        // Another CPU has made it meanwhile, or there is no room.
+        // Another CPU has inserted it meanwhile, or there is no room.
         counter = BUCKETS.get_ptr_mut(key);
     }
     let Some(counter) = counter else {
         return false;
     };
-    // SAFETY: a word of the map, which all add to atomically. Userspace removes it when no program that may write it is under way.
+    // SAFETY: a word of the map; all programs add to it atomically. Userspace removes it only when no program can write it.
     unsafe { Shared::at(counter) }.add(1);
     true
 }

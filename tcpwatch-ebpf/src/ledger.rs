@@ -12,15 +12,15 @@ use tcpwatch_common::ledger::{BANKS, STATES};
 use crate::counter::Shared;
 use crate::maps::LEDGER;
 
-/// Counters of a ledger.
+/// Number of counters in a ledger.
 const COUNTERS: usize = size_of::<Ledger>() / 8;
 
-/// A bank of the ledger as its counters. References to it may be many, so nothing of it is borrowed for writing.
+/// A bank of the ledger, as an array of counters. There may be several references to it, so all are shared.
 pub(crate) struct Bank<T: 'static>(&'static [T; COUNTERS]);
 
-/// The bank of a run, which no other run writes.
+/// The bank of a run. No other run writes it.
 pub(crate) type OwnBank = Bank<Cell<u64>>;
-/// The bank of the programs on events other than transitions, which may interrupt each other.
+/// The bank of programs on events other than transitions. They may interrupt each other.
 pub(crate) type SharedBank = Bank<Shared<u64>>;
 
 impl<T> Clone for Bank<T> {
@@ -32,7 +32,7 @@ impl<T> Clone for Bank<T> {
 
 impl<T> Copy for Bank<T> {}
 
-/// A function for each counter of [`Ledger`] that is one word.
+/// Defines a function for each counter of [`Ledger`] that is one word.
 macro_rules! counters {
     ($($name:ident),* $(,)?) => {
         $(
@@ -63,25 +63,25 @@ impl<T> Bank<T> {
         too_deep,
     );
 
-    /// [`Ledger::moves`] of two states.
+    /// The counter of [`Ledger::moves`] for two states.
     #[inline(always)]
     pub(crate) fn moves(self, from: u32, to: u32) -> &'static T {
         &self.0[offset_of!(Ledger, moves) / 8 + place(from) * STATES + place(to)]
     }
 
-    /// [`Ledger::sockets`] of a bank of counts, by state.
+    /// The counters of [`Ledger::sockets`] in a bank, by state.
     #[inline(always)]
     pub(crate) fn sockets(self, bank: usize) -> Option<&'static [T; STATES]> {
         self.0[offset_of!(Ledger, sockets) / 8 + masked::<2>(bank as u32) * STATES..].first_chunk()
     }
 
-    /// [`Ledger::retransmits`] of a kind: 0, 1 or 2.
+    /// The counter of [`Ledger::retransmits`] for a kind: 0, 1 or 2.
     #[inline(always)]
     pub(crate) fn retransmits(self, kind: usize) -> &'static T {
         &self.0[offset_of!(Ledger, retransmits) / 8 + kind]
     }
 
-    /// Key and count of a place of [`Ledger::ends`].
+    /// Key and count at a place of [`Ledger::ends`].
     #[inline(always)]
     pub(crate) fn end(self, place: usize) -> (&'static T, &'static T) {
         let key = offset_of!(Ledger, ends) / 8 + place * 2;
@@ -89,13 +89,13 @@ impl<T> Bank<T> {
     }
 }
 
-/// The lower bits of `number`, below `PLACES`, which is a power of two. Masked in assembly, so that the compiler does not leave it out
-/// where it knows them already: the verifier of older kernels forgets the bounds of a number that was kept on the stack.
+/// Masks `number` to a place below `PLACES`, a power of two. The mask is in assembly, so that the compiler cannot remove it if it
+/// knows the bounds already: the verifiers of older kernels forget the bounds of a number that was on the stack.
 #[inline(always)]
 pub(crate) fn masked<const PLACES: u32>(number: u32) -> usize {
     const { assert!(PLACES.is_power_of_two()) };
     let mut place = number as usize;
-    // SAFETY: one instruction, after which the number is less.
+    // SAFETY: one instruction, which makes the number less than `PLACES`.
     unsafe {
         asm!("{place} &= {mask}", place = inout(reg) place, mask = const PLACES - 1);
         assert_unchecked(place < PLACES as usize);
@@ -103,7 +103,7 @@ pub(crate) fn masked<const PLACES: u32>(number: u32) -> usize {
     place
 }
 
-/// A state's place in an array by state.
+/// Returns the place of a state in an array by state.
 #[inline(always)]
 pub(crate) fn place(state: u32) -> usize {
     masked::<{ STATES as u32 }>(state)
@@ -120,10 +120,10 @@ pub(crate) fn index(bank: u32) -> u32 {
 /// The ledger at `index`.
 ///
 /// # Safety
-/// It is the one of this run: runs that may interrupt each other have different banks.
+/// It must be the bank of this run. Runs that may interrupt each other have different banks.
 #[inline(always)]
 pub(crate) unsafe fn at(index: u32) -> Option<OwnBank> {
-    // SAFETY: a ledger is words, and no other run writes these.
+    // SAFETY: a ledger consists of words, and no other run writes these.
     Some(Bank(unsafe { &*LEDGER.get_ptr(index)?.cast() }))
 }
 
@@ -136,7 +136,7 @@ pub(crate) fn shared_index() -> u32 {
 /// The shared bank of this CPU.
 #[inline(always)]
 pub(crate) fn shared() -> Option<SharedBank> {
-    // SAFETY: a ledger is words, and these are only added to atomically.
+    // SAFETY: a ledger consists of words, and all programs add to these atomically.
     Some(Bank(unsafe { &*LEDGER.get_ptr(shared_index())?.cast() }))
 }
 

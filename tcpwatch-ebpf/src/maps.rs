@@ -120,20 +120,21 @@ pub(crate) static COMMS: LruHashMap<u32, Name> = LruHashMap::with_max_entries(1,
 #[map]
 pub(crate) static TOTALS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Lengths of time of groups of connections: the buckets that have something in them, whichever CPU it came from.
+/// Counts of the times of groups of connections: the buckets that are not empty, shared by all CPUs.
 ///
-/// Limit: 131,072 buckets. Nothing is evicted: a length that finds no room is counted in [`TOTALS`]. Expiry: about a second, when
-/// userspace moves on to the other bank, waits for the programs that write this one, and then reads and removes it.
+/// Limit: 131,072 buckets. The kernel evicts none; a time without room is counted in [`TOTALS`]. A bucket lives about a second: then
+/// userspace makes the programs write the other bank, waits for those that still write this one, reads it and removes it.
 #[map]
 pub(crate) static BUCKETS: HashMap<BucketKey, u64> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 
-/// The bank of [`BUCKETS`] that is written now: 0 or 1.
+/// The bank of [`BUCKETS`] that the programs write now: 0 or 1.
 #[map]
 pub(crate) static BANK: Array<u32> = Array::with_max_entries(1, 0);
 
 /// When each socket was established, by its address, until `accept()` returns it.
 ///
-/// Limit: 262,144. Nothing is evicted: what finds no room is counted as unmeasured. Expiry: at the death of the socket.
+/// Limit: 262,144 sockets. The kernel evicts none; a wait without room is counted as unmeasured. An entry goes when its socket is
+/// destroyed.
 #[map]
 pub(crate) static WAITING: HashMap<u64, u64> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 

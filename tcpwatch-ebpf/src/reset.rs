@@ -61,7 +61,7 @@ pub(crate) fn sent_typed(ctx: &BtfTracePointContext) {
     } else {
         0
     };
-    // SAFETY: the program has no other.
+    // SAFETY: the program makes no other.
     let storage = &mut unsafe { Storage::new() };
     reset(
         Typed(sk),
@@ -75,7 +75,7 @@ pub(crate) fn sent_typed(ctx: &BtfTracePointContext) {
 #[inline(always)]
 pub(crate) fn received_typed(ctx: &BtfTracePointContext) {
     let sk: *const u8 = ctx.arg(0);
-    // SAFETY: the program has no other.
+    // SAFETY: the program makes no other.
     let storage = &mut unsafe { Storage::new() };
     reset(
         Typed(sk),
@@ -95,7 +95,7 @@ pub(crate) fn sent_classic(ctx: &TracePointContext) {
     };
     if address != 0 && param!(SOCK.known) != 0 {
         let sk = Bare(address as *const u8);
-        // SAFETY: the program has no other.
+        // SAFETY: the program makes no other.
         let storage = &mut unsafe { Storage::new() };
         reset(
             sk,
@@ -112,7 +112,7 @@ pub(crate) fn received_classic(ctx: &TracePointContext) {
     let address: u64 = word(ctx, param!(RESET.receive_skaddr));
     if param!(SOCK.known) != 0 {
         let sk = Bare(address as *const u8);
-        // SAFETY: the program has no other.
+        // SAFETY: the program makes no other.
         let storage = &mut unsafe { Storage::new() };
         reset(
             sk,
@@ -144,7 +144,7 @@ pub(crate) fn destroyed_classic(ctx: &TracePointContext) {
 /// Drops the state of the socket at `address`, because another socket may get the address.
 #[inline(always)]
 fn forget_state(address: u64) {
-    // SAFETY: the program has no other.
+    // SAFETY: the program makes no other.
     let mut storage = unsafe { Storage::new() };
     // The kernel may send the reset of an orphan after the orphan is destroyed. Keep its state then; the next socket at this
     // address replaces it.

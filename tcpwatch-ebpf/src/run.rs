@@ -122,7 +122,7 @@ pub(crate) fn start<H: Hook>(hook: &H, ctx: &H::Context, step: Step, netns: u32)
     run.held = 0;
     run.verdict = filter::MATCH;
     if !needs::program_before_state() {
-        // SAFETY: the program calls this once, and has no other.
+        // SAFETY: a program calls this function once, and makes no other.
         let mut storage = unsafe { Storage::new() };
         if state::count(hook, run, &mut storage).is_some() {
             call_after::<H>(ctx, Some(STAGE_STATE), run);
@@ -147,7 +147,7 @@ pub(crate) fn resume<H: Hook>(
     let runs = unsafe { &mut *runs };
     let depth = runs.depth.wrapping_sub(1) & (LEVELS - 1);
     let run = &mut runs.runs[depth as usize];
-    // SAFETY: the program calls this once, and has no other.
+    // SAFETY: a program calls this function once, and makes no other.
     let mut storage = unsafe { Storage::new() };
     if let Some(hook) = H::resumed(ctx)
         && stage(&hook, run, &mut storage).is_some()

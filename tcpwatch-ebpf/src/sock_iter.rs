@@ -64,7 +64,7 @@ pub(crate) fn mark(ctx: *const TcpIter) {
     let pass: &mut Pass = unsafe { &mut *pass };
     let cell = (state & 15) as usize;
     let mut verdict = verdict(sk);
-    // SAFETY: the program has no other.
+    // SAFETY: the program makes no other.
     let mut storage = unsafe { Storage::new() };
     let Some(kept) = sock_state::of_typed(&mut storage, sk.address(), verdict == MATCH).state else {
         if verdict == MATCH {

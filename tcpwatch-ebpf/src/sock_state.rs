@@ -112,14 +112,14 @@ impl SockState {
 
 const _: () = assert!(size_of::<SockState>() == 48 && align_of::<SockState>() == 8);
 
-/// The right to what is kept of sockets. A program has one of them, so that there is one reference at a time.
+/// Permission to use the stored states of sockets. A program makes only one, so that it has one reference to a state at a time.
 pub(crate) struct Storage(());
 
 impl Storage {
-    /// The one of the running program.
+    /// Makes the permission of the running program.
     ///
     /// # Safety
-    /// The program has no other.
+    /// The program makes no other.
     #[inline(always)]
     pub(crate) unsafe fn new() -> Self {
         Self(())

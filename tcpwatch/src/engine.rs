@@ -31,7 +31,7 @@ pub const OUTPUT: &str = "cannot write the output";
 /// How often the stream is read unasked: half of the 100 ms that output may be late.
 const POLL: Duration = Duration::from_millis(50);
 
-/// How often lengths of time are read: the kernel side keeps no more than those of this time.
+/// How often latency histograms are read. The kernel side keeps only the times of this period.
 const READ_LATENCY: Duration = Duration::from_secs(1);
 
 /// How long the beginning waits for the owners of the sockets that listen already.
@@ -161,7 +161,7 @@ enum Wake {
     Source(Ready),
     /// An interval is over.
     Interval,
-    /// Lengths of time are to be read.
+    /// Latency histograms are due to be read.
     Latency,
     /// The run is.
     RunEnd,

@@ -355,8 +355,8 @@ fn groups_by_port_and_peer(hook: Hook) {
     });
 }
 
-/// Connects from a port of its own each time to a port of the address given, and waits a while before it closes; prints for each port
-/// how long the connection was open, ns, as it measured it: at least, and at most.
+/// Connects to the given port, each time from another port, and waits before each close. Prints for each port how long the connection
+/// was open, ns: the least and the most.
 const EPHEMERAL: &str = r#"
 import json, socket, sys, time
 count, port, wait = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
@@ -382,7 +382,7 @@ print(json.dumps(took), flush=True)
 input()
 "#;
 
-/// Each connection has a port of its own, and all are counted: in the row of the port, or among the others.
+/// Each connection has a port of its own, and each port has a row with its time.
 fn each_ephemeral_port_has_its_length(hook: Hook) {
     in_netns(|_| {
         const COUNT: i64 = 300;
@@ -440,7 +440,7 @@ struct Read {
 }
 
 impl Read {
-    /// Adds what there is to read.
+    /// Reads, and adds the counts.
     fn read(&mut self, live: &mut Live) {
         let mut add = |input| {
             let Input::Latency(sample) = input else { return };
@@ -467,7 +467,7 @@ impl Read {
         );
     }
 
-    /// Compares with connections of which each is measured so once.
+    /// Asserts that each of `connections` connections was measured once.
     fn is_of(&self, connections: i64) {
         let connections = u64::try_from(connections).expect("a count");
         for what in EACH_ONCE
@@ -493,9 +493,9 @@ const EACH_ONCE: [Measure; 4] = [
     Measure::State(TcpState::FinWait2),
 ];
 
-/// Connections by a port each, so many that their lengths have no room in the kernel's table: five of each, and 131,072 fit.
+/// Connections from a port each, too many for the kernel's table: each has five times, and 131,072 fit.
 const FLOOD: i64 = 36_000;
-/// So many ports that few are used twice.
+/// Enough ports that few are used twice.
 const PORTS: (&str, &str) = ("ipv4/ip_local_port_range", "1024 65535");
 
 fn what_finds_no_room_is_counted_with_the_others(hook: Hook) {
@@ -521,7 +521,7 @@ fn what_finds_no_room_is_counted_with_the_others(hook: Hook) {
     });
 }
 
-/// What was read has gone, so that as many keys again find room.
+/// A read removes the keys, so that as many find room again.
 fn keys_that_were_read_make_room(hook: Hook) {
     let _turn = heavy::turn();
     in_netns(|netns| {

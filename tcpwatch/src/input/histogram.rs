@@ -1,15 +1,15 @@
-//! How a length of time is distributed: in buckets that know two digits of it, as the kernel side counts it.
+//! A histogram of times. Its buckets are those of the BPF programs: 16 for each power of two.
 
 pub use tcpwatch_common::histogram::{BUCKETS, bucket, greatest, least};
 
 /// One bucket of a histogram, as machine output and views show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucket {
-    /// The least length counted, ns.
+    /// The shortest time in this bucket, ns.
     pub from_ns: u64,
-    /// The greatest length counted, ns, as Prometheus means `le`.
+    /// The longest time in this bucket, ns: `le` of Prometheus.
     pub le_ns: u64,
-    /// Lengths in this bucket alone, not cumulative.
+    /// Number of times in this bucket alone, not cumulative.
     pub count: u64,
 }
 
@@ -18,23 +18,23 @@ pub struct Bucket {
 /// Counts stay at their largest where they would overflow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Histogram {
-    /// Number and count of each bucket that counted something, in order.
+    /// Number and count of each bucket that is not empty, in order.
     buckets: Vec<(u16, u64)>,
     unknown: u64,
 }
 
 impl Histogram {
-    /// Counts a length of `ns`.
+    /// Counts a time of `ns`.
     pub fn record(&mut self, ns: u64) {
         self.add(bucket(ns), 1);
     }
 
-    /// Counts one whose start was not seen, so that its length is not known.
+    /// Counts an unknown time: its start was not seen.
     pub fn record_unknown(&mut self) {
         self.add_unknown(1);
     }
 
-    /// Counts `count` lengths of a bucket; those of one that does not exist in the last.
+    /// Adds `count` times to a bucket. A number that is too large stands for the last bucket.
     pub fn add(&mut self, bucket: usize, count: u64) {
         if count == 0 {
             return;
@@ -47,12 +47,12 @@ impl Histogram {
         }
     }
 
-    /// Counts `count` whose start was not seen.
+    /// Adds `count` unknown times.
     pub fn add_unknown(&mut self, count: u64) {
         self.unknown = self.unknown.saturating_add(count);
     }
 
-    /// Adds what `other` counted.
+    /// Adds the counts of `other`.
     pub fn merge(&mut self, other: &Self) {
         for &(bucket, count) in &other.buckets {
             self.add(usize::from(bucket), count);
@@ -60,7 +60,7 @@ impl Histogram {
         self.add_unknown(other.unknown);
     }
 
-    /// Lengths counted, the unknown ones not among them.
+    /// Number of known times.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets
@@ -74,32 +74,31 @@ impl Histogram {
         self.unknown
     }
 
-    /// Both.
+    /// Number of known and unknown times.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.count().saturating_add(self.unknown)
     }
 
-    /// Buckets that counted something.
+    /// Number of buckets that are not empty.
     #[must_use]
     pub const fn size(&self) -> usize {
         self.buckets.len()
     }
 
-    /// The longest, ns, within 3.1 %; `None` where nothing was counted.
+    /// The longest time, ns, within 3.1 %; `None` if there is no known time.
     #[must_use]
     pub fn max(&self) -> Option<u64> {
         self.buckets.last().map(|&(bucket, _)| middle(usize::from(bucket)))
     }
 
-    /// The length that a share `p` (0 to 1) of the lengths does not exceed, ns, within 3.1 %.
-    /// `None` where nothing was counted, or `p` is no number.
+    /// The quantile `p` (0 to 1), ns, within 3.1 %. `None` if there is no known time, or `p` is not a number.
     #[must_use]
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a rank out of more than 2^53 lengths may be off by a few; a product of two that are not negative is not"
+        reason = "a rank out of more than 2^53 times may be off by a few; a product of two that are not negative is not"
     )]
     pub fn quantile(&self, p: f64) -> Option<u64> {
         let count = self.count();
@@ -117,7 +116,7 @@ impl Histogram {
         self.max()
     }
 
-    /// The buckets that counted something, the shortest first.
+    /// The buckets that are not empty, in order.
     pub fn buckets(&self) -> impl Iterator<Item = Bucket> + '_ {
         self.buckets.iter().map(|&(bucket, count)| Bucket {
             from_ns: least(usize::from(bucket)),
@@ -126,7 +125,7 @@ impl Histogram {
         })
     }
 
-    /// The same lengths by powers of two, from the first that counted something to the last.
+    /// The counts by powers of two, from the first power that is not empty to the last.
     #[must_use]
     pub fn powers(&self) -> Vec<Bucket> {
         let mut powers: Vec<Bucket> = Vec::new();
@@ -150,7 +149,7 @@ impl Histogram {
     }
 }
 
-/// The length that is off by the same share from both ends of `bucket`, ns: their harmonic mean. No other is off by less at most.
+/// Returns the harmonic mean of the ends of `bucket`, ns. Its relative error is the same at both ends, which is the least possible.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,

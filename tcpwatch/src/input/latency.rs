@@ -129,7 +129,7 @@ pub struct Retransmits {
 /// All measurements since the sample before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LatencySample {
-    /// The histograms that have something in them.
+    /// The histograms that are not empty.
     pub measured: Vec<Measured>,
     /// Retransmitted segments since the start.
     pub retransmits: Retransmits,

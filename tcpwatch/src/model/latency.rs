@@ -18,10 +18,10 @@ pub struct LatencyFrame {
     pub interval_s: f64,
     /// What the groups are by.
     pub by: LatencyBy,
-    /// The histograms that have something in them: the busiest group first and [`Group::Other`] last, each in the order of [`What`].
-    /// Together they have all that was measured.
+    /// The histograms that are not empty: the busiest group first and [`Group::Other`] last, each in the order of [`What`].
+    /// Together they count every measured time.
     pub measured: Vec<Measured>,
-    /// Groups that had to make room, and are counted in [`Group::Other`].
+    /// Groups that were evicted, and are counted in [`Group::Other`].
     pub evicted: u64,
     /// Segments sent again.
     pub retransmits: Retransmits,
@@ -31,23 +31,23 @@ pub struct LatencyFrame {
     pub missed: Option<u64>,
 }
 
-/// Buckets of histograms that are kept at most, those of [`Group::Other`] aside.
+/// Limit of the buckets of an interval, without those of [`Group::Other`].
 const BUCKETS: usize = 131_072;
-/// How many are left where groups had to make room.
+/// How many buckets an eviction leaves.
 const BUCKETS_LEFT: usize = BUCKETS / 4 * 3;
 
 /// Adds up the samples of an interval.
 #[derive(Debug)]
 pub struct Latency {
     by: LatencyBy,
-    /// What was measured since the last frame.
+    /// The measurements since the last frame.
     ///
-    /// Limit: [`BUCKETS`]. Evicted: the groups whose last length is oldest, of equally old ones the smallest; what they counted goes to
-    /// [`Self::other`]. Expiry: at the end of the interval.
+    /// Limit: [`BUCKETS`]. Evicted first: groups that were idle longest; of equally idle ones, the smallest. Their counts go to
+    /// [`Self::other`]. All groups go at the end of the interval.
     groups: HashMap<Group, Histograms>,
-    /// What was counted without a group, or no longer has one.
+    /// Counts without a group, or of evicted groups.
     other: Histograms,
-    /// Buckets of `groups`.
+    /// Number of buckets in `groups`.
     buckets: usize,
     evicted: u64,
     /// The last sample, without its histograms, and the last of the interval before.
@@ -61,12 +61,12 @@ pub struct Latency {
 struct Histograms {
     /// In the order of [`What`].
     parts: Vec<(Measure, Histogram)>,
-    /// When the last sample had something of the group.
+    /// When the group was last in a sample.
     seen_ns: u64,
 }
 
 impl Histograms {
-    /// Adds `histogram` of `what`; how many buckets there are more.
+    /// Adds `histogram` of the measure `what`. Returns the number of new buckets.
     fn merge(&mut self, what: Measure, histogram: Histogram) -> usize {
         match self.parts.binary_search_by_key(&what, |&(what, _)| what) {
             Ok(at) => {
@@ -83,7 +83,7 @@ impl Histograms {
         }
     }
 
-    /// Lengths counted, known or not.
+    /// Number of known and unknown times.
     fn total(&self) -> u64 {
         let totals = self.parts.iter().map(|(_, histogram)| histogram.total());
         totals.fold(0, u64::saturating_add)
@@ -110,7 +110,7 @@ impl Latency {
         }
     }
 
-    /// Adds what was measured until `monotonic_ns`.
+    /// Adds a sample of `monotonic_ns`.
     pub fn add(&mut self, mut sample: LatencySample, monotonic_ns: u64) {
         for Measured { what, group, histogram } in sample.measured.drain(..) {
             if histogram.total() == 0 {
@@ -130,7 +130,7 @@ impl Latency {
         }
     }
 
-    /// Moves groups to the others, until there is room again.
+    /// Moves groups to [`Self::other`], until there is room again.
     fn evict(&mut self) {
         let mut order: Vec<(u64, u64, Group)> = self
             .groups
@@ -153,7 +153,7 @@ impl Latency {
         }
     }
 
-    /// What was measured since the frame before, until `time`.
+    /// The measurements from the previous frame to `time`.
     pub fn frame(&mut self, time: Timestamp, monotonic_ns: u64) -> LatencyFrame {
         let mut groups: Vec<(Group, Histograms)> = self.groups.drain().collect();
         groups.sort_by_cached_key(|(group, histograms)| (Reverse(histograms.total()), *group));

@@ -1,4 +1,4 @@
-//! bpf(2), for the commands that aya has no function for.
+//! Commands of bpf(2) that aya has no function for.
 
 use std::ffi::c_long;
 use std::io;
@@ -18,7 +18,7 @@ const ARRAY: u32 = 2;
 /// `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
 const ARRAY_OF_MAPS: u32 = 12;
 
-/// Entries that one call reads, unless a bucket of the table has more.
+/// Entries that one call reads, unless a bucket of the hash table has more.
 const BATCH: usize = 4096;
 
 /// The start of `union bpf_attr`, for [`BPF_MAP_CREATE`].
@@ -57,9 +57,9 @@ struct Batch {
 /// Calls bpf(2).
 ///
 /// # Safety
-/// `T` is what the command takes, and what it points to is as large as the command reads and writes.
+/// `T` has the layout that the command expects, and its pointers lead to as much memory as the command reads and writes.
 unsafe fn bpf<T>(command: c_long, attributes: &mut T) -> io::Result<i32> {
-    // SAFETY: of the caller.
+    // SAFETY: the caller guarantees this.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, ptr::from_mut(attributes), size_of::<T>()) };
     match i32::try_from(result) {
         Ok(result) if result >= 0 => Ok(result),
@@ -67,7 +67,7 @@ unsafe fn bpf<T>(command: c_long, attributes: &mut T) -> io::Result<i32> {
     }
 }
 
-/// All entries of the hash table `map`. An entry that is there all the time is among them once.
+/// Reads all entries of the hash table `map`. It reads an entry exactly once if nobody inserts or removes it meanwhile.
 ///
 /// # Errors
 /// The kernel refuses.
@@ -85,7 +85,7 @@ pub(super) fn entries<K: Pod, V: Pod>(map: BorrowedFd<'_>) -> Result<Vec<(K, V)>
             map: map.as_raw_fd(),
             flags: [0; 2],
         };
-        // SAFETY: there is room for `count` keys and values, and a table of hashes has places of four bytes.
+        // SAFETY: there is room for `count` keys and values, and the position in a hash table has four bytes.
         let read = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut batch) };
         let error = read.err().and_then(|error| error.raw_os_error());
         match error {
@@ -108,7 +108,7 @@ pub(super) fn entries<K: Pod, V: Pod>(map: BorrowedFd<'_>) -> Result<Vec<(K, V)>
     }
 }
 
-/// Removes the entries of `keys` from the hash table `map`, in which all of them are.
+/// Removes the entries of `keys` from the hash table `map`. All of them must exist.
 ///
 /// # Errors
 /// The kernel refuses.
@@ -127,7 +127,7 @@ pub(super) fn remove<K: Pod>(map: BorrowedFd<'_>, keys: &mut [K]) -> Result<()> 
     Ok(())
 }
 
-/// Waits for BPF programs. Where a map of maps is written, the kernel waits for all programs that were running then
+/// Waits for running BPF programs. A write to a map of maps returns when all programs that were running have ended
 /// (`maybe_wait_bpf_programs` in kernel/bpf/syscall.c).
 pub(super) struct Barrier {
     outer: OwnedFd,
@@ -135,7 +135,7 @@ pub(super) struct Barrier {
 }
 
 impl Barrier {
-    /// Makes a map of maps.
+    /// Creates a map of maps.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -147,7 +147,7 @@ impl Barrier {
         })
     }
 
-    /// Returns when every program has ended that was running at the call.
+    /// Returns when all programs that were running at the call have ended.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -160,13 +160,13 @@ impl Barrier {
             value: &raw const value,
             flags: 0,
         };
-        // SAFETY: key and value have four bytes, and live until it returns.
+        // SAFETY: key and value have four bytes, and live until the call returns.
         unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut update) }.context("`bpf_map_update_elem` failed")?;
         Ok(())
     }
 }
 
-/// Makes an array map of one entry of four bytes.
+/// Creates an array map with one entry of four bytes.
 fn array(kind: u32, inner_map: i32) -> Result<OwnedFd> {
     let mut create = Create {
         kind,
@@ -176,8 +176,8 @@ fn array(kind: u32, inner_map: i32) -> Result<OwnedFd> {
         flags: 0,
         inner_map,
     };
-    // SAFETY: the attributes of a map.
+    // SAFETY: these are the attributes of a map.
     let map = unsafe { bpf(BPF_MAP_CREATE, &mut create) }.context("`bpf_map_create` failed")?;
-    // SAFETY: the kernel has just opened it for us.
+    // SAFETY: the kernel has just opened this descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(map) })
 }

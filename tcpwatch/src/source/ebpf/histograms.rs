@@ -1,4 +1,4 @@
-//! The lengths of time that the kernel side counted since they were read last.
+//! Reads the latency histograms of the kernel side.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -20,16 +20,16 @@ use crate::input::latency::{Group, LatencyBy, LatencySample, Measure, Measured, 
 use crate::input::owner::{Comm, Process};
 use crate::input::socket::{Address, Family};
 
-/// Reads the histograms.
+/// Reads the latency histograms.
 pub(super) struct Histograms {
     by: LatencyBy,
     totals: MappedWords,
-    /// What each counter had when it was read last, the shards together.
+    /// The sum of the shards of each counter at the last read.
     before: Vec<u64>,
     groups: Option<Groups>,
 }
 
-/// The table of groups, in two banks: the kernel side writes one, and the other is empty.
+/// The buckets of groups, in two banks: the BPF programs write one, and the other is empty.
 struct Groups {
     buckets: MapData,
     bank_map: Array<MapData, u32>,
@@ -38,7 +38,7 @@ struct Groups {
 }
 
 impl Kernel {
-    /// All that was measured since the call before, or the start; `None` where nothing is measured.
+    /// The measurements since the previous call, or the start; `None` if nothing is measured.
     ///
     /// # Errors
     /// A map cannot be read.
@@ -59,10 +59,10 @@ impl Kernel {
 }
 
 impl Histograms {
-    /// Takes the maps of `ebpf`.
+    /// Takes the maps out of `ebpf`.
     ///
     /// # Errors
-    /// One line: what the kernel refuses, and why.
+    /// One line: what the kernel refuses and why.
     pub(super) fn new(ebpf: &mut Ebpf, by: LatencyBy) -> Result<Self> {
         let mut take = |name| ebpf.take_map(name).context("the BPF object has no histograms");
         let totals = MappedWords::new(take(names::MAP_TOTALS)?, 1)?;
@@ -78,11 +78,11 @@ impl Histograms {
         })
     }
 
-    /// All that was counted since it was read last.
+    /// The counts since the last read.
     fn read(&mut self) -> Result<Vec<Measured>> {
         let mut histograms = BTreeMap::new();
         let mut count = |number, group, bucket, count| {
-            let Some(what) = what(number) else { return };
+            let Some(what) = measure_from_kernel(number) else { return };
             let histogram: &mut Histogram = histograms.entry((what, group)).or_default();
             if bucket == UNKNOWN_BUCKET {
                 histogram.add_unknown(count);
@@ -122,7 +122,7 @@ impl Groups {
         let Map::HashMap(buckets) = buckets else {
             bail!("the BPF object has no table of histograms")
         };
-        // What cannot be read is said now, and not after the first interval.
+        // Fail now if this cannot be read, not after the first interval.
         bpf::entries::<BucketKey, u64>(buckets.fd().as_fd())?;
         bpf::remove::<u64>(buckets.fd().as_fd(), &mut [])?;
         Ok(Self {
@@ -133,12 +133,12 @@ impl Groups {
         })
     }
 
-    /// Takes all that was counted out of the table. Meanwhile the kernel side counts in the other bank.
+    /// Reads and removes all counts. Meanwhile the BPF programs count in the other bank.
     fn drain(&mut self) -> Result<Vec<(BucketKey, u64)>> {
         let full = self.bank;
         self.bank ^= 1;
         self.bank_map.set(0, u32::from(self.bank), 0)?;
-        // A program may have chosen the full bank, and not have written it yet.
+        // A program may have chosen the full bank, but not have written it yet.
         self.barrier.wait()?;
         let map = self.buckets.fd().as_fd();
         let mut counted: Vec<(BucketKey, u64)> = bpf::entries(map)?;
@@ -149,8 +149,8 @@ impl Groups {
     }
 }
 
-/// What a key measures.
-fn what(number: u32) -> Option<Measure> {
+/// Returns the measure of `number`, if there is one.
+fn measure_from_kernel(number: u32) -> Option<Measure> {
     Some(match number {
         HANDSHAKE_CLIENT => Measure::HandshakeClient,
         HANDSHAKE_SERVER => Measure::HandshakeServer,
@@ -159,7 +159,7 @@ fn what(number: u32) -> Option<Measure> {
     })
 }
 
-/// Of which connections.
+/// Returns the group of `key`.
 fn group(key: &BucketKey, by: LatencyBy) -> Group {
     match by {
         LatencyBy::All => Group::All,

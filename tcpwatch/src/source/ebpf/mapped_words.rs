@@ -1,4 +1,4 @@
-//! An array of numbers, mapped into our memory: reading it is no system call, and disturbs no program.
+//! An array of numbers, mapped into memory. A read needs no system call and disturbs no BPF program.
 
 use std::os::fd::AsFd;
 use std::ptr::{self, NonNull};
@@ -15,20 +15,20 @@ pub(super) struct MappedWords {
     _map: Map,
 }
 
-// SAFETY: the memory is read only, and lives as long as this does, whichever thread it is on.
+// SAFETY: the memory is read-only and lives as long as this value, on any thread.
 unsafe impl Send for MappedWords {}
 
 impl MappedWords {
     /// Maps `map`, whose values have `value_words` words, into memory.
     ///
     /// # Errors
-    /// It is no array, or the kernel refuses.
+    /// The map is not an array, or the kernel refuses.
     pub(super) fn new(map: Map, value_words: usize) -> Result<Self> {
         let Map::Array(data) = &map else {
-            bail!("the BPF object has no array where one is to be mapped")
+            bail!("a map of the BPF object is not an array")
         };
         let words = usize::try_from(data.info()?.max_entries())? * value_words;
-        // SAFETY: a new mapping at an address of the kernel's choice, of no memory of ours.
+        // SAFETY: a new mapping at an address that the kernel chooses; no existing memory changes.
         let memory = unsafe {
             mmap(
                 ptr::null_mut(),
@@ -39,8 +39,8 @@ impl MappedWords {
                 0,
             )
         }
-        .context("cannot map an array of the kernel side into memory")?;
-        let memory = NonNull::new(memory.cast()).context("an array of the kernel side is mapped nowhere")?;
+        .context("cannot map an array of the BPF programs into memory")?;
+        let memory = NonNull::new(memory.cast()).context("the kernel mapped an array at address 0")?;
         Ok(Self {
             memory,
             words,
@@ -48,24 +48,24 @@ impl MappedWords {
         })
     }
 
-    /// How many words there are.
+    /// Number of words.
     pub(super) fn len(&self) -> usize {
         self.words
     }
 
-    /// The word at `index`, read whole: the kernel side may be writing it. 0 beyond the end.
+    /// Reads the word at `index` whole, since a BPF program may write it meanwhile. 0 beyond the end.
     pub(super) fn word(&self, index: usize) -> u64 {
         if index >= self.words {
             return 0;
         }
-        // SAFETY: the mapping holds that many words.
+        // SAFETY: the index is within the mapping.
         unsafe { self.memory.add(index).read_volatile() }
     }
 }
 
 impl Drop for MappedWords {
     fn drop(&mut self) {
-        // SAFETY: this is the mapping made in `new`, of the same length, and nothing refers to it any more.
+        // SAFETY: this is the mapping made in `new`, with the same length, and no references to it exist.
         let _gone = unsafe { munmap(self.memory.as_ptr().cast(), self.words * size_of::<u64>()) };
     }
 }

@@ -63,7 +63,7 @@ struct Retransmits {
     data: u64,
 }
 
-/// The buckets of a histogram that have something in them, each with the least and the greatest length it counts.
+/// The buckets of a histogram that are not empty, each with its shortest and its longest time.
 struct Buckets<'a>(&'a Histogram);
 
 #[derive(Serialize)]

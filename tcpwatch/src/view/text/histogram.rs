@@ -7,7 +7,7 @@ use crate::model::format::{duration, quiet, thousands, two_digits};
 use crate::view::screen::Screen;
 use crate::view::text::bars;
 
-/// A power of two as text.
+/// The row of a power of two.
 struct Row {
     from: String,
     to: String,
@@ -24,7 +24,7 @@ impl From<Bucket> for Row {
     }
 }
 
-/// Writes `title`, the quantiles of `histogram`, and its lengths by powers of two, from the first to the last that counted something.
+/// Writes `title`, the quantiles of `histogram`, and its counts by powers of two, from the first power that is not empty to the last.
 ///
 /// A range includes where it begins and not where it ends. Lines fill `screen`, whose bars take what the numbers leave.
 ///
