@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::event::AF_INET;
+use crate::record::AF_INET;
 
 /// Maximum number of address ranges for each side.
 pub const CIDR_MAX: usize = 8;

@@ -11,7 +11,7 @@ pub const BUCKETS: usize = ((u64::BITS - SUB_BITS + 1) << SUB_BITS) as usize;
 /// Returns the bucket that counts `ns`.
 #[inline(always)]
 #[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "what the shift leaves has five bits")]
+#[expect(clippy::cast_possible_truncation, reason = "measure the shift leaves has five bits")]
 pub const fn bucket(ns: u64) -> usize {
     let shift = u64::BITS - 1 - SUB_BITS - (ns | 1 << SUB_BITS).leading_zeros();
     ((shift as usize) << SUB_BITS) + (ns >> shift) as usize
@@ -57,11 +57,11 @@ pub const SHARDS: u32 = 8;
 /// Counters of all connections, in all copies.
 pub const TOTALS: u32 = SHARDS * MEASURED * COUNTERS;
 
-/// Returns the index of the counter of `bucket` of the measure `what`, in the copy that `shard` chooses.
+/// Returns the index of the counter of `bucket` of `measure`, in the copy that `shard` chooses.
 #[inline(always)]
 #[must_use]
-pub const fn total(shard: u32, what: u32, bucket: u32) -> u32 {
-    (shard % SHARDS * MEASURED + what) * COUNTERS + bucket
+pub const fn total(shard: u32, measure: u32, bucket: u32) -> u32 {
+    (shard % SHARDS * MEASURED + measure) * COUNTERS + bucket
 }
 
 /// [`crate::Params::latency_by`]: none.
@@ -82,7 +82,7 @@ pub struct BucketKey {
     /// Number of the bucket, or [`UNKNOWN_BUCKET`].
     pub bucket: u16,
     /// A state's number, or one of the constants above.
-    pub what: u8,
+    pub measure: u8,
     /// Bank of the map: 0 or 1.
     pub bank: u8,
     /// Local port, PID of the owner, or family of the remote address: what the connections are grouped by.

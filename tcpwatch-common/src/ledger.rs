@@ -45,7 +45,7 @@ pub struct Ledger {
     pub retransmits: [u64; 3],
     /// User stacks lost because their ring buffer was full.
     pub lost_stacks: u64,
-    /// Missed resets: no room for the amendment ([`crate::event::Amendment`]) in the ring buffer, no room for the state of the
+    /// Missed resets: no room for the amendment ([`crate::record::Amendment`]) in the ring buffer, no room for the state of the
     /// socket, or the reset interrupted another one.
     pub missed_resets: u64,
     /// Endings without room in `ends`.

@@ -1,12 +1,12 @@
 //! The program `info`: the owner of a connection, and its time in each state.
 
 use tcpwatch_common::Owner;
-use tcpwatch_common::event::{DWELL_UNKNOWN, spent_index};
 use tcpwatch_common::ledger::STATES;
+use tcpwatch_common::record::{DWELL_UNKNOWN, spent_index};
 
 use crate::hook::Hook;
 use crate::owner;
-use crate::run::{HELD_BACK, Run};
+use crate::run::{OPENING_DELAYED, Run};
 use crate::sock_state::{self, SockState, Storage};
 use crate::task::Task;
 use crate::{needs, words};
@@ -15,7 +15,7 @@ use crate::{needs, words};
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct ConnInfo {
-    /// Time spent in each state, ns ([`tcpwatch_common::event::SPENT`]).
+    /// Time spent in each state, ns ([`tcpwatch_common::record::SPENT`]).
     pub(crate) spent_ns: [u64; 8],
     /// Owner.
     pub(crate) owner: Owner,
@@ -84,7 +84,7 @@ pub(crate) fn follow<H: Hook>(hook: &H, run: &mut Run, storage: &mut Storage) ->
     }
     owner::follow(hook, info, run, task);
     words::copy(&mut run.owner, &info.owner);
-    if run.flags & HELD_BACK == 0 && run.dwell_ns != DWELL_UNKNOWN && step.moves() {
+    if run.flags & OPENING_DELAYED == 0 && run.dwell_ns != DWELL_UNKNOWN && step.moves() {
         info.spend(step.from, run.dwell_ns);
     }
     Some(())

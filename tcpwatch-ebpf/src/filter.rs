@@ -1,7 +1,7 @@
 //! The filter: decides whether to count a socket, from the ports and addresses known so far.
 
-use tcpwatch_common::event::AF_INET;
 use tcpwatch_common::filter::{CIDR_MAX, Cidr, PORTS_EITHER, PORTS_LOCAL, PORTS_REMOTE};
+use tcpwatch_common::record::AF_INET;
 
 use crate::hook::Hook;
 use crate::maps::PORTS;

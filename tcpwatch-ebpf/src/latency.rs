@@ -4,11 +4,11 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tcpwatch_common::Owner;
-use tcpwatch_common::event::{DWELL_UNKNOWN, OPENED_ACTIVE, spent_index};
 use tcpwatch_common::histogram::{
     ACCEPT, BY_ALL, BY_LPORT, BY_PROCESS, BY_REMOTE, BucketKey, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, UNKNOWN_BUCKET,
     bucket, total,
 };
+use tcpwatch_common::record::{DWELL_UNKNOWN, OPENED_ACTIVE, spent_index};
 
 use crate::counter::{Shared, inc};
 use crate::hook::Hook;
@@ -118,21 +118,21 @@ fn key<'a>(place: &'a mut MaybeUninit<BucketKey>, sk: impl Memory, lport: u32, o
     key
 }
 
-/// Counts the time `ns` of the measure `what` in the group of `key`. If there are no groups, or the group has no room, counts it in
+/// Counts the time `ns` of `measure` in the group of `key`. If there are no groups, or the group has no room, counts it in
 /// the copy of the totals that `shard` chooses.
 #[inline(always)]
-fn add(key: &mut BucketKey, what: u32, ns: u64, shard: u32) {
+fn add(key: &mut BucketKey, measure: u32, ns: u64, shard: u32) {
     let bucket = if ns == DWELL_UNKNOWN {
         UNKNOWN_BUCKET
     } else {
         bucket(ns)
     } as u32;
-    key.what = what as u8;
+    key.measure = measure as u8;
     key.bucket = bucket as u16;
     if param!(PARAMS.latency_by) != BY_ALL && count(key) {
         return;
     }
-    if let Some(counter) = TOTALS.get_ptr_mut(total(shard, what, bucket)) {
+    if let Some(counter) = TOTALS.get_ptr_mut(total(shard, measure, bucket)) {
         // SAFETY: a word of the map; all programs add to it atomically.
         unsafe { Shared::at(counter) }.add(1);
     }

@@ -1,9 +1,9 @@
 //! Writes records into the ring buffer, and wakes the reader when a part of it is filled.
 
 use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
-use tcpwatch_common::event::{Amendment, Connection, DWELL_UNKNOWN};
 use tcpwatch_common::evidence::{DEAD, DONE};
 use tcpwatch_common::owner::HOW_UNKNOWN;
+use tcpwatch_common::record::{Amendment, Connection, DWELL_UNKNOWN};
 use tcpwatch_common::{Evidence, Transition};
 
 use crate::counter::inc;

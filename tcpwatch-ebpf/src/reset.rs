@@ -2,8 +2,8 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
-use tcpwatch_common::event::Amendment;
 use tcpwatch_common::params::ABSENT;
+use tcpwatch_common::record::Amendment;
 
 use crate::ledger::{SharedBank, inc_shared};
 use crate::params::param;

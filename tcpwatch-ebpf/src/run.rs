@@ -23,7 +23,7 @@ use crate::{close_info, filter, latency, ledger, listener, needs, record, sock_s
 /// [`Run::flags`]: the peer address of a child is not set yet (before Linux 6.15).
 pub(crate) const PEER_UNKNOWN: u32 = 1 << 0;
 /// [`Run::flags`]: the transition is held back with the socket until more is known, and is not counted now.
-pub(crate) const HELD_BACK: u32 = 1 << 1;
+pub(crate) const OPENING_DELAYED: u32 = 1 << 1;
 
 /// The data of one transition, as filled in by the programs so far.
 #[repr(C)]
@@ -38,7 +38,7 @@ pub(crate) struct Run {
     pub(crate) netns: u32,
     /// Local port, host order; 0 if unknown.
     pub(crate) lport: u32,
-    /// [`PEER_UNKNOWN`], [`HELD_BACK`].
+    /// [`PEER_UNKNOWN`], [`OPENING_DELAYED`].
     pub(crate) flags: u32,
     /// The held-back opening that this transition releases, `from << 4 | to`; 0 for none.
     pub(crate) held: u32,
@@ -163,7 +163,7 @@ pub(crate) fn resume<H: Hook>(
 #[inline(always)]
 fn call_after<H: Hook>(ctx: &H::Context, this: Option<u32>, run: &Run) {
     let step = run.step();
-    let goes_on = run.flags & HELD_BACK == 0;
+    let goes_on = run.flags & OPENING_DELAYED == 0;
     macro_rules! call {
         ($stage:ident where $wanted:expr) => {
             if this.is_none_or(|this| this < $stage) && $wanted {

@@ -6,8 +6,8 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::{self, bpf_skc_to_tcp_sock};
 use aya_ebpf::programs::TracePointContext;
-use tcpwatch_common::event::{AF_INET, AF_INET6};
 use tcpwatch_common::params::ABSENT;
+use tcpwatch_common::record::{AF_INET, AF_INET6};
 
 use crate::params::param;
 use crate::words::put;

@@ -2,8 +2,8 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_log_ebpf::warn;
-use tcpwatch_common::event::{DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE, PORT_BOUND, PORT_CHOSEN};
 use tcpwatch_common::ledger::{BANKS, Count};
+use tcpwatch_common::record::{DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE, PORT_BOUND, PORT_CHOSEN};
 
 use crate::counter::{add, inc};
 use crate::filter::{self, UNDECIDED};
@@ -11,7 +11,7 @@ use crate::hook::Hook;
 use crate::ledger::{OwnBank, place};
 use crate::maps::COUNT;
 use crate::params::param;
-use crate::run::{HELD_BACK, PEER_UNKNOWN, Run};
+use crate::run::{OPENING_DELAYED, PEER_UNKNOWN, Run};
 use crate::sock_state::{Kept, SockState, Storage};
 use crate::step::{CLOSE, Step};
 use crate::{close_info, needs, record, sock};
@@ -142,7 +142,7 @@ pub(crate) fn count<H: Hook>(hook: &H, run: &mut Run, storage: &mut Storage) -> 
     let peer_unknown = run.flags & PEER_UNKNOWN != 0;
     if run.verdict == UNDECIDED || needs::records() && peer_unknown {
         state.hold(ledger, (step.from << 4 | step.to) as u8, run.now);
-        run.flags |= HELD_BACK;
+        run.flags |= OPENING_DELAYED;
         return Some(());
     }
     run.held_ns = state.held_ns;

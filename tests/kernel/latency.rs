@@ -445,8 +445,13 @@ impl Read {
         let mut add = |input| {
             let Input::Latency(sample) = input else { return };
             self.missed = sample.missed.unwrap_or(0);
-            for Measured { what, group, histogram } in sample.measured {
-                *self.lengths.entry((what, group == Group::Other)).or_default() += histogram.total();
+            for Measured {
+                measure,
+                group,
+                histogram,
+            } in sample.measured
+            {
+                *self.lengths.entry((measure, group == Group::Other)).or_default() += histogram.total();
             }
         };
         live.read_latency(&mut add).expect("a reading");

@@ -4,8 +4,8 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::TracePointContext;
-use tcpwatch_common::event::AF_INET;
 use tcpwatch_common::params::CLASSIC_RECORD_MAX;
+use tcpwatch_common::record::AF_INET;
 
 use super::{FIRST, Hook};
 use crate::close_info;

@@ -2,7 +2,7 @@
 
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 
-use tcpwatch_common::event::SPENT;
+use tcpwatch_common::record::SPENT;
 use tcpwatch_common::{Evidence, TcpState};
 
 use super::owner::Owner;

@@ -108,7 +108,7 @@ impl fmt::Display for Group {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Measured {
     /// The measure.
-    pub what: Measure,
+    pub measure: Measure,
     /// A group of connections.
     pub group: Group,
     /// The times.

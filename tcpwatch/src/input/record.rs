@@ -2,8 +2,8 @@
 
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 
-use tcpwatch_common::event::{self, DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE, PORT_BOUND, PORT_CHOSEN};
 use tcpwatch_common::owner::{HOW_ACCEPT, HOW_CLOSE, HOW_CONNECT, HOW_LISTEN};
+use tcpwatch_common::record::{self, DWELL_UNKNOWN, OPENED_ACTIVE, OPENED_PASSIVE, PORT_BOUND, PORT_CHOSEN};
 use tcpwatch_common::{Evidence, TcpState};
 
 use super::connection::{Connection, Opened, Traffic, Transition};
@@ -26,15 +26,15 @@ impl Record {
     /// if `bytes` is not a record.
     #[must_use]
     pub fn decode(bytes: &[u8], to_unix_ns: i64) -> Option<Self> {
-        const TRANSITION: usize = size_of::<event::Transition>();
-        const LIFE: usize = size_of::<event::Connection>();
-        const AMENDMENT: usize = size_of::<event::Amendment>();
+        const TRANSITION: usize = size_of::<record::Transition>();
+        const LIFE: usize = size_of::<record::Connection>();
+        const AMENDMENT: usize = size_of::<record::Amendment>();
         // The ring buffer rounds records up to eight bytes; these sizes are multiples of eight.
         match bytes.len() {
             TRANSITION => Transition::decode(bytes, to_unix_ns).map(Self::Transition),
             LIFE => Connection::decode(bytes, to_unix_ns).map(Self::Connection),
             AMENDMENT => {
-                let record: event::Amendment = bytemuck::pod_read_unaligned(bytes);
+                let record: record::Amendment = bytemuck::pod_read_unaligned(bytes);
                 Some(Self::Amendment(NonZeroU64::new(record.id)?, record.evidence))
             }
             _ => None,
@@ -44,7 +44,7 @@ impl Record {
 
 impl Connection {
     fn decode(bytes: &[u8], to_unix_ns: i64) -> Option<Self> {
-        let record: event::Connection = bytemuck::pod_read_unaligned(bytes);
+        let record: record::Connection = bytemuck::pod_read_unaligned(bytes);
         let traffic = Traffic {
             sent: sent(&record),
             received: record.bytes_received,
@@ -70,7 +70,7 @@ impl Transition {
         Self::from_record(&bytemuck::pod_read_unaligned(bytes), to_unix_ns)
     }
 
-    fn from_record(record: &event::Transition, to_unix_ns: i64) -> Option<Self> {
+    fn from_record(record: &record::Transition, to_unix_ns: i64) -> Option<Self> {
         let family = Family::from_kernel(record.family)?;
         Some(Self {
             unix_ns: record.time_ns.cast_signed().wrapping_add(to_unix_ns),
@@ -108,7 +108,7 @@ impl Transition {
 /// The kernel's `bytes_sent` counts data again for each try that this host's queue refused. Its sequence numbers include the
 /// SYN and the FIN (RFC 9293, section 3.4). If tcpwatch did not see which side opened the connection, a SYN may be included;
 /// the smaller of the two values is right.
-fn sent(record: &event::Connection) -> u64 {
+fn sent(record: &record::Connection) -> u64 {
     let syn = record.last.opened == OPENED_ACTIVE;
     let closed_here = matches!(
         TcpState::from_kernel(record.last.from),

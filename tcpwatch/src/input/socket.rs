@@ -29,8 +29,8 @@ impl Family {
     #[must_use]
     pub const fn from_kernel(number: u8) -> Option<Self> {
         match number {
-            tcpwatch_common::event::AF_INET => Some(Self::Ipv4),
-            tcpwatch_common::event::AF_INET6 => Some(Self::Ipv6),
+            tcpwatch_common::record::AF_INET => Some(Self::Ipv4),
+            tcpwatch_common::record::AF_INET6 => Some(Self::Ipv6),
             _ => None,
         }
     }
@@ -39,8 +39,8 @@ impl Family {
     #[must_use]
     pub const fn number(self) -> u8 {
         match self {
-            Self::Ipv4 => tcpwatch_common::event::AF_INET,
-            Self::Ipv6 => tcpwatch_common::event::AF_INET6,
+            Self::Ipv4 => tcpwatch_common::record::AF_INET,
+            Self::Ipv6 => tcpwatch_common::record::AF_INET6,
         }
     }
 

@@ -67,8 +67,8 @@ struct Histograms {
 
 impl Histograms {
     /// Adds `histogram` of the measure `what`. Returns the number of new buckets.
-    fn merge(&mut self, what: Measure, histogram: Histogram) -> usize {
-        match self.parts.binary_search_by_key(&what, |&(what, _)| what) {
+    fn merge(&mut self, measure: Measure, histogram: Histogram) -> usize {
+        match self.parts.binary_search_by_key(&measure, |&(measure, _)| measure) {
             Ok(at) => {
                 let part = &mut self.parts[at].1;
                 let before = part.size();
@@ -77,7 +77,7 @@ impl Histograms {
             }
             Err(at) => {
                 let size = histogram.size();
-                self.parts.insert(at, (what, histogram));
+                self.parts.insert(at, (measure, histogram));
                 size
             }
         }
@@ -112,17 +112,22 @@ impl Latency {
 
     /// Adds a sample of `monotonic_ns`.
     pub fn add(&mut self, mut sample: LatencySample, monotonic_ns: u64) {
-        for Measured { what, group, histogram } in sample.measured.drain(..) {
+        for Measured {
+            measure,
+            group,
+            histogram,
+        } in sample.measured.drain(..)
+        {
             if histogram.total() == 0 {
                 continue;
             }
             if group == Group::Other {
-                self.other.merge(what, histogram);
+                self.other.merge(measure, histogram);
                 continue;
             }
             let histograms = self.groups.entry(group).or_default();
             histograms.seen_ns = monotonic_ns;
-            self.buckets += histograms.merge(what, histogram);
+            self.buckets += histograms.merge(measure, histogram);
         }
         self.now = sample;
         if self.buckets > BUCKETS {
@@ -147,8 +152,8 @@ impl Latency {
             };
             self.buckets -= histograms.size();
             self.evicted += 1;
-            for (what, histogram) in histograms.parts {
-                self.other.merge(what, histogram);
+            for (measure, histogram) in histograms.parts {
+                self.other.merge(measure, histogram);
             }
         }
     }
@@ -160,7 +165,11 @@ impl Latency {
         groups.push((Group::Other, mem::take(&mut self.other)));
         let measured = groups.into_iter().flat_map(|(group, histograms)| {
             let parts = histograms.parts.into_iter();
-            parts.map(move |(what, histogram)| Measured { what, group, histogram })
+            parts.map(move |(measure, histogram)| Measured {
+                measure,
+                group,
+                histogram,
+            })
         });
         let Self { now, before, .. } = self;
         let frame = LatencyFrame {
@@ -200,12 +209,16 @@ mod tests {
 
     const ESTABLISHED: Measure = Measure::State(TcpState::Established);
 
-    fn part(what: Measure, group: Group, lengths: &[u64]) -> Measured {
+    fn part(measure: Measure, group: Group, lengths: &[u64]) -> Measured {
         let mut histogram = Histogram::default();
         for &ns in lengths {
             histogram.record(ns);
         }
-        Measured { what, group, histogram }
+        Measured {
+            measure,
+            group,
+            histogram,
+        }
     }
 
     fn sample(measured: Vec<Measured>) -> LatencySample {
@@ -219,7 +232,7 @@ mod tests {
     fn counts(frame: &LatencyFrame) -> Vec<(Measure, Group, u64)> {
         let measured = frame.measured.iter();
         measured
-            .map(|measured| (measured.what, measured.group, measured.histogram.count()))
+            .map(|measured| (measured.measure, measured.group, measured.histogram.count()))
             .collect()
     }
 
@@ -297,7 +310,7 @@ mod tests {
         }
         histogram.add_unknown(2);
         Measured {
-            what: ESTABLISHED,
+            measure: ESTABLISHED,
             group,
             histogram,
         }

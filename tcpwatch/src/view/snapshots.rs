@@ -140,8 +140,8 @@ fn latency() {
         histogram.record(ns);
     }
     histogram.record_unknown();
-    let measured = |what| Measured {
-        what,
+    let measured = |measure| Measured {
+        measure,
         group: Group::Lport(443),
         histogram: histogram.clone(),
     };

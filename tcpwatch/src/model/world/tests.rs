@@ -3,9 +3,9 @@ use std::num::{NonZeroU32, NonZeroU64};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use tcpwatch_common::event::SPENT;
 use tcpwatch_common::evidence::{Evidence, KNOWN, RESET_SENT};
 use tcpwatch_common::ledger::STATES;
+use tcpwatch_common::record::SPENT;
 use tcpwatch_common::{StateSet, TcpState};
 
 use super::*;

@@ -82,8 +82,10 @@ impl Histograms {
     fn read(&mut self) -> Result<Vec<Measured>> {
         let mut histograms = BTreeMap::new();
         let mut count = |number, group, bucket, count| {
-            let Some(what) = measure_from_kernel(number) else { return };
-            let histogram: &mut Histogram = histograms.entry((what, group)).or_default();
+            let Some(measure) = measure_from_kernel(number) else {
+                return;
+            };
+            let histogram: &mut Histogram = histograms.entry((measure, group)).or_default();
             if bucket == UNKNOWN_BUCKET {
                 histogram.add_unknown(count);
             } else {
@@ -92,7 +94,12 @@ impl Histograms {
         };
         if let Some(groups) = &mut self.groups {
             for (key, counted) in groups.drain()? {
-                count(key.what.into(), group(&key, self.by), usize::from(key.bucket), counted);
+                count(
+                    key.measure.into(),
+                    group(&key, self.by),
+                    usize::from(key.bucket),
+                    counted,
+                );
             }
         }
         let all = if self.groups.is_some() {
@@ -100,7 +107,7 @@ impl Histograms {
         } else {
             Group::All
         };
-        let counters = (0..MEASURED).flat_map(|what| (0..COUNTERS).map(move |bucket| (what, bucket)));
+        let counters = (0..MEASURED).flat_map(|measure| (0..COUNTERS).map(move |bucket| (measure, bucket)));
         for ((number, bucket), before) in counters.zip(&mut self.before) {
             let shard = |shard| self.totals.word(total(shard, number, bucket) as usize);
             let now = (0..SHARDS).map(shard).fold(0, u64::wrapping_add);
@@ -112,7 +119,11 @@ impl Histograms {
         }
         let measured = histograms.into_iter();
         Ok(measured
-            .map(|((what, group), histogram)| Measured { what, group, histogram })
+            .map(|((measure, group), histogram)| Measured {
+                measure,
+                group,
+                histogram,
+            })
             .collect())
     }
 }

@@ -34,7 +34,7 @@ impl View for Csv {
                 out,
                 "{time},{},{},{group},{},{},{},{},{},{}",
                 frame.interval_s,
-                measured.what.key(),
+                measured.measure.key(),
                 histogram.count(),
                 histogram.unknown(),
                 known(histogram.quantile(0.5)),

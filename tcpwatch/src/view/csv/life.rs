@@ -29,7 +29,7 @@ impl CsvFields for Connection {
 #[cfg(test)]
 mod tests {
     use tcpwatch_common::TcpState;
-    use tcpwatch_common::event::SPENT;
+    use tcpwatch_common::record::SPENT;
 
     use std::sync::Arc;
 

@@ -115,7 +115,7 @@ impl View for Json {
                 schema: "tcpwatch.latency/1",
                 time: &time,
                 interval_s: frame.interval_s,
-                what: measured.what.key(),
+                what: measured.measure.key(),
                 key: Key::new(frame.by, measured.group),
                 count: histogram.count(),
                 unknown_start: histogram.unknown(),

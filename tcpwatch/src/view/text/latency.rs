@@ -71,7 +71,7 @@ impl Text {
             writeln!(
                 out,
                 "{group:name$}{:<17}{:>9}{:>7}{:>7}{:>7}{:>7}{:>9}",
-                measured.what.key(),
+                measured.measure.key(),
                 quiet(histogram.count()),
                 length(histogram.quantile(0.5)),
                 length(histogram.quantile(0.9)),
@@ -110,7 +110,7 @@ impl View for Text {
             if frame.by == LatencyBy::All {
                 for measured in shown.iter().filter(|measured| measured.histogram.count() > 0) {
                     writeln!(out)?;
-                    histogram::write(out, measured.what.words(), &measured.histogram, self.screen)?;
+                    histogram::write(out, measured.measure.words(), &measured.histogram, self.screen)?;
                 }
                 writeln!(out)?;
             }
@@ -146,13 +146,13 @@ mod tests {
     use crate::input::latency::Measure;
 
     fn shown(by: LatencyBy, limit: usize) -> String {
-        let measured = |what, group, ns: &[u64]| {
+        let measured = |measure, group, ns: &[u64]| {
             let mut histogram = Histogram::default();
             for &ns in ns {
                 histogram.record(ns);
             }
             histogram.record_unknown();
-            Measured { what, group, histogram }
+            Measured { measure, group, histogram }
         };
         let port = |port| {
             if by == LatencyBy::All {
