@@ -7,9 +7,10 @@ mod run_end;
 use std::future::pending;
 use std::io::{self, Write};
 use std::mem::replace;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at, sleep, sleep_until};
 
@@ -19,8 +20,10 @@ use crate::detect::{self, Detector};
 use crate::input::Input;
 use crate::input::needs::Needs;
 use crate::input::socket_scan::SocketScan;
+use crate::model::filter::owner::OwnerFilter;
 use crate::model::world::World;
 use crate::source::live::{Live, Options, Ready, scan_once};
+use crate::source::owners::ensure_match;
 use crate::source::socket_scan::ScansBefore;
 use crate::sys::{descriptor_limit, terminal};
 use crate::view::View;
@@ -70,7 +73,7 @@ pub struct Plan {
 /// Runs `plan` until its end, and shows on standard output what there is by `view`.
 ///
 /// # Errors
-/// The kernel side cannot be loaded or read, or the output takes no more.
+/// The kernel side cannot be loaded or read, the output takes no more, or nothing matched the filter on owners.
 pub fn run(plan: &Plan, view: &mut dyn View) -> Result<()> {
     // The process ends, and the kernel detaches faster than we do.
     run_until_end(plan, view, &mut |_| {}, std::mem::forget)
@@ -102,16 +105,18 @@ fn run_until_end(
         let ran = run.whole(plan.interval).await;
         let finished = run.sink.out.finish();
         ran.and(finished)?;
+        let matched = run.ensure_match(&plan.options.filter.owner);
         dispose(run.source);
-        Ok(())
+        matched
     })
 }
 
 /// Shows what one scan of stuck sockets finds, and waits for the reader of `out` as long as that takes.
 ///
 /// # Errors
-/// Sockets or processes cannot be read, or the output takes no more.
+/// No process matches the filter, sockets or processes cannot be read, or the output takes no more.
 pub fn run_once(plan: &Plan, view: &mut dyn View, out: &mut dyn Write) -> Result<()> {
+    ensure_match(Path::new("/"), &plan.options.filter.owner)?;
     let mut observe = |_: &Input| {};
     let mut sink = Sink::new(plan, view, out, &mut observe);
     sink.begin()?;
@@ -151,6 +156,10 @@ struct Sink<'a, O> {
     most: Option<u64>,
     /// Whether the run ends, and what it shows of intervals is the last of them.
     is_ending: bool,
+    /// Whether a frame had anything of an owner that was asked for.
+    has_matched: bool,
+    /// What the run left out for its owners.
+    unmatched: Option<String>,
     /// The first error of the output.
     shown: Result<()>,
 }
@@ -312,6 +321,17 @@ impl Run<'_> {
         self.apply(Input::End(Box::new(counts)))
     }
 
+    /// Checks that `filter` has matched something, or that a process was there which it selects.
+    fn ensure_match(&self, filter: &OwnerFilter) -> Result<()> {
+        if self.sink.has_matched || !self.source.misses_process() {
+            return Ok(());
+        }
+        let flags = filter.flags();
+        let others = self.sink.unmatched.as_ref();
+        let others = others.map_or_else(String::new, |count| format!(": other or unknown owners had {count}"));
+        bail!("nothing matched{flags}{others}; try tcpwatch snapshot --by process")
+    }
+
     /// Waits for the answers about owners that come in time; there is no other.
     async fn last_answers(&mut self) -> Result<()> {
         let patience = Instant::now() + LAST_SCAN;
@@ -442,6 +462,8 @@ impl<'a, O: Print> Sink<'a, O> {
             intervals: 0,
             most: plan.count,
             is_ending: false,
+            has_matched: false,
+            unmatched: None,
             shown: Ok(()),
         }
     }
@@ -454,6 +476,8 @@ impl<'a, O: Print> Sink<'a, O> {
     fn take(&mut self, input: Input) {
         (self.observe)(&input);
         let Some(frame) = self.world.apply(input) else { return };
+        self.has_matched |= frame.has_match();
+        self.unmatched = frame.unmatched();
         if self.shown.is_err() {
             return;
         }

@@ -94,13 +94,17 @@ fn a_fifo_is_not_a_network_namespace() {
 fn owners_that_do_not_exist_are_refused() {
     // PIDs are below 4194304 (PID_MAX_LIMIT, include/linux/threads.h).
     let nobody = [
-        ["--pid", "4194305"],
-        ["--comm", "no such name"],
-        ["--cgroup", "/no/such/cgroup"],
+        ["--pid", "4194305", "no process has PID 4194305;"],
+        ["--comm", "no such name", "no process matches --comm 'no such name';"],
+        [
+            "--cgroup",
+            "/no/such/cgroup",
+            "no process matches --cgroup /no/such/cgroup;",
+        ],
     ];
     for command in ["snapshot", "leaks"] {
-        for [option, value] in nobody {
-            finish(&tcpwatch(&[command, option, value])).refuses(1, "no process matches");
+        for [option, value, words] in nobody {
+            finish(&tcpwatch(&[command, option, value, "-o", "csv"])).refuses(1, words);
         }
     }
 }

@@ -34,6 +34,7 @@ mod lives;
 mod loss;
 mod marks;
 mod matrix;
+mod no_process;
 mod nothing_left;
 mod owners;
 mod pipe;

@@ -1,5 +1,6 @@
 //! A process that hangs in /proc: whoever reads its name waits for ever. Rows come all the same, and owners are unknown with a reason.
 
+use std::cell::RefCell;
 use std::net::{Shutdown, SocketAddr};
 use std::process::Command;
 
@@ -8,13 +9,15 @@ use serde_json::Value;
 use tcpwatch_common::TcpState;
 
 use crate::support::LOOPBACK;
+use crate::support::agent::Agent;
 use crate::support::clock::eventually;
 use crate::support::netns::in_netns;
 use crate::support::program::run::tcpwatch;
+use crate::support::program::trace::Trace;
 use crate::support::program::{Hook, Running, on_both_hooks};
 use crate::support::sockets::{address, listen, pair, socket, start_connect};
 
-on_both_hooks!(of_trace, of_churn);
+on_both_hooks!(of_trace, of_trace_by_name, of_churn);
 
 /// `tcpwatch ARGS -o json`, for which reading the name of this process, who has all the sockets, takes for ever: a pipe that nobody
 /// writes into is mounted over it, where tcpwatch alone sees it.
@@ -75,6 +78,17 @@ fn of_trace(hook: Hook) {
             "{}",
             ended.stderr
         );
+        drop(place);
+    });
+}
+
+/// Whether there is a process of that name cannot be read in time, so it is not refused, nor said to be missing.
+fn of_trace_by_name(hook: Hook) {
+    in_netns(|_| {
+        let (place, trace) = hanging(hook, &["trace", "--comm", "asked"]);
+        let asked = RefCell::new(Agent::named("asked"));
+        let traced = Trace::probing(trace, || asked.borrow_mut().probe()).finish();
+        assert!(!traced.said.contains("match"), "{}", traced.said);
         drop(place);
     });
 }

@@ -44,13 +44,15 @@ pub struct FilterArgs {
     /// from or to it
     #[arg(long, value_name = "STATES", value_delimiter = ',', value_parser = parse_state)]
     pub state: Vec<TcpState>,
-    /// Process that holds the socket (snapshot, leaks) or owns the connection (trace, life), by PID; accepts lists: 812,813
+    /// Process that holds the socket (snapshot, leaks) or owns the connection (trace, life), by PID; accepts lists: 812,813.
+    /// One of them must exist
     #[arg(short, long, value_name = "PID", value_delimiter = ',')]
     pub pid: Vec<NonZeroU32>,
-    /// Process that holds the socket (snapshot, leaks) or owns the connection (trace, life), by name (its first 15 bytes)
+    /// Process that holds the socket (snapshot, leaks) or owns the connection (trace, life), by name (its first 15
+    /// bytes). trace, life, leaks -d and leaks --watch wait for one, and exit with 1 if nothing matched
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub comm: Vec<String>,
-    /// Cgroup of the process: a path or part of a path, a container ID or a pod UID
+    /// Cgroup of the process: a path or part of a path, a container ID or a pod UID; waited for like --comm
     #[arg(long, value_name = "CGROUP", value_parser = NonEmptyStringValueParser::new())]
     pub cgroup: Vec<String>,
     /// Network namespace: self, all, a PID or a path (/run/netns/NAME)

@@ -16,7 +16,7 @@ use crate::model::counts::StateCounts;
 use crate::model::filter::Filter;
 use crate::model::snapshot::{GroupBy, Origin, Snapshot, SnapshotBuilder};
 use crate::source::ebpf;
-use crate::source::owners::Owners;
+use crate::source::owners::{Owners, ensure_match};
 use crate::source::sockets::Sockets;
 use crate::sys::caps;
 use crate::sys::netns::{self, Namespace};
@@ -35,9 +35,8 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
     let mut builder = SnapshotBuilder::new(&args.by);
     let mut owners = None;
     if builder.needs_owners() || !filter.owner.is_any() {
-        let mut found = Owners::scan(Path::new("/"))?;
-        found.ensure_match(&filter.owner)?;
-        owners = Some(found);
+        ensure_match(Path::new("/"), &filter.owner)?;
+        owners = Some(Owners::scan(Path::new("/"))?);
     }
     let states_alone = args.uid.is_none() && filter.owner.is_any() && args.by.iter().all(|by| *by == GroupBy::State);
     let origin = fill(

@@ -1,6 +1,7 @@
 //! What the views show of one moment.
 
 use super::churn::ChurnFrame;
+use super::format::several;
 use super::latency::LatencyFrame;
 use super::leaks::LeaksFrame;
 use super::stat::StatFrame;
@@ -41,6 +42,27 @@ impl Frame {
     #[must_use]
     pub fn rows(&self) -> u64 {
         (self.transitions.rows.len() + self.connections.rows.len()) as u64
+    }
+
+    /// Whether the frame shows anything of an owner that the filter selects.
+    #[must_use]
+    pub fn has_match(&self) -> bool {
+        self.rows() > 0 || self.leaks.as_ref().is_some_and(|leaks| !leaks.groups.is_empty())
+    }
+
+    /// Number of transitions or connections that the run left out for their owners, in words; `None` before its end.
+    #[must_use]
+    pub fn unmatched(&self) -> Option<String> {
+        let transitions = self
+            .transitions
+            .totals
+            .map(|totals| (totals.unmatched, ["transition", "transitions"]));
+        let connections = self
+            .connections
+            .totals
+            .map(|totals| (totals.unmatched, ["connection", "connections"]));
+        let (count, [singular, plural]) = transitions.or(connections)?;
+        Some(several(count, singular, plural))
     }
 
     /// Whether the frame has nothing to show.

@@ -1,5 +1,6 @@
 //! The live source: turns records, counters and scans of the running kernel into inputs.
 
+mod awaited_process;
 mod host_counters;
 mod interval_reader;
 mod listener_drops;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+use self::awaited_process::AwaitedProcess;
 use self::interval_reader::IntervalReader;
 use self::no_room::no_room;
 use self::seeding::Seeding;
@@ -67,6 +69,7 @@ pub struct Live {
     owners: Option<OwnerResolver>,
     scans: Option<StuckScans>,
     is_detached: bool,
+    awaited: Option<AwaitedProcess>,
     /// Finds the owners of preexisting listeners, until the kernel side has them.
     seeding: Option<Seeding>,
 }
@@ -78,8 +81,9 @@ impl Live {
     /// One line: what is not possible, why, and what to try.
     pub fn start(options: &Options, needs: Needs) -> Result<Self> {
         let filter = options.filter.clone();
-        let request = scan_request(options, needs, false);
+        let request = scan_request(options, needs);
         let proc = Arc::new(proc_thread(Path::new("/")));
+        let awaited = AwaitedProcess::find(&filter.owner, &proc)?;
         let scans = request.map(|request| StuckScans::start(request, Arc::clone(&proc)));
         let mut scans = scans.transpose()?;
         let Attached {
@@ -110,8 +114,15 @@ impl Live {
             owners,
             scans,
             is_detached: false,
+            awaited,
             seeding,
         })
+    }
+
+    /// Whether no process that the filter selects was there at the start, nor is now. Waits for /proc.
+    #[must_use]
+    pub fn misses_process(&self) -> bool {
+        self.awaited.as_ref().is_some_and(AwaitedProcess::is_missing)
     }
 
     /// Whether the scan that finds the owners of preexisting listeners is still running.
@@ -414,10 +425,10 @@ impl Live {
 /// Runs one scan of stuck sockets, without BPF programs, and emits it as inputs.
 ///
 /// # Errors
-/// The sockets or processes cannot be read, or no process matches the filter.
+/// The sockets or processes cannot be read.
 pub fn scan_once(options: &Options, needs: Needs, each: &mut dyn FnMut(Input)) -> Result<()> {
     each(Input::Session(Box::default()));
-    if let Some(request) = scan_request(options, needs, true) {
+    if let Some(request) = scan_request(options, needs) {
         let (scan, _) = request.scan(&ScansBefore::default(), None)?;
         each(tick());
         each(Input::SocketScan {
@@ -428,13 +439,12 @@ pub fn scan_once(options: &Options, needs: Needs, each: &mut dyn FnMut(Input)) -
     Ok(())
 }
 
-fn scan_request(options: &Options, needs: Needs, must_match: bool) -> Option<ScanRequest> {
+fn scan_request(options: &Options, needs: Needs) -> Option<ScanRequest> {
     let stuck = needs.stuck?;
     Some(ScanRequest {
         netns: options.netns.clone(),
         filter: options.filter.clone(),
         older_ns: stuck.older_ns,
-        must_match,
         open: stuck.stacks,
     })
 }

@@ -5,7 +5,7 @@ mod processes;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Error, anyhow};
 use processes::Processes;
 
 use crate::clock;
@@ -14,7 +14,7 @@ use crate::input::socket_owner::Unseen;
 use crate::input::socket_owner::{Holder, PrimaryHolder, SocketOwner, primary_holder};
 use crate::model::filter::owner::OwnerFilter;
 use crate::sys::caps;
-use crate::sys::procs::{Hold, Holders, holders};
+use crate::sys::procs::{Hold, Holders, all_pids, has_ended, holders};
 
 /// The owners of sockets at one moment.
 pub struct Owners {
@@ -33,6 +33,51 @@ pub struct HeldBy<'a> {
     processes: &'a mut Processes,
 }
 
+/// Whether a process under `root` matches `filter`; `None` if /proc hides processes, or one cannot be read.
+#[must_use]
+pub fn has_match(root: &Path, filter: &OwnerFilter) -> Option<bool> {
+    let mut pids = all_pids(root)?;
+    pids.retain(|pid| filter.pids.is_empty() || filter.pids.contains(pid));
+    if filter.comms.is_empty() && filter.cgroups.is_empty() {
+        return Some(!pids.is_empty());
+    }
+    let mut processes = Processes::new(root, u64::MAX);
+    if pids.iter().any(|&pid| processes.matches(pid, filter)) {
+        return Some(true);
+    }
+    let is_known = |&pid: &NonZeroU32| processes.get(pid).is_some() || has_ended(root, pid);
+    pids.iter().all(is_known).then_some(false)
+}
+
+/// Checks that a process under `root` matches `filter`, as far as /proc shows.
+///
+/// # Errors
+/// None does.
+pub fn ensure_match(root: &Path, filter: &OwnerFilter) -> anyhow::Result<()> {
+    match has_match(root, filter) {
+        Some(false) => Err(no_match(filter)),
+        Some(true) | None => Ok(()),
+    }
+}
+
+/// The error that no process matches `filter`.
+#[must_use]
+pub fn no_match(filter: &OwnerFilter) -> Error {
+    let OwnerFilter { pids, comms, cgroups } = filter;
+    if comms.is_empty() && cgroups.is_empty() {
+        let pids: Vec<_> = pids.iter().map(ToString::to_string).collect();
+        anyhow!(
+            "no process has PID {}; try tcpwatch snapshot --by process",
+            pids.join(" or ")
+        )
+    } else {
+        anyhow!(
+            "no process matches{}; try tcpwatch snapshot --by process",
+            filter.flags()
+        )
+    }
+}
+
 impl Owners {
     /// Looks once at who holds which sockets under `root`.
     ///
@@ -47,22 +92,6 @@ impl Owners {
             pids: Vec::new(),
             unheld: 0,
         })
-    }
-
-    /// Checks that there is a process that `filter` selects.
-    ///
-    /// # Errors
-    /// There is none, among all processes of this host or container.
-    pub fn ensure_match(&mut self, filter: &OwnerFilter) -> anyhow::Result<()> {
-        let Self { holders, processes, .. } = self;
-        let mut pids = holders.pids.iter();
-        if !filter.is_any() && !holders.hidden && !pids.any(|&pid| processes.matches(pid, filter)) {
-            bail!(
-                "no process matches{}; try tcpwatch snapshot --by process",
-                filter.flags()
-            );
-        }
-        Ok(())
     }
 
     /// Who held the socket `inode` at the time of the scan, and is still there.
@@ -221,6 +250,36 @@ mod tests {
         assert_eq!((of(105), of(106), of(0)), ((None, None), (None, None), (None, None)));
         let unseen = owners.unseen();
         assert_eq!((unseen.sockets, unseen.processes, unseen.hidden), (2, 0, false));
+    }
+
+    #[test]
+    fn a_process_matches_or_none_does_or_that_is_unknown() {
+        let root = tree();
+        let filter = |pids: &[u32], comm: Option<&str>, cgroup: Option<&str>| OwnerFilter {
+            pids: pids.iter().filter_map(|&pid| NonZeroU32::new(pid)).collect(),
+            comms: comm.iter().map(|comm| Comm::new(comm.as_bytes())).collect(),
+            cgroups: cgroup.iter().map(|&cgroup| cgroup.to_owned()).collect(),
+        };
+        let matches = |filter: &OwnerFilter| has_match(root.path(), filter);
+        let nobody = filter(&[98, 99], None, None);
+        assert_eq!(matches(&nobody), Some(false));
+        let refused = ensure_match(root.path(), &nobody).unwrap_err().to_string();
+        assert!(refused.starts_with("no process has PID 98 or 99;"), "{refused}");
+        assert_eq!(matches(&filter(&[99, 20], None, None)), Some(true));
+        assert_eq!(matches(&filter(&[], Some("nginx"), None)), Some(true));
+        assert_eq!(matches(&filter(&[], Some("ngin"), None)), Some(false));
+        assert_eq!(matches(&filter(&[20], Some("nginx"), None)), Some(false));
+        assert_eq!(matches(&filter(&[], None, Some("/nginx"))), Some(true));
+        assert_eq!(matches(&filter(&[], Some("nginx"), Some("/stranger"))), Some(false));
+        // One that may not be read may have any name.
+        fs::remove_file(root.path().join("proc/20/comm")).unwrap();
+        assert_eq!(matches(&filter(&[20], None, None)), Some(true));
+        assert_eq!(matches(&filter(&[], Some("nginx"), None)), Some(true));
+        let unknown = filter(&[], Some("ngin"), None);
+        assert_eq!(matches(&unknown), None);
+        assert!(ensure_match(root.path(), &unknown).is_ok());
+        fs::remove_dir_all(root.path().join("proc/1")).unwrap();
+        assert_eq!(matches(&nobody), None, "processes are hidden");
     }
 
     #[test]

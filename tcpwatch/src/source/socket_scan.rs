@@ -34,9 +34,6 @@ pub struct ScanRequest {
     pub filter: Filter,
     /// Minimum time in the state for a stuck socket, ns.
     pub older_ns: u64,
-    /// Whether it is an error if no process matches the filter. For repeated scans it is not, because a process may start
-    /// later.
-    pub must_match: bool,
     /// Whether to list all open sockets, in any state.
     pub open: bool,
 }
@@ -250,9 +247,6 @@ impl ScanRequest {
         // Read /proc after the sockets, so that every inode of a read socket is found.
         if asks {
             let mut owners = Owners::scan(root)?;
-            if self.must_match {
-                owners.ensure_match(&self.filter.owner)?;
-            }
             for &detail in &walked.details {
                 let mut found = walked.scanned(detail, Some(&mut owners));
                 if self.find_owner(&mut found, &walked.listening, &mut owners) {
@@ -434,7 +428,6 @@ mod tests {
                 ..Filter::default()
             },
             older_ns: 0,
-            must_match: false,
             open: true,
         };
         let first = ScansBefore::default();
@@ -495,7 +488,6 @@ mod tests {
                 ..Filter::default()
             },
             older_ns: 0,
-            must_match: false,
             open: false,
         };
         let patience = std::time::Duration::from_millis(300);

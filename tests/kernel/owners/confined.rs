@@ -29,6 +29,7 @@ on_both_hooks!(
     lives_in_another_pid_namespace,
     where_proc_hides_others,
     lives_where_proc_hides_others,
+    a_pid_where_proc_hides_others,
     where_proc_hides_nothing_from_root,
 );
 
@@ -323,6 +324,18 @@ fn where_proc_hides_others(hook: Hook) {
             said,
             "tcpwatch: some owners are unknown: /proc hides other users' processes (hidepid); run tcpwatch with sudo\n"
         );
+    });
+}
+
+/// The process may be there, so it is watched.
+fn a_pid_where_proc_hides_others(hook: Hook) {
+    in_netns(|_| {
+        hide();
+        let nobody = Unprivileged::new();
+        let server = RefCell::new(Agent::named("server"));
+        let pid = server.borrow().pid().to_string();
+        let running = Running::spawn(&mut watching(by_user(&nobody), &["trace", "-p", &pid], hook));
+        Trace::probing(running, || server.borrow_mut().probe()).finish();
     });
 }
 

@@ -1,8 +1,21 @@
 //! Whether /proc hides the processes of other users (proc(5), `hidepid`; `has_pid_permissions`, fs/proc/base.c).
 
 use std::fs;
+use std::num::NonZeroU32;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use super::holders::number;
+
+/// The PIDs of all processes under `root`; `None` if /proc hides some, or cannot be read.
+#[must_use]
+pub fn all_pids(root: &Path) -> Option<Vec<NonZeroU32>> {
+    let entries = fs::read_dir(root.join("proc")).ok()?;
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let pids = names.filter_map(|name| NonZeroU32::new(number(name.as_bytes())?));
+    (!hides_processes(root)).then(|| pids.collect())
+}
 
 /// Whether /proc hides processes from this process.
 ///

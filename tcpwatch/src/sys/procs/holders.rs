@@ -50,8 +50,6 @@ impl Hold {
 pub struct Holders {
     /// Sorted by inode, process and descriptor.
     holds: Vec<Hold>,
-    /// All processes that /proc shows.
-    pub pids: Vec<NonZeroU32>,
     /// Number of processes whose descriptors may not be read, without kernel threads and dead processes, which have none.
     pub unreadable: usize,
     /// Whether /proc hides the processes of other users, so that their number is unknown.
@@ -85,13 +83,11 @@ pub fn holders(root: &Path) -> anyhow::Result<Holders> {
     let path = root.join("proc");
     let all = directory(CWD, &path).with_context(|| path.display().to_string())?;
     let mut scan = Scan::new(HOLDS_MAX);
-    let mut pids = Vec::new();
     let mut names = [MaybeUninit::uninit(); NAMES];
     let mut entries = RawDir::new(&all, &mut names);
     while let Some(entry) = entries.next() {
         let entry = entry.with_context(|| path.display().to_string())?;
         if let Some(pid) = number(entry.file_name().to_bytes()).and_then(NonZeroU32::new) {
-            pids.push(pid);
             scan.scan_process(&all, pid)
                 .with_context(|| path.join(pid.to_string()).display().to_string())?;
         }
@@ -99,7 +95,6 @@ pub fn holders(root: &Path) -> anyhow::Result<Holders> {
     scan.holds.sort_unstable();
     Ok(Holders {
         holds: scan.holds,
-        pids,
         unreadable: scan.unreadable,
         hidden: hidden::hides_processes(root),
         left_out: scan.left_out,

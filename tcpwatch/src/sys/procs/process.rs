@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rustix::io::Errno;
 use rustix::param::clock_ticks_per_second;
 
 use crate::input::owner::Comm;
@@ -61,7 +62,8 @@ pub fn process(root: &Path, pid: NonZeroU32) -> Option<Process> {
 pub fn has_ended(root: &Path, pid: NonZeroU32) -> bool {
     match fs::read(root.join(format!("proc/{pid}/stat"))) {
         Ok(stat) => Stat::parse(&stat).is_some_and(|stat| matches!(stat.state, b'Z' | b'X')),
-        Err(why) => why.kind() == ErrorKind::NotFound,
+        // ESRCH where it exits between open() and read().
+        Err(why) => why.kind() == ErrorKind::NotFound || why.raw_os_error() == Some(Errno::SRCH.raw_os_error()),
     }
 }
 
