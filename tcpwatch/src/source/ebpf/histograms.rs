@@ -1,12 +1,12 @@
 //! Reads the latency histograms of the kernel side.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result, bail};
 use aya::Ebpf;
 use aya::maps::{Array, Map, MapData};
+use hashbrown::HashMap;
 use tcpwatch_common::histogram::{
     ACCEPT, BucketKey, COUNTERS, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, MEASURED, SHARDS, UNKNOWN_BUCKET, total,
 };
@@ -80,7 +80,7 @@ impl Histograms {
 
     /// The counts since the last read.
     fn read(&mut self) -> Result<Vec<Measured>> {
-        let mut histograms = BTreeMap::new();
+        let mut histograms = HashMap::new();
         let mut count = |number, group, bucket, count| {
             let Some(measure) = measure_from_kernel(number) else {
                 return;

@@ -152,7 +152,11 @@ mod tests {
                 histogram.record(ns);
             }
             histogram.record_unknown();
-            Measured { measure, group, histogram }
+            Measured {
+                measure,
+                group,
+                histogram,
+            }
         };
         let port = |port| {
             if by == LatencyBy::All {
