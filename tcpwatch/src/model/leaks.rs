@@ -52,8 +52,10 @@ pub const STATES: [TcpState; 4] = [
 
 /// Sockets that a scan keeps at most.
 pub const SOCKETS_MAX: usize = 262_144;
-/// Entries into a state remembered at most.
-const ENTRIES_MAX: usize = 262_144;
+/// Entries into a state remembered at most: as many as sockets.
+const ENTRIES_MAX: usize = SOCKETS_MAX;
+/// Identities of sockets that left a state during one scan, at most: two for each socket.
+const CLOSED_MAX: usize = 2 * SOCKETS_MAX;
 /// Groups whose past is kept from one scan to the next, beside those that have sockets, and groups in all.
 const GROUPS_MAX: [usize; 2] = [4096, 65_536];
 const MILLISECOND: u64 = 1_000_000;
@@ -105,20 +107,28 @@ pub struct Leaks {
     began_ns: Option<u64>,
     /// Whether namespaces can be distinguished.
     by_netns: bool,
+    /// The sockets of the last scan, [`SOCKETS_MAX`] at most; the scan counts the rest.
     sockets: HashMap<Endpoints, Tracked>,
-    /// Sockets that the last scan did not find any more, with the time of the scan before, ns: their transition may be read later.
+    /// Sockets that the last scan did not find any more, with the time of the scan before, ns: their transition may be read later. They
+    /// go with the next scan.
     missing: HashMap<Endpoints, (Tracked, u64)>,
+    /// At most [`ENTRIES_MAX`]; one more is left out, and counted. An entry goes when its socket leaves the state, or when a scan does
+    /// not find the socket.
     entries: HashMap<SocketId, Entry>,
-    /// Sockets that left a state since the scan under way began, with that state.
-    closed_during_scan: HashSet<(SocketId, TcpState)>,
+    /// Sockets that left a state since the scan under way began, with that state; `None` between scans. At most [`CLOSED_MAX`]; further
+    /// ones are left out, and counted.
+    closed_during_scan: Option<HashSet<(SocketId, TcpState)>>,
     ended: Ended,
+    /// By the last scan, as `shared`.
     listeners: HashSet<(u32, u16)>,
     shared: ServerSide,
-    /// At most [`GROUPS_MAX`]; one without sockets expires after the longest window.
+    /// At most [`GROUPS_MAX`]: the first number of groups without sockets, the second in all. The rest is evicted, and counted. A group
+    /// without sockets expires after the longest window.
     histories: HashMap<Key, History>,
     /// The groups of stuck sockets in the last frame: what a process had that exits.
     reported: HashMap<Key, Group>,
-    /// Those whose process has exited, with the time, ns. At most [`GROUPS_MAX`]; each expires after the longest window.
+    /// Those whose process has exited, with the time, ns. At most [`GROUPS_MAX`], the first number; one more is left out, and counted.
+    /// Each expires after the longest window.
     exited: HashMap<Key, (u64, Group)>,
     /// When the past of some group was last evicted, ns.
     forgot_ns: u64,
@@ -145,7 +155,8 @@ impl Leaks {
             sockets: HashMap::new(),
             missing: HashMap::new(),
             entries: HashMap::new(),
-            closed_during_scan: HashSet::new(),
+            // The first scan begins before transitions are read.
+            closed_during_scan: Some(HashSet::new()),
             ended: Ended::default(),
             listeners: HashSet::new(),
             shared: ServerSide::default(),
@@ -164,7 +175,7 @@ impl Leaks {
 
     /// Starts a scan: a socket that leaves its state from now on is gone when the scan ends.
     pub fn start_scan(&mut self) {
-        self.closed_during_scan.clear();
+        self.closed_during_scan = Some(HashSet::new());
     }
 
     /// Starts the watch: transitions are read by now, and later scans are compared with the next.
@@ -213,8 +224,12 @@ impl Leaks {
         let mut entry = None;
         for id in ids.into_iter().flatten() {
             entry = self.entries.remove(&id).or(entry);
-            if self.closed_during_scan.len() < SOCKETS_MAX {
-                self.closed_during_scan.insert((id, event.from));
+        }
+        if let Some(closed) = &mut self.closed_during_scan {
+            if closed.len() + ids.len() <= CLOSED_MAX {
+                closed.extend(ids.into_iter().flatten().map(|id| (id, event.from)));
+            } else {
+                self.evicted += 1;
             }
         }
         let entry = entry.filter(|entry| entry.state == event.from);
@@ -275,12 +290,14 @@ impl Leaks {
             Some(evidence) => ending::leaves_descriptor(evidence),
         };
         // An application that shuts down, reads to the end and closes, as is usual, passes FIN_WAIT2 quickly.
-        let open = open.map(|open| open && (event.from != TcpState::FinWait2 || is_late));
+        let may_be_held = event.from != TcpState::FinWait2 || is_late;
+        let open = open.map(|open| open && may_be_held);
         let owner = tracked.as_ref().and_then(|tracked| tracked.owner).or(event.owner);
         // Where the evidence is unknown, /proc shows whether the descriptor is open, by the inode number that a scan found.
-        let has_inode = tracked
-            .as_ref()
-            .is_some_and(|tracked| tracked.detail.socket.inode.is_some());
+        let has_inode = may_be_held
+            && tracked
+                .as_ref()
+                .is_some_and(|tracked| tracked.detail.socket.inode.is_some());
         let older_ns = self.older_ns;
         if let Some(history) = self.history(key, event.monotonic_ns) {
             history.owner = owner.or(history.owner);
@@ -299,7 +316,7 @@ impl Leaks {
         }
         if open.unwrap_or(has_inode) && event.from != TcpState::Established {
             let ended = tracked.unwrap_or_else(|| Tracked::ended(event, &ends, key, dwell_ns));
-            self.evicted += u64::from(!self.ended.insert(ended));
+            self.evicted += u64::from(!self.ended.insert(ended, event.monotonic_ns));
         }
     }
 
@@ -314,12 +331,13 @@ impl Leaks {
         self.unseen = scan.unseen.unwrap_or_default();
         self.namespaces = scan.namespaces;
         self.holders_known = scan.unseen.is_some();
-        for closed in self.ended.update_holders(scan.held) {
+        for closed in self.ended.update_holders(scan.held, scan.ended_ns) {
             // A process that was never seen to hold it may hold it still, unseen.
             if !closed.holders.is_empty() {
                 self.add_closing(&closed, scan.ended_ns, scan.ended_ns);
             }
         }
+        let closed_during_scan = self.closed_during_scan.take().unwrap_or_default();
         let mut before = std::mem::take(&mut self.sockets);
         let mut there = HashSet::with_capacity(scan.sockets.len());
         for found in scan.sockets {
@@ -330,7 +348,7 @@ impl Leaks {
             ];
             let mut ids = ids.into_iter().flatten();
             let state = found.detail.socket.state;
-            if ids.clone().any(|id| self.closed_during_scan.contains(&(id, state))) {
+            if ids.clone().any(|id| closed_during_scan.contains(&(id, state))) {
                 continue;
             }
             there.extend(ids.clone());
@@ -342,7 +360,6 @@ impl Leaks {
             let tracked = self.track(found, &ends, entry, previous, [scan.started_ns, scan.ended_ns]);
             self.sockets.insert(ends, tracked);
         }
-        self.closed_during_scan.clear();
         // An entry from before the scan, of a socket that the scan did not find, is over: its end was not seen.
         self.entries
             .retain(|id, entry| entry.at_ns >= scan.started_ns || there.contains(id));
@@ -460,6 +477,9 @@ impl Leaks {
             *counts.entry(socket.key).or_default() += 1;
         }
         let kept_ns = longest_window_ns(self.older_ns);
+        if self.holders_known {
+            self.evicted += self.ended.expire(now_ns, kept_ns);
+        }
         self.exited
             .retain(|_, (exited_ns, _)| now_ns.saturating_sub(*exited_ns) < kept_ns);
         self.histories

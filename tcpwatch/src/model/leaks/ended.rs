@@ -9,26 +9,30 @@ use super::{Held, Tracked};
 /// Such sockets remembered at most.
 const MOST: usize = 65_536;
 
-/// By the inode numbers of their sockets.
+/// By the inode numbers of their sockets. At most [`MOST`]; one more is refused, and counted. A socket goes when nobody holds it, or
+/// when scans of /proc no longer look for it.
 #[derive(Debug, Default)]
 pub(super) struct Ended {
-    sockets: HashMap<NonZeroU32, Tracked>,
+    /// With the time of its end, or of the last scan that looked for its holders, ns.
+    sockets: HashMap<NonZeroU32, (Tracked, u64)>,
     /// The same numbers by the sockets' cookies.
     inodes: HashMap<NonZeroU64, NonZeroU32>,
 }
 
 impl Ended {
-    /// Remembers `socket`, where it can be known again; false, where there is no room.
+    /// Remembers `socket`, which ended at `now_ns`, where it can be known again; false, where there is no room.
     #[must_use]
-    pub(super) fn insert(&mut self, socket: Tracked) -> bool {
+    pub(super) fn insert(&mut self, socket: Tracked, now_ns: u64) -> bool {
         let Some(inode) = socket.detail.socket.inode else {
             return true;
         };
+        // An older socket with this number is gone.
+        self.remove(inode);
         if self.sockets.len() >= MOST {
             return false;
         }
         self.inodes.extend(socket.detail.cookie.map(|cookie| (cookie, inode)));
-        self.sockets.insert(inode, socket);
+        self.sockets.insert(inode, (socket, now_ns));
         true
     }
 
@@ -40,25 +44,43 @@ impl Ended {
     }
 
     fn remove(&mut self, inode: NonZeroU32) -> Option<Tracked> {
-        let socket = self.sockets.remove(&inode)?;
+        let (socket, _) = self.sockets.remove(&inode)?;
         if let Some(cookie) = socket.detail.cookie {
             self.inodes.remove(&cookie);
         }
         Some(socket)
     }
 
-    /// Takes the processes that hold them now; removes and returns those that nobody holds any more.
-    pub(super) fn update_holders(&mut self, held: HashMap<NonZeroU32, Held>) -> Vec<Tracked> {
+    /// Takes the processes that hold them at `now_ns`; removes and returns those that nobody holds any more.
+    pub(super) fn update_holders(&mut self, held: HashMap<NonZeroU32, Held>, now_ns: u64) -> Vec<Tracked> {
         let mut closed = Vec::new();
         for (inode, held) in held {
             if held.holders.is_empty() {
                 closed.extend(self.remove(inode));
-            } else if let Some(socket) = self.sockets.get_mut(&inode) {
+            } else if let Some((socket, looked_ns)) = self.sockets.get_mut(&inode) {
+                *looked_ns = now_ns;
                 socket.key.pid = held.process.and_then(|owner| owner.pid);
                 (socket.owner, socket.holders) = (held.process, held.holders);
             }
         }
         closed
+    }
+
+    /// Forgets those that scans have not looked for since `kept_ns` before `now_ns`; how many.
+    #[must_use]
+    pub(super) fn expire(&mut self, now_ns: u64, kept_ns: u64) -> u64 {
+        let is_old = |(_, looked_ns): &(Tracked, u64)| now_ns.saturating_sub(*looked_ns) >= kept_ns;
+        let old: Vec<_> = self.sockets.extract_if(|_, socket| is_old(socket)).collect();
+        for cookie in old.iter().filter_map(|(_, (socket, _))| socket.detail.cookie) {
+            self.inodes.remove(&cookie);
+        }
+        old.len() as u64
+    }
+
+    /// Number of sockets, and of cookies.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> [usize; 2] {
+        [self.sockets.len(), self.inodes.len()]
     }
 
     /// Their inode numbers.
@@ -69,6 +91,7 @@ impl Ended {
 
     /// Those that somebody is known to hold.
     pub(super) fn sockets(&self) -> impl Iterator<Item = &Tracked> {
-        self.sockets.values().filter(|socket| !socket.holders.is_empty())
+        let sockets = self.sockets.values().map(|(socket, _)| socket);
+        sockets.filter(|socket| !socket.holders.is_empty())
     }
 }

@@ -1,6 +1,8 @@
 use std::net::Ipv4Addr;
 use std::num::{NonZeroU16, NonZeroU32};
 
+use tcpwatch_common::evidence::{Evidence, KNOWN};
+
 use super::*;
 use crate::input::owner::{Comm, How, Process};
 use crate::input::socket::{Family, Kind, Socket};
@@ -446,6 +448,93 @@ fn descriptors_are_bounded_and_the_rest_counted() {
     );
 }
 
+/// The socket `number`, with the inode number `inode`, was ended at `at_ns`: its descriptor may be open.
+fn ends(number: u16, inode: u32, at_ns: u64) -> Transition {
+    Transition {
+        inode: NonZeroU32::new(inode),
+        evidence: Some(Evidence {
+            err: 32,
+            flags: KNOWN,
+            from: TcpState::CloseWait.number(),
+            ..bytemuck::Zeroable::zeroed()
+        }),
+        ..event(TcpState::CloseWait, TcpState::Close, at_ns, number)
+    }
+}
+
+#[test]
+fn of_an_inode_number_used_again_only_the_newer_socket_is_remembered() {
+    let mut leaks = Leaks::new(states(), OLDER, true);
+    for number in 1..=5 {
+        leaks.apply_transition(&ends(number, 7, SECOND), true);
+    }
+    assert_eq!(leaks.ended.len(), [1, 1]);
+}
+
+#[test]
+fn an_ended_socket_that_scans_no_longer_look_for_expires_and_is_counted() {
+    let mut leaks = Leaks::new(states(), OLDER, true);
+    scanned(&mut leaks, SECOND, vec![close_wait(1), close_wait(2)]);
+    for number in [1, 2] {
+        leaks.apply_transition(&ends(number, number.into(), 2 * SECOND), true);
+    }
+    let held = || Held {
+        process: Some(app(12, How::Scan)),
+        holders: close_wait(1).holders,
+    };
+    let mut counts = [61, 601, 602, 1500].map(|second| {
+        let mut found = scan(second * SECOND, vec![]);
+        found.held.extend([(NonZeroU32::MIN, held())]);
+        // A scan that could not read /proc decides nothing.
+        found.unseen = (second != 601).then(Unseen::default);
+        leaks.apply_scan(found);
+        let frame = leaks.frame(0, true, 0);
+        (frame.stuck()[1], leaks.ended.len(), frame.evicted)
+    });
+    counts.sort_unstable_by_key(|&(_, _, evicted)| evicted);
+    assert_eq!(counts[..2], [(2, [2, 2], 0); 2]);
+    assert_eq!(counts[2..], [(1, [1, 1], 1); 2]);
+}
+
+#[test]
+fn what_leaves_fin_wait_2_soon_is_closed_whatever_the_evidence() {
+    let mut leaks = Leaks::new(states(), OLDER, true);
+    scanned(&mut leaks, SECOND, vec![socket(TcpState::FinWait2, 1)]);
+    let end = Transition {
+        dwell_ns: Some(SECOND),
+        evidence: Some(bytemuck::Zeroable::zeroed()),
+        ..event(TcpState::FinWait2, TcpState::Close, 2 * SECOND, 1)
+    };
+    leaks.apply_transition(&end, true);
+    assert_eq!(leaks.ended.len(), [0, 0], "no scan would look for its descriptor");
+    let frame = scanned(&mut leaks, 100 * SECOND, vec![close_wait(2)]);
+    assert_eq!(frame.stuck(), [0, 0]);
+}
+
+#[test]
+fn closings_are_noted_while_a_scan_is_under_way_and_those_without_room_counted() {
+    let mut leaks = Leaks::new(states(), OLDER, true);
+    let mut leave = |from: usize, to: usize| {
+        for number in from..to {
+            let cookie = NonZeroU64::new(number as u64 + 1);
+            let event = Transition {
+                cookie,
+                rport: None,
+                ..event(TcpState::CloseWait, TcpState::Close, 5, 1)
+            };
+            leaks.apply_transition(&event, true);
+        }
+        let noted = leaks.closed_during_scan.as_ref().map(HashSet::len);
+        (noted, leaks.evicted)
+    };
+    // The second of the two identities has no room for one that has both.
+    let most = CLOSED_MAX - 1;
+    assert_eq!(leave(0, most + 3), (Some(most), 3));
+    leaks.apply_scan(scan(SECOND, vec![]));
+    leaks.apply_transition(&leaves(5, 1, Some(1)), true);
+    assert_eq!((leaks.closed_during_scan.is_none(), leaks.evicted), (true, 3));
+}
+
 #[test]
 fn what_is_remembered_is_bounded_and_the_rest_counted() {
     let ends = |number: usize, from, to| {
@@ -511,7 +600,17 @@ fn any_sequence_is_taken() {
                 netns: NonZeroU32::new(u32::try_from(pick(2)).unwrap()),
                 ..event(from, to, at_ns, peer)
             };
-            leaks.apply_transition(&moved, pick(2) > 0);
+            let number = u32::try_from(pick(3)).unwrap();
+            let ended = Transition {
+                inode: NonZeroU32::new(number),
+                evidence: ends(1, number, 0).evidence,
+                ..moved
+            };
+            let event = if to == TcpState::Close { &ended } else { &moved };
+            leaks.apply_transition(event, pick(2) > 0);
+            // Descriptors of two sockets, or of one of the five that scans find.
+            let [sockets, cookies] = leaks.ended.len();
+            assert!(cookies <= sockets && sockets <= 7, "{sockets} {cookies}");
             continue;
         }
         let mut sockets = Vec::new();
@@ -528,6 +627,13 @@ fn any_sequence_is_taken() {
         let frame = leaks.frame(i64::MAX, pick(2) > 0, pick(9));
         let [stuck, ended] = frame.stuck();
         assert!(stuck - ended <= frame.in_state() && frame.in_state() <= 6);
+        let kept = [
+            leaks.sockets.len(),
+            leaks.missing.len(),
+            leaks.reported.len(),
+            leaks.exited.len(),
+        ];
+        assert!(kept.into_iter().all(|kept| kept <= 6), "{kept:?}");
     }
 }
 

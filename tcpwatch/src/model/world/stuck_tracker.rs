@@ -23,7 +23,8 @@ pub(super) struct StuckTracker {
     watches: bool,
     /// Whether the running scan is the base that later scans are compared with. A base gives no frame.
     is_base: bool,
-    /// Transitions that wait for the cgroups of their processes, where some are asked for by it, and those that came after them.
+    /// Transitions that wait for the cgroups of their processes, where some are asked for by it, and those that came after them. At most
+    /// [`MOST`]; for one more the first waits no longer. Each waits for [`CGROUP_WAIT_NS`] at most.
     waiting: VecDeque<Transition>,
 }
 
@@ -47,6 +48,7 @@ impl StuckTracker {
             self.leaks.apply_transition(&event, cgroups.matches(event.owner, asked));
         } else {
             self.waiting.push_back(event);
+            self.release(0, asked, cgroups);
         }
     }
 
@@ -89,5 +91,36 @@ impl StuckTracker {
             }
         }
         (!self.is_base).then_some(frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpwatch_common::TcpState;
+
+    use super::*;
+    use crate::input::owner::tests::owner;
+    use crate::model::leaks::states;
+
+    #[test]
+    fn transitions_that_wait_for_cgroups_are_bounded() {
+        let needs = StuckNeeds {
+            states: states(),
+            older_ns: 1,
+            stacks: false,
+        };
+        let mut tracker = StuckTracker::new(needs, &Session::default());
+        let asked = OwnerFilter {
+            cgroups: vec!["/app".into()],
+            ..OwnerFilter::default()
+        };
+        let event = Transition {
+            owner: Some(owner(7, "app")),
+            ..Transition::between(TcpState::Established, TcpState::CloseWait)
+        };
+        for _ in 0..MOST + 3 {
+            tracker.transition(event, &asked, &CgroupPaths::default());
+        }
+        assert_eq!(tracker.waiting.len(), MOST);
     }
 }
