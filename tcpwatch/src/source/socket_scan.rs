@@ -48,11 +48,12 @@ pub struct ScansBefore {
     scans: u64,
     /// The scanned namespaces, kept open; `None` with `--netns all`, where each scan finds them again.
     namespaces: Option<Arc<Vec<Namespace>>>,
-    /// The sockets of the last scan.
+    /// The sockets of the last scan, [`SOCKETS_MAX`] at most.
     sockets: HashMap<SocketKey, Found>,
-    /// Inode numbers of sockets that the kernel ended and that a process may still hold.
+    /// Inode numbers of sockets that the kernel ended and that a process may still hold. At most [`Self::MOST`]; further ones are left
+    /// out, and the model counts them. A number goes with the scan of /proc that finds no holder.
     ended: HashSet<NonZeroU32>,
-    /// Processes that held sockets.
+    /// Processes that held sockets at the last scan of /proc, and have not exited.
     pids: HashSet<NonZeroU32>,
 }
 
@@ -264,7 +265,7 @@ impl ScanRequest {
             scan.sockets = walked.without_owners();
         }
         scan.exited = after.pids.iter().copied().filter(|&pid| has_ended(root, pid)).collect();
-        after.pids.retain(|pid| !scan.exited.contains(pid));
+        after.pids.retain(|pid| !asks && !scan.exited.contains(pid));
         after.pids.extend(holders(&scan));
         Ok((scan, after))
     }
@@ -471,6 +472,39 @@ mod tests {
             );
         }
         assert!(scan.listeners.iter().any(|&(_, port)| port == address.port()));
+    }
+
+    #[test]
+    fn a_process_that_holds_no_socket_any_more_is_forgotten() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let this = NonZeroU32::new(process::id()).unwrap();
+        let mut request = ScanRequest {
+            netns: NetnsSelector::Own,
+            filter: Filter {
+                lport: listener.local_addr().unwrap().port().to_string().parse().unwrap(),
+                states: states(),
+                ..Filter::default()
+            },
+            older_ns: 0,
+            open: false,
+        };
+        request.filter.owner.pids.push(this);
+        let mut before = ScansBefore::default();
+        while !before.pids.contains(&this) {
+            (_, before) = request.scan(&before, None).unwrap();
+        }
+        drop(server);
+        loop {
+            let (found, after) = request.scan(&before, None).unwrap();
+            before = after;
+            if found.sockets.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(before.pids, HashSet::new());
     }
 
     /// The sockets are found all the same, and no second thread gets stuck.

@@ -38,7 +38,8 @@ pub(super) struct StuckScans {
     running: Option<Running>,
     /// Where connections are opened, if that is wanted.
     stacks: Option<Stacks>,
-    /// Sockets that the kernel ended since the last scan began, by their inode numbers.
+    /// Sockets that the kernel ended since the last scan began, by their inode numbers. At most [`ScansBefore::MOST`]; further ones are
+    /// left out, and the model counts them.
     ended: HashSet<NonZeroU32>,
     /// Scans that were over.
     scans: u64,
