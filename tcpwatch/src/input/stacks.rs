@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 /// A code address, in a form that is equal for all processes that run the same file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,9 +120,13 @@ pub struct Stack {
 
 /// The number of a [`Trace`], unique among the stored ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StackId(u32);
+pub struct StackId(u64);
 
-/// Stacks by socket, with a limit. The oldest sockets are evicted and counted.
+/// Different stacks that a [`StackTable`] stores at most, 6 KB each at most.
+const TRACES_MAX: usize = 16_384;
+
+/// Stacks by socket, with a limit. The oldest socket is evicted for a new one; a socket whose stack is one more than [`TRACES_MAX`] is left
+/// out. Both are counted. A socket goes when it is closed, and a stack with its last socket.
 #[derive(Debug)]
 pub struct StackTable {
     /// Sockets by inode number.
@@ -131,7 +135,7 @@ pub struct StackTable {
     order: VecDeque<(u32, u64)>,
     traces: HashMap<StackId, Kept>,
     ids: HashMap<Arc<Trace>, StackId>,
-    next: u32,
+    next: u64,
     most: usize,
     evicted: u64,
 }
@@ -170,6 +174,10 @@ impl StackTable {
     /// closed socket or an earlier `connect()`, and is replaced.
     pub fn opened(&mut self, inode: u32, time_ns: u64, trace: Trace) {
         self.forget(inode);
+        if self.traces.len() >= TRACES_MAX && !self.ids.contains_key(&trace) {
+            self.evicted += 1;
+            return;
+        }
         while self.sockets.len() >= self.most {
             let Some((oldest, opened_at)) = self.order.pop_front() else {
                 break;
@@ -218,7 +226,18 @@ impl StackTable {
         }
     }
 
-    /// Number of sockets evicted to make room for others.
+    /// Numbers of the files that the stored stacks lead through.
+    #[must_use]
+    pub fn files(&self) -> HashSet<u32> {
+        let addresses = self.traces.values().flat_map(|kept| &kept.trace.addresses);
+        let file = |address: &Address| match *address {
+            Address::File { file, .. } => Some(file),
+            Address::Anonymous { .. } => None,
+        };
+        addresses.filter_map(file).collect()
+    }
+
+    /// Number of sockets evicted to make room for others, or left out.
     #[must_use]
     pub fn evicted(&self) -> u64 {
         self.evicted
@@ -253,7 +272,7 @@ impl StackTable {
             return id;
         }
         let id = StackId(self.next);
-        self.next = self.next.wrapping_add(1);
+        self.next += 1;
         let trace = Arc::new(trace);
         self.ids.insert(Arc::clone(&trace), id);
         self.traces.insert(id, Kept { trace, sockets: 0 });
@@ -307,6 +326,22 @@ mod tests {
         assert_eq!(table.opening_stack(1), None);
         assert!(table.opening_stack(2).is_some() && table.opening_stack(3).is_some());
         assert_eq!((table.evicted(), table.len()), (1, (2, 2)));
+    }
+
+    #[test]
+    fn different_stacks_are_bounded_and_go_with_their_sockets() {
+        let mut table = StackTable::new(1_000_000);
+        let most = u32::try_from(TRACES_MAX).unwrap();
+        for inode in 1..=most + 3 {
+            table.opened(inode, u64::from(inode), trace(u64::from(inode)));
+        }
+        assert_eq!((table.len(), table.evicted()), ((TRACES_MAX, TRACES_MAX), 3));
+        table.opened(most + 4, 0, trace(1));
+        assert_eq!(table.opening_stack(most + 4), table.opening_stack(1));
+        table.retain(u64::MAX, |inode| inode == 1);
+        table.opened(2, 0, trace(2));
+        assert_eq!((table.len(), table.evicted()), ((2, 2), 3));
+        assert_eq!(table.files(), HashSet::from_iter([0]));
     }
 
     #[test]

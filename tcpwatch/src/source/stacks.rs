@@ -41,7 +41,7 @@ const MOMENT_NS: i64 = 5_000_000;
 /// Looks that must find nothing before the kernel side has to call: by then it does so.
 const LOOKS: u32 = 10;
 const _: () = assert!(MOMENT_NS.cast_unsigned() * LOOKS as u64 > 2 * STACK_CALL_NS);
-/// Sockets whose stacks are kept.
+/// Sockets whose stacks are kept at most.
 const SOCKETS_MAX: usize = 500_000;
 /// Longer than reading the symbols of any program takes: a large one with debug info takes tens of seconds.
 const SYMBOLS_MAY_TAKE: Duration = Duration::from_mins(1);
@@ -51,7 +51,7 @@ pub struct Stacks {
     table: Arc<Mutex<StackTable>>,
     files: Arc<Mutex<Files>>,
     symbols: Worker<Symbols>,
-    /// The stacks that were named.
+    /// The stacks that were named, of those last asked for.
     named: Arc<Mutex<HashMap<StackId, Stack>>>,
     stop: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
@@ -134,7 +134,11 @@ impl Stacks {
     /// Keeps, of the sockets opened before `time_ns` (on the kernel side's clock), those that are `open` still. To be called now and
     /// then, or the oldest make room for those that were closed long ago.
     pub fn retain(&self, time_ns: u64, open: impl FnMut(u32) -> bool) {
-        lock(&self.table).retain(time_ns, open);
+        let mut table = lock(&self.table);
+        table.retain(time_ns, open);
+        let files = table.files();
+        drop(table);
+        lock(&self.files).retain(&files);
     }
 
     /// Sockets that had to make room for others, whose stacks are not known any more.

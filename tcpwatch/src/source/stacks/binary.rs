@@ -55,6 +55,7 @@ pub(super) struct Binary {
     pub(super) file: std::fs::File,
     segments: Vec<Segment>,
     unwinding: Option<Unwinding>,
+    /// At most [`RULES_MAX`]; before one more, all are forgotten, and are read again where needed.
     rules: Mutex<HashMap<u64, Result<Arc<Rule>, Why>>>,
 }
 

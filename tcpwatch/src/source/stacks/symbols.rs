@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Symbolized, Symbolizer};
@@ -33,10 +33,16 @@ const WRAPPERS: [&str; 14] = [
     "connect",
 ];
 
-/// Looks up symbols, and remembers what it read of files.
+/// Files whose symbols are kept: more than a program and its libraries have, as a rule.
+const FILES_MAX: usize = 64;
+
+/// Looks up symbols, and keeps those of [`FILES_MAX`] files, each open. Before one more, all are forgotten, and are read again where
+/// needed.
 pub(super) struct Symbols {
     root: PathBuf,
     symbolizer: Symbolizer,
+    /// The numbers of the files that were read.
+    read: HashSet<u32>,
 }
 
 impl Symbols {
@@ -48,11 +54,20 @@ impl Symbols {
             .enable_inlined_fns(true)
             .enable_demangling(true)
             .build();
-        Self { root, symbolizer }
+        Self {
+            root,
+            symbolizer,
+            read: HashSet::new(),
+        }
     }
 
     /// `trace` as people know it.
-    pub(super) fn stack(&self, trace: &Trace, files: &HashMap<u32, File>) -> Stack {
+    pub(super) fn stack(&mut self, trace: &Trace, files: &HashMap<u32, File>) -> Stack {
+        let new = files.keys().filter(|number| !self.read.contains(*number)).count();
+        if new > 0 && self.read.len() + new > FILES_MAX {
+            *self = Self::new(std::mem::take(&mut self.root));
+        }
+        self.read.extend(files.keys());
         let mut frames = Vec::new();
         let mut on_the_way = true;
         let mut caller_known = true;
@@ -149,4 +164,42 @@ fn is_on_the_way(frame: &StackFrame) -> bool {
         .as_ref()
         .is_some_and(|function| WRAPPERS.contains(&function.as_str()));
     in_library || is_wrapper
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::source::stacks::binary::FileKey;
+    use crate::source::stacks::files::Files;
+
+    #[test]
+    fn files_whose_symbols_are_kept_are_bounded() {
+        let place = tempfile::tempdir().unwrap();
+        let mut symbols = Symbols::new("/".into());
+        let mut files = Files::default();
+        let open_files = || {
+            let links = fs::read_dir("/proc/self/fd").unwrap().flatten();
+            let paths = links.filter_map(|link| fs::read_link(link.path()).ok());
+            paths.filter(|path| path.starts_with(place.path())).count()
+        };
+        let mut most = 0;
+        for number in 0..3 * FILES_MAX {
+            let path = place.path().join(number.to_string());
+            fs::copy("/bin/true", &path).unwrap();
+            let key = FileKey::from_stat(&rustix::fs::stat(&path).unwrap());
+            let open = || Some(fs::File::open(&path).unwrap().into());
+            let file = files.get(key, b"true", open).unwrap().number;
+            let trace = Trace {
+                addresses: vec![Address::File { file, svma: 0x1000 }],
+                finished: Ok(()),
+            };
+            symbols.stack(&trace, &files.files_in(&trace));
+            // What is open now is the symbolizer's alone.
+            files = Files::from_next(file + 1);
+            most = most.max(open_files());
+        }
+        assert_eq!((most, symbols.read.len()), (FILES_MAX, FILES_MAX));
+    }
 }

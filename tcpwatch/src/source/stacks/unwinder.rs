@@ -14,7 +14,7 @@ use crate::input::stacks::{Address, Trace, Why};
 
 /// Frames that are followed at most.
 const FRAMES_MAX: usize = 256;
-/// Processes whose maps are kept.
+/// Processes whose maps are kept; before one more, all are forgotten, and are read again where needed.
 const PROCESSES_MAX: usize = 1024;
 /// How old maps may be: a library may have come, or another in its place.
 const MAPS_MAX_AGE_NS: u64 = 1_000_000_000;
@@ -22,6 +22,7 @@ const MAPS_MAX_AGE_NS: u64 = 1_000_000_000;
 /// Unwinds stacks of any process, at once: it may be gone soon.
 pub(super) struct Unwinder {
     root: PathBuf,
+    /// At most [`PROCESSES_MAX`], each for [`MAPS_MAX_AGE_NS`].
     processes: HashMap<u32, Process>,
     files: Arc<Mutex<Files>>,
 }
@@ -98,10 +99,42 @@ impl Unwinder {
         let process = Process::read(Path::new(&self.root), head, now_ns).inspect_err(|_| {
             self.processes.remove(&head.owner.pid);
         })?;
+        self.keep(head.owner.pid, process, now_ns);
+        Ok(())
+    }
+
+    /// Keeps `process`, and forgets those whose maps are too old to be used.
+    fn keep(&mut self, pid: u32, process: Process, now_ns: u64) {
+        self.processes
+            .retain(|_, process| now_ns.saturating_sub(process.read_ns) < MAPS_MAX_AGE_NS);
         if self.processes.len() >= PROCESSES_MAX {
             self.processes.clear();
         }
-        self.processes.insert(head.owner.pid, process);
-        Ok(())
+        self.processes.insert(pid, process);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::sys::procs::process;
+
+    #[test]
+    fn maps_are_kept_as_long_as_they_are_used() {
+        let root = Path::new("/");
+        let pid = std::process::id();
+        let mut head: StackHead = bytemuck::Zeroable::zeroed();
+        head.owner.pid = pid;
+        head.started = process(root, NonZeroU32::new(pid).unwrap()).unwrap().start_ns;
+        let mut unwinder = Unwinder::new(root.to_owned(), Arc::default());
+        let mut kept = |pid: u32, now_ns: u64| {
+            unwinder.keep(pid, Process::read(root, &head, now_ns).unwrap(), now_ns);
+            unwinder.processes.len()
+        };
+        assert_eq!([1, 2, 3].map(|pid| kept(pid, pid.into())), [1, 2, 3]);
+        assert_eq!(kept(4, MAPS_MAX_AGE_NS + 2), 2, "the third may be used still");
+        assert_eq!(kept(5, 5 * MAPS_MAX_AGE_NS), 1);
     }
 }
