@@ -317,7 +317,6 @@ mod tests {
     fn after(bound: Option<bool>, [tw_reuse, timestamps, delay]: [&str; 3], failed: u64) -> Vec<Finding> {
         let mut churn = Churn::new(0);
         let event = Transition { bound, ..connect() };
-        churn.opened(&event);
         let settings = Settings {
             range: PortRange::parse("40000 40099", ""),
             reuse: TwReuse::parse(tw_reuse, timestamps, Some(delay)),
@@ -327,11 +326,14 @@ mod tests {
         for lport in 40_000..40_090 {
             walk.add(&waiting(event.remote, lport), settings.range.as_ref().unwrap());
         }
-        churn.walked(PortsSample {
-            monotonic_ns: 1_000_000_000,
-            settings,
+        let sample = |monotonic_ns, walk| PortsSample {
+            monotonic_ns,
+            settings: settings.clone(),
             walk,
-        });
+        };
+        churn.walked(sample(0, Walk::default()));
+        churn.opened(&event);
+        churn.walked(sample(1_000_000_000, walk));
         let mut frame = churn.frame(quiet(), 0, 1_000_000_000, 0);
         if failed > 0 {
             frame.by_name.push(route(0, failed));

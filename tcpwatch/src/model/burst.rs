@@ -63,6 +63,8 @@ pub struct BurstTracker<K> {
     since: u64,
     /// The second in which the burst that goes on began.
     going: Option<u64>,
+    /// Owners forgotten for want of room before the watching began anew.
+    evicted: u64,
 }
 
 /// Something that is one of several alike.
@@ -85,7 +87,14 @@ impl<K: Group> BurstTracker<K> {
             judged: since,
             since,
             going: None,
+            evicted: 0,
         }
+    }
+
+    /// Owners that were forgotten for want of room, since the start: a burst of theirs may have no owner.
+    #[must_use]
+    pub const fn evicted(&self) -> u64 {
+        self.evicted + self.owners.evicted() + self.groups.evicted()
     }
 
     /// `owner` opened a connection.
@@ -102,8 +111,13 @@ impl<K: Group> BurstTracker<K> {
         let now = Seconds::slot(monotonic_ns);
         let latest = self.judged.max(self.opened.newest());
         if now > self.judged.saturating_add(MINUTE + 2) || latest > now.saturating_add(MINUTE) {
-            *self = Self::new(monotonic_ns);
+            *self = Self {
+                evicted: self.evicted(),
+                ..Self::new(monotonic_ns)
+            };
         }
+        self.owners.expire(now);
+        self.groups.expire(now);
         let mut ended = Vec::new();
         while self.judged.saturating_add(1) < now {
             ended.extend(self.judge());

@@ -171,6 +171,8 @@ pub struct ChurnFrame {
     pub bursts: Vec<Burst<Opener>>,
     /// The one that goes on.
     pub going: Option<Burst<Opener>>,
+    /// Openers that made room for others since the start, so that a burst of theirs may have no owner.
+    pub burst_openers_evicted: u64,
     /// What to add to a burst's monotonic time for Unix time, ns.
     pub to_unix_ns: i64,
     /// Ephemeral ports, the destination nearest to exhaustion first; `None` where they were not looked at.
@@ -192,8 +194,10 @@ pub struct ChurnFrame {
 pub struct Churn {
     routes: Routes,
     bursts: BurstTracker<Opener>,
+    /// Empty until a walk of the ports came: nothing is shown before.
     ports: PortUse,
     ports_seen: bool,
+    /// Of the interval that ends.
     dropping: Vec<Listener>,
 }
 
@@ -224,7 +228,7 @@ impl Churn {
             tally.served.opened(event.owner.map(Process::from));
         }
         self.bursts.opened(opener, event.monotonic_ns);
-        if let Some(port) = port(event) {
+        if let Some(port) = port(event).filter(|_| self.ports_seen) {
             self.ports.opened(&port, event.monotonic_ns);
         }
     }
@@ -251,7 +255,7 @@ impl Churn {
         if let Some(traffic) = life.traffic.filter(|_| !connecting) {
             tally.exchanged.add(traffic);
         }
-        if let Some(port) = port(last) {
+        if let Some(port) = port(last).filter(|_| self.ports_seen) {
             if connecting {
                 // It held its port from the SYN on, and is told of only now.
                 self.ports.opened(&port, last.monotonic_ns);
@@ -291,6 +295,7 @@ impl Churn {
             routes,
             bursts: self.bursts.tick(monotonic_ns),
             going: self.bursts.going(),
+            burst_openers_evicted: self.bursts.evicted(),
             to_unix_ns: unix_ns.wrapping_sub_unsigned(monotonic_ns),
             ports: self.ports_seen.then(|| self.ports.rows(monotonic_ns)),
             ports_evicted: self.ports_seen.then(|| self.ports.evicted()),
@@ -566,6 +571,35 @@ pub(crate) mod tests {
             });
             let frame = churn.frame(stat(), 0, 0, 0);
             assert_eq!((frame.ports_evicted, frame.ports_left_out), (evicted, Some(left_out)));
+        }
+    }
+
+    #[test]
+    fn ports_are_followed_from_the_first_walk_on() {
+        let mut churn = Churn::new(0);
+        let opened = event(
+            Opened::Active,
+            [10, 0, 0, 9],
+            7,
+            TcpState::SynSent,
+            TcpState::Established,
+        );
+        for (is_walked, rows) in [(false, None), (true, Some(1))] {
+            if is_walked {
+                churn.walked(PortsSample {
+                    monotonic_ns: 0,
+                    settings: Settings::default(),
+                    walk: Walk::default(),
+                });
+                assert_eq!(
+                    churn.ports.rows(0),
+                    [],
+                    "a namespace whose ports nobody walks takes no memory"
+                );
+            }
+            churn.opened(&opened);
+            let frame = churn.frame(stat(), 0, 10, 0);
+            assert_eq!(frame.ports.map(|rows| rows.len()), rows);
         }
     }
 

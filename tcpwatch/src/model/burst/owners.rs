@@ -11,11 +11,13 @@ use crate::model::real;
 /// Owners remembered at most, about 400 bytes each.
 const MOST: usize = 1024;
 
-/// Openings of each owner in the last minute.
+/// Openings of each owner in the last minute. Of more than [`MOST`] owners the half that opened fewest is evicted, and counted. One that
+/// opened nothing for [`KEPT`] seconds expires.
 #[derive(Debug)]
 pub(super) struct Owners<K> {
     seconds: HashMap<K, Seconds>,
     most: usize,
+    evicted: u64,
 }
 
 impl<K> Default for Owners<K> {
@@ -23,6 +25,7 @@ impl<K> Default for Owners<K> {
         Self {
             seconds: HashMap::new(),
             most: MOST,
+            evicted: 0,
         }
     }
 }
@@ -36,14 +39,30 @@ impl<K: Copy + Eq + Hash> Owners<K> {
         self.seconds.entry(owner).or_default().add(monotonic_ns);
     }
 
+    /// Owners that were forgotten for want of room.
+    pub(super) const fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// Forgets the owners that opened nothing in the last minute before the second `now`.
+    pub(super) fn expire(&mut self, now: u64) {
+        self.seconds
+            .retain(|_, opened| opened.newest().saturating_add(KEPT) >= now);
+    }
+
     /// Makes room: the half that opened fewest in the last minute is forgotten.
     fn forget(&mut self, now: u64) {
+        self.expire(now);
+        if self.seconds.len() < self.most {
+            return;
+        }
         let opened = |seconds: &Seconds| seconds.sum(now.saturating_sub(KEPT), now.saturating_add(1));
         let counts = self.seconds.iter().map(|(&owner, seconds)| (opened(seconds), owner));
         let mut counts: Vec<(u64, K)> = counts.collect();
         counts.sort_unstable_by_key(|&(count, _)| count);
         for (_, owner) in counts.iter().take(counts.len().div_ceil(2)) {
             self.seconds.remove(owner);
+            self.evicted += 1;
         }
     }
 
@@ -109,6 +128,25 @@ mod tests {
             assert!(owners.seconds.len() <= 64);
         }
         assert_eq!(owners.most_of(4000.0, 100..101, 40..100), Some(0));
+    }
+
+    #[test]
+    fn owners_expire_a_minute_and_a_half_after_they_opened_something() {
+        let mut owners = Owners {
+            most: 2,
+            ..Owners::default()
+        };
+        owners.add('a', 100 * S);
+        owners.add('b', 101 * S);
+        owners.expire(100 + KEPT);
+        assert_eq!(owners.seconds.len(), 2);
+        // Where it makes room, nothing that counts is lost.
+        owners.add('c', (101 + KEPT) * S);
+        assert_eq!((owners.seconds.len(), owners.evicted()), (2, 0));
+        owners.add('d', (101 + KEPT) * S);
+        assert_eq!((owners.seconds.len(), owners.evicted()), (2, 1));
+        owners.expire(500);
+        assert_eq!((owners.seconds.len(), owners.evicted()), (0, 1));
     }
 
     #[test]

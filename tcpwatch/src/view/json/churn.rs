@@ -37,6 +37,7 @@ struct ChurnObject {
     failed: Failed,
     bursts: Vec<BurstObject>,
     burst_going: Option<BurstObject>,
+    burst_openers_evicted: u64,
     ports: Option<Vec<PortsObject>>,
     ports_evicted: Option<u64>,
     ports_left_out: Option<u64>,
@@ -371,6 +372,7 @@ impl View for Json {
                 .map(|burst| BurstObject::new(frame, burst))
                 .collect(),
             burst_going: frame.going.as_ref().map(|burst| BurstObject::new(frame, burst)),
+            burst_openers_evicted: frame.burst_openers_evicted,
             ports: frame
                 .ports
                 .as_ref()

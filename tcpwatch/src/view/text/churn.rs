@@ -77,7 +77,7 @@ pub struct Text {
     zone: TimeZone,
     limit: usize,
     screen: Screen,
-    /// Subjects of the findings of the previous interval. Their advice is not repeated.
+    /// Subjects of the findings of the previous interval, and of no other. Their advice is not repeated.
     advised: HashSet<Subject>,
 }
 
@@ -292,7 +292,12 @@ impl Text {
         )?;
         match burst.owner {
             Some(opener) => writeln!(out, ", {opener}"),
-            None => writeln!(out, ", by several openers"),
+            None if frame.burst_openers_evicted == 0 => writeln!(out, ", by several openers"),
+            None => writeln!(
+                out,
+                ", by several openers, or by one of {} that were forgotten for want of room",
+                thousands(frame.burst_openers_evicted)
+            ),
         }
     }
 }
@@ -484,6 +489,32 @@ mod tests {
         assert_eq!(line(0), None);
         let told = "others  1,024 openers idle longest are counted together, for want of room";
         assert_eq!(line(1024).as_deref(), Some(told));
+    }
+
+    #[test]
+    fn a_burst_without_an_owner_has_the_openers_that_made_room() {
+        let line = |burst_openers_evicted| {
+            let frame = ChurnFrame {
+                going: Some(Burst {
+                    start_ns: 0,
+                    end_ns: None,
+                    opened: 300,
+                    peak_per_s: 200,
+                    owner: None,
+                }),
+                burst_openers_evicted,
+                ..Churn::new(0).frame(stat(), 0, 10, 0)
+            };
+            let mut out = Vec::new();
+            let mut view = Text::new(TimeZone::UTC, 10, Screen::plain(120));
+            view.frame(&Frame::from(&frame), &[], &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            let mut lines = text.lines().filter_map(|line| line.split_once("peak 200/s, "));
+            lines.next().map(|(_, owner)| owner.to_owned())
+        };
+        assert_eq!(line(0).as_deref(), Some("by several openers"));
+        let forgotten = "by several openers, or by one of 1,024 that were forgotten for want of room";
+        assert_eq!(line(1024).as_deref(), Some(forgotten));
     }
 
     #[test]
