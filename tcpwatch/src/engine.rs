@@ -200,7 +200,7 @@ impl Print for Output {
             return Ok(());
         }
         write(&mut self.text)?;
-        self.queue(is_last)
+        self.queue(is_last, rows > 0)
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Output {
     shared: Arc<Shared>,
     /// Bytes that may wait.
     room: usize,
-    /// Whether the output is a regular file. It takes everything, so that nothing is dropped: what comes faster waits in the ring.
+    /// Whether the output is a regular file. It takes all rows, so that none is dropped: what comes faster waits in the ring.
     is_file: bool,
     failed: oneshot::Receiver<io::Error>,
     was_dropping: bool,
@@ -50,6 +50,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
+    /// The rows and intervals that find no room are dropped, and counted; see [`Output::start`].
     chunks: VecDeque<Chunk>,
     /// Bytes not written yet.
     bytes: usize,
@@ -123,11 +124,12 @@ impl Output {
         })
     }
 
-    /// Queues the text printed so far, whole lines. What is not the last of a run may be dropped, where the reader is behind.
+    /// Queues the text printed so far, whole lines; `has_rows` says whether they are rows of single transitions or connections. What is
+    /// not the last of a run may be dropped, where the reader is behind.
     ///
     /// # Errors
     /// The output takes no more.
-    pub(super) fn queue(&mut self, is_last: bool) -> io::Result<()> {
+    pub(super) fn queue(&mut self, is_last: bool, has_rows: bool) -> io::Result<()> {
         let mut queue = self.shared.lock();
         if queue.has_failed() {
             drop(queue);
@@ -137,7 +139,7 @@ impl Output {
         if self.text.is_empty() {
             return Ok(());
         }
-        if !is_last && self.drops(&queue) {
+        if !is_last && self.drops(&queue, has_rows) {
             drop(queue);
             self.drop_rows(lines(&self.text));
             self.text.clear();
@@ -156,13 +158,14 @@ impl Output {
         Ok(())
     }
 
-    /// Whether what may be dropped finds no room now, and need not be printed.
+    /// Whether rows find no room now, and need not be printed.
     pub(super) fn is_dropping(&self) -> bool {
-        self.drops(&self.shared.lock())
+        self.drops(&self.shared.lock(), true)
     }
 
-    fn drops(&self, queue: &Queue) -> bool {
-        !self.is_file && queue.bytes >= self.room && !queue.has_failed()
+    /// Whether text finds no room. Rows for a file do: they come from the ring no faster than the file takes them.
+    fn drops(&self, queue: &Queue, has_rows: bool) -> bool {
+        !(self.is_file && has_rows) && queue.bytes >= self.room && !queue.has_failed()
     }
 
     /// Counts `rows` that are dropped.
@@ -419,7 +422,7 @@ mod tests {
 
     fn print(output: &mut Output, text: &str, is_last: bool) {
         output.text.extend_from_slice(text.as_bytes());
-        output.queue(is_last).unwrap();
+        output.queue(is_last, true).unwrap();
     }
 
     #[test]
@@ -492,6 +495,22 @@ mod tests {
         output.finish().unwrap();
         drop(output);
         assert_eq!(slow.join().unwrap(), "1 a\n2 b\n3 c\n4 d\n");
+    }
+
+    #[test]
+    fn intervals_for_a_file_that_takes_nothing_are_bounded_and_counted() {
+        let (mut output, reader) = output(10, true);
+        for _ in 0..100 {
+            output.text.extend_from_slice(b"interval\n");
+            output.queue(false, false).unwrap();
+        }
+        assert!(output.shared.lock().bytes < 2 * 10);
+        print(&mut output, "end\n", true);
+        let reads = std::thread::spawn(move || reader.rest());
+        assert_eq!(output.drain_rows().unwrap(), 98);
+        output.finish().unwrap();
+        drop(output);
+        assert_eq!(reads.join().unwrap(), "interval\ninterval\nend\n");
     }
 
     #[test]
