@@ -4,7 +4,7 @@ use std::hash::Hash;
 
 use hashbrown::HashSet;
 
-/// What was over its threshold in the frame before, and is in this one.
+/// What was over its threshold in the frame before, and is in this one: no more than two frames have.
 #[derive(Debug)]
 pub(super) struct Hysteresis<K> {
     before: HashSet<K>,

@@ -125,7 +125,7 @@ pub fn by_place(listeners: impl IntoIterator<Item = Listener>) -> Vec<Listener> 
     places
 }
 
-/// Counts the drops of listeners between two reads.
+/// Counts the drops of listeners between two reads. It keeps the listeners of the last read, and none of a namespace that is gone.
 #[derive(Debug, Default)]
 pub struct Drops {
     /// Drops of each listener at the last read, by namespace.

@@ -19,17 +19,19 @@ use crate::input::reset_reasons::Reasons;
 const RESET_WAIT_NS: u64 = 50_000_000;
 /// How long a record waits for its owner or a cgroup, ns: longer than a look-up in /proc may take.
 const OWNER_WAIT_NS: u64 = 15_000_000_000;
-/// Records held back at most. Beyond that, the oldest are released as they are.
+/// Records held back at most when they are released. Beyond that, the oldest are released as they are, each with the reason why its owner
+/// is unknown.
 const CAPACITY: usize = 65_536;
 
-/// A queue of records in order of arrival. The first may wait for a reset or for its owner; all others wait behind it.
+/// A queue of records in order of arrival. The first may wait for a reset or for its owner; all others wait behind it. The queue has
+/// [`CAPACITY`] records at most, and those of one batch of the source, 1,024. Each waits for [`OWNER_WAIT_NS`] at most.
 #[derive(Debug)]
 pub struct Holdback<T> {
     reasons: Reasons,
     queue: VecDeque<Entry<T>>,
     /// Records released so far. The number of a record less this is its index in the queue.
     released: u64,
-    /// Numbers of the records that wait for the owner of a socket, by its inode number, oldest first.
+    /// Numbers of the records in the queue that wait for the owner of a socket, by its inode number, oldest first.
     awaiting_owner: HashMap<NonZeroU32, VecDeque<u64>>,
     /// Whether records without an owner wait for one.
     waits_for_owners: bool,
@@ -135,6 +137,12 @@ impl<T: TraceRecord> Holdback<T> {
             self.awaiting_owner.remove(&inode);
         }
         oldest
+    }
+
+    /// Number of records that wait for an owner.
+    #[cfg(test)]
+    pub(crate) fn awaiting_owner(&self) -> usize {
+        self.awaiting_owner.values().map(VecDeque::len).sum()
     }
 
     /// Whether no record is held back.

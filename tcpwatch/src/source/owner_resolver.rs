@@ -18,7 +18,7 @@ use crate::clock;
 use crate::input::owner::{Owner, UnknownOwner};
 use crate::input::{Input, Transition};
 
-/// Questions that wait for an answer at most; the answer to one more is that nobody knows.
+/// Questions that wait for an answer at most; with one more, the answer to all is that nobody knows.
 const QUESTIONS: usize = 65_536;
 
 /// The thread that reads /proc: whatever it hangs at, nothing else waits.
@@ -40,7 +40,7 @@ pub struct OwnerResolver {
     batch: Vec<Question>,
     /// The processes whose cgroups are asked for in it.
     asked: HashSet<Owner>,
-    /// The batches without an answer, in the order they were asked.
+    /// The batches without an answer, in the order they were asked: [`QUESTIONS`] in all.
     waiting: VecDeque<Vec<Question>>,
     /// How many questions are in them.
     count: usize,

@@ -16,7 +16,7 @@ use crate::model::filter::owner::OwnerFilter;
 use crate::sys::caps;
 use crate::sys::procs::{Hold, Holders, all_pids, has_ended, holders};
 
-/// The owners of sockets at one moment.
+/// The owners of sockets at one moment. It has no process but the holders of that moment.
 pub struct Owners {
     root: PathBuf,
     holders: Holders,

@@ -10,7 +10,7 @@ use super::{Destination, Opener, Route, Tally};
 /// never keeps one out that lives. All expire with the interval.
 const MOST: usize = 4096;
 
-/// What each opener did with each destination.
+/// What each opener did with each destination in this interval: [`MOST`] at most.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     all: HashMap<(Opener, Destination), Active>,

@@ -32,7 +32,7 @@ pub(super) struct Entry {
     walked_ns: Option<u64>,
     /// Ports held by sockets that are not in TIME_WAIT.
     pub(super) live: u64,
-    /// What `live` was at some moments, a second or more apart: from ten seconds ago on, or from the latest before that.
+    /// What `live` was at some moments, a second or more apart: from ten seconds ago on, or from the latest before that. At most 12.
     pub(super) lived: VecDeque<(u64, u64)>,
     /// Connections seen to enter TIME_WAIT.
     pub(super) entered: Seconds,

@@ -9,14 +9,14 @@ use crate::input::container::Cgroup;
 use crate::input::owner::{Comm, Owner};
 use crate::model::filter::owner::OwnerFilter;
 
-/// Paths in each of the two generations, at most.
+/// Owners in each of the two generations, at most.
 const CAPACITY: usize = 8192;
 
 /// PID, name and cgroup id. The name is part of the key, because the kernel reuses PIDs.
 type Key = (Option<NonZeroU32>, Comm, Option<NonZeroU64>);
 
-/// The cgroup of each owner, in two generations. When the newer is full, the older is dropped. That loses nothing needed: the source
-/// sends the cgroup of an owner again with each batch of records that names it.
+/// The cgroup of each owner, in two generations of [`CAPACITY`]. When the newer is full, the older is dropped; before that none expires.
+/// That loses nothing needed: the source sends the cgroup of an owner again with each batch of records that names it.
 #[derive(Debug, Default)]
 pub(super) struct CgroupPaths {
     new: HashMap<Key, Option<Arc<Cgroup>>>,

@@ -11,7 +11,7 @@ use crate::model::frame::Frame;
 /// How long it waits at most, ns.
 const WAIT_NS: u64 = 1_000_000_000;
 
-/// What there is to show of an interval.
+/// What there is to show of an interval. There is one at most, and it waits for [`WAIT_NS`] at most.
 #[derive(Debug)]
 pub(super) struct HeldInterval {
     frame: Frame,

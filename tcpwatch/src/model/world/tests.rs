@@ -212,6 +212,8 @@ proptest! {
         let (_, mut world) = frames(OwnerFilter::default(), &inputs);
         world.apply(tick(400 * 100_000_000 + 60_000_000_000));
         prop_assert!(!world.holds_back());
+        let waiting = [world.transitions.holdback.awaiting_owner(), world.connections.holdback.awaiting_owner()];
+        prop_assert_eq!(waiting, [0, 0], "what is not held back takes no memory");
     }
 
     #[test]

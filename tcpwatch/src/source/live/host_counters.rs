@@ -32,6 +32,7 @@ pub(super) struct HostCounters {
     gone: Option<i64>,
     /// The same value as emitted, which never decreases.
     left: Option<u64>,
+    /// Of the namespaces of the last read.
     before: Vec<Reading>,
 }
 

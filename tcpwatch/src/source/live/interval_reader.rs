@@ -50,7 +50,8 @@ pub(super) struct IntervalReader {
     ports_again_ns: u64,
 }
 
-/// The watched namespaces, and the readers of each.
+/// The watched namespaces, and the readers of each: as many as there are, and as the limit of descriptors allows. One that is gone is
+/// closed by the next search.
 pub(super) struct WatchedNamespaces {
     pub(super) namespaces: Vec<Namespace>,
     pub(super) readers: Vec<NamespaceReaders>,

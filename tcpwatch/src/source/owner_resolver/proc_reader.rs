@@ -41,11 +41,12 @@ pub struct ProcReader {
     scan_again_ns: u64,
     /// Whether a scan has failed, and a warning has said so.
     has_failed: bool,
-    /// By number, and by the name it was asked for with: under another the number may be another process's.
+    /// By number, and by the name it was asked for with: under another the number may be another process's. At most [`PROCESSES`], each
+    /// read anew after [`FRESH_NS`].
     processes: HashMap<(NonZeroU32, Comm), Known>,
     /// The v2 hierarchy, opened for the first cgroup that is asked for.
     hierarchy: OnceCell<Option<Hierarchy>>,
-    /// An id is given to no other cgroup, and a cgroup of v2 keeps its name, so what was once known stays so.
+    /// An id is given to no other cgroup, and a cgroup of v2 keeps its name, so what was once known stays so. At most [`CGROUPS`].
     cgroups: HashMap<NonZeroU64, Option<Arc<Cgroup>>>,
     /// Whether /proc shows the processes of one PID namespace, and not those of all.
     has_other_pids: Option<bool>,
