@@ -1,4 +1,4 @@
-//! Reads kernel memory: the fields of a socket, at the offsets that the loader found. No other module does.
+//! Reads the fields of a socket, at the offsets that the loader found. No other module does.
 
 use core::ffi::c_void;
 

@@ -10,7 +10,7 @@ pub(crate) mod testing;
 #[expect(clippy::too_many_lines, reason = "one text after another, and nothing to follow")]
 mod zh;
 
-pub mod diagram;
+pub mod diagram_words;
 pub mod group;
 pub mod kind;
 pub mod lang;
@@ -23,7 +23,7 @@ pub(crate) mod sysctl_command;
 pub mod topic;
 pub mod words;
 
-use diagram::Diagram;
+use diagram_words::Diagram;
 use lang::Lang;
 use page::{EndingText, FindingText, Page, QuestionText, SettingText, StateText};
 use tcpwatch_common::TcpState;

@@ -1,6 +1,7 @@
 //! Sockets with more than one life.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use rustix::net::connect_unspec;
 use socket2::Socket;
@@ -73,8 +74,10 @@ fn listens_twice(_: &Netns) {
 
 /// `7>2 2>7` on the connect that finds no port (EADDRNOTAVAIL); before it a whole connection takes the only one.
 fn no_port_left(netns: &Netns) {
+    // To another port each time: in the first second of TIME_WAIT nobody may connect from the only one to the same again.
+    static TO: AtomicU16 = AtomicU16::new(2);
     netns.set("ipv4/ip_local_port_range", "40001 40001");
-    let listener = listen(SocketAddr::new(LOOPBACK, 2), 8);
+    let listener = listen(SocketAddr::new(LOOPBACK, TO.fetch_add(1, Ordering::Relaxed)), 8);
     let client = socket(address(&listener));
     client.connect(&address(&listener).into()).expect("the only port");
     let server = accept(&listener);

@@ -1,6 +1,6 @@
 //! English.
 
-mod diagram;
+mod diagram_words;
 mod endings;
 mod findings;
 mod questions;
@@ -16,6 +16,6 @@ pub(super) const TEXTS: Texts = Texts {
     finding: findings::text,
     setting: settings::text,
     no_time_wait: || questions::NO_TIME_WAIT,
-    diagram: &diagram::DIAGRAM,
+    diagram: &diagram_words::DIAGRAM,
     words: &words::WORDS,
 };

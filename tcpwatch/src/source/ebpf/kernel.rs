@@ -24,7 +24,7 @@ use super::feature::Features;
 use super::histograms::Histograms;
 use super::ledger::{LedgerMap, LedgerSum};
 use super::misses;
-use super::stacks::StackRing;
+use super::stack_ring::StackRing;
 use super::stream::Stream;
 use crate::input::reset_reasons::Reasons;
 

@@ -20,7 +20,7 @@ mod prepare;
 mod probe;
 mod refusal;
 mod sock_iter;
-mod stacks;
+mod stack_ring;
 mod stream;
 mod verifier_stats;
 
@@ -33,6 +33,6 @@ pub use needs::KernelNeeds;
 pub use prepare::{NamespacesUnknown, Request};
 pub use refusal::explained;
 pub use sock_iter::count;
-pub use stacks::StackRing;
+pub use stack_ring::StackRing;
 pub use stream::Stream;
 pub use verifier_stats::{ProgramStats, verifier_stats};

@@ -11,7 +11,7 @@ use crate::input::socket::Kind;
 use crate::input::{FullestNamespace, HostFacts, Orphans, SynSettings, TimeWaitCounters};
 use crate::model::counts;
 use crate::model::filter::Filter;
-use crate::source::namespace::NamespaceReaders;
+use crate::source::namespace_readers::NamespaceReaders;
 use crate::sys::sysctl::Sysctl;
 
 /// The states of such sockets.

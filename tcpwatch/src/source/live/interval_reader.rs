@@ -18,7 +18,7 @@ use crate::input::netns_selector::NetnsSelector;
 use crate::input::{Input, LedgerSample, PortsSample};
 use crate::model::filter::Filter;
 use crate::source::ebpf::{Kernel, LedgerSum};
-use crate::source::namespace::NamespaceReaders;
+use crate::source::namespace_readers::NamespaceReaders;
 use crate::source::owner_resolver::{ProcReader, ProcThread};
 use crate::sys::descriptor_limit;
 use crate::sys::netns::{self, Namespace};

@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::input::listener::{Drops, Listener};
 use crate::source::ebpf::Kernel;
 use crate::source::listeners::listeners;
-use crate::source::namespace::NamespaceReaders;
+use crate::source::namespace_readers::NamespaceReaders;
 
 /// Remembers what each had dropped.
 #[derive(Default)]

@@ -10,7 +10,7 @@ use crate::input::owner::Owner;
 use crate::input::socket_owner::Unseen;
 use crate::model::unseen;
 use crate::source::ebpf::Kernel;
-use crate::source::namespace::PreexistingListeners;
+use crate::source::namespace_readers::PreexistingListeners;
 use crate::source::owner_resolver::{ProcReader, ProcThread};
 use crate::sys::netns::Namespace;
 

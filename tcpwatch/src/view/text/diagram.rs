@@ -9,7 +9,7 @@ use super::canvas::Canvas;
 use super::explain::columns;
 use super::wrap::{padded, width, wrap};
 use crate::explain;
-use crate::explain::diagram::Diagram;
+use crate::explain::diagram_words::Diagram;
 use crate::explain::lang::Lang;
 use crate::explain::step::{Step, StepCount, others};
 use crate::model::counts::StateCounts;

@@ -1,6 +1,6 @@
 //! The words around the state diagram.
 
-use crate::explain::diagram::Diagram;
+use crate::explain::diagram_words::Diagram;
 use crate::explain::step::Step;
 
 pub(in crate::explain) const DIAGRAM: Diagram = Diagram {
