@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use tcpwatch_common::histogram::{
     ACCEPT, BucketKey, COUNTERS, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, MEASURED, SHARDS, UNKNOWN_BUCKET, total,
 };
+use tcpwatch_common::record::spent_index;
 use tcpwatch_common::{TcpState, names};
 
 use super::Kernel;
@@ -107,14 +108,23 @@ impl Histograms {
         } else {
             Group::All
         };
-        let counters = (0..MEASURED).flat_map(|measure| (0..COUNTERS).map(move |bucket| (measure, bucket)));
-        for ((number, bucket), before) in counters.zip(&mut self.before) {
-            let shard = |shard| self.totals.word(total(shard, number, bucket) as usize);
-            let now = (0..SHARDS).map(shard).fold(0, u64::wrapping_add);
-            let counted = now.wrapping_sub(*before);
-            if counted > 0 {
-                count(number, all, bucket as usize, counted);
-                *before = now;
+        for (number, before) in (0..MEASURED).zip(self.before.chunks_exact_mut(COUNTERS as usize)) {
+            if measure_from_kernel(number).is_none() {
+                continue;
+            }
+            let mut now = [0u64; COUNTERS as usize];
+            for shard in 0..SHARDS {
+                let first = total(shard, number, 0) as usize;
+                for (bucket, sum) in now.iter_mut().enumerate() {
+                    *sum = sum.wrapping_add(self.totals.word(first + bucket));
+                }
+            }
+            for (bucket, (before, now)) in before.iter_mut().zip(now).enumerate() {
+                let counted = now.wrapping_sub(*before);
+                if counted > 0 {
+                    count(number, all, bucket, counted);
+                    *before = now;
+                }
             }
         }
         let measured = histograms.into_iter();
@@ -166,7 +176,11 @@ fn measure_from_kernel(number: u32) -> Option<Measure> {
         HANDSHAKE_CLIENT => Measure::HandshakeClient,
         HANDSHAKE_SERVER => Measure::HandshakeServer,
         ACCEPT => Measure::Accept,
-        number => Measure::State(TcpState::from_kernel(u8::try_from(number).ok()?)?),
+        number => {
+            let state = u8::try_from(number).ok()?;
+            spent_index(state)?;
+            Measure::State(TcpState::from_kernel(state)?)
+        }
     })
 }
 
