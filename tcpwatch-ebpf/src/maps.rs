@@ -115,15 +115,16 @@ pub(crate) static LISTENERS: LruHashMap<u64, Listener> = LruHashMap::with_max_en
 #[map]
 pub(crate) static COMMS: LruHashMap<u32, Name> = LruHashMap::with_max_entries(1, 0);
 
-/// Counts of the times of all connections, by [`tcpwatch_common::histogram::total`]; if there are groups, of those without room in
-/// [`BUCKETS`]. Each counter has its place, so none is evicted. Userspace maps this array into its memory.
+/// Counts the times of all connections, by [`tcpwatch_common::histogram::total`]. If times are counted by group, it counts only those
+/// that found no room in [`BUCKETS`]. Each counter has its place, so none is evicted. Userspace maps this array into its memory.
 #[map]
 pub(crate) static TOTALS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Counts of the times of groups of connections: the buckets that are not empty, shared by all CPUs.
 ///
-/// Limit: 131,072 buckets. The kernel evicts none; a time without room is counted in [`TOTALS`]. A bucket lives about a second: then
-/// userspace makes the programs write the other bank, waits for those that still write this one, reads it and removes it.
+/// Limit: 131,072 buckets. The kernel evicts none; a time without room is counted in [`TOTALS`]. A bucket lives about a second.
+/// Then userspace makes the programs write the other bank. It waits until no program writes this one, reads its buckets and removes
+/// them.
 #[map]
 pub(crate) static BUCKETS: HashMap<BucketKey, u64> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 

@@ -94,11 +94,11 @@ fn run_until_end(
     dispose: impl FnOnce(Live),
 ) -> Result<()> {
     block_on(async {
-        let shutdown = RunEnd::new(plan.duration)?;
+        let end = RunEnd::new(plan.duration)?;
         let source = Live::start(&plan.options, plan.needs)?;
         let mut run = Run {
             source,
-            shutdown,
+            end,
             sink: Sink::new(plan, view, Output::start(plan.options.ring_bytes)?, observe),
             is_losing: false,
         };
@@ -137,7 +137,7 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 /// A run under way.
 struct Run<'a> {
     source: Live,
-    shutdown: RunEnd,
+    end: RunEnd,
     sink: Sink<'a, Output>,
     /// Whether it was said that records are being lost.
     is_losing: bool,
@@ -223,7 +223,7 @@ impl Run<'_> {
     async fn begin(&mut self) -> Result<()> {
         self.sink.take(Input::Session(Box::new(self.source.session())));
         // The first is what the later ones are compared with.
-        self.shutdown.begin();
+        self.end.begin();
         self.apply_each(Live::walk_ports)?;
         if self.source.has_counts() {
             // Records that came before the first counters belong to no interval.
@@ -261,7 +261,7 @@ impl Run<'_> {
             let measures = self.source.measures_latency();
             let wake = tokio::select! {
                 biased;
-                () = self.shutdown.wait() => Wake::RunEnd,
+                () = self.end.wait() => Wake::RunEnd,
                 error = self.sink.out.failed() => return Err(error).context(OUTPUT),
                 _ = interval_over => Wake::Interval,
                 _ = latency.tick(), if measures => Wake::Latency,
@@ -285,7 +285,7 @@ impl Run<'_> {
                     if self.end_scan(*found)? && self.source.only_scans_stuck() {
                         // The time asked for is that of the watch, which begins now. All else is watched since the start.
                         ticks.as_mut().map(Interval::reset);
-                        self.shutdown.count_from_now();
+                        self.end.count_from_now();
                     }
                 }
                 Wake::Source(Ready::Records) => more = self.read_stream()?,

@@ -54,10 +54,10 @@ pub fn has_match(root: &Path, filter: &OwnerFilter) -> Option<bool> {
 /// # Errors
 /// None does.
 pub fn ensure_match(root: &Path, filter: &OwnerFilter) -> anyhow::Result<()> {
-    match has_match(root, filter) {
-        Some(false) => Err(no_match(filter)),
-        Some(true) | None => Ok(()),
+    if !filter.is_any() && has_match(root, filter) == Some(false) {
+        return Err(no_match(filter));
     }
+    Ok(())
 }
 
 /// The error that no process matches `filter`.

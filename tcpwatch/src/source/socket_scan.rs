@@ -474,14 +474,9 @@ mod tests {
         assert!(scan.listeners.iter().any(|&(_, port)| port == address.port()));
     }
 
-    #[test]
-    fn a_process_that_holds_no_socket_any_more_is_forgotten() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (server, _) = listener.accept().unwrap();
-        client.shutdown(Shutdown::Write).unwrap();
-        let this = NonZeroU32::new(process::id()).unwrap();
-        let mut request = ScanRequest {
+    /// Asks for the sockets of `listener` in any of the transient states.
+    fn request(listener: &TcpListener) -> ScanRequest {
+        ScanRequest {
             netns: NetnsSelector::Own,
             filter: Filter {
                 lport: listener.local_addr().unwrap().port().to_string().parse().unwrap(),
@@ -490,7 +485,17 @@ mod tests {
             },
             older_ns: 0,
             open: false,
-        };
+        }
+    }
+
+    #[test]
+    fn a_process_that_holds_no_socket_any_more_is_forgotten() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let this = NonZeroU32::new(process::id()).unwrap();
+        let mut request = request(&listener);
         request.filter.owner.pids.push(this);
         let mut before = ScansBefore::default();
         while !before.pids.contains(&this) {
@@ -514,16 +519,7 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().unwrap();
         client.shutdown(Shutdown::Write).unwrap();
-        let mut request = ScanRequest {
-            netns: NetnsSelector::Own,
-            filter: Filter {
-                lport: listener.local_addr().unwrap().port().to_string().parse().unwrap(),
-                states: states(),
-                ..Filter::default()
-            },
-            older_ns: 0,
-            open: false,
-        };
+        let mut request = request(&listener);
         let patience = std::time::Duration::from_millis(300);
         let proc = ProcThread::with_patience("proc", ["reading /proc", "owners"], patience, || {
             ProcReader::new(Path::new("/"))

@@ -51,7 +51,7 @@ pub struct Stacks {
     table: Arc<Mutex<StackTable>>,
     files: Arc<Mutex<Files>>,
     symbols: Worker<Symbols>,
-    /// The stacks that were named, of those last asked for.
+    /// The names of the functions of the stacks that the last scan asked for, as far as they are known.
     named: Arc<Mutex<HashMap<StackId, Stack>>>,
     stop: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,

@@ -51,7 +51,7 @@ impl Ended {
         Some(socket)
     }
 
-    /// Takes the processes that hold them at `now_ns`; removes and returns those that nobody holds any more.
+    /// Updates the processes that hold the sockets, found at `now_ns`. Removes and returns the sockets that no process holds any more.
     pub(super) fn update_holders(&mut self, held: HashMap<NonZeroU32, Held>, now_ns: u64) -> Vec<Tracked> {
         let mut closed = Vec::new();
         for (inode, held) in held {
@@ -66,7 +66,7 @@ impl Ended {
         closed
     }
 
-    /// Forgets those that scans have not looked for since `kept_ns` before `now_ns`; how many.
+    /// Removes the sockets that no scan has looked for in the `kept_ns` before `now_ns`. Returns their number.
     #[must_use]
     pub(super) fn expire(&mut self, now_ns: u64, kept_ns: u64) -> u64 {
         let is_old = |(_, looked_ns): &(Tracked, u64)| now_ns.saturating_sub(*looked_ns) >= kept_ns;

@@ -201,7 +201,7 @@ impl Group {
         }
     }
 
-    /// Number of descriptors beyond those that are kept.
+    /// Number of descriptors that are counted but not listed: [`FDS_MAX`] are listed at most.
     #[must_use]
     pub fn fds_left_out(&self) -> u64 {
         let kept: usize = self.holders.iter().map(|holder| holder.fds.len()).sum();

@@ -37,7 +37,7 @@ impl<'a> Forecast<'a> {
         }
     }
 
-    /// Ports that are not taken; those that TIME_WAIT has held for long enough are free.
+    /// Number of free ports. A port that TIME_WAIT has held for `held_ns` is free.
     pub(super) fn free(&self, range: u32) -> f64 {
         let waiting = if self.held_ns < MINUTE_NS {
             self.entry.seen_waiting(self.held_ns, self.now_ns)

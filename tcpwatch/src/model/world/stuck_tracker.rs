@@ -23,8 +23,8 @@ pub(super) struct StuckTracker {
     watches: bool,
     /// Whether the running scan is the base that later scans are compared with. A base gives no frame.
     is_base: bool,
-    /// Transitions that wait for the cgroups of their processes, where some are asked for by it, and those that came after them. At most
-    /// [`MOST`]; for one more the first waits no longer. Each waits for [`CGROUP_WAIT_NS`] at most.
+    /// With a filter on cgroups: transitions whose process has no known cgroup yet, and all transitions after them. At most [`MOST`]:
+    /// if one more comes, the first is applied. Each waits for [`CGROUP_WAIT_NS`] at most.
     waiting: VecDeque<Transition>,
 }
 

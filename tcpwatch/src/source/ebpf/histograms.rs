@@ -82,10 +82,7 @@ impl Histograms {
     /// The counts since the last read.
     fn read(&mut self) -> Result<Vec<Measured>> {
         let mut histograms = HashMap::new();
-        let mut count = |number, group, bucket, count| {
-            let Some(measure) = measure_from_kernel(number) else {
-                return;
-            };
+        let mut count = |measure, group, bucket, count| {
             let histogram: &mut Histogram = histograms.entry((measure, group)).or_default();
             if bucket == UNKNOWN_BUCKET {
                 histogram.add_unknown(count);
@@ -95,12 +92,9 @@ impl Histograms {
         };
         if let Some(groups) = &mut self.groups {
             for (key, counted) in groups.drain()? {
-                count(
-                    key.measure.into(),
-                    group(&key, self.by),
-                    usize::from(key.bucket),
-                    counted,
-                );
+                if let Some(measure) = measure_from_kernel(key.measure.into()) {
+                    count(measure, group(&key, self.by), usize::from(key.bucket), counted);
+                }
             }
         }
         let all = if self.groups.is_some() {
@@ -109,9 +103,9 @@ impl Histograms {
             Group::All
         };
         for (number, before) in (0..MEASURED).zip(self.before.chunks_exact_mut(COUNTERS as usize)) {
-            if measure_from_kernel(number).is_none() {
+            let Some(measure) = measure_from_kernel(number) else {
                 continue;
-            }
+            };
             let mut now = [0u64; COUNTERS as usize];
             for shard in 0..SHARDS {
                 let first = total(shard, number, 0) as usize;
@@ -122,7 +116,7 @@ impl Histograms {
             for (bucket, (before, now)) in before.iter_mut().zip(now).enumerate() {
                 let counted = now.wrapping_sub(*before);
                 if counted > 0 {
-                    count(number, all, bucket, counted);
+                    count(measure, all, bucket, counted);
                     *before = now;
                 }
             }

@@ -46,7 +46,7 @@ pub(super) struct IntervalReader {
     drops_before: Option<u64>,
     /// Endings that only a reset could explain, but no reset arrived; see [`read_explained`].
     unexplained: i64,
-    look_again_ns: u64,
+    recount_ns: u64,
     ports_again_ns: u64,
 }
 
@@ -85,7 +85,7 @@ impl IntervalReader {
             listener_drops: ListenerDrops::default(),
             drops_before: None,
             unexplained: 0,
-            look_again_ns: clock::monotonic_ns() + LOOK_AGAIN_NS,
+            recount_ns: clock::monotonic_ns() + LOOK_AGAIN_NS,
             ports_again_ns: 0,
         })
     }
@@ -102,7 +102,7 @@ impl IntervalReader {
         needs_drops: bool,
         each: &mut dyn FnMut(Input),
     ) -> Result<()> {
-        if clock::monotonic_ns() >= self.look_again_ns {
+        if clock::monotonic_ns() >= self.recount_ns {
             self.recount(kernel, filter)?;
         }
         self.state_counter.catch_up(kernel, &mut self.places, filter)?;
@@ -171,7 +171,7 @@ impl IntervalReader {
     /// Records that the hook is detached. Sockets still change, but are no longer counted, so a later comparison would show a
     /// false drift.
     pub(super) fn detached(&mut self) {
-        self.look_again_ns = u64::MAX;
+        self.recount_ns = u64::MAX;
     }
 
     /// Finds new and removed namespaces, and compares the counts with a walk. The walk also counts the sockets that existed
@@ -189,7 +189,7 @@ impl IntervalReader {
         }
         self.state_counter.compare(kernel, &mut self.places, filter)?;
         let now = clock::monotonic_ns();
-        self.look_again_ns = now + LOOK_AGAIN_NS.max((now - start) * SHARE);
+        self.recount_ns = now + LOOK_AGAIN_NS.max((now - start) * SHARE);
         Ok(())
     }
 

@@ -62,7 +62,7 @@ pub fn write(out: &mut dyn Write, title: &str, histogram: &Histogram, screen: Sc
     Ok(())
 }
 
-/// One line of what most are within.
+/// Prints a line with p50, p90, p99 and the longest time.
 fn figures(out: &mut dyn Write, histogram: &Histogram) -> io::Result<()> {
     let Some(max) = histogram.max() else {
         return writeln!(out, "  nothing measured");
