@@ -638,6 +638,21 @@ fn any_sequence_is_taken() {
 }
 
 #[test]
+fn to_read_the_fin_moves_no_data() {
+    // Unread in one scan and in the next, with the peer's FIN, and whether the time begins anew.
+    for (unread, is_read) in [([1, 0], false), ([6, 1], true), ([6, 0], true), ([6, 6], false)] {
+        let mut leaks = Leaks::new(states(), OLDER, true);
+        let start = 1000 * SECOND;
+        let [mut first, mut second] = [1, 1].map(close_wait);
+        (first.detail.receive_queue, second.detail.receive_queue) = (Some(unread[0]), Some(unread[1]));
+        scanned(&mut leaks, start, vec![first]);
+        let frame = scanned(&mut leaks, start + OLDER, vec![second]);
+        let stuck = u64::from(!is_read);
+        assert_eq!(frame.groups[0].sockets, stuck, "{unread:?}");
+    }
+}
+
+#[test]
 fn processes_of_different_names_are_one_by_number() {
     let mut leaks = Leaks::new(states(), 0, true);
     let mut renamed = close_wait(2);
