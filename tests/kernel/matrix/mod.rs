@@ -6,6 +6,7 @@
 mod churn;
 mod doctor;
 mod features;
+mod kernel_log;
 mod latency;
 mod leaks;
 mod limits;

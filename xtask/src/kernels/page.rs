@@ -30,7 +30,7 @@ that the program needs.
 ";
 
 /// Modules of the suite's matrix, and what each shows.
-const ROWS: [(&str, &str); 14] = [
+const ROWS: [(&str, &str); 15] = [
     ("stat", "`stat`"),
     ("trace", "`trace`"),
     ("lives", "`life`"),
@@ -43,6 +43,7 @@ const ROWS: [(&str, &str); 14] = [
     ("seccomp", "one line where bpf(2) is refused"),
     ("limits", "one line where memory or a capability is missing"),
     ("nothing_left", "leaves nothing behind"),
+    ("kernel_log", "the kernel logs no warning"),
     ("features", "`--version -v` lists the hooks that attach"),
     ("verifier", "BPF programs have room to spare"),
 ];
