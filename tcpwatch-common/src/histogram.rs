@@ -54,14 +54,19 @@ pub const MEASURED: u32 = 19;
 
 /// Copies of the counters of all connections. CPUs write different copies, so that they seldom wait for each other.
 pub const SHARDS: u32 = 8;
-/// Counters of all connections, in all copies.
-pub const TOTALS: u32 = SHARDS * MEASURED * COUNTERS;
 
-/// Returns the index of the counter of `bucket` of `measure`, in the copy that `shard` chooses.
+/// Returns the number of counters of all connections, in all copies, on a host with `cpus` CPUs.
+#[must_use]
+pub const fn totals(cpus: u32) -> u32 {
+    let shards = if cpus < SHARDS { cpus } else { SHARDS };
+    shards * MEASURED * COUNTERS
+}
+
+/// Returns the index of the counter of `bucket` of `measure`, in the copy that `cpu` writes.
 #[inline(always)]
 #[must_use]
-pub const fn total(shard: u32, measure: u32, bucket: u32) -> u32 {
-    (shard % SHARDS * MEASURED + measure) * COUNTERS + bucket
+pub const fn total(cpu: u32, measure: u32, bucket: u32) -> u32 {
+    (cpu % SHARDS * MEASURED + measure) * COUNTERS + bucket
 }
 
 /// [`crate::Params::latency_by`]: none.
@@ -130,6 +135,9 @@ mod tests {
         assert_eq!(total(0, 0, 5), 5);
         assert_eq!(total(1, 0, 0), MEASURED * 1024);
         assert_eq!(total(SHARDS, 1, 0), total(0, 1, 0));
-        assert_eq!(total(SHARDS - 1, MEASURED - 1, COUNTERS - 1), TOTALS - 1);
+        for cpus in [1, 2, SHARDS, 1000] {
+            let last = (0..cpus).map(|cpu| total(cpu, MEASURED - 1, COUNTERS - 1)).max();
+            assert_eq!(last, Some(totals(cpus) - 1));
+        }
     }
 }

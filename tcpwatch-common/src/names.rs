@@ -113,7 +113,7 @@ pub const MAP_STATES_BY_ADDRESS: &str = "STATES_BY_ADDR";
 pub const MAP_INFOS_BY_ADDRESS: &str = "INFOS_BY_ADDR";
 /// [`crate::Owner`] by the address of a socket that was accepted since its last transition.
 pub const MAP_ACCEPTED: &str = "ACCEPTED";
-/// [`crate::owner::Listener`] by [`crate::owner::listener_key`].
+/// [`crate::owner::PortListeners`] by [`crate::owner::listener_key`].
 pub const MAP_LISTENERS: &str = "LISTENERS";
 /// Counts of times, by [`crate::histogram::total`].
 pub const MAP_TOTALS: &str = "TOTALS";

@@ -45,7 +45,7 @@ const _: () = assert!(size_of::<Owner>() == 32);
 /// The listeners on a port of a network namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
-pub struct Listener {
+pub struct PortListeners {
     /// The owner of the listeners.
     pub owner: Owner,
     /// Number of listeners.
@@ -56,7 +56,7 @@ pub struct Listener {
     pub since: u64,
 }
 
-const _: () = assert!(size_of::<Listener>() == 48);
+const _: () = assert!(size_of::<PortListeners>() == 48);
 
 /// The name of a listening process, stored by its ID until it exits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -68,7 +68,7 @@ pub struct Name {
     pub since: u64,
 }
 
-/// The key of a [`Listener`]: namespace inode number and port.
+/// The key of [`PortListeners`]: namespace inode number and port.
 #[inline(always)]
 #[must_use]
 pub const fn listener_key(netns: u32, port: u16) -> u64 {

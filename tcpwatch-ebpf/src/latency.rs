@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use tcpwatch_common::Owner;
 use tcpwatch_common::histogram::{
     ACCEPT, BY_ALL, BY_LPORT, BY_PROCESS, BY_REMOTE, BucketKey, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, UNKNOWN_BUCKET,
@@ -17,7 +17,7 @@ use crate::params::param;
 use crate::run::Run;
 use crate::sock::{self, Bare, Memory};
 use crate::step::{ESTABLISHED, SYN_RECV, SYN_SENT, Step};
-use crate::{filter, ledger, needs, words};
+use crate::{filter, needs, words};
 
 /// Nanoseconds in a microsecond.
 const MICROSECOND: u64 = 1000;
@@ -41,10 +41,10 @@ pub(crate) fn measure<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
     let mut place = MaybeUninit::uninit();
     let key = key(&mut place, hook.sk(), run.lport, &run.owner);
     if spent_index(step.from as u8).is_some() {
-        add(key, step.from, run.dwell_ns, run.ledger);
+        add(key, step.from, run.dwell_ns);
     }
     match (step.from, step.to) {
-        (SYN_SENT, ESTABLISHED) => add(key, HANDSHAKE_CLIENT, run.dwell_ns, run.ledger),
+        (SYN_SENT, ESTABLISHED) => add(key, HANDSHAKE_CLIENT, run.dwell_ns),
         // Of two ends that open at once neither is a server.
         (SYN_RECV, ESTABLISHED) if hook.known() && run.opened != OPENED_ACTIVE => {
             // An ACK after a second SYN-ACK may answer either of the two (Karn's algorithm).
@@ -54,7 +54,7 @@ pub(crate) fn measure<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
                 }
                 _ => DWELL_UNKNOWN,
             };
-            add(key, HANDSHAKE_SERVER, ns, run.ledger);
+            add(key, HANDSHAKE_SERVER, ns);
             if WAITING.insert(&hook.address(), &run.now, 0).is_err() {
                 inc(run.ledger()?.unmeasured());
             }
@@ -77,7 +77,7 @@ pub(crate) fn accepted(sk: Bare, owner: &Owner) {
     let now = unsafe { bpf_ktime_get_ns() };
     let mut place = MaybeUninit::uninit();
     let key = key(&mut place, sk, sock::bound_port(sk) as u32, owner);
-    add(key, ACCEPT, now.saturating_sub(since), ledger::shared_index());
+    add(key, ACCEPT, now.saturating_sub(since));
 }
 
 /// The socket at `address` is gone.
@@ -118,10 +118,9 @@ fn key<'a>(place: &'a mut MaybeUninit<BucketKey>, sk: impl Memory, lport: u32, o
     key
 }
 
-/// Counts the time `ns` of `measure` in the group of `key`. If there are no groups, or the group has no room, counts it in
-/// the copy of the totals that `shard` chooses.
+/// Counts the time `ns` of `measure` in the group of `key`. If there are no groups, or the group has no room, counts it in the totals.
 #[inline(always)]
-fn add(key: &mut BucketKey, measure: u32, ns: u64, shard: u32) {
+fn add(key: &mut BucketKey, measure: u32, ns: u64) {
     let bucket = if ns == DWELL_UNKNOWN {
         UNKNOWN_BUCKET
     } else {
@@ -132,7 +131,9 @@ fn add(key: &mut BucketKey, measure: u32, ns: u64, shard: u32) {
     if param!(PARAMS.latency_by) != BY_ALL && count(key) {
         return;
     }
-    if let Some(counter) = TOTALS.get_ptr_mut(total(shard, measure, bucket)) {
+    // SAFETY: the helper takes nothing and returns a number.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    if let Some(counter) = TOTALS.get_ptr_mut(total(cpu, measure, bucket)) {
         // SAFETY: a word of the map; all programs add to it atomically.
         unsafe { Shared::at(counter) }.add(1);
     }

@@ -4,7 +4,7 @@ use core::ptr;
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tcpwatch_common::Owner;
-use tcpwatch_common::owner::{HOW_LISTEN, Listener, Name, listener_key};
+use tcpwatch_common::owner::{HOW_LISTEN, Name, PortListeners, listener_key};
 
 use crate::counter::Shared;
 use crate::hook::Hook;
@@ -16,7 +16,7 @@ use crate::task::Task;
 use crate::words;
 
 /// A listener without an owner, for inserts.
-static NEW_LISTENER: Listener = Listener {
+static NEW_LISTENER: PortListeners = PortListeners {
     owner: Owner::UNKNOWN,
     sockets: 0,
     shared: 0,

@@ -1,4 +1,4 @@
-//! The maps. A hash table has room for 1 entry here; the loader sets its size if it is used (`source/ebpf/memory.rs` of
+//! The maps. A hash table has room for 1 entry here; the loader sets its size if it is used (`source/ebpf/map_sizes.rs` of
 //! tcpwatch).
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
@@ -9,7 +9,7 @@ use tcpwatch_common::filter::PORT_WORDS;
 use tcpwatch_common::histogram::BucketKey;
 use tcpwatch_common::ledger::{COPIES, Pass};
 use tcpwatch_common::names::STAGES;
-use tcpwatch_common::owner::{Listener, Name};
+use tcpwatch_common::owner::{Name, PortListeners};
 use tcpwatch_common::{Ledger, Owner};
 
 use crate::conn_info::StateAndInfo;
@@ -107,7 +107,7 @@ pub(crate) static ACCEPTED: HashMap<u64, Owner> = HashMap::with_max_entries(1, B
 ///
 /// Limit: 16,384 listeners. The kernel evicts the least recently used.
 #[map]
-pub(crate) static LISTENERS: LruHashMap<u64, Listener> = LruHashMap::with_max_entries(1, 0);
+pub(crate) static LISTENERS: LruHashMap<u64, PortListeners> = LruHashMap::with_max_entries(1, 0);
 
 /// Names of listening processes, updated when they change: a child may be created long after its listener.
 ///

@@ -311,7 +311,7 @@ fn no_answer(group: &Group) -> String {
     let listener = queue
         .owner
         .map_or_else(|| "the process".into(), |owner| owner.to_string());
-    let [queued, limit] = [queue.queued, queue.limit].map(|connections| thousands(connections.into()));
+    let [queued, limit] = [queue.queued, queue.limit].map(thousands);
     if queue.is_full() {
         format!(
             "make {listener} accept, which listens at {place} on this host: its accept queue is full ({queued} of {limit})"

@@ -16,9 +16,9 @@ use super::stacks::{Stack, StackId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct AcceptQueue {
     /// Connections in the queue (`sk_ack_backlog`).
-    pub queued: u32,
+    pub queued: u64,
     /// Limit of the queue (`sk_max_ack_backlog`). The kernel accepts one more.
-    pub limit: u32,
+    pub limit: u64,
     /// The process that should accept them, if known.
     pub owner: Option<Owner>,
 }

@@ -20,7 +20,7 @@ use crate::input::ports::range::PortRange;
 use crate::input::ports::walk::HeldPorts;
 use crate::input::ports::walk::Walk;
 use crate::input::setting::Setting;
-use crate::input::socket::Family;
+use crate::input::socket::{Detail, Family};
 use crate::sys::counters::Reading;
 use crate::sys::host_root::{HostRoot, why};
 use crate::sys::netns::Namespace;
@@ -193,7 +193,10 @@ fn read_tables(tree: &HostRoot, frame: &mut HostFrame) {
         let listeners = found.get_or_insert_with(Vec::new);
         let read = procnet::each(&table, family, TABLE, |socket, waiting| {
             if socket.state == TcpState::Listen {
-                listeners.push(listener(socket, waiting, None));
+                listeners.push(Listener {
+                    queued: waiting,
+                    ..listener(&Detail::from_socket(*socket))
+                });
             }
             if let Some(range) = &frame.range {
                 walk.add(socket, range);

@@ -4,38 +4,31 @@ use tcpwatch_common::{StateSet, TcpState};
 
 use super::sockets::Sockets;
 use crate::input::listener::Listener;
-use crate::input::socket::Socket;
+use crate::input::socket::Detail;
 
-/// All that `sockets` shows to listen; whose they are is not asked.
+/// The listeners that `sockets` shows, without their owners.
 ///
 /// # Errors
 /// The sockets cannot be read.
 pub fn listeners(sockets: &mut Sockets) -> anyhow::Result<Vec<Listener>> {
     let mut found = Vec::new();
     sockets.walk_in_detail(StateSet::NONE.with(TcpState::Listen), |detail| {
-        found.push(Listener {
-            cookie: detail.cookie,
-            drops: detail.drops.map(u64::from),
-            ..listener(
-                &detail.socket,
-                detail.receive_queue.unwrap_or(0).into(),
-                detail.send_queue.map(u64::from),
-            )
-        });
+        found.push(listener(detail));
     })?;
     Ok(found)
 }
 
-/// The one that `socket` is, with so many in its queue of so many.
-pub(super) fn listener(socket: &Socket, queued: u64, limit: Option<u64>) -> Listener {
+/// The listener that `detail` shows, without its owner.
+pub(super) fn listener(detail: &Detail) -> Listener {
+    let socket = &detail.socket;
     Listener {
-        cookie: None,
+        cookie: detail.cookie,
         inode: socket.inode,
         address: socket.local,
         port: socket.lport,
-        queued,
-        limit,
-        drops: None,
+        queued: detail.receive_queue.unwrap_or(0).into(),
+        limit: detail.send_queue.map(u64::from),
+        drops: detail.drops.map(u64::from),
         owner: None,
         sockets: 1,
     }

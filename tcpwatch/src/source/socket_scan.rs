@@ -354,8 +354,9 @@ impl Walked {
         let connecting = Some(&detail.socket).filter(|socket| socket.state == TcpState::SynSent);
         let listener = self.listening.awaited(connecting?)?;
         Some(AcceptQueue {
+            queued: listener.queued,
+            limit: listener.limit?,
             owner: owners.and_then(|owners| owners.find_holders(listener.inode).process()),
-            ..listener.queue?
         })
     }
 }

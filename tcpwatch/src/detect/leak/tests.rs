@@ -659,7 +659,7 @@ fn the_healthy_have_no_findings() {
 
 #[test]
 fn a_syn_without_an_answer_is_looked_for_where_it_was_dropped() {
-    let to = |awaited: Option<[u32; 2]>, owner: Option<Owner>| {
+    let to = |awaited: Option<[u64; 2]>, owner: Option<Owner>| {
         let connecting = |number| {
             let mut found = socket(TcpState::SynSent, number);
             found.awaited = awaited.map(|[queued, limit]| AcceptQueue { queued, limit, owner });

@@ -8,7 +8,7 @@ use aya::Ebpf;
 use aya::maps::{Array, Map, MapData};
 use hashbrown::HashMap;
 use tcpwatch_common::histogram::{
-    ACCEPT, BucketKey, COUNTERS, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, MEASURED, SHARDS, UNKNOWN_BUCKET, total,
+    ACCEPT, BucketKey, COUNTERS, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, MEASURED, UNKNOWN_BUCKET, total,
 };
 use tcpwatch_common::record::spent_index;
 use tcpwatch_common::{TcpState, names};
@@ -20,6 +20,9 @@ use crate::input::histogram::Histogram;
 use crate::input::latency::{Group, LatencyBy, LatencySample, Measure, Measured, Retransmits};
 use crate::input::owner::{Comm, Process};
 use crate::input::socket::{Address, Family};
+
+/// Counters in one copy of the totals.
+const SHARD: usize = (MEASURED * COUNTERS) as usize;
 
 /// Reads the latency histograms.
 pub(super) struct Histograms {
@@ -73,7 +76,7 @@ impl Histograms {
         };
         Ok(Self {
             by,
-            before: vec![0; totals.len() / SHARDS as usize],
+            before: vec![0; SHARD],
             totals,
             groups,
         })
@@ -107,10 +110,10 @@ impl Histograms {
                 continue;
             };
             let mut now = [0u64; COUNTERS as usize];
-            for shard in 0..SHARDS {
-                let first = total(shard, number, 0) as usize;
+            let first = total(0, number, 0) as usize;
+            for shard in (first..self.totals.len()).step_by(SHARD) {
                 for (bucket, sum) in now.iter_mut().enumerate() {
-                    *sum = sum.wrapping_add(self.totals.word(first + bucket));
+                    *sum = sum.wrapping_add(self.totals.word(shard + bucket));
                 }
             }
             for (bucket, (before, now)) in before.iter_mut().zip(now).enumerate() {

@@ -5,7 +5,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use anyhow::{Context, Result};
 use aya::maps::HashMap;
 use hashbrown::HashMap as Table;
-use tcpwatch_common::owner::{HOW_LISTEN, Listener, Name, listener_key};
+use tcpwatch_common::owner::{HOW_LISTEN, Name, PortListeners, listener_key};
 use tcpwatch_common::{Owner, names};
 
 use super::Kernel;
@@ -16,11 +16,11 @@ const BPF_NOEXIST: u64 = 1;
 
 /// Sizes of the map values, in words of 8 bytes.
 const NAME: usize = size_of::<Name>() / 8;
-const LISTENER: usize = size_of::<Listener>() / 8;
+const LISTENER: usize = size_of::<PortListeners>() / 8;
 
 /// Listeners, counted by namespace and port.
 #[derive(Default)]
-pub struct Listeners(Table<u64, Listener>);
+pub struct Listeners(Table<u64, PortListeners>);
 
 impl Listeners {
     /// Adds a listener on `port` of the namespace `netns`. `owner` is `None` if unknown.
@@ -37,7 +37,7 @@ impl Listeners {
                 ..Owner::UNKNOWN
             }
         });
-        let listener = self.0.entry(listener_key(netns, port)).or_insert(Listener {
+        let listener = self.0.entry(listener_key(netns, port)).or_insert(PortListeners {
             owner,
             sockets: 0,
             shared: u32::from(owner.pid == 0),
@@ -56,7 +56,7 @@ impl Kernel {
     pub fn listener(&self, netns: u32, port: u16) -> Option<owner::Owner> {
         let map = self.ebpf.map(names::MAP_LISTENERS)?;
         let map: HashMap<_, u64, [u64; LISTENER]> = HashMap::try_from(map).ok()?;
-        let found: Listener = bytemuck::cast(map.get(&listener_key(netns, port), 0).ok()?);
+        let found: PortListeners = bytemuck::cast(map.get(&listener_key(netns, port), 0).ok()?);
         (found.shared == 0 && found.sockets != 0).then_some(owner::Owner {
             pid: Some(NonZeroU32::new(found.owner.pid)?),
             comm: owner::Comm::new(&found.owner.comm),
@@ -104,7 +104,7 @@ impl Kernel {
             // that opens in that moment is not counted: once the others close, its port may be attributed to the next listener
             // alone.
             if let Ok(found) = map.get(key, 0) {
-                let mut found: Listener = bytemuck::cast(found);
+                let mut found: PortListeners = bytemuck::cast(found);
                 if found.owner.pid != listener.owner.pid {
                     found.shared = 1;
                     found.sockets = found.sockets.saturating_add(listener.sockets);

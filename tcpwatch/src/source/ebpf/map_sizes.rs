@@ -1,8 +1,8 @@
 //! The sizes of the maps, and the kernel memory that they take.
 
-use tcpwatch_common::histogram::TOTALS;
+use tcpwatch_common::histogram;
 use tcpwatch_common::ledger::BANKS;
-use tcpwatch_common::owner::{Listener, Name};
+use tcpwatch_common::owner::{Name, PortListeners};
 use tcpwatch_common::params::LAST_EVENTS_BITS;
 use tcpwatch_common::{Ledger, names};
 
@@ -66,7 +66,7 @@ pub(super) fn tables(needs: KernelNeeds, by_address: bool) -> Vec<Table> {
         });
     }
     if needs.owners {
-        tables.push(table(names::MAP_LISTENERS, LISTENERS, size_of::<Listener>()));
+        tables.push(table(names::MAP_LISTENERS, LISTENERS, size_of::<PortListeners>()));
         tables.push(table(names::MAP_COMMS, COMMS, size_of::<Name>()));
         tables.push(table(names::MAP_ACCEPTED, ACCEPTED, 0));
     }
@@ -79,9 +79,13 @@ pub(super) fn tables(needs: KernelNeeds, by_address: bool) -> Vec<Table> {
     tables
 }
 
-/// Counters of the times of all connections.
-pub(super) fn totals(needs: KernelNeeds) -> u32 {
-    if needs.latency.is_some() { TOTALS } else { 1 }
+/// Counters of the times of all connections, on `cpus` CPUs.
+pub(super) fn totals(needs: KernelNeeds, cpus: u32) -> u32 {
+    if needs.latency.is_some() {
+        histogram::totals(cpus)
+    } else {
+        1
+    }
 }
 
 /// Approximate kernel memory that the maps take from the start, bytes. Entries allocated on demand are not included.
@@ -90,7 +94,7 @@ pub(super) fn map_bytes(request: &Request<'_>, cpus: u32, tables: &[Table]) -> u
     let ledgers = u64::from(cpus * BANKS) * size_of::<Ledger>() as u64;
     // An upper bound: some kernels need none.
     let last_events = (size_of::<u64>() as u64) << LAST_EVENTS_BITS;
-    let totals = u64::from(totals(request.needs)) * size_of::<u64>() as u64;
+    let totals = u64::from(totals(request.needs, cpus)) * size_of::<u64>() as u64;
     let tables: u64 = tables.iter().map(Table::bytes).sum();
     rings + ledgers + last_events + totals + tables
 }
@@ -111,11 +115,11 @@ mod tests {
         };
         assert_eq!(bytes(latency(LatencyBy::All), false), 262_144 * 16);
         assert_eq!(bytes(latency(LatencyBy::Remote), false), (131_072 + 262_144) * 16);
-        assert_eq!(totals(latency(LatencyBy::All)), 8 * 19 * 1024);
-        assert_eq!(totals(none), 1);
+        assert_eq!(totals(latency(LatencyBy::All), 16), 8 * 19 * 1024);
+        assert_eq!(totals(none, 16), 1);
         let owners = KernelNeeds { owners: true, ..none };
         assert_eq!(bytes(owners, true) - bytes(owners, false), 65_536 * (168 + 64 + 16));
-        let listeners = size_of::<Listener>() as u64;
+        let listeners = size_of::<PortListeners>() as u64;
         let names = size_of::<Name>() as u64;
         let expected = 16_384 * (listeners + 80) + 4096 * (names + 80) + 262_144 * 16;
         assert_eq!(bytes(owners, false), expected);

@@ -353,7 +353,7 @@ impl Plan<'_> {
             .map_max_entries(names::MAP_LEDGER, cpus * BANKS)
             .map_max_entries(names::MAP_EVENTS, ring_bytes)
             .map_max_entries(names::MAP_LAST_EVENTS, last_events)
-            .map_max_entries(names::MAP_TOTALS, map_sizes::totals(needs))
+            .map_max_entries(names::MAP_TOTALS, map_sizes::totals(needs, cpus))
             .map_max_entries(names::MAP_STACKS, request.stacks_bytes());
         let tables = map_sizes::tables(needs, !helpers.sk_storage);
         for table in &tables {

@@ -6,8 +6,9 @@ use std::num::NonZeroU32;
 
 use hashbrown::{HashMap, HashSet};
 
+use crate::input::listener::Listener;
 use crate::input::socket::{Address, Detail, Family, Socket};
-use crate::input::socket_scan::AcceptQueue;
+use crate::source::listeners::listener;
 
 /// The local address of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,15 +17,6 @@ struct Place {
     family: Family,
     address: Address,
     port: u16,
-}
-
-/// A listener.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Listener {
-    /// Inode number of the socket.
-    pub(super) inode: Option<NonZeroU32>,
-    /// Its accept queue, without an owner; `None` if the source does not show it.
-    pub(super) queue: Option<AcceptQueue>,
 }
 
 /// All listeners. Several can have the same address (`SO_REUSEPORT`).
@@ -43,15 +35,7 @@ impl Listening {
             address: socket.local,
             port: socket.lport,
         };
-        let queue = detail.receive_queue.zip(detail.send_queue);
-        self.places.entry(place).or_default().push(Listener {
-            inode: socket.inode,
-            queue: queue.map(|(queued, limit)| AcceptQueue {
-                queued,
-                limit,
-                owner: None,
-            }),
-        });
+        self.places.entry(place).or_default().push(listener(detail));
     }
 
     /// The network namespaces and ports of all listeners.
@@ -203,9 +187,8 @@ mod tests {
         let all = listening(&["0.0.0.0:80", "10.0.0.1:80", "[::]:82", "0.0.0.0:81", "0.0.0.0:81"]);
         let of = |local: &str, remote: &str| {
             let listener = all.awaited(&socket(TcpState::SynSent, local, remote))?;
-            let queue = listener.queue?;
-            assert_eq!(listener.inode.map(NonZeroU32::get), Some(queue.queued));
-            Some((queue.queued, queue.is_full()))
+            assert_eq!(listener.inode.map(|inode| inode.get().into()), Some(listener.queued));
+            Some((listener.queued, listener.is_full()))
         };
         assert_eq!(of("10.0.0.5:9", "10.0.0.1:80"), Some((2, false)), "by its own address");
         assert_eq!(of("127.0.0.1:9", "127.0.0.1:80"), Some((1, false)));
