@@ -164,7 +164,9 @@ pub(crate) extern "C" fn add_end(key: u64, by: i64) -> u32 {
             return 1;
         }
     }
-    ledger.uncounted_ends().add(1);
+    if by > 0 {
+        ledger.uncounted_ends().add(1);
+    }
     0
 }
 
@@ -197,7 +199,8 @@ pub(crate) fn add_reset(state: &mut SockState, sent: bool, reason: u8) -> Option
     Some(evidence)
 }
 
-/// Moves an ending from the key `from` to the key `to`. Returns false if this interrupts another run that does the same.
+/// Moves an ending from the key `from` to the key `to`. Returns false if the ledger has no room, or if this interrupts another run that
+/// does the same.
 #[inline(always)]
 fn amend(from: u64, to: u64) -> bool {
     let Some(amending) = AMENDING.get_ptr_mut(0) else {
@@ -210,9 +213,11 @@ fn amend(from: u64, to: u64) -> bool {
     }
     *amending = 1;
     barrier();
-    add_end(from, -1);
-    add_end(to, 1);
+    let moved = add_end(from, -1) != 0;
+    if moved {
+        add_end(to, 1);
+    }
     barrier();
     *amending = 0;
-    true
+    moved
 }

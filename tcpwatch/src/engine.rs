@@ -104,10 +104,11 @@ fn run_until_end(
         };
         let ran = run.whole(plan.interval).await;
         let finished = run.sink.out.finish();
-        ran.and(finished)?;
-        let matched = run.ensure_match(&plan.options.filter.owner);
+        let ended = ran
+            .and(finished)
+            .and_then(|()| run.ensure_match(&plan.options.filter.owner));
         dispose(run.source);
-        matched
+        ended
     })
 }
 
@@ -257,6 +258,8 @@ impl Run<'_> {
                     None => pending().await,
                 }
             };
+            // While the output has no room, records wait in the ring, and answers in their channel.
+            let has_room = self.sink.out.has_room();
             let streams = self.source.streams();
             let measures = self.source.measures_latency();
             let wake = tokio::select! {
@@ -265,7 +268,7 @@ impl Run<'_> {
                 error = self.sink.out.failed() => return Err(error).context(OUTPUT),
                 _ = interval_over => Wake::Interval,
                 _ = latency.tick(), if measures => Wake::Latency,
-                ready = self.source.ready() => Wake::Source(ready?),
+                ready = self.source.ready(), if has_room => Wake::Source(ready?),
                 // Signals, timers and other threads are seen to between batches.
                 () = yield_now(), if more => Wake::Source(Ready::Records),
                 _ = poll.tick(), if streams => Wake::Source(Ready::Records),

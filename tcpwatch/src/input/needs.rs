@@ -35,10 +35,23 @@ pub struct StuckNeeds {
     pub stacks: bool,
 }
 
+impl BitOr for StuckNeeds {
+    type Output = Self;
+
+    /// The union: all states of both, from the lower age on.
+    fn bitor(self, other: Self) -> Self {
+        Self {
+            states: StateSet(self.states.0 | other.states.0),
+            older_ns: self.older_ns.min(other.older_ns),
+            stacks: self.stacks | other.stacks,
+        }
+    }
+}
+
 impl BitOr for Needs {
     type Output = Self;
 
-    /// The union. If both have a latency grouping or an age of stuck sockets, the first wins.
+    /// The union. If both have a latency grouping, the first wins.
     fn bitor(self, other: Self) -> Self {
         Self {
             counts: self.counts | other.counts,
@@ -46,7 +59,10 @@ impl BitOr for Needs {
             connections: self.connections | other.connections,
             churn: self.churn | other.churn,
             latency: self.latency.or(other.latency),
-            stuck: self.stuck.or(other.stuck),
+            stuck: match (self.stuck, other.stuck) {
+                (Some(one), Some(other)) => Some(one | other),
+                (one, other) => one.or(other),
+            },
         }
     }
 }
@@ -97,7 +113,30 @@ impl Needs {
 
 #[cfg(test)]
 mod tests {
+    use tcpwatch_common::TcpState;
+
     use super::*;
+
+    #[test]
+    fn needs_of_stuck_sockets_add_up() {
+        let stuck = |state, older_ns, stacks| Needs {
+            stuck: Some(StuckNeeds {
+                states: StateSet::NONE.with(state),
+                older_ns,
+                stacks,
+            }),
+            ..Needs::default()
+        };
+        let one = stuck(TcpState::CloseWait, 30, false);
+        let other = stuck(TcpState::LastAck, 10, true);
+        let both = Some(StuckNeeds {
+            states: StateSet::NONE.with(TcpState::CloseWait).with(TcpState::LastAck),
+            older_ns: 10,
+            stacks: true,
+        });
+        assert_eq!([(one | other).stuck, (other | one).stuck], [both, both]);
+        assert_eq!((one | Needs::default()).stuck, one.stuck);
+    }
 
     #[test]
     fn what_is_needed_beside_stuck_sockets_does_not_wait_for_a_scan() {

@@ -40,12 +40,12 @@ pub struct OwnerResolver {
     batch: Vec<Question>,
     /// The processes whose cgroups are asked for in it.
     asked: HashSet<Owner>,
-    /// The batches without an answer, in the order they were asked: [`QUESTIONS`] in all.
-    waiting: VecDeque<Vec<Question>>,
+    /// The batches without an answer and their numbers, in the order they were asked: [`QUESTIONS`] in all.
+    waiting: VecDeque<(u64, Vec<Question>)>,
     /// How many questions are in them.
     count: usize,
-    /// Answers to older batches come too late.
-    generation: u64,
+    /// The number of the last batch.
+    sent: u64,
     answers: (UnboundedSender<Answer>, UnboundedReceiver<Answer>),
     /// Answers that were waited for, and are not given yet.
     next: Option<Answer>,
@@ -53,7 +53,8 @@ pub struct OwnerResolver {
 
 /// The answer to a batch of questions.
 struct Answer {
-    generation: u64,
+    /// The number of the batch.
+    batch: u64,
     inputs: Vec<Input>,
 }
 
@@ -88,7 +89,7 @@ impl OwnerResolver {
             asked: HashSet::new(),
             waiting: VecDeque::new(),
             count: 0,
-            generation: 0,
+            sent: 0,
             answers: unbounded_channel(),
             next: None,
         }
@@ -127,10 +128,10 @@ impl OwnerResolver {
     /// nothing is known.
     pub fn exchange(&mut self, each: &mut dyn FnMut(Input)) {
         self.send(each);
-        while let Some(Answer { generation, inputs }) = self.next.take().or_else(|| self.answers.1.try_recv().ok()) {
-            if generation == self.generation
-                && let Some(answered) = self.waiting.pop_front()
-            {
+        while let Some(Answer { batch, inputs }) = self.next.take().or_else(|| self.answers.1.try_recv().ok()) {
+            // A thread that panicked answers neither the batch it read nor those behind it.
+            self.give_up(|number| number < batch, each);
+            if let Some((_, answered)) = self.waiting.pop_front_if(|(number, _)| *number == batch) {
                 self.count -= answered.len();
                 inputs.into_iter().for_each(&mut *each);
             }
@@ -146,18 +147,19 @@ impl OwnerResolver {
             return;
         }
         let batch = std::mem::take(&mut self.batch);
-        let (questions, answers, generation) = (batch.clone(), self.answers.0.clone(), self.generation);
+        self.sent += 1;
+        let (questions, answers, number) = (batch.clone(), self.answers.0.clone(), self.sent);
         let work = move |reader: &mut ProcReader| {
             let mut inputs = Vec::with_capacity(questions.len());
             for question in questions {
                 reader.answer(question, &mut |input| inputs.push(input));
             }
             // Nobody waits any more where this fails.
-            let _ = answers.send(Answer { generation, inputs });
+            let _ = answers.send(Answer { batch: number, inputs });
         };
         if self.count + batch.len() <= QUESTIONS && self.thread.post(work).is_ok() {
             self.count += batch.len();
-            self.waiting.push_back(batch);
+            self.waiting.push_back((number, batch));
             return;
         }
         // Answers stay in the order of the questions.
@@ -182,10 +184,16 @@ impl OwnerResolver {
 
     /// Waits for no answer any more: nothing is known of what was asked.
     pub fn stop(&mut self, each: &mut dyn FnMut(Input)) {
-        self.generation += 1;
-        self.count = 0;
-        for question in self.waiting.drain(..).flatten() {
-            each(question.unknown());
+        self.give_up(|_| true, each);
+    }
+
+    /// Waits no more for the first batches, as long as their numbers are `given_up`.
+    fn give_up(&mut self, given_up: impl Fn(u64) -> bool, each: &mut dyn FnMut(Input)) {
+        while let Some((_, batch)) = self.waiting.pop_front_if(|(number, _)| given_up(*number)) {
+            self.count -= batch.len();
+            for question in batch {
+                each(question.unknown());
+            }
         }
     }
 }
@@ -332,6 +340,30 @@ mod tests {
             ["nginx[7] /web", "100 nginx[7]"],
             "what came too late is not an answer"
         );
+    }
+
+    /// A thread that dies answers neither the batch that it read nor those in its queue. Its successor answers the later ones.
+    #[test]
+    fn batches_that_a_dead_thread_took_along_are_unknown() {
+        let root = tree();
+        let pipe = hanging(root.path());
+        let mut resolver = resolver(root.path(), MINUTE);
+        for _ in 0..2 {
+            resolver.ask_holder(&of_100());
+            assert_eq!(answers(&mut resolver), [""; 0]);
+        }
+        let later = Answer {
+            batch: 2,
+            inputs: Vec::new(),
+        };
+        resolver
+            .answers
+            .0
+            .send(later)
+            .unwrap_or_else(|_| panic!("nobody takes answers"));
+        assert_eq!(answers(&mut resolver), ["100 not_scanned_yet"]);
+        assert_eq!((resolver.count, resolver.is_waiting()), (0, false));
+        fs::write(&pipe, "").unwrap();
     }
 
     #[test]

@@ -138,7 +138,10 @@ impl Stacks {
         table.retain(time_ns, open);
         let files = table.files();
         drop(table);
-        lock(&self.files).retain(&files);
+        // Another thread holds the lock while it opens a file, which may hang. The next call removes more.
+        if let Ok(mut kept) = self.files.try_lock() {
+            kept.retain(&files);
+        }
     }
 
     /// Sockets that had to make room for others, whose stacks are not known any more.

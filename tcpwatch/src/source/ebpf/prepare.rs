@@ -366,7 +366,8 @@ impl Plan<'_> {
             ebpf.take_map(names::MAP_LEDGER)
                 .context("the BPF object has no ledger")?,
         )?;
-        let histograms = needs.latency.map(|by| Histograms::new(&mut ebpf, by)).transpose()?;
+        let histograms = needs.latency.map(|by| Histograms::new(&mut ebpf, by)).transpose();
+        let histograms = histograms.context("cannot count lengths of time")?;
         let mut ports: Array<_, u64> = Array::try_from(
             ebpf.map_mut(names::MAP_PORTS)
                 .context("the BPF object has no port sets")?,

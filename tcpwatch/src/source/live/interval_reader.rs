@@ -48,6 +48,7 @@ pub(super) struct IntervalReader {
     unexplained: i64,
     recount_ns: u64,
     ports_again_ns: u64,
+    is_detached: bool,
 }
 
 /// The watched namespaces, and the readers of each: as many as there are, and as the limit of descriptors allows. One that is gone is
@@ -55,6 +56,8 @@ pub(super) struct IntervalReader {
 pub(super) struct WatchedNamespaces {
     pub(super) namespaces: Vec<Namespace>,
     pub(super) readers: Vec<NamespaceReaders>,
+    /// Inode numbers of those of `namespaces` that cannot be read. A warning has named each.
+    unreadable: Vec<u32>,
 }
 
 impl IntervalReader {
@@ -72,6 +75,7 @@ impl IntervalReader {
         let mut places = WatchedNamespaces {
             namespaces: Vec::new(),
             readers: Vec::new(),
+            unreadable: Vec::new(),
         };
         places.update(namespaces, &netns)?;
         let state_counter = StateCounter::start(kernel, &mut places, filter)?;
@@ -87,6 +91,7 @@ impl IntervalReader {
             unexplained: 0,
             recount_ns: clock::monotonic_ns() + LOOK_AGAIN_NS,
             ports_again_ns: 0,
+            is_detached: false,
         })
     }
 
@@ -102,10 +107,12 @@ impl IntervalReader {
         needs_drops: bool,
         each: &mut dyn FnMut(Input),
     ) -> Result<()> {
-        if clock::monotonic_ns() >= self.recount_ns {
-            self.recount(kernel, filter)?;
+        if !self.is_detached {
+            if clock::monotonic_ns() >= self.recount_ns {
+                self.recount(kernel, filter)?;
+            }
+            self.state_counter.catch_up(kernel, &mut self.places, filter)?;
         }
-        self.state_counter.catch_up(kernel, &mut self.places, filter)?;
         let (walked, facts) = self.host_counters.read(&mut self.places.readers, filter)?;
         let missed = kernel.missed();
         let sum = read_explained(|| kernel.ledger_sum(), &mut self.unexplained);
@@ -171,7 +178,7 @@ impl IntervalReader {
     /// Records that the hook is detached. Sockets still change, but are no longer counted, so a later comparison would show a
     /// false drift.
     pub(super) fn detached(&mut self) {
-        self.recount_ns = u64::MAX;
+        self.is_detached = true;
     }
 
     /// Finds new and removed namespaces, and compares the counts with a walk. The walk also counts the sockets that existed
@@ -231,6 +238,7 @@ impl WatchedNamespaces {
     fn update(&mut self, namespaces: Vec<Namespace>, netns: &NetnsSelector) -> Result<()> {
         self.readers
             .retain(|reader| namespaces.iter().any(|namespace| namespace.inode == reader.inode));
+        let unreadable = std::mem::take(&mut self.unreadable);
         for namespace in &namespaces {
             if self.readers.iter().any(|reader| reader.inode == namespace.inode) {
                 continue;
@@ -239,7 +247,10 @@ impl WatchedNamespaces {
                 Ok(reader) => self.readers.push(reader),
                 // With `--netns all`, a namespace may disappear between finding and entering it.
                 Err(error) if *netns == NetnsSelector::All && !descriptor_limit::is_reached(&error) => {
-                    log::warn!("cannot watch network namespace {}: {error:#}", namespace.inode);
+                    if !unreadable.contains(&namespace.inode) {
+                        log::warn!("cannot watch network namespace {}: {error:#}", namespace.inode);
+                    }
+                    self.unreadable.push(namespace.inode);
                 }
                 Err(error) => return Err(error),
             }

@@ -28,8 +28,8 @@ pub(super) struct StateCounter {
     held: u64,
     /// Transitions of sockets without room for their state, when the sockets were last marked.
     unremembered: u64,
-    /// Earliest time to mark more sockets, `CLOCK_MONOTONIC` in ns.
-    mark_again_ns: u64,
+    /// Earliest time for another walk by [`Self::catch_up`], `CLOCK_MONOTONIC` in ns.
+    walk_again_ns: u64,
     drift: Option<u64>,
 }
 
@@ -42,7 +42,7 @@ impl StateCounter {
             missed: kernel.missed_now(),
             held: 0,
             unremembered: 0,
-            mark_again_ns: 0,
+            walk_again_ns: 0,
             drift: None,
         };
         if full.by_marks {
@@ -71,31 +71,36 @@ impl StateCounter {
         self.drift.take()
     }
 
-    /// Counts what the transitions missed. After skipped runs it counts all sockets again. If openings are held back or sockets
-    /// have no mark, it marks more sockets.
+    /// Counts what the transitions missed, for at most 1/[`SHARE`] of the time. After skipped runs it counts all sockets again. If
+    /// openings are held back or sockets have no mark, it marks more sockets.
     pub(super) fn catch_up(
         &mut self,
         kernel: &mut Kernel,
         places: &mut WatchedNamespaces,
         filter: &Filter,
     ) -> Result<()> {
-        let before = self.missed;
-        self.missed = kernel.missed_now();
-        if self.missed > before {
-            return self.compare(kernel, places, filter);
-        }
-        if !self.by_marks {
+        let start = clock::monotonic_ns();
+        if start < self.walk_again_ns {
             return Ok(());
         }
-        let ledger = kernel.ledger();
-        let waiting = ledger.held != ledger.released && ledger.held != self.held;
-        let start = clock::monotonic_ns();
-        if (waiting || ledger.unremembered != self.unremembered) && start >= self.mark_again_ns {
+        let missed = kernel.missed_now();
+        let has_missed = missed > self.missed;
+        self.missed = missed;
+        if has_missed {
+            self.compare(kernel, places, filter)?;
+        } else if self.by_marks {
+            let ledger = kernel.ledger();
+            let waiting = ledger.held != ledger.released && ledger.held != self.held;
+            if !waiting && ledger.unremembered == self.unremembered {
+                return Ok(());
+            }
             (self.held, self.unremembered) = (ledger.held, ledger.unremembered);
             kernel.mark_more(&places.namespaces)?;
-            let now = clock::monotonic_ns();
-            self.mark_again_ns = now + (now - start) * SHARE;
+        } else {
+            return Ok(());
         }
+        let now = clock::monotonic_ns();
+        self.walk_again_ns = now + (now - start) * SHARE;
         Ok(())
     }
 
