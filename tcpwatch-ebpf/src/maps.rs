@@ -99,7 +99,8 @@ pub(crate) static INFOS_BY_ADDR: HashMap<u64, StateAndInfo> = HashMap::with_max_
 /// The process that accepted a socket, by the socket's address, until its next transition or its destruction. A program on a
 /// system call cannot reach the storage of the socket.
 ///
-/// Limit: 262,144 sockets. The kernel evicts none; a process without room is counted as an owner not kept.
+/// Limit: 262,144 sockets; 65,536 before Linux 6.1, where the loader clears the flag. The kernel evicts none; a process without room is
+/// counted as an owner not kept.
 #[map]
 pub(crate) static ACCEPTED: HashMap<u64, Owner> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 
@@ -134,7 +135,7 @@ pub(crate) static BANK: Array<u32> = Array::with_max_entries(1, 0);
 
 /// When each socket was established, by its address, until `accept()` returns it.
 ///
-/// Limit: 262,144 sockets. The kernel evicts none; a wait without room is counted as unmeasured. An entry goes when its socket is
+/// Limit: as of [`ACCEPTED`]. The kernel evicts none; a wait without room is counted as unmeasured. An entry goes when its socket is
 /// destroyed.
 #[map]
 pub(crate) static WAITING: HashMap<u64, u64> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);

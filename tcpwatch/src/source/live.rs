@@ -70,6 +70,8 @@ pub struct Live {
     scans: Option<StuckScans>,
     is_detached: bool,
     awaited: Option<AwaitedProcess>,
+    /// Namespaces of `--netns` that nothing else here keeps open: the kernel gives the number of one that is gone to the next.
+    _namespaces: Vec<Namespace>,
     /// Finds the owners of preexisting listeners, until the kernel side has them.
     seeding: Option<Seeding>,
 }
@@ -100,10 +102,13 @@ impl Live {
             let stacks = shows_stacks.then(|| Stacks::follow(kernel.stacks()?)).transpose()?;
             scans.watch(netns.clone(), stacks);
         }
-        let counts = if needs.reads_counts() {
-            Some(IntervalReader::start(&mut kernel, &filter, netns, namespaces, proc)?)
+        let (counts, namespaces) = if needs.reads_counts() {
+            let counts = IntervalReader::start(&mut kernel, &filter, netns, namespaces, proc)?;
+            (Some(counts), Vec::new())
+        } else if netns == NetnsSelector::All {
+            (None, Vec::new())
         } else {
-            None
+            (None, namespaces)
         };
         Ok(Self {
             kernel,
@@ -115,6 +120,7 @@ impl Live {
             scans,
             is_detached: false,
             awaited,
+            _namespaces: namespaces,
             seeding,
         })
     }

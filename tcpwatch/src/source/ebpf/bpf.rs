@@ -1,6 +1,6 @@
 //! Commands of bpf(2) that aya has no function for.
 
-use std::ffi::c_long;
+use std::ffi::{c_char, c_long};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
@@ -11,12 +11,20 @@ use bytemuck::Pod;
 /// Commands (`enum bpf_cmd`, include/uapi/linux/bpf.h).
 const BPF_MAP_CREATE: c_long = 0;
 const BPF_MAP_UPDATE_ELEM: c_long = 2;
+const BPF_PROG_LOAD: c_long = 5;
 const BPF_MAP_LOOKUP_BATCH: c_long = 24;
 const BPF_MAP_DELETE_BATCH: c_long = 27;
+/// `BPF_MAP_TYPE_HASH`.
+const HASH: u32 = 1;
 /// `BPF_MAP_TYPE_ARRAY`.
 const ARRAY: u32 = 2;
 /// `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
 const ARRAY_OF_MAPS: u32 = 12;
+
+/// `BPF_F_NO_PREALLOC`: the kernel allocates the entries of a hash table on demand.
+pub(super) const BPF_F_NO_PREALLOC: u32 = 1;
+/// `BPF_PROG_TYPE_PERF_EVENT`.
+const PERF_EVENT: u32 = 7;
 
 /// Entries that one call reads, unless a bucket of the hash table has more.
 const BATCH: usize = 4096;
@@ -30,6 +38,15 @@ struct Create {
     max_entries: u32,
     flags: u32,
     inner_map: i32,
+}
+
+/// The same, for [`BPF_PROG_LOAD`].
+#[repr(C)]
+struct Load {
+    kind: u32,
+    instructions: u32,
+    code: *const [u8; 8],
+    license: *const c_char,
 }
 
 /// The same, for [`BPF_MAP_UPDATE_ELEM`].
@@ -140,9 +157,9 @@ impl Barrier {
     /// # Errors
     /// The kernel refuses.
     pub(super) fn new() -> Result<Self> {
-        let inner = array(ARRAY, 0)?;
+        let inner = one_entry(ARRAY, 0, 0)?;
         Ok(Self {
-            outer: array(ARRAY_OF_MAPS, inner.as_raw_fd())?,
+            outer: one_entry(ARRAY_OF_MAPS, 0, inner.as_raw_fd())?,
             inner,
         })
     }
@@ -166,14 +183,49 @@ impl Barrier {
     }
 }
 
-/// Creates an array map with one entry of four bytes.
-fn array(kind: u32, inner_map: i32) -> Result<OwnedFd> {
+/// Whether programs on tracepoints may use hash tables whose entries are allocated on demand.
+///
+/// Before Linux 6.1 this can deadlock, so the kernel logs a warning for them, once, and refuses programs on perf events
+/// (`check_map_prog_compatibility` in kernel/bpf/verifier.c). So this loads one of the latter.
+///
+/// # Errors
+/// The kernel refuses for another reason.
+pub(super) fn allows_entries_on_demand() -> Result<bool> {
+    let map = one_entry(HASH, BPF_F_NO_PREALLOC, 0)?;
+    let [a, b, c, d] = map.as_raw_fd().to_ne_bytes();
+    // r1 = map, in two instructions; r0 = 0; return r0
+    let code = [
+        [0x18, 0x11, 0, 0, a, b, c, d],
+        [0; 8],
+        [0xb7, 0, 0, 0, 0, 0, 0, 0],
+        [0x95, 0, 0, 0, 0, 0, 0, 0],
+    ];
+    let mut load = Load {
+        kind: PERF_EVENT,
+        instructions: 4,
+        code: code.as_ptr(),
+        license: c"GPL".as_ptr(),
+    };
+    // SAFETY: the code has four instructions, and lives until the call returns, as the licence does.
+    match unsafe { bpf(BPF_PROG_LOAD, &mut load) } {
+        Ok(program) => {
+            // SAFETY: the kernel has just opened this descriptor.
+            drop(unsafe { OwnedFd::from_raw_fd(program) });
+            Ok(true)
+        }
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
+        Err(error) => Err(error).context("`bpf_prog_load` failed"),
+    }
+}
+
+/// Creates a map with one entry of four bytes.
+fn one_entry(kind: u32, flags: u32, inner_map: i32) -> Result<OwnedFd> {
     let mut create = Create {
         kind,
         key_size: 4,
         value_size: 4,
         max_entries: 1,
-        flags: 0,
+        flags,
         inner_map,
     };
     // SAFETY: these are the attributes of a map.

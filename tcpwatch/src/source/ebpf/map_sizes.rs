@@ -4,7 +4,7 @@ use tcpwatch_common::histogram;
 use tcpwatch_common::ledger::BANKS;
 use tcpwatch_common::owner::{Name, PortListeners};
 use tcpwatch_common::params::LAST_EVENTS_BITS;
-use tcpwatch_common::{Ledger, names};
+use tcpwatch_common::{Ledger, Owner, names};
 
 use super::needs::KernelNeeds;
 use super::prepare::Request;
@@ -12,8 +12,10 @@ use crate::input::latency::LatencyBy;
 
 /// Sockets in the table by address, including closed sockets that an application still holds.
 const SOCKETS: u32 = 65_536;
-/// Accepted connections that are idle since `accept()`.
+/// Accepted connections that are idle since `accept()`, and connections that wait for it.
 const ACCEPTED: u32 = 262_144;
+/// The same, where all entries take memory from the start.
+const ACCEPTED_PREALLOCATED: u32 = 65_536;
 /// Listeners. No host has that many.
 const LISTENERS: u32 = 16_384;
 /// Processes that listen.
@@ -50,12 +52,20 @@ impl Table {
     }
 }
 
-/// The tables that are used. `by_address`: sockets have no storage, so a table of sockets is needed.
-pub(super) fn tables(needs: KernelNeeds, by_address: bool) -> Vec<Table> {
+/// The tables that are used. `by_address`: sockets have no storage, so a table of sockets is needed. `on_demand`: the kernel can allocate
+/// entries on demand.
+pub(super) fn tables(needs: KernelNeeds, by_address: bool, on_demand: bool) -> Vec<Table> {
     let table = |name, entries, value_bytes| Table {
         name,
         entries,
         value_bytes,
+    };
+    let accepted = |name, value_bytes| {
+        if on_demand {
+            table(name, ACCEPTED, 0)
+        } else {
+            table(name, ACCEPTED_PREALLOCATED, value_bytes)
+        }
     };
     let mut tables = Vec::new();
     if by_address {
@@ -68,12 +78,13 @@ pub(super) fn tables(needs: KernelNeeds, by_address: bool) -> Vec<Table> {
     if needs.owners {
         tables.push(table(names::MAP_LISTENERS, LISTENERS, size_of::<PortListeners>()));
         tables.push(table(names::MAP_COMMS, COMMS, size_of::<Name>()));
-        tables.push(table(names::MAP_ACCEPTED, ACCEPTED, 0));
+        tables.push(accepted(names::MAP_ACCEPTED, size_of::<Owner>()));
     }
     if let Some(by) = needs.latency {
-        tables.push(table(names::MAP_WAITING, ACCEPTED, 0));
+        tables.push(accepted(names::MAP_WAITING, size_of::<u64>()));
         if by != LatencyBy::All {
-            tables.push(table(names::MAP_BUCKETS, BUCKETS, 0));
+            let value_bytes = if on_demand { 0 } else { size_of::<u64>() };
+            tables.push(table(names::MAP_BUCKETS, BUCKETS, value_bytes));
         }
     }
     tables
@@ -105,7 +116,10 @@ mod tests {
 
     #[test]
     fn only_tables_that_are_used_take_memory() {
-        let bytes = |needs, by_address| tables(needs, by_address).iter().map(Table::bytes).sum::<u64>();
+        let all = |needs, by_address, on_demand| -> u64 {
+            tables(needs, by_address, on_demand).iter().map(Table::bytes).sum()
+        };
+        let bytes = |needs, by_address| all(needs, by_address, true);
         let none = KernelNeeds::default();
         assert_eq!(bytes(none, false), 0);
         assert_eq!(bytes(none, true), 65_536 * (48 + 64 + 16));
@@ -123,5 +137,9 @@ mod tests {
         let names = size_of::<Name>() as u64;
         let expected = 16_384 * (listeners + 80) + 4096 * (names + 80) + 262_144 * 16;
         assert_eq!(bytes(owners, false), expected);
+        let accepted = 65_536 * (32 + 80) - 262_144 * 16;
+        assert_eq!(all(owners, false, false), expected + accepted);
+        let by_remote = latency(LatencyBy::Remote);
+        assert_eq!(all(by_remote, false, false), (131_072 + 65_536) * (8 + 80));
     }
 }

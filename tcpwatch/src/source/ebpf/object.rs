@@ -4,6 +4,8 @@ use anyhow::{Context, Result, bail};
 use object::{Object, ObjectSection, ObjectSymbol};
 use tcpwatch_common::{ABI_VERSION, names};
 
+use super::bpf::BPF_F_NO_PREALLOC;
+
 /// The BPF object that this program was built with.
 pub static EMBEDDED: &[u8] = aya::include_bytes_aligned!(env!("TCPWATCH_BPF_OBJECT_PATH"));
 
@@ -38,6 +40,30 @@ pub fn check_abi(object: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// `object` with hash tables whose entries are all allocated at the start.
+///
+/// # Errors
+/// `object` is not a BPF object of tcpwatch.
+pub(super) fn preallocated(object: &[u8]) -> Result<Vec<u8>> {
+    /// Size of a definition and offset of its flags (aya's `bpf_map_def`).
+    const DEFINITION: usize = 28;
+    const FLAGS: usize = 16;
+    let file = object::File::parse(object).context("the BPF object is not an ELF file")?;
+    let maps = file.section_by_name("maps").and_then(|section| section.file_range());
+    let (start, length) = maps.context("the BPF object has no maps")?;
+    let (start, length) = (usize::try_from(start)?, usize::try_from(length)?);
+    let mut changed = object.to_vec();
+    let maps = changed
+        .get_mut(start..start + length)
+        .context("the BPF object is truncated")?;
+    for definition in maps.chunks_exact_mut(DEFINITION) {
+        if let Some(flags) = definition[FLAGS..].first_chunk_mut() {
+            *flags = (u32::from_ne_bytes(*flags) & !BPF_F_NO_PREALLOC).to_ne_bytes();
+        }
+    }
+    Ok(changed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +90,17 @@ mod tests {
             error.contains("has ABI 99") && error.contains("cargo xtask ebpf"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn only_flags_of_tables_with_entries_on_demand_change() {
+        let changed = preallocated(EMBEDDED).unwrap();
+        let pairs = EMBEDDED.iter().zip(&changed);
+        let differ: Vec<_> = pairs.filter(|(before, after)| before != after).collect();
+        // ACCEPTED, BUCKETS and WAITING.
+        assert_eq!(differ, [(&1, &0); 3]);
+        assert_eq!(preallocated(&changed).unwrap(), changed);
+        assert!(preallocated(b"").is_err());
     }
 
     #[test]

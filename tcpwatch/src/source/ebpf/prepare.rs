@@ -1,6 +1,7 @@
 //! Prepares the BPF programs: reads the types of the running kernel, probes its features, creates the maps, and writes the
 //! kernel's offsets and the user's filter into `.rodata`.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::mem;
@@ -355,13 +356,18 @@ impl Plan<'_> {
             .map_max_entries(names::MAP_LAST_EVENTS, last_events)
             .map_max_entries(names::MAP_TOTALS, map_sizes::totals(needs, cpus))
             .map_max_entries(names::MAP_STACKS, request.stacks_bytes());
-        let tables = map_sizes::tables(needs, !helpers.sk_storage);
+        let tables = map_sizes::tables(needs, !helpers.sk_storage, helpers.entries_on_demand);
         for table in &tables {
             loader.map_max_entries(table.name, table.entries);
         }
         let map_bytes = map_sizes::map_bytes(request, cpus, &tables);
         self.budget.ensure(request, map_bytes + earlier)?;
-        let mut ebpf = loader.load(request.object).map_err(maps_refused)?;
+        let object = if helpers.entries_on_demand {
+            Cow::Borrowed(request.object)
+        } else {
+            object::preallocated(request.object)?.into()
+        };
+        let mut ebpf = loader.load(&object).map_err(maps_refused)?;
         let ledger = LedgerMap::open(
             ebpf.take_map(names::MAP_LEDGER)
                 .context("the BPF object has no ledger")?,
@@ -458,7 +464,7 @@ fn check(request: &Request<'_>, by_address: bool) -> Result<Budget> {
     // Each program and each map takes one, and a chain has about a dozen of each.
     descriptor_limit::ensure_free(DESCRIPTORS)?;
     let cpus = cpus::possible(Path::new("/"))?;
-    let tables = map_sizes::tables(request.needs, by_address);
+    let tables = map_sizes::tables(request.needs, by_address, true);
     let budget = Budget::now();
     budget.ensure(request, map_sizes::map_bytes(request, cpus, &tables))?;
     let _remaining = memlock::raise();

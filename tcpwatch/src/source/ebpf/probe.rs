@@ -8,6 +8,7 @@ use aya::programs::{Program, ProgramError};
 use rustix::io::Errno;
 use tcpwatch_common::names;
 
+use super::bpf;
 use super::feature::FeatureKind;
 use super::kernel::{Kernel, Skips};
 use super::misses;
@@ -33,6 +34,8 @@ pub(super) struct Helpers {
     pub(super) pt_regs: bool,
     /// A program sees the destruction of each socket.
     pub(super) destroy: bool,
+    /// Hash tables whose entries are allocated on demand.
+    pub(super) entries_on_demand: bool,
 }
 
 impl Helpers {
@@ -42,6 +45,7 @@ impl Helpers {
             task_btf: typed,
             pt_regs: typed,
             destroy: true,
+            entries_on_demand: true,
             ..Self::default()
         }
     }
@@ -56,6 +60,7 @@ impl Helpers {
             cookie: true,
             pt_regs: true,
             destroy: true,
+            entries_on_demand: true,
         }
     }
 }
@@ -85,6 +90,7 @@ pub(super) fn helpers(kernel: &mut Kernel, runs: Option<RunsLayout>) -> Result<H
         second_copy,
         cookie,
         destroy: true,
+        entries_on_demand: bpf::allows_entries_on_demand()?,
         ..Helpers::default()
     };
     task_helpers(kernel, &mut helpers)?;
@@ -134,7 +140,10 @@ pub(super) fn classic_helpers(kernel: &mut Kernel, counts_skips: bool) -> Result
     let uncounted = (!counts_skips).then(|| "this kernel does not count them".to_owned());
     kernel.features.note(FeatureKind::SkippedRuns, uncounted);
     let typed = kernel.btf.is_some();
-    let mut helpers = Helpers::on_classic(typed);
+    let mut helpers = Helpers {
+        entries_on_demand: bpf::allows_entries_on_demand()?,
+        ..Helpers::on_classic(typed)
+    };
     if typed {
         task_helpers(kernel, &mut helpers)?;
     }
