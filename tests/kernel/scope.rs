@@ -1,7 +1,9 @@
 //! The default view is this network namespace and TCP; others are seen when asked for.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::support::cells::Cells;
 use crate::support::netns::{Neighbour, Netns, in_netns};
@@ -20,6 +22,7 @@ use crate::support::{LOOPBACK, loudly, workload};
 on_both_hooks!(
     stat_of_namespaces,
     trace_of_namespaces,
+    a_watched_namespace_keeps_its_number,
     churn_of_namespaces,
     mptcp_is_not_tcp
 );
@@ -200,6 +203,21 @@ fn trace_of_namespaces(hook: Hook) {
                 "{events:#?}"
             );
         }
+    });
+}
+
+/// A namespace is known by its inode number, which the kernel gives to the next one once nobody has it open.
+fn a_watched_namespace_keeps_its_number(hook: Hook) {
+    in_netns(|_| {
+        let neighbour = Neighbour::new();
+        let pid = neighbour.pid().to_string();
+        let probe_there = || neighbour.run(|_| connect_and_close(Probe::ANY));
+        let trace = Trace::probed_by(hook, &["--netns", &pid], probe_there);
+        let open = fs::read_dir(format!("/proc/{}/fd", trace.running().pid())).expect("descriptors");
+        let open: Vec<_> = open.flatten().filter_map(|fd| fs::read_link(fd.path()).ok()).collect();
+        let namespace = PathBuf::from(format!("net:[{}]", neighbour.inum));
+        assert!(open.contains(&namespace), "{} is none of {open:?}", namespace.display());
+        trace.finish();
     });
 }
 
