@@ -1,5 +1,6 @@
 //! Reads the latency histograms of the kernel side.
 
+use std::mem::offset_of;
 use std::num::NonZeroU32;
 use std::os::fd::AsFd;
 
@@ -11,7 +12,7 @@ use tcpwatch_common::histogram::{
     ACCEPT, BucketKey, COUNTERS, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, MEASURED, UNKNOWN_BUCKET, total,
 };
 use tcpwatch_common::record::spent_index;
-use tcpwatch_common::{TcpState, names};
+use tcpwatch_common::{Ledger, TcpState, names};
 
 use super::Kernel;
 use super::bpf::{self, Barrier};
@@ -51,12 +52,12 @@ impl Kernel {
             return Ok(None);
         };
         let measured = histograms.read().context("cannot read the histograms")?;
-        let ledger = self.ledger();
-        let [syn, syn_ack, data] = ledger.retransmits;
+        let [syn, syn_ack, data] = self.counters(offset_of!(Ledger, retransmits));
+        let [unmeasured] = self.counters(offset_of!(Ledger, unmeasured));
         Ok(Some(LatencySample {
             measured,
             retransmits: Retransmits { syn, syn_ack, data },
-            unmeasured: ledger.unmeasured,
+            unmeasured,
             missed: self.missed(),
         }))
     }

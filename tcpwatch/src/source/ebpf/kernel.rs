@@ -1,7 +1,7 @@
 //! The loaded BPF programs and their maps: the ledger, the records and the missed events.
 
 use std::fmt;
-use std::mem;
+use std::mem::{self, offset_of};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -165,7 +165,13 @@ impl Kernel {
     /// Lost records so far. Cheaper than [`Kernel::ledger`].
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.ledger.lost().0
+        let [lost] = self.counters(offset_of!(Ledger, lost));
+        lost
+    }
+
+    /// The `N` counters at `offset` bytes of the ledger.
+    pub(super) fn counters<const N: usize>(&self, offset: usize) -> [u64; N] {
+        self.ledger.counters(offset)
     }
 
     /// The ledger after it has stopped changing. After [`Kernel::detach`] a program may still run in a preempted thread.
@@ -198,8 +204,9 @@ impl Kernel {
     pub(in crate::source) fn missed_now(&self) -> Option<u64> {
         // Read in this order: the second copy may handle an event between the two reads, and must not be missed.
         let skipped = self.skipped(self.entry()?)?;
-        let ledger = self.ledger();
-        Some(skipped.saturating_sub(ledger.taken_over) + ledger.too_deep)
+        let [taken_over] = self.counters(offset_of!(Ledger, taken_over));
+        let [too_deep] = self.counters(offset_of!(Ledger, too_deep));
+        Some(skipped.saturating_sub(taken_over) + too_deep)
     }
 
     /// The name of the entry program that is attached first.
@@ -214,11 +221,11 @@ impl Kernel {
     /// the kernel does not count skipped runs.
     #[must_use]
     pub fn missed_resets(&self) -> Option<u64> {
-        let mut unheard = self.ledger.lost().1;
+        let [mut missed] = self.counters(offset_of!(Ledger, missed_resets));
         for name in self.resets? {
-            unheard += self.skipped(name)?;
+            missed += self.skipped(name)?;
         }
-        Some(unheard)
+        Some(missed)
     }
 
     /// Runs of the program `name` that the kernel skipped; `None` if it does not count them.
@@ -240,7 +247,8 @@ impl Kernel {
     /// User stacks lost because their ring buffer was full.
     #[must_use]
     pub fn lost_stacks(&self) -> u64 {
-        self.ledger().lost_stacks
+        let [lost] = self.counters(offset_of!(Ledger, lost_stacks));
+        lost
     }
 
     /// Takes the ring buffer of user stacks. Call it once.
