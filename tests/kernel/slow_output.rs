@@ -108,6 +108,8 @@ impl Watch {
 
     /// Waits for its end, and reads the rest.
     fn ended(mut self) -> Ended {
+        // By now it has seen all connections.
+        skipped::note(self.process.pid());
         let status = self.process.wait();
         drop(self.runs);
         let stderr = Text::of(self.process.0.stderr.take().expect("piped")).all();
