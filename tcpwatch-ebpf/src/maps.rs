@@ -68,6 +68,10 @@ pub(crate) static LAST_EVENTS: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static AMENDING: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 
+/// The address of the last socket of this CPU that was destroyed before its reset was sent.
+#[map]
+pub(crate) static LAST_DESTROYED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// The programs of each hook and copy, by their index in [`tcpwatch_common::names::STAGES`]. The table of the second copy also
 /// has the entry program of the first. It is never called from there; the second copy uses it to find its count of runs.
 #[map]
@@ -84,7 +88,7 @@ pub(crate) static STATES: SkStorage<SockState> = SkStorage::new();
 /// The state of each socket by its address, if sockets have no storage.
 ///
 /// Limit: 65,536 sockets. The kernel evicts none; a socket without room is counted as unremembered. An entry goes when its socket is
-/// destroyed.
+/// destroyed; the one in [`LAST_DESTROYED`] goes with the next of its kind on that CPU.
 #[map]
 pub(crate) static STATES_BY_ADDR: HashMap<u64, SockState> = HashMap::with_max_entries(1, 0);
 

@@ -6,6 +6,7 @@ use tcpwatch_common::params::ABSENT;
 use tcpwatch_common::record::Amendment;
 
 use crate::ledger::{SharedBank, inc_shared};
+use crate::maps::LAST_DESTROYED;
 use crate::params::param;
 use crate::sock::{self, Bare, IPPROTO_TCP, Memory, Typed, word};
 use crate::sock_state::{self, Kept, Storage};
@@ -142,18 +143,34 @@ pub(crate) fn destroyed_classic(ctx: &TracePointContext) {
 }
 
 /// Drops the state of the socket at `address`, because another socket may get the address.
+///
+/// The kernel sends the reset of an orphan right after it destroyed the orphan. So the state of the last such socket stays, until the next
+/// one on this CPU.
 #[inline(always)]
 fn forget_state(address: u64) {
     // SAFETY: the program makes no other.
     let mut storage = unsafe { Storage::new() };
-    // The kernel may send the reset of an orphan after the orphan is destroyed. Keep its state then; the next socket at this
-    // address replaces it.
-    let awaits_reset = sock_state::by_address(&mut storage, address, false)
-        .state
-        .is_some_and(|state| close_info::awaits_reset(state));
-    if !awaits_reset {
+    if !awaits_reset(&mut storage, address) {
         sock_state::drop_address(address);
+        return;
     }
+    let Some(last) = LAST_DESTROYED.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the entry of this CPU.
+    let before = unsafe { last.replace(address) };
+    // A new socket at that address does not await a reset.
+    if before != address && awaits_reset(&mut storage, before) {
+        sock_state::drop_address(before);
+    }
+}
+
+/// Whether the state of a socket at `address` is kept, and [`close_info::awaits_reset`].
+#[inline(always)]
+fn awaits_reset(storage: &mut Storage, address: u64) -> bool {
+    sock_state::by_address(storage, address, false)
+        .state
+        .is_some_and(|state| close_info::awaits_reset(state))
 }
 
 /// Drops all other data of the socket.

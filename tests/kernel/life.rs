@@ -1,10 +1,16 @@
 //! Each life of a socket is told whole, under an id of its own.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::process::Command;
+
+use serde_json::Value;
 
 use crate::support::LOOPBACK;
+use crate::support::fdinfo::{Object, objects};
 use crate::support::netns::in_netns;
+use crate::support::output::output;
 use crate::support::peers::bpftrace::Observer;
 use crate::support::peers::ss;
 use crate::support::program::event::{Event, lives, path};
@@ -132,4 +138,49 @@ fn the_cookie_is_that_of_ss() {
 
 fn paths(lives: &[Vec<Event>]) -> BTreeSet<String> {
     lives.iter().map(|life| path(life)).collect()
+}
+
+/// Sockets that await their reset when they are destroyed: data comes for an orphan in `FIN_WAIT2`.
+#[test]
+fn the_table_of_sockets_has_room_again_when_they_are_gone() {
+    const COUNT: usize = 40;
+    in_netns(|netns| {
+        // Above a minute, an orphan stays a full socket.
+        netns.set("ipv4/tcp_fin_timeout", "120");
+        let trace = Trace::start(Hook::Tracepoint, &[]);
+        let listener = listen(SocketAddr::new(LOOPBACK, 8080), 128);
+        let pairs: Vec<Pair> = (0..COUNT).map(|_| pair(&listener)).collect();
+        let (clients, servers): (Vec<_>, Vec<_>) = pairs.into_iter().map(|pair| (pair.client, pair.server)).unzip();
+        drop(clients);
+        for server in &servers {
+            read_eof(server);
+            (&*server).write_all(b"late").expect("the send buffer has room");
+        }
+        drop((servers, listener));
+        trace.until_events(2 + 9 * COUNT);
+        let kept = entries(trace.running().pid(), "INFOS_BY_ADDR");
+        let events = trace.finish().events;
+        let resets = events
+            .iter()
+            .filter(|event| event.ended.as_deref() == Some("reset_after_close"));
+        assert_eq!(resets.count(), COUNT, "{events:?}");
+        let cpus = std::thread::available_parallelism().expect("the number of CPUs").get();
+        assert!(kept <= cpus, "{kept} sockets are kept, and there are {cpus} CPUs");
+    });
+}
+
+/// How many entries the map `name` of `pid` has, by bpftool.
+fn entries(pid: u32, name: &str) -> usize {
+    let bpftool = |args: &[&str]| -> Value {
+        serde_json::from_str(&output(Command::new("bpftool").arg("-j").args(args))).expect("JSON of bpftool")
+    };
+    let ids = objects(pid).into_iter().filter_map(|object| match object {
+        Object::Map(id) => Some(id.to_string()),
+        _ => None,
+    });
+    let id = ids
+        .into_iter()
+        .find(|id| bpftool(&["map", "show", "id", id])["name"] == name)
+        .expect("the map");
+    bpftool(&["map", "dump", "id", &id]).as_array().expect("entries").len()
 }
