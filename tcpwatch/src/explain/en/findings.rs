@@ -15,7 +15,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 twice `--older`, 30 s at least, and as long as the slowest close took, 10 minutes at most. Of the \
                 verdicts below the first that is true is given, and it stays as long as it is true.",
                 "kernel: the kernel ends these by itself, for they are in SYN_SENT or LAST_ACK, or no process holds \
-                them.",
+                them. Such sockets have no other verdict but young.",
                 "unread: in more than half of the stuck sockets data has waited unread for `--older`.",
                 "pool: this host opened them, none has unread data, and their number did not grow during the \
                 window; after 10 minutes without data it is a leak.",

@@ -13,7 +13,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "在 CLOSE_WAIT、FIN_WAIT2、SYN_SENT 或 LAST_ACK（加上 `--state established` 还包括 ESTABLISHED）停\
                 留达到 `--older` 且没有数据往来的套接字，称为滞留。观察窗口是 `--older` 的两倍，至少 30 秒，也不短于\
                 本组最慢的一次关闭所用的时间（最多按 10 分钟算）。下列判定按顺序取第一个成立的；条件成立期间判定不变。",
-                "kernel：内核会自行结束：处于 SYN_SENT 或 LAST_ACK，或者已没有进程持有。",
+                "kernel：内核会自行结束：处于 SYN_SENT 或 LAST_ACK，或者已没有进程持有。这类套接字除 young 外没有别的判定。",
                 "unread：超过一半的滞留套接字里，数据未读的时间已达到 `--older`。",
                 "pool：由本机发起，都没有未读数据，数量在窗口内没有增长；空闲满 10 分钟后判为 leak。",
                 "slow：窗口内有滞留套接字被关闭；该行显示过了多久才关闭。",
