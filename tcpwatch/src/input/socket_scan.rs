@@ -13,7 +13,7 @@ use super::socket_owner::Unseen;
 use super::stacks::{Stack, StackId};
 
 /// The accept queue of a listener: `Recv-Q` and `Send-Q` of `ss -l`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct AcceptQueue {
     /// Connections in the queue (`sk_ack_backlog`).
     pub queued: u32,

@@ -63,6 +63,8 @@ impl Ended {
                 (socket.owner, socket.holders) = (held.process, held.holders);
             }
         }
+        // The map gives them in any order.
+        closed.sort_unstable_by_key(|socket| socket.detail.socket.inode);
         closed
     }
 

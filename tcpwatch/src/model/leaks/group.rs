@@ -158,7 +158,7 @@ pub struct Group {
     pub eof_unread: u64,
     /// Sockets that are not accepted yet.
     pub unaccepted: u64,
-    /// The accept queue that those in `SYN_SENT` wait for, if it is in their own network namespace.
+    /// The accept queue that those in `SYN_SENT` wait for, if it is in their own network namespace; of several the fullest.
     pub awaited: Option<AcceptQueue>,
     /// The processes that hold them, with the descriptors; [`FDS_MAX`] of these at most.
     pub holders: Vec<Holder>,
@@ -231,14 +231,19 @@ impl Group {
     pub(super) fn add_to_state(&mut self, age: Age, owner: Option<Owner>) {
         self.in_state += 1;
         self.oldest_in_state = max_age(self.oldest_in_state, age);
-        self.owner = self.owner.or(owner);
+        self.add_owner(owner);
     }
 
     /// Adds a socket that the kernel ended, of which a process holds the descriptor still.
     pub(super) fn add_ended(&mut self, age: Age, owner: Option<Owner>, detail: &Detail, holders: &[Holder]) {
-        self.owner = self.owner.or(owner);
+        self.add_owner(owner);
         self.ended += 1;
         self.add(age, detail, holders);
+    }
+
+    /// Of several owners of one process (it may be renamed), the least is shown.
+    fn add_owner(&mut self, owner: Option<Owner>) {
+        self.owner = self.owner.into_iter().chain(owner).min();
     }
 
     fn add(&mut self, age: Age, detail: &Detail, holders: &[Holder]) {
@@ -284,7 +289,10 @@ impl Group {
     fn hold(&mut self, process: &Process, fds: &[u32]) {
         self.fds += fds.len() as u64;
         match self.holders.iter_mut().find(|holder| holder.process.pid == process.pid) {
-            Some(holder) => holder.fds.extend(fds),
+            Some(holder) => {
+                holder.process = holder.process.min(*process);
+                holder.fds.extend(fds);
+            }
             None if fds.is_empty() => {}
             None => self.holders.push(Holder {
                 process: *process,
