@@ -1,7 +1,7 @@
-//! What the settings and counters of a host say: a verdict on every setting, and the trouble that the counters show.
+//! Judges the settings and counters of a host: a verdict on every setting, and the trouble that the counters show.
 //!
-//! Nothing is recommended without evidence from this host. Counters tell what was since boot, or since the namespace began:
-//! how much, and never when.
+//! Nothing is recommended without evidence from this host. Counters show how much happened since boot, or since the
+//! namespace began, and never when.
 
 mod backlog;
 mod conntrack;
@@ -39,7 +39,7 @@ pub enum Standing {
     Notable,
 }
 
-/// What is to be said of a setting.
+/// A setting and the verdict on it.
 #[derive(Clone, Debug)]
 pub struct Line {
     /// Which.
@@ -52,13 +52,13 @@ pub struct Line {
     pub place: Option<Place>,
     /// Whether a person should look at it.
     pub standing: Standing,
-    /// What the host shows of it, and whether changing it would help here; empty where nothing is to be said.
+    /// What the host shows of it, and whether changing it would help here; empty where there is nothing to add.
     pub words: String,
     /// The same as a finding.
     pub finding: Finding,
 }
 
-/// What a host's settings and counters say.
+/// The verdicts on a host.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The trouble that the counters show, the worst first.
@@ -68,7 +68,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// All that is told, the worst first.
+    /// All troubles, then all lines; each the worst first.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         self.troubles.iter().chain(self.lines.iter().map(|line| &line.finding))
     }
@@ -80,7 +80,7 @@ impl Report {
     }
 }
 
-/// Judges `frame`. Settings of the whole host are passed over where another namespace of the same host has told them.
+/// Judges `frame`. Settings of the whole host are left out unless `with_host`: another namespace has shown them.
 #[must_use]
 pub fn examine(frame: &HostFrame, with_host: bool) -> Report {
     let mut troubles = Vec::new();
@@ -128,7 +128,7 @@ fn judge(frame: &HostFrame, setting: Setting) -> Verdict {
         Setting::FileMax => descriptors::file_max(frame),
         Setting::NrOpen => descriptors::nr_open(frame),
         Setting::NfConntrackMax => conntrack::judge(frame),
-        // Nothing that the host counts tells whether another value would be better.
+        // No counter of the host shows whether another value would be better.
         Setting::TcpKeepaliveTime
         | Setting::TcpKeepaliveIntvl
         | Setting::TcpKeepaliveProbes

@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 use crate::explain::kind::Kind;
 use crate::explain::topic::Topic;
-use crate::input::owner::Owner;
+use crate::input::owner::{Owner, Process};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,7 +84,7 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 pub struct Finding {
     /// What kind of trouble it is.
     pub kind: Kind,
-    /// What `tcpwatch explain` tells more under.
+    /// Its page of `tcpwatch explain`.
     pub topic: Topic,
     /// How bad it is.
     pub severity: Severity,
@@ -98,22 +98,38 @@ pub struct Finding {
     pub owner: Option<Owner>,
 }
 
-/// What a finding is about: how bad which trouble of whom is. It stays the same while only numbers change.
+/// The evidence that names the subject of a finding. All other evidence may change while the finding stays.
+const NAMES: [&str; 14] = [
+    "verdict",
+    "state",
+    "peer",
+    "local",
+    "lport",
+    "remote",
+    "rport",
+    "source",
+    "destination",
+    "listener",
+    "netns",
+    "fullest_netns",
+    "start",
+    "end",
+];
+
+/// What a finding is about: its kind and severity, the owner, and the evidence of [`NAMES`]. It stays the same while only numbers change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Subject(Kind, Severity, Vec<String>);
+pub struct Subject(Kind, Severity, Option<Process>, Vec<String>);
 
 impl Finding {
     /// What it is about.
     #[must_use]
     pub fn subject(&self) -> Subject {
-        let names = self.evidence.iter().filter_map(|(_, value)| match value {
-            Value::Text(text) => Some(text.clone()),
-            _ => None,
-        });
-        Subject(self.kind, self.severity, names.collect())
+        let names = self.evidence.iter().filter(|(name, _)| NAMES.contains(name));
+        let names = names.map(|(name, value)| format!("{name} {value:?}"));
+        Subject(self.kind, self.severity, self.owner.map(Process::from), names.collect())
     }
 
-    /// One of the `kind` that `tcpwatch explain` tells more of by that name, so bad, with this title; the rest is to be filled in.
+    /// A finding of `kind`, which names its page of `tcpwatch explain`; the rest is to be filled in.
     #[must_use]
     pub fn new(kind: Kind, severity: Severity, title: String) -> Self {
         Self {
@@ -177,6 +193,28 @@ pub(crate) mod tests {
             evidence: Vec::new(),
             advice: Vec::new(),
             owner: None,
+        }
+    }
+
+    #[test]
+    fn another_owner_port_or_namespace_is_another_subject() {
+        let subject = |change: fn(&mut Finding)| {
+            let mut finding = finding();
+            finding.evidence.extend([("rport", 80.into()), ("netns", 7.into())]);
+            change(&mut finding);
+            finding.subject()
+        };
+        let same = subject(|_| {});
+        assert_eq!(subject(|finding| finding.evidence[0].1 = 5000.into()), same);
+        let others: [fn(&mut Finding); 5] = [
+            |finding| finding.owner = None,
+            |finding| finding.severity = Severity::Critical,
+            |finding| finding.evidence[2].1 = "10.0.0.8".into(),
+            |finding| finding.evidence[4].1 = 443.into(),
+            |finding| finding.evidence[5].1 = 8.into(),
+        ];
+        for other in others {
+            assert_ne!(subject(other), same);
         }
     }
 

@@ -12,11 +12,8 @@ use crate::input::counter::Counter;
 use crate::model::format::{per_second, thousands};
 use crate::model::real;
 
-/// Half-open connections from which there is a pile: a host that is no target and has no trouble has a handful, for they last a
-/// round trip.
+/// Half-open connections from which there is a pile: a host without trouble has a handful, for they last a round trip.
 const FROM: f64 = 100.0;
-/// Those down to which it stays one.
-const UNTIL: f64 = 50.0;
 /// Longest that a handshake waits, on average, on a healthy network, s: after that the SYN or SYN-ACK is sent again (RFC 6298,
 /// section 2).
 const RTO_S: f64 = 1.0;
@@ -49,7 +46,10 @@ impl Detector for HalfOpen {
         ] {
             let waiting = stat.connections.get(state);
             let completed_per_s = rate(count, stat);
-            if !self.piled.holds(state, real(waiting), FROM, UNTIL) || real(waiting) <= completed_per_s * RTO_S {
+            let is_pile = self.piled.holds(state, |slack| {
+                slack.reaches(real(waiting), FROM) && slack.is_below(completed_per_s * RTO_S, real(waiting))
+            });
+            if !is_pile {
                 continue;
             }
             let title = format!(
@@ -165,8 +165,21 @@ mod tests {
     #[test]
     fn a_pile_around_the_threshold_does_not_flap() {
         let mut detector = HalfOpen::default();
-        let told = [99, 100, 50, 99, 49, 99]
-            .map(|waiting| found(&mut detector, &Frame::from(&frame(TcpState::SynRecv, waiting, 0))).len());
-        assert_eq!(told, [0, 1, 1, 1, 0, 0]);
+        let mut piles = |waiting, completed| {
+            found(
+                &mut detector,
+                &Frame::from(&frame(TcpState::SynRecv, waiting, completed)),
+            )
+            .len()
+        };
+        assert_eq!(
+            [99, 100, 80, 99, 79, 99].map(|waiting| piles(waiting, 0)),
+            [0, 1, 1, 1, 0, 0]
+        );
+        // How long they wait is at its threshold too.
+        assert_eq!(
+            [2000, 1999, 2000, 2600].map(|completed| piles(200, completed)),
+            [0, 1, 1, 0]
+        );
     }
 }

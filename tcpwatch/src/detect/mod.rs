@@ -25,12 +25,12 @@ use crate::model::frame::Frame;
 use crate::model::real;
 use crate::model::stat::StatFrame;
 
-/// Findings of one detector in one frame at most: whoever has more of one kind of trouble has it everywhere.
+/// Findings of one detector in one frame at most: with more, the trouble is everywhere, and a list of it does not help.
 const MOST: usize = 10;
 
 /// Inspects frames, one after another, for one kind of trouble.
 pub trait Detector {
-    /// Adds what `frame` shows to `findings`. A frame that says nothing of it adds nothing.
+    /// Adds to `findings` what is wrong in `frame`; nothing where the frame lacks the numbers for it.
     fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>);
 }
 
@@ -39,9 +39,9 @@ pub trait Detector {
 pub fn all() -> Vec<Box<dyn Detector>> {
     vec![
         Box::new(port_exhaustion::PortExhaustion::default()),
-        Box::new(connect_failures::ConnectFailures),
-        Box::new(accept_queue_overflow::AcceptQueueOverflow),
-        Box::new(syn_flood::SynFlood),
+        Box::new(connect_failures::ConnectFailures::default()),
+        Box::new(accept_queue_overflow::AcceptQueueOverflow::default()),
+        Box::new(syn_flood::SynFlood::default()),
         Box::new(half_open::HalfOpen::default()),
         Box::new(time_wait_overflow::TimeWaitOverflow::default()),
         Box::new(orphan_limit::OrphanLimit::default()),

@@ -16,8 +16,6 @@ const SILENT: u32 = 2;
 pub(crate) const UNREACHABLE: u32 = 4;
 /// Of the most there may be, the part from which the kernel may give up orphans before their time.
 const FROM: f64 = 1.0 / UNREACHABLE as f64;
-/// The part down to which it stays so.
-const UNTIL: f64 = 0.2;
 
 /// From how many on they are given up, where there may be `limit`.
 pub(crate) fn begins(limit: u64) -> String {
@@ -40,7 +38,7 @@ impl Detector for OrphanLimit {
         self.near.turn();
         let orphans = stat.orphans;
         let used = orphans.now.zip(orphans.limit).map(|(now, limit)| share(now, limit));
-        let is_near = used.is_some_and(|used| self.near.holds((), used, FROM, UNTIL));
+        let is_near = used.is_some_and(|used| self.near.holds((), |slack| slack.reaches(used, FROM)));
         let given_up = happened(stat, Counter::TcpAbortOnMemory);
         let pressures = stat.counters.get(Counter::TcpMemoryPressures);
         if !is_near && given_up.is_none() {
@@ -58,7 +56,7 @@ impl Detector for OrphanLimit {
         };
         let (severity, title) = match given_up {
             Some(count) => {
-                // At the limit it was that; else it may have been either, and the counter does not tell.
+                // The counter does not show which of the two it was; near the limit it was the number.
                 let why = if is_near {
                     "for they were too many"
                 } else {

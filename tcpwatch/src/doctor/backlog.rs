@@ -14,7 +14,7 @@ use crate::input::listener::{Listener, by_place, overflowed, owner_of_all};
 use crate::input::setting::Setting;
 use crate::model::format::thousands;
 
-/// What every kernel since 5.4 has, and a queue of which takes little memory while it is empty.
+/// The default since Linux 5.4. A queue of this length takes little memory while it is empty.
 const ENOUGH: u64 = 4096;
 /// The most a listener may have (`sk_max_ack_backlog` had 16 bits until Linux 5.5).
 const MOST: u64 = 65_535;
@@ -22,7 +22,7 @@ const MOST: u64 = 65_535;
 /// Whether it was somaxconn that made `listener`'s queue as long as it is, and not what the application asked for; `None` where
 /// that is unknown: somaxconn may have been lowered since.
 ///
-/// In a copied tree nobody tells the limit, but a queue that holds more than somaxconn is as long as that lets it be.
+/// A copied tree does not show the limit. A queue that holds more connections than somaxconn is as long as somaxconn allows.
 fn is_capped(listener: &Listener, somaxconn: u64) -> Option<bool> {
     match listener.limit {
         Some(limit) if limit <= somaxconn => Some(limit == somaxconn),
@@ -43,7 +43,7 @@ fn full(frame: &HostFrame) -> Vec<&Listener> {
         .collect()
 }
 
-/// The listeners whose queue is full now, and those whose was, for nothing else explains what they dropped.
+/// The listeners with a full queue now, and those with drops that only a full queue explains.
 fn blamed(frame: &HostFrame) -> Vec<&Listener> {
     let mut blamed = full(frame);
     let mut past: Vec<_> = overflowed(
@@ -206,7 +206,7 @@ pub(super) fn abort(frame: &HostFrame) -> Verdict {
             frame,
             Setting::TcpAbortOnOverflow,
             "0",
-            "a client waits and tries again for seconds where it was told at once",
+            "a client waits and tries again for seconds where it got a reset at once",
         ),
     };
     verdict.counters(&[Counter::ListenOverflows])
@@ -268,7 +268,7 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
         } else {
             vec![
                 format!("let {who} call accept() faster: a queue is full because nobody empties it"),
-                "against bursts, a longer queue: net.core.somaxconn, here, tells whether it would help".into(),
+                "against bursts, a longer queue: see the line for net.core.somaxconn below".into(),
             ]
         },
         owner,

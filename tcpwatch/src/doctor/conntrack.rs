@@ -62,7 +62,7 @@ pub(super) fn judge(frame: &HostFrame) -> Verdict {
         )
     } else if happens(dropped) {
         Verdict::warning(format!("{words}, because it was full or for what was wrong with them"))
-            .step("see which: dmesg says \"nf_conntrack: table full, dropping packet\" where it was full")
+            .step("see which: dmesg shows \"nf_conntrack: table full, dropping packet\" where it was full")
     } else if happened {
         Verdict::note(format!(
             "{words}; it is not nearly full now, and nothing is recommended"

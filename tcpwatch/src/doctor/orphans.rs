@@ -58,7 +58,7 @@ pub(super) fn most(frame: &HostFrame) -> Verdict {
         }
         (Some(_), _, _) => Verdict::note(format!(
             "{}; sockets were given up, for this limit or for want of memory (tcp_mem): {total}. \
-             The kernel's log says which (\"too many orphaned sockets\"): nothing is recommended without it",
+             The kernel's log shows which (\"too many orphaned sockets\"): nothing is recommended without it",
             now(frame)
         )),
     };
@@ -80,7 +80,7 @@ pub(super) fn retries(frame: &HostFrame) -> Verdict {
     verdict.evidence("orphans", frame.orphans)
 }
 
-/// Orphans at their limit, and sockets of this namespace that were given up. Orphans are counted for the whole host, and told
+/// Orphans at their limit, and sockets of this namespace that were given up. Orphans are counted for the whole host, and shown
 /// `with_host`.
 pub(super) fn limit(frame: &HostFrame, with_host: bool, findings: &mut Vec<Finding>) {
     let given_up = frame.counter(Counter::TcpAbortOnMemory).unwrap_or(0);
@@ -119,10 +119,10 @@ pub(super) fn limit(frame: &HostFrame, with_host: bool, findings: &mut Vec<Findi
     let mut advice: Vec<String> = Vec::new();
     if severity > Severity::Info {
         advice.push(
-            "see which it was: dmesg says \"too many orphaned sockets\" or \"out of memory -- consider tuning tcp_mem\"".into(),
+            "see which it was: dmesg shows \"too many orphaned sockets\" or \"out of memory -- consider tuning tcp_mem\"".into(),
         );
         if frame.settings.contains_key(&Setting::TcpMaxOrphans) {
-            advice.push("net.ipv4.tcp_max_orphans, here, tells whether a higher limit would help".into());
+            advice.push("for a higher limit see the line for net.ipv4.tcp_max_orphans below".into());
         }
     }
     if many {

@@ -28,7 +28,7 @@ pub(super) enum TimeWait {
     Taken(u32),
 }
 
-/// What it does with those of `held`.
+/// What connect(2) does with the ports of `held` in TIME_WAIT.
 pub(super) fn time_wait(frame: &HostFrame, held: &PortsHeld) -> TimeWait {
     let Some(destination) = held.ends.destination else {
         return TimeWait::Keeps;
@@ -71,7 +71,7 @@ pub(super) fn nearly_out(frame: &HostFrame) -> Option<&PortsHeld> {
         .max_by_key(|held| in_the_way(frame, held))
 }
 
-/// The source address of which nearly every port is held by one connection or another.
+/// The source address that has nearly every port held by some connection.
 pub(super) fn nearly_out_of(frame: &HostFrame) -> Option<&PortsHeld> {
     let usable = u64::from(frame.range.as_ref()?.usable());
     let mut held = frame.held.iter().flat_map(|held| &held.of);
@@ -117,7 +117,7 @@ pub(super) fn holds(frame: &HostFrame, held: &PortsHeld) -> String {
     }
 }
 
-/// What there is to say where ports are not known to run low.
+/// The verdict where ports are not known to run low.
 pub(super) fn enough(frame: &HostFrame) -> Verdict {
     let Some(range) = &frame.range else {
         return Verdict::fine();
@@ -131,7 +131,7 @@ pub(super) fn enough(frame: &HostFrame) -> Verdict {
             _ => Verdict::fine(),
         },
         _ => Verdict::note(
-            "how many ports are held to which destination was not looked at, or not for long enough: tcpwatch churn tells",
+            "how many ports are held to which destination was not counted, or not completely: tcpwatch churn shows it",
         ),
     }
 }

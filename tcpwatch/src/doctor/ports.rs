@@ -90,7 +90,7 @@ pub(super) fn exhaustion(frame: &HostFrame, findings: &mut Vec<Finding>) {
         ],
         advice: vec![
             "keep connections instead of opening one for each request: tcpwatch churn names who opens them".into(),
-            "net.ipv4.ip_local_port_range and net.ipv4.tcp_tw_reuse, here, tell what they would help".into(),
+            "see the lines for net.ipv4.ip_local_port_range and net.ipv4.tcp_tw_reuse below".into(),
         ],
         ..Finding::new(Kind::PortExhaustion, severity, title)
     });

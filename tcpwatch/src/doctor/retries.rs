@@ -16,7 +16,7 @@ pub(super) fn judge(frame: &HostFrame) -> Verdict {
     let verdict = match frame.number(Setting::TcpRetries2) {
         Some(retries) if retries < RFC1122 => Verdict::note(format!(
             "gives up {} after nothing was acknowledged, and RFC 1122 wants 100 s at least: {}, connects that timed out among them, so \
-             that whether it hurts here cannot be said",
+             that whether it hurts here is unknown",
             long(((2 << retries) - 1) * RTO_MIN_MS / 1000),
             counter_text(frame, Counter::TcpAbortOnTimeout)
         )),

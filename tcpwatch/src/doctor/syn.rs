@@ -28,9 +28,9 @@ struct DroppedSyns {
     cookies: u64,
     /// Dropped for a full queue (`TCPReqQFullDrop`).
     dropped: Option<u64>,
-    /// Dropped for no queue that was full, while cookies are off: three quarters of `tcp_max_syn_backlog` are for strangers then, and
-    /// the rest is counted in `ListenDrops` alone (`tcp_conn_request`). A want of memory or of a route is counted there too. `None`
-    /// too where it was nothing else, for no listener here may have so many half-open.
+    /// Dropped though no queue was full, while cookies are off. The kernel then keeps a quarter of `tcp_max_syn_backlog` for peers known
+    /// from before, and counts a SYN that it drops for that in `ListenDrops` alone (`tcp_conn_request`), with those dropped for want of
+    /// memory or of a route. `None` if unknown, or if no listener here may have so many half-open connections.
     unexplained: Option<u64>,
 }
 
@@ -155,7 +155,7 @@ fn off(frame: &HostFrame, no_room: DroppedSyns) -> Verdict {
     let drops = drops(frame, no_room);
     match no_room.all_dropped() {
         0 if no_room.unexplained.is_none() => {
-            Verdict::note(format!("off; {drops}: whether SYNs were dropped for it cannot be said"))
+            Verdict::note(format!("off; {drops}: whether SYNs were dropped for it is unknown"))
         }
         0 => Verdict::note(format!(
             "off, and no SYN was dropped for it: {drops}. Nothing to gain so far"
@@ -313,9 +313,9 @@ pub(super) fn flood(frame: &HostFrame, findings: &mut Vec<Finding>) {
         let part = in_percent(back, sent);
         advice.push(if reaches(back, sent, REAL) {
             let bounds = if is_old(frame) {
-                "net.ipv4.tcp_max_syn_backlog and net.core.somaxconn, here, tell whether they are in its way"
+                "see the lines for net.ipv4.tcp_max_syn_backlog and net.core.somaxconn below, which limit it"
             } else {
-                "net.core.somaxconn, here, tells whether it is in its way"
+                "see the line for net.core.somaxconn below, which limits it"
             };
             format!(
                 "{part} of the cookies came back, so that real clients came faster than the queue took them: raise the backlog given to \

@@ -28,7 +28,7 @@ const NEAR: u64 = 80;
 const PAST: &str = "there were more of them then, the limit was lower, or memory was short, and which is not known";
 /// The connections that may end in `TIME_WAIT`.
 const CONNECTIONS: [Counter; 2] = [Counter::ActiveOpens, Counter::PassiveOpens];
-/// What connections are without where timestamps are off (RFC 7323), and what no counter tells.
+/// What connections lack where timestamps are off (RFC 7323). No counter shows it.
 const MISSED: &str = "connections have no protection against wrapped sequence numbers (PAWS), and no round-trip times of what is sent \
     again. That it hurts here is not seen";
 
@@ -54,7 +54,7 @@ pub(super) fn reuse(frame: &HostFrame) -> Verdict {
             "it does nothing, for it needs tcp_timestamps, which is 0 here; {}",
             holds(frame, held)
         ))
-        .step("net.ipv4.tcp_timestamps, here, tells how it is turned on"),
+        .step("to turn it on see the line for net.ipv4.tcp_timestamps"),
         Some(held) if without_timestamps => Verdict::note(format!(
             "{}; {}, and it needs tcp_timestamps, which is 0",
             meaning(frame),
@@ -71,7 +71,7 @@ pub(super) fn reuse(frame: &HostFrame) -> Verdict {
         .evidence("time_wait", frame.time_wait)
 }
 
-/// The same where `TIME_WAIT` holds nearly all ports, as `held` tells, and timestamps are on.
+/// The same where `TIME_WAIT` holds nearly all ports of `held`, and timestamps are on.
 fn low(frame: &HostFrame, held: &PortsHeld) -> Verdict {
     let words = format!("{}; {}", meaning(frame), holds(frame, held));
     // The default of later kernels is enough where both sides are here.
@@ -222,7 +222,7 @@ pub(super) fn buckets(frame: &HostFrame) -> Verdict {
         }
         (Some(_), Some(limit)) if is_short(frame, limit) => refused(frame, limit),
         (Some(_), Some(_)) => Verdict::note(format!("{}; {total}: {PAST}", now(frame)))
-            .step("see whether TCPTimeWaitOverflow goes on: tcpwatch churn tells"),
+            .step("see whether TCPTimeWaitOverflow goes on: tcpwatch churn shows it"),
     };
     verdict
         .counters(&[Counter::TcpTimeWaitOverflow])
@@ -230,7 +230,7 @@ pub(super) fn buckets(frame: &HostFrame) -> Verdict {
 }
 
 /// Whether the limit is known to be too low for what this host does: it is nearly reached, or lower than it would be if nobody had
-/// set it. That some were refused since boot may be of a lower limit, which is no more.
+/// set it. Those refused since boot may have met a lower limit, since raised.
 fn is_short(frame: &HostFrame, limit: u64) -> bool {
     let own = frame.default_of(Setting::TcpMaxTwBuckets).unwrap_or(FEW_BUCKETS);
     limit < own || frame.time_wait.is_some_and(|count| reaches(count, limit, NEAR))
@@ -256,7 +256,7 @@ fn refused(frame: &HostFrame, limit: u64) -> Verdict {
         &format!("up to {} MiB of kernel memory while they last", thousands(mebibytes)),
     );
     let check_step =
-        "then see whether TCPTimeWaitOverflow goes on: tcpwatch churn tells how many there would be room for";
+        "then see whether TCPTimeWaitOverflow goes on: tcpwatch churn shows how many timewait sockets this host needs";
     verdict.advice.insert(verdict.advice.len() - 1, check_step.into());
     verdict
 }
@@ -296,7 +296,7 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
         } else {
             vec![
                 "find who closes so many connections first: tcpwatch churn".into(),
-                "net.ipv4.tcp_max_tw_buckets, here, tells what a higher limit takes".into(),
+                "for a higher limit see the line for net.ipv4.tcp_max_tw_buckets below".into(),
             ]
         },
         ..Finding::new(Kind::TimeWaitOverflow, severity, title)

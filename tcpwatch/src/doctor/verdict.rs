@@ -7,7 +7,7 @@ use crate::input::counter::Counter;
 use crate::input::host::HostFrame;
 use crate::input::setting::Setting;
 
-/// What is to be said of a setting here.
+/// A setting of this host, judged.
 pub(super) struct Verdict {
     pub(super) severity: Severity,
     pub(super) standing: Standing,

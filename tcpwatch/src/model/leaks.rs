@@ -129,7 +129,7 @@ pub struct Leaks {
     /// The groups of stuck sockets in the last frame, to be kept where their process exits: at most one for each socket of the last
     /// scan and of `ended`. The next frame replaces them.
     reported: BTreeMap<Key, Group>,
-    /// Those whose process has exited, with the time, ns. At most [`GROUPS_MAX`], the first number; one more is left out, and counted.
+    /// The groups of processes that have exited, with the time, ns. At most [`GROUPS_MAX`], the first number; one more is left out, and counted.
     /// Each expires after the longest window.
     exited: BTreeMap<Key, (u64, Group)>,
     /// When the past of some group was last evicted, ns.
@@ -147,7 +147,7 @@ pub struct Leaks {
 }
 
 impl Leaks {
-    /// Nothing known of sockets in `states`; `older_ns` makes one stuck. `by_netns` says whether events have their namespace.
+    /// Nothing known of sockets in `states`; `older_ns` makes one stuck. `by_netns` is whether transitions have their namespace.
     #[must_use]
     pub fn new(states: StateSet, older_ns: u64, by_netns: bool) -> Self {
         Self {
@@ -192,7 +192,7 @@ impl Leaks {
         self.ended.inodes()
     }
 
-    /// Applies a transition; `wanted` says whether its owner is one that was asked for, where it is known.
+    /// Applies a transition; `wanted` is whether the filter selects its owner.
     pub fn apply_transition(&mut self, event: &Transition, wanted: bool) {
         if event.from == event.to {
             return;

@@ -49,7 +49,7 @@ fn somaxconn_is_raised_where_it_is_what_limits_a_queue_that_was_full() {
         assert_eq!(line.standing, Standing::Notable);
         assert_eq!(evidence(&line.finding, "ListenOverflows"), &Value::Count(1204));
     }
-    // In a copied tree nobody tells the limits, and a queue above somaxconn is at it.
+    // A copied tree does not show the limits: a queue above somaxconn is at it.
     frame.listeners = Some(vec![Listener {
         limit: None,
         ..listener(80, 129, 0)

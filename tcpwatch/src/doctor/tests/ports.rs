@@ -63,14 +63,14 @@ fn nobody_says_that_there_are_ports_enough_without_having_looked() {
         (frame.open_sockets, frame.time_wait) = (open, waiting);
         let (standing, words) = says(&frame);
         assert!(
-            standing == Standing::Notable && words.contains("not looked at"),
+            standing == Standing::Notable && words.contains("not counted"),
             "{words}"
         );
     }
     // A look that came to no end knows who holds many, and of nobody that he holds few.
     let mut frame = busy(9000, 0);
     (frame.open_sockets, frame.held.as_mut().unwrap().whole) = (Some(90_000), false);
-    assert!(says(&frame).1.contains("not looked at"));
+    assert!(says(&frame).1.contains("not counted"));
     let mut frame = busy(28_000, 0);
     (frame.open_sockets, frame.held.as_mut().unwrap().whole) = (Some(90_000), false);
     assert_eq!(
@@ -103,6 +103,14 @@ fn no_range_takes_the_port_of_a_listener() {
     assert_eq!(range(&[61_500, 62_000], 28_000), wide("10240 61499"));
     assert_eq!(range(&[61_000, 32_767], 28_000), None, "there is no room");
     assert_eq!(range(&[61_000, 80], 23_000), wide("10240 60999"));
+}
+
+#[test]
+fn a_range_of_the_last_port_cannot_be_wider() {
+    let mut frame = busy(1, 0);
+    frame.range = PortRange::parse("65535 65535", "");
+    frame.listeners = Some(vec![listener(65_534, 0, 128)]);
+    assert_eq!(commands(&of(&frame, Setting::IpLocalPortRange)), [""; 0]);
 }
 
 #[test]

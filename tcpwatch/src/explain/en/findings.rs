@@ -40,9 +40,9 @@ pub(super) fn text(kind: Kind) -> FindingText {
         Kind::Churn => FindingText {
             about: "A new connection for every request or few",
             meaning: &[
-                "A process or peer makes ten connections a second or more, and a quarter of all, to one destination. Most of \
-                them have ended. Nine of ten of the ended ones lasted less than a second. In the direction that carries less, \
-                they carried less than 16 KiB on average.",
+                "A process or peer makes ten connections a second or more, and a quarter of all, to one destination: most \
+                have ended, nine of ten of those within a second, and they carried less than 16 KiB on average in the \
+                direction that carries less.",
             ],
             hurts: &[
                 "Every one costs a handshake (a round trip before the first byte, more with TLS), CPU on both \
@@ -76,7 +76,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
         Kind::PortExhaustion => FindingText {
             about: "Local ports run out",
             meaning: &[
-                "A connection is told from others by four things: two addresses, two ports. To one destination \
+                "A connection is identified by four things: two addresses, two ports. To one destination \
                 address and port, from one source address, there can be only as many as ip_local_port_range \
                 has ports (28,232 by default), and those in TIME_WAIT are among them.",
                 "They run low where 80 % of them are taken, and run out where a connect found none or, if the last ten \
@@ -151,7 +151,8 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "The SYN queue of a listener was full. With tcp_syncookies the kernel answered with cookies and stored \
                 nothing (TcpExtTCPReqQFullDoCookies). Without tcp_syncookies it dropped the SYN \
                 (TcpExtTCPReqQFullDrop).",
-                "Found where a listener dropped SYNs, or answered them with a cookie; ten dropped a second are critical.",
+                "Found where a listener answered SYNs with cookies, dropped them for a full queue or, while connections are \
+                half-open, dropped ten packets or more for no full queue; ten drops a second are critical.",
                 "Without cookies, where the backlog of a listener is larger than three quarters of \
                 tcp_max_syn_backlog, SYNs are dropped before that, once as many are half-open. \
                 TcpExtListenDrops alone counts those.",
@@ -194,8 +195,8 @@ pub(super) fn text(kind: Kind) -> FindingText {
         Kind::ConnectFailures => FindingText {
             about: "Connects fail",
             meaning: &[
-                "Connects of one process to one destination failed: five or more, and one in twenty. They were refused, \
-                timed out, unreachable or given up. One in two is critical.",
+                "Connects of one process to one destination, or all others together, failed: five or more, and one in \
+                twenty; one in two is critical. They were refused, timed out, unreachable or given up.",
                 "The finding port_exhaustion reports connects that found no local port.",
             ],
             hurts: &[
@@ -232,8 +233,8 @@ pub(super) fn text(kind: Kind) -> FindingText {
         Kind::RetransmitStorm => FindingText {
             about: "Much is sent again",
             meaning: &[
-                "Many segments were retransmitted: ten a second or more, and one in twenty of the segments sent. They were \
-                lost, or their acknowledgements were lost or late. SYN and SYN-ACK do not count.",
+                "Segments other than SYN and SYN-ACK were retransmitted: ten a second or more, and one in twenty of the \
+                segments sent. They were lost, or their acknowledgements were lost or late.",
             ],
             hurts: &[
                 "Throughput falls and latency rises: each timeout waits 200 ms or more and doubles. Lost SYNs \
@@ -242,7 +243,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
             to_do: &[
                 "`tcpwatch life`: retr of each connection; one peer or one network means a path, all \
                 of them mean this host (its link, its queue, its CPU).",
-                "SYNs and SYN-ACKs alone (`tcpwatch latency` tells them apart): queues that are full, or a firewall.",
+                "SYNs and SYN-ACKs alone (`tcpwatch latency` counts them apart): queues that are full, or a firewall.",
                 "`ip -s link` and `ethtool -S`: drops and errors of the interface.",
             ],
         },
@@ -251,8 +252,8 @@ pub(super) fn text(kind: Kind) -> FindingText {
             meaning: &[
                 "Records found no room in the ring buffer (lost), or the kernel skipped a run of our program \
                 (missed). What was printed is not complete; counts of stat do not depend on the ring buffer.",
-                "tcpwatch reports this if it lost records, skipped runs, missed resets or miscounted sockets. One in a \
-                thousand of the events seen is a warning.",
+                "tcpwatch reports this if it lost records or resets or miscounted sockets, one in a thousand of which is a \
+                warning, or if the kernel skipped runs.",
             ],
             hurts: &[
                 "The history and the owner of some connections are unknown, and findings that stand on single \
@@ -267,7 +268,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
         Kind::Host => FindingText {
             about: "A setting of the host hurts, or does not do what it was set for",
             meaning: &[
-                "What `tcpwatch doctor` says of a setting: its value, the default, what the counters say, and \
+                "What `tcpwatch doctor` shows of a setting: its value, the default, the counters, and \
                 whether a change would help here.",
             ],
             hurts: &["A setting copied from elsewhere may hide the cause, or break something else."],

@@ -132,7 +132,8 @@ pub(super) fn text(kind: Kind) -> FindingText {
             meaning: &[
                 "监听套接字的半连接队列满了。开启 tcp_syncookies 时，内核用 cookie 应答，不保留任何信息\
                 （TcpExtTCPReqQFullDoCookies）；没有开启时直接丢弃 SYN（TcpExtTCPReqQFullDrop）。",
-                "判定条件：监听套接字丢弃了 SYN，或者用 cookie 应答；每秒丢弃十个以上为严重。",
+                "判定条件：监听套接字用 cookie 应答 SYN，或者因队列已满而丢弃，或者在有半连接时丢弃了十个以上与队列已满无关的\
+                报文；每秒丢弃十个以上为严重。",
                 "没有开启 cookie 时，如果监听套接字的 backlog 大于 tcp_max_syn_backlog 的四分之三，半连接数一达到这个\
                 四分之三，还没到队列满就开始丢弃 SYN，只计入 TcpExtListenDrops。",
             ],
@@ -171,8 +172,8 @@ pub(super) fn text(kind: Kind) -> FindingText {
         Kind::ConnectFailures => FindingText {
             about: "connect() 失败",
             meaning: &[
-                "某个进程向同一个目的地的 connect() 失败了五次以上，并且占尝试次数的二十分之一以上：被拒绝、超时、不可达，\
-                或者中途放弃；失败一半以上为严重。",
+                "某个进程向同一个目的地的 connect()，或者其余所有 connect() 合起来，失败了五次以上，并且占尝试次数的二十分之一\
+                以上：被拒绝、超时、不可达，或者中途放弃；失败一半以上为严重。",
                 "没有临时端口的见 port_exhaustion。",
             ],
             hurts: &["每次失败都意味着一个请求变慢或丢失。超时还会让一个线程或协程一直占着。"],
@@ -203,8 +204,8 @@ pub(super) fn text(kind: Kind) -> FindingText {
         Kind::RetransmitStorm => FindingText {
             about: "大量重传",
             meaning: &[
-                "每秒重传十个以上报文，并且占发出报文的二十分之一以上：报文丢了，或者确认丢了、来得太晚。SYN 和 SYN-ACK \
-                不计在内。",
+                "每秒重传十个以上报文（SYN 和 SYN-ACK 不计在内），并且占发出报文的二十分之一以上：报文丢了，或者确认丢了、来得\
+                太晚。",
             ],
             hurts: &["吞吐下降，延迟上升：每次超时至少等 200 毫秒，并且逐次加倍。丢一个 SYN 就是一秒。"],
             to_do: &[
@@ -219,7 +220,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
             meaning: &[
                 "环形缓冲区放不下记录（lost），或者内核跳过了我们程序的某次运行（missed）。打印出来的内容不完\
                 整；stat 的计数不依赖环形缓冲区。",
-                "判定条件：丢失了记录、跳过了运行、错过了 RST，或者套接字计数有误；达到所见事件的千分之一为警告。",
+                "判定条件：丢失了记录、错过了 RST 或者套接字计数有误（达到千分之一为警告），或者内核跳过了运行。",
             ],
             hurts: &["部分连接的经历和属主无从得知，依据单条连接得出的结论可能偏小。"],
             to_do: &[

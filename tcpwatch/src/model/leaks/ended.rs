@@ -91,7 +91,7 @@ impl Ended {
         self.sockets.keys().copied()
     }
 
-    /// Those that somebody is known to hold.
+    /// The sockets with a known holder.
     pub(super) fn sockets(&self) -> impl Iterator<Item = &Tracked> {
         let sockets = self.sockets.values().map(|(socket, _)| socket);
         sockets.filter(|socket| !socket.holders.is_empty())

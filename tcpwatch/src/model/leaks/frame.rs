@@ -27,8 +27,8 @@ pub struct LeaksFrame {
     pub namespaces: BTreeMap<u32, Option<String>>,
     /// What the last scan could not see of the holders; `None` if it did not read them: then the holders are those of an earlier scan.
     pub unseen: Option<Unseen>,
-    /// Transitions that were lost: entries among them have no exact time. The next scan misses a socket that was stuck and is gone all
-    /// the same.
+    /// Transitions that were lost: the age of a socket that entered by one of them is a lower bound. The next scan still notices a stuck
+    /// socket that is gone.
     pub lost: u64,
     /// Events of the whole host that no program handled; some may be of other network namespaces. `None` if the kernel does not count
     /// them, or transitions are not read.
@@ -54,7 +54,7 @@ impl LeaksFrame {
         self.present().map(|group| group.in_state).sum()
     }
 
-    /// Those that are stuck, and those of them that the kernel has ended, which are in no state any more.
+    /// Stuck sockets, and how many of them the kernel has ended: these are in no state any more.
     #[must_use]
     pub fn stuck(&self) -> [u64; 2] {
         self.present().fold([0, 0], |[sockets, ended], group| {
@@ -64,7 +64,7 @@ impl LeaksFrame {
 }
 
 impl Leaks {
-    /// What there is to show after the last scan; `to_unix_ns` makes Unix time of our clock's, `watched` says whether transitions are
+    /// What there is to show after the last scan; `to_unix_ns` is added to monotonic times, `watched` is whether transitions are
     /// read, `lost` how many were lost.
     pub fn frame(&mut self, to_unix_ns: i64, watched: bool, lost: u64) -> LeaksFrame {
         let now_ns = self.scanned_ns;
@@ -126,7 +126,7 @@ impl Leaks {
         groups
     }
 
-    /// Adds what `groups` did since the watch began at `began_ns`, and the groups of which no socket is left.
+    /// Adds to `groups` their past since the watch began at `began_ns`, and the groups without sockets.
     fn add_past(&mut self, groups: &mut BTreeMap<Key, Group>, began_ns: u64) {
         let now_ns = self.scanned_ns;
         for key in groups.keys() {

@@ -558,7 +558,7 @@ mod tests {
         let mut advises = |severity, count: u64, owner: &str| {
             let finding = Finding {
                 advice: vec!["act".into()],
-                evidence: vec![("owner", owner.into()), ("opened", count.into())],
+                evidence: vec![("remote", owner.into()), ("opened", count.into())],
                 ..Finding::new(Kind::Churn, severity, format!("{owner} opened {count}"))
             };
             let mut out = Vec::new();
