@@ -10,11 +10,11 @@ use crate::model::format::{several, thousands};
 use crate::model::real;
 use crate::model::stat::StatFrame;
 
-/// Packets a second that found no room, from which several clients wait at any moment and most of them fail: one that waits sends
-/// again about once a second, and thrice where it has data.
+/// Packets a second that found no room. From this rate on several clients wait at any moment, and most of them fail: a waiting client
+/// sends again about once a second, or three times a second if it has data.
 const CRITICAL_PER_S: f64 = 10.0;
 
-/// Looks at `TcpExt:ListenOverflows`.
+/// Inspects `TcpExt:ListenOverflows`.
 #[derive(Debug, Default)]
 pub struct AcceptQueueOverflow {
     critical: Hysteresis<()>,
@@ -63,7 +63,8 @@ impl Detector for AcceptQueueOverflow {
         if whose.is_empty() {
             advice.insert(
                 0,
-                "see whose it is: ss -ltnpm counts at the end of skmem (d) what each listener dropped".into(),
+                "see which listener it is: ss -ltnpm shows at the end of skmem (d) how many packets each dropped"
+                    .into(),
             );
         }
         findings.push(Finding {

@@ -7,7 +7,7 @@ use crate::explain::kind::Kind;
 use crate::model::churn::Opener;
 use crate::model::format::{duration, thousands};
 
-/// Looks at the bursts that ended. One that goes on may still turn out to be a rate that stays, and is none then.
+/// Inspects the bursts that ended. A burst that goes on may become the usual rate, and is no burst then.
 #[derive(Debug)]
 pub struct Burst;
 

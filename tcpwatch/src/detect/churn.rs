@@ -9,23 +9,23 @@ use crate::model::churn::{ChurnFrame, Destination, Opener, Tally};
 use crate::model::format::{duration, per_second, thousands, two_digits};
 use crate::model::real;
 
-/// Connections a second from which one opener is worth a word: in the minute that TIME_WAIT lasts, 600 sockets.
+/// Connections a second of one opener that are worth reporting: in the minute that TIME_WAIT lasts they are 600 sockets.
 const BUSY_PER_S: f64 = 10.0;
-/// Connections a second from which it hurts: in that minute they hold 6,000 of the 28,232 ports there usually are.
+/// Connections a second that hurt: in that minute they hold 6,000 of the usual 28,232 ports.
 const HURTS_PER_S: f64 = 100.0;
-/// Of all connections opened, the part from which it is the culprit.
+/// Share of all opened connections that makes one opener the cause.
 const SHARE: f64 = 0.25;
-/// Connections that live shorter than this are opened for one request or few, ns.
+/// A connection that lives shorter than this was opened for a few requests, ns.
 const SHORT_NS: f64 = 1e9;
-/// Of the connections opened, the part that must have ended: fewer do not show how long the others live.
+/// Share of the opened connections that must have ended: fewer do not show how long the others live.
 const ENDED: f64 = 0.5;
-/// Bytes of a connection that was opened for one request or few, on average, in the direction that carries less: two of the largest
-/// requests that nginx takes (`large_client_header_buffers`), or so many smaller ones that the client does well.
+/// A connection that carries fewer bytes than this, in the direction that carries less, was opened for a few requests. It is twice the
+/// largest request that nginx accepts (`large_client_header_buffers`).
 const FEW_BYTES: f64 = 16.0 * 1024.0;
-/// Of the connections opened, the part in TIME_WAIT on this side from which a user may want to change TIME_WAIT.
+/// Share of the opened connections that wait in TIME_WAIT here. From this share on a user may want to change a setting of TIME_WAIT.
 const WAITS: f64 = 0.5;
 
-/// Looks at who opens what.
+/// Inspects the openers of connections and their destinations.
 #[derive(Debug, Default)]
 pub struct ChurnDetector {
     found: Hysteresis<(Severity, Opener, Destination)>,
@@ -104,8 +104,8 @@ impl Detector for ChurnDetector {
                     ));
                 }
             }
-            // Where ports run out, `port_exhaustion` has the advice. A timewait socket that was refused is in no TIME_WAIT, though its
-            // connection ended alike.
+            // Where ports run out, `port_exhaustion` has the advice. Where timewait sockets were refused, the number in TIME_WAIT is
+            // unknown.
             if share(tally.time_wait, tally.opened) >= WAITS && !run_out(churn, destination) && !refused {
                 advice.push(format!(
                     "no sysctl is needed for the {} of them in TIME_WAIT: they go when the connections do",
@@ -293,9 +293,9 @@ mod tests {
         assert_eq!((advice(&frame(Some(1.1))), advice(&frame(None))), (1, 2));
     }
 
-    /// From its own end nobody can tell a connection that was refused a timewait socket from one that has one.
+    /// The end of a connection does not show whether its timewait socket was refused.
     #[test]
-    fn where_timewait_sockets_were_refused_nobody_is_said_to_be_in_one() {
+    fn where_timewait_sockets_were_refused_their_number_is_unknown() {
         let mut frame = ChurnFrame {
             by_name: vec![route(app(), 553, 553, 1000)],
             ..nobody(quiet())

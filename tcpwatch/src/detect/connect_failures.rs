@@ -13,13 +13,13 @@ use crate::model::format::thousands;
 use crate::model::real;
 use crate::model::stat::StatFrame;
 
-/// Failures in an interval from which they are worth a word: a service that restarts refuses a few.
+/// Failures in an interval that are worth reporting: a service that restarts refuses a few.
 const FEWEST: f64 = 5.0;
-/// Of the connects tried, the part: on the best of days some peers are away.
+/// Share of the connects that must fail: some peers are always away.
 const SHARE: f64 = 0.05;
-/// Of the connects tried, the part from which an application that needs the peer does not work.
+/// Share of failed connects with which an application that needs the peer does not work.
 const CRITICAL: f64 = 0.5;
-/// Of the failures, the part from which one way to fail has advice of its own.
+/// Share of the failures that gives one way to fail its own advice.
 const WORTH_ADVICE: f64 = 0.1;
 
 /// Ways for a connect to fail, each of which is counted in the finding.
@@ -30,7 +30,7 @@ const WAYS: [Ending; 4] = [
     Ending::ConnectAbandoned,
 ];
 
-/// How a connect failed, in a word or two, after how many did.
+/// How a connect failed, in a word or two after the count.
 #[must_use]
 pub const fn words(ending: Ending) -> &'static str {
     match ending {
@@ -43,7 +43,7 @@ pub const fn words(ending: Ending) -> &'static str {
     }
 }
 
-/// Looks at connects that fail, by destination where that is known.
+/// Inspects connects that fail, by destination if known.
 #[derive(Debug, Default)]
 pub struct ConnectFailures {
     found: Hysteresis<(Severity, Subject)>,
@@ -60,7 +60,7 @@ struct Connects {
 }
 
 impl Connects {
-    /// Those that failed, but for those that found no local port.
+    /// Connects that failed, without those that found no local port.
     fn failures(&self) -> u64 {
         self.failed.total().saturating_sub(self.failed.get(Ending::NoPort))
     }
@@ -173,7 +173,7 @@ fn finding(stat: &StatFrame, connects: &Connects, severity: Severity, whose: Sub
     }
 }
 
-/// What to do, for the ways in which many of them failed.
+/// Advice for the ways in which many of them failed.
 fn advice(connects: &Connects, to: Option<Destination>) -> Vec<String> {
     let Some(to) = to else {
         return vec!["see which: tcpwatch life shows each connect, its destination and how it ended".into()];

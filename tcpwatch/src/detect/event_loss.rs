@@ -1,4 +1,4 @@
-//! tcpwatch lost records or resets or miscounted sockets, one in a thousand of which is a warning, or the kernel skipped runs of it.
+//! tcpwatch lost records, missed resets or miscounted sockets (one in a thousand is a warning), or the kernel skipped runs of it.
 
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
@@ -6,10 +6,10 @@ use super::{Detector, Frame, share, within};
 use crate::explain::kind::Kind;
 use crate::model::format::thousands;
 
-/// Of the transitions in an interval, the part from which those that are missing change a rate that is shown: it has two or three digits.
+/// Share of the transitions in an interval that changes a shown rate when it is missing: a rate has two or three digits.
 const WARNING: f64 = 0.001;
 
-/// Looks at what was lost.
+/// Inspects the counts of what is missing.
 #[derive(Debug, Default)]
 pub struct EventLoss {
     /// Records lost until the frame before, where a frame has them since the start.

@@ -88,13 +88,13 @@ pub struct Finding {
     pub topic: Topic,
     /// How bad it is.
     pub severity: Severity,
-    /// What is wrong, in a sentence with its numbers and without a full stop. What came from outside is escaped in it.
+    /// What is wrong, in a sentence with its numbers and without a full stop. Names from outside are escaped.
     pub title: String,
-    /// The numbers it stands on, by their names in machine output.
+    /// The evidence, by its names in machine output.
     pub evidence: Vec<(&'static str, Value)>,
     /// What to do, one step an item, the best first.
     pub advice: Vec<String>,
-    /// Whose doing it is; `None` where it is nobody's or not known.
+    /// The process that causes it; `None` if there is none, or it is unknown.
     pub owner: Option<Owner>,
 }
 
@@ -116,7 +116,7 @@ const NAMES: [&str; 14] = [
     "end",
 ];
 
-/// What a finding is about: its kind and severity, the owner, and the evidence of [`NAMES`]. It stays the same while only numbers change.
+/// What a finding is about: its kind and severity, the owner, and the evidence of [`NAMES`]. It stays equal while only numbers change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Subject(Kind, Severity, Option<Process>, Vec<String>);
 

@@ -14,11 +14,10 @@ use crate::model::real;
 
 /// Half-open connections from which there is a pile: a host without trouble has a handful, for they last a round trip.
 const FROM: f64 = 100.0;
-/// Longest that a handshake waits, on average, on a healthy network, s: after that the SYN or SYN-ACK is sent again (RFC 6298,
-/// section 2).
+/// Longest average wait of a handshake on a healthy network, s: then the SYN or SYN-ACK is sent again (RFC 6298, section 2).
 const RTO_S: f64 = 1.0;
 
-/// Looks at how many there are, and how many a second are completed: the one over the other is how long they wait (Little's law).
+/// Inspects the number of half-open connections. Divided by the handshakes completed a second, it is their average wait (Little's law).
 #[derive(Debug, Default)]
 pub struct HalfOpen {
     piled: Hysteresis<TcpState>,
@@ -41,7 +40,7 @@ impl Detector for HalfOpen {
                 TcpState::SynSent,
                 "connects from here wait for an answer to their SYN",
                 stat.moved(TcpState::SynSent, TcpState::Established),
-                "see whose and where to: tcpwatch snapshot --state syn_sent --by process --by remote",
+                "see the processes and destinations: tcpwatch snapshot --state syn_sent --by process --by remote",
             ),
         ] {
             let waiting = stat.connections.get(state);
@@ -61,7 +60,7 @@ impl Detector for HalfOpen {
             let mut advice = vec![see.to_owned()];
             if state == TcpState::SynRecv {
                 advice.push(format!(
-                    "clients that nobody knows and that never answer are a scan or a flood: limit their SYNs in front of this host, {}",
+                    "unknown clients that never answer are a scan or a flood: limit their SYNs in front of this host, {}",
                     match stat.syn.cookies {
                         Some(0) => "and turn SYN cookies on (net.ipv4.tcp_syncookies is 0)",
                         Some(_) => "and leave SYN cookies on",
@@ -69,7 +68,7 @@ impl Detector for HalfOpen {
                     }
                 ));
                 advice.push(
-                    "clients that are known do not hear the SYN-ACK, or are not heard: look for a firewall or a way back that differs \
+                    "known clients do not get the SYN-ACK, or their ACK is lost: look for a firewall or a way back that differs \
                      from the way in"
                         .into(),
                 );

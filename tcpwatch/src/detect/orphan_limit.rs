@@ -1,4 +1,4 @@
-//! Orphans are at their limit where the kernel gave some up, or where there are a quarter of `tcp_max_orphans`, from which it may.
+//! Orphans are at their limit where the kernel gave some up, or where there are a quarter of `tcp_max_orphans` and it may do so.
 //!
 //! An orphan is a closed socket that still waits for its peer.
 
@@ -9,15 +9,15 @@ use crate::explain::kind::Kind;
 use crate::input::counter::Counter;
 use crate::model::format::thousands;
 
-/// The kernel gives up orphans whose peer does not answer from this part of the limit on: each counts twice
+/// From a half of the limit on the kernel may give up an orphan without an answer of its peer: it counts as two
 /// (`tcp_out_of_resources`, `net/ipv4/tcp_timer.c`).
 const SILENT: u32 = 2;
-/// From this part on those of which an ICMP error came besides: each counts four times.
+/// From a quarter on it may give up an orphan that got an ICMP error too: it counts as four.
 pub(crate) const UNREACHABLE: u32 = 4;
-/// Of the most there may be, the part from which the kernel may give up orphans before their time.
+/// Share of the limit from which the kernel may give up orphans before their time.
 const FROM: f64 = 1.0 / UNREACHABLE as f64;
 
-/// From how many on they are given up, where there may be `limit`.
+/// The numbers of orphans from which the kernel may give up some, if `limit` is the limit.
 pub(crate) fn begins(limit: u64) -> String {
     format!(
         "from {} on those whose peer does not answer may be reset, and from {} on where an ICMP error came too",
@@ -26,7 +26,7 @@ pub(crate) fn begins(limit: u64) -> String {
     )
 }
 
-/// Looks at how many there are, and at `TcpExt:TCPAbortOnMemory`.
+/// Inspects the number of orphans and `TcpExt:TCPAbortOnMemory`.
 #[derive(Debug, Default)]
 pub struct OrphanLimit {
     near: Hysteresis<()>,

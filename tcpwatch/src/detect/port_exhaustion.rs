@@ -21,15 +21,14 @@ use crate::model::ports::row::{Limit, Row};
 use crate::model::real;
 use crate::model::stat::StatFrame;
 
-/// Of the ports, the part taken from which they run low, percent: connect(2) looks for a free one at random, and takes longer the
-/// fewer there are.
+/// Share of taken ports with which they run low, percent: connect(2) tries ports at random, and takes longer the fewer are free.
 pub(crate) const LOW: u32 = 80;
-/// Of the ports held, the part by TIME_WAIT from which it is what runs them out.
+/// Share of the held ports in TIME_WAIT that makes TIME_WAIT the cause.
 const WAITS: f64 = 0.5;
-/// Of the connections tried to somewhere, the part of one process from which it is the culprit.
+/// Share of the connects to a destination that makes one process the cause.
 const CULPRIT: f64 = 0.5;
 
-/// Looks at the ports in use, their forecast, and the connects that found none.
+/// Inspects the ports in use, their forecast, and the connects that found none.
 #[derive(Debug, Default)]
 pub struct PortExhaustion {
     low: Hysteresis<Ends>,
@@ -170,7 +169,7 @@ pub fn ends(ends: &Ends) -> [(&'static str, Value); 2] {
     ]
 }
 
-/// What to do about the ports of `row`, which run low or out; so many connects `failed` for want of one.
+/// Advice for the ports of `row`, which run low or out; `failed` connects found none.
 fn advice(stat: &StatFrame, row: &Row, failed: Option<u64>) -> Vec<String> {
     let Some(to) = row.ends.destination else {
         return vec![
@@ -200,7 +199,7 @@ fn advice(stat: &StatFrame, row: &Row, failed: Option<u64>) -> Vec<String> {
     advice
 }
 
-/// What keeps connect(2) from taking a port that TIME_WAIT holds, step by step; connects may `fail` for it.
+/// Steps that let connect(2) take a port in TIME_WAIT. `fail` is whether connects found no port.
 fn tw_reuse_steps(stat: &StatFrame, reuse: TwReuse, source: IpAddr, destination: IpAddr, fail: bool) -> Vec<String> {
     let is_allowed = reuse.is_allowed(source, destination);
     let mut steps = Vec::new();
@@ -242,7 +241,7 @@ fn tw_reuse_steps(stat: &StatFrame, reuse: TwReuse, source: IpAddr, destination:
     steps
 }
 
-/// The process here that opens or tries most of the connections between `ends`, if one does.
+/// The process here that tries most of the connects between `ends`, if there is one.
 fn culprit(churn: &ChurnFrame, ends: &Ends) -> Option<Owner> {
     let to = ends.destination?;
     let mut all = 0.0;
@@ -358,7 +357,7 @@ mod tests {
         }
     }
 
-    /// What is typed is what is in the way, and nothing that is so already.
+    /// The commands change the settings that are in the way, and no others.
     #[test]
     fn what_is_in_the_way_of_a_port_is_named() {
         for (settings, failed, typed, said) in [
@@ -408,7 +407,7 @@ mod tests {
         }
     }
 
-    /// One process that opened so many there, and whose connects so often found no port.
+    /// One process that opened so many connections there, and found no port so often.
     fn route(opened: u64, failed: u64) -> Route {
         let to = connect();
         let mut tally = Tally {

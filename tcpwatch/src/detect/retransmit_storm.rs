@@ -7,15 +7,15 @@ use crate::explain::kind::Kind;
 use crate::input::counter::Counter;
 use crate::model::format::thousands;
 
-/// Of the segments sent, the part sent again from which connections are slow: at a twentieth lost, a round trip of 50 ms leaves
-/// about 1 Mbit/s to each (Mathis et al. 1997).
+/// Share of retransmitted segments that makes connections slow: if a twentieth is lost, a connection with a round trip of 50 ms gets
+/// about 1 Mbit/s (Mathis et al. 1997).
 const FROM: f64 = 0.05;
-/// The part from which connections time out.
+/// Share with which connections time out.
 const CRITICAL: f64 = 0.25;
-/// Segments a second sent again: fewer are a probe or two on a host that sends next to nothing.
+/// Retransmitted segments a second: fewer are a few probes on an idle host.
 const FEWEST_PER_S: f64 = 10.0;
 
-/// Looks at `Tcp:RetransSegs` beside `Tcp:OutSegs`.
+/// Inspects `Tcp:RetransSegs` beside `Tcp:OutSegs`.
 #[derive(Debug, Default)]
 pub struct RetransmitStorm {
     found: Hysteresis<Severity>,
@@ -29,7 +29,7 @@ impl Detector for RetransmitStorm {
         let (Some(again), Some(first)) = (count(Counter::RetransSegs), count(Counter::OutSegs)) else {
             return;
         };
-        // Handshakes that get no answer are trouble of their own kinds: half_open, syn_flood, connect_failures.
+        // Other detectors report handshakes without an answer: half_open, syn_flood, connect_failures.
         let handshakes = count(Counter::TcpSynRetrans);
         let again = again.saturating_sub(handshakes.unwrap_or(0));
         let part = share(again, first.saturating_add(again));

@@ -1,5 +1,5 @@
-//! SYNs find no room: a listener answered them with cookies, dropped them for a full queue or, while connections are half-open, dropped
-//! ten or more packets for no full queue; ten drops a second are critical.
+//! SYNs find no room where a listener answered them with cookies, dropped them for a full queue or, while connections are half-open,
+//! dropped ten or more packets for no full queue; ten drops a second are critical.
 
 use tcpwatch_common::TcpState;
 
@@ -15,16 +15,15 @@ use crate::model::format::{several, thousands};
 use crate::model::real;
 use crate::model::stat::StatFrame;
 
-/// Of the cookies sent, the part that comes back from where clients are real, percent: a flood from addresses that are not the
-/// sender's answers none.
+/// Share of the sent cookies that real clients return, percent: a flood with forged addresses returns none.
 pub(crate) const REAL: u32 = 50;
 /// The same part.
 const ANSWERED: f64 = REAL as f64 / 100.0;
 /// Cookies from which the part that comes back means anything: the ACKs to the last of them may be on their way.
 const COOKIES: f64 = 30.0;
-/// Where they come from.
+/// How to see their sources.
 const SEE: &str = "see from where they come: tcpwatch snapshot --state syn_recv --by remote";
-/// Drops of listeners that no queue explains, from which they are worth a word: counters of all CPUs are not read at one moment.
+/// Drops of listeners without a full queue that are worth reporting: the counters of all CPUs are not read at one moment.
 const UNEXPLAINED: f64 = 10.0;
 
 /// `tcp_syncookies` where every SYN is answered with a cookie, whether or not a queue is full (ip-sysctl.rst).
@@ -38,7 +37,7 @@ enum Threshold {
     Unexplained,
 }
 
-/// Looks at what happened to SYNs.
+/// Inspects the counters of SYNs and cookies.
 #[derive(Debug, Default)]
 pub struct SynFlood {
     reached: Hysteresis<Threshold>,
@@ -173,7 +172,7 @@ fn dropped_for_no_queue(stat: &StatFrame, dropped: u64, severity: Severity) -> F
     finding(stat, severity, title, advice)
 }
 
-/// What to do where SYNs are dropped that cookies would answer.
+/// Advice where SYNs are dropped that cookies would answer.
 fn turn_cookies_on(stat: &StatFrame) -> Vec<String> {
     let mut advice = vec!["let the kernel answer with a cookie, so that clients get in:".to_owned()];
     advice.extend(set(

@@ -9,12 +9,12 @@ use crate::input::ports::TIME_WAIT_S;
 use crate::input::setting::Setting;
 use crate::model::format::{per_second, several, thousands};
 
-/// Of the most there may be, the part from which it is worth a word: at a steady rate there are as many a minute later.
+/// Share of the limit that is worth reporting: at a steady rate there are as many a minute later.
 const FROM: f64 = 0.9;
-/// What one takes, bytes (`tw_sock_TCP` in /proc/slabinfo, rounded up).
+/// Size of a timewait socket, bytes (`tw_sock_TCP` in /proc/slabinfo, rounded up).
 const BYTES: u64 = 256;
 
-/// Looks at how many there are, and at `TcpExt:TCPTimeWaitOverflow`.
+/// Inspects the number of timewait sockets and `TcpExt:TCPTimeWaitOverflow`.
 #[derive(Debug, Default)]
 pub struct TimeWaitOverflow {
     near: Hysteresis<()>,
@@ -56,7 +56,7 @@ impl Detector for TimeWaitOverflow {
             }
             None => (Severity::Info, format!("timewait sockets near their limit: {there}")),
         };
-        // What this rate comes to, in the minute that each lasts; of several namespaces the sum is nobody's limit.
+        // How many exist at this rate, for each lasts a minute. Of several namespaces each has a limit, and their sum has none.
         let wanted = time_wait.entered.filter(|_| stat.namespace.is_some()).map(|entered| {
             let all = entered.saturating_add(time_wait.refused.unwrap_or(0));
             per_second(all, stat.interval_s).saturating_mul(TIME_WAIT_S as u64)

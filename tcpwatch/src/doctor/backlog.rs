@@ -16,7 +16,7 @@ use crate::model::format::thousands;
 
 /// The default since Linux 5.4. A queue of this length takes little memory while it is empty.
 const ENOUGH: u64 = 4096;
-/// The most a listener may have (`sk_max_ack_backlog` had 16 bits until Linux 5.5).
+/// The longest queue of a listener (`sk_max_ack_backlog` had 16 bits until Linux 5.5).
 const MOST: u64 = 65_535;
 
 /// Whether it was somaxconn that made `listener`'s queue as long as it is, and not what the application asked for; `None` where
@@ -74,7 +74,7 @@ fn did(listener: &Listener, is_full: bool) -> String {
     format!("{listener} holds {}{of} now{and_dropped}", thousands(listener.queued))
 }
 
-/// What `listeners` did, those that share a place and an owner as one.
+/// What `listeners` did. Listeners of one owner at one place count as one.
 fn all_did(frame: &HostFrame, listeners: &[&Listener]) -> String {
     let full = full(frame);
     let texts = |now: bool| {
@@ -95,7 +95,7 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
     let all: Vec<_> = frame.listeners.iter().flatten().collect();
     let overflows = frame.counter(Counter::ListenOverflows);
     let is_quiet = full.is_empty() && (overflows.is_none_or(|count| count == 0) || is_rare(frame));
-    // Half-open connections have the same bound, and nobody counts at which listener they reached it.
+    // The same limit bounds half-open connections, and no counter shows at which listener.
     let half_open = crowd(frame).filter(|_| is_quiet && !is_bound_by_backlog(frame));
     let blamed = if half_open.is_some() { Vec::new() } else { blamed(frame) };
     let counted = half_open
@@ -140,7 +140,7 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
                 let whose = if all.iter().all(|listener| listener.drops == Some(0)) {
                     "none that listens now has dropped any, so that it was one that is gone"
                 } else {
-                    "whose queue it was is not known, and none is full now"
+                    "which queue it was is not known, and none is full now"
                 };
                 Verdict::note(format!("{counted}; {whose}: nothing is recommended"))
             } else {
@@ -157,7 +157,7 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
         .evidence("full", frame.listeners.as_ref().map(|_| full.len() as u64))
 }
 
-/// Whether accept queues overflowed so rarely that it is worth knowing, and no more.
+/// Whether accept queues overflowed so rarely that nothing needs a change.
 fn is_rare(frame: &HostFrame) -> bool {
     let overflows = frame.counter(Counter::ListenOverflows).unwrap_or(0);
     negligible::is_rare(frame, overflows, &[Counter::PassiveOpens])

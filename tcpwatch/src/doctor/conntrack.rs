@@ -12,7 +12,7 @@ use crate::model::format::{several, thousands};
 const NEAR: u64 = 80;
 /// The part from which it is full within minutes, percent.
 const FULL: u64 = 95;
-/// A limit below is of no use where a table was full: a kernel's own is at least as large on a machine of 1 GiB.
+/// No lower limit is suggested where a table was full: the default is at least as large on a machine of 1 GiB.
 const FEW: u64 = 65_536;
 /// Bytes of an entry, about (`struct nf_conn` and its extensions).
 const ENTRY_BYTES: u64 = 320;

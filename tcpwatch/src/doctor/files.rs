@@ -49,14 +49,14 @@ enum Meaning {
     Ports(Box<PortRange>),
 }
 
-/// What the kernel makes of `text` of `setting`; `None` where it refuses it.
+/// `text` of `setting` as the kernel parses it; `None` if the kernel refuses it.
 fn meant(setting: Setting, text: &str) -> Option<Meaning> {
     let mut words = text.split_ascii_whitespace();
     match setting {
-        // In whatever order and however often (`proc_do_large_bitmap`).
+        // Order and repetitions do not matter (`proc_do_large_bitmap`).
         Setting::IpLocalReservedPorts => Some(Meaning::Ports(Box::new(PortRange::parse("1 65535", text)?))),
         Setting::IpLocalPortRange => Some(Meaning::Range(number(words.next()?)?, number(words.next()?)?)),
-        // What follows the first word is passed over (`do_proc_dointvec`).
+        // The kernel ignores all but the first word (`do_proc_dointvec`).
         _ => Some(Meaning::Number(number(words.next()?)?)),
     }
 }

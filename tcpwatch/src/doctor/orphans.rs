@@ -1,4 +1,4 @@
-//! Orphans, sockets that their process has closed and that are not over: `tcp_max_orphans`, `tcp_orphan_retries`.
+//! Orphans, which are closed sockets that still wait for their peers: `tcp_max_orphans`, `tcp_orphan_retries`.
 
 use super::format::{counter_text, rate, since};
 use super::negligible::{RARE, is_rare};
@@ -18,7 +18,7 @@ const KIB: u64 = 64;
 /// Retries of an orphan, where `tcp_orphan_retries` is 0 (`tcp_orphan_retries()`).
 const RETRIES: u64 = 8;
 
-/// Whether orphans are so many now that the limit may take the first of them; `None` where that is unknown.
+/// Whether there are so many orphans now that the kernel may give up some for the limit; `None` if that is unknown.
 fn are_many(frame: &HostFrame) -> Option<bool> {
     let (orphans, limit) = (frame.orphans?, frame.number(Setting::TcpMaxOrphans)?);
     Some(orphans > limit / u64::from(UNREACHABLE))

@@ -10,9 +10,9 @@ use crate::input::ports::walk::PortsHeld;
 use crate::input::setting::Setting;
 use crate::model::format::thousands;
 
-/// Of the ports, the part in use to one destination from which they run low, percent.
+/// Share of the ports in use to one destination with which they run low, percent.
 pub(super) const LOW: u64 = port_exhaustion::LOW as u64;
-/// The part from which the next connects fail, percent: connect(2) finds the last ones by chance.
+/// Share with which the next connects fail, percent: connect(2) finds the last free ports by chance.
 pub(super) const OUT: u64 = 98;
 
 /// What connect(2) does with a port that is in `TIME_WAIT` to the same destination.
@@ -22,7 +22,7 @@ pub(super) enum TimeWait {
     Keeps,
     /// Nobody knows, for one of the settings is not known.
     Unknown,
-    /// It may take it after so many ms, where the side that is gone used timestamps (`tcp_twsk_unique`); it never did here.
+    /// It may take it after so many ms, if the old connection used timestamps (`tcp_twsk_unique`); it never did here.
     Untried(u32),
     /// The same, and it did so to one destination or another.
     Taken(u32),
@@ -89,7 +89,7 @@ pub(super) fn is_to_loopback(held: &PortsHeld) -> bool {
     destination.is_some_and(|destination| destination.ip().to_canonical().is_loopback())
 }
 
-/// `10.0.0.1 to 10.0.0.9:6379 holds 24,310 of 28,232 ports, 24,000 of them in TIME_WAIT`, and what becomes of those.
+/// `10.0.0.1 to 10.0.0.9:6379 holds 24,310 of 28,232 ports, 24,000 of them in TIME_WAIT`, and whether connect(2) takes those.
 pub(super) fn holds(frame: &HostFrame, held: &PortsHeld) -> String {
     let usable = frame.range.as_ref().map_or(0, |range| range.usable().into());
     let destination = held.ends.destination.map(|to| format!(" to {to}"));

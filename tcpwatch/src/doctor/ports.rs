@@ -29,7 +29,7 @@ pub(super) fn range(frame: &HostFrame) -> Verdict {
                 holds(frame, held)
             )),
         },
-        // Whether a program does is not to be seen, and connect() alone shares them.
+        // Nothing shows whether a program does, and connect() alone shares them.
         (None, Some(held)) => Verdict::note(format!(
             "{}, whatever the destination: a program that calls bind() to port 0 before connect() finds none, unless it sets \
              IP_BIND_ADDRESS_NO_PORT; connect() alone has as many to each other destination",

@@ -6,7 +6,7 @@ use crate::input::counter::Counter;
 use crate::input::host::HostFrame;
 use crate::input::setting::Setting;
 
-/// RFC 1122, 4.2.3.5, wants 100 s at least, which are so many retries of the shortest timeout.
+/// Retries that take 100 s with the shortest timeout: RFC 1122, 4.2.3.5, wants at least that.
 const RFC1122: u64 = 8;
 /// The shortest timeout, ms (`TCP_RTO_MIN`); each is twice the one before.
 const RTO_MIN_MS: u64 = 200;

@@ -16,9 +16,9 @@ use crate::model::format::{several, thousands};
 
 /// From this release a listener's own backlog bounds its half-open connections (`inet_csk_reqsk_queue_is_full`).
 const BOUND_BY_LISTENER: Release = Release(4, 4);
-/// Of the cookies sent, the part that came back from which those who knocked were real, percent.
+/// Share of the sent cookies that real clients return, percent.
 const REAL: u64 = syn_flood::REAL as u64;
-/// The most that helps (`reqsk_queue_alloc` before Linux 4.4, of which a backlog had 16 bits).
+/// A larger value does not help (`reqsk_queue_alloc` before Linux 4.4, and a backlog had 16 bits).
 const MOST: u64 = 65_535;
 
 /// SYNs that found no room among half-open connections.
@@ -83,13 +83,13 @@ fn are_on(frame: &HostFrame) -> bool {
     frame.number(Setting::TcpSyncookies).is_some_and(|value| value > 0)
 }
 
-/// Of `tcp_max_syn_backlog`, what is for strangers while cookies are off: a peer that is known from before may have the rest.
+/// The part of `tcp_max_syn_backlog` for new peers while cookies are off: the kernel keeps the rest for peers known from before.
 fn for_strangers(frame: &HostFrame) -> Option<u64> {
     let backlog = frame.number(Setting::TcpMaxSynBacklog)?;
     Some(backlog - backlog / 4)
 }
 
-/// Whether a listener that dropped something may have more half-open connections than that: the queue of another is full before.
+/// Whether a listener that dropped packets may have more half-open connections than that. The queue of any other is full before.
 fn may_reach_the_backlog(frame: &HostFrame) -> bool {
     let (Some(most), Some(listeners)) = (for_strangers(frame), &frame.listeners) else {
         return true;
@@ -192,7 +192,7 @@ fn is_old(frame: &HostFrame) -> bool {
     frame.release().is_some_and(|release| release < BOUND_BY_LISTENER)
 }
 
-/// Real clients that came faster than a queue of half-open connections took them, in words: their cookies came back.
+/// The words for real clients that came faster than a queue of half-open connections took them: their cookies came back.
 pub(super) fn crowd(frame: &HostFrame) -> Option<String> {
     let no_room = DroppedSyns::from_frame(frame);
     let sent = frame.counter(Counter::SyncookiesSent).filter(|&sent| sent > 0)?;

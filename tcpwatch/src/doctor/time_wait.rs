@@ -20,11 +20,11 @@ const TIME_WAIT_S: u64 = ports::TIME_WAIT_S as u64;
 /// Bytes of a timewait socket, about (`struct tcp_timewait_sock`).
 const TIME_WAIT_BYTES: u64 = 256;
 
-/// A limit below is of no use where timewait sockets were refused, and where it is not known what the kernel's own would be.
+/// No lower limit is suggested where timewait sockets were refused and the default is unknown.
 const FEW_BUCKETS: u64 = 16_384;
-/// Of the limit, the part from which the next timewait sockets may be refused, percent: where connections close in bursts.
+/// Share of the limit from which timewait sockets may be refused, percent: connections close in bursts.
 const NEAR: u64 = 80;
-/// What nobody knows of timewait sockets that were refused, where there is room for more now.
+/// Why timewait sockets may have been refused, where there is room for more now.
 const PAST: &str = "there were more of them then, the limit was lower, or memory was short, and which is not known";
 /// The connections that may end in `TIME_WAIT`.
 const CONNECTIONS: [Counter; 2] = [Counter::ActiveOpens, Counter::PassiveOpens];

@@ -129,8 +129,8 @@ pub struct Leaks {
     /// The groups of stuck sockets in the last frame, to be kept where their process exits: at most one for each socket of the last
     /// scan and of `ended`. The next frame replaces them.
     reported: BTreeMap<Key, Group>,
-    /// The groups of processes that have exited, with the time, ns. At most [`GROUPS_MAX`], the first number; one more is left out, and counted.
-    /// Each expires after the longest window.
+    /// The groups of processes that have exited, with the time, ns. At most [`GROUPS_MAX`], the first number; one more is left out, and
+    /// counted. Each expires after the longest window.
     exited: BTreeMap<Key, (u64, Group)>,
     /// When the past of some group was last evicted, ns.
     forgot_ns: u64,

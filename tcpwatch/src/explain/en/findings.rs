@@ -252,8 +252,8 @@ pub(super) fn text(kind: Kind) -> FindingText {
             meaning: &[
                 "Records found no room in the ring buffer (lost), or the kernel skipped a run of our program \
                 (missed). What was printed is not complete; counts of stat do not depend on the ring buffer.",
-                "tcpwatch reports this if it lost records or resets or miscounted sockets, one in a thousand of which is a \
-                warning, or if the kernel skipped runs.",
+                "tcpwatch reports this if it lost records, missed resets or miscounted sockets (one in a thousand is a \
+                warning), or if the kernel skipped runs.",
             ],
             hurts: &[
                 "The history and the owner of some connections are unknown, and findings that stand on single \

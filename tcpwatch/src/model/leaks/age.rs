@@ -1,8 +1,8 @@
 //! The least age of a socket whose entry into its state was not seen, by what the kernel shows of it.
 //!
 //! In `CLOSE_WAIT` and `FIN_WAIT2` that is the time since the last ACK came, for what brought it into the state was one. In `SYN_SENT`
-//! and `LAST_ACK` it is how long the SYN or the FIN, sent on the way into the state, has been sent again. In `ESTABLISHED` it is the time since
-//! data moved.
+//! and `LAST_ACK` it is how long the SYN or the FIN, sent on the way into the state, has been sent again. In `ESTABLISHED` it is the time
+//! since data moved.
 
 use tcpwatch_common::TcpState;
 
