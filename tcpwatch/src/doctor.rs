@@ -8,6 +8,7 @@ mod conntrack;
 mod descriptors;
 mod files;
 mod format;
+mod judgement;
 mod negligible;
 mod orphans;
 mod port_usage;
@@ -16,12 +17,11 @@ mod retries;
 mod suggested_range;
 mod syn;
 mod time_wait;
-mod verdict;
 
-use verdict::Verdict;
+use judgement::Judgement;
 
 use crate::detect::finding::{Finding, Severity, Value};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::explain::topic::Topic;
 use crate::input::host::{HostFrame, Place};
 use crate::input::ports::range::PortRange;
@@ -109,7 +109,7 @@ pub fn examine(frame: &HostFrame, with_host: bool) -> Report {
 }
 
 /// What `setting` is and does here.
-fn judge(frame: &HostFrame, setting: Setting) -> Verdict {
+fn judge(frame: &HostFrame, setting: Setting) -> Judgement {
     match setting {
         Setting::TcpSyncookies => syn::cookies(frame),
         Setting::TcpMaxSynBacklog => syn::backlog(frame),
@@ -134,7 +134,7 @@ fn judge(frame: &HostFrame, setting: Setting) -> Verdict {
         | Setting::TcpKeepaliveProbes
         | Setting::TcpRetries1
         | Setting::TcpSynRetries
-        | Setting::TcpSynackRetries => Verdict::fine(),
+        | Setting::TcpSynackRetries => Judgement::fine(),
     }
 }
 
@@ -144,8 +144,10 @@ fn line(frame: &HostFrame, setting: Setting) -> Line {
     let by_memory = frame.default_of(setting);
     let text = frame.settings.get(&setting).map(String::as_str);
     let mut verdict = match (frame.unread.get(&setting), text) {
-        (Some(why), _) => Verdict::unknown(why),
-        (None, Some(text)) if !is_understood(setting, text) => Verdict::unknown("this is no value that a kernel shows"),
+        (Some(why), _) => Judgement::unknown(why),
+        (None, Some(text)) if !is_understood(setting, text) => {
+            Judgement::unknown("this is no value that a kernel shows")
+        }
         _ => judge(frame, setting),
     };
     let is_known = verdict.standing != Standing::Unknown;
@@ -191,7 +193,7 @@ fn line(frame: &HostFrame, setting: Setting) -> Line {
         place,
         standing: verdict.standing,
         finding: Finding {
-            kind: Kind::Host,
+            kind: FindingKind::Host,
             topic: Topic::Setting(setting),
             severity: verdict.severity,
             title: join_non_empty([&format!("{} {is}{beside}", setting.sysctl()), &verdict.words], ": "),

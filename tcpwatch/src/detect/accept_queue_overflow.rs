@@ -3,7 +3,7 @@
 use super::finding::{Finding, Severity};
 use super::hysteresis::{Hysteresis, Slack};
 use super::{Detector, Frame, few, happened, rate, within};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::input::counter::Counter;
 use crate::input::listener::{Listener, overflowed, owner_of_all};
 use crate::model::format::{several, thousands};
@@ -78,7 +78,7 @@ impl Detector for AcceptQueueOverflow {
             ],
             advice,
             owner,
-            ..Finding::new(Kind::AcceptQueueOverflow, severity, title)
+            ..Finding::new(FindingKind::AcceptQueueOverflow, severity, title)
         });
     }
 }

@@ -3,7 +3,7 @@
 
 use super::finding::{Finding, Severity, Value};
 use super::{Detector, Frame, MOST, opener_owner};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::model::churn::Opener;
 use crate::model::format::{duration, thousands};
 
@@ -46,7 +46,7 @@ impl Detector for Burst {
                 ],
                 owner: burst.owner.and_then(opener_owner),
                 // A burst alone hurts nobody. `accept_queue_overflow` reports the packets that found a queue full.
-                ..Finding::new(Kind::Burst, Severity::Info, title)
+                ..Finding::new(FindingKind::Burst, Severity::Info, title)
             });
         }
     }

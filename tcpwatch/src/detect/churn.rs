@@ -4,7 +4,7 @@
 use super::finding::{Finding, Severity};
 use super::hysteresis::{Hysteresis, Slack};
 use super::{Detector, Frame, MOST, opener_owner, rate, share, within};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::model::churn::{ChurnFrame, Destination, Opener, Tally};
 use crate::model::format::{duration, per_second, thousands, two_digits};
 use crate::model::real;
@@ -116,7 +116,7 @@ impl Detector for ChurnDetector {
                 evidence,
                 advice,
                 owner,
-                ..Finding::new(Kind::Churn, severity, title)
+                ..Finding::new(FindingKind::Churn, severity, title)
             });
         }
     }

@@ -6,7 +6,7 @@
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
 use super::{Detector, Frame, MOST, opener_owner, share, within};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::model::churn::{Destination, Opener};
 use crate::model::ending::{Ending, EndingCounts};
 use crate::model::format::thousands;
@@ -169,7 +169,7 @@ fn finding(stat: &StatFrame, connects: &Connects, severity: Severity, whose: Sub
         evidence,
         advice: advice(connects, whose.map(|(_, to)| to)),
         owner: whose.and_then(|(opener, _)| opener_owner(opener)),
-        ..Finding::new(Kind::ConnectFailures, severity, title)
+        ..Finding::new(FindingKind::ConnectFailures, severity, title)
     }
 }
 

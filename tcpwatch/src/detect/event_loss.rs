@@ -3,7 +3,7 @@
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
 use super::{Detector, Frame, share, within};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::model::format::thousands;
 
 /// Share of the transitions in an interval that changes a shown rate when it is missing: a rate has two or three digits.
@@ -73,7 +73,7 @@ impl Detector for EventLoss {
             ],
             advice,
             ..Finding::new(
-                Kind::EventLoss,
+                FindingKind::EventLoss,
                 severity,
                 format!("tcpwatch did not see everything {}: {}", within(stat), parts.join(", ")),
             )

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::explain::topic::Topic;
 use crate::input::owner::{Owner, Process};
 
@@ -83,7 +83,7 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// What kind of trouble it is.
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// Its page of `tcpwatch explain`.
     pub topic: Topic,
     /// How bad it is.
@@ -118,7 +118,7 @@ const NAMES: [&str; 14] = [
 
 /// What a finding is about: its kind and severity, the owner, and the evidence of [`NAMES`]. It stays equal while only numbers change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Subject(Kind, Severity, Option<Process>, Vec<String>);
+pub struct Subject(FindingKind, Severity, Option<Process>, Vec<String>);
 
 impl Finding {
     /// What it is about.
@@ -131,7 +131,7 @@ impl Finding {
 
     /// A finding of `kind`, which names its page of `tcpwatch explain`; the rest is to be filled in.
     #[must_use]
-    pub fn new(kind: Kind, severity: Severity, title: String) -> Self {
+    pub fn new(kind: FindingKind, severity: Severity, title: String) -> Self {
         Self {
             kind,
             topic: Topic::Finding(kind),
@@ -168,8 +168,8 @@ pub(crate) mod tests {
             cgroup: None,
         };
         Finding {
-            kind: Kind::Churn,
-            topic: Topic::Finding(Kind::Churn),
+            kind: FindingKind::Churn,
+            topic: Topic::Finding(FindingKind::Churn),
             severity: Severity::Warning,
             title: format!("{owner} opened 4,870 connections"),
             evidence: vec![
@@ -186,7 +186,7 @@ pub(crate) mod tests {
     /// One with as little as there may be.
     pub(crate) fn bare() -> Finding {
         Finding {
-            kind: Kind::Host,
+            kind: FindingKind::Host,
             topic: Topic::Setting(Setting::TcpTwRecycle),
             severity: Severity::Info,
             title: "x".into(),

@@ -7,7 +7,7 @@ use tcpwatch_common::TcpState;
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
 use super::{Detector, Frame, rate, within};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::input::counter::Counter;
 use crate::model::format::{per_second, thousands};
 use crate::model::real;
@@ -85,7 +85,7 @@ impl Detector for HalfOpen {
                     ("syn_retransmits", stat.counters.get(Counter::TcpSynRetrans).into()),
                 ],
                 advice,
-                ..Finding::new(Kind::HalfOpen, Severity::Warning, title)
+                ..Finding::new(FindingKind::HalfOpen, Severity::Warning, title)
             });
         }
     }

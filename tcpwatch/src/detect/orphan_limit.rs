@@ -5,7 +5,7 @@
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
 use super::{Detector, Frame, happened, percent, share, within};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::input::counter::Counter;
 use crate::model::format::thousands;
 
@@ -86,7 +86,8 @@ impl Detector for OrphanLimit {
             advice.push("raise net.ipv4.tcp_max_orphans only with memory to spare: an orphan may hold 64 KB that is never swapped".into());
         }
         if pressures.is_some_and(|pressures| pressures > 0) {
-            advice.push("TCP came under memory pressure: net.ipv4.tcp_mem is the limit, in pages, and sockets with full buffers fill it".into());
+            advice.push("TCP came under memory pressure: net.ipv4.tcp_mem is the limit, in pages, and sockets with full buffers \
+                 fill it".into());
         }
         findings.push(Finding {
             evidence: vec![
@@ -97,7 +98,7 @@ impl Detector for OrphanLimit {
                 ("mem_pages", orphans.mem_pages.into()),
             ],
             advice,
-            ..Finding::new(Kind::OrphanLimit, severity, title)
+            ..Finding::new(FindingKind::OrphanLimit, severity, title)
         });
     }
 }

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use super::finding::{Finding, Severity, Value};
 use super::hysteresis::Hysteresis;
 use super::{Detector, Frame, MOST, opener_owner, percent, share, within};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::explain::sysctl_command::set;
 use crate::input::owner::Owner;
 use crate::input::ports::ends::Ends;
@@ -156,7 +156,7 @@ fn ports_finding(churn: &ChurnFrame, row: &Row, taken: Option<f64>, failed: Opti
         evidence,
         advice: advice(&churn.stat, row, failed),
         owner: culprit(churn, &row.ends),
-        ..Finding::new(Kind::PortExhaustion, severity, title)
+        ..Finding::new(FindingKind::PortExhaustion, severity, title)
     }
 }
 
@@ -280,7 +280,7 @@ fn none_left(stat: &StatFrame, failed: u64, churn: bool) -> Option<Finding> {
             "a port bound before connect() is nobody else's, whatever the destination: set IP_BIND_ADDRESS_NO_PORT before bind()".into(),
         ],
         ..Finding::new(
-            Kind::PortExhaustion,
+            FindingKind::PortExhaustion,
             Severity::Critical,
             format!("{} {connects} found no local port {}", thousands(failed), within(stat)),
         )

@@ -3,7 +3,7 @@
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
 use super::{Detector, Frame, percent, rate, share, within};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::input::counter::Counter;
 use crate::model::format::thousands;
 
@@ -54,8 +54,11 @@ impl Detector for RetransmitStorm {
             percent(part),
         );
         let advice = vec![
-            "find the peers: tcpwatch life shows the segments that each finished connection sent again, ss -ti those of open connections".into(),
-            "look for drops on the way to them: ip -s link and tc -s qdisc here, then the switch and the path beyond".into(),
+            "find the peers: tcpwatch life shows the segments that each finished connection sent again, ss -ti \
+             those of open connections"
+                .into(),
+            "look for drops on the way to them: ip -s link and tc -s qdisc here, then the switch and the path beyond"
+                .into(),
         ];
         findings.push(Finding {
             evidence: vec![
@@ -67,7 +70,7 @@ impl Detector for RetransmitStorm {
                 ("given_up", count(Counter::TcpAbortOnTimeout).into()),
             ],
             advice,
-            ..Finding::new(Kind::RetransmitStorm, severity, title)
+            ..Finding::new(FindingKind::RetransmitStorm, severity, title)
         });
     }
 }

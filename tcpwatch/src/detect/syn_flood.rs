@@ -7,7 +7,7 @@ use super::accept_queue_overflow::is_critical;
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
 use super::{Detector, Frame, share, within};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::explain::sysctl_command::set;
 use crate::input::counter::Counter;
 use crate::input::setting::Setting;
@@ -200,7 +200,7 @@ fn finding(stat: &StatFrame, severity: Severity, title: String, advice: Vec<Stri
             ("tcp_max_syn_backlog", stat.syn.max_backlog.into()),
         ],
         advice,
-        ..Finding::new(Kind::SynFlood, severity, title)
+        ..Finding::new(FindingKind::SynFlood, severity, title)
     }
 }
 

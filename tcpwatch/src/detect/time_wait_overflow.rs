@@ -3,7 +3,7 @@
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
 use super::{Detector, Frame, percent, share, within};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::explain::sysctl_command::set;
 use crate::input::ports::TIME_WAIT_S;
 use crate::input::setting::Setting;
@@ -93,7 +93,7 @@ impl Detector for TimeWaitOverflow {
                 ("wanted", wanted.into()),
             ],
             advice,
-            ..Finding::new(Kind::TimeWaitOverflow, severity, title)
+            ..Finding::new(FindingKind::TimeWaitOverflow, severity, title)
         });
     }
 }

@@ -1,13 +1,13 @@
 //! Accept queues: `somaxconn`, `tcp_abort_on_overflow`, and queues that were full.
 
 use super::format::{counter_text, rate, since};
+use super::judgement::Judgement;
 use super::negligible::{self, RARE};
 use super::syn::{crowd, is_bound_by_backlog};
-use super::verdict::Verdict;
 use crate::detect::accept_queue_overflow::dropped;
 use crate::detect::few;
 use crate::detect::finding::{Finding, Severity, Value};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::input::counter::Counter;
 use crate::input::host::HostFrame;
 use crate::input::listener::{Listener, by_place, overflowed, owner_of_all};
@@ -86,9 +86,9 @@ fn all_did(frame: &HostFrame, listeners: &[&Listener]) -> String {
 }
 
 /// `net.core.somaxconn`.
-pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
+pub(super) fn somaxconn(frame: &HostFrame) -> Judgement {
     let Some(value) = frame.number(Setting::Somaxconn) else {
-        return Verdict::fine();
+        return Judgement::fine();
     };
     let full = full(frame);
     let capped = |listener: &&Listener| is_capped(listener, value);
@@ -102,9 +102,9 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
         .clone()
         .unwrap_or_else(|| counter_text(frame, Counter::ListenOverflows));
     let verdict = match overflows {
-        None if half_open.is_none() => Verdict::fine(),
-        Some(0) if half_open.is_none() && full.is_empty() => Verdict::fine(),
-        _ if half_open.is_none() && is_quiet => Verdict::note(format!("{counted}, {RARE}")),
+        None if half_open.is_none() => Judgement::fine(),
+        Some(0) if half_open.is_none() && full.is_empty() => Judgement::fine(),
+        _ if half_open.is_none() && is_quiet => Judgement::note(format!("{counted}, {RARE}")),
         _ => {
             let by_somaxconn: Vec<_> = blamed.iter().copied().filter(|one| capped(one) == Some(true)).collect();
             if !by_somaxconn.is_empty() {
@@ -117,7 +117,7 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
                     ),
                 )
             } else if !blamed.is_empty() && blamed.iter().all(|one| capped(one) == Some(false)) {
-                Verdict::note(format!(
+                Judgement::note(format!(
                     "{counted}; {}, and asked for no more: its own backlog is to be raised, this is large enough",
                     all_did(frame, &blamed)
                 ))
@@ -128,11 +128,11 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
                     format!("{counted}; it is the limit of every listener here"),
                 )
             } else if blamed.is_empty() && !all.is_empty() && all.iter().all(|one| capped(one) == Some(false)) {
-                Verdict::note(format!(
+                Judgement::note(format!(
                     "{counted}; every listener here asked for less, so that raising it helps none: their own backlog is to be raised"
                 ))
             } else if half_open.is_some() {
-                Verdict::note(format!(
+                Judgement::note(format!(
                     "{counted}; it limits every listener that asked for a longer queue; tcpwatch cannot see which did: ss -ltn shows \
                      the limit of each in Send-Q"
                 ))
@@ -142,9 +142,9 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
                 } else {
                     "which queue it was is not known, and none is full now"
                 };
-                Verdict::note(format!("{counted}; {whose}: nothing is recommended"))
+                Judgement::note(format!("{counted}; {whose}: nothing is recommended"))
             } else {
-                Verdict::note(format!(
+                Judgement::note(format!(
                     "{counted}; {}, from a time when somaxconn was larger: nothing is recommended",
                     all_did(frame, &blamed)
                 ))
@@ -163,9 +163,9 @@ fn is_rare(frame: &HostFrame) -> bool {
     negligible::is_rare(frame, overflows, &[Counter::PassiveOpens])
 }
 
-fn longer_backlog_verdict(frame: &HostFrame, value: u64, words: String) -> Verdict {
+fn longer_backlog_verdict(frame: &HostFrame, value: u64, words: String) -> Judgement {
     if value >= MOST {
-        return Verdict::warning(format!(
+        return Judgement::warning(format!(
             "{words}; longer makes clients wait longer: accept() is to be called faster"
         ));
     }
@@ -174,7 +174,7 @@ fn longer_backlog_verdict(frame: &HostFrame, value: u64, words: String) -> Verdi
     } else {
         value.saturating_mul(2).min(MOST)
     };
-    let mut verdict = Verdict::warning(words).with_set_command(
+    let mut verdict = Judgement::warning(words).with_set_command(
         frame,
         Setting::Somaxconn,
         &to.to_string(),
@@ -189,16 +189,16 @@ fn longer_backlog_verdict(frame: &HostFrame, value: u64, words: String) -> Verdi
 }
 
 /// `net.ipv4.tcp_abort_on_overflow`.
-pub(super) fn abort(frame: &HostFrame) -> Verdict {
+pub(super) fn abort(frame: &HostFrame) -> Judgement {
     let counted = counter_text(frame, Counter::ListenOverflows);
     let overflows = frame.counter(Counter::ListenOverflows);
     let verdict = match (frame.number(Setting::TcpAbortOnOverflow), overflows) {
-        (Some(0), _) => Verdict::fine(),
-        (_, Some(0) | None) => Verdict::note(format!("a client whose last ACK finds an accept queue full is reset; {counted}")),
-        (_, Some(_)) if is_rare(frame) => Verdict::note(format!(
+        (Some(0), _) => Judgement::fine(),
+        (_, Some(0) | None) => Judgement::note(format!("a client whose last ACK finds an accept queue full is reset; {counted}")),
+        (_, Some(_)) if is_rare(frame) => Judgement::note(format!(
             "a client whose last ACK finds an accept queue full is reset; {counted}, {RARE}"
         )),
-        (_, Some(_)) => Verdict::warning(format!(
+        (_, Some(_)) => Judgement::warning(format!(
             "clients whose handshake was done were reset where a queue was full, who would have got in by trying again: {counted}, \
              SYNs that were dropped among them"
         ))
@@ -272,6 +272,6 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
             ]
         },
         owner,
-        ..Finding::new(Kind::AcceptQueueOverflow, severity, title)
+        ..Finding::new(FindingKind::AcceptQueueOverflow, severity, title)
     });
 }

@@ -1,7 +1,7 @@
 //! The ports that one destination holds, those in `TIME_WAIT` among them, and whether connect(2) still finds one.
 
 use super::format::{counter_text, long, reaches};
-use super::verdict::Verdict;
+use super::judgement::Judgement;
 use crate::detect::port_exhaustion;
 use crate::input::counter::Counter;
 use crate::input::host::HostFrame;
@@ -118,19 +118,19 @@ pub(super) fn holds(frame: &HostFrame, held: &PortsHeld) -> String {
 }
 
 /// The verdict where ports are not known to run low.
-pub(super) fn enough(frame: &HostFrame) -> Verdict {
+pub(super) fn enough(frame: &HostFrame) -> Judgement {
     let Some(range) = &frame.range else {
-        return Verdict::fine();
+        return Judgement::fine();
     };
     if frame.has_ports_to_spare() == Some(true) {
-        return Verdict::fine();
+        return Judgement::fine();
     }
     match &frame.held {
         Some(held) if held.whole => match held.to.first() {
-            Some(most) if reaches(most.used, range.usable().into(), LOW) => Verdict::note(holds(frame, most)),
-            _ => Verdict::fine(),
+            Some(most) if reaches(most.used, range.usable().into(), LOW) => Judgement::note(holds(frame, most)),
+            _ => Judgement::fine(),
         },
-        _ => Verdict::note(
+        _ => Judgement::note(
             "how many ports are held to which destination was not counted, or not completely: tcpwatch churn shows it",
         ),
     }

@@ -39,7 +39,7 @@ use super::ending;
 use crate::input::owner::Owner;
 use crate::input::socket::{Address, Detail};
 use crate::input::socket_owner::Unseen;
-use crate::input::socket_scan::{Held, ScannedSocket, SocketScan};
+use crate::input::socket_scan::{ScannedSocket, SocketHolders, SocketScan};
 use crate::input::{Opened, Transition};
 
 /// The states that should pass.
@@ -91,7 +91,7 @@ enum SocketId {
 
 /// An entry into a state that was seen.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct StateEntry {
     state: TcpState,
     at_ns: u64,
     owner: Option<Owner>,
@@ -114,7 +114,7 @@ pub struct Leaks {
     missing: BTreeMap<Endpoints, (Tracked, u64)>,
     /// At most [`ENTRIES_MAX`]; one more is left out, and counted. An entry goes when its socket leaves the state, or when a scan does
     /// not find the socket.
-    entries: HashMap<SocketId, Entry>,
+    entries: HashMap<SocketId, StateEntry>,
     /// Sockets that left a state since the scan under way began, with that state; `None` between scans. At most [`CLOSED_MAX`]; further
     /// ones are left out, and counted.
     closed_during_scan: Option<HashSet<(SocketId, TcpState)>>,
@@ -207,7 +207,7 @@ impl Leaks {
         if self.states.contains(event.to)
             && let Some(id) = ids.into_iter().flatten().next()
         {
-            let entry = Entry {
+            let entry = StateEntry {
                 state: event.to,
                 at_ns: event.monotonic_ns,
                 owner: event.owner,
@@ -411,7 +411,7 @@ impl Leaks {
         &self,
         found: ScannedSocket,
         ends: &Endpoints,
-        entry: Option<Entry>,
+        entry: Option<StateEntry>,
         previous: Option<Tracked>,
         [started_ns, now_ns]: [u64; 2],
     ) -> Tracked {

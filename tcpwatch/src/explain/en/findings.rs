@@ -1,11 +1,11 @@
 //! Findings.
 
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::explain::page::FindingText;
 
-pub(super) fn text(kind: Kind) -> FindingText {
+pub(super) fn text(kind: FindingKind) -> FindingText {
     match kind {
-        Kind::Leak => FindingText {
+        FindingKind::Leak => FindingText {
             about: "Sockets that their application never closes",
             meaning: &[
                 "Sockets stay in a state that only the application here can end, mostly CLOSE_WAIT. They get older, and \
@@ -37,7 +37,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 buys time alone.",
             ],
         },
-        Kind::Churn => FindingText {
+        FindingKind::Churn => FindingText {
             about: "A new connection for every request or few",
             meaning: &[
                 "A process or peer makes ten connections a second or more, and a quarter of all, to one destination: most \
@@ -56,7 +56,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "`tcpwatch churn`: who, where to, how many a second.",
             ],
         },
-        Kind::Burst => FindingText {
+        FindingKind::Burst => FindingText {
             about: "Many connections opened at once",
             meaning: &[
                 "Each of some seconds in a row opened more than twice what the median second of the minute before did, \
@@ -73,7 +73,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "If it is legitimate, a longer accept queue (the backlog of listen(), and somaxconn) takes it in.",
             ],
         },
-        Kind::PortExhaustion => FindingText {
+        FindingKind::PortExhaustion => FindingText {
             about: "Local ports run out",
             meaning: &[
                 "A connection is identified by four things: two addresses, two ports. To one destination \
@@ -102,7 +102,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "tcp_fin_timeout does not help, and tcp_tw_recycle is gone.",
             ],
         },
-        Kind::TimeWaitOverflow => FindingText {
+        FindingKind::TimeWaitOverflow => FindingText {
             about: "Timewait sockets were refused",
             meaning: &[
                 "There were tcp_max_tw_buckets timewait sockets in this network namespace, or no memory for \
@@ -120,7 +120,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "Do not lower it to get rid of TIME_WAIT: that makes every close one of these.",
             ],
         },
-        Kind::AcceptQueueOverflow => FindingText {
+        FindingKind::AcceptQueueOverflow => FindingText {
             about: "Accept queues were full",
             meaning: &[
                 "A connection whose handshake is done waits in the accept queue of its listener until accept() \
@@ -145,7 +145,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 called.",
             ],
         },
-        Kind::SynFlood => FindingText {
+        FindingKind::SynFlood => FindingText {
             about: "More SYNs than a listener takes: cookies sent, or SYNs dropped",
             meaning: &[
                 "The SYN queue of a listener was full. With tcp_syncookies the kernel answered with cookies and stored \
@@ -170,7 +170,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "An attack: leave tcp_syncookies at 1, and filter in front of the host.",
             ],
         },
-        Kind::HalfOpen => FindingText {
+        FindingKind::HalfOpen => FindingText {
             about: "Half-open connections pile up",
             meaning: &[
                 "A hundred handshakes or more, of either side, wait for longer than a second on average.",
@@ -192,7 +192,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 full; if it is all of them, look at this host's own way out.",
             ],
         },
-        Kind::ConnectFailures => FindingText {
+        FindingKind::ConnectFailures => FindingText {
             about: "Connects fail",
             meaning: &[
                 "Connects of one process to one destination, or all others together, failed: five or more, and one in \
@@ -209,7 +209,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 the host is down. no_port: see port_exhaustion.",
             ],
         },
-        Kind::OrphanLimit => FindingText {
+        FindingKind::OrphanLimit => FindingText {
             about: "Sockets without an owner are near their limit, or were given up for it",
             meaning: &[
                 "Orphans are closed connections that still have something to send: data, or a FIN that is not \
@@ -230,7 +230,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "Raise tcp_max_orphans if there is memory: an orphan may take up to 64 KB.",
             ],
         },
-        Kind::RetransmitStorm => FindingText {
+        FindingKind::RetransmitStorm => FindingText {
             about: "Much is sent again",
             meaning: &[
                 "Segments other than SYN and SYN-ACK were retransmitted: ten a second or more, and one in twenty of the \
@@ -247,7 +247,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "`ip -s link` and `ethtool -S`: drops and errors of the interface.",
             ],
         },
-        Kind::EventLoss => FindingText {
+        FindingKind::EventLoss => FindingText {
             about: "Events of our own were lost or missed",
             meaning: &[
                 "Records found no room in the ring buffer (lost), or the kernel skipped a run of our program \
@@ -265,7 +265,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 same CPU keeps ours from running.",
             ],
         },
-        Kind::Host => FindingText {
+        FindingKind::Host => FindingText {
             about: "A setting of the host hurts, or does not do what it was set for",
             meaning: &[
                 "What `tcpwatch doctor` shows of a setting: its value, the default, the counters, and \

@@ -287,13 +287,15 @@ impl Group {
     }
 
     fn hold(&mut self, process: &Process, fds: &[u32]) {
+        if fds.is_empty() {
+            return;
+        }
         self.fds += fds.len() as u64;
         match self.holders.iter_mut().find(|holder| holder.process.pid == process.pid) {
             Some(holder) => {
                 holder.process = holder.process.min(*process);
                 holder.fds.extend(fds);
             }
-            None if fds.is_empty() => {}
             None => self.holders.push(Holder {
                 process: *process,
                 fds: fds.to_vec(),

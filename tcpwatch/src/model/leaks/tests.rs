@@ -479,7 +479,7 @@ fn an_ended_socket_that_scans_no_longer_look_for_expires_and_is_counted() {
     for number in [1, 2] {
         leaks.apply_transition(&ends(number, number.into(), 2 * SECOND), true);
     }
-    let held = || Held {
+    let held = || SocketHolders {
         process: Some(app(12, How::Scan)),
         holders: close_wait(1).holders,
     };

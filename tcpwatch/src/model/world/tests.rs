@@ -23,7 +23,7 @@ use crate::input::ports::settings::Settings;
 use crate::input::ports::walk::Walk;
 use crate::input::socket::{Address, Retransmissions};
 use crate::input::socket_owner::{Holder, Unseen};
-use crate::input::socket_scan::{AcceptQueue, Held, ScannedSocket};
+use crate::input::socket_scan::{AcceptQueue, ScannedSocket, SocketHolders};
 use crate::input::{
     FullestNamespace, HostFacts, LedgerSample, Loss, Opened, Orphans, PortsSample, TimeWaitCounters, Traffic,
 };
@@ -313,7 +313,7 @@ fn socket_scan(at: BoxedStrategy<u64>) -> impl Strategy<Value = Input> {
             process: owner.into(),
             fds: vec![3],
         });
-        let held = Held {
+        let held = SocketHolders {
             process: owner,
             holders: holders.into_iter().collect(),
         };
