@@ -99,7 +99,8 @@ pub struct Finding {
 }
 
 /// The evidence that names the subject of a finding. All other evidence may change while the finding stays.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
+    "reason",
     "verdict",
     "state",
     "peer",

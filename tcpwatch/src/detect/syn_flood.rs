@@ -84,7 +84,7 @@ fn queue_full(stat: &StatFrame, dropped: u64, severity: Severity) -> Finding {
         several(dropped, "SYN was", "SYNs were"),
         within(stat)
     );
-    finding(stat, severity, title, turn_cookies_on(stat))
+    finding(stat, "queue_full", severity, title, turn_cookies_on(stat))
 }
 
 /// SYNs that were answered with a cookie; `are_many` is whether the part that comes back means anything.
@@ -102,7 +102,7 @@ fn answered_with_cookies(stat: &StatFrame, sent: u64, are_many: bool) -> Finding
             "1",
             "none: cookies are sent where a queue is full, as by default",
         );
-        return finding(stat, Severity::Info, title, advice);
+        return finding(stat, "cookies", Severity::Info, title, advice);
     }
     // Of several namespaces, one may be so.
     let perhaps = match stat.syn.cookies {
@@ -116,7 +116,7 @@ fn answered_with_cookies(stat: &StatFrame, sent: u64, are_many: bool) -> Finding
         several(answered, "valid cookie", "valid cookies")
     );
     if !are_many {
-        return finding(stat, Severity::Info, title, vec![SEE.into()]);
+        return finding(stat, "cookies", Severity::Info, title, vec![SEE.into()]);
     }
     let advice = if share(answered, sent) >= ANSWERED {
         vec![
@@ -131,7 +131,7 @@ fn answered_with_cookies(stat: &StatFrame, sent: u64, are_many: bool) -> Finding
             "leave SYN cookies on: without them clients would find no room".into(),
         ]
     };
-    finding(stat, Severity::Warning, title, advice)
+    finding(stat, "cookies", Severity::Warning, title, advice)
 }
 
 /// SYNs that were dropped though no queue was full. Without cookies the kernel keeps a quarter of `tcp_max_syn_backlog` for peers known
@@ -169,7 +169,7 @@ fn dropped_for_no_queue(stat: &StatFrame, dropped: u64, severity: Severity) -> F
             advice.extend(others);
         }
     }
-    finding(stat, severity, title, advice)
+    finding(stat, "no_queue_full", severity, title, advice)
 }
 
 /// Advice where SYNs are dropped that cookies would answer.
@@ -185,10 +185,12 @@ fn turn_cookies_on(stat: &StatFrame) -> Vec<String> {
     advice
 }
 
-fn finding(stat: &StatFrame, severity: Severity, title: String, advice: Vec<String>) -> Finding {
+/// The finding; `reason` names which of the three it is, for each has advice of its own.
+fn finding(stat: &StatFrame, reason: &'static str, severity: Severity, title: String, advice: Vec<String>) -> Finding {
     let count = |counter| stat.counters.get(counter).into();
     Finding {
         evidence: vec![
+            ("reason", reason.into()),
             ("cookies_sent", count(Counter::SyncookiesSent)),
             ("cookies_received", count(Counter::SyncookiesRecv)),
             ("cookies_failed", count(Counter::SyncookiesFailed)),
@@ -343,6 +345,15 @@ mod tests {
             "{}",
             finding.title
         );
+    }
+
+    #[test]
+    fn each_reason_is_a_subject() {
+        let subjects = [Counter::TcpReqQFullDrop, Counter::SyncookiesSent, Counter::ListenDrops]
+            .map(|counter| one(inspect(&[(counter, 50)], 1)))
+            .map(|finding| (finding.severity, finding.subject()));
+        assert!(subjects.iter().all(|(severity, _)| *severity == Severity::Warning));
+        assert!(subjects[0] != subjects[1] && subjects[1] != subjects[2] && subjects[2] != subjects[0]);
     }
 
     #[test]
