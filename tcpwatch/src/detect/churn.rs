@@ -48,15 +48,12 @@ impl Detector for ChurnDetector {
                     && slack.reaches(share(tally.opened, all), SHARE)
                     && is_short(tally, slack)
             });
-            let hurts = self
-                .found
-                .holds((Severity::Warning, route.opener, destination), |slack| {
-                    slack.reaches(per_s, HURTS_PER_S)
-                });
             // There is nothing to do for an opener that is not known.
             if route.opener == Opener::Here(None) || !is_found || findings.len() - before >= MOST {
                 continue;
             }
+            let key = (Severity::Warning, route.opener, destination);
+            let hurts = self.found.holds(key, |slack| slack.reaches(per_s, HURTS_PER_S));
             let severity = if hurts { Severity::Warning } else { Severity::Info };
             let longest = tally.lifetime.quantile(0.9);
             let title = format!(

@@ -80,15 +80,17 @@ impl ConnectFailures {
         let is_found = self.found.holds((Severity::Warning, whose), |slack| {
             slack.reaches(real(connects.failures()), FEWEST) && slack.reaches(connects.share(), SHARE)
         });
+        if !is_found {
+            return None;
+        }
         let is_critical = self.found.holds((Severity::Critical, whose), |slack| {
             slack.reaches(connects.share(), CRITICAL)
         });
-        let severity = if is_critical {
+        Some(if is_critical {
             Severity::Critical
         } else {
             Severity::Warning
-        };
-        is_found.then_some(severity)
+        })
     }
 }
 
@@ -262,6 +264,12 @@ mod tests {
             findings.first().map(|finding| finding.severity)
         };
         let (warning, critical) = (Some(Severity::Warning), Some(Severity::Critical));
+        assert_eq!(
+            [failed(0, 2), failed(7, 5)],
+            [None, warning],
+            "two were no finding, and so not critical"
+        );
+        assert_eq!(failed(0, 0), None);
         // Five, and the twentieth part.
         assert_eq!(
             [4, 5, 4, 3].map(|count| failed(60, count)),

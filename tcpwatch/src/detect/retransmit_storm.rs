@@ -36,12 +36,12 @@ impl Detector for RetransmitStorm {
         let is_found = self.found.holds(Severity::Warning, |slack| {
             slack.reaches(rate(again, stat), FEWEST_PER_S) && slack.reaches(part, FROM)
         });
-        let is_critical = self
-            .found
-            .holds(Severity::Critical, |slack| slack.reaches(part, CRITICAL));
         if !is_found {
             return;
         }
+        let is_critical = self
+            .found
+            .holds(Severity::Critical, |slack| slack.reaches(part, CRITICAL));
         let severity = if is_critical {
             Severity::Critical
         } else {

@@ -52,7 +52,10 @@ impl Detector for SynFlood {
         let dropped = count(Counter::TcpReqQFullDrop);
         let explained = count(Counter::ListenOverflows).saturating_add(dropped);
         let unexplained = count(Counter::ListenDrops).saturating_sub(explained);
-        let drops = if dropped > 0 { dropped } else { unexplained };
+        let drops = match (dropped, sent) {
+            (0, 0) => unexplained,
+            (dropped, _) => dropped,
+        };
         let is_critical = self
             .reached
             .holds(Threshold::Critical, |slack| is_critical(drops, stat, slack));
