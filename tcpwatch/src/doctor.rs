@@ -1,13 +1,14 @@
-//! What the settings and counters of a host say: a verdict on every setting, and the trouble that the counters show.
+//! Judges the settings and counters of a host: a verdict on every setting, and the trouble that the counters show.
 //!
-//! Nothing is recommended without evidence from this host. Counters tell what was since boot, or since the namespace began:
-//! how much, and never when.
+//! Nothing is recommended without evidence from this host. Counters show how much happened since boot, or since the
+//! namespace began, and never when.
 
 mod backlog;
 mod conntrack;
 mod descriptors;
 mod files;
 mod format;
+mod judgement;
 mod negligible;
 mod orphans;
 mod port_usage;
@@ -16,12 +17,11 @@ mod retries;
 mod suggested_range;
 mod syn;
 mod time_wait;
-mod verdict;
 
-use verdict::Verdict;
+use judgement::Judgement;
 
 use crate::detect::finding::{Finding, Severity, Value};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::explain::topic::Topic;
 use crate::input::host::{HostFrame, Place};
 use crate::input::ports::range::PortRange;
@@ -39,7 +39,7 @@ pub enum Standing {
     Notable,
 }
 
-/// What is to be said of a setting.
+/// A setting and the verdict on it.
 #[derive(Clone, Debug)]
 pub struct Line {
     /// Which.
@@ -52,13 +52,13 @@ pub struct Line {
     pub place: Option<Place>,
     /// Whether a person should look at it.
     pub standing: Standing,
-    /// What the host shows of it, and whether changing it would help here; empty where nothing is to be said.
+    /// What the host shows of it, and whether changing it would help here; empty where there is nothing to add.
     pub words: String,
     /// The same as a finding.
     pub finding: Finding,
 }
 
-/// What a host's settings and counters say.
+/// The verdicts on a host.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The trouble that the counters show, the worst first.
@@ -68,7 +68,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// All that is told, the worst first.
+    /// All troubles, then all lines; each the worst first.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         self.troubles.iter().chain(self.lines.iter().map(|line| &line.finding))
     }
@@ -80,7 +80,7 @@ impl Report {
     }
 }
 
-/// Judges `frame`. Settings of the whole host are passed over where another namespace of the same host has told them.
+/// Judges `frame`. Settings of the whole host are left out unless `with_host`: another namespace has shown them.
 #[must_use]
 pub fn examine(frame: &HostFrame, with_host: bool) -> Report {
     let mut troubles = Vec::new();
@@ -109,7 +109,7 @@ pub fn examine(frame: &HostFrame, with_host: bool) -> Report {
 }
 
 /// What `setting` is and does here.
-fn judge(frame: &HostFrame, setting: Setting) -> Verdict {
+fn judge(frame: &HostFrame, setting: Setting) -> Judgement {
     match setting {
         Setting::TcpSyncookies => syn::cookies(frame),
         Setting::TcpMaxSynBacklog => syn::backlog(frame),
@@ -128,13 +128,13 @@ fn judge(frame: &HostFrame, setting: Setting) -> Verdict {
         Setting::FileMax => descriptors::file_max(frame),
         Setting::NrOpen => descriptors::nr_open(frame),
         Setting::NfConntrackMax => conntrack::judge(frame),
-        // Nothing that the host counts tells whether another value would be better.
+        // No counter of the host shows whether another value would be better.
         Setting::TcpKeepaliveTime
         | Setting::TcpKeepaliveIntvl
         | Setting::TcpKeepaliveProbes
         | Setting::TcpRetries1
         | Setting::TcpSynRetries
-        | Setting::TcpSynackRetries => Verdict::fine(),
+        | Setting::TcpSynackRetries => Judgement::fine(),
     }
 }
 
@@ -144,8 +144,10 @@ fn line(frame: &HostFrame, setting: Setting) -> Line {
     let by_memory = frame.default_of(setting);
     let text = frame.settings.get(&setting).map(String::as_str);
     let mut verdict = match (frame.unread.get(&setting), text) {
-        (Some(why), _) => Verdict::unknown(why),
-        (None, Some(text)) if !is_understood(setting, text) => Verdict::unknown("this is no value that a kernel shows"),
+        (Some(why), _) => Judgement::unknown(why),
+        (None, Some(text)) if !is_understood(setting, text) => {
+            Judgement::unknown("this is no value that a kernel shows")
+        }
         _ => judge(frame, setting),
     };
     let is_known = verdict.standing != Standing::Unknown;
@@ -191,7 +193,7 @@ fn line(frame: &HostFrame, setting: Setting) -> Line {
         place,
         standing: verdict.standing,
         finding: Finding {
-            kind: Kind::Host,
+            kind: FindingKind::Host,
             topic: Topic::Setting(setting),
             severity: verdict.severity,
             title: join_non_empty([&format!("{} {is}{beside}", setting.sysctl()), &verdict.words], ": "),

@@ -1,30 +1,38 @@
 //! An accept queue overflows where a packet found the queue of its listener full; ten a second are critical.
 
 use super::finding::{Finding, Severity};
+use super::hysteresis::{Hysteresis, Slack};
 use super::{Detector, Frame, few, happened, rate, within};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::input::counter::Counter;
 use crate::input::listener::{Listener, overflowed, owner_of_all};
 use crate::model::format::{several, thousands};
 use crate::model::real;
 use crate::model::stat::StatFrame;
 
-/// Packets a second that found no room, from which several clients wait at any moment and most of them fail: one that waits sends
-/// again about once a second, and thrice where it has data.
+/// Packets a second that found no room. From this rate on several clients wait at any moment, and most of them fail: a waiting client
+/// sends again about once a second, or three times a second if it has data.
 const CRITICAL_PER_S: f64 = 10.0;
 
-/// Looks at `TcpExt:ListenOverflows`.
-#[derive(Debug)]
-pub struct AcceptQueueOverflow;
+/// Inspects `TcpExt:ListenOverflows`.
+#[derive(Debug, Default)]
+pub struct AcceptQueueOverflow {
+    critical: Hysteresis<()>,
+}
 
 impl Detector for AcceptQueueOverflow {
     fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
         let Some(stat) = frame.counts() else { return };
+        self.critical.turn();
         let Some(overflows) = happened(stat, Counter::ListenOverflows) else {
             return;
         };
-        // It counts packets, and one client that finds no room sends many: nobody can tell how many clients there are.
-        let severity = severity(overflows, stat);
+        // It counts packets, and one client that finds no room sends many: the number of clients is unknown.
+        let severity = if self.critical.holds((), |slack| is_critical(overflows, stat, slack)) {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        };
         let packets = several(overflows, "packet", "packets");
         let tries = if overflows == 1 {
             ""
@@ -49,13 +57,14 @@ impl Detector for AcceptQueueOverflow {
         let mut advice = vec![
             format!("let {who} call accept() sooner: more workers, or less work between two calls"),
             "where it comes in bursts, raise the backlog it gives to listen(), and net.core.somaxconn, which caps it: \
-             tcpwatch doctor tells which of the two it is"
+             tcpwatch doctor shows which of the two it is"
                 .into(),
         ];
         if whose.is_empty() {
             advice.insert(
                 0,
-                "see whose it is: ss -ltnpm counts at the end of skmem (d) what each listener dropped".into(),
+                "see which listener it is: ss -ltnpm shows at the end of skmem (d) how many packets each dropped"
+                    .into(),
             );
         }
         findings.push(Finding {
@@ -69,19 +78,15 @@ impl Detector for AcceptQueueOverflow {
             ],
             advice,
             owner,
-            ..Finding::new(Kind::AcceptQueueOverflow, severity, title)
+            ..Finding::new(FindingKind::AcceptQueueOverflow, severity, title)
         });
     }
 }
 
-/// How bad it is that so many `packets` of clients found no room. What one client sends again is among them, and what comes together in
-/// less than a second is no rate.
-pub(super) fn severity(packets: u64, stat: &StatFrame) -> Severity {
-    if real(packets) / stat.interval_s.max(1.0) >= CRITICAL_PER_S {
-        Severity::Critical
-    } else {
-        Severity::Warning
-    }
+/// Whether it is critical that so many `packets` of clients found no room, retransmissions included. An interval of less than a second
+/// counts as one: a few packets that arrive together are no rate.
+pub(super) fn is_critical(packets: u64, stat: &StatFrame, slack: Slack) -> bool {
+    slack.reaches(real(packets) / stat.interval_s.max(1.0), CRITICAL_PER_S)
 }
 
 /// `0.0.0.0:80 nginx[812] dropped 1,204 with a backlog of 128`.
@@ -109,7 +114,7 @@ mod tests {
             (Counter::ListenOverflows, overflows),
             (Counter::ListenDrops, overflows + 2),
         ]);
-        one(found(&mut AcceptQueueOverflow, &Frame::from(&stat)))
+        one(found(&mut AcceptQueueOverflow::default(), &Frame::from(&stat)))
     }
 
     #[test]
@@ -145,20 +150,31 @@ mod tests {
                 interval_s: 0.1,
                 ..counted(&[(Counter::ListenOverflows, overflows)])
             };
-            one(found(&mut AcceptQueueOverflow, &Frame::from(&stat))).severity
+            one(found(&mut AcceptQueueOverflow::default(), &Frame::from(&stat))).severity
         };
         assert_eq!([9, 10].map(short), [Severity::Warning, Severity::Critical]);
     }
 
     #[test]
-    fn whose_queue_it_was_is_told_where_it_can_have_been_no_other() {
+    fn severity_does_not_flap() {
+        let mut detector = AcceptQueueOverflow::default();
+        let severities = [99, 100, 99, 80, 79].map(|overflows| {
+            let stat = counted(&[(Counter::ListenOverflows, overflows)]);
+            one(found(&mut detector, &Frame::from(&stat))).severity
+        });
+        let (warning, critical) = (Severity::Warning, Severity::Critical);
+        assert_eq!(severities, [warning, critical, critical, critical, warning]);
+    }
+
+    #[test]
+    fn whose_queue_it_was_is_shown_where_it_can_have_been_no_other() {
         let stat = counted(&[(Counter::ListenOverflows, 1_030), (Counter::ListenDrops, 1_034)]);
         let inspect = |dropping| {
             let churn = ChurnFrame {
                 dropping,
                 ..nobody(stat.clone())
             };
-            one(found(&mut AcceptQueueOverflow, &Frame::from(&churn)))
+            one(found(&mut AcceptQueueOverflow::default(), &Frame::from(&churn)))
         };
         let finding = inspect(vec![dropping(80, 1, 1_030), dropping(81, 2, 4)]);
         assert!(
@@ -204,7 +220,7 @@ mod tests {
             ..quiet()
         };
         for stat in [quiet(), unknown, counted(&[(Counter::ListenDrops, 7)])] {
-            assert_eq!(found(&mut AcceptQueueOverflow, &Frame::from(&stat)), []);
+            assert_eq!(found(&mut AcceptQueueOverflow::default(), &Frame::from(&stat)), []);
         }
     }
 }

@@ -2,24 +2,18 @@
 //! hundred connections more ([`crate::model::burst`]).
 
 use super::finding::{Finding, Severity, Value};
-use super::{Detector, Frame, MOST, happened, opener_owner};
-use crate::explain::kind::Kind;
-use crate::input::counter::Counter;
+use super::{Detector, Frame, MOST, opener_owner};
+use crate::explain::kind::FindingKind;
 use crate::model::churn::Opener;
 use crate::model::format::{duration, thousands};
 
-/// Looks at the bursts that ended. One that goes on may still turn out to be a rate that stays, and is none then.
+/// Inspects the bursts that ended. A burst that goes on may become the usual rate, and is no burst then.
 #[derive(Debug)]
 pub struct Burst;
 
 impl Detector for Burst {
     fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
         let Some(churn) = frame.churn.as_ref() else { return };
-        // A burst alone hurts nobody. One that an accept queue did not hold did.
-        let severity = match happened(&churn.stat, Counter::ListenOverflows) {
-            Some(_) => Severity::Warning,
-            None => Severity::Info,
-        };
         for burst in churn.bursts.iter().take(MOST) {
             let end_ns = burst.end_ns.unwrap_or(burst.start_ns);
             let length_ns = end_ns.saturating_sub(burst.start_ns);
@@ -51,7 +45,8 @@ impl Detector for Burst {
                         .into(),
                 ],
                 owner: burst.owner.and_then(opener_owner),
-                ..Finding::new(Kind::Burst, severity, title)
+                // A burst alone hurts nobody. `accept_queue_overflow` reports the packets that found a queue full.
+                ..Finding::new(FindingKind::Burst, Severity::Info, title)
             });
         }
     }
@@ -61,6 +56,7 @@ impl Detector for Burst {
 mod tests {
     use super::*;
     use crate::detect::tests::{counted, found, nobody, one, quiet};
+    use crate::input::counter::Counter;
     use crate::input::owner::{Comm, Process};
     use crate::model::burst;
     use crate::model::churn::ChurnFrame;
@@ -84,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_told_with_who_made_it() {
+    fn a_burst_is_shown_with_who_made_it() {
         let process = Process {
             pid: std::num::NonZeroU32::new(901),
             comm: Comm::new(b"php\x1bfpm"),
@@ -101,10 +97,10 @@ mod tests {
     }
 
     #[test]
-    fn one_that_overflowed_a_queue_hurts() {
+    fn overflows_of_the_interval_in_which_it_ended_make_it_no_worse() {
         let peer = Opener::Peer("10.0.0.9".parse().unwrap());
         let finding = one(found(&mut Burst, &Frame::from(&frame(Some(peer), 3))));
-        assert_eq!((finding.severity, finding.owner), (Severity::Warning, None));
+        assert_eq!((finding.severity, finding.owner), (Severity::Info, None));
         assert_eq!(finding.evidence("peer"), Some(&"10.0.0.9".into()));
         let finding = one(found(&mut Burst, &Frame::from(&frame(None, 0))));
         assert!(

@@ -1,41 +1,40 @@
-//! Churn: an opener makes ten connections a second or more, and a quarter of all, to one destination. Most of them have ended. Nine of
-//! ten of the ended ones lasted less than a second. In the direction that carries less, they carried less than 16 KiB on average.
+//! An opener makes ten connections a second or more, and a quarter of all, to one destination: most have ended, nine of ten of those
+//! within a second, and they carried less than 16 KiB on average in the direction that carries less.
 
 use super::finding::{Finding, Severity};
-use super::hysteresis::Hysteresis;
+use super::hysteresis::{Hysteresis, Slack};
 use super::{Detector, Frame, MOST, opener_owner, rate, share, within};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::model::churn::{ChurnFrame, Destination, Opener, Tally};
 use crate::model::format::{duration, per_second, thousands, two_digits};
+use crate::model::real;
 
-/// Connections a second from which one opener is worth a word: in the minute that TIME_WAIT lasts, 600 sockets.
+/// Connections a second of one opener that are worth reporting: in the minute that TIME_WAIT lasts they are 600 sockets.
 const BUSY_PER_S: f64 = 10.0;
-/// Those down to which it stays so.
-const BUSY_UNTIL_PER_S: f64 = 7.0;
-/// Those from which it hurts: in that minute they hold 6,000 of the 28,232 ports there usually are.
+/// Connections a second that hurt: in that minute they hold 6,000 of the usual 28,232 ports.
 const HURTS_PER_S: f64 = 100.0;
-/// Of all connections opened, the part from which it is the culprit.
+/// Share of all opened connections that makes one opener the cause.
 const SHARE: f64 = 0.25;
-/// Connections that live shorter than this are opened for one request or few, ns.
-const SHORT_NS: u64 = 1_000_000_000;
-/// Of the connections opened, the part that must have ended: fewer do not tell how long the others live.
+/// A connection that lives shorter than this was opened for a few requests, ns.
+const SHORT_NS: f64 = 1e9;
+/// Share of the opened connections that must have ended: fewer do not show how long the others live.
 const ENDED: f64 = 0.5;
-/// Bytes per connection, on average, in the direction that carries less, where each was opened for a request or few: two of the largest requests that nginx takes
-/// (`large_client_header_buffers`), or any number of smaller ones that is no reason to complain of the client.
-const FEW_BYTES: u64 = 16 * 1024;
-/// Of the connections opened, the part in TIME_WAIT on this side from which that is what people come with.
+/// A connection that carries fewer bytes than this, in the direction that carries less, was opened for a few requests. It is twice the
+/// largest request that nginx accepts (`large_client_header_buffers`).
+const FEW_BYTES: f64 = 16.0 * 1024.0;
+/// Share of the opened connections that wait in TIME_WAIT here. From this share on a user may want to change a setting of TIME_WAIT.
 const WAITS: f64 = 0.5;
 
-/// Looks at who opens what.
+/// Inspects the openers of connections and their destinations.
 #[derive(Debug, Default)]
 pub struct ChurnDetector {
-    busy: Hysteresis<(Opener, Destination)>,
+    found: Hysteresis<(Severity, Opener, Destination)>,
 }
 
 impl Detector for ChurnDetector {
     fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
         let Some(churn) = frame.churn.as_ref() else { return };
-        self.busy.turn();
+        self.found.turn();
         let all = churn.opened();
         let refused = churn.stat.time_wait.refused > Some(0);
         let before = findings.len();
@@ -43,25 +42,19 @@ impl Detector for ChurnDetector {
             let (Some(destination), tally) = (route.destination, &route.tally) else {
                 continue;
             };
-            if findings.len() - before >= MOST {
-                return;
-            }
             let per_s = rate(tally.opened, &churn.stat);
-            let is_culprit = share(tally.opened, all) >= SHARE && is_short(tally);
-            // Who is not known cannot be told what to do.
-            if route.opener == Opener::Here(None)
-                || !is_culprit
-                || !self
-                    .busy
-                    .holds((route.opener, destination), per_s, BUSY_PER_S, BUSY_UNTIL_PER_S)
-            {
+            let is_found = self.found.holds((Severity::Info, route.opener, destination), |slack| {
+                slack.reaches(per_s, BUSY_PER_S)
+                    && slack.reaches(share(tally.opened, all), SHARE)
+                    && is_short(tally, slack)
+            });
+            // There is nothing to do for an opener that is not known.
+            if route.opener == Opener::Here(None) || !is_found || findings.len() - before >= MOST {
                 continue;
             }
-            let severity = if per_s >= HURTS_PER_S {
-                Severity::Warning
-            } else {
-                Severity::Info
-            };
+            let key = (Severity::Warning, route.opener, destination);
+            let hurts = self.found.holds(key, |slack| slack.reaches(per_s, HURTS_PER_S));
+            let severity = if hurts { Severity::Warning } else { Severity::Info };
             let longest = tally.lifetime.quantile(0.9);
             let title = format!(
                 "{} opened {} connections to {destination} {}, {} a second, and 9 of 10 lived about {} or less",
@@ -108,7 +101,8 @@ impl Detector for ChurnDetector {
                     ));
                 }
             }
-            // Where ports run out, what gives time is told of that; and one that was refused is in no TIME_WAIT, though it ended alike.
+            // Where ports run out, `port_exhaustion` has the advice. Where timewait sockets were refused, the number in TIME_WAIT is
+            // unknown.
             if share(tally.time_wait, tally.opened) >= WAITS && !run_out(churn, destination) && !refused {
                 advice.push(format!(
                     "no sysctl is needed for the {} of them in TIME_WAIT: they go when the connections do",
@@ -119,7 +113,7 @@ impl Detector for ChurnDetector {
                 evidence,
                 advice,
                 owner,
-                ..Finding::new(Kind::Churn, severity, title)
+                ..Finding::new(FindingKind::Churn, severity, title)
             });
         }
     }
@@ -132,11 +126,15 @@ fn run_out(churn: &ChurnFrame, to: Destination) -> bool {
     there.any(|there| (there.ip(), there.port()) == (to.address.ip.to_canonical(), to.port))
 }
 
-/// Whether most of its connections are over, nearly all of those were so at once, and they carried little, as far as that is known.
-fn is_short(tally: &Tally) -> bool {
-    let ended = share(tally.lifetime.count(), tally.opened) >= ENDED;
-    let few = tally.exchanged.mean().is_none_or(|bytes| bytes < FEW_BYTES);
-    ended && few && tally.lifetime.quantile(0.9).is_some_and(|ns| ns < SHORT_NS)
+/// Whether most of its connections have ended, most of those after a short time, and they carried little, as far as that is known.
+fn is_short(tally: &Tally, slack: Slack) -> bool {
+    let ended = slack.reaches(share(tally.lifetime.count(), tally.opened), ENDED);
+    let few = tally
+        .exchanged
+        .mean()
+        .is_none_or(|bytes| slack.is_below(real(bytes), FEW_BYTES));
+    let lifetime_ns = tally.lifetime.quantile(0.9);
+    ended && few && lifetime_ns.is_some_and(|ns| slack.is_below(real(ns), SHORT_NS))
 }
 
 #[cfg(test)]
@@ -236,7 +234,7 @@ mod tests {
     fn what_is_rare_long_lived_somebody_elses_part_or_nobodys_is_none() {
         for routes in [
             vec![route(app(), 99, 99, 1_000_000)],
-            vec![route(app(), 900, 900, SHORT_NS + SHORT_NS / 4)],
+            vec![route(app(), 900, 900, 1_250_000_000)],
             // Nine of ten are open still.
             vec![route(app(), 1000, 100, 1_000_000)],
             vec![route(Opener::Here(None), 5000, 5000, 1_000_000)],
@@ -247,7 +245,7 @@ mod tests {
         let mut kept = route(app(), 900, 900, 500_000_000);
         kept.tally.exchanged = Exchanged {
             connections: 900,
-            bytes: 900 * FEW_BYTES,
+            bytes: 900 * 16 * 1024,
         };
         assert_eq!(once(vec![kept.clone()]), []);
         kept.tally.exchanged.bytes -= 1;
@@ -292,9 +290,9 @@ mod tests {
         assert_eq!((advice(&frame(Some(1.1))), advice(&frame(None))), (1, 2));
     }
 
-    /// From its own end nobody can tell a connection that was refused a timewait socket from one that has one.
+    /// The end of a connection does not show whether its timewait socket was refused.
     #[test]
-    fn where_timewait_sockets_were_refused_nobody_is_said_to_be_in_one() {
+    fn where_timewait_sockets_were_refused_their_number_is_unknown() {
         let mut frame = ChurnFrame {
             by_name: vec![route(app(), 553, 553, 1000)],
             ..nobody(quiet())
@@ -319,8 +317,54 @@ mod tests {
     #[test]
     fn a_rate_around_the_threshold_does_not_flap() {
         let mut detector = ChurnDetector::default();
-        let told = [99, 100, 71, 100, 69, 99]
+        let found = [99, 100, 80, 100, 79, 99]
             .map(|opened| inspect(&mut detector, vec![route(app(), opened, opened, 1000)]).len());
-        assert_eq!(told, [0, 1, 1, 1, 0, 0]);
+        assert_eq!(found, [0, 1, 1, 1, 0, 0]);
+    }
+
+    /// Each condition has a threshold, and none of them ends a finding when it is only just missed.
+    #[test]
+    fn no_condition_flaps() {
+        let mut shares = route(app(), 200, 200, 1000);
+        shares.tally.opened = 190;
+        let mut kept = route(app(), 900, 900, 1000);
+        kept.tally.exchanged = Exchanged {
+            connections: 900,
+            bytes: 900 * 17 * 1024,
+        };
+        let mut others = route(app(), 600, 0, 0);
+        others.destination = None;
+        for (name, steady, at_the_threshold) in [
+            (
+                "share",
+                vec![route(app(), 200, 200, 1000), others.clone()],
+                vec![shares, others],
+            ),
+            (
+                "lifetime",
+                vec![route(app(), 900, 900, 1000)],
+                vec![route(app(), 900, 900, 1_100_000_000)],
+            ),
+            ("bytes", vec![route(app(), 900, 900, 1000)], vec![kept]),
+            (
+                "ended",
+                vec![route(app(), 900, 450, 1000)],
+                vec![route(app(), 900, 449, 1000)],
+            ),
+        ] {
+            let mut detector = ChurnDetector::default();
+            let found = [&at_the_threshold, &steady, &at_the_threshold, &steady]
+                .map(|routes| inspect(&mut detector, routes.clone()).len());
+            assert_eq!(found, [0, 1, 1, 1], "{name}");
+        }
+    }
+
+    #[test]
+    fn severity_does_not_flap() {
+        let mut detector = ChurnDetector::default();
+        let severities = [999, 1000, 999, 800, 799]
+            .map(|opened| one(inspect(&mut detector, vec![route(app(), opened, opened, 1000)])).severity);
+        let (info, warning) = (Severity::Info, Severity::Warning);
+        assert_eq!(severities, [info, warning, warning, warning, info]);
     }
 }

@@ -1,25 +1,28 @@
-//! Connects of one opener to one destination fail: five or more, and one in twenty. One in two is critical.
+//! Connects from here fail, those of one opener to one destination or all others together: five or more, and one in twenty; one in two
+//! is critical.
 //!
 //! [`super::port_exhaustion`] reports connects that found no local port.
 
 use super::finding::{Finding, Severity};
+use super::hysteresis::Hysteresis;
 use super::{Detector, Frame, MOST, opener_owner, share, within};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::model::churn::{Destination, Opener};
 use crate::model::ending::{Ending, EndingCounts};
 use crate::model::format::thousands;
+use crate::model::real;
 use crate::model::stat::StatFrame;
 
-/// Failures in an interval from which they are worth a word: a service that restarts refuses a few.
-const FEWEST: u64 = 5;
-/// Of the connects tried, the part: on the best of days some peers are away.
+/// Failures in an interval that are worth reporting: a service that restarts refuses a few.
+const FEWEST: f64 = 5.0;
+/// Share of the connects that must fail: some peers are always away.
 const SHARE: f64 = 0.05;
-/// Of the connects tried, the part from which who needs the peer does without.
+/// Share of failed connects with which an application that needs the peer does not work.
 const CRITICAL: f64 = 0.5;
-/// Of the failures, the part from which one way to fail has advice of its own.
+/// Share of the failures that gives one way to fail its own advice.
 const WORTH_ADVICE: f64 = 0.1;
 
-/// Ways for a connect to fail that are told of one by one here.
+/// Ways for a connect to fail, each of which is counted in the finding.
 const WAYS: [Ending; 4] = [
     Ending::Refused,
     Ending::TimeoutConnect,
@@ -27,7 +30,7 @@ const WAYS: [Ending; 4] = [
     Ending::ConnectAbandoned,
 ];
 
-/// How a connect failed, in a word or two, after how many did.
+/// How a connect failed, in a word or two after the count.
 #[must_use]
 pub const fn words(ending: Ending) -> &'static str {
     match ending {
@@ -40,11 +43,16 @@ pub const fn words(ending: Ending) -> &'static str {
     }
 }
 
-/// Looks at connects that fail, by destination where that is known.
-#[derive(Debug)]
-pub struct ConnectFailures;
+/// Inspects connects that fail, by destination if known.
+#[derive(Debug, Default)]
+pub struct ConnectFailures {
+    found: Hysteresis<(Severity, Subject)>,
+}
 
-/// Connects of somebody to somewhere.
+/// An opener and a destination; `None` for all others together.
+type Subject = Option<(Opener, Destination)>;
+
+/// Connects of one opener to one destination, or of all others together.
 #[derive(Clone, Copy, Default)]
 struct Connects {
     opened: u64,
@@ -52,7 +60,7 @@ struct Connects {
 }
 
 impl Connects {
-    /// Those that failed, but for those that found no local port.
+    /// Connects that failed, without those that found no local port.
     fn failures(&self) -> u64 {
         self.failed.total().saturating_sub(self.failed.get(Ending::NoPort))
     }
@@ -61,14 +69,35 @@ impl Connects {
         self.opened.saturating_add(self.failures())
     }
 
-    fn is_trouble(&self) -> bool {
-        self.failures() >= FEWEST && share(self.failures(), self.tried()) >= SHARE
+    fn share(&self) -> f64 {
+        share(self.failures(), self.tried())
+    }
+}
+
+impl ConnectFailures {
+    /// How bad the failures of `connects` are; `None` where there are few.
+    fn severity(&mut self, whose: Subject, connects: &Connects) -> Option<Severity> {
+        let is_found = self.found.holds((Severity::Warning, whose), |slack| {
+            slack.reaches(real(connects.failures()), FEWEST) && slack.reaches(connects.share(), SHARE)
+        });
+        if !is_found {
+            return None;
+        }
+        let is_critical = self.found.holds((Severity::Critical, whose), |slack| {
+            slack.reaches(connects.share(), CRITICAL)
+        });
+        Some(if is_critical {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        })
     }
 }
 
 impl Detector for ConnectFailures {
     fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
         let Some(stat) = frame.counts() else { return };
+        self.found.turn();
         let mut rest = Connects::default();
         if let Some(churn) = frame.churn.as_ref() {
             let before = findings.len();
@@ -80,9 +109,10 @@ impl Detector for ConnectFailures {
                 if matches!(route.opener, Opener::Peer(_)) {
                     continue;
                 }
-                match route.destination {
-                    Some(to) if connects.is_trouble() && findings.len() - before < MOST => {
-                        findings.push(finding(stat, &connects, Some((route.opener, to))));
+                let whose = route.destination.map(|to| (route.opener, to));
+                match whose.and_then(|_| self.severity(whose, &connects)) {
+                    Some(severity) if findings.len() - before < MOST => {
+                        findings.push(finding(stat, &connects, severity, whose));
                     }
                     _ => {
                         rest.opened = rest.opened.saturating_add(connects.opened);
@@ -97,21 +127,16 @@ impl Detector for ConnectFailures {
             let failed = rest.failed.total().saturating_add(stat.ends.get(Ending::NoPort));
             rest.opened = stat.opened_active().saturating_sub(failed);
         }
-        if rest.is_trouble() {
-            findings.push(finding(stat, &rest, None));
+        if let Some(severity) = self.severity(None, &rest) {
+            findings.push(finding(stat, &rest, severity, None));
         }
     }
 }
 
-/// What is said of `connects` of one opener to one destination, or of all that were not told of so.
-fn finding(stat: &StatFrame, connects: &Connects, whose: Option<(Opener, Destination)>) -> Finding {
+/// The finding on `connects` of one opener to one destination, or of all others together.
+fn finding(stat: &StatFrame, connects: &Connects, severity: Severity, whose: Subject) -> Finding {
     let (failures, tried) = (connects.failures(), connects.tried());
     let failed_so = |ending| connects.failed.get(ending);
-    let severity = if share(failures, tried) >= CRITICAL {
-        Severity::Critical
-    } else {
-        Severity::Warning
-    };
     let noun = match whose {
         Some((Opener::Here(None), to)) => format!("connects to {to}"),
         Some((opener, to)) => format!("connects of {opener} to {to}"),
@@ -146,14 +171,14 @@ fn finding(stat: &StatFrame, connects: &Connects, whose: Option<(Opener, Destina
         evidence,
         advice: advice(connects, whose.map(|(_, to)| to)),
         owner: whose.and_then(|(opener, _)| opener_owner(opener)),
-        ..Finding::new(Kind::ConnectFailures, severity, title)
+        ..Finding::new(FindingKind::ConnectFailures, severity, title)
     }
 }
 
-/// What to do, for the ways in which many of them failed.
+/// Advice for the ways in which many of them failed.
 fn advice(connects: &Connects, to: Option<Destination>) -> Vec<String> {
     let Some(to) = to else {
-        return vec!["see which: tcpwatch life tells every connect, where to and how it ended".into()];
+        return vec!["see which: tcpwatch life shows each connect, its destination and how it ended".into()];
     };
     let worth = |endings: &[Ending]| {
         let count = endings
@@ -178,7 +203,7 @@ fn advice(connects: &Connects, to: Option<Destination>) -> Vec<String> {
         ),
         (
             worth(&[Ending::Unreachable]),
-            format!("the network says that {host} cannot be reached: see ip route get {host} and ip neigh show {host}"),
+            format!("{host} is unreachable: see ip route get {host} and ip neigh show {host}"),
         ),
     ];
     advice.retain(|((_, is_worth), _)| *is_worth);
@@ -220,11 +245,44 @@ mod tests {
     }
 
     fn inspect(routes: Vec<Route>) -> Vec<Finding> {
+        inspect_by(&mut ConnectFailures::default(), routes)
+    }
+
+    fn inspect_by(detector: &mut ConnectFailures, routes: Vec<Route>) -> Vec<Finding> {
         let frame = ChurnFrame {
             by_name: routes,
             ..nobody(quiet())
         };
-        found(&mut ConnectFailures, &Frame::from(&frame))
+        found(detector, &Frame::from(&frame))
+    }
+
+    #[test]
+    fn failures_around_a_threshold_do_not_flap() {
+        let mut detector = ConnectFailures::default();
+        let mut failed = |opened, refused| {
+            let findings = inspect_by(&mut detector, vec![route(80, opened, &[(Ending::Refused, refused)])]);
+            findings.first().map(|finding| finding.severity)
+        };
+        let (warning, critical) = (Some(Severity::Warning), Some(Severity::Critical));
+        assert_eq!(
+            [failed(0, 2), failed(7, 5)],
+            [None, warning],
+            "two were no finding, and so not critical"
+        );
+        assert_eq!(failed(0, 0), None);
+        // Five, and the twentieth part.
+        assert_eq!(
+            [4, 5, 4, 3].map(|count| failed(60, count)),
+            [None, warning, warning, None]
+        );
+        assert_eq!(
+            [49, 50, 41, 39].map(|count| failed(1000 - count, count)),
+            [None, warning, warning, None]
+        );
+        assert_eq!(
+            [49, 50, 49, 40, 39].map(|count| failed(100 - count, count)),
+            [warning, critical, critical, critical, warning]
+        );
     }
 
     #[test]
@@ -276,7 +334,7 @@ mod tests {
             .iter()
             .map(|advice| advice.split(' ').next().unwrap())
             .collect();
-        assert_eq!(words, ["nothing", "the", "nothing"]);
+        assert_eq!(words, ["nothing", "10.0.0.9", "nothing"]);
         assert!(finding.advice[0].starts_with("nothing answers from 10.0.0.9:80"));
     }
 
@@ -297,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn one_each_to_many_destinations_is_told_together() {
+    fn one_each_to_many_destinations_is_one_finding() {
         let routes: Vec<Route> = (1..=300).map(|port| route(port, 0, &[(Ending::Refused, 1)])).collect();
         let finding = one(inspect(routes));
         assert_eq!(
@@ -311,19 +369,19 @@ mod tests {
     }
 
     #[test]
-    fn the_hosts_counts_tell_how_and_not_where_to() {
+    fn the_hosts_counts_show_how_and_not_where_to() {
         let mut stat = quiet();
         stat.moves[7][2] = 100;
         stat.ends.add(Ending::Refused, 20);
         stat.ends.add(Ending::NoPort, 30);
         stat.ends.add(Ending::ResetByPeer, 40);
-        let finding = one(found(&mut ConnectFailures, &Frame::from(&stat)));
+        let finding = one(found(&mut ConnectFailures::default(), &Frame::from(&stat)));
         assert!(
             finding.title.starts_with("20 of 70 connects, to many"),
             "{}",
             finding.title
         );
         assert_eq!((finding.owner, finding.advice.len()), (None, 1));
-        assert_eq!(found(&mut ConnectFailures, &Frame::from(&quiet())), []);
+        assert_eq!(found(&mut ConnectFailures::default(), &Frame::from(&quiet())), []);
     }
 }

@@ -1,24 +1,26 @@
-//! tcpwatch lost records, skipped runs, missed resets or miscounted sockets. One in a thousand is a warning.
+//! tcpwatch lost records, missed resets or miscounted sockets (one in a thousand is a warning), or the kernel skipped runs of it.
 
 use super::finding::{Finding, Severity};
+use super::hysteresis::Hysteresis;
 use super::{Detector, Frame, share, within};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::model::format::thousands;
 
-/// Of the transitions in an interval, the part from which what is missing changes what is told: a rate is shown to two or three
-/// digits.
+/// Share of the transitions in an interval that changes a shown rate when it is missing: a rate has two or three digits.
 const WARNING: f64 = 0.001;
 
-/// Looks at what was lost.
+/// Inspects the counts of what is missing.
 #[derive(Debug, Default)]
 pub struct EventLoss {
-    /// Records lost until the frame before, where that tells it since the start.
+    /// Records lost until the frame before, where a frame has them since the start.
     before: u64,
+    much: Hysteresis<()>,
 }
 
 impl Detector for EventLoss {
     fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
         let Some(stat) = frame.counts() else { return };
+        self.much.turn();
         let lost = match frame.churn.as_ref() {
             Some(churn) => churn
                 .lost
@@ -40,19 +42,18 @@ impl Detector for EventLoss {
                 parts.push(format!("{} {loss}", thousands(count)));
             }
         }
+        // The kernel may have skipped events of other namespaces: they alone are no reason to doubt these numbers.
+        let is_much = self.much.holds((), |slack| {
+            let of_events = [lost, unheard]
+                .into_iter()
+                .any(|count| count > 0 && slack.reaches(share(count, stat.seen), WARNING) || count > stat.seen);
+            let of_sockets = drift > 0 && slack.reaches(share(drift, stat.connections.total().max(1)), WARNING);
+            of_events || of_sockets
+        });
         if parts.is_empty() {
             return;
         }
-        // What the kernel skipped may be of other namespaces: alone it is no reason to doubt these numbers.
-        let of_events = [lost, unheard]
-            .into_iter()
-            .any(|count| count > 0 && share(count, stat.seen) >= WARNING || count > stat.seen);
-        let of_sockets = drift > 0 && share(drift, stat.connections.total().max(1)) >= WARNING;
-        let severity = if of_events || of_sockets {
-            Severity::Warning
-        } else {
-            Severity::Info
-        };
+        let severity = if is_much { Severity::Warning } else { Severity::Info };
         let mut advice = Vec::new();
         if lost > 0 {
             advice.push("use a larger --ring-size, or a filter (-L, -R, --remote) to record fewer connections".into());
@@ -72,7 +73,7 @@ impl Detector for EventLoss {
             ],
             advice,
             ..Finding::new(
-                Kind::EventLoss,
+                FindingKind::EventLoss,
                 severity,
                 format!("tcpwatch did not see everything {}: {}", within(stat), parts.join(", ")),
             )
@@ -121,6 +122,10 @@ mod tests {
         assert_eq!(one(inspect(&lost(99))).severity, Severity::Info);
         assert_eq!(one(inspect(&lost(100))).severity, Severity::Warning);
         assert_eq!(inspect(&lost(0)), []);
+        let mut detector = EventLoss::default();
+        let severities = [99, 100, 99, 79].map(|count| one(found(&mut detector, &Frame::from(&lost(count)))).severity);
+        let (info, warning) = (Severity::Info, Severity::Warning);
+        assert_eq!(severities, [info, warning, warning, info]);
         let all = StatFrame { lost: 1, ..quiet() };
         assert_eq!(
             one(inspect(&all)).severity,

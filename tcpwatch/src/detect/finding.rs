@@ -2,9 +2,9 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::explain::topic::Topic;
-use crate::input::owner::Owner;
+use crate::input::owner::{Owner, Process};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,39 +83,56 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// What kind of trouble it is.
-    pub kind: Kind,
-    /// What `tcpwatch explain` tells more under.
+    pub kind: FindingKind,
+    /// Its page of `tcpwatch explain`.
     pub topic: Topic,
     /// How bad it is.
     pub severity: Severity,
-    /// What is wrong, in a sentence with its numbers and without a full stop. What came from outside is escaped in it.
+    /// What is wrong, in a sentence with its numbers and without a full stop. Names from outside are escaped.
     pub title: String,
-    /// The numbers it stands on, by their names in machine output.
+    /// The evidence, by its names in machine output.
     pub evidence: Vec<(&'static str, Value)>,
     /// What to do, one step an item, the best first.
     pub advice: Vec<String>,
-    /// Whose doing it is; `None` where it is nobody's or not known.
+    /// The process that causes it; `None` if there is none, or it is unknown.
     pub owner: Option<Owner>,
 }
 
-/// What a finding is about: how bad which trouble of whom is. It stays the same while only numbers change.
+/// The evidence that names the subject of a finding. All other evidence may change while the finding stays.
+const NAMES: [&str; 15] = [
+    "reason",
+    "verdict",
+    "state",
+    "peer",
+    "local",
+    "lport",
+    "remote",
+    "rport",
+    "source",
+    "destination",
+    "listener",
+    "netns",
+    "fullest_netns",
+    "start",
+    "end",
+];
+
+/// What a finding is about: its kind and severity, the owner, and the evidence of [`NAMES`]. It stays equal while only numbers change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Subject(Kind, Severity, Vec<String>);
+pub struct Subject(FindingKind, Severity, Option<Process>, Vec<String>);
 
 impl Finding {
     /// What it is about.
     #[must_use]
     pub fn subject(&self) -> Subject {
-        let names = self.evidence.iter().filter_map(|(_, value)| match value {
-            Value::Text(text) => Some(text.clone()),
-            _ => None,
-        });
-        Subject(self.kind, self.severity, names.collect())
+        let names = self.evidence.iter().filter(|(name, _)| NAMES.contains(name));
+        let names = names.map(|(name, value)| format!("{name} {value:?}"));
+        Subject(self.kind, self.severity, self.owner.map(Process::from), names.collect())
     }
 
-    /// One of the `kind` that `tcpwatch explain` tells more of by that name, so bad, with this title; the rest is to be filled in.
+    /// A finding of `kind`, which names its page of `tcpwatch explain`; the rest is to be filled in.
     #[must_use]
-    pub fn new(kind: Kind, severity: Severity, title: String) -> Self {
+    pub fn new(kind: FindingKind, severity: Severity, title: String) -> Self {
         Self {
             kind,
             topic: Topic::Finding(kind),
@@ -152,8 +169,8 @@ pub(crate) mod tests {
             cgroup: None,
         };
         Finding {
-            kind: Kind::Churn,
-            topic: Topic::Finding(Kind::Churn),
+            kind: FindingKind::Churn,
+            topic: Topic::Finding(FindingKind::Churn),
             severity: Severity::Warning,
             title: format!("{owner} opened 4,870 connections"),
             evidence: vec![
@@ -170,13 +187,35 @@ pub(crate) mod tests {
     /// One with as little as there may be.
     pub(crate) fn bare() -> Finding {
         Finding {
-            kind: Kind::Host,
+            kind: FindingKind::Host,
             topic: Topic::Setting(Setting::TcpTwRecycle),
             severity: Severity::Info,
             title: "x".into(),
             evidence: Vec::new(),
             advice: Vec::new(),
             owner: None,
+        }
+    }
+
+    #[test]
+    fn another_owner_port_or_namespace_is_another_subject() {
+        let subject = |change: fn(&mut Finding)| {
+            let mut finding = finding();
+            finding.evidence.extend([("rport", 80.into()), ("netns", 7.into())]);
+            change(&mut finding);
+            finding.subject()
+        };
+        let same = subject(|_| {});
+        assert_eq!(subject(|finding| finding.evidence[0].1 = 5000.into()), same);
+        let others: [fn(&mut Finding); 5] = [
+            |finding| finding.owner = None,
+            |finding| finding.severity = Severity::Critical,
+            |finding| finding.evidence[2].1 = "10.0.0.8".into(),
+            |finding| finding.evidence[4].1 = 443.into(),
+            |finding| finding.evidence[5].1 = 8.into(),
+        ];
+        for other in others {
+            assert_ne!(subject(other), same);
         }
     }
 

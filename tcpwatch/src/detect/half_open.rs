@@ -7,21 +7,17 @@ use tcpwatch_common::TcpState;
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
 use super::{Detector, Frame, rate, within};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::input::counter::Counter;
 use crate::model::format::{per_second, thousands};
 use crate::model::real;
 
-/// Half-open connections from which there is a pile: a host that is no target and has no trouble has a handful, for they last a
-/// round trip.
+/// Half-open connections from which there is a pile: a host without trouble has a handful, for they last a round trip.
 const FROM: f64 = 100.0;
-/// Those down to which it stays one.
-const UNTIL: f64 = 50.0;
-/// Longest that a handshake waits, on average, on a healthy network, s: after that the SYN or SYN-ACK is sent again (RFC 6298,
-/// section 2).
+/// Longest average wait of a handshake on a healthy network, s: then the SYN or SYN-ACK is sent again (RFC 6298, section 2).
 const RTO_S: f64 = 1.0;
 
-/// Looks at how many there are, and how many a second are completed: the one over the other is how long they wait (Little's law).
+/// Inspects the number of half-open connections. Divided by the handshakes completed a second, it is their average wait (Little's law).
 #[derive(Debug, Default)]
 pub struct HalfOpen {
     piled: Hysteresis<TcpState>,
@@ -44,12 +40,15 @@ impl Detector for HalfOpen {
                 TcpState::SynSent,
                 "connects from here wait for an answer to their SYN",
                 stat.moved(TcpState::SynSent, TcpState::Established),
-                "see whose and where to: tcpwatch snapshot --state syn_sent --by process --by remote",
+                "see the processes and destinations: tcpwatch snapshot --state syn_sent --by process --by remote",
             ),
         ] {
             let waiting = stat.connections.get(state);
             let completed_per_s = rate(count, stat);
-            if !self.piled.holds(state, real(waiting), FROM, UNTIL) || real(waiting) <= completed_per_s * RTO_S {
+            let is_pile = self.piled.holds(state, |slack| {
+                slack.reaches(real(waiting), FROM) && slack.is_below(completed_per_s * RTO_S, real(waiting))
+            });
+            if !is_pile {
                 continue;
             }
             let title = format!(
@@ -61,7 +60,7 @@ impl Detector for HalfOpen {
             let mut advice = vec![see.to_owned()];
             if state == TcpState::SynRecv {
                 advice.push(format!(
-                    "clients that nobody knows and that never answer are a scan or a flood: limit their SYNs in front of this host, {}",
+                    "unknown clients that never answer are a scan or a flood: limit their SYNs in front of this host, {}",
                     match stat.syn.cookies {
                         Some(0) => "and turn SYN cookies on (net.ipv4.tcp_syncookies is 0)",
                         Some(_) => "and leave SYN cookies on",
@@ -69,7 +68,7 @@ impl Detector for HalfOpen {
                     }
                 ));
                 advice.push(
-                    "clients that are known do not hear the SYN-ACK, or are not heard: look for a firewall or a way back that differs \
+                    "known clients do not get the SYN-ACK, or their ACK is lost: look for a firewall or a way back that differs \
                      from the way in"
                         .into(),
                 );
@@ -86,7 +85,7 @@ impl Detector for HalfOpen {
                     ("syn_retransmits", stat.counters.get(Counter::TcpSynRetrans).into()),
                 ],
                 advice,
-                ..Finding::new(Kind::HalfOpen, Severity::Warning, title)
+                ..Finding::new(FindingKind::HalfOpen, Severity::Warning, title)
             });
         }
     }
@@ -165,8 +164,21 @@ mod tests {
     #[test]
     fn a_pile_around_the_threshold_does_not_flap() {
         let mut detector = HalfOpen::default();
-        let told = [99, 100, 50, 99, 49, 99]
-            .map(|waiting| found(&mut detector, &Frame::from(&frame(TcpState::SynRecv, waiting, 0))).len());
-        assert_eq!(told, [0, 1, 1, 1, 0, 0]);
+        let mut piles = |waiting, completed| {
+            found(
+                &mut detector,
+                &Frame::from(&frame(TcpState::SynRecv, waiting, completed)),
+            )
+            .len()
+        };
+        assert_eq!(
+            [99, 100, 80, 99, 79, 99].map(|waiting| piles(waiting, 0)),
+            [0, 1, 1, 1, 0, 0]
+        );
+        // How long they wait is at its threshold too.
+        assert_eq!(
+            [2000, 1999, 2000, 2600].map(|completed| piles(200, completed)),
+            [0, 1, 1, 0]
+        );
     }
 }

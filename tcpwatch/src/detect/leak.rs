@@ -6,7 +6,7 @@ use tcpwatch_common::TcpState;
 
 use super::finding::{Finding, Severity};
 use super::{Detector, Frame, MOST};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::explain::topic::Topic;
 use crate::input::escaped::Escaped;
 use crate::model::format::{duration, several, thousands};
@@ -30,7 +30,7 @@ impl Detector for Leak {
         });
         for (group, severity) in wrong.take(MOST) {
             findings.push(Finding {
-                kind: Kind::Leak,
+                kind: FindingKind::Leak,
                 topic: topic(group),
                 severity,
                 title: title(group),
@@ -328,7 +328,7 @@ fn no_answer(group: &Group) -> String {
 #[must_use]
 pub fn topic(group: &Group) -> Topic {
     match group.awaited {
-        Some(queue) if queue.is_full() => Topic::Finding(Kind::AcceptQueueOverflow),
+        Some(queue) if queue.is_full() => Topic::Finding(FindingKind::AcceptQueueOverflow),
         _ => Topic::State(group.key.state),
     }
 }

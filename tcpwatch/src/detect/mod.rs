@@ -1,4 +1,4 @@
-//! What is wrong: detectors inspect frames of the model, and give findings. Pure, so that a recording gives the same.
+//! Detectors inspect frames of the model, and find what is wrong. The same frames always give the same findings.
 
 pub mod accept_queue_overflow;
 pub mod burst;
@@ -25,12 +25,12 @@ use crate::model::frame::Frame;
 use crate::model::real;
 use crate::model::stat::StatFrame;
 
-/// Findings of one detector in one frame at most: whoever has more of one kind of trouble has it everywhere.
+/// Findings of one detector in one frame at most: with more, the trouble is everywhere, and a list of it does not help.
 const MOST: usize = 10;
 
 /// Inspects frames, one after another, for one kind of trouble.
 pub trait Detector {
-    /// Adds what `frame` shows to `findings`. A frame that says nothing of it adds nothing.
+    /// Adds to `findings` what is wrong in `frame`; nothing where the frame lacks the numbers for it.
     fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>);
 }
 
@@ -39,9 +39,9 @@ pub trait Detector {
 pub fn all() -> Vec<Box<dyn Detector>> {
     vec![
         Box::new(port_exhaustion::PortExhaustion::default()),
-        Box::new(connect_failures::ConnectFailures),
-        Box::new(accept_queue_overflow::AcceptQueueOverflow),
-        Box::new(syn_flood::SynFlood),
+        Box::new(connect_failures::ConnectFailures::default()),
+        Box::new(accept_queue_overflow::AcceptQueueOverflow::default()),
+        Box::new(syn_flood::SynFlood::default()),
         Box::new(half_open::HalfOpen::default()),
         Box::new(time_wait_overflow::TimeWaitOverflow::default()),
         Box::new(orphan_limit::OrphanLimit::default()),
@@ -53,8 +53,8 @@ pub fn all() -> Vec<Box<dyn Detector>> {
     ]
 }
 
-/// What `detectors` find in `frame`, the worst first; the length of the interval is among the evidence, and the network namespace
-/// where it was one.
+/// The findings of `detectors` in `frame`, the worst first. The evidence of each includes the length of the interval, and the network
+/// namespace if there was one.
 pub fn inspect(detectors: &mut [Box<dyn Detector>], frame: &Frame) -> Vec<Finding> {
     let mut findings = Vec::new();
     for detector in detectors {
@@ -71,7 +71,7 @@ pub fn inspect(detectors: &mut [Box<dyn Detector>], frame: &Frame) -> Vec<Findin
     findings
 }
 
-/// How often what `counter` counts happened in the frame's interval; `None` where it did not, or nobody knows.
+/// The count of `counter` in the interval; `None` if it is 0 or unknown.
 fn happened(stat: &StatFrame, counter: Counter) -> Option<u64> {
     stat.counters.get(counter).filter(|&count| count > 0)
 }
@@ -81,7 +81,7 @@ fn within(stat: &StatFrame) -> String {
     format!("in {:.1} s", stat.interval_s)
 }
 
-/// `count` of the frame's interval, a second; 0 where it has no length.
+/// `count` a second; 0 if the interval has no length.
 fn rate(count: u64, stat: &StatFrame) -> f64 {
     if stat.interval_s > 0.0 {
         real(count) / stat.interval_s
@@ -90,7 +90,7 @@ fn rate(count: u64, stat: &StatFrame) -> f64 {
     }
 }
 
-/// Which part of `whole` is `part`; 0 of nothing.
+/// The share of `part` in `whole`; 0 if `whole` is 0.
 fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { real(part) / real(whole) }
 }

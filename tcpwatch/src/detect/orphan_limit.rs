@@ -1,25 +1,23 @@
-//! Orphans are at their limit where the kernel gave some up, or where there are a quarter of `tcp_max_orphans`, from which it may.
+//! Orphans are at their limit where the kernel gave some up, or where there are a quarter of `tcp_max_orphans` and it may do so.
 //!
 //! An orphan is a closed socket that still waits for its peer.
 
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
 use super::{Detector, Frame, happened, percent, share, within};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::input::counter::Counter;
 use crate::model::format::thousands;
 
-/// The kernel gives up orphans whose peer does not answer from this part of the limit on: each counts twice
+/// From a half of the limit on the kernel may give up an orphan without an answer of its peer: it counts as two
 /// (`tcp_out_of_resources`, `net/ipv4/tcp_timer.c`).
 const SILENT: u32 = 2;
-/// From this part on those of which an ICMP error came besides: each counts four times.
+/// From a quarter on it may give up an orphan that got an ICMP error too: it counts as four.
 pub(crate) const UNREACHABLE: u32 = 4;
-/// Of the most there may be, the part from which the kernel may give up orphans before their time.
+/// Share of the limit from which the kernel may give up orphans before their time.
 const FROM: f64 = 1.0 / UNREACHABLE as f64;
-/// The part down to which it stays so.
-const UNTIL: f64 = 0.2;
 
-/// From how many on they are given up, where there may be `limit`.
+/// The numbers of orphans from which the kernel may give up some, if `limit` is the limit.
 pub(crate) fn begins(limit: u64) -> String {
     format!(
         "from {} on those whose peer does not answer may be reset, and from {} on where an ICMP error came too",
@@ -28,7 +26,7 @@ pub(crate) fn begins(limit: u64) -> String {
     )
 }
 
-/// Looks at how many there are, and at `TcpExt:TCPAbortOnMemory`.
+/// Inspects the number of orphans and `TcpExt:TCPAbortOnMemory`.
 #[derive(Debug, Default)]
 pub struct OrphanLimit {
     near: Hysteresis<()>,
@@ -40,7 +38,7 @@ impl Detector for OrphanLimit {
         self.near.turn();
         let orphans = stat.orphans;
         let used = orphans.now.zip(orphans.limit).map(|(now, limit)| share(now, limit));
-        let is_near = used.is_some_and(|used| self.near.holds((), used, FROM, UNTIL));
+        let is_near = used.is_some_and(|used| self.near.holds((), |slack| slack.reaches(used, FROM)));
         let given_up = happened(stat, Counter::TcpAbortOnMemory);
         let pressures = stat.counters.get(Counter::TcpMemoryPressures);
         if !is_near && given_up.is_none() {
@@ -58,7 +56,7 @@ impl Detector for OrphanLimit {
         };
         let (severity, title) = match given_up {
             Some(count) => {
-                // At the limit it was that; else it may have been either, and the counter does not tell.
+                // The counter does not show which of the two it was; near the limit it was the number.
                 let why = if is_near {
                     "for they were too many"
                 } else {
@@ -88,7 +86,8 @@ impl Detector for OrphanLimit {
             advice.push("raise net.ipv4.tcp_max_orphans only with memory to spare: an orphan may hold 64 KB that is never swapped".into());
         }
         if pressures.is_some_and(|pressures| pressures > 0) {
-            advice.push("TCP came under memory pressure: net.ipv4.tcp_mem is the limit, in pages, and sockets with full buffers fill it".into());
+            advice.push("TCP came under memory pressure: net.ipv4.tcp_mem is the limit, in pages, and sockets with full buffers \
+                 fill it".into());
         }
         findings.push(Finding {
             evidence: vec![
@@ -99,7 +98,7 @@ impl Detector for OrphanLimit {
                 ("mem_pages", orphans.mem_pages.into()),
             ],
             advice,
-            ..Finding::new(Kind::OrphanLimit, severity, title)
+            ..Finding::new(FindingKind::OrphanLimit, severity, title)
         });
     }
 }

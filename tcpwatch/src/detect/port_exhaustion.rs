@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use super::finding::{Finding, Severity, Value};
 use super::hysteresis::Hysteresis;
 use super::{Detector, Frame, MOST, opener_owner, percent, share, within};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::explain::sysctl_command::set;
 use crate::input::owner::Owner;
 use crate::input::ports::ends::Ends;
@@ -21,17 +21,14 @@ use crate::model::ports::row::{Limit, Row};
 use crate::model::real;
 use crate::model::stat::StatFrame;
 
-/// Of the ports, the part taken from which they run low, percent: connect(2) looks for a free one at random, and takes longer the
-/// fewer there are.
+/// Share of taken ports with which they run low, percent: connect(2) tries ports at random, and takes longer the fewer are free.
 pub(crate) const LOW: u32 = 80;
-/// The part taken down to which they stay so, percent.
-const STILL_LOW: u32 = 70;
-/// Of the ports held, the part by TIME_WAIT from which it is what runs them out.
+/// Share of the held ports in TIME_WAIT that makes TIME_WAIT the cause.
 const WAITS: f64 = 0.5;
-/// Of the connections tried to somewhere, the part of one process from which it is the culprit.
+/// Share of the connects to a destination that makes one process the cause.
 const CULPRIT: f64 = 0.5;
 
-/// Looks at the ports in use, their forecast, and the connects that found none.
+/// Inspects the ports in use, their forecast, and the connects that found none.
 #[derive(Debug, Default)]
 pub struct PortExhaustion {
     low: Hysteresis<Ends>,
@@ -52,8 +49,10 @@ impl Detector for PortExhaustion {
                 let range = u64::from(range);
                 share(range.saturating_sub(free), range)
             });
-            let is_low =
-                taken.is_some_and(|taken| self.low.holds(row.ends, 100.0 * taken, LOW.into(), STILL_LOW.into()));
+            let is_low = taken.is_some_and(|taken| {
+                self.low
+                    .holds(row.ends, |slack| slack.reaches(100.0 * taken, LOW.into()))
+            });
             let is_reported = is_low || row.exhausted_in_s.is_some() || failed.has(&row.ends);
             if is_reported && findings.len() - before < MOST {
                 findings.push(ports_finding(churn, row, taken, failed.take(&row.ends)));
@@ -80,30 +79,30 @@ impl FailedConnects {
         Self(failed)
     }
 
-    /// Whether there are some to where `ends` leads that were not told of.
+    /// Whether some connects to the destination of `ends` are in no finding yet.
     fn has(&self, ends: &Ends) -> bool {
         let to = ends.destination.map(|to| (to.ip(), to.port()));
         to.is_some() && self.0.contains_key(&to)
     }
 
-    /// Those to where `ends` leads, each told of once; `None` where it leads everywhere, and bind(2) fails unseen.
+    /// Takes out those to the destination of `ends`; `None` for every destination, where bind(2) fails unseen.
     fn take(&mut self, ends: &Ends) -> Option<u64> {
         let to = ends.destination?;
         let to = (to.ip(), to.port());
         Some(self.0.remove(&Some(to)).unwrap_or(0))
     }
 
-    /// All that were not told of.
+    /// All that are in no finding yet.
     fn rest(&self) -> u64 {
         self.0.values().fold(0, |sum, &count| sum.saturating_add(count))
     }
 }
 
-/// What is said of ports that run low or out.
+/// The finding on ports that run low or out.
 fn ports_finding(churn: &ChurnFrame, row: &Row, taken: Option<f64>, failed: Option<u64>) -> Finding {
     let earliest = row.limit == Some(Limit::Earliest);
     let is_out = row.exhausted_in_s.is_some_and(|seconds| seconds <= 0.0);
-    // What may come so soon at the earliest may not come at all.
+    // The ports that are full in so long at the earliest may never be full.
     let is_critical = failed > Some(0) || (row.exhausted_in_s.is_some() && !earliest);
     let severity = if is_critical {
         Severity::Critical
@@ -125,7 +124,7 @@ fn ports_finding(churn: &ChurnFrame, row: &Row, taken: Option<f64>, failed: Opti
         Some(seconds) => format!("{ports} are full in about {seconds:.0} s{limit} at this rate"),
         None => format!("{ports} run low"),
     };
-    // Where one is wanted and not to be had, those in TIME_WAIT are not as good as free.
+    // Where a connect found none, a port in TIME_WAIT is not as good as a free one.
     let taken = match row.range {
         Some(range) if failed > Some(0) => Some(share(row.used, range.into())),
         _ => taken,
@@ -157,11 +156,11 @@ fn ports_finding(churn: &ChurnFrame, row: &Row, taken: Option<f64>, failed: Opti
         evidence,
         advice: advice(&churn.stat, row, failed),
         owner: culprit(churn, &row.ends),
-        ..Finding::new(Kind::PortExhaustion, severity, title)
+        ..Finding::new(FindingKind::PortExhaustion, severity, title)
     }
 }
 
-/// The evidence that says of which ports a finding is.
+/// The evidence of which ports a finding is about.
 #[must_use]
 pub fn ends(ends: &Ends) -> [(&'static str, Value); 2] {
     [
@@ -170,7 +169,7 @@ pub fn ends(ends: &Ends) -> [(&'static str, Value); 2] {
     ]
 }
 
-/// What to do about the ports of `row`, which run low or out; so many connects `failed` for want of one.
+/// Advice for the ports of `row`, which run low or out; `failed` connects found none.
 fn advice(stat: &StatFrame, row: &Row, failed: Option<u64>) -> Vec<String> {
     let Some(to) = row.ends.destination else {
         return vec![
@@ -200,7 +199,7 @@ fn advice(stat: &StatFrame, row: &Row, failed: Option<u64>) -> Vec<String> {
     advice
 }
 
-/// What keeps connect(2) from taking a port that TIME_WAIT holds, step by step; connects may `fail` for it.
+/// Steps that let connect(2) take a port in TIME_WAIT. `fail` is whether connects found no port.
 fn tw_reuse_steps(stat: &StatFrame, reuse: TwReuse, source: IpAddr, destination: IpAddr, fail: bool) -> Vec<String> {
     let is_allowed = reuse.is_allowed(source, destination);
     let mut steps = Vec::new();
@@ -242,7 +241,7 @@ fn tw_reuse_steps(stat: &StatFrame, reuse: TwReuse, source: IpAddr, destination:
     steps
 }
 
-/// The process here that opens or tries most of the connections between `ends`, if one does.
+/// The process here that tries most of the connects between `ends`, if there is one.
 fn culprit(churn: &ChurnFrame, ends: &Ends) -> Option<Owner> {
     let to = ends.destination?;
     let mut all = 0.0;
@@ -265,14 +264,14 @@ fn culprit(churn: &ChurnFrame, ends: &Ends) -> Option<Owner> {
     opener_owner(opener).filter(|_| real(tried) > CULPRIT * all)
 }
 
-/// What is said of `failed` connects that found no port, where it is not known which ports ran out, though `churn` looked for them.
+/// The finding on `failed` connects that found no port, where it is not known which ports ran out. `churn` is whether `churn` watches.
 fn none_left(stat: &StatFrame, failed: u64, churn: bool) -> Option<Finding> {
     let connects = if failed == 1 { "connect" } else { "connects" };
     let see = if churn {
-        "see where the ports are: ss -tan; tcpwatch churn tells them by destination where it looks at one network namespace, without a \
+        "see where the ports are: ss -tan; tcpwatch churn shows them by destination where it watches one network namespace, without a \
          filter"
     } else {
-        "see where the ports are: tcpwatch churn tells them by destination, of one network namespace and without a filter"
+        "see where the ports are: tcpwatch churn shows them by destination, of one network namespace and without a filter"
     };
     (failed > 0).then(|| Finding {
         evidence: vec![("failed", failed.into())],
@@ -281,7 +280,7 @@ fn none_left(stat: &StatFrame, failed: u64, churn: bool) -> Option<Finding> {
             "a port bound before connect() is nobody else's, whatever the destination: set IP_BIND_ADDRESS_NO_PORT before bind()".into(),
         ],
         ..Finding::new(
-            Kind::PortExhaustion,
+            FindingKind::PortExhaustion,
             Severity::Critical,
             format!("{} {connects} found no local port {}", thousands(failed), within(stat)),
         )
@@ -358,7 +357,7 @@ mod tests {
         }
     }
 
-    /// What is typed is what is in the way, and nothing that is so already.
+    /// The commands change the settings that are in the way, and no others.
     #[test]
     fn what_is_in_the_way_of_a_port_is_named() {
         for (settings, failed, typed, said) in [
@@ -408,7 +407,7 @@ mod tests {
         }
     }
 
-    /// One process that opened so many there, and whose connects so often found no port.
+    /// One process that opened so many connections there, and found no port so often.
     fn route(opened: u64, failed: u64) -> Route {
         let to = connect();
         let mut tally = Tally {
@@ -472,14 +471,14 @@ mod tests {
     #[test]
     fn four_fifths_taken_is_low_and_does_not_flap() {
         let mut detector = PortExhaustion::default();
-        let told = [799, 800, 700, 799, 699, 799].map(|used| {
+        let counts = [799, 800, 640, 799, 639, 799].map(|used| {
             let frame = ChurnFrame {
                 ports: Some(vec![row(used, None, None)]),
                 ..nobody(quiet())
             };
             found(&mut detector, &Frame::from(&frame)).len()
         });
-        assert_eq!(told, [0, 1, 1, 1, 0, 0]);
+        assert_eq!(counts, [0, 1, 1, 1, 0, 0]);
         assert_eq!(
             one(inspect(vec![row(900, None, None)], vec![])).severity,
             Severity::Warning

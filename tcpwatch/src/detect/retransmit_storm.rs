@@ -1,44 +1,48 @@
-//! Many segments are retransmitted: ten a second or more, and one in twenty of the segments sent. SYN and SYN-ACK do not count.
+//! Segments other than SYN and SYN-ACK are retransmitted: ten a second or more, and one in twenty of the segments sent.
 
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
 use super::{Detector, Frame, percent, rate, share, within};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::input::counter::Counter;
 use crate::model::format::thousands;
 
-/// Of the segments sent, the part sent again from which connections are slow: at a twentieth lost, a round trip of 50 ms leaves
-/// about 1 Mbit/s to each (Mathis et al. 1997).
+/// Share of retransmitted segments that makes connections slow: if a twentieth is lost, a connection with a round trip of 50 ms gets
+/// about 1 Mbit/s (Mathis et al. 1997).
 const FROM: f64 = 0.05;
-/// The part down to which it stays so.
-const UNTIL: f64 = 0.03;
-/// The part from which connections time out.
+/// Share with which connections time out.
 const CRITICAL: f64 = 0.25;
-/// Segments a second sent again: fewer are a probe or two on a host that sends next to nothing.
+/// Retransmitted segments a second: fewer are a few probes on an idle host.
 const FEWEST_PER_S: f64 = 10.0;
 
-/// Looks at `Tcp:RetransSegs` beside `Tcp:OutSegs`.
+/// Inspects `Tcp:RetransSegs` beside `Tcp:OutSegs`.
 #[derive(Debug, Default)]
 pub struct RetransmitStorm {
-    stormy: Hysteresis<()>,
+    found: Hysteresis<Severity>,
 }
 
 impl Detector for RetransmitStorm {
     fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
         let Some(stat) = frame.counts() else { return };
-        self.stormy.turn();
+        self.found.turn();
         let count = |counter| stat.counters.get(counter);
         let (Some(again), Some(first)) = (count(Counter::RetransSegs), count(Counter::OutSegs)) else {
             return;
         };
-        // Handshakes that get no answer are trouble of their own kinds: half_open, syn_flood, connect_failures.
+        // Other detectors report handshakes without an answer: half_open, syn_flood, connect_failures.
         let handshakes = count(Counter::TcpSynRetrans);
         let again = again.saturating_sub(handshakes.unwrap_or(0));
         let part = share(again, first.saturating_add(again));
-        if rate(again, stat) < FEWEST_PER_S || !self.stormy.holds((), part, FROM, UNTIL) {
+        let is_found = self.found.holds(Severity::Warning, |slack| {
+            slack.reaches(rate(again, stat), FEWEST_PER_S) && slack.reaches(part, FROM)
+        });
+        if !is_found {
             return;
         }
-        let severity = if part >= CRITICAL {
+        let is_critical = self
+            .found
+            .holds(Severity::Critical, |slack| slack.reaches(part, CRITICAL));
+        let severity = if is_critical {
             Severity::Critical
         } else {
             Severity::Warning
@@ -50,8 +54,11 @@ impl Detector for RetransmitStorm {
             percent(part),
         );
         let advice = vec![
-            "find the peers: tcpwatch life shows the segments that each finished connection sent again, ss -ti those of open connections".into(),
-            "look for drops on the way to them: ip -s link and tc -s qdisc here, then the switch and the path beyond".into(),
+            "find the peers: tcpwatch life shows the segments that each finished connection sent again, ss -ti \
+             those of open connections"
+                .into(),
+            "look for drops on the way to them: ip -s link and tc -s qdisc here, then the switch and the path beyond"
+                .into(),
         ];
         findings.push(Finding {
             evidence: vec![
@@ -63,7 +70,7 @@ impl Detector for RetransmitStorm {
                 ("given_up", count(Counter::TcpAbortOnTimeout).into()),
             ],
             advice,
-            ..Finding::new(Kind::RetransmitStorm, severity, title)
+            ..Finding::new(FindingKind::RetransmitStorm, severity, title)
         });
     }
 }
@@ -117,8 +124,16 @@ mod tests {
     #[test]
     fn a_part_around_the_threshold_does_not_flap() {
         let mut detector = RetransmitStorm::default();
-        let told = [490, 500, 300, 490, 290, 490]
-            .map(|again| found(&mut detector, &Frame::from(&frame(again, 10_000 - again, 0))).len());
-        assert_eq!(told, [0, 1, 1, 1, 0, 0]);
+        let mut severity = |again, sent| {
+            let findings = found(&mut detector, &Frame::from(&frame(again, sent - again, 0)));
+            findings.first().map(|finding| finding.severity)
+        };
+        let (warning, critical) = (Some(Severity::Warning), Some(Severity::Critical));
+        let parts = [490, 500, 410, 490, 390, 490].map(|again| severity(again, 10_000));
+        assert_eq!(parts, [None, warning, warning, warning, None, None]);
+        let rates = [99, 100, 80, 79, 99].map(|again| severity(again, 1_000));
+        assert_eq!(rates, [None, warning, warning, None, None]);
+        let severities = [240, 250, 240, 200, 190].map(|again| severity(again, 1_000));
+        assert_eq!(severities, [warning, critical, critical, critical, warning]);
     }
 }

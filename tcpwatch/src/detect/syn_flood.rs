@@ -1,66 +1,97 @@
-//! SYNs find no room where a listener dropped them, or answered them with a cookie; ten dropped a second are critical.
+//! SYNs find no room where a listener answered them with cookies, dropped them for a full queue or, while connections are half-open,
+//! dropped ten or more packets for no full queue; ten drops a second are critical.
 
 use tcpwatch_common::TcpState;
 
-use super::accept_queue_overflow::severity;
+use super::accept_queue_overflow::is_critical;
 use super::finding::{Finding, Severity};
+use super::hysteresis::Hysteresis;
 use super::{Detector, Frame, share, within};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::explain::sysctl_command::set;
 use crate::input::counter::Counter;
 use crate::input::setting::Setting;
 use crate::model::format::{several, thousands};
+use crate::model::real;
 use crate::model::stat::StatFrame;
 
-/// Of the cookies sent, the part that comes back from where clients are real, percent: a flood from addresses that are not the
-/// sender's answers none.
+/// Share of the sent cookies that real clients return, percent: a flood with forged addresses returns none.
 pub(crate) const REAL: u32 = 50;
 /// The same part.
 const ANSWERED: f64 = REAL as f64 / 100.0;
-/// Cookies from which the part that comes back tells anything: the ACK to the last of them may be on its way.
-const TELLING: u64 = 30;
-/// Where they come from.
+/// Cookies from which the part that comes back means anything: the ACKs to the last of them may be on their way.
+const COOKIES: f64 = 30.0;
+/// How to see their sources.
 const SEE: &str = "see from where they come: tcpwatch snapshot --state syn_recv --by remote";
-/// Drops of listeners that no queue explains, from which they are worth a word: counters of all CPUs are not read at one moment.
-const UNEXPLAINED: u64 = 10;
+/// Drops of listeners without a full queue that are worth reporting: the counters of all CPUs are not read at one moment.
+const UNEXPLAINED: f64 = 10.0;
 
 /// `tcp_syncookies` where every SYN is answered with a cookie, whether or not a queue is full (ip-sysctl.rst).
 const ALWAYS: u64 = 2;
 
-/// Looks at what happened to SYNs.
-#[derive(Debug)]
-pub struct SynFlood;
+/// What has a threshold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Threshold {
+    Critical,
+    Cookies,
+    Unexplained,
+}
+
+/// Inspects the counters of SYNs and cookies.
+#[derive(Debug, Default)]
+pub struct SynFlood {
+    reached: Hysteresis<Threshold>,
+}
 
 impl Detector for SynFlood {
     fn inspect(&mut self, frame: &Frame, findings: &mut Vec<Finding>) {
         let Some(stat) = frame.counts() else { return };
+        self.reached.turn();
         let count = |counter| stat.counters.get(counter).unwrap_or(0);
         let sent = count(Counter::SyncookiesSent);
         let dropped = count(Counter::TcpReqQFullDrop);
         let explained = count(Counter::ListenOverflows).saturating_add(dropped);
         let unexplained = count(Counter::ListenDrops).saturating_sub(explained);
+        let drops = match (dropped, sent) {
+            (0, 0) => unexplained,
+            (dropped, _) => dropped,
+        };
+        let is_critical = self
+            .reached
+            .holds(Threshold::Critical, |slack| is_critical(drops, stat, slack));
+        let are_many_cookies = self
+            .reached
+            .holds(Threshold::Cookies, |slack| slack.reaches(real(sent), COOKIES));
+        let is_unexplained = self.reached.holds(Threshold::Unexplained, |slack| {
+            slack.reaches(real(unexplained), UNEXPLAINED) && stat.connections.get(TcpState::SynRecv) > 0
+        });
+        let severity = if is_critical {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        };
         if dropped > 0 {
-            findings.push(queue_full(stat, dropped));
+            findings.push(queue_full(stat, dropped, severity));
         } else if sent > 0 {
-            findings.push(answered_with_cookies(stat, sent));
-        } else if unexplained >= UNEXPLAINED && stat.connections.get(TcpState::SynRecv) > 0 {
-            findings.push(dropped_for_no_queue(stat, unexplained));
+            findings.push(answered_with_cookies(stat, sent, are_many_cookies));
+        } else if is_unexplained {
+            findings.push(dropped_for_no_queue(stat, unexplained, severity));
         }
     }
 }
 
 /// SYNs that found the queue of their listener full, and got no cookie.
-fn queue_full(stat: &StatFrame, dropped: u64) -> Finding {
+fn queue_full(stat: &StatFrame, dropped: u64, severity: Severity) -> Finding {
     let title = format!(
         "{} dropped {}, for too many connections of their listener were half-open, and SYN cookies are off",
         several(dropped, "SYN was", "SYNs were"),
         within(stat)
     );
-    finding(stat, severity(dropped, stat), title, turn_cookies_on(stat))
+    finding(stat, "queue_full", severity, title, turn_cookies_on(stat))
 }
 
-/// SYNs that were answered with a cookie.
-fn answered_with_cookies(stat: &StatFrame, sent: u64) -> Finding {
+/// SYNs that were answered with a cookie; `are_many` is whether the part that comes back means anything.
+fn answered_with_cookies(stat: &StatFrame, sent: u64, are_many: bool) -> Finding {
     let answered = stat.counters.get(Counter::SyncookiesRecv).unwrap_or(0);
     if stat.syn.cookies == Some(ALWAYS) {
         let title = format!(
@@ -74,7 +105,7 @@ fn answered_with_cookies(stat: &StatFrame, sent: u64) -> Finding {
             "1",
             "none: cookies are sent where a queue is full, as by default",
         );
-        return finding(stat, Severity::Info, title, advice);
+        return finding(stat, "cookies", Severity::Info, title, advice);
     }
     // Of several namespaces, one may be so.
     let perhaps = match stat.syn.cookies {
@@ -87,8 +118,8 @@ fn answered_with_cookies(stat: &StatFrame, sent: u64) -> Finding {
         within(stat),
         several(answered, "valid cookie", "valid cookies")
     );
-    if sent < TELLING {
-        return finding(stat, Severity::Info, title, vec![SEE.into()]);
+    if !are_many {
+        return finding(stat, "cookies", Severity::Info, title, vec![SEE.into()]);
     }
     let advice = if share(answered, sent) >= ANSWERED {
         vec![
@@ -103,17 +134,17 @@ fn answered_with_cookies(stat: &StatFrame, sent: u64) -> Finding {
             "leave SYN cookies on: without them clients would find no room".into(),
         ]
     };
-    finding(stat, Severity::Warning, title, advice)
+    finding(stat, "cookies", Severity::Warning, title, advice)
 }
 
 /// SYNs that were dropped though no queue was full. Without cookies the kernel keeps a quarter of `tcp_max_syn_backlog` for peers known
 /// from before, and counts what it drops for it as `ListenDrops` alone (`tcp_conn_request`, `net/ipv4/tcp_input.c`).
-fn dropped_for_no_queue(stat: &StatFrame, dropped: u64) -> Finding {
+fn dropped_for_no_queue(stat: &StatFrame, dropped: u64, severity: Severity) -> Finding {
     let half_open = stat.connections.get(TcpState::SynRecv);
-    // No counter tells these from each other.
+    // No counter distinguishes these.
     let others = [
         "see whether there is a route back to these clients, without which nobody can answer them: ip route get ADDRESS".to_owned(),
-        "else the kernel found no memory for the connection, which its log tells (dmesg), or a security module refused it".to_owned(),
+        "else the kernel found no memory for the connection, as its log shows (dmesg), or a security module refused it".to_owned(),
     ];
     let mut title = format!(
         "{} SYNs or ACKs were dropped by listeners {} though no queue was full; {} connections are half-open",
@@ -141,10 +172,10 @@ fn dropped_for_no_queue(stat: &StatFrame, dropped: u64) -> Finding {
             advice.extend(others);
         }
     }
-    finding(stat, severity(dropped, stat), title, advice)
+    finding(stat, "no_queue_full", severity, title, advice)
 }
 
-/// What to do where SYNs are dropped that cookies would answer.
+/// Advice where SYNs are dropped that cookies would answer.
 fn turn_cookies_on(stat: &StatFrame) -> Vec<String> {
     let mut advice = vec!["let the kernel answer with a cookie, so that clients get in:".to_owned()];
     advice.extend(set(
@@ -157,10 +188,12 @@ fn turn_cookies_on(stat: &StatFrame) -> Vec<String> {
     advice
 }
 
-fn finding(stat: &StatFrame, severity: Severity, title: String, advice: Vec<String>) -> Finding {
+/// The finding; `reason` names which of the three it is, for each has advice of its own.
+fn finding(stat: &StatFrame, reason: &'static str, severity: Severity, title: String, advice: Vec<String>) -> Finding {
     let count = |counter| stat.counters.get(counter).into();
     Finding {
         evidence: vec![
+            ("reason", reason.into()),
             ("cookies_sent", count(Counter::SyncookiesSent)),
             ("cookies_received", count(Counter::SyncookiesRecv)),
             ("cookies_failed", count(Counter::SyncookiesFailed)),
@@ -172,7 +205,7 @@ fn finding(stat: &StatFrame, severity: Severity, title: String, advice: Vec<Stri
             ("tcp_max_syn_backlog", stat.syn.max_backlog.into()),
         ],
         advice,
-        ..Finding::new(Kind::SynFlood, severity, title)
+        ..Finding::new(FindingKind::SynFlood, severity, title)
     }
 }
 
@@ -189,7 +222,7 @@ mod tests {
     fn with(counts: &[(Counter, u64)], half_open: u64, syn: SynSettings) -> Vec<Finding> {
         let mut stat = StatFrame { syn, ..counted(counts) };
         stat.connections.add(TcpState::SynRecv, half_open);
-        found(&mut SynFlood, &Frame::from(&stat))
+        found(&mut SynFlood::default(), &Frame::from(&stat))
     }
 
     const fn settings(cookies: u64, max_backlog: u64) -> SynSettings {
@@ -318,11 +351,46 @@ mod tests {
     }
 
     #[test]
+    fn each_reason_is_a_subject() {
+        let subjects = [Counter::TcpReqQFullDrop, Counter::SyncookiesSent, Counter::ListenDrops]
+            .map(|counter| one(inspect(&[(counter, 50)], 1)))
+            .map(|finding| (finding.severity, finding.subject()));
+        assert!(subjects.iter().all(|(severity, _)| *severity == Severity::Warning));
+        assert!(subjects[0] != subjects[1] && subjects[1] != subjects[2] && subjects[2] != subjects[0]);
+    }
+
+    #[test]
+    fn no_threshold_flaps() {
+        let mut detector = SynFlood::default();
+        let mut severities = |counter, counts: [u64; 4]| {
+            counts.map(|count| {
+                let mut stat = counted(&[(counter, count)]);
+                stat.connections.add(TcpState::SynRecv, 1);
+                let findings = found(&mut detector, &Frame::from(&stat));
+                findings.first().map(|finding| finding.severity)
+            })
+        };
+        let (info, warning, critical) = (Some(Severity::Info), Some(Severity::Warning), Some(Severity::Critical));
+        assert_eq!(
+            severities(Counter::ListenDrops, [9, 10, 9, 7]),
+            [None, warning, warning, None]
+        );
+        assert_eq!(
+            severities(Counter::SyncookiesSent, [29, 30, 29, 23]),
+            [info, warning, warning, info]
+        );
+        assert_eq!(
+            severities(Counter::TcpReqQFullDrop, [99, 100, 99, 79]),
+            [warning, critical, critical, warning]
+        );
+    }
+
+    #[test]
     fn an_overflow_of_the_accept_queue_is_none() {
         assert_eq!(
             inspect(&[(Counter::ListenDrops, 20), (Counter::ListenOverflows, 20)], 50),
             []
         );
-        assert_eq!(found(&mut SynFlood, &Frame::from(&quiet())), []);
+        assert_eq!(found(&mut SynFlood::default(), &Frame::from(&quiet())), []);
     }
 }

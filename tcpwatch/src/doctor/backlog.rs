@@ -1,28 +1,28 @@
 //! Accept queues: `somaxconn`, `tcp_abort_on_overflow`, and queues that were full.
 
 use super::format::{counter_text, rate, since};
+use super::judgement::Judgement;
 use super::negligible::{self, RARE};
 use super::syn::{crowd, is_bound_by_backlog};
-use super::verdict::Verdict;
 use crate::detect::accept_queue_overflow::dropped;
 use crate::detect::few;
 use crate::detect::finding::{Finding, Severity, Value};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::input::counter::Counter;
 use crate::input::host::HostFrame;
 use crate::input::listener::{Listener, by_place, overflowed, owner_of_all};
 use crate::input::setting::Setting;
 use crate::model::format::thousands;
 
-/// What every kernel since 5.4 has, and a queue of which takes little memory while it is empty.
+/// The default since Linux 5.4. A queue of this length takes little memory while it is empty.
 const ENOUGH: u64 = 4096;
-/// The most a listener may have (`sk_max_ack_backlog` had 16 bits until Linux 5.5).
+/// The longest queue of a listener (`sk_max_ack_backlog` had 16 bits until Linux 5.5).
 const MOST: u64 = 65_535;
 
 /// Whether it was somaxconn that made `listener`'s queue as long as it is, and not what the application asked for; `None` where
 /// that is unknown: somaxconn may have been lowered since.
 ///
-/// In a copied tree nobody tells the limit, but a queue that holds more than somaxconn is as long as that lets it be.
+/// A copied tree does not show the limit. A queue that holds more connections than somaxconn is as long as somaxconn allows.
 fn is_capped(listener: &Listener, somaxconn: u64) -> Option<bool> {
     match listener.limit {
         Some(limit) if limit <= somaxconn => Some(limit == somaxconn),
@@ -43,7 +43,7 @@ fn full(frame: &HostFrame) -> Vec<&Listener> {
         .collect()
 }
 
-/// The listeners whose queue is full now, and those whose was, for nothing else explains what they dropped.
+/// The listeners with a full queue now, and those with drops that only a full queue explains.
 fn blamed(frame: &HostFrame) -> Vec<&Listener> {
     let mut blamed = full(frame);
     let mut past: Vec<_> = overflowed(
@@ -74,7 +74,7 @@ fn did(listener: &Listener, is_full: bool) -> String {
     format!("{listener} holds {}{of} now{and_dropped}", thousands(listener.queued))
 }
 
-/// What `listeners` did, those that share a place and an owner as one.
+/// What `listeners` did. Listeners of one owner at one place count as one.
 fn all_did(frame: &HostFrame, listeners: &[&Listener]) -> String {
     let full = full(frame);
     let texts = |now: bool| {
@@ -86,25 +86,25 @@ fn all_did(frame: &HostFrame, listeners: &[&Listener]) -> String {
 }
 
 /// `net.core.somaxconn`.
-pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
+pub(super) fn somaxconn(frame: &HostFrame) -> Judgement {
     let Some(value) = frame.number(Setting::Somaxconn) else {
-        return Verdict::fine();
+        return Judgement::fine();
     };
     let full = full(frame);
     let capped = |listener: &&Listener| is_capped(listener, value);
     let all: Vec<_> = frame.listeners.iter().flatten().collect();
     let overflows = frame.counter(Counter::ListenOverflows);
     let is_quiet = full.is_empty() && (overflows.is_none_or(|count| count == 0) || is_rare(frame));
-    // Half-open connections have the same bound, and nobody counts at which listener they reached it.
+    // The same limit bounds half-open connections, and no counter shows at which listener.
     let half_open = crowd(frame).filter(|_| is_quiet && !is_bound_by_backlog(frame));
     let blamed = if half_open.is_some() { Vec::new() } else { blamed(frame) };
     let counted = half_open
         .clone()
         .unwrap_or_else(|| counter_text(frame, Counter::ListenOverflows));
     let verdict = match overflows {
-        None if half_open.is_none() => Verdict::fine(),
-        Some(0) if half_open.is_none() && full.is_empty() => Verdict::fine(),
-        _ if half_open.is_none() && is_quiet => Verdict::note(format!("{counted}, {RARE}")),
+        None if half_open.is_none() => Judgement::fine(),
+        Some(0) if half_open.is_none() && full.is_empty() => Judgement::fine(),
+        _ if half_open.is_none() && is_quiet => Judgement::note(format!("{counted}, {RARE}")),
         _ => {
             let by_somaxconn: Vec<_> = blamed.iter().copied().filter(|one| capped(one) == Some(true)).collect();
             if !by_somaxconn.is_empty() {
@@ -117,7 +117,7 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
                     ),
                 )
             } else if !blamed.is_empty() && blamed.iter().all(|one| capped(one) == Some(false)) {
-                Verdict::note(format!(
+                Judgement::note(format!(
                     "{counted}; {}, and asked for no more: its own backlog is to be raised, this is large enough",
                     all_did(frame, &blamed)
                 ))
@@ -128,11 +128,11 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
                     format!("{counted}; it is the limit of every listener here"),
                 )
             } else if blamed.is_empty() && !all.is_empty() && all.iter().all(|one| capped(one) == Some(false)) {
-                Verdict::note(format!(
+                Judgement::note(format!(
                     "{counted}; every listener here asked for less, so that raising it helps none: their own backlog is to be raised"
                 ))
             } else if half_open.is_some() {
-                Verdict::note(format!(
+                Judgement::note(format!(
                     "{counted}; it limits every listener that asked for a longer queue; tcpwatch cannot see which did: ss -ltn shows \
                      the limit of each in Send-Q"
                 ))
@@ -140,11 +140,11 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
                 let whose = if all.iter().all(|listener| listener.drops == Some(0)) {
                     "none that listens now has dropped any, so that it was one that is gone"
                 } else {
-                    "whose queue it was is not known, and none is full now"
+                    "which queue it was is not known, and none is full now"
                 };
-                Verdict::note(format!("{counted}; {whose}: nothing is recommended"))
+                Judgement::note(format!("{counted}; {whose}: nothing is recommended"))
             } else {
-                Verdict::note(format!(
+                Judgement::note(format!(
                     "{counted}; {}, from a time when somaxconn was larger: nothing is recommended",
                     all_did(frame, &blamed)
                 ))
@@ -157,15 +157,15 @@ pub(super) fn somaxconn(frame: &HostFrame) -> Verdict {
         .evidence("full", frame.listeners.as_ref().map(|_| full.len() as u64))
 }
 
-/// Whether accept queues overflowed so rarely that it is worth knowing, and no more.
+/// Whether accept queues overflowed so rarely that nothing needs a change.
 fn is_rare(frame: &HostFrame) -> bool {
     let overflows = frame.counter(Counter::ListenOverflows).unwrap_or(0);
     negligible::is_rare(frame, overflows, &[Counter::PassiveOpens])
 }
 
-fn longer_backlog_verdict(frame: &HostFrame, value: u64, words: String) -> Verdict {
+fn longer_backlog_verdict(frame: &HostFrame, value: u64, words: String) -> Judgement {
     if value >= MOST {
-        return Verdict::warning(format!(
+        return Judgement::warning(format!(
             "{words}; longer makes clients wait longer: accept() is to be called faster"
         ));
     }
@@ -174,7 +174,7 @@ fn longer_backlog_verdict(frame: &HostFrame, value: u64, words: String) -> Verdi
     } else {
         value.saturating_mul(2).min(MOST)
     };
-    let mut verdict = Verdict::warning(words).with_set_command(
+    let mut verdict = Judgement::warning(words).with_set_command(
         frame,
         Setting::Somaxconn,
         &to.to_string(),
@@ -189,16 +189,16 @@ fn longer_backlog_verdict(frame: &HostFrame, value: u64, words: String) -> Verdi
 }
 
 /// `net.ipv4.tcp_abort_on_overflow`.
-pub(super) fn abort(frame: &HostFrame) -> Verdict {
+pub(super) fn abort(frame: &HostFrame) -> Judgement {
     let counted = counter_text(frame, Counter::ListenOverflows);
     let overflows = frame.counter(Counter::ListenOverflows);
     let verdict = match (frame.number(Setting::TcpAbortOnOverflow), overflows) {
-        (Some(0), _) => Verdict::fine(),
-        (_, Some(0) | None) => Verdict::note(format!("a client whose last ACK finds an accept queue full is reset; {counted}")),
-        (_, Some(_)) if is_rare(frame) => Verdict::note(format!(
+        (Some(0), _) => Judgement::fine(),
+        (_, Some(0) | None) => Judgement::note(format!("a client whose last ACK finds an accept queue full is reset; {counted}")),
+        (_, Some(_)) if is_rare(frame) => Judgement::note(format!(
             "a client whose last ACK finds an accept queue full is reset; {counted}, {RARE}"
         )),
-        (_, Some(_)) => Verdict::warning(format!(
+        (_, Some(_)) => Judgement::warning(format!(
             "clients whose handshake was done were reset where a queue was full, who would have got in by trying again: {counted}, \
              SYNs that were dropped among them"
         ))
@@ -206,7 +206,7 @@ pub(super) fn abort(frame: &HostFrame) -> Verdict {
             frame,
             Setting::TcpAbortOnOverflow,
             "0",
-            "a client waits and tries again for seconds where it was told at once",
+            "a client waits and tries again for seconds where it got a reset at once",
         ),
     };
     verdict.counters(&[Counter::ListenOverflows])
@@ -268,10 +268,10 @@ pub(super) fn overflow(frame: &HostFrame, findings: &mut Vec<Finding>) {
         } else {
             vec![
                 format!("let {who} call accept() faster: a queue is full because nobody empties it"),
-                "against bursts, a longer queue: net.core.somaxconn, here, tells whether it would help".into(),
+                "against bursts, a longer queue: see the line for net.core.somaxconn below".into(),
             ]
         },
         owner,
-        ..Finding::new(Kind::AcceptQueueOverflow, severity, title)
+        ..Finding::new(FindingKind::AcceptQueueOverflow, severity, title)
     });
 }

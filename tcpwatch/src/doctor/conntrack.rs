@@ -1,8 +1,8 @@
 //! Connection tracking, where the host has it: a full table drops packets of new connections.
 
 use super::format::{reaches, since};
+use super::judgement::Judgement;
 use super::negligible::is_rare;
-use super::verdict::Verdict;
 use crate::input::host::HostFrame;
 use crate::input::namespace::Scope;
 use crate::input::setting::Setting;
@@ -12,18 +12,18 @@ use crate::model::format::{several, thousands};
 const NEAR: u64 = 80;
 /// The part from which it is full within minutes, percent.
 const FULL: u64 = 95;
-/// A limit below is of no use where a table was full: a kernel's own is at least as large on a machine of 1 GiB.
+/// No lower limit is suggested where a table was full: the default is at least as large on a machine of 1 GiB.
 const FEW: u64 = 65_536;
 /// Bytes of an entry, about (`struct nf_conn` and its extensions).
 const ENTRY_BYTES: u64 = 320;
 
 /// `net.netfilter.nf_conntrack_max`.
-pub(super) fn judge(frame: &HostFrame) -> Verdict {
+pub(super) fn judge(frame: &HostFrame) -> Judgement {
     let conntrack = &frame.conntrack;
     // Without it connections are not tracked here, and 0 is no limit.
     let limit = frame.number(Setting::NfConntrackMax).filter(|&limit| limit > 0);
     let Some((limit, count)) = limit.zip(conntrack.count) else {
-        return Verdict::fine();
+        return Judgement::fine();
     };
     let whose = if frame.first || frame.scope == Scope::Copied {
         ""
@@ -51,24 +51,24 @@ pub(super) fn judge(frame: &HostFrame) -> Verdict {
     };
     let happened = [dropped, early].into_iter().flatten().any(|count| count > 0);
     let verdict = if reaches(count, limit, FULL) {
-        higher_limit_verdict(frame, limit, Verdict::critical(words))
+        higher_limit_verdict(frame, limit, Judgement::critical(words))
     } else if reaches(count, limit, NEAR) {
-        higher_limit_verdict(frame, limit, Verdict::warning(words))
+        higher_limit_verdict(frame, limit, Judgement::warning(words))
     } else if happens(early) {
         higher_limit_verdict(
             frame,
             limit,
-            Verdict::warning(format!("{words}, which happens where it is full alone")),
+            Judgement::warning(format!("{words}, which happens where it is full alone")),
         )
     } else if happens(dropped) {
-        Verdict::warning(format!("{words}, because it was full or for what was wrong with them"))
-            .step("see which: dmesg says \"nf_conntrack: table full, dropping packet\" where it was full")
+        Judgement::warning(format!("{words}, because it was full or for what was wrong with them"))
+            .step("see which: dmesg shows \"nf_conntrack: table full, dropping packet\" where it was full")
     } else if happened {
-        Verdict::note(format!(
+        Judgement::note(format!(
             "{words}; it is not nearly full now, and nothing is recommended"
         ))
     } else {
-        Verdict::fine()
+        Judgement::fine()
     };
     verdict
         .evidence("count", count)
@@ -77,7 +77,7 @@ pub(super) fn judge(frame: &HostFrame) -> Verdict {
 }
 
 /// The same with what more entries take.
-fn higher_limit_verdict(frame: &HostFrame, limit: u64, verdict: Verdict) -> Verdict {
+fn higher_limit_verdict(frame: &HostFrame, limit: u64, verdict: Judgement) -> Judgement {
     let to = limit.saturating_mul(2).max(FEW);
     verdict.with_set_command(
         frame,

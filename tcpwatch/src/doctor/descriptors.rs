@@ -1,9 +1,9 @@
 //! Files: `file-max`, `nr_open`, and processes that run out of descriptors, for which accept(2) fails (EMFILE).
 
 use super::format::reaches;
-use super::verdict::Verdict;
+use super::judgement::Judgement;
 use crate::detect::finding::{Finding, Severity};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::explain::topic::Topic;
 use crate::input::host::{Descriptors, HostFrame};
 use crate::input::setting::Setting;
@@ -31,10 +31,10 @@ fn has(process: &Descriptors) -> String {
 }
 
 /// `fs.file-max`.
-pub(super) fn file_max(frame: &HostFrame) -> Verdict {
+pub(super) fn file_max(frame: &HostFrame) -> Judgement {
     let limit = frame.number(Setting::FileMax).unwrap_or(u64::MAX);
     let verdict = match frame.open_files {
-        Some(open) if is_near(open, limit) => Verdict::warning(format!(
+        Some(open) if is_near(open, limit) => Judgement::warning(format!(
             "{} of {} files of the host are open: at the limit nobody opens or accepts (ENFILE)",
             thousands(open),
             thousands(limit)
@@ -45,25 +45,25 @@ pub(super) fn file_max(frame: &HostFrame) -> Verdict {
             &limit.saturating_mul(2).clamp(FEW, i64::MAX as u64).to_string(),
             "about 1 KiB of kernel memory for each file that is then opened; who leaks them is not stopped",
         ),
-        _ => Verdict::fine(),
+        _ => Judgement::fine(),
     };
     verdict.evidence("open_files", frame.open_files)
 }
 
 /// `fs.nr_open`.
-pub(super) fn nr_open(frame: &HostFrame) -> Verdict {
+pub(super) fn nr_open(frame: &HostFrame) -> Judgement {
     let limit = frame.number(Setting::NrOpen).unwrap_or(u64::MAX);
     let fullest = frame.descriptors.as_ref().and_then(|nearest| nearest.first());
     let verdict = match fullest {
         Some(process) if is_near(process.open, process.limit) && process.limit >= limit => {
-            Verdict::warning(format!("{}, and is allowed no more", has(process))).with_set_command(
+            Judgement::warning(format!("{}, and is allowed no more", has(process))).with_set_command(
                 frame,
                 Setting::NrOpen,
                 &limit.saturating_mul(2).max(FEW).to_string(),
                 "none by itself: the limit of the process is to be raised too (LimitNOFILE=, ulimit -n)",
             )
         }
-        _ => Verdict::fine(),
+        _ => Judgement::fine(),
     };
     verdict
         .evidence("open", fullest.map(|process| process.open))
@@ -79,7 +79,7 @@ pub(super) fn near_limit(frame: &HostFrame, findings: &mut Vec<Finding>) {
         .filter(|process| is_near(process.open, process.limit))
     {
         findings.push(Finding {
-            kind: Kind::Host,
+            kind: FindingKind::Host,
             topic: Topic::Setting(Setting::NrOpen),
             severity: if process.open >= process.limit {
                 Severity::Critical

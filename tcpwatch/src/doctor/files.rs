@@ -1,31 +1,31 @@
-//! What files say of a setting, beside what the kernel has.
+//! Compares the files that set a setting at boot with the kernel.
 
 use super::format::shortened;
 use crate::input::host::HostFrame;
 use crate::input::ports::range::PortRange;
 use crate::input::setting::Setting;
 
-/// What is odd about what files say of `setting`, which is `text` in the kernel: a sentence each, without their full stops.
+/// Lines of files that do not set `setting` to `text`, which the kernel has: a sentence each, without their full stops.
 pub(super) fn oddities(frame: &HostFrame, setting: Setting, text: &str) -> Vec<String> {
     let mut oddities = Vec::new();
     if let Some(line) = frame.line_of(setting) {
-        let says = format!("{} says {}", line.place, shown(&line.value));
+        let line_sets = format!("{} sets {}", line.place, shown(&line.value));
         let failed = if setting == Setting::NfConntrackMax {
             "failed at boot, before nf_conntrack was there"
         } else {
             "failed at boot"
         };
         match (meant(setting, &line.value), meant(setting, text)) {
-            (None, _) => oddities.push(format!("{says}, which the kernel does not take")),
+            (None, _) => oddities.push(format!("{line_sets}, which the kernel does not take")),
             (Some(file), Some(kernel)) if file != kernel => oddities.push(format!(
-                "{says}: it was not applied since it was written (sysctl --system), {failed}, or something else was set since"
+                "{line_sets}: it was not applied since it was written (sysctl --system), {failed}, or something else was set since"
             )),
             _ => {}
         }
     }
     if let Some(line) = frame.unread_line_of(setting) {
         oddities.push(format!(
-            "{} says {}, and nobody reads it at boot: systemd-sysctl reads /etc/sysctl.d, and this file where a link there leads to it",
+            "{} sets {}, and nobody reads it at boot: systemd-sysctl reads /etc/sysctl.d, and this file where a link there leads to it",
             line.place,
             shown(&line.value)
         ));
@@ -49,14 +49,14 @@ enum Meaning {
     Ports(Box<PortRange>),
 }
 
-/// What the kernel makes of `text` of `setting`; `None` where it refuses it.
+/// `text` of `setting` as the kernel parses it; `None` if the kernel refuses it.
 fn meant(setting: Setting, text: &str) -> Option<Meaning> {
     let mut words = text.split_ascii_whitespace();
     match setting {
-        // In whatever order and however often (`proc_do_large_bitmap`).
+        // Order and repetitions do not matter (`proc_do_large_bitmap`).
         Setting::IpLocalReservedPorts => Some(Meaning::Ports(Box::new(PortRange::parse("1 65535", text)?))),
         Setting::IpLocalPortRange => Some(Meaning::Range(number(words.next()?)?, number(words.next()?)?)),
-        // What follows the first word is passed over (`do_proc_dointvec`).
+        // The kernel ignores all but the first word (`do_proc_dointvec`).
         _ => Some(Meaning::Number(number(words.next()?)?)),
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn counter_text(frame: &HostFrame, counter: Counter) -> String {
     }
 }
 
-/// ` (1.2 an hour)`; nothing where that is unknown, or little. In tenths, so that no number has more digits than it has worth.
+/// ` (1.2 an hour)`; empty if it is unknown or less than one a day.
 pub(super) fn rate(frame: &HostFrame, count: u64) -> String {
     let Some(seconds) = frame.counted_s().filter(|&seconds| seconds > 0) else {
         return String::new();
@@ -36,7 +36,7 @@ pub(super) fn rate(frame: &HostFrame, count: u64) -> String {
     for (unit, word) in [(HOUR, "an hour"), (DAY, "a day")] {
         let tenths = u128::from(count) * 10 * u128::from(unit) / u128::from(seconds);
         let Ok(tenths) = u64::try_from(tenths) else { continue };
-        // Of less than one unit nobody knows how many there are in it.
+        // A time shorter than the unit does not show how many there are in one.
         if tenths >= 10 && seconds >= unit {
             return if tenths < 100 {
                 format!(" ({}.{} {word})", tenths / 10, tenths % 10)
@@ -48,7 +48,7 @@ pub(super) fn rate(frame: &HostFrame, count: u64) -> String {
     String::new()
 }
 
-/// ` (default 60)`, beside `value`; ` (default)` where it is the value, and nothing where it has none.
+/// ` (default 60)`, beside `value`; ` (default)` if it is the value, and empty if there is no default.
 pub(super) fn beside(default: DefaultValue, value: Option<&str>) -> String {
     let is = match default {
         DefaultValue::Is(is) => is,
@@ -63,7 +63,7 @@ pub(super) fn beside(default: DefaultValue, value: Option<&str>) -> String {
     }
 }
 
-/// `text` of a setting, escaped, and cut where it is longer than anybody reads.
+/// `text` of a setting, escaped, and cut where it is long.
 pub(super) fn shortened(text: &str) -> String {
     const LONG: usize = 40;
     match text.char_indices().nth(LONG) {
@@ -103,7 +103,7 @@ pub(super) fn long(seconds: u64) -> String {
     }
 }
 
-/// `part` of `whole` in percent: `97 %`, `less than 1 %` of what is above nothing.
+/// `part` of `whole` in percent: `97 %`, or `less than 1 %`.
 pub(super) fn in_percent(part: u64, whole: u64) -> String {
     match u128::from(part) * 100 / u128::from(whole.max(1)) {
         0 if part > 0 => "less than 1 %".into(),

@@ -10,8 +10,8 @@ const ONE_IN: u64 = 10_000;
 /// The same in words.
 pub(super) const RARE: &str = "less than once a day, or less than one in 10,000 connections: nothing worth a change";
 
-/// Whether something that was counted `count` times befell less than one in 10,000 connections of those that `among` counts, or came
-/// less than once a day. Where neither is known it is not rare.
+/// True if fewer than 1 in 10,000 connections were affected, or fewer than 1 a day. `count` were affected, and `among` counts the
+/// connections. False if neither rate is known.
 pub(super) fn is_rare(frame: &HostFrame, count: u64, among: &[Counter]) -> bool {
     let connections = among.iter().filter_map(|&counter| frame.counter(counter));
     let connections = connections.fold(0, u64::saturating_add);

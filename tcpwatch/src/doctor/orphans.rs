@@ -1,11 +1,11 @@
-//! Orphans, sockets that their process has closed and that are not over: `tcp_max_orphans`, `tcp_orphan_retries`.
+//! Orphans, which are closed sockets that still wait for their peers: `tcp_max_orphans`, `tcp_orphan_retries`.
 
 use super::format::{counter_text, rate, since};
+use super::judgement::Judgement;
 use super::negligible::{RARE, is_rare};
-use super::verdict::Verdict;
 use crate::detect::finding::{Finding, Severity};
 use crate::detect::orphan_limit::{UNREACHABLE, begins};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::input::counter::Counter;
 use crate::input::host::HostFrame;
 use crate::input::setting::Setting;
@@ -18,7 +18,7 @@ const KIB: u64 = 64;
 /// Retries of an orphan, where `tcp_orphan_retries` is 0 (`tcp_orphan_retries()`).
 const RETRIES: u64 = 8;
 
-/// Whether orphans are so many now that the limit may take the first of them; `None` where that is unknown.
+/// Whether there are so many orphans now that the kernel may give up some for the limit; `None` if that is unknown.
 fn are_many(frame: &HostFrame) -> Option<bool> {
     let (orphans, limit) = (frame.orphans?, frame.number(Setting::TcpMaxOrphans)?);
     Some(orphans > limit / u64::from(UNREACHABLE))
@@ -32,17 +32,17 @@ fn now(frame: &HostFrame) -> String {
 }
 
 /// `net.ipv4.tcp_max_orphans`.
-pub(super) fn most(frame: &HostFrame) -> Verdict {
+pub(super) fn most(frame: &HostFrame) -> Judgement {
     let total = counter_text(frame, Counter::TcpAbortOnMemory);
     let limit = frame.number(Setting::TcpMaxOrphans);
     let verdict = match (frame.counter(Counter::TcpAbortOnMemory), are_many(frame), limit) {
-        (None | Some(0), _, _) => Verdict::fine(),
+        (None | Some(0), _, _) => Judgement::fine(),
         (Some(given_up), _, _) if is_rare(frame, given_up, &CONNECTIONS) => {
-            Verdict::note(format!("{}; {total}, {RARE}", now(frame)))
+            Judgement::note(format!("{}; {total}, {RARE}", now(frame)))
         }
         (Some(_), Some(true), Some(limit)) => {
             let to = limit.saturating_mul(2);
-            Verdict::warning(format!(
+            Judgement::warning(format!(
                 "{}, and orphans were given up with a reset: {total}",
                 now(frame)
             ))
@@ -56,9 +56,9 @@ pub(super) fn most(frame: &HostFrame) -> Verdict {
                 ),
             )
         }
-        (Some(_), _, _) => Verdict::note(format!(
+        (Some(_), _, _) => Judgement::note(format!(
             "{}; sockets were given up, for this limit or for want of memory (tcp_mem): {total}. \
-             The kernel's log says which (\"too many orphaned sockets\"): nothing is recommended without it",
+             The kernel's log shows which (\"too many orphaned sockets\"): nothing is recommended without it",
             now(frame)
         )),
     };
@@ -68,19 +68,19 @@ pub(super) fn most(frame: &HostFrame) -> Verdict {
 }
 
 /// `net.ipv4.tcp_orphan_retries`.
-pub(super) fn retries(frame: &HostFrame) -> Verdict {
+pub(super) fn retries(frame: &HostFrame) -> Judgement {
     let verdict = match frame.number(Setting::TcpOrphanRetries) {
-        Some(retries @ 1..RETRIES) => Verdict::note(format!(
+        Some(retries @ 1..RETRIES) => Judgement::note(format!(
             "an orphan is given up after {}, and what it had left to send is lost; orphans: {}",
             several(retries, "retry", "retries"),
             now(frame)
         )),
-        _ => Verdict::fine(),
+        _ => Judgement::fine(),
     };
     verdict.evidence("orphans", frame.orphans)
 }
 
-/// Orphans at their limit, and sockets of this namespace that were given up. Orphans are counted for the whole host, and told
+/// Orphans at their limit, and sockets of this namespace that were given up. Orphans are counted for the whole host, and shown
 /// `with_host`.
 pub(super) fn limit(frame: &HostFrame, with_host: bool, findings: &mut Vec<Finding>) {
     let given_up = frame.counter(Counter::TcpAbortOnMemory).unwrap_or(0);
@@ -119,10 +119,10 @@ pub(super) fn limit(frame: &HostFrame, with_host: bool, findings: &mut Vec<Findi
     let mut advice: Vec<String> = Vec::new();
     if severity > Severity::Info {
         advice.push(
-            "see which it was: dmesg says \"too many orphaned sockets\" or \"out of memory -- consider tuning tcp_mem\"".into(),
+            "see which it was: dmesg shows \"too many orphaned sockets\" or \"out of memory -- consider tuning tcp_mem\"".into(),
         );
         if frame.settings.contains_key(&Setting::TcpMaxOrphans) {
-            advice.push("net.ipv4.tcp_max_orphans, here, tells whether a higher limit would help".into());
+            advice.push("for a higher limit see the line for net.ipv4.tcp_max_orphans below".into());
         }
     }
     if many {
@@ -139,6 +139,6 @@ pub(super) fn limit(frame: &HostFrame, with_host: bool, findings: &mut Vec<Findi
             ("counted_s", frame.counted_s().into()),
         ],
         advice,
-        ..Finding::new(Kind::OrphanLimit, severity, title)
+        ..Finding::new(FindingKind::OrphanLimit, severity, title)
     });
 }

@@ -1,7 +1,7 @@
 //! The ports that one destination holds, those in `TIME_WAIT` among them, and whether connect(2) still finds one.
 
 use super::format::{counter_text, long, reaches};
-use super::verdict::Verdict;
+use super::judgement::Judgement;
 use crate::detect::port_exhaustion;
 use crate::input::counter::Counter;
 use crate::input::host::HostFrame;
@@ -10,9 +10,9 @@ use crate::input::ports::walk::PortsHeld;
 use crate::input::setting::Setting;
 use crate::model::format::thousands;
 
-/// Of the ports, the part in use to one destination from which they run low, percent.
+/// Share of the ports in use to one destination with which they run low, percent.
 pub(super) const LOW: u64 = port_exhaustion::LOW as u64;
-/// The part from which the next connects fail, percent: connect(2) finds the last ones by chance.
+/// Share with which the next connects fail, percent: connect(2) finds the last free ports by chance.
 pub(super) const OUT: u64 = 98;
 
 /// What connect(2) does with a port that is in `TIME_WAIT` to the same destination.
@@ -22,13 +22,13 @@ pub(super) enum TimeWait {
     Keeps,
     /// Nobody knows, for one of the settings is not known.
     Unknown,
-    /// It may take it after so many ms, where the side that is gone used timestamps (`tcp_twsk_unique`); it never did here.
+    /// It may take it after so many ms, if the old connection used timestamps (`tcp_twsk_unique`); it never did here.
     Untried(u32),
     /// The same, and it did so to one destination or another.
     Taken(u32),
 }
 
-/// What it does with those of `held`.
+/// What connect(2) does with the ports of `held` in TIME_WAIT.
 pub(super) fn time_wait(frame: &HostFrame, held: &PortsHeld) -> TimeWait {
     let Some(destination) = held.ends.destination else {
         return TimeWait::Keeps;
@@ -71,7 +71,7 @@ pub(super) fn nearly_out(frame: &HostFrame) -> Option<&PortsHeld> {
         .max_by_key(|held| in_the_way(frame, held))
 }
 
-/// The source address of which nearly every port is held by one connection or another.
+/// The source address that has nearly every port held by some connection.
 pub(super) fn nearly_out_of(frame: &HostFrame) -> Option<&PortsHeld> {
     let usable = u64::from(frame.range.as_ref()?.usable());
     let mut held = frame.held.iter().flat_map(|held| &held.of);
@@ -89,7 +89,7 @@ pub(super) fn is_to_loopback(held: &PortsHeld) -> bool {
     destination.is_some_and(|destination| destination.ip().to_canonical().is_loopback())
 }
 
-/// `10.0.0.1 to 10.0.0.9:6379 holds 24,310 of 28,232 ports, 24,000 of them in TIME_WAIT`, and what becomes of those.
+/// `10.0.0.1 to 10.0.0.9:6379 holds 24,310 of 28,232 ports, 24,000 of them in TIME_WAIT`, and whether connect(2) takes those.
 pub(super) fn holds(frame: &HostFrame, held: &PortsHeld) -> String {
     let usable = frame.range.as_ref().map_or(0, |range| range.usable().into());
     let destination = held.ends.destination.map(|to| format!(" to {to}"));
@@ -117,21 +117,21 @@ pub(super) fn holds(frame: &HostFrame, held: &PortsHeld) -> String {
     }
 }
 
-/// What there is to say where ports are not known to run low.
-pub(super) fn enough(frame: &HostFrame) -> Verdict {
+/// The verdict where ports are not known to run low.
+pub(super) fn enough(frame: &HostFrame) -> Judgement {
     let Some(range) = &frame.range else {
-        return Verdict::fine();
+        return Judgement::fine();
     };
     if frame.has_ports_to_spare() == Some(true) {
-        return Verdict::fine();
+        return Judgement::fine();
     }
     match &frame.held {
         Some(held) if held.whole => match held.to.first() {
-            Some(most) if reaches(most.used, range.usable().into(), LOW) => Verdict::note(holds(frame, most)),
-            _ => Verdict::fine(),
+            Some(most) if reaches(most.used, range.usable().into(), LOW) => Judgement::note(holds(frame, most)),
+            _ => Judgement::fine(),
         },
-        _ => Verdict::note(
-            "how many ports are held to which destination was not looked at, or not for long enough: tcpwatch churn tells",
+        _ => Judgement::note(
+            "how many ports are held to which destination was not counted, or not completely: tcpwatch churn shows it",
         ),
     }
 }

@@ -1,36 +1,36 @@
 //! Local ports: `ip_local_port_range`, `ip_local_reserved_ports`, and a destination that takes nearly all.
 
 use super::format::reaches;
+use super::judgement::Judgement;
 use super::port_usage::{LOW, OUT, enough, holds, in_the_way, nearly_out, nearly_out_of};
 use super::suggested_range::wider;
-use super::verdict::Verdict;
 use crate::detect::few;
 use crate::detect::finding::{Finding, Severity};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::input::host::HostFrame;
 use crate::input::setting::Setting;
 
 /// `net.ipv4.ip_local_port_range`.
-pub(super) fn range(frame: &HostFrame) -> Verdict {
+pub(super) fn range(frame: &HostFrame) -> Judgement {
     let Some(range) = &frame.range else {
-        return Verdict::fine();
+        return Judgement::fine();
     };
     let verdict = match (nearly_out(frame), nearly_out_of(frame)) {
         (Some(held), _) => match wider(frame, in_the_way(frame, held), LOW) {
-            Some(to) => Verdict::warning(holds(frame, held)).with_set_command(
+            Some(to) => Judgement::warning(holds(frame, held)).with_set_command(
                 frame,
                 Setting::IpLocalPortRange,
                 &format!("{} {}", to.start(), to.end()),
                 "a service that is down now, or a NodePort of Kubernetes (30000-32767), may find its port taken: reserve it \
                  (net.ipv4.ip_local_reserved_ports)",
             ),
-            None => Verdict::warning(format!(
+            None => Judgement::warning(format!(
                 "{}, and a wider range would take the ports of services",
                 holds(frame, held)
             )),
         },
-        // Whether a program does is not to be seen, and connect() alone shares them.
-        (None, Some(held)) => Verdict::note(format!(
+        // Nothing shows whether a program does, and connect() alone shares them.
+        (None, Some(held)) => Judgement::note(format!(
             "{}, whatever the destination: a program that calls bind() to port 0 before connect() finds none, unless it sets \
              IP_BIND_ADDRESS_NO_PORT; connect() alone has as many to each other destination",
             holds(frame, held)
@@ -45,9 +45,9 @@ pub(super) fn range(frame: &HostFrame) -> Verdict {
 }
 
 /// `net.ipv4.ip_local_reserved_ports`.
-pub(super) fn reserved(frame: &HostFrame) -> Verdict {
+pub(super) fn reserved(frame: &HostFrame) -> Judgement {
     let (Some(range), Some(listeners)) = (&frame.range, &frame.listeners) else {
-        return Verdict::fine();
+        return Judgement::fine();
     };
     let inside = listeners.iter().filter(|listener| range.contains(listener.port));
     let mut inside: Vec<(u16, String)> = inside.map(|listener| (listener.port, listener.to_string())).collect();
@@ -55,10 +55,11 @@ pub(super) fn reserved(frame: &HostFrame) -> Verdict {
     inside.dedup();
     let shown: Vec<&String> = inside.iter().map(|(_, shown)| shown).collect();
     let verdict = if inside.is_empty() {
-        Verdict::fine()
+        Judgement::fine()
     } else {
-        Verdict::note(format!(
-            "connect() may take the port of {} while the service is down. Reserve it where its number is fixed; nobody can see here whether it is",
+        Judgement::note(format!(
+            "connect() may take the port of {} while the service is down. Reserve it where its number is fixed; \
+             nothing here shows whether it is",
             few(&shown)
         ))
     };
@@ -90,8 +91,8 @@ pub(super) fn exhaustion(frame: &HostFrame, findings: &mut Vec<Finding>) {
         ],
         advice: vec![
             "keep connections instead of opening one for each request: tcpwatch churn names who opens them".into(),
-            "net.ipv4.ip_local_port_range and net.ipv4.tcp_tw_reuse, here, tell what they would help".into(),
+            "see the lines for net.ipv4.ip_local_port_range and net.ipv4.tcp_tw_reuse below".into(),
         ],
-        ..Finding::new(Kind::PortExhaustion, severity, title)
+        ..Finding::new(FindingKind::PortExhaustion, severity, title)
     });
 }

@@ -17,7 +17,7 @@ const ALL: &str = "1 65535";
 pub(super) fn wider(frame: &HostFrame, in_the_way: u64, low: u64) -> Option<RangeInclusive<u16>> {
     let (now, listeners) = (frame.range.as_ref()?.bounds(), frame.listeners.as_ref()?);
     let reserved = frame.settings.get(&Setting::IpLocalReservedPorts)?;
-    // Reserved ports are nobody's gain, and no listener of one stands in the way.
+    // A reserved port adds nothing to a range, and a listener at one stands in no way.
     let free = PortRange::parse(ALL, reserved)?;
     let usable = |range: &RangeInclusive<u16>| range.clone().filter(|&port| free.contains(port)).count() as u64;
     let taken = || {
@@ -32,8 +32,8 @@ pub(super) fn wider(frame: &HostFrame, in_the_way: u64, low: u64) -> Option<Rang
     let later = *now.start()..=end;
     let range = if reaches(in_the_way, usable(&later), low) {
         let first = below.map_or(FIRST, |port| FIRST.max(port + 1));
-        // The kernel wants ends of which one is even and one is odd (`ipv4_local_port_range`).
-        let first = first + u16::from((first ^ end) & 1 == 0);
+        // The kernel wants one end even and the other odd (`ipv4_local_port_range`).
+        let first = first.saturating_add(u16::from((first ^ end) & 1 == 0));
         first.min(*now.start())..=end
     } else {
         later

@@ -1,12 +1,12 @@
 //! Half-open connections: `tcp_syncookies`, `tcp_max_syn_backlog`, and SYNs that found no room.
 
 use super::format::{counter_text, in_percent, rate, reaches, since};
+use super::judgement::Judgement;
 use super::negligible::{RARE, is_rare};
-use super::verdict::Verdict;
 use crate::detect::few;
 use crate::detect::finding::{Finding, Severity};
 use crate::detect::syn_flood;
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::input::counter::Counter;
 use crate::input::host::HostFrame;
 use crate::input::listener::Listener;
@@ -16,9 +16,9 @@ use crate::model::format::{several, thousands};
 
 /// From this release a listener's own backlog bounds its half-open connections (`inet_csk_reqsk_queue_is_full`).
 const BOUND_BY_LISTENER: Release = Release(4, 4);
-/// Of the cookies sent, the part that came back from which those who knocked were real, percent.
+/// Share of the sent cookies that real clients return, percent.
 const REAL: u64 = syn_flood::REAL as u64;
-/// The most that helps (`reqsk_queue_alloc` before Linux 4.4, of which a backlog had 16 bits).
+/// A larger value does not help (`reqsk_queue_alloc` before Linux 4.4, and a backlog had 16 bits).
 const MOST: u64 = 65_535;
 
 /// SYNs that found no room among half-open connections.
@@ -28,9 +28,9 @@ struct DroppedSyns {
     cookies: u64,
     /// Dropped for a full queue (`TCPReqQFullDrop`).
     dropped: Option<u64>,
-    /// Dropped for no queue that was full, while cookies are off: three quarters of `tcp_max_syn_backlog` are for strangers then, and
-    /// the rest is counted in `ListenDrops` alone (`tcp_conn_request`). A want of memory or of a route is counted there too. `None`
-    /// too where it was nothing else, for no listener here may have so many half-open.
+    /// Dropped though no queue was full, while cookies are off. The kernel then keeps a quarter of `tcp_max_syn_backlog` for peers known
+    /// from before, and counts a SYN that it drops for that in `ListenDrops` alone (`tcp_conn_request`), with those dropped for want of
+    /// memory or of a route. `None` if unknown, or if no listener here may have so many half-open connections.
     unexplained: Option<u64>,
 }
 
@@ -83,13 +83,13 @@ fn are_on(frame: &HostFrame) -> bool {
     frame.number(Setting::TcpSyncookies).is_some_and(|value| value > 0)
 }
 
-/// Of `tcp_max_syn_backlog`, what is for strangers while cookies are off: a peer that is known from before may have the rest.
+/// The part of `tcp_max_syn_backlog` for new peers while cookies are off: the kernel keeps the rest for peers known from before.
 fn for_strangers(frame: &HostFrame) -> Option<u64> {
     let backlog = frame.number(Setting::TcpMaxSynBacklog)?;
     Some(backlog - backlog / 4)
 }
 
-/// Whether a listener that dropped something may have more half-open connections than that: the queue of another is full before.
+/// Whether a listener that dropped packets may have more half-open connections than that. The queue of any other is full before.
 fn may_reach_the_backlog(frame: &HostFrame) -> bool {
     let (Some(most), Some(listeners)) = (for_strangers(frame), &frame.listeners) else {
         return true;
@@ -113,12 +113,12 @@ fn drops(frame: &HostFrame, no_room: DroppedSyns) -> String {
 }
 
 /// `net.ipv4.tcp_syncookies`.
-pub(super) fn cookies(frame: &HostFrame) -> Verdict {
+pub(super) fn cookies(frame: &HostFrame) -> Judgement {
     let sent = counter_text(frame, Counter::SyncookiesSent);
     let no_room = DroppedSyns::from_frame(frame);
     let verdict = match frame.number(Setting::TcpSyncookies) {
         Some(0) => off(frame, no_room),
-        Some(2) if frame.counter(Counter::SyncookiesSent).is_some_and(|sent| sent > 0) => Verdict::warning(format!(
+        Some(2) if frame.counter(Counter::SyncookiesSent).is_some_and(|sent| sent > 0) => Judgement::warning(format!(
             "every SYN is answered with a cookie, whether or not a queue is full, which is for tests: {sent}"
         ))
         .with_set_command(
@@ -127,19 +127,19 @@ pub(super) fn cookies(frame: &HostFrame) -> Verdict {
             "1",
             "none: cookies are sent where a queue is full, as by default",
         ),
-        Some(2) => Verdict::note(format!(
+        Some(2) => Judgement::note(format!(
             "every SYN is answered with a cookie, which is for tests; {sent}"
         )),
         _ => match (frame.counter(Counter::SyncookiesSent), no_room.dropped) {
-            (Some(0), Some(1..)) => Verdict::note(format!(
+            (Some(0), Some(1..)) => Judgement::note(format!(
                 "for a full queue of half-open connections alone, and none was while it was on: {sent}; while it was 0, SYNs were \
                  dropped: {}. Leave it on",
                 counter_text(frame, Counter::TcpReqQFullDrop)
             )),
-            (Some(1..), _) => Verdict::note(format!(
+            (Some(1..), _) => Judgement::note(format!(
                 "in use where a queue of half-open connections is full: {sent}. Leave it on"
             )),
-            _ => Verdict::fine(),
+            _ => Judgement::fine(),
         },
     };
     verdict.counters(&[
@@ -151,28 +151,31 @@ pub(super) fn cookies(frame: &HostFrame) -> Verdict {
 }
 
 /// The same where they are off.
-fn off(frame: &HostFrame, no_room: DroppedSyns) -> Verdict {
+fn off(frame: &HostFrame, no_room: DroppedSyns) -> Judgement {
     let drops = drops(frame, no_room);
     match no_room.all_dropped() {
         0 if no_room.unexplained.is_none() => {
-            Verdict::note(format!("off; {drops}: whether SYNs were dropped for it cannot be said"))
+            Judgement::note(format!("off; {drops}: whether SYNs were dropped for it is unknown"))
         }
-        0 => Verdict::note(format!(
+        0 => Judgement::note(format!(
             "off, and no SYN was dropped for it: {drops}. Nothing to gain so far"
         )),
-        dropped if is_rare(frame, dropped, &[Counter::PassiveOpens]) => Verdict::note(format!("off; {drops}: {RARE}")),
+        dropped if is_rare(frame, dropped, &[Counter::PassiveOpens]) => {
+            Judgement::note(format!("off; {drops}: {RARE}"))
+        }
         _ => {
             let words = if no_room.dropped == Some(0) {
-                "off, and SYNs were dropped while no queue was full, as they are where three quarters of tcp_max_syn_backlog are half-open, \
-                 or for want of memory or a route"
+                "off, and SYNs were dropped while no queue was full, as they are where three quarters of tcp_max_syn_backlog are \
+                 half-open, or for want of memory or a route"
             } else {
                 "off, and SYNs were dropped that cookies would have answered"
             };
-            Verdict::warning(format!("{words}: {drops}")).with_set_command(
+            Judgement::warning(format!("{words}: {drops}")).with_set_command(
                 frame,
                 Setting::TcpSyncookies,
                 "1",
-                "none while no queue is full; a connection made by a cookie has no window scaling and no SACK unless both sides use timestamps",
+                "none while no queue is full; a connection made by a cookie has no window scaling and no SACK unless both sides use \
+                 timestamps",
             )
         }
     }
@@ -192,7 +195,7 @@ fn is_old(frame: &HostFrame) -> bool {
     frame.release().is_some_and(|release| release < BOUND_BY_LISTENER)
 }
 
-/// Real clients that came faster than a queue of half-open connections took them, in words: their cookies came back.
+/// The words for real clients that came faster than a queue of half-open connections took them: their cookies came back.
 pub(super) fn crowd(frame: &HostFrame) -> Option<String> {
     let no_room = DroppedSyns::from_frame(frame);
     let sent = frame.counter(Counter::SyncookiesSent).filter(|&sent| sent > 0)?;
@@ -210,7 +213,7 @@ pub(super) fn crowd(frame: &HostFrame) -> Option<String> {
 }
 
 /// `net.ipv4.tcp_max_syn_backlog`.
-pub(super) fn backlog(frame: &HostFrame) -> Verdict {
+pub(super) fn backlog(frame: &HostFrame) -> Judgement {
     let no_room = DroppedSyns::from_frame(frame);
     let value = frame.number(Setting::TcpMaxSynBacklog);
     let verdict = match frame.number(Setting::TcpSyncookies) {
@@ -224,14 +227,14 @@ pub(super) fn backlog(frame: &HostFrame) -> Verdict {
             } else {
                 format!(", fewer than {} asked for", few(&larger))
             };
-            Verdict::note(format!(
+            Judgement::note(format!(
                 "{}, three quarters of it, are for strangers while tcp_syncookies is 0{whose}; {}. Cookies help more than a larger one",
                 thousands(part),
                 drops(frame, no_room)
             ))
         }
         // While cookies are on a listener's backlog is the bound.
-        _ => Verdict::fine(),
+        _ => Judgement::fine(),
     };
     verdict.counters(&[
         Counter::TcpReqQFullDrop,
@@ -241,11 +244,11 @@ pub(super) fn backlog(frame: &HostFrame) -> Verdict {
 }
 
 /// The same before Linux 4.4, where it is a bound whatever cookies are.
-fn with_the_listeners(frame: &HostFrame, value: u64) -> Verdict {
+fn with_the_listeners(frame: &HostFrame, value: u64) -> Judgement {
     let most = frame.number(Setting::Somaxconn).unwrap_or(0).min(MOST);
     match crowd(frame) {
         Some(crowd) if value < most => {
-            let mut verdict = Verdict::warning(format!(
+            let mut verdict = Judgement::warning(format!(
                 "{crowd}; a listener has no more of them than this, whatever its backlog, which may be {} (somaxconn)",
                 thousands(most)
             ))
@@ -259,11 +262,11 @@ fn with_the_listeners(frame: &HostFrame, value: u64) -> Verdict {
             verdict.advice.insert(verdict.advice.len() - 1, restart.into());
             verdict
         }
-        Some(crowd) => Verdict::note(format!(
+        Some(crowd) => Judgement::note(format!(
             "{crowd}; no backlog is larger than this, so that raising it alone helps nobody"
         )),
-        None if DroppedSyns::from_frame(frame).all() == 0 => Verdict::fine(),
-        None => Verdict::note(format!(
+        None if DroppedSyns::from_frame(frame).all() == 0 => Judgement::fine(),
+        None => Judgement::note(format!(
             "with the listener's backlog it bounds half-open connections, the smaller counts; {}, {}",
             counter_text(frame, Counter::TcpReqQFullDoCookies),
             counter_text(frame, Counter::TcpReqQFullDrop)
@@ -313,9 +316,9 @@ pub(super) fn flood(frame: &HostFrame, findings: &mut Vec<Finding>) {
         let part = in_percent(back, sent);
         advice.push(if reaches(back, sent, REAL) {
             let bounds = if is_old(frame) {
-                "net.ipv4.tcp_max_syn_backlog and net.core.somaxconn, here, tell whether they are in its way"
+                "see the lines for net.ipv4.tcp_max_syn_backlog and net.core.somaxconn below, which limit it"
             } else {
-                "net.core.somaxconn, here, tells whether it is in its way"
+                "see the line for net.core.somaxconn below, which limits it"
             };
             format!(
                 "{part} of the cookies came back, so that real clients came faster than the queue took them: raise the backlog given to \
@@ -362,6 +365,6 @@ pub(super) fn flood(frame: &HostFrame, findings: &mut Vec<Finding>) {
             ("counted_s", frame.counted_s().into()),
         ],
         advice,
-        ..Finding::new(Kind::SynFlood, severity, title)
+        ..Finding::new(FindingKind::SynFlood, severity, title)
     });
 }

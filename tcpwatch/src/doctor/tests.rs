@@ -95,7 +95,7 @@ fn commands(line: &Line) -> Vec<&str> {
     advice.filter(|step| step.contains("sysctl -w")).collect()
 }
 
-fn trouble(frame: &HostFrame, kind: Kind) -> Option<Finding> {
+fn trouble(frame: &HostFrame, kind: FindingKind) -> Option<Finding> {
     examine(frame, true)
         .troubles
         .into_iter()
@@ -205,12 +205,20 @@ fn what_happened_once_is_told_and_nothing_is_done() {
         (
             Counter::TcpTimeWaitOverflow,
             Setting::TcpMaxTwBuckets,
-            Kind::TimeWaitOverflow,
+            FindingKind::TimeWaitOverflow,
         ),
-        (Counter::TcpReqQFullDoCookies, Setting::Somaxconn, Kind::SynFlood),
-        (Counter::TcpReqQFullDrop, Setting::TcpSyncookies, Kind::SynFlood),
-        (Counter::TcpAbortOnMemory, Setting::TcpMaxOrphans, Kind::OrphanLimit),
-        (Counter::ListenOverflows, Setting::Somaxconn, Kind::AcceptQueueOverflow),
+        (Counter::TcpReqQFullDoCookies, Setting::Somaxconn, FindingKind::SynFlood),
+        (Counter::TcpReqQFullDrop, Setting::TcpSyncookies, FindingKind::SynFlood),
+        (
+            Counter::TcpAbortOnMemory,
+            Setting::TcpMaxOrphans,
+            FindingKind::OrphanLimit,
+        ),
+        (
+            Counter::ListenOverflows,
+            Setting::Somaxconn,
+            FindingKind::AcceptQueueOverflow,
+        ),
     ];
     for (counter, setting, kind) in once {
         let mut frame = host();
@@ -288,19 +296,24 @@ fn orphans_are_worth_more_where_there_are_many() {
         commands(&of(&frame, Setting::TcpMaxOrphans)),
         ["sysctl -w net.ipv4.tcp_max_orphans=524288"]
     );
-    assert_eq!(trouble(&frame, Kind::OrphanLimit).unwrap().severity, Severity::Warning);
+    assert_eq!(
+        trouble(&frame, FindingKind::OrphanLimit).unwrap().severity,
+        Severity::Warning
+    );
     // They are the whole host's, those that were given up the namespace's.
     frame.orphans = Some(5);
     let of_another = |frame: &HostFrame| {
         let found = examine(frame, false).troubles;
-        found.into_iter().find(|finding| finding.kind == Kind::OrphanLimit)
+        found
+            .into_iter()
+            .find(|finding| finding.kind == FindingKind::OrphanLimit)
     };
     assert_eq!(of_another(&frame).unwrap().severity, Severity::Warning);
     count(&mut frame, &[(Counter::TcpAbortOnMemory, 0)]);
     frame.orphans = Some(262_144);
     assert_eq!(of_another(&frame), None);
     // None was given up: nothing is wrong, and when it will be is known.
-    let found = trouble(&frame, Kind::OrphanLimit).unwrap();
+    let found = trouble(&frame, FindingKind::OrphanLimit).unwrap();
     assert_eq!((found.severity, found.advice.len()), (Severity::Info, 1));
     assert!(
         found.title.contains("none was given up yet, from 131,072 on") && found.title.contains("from 65,536 on"),
@@ -320,7 +333,7 @@ fn descriptors_that_run_out_are_their_process() {
     frame.descriptors = Some(vec![process(819, 1024)]);
     assert!(!examine(&frame, true).is_wrong());
     frame.descriptors = Some(vec![process(820, 1024)]);
-    let found = trouble(&frame, Kind::Host).unwrap();
+    let found = trouble(&frame, FindingKind::Host).unwrap();
     assert_eq!((found.severity, found.owner), (Severity::Warning, Some(owner(7))));
     assert!(found.title.contains("has 820 of 1,024"), "{found:?}");
     assert_eq!(
@@ -329,7 +342,7 @@ fn descriptors_that_run_out_are_their_process() {
         "its own limit is in the way"
     );
     frame.descriptors = Some(vec![process(1_048_576, 1_048_576)]);
-    assert_eq!(trouble(&frame, Kind::Host).unwrap().severity, Severity::Critical);
+    assert_eq!(trouble(&frame, FindingKind::Host).unwrap().severity, Severity::Critical);
     assert_eq!(commands(&of(&frame, Setting::NrOpen)), ["sysctl -w fs.nr_open=2097152"]);
     frame.open_files = Some(262_143);
     assert_eq!(
@@ -456,7 +469,7 @@ fn counters_of_a_younger_namespace_have_no_rate() {
 fn a_limit_of_no_orphans_that_nobody_reached_is_no_trouble() {
     let mut frame = host();
     set(&mut frame, Setting::TcpMaxOrphans, "0");
-    assert_eq!(trouble(&frame, Kind::OrphanLimit), None);
+    assert_eq!(trouble(&frame, FindingKind::OrphanLimit), None);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 /// The kind of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum FindingKind {
     /// Sockets that their application never closes.
     Leak,
     /// Many connections for one or a few requests each.
@@ -33,7 +33,7 @@ pub enum Kind {
     Host,
 }
 
-impl Kind {
+impl FindingKind {
     /// All kinds.
     pub const ALL: [Self; 13] = [
         Self::Leak,
@@ -72,7 +72,7 @@ impl Kind {
     }
 }
 
-impl Serialize for Kind {
+impl Serialize for FindingKind {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.key())
     }

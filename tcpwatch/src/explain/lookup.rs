@@ -7,7 +7,7 @@ use super::lang::Lang;
 use super::names::Names;
 use super::topic::Topic;
 use crate::explain;
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::input::counter::Counter;
 use crate::input::setting::Setting;
 use crate::model::ending::Ending;
@@ -175,7 +175,7 @@ fn other_names(topic: Topic) -> Vec<&'static str> {
             names.extend(errors(ending));
             names
         }
-        Topic::Finding(Kind::Leak) => {
+        Topic::Finding(FindingKind::Leak) => {
             let verdicts = Verdict::ALL.into_iter().filter(|&verdict| verdict != Verdict::Leak);
             verdicts.map(Verdict::key).chain(["EMFILE"]).collect()
         }
@@ -226,7 +226,7 @@ mod tests {
     use tcpwatch_common::TcpState;
 
     use super::*;
-    use crate::explain::kind::Kind;
+    use crate::explain::kind::FindingKind;
     use crate::input::setting::Setting;
     use crate::model::ending::Ending;
 
@@ -245,7 +245,7 @@ mod tests {
             ("UNCONN", Topic::State(TcpState::Close)),
             ("closed", Topic::State(TcpState::Close)),
             ("Reset-By-Peer", Topic::Ending(Ending::ResetByPeer)),
-            ("port-exhaustion", Topic::Finding(Kind::PortExhaustion)),
+            ("port-exhaustion", Topic::Finding(FindingKind::PortExhaustion)),
             ("net.ipv4.tcp_tw_reuse", Topic::Setting(Setting::TcpTwReuse)),
             ("/proc/sys/net/ipv4/tcp_tw_reuse", Topic::Setting(Setting::TcpTwReuse)),
             ("tcp_tw_reuse", Topic::Setting(Setting::TcpTwReuse)),
@@ -281,14 +281,14 @@ mod tests {
             }
         }
         for (text, topic) in [
-            ("unread", Topic::Finding(Kind::Leak)),
-            ("pool", Topic::Finding(Kind::Leak)),
-            ("undecided", Topic::Finding(Kind::Leak)),
-            ("burst", Topic::Finding(Kind::Burst)),
-            ("host", Topic::Finding(Kind::Host)),
+            ("unread", Topic::Finding(FindingKind::Leak)),
+            ("pool", Topic::Finding(FindingKind::Leak)),
+            ("undecided", Topic::Finding(FindingKind::Leak)),
+            ("burst", Topic::Finding(FindingKind::Burst)),
+            ("host", Topic::Finding(FindingKind::Host)),
             ("ECONNRESET", Topic::Ending(Ending::ResetByPeer)),
             ("econnrefused", Topic::Ending(Ending::Refused)),
-            ("EMFILE", Topic::Finding(Kind::Leak)),
+            ("EMFILE", Topic::Finding(FindingKind::Leak)),
         ] {
             assert_eq!(find(text), Ok(Selection::Topic(topic)), "{text}");
         }

@@ -30,7 +30,7 @@ use tcpwatch_common::TcpState;
 use topic::Topic;
 use words::Words;
 
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::input::setting::Setting;
 use crate::model::ending::Ending;
 
@@ -38,7 +38,7 @@ use crate::model::ending::Ending;
 struct Texts {
     state: fn(TcpState) -> StateText,
     ending: fn(Ending) -> EndingText,
-    finding: fn(Kind) -> FindingText,
+    finding: fn(FindingKind) -> FindingText,
     setting: fn(Setting) -> SettingText,
     no_time_wait: fn() -> QuestionText,
     diagram: &'static Diagram,

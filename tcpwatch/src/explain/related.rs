@@ -3,7 +3,7 @@
 use tcpwatch_common::TcpState;
 
 use super::topic::Topic;
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::input::setting::Setting;
 use crate::model::ending::Ending;
 
@@ -30,23 +30,33 @@ fn related_to_state(state: TcpState) -> Vec<Topic> {
         TcpState::SynSent => vec![
             S(Setting::TcpSynRetries),
             E(Ending::TimeoutConnect),
-            F(Kind::ConnectFailures),
+            F(FindingKind::ConnectFailures),
         ],
-        TcpState::SynRecv => vec![F(Kind::HalfOpen), F(Kind::SynFlood), S(Setting::TcpSyncookies)],
+        TcpState::SynRecv => vec![
+            F(FindingKind::HalfOpen),
+            F(FindingKind::SynFlood),
+            S(Setting::TcpSyncookies),
+        ],
         TcpState::FinWait1 | TcpState::LastAck | TcpState::Closing => {
-            vec![S(Setting::TcpOrphanRetries), F(Kind::OrphanLimit)]
+            vec![S(Setting::TcpOrphanRetries), F(FindingKind::OrphanLimit)]
         }
-        TcpState::FinWait2 => vec![S(Setting::TcpFinTimeout), E(Ending::ClosedFirst), F(Kind::Leak)],
-        TcpState::TimeWait => vec![Topic::NoTimeWait, F(Kind::PortExhaustion), S(Setting::TcpTwReuse)],
-        TcpState::Close | TcpState::CloseWait => vec![F(Kind::Leak)],
-        TcpState::Listen => vec![F(Kind::AcceptQueueOverflow), S(Setting::Somaxconn)],
+        TcpState::FinWait2 => vec![S(Setting::TcpFinTimeout), E(Ending::ClosedFirst), F(FindingKind::Leak)],
+        TcpState::TimeWait => vec![
+            Topic::NoTimeWait,
+            F(FindingKind::PortExhaustion),
+            S(Setting::TcpTwReuse),
+        ],
+        TcpState::Close | TcpState::CloseWait => vec![F(FindingKind::Leak)],
+        TcpState::Listen => vec![F(FindingKind::AcceptQueueOverflow), S(Setting::Somaxconn)],
     }
 }
 
 fn related_to_ending(ending: Ending) -> Vec<Topic> {
     use Topic::{Ending as E, Finding as F, Setting as S, State};
     match ending {
-        Ending::GracefulActive | Ending::Simultaneous => vec![State(TcpState::TimeWait), F(Kind::TimeWaitOverflow)],
+        Ending::GracefulActive | Ending::Simultaneous => {
+            vec![State(TcpState::TimeWait), F(FindingKind::TimeWaitOverflow)]
+        }
         Ending::GracefulPassive => vec![State(TcpState::CloseWait), State(TcpState::LastAck)],
         Ending::ClosedFirst | Ending::TimeoutFinWait2 => {
             vec![State(TcpState::FinWait2), S(Setting::TcpFinTimeout)]
@@ -54,65 +64,65 @@ fn related_to_ending(ending: Ending) -> Vec<Topic> {
         Ending::ResetByPeer => vec![E(Ending::ResetUnread), S(Setting::TcpAbortOnOverflow)],
         Ending::ResetLinger | Ending::ResetUnread | Ending::ResetAfterClose => vec![Topic::NoTimeWait],
         Ending::ResetByUs => vec![E(Ending::ResetLinger), E(Ending::ResetUnread)],
-        Ending::Refused | Ending::Unreachable => vec![F(Kind::ConnectFailures)],
-        Ending::TimeoutConnect => vec![S(Setting::TcpSynRetries), F(Kind::AcceptQueueOverflow)],
+        Ending::Refused | Ending::Unreachable => vec![F(FindingKind::ConnectFailures)],
+        Ending::TimeoutConnect => vec![S(Setting::TcpSynRetries), F(FindingKind::AcceptQueueOverflow)],
         Ending::TimeoutRetransmit => vec![S(Setting::TcpRetries2), S(Setting::TcpOrphanRetries)],
         Ending::TimeoutKeepalive => vec![S(Setting::TcpKeepaliveTime)],
         Ending::Killed | Ending::Disconnected | Ending::Unknown => Vec::new(),
         Ending::ListenerClosed => vec![State(TcpState::Listen)],
-        Ending::NoPort => vec![F(Kind::PortExhaustion), S(Setting::IpLocalPortRange)],
+        Ending::NoPort => vec![F(FindingKind::PortExhaustion), S(Setting::IpLocalPortRange)],
         Ending::ConnectAbandoned => vec![E(Ending::TimeoutConnect)],
-        Ending::OutOfMemory => vec![F(Kind::OrphanLimit), S(Setting::TcpMaxOrphans)],
+        Ending::OutOfMemory => vec![F(FindingKind::OrphanLimit), S(Setting::TcpMaxOrphans)],
     }
 }
 
-fn related_to_finding(kind: Kind) -> Vec<Topic> {
+fn related_to_finding(kind: FindingKind) -> Vec<Topic> {
     use Topic::{Ending as E, Finding as F, Setting as S, State};
     match kind {
-        Kind::Leak => vec![State(TcpState::CloseWait), State(TcpState::FinWait2)],
-        Kind::Churn => vec![F(Kind::PortExhaustion), State(TcpState::TimeWait)],
-        Kind::Burst => vec![F(Kind::AcceptQueueOverflow), S(Setting::Somaxconn)],
-        Kind::PortExhaustion => vec![S(Setting::TcpTwReuse), S(Setting::IpLocalPortRange), E(Ending::NoPort)],
-        Kind::TimeWaitOverflow => vec![S(Setting::TcpMaxTwBuckets), F(Kind::Churn)],
-        Kind::AcceptQueueOverflow => vec![S(Setting::Somaxconn), S(Setting::TcpAbortOnOverflow)],
-        Kind::SynFlood => vec![S(Setting::TcpSyncookies), S(Setting::TcpMaxSynBacklog)],
-        Kind::HalfOpen => vec![
+        FindingKind::Leak => vec![State(TcpState::CloseWait), State(TcpState::FinWait2)],
+        FindingKind::Churn => vec![F(FindingKind::PortExhaustion), State(TcpState::TimeWait)],
+        FindingKind::Burst => vec![F(FindingKind::AcceptQueueOverflow), S(Setting::Somaxconn)],
+        FindingKind::PortExhaustion => vec![S(Setting::TcpTwReuse), S(Setting::IpLocalPortRange), E(Ending::NoPort)],
+        FindingKind::TimeWaitOverflow => vec![S(Setting::TcpMaxTwBuckets), F(FindingKind::Churn)],
+        FindingKind::AcceptQueueOverflow => vec![S(Setting::Somaxconn), S(Setting::TcpAbortOnOverflow)],
+        FindingKind::SynFlood => vec![S(Setting::TcpSyncookies), S(Setting::TcpMaxSynBacklog)],
+        FindingKind::HalfOpen => vec![
             State(TcpState::SynRecv),
             State(TcpState::SynSent),
             S(Setting::TcpSynackRetries),
             E(Ending::TimeoutConnect),
         ],
-        Kind::ConnectFailures => vec![E(Ending::Refused), E(Ending::TimeoutConnect), E(Ending::NoPort)],
-        Kind::OrphanLimit => vec![S(Setting::TcpMaxOrphans), S(Setting::TcpOrphanRetries)],
-        Kind::RetransmitStorm => vec![E(Ending::TimeoutRetransmit)],
-        Kind::EventLoss | Kind::Host => Vec::new(),
+        FindingKind::ConnectFailures => vec![E(Ending::Refused), E(Ending::TimeoutConnect), E(Ending::NoPort)],
+        FindingKind::OrphanLimit => vec![S(Setting::TcpMaxOrphans), S(Setting::TcpOrphanRetries)],
+        FindingKind::RetransmitStorm => vec![E(Ending::TimeoutRetransmit)],
+        FindingKind::EventLoss | FindingKind::Host => Vec::new(),
     }
 }
 
 fn related_to_setting(setting: Setting) -> Vec<Topic> {
     use Topic::{Ending as E, Finding as F, Setting as S, State};
     match setting {
-        Setting::TcpSyncookies | Setting::TcpMaxSynBacklog => vec![F(Kind::SynFlood), S(Setting::Somaxconn)],
+        Setting::TcpSyncookies | Setting::TcpMaxSynBacklog => vec![F(FindingKind::SynFlood), S(Setting::Somaxconn)],
         Setting::TcpTwReuse | Setting::TcpTwRecycle => {
             vec![
                 State(TcpState::TimeWait),
-                F(Kind::PortExhaustion),
+                F(FindingKind::PortExhaustion),
                 S(Setting::TcpTimestamps),
             ]
         }
         Setting::TcpFinTimeout => vec![State(TcpState::FinWait2), State(TcpState::TimeWait)],
-        Setting::TcpMaxTwBuckets => vec![F(Kind::TimeWaitOverflow)],
-        Setting::IpLocalPortRange | Setting::IpLocalReservedPorts => vec![F(Kind::PortExhaustion)],
-        Setting::Somaxconn | Setting::TcpAbortOnOverflow => vec![F(Kind::AcceptQueueOverflow)],
-        Setting::TcpMaxOrphans | Setting::TcpOrphanRetries => vec![F(Kind::OrphanLimit)],
+        Setting::TcpMaxTwBuckets => vec![F(FindingKind::TimeWaitOverflow)],
+        Setting::IpLocalPortRange | Setting::IpLocalReservedPorts => vec![F(FindingKind::PortExhaustion)],
+        Setting::Somaxconn | Setting::TcpAbortOnOverflow => vec![F(FindingKind::AcceptQueueOverflow)],
+        Setting::TcpMaxOrphans | Setting::TcpOrphanRetries => vec![F(FindingKind::OrphanLimit)],
         Setting::TcpKeepaliveTime | Setting::TcpKeepaliveIntvl | Setting::TcpKeepaliveProbes => {
             vec![E(Ending::TimeoutKeepalive)]
         }
         Setting::TcpRetries1 | Setting::TcpRetries2 => vec![E(Ending::TimeoutRetransmit)],
         Setting::TcpSynRetries | Setting::NfConntrackMax => vec![E(Ending::TimeoutConnect)],
-        Setting::TcpSynackRetries => vec![F(Kind::HalfOpen)],
+        Setting::TcpSynackRetries => vec![F(FindingKind::HalfOpen)],
         Setting::TcpTimestamps => vec![S(Setting::TcpTwReuse), S(Setting::TcpSyncookies)],
-        Setting::FileMax => vec![S(Setting::NrOpen), F(Kind::Leak)],
-        Setting::NrOpen => vec![S(Setting::FileMax), F(Kind::Leak)],
+        Setting::FileMax => vec![S(Setting::NrOpen), F(FindingKind::Leak)],
+        Setting::NrOpen => vec![S(Setting::FileMax), F(FindingKind::Leak)],
     }
 }

@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 use tcpwatch_common::TcpState;
 
 use super::group::TopicGroup;
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::input::setting::Setting;
 use crate::model::ending::Ending;
 
@@ -16,7 +16,7 @@ pub enum Topic {
     /// How a connection ended.
     Ending(Ending),
     /// A finding.
-    Finding(Kind),
+    Finding(FindingKind),
     /// A setting.
     Setting(Setting),
     /// Why did my active close not go to `TIME_WAIT`?
@@ -56,7 +56,7 @@ impl Topic {
         let settings = Setting::ALL.into_iter().map(Self::Setting);
         states
             .chain(endings)
-            .chain(Kind::ALL.map(Self::Finding))
+            .chain(FindingKind::ALL.map(Self::Finding))
             .chain(settings)
             .chain([Self::NoTimeWait])
     }

@@ -13,7 +13,7 @@ use super::socket_owner::Unseen;
 use super::stacks::{Stack, StackId};
 
 /// The accept queue of a listener: `Recv-Q` and `Send-Q` of `ss -l`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct AcceptQueue {
     /// Connections in the queue (`sk_ack_backlog`).
     pub queued: u64,
@@ -46,7 +46,7 @@ pub struct ScannedSocket {
 
 /// The holders of a socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct SocketHolders {
     /// The owner; `None` if unknown.
     pub process: Option<Owner>,
     /// All processes that hold it.
@@ -69,7 +69,7 @@ pub struct SocketScan {
     /// The holders that could not be seen; `None` if the holders were not read.
     pub unseen: Option<Unseen>,
     /// The holders of the requested sockets, which the kernel ended, by inode number. Empty if the holders were not read.
-    pub held: HashMap<NonZeroU32, Held>,
+    pub held: HashMap<NonZeroU32, SocketHolders>,
     /// The requested processes, former holders of stuck sockets, that have exited.
     pub exited: HashSet<NonZeroU32>,
     /// Inode numbers of all sockets in any state; `None` if not requested.

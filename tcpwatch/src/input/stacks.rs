@@ -130,7 +130,7 @@ const TRACES_MAX: usize = 16_384;
 #[derive(Debug)]
 pub struct StackTable {
     /// Sockets by inode number.
-    sockets: HashMap<u32, Opened>,
+    sockets: HashMap<u32, Opening>,
     /// Inode numbers in the order in which the sockets were opened. Some entries may belong to sockets that are gone.
     order: VecDeque<(u32, u64)>,
     traces: HashMap<StackId, Kept>,
@@ -142,7 +142,7 @@ pub struct StackTable {
 
 /// The stack of a socket.
 #[derive(Clone, Copy, Debug)]
-struct Opened {
+struct Opening {
     id: StackId,
     /// When the socket was opened, `CLOCK_MONOTONIC` in ns.
     time_ns: u64,
@@ -197,7 +197,7 @@ impl StackTable {
         if let Some(kept) = self.traces.get_mut(&id) {
             kept.sockets += 1;
         }
-        self.sockets.insert(inode, Opened { id, time_ns });
+        self.sockets.insert(inode, Opening { id, time_ns });
         self.order.push_back((inode, time_ns));
     }
 

@@ -16,9 +16,9 @@ pub struct LatencyFrame {
     pub time: Timestamp,
     /// Its length, s.
     pub interval_s: f64,
-    /// What the groups are by.
+    /// How the groups are formed.
     pub by: LatencyBy,
-    /// The histograms that are not empty: the busiest group first and [`Group::Other`] last, each in the order of [`What`].
+    /// The histograms that are not empty: the busiest group first and [`Group::Other`] last, each in the order of [`Measure`].
     /// Together they count every measured time.
     pub measured: Vec<Measured>,
     /// Groups that were evicted, and are counted in [`Group::Other`].
@@ -27,7 +27,7 @@ pub struct LatencyFrame {
     pub retransmits: Retransmits,
     /// Waits for `accept()` that were not measured.
     pub unmeasured: u64,
-    /// Runs of the kernel side that the kernel skipped; `None` where it does not say.
+    /// Runs of the kernel side that the kernel skipped; `None` if it does not count them.
     pub missed: Option<u64>,
 }
 
@@ -59,14 +59,14 @@ pub struct Latency {
 /// The histograms of one group.
 #[derive(Debug, Default)]
 struct Histograms {
-    /// In the order of [`What`].
+    /// In the order of [`Measure`].
     parts: Vec<(Measure, Histogram)>,
     /// When the group was last in a sample.
     seen_ns: u64,
 }
 
 impl Histograms {
-    /// Adds `histogram` of the measure `what`. Returns the number of new buckets.
+    /// Adds `histogram` of `measure`. Returns the number of new buckets.
     fn merge(&mut self, measure: Measure, histogram: Histogram) -> usize {
         match self.parts.binary_search_by_key(&measure, |&(measure, _)| measure) {
             Ok(at) => {

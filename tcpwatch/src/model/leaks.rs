@@ -39,7 +39,7 @@ use super::ending;
 use crate::input::owner::Owner;
 use crate::input::socket::{Address, Detail};
 use crate::input::socket_owner::Unseen;
-use crate::input::socket_scan::{Held, ScannedSocket, SocketScan};
+use crate::input::socket_scan::{ScannedSocket, SocketHolders, SocketScan};
 use crate::input::{Opened, Transition};
 
 /// The states that should pass.
@@ -73,7 +73,7 @@ pub fn possible_states() -> StateSet {
 }
 
 /// A connection's two endpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Endpoints {
     netns: u32,
     local: Address,
@@ -91,7 +91,7 @@ enum SocketId {
 
 /// An entry into a state that was seen.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct StateEntry {
     state: TcpState,
     at_ns: u64,
     owner: Option<Owner>,
@@ -111,32 +111,35 @@ pub struct Leaks {
     sockets: HashMap<Endpoints, Tracked>,
     /// Sockets that the last scan did not find any more, with the time of the scan before, ns: their transition may be read later. They
     /// go with the next scan.
-    missing: HashMap<Endpoints, (Tracked, u64)>,
+    missing: BTreeMap<Endpoints, (Tracked, u64)>,
     /// At most [`ENTRIES_MAX`]; one more is left out, and counted. An entry goes when its socket leaves the state, or when a scan does
     /// not find the socket.
-    entries: HashMap<SocketId, Entry>,
+    entries: HashMap<SocketId, StateEntry>,
     /// Sockets that left a state since the scan under way began, with that state; `None` between scans. At most [`CLOSED_MAX`]; further
     /// ones are left out, and counted.
     closed_during_scan: Option<HashSet<(SocketId, TcpState)>>,
     ended: Ended,
-    /// By the last scan, as `shared`.
+    /// The listeners of the last scan: at most one for each port of each network namespace that was scanned. The next scan replaces them.
     listeners: HashSet<(u32, u16)>,
+    /// The ends of the sockets of the last scan: at most two for each. The next scan replaces them.
     shared: ServerSide,
     /// At most [`GROUPS_MAX`]: the first number of groups without sockets, the second in all. The rest is evicted, and counted. A group
     /// without sockets expires after the longest window.
     histories: HashMap<Key, History>,
-    /// The groups of stuck sockets in the last frame: what a process had that exits.
-    reported: HashMap<Key, Group>,
-    /// Those whose process has exited, with the time, ns. At most [`GROUPS_MAX`], the first number; one more is left out, and counted.
-    /// Each expires after the longest window.
-    exited: HashMap<Key, (u64, Group)>,
+    /// The groups of stuck sockets in the last frame, to be kept where their process exits: at most one for each socket of the last
+    /// scan and of `ended`. The next frame replaces them.
+    reported: BTreeMap<Key, Group>,
+    /// The groups of processes that have exited, with the time, ns. At most [`GROUPS_MAX`], the first number; one more is left out, and
+    /// counted. Each expires after the longest window.
+    exited: BTreeMap<Key, (u64, Group)>,
     /// When the past of some group was last evicted, ns.
     forgot_ns: u64,
     /// When the last scan ended, ns.
     scanned_ns: u64,
+    /// The network namespaces of the last scan. The next scan replaces them.
     namespaces: BTreeMap<u32, Option<String>>,
-    holders_known: bool,
-    unseen: Unseen,
+    /// What the last scan could not see of the holders; `None` if it did not read them.
+    unseen: Option<Unseen>,
     /// Sockets that the last scan left out.
     left_out: u64,
     /// What else had no room since the start.
@@ -144,7 +147,7 @@ pub struct Leaks {
 }
 
 impl Leaks {
-    /// Nothing known of sockets in `states`; `older_ns` makes one stuck. `by_netns` says whether events have their namespace.
+    /// Nothing known of sockets in `states`; `older_ns` makes one stuck. `by_netns` is whether transitions have their namespace.
     #[must_use]
     pub fn new(states: StateSet, older_ns: u64, by_netns: bool) -> Self {
         Self {
@@ -153,7 +156,7 @@ impl Leaks {
             began_ns: None,
             by_netns,
             sockets: HashMap::new(),
-            missing: HashMap::new(),
+            missing: BTreeMap::new(),
             entries: HashMap::new(),
             // The first scan begins before transitions are read.
             closed_during_scan: Some(HashSet::new()),
@@ -161,13 +164,12 @@ impl Leaks {
             listeners: HashSet::new(),
             shared: ServerSide::default(),
             histories: HashMap::new(),
-            reported: HashMap::new(),
-            exited: HashMap::new(),
+            reported: BTreeMap::new(),
+            exited: BTreeMap::new(),
             forgot_ns: 0,
             scanned_ns: 0,
             namespaces: BTreeMap::new(),
-            holders_known: false,
-            unseen: Unseen::default(),
+            unseen: None,
             left_out: 0,
             evicted: 0,
         }
@@ -190,7 +192,7 @@ impl Leaks {
         self.ended.inodes()
     }
 
-    /// Applies a transition; `wanted` says whether its owner is one that was asked for, where it is known.
+    /// Applies a transition; `wanted` is whether the filter selects its owner.
     pub fn apply_transition(&mut self, event: &Transition, wanted: bool) {
         if event.from == event.to {
             return;
@@ -205,7 +207,7 @@ impl Leaks {
         if self.states.contains(event.to)
             && let Some(id) = ids.into_iter().flatten().next()
         {
-            let entry = Entry {
+            let entry = StateEntry {
                 state: event.to,
                 at_ns: event.monotonic_ns,
                 owner: event.owner,
@@ -328,9 +330,8 @@ impl Leaks {
         self.listeners = listeners.map(|(netns, port)| (self.netns(netns), port)).collect();
         self.left_out = scan.left_out;
         self.shared = ServerSide::count(scan.sockets.iter().map(|found| self.endpoints(&found.detail)));
-        self.unseen = scan.unseen.unwrap_or_default();
+        self.unseen = scan.unseen;
         self.namespaces = scan.namespaces;
-        self.holders_known = scan.unseen.is_some();
         for closed in self.ended.update_holders(scan.held, scan.ended_ns) {
             // A process that was never seen to hold it may hold it still, unseen.
             if !closed.holders.is_empty() {
@@ -391,7 +392,7 @@ impl Leaks {
     fn set_exited(&mut self, exited: &HashSet<NonZeroU32>, now_ns: u64) {
         let there: HashSet<Key> = self.sockets.values().map(|socket| socket.key).collect();
         let has_exited = |key: &Key| key.pid.is_some_and(|pid| exited.contains(&pid)) && !there.contains(key);
-        for (key, mut group) in self.reported.extract_if(|key, _| has_exited(key)) {
+        for (key, mut group) in self.reported.extract_if(.., |key, _| has_exited(key)) {
             if let Some(history) = self.histories.get_mut(&key) {
                 history.closings = group.closings;
             }
@@ -410,7 +411,7 @@ impl Leaks {
         &self,
         found: ScannedSocket,
         ends: &Endpoints,
-        entry: Option<Entry>,
+        entry: Option<StateEntry>,
         previous: Option<Tracked>,
         [started_ns, now_ns]: [u64; 2],
     ) -> Tracked {
@@ -443,7 +444,7 @@ impl Leaks {
         let side = previous.as_ref().map(|previous| previous.key.side);
         let entered_by = entry.and_then(|entry| entry.owner);
         if let Some(previous) = previous
-            && !self.holders_known
+            && self.unseen.is_none()
         {
             (owner, holders) = (previous.owner, previous.holders);
         }
@@ -472,12 +473,12 @@ impl Leaks {
 
     /// Forgets what is too old to decide anything at `now_ns`, and notes with how many sockets each group began.
     fn expire(&mut self, is_first: bool, now_ns: u64) {
-        let mut counts: HashMap<Key, u64> = HashMap::new();
+        let mut counts: BTreeMap<Key, u64> = BTreeMap::new();
         for socket in self.sockets.values() {
             *counts.entry(socket.key).or_default() += 1;
         }
         let kept_ns = longest_window_ns(self.older_ns);
-        if self.holders_known {
+        if self.unseen.is_some() {
             self.evicted += self.ended.expire(now_ns, kept_ns);
         }
         self.exited

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::input::netns_selector::NetnsSelector;
 use crate::input::owner::Owner;
 use crate::input::socket::{Address, Detail, Kind, Socket};
-use crate::input::socket_scan::{AcceptQueue, Held, ScannedSocket, SocketScan};
+use crate::input::socket_scan::{AcceptQueue, ScannedSocket, SocketHolders, SocketScan};
 use crate::model::filter::Filter;
 use crate::model::leaks::SOCKETS_MAX;
 use crate::sys::netns::{Namespace, names, resolve};
@@ -362,9 +362,9 @@ impl Walked {
 }
 
 /// The holders of the socket `inode`.
-fn held(owners: &mut Owners, inode: NonZeroU32) -> Held {
+fn held(owners: &mut Owners, inode: NonZeroU32) -> SocketHolders {
     let mut held = owners.find_holders(Some(inode));
-    Held {
+    SocketHolders {
         process: held.process(),
         holders: held.holders(),
     }

@@ -8,7 +8,7 @@ use tcpwatch_common::evidence::{DONE, KNOWN, RESET_RECEIVED};
 use super::*;
 use crate::input::owner::{Comm, How, Owner};
 use crate::input::socket_owner::Holder;
-use crate::input::socket_scan::{AcceptQueue, Held, ScannedSocket};
+use crate::input::socket_scan::{AcceptQueue, ScannedSocket, SocketHolders};
 use crate::model::leaks::tests::{SECOND, app, event, scan, socket};
 use crate::model::leaks::{Leaks, LeaksFrame, possible_states};
 
@@ -219,7 +219,7 @@ fn an_unseen_holder_of_what_the_kernel_ended_has_not_closed_it() {
     reset.evidence = Some(reset_by_peer());
     leaks.apply_transition(&reset, true);
     let mut after = scan(START + 60 * SECOND, vec![]);
-    after.held = leaks.ended().map(|inode| (inode, Held::default())).collect();
+    after.held = leaks.ended().map(|inode| (inode, SocketHolders::default())).collect();
     leaks.apply_scan(after);
     let frame = leaks.frame(0, true, 0);
     assert_eq!(frame.groups, [], "it is not known to be closed late");
@@ -235,12 +235,14 @@ fn where_the_evidence_is_unknown_the_descriptor_decides() {
         leaks.apply_transition(&end, true);
     }
     let inode = |number: u32| NonZeroU32::new(number).unwrap();
-    let held = Held {
+    let held = SocketHolders {
         process: Some(app(12, How::Scan)),
         holders: close_wait(1).holders,
     };
     let mut after = scan(START + 41 * SECOND, vec![]);
-    after.held.extend([(inode(1), held), (inode(2), Held::default())]);
+    after
+        .held
+        .extend([(inode(1), held), (inode(2), SocketHolders::default())]);
     leaks.apply_scan(after);
     let frame = leaks.frame(0, true, 0);
     let group = &frame.groups[0];
@@ -263,7 +265,7 @@ fn what_the_kernel_ended_between_two_scans_is_open_still() {
         leaks.apply_transition(&end, true);
     }
     let mut after = scan(START + 61 * SECOND, vec![]);
-    let held = Held {
+    let held = SocketHolders {
         process: Some(app(12, How::Scan)),
         holders: close_wait(1).holders,
     };
@@ -307,7 +309,7 @@ fn what_the_kernel_ends_its_application_has_not_closed() {
     let ended: Vec<_> = leaks.ended().collect();
     assert_eq!(ended.len(), 5);
     let mut after = scan(START + 60 * SECOND, sockets(6));
-    let held = |process: Option<Owner>| Held {
+    let held = |process: Option<Owner>| SocketHolders {
         process,
         holders: close_wait(1).holders,
     };
@@ -324,7 +326,11 @@ fn what_the_kernel_ends_its_application_has_not_closed() {
     assert!(condition(group).ends_with("; the kernel ended 5 of them since, and app keeps the descriptors open"));
     // Now the application closes two of them: they were closed, late.
     let mut after = scan(START + 70 * SECOND, sockets(6));
-    after.held = ended.iter().take(2).map(|&inode| (inode, Held::default())).collect();
+    after.held = ended
+        .iter()
+        .take(2)
+        .map(|&inode| (inode, SocketHolders::default()))
+        .collect();
     leaks.apply_scan(after);
     let frame = leaks.frame(0, true, 0);
     let group = &frame.groups[0];
@@ -633,7 +639,7 @@ fn a_finding_has_its_numbers_and_advice() {
     let [found] = found.as_slice() else {
         panic!("{found:?}");
     };
-    assert_eq!((found.kind, found.severity), (Kind::Leak, Severity::Warning));
+    assert_eq!((found.kind, found.severity), (FindingKind::Leak, Severity::Warning));
     assert_eq!(
         found.title,
         "app[12] does not close 28 sockets in CLOSE_WAIT at :8080, the oldest for 5 m 0 s"

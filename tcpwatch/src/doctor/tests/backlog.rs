@@ -49,7 +49,7 @@ fn somaxconn_is_raised_where_it_is_what_limits_a_queue_that_was_full() {
         assert_eq!(line.standing, Standing::Notable);
         assert_eq!(evidence(&line.finding, "ListenOverflows"), &Value::Count(1204));
     }
-    // In a copied tree nobody tells the limits, and a queue above somaxconn is at it.
+    // A copied tree does not show the limits: a queue above somaxconn is at it.
     frame.listeners = Some(vec![Listener {
         limit: None,
         ..listener(80, 129, 0)
@@ -70,16 +70,16 @@ fn somaxconn_stays_where_no_queue_was_full() {
     set(&mut frame, Setting::Somaxconn, "1");
     frame.listeners = Some(vec![listener(80, 1, 1)]);
     assert_eq!(of(&frame, Setting::Somaxconn).standing, Standing::Fine);
-    assert_eq!(trouble(&frame, Kind::AcceptQueueOverflow), None);
+    assert_eq!(trouble(&frame, FindingKind::AcceptQueueOverflow), None);
 }
 
 #[test]
 fn a_queue_has_a_place_for_one_more_than_its_limit() {
     let mut frame = host();
     frame.listeners = Some(vec![listener(80, 5, 5)]);
-    assert_eq!(trouble(&frame, Kind::AcceptQueueOverflow), None);
+    assert_eq!(trouble(&frame, FindingKind::AcceptQueueOverflow), None);
     frame.listeners = Some(vec![listener(80, 6, 5)]);
-    let found = trouble(&frame, Kind::AcceptQueueOverflow).unwrap();
+    let found = trouble(&frame, FindingKind::AcceptQueueOverflow).unwrap();
     assert_eq!((found.severity, found.owner), (Severity::Warning, Some(owner(7))));
     assert!(
         found.title.contains(r"0.0.0.0:80 app\u{1b}[7] holds 6 of 5"),
@@ -94,7 +94,7 @@ fn whose_queue_was_full_is_told_when_it_is_empty_again() {
         &mut frame,
         &[(Counter::ListenOverflows, 30), (Counter::ListenDrops, 34)],
     );
-    let title = |frame: &HostFrame| trouble(frame, Kind::AcceptQueueOverflow).unwrap().title;
+    let title = |frame: &HostFrame| trouble(frame, FindingKind::AcceptQueueOverflow).unwrap().title;
     let words = |frame: &HostFrame| of(frame, Setting::Somaxconn).words;
     frame.listeners = Some(vec![
         dropped(80, 3, 5),
@@ -129,13 +129,18 @@ fn whose_queue_was_full_is_told_when_it_is_empty_again() {
 #[test]
 fn an_overflow_in_many_thousand_connections_is_no_warning() {
     let mut frame = host();
-    let severity = |frame: &HostFrame| trouble(frame, Kind::AcceptQueueOverflow).unwrap().severity;
+    let severity = |frame: &HostFrame| trouble(frame, FindingKind::AcceptQueueOverflow).unwrap().severity;
     count(
         &mut frame,
         &[(Counter::ListenOverflows, 9), (Counter::PassiveOpens, 100_000)],
     );
     assert_eq!(severity(&frame), Severity::Info);
-    assert!(trouble(&frame, Kind::AcceptQueueOverflow).unwrap().advice.is_empty());
+    assert!(
+        trouble(&frame, FindingKind::AcceptQueueOverflow)
+            .unwrap()
+            .advice
+            .is_empty()
+    );
     frame.listeners = Some(vec![dropped(80, 9, 4096)]);
     count(&mut frame, &[(Counter::ListenDrops, 9)]);
     assert_eq!(commands(&of(&frame, Setting::Somaxconn)).len(), 0);

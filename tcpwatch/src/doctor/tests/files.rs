@@ -14,7 +14,7 @@ fn a_value_that_is_not_the_files_is_told() {
     assert_eq!((standing, place), (Standing::Notable, Some(3)));
     assert!(
         words.ends_with(
-            "/etc/sysctl.conf:3 says 8: it was not applied since it was written (sysctl --system), failed at boot, or something else was \
+            "/etc/sysctl.conf:3 sets 8: it was not applied since it was written (sysctl --system), failed at boot, or something else was \
              set since"
         ),
         "{words}"
@@ -31,8 +31,8 @@ fn a_value_that_is_not_the_files_is_told() {
         assert_eq!(said(&frame, setting).0, Standing::Fine, "{setting:?}");
     }
     for (value, says) in [
-        ("8;", "says 8;, which the kernel does not take"),
-        ("", "says nothing, which"),
+        ("8;", "sets 8;, which the kernel does not take"),
+        ("", "sets nothing, which"),
     ] {
         frame.lines = vec![line_in("/etc/sysctl.conf", Setting::TcpRetries2, value)];
         let (standing, words, _) = said(&frame, Setting::TcpRetries2);
@@ -51,7 +51,7 @@ fn a_line_that_nobody_reads_is_told() {
     assert_eq!((line.standing, line.place), (Standing::Notable, None));
     assert!(
         line.words
-            .contains("/etc/sysctl.conf:3 says 15, and nobody reads it at boot"),
+            .contains("/etc/sysctl.conf:3 sets 15, and nobody reads it at boot"),
         "{}",
         line.words
     );

@@ -16,7 +16,7 @@ fn ports_are_worth_a_change_where_one_destination_takes_nearly_all() {
         commands(&of(&frame, Setting::TcpTwReuse)),
         ["sysctl -w net.ipv4.tcp_tw_reuse=1"]
     );
-    let found = trouble(&frame, Kind::PortExhaustion).unwrap();
+    let found = trouble(&frame, FindingKind::PortExhaustion).unwrap();
     assert_eq!(found.severity, Severity::Warning);
     assert!(
         found
@@ -25,7 +25,7 @@ fn ports_are_worth_a_change_where_one_destination_takes_nearly_all() {
         "{found:?}"
     );
     assert_eq!(
-        trouble(&busy(28_232, 0), Kind::PortExhaustion).unwrap().severity,
+        trouble(&busy(28_232, 0), FindingKind::PortExhaustion).unwrap().severity,
         Severity::Critical
     );
     // Open connections hold them: nothing in TIME_WAIT is there to be used again.
@@ -63,18 +63,18 @@ fn nobody_says_that_there_are_ports_enough_without_having_looked() {
         (frame.open_sockets, frame.time_wait) = (open, waiting);
         let (standing, words) = says(&frame);
         assert!(
-            standing == Standing::Notable && words.contains("not looked at"),
+            standing == Standing::Notable && words.contains("not counted"),
             "{words}"
         );
     }
     // A look that came to no end knows who holds many, and of nobody that he holds few.
     let mut frame = busy(9000, 0);
     (frame.open_sockets, frame.held.as_mut().unwrap().whole) = (Some(90_000), false);
-    assert!(says(&frame).1.contains("not looked at"));
+    assert!(says(&frame).1.contains("not counted"));
     let mut frame = busy(28_000, 0);
     (frame.open_sockets, frame.held.as_mut().unwrap().whole) = (Some(90_000), false);
     assert_eq!(
-        trouble(&frame, Kind::PortExhaustion).unwrap().severity,
+        trouble(&frame, FindingKind::PortExhaustion).unwrap().severity,
         Severity::Critical
     );
 }
@@ -103,6 +103,14 @@ fn no_range_takes_the_port_of_a_listener() {
     assert_eq!(range(&[61_500, 62_000], 28_000), wide("10240 61499"));
     assert_eq!(range(&[61_000, 32_767], 28_000), None, "there is no room");
     assert_eq!(range(&[61_000, 80], 23_000), wide("10240 60999"));
+}
+
+#[test]
+fn a_range_of_the_last_port_cannot_be_wider() {
+    let mut frame = busy(1, 0);
+    frame.range = PortRange::parse("65535 65535", "");
+    frame.listeners = Some(vec![listener(65_534, 0, 128)]);
+    assert_eq!(commands(&of(&frame, Setting::IpLocalPortRange)), [""; 0]);
 }
 
 #[test]
@@ -136,7 +144,7 @@ fn reuse_is_not_told_to_those_who_have_it_or_cannot() {
     set(&mut frame, Setting::TcpTwReuse, "2");
     frame.held.as_mut().unwrap().to.push(held([10, 0, 0, 9], 27_000, 0));
     assert!(
-        trouble(&frame, Kind::PortExhaustion)
+        trouble(&frame, FindingKind::PortExhaustion)
             .unwrap()
             .title
             .contains("10.0.0.9:6379 holds 27,000")
@@ -164,7 +172,7 @@ fn ports_in_time_wait_are_free_where_they_are_seen_to_be_taken_again() {
     set(&mut frame, Setting::TcpTwReuse, "1");
     // The other side may use no timestamps: nothing shows that one was ever taken.
     let (found, line) = (
-        trouble(&frame, Kind::PortExhaustion).unwrap(),
+        trouble(&frame, FindingKind::PortExhaustion).unwrap(),
         of(&frame, Setting::TcpTwReuse),
     );
     assert_eq!(
@@ -189,15 +197,15 @@ fn ports_in_time_wait_are_free_where_they_are_seen_to_be_taken_again() {
     );
     // Half of them are younger than 30 s, and nothing is as old as TIME_WAIT itself.
     frame.tw_reuse_delay = Some("30000".into());
-    assert_eq!(trouble(&frame, Kind::PortExhaustion), None);
+    assert_eq!(trouble(&frame, FindingKind::PortExhaustion), None);
     frame.tw_reuse_delay = Some("50000".into());
     assert_eq!(
-        trouble(&frame, Kind::PortExhaustion).unwrap().severity,
+        trouble(&frame, FindingKind::PortExhaustion).unwrap().severity,
         Severity::Warning
     );
     frame.tw_reuse_delay = Some("60000".into());
     assert_eq!(
-        trouble(&frame, Kind::PortExhaustion).unwrap().severity,
+        trouble(&frame, FindingKind::PortExhaustion).unwrap().severity,
         Severity::Critical
     );
     let line = of(&frame, Setting::TcpTwReuse);

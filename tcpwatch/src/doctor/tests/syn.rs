@@ -17,7 +17,7 @@ fn cookies_are_turned_on_where_syns_were_dropped_for_want_of_them() {
         ["sysctl -w net.ipv4.tcp_syncookies=1"]
     );
     assert!(
-        trouble(&frame, Kind::SynFlood)
+        trouble(&frame, FindingKind::SynFlood)
             .unwrap()
             .title
             .contains("30 SYNs were dropped since boot (7.2 a day) for a full queue of half-open connections")
@@ -33,7 +33,7 @@ fn cookies_are_turned_on_where_syns_were_dropped_for_want_of_them() {
         commands(&of(&frame, Setting::TcpSyncookies)),
         ["sysctl -w net.ipv4.tcp_syncookies=1"]
     );
-    assert_eq!(trouble(&frame, Kind::SynFlood), None);
+    assert_eq!(trouble(&frame, FindingKind::SynFlood), None);
 }
 
 /// What `tcp_conn_request` drops from three quarters of `tcp_max_syn_backlog` on is in `ListenDrops` alone.
@@ -61,7 +61,7 @@ fn without_cookies_syns_are_dropped_before_any_queue_is_full() {
             && line.words.contains("1,463"),
         "{line:?}"
     );
-    let found = trouble(&frame, Kind::SynFlood).unwrap();
+    let found = trouble(&frame, FindingKind::SynFlood).unwrap();
     assert!(
         found
             .title
@@ -80,20 +80,20 @@ fn without_cookies_syns_are_dropped_before_any_queue_is_full() {
         };
         let line = of(&other, Setting::TcpSyncookies);
         assert!(
-            line.words.contains("cannot be said") && commands(&line).is_empty(),
+            line.words.contains("is unknown") && commands(&line).is_empty(),
             "{line:?}"
         );
-        assert_eq!(trouble(&other, Kind::SynFlood), None);
+        assert_eq!(trouble(&other, FindingKind::SynFlood), None);
     }
     // With cookies on they were dropped for something else; and where one counter is missing, nobody knows.
     set(&mut frame, Setting::TcpSyncookies, "1");
-    assert_eq!(trouble(&frame, Kind::SynFlood), None);
+    assert_eq!(trouble(&frame, FindingKind::SynFlood), None);
     set(&mut frame, Setting::TcpSyncookies, "0");
     let counters = frame.counters;
     frame.counters = CounterValues::read(|counter| counters.get(counter).filter(|_| counter != Counter::ListenDrops));
     let line = of(&frame, Setting::TcpSyncookies);
     assert!(
-        line.words.contains("cannot be said") && commands(&line).is_empty(),
+        line.words.contains("is unknown") && commands(&line).is_empty(),
         "{line:?}"
     );
 }
@@ -105,7 +105,7 @@ fn syns_that_were_dropped_before_cookies_were_on_are_no_trouble_now() {
     count(&mut frame, &[(Counter::TcpReqQFullDrop, 383)]);
     for value in ["1", "2"] {
         set(&mut frame, Setting::TcpSyncookies, value);
-        let found = trouble(&frame, Kind::SynFlood).unwrap();
+        let found = trouble(&frame, FindingKind::SynFlood).unwrap();
         assert_eq!((found.severity, found.advice.len()), (Severity::Info, 0), "{found:?}");
         assert!(
             found.title.starts_with("383 SYNs were dropped")
@@ -129,7 +129,7 @@ fn syns_that_were_dropped_before_cookies_were_on_are_no_trouble_now() {
             (Counter::PassiveOpens, 100_000),
         ],
     );
-    let found = trouble(&frame, Kind::SynFlood).unwrap();
+    let found = trouble(&frame, FindingKind::SynFlood).unwrap();
     assert!(
         found.severity == Severity::Info && found.title.contains("it is on now; those with cookies are less than"),
         "{found:?}"
@@ -138,7 +138,7 @@ fn syns_that_were_dropped_before_cookies_were_on_are_no_trouble_now() {
         &mut frame,
         &[(Counter::TcpReqQFullDoCookies, 383), (Counter::SyncookiesSent, 383)],
     );
-    let found = trouble(&frame, Kind::SynFlood).unwrap();
+    let found = trouble(&frame, FindingKind::SynFlood).unwrap();
     assert_eq!(
         (found.severity, found.advice.len()),
         (Severity::Warning, 1),
@@ -149,7 +149,7 @@ fn syns_that_were_dropped_before_cookies_were_on_are_no_trouble_now() {
 #[test]
 fn a_flood_is_told_from_a_crowd_by_the_cookies_that_come_back() {
     let mut frame = host();
-    let advice = |frame: &HostFrame| trouble(frame, Kind::SynFlood).unwrap().advice[0].clone();
+    let advice = |frame: &HostFrame| trouble(frame, FindingKind::SynFlood).unwrap().advice[0].clone();
     let sent = [(Counter::TcpReqQFullDoCookies, 1000), (Counter::SyncookiesSent, 1000)];
     count(&mut frame, &sent);
     count(&mut frame, &[(Counter::SyncookiesRecv, 499)]);
@@ -207,7 +207,9 @@ fn somaxconn_is_in_the_way_of_a_crowd_too() {
         );
     }
     // Whether it is in the way is not told at two places in two ways.
-    assert!(trouble(&frame, Kind::SynFlood).unwrap().advice[0].contains("net.core.somaxconn, here, tells"));
+    assert!(
+        trouble(&frame, FindingKind::SynFlood).unwrap().advice[0].contains("see the line for net.core.somaxconn below")
+    );
 }
 
 #[test]
@@ -255,7 +257,10 @@ fn the_syn_backlog_of_old_kernels_is_raised_for_real_clients() {
             .any(|step| step.contains("restart the application")),
         "{line:?}"
     );
-    assert!(trouble(&frame, Kind::SynFlood).unwrap().advice[0].contains("tcp_max_syn_backlog and net.core.somaxconn"));
+    assert!(
+        trouble(&frame, FindingKind::SynFlood).unwrap().advice[0]
+            .contains("tcp_max_syn_backlog and net.core.somaxconn")
+    );
     set(&mut frame, Setting::Somaxconn, "128");
     assert_eq!(
         commands(&of(&frame, Setting::TcpMaxSynBacklog)).len(),

@@ -97,7 +97,7 @@ fn timewait_sockets_that_were_refused_are_worth_room() {
     frame.first = true;
     set(&mut frame, Setting::TcpMaxTwBuckets, "5000");
     frame.time_wait = Some(4999);
-    let found = trouble(&frame, Kind::TimeWaitOverflow).unwrap();
+    let found = trouble(&frame, FindingKind::TimeWaitOverflow).unwrap();
     assert!(
         found.title.contains("77 connections") && found.title.contains("4,999 of 5,000"),
         "{found:?}"
@@ -118,7 +118,7 @@ fn timewait_sockets_that_were_refused_under_a_lower_limit_are_worth_no_more_room
             line.standing == Standing::Notable && line.words.contains("682") && commands(&line).is_empty(),
             "{line:?}"
         );
-        let found = trouble(&frame, Kind::TimeWaitOverflow).unwrap();
+        let found = trouble(&frame, FindingKind::TimeWaitOverflow).unwrap();
         assert_eq!((found.severity, found.advice.len()), (Severity::Info, 0), "{found:?}");
         assert!(!examine(&frame, true).is_wrong());
     }

@@ -1,11 +1,11 @@
 //! Findings.
 
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::explain::page::FindingText;
 
-pub(super) fn text(kind: Kind) -> FindingText {
+pub(super) fn text(kind: FindingKind) -> FindingText {
     match kind {
-        Kind::Leak => FindingText {
+        FindingKind::Leak => FindingText {
             about: "Sockets that their application never closes",
             meaning: &[
                 "Sockets stay in a state that only the application here can end, mostly CLOSE_WAIT. They get older, and \
@@ -15,7 +15,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 twice `--older`, 30 s at least, and as long as the slowest close took, 10 minutes at most. Of the \
                 verdicts below the first that is true is given, and it stays as long as it is true.",
                 "kernel: the kernel ends these by itself, for they are in SYN_SENT or LAST_ACK, or no process holds \
-                them.",
+                them. Such sockets have no other verdict but young.",
                 "unread: in more than half of the stuck sockets data has waited unread for `--older`.",
                 "pool: this host opened them, none has unread data, and their number did not grow during the \
                 window; after 10 minutes without data it is a leak.",
@@ -37,12 +37,12 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 buys time alone.",
             ],
         },
-        Kind::Churn => FindingText {
+        FindingKind::Churn => FindingText {
             about: "A new connection for every request or few",
             meaning: &[
-                "A process or peer makes ten connections a second or more, and a quarter of all, to one destination. Most of \
-                them have ended. Nine of ten of the ended ones lasted less than a second. In the direction that carries less, \
-                they carried less than 16 KiB on average.",
+                "A process or peer makes ten connections a second or more, and a quarter of all, to one destination: most \
+                have ended, nine of ten of those within a second, and they carried less than 16 KiB on average in the \
+                direction that carries less.",
             ],
             hurts: &[
                 "Every one costs a handshake (a round trip before the first byte, more with TLS), CPU on both \
@@ -56,7 +56,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "`tcpwatch churn`: who, where to, how many a second.",
             ],
         },
-        Kind::Burst => FindingText {
+        FindingKind::Burst => FindingText {
             about: "Many connections opened at once",
             meaning: &[
                 "Each of some seconds in a row opened more than twice what the median second of the minute before did, \
@@ -73,10 +73,10 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "If it is legitimate, a longer accept queue (the backlog of listen(), and somaxconn) takes it in.",
             ],
         },
-        Kind::PortExhaustion => FindingText {
+        FindingKind::PortExhaustion => FindingText {
             about: "Local ports run out",
             meaning: &[
-                "A connection is told from others by four things: two addresses, two ports. To one destination \
+                "A connection is identified by four things: two addresses, two ports. To one destination \
                 address and port, from one source address, there can be only as many as ip_local_port_range \
                 has ports (28,232 by default), and those in TIME_WAIT are among them.",
                 "They run low where 80 % of them are taken, and run out where a connect found none or, if the last ten \
@@ -102,7 +102,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "tcp_fin_timeout does not help, and tcp_tw_recycle is gone.",
             ],
         },
-        Kind::TimeWaitOverflow => FindingText {
+        FindingKind::TimeWaitOverflow => FindingText {
             about: "Timewait sockets were refused",
             meaning: &[
                 "There were tcp_max_tw_buckets timewait sockets in this network namespace, or no memory for \
@@ -120,7 +120,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "Do not lower it to get rid of TIME_WAIT: that makes every close one of these.",
             ],
         },
-        Kind::AcceptQueueOverflow => FindingText {
+        FindingKind::AcceptQueueOverflow => FindingText {
             about: "Accept queues were full",
             meaning: &[
                 "A connection whose handshake is done waits in the accept queue of its listener until accept() \
@@ -145,13 +145,14 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 called.",
             ],
         },
-        Kind::SynFlood => FindingText {
+        FindingKind::SynFlood => FindingText {
             about: "More SYNs than a listener takes: cookies sent, or SYNs dropped",
             meaning: &[
                 "The SYN queue of a listener was full. With tcp_syncookies the kernel answered with cookies and stored \
                 nothing (TcpExtTCPReqQFullDoCookies). Without tcp_syncookies it dropped the SYN \
                 (TcpExtTCPReqQFullDrop).",
-                "Found where a listener dropped SYNs, or answered them with a cookie; ten dropped a second are critical.",
+                "Found where a listener answered SYNs with cookies, dropped them for a full queue or, while connections are \
+                half-open, dropped ten packets or more for no full queue; ten drops a second are critical.",
                 "Without cookies, where the backlog of a listener is larger than three quarters of \
                 tcp_max_syn_backlog, SYNs are dropped before that, once as many are half-open. \
                 TcpExtListenDrops alone counts those.",
@@ -169,7 +170,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "An attack: leave tcp_syncookies at 1, and filter in front of the host.",
             ],
         },
-        Kind::HalfOpen => FindingText {
+        FindingKind::HalfOpen => FindingText {
             about: "Half-open connections pile up",
             meaning: &[
                 "A hundred handshakes or more, of either side, wait for longer than a second on average.",
@@ -191,11 +192,11 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 full; if it is all of them, look at this host's own way out.",
             ],
         },
-        Kind::ConnectFailures => FindingText {
+        FindingKind::ConnectFailures => FindingText {
             about: "Connects fail",
             meaning: &[
-                "Connects of one process to one destination failed: five or more, and one in twenty. They were refused, \
-                timed out, unreachable or given up. One in two is critical.",
+                "Connects of one process to one destination, or all others together, failed: five or more, and one in \
+                twenty; one in two is critical. They were refused, timed out, unreachable or given up.",
                 "The finding port_exhaustion reports connects that found no local port.",
             ],
             hurts: &[
@@ -208,7 +209,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 the host is down. no_port: see port_exhaustion.",
             ],
         },
-        Kind::OrphanLimit => FindingText {
+        FindingKind::OrphanLimit => FindingText {
             about: "Sockets without an owner are near their limit, or were given up for it",
             meaning: &[
                 "Orphans are closed connections that still have something to send: data, or a FIN that is not \
@@ -229,11 +230,11 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "Raise tcp_max_orphans if there is memory: an orphan may take up to 64 KB.",
             ],
         },
-        Kind::RetransmitStorm => FindingText {
+        FindingKind::RetransmitStorm => FindingText {
             about: "Much is sent again",
             meaning: &[
-                "Many segments were retransmitted: ten a second or more, and one in twenty of the segments sent. They were \
-                lost, or their acknowledgements were lost or late. SYN and SYN-ACK do not count.",
+                "Segments other than SYN and SYN-ACK were retransmitted: ten a second or more, and one in twenty of the \
+                segments sent. They were lost, or their acknowledgements were lost or late.",
             ],
             hurts: &[
                 "Throughput falls and latency rises: each timeout waits 200 ms or more and doubles. Lost SYNs \
@@ -242,17 +243,17 @@ pub(super) fn text(kind: Kind) -> FindingText {
             to_do: &[
                 "`tcpwatch life`: retr of each connection; one peer or one network means a path, all \
                 of them mean this host (its link, its queue, its CPU).",
-                "SYNs and SYN-ACKs alone (`tcpwatch latency` tells them apart): queues that are full, or a firewall.",
+                "SYNs and SYN-ACKs alone (`tcpwatch latency` counts them apart): queues that are full, or a firewall.",
                 "`ip -s link` and `ethtool -S`: drops and errors of the interface.",
             ],
         },
-        Kind::EventLoss => FindingText {
+        FindingKind::EventLoss => FindingText {
             about: "Events of our own were lost or missed",
             meaning: &[
                 "Records found no room in the ring buffer (lost), or the kernel skipped a run of our program \
                 (missed). What was printed is not complete; counts of stat do not depend on the ring buffer.",
-                "tcpwatch reports this if it lost records, skipped runs, missed resets or miscounted sockets. One in a \
-                thousand of the events seen is a warning.",
+                "tcpwatch reports this if it lost records, missed resets or miscounted sockets (one in a thousand is a \
+                warning), or if the kernel skipped runs.",
             ],
             hurts: &[
                 "The history and the owner of some connections are unknown, and findings that stand on single \
@@ -264,10 +265,10 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 same CPU keeps ours from running.",
             ],
         },
-        Kind::Host => FindingText {
+        FindingKind::Host => FindingText {
             about: "A setting of the host hurts, or does not do what it was set for",
             meaning: &[
-                "What `tcpwatch doctor` says of a setting: its value, the default, what the counters say, and \
+                "What `tcpwatch doctor` shows of a setting: its value, the default, the counters, and \
                 whether a change would help here.",
             ],
             hurts: &["A setting copied from elsewhere may hide the cause, or break something else."],

@@ -1,11 +1,11 @@
 //! Findings.
 
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::explain::page::FindingText;
 
-pub(super) fn text(kind: Kind) -> FindingText {
+pub(super) fn text(kind: FindingKind) -> FindingText {
     match kind {
-        Kind::Leak => FindingText {
+        FindingKind::Leak => FindingText {
             about: "应用从不关闭的套接字（连接泄漏）",
             meaning: &[
                 "套接字停在只有本机应用才能结束的状态（多数是 CLOSE_WAIT），停留时间越来越长，而且没有一个从这\
@@ -13,7 +13,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "在 CLOSE_WAIT、FIN_WAIT2、SYN_SENT 或 LAST_ACK（加上 `--state established` 还包括 ESTABLISHED）停\
                 留达到 `--older` 且没有数据往来的套接字，称为滞留。观察窗口是 `--older` 的两倍，至少 30 秒，也不短于\
                 本组最慢的一次关闭所用的时间（最多按 10 分钟算）。下列判定按顺序取第一个成立的；条件成立期间判定不变。",
-                "kernel：内核会自行结束：处于 SYN_SENT 或 LAST_ACK，或者已没有进程持有。",
+                "kernel：内核会自行结束：处于 SYN_SENT 或 LAST_ACK，或者已没有进程持有。这类套接字除 young 外没有别的判定。",
                 "unread：超过一半的滞留套接字里，数据未读的时间已达到 `--older`。",
                 "pool：由本机发起，都没有未读数据，数量在窗口内没有增长；空闲满 10 分钟后判为 leak。",
                 "slow：窗口内有滞留套接字被关闭；该行显示过了多久才关闭。",
@@ -32,7 +32,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "修复之前，重启进程可以释放；sysctl 不行，调大描述符上限也只是拖延。",
             ],
         },
-        Kind::Churn => FindingText {
+        FindingKind::Churn => FindingText {
             about: "短连接：每一个或几个请求就新建一条连接",
             meaning: &[
                 "某个进程或对端向同一个目的地每秒新建十条以上连接，并且占全部新建连接的四分之一以上；其中大多数已经结\
@@ -50,7 +50,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "`tcpwatch churn`：谁在新建，连的是哪里，每秒多少条。",
             ],
         },
-        Kind::Burst => FindingText {
+        FindingKind::Burst => FindingText {
             about: "短时间内新建大量连接",
             meaning: &[
                 "连续若干秒里，每秒新建的连接都超过此前一分钟每秒中位数的两倍，并且至少多出一百条。平时的水平需要先观\
@@ -64,7 +64,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "如果是正常业务，加长全连接队列（listen() 的 backlog 和 somaxconn）就能接住。",
             ],
         },
-        Kind::PortExhaustion => FindingText {
+        FindingKind::PortExhaustion => FindingText {
             about: "临时端口即将用完，或者已经用完",
             meaning: &[
                 "一条连接由四元组区分：两个地址、两个端口。从同一个源地址到同一个目的地址和端口，连接数最多等\
@@ -89,7 +89,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "tcp_fin_timeout 没有用，tcp_tw_recycle 已经不存在。",
             ],
         },
-        Kind::TimeWaitOverflow => FindingText {
+        FindingKind::TimeWaitOverflow => FindingText {
             about: "timewait 套接字超过上限而被拒绝",
             meaning: &[
                 "这个网络命名空间里的 timewait 套接字已达到 tcp_max_tw_buckets，或者没有内存再分配一个，连接直\
@@ -106,7 +106,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "不要为了消灭 TIME_WAIT 而调小它：那样每次关闭都会变成这种情况。",
             ],
         },
-        Kind::AcceptQueueOverflow => FindingText {
+        FindingKind::AcceptQueueOverflow => FindingText {
             about: "全连接队列溢出",
             meaning: &[
                 "握手完成的连接在监听套接字的全连接队列里等待 accept()。队列满了，SYN 或者握手的最后一个 ACK 被\
@@ -127,12 +127,13 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 重启应用，因为上限在调用 listen() 时才确定。",
             ],
         },
-        Kind::SynFlood => FindingText {
+        FindingKind::SynFlood => FindingText {
             about: "SYN 超出监听端口的承受能力：发出 cookie，或者丢弃 SYN",
             meaning: &[
                 "监听套接字的半连接队列满了。开启 tcp_syncookies 时，内核用 cookie 应答，不保留任何信息\
                 （TcpExtTCPReqQFullDoCookies）；没有开启时直接丢弃 SYN（TcpExtTCPReqQFullDrop）。",
-                "判定条件：监听套接字丢弃了 SYN，或者用 cookie 应答；每秒丢弃十个以上为严重。",
+                "判定条件：监听套接字用 cookie 应答 SYN，或者因队列已满而丢弃，或者在有半连接时丢弃了十个以上与队列已满无关的\
+                报文；每秒丢弃十个以上为严重。",
                 "没有开启 cookie 时，如果监听套接字的 backlog 大于 tcp_max_syn_backlog 的四分之三，半连接数一达到这个\
                 四分之三，还没到队列满就开始丢弃 SYN，只计入 TcpExtListenDrops。",
             ],
@@ -148,7 +149,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "攻击：tcp_syncookies 保持为 1，在主机前面做过滤。",
             ],
         },
-        Kind::HalfOpen => FindingText {
+        FindingKind::HalfOpen => FindingText {
             about: "半连接堆积",
             meaning: &[
                 "任一方向有一百个以上的握手在等应答，平均等待超过一秒。",
@@ -168,11 +169,11 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 个目的地，是那台主机宕机、防火墙丢包，或者监听队列已满；所有目的地都这样，查本机自己的出口。",
             ],
         },
-        Kind::ConnectFailures => FindingText {
+        FindingKind::ConnectFailures => FindingText {
             about: "connect() 失败",
             meaning: &[
-                "某个进程向同一个目的地的 connect() 失败了五次以上，并且占尝试次数的二十分之一以上：被拒绝、超时、不可达，\
-                或者中途放弃；失败一半以上为严重。",
+                "某个进程向同一个目的地的 connect()，或者其余所有 connect() 合起来，失败了五次以上，并且占尝试次数的二十分之一\
+                以上：被拒绝、超时、不可达，或者中途放弃；失败一半以上为严重。",
                 "没有临时端口的见 port_exhaustion。",
             ],
             hurts: &["每次失败都意味着一个请求变慢或丢失。超时还会让一个线程或协程一直占着。"],
@@ -182,7 +183,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 见 port_exhaustion。",
             ],
         },
-        Kind::OrphanLimit => FindingText {
+        FindingKind::OrphanLimit => FindingText {
             about: "没有属主的套接字（孤儿套接字）接近上限，或因此被放弃",
             meaning: &[
                 "孤儿套接字是已经关闭、但还有东西要发的连接：数据，或者还没被确认的 FIN。",
@@ -200,11 +201,11 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "内存充足就调大 tcp_max_orphans：每个最多占 64 KB。",
             ],
         },
-        Kind::RetransmitStorm => FindingText {
+        FindingKind::RetransmitStorm => FindingText {
             about: "大量重传",
             meaning: &[
-                "每秒重传十个以上报文，并且占发出报文的二十分之一以上：报文丢了，或者确认丢了、来得太晚。SYN 和 SYN-ACK \
-                不计在内。",
+                "每秒重传十个以上报文（SYN 和 SYN-ACK 不计在内），并且占发出报文的二十分之一以上：报文丢了，或者确认丢了、来得\
+                太晚。",
             ],
             hurts: &["吞吐下降，延迟上升：每次超时至少等 200 毫秒，并且逐次加倍。丢一个 SYN 就是一秒。"],
             to_do: &[
@@ -214,12 +215,12 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 "`ip -s link` 和 `ethtool -S`：网卡的丢包和错误计数。",
             ],
         },
-        Kind::EventLoss => FindingText {
+        FindingKind::EventLoss => FindingText {
             about: "tcpwatch 自己丢失或错过了事件",
             meaning: &[
                 "环形缓冲区放不下记录（lost），或者内核跳过了我们程序的某次运行（missed）。打印出来的内容不完\
                 整；stat 的计数不依赖环形缓冲区。",
-                "判定条件：丢失了记录、跳过了运行、错过了 RST，或者套接字计数有误；达到所见事件的千分之一为警告。",
+                "判定条件：丢失了记录、错过了 RST 或者套接字计数有误（达到千分之一为警告），或者内核跳过了运行。",
             ],
             hurts: &["部分连接的经历和属主无从得知，依据单条连接得出的结论可能偏小。"],
             to_do: &[
@@ -228,7 +229,7 @@ pub(super) fn text(kind: Kind) -> FindingText {
                 程序运行。",
             ],
         },
-        Kind::Host => FindingText {
+        FindingKind::Host => FindingText {
             about: "主机上的某个参数有害，或者并不起预期的作用",
             meaning: &[
                 "`tcpwatch doctor` 对参数的判断：当前值、默认值、计数器说明了什么，以及在这台主机上修改它有没有用。",

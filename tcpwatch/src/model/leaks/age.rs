@@ -1,8 +1,8 @@
 //! The least age of a socket whose entry into its state was not seen, by what the kernel shows of it.
 //!
 //! In `CLOSE_WAIT` and `FIN_WAIT2` that is the time since the last ACK came, for what brought it into the state was one. In `SYN_SENT`
-//! and `LAST_ACK` it is how long the SYN or the FIN, sent on the way into the state, has been sent again. In `ESTABLISHED` it is the time since
-//! data moved.
+//! and `LAST_ACK` it is how long the SYN or the FIN, sent on the way into the state, has been sent again. In `ESTABLISHED` it is the time
+//! since data moved.
 
 use tcpwatch_common::TcpState;
 
@@ -30,7 +30,7 @@ pub(super) fn at_least_ns(detail: &Detail) -> u64 {
 
 /// How long ago data moved last in an established connection, either way, ns; `None` where the source does not show it.
 pub(super) fn idle_ns(detail: &Detail) -> Option<u64> {
-    // What is sent again and again does not move (`tcp_event_data_sent` does not tell it apart).
+    // What is sent again and again does not move (`tcp_event_data_sent` counts it too).
     let sends = detail.retransmissions.is_none_or(|again| again.times == 0);
     let sent_ms = detail.last_sent_ms.filter(|_| sends);
     let moved_ms = sent_ms.into_iter().chain(detail.last_received_ms).min();
@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(
             syn(0, 0, 1000, None),
             0,
-            "that it was not sent again tells nothing of its least age"
+            "a segment that was not sent again shows no least age"
         );
         // 1, 2, 4, 8 s, as before 6.5; less a tick.
         assert_eq!(
@@ -99,7 +99,7 @@ mod tests {
             [syn(2, 0, 1000, None), syn(4, 0, 1000, None), syn(6, 2, 4000, None)],
             [990, 1990, 4990]
         );
-        // Where the kernel tells since when (6.7): exactly.
+        // Where the kernel shows since when (6.7): exactly.
         assert_eq!([syn(1, 0, 1000, Some(788)), syn(6, 2, 4000, Some(6193))], [1778, 7183]);
         assert_eq!(syn(3, 1, 10, Some(0)), 15 - 10, "a shorter first time");
         assert_eq!(

@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 
 use hashbrown::HashMap;
 
-use super::{Held, Tracked};
+use super::{SocketHolders, Tracked};
 
 /// Such sockets remembered at most.
 const MOST: usize = 65_536;
@@ -52,7 +52,7 @@ impl Ended {
     }
 
     /// Updates the processes that hold the sockets, found at `now_ns`. Removes and returns the sockets that no process holds any more.
-    pub(super) fn update_holders(&mut self, held: HashMap<NonZeroU32, Held>, now_ns: u64) -> Vec<Tracked> {
+    pub(super) fn update_holders(&mut self, held: HashMap<NonZeroU32, SocketHolders>, now_ns: u64) -> Vec<Tracked> {
         let mut closed = Vec::new();
         for (inode, held) in held {
             if held.holders.is_empty() {
@@ -63,6 +63,8 @@ impl Ended {
                 (socket.owner, socket.holders) = (held.process, held.holders);
             }
         }
+        // The map gives them in any order.
+        closed.sort_unstable_by_key(|socket| socket.detail.socket.inode);
         closed
     }
 
@@ -89,7 +91,7 @@ impl Ended {
         self.sockets.keys().copied()
     }
 
-    /// Those that somebody is known to hold.
+    /// The sockets with a known holder.
     pub(super) fn sockets(&self) -> impl Iterator<Item = &Tracked> {
         let sockets = self.sockets.values().map(|(socket, _)| socket);
         sockets.filter(|socket| !socket.holders.is_empty())

@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
 use jiff::Timestamp;
 
 use super::group::{Group, Key};
@@ -26,15 +25,14 @@ pub struct LeaksFrame {
     pub groups: Vec<Group>,
     /// The network namespaces that were scanned, by inode number, and the name of each that has one.
     pub namespaces: BTreeMap<u32, Option<String>>,
-    /// Whether the last scan found who holds the sockets: else the holders are those of an earlier one.
-    pub holders_known: bool,
-    /// What could not be seen of the owners.
-    pub unseen: Unseen,
-    /// Transitions that were lost: entries among them have no exact time. The next scan misses a socket that was stuck and is gone all
-    /// the same.
+    /// What the last scan could not see of the holders; `None` if it did not read them: then the holders are those of an earlier scan.
+    pub unseen: Option<Unseen>,
+    /// Transitions that were lost: the age of a socket that entered by one of them is a lower bound. The next scan still notices a stuck
+    /// socket that is gone.
     pub lost: u64,
-    /// Events of the whole host that no program handled; some may be of other network namespaces.
-    pub missed: u64,
+    /// Events of the whole host that no program handled; some may be of other network namespaces. `None` if the kernel does not count
+    /// them, or transitions are not read.
+    pub missed: Option<u64>,
     /// Entries and groups left out for want of room since the start, and sockets by the last scan.
     pub evicted: u64,
 }
@@ -56,7 +54,7 @@ impl LeaksFrame {
         self.present().map(|group| group.in_state).sum()
     }
 
-    /// Those that are stuck, and those of them that the kernel has ended, which are in no state any more.
+    /// Stuck sockets, and how many of them the kernel has ended: these are in no state any more.
     #[must_use]
     pub fn stuck(&self) -> [u64; 2] {
         self.present().fold([0, 0], |[sockets, ended], group| {
@@ -66,7 +64,7 @@ impl LeaksFrame {
 }
 
 impl Leaks {
-    /// What there is to show after the last scan; `to_unix_ns` makes Unix time of our clock's, `watched` says whether transitions are
+    /// What there is to show after the last scan; `to_unix_ns` is added to monotonic times, `watched` is whether transitions are
     /// read, `lost` how many were lost.
     pub fn frame(&mut self, to_unix_ns: i64, watched: bool, lost: u64) -> LeaksFrame {
         let now_ns = self.scanned_ns;
@@ -97,17 +95,17 @@ impl Leaks {
             older_ns: self.older_ns,
             groups,
             namespaces: self.namespaces.clone(),
-            holders_known: self.holders_known,
             unseen: self.unseen,
             lost,
-            missed: 0,
-            evicted: self.evicted + self.left_out,
+            missed: None,
+            evicted: self.evicted.saturating_add(self.left_out),
         }
     }
 
-    /// The sockets of the last scan and, where transitions are `watched`, those that the kernel ended, in groups.
-    fn group_sockets(&self, watched: bool) -> HashMap<Key, Group> {
-        let mut groups: HashMap<Key, Group> = HashMap::new();
+    /// The sockets of the last scan and, where transitions are `watched`, those that the kernel ended, in groups. The maps give them in
+    /// any order, so nothing in a group depends on the order.
+    fn group_sockets(&self, watched: bool) -> BTreeMap<Key, Group> {
+        let mut groups: BTreeMap<Key, Group> = BTreeMap::new();
         for socket in self.sockets.values() {
             let age = socket.age(self.scanned_ns);
             let group = groups.entry(socket.key).or_insert_with(|| Group::new(socket.key));
@@ -115,7 +113,7 @@ impl Leaks {
             if age.ns >= self.older_ns {
                 group.add_stuck(age, &socket.detail, &socket.holders);
                 group.entered_by.add(socket.entered_by.map(Process::from));
-                group.awaited = group.awaited.or(socket.awaited);
+                group.awaited = group.awaited.max(socket.awaited);
             }
         }
         for socket in self.ended.sockets().filter(|_| watched) {
@@ -128,8 +126,8 @@ impl Leaks {
         groups
     }
 
-    /// Adds what `groups` did since the watch began at `began_ns`, and the groups of which no socket is left.
-    fn add_past(&mut self, groups: &mut HashMap<Key, Group>, began_ns: u64) {
+    /// Adds to `groups` their past since the watch began at `began_ns`, and the groups without sockets.
+    fn add_past(&mut self, groups: &mut BTreeMap<Key, Group>, began_ns: u64) {
         let now_ns = self.scanned_ns;
         for key in groups.keys() {
             self.history(*key, now_ns);

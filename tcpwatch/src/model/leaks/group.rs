@@ -27,7 +27,7 @@ pub enum Side {
 /// What sockets of one group have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    /// Inode number of the network namespace; 0 where they cannot be told apart.
+    /// Inode number of the network namespace; 0 where the kernel does not show it.
     pub netns: u32,
     /// The process, where it is known. Its name may change.
     pub pid: Option<NonZeroU32>,
@@ -130,15 +130,15 @@ pub struct Group {
     pub verdict: Verdict,
     /// How much longer to watch until they are decided, at most, ns; `None` unless they are undecided.
     pub more_ns: Option<u64>,
-    /// The owner; `None` where it is unknown, or where several share them, none of whom started all others.
+    /// The owner; `None` if it is unknown, or if several processes hold them and none is the ancestor of all others.
     pub owner: Option<Owner>,
     /// Those in the state, stuck or not.
     pub in_state: u64,
     /// The longest time one of these was in it.
     pub oldest_in_state: Age,
-    /// Those stuck: those in the state, and those of `ended`.
+    /// Stuck sockets: in the state, or in `ended`.
     pub sockets: u64,
-    /// Those that the kernel ended, and whose descriptors are still open.
+    /// Sockets that the kernel ended, with descriptors that are still open.
     pub ended: u64,
     /// The oldest and the youngest of them; of no meaning where there is none.
     pub oldest: Age,
@@ -152,13 +152,13 @@ pub struct Group {
     pub unread: u64,
     /// Sockets with bytes that the peer did not acknowledge.
     pub unsent: u64,
-    /// Sockets in `CLOSE_WAIT` whose application has read all data, and the end of it.
+    /// Sockets in `CLOSE_WAIT` with all data and the end of it (EOF) read.
     pub eof_read: u64,
-    /// Sockets in `CLOSE_WAIT` of which only the end was not read.
+    /// Sockets in `CLOSE_WAIT` with all data read, but not the end of it (EOF).
     pub eof_unread: u64,
     /// Sockets that are not accepted yet.
     pub unaccepted: u64,
-    /// The accept queue that those in `SYN_SENT` wait for, if it is in their own network namespace.
+    /// The accept queue that those in `SYN_SENT` wait for, if it is in their own network namespace; of several the fullest.
     pub awaited: Option<AcceptQueue>,
     /// The processes that hold them, with the descriptors; [`FDS_MAX`] of these at most.
     pub holders: Vec<Holder>,
@@ -231,14 +231,19 @@ impl Group {
     pub(super) fn add_to_state(&mut self, age: Age, owner: Option<Owner>) {
         self.in_state += 1;
         self.oldest_in_state = max_age(self.oldest_in_state, age);
-        self.owner = self.owner.or(owner);
+        self.add_owner(owner);
     }
 
-    /// Adds a socket that the kernel ended, of which a process holds the descriptor still.
+    /// Adds a socket that the kernel ended and a process still holds.
     pub(super) fn add_ended(&mut self, age: Age, owner: Option<Owner>, detail: &Detail, holders: &[Holder]) {
-        self.owner = self.owner.or(owner);
+        self.add_owner(owner);
         self.ended += 1;
         self.add(age, detail, holders);
+    }
+
+    /// Of several owners of one process (it may be renamed), the least is shown.
+    fn add_owner(&mut self, owner: Option<Owner>) {
+        self.owner = self.owner.into_iter().chain(owner).min();
     }
 
     fn add(&mut self, age: Age, detail: &Detail, holders: &[Holder]) {
@@ -282,10 +287,15 @@ impl Group {
     }
 
     fn hold(&mut self, process: &Process, fds: &[u32]) {
+        if fds.is_empty() {
+            return;
+        }
         self.fds += fds.len() as u64;
         match self.holders.iter_mut().find(|holder| holder.process.pid == process.pid) {
-            Some(holder) => holder.fds.extend(fds),
-            None if fds.is_empty() => {}
+            Some(holder) => {
+                holder.process = holder.process.min(*process);
+                holder.fds.extend(fds);
+            }
             None => self.holders.push(Holder {
                 process: *process,
                 fds: fds.to_vec(),

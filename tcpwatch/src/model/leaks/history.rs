@@ -17,7 +17,7 @@ pub struct Closings {
     pub late_ns: Option<[u64; 2]>,
     /// When the last of these was closed, ns (`CLOCK_MONOTONIC`).
     pub last_late_ns: Option<u64>,
-    /// Those of which it is unknown how they left the state, or after what time.
+    /// Those that left the state in an unknown way, or after an unknown time.
     pub unknown: u64,
     /// Those that the kernel ended, which is no close: a reset came, nobody answered, or an administrator did it.
     pub ended: u64,

@@ -7,10 +7,10 @@ use hashbrown::HashMap;
 
 use crate::input::stacks::{Stack, StackFrame, StackId};
 
-/// Stacks of a group named at most: to name one that was never met takes milliseconds.
+/// Stacks of a group named at most: to name a new one takes milliseconds.
 const STACKS_MAX: usize = 64;
 
-/// Sockets of which the same stack was seen when they were opened.
+/// Sockets that the same stack opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenedBy {
     /// How many.
@@ -19,8 +19,8 @@ pub struct OpenedBy {
     pub stack: Stack,
 }
 
-/// Counts the sockets of `inodes` by what opened them, the most first: `stack_of` gives a socket's stack, where that was seen, and
-/// `named` what people know it as. Those that are missing are not known.
+/// Counts the sockets of `inodes` by the stack that opened them, the most first. `stack_of` returns the stack of a socket, and `named`
+/// the stack with the names of its functions. A socket without either is not counted.
 #[must_use]
 pub fn opened_by(
     inodes: &[NonZeroU32],
@@ -112,8 +112,8 @@ pub fn is_library(frame: &StackFrame) -> bool {
         || ["_start", "start_thread", "clone", "clone3", "__clone", "__clone3"].contains(&path)
 }
 
-/// Whether it is a function of C++, whose name ends with its parameters and what may follow them (`f(int) const`, `f() [clone .cold]`);
-/// one of Rust ends with a name.
+/// Whether it is a function of C++: its name ends with its parameters and a suffix (`f(int) const`, `f() [clone .cold]`). A name of Rust
+/// has no parameters.
 fn is_cpp(function: &str) -> bool {
     function.ends_with([')', ']', '&']) || function.ends_with(" const") || function.ends_with(" volatile")
 }

@@ -7,6 +7,7 @@ use super::*;
 use crate::input::owner::{Comm, How, Process};
 use crate::input::socket::{Family, Kind, Socket};
 use crate::input::socket_owner::Holder;
+use crate::input::socket_scan::AcceptQueue;
 use crate::model::test_rng::TestRng;
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
@@ -478,7 +479,7 @@ fn an_ended_socket_that_scans_no_longer_look_for_expires_and_is_counted() {
     for number in [1, 2] {
         leaks.apply_transition(&ends(number, number.into(), 2 * SECOND), true);
     }
-    let held = || Held {
+    let held = || SocketHolders {
         process: Some(app(12, How::Scan)),
         holders: close_wait(1).holders,
     };
@@ -668,6 +669,45 @@ fn processes_of_different_names_are_one_by_number() {
     assert_eq!((frame.groups.len(), frame.groups[0].holders.len()), (1, 1));
 }
 
+/// A map gives its entries in any order.
+#[test]
+fn a_group_does_not_depend_on_the_order_of_its_sockets() {
+    let renamed = |peer: u16, state| {
+        let mut found = socket(state, peer);
+        let owner = Owner {
+            comm: Comm::new(format!("app{peer}").as_bytes()),
+            ..app(12, How::Scan)
+        };
+        (found.process, found.holders[0].process) = (Some(owner), owner.into());
+        found.detail.socket.rport = if state == TcpState::SynSent { 80 } else { peer };
+        found.detail.socket.lport = if state == TcpState::SynSent { peer } else { HERE };
+        found.awaited = Some(AcceptQueue {
+            queued: peer.into(),
+            limit: 1,
+            owner: None,
+        });
+        found
+    };
+    for state in [TcpState::CloseWait, TcpState::SynSent] {
+        for _ in 0..8 {
+            let mut leaks = Leaks::new(states(), 0, true);
+            let sockets = (1..=8).map(|peer| renamed(peer, state)).collect();
+            let frame = scanned(&mut leaks, SECOND, sockets);
+            let group = &frame.groups[0];
+            let first = Comm::new(b"app1");
+            assert_eq!(
+                (
+                    frame.groups.len(),
+                    group.owner.unwrap().comm,
+                    group.holders[0].process.comm
+                ),
+                (1, first, first)
+            );
+            assert_eq!(group.awaited.unwrap().queued, 8, "the fullest queue");
+        }
+    }
+}
+
 #[test]
 fn whose_listener_is_gone_is_still_one_service() {
     let mut leaks = Leaks::new(states(), OLDER, true);
@@ -728,4 +768,10 @@ fn what_a_scan_left_out_is_not_counted_again_by_the_next() {
         assert_eq!(leaks.frame(0, true, 0).evicted, 5);
     }
     assert_eq!(scanned(&mut leaks, 5 * SECOND, vec![close_wait(1)]).evicted, 0);
+    leaks.evicted = 2;
+    leaks.apply_scan(SocketScan {
+        left_out: u64::MAX,
+        ..scan(6 * SECOND, Vec::new())
+    });
+    assert_eq!(leaks.frame(0, true, 0).evicted, u64::MAX);
 }

@@ -1,4 +1,5 @@
-//! The verdicts on a group of sockets. The first in this list whose condition holds is the group's.
+//! The verdicts on a group of sockets. The first in this list whose condition holds is the group's. Sockets that the kernel ends are
+//! `Kernel`, or `Young` before.
 //!
 //! T is `--older`. The *window* is twice T, 30 s at least, and as long as the slowest close of the group took, 10 minutes at most.
 
@@ -106,6 +107,7 @@ pub(super) fn judge(group: &Group, older_ns: u64) -> (Verdict, Option<u64>) {
     }
     let keeps_growing = |growth: Growth| growth.last_ns < window_ns && growth.lasted_ns >= window_ns;
     let may_be_pool = group.key.is_opened_here()
+        && !group.key.is_for_kernel()
         && group.unread == 0
         && group.oldest.ns < POOL_NS
         && !group.growth.is_some_and(keeps_growing);

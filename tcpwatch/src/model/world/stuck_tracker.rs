@@ -83,7 +83,7 @@ impl StuckTracker {
         let (opened_at, stacks) = (scan.opened_at.take(), std::mem::take(&mut scan.stacks));
         self.leaks.apply_scan(scan);
         let mut frame = self.leaks.frame(to_unix_ns, self.watches, lost);
-        frame.missed = missed.unwrap_or(0);
+        frame.missed = missed;
         if let Some(opened_at) = opened_at {
             for group in &mut frame.groups {
                 let stack_of = |inode: NonZeroU32| opened_at.get(&inode).copied();
@@ -100,7 +100,26 @@ mod tests {
 
     use super::*;
     use crate::input::owner::tests::owner;
+    use crate::input::socket_owner::Unseen;
     use crate::model::leaks::states;
+
+    #[test]
+    fn what_nobody_counted_or_read_is_unknown() {
+        let needs = StuckNeeds {
+            states: states(),
+            older_ns: 1,
+            stacks: false,
+        };
+        let mut tracker = StuckTracker::new(needs, &Session::default());
+        let frame = tracker.end_scan(SocketScan::default(), 0, 0, None).unwrap();
+        assert_eq!((frame.missed, frame.unseen), (None, None));
+        let read = SocketScan {
+            unseen: Some(Unseen::default()),
+            ..SocketScan::default()
+        };
+        let frame = tracker.end_scan(read, 0, 0, Some(3)).unwrap();
+        assert_eq!((frame.missed, frame.unseen), (Some(3), Some(Unseen::default())));
+    }
 
     #[test]
     fn transitions_that_wait_for_cgroups_are_bounded() {

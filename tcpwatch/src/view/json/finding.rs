@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::line;
 use crate::detect::finding::{Finding, Severity, Value};
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::explain::topic::Topic;
 use crate::input::owner::Owner;
 use crate::view::timestamp::rfc3339;
@@ -16,7 +16,7 @@ use crate::view::timestamp::rfc3339;
 struct FindingObject<'a> {
     schema: &'static str,
     time: String,
-    detector: Kind,
+    detector: FindingKind,
     topic: Topic,
     severity: Severity,
     title: &'a str,

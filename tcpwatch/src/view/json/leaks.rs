@@ -87,9 +87,9 @@ struct ScanLine<'a> {
     sockets: u64,
     ended: u64,
     groups: usize,
-    unseen: Unseen,
+    unseen: Option<Unseen>,
     lost: u64,
-    missed: u64,
+    missed: Option<u64>,
     evicted: u64,
 }
 
@@ -196,7 +196,7 @@ mod tests {
             json!({
                 "schema": "tcpwatch.leak.scan/1", "time": "1970-01-01T02:47:40.000000000Z", "watched_s": 60.0, "older_s": 30.0,
                 "in_state": 16, "sockets": 16, "ended": 0, "groups": 1,
-                "unseen": { "sockets": 0, "processes": 0, "hidden": false, "descriptors": 0 }, "lost": 0, "missed": 0, "evicted": 0,
+                "unseen": { "sockets": 0, "processes": 0, "hidden": false, "descriptors": 0 }, "lost": 0, "missed": null, "evicted": 0,
             })
         );
     }

@@ -11,7 +11,7 @@ use super::finding;
 use crate::detect::connect_failures::words;
 use crate::detect::finding::{Finding, Subject, Value};
 use crate::detect::port_exhaustion;
-use crate::explain::kind::Kind;
+use crate::explain::kind::FindingKind;
 use crate::input::counter::Counter;
 use crate::input::ports::reuse::TIME_WAIT_MS;
 use crate::model::burst::Burst;
@@ -205,7 +205,7 @@ impl Text {
 
     /// Writes ports, bursts, failures and queues, as far as no finding reports them.
     fn write_events(&self, frame: &ChurnFrame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
-        let is_reported = |kinds: &[Kind]| findings.iter().any(|finding| kinds.contains(&finding.kind));
+        let is_reported = |kinds: &[FindingKind]| findings.iter().any(|finding| kinds.contains(&finding.kind));
         let ports = frame.ports.iter().flatten().filter(|row| {
             let is_reported = findings.iter().any(|finding| reports_ports(finding, row));
             percent(row) >= Some(MIN_PERCENT) && !is_reported
@@ -266,10 +266,10 @@ impl Text {
             (Counter::TcpReqQFullDrop, "SYN drops, too many half-open"),
         ];
         let queues = join_counts(queues.map(|(counter, label)| (frame.stat.counters.get(counter), label)));
-        if !queues.is_empty() && !is_reported(&[Kind::AcceptQueueOverflow, Kind::SynFlood]) {
+        if !queues.is_empty() && !is_reported(&[FindingKind::AcceptQueueOverflow, FindingKind::SynFlood]) {
             writeln!(out, "queues  {queues}")?;
         }
-        if frame.lost > 0 && !is_reported(&[Kind::EventLoss]) {
+        if frame.lost > 0 && !is_reported(&[FindingKind::EventLoss]) {
             writeln!(
                 out,
                 "lost  {} records: the counts above are too low",
@@ -316,7 +316,7 @@ impl View for Text {
         self.write_events(frame, findings, out)?;
         let mut advised = HashSet::new();
         // A burst has a line already, with its time of day.
-        for finding in findings.iter().filter(|finding| finding.kind != Kind::Burst) {
+        for finding in findings.iter().filter(|finding| finding.kind != FindingKind::Burst) {
             let subject = finding.subject();
             if self.advised.contains(&subject) {
                 finding::write_title(finding, self.screen, out)?;
@@ -379,7 +379,7 @@ fn server_name(served: &Served) -> String {
 /// Whether `finding` reports that the ports of `row` run out.
 fn reports_ports(finding: &Finding, row: &Row) -> bool {
     let [source, destination] = port_exhaustion::ends(&row.ends);
-    finding.kind == Kind::PortExhaustion
+    finding.kind == FindingKind::PortExhaustion
         && finding.evidence(source.0) == Some(&source.1)
         && finding.evidence(destination.0) == Some(&destination.1)
 }
@@ -387,8 +387,8 @@ fn reports_ports(finding: &Finding, row: &Row) -> bool {
 /// Number of failed connects with `ending` that `findings` report.
 fn reported_failures(findings: &[Finding], ending: Ending) -> u64 {
     let (kind, name) = match ending {
-        Ending::NoPort => (Kind::PortExhaustion, "failed"),
-        _ => (Kind::ConnectFailures, ending.key()),
+        Ending::NoPort => (FindingKind::PortExhaustion, "failed"),
+        _ => (FindingKind::ConnectFailures, ending.key()),
     };
     let counts = findings.iter().filter(|finding| finding.kind == kind);
     counts.fold(0, |sum, finding| match finding.evidence(name) {
@@ -541,9 +541,9 @@ mod tests {
             ..Finding::new(kind, Severity::Warning, "it hurts".into())
         };
         let text = shown(&[
-            finding(Kind::AcceptQueueOverflow),
-            finding(Kind::Burst),
-            finding(Kind::EventLoss),
+            finding(FindingKind::AcceptQueueOverflow),
+            finding(FindingKind::Burst),
+            finding(FindingKind::EventLoss),
         ]);
         assert!(!text.contains("queues") && !text.contains("lost  "), "{text}");
         let findings = "warning  it hurts\n  do: act (explain accept_queue_overflow)\n\
@@ -558,8 +558,8 @@ mod tests {
         let mut advises = |severity, count: u64, owner: &str| {
             let finding = Finding {
                 advice: vec!["act".into()],
-                evidence: vec![("owner", owner.into()), ("opened", count.into())],
-                ..Finding::new(Kind::Churn, severity, format!("{owner} opened {count}"))
+                evidence: vec![("remote", owner.into()), ("opened", count.into())],
+                ..Finding::new(FindingKind::Churn, severity, format!("{owner} opened {count}"))
             };
             let mut out = Vec::new();
             view.frame(&frame, &[finding], &mut out).unwrap();
@@ -599,15 +599,15 @@ mod tests {
             evidence,
             ..Finding::new(kind, Severity::Critical, "they fail".into())
         };
-        let ports = finding(Kind::PortExhaustion, vec![("failed", 3.into())]);
+        let ports = finding(FindingKind::PortExhaustion, vec![("failed", 3.into())]);
         let refused = finding(
-            Kind::ConnectFailures,
+            FindingKind::ConnectFailures,
             vec![("refused", 8.into()), ("unreachable", 0.into())],
         );
         let left = line(&[ports.clone(), refused.clone()]);
         assert_eq!(left.as_deref(), Some("failed  1 refused, 2 unreachable"));
         let last = finding(
-            Kind::ConnectFailures,
+            FindingKind::ConnectFailures,
             vec![("refused", 1.into()), ("unreachable", 2.into())],
         );
         assert_eq!(line(&[ports, refused, last]), None);

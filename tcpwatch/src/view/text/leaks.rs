@@ -122,7 +122,7 @@ impl Text {
         self.labelled(group.verdict, &format!("{who}  {place}  {state}  {sockets}"), out)?;
         let mut lines = Vec::new();
         if group.sockets > 0 {
-            let descriptors = descriptors(group, frame.holders_known).unwrap_or_default();
+            let descriptors = descriptors(group, frame.unseen.is_some()).unwrap_or_default();
             lines.push(condition(group) + &descriptors);
         }
         lines.push(why(group));
@@ -246,13 +246,13 @@ impl View for Text {
             self.nothing(out)?;
         }
         let mut missing = Vec::new();
-        missing.extend(words::unseen(&frame.unseen));
+        missing.extend(frame.unseen.as_ref().and_then(words::unseen));
         if frame.lost > 0 {
             let lost = several(frame.lost, "transition was", "transitions were");
             missing.push(format!("{lost} lost: ages may be underestimated"));
         }
-        if frame.missed > 0 {
-            missing.push(format!("{}: ages may be underestimated", words::missed(frame.missed)));
+        if let Some(missed) = frame.missed.filter(|&missed| missed > 0) {
+            missing.push(format!("{}: ages may be underestimated", words::missed(missed)));
         }
         if frame.evicted > 0 {
             let evicted = several(frame.evicted, "socket or group was", "sockets or groups were");
@@ -525,7 +525,7 @@ mod tests {
         let mut frame = scene(None, &[100], &[], held_by_none);
         let nobody = "; no visible process holds them\n";
         assert!(shown(&frame, unbounded()).contains(nobody));
-        frame.holders_known = false;
+        frame.unseen = None;
         assert!(!shown(&frame, unbounded()).contains(nobody));
     }
 

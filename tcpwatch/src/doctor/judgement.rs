@@ -1,4 +1,4 @@
-//! A verdict on one setting.
+//! The judgement of one setting.
 
 use super::Standing;
 use crate::detect::finding::{Severity, Value};
@@ -7,8 +7,8 @@ use crate::input::counter::Counter;
 use crate::input::host::HostFrame;
 use crate::input::setting::Setting;
 
-/// What is to be said of a setting here.
-pub(super) struct Verdict {
+/// A setting of this host, judged.
+pub(super) struct Judgement {
     pub(super) severity: Severity,
     pub(super) standing: Standing,
     /// A sentence without its full stop, where there is evidence; else empty.
@@ -20,7 +20,7 @@ pub(super) struct Verdict {
     pub(super) advice: Vec<String>,
 }
 
-impl Verdict {
+impl Judgement {
     /// Nothing here asks for another value.
     pub(super) const fn fine() -> Self {
         Self {
