@@ -9,6 +9,7 @@ use crate::support::peers::bpftrace::Observer;
 use crate::support::peers::ss;
 use crate::support::program::churn::Churn;
 use crate::support::program::event::lives;
+use crate::support::program::latency::Latency;
 use crate::support::program::snapshot::{snapshot, states};
 use crate::support::program::stat::Stat;
 use crate::support::program::trace::{Probe, Trace, connect_and_close};
@@ -21,6 +22,7 @@ on_both_hooks!(
     stat_of_namespaces,
     trace_of_namespaces,
     churn_of_namespaces,
+    latency_of_namespaces,
     mptcp_is_not_tcp
 );
 
@@ -118,6 +120,29 @@ fn churn_of_namespaces(hook: Hook) {
             Err(format!("{opened:?}"))
         });
         churn.finish();
+    });
+}
+
+/// Connections of one port, or with one peer, in two namespaces are two groups.
+fn latency_of_namespaces(hook: Hook) {
+    in_netns(|netns| {
+        let neighbour = Neighbour::new();
+        let there = neighbour.run(|netns| netns.inum);
+        let number = port_of_its_own(netns);
+        let port = number.to_string();
+        for (by, group) in [("lport", port.clone()), ("remote", format!("\"{LOOPBACK}\""))] {
+            let latency = Latency::start(hook, &["--netns", "all", "--port", &port, "--by", by]);
+            drop((open(number, 2), neighbour.run(|_| open(number, 5))));
+            let measured = latency.finish();
+            let handshakes: BTreeMap<Option<u64>, i64> = measured
+                .histograms
+                .iter()
+                .filter(|((what, of, _), _)| what == "syn_recv" && *of == group)
+                .map(|((.., netns), histogram)| (*netns, histogram.count))
+                .collect();
+            let wanted = BTreeMap::from([(Some(netns.inum), 2), (Some(there), 5)]);
+            assert_eq!(handshakes, wanted, "--by {by}: {measured:?}");
+        }
     });
 }
 

@@ -318,10 +318,7 @@ impl ChurnFrame {
     /// Whether the connections are in several network namespaces.
     #[must_use]
     pub fn has_namespaces(&self) -> bool {
-        let mut namespaces = self.routes.iter().filter_map(|route| route.destination?.netns);
-        namespaces
-            .next()
-            .is_some_and(|first| namespaces.any(|other| other != first))
+        super::are_several(self.routes.iter().filter_map(|route| route.destination?.netns))
     }
 
     /// Connects that failed, by how, as [`Tally::failed`] has them.
