@@ -1,6 +1,6 @@
 //! The default view is this network namespace and TCP; others are seen when asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::support::cells::Cells;
@@ -114,10 +114,25 @@ fn churn_of_namespaces(hook: Hook) {
                 *opened.entry(destination["netns"].as_u64()).or_insert(0) +=
                     destination["opened"].as_i64().unwrap_or(0);
             }
-            if opened == BTreeMap::from([(Some(netns.inum), 2), (Some(there), 5)]) {
+            let both = BTreeMap::from([(Some(netns.inum), 2), (Some(there), 5)]);
+            // The clients close first.
+            let waits = ["peer", "lport"].map(|by| {
+                let mut sums = BTreeMap::new();
+                for one in rows
+                    .iter()
+                    .filter_map(|row| row["time_wait_by"][by].as_array())
+                    .flatten()
+                {
+                    *sums.entry(one["netns"].as_u64()).or_insert(0) += one["time_wait"].as_i64().unwrap_or(0);
+                }
+                sums
+            });
+            let peers = rows.iter().filter_map(|row| row["peers"].as_array()).flatten();
+            let peers: BTreeSet<Option<u64>> = peers.map(|peer| peer["netns"].as_u64()).collect();
+            if opened == both && waits.iter().all(|waits| *waits == both) && peers.iter().eq(both.keys()) {
                 return Ok(());
             }
-            Err(format!("{opened:?}"))
+            Err(format!("{opened:?} {waits:?} {peers:?}"))
         });
         churn.finish();
     });

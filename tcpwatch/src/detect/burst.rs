@@ -34,7 +34,7 @@ impl Detector for Burst {
                 thousands(burst.peak_per_s)
             );
             let peer = match burst.owner {
-                Some(Opener::Peer(address)) => Value::Text(address.to_string()),
+                Some(Opener::Peer { address, .. }) => Value::Text(address.to_string()),
                 _ => Value::Unknown,
             };
             findings.push(Finding {
@@ -102,7 +102,10 @@ mod tests {
 
     #[test]
     fn one_that_overflowed_a_queue_hurts() {
-        let peer = Opener::Peer("10.0.0.9".parse().unwrap());
+        let peer = Opener::Peer {
+            address: "10.0.0.9".parse().unwrap(),
+            netns: None,
+        };
         let finding = one(found(&mut Burst, &Frame::from(&frame(Some(peer), 3))));
         assert_eq!((finding.severity, finding.owner), (Severity::Warning, None));
         assert_eq!(finding.evidence("peer"), Some(&"10.0.0.9".into()));

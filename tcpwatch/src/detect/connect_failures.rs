@@ -77,7 +77,7 @@ impl Detector for ConnectFailures {
                     opened: route.tally.opened,
                     failed: route.tally.failed,
                 };
-                if matches!(route.opener, Opener::Peer(_)) {
+                if matches!(route.opener, Opener::Peer { .. }) {
                     continue;
                 }
                 match route.destination {

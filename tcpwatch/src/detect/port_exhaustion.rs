@@ -248,7 +248,7 @@ fn culprit(churn: &ChurnFrame, ends: &Ends) -> Option<Owner> {
     let mut all = 0.0;
     let mut most = None;
     for route in &churn.by_name {
-        if matches!(route.opener, Opener::Peer(_)) {
+        if matches!(route.opener, Opener::Peer { .. }) {
             continue;
         }
         let is_there = route

@@ -37,7 +37,12 @@ pub enum Opener {
     /// Several processes here that have this name.
     Named(Comm),
     /// A peer elsewhere.
-    Peer(IpAddr),
+    Peer {
+        /// Its address.
+        address: IpAddr,
+        /// Inode number of the network namespace that it connects to: equal addresses may be two hosts for two namespaces.
+        netns: Option<NonZeroU32>,
+    },
 }
 
 impl Opener {
@@ -47,7 +52,16 @@ impl Opener {
         match self {
             Self::Here(process) => process,
             Self::Named(comm) => Some(Process { pid: None, comm }),
-            Self::Peer(_) => None,
+            Self::Peer { .. } => None,
+        }
+    }
+
+    /// Inode number of the network namespace that a peer connects to; `None` if unknown, and for processes here.
+    #[must_use]
+    pub const fn netns(self) -> Option<NonZeroU32> {
+        match self {
+            Self::Here(_) | Self::Named(_) => None,
+            Self::Peer { netns, .. } => netns,
         }
     }
 }
@@ -80,7 +94,7 @@ impl fmt::Display for Opener {
             Self::Here(Some(process)) => process.fmt(f),
             Self::Here(None) => f.write_str("?"),
             Self::Named(comm) => write!(f, "{comm}[*]"),
-            Self::Peer(address) => address.fmt(f),
+            Self::Peer { address, .. } => address.fmt(f),
         }
     }
 }
@@ -224,7 +238,7 @@ impl Churn {
         };
         let tally = self.routes.active(opener, destination, event.monotonic_ns);
         tally.opened += 1;
-        if matches!(opener, Opener::Peer(_)) {
+        if matches!(opener, Opener::Peer { .. }) {
             tally.served.opened(event.owner.map(Process::from));
         }
         self.bursts.opened(opener, event.monotonic_ns);
@@ -244,7 +258,7 @@ impl Churn {
         let lifetime = life.lifetime_ns();
         let tally = self.routes.active(opener, destination, last.monotonic_ns);
         tally.time_wait += u64::from(timewait);
-        if matches!(opener, Opener::Peer(_)) {
+        if matches!(opener, Opener::Peer { .. }) {
             tally.served.ended(last.owner.map(Process::from), timewait);
         }
         match lifetime {
@@ -377,7 +391,11 @@ fn route(event: &Transition) -> Option<(Opener, Destination)> {
                 address: event.local,
                 port: event.lport?.get(),
             };
-            Some((Opener::Peer(event.remote.ip), destination))
+            let opener = Opener::Peer {
+                address: event.remote.ip,
+                netns: event.netns,
+            };
+            Some((opener, destination))
         }
     }
 }
@@ -398,7 +416,7 @@ pub(crate) mod tests {
     use std::net::Ipv4Addr;
     use std::num::{NonZeroU16, NonZeroU32};
 
-    use super::time_wait_by::TimeWaitBy;
+    use super::time_wait_by::{LocalEnd, RemoteEnd, TimeWaitBy};
     use super::*;
     use crate::input::LedgerSample;
     use crate::input::histogram::bucket;
@@ -514,7 +532,10 @@ pub(crate) mod tests {
             (3, Some(bucket(1000)))
         );
         let openers: Vec<_> = frame.routes.iter().map(|route| route.opener).collect();
-        assert!(openers.contains(&Opener::Peer(Ipv4Addr::new(10, 0, 0, 5).into())));
+        assert!(openers.contains(&Opener::Peer {
+            address: Ipv4Addr::new(10, 0, 0, 5).into(),
+            netns: None
+        }));
         assert_eq!(openers.len(), 3, "what comes from here is told of itself");
         assert_eq!((frame.failed().get(Ending::Refused), frame.opened()), (1, 4));
         assert_eq!(frame.time(10), Timestamp::from_nanosecond(100).unwrap());
@@ -522,6 +543,31 @@ pub(crate) mod tests {
             churn.frame(stat(), 0, 20, 0).routes.is_empty(),
             "an interval is told once"
         );
+    }
+
+    #[test]
+    fn equal_peers_and_ports_of_two_namespaces_are_apart() {
+        use TcpState::{Close, FinWait2, SynRecv};
+        let mut churn = Churn::new(0);
+        for (netns, times) in [(1, 2), (2, 5)] {
+            let netns = NonZeroU32::new(netns);
+            let of_peer = |from, to| Transition {
+                netns,
+                ..event(Opened::Passive, [10, 0, 0, 5], 8, from, to)
+            };
+            for _ in 0..times {
+                churn.opened(&of_peer(SynRecv, TcpState::Established));
+                churn.ended(&life(of_peer(FinWait2, Close), 1000), Ending::GracefulActive);
+            }
+        }
+        let frame = churn.frame(stat(), 0, 10, 0);
+        let openers: Vec<_> = frame.routes.iter().map(|route| route.opener.netns()).collect();
+        let [one, two] = [1, 2].map(NonZeroU32::new);
+        assert_eq!(openers, [two, one]);
+        let by = TimeWaitBy::from_routes(&frame.routes);
+        let lports: Vec<_> = by.lport.iter().map(|(end, count)| (end.netns, *count)).collect();
+        let peers: Vec<_> = by.peer.iter().map(|(end, count)| (end.netns, *count)).collect();
+        assert_eq!((lports, peers), (vec![(two, 5), (one, 2)], vec![(two, 5), (one, 2)]));
     }
 
     /// A connection from here to port 80 of `remote`, in TIME_WAIT.
@@ -627,12 +673,17 @@ pub(crate) mod tests {
                 comm: Comm::new(b"app"),
             })
         };
-        let ip = |last| std::net::IpAddr::from([10, 0, 0, last]);
+        let local = |port| LocalEnd { port, netns: None };
+        let remote = |last, port| RemoteEnd {
+            address: IpAddr::from([10, 0, 0, last]),
+            port,
+            netns: None,
+        };
         assert_eq!(
             by,
             TimeWaitBy {
-                lport: vec![(Some(40_000), 6), (None, 3)],
-                peer: vec![((ip(5), None), 6), ((ip(9), Some(80)), 3)],
+                lport: vec![(local(Some(40_000)), 6), (local(None), 3)],
+                peer: vec![(remote(5, None), 6), (remote(9, Some(80)), 3)],
                 process: vec![(process(9), 4), (process(7), 3), (process(8), 2)],
                 other: 0,
                 other_processes: 0,

@@ -1,5 +1,7 @@
 //! Who listens in a network namespace, and how full their accept queues are.
 
+use std::num::NonZeroU32;
+
 use tcpwatch_common::{StateSet, TcpState};
 
 use super::sockets::Sockets;
@@ -31,6 +33,7 @@ pub(super) fn listener(socket: &Socket, queued: u64, limit: Option<u64>) -> List
     Listener {
         cookie: None,
         inode: socket.inode,
+        netns: NonZeroU32::new(socket.netns),
         address: socket.local,
         port: socket.lport,
         queued,
