@@ -326,10 +326,13 @@ mod tests {
         for lport in 40_000..40_090 {
             walk.add(&waiting(event.remote, lport), settings.range.as_ref().unwrap());
         }
-        let sample = |monotonic_ns, walk| PortsSample {
-            monotonic_ns,
-            settings: settings.clone(),
-            walk,
+        let sample = |monotonic_ns, walk| {
+            Some(PortsSample {
+                netns: None,
+                monotonic_ns,
+                settings: settings.clone(),
+                walk,
+            })
         };
         churn.walked(sample(0, Walk::default()));
         churn.opened(&event);

@@ -67,14 +67,14 @@ pub struct BurstTracker<K> {
     evicted: u64,
 }
 
-/// Something that is one of several alike.
-pub trait Group: Copy + Eq + Hash {
-    /// All that are like it, as one.
+/// Owners that can be grouped.
+pub trait Grouped: Copy + Ord + Hash {
+    /// The group of the owner, as an owner itself.
     #[must_use]
     fn group(self) -> Self;
 }
 
-impl<K: Group> BurstTracker<K> {
+impl<K: Grouped> BurstTracker<K> {
     /// Watching begins at `monotonic_ns`.
     #[must_use]
     pub fn new(monotonic_ns: u64) -> Self {
@@ -106,7 +106,8 @@ impl<K: Group> BurstTracker<K> {
 
     /// Judges the seconds that have been over for one at `monotonic_ns`; the bursts that ended, each once.
     ///
-    /// After a pause of more than a minute, and when the clock was set back by more, watching begins anew.
+    /// Call it every second or more often: the minute before a second must still be known when the second is judged. After a pause of
+    /// more than a minute, and when the clock was set back by more, watching begins anew.
     pub fn tick(&mut self, monotonic_ns: u64) -> Vec<Burst<K>> {
         let now = Seconds::slot(monotonic_ns);
         let latest = self.judged.max(self.opened.newest());
@@ -116,9 +117,12 @@ impl<K: Group> BurstTracker<K> {
                 ..Self::new(monotonic_ns)
             };
         }
+        let mut ended = Vec::new();
+        if self.judged.saturating_add(1) >= now {
+            return ended;
+        }
         self.owners.expire(now);
         self.groups.expire(now);
-        let mut ended = Vec::new();
         while self.judged.saturating_add(1) < now {
             ended.extend(self.judge());
         }
@@ -193,13 +197,13 @@ mod tests {
     const S: u64 = 1_000_000_000;
 
     /// From 1000 on those of one thousand are alike.
-    impl Group for u32 {
+    impl Grouped for u32 {
         fn group(self) -> Self {
             if self < 1000 { self } else { self / 1000 * 1000 }
         }
     }
 
-    impl Group for u64 {
+    impl Grouped for u64 {
         fn group(self) -> Self {
             self
         }

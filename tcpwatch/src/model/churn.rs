@@ -16,7 +16,7 @@ use tcpwatch_common::TcpState;
 use routes::Routes;
 use served::Served;
 
-use super::burst::{Burst, BurstTracker, Group};
+use super::burst::{Burst, BurstTracker, Grouped};
 use super::ending::{Ending, EndingCounts};
 use super::ports::row::Row;
 use super::ports::table::PortUse;
@@ -66,7 +66,7 @@ impl Opener {
     }
 }
 
-impl Group for Opener {
+impl Grouped for Opener {
     /// All processes of its name.
     fn group(self) -> Self {
         match self {
@@ -203,15 +203,23 @@ pub struct ChurnFrame {
     pub lost: u64,
 }
 
+/// The ephemeral ports of the namespace `netns`, since the first walk.
+#[derive(Debug)]
+struct WalkedPorts {
+    netns: Option<NonZeroU32>,
+    in_use: PortUse,
+}
+
 /// Takes connections as they open and end, gives a frame an interval.
 #[derive(Debug)]
 pub struct Churn {
     routes: Routes,
     bursts: BurstTracker<Opener>,
-    /// Empty until a walk of the ports came: nothing is shown before.
-    ports: PortUse,
-    ports_seen: bool,
-    /// Of the interval that ends.
+    /// The bursts that ended since the last frame: one in two seconds at most.
+    ended_bursts: Vec<Burst<Opener>>,
+    /// The ports of the namespace that is walked; `None` while none is.
+    ports: Option<WalkedPorts>,
+    /// The listeners of the interval that ends.
     dropping: Vec<Listener>,
 }
 
@@ -222,8 +230,8 @@ impl Churn {
         Self {
             routes: Routes::default(),
             bursts: BurstTracker::new(monotonic_ns),
-            ports: PortUse::new(Settings::default()),
-            ports_seen: false,
+            ended_bursts: Vec::new(),
+            ports: None,
             dropping: Vec::new(),
         }
     }
@@ -242,8 +250,8 @@ impl Churn {
             tally.served.opened(event.owner.map(Process::from));
         }
         self.bursts.opened(opener, event.monotonic_ns);
-        if let Some(port) = port(event).filter(|_| self.ports_seen) {
-            self.ports.opened(&port, event.monotonic_ns);
+        if let Some((ports, port)) = self.ports_of(event) {
+            ports.opened(&port, event.monotonic_ns);
         }
     }
 
@@ -269,17 +277,22 @@ impl Churn {
         if let Some(traffic) = life.traffic.filter(|_| !connecting) {
             tally.exchanged.add(traffic);
         }
-        if let Some(port) = port(last).filter(|_| self.ports_seen) {
+        if let Some((ports, port)) = self.ports_of(last) {
             if connecting {
-                // It held its port from the SYN on, and is told of only now.
-                self.ports.opened(&port, last.monotonic_ns);
+                // It held its port from the SYN on, but no record came before this one.
+                ports.opened(&port, last.monotonic_ns);
             }
             if timewait {
-                self.ports.time_wait(&port, last.monotonic_ns);
+                ports.time_wait(&port, last.monotonic_ns);
             } else {
-                self.ports.freed(&port, last.monotonic_ns);
+                ports.freed(&port, last.monotonic_ns);
             }
         }
+    }
+
+    /// It is `monotonic_ns`, and all connections that were opened until then are known. Call it every second or more often.
+    pub fn tick(&mut self, monotonic_ns: u64) {
+        self.ended_bursts.extend(self.bursts.tick(monotonic_ns));
     }
 
     /// Forgets the connections of the interval so far, though not the ports that they hold.
@@ -287,11 +300,27 @@ impl Churn {
         self.routes.take();
     }
 
-    /// Takes what a walk found.
-    pub fn walked(&mut self, sample: PortsSample) {
-        self.ports_seen = true;
-        self.ports.set(sample.settings);
-        self.ports.walk(sample.walk, sample.monotonic_ns);
+    /// Takes the result of a walk of the ports; `None` if they are walked no more, and unknown from now on.
+    pub fn walked(&mut self, sample: Option<PortsSample>) {
+        let Some(sample) = sample else {
+            self.ports = None;
+            return;
+        };
+        let before = self.ports.take().filter(|ports| ports.netns == sample.netns);
+        let ports = self.ports.insert(before.unwrap_or_else(|| WalkedPorts {
+            netns: sample.netns,
+            in_use: PortUse::new(Settings::default()),
+        }));
+        ports.in_use.set(sample.settings);
+        ports.in_use.walk(sample.walk, sample.monotonic_ns);
+    }
+
+    /// The port that the connection of `event` uses, and the ports that it is one of; `None` if these are not walked.
+    fn ports_of(&mut self, event: &Transition) -> Option<(&mut PortUse, Port)> {
+        let port = port(event)?;
+        let ports = self.ports.as_mut()?;
+        let is_elsewhere = event.netns.is_some() && ports.netns.is_some() && event.netns != ports.netns;
+        (!is_elsewhere).then_some((&mut ports.in_use, port))
     }
 
     /// Takes the listeners that dropped something in the interval that ends, and how much.
@@ -301,19 +330,21 @@ impl Churn {
 
     /// The interval that `stat` tells the host's numbers of, and a new one begun; `unix_ns` and `monotonic_ns` are now.
     pub fn frame(&mut self, stat: StatFrame, unix_ns: i64, monotonic_ns: u64, lost: u64) -> ChurnFrame {
+        self.tick(monotonic_ns);
         let (mut routes, routes_evicted) = self.routes.take();
         routes.sort_by(busiest_first);
+        let ports = self.ports.as_ref().map(|ports| &ports.in_use);
         ChurnFrame {
             stat,
             by_name: by_name::by_name(&routes),
             routes,
-            bursts: self.bursts.tick(monotonic_ns),
+            bursts: std::mem::take(&mut self.ended_bursts),
             going: self.bursts.going(),
             burst_openers_evicted: self.bursts.evicted(),
             to_unix_ns: unix_ns.wrapping_sub_unsigned(monotonic_ns),
-            ports: self.ports_seen.then(|| self.ports.rows(monotonic_ns)),
-            ports_evicted: self.ports_seen.then(|| self.ports.evicted()),
-            ports_left_out: self.ports_seen.then(|| self.ports.left_out()),
+            ports: ports.map(|ports| ports.rows(monotonic_ns)),
+            ports_evicted: ports.map(PortUse::evicted),
+            ports_left_out: ports.map(PortUse::left_out),
             dropping: std::mem::take(&mut self.dropping),
             routes_evicted,
             lost,
@@ -607,14 +638,59 @@ pub(crate) mod tests {
         let evicted = Some((WALK_MAX - ENDS_MAX) as u64);
         for (walk, left_out) in [(walk, 3), (Walk::default(), 0)] {
             let settings = settings.clone();
-            churn.walked(PortsSample {
+            churn.walked(Some(PortsSample {
+                netns: None,
                 monotonic_ns: 1_000_000_000,
                 settings,
                 walk,
-            });
+            }));
             let frame = churn.frame(stat(), 0, 0, 0);
             assert_eq!((frame.ports_evicted, frame.ports_left_out), (evicted, Some(left_out)));
         }
+    }
+
+    /// A walk of the namespace `netns` that finds no port in use.
+    fn walk(netns: u32) -> PortsSample {
+        PortsSample {
+            netns: NonZeroU32::new(netns),
+            monotonic_ns: 0,
+            settings: Settings::default(),
+            walk: Walk::default(),
+        }
+    }
+
+    #[test]
+    fn ports_are_those_of_the_namespace_that_is_walked() {
+        let mut churn = Churn::new(0);
+        let opens = |churn: &mut Churn, netns| {
+            churn.opened(&Transition {
+                netns: NonZeroU32::new(netns),
+                ..event(
+                    Opened::Active,
+                    [10, 0, 0, 9],
+                    7,
+                    TcpState::SynSent,
+                    TcpState::Established,
+                )
+            });
+        };
+        let used = |churn: &mut Churn| {
+            let ports = churn.frame(stat(), 0, 10, 0).ports;
+            ports.map(|rows| rows.iter().map(|row| row.used).sum::<u64>())
+        };
+        churn.walked(Some(walk(1)));
+        for (netns, times) in [(1, 2), (2, 5)] {
+            (0..times).for_each(|_| opens(&mut churn, netns));
+        }
+        assert_eq!(used(&mut churn), Some(2), "a container that starts has its own ports");
+        churn.walked(None);
+        opens(&mut churn, 1);
+        assert_eq!(used(&mut churn), None, "there are several namespaces");
+        churn.walked(Some(walk(1)));
+        assert_eq!(used(&mut churn), Some(0), "what came before is old");
+        opens(&mut churn, 1);
+        churn.walked(Some(walk(2)));
+        assert_eq!(used(&mut churn), Some(0), "it is another namespace");
     }
 
     #[test]
@@ -629,16 +705,11 @@ pub(crate) mod tests {
         );
         for (is_walked, rows) in [(false, None), (true, Some(1))] {
             if is_walked {
-                churn.walked(PortsSample {
-                    monotonic_ns: 0,
-                    settings: Settings::default(),
-                    walk: Walk::default(),
-                });
-                assert_eq!(
-                    churn.ports.rows(0),
-                    [],
+                assert!(
+                    churn.ports.is_none(),
                     "a namespace whose ports nobody walks takes no memory"
                 );
+                churn.walked(Some(walk(1)));
             }
             churn.opened(&opened);
             let frame = churn.frame(stat(), 0, 10, 0);

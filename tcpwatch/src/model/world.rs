@@ -34,6 +34,8 @@ pub struct World {
     monotonic_ns: u64,
     /// Whether an interval has ended.
     has_interval: bool,
+    /// Whether all records that were made before the last tick are known.
+    is_stream_read: bool,
     counts: Stat,
     transitions: TraceTracker<Transition>,
     connections: TraceTracker<Connection>,
@@ -62,6 +64,7 @@ impl World {
             time: Timestamp::UNIX_EPOCH,
             monotonic_ns: 0,
             has_interval: false,
+            is_stream_read: true,
             counts: Stat::new(session.reasons.clone()),
             transitions: TraceTracker::new(session, needs.rows()),
             connections: TraceTracker::new(session, needs.rows()),
@@ -111,6 +114,7 @@ impl World {
                 emptied,
             }) => {
                 self.lost = lost;
+                self.is_stream_read = emptied;
                 self.transitions.holdback.set_missed_resets(missed_resets, emptied);
                 self.connections.holdback.set_missed_resets(missed_resets, emptied);
             }
@@ -121,7 +125,7 @@ impl World {
             }
             Input::Sockets(walked) => self.counts.sockets(walked),
             Input::HostFacts(facts) => self.counts.host_facts(facts),
-            Input::Ports(sample) => self.churn.walked(*sample),
+            Input::Ports(sample) => self.churn.walked(sample.map(|sample| *sample)),
             Input::ListenerDrops(listeners) => self.churn.dropped(listeners),
             Input::Latency(sample) => self.latency.add(*sample, self.monotonic_ns),
             Input::ScanStart { is_base } => {
@@ -133,6 +137,9 @@ impl World {
             Input::SocketScan { scan, missed } => return self.fill_frame(|world| world.end_scan(*scan, missed)),
             Input::Tick { time, monotonic_ns } => {
                 (self.time, self.monotonic_ns) = (time, monotonic_ns);
+                if self.needs.churn && self.is_stream_read {
+                    self.churn.tick(monotonic_ns);
+                }
                 return self.fill_frame(|world| world.release_rows(monotonic_ns));
             }
             Input::IntervalEnd => return self.fill_frame(Self::hold_interval),

@@ -153,6 +153,106 @@ fn identity(event: &Transition) -> (u64, Option<NonZeroU64>, TcpState, TcpState,
     (event.monotonic_ns, event.id, event.from, event.to, event.inode)
 }
 
+/// A sample of the ledger with nothing in it.
+fn empty_ledger() -> Input {
+    Input::Ledger(Box::new(LedgerSample {
+        moves: [[0; STATES]; STATES],
+        sockets: [0; STATES],
+        ends: Vec::new(),
+        uncounted_ends: 0,
+        lost: 0,
+        missed: None,
+        missed_resets: None,
+        unmarked: 0,
+        drift: None,
+    }))
+}
+
+/// Bursts are found by the second, however long the interval of the output is.
+#[test]
+fn bursts_are_the_same_at_any_interval() {
+    let opened = |ns| {
+        Input::Transition(Transition {
+            monotonic_ns: ns,
+            opened: Some(Opened::Active),
+            rport: std::num::NonZeroU16::new(80),
+            ..Transition::between(TcpState::SynSent, TcpState::Established)
+        })
+    };
+    let bursts = |interval_s: u64| {
+        let mut world = World::new(ALL, OwnerFilter::default());
+        let mut bursts = Vec::new();
+        for second in 0..1200 {
+            // A steady rate, and three times as many in the second 500.
+            let rate = if second == 500 { 600 } else { 200 };
+            for number in 0..rate {
+                let _ = world.apply(opened(second * 1_000_000_000 + number));
+            }
+            let _ = world.apply(tick((second + 1) * 1_000_000_000));
+            if (second + 1) % interval_s == 0 {
+                let _ = world.apply(empty_ledger());
+                let frame = world.apply(Input::IntervalEnd);
+                bursts.extend(
+                    frame
+                        .into_iter()
+                        .flat_map(|frame| &frame.churn)
+                        .flat_map(|churn| churn.bursts.clone()),
+                );
+            }
+        }
+        bursts
+    };
+    let every_second = bursts(1);
+    assert_eq!(every_second.len(), 1, "{every_second:?}");
+    assert_eq!(
+        (every_second[0].start_ns, every_second[0].opened),
+        (500_000_000_000, 400)
+    );
+    for interval_s in [10, 60, 61, 300] {
+        assert_eq!(bursts(interval_s), every_second, "{interval_s} s");
+    }
+}
+
+/// A program that was stopped reads the seconds that it missed before it judges them.
+#[test]
+fn bursts_wait_for_records_that_are_read_late() {
+    let mut world = World::new(ALL, OwnerFilter::default());
+    let loss = |emptied| {
+        Input::Loss(Loss {
+            emptied,
+            ..Loss::default()
+        })
+    };
+    for second in 0..30 {
+        let _ = world.apply(tick(second * 1_000_000_000));
+    }
+    for (number, is_last) in [(0, false), (1, true)] {
+        for event in 0..500 {
+            let _ = world.apply(Input::Transition(Transition {
+                monotonic_ns: 31_000_000_000 + number * 1_000_000 + event,
+                opened: Some(Opened::Active),
+                rport: std::num::NonZeroU16::new(80),
+                ..Transition::between(TcpState::SynSent, TcpState::Established)
+            }));
+        }
+        let _ = world.apply(loss(is_last));
+        let _ = world.apply(tick(40_000_000_000));
+    }
+    let mut bursts = Vec::new();
+    for _ in 0..2 {
+        let _ = world.apply(empty_ledger());
+        let frame = world.apply(Input::IntervalEnd);
+        bursts.extend(
+            frame
+                .into_iter()
+                .flat_map(|frame| &frame.churn)
+                .flat_map(|churn| churn.bursts.clone()),
+        );
+    }
+    let opened: Vec<u64> = bursts.iter().map(|burst| burst.opened).collect();
+    assert_eq!(opened, [1000]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -219,17 +319,7 @@ proptest! {
     #[test]
     fn a_frame_of_an_interval_has_every_part_that_is_needed(inputs in vec(input(), 0..60)) {
         let (_, mut world) = frames(OwnerFilter::default(), &inputs);
-        world.apply(Input::Ledger(Box::new(LedgerSample {
-            moves: [[0; STATES]; STATES],
-            sockets: [0; STATES],
-            ends: Vec::new(),
-            uncounted_ends: 0,
-            lost: 0,
-            missed: None,
-            missed_resets: None,
-            unmarked: 0,
-            drift: None,
-        })));
+        world.apply(empty_ledger());
         world.apply(tick(1));
         world.apply(Input::IntervalEnd);
         world.apply(tick(2));
