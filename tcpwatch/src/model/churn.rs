@@ -8,7 +8,7 @@ pub mod time_wait_by;
 use std::cmp::Ordering;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 
 use jiff::Timestamp;
 use tcpwatch_common::TcpState;
@@ -18,6 +18,7 @@ use served::Served;
 
 use super::burst::{Burst, BurstTracker, Grouped};
 use super::ending::{Ending, EndingCounts};
+use super::filter::Filter;
 use super::ports::row::Row;
 use super::ports::table::PortUse;
 use super::stat::StatFrame;
@@ -26,7 +27,7 @@ use crate::input::listener::Listener;
 use crate::input::owner::{Comm, Process};
 use crate::input::ports::ends::Port;
 use crate::input::ports::settings::Settings;
-use crate::input::socket::Address;
+use crate::input::socket::{Address, Family};
 use crate::input::{Connection, Opened, PortsSample, Traffic, Transition};
 
 /// Who opens a connection.
@@ -213,6 +214,8 @@ struct WalkedPorts {
 /// Takes connections as they open and end, gives a frame an interval.
 #[derive(Debug)]
 pub struct Churn {
+    /// The filter that the connections passed.
+    filter: Filter,
     routes: Routes,
     bursts: BurstTracker<Opener>,
     /// The bursts that ended since the last frame: one in two seconds at most.
@@ -224,10 +227,17 @@ pub struct Churn {
 }
 
 impl Churn {
-    /// Nothing known yet, from `monotonic_ns` on.
+    /// Nothing known yet, from `monotonic_ns` on. All connections are counted.
     #[must_use]
     pub fn new(monotonic_ns: u64) -> Self {
+        Self::filtered(Filter::default(), monotonic_ns)
+    }
+
+    /// The same where only the connections come that pass `filter`.
+    #[must_use]
+    pub fn filtered(filter: Filter, monotonic_ns: u64) -> Self {
         Self {
+            filter,
             routes: Routes::default(),
             bursts: BurstTracker::new(monotonic_ns),
             ended_bursts: Vec::new(),
@@ -241,7 +251,7 @@ impl Churn {
         if event.to != TcpState::Established {
             return;
         }
-        let Some((opener, destination)) = route(event).filter(|_| !is_counted_by_local_opener(event)) else {
+        let Some((opener, destination)) = route(event).filter(|_| !self.is_counted_by_local_opener(event)) else {
             return;
         };
         let tally = self.routes.active(opener, destination, event.monotonic_ns);
@@ -313,6 +323,22 @@ impl Churn {
         }));
         ports.in_use.set(sample.settings);
         ports.in_use.walk(sample.walk, sample.monotonic_ns);
+    }
+
+    /// Whether the opening is counted at the other end of the connection: that end is on this host too, and passes the filter.
+    ///
+    /// A connection from an address of this host to another one is not recognized, and counted at both ends. Endings are counted at each
+    /// end, for each may have a TIME_WAIT of its own.
+    fn is_counted_by_local_opener(&self, event: &Transition) -> bool {
+        let [local, remote] = [event.local, event.remote].map(|address| address.ip.to_canonical());
+        // A client of a socket for both families has an IPv4 socket.
+        let family = if remote.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+        let port = |port: Option<NonZeroU16>| port.map_or(0, NonZeroU16::get);
+        event.opened == Some(Opened::Passive)
+            && (remote.is_loopback() || event.remote == event.local)
+            && self
+                .filter
+                .matches_ends(family, (remote, port(event.rport)), (local, port(event.lport)))
     }
 
     /// The port that the connection of `event` uses, and the ports that it is one of; `None` if these are not walked.
@@ -397,13 +423,6 @@ fn busiest_first(a: &Route, b: &Route) -> Ordering {
     by_place.then_with(|| (a.opener, a.destination).cmp(&(b.opener, b.destination)))
 }
 
-/// Whether the opening of the connection is told of its other end, which is here too: one opened from the very address it came
-/// to. What it cost this side is told of this side all the same.
-fn is_counted_by_local_opener(event: &Transition) -> bool {
-    let from_here = event.remote.ip.to_canonical().is_loopback() || event.remote == event.local;
-    event.opened == Some(Opened::Passive) && from_here
-}
-
 /// Who opened the connection of `event`, and where to; `None` where its opening was not seen.
 fn route(event: &Transition) -> Option<(Opener, Destination)> {
     match event.opened? {
@@ -444,9 +463,6 @@ fn port(event: &Transition) -> Option<Port> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::net::Ipv4Addr;
-    use std::num::{NonZeroU16, NonZeroU32};
-
     use super::time_wait_by::{LocalEnd, RemoteEnd, TimeWaitBy};
     use super::*;
     use crate::input::LedgerSample;
@@ -454,9 +470,10 @@ pub(crate) mod tests {
     use crate::input::owner::{Comm, How, Owner};
     use crate::input::ports::range::PortRange;
     use crate::input::ports::walk::{WALK_MAX, Walk};
-    use crate::input::socket::{Family, Kind, Socket};
+    use crate::input::socket::{Kind, Socket};
     use crate::model::ports::table::ENDS_MAX;
     use crate::model::stat::Stat;
+    use std::net::Ipv4Addr;
 
     pub(crate) fn event(opened: Opened, remote: [u8; 4], pid: u32, from: TcpState, to: TcpState) -> Transition {
         Transition {
@@ -574,6 +591,56 @@ pub(crate) mod tests {
             churn.frame(stat(), 0, 20, 0).routes.is_empty(),
             "an interval is told once"
         );
+    }
+
+    #[test]
+    fn an_opening_over_loopback_is_counted_once_whatever_the_filter() {
+        let opened = |options: &[(&str, &str)]| {
+            let mut filter = Filter::default();
+            for &(option, value) in options {
+                match option {
+                    "lport" => filter.lport = value.parse().unwrap(),
+                    "rport" => filter.rport = value.parse().unwrap(),
+                    "port" => filter.port = value.parse().unwrap(),
+                    _ => filter.local = vec![value.parse().unwrap()],
+                }
+            }
+            let client = Transition {
+                local: Address::new(Ipv4Addr::LOCALHOST.into(), 0),
+                ..event(
+                    Opened::Active,
+                    [127, 0, 0, 1],
+                    7,
+                    TcpState::SynSent,
+                    TcpState::Established,
+                )
+            };
+            let server = Transition {
+                lport: client.rport,
+                rport: client.lport,
+                opened: Some(Opened::Passive),
+                ..client
+            };
+            let mut churn = Churn::filtered(filter.clone(), 0);
+            for end in [client, server] {
+                let port = |port: Option<NonZeroU16>| port.unwrap().get();
+                let (local, remote) = ((end.local.ip, port(end.lport)), (end.remote.ip, port(end.rport)));
+                if filter.matches_ends(end.family, local, remote) {
+                    churn.opened(&end);
+                }
+            }
+            churn.frame(stat(), 0, 10, 0).opened()
+        };
+        for filter in [
+            ("lport", "80"),
+            ("rport", "80"),
+            ("port", "80"),
+            ("local", "127.0.0.0/8"),
+        ] {
+            assert_eq!(opened(&[filter]), 1, "{filter:?}");
+        }
+        assert_eq!(opened(&[]), 1);
+        assert_eq!(opened(&[("lport", "81")]), 0);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use self::interval::HeldInterval;
 use self::stuck_tracker::StuckTracker;
 use self::trace_tracker::TraceTracker;
 use super::churn::Churn;
-use super::filter::owner::OwnerFilter;
+use super::filter::Filter;
 use super::frame::Frame;
 use super::latency::Latency;
 use super::stat::Stat;
@@ -28,7 +28,7 @@ use crate::input::{Connection, EndCounts, Input, Loss, Session, Transition};
 #[derive(Debug)]
 pub struct World {
     needs: Needs,
-    filter: OwnerFilter,
+    filter: Filter,
     /// Time of the last tick, by two clocks.
     time: Timestamp,
     monotonic_ns: u64,
@@ -51,16 +51,16 @@ pub struct World {
 }
 
 impl World {
-    /// An empty model that keeps what `needs` call for. `filter` selects the rows of traces by owner.
+    /// An empty model that keeps what `needs` call for. `filter` is the filter of the source; the model selects the rows of traces by
+    /// its owner.
     #[must_use]
-    pub fn new(needs: Needs, filter: OwnerFilter) -> Self {
+    pub fn new(needs: Needs, filter: Filter) -> Self {
         Self::for_session(needs, filter, &Session::default())
     }
 
-    fn for_session(needs: Needs, filter: OwnerFilter, session: &Session) -> Self {
+    fn for_session(needs: Needs, filter: Filter, session: &Session) -> Self {
         Self {
             needs,
-            filter,
             time: Timestamp::UNIX_EPOCH,
             monotonic_ns: 0,
             has_interval: false,
@@ -69,7 +69,8 @@ impl World {
             transitions: TraceTracker::new(session, needs.rows()),
             connections: TraceTracker::new(session, needs.rows()),
             cgroups: CgroupPaths::default(),
-            churn: Churn::new(session.monotonic_ns),
+            churn: Churn::filtered(filter.clone(), session.monotonic_ns),
+            filter,
             latency: Latency::new(needs.latency.unwrap_or_default(), session.monotonic_ns),
             stuck: needs.stuck.map(|stuck| StuckTracker::new(stuck, session)),
             lost: 0,
@@ -90,7 +91,7 @@ impl World {
                     self.churn.opened(&event);
                 }
                 if let Some(stuck) = &mut self.stuck {
-                    stuck.transition(event, &self.filter, &self.cgroups);
+                    stuck.transition(event, &self.filter.owner, &self.cgroups);
                 }
                 if self.needs.transitions {
                     self.transitions.holdback.push(event);
@@ -130,7 +131,7 @@ impl World {
             Input::Latency(sample) => self.latency.add(*sample, self.monotonic_ns),
             Input::ScanStart { is_base } => {
                 if let Some(stuck) = &mut self.stuck {
-                    stuck.release(u64::MAX, &self.filter, &self.cgroups);
+                    stuck.release(u64::MAX, &self.filter.owner, &self.cgroups);
                     stuck.start_scan(is_base);
                 }
             }
@@ -175,6 +176,7 @@ impl World {
             frame,
             ..
         } = self;
+        let filter = &filter.owner;
         if let Some(held) = self.held.take_if(|held| !held.waits(monotonic_ns)) {
             held.show(frame);
         }
@@ -237,7 +239,7 @@ impl World {
     fn end_scan(&mut self, scan: SocketScan, missed: Option<u64>) {
         let unix_ns = self.unix_ns();
         let Some(stuck) = &mut self.stuck else { return };
-        stuck.release(u64::MAX, &self.filter, &self.cgroups);
+        stuck.release(u64::MAX, &self.filter.owner, &self.cgroups);
         let to_unix_ns = unix_ns.wrapping_sub_unsigned(self.monotonic_ns);
         self.frame.leaks = stuck.end_scan(scan, to_unix_ns, self.lost, missed);
     }

@@ -15,6 +15,7 @@ use crate::input::needs::StuckNeeds;
 use crate::input::owner::tests::owner;
 use crate::input::owner::{Owner, UnknownOwner};
 use crate::input::{HostFacts, LedgerSample, Loss, Opened, TimeWaitCounters};
+use crate::model::filter::owner::OwnerFilter;
 use crate::model::leaks::tests::{scan, socket};
 use crate::model::trace::{TraceRecord, TraceRow};
 
@@ -136,6 +137,10 @@ fn tick(monotonic_ns: u64) -> Input {
 
 /// Applies `inputs` to a new model; returns the frames and the model.
 fn frames(filter: OwnerFilter, inputs: &[Input]) -> (Vec<Frame>, World) {
+    let filter = Filter {
+        owner: filter,
+        ..Filter::default()
+    };
     let mut world = World::new(ALL, filter);
     let frames = inputs.iter().filter_map(|input| world.apply(input.clone()).cloned());
     let frames = frames.collect();
@@ -180,7 +185,7 @@ fn bursts_are_the_same_at_any_interval() {
         })
     };
     let bursts = |interval_s: u64| {
-        let mut world = World::new(ALL, OwnerFilter::default());
+        let mut world = World::new(ALL, Filter::default());
         let mut bursts = Vec::new();
         for second in 0..1200 {
             // A steady rate, and three times as many in the second 500.
@@ -216,7 +221,7 @@ fn bursts_are_the_same_at_any_interval() {
 /// A program that was stopped reads the seconds that it missed before it judges them.
 #[test]
 fn bursts_wait_for_records_that_are_read_late() {
-    let mut world = World::new(ALL, OwnerFilter::default());
+    let mut world = World::new(ALL, Filter::default());
     let loss = |emptied| {
         Input::Loss(Loss {
             emptied,
