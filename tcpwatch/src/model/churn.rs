@@ -217,6 +217,8 @@ pub struct Churn {
     /// The filter that the connections passed.
     filter: Filter,
     routes: Routes,
+    /// The end of the interval that is over, and its routes, until all of its records are known.
+    over: Option<(u64, Routes)>,
     bursts: BurstTracker<Opener>,
     /// The bursts that ended since the last frame: one in two seconds at most.
     ended_bursts: Vec<Burst<Opener>>,
@@ -239,6 +241,7 @@ impl Churn {
         Self {
             filter,
             routes: Routes::default(),
+            over: None,
             bursts: BurstTracker::new(monotonic_ns),
             ended_bursts: Vec::new(),
             ports: None,
@@ -254,7 +257,9 @@ impl Churn {
         let Some((opener, destination)) = route(event).filter(|_| !self.is_counted_by_local_opener(event)) else {
             return;
         };
-        let tally = self.routes.active(opener, destination, event.monotonic_ns);
+        let tally = self
+            .routes_at(event.monotonic_ns)
+            .active(opener, destination, event.monotonic_ns);
         tally.opened += 1;
         if matches!(opener, Opener::Peer { .. }) {
             tally.served.opened(event.owner.map(Process::from));
@@ -274,7 +279,9 @@ impl Churn {
         let connecting = last.from == TcpState::SynSent;
         let timewait = ending.timewait().is_some();
         let lifetime = life.lifetime_ns();
-        let tally = self.routes.active(opener, destination, last.monotonic_ns);
+        let tally = self
+            .routes_at(last.monotonic_ns)
+            .active(opener, destination, last.monotonic_ns);
         tally.time_wait += u64::from(timewait);
         if matches!(opener, Opener::Peer { .. }) {
             tally.served.ended(last.owner.map(Process::from), timewait);
@@ -305,9 +312,12 @@ impl Churn {
         self.ended_bursts.extend(self.bursts.tick(monotonic_ns));
     }
 
-    /// Forgets the connections of the interval so far, though not the ports that they hold.
-    pub fn forget_routes(&mut self) {
-        self.routes.take();
+    /// The routes of the interval that `monotonic_ns` is in.
+    fn routes_at(&mut self, monotonic_ns: u64) -> &mut Routes {
+        match &mut self.over {
+            Some((end_ns, routes)) if monotonic_ns <= *end_ns => routes,
+            _ => &mut self.routes,
+        }
     }
 
     /// Takes the result of a walk of the ports; `None` if they are walked no more, and unknown from now on.
@@ -354,16 +364,37 @@ impl Churn {
         self.dropping = listeners;
     }
 
-    /// The interval that `stat` tells the host's numbers of, and a new one begun; `unix_ns` and `monotonic_ns` are now.
-    pub fn frame(&mut self, stat: StatFrame, unix_ns: i64, monotonic_ns: u64, lost: u64) -> ChurnFrame {
+    /// Ends the interval at `monotonic_ns`, and begins a new one. Records of the old interval may still come: [`Self::take_routes`] takes
+    /// its routes when all of them are known.
+    pub fn end_interval(&mut self, monotonic_ns: u64) {
         self.tick(monotonic_ns);
-        let (mut routes, routes_evicted) = self.routes.take();
-        routes.sort_by(busiest_first);
+        self.over = Some((monotonic_ns, std::mem::take(&mut self.routes)));
+    }
+
+    /// The routes of the interval that is over, in no order, and how many openers and destinations made room for others.
+    pub fn take_routes(&mut self) -> (Vec<Route>, u64) {
+        self.over
+            .take()
+            .map_or_else(Default::default, |(_, mut routes)| routes.take())
+    }
+
+    /// A whole interval, which ends now.
+    #[cfg(test)]
+    pub(crate) fn frame(&mut self, stat: StatFrame, unix_ns: i64, monotonic_ns: u64, lost: u64) -> ChurnFrame {
+        self.end_interval(monotonic_ns);
+        let mut frame = self.frame_without_routes(stat, unix_ns, monotonic_ns, lost);
+        frame.set_routes(self.take_routes());
+        frame
+    }
+
+    /// What there is to show of the interval that ended now, at `unix_ns` and `monotonic_ns`, apart from its routes. `stat` has the
+    /// host's numbers of the same interval.
+    pub fn frame_without_routes(&mut self, stat: StatFrame, unix_ns: i64, monotonic_ns: u64, lost: u64) -> ChurnFrame {
         let ports = self.ports.as_ref().map(|ports| &ports.in_use);
         ChurnFrame {
             stat,
-            by_name: by_name::by_name(&routes),
-            routes,
+            by_name: Vec::new(),
+            routes: Vec::new(),
             bursts: std::mem::take(&mut self.ended_bursts),
             going: self.bursts.going(),
             burst_openers_evicted: self.bursts.evicted(),
@@ -372,13 +403,21 @@ impl Churn {
             ports_evicted: ports.map(PortUse::evicted),
             ports_left_out: ports.map(PortUse::left_out),
             dropping: std::mem::take(&mut self.dropping),
-            routes_evicted,
+            routes_evicted: 0,
             lost,
         }
     }
 }
 
 impl ChurnFrame {
+    /// Sets the routes, and how many openers and destinations made room for others.
+    pub fn set_routes(&mut self, (mut routes, evicted): (Vec<Route>, u64)) {
+        routes.sort_by(busiest_first);
+        self.by_name = by_name::by_name(&routes);
+        self.routes = routes;
+        self.routes_evicted = evicted;
+    }
+
     /// The time of the monotonic `ns`.
     #[must_use]
     pub fn time(&self, ns: u64) -> Timestamp {

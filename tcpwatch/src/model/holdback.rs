@@ -151,6 +151,13 @@ impl<T: TraceRecord> Holdback<T> {
         self.queue.is_empty()
     }
 
+    /// Whether a record of `monotonic_ns` or before is held back.
+    #[must_use]
+    pub fn holds_until(&self, monotonic_ns: u64) -> bool {
+        let mut times = self.queue.iter().map(|entry| entry.record.event().monotonic_ns);
+        times.any(|ns| ns <= monotonic_ns)
+    }
+
     /// Releases the first record if nothing can change it any more, or if its wait is over at `monotonic_ns`. `has_cgroups` is whether
     /// the cgroups of the processes of a record are known.
     pub fn pop(&mut self, monotonic_ns: u64, has_cgroups: impl Fn(&T) -> bool) -> Option<Released<T>> {

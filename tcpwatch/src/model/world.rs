@@ -46,7 +46,7 @@ pub struct World {
     /// Records lost since the start.
     lost: u64,
     frame: Frame,
-    /// An interval that is over, and waits for the owners of listeners.
+    /// An interval that is over, and waits until all of it is known.
     held: Option<HeldInterval>,
 }
 
@@ -177,9 +177,6 @@ impl World {
             ..
         } = self;
         let filter = &filter.owner;
-        if let Some(held) = self.held.take_if(|held| !held.waits(monotonic_ns)) {
-            held.show(frame);
-        }
         if let Some(stuck) = stuck {
             stuck.release(monotonic_ns, filter, cgroups);
         }
@@ -200,40 +197,52 @@ impl World {
                 connections.append_row(released, filter, cgroups, &mut frame.connections.rows);
             }
         }
-    }
-
-    /// Shows the interval that is over, or holds it back until the owners of its listeners are known; of two the first is shown.
-    fn hold_interval(&mut self) {
-        let held = self.held.take();
-        self.end_interval();
-        let over = HeldInterval::take(&mut self.frame, self.monotonic_ns);
-        match held {
-            Some(held) => {
-                held.show(&mut self.frame);
-                self.held = Some(over);
-            }
-            None if over.waits(self.monotonic_ns) => self.held = Some(over),
-            None => over.show(&mut self.frame),
+        if let Some(held) = &mut self.held
+            && self.is_stream_read
+            && !connections.holdback.holds_until(held.ended_ns())
+        {
+            held.end_records();
+        }
+        if let Some(held) = self.held.take_if(|held| !held.waits(monotonic_ns)) {
+            held.show(frame, churn);
         }
     }
 
-    fn end_interval(&mut self) {
+    /// Shows the interval that is over, or holds it back until all of it is known; of two the first is shown.
+    fn hold_interval(&mut self) {
+        if let Some(held) = self.held.take() {
+            held.show(&mut self.frame, &mut self.churn);
+        }
+        let over = self.end_interval();
+        if over.waits(self.monotonic_ns) || !self.frame.is_empty() {
+            self.held = Some(over);
+        } else {
+            over.show(&mut self.frame, &mut self.churn);
+        }
+    }
+
+    /// Ends the interval at the last tick.
+    fn end_interval(&mut self) -> HeldInterval {
+        let mut over = Frame::default();
+        self.churn.end_interval(self.monotonic_ns);
         let is_first = !std::mem::replace(&mut self.has_interval, true);
         let counts = self.counts.interval(self.time, self.monotonic_ns);
-        if is_first {
-            self.churn.forget_routes();
-        } else {
+        if !is_first {
             if self.needs.churn
                 && let Some(counts) = counts.clone()
             {
-                let churn = self.churn.frame(counts, self.unix_ns(), self.monotonic_ns, self.lost);
-                self.frame.churn = Some(churn);
+                let (unix_ns, monotonic_ns) = (self.unix_ns(), self.monotonic_ns);
+                over.churn = Some(
+                    self.churn
+                        .frame_without_routes(counts, unix_ns, monotonic_ns, self.lost),
+                );
             }
             if self.needs.latency.is_some() {
-                self.frame.latency = Some(self.latency.frame(self.time, self.monotonic_ns));
+                over.latency = Some(self.latency.frame(self.time, self.monotonic_ns));
             }
         }
-        self.frame.counts = counts.filter(|_| self.needs.counts);
+        over.counts = counts.filter(|_| self.needs.counts);
+        HeldInterval::new(over, self.monotonic_ns, self.needs.churn)
     }
 
     fn end_scan(&mut self, scan: SocketScan, missed: Option<u64>) {
@@ -251,7 +260,7 @@ impl World {
 
     fn end(&mut self, counts: &EndCounts) {
         if let Some(held) = self.held.take() {
-            held.show(&mut self.frame);
+            held.show(&mut self.frame, &mut self.churn);
         }
         if self.needs.transitions {
             self.frame.transitions.totals = Some(self.transitions.totals(counts));
