@@ -1,8 +1,8 @@
-//! Bursts: seconds in a row, each of which opened more than twice what the median second of the minute before did, and at least a
-//! hundred connections more.
+//! Bursts: seconds in a row with more than twice as many openings as the median second of the minute before, and at least a hundred
+//! more.
 //!
-//! What is usual is known from ten seconds of watching on. A rate that stays for half a minute is the usual from then on, and was no
-//! burst: until then it is one that goes on.
+//! The usual rate is known after ten seconds of watching. A rate that stays for half a minute becomes the usual one, and is no burst;
+//! until then it is a burst that goes on.
 
 mod owners;
 
@@ -13,19 +13,19 @@ use self::owners::Owners;
 use super::rounded;
 use super::time_buckets::TimeBuckets;
 
-/// How many times the usual a second of a burst opens, more than: seconds of steady traffic differ by less.
+/// A second of a burst has more than this many times the usual openings: seconds of steady traffic differ by less.
 const TIMES: f64 = 2.0;
 
-/// And how many connections more at least: fewer fit into any accept queue, whose backlog is 128 or more by default nearly everywhere.
+/// And at least so many more: fewer fit into most accept queues, whose backlog is 128 or more by default.
 const FEWEST: f64 = 100.0;
 
-/// The usual is the median of so many seconds.
+/// The usual rate is the median of so many seconds.
 const MINUTE: u64 = 60;
 
-/// And is not known from fewer.
+/// And unknown before there are so many.
 const KNOWN_FROM: u64 = 10;
 
-/// The minute before a burst, and the half that it lasts at most.
+/// The minute before a burst, and the half minute that a burst lasts at most.
 const KEPT: u64 = MINUTE + MINUTE / 2 + 2;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -44,7 +44,7 @@ pub struct Burst<K> {
     pub opened: u64,
     /// The most of them in a second.
     pub peak_per_s: u64,
-    /// Who opened more than half of them; `None` where nobody did.
+    /// The owner of more than half of them; `None` if there is none.
     pub owner: Option<K>,
 }
 
@@ -55,15 +55,15 @@ pub struct Burst<K> {
 pub struct BurstTracker<K> {
     opened: Seconds,
     owners: Owners<K>,
-    /// Those alike together: where no one opened most of a burst, they may have.
+    /// Openings by group: if no owner opened most of a burst, a group may have.
     groups: Owners<K>,
     /// Seconds before this one were judged.
     judged: u64,
-    /// What was before this second is not the usual.
+    /// Seconds before this one do not count for the usual rate.
     since: u64,
     /// The second in which the burst that goes on began.
     going: Option<u64>,
-    /// Owners forgotten for want of room before the watching began anew.
+    /// Owners evicted before the watching began anew.
     evicted: u64,
 }
 
@@ -91,7 +91,7 @@ impl<K: Grouped> BurstTracker<K> {
         }
     }
 
-    /// Owners that were forgotten for want of room, since the start: a burst of theirs may have no owner.
+    /// Owners evicted since the start: a burst of one of them may have no owner.
     #[must_use]
     pub const fn evicted(&self) -> u64 {
         self.evicted + self.owners.evicted() + self.groups.evicted()
@@ -156,12 +156,12 @@ impl<K: Grouped> BurstTracker<K> {
         self.going.take().and_then(|first| self.burst(first..second))
     }
 
-    /// The seconds that tell what is usual before `first`.
+    /// The seconds of the minute before `first`.
     fn minute_before(&self, first: u64) -> Range<u64> {
         self.since.max(first.saturating_sub(MINUTE))..first
     }
 
-    /// What was opened over the usual in `seconds`.
+    /// The burst of these `seconds`: their openings over the usual rate.
     fn burst(&self, seconds: Range<u64>) -> Option<Burst<K>> {
         let before = self.minute_before(seconds.start);
         let usual = usual(&self.opened, before.clone())?;

@@ -1,4 +1,4 @@
-//! Who opens connections, how long they live, what they cost.
+//! Which processes and peers open connections, how long these live, and what they cost.
 
 mod by_name;
 mod routes;
@@ -30,10 +30,10 @@ use crate::input::ports::settings::Settings;
 use crate::input::socket::{Address, Family};
 use crate::input::{Connection, Opened, PortsSample, Traffic, Transition};
 
-/// Who opens a connection.
+/// The opener of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Opener {
-    /// A process here; `None` where nobody knows which.
+    /// A process here; `None` if it is unknown.
     Here(Option<Process>),
     /// Several processes here that have this name.
     Named(Comm),
@@ -47,7 +47,7 @@ pub enum Opener {
 }
 
 impl Opener {
-    /// The process here: by its name alone where there are several; `None` where it is not known, or elsewhere.
+    /// The process here, without a PID if there are several; `None` if it is unknown, or if the opener is a peer.
     #[must_use]
     pub const fn process(self) -> Option<Process> {
         match self {
@@ -77,7 +77,7 @@ impl Grouped for Opener {
     }
 }
 
-/// Where to: the remote end of a connection opened here, the local end of one opened elsewhere.
+/// The end that an opener connects to: the remote end of a connection opened here, the local end of one that a peer opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Destination {
     /// Inode number of the network namespace that the connection is in: equal addresses of two are not the same place.
@@ -110,11 +110,11 @@ impl fmt::Display for Destination {
     }
 }
 
-/// What connections carried, by the way that carried less of each: whether it was one request with a large answer, or a large one
-/// with a small answer, that is little.
+/// What connections carried, each in the direction that carried less. That is little for a small request with a large answer, and for
+/// a large request with a small answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exchanged {
-    /// Connections of which the kernel tells it.
+    /// Connections whose traffic is known.
     pub connections: u64,
     /// Bytes of payload.
     pub bytes: u64,
@@ -126,7 +126,7 @@ impl Exchanged {
         self.bytes = self.bytes.saturating_add(traffic.sent.min(traffic.received));
     }
 
-    /// Bytes a connection on average; `None` where it is known of none.
+    /// Bytes per connection, on average; `None` if the traffic of none is known.
     #[must_use]
     pub const fn mean(&self) -> Option<u64> {
         self.bytes.checked_div(self.connections)
@@ -138,15 +138,15 @@ impl Exchanged {
 pub struct Tally {
     /// Connections established.
     pub opened: u64,
-    /// Connections that were never established, by how; kinds of [`Ending`] that are no failure to connect are 0.
+    /// Connections that were never established, by how they failed; kinds of [`Ending`] that are no failure to connect are 0.
     pub failed: EndingCounts,
-    /// Connections that ended in a timewait socket on this side, where there was room for it.
+    /// Connections that ended in a timewait socket here, if the kernel had room for it.
     pub time_wait: u64,
-    /// How long those lived that ended in the interval: from the opening to the end.
+    /// Lifetimes of the connections that ended in the interval, from the opening to the end.
     pub lifetime: Histogram,
-    /// What those carried.
+    /// What the same connections carried.
     pub exchanged: Exchanged,
-    /// Whose they are on this side, where a peer opened them.
+    /// The processes here that serve them, if a peer opened them.
     pub served: Served,
 }
 
@@ -165,11 +165,11 @@ impl Tally {
 /// One line of churn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// Who.
+    /// The opener; unknown for the sum of the evicted ones.
     pub opener: Opener,
-    /// Where to; `None` for all that made room for others.
+    /// The end that it connects to; `None` for the sum of the evicted ones.
     pub destination: Option<Destination>,
-    /// What.
+    /// The counts.
     pub tally: Tally,
 }
 
@@ -178,27 +178,27 @@ pub struct Route {
 pub struct ChurnFrame {
     /// The host's own numbers of the interval.
     pub stat: StatFrame,
-    /// Who opened what, the busiest first.
+    /// The openers and destinations, the busiest first.
     pub routes: Vec<Route>,
-    /// The same, many processes of one name to one destination together.
+    /// The same with many processes of one name merged into one opener.
     pub by_name: Vec<Route>,
-    /// Bursts that ended in it, each told once.
+    /// Bursts that ended in the interval.
     pub bursts: Vec<Burst<Opener>>,
-    /// The one that goes on.
+    /// The burst that goes on.
     pub going: Option<Burst<Opener>>,
-    /// Openers that made room for others since the start, so that a burst of theirs may have no owner.
+    /// Openers evicted since the start: a burst of one of them may have no owner.
     pub burst_openers_evicted: u64,
     /// What to add to a burst's monotonic time for Unix time, ns.
     pub to_unix_ns: i64,
-    /// Ephemeral ports, the destination nearest to exhaustion first; `None` where they were not looked at.
+    /// Ephemeral ports, the destination nearest to exhaustion first; `None` if they are not walked.
     pub ports: Option<Vec<Row>>,
-    /// Destinations and source addresses that had to be forgotten for want of room, since the start; `None` as `ports`.
+    /// Destinations and source addresses evicted since the walks began; `None` as `ports`.
     pub ports_evicted: Option<u64>,
-    /// Sockets that the last look left out for want of room; `None` as `ports`.
+    /// Sockets that the last walk left out for want of room; `None` as `ports`.
     pub ports_left_out: Option<u64>,
-    /// Listeners that dropped something in the interval, and how much, the most first.
+    /// Listeners with the packets that they dropped in the interval, the most first.
     pub dropping: Vec<Listener>,
-    /// Openers and destinations that made room for others, and are counted together.
+    /// Pairs of opener and destination that were evicted, and are counted together.
     pub routes_evicted: u64,
     /// Records lost since the start.
     pub lost: u64,
@@ -211,7 +211,7 @@ struct WalkedPorts {
     in_use: PortUse,
 }
 
-/// Takes connections as they open and end, gives a frame an interval.
+/// Counts connections as they open and end, and gives a frame for each interval.
 #[derive(Debug)]
 pub struct Churn {
     /// The filter that the connections passed.
@@ -270,7 +270,7 @@ impl Churn {
         }
     }
 
-    /// A connection ended so.
+    /// A connection ended, with this ending.
     pub fn ended(&mut self, life: &Connection, ending: Ending) {
         let last = &life.last;
         let Some((opener, destination)) = route(last) else {
@@ -431,7 +431,7 @@ impl ChurnFrame {
         super::are_several(self.routes.iter().filter_map(|route| route.destination?.netns))
     }
 
-    /// Connects that failed, by how, as [`Tally::failed`] has them.
+    /// Failed connects of all openers, by how they failed.
     #[must_use]
     pub fn failed(&self) -> EndingCounts {
         let mut failed = EndingCounts::default();
@@ -441,7 +441,7 @@ impl ChurnFrame {
         failed
     }
 
-    /// Connections opened by whom we know here, or from elsewhere, in the interval.
+    /// Connections that all openers opened.
     #[must_use]
     pub fn opened(&self) -> u64 {
         self.by_name
@@ -450,19 +450,21 @@ impl ChurnFrame {
     }
 }
 
-/// The busiest first, what found no place of its own last.
+/// The busiest first, and the sum of the evicted ones last.
 fn busiest_first(a: &Route, b: &Route) -> Ordering {
     let weight = |route: &Route| {
         let tally = &route.tally;
         (tally.opened.saturating_add(tally.failed.total()), tally.time_wait)
     };
-    let placeless = |route: &Route| route.destination.is_none();
+    let is_sum = |route: &Route| route.destination.is_none();
     let by_weight = weight(b).cmp(&weight(a));
-    let by_place = placeless(a).cmp(&placeless(b)).then(by_weight);
-    by_place.then_with(|| (a.opener, a.destination).cmp(&(b.opener, b.destination)))
+    let sum_last = is_sum(a).cmp(&is_sum(b));
+    sum_last
+        .then(by_weight)
+        .then_with(|| (a.opener, a.destination).cmp(&(b.opener, b.destination)))
 }
 
-/// Who opened the connection of `event`, and where to; `None` where its opening was not seen.
+/// The opener and destination of the connection of `event`; `None` if its opening was not seen.
 fn route(event: &Transition) -> Option<(Opener, Destination)> {
     match event.opened? {
         Opened::Active => {
@@ -489,7 +491,7 @@ fn route(event: &Transition) -> Option<(Opener, Destination)> {
     }
 }
 
-/// The ephemeral port that was used; `None` where none was: a connection opened elsewhere, or one that found none.
+/// The ephemeral port of the connection of `event`; `None` if a peer opened it, or if it found no port.
 fn port(event: &Transition) -> Option<Port> {
     let number = event.lport?.get();
     (event.opened == Some(Opened::Active)).then_some(Port {
@@ -623,12 +625,12 @@ pub(crate) mod tests {
             address: Ipv4Addr::new(10, 0, 0, 5).into(),
             netns: None
         }));
-        assert_eq!(openers.len(), 3, "what comes from here is told of itself");
+        assert_eq!(openers.len(), 3, "its other end counts what comes from here");
         assert_eq!((frame.failed().get(Ending::Refused), frame.opened()), (1, 4));
         assert_eq!(frame.time(10), Timestamp::from_nanosecond(100).unwrap());
         assert!(
             churn.frame(stat(), 0, 20, 0).routes.is_empty(),
-            "an interval is told once"
+            "an interval is shown once"
         );
     }
 
@@ -730,7 +732,7 @@ pub(crate) mod tests {
         assert_eq!(
             (frame.ports_evicted, frame.ports_left_out),
             (None, None),
-            "nobody looked"
+            "the ports are not walked"
         );
         let settings = Settings {
             range: PortRange::parse("40000 40099", ""),
@@ -811,10 +813,7 @@ pub(crate) mod tests {
         );
         for (is_walked, rows) in [(false, None), (true, Some(1))] {
             if is_walked {
-                assert!(
-                    churn.ports.is_none(),
-                    "a namespace whose ports nobody walks takes no memory"
-                );
+                assert!(churn.ports.is_none(), "ports that are not walked take no memory");
                 churn.walked(Some(walk(1)));
             }
             churn.opened(&opened);

@@ -100,7 +100,7 @@ impl<T: TraceRecord> Holdback<T> {
         });
     }
 
-    /// Takes the number of missed resets, counted after the stream was read. `emptied` says whether the stream was read to its end.
+    /// Takes the number of missed resets, counted after the stream was read. `emptied` is whether the stream was read to its end.
     pub fn set_missed_resets(&mut self, resets: Option<u64>, emptied: bool) {
         if emptied {
             // A record read later was made after the stream ran empty, and so after the previous count.

@@ -27,7 +27,7 @@ pub struct LatencyFrame {
     pub retransmits: Retransmits,
     /// Waits for `accept()` that were not measured.
     pub unmeasured: u64,
-    /// Runs of the kernel side that the kernel skipped; `None` where it does not say.
+    /// Runs of the BPF programs that the kernel skipped; `None` if it does not count them.
     pub missed: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! Who opened how many, second by second.
+//! Openings of each owner, second by second.
 
 use std::hash::Hash;
 use std::ops::Range;
@@ -39,7 +39,7 @@ impl<K: Copy + Ord + Hash> Owners<K> {
         self.seconds.entry(owner).or_default().add(monotonic_ns);
     }
 
-    /// Owners that were forgotten for want of room.
+    /// Number of evicted owners.
     pub(super) const fn evicted(&self) -> u64 {
         self.evicted
     }
@@ -66,8 +66,8 @@ impl<K: Copy + Ord + Hash> Owners<K> {
         }
     }
 
-    /// Who opened more than half of `burst` connections, over what is usual for it, in `seconds`; that is the median of its seconds
-    /// `before`.
+    /// The owner of more than half of `burst` openings in `seconds`. Only openings over the owner's own usual rate count, which is the
+    /// median of its seconds `before`.
     pub(super) fn most_of(&self, burst: f64, seconds: Range<u64>, before: Range<u64>) -> Option<K> {
         let over = |opened: &Seconds| {
             let usual = usual(opened, before.clone()).unwrap_or(0.0);

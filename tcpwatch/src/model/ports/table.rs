@@ -1,4 +1,4 @@
-//! Who holds ephemeral ports, to where, and how close they are to running out.
+//! Ephemeral ports in use, by destination and by source address, and when they run out.
 
 use hashbrown::HashMap;
 
@@ -94,13 +94,13 @@ impl PortUse {
         }
     }
 
-    /// Destinations and source addresses that were forgotten for want of room, since the start.
+    /// Destinations and source addresses evicted since the start.
     #[must_use]
     pub const fn evicted(&self) -> u64 {
         self.evicted
     }
 
-    /// Sockets that the last walk could not count, for want of room for their destinations.
+    /// Sockets that the last walk did not count: it had no room for their destinations.
     #[must_use]
     pub const fn left_out(&self) -> u64 {
         self.left_out
@@ -127,7 +127,7 @@ impl PortUse {
         }
     }
 
-    /// All that is followed, what runs out first, then what holds most.
+    /// A row for each entry. Those that run out come first, the soonest first, then those with the most ports.
     #[must_use]
     pub fn rows(&self, now_ns: u64) -> Vec<Row> {
         let Settings {

@@ -490,8 +490,8 @@ mod tests {
             text.lines().find(|line| line.starts_with("others")).map(str::to_owned)
         };
         assert_eq!(line(0), None);
-        let told = "others  1,024 openers idle longest are counted together, for want of room";
-        assert_eq!(line(1024).as_deref(), Some(told));
+        let want = "others  1,024 openers idle longest are counted together, for want of room";
+        assert_eq!(line(1024).as_deref(), Some(want));
     }
 
     #[test]
