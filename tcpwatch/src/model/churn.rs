@@ -192,6 +192,8 @@ pub struct ChurnFrame {
     pub to_unix_ns: i64,
     /// Ephemeral ports, the destination nearest to exhaustion first; `None` if they are not walked.
     pub ports: Option<Vec<Row>>,
+    /// Inode number of the network namespace of the ports; `None` if it is unknown, or as `ports`.
+    pub ports_netns: Option<NonZeroU32>,
     /// Destinations and source addresses evicted since the walks began; `None` as `ports`.
     pub ports_evicted: Option<u64>,
     /// Sockets that the last walk left out for want of room; `None` as `ports`.
@@ -400,6 +402,7 @@ impl Churn {
             burst_openers_evicted: self.bursts.evicted(),
             to_unix_ns: unix_ns.wrapping_sub_unsigned(monotonic_ns),
             ports: ports.map(|ports| ports.rows(monotonic_ns)),
+            ports_netns: self.ports.as_ref().and_then(|ports| ports.netns),
             ports_evicted: ports.map(PortUse::evicted),
             ports_left_out: ports.map(PortUse::left_out),
             dropping: std::mem::take(&mut self.dropping),
@@ -790,6 +793,7 @@ pub(crate) mod tests {
         for (netns, times) in [(1, 2), (2, 5)] {
             (0..times).for_each(|_| opens(&mut churn, netns));
         }
+        assert_eq!(churn.frame(stat(), 0, 10, 0).ports_netns, NonZeroU32::new(1));
         assert_eq!(used(&mut churn), Some(2), "a container that starts has its own ports");
         churn.walked(None);
         opens(&mut churn, 1);

@@ -28,7 +28,7 @@ const CAPACITY: usize = 65_536;
 #[derive(Debug)]
 pub struct Holdback<T> {
     reasons: Reasons,
-    queue: VecDeque<Entry<T>>,
+    queue: VecDeque<HeldRecord<T>>,
     /// Records released so far. The number of a record less this is its index in the queue.
     released: u64,
     /// Numbers of the records in the queue that wait for the owner of a socket, by its inode number, oldest first.
@@ -54,7 +54,7 @@ pub struct Released<T> {
 
 /// A record held back.
 #[derive(Debug)]
-struct Entry<T> {
+struct HeldRecord<T> {
     record: T,
     /// Inode number of the socket, where the record waits for its owner.
     awaits_owner_of: Option<NonZeroU32>,
@@ -92,7 +92,7 @@ impl<T: TraceRecord> Holdback<T> {
             (None, Some(_)) => Some(UnknownOwner::NotScanned),
             (None, None) => Some(UnknownOwner::NoDescriptor),
         };
-        self.queue.push_back(Entry {
+        self.queue.push_back(HeldRecord {
             record,
             awaits_owner_of,
             unknown,

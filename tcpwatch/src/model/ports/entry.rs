@@ -23,7 +23,7 @@ type Seconds = TimeBuckets<SECOND_NS, 72>;
 
 /// One destination, or one source address.
 #[derive(Debug, Default)]
-pub(super) struct Entry {
+pub(super) struct PortEntry {
     /// The first event or walk.
     since_ns: u64,
     /// The latest event.
@@ -69,7 +69,7 @@ pub(super) enum PortEvent {
     Freed,
 }
 
-impl Entry {
+impl PortEntry {
     pub(super) fn new(monotonic_ns: u64) -> Self {
         Self {
             since_ns: monotonic_ns,

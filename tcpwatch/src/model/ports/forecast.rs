@@ -1,7 +1,7 @@
 //! How many ports are free, how fast they are taken, and when none is left.
 
 use super::SECOND_NS;
-use super::entry::{Entry, MINUTE_NS, at_least_one, between};
+use super::entry::{MINUTE_NS, PortEntry, at_least_one, between};
 use crate::model::{real, seconds};
 
 /// How far ahead a forecast goes, s. The rate of ten seconds varies by chance: further ahead, it would often seem to use up the ports
@@ -14,7 +14,7 @@ const GROW_ON: u64 = 3;
 
 /// How fast the ports of an entry are taken and come back, where TIME_WAIT keeps one for `held_ns`.
 pub(super) struct Forecast<'a> {
-    entry: &'a Entry,
+    entry: &'a PortEntry,
     held_ns: u64,
     now_ns: u64,
     /// Connections that enter TIME_WAIT a second.
@@ -25,7 +25,7 @@ pub(super) struct Forecast<'a> {
 }
 
 impl<'a> Forecast<'a> {
-    pub(super) fn new(entry: &'a Entry, held_ms: u32, now_ns: u64) -> Self {
+    pub(super) fn new(entry: &'a PortEntry, held_ms: u32, now_ns: u64) -> Self {
         let enter_per_s = entry.recent(&entry.entered, now_ns);
         let (then_ns, live) = entry.lived.front().copied().unwrap_or((now_ns, entry.live));
         Self {

@@ -202,6 +202,7 @@ struct BurstObject {
 
 #[derive(Serialize)]
 struct PortsObject {
+    netns: Option<NonZeroU32>,
     source: String,
     /// Null for ports that `bind()` takes, whatever their destination.
     destination: Option<String>,
@@ -297,9 +298,10 @@ impl BurstObject {
     }
 }
 
-impl From<&Row> for PortsObject {
-    fn from(row: &Row) -> Self {
+impl PortsObject {
+    fn new(netns: Option<NonZeroU32>, row: &Row) -> Self {
         Self {
+            netns,
             source: row.ends.source.to_string(),
             destination: row.ends.destination.map(|to| to.to_string()),
             used: row.used,
@@ -392,10 +394,11 @@ impl View for Json {
                 .collect(),
             burst_going: frame.going.as_ref().map(|burst| BurstObject::new(frame, burst)),
             burst_openers_evicted: frame.burst_openers_evicted,
-            ports: frame
-                .ports
-                .as_ref()
-                .map(|rows| rows.iter().map(PortsObject::from).collect()),
+            ports: frame.ports.as_ref().map(|rows| {
+                rows.iter()
+                    .map(|row| PortsObject::new(frame.ports_netns, row))
+                    .collect()
+            }),
             ports_evicted: frame.ports_evicted,
             ports_left_out: frame.ports_left_out,
             time_wait: frame.stat.time_wait,
