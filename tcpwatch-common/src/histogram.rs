@@ -11,7 +11,7 @@ pub const BUCKETS: usize = ((u64::BITS - SUB_BITS + 1) << SUB_BITS) as usize;
 /// Returns the bucket that counts `ns`.
 #[inline(always)]
 #[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "measure the shift leaves has five bits")]
+#[expect(clippy::cast_possible_truncation, reason = "the shift leaves five bits")]
 pub const fn bucket(ns: u64) -> usize {
     let shift = u64::BITS - 1 - SUB_BITS - (ns | 1 << SUB_BITS).leading_zeros();
     ((shift as usize) << SUB_BITS) + (ns >> shift) as usize
@@ -80,9 +80,9 @@ pub const BY_REMOTE: u32 = 3;
 /// [`crate::Params::latency_by`]: by owner.
 pub const BY_PROCESS: u32 = 4;
 
-/// Identifies a bucket of a group of connections.
+/// Identifies a bucket of a group of connections. The alignment lets the BPF programs write it in 8 byte words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct BucketKey {
     /// Number of the bucket, or [`UNKNOWN_BUCKET`].
     pub bucket: u16,
@@ -90,13 +90,17 @@ pub struct BucketKey {
     pub measure: u8,
     /// Bank of the map: 0 or 1.
     pub bank: u8,
-    /// Local port, PID of the owner, or family of the remote address: what the connections are grouped by.
+    /// Inode number of the network namespace of the port or address; 0 if unknown, or if the connections are grouped by owner.
+    pub netns: u32,
+    /// Local port, or PID of the owner.
     pub number: u32,
+    /// Family of the remote address.
+    pub family: u32,
     /// Name of the owner, or the remote address; the first word for IPv4.
     pub name: [u32; 4],
 }
 
-const _: () = assert!(size_of::<BucketKey>() == 24);
+const _: () = assert!(size_of::<BucketKey>() == 32);
 
 #[cfg(test)]
 mod tests {

@@ -39,7 +39,7 @@ pub(crate) fn measure<H: Hook>(hook: &H, run: &mut Run) -> Option<()> {
         unsafe { words::clear(&mut run.owner) };
     }
     let mut place = MaybeUninit::uninit();
-    let key = key(&mut place, hook.sk(), run.lport, &run.owner);
+    let key = key(&mut place, hook.sk(), run.netns, run.lport, &run.owner);
     if spent_index(step.from as u8).is_some() {
         add(key, step.from, run.dwell_ns);
     }
@@ -76,7 +76,7 @@ pub(crate) fn accepted(sk: Bare, owner: &Owner) {
     // SAFETY: the helper takes nothing and returns a number.
     let now = unsafe { bpf_ktime_get_ns() };
     let mut place = MaybeUninit::uninit();
-    let key = key(&mut place, sk, sock::bound_port(sk) as u32, owner);
+    let key = key(&mut place, sk, sock::netns(sk), sock::bound_port(sk) as u32, owner);
     add(key, ACCEPT, now.saturating_sub(since));
 }
 
@@ -91,21 +91,31 @@ pub(crate) fn forget(address: u64) {
 /// Builds in `place` the key of the group of the connection `sk` of `owner`. The key must not move: the compiler would call `memcpy`,
 /// and arm64 before Linux 6.0 refuses tail calls in a program that has functions.
 #[inline(always)]
-fn key<'a>(place: &'a mut MaybeUninit<BucketKey>, sk: impl Memory, lport: u32, owner: &Owner) -> &'a mut BucketKey {
+fn key<'a>(
+    place: &'a mut MaybeUninit<BucketKey>,
+    sk: impl Memory,
+    netns: u32,
+    lport: u32,
+    owner: &Owner,
+) -> &'a mut BucketKey {
     // SAFETY: zeros are a key.
     let key = unsafe {
         words::clear(place);
         place.assume_init_mut()
     };
     match param!(PARAMS.latency_by) {
-        BY_LPORT => key.number = lport,
+        BY_LPORT => {
+            key.netns = netns;
+            key.number = lport;
+        }
         BY_PROCESS => {
             key.number = owner.pid;
             // SAFETY: a name has the size of four words, and the alignment of an owner suffices.
             words::copy(&mut key.name, unsafe { &*owner.comm.as_ptr().cast() });
         }
         BY_REMOTE if param!(SOCK.known) != 0 => {
-            key.number = sock::family(sk) as u32;
+            key.netns = netns;
+            key.family = sock::family(sk) as u32;
             sock::write_remote(sk, &mut key.name);
         }
         _ => {}

@@ -457,7 +457,7 @@ impl Run<'_> {
 impl<'a, O: Print> Sink<'a, O> {
     fn new(plan: &Plan, view: &'a mut dyn View, out: O, observe: &'a mut dyn FnMut(&Input)) -> Self {
         Self {
-            world: World::new(plan.needs, plan.options.filter.owner.clone()),
+            world: World::new(plan.needs, plan.options.filter.clone()),
             detectors: detect::all(),
             view,
             out,

@@ -10,14 +10,18 @@ use crate::support::clock::eventually;
 use crate::support::netns::{in_netns, ip};
 use crate::support::peers::snmp;
 use crate::support::program::churn::{Churn, Sums, number, of_process, seconds, sum, time_wait_by};
-use crate::support::program::{Hook, on_both_hooks};
+use crate::support::program::{Hook, Running, on_both_hooks};
 use crate::support::python::Python;
 use crate::support::skipped::done_again;
-use crate::support::sockets::{accept, address, bound, listen, read_eof, socket, start_connect};
+use crate::support::sockets::{accept, address, bound, listen, pair, read_eof, socket, start_connect};
 use crate::support::steady::{Binds, Sink, steady};
 use crate::support::{LOOPBACK, heavy};
 
-on_both_hooks!(who_opened_and_to_where, the_last_row_has_what_was_done_before_the_end);
+on_both_hooks!(
+    who_opened_and_to_where,
+    openings_over_loopback_are_counted_once,
+    the_last_row_has_what_was_done_before_the_end
+);
 
 /// Opens a number of connections, one after the other, and lets the first or the other side close first.
 const ONE_BY_ONE: &str = r#"
@@ -136,6 +140,30 @@ fn who_opened_and_to_where(hook: Hook) {
             for owner in to["owners"].as_array().expect("owners") {
                 assert_eq!(owner["owner"]["pid"], process::id(), "{to}");
             }
+        }
+    });
+}
+
+/// Both ends are here; the filter selects both, the client's, or the server's.
+fn openings_over_loopback_are_counted_once(hook: Hook) {
+    const COUNT: i64 = 20;
+    in_netns(|_| {
+        for (filter, by_client, by_peer) in [("--port", COUNT, 0), ("--rport", COUNT, 0), ("--lport", 0, COUNT)] {
+            let args = ["churn", "0.5", filter, "8080", "--hook", hook.name()];
+            let churn = Churn::of(Running::start(&args));
+            let listener = listen(SocketAddr::new(LOOPBACK, 8080), 128);
+            let pairs: Vec<_> = (0..COUNT).map(|_| pair(&listener)).collect();
+            drop((listener, pairs));
+            let rows = churn.finish();
+            let opened = |openers: &str| -> i64 {
+                let openers = rows.iter().filter_map(|row| row[openers].as_array()).flatten();
+                openers.map(|opener| number(opener, "opened")).sum()
+            };
+            assert_eq!(
+                (opened("owners"), opened("peers")),
+                (by_client, by_peer),
+                "{filter}: {rows:?}"
+            );
         }
     });
 }

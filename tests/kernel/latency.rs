@@ -7,7 +7,7 @@ use std::thread::{self, sleep};
 use std::time::Duration;
 
 use tcpwatch::input::Input;
-use tcpwatch::input::latency::{Group, LatencyBy, Measure, Measured};
+use tcpwatch::input::latency::{LatencyBy, LatencyGroup, Measure, Measured};
 use tcpwatch::input::needs::Needs;
 use tcpwatch::input::netns_selector::NetnsSelector;
 use tcpwatch::model::filter::Filter;
@@ -275,7 +275,7 @@ fn process(python: &Python) -> String {
 
 /// Everything that was measured in groups was measured without.
 fn sums_are_equal(groups: &latency::Measured, all: &latency::Measured) {
-    for (what, _) in groups.histograms.keys().chain(all.histograms.keys()) {
+    for (what, ..) in groups.histograms.keys().chain(all.histograms.keys()) {
         assert_eq!(groups.all(what).counts(), all.all(what).counts(), "{what}");
     }
 }
@@ -451,7 +451,7 @@ impl Read {
                 histogram,
             } in sample.measured
             {
-                *self.lengths.entry((measure, group == Group::Other)).or_default() += histogram.total();
+                *self.lengths.entry((measure, group == LatencyGroup::Other)).or_default() += histogram.total();
             }
         };
         live.read_latency(&mut add).expect("a reading");

@@ -126,7 +126,7 @@ fn frames(needs: Needs, netns: NetnsSelector, ring_bytes: u32, work: impl FnOnce
         };
         run_observed(&plan, &mut kept, &mut observe).expect("a run");
     });
-    let mut world = World::new(needs, plan.options.filter.owner);
+    let mut world = World::new(needs, plan.options.filter);
     let mut again = Vec::new();
     for input in inputs {
         again.extend(world.apply(input).cloned());

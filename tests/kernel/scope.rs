@@ -1,6 +1,6 @@
 //! The default view is this network namespace and TCP; others are seen when asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +11,7 @@ use crate::support::peers::bpftrace::Observer;
 use crate::support::peers::ss;
 use crate::support::program::churn::Churn;
 use crate::support::program::event::lives;
+use crate::support::program::latency::Latency;
 use crate::support::program::snapshot::{snapshot, states};
 use crate::support::program::stat::Stat;
 use crate::support::program::trace::{Probe, Trace, connect_and_close};
@@ -24,6 +25,7 @@ on_both_hooks!(
     trace_of_namespaces,
     a_watched_namespace_keeps_its_number,
     churn_of_namespaces,
+    latency_of_namespaces,
     mptcp_is_not_tcp
 );
 
@@ -115,12 +117,50 @@ fn churn_of_namespaces(hook: Hook) {
                 *opened.entry(destination["netns"].as_u64()).or_insert(0) +=
                     destination["opened"].as_i64().unwrap_or(0);
             }
-            if opened == BTreeMap::from([(Some(netns.inum), 2), (Some(there), 5)]) {
+            let both = BTreeMap::from([(Some(netns.inum), 2), (Some(there), 5)]);
+            // The clients close first.
+            let waits = ["peer", "lport"].map(|by| {
+                let mut sums = BTreeMap::new();
+                for one in rows
+                    .iter()
+                    .filter_map(|row| row["time_wait_by"][by].as_array())
+                    .flatten()
+                {
+                    *sums.entry(one["netns"].as_u64()).or_insert(0) += one["time_wait"].as_i64().unwrap_or(0);
+                }
+                sums
+            });
+            let peers = rows.iter().filter_map(|row| row["peers"].as_array()).flatten();
+            let peers: BTreeSet<Option<u64>> = peers.map(|peer| peer["netns"].as_u64()).collect();
+            if opened == both && waits.iter().all(|waits| *waits == both) && peers.iter().eq(both.keys()) {
                 return Ok(());
             }
-            Err(format!("{opened:?}"))
+            Err(format!("{opened:?} {waits:?} {peers:?}"))
         });
         churn.finish();
+    });
+}
+
+/// Connections of one port, or with one peer, in two namespaces are two groups.
+fn latency_of_namespaces(hook: Hook) {
+    in_netns(|netns| {
+        let neighbour = Neighbour::new();
+        let there = neighbour.run(|netns| netns.inum);
+        let number = port_of_its_own(netns);
+        let port = number.to_string();
+        for (by, group) in [("lport", port.clone()), ("remote", format!("\"{LOOPBACK}\""))] {
+            let latency = Latency::start(hook, &["--netns", "all", "--port", &port, "--by", by]);
+            drop((open(number, 2), neighbour.run(|_| open(number, 5))));
+            let measured = latency.finish();
+            let handshakes: BTreeMap<Option<u64>, i64> = measured
+                .histograms
+                .iter()
+                .filter(|((what, of, _), _)| what == "syn_recv" && *of == group)
+                .map(|((.., netns), histogram)| (*netns, histogram.count))
+                .collect();
+            let wanted = BTreeMap::from([(Some(netns.inum), 2), (Some(there), 5)]);
+            assert_eq!(handshakes, wanted, "--by {by}: {measured:?}");
+        }
     });
 }
 

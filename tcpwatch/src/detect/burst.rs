@@ -28,7 +28,7 @@ impl Detector for Burst {
                 thousands(burst.peak_per_s)
             );
             let peer = match burst.owner {
-                Some(Opener::Peer(address)) => Value::Text(address.to_string()),
+                Some(Opener::Peer { address, .. }) => Value::Text(address.to_string()),
                 _ => Value::Unknown,
             };
             findings.push(Finding {
@@ -98,7 +98,10 @@ mod tests {
 
     #[test]
     fn overflows_of_the_interval_in_which_it_ended_make_it_no_worse() {
-        let peer = Opener::Peer("10.0.0.9".parse().unwrap());
+        let peer = Opener::Peer {
+            address: "10.0.0.9".parse().unwrap(),
+            netns: None,
+        };
         let finding = one(found(&mut Burst, &Frame::from(&frame(Some(peer), 3))));
         assert_eq!((finding.severity, finding.owner), (Severity::Info, None));
         assert_eq!(finding.evidence("peer"), Some(&"10.0.0.9".into()));

@@ -85,7 +85,7 @@ impl Detector for ChurnDetector {
                     ));
                     owner = opener_owner(route.opener);
                 }
-                Opener::Peer(peer) => {
+                Opener::Peer { address: peer, .. } => {
                     evidence.extend([
                         ("peer", peer.to_string().into()),
                         ("local", address.into()),
@@ -217,7 +217,10 @@ mod tests {
 
     #[test]
     fn a_peer_is_told_to_keep_them() {
-        let peer = Opener::Peer("10.0.3.17".parse().unwrap());
+        let peer = Opener::Peer {
+            address: "10.0.3.17".parse().unwrap(),
+            netns: None,
+        };
         let finding = one(once(vec![route(peer, 900, 900, 1_000_000)]));
         assert_eq!(finding.severity, Severity::Info);
         assert_eq!(

@@ -106,7 +106,7 @@ impl Detector for ConnectFailures {
                     opened: route.tally.opened,
                     failed: route.tally.failed,
                 };
-                if matches!(route.opener, Opener::Peer(_)) {
+                if matches!(route.opener, Opener::Peer { .. }) {
                     continue;
                 }
                 let whose = route.destination.map(|to| (route.opener, to));

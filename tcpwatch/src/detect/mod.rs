@@ -263,10 +263,11 @@ pub(crate) mod tests {
                 pid: None,
                 comm: Comm::new(b"\x1b[2J\n"),
             };
+            let address = Ipv4Addr::LOCALHOST.into();
             let openers = [
                 Opener::Here(Some(process)),
                 Opener::Here(None),
-                Opener::Peer(Ipv4Addr::LOCALHOST.into()),
+                Opener::Peer { address, netns: None },
             ];
             let burst = burst::Burst {
                 start_ns: any(),

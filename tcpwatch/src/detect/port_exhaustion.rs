@@ -247,7 +247,7 @@ fn culprit(churn: &ChurnFrame, ends: &Ends) -> Option<Owner> {
     let mut all = 0.0;
     let mut most = None;
     for route in &churn.by_name {
-        if matches!(route.opener, Opener::Peer(_)) {
+        if matches!(route.opener, Opener::Peer { .. }) {
             continue;
         }
         let is_there = route
@@ -325,10 +325,13 @@ mod tests {
         for lport in 40_000..40_090 {
             walk.add(&waiting(event.remote, lport), settings.range.as_ref().unwrap());
         }
-        let sample = |monotonic_ns, walk| PortsSample {
-            monotonic_ns,
-            settings: settings.clone(),
-            walk,
+        let sample = |monotonic_ns, walk| {
+            Some(PortsSample {
+                netns: None,
+                monotonic_ns,
+                settings: settings.clone(),
+                walk,
+            })
         };
         churn.walked(sample(0, Walk::default()));
         churn.opened(&event);

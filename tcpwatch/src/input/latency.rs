@@ -1,6 +1,7 @@
 //! Times measured by the kernel side.
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 use tcpwatch_common::TcpState;
 
@@ -75,13 +76,23 @@ impl Measure {
 
 /// A group of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Group {
+pub enum LatencyGroup {
     /// All connections.
     All,
-    /// Connections with this local port; 0 if none was chosen.
-    Lport(u16),
-    /// Connections with this peer.
-    Remote(Address),
+    /// Connections with this local port of a network namespace.
+    Lport {
+        /// The port; 0 if none was chosen.
+        port: u16,
+        /// Inode number of the namespace.
+        netns: Option<NonZeroU32>,
+    },
+    /// Connections of a network namespace with this peer.
+    Remote {
+        /// The address of the peer.
+        address: Address,
+        /// Inode number of the namespace.
+        netns: Option<NonZeroU32>,
+    },
     /// Connections of this process.
     Process(Process),
     /// Connections with an unknown port, peer or owner.
@@ -90,13 +101,24 @@ pub enum Group {
     Other,
 }
 
-impl fmt::Display for Group {
-    /// For text and CSV output.
+impl LatencyGroup {
+    /// Inode number of the network namespace that the port or address belongs to; `None` if unknown, and for all other groups.
+    #[must_use]
+    pub const fn netns(self) -> Option<NonZeroU32> {
+        match self {
+            Self::Lport { netns, .. } | Self::Remote { netns, .. } => netns,
+            Self::All | Self::Process(_) | Self::Unknown | Self::Other => None,
+        }
+    }
+}
+
+impl fmt::Display for LatencyGroup {
+    /// For text and CSV output, without the network namespace.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => f.write_str("all"),
-            Self::Lport(port) => port.fmt(f),
-            Self::Remote(address) => address.fmt(f),
+            Self::Lport { port, .. } => port.fmt(f),
+            Self::Remote { address, .. } => address.fmt(f),
             Self::Process(process) => process.fmt(f),
             Self::Unknown => f.write_str("?"),
             Self::Other => f.write_str("other"),
@@ -110,7 +132,7 @@ pub struct Measured {
     /// The measure.
     pub measure: Measure,
     /// A group of connections.
-    pub group: Group,
+    pub group: LatencyGroup,
     /// The times.
     pub histogram: Histogram,
 }

@@ -16,6 +16,8 @@ pub struct Listener {
     pub cookie: Option<NonZeroU64>,
     /// Inode number of the socket; `None` if the source does not show it.
     pub inode: Option<NonZeroU32>,
+    /// Inode number of its network namespace; `None` if unknown.
+    pub netns: Option<NonZeroU32>,
     /// Local address.
     pub address: Address,
     /// Local port.
@@ -104,15 +106,14 @@ pub fn owner_of_all(listeners: &[&Listener]) -> Option<Owner> {
     owner.filter(|_| listeners.iter().all(|listener| listener.owner == owner))
 }
 
-/// Merges listeners of one owner at the same address and port, and adds up their drops. The result is sorted by drops, the most
+/// Merges listeners of one owner at the same address and port of a network namespace, and adds up their drops. The result is sorted by drops, the most
 /// first.
 #[must_use]
 pub fn by_place(listeners: impl IntoIterator<Item = Listener>) -> Vec<Listener> {
     let mut places: Vec<Listener> = Vec::new();
     for listener in listeners {
-        let is_there = |place: &&mut Listener| {
-            (place.address, place.port, place.owner) == (listener.address, listener.port, listener.owner)
-        };
+        let key = |listener: &Listener| (listener.netns, listener.address, listener.port, listener.owner);
+        let is_there = |place: &&mut Listener| key(place) == key(&listener);
         let Some(place) = places.iter_mut().find(is_there) else {
             places.push(listener);
             continue;
@@ -172,6 +173,7 @@ pub(crate) mod tests {
         Listener {
             cookie: None,
             inode: None,
+            netns: None,
             address: Address::new(Ipv4Addr::UNSPECIFIED.into(), 0),
             port,
             queued,
@@ -231,6 +233,15 @@ pub(crate) mod tests {
         };
         assert_eq!(both.to_string(), "0.0.0.0:80 nginx[7] (2 sockets)");
         assert_eq!(places, [both, other]);
+    }
+
+    #[test]
+    fn equal_ports_of_two_namespaces_are_two_listeners() {
+        let [here, there] = [1, 2].map(|netns| Listener {
+            netns: NonZeroU32::new(netns),
+            ..dropping(80, netns.into(), 3)
+        });
+        assert_eq!(by_place([here.clone(), there.clone()]), [here, there]);
     }
 
     #[test]

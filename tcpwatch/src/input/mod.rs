@@ -70,6 +70,8 @@ pub struct LedgerSample {
 /// The ephemeral ports of a network namespace, as a walk of its sockets found them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortsSample {
+    /// Inode number of the network namespace.
+    pub netns: Option<NonZeroU32>,
     /// End of the walk, `CLOCK_MONOTONIC` in ns.
     pub monotonic_ns: u64,
     /// The port settings of the namespace.
@@ -156,8 +158,8 @@ pub enum Input {
     Sockets(Box<Pass>),
     /// A sample of the kernel's counters.
     HostFacts(Box<HostFacts>),
-    /// The ephemeral ports in use.
-    Ports(Box<PortsSample>),
+    /// The ephemeral ports in use; `None` if they are not walked: there are several namespaces, which have separate ports.
+    Ports(Option<Box<PortsSample>>),
     /// Listeners that dropped packets since the last interval, and how many, the most first. Unknown owners follow.
     ListenerDrops(Vec<Listener>),
     /// A scan of the sockets in transient states starts. A socket that leaves its state from now on may be missing in the scan.

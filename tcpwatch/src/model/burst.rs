@@ -1,8 +1,8 @@
-//! Bursts: seconds in a row, each of which opened more than twice what the median second of the minute before did, and at least a
-//! hundred connections more.
+//! Bursts: seconds in a row with more than twice as many openings as the median second of the minute before, and at least a hundred
+//! more.
 //!
-//! What is usual is known from ten seconds of watching on. A rate that stays for half a minute is the usual from then on, and was no
-//! burst: until then it is one that goes on.
+//! The usual rate is known after ten seconds of watching. A rate that stays for half a minute becomes the usual one, and is no burst;
+//! until then it is a burst that goes on.
 
 mod owners;
 
@@ -13,19 +13,19 @@ use self::owners::Owners;
 use super::rounded;
 use super::time_buckets::TimeBuckets;
 
-/// How many times the usual a second of a burst opens, more than: seconds of steady traffic differ by less.
+/// A second of a burst has more than this many times the usual openings: seconds of steady traffic differ by less.
 const TIMES: f64 = 2.0;
 
-/// And how many connections more at least: fewer fit into any accept queue, whose backlog is 128 or more by default nearly everywhere.
+/// And at least so many more: fewer fit into most accept queues, whose backlog is 128 or more by default.
 const FEWEST: f64 = 100.0;
 
-/// The usual is the median of so many seconds.
+/// The usual rate is the median of so many seconds.
 const MINUTE: u64 = 60;
 
-/// And is not known from fewer.
+/// And unknown before there are so many.
 const KNOWN_FROM: u64 = 10;
 
-/// The minute before a burst, and the half that it lasts at most.
+/// The minute before a burst, and the half minute that a burst lasts at most.
 const KEPT: u64 = MINUTE + MINUTE / 2 + 2;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -44,7 +44,7 @@ pub struct Burst<K> {
     pub opened: u64,
     /// The most of them in a second.
     pub peak_per_s: u64,
-    /// Who opened more than half of them; `None` where nobody did.
+    /// The owner of more than half of them; `None` if there is none.
     pub owner: Option<K>,
 }
 
@@ -55,26 +55,26 @@ pub struct Burst<K> {
 pub struct BurstTracker<K> {
     opened: Seconds,
     owners: Owners<K>,
-    /// Those alike together: where no one opened most of a burst, they may have.
+    /// Openings by group: if no owner opened most of a burst, a group may have.
     groups: Owners<K>,
     /// Seconds before this one were judged.
     judged: u64,
-    /// What was before this second is not the usual.
+    /// Seconds before this one do not count for the usual rate.
     since: u64,
     /// The second in which the burst that goes on began.
     going: Option<u64>,
-    /// Owners forgotten for want of room before the watching began anew.
+    /// Owners evicted before the watching began anew.
     evicted: u64,
 }
 
-/// Something that is one of several alike.
-pub trait Group: Copy + Eq + Hash {
-    /// All that are like it, as one.
+/// Owners that can be grouped.
+pub trait Grouped: Copy + Ord + Hash {
+    /// The group of the owner, as an owner itself.
     #[must_use]
     fn group(self) -> Self;
 }
 
-impl<K: Group> BurstTracker<K> {
+impl<K: Grouped> BurstTracker<K> {
     /// Watching begins at `monotonic_ns`.
     #[must_use]
     pub fn new(monotonic_ns: u64) -> Self {
@@ -91,7 +91,7 @@ impl<K: Group> BurstTracker<K> {
         }
     }
 
-    /// Owners that were forgotten for want of room, since the start: a burst of theirs may have no owner.
+    /// Owners evicted since the start: a burst of one of them may have no owner.
     #[must_use]
     pub const fn evicted(&self) -> u64 {
         self.evicted + self.owners.evicted() + self.groups.evicted()
@@ -106,7 +106,8 @@ impl<K: Group> BurstTracker<K> {
 
     /// Judges the seconds that have been over for one at `monotonic_ns`; the bursts that ended, each once.
     ///
-    /// After a pause of more than a minute, and when the clock was set back by more, watching begins anew.
+    /// Call it every second or more often: the minute before a second must still be known when the second is judged. After a pause of
+    /// more than a minute, and when the clock was set back by more, watching begins anew.
     pub fn tick(&mut self, monotonic_ns: u64) -> Vec<Burst<K>> {
         let now = Seconds::slot(monotonic_ns);
         let latest = self.judged.max(self.opened.newest());
@@ -116,9 +117,12 @@ impl<K: Group> BurstTracker<K> {
                 ..Self::new(monotonic_ns)
             };
         }
+        let mut ended = Vec::new();
+        if self.judged.saturating_add(1) >= now {
+            return ended;
+        }
         self.owners.expire(now);
         self.groups.expire(now);
-        let mut ended = Vec::new();
         while self.judged.saturating_add(1) < now {
             ended.extend(self.judge());
         }
@@ -152,12 +156,12 @@ impl<K: Group> BurstTracker<K> {
         self.going.take().and_then(|first| self.burst(first..second))
     }
 
-    /// The seconds that tell what is usual before `first`.
+    /// The seconds of the minute before `first`.
     fn minute_before(&self, first: u64) -> Range<u64> {
         self.since.max(first.saturating_sub(MINUTE))..first
     }
 
-    /// What was opened over the usual in `seconds`.
+    /// The burst of these `seconds`: their openings over the usual rate.
     fn burst(&self, seconds: Range<u64>) -> Option<Burst<K>> {
         let before = self.minute_before(seconds.start);
         let usual = usual(&self.opened, before.clone())?;
@@ -193,13 +197,13 @@ mod tests {
     const S: u64 = 1_000_000_000;
 
     /// From 1000 on those of one thousand are alike.
-    impl Group for u32 {
+    impl Grouped for u32 {
         fn group(self) -> Self {
             if self < 1000 { self } else { self / 1000 * 1000 }
         }
     }
 
-    impl Group for u64 {
+    impl Grouped for u64 {
         fn group(self) -> Self {
             self
         }

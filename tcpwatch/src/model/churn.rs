@@ -1,4 +1,4 @@
-//! Who opens connections, how long they live, what they cost.
+//! Which processes and peers open connections, how long these live, and what they cost.
 
 mod by_name;
 mod routes;
@@ -8,7 +8,7 @@ pub mod time_wait_by;
 use std::cmp::Ordering;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 
 use jiff::Timestamp;
 use tcpwatch_common::TcpState;
@@ -16,8 +16,9 @@ use tcpwatch_common::TcpState;
 use routes::Routes;
 use served::Served;
 
-use super::burst::{Burst, BurstTracker, Group};
+use super::burst::{Burst, BurstTracker, Grouped};
 use super::ending::{Ending, EndingCounts};
+use super::filter::Filter;
 use super::ports::row::Row;
 use super::ports::table::PortUse;
 use super::stat::StatFrame;
@@ -26,33 +27,47 @@ use crate::input::listener::Listener;
 use crate::input::owner::{Comm, Process};
 use crate::input::ports::ends::Port;
 use crate::input::ports::settings::Settings;
-use crate::input::socket::Address;
+use crate::input::socket::{Address, Family};
 use crate::input::{Connection, Opened, PortsSample, Traffic, Transition};
 
-/// Who opens a connection.
+/// The opener of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Opener {
-    /// A process here; `None` where nobody knows which.
+    /// A process here; `None` if it is unknown.
     Here(Option<Process>),
     /// Several processes here that have this name.
     Named(Comm),
     /// A peer elsewhere.
-    Peer(IpAddr),
+    Peer {
+        /// Its address.
+        address: IpAddr,
+        /// Inode number of the network namespace that it connects to: equal addresses may be two hosts for two namespaces.
+        netns: Option<NonZeroU32>,
+    },
 }
 
 impl Opener {
-    /// The process here: by its name alone where there are several; `None` where it is not known, or elsewhere.
+    /// The process here, without a PID if there are several; `None` if it is unknown, or if the opener is a peer.
     #[must_use]
     pub const fn process(self) -> Option<Process> {
         match self {
             Self::Here(process) => process,
             Self::Named(comm) => Some(Process { pid: None, comm }),
-            Self::Peer(_) => None,
+            Self::Peer { .. } => None,
+        }
+    }
+
+    /// Inode number of the network namespace that a peer connects to; `None` if unknown, and for processes here.
+    #[must_use]
+    pub const fn netns(self) -> Option<NonZeroU32> {
+        match self {
+            Self::Here(_) | Self::Named(_) => None,
+            Self::Peer { netns, .. } => netns,
         }
     }
 }
 
-impl Group for Opener {
+impl Grouped for Opener {
     /// All processes of its name.
     fn group(self) -> Self {
         match self {
@@ -62,7 +77,7 @@ impl Group for Opener {
     }
 }
 
-/// Where to: the remote end of a connection opened here, the local end of one opened elsewhere.
+/// The end that an opener connects to: the remote end of a connection opened here, the local end of one that a peer opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Destination {
     /// Inode number of the network namespace that the connection is in: equal addresses of two are not the same place.
@@ -80,7 +95,7 @@ impl fmt::Display for Opener {
             Self::Here(Some(process)) => process.fmt(f),
             Self::Here(None) => f.write_str("?"),
             Self::Named(comm) => write!(f, "{comm}[*]"),
-            Self::Peer(address) => address.fmt(f),
+            Self::Peer { address, .. } => address.fmt(f),
         }
     }
 }
@@ -95,11 +110,11 @@ impl fmt::Display for Destination {
     }
 }
 
-/// What connections carried, by the way that carried less of each: whether it was one request with a large answer, or a large one
-/// with a small answer, that is little.
+/// What connections carried, each in the direction that carried less. That is little for a small request with a large answer, and for
+/// a large request with a small answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exchanged {
-    /// Connections of which the kernel tells it.
+    /// Connections whose traffic is known.
     pub connections: u64,
     /// Bytes of payload.
     pub bytes: u64,
@@ -111,7 +126,7 @@ impl Exchanged {
         self.bytes = self.bytes.saturating_add(traffic.sent.min(traffic.received));
     }
 
-    /// Bytes a connection on average; `None` where it is known of none.
+    /// Bytes per connection, on average; `None` if the traffic of none is known.
     #[must_use]
     pub const fn mean(&self) -> Option<u64> {
         self.bytes.checked_div(self.connections)
@@ -123,15 +138,15 @@ impl Exchanged {
 pub struct Tally {
     /// Connections established.
     pub opened: u64,
-    /// Connections that were never established, by how; kinds of [`Ending`] that are no failure to connect are 0.
+    /// Connections that were never established, by how they failed; kinds of [`Ending`] that are no failure to connect are 0.
     pub failed: EndingCounts,
-    /// Connections that ended in a timewait socket on this side, where there was room for it.
+    /// Connections that ended in a timewait socket here, if the kernel had room for it.
     pub time_wait: u64,
-    /// How long those lived that ended in the interval: from the opening to the end.
+    /// Lifetimes of the connections that ended in the interval, from the opening to the end.
     pub lifetime: Histogram,
-    /// What those carried.
+    /// What the same connections carried.
     pub exchanged: Exchanged,
-    /// Whose they are on this side, where a peer opened them.
+    /// The processes here that serve them, if a peer opened them.
     pub served: Served,
 }
 
@@ -150,11 +165,11 @@ impl Tally {
 /// One line of churn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// Who.
+    /// The opener; unknown for the sum of the evicted ones.
     pub opener: Opener,
-    /// Where to; `None` for all that made room for others.
+    /// The end that it connects to; `None` for the sum of the evicted ones.
     pub destination: Option<Destination>,
-    /// What.
+    /// The counts.
     pub tally: Tally,
 }
 
@@ -163,53 +178,75 @@ pub struct Route {
 pub struct ChurnFrame {
     /// The host's own numbers of the interval.
     pub stat: StatFrame,
-    /// Who opened what, the busiest first.
+    /// The openers and destinations, the busiest first.
     pub routes: Vec<Route>,
-    /// The same, many processes of one name to one destination together.
+    /// The same with many processes of one name merged into one opener.
     pub by_name: Vec<Route>,
-    /// Bursts that ended in it, each told once.
+    /// Bursts that ended in the interval.
     pub bursts: Vec<Burst<Opener>>,
-    /// The one that goes on.
+    /// The burst that goes on.
     pub going: Option<Burst<Opener>>,
-    /// Openers that made room for others since the start, so that a burst of theirs may have no owner.
+    /// Openers evicted since the start: a burst of one of them may have no owner.
     pub burst_openers_evicted: u64,
     /// What to add to a burst's monotonic time for Unix time, ns.
     pub to_unix_ns: i64,
-    /// Ephemeral ports, the destination nearest to exhaustion first; `None` where they were not looked at.
+    /// Ephemeral ports, the destination nearest to exhaustion first; `None` if they are not walked.
     pub ports: Option<Vec<Row>>,
-    /// Destinations and source addresses that had to be forgotten for want of room, since the start; `None` as `ports`.
+    /// Inode number of the network namespace of the ports; `None` if it is unknown, or as `ports`.
+    pub ports_netns: Option<NonZeroU32>,
+    /// Destinations and source addresses evicted since the walks began; `None` as `ports`.
     pub ports_evicted: Option<u64>,
-    /// Sockets that the last look left out for want of room; `None` as `ports`.
+    /// Sockets that the last walk left out for want of room; `None` as `ports`.
     pub ports_left_out: Option<u64>,
-    /// Listeners that dropped something in the interval, and how much, the most first.
+    /// Listeners with the packets that they dropped in the interval, the most first.
     pub dropping: Vec<Listener>,
-    /// Openers and destinations that made room for others, and are counted together.
+    /// Pairs of opener and destination that were evicted, and are counted together.
     pub routes_evicted: u64,
     /// Records lost since the start.
     pub lost: u64,
 }
 
-/// Takes connections as they open and end, gives a frame an interval.
+/// The ephemeral ports of the namespace `netns`, since the first walk.
+#[derive(Debug)]
+struct WalkedPorts {
+    netns: Option<NonZeroU32>,
+    in_use: PortUse,
+}
+
+/// Counts connections as they open and end, and gives a frame for each interval.
 #[derive(Debug)]
 pub struct Churn {
+    /// The filter that the connections passed.
+    filter: Filter,
     routes: Routes,
+    /// The end of the interval that is over, and its routes, until all of its records are known.
+    over: Option<(u64, Routes)>,
     bursts: BurstTracker<Opener>,
-    /// Empty until a walk of the ports came: nothing is shown before.
-    ports: PortUse,
-    ports_seen: bool,
-    /// Of the interval that ends.
+    /// The bursts that ended since the last frame: one in two seconds at most.
+    ended_bursts: Vec<Burst<Opener>>,
+    /// The ports of the namespace that is walked; `None` while none is.
+    ports: Option<WalkedPorts>,
+    /// The listeners of the interval that ends.
     dropping: Vec<Listener>,
 }
 
 impl Churn {
-    /// Nothing known yet, from `monotonic_ns` on.
+    /// Nothing known yet, from `monotonic_ns` on. All connections are counted.
     #[must_use]
     pub fn new(monotonic_ns: u64) -> Self {
+        Self::filtered(Filter::default(), monotonic_ns)
+    }
+
+    /// The same where only the connections come that pass `filter`.
+    #[must_use]
+    pub fn filtered(filter: Filter, monotonic_ns: u64) -> Self {
         Self {
+            filter,
             routes: Routes::default(),
+            over: None,
             bursts: BurstTracker::new(monotonic_ns),
-            ports: PortUse::new(Settings::default()),
-            ports_seen: false,
+            ended_bursts: Vec::new(),
+            ports: None,
             dropping: Vec::new(),
         }
     }
@@ -219,21 +256,23 @@ impl Churn {
         if event.to != TcpState::Established {
             return;
         }
-        let Some((opener, destination)) = route(event).filter(|_| !is_counted_by_local_opener(event)) else {
+        let Some((opener, destination)) = route(event).filter(|_| !self.is_counted_by_local_opener(event)) else {
             return;
         };
-        let tally = self.routes.active(opener, destination, event.monotonic_ns);
+        let tally = self
+            .routes_at(event.monotonic_ns)
+            .active(opener, destination, event.monotonic_ns);
         tally.opened += 1;
-        if matches!(opener, Opener::Peer(_)) {
+        if matches!(opener, Opener::Peer { .. }) {
             tally.served.opened(event.owner.map(Process::from));
         }
         self.bursts.opened(opener, event.monotonic_ns);
-        if let Some(port) = port(event).filter(|_| self.ports_seen) {
-            self.ports.opened(&port, event.monotonic_ns);
+        if let Some((ports, port)) = self.ports_of(event) {
+            ports.opened(&port, event.monotonic_ns);
         }
     }
 
-    /// A connection ended so.
+    /// A connection ended, with this ending.
     pub fn ended(&mut self, life: &Connection, ending: Ending) {
         let last = &life.last;
         let Some((opener, destination)) = route(last) else {
@@ -242,9 +281,11 @@ impl Churn {
         let connecting = last.from == TcpState::SynSent;
         let timewait = ending.timewait().is_some();
         let lifetime = life.lifetime_ns();
-        let tally = self.routes.active(opener, destination, last.monotonic_ns);
+        let tally = self
+            .routes_at(last.monotonic_ns)
+            .active(opener, destination, last.monotonic_ns);
         tally.time_wait += u64::from(timewait);
-        if matches!(opener, Opener::Peer(_)) {
+        if matches!(opener, Opener::Peer { .. }) {
             tally.served.ended(last.owner.map(Process::from), timewait);
         }
         match lifetime {
@@ -255,29 +296,69 @@ impl Churn {
         if let Some(traffic) = life.traffic.filter(|_| !connecting) {
             tally.exchanged.add(traffic);
         }
-        if let Some(port) = port(last).filter(|_| self.ports_seen) {
+        if let Some((ports, port)) = self.ports_of(last) {
             if connecting {
-                // It held its port from the SYN on, and is told of only now.
-                self.ports.opened(&port, last.monotonic_ns);
+                // It held its port from the SYN on, but no record came before this one.
+                ports.opened(&port, last.monotonic_ns);
             }
             if timewait {
-                self.ports.time_wait(&port, last.monotonic_ns);
+                ports.time_wait(&port, last.monotonic_ns);
             } else {
-                self.ports.freed(&port, last.monotonic_ns);
+                ports.freed(&port, last.monotonic_ns);
             }
         }
     }
 
-    /// Forgets the connections of the interval so far, though not the ports that they hold.
-    pub fn forget_routes(&mut self) {
-        self.routes.take();
+    /// It is `monotonic_ns`, and all connections that were opened until then are known. Call it every second or more often.
+    pub fn tick(&mut self, monotonic_ns: u64) {
+        self.ended_bursts.extend(self.bursts.tick(monotonic_ns));
     }
 
-    /// Takes what a walk found.
-    pub fn walked(&mut self, sample: PortsSample) {
-        self.ports_seen = true;
-        self.ports.set(sample.settings);
-        self.ports.walk(sample.walk, sample.monotonic_ns);
+    /// The routes of the interval that `monotonic_ns` is in.
+    fn routes_at(&mut self, monotonic_ns: u64) -> &mut Routes {
+        match &mut self.over {
+            Some((end_ns, routes)) if monotonic_ns <= *end_ns => routes,
+            _ => &mut self.routes,
+        }
+    }
+
+    /// Takes the result of a walk of the ports; `None` if they are walked no more, and unknown from now on.
+    pub fn walked(&mut self, sample: Option<PortsSample>) {
+        let Some(sample) = sample else {
+            self.ports = None;
+            return;
+        };
+        let before = self.ports.take().filter(|ports| ports.netns == sample.netns);
+        let ports = self.ports.insert(before.unwrap_or_else(|| WalkedPorts {
+            netns: sample.netns,
+            in_use: PortUse::new(Settings::default()),
+        }));
+        ports.in_use.set(sample.settings);
+        ports.in_use.walk(sample.walk, sample.monotonic_ns);
+    }
+
+    /// Whether the opening is counted at the other end of the connection: that end is on this host too, and passes the filter.
+    ///
+    /// A connection from an address of this host to another one is not recognized, and counted at both ends. Endings are counted at each
+    /// end, for each may have a TIME_WAIT of its own.
+    fn is_counted_by_local_opener(&self, event: &Transition) -> bool {
+        let [local, remote] = [event.local, event.remote].map(|address| address.ip.to_canonical());
+        // A client of a socket for both families has an IPv4 socket.
+        let family = if remote.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+        let port = |port: Option<NonZeroU16>| port.map_or(0, NonZeroU16::get);
+        event.opened == Some(Opened::Passive)
+            && (remote.is_loopback() || event.remote == event.local)
+            && self
+                .filter
+                .matches_ends(family, (remote, port(event.rport)), (local, port(event.lport)))
+    }
+
+    /// The port that the connection of `event` uses, and the ports that it is one of; `None` if these are not walked.
+    fn ports_of(&mut self, event: &Transition) -> Option<(&mut PortUse, Port)> {
+        let port = port(event)?;
+        let ports = self.ports.as_mut()?;
+        let is_elsewhere = event.netns.is_some() && ports.netns.is_some() && event.netns != ports.netns;
+        (!is_elsewhere).then_some((&mut ports.in_use, port))
     }
 
     /// Takes the listeners that dropped something in the interval that ends, and how much.
@@ -285,29 +366,61 @@ impl Churn {
         self.dropping = listeners;
     }
 
-    /// The interval that `stat` tells the host's numbers of, and a new one begun; `unix_ns` and `monotonic_ns` are now.
-    pub fn frame(&mut self, stat: StatFrame, unix_ns: i64, monotonic_ns: u64, lost: u64) -> ChurnFrame {
-        let (mut routes, routes_evicted) = self.routes.take();
-        routes.sort_by(busiest_first);
+    /// Ends the interval at `monotonic_ns`, and begins a new one. Records of the old interval may still come: [`Self::take_routes`] takes
+    /// its routes when all of them are known.
+    pub fn end_interval(&mut self, monotonic_ns: u64) {
+        self.tick(monotonic_ns);
+        self.over = Some((monotonic_ns, std::mem::take(&mut self.routes)));
+    }
+
+    /// The routes of the interval that is over, in no order, and how many openers and destinations made room for others.
+    pub fn take_routes(&mut self) -> (Vec<Route>, u64) {
+        self.over
+            .take()
+            .map_or_else(Default::default, |(_, mut routes)| routes.take())
+    }
+
+    /// A whole interval, which ends now.
+    #[cfg(test)]
+    pub(crate) fn frame(&mut self, stat: StatFrame, unix_ns: i64, monotonic_ns: u64, lost: u64) -> ChurnFrame {
+        self.end_interval(monotonic_ns);
+        let mut frame = self.frame_without_routes(stat, unix_ns, monotonic_ns, lost);
+        frame.set_routes(self.take_routes());
+        frame
+    }
+
+    /// What there is to show of the interval that ended now, at `unix_ns` and `monotonic_ns`, apart from its routes. `stat` has the
+    /// host's numbers of the same interval.
+    pub fn frame_without_routes(&mut self, stat: StatFrame, unix_ns: i64, monotonic_ns: u64, lost: u64) -> ChurnFrame {
+        let ports = self.ports.as_ref().map(|ports| &ports.in_use);
         ChurnFrame {
             stat,
-            by_name: by_name::by_name(&routes),
-            routes,
-            bursts: self.bursts.tick(monotonic_ns),
+            by_name: Vec::new(),
+            routes: Vec::new(),
+            bursts: std::mem::take(&mut self.ended_bursts),
             going: self.bursts.going(),
             burst_openers_evicted: self.bursts.evicted(),
             to_unix_ns: unix_ns.wrapping_sub_unsigned(monotonic_ns),
-            ports: self.ports_seen.then(|| self.ports.rows(monotonic_ns)),
-            ports_evicted: self.ports_seen.then(|| self.ports.evicted()),
-            ports_left_out: self.ports_seen.then(|| self.ports.left_out()),
+            ports: ports.map(|ports| ports.rows(monotonic_ns)),
+            ports_netns: self.ports.as_ref().and_then(|ports| ports.netns),
+            ports_evicted: ports.map(PortUse::evicted),
+            ports_left_out: ports.map(PortUse::left_out),
             dropping: std::mem::take(&mut self.dropping),
-            routes_evicted,
+            routes_evicted: 0,
             lost,
         }
     }
 }
 
 impl ChurnFrame {
+    /// Sets the routes, and how many openers and destinations made room for others.
+    pub fn set_routes(&mut self, (mut routes, evicted): (Vec<Route>, u64)) {
+        routes.sort_by(busiest_first);
+        self.by_name = by_name::by_name(&routes);
+        self.routes = routes;
+        self.routes_evicted = evicted;
+    }
+
     /// The time of the monotonic `ns`.
     #[must_use]
     pub fn time(&self, ns: u64) -> Timestamp {
@@ -318,13 +431,10 @@ impl ChurnFrame {
     /// Whether the connections are in several network namespaces.
     #[must_use]
     pub fn has_namespaces(&self) -> bool {
-        let mut namespaces = self.routes.iter().filter_map(|route| route.destination?.netns);
-        namespaces
-            .next()
-            .is_some_and(|first| namespaces.any(|other| other != first))
+        super::are_several(self.routes.iter().filter_map(|route| route.destination?.netns))
     }
 
-    /// Connects that failed, by how, as [`Tally::failed`] has them.
+    /// Failed connects of all openers, by how they failed.
     #[must_use]
     pub fn failed(&self) -> EndingCounts {
         let mut failed = EndingCounts::default();
@@ -334,7 +444,7 @@ impl ChurnFrame {
         failed
     }
 
-    /// Connections opened by whom we know here, or from elsewhere, in the interval.
+    /// Connections that all openers opened.
     #[must_use]
     pub fn opened(&self) -> u64 {
         self.by_name
@@ -343,26 +453,21 @@ impl ChurnFrame {
     }
 }
 
-/// The busiest first, what found no place of its own last.
+/// The busiest first, and the sum of the evicted ones last.
 fn busiest_first(a: &Route, b: &Route) -> Ordering {
     let weight = |route: &Route| {
         let tally = &route.tally;
         (tally.opened.saturating_add(tally.failed.total()), tally.time_wait)
     };
-    let placeless = |route: &Route| route.destination.is_none();
+    let is_sum = |route: &Route| route.destination.is_none();
     let by_weight = weight(b).cmp(&weight(a));
-    let by_place = placeless(a).cmp(&placeless(b)).then(by_weight);
-    by_place.then_with(|| (a.opener, a.destination).cmp(&(b.opener, b.destination)))
+    let sum_last = is_sum(a).cmp(&is_sum(b));
+    sum_last
+        .then(by_weight)
+        .then_with(|| (a.opener, a.destination).cmp(&(b.opener, b.destination)))
 }
 
-/// Whether the opening of the connection is told of its other end, which is here too: one opened from the very address it came
-/// to. What it cost this side is told of this side all the same.
-fn is_counted_by_local_opener(event: &Transition) -> bool {
-    let from_here = event.remote.ip.to_canonical().is_loopback() || event.remote == event.local;
-    event.opened == Some(Opened::Passive) && from_here
-}
-
-/// Who opened the connection of `event`, and where to; `None` where its opening was not seen.
+/// The opener and destination of the connection of `event`; `None` if its opening was not seen.
 fn route(event: &Transition) -> Option<(Opener, Destination)> {
     match event.opened? {
         Opened::Active => {
@@ -380,12 +485,16 @@ fn route(event: &Transition) -> Option<(Opener, Destination)> {
                 address: event.local,
                 port: event.lport?.get(),
             };
-            Some((Opener::Peer(event.remote.ip), destination))
+            let opener = Opener::Peer {
+                address: event.remote.ip,
+                netns: event.netns,
+            };
+            Some((opener, destination))
         }
     }
 }
 
-/// The ephemeral port that was used; `None` where none was: a connection opened elsewhere, or one that found none.
+/// The ephemeral port of the connection of `event`; `None` if a peer opened it, or if it found no port.
 fn port(event: &Transition) -> Option<Port> {
     let number = event.lport?.get();
     (event.opened == Some(Opened::Active)).then_some(Port {
@@ -398,19 +507,17 @@ fn port(event: &Transition) -> Option<Port> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::net::Ipv4Addr;
-    use std::num::{NonZeroU16, NonZeroU32};
-
-    use super::time_wait_by::TimeWaitBy;
+    use super::time_wait_by::{LocalEnd, RemoteEnd, TimeWaitBy};
     use super::*;
     use crate::input::LedgerSample;
     use crate::input::histogram::bucket;
     use crate::input::owner::{Comm, How, Owner};
     use crate::input::ports::range::PortRange;
     use crate::input::ports::walk::{WALK_MAX, Walk};
-    use crate::input::socket::{Family, Kind, Socket};
+    use crate::input::socket::{Kind, Socket};
     use crate::model::ports::table::ENDS_MAX;
     use crate::model::stat::Stat;
+    use std::net::Ipv4Addr;
 
     pub(crate) fn event(opened: Opened, remote: [u8; 4], pid: u32, from: TcpState, to: TcpState) -> Transition {
         Transition {
@@ -517,14 +624,92 @@ pub(crate) mod tests {
             (3, Some(bucket(1000)))
         );
         let openers: Vec<_> = frame.routes.iter().map(|route| route.opener).collect();
-        assert!(openers.contains(&Opener::Peer(Ipv4Addr::new(10, 0, 0, 5).into())));
-        assert_eq!(openers.len(), 3, "what comes from here is told of itself");
+        assert!(openers.contains(&Opener::Peer {
+            address: Ipv4Addr::new(10, 0, 0, 5).into(),
+            netns: None
+        }));
+        assert_eq!(openers.len(), 3, "its other end counts what comes from here");
         assert_eq!((frame.failed().get(Ending::Refused), frame.opened()), (1, 4));
         assert_eq!(frame.time(10), Timestamp::from_nanosecond(100).unwrap());
         assert!(
             churn.frame(stat(), 0, 20, 0).routes.is_empty(),
-            "an interval is told once"
+            "an interval is shown once"
         );
+    }
+
+    #[test]
+    fn an_opening_over_loopback_is_counted_once_whatever_the_filter() {
+        let opened = |options: &[(&str, &str)]| {
+            let mut filter = Filter::default();
+            for &(option, value) in options {
+                match option {
+                    "lport" => filter.lport = value.parse().unwrap(),
+                    "rport" => filter.rport = value.parse().unwrap(),
+                    "port" => filter.port = value.parse().unwrap(),
+                    _ => filter.local = vec![value.parse().unwrap()],
+                }
+            }
+            let client = Transition {
+                local: Address::new(Ipv4Addr::LOCALHOST.into(), 0),
+                ..event(
+                    Opened::Active,
+                    [127, 0, 0, 1],
+                    7,
+                    TcpState::SynSent,
+                    TcpState::Established,
+                )
+            };
+            let server = Transition {
+                lport: client.rport,
+                rport: client.lport,
+                opened: Some(Opened::Passive),
+                ..client
+            };
+            let mut churn = Churn::filtered(filter.clone(), 0);
+            for end in [client, server] {
+                let port = |port: Option<NonZeroU16>| port.unwrap().get();
+                let (local, remote) = ((end.local.ip, port(end.lport)), (end.remote.ip, port(end.rport)));
+                if filter.matches_ends(end.family, local, remote) {
+                    churn.opened(&end);
+                }
+            }
+            churn.frame(stat(), 0, 10, 0).opened()
+        };
+        for filter in [
+            ("lport", "80"),
+            ("rport", "80"),
+            ("port", "80"),
+            ("local", "127.0.0.0/8"),
+        ] {
+            assert_eq!(opened(&[filter]), 1, "{filter:?}");
+        }
+        assert_eq!(opened(&[]), 1);
+        assert_eq!(opened(&[("lport", "81")]), 0);
+    }
+
+    #[test]
+    fn equal_peers_and_ports_of_two_namespaces_are_apart() {
+        use TcpState::{Close, FinWait2, SynRecv};
+        let mut churn = Churn::new(0);
+        for (netns, times) in [(1, 2), (2, 5)] {
+            let netns = NonZeroU32::new(netns);
+            let of_peer = |from, to| Transition {
+                netns,
+                ..event(Opened::Passive, [10, 0, 0, 5], 8, from, to)
+            };
+            for _ in 0..times {
+                churn.opened(&of_peer(SynRecv, TcpState::Established));
+                churn.ended(&life(of_peer(FinWait2, Close), 1000), Ending::GracefulActive);
+            }
+        }
+        let frame = churn.frame(stat(), 0, 10, 0);
+        let openers: Vec<_> = frame.routes.iter().map(|route| route.opener.netns()).collect();
+        let [one, two] = [1, 2].map(NonZeroU32::new);
+        assert_eq!(openers, [two, one]);
+        let by = TimeWaitBy::from_routes(&frame.routes);
+        let lports: Vec<_> = by.lport.iter().map(|(end, count)| (end.netns, *count)).collect();
+        let peers: Vec<_> = by.peer.iter().map(|(end, count)| (end.netns, *count)).collect();
+        assert_eq!((lports, peers), (vec![(two, 5), (one, 2)], vec![(two, 5), (one, 2)]));
     }
 
     /// A connection from here to port 80 of `remote`, in TIME_WAIT.
@@ -550,7 +735,7 @@ pub(crate) mod tests {
         assert_eq!(
             (frame.ports_evicted, frame.ports_left_out),
             (None, None),
-            "nobody looked"
+            "the ports are not walked"
         );
         let settings = Settings {
             range: PortRange::parse("40000 40099", ""),
@@ -564,14 +749,60 @@ pub(crate) mod tests {
         let evicted = Some((WALK_MAX - ENDS_MAX) as u64);
         for (walk, left_out) in [(walk, 3), (Walk::default(), 0)] {
             let settings = settings.clone();
-            churn.walked(PortsSample {
+            churn.walked(Some(PortsSample {
+                netns: None,
                 monotonic_ns: 1_000_000_000,
                 settings,
                 walk,
-            });
+            }));
             let frame = churn.frame(stat(), 0, 0, 0);
             assert_eq!((frame.ports_evicted, frame.ports_left_out), (evicted, Some(left_out)));
         }
+    }
+
+    /// A walk of the namespace `netns` that finds no port in use.
+    fn walk(netns: u32) -> PortsSample {
+        PortsSample {
+            netns: NonZeroU32::new(netns),
+            monotonic_ns: 0,
+            settings: Settings::default(),
+            walk: Walk::default(),
+        }
+    }
+
+    #[test]
+    fn ports_are_those_of_the_namespace_that_is_walked() {
+        let mut churn = Churn::new(0);
+        let opens = |churn: &mut Churn, netns| {
+            churn.opened(&Transition {
+                netns: NonZeroU32::new(netns),
+                ..event(
+                    Opened::Active,
+                    [10, 0, 0, 9],
+                    7,
+                    TcpState::SynSent,
+                    TcpState::Established,
+                )
+            });
+        };
+        let used = |churn: &mut Churn| {
+            let ports = churn.frame(stat(), 0, 10, 0).ports;
+            ports.map(|rows| rows.iter().map(|row| row.used).sum::<u64>())
+        };
+        churn.walked(Some(walk(1)));
+        for (netns, times) in [(1, 2), (2, 5)] {
+            (0..times).for_each(|_| opens(&mut churn, netns));
+        }
+        assert_eq!(churn.frame(stat(), 0, 10, 0).ports_netns, NonZeroU32::new(1));
+        assert_eq!(used(&mut churn), Some(2), "a container that starts has its own ports");
+        churn.walked(None);
+        opens(&mut churn, 1);
+        assert_eq!(used(&mut churn), None, "there are several namespaces");
+        churn.walked(Some(walk(1)));
+        assert_eq!(used(&mut churn), Some(0), "what came before is old");
+        opens(&mut churn, 1);
+        churn.walked(Some(walk(2)));
+        assert_eq!(used(&mut churn), Some(0), "it is another namespace");
     }
 
     #[test]
@@ -586,16 +817,8 @@ pub(crate) mod tests {
         );
         for (is_walked, rows) in [(false, None), (true, Some(1))] {
             if is_walked {
-                churn.walked(PortsSample {
-                    monotonic_ns: 0,
-                    settings: Settings::default(),
-                    walk: Walk::default(),
-                });
-                assert_eq!(
-                    churn.ports.rows(0),
-                    [],
-                    "a namespace whose ports nobody walks takes no memory"
-                );
+                assert!(churn.ports.is_none(), "ports that are not walked take no memory");
+                churn.walked(Some(walk(1)));
             }
             churn.opened(&opened);
             let frame = churn.frame(stat(), 0, 10, 0);
@@ -630,12 +853,17 @@ pub(crate) mod tests {
                 comm: Comm::new(b"app"),
             })
         };
-        let ip = |last| std::net::IpAddr::from([10, 0, 0, last]);
+        let local = |port| LocalEnd { port, netns: None };
+        let remote = |last, port| RemoteEnd {
+            address: IpAddr::from([10, 0, 0, last]),
+            port,
+            netns: None,
+        };
         assert_eq!(
             by,
             TimeWaitBy {
-                lport: vec![(Some(40_000), 6), (None, 3)],
-                peer: vec![((ip(5), None), 6), ((ip(9), Some(80)), 3)],
+                lport: vec![(local(Some(40_000)), 6), (local(None), 3)],
+                peer: vec![(remote(5, None), 6), (remote(9, Some(80)), 3)],
                 process: vec![(process(9), 4), (process(7), 3), (process(8), 2)],
                 other: 0,
                 other_processes: 0,

@@ -132,13 +132,19 @@ impl Filter {
     /// Whether `socket` matches, apart from its state and its owner's process.
     #[must_use]
     pub fn matches_socket(&self, socket: &Socket) -> bool {
-        self.family.is_none_or(|family| family == socket.family)
-            && self.lport.contains(socket.lport)
-            && self.rport.contains(socket.rport)
-            && (self.port.is_any() || self.port.contains(socket.lport) || self.port.contains(socket.rport))
-            && contains(&self.local, socket.family, socket.local.ip)
-            && contains(&self.remote, socket.family, socket.remote.ip)
-            && self.uid.is_none_or(|uid| socket.uid == Some(uid))
+        let (local, remote) = ((socket.local.ip, socket.lport), (socket.remote.ip, socket.rport));
+        self.matches_ends(socket.family, local, remote) && self.uid.is_none_or(|uid| socket.uid == Some(uid))
+    }
+
+    /// Whether a socket of `family` with these ends matches, each an address and a port, as far as these decide.
+    #[must_use]
+    pub fn matches_ends(&self, family: Family, local: (IpAddr, u16), remote: (IpAddr, u16)) -> bool {
+        self.family.is_none_or(|wanted| wanted == family)
+            && self.lport.contains(local.1)
+            && self.rport.contains(remote.1)
+            && (self.port.is_any() || self.port.contains(local.1) || self.port.contains(remote.1))
+            && contains(&self.local, family, local.0)
+            && contains(&self.remote, family, remote.0)
     }
 
     /// The filter of the kernel side, for the network namespace with inode number `netns` (0 for all).

@@ -28,7 +28,7 @@ const CAPACITY: usize = 65_536;
 #[derive(Debug)]
 pub struct Holdback<T> {
     reasons: Reasons,
-    queue: VecDeque<Entry<T>>,
+    queue: VecDeque<HeldRecord<T>>,
     /// Records released so far. The number of a record less this is its index in the queue.
     released: u64,
     /// Numbers of the records in the queue that wait for the owner of a socket, by its inode number, oldest first.
@@ -54,7 +54,7 @@ pub struct Released<T> {
 
 /// A record held back.
 #[derive(Debug)]
-struct Entry<T> {
+struct HeldRecord<T> {
     record: T,
     /// Inode number of the socket, where the record waits for its owner.
     awaits_owner_of: Option<NonZeroU32>,
@@ -92,7 +92,7 @@ impl<T: TraceRecord> Holdback<T> {
             (None, Some(_)) => Some(UnknownOwner::NotScanned),
             (None, None) => Some(UnknownOwner::NoDescriptor),
         };
-        self.queue.push_back(Entry {
+        self.queue.push_back(HeldRecord {
             record,
             awaits_owner_of,
             unknown,
@@ -100,7 +100,7 @@ impl<T: TraceRecord> Holdback<T> {
         });
     }
 
-    /// Takes the number of missed resets, counted after the stream was read. `emptied` says whether the stream was read to its end.
+    /// Takes the number of missed resets, counted after the stream was read. `emptied` is whether the stream was read to its end.
     pub fn set_missed_resets(&mut self, resets: Option<u64>, emptied: bool) {
         if emptied {
             // A record read later was made after the stream ran empty, and so after the previous count.
@@ -149,6 +149,13 @@ impl<T: TraceRecord> Holdback<T> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// Whether a record of `monotonic_ns` or before is held back.
+    #[must_use]
+    pub fn holds_until(&self, monotonic_ns: u64) -> bool {
+        let mut times = self.queue.iter().map(|entry| entry.record.event().monotonic_ns);
+        times.any(|ns| ns <= monotonic_ns)
     }
 
     /// Releases the first record if nothing can change it any more, or if its wait is over at `monotonic_ns`. `has_cgroups` is whether

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use jiff::Timestamp;
 
 use crate::input::histogram::Histogram;
-use crate::input::latency::{Group, LatencyBy, LatencySample, Measure, Measured, Retransmits};
+use crate::input::latency::{LatencyBy, LatencyGroup, LatencySample, Measure, Measured, Retransmits};
 
 /// What was measured in one interval.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,20 +18,28 @@ pub struct LatencyFrame {
     pub interval_s: f64,
     /// How the groups are formed.
     pub by: LatencyBy,
-    /// The histograms that are not empty: the busiest group first and [`Group::Other`] last, each in the order of [`Measure`].
+    /// The histograms that are not empty: the busiest group first and [`LatencyGroup::Other`] last, each in the order of [`Measure`].
     /// Together they count every measured time.
     pub measured: Vec<Measured>,
-    /// Groups that were evicted, and are counted in [`Group::Other`].
+    /// Groups that were evicted, and are counted in [`LatencyGroup::Other`].
     pub evicted: u64,
     /// Segments sent again.
     pub retransmits: Retransmits,
     /// Waits for `accept()` that were not measured.
     pub unmeasured: u64,
-    /// Runs of the kernel side that the kernel skipped; `None` if it does not count them.
+    /// Runs of the BPF programs that the kernel skipped; `None` if it does not count them.
     pub missed: Option<u64>,
 }
 
-/// Limit of the buckets of an interval, without those of [`Group::Other`].
+impl LatencyFrame {
+    /// Whether the groups are of several network namespaces.
+    #[must_use]
+    pub fn has_namespaces(&self) -> bool {
+        super::are_several(self.measured.iter().filter_map(|measured| measured.group.netns()))
+    }
+}
+
+/// Limit of the buckets of an interval, without those of [`LatencyGroup::Other`].
 const BUCKETS: usize = 131_072;
 /// How many buckets an eviction leaves.
 const BUCKETS_LEFT: usize = BUCKETS / 4 * 3;
@@ -44,7 +52,7 @@ pub struct Latency {
     ///
     /// Limit: [`BUCKETS`]. Evicted first: groups that were idle longest; of equally idle ones, the smallest. Their counts go to
     /// [`Self::other`]. All groups go at the end of the interval.
-    groups: HashMap<Group, Histograms>,
+    groups: HashMap<LatencyGroup, Histograms>,
     /// Counts without a group, or of evicted groups.
     other: Histograms,
     /// Number of buckets in `groups`.
@@ -121,7 +129,7 @@ impl Latency {
             if histogram.total() == 0 {
                 continue;
             }
-            if group == Group::Other {
+            if group == LatencyGroup::Other {
                 self.other.merge(measure, histogram);
                 continue;
             }
@@ -137,7 +145,7 @@ impl Latency {
 
     /// Moves groups to [`Self::other`], until there is room again.
     fn evict(&mut self) {
-        let mut order: Vec<(u64, u64, Group)> = self
+        let mut order: Vec<(u64, u64, LatencyGroup)> = self
             .groups
             .iter()
             .map(|(&group, histograms)| (histograms.seen_ns, histograms.total(), group))
@@ -160,9 +168,9 @@ impl Latency {
 
     /// The measurements from the previous frame to `time`.
     pub fn frame(&mut self, time: Timestamp, monotonic_ns: u64) -> LatencyFrame {
-        let mut groups: Vec<(Group, Histograms)> = self.groups.drain().collect();
+        let mut groups: Vec<(LatencyGroup, Histograms)> = self.groups.drain().collect();
         groups.sort_by_cached_key(|(group, histograms)| (Reverse(histograms.total()), *group));
-        groups.push((Group::Other, mem::take(&mut self.other)));
+        groups.push((LatencyGroup::Other, mem::take(&mut self.other)));
         let measured = groups.into_iter().flat_map(|(group, histograms)| {
             let parts = histograms.parts.into_iter();
             parts.map(move |(measure, histogram)| Measured {
@@ -209,7 +217,11 @@ mod tests {
 
     const ESTABLISHED: Measure = Measure::State(TcpState::Established);
 
-    fn part(measure: Measure, group: Group, lengths: &[u64]) -> Measured {
+    fn lport(port: u16) -> LatencyGroup {
+        LatencyGroup::Lport { port, netns: None }
+    }
+
+    fn part(measure: Measure, group: LatencyGroup, lengths: &[u64]) -> Measured {
         let mut histogram = Histogram::default();
         for &ns in lengths {
             histogram.record(ns);
@@ -229,7 +241,7 @@ mod tests {
         }
     }
 
-    fn counts(frame: &LatencyFrame) -> Vec<(Measure, Group, u64)> {
+    fn counts(frame: &LatencyFrame) -> Vec<(Measure, LatencyGroup, u64)> {
         let measured = frame.measured.iter();
         measured
             .map(|measured| (measured.measure, measured.group, measured.histogram.count()))
@@ -238,14 +250,14 @@ mod tests {
 
     #[test]
     fn an_interval_has_what_came_in_it_the_busiest_first_and_the_others_last() {
-        let (small, large) = (Group::Lport(80), Group::Lport(443));
+        let (small, large) = (lport(80), lport(443));
         let mut latency = Latency::new(LatencyBy::Lport, 0);
         latency.add(sample(vec![part(ESTABLISHED, small, &[1; 5])]), 5);
         assert_eq!(
             counts(&latency.frame(Timestamp::UNIX_EPOCH, 1_000_000_000)),
             [(ESTABLISHED, small, 5)]
         );
-        latency.add(sample(vec![part(ESTABLISHED, Group::Other, &[1; 9])]), 7);
+        latency.add(sample(vec![part(ESTABLISHED, LatencyGroup::Other, &[1; 9])]), 7);
         latency.add(
             sample(vec![
                 part(ESTABLISHED, large, &[1; 4]),
@@ -267,20 +279,23 @@ mod tests {
                 (Measure::Accept, large, 1),
                 (ESTABLISHED, large, 4),
                 (ESTABLISHED, small, 2),
-                (ESTABLISHED, Group::Other, 9),
+                (ESTABLISHED, LatencyGroup::Other, 9),
             ]
         );
         assert_eq!((frame.interval_s, frame.missed, frame.evicted), (2.0, Some(0), 0));
     }
 
-    fn peer(number: u64) -> Group {
-        Group::Remote(Address::new(Ipv6Addr::from(u128::from(number)).into(), 0))
+    fn peer(number: u64) -> LatencyGroup {
+        LatencyGroup::Remote {
+            address: Address::new(Ipv6Addr::from(u128::from(number)).into(), 0),
+            netns: None,
+        }
     }
 
     #[test]
     fn idle_groups_make_room_and_live_ones_stay() {
         let mut latency = Latency::new(LatencyBy::Lport, 0);
-        let server = Group::Lport(80);
+        let server = lport(80);
         let mut ports = 0u64;
         for second in 0..6u64 {
             // One bucket each; the server's is always the same.
@@ -294,7 +309,7 @@ mod tests {
         let counts = counts(&frame);
         assert_eq!(counts[0], (ESTABLISHED, server, 6), "it was never idle");
         let other = counts.last().unwrap();
-        assert_eq!(*other, (ESTABLISHED, Group::Other, frame.evicted));
+        assert_eq!(*other, (ESTABLISHED, LatencyGroup::Other, frame.evicted));
         assert!(frame.evicted > 0);
         assert_eq!(counts.len() as u64 - 2 + frame.evicted, ports);
         let newest = peer(6 * 30_000 - 1);
@@ -303,7 +318,7 @@ mod tests {
         assert!(!counts.iter().any(|&(_, group, _)| group == oldest));
     }
 
-    fn wide(group: Group, from: usize) -> Measured {
+    fn wide(group: LatencyGroup, from: usize) -> Measured {
         let mut histogram = Histogram::default();
         for bucket in 0..900 {
             histogram.add(bucket, 1 + (bucket + from) as u64 % 3);
@@ -321,10 +336,10 @@ mod tests {
         #[test]
         fn rows_and_others_are_all_that_was_measured(groups in vec((0..400u16, 0..3u64), 1..400)) {
             let mut latency = Latency::new(LatencyBy::Lport, 0);
-            let mut all: BTreeMap<Group, Histogram> = BTreeMap::new();
+            let mut all: BTreeMap<LatencyGroup, Histogram> = BTreeMap::new();
             let mut sum = Histogram::default();
             for (port, from) in groups {
-                let measured = wide(Group::Lport(port), usize::try_from(from).unwrap());
+                let measured = wide(lport(port), usize::try_from(from).unwrap());
                 sum.merge(&measured.histogram);
                 all.entry(measured.group).or_default().merge(&measured.histogram);
                 latency.add(sample(vec![measured]), from);
@@ -339,7 +354,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(shown, sum);
-            let has_other = frame.measured.iter().any(|measured| measured.group == Group::Other);
+            let has_other = frame.measured.iter().any(|measured| measured.group == LatencyGroup::Other);
             prop_assert_eq!(has_other, frame.evicted > 0);
         }
     }

@@ -25,6 +25,12 @@ fn total(counts: impl IntoIterator<Item = u64>) -> u64 {
     counts.into_iter().fold(0, u64::saturating_add)
 }
 
+/// Whether `values` are not all the same.
+fn are_several<T: PartialEq>(values: impl IntoIterator<Item = T>) -> bool {
+    let mut values = values.into_iter();
+    values.next().is_some_and(|first| values.any(|other| other != first))
+}
+
 /// Converts nanoseconds to seconds.
 #[expect(clippy::cast_precision_loss, reason = "2^53 ns are 104 days; an interval is shorter")]
 pub(crate) fn seconds(ns: u64) -> f64 {

@@ -1,11 +1,11 @@
 //! Ephemeral ports: how many there are, how many are used, and when they are full.
 //!
-//! A connection opened from here takes a local port. Where connect(2) chose it, no other to the same destination may have it
-//! meanwhile; where bind(2) took it before, no other of the same source address may, whatever the destination. Either is over
-//! with TIME_WAIT, where this side closed first.
+//! A connection opened here takes a local port, until it ends, or until its TIME_WAIT ends if this side closed first. If connect(2)
+//! chose the port, no other connection to the same destination can have it. If bind(2) took it before, no other connection from the same
+//! source address can, whatever the destination.
 //!
-//! The rule: ports are full when those taken at the rate of the last ten seconds, less those whose TIME_WAIT ends until then, use up
-//! the free ones.
+//! The rule: connections take ports at the rate of the last ten seconds, and TIME_WAIT gives ports back when it ends. Ports are full
+//! when no free one is left.
 
 #[cfg(test)]
 mod clients;

@@ -16,7 +16,7 @@ use self::interval::HeldInterval;
 use self::stuck_tracker::StuckTracker;
 use self::trace_tracker::TraceTracker;
 use super::churn::Churn;
-use super::filter::owner::OwnerFilter;
+use super::filter::Filter;
 use super::frame::Frame;
 use super::latency::Latency;
 use super::stat::Stat;
@@ -28,12 +28,14 @@ use crate::input::{Connection, EndCounts, Input, Loss, Session, Transition};
 #[derive(Debug)]
 pub struct World {
     needs: Needs,
-    filter: OwnerFilter,
+    filter: Filter,
     /// Time of the last tick, by two clocks.
     time: Timestamp,
     monotonic_ns: u64,
     /// Whether an interval has ended.
     has_interval: bool,
+    /// Whether all records that were made before the last tick are known.
+    is_stream_read: bool,
     counts: Stat,
     transitions: TraceTracker<Transition>,
     connections: TraceTracker<Connection>,
@@ -44,29 +46,31 @@ pub struct World {
     /// Records lost since the start.
     lost: u64,
     frame: Frame,
-    /// An interval that is over, and waits for the owners of listeners.
+    /// An interval that is over, and waits until all of it is known.
     held: Option<HeldInterval>,
 }
 
 impl World {
-    /// An empty model that keeps what `needs` call for. `filter` selects the rows of traces by owner.
+    /// An empty model that keeps what `needs` call for. `filter` is the filter of the source; the model selects the rows of traces by
+    /// its owner.
     #[must_use]
-    pub fn new(needs: Needs, filter: OwnerFilter) -> Self {
+    pub fn new(needs: Needs, filter: Filter) -> Self {
         Self::for_session(needs, filter, &Session::default())
     }
 
-    fn for_session(needs: Needs, filter: OwnerFilter, session: &Session) -> Self {
+    fn for_session(needs: Needs, filter: Filter, session: &Session) -> Self {
         Self {
             needs,
-            filter,
             time: Timestamp::UNIX_EPOCH,
             monotonic_ns: 0,
             has_interval: false,
+            is_stream_read: true,
             counts: Stat::new(session.reasons.clone()),
             transitions: TraceTracker::new(session, needs.rows()),
             connections: TraceTracker::new(session, needs.rows()),
             cgroups: CgroupPaths::default(),
-            churn: Churn::new(session.monotonic_ns),
+            churn: Churn::filtered(filter.clone(), session.monotonic_ns),
+            filter,
             latency: Latency::new(needs.latency.unwrap_or_default(), session.monotonic_ns),
             stuck: needs.stuck.map(|stuck| StuckTracker::new(stuck, session)),
             lost: 0,
@@ -87,7 +91,7 @@ impl World {
                     self.churn.opened(&event);
                 }
                 if let Some(stuck) = &mut self.stuck {
-                    stuck.transition(event, &self.filter, &self.cgroups);
+                    stuck.transition(event, &self.filter.owner, &self.cgroups);
                 }
                 if self.needs.transitions {
                     self.transitions.holdback.push(event);
@@ -111,6 +115,7 @@ impl World {
                 emptied,
             }) => {
                 self.lost = lost;
+                self.is_stream_read = emptied;
                 self.transitions.holdback.set_missed_resets(missed_resets, emptied);
                 self.connections.holdback.set_missed_resets(missed_resets, emptied);
             }
@@ -121,18 +126,21 @@ impl World {
             }
             Input::Sockets(walked) => self.counts.sockets(walked),
             Input::HostFacts(facts) => self.counts.host_facts(facts),
-            Input::Ports(sample) => self.churn.walked(*sample),
+            Input::Ports(sample) => self.churn.walked(sample.map(|sample| *sample)),
             Input::ListenerDrops(listeners) => self.churn.dropped(listeners),
             Input::Latency(sample) => self.latency.add(*sample, self.monotonic_ns),
             Input::ScanStart { is_base } => {
                 if let Some(stuck) = &mut self.stuck {
-                    stuck.release(u64::MAX, &self.filter, &self.cgroups);
+                    stuck.release(u64::MAX, &self.filter.owner, &self.cgroups);
                     stuck.start_scan(is_base);
                 }
             }
             Input::SocketScan { scan, missed } => return self.fill_frame(|world| world.end_scan(*scan, missed)),
             Input::Tick { time, monotonic_ns } => {
                 (self.time, self.monotonic_ns) = (time, monotonic_ns);
+                if self.needs.churn && self.is_stream_read {
+                    self.churn.tick(monotonic_ns);
+                }
                 return self.fill_frame(|world| world.release_rows(monotonic_ns));
             }
             Input::IntervalEnd => return self.fill_frame(Self::hold_interval),
@@ -168,9 +176,7 @@ impl World {
             frame,
             ..
         } = self;
-        if let Some(held) = self.held.take_if(|held| !held.waits(monotonic_ns)) {
-            held.show(frame);
-        }
+        let filter = &filter.owner;
         if let Some(stuck) = stuck {
             stuck.release(monotonic_ns, filter, cgroups);
         }
@@ -191,46 +197,58 @@ impl World {
                 connections.append_row(released, filter, cgroups, &mut frame.connections.rows);
             }
         }
-    }
-
-    /// Shows the interval that is over, or holds it back until the owners of its listeners are known; of two the first is shown.
-    fn hold_interval(&mut self) {
-        let held = self.held.take();
-        self.end_interval();
-        let over = HeldInterval::take(&mut self.frame, self.monotonic_ns);
-        match held {
-            Some(held) => {
-                held.show(&mut self.frame);
-                self.held = Some(over);
-            }
-            None if over.waits(self.monotonic_ns) => self.held = Some(over),
-            None => over.show(&mut self.frame),
+        if let Some(held) = &mut self.held
+            && self.is_stream_read
+            && !connections.holdback.holds_until(held.ended_ns())
+        {
+            held.end_records();
+        }
+        if let Some(held) = self.held.take_if(|held| !held.waits(monotonic_ns)) {
+            held.show(frame, churn);
         }
     }
 
-    fn end_interval(&mut self) {
+    /// Shows the interval that is over, or holds it back until all of it is known; of two the first is shown.
+    fn hold_interval(&mut self) {
+        if let Some(held) = self.held.take() {
+            held.show(&mut self.frame, &mut self.churn);
+        }
+        let over = self.end_interval();
+        if over.waits(self.monotonic_ns) || !self.frame.is_empty() {
+            self.held = Some(over);
+        } else {
+            over.show(&mut self.frame, &mut self.churn);
+        }
+    }
+
+    /// Ends the interval at the last tick.
+    fn end_interval(&mut self) -> HeldInterval {
+        let mut over = Frame::default();
+        self.churn.end_interval(self.monotonic_ns);
         let is_first = !std::mem::replace(&mut self.has_interval, true);
         let counts = self.counts.interval(self.time, self.monotonic_ns);
-        if is_first {
-            self.churn.forget_routes();
-        } else {
+        if !is_first {
             if self.needs.churn
                 && let Some(counts) = counts.clone()
             {
-                let churn = self.churn.frame(counts, self.unix_ns(), self.monotonic_ns, self.lost);
-                self.frame.churn = Some(churn);
+                let (unix_ns, monotonic_ns) = (self.unix_ns(), self.monotonic_ns);
+                over.churn = Some(
+                    self.churn
+                        .frame_without_routes(counts, unix_ns, monotonic_ns, self.lost),
+                );
             }
             if self.needs.latency.is_some() {
-                self.frame.latency = Some(self.latency.frame(self.time, self.monotonic_ns));
+                over.latency = Some(self.latency.frame(self.time, self.monotonic_ns));
             }
         }
-        self.frame.counts = counts.filter(|_| self.needs.counts);
+        over.counts = counts.filter(|_| self.needs.counts);
+        HeldInterval::new(over, self.monotonic_ns, self.needs.churn)
     }
 
     fn end_scan(&mut self, scan: SocketScan, missed: Option<u64>) {
         let unix_ns = self.unix_ns();
         let Some(stuck) = &mut self.stuck else { return };
-        stuck.release(u64::MAX, &self.filter, &self.cgroups);
+        stuck.release(u64::MAX, &self.filter.owner, &self.cgroups);
         let to_unix_ns = unix_ns.wrapping_sub_unsigned(self.monotonic_ns);
         self.frame.leaks = stuck.end_scan(scan, to_unix_ns, self.lost, missed);
     }
@@ -242,7 +260,7 @@ impl World {
 
     fn end(&mut self, counts: &EndCounts) {
         if let Some(held) = self.held.take() {
-            held.show(&mut self.frame);
+            held.show(&mut self.frame, &mut self.churn);
         }
         if self.needs.transitions {
             self.frame.transitions.totals = Some(self.transitions.totals(counts));

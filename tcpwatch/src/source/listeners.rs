@@ -1,5 +1,7 @@
 //! Who listens in a network namespace, and how full their accept queues are.
 
+use std::num::NonZeroU32;
+
 use tcpwatch_common::{StateSet, TcpState};
 
 use super::sockets::Sockets;
@@ -24,6 +26,7 @@ pub(super) fn listener(detail: &Detail) -> Listener {
     Listener {
         cookie: detail.cookie,
         inode: socket.inode,
+        netns: NonZeroU32::new(socket.netns),
         address: socket.local,
         port: socket.lport,
         queued: detail.receive_queue.unwrap_or(0).into(),

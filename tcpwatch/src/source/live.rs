@@ -267,9 +267,8 @@ impl Live {
     pub fn walk_ports(&mut self, each: &mut dyn FnMut(Input)) -> Result<()> {
         if self.needs.churn
             && let Some(counts) = &mut self.counts
-            && let Some(ports) = counts.ports(&self.filter)?
         {
-            each(Input::Ports(Box::new(ports)));
+            counts.ports(&self.filter, each)?;
         }
         Ok(())
     }

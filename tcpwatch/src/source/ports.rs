@@ -1,5 +1,6 @@
 //! Reads the ephemeral ports of one network namespace: the settings, and the sockets that hold the ports.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use tcpwatch_common::StateSet;
@@ -61,11 +62,11 @@ impl PortSettings {
         self.autobind_reuse.as_mut()?.read().ok()?.map(|value| value != 0)
     }
 
-    /// Reads the settings again, and walks `sockets` for those that hold a port of the range.
+    /// Reads the settings of the namespace `netns` again, and walks its `sockets` for those that hold a port of the range.
     ///
     /// # Errors
     /// The sockets cannot be read.
-    pub fn sample(&mut self, sockets: &mut Sockets) -> anyhow::Result<PortsSample> {
+    pub fn sample(&mut self, netns: u32, sockets: &mut Sockets) -> anyhow::Result<PortsSample> {
         let settings = Settings {
             range: self.range(),
             reuse: self.reuse(),
@@ -76,6 +77,7 @@ impl PortSettings {
             sockets.walk(StateSet::ALL, |socket| walk.add(socket, range))?;
         }
         Ok(PortsSample {
+            netns: NonZeroU32::new(netns),
             monotonic_ns: clock::monotonic_ns(),
             settings,
             walk,

@@ -1,5 +1,7 @@
 //! Every view in every format, for one frame each: a change of output shows up as a change in `snapshots/`.
 
+use std::num::NonZeroU32;
+
 use insta::assert_snapshot;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -12,7 +14,7 @@ use super::{View, csv, json, text, trace};
 use crate::detect;
 use crate::input::counter::Counter;
 use crate::input::histogram::Histogram;
-use crate::input::latency::{Group, LatencyBy, Measure, Measured, Retransmits};
+use crate::input::latency::{LatencyBy, LatencyGroup, Measure, Measured, Retransmits};
 use crate::input::netns_selector::NetnsSelector;
 use crate::input::{Connection, Transition};
 use crate::model::churn::Churn;
@@ -142,7 +144,10 @@ fn latency() {
     histogram.record_unknown();
     let measured = |measure| Measured {
         measure,
-        group: Group::Lport(443),
+        group: LatencyGroup::Lport {
+            port: 443,
+            netns: NonZeroU32::new(4_026_531_840),
+        },
         histogram: histogram.clone(),
     };
     let frame = Frame::from(&LatencyFrame {

@@ -18,8 +18,9 @@ pub(crate) struct Latency {
 /// What it measured, over all intervals.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Measured {
-    /// By what was measured, and of which connections: the JSON of the key's value, nothing where there are no groups.
-    pub(crate) histograms: BTreeMap<(String, String), Histogram>,
+    /// By what was measured, and of which connections: the JSON of the key's value, nothing where there are no groups; and their
+    /// network namespace.
+    pub(crate) histograms: BTreeMap<(String, String, Option<u64>), Histogram>,
     retransmits: BTreeMap<String, i64>,
 }
 
@@ -103,11 +104,14 @@ impl Measured {
         let number = |key: &str| json[key].as_i64().unwrap_or_else(|| panic!("no {key} in {json}"));
         let what = json["what"].as_str().expect("what was measured").to_owned();
         let key = json.get("key").and_then(Value::as_object);
+        let netns = key.and_then(|key| key.get("netns")?.as_u64());
         let group = key.map_or_else(String::new, |key| {
-            assert_eq!(key.len(), 1, "one thing in common: {json}");
-            key.values().map(Value::to_string).collect()
+            let mut values = key.iter().filter(|(name, _)| *name != "netns");
+            let group = values.next().map(|(_, value)| value.to_string());
+            assert_eq!(values.count(), 0, "one thing in common: {json}");
+            group.unwrap_or_else(|| panic!("nothing in common: {json}"))
         });
-        let histogram = self.histograms.entry((what, group)).or_default();
+        let histogram = self.histograms.entry((what, group, netns)).or_default();
         let (mut in_buckets, mut topmost) = (0, None);
         for bucket in json["buckets"].as_array().expect("buckets") {
             let number = |key: &str| bucket[key].as_u64().unwrap_or_else(|| panic!("no {key} in {bucket}"));
@@ -186,10 +190,10 @@ impl Measured {
     /// Of `what`, those groups that `wanted` chooses by their keys.
     pub(crate) fn of_groups(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Histogram {
         let mut sum = Histogram::default();
-        for ((_, _), part) in self
+        for (_, part) in self
             .histograms
             .iter()
-            .filter(|((of, group), _)| of == what && wanted(group))
+            .filter(|((of, group, _), _)| of == what && wanted(group))
         {
             sum.count += part.count;
             sum.unknown += part.unknown;

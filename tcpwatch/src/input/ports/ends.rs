@@ -1,17 +1,17 @@
-//! Between what a port is used.
+//! The ends between which a port is used.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// Between what a port can be used once.
+/// The ends between which a port can be used once.
 ///
-/// One that connect(2) chose may be used again to another destination. One that bind(2) took, because it was called for an
-/// address without `IP_BIND_ADDRESS_NO_PORT`, is the source address's alone, whatever the destination.
+/// A port that connect(2) chose can be used again to another destination. A port that bind(2) took, because a program bound an address
+/// without `IP_BIND_ADDRESS_NO_PORT`, is used up for the source address, whatever the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ends {
     /// This side's address.
     pub source: IpAddr,
-    /// The other side's, with its port; `None` for whatever there is.
+    /// The other side's, with its port; `None` for all destinations.
     pub destination: Option<SocketAddr>,
 }
 
@@ -34,12 +34,12 @@ pub struct Port {
     pub destination: SocketAddr,
     /// Its number.
     pub number: u16,
-    /// Whether bind(2) took it, and not connect(2); `None` where that was not seen.
+    /// Whether bind(2) took it, and not connect(2); `None` if that was not seen.
     pub bound: Option<bool>,
 }
 
 impl Port {
-    /// Between what connect(2) could not choose it again.
+    /// The ends between which connect(2) cannot choose it again.
     pub(crate) const fn to_destination(self) -> Ends {
         Ends {
             source: self.source,
@@ -47,7 +47,7 @@ impl Port {
         }
     }
 
-    /// Between what bind(2) cannot take it again.
+    /// The ends between which bind(2) cannot take it again.
     pub(crate) const fn of_source(self) -> Ends {
         Ends {
             source: self.source,

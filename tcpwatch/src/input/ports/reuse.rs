@@ -15,14 +15,14 @@ const DELAY_MS: u32 = 1000;
 /// `tcp_tw_reuse` and `tcp_tw_reuse_delay` (ip-sysctl.rst), as `tcp_twsk_unique` (`net/ipv4/tcp_ipv4.c`) has them.
 ///
 /// A port may be taken again, to the same destination, that long after it entered TIME_WAIT, where the connection before used
-/// timestamps. Whether the other side does is not known here, and it is taken to: everyone does by default.
+/// timestamps. Whether the other side does is not known here, and assumed: it is the default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TwReuse {
-    /// Between what it may.
+    /// The connections that may reuse a port.
     pub allowed: Allowed,
-    /// Whether timestamps are on here (`tcp_timestamps`): without them it may nowhere.
+    /// Whether timestamps are on here (`tcp_timestamps`): without them no connection may.
     pub timestamps: bool,
-    /// After what time, ms.
+    /// After how long, ms.
     pub delay_ms: u32,
 }
 

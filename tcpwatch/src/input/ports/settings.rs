@@ -1,12 +1,12 @@
-//! The settings that decide who may have which port.
+//! The settings that decide which connection can have which port.
 
 use super::range::PortRange;
 use super::reuse::TwReuse;
 
-/// Those of a network namespace; `None` is unknown.
+/// The port settings of a network namespace; `None` is unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Which ports there are.
+    /// The ports that there are.
     pub range: Option<PortRange>,
     /// How long TIME_WAIT keeps one from connect(2).
     pub reuse: Option<TwReuse>,

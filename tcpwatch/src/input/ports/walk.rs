@@ -13,28 +13,28 @@ use crate::input::socket::{Kind, Socket};
 /// Destinations a walk counts at most, about 60 bytes each.
 pub const WALK_MAX: usize = 65_536;
 
-/// Source addresses whose ports a walk tells apart at most, 16 KB each.
+/// Source addresses with a set of ports of their own, at most; 16 KB each.
 pub const SOURCES_MAX: usize = 256;
 
-/// Ports that a look at the sockets found held.
+/// The ports that sockets hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeldPorts {
-    /// By destination; the one with the most ports comes first, and those with few are left out.
+    /// By destination, the one with the most ports first; destinations with few ports are left out.
     pub to: Vec<PortsHeld>,
-    /// Of one source address each, whatever the destination.
+    /// By source address, whatever the destination.
     pub of: Vec<PortsHeld>,
-    /// Whether all sockets were looked at; where not, it may be more.
+    /// Whether all sockets were walked. If not, more ports may be held.
     pub whole: bool,
 }
 
-/// Ports of one source address that are held to one destination, or to all of them.
+/// Ports of one source address, held to one destination or to all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortsHeld {
-    /// Between what.
+    /// The source, and the destination if it is one.
     pub ends: Ends,
-    /// How many.
+    /// Number of ports.
     pub used: u64,
-    /// Those of them in `TIME_WAIT`.
+    /// Ports of these in `TIME_WAIT`.
     pub time_wait: u64,
 }
 
@@ -78,7 +78,7 @@ impl Default for Walk {
 impl Walk {
     /// Counts `socket`, where it has another side and a port of `range`.
     ///
-    /// Connections made to a listener whose port is in the range count too: a walk does not tell who opened one.
+    /// Connections made to a listener whose port is in the range count too: a walk does not show who opened a connection.
     pub fn add(&mut self, socket: &Socket, range: &PortRange) {
         let is_request = socket.kind == Some(Kind::Request);
         if is_request || socket.state == TcpState::Listen || socket.rport == 0 || !range.contains(socket.lport) {
@@ -107,7 +107,7 @@ impl Walk {
         held.time_wait += u64::from(waits);
     }
 
-    /// Takes out what it found of `ends`; `None` where that may have found no room.
+    /// Takes out the ports held between `ends`; `None` if they are unknown, because the walk may have had no room for them.
     pub(crate) fn take(&mut self, ends: &Ends) -> Option<Held> {
         if ends.destination.is_some() {
             let held = self.destinations.remove(ends);
@@ -123,7 +123,7 @@ impl Walk {
         })
     }
 
-    /// Who holds the most ports, `most` of each kind. `whole` is whether all sockets were walked.
+    /// The destinations and the sources with the most ports, `most` of each. `whole` is whether all sockets were walked.
     #[must_use]
     pub fn held(&self, most: usize, whole: bool) -> HeldPorts {
         let to = self.destinations.iter().map(|(&ends, held)| PortsHeld {
@@ -151,7 +151,7 @@ impl Walk {
         }
     }
 
-    /// What it found of the destinations nobody took out, those that hold most first.
+    /// The destinations that [`Self::take`] did not take, those with the most ports first.
     pub(crate) fn rest(self) -> Vec<(Ends, Held)> {
         let mut rest: Vec<(Ends, Held)> = self.destinations.into_iter().collect();
         rest.sort_unstable_by_key(|&(ends, held)| (std::cmp::Reverse(held.used), ends));

@@ -1,4 +1,4 @@
-//! Who opened how many, second by second.
+//! Openings of each owner, second by second.
 
 use std::hash::Hash;
 use std::ops::Range;
@@ -30,7 +30,7 @@ impl<K> Default for Owners<K> {
     }
 }
 
-impl<K: Copy + Eq + Hash> Owners<K> {
+impl<K: Copy + Ord + Hash> Owners<K> {
     /// `owner` opened a connection.
     pub(super) fn add(&mut self, owner: K, monotonic_ns: u64) {
         if self.seconds.len() >= self.most && !self.seconds.contains_key(&owner) {
@@ -39,7 +39,7 @@ impl<K: Copy + Eq + Hash> Owners<K> {
         self.seconds.entry(owner).or_default().add(monotonic_ns);
     }
 
-    /// Owners that were forgotten for want of room.
+    /// Number of evicted owners.
     pub(super) const fn evicted(&self) -> u64 {
         self.evicted
     }
@@ -50,31 +50,31 @@ impl<K: Copy + Eq + Hash> Owners<K> {
             .retain(|_, opened| opened.newest().saturating_add(KEPT) >= now);
     }
 
-    /// Makes room: the half that opened fewest in the last minute is forgotten.
+    /// Makes room: the half that opened fewest in the last minute is forgotten; of equals, the one that has been idle longest.
     fn forget(&mut self, now: u64) {
         self.expire(now);
         if self.seconds.len() < self.most {
             return;
         }
         let opened = |seconds: &Seconds| seconds.sum(now.saturating_sub(KEPT), now.saturating_add(1));
-        let counts = self.seconds.iter().map(|(&owner, seconds)| (opened(seconds), owner));
-        let mut counts: Vec<(u64, K)> = counts.collect();
-        counts.sort_unstable_by_key(|&(count, _)| count);
-        for (_, owner) in counts.iter().take(counts.len().div_ceil(2)) {
+        let rank = |(&owner, seconds): (&K, &Seconds)| (opened(seconds), seconds.newest(), owner);
+        let mut ranks: Vec<(u64, u64, K)> = self.seconds.iter().map(rank).collect();
+        ranks.sort_unstable();
+        for (.., owner) in ranks.iter().take(ranks.len().div_ceil(2)) {
             self.seconds.remove(owner);
             self.evicted += 1;
         }
     }
 
-    /// Who opened more than half of `burst` connections, over what is usual for it, in `seconds`; that is the median of its seconds
-    /// `before`.
+    /// The owner of more than half of `burst` openings in `seconds`. Only openings over the owner's own usual rate count, which is the
+    /// median of its seconds `before`.
     pub(super) fn most_of(&self, burst: f64, seconds: Range<u64>, before: Range<u64>) -> Option<K> {
         let over = |opened: &Seconds| {
             let usual = usual(opened, before.clone()).unwrap_or(0.0);
             real(opened.sum(seconds.start, seconds.end)) - usual * real(seconds.end.saturating_sub(seconds.start))
         };
         let all = self.seconds.iter().map(|(&owner, opened)| (owner, over(opened)));
-        let (owner, most) = all.max_by(|a, b| a.1.total_cmp(&b.1))?;
+        let (owner, most) = all.max_by(|a, b| a.1.total_cmp(&b.1).then_with(|| a.0.cmp(&b.0)))?;
         (most * 2.0 > burst).then_some(owner)
     }
 }
@@ -128,6 +128,24 @@ mod tests {
             assert!(owners.seconds.len() <= 64);
         }
         assert_eq!(owners.most_of(4000.0, 100..101, 40..100), Some(0));
+    }
+
+    #[test]
+    fn of_equals_the_same_one_is_always_forgotten() {
+        for _ in 0..20 {
+            let mut owners = Owners {
+                most: 4,
+                ..Owners::default()
+            };
+            for owner in ['a', 'b', 'c', 'd'] {
+                owners.add(owner, 100 * S);
+            }
+            owners.add('e', 100 * S);
+            let mut left: Vec<char> = owners.seconds.keys().copied().collect();
+            left.sort_unstable();
+            assert_eq!(left, ['c', 'd', 'e']);
+            assert_eq!(owners.most_of(1.0, 100..101, 0..100), Some('e'));
+        }
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! Many processes of one name that open connections to one destination are one opener, for people: a pool of workers, or a
-//! command in a loop.
+//! Groups openers for text output: many processes of one name with connections to one destination are one opener. Such are a pool of
+//! workers, or a command in a loop.
 
 use hashbrown::HashMap;
 
 use super::{Opener, Route, busiest_first};
 
-/// As many processes of one name are told apart: the workers of a small server.
+/// Processes of one name that are shown apart, at most: the workers of a small server.
 const APART: usize = 4;
 
-/// `routes`, those together that more than [`APART`] processes of one name have to one destination; the busiest first.
+/// Merges the `routes` that more than [`APART`] processes of one name have to one destination. The result has the busiest first.
 #[must_use]
 pub(super) fn by_name(routes: &[Route]) -> Vec<Route> {
     let key = |route: &Route| match route.opener {
@@ -81,18 +81,18 @@ mod tests {
         assert_eq!(named[0].opener, Opener::Named(Comm::new(b"php-fpm")));
         assert_eq!(named[0].opener.to_string(), "php-fpm[*]");
         let tally = &named[0].tally;
-        let told = (
+        let counts = (
             tally.opened,
             tally.time_wait,
             tally.lifetime.count(),
             tally.failed.total(),
         );
-        assert_eq!(told, (100, 100, 5, 5));
+        assert_eq!(counts, (100, 100, 5, 5));
         assert_eq!(named[1], routes[0]);
     }
 
     #[test]
-    fn few_are_told_apart_and_so_are_destinations() {
+    fn few_are_shown_apart_and_so_are_destinations() {
         let mut routes: Vec<Route> = (10..14).map(|pid| route(pid, "php-fpm", 6379, 20)).collect();
         routes.push(route(14, "php-fpm", 3306, 20));
         let mut named = by_name(&routes);
@@ -101,13 +101,13 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_known_and_what_found_no_place_stay() {
-        let nobody = |destination| Route {
+    fn unknown_openers_and_evicted_ones_stay() {
+        let unknown = |destination| Route {
             opener: Opener::Here(None),
             destination,
             tally: Tally::default(),
         };
-        let routes = vec![nobody(route(1, "a", 1, 1).destination), nobody(None)];
+        let routes = vec![unknown(route(1, "a", 1, 1).destination), unknown(None)];
         assert_eq!(by_name(&routes), routes);
     }
 }

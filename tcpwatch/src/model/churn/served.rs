@@ -1,13 +1,14 @@
-//! The processes here that have the connections which a peer opened.
+//! The processes here that serve a peer.
 
 use hashbrown::HashMap;
 
 use crate::input::owner::{Comm, Process};
 
-/// Processes of one peer and destination told apart at most: a server that forks has one a connection.
+/// Processes of one peer and destination with a count of their own, at most: a server that forks has one for each connection. The
+/// connections of more processes are counted together. All expire with the interval.
 const PROCESSES_MAX: usize = 256;
 
-/// How many of the connections of each process left a timewait socket, of those that ended in the interval.
+/// The connections that ended in the interval, and left a timewait socket, by process: [`PROCESSES_MAX`] at most.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Served {
     time_wait: HashMap<Option<Process>, u64>,
@@ -16,12 +17,12 @@ pub struct Served {
 }
 
 impl Served {
-    /// A connection was established at a socket of `listener`, if it is known whose.
+    /// A connection was established at a listener of this process, if it is known.
     pub(super) fn opened(&mut self, listener: Option<Process>) {
         self.listener = listener.or(self.listener);
     }
 
-    /// A connection of `process`, `None` where nobody knows whose, ended, in a timewait socket or not.
+    /// A connection of `process` ended, and `timewait` is whether it left a timewait socket. `None` is an unknown process.
     pub(super) fn ended(&mut self, process: Option<Process>, timewait: bool) {
         let is_listed = self.time_wait.len() < PROCESSES_MAX || self.time_wait.contains_key(&process);
         let count = if is_listed {
@@ -32,7 +33,7 @@ impl Served {
         *count += u64::from(timewait);
     }
 
-    /// The processes, `None` where nobody knows which, and how many timewait sockets each left; most first.
+    /// The processes and the number of timewait sockets of each, the most first; `None` is an unknown process.
     #[must_use]
     pub fn processes(&self) -> Vec<(Option<Process>, u64)> {
         let mut all: Vec<_> = self
@@ -44,20 +45,20 @@ impl Served {
         all
     }
 
-    /// Timewait sockets of processes that were too many to tell apart.
+    /// Timewait sockets of processes that have no count of their own.
     #[must_use]
     pub const fn beyond(&self) -> u64 {
         self.beyond
     }
 
-    /// Who listens, as the latest connection has it; `None` where nobody knows, or none was opened in the interval.
+    /// The process that listens, by the latest connection; `None` if it is unknown, or if no connection was opened in the interval.
     #[must_use]
     pub const fn listener(&self) -> Option<Process> {
         self.listener
     }
 
-    /// The one process that all are of which ended, or who listens where none did; `None` where there are several, or none
-    /// is known.
+    /// The process of all connections that ended, or the one that listens if none ended; `None` if there are several, or if it is
+    /// unknown.
     #[must_use]
     pub fn one(&self) -> Option<Process> {
         match self.processes().as_slice() {
@@ -67,7 +68,7 @@ impl Served {
         }
     }
 
-    /// The name that all of them have; `None` where there are several, or one is not known.
+    /// The name that the processes of all connections that ended share; `None` if there are several, or if one is unknown.
     #[must_use]
     pub fn comm(&self) -> Option<Comm> {
         let mut names = self.time_wait.keys().map(|process| process.map(|process| process.comm));
@@ -111,8 +112,8 @@ mod tests {
             served.ended(process(pid, "sshd"), true);
         }
         served.ended(process(1, "sshd"), true);
-        let told: u64 = served.processes().iter().map(|(_, count)| count).sum();
-        assert_eq!((told, served.beyond()), (PROCESSES_MAX as u64 + 1, 10));
+        let counted: u64 = served.processes().iter().map(|(_, count)| count).sum();
+        assert_eq!((counted, served.beyond()), (PROCESSES_MAX as u64 + 1, 10));
         assert_eq!((served.one(), served.comm()), (None, None));
     }
 }

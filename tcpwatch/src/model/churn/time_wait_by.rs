@@ -1,34 +1,51 @@
-//! Whose the timewait sockets are that an interval made.
+//! Counts the timewait sockets of an interval by local port, by peer and by process.
 
 use std::hash::Hash;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use hashbrown::HashMap;
 
 use super::{Opener, Route};
 use crate::input::owner::Process;
 
-/// The other end of a connection: its port where it is the one connected to, `None` where it is a peer's, chosen for it.
-pub type Peer = (IpAddr, Option<u16>);
+/// The local end of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LocalEnd {
+    /// The port that peers connect to; `None` for all connections opened here, whose ports connect(2) chooses.
+    pub port: Option<u16>,
+    /// Inode number of the network namespace.
+    pub netns: Option<NonZeroU32>,
+}
 
-/// Connections that ended in a timewait socket on this side, counted three ways; the most first, and none of which there are
-/// none.
+/// The remote end of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RemoteEnd {
+    /// Its address.
+    pub address: IpAddr,
+    /// The port that is connected to; `None` for all connections that the peer opened.
+    pub port: Option<u16>,
+    /// Inode number of the network namespace here.
+    pub netns: Option<NonZeroU32>,
+}
+
+/// Connections that ended in a timewait socket here, counted three ways. Each list starts with the largest count, and has no zeros.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TimeWaitBy {
-    /// By local port; `None` for the ports of all connections opened here, which are chosen for them.
-    pub lport: Vec<(Option<u16>, u64)>,
-    /// By peer.
-    pub peer: Vec<(Peer, u64)>,
-    /// By the process here that has the connection; `None` where nobody knows which.
+    /// By local end.
+    pub lport: Vec<(LocalEnd, u64)>,
+    /// By remote end.
+    pub peer: Vec<(RemoteEnd, u64)>,
+    /// By the process here that has the connection; `None` if it is unknown.
     pub process: Vec<(Option<Process>, u64)>,
-    /// Those in none of the lists, for there were too many to tell apart.
+    /// Connections in none of the lists: there was no room for their opener and destination.
     pub other: u64,
-    /// Those missing from the list by process besides.
+    /// More connections that are not in the list by process: there was no room for their process.
     pub other_processes: u64,
 }
 
 impl TimeWaitBy {
-    /// Those of `routes`.
+    /// Counts the timewait sockets of `routes`.
     #[must_use]
     pub fn from_routes(routes: &[Route]) -> Self {
         let (mut lports, mut peers, mut processes) = (HashMap::new(), HashMap::new(), HashMap::new());
@@ -39,15 +56,27 @@ impl TimeWaitBy {
                 other += count;
                 continue;
             };
+            let netns = to.netns;
             match route.opener {
                 Opener::Here(_) | Opener::Named(_) => {
-                    add(&mut lports, None, count);
-                    add(&mut peers, (to.address.ip, Some(to.port)), count);
+                    add(&mut lports, LocalEnd { port: None, netns }, count);
+                    let peer = RemoteEnd {
+                        address: to.address.ip,
+                        port: Some(to.port),
+                        netns,
+                    };
+                    add(&mut peers, peer, count);
                     add(&mut processes, route.opener.process(), count);
                 }
-                Opener::Peer(address) => {
-                    add(&mut lports, Some(to.port), count);
-                    add(&mut peers, (address, None), count);
+                Opener::Peer { address, .. } => {
+                    let port = Some(to.port);
+                    add(&mut lports, LocalEnd { port, netns }, count);
+                    let peer = RemoteEnd {
+                        address,
+                        port: None,
+                        netns,
+                    };
+                    add(&mut peers, peer, count);
                     for (process, count) in route.tally.served.processes() {
                         add(&mut processes, process, count);
                     }

@@ -23,7 +23,7 @@ type Seconds = TimeBuckets<SECOND_NS, 72>;
 
 /// One destination, or one source address.
 #[derive(Debug, Default)]
-pub(super) struct Entry {
+pub(super) struct PortEntry {
     /// The first event or walk.
     since_ns: u64,
     /// The latest event.
@@ -46,22 +46,22 @@ pub(super) struct Entry {
     bound_ns: Option<u64>,
 }
 
-/// By what rules its ports run out.
+/// The rules by which the ports of an entry run out.
 #[derive(Clone, Copy)]
 pub(super) struct ReuseRules {
-    /// Ports there are.
+    /// Ports in the range.
     pub(super) range: Option<u32>,
     /// How long TIME_WAIT keeps one, ms.
     pub(super) held_ms: Option<u32>,
-    /// By which settings.
+    /// The settings that decide `held_ms`.
     pub(super) reuse: Option<TwReuse>,
     /// Whether bind(2) takes ports of this namespace, which connect(2) then cannot choose.
     pub(super) others_bound: bool,
-    /// Whether those that bind(2) takes may be shared.
+    /// Whether bind(2) may share a port.
     pub(super) may_share: bool,
 }
 
-/// What an event says of a port.
+/// What happens to a port.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum PortEvent {
     Opened,
@@ -69,7 +69,7 @@ pub(super) enum PortEvent {
     Freed,
 }
 
-impl Entry {
+impl PortEntry {
     pub(super) fn new(monotonic_ns: u64) -> Self {
         Self {
             since_ns: monotonic_ns,
@@ -78,7 +78,7 @@ impl Entry {
         }
     }
 
-    /// What happened to a port; whether bind(2) took it, where that is known.
+    /// Applies what happened to a port. `bound` is whether bind(2) took it, if that is known.
     pub(super) fn apply(&mut self, event: PortEvent, bound: Option<bool>, monotonic_ns: u64) {
         self.keep_live(monotonic_ns);
         // Events come in any order, and the walk may have met an older one's socket.
@@ -131,7 +131,7 @@ impl Entry {
         }
     }
 
-    /// Those of TIME_WAIT that were seen to enter it in the last `held_ns`.
+    /// Connections that were seen to enter TIME_WAIT in the last `held_ns`.
     pub(super) fn seen_waiting(&self, held_ns: u64, now_ns: u64) -> f64 {
         between(&self.entered, now_ns.saturating_sub(held_ns), now_ns, now_ns)
     }
@@ -178,7 +178,7 @@ impl Entry {
         let most = range.map_or(u64::MAX, |range| u64::from(range).saturating_sub(self.live));
         let time_wait = rounded(self.time_wait(now_ns)).min(most);
         let (bound, chosen) = (self.is_bound_lately(now_ns), is_lately(self.chosen_ns, now_ns));
-        // Ports run out for those who take them as these do; a destination nobody connects to now may be out of them all the same.
+        // A row forecasts for the way its connections take ports. A destination without new connections may have used up its ports, too.
         let (is_asked, is_limit, limit) = match ends.destination {
             Some(_) => (chosen || !bound, rules.others_bound, Limit::Latest),
             None => (bound, chosen || rules.may_share, Limit::Earliest),

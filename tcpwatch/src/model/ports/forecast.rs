@@ -1,30 +1,31 @@
 //! How many ports are free, how fast they are taken, and when none is left.
 
 use super::SECOND_NS;
-use super::entry::{Entry, MINUTE_NS, at_least_one, between};
+use super::entry::{MINUTE_NS, PortEntry, at_least_one, between};
 use crate::model::{real, seconds};
 
-/// How far ahead the end is foretold, s: further off, the chance in ten seconds decides, and a rate that TIME_WAIT can bear seems not to be.
+/// How far ahead a forecast goes, s. The rate of ten seconds varies by chance: further ahead, it would often seem to use up the ports
+/// though TIME_WAIT gives them back in time.
 const AHEAD_S: u64 = 30;
 
-/// For how many times as long as the open connections were seen to grow they are taken to grow on: 3 s in the first second, 30 s after
-/// ten. A client that begins has two connections more than none, which is no growth for ever.
+/// A growth of the open connections is expected to last this many times as long as it was seen: 3 s after one second, 30 s after ten.
+/// A client that begins opens its first connections, and may open no more.
 const GROW_ON: u64 = 3;
 
 /// How fast the ports of an entry are taken and come back, where TIME_WAIT keeps one for `held_ns`.
 pub(super) struct Forecast<'a> {
-    entry: &'a Entry,
+    entry: &'a PortEntry,
     held_ns: u64,
     now_ns: u64,
     /// Connections that enter TIME_WAIT a second.
     enter_per_s: f64,
-    /// By how many more connections are open each second, and for how many seconds that was seen.
+    /// Growth of the number of open connections per second, and for how many seconds it was seen.
     live_per_s: f64,
     grew_s: u64,
 }
 
 impl<'a> Forecast<'a> {
-    pub(super) fn new(entry: &'a Entry, held_ms: u32, now_ns: u64) -> Self {
+    pub(super) fn new(entry: &'a PortEntry, held_ms: u32, now_ns: u64) -> Self {
         let enter_per_s = entry.recent(&entry.entered, now_ns);
         let (then_ns, live) = entry.lived.front().copied().unwrap_or((now_ns, entry.live));
         Self {
@@ -47,7 +48,7 @@ impl<'a> Forecast<'a> {
         (f64::from(range) - real(self.entry.live) - waiting).max(0.0)
     }
 
-    /// How many come back between `from_ns` and `to_ns`, which may be to come, since TIME_WAIT has held them for long enough.
+    /// Number of ports that TIME_WAIT gives back between `from_ns` and `to_ns`, which may be in the future.
     fn come_back(&self, from_ns: u64, to_ns: u64) -> f64 {
         let entered = [from_ns, to_ns].map(|ns| ns.saturating_sub(self.held_ns));
         let seen = between(&self.entry.entered, entered[0], entered[1], self.now_ns);
@@ -60,17 +61,17 @@ impl<'a> Forecast<'a> {
         seen + later + unseen
     }
 
-    /// By how many ports more are taken each second, in the last ten.
+    /// Growth of the number of taken ports per second, in the last ten seconds.
     pub(super) fn growth_per_s(&self) -> f64 {
         let from_ns = self.entry.recent_since(self.now_ns);
-        // Ports that are given back at once, since no TIME_WAIT follows, are not among them.
+        // Without ports that are given back at once because no TIME_WAIT follows.
         let take_per_s = self.enter_per_s + self.live_per_s;
         take_per_s - self.come_back(from_ns, self.now_ns) / at_least_one(from_ns, self.now_ns)
     }
 
-    /// Seconds until the `free` ports are taken as well, if that goes on; `None` where that is not within [`AHEAD_S`].
+    /// Seconds until the `free` ports are taken too, if the rates stay; `None` if that is not within [`AHEAD_S`].
     pub(super) fn exhausted_in_s(&self, mut free: f64) -> Option<f64> {
-        // Less than half a port is none.
+        // Rates are fractions: less than half a port rounds to none.
         if free < 0.5 {
             return Some(0.0);
         }

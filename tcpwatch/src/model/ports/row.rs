@@ -1,4 +1,4 @@
-//! What is told of ports that are used up together.
+//! The ports that run out together, as views show them.
 
 use crate::input::ports::ends::Ends;
 use crate::input::ports::reuse::TwReuse;
@@ -12,33 +12,35 @@ pub struct Row {
     pub used: u64,
     /// Those of them held by TIME_WAIT.
     pub time_wait: u64,
-    /// Ports there are; `None` where the settings are not known.
+    /// Ports in the range; `None` if the settings are unknown.
     pub range: Option<u32>,
-    /// Those of them that these connections do not keep from being taken now; `None` likewise.
+    /// Ports of the range that a new connection can take, as far as these connections decide; `None` if the settings are unknown.
     pub free: Option<u64>,
-    /// How long TIME_WAIT keeps a port from being taken, ms; `None` likewise.
+    /// How long TIME_WAIT keeps a port from a new connection, ms; `None` if the settings are unknown.
     pub held_ms: Option<u32>,
-    /// By which settings; `None` likewise.
+    /// The settings that decide `held_ms`; `None` if they are unknown.
     pub reuse: Option<TwReuse>,
-    /// Connections opened a second in the last ten, or since the first.
+    /// Connections opened per second, in the last ten seconds or since the first connection.
     pub opened_per_s: f64,
-    /// By how many fewer are free each second, likewise; `None` as `held_ms`.
+    /// Decrease of `free` per second, in the same time; `None` as `held_ms`.
     pub growth_per_s: Option<f64>,
-    /// Seconds until none is free: those taken at the rate of the last ten seconds, less those whose TIME_WAIT ends until then, use
-    /// up the free ones. `None` where that is not within half a minute, where the settings are not known, and for a destination to
-    /// which bind(2) took the ports of all that was opened in the last minute: they run out when those of the source address do.
+    /// Seconds until no port is free. Connections take ports at the rate of the last ten seconds, and ports come back where their
+    /// TIME_WAIT ends.
+    ///
+    /// `None` if that is not within half a minute, or if the settings are unknown. Also `None` for a destination if bind(2) took the
+    /// ports of all connections of the last minute: they run out when the ports of the source address do.
     pub exhausted_in_s: Option<f64>,
-    /// Whether that is the earliest or the latest; `None` where it is neither, or nothing is foretold.
+    /// Whether `exhausted_in_s` is the earliest or the latest time; `None` if it is neither, or if there is no forecast.
     pub limit: Option<Limit>,
 }
 
-/// What is not known of a forecast.
+/// In which direction a forecast may be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// Ports may last for longer: bind(2) takes them for a source address, but some of them may be shared, for connect(2) chose
-    /// them, or because `ip_autobind_reuse` is on and their sockets may have `SO_REUSEADDR`, which nothing tells.
+    /// Ports may last longer. bind(2) takes them for a source address, but may share some: connect(2) chose them, or
+    /// `ip_autobind_reuse` is on and their sockets have `SO_REUSEADDR`, which is not known here.
     Earliest,
-    /// Ports may run out sooner: connect(2) chooses them, and takes none that bind(2) has given to another.
+    /// Ports may run out sooner: connect(2) chooses them, and takes none that bind(2) took for another destination.
     Latest,
 }
 

@@ -1,8 +1,8 @@
-//! Who holds ephemeral ports, to where, and how close they are to running out.
+//! Ephemeral ports in use, by destination and by source address, and when they run out.
 
 use hashbrown::HashMap;
 
-use super::entry::{Entry, PortEvent, ReuseRules};
+use super::entry::{PortEntry, PortEvent, ReuseRules};
 use super::row::Row;
 use crate::input::ports::ends::{Ends, Port};
 use crate::input::ports::range::PortRange;
@@ -22,7 +22,7 @@ pub const ENDS_MAX: usize = 4096;
 #[derive(Debug)]
 pub struct PortUse {
     settings: Settings,
-    entries: HashMap<Ends, Entry>,
+    entries: HashMap<Ends, PortEntry>,
     evicted: u64,
     left_out: u64,
     most: usize,
@@ -76,16 +76,16 @@ impl PortUse {
         }
     }
 
-    fn entry(&mut self, ends: Ends, now_ns: u64) -> &mut Entry {
+    fn entry(&mut self, ends: Ends, now_ns: u64) -> &mut PortEntry {
         if self.entries.len() >= self.most && !self.entries.contains_key(&ends) {
             self.evict(now_ns);
         }
-        self.entries.entry(ends).or_insert_with(|| Entry::new(now_ns))
+        self.entries.entry(ends).or_insert_with(|| PortEntry::new(now_ns))
     }
 
     /// Makes room: a quarter goes at once, those that hold fewest ports, and of these the ones silent for longest.
     fn evict(&mut self, now_ns: u64) {
-        let rank = |(ends, entry): (&Ends, &Entry)| (entry.used(now_ns), entry.last_ns, *ends);
+        let rank = |(ends, entry): (&Ends, &PortEntry)| (entry.used(now_ns), entry.last_ns, *ends);
         let mut ranks: Vec<_> = self.entries.iter().map(rank).collect();
         ranks.sort_unstable();
         for (_, _, ends) in ranks.iter().take(ranks.len().div_ceil(4)) {
@@ -94,13 +94,13 @@ impl PortUse {
         }
     }
 
-    /// Destinations and source addresses that were forgotten for want of room, since the start.
+    /// Destinations and source addresses evicted since the start.
     #[must_use]
     pub const fn evicted(&self) -> u64 {
         self.evicted
     }
 
-    /// Sockets that the last walk could not count, for want of room for their destinations.
+    /// Sockets that the last walk did not count: it had no room for their destinations.
     #[must_use]
     pub const fn left_out(&self) -> u64 {
         self.left_out
@@ -127,7 +127,7 @@ impl PortUse {
         }
     }
 
-    /// All that is followed, what runs out first, then what holds most.
+    /// A row for each entry. Those that run out come first, the soonest first, then those with the most ports.
     #[must_use]
     pub fn rows(&self, now_ns: u64) -> Vec<Row> {
         let Settings {
@@ -135,7 +135,7 @@ impl PortUse {
             reuse,
             autobind_reuse,
         } = &self.settings;
-        let is_bound = |(ends, entry): (&Ends, &Entry)| ends.destination.is_none() && entry.is_bound_lately(now_ns);
+        let is_bound = |(ends, entry): (&Ends, &PortEntry)| ends.destination.is_none() && entry.is_bound_lately(now_ns);
         let rules = ReuseRules {
             range: range.as_ref().map(PortRange::usable),
             // bind(2) takes no port that TIME_WAIT holds, whatever connect(2) may.
@@ -144,7 +144,7 @@ impl PortUse {
             others_bound: self.entries.iter().any(is_bound),
             may_share: *autobind_reuse != Some(false),
         };
-        let row = |(&ends, entry): (&Ends, &Entry)| {
+        let row = |(&ends, entry): (&Ends, &PortEntry)| {
             let held_ms = match ends.destination {
                 Some(destination) => reuse.map(|reuse| reuse.held_ms(ends.source, destination.ip())),
                 None => rules.held_ms,

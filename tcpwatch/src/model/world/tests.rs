@@ -12,7 +12,7 @@ use tcpwatch_common::{StateSet, TcpState};
 use super::*;
 use crate::input::counter::CounterValues;
 use crate::input::histogram::{Histogram, bucket};
-use crate::input::latency::{Group, LatencyBy, LatencySample, Measure, Measured, Retransmits};
+use crate::input::latency::{LatencyBy, LatencyGroup, LatencySample, Measure, Measured, Retransmits};
 use crate::input::listener::{self, Listener};
 use crate::input::needs::StuckNeeds;
 use crate::input::owner::tests::owner;
@@ -27,9 +27,14 @@ use crate::input::socket_scan::{AcceptQueue, ScannedSocket, SocketHolders};
 use crate::input::{
     FullestNamespace, HostFacts, LedgerSample, Loss, Opened, Orphans, PortsSample, TimeWaitCounters, Traffic,
 };
+use crate::model::burst::Burst;
+use crate::model::churn::Opener;
 use crate::model::churn::tests::waiting;
+use crate::model::filter::owner::OwnerFilter;
 use crate::model::leaks::tests::socket;
 use crate::model::trace::{TraceRecord, TraceRow};
+
+const SECOND_NS: u64 = 1_000_000_000;
 
 /// Every need at once.
 const ALL: Needs = Needs {
@@ -195,8 +200,9 @@ fn host_facts() -> impl Strategy<Value = Input> {
 fn ports(at: BoxedStrategy<u64>) -> impl Strategy<Value = Input> {
     let range = prop_oneof![Just(None), Just(Some("40000 40002")), Just(Some("65535 65535"))];
     let settings = (range, option::of(number32()), option::of(any::<bool>()));
-    (at, settings, vec((0..4_u8, 0..6_u16), 0..6)).prop_map(
-        |(monotonic_ns, (range, delay_ms, autobind_reuse), sockets)| {
+    let walk = (0..3_u32, vec((0..4_u8, 0..6_u16), 0..6));
+    let walked =
+        (at, settings, walk).prop_map(|(monotonic_ns, (range, delay_ms, autobind_reuse), (netns, sockets))| {
             let range = range.map(|range| PortRange::parse(range, "").unwrap());
             let mut walk = Walk::default();
             for (host, lport) in sockets {
@@ -205,7 +211,8 @@ fn ports(at: BoxedStrategy<u64>) -> impl Strategy<Value = Input> {
                 walk.add(&waiting(remote, 40_000 + lport), range.as_ref().unwrap_or(&walked));
             }
             let delay = delay_ms.map(|ms| ms.to_string());
-            Input::Ports(Box::new(PortsSample {
+            Box::new(PortsSample {
+                netns: NonZeroU32::new(netns),
                 monotonic_ns,
                 settings: Settings {
                     range,
@@ -213,9 +220,9 @@ fn ports(at: BoxedStrategy<u64>) -> impl Strategy<Value = Input> {
                     autobind_reuse,
                 },
                 walk,
-            }))
-        },
-    )
+            })
+        });
+    option::of(walked).prop_map(Input::Ports)
 }
 
 fn listeners() -> impl Strategy<Value = Input> {
@@ -235,9 +242,12 @@ fn listeners() -> impl Strategy<Value = Input> {
 fn latency() -> impl Strategy<Value = Input> {
     let measure = prop_oneof![Just(Measure::Accept), state().prop_map(Measure::State)];
     let group = prop_oneof![
-        Just(Group::Other),
-        Just(Group::Unknown),
-        (0..3_u16).prop_map(Group::Lport)
+        Just(LatencyGroup::Other),
+        Just(LatencyGroup::Unknown),
+        (0..3_u16, 0..3_u32).prop_map(|(port, netns)| LatencyGroup::Lport {
+            port,
+            netns: NonZeroU32::new(netns),
+        })
     ];
     let measured = (measure, group, number(), number(), number()).prop_map(|(measure, group, ns, count, unknown)| {
         let mut histogram = Histogram::default();
@@ -274,7 +284,7 @@ fn scanned_socket() -> impl Strategy<Value = ScannedSocket> {
         });
     let times = (ms(), ms(), ms(), option::of(again));
     let queue =
-        (number32(), number32(), some_owner()).prop_map(|(queued, limit, owner)| AcceptQueue { queued, limit, owner });
+        (number(), number(), some_owner()).prop_map(|(queued, limit, owner)| AcceptQueue { queued, limit, owner });
     let held = (some_owner(), some_owner(), vec(0..9_u32, 0..3));
     let state = prop_oneof![2 => Just(TcpState::CloseWait), 1 => state()];
     (state, 1..9_u16, 0..3_u32, ms(), ms(), times, held, option::of(queue)).prop_map(
@@ -382,6 +392,10 @@ fn tick(monotonic_ns: u64) -> Input {
 
 /// Applies `inputs` to a new model; returns the frames and the model.
 fn frames(filter: OwnerFilter, inputs: &[Input]) -> (Vec<Frame>, World) {
+    let filter = Filter {
+        owner: filter,
+        ..Filter::default()
+    };
     let mut world = World::new(ALL, filter);
     let frames = inputs.iter().filter_map(|input| world.apply(input.clone()).cloned());
     let frames = frames.collect();
@@ -397,6 +411,180 @@ fn rows<T: TraceRecord + Clone>(frames: &[Frame]) -> Vec<TraceRow<T>> {
 /// The fields of a record that no later input changes.
 fn identity(event: &Transition) -> (u64, Option<NonZeroU64>, TcpState, TcpState, Option<NonZeroU32>) {
     (event.monotonic_ns, event.id, event.from, event.to, event.inode)
+}
+
+/// A sample of the ledger with nothing in it.
+fn empty_ledger() -> Input {
+    Input::Ledger(Box::new(LedgerSample {
+        moves: [[0; STATES]; STATES],
+        sockets: [0; STATES],
+        ends: Vec::new(),
+        uncounted_ends: 0,
+        lost: 0,
+        missed: None,
+        missed_resets: None,
+        unmarked: 0,
+        drift: None,
+    }))
+}
+
+/// A connection that ended in an interval is counted in it, though its reset may come later; what is opened later, in the next.
+#[test]
+fn an_interval_waits_for_the_endings_of_its_connections() {
+    const MS: u64 = 1_000_000;
+    let transition = |from, to, ms| Transition {
+        monotonic_ns: ms * MS,
+        id: NonZeroU64::new(ms),
+        opened: Some(Opened::Active),
+        rport: std::num::NonZeroU16::new(80),
+        ..Transition::between(from, to)
+    };
+    let opens = |ms| Input::Transition(transition(TcpState::SynSent, TcpState::Established, ms));
+    let ends = |ms| {
+        let evidence = Evidence {
+            flags: KNOWN,
+            from: TcpState::Established.number(),
+            shutdown: 3,
+            ..Evidence::default()
+        };
+        Input::Connection(Connection {
+            last: Transition {
+                evidence: Some(evidence),
+                ..transition(TcpState::Established, TcpState::Close, ms)
+            },
+            spent_ns: [1; SPENT.len()],
+            traffic: None,
+            closer: None,
+        })
+    };
+    let mut world = World::new(
+        Needs {
+            churn: true,
+            ..Needs::default()
+        },
+        Filter::default(),
+    );
+    let mut counted = Vec::new();
+    for input in [
+        empty_ledger(),
+        tick(1000 * MS),
+        Input::IntervalEnd,
+        opens(1100),
+        ends(1990),
+        empty_ledger(),
+        tick(2000 * MS),
+        Input::IntervalEnd,
+        // Read after the end of the interval that they belong to, and of the next one.
+        opens(1995),
+        opens(2001),
+        tick(2010 * MS),
+        ends(2020),
+        tick(2045 * MS),
+        tick(2080 * MS),
+        empty_ledger(),
+        tick(3000 * MS),
+        Input::IntervalEnd,
+        tick(3001 * MS),
+    ] {
+        if let Some(churn) = world.apply(input).and_then(|frame| frame.churn.as_ref()) {
+            let ended: u64 = churn.routes.iter().map(|route| route.tally.lifetime.total()).sum();
+            counted.push((churn.opened(), ended));
+        }
+    }
+    assert_eq!(counted, [(2, 1), (1, 1)]);
+}
+
+/// Bursts are found by the second, however long the interval of the output is.
+#[test]
+fn bursts_are_the_same_at_any_interval() {
+    let needs = Needs {
+        churn: true,
+        ..Needs::default()
+    };
+    let opened = |ns| {
+        Input::Transition(Transition {
+            monotonic_ns: ns,
+            opened: Some(Opened::Active),
+            rport: std::num::NonZeroU16::new(80),
+            ..Transition::between(TcpState::SynSent, TcpState::Established)
+        })
+    };
+    let bursts = |interval_s: u64| {
+        let mut world = World::new(needs, Filter::default());
+        let mut bursts = Vec::new();
+        for second in 1..=600 {
+            // A steady rate, and five times as many in one second.
+            let rate = if second == 450 { 250 } else { 50 };
+            for number in 0..rate {
+                let _ = world.apply(opened(second * SECOND_NS - number - 1));
+            }
+            let now = || tick(second * SECOND_NS);
+            let _ = world.apply(now());
+            if second % interval_s == 0 {
+                let _ = world.apply(empty_ledger());
+                let _ = world.apply(Input::IntervalEnd);
+                bursts.extend(world.apply(now()).map(bursts_of).unwrap_or_default());
+            }
+        }
+        bursts
+    };
+    let every_second = bursts(1);
+    let times: Vec<_> = every_second
+        .iter()
+        .map(|burst| (burst.start_ns, burst.opened))
+        .collect();
+    assert_eq!(times, [(449 * SECOND_NS, 200)]);
+    for interval_s in [10, 60, 61, 300] {
+        assert_eq!(bursts(interval_s), every_second, "{interval_s} s");
+    }
+}
+
+/// The bursts that ended in `frame`.
+fn bursts_of(frame: &Frame) -> Vec<Burst<Opener>> {
+    frame
+        .churn
+        .as_ref()
+        .map(|churn| churn.bursts.clone())
+        .unwrap_or_default()
+}
+
+/// A program that was stopped reads the seconds that it missed before it judges them.
+#[test]
+fn bursts_wait_for_records_that_are_read_late() {
+    let needs = Needs {
+        churn: true,
+        ..Needs::default()
+    };
+    let mut world = World::new(needs, Filter::default());
+    let loss = |emptied| {
+        Input::Loss(Loss {
+            emptied,
+            ..Loss::default()
+        })
+    };
+    for second in 0..30 {
+        let _ = world.apply(tick(second * 1_000_000_000));
+    }
+    for (number, is_last) in [(0, false), (1, true)] {
+        for event in 0..500 {
+            let _ = world.apply(Input::Transition(Transition {
+                monotonic_ns: 31_000_000_000 + number * 1_000_000 + event,
+                opened: Some(Opened::Active),
+                rport: std::num::NonZeroU16::new(80),
+                ..Transition::between(TcpState::SynSent, TcpState::Established)
+            }));
+        }
+        let _ = world.apply(loss(is_last));
+        let _ = world.apply(tick(40_000_000_000));
+    }
+    let mut bursts = Vec::new();
+    for _ in 0..2 {
+        let _ = world.apply(empty_ledger());
+        let _ = world.apply(Input::IntervalEnd);
+        bursts.extend(world.apply(tick(41 * SECOND_NS)).map(bursts_of).unwrap_or_default());
+    }
+    let opened: Vec<u64> = bursts.iter().map(|burst| burst.opened).collect();
+    assert_eq!(opened, [1000]);
 }
 
 proptest! {
@@ -479,17 +667,7 @@ proptest! {
     #[test]
     fn a_frame_of_an_interval_has_every_part_that_is_needed(inputs in vec(input(&usual_time()), 0..60)) {
         let (_, mut world) = frames(OwnerFilter::default(), &inputs);
-        world.apply(Input::Ledger(Box::new(LedgerSample {
-            moves: [[0; STATES]; STATES],
-            sockets: [0; STATES],
-            ends: Vec::new(),
-            uncounted_ends: 0,
-            lost: 0,
-            missed: None,
-            missed_resets: None,
-            unmarked: 0,
-            drift: None,
-        })));
+        world.apply(empty_ledger());
         world.apply(tick(1));
         world.apply(Input::IntervalEnd);
         // An interval waits for the owners of its listeners.

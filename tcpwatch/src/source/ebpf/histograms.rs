@@ -18,7 +18,7 @@ use super::Kernel;
 use super::bpf::{self, Barrier};
 use super::mapped_words::MappedWords;
 use crate::input::histogram::Histogram;
-use crate::input::latency::{Group, LatencyBy, LatencySample, Measure, Measured, Retransmits};
+use crate::input::latency::{LatencyBy, LatencyGroup, LatencySample, Measure, Measured, Retransmits};
 use crate::input::owner::{Comm, Process};
 use crate::input::socket::{Address, Family};
 
@@ -102,9 +102,9 @@ impl Histograms {
             }
         }
         let all = if self.groups.is_some() {
-            Group::Other
+            LatencyGroup::Other
         } else {
-            Group::All
+            LatencyGroup::All
         };
         for (number, before) in (0..MEASURED).zip(self.before.chunks_exact_mut(COUNTERS as usize)) {
             let Some(measure) = measure_from_kernel(number) else {
@@ -183,17 +183,24 @@ fn measure_from_kernel(number: u32) -> Option<Measure> {
 }
 
 /// Returns the group of `key`.
-fn group(key: &BucketKey, by: LatencyBy) -> Group {
+fn group(key: &BucketKey, by: LatencyBy) -> LatencyGroup {
+    let netns = NonZeroU32::new(key.netns);
     match by {
-        LatencyBy::All => Group::All,
-        LatencyBy::Lport => Group::Lport(u16::try_from(key.number).unwrap_or(0)),
-        LatencyBy::Remote => match u8::try_from(key.number).ok().and_then(Family::from_kernel) {
-            Some(family) => Group::Remote(Address::new(family.address(key.name), 0)),
-            None => Group::Unknown,
+        LatencyBy::All => LatencyGroup::All,
+        LatencyBy::Lport => LatencyGroup::Lport {
+            port: u16::try_from(key.number).unwrap_or(0),
+            netns,
+        },
+        LatencyBy::Remote => match u8::try_from(key.family).ok().and_then(Family::from_kernel) {
+            Some(family) => LatencyGroup::Remote {
+                address: Address::new(family.address(key.name), 0),
+                netns,
+            },
+            None => LatencyGroup::Unknown,
         },
         LatencyBy::Process => match (NonZeroU32::new(key.number), Comm::new(bytemuck::bytes_of(&key.name))) {
-            (None, comm) if comm == Comm::default() => Group::Unknown,
-            (pid, comm) => Group::Process(Process { pid, comm }),
+            (None, comm) if comm == Comm::default() => LatencyGroup::Unknown,
+            (pid, comm) => LatencyGroup::Process(Process { pid, comm }),
         },
     }
 }

@@ -15,7 +15,7 @@ use super::state_counter::StateCounter;
 use crate::clock;
 use crate::input::counter::Counter;
 use crate::input::netns_selector::NetnsSelector;
-use crate::input::{Input, LedgerSample, PortsSample};
+use crate::input::{Input, LedgerSample};
 use crate::model::filter::Filter;
 use crate::source::ebpf::{Kernel, LedgerSum};
 use crate::source::namespace_readers::NamespaceReaders;
@@ -143,24 +143,26 @@ impl IntervalReader {
         }
     }
 
-    /// Walks the ephemeral ports in use. `None` if the last walk is too recent, if a filter is set, or if there are several
-    /// namespaces, which have separate ports.
+    /// Walks the ephemeral ports in use, and passes them to `each`. Several namespaces have separate ports, which are not walked. There
+    /// is no walk if the last one is too recent, or if a filter is set.
     ///
     /// # Errors
     /// The sockets cannot be read.
-    pub(super) fn ports(&mut self, filter: &Filter) -> Result<Option<PortsSample>> {
+    pub(super) fn ports(&mut self, filter: &Filter, each: &mut dyn FnMut(Input)) -> Result<()> {
         let start = clock::monotonic_ns();
         let [reader] = self.places.readers.as_mut_slice() else {
-            return Ok(None);
+            each(Input::Ports(None));
+            return Ok(());
         };
         // With a filter, the opened connections do not show when the ports run out.
         if start < self.ports_again_ns || !filter.is_any_socket() {
-            return Ok(None);
+            return Ok(());
         }
-        let sample = reader.ports.sample(&mut reader.sockets)?;
+        let sample = reader.ports.sample(reader.inode, &mut reader.sockets)?;
         let now = clock::monotonic_ns();
         self.ports_again_ns = now + (now - start) * SHARE;
-        Ok(Some(sample))
+        each(Input::Ports(Some(Box::new(sample))));
+        Ok(())
     }
 
     /// Passes to `each` the listeners that dropped packets since the last call, regardless of the filter. Listeners are not

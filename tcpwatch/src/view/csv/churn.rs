@@ -34,7 +34,7 @@ impl View for Csv {
             let mut line = format!("{time},{}", frame.stat.interval_s);
             let (owner, peer) = match route.opener {
                 Opener::Here(_) | Opener::Named(_) => (route.opener.process(), None),
-                Opener::Peer(address) => (route.tally.served.one(), Some(address)),
+                Opener::Peer { address, .. } => (route.tally.served.one(), Some(address)),
             };
             process(&mut line, owner);
             field(&mut line, peer);

@@ -16,7 +16,7 @@ impl View for Csv {
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
-            "time,interval_s,what,group,count,unknown_start,p50_ns,p90_ns,p99_ns,max_ns"
+            "time,interval_s,what,group,count,unknown_start,p50_ns,p90_ns,p99_ns,max_ns,netns"
         )
     }
 
@@ -32,7 +32,7 @@ impl View for Csv {
             quoted(&mut group, &measured.group.to_string());
             writeln!(
                 out,
-                "{time},{},{},{group},{},{},{},{},{},{}",
+                "{time},{},{},{group},{},{},{},{},{},{},{}",
                 frame.interval_s,
                 measured.measure.key(),
                 histogram.count(),
@@ -41,6 +41,10 @@ impl View for Csv {
                 known(histogram.quantile(0.9)),
                 known(histogram.quantile(0.99)),
                 known(histogram.max()),
+                measured
+                    .group
+                    .netns()
+                    .map_or_else(String::new, |netns| netns.to_string()),
             )?;
         }
         Ok(())

@@ -11,9 +11,9 @@ use crate::input::counter::Counter;
 use crate::input::histogram::Histogram;
 use crate::input::owner::Process;
 use crate::model::burst::Burst;
-use crate::model::churn::time_wait_by::TimeWaitBy;
+use crate::model::churn::time_wait_by::{LocalEnd, TimeWaitBy};
 use crate::model::churn::{ChurnFrame, Opener, Route};
-use crate::model::ending::Ending;
+use crate::model::ending::{Ending, EndingCounts};
 use crate::model::frame::Frame;
 use crate::model::ports::row::{Limit, Row};
 use crate::model::stat::TimeWait;
@@ -59,6 +59,7 @@ struct OwnerObject {
 /// A peer that opens connections to this host.
 #[derive(Serialize)]
 struct PeerObject {
+    netns: Option<NonZeroU32>,
     remote: String,
     #[serde(flatten)]
     sums: Sums,
@@ -118,6 +119,7 @@ struct TimeWaitByObject {
 /// Connections of a local port; null stands for all connections that this host opened from ephemeral ports.
 #[derive(Serialize)]
 struct PortCount {
+    netns: Option<NonZeroU32>,
     lport: Option<u16>,
     time_wait: u64,
 }
@@ -125,6 +127,7 @@ struct PortCount {
 /// Connections with a peer; the port is null where the peer opened them.
 #[derive(Serialize)]
 struct PeerCount {
+    netns: Option<NonZeroU32>,
     remote: String,
     rport: Option<u16>,
     time_wait: u64,
@@ -151,11 +154,18 @@ impl From<TimeWaitBy> for TimeWaitByObject {
         let ports = by.lport.into_iter();
         let peers = by.peer.into_iter();
         Self {
-            lport: ports.map(|(lport, time_wait)| PortCount { lport, time_wait }).collect(),
+            lport: ports
+                .map(|(LocalEnd { port, netns }, time_wait)| PortCount {
+                    netns,
+                    lport: port,
+                    time_wait,
+                })
+                .collect(),
             peer: peers
-                .map(|((remote, rport), time_wait)| PeerCount {
-                    remote: remote.to_string(),
-                    rport,
+                .map(|(remote, time_wait)| PeerCount {
+                    netns: remote.netns,
+                    remote: remote.address.to_string(),
+                    rport: remote.port,
                     time_wait,
                 })
                 .collect(),
@@ -185,11 +195,14 @@ struct BurstObject {
     opened: u64,
     peak_per_s: u64,
     owner: Option<Process>,
+    /// The peer and the network namespace that it connects to; null if a process of this host opened the connections.
     remote: Option<String>,
+    netns: Option<NonZeroU32>,
 }
 
 #[derive(Serialize)]
 struct PortsObject {
+    netns: Option<NonZeroU32>,
     source: String,
     /// Null for ports that `bind()` takes, whatever their destination.
     destination: Option<String>,
@@ -210,6 +223,29 @@ struct AcceptQueues {
     overflows: Option<u64>,
     drops: Option<u64>,
     syn_drops: Option<u64>,
+}
+
+impl From<EndingCounts> for Failed {
+    fn from(counts: EndingCounts) -> Self {
+        let total = counts.total();
+        let [refused, timeout_connect, unreachable, no_port, connect_abandoned] = [
+            Ending::Refused,
+            Ending::TimeoutConnect,
+            Ending::Unreachable,
+            Ending::NoPort,
+            Ending::ConnectAbandoned,
+        ]
+        .map(|ending| counts.get(ending));
+        Self {
+            total,
+            refused,
+            timeout_connect,
+            unreachable,
+            no_port,
+            connect_abandoned,
+            other: total - refused - timeout_connect - unreachable - no_port - connect_abandoned,
+        }
+    }
 }
 
 impl From<&Histogram> for Lifetime {
@@ -254,16 +290,18 @@ impl BurstObject {
             peak_per_s: burst.peak_per_s,
             owner: burst.owner.and_then(Opener::process),
             remote: match burst.owner {
-                Some(Opener::Peer(address)) => Some(address.to_string()),
+                Some(Opener::Peer { address, .. }) => Some(address.to_string()),
                 _ => None,
             },
+            netns: burst.owner.and_then(Opener::netns),
         }
     }
 }
 
-impl From<&Row> for PortsObject {
-    fn from(row: &Row) -> Self {
+impl PortsObject {
+    fn new(netns: Option<NonZeroU32>, row: &Row) -> Self {
         Self {
+            netns,
             source: row.ends.source.to_string(),
             destination: row.ends.destination.map(|to| to.to_string()),
             used: row.used,
@@ -317,7 +355,8 @@ impl View for Json {
                         })
                         .collect(),
                 }),
-                Opener::Peer(address) => peers.push(PeerObject {
+                Opener::Peer { address, netns } => peers.push(PeerObject {
+                    netns,
                     remote: address.to_string(),
                     sums,
                     destinations: routes_of_opener()
@@ -334,17 +373,7 @@ impl View for Json {
                 }),
             }
         }
-        let all_failed = frame.failed();
-        let failed = |ending| all_failed.get(ending);
         let counter = |counter| frame.stat.counters.get(counter);
-        let total = all_failed.total();
-        let named = [
-            Ending::Refused,
-            Ending::TimeoutConnect,
-            Ending::Unreachable,
-            Ending::NoPort,
-            Ending::ConnectAbandoned,
-        ];
         let object = ChurnObject {
             schema: "tcpwatch.churn/1",
             time: rfc3339(frame.stat.time),
@@ -357,15 +386,7 @@ impl View for Json {
                 .find(|route| route.destination.is_none())
                 .map(|route| Sums::add_up(std::iter::once(route))),
             routes_evicted: frame.routes_evicted,
-            failed: Failed {
-                total,
-                refused: failed(Ending::Refused),
-                timeout_connect: failed(Ending::TimeoutConnect),
-                unreachable: failed(Ending::Unreachable),
-                no_port: failed(Ending::NoPort),
-                connect_abandoned: failed(Ending::ConnectAbandoned),
-                other: total - named.into_iter().map(failed).sum::<u64>(),
-            },
+            failed: frame.failed().into(),
             bursts: frame
                 .bursts
                 .iter()
@@ -373,10 +394,11 @@ impl View for Json {
                 .collect(),
             burst_going: frame.going.as_ref().map(|burst| BurstObject::new(frame, burst)),
             burst_openers_evicted: frame.burst_openers_evicted,
-            ports: frame
-                .ports
-                .as_ref()
-                .map(|rows| rows.iter().map(PortsObject::from).collect()),
+            ports: frame.ports.as_ref().map(|rows| {
+                rows.iter()
+                    .map(|row| PortsObject::new(frame.ports_netns, row))
+                    .collect()
+            }),
             ports_evicted: frame.ports_evicted,
             ports_left_out: frame.ports_left_out,
             time_wait: frame.stat.time_wait,

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::line;
 use crate::detect::finding::Finding;
 use crate::input::histogram::Histogram;
-use crate::input::latency::{Group, LatencyBy};
+use crate::input::latency::{LatencyBy, LatencyGroup};
 use crate::model::frame::Frame;
 use crate::view::View;
 use crate::view::timestamp::rfc3339;
@@ -31,10 +31,10 @@ struct Line<'a> {
     buckets: Buckets<'a>,
 }
 
-/// What the connections of a group have in common: `{"lport":80}`.
+/// What the connections of a group have in common: `{"lport":80,"netns":4026531840}`, `{"process":{"pid":812,"comm":"nginx"}}`.
 struct Key {
-    by: &'static str,
-    group: Group,
+    by: LatencyBy,
+    group: LatencyGroup,
 }
 
 #[derive(Serialize)]
@@ -74,20 +74,24 @@ struct Bucket {
 }
 
 impl Key {
-    fn new(by: LatencyBy, group: Group) -> Option<Self> {
-        Some(Self { by: by.key()?, group })
+    fn new(by: LatencyBy, group: LatencyGroup) -> Option<Self> {
+        (by != LatencyBy::All).then_some(Self { by, group })
     }
 }
 
 impl Serialize for Key {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(1))?;
+        let mut map = serializer.serialize_map(None)?;
+        let by = self.by.key().unwrap_or_default();
         match self.group {
-            Group::Lport(port) => map.serialize_entry(self.by, &port)?,
-            Group::Remote(address) => map.serialize_entry(self.by, &format_args!("{address}"))?,
-            Group::Process(process) => map.serialize_entry(self.by, &process)?,
-            Group::Other => map.serialize_entry(self.by, "other")?,
-            Group::All | Group::Unknown => map.serialize_entry(self.by, &None::<()>)?,
+            LatencyGroup::Lport { port, .. } => map.serialize_entry(by, &port)?,
+            LatencyGroup::Remote { address, .. } => map.serialize_entry(by, &format_args!("{address}"))?,
+            LatencyGroup::Process(process) => map.serialize_entry(by, &process)?,
+            LatencyGroup::Other => map.serialize_entry(by, "other")?,
+            LatencyGroup::All | LatencyGroup::Unknown => map.serialize_entry(by, &None::<()>)?,
+        }
+        if self.by != LatencyBy::Process {
+            map.serialize_entry("netns", &self.group.netns())?;
         }
         map.end()
     }

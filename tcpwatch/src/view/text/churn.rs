@@ -291,7 +291,10 @@ impl Text {
             thousands(burst.peak_per_s)
         )?;
         match burst.owner {
-            Some(opener) => writeln!(out, ", {opener}"),
+            Some(opener) => match opener.netns().filter(|_| frame.has_namespaces()) {
+                Some(netns) => writeln!(out, ", {opener} to netns {netns}"),
+                None => writeln!(out, ", {opener}"),
+            },
             None if frame.burst_openers_evicted == 0 => writeln!(out, ", by several openers"),
             None => writeln!(
                 out,
@@ -357,8 +360,8 @@ fn destination_name(route: &Route, in_full: bool, with_netns: bool) -> String {
     };
     let place = match route.opener {
         Opener::Here(_) | Opener::Named(_) => to.to_string(),
-        Opener::Peer(_) if in_full => format!("{} {}", server_name(&route.tally.served), to),
-        Opener::Peer(_) => format!("{} :{}", server_name(&route.tally.served), to.port),
+        Opener::Peer { .. } if in_full => format!("{} {}", server_name(&route.tally.served), to),
+        Opener::Peer { .. } => format!("{} :{}", server_name(&route.tally.served), to.port),
     };
     match to.netns.filter(|_| with_netns) {
         Some(netns) => format!("{place} netns {netns}"),
@@ -487,8 +490,8 @@ mod tests {
             text.lines().find(|line| line.starts_with("others")).map(str::to_owned)
         };
         assert_eq!(line(0), None);
-        let told = "others  1,024 openers idle longest are counted together, for want of room";
-        assert_eq!(line(1024).as_deref(), Some(told));
+        let want = "others  1,024 openers idle longest are counted together, for want of room";
+        assert_eq!(line(1024).as_deref(), Some(want));
     }
 
     #[test]

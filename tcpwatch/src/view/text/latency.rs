@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::histogram;
 use crate::detect::finding::Finding;
-use crate::input::latency::{Group, LatencyBy, Measured, Retransmits};
+use crate::input::latency::{LatencyBy, LatencyGroup, Measured, Retransmits};
 use crate::model::format::{QUIET, brief, quiet, several, two_digits};
 use crate::model::frame::Frame;
 use crate::model::latency::LatencyFrame;
@@ -32,7 +32,7 @@ impl Text {
     fn shown<'a>(&self, frame: &'a LatencyFrame) -> (Vec<&'a Measured>, usize) {
         let (mut shown, mut groups, mut last) = (Vec::new(), 0, None);
         for measured in &frame.measured {
-            let is_other = measured.group == Group::Other;
+            let is_other = measured.group == LatencyGroup::Other;
             if last != Some(measured.group) && !is_other {
                 last = Some(measured.group);
                 groups += 1;
@@ -44,10 +44,16 @@ impl Text {
         (shown, groups.saturating_sub(self.limit))
     }
 
-    /// One line a histogram.
-    fn table(shown: &[&Measured], by: LatencyBy, out: &mut dyn Write) -> io::Result<()> {
+    /// One line a histogram. `with_netns` adds the network namespace to the names of groups.
+    fn table(shown: &[&Measured], by: LatencyBy, with_netns: bool, out: &mut dyn Write) -> io::Result<()> {
         let heading = by.key().unwrap_or_default();
-        let names: Vec<String> = shown.iter().map(|measured| measured.group.to_string()).collect();
+        let names: Vec<String> = shown
+            .iter()
+            .map(|measured| match measured.group.netns().filter(|_| with_netns) {
+                Some(netns) => format!("{} netns {netns}", measured.group),
+                None => measured.group.to_string(),
+            })
+            .collect();
         let name = match by {
             LatencyBy::All => 0,
             _ => names.iter().map(String::len).max().unwrap_or(0).max(heading.len()) + 2,
@@ -57,10 +63,10 @@ impl Text {
             "{heading:name$}{:<17}{:>9}{:>7}{:>7}{:>7}{:>7}{:>9}",
             "what", "count", "p50", "p90", "p99", "max", "unknown"
         )?;
-        let mut before: Option<Group> = None;
+        let mut before: Option<LatencyGroup> = None;
         for (measured, group) in shown.iter().zip(&names) {
             let histogram = &measured.histogram;
-            // A group's name is said once.
+            // A group's name stands in its first line.
             let group = if by == LatencyBy::All || before == Some(measured.group) {
                 ""
             } else {
@@ -99,7 +105,7 @@ impl View for Text {
             writeln!(out, "no connection moved")?;
         } else {
             let (shown, left_out) = self.shown(frame);
-            Self::table(&shown, frame.by, out)?;
+            Self::table(&shown, frame.by, frame.has_namespaces(), out)?;
             if left_out > 0 {
                 writeln!(
                     out,
@@ -138,12 +144,15 @@ impl View for Text {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use jiff::Timestamp;
     use tcpwatch_common::TcpState;
 
     use super::*;
     use crate::input::histogram::Histogram;
-    use crate::input::latency::Measure;
+    use crate::input::latency::{LatencySample, Measure};
+    use crate::model::latency::Latency;
 
     fn shown(by: LatencyBy, limit: usize) -> String {
         let measured = |measure, group, ns: &[u64]| {
@@ -160,9 +169,9 @@ mod tests {
         };
         let port = |port| {
             if by == LatencyBy::All {
-                Group::All
+                LatencyGroup::All
             } else {
-                Group::Lport(port)
+                LatencyGroup::Lport { port, netns: None }
             }
         };
         let mut all = vec![
@@ -171,7 +180,7 @@ mod tests {
             measured(Measure::State(TcpState::Established), port(81), &[]),
         ];
         if by != LatencyBy::All {
-            all.push(measured(Measure::Accept, Group::Other, &[131_072]));
+            all.push(measured(Measure::Accept, LatencyGroup::Other, &[131_072]));
         }
         let frame = LatencyFrame {
             time: Timestamp::UNIX_EPOCH,
@@ -207,6 +216,39 @@ mod tests {
              and 1 more group (--limit)\n\
              sent again: 1 SYN, 0 SYN-ACK, 2 other; 1 group that was idle longest is in other\n"
         );
+    }
+
+    #[test]
+    fn equal_ports_of_two_namespaces_are_two_groups() {
+        let mut histogram = Histogram::default();
+        histogram.record(7);
+        let measured = |netns| Measured {
+            measure: Measure::Accept,
+            group: LatencyGroup::Lport {
+                port: 80,
+                netns: NonZeroU32::new(netns),
+            },
+            histogram: histogram.clone(),
+        };
+        let lines = |namespaces: &[u32]| {
+            let sample = LatencySample {
+                measured: namespaces.iter().copied().map(measured).collect(),
+                ..LatencySample::default()
+            };
+            let mut latency = Latency::new(LatencyBy::Lport, 0);
+            latency.add(sample, 1);
+            let frame = latency.frame(Timestamp::UNIX_EPOCH, 2);
+            let mut out = Vec::new();
+            let mut view = Text::new(TimeZone::UTC, 10, Screen::plain(80));
+            view.frame(&Frame::from(&frame), &[], &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            let groups = text.lines().filter(|line| line.starts_with("80 "));
+            groups
+                .map(|line| line.split("  ").next().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(lines(&[7, 8]), ["80 netns 7", "80 netns 8"]);
+        assert_eq!(lines(&[7]), ["80"], "there is one namespace");
     }
 
     #[test]
