@@ -59,15 +59,16 @@ fn stat() {
         printed(text::stat::Text::new(TimeZone::UTC, screen(), StateSet::ALL), &frame)
     );
     let json = |states| json::stat::Json { states };
+    let csv = |states| csv::stat::Csv { states };
     assert_snapshot!("stat.json", printed(json(StateSet::ALL), &frame));
-    assert_snapshot!("stat.csv", printed(csv::stat::Csv::new(StateSet::ALL), &frame));
+    assert_snapshot!("stat.csv", printed(csv(StateSet::ALL), &frame));
     let asked = StateSet::NONE.with(TcpState::CloseWait).with(TcpState::Listen);
     assert_snapshot!(
         "stat_of_states.text",
         printed(text::stat::Text::new(TimeZone::UTC, screen(), asked), &frame)
     );
     assert_snapshot!("stat_of_states.json", printed(json(asked), &frame));
-    assert_snapshot!("stat_of_states.csv", printed(csv::stat::Csv::new(asked), &frame));
+    assert_snapshot!("stat_of_states.csv", printed(csv(asked), &frame));
 }
 
 fn totals() -> TraceTotals {
