@@ -112,7 +112,7 @@ impl KeyPart {
 }
 
 impl fmt::Display for KeyPart {
-    /// Formats the value for a terminal: control characters are escaped, an unknown value is `-`.
+    /// Formats the value for a terminal: control characters are escaped, an unknown value is `?`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::State(state) => state.key().fmt(f),
@@ -121,7 +121,7 @@ impl fmt::Display for KeyPart {
             Self::Uid(Some(number)) | Self::Netns(number) => number.fmt(f),
             Self::Process(Some(owner)) => owner.fmt(f),
             Self::Cgroup(Some(cgroup)) => cgroup.fmt(f),
-            Self::Uid(None) | Self::Process(None) | Self::Cgroup(None) => "-".fmt(f),
+            Self::Uid(None) | Self::Process(None) | Self::Cgroup(None) => "?".fmt(f),
         }
     }
 }

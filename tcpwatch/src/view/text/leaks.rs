@@ -8,8 +8,8 @@ use jiff::tz::TimeZone;
 use tcpwatch_common::TcpState;
 
 use super::descriptors::descriptors;
+use super::fit::write_prose;
 use super::opened_by;
-use super::wrap::wrap;
 use crate::detect::finding::Finding;
 use crate::detect::leak::{advice, condition, oldest, place, topic, who, why};
 use crate::input::escaped::Escaped;
@@ -201,11 +201,7 @@ impl Text {
 
     /// Ends a line of which `indent` columns are written, and goes on below that where it is too long.
     fn rest(&self, text: &str, indent: usize, out: &mut dyn Write) -> io::Result<()> {
-        let lines = match self.screen.width {
-            Some(width) => wrap(text, width.saturating_sub(indent)),
-            None => vec![text.to_owned()],
-        };
-        writeln!(out, "{}", lines.join(&format!("\n{:indent$}", "")))
+        write_prose(text, indent, self.screen, out)
     }
 }
 
