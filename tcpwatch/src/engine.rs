@@ -418,7 +418,7 @@ impl Run<'_> {
             self.is_losing = true;
             let _ = writeln!(
                 io::stderr(),
-                "tcpwatch: records are being lost: tcpwatch is too slow; a filter or a larger --ring-size helps"
+                "tcpwatch: records are being lost: tcpwatch is too slow; try a filter or a larger --ring-size"
             );
         }
         Ok(more)

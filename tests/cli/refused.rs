@@ -105,7 +105,7 @@ fn a_fifo_is_not_a_network_namespace() {
     let fifo = folder.path().join("fifo");
     mkfifoat(CWD, &fifo, Mode::RUSR).expect("a FIFO");
     let path = fifo.to_str().expect("UTF-8");
-    finish(&tcpwatch(&["snapshot", "--netns", path])).refuses(1, "is not a network namespace");
+    finish(&tcpwatch(&["snapshot", "--netns", path])).refuses(1, "fifo: it is not one; try --netns with self,");
 }
 
 /// Commands that read sockets once refuse owners that do not exist.

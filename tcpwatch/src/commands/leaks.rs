@@ -48,7 +48,9 @@ pub fn run(args: &LeaksArgs, out: &mut impl Write) -> Result<Outcome> {
     } else {
         engine::run_once(&plan, &mut view, out)?;
     }
-    let last = view.last.context("no scan of the sockets was over before the end")?;
+    let last = view
+        .last
+        .context("cannot show stuck sockets: no scan ended before the time did; try a longer -d")?;
     if args.fail_if_leak {
         return Ok(last.outcome());
     }
