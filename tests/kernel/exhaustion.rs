@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::support::clock::until;
-use crate::support::loudly;
 use crate::support::netns::{in_netns, ip};
+use crate::support::not_run;
 use crate::support::peers::snmp;
 use crate::support::program::churn::{Churn, Sums, number, of_process, seconds, sum};
 use crate::support::program::{Hook, on_both_hooks};
@@ -267,7 +267,7 @@ fn tw_reuse_after_a_delay() {
         tw_reuse("1", Some("2000"), [(LOCAL, 2000, false), (OTHER, 2000, false)]);
         tw_reuse("1", Some("10500"), [(LOCAL, 10_500, true), (OTHER, 10_500, true)]);
     } else {
-        loudly("the delay of tw_reuse is not tried: it is a second, and no setting, before Linux 6.14");
+        not_run("tcp_tw_reuse_delay is a setting since Linux 6.14");
     }
 }
 

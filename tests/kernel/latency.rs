@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, sleep};
+use std::thread;
 use std::time::Duration;
 
 use tcpwatch::input::Input;
@@ -16,6 +16,7 @@ use tcpwatch::source::live::{Live, Options};
 use tcpwatch_common::TcpState;
 
 use crate::support::LOOPBACK;
+use crate::support::clock::pass;
 use crate::support::heavy;
 use crate::support::netns::in_netns;
 use crate::support::proc_tcp::{until_in, until_state};
@@ -135,7 +136,7 @@ fn a_handshake_whose_answer_was_not_heard(hook: Hook) {
         start_connect(&client, address(&listener));
         until_in(3, address(&listener).port(), address(&client).port());
         // Not a wait for something to come true: as long as this the handshake takes at least.
-        sleep(Duration::from_millis(100));
+        pass(Duration::from_millis(100));
         undeafen(&client);
         until_in(1, address(&client).port(), address(&listener).port());
         let server = accept(&listener);
@@ -215,7 +216,7 @@ fn time_in_established_and_until_accepted(hook: Hook) {
         let listener = listen(SocketAddr::new(LOOPBACK, 0), 8);
         let clients: Vec<_> = (0..5).map(|_| connect(address(&listener))).collect();
         // Not a wait for something to come true: as long as this they are open, and not accepted, at least.
-        sleep(WHILE);
+        pass(WHILE);
         let servers: Vec<_> = clients.iter().map(|_| accept(&listener)).collect();
         for (client, server) in clients.into_iter().zip(servers) {
             drop(client);

@@ -26,7 +26,7 @@ use crate::support::program::trace::{Probe, Trace, Written, connect_and_close};
 use crate::support::program::{Hook, Running, on_both_hooks};
 use crate::support::sockets::read_eof;
 use crate::support::web::{Nginx, request};
-use crate::support::{heavy, loudly};
+use crate::support::{heavy, loudly, not_run};
 
 on_both_hooks!(
     client_and_server,
@@ -362,7 +362,7 @@ fn what_io_uring_accepts(hook: Hook) {
     in_netns(|_| {
         let mut ring = match IoUring::new(2) {
             Ok(ring) => ring,
-            Err(error) => return loudly(&format!("no io_uring here, so nothing is accepted by it: {error}")),
+            Err(error) => return not_run(&format!("this kernel has no io_uring ({error})")),
         };
         let trace = Trace::start(hook, &[]);
         let (mut master, mut client) = (Agent::named("master"), Agent::named("client"));

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: runs every test, each with a time limit, and names those that could not run.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -61,6 +61,9 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
         .partition(|harness| harness.name != KERNEL_SUITE);
     if kernel.is_empty() {
         bail!("cargo built no test harness {KERNEL_SUITE}");
+    }
+    if runner::count(&harnesses, arguments)? + runner::count(&kernel, arguments)? == 0 {
+        bail!("no test is called {}", arguments.join(OsStr::new(" or ")).display());
     }
     let mut through_sudo = None;
     match system::sudo() {

@@ -17,7 +17,7 @@ pub(super) struct Column {
 
 /// Whether a kernel was tested, and what was found.
 pub(super) enum Outcome {
-    /// Debian serves no such kernel, as this says. That is no failure.
+    /// Debian serves no such kernel, as this says. That is a failure in CI alone.
     Untested(String),
     /// There is such a kernel, but it could not be fetched or booted, for this reason.
     Broken(String),
