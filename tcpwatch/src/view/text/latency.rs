@@ -20,7 +20,7 @@ use crate::view::words;
 /// Width of the column with the measure.
 const MEASURE: usize = 17;
 /// Least width of the column with the name of the group, where there is one.
-const MIN_NAME: usize = 14;
+const MIN_NAME: usize = 13;
 
 /// A column of numbers.
 #[derive(Clone)]
@@ -85,7 +85,7 @@ impl Text {
         (shown, groups.saturating_sub(self.limit))
     }
 
-    /// One line a histogram. On a narrow screen p90 is left out, and a long name loses its middle.
+    /// One line a histogram. On a narrow screen p90 and `unknown` are left out, and a long name loses its middle.
     fn table(&self, shown: &[&Measured], by: LatencyBy, out: &mut dyn Write) -> io::Result<()> {
         let heading = by.key().unwrap_or_default();
         let names: Vec<String> = shown.iter().map(|measured| measured.group.to_string()).collect();
@@ -96,8 +96,10 @@ impl Text {
         };
         let mut columns = COLUMNS.to_vec();
         if let Some(screen) = self.screen.width {
-            if name.min(MIN_NAME) + numbers(&columns) > screen {
-                columns.retain(|column| column.heading != "p90");
+            for heading in ["p90", "unknown"] {
+                if name.min(MIN_NAME) + numbers(&columns) > screen {
+                    columns.retain(|column| column.heading != heading);
+                }
             }
             name = name.min(screen.saturating_sub(numbers(&columns)).max(MIN_NAME));
         }
@@ -185,6 +187,10 @@ mod tests {
     use crate::input::latency::Measure;
 
     fn shown(by: LatencyBy, limit: usize) -> String {
+        shown_on(80, by, limit)
+    }
+
+    fn shown_on(columns: usize, by: LatencyBy, limit: usize) -> String {
         let measured = |measure, group, ns: &[u64]| {
             let mut histogram = Histogram::default();
             for &ns in ns {
@@ -226,7 +232,7 @@ mod tests {
             unmeasured: 0,
             missed: Some(0),
         };
-        let screen = Screen::plain(80);
+        let screen = Screen::plain(columns);
         let mut out = Vec::new();
         Text::new(TimeZone::UTC, limit, screen)
             .frame(&Frame::from(&frame), &[], &mut out)
@@ -246,6 +252,18 @@ mod tests {
              and 1 more group (--limit)\n\
              sent again: 1 SYN, 0 SYN-ACK, 2 other; 1 group that was idle longest is in other\n"
         );
+    }
+
+    #[test]
+    fn narrow_terminals_get_fewer_columns() {
+        let text = shown_on(60, LatencyBy::Lport, 1);
+        for line in [
+            "lport  what                 count    p50    p99    max\n",
+            "80     accept                   1  1.5us  1.5us  1.5us\n",
+            "other  accept                   1  140us  140us  140us\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
     }
 
     #[test]
