@@ -110,7 +110,7 @@ fn counts_are_the_ledgers(hook: Hook) {
             (workload.run)(netns);
         }
         bulk::connections(500);
-        let cells = stat.settled();
+        let cells = stat.final_cells();
         let measured = latency.finish();
         let ended = stat.finish();
         assert_eq!(
@@ -222,7 +222,7 @@ fn time_in_established_and_until_accepted(hook: Hook) {
             drop(client);
             read_eof(&server);
         }
-        stat.settled();
+        stat.final_cells();
         let measured = latency.finish();
         stat.finish();
         for (what, count) in [("established", 10), ("accept", 5)] {
@@ -256,7 +256,7 @@ fn what_began_before_is_unknown(hook: Hook) {
         drop(waits);
         read_eof(&server);
         drop(server);
-        stat.settled();
+        stat.final_cells();
         let measured = latency.finish();
         stat.finish();
         let counts = |what: &str| measured.all(what).counts();
@@ -293,7 +293,7 @@ fn groups_by_process(hook: Hook) {
         assert_eq!(client.line(0), "done");
         assert_eq!(server.line(1), "done");
         let (client, server) = (process(&client), process(&server));
-        stat.settled();
+        stat.final_cells();
         let measured = latency.finish();
         let ungrouped = ungrouped.finish();
         stat.finish();
@@ -324,7 +324,7 @@ fn groups_by_port_and_peer(hook: Hook) {
                 read_eof(&server);
             }
         }
-        stat.settled();
+        stat.final_cells();
         let (by_port, by_peer, ungrouped) = (by_port.finish(), by_peer.finish(), ungrouped.finish());
         stat.finish();
         for (group, count) in [("8080", 5), ("8081", 7)] {
@@ -391,7 +391,7 @@ fn each_ephemeral_port_has_its_length(hook: Hook) {
         let latency = Latency::start(hook, &["--by", "lport"]);
         let mut python = Python::start(EPHEMERAL, &[&COUNT.to_string(), "8080", "0.005"]);
         let took = python.line(0);
-        let cells = stat.settled();
+        let cells = stat.final_cells();
         let measured = latency.finish();
         stat.finish();
         assert_eq!(measured.equals(&cells), Ok(()));

@@ -416,7 +416,7 @@ fn accept_by(ring: &mut IoUring, listener: &OwnedFd) -> Socket {
 
 /// As much of a line as says whose it is.
 #[derive(Deserialize)]
-struct Line<'a> {
+struct TraceLine<'a> {
     lport: Option<u16>,
     rport: Option<u16>,
     from: &'a str,
@@ -433,7 +433,7 @@ struct LineOwner<'a> {
 
 impl LineOwner<'_> {
     /// Whether it can be the owner of nginx's end of a connection, or of its listener, at `line`.
-    fn is_right_of_server(&self, line: &Line, nginx: &Nginx) -> bool {
+    fn is_right_of_server(&self, line: &TraceLine, nginx: &Nginx) -> bool {
         // Who has sent a FIN or a reset has been accepted before.
         let has_closed = ["fin_wait1", "fin_wait2", "last_ack", "closing"];
         let accepted = has_closed.contains(&line.from) || has_closed.contains(&line.to);
@@ -455,7 +455,7 @@ fn nginx_and_wrk(hook: Hook) {
         let (mut rows, mut nobodys, mut births) = (0, 0, 0);
         let mut wrong = Vec::new();
         let end = trace.finish(|text| {
-            let line: Line = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+            let line: TraceLine = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
             let is_server = line.lport == Some(Nginx::PORT);
             if !is_server && line.rport != Some(Nginx::PORT) {
                 return;

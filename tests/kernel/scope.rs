@@ -216,7 +216,7 @@ fn mptcp_is_not_tcp(hook: Hook) {
         let counted = snapshot(&[]);
         assert_eq!(equal(&states(&counted), &ss::counts()), Ok(()), "{counted}");
         workload::mptcp::close(sockets);
-        let truth = observer.settled();
+        let truth = observer.final_cells();
         assert!(
             observer.mptcp_cells().total() > 0,
             "MPTCP's own sockets made no transition, so this proves nothing"

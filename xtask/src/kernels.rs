@@ -20,7 +20,7 @@ mod page;
 mod programs;
 mod results;
 
-use results::{Column, Outcome};
+use results::{Column, KernelOutcome};
 
 /// Guests at a time. Each has one thread of QEMU's that computes, and CI has two cores.
 const GUESTS: usize = 2;
@@ -119,7 +119,7 @@ fn test(folder: &Path, wanted: &[Vec<&str>], programs: &Programs) -> Result<Vec<
                 while let Some((place, (name, kernel))) = take(&next) {
                     let column = match kernel {
                         Ok(kernel) => Column {
-                            outcome: Outcome::from_run(guest::run(&kernel, folder, programs)),
+                            outcome: KernelOutcome::from_run(guest::run(&kernel, folder, programs)),
                             version: kernel.version,
                         },
                         Err(why) => Column {
@@ -165,7 +165,7 @@ fn verdict(columns: &[Column], ci: bool) -> Result<()> {
     if !failed.is_empty() {
         bail!("failed on Linux {}: see above", failed.join(", "));
     }
-    let untested = versions(|column| matches!(column.outcome, Outcome::Untested(_)));
+    let untested = versions(|column| matches!(column.outcome, KernelOutcome::Untested(_)));
     if untested.len() == columns.len() {
         bail!("no kernel was tested: Debian serves none of them");
     }
@@ -191,9 +191,9 @@ mod tests {
             version: "6.12".to_owned(),
             outcome,
         };
-        let untested = || column(Outcome::Untested("Debian serves it no more".to_owned()));
+        let untested = || column(KernelOutcome::Untested("Debian serves it no more".to_owned()));
         let passed = || {
-            column(Outcome::Ran(Run::read(
+            column(KernelOutcome::Ran(Run::read(
                 "suite\ntest a ... ok\nverifier\nexit 0\n",
                 Duration::ZERO,
             )))

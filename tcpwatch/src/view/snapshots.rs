@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tcpwatch_common::{StateSet, TcpState};
 
-use super::leaks::Selection;
+use super::leaks::ScanScope;
 use super::screen::Screen;
 use super::trace::tests::{connection, partly_seen};
 use super::{View, csv, json, text, trace};
@@ -384,7 +384,7 @@ fn wide_leaks(name: &[u8], screen: Screen) -> String {
         states: states(),
         ..Filter::default()
     };
-    let view = text::leaks::Text::new(TimeZone::UTC, screen, Selection::new(all, NetnsSelector::All));
+    let view = text::leaks::Text::new(TimeZone::UTC, screen, ScanScope::new(all, NetnsSelector::All));
     printed(view, &Frame::from(&leaks))
 }
 
@@ -438,7 +438,7 @@ fn leaks() {
         states: states(),
         ..Filter::default()
     };
-    let asked = Selection::new(all, NetnsSelector::Own);
+    let asked = ScanScope::new(all, NetnsSelector::Own);
     assert_snapshot!(
         "leaks.text",
         printed(text::leaks::Text::new(TimeZone::UTC, screen(), asked), &frame)

@@ -65,7 +65,7 @@ impl Stat {
     }
 
     /// Waits until no more transitions come, and gives those so far.
-    pub(crate) fn settled(&mut self) -> Cells {
+    pub(crate) fn final_cells(&mut self) -> Cells {
         eventually("the last transition", || {
             let before = self.cells();
             let cells = self.cells();

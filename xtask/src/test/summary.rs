@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::process::Outcome;
+use super::process::EndedTest;
 
 /// How many of the slowest tests are listed.
 const SLOWEST: usize = 10;
@@ -16,13 +16,13 @@ const NOT_RUN: &str = "NOT RUN: ";
 #[derive(Debug, Default)]
 pub(super) struct Summary {
     took: Vec<(Duration, String)>,
-    failed: Vec<(String, Outcome)>,
+    failed: Vec<(String, EndedTest)>,
     not_run: BTreeSet<String>,
 }
 
 impl Summary {
     /// Prints the line of a test that ended, and keeps its outcome.
-    pub(super) fn add(&mut self, label: String, outcome: Outcome) {
+    pub(super) fn add(&mut self, label: String, outcome: EndedTest) {
         let result = outcome.failure.as_deref().unwrap_or("ok");
         eprint!("{}", outcome.stderr);
         eprintln!("test {label} ... {result} ({:.2} s)", outcome.took.as_secs_f64());

@@ -18,7 +18,7 @@ use crate::model::format::{duration, several, thousands};
 use crate::model::frame::Frame;
 use crate::model::leaks::{Group, Key, LeaksFrame, STATES, Verdict};
 use crate::view::View;
-use crate::view::leaks::Selection;
+use crate::view::leaks::ScanScope;
 use crate::view::screen::Screen;
 use crate::view::timestamp::Stamp;
 use crate::view::words;
@@ -34,13 +34,13 @@ const YOUNG: usize = 3;
 pub struct Text {
     stamp: Stamp,
     screen: Screen,
-    selection: Selection,
+    selection: ScanScope,
 }
 
 impl Text {
     /// Times are shown in `zone`; the heading shows `selection`.
     #[must_use]
-    pub fn new(zone: TimeZone, screen: Screen, selection: Selection) -> Self {
+    pub fn new(zone: TimeZone, screen: Screen, selection: ScanScope) -> Self {
         Self {
             stamp: Stamp::local(zone),
             screen,
@@ -323,7 +323,7 @@ mod tests {
 
     fn shown_to(filter: Filter, netns: NetnsSelector, frame: &LeaksFrame, screen: Screen) -> String {
         let mut out = Vec::new();
-        let mut view = Text::new(TimeZone::UTC, screen, Selection::new(filter, netns));
+        let mut view = Text::new(TimeZone::UTC, screen, ScanScope::new(filter, netns));
         view.frame(&Frame::from(frame), &[], &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
