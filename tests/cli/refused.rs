@@ -33,12 +33,12 @@ const WRONG: [(&[&str], &str); 48] = [
     (&["trace", "--state", "time_wait"], "or tcpwatch stat --state time_wait"),
     (
         &["trace", "--state", "established,time_wait"],
-        "trace does not support --state time_wait:",
+        "trace does not support --state time_wait: the kernel reports no transition from or to it; try tcpwatch trace",
     ),
     (&["life", "--state", "time_wait"], "or tcpwatch stat --state time_wait"),
     (
         &["life", "--state", "close,listen,close_wait"],
-        "life does not support --state close,listen:",
+        "life does not support --state close,listen: it is never the last state before CLOSE; try",
     ),
     (
         &["latency", "--state", "time_wait,listen"],
@@ -46,7 +46,7 @@ const WRONG: [(&[&str], &str); 48] = [
     ),
     (
         &["churn", "--state", "close_wait"],
-        "churn does not support --state close_wait: churn counts whole connections; try tcpwatch stat --state close_wait",
+        "churn does not support --state close_wait: it counts whole connections; try tcpwatch stat --state close_wait",
     ),
     (
         &["snapshot", "--uid", "0", "--source", "iter"],

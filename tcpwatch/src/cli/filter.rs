@@ -67,8 +67,10 @@ pub(super) struct Support {
     owners: bool,
     /// The states that can match. None: the command does not select by state.
     states: StateSet,
-    /// What `--state` means, or why the command does not support it.
+    /// What `--state` means.
     meaning: &'static str,
+    /// Why the other states are not supported.
+    why: &'static str,
 }
 
 /// All states but these, which no record or socket is in.
@@ -86,42 +88,49 @@ impl Support {
                 owners: false,
                 states: StateSet::ALL,
                 meaning: "stat shows the connections in these states and the transitions from or to them",
+                why: "",
             },
             Self {
                 command: "trace",
                 owners: true,
                 states: all_but(&[TcpState::TimeWait]),
                 meaning: "trace shows the transitions from or to these states",
+                why: "the kernel reports no transition from or to it",
             },
             Self {
                 command: "life",
                 owners: true,
                 states: all_but(&[TcpState::TimeWait, TcpState::Close, TcpState::Listen]),
                 meaning: "life shows the connections whose last state before CLOSE is one of these",
+                why: "it is never the last state before CLOSE",
             },
             Self {
                 command: "churn",
                 owners: false,
                 states: StateSet::NONE,
-                meaning: "churn counts whole connections",
+                meaning: "",
+                why: "it counts whole connections",
             },
             Self {
                 command: "latency",
                 owners: false,
                 states: all_but(&[TcpState::TimeWait, TcpState::Listen]),
                 meaning: "latency measures at the transitions from or to these states",
+                why: "no time is measured at a transition from or to it",
             },
             Self {
                 command: "leaks",
                 owners: true,
                 states: leaks::possible_states(),
                 meaning: "leaks shows the sockets that are stuck in these states",
+                why: "no socket can get stuck in it",
             },
             Self {
                 command: "snapshot",
                 owners: true,
                 states: StateSet::ALL,
                 meaning: "snapshot shows the sockets that are in these states",
+                why: "",
             },
         ]
     }
@@ -180,7 +189,7 @@ impl FilterArgs {
         };
         Err(format!(
             "{command} does not support --state {refused}: {}; try {supported}tcpwatch stat --state {refused}",
-            support.meaning
+            support.why
         ))
     }
 
