@@ -230,13 +230,19 @@ impl Run<'_> {
             // Records that came before the first counters belong to no interval.
             self.read_batches()?;
         }
-        self.end_interval()?;
+        let mut base = Vec::new();
+        self.source.end_interval(&mut |input| base.push(input))?;
         let patience = Instant::now() + SEEDING;
         // Not at the cost of records.
         while self.source.is_seeding() && Instant::now() < patience && self.source.kernel().lost() == 0 {
             sleep(MOMENT).await;
         }
-        self.sink.begin()
+        // Who reads that tcpwatch is watching may count on it.
+        self.sink.begin()?;
+        for input in base {
+            self.sink.take(input);
+        }
+        self.sink.shown()
     }
 
     /// Shows interval after interval, and records as they come, until the end comes.
@@ -415,7 +421,7 @@ impl Run<'_> {
             self.is_losing = true;
             let _ = writeln!(
                 io::stderr(),
-                "tcpwatch: records are being lost: tcpwatch is too slow; a filter or a larger --ring-size helps"
+                "tcpwatch: records are being lost: tcpwatch is too slow; try a filter or a larger --ring-size"
             );
         }
         Ok(more)

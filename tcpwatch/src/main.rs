@@ -4,10 +4,12 @@ use std::env;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::process::ExitCode;
 
+use anyhow::{Context as _, Result};
 use env_logger::Env;
 use tcpwatch::cli::command_line::command_first;
 use tcpwatch::cli::{Cli, Command};
 use tcpwatch::commands::Outcome;
+use tcpwatch::engine::OUTPUT;
 use tcpwatch::source::ebpf::explained;
 use tcpwatch::sys::descriptor_limit::with_remedy;
 use tcpwatch::{clock, commands};
@@ -32,10 +34,7 @@ fn main() -> ExitCode {
     };
     let cli = match Cli::read(args) {
         Ok(cli) => cli,
-        Err(error) if !error.use_stderr() => {
-            let _ = error.print();
-            return ExitCode::SUCCESS;
-        }
+        Err(error) if !error.use_stderr() => return code(error.print().context(OUTPUT).map(|()| Outcome::Done)),
         Err(error) => {
             let _ = writeln!(io::stderr(), "tcpwatch: {}", one_line(&error));
             return ExitCode::from(2);
@@ -60,12 +59,17 @@ fn main() -> ExitCode {
         None if cli.version => commands::version::run(cli.verbose, cli.stat.common.output.output, &mut out),
         None => commands::stat::run(&cli.stat),
     };
-    let result = result.and_then(|()| Ok(out.flush()?));
+    let result = result.and_then(|()| out.flush().context(OUTPUT));
     // Without this, the destructor would try again to write data that could not be written.
     drop(out.into_parts());
+    code(result.map(|()| outcome))
+}
+
+/// The exit code of a command. Prints its error.
+fn code(result: Result<Outcome>) -> ExitCode {
     match result {
-        Ok(()) if outcome == Outcome::Found => ExitCode::from(3),
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Outcome::Found) => ExitCode::from(3),
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "tcpwatch: {}", with_remedy(explained(&error).to_string()));
@@ -77,10 +81,11 @@ fn main() -> ExitCode {
 /// Formats an error of the parser in one line, with its tip or with a hint at --help.
 fn one_line(error: &clap::Error) -> String {
     let text = error.to_string();
-    let lines = text
+    let before_usage = text.split("\nUsage:").next().unwrap_or_default();
+    let lines = before_usage
         .lines()
         .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with("Usage:") && !line.starts_with("For more information"));
+        .filter(|line| !line.is_empty() && !line.starts_with("For more information"));
     let lines: Vec<_> = lines.map(|line| line.strip_prefix("error: ").unwrap_or(line)).collect();
     let line = lines.join(" ").replace(" tip:", "; tip:");
     if ["; try ", "; did you mean "].iter().any(|remedy| line.contains(remedy)) {

@@ -7,7 +7,7 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use crate::run::{Unprivileged, finish, finish_into, tcpwatch};
 
 /// Wrong arguments, and a text that the error must contain.
-const WRONG: [(&[&str], &str); 41] = [
+const WRONG: [(&[&str], &str); 48] = [
     (&["stat", "--port", "70000"], "70000"),
     (&["trace", "-L", "70000"], "70000"),
     (&["trace", "-R", "0-65536"], "65536"),
@@ -30,11 +30,30 @@ const WRONG: [(&[&str], &str); 41] = [
     (&["churn", "--cgroup", "/a"], "tcpwatch life --cgroup /a,"),
     (&["latency", "--comm", "nginx"], "tcpwatch snapshot --comm nginx"),
     (&["--comm", "nginx"], "tcpwatch snapshot --comm nginx"),
+    (&["trace", "--state", "time_wait"], "or tcpwatch stat --state time_wait"),
     (
-        &["trace", "--state", "time_wait"],
-        "try tcpwatch stat or tcpwatch churn",
+        &["trace", "--state", "established,time_wait"],
+        "trace does not support --state time_wait: the kernel reports no transition from or to it; try tcpwatch trace",
     ),
-    (&["life", "--state", "time_wait"], "try tcpwatch stat or tcpwatch churn"),
+    (&["life", "--state", "time_wait"], "or tcpwatch stat --state time_wait"),
+    (
+        &["life", "--state", "close,listen,close_wait"],
+        "life does not support --state close,listen: it is never the last state before CLOSE; try",
+    ),
+    (
+        &["latency", "--state", "time_wait,listen"],
+        "latency does not support --state time_wait,listen:",
+    ),
+    (
+        &["churn", "--state", "close_wait"],
+        "churn does not support --state close_wait: it counts whole connections; try tcpwatch stat --state close_wait",
+    ),
+    (
+        &["snapshot", "--uid", "0", "--source", "iter"],
+        "--source iter counts states alone; try without --by, --uid",
+    ),
+    (&["help", "stats"], "stats: no such command; did you mean stat?"),
+    (&["-o", "json", "help"], "'-o'; try --help"),
     (&["snapshot", "--pid", "0"], "--pid"),
     (&["snapshot", "--pid", "nginx"], "nginx"),
     (&["snapshot", "--comm", ""], "--comm"),
@@ -58,7 +77,7 @@ const WRONG: [(&[&str], &str); 41] = [
     (&["leaks", "--watch", "0"], "10ms"),
     (
         &["leaks", "--state", "time_wait"],
-        "only --state established, syn_sent, fin_wait2, close_wait, last_ack",
+        "try tcpwatch leaks --state established,syn_sent,fin_wait2,close_wait,last_ack,",
     ),
     (&["leaks", "--fail-if-leak"], "-d 60s"),
     (&["leaks", "--fail-if-leak", "-d", "59s"], "try -d 60s"),
@@ -86,7 +105,7 @@ fn a_fifo_is_not_a_network_namespace() {
     let fifo = folder.path().join("fifo");
     mkfifoat(CWD, &fifo, Mode::RUSR).expect("a FIFO");
     let path = fifo.to_str().expect("UTF-8");
-    finish(&tcpwatch(&["snapshot", "--netns", path])).refuses(1, "is not a network namespace");
+    finish(&tcpwatch(&["snapshot", "--netns", path])).refuses(1, "fifo: it is not one; try --netns with self,");
 }
 
 /// Commands that read sockets once refuse owners that do not exist.
@@ -120,6 +139,16 @@ fn a_full_disk_is_an_error() {
     for form in ["text", "json", "csv"] {
         let full = File::options().write(true).open("/dev/full").expect("/dev/full");
         finish_into(&tcpwatch(&["snapshot", "-o", form]), full).refuses(1, "space");
+    }
+    for args in [
+        &["explain"][..],
+        &["explain", "close_wait"],
+        &["-V"],
+        &["--help"],
+        &["help", "stat"],
+    ] {
+        let full = File::options().write(true).open("/dev/full").expect("/dev/full");
+        finish_into(&tcpwatch(args), full).refuses(1, "cannot write the output: No space");
     }
 }
 

@@ -26,14 +26,14 @@ on_both_hooks!(
 /// What tells how connections ended.
 trait Teller {
     /// The ends that it has told so far, as of a moment after this call.
-    fn told(&mut self) -> Endings;
+    fn counted(&mut self) -> Endings;
 
     /// `kind`'s ends as it should tell them.
     fn promised(kind: &Kind) -> Endings;
 }
 
 impl Teller for Trace {
-    fn told(&mut self) -> Endings {
+    fn counted(&mut self) -> Endings {
         Endings::among(&self.events())
     }
 
@@ -43,7 +43,7 @@ impl Teller for Trace {
 }
 
 impl Teller for Stat {
-    fn told(&mut self) -> Endings {
+    fn counted(&mut self) -> Endings {
         self.fresh();
         let lines = self.running().lines();
         lines.with(|lines| Endings::counted(lines.iter().map(|line| &line.json)))
@@ -58,8 +58,8 @@ impl Teller for Stat {
 struct Unreasoned(Trace);
 
 impl Teller for Unreasoned {
-    fn told(&mut self) -> Endings {
-        self.0.told()
+    fn counted(&mut self) -> Endings {
+        self.0.counted()
     }
 
     fn promised(kind: &Kind) -> Endings {
@@ -103,13 +103,13 @@ impl<T: Teller> Watchers<T> {
 
     /// How what is told differs, and whether bpftrace saw all ends.
     fn once(&mut self, netns: &Netns, kind: &Kind) -> Result<(), (String, bool)> {
-        let before = self.observer.settled();
+        let before = self.observer.final_cells();
         kind.run(netns);
         let promised = T::promised(kind);
         let wanted = self.told.clone().and(&promised);
         // Where they do not come, what there is says so.
         drop(try_eventually(|| {
-            let told = self.teller.told();
+            let told = self.teller.counted();
             if told.total() < wanted.total() {
                 Err(told)
             } else {
@@ -117,13 +117,13 @@ impl<T: Teller> Watchers<T> {
             }
         }));
         // An end that is counted may be put right a moment later.
-        let told = self.teller.told();
+        let told = self.teller.counted();
         let since = told.since(&self.told);
         self.told = told;
         if since == promised {
             return Ok(());
         }
-        let seen = self.observer.settled().since(&before).ends();
+        let seen = self.observer.final_cells().since(&before).ends();
         self.unseen += promised.total() - seen;
         let how = format!("{}: told {since}instead of {promised}", kind.name);
         Err((how, seen == promised.total()))

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::support::clock::until;
-use crate::support::loudly;
 use crate::support::netns::{in_netns, ip};
+use crate::support::not_run;
 use crate::support::peers::snmp;
 use crate::support::program::churn::{Churn, Sums, number, of_process, seconds, sum};
 use crate::support::program::{Hook, on_both_hooks};
@@ -70,7 +70,7 @@ fn first_failure(python: &mut Python, step: &str, error: &str) -> Failed {
 }
 
 /// What is told of a client is what it says itself; each connection it opened ended in TIME_WAIT.
-fn told(rows: &[Value], python: &Python, end: &Value) {
+fn assert_counts(rows: &[Value], python: &Python, end: &Value) {
     let sums = Sums::of(of_process(rows, python.pid()));
     // What the client says, and not 1,000: where two connect at once this kernel now and then lets go of a timewait socket early,
     // and its port is had again (seen on 6.18, without tcpwatch).
@@ -135,8 +135,8 @@ fn ports_run_out_when_foretold() {
             }
             assert_eq!(sum(&rows, "/failed/no_port"), number(&fast_end, "failed"));
             assert_eq!(sum(&rows, "/failed/total"), number(&fast_end, "failed"));
-            told(&rows, &fast, &fast_end);
-            told(&rows, &slow, &slow_end);
+            assert_counts(&rows, &fast, &fast_end);
+            assert_counts(&rows, &slow, &slow_end);
             assert_eq!(
                 entered(),
                 number(&fast_end, "opened") + number(&slow_end, "opened"),
@@ -237,7 +237,7 @@ fn a_bound_address_alone_takes_no_port() {
                 );
             }
             assert_eq!(ports(&rows, None), [], "bind() takes no port");
-            told(&rows, &client, &end);
+            assert_counts(&rows, &client, &end);
         });
     });
 }
@@ -267,7 +267,7 @@ fn tw_reuse_after_a_delay() {
         tw_reuse("1", Some("2000"), [(LOCAL, 2000, false), (OTHER, 2000, false)]);
         tw_reuse("1", Some("10500"), [(LOCAL, 10_500, true), (OTHER, 10_500, true)]);
     } else {
-        loudly("the delay of tw_reuse is not tried: it is a second, and no setting, before Linux 6.14");
+        not_run("tcp_tw_reuse_delay is a setting since Linux 6.14");
     }
 }
 
@@ -321,7 +321,7 @@ fn tw_reuse(tw_reuse: &str, delay_ms: Option<&str>, clients: [Case; 2]) {
                         assert_eq!(ports["exhausted_in_s"], Value::Null, "{case}: {ports}");
                     }
                 }
-                told(&rows, python, &end);
+                assert_counts(&rows, python, &end);
             }
         });
     });

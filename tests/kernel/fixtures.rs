@@ -16,11 +16,11 @@ fn workloads_cause_what_they_promise() {
     in_netns(|netns| {
         let observer = Observer::start(netns);
         let mut broken = Vec::new();
-        let mut before = (observer.settled(), observer.missed());
+        let mut before = (observer.final_cells(), observer.missed());
         for workload in workload::all() {
             let kept = workload.until_kept(|| {
                 (workload.run)(netns);
-                let now = (observer.settled(), observer.missed());
+                let now = (observer.final_cells(), observer.missed());
                 let seen = (now.0.since(&before.0), now.1 - before.1);
                 before = now;
                 Ok(seen)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, sleep};
+use std::thread;
 use std::time::Duration;
 
 use tcpwatch::input::Input;
@@ -16,6 +16,7 @@ use tcpwatch::source::live::{Live, Options};
 use tcpwatch_common::TcpState;
 
 use crate::support::LOOPBACK;
+use crate::support::clock::pass;
 use crate::support::heavy;
 use crate::support::netns::in_netns;
 use crate::support::proc_tcp::{until_in, until_state};
@@ -109,7 +110,7 @@ fn counts_are_the_ledgers(hook: Hook) {
             (workload.run)(netns);
         }
         bulk::connections(500);
-        let cells = stat.settled();
+        let cells = stat.final_cells();
         let measured = latency.finish();
         let ended = stat.finish();
         assert_eq!(
@@ -135,7 +136,7 @@ fn a_handshake_whose_answer_was_not_heard(hook: Hook) {
         start_connect(&client, address(&listener));
         until_in(3, address(&listener).port(), address(&client).port());
         // Not a wait for something to come true: as long as this the handshake takes at least.
-        sleep(Duration::from_millis(100));
+        pass(Duration::from_millis(100));
         undeafen(&client);
         until_in(1, address(&client).port(), address(&listener).port());
         let server = accept(&listener);
@@ -215,13 +216,13 @@ fn time_in_established_and_until_accepted(hook: Hook) {
         let listener = listen(SocketAddr::new(LOOPBACK, 0), 8);
         let clients: Vec<_> = (0..5).map(|_| connect(address(&listener))).collect();
         // Not a wait for something to come true: as long as this they are open, and not accepted, at least.
-        sleep(WHILE);
+        pass(WHILE);
         let servers: Vec<_> = clients.iter().map(|_| accept(&listener)).collect();
         for (client, server) in clients.into_iter().zip(servers) {
             drop(client);
             read_eof(&server);
         }
-        stat.settled();
+        stat.final_cells();
         let measured = latency.finish();
         stat.finish();
         for (what, count) in [("established", 10), ("accept", 5)] {
@@ -255,7 +256,7 @@ fn what_began_before_is_unknown(hook: Hook) {
         drop(waits);
         read_eof(&server);
         drop(server);
-        stat.settled();
+        stat.final_cells();
         let measured = latency.finish();
         stat.finish();
         let counts = |what: &str| measured.all(what).counts();
@@ -292,7 +293,7 @@ fn groups_by_process(hook: Hook) {
         assert_eq!(client.line(0), "done");
         assert_eq!(server.line(1), "done");
         let (client, server) = (process(&client), process(&server));
-        stat.settled();
+        stat.final_cells();
         let measured = latency.finish();
         let ungrouped = ungrouped.finish();
         stat.finish();
@@ -323,7 +324,7 @@ fn groups_by_port_and_peer(hook: Hook) {
                 read_eof(&server);
             }
         }
-        stat.settled();
+        stat.final_cells();
         let (by_port, by_peer, ungrouped) = (by_port.finish(), by_peer.finish(), ungrouped.finish());
         stat.finish();
         for (group, count) in [("8080", 5), ("8081", 7)] {
@@ -390,7 +391,7 @@ fn each_ephemeral_port_has_its_length(hook: Hook) {
         let latency = Latency::start(hook, &["--by", "lport"]);
         let mut python = Python::start(EPHEMERAL, &[&COUNT.to_string(), "8080", "0.005"]);
         let took = python.line(0);
-        let cells = stat.settled();
+        let cells = stat.final_cells();
         let measured = latency.finish();
         stat.finish();
         assert_eq!(measured.equals(&cells), Ok(()));

@@ -6,13 +6,12 @@ mod verdicts;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process;
-use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::support::LOOPBACK;
-use crate::support::clock::{now, until, wall};
+use crate::support::clock::{now, pass, until, wall};
 use crate::support::leaking_server::Leaking;
 use crate::support::netns::in_netns;
 use crate::support::peers::ss;
@@ -122,7 +121,7 @@ fn what_the_kernel_ends_is_open_still(hook: Hook) {
         let began = now();
         for client in 9101..=9103 {
             visit(client);
-            sleep(Duration::from_millis(600));
+            pass(Duration::from_millis(600));
         }
         let of = |scan: &Scan| scan.group(program.pid(), "close_wait").cloned();
         leaks.until("all to be stuck", |scans| {
@@ -182,7 +181,7 @@ fn what_ends_between_two_scans_is_open_still(hook: Hook) {
         // Shut down here, and closed by the peer when that has been stuck.
         let Pair { client, server } = pair(&listener);
         send_fin(&server);
-        sleep(Duration::from_millis(1_200));
+        pass(Duration::from_millis(1_200));
         let fds = program.fds_in(CLOSE_WAIT);
         ss::kill(&["state", "close-wait", "src", "127.0.0.1:9001"]);
         drop(client);
@@ -228,7 +227,7 @@ fn who_still_reads_or_sends_is_not_stuck(hook: Hook) {
             (&stream.server).write_all(&[0; 100]).expect("it is read");
             (&stream.client).read_exact(&mut [0; 100]).expect("it is sent");
             (&slow).read_exact(&mut [0; 500]).expect("there is more");
-            sleep(Duration::from_millis(100));
+            pass(Duration::from_millis(100));
         }
         let scan = leaks.fresh();
         assert_eq!(scan.groups, Vec::<Value>::new(), "{scan:?}");
@@ -361,7 +360,7 @@ fn what_leaked_before_is_listed_at_once() {
         until("the three to be forgotten", || program.fds_in(CLOSE_WAIT).len() == 3);
         let forgotten = now();
         // Longer than makes them stuck; nothing happens to them meanwhile.
-        sleep(Duration::from_millis(1500));
+        pass(Duration::from_millis(1500));
         let waited = forgotten.elapsed();
         let found = scan(&["--older", "1"]);
         let group = found
@@ -449,7 +448,7 @@ fn what_nobody_answered_before_is_listed_at_once() {
             until_state(&last_ack.server, LAST_ACK);
             let entered = now();
             // Past the first two times of each: 1 s and 1 or 2 s, 0.2 s and 0.4 s.
-            sleep(Duration::from_millis(3500));
+            pass(Duration::from_millis(3500));
             let waited = entered.elapsed().as_secs_f64();
             let scan = scan(&["--older", "0.5"]);
             let most = began.elapsed().as_secs_f64();

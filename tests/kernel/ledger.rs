@@ -78,7 +78,7 @@ impl Watchers {
     /// be missing in that program's count, and no more than those.
     fn compare(&mut self, work: impl FnOnce()) -> Result<Seen, String> {
         work();
-        let now = self.observer.settled();
+        let now = self.observer.final_cells();
         let cells = now.since(&self.truth);
         let missed = self.observer.missed();
         let skipped = missed - self.skipped;

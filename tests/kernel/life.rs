@@ -79,7 +79,7 @@ fn a_reused_kernel_address_is_a_new_id(hook: Hook) {
         let observer = Observer::start(netns);
         let trace = Trace::start(hook, &[]);
         bulk::connections(1_000);
-        observer.settled();
+        observer.final_cells();
         trace.until_events(10_004);
         let births: Vec<i64> = observer.births_by_address();
         assert!(

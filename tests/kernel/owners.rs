@@ -26,7 +26,7 @@ use crate::support::program::trace::{Probe, Trace, Written, connect_and_close};
 use crate::support::program::{Hook, Running, on_both_hooks};
 use crate::support::sockets::read_eof;
 use crate::support::web::{Nginx, request};
-use crate::support::{heavy, loudly};
+use crate::support::{heavy, loudly, not_run};
 
 on_both_hooks!(
     client_and_server,
@@ -362,7 +362,7 @@ fn what_io_uring_accepts(hook: Hook) {
     in_netns(|_| {
         let mut ring = match IoUring::new(2) {
             Ok(ring) => ring,
-            Err(error) => return loudly(&format!("no io_uring here, so nothing is accepted by it: {error}")),
+            Err(error) => return not_run(&format!("this kernel has no io_uring ({error})")),
         };
         let trace = Trace::start(hook, &[]);
         let (mut master, mut client) = (Agent::named("master"), Agent::named("client"));
@@ -416,7 +416,7 @@ fn accept_by(ring: &mut IoUring, listener: &OwnedFd) -> Socket {
 
 /// As much of a line as says whose it is.
 #[derive(Deserialize)]
-struct Line<'a> {
+struct TraceLine<'a> {
     lport: Option<u16>,
     rport: Option<u16>,
     from: &'a str,
@@ -433,7 +433,7 @@ struct LineOwner<'a> {
 
 impl LineOwner<'_> {
     /// Whether it can be the owner of nginx's end of a connection, or of its listener, at `line`.
-    fn is_right_of_server(&self, line: &Line, nginx: &Nginx) -> bool {
+    fn is_right_of_server(&self, line: &TraceLine, nginx: &Nginx) -> bool {
         // Who has sent a FIN or a reset has been accepted before.
         let has_closed = ["fin_wait1", "fin_wait2", "last_ack", "closing"];
         let accepted = has_closed.contains(&line.from) || has_closed.contains(&line.to);
@@ -455,7 +455,7 @@ fn nginx_and_wrk(hook: Hook) {
         let (mut rows, mut nobodys, mut births) = (0, 0, 0);
         let mut wrong = Vec::new();
         let end = trace.finish(|text| {
-            let line: Line = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+            let line: TraceLine = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
             let is_server = line.lport == Some(Nginx::PORT);
             if !is_server && line.rport != Some(Nginx::PORT) {
                 return;

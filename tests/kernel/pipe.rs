@@ -14,9 +14,9 @@ use crate::support::sockets::{Pair, listen, pair, read_eof};
 /// The promise.
 const LATE: Duration = Duration::from_millis(100);
 
-on_both_hooks!(is_at_most_100_ms_late);
+on_both_hooks!(half_of_the_lines_are_at_most_100_ms_late);
 
-fn is_at_most_100_ms_late(hook: Hook) {
+fn half_of_the_lines_are_at_most_100_ms_late(hook: Hook) {
     let _turn = heavy::turn();
     in_netns(|_| {
         let trace = Trace::start(hook, &[]);

@@ -166,7 +166,7 @@ fn a_cgroup_and_its_container() {
     });
 }
 
-/// What cannot be seen is `-`, and said, with what to type.
+/// An owner that cannot be seen is `?`, and the last line says what to type.
 #[test]
 fn owners_of_others_are_unknown_to_a_user() {
     in_netns(|_| {

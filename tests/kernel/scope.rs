@@ -18,7 +18,7 @@ use crate::support::program::trace::{Probe, Trace, connect_and_close};
 use crate::support::program::{Hook, Running, on_both_hooks};
 use crate::support::sockets::{Pair, listen, pair};
 use crate::support::states::{add, equal};
-use crate::support::{LOOPBACK, loudly, workload};
+use crate::support::{LOOPBACK, not_run, workload};
 
 on_both_hooks!(
     stat_of_namespaces,
@@ -265,10 +265,7 @@ fn a_watched_namespace_keeps_its_number(hook: Hook) {
 fn mptcp_is_not_tcp(hook: Hook) {
     in_netns(|netns| {
         if let Err(why) = workload::mptcp::available() {
-            loudly(&format!(
-                "mptcp_is_not_tcp did not run, and is no pass: this kernel has no MPTCP ({why})"
-            ));
-            return;
+            return not_run(&format!("this kernel has no MPTCP ({why})"));
         }
         let observer = Observer::start(netns);
         let mut stat = Stat::start(hook, &[]);
@@ -277,7 +274,7 @@ fn mptcp_is_not_tcp(hook: Hook) {
         let counted = snapshot(&[]);
         assert_eq!(equal(&states(&counted), &ss::counts()), Ok(()), "{counted}");
         workload::mptcp::close(sockets);
-        let truth = observer.settled();
+        let truth = observer.final_cells();
         assert!(
             observer.mptcp_cells().total() > 0,
             "MPTCP's own sockets made no transition, so this proves nothing"

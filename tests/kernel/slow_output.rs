@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::{self, JoinHandle, sleep};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::pipe::fcntl_setpipe_size;
@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::child::Reaped;
-use crate::support::clock::until;
+use crate::support::clock::{pass, until};
 use crate::support::heavy;
 use crate::support::netns::in_netns;
 use crate::support::output::Text;
@@ -301,7 +301,7 @@ fn a_slow_loop_is_not_given_up() {
         assert_eq!(tracer.line(0), "stopped");
         watch.process.signal(Signal::TERM);
         // Longer than an output may accept nothing.
-        sleep(Duration::from_secs(3));
+        pass(Duration::from_secs(3));
         tracer.go();
         let ended = watch.ended();
         ended.rows("json");

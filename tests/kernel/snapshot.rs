@@ -168,6 +168,6 @@ fn groups_by_namespace_whatever_the_source() {
                 "--source {source}: {by_netns}"
             );
         }
-        finish(&tcpwatch(&["snapshot", "--by", "netns", "--source", "iter"])).refuses(1, "without --by");
+        finish(&tcpwatch(&["snapshot", "--by", "netns", "--source", "iter"])).refuses(2, "without --by");
     });
 }

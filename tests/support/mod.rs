@@ -41,6 +41,11 @@ pub(crate) const LOOPBACK_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 /// `::ffff:127.0.0.1`.
 pub(crate) const LOOPBACK_MAPPED: IpAddr = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
 
+/// Reports that this test, or a part of it, could not run here. The runner lists these lines at its end.
+pub(crate) fn not_run(why: &str) {
+    loudly(&format!("NOT RUN: {}: {why}", skipped::this_test()));
+}
+
 /// Says something the test harness must not swallow, as it does with the output of a test that passes.
 pub(crate) fn loudly(what: &str) {
     // A test need not fail because nobody listens.

@@ -14,7 +14,7 @@ const FILES: [&str; 2] = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tc
 /// Waits until the connection from `local` to `remote` is in the state numbered `state`.
 pub(crate) fn until_in(state: u8, local: u16, remote: u16) {
     eventually(&format!("{local}>{remote} to be in state {state}"), || {
-        let seen = look(local, remote);
+        let seen = state_between(local, remote);
         if seen == Some(state) {
             Ok(())
         } else {
@@ -34,7 +34,7 @@ pub(crate) fn until_state(socket: &Socket, state: u8) {
 }
 
 /// The state of the socket between two ports of this namespace; a timewait socket shows its substate.
-pub(crate) fn look(local: u16, remote: u16) -> Option<u8> {
+pub(crate) fn state_between(local: u16, remote: u16) -> Option<u8> {
     row(local, remote, |columns| u8::from_str_radix(columns.get(3)?, 16).ok())
 }
 

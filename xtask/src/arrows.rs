@@ -31,32 +31,65 @@ fn wrong(file: &str, source: &str) -> Vec<String> {
     let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == room) else {
         return vec![format!("{file} is in no room")];
     };
-    let used = used(source);
+    let used = used(file, source);
     let known = used.iter().filter(|name| ROOMS.iter().any(|(room, _)| room == *name));
     let others = known.filter(|name| *name != room && !allowed.contains(&name.as_str()));
-    others.map(|name| format!("{file} uses {name}")).collect()
+    let unread = used.iter().filter(|name| name.is_empty());
+    let unread = unread.map(|_| format!("{file} has a path from the crate's root that cannot be read"));
+    others.map(|name| format!("{file} uses {name}")).chain(unread).collect()
 }
 
-/// The names that follow `crate::` in the code of a file, without its comments and its unit tests.
-fn used(source: &str) -> BTreeSet<String> {
+/// The names that follow `crate::`, or as many `super::` as lead there, in the code of `file`, without its comments and its unit
+/// tests. An empty name stands for one that cannot be read.
+fn used(file: &str, source: &str) -> BTreeSet<String> {
     let code = source.split("mod tests {").next().unwrap_or_default();
     let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    // Without blanks, a path or a group of several lines is one word.
+    let code: String = lines
+        .flat_map(str::chars)
+        .filter(|letter| !letter.is_whitespace())
+        .collect();
+    let depth = file.trim_end_matches("/mod.rs").matches('/').count() + 1;
+    let above = "super::".repeat(depth);
     let mut names = BTreeSet::new();
-    for line in lines {
-        for after in line.split("crate::").skip(1) {
-            let grouped = after.strip_prefix('{').map(|group| group.split(','));
-            let firsts: Vec<&str> = grouped.map_or_else(|| vec![after], Iterator::collect);
-            for first in firsts {
-                let name: String = first
-                    .trim()
-                    .chars()
-                    .take_while(|letter| letter.is_alphanumeric() || *letter == '_')
-                    .collect();
-                names.insert(name);
+    for root in ["crate::", &above] {
+        for after in code.split(root).skip(1) {
+            match after.strip_prefix('{') {
+                Some(group) => names.extend(group_names(group)),
+                None => _ = names.insert(first_name(after)),
             }
         }
     }
     names
+}
+
+/// The first names of the paths in a group that its closing brace ends: `clock,sys::{netns,caps}}`.
+fn group_names(group: &str) -> Vec<String> {
+    let (mut names, mut depth, mut start) = (Vec::new(), 0, 0);
+    for (at, letter) in group.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                // A comma may precede the brace.
+                if at > start {
+                    names.push(first_name(&group[start..at]));
+                }
+                start = at + 1;
+                if letter == '}' {
+                    return names;
+                }
+            }
+            _ => {}
+        }
+    }
+    vec![String::new()]
+}
+
+/// The name at the beginning of `path`.
+fn first_name(path: &str) -> String {
+    let is_name = |letter: &char| letter.is_alphanumeric() || *letter == '_';
+    path.chars().take_while(is_name).collect()
 }
 
 /// The Rust files below `folder`.
@@ -103,6 +136,24 @@ fn a_wrong_arrow_is_found_and_comments_and_tests_are_none() {
         ]
     );
     assert_eq!(wrong("commands/stat.rs", source), [""; 0]);
+    let lines = "use crate::{\n    clock,\n    model::{\n        frame,\n        sys,\n    },\n    sys::{netns, view},\n};\n\
+                 fn f() { crate::source\n    ::live() }\n";
+    assert_eq!(
+        wrong("model/world.rs", lines),
+        [
+            "model/world.rs uses clock",
+            "model/world.rs uses source",
+            "model/world.rs uses sys"
+        ]
+    );
+    let above = "use super::super::view::View;\nuse super::sys;\n";
+    assert_eq!(wrong("model/world.rs", above), ["model/world.rs uses view"]);
+    assert_eq!(wrong("model/world/mod.rs", above), ["model/world/mod.rs uses view"]);
+    assert_eq!(wrong("model/ports/row.rs", above), [""; 0]);
+    assert_eq!(
+        wrong("model/world.rs", "use crate::{clock;"),
+        ["model/world.rs has a path from the crate's root that cannot be read"]
+    );
     assert_eq!(wrong("attic/old.rs", ""), ["attic/old.rs is in no room"]);
 }
 

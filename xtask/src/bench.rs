@@ -47,14 +47,14 @@ use sandbox::Sandbox;
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    plan: Plan,
+    plan: BenchPlan,
     #[command(subcommand)]
     stage: Option<Stage>,
 }
 
 /// What to measure, and how well.
 #[derive(Args)]
-struct Plan {
+struct BenchPlan {
     /// Fewer and shorter rounds: whether it works, more than what it costs
     #[arg(long)]
     quick: bool,
@@ -123,7 +123,7 @@ struct Built {
     #[arg(long)]
     object: PathBuf,
     #[command(flatten)]
-    plan: Plan,
+    plan: BenchPlan,
 }
 
 /// Where the object with the empty program is, in the workspace.
@@ -141,7 +141,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// Builds as the user who typed it, so that root owns nothing in the checkout, then starts over as root.
-fn become_root(plan: &Plan) -> Result<()> {
+fn become_root(plan: &BenchPlan) -> Result<()> {
     let sudo = system::sudo().map_err(|why| anyhow!("the bench needs root, for BPF and for namespaces: {why}"))?;
     let built = |target: &str, name: &str| {
         let build = ["build", "--locked", "--release", "--package=tcpwatch", target];
@@ -158,7 +158,7 @@ fn become_root(plan: &Plan) -> Result<()> {
     Err(anyhow!(command.exec()).context(format!("cannot start {}", command.get_program().display())))
 }
 
-impl Plan {
+impl BenchPlan {
     /// Itself, as one would type it.
     fn arguments(&self) -> Result<Vec<OsString>> {
         let mut arguments = Vec::new();

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: runs every test, each with a time limit, and names those that could not run.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -25,7 +25,7 @@ const KERNEL_SUITE: &str = "kernel";
 
 /// What failed, and what could not run.
 #[derive(Debug, Default)]
-struct Outcome {
+struct Shortfall {
     failed: Vec<&'static str>,
     /// What could not run, and why; tests that need it have failed.
     missing: Vec<String>,
@@ -33,7 +33,7 @@ struct Outcome {
     unprivileged: Option<String>,
 }
 
-impl Outcome {
+impl Shortfall {
     fn not_run(&self) -> impl Iterator<Item = &String> {
         self.unprivileged.iter().chain(&self.missing)
     }
@@ -55,12 +55,15 @@ impl Outcome {
 
 /// Runs all that this user may run. `arguments` select tests: parts of names, `--exact`, `--skip`.
 pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
-    let mut outcome = Outcome::default();
+    let mut outcome = Shortfall::default();
     let (mut harnesses, kernel): (Vec<Harness>, Vec<Harness>) = harnesses::build()?
         .into_iter()
         .partition(|harness| harness.name != KERNEL_SUITE);
     if kernel.is_empty() {
         bail!("cargo built no test harness {KERNEL_SUITE}");
+    }
+    if runner::count(&harnesses, arguments)? + runner::count(&kernel, arguments)? == 0 {
+        bail!("no test is called {}", arguments.join(OsStr::new(" or ")).display());
     }
     let mut through_sudo = None;
     match system::sudo() {
@@ -128,20 +131,20 @@ fn run_harnesses(harnesses: &[Harness], arguments: &[OsString]) -> Result<bool> 
 
 #[cfg(test)]
 mod tests {
-    use super::Outcome;
+    use super::Shortfall;
 
     #[test]
     fn only_want_of_root_is_forgiven_and_not_in_ci() {
-        let all_ran = Outcome::default();
-        let unprivileged = || Outcome {
+        let all_ran = Shortfall::default();
+        let unprivileged = || Shortfall {
             unprivileged: Some("the kernel suite: not root".to_owned()),
-            ..Outcome::default()
+            ..Shortfall::default()
         };
-        let missing = Outcome {
+        let missing = Shortfall {
             missing: vec!["bpftrace: not installed".to_owned()],
             ..unprivileged()
         };
-        let failed = Outcome {
+        let failed = Shortfall {
             failed: vec!["the kernel suite"],
             ..unprivileged()
         };

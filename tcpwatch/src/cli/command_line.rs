@@ -14,14 +14,19 @@ const TYPOS: usize = 2;
 /// Moves the command before the options: `tcpwatch -o json trace` becomes `tcpwatch trace -o json`.
 ///
 /// # Errors
-/// One line, if the first word is neither a command nor an interval for `stat`.
+/// One line, if the first word is neither a command nor an interval for `stat`, or if no command has the name after `help`.
 pub fn command_first(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, String> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     let cli = parser();
     let Some((at, word)) = first_word(&cli, &args) else {
         return Ok(args);
     };
-    if names(&cli).any(|name| name == word) {
+    let is_command = |word| names(&cli).any(|name| name == word);
+    if is_command(word) {
+        let topic = args.get(at + 1).and_then(|topic| topic.to_str());
+        if let Some(topic) = topic.filter(|topic| word == "help" && !topic.starts_with('-') && !is_command(topic)) {
+            return Err(no_such_command(&cli, topic));
+        }
         args[1..=at].rotate_right(1);
     } else if word.parse::<Interval>().is_err() {
         return Err(no_such_command(&cli, word));
@@ -102,6 +107,8 @@ mod tests {
             ("t -o json", "t -o json"),
             ("t -- trace", "t -- trace"),
             ("t explain stats", "t explain stats"),
+            ("t help stat", "t help stat"),
+            ("t help", "t help"),
             ("t --version", "t --version"),
         ] {
             assert_eq!(ordered(typed).as_deref(), Ok(ordered_as));
@@ -114,6 +121,8 @@ mod tests {
             ("t stats", "did you mean stat?"),
             ("t -o json tarce", "did you mean trace?"),
             ("t nonsense", "try tcpwatch --help"),
+            ("t help stats", "did you mean stat?"),
+            ("t help nonsense", "try tcpwatch --help"),
         ] {
             assert!(ordered(typed).unwrap_err().ends_with(nearest), "{typed}");
         }
@@ -128,6 +137,26 @@ mod tests {
             let shows = pid.is_some_and(|option| !is_hidden(option));
             let supported = ["trace", "life", "snapshot", "leaks"].contains(&command.get_name());
             assert_eq!(shows, supported, "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn each_command_says_what_its_states_mean() {
+        for mut command in parser().get_subcommands().cloned() {
+            let name = command.get_name().to_owned();
+            let help = command.render_long_help().to_string();
+            let selects = !["churn", "doctor", "explain"].contains(&name.as_str());
+            assert_eq!(help.contains("--state <STATES>"), selects, "{name}");
+            assert_eq!(
+                help.contains(&format!("TCP states, separated by commas: {name} ")),
+                selects,
+                "{name}"
+            );
+            assert_eq!(
+                help.contains("csv"),
+                !["doctor", "explain"].contains(&name.as_str()),
+                "{name}"
+            );
         }
     }
 

@@ -6,7 +6,6 @@ use clap::Args;
 
 use super::OutputArgs;
 use crate::input::netns_selector::NetnsSelector;
-use crate::view::Output;
 
 /// The arguments of `doctor`.
 #[derive(Clone, Debug, Args)]
@@ -23,14 +22,4 @@ pub struct DoctorArgs {
     /// Output options.
     #[command(flatten)]
     pub output: OutputArgs,
-}
-
-impl DoctorArgs {
-    /// Checks what clap cannot check.
-    pub(super) fn check(&self) -> Result<(), String> {
-        match self.output.output {
-            Output::Csv => Err("doctor does not support -o csv; try -o json".into()),
-            Output::Text | Output::Json => Ok(()),
-        }
-    }
 }

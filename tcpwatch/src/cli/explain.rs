@@ -1,13 +1,11 @@
 //! The arguments of `explain`.
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::ColorArgs;
+use super::OutputArgs;
 use super::values::Interval;
 use crate::explain::lang::Lang;
 use crate::explain::lookup::{self, NotFound, Selection};
-use crate::view::Output;
 
 /// The arguments of `explain`.
 #[derive(Clone, Debug, Args)]
@@ -28,12 +26,9 @@ pub struct ExplainArgs {
     /// How long to count transitions, for `states` as root: 10s, 500ms, 2m
     #[arg(short, long, value_name = "TIME", default_value = "1s")]
     pub duration: Interval,
-    /// Output format; json prints one object for each topic
-    #[arg(short, long, default_value = "text", value_name = "FORM", value_parser = forms())]
-    pub output: Output,
-    /// Whether to colour the output.
+    /// Output options.
     #[command(flatten)]
-    pub color: ColorArgs,
+    pub output: OutputArgs,
 }
 
 /// Parses a topic, with suggestions in the error.
@@ -57,9 +52,4 @@ fn join_with_or(names: &[&str]) -> String {
         [before @ .., last] if !before.is_empty() => format!("{} or {last}", before.join(", ")),
         names => names.concat(),
     }
-}
-
-/// The output formats: no CSV, because prose is not a table.
-fn forms() -> impl TypedValueParser<Value = Output> {
-    PossibleValuesParser::new(["text", "json"]).try_map(|form| Output::from_str(&form, false))
 }

@@ -10,12 +10,13 @@ pub mod values;
 use std::ffi::OsString;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
-use tcpwatch_common::{StateSet, TcpState};
 
 pub use doctor::DoctorArgs;
 pub use explain::ExplainArgs;
 pub use filter::FilterArgs;
+use filter::Support;
 use values::{ByteSize, Interval};
 
 use crate::input::latency::LatencyBy;
@@ -47,21 +48,22 @@ pub struct Cli {
     pub stat: StatArgs,
 }
 
-/// Options of commands that can select sockets by their owner.
-const OWNER_OPTIONS: [&str; 3] = ["pid", "comm", "cgroup"];
-
-/// The parser of [`Cli`]. Commands that cannot select sockets by owner hide these options in their help, and refuse them with
-/// advice ([`Cli::check`]).
+/// The parser of [`Cli`]. A command hides the options that it refuses ([`Cli::check`]) from its help, and says what `--state` means.
 #[must_use]
 pub fn parser() -> clap::Command {
-    let hide = |command: clap::Command| {
-        OWNER_OPTIONS.into_iter().fold(command, |command, name| {
-            command.mut_arg(name, |option| option.hide(true))
-        })
-    };
-    ["stat", "churn", "latency"]
+    let prose = |command: clap::Command| command.mut_arg("output", |option| option.value_parser(prose_forms()));
+    let cli = ["doctor", "explain"]
         .into_iter()
-        .fold(hide(Cli::command()), |cli, name| cli.mut_subcommand(name, hide))
+        .fold(Cli::command(), |cli, name| cli.mut_subcommand(name, prose));
+    let default = Support::by("stat").adapt(cli);
+    Support::all().into_iter().fold(default, |cli, support| {
+        cli.mut_subcommand(support.command, |command| support.adapt(command))
+    })
+}
+
+/// The output formats of `doctor` and `explain`: no CSV, because prose is not a table.
+fn prose_forms() -> impl TypedValueParser<Value = Output> {
+    PossibleValuesParser::new(["text", "json"]).try_map(|form| Output::from_str(&form, false))
 }
 
 impl Cli {
@@ -74,45 +76,34 @@ impl Cli {
         Self::from_arg_matches_mut(&mut matches)
     }
 
-    /// Checks what clap cannot check: too many address ranges, owner options of commands without owners, states that cannot
-    /// match.
+    /// Checks what clap cannot check: too many address ranges, and options that a command does not support.
     ///
     /// # Errors
     /// One line.
     pub fn check(&self) -> Result<(), String> {
-        let (filter, owner_refused_by) = match &self.command {
-            Some(Command::Trace(args) | Command::Life(args)) => (&args.common.filter, None),
-            Some(Command::Snapshot(args)) if args.source == SourceArg::Iter => (&args.filter, None),
-            Some(Command::Snapshot(_) | Command::Explain(_)) => return Ok(()),
-            Some(Command::Doctor(args)) => return args.check(),
-            Some(Command::Stat(args)) => (&args.common.filter, Some("stat")),
-            Some(Command::Latency(args)) => (&args.common.filter, Some("latency")),
-            Some(Command::Churn(args)) => (&args.common.filter, Some("churn")),
+        let (command, filter) = match &self.command {
+            Some(Command::Doctor(_) | Command::Explain(_)) => return Ok(()),
+            Some(Command::Snapshot(args)) => {
+                args.check()?;
+                ("snapshot", &args.filter)
+            }
             Some(Command::Leaks(args)) => {
                 args.check()?;
-                (&args.common.filter, None)
+                ("leaks", &args.common.filter)
             }
-            None => (&self.stat.common.filter, Some("stat")),
+            Some(Command::Trace(args)) => ("trace", &args.common.filter),
+            Some(Command::Life(args)) => ("life", &args.common.filter),
+            Some(Command::Churn(args)) => ("churn", &args.common.filter),
+            Some(Command::Latency(args)) => ("latency", &args.common.filter),
+            Some(Command::Stat(args)) => ("stat", &args.common.filter),
+            None => ("stat", &self.stat.common.filter),
         };
-        let filter = filter.to_filter();
-        if let Some(command) = owner_refused_by
-            && !filter.owner.is_any()
-        {
-            let flags = filter.owner.flags();
-            return Err(format!(
-                "{command} does not support --pid, --comm or --cgroup; try tcpwatch life{flags}, or tcpwatch snapshot{flags}"
-            ));
+        filter.check(command)?;
+        match &self.command {
+            // It may read the sockets without the kernel side, which takes only so many ranges.
+            Some(Command::Snapshot(args)) if args.source != SourceArg::Iter => Ok(()),
+            _ => filter.to_filter().for_kernel(0).map(|_| ()),
         }
-        if let Some(Command::Trace(_) | Command::Life(_)) = &self.command
-            && filter.states == StateSet::NONE.with(TcpState::TimeWait)
-        {
-            return Err(
-                "trace and life cannot show TIME_WAIT: the kernel reports no transition to or from it; try \
-                tcpwatch stat or tcpwatch churn"
-                    .into(),
-            );
-        }
-        filter.for_kernel(0).map(|_| ())
     }
 }
 
@@ -302,7 +293,6 @@ impl LeaksArgs {
 
     /// Checks what clap cannot check.
     fn check(&self) -> Result<(), String> {
-        let states = self.common.filter.to_filter().states;
         let window = Duration::from_nanos(leaks::window_ns(self.older_ns(), 0));
         if self.fail_if_leak && self.every().is_none() {
             return Err("--fail-if-leak needs more than one scan to find a leak; try -d 60s".into());
@@ -320,12 +310,6 @@ impl LeaksArgs {
             return Err(
                 "--stacks shows only sockets opened from now on, so one scan shows none; try --watch 10s".into(),
             );
-        }
-        let possible = leaks::possible_states();
-        if states != StateSet::ALL && states.0 & !possible.0 != 0 {
-            let all = TcpState::ALL.iter().filter(|&&state| possible.contains(state));
-            let names: Vec<&str> = all.map(|state| state.key()).collect();
-            return Err(format!("leaks supports only --state {}", names.join(", ")));
         }
         Ok(())
     }
@@ -370,4 +354,23 @@ pub struct SnapshotArgs {
     /// Output options.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+impl SnapshotArgs {
+    /// Whether the numbers of sockets by state are all that is asked for, which the kernel can count.
+    #[must_use]
+    pub fn states_alone(&self) -> bool {
+        let filter = self.filter.to_filter();
+        self.uid.is_none() && filter.owner.is_any() && self.by.iter().all(|by| *by == GroupBy::State)
+    }
+
+    /// Checks what clap cannot check.
+    fn check(&self) -> Result<(), String> {
+        if self.source == SourceArg::Iter && !self.states_alone() {
+            return Err(
+                "--source iter counts states alone; try without --by, --uid, --pid, --comm and --cgroup".into(),
+            );
+        }
+        Ok(())
+    }
 }

@@ -1,6 +1,7 @@
 //! `tcpwatch doctor`: kernel settings that cause problems here, and advice.
 
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -10,6 +11,7 @@ use super::screen::screen;
 use super::{OUTPUT, Outcome};
 use crate::cli::DoctorArgs;
 use crate::doctor::{self, Report};
+use crate::input::escaped::Escaped;
 use crate::input::host::HostFrame;
 use crate::source::host as source;
 use crate::sys::host_root::HostRoot;
@@ -48,8 +50,8 @@ fn frames(args: &DoctorArgs) -> Result<Vec<(HostFrame, String)>> {
         let tree = HostRoot::open(copied)?;
         ensure!(
             ["proc/sys", "proc/net", "etc"].iter().any(|path| tree.has(path)),
-            "{}: there is no proc/sys, no proc/net and no etc in it (--root takes the top of a tree copied from a host, with proc and etc in it)",
-            copied.display()
+            "cannot check {}: it has no proc/sys, no proc/net and no etc; try --root with the top of a tree copied from a host",
+            Escaped(copied.as_os_str().as_bytes())
         );
         return Ok(vec![(source::copied(&tree), "a copied tree".into())]);
     }

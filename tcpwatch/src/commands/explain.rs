@@ -35,19 +35,19 @@ use crate::view::{Output, View, json, text};
 /// `out` cannot be written to.
 pub fn run(args: &ExplainArgs, out: &mut impl Write) -> Result<()> {
     let lang = args.lang.unwrap_or_else(locale_lang);
-    match (args.output, args.topic) {
+    match (args.output.output, args.topic) {
         (Output::Text, Some(Selection::Topic(topic))) => {
-            text::explain::write_page(out, topic, lang, screen(args.color)).context(OUTPUT)
+            text::explain::write_page(out, topic, lang, screen(args.output.color)).context(OUTPUT)
         }
         (Output::Text, Some(Selection::Group(group))) => {
             if group == TopicGroup::States {
                 write_diagram(args, lang, out)?;
                 writeln!(out).context(OUTPUT)?;
             }
-            text::explain::write_list(out, &[group], lang, screen(args.color)).context(OUTPUT)
+            text::explain::write_list(out, &[group], lang, screen(args.output.color)).context(OUTPUT)
         }
         (Output::Text, None) => {
-            text::explain::write_list(out, &TopicGroup::ALL, lang, screen(args.color)).context(OUTPUT)
+            text::explain::write_list(out, &TopicGroup::ALL, lang, screen(args.output.color)).context(OUTPUT)
         }
         (_, Some(Selection::Topic(topic))) => json::explain::write(out, [topic].into_iter(), lang).context(OUTPUT),
         (_, Some(Selection::Group(group))) => json::explain::write(out, group.topics(), lang).context(OUTPUT),
@@ -66,7 +66,7 @@ fn locale_lang() -> Lang {
 /// Writes the diagram of states, with counts as far as the kernel gives them.
 fn write_diagram(args: &ExplainArgs, lang: Lang, out: &mut impl Write) -> Result<()> {
     let mut frame = None;
-    let screen = screen(args.color);
+    let screen = screen(args.output.color);
     let is_root = caps::missing_for_bpf().is_empty();
     if is_root {
         let seconds = args.duration.0.as_secs_f64();

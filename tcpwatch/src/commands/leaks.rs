@@ -15,7 +15,7 @@ use crate::model::format::several;
 use crate::model::frame::Frame;
 use crate::model::leaks::{LeaksFrame, STATES, Verdict};
 use crate::view::View;
-use crate::view::leaks::{self, Selection};
+use crate::view::leaks::{self, ScanScope};
 
 /// Runs the command until its end or a signal, or for one scan. The outcome is [`Outcome::Found`] if the user asked to fail for a leak,
 /// and there is one.
@@ -38,7 +38,7 @@ pub fn run(args: &LeaksArgs, out: &mut impl Write) -> Result<Outcome> {
         interval: args.every().map(|every| every.0),
         ..plan(&args.common, needs)
     };
-    let selection = Selection::new(plan.options.filter.clone(), plan.options.netns.clone());
+    let selection = ScanScope::new(plan.options.filter.clone(), plan.options.netns.clone());
     let mut view = KeepsVerdicts {
         view: leaks::new_view(output.output, screen(output.color), zone(), selection),
         last: None,
@@ -48,7 +48,9 @@ pub fn run(args: &LeaksArgs, out: &mut impl Write) -> Result<Outcome> {
     } else {
         engine::run_once(&plan, &mut view, out)?;
     }
-    let last = view.last.context("no scan of the sockets was over before the end")?;
+    let last = view
+        .last
+        .context("cannot show stuck sockets: no scan ended before the time did; try a longer -d")?;
     if args.fail_if_leak {
         return Ok(last.outcome());
     }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use jiff::Timestamp;
 
 use super::OUTPUT;
@@ -14,7 +14,7 @@ use crate::input::socket::Socket;
 use crate::input::socket_owner::SocketOwner;
 use crate::model::counts::StateCounts;
 use crate::model::filter::Filter;
-use crate::model::snapshot::{GroupBy, Origin, Snapshot, SnapshotBuilder};
+use crate::model::snapshot::{Origin, Snapshot, SnapshotBuilder};
 use crate::source::ebpf;
 use crate::source::owners::{Owners, ensure_match};
 use crate::source::sockets::Sockets;
@@ -38,11 +38,10 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
         ensure_match(Path::new("/"), &filter.owner)?;
         owners = Some(Owners::scan(Path::new("/"))?);
     }
-    let states_alone = args.uid.is_none() && filter.owner.is_any() && args.by.iter().all(|by| *by == GroupBy::State);
     let origin = fill(
         &mut builder,
         args.source,
-        states_alone,
+        args.states_alone(),
         &filter,
         &namespaces,
         owners.as_mut(),
@@ -82,9 +81,6 @@ fn fill(
     owners: Option<&mut Owners>,
 ) -> anyhow::Result<Origin> {
     match source {
-        SourceArg::Iter if !states_alone => {
-            bail!("--source iter counts states alone; try without --by, --uid, --pid, --comm and --cgroup")
-        }
         SourceArg::Iter => builder.add_counts(&StateCounts::from(&ebpf::count(filter, namespaces)?), 0),
         SourceArg::Auto if states_alone && caps::missing_for_bpf().is_empty() => {
             match ebpf::count(filter, namespaces) {

@@ -174,7 +174,7 @@ impl Output {
         if !replace(&mut self.was_dropping, true) {
             let _ = writeln!(
                 io::stderr(),
-                "tcpwatch: rows are being dropped: the reader of the output is too slow; a filter helps"
+                "tcpwatch: rows are being dropped: the reader of the output is too slow; try a filter"
             );
         }
     }

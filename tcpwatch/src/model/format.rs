@@ -3,6 +3,9 @@
 /// Stands for zero in tables, so that other numbers stand out.
 pub const QUIET: &str = "·";
 
+/// Stands for an unknown value.
+pub const UNKNOWN: &str = "?";
+
 /// Formats `number` with commas: `1,234,567`.
 #[must_use]
 pub fn thousands(number: u64) -> String {

@@ -112,7 +112,7 @@ impl KeyPart {
 }
 
 impl fmt::Display for KeyPart {
-    /// Formats the value for a terminal: control characters are escaped, an unknown value is `-`.
+    /// Formats the value for a terminal: control characters are escaped, an unknown value is `?`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::State(state) => state.key().fmt(f),
@@ -121,7 +121,7 @@ impl fmt::Display for KeyPart {
             Self::Uid(Some(number)) | Self::Netns(number) => number.fmt(f),
             Self::Process(Some(owner)) => owner.fmt(f),
             Self::Cgroup(Some(cgroup)) => cgroup.fmt(f),
-            Self::Uid(None) | Self::Process(None) | Self::Cgroup(None) => "-".fmt(f),
+            Self::Uid(None) | Self::Process(None) | Self::Cgroup(None) => "?".fmt(f),
         }
     }
 }
@@ -444,7 +444,7 @@ mod tests {
         let found = finish(builder, None);
         let mut keys: Vec<_> = found.groups.iter().map(|group| group.key[0].to_string()).collect();
         keys.sort();
-        assert_eq!(keys, ["-", "1000"]);
+        assert_eq!(keys, ["1000", "?"]);
     }
 
     #[test]
@@ -475,6 +475,6 @@ mod tests {
         }
         let keys = finish(builder, None).groups.into_iter();
         let keys: Vec<_> = keys.map(|group| format!("{} {}", group.key[0], group.key[1])).collect();
-        assert_eq!(keys, ["nginx[9] /a", "- -", r"e\u{1b}[8] /\u{1b}\\x2d", "nginx[10] /a"]);
+        assert_eq!(keys, ["nginx[9] /a", "? ?", r"e\u{1b}[8] /\u{1b}\\x2d", "nginx[10] /a"]);
     }
 }

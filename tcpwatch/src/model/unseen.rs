@@ -27,10 +27,6 @@ pub fn unseen_reason(unseen: &Unseen) -> Option<String> {
     if unseen.sockets == 0 || why.is_empty() {
         return None;
     }
-    let sudo = if unseen.root_sees_more {
-        "; run tcpwatch with sudo"
-    } else {
-        ""
-    };
+    let sudo = if unseen.root_sees_more { "; try sudo" } else { "" };
     Some(why.join(", ") + sudo)
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ pub struct Namespace {
     file: Option<File>,
     /// The path by which it was opened.
     path: Option<PathBuf>,
-    /// The name for messages, as the user gave it.
+    /// The name for messages, as the user gave it, escaped.
     name: String,
 }
 
@@ -67,7 +68,7 @@ pub fn resolve(root: &Path, arg: &NetnsSelector) -> anyhow::Result<Vec<Namespace
         NetnsSelector::Path(path) => one(
             path,
             &own,
-            format!("network namespace {}", path.display()),
+            format!("network namespace {}", Escaped(path.as_os_str().as_bytes())),
             "no such file",
         )
         .map(|found| vec![found]),
@@ -97,7 +98,7 @@ fn one(path: &Path, own: &Metadata, name: String, missing: &str) -> anyhow::Resu
             path: Some(path.to_owned()),
             name,
         }),
-        _ => bail!("{name} is not a network namespace; {TAKES}"),
+        _ => bail!("cannot use {name}: it is not one; {TAKES}"),
     }
 }
 
@@ -210,7 +211,7 @@ fn entries(directory: &Path) -> anyhow::Result<impl Iterator<Item = fs::DirEntry
 impl fmt::Display for Namespace {
     /// For messages: `network namespace /run/netns/web`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Escaped(self.name.as_bytes()).fmt(f)
+        f.write_str(&self.name)
     }
 }
 
@@ -241,7 +242,7 @@ impl Namespace {
             inode,
             file: Some(file),
             path: Some(path.to_owned()),
-            name: format!("network namespace {}", path.display()),
+            name: format!("network namespace {}", Escaped(path.as_os_str().as_bytes())),
         }))
     }
 
@@ -283,7 +284,7 @@ impl Namespace {
         let name = &self.name;
         match errno {
             Errno::PERM => anyhow!("cannot enter {name}: permission denied; {NEEDS}"),
-            Errno::INVAL => anyhow!("{name} is not a network namespace; {TAKES}"),
+            Errno::INVAL => anyhow!("cannot use {name}: it is not one; {TAKES}"),
             _ => anyhow!("cannot enter {name}: {errno}"),
         }
     }
@@ -397,7 +398,10 @@ mod tests {
         );
         assert!(error("4").contains("no such process"), "a zombie has no namespace");
         assert!(error("/nowhere/x").contains("no such file; try --netns"));
-        assert!(error("/proc/version").contains("not a network namespace"));
+        assert_eq!(
+            error("/proc/version"),
+            "cannot use network namespace /proc/version: it is not one; try --netns with self, all, a PID or a path"
+        );
     }
 
     #[test]
@@ -405,6 +409,6 @@ mod tests {
         let root = tree();
         let file = resolve(root.path(), &NetnsSelector::Pid(3)).unwrap().remove(0);
         let error = file.run(|| Ok(())).unwrap_err().to_string();
-        assert!(error.contains("not a network namespace"), "{error}");
+        assert!(error.contains(": it is not one;"), "{error}");
     }
 }

@@ -16,7 +16,7 @@ use crate::view::{Output, View};
 
 /// The sockets that the user selected, for the heading.
 #[derive(Clone, Debug)]
-pub struct Selection {
+pub struct ScanScope {
     /// The states.
     pub states: StateSet,
     /// What else a socket must have, one phrase each.
@@ -25,7 +25,7 @@ pub struct Selection {
     pub netns: NetnsSelector,
 }
 
-impl Selection {
+impl ScanScope {
     /// Sockets in `filter.states` that it lets through, of `netns`.
     #[must_use]
     pub fn new(filter: Filter, netns: NetnsSelector) -> Self {
@@ -44,7 +44,7 @@ impl Selection {
 
 /// The view for `output`, laid out for `screen`, with times in `zone`.
 #[must_use]
-pub fn new_view(output: Output, screen: Screen, zone: TimeZone, selection: Selection) -> Box<dyn View> {
+pub fn new_view(output: Output, screen: Screen, zone: TimeZone, selection: ScanScope) -> Box<dyn View> {
     match output {
         Output::Json => Box::new(json::leaks::Json),
         Output::Csv => Box::new(csv::leaks::Csv),

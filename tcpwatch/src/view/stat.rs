@@ -14,7 +14,7 @@ pub fn new_view(output: Output, screen: Screen, zone: TimeZone, states: StateSet
     match output {
         Output::Text => Box::new(text::stat::Text::new(zone, screen, states)),
         Output::Json => Box::new(json::stat::Json { states }),
-        Output::Csv => Box::new(csv::stat::Csv::new(states)),
+        Output::Csv => Box::new(csv::stat::Csv { states }),
     }
 }
 

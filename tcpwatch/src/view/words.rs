@@ -1,6 +1,7 @@
 //! Phrases for the filter, the network namespaces and data that is missing, as in `port 8080, this network namespace`.
 
 use std::fmt::Display;
+use std::os::unix::ffi::OsStrExt as _;
 
 use tcpwatch_common::{StateSet, TcpState};
 
@@ -72,8 +73,7 @@ pub fn namespaces(selector: &NetnsSelector, count: usize) -> String {
         NetnsSelector::Own => "this network namespace".into(),
         NetnsSelector::All => format!("all network namespaces ({count})"),
         NetnsSelector::Pid(pid) => format!("network namespace of PID {pid}"),
-        // A path may contain control characters.
-        NetnsSelector::Path(path) => format!("network namespace {}", path.display().to_string().escape_debug()),
+        NetnsSelector::Path(path) => format!("network namespace {}", Escaped(path.as_os_str().as_bytes())),
     }
 }
 
@@ -126,11 +126,11 @@ mod tests {
         };
         assert_eq!(
             unseen(&unreadable).as_deref(),
-            Some("1 connection has an unknown owner: 1 process could not be read; run tcpwatch with sudo")
+            Some("1 connection has an unknown owner: 1 process could not be read; try sudo")
         );
         assert_eq!(
             unseen_warning(&unreadable).as_deref(),
-            Some("some owners are unknown: 1 process could not be read; run tcpwatch with sudo")
+            Some("some owners are unknown: 1 process could not be read; try sudo")
         );
         let hidden = Unseen {
             sockets: 1200,
@@ -169,8 +169,8 @@ mod tests {
 
     #[test]
     fn a_path_with_control_characters_is_escaped() {
-        let path = NetnsSelector::Path("/run/\x1b[2J".into());
-        assert_eq!(namespaces(&path, 1), "network namespace /run/\\u{1b}[2J");
+        let path = NetnsSelector::Path("/run/\x1b[2J\\".into());
+        assert_eq!(namespaces(&path, 1), "network namespace /run/\\u{1b}[2J\\\\");
         assert_eq!(namespaces(&NetnsSelector::All, 3), "all network namespaces (3)");
     }
 }

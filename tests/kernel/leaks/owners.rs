@@ -3,14 +3,13 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process;
-use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::mount::{MountFlags, mount, mount_bind};
 use serde_json::Value;
 
 use super::{CLOSE_WAIT, FIN_WAIT2, assert_owner};
-use crate::support::clock::until;
+use crate::support::clock::{pass, until};
 use crate::support::holder::master;
 use crate::support::leaking_server::Leaking;
 use crate::support::netns::{Neighbour, in_netns};
@@ -60,7 +59,7 @@ sys.stdin.read()
             send_fin(client);
             until_state(client, FIN_WAIT2);
         }
-        sleep(Duration::from_millis(300));
+        pass(Duration::from_millis(300));
         let scan = scan(&["--older", "0.2", "--state", "close_wait"]);
         let found: Vec<_> = scan
             .groups
@@ -114,7 +113,7 @@ fn all_who_hold_a_socket_are_told() {
         let (parent, children) = master(held.server);
         send_fin(&held.client);
         until_state(&held.client, FIN_WAIT2);
-        sleep(Duration::from_millis(300));
+        pass(Duration::from_millis(300));
         let found = scan(&["--older", "0.2"]);
         let group = found
             .group(parent.pid(), "close_wait")
@@ -184,7 +183,7 @@ fn of_several_network_namespaces_each_is_named() {
         };
         let here = leak();
         let beside = neighbour.run(|_| leak());
-        sleep(Duration::from_millis(300));
+        pass(Duration::from_millis(300));
         let ask = |args: &[&str]| finish(&tcpwatch(&[&["leaks", "--older", "0.2", "-L", "9001"], args].concat()));
         let all = ask(&["--netns", "all"]);
         assert!(
@@ -211,7 +210,7 @@ fn another_pid_namespace_has_other_processes() {
         let program = Leaking::start("error_path.c", 9001, &[]);
         program.visit("x");
         until("it to be forgotten", || program.fds_in(CLOSE_WAIT).len() == 1);
-        sleep(Duration::from_millis(300));
+        pass(Duration::from_millis(300));
         let inside = PidNamespace::new();
         let ask = |args: &[&str]| {
             let mut command = inside.enter(Proc::Own, binary());
@@ -243,7 +242,7 @@ fn owners_of_others_are_unknown_to_a_user() {
         let program = Leaking::start("error_path.c", 9001, &[]);
         program.visit("x");
         until("it to be forgotten", || program.fds_in(CLOSE_WAIT).len() == 1);
-        sleep(Duration::from_millis(300));
+        pass(Duration::from_millis(300));
         let ask = || finish(&nobody.tcpwatch(&["leaks", "--older", "0.2", "-o", "json"]));
         let check = |hidden: bool| {
             let finished = ask();
@@ -260,10 +259,7 @@ fn owners_of_others_are_unknown_to_a_user() {
         };
         assert!(number(&check(false).all["unseen"], "processes") > 0);
         let text = finish(&nobody.tcpwatch(&["leaks", "--older", "0.2"]));
-        assert!(
-            text.stdout.contains("could not be read; run tcpwatch with sudo"),
-            "{text:?}"
-        );
+        assert!(text.stdout.contains("could not be read; try sudo"), "{text:?}");
         mount("proc", "/proc", "proc", MountFlags::empty(), Some(c"hidepid=2")).expect("mounting /proc");
         check(true);
     });

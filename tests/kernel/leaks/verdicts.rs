@@ -1,13 +1,13 @@
 //! `leaks`: real programs that leak, and some that do not, each with the verdict that is right.
 
 use std::net::SocketAddr;
-use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::{assert_owner, in_seconds};
 use crate::support::LOOPBACK;
+use crate::support::clock::pass;
 use crate::support::leaking_server::Leaking;
 use crate::support::netns::in_netns;
 use crate::support::program::churn::number;
@@ -84,7 +84,8 @@ fn each_program_has_its_verdict(hook: Hook) {
             if verdicts.iter().all(|verdict| verdict == "leak") && verdict(scan, &late) == "slow" {
                 return Ok(());
             }
-            sleep(Duration::from_millis(200));
+            // The rate of the visits.
+            pass(Duration::from_millis(200));
             Err(format!("{scan:?}"))
         });
         leak(1);
@@ -241,7 +242,7 @@ fn young_undecided_and_kernel_need_no_watch() {
         let closed = pair(&listener);
         drop(closed.client);
         read_eof(&closed.server);
-        sleep(Duration::from_millis(300));
+        pass(Duration::from_millis(300));
         let close_wait = |older: &str| {
             let scan = scan(&["--older", older, "-L", "9101"]);
             let groups = scan.groups.iter().chain(&scan.young);

@@ -322,7 +322,7 @@ fn where_proc_hides_others(hook: Hook) {
         let said = assert_two_connections(trace, &known("client", &client), &known("server", &server));
         assert_eq!(
             said,
-            "tcpwatch: some owners are unknown: /proc hides other users' processes (hidepid); run tcpwatch with sudo\n"
+            "tcpwatch: some owners are unknown: /proc hides other users' processes (hidepid); try sudo\n"
         );
     });
 }

@@ -11,7 +11,7 @@ use crate::support::LOOPBACK;
 use crate::support::clock::until;
 use crate::support::netns::{Hop, Netns};
 use crate::support::peers::ss;
-use crate::support::proc_tcp::{look, until_in, until_state};
+use crate::support::proc_tcp::{state_between, until_in, until_state};
 use crate::support::sockets::{
     Pair, accept, address, connect, deafen, listen, pair, read_eof, send_fin, set_option, undeafen, until_error,
 };
@@ -187,7 +187,7 @@ fn killed(_: &Netns, times: i64) {
     ss::kill(&["state", "established", "dport", "=", &port.to_string()]);
     for Pair { client, .. } in &pairs {
         assert_eq!(
-            look(address(client).port(), port),
+            state_between(address(client).port(), port),
             None,
             "ss -K closed nothing: this kernel is built without INET_DIAG_DESTROY"
         );

@@ -11,7 +11,7 @@ use super::{Kind, kind};
 use crate::support::LOOPBACK;
 use crate::support::clock::until;
 use crate::support::netns::{Hop, Netns};
-use crate::support::proc_tcp::{PROBE, look, timer, until_state};
+use crate::support::proc_tcp::{PROBE, state_between, timer, until_state};
 use crate::support::sockets::{
     Pair, address, deafen, listen, pair, read_eof, reset, send_fin, socket, start_connect, until_error, until_failed,
 };
@@ -118,7 +118,7 @@ fn closing(_: &Netns, times: i64) {
     }
     for (here, server) in orphans {
         let there = address(&server).port();
-        until("the orphan to be gone", || look(here, there).is_none());
+        until("the orphan to be gone", || state_between(here, there).is_none());
         reset(server);
     }
 }
@@ -206,7 +206,9 @@ fn late_timewait(netns: &Netns, times: i64) {
         .collect();
     for (here, server) in waiting {
         let there = address(&server).port();
-        until("the timewait socket's time to be over", || look(here, there).is_none());
+        until("the timewait socket's time to be over", || {
+            state_between(here, there).is_none()
+        });
         reset(server);
     }
     netns.set("ipv4/tcp_fin_timeout", "60");

@@ -62,7 +62,7 @@ impl Observer {
             probe();
             observer.print(TCP).total() > 0
         });
-        observer.before = observer.settled();
+        observer.before = observer.final_cells();
         observer
     }
 
@@ -77,7 +77,7 @@ impl Observer {
     }
 
     /// Transitions it counted when no more came between two looks.
-    pub(crate) fn settled(&self) -> Cells {
+    pub(crate) fn final_cells(&self) -> Cells {
         let mut last = self.cells();
         eventually("transitions to cease", || {
             let cells = self.cells();

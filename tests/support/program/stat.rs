@@ -65,7 +65,7 @@ impl Stat {
     }
 
     /// Waits until no more transitions come, and gives those so far.
-    pub(crate) fn settled(&mut self) -> Cells {
+    pub(crate) fn final_cells(&mut self) -> Cells {
         eventually("the last transition", || {
             let before = self.cells();
             let cells = self.cells();
@@ -130,7 +130,8 @@ impl Stat {
 }
 
 /// Every row is whole, no state negative, and no later walk found the counts wrong: what a walk puts right was wrong. The excuses
-/// are runs the kernel skipped by its own word, and the `unseen` transitions that bpftrace did not see either.
+/// are runs the kernel skipped by its own word, each of which leaves two states wrong by one, and the `unseen` transitions that
+/// bpftrace did not see either.
 pub(crate) fn check(ended: &Ended, unseen: i64) {
     let (mut missed, mut off) = (0, 0);
     for Line { json, .. } in &ended.lines {
@@ -148,7 +149,10 @@ pub(crate) fn check(ended: &Ended, unseen: i64) {
         missed += json["events"]["missed"].as_i64().unwrap_or(0);
         let drift = json.get("drift").expect("drift, if only null").as_i64().unwrap_or(0);
         off += drift;
-        assert!(off <= unseen || missed > 0, "the counts were off: {json}");
+        assert!(
+            off <= unseen + 2 * missed,
+            "the counts were off by {off}, the kernel skipped {missed} runs: {json}"
+        );
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Workload, exactly};
 use crate::support::LOOPBACK;
 use crate::support::netns::Netns;
 use crate::support::peers::ss;
-use crate::support::proc_tcp::look;
+use crate::support::proc_tcp::state_between;
 use crate::support::sockets::{Pair, address, listen, pair};
 
 pub(super) const WORKLOADS: [Workload; 2] = [
@@ -25,7 +25,7 @@ fn kill_connection(_: &Netns) {
     let (from, to) = (address(&client).port(), address(&listener).port());
     ss::kill(&["state", "established", "dport", "=", &to.to_string()]);
     assert_eq!(
-        look(from, to),
+        state_between(from, to),
         None,
         "ss -K closed nothing: this kernel is built without INET_DIAG_DESTROY"
     );
@@ -38,7 +38,7 @@ fn kill_listener(_: &Netns) {
     let port = address(&listener).port();
     ss::kill(&["state", "listening", "sport", "=", &port.to_string()]);
     assert_eq!(
-        look(port, 0),
+        state_between(port, 0),
         None,
         "ss -K closed nothing: this kernel is built without INET_DIAG_DESTROY"
     );

@@ -5,7 +5,7 @@ use std::thread;
 use anyhow::Result;
 use serde_json::json;
 
-use super::numbers::{Summary, float, median};
+use super::numbers::{SampleStats, float, median};
 use super::report::Report;
 use super::sandbox::Sandbox;
 use super::table::{self, number, range};
@@ -40,7 +40,7 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
             rates.push(float(CONNECTIONS) / wall.as_secs_f64());
             rss.push(float(attached.finish()?.usage.max_rss_kib) / 1024.0);
         }
-        let share = Summary::from_samples(&shares);
+        let share = SampleStats::from_samples(&shares);
         rows.push(vec![
             Tracer::Churn(hook).to_string(),
             number(median(&rates), 0),

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::cost::{self, Plan};
+use super::cost::{self, CostPlan};
 use super::numbers::{float, median};
 use super::report::Report;
 use super::sandbox::Sandbox;
@@ -22,7 +22,7 @@ const TRACERS: [Tracer; 7] = [
 
 /// Runs this part.
 pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
-    let plan = Plan {
+    let plan = CostPlan {
         name: "connections",
         rounds: sandbox.choose(15, 3),
         workload: connections,

@@ -6,18 +6,18 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::numbers::{Summary, float, median, paired};
+use super::numbers::{SampleStats, float, median, paired};
 use super::report::Report;
 use super::sandbox::Sandbox;
 use super::table::{number, range};
-use super::tracer::{Outcome, SETTLE, Sink, Tracer};
+use super::tracer::{SETTLE, Sink, Tracer, TracerResult};
 use super::workload::Took;
 
 /// What [`Cost::row`] shows.
 pub(super) const HEADER: [&str; 6] = ["", "ns", "added", "noise", "min..max", "added, CPU"];
 
 /// What is run, how often, and how long.
-pub(super) struct Plan {
+pub(super) struct CostPlan {
     /// What the report calls it.
     pub(super) name: &'static str,
     /// Rounds, in each of which every tracer has its turn.
@@ -77,8 +77,8 @@ impl Cost {
     }
 
     /// What a unit takes longer.
-    pub(super) fn added(&self) -> Summary {
-        Summary::from_samples(&self.added_ns)
+    pub(super) fn added(&self) -> SampleStats {
+        SampleStats::from_samples(&self.added_ns)
     }
 
     /// Its row under [`HEADER`], ns a unit.
@@ -95,8 +95,8 @@ impl Cost {
     }
 
     /// What a unit takes longer than with `other`, in the same round.
-    pub(super) fn added_to(&self, other: &Self) -> Summary {
-        Summary::from_samples(&paired(&self.added_ns, &other.added_ns, |one, other| one - other))
+    pub(super) fn added_to(&self, other: &Self) -> SampleStats {
+        SampleStats::from_samples(&paired(&self.added_ns, &other.added_ns, |one, other| one - other))
     }
 
     /// Transitions it did not tell of, over all rounds, of `each` that there were; NaN where it does not tell.
@@ -128,7 +128,7 @@ pub(super) fn find_cost(costs: &[Cost], tracer: Tracer) -> Option<&Cost> {
 }
 
 /// Lets each of `tracers` have its turn in every round. One that fails is reported, and left out from then on.
-pub(super) fn measure(sandbox: &Sandbox, report: &mut Report, plan: &Plan, tracers: &[Tracer]) -> Vec<Cost> {
+pub(super) fn measure(sandbox: &Sandbox, report: &mut Report, plan: &CostPlan, tracers: &[Tracer]) -> Vec<Cost> {
     let there = tracers.iter().filter(|tracer| tracer.is_there(sandbox));
     let mut costs: Vec<Cost> = there.map(|&tracer| Cost::new(tracer)).collect();
     for round in 0..plan.rounds {
@@ -171,11 +171,11 @@ fn bare(units: u64) -> u64 {
 struct Turn {
     before: Took,
     watched: Took,
-    outcome: Outcome,
+    outcome: TracerResult,
     after: Took,
 }
 
-fn turn(sandbox: &Sandbox, plan: &Plan, tracer: Tracer) -> Result<Turn> {
+fn turn(sandbox: &Sandbox, plan: &CostPlan, tracer: Tracer) -> Result<Turn> {
     // A CPU that has just slept is slower for a while, so each of the three comes after a sleep.
     let run = |units| {
         thread::sleep(SETTLE);
@@ -201,7 +201,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::child::Usage;
-    use super::{Cost, Outcome, Took, Tracer, Turn, order};
+    use super::{Cost, Took, Tracer, TracerResult, Turn, order};
 
     fn costs() -> Vec<Cost> {
         [Tracer::Nothing, Tracer::Empty, Tracer::Tcpstates, Tracer::BpftraceCount]
@@ -238,7 +238,7 @@ mod tests {
             &Turn {
                 before: took(10),
                 watched: took(36),
-                outcome: Outcome {
+                outcome: TracerResult {
                     reported: None,
                     usage: Usage::default(),
                 },

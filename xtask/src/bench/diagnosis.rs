@@ -6,8 +6,8 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::child::Running;
-use super::cost::{self, Cost, HEADER, Plan};
-use super::numbers::{Summary, float};
+use super::cost::{self, Cost, CostPlan, HEADER};
+use super::numbers::{SampleStats, float};
 use super::report::Report;
 use super::sandbox::Sandbox;
 use super::socket_pool::SocketPool;
@@ -49,7 +49,7 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
             Running::start(&mut command)?.wait()?;
             wall_ms.push(start.elapsed().as_secs_f64() * 1e3);
         }
-        let wall = Summary::from_samples(&wall_ms);
+        let wall = SampleStats::from_samples(&wall_ms);
         rows.push(vec![
             name.to_owned(),
             number(wall.median, 1),
@@ -72,7 +72,7 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
 
 /// What a connection takes more with `--stacks` than without: one `accept()` and one `connect()`.
 fn stacks(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
-    let plan = Plan {
+    let plan = CostPlan {
         name: "stacks",
         rounds: sandbox.choose(15, 3),
         workload: connections,

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use super::cost::{self, Cost, Plan};
-use super::numbers::{Summary, float};
+use super::cost::{self, Cost, CostPlan};
+use super::numbers::{SampleStats, float};
 use super::report::Report;
 use super::sandbox::Sandbox;
 use super::table::{self, number, range};
@@ -48,7 +48,7 @@ const SHARE_OF_TCPSTATES: f64 = 1.0 / 30.0;
 
 /// Runs this part.
 pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
-    let plan = Plan {
+    let plan = CostPlan {
         name: "hot-path",
         rounds: sandbox.choose(25, 5),
         workload: turns,
@@ -71,11 +71,11 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
             let added = added(cost);
             vec![
                 cost.tracer.to_string(),
-                number(per_transition(Summary::from_samples(&cost.wall_ns)).median, 0),
+                number(per_transition(SampleStats::from_samples(&cost.wall_ns)).median, 0),
                 number(added.median, 0),
                 number(added.mad, 0),
                 range(added.min, added.max, 0),
-                number(per_transition(Summary::from_samples(&cost.cpu_added_ns)).median, 0),
+                number(per_transition(SampleStats::from_samples(&cost.cpu_added_ns)).median, 0),
                 // Next to what cannot be told from nothing, everything is large.
                 number(if empty > noise { added.median / empty } else { f64::NAN }, 1),
                 number(added.median / tcpstates, 3),
@@ -137,13 +137,13 @@ fn judge(report: &mut Report, costs: &[Cost], tcpstates: f64) {
 }
 
 /// What a transition takes longer.
-fn added(cost: &Cost) -> Summary {
+fn added(cost: &Cost) -> SampleStats {
     per_transition(cost.added())
 }
 
-fn per_transition(turn: Summary) -> Summary {
+fn per_transition(turn: SampleStats) -> SampleStats {
     let share = |number: f64| number / float(TRANSITIONS_A_TURN);
-    Summary {
+    SampleStats {
         median: share(turn.median),
         mad: share(turn.mad),
         min: share(turn.min),

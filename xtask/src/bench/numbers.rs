@@ -2,7 +2,7 @@
 
 /// What a row of samples comes to. Without samples everything is NaN: unknown.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Summary {
+pub(super) struct SampleStats {
     /// The middle one.
     pub(super) median: f64,
     /// How far from it the samples are, in the middle; the noise.
@@ -13,7 +13,7 @@ pub(super) struct Summary {
     pub(super) max: f64,
 }
 
-impl Summary {
+impl SampleStats {
     /// Sums up `samples`.
     pub(super) fn from_samples(samples: &[f64]) -> Self {
         let median = median(samples);
@@ -76,7 +76,7 @@ pub(super) fn float(number: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Summary, median, median_range, paired};
+    use super::{SampleStats, median, median_range, paired};
 
     #[track_caller]
     fn assert_same(one: f64, other: f64) {
@@ -93,12 +93,12 @@ mod tests {
 
     #[test]
     fn one_wild_sample_moves_neither_the_median_nor_the_noise() {
-        let summary = Summary::from_samples(&[10.0, 11.0, 12.0, 11.0, 900.0]);
+        let summary = SampleStats::from_samples(&[10.0, 11.0, 12.0, 11.0, 900.0]);
         assert_same(summary.median, 11.0);
         assert_same(summary.mad, 1.0);
         assert_same(summary.min, 10.0);
         assert_same(summary.max, 900.0);
-        assert!(Summary::from_samples(&[]).max.is_nan());
+        assert!(SampleStats::from_samples(&[]).max.is_nan());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tcpwatch_common::names;
 
 use super::fdinfo::Program;
 use super::hot_path::{STAT_NS, latency_ns, trace_ns};
-use super::numbers::{Summary, float};
+use super::numbers::{SampleStats, float};
 use super::report::Report;
 use super::sandbox::Sandbox;
 use super::table::{self, number, range};
@@ -79,7 +79,7 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
             });
             let all: Vec<f64> = samples.iter().map(|sample| sample.all_ns).collect();
             let second: Vec<f64> = samples.iter().filter_map(|sample| sample.second_copy_ns).collect();
-            let (of_all, of_second) = (Summary::from_samples(&all), Summary::from_samples(&second));
+            let (of_all, of_second) = (SampleStats::from_samples(&all), SampleStats::from_samples(&second));
             row.extend([
                 number(of_all.median, 0),
                 range(of_all.min, of_all.max, 0),
@@ -90,7 +90,7 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
                 least.push((
                     tracer,
                     of_all.median,
-                    Summary::from_samples(&runs).median,
+                    SampleStats::from_samples(&runs).median,
                     of_second.median,
                 ));
             }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::child::Usage;
-use super::numbers::{Summary, float, median};
+use super::numbers::{SampleStats, float, median};
 use super::report::Report;
 use super::sandbox::Sandbox;
 use super::table::{self, number, range};
@@ -66,7 +66,7 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
             Sink::Tmpfs => "tmpfs",
             Sink::Null => "/dev/null",
         };
-        let total = Summary::from_samples(&runs.us_an_event(events, Usage::cpu));
+        let total = SampleStats::from_samples(&runs.us_an_event(events, Usage::cpu));
         let lost = runs.lost(events);
         rows.push(vec![
             format!("{tracer} > {to}"),

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use aya::sys::{Stats, enable_stats};
 use serde_json::json;
 
-use super::numbers::Summary;
+use super::numbers::SampleStats;
 use super::programs::{Workload, run_times};
 use super::report::Report;
 use super::sandbox::Sandbox;
@@ -45,13 +45,13 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
     ];
     for workload in workloads {
         let empty = costs(sandbox, report, Tracer::Empty, &workload, 0.0);
-        let empty = Summary::from_samples(&empty).median;
+        let empty = SampleStats::from_samples(&empty).median;
         let mut rows = Vec::new();
         let mut medians = Vec::new();
         for tracer in ALONE.into_iter().chain([AT_ONCE]) {
             report.progress("sets", rows.len(), ALONE.len() + 1);
             let costs = costs(sandbox, report, tracer, &workload, empty);
-            let summary = Summary::from_samples(&costs);
+            let summary = SampleStats::from_samples(&costs);
             rows.push(vec![
                 tracer.to_string(),
                 number(summary.median, 0),

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use super::child::{Running, Usage};
-use super::numbers::{Summary, float, median, paired};
+use super::numbers::{SampleStats, float, median, paired};
 use super::report::Report;
 use super::sandbox::Sandbox;
 use super::socket_pool::SocketPool;
@@ -173,18 +173,18 @@ fn most_memory(sandbox: &Sandbox) -> Result<Vec<(String, u64)>> {
 }
 
 /// How many times quicker `way` is than the one called `peer`, round by round.
-fn quicker(ways: &[Way], way: &Way, peer: &str) -> Summary {
+fn quicker(ways: &[Way], way: &Way, peer: &str) -> SampleStats {
     let peer = ways
         .iter()
         .find(|way| way.name == peer)
         .map_or(&[][..], |way| &way.wall_ms);
-    Summary::from_samples(&paired(peer, &way.wall_ms, |peer, way| peer / way))
+    SampleStats::from_samples(&paired(peer, &way.wall_ms, |peer, way| peer / way))
 }
 
 fn show(report: &mut Report, ways: &[Way]) -> Result<()> {
     let mut rows = Vec::new();
     for way in ways {
-        let wall = Summary::from_samples(&way.wall_ms);
+        let wall = SampleStats::from_samples(&way.wall_ms);
         rows.push(vec![
             way.name.clone(),
             number(wall.median, 1),

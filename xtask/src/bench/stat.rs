@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
 use super::child::Running;
-use super::numbers::Summary;
+use super::numbers::SampleStats;
 use super::report::Report;
 use super::sandbox::Sandbox;
 use super::table::{self, number, range};
@@ -43,10 +43,10 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
     show(report, &costs, idle)?;
     first_transition(sandbox, report)?;
     for (hook, cost) in hooks.into_iter().zip(&costs) {
-        let first_row = Summary::from_samples(&cost.first_row_ms).median;
+        let first_row = SampleStats::from_samples(&cost.first_row_ms).median;
         let promise = format!("first row of stat, {hook}");
         report.target(Target::at_most(&promise, first_row, FIRST_ROW_MS, "ms", 0));
-        let percent = Summary::from_samples(&cost.percent).median;
+        let percent = SampleStats::from_samples(&cost.percent).median;
         let promise = format!("stat 1 at idle, of a core, {hook}");
         report.target(Target::at_most(&promise, percent, IDLE_PERCENT, "%", 3));
     }
@@ -90,8 +90,8 @@ pub(super) fn show(report: &mut Report, costs: &[Cost; 2], idle: Duration) -> Re
         .into_iter()
         .zip(costs)
         .map(|(hook, cost)| {
-            let first_row = Summary::from_samples(&cost.first_row_ms);
-            let percent = Summary::from_samples(&cost.percent);
+            let first_row = SampleStats::from_samples(&cost.first_row_ms);
+            let percent = SampleStats::from_samples(&cost.percent);
             vec![
                 hook.to_string(),
                 number(first_row.median, 0),
@@ -128,7 +128,7 @@ fn first_transition(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
             over.store(true, Ordering::Relaxed);
             first_rows
         })?;
-        let first_row = Summary::from_samples(&first_rows);
+        let first_row = SampleStats::from_samples(&first_rows);
         report.line(&format!(
             "{hook}: {} ms, noise {}, {}",
             number(first_row.median, 0),

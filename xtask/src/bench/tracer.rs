@@ -250,7 +250,7 @@ enum How {
 
 /// What became of a tracer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Outcome {
+pub(super) struct TracerResult {
     /// Transitions it told of; unknown where it does not tell.
     pub(super) reported: Option<u64>,
     /// What its program used.
@@ -276,8 +276,8 @@ impl Attached {
     }
 
     /// Ends it, once it has had time to read what there is.
-    pub(super) fn finish(self) -> Result<Outcome> {
-        let mut outcome = Outcome {
+    pub(super) fn finish(self) -> Result<TracerResult> {
+        let mut outcome = TracerResult {
             reported: None,
             usage: Usage::default(),
         };

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, Result};
 
-use super::results::{Column, Outcome, Run};
+use super::results::{Column, KernelOutcome, Run};
 use super::{Programs, REPORT};
 use crate::{clock, system};
 
@@ -15,7 +15,7 @@ pub(super) fn column(programs: &Programs) -> Column {
     eprintln!("{release}: testing this machine's own kernel");
     Column {
         version: release.splitn(3, '.').take(2).collect::<Vec<_>>().join("."),
-        outcome: Outcome::from_run(run(programs)),
+        outcome: KernelOutcome::from_run(run(programs)),
     }
 }
 

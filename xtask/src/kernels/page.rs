@@ -1,6 +1,6 @@
 //! The page for users: what works on which kernel, and why the rest does not.
 
-use super::results::{Column, Outcome, Run};
+use super::results::{Column, KernelOutcome, Run};
 
 const HEAD: &str = "\
 <!-- Written by `cargo xtask kernels`: change xtask/src/kernels/page.rs and run that, not this file. -->
@@ -161,16 +161,16 @@ fn distinct<'a>(columns: &'a [Column], names: impl Fn(&'a Run) -> Vec<&'a str>) 
 /// Which kernel was tested.
 fn release(column: &Column) -> String {
     match &column.outcome {
-        Outcome::Ran(run) => run.release.clone(),
-        Outcome::Untested(_) => "untested".to_owned(),
-        Outcome::Broken(_) => "failed to start".to_owned(),
+        KernelOutcome::Ran(run) => run.release.clone(),
+        KernelOutcome::Untested(_) => "untested".to_owned(),
+        KernelOutcome::Broken(_) => "failed to start".to_owned(),
     }
 }
 
 fn why_untested(column: &Column) -> Option<String> {
     match &column.outcome {
-        Outcome::Untested(why) => Some(format!("{} is untested: {why}.", column.version)),
-        Outcome::Ran(_) | Outcome::Broken(_) => None,
+        KernelOutcome::Untested(why) => Some(format!("{} is untested: {why}.", column.version)),
+        KernelOutcome::Ran(_) | KernelOutcome::Broken(_) => None,
     }
 }
 
@@ -210,18 +210,18 @@ fn grouped(number: u64) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::super::results::{Column, Outcome, Run};
+    use super::super::results::{Column, KernelOutcome, Run};
     use super::{grouped, page};
 
-    fn column(version: &str, outcome: Outcome) -> Column {
+    fn column(version: &str, outcome: KernelOutcome) -> Column {
         Column {
             version: version.to_owned(),
             outcome,
         }
     }
 
-    fn ran(text: &str) -> Outcome {
-        Outcome::Ran(Run::read(text, Duration::ZERO))
+    fn ran(text: &str) -> KernelOutcome {
+        KernelOutcome::Ran(Run::read(text, Duration::ZERO))
     }
 
     #[test]
@@ -235,7 +235,7 @@ mod tests {
                     test matrix::trace::equals::tp_btf ... FAILED\n\
                     verifier\n{\"name\":\"set_state\",\"instructions\":12345,\"stack\":[64,32]}\nexit 101\n"),
             ),
-            column("6.1", Outcome::Untested("Debian serves no kernel 6.1".to_owned())),
+            column("6.1", KernelOutcome::Untested("Debian serves no kernel 6.1".to_owned())),
             column(
                 "7.3",
                 ran(

@@ -12,12 +12,12 @@ use super::image::NoKernel;
 pub(super) struct Column {
     /// As in `6.12`.
     pub(super) version: String,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: KernelOutcome,
 }
 
 /// Whether a kernel was tested, and what was found.
-pub(super) enum Outcome {
-    /// Debian serves no such kernel, as this says. That is no failure.
+pub(super) enum KernelOutcome {
+    /// Debian serves no such kernel, as this says. That is a failure in CI alone.
     Untested(String),
     /// There is such a kernel, but it could not be fetched or booted, for this reason.
     Broken(String),
@@ -61,7 +61,7 @@ pub(super) struct ProgramStats {
     pub(super) stack: u64,
 }
 
-impl Outcome {
+impl KernelOutcome {
     pub(super) fn from_run(run: Result<Run>) -> Self {
         match run {
             Ok(run) => Self::Ran(run),
@@ -70,7 +70,7 @@ impl Outcome {
     }
 }
 
-impl From<NoKernel> for Outcome {
+impl From<NoKernel> for KernelOutcome {
     fn from(why: NoKernel) -> Self {
         match why {
             NoKernel::NotServed(versions) => Self::Untested(format!("Debian serves no kernel {versions}")),
@@ -83,17 +83,17 @@ impl Column {
     /// The run, where there was one.
     pub(super) fn run(&self) -> Option<&Run> {
         match &self.outcome {
-            Outcome::Ran(run) => Some(run),
-            Outcome::Untested(_) | Outcome::Broken(_) => None,
+            KernelOutcome::Ran(run) => Some(run),
+            KernelOutcome::Untested(_) | KernelOutcome::Broken(_) => None,
         }
     }
 
     /// Whether the run of the matrix must fail because of this kernel.
     pub(super) fn failed(&self) -> bool {
         match &self.outcome {
-            Outcome::Untested(_) => false,
-            Outcome::Broken(_) => true,
-            Outcome::Ran(run) => !run.passed(),
+            KernelOutcome::Untested(_) => false,
+            KernelOutcome::Broken(_) => true,
+            KernelOutcome::Ran(run) => !run.passed(),
         }
     }
 
@@ -101,9 +101,9 @@ impl Column {
     pub(super) fn report(&self) {
         let version = &self.version;
         match &self.outcome {
-            Outcome::Untested(why) => eprintln!("{version}: UNTESTED: {why}"),
-            Outcome::Broken(why) => eprintln!("{version}: FAILED: {why}"),
-            Outcome::Ran(run) => {
+            KernelOutcome::Untested(why) => eprintln!("{version}: UNTESTED: {why}"),
+            KernelOutcome::Broken(why) => eprintln!("{version}: FAILED: {why}"),
+            KernelOutcome::Ran(run) => {
                 let passed = run.tests.values().filter(|passed| **passed).count();
                 let verdict = if run.passed() { "ok" } else { "FAILED" };
                 eprintln!(
@@ -200,7 +200,7 @@ mod tests {
 
     use anyhow::anyhow;
 
-    use super::{Column, Feature, NoKernel, Outcome, ProgramStats, Run};
+    use super::{Column, Feature, KernelOutcome, NoKernel, ProgramStats, Run};
 
     const WHOLE: &str = "release 6.1.0-56-cloud-amd64\r\n\
         features\r\n\
@@ -263,8 +263,8 @@ mod tests {
         };
         assert!(!failed(NoKernel::NotServed("6.1".to_owned()).into()));
         assert!(failed(NoKernel::FetchFailed(anyhow!("no route to host")).into()));
-        assert!(failed(Outcome::from_run(Err(anyhow!("cannot start QEMU")))));
-        assert!(failed(Outcome::from_run(Ok(read(WHOLE)))));
+        assert!(failed(KernelOutcome::from_run(Err(anyhow!("cannot start QEMU")))));
+        assert!(failed(KernelOutcome::from_run(Ok(read(WHOLE)))));
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(super) struct TestProcess {
 
 /// How a test ended.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(super) struct EndedTest {
     /// Time from its start to its end.
     pub(super) took: Duration,
     /// What is wrong, if anything is.
@@ -83,7 +83,7 @@ impl TestProcess {
     }
 
     /// Looks whether it is over, and ends it when it has run for longer than `limit`.
-    pub(super) fn poll(&mut self, limit: Duration) -> Result<Option<Outcome>> {
+    pub(super) fn poll(&mut self, limit: Duration) -> Result<Option<EndedTest>> {
         if self.ended.is_none()
             && let Some(status) = self.child.try_wait().context("cannot wait for a test")?
         {
@@ -119,7 +119,7 @@ impl TestProcess {
         }
     }
 
-    fn outcome(&mut self, took: Duration, failure: Option<String>) -> Result<Outcome> {
+    fn outcome(&mut self, took: Duration, failure: Option<String>) -> Result<EndedTest> {
         let read = |file: &mut File| -> Result<String> {
             let mut bytes = Vec::new();
             file.rewind()?;
@@ -127,7 +127,7 @@ impl TestProcess {
                 .context("cannot read what a test printed")?;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
-        Ok(Outcome {
+        Ok(EndedTest {
             took,
             failure,
             stdout: read(&mut self.stdout)?,

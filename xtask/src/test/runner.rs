@@ -106,6 +106,15 @@ impl Test {
     }
 }
 
+/// How many tests of `harnesses` `arguments` select.
+pub(super) fn count(harnesses: &[Harness], arguments: &[OsString]) -> Result<usize> {
+    let mut tests = 0;
+    for harness in harnesses {
+        tests += harness.tests(arguments)?.len();
+    }
+    Ok(tests)
+}
+
 /// Runs the tests of `harnesses` that `arguments` select; `limit` is the longest that each may take.
 pub(super) fn run(harnesses: &[Harness], arguments: &[OsString], limit: Duration) -> Result<Summary> {
     let mut tests = Vec::new();
@@ -162,7 +171,7 @@ mod tests {
     const SCRIPT: &str = r#"#!/bin/sh
 case "$1 $2" in
 "--list "*) echo "passes: test"; echo "hangs: test"; echo "leaves: test"; echo "fails: test" ;;
-"--exact passes") echo "ok. 1 passed" ;;
+"--exact passes") echo "script: NOT RUN: passes: no such kernel" >&2; echo "ok. 1 passed" ;;
 "--exact fails") echo "it is wrong"; exit 101 ;;
 "--exact leaves") sleep 1000 & echo $! >>pids; echo "ok. 1 passed" ;;
 "--exact hangs")
@@ -212,6 +221,8 @@ esac
         let summary = run(&[harness(folder.path())], &arguments, Duration::from_secs(1)).unwrap();
         let failures: Vec<String> = summary.failures().map(|(test, why)| format!("{test}: {why}")).collect();
         assert_eq!(failures.len(), 3, "{failures:?}");
+        let not_run: Vec<&str> = summary.not_run().collect();
+        assert_eq!(not_run, ["passes: no such kernel"]);
         let of = |test: &str| failures.iter().find(|line| line.starts_with(test)).unwrap().as_str();
         assert!(of("script hangs").contains("ran for longer than 1 s"), "{failures:?}");
         assert!(of("script hangs").matches("(sleep)").count() == 5, "{failures:?}");

@@ -1,27 +1,34 @@
 //! The results of the tests: a line for each as it ends, with its output where it failed; then the slowest, and the names of those that
 //! failed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::process::Outcome;
+use super::process::EndedTest;
 
 /// How many of the slowest tests are listed.
 const SLOWEST: usize = 10;
+
+/// Precedes the name of a test that could not run, in what it prints.
+const NOT_RUN: &str = "NOT RUN: ";
 
 /// What is known of the tests that ended.
 #[derive(Debug, Default)]
 pub(super) struct Summary {
     took: Vec<(Duration, String)>,
-    failed: Vec<(String, Outcome)>,
+    failed: Vec<(String, EndedTest)>,
+    not_run: BTreeSet<String>,
 }
 
 impl Summary {
     /// Prints the line of a test that ended, and keeps its outcome.
-    pub(super) fn add(&mut self, label: String, outcome: Outcome) {
+    pub(super) fn add(&mut self, label: String, outcome: EndedTest) {
         let result = outcome.failure.as_deref().unwrap_or("ok");
         eprint!("{}", outcome.stderr);
         eprintln!("test {label} ... {result} ({:.2} s)", outcome.took.as_secs_f64());
         self.took.push((outcome.took, label.clone()));
+        let not_run = outcome.stderr.lines().filter_map(|line| line.split_once(NOT_RUN));
+        self.not_run.extend(not_run.map(|(_, what)| what.to_owned()));
         if outcome.failure.is_some() {
             eprintln!("---- {label} ----\n{}----", outcome.stdout);
             self.failed.push((label, outcome));
@@ -40,7 +47,12 @@ impl Summary {
             .map(|(label, outcome)| (label.as_str(), outcome.failure.as_deref().unwrap_or_default()))
     }
 
-    /// Prints the slowest tests and the names of those that failed; `took` is the time of all.
+    /// Tests that could not run, each with the reason. They count as passed.
+    pub(super) fn not_run(&self) -> impl Iterator<Item = &str> {
+        self.not_run.iter().map(String::as_str)
+    }
+
+    /// Prints the slowest tests and the names of those that failed or could not run; `took` is the time of all.
     pub(super) fn print(&mut self, took: Duration) {
         self.took.sort_unstable_by(|one, other| other.cmp(one));
         eprintln!("\nslowest:");
@@ -52,6 +64,10 @@ impl Summary {
             for (label, failure) in self.failures() {
                 eprintln!("  {label}: {failure}");
             }
+        }
+        if !self.not_run.is_empty() {
+            eprintln!("\nNOT RUN:");
+            self.not_run().for_each(|line| eprintln!("  {line}"));
         }
         let failed = self.failed.len();
         eprintln!(

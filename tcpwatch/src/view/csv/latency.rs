@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
-use super::field::quoted;
+use super::field::{escape_formula, field, quoted};
 use crate::detect::finding::Finding;
+use crate::input::latency::LatencyGroup;
 use crate::model::frame::Frame;
 use crate::view::View;
 use crate::view::timestamp::rfc3339;
@@ -25,28 +26,91 @@ impl View for Csv {
             return Ok(());
         };
         let time = rfc3339(frame.time);
-        let known = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
         for measured in &frame.measured {
             let histogram = &measured.histogram;
-            let mut group = String::new();
-            quoted(&mut group, &measured.group.to_string());
-            writeln!(
-                out,
-                "{time},{},{},{group},{},{},{},{},{},{},{}",
-                frame.interval_s,
-                measured.measure.key(),
-                histogram.count(),
-                histogram.unknown(),
-                known(histogram.quantile(0.5)),
-                known(histogram.quantile(0.9)),
-                known(histogram.quantile(0.99)),
-                known(histogram.max()),
-                measured
-                    .group
-                    .netns()
-                    .map_or_else(String::new, |netns| netns.to_string()),
-            )?;
+            let mut line = format!("{time},{},{},", frame.interval_s, measured.measure.key());
+            match measured.group {
+                LatencyGroup::Unknown => {}
+                LatencyGroup::Process(process) => quoted(&mut line, &escape_formula(process.to_string())),
+                group => line.push_str(&group.to_string()),
+            }
+            for number in [
+                Some(histogram.count()),
+                Some(histogram.unknown()),
+                histogram.quantile(0.5),
+                histogram.quantile(0.9),
+                histogram.quantile(0.99),
+                histogram.max(),
+            ] {
+                field(&mut line, number);
+            }
+            field(&mut line, measured.group.netns());
+            writeln!(out, "{line}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::input::histogram::Histogram;
+    use crate::input::latency::{LatencyBy, Measure, Measured, Retransmits};
+    use crate::input::owner::{Comm, Process};
+    use crate::model::latency::LatencyFrame;
+
+    /// The field of each group.
+    fn groups(groups: &[LatencyGroup]) -> Vec<String> {
+        let measured = groups.iter().map(|&group| Measured {
+            measure: Measure::Accept,
+            group,
+            histogram: Histogram::default(),
+        });
+        let frame = LatencyFrame {
+            time: Timestamp::UNIX_EPOCH,
+            interval_s: 1.0,
+            by: LatencyBy::Process,
+            measured: measured.collect(),
+            evicted: 0,
+            retransmits: Retransmits::default(),
+            unmeasured: 0,
+            missed: None,
+        };
+        let mut out = Vec::new();
+        Csv.begin(&mut out).unwrap();
+        Csv.frame(&Frame::from(&frame), &[], &mut out).unwrap();
+        let mut reader = ::csv::Reader::from_reader(out.as_slice());
+        let group = reader
+            .headers()
+            .unwrap()
+            .iter()
+            .position(|name| name == "group")
+            .unwrap();
+        reader
+            .records()
+            .map(|record| record.unwrap()[group].to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn a_hostile_name_is_no_formula_and_unknown_is_empty() {
+        let process = |comm: &[u8]| {
+            LatencyGroup::Process(Process {
+                pid: None,
+                comm: Comm::new(comm),
+            })
+        };
+        assert_eq!(
+            groups(&[
+                process(b"=1+1"),
+                process(b"@a,\"b\"\n"),
+                LatencyGroup::Lport { port: 443, netns: None },
+                LatencyGroup::Unknown,
+                LatencyGroup::Other
+            ]),
+            ["'=1+1[?]", "'@a,\"b\"\\n[?]", "443", "", "other"]
+        );
     }
 }

@@ -16,37 +16,26 @@ use crate::view::timestamp::rfc3339;
 /// can contain a comma or a quote.
 #[derive(Debug)]
 pub struct Csv {
-    states: StateSet,
-    has_header: bool,
-}
-
-impl Csv {
-    /// A view of `states`.
-    #[must_use]
-    pub const fn new(states: StateSet) -> Self {
-        Self {
-            states,
-            has_header: false,
-        }
-    }
+    /// The states.
+    pub states: StateSet,
 }
 
 impl View for Csv {
+    fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        let states = TcpState::ALL.map(TcpState::key).join(",");
+        let endings = Ending::ALL.map(|ending| format!("closed_{}", ending.key())).join(",");
+        writeln!(
+            out,
+            "time,interval_s,{states},opened_active,opened_passive,closed,reset,\
+             time_wait_entered,time_wait_refused,time_wait_population,time_wait_limit,seen,lost,missed,unmarked,drift,\
+             time_wait_entered_fin_wait2,time_wait_left,time_wait_recycled,{endings}"
+        )
+    }
+
     fn frame(&mut self, frame: &Frame, _: &[Finding], out: &mut dyn Write) -> io::Result<()> {
         let Some(frame) = &frame.counts else {
             return Ok(());
         };
-        if !self.has_header {
-            self.has_header = true;
-            let states = TcpState::ALL.map(TcpState::key).join(",");
-            let endings = Ending::ALL.map(|ending| format!("closed_{}", ending.key())).join(",");
-            writeln!(
-                out,
-                "time,interval_s,{states},opened_active,opened_passive,closed,reset,\
-                 time_wait_entered,time_wait_refused,time_wait_population,time_wait_limit,seen,lost,missed,unmarked,drift,\
-                 time_wait_entered_fin_wait2,time_wait_left,time_wait_recycled,{endings}"
-            )?;
-        }
         let shown = OfStates {
             frame,
             states: self.states,

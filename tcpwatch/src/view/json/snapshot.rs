@@ -42,7 +42,7 @@ struct Groups<'a> {
 
 #[derive(Serialize)]
 struct GroupObject<'a> {
-    key: Key<'a>,
+    key: GroupKey<'a>,
     #[serde(flatten)]
     container: Option<ContainerFields<'a>>,
     #[serde(flatten)]
@@ -58,9 +58,9 @@ struct OtherObject<'a> {
 }
 
 /// The key of a group, in the order of `--by`: `{"remote":"10.0.0.1","lport":80}`.
-struct Key<'a>(&'a [GroupBy], &'a [KeyPart]);
+struct GroupKey<'a>(&'a [GroupBy], &'a [KeyPart]);
 
-impl Serialize for Key<'_> {
+impl Serialize for GroupKey<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|&by| by.key()).zip(self.1.iter().map(Value)))
     }
@@ -142,7 +142,7 @@ impl<'a> GroupObject<'a> {
     fn new(by: &'a [GroupBy], group: &'a SocketGroup) -> Self {
         let has_cgroup = by.contains(&GroupBy::Cgroup);
         Self {
-            key: Key(by, &group.key),
+            key: GroupKey(by, &group.key),
             container: has_cgroup.then(|| ContainerFields::new(group.cgroup())),
             sockets: Sockets::from(&group.states),
         }

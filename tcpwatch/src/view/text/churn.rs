@@ -1,5 +1,6 @@
 //! `churn` as text: per interval, who opens connections to where, the limits that they approach, and advice.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use anstyle::Style;
@@ -8,6 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::finding;
+use super::fit::{padded, shortened, width, write_prose, write_row};
 use crate::detect::connect_failures::words;
 use crate::detect::finding::{Finding, Subject, Value};
 use crate::detect::port_exhaustion;
@@ -19,7 +21,7 @@ use crate::model::churn::served::Served;
 use crate::model::churn::time_wait_by::TimeWaitBy;
 use crate::model::churn::{ChurnFrame, Opener, Route, Tally};
 use crate::model::ending::Ending;
-use crate::model::format::{QUIET, brief, duration, per_second, quiet, thousands, two_digits};
+use crate::model::format::{UNKNOWN, brief, duration, per_second, quiet, thousands, two_digits};
 use crate::model::frame::Frame;
 use crate::model::ports::row::Row;
 use crate::view::View;
@@ -63,12 +65,12 @@ const NARROW: &[Column] = &[
 /// The lifetime at quantile `p`.
 fn lifetime(tally: &Tally, p: f64) -> String {
     let ns = tally.lifetime.quantile(p);
-    ns.map_or_else(|| QUIET.into(), |ns| brief(two_digits(ns)))
+    ns.map_or_else(|| UNKNOWN.into(), |ns| brief(two_digits(ns)))
 }
 
 /// Width of a column with `names` and their `heading`.
-fn width(names: &[String], heading: &str) -> usize {
-    let widest = names.iter().map(|name| name.chars().count()).max();
+fn widest(names: &[String], heading: &str) -> usize {
+    let widest = names.iter().map(|name| width(name)).max();
     widest.unwrap_or(0).max(heading.len())
 }
 
@@ -102,36 +104,40 @@ impl Text {
         let stat = &frame.stat;
         let opened = frame.opened();
         let failed = frame.failed().total();
-        writeln!(
-            out,
-            "{}  last {:.1} s: {} connections opened, {} a second; {} failed",
-            self.time_of_day(stat.time),
+        let heading = format!(
+            "last {:.1} s: {} connections opened, {} a second; {} failed",
             stat.interval_s,
             thousands(opened),
             thousands(per_second(opened, stat.interval_s)),
             thousands(failed),
-        )?;
-        let known = |value: Option<u64>| value.map_or_else(|| "?".into(), thousands);
+        );
+        self.write_line(&format!("{}  ", self.time_of_day(stat.time)), &heading, out)?;
+        let known = |value: Option<u64>| value.map_or_else(|| UNKNOWN.into(), thousands);
         let time_wait = &stat.time_wait;
-        write!(
-            out,
-            "  TIME_WAIT {} of {}: {} entered, {} left",
+        let mut line = format!(
+            "TIME_WAIT {} of {}: {} entered, {} left",
             known(time_wait.population),
             known(time_wait.limit),
             known(time_wait.entered),
             known(time_wait.left)
-        )?;
+        );
         for (count, label) in [(time_wait.recycled, "recycled"), (time_wait.refused, "refused")] {
             if let Some(count) = count.filter(|&count| count > 0) {
-                write!(out, ", {} {label}", thousands(count))?;
+                let _ = write!(line, ", {} {label}", thousands(count));
             }
         }
         if time_wait.refused > Some(0) {
             // The end of a connection does not show whether its timewait socket was refused.
-            write!(out, "; the counts below include refused ones")?;
+            line.push_str("; the counts below include refused ones");
         }
-        writeln!(out)?;
+        self.write_line("  ", &line, out)?;
         self.write_by_process(frame, out)
+    }
+
+    /// Writes `text` after `label`, wrapped beside it.
+    fn write_line(&self, label: &str, text: &str, out: &mut dyn Write) -> io::Result<()> {
+        write!(out, "{label}")?;
+        write_prose(text, label.len(), self.screen, out)
     }
 
     /// Writes the processes with the most timewait sockets, as many as fit a line.
@@ -145,14 +151,13 @@ impl Text {
             let owner = process.map_or_else(|| "?".into(), |process| process.to_string());
             let item = format!("{}{owner} {}", if at > 0 { ", " } else { "" }, thousands(*count));
             let rest = format!(", and {} more", thousands((by.process.len() - at) as u64));
-            let columns = |text: &str| text.chars().count();
-            if at > 0 && columns(&line) + columns(&item) + columns(&rest) > self.screen.columns() {
+            if at > 0 && width(&line) + width(&item) + width(&rest) > self.screen.columns() {
                 line.push_str(&rest);
                 break;
             }
             line.push_str(&item);
         }
-        writeln!(out, "{line}")
+        write_row(&line, self.screen, out)
     }
 
     /// Writes one line per opener and destination.
@@ -162,43 +167,51 @@ impl Text {
             return Ok(());
         }
         let openers: Vec<String> = shown.iter().map(opener_name).collect();
-        let opener = width(&openers, "opener");
+        let opener = widest(&openers, "opener");
         let with_netns = frame.has_namespaces();
         // The first layout that fits, else the last.
         let layouts = [(WIDE, true), (NARROW, true), (NARROW, false)];
         let layouts = layouts.map(|(columns, in_full)| {
             let name = |route| destination_name(route, in_full, with_netns);
             let destinations: Vec<String> = shown.iter().map(name).collect();
-            let to = width(&destinations, "to");
+            let to = widest(&destinations, "to");
             let numbers = columns.iter().map(|column| column.width + 1).sum::<usize>();
             (columns, destinations, to, 2 + opener + 2 + to + 1 + numbers)
         });
         let fits = |needed: usize| self.screen.width.is_none_or(|width| needed <= width);
         let layout = layouts.iter().position(|layout| fits(layout.3));
-        let (columns, destinations, to, _) = &layouts[layout.unwrap_or(layouts.len() - 1)];
+        let (columns, destinations, to, needed) = &layouts[layout.unwrap_or(layouts.len() - 1)];
+        // Names that still do not fit lose their middle, the longer one first.
+        let room = opener + to
+            - self
+                .screen
+                .width
+                .map_or(0, |width| needed.saturating_sub(width))
+                .min(opener + to);
+        let opener = opener.min((room / 2).max(room.saturating_sub(*to)));
+        let to = room.saturating_sub(opener).min(*to);
+        let fitted = |name: &str, columns| padded(&shortened(name, columns), columns);
         let dim = self.screen.styled(Style::new().dimmed());
-        write!(out, "  {dim}{:opener$}  {:to$} ", "opener", "to")?;
+        let mut row = format!("  {dim}{}  {} ", fitted("opener", opener), fitted("to", to));
         for column in *columns {
-            write!(out, " {:>1$}", column.heading, column.width)?;
+            // Writing to a string cannot fail, here and below.
+            let _ = write!(row, " {:>1$}", column.heading, column.width);
         }
-        writeln!(out, "{dim:#}")?;
+        write_row(&format!("{row}{dim:#}"), self.screen, out)?;
         for ((route, name), destination) in shown.iter().zip(&openers).zip(destinations) {
-            write!(out, "  {name:opener$}  {destination:to$} ")?;
+            let mut row = format!("  {}  {} ", fitted(name, opener), fitted(destination, to));
             for column in *columns {
                 let number = (column.number)(&route.tally, frame.stat.interval_s);
-                write!(out, " {number:>0$}", column.width)?;
+                let _ = write!(row, " {number:>0$}", column.width);
             }
-            writeln!(out)?;
+            write_row(&row, self.screen, out)?;
         }
         let rest = &frame.by_name[shown.len()..];
         if !rest.is_empty() {
             let connections = rest.iter().map(|route| route.tally.opened).sum();
-            writeln!(
-                out,
-                "  and {} more opened {} (--limit)",
-                thousands(rest.len() as u64),
-                thousands(connections)
-            )?;
+            let rest = thousands(rest.len() as u64);
+            let text = format!("and {rest} more opened {} (--limit)", thousands(connections));
+            self.write_line("  ", &text, out)?;
         }
         Ok(())
     }
@@ -211,23 +224,27 @@ impl Text {
             percent(row) >= Some(MIN_PERCENT) && !is_reported
         });
         for row in ports.take(self.limit) {
-            write!(
-                out,
-                "ports  {}  {} of {} held, {} %, {} by TIME_WAIT",
+            let mut text = format!(
+                "{}  {} of {} held, {} %, {} by TIME_WAIT",
                 row.ends,
                 thousands(row.used),
-                row.range.map_or_else(|| "?".into(), |range| thousands(range.into())),
+                row.range
+                    .map_or_else(|| UNKNOWN.into(), |range| thousands(range.into())),
                 percent(row).unwrap_or(0),
                 thousands(row.time_wait)
-            )?;
+            );
             if let Some(growth) = row.growth_per_s.filter(|&growth| growth >= 0.5) {
-                write!(out, ", {growth:.0} more a second")?;
+                let _ = write!(text, ", {growth:.0} more a second");
             }
             if let Some(held_ms) = row.held_ms.filter(|&held_ms| held_ms < TIME_WAIT_MS) {
                 // Older ones can be reused.
-                write!(out, " (tcp_tw_reuse: for {})", duration(u64::from(held_ms) * 1_000_000))?;
+                let _ = write!(
+                    text,
+                    " (tcp_tw_reuse: for {})",
+                    duration(u64::from(held_ms) * 1_000_000)
+                );
             }
-            writeln!(out)?;
+            self.write_line("ports  ", &text, out)?;
         }
         let untracked = [
             (frame.ports_evicted, "destinations forgotten since the start"),
@@ -235,17 +252,13 @@ impl Text {
         ];
         let untracked = join_counts(untracked);
         if !untracked.is_empty() {
-            writeln!(
-                out,
-                "ports  {untracked}, because the table is full: others may run out of ports, too"
-            )?;
+            let text = format!("{untracked}, because the table is full: others may run out of ports, too");
+            self.write_line("ports  ", &text, out)?;
         }
         if frame.routes_evicted > 0 {
             let evicted = thousands(frame.routes_evicted);
-            writeln!(
-                out,
-                "others  {evicted} openers idle longest are counted together, for want of room"
-            )?;
+            let text = format!("{evicted} openers idle longest are counted together, for want of room");
+            self.write_line("others  ", &text, out)?;
         }
         for burst in frame.bursts.iter().chain(&frame.going) {
             self.write_burst(frame, burst, out)?;
@@ -258,7 +271,7 @@ impl Text {
             .map(|(ending, count)| format!("{} {}", thousands(count), words(ending)))
             .collect();
         if !failed.is_empty() {
-            writeln!(out, "failed  {}", failed.join(", "))?;
+            self.write_line("failed  ", &failed.join(", "), out)?;
         }
         let queues = [
             (Counter::ListenOverflows, "accept-queue overflows"),
@@ -267,14 +280,11 @@ impl Text {
         ];
         let queues = join_counts(queues.map(|(counter, label)| (frame.stat.counters.get(counter), label)));
         if !queues.is_empty() && !is_reported(&[FindingKind::AcceptQueueOverflow, FindingKind::SynFlood]) {
-            writeln!(out, "queues  {queues}")?;
+            self.write_line("queues  ", &queues, out)?;
         }
         if frame.lost > 0 && !is_reported(&[FindingKind::EventLoss]) {
-            writeln!(
-                out,
-                "lost  {} records: the counts above are too low",
-                thousands(frame.lost)
-            )?;
+            let text = format!("{} records: the counts above are too low", thousands(frame.lost));
+            self.write_line("lost  ", &text, out)?;
         }
         Ok(())
     }
@@ -284,24 +294,23 @@ impl Text {
         let end = burst
             .end_ns
             .map_or_else(|| "now".to_owned(), |end| self.time_of_day(frame.time(end)).to_string());
-        write!(
-            out,
-            "burst  {start} - {end}  {} connections, peak {}/s",
-            thousands(burst.opened),
-            thousands(burst.peak_per_s)
-        )?;
-        match burst.owner {
+        let opener = match burst.owner {
             Some(opener) => match opener.netns().filter(|_| frame.has_namespaces()) {
-                Some(netns) => writeln!(out, ", {opener} to netns {netns}"),
-                None => writeln!(out, ", {opener}"),
+                Some(netns) => format!("{opener} to netns {netns}"),
+                None => opener.to_string(),
             },
-            None if frame.burst_openers_evicted == 0 => writeln!(out, ", by several openers"),
-            None => writeln!(
-                out,
-                ", by several openers, or by one of {} that were forgotten for want of room",
+            None if frame.burst_openers_evicted == 0 => "by several openers".into(),
+            None => format!(
+                "by several openers, or by one of {} that were forgotten for want of room",
                 thousands(frame.burst_openers_evicted)
             ),
-        }
+        };
+        let text = format!(
+            "{start} - {end}  {} connections, peak {}/s, {opener}",
+            thousands(burst.opened),
+            thousands(burst.peak_per_s)
+        );
+        self.write_line("burst  ", &text, out)
     }
 }
 
@@ -461,7 +470,7 @@ mod tests {
             let mut frame = Churn::new(0).frame(stat(), 0, 10, 0);
             (frame.ports_evicted, frame.ports_left_out) = (evicted, left_out);
             let mut out = Vec::new();
-            let mut view = Text::new(TimeZone::UTC, 10, Screen::plain(120));
+            let mut view = Text::new(TimeZone::UTC, 10, Screen::plain(140));
             view.frame(&Frame::from(&frame), &[], &mut out).unwrap();
             let text = String::from_utf8(out).unwrap();
             text.lines().find(|line| line.starts_with("ports")).map(str::to_owned)
@@ -509,7 +518,7 @@ mod tests {
                 ..Churn::new(0).frame(stat(), 0, 10, 0)
             };
             let mut out = Vec::new();
-            let mut view = Text::new(TimeZone::UTC, 10, Screen::plain(120));
+            let mut view = Text::new(TimeZone::UTC, 10, Screen::plain(140));
             view.frame(&Frame::from(&frame), &[], &mut out).unwrap();
             let text = String::from_utf8(out).unwrap();
             let mut lines = text.lines().filter_map(|line| line.split_once("peak 200/s, "));
@@ -626,7 +635,7 @@ mod tests {
             assert!(text.contains(line), "{line} is not in {text}");
         }
         let text = shown(Screen::plain(54), [4_194_304, 4_194_305]);
-        assert!(text.contains("  10.0.3.17  nginx[*] :8080        · 280ms"), "{text}");
+        assert!(text.contains("  10.0.3.17  nginx…:8080        · 280ms"), "{text}");
         assert!(
             text.contains("  by process: nginx[4194304] 1,000, and 1 more\n"),
             "{text}"

@@ -7,7 +7,8 @@ use tcpwatch_common::TcpState;
 
 use super::canvas::Canvas;
 use super::explain::columns;
-use super::wrap::{padded, width, wrap};
+use super::fit::{padded, width};
+use super::wrap::wrap;
 use crate::explain;
 use crate::explain::diagram_words::Diagram;
 use crate::explain::lang::Lang;

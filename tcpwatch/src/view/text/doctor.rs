@@ -6,13 +6,14 @@ use std::io::{self, Write};
 use anstyle::Style;
 
 use super::finding::{is_command, style};
+use super::fit::{padded, width};
 use super::wrap::wrap;
 use crate::detect::few;
 use crate::detect::finding::{Finding, Severity};
 use crate::doctor::{Line, Report, Standing};
 use crate::input::escaped::Escaped;
 use crate::input::host::HostFrame;
-use crate::model::format::duration;
+use crate::model::format::{UNKNOWN, duration};
 use crate::view::screen::Screen;
 
 /// Width of the first column, and indent of continued lines.
@@ -29,8 +30,8 @@ const WORDS: usize = 44;
 /// # Errors
 /// `out` cannot be written to.
 pub fn write(frame: &HostFrame, report: &Report, place: &str, screen: Screen, out: &mut dyn Write) -> io::Result<()> {
-    let width = screen.columns().max(INDENT + WORDS);
-    let mut heading = wrap(&heading(frame, report, place), width).into_iter();
+    let columns = screen.columns().max(INDENT + WORDS);
+    let mut heading = wrap(&heading(frame, report, place), columns).into_iter();
     writeln!(out, "{}", heading.next().unwrap_or_default())?;
     for row in heading {
         writeln!(out, "{:INDENT$}{row}", "")?;
@@ -40,26 +41,26 @@ pub fn write(frame: &HostFrame, report: &Report, place: &str, screen: Screen, ou
     blocks.extend(loud.map(Block::for_line));
     blocks.sort_by_key(|block| std::cmp::Reverse(block.finding.severity));
     for block in &blocks {
-        block.write(width, screen, out)?;
+        block.write(columns, screen, out)?;
     }
     writeln!(out)?;
     for line in &report.lines {
         let (mark, name, value) = (mark(line), line.setting.sysctl(), value(line));
         let place = line.place.as_ref().map(ToString::to_string).unwrap_or_default();
-        let row = format!("{mark:INDENT$}{name:NAMES$}  {value:VALUES$}");
+        let row = format!("{mark:INDENT$}{name:NAMES$}  {}", padded(&value, VALUES));
         let beside = format!("{row}  {place}");
-        if beside.trim_end().chars().count() <= width {
+        if width(beside.trim_end()) <= columns {
             writeln!(out, "{}", beside.trim_end())?;
             continue;
         }
-        if row.trim_end().chars().count() <= width {
+        if width(row.trim_end()) <= columns {
             writeln!(out, "{}", row.trim_end())?;
         } else {
             // A value that does not fit its column takes the rest of the line.
-            writeln!(out, "{mark:INDENT$}{name}  {value}")?;
+            write_beside(mark, &format!("{name}  {value}"), columns, out)?;
         }
         if !place.is_empty() {
-            write_below(&place, "", width, out)?;
+            write_below(&place, "", columns, out)?;
         }
     }
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -70,18 +71,13 @@ pub fn write(frame: &HostFrame, report: &Report, place: &str, screen: Screen, ou
         writeln!(out)?;
     }
     for (why, settings) in reasons {
-        for (index, row) in wrap(&format!("{}: {why}", few(&settings)), width - INDENT)
-            .iter()
-            .enumerate()
-        {
-            writeln!(out, "{:INDENT$}{row}", if index == 0 { "unknown" } else { "" })?;
-        }
+        write_beside("unknown", &format!("{}: {why}", few(&settings)), columns, out)?;
     }
     if !frame.missing.is_empty() {
         writeln!(out)?;
     }
     for missing in &frame.missing {
-        writeln!(out, "{:INDENT$}{missing}", "not read")?;
+        write_beside("not read", &missing.to_string(), columns, out)?;
     }
     Ok(())
 }
@@ -122,9 +118,10 @@ const fn mark(line: &Line) -> &'static str {
     }
 }
 
-/// `30 (default 60)`, `1 (default)`, `empty (default)`; `-` for what is not there or unknown.
+/// `30 (default 60)`, `1 (default)`, `empty (default)`; `?` for an unknown value, `-` for a setting that this kernel does not have.
 fn value(line: &Line) -> String {
     let value = match line.value.as_deref() {
+        None if line.standing == Standing::Unknown => UNKNOWN,
         None => "-",
         Some("") => "empty",
         Some(value) => value,
@@ -162,28 +159,31 @@ impl<'a> Block<'a> {
     }
 
     /// Writes the severity and the setting, then the explanation and the advice.
-    fn write(&self, width: usize, screen: Screen, out: &mut dyn Write) -> io::Result<()> {
+    fn write(&self, columns: usize, screen: Screen, out: &mut dyn Write) -> io::Result<()> {
         let Self { finding, head, words } = self;
         let severity = finding.severity.key();
         let style = style(finding.severity, screen);
         let bold = screen.styled(Style::new().bold());
-        writeln!(
-            out,
-            "\n{style}{severity}{style:#}{:1$}{bold}{head}{bold:#}",
-            "",
-            INDENT - severity.len()
-        )?;
-        write_below(words, "", width, out)?;
+        let blanks = INDENT - severity.len();
+        let head = wrap(head, columns - INDENT).join(&format!("\n{:INDENT$}", ""));
+        writeln!(out, "\n{style}{severity}{style:#}{:blanks$}{bold}{head}{bold:#}", "")?;
+        write_below(words, "", columns, out)?;
         for (step, advice) in finding.advice.iter().enumerate() {
-            write_below(advice, if step == 0 { "do: " } else { "    " }, width, out)?;
+            write_below(advice, if step == 0 { "do: " } else { "    " }, columns, out)?;
         }
         writeln!(out, "{:INDENT$}(explain {})", "", finding.topic.key())
     }
 }
 
+/// Writes `label` and `words` beside it.
+fn write_beside(label: &str, words: &str, columns: usize, out: &mut dyn Write) -> io::Result<()> {
+    let rows = wrap(words, columns - INDENT);
+    writeln!(out, "{label:INDENT$}{}", rows.join(&format!("\n{:INDENT$}", "")))
+}
+
 /// Writes `words` in indented lines, after `mark`. A command is not wrapped.
-fn write_below(words: &str, mark: &str, width: usize, out: &mut dyn Write) -> io::Result<()> {
-    let room = width - INDENT - mark.len();
+fn write_below(words: &str, mark: &str, columns: usize, out: &mut dyn Write) -> io::Result<()> {
+    let room = columns - INDENT - mark.len();
     let rows = if is_command(words) {
         vec![words.to_owned()]
     } else {
@@ -225,13 +225,13 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_the_screen_unless_it_is_a_command() {
-        for width in [80, 100, 120, 200] {
-            for text in shown(Screen::plain(width)) {
+        for columns in [60, 80, 100, 120, 200] {
+            for text in shown(Screen::plain(columns)) {
                 let settings = Setting::ALL.map(Setting::sysctl);
                 assert!(settings.iter().all(|setting| text.contains(setting)), "{text}");
                 for line in text.lines() {
-                    let fits = line.chars().count() <= width || line.contains("sysctl -w");
-                    assert!(fits, "{width}: {line}");
+                    let fits = width(line) <= columns || line.contains("sysctl -w");
+                    assert!(fits, "{columns}: {line}");
                 }
             }
         }

@@ -29,12 +29,15 @@ pub(super) fn write_both(line: &mut String, event: &Transition, max: usize) {
     pad(line, at, ENDPOINT);
 }
 
-/// Writes ` :8080 <10.0.0.1:51598`, without the local address. The remote endpoint takes at most `max` columns.
-pub(super) fn write_port_and_peer(line: &mut String, event: &Transition, max: usize) {
-    line.push(' ');
+/// Writes the local port: `:8080 `.
+pub(super) fn write_local_port(line: &mut String, event: &Transition) {
     let at = line.len();
     write_port(line, event.lport);
     pad(line, at, PORT);
+}
+
+/// Writes `<10.0.0.1:51598`. The endpoint takes at most `max` columns.
+pub(super) fn write_peer(line: &mut String, event: &Transition, max: usize) {
     line.push(arrow(event));
     let at = line.len();
     write_endpoint(line, &event.remote, event.rport, max);

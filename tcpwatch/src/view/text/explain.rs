@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 
-use super::wrap::{COMMAND, padded, wrap};
+use super::fit::padded;
+use super::wrap::{COMMAND, wrap};
 use crate::explain;
 use crate::explain::group::TopicGroup;
 use crate::explain::lang::Lang;
@@ -174,7 +175,7 @@ mod tests {
 
     use super::*;
     use crate::input::setting::Setting;
-    use crate::view::text::wrap::width;
+    use crate::view::text::fit::width;
 
     fn text(topic: Topic, lang: Lang, columns: usize) -> String {
         let mut out = Vec::new();

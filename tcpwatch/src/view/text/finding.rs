@@ -4,14 +4,12 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use super::wrap::wrap;
+use super::fit::prose;
 use crate::detect::finding::{Finding, Severity};
 use crate::view::screen::Screen;
 
 /// Columns before the text of a step of advice.
 const STEP: usize = 6;
-/// Text is wrapped at no less than so many columns.
-const MIN_WIDTH: usize = 20;
 
 /// Writes the severity and title of `finding`, then each step of its advice.
 ///
@@ -24,7 +22,7 @@ pub fn write(finding: &Finding, screen: Screen, out: &mut dyn Write) -> io::Resu
     let mut advice = finding.advice.clone();
     let last = advice.last_mut().unwrap_or(&mut title);
     *last = format!("{last} (explain {})", finding.topic.key());
-    let mut lines = wrap_beside(&title, word.len() + 2, screen);
+    let mut lines = prose(&title, word.len() + 2, screen);
     writeln!(out, "{style}{word}{style:#}  {}", lines.remove(0))?;
     for line in lines {
         writeln!(out, "{:STEP$}{line}", "")?;
@@ -33,7 +31,7 @@ pub fn write(finding: &Finding, screen: Screen, out: &mut dyn Write) -> io::Resu
         let lines = if is_command(advice) {
             vec![advice.clone()]
         } else {
-            wrap_beside(advice, STEP, screen)
+            prose(advice, STEP, screen)
         };
         for (row, line) in lines.into_iter().enumerate() {
             let mark = if (step, row) == (0, 0) { "  do:" } else { "" };
@@ -60,14 +58,6 @@ pub(super) fn is_command(step: &str) -> bool {
     ["sysctl -w ", "nsenter "]
         .iter()
         .any(|command| step.starts_with(command))
-}
-
-/// Wraps `text` in the columns of the terminal that are left beside `used`; no terminal, no wrapping.
-fn wrap_beside(text: &str, used: usize, screen: Screen) -> Vec<String> {
-    match screen.width {
-        Some(width) => wrap(text, width.saturating_sub(used).max(MIN_WIDTH)),
-        None => vec![text.to_owned()],
-    }
 }
 
 /// The colour of `severity`.

@@ -1,9 +1,11 @@
 //! Groups of sockets as a table: a line per group, a column per state that occurs.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use tcpwatch_common::TcpState;
 
+use super::fit::{padded, shortened, width, write_prose, write_row};
 use crate::model::counts::StateCounts;
 use crate::model::format::{quiet, thousands};
 use crate::model::snapshot::GroupBy;
@@ -44,27 +46,31 @@ impl NumberColumns {
         2 + self.total + self.states.iter().map(|(_, _, width)| 2 + width).sum::<usize>()
     }
 
-    /// Writes the headings and a newline.
-    fn write_headings(&self, out: &mut impl Write, screen: Screen) -> io::Result<()> {
-        write!(out, "  {:>width$}", "total", width = self.total)?;
+    /// The headings.
+    fn headings(&self, screen: Screen) -> String {
+        let mut row = format!("  {:>width$}", "total", width = self.total);
         for &(state, name, width) in &self.states {
             let style = screen.style(state);
-            write!(out, "  {style}{name:>width$}{style:#}")?;
+            // Writing to a string cannot fail, here and below.
+            let _ = write!(row, "  {style}{name:>width$}{style:#}");
         }
-        writeln!(out)
+        row
     }
 
-    /// Writes the numbers of a group and a newline.
-    fn write(&self, out: &mut impl Write, counts: &StateCounts) -> io::Result<()> {
-        write!(out, "  {:>width$}", quiet(counts.total()), width = self.total)?;
+    /// The numbers of a group.
+    fn numbers(&self, counts: &StateCounts) -> String {
+        let mut row = format!("  {:>width$}", quiet(counts.total()), width = self.total);
         for &(state, _, width) in &self.states {
-            write!(out, "  {:>width$}", quiet(counts.get(state)))?;
+            let _ = write!(row, "  {:>width$}", quiet(counts.get(state)));
         }
-        writeln!(out)
+        row
     }
 }
 
-/// Writes the groups of `snapshot`. States have short names if long ones do not fit `screen`.
+/// Least width of a part of the key that does not fit.
+const MIN_KEY: usize = 10;
+
+/// Writes the groups of `snapshot`. If they do not fit `screen`, states have short names, and long parts of the key lose their middle.
 ///
 /// # Errors
 /// `out` cannot be written to.
@@ -78,7 +84,7 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot, screen: Screen) -> io::R
             .map(|group| group.key.iter().map(ToString::to_string).collect()),
     );
     let mut widths: Vec<usize> = (0..snapshot.by.len())
-        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .map(|column| rows.iter().map(|row| width(&row[column])).max().unwrap_or(0))
         .collect();
     let rest = match snapshot.other.map(|other| other.groups) {
         Some(Some(groups)) => format!("other ({})", thousands(groups as u64)),
@@ -90,31 +96,37 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot, screen: Screen) -> io::R
     if let (Some(last), Some(_)) = (widths.last_mut(), &snapshot.other) {
         *last += missing;
     }
-    let keys = keys(&widths);
     let mut columns = NumberColumns::new(snapshot, states::column);
-    if keys + columns.width() > screen.columns() {
+    if keys(&widths) + columns.width() > screen.columns() {
         columns = NumberColumns::new(snapshot, states::short);
+    }
+    if let Some(screen) = screen.width {
+        while keys(&widths) + columns.width() > screen
+            && let Some(widest) = widths.iter_mut().max()
+            && *widest > MIN_KEY
+        {
+            *widest -= 1;
+        }
     }
 
     for (index, row) in rows.iter().enumerate() {
-        for (column, (part, width)) in row.iter().zip(&widths).enumerate() {
-            let gap = if column > 0 { "  " } else { "" };
-            write!(out, "{gap}{part:width$}")?;
-        }
-        match index.checked_sub(1).and_then(|index| snapshot.groups.get(index)) {
-            Some(group) => columns.write(out, &group.states)?,
-            None => columns.write_headings(out, screen)?,
-        }
+        let parts = row.iter().zip(&widths);
+        let parts: Vec<String> = parts
+            .map(|(part, &width)| padded(&shortened(part, width), width))
+            .collect();
+        let rest = match index.checked_sub(1).and_then(|index| snapshot.groups.get(index)) {
+            Some(group) => columns.numbers(&group.states),
+            None => columns.headings(screen),
+        };
+        write_row(&(parts.join("  ") + &rest), screen, out)?;
     }
     if let Some(other) = &snapshot.other {
-        write!(out, "{rest:keys$}")?;
-        columns.write(out, &other.states)?;
+        let rest = padded(&shortened(&rest, keys(&widths)), keys(&widths));
+        write_row(&(rest + &columns.numbers(&other.states)), screen, out)?;
         if other.groups.is_none() {
-            writeln!(
-                out,
-                "more than {} groups: the sockets of further groups are in 'other'",
-                thousands(GROUPS_MAX as u64)
-            )?;
+            let groups = thousands(GROUPS_MAX as u64);
+            let text = format!("more than {groups} groups: the sockets of further groups are in 'other'");
+            write_prose(&text, 0, screen, out)?;
         }
     }
     Ok(())

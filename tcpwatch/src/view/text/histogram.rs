@@ -8,13 +8,13 @@ use crate::view::screen::Screen;
 use crate::view::text::bars;
 
 /// The row of a power of two.
-struct Row {
+struct PowerRow {
     from: String,
     to: String,
     count: u64,
 }
 
-impl From<Bucket> for Row {
+impl From<Bucket> for PowerRow {
     fn from(bucket: Bucket) -> Self {
         Self {
             from: duration(bucket.from_ns),
@@ -36,8 +36,8 @@ pub fn write(out: &mut dyn Write, title: &str, histogram: &Histogram, screen: Sc
     if histogram.unknown() > 0 {
         writeln!(out, "  unknown start: {}", thousands(histogram.unknown()))?;
     }
-    let rows: Vec<Row> = histogram.powers().into_iter().map(Row::from).collect();
-    let widest = |text: fn(&Row) -> usize| rows.iter().map(text).max().unwrap_or(0);
+    let rows: Vec<PowerRow> = histogram.powers().into_iter().map(PowerRow::from).collect();
+    let widest = |text: fn(&PowerRow) -> usize| rows.iter().map(text).max().unwrap_or(0);
     let from = widest(|row| row.from.len());
     let to = widest(|row| row.to.len());
     let number = widest(|row| thousands(row.count).len());

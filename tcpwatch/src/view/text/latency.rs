@@ -1,18 +1,59 @@
 //! `latency` for people: a table of quantiles, and for all connections together the histograms drawn.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use jiff::tz::TimeZone;
 
+use super::fit::{padded, shortened, width, write_prose, write_row};
 use super::histogram;
 use crate::detect::finding::Finding;
+use crate::input::histogram::Histogram;
 use crate::input::latency::{LatencyBy, LatencyGroup, Measured, Retransmits};
-use crate::model::format::{QUIET, brief, quiet, several, two_digits};
+use crate::model::format::{UNKNOWN, brief, quiet, several, two_digits};
 use crate::model::frame::Frame;
 use crate::model::latency::LatencyFrame;
 use crate::view::View;
 use crate::view::screen::Screen;
 use crate::view::words;
+
+/// Width of the column with the measure.
+const MEASURE: usize = 17;
+/// Least width of the column with the name of the group, where there is one.
+const MIN_NAME: usize = 13;
+
+/// A column of numbers.
+#[derive(Clone)]
+struct Column {
+    heading: &'static str,
+    width: usize,
+    number: fn(&Histogram) -> String,
+}
+
+impl Column {
+    const fn new(heading: &'static str, width: usize, number: fn(&Histogram) -> String) -> Self {
+        Self { heading, width, number }
+    }
+}
+
+const COLUMNS: [Column; 6] = [
+    Column::new("count", 9, |histogram| quiet(histogram.count())),
+    Column::new("p50", 7, |histogram| length(histogram.quantile(0.5))),
+    Column::new("p90", 7, |histogram| length(histogram.quantile(0.9))),
+    Column::new("p99", 7, |histogram| length(histogram.quantile(0.99))),
+    Column::new("max", 7, |histogram| length(histogram.max())),
+    Column::new("unknown", 9, |histogram| quiet(histogram.unknown())),
+];
+
+/// Formats a length of time.
+fn length(ns: Option<u64>) -> String {
+    ns.map_or_else(|| UNKNOWN.into(), |ns| brief(two_digits(ns)))
+}
+
+/// Width of the measure and of `columns`.
+fn numbers(columns: &[Column]) -> usize {
+    MEASURE + columns.iter().map(|column| column.width).sum::<usize>()
+}
 
 /// Tables, and drawings.
 pub struct Text {
@@ -44,8 +85,9 @@ impl Text {
         (shown, groups.saturating_sub(self.limit))
     }
 
-    /// One line a histogram. `with_netns` adds the network namespace to the names of groups.
-    fn table(shown: &[&Measured], by: LatencyBy, with_netns: bool, out: &mut dyn Write) -> io::Result<()> {
+    /// One line a histogram. `with_netns` adds the network namespace to the names of groups. On a narrow screen p90 and `unknown` are left
+    /// out, and a long name loses its middle.
+    fn table(&self, shown: &[&Measured], by: LatencyBy, with_netns: bool, out: &mut dyn Write) -> io::Result<()> {
         let heading = by.key().unwrap_or_default();
         let names: Vec<String> = shown
             .iter()
@@ -54,37 +96,38 @@ impl Text {
                 None => measured.group.to_string(),
             })
             .collect();
-        let name = match by {
+        let widest = names.iter().map(|name| width(name)).max().unwrap_or(0);
+        let mut name = match by {
             LatencyBy::All => 0,
-            _ => names.iter().map(String::len).max().unwrap_or(0).max(heading.len()) + 2,
+            _ => widest.max(heading.len()) + 2,
         };
-        writeln!(
-            out,
-            "{heading:name$}{:<17}{:>9}{:>7}{:>7}{:>7}{:>7}{:>9}",
-            "what", "count", "p50", "p90", "p99", "max", "unknown"
-        )?;
+        let mut columns = COLUMNS.to_vec();
+        if let Some(screen) = self.screen.width {
+            for heading in ["p90", "unknown"] {
+                if name.min(MIN_NAME) + numbers(&columns) > screen {
+                    columns.retain(|column| column.heading != heading);
+                }
+            }
+            name = name.min(screen.saturating_sub(numbers(&columns)).max(MIN_NAME));
+        }
+        let mut row = |group: &str, measure: &str, number: &dyn Fn(&Column) -> String| {
+            let group = shortened(group, name.saturating_sub(2));
+            let mut row = format!("{}{measure:<MEASURE$}", padded(&group, name));
+            for column in &columns {
+                // Writing to a string cannot fail.
+                let _ = write!(row, "{:>1$}", number(column), column.width);
+            }
+            write_row(&row, self.screen, out)
+        };
+        row(heading, "what", &|column| column.heading.to_owned())?;
         let mut before: Option<LatencyGroup> = None;
         for (measured, group) in shown.iter().zip(&names) {
-            let histogram = &measured.histogram;
-            // A group's name stands in its first line.
-            let group = if by == LatencyBy::All || before == Some(measured.group) {
-                ""
-            } else {
-                group.as_str()
-            };
+            // The name of a group is in its first line.
+            let is_first = by != LatencyBy::All && before != Some(measured.group);
             before = Some(measured.group);
-            let length = |ns: Option<u64>| ns.map_or_else(|| QUIET.into(), |ns| brief(two_digits(ns)));
-            writeln!(
-                out,
-                "{group:name$}{:<17}{:>9}{:>7}{:>7}{:>7}{:>7}{:>9}",
-                measured.measure.key(),
-                quiet(histogram.count()),
-                length(histogram.quantile(0.5)),
-                length(histogram.quantile(0.9)),
-                length(histogram.quantile(0.99)),
-                length(histogram.max()),
-                quiet(histogram.unknown()),
-            )?;
+            let group = if is_first { group } else { "" };
+            let number = |column: &Column| (column.number)(&measured.histogram);
+            row(group, measured.measure.key(), &number)?;
         }
         Ok(())
     }
@@ -105,7 +148,7 @@ impl View for Text {
             writeln!(out, "no connection moved")?;
         } else {
             let (shown, left_out) = self.shown(frame);
-            Self::table(&shown, frame.by, frame.has_namespaces(), out)?;
+            self.table(&shown, frame.by, frame.has_namespaces(), out)?;
             if left_out > 0 {
                 writeln!(
                     out,
@@ -122,23 +165,23 @@ impl View for Text {
             }
         }
         let Retransmits { syn, syn_ack, data } = frame.retransmits;
-        write!(out, "sent again: {syn} SYN, {syn_ack} SYN-ACK, {data} other")?;
+        let mut text = format!("sent again: {syn} SYN, {syn_ack} SYN-ACK, {data} other");
         if frame.evicted > 0 {
             let groups = several(
                 frame.evicted,
                 "group that was idle longest is",
                 "groups that were idle longest are",
             );
-            write!(out, "; {groups} in other")?;
+            let _ = write!(text, "; {groups} in other");
         }
         if frame.unmeasured > 0 {
             let waits = several(frame.unmeasured, "wait", "waits");
-            write!(out, "; no room to measure {waits} for accept()")?;
+            let _ = write!(text, "; no room to measure {waits} for accept()");
         }
         if let Some(missed) = frame.missed.filter(|&missed| missed > 0) {
-            write!(out, "; {}", words::missed(missed))?;
+            let _ = write!(text, "; {}", words::missed(missed));
         }
-        writeln!(out)
+        write_prose(&text, 0, self.screen, out)
     }
 }
 
@@ -150,11 +193,14 @@ mod tests {
     use tcpwatch_common::TcpState;
 
     use super::*;
-    use crate::input::histogram::Histogram;
     use crate::input::latency::{LatencySample, Measure};
     use crate::model::latency::Latency;
 
     fn shown(by: LatencyBy, limit: usize) -> String {
+        shown_on(80, by, limit)
+    }
+
+    fn shown_on(columns: usize, by: LatencyBy, limit: usize) -> String {
         let measured = |measure, group, ns: &[u64]| {
             let mut histogram = Histogram::default();
             for &ns in ns {
@@ -196,7 +242,7 @@ mod tests {
             unmeasured: 0,
             missed: Some(0),
         };
-        let screen = Screen::plain(80);
+        let screen = Screen::plain(columns);
         let mut out = Vec::new();
         Text::new(TimeZone::UTC, limit, screen)
             .frame(&Frame::from(&frame), &[], &mut out)
@@ -249,6 +295,18 @@ mod tests {
         };
         assert_eq!(lines(&[7, 8]), ["80 netns 7", "80 netns 8"]);
         assert_eq!(lines(&[7]), ["80"], "there is one namespace");
+    }
+
+    #[test]
+    fn narrow_terminals_get_fewer_columns() {
+        let text = shown_on(60, LatencyBy::Lport, 1);
+        for line in [
+            "lport  what                 count    p50    p99    max\n",
+            "80     accept                   1  1.5us  1.5us  1.5us\n",
+            "other  accept                   1  140us  140us  140us\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
     }
 
     #[test]

@@ -8,8 +8,8 @@ use jiff::tz::TimeZone;
 use tcpwatch_common::TcpState;
 
 use super::descriptors::descriptors;
+use super::fit::write_prose;
 use super::opened_by;
-use super::wrap::wrap;
 use crate::detect::finding::Finding;
 use crate::detect::leak::{advice, condition, oldest, place, topic, who, why};
 use crate::input::escaped::Escaped;
@@ -18,7 +18,7 @@ use crate::model::format::{duration, several, thousands};
 use crate::model::frame::Frame;
 use crate::model::leaks::{Group, Key, LeaksFrame, STATES, Verdict};
 use crate::view::View;
-use crate::view::leaks::Selection;
+use crate::view::leaks::ScanScope;
 use crate::view::screen::Screen;
 use crate::view::timestamp::Stamp;
 use crate::view::words;
@@ -34,13 +34,13 @@ const YOUNG: usize = 3;
 pub struct Text {
     stamp: Stamp,
     screen: Screen,
-    selection: Selection,
+    selection: ScanScope,
 }
 
 impl Text {
     /// Times are shown in `zone`; the heading shows `selection`.
     #[must_use]
-    pub fn new(zone: TimeZone, screen: Screen, selection: Selection) -> Self {
+    pub fn new(zone: TimeZone, screen: Screen, selection: ScanScope) -> Self {
         Self {
             stamp: Stamp::local(zone),
             screen,
@@ -201,11 +201,7 @@ impl Text {
 
     /// Ends a line of which `indent` columns are written, and goes on below that where it is too long.
     fn rest(&self, text: &str, indent: usize, out: &mut dyn Write) -> io::Result<()> {
-        let lines = match self.screen.width {
-            Some(width) => wrap(text, width.saturating_sub(indent)),
-            None => vec![text.to_owned()],
-        };
-        writeln!(out, "{}", lines.join(&format!("\n{:indent$}", "")))
+        write_prose(text, indent, self.screen, out)
     }
 }
 
@@ -327,7 +323,7 @@ mod tests {
 
     fn shown_to(filter: Filter, netns: NetnsSelector, frame: &LeaksFrame, screen: Screen) -> String {
         let mut out = Vec::new();
-        let mut view = Text::new(TimeZone::UTC, screen, Selection::new(filter, netns));
+        let mut view = Text::new(TimeZone::UTC, screen, ScanScope::new(filter, netns));
         view.frame(&Frame::from(frame), &[], &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }

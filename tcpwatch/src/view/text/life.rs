@@ -4,11 +4,8 @@ use std::fmt::Write as _;
 
 use super::trace::{Layout, TextColumns};
 use crate::input::{Connection, Traffic};
-use crate::model::format::{QUIET, brief, duration, quiet_short};
+use crate::model::format::{UNKNOWN, brief, duration, quiet_short};
 use crate::view::screen::Screen;
-
-/// Stands for an unknown number; `·` stands for zero.
-const UNKNOWN: &str = "?";
 
 /// Headings and widths of the columns; a blank precedes each.
 type Widths = &'static [(&'static str, usize)];
@@ -21,7 +18,7 @@ fn widths(layout: Layout) -> Widths {
     match layout {
         Layout::Full => FULL,
         Layout::Middle => MIDDLE,
-        Layout::Narrow => &MIDDLE[..3],
+        Layout::Narrow | Layout::Least => &MIDDLE[..3],
     }
 }
 
@@ -46,7 +43,7 @@ impl TextColumns for Connection {
             traffic(&|traffic| quiet_short(traffic.received)),
             traffic(&|traffic| {
                 let ns = traffic.srtt_us.map(|us| u64::from(us) * 1000);
-                ns.map_or(QUIET.into(), time)
+                ns.map_or(UNKNOWN.into(), time)
             }),
             traffic(&|traffic| quiet_short(traffic.retransmits.into())),
         ];

@@ -9,6 +9,7 @@ pub mod doctor;
 mod endpoints;
 pub mod explain;
 pub mod finding;
+pub(super) mod fit;
 pub mod group_table;
 pub mod histogram;
 pub mod latency;

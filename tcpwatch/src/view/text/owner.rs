@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::fit::{head, width};
 use crate::model::trace::{TraceRecord, TraceRow};
 
 /// Marks an owner that did not call `connect()` or `accept()`, where there is no room for how it is known.
@@ -29,7 +30,7 @@ pub(super) fn write<T: TraceRecord>(line: &mut String, row: &TraceRow<T>, room: 
         let end_of_owner = line.len();
         write_ending(line, row, detail);
         let Some(room) = room else { return };
-        let excess = line[start..].chars().count().saturating_sub(room);
+        let excess = width(&line[start..]).saturating_sub(room);
         if excess == 0 {
             return;
         }
@@ -89,8 +90,9 @@ fn write_ending<T: TraceRecord>(line: &mut String, row: &TraceRow<T>, detail: De
 fn shorten(line: &mut String, start: usize, end: usize, excess: usize) {
     let name = &line[start..end];
     // The ellipsis takes a column, too.
-    let kept = name.chars().count().saturating_sub(excess + 1).max(1);
-    if let Some((at, _)) = name.char_indices().nth(kept) {
-        line.replace_range(start + at..end, "…");
+    let kept = head(name, width(name).saturating_sub(excess + 1)).len();
+    let first = name.chars().next().map_or(0, char::len_utf8);
+    if kept.max(first) < name.len() {
+        line.replace_range(start + kept.max(first)..end, "…");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::fit::write_prose;
 use crate::model::format::several;
 use crate::model::snapshot::{Origin, Snapshot};
 use crate::view::screen::Screen;
@@ -13,15 +14,13 @@ use crate::view::words;
 /// # Errors
 /// `out` cannot be written to.
 pub fn write(out: &mut impl Write, snapshot: &Snapshot, scope: &[String], screen: Screen) -> io::Result<()> {
-    for words in scope {
-        write!(out, "{words}, ")?;
-    }
     let total = snapshot.states.total();
-    write!(out, "{}", several(total, "connection", "connections"))?;
+    let mut heading = scope.to_vec();
+    heading.push(several(total, "connection", "connections"));
     if let Origin::Proc { refused: Some(why) } = &snapshot.origin {
-        write!(out, ", read from /proc/net/tcp: netlink refused ({why})")?;
+        heading.push(format!("read from /proc/net/tcp: netlink refused ({why})"));
     }
-    writeln!(out)?;
+    write_prose(&heading.join(", "), 0, screen, out)?;
     if total == 0 {
     } else if snapshot.by.is_empty() {
         bars::write(out, &snapshot.states, screen)?;
@@ -29,7 +28,7 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot, scope: &[String], screen
         group_table::write(out, snapshot, screen)?;
     }
     match snapshot.unseen.as_ref().and_then(words::unseen) {
-        Some(unseen) => writeln!(out, "{unseen}"),
+        Some(unseen) => write_prose(&unseen, 0, screen, out),
         None => Ok(()),
     }
 }
@@ -106,7 +105,8 @@ mod tests {
 
     #[test]
     fn narrow_terminals_get_short_names_of_states() {
-        let want = "this network namespace, 1,415 connections\n\
+        let want = "this network namespace, 1,415\n\
+            connections\n\
             remote     lport  total  estab  tw  clwt\n\
             10.0.3.17  8080   1,311  1,290  12     9\n\
             other (4)           104     83  21     ·\n";
@@ -140,7 +140,7 @@ mod tests {
         let line = "3 connections have an unknown owner: 2 processes could not be read\n";
         let text_of_all = text(&partial, 80);
         assert!(
-            text_of_all.contains("\n-        1,415  ") && text_of_all.ends_with(line),
+            text_of_all.contains("\n?        1,415  ") && text_of_all.ends_with(line),
             "{text_of_all}"
         );
         let none = SnapshotBuilder::new(&[]).finish(Timestamp::UNIX_EPOCH, None, Origin::SockDiag, None);
@@ -153,7 +153,7 @@ mod tests {
         let refused = Origin::Proc {
             refused: Some("not permitted".into()),
         };
-        let bars = text(&snapshot(&[], None, refused.clone()), 80);
+        let bars = text(&snapshot(&[], None, refused.clone()), 120);
         assert!(bars.starts_with(
             "this network namespace, 1,415 connections, read from /proc/net/tcp: netlink refused (not permitted)\n  ESTAB"
         ));

@@ -7,6 +7,7 @@ use anstyle::Style;
 use jiff::tz::TimeZone;
 use tcpwatch_common::{StateSet, TcpState};
 
+use super::fit::{shortened, write_prose, write_row};
 use crate::detect::finding::Finding;
 use crate::model::format;
 use crate::model::frame::Frame;
@@ -81,15 +82,15 @@ impl ColumnGroup {
 fn columns_of(states: StateSet) -> Vec<Column> {
     let columns_of_one = |state| {
         [
-            ("now", Number::State(state)),
-            ("in/s", Number::Entered(state)),
-            ("out/s", Number::Left(state)),
+            ("now", 1, Number::State(state)),
+            ("in/s", 2, Number::Entered(state)),
+            ("out/s", 3, Number::Left(state)),
         ]
-        .map(|(name, number)| Column {
+        .map(|(name, drop_order, number)| Column {
             group: ColumnGroup::State(state),
             name,
             width: 7,
-            drop_order: 0,
+            drop_order,
             number,
         })
     };
@@ -150,7 +151,8 @@ impl Text {
         } else {
             columns_of(states)
         };
-        while TIME + columns.iter().map(|column| column.width).sum::<usize>() > screen.columns() {
+        let needed = |columns: &[Column]| TIME + columns.iter().map(|column| column.width).sum::<usize>();
+        while screen.width.is_some_and(|width| needed(&columns) > width) {
             let next = columns.iter().enumerate().max_by_key(|(_, column)| column.drop_order);
             match next {
                 Some((index, column)) if column.drop_order > 0 => columns.remove(index),
@@ -176,14 +178,23 @@ impl Text {
             // The heading starts above the name of its first column.
             let indent = group.first().map_or(0, |column| column.width - column.name.len());
             let heading = group.first().map_or("", |column| column.group.heading());
+            // Room for one column may be too small for the whole heading.
+            let heading = shortened(heading, width - indent);
             // Writing to a string cannot fail.
             let _ = write!(groups, "{:indent$}{heading:<1$}", "", width - indent);
             for column in group {
                 let _ = write!(names, "{:>1$}", column.name, column.width);
             }
         }
-        writeln!(out, "{dim}{}{dim:#}", groups.trim_end())?;
-        writeln!(out, "{dim}{names}{dim:#}")
+        write_row(&format!("{dim}{}{dim:#}", groups.trim_end()), self.screen, out)?;
+        write_row(&format!("{dim}{names}{dim:#}"), self.screen, out)
+    }
+
+    /// Writes `text` below the numbers.
+    fn write_note(&self, text: &str, out: &mut dyn Write) -> io::Result<()> {
+        let indent = TIME + 2;
+        write!(out, "{:indent$}", "")?;
+        write_prose(text, indent, self.screen, out)
     }
 }
 
@@ -196,7 +207,8 @@ impl View for Text {
             self.write_header(out)?;
         }
         self.rows += 1;
-        write!(out, "{}", frame.time.to_zoned(self.zone.clone()).strftime("%H:%M:%S"))?;
+        let time = frame.time.to_zoned(self.zone.clone());
+        let mut row = time.strftime("%H:%M:%S").to_string();
         for column in &self.columns {
             let rate = |count| format::per_second(count, frame.interval_s);
             let (number, style) = match column.number {
@@ -207,29 +219,25 @@ impl View for Text {
                 Number::Count(count) => (count(frame), Style::new()),
             };
             let (text, style) = match number {
-                None => ("?".into(), style),
+                None => (format::UNKNOWN.into(), style),
                 Some(0) => (format::QUIET.into(), Style::new().dimmed()),
                 Some(number) => (format::fit(number, column.width - 1), style),
             };
             let style = self.screen.styled(style);
-            write!(out, "{style}{text:>0$}{style:#}", column.width)?;
+            // Writing to a string cannot fail.
+            let _ = write!(row, "{style}{text:>0$}{style:#}", column.width);
         }
-        writeln!(out)?;
+        write_row(&row, self.screen, out)?;
         if let Some(sockets) = frame.drift.filter(|&sockets| sockets > 0) {
-            writeln!(
-                out,
-                "{:>TIME$}  the counts differed by {sockets} from a new count of all sockets, and were corrected",
-                ""
-            )?;
+            let text = format!("the counts differed by {sockets} from a new count of all sockets, and were corrected");
+            self.write_note(&text, out)?;
         }
         if frame.unmarked > self.unmarked_before {
-            let unmarked = frame.unmarked;
-            writeln!(
-                out,
-                "{:>TIME$}  the counts may be off by {unmarked}: the kernel refused to mark as many sockets \
-                 (net.core.optmem_max)",
-                ""
-            )?;
+            let text = format!(
+                "the counts may be off by {}: the kernel refused to mark as many sockets (net.core.optmem_max)",
+                frame.unmarked
+            );
+            self.write_note(&text, out)?;
         }
         self.unmarked_before = frame.unmarked;
         Ok(())

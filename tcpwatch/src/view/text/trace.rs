@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use tcpwatch_common::TcpState;
 
 use super::endpoints::{self, ENDPOINT, PORT};
+use super::fit::{self, width, write_prose, write_row};
 use super::owner;
 use crate::input::Transition;
 use crate::model::format;
@@ -26,6 +27,8 @@ pub enum Layout {
     Middle,
     /// As [`Layout::Middle`], but seconds and no id: fits 80 columns.
     Narrow,
+    /// As [`Layout::Narrow`], but without the local port.
+    Least,
 }
 
 /// Least width of a terminal for [`Layout::Full`] with an owner and an ending as long as `nginx[23023]  peer closed`.
@@ -44,7 +47,8 @@ impl Layout {
         match screen.width {
             None | Some(FULL..) => Self::Full,
             Some(MIDDLE..) => Self::Middle,
-            Some(_) => Self::Narrow,
+            Some(NARROW..) => Self::Narrow,
+            Some(_) => Self::Least,
         }
     }
 
@@ -55,6 +59,7 @@ impl Layout {
             Self::Full => spare(FULL).map_or(usize::MAX, |spare| ENDPOINT + spare / 2),
             Self::Middle => PEER + spare(MIDDLE).unwrap_or(0),
             Self::Narrow => PEER + spare(NARROW).unwrap_or(0),
+            Self::Least => ENDPOINT,
         }
     }
 }
@@ -99,7 +104,7 @@ impl TextColumns for Transition {
     fn headings(layout: Layout) -> String {
         match layout {
             Layout::Full => format!("  {:<11}   {:<11} {:>7}", "from", "to", "dwell"),
-            Layout::Middle | Layout::Narrow => format!(" {:<5} {:<5} {:>5}", "from", "to", "dwell"),
+            Layout::Middle | Layout::Narrow | Layout::Least => format!(" {:<5} {:<5} {:>5}", "from", "to", "dwell"),
         }
     }
 
@@ -115,13 +120,13 @@ impl TextColumns for Transition {
                 write_state(self.to, " > ", self.to.name(), 11);
                 (7, format::duration)
             }
-            Layout::Middle | Layout::Narrow => {
+            Layout::Middle | Layout::Narrow | Layout::Least => {
                 write_state(self.from, " ", states::short(self.from), 5);
                 write_state(self.to, ">", states::short(self.to), 5);
                 (5, format::brief)
             }
         };
-        let dwell = self.dwell_ns.map_or_else(|| format::QUIET.into(), format);
+        let dwell = self.dwell_ns.map_or_else(|| format::UNKNOWN.into(), format);
         let _ = write!(line, " {dwell:>width$}");
     }
 }
@@ -129,23 +134,22 @@ impl TextColumns for Transition {
 impl<T: TextColumns> TraceFormat<T> for Text {
     fn header(&mut self, out: &mut dyn Write) -> io::Result<()> {
         let headings = T::headings(self.layout);
-        match self.layout {
-            Layout::Full => writeln!(
-                out,
+        let row = match self.layout {
+            Layout::Full => format!(
                 "{:<15}  {:<8}{:>ENDPOINT$}   {:<ENDPOINT$}{headings}  owner",
                 "time", "id", "local", "remote"
             ),
-            Layout::Middle => writeln!(
-                out,
+            Layout::Middle => format!(
                 "{:<12} {:<6}{headings} {:<PORT$} {:<ENDPOINT$} owner",
                 "time", "id", "local", "remote"
             ),
-            Layout::Narrow => writeln!(
-                out,
+            Layout::Narrow => format!(
                 "{:<8}{headings} {:<PORT$} {:<ENDPOINT$} owner",
                 "time", "local", "remote"
             ),
-        }
+            Layout::Least => format!("{:<8}{headings}  {:<ENDPOINT$} owner", "time", "remote"),
+        };
+        write_row(&row, self.screen, out)
     }
 
     fn row(&mut self, row: &TraceRow<T>, out: &mut dyn Write) -> io::Result<()> {
@@ -163,7 +167,7 @@ impl<T: TextColumns> TraceFormat<T> for Text {
                 row.record.write_columns(line, self.layout, self.screen);
                 line.push_str("  ");
             }
-            Layout::Middle | Layout::Narrow => {
+            Layout::Middle | Layout::Narrow | Layout::Least => {
                 // `14:02:12.388107` is cut after the milliseconds or the seconds.
                 if self.layout == Layout::Middle {
                     line.push_str(time.get(..12).unwrap_or(time));
@@ -173,14 +177,17 @@ impl<T: TextColumns> TraceFormat<T> for Text {
                     line.push_str(time.get(..8).unwrap_or(time));
                 }
                 row.record.write_columns(line, self.layout, self.screen);
-                endpoints::write_port_and_peer(line, event, endpoint_width);
+                line.push(' ');
+                if self.layout != Layout::Least {
+                    endpoints::write_local_port(line, event);
+                }
+                endpoints::write_peer(line, event, endpoint_width);
                 line.push(' ');
             }
         }
-        let room = self.screen.width.map(|width| width.saturating_sub(width_of(line)));
+        let room = self.screen.width.map(|columns| columns.saturating_sub(width(line)));
         owner::write(line, row, room);
-        line.push('\n');
-        out.write_all(line.as_bytes())
+        write_row(line, self.screen, out)
     }
 
     fn totals(&mut self, totals: &TraceTotals, out: &mut dyn Write) -> io::Result<()> {
@@ -192,17 +199,17 @@ impl<T: TextColumns> TraceFormat<T> for Text {
             lost,
             missed,
         } = totals;
-        write!(out, "{seen} {} seen, {printed} shown, {lost} lost", T::PLURAL)?;
+        let mut text = format!("{seen} {} seen, {printed} shown, {lost} lost", T::PLURAL);
         if *dropped > 0 {
-            write!(out, ", {dropped} dropped")?;
+            let _ = write!(text, ", {dropped} dropped");
         }
         if *unmatched > 0 {
-            write!(out, ", {unmatched} of other owners")?;
+            let _ = write!(text, ", {unmatched} of other owners");
         }
-        match missed {
-            None | Some(0) => writeln!(out),
-            Some(missed) => writeln!(out, "; {}", words::missed(*missed)),
+        if let Some(missed) = missed.filter(|&missed| missed > 0) {
+            let _ = write!(text, "; {}", words::missed(missed));
         }
+        write_prose(&text, 0, self.screen, out)
     }
 }
 
@@ -218,17 +225,9 @@ fn write_id(line: &mut String, event: &Transition, width: usize) {
 
 /// Pads the text that starts at byte `at` to `width` columns.
 pub(super) fn pad(line: &mut String, at: usize, width: usize) {
-    for _ in line[at..].chars().count()..width {
+    for _ in fit::width(&line[at..])..width {
         line.push(' ');
     }
-}
-
-/// Columns that `line` takes on a terminal. Colour sequences (`ESC [ … m`) take none.
-fn width_of(line: &str) -> usize {
-    let mut parts = line.split('\x1b');
-    let first = parts.next().map_or(0, |text| text.chars().count());
-    let others = parts.map(|part| part.split_once('m').map_or("", |(_, text)| text).chars().count());
-    first + others.sum::<usize>()
 }
 
 #[cfg(test)]
@@ -308,6 +307,13 @@ mod tests {
                 "01:00:00 estab>clwt  283ms :8080 <10.0.3.17:51598       nginx[812] (listen)",
             ]
         );
+        assert_eq!(
+            shown(Screen::plain(60), &row),
+            [
+                "time     from  to    dwell  remote                owner",
+                "01:00:00 estab>clwt  283ms <10.0.3.17:51598       nginx~",
+            ]
+        );
     }
 
     #[test]
@@ -351,13 +357,18 @@ mod tests {
         }
     }
 
-    /// The name of the owner may be cut; the ending never is.
+    /// The name of the owner may be cut; the ending is not, on 80 columns or more.
     #[test]
     fn no_row_is_longer_than_the_terminal() {
         let address = |ip: &str| Address::new(ip.parse::<IpAddr>().unwrap(), 0);
         let peers = ["1.1.1.1", "255.255.255.255", "::1", "2a01:4f8:c17:b8f::2"];
         let long = "2001:db8:85a3:8d31:1319:8a2e:3701:7348";
-        let long_names: [&[u8]; 3] = [b"a", b"kube-controller", b"\x1b\x1b\x1b\x1b\x1b\x1b\x1b\x1b"];
+        let long_names: [&[u8]; 4] = [
+            b"a",
+            b"kube-controller",
+            b"\x1b\x1b\x1b\x1b\x1b\x1b\x1b\x1b",
+            "服务器服务".as_bytes(),
+        ];
         for (peer, name, ending) in peers
             .into_iter()
             .chain([long])
@@ -373,10 +384,10 @@ mod tests {
             let owner = last.owner.as_mut().unwrap();
             (owner.pid, owner.comm) = (NonZeroU32::new(4_194_304), Comm::new(name));
             connection.spent_ns[0] = 90 * 86_400_000_000_000;
-            for width in [80, 99, 100, 120, 135, 136, 140, 200] {
+            for columns in [40, 60, 79, 80, 99, 100, 120, 135, 136, 140, 200] {
                 for colour in [false, true] {
                     let screen = Screen {
-                        width: Some(width),
+                        width: Some(columns),
                         colour,
                     };
                     let lines = [
@@ -384,16 +395,16 @@ mod tests {
                         shown(screen, &row(connection.last, Some(ending))),
                     ];
                     for line in lines.iter().flatten() {
-                        assert!(width_of(line) <= width, "{width}: {line}");
+                        assert!(width(line) <= columns, "{columns}: {line}");
                     }
-                    for [_, line] in &lines {
+                    for [_, line] in lines.iter().filter(|_| columns >= NARROW) {
                         assert!(
                             line.ends_with(ending.short()) || line.ends_with(ending.words()),
-                            "{width}: {line}"
+                            "{columns}: {line}"
                         );
                         // IPv6 addresses may be cut where the local address has a column, too; the longest, also where room is short.
-                        let may_be_cut = width >= FULL || (peer == long && width < 120);
-                        assert!(may_be_cut || line.contains(peer), "{width}: {line}");
+                        let may_be_cut = columns >= FULL || (peer == long && columns < 120);
+                        assert!(may_be_cut || line.contains(peer), "{columns}: {line}");
                     }
                 }
             }
@@ -419,7 +430,7 @@ mod tests {
         (event.id, event.lport, event.dwell_ns, event.opened, event.owner) = (None, None, None, None, None);
         let [_, line] = shown(PIPE, &row(event, None));
         assert!(
-            line.ends_with("·  ?") && line.contains("#? ") && line.contains("10.0.0.5:*   10.0.3.17:51598"),
+            line.ends_with("?  ?") && line.contains("#? ") && line.contains("10.0.0.5:*   10.0.3.17:51598"),
             "{line}"
         );
         let [_, line] = shown(PIPE, &row(partly_seen(), Some(Ending::GracefulPassive)));
@@ -429,12 +440,11 @@ mod tests {
             "{line}"
         );
         let [_, line] = shown(Screen::plain(80), &row(event, None));
-        assert!(line.ends_with("   · :*     10.0.3.17:51598       ?"), "{line}");
+        assert!(line.ends_with("   ? :*     10.0.3.17:51598       ?"), "{line}");
     }
 
     #[test]
     fn colours_take_no_columns() {
-        assert_eq!((width_of("a\x1b[32mb\x1b[0m·"), width_of("")), (3, 0));
         let mut connection: Connection = connection();
         connection.last.opened = Some(Opened::Active);
         let screen = |colour| Screen {
@@ -443,7 +453,7 @@ mod tests {
         };
         let plain = shown(screen(false), &row(connection.last, None))[1].clone();
         let coloured = shown(screen(true), &row(connection.last, None))[1].clone();
-        assert!(coloured.contains("\x1b[") && width_of(&coloured) == width_of(&plain));
+        assert!(coloured.contains("\x1b[") && width(&coloured) == width(&plain));
         assert!(plain.contains(":8080 >10.0.3.17:51598"), "{plain}");
     }
 }

@@ -1,7 +1,9 @@
 //! Wraps prose in English and Chinese. A Chinese character takes two columns, and a line may break after each of them. No line breaks
 //! within a command in backquotes, so that it can be copied.
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthChar;
+
+use super::fit::{head, width};
 
 /// Punctuation that no line begins with.
 const CLOSING: &str = "，。、；：）！？";
@@ -11,19 +13,19 @@ const OPENING: &str = "（";
 /// Encloses a command.
 pub(super) const COMMAND: char = '`';
 
-/// Columns that `text` takes.
-pub(super) fn width(text: &str) -> usize {
-    text.width()
-}
-
-/// Wraps `text` in lines of at most `columns` columns. A longer word gets a line to itself.
+/// Wraps `text` in lines of at most `columns` columns. A longer word is split, and a longer command gets a line to itself.
 pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
-    for piece in pieces(text) {
+    for mut piece in pieces(text) {
         if !line.is_empty() && width(&line) + width(piece.trim_end()) > columns {
             lines.push(line.trim_end().to_owned());
             line.clear();
+        }
+        while width(piece.trim_end()) > columns && !piece.contains(COMMAND) {
+            let fits = head(piece, columns.max(2));
+            lines.push(fits.to_owned());
+            piece = &piece[fits.len()..];
         }
         line += piece;
     }
@@ -65,12 +67,6 @@ fn may_break(letter: char, next: char) -> bool {
     (wide(letter) || wide(next)) && !CLOSING.contains(next) && !OPENING.contains(letter)
 }
 
-/// Pads `text` with blanks to `columns` columns.
-pub(super) fn padded(text: &str, columns: usize) -> String {
-    let blanks = columns.saturating_sub(width(text));
-    format!("{text}{:blanks$}", "")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,7 +74,8 @@ mod tests {
     #[test]
     fn english_breaks_at_blanks() {
         assert_eq!(wrap("one two  three", 7), ["one two", "three"]);
-        assert_eq!(wrap("unbreakable x", 4), ["unbreakable", "x"]);
+        assert_eq!(wrap("a unbreakable x", 4), ["a", "unbr", "eaka", "ble", "x"]);
+        assert_eq!(wrap("unbreakable", 0).concat(), "unbreakable");
         assert_eq!(wrap("", 4), [""]);
     }
 
@@ -105,11 +102,5 @@ mod tests {
             let letters = |text: &str| text.chars().filter(|letter| *letter != ' ').collect::<String>();
             assert_eq!(letters(&lines.concat()), letters(text));
         }
-    }
-
-    #[test]
-    fn padding_counts_columns_and_not_characters() {
-        assert_eq!(padded("状态", 6), "状态  ");
-        assert_eq!(padded("long", 2), "long");
     }
 }
