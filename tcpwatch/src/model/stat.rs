@@ -382,6 +382,7 @@ mod tests {
             (frame.interval_s, frame.opened_active(), frame.opened_passive()),
             (2.0, 4, 2)
         );
+        // The endings: one reset, and two that are unknown.
         assert_eq!((frame.closed(), frame.reset(), frame.lost), (3, 1, 6));
         assert_eq!(frame.seen, 9);
         assert_eq!(
