@@ -326,10 +326,10 @@ impl Live {
     pub fn detach(&mut self) -> Result<EndCounts> {
         self.kernel.detach()?;
         self.is_detached = true;
-        let ledger = self.kernel.settled_ledger();
-        if let Some(counts) = &mut self.counts {
-            counts.detached();
+        if let (Some(counts), Some(_)) = (&mut self.counts, &self.stream) {
+            counts.detached(&self.filter)?;
         }
+        let ledger = self.kernel.settled_ledger();
         Ok(EndCounts {
             moves: ledger.moves,
             lost: ledger.lost + self.stream.as_ref().map_or(0, Stream::undecoded),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use tcpwatch_common::Evidence;
+use tcpwatch_common::ledger::Pass;
 
 use super::host_counters::HostCounters;
 use super::listener_drops::ListenerDrops;
@@ -15,7 +16,7 @@ use super::state_counter::StateCounter;
 use crate::clock;
 use crate::input::counter::Counter;
 use crate::input::netns_selector::NetnsSelector;
-use crate::input::{Input, LedgerSample};
+use crate::input::{HostFacts, Input, LedgerSample};
 use crate::model::filter::Filter;
 use crate::source::ebpf::{Kernel, LedgerSum};
 use crate::source::namespace_readers::NamespaceReaders;
@@ -48,7 +49,8 @@ pub(super) struct IntervalReader {
     unexplained: i64,
     recount_ns: u64,
     ports_again_ns: u64,
-    is_detached: bool,
+    /// The sockets and counters at the moment in which the hook was detached, for the last interval.
+    last: Option<(Pass, HostFacts)>,
 }
 
 /// The watched namespaces, and the readers of each: as many as there are, and as the limit of descriptors allows. One that is gone is
@@ -91,7 +93,7 @@ impl IntervalReader {
             unexplained: 0,
             recount_ns: clock::monotonic_ns() + LOOK_AGAIN_NS,
             ports_again_ns: 0,
-            is_detached: false,
+            last: None,
         })
     }
 
@@ -107,13 +109,15 @@ impl IntervalReader {
         needs_drops: bool,
         each: &mut dyn FnMut(Input),
     ) -> Result<()> {
-        if !self.is_detached {
+        let (walked, facts) = if let Some(last) = self.last.take() {
+            last
+        } else {
             if clock::monotonic_ns() >= self.recount_ns {
                 self.recount(kernel, filter)?;
             }
             self.state_counter.catch_up(kernel, &mut self.places, filter)?;
-        }
-        let (walked, facts) = self.host_counters.read(&mut self.places.readers, filter)?;
+            self.host_counters.read(&mut self.places.readers, filter)?
+        };
         let missed = kernel.missed();
         let sum = read_explained(|| kernel.ledger_sum(), &mut self.unexplained);
         let LedgerSum { counts: ledger, ends } = sum;
@@ -177,10 +181,14 @@ impl IntervalReader {
         Ok(())
     }
 
-    /// Records that the hook is detached. Sockets still change, but are no longer counted, so a later comparison would show a
-    /// false drift.
-    pub(super) fn detached(&mut self) {
-        self.is_detached = true;
+    /// Reads what the last interval needs besides the ledger. To be called when the hook has just been detached: sockets and the kernel's
+    /// counters go on to change, and would no longer agree with the ledger.
+    ///
+    /// # Errors
+    /// As [`Self::sample`].
+    pub(super) fn detached(&mut self, filter: &Filter) -> Result<()> {
+        self.last = Some(self.host_counters.read(&mut self.places.readers, filter)?);
+        Ok(())
     }
 
     /// Finds new and removed namespaces, and compares the counts with a walk. The walk also counts the sockets that existed
