@@ -385,8 +385,10 @@ input()
 
 /// Each connection has a port of its own, and each port has a row with its time.
 fn each_ephemeral_port_has_its_length(hook: Hook) {
-    in_netns(|_| {
+    in_netns(|netns| {
         const COUNT: i64 = 300;
+        // Or a port that has been in TIME_WAIT for a second may be taken again.
+        netns.set("ipv4/tcp_tw_reuse", "0");
         let mut stat = Stat::start(hook, &[]);
         let latency = Latency::start(hook, &["--by", "lport"]);
         let mut python = Python::start(EPHEMERAL, &[&COUNT.to_string(), "8080", "0.005"]);
