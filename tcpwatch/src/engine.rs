@@ -237,7 +237,7 @@ impl Run<'_> {
         while self.source.is_seeding() && Instant::now() < patience && self.source.kernel().lost() == 0 {
             sleep(MOMENT).await;
         }
-        // Who reads that tcpwatch is watching may count on it.
+        // A view may print now that it is watching, so only now.
         self.sink.begin()?;
         for input in base {
             self.sink.take(input);

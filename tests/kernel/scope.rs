@@ -246,7 +246,7 @@ fn trace_of_namespaces(hook: Hook) {
     });
 }
 
-/// A namespace is known by its inode number, which the kernel gives to the next one once nobody has it open.
+/// tcpwatch identifies a namespace by its inode number. The kernel reuses that number when no process has the namespace open.
 fn a_watched_namespace_keeps_its_number(hook: Hook) {
     in_netns(|_| {
         let neighbour = Neighbour::new();

@@ -28,11 +28,8 @@ impl Detector for AcceptQueueOverflow {
             return;
         };
         // It counts packets, and one client that finds no room sends many: the number of clients is unknown.
-        let severity = if self.critical.holds((), |slack| is_critical(overflows, stat, slack)) {
-            Severity::Critical
-        } else {
-            Severity::Warning
-        };
+        let is_critical = self.critical.holds((), |slack| is_critical(overflows, stat, slack));
+        let severity = Severity::critical_if(is_critical);
         let packets = several(overflows, "packet", "packets");
         let tries = if overflows == 1 {
             ""

@@ -1,5 +1,5 @@
-//! An opener makes ten connections a second or more, and a quarter of all, to one destination: most have ended, nine of ten of those
-//! within a second, and they carried less than 16 KiB on average in the direction that carries less.
+//! An opener makes at least ten connections a second, and a quarter of all, to one destination; half of them or more have ended, nine of
+//! ten ended ones lived less than a second, and they carried less than 16 KiB on average in the direction that carries less.
 
 use super::finding::{Finding, Severity};
 use super::hysteresis::{Hysteresis, Slack};
@@ -126,7 +126,8 @@ fn run_out(churn: &ChurnFrame, to: Destination) -> bool {
     there.any(|there| (there.ip(), there.port()) == (to.address.ip.to_canonical(), to.port))
 }
 
-/// Whether most of its connections have ended, most of those after a short time, and they carried little, as far as that is known.
+/// Whether most connections have ended, and nine of ten ended ones lived briefly. Unless their traffic is unknown, they must also have
+/// carried little.
 fn is_short(tally: &Tally, slack: Slack) -> bool {
     let ended = slack.reaches(share(tally.lifetime.count(), tally.opened), ENDED);
     let few = tally

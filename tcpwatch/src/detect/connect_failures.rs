@@ -60,7 +60,7 @@ struct Connects {
 }
 
 impl Connects {
-    /// Connects that failed, without those that found no local port.
+    /// Failed connects. Connects that found no local port are left out.
     fn failures(&self) -> u64 {
         self.failed.total().saturating_sub(self.failed.get(Ending::NoPort))
     }
@@ -86,11 +86,7 @@ impl ConnectFailures {
         let is_critical = self.found.holds((Severity::Critical, whose), |slack| {
             slack.reaches(connects.share(), CRITICAL)
         });
-        Some(if is_critical {
-            Severity::Critical
-        } else {
-            Severity::Warning
-        })
+        Some(Severity::critical_if(is_critical))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::model::format::thousands;
 /// Share of the transitions in an interval that changes a shown rate when it is missing: a rate has two or three digits.
 const WARNING: f64 = 0.001;
 
-/// Inspects the counts of what is missing.
+/// Inspects the counts of lost records, skipped runs and missed resets, and the drift.
 #[derive(Debug, Default)]
 pub struct EventLoss {
     /// Records lost until the frame before, where a frame has them since the start.

@@ -73,6 +73,14 @@ impl From<String> for Value {
     }
 }
 
+impl Severity {
+    /// Critical, or else a warning.
+    #[must_use]
+    pub const fn critical_if(is_critical: bool) -> Self {
+        if is_critical { Self::Critical } else { Self::Warning }
+    }
+}
+
 impl<T: Into<Value>> From<Option<T>> for Value {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Unknown, Into::into)

@@ -104,11 +104,7 @@ fn ports_finding(churn: &ChurnFrame, row: &Row, taken: Option<f64>, failed: Opti
     let is_out = row.exhausted_in_s.is_some_and(|seconds| seconds <= 0.0);
     // The ports that are full in so long at the earliest may never be full.
     let is_critical = failed > Some(0) || (row.exhausted_in_s.is_some() && !earliest);
-    let severity = if is_critical {
-        Severity::Critical
-    } else {
-        Severity::Warning
-    };
+    let severity = Severity::critical_if(is_critical);
     let ports = match row.ends.destination {
         Some(to) => format!("local ports from {} to {to}", row.ends.source),
         None => format!("local ports that bind() takes for {}", row.ends.source),

@@ -42,11 +42,7 @@ impl Detector for RetransmitStorm {
         let is_critical = self
             .found
             .holds(Severity::Critical, |slack| slack.reaches(part, CRITICAL));
-        let severity = if is_critical {
-            Severity::Critical
-        } else {
-            Severity::Warning
-        };
+        let severity = Severity::critical_if(is_critical);
         let title = format!(
             "{} segments were sent again {}, {} of all that were sent",
             thousands(again),

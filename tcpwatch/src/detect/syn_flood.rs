@@ -65,11 +65,7 @@ impl Detector for SynFlood {
         let is_unexplained = self.reached.holds(Threshold::Unexplained, |slack| {
             slack.reaches(real(unexplained), UNEXPLAINED) && stat.connections.get(TcpState::SynRecv) > 0
         });
-        let severity = if is_critical {
-            Severity::Critical
-        } else {
-            Severity::Warning
-        };
+        let severity = Severity::critical_if(is_critical);
         if dropped > 0 {
             findings.push(queue_full(stat, dropped, severity));
         } else if sent > 0 {

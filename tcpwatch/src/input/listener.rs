@@ -106,8 +106,8 @@ pub fn owner_of_all(listeners: &[&Listener]) -> Option<Owner> {
     owner.filter(|_| listeners.iter().all(|listener| listener.owner == owner))
 }
 
-/// Merges listeners of one owner at the same address and port of a network namespace, and adds up their drops. The result is sorted by drops, the most
-/// first.
+/// Merges listeners of one owner at the same address and port of a network namespace, and adds up their drops. The listener with the most
+/// drops comes first.
 #[must_use]
 pub fn by_place(listeners: impl IntoIterator<Item = Listener>) -> Vec<Listener> {
     let mut places: Vec<Listener> = Vec::new();

@@ -147,6 +147,12 @@ pub fn several(number: u64, singular: &str, plural: &str) -> String {
     format!("{} {noun}", thousands(number))
 }
 
+/// A percentile of lengths of time, in ns, as far as it is known: `1.3ms`, `?`.
+#[must_use]
+pub fn percentile(ns: Option<u64>) -> String {
+    ns.map_or_else(|| UNKNOWN.into(), |ns| brief(two_digits(ns)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

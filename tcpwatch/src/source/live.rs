@@ -102,14 +102,12 @@ impl Live {
             let stacks = shows_stacks.then(|| Stacks::follow(kernel.stacks()?)).transpose()?;
             scans.watch(netns.clone(), stacks);
         }
-        let (counts, namespaces) = if needs.reads_counts() {
-            let counts = IntervalReader::start(&mut kernel, &filter, netns, namespaces, proc)?;
-            (Some(counts), Vec::new())
-        } else if netns == NetnsSelector::All {
-            (None, Vec::new())
-        } else {
-            (None, namespaces)
-        };
+        let (mut counts, mut held) = (None, Vec::new());
+        if needs.reads_counts() {
+            counts = Some(IntervalReader::start(&mut kernel, &filter, netns, namespaces, proc)?);
+        } else if netns != NetnsSelector::All {
+            held = namespaces;
+        }
         Ok(Self {
             kernel,
             needs,
@@ -120,7 +118,7 @@ impl Live {
             scans,
             is_detached: false,
             awaited,
-            _namespaces: namespaces,
+            _namespaces: held,
             seeding,
         })
     }

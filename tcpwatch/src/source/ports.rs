@@ -62,7 +62,7 @@ impl PortSettings {
         self.autobind_reuse.as_mut()?.read().ok()?.map(|value| value != 0)
     }
 
-    /// Reads the settings of the namespace `netns` again, and walks its `sockets` for those that hold a port of the range.
+    /// Reads the settings of the namespace `netns` again, and finds the `sockets` that hold a port of the range.
     ///
     /// # Errors
     /// The sockets cannot be read.

@@ -40,9 +40,9 @@ pub(super) fn text(kind: FindingKind) -> FindingText {
         FindingKind::Churn => FindingText {
             about: "A new connection for every request or few",
             meaning: &[
-                "A process or peer makes ten connections a second or more, and a quarter of all, to one destination: most \
-                have ended, nine of ten of those within a second, and they carried less than 16 KiB on average in the \
-                direction that carries less.",
+                "A process or peer makes at least ten connections a second, and a quarter of all, to one destination; half \
+                of them or more have ended, nine of ten ended ones lived less than a second, and they carried less than \
+                16 KiB on average in the direction that carries less.",
             ],
             hurts: &[
                 "Every one costs a handshake (a round trip before the first byte, more with TLS), CPU on both \

@@ -102,8 +102,8 @@ impl Leaks {
         }
     }
 
-    /// The sockets of the last scan and, where transitions are `watched`, those that the kernel ended, in groups. The maps give them in
-    /// any order, so nothing in a group depends on the order.
+    /// Groups the sockets of the last scan. If transitions are `watched`, sockets that the kernel ended are grouped too. A group does not
+    /// depend on the order of its sockets, because the maps have none.
     fn group_sockets(&self, watched: bool) -> BTreeMap<Key, Group> {
         let mut groups: BTreeMap<Key, Group> = BTreeMap::new();
         for socket in self.sockets.values() {

@@ -12,8 +12,8 @@ use crate::input::ports::walk::Walk;
 
 /// Destinations and source addresses followed at most, about 1 KB each.
 ///
-/// If one more comes, the quarter that holds the fewest ports is evicted and counted. A walk of the sockets removes those that have
-/// held no port for a minute.
+/// If one more comes, the quarter that holds the fewest ports is evicted and counted. A walk of the sockets removes entries
+/// without a port for a minute.
 pub const ENDS_MAX: usize = 4096;
 
 /// Ephemeral ports of one network namespace: by destination, and by source address where bind(2) takes them.

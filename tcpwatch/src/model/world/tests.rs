@@ -355,7 +355,7 @@ fn socket_scan(at: BoxedStrategy<u64>) -> impl Strategy<Value = Input> {
         )
 }
 
-/// Any input except those that occur once: `Session`, `StreamEnd` and `End`. Its time is one of `at`.
+/// Any input that can occur more than once, at a time of `at`: all but `Session`, `StreamEnd` and `End`.
 fn input(at: &BoxedStrategy<u64>) -> impl Strategy<Value = Input> + use<> {
     let id = (1..4_u64).prop_map(|id| NonZeroU64::new(id).unwrap());
     let inode = (1..4_u32).prop_map(|inode| NonZeroU32::new(inode).unwrap());

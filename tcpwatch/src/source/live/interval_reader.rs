@@ -58,7 +58,7 @@ pub(super) struct IntervalReader {
 pub(super) struct WatchedNamespaces {
     pub(super) namespaces: Vec<Namespace>,
     pub(super) readers: Vec<NamespaceReaders>,
-    /// Inode numbers of those of `namespaces` that cannot be read. A warning has named each.
+    /// Inode numbers of the namespaces that cannot be read. A warning was printed for each.
     unreadable: Vec<u32>,
 }
 

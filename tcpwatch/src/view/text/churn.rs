@@ -21,7 +21,7 @@ use crate::model::churn::served::Served;
 use crate::model::churn::time_wait_by::TimeWaitBy;
 use crate::model::churn::{ChurnFrame, Opener, Route, Tally};
 use crate::model::ending::Ending;
-use crate::model::format::{UNKNOWN, brief, duration, per_second, quiet, thousands, two_digits};
+use crate::model::format::{UNKNOWN, duration, per_second, percentile, quiet, thousands};
 use crate::model::frame::Frame;
 use crate::model::ports::row::Row;
 use crate::view::View;
@@ -64,8 +64,7 @@ const NARROW: &[Column] = &[
 
 /// The lifetime at quantile `p`.
 fn lifetime(tally: &Tally, p: f64) -> String {
-    let ns = tally.lifetime.quantile(p);
-    ns.map_or_else(|| UNKNOWN.into(), |ns| brief(two_digits(ns)))
+    percentile(tally.lifetime.quantile(p))
 }
 
 /// Width of a column with `names` and their `heading`.

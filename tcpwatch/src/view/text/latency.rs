@@ -10,7 +10,7 @@ use super::histogram;
 use crate::detect::finding::Finding;
 use crate::input::histogram::Histogram;
 use crate::input::latency::{LatencyBy, LatencyGroup, Measured, Retransmits};
-use crate::model::format::{UNKNOWN, brief, quiet, several, two_digits};
+use crate::model::format::{percentile, quiet, several};
 use crate::model::frame::Frame;
 use crate::model::latency::LatencyFrame;
 use crate::view::View;
@@ -38,17 +38,12 @@ impl Column {
 
 const COLUMNS: [Column; 6] = [
     Column::new("count", 9, |histogram| quiet(histogram.count())),
-    Column::new("p50", 7, |histogram| length(histogram.quantile(0.5))),
-    Column::new("p90", 7, |histogram| length(histogram.quantile(0.9))),
-    Column::new("p99", 7, |histogram| length(histogram.quantile(0.99))),
-    Column::new("max", 7, |histogram| length(histogram.max())),
+    Column::new("p50", 7, |histogram| percentile(histogram.quantile(0.5))),
+    Column::new("p90", 7, |histogram| percentile(histogram.quantile(0.9))),
+    Column::new("p99", 7, |histogram| percentile(histogram.quantile(0.99))),
+    Column::new("max", 7, |histogram| percentile(histogram.max())),
     Column::new("unknown", 9, |histogram| quiet(histogram.unknown())),
 ];
-
-/// Formats a length of time.
-fn length(ns: Option<u64>) -> String {
-    ns.map_or_else(|| UNKNOWN.into(), |ns| brief(two_digits(ns)))
-}
 
 /// Width of the measure and of `columns`.
 fn numbers(columns: &[Column]) -> usize {
