@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at, sleep, sleep_until};
 
-use self::output::Output;
+use self::output::{Output, Rows};
 use self::run_end::RunEnd;
 use crate::detect::{self, Detector};
 use crate::input::Input;
@@ -196,11 +196,13 @@ impl Print for Output {
         rows: u64,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<()> {
-        if rows > 0 && self.is_dropping() {
+        if rows == 0 {
+            write(&mut self.text)?;
+        } else if self.is_dropping() {
             self.drop_rows(rows);
-            return Ok(());
+        } else {
+            write(&mut Rows { out: self, is_last })?;
         }
-        write(&mut self.text)?;
         self.queue(is_last, rows > 0)
     }
 }
@@ -271,7 +273,10 @@ impl Run<'_> {
             let wake = tokio::select! {
                 biased;
                 () = self.end.wait() => Wake::RunEnd,
-                error = self.sink.out.failed() => return Err(error).context(OUTPUT),
+                taken = self.sink.out.taken() => {
+                    taken.context(OUTPUT)?;
+                    Wake::Source(Ready::Records)
+                }
                 _ = interval_over => Wake::Interval,
                 _ = latency.tick(), if measures => Wake::Latency,
                 ready = self.source.ready(), if has_room => Wake::Source(ready?),

@@ -293,7 +293,7 @@ fn a_burst_is_reported_once() {
         );
         let opened = number(burst, "opened");
         // Whole seconds are counted: in the first and the last of it there may be too few to be of a burst.
-        assert!((COUNT - 200..=COUNT).contains(&opened), "{burst}");
+        assert!((COUNT - 200..=COUNT).contains(&opened), "{burst} against {said}");
         for end in ["start", "end"] {
             let by = seconds(&burst[end]) - said[end].as_f64().expect("a time");
             assert!(by.abs() <= 1.0, "{end} is {by} s off: {burst} against {said}");

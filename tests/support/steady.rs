@@ -70,7 +70,8 @@ pub(crate) struct Sink(Socket);
 impl Sink {
     /// At `127.0.0.1:8080`.
     pub(crate) fn at(address: &str) -> Self {
-        let sink = listen(address.parse().expect("an address"), 128);
+        // Where the machine is busy, nobody accepts for a while. A client that finds no room would send its SYN again a second later.
+        let sink = listen(address.parse().expect("an address"), 4096);
         sink.set_read_timeout(None).expect("no timeout");
         let listener = sink.try_clone().expect("dup");
         thread::spawn(move || {

@@ -7,7 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tokio::sync::oneshot;
+use tokio::select;
+use tokio::sync::{Notify, oneshot};
 
 use super::OUTPUT;
 use crate::sys::{terminal, threads};
@@ -16,8 +17,12 @@ use crate::sys::{terminal, threads};
 const TEXT_PER_RECORD: usize = 4;
 const LEAST_ROOM: usize = 32 << 20;
 
-/// Buffers that are kept to be filled again.
-const SPARES: usize = 4;
+/// Bytes that may wait for a file before no more rows are read from the ring.
+const ROWS_FOR_FILE: usize = 1 << 20;
+
+/// Bytes of rows that are queued at once, and buffers that are kept to be filled again: [`ROWS_FOR_FILE`] together.
+const CHUNK: usize = 256 << 10;
+const SPARES: usize = ROWS_FOR_FILE / CHUNK;
 
 /// How long the reader has for the rows that are queued at the end.
 const LAST_ROWS: Duration = Duration::from_secs(1);
@@ -34,8 +39,30 @@ pub(super) struct Output {
     room: usize,
     /// Whether the output is a regular file. It takes all rows, so that none is dropped: what comes faster waits in the ring.
     is_file: bool,
+    /// Whether rows have been printed.
+    has_rows: bool,
     failed: oneshot::Receiver<io::Error>,
     was_dropping: bool,
+}
+
+/// Takes rows, and queues [`CHUNK`] after chunk of them.
+pub(super) struct Rows<'a> {
+    pub(super) out: &'a mut Output,
+    pub(super) is_last: bool,
+}
+
+impl Write for Rows<'_> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.out.text.extend_from_slice(text);
+        if self.out.text.len() >= CHUNK && text.ends_with(b"\n") {
+            self.out.queue(self.is_last, true)?;
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What the loop and the thread share.
@@ -44,8 +71,10 @@ struct Shared {
     queue: Mutex<Queue>,
     /// The queue is not empty any more.
     filled: Condvar,
-    /// The output took something.
+    /// The output took something, for a thread that waits.
     moved: Condvar,
+    /// The same, for the loop.
+    took: Notify,
 }
 
 #[derive(Default)]
@@ -119,6 +148,7 @@ impl Output {
             shared,
             room,
             is_file,
+            has_rows: false,
             failed,
             was_dropping: false,
         })
@@ -145,6 +175,7 @@ impl Output {
             self.text.clear();
             return Ok(());
         }
+        self.has_rows |= has_rows;
         queue.bytes += self.text.len();
         queue.droppable += usize::from(!is_last);
         let empty = queue.spare.pop().unwrap_or_default();
@@ -184,12 +215,12 @@ impl Output {
         self.failed.try_recv().map_or(Ok(()), Err)
     }
 
-    /// Whether rows may come: there is room for them, or they are dropped.
+    /// Whether records may be read: there is room for their rows, or these are dropped.
     pub(super) fn has_room(&self) -> bool {
-        !self.is_file || self.shared.lock().bytes < self.room
+        !(self.is_file && self.has_rows) || self.shared.lock().bytes < ROWS_FOR_FILE
     }
 
-    /// Waits until rows may come.
+    /// Waits until records may be read.
     ///
     /// # Errors
     /// The output takes no more.
@@ -197,14 +228,22 @@ impl Output {
         if self.has_room() {
             return Ok(());
         }
-        let room = self.room;
-        self.wait(|queue| queue.bytes < room)
+        self.wait(|queue| queue.bytes < ROWS_FOR_FILE)
     }
 
-    /// Waits for the error of the output.
-    pub(super) async fn failed(&mut self) -> io::Error {
-        let died = |_| io::Error::other("the thread that writes it died");
-        (&mut self.failed).await.unwrap_or_else(died)
+    /// Waits until an output without room has taken something.
+    ///
+    /// # Errors
+    /// The output takes no more.
+    pub(super) async fn taken(&mut self) -> io::Result<()> {
+        let has_room = self.has_room();
+        select! {
+            biased;
+            failed = &mut self.failed => {
+                Err(failed.unwrap_or_else(|_| io::Error::other("the thread that writes it died")))
+            }
+            () = self.shared.took.notified(), if !has_room => Ok(()),
+        }
     }
 
     /// Gives the reader the time that it has for the rows queued, drops the rest, and gives the number of lines dropped in the run. A
@@ -336,6 +375,7 @@ impl Shared {
             queue.bytes -= dropped.len();
             queue.dropped += lines(&dropped);
         }
+        self.took.notify_one();
         let is_written = from == chunk.text.len();
         if chunk.may_drop && (is_written || queue.is_cut) {
             chunk.may_drop = false;
@@ -481,9 +521,11 @@ mod tests {
     #[test]
     fn a_file_takes_everything_and_is_waited_for() {
         let (mut output, reader) = output(10, true);
+        let rows = "1 a\n".repeat(ROWS_FOR_FILE / 4);
+        print(&mut output, "0 a\n", false);
         assert!(output.has_room());
-        print(&mut output, "1 a\n2 b\n3 c\n", false);
-        print(&mut output, "4 d\n", false);
+        print(&mut output, &rows, false);
+        print(&mut output, "2 b\n", false);
         assert!(!output.has_room());
         let slow = std::thread::spawn(move || {
             std::thread::sleep(LAST_ROWS + LAST_ROWS / 2);
@@ -494,7 +536,7 @@ mod tests {
         assert_eq!(output.drain_rows().unwrap(), 0);
         output.finish().unwrap();
         drop(output);
-        assert_eq!(slow.join().unwrap(), "1 a\n2 b\n3 c\n4 d\n");
+        assert_eq!(slow.join().unwrap(), format!("0 a\n{rows}2 b\n"));
     }
 
     #[test]
@@ -503,6 +545,7 @@ mod tests {
         for _ in 0..100 {
             output.text.extend_from_slice(b"interval\n");
             output.queue(false, false).unwrap();
+            assert!(output.has_room(), "records go on being read");
         }
         assert!(output.shared.lock().bytes < 2 * 10);
         print(&mut output, "end\n", true);

@@ -369,7 +369,6 @@ impl Churn {
     /// Ends the interval at `monotonic_ns`, and begins a new one. Records of the old interval may still come: [`Self::take_routes`] takes
     /// its routes when all of them are known.
     pub fn end_interval(&mut self, monotonic_ns: u64) {
-        self.tick(monotonic_ns);
         self.over = Some((monotonic_ns, std::mem::take(&mut self.routes)));
     }
 
@@ -383,6 +382,7 @@ impl Churn {
     /// A whole interval, which ends now.
     #[cfg(test)]
     pub(crate) fn frame(&mut self, stat: StatFrame, unix_ns: i64, monotonic_ns: u64, lost: u64) -> ChurnFrame {
+        self.tick(monotonic_ns);
         self.end_interval(monotonic_ns);
         let mut frame = self.frame_without_routes(stat, unix_ns, monotonic_ns, lost);
         frame.set_routes(self.take_routes());

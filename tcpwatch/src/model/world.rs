@@ -34,7 +34,7 @@ pub struct World {
     monotonic_ns: u64,
     /// Whether an interval has ended.
     has_interval: bool,
-    /// Whether all records that were made before the last tick are known.
+    /// Whether all records that are made before the next tick are known by then.
     is_stream_read: bool,
     counts: Stat,
     transitions: TraceTracker<Transition>,
@@ -64,7 +64,7 @@ impl World {
             time: Timestamp::UNIX_EPOCH,
             monotonic_ns: 0,
             has_interval: false,
-            is_stream_read: true,
+            is_stream_read: false,
             counts: Stat::new(session.reasons.clone()),
             transitions: TraceTracker::new(session, needs.rows()),
             connections: TraceTracker::new(session, needs.rows()),
@@ -79,13 +79,20 @@ impl World {
         }
     }
 
+    /// Begins anew with the facts of `session`.
+    #[inline(never)]
+    fn restart(&mut self, session: &Session) {
+        let filter = std::mem::take(&mut self.filter);
+        *self = Self::for_session(self.needs, filter, session);
+    }
+
     /// Applies `input`; returns a frame if there is something to show.
+    ///
+    /// It is called for each record, so what needs much room on the stack is not inlined here: the compiler has each page of it touched at
+    /// each call.
     pub fn apply(&mut self, input: Input) -> Option<&Frame> {
         match input {
-            Input::Session(session) => {
-                let filter = std::mem::take(&mut self.filter);
-                *self = Self::for_session(self.needs, filter, &session);
-            }
+            Input::Session(session) => self.restart(&session),
             Input::Transition(event) => {
                 if self.needs.churn {
                     self.churn.opened(&event);
@@ -138,13 +145,15 @@ impl World {
             Input::SocketScan { scan, missed } => return self.fill_frame(|world| world.end_scan(*scan, missed)),
             Input::Tick { time, monotonic_ns } => {
                 (self.time, self.monotonic_ns) = (time, monotonic_ns);
-                if self.needs.churn && self.is_stream_read {
+                // The next tick may come without a reading of the stream.
+                let is_stream_read = std::mem::take(&mut self.is_stream_read);
+                if self.needs.churn && is_stream_read {
                     self.churn.tick(monotonic_ns);
                 }
-                return self.fill_frame(|world| world.release_rows(monotonic_ns));
+                return self.fill_frame(|world| world.release_rows(monotonic_ns, is_stream_read));
             }
             Input::IntervalEnd => return self.fill_frame(Self::hold_interval),
-            Input::StreamEnd => return self.fill_frame(|world| world.release_rows(u64::MAX)),
+            Input::StreamEnd => return self.fill_frame(|world| world.release_rows(u64::MAX, true)),
             Input::End(counts) => return self.fill_frame(|world| world.end(&counts)),
         }
         None
@@ -164,7 +173,9 @@ impl World {
     }
 
     /// Moves the records that are complete, or have waited long enough at `monotonic_ns`, from the holdback to the frame.
-    fn release_rows(&mut self, monotonic_ns: u64) {
+    /// `is_stream_read`: all records that were made until then are known.
+    #[inline(never)]
+    fn release_rows(&mut self, monotonic_ns: u64, is_stream_read: bool) {
         let Self {
             needs,
             filter,
@@ -198,7 +209,7 @@ impl World {
             }
         }
         if let Some(held) = &mut self.held
-            && self.is_stream_read
+            && is_stream_read
             && !connections.holdback.holds_until(held.ended_ns())
         {
             held.end_records();
@@ -209,6 +220,7 @@ impl World {
     }
 
     /// Shows the interval that is over, or holds it back until all of it is known; of two the first is shown.
+    #[inline(never)]
     fn hold_interval(&mut self) {
         if let Some(held) = self.held.take() {
             held.show(&mut self.frame, &mut self.churn);
@@ -245,6 +257,7 @@ impl World {
         HeldInterval::new(over, self.monotonic_ns, self.needs.churn)
     }
 
+    #[inline(never)]
     fn end_scan(&mut self, scan: SocketScan, missed: Option<u64>) {
         let unix_ns = self.unix_ns();
         let Some(stuck) = &mut self.stuck else { return };
@@ -258,6 +271,7 @@ impl World {
         i64::try_from(self.time.as_nanosecond()).unwrap_or(i64::MAX)
     }
 
+    #[inline(never)]
     fn end(&mut self, counts: &EndCounts) {
         if let Some(held) = self.held.take() {
             held.show(&mut self.frame, &mut self.churn);

@@ -390,6 +390,14 @@ fn tick(monotonic_ns: u64) -> Input {
     }
 }
 
+/// The stream was read, to its end if `emptied`, as it was at the next tick.
+fn read(emptied: bool) -> Input {
+    Input::Loss(Loss {
+        emptied,
+        ..Loss::default()
+    })
+}
+
 /// Applies `inputs` to a new model; returns the frames and the model.
 fn frames(filter: OwnerFilter, inputs: &[Input]) -> (Vec<Frame>, World) {
     let filter = Filter {
@@ -477,13 +485,17 @@ fn an_interval_waits_for_the_endings_of_its_connections() {
         // Read after the end of the interval that they belong to, and of the next one.
         opens(1995),
         opens(2001),
+        read(true),
         tick(2010 * MS),
         ends(2020),
+        read(true),
         tick(2045 * MS),
+        read(true),
         tick(2080 * MS),
         empty_ledger(),
         tick(3000 * MS),
         Input::IntervalEnd,
+        read(true),
         tick(3001 * MS),
     ] {
         if let Some(churn) = world.apply(input).and_then(|frame| frame.churn.as_ref()) {
@@ -519,10 +531,12 @@ fn bursts_are_the_same_at_any_interval() {
                 let _ = world.apply(opened(second * SECOND_NS - number - 1));
             }
             let now = || tick(second * SECOND_NS);
+            let _ = world.apply(read(true));
             let _ = world.apply(now());
             if second % interval_s == 0 {
                 let _ = world.apply(empty_ledger());
                 let _ = world.apply(Input::IntervalEnd);
+                let _ = world.apply(read(true));
                 bursts.extend(world.apply(now()).map(bursts_of).unwrap_or_default());
             }
         }
@@ -548,43 +562,45 @@ fn bursts_of(frame: &Frame) -> Vec<Burst<Opener>> {
         .unwrap_or_default()
 }
 
-/// A program that was stopped reads the seconds that it missed before it judges them.
+/// A program that was stopped reads the seconds that it missed before it judges them: after a reading that did not come to the end of the
+/// stream, and at the end of an interval, whose tick is later than the reading before it.
 #[test]
 fn bursts_wait_for_records_that_are_read_late() {
     let needs = Needs {
         churn: true,
         ..Needs::default()
     };
-    let mut world = World::new(needs, Filter::default());
-    let loss = |emptied| {
-        Input::Loss(Loss {
-            emptied,
-            ..Loss::default()
+    let opened = |ns| {
+        Input::Transition(Transition {
+            monotonic_ns: ns,
+            opened: Some(Opened::Active),
+            rport: std::num::NonZeroU16::new(80),
+            ..Transition::between(TcpState::SynSent, TcpState::Established)
         })
     };
-    for second in 0..30 {
-        let _ = world.apply(tick(second * 1_000_000_000));
-    }
-    for (number, is_last) in [(0, false), (1, true)] {
-        for event in 0..500 {
-            let _ = world.apply(Input::Transition(Transition {
-                monotonic_ns: 31_000_000_000 + number * 1_000_000 + event,
-                opened: Some(Opened::Active),
-                rport: std::num::NonZeroU16::new(80),
-                ..Transition::between(TcpState::SynSent, TcpState::Established)
-            }));
+    let reading = |emptied, second| [read(emptied), tick(second * SECOND_NS)];
+    let interval_end = |second| [empty_ledger(), tick(second * SECOND_NS), Input::IntervalEnd];
+    let stopped_at_a_reading = reading(false, 40).to_vec();
+    let stopped_at_an_interval = reading(true, 31).into_iter().chain(interval_end(40)).collect();
+    for stopped in [stopped_at_a_reading, stopped_at_an_interval] {
+        let records = || (0..500).map(|number| opened(31 * SECOND_NS + number));
+        let inputs = (0..31)
+            .flat_map(|second| reading(true, second))
+            .chain(interval_end(30))
+            .chain(records())
+            .chain(stopped)
+            .chain(records())
+            .chain(reading(true, 40))
+            .chain(interval_end(41))
+            .chain(reading(true, 43));
+        let mut world = World::new(needs, Filter::default());
+        let mut bursts = Vec::new();
+        for input in inputs {
+            bursts.extend(world.apply(input).map(bursts_of).unwrap_or_default());
         }
-        let _ = world.apply(loss(is_last));
-        let _ = world.apply(tick(40_000_000_000));
+        let opened: Vec<u64> = bursts.iter().map(|burst| burst.opened).collect();
+        assert_eq!(opened, [1000]);
     }
-    let mut bursts = Vec::new();
-    for _ in 0..2 {
-        let _ = world.apply(empty_ledger());
-        let _ = world.apply(Input::IntervalEnd);
-        bursts.extend(world.apply(tick(41 * SECOND_NS)).map(bursts_of).unwrap_or_default());
-    }
-    let opened: Vec<u64> = bursts.iter().map(|burst| burst.opened).collect();
-    assert_eq!(opened, [1000]);
 }
 
 proptest! {

@@ -12,6 +12,7 @@ use bytemuck::Pod;
 const BPF_MAP_CREATE: c_long = 0;
 const BPF_MAP_UPDATE_ELEM: c_long = 2;
 const BPF_PROG_LOAD: c_long = 5;
+const BPF_OBJ_GET_INFO_BY_FD: c_long = 15;
 const BPF_MAP_LOOKUP_BATCH: c_long = 24;
 const BPF_MAP_DELETE_BATCH: c_long = 27;
 /// `BPF_MAP_TYPE_HASH`.
@@ -59,6 +60,17 @@ struct Update {
     flags: u64,
 }
 
+/// The same, for [`BPF_OBJ_GET_INFO_BY_FD`].
+#[repr(C)]
+struct Info {
+    object: i32,
+    length: u32,
+    words: *mut u64,
+}
+
+/// Words of `struct bpf_prog_info` up to `recursion_misses`, which is the last of them.
+const INFO_WORDS: usize = 27;
+
 /// The same, for commands on many entries.
 #[repr(C)]
 struct Batch {
@@ -82,6 +94,24 @@ unsafe fn bpf<T>(command: c_long, attributes: &mut T) -> io::Result<i32> {
         Ok(result) if result >= 0 => Ok(result),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Runs of `program` that the kernel skipped; `None` if it does not count them (before Linux 5.12).
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn skipped_runs(program: BorrowedFd<'_>) -> Result<Option<u64>> {
+    let mut words = [0; INFO_WORDS];
+    let length = u32::try_from(size_of_val(&words))?;
+    let mut info = Info {
+        object: program.as_raw_fd(),
+        length,
+        words: words.as_mut_ptr(),
+    };
+    // SAFETY: there is room for `length` bytes, and those that the kernel reads ask for no more.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut info) }.context("`bpf_obj_get_info_by_fd` failed")?;
+    // An older kernel has a shorter structure.
+    Ok((info.length == length).then_some(words[INFO_WORDS - 1]))
 }
 
 /// Reads all entries of the hash table `map`. It reads an entry exactly once if nobody inserts or removes it meanwhile.

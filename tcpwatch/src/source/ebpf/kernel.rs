@@ -19,11 +19,11 @@ use log::Log;
 use tcpwatch_common::ledger::{Count, STATES};
 use tcpwatch_common::{Ledger, names};
 
+use super::bpf;
 use super::chain::Suffix;
 use super::feature::Features;
 use super::histograms::Histograms;
 use super::ledger::{LedgerMap, LedgerSum};
-use super::misses;
 use super::stack_ring::StackRing;
 use super::stream::Stream;
 use crate::input::reset_reasons::Reasons;
@@ -231,7 +231,7 @@ impl Kernel {
     /// Runs of the program `name` that the kernel skipped; `None` if it does not count them.
     pub(super) fn skipped(&self, name: &str) -> Option<u64> {
         match self.skips {
-            Skips::Counted => misses::read(self.ebpf.program(name)?.fd().ok()?.as_fd()).ok()?,
+            Skips::Counted => bpf::skipped_runs(self.ebpf.program(name)?.fd().ok()?.as_fd()).ok()?,
             Skips::Never => Some(0),
             Skips::Uncounted => None,
         }

@@ -13,7 +13,6 @@ mod listeners;
 mod map_sizes;
 mod mapped_words;
 mod memory_budget;
-mod misses;
 mod needs;
 pub mod object;
 mod prepare;

@@ -11,7 +11,6 @@ use tcpwatch_common::names;
 use super::bpf;
 use super::feature::FeatureKind;
 use super::kernel::{Kernel, Skips};
-use super::misses;
 use super::refusal::{is_denied, is_one_of, refusal};
 use crate::sys::btf::RunsLayout;
 use crate::sys::tracefs;
@@ -101,7 +100,7 @@ pub(super) fn helpers(kernel: &mut Kernel, runs: Option<RunsLayout>) -> Result<H
 /// (`runs`). A kernel that may skip runs counts them.
 fn probe_skips(kernel: &mut Kernel, runs: Option<RunsLayout>) -> Result<bool> {
     let program = kernel.ebpf.program(names::PROG_EMPTY).context("the program is gone")?;
-    let count = misses::read(program.fd()?.as_fd());
+    let count = bpf::skipped_runs(program.fd()?.as_fd());
     let not_needed = "not needed: this kernel skips no runs";
     let (skips, skipped_runs) = match count {
         Ok(Some(_)) => (Skips::Counted, None),
