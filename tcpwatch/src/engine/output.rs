@@ -18,10 +18,10 @@ const TEXT_PER_RECORD: usize = 4;
 const LEAST_ROOM: usize = 32 << 20;
 
 /// Bytes that may wait for a file before no more rows are read from the ring.
-const ROWS_FOR_FILE: usize = 1 << 20;
+const ROWS_FOR_FILE: usize = 512 << 10;
 
 /// Bytes of rows that are queued at once, and buffers that are kept to be filled again: [`ROWS_FOR_FILE`] together.
-const CHUNK: usize = 256 << 10;
+const CHUNK: usize = 128 << 10;
 const SPARES: usize = ROWS_FOR_FILE / CHUNK;
 
 /// How long the reader has for the rows that are queued at the end.
