@@ -178,6 +178,8 @@ pub struct Route {
 pub struct ChurnFrame {
     /// The host's own numbers of the interval.
     pub stat: StatFrame,
+    /// Whether only some connections are counted: the kernel counts what enters and leaves TIME_WAIT for all of them together.
+    pub is_filtered: bool,
     /// The openers and destinations, the busiest first.
     pub routes: Vec<Route>,
     /// The same with many processes of one name merged into one opener.
@@ -395,6 +397,7 @@ impl Churn {
         let ports = self.ports.as_ref().map(|ports| &ports.in_use);
         ChurnFrame {
             stat,
+            is_filtered: !self.filter.is_any_socket(),
             by_name: Vec::new(),
             routes: Vec::new(),
             bursts: std::mem::take(&mut self.ended_bursts),

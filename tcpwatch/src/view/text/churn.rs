@@ -82,6 +82,31 @@ pub struct Text {
     advised: HashSet<Subject>,
 }
 
+/// The timewait sockets of the interval.
+fn time_wait(frame: &ChurnFrame) -> String {
+    let known = |value: Option<u64>| value.map_or_else(|| UNKNOWN.into(), thousands);
+    let time_wait = &frame.stat.time_wait;
+    let (population, limit) = (known(time_wait.population), known(time_wait.limit));
+    if frame.is_filtered {
+        return format!("TIME_WAIT {population} that match the filter; the limit for all is {limit}");
+    }
+    let mut line = format!(
+        "TIME_WAIT {population} of {limit}: {} entered, {} left",
+        known(time_wait.entered),
+        known(time_wait.left)
+    );
+    for (count, label) in [(time_wait.recycled, "recycled"), (time_wait.refused, "refused")] {
+        if let Some(count) = count.filter(|&count| count > 0) {
+            let _ = write!(line, ", {} {label}", thousands(count));
+        }
+    }
+    if time_wait.refused > Some(0) {
+        // The end of a connection does not show whether its timewait socket was refused.
+        line.push_str("; the counts below include refused ones");
+    }
+    line
+}
+
 impl Text {
     /// A view with times in `zone` and at most `limit` lines of each kind.
     #[must_use]
@@ -111,25 +136,7 @@ impl Text {
             thousands(failed),
         );
         self.write_line(&format!("{}  ", self.time_of_day(stat.time)), &heading, out)?;
-        let known = |value: Option<u64>| value.map_or_else(|| UNKNOWN.into(), thousands);
-        let time_wait = &stat.time_wait;
-        let mut line = format!(
-            "TIME_WAIT {} of {}: {} entered, {} left",
-            known(time_wait.population),
-            known(time_wait.limit),
-            known(time_wait.entered),
-            known(time_wait.left)
-        );
-        for (count, label) in [(time_wait.recycled, "recycled"), (time_wait.refused, "refused")] {
-            if let Some(count) = count.filter(|&count| count > 0) {
-                let _ = write!(line, ", {} {label}", thousands(count));
-            }
-        }
-        if time_wait.refused > Some(0) {
-            // The end of a connection does not show whether its timewait socket was refused.
-            line.push_str("; the counts below include refused ones");
-        }
-        self.write_line("  ", &line, out)?;
+        self.write_line("  ", &time_wait(frame), out)?;
         self.write_by_process(frame, out)
     }
 
@@ -447,6 +454,19 @@ mod tests {
             .frame(&Frame::from(&frame), &[], &mut out)
             .unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn what_the_kernel_counts_for_all_is_not_shown_for_some() {
+        let mut frame = Churn::new(0).frame(stat(), 0, 10, 0);
+        frame.stat.time_wait.population = Some(71);
+        frame.stat.time_wait.limit = Some(131_072);
+        assert_eq!(time_wait(&frame), "TIME_WAIT 71 of 131,072: ? entered, ? left");
+        frame.is_filtered = true;
+        assert_eq!(
+            time_wait(&frame),
+            "TIME_WAIT 71 that match the filter; the limit for all is 131,072"
+        );
     }
 
     #[test]
