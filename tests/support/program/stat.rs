@@ -134,6 +134,7 @@ impl Stat {
 /// bpftrace did not see either.
 pub(crate) fn check(ended: &Ended, unseen: i64) {
     let (mut missed, mut off) = (0, 0);
+    let mut before = &Value::Null;
     for Line { json, .. } in &ended.lines {
         assert_eq!(json["schema"], "tcpwatch.stat/1");
         assert!(
@@ -151,8 +152,9 @@ pub(crate) fn check(ended: &Ended, unseen: i64) {
         off += drift;
         assert!(
             off <= unseen + 2 * missed,
-            "the counts were off by {off}, the kernel skipped {missed} runs: {json}"
+            "the counts were off by {off}, the kernel skipped {missed} runs: {before} and then {json}"
         );
+        before = json;
     }
 }
 
