@@ -273,12 +273,12 @@ impl Run<'_> {
             let wake = tokio::select! {
                 biased;
                 () = self.end.wait() => Wake::RunEnd,
+                _ = interval_over => Wake::Interval,
+                _ = latency.tick(), if measures => Wake::Latency,
                 taken = self.sink.out.taken() => {
                     taken.context(OUTPUT)?;
                     Wake::Source(Ready::Records)
                 }
-                _ = interval_over => Wake::Interval,
-                _ = latency.tick(), if measures => Wake::Latency,
                 ready = self.source.ready(), if has_room => Wake::Source(ready?),
                 // Signals, timers and other threads are seen to between batches.
                 () = yield_now(), if more => Wake::Source(Ready::Records),

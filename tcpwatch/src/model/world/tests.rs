@@ -465,13 +465,7 @@ fn an_interval_waits_for_the_endings_of_its_connections() {
             closer: None,
         })
     };
-    let mut world = World::new(
-        Needs {
-            churn: true,
-            ..Needs::default()
-        },
-        Filter::default(),
-    );
+    let mut world = churn();
     let mut counted = Vec::new();
     for input in [
         empty_ledger(),
@@ -506,23 +500,30 @@ fn an_interval_waits_for_the_endings_of_its_connections() {
     assert_eq!(counted, [(2, 1), (1, 1)]);
 }
 
-/// Bursts are found by the second, however long the interval of the output is.
-#[test]
-fn bursts_are_the_same_at_any_interval() {
+/// A model for `churn`.
+fn churn() -> World {
     let needs = Needs {
         churn: true,
         ..Needs::default()
     };
-    let opened = |ns| {
-        Input::Transition(Transition {
-            monotonic_ns: ns,
-            opened: Some(Opened::Active),
-            rport: std::num::NonZeroU16::new(80),
-            ..Transition::between(TcpState::SynSent, TcpState::Established)
-        })
-    };
+    World::new(needs, Filter::default())
+}
+
+/// A connection from here is established at `monotonic_ns`.
+fn opened(monotonic_ns: u64) -> Input {
+    Input::Transition(Transition {
+        monotonic_ns,
+        opened: Some(Opened::Active),
+        rport: std::num::NonZeroU16::new(80),
+        ..Transition::between(TcpState::SynSent, TcpState::Established)
+    })
+}
+
+/// Bursts are found by the second, however long the interval of the output is.
+#[test]
+fn bursts_are_the_same_at_any_interval() {
     let bursts = |interval_s: u64| {
-        let mut world = World::new(needs, Filter::default());
+        let mut world = churn();
         let mut bursts = Vec::new();
         for second in 1..=600 {
             // A steady rate, and five times as many in one second.
@@ -566,18 +567,6 @@ fn bursts_of(frame: &Frame) -> Vec<Burst<Opener>> {
 /// stream, and at the end of an interval, whose tick is later than the reading before it.
 #[test]
 fn bursts_wait_for_records_that_are_read_late() {
-    let needs = Needs {
-        churn: true,
-        ..Needs::default()
-    };
-    let opened = |ns| {
-        Input::Transition(Transition {
-            monotonic_ns: ns,
-            opened: Some(Opened::Active),
-            rport: std::num::NonZeroU16::new(80),
-            ..Transition::between(TcpState::SynSent, TcpState::Established)
-        })
-    };
     let reading = |emptied, second| [read(emptied), tick(second * SECOND_NS)];
     let interval_end = |second| [empty_ledger(), tick(second * SECOND_NS), Input::IntervalEnd];
     let stopped_at_a_reading = reading(false, 40).to_vec();
@@ -593,7 +582,7 @@ fn bursts_wait_for_records_that_are_read_late() {
             .chain(reading(true, 40))
             .chain(interval_end(41))
             .chain(reading(true, 43));
-        let mut world = World::new(needs, Filter::default());
+        let mut world = churn();
         let mut bursts = Vec::new();
         for input in inputs {
             bursts.extend(world.apply(input).map(bursts_of).unwrap_or_default());

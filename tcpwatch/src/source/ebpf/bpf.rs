@@ -108,7 +108,7 @@ pub(super) fn skipped_runs(program: BorrowedFd<'_>) -> Result<Option<u64>> {
         length,
         words: words.as_mut_ptr(),
     };
-    // SAFETY: there is room for `length` bytes, and those that the kernel reads ask for no more.
+    // SAFETY: the kernel writes `length` bytes at most, which `words` has, and nothing elsewhere: all pointers in `words` are null.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut info) }.context("`bpf_obj_get_info_by_fd` failed")?;
     // An older kernel has a shorter structure.
     Ok((info.length == length).then_some(words[INFO_WORDS - 1]))

@@ -67,21 +67,6 @@ fn lifetime(tally: &Tally, p: f64) -> String {
     percentile(tally.lifetime.quantile(p))
 }
 
-/// Width of a column with `names` and their `heading`.
-fn widest(names: &[String], heading: &str) -> usize {
-    let widest = names.iter().map(|name| width(name)).max();
-    widest.unwrap_or(0).max(heading.len())
-}
-
-/// A block of lines per interval.
-pub struct Text {
-    zone: TimeZone,
-    limit: usize,
-    screen: Screen,
-    /// Subjects of the findings of the previous interval, and of no other. Their advice is not repeated.
-    advised: HashSet<Subject>,
-}
-
 /// The timewait sockets of the interval.
 fn time_wait(frame: &ChurnFrame) -> String {
     let known = |value: Option<u64>| value.map_or_else(|| UNKNOWN.into(), thousands);
@@ -105,6 +90,21 @@ fn time_wait(frame: &ChurnFrame) -> String {
         line.push_str("; the counts below include refused ones");
     }
     line
+}
+
+/// Width of a column with `names` and their `heading`.
+fn widest(names: &[String], heading: &str) -> usize {
+    let widest = names.iter().map(|name| width(name)).max();
+    widest.unwrap_or(0).max(heading.len())
+}
+
+/// A block of lines per interval.
+pub struct Text {
+    zone: TimeZone,
+    limit: usize,
+    screen: Screen,
+    /// Subjects of the findings of the previous interval, and of no other. Their advice is not repeated.
+    advised: HashSet<Subject>,
 }
 
 impl Text {
