@@ -18,6 +18,12 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// Critical, or else a warning.
+    #[must_use]
+    pub const fn critical_if(is_critical: bool) -> Self {
+        if is_critical { Self::Critical } else { Self::Warning }
+    }
+
     /// The word in machine output.
     #[must_use]
     pub const fn key(self) -> &'static str {
@@ -70,14 +76,6 @@ impl From<&str> for Value {
 impl From<String> for Value {
     fn from(text: String) -> Self {
         Self::Text(text)
-    }
-}
-
-impl Severity {
-    /// Critical, or else a warning.
-    #[must_use]
-    pub const fn critical_if(is_critical: bool) -> Self {
-        if is_critical { Self::Critical } else { Self::Warning }
     }
 }
 
