@@ -8,8 +8,8 @@ use crate::support::netns::in_netns;
 use crate::support::peers::snmp;
 use crate::support::program::Hook;
 use crate::support::program::stat::{Stat, sum};
-use crate::support::skipped::done_again;
 use crate::support::sockets::listen;
+use crate::support::spoiled::done_again;
 use crate::time_wait::{client_first, entered, so_far, timewait_endings, until_left};
 
 /// All timewait sockets that were made are gone a minute later, and counted.

@@ -16,8 +16,8 @@ use crate::support::hold::{FIRST, Held};
 use crate::support::netns::{Neighbour, in_netns};
 use crate::support::peers::{snmp, ss};
 use crate::support::program::run::{finish, tcpwatch};
-use crate::support::skipped::{self, done_again};
 use crate::support::sockets::{Pair, listen, pair, read_eof, send_fin};
+use crate::support::spoiled::{self, done_again};
 use crate::support::states::STATES;
 use crate::time_wait::client_first;
 
@@ -120,7 +120,7 @@ impl Counting {
 
     /// The diagram, and the complaints.
     fn end(self) -> (String, String) {
-        skipped::note(self.0.pid());
+        spoiled::note(self.0.pid());
         self.0.signal(Signal::INT);
         let (status, diagram, complaints) = self.0.output();
         assert!(status.success(), "{status}: {complaints}");

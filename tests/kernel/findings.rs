@@ -13,10 +13,10 @@ use crate::support::peers::{nstat, snmp, ss};
 use crate::support::program::churn::{Churn, number, sum};
 use crate::support::program::{Hook, Running, on_both_hooks};
 use crate::support::python::Python;
-use crate::support::skipped::done_again;
 use crate::support::sockets::{
     Pair, address, bound, deaf_clients, deafen, listen, pair, read_eof, socket, start_connect, undeafen,
 };
+use crate::support::spoiled::done_again;
 use crate::support::steady::{Binds, Sink, steady};
 use crate::support::web::{Nginx, request, request_and_keep};
 use crate::support::workload::bulk;

@@ -6,7 +6,7 @@ use crate::support::netns::{Netns, in_netns};
 use crate::support::peers::bpftrace::Observer;
 use crate::support::program::Hook;
 use crate::support::program::stat::{Stat, sum, total};
-use crate::support::skipped::done_again;
+use crate::support::spoiled::done_again;
 use crate::support::{heavy, loudly, workload};
 
 /// bpftrace and a `stat` on either hook, side by side in one namespace.

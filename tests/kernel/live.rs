@@ -6,7 +6,7 @@ use crate::support::netns::in_netns;
 use crate::support::peers::ss;
 use crate::support::program::stat::Stat;
 use crate::support::program::{Hook, on_both_hooks};
-use crate::support::skipped::done_again;
+use crate::support::spoiled::done_again;
 use crate::support::workload::generator::Generator;
 use crate::support::{LOOPBACK, LOOPBACK_V6, heavy};
 

@@ -9,8 +9,8 @@ use crate::support::netns::in_netns;
 use crate::support::peers::ss;
 use crate::support::program::Hook;
 use crate::support::program::stat::Stat;
-use crate::support::skipped::done_again;
 use crate::support::sockets::{Pair, address, listen, pair, reset, start_connect};
+use crate::support::spoiled::done_again;
 use crate::support::{LOOPBACK, heavy, sockets};
 
 /// A socket's last transition may be the first that is seen of it, while the walk is on its way: it was in no count yet.

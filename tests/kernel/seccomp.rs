@@ -18,8 +18,8 @@ use crate::support::program::run::{Finished, finish, tcpwatch};
 use crate::support::program::snapshot::states;
 use crate::support::program::{Hook, Running, snapshot};
 use crate::support::seccomp::{NEEDED, NOT_PERMITTED, Refused, refuse};
-use crate::support::skipped::done_again;
 use crate::support::sockets::{Pair, listen, pair, read_eof};
+use crate::support::spoiled::done_again;
 use crate::support::states::{equal, none};
 use crate::support::workload::bulk;
 

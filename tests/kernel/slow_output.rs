@@ -23,7 +23,7 @@ use crate::support::program::run::tcpwatch;
 use crate::support::program::trace::{PROBED, Probe, Written, connect_and_close};
 use crate::support::program::{Hook, on_both_hooks};
 use crate::support::python::Python;
-use crate::support::skipped;
+use crate::support::spoiled;
 use crate::support::workload::bulk;
 
 on_both_hooks!(
@@ -101,7 +101,7 @@ impl Watch {
     }
 
     fn signalled(self, signal: Signal) -> Ended {
-        skipped::note(self.process.pid());
+        spoiled::note(self.process.pid());
         self.process.signal(signal);
         self.ended()
     }
@@ -109,7 +109,7 @@ impl Watch {
     /// Waits for its end, and reads the rest.
     fn ended(mut self) -> Ended {
         // By now it has seen all connections.
-        skipped::note(self.process.pid());
+        spoiled::note(self.process.pid());
         let status = self.process.wait();
         drop(self.runs);
         let stderr = Text::of(self.process.0.stderr.take().expect("piped")).all();

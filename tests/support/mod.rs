@@ -24,8 +24,8 @@ pub(crate) mod proc_tcp;
 pub(crate) mod program;
 pub(crate) mod python;
 pub(crate) mod seccomp;
-pub(crate) mod skipped;
 pub(crate) mod sockets;
+pub(crate) mod spoiled;
 pub(crate) mod stacks;
 pub(crate) mod states;
 pub(crate) mod steady;
@@ -43,7 +43,7 @@ pub(crate) const LOOPBACK_MAPPED: IpAddr = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv
 
 /// Reports that this test, or a part of it, could not run here. The runner lists these lines at its end.
 pub(crate) fn not_run(why: &str) {
-    loudly(&format!("NOT RUN: {}: {why}", skipped::this_test()));
+    loudly(&format!("NOT RUN: {}: {why}", spoiled::this_test()));
 }
 
 /// Says something the test harness must not swallow, as it does with the output of a test that passes.

@@ -14,7 +14,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
 
 use super::child::Reaped;
 use super::output::output;
-use super::skipped::this_test;
+use super::spoiled::this_test;
 use super::unseen::Witness;
 
 /// Where tracefs belongs.

@@ -10,19 +10,18 @@ use super::python::Python;
 use super::sockets::{listen, read_eof};
 
 /// Opens and closes connections at a steady rate, to one destination after the other; says when it first failed for want of a
-/// port and how, and how late it was at most until then, and, when told to end, how often it did. 20 times are enough.
+/// port and how; when told to end, how often it did, of which 20 times are enough; and then when it opened each.
 const STEADY: &str = r#"
 import errno, json, select, socket, sys, time
 rate, source, early, *to = sys.argv[1:]
 to = [(host, int(port)) for host, port in (end.rsplit(":", 1) for end in to)]
 IP_BIND_ADDRESS_NO_PORT = 24
-start, turn, failed, late = time.monotonic(), 0, 0, 0
+start, turn, failed, opened_at = time.monotonic(), 0, 0, []
 print('"begun"', flush=True)
 while failed < 20:
-    wait = start + turn / float(rate) - time.monotonic()
-    if select.select([sys.stdin], [], [], max(0, wait))[0]:
+    wait = max(0, start + turn / float(rate) - time.monotonic())
+    if select.select([sys.stdin], [], [], wait)[0]:
         break
-    late = max(late, -wait, time.monotonic() - start - turn / float(rate))
     client = socket.socket()
     step = "bind"
     try:
@@ -32,16 +31,53 @@ while failed < 20:
             client.bind((source, 0))
         step = "connect"
         client.connect(to[turn % len(to)])
+        opened_at.append(time.time())
     except OSError as error:
         if error.errno not in (errno.EADDRNOTAVAIL, errno.EADDRINUSE):
             raise
         failed += 1
         if failed == 1:
-            print(json.dumps({"failed_at": time.time(), "step": step, "error": errno.errorcode[error.errno], "late_s": late}), flush=True)
+            print(json.dumps({"failed_at": time.time(), "step": step, "error": errno.errorcode[error.errno]}), flush=True)
     client.close()
     turn += 1
 print(json.dumps({"failed": failed, "opened": turn - failed}), flush=True)
+print(json.dumps(opened_at), flush=True)
 "#;
+
+/// When a client opened its connections, by itself: s since the Unix epoch, in order. A client of a busy machine is not as steady as it
+/// should be.
+pub(crate) struct OpenedAt(Vec<f64>);
+
+impl OpenedAt {
+    /// What `python` said in this line.
+    pub(crate) fn of(python: &mut Python, line: usize) -> Self {
+        let times = python.line(line);
+        let times = times.as_array().expect("times").iter();
+        Self(times.map(|time| time.as_f64().expect("a time")).collect())
+    }
+
+    /// Openings from `from` until before `to`.
+    #[expect(clippy::cast_precision_loss, reason = "thousands")]
+    pub(crate) fn between(&self, from: f64, to: f64) -> f64 {
+        self.0.iter().filter(|&&time| from <= time && time < to).count() as f64
+    }
+
+    /// How many it opened a second in the ten seconds before `now`, or since its first.
+    pub(crate) fn lately_per_s(&self, now: f64) -> f64 {
+        let first = self.0.first().copied().unwrap_or(now);
+        let since = first.max(now - 10.0);
+        self.between(since, now) / (now - since)
+    }
+
+    /// The fewest in any half second between its first opening and its last.
+    pub(crate) fn fewest_in_half_a_second(&self) -> f64 {
+        let last = self.0.last().copied().unwrap_or_default() - 0.5;
+        let starts = self.0.iter().filter(|&&start| start <= last);
+        // Just after an opening, which is where the fewest follow.
+        let counts = starts.map(|&start| self.between(start, start + 0.5) - 1.0);
+        counts.fold(f64::INFINITY, f64::min)
+    }
+}
 
 /// Whether a client binds its sockets to an address before it connects.
 pub(crate) enum Binds<'a> {

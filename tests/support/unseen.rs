@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::skipped;
+use super::spoiled;
 
 /// An instance of ftrace, which writes down such transitions while it is there. The test they came in is remembered.
 pub(crate) struct Witness {
@@ -84,7 +84,7 @@ fn threads_of_process_1() -> BTreeSet<String> {
 impl Drop for Witness {
     fn drop(&mut self) {
         if self.count() > 0 {
-            skipped::remember();
+            spoiled::remember("the kernel ran no program while process 1 was interrupted");
         }
         // An instance goes with all that is enabled in it.
         if let Err(error) = fs::remove_dir(&self.instance) {

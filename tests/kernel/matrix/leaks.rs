@@ -11,8 +11,8 @@ use crate::support::leaking_server::Leaking;
 use crate::support::netns::in_netns;
 use crate::support::program::leaks::Leaks;
 use crate::support::program::{Hook, on_both_hooks};
-use crate::support::skipped::this_test;
 use crate::support::sockets::{accept, listen, read_eof};
+use crate::support::spoiled::this_test;
 
 on_both_hooks!(the_leaking_function_is_named);
 

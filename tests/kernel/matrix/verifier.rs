@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tcpwatch::source::ebpf::verifier_stats;
 
 use crate::support::output::output;
-use crate::support::skipped::this_test;
+use crate::support::spoiled::this_test;
 
 /// A quarter of the 1,000,000 that the kernel allows.
 const INSTRUCTIONS: u64 = 250_000;

@@ -21,7 +21,7 @@ use crate::support::program::lives::Lives;
 use crate::support::program::run::{Unprivileged, binary, setpriv};
 use crate::support::program::trace::{Probe, Trace, connect_and_close};
 use crate::support::program::{Hook, Running, on_both_hooks};
-use crate::support::skipped::done_again;
+use crate::support::spoiled::done_again;
 
 on_both_hooks!(
     in_another_pid_namespace,

@@ -9,7 +9,7 @@ use super::clock::eventually;
 use super::holder::only_child;
 use super::lines::{Line, Lines};
 use super::output::Text;
-use super::skipped;
+use super::spoiled;
 
 pub(crate) mod churn;
 pub(crate) mod counts;
@@ -60,11 +60,11 @@ macro_rules! on_both_hooks {
         $(mod $name {
             #[test]
             fn tp_btf() {
-                crate::support::skipped::done_again(|| super::$name(crate::support::program::Hook::TpBtf));
+                crate::support::spoiled::done_again(|| super::$name(crate::support::program::Hook::TpBtf));
             }
             #[test]
             fn tracepoint() {
-                crate::support::skipped::done_again(|| super::$name(crate::support::program::Hook::Tracepoint));
+                crate::support::spoiled::done_again(|| super::$name(crate::support::program::Hook::Tracepoint));
             }
         })*
     };
@@ -175,7 +175,7 @@ impl Running {
     /// The same with another exit code.
     pub(crate) fn finish_with(mut self, signal: Signal, code: i32) -> Ended {
         self.must_run();
-        skipped::note(self.pid());
+        spoiled::note(self.pid());
         self.signal(signal);
         let status = self.process.wait();
         let stderr = self.said();
@@ -193,6 +193,6 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        skipped::note(self.pid());
+        spoiled::note(self.pid());
     }
 }

@@ -14,8 +14,8 @@ use super::{Ended, Hook, Running};
 use crate::support::child::Reaped;
 use crate::support::clock::{eventually, try_eventually, until};
 use crate::support::lines::Line;
-use crate::support::skipped;
 use crate::support::sockets::{Pair, listen, pair, read_eof};
+use crate::support::spoiled;
 
 /// Where nothing but the probing connections is: they tell that the trace is attached.
 pub(crate) const PROBED: Ipv4Addr = Ipv4Addr::new(127, 9, 9, 9);
@@ -104,7 +104,7 @@ impl Trace {
 
     /// The end of a trace that has not shown what it should.
     fn end_anyhow(&self) -> Value {
-        skipped::note(self.running.pid());
+        spoiled::note(self.running.pid());
         self.running.signal(Signal::INT);
         let last = || {
             self.running
@@ -228,7 +228,7 @@ impl Written {
     /// SIGINT, then every line is `read`; the last is the end. What is still in the ring the program writes first, however long
     /// that takes it.
     pub(crate) fn finish(mut self, mut read: impl FnMut(&str)) -> Value {
-        skipped::note(self.process.pid());
+        spoiled::note(self.process.pid());
         self.process.signal(Signal::INT);
         let length = || self.file.path().metadata().map_or(0, |metadata| metadata.len());
         let status = loop {
