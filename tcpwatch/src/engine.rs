@@ -201,7 +201,7 @@ impl Print for Output {
         } else if self.is_dropping() {
             self.drop_rows(rows);
         } else {
-            write(&mut Rows { out: self, is_last })?;
+            write(&mut Rows(self))?;
         }
         self.queue(is_last, rows > 0)
     }
@@ -275,7 +275,7 @@ impl Run<'_> {
                 () = self.end.wait() => Wake::RunEnd,
                 _ = interval_over => Wake::Interval,
                 _ = latency.tick(), if measures => Wake::Latency,
-                taken = self.sink.out.taken() => {
+                taken = self.sink.out.taken(has_room) => {
                     taken.context(OUTPUT)?;
                     Wake::Source(Ready::Records)
                 }

@@ -9,8 +9,8 @@ use super::clock::PATIENCE;
 use super::python::Python;
 use super::sockets::{listen, read_eof};
 
-/// Opens and closes connections at a steady rate, to one destination after the other; says when it first failed for want of a
-/// port and how; when told to end, how often it did, of which 20 times are enough; and then when it opened each.
+/// Opens and closes connections at a steady rate, to one destination after the other. At the first failure for want of a port it prints when
+/// and how that was. When it is told to end, or failed 20 times, it prints how often it opened and failed, and then when it opened each.
 const STEADY: &str = r#"
 import errno, json, select, socket, sys, time
 rate, source, early, *to = sys.argv[1:]

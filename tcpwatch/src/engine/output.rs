@@ -17,11 +17,14 @@ use crate::sys::{terminal, threads};
 const TEXT_PER_RECORD: usize = 4;
 const LEAST_ROOM: usize = 32 << 20;
 
-/// Bytes that may wait for a file before no more rows are read from the ring.
+/// Bytes that may wait for a file before no more rows are read from the ring, where a record needs a quarter of its text. Little, for
+/// text that waits is memory, and the ring is there anyhow; enough for the thread to write while the loop makes more.
 const ROWS_FOR_FILE: usize = 512 << 10;
 
-/// Bytes of rows that are queued at once, and buffers that are kept to be filled again: [`ROWS_FOR_FILE`] together.
+/// Bytes of rows that are queued at once: few enough to be in the cache still when the thread writes them.
 const CHUNK: usize = 128 << 10;
+
+/// Buffers that are kept to be filled again.
 const SPARES: usize = ROWS_FOR_FILE / CHUNK;
 
 /// How long the reader has for the rows that are queued at the end.
@@ -46,16 +49,13 @@ pub(super) struct Output {
 }
 
 /// Takes rows, and queues [`CHUNK`] after chunk of them.
-pub(super) struct Rows<'a> {
-    pub(super) out: &'a mut Output,
-    pub(super) is_last: bool,
-}
+pub(super) struct Rows<'a>(pub(super) &'a mut Output);
 
 impl Write for Rows<'_> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        self.out.text.extend_from_slice(text);
-        if self.out.text.len() >= CHUNK && text.ends_with(b"\n") {
-            self.out.queue(self.is_last, true)?;
+        self.0.text.extend_from_slice(text);
+        if self.0.text.len() >= CHUNK && text.ends_with(b"\n") {
+            self.0.queue(false, true)?;
         }
         Ok(text.len())
     }
@@ -231,12 +231,11 @@ impl Output {
         self.wait(|queue| queue.bytes < ROWS_FOR_FILE)
     }
 
-    /// Waits until an output without room has taken something.
+    /// Waits until an output that had no room has taken something; for ever where it `has_room`.
     ///
     /// # Errors
     /// The output takes no more.
-    pub(super) async fn taken(&mut self) -> io::Result<()> {
-        let has_room = self.has_room();
+    pub(super) async fn taken(&mut self, has_room: bool) -> io::Result<()> {
         select! {
             biased;
             failed = &mut self.failed => {
@@ -271,7 +270,8 @@ impl Output {
         }
         let dropped = self.drain_rows()?;
         self.wait(|queue| queue.bytes == 0)?;
-        if dropped > 0 {
+        // What an output that failed did not take is no news.
+        if dropped > 0 && !self.shared.lock().has_failed() {
             let _ = writeln!(
                 io::stderr(),
                 "tcpwatch: {dropped} lines of the output were dropped: its reader was too slow"
@@ -375,7 +375,9 @@ impl Shared {
             queue.bytes -= dropped.len();
             queue.dropped += lines(&dropped);
         }
-        self.took.notify_one();
+        if count > 0 {
+            self.took.notify_one();
+        }
         let is_written = from == chunk.text.len();
         if chunk.may_drop && (is_written || queue.is_cut) {
             chunk.may_drop = false;
@@ -537,6 +539,46 @@ mod tests {
         output.finish().unwrap();
         drop(output);
         assert_eq!(slow.join().unwrap(), format!("0 a\n{rows}2 b\n"));
+    }
+
+    #[test]
+    fn rows_are_queued_by_the_chunk_and_by_whole_lines() {
+        let (mut output, reader) = output(usize::MAX, true);
+        let line = "0123456789 abcdef\n";
+        let lines = 2 * CHUNK / line.len();
+        let mut rows = Rows(&mut output);
+        for _ in 0..lines {
+            // A view writes a line by its columns.
+            rows.write_all(&line.as_bytes()[..10]).unwrap();
+            rows.write_all(&line.as_bytes()[10..]).unwrap();
+        }
+        assert!(output.text.len() < CHUNK, "the rest is queued after the frame");
+        output.queue(false, true).unwrap();
+        drop(reader.allow);
+        let writes = reader.taken;
+        output.finish().unwrap();
+        drop(output);
+        let writes: Vec<Vec<u8>> = writes.iter().collect();
+        assert!(writes.len() >= 2 && writes.iter().all(|text| text.ends_with(b"\n")));
+        assert!(writes.concat() == line.repeat(lines).as_bytes());
+    }
+
+    #[test]
+    fn the_loop_wakes_when_a_full_file_took_something_and_not_before() {
+        let (mut output, reader) = output(usize::MAX, true);
+        print(&mut output, &"1 a\n".repeat(ROWS_FOR_FILE / 4), false);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.unwrap().block_on(async {
+            let moment = Duration::from_millis(50);
+            let full = tokio::time::timeout(moment, output.taken(false)).await;
+            assert!(full.is_err(), "it took nothing");
+            reader.take(4);
+            let took = tokio::time::timeout(STALLED, output.taken(false)).await;
+            assert!(matches!(took, Ok(Ok(()))));
+            let has_room = tokio::time::timeout(moment, output.taken(true)).await;
+            assert!(has_room.is_err());
+        });
+        drop(reader.allow);
     }
 
     #[test]

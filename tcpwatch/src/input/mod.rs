@@ -102,7 +102,8 @@ pub struct Loss {
     pub lost: u64,
     /// Missed resets; `None` if resets are not watched.
     pub missed_resets: Option<u64>,
-    /// Whether the ring buffer was empty when these counts were read.
+    /// Whether the ring buffer was read to its end. All records made until the next [`Input::Tick`], whose time is from before that
+    /// reading, are known then.
     pub emptied: bool,
 }
 
@@ -150,7 +151,7 @@ pub enum Input {
         /// Its cgroup; `None` if it cannot be found.
         cgroup: Option<Arc<Cgroup>>,
     },
-    /// Lost records.
+    /// Lost records, after a reading of the stream.
     Loss(Loss),
     /// A sample of the ledger.
     Ledger(Box<LedgerSample>),
@@ -176,7 +177,7 @@ pub enum Input {
     },
     /// A sample of the latency histograms.
     Latency(Box<LatencySample>),
-    /// The time of all inputs since the last tick.
+    /// The time of all inputs since the last tick; after a reading of the stream the time at which that began.
     Tick {
         /// Wall-clock time.
         time: Timestamp,

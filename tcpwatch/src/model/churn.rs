@@ -178,7 +178,8 @@ pub struct Route {
 pub struct ChurnFrame {
     /// The host's own numbers of the interval.
     pub stat: StatFrame,
-    /// Whether only some connections are counted: the kernel counts what enters and leaves TIME_WAIT for all of them together.
+    /// Whether a filter selects connections. The kernel counts what enters and leaves TIME_WAIT for all connections together, so that is
+    /// not known of those.
     pub is_filtered: bool,
     /// The openers and destinations, the busiest first.
     pub routes: Vec<Route>,
@@ -311,9 +312,9 @@ impl Churn {
         }
     }
 
-    /// It is `monotonic_ns`, and all connections that were opened until then are known. Call it every second or more often.
-    pub fn tick(&mut self, monotonic_ns: u64) {
-        self.ended_bursts.extend(self.bursts.tick(monotonic_ns));
+    /// All connections that were opened until `known_ns` are known. Call it every second or more often.
+    pub fn tick(&mut self, known_ns: u64) {
+        self.ended_bursts.extend(self.bursts.tick(known_ns));
     }
 
     /// The routes of the interval that `monotonic_ns` is in.

@@ -14,8 +14,8 @@ use super::trace::TraceRecord;
 use crate::input::owner::{Owner, UnknownOwner};
 use crate::input::reset_reasons::Reasons;
 
-/// How long a record waits for a reset that may follow, ns. The kernel announces both in one system call, but a virtual CPU may be
-/// stopped between them.
+/// How much older than what is known a record must be before no reset can follow, ns. The kernel announces both in one system call, but a
+/// virtual CPU may be stopped between them.
 const RESET_WAIT_NS: u64 = 50_000_000;
 /// How long a record waits for its owner or a cgroup, ns: longer than a look-up in /proc may take.
 const OWNER_WAIT_NS: u64 = 15_000_000_000;
@@ -24,7 +24,8 @@ const OWNER_WAIT_NS: u64 = 15_000_000_000;
 const CAPACITY: usize = 65_536;
 
 /// A queue of records in order of arrival. The first may wait for a reset or for its owner; all others wait behind it. The queue has
-/// [`CAPACITY`] records at most, and those of one batch of the source, 1,024. Each waits for [`OWNER_WAIT_NS`] at most.
+/// [`CAPACITY`] records at most, and those of one batch of the source, 1,024. Each waits for [`OWNER_WAIT_NS`] at most, or until what came
+/// with it is read.
 #[derive(Debug)]
 pub struct Holdback<T> {
     reasons: Reasons,
@@ -158,16 +159,17 @@ impl<T: TraceRecord> Holdback<T> {
         times.any(|ns| ns <= monotonic_ns)
     }
 
-    /// Releases the first record if nothing can change it any more, or if its wait is over at `monotonic_ns`. `has_cgroups` is whether
-    /// the cgroups of the processes of a record are known.
-    pub fn pop(&mut self, monotonic_ns: u64, has_cgroups: impl Fn(&T) -> bool) -> Option<Released<T>> {
+    /// Releases the first record if nothing can change it any more, or if its wait is over. It waits for a reset as long as records of
+    /// that time may still be unread: all those made until `known_ns` are known. For all else it waits until `monotonic_ns`, which is now.
+    /// `has_cgroups` is whether the cgroups of the processes of a record are known.
+    pub fn pop(&mut self, monotonic_ns: u64, known_ns: u64, has_cgroups: impl Fn(&T) -> bool) -> Option<Released<T>> {
         let may_wait = self.queue.len() <= CAPACITY;
         let first = self.queue.front()?;
         let event = first.record.event();
-        let waited_ns = monotonic_ns.saturating_sub(event.monotonic_ns);
+        let [waited_ns, known_for_ns] = [monotonic_ns, known_ns].map(|ns| ns.saturating_sub(event.monotonic_ns));
         let may_change = event.evidence.is_some_and(|evidence| !ending::is_final(evidence));
         let asks = || first.awaits_owner_of.is_some() || !has_cgroups(&first.record);
-        let waits = may_change && waited_ns <= RESET_WAIT_NS || waited_ns <= OWNER_WAIT_NS && asks();
+        let waits = may_change && known_for_ns <= RESET_WAIT_NS || waited_ns <= OWNER_WAIT_NS && asks();
         if waits && may_wait {
             return None;
         }
@@ -223,7 +225,7 @@ mod tests {
 
     /// The next record at `monotonic_ns`, where all cgroups are known.
     fn pop(holdback: &mut Holdback<Transition>, monotonic_ns: u64) -> Option<Released<Transition>> {
-        holdback.pop(monotonic_ns, |_| true)
+        holdback.pop(monotonic_ns, monotonic_ns, |_| true)
     }
 
     fn not_final(flags: u16) -> Evidence {
@@ -280,10 +282,13 @@ mod tests {
     fn a_record_waits_for_the_cgroup_of_its_process_but_not_for_ever() {
         let mut holdback = holdback(None);
         holdback.push(record(0, 1, None));
-        assert_eq!(id(holdback.pop(OWNER_WAIT_NS, |_| false)), None);
-        assert_eq!(id(holdback.pop(OWNER_WAIT_NS, |_| true)), Some(1));
+        assert_eq!(id(holdback.pop(OWNER_WAIT_NS, OWNER_WAIT_NS, |_| false)), None);
+        assert_eq!(id(holdback.pop(OWNER_WAIT_NS, OWNER_WAIT_NS, |_| true)), Some(1));
         holdback.push(record(0, 2, None));
-        assert_eq!(id(holdback.pop(OWNER_WAIT_NS + 1, |_| false)), Some(2));
+        assert_eq!(
+            id(holdback.pop(OWNER_WAIT_NS + 1, OWNER_WAIT_NS + 1, |_| false)),
+            Some(2)
+        );
     }
 
     #[test]

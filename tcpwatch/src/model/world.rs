@@ -24,6 +24,9 @@ use crate::input::needs::Needs;
 use crate::input::socket_scan::SocketScan;
 use crate::input::{Connection, EndCounts, Input, Loss, Session, Transition};
 
+/// How much later than others of its time a record may come, ns: a virtual CPU may be stopped while it makes one.
+const LATE_NS: u64 = 50_000_000;
+
 /// The model of a host's connections, as far as the views need it.
 #[derive(Debug)]
 pub struct World {
@@ -34,8 +37,12 @@ pub struct World {
     monotonic_ns: u64,
     /// Whether an interval has ended.
     has_interval: bool,
-    /// Whether all records that are made before the next tick are known by then.
+    /// Whether the stream was read to its end since the last tick.
     is_stream_read: bool,
+    /// Time of the newest record, ns.
+    newest_ns: u64,
+    /// All records that were made until then are known, ns.
+    known_ns: u64,
     counts: Stat,
     transitions: TraceTracker<Transition>,
     connections: TraceTracker<Connection>,
@@ -65,6 +72,8 @@ impl World {
             monotonic_ns: 0,
             has_interval: false,
             is_stream_read: false,
+            newest_ns: 0,
+            known_ns: session.monotonic_ns,
             counts: Stat::new(session.reasons.clone()),
             transitions: TraceTracker::new(session, needs.rows()),
             connections: TraceTracker::new(session, needs.rows()),
@@ -94,6 +103,7 @@ impl World {
         match input {
             Input::Session(session) => self.restart(&session),
             Input::Transition(event) => {
+                self.newest_ns = self.newest_ns.max(event.monotonic_ns);
                 if self.needs.churn {
                     self.churn.opened(&event);
                 }
@@ -104,7 +114,10 @@ impl World {
                     self.transitions.holdback.push(event);
                 }
             }
-            Input::Connection(connection) => self.connections.holdback.push(connection),
+            Input::Connection(connection) => {
+                self.newest_ns = self.newest_ns.max(connection.last.monotonic_ns);
+                self.connections.holdback.push(connection);
+            }
             Input::CloseAmended { id, evidence } => {
                 self.transitions.holdback.amend(id, evidence);
                 self.connections.holdback.amend(id, evidence);
@@ -145,15 +158,17 @@ impl World {
             Input::SocketScan { scan, missed } => return self.fill_frame(|world| world.end_scan(*scan, missed)),
             Input::Tick { time, monotonic_ns } => {
                 (self.time, self.monotonic_ns) = (time, monotonic_ns);
-                // The next tick may come without a reading of the stream.
-                let is_stream_read = std::mem::take(&mut self.is_stream_read);
-                if self.needs.churn && is_stream_read {
-                    self.churn.tick(monotonic_ns);
+                self.known_ns = self.known_ns.max(self.known_at(monotonic_ns));
+                if self.needs.churn {
+                    self.churn.tick(self.known_ns);
                 }
-                return self.fill_frame(|world| world.release_rows(monotonic_ns, is_stream_read));
+                return self.fill_frame(|world| world.release_rows(monotonic_ns));
             }
             Input::IntervalEnd => return self.fill_frame(Self::hold_interval),
-            Input::StreamEnd => return self.fill_frame(|world| world.release_rows(u64::MAX, true)),
+            Input::StreamEnd => {
+                self.known_ns = u64::MAX;
+                return self.fill_frame(|world| world.release_rows(u64::MAX));
+            }
             Input::End(counts) => return self.fill_frame(|world| world.end(&counts)),
         }
         None
@@ -172,11 +187,20 @@ impl World {
         (!self.frame.is_empty()).then_some(&self.frame)
     }
 
+    /// Until when all records are known at a tick of `monotonic_ns`, ns: until the tick if the stream was read to its end. If more records
+    /// wait there, they are newer than the newest that was read, but for those of a CPU that was stopped while it made one.
+    fn known_at(&mut self, monotonic_ns: u64) -> u64 {
+        if std::mem::take(&mut self.is_stream_read) {
+            return monotonic_ns;
+        }
+        self.newest_ns.min(monotonic_ns).saturating_sub(LATE_NS)
+    }
+
     /// Moves the records that are complete, or have waited long enough at `monotonic_ns`, from the holdback to the frame.
-    /// `is_stream_read`: all records that were made until then are known.
     #[inline(never)]
-    fn release_rows(&mut self, monotonic_ns: u64, is_stream_read: bool) {
+    fn release_rows(&mut self, monotonic_ns: u64) {
         let Self {
+            known_ns,
             needs,
             filter,
             transitions,
@@ -192,13 +216,13 @@ impl World {
             stuck.release(monotonic_ns, filter, cgroups);
         }
         let has_cgroup = |event: &Transition| cgroups.has_all(event.owner);
-        while let Some(released) = transitions.holdback.pop(monotonic_ns, has_cgroup) {
+        while let Some(released) = transitions.holdback.pop(monotonic_ns, *known_ns, has_cgroup) {
             transitions.append_row(released, filter, cgroups, &mut frame.transitions.rows);
         }
         let has_cgroups = |connection: &Connection| {
             !needs.rows() || cgroups.has_all(connection.last.owner.into_iter().chain(connection.closer))
         };
-        while let Some(released) = connections.holdback.pop(monotonic_ns, has_cgroups) {
+        while let Some(released) = connections.holdback.pop(monotonic_ns, *known_ns, has_cgroups) {
             if needs.churn
                 && let Some(ending) = released.ending
             {
@@ -209,7 +233,7 @@ impl World {
             }
         }
         if let Some(held) = &mut self.held
-            && is_stream_read
+            && *known_ns >= held.ended_ns()
             && !connections.holdback.holds_until(held.ended_ns())
         {
             held.end_records();

@@ -209,7 +209,7 @@ impl Live {
     /// Reads a batch of records, and the results of owner lookups. Returns whether there may be more records.
     pub fn read_stream(&mut self, each: &mut dyn FnMut(Input)) -> bool {
         self.advance_seeding();
-        // What was made until now is read below, so the wait of a record for its reset ends no earlier than its reset is read.
+        // Where the stream is read to its end below, all records made until now are known then.
         let before = tick();
         let Self {
             kernel,

@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use tcpwatch_common::evidence::{Evidence, KNOWN, RESET_SENT};
+use tcpwatch_common::evidence::{DEAD, Evidence, KNOWN, RESET_AFTER, RESET_SENT};
 use tcpwatch_common::ledger::{Pass, STATES};
 use tcpwatch_common::record::SPENT;
 use tcpwatch_common::{StateSet, TcpState};
@@ -30,6 +30,7 @@ use crate::input::{
 use crate::model::burst::Burst;
 use crate::model::churn::Opener;
 use crate::model::churn::tests::waiting;
+use crate::model::ending::Ending;
 use crate::model::filter::owner::OwnerFilter;
 use crate::model::leaks::tests::socket;
 use crate::model::trace::{TraceRecord, TraceRow};
@@ -390,7 +391,7 @@ fn tick(monotonic_ns: u64) -> Input {
     }
 }
 
-/// The stream was read, to its end if `emptied`, as it was at the next tick.
+/// The stream was read; if `emptied`, all records made until the next tick are known then.
 fn read(emptied: bool) -> Input {
     Input::Loss(Loss {
         emptied,
@@ -498,6 +499,84 @@ fn an_interval_waits_for_the_endings_of_its_connections() {
         }
     }
     assert_eq!(counted, [(2, 1), (1, 1)]);
+}
+
+/// An end waits for its reset until the stream was read as far: where a batch ends between the two, and where what is read at the end of
+/// an interval takes long.
+#[test]
+fn an_end_waits_for_a_reset_that_is_read_late() {
+    const MS: u64 = 1_000_000;
+    let id = NonZeroU64::MIN;
+    let closed_first = Evidence {
+        flags: KNOWN | DEAD,
+        from: TcpState::FinWait2.number(),
+        shutdown: 3,
+        ..Evidence::default()
+    };
+    let reset = Evidence {
+        flags: KNOWN | DEAD | RESET_AFTER | RESET_SENT,
+        ..closed_first
+    };
+    let end = |ms, id, evidence| {
+        Input::Connection(Connection {
+            last: Transition {
+                monotonic_ns: ms * MS,
+                id: Some(id),
+                evidence: Some(evidence),
+                ..Transition::between(TcpState::FinWait2, TcpState::Close)
+            },
+            spent_ns: [1; SPENT.len()],
+            traffic: None,
+            closer: None,
+        })
+    };
+    // No reset is missed.
+    let read = |emptied| {
+        Input::Loss(Loss {
+            missed_resets: Some(0),
+            emptied,
+            ..Loss::default()
+        })
+    };
+    let amended = || Input::CloseAmended { id, evidence: reset };
+    let batch_ends_between = vec![end(1000, id, closed_first), read(false), tick(2000 * MS), amended()];
+    let interval_takes_long = vec![
+        end(1000, id, closed_first),
+        read(true),
+        tick(1010 * MS),
+        tick(1200 * MS),
+        Input::IntervalEnd,
+        amended(),
+    ];
+    let ended = |inputs: Vec<Input>| -> Vec<Ending> {
+        let later = [read(true), tick(2000 * MS), read(true), tick(2100 * MS)];
+        let needs = Needs {
+            connections: true,
+            ..Needs::default()
+        };
+        let mut world = World::new(needs, Filter::default());
+        let _ = world.apply(Input::Session(Box::new(Session {
+            missed_resets: Some(0),
+            watches: true,
+            ..Session::default()
+        })));
+        let frames = inputs.into_iter().chain(later);
+        let frames: Vec<Frame> = frames.filter_map(|input| world.apply(input).cloned()).collect();
+        let rows = rows::<Connection>(&frames);
+        rows.iter().map(|row| row.ending.expect("an ending")).collect()
+    };
+    assert_eq!(ended(batch_ends_between), [Ending::ResetByUs]);
+    assert_eq!(ended(interval_takes_long), [Ending::ResetByUs]);
+    // Of a stream that is never read to its end, what is old enough is known all the same.
+    let backlog = vec![
+        end(1000, id, closed_first),
+        read(false),
+        tick(9000 * MS),
+        end(1200, id.saturating_add(1), reset),
+        read(false),
+        tick(9001 * MS),
+    ];
+    assert_eq!(ended(backlog), [Ending::ClosedFirst, Ending::ResetByUs]);
 }
 
 /// A model for `churn`.
@@ -663,6 +742,7 @@ proptest! {
     #[test]
     fn no_record_is_held_back_for_ever(inputs in vec(input(&usual_time()), 0..120)) {
         let (_, mut world) = frames(OwnerFilter::default(), &inputs);
+        world.apply(read(true));
         world.apply(tick(400 * 100_000_000 + 60_000_000_000));
         prop_assert!(!world.holds_back());
         let waiting = [world.transitions.holdback.awaiting_owner(), world.connections.holdback.awaiting_owner()];

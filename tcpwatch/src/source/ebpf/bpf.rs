@@ -96,7 +96,10 @@ unsafe fn bpf<T>(command: c_long, attributes: &mut T) -> io::Result<i32> {
     }
 }
 
-/// Runs of `program` that the kernel skipped; `None` if it does not count them (before Linux 5.12).
+/// Runs of `program` that the kernel skipped (`recursion_misses`); `None` if it does not count them (before Linux 5.12).
+///
+/// It is read each time that records are, so by one system call rather than from the text of /proc/self/fdinfo, which a container may
+/// hide. Unlike a read of a map, it keeps no program from running (`bpf_obj_get_info_by_fd` does not disable instrumentation).
 ///
 /// # Errors
 /// The kernel refuses.
@@ -109,7 +112,7 @@ pub(super) fn skipped_runs(program: BorrowedFd<'_>) -> Result<Option<u64>> {
         words: words.as_mut_ptr(),
     };
     // SAFETY: the kernel writes `length` bytes at most, which `words` has, and nothing elsewhere: all pointers in `words` are null.
-    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut info) }.context("`bpf_obj_get_info_by_fd` failed")?;
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut info) }.context("cannot read how many runs the kernel skipped")?;
     // An older kernel has a shorter structure.
     Ok((info.length == length).then_some(words[INFO_WORDS - 1]))
 }

@@ -73,7 +73,7 @@ fn time_wait(frame: &ChurnFrame) -> String {
     let time_wait = &frame.stat.time_wait;
     let (population, limit) = (known(time_wait.population), known(time_wait.limit));
     if frame.is_filtered {
-        return format!("TIME_WAIT {population} that match the filter; the limit for all is {limit}");
+        return format!("TIME_WAIT {population} that match the filter; the limit of the namespace is {limit}");
     }
     let mut line = format!(
         "TIME_WAIT {population} of {limit}: {} entered, {} left",
@@ -465,7 +465,7 @@ mod tests {
         frame.is_filtered = true;
         assert_eq!(
             time_wait(&frame),
-            "TIME_WAIT 71 that match the filter; the limit for all is 131,072"
+            "TIME_WAIT 71 that match the filter; the limit of the namespace is 131,072"
         );
     }
 
