@@ -2,26 +2,29 @@
 //! what the source reads to the model, and what the model has to show to the view.
 
 mod output;
+mod replay;
 mod run_end;
+mod sink;
 
 use std::future::pending;
 use std::io::{self, Write};
-use std::mem::replace;
-use std::path::Path;
+use std::mem::forget;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at, sleep, sleep_until};
 
-use self::output::{Output, Rows};
+use self::output::Output;
+pub use self::replay::Replay;
 use self::run_end::RunEnd;
-use crate::detect::{self, Detector};
+use self::sink::Sink;
 use crate::input::Input;
 use crate::input::needs::Needs;
 use crate::input::socket_scan::SocketScan;
 use crate::model::filter::owner::OwnerFilter;
-use crate::model::world::World;
+use crate::record::{Header, Recorder};
 use crate::source::live::{Live, Options, Ready, scan_once};
 use crate::source::owners::ensure_match;
 use crate::source::socket_scan::ScansBefore;
@@ -68,31 +71,61 @@ pub struct Plan {
     pub count: Option<u64>,
     /// How long to run; `None` until a signal comes.
     pub duration: Option<Duration>,
+    /// Where to record the run, and what as; `None` for no recording.
+    pub record: Option<(PathBuf, Header)>,
 }
 
-/// Runs `plan` until its end, and shows on standard output what there is by `view`.
+/// Where the inputs of a run come from.
+pub enum Origin {
+    /// The running kernel.
+    Kernel,
+    /// A recording.
+    Recording(Box<Replay>),
+}
+
+impl Plan {
+    /// Whether it watches, until an end or a signal; else it is one scan of stuck sockets.
+    fn is_watching(&self) -> bool {
+        self.interval.is_some() || !self.needs.only_stuck()
+    }
+}
+
+/// Runs `plan` until its end, and shows on standard output what there is by `view`. `out` is standard output too, for what is not live: it
+/// is waited for.
 ///
 /// # Errors
-/// The kernel side cannot be loaded or read, the output takes no more, or nothing matched the filter on owners.
-pub fn run(plan: &Plan, view: &mut dyn View) -> Result<()> {
-    // The process ends, and the kernel detaches faster than we do.
-    run_until_end(plan, view, &mut |_| {}, std::mem::forget)
+/// The kernel side cannot be loaded or read, the output or the recording takes no more, the recording that is shown is damaged, or nothing
+/// matched the filter on owners.
+pub fn run(plan: &Plan, view: &mut dyn View, origin: Origin, out: &mut dyn Write) -> Result<()> {
+    match origin {
+        // The process ends, and the kernel detaches faster than we do.
+        Origin::Kernel if plan.is_watching() => recorded(plan, |observe| run_until_end(plan, view, observe, forget)),
+        Origin::Kernel => run_once(plan, view, out),
+        Origin::Recording(replay) => replay.show(plan, view, out),
+    }
 }
 
 /// The same, for a process that goes on. It shows every input to `observe` before the model takes it.
 ///
 /// # Errors
-/// As there.
-pub fn run_observed(plan: &Plan, view: &mut dyn View, observe: &mut dyn FnMut(&Input)) -> Result<()> {
+/// As there, and those of `observe`.
+pub fn run_observed(plan: &Plan, view: &mut dyn View, observe: Observe) -> Result<()> {
     run_until_end(plan, view, observe, drop)
 }
 
-fn run_until_end(
-    plan: &Plan,
-    view: &mut dyn View,
-    observe: &mut dyn FnMut(&Input),
-    dispose: impl FnOnce(Live),
-) -> Result<()> {
+/// What is shown each input of a run, and can end it.
+type Observe<'a> = &'a mut dyn FnMut(&Input) -> Result<()>;
+
+/// Does `work` with what observes it, which records it where `plan` says so.
+fn recorded(plan: &Plan, work: impl FnOnce(Observe) -> Result<()>) -> Result<()> {
+    let Some((dir, header)) = &plan.record else {
+        return work(&mut |_| Ok(()));
+    };
+    let mut recorder = Recorder::create(dir, header)?;
+    work(&mut |input| recorder.take(input)).and(recorder.finish())
+}
+
+fn run_until_end(plan: &Plan, view: &mut dyn View, observe: Observe, dispose: impl FnOnce(Live)) -> Result<()> {
     block_on(async {
         let end = RunEnd::new(plan.duration)?;
         let source = Live::start(&plan.options, plan.needs)?;
@@ -112,17 +145,15 @@ fn run_until_end(
     })
 }
 
-/// Shows what one scan of stuck sockets finds, and waits for the reader of `out` as long as that takes.
-///
-/// # Errors
-/// No process matches the filter, sockets or processes cannot be read, or the output takes no more.
-pub fn run_once(plan: &Plan, view: &mut dyn View, out: &mut dyn Write) -> Result<()> {
+/// Shows what one scan of stuck sockets finds.
+fn run_once(plan: &Plan, view: &mut dyn View, out: &mut dyn Write) -> Result<()> {
     ensure_match(Path::new("/"), &plan.options.filter.owner)?;
-    let mut observe = |_: &Input| {};
-    let mut sink = Sink::new(plan, view, out, &mut observe);
-    sink.begin()?;
-    scan_once(&plan.options, plan.needs, &mut |input| sink.take(input))?;
-    sink.shown()
+    recorded(plan, |observe| {
+        let mut sink = Sink::new(plan, view, out, observe);
+        sink.begin()?;
+        scan_once(&plan.options, plan.needs, &mut |input| sink.take(input))?;
+        sink.shown()
+    })
 }
 
 /// Runs `work` on a runtime of one thread.
@@ -144,27 +175,6 @@ struct Run<'a> {
     is_losing: bool,
 }
 
-/// Passes inputs to the model, and its frames to the view.
-struct Sink<'a, O> {
-    world: World,
-    detectors: Vec<Box<dyn Detector>>,
-    view: &'a mut dyn View,
-    out: O,
-    observe: &'a mut dyn FnMut(&Input),
-    /// Intervals shown.
-    intervals: u64,
-    /// Intervals to show.
-    most: Option<u64>,
-    /// Whether the run ends, and what it shows of intervals is the last of them.
-    is_ending: bool,
-    /// Whether a frame had anything of an owner that was asked for.
-    has_matched: bool,
-    /// What the run left out for its owners.
-    unmatched: Option<String>,
-    /// The first error of the output.
-    shown: Result<()>,
-}
-
 /// Why the loop woke up.
 enum Wake {
     /// The source has something.
@@ -175,43 +185,6 @@ enum Wake {
     Latency,
     /// The run is.
     RunEnd,
-}
-
-/// Where the text of a view goes, frame by frame.
-trait Print {
-    /// Prints what `write` writes, whole lines, `rows` of them if they are of single transitions or connections. What is not the last of
-    /// a run may be dropped.
-    fn print(
-        &mut self,
-        is_last: bool,
-        rows: u64,
-        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    ) -> io::Result<()>;
-}
-
-impl Print for Output {
-    fn print(
-        &mut self,
-        is_last: bool,
-        rows: u64,
-        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    ) -> io::Result<()> {
-        if rows == 0 {
-            write(&mut self.text)?;
-        } else if self.is_dropping() {
-            self.drop_rows(rows);
-        } else {
-            write(&mut Rows(self))?;
-        }
-        self.queue(is_last, rows > 0)
-    }
-}
-
-impl Print for &mut dyn Write {
-    fn print(&mut self, _: bool, _: u64, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-        write(self)?;
-        self.flush()
-    }
 }
 
 impl Run<'_> {
@@ -462,59 +435,5 @@ impl Run<'_> {
         let Self { source, sink, .. } = self;
         read(source, &mut |input| sink.take(input))?;
         sink.shown()
-    }
-}
-
-impl<'a, O: Print> Sink<'a, O> {
-    fn new(plan: &Plan, view: &'a mut dyn View, out: O, observe: &'a mut dyn FnMut(&Input)) -> Self {
-        Self {
-            world: World::new(plan.needs, plan.options.filter.clone()),
-            detectors: detect::all(),
-            view,
-            out,
-            observe,
-            intervals: 0,
-            most: plan.count,
-            is_ending: false,
-            has_matched: false,
-            unmatched: None,
-            shown: Ok(()),
-        }
-    }
-
-    fn begin(&mut self) -> Result<()> {
-        let Self { view, out, .. } = self;
-        out.print(true, 0, |out| view.begin(out)).context(OUTPUT)
-    }
-
-    fn take(&mut self, input: Input) {
-        (self.observe)(&input);
-        let Some(frame) = self.world.apply(input) else { return };
-        self.has_matched |= frame.has_match();
-        self.unmatched = frame.unmatched();
-        if self.shown.is_err() {
-            return;
-        }
-        let mut findings = Vec::new();
-        if frame.is_interval() {
-            self.intervals += 1;
-            findings = detect::inspect(&mut self.detectors, frame);
-        }
-        let is_complete = self.most.is_some_and(|most| self.intervals >= most);
-        let rows = frame.rows();
-        let is_last = (self.is_ending || is_complete) && rows == 0;
-        let Self { view, out, .. } = self;
-        let shown = out.print(is_last, rows, |out| view.frame(frame, &findings, out));
-        self.shown = shown.context(OUTPUT);
-    }
-
-    /// Whether all was shown that was to be so far.
-    fn shown(&mut self) -> Result<()> {
-        replace(&mut self.shown, Ok(()))
-    }
-
-    /// Whether as many intervals were shown as were asked for.
-    fn is_complete(&self) -> bool {
-        self.most.is_some_and(|most| self.intervals >= most)
     }
 }

@@ -1,7 +1,7 @@
 //! Shows what the TCP connections of a host do, and why.
 //!
 //! Data flows one way: [`source`] reads the kernel and emits [`input`]s, [`model`] keeps the state, [`detect`] finds problems,
-//! and [`view`] prints. [`engine`] runs the loop. [`commands`] choose the needs and the view.
+//! and [`view`] prints. [`record`] keeps the inputs in files. [`engine`] runs the loop. [`commands`] choose the needs and the view.
 
 pub mod cli;
 pub mod clock;
@@ -12,6 +12,7 @@ pub mod engine;
 pub mod explain;
 pub mod input;
 pub mod model;
+pub mod record;
 pub mod source;
 pub mod sys;
 pub mod view;

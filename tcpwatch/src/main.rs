@@ -6,13 +6,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use env_logger::Env;
-use tcpwatch::cli::command_line::command_first;
-use tcpwatch::cli::{Cli, Command};
-use tcpwatch::commands::Outcome;
+use tcpwatch::cli::command_line::{Refusal, parse};
+use tcpwatch::commands::{self, Outcome};
 use tcpwatch::engine::OUTPUT;
 use tcpwatch::source::ebpf::explained;
 use tcpwatch::sys::descriptor_limit::with_remedy;
-use tcpwatch::{clock, commands};
 
 fn main() -> ExitCode {
     // Print warnings of tcpwatch by default. The log of the BPF programs is off; RUST_LOG=tcpwatch_ebpf=debug enables it.
@@ -25,44 +23,20 @@ fn main() -> ExitCode {
             }
         })
         .init();
-    let args = match command_first(env::args_os()) {
-        Ok(args) => args,
-        Err(message) => {
+    let cli = match parse(env::args_os()) {
+        Ok(cli) => cli,
+        Err(Refusal::Help(text)) => return code(text.print().context(OUTPUT).map(|()| Outcome::Done)),
+        Err(Refusal::Wrong(message)) => {
             let _ = writeln!(io::stderr(), "tcpwatch: {message}");
             return ExitCode::from(2);
         }
     };
-    let cli = match Cli::read(args) {
-        Ok(cli) => cli,
-        Err(error) if !error.use_stderr() => return code(error.print().context(OUTPUT).map(|()| Outcome::Done)),
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "tcpwatch: {}", one_line(&error));
-            return ExitCode::from(2);
-        }
-    };
-    if let Err(message) = cli.check() {
-        let _ = writeln!(io::stderr(), "tcpwatch: {message}");
-        return ExitCode::from(2);
-    }
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let mut outcome = Outcome::Done;
-    let result = match &cli.command {
-        Some(Command::Doctor(args)) => commands::doctor::run(args, clock::now(), &mut out).map(|ended| outcome = ended),
-        Some(Command::Trace(args)) => commands::trace::run(args),
-        Some(Command::Life(args)) => commands::life::run(args),
-        Some(Command::Stat(args)) => commands::stat::run(args),
-        Some(Command::Churn(args)) => commands::churn::run(args),
-        Some(Command::Latency(args)) => commands::latency::run(args),
-        Some(Command::Leaks(args)) => commands::leaks::run(args, &mut out).map(|ended| outcome = ended),
-        Some(Command::Snapshot(args)) => commands::snapshot::run(args, clock::now(), &mut out),
-        Some(Command::Explain(args)) => commands::explain::run(args, &mut out),
-        None if cli.version => commands::version::run(cli.verbose, cli.stat.common.output.output, &mut out),
-        None => commands::stat::run(&cli.stat),
-    };
-    let result = result.and_then(|()| out.flush().context(OUTPUT));
+    let result = commands::run(&cli, &mut out);
+    let result = result.and_then(|outcome| out.flush().context(OUTPUT).map(|()| outcome));
     // Without this, the destructor would try again to write data that could not be written.
     drop(out.into_parts());
-    code(result.map(|()| outcome))
+    code(result)
 }
 
 /// The exit code of a command. Prints its error.
@@ -75,23 +49,6 @@ fn code(result: Result<Outcome>) -> ExitCode {
             let _ = writeln!(io::stderr(), "tcpwatch: {}", with_remedy(explained(&error).to_string()));
             ExitCode::FAILURE
         }
-    }
-}
-
-/// Formats an error of the parser in one line, with its tip or with a hint at --help.
-fn one_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let before_usage = text.split("\nUsage:").next().unwrap_or_default();
-    let lines = before_usage
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with("For more information"));
-    let lines: Vec<_> = lines.map(|line| line.strip_prefix("error: ").unwrap_or(line)).collect();
-    let line = lines.join(" ").replace(" tip:", "; tip:");
-    if ["; try ", "; did you mean "].iter().any(|remedy| line.contains(remedy)) {
-        line
-    } else {
-        format!("{line}; try --help")
     }
 }
 

@@ -103,6 +103,7 @@ fn frames(needs: Needs, netns: NetnsSelector, ring_bytes: u32, work: impl FnOnce
         interval: Some(Duration::from_millis(400)),
         count: None,
         duration: Some(DURATION),
+        record: None,
     };
     let (begun, is_begun) = channel();
     let mut kept = Kept {
@@ -123,6 +124,7 @@ fn frames(needs: Needs, netns: NetnsSelector, ring_bytes: u32, work: impl FnOnce
                 pass(SLOW);
             }
             inputs.push(input.clone());
+            Ok(())
         };
         run_observed(&plan, &mut kept, &mut observe).expect("a run");
     });

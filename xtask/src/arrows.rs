@@ -5,16 +5,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and those that it may use.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     (
         "commands",
         &[
-            "cli", "engine", "view", "source", "doctor", "detect", "explain", "model", "input", "clock", "sys",
+            "cli", "engine", "view", "record", "source", "doctor", "detect", "explain", "model", "input", "clock",
+            "sys",
         ],
     ),
     ("cli", &["view", "explain", "model", "input"]),
-    ("engine", &["view", "source", "detect", "model", "input", "sys"]),
+    (
+        "engine",
+        &["view", "record", "source", "detect", "model", "input", "sys"],
+    ),
     ("view", &["doctor", "detect", "explain", "model", "input"]),
+    ("record", &["input"]),
     ("source", &["model", "input", "clock", "sys"]),
     ("doctor", &["detect", "explain", "model", "input"]),
     ("detect", &["explain", "model", "input"]),

@@ -1,21 +1,64 @@
-//! Lets options stand before or after the command.
+//! Parses the command line. Options may stand before or after the command.
 
 use std::ffi::OsString;
 
 use clap::{Arg, Command};
 use strsim::damerau_levenshtein;
 
-use super::parser;
 use super::values::Interval;
+use super::{Cli, parser};
 
 /// The maximum edit distance between a mistyped word and the suggested command.
 const TYPOS: usize = 2;
+
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The user asked for this text, of `--help`.
+    Help(clap::Error),
+    /// The arguments are wrong, in one line.
+    Wrong(String),
+}
+
+/// Parses and checks `args`; the first is the name of the program.
+///
+/// # Errors
+/// They are wrong, or ask for help.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Refusal> {
+    let args = command_first(args).map_err(Refusal::Wrong)?;
+    let cli = Cli::read(args).map_err(|error| {
+        if error.use_stderr() {
+            Refusal::Wrong(one_line(&error))
+        } else {
+            Refusal::Help(error)
+        }
+    })?;
+    cli.check().map_err(Refusal::Wrong)?;
+    Ok(cli)
+}
+
+/// Formats an error of the parser in one line, with its tip or with a hint at --help.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let before_usage = text.split("\nUsage:").next().unwrap_or_default();
+    let lines = before_usage
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let lines: Vec<_> = lines.map(|line| line.strip_prefix("error: ").unwrap_or(line)).collect();
+    let line = lines.join(" ").replace(" tip:", "; tip:");
+    if ["; try ", "; did you mean "].iter().any(|remedy| line.contains(remedy)) {
+        line
+    } else {
+        format!("{line}; try --help")
+    }
+}
 
 /// Moves the command before the options: `tcpwatch -o json trace` becomes `tcpwatch trace -o json`.
 ///
 /// # Errors
 /// One line, if the first word is neither a command nor an interval for `stat`, or if no command has the name after `help`.
-pub fn command_first(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, String> {
+fn command_first(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, String> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     let cli = parser();
     let Some((at, word)) = first_word(&cli, &args) else {

@@ -8,16 +8,18 @@ pub mod filter;
 pub mod values;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
+use command_line::Refusal;
 pub use doctor::DoctorArgs;
 pub use explain::ExplainArgs;
 pub use filter::FilterArgs;
 use filter::Support;
-use values::{ByteSize, Interval};
+use values::{ByteSize, Interval, parse_speed};
 
 use crate::input::latency::LatencyBy;
 use crate::model::leaks;
@@ -71,7 +73,7 @@ impl Cli {
     ///
     /// # Errors
     /// Errors of the parser. The text of `--help` is also returned as an error.
-    pub fn read(args: Vec<OsString>) -> Result<Self, clap::Error> {
+    fn read(args: Vec<OsString>) -> Result<Self, clap::Error> {
         let mut matches = parser().try_get_matches_from(args)?;
         Self::from_arg_matches_mut(&mut matches)
     }
@@ -80,9 +82,15 @@ impl Cli {
     ///
     /// # Errors
     /// One line.
-    pub fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), String> {
         let (command, filter) = match &self.command {
             Some(Command::Doctor(_) | Command::Explain(_)) => return Ok(()),
+            Some(Command::Replay(args)) => {
+                return match args.shown() {
+                    Some(Err(Refusal::Wrong(message))) => Err(message),
+                    _ => Ok(()),
+                };
+            }
             Some(Command::Snapshot(args)) => {
                 args.check()?;
                 ("snapshot", &args.filter)
@@ -125,6 +133,8 @@ pub enum Command {
         about = "Find sockets stuck in CLOSE_WAIT, FIN_WAIT2, SYN_SENT or LAST_ACK, their owners and whether they are ever closed"
     )]
     Leaks(LeaksArgs),
+    /// Show a recording made with --record, as the run was shown or by another command. Needs no root
+    Replay(ReplayArgs),
     /// Count or group the sockets that exist now. Needs no root
     Snapshot(SnapshotArgs),
     /// Check the TCP settings of the kernel: which are harmful, which have no effect, what to change. Changes nothing and needs
@@ -186,6 +196,9 @@ pub struct WatchArgs {
     /// Size of the ring buffer for records: a power of two from 4K to 1G
     #[arg(long, default_value = "16M", value_name = "SIZE")]
     pub ring_size: ByteSize,
+    /// Record the run in this directory, for tcpwatch replay. It must not exist, or be empty
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
 }
 
 /// The options of every command that watches the kernel.
@@ -312,6 +325,33 @@ impl LeaksArgs {
             );
         }
         Ok(())
+    }
+}
+
+/// The arguments of `replay`.
+#[derive(Clone, Debug, Args)]
+pub struct ReplayArgs {
+    /// The directory of the recording
+    pub dir: PathBuf,
+    /// How many times as fast as the run: 1 for its own pace [default: as fast as it can be read]
+    #[arg(long, value_name = "N", value_parser = parse_speed)]
+    pub speed: Option<f64>,
+    /// The command to show it by, with its arguments [default: those of the recorded run]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+impl ReplayArgs {
+    /// The command to show the recording by; `None` for that of the recorded run.
+    #[must_use]
+    pub fn shown(&self) -> Option<Result<Cli, Refusal>> {
+        if self.command.is_empty() {
+            return None;
+        }
+        let name = OsString::from("tcpwatch");
+        Some(command_line::parse(
+            [name].into_iter().chain(self.command.iter().cloned()),
+        ))
     }
 }
 

@@ -85,6 +85,15 @@ pub fn parse_range(text: &str) -> Result<IpNet, String> {
         .map_err(|_| format!("'{text}' is not an address range; try 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32"))
 }
 
+/// Parses how many times as fast as the run a recording is shown: `1`, `0.5`, `100`.
+///
+/// # Errors
+/// One line with an example.
+pub fn parse_speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse().ok().filter(|speed| (0.001..=1e6).contains(speed));
+    speed.ok_or_else(|| format!("'{text}' is not a speed from 0.001 to 1000000; try 1 or 10"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

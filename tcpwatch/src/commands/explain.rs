@@ -8,12 +8,12 @@ use anyhow::{Context, Result};
 use tcpwatch_common::StateSet;
 
 use super::OUTPUT;
-use super::run::plan;
+use super::common::plan;
 use super::screen::screen;
 use crate::cli::values::Interval;
 use crate::cli::{Common, ExplainArgs};
 use crate::detect::finding::Finding;
-use crate::engine::{self, Plan};
+use crate::engine::{self, Origin, Plan};
 use crate::explain::group::TopicGroup;
 use crate::explain::lang::Lang;
 use crate::explain::lookup::Selection;
@@ -114,7 +114,7 @@ fn count_transitions(
         ..plan(&Common::default(), needs)
     };
     let mut view = KeepsCounts { begin, counts: None };
-    engine::run(&plan, &mut view)?;
+    engine::run(&plan, &mut view, Origin::Kernel, &mut io::stdout())?;
     Ok(view.counts)
 }
 

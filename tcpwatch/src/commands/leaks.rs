@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 
 use super::Outcome;
-use super::run::plan;
+use super::common;
 use super::screen::{screen, zone};
 use crate::cli::LeaksArgs;
 use crate::detect::finding::Finding;
-use crate::engine::{self, Plan};
+use crate::engine::{self, Origin, Plan};
 use crate::input::needs::{Needs, StuckNeeds};
 use crate::model::format::several;
 use crate::model::frame::Frame;
@@ -17,14 +17,9 @@ use crate::model::leaks::{LeaksFrame, STATES, Verdict};
 use crate::view::View;
 use crate::view::leaks::{self, ScanScope};
 
-/// Runs the command until its end or a signal, or for one scan. The outcome is [`Outcome::Found`] if the user asked to fail for a leak,
-/// and there is one.
-///
-/// # Errors
-/// Sockets cannot be read, the kernel side cannot be loaded, or `out` cannot be written to.
-pub fn run(args: &LeaksArgs, out: &mut impl Write) -> Result<Outcome> {
-    let args = &with_states(args);
-    let output = &args.common.output;
+/// What to run.
+pub fn plan(args: &LeaksArgs) -> Plan {
+    let args = with_states(args);
     let stuck = StuckNeeds {
         states: args.common.filter.to_filter().states,
         older_ns: args.older_ns(),
@@ -34,20 +29,25 @@ pub fn run(args: &LeaksArgs, out: &mut impl Write) -> Result<Outcome> {
         stuck: Some(stuck),
         ..Needs::default()
     };
-    let plan = Plan {
+    Plan {
         interval: args.every().map(|every| every.0),
-        ..plan(&args.common, needs)
-    };
+        ..common::plan(&args.common, needs)
+    }
+}
+
+/// Runs the command until its end or a signal, or for one scan. The outcome is [`Outcome::Found`] if the user asked to fail for a leak,
+/// and there is one.
+///
+/// # Errors
+/// Those of [`engine::run`], or no scan ended in time.
+pub fn run(args: &LeaksArgs, origin: Origin, out: &mut dyn Write) -> Result<Outcome> {
+    let (plan, output) = (plan(args), &args.common.output);
     let selection = ScanScope::new(plan.options.filter.clone(), plan.options.netns.clone());
     let mut view = KeepsVerdicts {
         view: leaks::new_view(output.output, screen(output.color), zone(), selection),
         last: None,
     };
-    if plan.interval.is_some() {
-        engine::run(&plan, &mut view)?;
-    } else {
-        engine::run_once(&plan, &mut view, out)?;
-    }
+    engine::run(&plan, &mut view, origin, out)?;
     let last = view
         .last
         .context("cannot show stuck sockets: no scan ended before the time did; try a longer -d")?;

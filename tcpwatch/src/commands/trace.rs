@@ -1,25 +1,32 @@
 //! `tcpwatch trace`: a line per state transition.
 
+use std::io::Write;
+
 use anyhow::Result;
 
-use super::run::plan;
+use super::common;
 use super::screen::{screen, zone};
 use crate::cli::TraceArgs;
-use crate::engine;
+use crate::engine::{self, Origin, Plan};
 use crate::input::Transition;
 use crate::input::needs::Needs;
 use crate::view::trace;
 
-/// Runs the command until its end or a signal.
-///
-/// # Errors
-/// The kernel side cannot be loaded, or the output cannot be written.
-pub fn run(args: &TraceArgs) -> Result<()> {
-    let output = &args.common.output;
+/// What to run.
+pub fn plan(args: &TraceArgs) -> Plan {
     let needs = Needs {
         transitions: true,
         ..Needs::default()
     };
+    common::plan(&args.common, needs)
+}
+
+/// Runs the command until its end or a signal.
+///
+/// # Errors
+/// Those of [`engine::run`].
+pub fn run(args: &TraceArgs, origin: Origin, out: &mut dyn Write) -> Result<()> {
+    let output = &args.common.output;
     let mut view = trace::new_view::<Transition>(output.output, screen(output.color), zone());
-    engine::run(&plan(&args.common, needs), &mut *view)
+    engine::run(&plan(args), &mut *view, origin, out)
 }

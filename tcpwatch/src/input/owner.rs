@@ -24,6 +24,9 @@ pub enum How {
 }
 
 impl How {
+    /// All ways.
+    pub const ALL: [Self; 5] = [Self::Connect, Self::Listen, Self::Accept, Self::Close, Self::Scan];
+
     /// The word in machine output.
     #[must_use]
     pub const fn key(self) -> &'static str {
@@ -74,6 +77,17 @@ pub enum UnknownOwner {
 }
 
 impl UnknownOwner {
+    /// All reasons.
+    pub const ALL: [Self; 7] = [
+        Self::Exited,
+        Self::Hidden,
+        Self::OtherPidNamespace,
+        Self::Kernel,
+        Self::NoDescriptor,
+        Self::Several,
+        Self::NotScanned,
+    ];
+
     /// The name in JSON and CSV.
     #[must_use]
     pub const fn key(self) -> &'static str {

@@ -20,25 +20,48 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All reasons.
+    pub const ALL: [Self; 7] = [
+        Self::AbortOnData,
+        Self::AbortOnClose,
+        Self::AbortOnLinger,
+        Self::AbortOnMemory,
+        Self::State,
+        Self::Keepalive,
+        Self::DisconnectWithData,
+    ];
+
+    /// The kernel's name, after `SK_RST_REASON_`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AbortOnData => "TCP_ABORT_ON_DATA",
+            Self::AbortOnClose => "TCP_ABORT_ON_CLOSE",
+            Self::AbortOnLinger => "TCP_ABORT_ON_LINGER",
+            Self::AbortOnMemory => "TCP_ABORT_ON_MEMORY",
+            Self::State => "TCP_STATE",
+            Self::Keepalive => "TCP_KEEPALIVE_TIMEOUT",
+            Self::DisconnectWithData => "TCP_DISCONNECT_WITH_DATA",
+        }
+    }
+
     /// The reason with the kernel's name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Some(match name.strip_prefix("SK_RST_REASON_")? {
-            "TCP_ABORT_ON_DATA" => Self::AbortOnData,
-            "TCP_ABORT_ON_CLOSE" => Self::AbortOnClose,
-            "TCP_ABORT_ON_LINGER" => Self::AbortOnLinger,
-            "TCP_ABORT_ON_MEMORY" => Self::AbortOnMemory,
-            "TCP_STATE" => Self::State,
-            "TCP_KEEPALIVE_TIMEOUT" => Self::Keepalive,
-            "TCP_DISCONNECT_WITH_DATA" => Self::DisconnectWithData,
-            _ => return None,
-        })
+        let name = name.strip_prefix("SK_RST_REASON_")?;
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
     }
 }
 
 /// The reset reasons of the running kernel, by number; empty if it reports none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reasons(Vec<(u8, Reason)>);
+
+impl From<Vec<(u8, Reason)>> for Reasons {
+    fn from(numbered: Vec<(u8, Reason)>) -> Self {
+        Self(numbered)
+    }
+}
 
 impl Reasons {
     /// Keeps the known reasons of the kernel's numbers and names.
@@ -48,6 +71,12 @@ impl Reasons {
             .iter()
             .filter_map(|(number, name)| Some((*number, Reason::named(name)?)));
         Self(known.collect())
+    }
+
+    /// All of them, with their numbers.
+    #[must_use]
+    pub fn numbered(&self) -> &[(u8, Reason)] {
+        &self.0
     }
 
     /// The reason with `number`; `None` if unknown.

@@ -49,6 +49,18 @@ pub enum Why {
 }
 
 impl Why {
+    /// All reasons.
+    pub const ALL: [Self; 8] = [
+        Self::CopyEnded,
+        Self::Anonymous,
+        Self::NoUnwindInfo,
+        Self::Undecided,
+        Self::TooDeep,
+        Self::ProcessGone,
+        Self::Unreadable,
+        Self::NotElf64,
+    ];
+
     /// The word in machine output.
     #[must_use]
     pub const fn key(self) -> &'static str {
@@ -120,7 +132,7 @@ pub struct Stack {
 
 /// The number of a [`Trace`], unique among the stored ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StackId(u64);
+pub struct StackId(pub u64);
 
 /// Different stacks that a [`StackTable`] stores at most, 6 KB each at most.
 const TRACES_MAX: usize = 16_384;

@@ -6,7 +6,7 @@ mod cgroups;
 mod interval;
 mod stuck_tracker;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trace_tracker;
 
 use jiff::Timestamp;

@@ -32,6 +32,18 @@ impl PortBits {
             .is_some_and(|word| word & bit(port) != 0)
     }
 
+    /// The set as bytes: port 0 is the lowest bit of the first.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        self.0.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    /// The set with these bytes; `None` for another number of them.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (words, rest) = bytes.as_chunks();
+        let words: Box<[u64]> = words.iter().copied().map(u64::from_le_bytes).collect();
+        (words.len() == 1 << 10 && rest.is_empty()).then_some(Self(words))
+    }
+
     pub(crate) fn len(&self) -> u32 {
         self.0.iter().map(|word| word.count_ones()).sum()
     }

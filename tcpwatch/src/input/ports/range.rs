@@ -41,6 +41,20 @@ impl PortRange {
         self.first..=self.last
     }
 
+    /// The range of these bounds, with the ports that may be taken.
+    pub(crate) const fn new(bounds: RangeInclusive<u16>, usable: PortBits) -> Self {
+        Self {
+            first: *bounds.start(),
+            last: *bounds.end(),
+            usable,
+        }
+    }
+
+    /// The ports that may be taken.
+    pub(crate) const fn usable_ports(&self) -> &PortBits {
+        &self.usable
+    }
+
     /// How many may be taken.
     #[must_use]
     pub fn usable(&self) -> u32 {

@@ -47,18 +47,18 @@ pub(crate) struct Held {
 
 /// Ports of one source address, each once however many connections share it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Ports {
-    held: PortBits,
+pub(crate) struct Ports {
+    pub(crate) held: PortBits,
     /// Those of them not in TIME_WAIT alone.
-    live: PortBits,
+    pub(crate) live: PortBits,
 }
 
 /// The sockets of a network namespace that hold an ephemeral port, counted as a walk finds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walk {
-    destinations: HashMap<Ends, Held>,
-    sources: HashMap<IpAddr, Ports>,
-    left_out: u64,
+    pub(crate) destinations: HashMap<Ends, Held>,
+    pub(crate) sources: HashMap<IpAddr, Ports>,
+    pub(crate) left_out: u64,
     most: usize,
     most_sources: usize,
 }

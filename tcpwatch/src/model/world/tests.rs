@@ -69,7 +69,7 @@ fn number32() -> impl Strategy<Value = u32> {
 }
 
 /// Times of a short run, ns.
-fn usual_time() -> BoxedStrategy<u64> {
+pub(crate) fn usual_time() -> BoxedStrategy<u64> {
     (0..400_u64).prop_map(|at| at * 100_000_000).boxed()
 }
 
@@ -357,7 +357,7 @@ fn socket_scan(at: BoxedStrategy<u64>) -> impl Strategy<Value = Input> {
 }
 
 /// Any input that can occur more than once, at a time of `at`: all but `Session`, `StreamEnd` and `End`.
-fn input(at: &BoxedStrategy<u64>) -> impl Strategy<Value = Input> + use<> {
+pub(crate) fn input(at: &BoxedStrategy<u64>) -> impl Strategy<Value = Input> + use<> {
     let id = (1..4_u64).prop_map(|id| NonZeroU64::new(id).unwrap());
     let inode = (1..4_u32).prop_map(|inode| NonZeroU32::new(inode).unwrap());
     prop_oneof![

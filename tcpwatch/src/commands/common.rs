@@ -1,13 +1,18 @@
 //! Makes a plan for the engine from the arguments that watching commands share.
 
+use std::env;
 use std::time::Duration;
 
 use crate::cli::values::Interval;
 use crate::cli::{Common, HookArg};
 use crate::engine::Plan;
 use crate::input::needs::Needs;
+use crate::record::Header;
 use crate::source::ebpf::{Choice, Hook};
 use crate::source::live::Options;
+
+/// The option that records a run.
+const RECORD: &str = "--record";
 
 /// A plan by the options `common`, for a view with these `needs`.
 pub(super) fn plan(common: &Common, needs: Needs) -> Plan {
@@ -27,7 +32,22 @@ pub(super) fn plan(common: &Common, needs: Needs) -> Plan {
         interval: None,
         count: None,
         duration: watch.duration.map(|Interval(time)| time),
+        record: watch.record.clone().map(|dir| (dir, Header::new(recorded_args()))),
     }
+}
+
+/// The arguments of this process, but for those that say where it is recorded.
+fn recorded_args() -> Vec<String> {
+    let mut args = env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
+    let mut recorded = Vec::new();
+    while let Some(arg) = args.next() {
+        match arg.strip_prefix(RECORD) {
+            Some("") => drop(args.next()),
+            Some(value) if value.starts_with('=') => {}
+            _ => recorded.push(arg),
+        }
+    }
+    recorded
 }
 
 /// The interval `asked` for, or `seconds` by default.

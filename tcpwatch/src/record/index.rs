@@ -1,0 +1,84 @@
+//! The index of a recording: a line for the run, then one for each piece that was written, then one for the end.
+//!
+//! A line is the CRC-32 of the rest of it (IEEE 802.3, 8 hexadecimal digits), a blank, and JSON.
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::tables::Table;
+
+/// The version of the format that is written here. Every change that an older reader would misunderstand makes a new one.
+pub(super) const FORMAT: u32 = 1;
+
+/// A line of the index.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Line {
+    /// The first.
+    Run(Header),
+    /// The rows since the line before.
+    Piece(Piece),
+    /// The last, which a recording that was cut off does not have.
+    End,
+}
+
+/// What is known of a recorded run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Version of the format.
+    pub format: u32,
+    /// The tcpwatch that recorded it.
+    pub version: String,
+    /// Its arguments, without its name.
+    pub args: Vec<String>,
+}
+
+impl Header {
+    /// The header of a run with these arguments.
+    #[must_use]
+    pub fn new(args: Vec<String>) -> Self {
+        Self {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            args,
+        }
+    }
+}
+
+/// The rows that were written together.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Piece {
+    /// `seq` of the last row in any table.
+    pub seq: u64,
+    /// Where they are, for each table that has some.
+    pub batches: Vec<Batch>,
+}
+
+/// The bytes of a record batch in the file of a table, with the schema and dictionaries that come before it.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Batch {
+    pub table: Table,
+    /// Where they begin in the file.
+    pub offset: u64,
+    /// How many there are.
+    pub length: u64,
+    /// Their CRC-32 (IEEE 802.3).
+    pub crc: u32,
+}
+
+impl Line {
+    /// The line as it is in the file, with its end.
+    pub(super) fn to_text(&self) -> Result<String> {
+        let json = serde_json::to_string(self)?;
+        Ok(format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())))
+    }
+
+    /// The line of `text`, without its end.
+    pub(super) fn parse(text: &[u8]) -> Result<Self> {
+        let (sum, json) = text.split_at_checked(9).context("the line is too short")?;
+        let sum = str::from_utf8(sum).ok().and_then(|sum| sum.strip_suffix(' '));
+        let sum = sum.and_then(|sum| u32::from_str_radix(sum, 16).ok());
+        ensure!(sum == Some(crc32fast::hash(json)), "the checksum is wrong");
+        Ok(serde_json::from_slice(json)?)
+    }
+}

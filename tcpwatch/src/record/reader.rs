@@ -1,0 +1,397 @@
+//! Reads a recording.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use arrow_array::RecordBatch;
+use arrow_buffer::Buffer;
+use arrow_ipc::reader::StreamDecoder;
+use hashbrown::HashMap;
+
+use super::index::{Batch, FORMAT, Header, Line, Piece};
+use super::tables::{Read, Table};
+use crate::input::Input;
+
+/// The longest line of an index, bytes: a piece names each table once.
+const LINE_MAX: usize = 1 << 20;
+
+/// The longest batch, bytes: the writer's are of a second, or of 65,536 rows.
+const BATCH_MAX: u64 = 1 << 30;
+
+/// A recording, from its first input to the last that is whole.
+pub struct Recording {
+    dir: PathBuf,
+    header: Header,
+    index: BufReader<File>,
+    /// Lines of the index that were read.
+    lines: u64,
+    tables: HashMap<Table, TableFile>,
+    /// The rows of the piece under way, by table.
+    rows: Vec<Box<dyn Read>>,
+    /// The table that the next row is of.
+    at: usize,
+    /// `seq` of the first row of the other tables: until then the rows of the table at hand come first.
+    others_seq: u64,
+    is_over: bool,
+}
+
+impl Recording {
+    /// Opens the recording in the directory `dir`.
+    ///
+    /// # Errors
+    /// There is none, or a newer version wrote it.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let path = dir.join("index");
+        let text = || format!("cannot read the recording {}", dir.display());
+        let index = match File::open(&path) {
+            Ok(index) => index,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                bail!("{}: it has no index; try a directory made by --record", text())
+            }
+            Err(error) => return Err(error).with_context(text),
+        };
+        let mut index = BufReader::new(index);
+        let line = read_line(&mut index).with_context(text)?.unwrap_or_default();
+        ensure!(!line.is_empty(), "{}: its index is empty", text());
+        // A later version may have more in it: whatever its form, a newer one is told first.
+        if let Some(format) = format_of(&line)
+            && format > FORMAT
+        {
+            bail!(
+                "{}: its format is {format}, and this tcpwatch reads up to {FORMAT}; try a newer tcpwatch",
+                text()
+            );
+        }
+        let Line::Run(header) = Line::parse(&line).with_context(|| format!("{}: line 1 of its index", text()))? else {
+            bail!("{}: its index does not begin with the run", text());
+        };
+        Ok(Self {
+            dir: dir.to_owned(),
+            header,
+            index,
+            lines: 1,
+            tables: HashMap::new(),
+            rows: Vec::new(),
+            at: 0,
+            others_seq: 0,
+            is_over: false,
+        })
+    }
+
+    /// What is known of the run.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The next input of the tables that `wanted` selects, in the order of the run; `None` after the last.
+    ///
+    /// # Errors
+    /// The recording is damaged or was cut off, and this is where. What came before is whole.
+    pub fn next(&mut self, wanted: &dyn Fn(Table) -> bool) -> Result<Option<Input>> {
+        loop {
+            if let Some(input) = self.next_of_piece()? {
+                return Ok(Some(input));
+            }
+            if self.is_over {
+                return Ok(None);
+            }
+            match self.next_line()? {
+                Line::Run(_) => bail!("{}: a second run begins", self.place()),
+                Line::End => self.is_over = true,
+                Line::Piece(piece) => self.read_piece(&piece, wanted)?,
+            }
+        }
+    }
+
+    /// The next input of the piece under way; `None` if there is none.
+    fn next_of_piece(&mut self) -> Result<Option<Input>> {
+        let seq = |rows: &[Box<dyn Read>], at: usize| rows.get(at).and_then(|rows| rows.next_seq());
+        if seq(&self.rows, self.at).is_none_or(|seq| seq >= self.others_seq) {
+            let mut firsts: Vec<(u64, usize)> = (0..self.rows.len())
+                .filter_map(|at| Some((seq(&self.rows, at)?, at)))
+                .collect();
+            firsts.sort_unstable();
+            let Some(&(_, first)) = firsts.first() else {
+                return Ok(None);
+            };
+            self.at = first;
+            self.others_seq = firsts.get(1).map_or(u64::MAX, |&(seq, _)| seq);
+        }
+        self.rows[self.at].next().map(Some).with_context(|| self.place())
+    }
+
+    fn next_line(&mut self) -> Result<Line> {
+        self.lines += 1;
+        let line = read_line(&mut self.index).with_context(|| self.place())?;
+        let Some(line) = line else {
+            bail!("the recording {} was cut off: it has no end", self.dir.display());
+        };
+        Line::parse(&line).with_context(|| self.place())
+    }
+
+    fn read_piece(&mut self, piece: &Piece, wanted: &dyn Fn(Table) -> bool) -> Result<()> {
+        self.rows.clear();
+        (self.at, self.others_seq) = (0, 0);
+        let mut rows = Vec::new();
+        for batch in piece.batches.iter().filter(|batch| wanted(batch.table)) {
+            let path = self.dir.join(format!("{}.arrows", batch.table.name()));
+            let mut read = || -> Result<Box<dyn Read>> {
+                let file = match self.tables.entry(batch.table) {
+                    hashbrown::hash_map::Entry::Occupied(file) => file.into_mut(),
+                    hashbrown::hash_map::Entry::Vacant(room) => room.insert(TableFile::open(&path)?),
+                };
+                batch.table.read(&file.read(batch)?)
+            };
+            rows.push(read().with_context(|| format!("{} is damaged at byte {}", path.display(), batch.offset))?);
+        }
+        self.rows = rows;
+        Ok(())
+    }
+
+    /// The line of the index that was read last.
+    fn place(&self) -> String {
+        format!("line {} of {} is damaged", self.lines, self.dir.join("index").display())
+    }
+}
+
+/// The version of the format that a first line names, whatever else it has.
+fn format_of(line: &[u8]) -> Option<u32> {
+    let json: serde_json::Value = serde_json::from_slice(line.get(9..)?).ok()?;
+    json["run"]["format"].as_u64()?.try_into().ok()
+}
+
+/// A line without its end; `None` at the end of the file. A line that has no end was cut off, and is an error.
+fn read_line(index: &mut BufReader<File>) -> Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    let read = std::io::Read::take(index, LINE_MAX as u64).read_until(b'\n', &mut line)?;
+    if read == 0 {
+        return Ok(None);
+    }
+    ensure!(line.pop() == Some(b'\n'), "the line was cut off");
+    Ok(Some(line))
+}
+
+/// The file of a table.
+struct TableFile {
+    file: File,
+    decoder: StreamDecoder,
+}
+
+impl TableFile {
+    fn open(path: &Path) -> Result<Self> {
+        Ok(Self {
+            file: File::open(path)?,
+            decoder: StreamDecoder::new(),
+        })
+    }
+
+    /// The rows of `batch`.
+    fn read(&mut self, batch: &Batch) -> Result<RecordBatch> {
+        ensure!(batch.length <= BATCH_MAX, "it is longer than 1 GiB");
+        // A file that was cut off is not as long as the index says.
+        let there = self.file.metadata()?.len();
+        ensure!(
+            batch.offset.saturating_add(batch.length) <= there,
+            "the file ends before"
+        );
+        let mut bytes = vec![0; usize::try_from(batch.length)?];
+        self.file.read_exact_at(&mut bytes, batch.offset)?;
+        ensure!(crc32fast::hash(&bytes) == batch.crc, "the checksum is wrong");
+        let mut buffer = Buffer::from_vec(bytes);
+        let rows = self.decoder.decode(&mut buffer)?.context("there are no rows")?;
+        ensure!(buffer.is_empty(), "there is more than one batch");
+        Ok(rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::num::NonZeroU32;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use hashbrown::HashSet;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::input::namespace::{Namespace, Scope};
+    use crate::input::reset_reasons::{Reason, Reasons};
+    use crate::input::socket_scan::SocketScan;
+    use crate::input::stacks::{Stack, StackFrame, StackId, Why};
+    use crate::input::{EndCounts, HostFacts, Session};
+    use crate::model::world::tests::{input, usual_time};
+    use crate::record::Recorder;
+
+    fn record(inputs: &[Input]) -> (TempDir, PathBuf) {
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path().join("recording");
+        let mut recorder = Recorder::create(&dir, &Header::new(vec!["stat".to_owned()])).unwrap();
+        for input in inputs {
+            recorder.take(input).unwrap();
+        }
+        recorder.finish().unwrap();
+        (place, dir)
+    }
+
+    /// What is read, and why no more of it.
+    fn read(dir: &Path) -> (Vec<Input>, Option<String>) {
+        let mut recording = match Recording::open(dir) {
+            Ok(recording) => recording,
+            Err(error) => return (Vec::new(), Some(format!("{error:#}"))),
+        };
+        let mut inputs = Vec::new();
+        loop {
+            match recording.next(&|_| true) {
+                Ok(Some(input)) => inputs.push(input),
+                Ok(None) => return (inputs, None),
+                Err(error) => return (inputs, Some(format!("{error:#}"))),
+            }
+        }
+    }
+
+    /// What the generator of inputs does not make.
+    fn rare() -> Vec<Input> {
+        let frame = |function: Option<&str>| StackFrame {
+            function: function.map(str::to_owned),
+            module: Some("app".to_owned()),
+            address: Some(u64::MAX),
+            file: None,
+            line: Some(7),
+        };
+        let stack = |finished| Stack {
+            frames: vec![frame(Some("main")), frame(None)],
+            caller_known: true,
+            finished,
+        };
+        let one = NonZeroU32::MIN;
+        vec![
+            Input::Session(Box::new(Session {
+                monotonic_ns: 5,
+                reasons: Reasons::from(vec![(3, Reason::AbortOnData), (9, Reason::Keepalive)]),
+                missed_resets: Some(0),
+                knows_namespaces: true,
+                watches: true,
+            })),
+            Input::Ports(None),
+            Input::HostFacts(Box::new(HostFacts {
+                namespace: Some(Namespace {
+                    inode: 7,
+                    scope: Scope::Other(Some("/run/netns/blue".to_owned())),
+                    first: false,
+                }),
+                ..HostFacts::default()
+            })),
+            Input::SocketScan {
+                scan: Box::new(SocketScan {
+                    namespaces: BTreeMap::from([(1, None), (2, Some("blue".to_owned()))]),
+                    listeners: HashSet::from([(1, 80), (2, 443)]),
+                    open: Some(HashSet::new()),
+                    opened_at: Some([(one, StackId(4))].into_iter().collect()),
+                    stacks: [(StackId(4), stack(Ok(()))), (StackId(5), stack(Err(Why::TooDeep)))]
+                        .into_iter()
+                        .collect(),
+                    ..SocketScan::default()
+                }),
+                missed: None,
+            },
+            Input::StreamEnd,
+            Input::End(Box::new(EndCounts {
+                moves: [[3; 16]; 16],
+                lost: 1,
+                missed: None,
+                dropped: 2,
+            })),
+        ]
+    }
+
+    #[test]
+    fn a_recording_is_for_its_owner_alone() {
+        let (_place, dir) = record(&rare());
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&dir), 0o700);
+        for file in fs::read_dir(&dir).unwrap() {
+            assert_eq!(mode(&file.unwrap().path()), 0o600);
+        }
+        let again = Recorder::create(&dir, &Header::new(Vec::new())).err().unwrap();
+        assert_eq!(
+            again.to_string(),
+            format!(
+                "cannot record to {}: there are files in it; try a new directory",
+                dir.display()
+            )
+        );
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_not_read() {
+        let (_place, dir) = record(&rare());
+        fs::remove_file(dir.join("scans.arrows")).unwrap();
+        let mut recording = Recording::open(&dir).unwrap();
+        let mut count = 0;
+        while recording.next(&|table| table != Table::Scans).unwrap().is_some() {
+            count += 1;
+        }
+        assert_eq!(count, rare().len() - 1);
+        assert!(read(&dir).1.unwrap().contains("scans.arrows"));
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_with_both_versions() {
+        let (_place, dir) = record(&[]);
+        let newer = Header {
+            format: FORMAT + 1,
+            ..Header::new(Vec::new())
+        };
+        fs::write(dir.join("index"), Line::Run(newer).to_text().unwrap()).unwrap();
+        let (_, why) = read(&dir);
+        let why = why.unwrap();
+        assert!(
+            why.contains("its format is 2, and this tcpwatch reads up to 1"),
+            "{why}"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_recorded_is_read_again(inputs in vec(input(&usual_time()), 0..300)) {
+            let inputs: Vec<Input> = inputs.into_iter().chain(rare()).collect();
+            let (_place, dir) = record(&inputs);
+            prop_assert_eq!(read(&dir), (inputs, None));
+        }
+
+        /// Whatever happens to a file, what comes before that is read, and then it is told.
+        #[test]
+        fn a_damaged_recording_is_read_up_to_the_damage(
+            inputs in vec(input(&usual_time()), 0..100),
+            file in any::<prop::sample::Index>(),
+            at in any::<prop::sample::Index>(),
+            flip in 0..=255_u8,
+        ) {
+            let inputs: Vec<Input> = inputs.into_iter().chain(rare()).collect();
+            let (_place, dir) = record(&inputs);
+            let mut files: Vec<PathBuf> = fs::read_dir(&dir).unwrap().map(|file| file.unwrap().path()).collect();
+            files.sort();
+            let path = file.get(&files);
+            let mut bytes = fs::read(path).unwrap();
+            let at = at.index(bytes.len());
+            if flip == 0 {
+                bytes.truncate(at);
+            } else {
+                bytes[at] ^= flip;
+            }
+            fs::write(path, bytes).unwrap();
+            let (read, why) = read(&dir);
+            prop_assert!(inputs.starts_with(&read));
+            prop_assert!(why.is_some(), "{:?} byte {at}, {flip}", path);
+        }
+    }
+}
