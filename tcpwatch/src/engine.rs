@@ -63,8 +63,10 @@ const RUNTIME_DESCRIPTORS: u64 = 8;
 pub struct Plan {
     /// What to watch.
     pub options: Options,
-    /// What the view needs.
+    /// What is read.
     pub needs: Needs,
+    /// What of it the view needs.
+    pub shows: Needs,
     /// The length of an interval; `None` for one from the start to the end.
     pub interval: Option<Duration>,
     /// Intervals to show; `None` for as many as there are.
@@ -232,7 +234,7 @@ impl Run<'_> {
         let mut latency = interval(READ_LATENCY);
         latency.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut more = false;
-        while !self.sink.is_complete() && !terminal::reader_gone() {
+        while !self.sink.is_complete() && !self.sink.is_done() && !terminal::reader_gone() {
             let interval_over = async {
                 match &mut ticks {
                     Some(ticks) => ticks.tick().await,

@@ -41,6 +41,7 @@ mod pipe;
 mod ports;
 mod proc_hangs;
 mod processes;
+mod recording;
 mod replay;
 mod scope;
 mod seccomp;

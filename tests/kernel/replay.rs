@@ -1,4 +1,5 @@
-//! The inputs of a run, applied to a fresh model, give the frames of the run: what the model learns, it learns by its inputs alone.
+//! The inputs of a run are read from its recording as they were, and give the frames of the run when they are applied to a fresh model:
+//! what the model learns, it learns by its inputs alone.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Sender, channel};
@@ -15,6 +16,7 @@ use tcpwatch::model::filter::Filter;
 use tcpwatch::model::frame::Frame;
 use tcpwatch::model::leaks::{LeaksFrame, states};
 use tcpwatch::model::world::World;
+use tcpwatch::record::{Header, Recorder, Recording};
 use tcpwatch::source::ebpf::Choice;
 use tcpwatch::source::live::Options;
 use tcpwatch::view::View;
@@ -100,6 +102,7 @@ fn frames(needs: Needs, netns: NetnsSelector, ring_bytes: u32, work: impl FnOnce
             ring_bytes,
         },
         needs,
+        shows: needs,
         interval: Some(Duration::from_millis(400)),
         count: None,
         duration: Some(DURATION),
@@ -112,6 +115,8 @@ fn frames(needs: Needs, netns: NetnsSelector, ring_bytes: u32, work: impl FnOnce
     };
     let mut inputs: Vec<Input> = Vec::new();
     let mut must_lose = ring_bytes < RING && needs.records();
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let mut recorder = Recorder::create(place.path(), &Header::new(Vec::new())).expect("an empty directory");
     thread::scope(|scope| {
         scope.spawn(move || {
             is_begun.recv_timeout(PATIENCE).expect("the run begins");
@@ -124,10 +129,20 @@ fn frames(needs: Needs, netns: NetnsSelector, ring_bytes: u32, work: impl FnOnce
                 pass(SLOW);
             }
             inputs.push(input.clone());
-            Ok(())
+            recorder.take(input)
         };
         run_observed(&plan, &mut kept, &mut observe).expect("a run");
     });
+    recorder.finish().expect("a recording");
+    let mut recording = Recording::open(place.path()).expect("a recording");
+    for (number, input) in inputs.iter().enumerate() {
+        let read = recording.next(&|_| true).expect("a whole recording");
+        assert!(
+            read.as_ref() == Some(input),
+            "input {number}: {read:?}, and not {input:?}"
+        );
+    }
+    assert_eq!(recording.next(&|_| true).expect("a whole recording"), None);
     let mut world = World::new(needs, plan.options.filter);
     let mut again = Vec::new();
     for input in inputs {

@@ -81,7 +81,7 @@ fn all_but(states: &[TcpState]) -> StateSet {
 
 impl Support {
     /// What each command supports.
-    pub(super) fn all() -> [Self; 7] {
+    pub(super) fn all() -> [Self; 8] {
         [
             Self {
                 command: "stat",
@@ -124,6 +124,13 @@ impl Support {
                 states: leaks::possible_states(),
                 meaning: "leaks shows the sockets that are stuck in these states",
                 why: "no socket can get stuck in it",
+            },
+            Self {
+                command: "record",
+                owners: false,
+                states: StateSet::NONE,
+                meaning: "",
+                why: "it records whole connections",
             },
             Self {
                 command: "snapshot",

@@ -19,7 +19,7 @@ pub use doctor::DoctorArgs;
 pub use explain::ExplainArgs;
 pub use filter::FilterArgs;
 use filter::Support;
-use values::{ByteSize, Interval, parse_speed};
+use values::{ByteSize, Interval, parse_size, parse_speed};
 
 use crate::input::latency::LatencyBy;
 use crate::model::leaks;
@@ -99,6 +99,10 @@ impl Cli {
                 args.check()?;
                 ("leaks", &args.common.filter)
             }
+            Some(Command::Record(args)) => {
+                args.check()?;
+                ("record", &args.common.filter)
+            }
             Some(Command::Trace(args)) => ("trace", &args.common.filter),
             Some(Command::Life(args)) => ("life", &args.common.filter),
             Some(Command::Churn(args)) => ("churn", &args.common.filter),
@@ -133,7 +137,9 @@ pub enum Command {
         about = "Find sockets stuck in CLOSE_WAIT, FIN_WAIT2, SYN_SENT or LAST_ACK, their owners and whether they are ever closed"
     )]
     Leaks(LeaksArgs),
-    /// Show a recording made with --record, as the run was shown or by another command. Needs no root
+    /// Record what happens, to be shown later by replay: transitions, connections, counts, latency, ports and stuck sockets
+    Record(RecordArgs),
+    /// Show a recording made by record or with --record, as the run was shown or by another command. Needs no root
     Replay(ReplayArgs),
     /// Count or group the sockets that exist now. Needs no root
     Snapshot(SnapshotArgs),
@@ -328,6 +334,51 @@ impl LeaksArgs {
     }
 }
 
+/// What `record` can record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NeedArg {
+    /// What `stat` shows: connections per state, and the kernel's counters.
+    Counts,
+    /// What `trace` shows.
+    Transitions,
+    /// What `life` shows.
+    Connections,
+    /// What `churn` shows.
+    Churn,
+    /// What `latency` shows.
+    Latency,
+    /// What `leaks` shows.
+    Leaks,
+}
+
+/// The arguments of `record`.
+#[derive(Clone, Debug, Args)]
+pub struct RecordArgs {
+    /// Seconds between counts (or 500ms, 2m) [default: 1]
+    pub interval: Option<Interval>,
+    /// The directory to record in. It must not exist, or be empty
+    #[arg(short, long, value_name = "DIR")]
+    pub write: PathBuf,
+    /// Record only what these commands need
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
+    pub needs: Vec<NeedArg>,
+    /// Record the user stack that accepted or connected each stuck socket
+    #[arg(long)]
+    pub stacks: bool,
+    /// For leaks: a socket is stuck after this time in its state
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub older: Interval,
+    /// End when the recording has this size: 500M, 2G
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_size: Option<u64>,
+    /// Run this program, and end when it ends
+    #[arg(last = true, value_name = "PROGRAM")]
+    pub program: Vec<OsString>,
+    /// Options of every command that watches.
+    #[command(flatten)]
+    pub common: Common,
+}
+
 /// The arguments of `replay`.
 #[derive(Clone, Debug, Args)]
 pub struct ReplayArgs {
@@ -339,6 +390,19 @@ pub struct ReplayArgs {
     /// The command to show it by, with its arguments [default: those of the recorded run]
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+impl RecordArgs {
+    /// Checks what clap cannot check.
+    fn check(&self) -> Result<(), String> {
+        if self.common.watch.record.is_some() {
+            return Err("record writes to the directory of -w; try without --record".into());
+        }
+        if self.stacks && !(self.needs.is_empty() || self.needs.contains(&NeedArg::Leaks)) {
+            return Err("--stacks is of what leaks shows; try with --needs leaks".into());
+        }
+        Ok(())
+    }
 }
 
 impl ReplayArgs {

@@ -53,25 +53,36 @@ impl FromStr for ByteSize {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = || format!("'{text}' is not a ring size; try a power of two from 4K to 1G, such as 64K or 16M");
-        let (number, shift) = match text
-            .trim_end_matches(['i', 'B'])
-            .split_at_checked(text.trim_end_matches(['i', 'B']).len().saturating_sub(1))
-        {
-            Some((number, "K" | "k")) => (number, 10),
-            Some((number, "M" | "m")) => (number, 20),
-            Some((number, "G" | "g")) => (number, 30),
-            _ => (text, 0),
-        };
-        let bytes = number
-            .parse::<u64>()
-            .ok()
-            .and_then(|number| number.checked_shl(shift))
-            .ok_or_else(bad)?;
-        match u32::try_from(bytes) {
+        match u32::try_from(bytes(text).ok_or_else(bad)?) {
             Ok(bytes) if bytes.is_power_of_two() && (4096..=1 << 30).contains(&bytes) => Ok(Self(bytes)),
             _ => Err(bad()),
         }
     }
+}
+
+/// The bytes of `64K`, `16M`, `16MiB` or `4096`.
+fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim_end_matches(['i', 'B']);
+    let (number, unit) = match text.strip_suffix(['K', 'k', 'M', 'm', 'G', 'g']) {
+        Some(number) => (number, &text[number.len()..]),
+        None => (text, ""),
+    };
+    let unit = match unit {
+        "K" | "k" => 1 << 10,
+        "M" | "m" => 1 << 20,
+        "G" | "g" => 1 << 30,
+        _ => 1,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// Parses a size of 1 MiB or more: `500M`, `2G`.
+///
+/// # Errors
+/// One line with an example.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let bytes = bytes(text).filter(|&bytes| bytes >= 1 << 20);
+    bytes.ok_or_else(|| format!("'{text}' is not a size of 1M or more; try 500M or 2G"))
 }
 
 /// Parses an address range such as `10.0.0.0/8`. A bare address is a range of one address.
@@ -120,6 +131,16 @@ mod tests {
         assert_eq!(bytes("4096"), Ok(4096));
         for bad in ["", "K", "3M", "1K", "4G", "x", "-4K"] {
             assert!(bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_a_unit() {
+        assert_eq!(parse_size("500M"), Ok(500 << 20));
+        assert_eq!(parse_size("2GiB"), Ok(2 << 30));
+        assert_eq!(parse_size("1048576"), Ok(1 << 20));
+        for bad in ["", "M", "1K", "-1M", "x", "99999999999999G"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
         }
     }
 

@@ -15,7 +15,7 @@ use crate::view::churn;
 const SECONDS: u64 = 10;
 
 /// What to run.
-pub fn plan(args: &ChurnArgs) -> Plan {
+pub(super) fn plan(args: &ChurnArgs) -> Plan {
     let needs = Needs {
         churn: true,
         ..Needs::default()

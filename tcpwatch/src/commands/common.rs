@@ -29,6 +29,7 @@ pub(super) fn plan(common: &Common, needs: Needs) -> Plan {
             ring_bytes: watch.ring_size.0,
         },
         needs,
+        shows: needs,
         interval: None,
         count: None,
         duration: watch.duration.map(|Interval(time)| time),
@@ -37,7 +38,7 @@ pub(super) fn plan(common: &Common, needs: Needs) -> Plan {
 }
 
 /// The arguments of this process, but for those that say where it is recorded.
-fn recorded_args() -> Vec<String> {
+pub(super) fn recorded_args() -> Vec<String> {
     let mut args = env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
     let mut recorded = Vec::new();
     while let Some(arg) = args.next() {

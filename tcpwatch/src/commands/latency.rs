@@ -12,7 +12,7 @@ use crate::input::needs::Needs;
 use crate::view::latency;
 
 /// What to run.
-pub fn plan(args: &LatencyArgs) -> Plan {
+pub(super) fn plan(args: &LatencyArgs) -> Plan {
     let needs = Needs {
         latency: Some(args.by.unwrap_or_default()),
         ..Needs::default()

@@ -18,7 +18,7 @@ use crate::view::View;
 use crate::view::leaks::{self, ScanScope};
 
 /// What to run.
-pub fn plan(args: &LeaksArgs) -> Plan {
+pub(super) fn plan(args: &LeaksArgs) -> Plan {
     let args = with_states(args);
     let stuck = StuckNeeds {
         states: args.common.filter.to_filter().states,

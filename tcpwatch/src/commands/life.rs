@@ -13,7 +13,7 @@ use crate::input::needs::Needs;
 use crate::view::trace;
 
 /// What to run.
-pub fn plan(args: &TraceArgs) -> Plan {
+pub(super) fn plan(args: &TraceArgs) -> Plan {
     let needs = Needs {
         connections: true,
         ..Needs::default()

@@ -6,6 +6,7 @@ pub mod explain;
 pub mod latency;
 pub mod leaks;
 pub mod life;
+pub mod record;
 pub mod replay;
 pub mod snapshot;
 pub mod stat;
@@ -39,6 +40,7 @@ pub enum Outcome {
 pub fn run(cli: &Cli, mut out: &mut dyn Write) -> Result<Outcome> {
     match &cli.command {
         Some(Command::Doctor(args)) => return doctor::run(args, clock::now(), &mut out),
+        Some(Command::Record(args)) => record::run(args)?,
         Some(Command::Replay(args)) => return replay::run(args, out),
         Some(Command::Snapshot(args)) => snapshot::run(args, clock::now(), &mut out)?,
         Some(Command::Explain(args)) => explain::run(args, &mut out)?,
@@ -71,6 +73,7 @@ fn plan(cli: &Cli) -> Option<Plan> {
         Some(Command::Churn(args)) => churn::plan(args),
         Some(Command::Latency(args)) => latency::plan(args),
         Some(Command::Leaks(args)) => leaks::plan(args),
+        Some(Command::Record(args)) => record::plan(args),
         None if !cli.version => stat::plan(&cli.stat),
         _ => return None,
     })

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{Outcome, plan, watch};
 use crate::cli::command_line::{Refusal, parse};
-use crate::cli::{Cli, ReplayArgs};
+use crate::cli::{Cli, Command, ReplayArgs, StatArgs};
 use crate::engine::{OUTPUT, Origin, Plan, Replay};
 use crate::record::Recording;
 
@@ -19,14 +19,18 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write) -> Result<Outcome> {
     let recording = Recording::open(&args.dir)?;
     let dir = args.dir.display();
     let recorded = recorded(&recording).with_context(|| format!("cannot read the recording {dir}"))?;
+    let mut merged = 1;
     let cli = match args.shown() {
-        None => recorded,
+        None => shown_by(recorded),
         Some(Ok(cli)) => {
             let wanted = plan(&cli).context("replay shows stat, trace, life, churn, latency and leaks alone")?;
             let has = plan(&recorded).context("it is of no command that watches")?;
-            if let Some(missing) = missing(&has, &wanted) {
-                let by = recording.header().args.join(" ");
-                bail!("{dir} was recorded by tcpwatch {by}, which has {missing}; try tcpwatch replay {dir}");
+            match served(&has, &wanted) {
+                Ok(intervals) => merged = intervals,
+                Err(missing) => {
+                    let by = recording.header().args.join(" ");
+                    bail!("{dir} was recorded by tcpwatch {by}, which has {missing}; try tcpwatch replay {dir}");
+                }
             }
             cli
         }
@@ -39,6 +43,7 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write) -> Result<Outcome> {
     let replay = Replay {
         recording,
         speed: args.speed,
+        merged,
     };
     watch(&cli, Origin::Recording(Box::new(replay)), out)
 }
@@ -57,17 +62,39 @@ fn recorded(recording: &Recording) -> Result<Cli> {
     Ok(cli)
 }
 
-/// What a recording of `has` lacks for `wanted`, in words; `None` if it has all.
-fn missing(has: &Plan, wanted: &Plan) -> Option<&'static str> {
-    let (recorded, needs) = (has.needs, wanted.needs);
-    if recorded | needs != recorded || needs.latency.is_some() && needs.latency != recorded.latency {
-        return Some("not all that this command needs");
+/// The command that shows what `recorded` recorded: itself, and `stat` for `record`, which shows nothing.
+fn shown_by(recorded: Cli) -> Cli {
+    match recorded.command {
+        Some(Command::Record(args)) => Cli {
+            command: Some(Command::Stat(StatArgs {
+                interval: args.interval,
+                count: None,
+                common: args.common,
+            })),
+            ..recorded
+        },
+        _ => recorded,
+    }
+}
+
+/// How many intervals of a recording of `has` make one of `wanted`; an error, in words, where it lacks what that needs.
+fn served(has: &Plan, wanted: &Plan) -> Result<u64, String> {
+    if !has.needs.covers(wanted.needs) {
+        return Err("not all that this command needs".to_owned());
     }
     if has.options.filter != wanted.options.filter || has.options.netns != wanted.options.netns {
-        return Some("other connections than these options select");
+        return Err("other connections than these options select".to_owned());
     }
-    if wanted.interval.is_some() && wanted.interval != has.interval {
-        return Some("other intervals");
+    let (Some(recorded), Some(interval)) = (has.interval, wanted.interval) else {
+        return Ok(1);
+    };
+    let (nanos, rest) = (
+        interval.as_nanos() / recorded.as_nanos(),
+        interval.as_nanos() % recorded.as_nanos(),
+    );
+    let scans = wanted.needs.stuck.is_some();
+    match u64::try_from(nanos) {
+        Ok(merged) if merged > 0 && rest == 0 && !(scans && merged > 1) => Ok(merged),
+        _ => Err(format!("intervals of {} s", recorded.as_secs_f64())),
     }
-    None
 }

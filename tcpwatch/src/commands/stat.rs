@@ -15,7 +15,7 @@ use crate::view::stat;
 const SECONDS: u64 = 1;
 
 /// What to run.
-pub fn plan(args: &StatArgs) -> Plan {
+pub(super) fn plan(args: &StatArgs) -> Plan {
     let needs = Needs {
         counts: true,
         ..Needs::default()

@@ -1,5 +1,6 @@
 //! Shows a recording as the run was shown.
 
+use std::cmp::Reverse;
 use std::io::Write;
 use std::thread::sleep;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use anyhow::Result;
 use super::Plan;
 use super::sink::Sink;
 use crate::input::Input;
+use crate::input::listener::Listener;
 use crate::input::needs::Needs;
 use crate::record::{Recording, Table};
 use crate::view::View;
@@ -19,6 +21,8 @@ pub struct Replay {
     pub recording: Recording,
     /// How many times as fast as the run it is shown; `None` for as fast as it can be read.
     pub speed: Option<f64>,
+    /// How many recorded intervals are shown as one.
+    pub merged: u64,
 }
 
 impl Replay {
@@ -28,9 +32,19 @@ impl Replay {
         let mut sink = Sink::new(plan, view, out, &mut observe);
         sink.begin()?;
         let mut before_ns = None;
+        let mut merge = IntervalMerge::new(self.merged);
+        let mut ahead = None;
+        let mut next = || self.recording.next(&|table| needs_table(plan.needs, table));
         while !sink.is_complete() {
-            let Some(input) = self.recording.next(&|table| needs_table(plan.needs, table))? else {
+            let Some(input) = ahead.take().map_or_else(&mut next, |input| Ok(Some(input)))? else {
                 break;
+            };
+            if input == Input::IntervalEnd {
+                ahead = next()?;
+            }
+            let is_last = matches!(ahead, Some(Input::End(_)));
+            let Some(input) = merge.pass(input, is_last) else {
+                continue;
             };
             if let (Some(speed), &Input::Tick { monotonic_ns, .. }) = (self.speed, &input) {
                 let before_ns = before_ns.replace(monotonic_ns).unwrap_or(monotonic_ns);
@@ -43,6 +57,83 @@ impl Replay {
     }
 }
 
+/// Makes one interval of several.
+struct IntervalMerge {
+    every: u64,
+    /// Intervals that ended.
+    ended: u64,
+    is_stream_over: bool,
+    /// What listeners dropped in the intervals that are to be one with the next.
+    dropping: Vec<Listener>,
+}
+
+impl IntervalMerge {
+    const fn new(every: u64) -> Self {
+        Self {
+            every,
+            ended: 0,
+            is_stream_over: false,
+            dropping: Vec::new(),
+        }
+    }
+
+    /// What there is instead of `input`; `None` for nothing. `is_last` is whether nothing but the totals follow.
+    fn pass(&mut self, input: Input, is_last: bool) -> Option<Input> {
+        // The first is what the later ones are compared with.
+        let is_whole = self.ended.is_multiple_of(self.every);
+        match input {
+            Input::IntervalEnd => {
+                self.ended += 1;
+                (is_whole || self.is_stream_over || is_last).then_some(Input::IntervalEnd)
+            }
+            Input::ListenerDrops(listeners) => {
+                let all = merged(std::mem::take(&mut self.dropping), listeners);
+                if is_whole || self.is_stream_over {
+                    return Some(Input::ListenerDrops(all));
+                }
+                self.dropping = all;
+                None
+            }
+            Input::Owner { inode, owner } => {
+                let waiting = self.dropping.iter_mut();
+                waiting
+                    .filter(|listener| listener.asks_owner() == Some(inode))
+                    .for_each(|listener| listener.owner = owner.ok());
+                Some(Input::Owner { inode, owner })
+            }
+            Input::StreamEnd => {
+                self.is_stream_over = true;
+                Some(Input::StreamEnd)
+            }
+            other => Some(other),
+        }
+    }
+}
+
+/// The listeners of both, the one with the most drops first.
+fn merged(mut all: Vec<Listener>, more: Vec<Listener>) -> Vec<Listener> {
+    for listener in more {
+        let is_same = |other: &&mut Listener| {
+            (other.cookie, other.inode, other.netns) == (listener.cookie, listener.inode, listener.netns)
+                && (other.address, other.port) == (listener.address, listener.port)
+        };
+        match all.iter_mut().find(is_same) {
+            Some(same) => {
+                let drops = same.drops.zip(listener.drops);
+                let owner = listener.owner.or(same.owner);
+                *same = Listener {
+                    drops: drops.map(|(before, now)| before.saturating_add(now)),
+                    owner,
+                    ..listener
+                };
+            }
+            None => all.push(listener),
+        }
+    }
+    all.sort_by_key(|listener| Reverse(listener.drops));
+    all
+}
+
 /// Whether a run with these `needs` has the inputs of `table`.
 fn needs_table(needs: Needs, table: Table) -> bool {
     match table {
@@ -53,5 +144,64 @@ fn needs_table(needs: Needs, table: Table) -> bool {
         Table::Ports | Table::Listeners => needs.churn,
         Table::Latencies => needs.latency.is_some(),
         Table::ScanStarts | Table::Scans => needs.stuck.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::EndCounts;
+    use crate::input::listener::tests::dropping;
+
+    /// Which of so many intervals end, where `every` are made one.
+    fn ends(every: u64, intervals: usize) -> Vec<usize> {
+        let mut merge = IntervalMerge::new(every);
+        (0..intervals)
+            .filter(|&number| merge.pass(Input::IntervalEnd, number + 1 == intervals).is_some())
+            .collect()
+    }
+
+    #[test]
+    fn of_several_intervals_the_last_one_ends() {
+        assert_eq!(ends(1, 4), [0, 1, 2, 3]);
+        // After the base, two by two, and the rest.
+        assert_eq!(ends(2, 6), [0, 2, 4, 5]);
+        assert_eq!(ends(100, 5), [0, 4]);
+    }
+
+    #[test]
+    fn drops_of_intervals_that_are_one_add_up() {
+        let mut merge = IntervalMerge::new(2);
+        let mut drops = |listeners: Vec<Listener>| {
+            let passed = merge.pass(Input::ListenerDrops(listeners), false);
+            merge.pass(Input::IntervalEnd, false);
+            match passed {
+                Some(Input::ListenerDrops(listeners)) => {
+                    Some(listeners.iter().map(|one| (one.port, one.drops)).collect::<Vec<_>>())
+                }
+                _ => None,
+            }
+        };
+        assert_eq!(drops(Vec::new()), Some(Vec::new()));
+        assert_eq!(drops(vec![dropping(80, 1, 5), dropping(81, 2, 7)]), None);
+        assert_eq!(
+            drops(vec![dropping(80, 1, 4)]),
+            Some(vec![(80, Some(9)), (81, Some(7))])
+        );
+        assert_eq!(drops(vec![dropping(80, 1, 1)]), None);
+        assert_eq!(drops(Vec::new()), Some(vec![(80, Some(1))]));
+    }
+
+    #[test]
+    fn all_else_passes() {
+        let mut merge = IntervalMerge::new(3);
+        for input in [
+            Input::StreamEnd,
+            Input::Ports(None),
+            Input::End(Box::<EndCounts>::default()),
+        ] {
+            assert_eq!(merge.pass(input.clone(), false), Some(input));
+        }
+        assert!(merge.pass(Input::IntervalEnd, false).is_some(), "the stream is over");
     }
 }

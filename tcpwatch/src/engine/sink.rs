@@ -79,7 +79,7 @@ impl<'a, O: Print> Sink<'a, O> {
         observe: &'a mut dyn FnMut(&Input) -> Result<()>,
     ) -> Self {
         Self {
-            world: World::new(plan.needs, plan.options.filter.clone()),
+            world: World::new(plan.shows, plan.options.filter.clone()),
             detectors: detect::all(),
             view,
             out,
@@ -126,6 +126,11 @@ impl<'a, O: Print> Sink<'a, O> {
     /// Whether all was shown that was to be so far.
     pub(super) fn shown(&mut self) -> Result<()> {
         replace(&mut self.shown, Ok(()))
+    }
+
+    /// Whether the view has seen enough.
+    pub(super) fn is_done(&mut self) -> bool {
+        self.view.is_done()
     }
 
     /// Whether as many intervals were shown as were asked for.

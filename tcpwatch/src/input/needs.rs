@@ -68,6 +68,17 @@ impl BitOr for Needs {
 }
 
 impl Needs {
+    /// Whether a run with these needs reads all that one with `other` needs does.
+    #[must_use]
+    pub fn covers(self, other: Self) -> bool {
+        let counted = |needs: Self| Self {
+            counts: needs.reads_counts(),
+            ..needs
+        };
+        let (all, other) = (counted(self), counted(other));
+        all | other == all && (other.latency.is_none() || other.latency == all.latency)
+    }
+
     /// Whether the ring buffer of records is read.
     #[must_use]
     pub const fn records(self) -> bool {
@@ -136,6 +147,26 @@ mod tests {
         });
         assert_eq!([(one | other).stuck, (other | one).stuck], [both, both]);
         assert_eq!((one | Needs::default()).stuck, one.stuck);
+    }
+
+    #[test]
+    fn what_was_read_for_more_is_enough_for_less() {
+        let churn = Needs {
+            churn: true,
+            ..Needs::default()
+        };
+        let counts = Needs {
+            counts: true,
+            ..Needs::default()
+        };
+        let latency = |by| Needs {
+            latency: Some(by),
+            ..Needs::default()
+        };
+        assert!(churn.covers(counts) && !counts.covers(churn));
+        assert!((latency(LatencyBy::All) | counts).covers(latency(LatencyBy::All)));
+        assert!(!latency(LatencyBy::All).covers(latency(LatencyBy::Lport)));
+        assert!(!churn.covers(latency(LatencyBy::All)));
     }
 
     #[test]

@@ -19,7 +19,7 @@ column_names!(How: How::ALL, How::key);
 column_names!(UnknownOwner: UnknownOwner::ALL, UnknownOwner::key);
 
 // The kernel takes any bytes as a name.
-column_bytes!(Comm, |comm| comm.as_bytes(), |bytes| Some(Comm::new(bytes)));
+column_bytes!(Comm, Comm::as_bytes, |bytes| Some(Comm::new(bytes)));
 // The container follows from the path.
 column_as!(Cgroup as String, |cgroup| cgroup.path.clone(), |path| Ok(Cgroup::from(
     path

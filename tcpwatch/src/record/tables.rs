@@ -107,7 +107,7 @@ column_struct!(Tick {
 /// Collects the rows of a table.
 struct Rows<T: Column> {
     seqs: UInt64Builder,
-    rows: T::Builder,
+    cells: T::Builder,
     length: usize,
 }
 
@@ -115,7 +115,7 @@ impl<T: Column> Default for Rows<T> {
     fn default() -> Self {
         Self {
             seqs: UInt64Builder::new(),
-            rows: T::Builder::default(),
+            cells: T::Builder::default(),
             length: 0,
         }
     }
@@ -124,7 +124,7 @@ impl<T: Column> Default for Rows<T> {
 impl<T: Column> Rows<T> {
     fn push(&mut self, seq: u64, row: &T) {
         self.seqs.append_value(seq);
-        T::append(&mut self.rows, Some(row));
+        T::append(&mut self.cells, Some(row));
         self.length += 1;
     }
 
@@ -133,7 +133,7 @@ impl<T: Column> Rows<T> {
         if std::mem::take(&mut self.length) == 0 {
             return Ok(None);
         }
-        let rows = T::finish(&mut self.rows);
+        let rows = T::finish(&mut self.cells);
         let rows = rows.as_any().downcast_ref::<StructArray>().context(OTHER_TYPE)?;
         let seqs: ArrayRef = Arc::new(self.seqs.finish());
         let columns = [seqs].into_iter().chain(rows.columns().iter().cloned()).collect();

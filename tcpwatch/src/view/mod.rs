@@ -35,6 +35,11 @@ pub trait View {
     /// # Errors
     /// `out` cannot be written to.
     fn frame(&mut self, frame: &Frame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()>;
+
+    /// Whether it has seen enough: the run ends then, as by a signal.
+    fn is_done(&mut self) -> bool {
+        false
+    }
 }
 
 /// Output format (`--output`).

@@ -1,0 +1,174 @@
+//! `tcpwatch record`: records what happens, to be shown later by `replay`.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, IsTerminal as _, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command};
+
+use anyhow::{Context as _, Result};
+
+use super::common;
+use crate::cli::{NeedArg, RecordArgs};
+use crate::detect::finding::Finding;
+use crate::engine::{self, Origin, Plan};
+use crate::input::latency::LatencyBy;
+use crate::input::needs::{Needs, StuckNeeds};
+use crate::model::format::{duration, thousands};
+use crate::model::frame::Frame;
+use crate::model::leaks;
+use crate::record::Header;
+use crate::view::View;
+
+/// Default interval between counts, s.
+const SECONDS: u64 = 1;
+
+/// What to run.
+pub(super) fn plan(args: &RecordArgs) -> Plan {
+    let needs = needs(args);
+    let counts = Needs {
+        counts: true,
+        ..Needs::default()
+    };
+    let plan = common::plan(&args.common, needs | counts);
+    Plan {
+        interval: Some(common::interval(args.interval, SECONDS)),
+        shows: counts,
+        record: Some((args.write.clone(), Header::new(common::recorded_args()))),
+        ..plan
+    }
+}
+
+/// The needs of what `args` ask for: of all commands by default.
+fn needs(args: &RecordArgs) -> Needs {
+    let wants = |need| args.needs.is_empty() || args.needs.contains(&need);
+    let stuck = StuckNeeds {
+        states: leaks::states(),
+        older_ns: u64::try_from(args.older.0.as_nanos()).unwrap_or(u64::MAX),
+        stacks: args.stacks,
+    };
+    Needs {
+        counts: wants(NeedArg::Counts),
+        transitions: wants(NeedArg::Transitions),
+        connections: wants(NeedArg::Connections),
+        churn: wants(NeedArg::Churn),
+        latency: wants(NeedArg::Latency).then_some(LatencyBy::All),
+        stuck: wants(NeedArg::Leaks).then_some(stuck),
+    }
+}
+
+/// Records until the end, a signal, the end of the program or the size given.
+///
+/// # Errors
+/// Those of [`engine::run`], or the program cannot be started.
+pub fn run(args: &RecordArgs) -> Result<()> {
+    let mut progress = Progress {
+        dir: args.write.clone(),
+        program: args.program.clone(),
+        child: None,
+        failed: None,
+        max_size: args.max_size,
+        is_terminal: io::stderr().is_terminal(),
+        time_s: 0.0,
+        transitions: 0,
+        lost: 0,
+    };
+    let ended = engine::run(&plan(args), &mut progress, Origin::Kernel, &mut io::stdout());
+    progress.finish(ended.is_ok());
+    match progress.failed {
+        Some(error) => Err(error).with_context(|| format!("cannot run {}", args.program[0].to_string_lossy())),
+        None => ended,
+    }
+}
+
+/// A view that starts the program when the run begins, and says on standard error how far it is.
+struct Progress {
+    dir: PathBuf,
+    program: Vec<OsString>,
+    child: Option<Child>,
+    /// Why the program could not be started.
+    failed: Option<io::Error>,
+    max_size: Option<u64>,
+    is_terminal: bool,
+    /// How long it has been recording, s.
+    time_s: f64,
+    transitions: u64,
+    lost: u64,
+}
+
+impl View for Progress {
+    fn begin(&mut self, _: &mut dyn Write) -> io::Result<()> {
+        if let [program, args @ ..] = self.program.as_slice() {
+            match Command::new(program).args(args).spawn() {
+                Ok(child) => self.child = Some(child),
+                Err(error) => self.failed = Some(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, frame: &Frame, _: &[Finding], _: &mut dyn Write) -> io::Result<()> {
+        if let Some(counts) = &frame.counts {
+            self.time_s += counts.interval_s;
+            self.transitions += counts.seen;
+            self.lost = counts.lost;
+            if self.is_terminal {
+                let _ = write!(io::stderr(), "\r\x1b[Krecording {}; Ctrl-C ends it", self.text());
+            }
+        }
+        Ok(())
+    }
+
+    fn is_done(&mut self) -> bool {
+        let has_ended = |child: &mut Child| !matches!(child.try_wait(), Ok(None));
+        self.failed.is_some()
+            || self.child.as_mut().is_some_and(has_ended)
+            || self.max_size.is_some_and(|most| self.size() >= most)
+    }
+}
+
+impl Progress {
+    /// Says what was recorded, and waits for the program.
+    fn finish(&mut self, is_whole: bool) {
+        if self.is_terminal {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+        if is_whole {
+            let (text, dir) = (self.text(), self.dir.display());
+            let _ = writeln!(
+                io::stderr(),
+                "tcpwatch: recorded {text}; show it by tcpwatch replay {dir}"
+            );
+        }
+        if let Some(child) = &mut self.child
+            && let Ok(status) = child.wait()
+            && !status.success()
+        {
+            let program = self.program[0].to_string_lossy();
+            let _ = writeln!(io::stderr(), "tcpwatch: {program} ended with {status}");
+        }
+    }
+
+    /// `to DIR: 12s, 34,567 transitions, 1,234 KiB, 0 lost`.
+    fn text(&self) -> String {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the length of a run"
+        )]
+        let time = duration((self.time_s * 1e9) as u64);
+        format!(
+            "to {}: {time}, {} transitions, {} KiB, {} lost",
+            self.dir.display(),
+            thousands(self.transitions),
+            thousands(self.size().div_ceil(1024)),
+            thousands(self.lost)
+        )
+    }
+
+    /// Bytes of the files so far.
+    fn size(&self) -> u64 {
+        let files = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+    }
+}

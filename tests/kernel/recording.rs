@@ -1,0 +1,298 @@
+//! A recording shows again what the run showed, byte for byte, to a user without privileges.
+
+use std::fs::{self, File};
+use std::os::unix::fs::chown;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::process::Signal;
+
+use serde_json::Value;
+
+use crate::support::child::Reaped;
+use crate::support::clock::until;
+use crate::support::leaking_server::Leaking;
+use crate::support::netns::{Netns, in_netns};
+use crate::support::output::Text;
+use crate::support::program::run::{binary, finish, setpriv, tcpwatch};
+use crate::support::web::{Nginx, request};
+use crate::support::workload::bulk;
+use crate::support::{endings, heavy};
+
+/// The user and the group nobody.
+const NOBODY: u32 = 65534;
+
+/// Every command that watches, with intervals of which some end while [`SECONDS`] pass.
+const COMMANDS: [&[&str]; 7] = [
+    &["stat", "0.5"],
+    &["trace"],
+    &["life"],
+    &["churn", "0.5"],
+    &["latency", "0.5", "--by", "process"],
+    &["leaks", "--watch", "0.5", "--older", "0.2", "--stacks"],
+    &["leaks", "--older", "0.01"],
+];
+
+/// How long each runs.
+const SECONDS: &str = "1.5";
+
+const FORMS: [&str; 3] = ["text", "json", "csv"];
+
+/// A run that is recorded while it is shown in a file.
+struct Run {
+    process: Reaped,
+    form: &'static str,
+}
+
+impl Run {
+    fn start(place: &Path, args: &[&str], form: &'static str) -> Self {
+        let record = place.join(form);
+        let record = record.to_str().expect("UTF-8");
+        let mut command = tcpwatch(&[args, &["-o", form, "--record", record]].concat());
+        let live = File::create(place.join(format!("{form}.live"))).expect("a file");
+        let command = command.stdin(Stdio::null()).stdout(live).stderr(Stdio::piped());
+        Self {
+            process: Reaped::spawn(command),
+            form,
+        }
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.process.0.try_wait().expect("waiting for a child").is_some()
+    }
+
+    /// Waits for its end; returns what it showed, which nobody is shown by its recording too.
+    fn shown(mut self, place: &Path) -> String {
+        let status = self.process.wait();
+        let stderr = Text::of(self.process.0.stderr.take().expect("piped")).all();
+        assert!(status.success(), "{stderr}");
+        let live = fs::read_to_string(place.join(format!("{}.live", self.form))).expect("what it showed");
+        let replayed = replayed(&place.join(self.form), &[]);
+        assert!(live == replayed, "{}: {live}\nreplayed: {replayed}", self.form);
+        live
+    }
+}
+
+/// What nobody is shown of the recording `dir` by these arguments.
+fn replayed(dir: &Path, args: &[&str]) -> String {
+    give_to_nobody(dir);
+    let dir = dir.to_str().expect("UTF-8");
+    let finished = finish(&as_nobody(&[&["replay", dir], args].concat()));
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{args:?}");
+    finished.stdout
+}
+
+fn as_nobody(args: &[&str]) -> Command {
+    let user = NOBODY.to_string();
+    setpriv(&["--reuid", &user, "--regid", &user, "--clear-groups"], &binary(), args)
+}
+
+fn give_to_nobody(dir: &Path) {
+    chown(dir, Some(NOBODY), Some(NOBODY)).expect("a recording");
+    for file in fs::read_dir(dir).expect("a recording") {
+        chown(file.expect("a file").path(), Some(NOBODY), Some(NOBODY)).expect("a file");
+    }
+}
+
+/// Runs each command in all forms while `work` goes on, with `more` arguments, and compares what it shows live and by its recording.
+/// `is_right` is asked about the JSON of each.
+fn each_command(more: &[&str], mut work: impl FnMut(), is_right: impl Fn(&str, &str) -> bool) {
+    for args in COMMANDS {
+        let is_once = args[0] == "leaks" && !args.contains(&"--watch");
+        let time: &[&str] = if is_once { &[] } else { &["-d", SECONDS] };
+        let args = [args, time, more].concat();
+        let is_shown = (0..5).any(|_| {
+            let place = tempfile::tempdir().expect("a temporary directory");
+            // It may be passed through.
+            chown(place.path(), Some(NOBODY), Some(NOBODY)).expect("a directory of ours");
+            let mut runs = FORMS.map(|form| Run::start(place.path(), &args, form));
+            while !runs.iter_mut().all(Run::has_ended) {
+                work();
+            }
+            let [_, json, _] = runs.map(|run| run.shown(place.path()));
+            is_right(args[0], &json)
+        });
+        assert!(is_shown, "{args:?} never showed what it should");
+    }
+}
+
+/// Whether there is more than the frame of a run without any connection.
+fn has_rows(_: &str, json: &str) -> bool {
+    json.lines().count() >= 1
+}
+
+#[test]
+fn of_nginx_without_keep_alive() {
+    let _turn = heavy::turn();
+    in_netns(|_| {
+        let _nginx = Nginx::start();
+        each_command(&[], || drop(request(1)), has_rows);
+    });
+}
+
+#[test]
+fn of_every_kind_of_ending() {
+    in_netns(|netns| each_command(&[], || every_ending(netns), has_rows));
+}
+
+#[test]
+fn of_a_program_that_leaks() {
+    in_netns(|_| {
+        let server = Leaking::start("error_path.c", 9000, &[]);
+        let visits = || (0..5).for_each(|_| server.visit("x"));
+        each_command(&[], visits, |command, json| {
+            command != "leaks" || json.contains("\"opened_by\"") && json.contains("close_wait")
+        });
+    });
+}
+
+#[test]
+fn of_all_network_namespaces() {
+    in_netns(|netns| each_command(&["--netns", "all"], || every_ending(netns), has_rows));
+}
+
+#[test]
+fn with_lost_records() {
+    let _turn = heavy::turn();
+    in_netns(|_| {
+        let _nginx = Nginx::start();
+        each_command(
+            &["--ring-size", "4K"],
+            || drop(request(1)),
+            |command, json| {
+                let end = json.lines().last().unwrap_or_default();
+                !["trace", "life"].contains(&command) || !end.contains("\"lost\":0")
+            },
+        );
+    });
+}
+
+/// Every kind of ending that no timeout makes.
+fn every_ending(netns: &Netns) {
+    for kind in endings::quick() {
+        kind.run(netns);
+    }
+}
+
+/// By a command that needs a part of what was recorded, and by one that needs more.
+#[test]
+fn by_another_command() {
+    in_netns(|_| {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        chown(place.path(), Some(NOBODY), Some(NOBODY)).expect("a directory of ours");
+        let run = Run::start(place.path(), &["churn", "0.5", "-d", SECONDS], "json");
+        bulk::connections(20);
+        run.shown(place.path());
+        let dir = place.path().join("json");
+        let rows = replayed(&dir, &["stat", "0.5", "-o", "json"]);
+        assert!(rows.contains("tcpwatch.stat/"), "{rows}");
+        // Of two intervals that are shown as one the transitions are those of both.
+        let seen = |rows: &str| -> i64 {
+            let rows = rows
+                .lines()
+                .map(|row| serde_json::from_str::<Value>(row).expect("JSON"));
+            rows.map(|row| row["events"]["seen"].as_i64().expect("a number")).sum()
+        };
+        let wide = replayed(&dir, &["stat", "1", "-o", "json"]);
+        assert_eq!(seen(&wide), seen(&rows));
+        assert!(wide.lines().count() < rows.lines().count(), "{wide}");
+        let dir = dir.to_str().expect("UTF-8");
+        for args in [
+            &["trace"][..],
+            &["latency"],
+            &["stat", "0.7"],
+            &["churn", "0.5", "-4"],
+            &["snapshot"],
+            &["nonsense"],
+        ] {
+            let finished = finish(&as_nobody(&[&["replay", dir], args].concat()));
+            assert_eq!(finished.stderr.lines().count(), 1, "{args:?}: {}", finished.stderr);
+            assert!(finished.code != Some(0) && finished.stdout.is_empty(), "{args:?}");
+        }
+    });
+}
+
+/// What a killed run recorded until a second before is shown, and then that it was cut off.
+#[test]
+fn a_killed_run_keeps_all_but_its_last_second() {
+    in_netns(|_| {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        chown(place.path(), Some(NOBODY), Some(NOBODY)).expect("a directory of ours");
+        let mut run = Run::start(place.path(), &["trace"], "json");
+        let live = place.path().join("json.live");
+        until("the trace to begin", || {
+            bulk::connections(1);
+            fs::metadata(&live).is_ok_and(|live| live.len() > 0)
+        });
+        bulk::connections(50);
+        let index = place.path().join("json").join("index");
+        let length = || fs::metadata(&index).expect("an index").len();
+        // What was made before is in a piece that ends later.
+        let (before, mut pieces) = (length(), 0);
+        let mut last = before;
+        until("two more pieces", || {
+            let now = length();
+            pieces += usize::from(now > last);
+            last = now;
+            pieces >= 2
+        });
+        let shown = fs::read_to_string(&live).expect("what it showed").lines().count();
+        run.process.signal(Signal::KILL);
+        let _ = run.process.wait();
+        let dir = place.path().join("json");
+        give_to_nobody(&dir);
+        let finished = finish(&as_nobody(&["replay", dir.to_str().expect("UTF-8")]));
+        assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+        assert!(
+            finished.stderr.ends_with("was cut off: it has no end\n"),
+            "{}",
+            finished.stderr
+        );
+        let replayed = finished.stdout.lines().count();
+        assert!(replayed >= 50 * 4 && replayed <= shown + 1000, "{replayed} of {shown}");
+        let live = fs::read_to_string(&live).expect("what it showed");
+        assert!(
+            live.starts_with(&finished.stdout),
+            "what was shown before is shown again"
+        );
+    });
+}
+
+/// A recording for which there is no room ends the run, and what was written before is whole.
+#[test]
+fn a_full_disk_ends_the_run_and_keeps_the_recording() {
+    in_netns(|_| {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        mount("none", place.path(), "tmpfs", MountFlags::empty(), Some(c"size=256k")).expect("a small disk");
+        let record = place.path().join("recording");
+        let record = record.to_str().expect("UTF-8");
+        let mut trace = Reaped::spawn(
+            tcpwatch(&["trace", "--record", record])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped()),
+        );
+        let mut ended = None;
+        until("the disk to be full", || {
+            bulk::connections(500);
+            ended = trace.0.try_wait().expect("waiting for a child");
+            ended.is_some()
+        });
+        let stderr = Text::of(trace.0.stderr.take().expect("piped")).all();
+        assert_eq!(ended.and_then(|status| status.code()), Some(1), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(
+            stderr.contains("cannot record to") && stderr.contains("No space left"),
+            "{stderr}"
+        );
+        let finished = finish(&tcpwatch(&["replay", record]));
+        assert!(finished.stdout.lines().count() > 1000, "{}", finished.stderr);
+        assert!(
+            finished.stderr.contains("was cut off") || finished.stderr.contains("damaged"),
+            "{}",
+            finished.stderr
+        );
+        unmount(place.path(), UnmountFlags::empty()).expect("nobody uses it");
+    });
+}
