@@ -84,7 +84,7 @@ impl Cli {
     /// One line.
     fn check(&self) -> Result<(), String> {
         let (command, filter) = match &self.command {
-            Some(Command::Doctor(_) | Command::Explain(_)) => return Ok(()),
+            Some(Command::Doctor(_) | Command::Explain(_) | Command::Export(_)) => return Ok(()),
             Some(Command::Replay(args)) => {
                 return match args.shown() {
                     Some(Err(Refusal::Wrong(message))) => Err(message),
@@ -141,6 +141,9 @@ pub enum Command {
     Record(RecordArgs),
     /// Show a recording made by record or with --record, as the run was shown or by another command. Needs no root
     Replay(ReplayArgs),
+    /// Write a recording to files that other tools open: tcpwatch replay DIR export -w OUT
+    #[command(hide = true)]
+    Export(ExportArgs),
     /// Count or group the sockets that exist now. Needs no root
     Snapshot(SnapshotArgs),
     /// Check the TCP settings of the kernel: which are harmful, which have no effect, what to change. Changes nothing and needs
@@ -387,9 +390,33 @@ pub struct ReplayArgs {
     /// How many times as fast as the run: 1 for its own pace [default: as fast as it can be read]
     #[arg(long, value_name = "N", value_parser = parse_speed)]
     pub speed: Option<f64>,
+    /// Replace addresses, names and paths by pseudonyms
+    #[arg(long)]
+    pub redact: bool,
     /// The command to show it by, with its arguments [default: those of the recorded run]
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// The arguments of `export`.
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// The directory to write to. It must not exist, or be empty
+    #[arg(short, long, value_name = "OUT")]
+    pub write: PathBuf,
+    /// The format of the files
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: FormatArg,
+}
+
+/// A format to export to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum FormatArg {
+    /// Apache Parquet.
+    #[default]
+    Parquet,
+    /// CSV.
+    Csv,
 }
 
 impl RecordArgs {

@@ -18,7 +18,7 @@ mod screen;
 
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::cli::{Cli, Command};
 use crate::clock;
@@ -41,6 +41,7 @@ pub fn run(cli: &Cli, mut out: &mut dyn Write) -> Result<Outcome> {
     match &cli.command {
         Some(Command::Doctor(args)) => return doctor::run(args, clock::now(), &mut out),
         Some(Command::Record(args)) => record::run(args)?,
+        Some(Command::Export(_)) => bail!("export is of a recording; try tcpwatch replay DIR export -w OUT"),
         Some(Command::Replay(args)) => return replay::run(args, out),
         Some(Command::Snapshot(args)) => snapshot::run(args, clock::now(), &mut out)?,
         Some(Command::Explain(args)) => explain::run(args, &mut out)?,

@@ -74,7 +74,7 @@ pub fn run(args: &RecordArgs) -> Result<()> {
         lost: 0,
     };
     let ended = engine::run(&plan(args), &mut progress, Origin::Kernel, &mut io::stdout());
-    progress.finish(ended.is_ok());
+    progress.finish(ended.is_ok() && progress.failed.is_none());
     match progress.failed {
         Some(error) => Err(error).with_context(|| format!("cannot run {}", args.program[0].to_string_lossy())),
         None => ended,

@@ -7,21 +7,28 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{Outcome, plan, watch};
 use crate::cli::command_line::{Refusal, parse};
-use crate::cli::{Cli, Command, ReplayArgs, StatArgs};
+use crate::cli::{Cli, Command, ExportArgs, FormatArg, ReplayArgs, StatArgs};
 use crate::engine::{OUTPUT, Origin, Plan, Replay};
-use crate::record::Recording;
+use crate::record::{self, Format, Recording};
 
 /// Shows the recording to its end.
 ///
 /// # Errors
 /// There is no recording, it does not have what the command needs, it is damaged (what came before is shown), or `out` cannot be written to.
 pub fn run(args: &ReplayArgs, out: &mut dyn Write) -> Result<Outcome> {
-    let recording = Recording::open(&args.dir)?;
+    let mut recording = Recording::open(&args.dir)?;
+    if args.redact {
+        recording.redact();
+    }
     let dir = args.dir.display();
     let recorded = recorded(&recording).with_context(|| format!("cannot read the recording {dir}"))?;
     let mut merged = 1;
     let cli = match args.shown() {
         None => shown_by(recorded),
+        Some(Ok(Cli {
+            command: Some(Command::Export(args)),
+            ..
+        })) => return export(&mut recording, &args, out),
         Some(Ok(cli)) => {
             let wanted = plan(&cli).context("replay shows stat, trace, life, churn, latency and leaks alone")?;
             let has = plan(&recorded).context("it is of no command that watches")?;
@@ -46,6 +53,18 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write) -> Result<Outcome> {
         merged,
     };
     watch(&cli, Origin::Recording(Box::new(replay)), out)
+}
+
+/// Writes the recording to files, and says how many rows each has.
+fn export(recording: &mut Recording, args: &ExportArgs, out: &mut dyn Write) -> Result<Outcome> {
+    let (format, ending) = match args.format {
+        FormatArg::Parquet => (Format::Parquet, "parquet"),
+        FormatArg::Csv => (Format::Csv, "csv"),
+    };
+    for (table, rows) in record::export(recording, &args.write, format)? {
+        writeln!(out, "{}.{ending}  {rows}", table.name()).context(OUTPUT)?;
+    }
+    Ok(Outcome::Done)
 }
 
 /// The command line of the recorded run.
@@ -82,7 +101,12 @@ fn served(has: &Plan, wanted: &Plan) -> Result<u64, String> {
     if !has.needs.covers(wanted.needs) {
         return Err("not all that this command needs".to_owned());
     }
-    if has.options.filter != wanted.options.filter || has.options.netns != wanted.options.netns {
+    let mut filter = wanted.options.filter.clone();
+    if wanted.needs.only_stuck() {
+        // The states of stuck sockets are a need.
+        filter.states = has.options.filter.states;
+    }
+    if has.options.filter != filter || has.options.netns != wanted.options.netns {
         return Err("other connections than these options select".to_owned());
     }
     let (Some(recorded), Some(interval)) = (has.interval, wanted.interval) else {

@@ -24,9 +24,41 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// Prefixes `text` with an apostrophe if a spreadsheet would read it as a formula (`=1+1`, `@sum`) or as a number (`1e5` in the id
+/// of a container). Spreadsheets take an apostrophe for the mark of a text.
+#[must_use]
+pub fn escape_formula(text: String) -> String {
+    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    if is_formula || text.parse::<f64>().is_ok_and(f64::is_finite) {
+        format!("'{text}")
+    } else {
+        text
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn formulas_and_numbers_get_an_apostrophe() {
+        for text in ["=1+1", "+1", "-1", "@sum(a1)", "1e5", "007", "1.5", "123456789012"] {
+            assert_eq!(escape_formula(text.to_owned()), format!("'{text}"));
+        }
+        for text in [
+            "",
+            "nginx",
+            "a=b",
+            "/docker/=1",
+            "0a1e5",
+            "1e5f",
+            "nan",
+            "inf",
+            "(sd-pam)",
+        ] {
+            assert_eq!(escape_formula(text.to_owned()), text);
+        }
+    }
 
     #[test]
     fn control_characters_are_escaped() {

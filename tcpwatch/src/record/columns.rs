@@ -26,6 +26,8 @@ use hashbrown::{HashMap, HashSet};
 pub(super) trait Column: Sized {
     /// Whether it may be null.
     const IS_NULLABLE: bool = false;
+    /// What it names, where that is somebody's.
+    const KIND: Option<Kind> = None;
     /// Collects the cells of a column.
     type Builder: Default;
     /// The cells of a column that was read.
@@ -62,7 +64,41 @@ pub(super) trait Column: Sized {
 
     /// A field that holds it.
     fn field(name: &str) -> Field {
-        Field::new(name, Self::data_type(), Self::IS_NULLABLE)
+        let field = Field::new(name, Self::data_type(), Self::IS_NULLABLE);
+        match Self::KIND {
+            Some(kind) => {
+                let metadata = std::collections::HashMap::from([(KIND.to_owned(), kind.key().to_owned())]);
+                field.with_metadata(metadata)
+            }
+            None => field,
+        }
+    }
+}
+
+/// What a column names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// An IP address.
+    Address,
+    /// A process, a function, a file, a cgroup or a namespace.
+    Name,
+}
+
+/// The key of a column's kind in its metadata.
+const KIND: &str = "kind";
+
+impl Kind {
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Name => "name",
+        }
+    }
+
+    /// The kind of the column of `field`.
+    pub(super) fn of(field: &Field) -> Option<Self> {
+        let key = field.metadata().get(KIND)?;
+        [Self::Address, Self::Name].into_iter().find(|kind| kind.key() == key)
     }
 }
 
@@ -111,6 +147,7 @@ primitive! {
 }
 
 impl Column for String {
+    const KIND: Option<Kind> = Some(Kind::Name);
     type Builder = StringBuilder;
     type Cells = StringArray;
 
@@ -141,6 +178,7 @@ impl Column for String {
 
 impl<T: Column> Column for Option<T> {
     const IS_NULLABLE: bool = true;
+    const KIND: Option<Kind> = T::KIND;
     type Builder = T::Builder;
     type Cells = T::Cells;
 
@@ -296,6 +334,7 @@ macro_rules! column_as {
     ($type:ty as $other:ty, $to:expr, $from:expr) => {
         impl $crate::record::columns::Column for $type {
             const IS_NULLABLE: bool = <$other as $crate::record::columns::Column>::IS_NULLABLE;
+            const KIND: Option<$crate::record::columns::Kind> = <$other as $crate::record::columns::Column>::KIND;
             type Builder = <$other as $crate::record::columns::Column>::Builder;
             type Cells = <$other as $crate::record::columns::Column>::Cells;
 
@@ -326,10 +365,11 @@ macro_rules! column_as {
     };
 }
 
-/// Implements [`Column`] for a type that is bytes: how they are had of it, and how it is had of them.
+/// Implements [`Column`] for a type that is bytes: what it names, how they are had of it, and how it is had of them.
 macro_rules! column_bytes {
-    ($type:ty, $bytes:expr, $from:expr) => {
+    ($type:ty, $kind:expr, $bytes:expr, $from:expr) => {
         impl $crate::record::columns::Column for $type {
+            const KIND: Option<$crate::record::columns::Kind> = $kind;
             type Builder = ::arrow_array::builder::BinaryBuilder;
             type Cells = ::arrow_array::BinaryArray;
 
@@ -526,7 +566,7 @@ column_as!(usize as u64, |&number| number as u64, |number| Ok(Self::try_from(
 )?));
 
 /// An address in network order: four bytes of IPv4, or 16 of IPv6.
-enum Octets {
+pub(super) enum Octets {
     V4([u8; 4]),
     V6([u8; 16]),
 }
@@ -540,24 +580,30 @@ impl AsRef<[u8]> for Octets {
     }
 }
 
-column_bytes!(
-    IpAddr,
-    |ip| match ip {
-        Self::V4(ip) => Octets::V4(ip.octets()),
-        Self::V6(ip) => Octets::V6(ip.octets()),
-    },
-    |bytes| {
+impl Octets {
+    pub(super) fn of(ip: &IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(ip) => Self::V4(ip.octets()),
+            IpAddr::V6(ip) => Self::V6(ip.octets()),
+        }
+    }
+
+    /// The address of these bytes; `None` for another number of them.
+    pub(super) fn address(bytes: &[u8]) -> Option<IpAddr> {
         let v4 = <[u8; 4]>::try_from(bytes).map(|octets| Ipv4Addr::from(octets).into());
         v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(|octets| Ipv6Addr::from(octets).into()))
             .ok()
     }
-);
+}
+
+column_bytes!(IpAddr, Some(Kind::Address), Octets::of, Octets::address);
 
 /// What a pointer leads to.
 macro_rules! pointer {
     ($($pointer:ident),*) => {$(
         impl<T: Column> Column for $pointer<T> {
             const IS_NULLABLE: bool = T::IS_NULLABLE;
+            const KIND: Option<Kind> = T::KIND;
             type Builder = T::Builder;
             type Cells = T::Cells;
 

@@ -2,6 +2,8 @@
 //!
 //! A line is the CRC-32 of the rest of it (IEEE 802.3, 8 hexadecimal digits), a blank, and JSON.
 
+use std::hash::{BuildHasher as _, RandomState};
+
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +33,8 @@ pub struct Header {
     pub version: String,
     /// Its arguments, without its name.
     pub args: Vec<String>,
+    /// A random number, with which pseudonyms are made.
+    pub salt: u64,
 }
 
 impl Header {
@@ -41,6 +45,8 @@ impl Header {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             args,
+            // The standard library's source of random numbers, for its hash tables.
+            salt: RandomState::new().hash_one(0),
         }
     }
 }

@@ -7,15 +7,18 @@
 
 mod columns;
 mod connection;
+mod export;
 mod host;
 mod index;
 mod latency;
 mod ports;
 mod reader;
+mod redact;
 mod scan;
 mod tables;
 mod writer;
 
+pub use self::export::{Format, export};
 pub use self::index::Header;
 pub use self::reader::Recording;
 pub use self::tables::Table;

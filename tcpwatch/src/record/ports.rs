@@ -14,7 +14,7 @@ use crate::input::ports::reuse::{Allowed, TwReuse};
 use crate::input::ports::settings::Settings;
 use crate::input::ports::walk::{Held, Ports, Walk};
 
-column_bytes!(PortBits, PortBits::to_bytes, PortBits::from_bytes);
+column_bytes!(PortBits, None, PortBits::to_bytes, PortBits::from_bytes);
 
 /// A range of ports in columns.
 pub(crate) struct RangeRow {

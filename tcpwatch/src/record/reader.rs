@@ -10,8 +10,10 @@ use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use super::index::{Batch, FORMAT, Header, Line, Piece};
+use super::redact::Pseudonyms;
 use super::tables::{Read, Table};
 use crate::input::Input;
 
@@ -36,6 +38,8 @@ pub struct Recording {
     /// `seq` of the first row of the other tables: until then the rows of the table at hand come first.
     others_seq: u64,
     is_over: bool,
+    /// Whether pseudonyms are read instead of addresses and names.
+    is_redacted: bool,
 }
 
 impl Recording {
@@ -78,6 +82,7 @@ impl Recording {
             at: 0,
             others_seq: 0,
             is_over: false,
+            is_redacted: false,
         })
     }
 
@@ -85,6 +90,11 @@ impl Recording {
     #[must_use]
     pub const fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// From now on, reads pseudonyms instead of addresses and names.
+    pub const fn redact(&mut self) {
+        self.is_redacted = true;
     }
 
     /// The next input of the tables that `wanted` selects, in the order of the run; `None` after the last.
@@ -99,11 +109,30 @@ impl Recording {
             if self.is_over {
                 return Ok(None);
             }
-            match self.next_line()? {
-                Line::Run(_) => bail!("{}: a second run begins", self.place()),
-                Line::End => self.is_over = true,
-                Line::Piece(piece) => self.read_piece(&piece, wanted)?,
+            if let Some(piece) = self.next_piece()? {
+                self.read_piece(&piece, wanted)?;
             }
+        }
+    }
+
+    /// The next rows of all tables, for an export; `None` after the last.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub(super) fn next_batches(&mut self) -> Result<Option<Vec<(Table, RecordBatch)>>> {
+        let piece = self.next_piece()?;
+        piece.map(|piece| self.batches(&piece, &|_| true)).transpose()
+    }
+
+    /// The next piece; `None` after the last.
+    fn next_piece(&mut self) -> Result<Option<Piece>> {
+        match self.next_line()? {
+            Line::Run(_) => bail!("{}: a second run begins", self.place()),
+            Line::End => {
+                self.is_over = true;
+                Ok(None)
+            }
+            Line::Piece(piece) => Ok(Some(piece)),
         }
     }
 
@@ -134,22 +163,33 @@ impl Recording {
     }
 
     fn read_piece(&mut self, piece: &Piece, wanted: &dyn Fn(Table) -> bool) -> Result<()> {
-        self.rows.clear();
         (self.at, self.others_seq) = (0, 0);
-        let mut rows = Vec::new();
+        let batches = self.batches(piece, wanted)?;
+        let rows = batches.iter().map(|(table, batch)| table.read(batch));
+        self.rows = rows.collect::<Result<_>>().with_context(|| self.place())?;
+        Ok(())
+    }
+
+    /// The rows of the tables of `piece` that `wanted` selects.
+    fn batches(&mut self, piece: &Piece, wanted: &dyn Fn(Table) -> bool) -> Result<Vec<(Table, RecordBatch)>> {
+        let mut batches = Vec::new();
         for batch in piece.batches.iter().filter(|batch| wanted(batch.table)) {
             let path = self.dir.join(format!("{}.arrows", batch.table.name()));
-            let mut read = || -> Result<Box<dyn Read>> {
+            let mut read = || -> Result<RecordBatch> {
                 let file = match self.tables.entry(batch.table) {
-                    hashbrown::hash_map::Entry::Occupied(file) => file.into_mut(),
-                    hashbrown::hash_map::Entry::Vacant(room) => room.insert(TableFile::open(&path)?),
+                    Entry::Occupied(file) => file.into_mut(),
+                    Entry::Vacant(room) => room.insert(TableFile::open(&path)?),
                 };
-                batch.table.read(&file.read(batch)?)
+                let rows = file.read(batch)?;
+                if self.is_redacted {
+                    return Pseudonyms { salt: self.header.salt }.batch(&rows);
+                }
+                Ok(rows)
             };
-            rows.push(read().with_context(|| format!("{} is damaged at byte {}", path.display(), batch.offset))?);
+            let rows = read().with_context(|| format!("{} is damaged at byte {}", path.display(), batch.offset))?;
+            batches.push((batch.table, rows));
         }
-        self.rows = rows;
-        Ok(())
+        Ok(batches)
     }
 
     /// The line of the index that was read last.
@@ -323,7 +363,7 @@ mod tests {
         assert_eq!(
             again.to_string(),
             format!(
-                "cannot record to {}: there are files in it; try a new directory",
+                "cannot write to {}: there are files in it; try a new directory",
                 dir.display()
             )
         );

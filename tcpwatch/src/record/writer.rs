@@ -148,8 +148,8 @@ impl Recorder {
 }
 
 /// Makes the directory `dir`, for its owner alone, or checks that it is empty. Whether it is new.
-fn make_empty(dir: &Path) -> Result<bool> {
-    let text = || format!("cannot record to {}", dir.display());
+pub(super) fn make_empty(dir: &Path) -> Result<bool> {
+    let text = || format!("cannot write to {}", dir.display());
     match DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => return made.map(|()| true).with_context(text),
@@ -259,7 +259,7 @@ impl Write for Summed {
 }
 
 /// Creates a file that its owner alone may read: a recording names users' programs and peers.
-fn create(path: &Path) -> Result<File> {
+pub(super) fn create(path: &Path) -> Result<File> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    file.with_context(|| format!("cannot record to {}", path.display()))
+    file.with_context(|| format!("cannot write to {}", path.display()))
 }

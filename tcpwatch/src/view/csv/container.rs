@@ -1,8 +1,8 @@
 //! The columns of a cgroup and its container.
 
-use super::field::escape_formula;
 use crate::input::container::Cgroup;
 use crate::input::escaped::Escaped;
+use crate::input::escaped::escape_formula;
 
 /// Names of the columns.
 pub(super) const COLUMNS: [&str; 3] = ["cgroup", "container", "pod"];

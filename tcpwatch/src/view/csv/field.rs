@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write as _};
 use std::io;
 
+use crate::input::escaped::escape_formula;
 use crate::input::owner::Process;
 
 /// Writes `,value`; an unknown value is an empty field.
@@ -32,17 +33,6 @@ pub(super) fn quoted(line: &mut String, text: &str) {
     }
 }
 
-/// Prefixes `text` with an apostrophe if a spreadsheet would read it as a formula (`=1+1`, `@sum`) or as a number (`1e5` in the id
-/// of a container). Spreadsheets take an apostrophe for the mark of a text.
-pub(super) fn escape_formula(text: String) -> String {
-    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    if is_formula || text.parse::<f64>().is_ok_and(f64::is_finite) {
-        format!("'{text}")
-    } else {
-        text
-    }
-}
-
 /// Converts an error of the csv crate to the I/O error below it. The crate's own conversion hides the kind, by which a closed pipe is
 /// recognised.
 pub(super) fn to_io(error: csv::Error) -> io::Error {
@@ -56,26 +46,6 @@ pub(super) fn to_io(error: csv::Error) -> io::Error {
 mod tests {
     use super::*;
     use crate::input::owner::Comm;
-
-    #[test]
-    fn formulas_and_numbers_get_an_apostrophe() {
-        for text in ["=1+1", "+1", "-1", "@sum(a1)", "1e5", "007", "1.5", "123456789012"] {
-            assert_eq!(escape_formula(text.to_owned()), format!("'{text}"));
-        }
-        for text in [
-            "",
-            "nginx",
-            "a=b",
-            "/docker/=1",
-            "0a1e5",
-            "1e5f",
-            "nan",
-            "inf",
-            "(sd-pam)",
-        ] {
-            assert_eq!(escape_formula(text.to_owned()), text);
-        }
-    }
 
     #[test]
     fn a_name_cannot_break_out_of_its_field() {

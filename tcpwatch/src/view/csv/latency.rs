@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
-use super::field::{escape_formula, field, quoted};
+use super::field::{field, quoted};
 use crate::detect::finding::Finding;
+use crate::input::escaped::escape_formula;
 use crate::input::latency::LatencyGroup;
 use crate::model::frame::Frame;
 use crate::view::View;

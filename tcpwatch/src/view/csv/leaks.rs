@@ -5,9 +5,9 @@ use std::num::NonZeroU32;
 
 use serde::Serialize;
 
-use super::field::escape_formula;
 use super::field::to_io;
 use crate::detect::finding::Finding;
+use crate::input::escaped::escape_formula;
 use crate::model::frame::Frame;
 use crate::view::View;
 use crate::view::leaks::GroupFields;

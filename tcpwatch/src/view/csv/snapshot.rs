@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use tcpwatch_common::TcpState;
 
 use super::container;
-use super::field::{escape_formula, to_io};
+use super::field::to_io;
+use crate::input::escaped::escape_formula;
 use crate::model::counts::StateCounts;
 use crate::model::snapshot::{GroupBy, KeyPart, Snapshot};
 use crate::view::timestamp::rfc3339;
