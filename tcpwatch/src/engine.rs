@@ -17,7 +17,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at, sleep, sleep_until};
 
 use self::output::Output;
-pub use self::replay::Replay;
+pub use self::replay::{Replay, Selection};
 use self::run_end::RunEnd;
 use self::sink::Sink;
 use crate::input::Input;

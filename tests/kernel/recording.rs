@@ -1,6 +1,7 @@
 //! A recording shows again what the run showed, byte for byte, to a user without privileges.
 
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,9 +17,10 @@ use crate::support::leaking_server::Leaking;
 use crate::support::netns::{Netns, in_netns};
 use crate::support::output::Text;
 use crate::support::program::run::{binary, finish, setpriv, tcpwatch};
+use crate::support::sockets::{listen, pair};
 use crate::support::web::{Nginx, request};
 use crate::support::workload::bulk;
-use crate::support::{endings, heavy};
+use crate::support::{LOOPBACK, endings, heavy};
 
 /// The user and the group nobody.
 const NOBODY: u32 = 65534;
@@ -209,6 +211,56 @@ fn by_another_command() {
             let finished = finish(&as_nobody(&[&["replay", dir], args].concat()));
             assert_eq!(finished.stderr.lines().count(), 1, "{args:?}: {}", finished.stderr);
             assert!(finished.code != Some(0) && finished.stdout.is_empty(), "{args:?}");
+        }
+    });
+}
+
+/// A filter selects the same rows of a recording of all connections as it selects live.
+#[test]
+fn by_other_options() {
+    const PORT: u16 = 8090;
+    let select = ["--port", "8090", "-o", "csv"];
+    in_netns(|_| {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        chown(place.path(), Some(NOBODY), Some(NOBODY)).expect("a directory of ours");
+        for command in ["trace", "life"] {
+            let of_some = place.path().join(command);
+            fs::create_dir(&of_some).expect("a directory");
+            chown(&of_some, Some(NOBODY), Some(NOBODY)).expect("a directory of ours");
+            let mut all = Run::start(&of_some, &[command, "-d", "3"], "json");
+            let mut some = Run::start(&of_some, &[&[command, "-d", "3"], &select[..2]].concat(), "csv");
+            let listener = listen(SocketAddr::new(LOOPBACK, PORT), 128);
+            while !(all.has_ended() & some.has_ended()) {
+                bulk::connections(4);
+                drop(pair(&listener));
+            }
+            all.shown(&of_some);
+            let live = some.shown(&of_some);
+            let replayed = replayed(&of_some.join("json"), &[&[command], &select[..]].concat());
+            // Each run has its own times and numbers, and one began or ended sooner.
+            let rows = |text: &str| -> Vec<Vec<String>> {
+                let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
+                let names = lines.next().expect("a header");
+                let same = ["local", "lport", "remote", "rport", "from", "to", "pid", "ended"];
+                let is_same = |column: &usize| same.contains(&names[*column]);
+                let columns: Vec<usize> = (0..names.len()).filter(is_same).collect();
+                let cells = lines.map(|cells| columns.iter().map(|&column| cells[column].to_owned()).collect());
+                cells.collect()
+            };
+            let (live, replayed) = (rows(&live), rows(&replayed));
+            assert!(live.len() > 20, "{live:?}");
+            let (first, last) = (&live[live.len() / 4], &live[live.len() / 2]);
+            let between = |rows: &[Vec<String>]| -> Vec<Vec<String>> {
+                let from = rows.iter().position(|row| row == first).expect("the row is in both");
+                let to = rows.iter().position(|row| row == last).expect("the row is in both");
+                rows[from..=to].to_vec()
+            };
+            assert_eq!(
+                between(&live),
+                between(&replayed),
+                "{command}: {}",
+                common(&live, &replayed)
+            );
         }
     });
 }

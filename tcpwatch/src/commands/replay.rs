@@ -3,12 +3,13 @@
 use std::ffi::OsString;
 use std::io::Write;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use super::{Outcome, plan, watch};
 use crate::cli::command_line::{Refusal, parse};
 use crate::cli::{Cli, Command, ExportArgs, FormatArg, ReplayArgs, StatArgs};
-use crate::engine::{OUTPUT, Origin, Plan, Replay};
+use crate::engine::{OUTPUT, Origin, Plan, Replay, Selection};
+use crate::model::filter::Filter;
 use crate::record::{self, Format, Recording};
 
 /// Shows the recording to its end.
@@ -22,7 +23,7 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write) -> Result<Outcome> {
     }
     let dir = args.dir.display();
     let recorded = recorded(&recording).with_context(|| format!("cannot read the recording {dir}"))?;
-    let mut merged = 1;
+    let (mut merged, mut selection) = (1, None);
     let cli = match args.shown() {
         None => shown_by(recorded),
         Some(Ok(Cli {
@@ -32,12 +33,13 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write) -> Result<Outcome> {
         Some(Ok(cli)) => {
             let wanted = plan(&cli).context("replay shows stat, trace, life, churn, latency and leaks alone")?;
             let has = plan(&recorded).context("it is of no command that watches")?;
-            match served(&has, &wanted) {
-                Ok(intervals) => merged = intervals,
-                Err(missing) => {
-                    let by = recording.header().args.join(" ");
-                    bail!("{dir} was recorded by tcpwatch {by}, which has {missing}; try tcpwatch replay {dir}");
-                }
+            let intervals = served(&has, &wanted).map_err(|missing| {
+                let by = recording.header().args.join(" ");
+                anyhow!("{dir} was recorded by tcpwatch {by}, which has {missing}; try tcpwatch replay {dir}")
+            });
+            merged = intervals?;
+            if has.options.filter != wanted.options.filter && wanted.needs.only_rows() {
+                selection = Some(Selection::find(Recording::open(&args.dir)?, wanted.options.filter));
             }
             cli
         }
@@ -51,6 +53,7 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write) -> Result<Outcome> {
         recording,
         speed: args.speed,
         merged,
+        selection,
     };
     watch(&cli, Origin::Recording(Box::new(replay)), out)
 }
@@ -106,7 +109,9 @@ fn served(has: &Plan, wanted: &Plan) -> Result<u64, String> {
         // The states of stuck sockets are a need.
         filter.states = has.options.filter.states;
     }
-    if has.options.filter != filter || has.options.netns != wanted.options.netns {
+    // Single connections can be selected afterwards; counts of all cannot be those of some.
+    let has_all = wanted.needs.only_rows() && has.options.filter == Filter::default();
+    if has.options.filter != filter && !has_all || has.options.netns != wanted.options.netns {
         return Err("other connections than these options select".to_owned());
     }
     let (Some(recorded), Some(interval)) = (has.interval, wanted.interval) else {

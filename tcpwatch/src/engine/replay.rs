@@ -2,16 +2,20 @@
 
 use std::cmp::Reverse;
 use std::io::Write;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::Result;
+use hashbrown::HashSet;
+use tcpwatch_common::ledger::STATES;
 
 use super::Plan;
 use super::sink::Sink;
-use crate::input::Input;
 use crate::input::listener::Listener;
 use crate::input::needs::Needs;
+use crate::input::{Input, Transition};
+use crate::model::filter::Filter;
 use crate::record::{Recording, Table};
 use crate::view::View;
 
@@ -23,6 +27,78 @@ pub struct Replay {
     pub speed: Option<f64>,
     /// How many recorded intervals are shown as one.
     pub merged: u64,
+    /// The connections that are shown, of more that were recorded; `None` for all.
+    pub selection: Option<Selection>,
+}
+
+/// Some of the connections of a recording.
+pub struct Selection {
+    filter: Filter,
+    /// Numbers of the connections of which a record matches: when one opens, its port may not be known yet.
+    ids: HashSet<NonZeroU64>,
+    /// Transitions that were selected, by the kernel's state numbers.
+    moves: [[u64; STATES]; STATES],
+}
+
+impl Selection {
+    /// Finds the connections of `recording` whose sockets match `filter`, up to where it is damaged.
+    #[must_use]
+    pub fn find(mut recording: Recording, filter: Filter) -> Self {
+        let mut ids = HashSet::new();
+        let tables = |table| matches!(table, Table::Transitions | Table::Connections);
+        while let Ok(Some(input)) = recording.next(&tables) {
+            if let Some(event) = event(&input)
+                && matches(&filter, event)
+            {
+                ids.extend(event.id);
+            }
+        }
+        Self {
+            filter,
+            ids,
+            moves: [[0; STATES]; STATES],
+        }
+    }
+
+    /// `input`, where it is of a connection that is selected or of none. The totals count what was selected.
+    fn pass(&mut self, mut input: Input) -> Option<Input> {
+        if let Some(event) = event(&input) {
+            let is_selected = event
+                .id
+                .map_or_else(|| matches(&self.filter, event), |id| self.ids.contains(&id));
+            // The states of a connection that is over are its last and CLOSE.
+            let is_life = matches!(input, Input::Connection(_));
+            let states = self.filter.states;
+            if !is_selected || !(states.contains(event.from) || !is_life && states.contains(event.to)) {
+                return None;
+            }
+            if !is_life {
+                self.moves[usize::from(event.from.number())][usize::from(event.to.number())] += 1;
+            }
+        }
+        if let Input::End(counts) = &mut input {
+            counts.moves = self.moves;
+        }
+        Some(input)
+    }
+}
+
+/// The transition of a record.
+const fn event(input: &Input) -> Option<&Transition> {
+    match input {
+        Input::Transition(event) => Some(event),
+        Input::Connection(connection) => Some(&connection.last),
+        _ => None,
+    }
+}
+
+fn matches(filter: &Filter, event: &Transition) -> bool {
+    let port = |port: Option<NonZeroU16>| port.map_or(0, NonZeroU16::get);
+    let (local, remote) = (
+        (event.local.ip, port(event.lport)),
+        (event.remote.ip, port(event.rport)),
+    );
+    filter.matches_ends(event.family, local, remote)
 }
 
 impl Replay {
@@ -43,7 +119,11 @@ impl Replay {
                 ahead = next()?;
             }
             let is_last = matches!(ahead, Some(Input::End(_)));
-            let Some(input) = merge.pass(input, is_last) else {
+            let selected = match &mut self.selection {
+                Some(selection) => selection.pass(input),
+                None => Some(input),
+            };
+            let Some(input) = selected.and_then(|input| merge.pass(input, is_last)) else {
                 continue;
             };
             if let (Some(speed), &Input::Tick { monotonic_ns, .. }) = (self.speed, &input) {

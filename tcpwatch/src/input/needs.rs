@@ -91,6 +91,19 @@ impl Needs {
         self.transitions || self.connections
     }
 
+    /// Whether nothing but single transitions or connections is needed.
+    #[must_use]
+    pub fn only_rows(self) -> bool {
+        let (transitions, connections) = (self.transitions, self.connections);
+        self.rows()
+            && self
+                == Self {
+                    transitions,
+                    connections,
+                    ..Self::default()
+                }
+    }
+
     /// Whether nothing but sockets in states that should pass is needed.
     #[must_use]
     pub fn only_stuck(self) -> bool {
