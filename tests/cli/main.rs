@@ -6,5 +6,6 @@ mod run;
 
 mod doctor;
 mod explain;
+mod recordings;
 mod refused;
 mod unprivileged;

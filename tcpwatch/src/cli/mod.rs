@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use command_line::Refusal;
 pub use doctor::DoctorArgs;
@@ -27,13 +28,22 @@ use crate::model::snapshot::GroupBy;
 use crate::view::Output;
 use crate::view::screen::Color;
 
+/// What the exit codes of all commands mean.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; also where the reader of the output closed the pipe
+  1  not possible; a line on stderr has the reason
+  2  wrong arguments
+  3  doctor --strict found something wrong, or leaks --fail-if-leak a leak";
+
 /// Show what the TCP connections of this host do, and why
 #[derive(Debug, Parser)]
 #[command(
     name = "tcpwatch",
     disable_version_flag = true,
     args_conflicts_with_subcommands = true,
-    max_term_width = 100
+    max_term_width = 100,
+    after_help = EXIT_CODES
 )]
 pub struct Cli {
     /// Print the version; with -v also the BPF object, the features of this kernel and the hook that tcpwatch would use
@@ -56,7 +66,13 @@ pub fn parser() -> clap::Command {
     let prose = |command: clap::Command| command.mut_arg("output", |option| option.value_parser(prose_forms()));
     let cli = ["doctor", "explain"]
         .into_iter()
-        .fold(Cli::command(), |cli, name| cli.mut_subcommand(name, prose));
+        .fold(Cli::command(), |cli, name| cli.mut_subcommand(name, prose))
+        .mut_subcommand("record", |command| {
+            let silent = ["output", "color", "record"].into_iter();
+            silent.fold(command, |command, name| {
+                command.mut_arg(name, |option| option.hide(true))
+            })
+        });
     let default = Support::by("stat").adapt(cli);
     Support::all().into_iter().fold(default, |cli, support| {
         cli.mut_subcommand(support.command, |command| support.adapt(command))
@@ -84,7 +100,13 @@ impl Cli {
     /// One line.
     fn check(&self) -> Result<(), String> {
         let (command, filter) = match &self.command {
-            Some(Command::Doctor(_) | Command::Explain(_) | Command::Export(_)) => return Ok(()),
+            Some(
+                Command::Doctor(_)
+                | Command::Explain(_)
+                | Command::Export(_)
+                | Command::Completions(_)
+                | Command::Man(_),
+            ) => return Ok(()),
             Some(Command::Replay(args)) => {
                 return match args.shown() {
                     Some(Err(Refusal::Wrong(message))) => Err(message),
@@ -151,6 +173,24 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Explain a state, an ending, a finding or a sysctl. Needs no root
     Explain(ExplainArgs),
+    /// Print what lets a shell complete the options: source <(tcpwatch completions bash)
+    Completions(CompletionsArgs),
+    /// Print a manual page: tcpwatch man stat | man -l -
+    Man(ManArgs),
+}
+
+/// The arguments of `completions`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: Shell,
+}
+
+/// The arguments of `man`.
+#[derive(Clone, Debug, Args)]
+pub struct ManArgs {
+    /// The command; without it, the page of tcpwatch itself
+    pub command: Option<String>,
 }
 
 /// The hook to attach.

@@ -1,11 +1,13 @@
 //! The commands. Each only connects source, model and view.
 
 pub mod churn;
+pub mod completions;
 pub mod doctor;
 pub mod explain;
 pub mod latency;
 pub mod leaks;
 pub mod life;
+pub mod man;
 pub mod record;
 pub mod replay;
 pub mod snapshot;
@@ -45,6 +47,8 @@ pub fn run(cli: &Cli, mut out: &mut dyn Write) -> Result<Outcome> {
         Some(Command::Replay(args)) => return replay::run(args, out),
         Some(Command::Snapshot(args)) => snapshot::run(args, clock::now(), &mut out)?,
         Some(Command::Explain(args)) => explain::run(args, &mut out)?,
+        Some(Command::Completions(args)) => completions::run(*args, out)?,
+        Some(Command::Man(args)) => man::run(args, out)?,
         None if cli.version => version::run(cli.verbose, cli.stat.common.output.output, &mut out)?,
         _ => return watch(cli, Origin::Kernel, out),
     }
