@@ -27,6 +27,7 @@ mod numbers;
 mod peers;
 mod programs;
 mod reader;
+mod recording;
 mod report;
 mod sandbox;
 mod sets;
@@ -82,6 +83,8 @@ enum Part {
     Programs,
     /// What reading and printing an event costs
     Reader,
+    /// What recording a transition costs, and how fast a recording is shown
+    Recording,
     /// What `churn` takes while connections come and go at full speed
     Churn,
     /// The first row of `stat` and of `trace`, and what `stat` costs at idle
@@ -185,12 +188,13 @@ impl BenchPlan {
 
 impl Part {
     /// In the order they run: the pool of sockets comes last, for closing it is felt for a while.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::HotPath,
         Self::Connections,
         Self::Sets,
         Self::Programs,
         Self::Reader,
+        Self::Recording,
         Self::Churn,
         Self::Stat,
         Self::Snapshot,
@@ -211,6 +215,7 @@ impl Part {
             Self::Sets => sets::run(sandbox, report),
             Self::Programs => programs::run(sandbox, report),
             Self::Reader => reader::run(sandbox, report),
+            Self::Recording => recording::run(sandbox, report),
             Self::Churn => churn::run(sandbox, report),
             Self::Stat => stat::run(sandbox, report),
             Self::Snapshot => snapshot::run(sandbox, report),
