@@ -114,9 +114,11 @@ fn served(has: &Plan, wanted: &Plan) -> Result<u64, String> {
     if has.options.filter != filter && !has_all || has.options.netns != wanted.options.netns {
         return Err("other connections than these options select".to_owned());
     }
-    let (Some(recorded), Some(interval)) = (has.interval, wanted.interval) else {
-        return Ok(1);
+    let Some(interval) = wanted.interval else {
+        // One interval from the start to the end.
+        return Ok(u64::MAX);
     };
+    let recorded = has.interval.ok_or("one interval alone")?;
     let (nanos, rest) = (
         interval.as_nanos() / recorded.as_nanos(),
         interval.as_nanos() % recorded.as_nanos(),

@@ -112,18 +112,17 @@ impl Replay {
         let mut ahead = None;
         let mut next = || self.recording.next(&|table| needs_table(plan.needs, table));
         while !sink.is_complete() {
-            let Some(input) = ahead.take().map_or_else(&mut next, |input| Ok(Some(input)))? else {
+            let Some(mut input) = ahead.take().map_or_else(&mut next, |input| Ok(Some(input)))? else {
                 break;
             };
-            if input == Input::IntervalEnd {
-                ahead = next()?;
+            if matches!(input, Input::End(_)) && merge.has_rest {
+                ahead = Some(std::mem::replace(&mut input, Input::IntervalEnd));
             }
-            let is_last = matches!(ahead, Some(Input::End(_)));
             let selected = match &mut self.selection {
                 Some(selection) => selection.pass(input),
                 None => Some(input),
             };
-            let Some(input) = selected.and_then(|input| merge.pass(input, is_last)) else {
+            let Some(input) = selected.and_then(|input| merge.pass(input, ahead.is_some())) else {
                 continue;
             };
             if let (Some(speed), &Input::Tick { monotonic_ns, .. }) = (self.speed, &input) {
@@ -143,6 +142,8 @@ struct IntervalMerge {
     /// Intervals that ended.
     ended: u64,
     is_stream_over: bool,
+    /// Whether intervals have ended that are to be one with the next.
+    has_rest: bool,
     /// What listeners dropped in the intervals that are to be one with the next.
     dropping: Vec<Listener>,
 }
@@ -153,18 +154,20 @@ impl IntervalMerge {
             every,
             ended: 0,
             is_stream_over: false,
+            has_rest: false,
             dropping: Vec::new(),
         }
     }
 
-    /// What there is instead of `input`; `None` for nothing. `is_last` is whether nothing but the totals follow.
+    /// What there is instead of `input`; `None` for nothing. `is_last` is whether nothing but the totals follows.
     fn pass(&mut self, input: Input, is_last: bool) -> Option<Input> {
         // The first is what the later ones are compared with.
         let is_whole = self.ended.is_multiple_of(self.every);
         match input {
             Input::IntervalEnd => {
                 self.ended += 1;
-                (is_whole || self.is_stream_over || is_last).then_some(Input::IntervalEnd)
+                self.has_rest = !(is_whole || self.is_stream_over || is_last);
+                (!self.has_rest).then_some(Input::IntervalEnd)
             }
             Input::ListenerDrops(listeners) => {
                 let all = merged(std::mem::take(&mut self.dropping), listeners);
