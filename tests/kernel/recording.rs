@@ -146,7 +146,7 @@ fn of_a_program_that_leaks() {
         let server = Leaking::start("error_path.c", 9000, &[]);
         let visits = || (0..5).for_each(|_| server.visit("x"));
         each_command(&[], visits, |command, json| {
-            command != "leaks" || json.contains("\"opened_by\"") && json.contains("close_wait")
+            command != "leaks" || json.contains("\"function\":\"") && json.contains("close_wait")
         });
     });
 }

@@ -43,6 +43,8 @@ pub(super) fn recorded_args() -> Vec<String> {
     let mut recorded = Vec::new();
     while let Some(arg) = args.next() {
         match arg.strip_prefix(RECORD) {
+            // What follows is of another program.
+            _ if recorded.iter().any(|arg| arg == "--") => recorded.push(arg),
             Some("") => drop(args.next()),
             Some(value) if value.starts_with('=') => {}
             _ => recorded.push(arg),
