@@ -1,6 +1,6 @@
 //! Half-open connections pile up where a hundred or more, of either side, wait for longer than a second on average.
 //!
-//! Half-open is a handshake that waits for the last ACK (RFC 9293, section 3.5).
+//! Half-open is a handshake that waits for an answer (RFC 9293, section 3.5).
 
 use tcpwatch_common::TcpState;
 

@@ -17,7 +17,7 @@ const FEATURES: &str = "\
 ## Features
 
 `tcpwatch --version -v` lists the features of the kernel it runs on. The number after \"off\" is that of the reason below the table.
-tcpwatch prints `\u{b7}`, and `null` in JSON, for a value that needs a feature which is off.
+tcpwatch prints `?`, and `null` in JSON, for a value that needs a feature which is off.
 ";
 
 const STATISTICS: &str = "\
