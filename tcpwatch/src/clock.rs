@@ -32,6 +32,12 @@ pub fn monotonic_ns() -> u64 {
     nanoseconds(ClockId::Monotonic).wrapping_sub_signed(*AHEAD_NS)
 }
 
+/// CPU time of the calling thread, ns (`CLOCK_THREAD_CPUTIME_ID`).
+#[must_use]
+pub fn thread_cpu_ns() -> u64 {
+    nanoseconds(ClockId::ThreadCPUTime)
+}
+
 /// `CLOCK_BOOTTIME` in ns. Start times of processes in /proc use the same clock, also in a time namespace.
 #[must_use]
 pub fn boot_ns() -> u64 {

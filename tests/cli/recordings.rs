@@ -60,7 +60,7 @@ fn completions_and_manual_pages_name_all_commands() {
         let finished = finish(&nobody.tcpwatch(&["completions", shell]));
         assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{finished:?}");
         assert!(
-            finished.stdout.contains("--netns") && finished.stdout.contains("replay"),
+            finished.stdout.contains("netns") && finished.stdout.contains("replay"),
             "{shell}"
         );
     }

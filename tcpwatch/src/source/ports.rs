@@ -28,6 +28,14 @@ pub struct PortSettings {
     autobind_reuse: Option<Sysctl>,
 }
 
+/// What a walk found, and how whole it is.
+pub struct TimedSample {
+    /// What it found.
+    pub sample: PortsSample,
+    /// How long this thread was stopped during the walk, ns.
+    pub stopped_ns: u64,
+}
+
 impl PortSettings {
     /// Opens the settings under `root` for the network namespace of the calling thread.
     #[must_use]
@@ -66,21 +74,27 @@ impl PortSettings {
     ///
     /// # Errors
     /// The sockets cannot be read.
-    pub fn sample(&mut self, netns: u32, sockets: &mut Sockets) -> anyhow::Result<PortsSample> {
+    pub fn sample(&mut self, netns: u32, sockets: &mut Sockets) -> anyhow::Result<TimedSample> {
         let settings = Settings {
             range: self.range(),
             reuse: self.reuse(),
             autobind_reuse: self.autobind_reuse(),
         };
         let mut walk = Walk::default();
+        let (start_ns, cpu_ns) = (clock::monotonic_ns(), clock::thread_cpu_ns());
         if let Some(range) = &settings.range {
             sockets.walk(StateSet::ALL, |socket| walk.add(socket, range))?;
         }
-        Ok(PortsSample {
-            netns: NonZeroU32::new(netns),
-            monotonic_ns: clock::monotonic_ns(),
-            settings,
-            walk,
+        let monotonic_ns = clock::monotonic_ns();
+        let ran_ns = clock::thread_cpu_ns().saturating_sub(cpu_ns);
+        Ok(TimedSample {
+            stopped_ns: monotonic_ns.saturating_sub(start_ns).saturating_sub(ran_ns),
+            sample: PortsSample {
+                netns: NonZeroU32::new(netns),
+                monotonic_ns,
+                settings,
+                walk,
+            },
         })
     }
 }

@@ -33,6 +33,12 @@ const PROC_MAY_TAKE: Duration = Duration::from_millis(20);
 /// Background walks take at most 1/100 of the time.
 pub(super) const SHARE: u64 = 100;
 
+/// A walk of the ports is repeated if this thread was stopped for so long in it, ns: it may lack sockets that were opened meanwhile.
+const STOPPED_NS: u64 = 1_000_000;
+
+/// Walks of the ports at most, at one moment.
+const WALKS_MAX: u32 = 4;
+
 /// Reads the counts at the end of an interval.
 pub(super) struct IntervalReader {
     netns: NetnsSelector,
@@ -162,10 +168,18 @@ impl IntervalReader {
         if start < self.ports_again_ns || !filter.is_any_socket() {
             return Ok(());
         }
-        let sample = reader.ports.sample(reader.inode, &mut reader.sockets)?;
-        let now = clock::monotonic_ns();
-        self.ports_again_ns = now + (now - start) * SHARE;
-        each(Input::Ports(Some(Box::new(sample))));
+        let cpu_ns = clock::thread_cpu_ns();
+        let mut sample = reader.ports.sample(reader.inode, &mut reader.sockets)?;
+        for _ in 1..WALKS_MAX {
+            if sample.stopped_ns < STOPPED_NS {
+                break;
+            }
+            sample = reader.ports.sample(reader.inode, &mut reader.sockets)?;
+        }
+        // Of the time of this thread, so that a busy machine does not keep a wrong number for longer.
+        let took_ns = clock::thread_cpu_ns().saturating_sub(cpu_ns);
+        self.ports_again_ns = clock::monotonic_ns() + took_ns * SHARE;
+        each(Input::Ports(Some(Box::new(sample.sample))));
         Ok(())
     }
 
