@@ -251,9 +251,9 @@ fn by_other_options() {
             let rows = |text: &str| -> Vec<Vec<String>> {
                 let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
                 let names = lines.next().expect("a header");
-                let same = ["local", "lport", "remote", "rport", "from", "to", "pid", "ended"];
-                let is_same = |column: &usize| same.contains(&names[*column]);
-                let columns: Vec<usize> = (0..names.len()).filter(is_same).collect();
+                let compared = ["local", "lport", "remote", "rport", "from", "to", "pid", "ended"];
+                let is_compared = |column: &usize| compared.contains(&names[*column]);
+                let columns: Vec<usize> = (0..names.len()).filter(is_compared).collect();
                 let cells = lines.map(|cells| columns.iter().map(|&column| cells[column].to_owned()).collect());
                 cells.collect()
             };

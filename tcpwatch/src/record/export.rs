@@ -2,6 +2,7 @@
 //!
 //! A column of columns becomes several (`owner_pid`, `owner_comm`), an address and a name become text, and a time becomes a timestamp.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -245,11 +246,12 @@ fn value(column: &ArrayRef, row: usize) -> Result<Value> {
         }
         DataType::Binary => {
             let bytes = column.as_binary_opt::<i32>().context(OTHER_TYPE)?.value(row);
-            bytes
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
-                .into()
+            let mut text = String::new();
+            for byte in bytes {
+                // Writing to a string cannot fail.
+                let _ = write!(text, "{byte:02x}");
+            }
+            text.into()
         }
         DataType::List(_) => {
             let items = column.as_list_opt::<i32>().context(OTHER_TYPE)?.value(row);

@@ -112,7 +112,6 @@ impl Pseudonyms {
     fn permute(self, number: u32) -> u32 {
         let (mut left, mut right) = (number >> 16, number & 0xffff);
         for round in 0..4_u8 {
-            #[expect(clippy::cast_possible_truncation, reason = "16 bits of a hash")]
             let mixed = (self.hash((round, right)) >> 48) as u32;
             (left, right) = (right, left ^ mixed);
         }
