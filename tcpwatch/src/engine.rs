@@ -124,7 +124,9 @@ fn recorded(plan: &Plan, work: impl FnOnce(Observe) -> Result<()>) -> Result<()>
         return work(&mut |_| Ok(()));
     };
     let mut recorder = Recorder::create(dir, header)?;
-    work(&mut |input| recorder.take(input)).and(recorder.finish())
+    let worked = work(&mut |input| recorder.take(input));
+    // A recording that failed is not hidden by an output that nobody reads any more.
+    recorder.finish(worked.is_ok()).and(worked)
 }
 
 fn run_until_end(plan: &Plan, view: &mut dyn View, observe: Observe, dispose: impl FnOnce(Live)) -> Result<()> {
@@ -136,6 +138,7 @@ fn run_until_end(plan: &Plan, view: &mut dyn View, observe: Observe, dispose: im
             end,
             sink: Sink::new(plan, view, Output::start(plan.options.ring_bytes)?, observe),
             is_losing: false,
+            is_recorded: plan.record.is_some(),
         };
         let ran = run.whole(plan.interval).await;
         let finished = run.sink.out.finish();
@@ -175,6 +178,7 @@ struct Run<'a> {
     sink: Sink<'a, Output>,
     /// Whether it was said that records are being lost.
     is_losing: bool,
+    is_recorded: bool,
 }
 
 /// Why the loop woke up.
@@ -245,6 +249,8 @@ impl Run<'_> {
             let has_room = self.sink.out.has_room();
             let streams = self.source.streams();
             let measures = self.source.measures_latency();
+            // A recording is written by ticks, and a view that ends the run is asked.
+            let ticks_on = self.is_recorded;
             let wake = tokio::select! {
                 biased;
                 () = self.end.wait() => Wake::RunEnd,
@@ -257,7 +263,7 @@ impl Run<'_> {
                 ready = self.source.ready(), if has_room => Wake::Source(ready?),
                 // Signals, timers and other threads are seen to between batches.
                 () = yield_now(), if more => Wake::Source(Ready::Records),
-                _ = poll.tick(), if streams => Wake::Source(Ready::Records),
+                _ = poll.tick(), if streams || ticks_on => Wake::Source(Ready::Records),
             };
             match wake {
                 Wake::RunEnd => return Ok(()),

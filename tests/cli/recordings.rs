@@ -49,7 +49,7 @@ fn a_recording_without_inputs_leaves_nothing() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let dir = place.path().join("recording");
     let recorder = Recorder::create(&dir, &Header::new(Vec::new())).expect("a new directory");
-    recorder.finish().expect("nothing to write");
+    recorder.finish(true).expect("nothing to write");
     assert!(!dir.exists());
 }
 

@@ -133,7 +133,7 @@ fn frames(needs: Needs, netns: NetnsSelector, ring_bytes: u32, work: impl FnOnce
         };
         run_observed(&plan, &mut kept, &mut observe).expect("a run");
     });
-    recorder.finish().expect("a recording");
+    recorder.finish(true).expect("a recording");
     let mut recording = Recording::open(place.path()).expect("a recording");
     for (number, input) in inputs.iter().enumerate() {
         let read = recording.next(&|_| true).expect("a whole recording");

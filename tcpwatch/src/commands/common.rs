@@ -37,14 +37,12 @@ pub(super) fn plan(common: &Common, needs: Needs) -> Plan {
     }
 }
 
-/// The arguments of this process, but for those that say where it is recorded.
+/// The arguments of this process, but for those that say where it is recorded, and those of a program that it runs: they may be secret.
 pub(super) fn recorded_args() -> Vec<String> {
     let mut args = env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
     let mut recorded = Vec::new();
-    while let Some(arg) = args.next() {
+    while let Some(arg) = args.next().filter(|arg| arg != "--") {
         match arg.strip_prefix(RECORD) {
-            // What follows is of another program.
-            _ if recorded.iter().any(|arg| arg == "--") => recorded.push(arg),
             Some("") => drop(args.next()),
             Some(value) if value.starts_with('=') => {}
             _ => recorded.push(arg),

@@ -18,6 +18,7 @@ use crate::model::format::{duration, thousands};
 use crate::model::frame::Frame;
 use crate::model::leaks;
 use crate::record::Header;
+use crate::sys::signals;
 use crate::view::View;
 
 /// Default interval between counts, s.
@@ -99,7 +100,9 @@ struct Progress {
 impl View for Progress {
     fn begin(&mut self, _: &mut dyn Write) -> io::Result<()> {
         if let [program, args @ ..] = self.program.as_slice() {
-            match Command::new(program).args(args).spawn() {
+            let mut command = Command::new(program);
+            signals::unblock_in(command.args(args));
+            match command.spawn() {
                 Ok(child) => self.child = Some(child),
                 Err(error) => self.failed = Some(error),
             }
@@ -128,7 +131,7 @@ impl View for Progress {
 }
 
 impl Progress {
-    /// Says what was recorded, and waits for the program.
+    /// Says what was recorded, and what became of the program.
     fn finish(&mut self, is_whole: bool) {
         if self.is_terminal {
             let _ = write!(io::stderr(), "\r\x1b[K");
@@ -140,12 +143,14 @@ impl Progress {
                 "tcpwatch: recorded {text}; show it by tcpwatch replay {dir}"
             );
         }
-        if let Some(child) = &mut self.child
-            && let Ok(status) = child.wait()
-            && !status.success()
-        {
+        if let Some(child) = &mut self.child {
             let program = self.program[0].to_string_lossy();
-            let _ = writeln!(io::stderr(), "tcpwatch: {program} ended with {status}");
+            let _ = match child.try_wait() {
+                Ok(Some(status)) if status.success() => Ok(()),
+                Ok(Some(status)) => writeln!(io::stderr(), "tcpwatch: {program} ended with {status}"),
+                // A signal from the terminal reaches it too.
+                _ => writeln!(io::stderr(), "tcpwatch: {program} may go on, as process {}", child.id()),
+            };
         }
     }
 

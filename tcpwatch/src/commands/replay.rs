@@ -9,6 +9,7 @@ use super::{Outcome, plan, watch};
 use crate::cli::command_line::{Refusal, parse};
 use crate::cli::{Cli, Command, ExportArgs, FormatArg, ReplayArgs, StatArgs};
 use crate::engine::{OUTPUT, Origin, Plan, Replay, Selection};
+use crate::input::escaped::Escaped;
 use crate::model::filter::Filter;
 use crate::record::{self, Format, Recording};
 
@@ -32,9 +33,14 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write) -> Result<Outcome> {
         })) => return export(&mut recording, &args, out),
         Some(Ok(cli)) => {
             let wanted = plan(&cli).context("replay shows stat, trace, life, churn, latency and leaks alone")?;
+            ensure!(
+                wanted.record.is_none() && wanted.duration.is_none(),
+                "replay shows the whole run and records nothing; try without -d and --record"
+            );
             let has = plan(&recorded).context("it is of no command that watches")?;
             let intervals = served(&has, &wanted).map_err(|missing| {
                 let by = recording.header().args.join(" ");
+                let by = Escaped(by.as_bytes());
                 anyhow!("{dir} was recorded by tcpwatch {by}, which has {missing}; try tcpwatch replay {dir}")
             });
             merged = intervals?;
@@ -72,12 +78,15 @@ fn export(recording: &mut Recording, args: &ExportArgs, out: &mut dyn Write) -> 
 
 /// The command line of the recorded run.
 fn recorded(recording: &Recording) -> Result<Cli> {
+    // Each would open the next, however many there are.
+    let is_replay = recording.header().args.iter().any(|arg| arg == "replay");
+    ensure!(!is_replay, "it is of no command that watches");
     let args = ["tcpwatch"]
         .into_iter()
         .chain(recording.header().args.iter().map(String::as_str));
     let cli = match parse(args.map(OsString::from)) {
         Ok(cli) => cli,
-        Err(Refusal::Wrong(message)) => bail!("its arguments: {message}"),
+        Err(Refusal::Wrong(message)) => bail!("its arguments: {}", Escaped(message.as_bytes())),
         Err(Refusal::Help(_)) => bail!("its arguments ask for help"),
     };
     ensure!(plan(&cli).is_some(), "it is of no command that watches");

@@ -109,27 +109,33 @@ impl Replay {
         sink.begin()?;
         let mut before_ns = None;
         let mut merge = IntervalMerge::new(self.merged);
-        let mut ahead = None;
-        let mut next = || self.recording.next(&|table| needs_table(plan.needs, table));
+        let Self {
+            recording,
+            speed,
+            selection,
+            ..
+        } = &mut self;
         while !sink.is_complete() {
-            let Some(mut input) = ahead.take().map_or_else(&mut next, |input| Ok(Some(input)))? else {
-                break;
+            let mut show = |input: Input| {
+                if let (Some(speed), &Input::Tick { monotonic_ns, .. }) = (*speed, &input) {
+                    let before_ns = before_ns.replace(monotonic_ns).unwrap_or(monotonic_ns);
+                    sleep(Duration::from_nanos(monotonic_ns.saturating_sub(before_ns)).div_f64(speed));
+                }
+                sink.take(input);
             };
-            if matches!(input, Input::End(_)) && merge.has_rest {
-                ahead = Some(std::mem::replace(&mut input, Input::IntervalEnd));
-            }
-            let selected = match &mut self.selection {
+            let next = recording.next(&|table| needs_table(plan.needs, table));
+            let Ok(Some(input)) = next else {
+                // A recording that was cut off shows what there is of the last interval.
+                merge.end_interval(&mut show);
+                return sink.shown().and(next.map(|_| ()));
+            };
+            let selected = match selection {
                 Some(selection) => selection.pass(input),
                 None => Some(input),
             };
-            let Some(input) = selected.and_then(|input| merge.pass(input, ahead.is_some())) else {
-                continue;
-            };
-            if let (Some(speed), &Input::Tick { monotonic_ns, .. }) = (self.speed, &input) {
-                let before_ns = before_ns.replace(monotonic_ns).unwrap_or(monotonic_ns);
-                sleep(Duration::from_nanos(monotonic_ns.saturating_sub(before_ns)).div_f64(speed));
+            if let Some(input) = selected {
+                merge.pass(input, &mut show);
             }
-            sink.take(input);
             sink.shown()?;
         }
         Ok(())
@@ -142,10 +148,10 @@ struct IntervalMerge {
     /// Intervals that ended.
     ended: u64,
     is_stream_over: bool,
-    /// Whether intervals have ended that are to be one with the next.
+    /// Whether intervals have ended that are not shown yet.
     has_rest: bool,
-    /// What listeners dropped in the intervals that are to be one with the next.
-    dropping: Vec<Listener>,
+    /// What listeners dropped in them, where that was read.
+    dropping: Option<Vec<Listener>>,
 }
 
 impl IntervalMerge {
@@ -155,40 +161,48 @@ impl IntervalMerge {
             ended: 0,
             is_stream_over: false,
             has_rest: false,
-            dropping: Vec::new(),
+            dropping: None,
         }
     }
 
-    /// What there is instead of `input`; `None` for nothing. `is_last` is whether nothing but the totals follows.
-    fn pass(&mut self, input: Input, is_last: bool) -> Option<Input> {
-        // The first is what the later ones are compared with.
-        let is_whole = self.ended.is_multiple_of(self.every);
+    /// Gives `each` what there is instead of `input`.
+    fn pass(&mut self, input: Input, each: &mut dyn FnMut(Input)) {
         match input {
             Input::IntervalEnd => {
+                // The first is what the later ones are compared with.
+                let is_whole = self.ended.is_multiple_of(self.every) || self.is_stream_over;
                 self.ended += 1;
-                self.has_rest = !(is_whole || self.is_stream_over || is_last);
-                (!self.has_rest).then_some(Input::IntervalEnd)
+                self.has_rest = true;
+                if is_whole {
+                    self.end_interval(each);
+                }
+                return;
             }
             Input::ListenerDrops(listeners) => {
-                let all = merged(std::mem::take(&mut self.dropping), listeners);
-                if is_whole || self.is_stream_over {
-                    return Some(Input::ListenerDrops(all));
-                }
-                self.dropping = all;
-                None
+                let dropping = self.dropping.take().unwrap_or_default();
+                self.dropping = Some(merged(dropping, listeners));
+                return;
             }
             Input::Owner { inode, owner } => {
-                let waiting = self.dropping.iter_mut();
+                let waiting = self.dropping.iter_mut().flatten();
                 waiting
                     .filter(|listener| listener.asks_owner() == Some(inode))
                     .for_each(|listener| listener.owner = owner.ok());
-                Some(Input::Owner { inode, owner })
             }
-            Input::StreamEnd => {
-                self.is_stream_over = true;
-                Some(Input::StreamEnd)
+            Input::StreamEnd => self.is_stream_over = true,
+            Input::End(_) => self.end_interval(each),
+            _ => {}
+        }
+        each(input);
+    }
+
+    /// Ends the interval of those that were not shown yet, if there are any.
+    fn end_interval(&mut self, each: &mut dyn FnMut(Input)) {
+        if std::mem::take(&mut self.has_rest) {
+            if let Some(dropping) = self.dropping.take() {
+                each(Input::ListenerDrops(dropping));
             }
-            other => Some(other),
+            each(Input::IntervalEnd);
         }
     }
 }
@@ -236,43 +250,50 @@ mod tests {
     use crate::input::EndCounts;
     use crate::input::listener::tests::dropping;
 
+    /// What `merge` makes of `input`.
+    fn pass(merge: &mut IntervalMerge, input: Input) -> Vec<Input> {
+        let mut all = Vec::new();
+        merge.pass(input, &mut |input| all.push(input));
+        all
+    }
+
     /// Which of so many intervals end, where `every` are made one.
     fn ends(every: u64, intervals: usize) -> Vec<usize> {
         let mut merge = IntervalMerge::new(every);
-        (0..intervals)
-            .filter(|&number| merge.pass(Input::IntervalEnd, number + 1 == intervals).is_some())
-            .collect()
+        let ends = (0..intervals).filter(|_| !pass(&mut merge, Input::IntervalEnd).is_empty());
+        let mut ends: Vec<usize> = ends.collect();
+        merge.end_interval(&mut |_| ends.push(intervals));
+        ends
     }
 
     #[test]
     fn of_several_intervals_the_last_one_ends() {
         assert_eq!(ends(1, 4), [0, 1, 2, 3]);
-        // After the base, two by two, and the rest.
-        assert_eq!(ends(2, 6), [0, 2, 4, 5]);
-        assert_eq!(ends(100, 5), [0, 4]);
+        // After the base, two by two, and the rest with the end of the recording.
+        assert_eq!(ends(2, 6), [0, 2, 4, 6]);
+        assert_eq!(ends(100, 5), [0, 5]);
     }
 
     #[test]
     fn drops_of_intervals_that_are_one_add_up() {
         let mut merge = IntervalMerge::new(2);
-        let mut drops = |listeners: Vec<Listener>| {
-            let passed = merge.pass(Input::ListenerDrops(listeners), false);
-            merge.pass(Input::IntervalEnd, false);
-            match passed {
-                Some(Input::ListenerDrops(listeners)) => {
-                    Some(listeners.iter().map(|one| (one.port, one.drops)).collect::<Vec<_>>())
-                }
-                _ => None,
+        // The source reads listeners only where the kernel counted drops.
+        let mut drops = |listeners: &[Listener]| -> Option<Vec<(u16, Option<u64>)>> {
+            if !listeners.is_empty() {
+                let held = pass(&mut merge, Input::ListenerDrops(listeners.to_vec()));
+                assert_eq!(held, []);
             }
+            let passed = pass(&mut merge, Input::IntervalEnd);
+            passed.iter().find_map(|input| match input {
+                Input::ListenerDrops(listeners) => Some(listeners.iter().map(|one| (one.port, one.drops)).collect()),
+                _ => None,
+            })
         };
-        assert_eq!(drops(Vec::new()), Some(Vec::new()));
-        assert_eq!(drops(vec![dropping(80, 1, 5), dropping(81, 2, 7)]), None);
-        assert_eq!(
-            drops(vec![dropping(80, 1, 4)]),
-            Some(vec![(80, Some(9)), (81, Some(7))])
-        );
-        assert_eq!(drops(vec![dropping(80, 1, 1)]), None);
-        assert_eq!(drops(Vec::new()), Some(vec![(80, Some(1))]));
+        assert_eq!(drops(&[]), None);
+        assert_eq!(drops(&[dropping(80, 1, 5), dropping(81, 2, 7)]), None);
+        assert_eq!(drops(&[dropping(80, 1, 4)]), Some(vec![(80, Some(9)), (81, Some(7))]));
+        assert_eq!(drops(&[dropping(80, 1, 1)]), None);
+        assert_eq!(drops(&[]), Some(vec![(80, Some(1))]));
     }
 
     #[test]
@@ -283,8 +304,9 @@ mod tests {
             Input::Ports(None),
             Input::End(Box::<EndCounts>::default()),
         ] {
-            assert_eq!(merge.pass(input.clone(), false), Some(input));
+            assert_eq!(pass(&mut merge, input.clone()), [input]);
         }
-        assert!(merge.pass(Input::IntervalEnd, false).is_some(), "the stream is over");
+        let end = pass(&mut merge, Input::IntervalEnd);
+        assert_eq!(end, [Input::IntervalEnd], "the stream is over");
     }
 }

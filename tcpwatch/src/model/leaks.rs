@@ -323,7 +323,10 @@ impl Leaks {
     }
 
     /// Applies what a scan found.
-    pub fn apply_scan(&mut self, scan: SocketScan) {
+    pub fn apply_scan(&mut self, mut scan: SocketScan) {
+        // A recording may have been made for more states.
+        scan.sockets
+            .retain(|found| self.states.contains(found.detail.socket.state));
         let is_first = self.began_ns.is_none();
         self.began_ns.get_or_insert(scan.ended_ns);
         let listeners = scan.listeners.into_iter();

@@ -1,8 +1,8 @@
 //! Reads a recording.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,6 +11,7 @@ use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
+use rustix::fs::OFlags;
 
 use super::index::{Batch, FORMAT, Header, Line, Piece};
 use super::redact::Pseudonyms;
@@ -50,7 +51,7 @@ impl Recording {
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join("index");
         let text = || format!("cannot read the recording {}", dir.display());
-        let index = match File::open(&path) {
+        let index = match open_regular(&path) {
             Ok(index) => index,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 bail!("{}: it has no index; try a directory made by --record", text())
@@ -172,10 +173,12 @@ impl Recording {
 
     /// The rows of the tables of `piece` that `wanted` selects.
     fn batches(&mut self, piece: &Piece, wanted: &dyn Fn(Table) -> bool) -> Result<Vec<(Table, RecordBatch)>> {
-        let mut batches = Vec::new();
+        let mut batches: Vec<(Table, RecordBatch)> = Vec::new();
         for batch in piece.batches.iter().filter(|batch| wanted(batch.table)) {
             let path = self.dir.join(format!("{}.arrows", batch.table.name()));
+            let is_again = batches.iter().any(|(table, _)| *table == batch.table);
             let mut read = || -> Result<RecordBatch> {
+                ensure!(!is_again, "it is twice in a piece");
                 let file = match self.tables.entry(batch.table) {
                     Entry::Occupied(file) => file.into_mut(),
                     Entry::Vacant(room) => room.insert(TableFile::open(&path)?),
@@ -196,6 +199,17 @@ impl Recording {
     fn place(&self) -> String {
         format!("line {} of {} is damaged", self.lines, self.dir.join("index").display())
     }
+}
+
+/// Opens a regular file, without following a link: a recording may be a stranger's.
+fn open_regular(path: &Path) -> std::io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = flags.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    Ok(file)
 }
 
 /// The version of the format that a first line names, whatever else it has.
@@ -224,7 +238,7 @@ struct TableFile {
 impl TableFile {
     fn open(path: &Path) -> Result<Self> {
         Ok(Self {
-            file: File::open(path)?,
+            file: open_regular(path)?,
             decoder: StreamDecoder::new(),
         })
     }
@@ -276,7 +290,7 @@ mod tests {
         for input in inputs {
             recorder.take(input).unwrap();
         }
-        recorder.finish().unwrap();
+        recorder.finish(true).unwrap();
         (place, dir)
     }
 
@@ -384,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_refused_with_both_versions() {
-        let (_place, dir) = record(&[]);
+        let (_place, dir) = record(&rare());
         let newer = Header {
             format: FORMAT + 1,
             ..Header::new(Vec::new())

@@ -4,6 +4,8 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -36,13 +38,16 @@ const PATIENCE_MS: u32 = 10_000;
 pub struct Recorder {
     tables: Tables,
     seq: u64,
-    /// When the piece under way began, `CLOCK_MONOTONIC` in ns.
-    since_ns: Option<u64>,
+    /// When the piece under way began, and the last tick, `CLOCK_MONOTONIC` in ns.
+    since_ns: u64,
+    now_ns: u64,
     pieces: Option<SyncSender<Rows>>,
     writer: Option<JoinHandle<Result<()>>>,
     dir: PathBuf,
     /// Whether the directory did not exist before.
     is_new: bool,
+    /// Whether the run came to its end.
+    is_whole: Arc<AtomicBool>,
 }
 
 /// The rows of a piece, and the last `seq` of them.
@@ -61,20 +66,27 @@ impl Recorder {
         let mut files = Files::create(dir)?;
         files.add_line(&Line::Run(header.clone()))?;
         let (pieces, waiting) = sync_channel::<Rows>(WAITING);
+        let is_whole = Arc::new(AtomicBool::new(false));
+        let ends_whole = Arc::clone(&is_whole);
         let writer = thread::Builder::new().name("recorder".to_owned()).spawn(move || {
             for rows in waiting {
                 files.write(rows)?;
             }
-            files.add_line(&Line::End)
+            if ends_whole.load(Ordering::Relaxed) {
+                files.add_line(&Line::End)?;
+            }
+            Ok(())
         });
         Ok(Self {
             tables: Tables::default(),
             seq: 0,
-            since_ns: None,
+            since_ns: 0,
+            now_ns: 0,
             pieces: Some(pieces),
             writer: Some(writer.context("cannot start a thread that records")?),
             dir: dir.to_owned(),
             is_new,
+            is_whole,
         })
     }
 
@@ -85,27 +97,25 @@ impl Recorder {
     pub fn take(&mut self, input: &Input) -> Result<()> {
         self.seq += 1;
         let rows = self.tables.push(self.seq, input);
-        let is_due = match input {
-            Input::Tick { monotonic_ns, .. } => {
-                let since_ns = *self.since_ns.get_or_insert(*monotonic_ns);
-                monotonic_ns.saturating_sub(since_ns) >= PIECE_NS
-            }
-            _ => rows >= PIECE_ROWS,
-        };
-        if is_due {
+        if let Input::Tick { monotonic_ns, .. } = input {
+            self.now_ns = *monotonic_ns;
+        }
+        let passed_ns = self.now_ns.saturating_sub(self.since_ns);
+        // What an interval shows is written with it.
+        let is_over = *input == Input::IntervalEnd && passed_ns >= PIECE_NS / 2;
+        if passed_ns >= PIECE_NS || is_over || rows >= PIECE_ROWS {
+            self.since_ns = self.now_ns;
             self.write()?;
-            if let Input::Tick { monotonic_ns, .. } = input {
-                self.since_ns = Some(*monotonic_ns);
-            }
         }
         Ok(())
     }
 
-    /// Writes what is left, and that nothing follows. A run that had no input leaves nothing.
+    /// Writes what is left, and, if the run `is_whole`, that nothing follows. A run that had no input leaves nothing.
     ///
     /// # Errors
     /// Something cannot be written.
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(mut self, is_whole: bool) -> Result<()> {
+        self.is_whole.store(is_whole, Ordering::Relaxed);
         let last = if self.seq > 0 { self.write() } else { Ok(()) };
         self.pieces = None;
         self.join().and(last)?;
@@ -126,12 +136,14 @@ impl Recorder {
             match pieces.try_send(rows) {
                 Ok(()) => return Ok(()),
                 Err(TrySendError::Full(back)) => rows = back,
-                Err(TrySendError::Disconnected(_)) => break,
+                Err(TrySendError::Disconnected(_)) => {
+                    self.pieces = None;
+                    // It ended for an error, which this is.
+                    self.join()?;
+                    break;
+                }
             }
             thread::sleep(Duration::from_millis(1));
-        }
-        if self.writer.as_ref().is_some_and(JoinHandle::is_finished) {
-            self.join()?;
         }
         bail!(
             "cannot record to {}: the disk took nothing for 10 s",

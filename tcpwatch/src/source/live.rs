@@ -446,7 +446,10 @@ fn scan_request(options: &Options, needs: Needs) -> Option<ScanRequest> {
     let stuck = needs.stuck?;
     Some(ScanRequest {
         netns: options.netns.clone(),
-        filter: options.filter.clone(),
+        filter: Filter {
+            states: stuck.states,
+            ..options.filter.clone()
+        },
         older_ns: stuck.older_ns,
         open: stuck.stacks,
     })

@@ -1,6 +1,8 @@
 //! The signals that end a command in an orderly way, and the threads that receive them.
 
 use std::mem::MaybeUninit;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 /// Ctrl-C, Ctrl-\\, a closed terminal, and `kill`.
 pub const ENDING: [i32; 4] = [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM];
@@ -21,6 +23,23 @@ fn is_ignored(signal: i32) -> bool {
         libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
             && action.assume_init().sa_sigaction == libc::SIG_IGN
     }
+}
+
+/// Lets the program that `command` starts take the signals of [`ENDING`], which the threads of this process block: a program inherits what
+/// is blocked (`execve(2)`).
+pub fn unblock_in(command: &mut Command) {
+    let unblock = || {
+        let mut none = MaybeUninit::uninit();
+        // SAFETY: the first call initialises the set, and the kernel reads it before the second returns. Both may be called between fork and
+        // exec (signal-safety(7)).
+        unsafe {
+            libc::sigemptyset(none.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+        }
+        Ok(())
+    };
+    // SAFETY: it calls nothing that is not safe between fork and exec, and allocates nothing.
+    unsafe { command.pre_exec(unblock) };
 }
 
 /// Blocks the signals of [`ENDING`] in the calling thread and in the threads that it starts, so that other threads receive them
