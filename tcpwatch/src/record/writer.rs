@@ -132,15 +132,14 @@ impl Recorder {
         let batches = self.tables.take()?;
         let mut rows = Rows { seq: self.seq, batches };
         for _ in 0..PATIENCE_MS {
-            let Some(pieces) = &self.pieces else { break };
+            // Why nothing is written any more was reported.
+            let Some(pieces) = &self.pieces else { return Ok(()) };
             match pieces.try_send(rows) {
                 Ok(()) => return Ok(()),
                 Err(TrySendError::Full(back)) => rows = back,
                 Err(TrySendError::Disconnected(_)) => {
                     self.pieces = None;
-                    // It ended for an error, which this is.
-                    self.join()?;
-                    break;
+                    return self.join();
                 }
             }
             thread::sleep(Duration::from_millis(1));
