@@ -17,7 +17,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at, sleep, sleep_until};
 
 use self::output::Output;
-pub use self::replay::{Replay, Selection};
+pub use self::replay::{Replay, SelectedConnections};
 use self::run_end::RunEnd;
 use self::sink::Sink;
 use crate::input::Input;
@@ -247,10 +247,9 @@ impl Run<'_> {
             };
             // While the output has no room, records wait in the ring, and answers in their channel.
             let has_room = self.sink.out.has_room();
-            let streams = self.source.streams();
+            // A recording is written by the ticks of readings.
+            let polls = self.source.streams() || self.is_recorded;
             let measures = self.source.measures_latency();
-            // A recording is written by ticks, and a view that ends the run is asked.
-            let ticks_on = self.is_recorded;
             let wake = tokio::select! {
                 biased;
                 () = self.end.wait() => Wake::RunEnd,
@@ -263,7 +262,7 @@ impl Run<'_> {
                 ready = self.source.ready(), if has_room => Wake::Source(ready?),
                 // Signals, timers and other threads are seen to between batches.
                 () = yield_now(), if more => Wake::Source(Ready::Records),
-                _ = poll.tick(), if streams || ticks_on => Wake::Source(Ready::Records),
+                _ = poll.tick(), if polls => Wake::Source(Ready::Records),
             };
             match wake {
                 Wake::RunEnd => return Ok(()),

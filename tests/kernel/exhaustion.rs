@@ -157,15 +157,7 @@ fn ports_run_out_when_foretold() {
             for ports in rows.iter().flat_map(|row| row["ports"].as_array().expect("ports")) {
                 let to = ports["destination"].as_str();
                 assert!(to == Some(busy) || to == Some(calm), "nobody connects to {ports}");
-                assert_eq!(
-                    (
-                        number(ports, "range"),
-                        number(ports, "time_wait_held_ms"),
-                        &ports["exhausted_limit"]
-                    ),
-                    (1000, 60_000, &Value::Null),
-                    "{ports}"
-                );
+                assert_rules(ports);
             }
             assert_eq!(sum(&rows, "/failed/no_port"), number(&client.end, "failed"));
             assert_eq!(sum(&rows, "/failed/total"), number(&client.end, "failed"));
@@ -178,6 +170,16 @@ fn ports_run_out_when_foretold() {
             );
         });
     });
+}
+
+/// A row has the rules of its namespace: 1,000 ports, which TIME_WAIT holds for a minute, and no limit but the forecast.
+fn assert_rules(ports: &Value) {
+    let rules = (
+        number(ports, "range"),
+        number(ports, "time_wait_held_ms"),
+        &ports["exhausted_limit"],
+    );
+    assert_eq!(rules, (1000, 60_000, &Value::Null), "{ports}");
 }
 
 /// Sockets of this namespace that entered TIME_WAIT.
@@ -216,15 +218,7 @@ fn a_port_that_bind_takes_is_of_the_source_address(hook: Hook) {
             "750 ports last for 12 s, and {foretold} rows were looked at"
         );
         for (_, ports) in ports(&rows, None) {
-            assert_eq!(
-                (
-                    number(ports, "range"),
-                    number(ports, "time_wait_held_ms"),
-                    &ports["exhausted_limit"]
-                ),
-                (1000, 60_000, &Value::Null),
-                "{ports}"
-            );
+            assert_rules(ports);
         }
         for to in to {
             let ports = ports(&rows, Some(to));

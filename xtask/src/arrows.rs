@@ -19,7 +19,7 @@ const ROOMS: [(&str, &[&str]); 13] = [
         &["view", "record", "source", "detect", "model", "input", "sys"],
     ),
     ("view", &["doctor", "detect", "explain", "model", "input"]),
-    ("record", &["input"]),
+    ("record", &["input", "sys"]),
     ("source", &["model", "input", "clock", "sys"]),
     ("doctor", &["detect", "explain", "model", "input"]),
     ("detect", &["explain", "model", "input"]),

@@ -466,7 +466,7 @@ impl RecordArgs {
             return Err("record writes to the directory of -w; try without --record".into());
         }
         if self.stacks && !(self.needs.is_empty() || self.needs.contains(&NeedArg::Leaks)) {
-            return Err("--stacks is of what leaks shows; try with --needs leaks".into());
+            return Err("--stacks needs the stuck sockets that leaks shows; try --needs leaks".into());
         }
         Ok(())
     }

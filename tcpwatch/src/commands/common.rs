@@ -37,7 +37,7 @@ pub(super) fn plan(common: &Common, needs: Needs) -> Plan {
     }
 }
 
-/// The arguments of this process, but for those that say where it is recorded, and those of a program that it runs: they may be secret.
+/// The arguments of this process without `--record DIR`, and without those after `--`, which may hold secrets of another program.
 pub(super) fn recorded_args() -> Vec<String> {
     let mut args = env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
     let mut recorded = Vec::new();

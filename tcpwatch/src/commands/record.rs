@@ -40,7 +40,7 @@ pub(super) fn plan(args: &RecordArgs) -> Plan {
     }
 }
 
-/// The needs of what `args` ask for: of all commands by default.
+/// The needs that `args` name, or those of all commands.
 fn needs(args: &RecordArgs) -> Needs {
     let wants = |need| args.needs.is_empty() || args.needs.contains(&need);
     let stuck = StuckNeeds {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use super::{Outcome, plan, watch};
 use crate::cli::command_line::{Refusal, parse};
 use crate::cli::{Cli, Command, ExportArgs, FormatArg, ReplayArgs, StatArgs};
-use crate::engine::{OUTPUT, Origin, Plan, Replay, Selection};
+use crate::engine::{OUTPUT, Origin, Plan, Replay, SelectedConnections};
 use crate::input::escaped::Escaped;
 use crate::model::filter::Filter;
 use crate::record::{self, Format, Recording};
@@ -45,7 +45,10 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write) -> Result<Outcome> {
             });
             merged = intervals?;
             if has.options.filter != wanted.options.filter && wanted.needs.only_rows() {
-                selection = Some(Selection::find(Recording::open(&args.dir)?, wanted.options.filter));
+                selection = Some(SelectedConnections::find(
+                    Recording::open(&args.dir)?,
+                    wanted.options.filter,
+                ));
             }
             cli
         }

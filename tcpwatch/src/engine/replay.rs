@@ -28,11 +28,11 @@ pub struct Replay {
     /// How many recorded intervals are shown as one.
     pub merged: u64,
     /// The connections that are shown, of more that were recorded; `None` for all.
-    pub selection: Option<Selection>,
+    pub selection: Option<SelectedConnections>,
 }
 
 /// Some of the connections of a recording.
-pub struct Selection {
+pub struct SelectedConnections {
     filter: Filter,
     /// Numbers of the connections of which a record matches: when one opens, its port may not be known yet.
     ids: HashSet<NonZeroU64>,
@@ -40,7 +40,7 @@ pub struct Selection {
     moves: [[u64; STATES]; STATES],
 }
 
-impl Selection {
+impl SelectedConnections {
     /// Finds the connections of `recording` whose sockets match `filter`, up to where it is damaged.
     #[must_use]
     pub fn find(mut recording: Recording, filter: Filter) -> Self {
@@ -196,7 +196,7 @@ impl IntervalMerge {
         each(input);
     }
 
-    /// Ends the interval of those that were not shown yet, if there are any.
+    /// Ends the merged interval, if a recorded one ended in it.
     fn end_interval(&mut self, each: &mut dyn FnMut(Input)) {
         if std::mem::take(&mut self.has_rest) {
             if let Some(dropping) = self.dropping.take() {

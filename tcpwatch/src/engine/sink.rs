@@ -30,7 +30,7 @@ pub(super) struct Sink<'a, O> {
     pub(super) has_matched: bool,
     /// What the run left out for its owners.
     pub(super) unmatched: Option<String>,
-    /// The first error of the output, or of what observes.
+    /// The first error of the output or of the observer.
     shown: Result<()>,
 }
 

@@ -178,8 +178,8 @@ pub struct Route {
 pub struct ChurnFrame {
     /// The host's own numbers of the interval.
     pub stat: StatFrame,
-    /// Whether a filter selects connections. The kernel counts what enters and leaves TIME_WAIT for all connections together, so that is
-    /// not known of those.
+    /// Whether a filter selects connections. The kernel counts entries and exits of TIME_WAIT for all connections together, so the numbers
+    /// of the selected ones are unknown.
     pub is_filtered: bool,
     /// The openers and destinations, the busiest first.
     pub routes: Vec<Route>,

@@ -2,6 +2,8 @@
 //!
 //! A structure is a column of columns; `Option` makes a column nullable; `Vec` is a list. So a type is recordable once all of its parts are.
 
+mod macros;
+
 use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::marker::PhantomData;
@@ -22,12 +24,14 @@ use arrow_buffer::{NullBuffer, NullBufferBuilder, OffsetBuffer};
 use arrow_schema::{DataType, Field};
 use hashbrown::{HashMap, HashSet};
 
+pub(super) use self::macros::{column_as, column_bytes, column_names, column_struct};
+
 /// A value that a column holds.
 pub(super) trait Column: Sized {
     /// Whether it may be null.
     const IS_NULLABLE: bool = false;
-    /// What it names, where that is somebody's.
-    const KIND: Option<Kind> = None;
+    /// What it names; `None` if it names nobody.
+    const SENSITIVE: Option<Sensitive> = None;
     /// Collects the cells of a column.
     type Builder: Default;
     /// The cells of a column that was read.
@@ -65,7 +69,7 @@ pub(super) trait Column: Sized {
     /// A field that holds it.
     fn field(name: &str) -> Field {
         let field = Field::new(name, Self::data_type(), Self::IS_NULLABLE);
-        match Self::KIND {
+        match Self::SENSITIVE {
             Some(kind) => {
                 let metadata = std::collections::HashMap::from([(KIND.to_owned(), kind.key().to_owned())]);
                 field.with_metadata(metadata)
@@ -75,9 +79,9 @@ pub(super) trait Column: Sized {
     }
 }
 
-/// What a column names.
+/// What a column names that is somebody's, and that a pseudonym may replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Sensitive {
     /// An IP address.
     Address,
     /// A process, a function, a file, a cgroup or a namespace.
@@ -87,7 +91,7 @@ pub(super) enum Kind {
 /// The key of a column's kind in its metadata.
 const KIND: &str = "kind";
 
-impl Kind {
+impl Sensitive {
     const fn key(self) -> &'static str {
         match self {
             Self::Address => "address",
@@ -95,8 +99,8 @@ impl Kind {
         }
     }
 
-    /// The kind of the column of `field`.
-    pub(super) fn of(field: &Field) -> Option<Self> {
+    /// What the column of `field` names; `None` if it names nobody.
+    pub(super) fn in_field(field: &Field) -> Option<Self> {
         let key = field.metadata().get(KIND)?;
         [Self::Address, Self::Name].into_iter().find(|kind| kind.key() == key)
     }
@@ -147,7 +151,7 @@ primitive! {
 }
 
 impl Column for String {
-    const KIND: Option<Kind> = Some(Kind::Name);
+    const SENSITIVE: Option<Sensitive> = Some(Sensitive::Name);
     type Builder = StringBuilder;
     type Cells = StringArray;
 
@@ -178,7 +182,7 @@ impl Column for String {
 
 impl<T: Column> Column for Option<T> {
     const IS_NULLABLE: bool = true;
-    const KIND: Option<Kind> = T::KIND;
+    const SENSITIVE: Option<Sensitive> = T::SENSITIVE;
     type Builder = T::Builder;
     type Cells = T::Cells;
 
@@ -329,157 +333,6 @@ impl<T: Column, const N: usize> Column for [T; N] {
     }
 }
 
-/// Implements [`Column`] for a type by another type that has it: how to make that of it, and how to get it back.
-macro_rules! column_as {
-    ($type:ty as $other:ty, $to:expr, $from:expr) => {
-        impl $crate::record::columns::Column for $type {
-            const IS_NULLABLE: bool = <$other as $crate::record::columns::Column>::IS_NULLABLE;
-            const KIND: Option<$crate::record::columns::Kind> = <$other as $crate::record::columns::Column>::KIND;
-            type Builder = <$other as $crate::record::columns::Column>::Builder;
-            type Cells = <$other as $crate::record::columns::Column>::Cells;
-
-            fn data_type() -> ::arrow_schema::DataType {
-                <$other as $crate::record::columns::Column>::data_type()
-            }
-
-            fn append(builder: &mut Self::Builder, value: Option<&Self>) {
-                let to: fn(&Self) -> $other = $to;
-                <$other as $crate::record::columns::Column>::append(builder, value.map(to).as_ref());
-            }
-
-            fn finish(builder: &mut Self::Builder) -> ::arrow_array::ArrayRef {
-                <$other as $crate::record::columns::Column>::finish(builder)
-            }
-
-            fn cells(array: &dyn ::arrow_array::Array) -> ::anyhow::Result<Self::Cells> {
-                <$other as $crate::record::columns::Column>::cells(array)
-            }
-
-            fn get(cells: &Self::Cells, row: usize) -> ::anyhow::Result<Option<Self>> {
-                let from: fn($other) -> ::anyhow::Result<Self> = $from;
-                <$other as $crate::record::columns::Column>::get(cells, row)?
-                    .map(from)
-                    .transpose()
-            }
-        }
-    };
-}
-
-/// Implements [`Column`] for a type that is bytes: what it names, how they are had of it, and how it is had of them.
-macro_rules! column_bytes {
-    ($type:ty, $kind:expr, $bytes:expr, $from:expr) => {
-        impl $crate::record::columns::Column for $type {
-            const KIND: Option<$crate::record::columns::Kind> = $kind;
-            type Builder = ::arrow_array::builder::BinaryBuilder;
-            type Cells = ::arrow_array::BinaryArray;
-
-            fn data_type() -> ::arrow_schema::DataType {
-                ::arrow_schema::DataType::Binary
-            }
-
-            fn append(builder: &mut Self::Builder, value: Option<&Self>) {
-                builder.append_option(value.map($bytes));
-            }
-
-            fn finish(builder: &mut Self::Builder) -> ::arrow_array::ArrayRef {
-                ::std::sync::Arc::new(builder.finish())
-            }
-
-            fn cells(array: &dyn ::arrow_array::Array) -> ::anyhow::Result<Self::Cells> {
-                let cells = array.as_any().downcast_ref::<Self::Cells>().cloned();
-                ::anyhow::Context::context(cells, $crate::record::columns::OTHER_TYPE)
-            }
-
-            fn get(cells: &Self::Cells, row: usize) -> ::anyhow::Result<Option<Self>> {
-                use ::arrow_array::Array as _;
-
-                let from: fn(&[u8]) -> Option<Self> = $from;
-                if cells.is_null(row) {
-                    return Ok(None);
-                }
-                let value = from(cells.value(row));
-                Ok(Some(::anyhow::Context::context(
-                    value,
-                    "a value has a wrong length",
-                )?))
-            }
-        }
-    };
-}
-
-/// Implements [`Column`] for a structure: a column of the columns of its fields.
-macro_rules! column_struct {
-    ($type:ident { $($field:ident: $of:ty),* $(,)? }) => {
-        const _: () = {
-            use ::std::sync::Arc;
-
-            use ::arrow_array::{Array, ArrayRef, StructArray};
-            use ::arrow_schema::{DataType, Fields};
-            use $crate::record::columns::{Column, Validity};
-
-            #[derive(Default)]
-            pub(crate) struct Builder {
-                $($field: <$of as Column>::Builder,)*
-                validity: Validity,
-            }
-
-            pub(crate) struct Cells {
-                $($field: <$of as Column>::Cells,)*
-                array: StructArray,
-            }
-
-            fn fields() -> Fields {
-                [$(<$of as Column>::field(stringify!($field))),*].into_iter().collect()
-            }
-
-            impl Column for $type {
-                type Builder = Builder;
-                type Cells = Cells;
-
-                fn data_type() -> DataType {
-                    DataType::Struct(fields())
-                }
-
-                fn append(builder: &mut Builder, value: Option<&Self>) {
-                    $(<$of as Column>::append(&mut builder.$field, value.map(|value| &value.$field));)*
-                    builder.validity.append(value.is_some());
-                }
-
-                fn finish(builder: &mut Builder) -> ArrayRef {
-                    let columns = vec![$(<$of as Column>::finish(&mut builder.$field)),*];
-                    let nulls = builder.validity.finish();
-                    Arc::new(StructArray::new(fields(), columns, nulls))
-                }
-
-                fn cells(array: &dyn Array) -> ::anyhow::Result<Cells> {
-                    let array = array.as_any().downcast_ref::<StructArray>();
-                    let array = ::anyhow::Context::context(array, $crate::record::columns::OTHER_TYPE)?.clone();
-                    Ok(Cells {
-                        $($field: {
-                            let column = array.column_by_name(stringify!($field));
-                            let column = ::anyhow::Context::context(
-                                column,
-                                concat!("the column ", stringify!($field), " is missing"),
-                            )?;
-                            <$of as Column>::cells(column)?
-                        },)*
-                        array,
-                    })
-                }
-
-                fn get(cells: &Cells, row: usize) -> ::anyhow::Result<Option<Self>> {
-                    if cells.array.is_null(row) {
-                        return Ok(None);
-                    }
-                    Ok(Some(Self {
-                        $($field: <$of as Column>::required(&cells.$field, row)?,)*
-                    }))
-                }
-            }
-        };
-    };
-}
-
 /// Names of an enumeration that were read.
 pub(super) struct NameCells<T> {
     keys: UInt8Array,
@@ -518,42 +371,6 @@ pub(super) fn names_column(keys: &mut UInt8Builder, names: impl IntoIterator<Ite
     Arc::new(DictionaryArray::<UInt8Type>::new(keys.finish(), Arc::new(names)))
 }
 
-/// Implements [`Column`] for an enumeration: a dictionary of the names of all its values.
-macro_rules! column_names {
-    ($type:ty: $all:expr, $name:expr) => {
-        impl $crate::record::columns::Column for $type {
-            type Builder = ::arrow_array::builder::UInt8Builder;
-            type Cells = $crate::record::columns::NameCells<Self>;
-
-            fn data_type() -> ::arrow_schema::DataType {
-                use ::arrow_schema::DataType::{Dictionary, UInt8, Utf8};
-
-                Dictionary(Box::new(UInt8), Box::new(Utf8))
-            }
-
-            fn append(builder: &mut Self::Builder, value: Option<&Self>) {
-                let number = value.and_then(|value| $all.iter().position(|one| one == value));
-                builder.append_option(number.and_then(|number| u8::try_from(number).ok()));
-            }
-
-            fn finish(builder: &mut Self::Builder) -> ::arrow_array::ArrayRef {
-                let name: fn(Self) -> &'static str = $name;
-                $crate::record::columns::names_column(builder, $all.map(name))
-            }
-
-            fn cells(array: &dyn ::arrow_array::Array) -> ::anyhow::Result<Self::Cells> {
-                let name: fn(Self) -> &'static str = $name;
-                let find = |text: &str| $all.into_iter().find(|&value| name(value) == text);
-                $crate::record::columns::NameCells::new(array, find)
-            }
-
-            fn get(cells: &Self::Cells, row: usize) -> ::anyhow::Result<Option<Self>> {
-                cells.get(row)
-            }
-        }
-    };
-}
-
 column_as!(NonZeroU16 as u16, |number| number.get(), |number| Self::new(number)
     .context(ZERO));
 column_as!(NonZeroU32 as u32, |number| number.get(), |number| Self::new(number)
@@ -581,7 +398,7 @@ impl AsRef<[u8]> for Octets {
 }
 
 impl Octets {
-    pub(super) fn of(ip: &IpAddr) -> Self {
+    pub(super) fn from_address(ip: &IpAddr) -> Self {
         match ip {
             IpAddr::V4(ip) => Self::V4(ip.octets()),
             IpAddr::V6(ip) => Self::V6(ip.octets()),
@@ -596,14 +413,14 @@ impl Octets {
     }
 }
 
-column_bytes!(IpAddr, Some(Kind::Address), Octets::of, Octets::address);
+column_bytes!(IpAddr, Some(Sensitive::Address), Octets::from_address, Octets::address);
 
 /// What a pointer leads to.
 macro_rules! pointer {
     ($($pointer:ident),*) => {$(
         impl<T: Column> Column for $pointer<T> {
             const IS_NULLABLE: bool = T::IS_NULLABLE;
-            const KIND: Option<Kind> = T::KIND;
+            const SENSITIVE: Option<Sensitive> = T::SENSITIVE;
             type Builder = T::Builder;
             type Cells = T::Cells;
 
@@ -708,5 +525,3 @@ impl<K: Column, V: Column> Column for (K, V) {
         Ok(Some((K::required(&cells.0, row)?, V::required(&cells.1, row)?)))
     }
 }
-
-pub(super) use {column_as, column_bytes, column_names, column_struct};

@@ -6,7 +6,7 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use tcpwatch_common::record::SPENT;
 use tcpwatch_common::{Evidence, TcpState};
 
-use super::columns::{Kind, column_as, column_bytes, column_names, column_struct};
+use super::columns::{Sensitive, column_as, column_bytes, column_names, column_struct};
 use crate::input::connection::{Connection, Opened, Traffic, Transition};
 use crate::input::container::Cgroup;
 use crate::input::owner::{Comm, How, Owner, Process, UnknownOwner};
@@ -19,7 +19,9 @@ column_names!(How: How::ALL, How::key);
 column_names!(UnknownOwner: UnknownOwner::ALL, UnknownOwner::key);
 
 // The kernel takes any bytes as a name.
-column_bytes!(Comm, Some(Kind::Name), Comm::as_bytes, |bytes| Some(Comm::new(bytes)));
+column_bytes!(Comm, Some(Sensitive::Name), Comm::as_bytes, |bytes| Some(Comm::new(
+    bytes
+)));
 // The container follows from the path.
 column_as!(Cgroup as String, |cgroup| cgroup.path.clone(), |path| Ok(Cgroup::from(
     path

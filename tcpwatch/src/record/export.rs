@@ -22,7 +22,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use serde_json::Value;
 
-use super::columns::{Kind, OTHER_TYPE, Octets};
+use super::columns::{OTHER_TYPE, Octets, Sensitive};
 use super::reader::Recording;
 use super::tables::Table;
 use super::writer::{create, make_empty};
@@ -171,7 +171,7 @@ fn plain_column(name: &str, field: &Field, column: &ArrayRef) -> Result<(Field, 
         let cells = (0..column.len()).map(|row| column.is_valid(row).then(|| cell(row)));
         Arc::new(cells.collect::<StringArray>())
     };
-    let plain: ArrayRef = match (field.data_type(), Kind::of(field)) {
+    let plain: ArrayRef = match (field.data_type(), Sensitive::in_field(field)) {
         (DataType::Dictionary(..), _) => {
             let words = column.as_dictionary_opt::<UInt8Type>().context(OTHER_TYPE)?;
             let names = words.values().as_string_opt::<i32>().context(OTHER_TYPE)?;
@@ -180,7 +180,7 @@ fn plain_column(name: &str, field: &Field, column: &ArrayRef) -> Result<(Field, 
         (DataType::Binary, Some(kind)) => {
             let bytes = column.as_binary_opt::<i32>().context(OTHER_TYPE)?;
             as_text(&|row| match (kind, Octets::address(bytes.value(row))) {
-                (Kind::Address, Some(ip)) => ip.to_string(),
+                (Sensitive::Address, Some(ip)) => ip.to_string(),
                 _ => String::from_utf8_lossy(bytes.value(row)).into_owned(),
             })
         }

@@ -1,4 +1,4 @@
-//! Columns of what is counted for the whole host or for a network namespace.
+//! Columns of the ledger, of the kernel's counters and of listeners.
 
 use std::num::{NonZeroU32, NonZeroU64};
 

@@ -31,7 +31,7 @@ pub struct Recording {
     index: BufReader<File>,
     /// Lines of the index that were read.
     lines: u64,
-    tables: HashMap<Table, TableFile>,
+    tables: HashMap<Table, TableReader>,
     /// The rows of the piece under way, by table.
     rows: Vec<Box<dyn Read>>,
     /// The table that the next row is of.
@@ -181,7 +181,7 @@ impl Recording {
                 ensure!(!is_again, "it is twice in a piece");
                 let file = match self.tables.entry(batch.table) {
                     Entry::Occupied(file) => file.into_mut(),
-                    Entry::Vacant(room) => room.insert(TableFile::open(&path)?),
+                    Entry::Vacant(room) => room.insert(TableReader::open(&path)?),
                 };
                 let rows = file.read(batch)?;
                 if self.is_redacted {
@@ -230,12 +230,12 @@ fn read_line(index: &mut BufReader<File>) -> Result<Option<Vec<u8>>> {
 }
 
 /// The file of a table.
-struct TableFile {
+struct TableReader {
     file: File,
     decoder: StreamDecoder,
 }
 
-impl TableFile {
+impl TableReader {
     fn open(path: &Path) -> Result<Self> {
         Ok(Self {
             file: open_regular(path)?,

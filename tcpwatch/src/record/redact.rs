@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use arrow_array::{Array, ArrayRef, BinaryArray, ListArray, RecordBatch, StringArray, StructArray};
 use arrow_schema::{DataType, Field, Fields};
 
-use super::columns::{Kind, OTHER_TYPE, Octets};
+use super::columns::{OTHER_TYPE, Octets, Sensitive};
 
 /// What makes pseudonyms.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,7 @@ impl Pseudonyms {
     }
 
     fn column(self, field: &Field, column: &ArrayRef) -> Result<ArrayRef> {
-        match (field.data_type(), Kind::of(field)) {
+        match (field.data_type(), Sensitive::in_field(field)) {
             (DataType::Struct(fields), _) => {
                 let column = column.as_any().downcast_ref::<StructArray>().context(OTHER_TYPE)?;
                 let columns = self.columns(fields, column.columns())?;
@@ -63,9 +63,9 @@ impl Pseudonyms {
         }
     }
 
-    fn bytes(self, kind: Kind, bytes: &[u8]) -> Vec<u8> {
+    fn bytes(self, kind: Sensitive, bytes: &[u8]) -> Vec<u8> {
         match (kind, Octets::address(bytes)) {
-            (Kind::Address, Some(ip)) => Octets::of(&self.address(ip)).as_ref().to_vec(),
+            (Sensitive::Address, Some(ip)) => Octets::from_address(&self.address(ip)).as_ref().to_vec(),
             _ => self.name(bytes).into_bytes(),
         }
     }

@@ -105,13 +105,13 @@ column_struct!(Tick {
 });
 
 /// Collects the rows of a table.
-struct Rows<T: Column> {
+struct RowBuilder<T: Column> {
     seqs: UInt64Builder,
     cells: T::Builder,
     length: usize,
 }
 
-impl<T: Column> Default for Rows<T> {
+impl<T: Column> Default for RowBuilder<T> {
     fn default() -> Self {
         Self {
             seqs: UInt64Builder::new(),
@@ -121,7 +121,7 @@ impl<T: Column> Default for Rows<T> {
     }
 }
 
-impl<T: Column> Rows<T> {
+impl<T: Column> RowBuilder<T> {
     fn push(&mut self, seq: u64, row: &T) {
         self.seqs.append_value(seq);
         T::append(&mut self.cells, Some(row));
@@ -163,14 +163,14 @@ pub(super) trait Read {
     fn next(&mut self) -> Result<Input>;
 }
 
-struct Cells<T: Column> {
+struct TableRows<T: Column> {
     seqs: UInt64Array,
     rows: T::Cells,
     at: usize,
     to_input: fn(T) -> Result<Input>,
 }
 
-impl<T: Column + 'static> Cells<T> {
+impl<T: Column + 'static> TableRows<T> {
     fn open(batch: &RecordBatch, to_input: fn(T) -> Result<Input>) -> Result<Box<dyn Read>>
     where
         T::Cells: 'static,
@@ -185,7 +185,7 @@ impl<T: Column + 'static> Cells<T> {
     }
 }
 
-impl<T: Column> Read for Cells<T> {
+impl<T: Column> Read for TableRows<T> {
     fn next_seq(&self) -> Option<u64> {
         (self.at < self.seqs.len()).then(|| self.seqs.value(self.at))
     }
@@ -208,9 +208,6 @@ macro_rules! tables {
         }
 
         impl Table {
-            /// All tables.
-            pub const ALL: &[Self] = &[$(Self::$table),*];
-
             /// Its name, which its file has too.
             #[must_use]
             pub const fn name(self) -> &'static str {
@@ -222,7 +219,7 @@ macro_rules! tables {
             /// What `batch`, of this table, has.
             pub(super) fn read(self, batch: &RecordBatch) -> Result<Box<dyn Read>> {
                 match self {
-                    $(Self::$table => Cells::<$row>::open(batch, |$read| Ok($to_input)),)*
+                    $(Self::$table => TableRows::<$row>::open(batch, |$read| Ok($to_input)),)*
                 }
             }
         }
@@ -230,7 +227,7 @@ macro_rules! tables {
         /// Collects the rows of all tables.
         #[derive(Default)]
         pub(super) struct Tables {
-            $($name: Rows<$row>,)*
+            $($name: RowBuilder<$row>,)*
         }
 
         impl Tables {

@@ -19,6 +19,7 @@ use hashbrown::HashMap;
 use super::index::{Batch, Header, Line, Piece};
 use super::tables::{Table, Tables};
 use crate::input::Input;
+use crate::sys::threads;
 
 /// How much time is lost at most where the process is killed: the rows of so long are written together.
 const PIECE_NS: u64 = 1_000_000_000;
@@ -41,7 +42,7 @@ pub struct Recorder {
     /// When the piece under way began, and the last tick, `CLOCK_MONOTONIC` in ns.
     since_ns: u64,
     now_ns: u64,
-    pieces: Option<SyncSender<Rows>>,
+    pieces: Option<SyncSender<PieceRows>>,
     writer: Option<JoinHandle<Result<()>>>,
     dir: PathBuf,
     /// Whether the directory did not exist before.
@@ -51,7 +52,7 @@ pub struct Recorder {
 }
 
 /// The rows of a piece, and the last `seq` of them.
-struct Rows {
+struct PieceRows {
     seq: u64,
     batches: Vec<(Table, RecordBatch)>,
 }
@@ -65,10 +66,10 @@ impl Recorder {
         let is_new = make_empty(dir)?;
         let mut files = Files::create(dir)?;
         files.add_line(&Line::Run(header.clone()))?;
-        let (pieces, waiting) = sync_channel::<Rows>(WAITING);
+        let (pieces, waiting) = sync_channel::<PieceRows>(WAITING);
         let is_whole = Arc::new(AtomicBool::new(false));
         let ends_whole = Arc::clone(&is_whole);
-        let writer = thread::Builder::new().name("recorder".to_owned()).spawn(move || {
+        let writer = threads::spawn("recorder", move || {
             for rows in waiting {
                 files.write(rows)?;
             }
@@ -76,14 +77,14 @@ impl Recorder {
                 files.add_line(&Line::End)?;
             }
             Ok(())
-        });
+        })?;
         Ok(Self {
             tables: Tables::default(),
             seq: 0,
             since_ns: 0,
             now_ns: 0,
             pieces: Some(pieces),
-            writer: Some(writer.context("cannot start a thread that records")?),
+            writer: Some(writer),
             dir: dir.to_owned(),
             is_new,
             is_whole,
@@ -130,7 +131,7 @@ impl Recorder {
 
     fn write(&mut self) -> Result<()> {
         let batches = self.tables.take()?;
-        let mut rows = Rows { seq: self.seq, batches };
+        let mut rows = PieceRows { seq: self.seq, batches };
         for _ in 0..PATIENCE_MS {
             // Why nothing is written any more was reported.
             let Some(pieces) = &self.pieces else { return Ok(()) };
@@ -175,7 +176,7 @@ pub(super) fn make_empty(dir: &Path) -> Result<bool> {
 struct Files {
     dir: PathBuf,
     index: File,
-    tables: HashMap<Table, TableFile>,
+    tables: HashMap<Table, TableWriter>,
 }
 
 impl Files {
@@ -188,11 +189,12 @@ impl Files {
     }
 
     /// Writes a piece, and lists it then.
-    fn write(&mut self, rows: Rows) -> Result<()> {
+    fn write(&mut self, rows: PieceRows) -> Result<()> {
         let mut batches = Vec::new();
         for (table, batch) in rows.batches {
             if !self.tables.contains_key(&table) {
-                self.tables.insert(table, TableFile::create(&self.dir, table, &batch)?);
+                self.tables
+                    .insert(table, TableWriter::create(&self.dir, table, &batch)?);
             }
             if let Some(file) = self.tables.get_mut(&table) {
                 batches.push(file.write(table, &batch)?);
@@ -209,12 +211,12 @@ impl Files {
 }
 
 /// The file of a table.
-struct TableFile {
+struct TableWriter {
     stream: StreamWriter<Summed>,
     path: PathBuf,
 }
 
-impl TableFile {
+impl TableWriter {
     fn create(dir: &Path, table: Table, first: &RecordBatch) -> Result<Self> {
         let path = dir.join(format!("{}.arrows", table.name()));
         let to = Summed {

@@ -169,17 +169,18 @@ impl IntervalReader {
             return Ok(());
         }
         let cpu_ns = clock::thread_cpu_ns();
-        let mut sample = reader.ports.sample(reader.inode, &mut reader.sockets)?;
-        for _ in 1..WALKS_MAX {
-            if sample.stopped_ns < STOPPED_NS {
-                break;
+        let mut walks = 0;
+        let sample = loop {
+            let timed = reader.ports.sample(reader.inode, &mut reader.sockets)?;
+            walks += 1;
+            if timed.stopped_ns < STOPPED_NS || walks == WALKS_MAX {
+                break timed.sample;
             }
-            sample = reader.ports.sample(reader.inode, &mut reader.sockets)?;
-        }
+        };
         // Of the time of this thread, so that a busy machine does not keep a wrong number for longer.
         let took_ns = clock::thread_cpu_ns().saturating_sub(cpu_ns);
         self.ports_again_ns = clock::monotonic_ns() + took_ns * SHARE;
-        each(Input::Ports(Some(Box::new(sample.sample))));
+        each(Input::Ports(Some(Box::new(sample))));
         Ok(())
     }
 
