@@ -14,5 +14,6 @@ pub mod input;
 pub mod model;
 pub mod record;
 pub mod source;
+pub mod symboliser;
 pub mod sys;
 pub mod view;

@@ -128,8 +128,8 @@ fn of_c_stripped_with_the_library_in_it() {
     in_netns(|netns| {
         let watched = Watched::start(netns, &Filter::default());
         let program = Program::in_c(&["-static"]);
-        let opened = Running::start(&mut Command::new(program.with(Left::Nothing))).open();
-        for socket in &opened {
+        let mut running = Running::start(&mut Command::new(program.with(Left::Nothing)));
+        for socket in &running.open() {
             let stack = watched.stack(socket.inode);
             let way = &socket.way;
             assert_eq!(
@@ -349,8 +349,8 @@ fn of_what_the_filter_wants() {
         };
         let none = Watched::start(netns, &none);
         let program = Program::in_c(&[]);
-        let opened = Running::start(&mut Command::new(program.with(Left::Nothing))).open();
-        for socket in &opened {
+        let mut running = Running::start(&mut Command::new(program.with(Left::Nothing)));
+        for socket in &running.open() {
             all.stack(socket.inode);
         }
         assert_eq!((none.stacks.kept(), none.kernel.lost_stacks()), ((0, 0), 0));

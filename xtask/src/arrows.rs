@@ -5,11 +5,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and those that it may use.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     (
         "commands",
         &[
-            "cli", "engine", "view", "record", "source", "doctor", "detect", "explain", "model", "input", "clock",
+            "cli",
+            "engine",
+            "view",
+            "record",
+            "source",
+            "symboliser",
+            "doctor",
+            "detect",
+            "explain",
+            "model",
+            "input",
+            "clock",
             "sys",
         ],
     ),
@@ -20,7 +31,8 @@ const ROOMS: [(&str, &[&str]); 13] = [
     ),
     ("view", &["doctor", "detect", "explain", "model", "input"]),
     ("record", &["input", "sys"]),
-    ("source", &["model", "input", "clock", "sys"]),
+    ("source", &["symboliser", "model", "input", "clock", "sys"]),
+    ("symboliser", &["input"]),
     ("doctor", &["detect", "explain", "model", "input"]),
     ("detect", &["explain", "model", "input"]),
     ("explain", &["model", "input"]),

@@ -105,7 +105,8 @@ impl Cli {
                 | Command::Explain(_)
                 | Command::Export(_)
                 | Command::Completions(_)
-                | Command::Man(_),
+                | Command::Man(_)
+                | Command::Symboliser,
             ) => return Ok(()),
             Some(Command::Replay(args)) => {
                 return match args.shown() {
@@ -177,6 +178,9 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print a manual page: tcpwatch man stat | man -l -
     Man(ManArgs),
+    /// Read what programs wrote, without privileges, for the tcpwatch at the other end of the socket that is the standard input
+    #[command(hide = true)]
+    Symboliser,
 }
 
 /// The arguments of `completions`.

@@ -25,6 +25,7 @@ use anyhow::{Result, bail};
 use crate::cli::{Cli, Command};
 use crate::clock;
 use crate::engine::{OUTPUT, Origin, Plan};
+use crate::symboliser;
 
 /// How a command that succeeded ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,7 @@ pub fn run(cli: &Cli, mut out: &mut dyn Write) -> Result<Outcome> {
         Some(Command::Explain(args)) => explain::run(args, &mut out)?,
         Some(Command::Completions(args)) => completions::run(*args, out)?,
         Some(Command::Man(args)) => man::run(args, out)?,
+        Some(Command::Symboliser) => symboliser::serve()?,
         None if cli.version => version::run(cli.verbose, cli.stat.common.output.output, &mut out)?,
         _ => return watch(cli, Origin::Kernel, out),
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
+use serde::{Deserialize, Serialize};
 
 /// A code address, in a form that is equal for all processes that run the same file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,7 +29,7 @@ pub enum Address {
 }
 
 /// Why a stack could not be unwound to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Why {
     /// The stack is longer than the copy.
     CopyEnded,
@@ -46,11 +47,15 @@ pub enum Why {
     Unreadable,
     /// Its file is not a 64-bit ELF file.
     NotElf64,
+    /// Reading its file took too long, or too much memory.
+    Stopped,
+    /// The process that reads files of programs could not be started.
+    NoSymboliser,
 }
 
 impl Why {
     /// All reasons.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::CopyEnded,
         Self::Anonymous,
         Self::NoUnwindInfo,
@@ -59,6 +64,8 @@ impl Why {
         Self::ProcessGone,
         Self::Unreadable,
         Self::NotElf64,
+        Self::Stopped,
+        Self::NoSymboliser,
     ];
 
     /// The word in machine output.
@@ -73,6 +80,8 @@ impl Why {
             Self::ProcessGone => "process_gone",
             Self::Unreadable => "unreadable",
             Self::NotElf64 => "not_elf64",
+            Self::Stopped => "stopped",
+            Self::NoSymboliser => "no_symboliser",
         }
     }
 }
@@ -88,6 +97,68 @@ impl fmt::Display for Why {
             Self::ProcessGone => "the process exited before its files were read",
             Self::Unreadable => "its files could not be read",
             Self::NotElf64 => "its file is not a 64-bit program",
+            Self::Stopped => "reading its file took too long, or too much memory",
+            Self::NoSymboliser => "the process that reads programs could not be started",
+        })
+    }
+}
+
+/// Why a function has no name although its code may have symbols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Unnamed {
+    /// The file, or its perf map, could not be read.
+    Unreadable,
+    /// The perf map is too large.
+    TooLarge,
+    /// The perf map is a link, or no regular file.
+    MapNoFile,
+    /// The perf map belongs to another user.
+    MapOfOther,
+    /// Reading the symbols ended the process that reads them: they are damaged, or need too much memory.
+    Died,
+    /// Reading the symbols took too long.
+    TooSlow,
+    /// The process that reads symbols could not be started.
+    NoSymboliser,
+}
+
+impl Unnamed {
+    /// All reasons.
+    pub const ALL: [Self; 7] = [
+        Self::Unreadable,
+        Self::TooLarge,
+        Self::MapNoFile,
+        Self::MapOfOther,
+        Self::Died,
+        Self::TooSlow,
+        Self::NoSymboliser,
+    ];
+
+    /// The word in machine output.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::TooLarge => "map_too_large",
+            Self::MapNoFile => "map_no_file",
+            Self::MapOfOther => "map_of_other_user",
+            Self::Died => "symbols_damaged",
+            Self::TooSlow => "symbols_too_slow",
+            Self::NoSymboliser => "no_symboliser",
+        }
+    }
+}
+
+impl fmt::Display for Unnamed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreadable => "its symbols could not be read",
+            Self::TooLarge => "its perf map is larger than 64 MB",
+            Self::MapNoFile => "its perf map is no regular file",
+            Self::MapOfOther => "its perf map belongs to another user",
+            Self::Died => "its symbols are damaged, or need too much memory",
+            Self::TooSlow => "reading its symbols took more than 10 s",
+            Self::NoSymboliser => "the process that reads symbols could not be started",
         })
     }
 }
@@ -115,6 +186,8 @@ pub struct StackFrame {
     pub file: Option<String>,
     /// The line in the source file.
     pub line: Option<u32>,
+    /// Why the function is unknown, if it is not just that there is no symbol.
+    pub unnamed: Option<Unnamed>,
 }
 
 /// A symbolised stack.

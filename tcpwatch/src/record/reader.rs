@@ -317,6 +317,7 @@ mod tests {
             module: Some("app".to_owned()),
             address: Some(u64::MAX),
             file: None,
+            unnamed: None,
             line: Some(7),
         };
         let stack = |finished| Stack {

@@ -11,7 +11,7 @@ use crate::input::owner::{Owner, Process};
 use crate::input::socket::{Address, Detail, Family, Kind, Retransmissions, Socket};
 use crate::input::socket_owner::{Holder, Unseen};
 use crate::input::socket_scan::{AcceptQueue, ScannedSocket, SocketHolders, SocketScan};
-use crate::input::stacks::{Stack, StackFrame, StackId, Why};
+use crate::input::stacks::{Stack, StackFrame, StackId, Unnamed, Why};
 
 impl Kind {
     const ALL: [Self; 3] = [Self::Full, Self::Request, Self::Timewait];
@@ -76,6 +76,7 @@ pub(crate) struct StackRow {
 }
 
 column_names!(Why: Why::ALL, Why::key);
+column_names!(Unnamed: Unnamed::ALL, Unnamed::key);
 column_as!(StackId as u64, |id| id.0, |number| Ok(StackId(number)));
 column_struct!(StackFrame {
     function: Option<String>,
@@ -83,6 +84,7 @@ column_struct!(StackFrame {
     address: Option<u64>,
     file: Option<String>,
     line: Option<u32>,
+    unnamed: Option<Unnamed>,
 });
 column_struct!(StackRow { frames: Vec<StackFrame>, caller_known: bool, unfinished: Option<Why> });
 column_as!(

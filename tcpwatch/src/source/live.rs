@@ -37,6 +37,8 @@ use crate::sys::netns::{self, Namespace};
 
 /// Records to read in one batch: enough to make the cost of a batch small, and few enough to stay in the CPU cache.
 const BATCH: usize = 1024;
+/// The path of this program, also when its file was deleted.
+const OURSELVES: &str = "/proc/self/exe";
 
 /// What to watch and how.
 #[derive(Clone, Debug)]
@@ -99,7 +101,9 @@ impl Live {
         let owners = needs.owners().then(|| OwnerResolver::new(Arc::clone(&proc)));
         if let Some(scans) = &mut scans {
             let shows_stacks = needs.stuck.is_some_and(|stuck| stuck.stacks);
-            let stacks = shows_stacks.then(|| Stacks::follow(kernel.stacks()?)).transpose()?;
+            let stacks = shows_stacks
+                .then(|| Stacks::follow(kernel.stacks()?, Path::new(OURSELVES)))
+                .transpose()?;
             scans.watch(netns.clone(), stacks);
         }
         let (mut counts, mut held) = (None, Vec::new());

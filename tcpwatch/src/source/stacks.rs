@@ -1,15 +1,15 @@
 //! Where in the code connections are opened: the kernel side's copies of user stacks, unwound as they come, and named when asked, on
-//! a thread of its own: debug information may be large, or on a file system that hangs.
+//! a thread of its own: debug information may be large, or on a file system that hangs. What programs wrote of themselves is read by
+//! the [symboliser](crate::symboliser), one for each thread; here their files are found and opened.
 //!
 //! What is written of a function's frame (`.eh_frame`) is followed, and nothing else: frame pointers skip the very function that
 //! calls the C library's `accept()`, and where they lead is a guess.
 
-mod binary;
+mod debug_file;
 mod files;
+mod names;
 mod perf_map;
 mod process;
-mod symbols;
-mod unwind;
 mod unwinder;
 
 use std::io;
@@ -27,11 +27,12 @@ use tcpwatch_common::stack::STACK_CALL_NS;
 use tokio::sync::oneshot;
 
 use self::files::Files;
-use self::symbols::Symbols;
+use self::names::Names;
 use self::unwinder::Unwinder;
 use super::ebpf::StackRing;
 use super::worker::Worker;
 use crate::input::stacks::{Stack, StackId, StackTable};
+use crate::symboliser::Symboliser;
 use crate::sys::threads;
 
 /// Bytes of the ring buffer of stacks: a second at 10,000 connections a second, most of whose stacks are short.
@@ -41,6 +42,8 @@ const MOMENT_NS: i64 = 5_000_000;
 /// Looks that must find nothing before the kernel side has to call: by then it does so.
 const LOOKS: u32 = 10;
 const _: () = assert!(MOMENT_NS.cast_unsigned() * LOOKS as u64 > 2 * STACK_CALL_NS);
+/// Stacks that are unwound at once: a message costs more than a stack.
+const BATCH: usize = 32;
 /// Sockets whose stacks are kept at most.
 const SOCKETS_MAX: usize = 500_000;
 /// Longer than reading the symbols of any program takes: a large one with debug info takes tens of seconds.
@@ -50,7 +53,7 @@ const SYMBOLS_MAY_TAKE: Duration = Duration::from_mins(1);
 pub struct Stacks {
     table: Arc<Mutex<StackTable>>,
     files: Arc<Mutex<Files>>,
-    symbols: Worker<Symbols>,
+    names: Worker<Names>,
     /// The names of the functions of the stacks that the last scan asked for, as far as they are known.
     named: Arc<Mutex<HashMap<StackId, Stack>>>,
     stop: Arc<OwnedFd>,
@@ -58,16 +61,17 @@ pub struct Stacks {
 }
 
 impl Stacks {
-    /// Begins to read `ring`, on a thread of its own.
+    /// Begins to read `ring`, on a thread of its own. `program` is the path of tcpwatch, which is executed as the symboliser.
     ///
     /// # Errors
     /// There can be no thread.
-    pub fn follow(ring: StackRing) -> Result<Self> {
+    pub fn follow(ring: StackRing, program: &Path) -> Result<Self> {
         let root = Path::new("/");
         let table = Arc::new(Mutex::new(StackTable::new(SOCKETS_MAX)));
         let files = Arc::new(Mutex::new(Files::default()));
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).context("cannot make an eventfd")?);
-        let unwinder = Unwinder::new(root.to_owned(), Arc::clone(&files));
+        let unwinder = Unwinder::new(root.to_owned(), Symboliser::new(program), Arc::clone(&files));
+        let program = program.to_owned();
         let thread = {
             let (table, stop) = (Arc::clone(&table), Arc::clone(&stop));
             threads::spawn("stacks", move || read(ring, unwinder, &table, &stop))?
@@ -75,11 +79,11 @@ impl Stacks {
         Ok(Self {
             table,
             files,
-            symbols: Worker::with_patience(
-                "symbols",
+            names: Worker::with_patience(
+                "names",
                 ["reading symbols", "the names of functions"],
                 SYMBOLS_MAY_TAKE,
-                || Symbols::new(Path::new("/").to_owned()),
+                move || Names::new(Path::new("/").to_owned(), Symboliser::new(&program)),
             ),
             named: Arc::default(),
             stop,
@@ -110,14 +114,14 @@ impl Stacks {
         }
         let (files, named) = (Arc::clone(&self.files), Arc::clone(&self.named));
         // Where it is refused the receiver is told by losing its sender.
-        let _ = self.symbols.post(move |symbols| {
+        let _ = self.names.post(move |names| {
             for (id, trace) in traces {
                 if done.is_closed() {
                     return;
                 }
                 // The thread that reads stacks must not wait for debug information.
                 let files = lock(&files).files_in(&trace);
-                let stack = symbols.stack(&trace, &files);
+                let stack = names.stack(&trace, &files);
                 lock(&named).insert(id, stack);
             }
             let _ = done.send(());
@@ -171,15 +175,19 @@ impl Drop for Stacks {
 fn read(mut ring: StackRing, mut unwinder: Unwinder, table: &Mutex<StackTable>, stop: &OwnedFd) {
     // Looks in a row that found nothing: the first may come before the first stack.
     let mut idle = LOOKS;
+    unwinder.start();
     loop {
-        while ring
-            .next(|head, stack| {
-                let trace = unwinder.unwind(head, stack);
-                lock(table).opened(head.inode, head.time_ns, trace);
-            })
-            .is_some()
-        {
-            idle = 0;
+        loop {
+            let waiting = ring.next(|head, stack| unwinder.push(head, stack));
+            if waiting.is_none_or(|waiting| waiting >= BATCH) {
+                for (head, trace) in unwinder.unwind() {
+                    idle = 0;
+                    lock(table).opened(head.inode, head.time_ns, trace);
+                }
+            }
+            if waiting.is_none() {
+                break;
+            }
         }
         match wait(&ring, stop, idle < LOOKS) {
             Ok(Waited::Stop) => return,

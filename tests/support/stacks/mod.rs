@@ -16,6 +16,7 @@ use super::clock::eventually;
 use super::lines::Lines;
 use super::netns::Netns;
 use super::output::output;
+use super::program::run::binary;
 
 /// The kernel side with stacks, of one namespace.
 pub(crate) struct Watched {
@@ -33,7 +34,7 @@ impl Watched {
         let ring = kernel.stacks().expect("stacks");
         Self {
             kernel,
-            stacks: Stacks::follow(ring).expect("a thread"),
+            stacks: Stacks::follow(ring, &binary()).expect("a thread"),
         }
     }
 

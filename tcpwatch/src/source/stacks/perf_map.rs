@@ -1,85 +1,87 @@
-//! The map that programs which make code while they run may write of it (`/tmp/perf-PID.map`, as perf(1) reads it).
+//! Opens the map that programs which make code while they run may write of it (`/tmp/perf-PID.map`), if it is certainly their own.
 
-use std::fs::File;
-use std::io::Read;
 use std::num::NonZeroU32;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
+use rustix::fs::{
+    CWD, FileType, FsWord, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstat, fstatfs, openat, openat2,
+};
+use rustix::io::Errno;
 
 use super::process::is_same;
+use crate::input::stacks::Unnamed;
+use crate::symboliser::MapId;
+use crate::sys::procs;
 
-/// Bytes of a map that are read at most.
-const BYTES_MAX: u64 = 64 << 20;
+/// The type of sysfs (`SYSFS_MAGIC`, include/uapi/linux/magic.h).
+const SYSFS_MAGIC: FsWord = 0x6265_6572;
 
-/// Where functions are, and what they are called.
-pub(super) struct PerfMap(String);
-
-impl PerfMap {
-    /// That of the process `pid` which began at `started`, under `root`; `None` where there is none, or the process is gone.
-    pub(super) fn open(root: &Path, pid: u32, started: u64) -> Option<Self> {
-        let number = NonZeroU32::new(pid)?;
-        if !is_same(root, number, started) {
-            return None;
-        }
-        let process = root.join(format!("proc/{pid}"));
-        let status = std::fs::read_to_string(process.join("status")).ok()?;
-        // The number it has in its own pid namespace is the last.
-        let own = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-        let own: u32 = own.split_ascii_whitespace().last()?.parse().ok()?;
-        let its_root = openat(
-            CWD,
-            process.join("root"),
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .ok()?;
-        // Whoever runs there made it: it may be a link, which must not lead out, or a pipe, which must not be waited for.
-        let file = openat2(
-            its_root,
-            format!("tmp/perf-{own}.map"),
-            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-        )
-        .ok()?;
-        if FileType::from_raw_mode(fstat(&file).ok()?.st_mode) != FileType::RegularFile {
-            return None;
-        }
-        let mut bytes = Vec::new();
-        File::from(file).take(BYTES_MAX).read_to_end(&mut bytes).ok()?;
-        Some(Self(String::from_utf8_lossy(&bytes).into_owned()))
+/// That of the process `pid` which began at `started`, under `root`; `None` where it has none, or is gone.
+///
+/// # Errors
+/// What has its name may not be read, and why.
+pub(super) fn open(root: &Path, pid: u32, started: u64) -> Result<Option<(MapId, OwnedFd)>, Unnamed> {
+    let Some(found) = find(root, pid, started) else {
+        return Ok(None);
+    };
+    let (uid, file) = found?;
+    let stat = fstat(&file).map_err(|_| Unnamed::Unreadable)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Unnamed::MapNoFile);
     }
-
-    /// The function at `address`: of those written there one after the other, the last.
-    pub(super) fn function(&self, address: u64) -> Option<String> {
-        self.0.lines().rev().find_map(|line| {
-            let (start, rest) = line.split_once(' ')?;
-            let (size, name) = rest.split_once(' ')?;
-            let hex = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok();
-            let start = hex(start)?;
-            let inside = start <= address && address - start < hex(size)?;
-            inside.then(|| name.to_owned())
-        })
+    if ![uid, 0].contains(&stat.st_uid) {
+        return Err(Unnamed::MapOfOther);
     }
+    let kind = fstatfs(&file).map_err(|_| Unnamed::Unreadable)?.f_type;
+    if [PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&kind) {
+        return Err(Unnamed::MapNoFile);
+    }
+    // The very file that was looked at.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let opened = openat(
+        CWD,
+        path,
+        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
+    let id = MapId {
+        file: (stat.st_dev, stat.st_ino),
+        size: stat.st_size.cast_unsigned(),
+        changed: (stat.st_mtime, stat.st_mtime_nsec),
+    };
+    Ok(Some((id, opened.map_err(|_| Unnamed::Unreadable)?)))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn functions_by_address_the_newest_first() {
-        let map = PerfMap("1000 10 old one\nrubbish\n1010 8 next\n0x1008 8 new one\nz 1 x\n".into());
-        for (address, name) in [
-            (0xfff, None),
-            (0x1000, Some("old one")),
-            (0x1008, Some("new one")),
-            (0x100f, Some("new one")),
-            (0x1010, Some("next")),
-            (0x1018, None),
-        ] {
-            assert_eq!(map.function(address).as_deref(), name, "{address:x}");
-        }
+/// The user of the process, and its map, which is not opened but held (`O_PATH`); `None` where there is none.
+fn find(root: &Path, pid: u32, started: u64) -> Option<Result<(u32, OwnedFd), Unnamed>> {
+    let number = NonZeroU32::new(pid)?;
+    if !is_same(root, number, started) {
+        return None;
+    }
+    let uid = procs::process(root, number)?.uid;
+    let process = root.join(format!("proc/{pid}"));
+    let status = std::fs::read_to_string(process.join("status")).ok()?;
+    // The number it has in its own pid namespace is the last.
+    let own = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    let own: u32 = own.split_ascii_whitespace().last()?.parse().ok()?;
+    let its_root = openat(
+        CWD,
+        process.join("root"),
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .ok()?;
+    // Whoever runs there made it: it may be a link, which is not followed, and what leads to it must not lead out.
+    let held = openat2(
+        its_root,
+        format!("tmp/perf-{own}.map"),
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+    );
+    match held {
+        Err(Errno::NOENT | Errno::NOTDIR) => None,
+        held => Some(held.map(|file| (uid, file)).map_err(|_| Unnamed::Unreadable)),
     }
 }

@@ -5,14 +5,13 @@ use std::io::ErrorKind;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use rustix::fs::{CWD, Mode, OFlags, openat, stat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, openat, stat};
 use tcpwatch_common::StackHead;
 
-use super::binary::{Binary, FileKey};
-use super::files::Files;
+use super::files::{FileKey, Files};
 use crate::input::stacks::Why;
+use crate::symboliser::{Answer, Found};
 use crate::sys::{procs, timens};
 
 /// Mappings of code that are kept of one process.
@@ -20,6 +19,8 @@ const MAPPINGS_MAX: usize = 16_384;
 
 /// A process, as its maps were at one moment.
 pub(super) struct Process {
+    /// A number of its own, as its maps are now.
+    pub(super) number: u32,
     /// When it began, as the kernel side tells.
     started: u64,
     /// How often it had become another program.
@@ -45,13 +46,13 @@ struct Mapping {
 struct Mapped {
     /// Without its path.
     name: Vec<u8>,
-    /// Its number, and how far it is from the addresses its symbols have; found when it is asked for, which most never are.
-    found: Option<Result<(u32, u64), Why>>,
+    /// Its number, found when it is asked for, which most never are.
+    number: Option<Result<u32, Why>>,
 }
 
 impl Process {
-    /// Reads the maps of the process `head` is of, under `root`.
-    pub(super) fn read(root: &Path, head: &StackHead, now_ns: u64) -> Result<Self, Why> {
+    /// Reads the maps of the process `head` is of, under `root`, and calls them `number`.
+    pub(super) fn read(root: &Path, head: &StackHead, number: u32, now_ns: u64) -> Result<Self, Why> {
         let pid = NonZeroU32::new(head.owner.pid).ok_or(Why::Unreadable)?;
         let (thread, maps) = maps(root, pid)?;
         let mappings: Vec<Mapping> = maps
@@ -63,6 +64,7 @@ impl Process {
             return Err(Why::ProcessGone);
         }
         Ok(Self {
+            number,
             started: head.started,
             execs: head.execs,
             read_ns: now_ns,
@@ -81,37 +83,35 @@ impl Process {
         self.at(address).is_some()
     }
 
-    /// The file whose code is at `address` of the process, and how far it is from the addresses its symbols have.
-    pub(super) fn file(&mut self, root: &Path, address: u64, files: &mut Files) -> Result<(Arc<Binary>, u64), Why> {
+    /// What is mapped at `address` of the process, and its file.
+    pub(super) fn mapping(&mut self, root: &Path, address: u64, files: &mut Files) -> Answer {
         let index = self.at(address).ok_or(Why::Undecided)?;
         let mapping = &mut self.mappings[index];
         let (start, end, offset) = (mapping.start, mapping.end, mapping.offset);
+        let found = |file| Found {
+            start,
+            end,
+            offset,
+            file,
+        };
         let Some(mapped) = &mut mapping.file else {
             return Err(Why::Anonymous);
         };
-        match mapped.found {
-            Some(Err(why)) => return Err(why),
-            Some(Ok((number, bias))) => {
-                if let Some(binary) = files.binary(number) {
-                    return Ok((binary, bias));
-                }
-            }
-            None => {}
+        if let Some(number) = mapped.number
+            && let Some(file) = files.descriptor(number?)
+        {
+            return Ok((found(number?), file));
         }
         // Not by its name: that may be another file's by now, or in another mount namespace.
         let path = root.join(format!("proc/{}/map_files/{start:x}-{end:x}", self.thread));
-        let found = stat(&path)
-            .map_err(|_| Why::Unreadable)
-            .and_then(|stat| files.get(FileKey::from_stat(&stat), &mapped.name, || open(&path)))
-            .and_then(|binary| {
-                let bias = binary.bias(start, offset).ok_or(Why::Undecided)?;
-                Ok((binary, bias))
-            });
-        mapped.found = Some(match &found {
-            Ok((binary, bias)) => Ok((binary.number, *bias)),
-            Err(why) => Err(*why),
-        });
-        found
+        let got = stat(&path)
+            .ok()
+            // To open a device may do something.
+            .filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+            .ok_or(Why::Unreadable)
+            .and_then(|stat| files.get(FileKey::from_stat(&stat), &mapped.name, || open(&path)));
+        mapped.number = Some(got.as_ref().map(|(number, _)| *number).map_err(|why| *why));
+        got.map(|(number, file)| (found(number), file))
     }
 
     fn at(&self, address: u64) -> Option<usize> {
@@ -179,7 +179,7 @@ impl Mapping {
             offset,
             file: is_file.then(|| Mapped {
                 name: base_name(name).to_vec(),
-                found: None,
+                number: None,
             }),
         })
     }

@@ -1,4 +1,4 @@
-//! From a copy of a stack to the addresses that called each other.
+//! From copies of stacks to the addresses that called each other: what processes have mapped is told to the symboliser, which unwinds.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,95 +8,168 @@ use tcpwatch_common::StackHead;
 
 use super::files::Files;
 use super::process::Process;
-use super::unwind::{Memory, Registers};
 use crate::clock;
 use crate::input::stacks::{Address, Trace, Why};
+use crate::symboliser::{Answer, Ask, Copied, Place, Stopped, Symboliser, Walked};
 
-/// Frames that are followed at most.
-const FRAMES_MAX: usize = 256;
 /// Processes whose maps are kept; before one more, all are forgotten, and are read again where needed.
 const PROCESSES_MAX: usize = 1024;
 /// How old maps may be: a library may have come, or another in its place.
 const MAPS_MAX_AGE_NS: u64 = 1_000_000_000;
+/// Files that are not read again; before one more, all are forgotten, and are tried again.
+const REFUSED_MAX: usize = 16_384;
 
 /// Unwinds stacks of any process, at once: it may be gone soon.
 pub(super) struct Unwinder {
+    maps: Maps,
+    symboliser: Symboliser,
+    /// Those to unwind next.
+    batch: Vec<Pending>,
+}
+
+/// A stack that waits, and its copy; or why it cannot be unwound.
+struct Pending {
+    head: StackHead,
+    copied: Result<Copied, Why>,
+}
+
+/// What processes have mapped.
+struct Maps {
     root: PathBuf,
     /// At most [`PROCESSES_MAX`], each for [`MAPS_MAX_AGE_NS`].
     processes: HashMap<u32, Process>,
+    /// How often maps were read.
+    reads: u32,
     files: Arc<Mutex<Files>>,
+    /// The files that ended the symboliser: at most [`REFUSED_MAX`].
+    refused: HashMap<u32, Why>,
+    /// The file that was given last.
+    given: Option<u32>,
 }
 
 impl Unwinder {
     /// One that looks under `root`, and keeps what it opens in `files`.
-    pub(super) fn new(root: PathBuf, files: Arc<Mutex<Files>>) -> Self {
+    pub(super) fn new(root: PathBuf, symboliser: Symboliser, files: Arc<Mutex<Files>>) -> Self {
         Self {
-            root,
-            processes: HashMap::new(),
-            files,
+            maps: Maps {
+                root,
+                processes: HashMap::new(),
+                reads: 0,
+                files,
+                refused: HashMap::new(),
+                given: None,
+            },
+            symboliser,
+            batch: Vec::new(),
         }
     }
 
-    /// The stack that `head` and the bytes copied of it show.
-    pub(super) fn unwind(&mut self, head: &StackHead, stack: &[u8]) -> Trace {
-        let mut addresses = Vec::new();
-        let finished = self.follow(head, stack, &mut addresses);
-        Trace { addresses, finished }
+    /// Starts the symboliser: a stack that waits for that may be of a process that is gone then.
+    pub(super) fn start(&mut self) {
+        // The first stack says why.
+        let _ = self.symboliser.start();
     }
 
-    fn follow(&mut self, head: &StackHead, stack: &[u8], addresses: &mut Vec<Address>) -> Result<(), Why> {
-        let pid = head.owner.pid;
-        let now_ns = clock::monotonic_ns();
-        let known = self.processes.get(&pid);
-        let mut fresh = !known
-            .is_some_and(|process| process.is_of(head) && now_ns.saturating_sub(process.read_ns) < MAPS_MAX_AGE_NS);
-        if fresh {
-            self.read(head, now_ns)?;
+    /// Adds the stack that `head` and the bytes copied of it show to those to unwind next; returns how many they are.
+    pub(super) fn push(&mut self, head: &StackHead, stack: &[u8]) -> usize {
+        let copied = self.maps.number(head).map(|process| Copied {
+            process,
+            registers: head.registers.to_vec(),
+            stack: stack.to_vec(),
+        });
+        self.batch.push(Pending { head: *head, copied });
+        self.batch.len()
+    }
+
+    /// Unwinds all that were added since, in their order.
+    pub(super) fn unwind(&mut self) -> Vec<(StackHead, Trace)> {
+        let batch = std::mem::take(&mut self.batch);
+        let heads: HashMap<u32, StackHead> = batch
+            .iter()
+            .filter_map(|pending| Some((pending.copied.as_ref().ok()?.process, pending.head)))
+            .collect();
+        let mut copies = Vec::with_capacity(batch.len());
+        let mut refused = Vec::with_capacity(batch.len());
+        for pending in batch {
+            refused.push((pending.head, pending.copied.as_ref().err().copied()));
+            copies.extend(pending.copied);
         }
-        let mut registers = Registers::from_head(head);
-        let memory = Memory {
-            start: registers.sp(),
-            bytes: stack,
-        };
-        // The innermost frame is at an instruction, the others are where a call returns to, which may be past its function's end.
-        let mut exact = true;
-        while addresses.len() < FRAMES_MAX {
-            let address = registers.pc.wrapping_sub(u64::from(!exact));
-            if !fresh && !self.processes.get(&pid).is_some_and(|process| process.has(address)) {
-                self.read(head, now_ns)?;
-                fresh = true;
-            }
-            let process = self.processes.get_mut(&pid).ok_or(Why::ProcessGone)?;
-            let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = process.file(&self.root, address, &mut files);
-            drop(files);
-            let (binary, bias) = found.inspect_err(|why| {
-                if *why != Why::Undecided {
-                    addresses.push(Address::Anonymous {
-                        pid,
-                        started: head.started,
-                        address,
-                    });
-                }
-            })?;
-            let svma = address.wrapping_sub(bias);
-            addresses.push(Address::File {
-                file: binary.number,
-                svma,
-            });
-            let (rule, section) = binary.rule(svma)?;
-            let Some(caller) = rule.leave(section, &registers, memory, addresses.len() == 1)? else {
-                return Ok(());
+        let mut walked = self.walk(&copies, &heads).into_iter();
+        let trace = |(head, why): (StackHead, Option<Why>)| {
+            let unknown = |why| Walked {
+                places: Vec::new(),
+                finished: Err(why),
             };
-            registers = caller;
-            exact = rule.interrupts;
-        }
-        Err(Why::TooDeep)
+            let walked = why.map(unknown).or_else(|| walked.next());
+            let walked = walked.unwrap_or_else(|| unknown(Why::Stopped));
+            (head, of_process(walked, &head))
+        };
+        refused.into_iter().map(trace).collect()
     }
 
-    /// Reads the maps of the process that `head` is of.
-    fn read(&mut self, head: &StackHead, now_ns: u64) -> Result<(), Why> {
-        let process = Process::read(Path::new(&self.root), head, now_ns).inspect_err(|_| {
+    /// Has `copies` unwound. A file that ends the symboliser is not read again, and the rest is tried once more.
+    fn walk(&mut self, copies: &[Copied], heads: &HashMap<u32, StackHead>) -> Vec<Walked> {
+        let unknown = |why| {
+            let walked = Walked {
+                places: Vec::new(),
+                finished: Err(why),
+            };
+            vec![walked; copies.len()]
+        };
+        while !copies.is_empty() {
+            self.maps.given = None;
+            let maps = &mut self.maps;
+            match self
+                .symboliser
+                .unwind(copies.to_vec(), &mut |ask| maps.answer(ask, heads))
+            {
+                Ok(walked) => return walked,
+                Err(Stopped::NotStarted) => return unknown(Why::NoSymboliser),
+                Err(Stopped::Died | Stopped::TooSlow) => match self.maps.given {
+                    Some(file) => self.maps.refuse(file),
+                    None => return unknown(Why::Stopped),
+                },
+            }
+        }
+        Vec::new()
+    }
+}
+
+/// The stack of the process that `head` is of.
+fn of_process(walked: Walked, head: &StackHead) -> Trace {
+    let address = |place| match place {
+        Place::File(file, svma) => Address::File { file, svma },
+        Place::Anonymous(address) => Address::Anonymous {
+            pid: head.owner.pid,
+            started: head.started,
+            address,
+        },
+    };
+    Trace {
+        addresses: walked.places.into_iter().map(address).collect(),
+        finished: walked.finished,
+    }
+}
+
+impl Maps {
+    /// The number of the maps of the process that `head` is of, which are read if they are too old.
+    fn number(&mut self, head: &StackHead) -> Result<u32, Why> {
+        let now_ns = clock::monotonic_ns();
+        let known = self
+            .processes
+            .get(&head.owner.pid)
+            .filter(|process| process.is_of(head) && now_ns.saturating_sub(process.read_ns) < MAPS_MAX_AGE_NS);
+        if let Some(process) = known {
+            return Ok(process.number);
+        }
+        self.reads = self.reads.wrapping_add(1);
+        self.read(head, self.reads, now_ns)?;
+        Ok(self.reads)
+    }
+
+    /// Reads the maps of the process that `head` is of, and calls them `number`.
+    fn read(&mut self, head: &StackHead, number: u32, now_ns: u64) -> Result<(), Why> {
+        let process = Process::read(&self.root, head, number, now_ns).inspect_err(|_| {
             self.processes.remove(&head.owner.pid);
         })?;
         self.keep(head.owner.pid, process, now_ns);
@@ -111,6 +184,32 @@ impl Unwinder {
             self.processes.clear();
         }
         self.processes.insert(pid, process);
+    }
+
+    /// What the process with the number that is asked for has mapped at an address. A library may have come since its maps were read.
+    fn answer(&mut self, ask: Ask, heads: &HashMap<u32, StackHead>) -> Answer {
+        let head = heads.get(&ask.process).ok_or(Why::Unreadable)?;
+        let pid = head.owner.pid;
+        let is_known = |process: &Process| process.number == ask.process && process.has(ask.address);
+        if !self.processes.get(&pid).is_some_and(is_known) {
+            self.read(head, ask.process, clock::monotonic_ns())?;
+        }
+        let process = self.processes.get_mut(&pid).ok_or(Why::ProcessGone)?;
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let (found, file) = process.mapping(Path::new(&self.root), ask.address, &mut files)?;
+        drop(files);
+        if let Some(why) = self.refused.get(&found.file) {
+            return Err(*why);
+        }
+        self.given = Some(found.file);
+        Ok((found, file))
+    }
+
+    fn refuse(&mut self, file: u32) {
+        if self.refused.len() >= REFUSED_MAX {
+            self.refused.clear();
+        }
+        self.refused.insert(file, Why::Stopped);
     }
 }
 
@@ -128,13 +227,31 @@ mod tests {
         let mut head: StackHead = bytemuck::Zeroable::zeroed();
         head.owner.pid = pid;
         head.started = process(root, NonZeroU32::new(pid).unwrap()).unwrap().start_ns;
-        let mut unwinder = Unwinder::new(root.to_owned(), Arc::default());
+        let symboliser = Symboliser::new(Path::new("/nonexistent"));
+        let mut maps = Unwinder::new(root.to_owned(), symboliser, Arc::default()).maps;
         let mut kept = |pid: u32, now_ns: u64| {
-            unwinder.keep(pid, Process::read(root, &head, now_ns).unwrap(), now_ns);
-            unwinder.processes.len()
+            maps.keep(pid, Process::read(root, &head, 1, now_ns).unwrap(), now_ns);
+            maps.processes.len()
         };
         assert_eq!([1, 2, 3].map(|pid| kept(pid, pid.into())), [1, 2, 3]);
         assert_eq!(kept(4, MAPS_MAX_AGE_NS + 2), 2, "the third may be used still");
         assert_eq!(kept(5, 5 * MAPS_MAX_AGE_NS), 1);
+    }
+
+    #[test]
+    fn without_a_symboliser_a_stack_says_so() {
+        let root = Path::new("/");
+        let pid = std::process::id();
+        let mut head: StackHead = bytemuck::Zeroable::zeroed();
+        head.owner.pid = pid;
+        head.started = process(root, NonZeroU32::new(pid).unwrap()).unwrap().start_ns;
+        let mut gone = head;
+        gone.started += 1_000_000_000_000;
+        let symboliser = Symboliser::new(Path::new("/nonexistent"));
+        let mut unwinder = Unwinder::new(root.to_owned(), symboliser, Arc::default());
+        assert_eq!((unwinder.push(&gone, &[]), unwinder.push(&head, &[])), (1, 2));
+        let traces = unwinder.unwind();
+        let finished: Vec<_> = traces.iter().map(|(_, trace)| trace.finished).collect();
+        assert_eq!(finished, [Err(Why::ProcessGone), Err(Why::NoSymboliser)]);
     }
 }

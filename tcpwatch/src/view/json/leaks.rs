@@ -9,7 +9,7 @@ use crate::detect::finding::Finding;
 use crate::input::owner::Owner;
 use crate::input::socket_owner::{Holder, Unseen};
 use crate::input::socket_scan::AcceptQueue;
-use crate::input::stacks::Why;
+use crate::input::stacks::{Unnamed, Why};
 use crate::model::frame::Frame;
 use crate::model::leaks::{Group, OpenedBy};
 use crate::model::seconds;
@@ -56,6 +56,8 @@ struct FrameLine<'a> {
     address: Option<String>,
     file: Option<&'a str>,
     line: Option<u32>,
+    /// Why the function is unknown, if it is not just that there is no symbol.
+    unnamed: Option<&'static str>,
 }
 
 impl<'a> StackLine<'a> {
@@ -66,6 +68,7 @@ impl<'a> StackLine<'a> {
             address: frame.address.map(|address| format!("0x{address:x}")),
             file: frame.file.as_deref(),
             line: frame.line,
+            unnamed: frame.unnamed.map(Unnamed::key),
         });
         Self {
             sockets: opened.sockets,
@@ -210,6 +213,7 @@ mod tests {
             address: Some(0x1139),
             file: Some("src/serve.rs".into()),
             line: Some(7),
+            unnamed: Some(Unnamed::TooSlow),
         };
         frame.groups[0].opened_by = Some(vec![OpenedBy {
             sockets: 2,
@@ -219,12 +223,13 @@ mod tests {
                 finished: Err(Why::CopyEnded),
             },
         }]);
-        let nothing = json!({ "function": null, "module": null, "address": null, "file": null, "line": null });
+        let nothing =
+            json!({ "function": null, "module": null, "address": null, "file": null, "line": null, "unnamed": null });
         assert_eq!(
             lines(&frame)[0]["stacks"],
             json!([{
                 "sockets": 2, "unfinished": "copy_ended", "caller_known": true,
-                "frames": [{ "function": "serve", "module": "app", "address": "0x1139", "file": "src/serve.rs", "line": 7 }, nothing],
+                "frames": [{ "function": "serve", "module": "app", "address": "0x1139", "file": "src/serve.rs", "line": 7, "unnamed": "symbols_too_slow" }, nothing],
             }])
         );
     }

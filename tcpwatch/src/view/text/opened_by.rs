@@ -92,6 +92,9 @@ fn outer(stack: &Stack) -> Vec<&StackFrame> {
 
 /// What it means that the function to show has no name.
 fn no_symbols(stack: &Stack) -> Option<String> {
+    if let Some(why) = caller(stack).and_then(|frame| frame.unnamed) {
+        return Some(format!("no names: {why}"));
+    }
     // Code that was made while the program ran is in no file, and that is said.
     let in_file = caller(stack).is_some_and(|frame| frame.module.is_some());
     if is_named(stack) || !in_file {
@@ -143,6 +146,7 @@ mod tests {
             address: Some(0x1139),
             file: file.map(Into::into),
             line: file.map(|_| 88),
+            unnamed: None,
         }
     }
 

@@ -2,16 +2,15 @@
 //! stack ends, and is said to. Pure.
 
 use gimli::{
-    CfaRule, EhFrame, Encoding, EndianArcSlice, Evaluation, EvaluationResult, Expression, LittleEndian, Location,
+    CfaRule, EhFrame, Encoding, EndianRcSlice, Evaluation, EvaluationResult, Expression, LittleEndian, Location,
     Register, RegisterRule, UnwindExpression, Value,
 };
-use tcpwatch_common::StackHead;
 use tcpwatch_common::stack::REGISTER_BYTES;
 
 use crate::input::stacks::Why;
 
 /// The bytes of a section.
-pub(super) type Section = EndianArcSlice<LittleEndian>;
+pub(super) type Section = EndianRcSlice<LittleEndian>;
 
 /// What the architecture calls which register (its psABI's DWARF numbers, and the kernel's `struct pt_regs`).
 struct Arch {
@@ -97,16 +96,16 @@ pub(super) struct Registers {
 }
 
 impl Registers {
-    /// Those the task had when it called the kernel.
-    pub(super) fn from_head(head: &StackHead) -> Self {
+    /// Those the task had when it called the kernel: the words of `struct pt_regs`.
+    pub(super) fn from_words(words: &[u64]) -> Self {
         let mut registers = Self {
             pc: 0,
             values: [None; REGISTERS],
         };
         for &(number, word) in ARCH.words {
-            registers.values[usize::from(number)] = Some(head.registers[word]);
+            registers.values[usize::from(number)] = words.get(word).copied();
         }
-        registers.go_to(head.registers[ARCH.pc]);
+        registers.go_to(words.get(ARCH.pc).copied().unwrap_or(0));
         registers
     }
 
