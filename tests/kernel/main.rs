@@ -49,5 +49,6 @@ mod side_by_side;
 mod slow_output;
 mod snapshot;
 mod stacks;
+mod strangers;
 mod time_wait;
 mod timens;

@@ -251,13 +251,24 @@ fn by_other_options() {
             let of_some = place.path().join(command);
             fs::create_dir(&of_some).expect("a directory");
             chown(&of_some, Some(NOBODY), Some(NOBODY)).expect("a directory of ours");
-            let mut all = Run::start(&of_some, &[command, "-d", "3"], "json");
-            let mut some = Run::start(&of_some, &[&[command, "-d", "3"], &select[..2]].concat(), "csv");
             let listener = listen(SocketAddr::new(LOOPBACK, PORT), 128);
-            while !(all.has_ended() & some.has_ended()) {
+            let all = Run::start(&of_some, &[command], "json");
+            let some = Run::start(&of_some, &[&[command], &select[..2]].concat(), "csv");
+            let work = || {
                 bulk::connections(4);
                 drop(pair(&listener));
-            }
+            };
+            let shows = |form: &str| {
+                let live = fs::metadata(of_some.join(form).with_extension("live"));
+                live.is_ok_and(|live| live.len() > 1000)
+            };
+            until("both to show rows", || {
+                work();
+                shows("json") && shows("csv")
+            });
+            (0..60).for_each(|_| work());
+            all.process.signal(Signal::INT);
+            some.process.signal(Signal::INT);
             all.shown(&of_some);
             let live = some.shown(&of_some);
             let replayed = replayed(&of_some.join("json"), &[&[command], &select[..]].concat());
@@ -272,17 +283,23 @@ fn by_other_options() {
                 cells.collect()
             };
             let (live, replayed) = (rows(&live), rows(&replayed));
-            assert!(live.len() > 20, "{live:?}");
             // A connect that has no port yet is the same row as every other one.
-            let is_once = |row: &&Vec<String>| live.iter().filter(|other| other == row).count() == 1;
-            let next_once = |from: usize| live[from..].iter().find(is_once).expect("a row that comes once");
-            let (first, last) = (next_once(live.len() / 4), next_once(live.len() / 2));
+            let is_once =
+                |rows: &[Vec<String>], row: &Vec<String>| rows.iter().filter(|other| *other == row).count() == 1;
+            let in_both = |row: &&Vec<String>| is_once(&live, row) && is_once(&replayed, row);
+            // By then both have found the owner of the listener, which was there before them.
+            let first = live[live.len() / 2..].iter().find(in_both).expect("the runs overlap");
+            let last = live.iter().rfind(in_both).expect("the runs overlap");
             let between = |rows: &[Vec<String>]| -> Vec<Vec<String>> {
                 let from = rows.iter().position(|row| row == first).expect("the row is in both");
                 let to = rows.iter().position(|row| row == last).expect("the row is in both");
                 rows[from..=to].to_vec()
             };
-            assert_eq!(between(&live), between(&replayed), "{command}");
+            assert!(between(&live).len() > 20, "{command}");
+            let mut both = between(&live).into_iter().zip(between(&replayed));
+            let other = both.find(|(live, replayed)| live != replayed);
+            assert_eq!(other, None, "{command}");
+            assert_eq!(between(&live).len(), between(&replayed).len(), "{command}");
         }
     });
 }

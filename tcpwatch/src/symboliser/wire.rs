@@ -77,7 +77,7 @@ pub struct Frame {
 }
 
 /// A perf map, and its state: a map that has grown is another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MapId {
     /// Device and inode number of the file.
     pub file: (u64, u64),

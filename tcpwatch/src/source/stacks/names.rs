@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use super::files::File;
 use super::{debug_file, perf_map};
 use crate::input::stacks::{Address, Stack, StackFrame, Trace, Unnamed};
-use crate::symboliser::{Frame, Symboliser};
+use crate::symboliser::{Frame, MapId, Symboliser};
 
 /// Names of the C library's files: what is in them is on the way from the caller to the kernel.
 const C_LIBRARIES: [&str; 5] = ["libc.so", "libc-", "libpthread", "ld-musl", "libc.musl"];
@@ -36,8 +36,17 @@ const REFUSED_MAX: usize = 16_384;
 pub(super) struct Names {
     root: PathBuf,
     symboliser: Symboliser,
-    /// The files whose symbols ended the symboliser: at most [`REFUSED_MAX`].
-    refused: HashMap<u32, Unnamed>,
+    /// The files that ended the symboliser: at most [`REFUSED_MAX`].
+    refused: HashMap<Read, Unnamed>,
+}
+
+/// What the symboliser reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Read {
+    /// The symbols of a file, by its number.
+    File(u32),
+    /// A perf map.
+    Map(MapId),
 }
 
 /// Where code is from.
@@ -106,29 +115,38 @@ impl Names {
         files: &HashMap<u32, File>,
         addresses: Vec<u64>,
     ) -> Result<Vec<Vec<Frame>>, Unnamed> {
-        if let Some(why) = self.refused.get(&number) {
-            return Err(*why);
-        }
         let file = files.get(&number).and_then(|file| file.open.as_ref());
         let file = file.ok_or(Unnamed::Unreadable)?;
-        let root = &self.root;
-        let found = self.symboliser.functions(number, file.as_fd(), addresses, &|build_id| {
-            debug_file::open(root, build_id)
-        });
-        if let Err(why @ (Unnamed::Died | Unnamed::TooSlow)) = found {
-            if self.refused.len() >= REFUSED_MAX {
-                self.refused.clear();
-            }
-            self.refused.insert(number, why);
-        }
-        found
+        let root = self.root.clone();
+        self.read(Read::File(number), |symboliser| {
+            symboliser.functions(number, file.as_fd(), addresses, &|build_id| {
+                debug_file::open(&root, build_id)
+            })
+        })
     }
 
     fn of_process(&mut self, pid: u32, started: u64, addresses: Vec<u64>) -> Result<Vec<Vec<Frame>>, Unnamed> {
         match perf_map::open(&self.root, pid, started)? {
-            Some((map, file)) => self.symboliser.mapped(map, file.as_fd(), addresses),
+            Some((map, file)) => self.read(Read::Map(map), |symboliser| {
+                symboliser.mapped(map, file.as_fd(), addresses)
+            }),
             None => Ok(vec![Vec::new(); addresses.len()]),
         }
+    }
+
+    /// Has `what` read, unless that ended the symboliser before.
+    fn read<T>(&mut self, what: Read, read: impl FnOnce(&mut Symboliser) -> Result<T, Unnamed>) -> Result<T, Unnamed> {
+        if let Some(why) = self.refused.get(&what) {
+            return Err(*why);
+        }
+        let found = read(&mut self.symboliser);
+        if let Err(why @ (Unnamed::Died | Unnamed::TooSlow)) = found {
+            if self.refused.len() >= REFUSED_MAX {
+                self.refused.clear();
+            }
+            self.refused.insert(what, why);
+        }
+        found
     }
 }
 
