@@ -9,11 +9,14 @@ use super::output::{Output, Rows};
 use super::{OUTPUT, Plan};
 use crate::detect::{self, Detector};
 use crate::input::Input;
+use crate::model::input_filter::InputFilter;
 use crate::model::world::World;
 use crate::view::View;
 
 /// Passes inputs to the model, and its frames to the view.
 pub(super) struct Sink<'a, O> {
+    /// Leaves out what is not recorded, in a run with a filter.
+    filter: Option<InputFilter>,
     world: World,
     detectors: Vec<Box<dyn Detector>>,
     view: &'a mut dyn View,
@@ -78,7 +81,10 @@ impl<'a, O: Print> Sink<'a, O> {
         out: O,
         observe: &'a mut dyn FnMut(&Input) -> Result<()>,
     ) -> Self {
+        // What a recording leaves out, the run does not show either, so that both show the same.
+        let is_filtered = plan.record.is_some() && !plan.options.filter.is_any_socket();
         Self {
+            filter: is_filtered.then(|| InputFilter::new(plan.options.filter.clone(), plan.needs)),
             world: World::new(plan.shows, plan.options.filter.clone()),
             detectors: detect::all(),
             view,
@@ -99,6 +105,17 @@ impl<'a, O: Print> Sink<'a, O> {
     }
 
     pub(super) fn take(&mut self, input: Input) {
+        match self.filter.take() {
+            Some(mut filter) => {
+                filter.take(input, &mut |input| self.apply(input));
+                self.filter = Some(filter);
+            }
+            None => self.apply(input),
+        }
+    }
+
+    /// Shows `input` to the observer, and passes it to the model.
+    fn apply(&mut self, input: Input) {
         if let Err(error) = (self.observe)(&input)
             && self.shown.is_ok()
         {

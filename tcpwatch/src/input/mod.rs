@@ -118,6 +118,8 @@ pub struct EndCounts {
     pub missed: Option<u64>,
     /// Rows that the reader of the output did not take in time.
     pub dropped: u64,
+    /// Records that were left out for their owners before they reached the model and the recording.
+    pub unmatched: u64,
 }
 
 /// A fact. The model learns nothing in any other way, whether the source is the live kernel, a recording or a test.

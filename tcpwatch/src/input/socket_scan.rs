@@ -72,7 +72,7 @@ pub struct SocketScan {
     pub held: HashMap<NonZeroU32, SocketHolders>,
     /// The requested processes, former holders of stuck sockets, that have exited.
     pub exited: HashSet<NonZeroU32>,
-    /// Inode numbers of all sockets in any state; `None` if not requested.
+    /// Inode numbers of all sockets in any state; `None` if not requested, and after the source has used it.
     pub open: Option<HashSet<u32>>,
     /// The user stack that opened each socket, by inode number. A socket opened before the start has none. `None` without
     /// `--stacks`.

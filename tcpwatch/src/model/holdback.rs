@@ -18,10 +18,10 @@ use crate::input::reset_reasons::Reasons;
 /// virtual CPU may be stopped between them.
 const RESET_WAIT_NS: u64 = 50_000_000;
 /// How long a record waits for its owner or a cgroup, ns: longer than a look-up in /proc may take.
-const OWNER_WAIT_NS: u64 = 15_000_000_000;
+pub(super) const OWNER_WAIT_NS: u64 = 15_000_000_000;
 /// Records held back at most when they are released. Beyond that, the oldest are released as they are, each with the reason why its owner
 /// is unknown.
-const CAPACITY: usize = 65_536;
+pub(super) const CAPACITY: usize = 65_536;
 
 /// A queue of records in order of arrival. The first may wait for a reset or for its owner; all others wait behind it. The queue has
 /// [`CAPACITY`] records at most, and those of one batch of the source, 1,024. Each waits for [`OWNER_WAIT_NS`] at most, or until what came

@@ -1,6 +1,7 @@
 //! What tcpwatch knows about connections. Pure code: it reads no clock, file or terminal.
 
 pub mod burst;
+mod cgroups;
 pub mod churn;
 pub mod counts;
 pub mod ending;
@@ -8,6 +9,7 @@ pub mod filter;
 pub mod format;
 pub mod frame;
 pub mod holdback;
+pub mod input_filter;
 pub mod latency;
 pub mod leaks;
 pub mod ports;

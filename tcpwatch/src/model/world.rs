@@ -2,7 +2,6 @@
 //!
 //! It asks the source nothing and reads no clock, so the same inputs always give the same frames.
 
-mod cgroups;
 mod interval;
 mod stuck_tracker;
 #[cfg(test)]
@@ -11,10 +10,10 @@ mod trace_tracker;
 
 use jiff::Timestamp;
 
-use self::cgroups::CgroupPaths;
 use self::interval::HeldInterval;
 use self::stuck_tracker::StuckTracker;
 use self::trace_tracker::TraceTracker;
+use super::cgroups::CgroupPaths;
 use super::churn::Churn;
 use super::filter::Filter;
 use super::frame::Frame;

@@ -362,6 +362,7 @@ mod tests {
                 lost: 1,
                 missed: None,
                 dropped: 2,
+                unmatched: 3,
             })),
         ]
     }

@@ -337,6 +337,7 @@ impl Live {
             lost: ledger.lost + self.stream.as_ref().map_or(0, Stream::undecoded),
             missed: self.kernel.missed(),
             dropped: 0,
+            unmatched: 0,
         })
     }
 

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
-use super::cgroups::CgroupPaths;
 use crate::input::needs::StuckNeeds;
 use crate::input::socket_scan::SocketScan;
 use crate::input::{Session, Transition};
+use crate::model::cgroups::CgroupPaths;
 use crate::model::filter::owner::OwnerFilter;
 use crate::model::leaks::{Leaks, LeaksFrame, opened_by};
 

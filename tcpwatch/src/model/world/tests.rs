@@ -686,7 +686,7 @@ proptest! {
         inputs.insert(0, Input::Session(Box::new(session)));
         inputs.push(Input::StreamEnd);
         let moves = [[count; STATES]; STATES];
-        inputs.push(Input::End(Box::new(EndCounts { moves, lost: count, missed: Some(count), dropped: count })));
+        inputs.push(Input::End(Box::new(EndCounts { moves, lost: count, missed: Some(count), dropped: count, unmatched: count })));
         let (once, _) = frames(OwnerFilter::default(), &inputs);
         let (again, _) = frames(OwnerFilter::default(), &inputs);
         for (once, again) in once.iter().zip(&again) {

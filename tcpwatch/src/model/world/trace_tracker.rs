@@ -1,7 +1,7 @@
 //! Turns transitions or finished connections into rows of a trace.
 
-use super::cgroups::CgroupPaths;
 use crate::input::{EndCounts, Session};
+use crate::model::cgroups::CgroupPaths;
 use crate::model::filter::owner::OwnerFilter;
 use crate::model::holdback::{Holdback, Released};
 use crate::model::trace::{TraceRecord, TraceRow, TraceTotals};
@@ -56,7 +56,7 @@ impl<T: TraceRecord> TraceTracker<T> {
             seen: T::count(&counts.moves),
             printed: self.printed.saturating_sub(counts.dropped),
             dropped: counts.dropped,
-            unmatched: self.unmatched,
+            unmatched: self.unmatched.saturating_add(counts.unmatched),
             lost: counts.lost,
             missed: counts.missed,
         }

@@ -199,11 +199,13 @@ impl StuckScans {
     }
 
     /// Takes what a scan found.
-    pub(super) fn take(&mut self, (scan, before): (SocketScan, ScansBefore)) -> SocketScan {
+    pub(super) fn take(&mut self, (mut scan, before): (SocketScan, ScansBefore)) -> SocketScan {
         self.scans += 1;
         self.has_failed = false;
         self.before = before;
-        if let (Some(stacks), Some(open)) = (&self.stacks, &scan.open) {
+        // Nobody else needs it, so it is not recorded either.
+        let open = scan.open.take();
+        if let (Some(stacks), Some(open)) = (&self.stacks, open) {
             // What the kernel ended is in no dump.
             let is_kept = |inode| self.before.has_ended(inode) || self.ended.contains(&inode);
             stacks.retain(scan.started_ns, |inode| {

@@ -18,7 +18,7 @@ type Key = (Option<NonZeroU32>, Comm, Option<NonZeroU64>);
 /// The cgroup of each owner, in two generations of [`CAPACITY`]. When the newer is full, the older is dropped; before that none expires.
 /// That loses nothing needed: the source sends the cgroup of an owner again with each batch of records that names it.
 #[derive(Debug, Default)]
-pub(super) struct CgroupPaths {
+pub(crate) struct CgroupPaths {
     new: HashMap<Key, Option<Arc<Cgroup>>>,
     old: HashMap<Key, Option<Arc<Cgroup>>>,
 }
@@ -28,7 +28,7 @@ fn key(owner: &Owner) -> Key {
 }
 
 impl CgroupPaths {
-    pub(super) fn insert(&mut self, owner: &Owner, cgroup: Option<Arc<Cgroup>>) {
+    pub(crate) fn insert(&mut self, owner: &Owner, cgroup: Option<Arc<Cgroup>>) {
         if self.new.len() >= CAPACITY {
             self.old = std::mem::take(&mut self.new);
         }
@@ -36,13 +36,13 @@ impl CgroupPaths {
     }
 
     /// The cgroup of `owner`; `None` where it is unknown.
-    pub(super) fn get(&self, owner: &Owner) -> Option<Arc<Cgroup>> {
+    pub(crate) fn get(&self, owner: &Owner) -> Option<Arc<Cgroup>> {
         let key = key(owner);
         self.new.get(&key).or_else(|| self.old.get(&key)).cloned().flatten()
     }
 
     /// Whether it is known of all `processes` in which cgroup they are, or that nobody knows.
-    pub(super) fn has_all(&self, processes: impl IntoIterator<Item = Owner>) -> bool {
+    pub(crate) fn has_all(&self, processes: impl IntoIterator<Item = Owner>) -> bool {
         processes.into_iter().all(|process| {
             let key = key(&process);
             self.new.contains_key(&key) || self.old.contains_key(&key)
@@ -50,7 +50,7 @@ impl CgroupPaths {
     }
 
     /// Whether `owner` matches `filter`. An unknown owner matches only a filter without conditions.
-    pub(super) fn matches(&self, owner: Option<Owner>, filter: &OwnerFilter) -> bool {
+    pub(crate) fn matches(&self, owner: Option<Owner>, filter: &OwnerFilter) -> bool {
         let matches = |owner: Owner| filter.matches(owner.pid, &owner.comm, || self.get(&owner));
         filter.is_any() || owner.is_some_and(matches)
     }

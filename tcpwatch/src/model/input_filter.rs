@@ -1,0 +1,534 @@
+//! Leaves out of a run what its filter does not select, so that a recording has nothing of other connections and processes.
+//!
+//! The kernel side selects records by the ends of their sockets. Left to do here: records of other owners, whose owners may be known
+//! later than the records, and what scans and listeners show of other sockets.
+
+use std::collections::VecDeque;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
+
+use hashbrown::{HashMap, HashSet};
+
+use super::cgroups::CgroupPaths;
+use super::filter::Filter;
+use super::holdback::{CAPACITY, OWNER_WAIT_NS};
+use crate::input::listener::Listener;
+use crate::input::needs::Needs;
+use crate::input::owner::{Owner, UnknownOwner};
+use crate::input::socket::{Address, Family};
+use crate::input::socket_scan::SocketScan;
+use crate::input::{Input, Transition};
+
+/// Passes on the inputs that a filter selects, in their order.
+#[derive(Debug)]
+pub struct InputFilter {
+    filter: Filter,
+    /// Whether records without an owner are asked for, and the cgroups of all processes.
+    awaits_owners: bool,
+    awaits_cgroups: bool,
+    /// Inputs that wait for the owner of the first. As in [`super::holdback`], there are [`CAPACITY`] at most, and each waits for
+    /// [`OWNER_WAIT_NS`] at most.
+    queue: VecDeque<HeldInput>,
+    /// Inputs passed on or left out so far. The number of an input less this is its index in the queue.
+    released: u64,
+    /// Numbers of the records in the queue that wait for the owner of a socket, by its inode number, oldest first.
+    awaiting_owner: HashMap<NonZeroU32, VecDeque<u64>>,
+    /// Time of the last tick that came, ns.
+    monotonic_ns: u64,
+    is_stream_over: bool,
+    /// The cgroups that are known, and those that were passed on.
+    cgroups: CgroupPaths,
+    passed_cgroups: CgroupPaths,
+    /// Connections that were passed on, and may be amended.
+    ended: Recent<NonZeroU64>,
+    /// Inode numbers and ports of sockets that were passed on.
+    inodes: Recent<NonZeroU32>,
+    ports: Recent<u16>,
+    /// The sockets of the last two scans, by their ends, with their cookies.
+    scanned: [HashMap<Ends, Option<NonZeroU64>>; 2],
+    /// The processes that the last scan with owners named.
+    pids: HashSet<NonZeroU32>,
+    /// Inode numbers of listeners that were left out, and whose owners are asked for.
+    left_out: HashSet<NonZeroU32>,
+    /// Records that were left out.
+    unmatched: u64,
+}
+
+/// Both ends of a socket.
+type Ends = (Address, u16, Address, u16);
+
+/// An input that is held back, with the owner of its socket where that came later.
+#[derive(Debug)]
+struct HeldInput {
+    input: Input,
+    awaits_owner_of: Option<NonZeroU32>,
+    answer: Option<Result<Owner, UnknownOwner>>,
+}
+
+impl HeldInput {
+    /// The transition of a record.
+    const fn event(&self) -> Option<&Transition> {
+        match &self.input {
+            Input::Transition(event) => Some(event),
+            Input::Connection(connection) => Some(&connection.last),
+            _ => None,
+        }
+    }
+
+    /// The owner of the socket of a record.
+    fn owner(&self) -> Option<Owner> {
+        let found = self.answer.and_then(Result::ok);
+        self.event()?.owner.or(found)
+    }
+
+    /// The process that closed the connection of a record, if that is another.
+    const fn closer(&self) -> Option<Owner> {
+        match &self.input {
+            Input::Connection(connection) => connection.closer,
+            _ => None,
+        }
+    }
+
+    /// The processes that a record names.
+    fn processes(&self) -> impl Iterator<Item = Owner> {
+        self.owner().into_iter().chain(self.closer())
+    }
+}
+
+impl InputFilter {
+    /// A filter of the inputs of a run with these `needs`, whose source has the same `filter`.
+    #[must_use]
+    pub fn new(filter: Filter, needs: Needs) -> Self {
+        let by_owner = !filter.owner.is_any();
+        Self {
+            awaits_owners: by_owner && needs.rows(),
+            awaits_cgroups: by_owner && (needs.rows() || !filter.owner.cgroups.is_empty()),
+            filter,
+            queue: VecDeque::new(),
+            released: 0,
+            awaiting_owner: HashMap::new(),
+            monotonic_ns: 0,
+            is_stream_over: false,
+            cgroups: CgroupPaths::default(),
+            passed_cgroups: CgroupPaths::default(),
+            ended: Recent::default(),
+            inodes: Recent::default(),
+            ports: Recent::default(),
+            scanned: Default::default(),
+            pids: HashSet::new(),
+            left_out: HashSet::new(),
+            unmatched: 0,
+        }
+    }
+
+    /// Takes `input`, and gives `each` what is passed on by now.
+    pub fn take(&mut self, input: Input, each: &mut dyn FnMut(Input)) {
+        match &input {
+            Input::Owner { inode, owner } => self.set_owner(*inode, *owner, each),
+            Input::CgroupPath { owner, cgroup } if self.awaits_cgroups => self.cgroups.insert(owner, cgroup.clone()),
+            _ => {
+                match &input {
+                    Input::Tick { monotonic_ns, .. } => self.monotonic_ns = *monotonic_ns,
+                    Input::StreamEnd => self.is_stream_over = true,
+                    _ => {}
+                }
+                self.hold(input);
+            }
+        }
+        while self.queue.front().is_some_and(|first| !self.waits(first)) {
+            self.release(each);
+        }
+    }
+
+    fn hold(&mut self, input: Input) {
+        let mut held = HeldInput {
+            input,
+            awaits_owner_of: None,
+            answer: None,
+        };
+        if self.awaits_owners
+            && let Some(inode) = held.event().and_then(Transition::asks_owner)
+        {
+            held.awaits_owner_of = Some(inode);
+            let number = self.released + self.queue.len() as u64;
+            self.awaiting_owner.entry(inode).or_default().push_back(number);
+        }
+        self.queue.push_back(held);
+    }
+
+    /// Sets the owner of the oldest record that waits for the owner of socket `inode`; other answers are of what was left out, or, without
+    /// a filter on owners, of records that were passed on.
+    fn set_owner(&mut self, inode: NonZeroU32, owner: Result<Owner, UnknownOwner>, each: &mut dyn FnMut(Input)) {
+        if self.filter.owner.is_any() {
+            if !self.left_out.remove(&inode) {
+                each(Input::Owner { inode, owner });
+            }
+            return;
+        }
+        let number = self.pop_awaiting(inode);
+        let index = number.and_then(|number| usize::try_from(number.checked_sub(self.released)?).ok());
+        if let Some(held) = index.and_then(|index| self.queue.get_mut(index)) {
+            held.awaits_owner_of = None;
+            held.answer = Some(owner);
+        }
+    }
+
+    /// Ends the wait of the oldest record that waits for the owner of socket `inode`; returns its number.
+    fn pop_awaiting(&mut self, inode: NonZeroU32) -> Option<u64> {
+        let numbers = self.awaiting_owner.get_mut(&inode)?;
+        let oldest = numbers.pop_front();
+        if numbers.is_empty() {
+            self.awaiting_owner.remove(&inode);
+        }
+        oldest
+    }
+
+    /// Whether it may still turn out that `held` is selected.
+    fn waits(&self, held: &HeldInput) -> bool {
+        let Some(event) = held.event() else { return false };
+        let waited_ns = self.monotonic_ns.saturating_sub(event.monotonic_ns);
+        if self.is_stream_over || self.queue.len() > CAPACITY || waited_ns > OWNER_WAIT_NS {
+            return false;
+        }
+        held.awaits_owner_of.is_some() || self.awaits_cgroups && !self.cgroups.has_all(held.processes())
+    }
+
+    /// Passes on the first input of the queue, or leaves it out.
+    fn release(&mut self, each: &mut dyn FnMut(Input)) {
+        let Some(mut held) = self.queue.pop_front() else { return };
+        if let Some(inode) = held.awaits_owner_of.take() {
+            self.pop_awaiting(inode);
+            held.answer = Some(Err(UnknownOwner::NotScanned));
+        }
+        self.released += 1;
+        if let Some(&event) = held.event() {
+            if self.selects(&event, &held) {
+                self.pass_record(&event, held, each);
+            } else {
+                self.unmatched += 1;
+            }
+            return;
+        }
+        let mut input = held.input;
+        match &mut input {
+            Input::CloseAmended { id, .. } if !self.filter.owner.is_any() && !self.ended.contains(id) => return,
+            Input::ListenerDrops(listeners) => self.strip_listeners(listeners),
+            Input::SocketScan { scan, .. } => self.strip_scan(scan),
+            Input::End(counts) => counts.unmatched = self.unmatched,
+            _ => {}
+        }
+        each(input);
+    }
+
+    /// Whether the filter selects the owner of a record, or, of a socket that a scan showed, one of its holders.
+    fn selects(&self, event: &Transition, held: &HeldInput) -> bool {
+        let owner = &self.filter.owner;
+        self.cgroups.matches(held.owner(), owner)
+            || self.cgroups.matches(held.closer(), owner)
+            || self.is_scanned(event)
+    }
+
+    fn is_scanned(&self, event: &Transition) -> bool {
+        let ends = ends(event);
+        let cookies = self.scanned.iter().filter_map(|sockets| sockets.get(&ends));
+        let mut cookies = cookies.map(|cookie| (*cookie, event.cookie));
+        cookies.any(|cookies| !matches!(cookies, (Some(one), Some(other)) if one != other))
+    }
+
+    /// Passes on a record with what is known of its processes.
+    fn pass_record(&mut self, event: &Transition, held: HeldInput, each: &mut dyn FnMut(Input)) {
+        self.ports
+            .extend([event.lport, event.rport].into_iter().flatten().map(NonZeroU16::get));
+        self.inodes.extend(event.inode);
+        if event.evidence.is_some() {
+            self.ended.extend(event.id);
+        }
+        if self.awaits_cgroups {
+            held.processes().for_each(|process| self.pass_cgroup(process, each));
+        }
+        each(held.input);
+        if let (Some(owner), Some(inode)) = (held.answer, event.inode) {
+            each(Input::Owner { inode, owner });
+        }
+    }
+
+    /// Passes on the cgroup of `owner`, unless that was done.
+    fn pass_cgroup(&mut self, owner: Owner, each: &mut dyn FnMut(Input)) {
+        let cgroup = self.cgroups.get(&owner);
+        let is_passed = self.passed_cgroups.has_all([owner]) && self.passed_cgroups.get(&owner) == cgroup;
+        if self.cgroups.has_all([owner]) && !is_passed {
+            self.passed_cgroups.insert(&owner, cgroup.clone());
+            each(Input::CgroupPath { owner, cgroup });
+        }
+    }
+
+    /// Leaves out the listeners that do not match. A listener has no remote end, so it matches no filter on that.
+    fn strip_listeners(&mut self, listeners: &mut Vec<Listener>) {
+        let Self {
+            filter,
+            cgroups,
+            left_out,
+            ..
+        } = self;
+        listeners.retain(|listener| {
+            let (family, any): (_, IpAddr) = match listener.address.ip {
+                IpAddr::V4(_) => (Family::Ipv4, Ipv4Addr::UNSPECIFIED.into()),
+                IpAddr::V6(_) => (Family::Ipv6, Ipv6Addr::UNSPECIFIED.into()),
+            };
+            let is_selected = filter.matches_ends(family, (listener.address.ip, listener.port), (any, 0))
+                && cgroups.matches(listener.owner, &filter.owner);
+            if !is_selected {
+                left_out.extend(listener.asks_owner());
+            }
+            is_selected
+        });
+    }
+
+    /// Leaves out what `scan` has of other sockets than those it selected and those of records that were passed on.
+    fn strip_scan(&mut self, scan: &mut SocketScan) {
+        let mut scanned = HashMap::with_capacity(scan.sockets.len());
+        for found in &mut scan.sockets {
+            let socket = &found.detail.socket;
+            let ends = (socket.local, socket.lport, socket.remote, socket.rport);
+            scanned.insert(ends, found.detail.cookie);
+            self.ports.extend([socket.lport, socket.rport]);
+            self.inodes.extend(socket.inode);
+            if let Some(awaited) = &mut found.awaited {
+                let is_selected = self.cgroups.matches(awaited.owner, &self.filter.owner);
+                awaited.owner = awaited.owner.filter(|_| is_selected);
+            }
+        }
+        let [last, before] = &mut self.scanned;
+        *before = std::mem::replace(last, scanned);
+        scan.listeners.retain(|(_, port)| self.ports.contains(port));
+        scan.held.retain(|inode, _| self.inodes.contains(inode));
+        if let Some(opened_at) = &mut scan.opened_at {
+            opened_at.retain(|inode, _| self.inodes.contains(inode));
+            let named: HashSet<_> = opened_at.values().copied().collect();
+            scan.stacks.retain(|id, _| named.contains(id));
+        }
+        scan.exited.retain(|pid| self.pids.contains(pid));
+        if scan.unseen.is_some() {
+            self.pids = pids(scan).collect();
+        }
+    }
+}
+
+/// The ends of the socket of `event`.
+fn ends(event: &Transition) -> Ends {
+    let [lport, rport] = [event.lport, event.rport].map(|port| port.map_or(0, NonZeroU16::get));
+    (event.local, lport, event.remote, rport)
+}
+
+/// The processes that `scan` names.
+fn pids(scan: &SocketScan) -> impl Iterator<Item = NonZeroU32> {
+    let held = scan.held.values().map(|held| (held.process, &held.holders));
+    let all = scan
+        .sockets
+        .iter()
+        .map(|found| (found.process, &found.holders))
+        .chain(held);
+    all.flat_map(|(process, holders)| {
+        let holders = holders.iter().filter_map(|holder| holder.process.pid);
+        process.and_then(|owner| owner.pid).into_iter().chain(holders)
+    })
+}
+
+/// Values that came lately: at least the last [`CAPACITY`] different ones, and twice as many at most.
+#[derive(Debug)]
+struct Recent<T> {
+    new: HashSet<T>,
+    old: HashSet<T>,
+}
+
+impl<T> Default for Recent<T> {
+    fn default() -> Self {
+        Self {
+            new: HashSet::new(),
+            old: HashSet::new(),
+        }
+    }
+}
+
+impl<T: Eq + Hash> Recent<T> {
+    fn extend(&mut self, values: impl IntoIterator<Item = T>) {
+        for value in values {
+            if self.new.len() >= CAPACITY {
+                self.old = std::mem::take(&mut self.new);
+            }
+            self.new.insert(value);
+        }
+    }
+
+    fn contains(&self, value: &T) -> bool {
+        self.new.contains(value) || self.old.contains(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use tcpwatch_common::{Evidence, TcpState};
+
+    use super::*;
+    use crate::input::EndCounts;
+    use crate::input::listener::tests::dropping;
+    use crate::input::owner::Comm;
+    use crate::input::owner::tests::owner;
+    use crate::input::socket_scan::SocketHolders;
+    use crate::model::filter::owner::OwnerFilter;
+
+    const ROWS: Needs = Needs {
+        counts: false,
+        transitions: true,
+        connections: false,
+        churn: false,
+        latency: None,
+        stuck: None,
+    };
+
+    /// A filter on the process name `app`.
+    fn of_app() -> InputFilter {
+        let owner = OwnerFilter {
+            comms: vec![Comm::new(b"app")],
+            ..OwnerFilter::default()
+        };
+        let filter = Filter {
+            owner,
+            ..Filter::default()
+        };
+        InputFilter::new(filter, ROWS)
+    }
+
+    /// The end of connection `id`, of `owner`, or of the holder of the socket with that inode number.
+    fn ended(id: u64, owner: Option<Owner>) -> Transition {
+        Transition {
+            id: NonZeroU64::new(id),
+            owner,
+            inode: NonZeroU32::new(u32::try_from(id).unwrap()),
+            evidence: Some(Evidence::default()),
+            ..Transition::between(TcpState::Established, TcpState::Close)
+        }
+    }
+
+    fn tick(monotonic_ns: u64) -> Input {
+        Input::Tick {
+            time: Timestamp::UNIX_EPOCH,
+            monotonic_ns,
+        }
+    }
+
+    fn answer(inode: u32, owner: Result<Owner, UnknownOwner>) -> Input {
+        let inode = NonZeroU32::new(inode).unwrap();
+        Input::Owner { inode, owner }
+    }
+
+    fn cgroup(owner: Owner) -> Input {
+        Input::CgroupPath { owner, cgroup: None }
+    }
+
+    fn amended(id: u64) -> Input {
+        Input::CloseAmended {
+            id: NonZeroU64::new(id).unwrap(),
+            evidence: Evidence::default(),
+        }
+    }
+
+    fn pass(filter: &mut InputFilter, inputs: &[Input]) -> Vec<Input> {
+        let mut passed = Vec::new();
+        for input in inputs {
+            filter.take(input.clone(), &mut |input| passed.push(input));
+        }
+        passed
+    }
+
+    #[test]
+    fn records_wait_for_their_owners_and_those_of_others_are_left_out() {
+        let (app, other) = (owner(7, "app"), owner(8, "other"));
+        let mut filter = of_app();
+        let [mine, late, theirs] = [ended(1, Some(app)), ended(2, None), ended(3, Some(other))];
+        let inputs = [mine, late, theirs].map(Input::Transition);
+        assert_eq!(pass(&mut filter, &inputs), [], "no cgroup is known");
+        assert_eq!(
+            pass(&mut filter, &[cgroup(app), cgroup(other)]),
+            [cgroup(app), Input::Transition(mine)]
+        );
+        assert_eq!(pass(&mut filter, &[amended(1), amended(2), amended(3), tick(1)]), []);
+        let passed = pass(&mut filter, &[answer(2, Ok(app))]);
+        let expected = [
+            Input::Transition(late),
+            answer(2, Ok(app)),
+            amended(1),
+            amended(2),
+            tick(1),
+        ];
+        assert_eq!(passed, expected);
+        let end = pass(&mut filter, &[Input::End(Box::default())]);
+        let unmatched = EndCounts {
+            unmatched: 1,
+            ..EndCounts::default()
+        };
+        assert_eq!(end, [Input::End(Box::new(unmatched))]);
+    }
+
+    #[test]
+    fn a_record_whose_owner_stays_unknown_is_left_out() {
+        let unknown = Input::Transition(ended(2, None));
+        let mut filter = of_app();
+        assert_eq!(pass(&mut filter, &[unknown.clone(), tick(OWNER_WAIT_NS)]), []);
+        let late = tick(OWNER_WAIT_NS + 1);
+        assert_eq!(
+            pass(&mut filter, std::slice::from_ref(&late)),
+            [tick(OWNER_WAIT_NS), late]
+        );
+        assert_eq!(pass(&mut filter, &[answer(2, Ok(owner(7, "app")))]), [], "too late");
+        let nobody = answer(2, Err(UnknownOwner::Exited));
+        assert_eq!(pass(&mut filter, &[unknown.clone(), nobody]), []);
+        assert_eq!(pass(&mut filter, &[unknown, Input::StreamEnd]), [Input::StreamEnd]);
+    }
+
+    #[test]
+    fn listeners_at_other_ports_and_their_owners_are_left_out() {
+        let filter = Filter {
+            port: "80".parse().unwrap(),
+            ..Filter::default()
+        };
+        let mut filter = InputFilter::new(filter, ROWS);
+        let (mine, theirs) = (dropping(80, 1, 5), dropping(81, 2, 7));
+        let asked = theirs.asks_owner().map(NonZeroU32::get);
+        let passed = pass(&mut filter, &[Input::ListenerDrops(vec![mine.clone(), theirs])]);
+        assert_eq!(passed, [Input::ListenerDrops(vec![mine])]);
+        if let Some(inode) = asked {
+            assert_eq!(pass(&mut filter, &[answer(inode, Ok(owner(8, "other")))]), []);
+        }
+    }
+
+    #[test]
+    fn a_scan_has_nothing_of_other_sockets() {
+        let inode = |number: u32| NonZeroU32::new(number).unwrap();
+        let mut filter = of_app();
+        let app = owner(7, "app");
+        pass(&mut filter, &[cgroup(app), Input::Transition(ended(1, Some(app)))]);
+        let held = |pid: u32| SocketHolders {
+            process: Some(owner(pid, "any")),
+            holders: Vec::new(),
+        };
+        let scan = SocketScan {
+            listeners: [(1, 4000)].into_iter().collect(),
+            held: [(inode(1), held(7)), (inode(3), held(8))].into_iter().collect(),
+            exited: [inode(8)].into_iter().collect(),
+            ..SocketScan::default()
+        };
+        let input = Input::SocketScan {
+            scan: Box::new(scan),
+            missed: None,
+        };
+        let passed = pass(&mut filter, &[input]);
+        let [Input::SocketScan { scan, .. }] = passed.as_slice() else {
+            panic!("{passed:?}");
+        };
+        assert!(scan.listeners.is_empty() && scan.exited.is_empty());
+        assert_eq!(scan.held.keys().copied().collect::<Vec<_>>(), [inode(1)]);
+    }
+}
