@@ -23,9 +23,9 @@ use parquet::file::properties::WriterProperties;
 use serde_json::Value;
 
 use super::columns::{OTHER_TYPE, Octets, Sensitive};
+use super::output_dir::OutputDir;
 use super::reader::Recording;
 use super::tables::Table;
-use super::writer::{create, make_empty};
 use crate::input::escaped::{Escaped, escape_formula};
 
 /// The time zone of timestamps.
@@ -54,7 +54,7 @@ enum ExportFile {
 /// # Errors
 /// The recording is damaged or was cut off: what came before is written. Or a file cannot be written.
 pub fn export(recording: &mut Recording, dir: &Path, format: Format) -> Result<Vec<(Table, u64)>> {
-    make_empty(dir)?;
+    let to = OutputDir::create(dir)?;
     let mut files = HashMap::new();
     let mut rows: Vec<(Table, u64)> = Vec::new();
     let mut write_all = || -> Result<()> {
@@ -63,7 +63,7 @@ pub fn export(recording: &mut Recording, dir: &Path, format: Format) -> Result<V
                 let batch = plain(&batch)?;
                 let mut write = || -> Result<()> {
                     if !files.contains_key(&table) {
-                        files.insert(table, ExportFile::create(dir, table, format, &batch)?);
+                        files.insert(table, ExportFile::create(&to, table, format, &batch)?);
                     }
                     files.get_mut(&table).map_or(Ok(()), |file| file.write(&batch))
                 };
@@ -85,17 +85,17 @@ pub fn export(recording: &mut Recording, dir: &Path, format: Format) -> Result<V
 }
 
 impl ExportFile {
-    fn create(dir: &Path, table: Table, format: Format, first: &RecordBatch) -> Result<Self> {
+    fn create(dir: &OutputDir, table: Table, format: Format, first: &RecordBatch) -> Result<Self> {
         let (name, schema) = (table.name(), first.schema());
         Ok(match format {
             Format::Parquet => {
                 let compression = Compression::ZSTD(ZstdLevel::default());
                 let properties = WriterProperties::builder().set_compression(compression).build();
-                let file = create(&dir.join(format!("{name}.parquet")))?;
+                let file = dir.create_file(&format!("{name}.parquet"))?;
                 Self::Parquet(Box::new(ArrowWriter::try_new(file, schema, Some(properties))?))
             }
             Format::Csv => {
-                let mut file = csv::Writer::from_writer(create(&dir.join(format!("{name}.csv")))?);
+                let mut file = csv::Writer::from_writer(dir.create_file(&format!("{name}.csv"))?);
                 file.write_record(schema.fields().iter().map(|field| field.name()))?;
                 Self::Csv(Box::new(file))
             }

@@ -11,6 +11,8 @@ mod export;
 mod host;
 mod index;
 mod latency;
+mod message;
+mod output_dir;
 mod ports;
 mod reader;
 mod redact;

@@ -2,27 +2,28 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind};
+use std::ops::{Bound, RangeBounds};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use arrow_array::RecordBatch;
+use arrow_array::{Array as _, RecordBatch, UInt64Array};
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
+use arrow_schema::Schema;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use rustix::fs::OFlags;
 
+use super::columns::OTHER_TYPE;
 use super::index::{Batch, FORMAT, Header, Line, Piece};
+use super::message::{self, UNPACKED_MAX};
 use super::redact::Pseudonyms;
-use super::tables::{Read, Table};
+use super::tables::{Read, SEQ, Table};
 use crate::input::Input;
 
 /// The longest line of an index, bytes: a piece names each table once.
 const LINE_MAX: usize = 1 << 20;
-
-/// The longest batch, bytes: the writer's are of a second, or of 65,536 rows.
-const BATCH_MAX: u64 = 1 << 30;
 
 /// A recording, from its first input to the last that is whole.
 pub struct Recording {
@@ -31,6 +32,8 @@ pub struct Recording {
     index: BufReader<File>,
     /// Lines of the index that were read.
     lines: u64,
+    /// `seq` of the last row of the pieces that were read.
+    seq: u64,
     tables: HashMap<Table, TableReader>,
     /// The rows of the piece under way, by table.
     rows: Vec<Box<dyn Read>>,
@@ -78,6 +81,7 @@ impl Recording {
             header,
             index,
             lines: 1,
+            seq: 0,
             tables: HashMap::new(),
             rows: Vec::new(),
             at: 0,
@@ -173,6 +177,10 @@ impl Recording {
 
     /// The rows of the tables of `piece` that `wanted` selects.
     fn batches(&mut self, piece: &Piece, wanted: &dyn Fn(Table) -> bool) -> Result<Vec<(Table, RecordBatch)>> {
+        ensure!(piece.seq >= self.seq, "{}", self.place());
+        let seqs = (Bound::Excluded(self.seq), Bound::Included(piece.seq));
+        self.seq = piece.seq;
+        let mut room = UNPACKED_MAX;
         let mut batches: Vec<(Table, RecordBatch)> = Vec::new();
         for batch in piece.batches.iter().filter(|batch| wanted(batch.table)) {
             let path = self.dir.join(format!("{}.arrows", batch.table.name()));
@@ -181,9 +189,10 @@ impl Recording {
                 ensure!(!is_again, "it is twice in a piece");
                 let file = match self.tables.entry(batch.table) {
                     Entry::Occupied(file) => file.into_mut(),
-                    Entry::Vacant(room) => room.insert(TableReader::open(&path)?),
+                    Entry::Vacant(place) => place.insert(TableReader::open(&path, batch.table)?),
                 };
-                let rows = file.read(batch)?;
+                let rows = file.read(batch, &mut room)?;
+                check_seqs(&rows, &seqs)?;
                 if self.is_redacted {
                     return Pseudonyms { salt: self.header.salt }.batch(&rows);
                 }
@@ -199,6 +208,22 @@ impl Recording {
     fn place(&self) -> String {
         format!("line {} of {} is damaged", self.lines, self.dir.join("index").display())
     }
+}
+
+/// Checks that the `seq` of `rows` increase, and are in the range that a piece has.
+fn check_seqs(rows: &RecordBatch, seqs: &impl RangeBounds<u64>) -> Result<()> {
+    let column = rows.column_by_name(SEQ).context("the column seq is missing")?;
+    let column = column.as_any().downcast_ref::<UInt64Array>().context(OTHER_TYPE)?;
+    let found = column.values();
+    let are_in_range = [found.first(), found.last()]
+        .into_iter()
+        .flatten()
+        .all(|seq| seqs.contains(seq));
+    ensure!(
+        column.null_count() == 0 && are_in_range && found.is_sorted_by(|one, next| one < next),
+        "its rows are not those that the index lists"
+    );
+    Ok(())
 }
 
 /// Opens a regular file, without following a link: a recording may be a stranger's.
@@ -232,20 +257,22 @@ fn read_line(index: &mut BufReader<File>) -> Result<Option<Vec<u8>>> {
 /// The file of a table.
 struct TableReader {
     file: File,
+    schema: Schema,
     decoder: StreamDecoder,
 }
 
 impl TableReader {
-    fn open(path: &Path) -> Result<Self> {
+    fn open(path: &Path, table: Table) -> Result<Self> {
         Ok(Self {
             file: open_regular(path)?,
+            schema: table.schema()?,
             decoder: StreamDecoder::new(),
         })
     }
 
-    /// The rows of `batch`.
-    fn read(&mut self, batch: &Batch) -> Result<RecordBatch> {
-        ensure!(batch.length <= BATCH_MAX, "it is longer than 1 GiB");
+    /// The rows of `batch`, for which there are `room` bytes; they have less then.
+    fn read(&mut self, batch: &Batch, room: &mut u64) -> Result<RecordBatch> {
+        ensure!(batch.length <= *room, "the piece is too large");
         // A file that was cut off is not as long as the index says.
         let there = self.file.metadata()?.len();
         ensure!(
@@ -255,6 +282,8 @@ impl TableReader {
         let mut bytes = vec![0; usize::try_from(batch.length)?];
         self.file.read_exact_at(&mut bytes, batch.offset)?;
         ensure!(crc32fast::hash(&bytes) == batch.crc, "the checksum is wrong");
+        let unpacked = message::check(&bytes, &self.schema)?.max(batch.length);
+        *room = room.checked_sub(unpacked).context("the piece is too large")?;
         let mut buffer = Buffer::from_vec(bytes);
         let rows = self.decoder.decode(&mut buffer)?.context("there are no rows")?;
         ensure!(buffer.is_empty(), "there is more than one batch");
@@ -269,9 +298,13 @@ mod tests {
     use std::num::NonZeroU32;
     use std::os::unix::fs::PermissionsExt as _;
 
+    use arrow_ipc::reader::StreamReader;
+    use arrow_ipc::writer::StreamWriter;
     use hashbrown::HashSet;
     use proptest::collection::vec;
     use proptest::prelude::*;
+    use proptest::strategy::ValueTree as _;
+    use proptest::test_runner::TestRunner;
     use tempfile::TempDir;
 
     use super::*;
@@ -280,8 +313,9 @@ mod tests {
     use crate::input::socket_scan::SocketScan;
     use crate::input::stacks::{Stack, StackFrame, StackId, Why};
     use crate::input::{EndCounts, HostFacts, Session};
+    use crate::model::test_rng::TestRng;
     use crate::model::world::tests::{input, usual_time};
-    use crate::record::Recorder;
+    use crate::record::{Format, Recorder, export};
 
     fn record(inputs: &[Input]) -> (TempDir, PathBuf) {
         let place = tempfile::tempdir().unwrap();
@@ -412,6 +446,145 @@ mod tests {
             why.contains("its format is 2, and this tcpwatch reads up to 1"),
             "{why}"
         );
+    }
+
+    /// The recording of generated inputs, and the first batch of each table.
+    fn stranger() -> (TempDir, PathBuf, Vec<(Table, Vec<u8>)>) {
+        let mut runner = TestRunner::deterministic();
+        let generated = vec(input(&usual_time()), 200).new_tree(&mut runner).unwrap().current();
+        let (place, dir) = record(&generated.into_iter().chain(rare()).collect::<Vec<_>>());
+        let index = fs::read_to_string(dir.join("index")).unwrap();
+        let lines = index.lines().map(|line| Line::parse(line.as_bytes()).unwrap());
+        let batches = lines.flat_map(|line| match line {
+            Line::Piece(piece) => piece.batches,
+            _ => Vec::new(),
+        });
+        let tables = batches.filter(|batch| batch.offset == 0).map(|batch| {
+            let bytes = fs::read(dir.join(format!("{}.arrows", batch.table.name()))).unwrap();
+            (batch.table, bytes[..usize::try_from(batch.length).unwrap()].to_vec())
+        });
+        let tables = tables.collect();
+        (place, dir, tables)
+    }
+
+    /// The stream of `packed`, with columns that are as they are.
+    fn unpacked(packed: &[u8]) -> Vec<u8> {
+        let mut reader = StreamReader::try_new(packed, None).unwrap();
+        let mut writer = StreamWriter::try_new(Vec::new(), &reader.schema()).unwrap();
+        writer.write(&reader.next().unwrap().unwrap()).unwrap();
+        writer.get_ref().clone()
+    }
+
+    /// Reads and exports the only batch of `table`, of which the file in `dir` is to have `bytes`, with checksums that are right.
+    fn read_crafted(dir: &Path, table: Table, bytes: &[u8]) -> Result<usize> {
+        fs::write(dir.join(format!("{}.arrows", table.name())), bytes).unwrap();
+        let batch = Batch {
+            table,
+            offset: 0,
+            length: bytes.len() as u64,
+            crc: crc32fast::hash(bytes),
+        };
+        let lines = [
+            Line::Run(Header::new(Vec::new())),
+            Line::Piece(Piece {
+                seq: 10_000,
+                batches: vec![batch],
+            }),
+            Line::End,
+        ];
+        let lines = lines.map(|line| line.to_text().unwrap());
+        fs::write(dir.join("index"), lines.concat()).unwrap();
+        let mut exported = Recording::open(dir)?;
+        exported.redact();
+        let place = tempfile::tempdir()?;
+        export(&mut exported, &place.path().join("csv"), Format::Csv)?;
+        let (mut recording, mut inputs) = (Recording::open(dir)?, 0);
+        while recording.next(&|_| true)?.is_some() {
+            inputs += 1;
+        }
+        Ok(inputs)
+    }
+
+    /// A recording may be made to do harm: its checksums are right, and its bytes are not.
+    #[test]
+    fn a_crafted_recording_is_read_or_refused_in_one_line() {
+        const TIMES: u64 = 100;
+        let (_place, dir, tables) = stranger();
+        let mut rng = TestRng(7);
+        let mut below = |most: u64| rng.next() % most;
+        let (mut read, mut refused) = (0, 0);
+        for (table, packed) in &tables {
+            for whole in [packed.clone(), unpacked(packed)] {
+                assert!(read_crafted(&dir, *table, &whole).unwrap() > 0, "{table:?}");
+                for _ in 0..TIMES {
+                    let mut bytes = whole.clone();
+                    for _ in 0..=below(3) {
+                        let at = usize::try_from(below(bytes.len() as u64)).unwrap();
+                        let value = match below(4) {
+                            0 => i64::MAX.to_le_bytes(),
+                            1 => (-1_i64).to_le_bytes(),
+                            2 => below(u64::MAX).to_le_bytes(),
+                            _ => below(1 << 20).to_le_bytes(),
+                        };
+                        let length = [1, 2, 4, 8][usize::try_from(below(4)).unwrap()];
+                        let to = bytes.iter_mut().skip(at).take(length);
+                        to.zip(value).for_each(|(byte, value)| *byte = value);
+                    }
+                    match read_crafted(&dir, *table, &bytes) {
+                        Ok(_) => read += 1,
+                        Err(why) => {
+                            let why = format!("{why:#}");
+                            assert_eq!(why.lines().count(), 1, "{table:?}: {why}");
+                            refused += 1;
+                        }
+                    }
+                }
+            }
+        }
+        assert!(read > 100 && refused > 100, "{read} were read, {refused} refused");
+    }
+
+    /// What a column claims to be unpacked is not believed.
+    #[test]
+    fn a_recording_that_claims_much_is_refused() {
+        let (_place, dir, tables) = stranger();
+        let (table, packed) = tables.iter().find(|(table, _)| *table == Table::Transitions).unwrap();
+        let claims = |claim: i64| {
+            let mut bytes = packed.clone();
+            // The magic number of zstd follows the length of a column.
+            let at = bytes
+                .windows(4)
+                .rposition(|four| four == [0x28, 0xb5, 0x2f, 0xfd])
+                .unwrap();
+            bytes[at - 8..at].copy_from_slice(&claim.to_le_bytes());
+            format!("{:#}", read_crafted(&dir, *table, &bytes).unwrap_err())
+        };
+        for (claim, why) in [
+            (1 << 40, "bytes, and 134217728 are possible"),
+            (-2, "claims less than no bytes"),
+        ] {
+            assert!(claims(claim).contains(why), "{}", claims(claim));
+        }
+    }
+
+    #[test]
+    fn rows_that_the_index_does_not_list_are_refused() {
+        let (_place, dir, tables) = stranger();
+        let (_, transitions) = tables.iter().find(|(table, _)| *table == Table::Transitions).unwrap();
+        let why = read_crafted(&dir, Table::Ticks, transitions).unwrap_err();
+        assert!(format!("{why:#}").contains("its columns are not those"), "{why:#}");
+        read_crafted(&dir, Table::Transitions, transitions).unwrap();
+        let index = fs::read_to_string(dir.join("index")).unwrap();
+        let mut lines = index.lines().map(|line| Line::parse(line.as_bytes()).unwrap());
+        let lines = [lines.next().unwrap(), lines.next().unwrap()];
+        let [run, Line::Piece(mut piece)] = lines else {
+            panic!("{index}")
+        };
+        piece.seq = 1;
+        let crafted = [run, Line::Piece(piece)].map(|line| line.to_text().unwrap());
+        fs::write(dir.join("index"), crafted.concat()).unwrap();
+        let (_, why) = read(&dir);
+        assert!(why.unwrap().contains("its rows are not those that the index lists"));
     }
 
     proptest! {

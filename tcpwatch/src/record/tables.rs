@@ -21,7 +21,7 @@ use crate::input::socket_scan::SocketScan;
 use crate::input::{Connection, EndCounts, HostFacts, Input, LedgerSample, Loss, PortsSample, Session, Transition};
 
 /// The column before those of the row.
-const SEQ: &str = "seq";
+pub(super) const SEQ: &str = "seq";
 
 struct Amendment {
     id: NonZeroU64,
@@ -216,6 +216,13 @@ macro_rules! tables {
                 }
             }
 
+            /// What its columns are.
+            pub(super) fn schema(self) -> Result<Schema> {
+                match self {
+                    $(Self::$table => schema::<$row>(),)*
+                }
+            }
+
             /// What `batch`, of this table, has.
             pub(super) fn read(self, batch: &RecordBatch) -> Result<Box<dyn Read>> {
                 match self {
@@ -231,13 +238,10 @@ macro_rules! tables {
         }
 
         impl Tables {
-            /// Adds `input`; the number of rows that its table has now.
-            pub(super) fn push(&mut self, seq: u64, input: &Input) -> usize {
+            /// Adds `input`.
+            pub(super) fn push(&mut self, seq: u64, input: &Input) {
                 match input {
-                    $($input => {
-                        self.$name.push(seq, $to_row);
-                        self.$name.length
-                    })*
+                    $($input => self.$name.push(seq, $to_row),)*
                 }
             }
 

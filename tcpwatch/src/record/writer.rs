@@ -1,22 +1,23 @@
 //! Writes a recording.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
-use arrow_array::RecordBatch;
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use arrow_array::{Array as _, RecordBatch};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
 use hashbrown::HashMap;
 
 use super::index::{Batch, Header, Line, Piece};
+use super::message::UNPACKED_MAX;
+use super::output_dir::OutputDir;
 use super::tables::{Table, Tables};
 use crate::input::Input;
 use crate::sys::threads;
@@ -28,10 +29,16 @@ const PIECE_NS: u64 = 1_000_000_000;
 const PIECE_ROWS: usize = 1 << 16;
 
 /// Pieces that wait to be written at most.
-const WAITING: usize = 4;
+const WAITING: usize = 8;
 
-/// How long the run waits for a disk that takes nothing, ms.
-const PATIENCE_MS: u32 = 10_000;
+/// How long the run, or its end, waits for a disk that takes nothing.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether the disk took something.
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// Bytes that are written at once.
+const CHUNK: usize = 1 << 20;
 
 /// Records the inputs of a run.
 ///
@@ -42,11 +49,13 @@ pub struct Recorder {
     /// When the piece under way began, and the last tick, `CLOCK_MONOTONIC` in ns.
     since_ns: u64,
     now_ns: u64,
+    /// How large the rows of the piece under way are: see [`weight`].
+    weight: usize,
     pieces: Option<SyncSender<PieceRows>>,
     writer: Option<JoinHandle<Result<()>>>,
-    dir: PathBuf,
-    /// Whether the directory did not exist before.
-    is_new: bool,
+    /// Bytes that the writer has written.
+    written: Arc<AtomicU64>,
+    dir: Arc<OutputDir>,
     /// Whether the run came to its end.
     is_whole: Arc<AtomicBool>,
 }
@@ -63,8 +72,9 @@ impl Recorder {
     /// # Errors
     /// The directory has files, or cannot be written to.
     pub fn create(dir: &Path, header: &Header) -> Result<Self> {
-        let is_new = make_empty(dir)?;
-        let mut files = Files::create(dir)?;
+        let dir = Arc::new(OutputDir::create(dir)?);
+        let written = Arc::new(AtomicU64::new(0));
+        let mut files = Files::create(Arc::clone(&dir), Arc::clone(&written))?;
         files.add_line(&Line::Run(header.clone()))?;
         let (pieces, waiting) = sync_channel::<PieceRows>(WAITING);
         let is_whole = Arc::new(AtomicBool::new(false));
@@ -83,10 +93,11 @@ impl Recorder {
             seq: 0,
             since_ns: 0,
             now_ns: 0,
+            weight: 0,
             pieces: Some(pieces),
             writer: Some(writer),
-            dir: dir.to_owned(),
-            is_new,
+            written,
+            dir,
             is_whole,
         })
     }
@@ -94,17 +105,18 @@ impl Recorder {
     /// Records `input`.
     ///
     /// # Errors
-    /// What came before could not be written, or the disk takes nothing for 10 s.
+    /// What came before could not be written, or the disk takes nothing for [`PATIENCE`].
     pub fn take(&mut self, input: &Input) -> Result<()> {
         self.seq += 1;
-        let rows = self.tables.push(self.seq, input);
+        self.tables.push(self.seq, input);
+        self.weight = self.weight.saturating_add(weight(input));
         if let Input::Tick { monotonic_ns, .. } = input {
             self.now_ns = *monotonic_ns;
         }
         let passed_ns = self.now_ns.saturating_sub(self.since_ns);
         // What an interval shows is written with it.
         let is_over = *input == Input::IntervalEnd && passed_ns >= PIECE_NS / 2;
-        if passed_ns >= PIECE_NS || is_over || rows >= PIECE_ROWS {
+        if passed_ns >= PIECE_NS || is_over || self.weight >= PIECE_ROWS {
             self.since_ns = self.now_ns;
             self.write()?;
         }
@@ -119,77 +131,110 @@ impl Recorder {
         self.is_whole.store(is_whole, Ordering::Relaxed);
         let last = if self.seq > 0 { self.write() } else { Ok(()) };
         self.pieces = None;
-        self.join().and(last)?;
-        if self.seq == 0 {
-            fs::remove_file(self.dir.join("index"))?;
-            if self.is_new {
-                fs::remove_dir(&self.dir)?;
-            }
+        last?;
+        self.join()?;
+        match Arc::try_unwrap(self.dir) {
+            Ok(dir) if self.seq == 0 => dir.remove("index"),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn write(&mut self) -> Result<()> {
         let batches = self.tables.take()?;
-        let mut rows = PieceRows { seq: self.seq, batches };
-        for _ in 0..PATIENCE_MS {
+        self.weight = 0;
+        let mut rows = Some(PieceRows { seq: self.seq, batches });
+        let Some(pieces) = self.pieces.clone() else {
             // Why nothing is written any more was reported.
-            let Some(pieces) = &self.pieces else { return Ok(()) };
-            match pieces.try_send(rows) {
-                Ok(()) => return Ok(()),
-                Err(TrySendError::Full(back)) => rows = back,
-                Err(TrySendError::Disconnected(_)) => {
-                    self.pieces = None;
-                    return self.join();
-                }
+            return Ok(());
+        };
+        let mut is_over = false;
+        self.wait(|| match rows.take().map(|rows| pieces.try_send(rows)) {
+            Some(Err(TrySendError::Full(back))) => {
+                rows = Some(back);
+                Some(0)
             }
-            thread::sleep(Duration::from_millis(1));
+            Some(Err(TrySendError::Disconnected(_))) => {
+                is_over = true;
+                None
+            }
+            _ => None,
+        })?;
+        if is_over {
+            self.pieces = None;
+            return self.join();
         }
-        bail!(
-            "cannot record to {}: the disk took nothing for 10 s",
-            self.dir.display()
-        );
+        Ok(())
     }
 
+    /// Waits for the writer, which has an error or no more pieces to come.
     fn join(&mut self) -> Result<()> {
-        let ended = self.writer.take().map(JoinHandle::join);
-        ended
-            .unwrap_or(Ok(Ok(())))
-            .map_err(|_| anyhow!("the thread that records failed"))?
+        let Some(writer) = self.writer.take() else {
+            return Ok(());
+        };
+        let bytes = || self.written.load(Ordering::Relaxed);
+        self.wait(|| (!writer.is_finished()).then(bytes))?;
+        writer.join().map_err(|_| anyhow!("the thread that records failed"))?
+    }
+
+    /// Waits until `state` is `None`, for [`PATIENCE`] after it changed last.
+    fn wait(&self, mut state: impl FnMut() -> Option<u64>) -> Result<()> {
+        let (mut before, mut waited) = (None, Duration::ZERO);
+        loop {
+            let now = state();
+            if now.is_none() {
+                return Ok(());
+            }
+            if now != before {
+                (before, waited) = (now, Duration::ZERO);
+            }
+            if waited >= PATIENCE {
+                bail!(
+                    "cannot record to {}: the disk took nothing for {} s",
+                    self.dir.path().display(),
+                    PATIENCE.as_secs()
+                );
+            }
+            thread::sleep(MOMENT);
+            waited += MOMENT;
+        }
     }
 }
 
-/// Makes the directory `dir`, for its owner alone, or checks that it is empty. Whether it is new.
-pub(super) fn make_empty(dir: &Path) -> Result<bool> {
-    let text = || format!("cannot write to {}", dir.display());
-    match DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => return made.map(|()| true).with_context(text),
+/// How large the row of `input` is, in rows of about the size of a transition.
+fn weight(input: &Input) -> usize {
+    match input {
+        Input::SocketScan { scan, .. } => 1 + scan.sockets.len() + scan.held.len() + scan.stacks.len(),
+        // The ports of a source are 16 KiB of bits.
+        Input::Ports(Some(sample)) => 1 + sample.walk.destinations.len() + 64 * sample.walk.sources.len(),
+        Input::Latency(sample) => 1 + 64 * sample.measured.len(),
+        Input::ListenerDrops(listeners) => 1 + listeners.len(),
+        Input::Ledger(_) => 16,
+        _ => 1,
     }
-    if dir.read_dir().with_context(text)?.next().is_some() {
-        bail!("{}: there are files in it; try a new directory", text());
-    }
-    Ok(false)
 }
 
 /// The files of a recording.
 struct Files {
-    dir: PathBuf,
+    dir: Arc<OutputDir>,
     index: File,
     tables: HashMap<Table, TableWriter>,
+    /// Counts the bytes of the tables.
+    written: Arc<AtomicU64>,
 }
 
 impl Files {
-    fn create(dir: &Path) -> Result<Self> {
+    fn create(dir: Arc<OutputDir>, written: Arc<AtomicU64>) -> Result<Self> {
         Ok(Self {
-            index: create(&dir.join("index"))?,
-            dir: dir.to_owned(),
+            index: dir.create_file("index")?,
+            dir,
             tables: HashMap::new(),
+            written,
         })
     }
 
     /// Writes a piece, and lists it then.
     fn write(&mut self, rows: PieceRows) -> Result<()> {
+        self.ensure_readable(&rows)?;
         let mut batches = Vec::new();
         for (table, batch) in rows.batches {
             if !self.tables.contains_key(&table) {
@@ -197,16 +242,30 @@ impl Files {
                     .insert(table, TableWriter::create(&self.dir, table, &batch)?);
             }
             if let Some(file) = self.tables.get_mut(&table) {
-                batches.push(file.write(table, &batch)?);
+                batches.push(file.write(table, &batch, &self.written)?);
             }
         }
         self.add_line(&Line::Piece(Piece { seq: rows.seq, batches }))
     }
 
+    /// Checks that a reader takes so many bytes.
+    fn ensure_readable(&self, rows: &PieceRows) -> Result<()> {
+        let mut size = 0;
+        for column in rows.batches.iter().flat_map(|(_, batch)| batch.columns()) {
+            size += column.to_data().get_slice_memory_size()? as u64;
+        }
+        ensure!(
+            size <= UNPACKED_MAX,
+            "cannot record to {}: there are {size} bytes to record at once; try a filter",
+            self.dir.path().display()
+        );
+        Ok(())
+    }
+
     fn add_line(&mut self, line: &Line) -> Result<()> {
         let text = line.to_text()?;
         let written = self.index.write_all(text.as_bytes());
-        written.with_context(|| format!("cannot record to {}", self.dir.join("index").display()))
+        written.with_context(|| format!("cannot record to {}", self.dir.path().join("index").display()))
     }
 }
 
@@ -217,10 +276,11 @@ struct TableWriter {
 }
 
 impl TableWriter {
-    fn create(dir: &Path, table: Table, first: &RecordBatch) -> Result<Self> {
-        let path = dir.join(format!("{}.arrows", table.name()));
+    fn create(dir: &OutputDir, table: Table, first: &RecordBatch) -> Result<Self> {
+        let name = format!("{}.arrows", table.name());
+        let path = dir.path().join(&name);
         let to = Summed {
-            file: create(&path)?,
+            file: dir.create_file(&name)?,
             bytes: Vec::new(),
             offset: 0,
         };
@@ -229,11 +289,11 @@ impl TableWriter {
         Ok(Self { stream, path })
     }
 
-    fn write(&mut self, table: Table, batch: &RecordBatch) -> Result<Batch> {
+    fn write(&mut self, table: Table, batch: &RecordBatch, written: &AtomicU64) -> Result<Batch> {
         self.stream.write(batch)?;
         let to = self.stream.get_mut();
-        let written = to.write_out(table);
-        written.with_context(|| format!("cannot record to {}", self.path.display()))
+        let batch = to.write_out(table, written);
+        batch.with_context(|| format!("cannot record to {}", self.path.display()))
     }
 }
 
@@ -246,8 +306,12 @@ struct Summed {
 }
 
 impl Summed {
-    fn write_out(&mut self, table: Table) -> Result<Batch> {
-        self.file.write_all(&self.bytes)?;
+    fn write_out(&mut self, table: Table, written: &AtomicU64) -> Result<Batch> {
+        // A slow disk is not one that takes nothing.
+        for bytes in self.bytes.chunks(CHUNK) {
+            self.file.write_all(bytes)?;
+            written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
         let batch = Batch {
             table,
             offset: self.offset,
@@ -269,10 +333,4 @@ impl Write for Summed {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// Creates a file that its owner alone may read: a recording names users' programs and peers.
-pub(super) fn create(path: &Path) -> Result<File> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    file.with_context(|| format!("cannot write to {}", path.display()))
 }
