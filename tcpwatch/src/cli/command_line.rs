@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 
-use clap::{Arg, Command};
+use clap::Arg;
 use strsim::damerau_levenshtein;
 
 use super::values::Interval;
-use super::{Cli, parser};
+use super::{Cli, Command, parser};
 
 /// The maximum edit distance between a mistyped word and the suggested command.
 const TYPOS: usize = 2;
@@ -26,13 +26,16 @@ pub enum Refusal {
 /// They are wrong, or ask for help.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Refusal> {
     let args = command_first(args).map_err(Refusal::Wrong)?;
-    let cli = Cli::read(args).map_err(|error| {
+    let mut cli = Cli::read(args).map_err(|error| {
         if error.use_stderr() {
             Refusal::Wrong(one_line(&error))
         } else {
             Refusal::Help(error)
         }
     })?;
+    if let Some(Command::Replay(args)) = &mut cli.command {
+        args.take_options().map_err(Refusal::Wrong)?;
+    }
     cli.check().map_err(Refusal::Wrong)?;
     Ok(cli)
 }
@@ -78,12 +81,12 @@ fn command_first(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsStrin
 }
 
 /// The names of all commands.
-fn names(cli: &Command) -> impl Iterator<Item = &str> {
-    cli.get_subcommands().map(Command::get_name).chain(["help"])
+fn names(cli: &clap::Command) -> impl Iterator<Item = &str> {
+    cli.get_subcommands().map(clap::Command::get_name).chain(["help"])
 }
 
 /// The first of `args` that is neither an option nor the value of an option, and its index.
-fn first_word<'a>(cli: &Command, args: &'a [OsString]) -> Option<(usize, &'a str)> {
+fn first_word<'a>(cli: &clap::Command, args: &'a [OsString]) -> Option<(usize, &'a str)> {
     let mut rest = (1..).zip(args.iter().skip(1));
     while let Some((at, arg)) = rest.next() {
         let arg = arg.to_str()?;
@@ -107,12 +110,15 @@ fn first_word<'a>(cli: &Command, args: &'a [OsString]) -> Option<(usize, &'a str
 }
 
 /// Whether an option that `is_it` selects, of any command, takes a value.
-fn takes_value(cli: &Command, is_it: impl Fn(&Arg) -> bool) -> bool {
-    let mut options = cli.get_subcommands().chain([cli]).flat_map(Command::get_arguments);
+fn takes_value(cli: &clap::Command, is_it: impl Fn(&Arg) -> bool) -> bool {
+    let mut options = cli
+        .get_subcommands()
+        .chain([cli])
+        .flat_map(clap::Command::get_arguments);
     options.any(|option| is_it(option) && option.get_action().takes_values())
 }
 
-fn no_such_command(cli: &Command, word: &str) -> String {
+fn no_such_command(cli: &clap::Command, word: &str) -> String {
     let near = names(cli).map(|name| (damerau_levenshtein(name, word), name)).min();
     match near {
         Some((typos, name)) if typos <= TYPOS => format!("{word}: no such command; did you mean {name}?"),
@@ -204,7 +210,11 @@ mod tests {
     #[test]
     fn an_option_takes_a_value_in_all_commands_or_in_none() {
         let cli = parser();
-        let options = || cli.get_subcommands().chain([&cli]).flat_map(Command::get_arguments);
+        let options = || {
+            cli.get_subcommands()
+                .chain([&cli])
+                .flat_map(clap::Command::get_arguments)
+        };
         for option in options().filter(|option| !option.is_positional()) {
             for same in options() {
                 let is_same = |a: Option<String>, b: Option<String>| a.is_some() && a == b;

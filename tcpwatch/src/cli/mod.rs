@@ -94,6 +94,20 @@ impl Cli {
         Self::from_arg_matches_mut(&mut matches)
     }
 
+    /// The filter of a command that watches.
+    pub fn filter_mut(&mut self) -> Option<&mut FilterArgs> {
+        Some(match &mut self.command {
+            Some(Command::Trace(args) | Command::Life(args)) => &mut args.common.filter,
+            Some(Command::Stat(args)) => &mut args.common.filter,
+            Some(Command::Churn(args)) => &mut args.common.filter,
+            Some(Command::Latency(args)) => &mut args.common.filter,
+            Some(Command::Leaks(args)) => &mut args.common.filter,
+            Some(Command::Record(args)) => &mut args.common.filter,
+            None => &mut self.stat.common.filter,
+            _ => return None,
+        })
+    }
+
     /// Checks what clap cannot check: too many address ranges, and options that a command does not support.
     ///
     /// # Errors
@@ -415,6 +429,9 @@ pub struct RecordArgs {
     /// For leaks: a socket is stuck after this time in its state
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub older: Interval,
+    /// For latency: group connections by this
+    #[arg(long, value_enum, value_name = "KEY")]
+    pub by: Option<LatencyBy>,
     /// End when the recording has this size: 500M, 2G
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub max_size: Option<u64>,
@@ -472,11 +489,41 @@ impl RecordArgs {
         if self.stacks && !(self.needs.is_empty() || self.needs.contains(&NeedArg::Leaks)) {
             return Err("--stacks needs the stuck sockets that leaks shows; try --needs leaks".into());
         }
+        if self.by.is_some() && !(self.needs.is_empty() || self.needs.contains(&NeedArg::Latency)) {
+            return Err("--by groups what latency shows; try --needs latency".into());
+        }
         Ok(())
     }
 }
 
 impl ReplayArgs {
+    /// Takes `--speed` and `--redact` out of the arguments of the command, after which they may stand too.
+    ///
+    /// # Errors
+    /// The speed is wrong, in one line.
+    fn take_options(&mut self) -> Result<(), String> {
+        let mut args = std::mem::take(&mut self.command).into_iter();
+        while let Some(arg) = args.next() {
+            let text = arg.to_string_lossy();
+            let value = match text.split_once('=') {
+                Some(("--speed", value)) => Some(value.to_owned()),
+                None if text == "--speed" => {
+                    let value = args.next().ok_or("--speed needs a value; try --speed 1")?;
+                    Some(value.to_string_lossy().into_owned())
+                }
+                _ => None,
+            };
+            if let Some(value) = value {
+                self.speed = Some(parse_speed(&value)?);
+            } else if text == "--redact" {
+                self.redact = true;
+            } else {
+                self.command.push(arg);
+            }
+        }
+        Ok(())
+    }
+
     /// The command to show the recording by; `None` for that of the recorded run.
     #[must_use]
     pub fn shown(&self) -> Option<Result<Cli, Refusal>> {

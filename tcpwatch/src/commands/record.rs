@@ -53,7 +53,7 @@ fn needs(args: &RecordArgs) -> Needs {
         transitions: wants(NeedArg::Transitions),
         connections: wants(NeedArg::Connections),
         churn: wants(NeedArg::Churn),
-        latency: wants(NeedArg::Latency).then_some(LatencyBy::All),
+        latency: wants(NeedArg::Latency).then_some(args.by.unwrap_or(LatencyBy::All)),
         stuck: wants(NeedArg::Leaks).then_some(stuck),
     }
 }

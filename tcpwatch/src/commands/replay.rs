@@ -10,6 +10,8 @@ use crate::cli::command_line::{Refusal, parse};
 use crate::cli::{Cli, Command, ExportArgs, FormatArg, ReplayArgs, StatArgs};
 use crate::engine::{OUTPUT, Origin, Plan, Replay, SelectedConnections};
 use crate::input::escaped::Escaped;
+use crate::input::latency::LatencyBy;
+use crate::input::needs::Needs;
 use crate::model::filter::Filter;
 use crate::record::{self, Format, Recording};
 
@@ -24,8 +26,9 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write) -> Result<Outcome> {
     }
     let dir = args.dir.display();
     let recorded = recorded(&recording).with_context(|| format!("cannot read the recording {dir}"))?;
+    let has = plan(&recorded).context("it is of no command that watches")?;
     let (mut merged, mut selection) = (1, None);
-    let cli = match args.shown() {
+    let mut cli = match args.shown() {
         None => shown_by(recorded),
         Some(Ok(Cli {
             command: Some(Command::Export(args)),
@@ -37,7 +40,6 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write) -> Result<Outcome> {
                 wanted.record.is_none() && wanted.duration.is_none(),
                 "replay shows the whole run and records nothing; try without -d and --record"
             );
-            let has = plan(&recorded).context("it is of no command that watches")?;
             let intervals = served(&has, &wanted).map_err(|missing| {
                 let by = recording.header().args.join(" ");
                 let by = Escaped(by.as_bytes());
@@ -58,6 +60,9 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write) -> Result<Outcome> {
         }
         Some(Err(Refusal::Wrong(message))) => bail!(message),
     };
+    if args.redact {
+        redact_filter(&mut cli, &has.options.filter)?;
+    }
     let replay = Replay {
         recording,
         speed: args.speed,
@@ -65,6 +70,20 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write) -> Result<Outcome> {
         selection,
     };
     watch(&cli, Origin::Recording(Box::new(replay)), out)
+}
+
+/// Takes names out of the filter of `cli`, which is shown, and which pseudonyms do not match. A recording of the filter `recorded` has
+/// only what that selects.
+fn redact_filter(cli: &mut Cli, recorded: &Filter) -> Result<()> {
+    let Some(args) = cli.filter_mut() else { return Ok(()) };
+    let has_names = !args.comm.is_empty() || !args.cgroup.is_empty();
+    ensure!(
+        args.local.is_empty() && args.remote.is_empty() && (!has_names || args.to_filter().owner == recorded.owner),
+        "--redact shows no pseudonyms for the addresses, names or cgroups of a filter; try --redact export, or without the filter"
+    );
+    args.comm.clear();
+    args.cgroup.clear();
+    Ok(())
 }
 
 /// Writes the recording to files, and says how many rows each has.
@@ -114,7 +133,7 @@ fn shown_by(recorded: Cli) -> Cli {
 /// How many intervals of a recording of `has` make one of `wanted`; an error, in words, where it lacks what that needs.
 fn served(has: &Plan, wanted: &Plan) -> Result<u64, String> {
     if !has.needs.covers(wanted.needs) {
-        return Err("not all that this command needs".to_owned());
+        return Err(format!("no {}", missing(has.needs, wanted.needs).join(" and no ")));
     }
     let mut filter = wanted.options.filter.clone();
     if wanted.needs.only_stuck() {
@@ -140,4 +159,29 @@ fn served(has: &Plan, wanted: &Plan) -> Result<u64, String> {
         Ok(merged) if merged > 0 && rest == 0 && !(scans && merged > 1) => Ok(merged),
         _ => Err(format!("intervals of {} s", recorded.as_secs_f64())),
     }
+}
+
+/// What a recording of `has` lacks of `wanted`, in words.
+fn missing(has: Needs, wanted: Needs) -> Vec<String> {
+    let lacks = |is_wanted: bool, has_it: bool, name: &str| (is_wanted && !has_it).then(|| name.to_owned());
+    let by = wanted.latency.and_then(LatencyBy::key);
+    let latency = by.map_or_else(
+        || "latency of all connections".to_owned(),
+        |by| format!("latency by {by}"),
+    );
+    let stuck = match (has.stuck, wanted.stuck) {
+        (None, Some(_)) => Some("stuck sockets"),
+        (Some(has), Some(wanted)) if wanted.stacks && !has.stacks => Some("stacks"),
+        (Some(has), Some(wanted)) if has | wanted != has => Some("stuck sockets of these states and ages"),
+        _ => None,
+    };
+    let all = [
+        lacks(wanted.reads_counts(), has.reads_counts(), "counts"),
+        lacks(wanted.transitions, has.transitions, "transitions"),
+        lacks(wanted.connections, has.connections, "connections"),
+        lacks(wanted.churn, has.churn, "openers and ports"),
+        lacks(wanted.latency.is_some(), wanted.latency == has.latency, &latency),
+        stuck.map(str::to_owned),
+    ];
+    all.into_iter().flatten().collect()
 }
