@@ -42,6 +42,7 @@ mod ports;
 mod proc_hangs;
 mod processes;
 mod recording;
+mod recording_options;
 mod replay;
 mod scope;
 mod seccomp;

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use arrow_array::{Array as _, ArrayRef, make_array};
+use arrow_ipc::reader::StreamReader;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::Signal;
 
@@ -390,6 +392,226 @@ fn a_full_disk_ends_the_run_and_keeps_the_recording() {
     });
 }
 
+/// The port of a program that filters exclude: no client has it, and no other number of a run is likely to be the same.
+const EXCLUDED: u16 = 64_813;
+
+/// Two programs that leak, one of them excluded by filters, with connections from before any run.
+fn one_wanted_of_two() -> [Leaking; 2] {
+    let wanted = Leaking::start("error_path.c", 9000, &[]);
+    let excluded = Leaking::start("error_path.py", EXCLUDED, &[]);
+    for server in [&wanted, &excluded] {
+        (0..3).for_each(|_| server.visit("x"));
+    }
+    [wanted, excluded]
+}
+
+/// The inputs of the recording `dir`, which must be whole.
+fn text(dir: &Path) -> String {
+    let (inputs, why) = read(dir);
+    assert_eq!(why, None, "{}", dir.display());
+    format!("{inputs:?}")
+}
+
+/// Whether a number in `text` is `port`.
+fn has_port(text: &str, port: u16) -> bool {
+    let port = port.to_string();
+    text.split(|at: char| !at.is_ascii_alphanumeric())
+        .any(|word| word == port)
+}
+
+/// Whether `text` names the process `pid`.
+fn has_pid(text: &str, pid: u32) -> bool {
+    text.contains(&format!("pid: Some({pid})"))
+}
+
+/// Whether `name` is anywhere in the unpacked columns of the recording `dir`.
+fn has_bytes(dir: &Path, name: &str) -> bool {
+    let paths = fs::read_dir(dir)
+        .expect("a recording")
+        .map(|file| file.expect("a file").path());
+    let mut tables = paths.filter(|path| path.extension().is_some_and(|ending| ending == "arrows"));
+    tables.any(|path| {
+        let file = File::open(path).expect("a table");
+        let batches = StreamReader::try_new(file, None).expect("an Arrow stream");
+        let columns = batches.flat_map(|batch| batch.expect("a batch").columns().to_vec());
+        columns.any(|column| column_has_bytes(&column, name.as_bytes()))
+    })
+}
+
+fn column_has_bytes(column: &ArrayRef, name: &[u8]) -> bool {
+    let data = column.to_data();
+    let has = |bytes: &[u8]| bytes.windows(name.len()).any(|there| there == name);
+    let mut columns = data.child_data().iter().map(|child| make_array(child.clone()));
+    data.buffers().iter().any(|buffer| has(buffer)) || columns.any(|column| column_has_bytes(&column, name))
+}
+
+/// A recording of a run with a filter on owners has nothing of the connections of others, and shows what the run showed.
+#[test]
+fn of_some_owners_has_nothing_of_the_others() {
+    in_netns(|_| {
+        let [wanted, excluded] = one_wanted_of_two();
+        let pid = wanted.pid().to_string();
+        let comm = wanted.comm();
+        let leaks = ["leaks", "--watch", "0.5", "--older", "0.2", "--stacks"];
+        for command in [&["trace"][..], &["life"], &leaks] {
+            for filter in [["--comm", &comm], ["--pid", &pid]] {
+                let place = tempfile::tempdir().expect("a temporary directory");
+                chown(place.path(), Some(NOBODY), Some(NOBODY)).expect("a directory of ours");
+                let args = [command, &filter, &["-d", "2.5"]].concat();
+                let mut run = Run::start(place.path(), &args, "json");
+                while !run.has_ended() {
+                    // What opens during the run ends during it too.
+                    for server in [&wanted, &excluded] {
+                        server.visit("x");
+                        server.visit("");
+                    }
+                    pass(Duration::from_millis(50));
+                }
+                let shown = run.shown(place.path());
+                let dir = place.path().join("json");
+                let text = text(&dir);
+                assert!(
+                    has_port(&text, 9000) && has_pid(&text, wanted.pid()),
+                    "{args:?}: {shown}"
+                );
+                assert!(has_bytes(&dir, &comm), "{args:?}: {shown}");
+                assert!(!has_port(&text, EXCLUDED), "{args:?}: the port of the other");
+                assert!(!has_pid(&text, excluded.pid()), "{args:?}: the PID of the other");
+                assert!(!has_bytes(&dir, &excluded.comm()), "{args:?}: the name of the other");
+            }
+        }
+    });
+}
+
+/// The same by port, of a recording of all that commands need.
+#[test]
+fn of_some_ports_has_nothing_of_the_others() {
+    in_netns(|_| {
+        let [wanted, excluded] = one_wanted_of_two();
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let dir = place.path().join("recording");
+        let path = dir.to_str().expect("UTF-8");
+        let record = [
+            "record", "-w", path, "--port", "9000", "--older", "0.2", "--stacks", "-d", "2.5",
+        ];
+        let mut run = Reaped::spawn(tcpwatch(&record).stdin(Stdio::null()).stderr(Stdio::null()));
+        while run.0.try_wait().expect("waiting for a child").is_none() {
+            [&wanted, &excluded].map(|server| server.visit("x"));
+            pass(Duration::from_millis(50));
+        }
+        let text = text(&dir);
+        assert!(has_port(&text, 9000) && has_pid(&text, wanted.pid()));
+        assert!(!has_port(&text, EXCLUDED) && !has_pid(&text, excluded.pid()));
+        assert!(has_bytes(&dir, &wanted.comm()) && !has_bytes(&dir, &excluded.comm()));
+    });
+}
+
+/// Records a few connections to `dir`, by `record`.
+fn record_few(dir: &Path) {
+    let record = ["record", "-w", dir.to_str().expect("UTF-8"), "-d", "3"];
+    let mut run = Reaped::spawn(tcpwatch(&record).stdin(Stdio::null()).stderr(Stdio::null()));
+    while run.0.try_wait().expect("waiting for a child").is_none() {
+        // Few, for it is read more than a thousand times.
+        bulk::connections(4);
+        pass(Duration::from_millis(100));
+    }
+}
+
+/// A line of an index with the checksum that it has to have.
+fn with_checksum(json: &str) -> String {
+    format!("{:08x} {json}", crc32fast::hash(json.as_bytes()))
+}
+
+/// The lines of `index` with the checksums that its batches have in `table`, which has other `bytes`.
+fn with_checksums(index: &str, table: &str, bytes: &[u8]) -> String {
+    let mut lines = Vec::new();
+    for line in index.lines() {
+        let mut json: Value = serde_json::from_str(&line[9..]).expect("JSON");
+        for batch in json["piece"]["batches"].as_array_mut().into_iter().flatten() {
+            if batch["table"] == table {
+                let at = |name: &str| usize::try_from(batch[name].as_u64().expect("a number")).expect("64 bits");
+                let (offset, length) = (at("offset"), at("length"));
+                batch["crc"] = crc32fast::hash(&bytes[offset..offset + length]).into();
+            }
+        }
+        lines.push(with_checksum(&json.to_string()));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// A recording that was changed, and has the checksums of what it was changed to, is read or refused in one line, in little memory.
+#[test]
+fn a_crafted_recording_does_no_harm() {
+    const CHANGES: u64 = 3000;
+    const KIB: u32 = 1 << 20;
+    in_netns(|_| {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let dir = place.path().join("recording");
+        record_few(&dir);
+        let index = fs::read_to_string(dir.join("index")).expect("an index");
+        let paths = fs::read_dir(&dir)
+            .expect("a recording")
+            .map(|file| file.expect("a file").path());
+        let mut paths: Vec<PathBuf> = paths.filter(|path| !path.ends_with("index")).collect();
+        paths.sort();
+        let mut random = 7_u64;
+        let mut next = |most: u64| {
+            // xorshift64 (Marsaglia, 2003).
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            (random >> 8) % most
+        };
+        let (mut whole_count, mut refused) = (0, 0);
+        for change in 0..CHANGES {
+            let path = &paths[usize::try_from(next(paths.len() as u64)).expect("64 bits")];
+            let whole = fs::read(path).expect("a table");
+            let mut bytes = whole.clone();
+            for _ in 0..=next(3) {
+                let at = usize::try_from(next(bytes.len() as u64)).expect("64 bits");
+                let value = [next(256), u64::MAX, i64::MAX.cast_unsigned(), next(1 << 30)];
+                let value = value[usize::try_from(next(4)).expect("64 bits")].to_le_bytes();
+                let length = usize::try_from(1 << next(4)).expect("64 bits");
+                bytes
+                    .iter_mut()
+                    .skip(at)
+                    .take(length)
+                    .zip(value)
+                    .for_each(|(to, from)| *to = from);
+            }
+            let table = path.file_stem().and_then(|name| name.to_str()).expect("a name");
+            // The key of a table in the index is that of its kind.
+            let key = match table {
+                "ledger" => "ledgers",
+                "latency" => "latencies",
+                table => table,
+            };
+            fs::write(path, &bytes).expect("a table");
+            fs::write(dir.join("index"), with_checksums(&index, key, &bytes)).expect("an index");
+            let (_, why) = read(&dir);
+            match &why {
+                Some(why) => assert_eq!(why.lines().count(), 1, "{why}"),
+                None => whole_count += 1,
+            }
+            refused += usize::from(why.is_some());
+            if change % 100 == 0 {
+                // The program has less memory than a claim may ask for.
+                let limited = format!("ulimit -v {KIB}; exec \"$0\" \"$@\"");
+                let mut replay = Command::new("sh");
+                replay.args(["-c", &limited]).arg(binary()).arg("replay").arg(&dir);
+                let finished = finish(&replay);
+                assert!(matches!(finished.code, Some(0 | 1)), "{table}: {}", finished.stderr);
+                assert!(finished.stderr.lines().count() <= 1, "{table}: {}", finished.stderr);
+            }
+            fs::write(path, &whole).expect("a table");
+        }
+        assert!(
+            whole_count > 0 && refused > 100,
+            "{whole_count} were read, {refused} refused"
+        );
+    });
+}
+
 /// What is read of a recording, and why no more.
 fn read(dir: &Path) -> (Vec<Input>, Option<String>) {
     let mut inputs = Vec::new();
@@ -412,13 +634,7 @@ fn damage_is_reported_wherever_it_is() {
     in_netns(|_| {
         let place = tempfile::tempdir().expect("a temporary directory");
         let dir = place.path().join("recording");
-        let record = ["record", "-w", dir.to_str().expect("UTF-8"), "-d", "3"];
-        let mut run = Reaped::spawn(tcpwatch(&record).stdin(Stdio::null()).stderr(Stdio::null()));
-        while run.0.try_wait().expect("waiting for a child").is_none() {
-            // Few, for it is read more than a thousand times.
-            bulk::connections(4);
-            pass(Duration::from_millis(100));
-        }
+        record_few(&dir);
         let (inputs, why) = read(&dir);
         assert!(inputs.len() > 200 && why.is_none(), "{} inputs: {why:?}", inputs.len());
         let mut files: Vec<PathBuf> = fs::read_dir(&dir)
