@@ -433,7 +433,7 @@ fn has_bytes(dir: &Path, name: &str) -> bool {
     tables.any(|path| {
         let file = File::open(path).expect("a table");
         let batches = StreamReader::try_new(file, None).expect("an Arrow stream");
-        let columns = batches.flat_map(|batch| batch.expect("a batch").columns().to_vec());
+        let mut columns = batches.flat_map(|batch| batch.expect("a batch").columns().to_vec());
         columns.any(|column| column_has_bytes(&column, name.as_bytes()))
     })
 }
