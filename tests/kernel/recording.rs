@@ -496,7 +496,9 @@ fn of_some_ports_has_nothing_of_the_others() {
         ];
         let mut run = Reaped::spawn(tcpwatch(&record).stdin(Stdio::null()).stderr(Stdio::null()));
         while run.0.try_wait().expect("waiting for a child").is_none() {
-            [&wanted, &excluded].map(|server| server.visit("x"));
+            for server in [&wanted, &excluded] {
+                server.visit("x");
+            }
             pass(Duration::from_millis(50));
         }
         let text = text(&dir);
@@ -527,7 +529,8 @@ fn with_checksums(index: &str, table: &str, bytes: &[u8]) -> String {
     let mut lines = Vec::new();
     for line in index.lines() {
         let mut json: Value = serde_json::from_str(&line[9..]).expect("JSON");
-        for batch in json["piece"]["batches"].as_array_mut().into_iter().flatten() {
+        let batches = json.pointer_mut("/piece/batches").and_then(Value::as_array_mut);
+        for batch in batches.into_iter().flatten() {
             if batch["table"] == table {
                 let at = |name: &str| usize::try_from(batch[name].as_u64().expect("a number")).expect("64 bits");
                 let (offset, length) = (at("offset"), at("length"));
