@@ -117,7 +117,8 @@ fn a_recording_ends_at_its_size() {
         let size: u64 = files
             .map(|file| file.expect("a file").metadata().expect("a file").len())
             .sum();
-        assert!((SIZE..4 * SIZE).contains(&size), "{size} bytes");
+        // A second of a flood more: its rows are written together.
+        assert!((SIZE..32 * SIZE).contains(&size), "{size} bytes");
         assert!(matches!(inputs(&dir).last(), Some(Input::End(_))));
     });
 }
