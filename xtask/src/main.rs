@@ -11,6 +11,7 @@ mod bench;
 mod cargo;
 mod clock;
 mod dist;
+mod docs;
 mod ebpf;
 mod kernels;
 mod run;
@@ -58,6 +59,8 @@ enum Task {
     Kernels(kernels::Arguments),
     /// Measure what tcpwatch costs, next to an empty program and to the programs people use now (as root, or through sudo)
     Bench(bench::Arguments),
+    /// Make the samples in the pages anew by real runs (as root, or through sudo)
+    Docs(docs::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Task::Kernels(arguments) => kernels::run(&arguments),
         Task::Dist => dist::run(),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Docs(arguments) => docs::run(&arguments),
         Task::Ebpf { check: false } => ebpf::write(),
         Task::Ebpf { check: true } => ebpf::check(),
     };

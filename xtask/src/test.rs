@@ -10,7 +10,7 @@ use clap::Args;
 use crate::{clock, system};
 
 mod harnesses;
-mod peers;
+pub(crate) mod peers;
 mod process;
 mod runner;
 mod summary;
