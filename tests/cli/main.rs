@@ -4,6 +4,7 @@
 #[path = "../support/program/run.rs"]
 mod run;
 
+mod docs;
 mod doctor;
 mod explain;
 mod recordings;

@@ -11,14 +11,14 @@ use std::{env, fs, thread};
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 
-use crate::test::peers;
+use crate::test::{harnesses, peers};
 use crate::{cargo, system};
 
 mod labels;
 mod page;
 mod workload;
 
-use labels::labels;
+use labels::Labels;
 use page::{Line, Outputs, Page, Sample};
 use workload::Workload;
 
@@ -46,9 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 fn become_root(check: bool) -> Result<()> {
     let sudo = system::sudo().map_err(|why| anyhow!("the samples need root, for BPF and for namespaces: {why}"))?;
-    // As the tests build it, so that it is built once.
-    let build = ["build", "--locked", "--workspace", "--bin=tcpwatch"];
-    let tcpwatch = cargo::executable(&build, "tcpwatch")?;
+    let tcpwatch = harnesses::program()?;
     let folder = tcpwatch.parent().context("cargo put tcpwatch nowhere")?;
     let this = env::current_exe().context("cannot tell where this program is")?;
     let mut command = system::through(sudo, &this);
@@ -71,7 +69,7 @@ fn samples(workspace: &Path, folder: &Path, check: bool) -> Result<()> {
     }
     let is_right = |line: &Line, output: &str| {
         let mut shown = samples().filter(|sample| sample.line == *line);
-        !check || shown.all(|sample| labels(&sample.output) == labels(output))
+        !check || shown.all(|sample| Labels::drift(&sample.output, output).is_none())
     };
     // Each workload has a namespace of its own, so they run side by side.
     let outputs = thread::scope(|scope| {

@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::{clock, system};
 
-mod harnesses;
+pub(crate) mod harnesses;
 pub(crate) mod peers;
 mod process;
 mod runner;

@@ -1,24 +1,61 @@
-//! The labels of an output: the words in it that are no values, and the lines of nothing but words, which are headers.
+//! The labels of an output, and whether they have drifted.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// The labels of `output`, which may be text, CSV or JSON.
-pub(super) fn labels(output: &str) -> BTreeSet<String> {
-    let mut labels = BTreeSet::new();
-    for line in output.lines() {
-        if let Ok(object @ Value::Object(_)) = serde_json::from_str(line) {
-            add_keys(&object, &mut labels);
-            continue;
+/// What is no value in an output, which may be text, CSV or JSON.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Labels {
+    /// Lines of nothing but words, and keys of JSON.
+    headers: BTreeSet<String>,
+    /// All other words.
+    words: BTreeSet<String>,
+}
+
+impl Labels {
+    /// The labels of `output`.
+    pub(super) fn new(output: &str) -> Self {
+        let mut labels = Self::default();
+        for line in output.lines() {
+            if let Ok(object @ Value::Object(_)) = serde_json::from_str(line) {
+                add_keys(&object, &mut labels.headers);
+                continue;
+            }
+            let (values, words): (Vec<&str>, Vec<&str>) = tokens(line).partition(|token| is_value(token));
+            if values.is_empty() && !words.is_empty() {
+                labels.headers.insert(words.join(" "));
+            } else {
+                labels.words.extend(words.into_iter().map(str::to_owned));
+            }
         }
-        let (values, words): (Vec<&str>, Vec<&str>) = tokens(line).partition(|token| is_value(token));
-        if values.is_empty() && !words.is_empty() {
-            labels.insert(words.join(" "));
-        }
-        labels.extend(words.into_iter().map(str::to_owned));
+        labels
     }
-    labels
+
+    /// How the labels of a page differ from those that its command prints now. The headers must be the same. Other words of the page must
+    /// be printed; more words may be, for a line may depend on the moment.
+    pub(super) fn drift(page: &str, printed: &str) -> Option<String> {
+        let [page, printed] = [page, printed].map(Self::new);
+        let gone = page
+            .headers
+            .difference(&printed.headers)
+            .chain(page.words.difference(&printed.words));
+        let new = printed.headers.difference(&page.headers);
+        let listed = |labels: Vec<&String>| {
+            labels
+                .iter()
+                .map(|label| format!("`{label}`"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let (gone, new) = (listed(gone.collect()), listed(new.collect()));
+        match (gone.is_empty(), new.is_empty()) {
+            (true, true) => None,
+            (false, true) => Some(format!("it prints no more {gone}")),
+            (true, false) => Some(format!("the page lacks {new}")),
+            (false, false) => Some(format!("it prints no more {gone}; the page lacks {new}")),
+        }
+    }
 }
 
 /// Adds the keys of `value` and of all in it.
@@ -49,33 +86,32 @@ fn is_value(token: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::labels;
-
-    /// Whether two outputs have the same labels.
-    fn alike(one: &str, other: &str) -> bool {
-        labels(one) == labels(other)
-    }
+    use super::Labels;
 
     const STAT: &str = "    time  estab fin1  reset\n14:32:08     30    4      ·\n";
 
+    /// Whether the labels of `page` have drifted, where its command prints `printed`.
+    fn drifted(page: &str, printed: &str) -> bool {
+        Labels::drift(page, printed).is_some()
+    }
+
     #[test]
     fn numbers_may_differ() {
-        assert!(alike(
-            STAT,
-            "  time estab fin1 reset\n09:00:00 ? 12k 7\n09:00:01 1 1 1\n"
-        ));
-        assert!(alike(
-            "nginx[12] 1.2ms #5 127.0.0.1:80",
-            "nginx[9] 3us #a1 127.0.0.1:8080"
-        ));
-        assert!(alike(
-            "{\"a\":1,\"b\":[{\"c\":\"x\"}]}",
-            "{\"a\":2,\"b\":[{\"c\":\"y\"},{\"c\":null}]}"
-        ));
-        assert!(alike(
-            "time,total\n2026-11-30T13:00:00Z,4\n",
-            "time,total\n2026-12-01T13:00:00Z,5\n"
-        ));
+        for (page, printed) in [
+            (STAT, "  time estab fin1 reset\n09:00:00 ? 12k 7\n09:00:01 1 1 1\n"),
+            ("nginx[12] 1.2ms #5 127.0.0.1:80", "nginx[9] 3us #a1 127.0.0.1:8080"),
+            (
+                "{\"a\":1,\"b\":[{\"c\":\"x\"}]}",
+                "{\"a\":2,\"b\":[{\"c\":\"y\"},{\"c\":null}]}",
+            ),
+            (
+                "time,total\n2026-11-30T13:00:00Z,4\n",
+                "time,total\n2026-12-01T13:00:00Z,5\n",
+            ),
+            ("5 opened", "7 opened, 1 failed"),
+        ] {
+            assert_eq!(Labels::drift(page, printed), None, "{page} {printed}");
+        }
     }
 
     #[test]
@@ -86,18 +122,23 @@ mod tests {
             "time estab reset fin1",
             "time estab fin1",
         ] {
-            assert!(!alike(STAT, &format!("{header}\n14:32:08 30 4 ·\n")), "{header}");
+            assert!(drifted(STAT, &format!("{header}\n14:32:08 30 4 ·\n")), "{header}");
         }
-        assert!(!alike("{\"a\":1,\"b\":[{\"c\":1}]}", "{\"a\":1,\"b\":[{\"d\":1}]}"));
-        assert!(!alike("time,total\n", "total,time\n"));
+        for (page, printed) in [
+            ("{\"a\":1,\"b\":[{\"c\":1}]}", "{\"a\":1,\"b\":[{\"d\":1}]}"),
+            ("{\"a\":1}", "{\"a\":1,\"b\":2}"),
+            ("time,total\n", "total,time\n"),
+        ] {
+            assert!(drifted(page, printed), "{page}");
+        }
     }
 
     #[test]
-    fn a_label_beside_a_value_counts() {
-        assert!(!alike(
+    fn a_renamed_label_beside_a_value_is_found() {
+        assert!(drifted(
             "21 sockets, oldest at least 81s",
             "21 sockets, eldest at least 81s"
         ));
-        assert!(!alike("2,500 /s", "2,500 /min"));
+        assert!(drifted("2,500 /s", "2,500 /min"));
     }
 }

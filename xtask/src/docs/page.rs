@@ -1,15 +1,15 @@
 //! A page, and the samples in it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::labels::labels;
+use super::labels::Labels;
 
 /// What a sample begins with: a comment above a code block.
-const MARKER: &str = "<!-- sample: ";
+const MARKER: &str = "\n<!-- sample: ";
 
 /// A command line.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,17 +96,9 @@ impl Page {
     pub(super) fn drift(&self, outputs: &Outputs<'_>) -> Option<String> {
         let drifted: Vec<String> = self
             .samples()
-            .filter_map(|sample| {
-                let (shown, printed) = (labels(&sample.output), labels(outputs.get(&sample.line)?));
-                let only =
-                    |one: &BTreeSet<String>, other| one.difference(other).cloned().collect::<Vec<_>>().join(", ");
-                (shown != printed).then(|| {
-                    let (gone, new) = (only(&shown, &printed), only(&printed, &shown));
-                    format!(
-                        "`{}`: only the page has [{gone}], only the command prints [{new}]",
-                        sample.line.command
-                    )
-                })
+            .filter_map(|Sample { line, output }| {
+                let how = Labels::drift(output, outputs.get(line)?)?;
+                Some(format!("`{}`: {how}", line.command))
             })
             .collect();
         (!drifted.is_empty()).then(|| format!("{}: {}", self.name, drifted.join("; ")))
@@ -183,16 +175,16 @@ mod tests {
         assert_eq!(drift("time  estab\n15:00:00  2\n15:00:01  3\n"), None);
         assert_eq!(
             drift("time  open\n15:00:00  2\n").unwrap(),
-            "docs/page.md: `sudo tcpwatch stat 1 2`: only the page has [estab, time estab], only the command prints [open, time open]"
+            "docs/page.md: `sudo tcpwatch stat 1 2`: it prints no more `time estab`; the page lacks `time open`"
         );
     }
 
     #[test]
     fn a_marker_needs_its_block() {
         for text in [
-            "<!-- sample: a -->\n\n```\n```\n",
-            "<!-- sample: a -->\n```\n$ a\n",
-            "<!-- sample: a\n",
+            "\n<!-- sample: a -->\n\n```\n```\n",
+            "\n<!-- sample: a -->\n```\n$ a\n",
+            "\n<!-- sample: a\n",
         ] {
             assert!(parts(text).is_err(), "{text}");
         }

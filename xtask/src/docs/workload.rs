@@ -56,10 +56,10 @@ impl Workload {
         })
     }
 
-    /// What `command` prints on a terminal, without the terminal.
+    /// What `command` prints on its standard output, which is no terminal.
     pub(super) fn output(&self, command: &str) -> Result<String> {
         // This is root already.
-        let script = format!("exec 2>&1\n{}", command.replace("sudo ", ""));
+        let script = command.replace("sudo ", "");
         let output = self
             .shell("timeout", &["-s", "KILL", LIMIT, "sh", "-c", &script])
             .output()

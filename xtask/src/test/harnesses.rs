@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::runner::Harness;
@@ -26,6 +26,21 @@ pub(super) fn build() -> Result<Vec<Harness>> {
     let messages = cargo::messages(&mut cargo::command()?, &BUILD)?;
     let harnesses = messages.lines().filter_map(|line| serde_json::from_str(line).ok());
     Ok(harnesses.filter_map(|message| harness(&message)).collect())
+}
+
+/// Builds tcpwatch as the tests do, so that it is built once, and returns where it is.
+pub(crate) fn program() -> Result<PathBuf> {
+    let messages = cargo::messages(&mut cargo::command()?, &BUILD)?;
+    let mut messages = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let program = messages.find(|message| {
+        message["target"]["name"] == "tcpwatch"
+            && message["profile"]["test"] == false
+            && message["executable"].is_string()
+    });
+    let path = program.and_then(|message| message["executable"].as_str().map(PathBuf::from));
+    path.context("cargo built no program tcpwatch")
 }
 
 /// The harness that one of cargo's messages is about, if it is about one.
