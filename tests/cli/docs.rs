@@ -1,5 +1,6 @@
 //! The pages: every command line in them parses, every link leads somewhere, and the Chinese README is like the English one.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -107,6 +108,55 @@ fn a_wrong_command_line_is_found() {
     let lines = command_lines(text);
     assert_eq!(lines, ["tcpwatch stat --nonsense", "tcpwatch trase"]);
     assert!(lines.iter().all(|line| check(line).is_err()));
+}
+
+/// Adds the options of `command` and of the commands below it, as they are typed.
+fn add_options(command: &clap::Command, options: &mut BTreeSet<String>) {
+    for option in command.get_arguments() {
+        options.extend(option.get_long().map(|name| format!("--{name}")));
+        options.extend(option.get_short().map(|letter| format!("-{letter}")));
+    }
+    command
+        .get_subcommands()
+        .for_each(|command| add_options(command, options));
+}
+
+/// The options that the code spans of a page name: `-o json`, `-L`, `--lport PORTS`.
+fn options_in(text: &str) -> Vec<&str> {
+    let prose = lines(text).filter(|(in_block, _)| !in_block).map(|(_, line)| line);
+    let spans = prose.flat_map(|line| line.split('`').skip(1).step_by(2));
+    let first_words = spans.filter_map(|span| span.split_whitespace().next());
+    first_words
+        .filter(|word| word.starts_with('-') && !word.trim_matches('-').is_empty())
+        .collect()
+}
+
+#[test]
+fn every_option_exists() {
+    let mut cli = tcpwatch::cli::parser();
+    cli.build();
+    let mut options = BTreeSet::new();
+    add_options(&cli, &mut options);
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    // The page about performance has options of the bench.
+    let is_about_tcpwatch =
+        |page: &PathBuf| page.components().any(|part| part.as_os_str() == "docs") && !page.ends_with("performance.md");
+    for page in pages().into_iter().filter(is_about_tcpwatch) {
+        for option in options_in(&read(&page)) {
+            count += 1;
+            if !options.contains(option) {
+                wrong.push(format!("{}: {option}", page.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(count > 100, "only {count} options were found");
+    assert_eq!(
+        options_in("`-o json`, `--nonsense`, `- ` and `a -b`"),
+        ["-o", "--nonsense"]
+    );
+    assert!(!options.contains("--nonsense"));
 }
 
 /// The targets of the links in a page.
