@@ -56,7 +56,12 @@ impl Page {
             let entries = fs::read_dir(workspace.join(folder)).with_context(|| format!("cannot read {folder}/"))?;
             for entry in entries {
                 let name = Path::new(folder).join(entry?.file_name()).display().to_string();
-                names.extend(name.ends_with(".md").then_some(name));
+                names.extend(
+                    Path::new(&name)
+                        .extension()
+                        .is_some_and(|end| end == "md")
+                        .then_some(name),
+                );
             }
         }
         names.sort();
