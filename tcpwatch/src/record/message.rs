@@ -6,7 +6,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::{DictionaryBatch, Message, MessageHeader, RecordBatch, root_as_message};
-use arrow_schema::Schema;
+use arrow_schema::{DataType, Schema};
 
 /// Bytes that the tables of a piece have at most, unpacked: the writer's have a tenth of that, and as many only where a scan found all the
 /// sockets that it keeps.
@@ -38,7 +38,12 @@ pub(super) fn check(bytes: &[u8], schema: &Schema) -> Result<u64> {
             }
             MessageHeader::RecordBatch => {
                 let batch = message.header_as_record_batch().context(CUT_OFF)?;
-                unpacked += unpacked_length(&batch, body, UNPACKED_MAX)?;
+                let mut widths = Vec::new();
+                schema
+                    .fields()
+                    .iter()
+                    .for_each(|field| add_widths(field.data_type(), &mut widths));
+                unpacked += unpacked_length(&batch, body, &widths, UNPACKED_MAX)?;
                 has_rows = true;
             }
             _ => bail!("a message is of an unknown kind"),
@@ -77,11 +82,35 @@ fn check_schema(message: &Message, schema: &Schema) -> Result<()> {
 fn check_names(names: &DictionaryBatch, body: &[u8]) -> Result<u64> {
     // Else they would grow from one to the next.
     ensure!(!names.isDelta(), "names are added to others");
-    unpacked_length(&names.data().context(CUT_OFF)?, body, NAMES_MAX)
+    let mut widths = Vec::new();
+    add_widths(&DataType::Utf8, &mut widths);
+    unpacked_length(&names.data().context(CUT_OFF)?, body, &widths, NAMES_MAX)
 }
 
-/// How many bytes the buffers of `batch` in `body` have unpacked: `most` at most.
-fn unpacked_length(batch: &RecordBatch, body: &[u8], most: u64) -> Result<u64> {
+/// Adds the width of the values in each buffer of a column, in bytes (Arrow Columnar Format, "Buffer Listing for Each Layout"): first
+/// come the bits of which values there are. Of bits, and of bytes of texts, it is one.
+fn add_widths(column: &DataType, widths: &mut Vec<u64>) {
+    const OFFSET: u64 = size_of::<i32>() as u64;
+    widths.push(1);
+    match column {
+        DataType::Utf8 | DataType::Binary => widths.extend([OFFSET, 1]),
+        DataType::List(item) => {
+            widths.push(OFFSET);
+            add_widths(item.data_type(), widths);
+        }
+        DataType::Struct(fields) => fields.iter().for_each(|field| add_widths(field.data_type(), widths)),
+        DataType::Dictionary(key, _) => widths.push(width(key)),
+        DataType::FixedSizeBinary(_) => widths.push(1),
+        other => widths.push(width(other)),
+    }
+}
+
+fn width(column: &DataType) -> u64 {
+    column.primitive_width().map_or(1, |bytes| bytes as u64)
+}
+
+/// How many bytes the buffers of `batch` in `body` have unpacked: `most` at most. Each has whole values of its width.
+fn unpacked_length(batch: &RecordBatch, body: &[u8], widths: &[u64], most: u64) -> Result<u64> {
     let rows = batch.nodes().context(CUT_OFF)?;
     let mut counts = rows.iter().flat_map(|node| [node.length(), node.null_count()]);
     // No value has less than a bit.
@@ -92,7 +121,12 @@ fn unpacked_length(batch: &RecordBatch, body: &[u8], most: u64) -> Result<u64> {
     );
     let is_packed = batch.compression().is_some();
     let mut all = 0_u64;
-    for buffer in batch.buffers().context(CUT_OFF)? {
+    let buffers = batch.buffers().context(CUT_OFF)?;
+    ensure!(
+        buffers.len() == widths.len(),
+        "it has more or fewer columns than its table"
+    );
+    for (buffer, width) in buffers.iter().zip(widths) {
         let [offset, length] = [buffer.offset(), buffer.length()].map(usize::try_from);
         let bytes = body.get(offset?..).and_then(|bytes| bytes.get(..length.ok()?));
         let bytes = bytes.context("a column is outside of its message")?;
@@ -101,6 +135,7 @@ fn unpacked_length(batch: &RecordBatch, body: &[u8], most: u64) -> Result<u64> {
         } else {
             bytes.len() as u64
         };
+        ensure!(length.is_multiple_of(*width), "a value was cut off");
         all = all.saturating_add(length);
     }
     ensure!(all <= most, "it claims {all} bytes, and {most} are possible");
