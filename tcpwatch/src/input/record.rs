@@ -116,7 +116,7 @@ fn sent(record: &record::Connection) -> u64 {
     );
     // The FIN is sent last, so it is sent if nothing is unsent.
     let fin = closed_here && record.unsent == 0;
-    let numbers = record.bytes_acked + u64::from(record.in_flight);
+    let numbers = record.bytes_acked.saturating_add(record.in_flight.into());
     record
         .bytes_sent
         .min(numbers.saturating_sub(u64::from(syn) + u64::from(fin)))
@@ -137,4 +137,16 @@ fn owner(record: &tcpwatch_common::Owner) -> Option<Owner> {
         how,
         cgroup: NonZeroU64::new(record.cgroup),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_number_of_bytes_is_too_large_to_add() {
+        let mut record: record::Connection = bytemuck::Zeroable::zeroed();
+        (record.bytes_sent, record.bytes_acked, record.in_flight) = (7, u64::MAX, u32::MAX);
+        assert_eq!(sent(&record), 7);
+    }
 }

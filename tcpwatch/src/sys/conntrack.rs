@@ -10,8 +10,8 @@ pub fn parse(text: &str) -> Conntrack {
     let rows: Vec<Vec<&str>> = lines.map(|line| line.split_ascii_whitespace().collect()).collect();
     let sum = |name: &str| {
         let column = names.iter().position(|&found| found == name)?;
-        let cells = rows.iter().map(|row| u64::from_str_radix(row.get(column)?, 16).ok());
-        let total = cells.sum::<Option<u64>>();
+        let mut cells = rows.iter().map(|row| u64::from_str_radix(row.get(column)?, 16).ok());
+        let total = cells.try_fold(0_u64, |total, cell| total.checked_add(cell?));
         total.filter(|_| !rows.is_empty())
     };
     Conntrack {
@@ -41,6 +41,7 @@ mod tests {
             "drop\n",
             "drop early_drop\nx y\n",
             "drop\n\n",
+            "drop\nffffffffffffffff\n1\n",
             "a b\n1 2\n",
             "\0\n\0",
         ] {

@@ -23,7 +23,8 @@ pub fn possible(root: &Path) -> Result<u32> {
         .split(|c: char| !c.is_ascii_digit())
         .filter_map(|number| number.parse::<u32>().ok())
         .max();
-    Ok(highest.with_context(|| format!("{} holds no CPU", path.display()))? + 1)
+    let count = highest.and_then(|highest| highest.checked_add(1));
+    count.with_context(|| format!("{} holds no CPU", path.display()))
 }
 
 #[cfg(test)]
@@ -39,8 +40,10 @@ mod tests {
             fs::write(folder.join("possible"), text).unwrap();
             assert_eq!(possible(root.path()).unwrap(), highest);
         }
-        fs::write(folder.join("possible"), "\n").unwrap();
-        assert!(possible(root.path()).is_err());
+        for text in ["\n", "0-4294967295\n"] {
+            fs::write(folder.join("possible"), text).unwrap();
+            assert!(possible(root.path()).is_err(), "{text}");
+        }
         fs::remove_file(folder.join("possible")).unwrap();
         let error = possible(root.path()).unwrap_err().to_string();
         assert!(

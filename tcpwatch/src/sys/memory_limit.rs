@@ -76,7 +76,8 @@ fn room(level: &Path, files: &Files) -> Option<u64> {
     let stat = read("memory.stat").unwrap_or_default();
     let counts = stat.lines().filter_map(|line| line.split_once(' '));
     let reclaimable = counts.filter(|(name, _)| files.reclaimable.contains(name));
-    let reclaimable: u64 = reclaimable.filter_map(|(_, bytes)| bytes.parse::<u64>().ok()).sum();
+    let reclaimable = reclaimable.filter_map(|(_, bytes)| bytes.parse::<u64>().ok());
+    let reclaimable = reclaimable.fold(0, u64::saturating_add);
     let used = number(files.used)?.saturating_sub(reclaimable);
     Some(limit.saturating_sub(used))
 }
@@ -129,6 +130,17 @@ mod tests {
             ),
         ];
         assert_eq!(available_in("0::/a\n", V2_MOUNT, &files), Some(850_000));
+    }
+
+    #[test]
+    fn no_number_is_too_large_to_add() {
+        let stat = format!("active_file {0}\ninactive_file {0}\n", u64::MAX);
+        let files = [
+            ("sys/fs/cgroup/a/memory.max", "1000000\n"),
+            ("sys/fs/cgroup/a/memory.current", "900000\n"),
+            ("sys/fs/cgroup/a/memory.stat", &stat),
+        ];
+        assert_eq!(available_in("0::/a\n", V2_MOUNT, &files), Some(1_000_000));
     }
 
     #[test]
