@@ -1,6 +1,6 @@
 //! Dumps the kernel's TCP sockets over netlink, as `ss` does (`sock_diag(7)`). It needs no privilege and copies no sockets.
 
-mod message;
+pub mod message;
 
 use std::io;
 use std::ops::RangeInclusive;

@@ -160,7 +160,7 @@ impl Request {
 }
 
 /// Iterates over the messages in the received bytes. An error ends the iteration.
-pub(super) fn messages(mut rest: &[u8]) -> impl Iterator<Item = io::Result<NetlinkBuffer<&[u8]>>> {
+pub fn messages(mut rest: &[u8]) -> impl Iterator<Item = io::Result<NetlinkBuffer<&[u8]>>> {
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
@@ -173,7 +173,7 @@ pub(super) fn messages(mut rest: &[u8]) -> impl Iterator<Item = io::Result<Netli
 }
 
 /// The error at the start of an answer: a negative errno, or 0 for none.
-pub(super) fn error(payload: &[u8]) -> Option<io::Error> {
+pub fn error(payload: &[u8]) -> Option<io::Error> {
     let code = i32::from_ne_bytes(*payload.first_chunk()?);
     (code < 0).then(|| io::Error::from_raw_os_error(code.saturating_neg()))
 }
@@ -209,7 +209,7 @@ fn kind(payload: &[u8], state: TcpState, timewait: bool) -> Kind {
 
 /// Counts the socket in `payload`. It reads only the bytes that this needs.
 #[inline]
-pub(super) fn count(payload: &[u8], pass: &mut Pass) {
+pub fn count(payload: &[u8], pass: &mut Pass) {
     let Some(&[_, number, timer]) = payload.first_chunk() else {
         return;
     };
@@ -225,7 +225,7 @@ pub(super) fn count(payload: &[u8], pass: &mut Pass) {
 }
 
 /// Parses the socket in `payload`, in the namespace `netns`; `None` if it is not a TCP socket.
-pub(super) fn socket(payload: &[u8], netns: u32) -> Option<Socket> {
+pub fn socket(payload: &[u8], netns: u32) -> Option<Socket> {
     let header = InetResponseHeader::parse(payload).ok()?;
     let family = Family::from_kernel(header.family)?;
     let state = TcpState::from_kernel(header.state)?;
@@ -246,7 +246,7 @@ pub(super) fn socket(payload: &[u8], netns: u32) -> Option<Socket> {
 }
 
 /// Parses the socket in `payload`, in the namespace `netns`, with its details; `None` if it is not a TCP socket.
-pub(super) fn detail(payload: &[u8], netns: u32) -> Option<Detail> {
+pub fn detail(payload: &[u8], netns: u32) -> Option<Detail> {
     let socket = socket(payload, netns)?;
     let header = InetResponseHeader::parse(payload).ok()?;
     let info = attribute(payload, INET_DIAG_INFO).filter(|_| socket.kind == Some(Kind::Full));
