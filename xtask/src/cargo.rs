@@ -40,7 +40,8 @@ pub(crate) fn static_executable(arguments: &[&str], name: &str) -> Result<PathBu
     build(&mut command, &[arguments, &[&target]].concat(), name)
 }
 
-fn build(command: &mut Command, arguments: &[&str], name: &str) -> Result<PathBuf> {
+/// Builds with `command`, a cargo, and returns where it put the program `name`.
+pub(crate) fn build(command: &mut Command, arguments: &[&str], name: &str) -> Result<PathBuf> {
     let arguments = [arguments, &["--message-format=json-render-diagnostics"]].concat();
     executable_in(&messages(command, &arguments)?, name)
         .with_context(|| format!("`cargo {}` built no program {name}", arguments.join(" ")))

@@ -13,6 +13,7 @@ mod clock;
 mod dist;
 mod docs;
 mod ebpf;
+mod fuzz;
 mod kernels;
 mod run;
 mod system;
@@ -57,6 +58,8 @@ enum Task {
     Dist,
     /// Boot Debian's kernels under QEMU, run there what needs nothing but a kernel, and write docs/kernels.md
     Kernels(kernels::Arguments),
+    /// Give parsers random bytes for a while, and fail where one breaks
+    Fuzz(fuzz::Arguments),
     /// Measure what tcpwatch costs, next to an empty program and to the programs people use now (as root, or through sudo)
     Bench(bench::Arguments),
     /// Make the samples in the pages anew by real runs (as root, or through sudo)
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Task::RunTests(built) => test::run_built(&built),
         Task::Kernels(arguments) => kernels::run(&arguments),
         Task::Dist => dist::run(),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Docs(arguments) => docs::run(&arguments),
         Task::Ebpf { check: false } => ebpf::write(),
