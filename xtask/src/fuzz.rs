@@ -18,6 +18,9 @@ const FOUND: &str = "target/fuzz/found";
 /// How long one input may take, s: on a busy machine the process may wait long for a CPU.
 const INPUT_MAX_S: u32 = 25;
 
+/// How long an input may become, bytes: by itself libFuzzer makes none longer than the longest seed.
+const INPUT_MAX_BYTES: u32 = 32_768;
+
 /// Memory that the process may have, MiB. Rust code has a lower limit of its own.
 const MEMORY_MAX_MB: u32 = 1024;
 
@@ -127,6 +130,7 @@ fn start(program: &Path, target: &str, arguments: &Arguments) -> Result<Output> 
         .arg(format!("-timeout={INPUT_MAX_S}"))
         .arg(format!("-rss_limit_mb={MEMORY_MAX_MB}"))
         .arg(format!("-artifact_prefix={}/{target}-", found.display()))
+        .arg(format!("-max_len={INPUT_MAX_BYTES}"))
         .arg("-print_final_stats=1")
         .arg(corpus)
         .arg(root.join(FOLDER).join("seeds").join(target))
