@@ -88,7 +88,8 @@ fn with_checksums(dir: &Path, line: &[u8]) -> Vec<u8> {
     let (line, end) = line.strip_suffix(b"\n").map_or((line, ""), |line| (line, "\n"));
     let mut json = line.to_vec();
     if let Ok(mut value) = serde_json::from_slice::<Value>(line) {
-        let batches = value["piece"]["batches"].as_array_mut().into_iter().flatten();
+        let batches = value.get_mut("piece").and_then(|piece| piece.get_mut("batches"));
+        let batches = batches.and_then(Value::as_array_mut).into_iter().flatten();
         for batch in batches.filter(|batch| batch.is_object()) {
             if let Some(sum) = checksum(dir, batch) {
                 batch["crc"] = sum.into();
