@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.success() {
             let Summary { inputs, reached } = summary(&text).with_context(|| format!("{target} was not fuzzed"))?;
-            println!("{target}: {inputs} inputs reached {reached} places and found nothing");
+            eprintln!("{target}: {inputs} inputs reached {reached} places and found nothing");
         } else {
             eprintln!("{text}");
             found.push(target);

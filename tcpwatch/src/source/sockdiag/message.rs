@@ -173,6 +173,7 @@ pub fn messages(mut rest: &[u8]) -> impl Iterator<Item = io::Result<NetlinkBuffe
 }
 
 /// The error at the start of an answer: a negative errno, or 0 for none.
+#[must_use]
 pub fn error(payload: &[u8]) -> Option<io::Error> {
     let code = i32::from_ne_bytes(*payload.first_chunk()?);
     (code < 0).then(|| io::Error::from_raw_os_error(code.saturating_neg()))
@@ -225,6 +226,7 @@ pub fn count(payload: &[u8], pass: &mut Pass) {
 }
 
 /// Parses the socket in `payload`, in the namespace `netns`; `None` if it is not a TCP socket.
+#[must_use]
 pub fn socket(payload: &[u8], netns: u32) -> Option<Socket> {
     let header = InetResponseHeader::parse(payload).ok()?;
     let family = Family::from_kernel(header.family)?;
@@ -246,6 +248,7 @@ pub fn socket(payload: &[u8], netns: u32) -> Option<Socket> {
 }
 
 /// Parses the socket in `payload`, in the namespace `netns`, with its details; `None` if it is not a TCP socket.
+#[must_use]
 pub fn detail(payload: &[u8], netns: u32) -> Option<Detail> {
     let socket = socket(payload, netns)?;
     let header = InetResponseHeader::parse(payload).ok()?;
