@@ -4,6 +4,7 @@
 //! target its seeds.
 
 #![cfg_attr(not(test), no_main)]
+#![expect(clippy::expect_used, reason = "a target panics where something is wrong")]
 
 mod memory;
 mod on_purpose;
