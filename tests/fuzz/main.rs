@@ -13,6 +13,7 @@ mod tree;
 mod btf;
 mod cgroup;
 mod format;
+mod functions;
 mod host;
 mod netlink;
 mod perf_map;
@@ -20,6 +21,7 @@ mod proc_net;
 mod process;
 mod recording;
 mod records;
+mod reply;
 mod sysctl_d;
 mod unwind;
 
@@ -27,10 +29,11 @@ mod unwind;
 type Target = fn(&[u8]);
 
 /// The targets by name.
-const TARGETS: [(&str, Target); 12] = [
+const TARGETS: [(&str, Target); 14] = [
     ("btf", btf::run),
     ("cgroup", cgroup::run),
     ("format", format::run),
+    ("functions", functions::run),
     ("host", host::run),
     ("netlink", netlink::run),
     ("perf_map", perf_map::run),
@@ -38,6 +41,7 @@ const TARGETS: [(&str, Target); 12] = [
     ("process", process::run),
     ("recording", recording::run),
     ("records", records::run),
+    ("reply", reply::run),
     ("sysctl_d", sysctl_d::run),
     ("unwind", unwind::run),
 ];

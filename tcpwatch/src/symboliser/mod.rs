@@ -7,6 +7,8 @@
 mod client;
 mod elf;
 mod functions;
+#[doc(hidden)]
+pub mod fuzzed;
 mod perf_map;
 mod sandbox;
 mod server;

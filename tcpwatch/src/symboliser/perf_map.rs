@@ -39,7 +39,7 @@ impl PerfMap {
         Ok(Self::parse(text))
     }
 
-    fn parse(text: Vec<u8>) -> Self {
+    pub(super) fn parse(text: Vec<u8>) -> Self {
         let mut functions = Vec::new();
         let mut at = 0;
         for line in text.split(|&byte| byte == b'\n') {
