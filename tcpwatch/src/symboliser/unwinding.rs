@@ -114,24 +114,15 @@ impl Unwinding {
 
     fn rule(&self, address: u64) -> Result<Rule, Why> {
         let find = EhFrame::cie_from_offset;
-        let fde = match &self.index {
-            Index::Linker(header) => header
-                .parse(&self.bases, 8)
-                .and_then(|header| {
-                    let table = header.table().ok_or(gimli::Error::NoUnwindInfoForAddress)?;
-                    table.fde_for_address(&self.eh_frame, &self.bases, address, find)
-                })
-                .map_err(|_| Why::NoUnwindInfo)?,
+        let offset = match &self.index {
+            Index::Linker(header) => self.by_linker(header, address),
             Index::Own(starts) => {
                 let after = starts.partition_point(|&(start, _)| start <= address);
-                let &(_, offset) = after
-                    .checked_sub(1)
-                    .and_then(|at| starts.get(at))
-                    .ok_or(Why::NoUnwindInfo)?;
-                let fde = self.eh_frame.fde_from_offset(&self.bases, offset.into(), find);
-                fde.ok().filter(|fde| fde.contains(address)).ok_or(Why::NoUnwindInfo)?
+                after.checked_sub(1).and_then(|at| Some(starts.get(at)?.1))
             }
         };
+        let fde = offset.and_then(|offset| self.eh_frame.fde_from_offset(&self.bases, offset.into(), find).ok());
+        let fde = fde.filter(|fde| fde.contains(address)).ok_or(Why::NoUnwindInfo)?;
         // Each place is read from its function's start on.
         if fde.entry_len() > ENTRY_MAX || fde.cie().entry_len() > ENTRY_MAX {
             return Err(Why::Undecided);
@@ -147,6 +138,15 @@ impl Unwinding {
             interrupts: fde.is_signal_trampoline(),
             encoding: fde.cie().encoding(),
         })
+    }
+
+    /// Where in the section the linker's table says that it tells of the function at `address`.
+    fn by_linker(&self, header: &EhFrameHdr<Section>, address: u64) -> Option<usize> {
+        let header = header.parse(&self.bases, 8).ok()?;
+        let place = header.table()?.lookup(address, &self.bases).ok()?;
+        // It may point anywhere.
+        let offset = place.direct().ok()?.checked_sub(self.bases.eh_frame.section?)?;
+        usize::try_from(offset).ok()
     }
 }
 
