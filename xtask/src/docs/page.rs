@@ -55,13 +55,10 @@ impl Page {
         for folder in ["", "docs", "docs/commands"] {
             let entries = fs::read_dir(workspace.join(folder)).with_context(|| format!("cannot read {folder}/"))?;
             for entry in entries {
-                let name = Path::new(folder).join(entry?.file_name()).display().to_string();
-                names.extend(
-                    Path::new(&name)
-                        .extension()
-                        .is_some_and(|end| end == "md")
-                        .then_some(name),
-                );
+                let name = Path::new(folder).join(entry?.file_name());
+                if name.extension().is_some_and(|extension| extension == "md") {
+                    names.push(name.display().to_string());
+                }
             }
         }
         names.sort();
