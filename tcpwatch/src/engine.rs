@@ -362,7 +362,7 @@ impl Run<'_> {
                         if let Some(found) = self.source.unnamed_scan() {
                             break Box::new(found);
                         }
-                        log::warn!("the last scan did not finish within 1 s; the report above is from the scan before");
+                        log::warn!("the last scan did not finish within 1 s and is left out");
                         return Ok(());
                     }
                     () = sleep(POLL) => {}
