@@ -155,7 +155,8 @@ pub(super) fn is_same(root: &Path, pid: NonZeroU32, started: u64) -> bool {
     /// /proc tells it by the tick.
     const TICK_NS: u64 = 10_000_000;
     let begun = started.saturating_add_signed(timens::boottime_offset_ns(root));
-    procs::process(root, pid).is_some_and(|process| (process.start_ns..process.start_ns + TICK_NS).contains(&begun))
+    procs::process(root, pid)
+        .is_some_and(|process| (process.start_ns..process.start_ns.saturating_add(TICK_NS)).contains(&begun))
 }
 
 impl Mapping {
