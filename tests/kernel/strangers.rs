@@ -308,6 +308,8 @@ fn who_reads_programs_has_no_privileges() {
         let users: Vec<&str> = value(&status, "Uid").split('\t').collect();
         assert!(users.iter().all(|&user| user == users[0] && user != "0"), "{users:?}");
         let limits = fs::read_to_string(path.join("limits")).expect("its limits");
+        let descriptors = fs::read_dir(path.join("fd")).expect("its descriptors").count();
+        assert_eq!(descriptors, 4, "the standard ones, and the socket");
         let memory = limits.lines().find(|line| line.starts_with("Max address space"));
         assert!(
             memory.is_some_and(|line| line.contains(&(256 << 20).to_string())),

@@ -32,7 +32,7 @@ const ROOMS: [(&str, &[&str]); 14] = [
     ("view", &["doctor", "detect", "explain", "model", "input"]),
     ("record", &["input", "sys"]),
     ("source", &["symboliser", "model", "input", "clock", "sys"]),
-    ("symboliser", &["input"]),
+    ("symboliser", &["input", "clock"]),
     ("doctor", &["detect", "explain", "model", "input"]),
     ("detect", &["explain", "model", "input"]),
     ("explain", &["model", "input"]),

@@ -46,7 +46,7 @@ const _: () = assert!(MOMENT_NS.cast_unsigned() * LOOKS as u64 > 2 * STACK_CALL_
 const BATCH: usize = 32;
 /// Sockets whose stacks are kept at most.
 const SOCKETS_MAX: usize = 500_000;
-/// Longer than reading the symbols of any program takes: a large one with debug info takes tens of seconds.
+/// Longer than the symboliser may take for a few files.
 const SYMBOLS_MAY_TAKE: Duration = Duration::from_mins(1);
 
 /// The stacks at which the connections were opened that are open now. Dropping it ends the thread that reads them.

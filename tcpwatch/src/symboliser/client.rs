@@ -9,13 +9,18 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::wire::{Copied, Found, Frame, MapId, Reply, Request, Walked, receive, send};
+use hashbrown::HashSet;
+
+use super::functions::{INLINED_MAX, NAME_MAX};
+use super::walk::FRAMES_MAX;
+use super::wire::{Copied, Found, Frame, MapId, Place, Reply, Request, Walked, receive, send};
+use crate::clock;
 use crate::input::stacks::{Unnamed, Why};
 
 /// How long it may read one file: a large program with debug information takes seconds.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Questions that one request may need at most: one for each frame of a batch of stacks.
-const ASKS_MAX: u32 = 1 << 16;
+const PATIENCE_NS: u64 = 10_000_000_000;
+/// Questions that one request may need at most: more than a batch of stacks has places of different files.
+const ASKS_MAX: u32 = 8192;
 
 /// The symboliser process: started by the first request, and by the first one after it ended.
 pub struct Symboliser {
@@ -28,6 +33,8 @@ pub struct Symboliser {
 struct Running {
     child: Child,
     socket: UnixStream,
+    /// The numbers of the files that it was given.
+    given: HashSet<u32>,
 }
 
 /// What the symboliser asks while it unwinds.
@@ -49,7 +56,7 @@ pub enum Stopped {
     NotStarted,
     /// It died.
     Died,
-    /// It took longer than [`PATIENCE`] for a file.
+    /// It took longer than 10 s for a file.
     TooSlow,
 }
 
@@ -84,15 +91,26 @@ impl Symboliser {
         answer: &mut dyn FnMut(Ask) -> Answer,
     ) -> Result<Vec<Walked>, Stopped> {
         let count = copies.len();
+        let mut given = Vec::new();
         let mut asked = |reply: &Reply| match *reply {
             Reply::Mapping(process, address) => match answer(Ask { process, address }) {
-                Ok((found, file)) => Some((Request::Mapping(Ok(found)), Some(file))),
+                Ok((found, file)) => {
+                    given.push(found.file);
+                    Some((Request::Mapping(Ok(found)), Some(file)))
+                }
                 Err(why) => Some((Request::Mapping(Err(why)), None)),
             },
             _ => None,
         };
-        match self.request(&Request::Unwind(copies), None, &mut asked)? {
-            Reply::Unwound(walked) if walked.len() == count => Ok(walked),
+        let reply = self.request(&Request::Unwind(copies), None, &mut asked)?;
+        let files = &mut self.running()?.given;
+        files.extend(given);
+        match reply {
+            Reply::Unwound(walked)
+                if walked.len() == count && walked.iter().all(|walked| is_possible(walked, files)) =>
+            {
+                Ok(walked)
+            }
             _ => Err(self.end(Stopped::Died)),
         }
     }
@@ -139,7 +157,9 @@ impl Symboliser {
         asked: &mut Asked<'_>,
     ) -> Result<Vec<Vec<Frame>>, Unnamed> {
         match self.request(request, Some(file), asked)? {
-            Reply::Named(Ok(named)) if named.len() == count => Ok(named),
+            Reply::Named(Ok(named)) if named.len() == count && named.iter().all(|frames| are_possible(frames)) => {
+                Ok(named)
+            }
             Reply::Named(Err(why)) => Err(why),
             _ => Err(self.end(Stopped::Died).into()),
         }
@@ -154,13 +174,17 @@ impl Symboliser {
     ) -> Result<Reply, Stopped> {
         let socket = &self.running()?.socket;
         let mut exchange = || {
+            let mut until_ns = clock::monotonic_ns() + PATIENCE_NS;
             send(socket, request, file)?;
             for _ in 0..ASKS_MAX {
-                let (reply, _) = receive(socket)?.ok_or(ErrorKind::UnexpectedEof)?;
-                match asked(&reply) {
-                    Some((answer, file)) => send(socket, &answer, file.as_ref().map(|file| file.as_fd()))?,
-                    None => return Ok(reply),
+                let (reply, _) = receive(socket, Some(until_ns))?.ok_or(ErrorKind::UnexpectedEof)?;
+                let Some((answer, file)) = asked(&reply) else {
+                    return Ok(reply);
+                };
+                if file.is_some() {
+                    until_ns = clock::monotonic_ns() + PATIENCE_NS;
                 }
+                send(socket, &answer, file.as_ref().map(|file| file.as_fd()))?;
             }
             Err(ErrorKind::InvalidData.into())
         };
@@ -180,7 +204,13 @@ impl Symboliser {
         self.running().map(drop)
     }
 
-    fn running(&mut self) -> Result<&Running, Stopped> {
+    /// Whether it was started, and has not ended since.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    fn running(&mut self) -> Result<&mut Running, Stopped> {
         if self.running.is_none() {
             self.running = match Running::start(&self.program) {
                 Ok(running) => Some(running),
@@ -192,7 +222,7 @@ impl Symboliser {
                 }
             };
         }
-        self.running.as_ref().ok_or(Stopped::NotStarted)
+        self.running.as_mut().ok_or(Stopped::NotStarted)
     }
 
     fn end(&mut self, why: Stopped) -> Stopped {
@@ -204,11 +234,25 @@ impl Symboliser {
 /// Answers a question of the symboliser; `None` if it is none.
 type Asked<'a> = dyn FnMut(&Reply) -> Option<(Request, Option<Arc<OwnedFd>>)> + 'a;
 
+/// Whether the symboliser may have found `walked`, of the files that it was given.
+fn is_possible(walked: &Walked, given: &HashSet<u32>) -> bool {
+    let is_given = |place: &Place| match place {
+        Place::File(file, _) => given.contains(file),
+        Place::Anonymous(_) => true,
+    };
+    walked.places.len() <= FRAMES_MAX + 1 && walked.places.iter().all(is_given)
+}
+
+/// Whether the symboliser may have found `frames` at an address.
+fn are_possible(frames: &[Frame]) -> bool {
+    let texts = frames.iter().flat_map(|frame| [&frame.function, &frame.file]).flatten();
+    frames.len() <= INLINED_MAX && texts.map(String::len).all(|length| length <= NAME_MAX)
+}
+
 impl Running {
     fn start(program: &Path) -> io::Result<Self> {
         let (socket, of_child) = UnixStream::pair()?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(Duration::from_nanos(PATIENCE_NS)))?;
         let child = Command::new(program)
             .arg0("tcpwatch")
             .arg("symboliser")
@@ -218,7 +262,15 @@ impl Running {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        Ok(Self { child, socket })
+        let running = Self {
+            child,
+            socket,
+            given: HashSet::new(),
+        };
+        match receive(&running.socket, Some(clock::monotonic_ns() + PATIENCE_NS))? {
+            Some((Reply::Ready, _)) => Ok(running),
+            _ => Err(io::Error::other("it cannot give up its privileges")),
+        }
     }
 }
 

@@ -12,6 +12,8 @@ use object::elf::{
 };
 use object::pod::{Pod, from_bytes};
 
+use rustix::param::page_size;
+
 use crate::input::stacks::Why;
 
 /// Bytes of a section that are read at most, and those it may unpack to: more than the largest programs have in one.
@@ -101,9 +103,9 @@ impl Elf {
 
     /// How far the file is from the addresses its symbols have, where its byte `offset` is mapped at `start`.
     pub(super) fn bias(&self, start: u64, offset: u64) -> Option<u64> {
-        const PAGE: u64 = 4096;
+        let page = page_size() as u64;
         let segment = self.segments.iter().find(|segment| {
-            segment.offset & !(PAGE - 1) <= offset && offset < segment.offset.saturating_add(segment.bytes)
+            segment.offset & !(page - 1) <= offset && offset < segment.offset.saturating_add(segment.bytes)
         })?;
         Some(
             start

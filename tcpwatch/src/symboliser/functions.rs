@@ -19,9 +19,11 @@ use crate::input::stacks::Unnamed;
 /// Bytes of debug information that are read of a file at most, unpacked. Of a program that has more the functions are known, and no lines.
 const DEBUG_MAX: u64 = 96 << 20;
 /// Functions inlined into one another that are shown at most.
-const INLINED_MAX: usize = 64;
+pub(super) const INLINED_MAX: usize = 64;
+/// Symbols before an address that are looked at: a function may have others in it.
+const NESTED_MAX: usize = 16;
 /// Bytes of a name at most.
-const NAME_MAX: usize = 4096;
+pub(super) const NAME_MAX: usize = 4096;
 
 /// What is known of the functions of a file.
 pub(super) struct Functions {
@@ -123,10 +125,9 @@ impl Functions {
 
     fn by_symbol(&self, address: u64) -> Option<String> {
         let after = self.symbols.partition_point(|symbol| symbol.start <= address);
-        let last = self.symbols.get(after.checked_sub(1)?)?;
-        // Several may name one function; the first is the best known.
-        let first = self.symbols[..after].partition_point(|symbol| symbol.start < last.start);
-        let symbol = self.symbols[first..after].iter().find(|symbol| symbol.has(address))?;
+        // Of several that name one function, the last is known outside of its file.
+        let mut before = self.symbols[..after].iter().rev().take(NESTED_MAX);
+        let symbol = before.find(|symbol| symbol.has(address))?;
         let name = String::from_utf8_lossy(text(&self.names, symbol.name));
         (!name.is_empty()).then(|| short(demangle_auto(name, None)))
     }
@@ -197,12 +198,12 @@ fn table(elf: &Elf, symbols: &str, names: &str) -> Result<(Vec<Symbol>, Vec<u8>)
             is_local: symbol.st_info >> 4 == STB_LOCAL,
         })
         .collect();
-    symbols.sort_by_key(|symbol| (symbol.start, symbol.is_local));
+    symbols.sort_by_key(|symbol| (symbol.start, !symbol.is_local));
     Ok((symbols, names))
 }
 
 /// `name`, no longer than [`NAME_MAX`].
-fn short(name: Cow<'_, str>) -> String {
+pub(super) fn short(name: Cow<'_, str>) -> String {
     let mut name = name.into_owned();
     name.truncate(name.floor_char_boundary(NAME_MAX));
     name

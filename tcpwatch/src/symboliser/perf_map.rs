@@ -1,8 +1,9 @@
 //! The map that programs which make code while they run may write of it (`/tmp/perf-PID.map`, as perf(1) reads it).
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 
+use super::functions::short;
 use super::wire::Frame;
 use crate::input::stacks::Unnamed;
 
@@ -28,8 +29,10 @@ impl PerfMap {
     ///
     /// # Errors
     /// It cannot be read, or is longer than [`MAP_MAX`].
-    pub(super) fn read(file: File) -> Result<Self, Unnamed> {
+    pub(super) fn read(mut file: File) -> Result<Self, Unnamed> {
         let mut text = Vec::new();
+        // A symboliser that ended may have read a part of it.
+        file.rewind().map_err(|_| Unnamed::Unreadable)?;
         file.take(MAP_MAX + 1)
             .read_to_end(&mut text)
             .map_err(|_| Unnamed::Unreadable)?;
@@ -56,7 +59,7 @@ impl PerfMap {
             found.map(|function| {
                 let (start, end) = function.name;
                 let name = &self.text[start as usize..end as usize];
-                String::from_utf8_lossy(name).into_owned()
+                short(String::from_utf8_lossy(name))
             })
         };
         let frame = |address| {
@@ -93,7 +96,7 @@ impl Function {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Seek, Write};
+    use std::io::Write;
 
     use super::*;
 
@@ -118,7 +121,6 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"1000 10 f\n").unwrap();
         file.set_len(MAP_MAX + 1).unwrap();
-        file.rewind().unwrap();
         assert_eq!(PerfMap::read(file).err(), Some(Unnamed::TooLarge));
     }
 }

@@ -2,8 +2,12 @@
 
 use anyhow::{Context, Result, anyhow};
 use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, Scope};
+use rustix::param::page_size;
 use rustix::process::Gid;
-use rustix::process::{Resource, Rlimit, Signal, Uid, set_parent_process_death_signal, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, Signal, Uid, getuid, set_dumpable_behavior, set_parent_process_death_signal,
+    setrlimit,
+};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid,
     set_thread_res_uid,
@@ -24,8 +28,10 @@ const USERS: [u32; 2] = [0x7463_7077, 65534];
 /// Gives up all privileges. The process must have one thread.
 ///
 /// # Errors
-/// Capabilities or limits are refused. Landlock and seccomp may be missing: they guard what has no privileges any more.
+/// Capabilities or limits are refused. Landlock and seccomp may be missing, unless the process stays root.
 pub(super) fn enter() -> Result<()> {
+    // It asks the kernel the first time only.
+    let _ = page_size();
     set_no_new_privs(true).context("cannot set no_new_privs")?;
     for (resource, most) in [
         (Resource::As, MEMORY_MAX),
@@ -39,7 +45,8 @@ pub(super) fn enter() -> Result<()> {
         };
         setrlimit(resource, limit).with_context(|| format!("cannot limit {resource:?}"))?;
     }
-    change_user();
+    let is_other = change_user();
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("cannot forbid a dump")?;
     let none = CapabilitySets {
         effective: CapabilitySet::empty(),
         permitted: CapabilitySet::empty(),
@@ -48,22 +55,26 @@ pub(super) fn enter() -> Result<()> {
     set_capabilities(None, none).context("cannot give up capabilities")?;
     // After the user was changed, which forgets it.
     set_parent_process_death_signal(Some(Signal::KILL)).context("cannot end with tcpwatch")?;
-    let _ = restrict_files();
-    let _ = restrict_calls();
+    let (files, calls) = (restrict_files(), restrict_calls());
+    // Who stays root may open what is root's, without any capability.
+    if !is_other && getuid().is_root() {
+        files.or(calls)?;
+    }
     Ok(())
 }
 
-/// Becomes a user of its own. Whoever is not root stays the user that it is, who has no more rights here than elsewhere.
-fn change_user() {
+/// Becomes a user of its own, and says whether it did. Whoever may not change the user stays who it is.
+fn change_user() -> bool {
     for user in USERS {
         let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
         // Of this thread, which is the only one.
         let _ = set_thread_groups(&[]);
         let _ = set_thread_res_gid(gid, gid, gid);
         if set_thread_res_uid(uid, uid, uid).is_ok() {
-            return;
+            return true;
         }
     }
+    false
 }
 
 /// No file may be opened, and no socket connected (Landlock, since Linux 5.13).

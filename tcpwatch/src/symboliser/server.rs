@@ -28,6 +28,9 @@ const PROCESSES_MAX: usize = 1024;
 /// # Errors
 /// It is no socket, or the privileges cannot be given up.
 pub fn serve() -> Result<()> {
+    // Those that tcpwatch itself was started with.
+    // SAFETY: nothing was opened yet, so nothing uses a descriptor above the standard ones.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
     let socket = std::io::stdin()
         .as_fd()
         .try_clone_to_owned()
@@ -43,7 +46,8 @@ pub fn serve() -> Result<()> {
         functions: Kept::default(),
         map: None,
     };
-    while let Some((request, file)) = receive(&server.socket)? {
+    send(&server.socket, &Reply::Ready, None)?;
+    while let Some((request, file)) = receive(&server.socket, None)? {
         let reply = server.reply(request, file.map(File::from))?;
         send(&server.socket, &reply, None)?;
     }
@@ -222,6 +226,6 @@ impl Server {
     }
 
     fn answer(&self) -> Result<(Request, Option<OwnedFd>)> {
-        receive(&self.socket)?.context("tcpwatch ended")
+        receive(&self.socket, None)?.context("tcpwatch ended")
     }
 }

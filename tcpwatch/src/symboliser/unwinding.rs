@@ -15,7 +15,7 @@ use crate::input::stacks::Why;
 /// Places whose rules are remembered, of one file.
 const RULES_MAX: usize = 16_384;
 /// Bytes of what is told of a function at most: far more than a compiler writes.
-const ENTRY_MAX: usize = 1 << 16;
+const ENTRY_MAX: usize = 1 << 14;
 
 /// A file that processes run.
 pub(super) struct Program {

@@ -1,12 +1,13 @@
 //! What tcpwatch and its symboliser say to each other: messages over a stream socket, some of which carry a descriptor.
 //!
 //! tcpwatch sends a [`Request`]. The symboliser sends one [`Reply`], and before it as many questions as it needs, each of which
-//! tcpwatch answers with a [`Request::Answer`].
+//! tcpwatch answers.
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -16,6 +17,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::input::stacks::{Unnamed, Why};
 
 /// Bytes of a message at most: a batch of stacks has fewer, and so have the names of the functions of a stack.
@@ -105,6 +107,8 @@ pub(super) enum Request {
 /// What the symboliser sends.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
+    /// It has given up its privileges, and may be asked.
+    Ready,
     /// What is at this address of the process with this number?
     Mapping(u32, u64),
     /// Is there a file with the debug information for this build ID?
@@ -133,12 +137,24 @@ pub(super) fn send(mut socket: &UnixStream, message: &impl Serialize, file: Opti
     socket.write_all(&body)
 }
 
-/// Receives a message, and the file that came with it; `None` if the other side ended.
-pub(super) fn receive<T: DeserializeOwned>(mut socket: &UnixStream) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+/// Receives a message, and the file that came with it, until `until_ns` (`CLOCK_MONOTONIC`); `None` if the other side ended.
+pub(super) fn receive<T: DeserializeOwned>(
+    mut socket: &UnixStream,
+    until_ns: Option<u64>,
+) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+    let wait = || match until_ns {
+        Some(until_ns) => {
+            let left_ns = until_ns.saturating_sub(clock::monotonic_ns());
+            let left = (left_ns > 0).then(|| Duration::from_nanos(left_ns));
+            socket.set_read_timeout(Some(left.ok_or(ErrorKind::TimedOut)?))
+        }
+        None => Ok(()),
+    };
     let mut length = [0; 4];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
+        wait()?;
         let mut parts = [IoSliceMut::new(&mut length)];
         match recvmsg(socket, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
             Err(Errno::INTR) => {}
@@ -156,13 +172,25 @@ pub(super) fn receive<T: DeserializeOwned>(mut socket: &UnixStream) -> io::Resul
     if received == 0 {
         return Ok(None);
     }
-    socket.read_exact(&mut length[received..])?;
+    if received < length.len() {
+        // Who sends four bytes sends them at once.
+        return Err(ErrorKind::InvalidData.into());
+    }
     let length = u32::from_le_bytes(length) as usize;
     if length > MESSAGE_MAX {
         return Err(io::Error::new(ErrorKind::InvalidData, "a message is too long"));
     }
     let mut body = vec![0; length];
-    socket.read_exact(&mut body)?;
+    let mut filled = 0;
+    while filled < length {
+        wait()?;
+        match socket.read(&mut body[filled..]) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
     let message = postcard::from_bytes(&body).map_err(|why| io::Error::new(ErrorKind::InvalidData, why))?;
     Ok(Some((message, file)))
 }

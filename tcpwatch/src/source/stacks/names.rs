@@ -81,8 +81,8 @@ impl Names {
             .into_iter()
             .map(|(origin, addresses)| {
                 let functions = match origin {
-                    Origin::File(number) => self.of_file(number, files, addresses.clone()),
-                    Origin::Process(pid, started) => self.of_process(pid, started, addresses.clone()),
+                    Origin::File(number) => self.of_file(number, files, &addresses),
+                    Origin::Process(pid, started) => self.of_process(pid, started, &addresses),
                 };
                 (
                     origin,
@@ -113,33 +113,42 @@ impl Names {
         &mut self,
         number: u32,
         files: &HashMap<u32, File>,
-        addresses: Vec<u64>,
+        addresses: &[u64],
     ) -> Result<Vec<Vec<Frame>>, Unnamed> {
         let file = files.get(&number).and_then(|file| file.open.as_ref());
         let file = file.ok_or(Unnamed::Unreadable)?;
         let root = self.root.clone();
         self.read(Read::File(number), |symboliser| {
-            symboliser.functions(number, file.as_fd(), addresses, &|build_id| {
+            symboliser.functions(number, file.as_fd(), addresses.to_vec(), &|build_id| {
                 debug_file::open(&root, build_id)
             })
         })
     }
 
-    fn of_process(&mut self, pid: u32, started: u64, addresses: Vec<u64>) -> Result<Vec<Vec<Frame>>, Unnamed> {
+    fn of_process(&mut self, pid: u32, started: u64, addresses: &[u64]) -> Result<Vec<Vec<Frame>>, Unnamed> {
         match perf_map::open(&self.root, pid, started)? {
             Some((map, file)) => self.read(Read::Map(map), |symboliser| {
-                symboliser.mapped(map, file.as_fd(), addresses)
+                symboliser.mapped(map, file.as_fd(), addresses.to_vec())
             }),
             None => Ok(vec![Vec::new(); addresses.len()]),
         }
     }
 
     /// Has `what` read, unless that ended the symboliser before.
-    fn read<T>(&mut self, what: Read, read: impl FnOnce(&mut Symboliser) -> Result<T, Unnamed>) -> Result<T, Unnamed> {
+    fn read<T>(
+        &mut self,
+        what: Read,
+        mut read: impl FnMut(&mut Symboliser) -> Result<T, Unnamed>,
+    ) -> Result<T, Unnamed> {
         if let Some(why) = self.refused.get(&what) {
             return Err(*why);
         }
-        let found = read(&mut self.symboliser);
+        let is_new = !self.symboliser.is_running();
+        let mut found = read(&mut self.symboliser);
+        if !is_new && matches!(found, Err(Unnamed::Died | Unnamed::TooSlow)) {
+            // It may have been for what was read before.
+            found = read(&mut self.symboliser);
+        }
         if let Err(why @ (Unnamed::Died | Unnamed::TooSlow)) = found {
             if self.refused.len() >= REFUSED_MAX {
                 self.refused.clear();

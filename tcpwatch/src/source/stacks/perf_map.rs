@@ -1,7 +1,7 @@
 //! Opens the map that programs which make code while they run may write of it (`/tmp/perf-PID.map`), if it is certainly their own.
 
 use std::num::NonZeroU32;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{
@@ -9,10 +9,9 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::process::is_same;
+use super::process::{is_same, reopened};
 use crate::input::stacks::Unnamed;
 use crate::symboliser::MapId;
-use crate::sys::procs;
 
 /// The type of sysfs (`SYSFS_MAGIC`, include/uapi/linux/magic.h).
 const SYSFS_MAGIC: FsWord = 0x6265_6572;
@@ -30,27 +29,21 @@ pub(super) fn open(root: &Path, pid: u32, started: u64) -> Result<Option<(MapId,
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(Unnamed::MapNoFile);
     }
-    if ![uid, 0].contains(&stat.st_uid) {
+    // A file of root's that not everybody may read may have been mounted there, to be read by root.
+    let is_roots = stat.st_uid == 0 && stat.st_mode & 0o004 != 0;
+    if stat.st_uid != uid && !is_roots {
         return Err(Unnamed::MapOfOther);
     }
     let kind = fstatfs(&file).map_err(|_| Unnamed::Unreadable)?.f_type;
     if [PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&kind) {
         return Err(Unnamed::MapNoFile);
     }
-    // The very file that was looked at.
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let opened = openat(
-        CWD,
-        path,
-        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
-        Mode::empty(),
-    );
     let id = MapId {
         file: (stat.st_dev, stat.st_ino),
         size: stat.st_size.cast_unsigned(),
         changed: (stat.st_mtime, stat.st_mtime_nsec),
     };
-    Ok(Some((id, opened.map_err(|_| Unnamed::Unreadable)?)))
+    Ok(Some((id, reopened(&file).ok_or(Unnamed::Unreadable)?)))
 }
 
 /// The user of the process, and its map, which is not opened but held (`O_PATH`); `None` where there is none.
@@ -59,9 +52,11 @@ fn find(root: &Path, pid: u32, started: u64) -> Option<Result<(u32, OwnedFd), Un
     if !is_same(root, number, started) {
         return None;
     }
-    let uid = procs::process(root, number)?.uid;
     let process = root.join(format!("proc/{pid}"));
     let status = std::fs::read_to_string(process.join("status")).ok()?;
+    // The effective one is the second (proc(5)).
+    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let uid = uid.split_ascii_whitespace().nth(1)?.parse().ok()?;
     // The number it has in its own pid namespace is the last.
     let own = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
     let own: u32 = own.split_ascii_whitespace().last()?.parse().ok()?;

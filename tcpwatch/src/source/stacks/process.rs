@@ -1,12 +1,12 @@
 //! What code a process has mapped, and from which files.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::num::NonZeroU32;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, openat, stat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use tcpwatch_common::StackHead;
 
 use super::files::{FileKey, Files};
@@ -16,6 +16,8 @@ use crate::sys::{procs, timens};
 
 /// Mappings of code that are kept of one process.
 const MAPPINGS_MAX: usize = 16_384;
+/// Bytes of its maps that are read: some 100 for each of the mappings that a process may have by default (`vm.max_map_count`).
+const MAPS_MAX: u64 = 8 << 20;
 
 /// A process, as its maps were at one moment.
 pub(super) struct Process {
@@ -104,12 +106,8 @@ impl Process {
         }
         // Not by its name: that may be another file's by now, or in another mount namespace.
         let path = root.join(format!("proc/{}/map_files/{start:x}-{end:x}", self.thread));
-        let got = stat(&path)
-            .ok()
-            // To open a device may do something.
-            .filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
-            .ok_or(Why::Unreadable)
-            .and_then(|stat| files.get(FileKey::from_stat(&stat), &mapped.name, || open(&path)));
+        let held = hold(&path).ok_or(Why::Unreadable);
+        let got = held.and_then(|(key, held)| files.get(key, &mapped.name, || reopened(&held)));
         mapped.number = Some(got.as_ref().map(|(number, _)| *number).map_err(|why| *why));
         got.map(|(number, file)| (found(number), file))
     }
@@ -126,7 +124,12 @@ impl Process {
 
 /// What /proc tells of the memory of `pid`, and of which thread it is asked for it: of one that has ended there is nothing to tell.
 fn maps(root: &Path, pid: NonZeroU32) -> Result<(NonZeroU32, Vec<u8>), Why> {
-    let read = |thread: NonZeroU32| fs::read(root.join(format!("proc/{thread}/maps")));
+    let read = |thread: NonZeroU32| {
+        let mut maps = Vec::new();
+        let file = File::open(root.join(format!("proc/{thread}/maps")))?;
+        file.take(MAPS_MAX).read_to_end(&mut maps)?;
+        Ok::<_, io::Error>(maps)
+    };
     let first = read(pid).map_err(|error| match error.kind() {
         ErrorKind::PermissionDenied => Why::Unreadable,
         _ => Why::ProcessGone,
@@ -140,14 +143,19 @@ fn maps(root: &Path, pid: NonZeroU32) -> Result<(NonZeroU32, Vec<u8>), Why> {
         .ok_or(Why::ProcessGone)
 }
 
-fn open(path: &PathBuf) -> Option<OwnedFd> {
-    openat(
-        CWD,
-        path,
-        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
-        Mode::empty(),
-    )
-    .ok()
+/// Takes hold of the file at `path` without opening it, since to open a device may do something; `None` if it is no regular file.
+fn hold(path: &Path) -> Option<(FileKey, OwnedFd)> {
+    let held = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let stat = fstat(&held).ok()?;
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    is_file.then(|| (FileKey::from_stat(&stat), held))
+}
+
+/// Opens the very file that `held` holds: what is at its path may be another one by now.
+pub(super) fn reopened(held: &OwnedFd) -> Option<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", held.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    openat(CWD, path, flags, Mode::empty()).ok()
 }
 
 /// Whether the process `pid` is the one that began at `started`, and no other that has its number now.

@@ -107,7 +107,8 @@ impl Unwinder {
         refused.into_iter().map(trace).collect()
     }
 
-    /// Has `copies` unwound. A file that ends the symboliser is not read again, and the rest is tried once more.
+    /// Has `copies` unwound. If that ends the symboliser, each is tried alone, by one that has read nothing yet: the file that was given
+    /// last before a stack alone ended it is not read again.
     fn walk(&mut self, copies: &[Copied], heads: &HashMap<u32, StackHead>) -> Vec<Walked> {
         let unknown = |why| {
             let walked = Walked {
@@ -116,22 +117,31 @@ impl Unwinder {
             };
             vec![walked; copies.len()]
         };
-        while !copies.is_empty() {
-            self.maps.given = None;
-            let maps = &mut self.maps;
-            match self
-                .symboliser
-                .unwind(copies.to_vec(), &mut |ask| maps.answer(ask, heads))
-            {
-                Ok(walked) => return walked,
-                Err(Stopped::NotStarted) => return unknown(Why::NoSymboliser),
-                Err(Stopped::Died | Stopped::TooSlow) => match self.maps.given {
-                    Some(file) => self.maps.refuse(file),
-                    None => return unknown(Why::Stopped),
-                },
+        if copies.is_empty() {
+            return Vec::new();
+        }
+        self.maps.given = None;
+        let is_new = !self.symboliser.is_running();
+        let maps = &mut self.maps;
+        let unwound = self
+            .symboliser
+            .unwind(copies.to_vec(), &mut |ask| maps.answer(ask, heads));
+        match unwound {
+            Ok(walked) => walked,
+            Err(Stopped::NotStarted) => unknown(Why::NoSymboliser),
+            Err(Stopped::Died | Stopped::TooSlow) if copies.len() > 1 || !is_new => {
+                let alone = copies
+                    .iter()
+                    .flat_map(|copied| self.walk(std::slice::from_ref(copied), heads));
+                alone.collect()
+            }
+            Err(Stopped::Died | Stopped::TooSlow) => {
+                if let Some(file) = self.maps.given {
+                    self.maps.refuse(file);
+                }
+                unknown(Why::Stopped)
             }
         }
-        Vec::new()
     }
 }
 
@@ -190,6 +200,9 @@ impl Maps {
     fn answer(&mut self, ask: Ask, heads: &HashMap<u32, StackHead>) -> Answer {
         let head = heads.get(&ask.process).ok_or(Why::Unreadable)?;
         let pid = head.owner.pid;
+        if self.processes.get(&pid).is_some_and(|process| !process.is_of(head)) {
+            return Err(Why::ProcessGone);
+        }
         let is_known = |process: &Process| process.number == ask.process && process.has(ask.address);
         if !self.processes.get(&pid).is_some_and(is_known) {
             self.read(head, ask.process, clock::monotonic_ns())?;
