@@ -37,7 +37,7 @@ pub struct InputFilter {
     /// Time of the last tick that came, ns.
     monotonic_ns: u64,
     is_stream_over: bool,
-    /// The cgroups that are known, and those that were passed on.
+    /// The known cgroups, and the cgroups that were passed on.
     cgroups: CgroupPaths,
     passed_cgroups: CgroupPaths,
     /// Connections that were passed on, and may be amended.

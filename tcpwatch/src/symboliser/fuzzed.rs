@@ -1,4 +1,4 @@
-//! What the fuzz targets in `tests/fuzz` call here: the readers of what strangers wrote.
+//! Entry points for the fuzz targets in `tests/fuzz`: each gives bytes to one reader of this room.
 
 use std::fs::File;
 use std::io::Write;

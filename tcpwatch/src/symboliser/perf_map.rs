@@ -10,7 +10,7 @@ use crate::input::stacks::Unnamed;
 /// Bytes of a map that are read at most: those of large programs have some 10 MB.
 const MAP_MAX: u64 = 64 << 20;
 
-/// Where functions are, and what they are called.
+/// A perf map: the addresses and the names of functions.
 pub(super) struct PerfMap {
     text: Vec<u8>,
     functions: Vec<Function>,
@@ -52,7 +52,7 @@ impl PerfMap {
         Self { text, functions }
     }
 
-    /// The function at each of `addresses`: of those written there one after the other, the last.
+    /// The function at each of `addresses`. Where the map has several for an address, the last one counts.
     pub(super) fn functions(&self, addresses: &[u64]) -> Vec<Vec<Frame>> {
         let name = |&address: &u64| {
             let found = self.functions.iter().rev().find(|function| function.has(address));

@@ -3,10 +3,9 @@
 use anyhow::{Context, Result, anyhow};
 use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, Scope};
 use rustix::param::page_size;
-use rustix::process::Gid;
 use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, Signal, Uid, getuid, set_dumpable_behavior, set_parent_process_death_signal,
-    setrlimit,
+    DumpableBehavior, Gid, Resource, Rlimit, Signal, Uid, getuid, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit,
 };
 use rustix::thread::{
     CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid,

@@ -16,7 +16,7 @@ use super::walk::{Mapped, walk};
 use super::wire::{Copied, Found, Frame, MapId, Reply, Request, Walked, receive, send};
 use crate::input::stacks::{Unnamed, Why};
 
-/// Bytes of files that are kept: with one more file that is being read, the process stays within its memory.
+/// Bytes of sections that are kept of files, a quarter of the memory that the process may have.
 const KEPT_MAX: u64 = 64 << 20;
 /// Files that are kept, each of which is open.
 const FILES_MAX: usize = 64;

@@ -1,4 +1,4 @@
-//! What a file tells of how to leave its functions (`.eh_frame`).
+//! The unwind information of a file (`.eh_frame`): how to get from a function to its caller.
 
 use std::cell::RefCell;
 use std::fs::File;

@@ -65,6 +65,17 @@ pub struct Walked {
     pub finished: Result<(), Why>,
 }
 
+impl Walked {
+    /// A stack of which nothing is known.
+    #[must_use]
+    pub const fn unknown(why: Why) -> Self {
+        Self {
+            places: Vec::new(),
+            finished: Err(why),
+        }
+    }
+}
+
 /// A function at an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frame {

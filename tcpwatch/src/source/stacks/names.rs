@@ -37,12 +37,12 @@ pub(super) struct Names {
     root: PathBuf,
     symboliser: Symboliser,
     /// The files that ended the symboliser: at most [`REFUSED_MAX`].
-    refused: HashMap<Read, Unnamed>,
+    refused: HashMap<Source, Unnamed>,
 }
 
 /// What the symboliser reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Read {
+enum Source {
     /// The symbols of a file, by its number.
     File(u32),
     /// A perf map.
@@ -74,7 +74,7 @@ impl Names {
     pub(super) fn stack(&mut self, trace: &Trace, files: &HashMap<u32, File>) -> Stack {
         let mut addresses: HashMap<Origin, Vec<u64>> = HashMap::new();
         for &address in &trace.addresses {
-            let (origin, address) = of(address);
+            let (origin, address) = origin(address);
             addresses.entry(origin).or_default().push(address);
         }
         let named: Named = addresses
@@ -118,7 +118,7 @@ impl Names {
         let file = files.get(&number).and_then(|file| file.open.as_ref());
         let file = file.ok_or(Unnamed::Unreadable)?;
         let root = self.root.clone();
-        self.read(Read::File(number), |symboliser| {
+        self.read(Source::File(number), |symboliser| {
             symboliser.functions(number, file.as_fd(), addresses.to_vec(), &|build_id| {
                 debug_file::open(&root, build_id)
             })
@@ -127,7 +127,7 @@ impl Names {
 
     fn of_process(&mut self, pid: u32, started: u64, addresses: &[u64]) -> Result<Vec<Vec<Frame>>, Unnamed> {
         match perf_map::open(&self.root, pid, started)? {
-            Some((map, file)) => self.read(Read::Map(map), |symboliser| {
+            Some((map, file)) => self.read(Source::Map(map), |symboliser| {
                 symboliser.mapped(map, file.as_fd(), addresses.to_vec())
             }),
             None => Ok(vec![Vec::new(); addresses.len()]),
@@ -137,7 +137,7 @@ impl Names {
     /// Has `what` read, unless that ended the symboliser before.
     fn read<T>(
         &mut self,
-        what: Read,
+        what: Source,
         mut read: impl FnMut(&mut Symboliser) -> Result<T, Unnamed>,
     ) -> Result<T, Unnamed> {
         if let Some(why) = self.refused.get(&what) {
@@ -159,16 +159,17 @@ impl Names {
     }
 }
 
-fn of(address: Address) -> (Origin, u64) {
+/// Where the code at `address` is from, and its address there.
+fn origin(address: Address) -> (Origin, u64) {
     match address {
         Address::File { file, svma } => (Origin::File(file), svma),
         Address::Anonymous { pid, started, address } => (Origin::Process(pid, started), address),
     }
 }
 
-/// The function at `address`, after those that are inlined into it there.
+/// The frames at `address`: the inlined functions first, then the function that they are inlined into.
 fn frames_at(address: Address, files: &HashMap<u32, File>, named: &Named) -> Vec<StackFrame> {
-    let (origin, number) = of(address);
+    let (origin, number) = origin(address);
     let file = match origin {
         Origin::File(number) => files.get(&number),
         Origin::Process(..) => None,

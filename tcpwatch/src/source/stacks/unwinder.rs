@@ -1,4 +1,4 @@
-//! From copies of stacks to the addresses that called each other: what processes have mapped is told to the symboliser, which unwinds.
+//! Has copies of stacks unwound: the symboliser follows them, and asks here what is mapped in their processes.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -96,12 +96,8 @@ impl Unwinder {
         }
         let mut walked = self.walk(&copies, &heads).into_iter();
         let trace = |(head, why): (StackHead, Option<Why>)| {
-            let unknown = |why| Walked {
-                places: Vec::new(),
-                finished: Err(why),
-            };
-            let walked = why.map(unknown).or_else(|| walked.next());
-            let walked = walked.unwrap_or_else(|| unknown(Why::Stopped));
+            let walked = why.map(Walked::unknown).or_else(|| walked.next());
+            let walked = walked.unwrap_or_else(|| Walked::unknown(Why::Stopped));
             (head, of_process(walked, &head))
         };
         refused.into_iter().map(trace).collect()
@@ -110,13 +106,7 @@ impl Unwinder {
     /// Has `copies` unwound. If that ends the symboliser, each is tried alone, by one that has read nothing yet: the file that was given
     /// last before a stack alone ended it is not read again.
     fn walk(&mut self, copies: &[Copied], heads: &HashMap<u32, StackHead>) -> Vec<Walked> {
-        let unknown = |why| {
-            let walked = Walked {
-                places: Vec::new(),
-                finished: Err(why),
-            };
-            vec![walked; copies.len()]
-        };
+        let unknown = |why| vec![Walked::unknown(why); copies.len()];
         if copies.is_empty() {
             return Vec::new();
         }
