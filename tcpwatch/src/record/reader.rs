@@ -221,7 +221,7 @@ fn check_seqs(rows: &RecordBatch, seqs: &impl RangeBounds<u64>) -> Result<()> {
         .all(|seq| seqs.contains(seq));
     ensure!(
         column.null_count() == 0 && are_in_range && found.is_sorted_by(|one, next| one < next),
-        "its rows are not those that the index lists"
+        "its rows differ from the index"
     );
     Ok(())
 }
@@ -584,7 +584,7 @@ mod tests {
         let crafted = [run, Line::Piece(piece)].map(|line| line.to_text().unwrap());
         fs::write(dir.join("index"), crafted.concat()).unwrap();
         let (_, why) = read(&dir);
-        assert!(why.unwrap().contains("its rows are not those that the index lists"));
+        assert!(why.unwrap().contains("its rows differ from the index"));
     }
 
     proptest! {
