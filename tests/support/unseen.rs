@@ -85,6 +85,8 @@ impl Drop for Witness {
     fn drop(&mut self) {
         if self.count() > 0 {
             spoiled::remember("the kernel ran no program while process 1 was interrupted");
+        } else if !self.knows_all_threads() {
+            spoiled::remember("process 1 had other threads, and may have been interrupted in one of them");
         }
         // An instance goes with all that is enabled in it.
         if let Err(error) = fs::remove_dir(&self.instance) {

@@ -1,5 +1,5 @@
-//! The results of the tests: a line for each as it ends, with its output where it failed; then the slowest, and the names of those that
-//! failed.
+//! The results of the tests: a line for each as it ends, with its output where it failed; then the slowest, and those that failed with
+//! what they failed by.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,6 +11,9 @@ const SLOWEST: usize = 10;
 
 /// Precedes the name of a test that could not run, in what it prints.
 const NOT_RUN: &str = "NOT RUN: ";
+
+/// Lines of a panic's message that the end repeats, and characters of each.
+const REPEATED: (usize, usize) = (6, 300);
 
 /// What is known of the tests that ended.
 #[derive(Debug, Default)]
@@ -52,7 +55,7 @@ impl Summary {
         self.not_run.iter().map(String::as_str)
     }
 
-    /// Prints the slowest tests and the names of those that failed or could not run; `took` is the time of all.
+    /// Prints the slowest tests, those that failed and the names of those that could not run; `took` is the time of all.
     pub(super) fn print(&mut self, took: Duration) {
         self.took.sort_unstable_by(|one, other| other.cmp(one));
         eprintln!("\nslowest:");
@@ -61,8 +64,9 @@ impl Summary {
         }
         if !self.all_passed() {
             eprintln!("\nfailed:");
-            for (label, failure) in self.failures() {
+            for ((label, failure), (_, outcome)) in self.failures().zip(&self.failed) {
                 eprintln!("  {label}: {failure}");
+                repeated(&outcome.stdout).for_each(|line| eprintln!("    {line}"));
             }
         }
         if !self.not_run.is_empty() {
@@ -75,5 +79,40 @@ impl Summary {
             self.took.len() - failed,
             took.as_secs_f64()
         );
+    }
+}
+
+/// The first lines of the last panic in what a test printed: what the test itself failed by.
+fn repeated(stdout: &str) -> impl Iterator<Item = String> {
+    let (lines, characters) = REPEATED;
+    let panic = stdout
+        .rsplit_once("' (")
+        .and_then(|(_, rest)| rest.split_once("panicked at "));
+    let panic = panic.map_or("", |(_, message)| message).lines();
+    panic
+        .take_while(|line| !["note: ", "stack backtrace:"].iter().any(|end| line.starts_with(end)) && !line.is_empty())
+        .take(lines)
+        .map(move |line| line.chars().take(characters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_test_failed_by_is_repeated() {
+        let stdout = "\nthread 'main' (4) panicked at a.rs:1:5:\nearlier\n\nthread 'b::c' (12) panicked at b.rs:7:9:\nassertion \
+                      `left == right` failed\n  left: 1\n right: 2\nnote: run with more\n\nfailures:\n";
+        let told: Vec<String> = repeated(stdout).collect();
+        assert_eq!(
+            told,
+            [
+                "b.rs:7:9:",
+                "assertion `left == right` failed",
+                "  left: 1",
+                " right: 2"
+            ]
+        );
+        assert_eq!(repeated("running 1 test\n").count(), 0, "no panic");
     }
 }
