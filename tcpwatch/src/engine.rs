@@ -24,7 +24,7 @@ use crate::input::Input;
 use crate::input::needs::Needs;
 use crate::input::socket_scan::SocketScan;
 use crate::model::filter::owner::OwnerFilter;
-use crate::record::{Header, Recorder};
+use crate::record::{Header, Kept, Recorder};
 use crate::source::live::{Live, Options, Ready, scan_once};
 use crate::source::owners::ensure_match;
 use crate::source::socket_scan::ScansBefore;
@@ -73,8 +73,19 @@ pub struct Plan {
     pub count: Option<u64>,
     /// How long to run; `None` until a signal comes.
     pub duration: Option<Duration>,
-    /// Where to record the run, and what as; `None` for no recording.
-    pub record: Option<(PathBuf, Header)>,
+    /// The recording to make of the run; `None` for none.
+    pub record: Option<Recorded>,
+}
+
+/// A recording that is to be made.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// The directory.
+    pub dir: PathBuf,
+    /// What it says of the run.
+    pub header: Header,
+    /// How much of it is kept while it goes on; `None` for all.
+    pub kept: Option<Kept>,
 }
 
 /// Where the inputs of a run come from.
@@ -120,10 +131,10 @@ type Observe<'a> = &'a mut dyn FnMut(&Input) -> Result<()>;
 
 /// Does `work` with what observes it, which records it where `plan` says so.
 fn recorded(plan: &Plan, work: impl FnOnce(Observe) -> Result<()>) -> Result<()> {
-    let Some((dir, header)) = &plan.record else {
+    let Some(Recorded { dir, header, kept }) = &plan.record else {
         return work(&mut |_| Ok(()));
     };
-    let mut recorder = Recorder::create(dir, header)?;
+    let mut recorder = Recorder::create(dir, header, *kept)?;
     let worked = work(&mut |input| recorder.take(input));
     // A recording that failed is not hidden by an output that nobody reads any more.
     recorder.finish(worked.is_ok()).and(worked)

@@ -48,7 +48,7 @@ fn what_is_no_recording_is_refused_in_one_line() {
 fn a_recording_without_inputs_leaves_nothing() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let dir = place.path().join("recording");
-    let recorder = Recorder::create(&dir, &Header::new(Vec::new())).expect("a new directory");
+    let recorder = Recorder::create(&dir, &Header::new(Vec::new()), None).expect("a new directory");
     recorder.finish(true).expect("nothing to write");
     assert!(!dir.exists());
 }

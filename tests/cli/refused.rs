@@ -7,7 +7,11 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use crate::run::{Unprivileged, finish, finish_into, tcpwatch};
 
 /// Wrong arguments, and a text that the error must contain.
-const WRONG: [(&[&str], &str); 48] = [
+const WRONG: [(&[&str], &str); 49] = [
+    (
+        &["record", "-w", "new", "--rotate"],
+        "try --max-size 1G or --max-time 1h",
+    ),
     (&["stat", "--port", "70000"], "70000"),
     (&["trace", "-L", "70000"], "70000"),
     (&["trace", "-R", "0-65536"], "65536"),

@@ -47,7 +47,7 @@ fn read(dir: &Path) -> (Vec<Input>, bool) {
 }
 
 fn write(dir: &Path, inputs: &[Input]) {
-    let mut recorder = Recorder::create(dir, &Header::new(Vec::new())).expect("a new folder");
+    let mut recorder = Recorder::create(dir, &Header::new(Vec::new()), None).expect("a new folder");
     for input in inputs {
         recorder.take(input).expect("there is room");
     }

@@ -124,6 +124,77 @@ fn a_recording_ends_at_its_size() {
     });
 }
 
+#[test]
+fn a_recording_ends_at_its_length() {
+    in_netns(|_| {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let dir = place.path().join("recording");
+        let (status, _, stderr) = recording(&dir, &["0.2", "--max-time", "1"]).output();
+        assert!(status.success(), "{stderr}");
+        assert!(matches!(inputs(&dir).last(), Some(Input::End(_))));
+    });
+}
+
+/// Numbers of the parts that are there, in order.
+fn parts(dir: &Path) -> Vec<u64> {
+    let names = fs::read_dir(dir).into_iter().flatten();
+    let numbers = names.map(|name| name.expect("a part").file_name().into_string().expect("UTF-8"));
+    let mut numbers: Vec<u64> = numbers.map(|name| name.parse().expect("a number")).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// Of a run that goes on the last is kept. It is shown as a run that began then.
+#[test]
+fn the_last_of_a_run_is_kept() {
+    in_netns(|_| {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let dir = place.path().join("recording");
+        let run = recording(&dir, &["0.2", "--max-time", "2", "--rotate"]);
+        until("parts to be removed", || {
+            bulk::connections(20);
+            parts(&dir).first().is_some_and(|&first| first > 2)
+        });
+        run.signal(Signal::INT);
+        let (status, _, stderr) = run.output();
+        assert!(status.success(), "{stderr}");
+        let inputs = inputs(&dir);
+        let ticks = inputs.iter().filter_map(|input| match input {
+            Input::Tick { monotonic_ns, .. } => Some(*monotonic_ns),
+            _ => None,
+        });
+        let ticks: Vec<u64> = ticks.collect();
+        let kept_ns = ticks[ticks.len() - 1] - ticks[0];
+        assert!(kept_ns >= 2_000_000_000, "{kept_ns} ns are kept of the last 2 s");
+        for (command, kind) in [("trace", "tcpwatch.trace"), ("life", "tcpwatch.life")] {
+            let shown = replay(&dir, &[command, "-o", "json"]);
+            assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""), "{command}");
+            let lines: Vec<Value> = shown
+                .stdout
+                .lines()
+                .map(|line| serde_json::from_str(line).expect("JSON"))
+                .collect();
+            let (end, rows) = lines.split_last().expect("an end");
+            assert_eq!(end["schema"], format!("{kind}.end/1"));
+            assert_eq!(
+                end["seen"],
+                rows.len(),
+                "{command}: each that is there is printed: {end}"
+            );
+            assert_eq!(end["printed"], rows.len(), "{command}: {end}");
+            let recorded = inputs.iter().filter(|input| match input {
+                Input::Transition(_) => command == "trace",
+                Input::Connection(_) => command == "life",
+                _ => false,
+            });
+            assert_eq!(recorded.count(), rows.len(), "{command}");
+        }
+        let one = dir.join(parts(&dir)[1].to_string());
+        let one = replay(&one, &["stat"]);
+        assert_eq!((one.code, one.stderr.as_str()), (Some(0), ""));
+    });
+}
+
 /// `--speed` and `--redact` may stand before the command and after it.
 #[test]
 fn a_recording_is_shown_at_a_speed_and_by_pseudonyms() {

@@ -116,7 +116,7 @@ fn frames(needs: Needs, netns: NetnsSelector, ring_bytes: u32, work: impl FnOnce
     let mut inputs: Vec<Input> = Vec::new();
     let mut must_lose = ring_bytes < RING && needs.records();
     let place = tempfile::tempdir().expect("a temporary directory");
-    let mut recorder = Recorder::create(place.path(), &Header::new(Vec::new())).expect("an empty directory");
+    let mut recorder = Recorder::create(place.path(), &Header::new(Vec::new()), None).expect("an empty directory");
     thread::scope(|scope| {
         scope.spawn(move || {
             is_begun.recv_timeout(PATIENCE).expect("the run begins");

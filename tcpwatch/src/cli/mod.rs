@@ -435,6 +435,12 @@ pub struct RecordArgs {
     /// End when the recording has this size: 500M, 2G
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub max_size: Option<u64>,
+    /// End when it has this length: 30m, 2h
+    #[arg(long, value_name = "TIME")]
+    pub max_time: Option<Interval>,
+    /// Do not end there: remove the oldest eighth, and go on
+    #[arg(long)]
+    pub rotate: bool,
     /// Run this program, and end when it ends
     #[arg(last = true, value_name = "PROGRAM")]
     pub program: Vec<OsString>,
@@ -485,6 +491,9 @@ impl RecordArgs {
     fn check(&self) -> Result<(), String> {
         if self.common.watch.record.is_some() {
             return Err("record writes to the directory of -w; try without --record".into());
+        }
+        if self.rotate && self.max_size.is_none() && self.max_time.is_none() {
+            return Err("--rotate needs to know how much to keep; try --max-size 1G or --max-time 1h".into());
         }
         if self.stacks && !(self.needs.is_empty() || self.needs.contains(&NeedArg::Leaks)) {
             return Err("--stacks needs the stuck sockets that leaks shows; try --needs leaks".into());

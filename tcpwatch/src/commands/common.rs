@@ -1,13 +1,14 @@
 //! Makes a plan for the engine from the arguments that watching commands share.
 
 use std::env;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::values::Interval;
 use crate::cli::{Common, HookArg};
-use crate::engine::Plan;
+use crate::engine::{Plan, Recorded};
 use crate::input::needs::Needs;
-use crate::record::Header;
+use crate::record::{Header, Kept};
 use crate::source::ebpf::{Choice, Hook};
 use crate::source::live::Options;
 
@@ -33,12 +34,18 @@ pub(super) fn plan(common: &Common, needs: Needs) -> Plan {
         interval: None,
         count: None,
         duration: watch.duration.map(|Interval(time)| time),
-        record: watch.record.clone().map(|dir| (dir, Header::new(recorded_args()))),
+        record: watch.record.clone().map(|dir| recorded(dir, None)),
     }
 }
 
+/// A recording of this process in `dir`.
+pub(super) fn recorded(dir: PathBuf, kept: Option<Kept>) -> Recorded {
+    let header = Header::new(recorded_args());
+    Recorded { dir, header, kept }
+}
+
 /// The arguments of this process without `--record DIR`, and without those after `--`, which may hold secrets of another program.
-pub(super) fn recorded_args() -> Vec<String> {
+fn recorded_args() -> Vec<String> {
     let mut args = env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
     let mut recorded = Vec::new();
     while let Some(arg) = args.next().filter(|arg| arg != "--") {

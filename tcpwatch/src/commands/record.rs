@@ -3,12 +3,13 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, IsTerminal as _, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use anyhow::{Context as _, Result};
 
 use super::common;
+use crate::cli::values::Interval;
 use crate::cli::{NeedArg, RecordArgs};
 use crate::detect::finding::Finding;
 use crate::engine::{self, Origin, Plan};
@@ -17,7 +18,7 @@ use crate::input::needs::{Needs, StuckNeeds};
 use crate::model::format::{duration, thousands};
 use crate::model::frame::Frame;
 use crate::model::leaks;
-use crate::record::Header;
+use crate::record::Kept;
 use crate::sys::signals;
 use crate::view::View;
 
@@ -32,12 +33,26 @@ pub(super) fn plan(args: &RecordArgs) -> Plan {
         ..Needs::default()
     };
     let plan = common::plan(&args.common, needs | counts);
+    let max_time = args.max_time.map(|Interval(time)| time);
+    let end = max_time.filter(|_| !args.rotate);
     Plan {
         interval: Some(common::interval(args.interval, SECONDS)),
         shows: counts,
-        record: Some((args.write.clone(), Header::new(common::recorded_args()))),
+        duration: plan.duration.into_iter().chain(end).min(),
+        record: Some(common::recorded(args.write.clone(), kept(args))),
         ..plan
     }
+}
+
+/// How much is kept of a recording that goes on.
+fn kept(args: &RecordArgs) -> Option<Kept> {
+    let kept = Kept {
+        bytes: args.max_size,
+        time_ns: args
+            .max_time
+            .map(|Interval(time)| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
+    };
+    args.rotate.then_some(kept)
 }
 
 /// The needs that `args` name, or those of all commands.
@@ -58,7 +73,7 @@ fn needs(args: &RecordArgs) -> Needs {
     }
 }
 
-/// Records until the end, a signal, the end of the program or the size given.
+/// Records until the end, a signal, the end of the program, or the size or time given.
 ///
 /// # Errors
 /// Those of [`engine::run`], or the program cannot be started.
@@ -68,7 +83,7 @@ pub fn run(args: &RecordArgs) -> Result<()> {
         program: args.program.clone(),
         child: None,
         failed: None,
-        max_size: args.max_size,
+        max_size: args.max_size.filter(|_| !args.rotate),
         is_terminal: io::stderr().is_terminal(),
         time_s: 0.0,
         transitions: 0,
@@ -173,7 +188,20 @@ impl Progress {
 
     /// Bytes of the files so far.
     fn size(&self) -> u64 {
-        let files = fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+        size(&self.dir)
     }
+}
+
+/// Bytes of the files in `dir`, and in the directories of its parts.
+fn size(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let sizes = entries.filter_map(|entry| {
+        let about = entry.metadata().ok()?;
+        Some(if about.is_dir() {
+            size(&entry.path())
+        } else {
+            about.len()
+        })
+    });
+    sizes.sum()
 }

@@ -1,4 +1,4 @@
-//! The index of a recording: a line for the run, then one for each piece that was written, then one for the end.
+//! The index of a recording, or of each part of one: a line for the run, then one for each piece that was written, then one for the end.
 //!
 //! A line is the CRC-32 of the rest of it (IEEE 802.3, 8 hexadecimal digits), a blank, and JSON.
 
@@ -7,7 +7,10 @@ use std::hash::{BuildHasher as _, RandomState};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use tcpwatch_common::ledger::STATES;
+
 use super::tables::Table;
+use crate::input::EndCounts;
 
 /// The version of the format that is written here. Every change that an older reader would misunderstand makes a new one.
 pub(super) const FORMAT: u32 = 1;
@@ -35,6 +38,28 @@ pub struct Header {
     pub args: Vec<String>,
     /// A random number, with which pseudonyms are made.
     pub salt: u64,
+    /// How this part of the recording starts; `None` for the first, or the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<PartStart>,
+}
+
+/// How a part of a recording starts that is not the first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartStart {
+    /// The inputs up to this `seq` repeat what was known. They are for a reader that begins with this part.
+    pub(super) seq: u64,
+    /// Transitions in the parts before, by the kernel's state numbers.
+    pub(super) moves: Box<[[u64; STATES]; STATES]>,
+}
+
+impl PartStart {
+    /// Takes what the parts before have out of the totals of the run, so that they are those of what is read.
+    pub(super) fn deduct(&self, counts: &mut EndCounts) {
+        let cells = counts.moves.as_flattened_mut().iter_mut();
+        for (all, &before) in cells.zip(self.moves.as_flattened()) {
+            *all = all.saturating_sub(before);
+        }
+    }
 }
 
 impl Header {
@@ -47,6 +72,7 @@ impl Header {
             args,
             // The standard library's source of random numbers, for its hash tables.
             salt: RandomState::new().hash_one(0),
+            start: None,
         }
     }
 }

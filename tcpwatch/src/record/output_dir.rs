@@ -5,9 +5,15 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, fstat, mkdir, open, openat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, fstat, mkdir, mkdirat, open, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
+
+/// How a directory is opened.
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 /// A directory that is ours and had no files. Its files are created below its descriptor, wherever its path leads meanwhile.
 #[derive(Debug)]
@@ -30,8 +36,7 @@ impl OutputDir {
             Err(Errno::EXIST) => false,
             Err(error) => return Err(error).with_context(text),
         };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = match open(path, flags, Mode::empty()) {
+        let fd = match open(path, DIRECTORY, Mode::empty()) {
             Err(Errno::LOOP | Errno::NOTDIR) => {
                 bail!("{}: it is a symbolic link or no directory; try a new directory", text())
             }
@@ -80,18 +85,41 @@ impl OutputDir {
         Ok(file.into())
     }
 
-    /// Removes the file `name`, and the directory too, if it is new.
+    /// Creates the directory `name`, for its owner alone.
+    ///
+    /// # Errors
+    /// It exists, or cannot be created.
+    pub(super) fn create_dir(&self, name: &str) -> Result<Self> {
+        let path = self.path.join(name);
+        let opened =
+            mkdirat(&self.fd, name, Mode::RWXU).and_then(|()| openat(&self.fd, name, DIRECTORY, Mode::empty()));
+        let fd = opened.with_context(|| format!("cannot write to {}", path.display()))?;
+        Ok(Self { fd, path, is_new: true })
+    }
+
+    /// Removes the files `names`, in this order, of the directory `dir`, and `dir` itself.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub(super) fn remove_dir<'a>(&self, dir: &str, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        let removed = openat(&self.fd, dir, DIRECTORY, Mode::empty()).and_then(|fd| {
+            let mut names = names.into_iter();
+            names.try_for_each(|name| unlinkat(&fd, name, AtFlags::empty()))?;
+            unlinkat(&self.fd, dir, AtFlags::REMOVEDIR)
+        });
+        removed.with_context(|| format!("cannot remove {}", self.path.join(dir).display()))
+    }
+
+    /// Removes the file `name`, if it is there, and the directory too, if it is new.
     ///
     /// # Errors
     /// It cannot be removed.
     pub(super) fn remove(self, name: &str) -> Result<()> {
-        let removed = unlinkat(&self.fd, name, AtFlags::empty()).and_then(|()| {
-            if self.is_new {
-                unlinkat(CWD, &self.path, AtFlags::REMOVEDIR)
-            } else {
-                Ok(())
-            }
-        });
+        let removed = match unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) if self.is_new => unlinkat(CWD, &self.path, AtFlags::REMOVEDIR),
+            Err(Errno::NOENT) => Ok(()),
+            removed => removed,
+        };
         removed.with_context(|| format!("cannot remove {}", self.path.display()))
     }
 }

@@ -1,24 +1,20 @@
 //! Writes a recording.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use arrow_array::{Array as _, RecordBatch};
-use arrow_ipc::CompressionType;
-use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
-use hashbrown::HashMap;
+use anyhow::{Result, anyhow, bail};
 
-use super::index::{Batch, Header, Line, Piece};
-use super::message::UNPACKED_MAX;
+use super::base::Base;
+use super::files::{INDEX, PieceRows};
+use super::index::Header;
 use super::output_dir::OutputDir;
-use super::tables::{Table, Tables};
+use super::parts::{self, Kept, Parts};
+use super::tables::Tables;
 use crate::input::Input;
 use crate::sys::threads;
 
@@ -37,8 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is looked whether the disk took something.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// Bytes that are written at once.
-const CHUNK: usize = 1 << 20;
+/// A part has this share of what is kept, so that no more than that goes at once.
+const PARTS: u64 = 8;
 
 /// Records the inputs of a run.
 ///
@@ -51,40 +47,55 @@ pub struct Recorder {
     now_ns: u64,
     /// How large the rows of the piece under way are: see [`weight`].
     weight: usize,
-    pieces: Option<SyncSender<PieceRows>>,
+    work: Option<SyncSender<Work>>,
     writer: Option<JoinHandle<Result<()>>>,
     /// Bytes that the writer has written.
     written: Arc<AtomicU64>,
     dir: Arc<OutputDir>,
     /// Whether the run came to its end.
     is_whole: Arc<AtomicBool>,
+    /// What is needed to begin parts; `None` where there is only one.
+    rotation: Option<Rotation>,
 }
 
-/// The rows of a piece, and the last `seq` of them.
-struct PieceRows {
-    seq: u64,
-    batches: Vec<(Table, RecordBatch)>,
+/// What the writer does next.
+enum Work {
+    Write(PieceRows),
+    BeginPart(Box<Header>),
+}
+
+/// When parts begin, and what with.
+struct Rotation {
+    kept: Kept,
+    header: Header,
+    base: Base,
+    /// When the part under way began, and the bytes that were written by then.
+    since_ns: u64,
+    since_bytes: u64,
 }
 
 impl Recorder {
-    /// Begins a recording in the directory `dir`, which must not exist, or be empty.
+    /// Begins a recording in the directory `dir`, which must not exist, or be empty. Of one that has `kept`, the oldest parts are removed
+    /// while it grows.
     ///
     /// # Errors
     /// The directory has files, or cannot be written to.
-    pub fn create(dir: &Path, header: &Header) -> Result<Self> {
+    pub fn create(dir: &Path, header: &Header, kept: Option<Kept>) -> Result<Self> {
         let dir = Arc::new(OutputDir::create(dir)?);
         let written = Arc::new(AtomicU64::new(0));
-        let mut files = Files::create(Arc::clone(&dir), Arc::clone(&written))?;
-        files.add_line(&Line::Run(header.clone()))?;
-        let (pieces, waiting) = sync_channel::<PieceRows>(WAITING);
+        let mut parts = Parts::create(Arc::clone(&dir), header.clone(), kept, Arc::clone(&written))?;
+        let (work, waiting) = sync_channel(WAITING);
         let is_whole = Arc::new(AtomicBool::new(false));
         let ends_whole = Arc::clone(&is_whole);
         let writer = threads::spawn("recorder", move || {
-            for rows in waiting {
-                files.write(rows)?;
+            for work in waiting {
+                match work {
+                    Work::Write(rows) => parts.write(rows)?,
+                    Work::BeginPart(header) => parts.begin(*header)?,
+                }
             }
             if ends_whole.load(Ordering::Relaxed) {
-                files.add_line(&Line::End)?;
+                parts.end()?;
             }
             Ok(())
         })?;
@@ -94,11 +105,12 @@ impl Recorder {
             since_ns: 0,
             now_ns: 0,
             weight: 0,
-            pieces: Some(pieces),
+            work: Some(work),
             writer: Some(writer),
             written,
             dir,
             is_whole,
+            rotation: kept.map(|kept| Rotation::new(kept, header.clone())),
         })
     }
 
@@ -107,6 +119,31 @@ impl Recorder {
     /// # Errors
     /// What came before could not be written, or the disk takes nothing for [`PATIENCE`].
     pub fn take(&mut self, input: &Input) -> Result<()> {
+        self.add(input)?;
+        let Some(rotation) = &mut self.rotation else {
+            return Ok(());
+        };
+        rotation.take(input);
+        let bytes = self.written.load(Ordering::Relaxed);
+        if *input == Input::IntervalEnd && rotation.is_over(self.now_ns, bytes) {
+            (rotation.since_ns, rotation.since_bytes) = (self.now_ns, bytes);
+            let base = rotation.base.inputs();
+            let start = rotation.base.part_start(self.seq + base.len() as u64);
+            let header = Header {
+                start: Some(start),
+                ..rotation.header.clone()
+            };
+            self.write()?;
+            self.send(Work::BeginPart(Box::new(header)))?;
+            for input in base {
+                self.add(&input)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds `input` to the piece under way, and writes that if it is over.
+    fn add(&mut self, input: &Input) -> Result<()> {
         self.seq += 1;
         self.tables.push(self.seq, input);
         self.weight = self.weight.saturating_add(weight(input));
@@ -130,27 +167,38 @@ impl Recorder {
     pub fn finish(mut self, is_whole: bool) -> Result<()> {
         self.is_whole.store(is_whole, Ordering::Relaxed);
         let last = if self.seq > 0 { self.write() } else { Ok(()) };
-        self.pieces = None;
+        self.work = None;
         last?;
         self.join()?;
         match Arc::try_unwrap(self.dir) {
-            Ok(dir) if self.seq == 0 => dir.remove("index"),
+            Ok(dir) if self.seq == 0 => {
+                if self.rotation.is_some() {
+                    dir.remove_dir(&parts::name(1), [INDEX])?;
+                }
+                dir.remove(INDEX)
+            }
             _ => Ok(()),
         }
     }
 
+    /// Has the rows of the piece under way written.
     fn write(&mut self) -> Result<()> {
         let batches = self.tables.take()?;
         self.weight = 0;
-        let mut rows = Some(PieceRows { seq: self.seq, batches });
-        let Some(pieces) = self.pieces.clone() else {
+        let (seq, ended_ns) = (self.seq, self.now_ns);
+        self.send(Work::Write(PieceRows { seq, ended_ns, batches }))
+    }
+
+    fn send(&mut self, work: Work) -> Result<()> {
+        let Some(sender) = self.work.clone() else {
             // Why nothing is written any more was reported.
             return Ok(());
         };
+        let mut work = Some(work);
         let mut is_over = false;
-        self.wait(|| match rows.take().map(|rows| pieces.try_send(rows)) {
+        self.wait(|| match work.take().map(|work| sender.try_send(work)) {
             Some(Err(TrySendError::Full(back))) => {
-                rows = Some(back);
+                work = Some(back);
                 Some(0)
             }
             Some(Err(TrySendError::Disconnected(_))) => {
@@ -160,7 +208,7 @@ impl Recorder {
             _ => None,
         })?;
         if is_over {
-            self.pieces = None;
+            self.work = None;
             return self.join();
         }
         Ok(())
@@ -200,6 +248,31 @@ impl Recorder {
     }
 }
 
+impl Rotation {
+    fn new(kept: Kept, header: Header) -> Self {
+        Self {
+            kept,
+            header,
+            base: Base::default(),
+            since_ns: 0,
+            since_bytes: 0,
+        }
+    }
+
+    fn take(&mut self, input: &Input) {
+        if let Input::Session(session) = input {
+            self.since_ns = session.monotonic_ns;
+        }
+        self.base.take(input);
+    }
+
+    /// Whether the part under way has its share at `now_ns`, when `bytes` are written.
+    fn is_over(&self, now_ns: u64, bytes: u64) -> bool {
+        let has = |share: Option<u64>, part: u64| share.is_some_and(|all| part >= all / PARTS);
+        has(self.kept.bytes, bytes - self.since_bytes) || has(self.kept.time_ns, now_ns.saturating_sub(self.since_ns))
+    }
+}
+
 /// How large the row of `input` is, in rows of about the size of a transition.
 fn weight(input: &Input) -> usize {
     match input {
@@ -210,127 +283,5 @@ fn weight(input: &Input) -> usize {
         Input::ListenerDrops(listeners) => 1 + listeners.len(),
         Input::Ledger(_) => 16,
         _ => 1,
-    }
-}
-
-/// The files of a recording.
-struct Files {
-    dir: Arc<OutputDir>,
-    index: File,
-    tables: HashMap<Table, TableWriter>,
-    /// Counts the bytes of the tables.
-    written: Arc<AtomicU64>,
-}
-
-impl Files {
-    fn create(dir: Arc<OutputDir>, written: Arc<AtomicU64>) -> Result<Self> {
-        Ok(Self {
-            index: dir.create_file("index")?,
-            dir,
-            tables: HashMap::new(),
-            written,
-        })
-    }
-
-    /// Writes a piece, and lists it then.
-    fn write(&mut self, rows: PieceRows) -> Result<()> {
-        self.ensure_readable(&rows)?;
-        let mut batches = Vec::new();
-        for (table, batch) in rows.batches {
-            if !self.tables.contains_key(&table) {
-                self.tables
-                    .insert(table, TableWriter::create(&self.dir, table, &batch)?);
-            }
-            if let Some(file) = self.tables.get_mut(&table) {
-                batches.push(file.write(table, &batch, &self.written)?);
-            }
-        }
-        self.add_line(&Line::Piece(Piece { seq: rows.seq, batches }))
-    }
-
-    /// Checks that a reader takes so many bytes.
-    fn ensure_readable(&self, rows: &PieceRows) -> Result<()> {
-        let mut size = 0;
-        for column in rows.batches.iter().flat_map(|(_, batch)| batch.columns()) {
-            size += column.to_data().get_slice_memory_size()? as u64;
-        }
-        ensure!(
-            size <= UNPACKED_MAX,
-            "cannot record to {}: there are {size} bytes to record at once; try a filter",
-            self.dir.path().display()
-        );
-        Ok(())
-    }
-
-    fn add_line(&mut self, line: &Line) -> Result<()> {
-        let text = line.to_text()?;
-        let written = self.index.write_all(text.as_bytes());
-        written.with_context(|| format!("cannot record to {}", self.dir.path().join("index").display()))
-    }
-}
-
-/// The file of a table.
-struct TableWriter {
-    stream: StreamWriter<Summed>,
-    path: PathBuf,
-}
-
-impl TableWriter {
-    fn create(dir: &OutputDir, table: Table, first: &RecordBatch) -> Result<Self> {
-        let name = format!("{}.arrows", table.name());
-        let path = dir.path().join(&name);
-        let to = Summed {
-            file: dir.create_file(&name)?,
-            bytes: Vec::new(),
-            offset: 0,
-        };
-        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD))?;
-        let stream = StreamWriter::try_new_with_options(to, &first.schema(), options)?;
-        Ok(Self { stream, path })
-    }
-
-    fn write(&mut self, table: Table, batch: &RecordBatch, written: &AtomicU64) -> Result<Batch> {
-        self.stream.write(batch)?;
-        let to = self.stream.get_mut();
-        let batch = to.write_out(table, written);
-        batch.with_context(|| format!("cannot record to {}", self.path.display()))
-    }
-}
-
-/// Collects what is written for a piece, and writes it at once.
-struct Summed {
-    file: File,
-    bytes: Vec<u8>,
-    /// Bytes in the file.
-    offset: u64,
-}
-
-impl Summed {
-    fn write_out(&mut self, table: Table, written: &AtomicU64) -> Result<Batch> {
-        // A slow disk is not one that takes nothing.
-        for bytes in self.bytes.chunks(CHUNK) {
-            self.file.write_all(bytes)?;
-            written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        }
-        let batch = Batch {
-            table,
-            offset: self.offset,
-            length: self.bytes.len() as u64,
-            crc: crc32fast::hash(&self.bytes),
-        };
-        self.offset += batch.length;
-        self.bytes.clear();
-        Ok(batch)
-    }
-}
-
-impl Write for Summed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -1,0 +1,83 @@
+//! What a part of a recording begins with, so that it can be shown without the parts before it.
+
+use std::mem::discriminant;
+
+use tcpwatch_common::ledger::STATES;
+
+use super::index::PartStart;
+use crate::input::{Input, Session, Transition};
+
+/// The facts that later ones are compared with: those that a run which began now would begin with.
+#[derive(Default)]
+pub(super) struct Base {
+    session: Session,
+    /// The last sample of each kind that the end of an interval is computed from.
+    samples: Vec<Input>,
+    /// The last scan of stuck sockets, and the tick that is its time.
+    scan: Option<[Input; 2]>,
+    /// Whether another one is under way.
+    is_scanning: bool,
+    tick: Option<Input>,
+    /// Records so far, by the kernel's state numbers: transitions, and finished connections by their last transition.
+    transitions: [[u64; STATES]; STATES],
+    connections: [[u64; STATES]; STATES],
+}
+
+impl Base {
+    /// Takes the next input of the run.
+    pub(super) fn take(&mut self, input: &Input) {
+        match input {
+            Input::Session(session) => self.session = Session::clone(session),
+            Input::Transition(event) => count(&mut self.transitions, event),
+            Input::Connection(connection) => count(&mut self.connections, &connection.last),
+            Input::Loss(loss) => self.session.missed_resets = loss.missed_resets,
+            Input::Ledger(_) | Input::Sockets(_) | Input::HostFacts(_) | Input::Ports(_) => {
+                let kind = discriminant(input);
+                self.samples.retain(|sample| discriminant(sample) != kind);
+                self.samples.push(input.clone());
+            }
+            Input::ScanStart { .. } => self.is_scanning = true,
+            Input::SocketScan { .. } => {
+                self.is_scanning = false;
+                self.scan = self.tick.clone().map(|tick| [tick, input.clone()]);
+            }
+            Input::Tick { monotonic_ns, .. } => {
+                self.session.monotonic_ns = *monotonic_ns;
+                self.tick = Some(input.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// What a part begins with that follows the end of an interval.
+    pub(super) fn inputs(&self) -> Vec<Input> {
+        let scan_start = |is_base| Input::ScanStart { is_base };
+        let session = Input::Session(Box::new(self.session.clone()));
+        let mut inputs = vec![session];
+        if let Some(scan) = &self.scan {
+            inputs.push(scan_start(true));
+            inputs.extend(scan.clone());
+        }
+        inputs.extend(self.samples.iter().chain(&self.tick).cloned());
+        inputs.push(Input::IntervalEnd);
+        if self.is_scanning {
+            inputs.push(scan_start(self.scan.is_none()));
+        }
+        inputs
+    }
+
+    /// How the part starts whose first inputs are [`Self::inputs`], the last of them with `seq`.
+    pub(super) fn part_start(&self, seq: u64) -> PartStart {
+        let mut moves = Box::new(self.transitions);
+        // A transition that ended a connection may be in both, or in one.
+        let cells = moves.as_flattened_mut().iter_mut();
+        for (all, &ended) in cells.zip(self.connections.as_flattened()) {
+            *all = ended.max(*all);
+        }
+        PartStart { seq, moves }
+    }
+}
+
+fn count(moves: &mut [[u64; STATES]; STATES], event: &Transition) {
+    moves[usize::from(event.from.number())][usize::from(event.to.number())] += 1;
+}
