@@ -28,7 +28,7 @@ use crate::record::{Header, Kept, Recorder};
 use crate::source::live::{Live, Options, Ready, scan_once};
 use crate::source::owners::ensure_match;
 use crate::source::socket_scan::ScansBefore;
-use crate::sys::{descriptor_limit, terminal};
+use crate::sys::{caps, descriptor_limit, terminal};
 use crate::view::View;
 
 /// What fails when the output takes no more.
@@ -111,8 +111,9 @@ impl Plan {
 /// matched the filter on owners.
 pub fn run(plan: &Plan, view: &mut dyn View, origin: Origin, out: &mut dyn Write) -> Result<()> {
     match origin {
-        // The process ends, and the kernel detaches faster than we do.
-        Origin::Kernel if plan.is_watching() => recorded(plan, |observe| run_until_end(plan, view, observe, forget)),
+        Origin::Kernel if plan.is_watching() => recorded(plan, |observe| {
+            run_until_end(plan, view, observe, Afterwards::ProcessEnds)
+        }),
         Origin::Kernel => run_once(plan, view, out),
         Origin::Recording(replay) => replay.show(plan, view, out),
     }
@@ -123,7 +124,16 @@ pub fn run(plan: &Plan, view: &mut dyn View, origin: Origin, out: &mut dyn Write
 /// # Errors
 /// As there, and those of `observe`.
 pub fn run_observed(plan: &Plan, view: &mut dyn View, observe: Observe) -> Result<()> {
-    run_until_end(plan, view, observe, drop)
+    run_until_end(plan, view, observe, Afterwards::ProcessGoesOn)
+}
+
+/// What follows a run.
+#[derive(Clone, Copy, PartialEq)]
+enum Afterwards {
+    /// So nobody needs the privileges that only loading needs, and the kernel detaches faster than we do.
+    ProcessEnds,
+    /// It keeps its privileges, and nothing of the run.
+    ProcessGoesOn,
 }
 
 /// What is shown each input of a run, and can end it.
@@ -140,10 +150,14 @@ fn recorded(plan: &Plan, work: impl FnOnce(Observe) -> Result<()>) -> Result<()>
     recorder.finish(worked.is_ok()).and(worked)
 }
 
-fn run_until_end(plan: &Plan, view: &mut dyn View, observe: Observe, dispose: impl FnOnce(Live)) -> Result<()> {
+fn run_until_end(plan: &Plan, view: &mut dyn View, observe: Observe, afterwards: Afterwards) -> Result<()> {
     block_on(async {
         let end = RunEnd::new(plan.duration)?;
-        let source = Live::start(&plan.options, plan.needs)?;
+        let source = Live::start(&plan.options, plan.needs, |kept| {
+            if afterwards == Afterwards::ProcessEnds {
+                caps::keep(kept);
+            }
+        })?;
         let mut run = Run {
             source,
             end,
@@ -156,7 +170,10 @@ fn run_until_end(plan: &Plan, view: &mut dyn View, observe: Observe, dispose: im
         let ended = ran
             .and(finished)
             .and_then(|()| run.ensure_match(&plan.options.filter.owner));
-        dispose(run.source);
+        match afterwards {
+            Afterwards::ProcessEnds => forget(run.source),
+            Afterwards::ProcessGoesOn => drop(run.source),
+        }
         ended
     })
 }

@@ -430,7 +430,7 @@ fn watch(hook: Hook, by: LatencyBy) -> Live {
         latency: Some(by),
         ..Needs::default()
     };
-    Live::start(&options, needs).expect("the kernel side")
+    Live::start(&options, needs, |_| ()).expect("the kernel side")
 }
 
 /// Lengths that were read.

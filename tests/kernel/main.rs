@@ -39,6 +39,7 @@ mod nothing_left;
 mod owners;
 mod pipe;
 mod ports;
+mod privileges;
 mod proc_hangs;
 mod processes;
 mod recording;

@@ -11,7 +11,7 @@ use tokio::select;
 use tokio::sync::{Notify, oneshot};
 
 use super::OUTPUT;
-use crate::sys::{terminal, threads};
+use crate::sys::{caps, terminal, threads};
 
 /// Bytes that a row takes as text for each byte of its record, and bytes that there is room for at least.
 const TEXT_PER_RECORD: usize = 4;
@@ -137,6 +137,7 @@ impl Output {
         let (error_sender, failed) = oneshot::channel();
         let queue = Arc::clone(&shared);
         threads::spawn("output", move || {
+            caps::keep_none();
             if let Err(error) = queue.write_each(write) {
                 let _ = error_sender.send(error);
                 // The loop may ask for the error now.

@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::sys::{signals, threads};
+use crate::sys::{caps, signals, threads};
 
 /// How long a command has for its end before a further signal ends it at once.
 const GRACE: Duration = Duration::from_secs(5);
@@ -39,6 +39,7 @@ impl RunEnd {
         let begun = Arc::new(AtomicBool::new(false));
         let has_begun = Arc::clone(&begun);
         threads::spawn("signals", move || {
+            caps::keep_none();
             let heard = super::block_on(async {
                 let mut streams = signals::handled()
                     .map(|number| signal(SignalKind::from_raw(number)))

@@ -16,7 +16,7 @@ use super::output_dir::OutputDir;
 use super::parts::{self, Kept, Parts};
 use super::tables::Tables;
 use crate::input::Input;
-use crate::sys::threads;
+use crate::sys::{caps, threads};
 
 /// How much time is lost at most where the process is killed: the rows of so long are written together.
 const PIECE_NS: u64 = 1_000_000_000;
@@ -88,6 +88,8 @@ impl Recorder {
         let is_whole = Arc::new(AtomicBool::new(false));
         let ends_whole = Arc::clone(&is_whole);
         let writer = threads::spawn("recorder", move || {
+            // The directory is ours.
+            caps::keep_none();
             for work in waiting {
                 match work {
                     Work::Write(rows) => parts.write(rows)?,

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
+use rustix::thread::CapabilitySet;
 
 use self::awaited_process::AwaitedProcess;
 use self::interval_reader::IntervalReader;
@@ -33,6 +34,7 @@ use crate::input::owner::Owner;
 use crate::input::socket_scan::SocketScan;
 use crate::input::{EndCounts, Input, Loss, Record, Session, Transition};
 use crate::model::filter::Filter;
+use crate::sys::caps;
 use crate::sys::netns::{self, Namespace};
 
 /// Records to read in one batch: enough to make the cost of a batch small, and few enough to stay in the CPU cache.
@@ -79,17 +81,14 @@ pub struct Live {
 }
 
 impl Live {
-    /// Loads and attaches the BPF programs for `needs`, and opens all other readers. Needs a tokio runtime.
+    /// Loads and attaches the BPF programs for `needs`, and opens all other readers. Needs a tokio runtime. Once the programs are loaded,
+    /// and before any thread is started that reads something, it tells `keep` the capabilities that the rest needs.
     ///
     /// # Errors
     /// One line: what is not possible, why, and what to try.
-    pub fn start(options: &Options, needs: Needs) -> Result<Self> {
+    pub fn start(options: &Options, needs: Needs, keep: impl FnOnce(CapabilitySet)) -> Result<Self> {
         let filter = options.filter.clone();
-        let request = scan_request(options, needs);
         let proc = Arc::new(proc_thread(Path::new("/")));
-        let awaited = AwaitedProcess::find(&filter.owner, &proc)?;
-        let scans = request.map(|request| StuckScans::start(request, Arc::clone(&proc)));
-        let mut scans = scans.transpose()?;
         let Attached {
             mut kernel,
             netns,
@@ -97,21 +96,28 @@ impl Live {
         } = attach(options, needs.into())?;
         let stream = needs.records().then(|| kernel.stream()).transpose()?;
         let seeds = needs.seeds_listeners();
-        let seeding = seeds.then(|| Seeding::start(&namespaces, Arc::clone(&proc)));
-        let owners = needs.owners().then(|| OwnerResolver::new(Arc::clone(&proc)));
-        if let Some(scans) = &mut scans {
-            let shows_stacks = needs.stuck.is_some_and(|stuck| stuck.stacks);
-            let stacks = shows_stacks
-                .then(|| Stacks::follow(kernel.stacks()?, Path::new(OURSELVES)))
-                .transpose()?;
-            scans.watch(netns.clone(), stacks);
-        }
+        let mut seeding = seeds.then(|| Seeding::of(&namespaces, Arc::clone(&proc)));
         let (mut counts, mut held) = (None, Vec::new());
         if needs.reads_counts() {
+            let (netns, proc) = (netns.clone(), Arc::clone(&proc));
             counts = Some(IntervalReader::start(&mut kernel, &filter, netns, namespaces, proc)?);
         } else if netns != NetnsSelector::All {
             held = namespaces;
         }
+        let shows_stacks = needs.stuck.is_some_and(|stuck| stuck.stacks);
+        keep(caps::of_run(netns != NetnsSelector::Own, shows_stacks));
+        let awaited = AwaitedProcess::find(&filter.owner, &proc)?;
+        seeding.iter_mut().for_each(Seeding::ask);
+        let request = scan_request(options, needs);
+        let scans = request.map(|request| StuckScans::start(request, Arc::clone(&proc)));
+        let mut scans = scans.transpose()?;
+        if let Some(scans) = &mut scans {
+            let stacks = shows_stacks
+                .then(|| Stacks::follow(kernel.stacks()?, Path::new(OURSELVES)))
+                .transpose()?;
+            scans.watch(netns, stacks);
+        }
+        let owners = needs.owners().then(|| OwnerResolver::new(proc));
         Ok(Self {
             kernel,
             needs,

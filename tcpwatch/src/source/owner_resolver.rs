@@ -17,6 +17,7 @@ use super::worker::Worker;
 use crate::clock;
 use crate::input::owner::{Owner, UnknownOwner};
 use crate::input::{Input, Transition};
+use crate::sys::cgroup::Hierarchy;
 
 /// Questions that wait for an answer at most; with one more, the answer to all is that nobody knows.
 const QUESTIONS: usize = 65_536;
@@ -28,8 +29,10 @@ pub type ProcThread = Worker<ProcReader>;
 #[must_use]
 pub fn proc_thread(root: &Path) -> ProcThread {
     let root = root.to_owned();
+    // A mount needs privileges that the thread may not have.
+    let hierarchy = Arc::new(Hierarchy::open(&root));
     Worker::new("proc", ["reading /proc", "owners of sockets and cgroups"], move || {
-        ProcReader::new(&root)
+        ProcReader::new(&root, Arc::clone(&hierarchy))
     })
 }
 
@@ -256,7 +259,7 @@ mod tests {
     fn resolver(root: &Path, patience: Duration) -> OwnerResolver {
         let root = root.to_owned();
         let thread = Worker::with_patience("proc", ["reading /proc", "owners"], patience, move || {
-            ProcReader::new(&root)
+            ProcReader::new(&root, Arc::default())
         });
         OwnerResolver::new(Arc::new(thread))
     }

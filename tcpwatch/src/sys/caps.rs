@@ -1,6 +1,6 @@
 //! Capabilities (capabilities(7)) of this process.
 
-use rustix::thread::{CapabilitySet, capabilities};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 /// The names of the missing capabilities for watching the kernel; empty if none is missing.
 ///
@@ -23,6 +23,40 @@ pub fn missing_for_bpf() -> Vec<&'static str> {
 #[must_use]
 pub fn see_all_descriptors() -> bool {
     effective().contains(CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH)
+}
+
+/// What a run needs after its programs are loaded: to read maps and other processes; to enter namespaces, if it reads `other_namespaces`;
+/// and to read programs and to end the symboliser, if it reads `stacks`.
+#[must_use]
+pub fn of_run(other_namespaces: bool, stacks: bool) -> CapabilitySet {
+    let mut needed = CapabilitySet::BPF | CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
+    // It includes what a run may lack: to read maps, and programs (`proc_map_files_get_link`, fs/proc/base.c).
+    needed.set(
+        CapabilitySet::SYS_ADMIN,
+        other_namespaces || !effective().contains(CapabilitySet::BPF),
+    );
+    needed.set(CapabilitySet::CHECKPOINT_RESTORE | CapabilitySet::KILL, stacks);
+    needed
+}
+
+/// Gives up the capabilities of this thread that are not `kept`. The threads that it starts later have no others either.
+pub fn keep(kept: CapabilitySet) {
+    let reduced = capabilities(None).and_then(|sets| {
+        let sets = CapabilitySets {
+            effective: sets.effective & kept,
+            permitted: sets.permitted & kept,
+            inheritable: sets.inheritable & kept,
+        };
+        set_capabilities(None, sets)
+    });
+    if let Err(errno) = reduced {
+        log::debug!("capabilities stay: {errno}");
+    }
+}
+
+/// Gives up all capabilities of this thread.
+pub fn keep_none() {
+    keep(CapabilitySet::empty());
 }
 
 /// The effective capabilities; empty if they cannot be read.

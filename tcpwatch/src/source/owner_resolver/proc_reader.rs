@@ -1,7 +1,6 @@
 //! What is read of /proc about sockets and processes, on the thread that may wait for /proc: which process holds a socket, and in
 //! which cgroup a process is.
 
-use std::cell::OnceCell;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,8 +43,8 @@ pub struct ProcReader {
     /// By number, and by the name it was asked for with: under another the number may be another process's. At most [`PROCESSES`], each
     /// read anew after [`FRESH_NS`].
     processes: HashMap<(NonZeroU32, Comm), Known>,
-    /// The v2 hierarchy, opened for the first cgroup that is asked for.
-    hierarchy: OnceCell<Option<Hierarchy>>,
+    /// The v2 hierarchy.
+    hierarchy: Arc<Option<Hierarchy>>,
     /// An id is given to no other cgroup, and a cgroup of v2 keeps its name, so what was once known stays so. At most [`CGROUPS`].
     cgroups: HashMap<NonZeroU64, Option<Arc<Cgroup>>>,
     /// Whether /proc shows the processes of one PID namespace, and not those of all.
@@ -67,16 +66,16 @@ struct Known {
 }
 
 impl ProcReader {
-    /// Nothing read yet of what is under `root`.
+    /// Nothing read yet of what is under `root`, where `hierarchy` is the v2 hierarchy of cgroups.
     #[must_use]
-    pub fn new(root: &Path) -> Self {
+    pub fn new(root: &Path, hierarchy: Arc<Option<Hierarchy>>) -> Self {
         Self {
             root: root.to_owned(),
             scanned: None,
             scan_again_ns: 0,
             has_failed: false,
             processes: HashMap::new(),
-            hierarchy: OnceCell::new(),
+            hierarchy,
             cgroups: HashMap::new(),
             has_other_pids: None,
         }
@@ -212,8 +211,7 @@ impl ProcReader {
         if self.cgroups.len() >= CGROUPS && !self.cgroups.contains_key(&id) {
             self.cgroups.clear();
         }
-        let root = &self.root;
-        let hierarchy = self.hierarchy.get_or_init(|| Hierarchy::open(root)).as_ref();
+        let hierarchy = self.hierarchy.as_ref().as_ref();
         let ask = || hierarchy?.path(id).map(|path| Arc::new(path.into()));
         self.cgroups.entry(id).or_insert_with(ask).clone()
     }
@@ -240,7 +238,7 @@ mod tests {
     fn a_process_is_read_once_whatever_its_name_is_by_now() {
         let root = tree();
         let cgroup = root.path().join("proc/7/cgroup");
-        let mut reader = ProcReader::new(root.path());
+        let mut reader = ProcReader::new(root.path(), Arc::default());
         let mut of = |name: &[u8], is_in: &str| {
             fs::write(&cgroup, format!("0::{is_in}\n")).unwrap();
             let owner = Owner {
@@ -267,7 +265,7 @@ mod tests {
     #[test]
     fn a_number_is_not_believed_for_ever() {
         let root = tree();
-        let mut reader = ProcReader::new(root.path());
+        let mut reader = ProcReader::new(root.path(), Arc::default());
         assert_eq!(
             reader.holder(&lookup(100, true)).map(|owner| owner.to_string()),
             Ok("nginx[7]".into())
@@ -291,7 +289,7 @@ mod tests {
     #[test]
     fn each_unknown_owner_has_its_reason() {
         let root = tree();
-        let mut reader = ProcReader::new(root.path());
+        let mut reader = ProcReader::new(root.path(), Arc::default());
         reader.has_other_pids = Some(false);
         assert_eq!(
             reader.known_holder(&lookup(101, true), 0),
@@ -327,7 +325,7 @@ mod tests {
     #[test]
     fn where_nothing_can_be_scanned_nothing_is_known_and_the_next_scan_is_later() {
         let root = tempfile::tempdir().unwrap();
-        let mut reader = ProcReader::new(root.path());
+        let mut reader = ProcReader::new(root.path(), Arc::default());
         assert_eq!(reader.holder(&lookup(100, true)), Err(UnknownOwner::NotScanned));
         assert!(reader.has_failed && reader.scan_again_ns > clock::monotonic_ns());
     }
