@@ -42,6 +42,7 @@ mod ports;
 mod privileges;
 mod proc_hangs;
 mod processes;
+mod readers;
 mod recording;
 mod recording_options;
 mod replay;

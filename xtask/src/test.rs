@@ -74,6 +74,10 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
                 outcome.missing.push(line);
             }
             outcome.missing.extend(peers::install());
+            let readers = kernel.iter().filter_map(|harness| peers::python(&harness.executable));
+            outcome
+                .missing
+                .extend(readers.filter_map(|place| peers::install_readers(&place)));
             match sudo {
                 None => harnesses.extend(kernel),
                 Some(sudo) => through_sudo = Some((sudo, kernel)),

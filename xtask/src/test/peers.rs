@@ -1,11 +1,13 @@
 //! The programs that the kernel suite compares tcpwatch with, and whose connections it watches.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::system;
 
 /// Each Debian package with its programs.
-const PEERS: [(&str, &[&str]); 11] = [
+const PEERS: [(&str, &[&str]); 12] = [
     ("binutils", &["addr2line", "strip"]),
     ("bpftool", &["bpftool"]),
     ("bpftrace", &["bpftrace"]),
@@ -16,8 +18,43 @@ const PEERS: [(&str, &[&str]); 11] = [
     ("nginx-light", &["nginx"]),
     ("procps", &["sysctl"]),
     ("python3", &["python3"]),
+    ("python3-pip", &["pip3"]),
     ("wrk", &["wrk"]),
 ];
+
+/// The Python packages that open recordings and exports.
+const READERS: [&str; 3] = ["pyarrow==26.0.1", "duckdb==2.0.1", "polars==2.1.0"];
+
+/// Where the Python packages are, for tests of `harness`: below the folder that cargo builds in.
+pub(super) fn python(harness: &Path) -> Option<PathBuf> {
+    harness.ancestors().nth(3).map(|target| target.join("python"))
+}
+
+/// Installs [`READERS`] in the folder `place`, where they are not there yet; a line if that fails.
+pub(super) fn install_readers(place: &Path) -> Option<String> {
+    let (list, wanted) = (place.join("installed"), READERS.join("\n"));
+    if fs::read_to_string(&list).is_ok_and(|installed| installed == wanted) {
+        return None;
+    }
+    eprintln!(
+        "installing {} with pip: the kernel suite needs them",
+        READERS.join(", ")
+    );
+    // For the Python that the tests run.
+    let mut pip = Command::new("python3");
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--upgrade",
+        "--root-user-action=ignore",
+    ]);
+    let status = pip.arg("--target").arg(place).args(READERS).status();
+    let installed = status.is_ok_and(|status| status.success());
+    let is_there = installed && fs::write(&list, wanted).is_ok();
+    (!is_there).then(|| format!("tests with {}: pip could not install them", READERS.join(", ")))
+}
 
 /// Installs what is missing where it may, and returns a line for each program that is missing still.
 pub(crate) fn install() -> Vec<String> {
@@ -86,6 +123,7 @@ mod tests {
             "nginx-light",
             "procps",
             "python3",
+            "python3-pip",
             "wrk",
         ];
         assert_eq!(lacking(|_| false), all);

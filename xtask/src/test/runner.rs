@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::peers;
 use super::process::TestProcess;
 use super::summary::Summary;
 
@@ -88,6 +89,9 @@ impl Harness {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.executable);
         command.current_dir(&self.package).stdin(Stdio::null());
+        if let Some(packages) = peers::python(&self.executable) {
+            command.env("PYTHONPATH", packages);
+        }
         command
     }
 }
