@@ -73,6 +73,8 @@ pub struct Plan {
     pub count: Option<u64>,
     /// How long to run; `None` until a signal comes.
     pub duration: Option<Duration>,
+    /// Whether the view starts a program, which may need any privilege that this process has.
+    pub starts_program: bool,
     /// The recording to make of the run; `None` for none.
     pub record: Option<Recorded>,
 }
@@ -130,7 +132,7 @@ pub fn run_observed(plan: &Plan, view: &mut dyn View, observe: Observe) -> Resul
 /// What follows a run.
 #[derive(Clone, Copy, PartialEq)]
 enum Afterwards {
-    /// So nobody needs the privileges that only loading needs, and the kernel detaches faster than we do.
+    /// What only loading needs is given up after it, and at the end the kernel detaches faster than we do.
     ProcessEnds,
     /// It keeps its privileges, and nothing of the run.
     ProcessGoesOn,
@@ -153,11 +155,8 @@ fn recorded(plan: &Plan, work: impl FnOnce(Observe) -> Result<()>) -> Result<()>
 fn run_until_end(plan: &Plan, view: &mut dyn View, observe: Observe, afterwards: Afterwards) -> Result<()> {
     block_on(async {
         let end = RunEnd::new(plan.duration)?;
-        let source = Live::start(&plan.options, plan.needs, |kept| {
-            if afterwards == Afterwards::ProcessEnds {
-                caps::keep(kept);
-            }
-        })?;
+        let gives_up = afterwards == Afterwards::ProcessEnds && !plan.starts_program;
+        let source = Live::start(&plan.options, plan.needs, if gives_up { caps::keep } else { |_| () })?;
         let mut run = Run {
             source,
             end,

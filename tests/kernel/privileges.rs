@@ -43,14 +43,17 @@ fn a_run_keeps_what_reading_needs() {
         let place = tempfile::tempdir().expect("a temporary directory");
         let dir = place.path().join("recording");
         let dir = dir.to_str().expect("UTF-8");
-        let of_stacks = CapabilitySet::CHECKPOINT_RESTORE | CapabilitySet::KILL;
+        let of_symboliser = CapabilitySet::KILL | CapabilitySet::SETUID | CapabilitySet::SETGID;
         for (args, kept) in [
             (&["stat", "0.2"][..], READS),
             (&["churn", "0.2"], READS),
             (&["stat", "0.2", "--hook", "tracepoint"], READS),
             (&["stat", "0.2", "--record", dir], READS),
             (&["stat", "0.2", "--netns", "all"], READS | CapabilitySet::SYS_ADMIN),
-            (&["leaks", "--watch", "0.2", "--stacks"], READS | of_stacks),
+            (
+                &["leaks", "--watch", "0.2", "--stacks"],
+                READS | CapabilitySet::CHECKPOINT_RESTORE | of_symboliser,
+            ),
         ] {
             let mut running = Running::start(args);
             running.until_lines(2);

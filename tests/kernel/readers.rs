@@ -57,8 +57,8 @@ fn read_what_was_recorded() {
         command.arg(&dir).stdin(Stdio::null()).stderr(Stdio::piped());
         let mut run = Reaped::spawn(&mut command);
         // What comes before the first counts is of no interval.
-        until("the first piece of the recording", || {
-            fs::read_to_string(dir.join("index")).is_ok_and(|index| index.lines().count() > 1)
+        until("the first counts of the recording", || {
+            fs::read_to_string(dir.join("index")).is_ok_and(|index| index.contains("\"ledgers\""))
         });
         while run.0.try_wait().expect("waiting for a child").is_none() {
             server.visit("");

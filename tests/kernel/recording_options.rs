@@ -157,7 +157,7 @@ fn the_last_of_a_run_is_kept() {
         });
         run.signal(Signal::INT);
         let (status, _, stderr) = run.output();
-        assert!(status.success(), "{stderr}");
+        assert!(status.success() && stderr.contains(" KiB kept, 0 lost"), "{stderr}");
         let inputs = inputs(&dir);
         let ticks = inputs.iter().filter_map(|input| match input {
             Input::Tick { monotonic_ns, .. } => Some(*monotonic_ns),

@@ -106,6 +106,7 @@ fn frames(needs: Needs, netns: NetnsSelector, ring_bytes: u32, work: impl FnOnce
         interval: Some(Duration::from_millis(400)),
         count: None,
         duration: Some(DURATION),
+        starts_program: false,
         record: None,
     };
     let (begun, is_begun) = channel();

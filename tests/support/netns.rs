@@ -118,6 +118,8 @@ impl Hop {
     pub(crate) fn new() -> Self {
         let neighbour = Neighbour::new();
         let there = neighbour.pid().to_string();
+        // The wire of a hop before may be there still: the kernel takes a namespace down in its own time.
+        drop(Command::new("ip").args(["link", "del", "near"]).output());
         let kinds = ["link", "add", "near", "type", "veth", "peer", "name", "far", "netns"];
         ip(&[&kinds[..], &[&there]].concat());
         neighbour.run(|netns| {

@@ -34,6 +34,7 @@ pub(super) fn plan(common: &Common, needs: Needs) -> Plan {
         interval: None,
         count: None,
         duration: watch.duration.map(|Interval(time)| time),
+        starts_program: false,
         record: watch.record.clone().map(|dir| recorded(dir, None)),
     }
 }

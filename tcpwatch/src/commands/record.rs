@@ -39,6 +39,7 @@ pub(super) fn plan(args: &RecordArgs) -> Plan {
         interval: Some(common::interval(args.interval, SECONDS)),
         shows: counts,
         duration: plan.duration.into_iter().chain(end).min(),
+        starts_program: !args.program.is_empty(),
         record: Some(common::recorded(args.write.clone(), kept(args))),
         ..plan
     }
@@ -84,6 +85,7 @@ pub fn run(args: &RecordArgs) -> Result<()> {
         child: None,
         failed: None,
         max_size: args.max_size.filter(|_| !args.rotate),
+        is_rotated: args.rotate,
         is_terminal: io::stderr().is_terminal(),
         time_s: 0.0,
         transitions: 0,
@@ -105,6 +107,8 @@ struct Progress {
     /// Why the program could not be started.
     failed: Option<io::Error>,
     max_size: Option<u64>,
+    /// Whether only the last is kept.
+    is_rotated: bool,
     is_terminal: bool,
     /// How long it has been recording, s.
     time_s: f64,
@@ -169,7 +173,7 @@ impl Progress {
         }
     }
 
-    /// `to DIR: 12s, 34,567 transitions, 1,234 KiB, 0 lost`.
+    /// `to DIR: 12s, 34,567 transitions, 1,234 KiB, 0 lost`, or `the last 1,234 KiB kept`.
     fn text(&self) -> String {
         #[expect(
             clippy::cast_possible_truncation,
@@ -177,8 +181,13 @@ impl Progress {
             reason = "the length of a run"
         )]
         let time = duration((self.time_s * 1e9) as u64);
+        let [before, after] = if self.is_rotated {
+            ["the last ", " kept"]
+        } else {
+            [""; 2]
+        };
         format!(
-            "to {}: {time}, {} transitions, {} KiB, {} lost",
+            "to {}: {time}, {} transitions, {before}{} KiB{after}, {} lost",
             self.dir.display(),
             thousands(self.transitions),
             thousands(self.size().div_ceil(1024)),

@@ -107,7 +107,7 @@ impl Replay {
         let mut observe = |_: &Input| Ok(());
         let mut sink = Sink::new(plan, view, out, &mut observe);
         sink.begin()?;
-        let mut before_ns = None;
+        let (mut before_ns, mut has_begun) = (None, false);
         let mut merge = IntervalMerge::new(self.merged);
         let Self {
             recording,
@@ -117,7 +117,9 @@ impl Replay {
         } = &mut self;
         while !sink.is_complete() {
             let mut show = |input: Input| {
-                if let (Some(speed), &Input::Tick { monotonic_ns, .. }) = (*speed, &input) {
+                // What a recording begins with may be older.
+                has_begun |= input == Input::IntervalEnd;
+                if let (Some(speed), true, &Input::Tick { monotonic_ns, .. }) = (*speed, has_begun, &input) {
                     let before_ns = before_ns.replace(monotonic_ns).unwrap_or(monotonic_ns);
                     sleep(Duration::from_nanos(monotonic_ns.saturating_sub(before_ns)).div_f64(speed));
                 }

@@ -262,6 +262,7 @@ impl World {
         self.churn.end_interval(self.monotonic_ns);
         let is_first = !std::mem::replace(&mut self.has_interval, true);
         let counts = self.counts.interval(self.time, self.monotonic_ns);
+        let latency = self.latency.frame(self.time, self.monotonic_ns);
         if !is_first {
             if self.needs.churn
                 && let Some(counts) = counts.clone()
@@ -273,7 +274,7 @@ impl World {
                 );
             }
             if self.needs.latency.is_some() {
-                over.latency = Some(self.latency.frame(self.time, self.monotonic_ns));
+                over.latency = Some(latency);
             }
         }
         over.counts = counts.filter(|_| self.needs.counts);

@@ -5,9 +5,10 @@ use std::mem::discriminant;
 use tcpwatch_common::ledger::STATES;
 
 use super::index::PartStart;
+use crate::input::latency::LatencySample;
 use crate::input::{Input, Session, Transition};
 
-/// The facts that later ones are compared with: those that a run which began now would begin with.
+/// The facts that later ones are compared with.
 #[derive(Default)]
 pub(super) struct Base {
     session: Session,
@@ -15,10 +16,10 @@ pub(super) struct Base {
     samples: Vec<Input>,
     /// The last scan of stuck sockets, and the tick that is its time.
     scan: Option<[Input; 2]>,
-    /// Whether another one is under way.
-    is_scanning: bool,
+    /// Whether later ones are compared with the one that is under way; `None` if none is.
+    scanning: Option<bool>,
     tick: Option<Input>,
-    /// Records so far, by the kernel's state numbers: transitions, and finished connections by their last transition.
+    /// Recorded transitions by the kernel's state numbers, and those that ended a recorded connection.
     transitions: [[u64; STATES]; STATES],
     connections: [[u64; STATES]; STATES],
 }
@@ -31,14 +32,18 @@ impl Base {
             Input::Transition(event) => count(&mut self.transitions, event),
             Input::Connection(connection) => count(&mut self.connections, &connection.last),
             Input::Loss(loss) => self.session.missed_resets = loss.missed_resets,
-            Input::Ledger(_) | Input::Sockets(_) | Input::HostFacts(_) | Input::Ports(_) => {
-                let kind = discriminant(input);
-                self.samples.retain(|sample| discriminant(sample) != kind);
-                self.samples.push(input.clone());
+            Input::Ledger(_) | Input::Sockets(_) | Input::HostFacts(_) | Input::Ports(_) => self.sampled(input.clone()),
+            Input::Latency(sample) => {
+                // Its histograms were shown, and its counts go on.
+                let counts = LatencySample {
+                    measured: Vec::new(),
+                    ..LatencySample::clone(sample)
+                };
+                self.sampled(Input::Latency(Box::new(counts)));
             }
-            Input::ScanStart { .. } => self.is_scanning = true,
+            Input::ScanStart { is_base } => self.scanning = Some(*is_base),
             Input::SocketScan { .. } => {
-                self.is_scanning = false;
+                self.scanning = None;
                 self.scan = self.tick.clone().map(|tick| [tick, input.clone()]);
             }
             Input::Tick { monotonic_ns, .. } => {
@@ -47,6 +52,13 @@ impl Base {
             }
             _ => {}
         }
+    }
+
+    /// Keeps `sample` instead of the last one of its kind.
+    fn sampled(&mut self, sample: Input) {
+        let kind = discriminant(&sample);
+        self.samples.retain(|other| discriminant(other) != kind);
+        self.samples.push(sample);
     }
 
     /// What a part begins with that follows the end of an interval.
@@ -60,16 +72,14 @@ impl Base {
         }
         inputs.extend(self.samples.iter().chain(&self.tick).cloned());
         inputs.push(Input::IntervalEnd);
-        if self.is_scanning {
-            inputs.push(scan_start(self.scan.is_none()));
-        }
+        inputs.extend(self.scanning.map(scan_start));
         inputs
     }
 
     /// How the part starts whose first inputs are [`Self::inputs`], the last of them with `seq`.
     pub(super) fn part_start(&self, seq: u64) -> PartStart {
         let mut moves = Box::new(self.transitions);
-        // A transition that ended a connection may be in both, or in one.
+        // Where both are recorded, the end of a connection is counted in both.
         let cells = moves.as_flattened_mut().iter_mut();
         for (all, &ended) in cells.zip(self.connections.as_flattened()) {
             *all = ended.max(*all);

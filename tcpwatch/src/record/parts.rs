@@ -14,14 +14,14 @@ use super::output_dir::OutputDir;
 /// How much of a recording is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// Bytes at most, but for the part under way; `None` for any number.
+    /// Bytes at most, if the part under way has not more alone; `None` for any number.
     pub bytes: Option<u64>,
     /// The last of so long at least, ns; `None` for all.
     pub time_ns: Option<u64>,
 }
 
 impl Kept {
-    /// Whether a recording of `bytes` is too large, or too long without its oldest part, which ended `ago_ns` ago.
+    /// Whether the oldest part, which ended `ago_ns` ago, is to be removed from a recording of `bytes`.
     fn is_exceeded(self, bytes: u64, ago_ns: u64) -> bool {
         self.bytes.is_some_and(|most| bytes > most) || self.time_ns.is_some_and(|least| ago_ns >= least)
     }
@@ -83,7 +83,7 @@ impl Parts {
     /// Writes a piece, and removes what is not kept.
     ///
     /// # Errors
-    /// It cannot be written, or something cannot be removed.
+    /// It cannot be written.
     pub(super) fn write(&mut self, rows: PieceRows) -> Result<()> {
         self.ended_ns = rows.ended_ns;
         self.files.write(rows)?;
@@ -96,7 +96,10 @@ impl Parts {
             && kept.is_exceeded(bytes, self.ended_ns.saturating_sub(oldest.ended_ns))
         {
             let names = oldest.names.iter().map(String::as_str);
-            self.dir.remove_dir(&name(oldest.number), names)?;
+            if let Err(error) = self.dir.remove_dir(&name(oldest.number), names) {
+                // Somebody removed it, or put something there: the recording goes on.
+                log::warn!("{error:#}");
+            }
             bytes -= oldest.bytes;
             self.complete.pop_front();
         }
@@ -108,10 +111,11 @@ impl Parts {
     /// # Errors
     /// It cannot be written to.
     pub(super) fn begin(&mut self, header: Header) -> Result<()> {
-        self.files.end()?;
         let number = self.number + 1;
         let place = Arc::new(self.dir.create_dir(&name(number))?);
         let next = Files::create(place, header, Arc::clone(&self.written))?;
+        // Only now, so that the end of a part says that nothing is missing after it.
+        self.files.end()?;
         self.complete.push_back(CompletePart {
             number: self.number,
             names: self.files.names(),
@@ -360,6 +364,81 @@ mod tests {
         let (_, why) = read(place.path());
         let missing = format!("the recording {} has no part {}", place.path().display(), parts[2]);
         assert_eq!(why, Some(missing));
+    }
+
+    #[test]
+    fn a_recording_that_ended_at_a_border_was_cut_off() {
+        let place = record(KEPT, &run());
+        let last = place.path().join(name(*numbers(place.path()).last().unwrap()));
+        for file in fs::read_dir(&last).unwrap() {
+            fs::remove_file(file.unwrap().path()).unwrap();
+        }
+        let cut_off = Some(format!(
+            "the recording {} was cut off: it has no end",
+            place.path().display()
+        ));
+        assert_eq!(read(place.path()).1, cut_off, "there is no index");
+        fs::write(last.join("index"), "").unwrap();
+        assert_eq!(read(place.path()).1, cut_off, "it is empty");
+    }
+
+    #[test]
+    fn other_recordings_are_no_parts() {
+        let (place, other) = (record(KEPT, &run()), record(KEPT, &run()));
+        let numbers = numbers(place.path());
+        let next = place.path().join(name(numbers[1]));
+        fs::remove_dir_all(&next).unwrap();
+        fs::rename(other.path().join(name(numbers[1])), &next).unwrap();
+        let why = format!("{} is another recording than the part before it", next.display());
+        assert_eq!(read(place.path()).1, Some(why));
+    }
+
+    #[test]
+    fn a_part_that_cannot_be_removed_does_not_end_the_run() {
+        let place = tempfile::tempdir().unwrap();
+        let header = Header::new(vec!["record".to_owned()]);
+        let mut recorder = Recorder::create(place.path(), &header, Some(KEPT)).unwrap();
+        fs::write(place.path().join("1/notes"), "somebody's").unwrap();
+        for input in run() {
+            recorder.take(&input).unwrap();
+        }
+        recorder.finish(true).unwrap();
+        assert!(place.path().join("1/notes").exists());
+        assert_eq!(read(place.path()).1, None, "what has no index is no part");
+    }
+
+    #[test]
+    fn latencies_are_those_of_what_is_kept() {
+        use crate::input::latency::{LatencyBy, LatencySample};
+        let needs = Needs {
+            latency: Some(LatencyBy::All),
+            ..NEEDS
+        };
+        let mut second = 0;
+        let with_latency = run().into_iter().flat_map(|input| {
+            let is_end = input == Input::IntervalEnd;
+            second += u64::from(is_end);
+            let sample = LatencySample {
+                unmeasured: 10 * second,
+                ..LatencySample::default()
+            };
+            is_end
+                .then(|| Input::Latency(Box::new(sample)))
+                .into_iter()
+                .chain([input])
+        });
+        let inputs: Vec<Input> = with_latency.collect();
+        let place = record(KEPT, &inputs);
+        let unmeasured = |inputs: &[Input]| -> Vec<u64> {
+            let mut world = World::new(needs, Filter::default());
+            let shown = inputs
+                .iter()
+                .filter_map(|input| Some(world.apply(input.clone())?.latency.as_ref()?.unmeasured));
+            shown.collect()
+        };
+        let kept = unmeasured(&read(place.path()).0);
+        assert!(kept.len() >= 16 && kept.iter().all(|&count| count == 10), "{kept:?}");
+        assert!(unmeasured(&inputs).ends_with(&kept));
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl Recording {
     /// Opens the recording in the directory `dir`.
     ///
     /// # Errors
-    /// There is none, a newer version wrote it, or a part is missing between others.
+    /// There is none, or a newer version wrote it.
     pub fn open(dir: &Path) -> Result<Self> {
         let mut later = if dir.join(INDEX).exists() {
             VecDeque::new()
@@ -62,8 +62,8 @@ impl Recording {
         self.part.redact();
     }
 
-    /// The next input of the tables that `wanted` selects, in the order of the run; `None` after the last. The totals are those of the
-    /// parts that are there, but for what the kernel lost or missed, which is of the whole run.
+    /// The next input of the tables that `wanted` selects, in the order of the run; `None` after the last. Of the totals only the moves
+    /// are those of the parts that are there; all else is of the whole run.
     ///
     /// # Errors
     /// The recording is damaged or was cut off, and this is where. What came before is whole.
@@ -108,7 +108,21 @@ impl Recording {
             self.dir.display()
         );
         self.number = number;
-        self.part = PartReader::open(&self.dir.join(parts::name(number)))?;
+        let place = self.dir.join(parts::name(number));
+        let has_begun = fs::metadata(place.join(INDEX)).is_ok_and(|index| index.len() > 0);
+        ensure!(
+            has_begun || !self.later.is_empty(),
+            "the recording {} was cut off: it has no end",
+            self.dir.display()
+        );
+        let part = PartReader::open(&place)?;
+        let (before, header) = (self.header(), part.header());
+        ensure!(
+            header.start.is_some() && (header.salt, &header.args) == (before.salt, &before.args),
+            "{} is another recording than the part before it",
+            place.display()
+        );
+        self.part = part;
         self.part.skip_repeated();
         if self.is_redacted {
             self.part.redact();
@@ -120,7 +134,9 @@ impl Recording {
 /// The numbers of the parts in `dir`, in order. The oldest is left out where it is being removed.
 fn part_numbers(dir: &Path) -> VecDeque<u64> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let numbers = entries.filter_map(|entry| {
+    // A link is no part: it may lead anywhere.
+    let dirs = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let numbers = dirs.filter_map(|entry| {
         let number = entry.file_name().to_str()?.parse().ok()?;
         // What is no number as it is written here is something else.
         (entry.file_name() == *parts::name(number)).then_some(number)

@@ -69,9 +69,10 @@ struct Rotation {
     kept: Kept,
     header: Header,
     base: Base,
-    /// When the part under way began, and the bytes that were written by then.
+    /// When the part under way began.
     since_ns: u64,
-    since_bytes: u64,
+    /// The bytes that were written when its first interval ended; `None` before. What a part begins with counts for no share.
+    since_bytes: Option<u64>,
 }
 
 impl Recorder {
@@ -128,7 +129,7 @@ impl Recorder {
         rotation.take(input);
         let bytes = self.written.load(Ordering::Relaxed);
         if *input == Input::IntervalEnd && rotation.is_over(self.now_ns, bytes) {
-            (rotation.since_ns, rotation.since_bytes) = (self.now_ns, bytes);
+            (rotation.since_ns, rotation.since_bytes) = (self.now_ns, None);
             let base = rotation.base.inputs();
             let start = rotation.base.part_start(self.seq + base.len() as u64);
             let header = Header {
@@ -257,7 +258,7 @@ impl Rotation {
             header,
             base: Base::default(),
             since_ns: 0,
-            since_bytes: 0,
+            since_bytes: None,
         }
     }
 
@@ -268,10 +269,11 @@ impl Rotation {
         self.base.take(input);
     }
 
-    /// Whether the part under way has its share at `now_ns`, when `bytes` are written.
-    fn is_over(&self, now_ns: u64, bytes: u64) -> bool {
+    /// Whether the part under way has its share at the end of an interval, at `now_ns`, when `bytes` are written.
+    fn is_over(&mut self, now_ns: u64, bytes: u64) -> bool {
         let has = |share: Option<u64>, part: u64| share.is_some_and(|all| part >= all / PARTS);
-        has(self.kept.bytes, bytes - self.since_bytes) || has(self.kept.time_ns, now_ns.saturating_sub(self.since_ns))
+        let since_bytes = *self.since_bytes.get_or_insert(bytes);
+        has(self.kept.bytes, bytes - since_bytes) || has(self.kept.time_ns, now_ns.saturating_sub(self.since_ns))
     }
 }
 

@@ -35,6 +35,7 @@ use crate::input::socket_scan::SocketScan;
 use crate::input::{EndCounts, Input, Loss, Record, Session, Transition};
 use crate::model::filter::Filter;
 use crate::sys::caps;
+use crate::sys::cgroup::Hierarchy;
 use crate::sys::netns::{self, Namespace};
 
 /// Records to read in one batch: enough to make the cost of a batch small, and few enough to stay in the CPU cache.
@@ -82,13 +83,20 @@ pub struct Live {
 
 impl Live {
     /// Loads and attaches the BPF programs for `needs`, and opens all other readers. Needs a tokio runtime. Once the programs are loaded,
-    /// and before any thread is started that reads something, it tells `keep` the capabilities that the rest needs.
+    /// each thread that goes on tells `keep` the capabilities that it needs.
     ///
     /// # Errors
     /// One line: what is not possible, why, and what to try.
-    pub fn start(options: &Options, needs: Needs, keep: impl FnOnce(CapabilitySet)) -> Result<Self> {
+    pub fn start(options: &Options, needs: Needs, keep: fn(CapabilitySet)) -> Result<Self> {
         let filter = options.filter.clone();
-        let proc = Arc::new(proc_thread(Path::new("/")));
+        let root = Path::new("/");
+        // A mount of the hierarchy needs privileges that the thread may not have.
+        let hierarchy = needs.owners().then(|| Hierarchy::open(root)).flatten();
+        let proc = Arc::new(proc_thread(root, hierarchy));
+        let awaited = AwaitedProcess::find(&filter.owner, &proc)?;
+        let request = scan_request(options, needs);
+        let scans = request.map(|request| StuckScans::start(request, Arc::clone(&proc)));
+        let mut scans = scans.transpose()?;
         let Attached {
             mut kernel,
             netns,
@@ -96,7 +104,7 @@ impl Live {
         } = attach(options, needs.into())?;
         let stream = needs.records().then(|| kernel.stream()).transpose()?;
         let seeds = needs.seeds_listeners();
-        let mut seeding = seeds.then(|| Seeding::of(&namespaces, Arc::clone(&proc)));
+        let seeding = seeds.then(|| Seeding::start(&namespaces, Arc::clone(&proc)));
         let (mut counts, mut held) = (None, Vec::new());
         if needs.reads_counts() {
             let (netns, proc) = (netns.clone(), Arc::clone(&proc));
@@ -105,12 +113,12 @@ impl Live {
             held = namespaces;
         }
         let shows_stacks = needs.stuck.is_some_and(|stuck| stuck.stacks);
-        keep(caps::of_run(netns != NetnsSelector::Own, shows_stacks));
-        let awaited = AwaitedProcess::find(&filter.owner, &proc)?;
-        seeding.iter_mut().for_each(Seeding::ask);
-        let request = scan_request(options, needs);
-        let scans = request.map(|request| StuckScans::start(request, Arc::clone(&proc)));
-        let mut scans = scans.transpose()?;
+        let kept = caps::of_run(netns != NetnsSelector::Own, shows_stacks);
+        keep(kept);
+        if proc.has_thread() {
+            // Where it is refused, the thread hangs and reads nothing.
+            let _ = proc.post(move |_| keep(kept));
+        }
         if let Some(scans) = &mut scans {
             let stacks = shows_stacks
                 .then(|| Stacks::follow(kernel.stacks()?, Path::new(OURSELVES)))

@@ -25,14 +25,12 @@ const QUESTIONS: usize = 65_536;
 /// The thread that reads /proc: whatever it hangs at, nothing else waits.
 pub type ProcThread = Worker<ProcReader>;
 
-/// The thread that reads /proc under `root`.
+/// The thread that reads /proc under `root`, and cgroups in `hierarchy`.
 #[must_use]
-pub fn proc_thread(root: &Path) -> ProcThread {
-    let root = root.to_owned();
-    // A mount needs privileges that the thread may not have.
-    let hierarchy = Arc::new(Hierarchy::open(&root));
+pub fn proc_thread(root: &Path, hierarchy: Option<Hierarchy>) -> ProcThread {
+    let (root, hierarchy) = (root.to_owned(), hierarchy.map(Arc::new));
     Worker::new("proc", ["reading /proc", "owners of sockets and cgroups"], move || {
-        ProcReader::new(&root, Arc::clone(&hierarchy))
+        ProcReader::new(&root, hierarchy.clone())
     })
 }
 
@@ -259,7 +257,7 @@ mod tests {
     fn resolver(root: &Path, patience: Duration) -> OwnerResolver {
         let root = root.to_owned();
         let thread = Worker::with_patience("proc", ["reading /proc", "owners"], patience, move || {
-            ProcReader::new(&root, Arc::default())
+            ProcReader::new(&root, None)
         });
         OwnerResolver::new(Arc::new(thread))
     }

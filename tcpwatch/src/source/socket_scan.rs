@@ -523,7 +523,7 @@ mod tests {
         let mut request = request(&listener);
         let patience = std::time::Duration::from_millis(300);
         let proc = ProcThread::with_patience("proc", ["reading /proc", "owners"], patience, || {
-            ProcReader::new(Path::new("/"), Arc::default())
+            ProcReader::new(Path::new("/"), None)
         });
         let (look, before) = loop {
             let scanned = request.scan(&ScansBefore::default(), Some(&proc)).unwrap();

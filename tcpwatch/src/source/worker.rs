@@ -98,6 +98,16 @@ impl<S: 'static> Worker<S> {
         is_stuck
     }
 
+    /// Whether the thread was started.
+    #[must_use]
+    pub fn has_thread(&self) -> bool {
+        self.thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .jobs
+            .is_some()
+    }
+
     /// Adds `job` to those that the thread does. It never waits.
     ///
     /// # Errors

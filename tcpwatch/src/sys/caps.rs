@@ -25,18 +25,17 @@ pub fn see_all_descriptors() -> bool {
     effective().contains(CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH)
 }
 
-/// What a run needs after its programs are loaded: to read maps and other processes; to enter namespaces, if it reads `other_namespaces`;
-/// and to read programs and to end the symboliser, if it reads `stacks`.
+/// What a run needs after its programs are loaded: to read maps and other processes; to enter namespaces, if it reads
+/// `other_namespaces`; and to open mapped programs and to start and end the symboliser, if it reads `stacks`. A run that lacks some of
+/// these needs all that it has instead.
 #[must_use]
 pub fn of_run(other_namespaces: bool, stacks: bool) -> CapabilitySet {
     let mut needed = CapabilitySet::BPF | CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
-    // It includes what a run may lack: to read maps, and programs (`proc_map_files_get_link`, fs/proc/base.c).
-    needed.set(
-        CapabilitySet::SYS_ADMIN,
-        other_namespaces || !effective().contains(CapabilitySet::BPF),
-    );
-    needed.set(CapabilitySet::CHECKPOINT_RESTORE | CapabilitySet::KILL, stacks);
-    needed
+    needed.set(CapabilitySet::SYS_ADMIN, other_namespaces);
+    let of_stacks = CapabilitySet::CHECKPOINT_RESTORE | CapabilitySet::KILL;
+    needed.set(of_stacks | CapabilitySet::SETUID | CapabilitySet::SETGID, stacks);
+    let has_all = effective().contains(needed);
+    if has_all { needed } else { CapabilitySet::all() }
 }
 
 /// Gives up the capabilities of this thread that are not `kept`. The threads that it starts later have no others either.

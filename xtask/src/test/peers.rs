@@ -32,7 +32,10 @@ pub(super) fn python(harness: &Path) -> Option<PathBuf> {
 
 /// Installs [`READERS`] in the folder `place`, where they are not there yet; a line if that fails.
 pub(super) fn install_readers(place: &Path) -> Option<String> {
-    let (list, wanted) = (place.join("installed"), READERS.join("\n"));
+    let version = Command::new("python3").arg("--version").output();
+    let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let wanted = [version.unwrap_or_default(), READERS.join("\n")].concat();
+    let list = place.join("installed");
     if fs::read_to_string(&list).is_ok_and(|installed| installed == wanted) {
         return None;
     }
@@ -48,6 +51,7 @@ pub(super) fn install_readers(place: &Path) -> Option<String> {
         "install",
         "--quiet",
         "--upgrade",
+        "--only-binary=:all:",
         "--root-user-action=ignore",
     ]);
     let status = pip.arg("--target").arg(place).args(READERS).status();

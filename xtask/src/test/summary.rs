@@ -12,8 +12,12 @@ const SLOWEST: usize = 10;
 /// Precedes the name of a test that could not run, in what it prints.
 const NOT_RUN: &str = "NOT RUN: ";
 
-/// Lines of a panic's message that the end repeats, and characters of each.
-const REPEATED: (usize, usize) = (6, 300);
+/// Lines of a panic that the end repeats.
+const REPEATED_LINES: usize = 6;
+/// Characters of each.
+const REPEATED_CHARS: usize = 300;
+/// Comes before the place of a panic.
+const PANICKED: &str = " panicked at ";
 
 /// What is known of the tests that ended.
 #[derive(Debug, Default)]
@@ -66,7 +70,9 @@ impl Summary {
             eprintln!("\nfailed:");
             for ((label, failure), (_, outcome)) in self.failures().zip(&self.failed) {
                 eprintln!("  {label}: {failure}");
-                repeated(&outcome.stdout).for_each(|line| eprintln!("    {line}"));
+                for line in repeated(&outcome.stdout) {
+                    eprintln!("    {line}");
+                }
             }
         }
         if !self.not_run.is_empty() {
@@ -83,16 +89,17 @@ impl Summary {
 }
 
 /// The first lines of the last panic in what a test printed: what the test itself failed by.
-fn repeated(stdout: &str) -> impl Iterator<Item = String> {
-    let (lines, characters) = REPEATED;
-    let panic = stdout
-        .rsplit_once("' (")
-        .and_then(|(_, rest)| rest.split_once("panicked at "));
-    let panic = panic.map_or("", |(_, message)| message).lines();
-    panic
-        .take_while(|line| !["note: ", "stack backtrace:"].iter().any(|end| line.starts_with(end)) && !line.is_empty())
-        .take(lines)
-        .map(move |line| line.chars().take(characters).collect())
+fn repeated(stdout: &str) -> Vec<String> {
+    let lines: Vec<&str> = stdout.lines().collect();
+    let is_first = |line: &&str| line.starts_with("thread '") && line.contains(PANICKED);
+    let Some(first) = lines.iter().rposition(is_first) else {
+        return Vec::new();
+    };
+    let is_over = |line: &&&str| line.is_empty() || line.starts_with("note: ") || line.starts_with("stack backtrace:");
+    let panic = lines[first..].iter().take_while(|line| !is_over(line));
+    let panic = panic.map(|line| line.split_once(PANICKED).map_or(*line, |(_, place)| place));
+    let cut = |line: &str| line.chars().take(REPEATED_CHARS).collect();
+    panic.take(REPEATED_LINES).map(cut).collect()
 }
 
 #[cfg(test)]
@@ -101,18 +108,10 @@ mod tests {
 
     #[test]
     fn what_a_test_failed_by_is_repeated() {
-        let stdout = "\nthread 'main' (4) panicked at a.rs:1:5:\nearlier\n\nthread 'b::c' (12) panicked at b.rs:7:9:\nassertion \
-                      `left == right` failed\n  left: 1\n right: 2\nnote: run with more\n\nfailures:\n";
-        let told: Vec<String> = repeated(stdout).collect();
-        assert_eq!(
-            told,
-            [
-                "b.rs:7:9:",
-                "assertion `left == right` failed",
-                "  left: 1",
-                " right: 2"
-            ]
-        );
-        assert_eq!(repeated("running 1 test\n").count(), 0, "no panic");
+        let stdout = "\nthread 'main' (4) panicked at a.rs:1:5:\nearlier\n\nthread 'b::c' (12) panicked at b.rs:7:9:\n`left == \
+                      right`\n  left: 'f' (1)\n right: 2\nnote: run with more\n\nfailures:\n";
+        let panic = ["b.rs:7:9:", "`left == right`", "  left: 'f' (1)", " right: 2"];
+        assert_eq!(repeated(stdout), panic);
+        assert_eq!(repeated("running 1 test\n"), [""; 0], "no panic");
     }
 }

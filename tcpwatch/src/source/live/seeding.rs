@@ -31,20 +31,22 @@ pub(super) struct Seeding {
 }
 
 impl Seeding {
-    /// Finds the sockets in `namespaces` that listen.
-    pub(super) fn of(namespaces: &[Namespace], proc: Arc<ProcThread>) -> Self {
+    /// Finds the sockets in `namespaces` that listen, and has /proc read: also where nobody listens, for who holds what is open is known
+    /// then, and may not be when it is closed.
+    pub(super) fn start(namespaces: &[Namespace], proc: Arc<ProcThread>) -> Self {
         let listeners = PreexistingListeners::find(namespaces);
         let listeners = listeners.inspect_err(warn).ok();
-        Self {
+        let mut seeding = Self {
             proc,
             listeners,
             found: None,
             again_ns: 0,
-        }
+        };
+        seeding.ask();
+        seeding
     }
 
-    /// Has /proc read: also where nobody listens, for who holds what is open is known then, and may not be when it is closed.
-    pub(super) fn ask(&mut self) {
+    fn ask(&mut self) {
         let now_ns = clock::monotonic_ns();
         if now_ns < self.again_ns {
             return;

@@ -43,8 +43,8 @@ pub struct ProcReader {
     /// By number, and by the name it was asked for with: under another the number may be another process's. At most [`PROCESSES`], each
     /// read anew after [`FRESH_NS`].
     processes: HashMap<(NonZeroU32, Comm), Known>,
-    /// The v2 hierarchy.
-    hierarchy: Arc<Option<Hierarchy>>,
+    /// The v2 hierarchy of cgroups; `None` where it cannot be read.
+    hierarchy: Option<Arc<Hierarchy>>,
     /// An id is given to no other cgroup, and a cgroup of v2 keeps its name, so what was once known stays so. At most [`CGROUPS`].
     cgroups: HashMap<NonZeroU64, Option<Arc<Cgroup>>>,
     /// Whether /proc shows the processes of one PID namespace, and not those of all.
@@ -68,7 +68,7 @@ struct Known {
 impl ProcReader {
     /// Nothing read yet of what is under `root`, where `hierarchy` is the v2 hierarchy of cgroups.
     #[must_use]
-    pub fn new(root: &Path, hierarchy: Arc<Option<Hierarchy>>) -> Self {
+    pub fn new(root: &Path, hierarchy: Option<Arc<Hierarchy>>) -> Self {
         Self {
             root: root.to_owned(),
             scanned: None,
@@ -211,8 +211,7 @@ impl ProcReader {
         if self.cgroups.len() >= CGROUPS && !self.cgroups.contains_key(&id) {
             self.cgroups.clear();
         }
-        let hierarchy = self.hierarchy.as_ref().as_ref();
-        let ask = || hierarchy?.path(id).map(|path| Arc::new(path.into()));
+        let ask = || self.hierarchy.as_ref()?.path(id).map(|path| Arc::new(path.into()));
         self.cgroups.entry(id).or_insert_with(ask).clone()
     }
 }
@@ -238,7 +237,7 @@ mod tests {
     fn a_process_is_read_once_whatever_its_name_is_by_now() {
         let root = tree();
         let cgroup = root.path().join("proc/7/cgroup");
-        let mut reader = ProcReader::new(root.path(), Arc::default());
+        let mut reader = ProcReader::new(root.path(), None);
         let mut of = |name: &[u8], is_in: &str| {
             fs::write(&cgroup, format!("0::{is_in}\n")).unwrap();
             let owner = Owner {
@@ -265,7 +264,7 @@ mod tests {
     #[test]
     fn a_number_is_not_believed_for_ever() {
         let root = tree();
-        let mut reader = ProcReader::new(root.path(), Arc::default());
+        let mut reader = ProcReader::new(root.path(), None);
         assert_eq!(
             reader.holder(&lookup(100, true)).map(|owner| owner.to_string()),
             Ok("nginx[7]".into())
@@ -289,7 +288,7 @@ mod tests {
     #[test]
     fn each_unknown_owner_has_its_reason() {
         let root = tree();
-        let mut reader = ProcReader::new(root.path(), Arc::default());
+        let mut reader = ProcReader::new(root.path(), None);
         reader.has_other_pids = Some(false);
         assert_eq!(
             reader.known_holder(&lookup(101, true), 0),
@@ -325,7 +324,7 @@ mod tests {
     #[test]
     fn where_nothing_can_be_scanned_nothing_is_known_and_the_next_scan_is_later() {
         let root = tempfile::tempdir().unwrap();
-        let mut reader = ProcReader::new(root.path(), Arc::default());
+        let mut reader = ProcReader::new(root.path(), None);
         assert_eq!(reader.holder(&lookup(100, true)), Err(UnknownOwner::NotScanned));
         assert!(reader.has_failed && reader.scan_again_ns > clock::monotonic_ns());
     }
