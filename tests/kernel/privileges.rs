@@ -5,7 +5,9 @@ use std::fs;
 use rustix::thread::CapabilitySet;
 
 use crate::support::netns::in_netns;
+use crate::support::output::output;
 use crate::support::program::Running;
+use crate::support::program::run::{binary, setpriv};
 
 /// What every run keeps.
 const READS: CapabilitySet = CapabilitySet::DAC_READ_SEARCH
@@ -60,5 +62,31 @@ fn a_run_keeps_what_reading_needs() {
             has_only(&running, kept);
             running.finish();
         }
+    });
+}
+
+/// Where a capability that a run needs is missing, another one may stand for it.
+#[test]
+fn a_run_with_fewer_keeps_them() {
+    let fewer = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN;
+    in_netns(|_| {
+        let bounding = ["--bounding-set", "-all,+bpf,+perfmon,+sys_admin"];
+        let mut running = Running::spawn(&mut setpriv(&bounding, &binary(), &["stat", "0.2", "-o", "json"]));
+        running.until_lines(2);
+        has_only(&running, fewer);
+        running.finish();
+    });
+}
+
+/// A program that a recording starts has all that tcpwatch has.
+#[test]
+fn a_program_keeps_all() {
+    in_netns(|_| {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let dir = place.path().join("recording");
+        let mut command = setpriv(&["--no-new-privs"], &binary(), &["record", "-w"]);
+        let status = output(command.arg(&dir).args(["--", "cat", "/proc/self/status"]));
+        let ours = fs::read_to_string("/proc/self/status").expect("this process");
+        assert_eq!(capabilities(&status, "CapEff"), capabilities(&ours, "CapEff"));
     });
 }
