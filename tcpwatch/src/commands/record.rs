@@ -145,7 +145,7 @@ impl View for Progress {
         let has_ended = |child: &mut Child| !matches!(child.try_wait(), Ok(None));
         self.failed.is_some()
             || self.child.as_mut().is_some_and(has_ended)
-            || self.max_size.is_some_and(|most| self.size() >= most)
+            || self.max_size.is_some_and(|most| size(&self.dir) >= most)
     }
 }
 
@@ -190,14 +190,9 @@ impl Progress {
             "to {}: {time}, {} transitions, {before}{} KiB{after}, {} lost",
             self.dir.display(),
             thousands(self.transitions),
-            thousands(self.size().div_ceil(1024)),
+            thousands(size(&self.dir).div_ceil(1024)),
             thousands(self.lost)
         )
-    }
-
-    /// Bytes of the files so far.
-    fn size(&self) -> u64 {
-        size(&self.dir)
     }
 }
 

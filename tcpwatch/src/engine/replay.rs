@@ -47,7 +47,7 @@ impl SelectedConnections {
         let mut ids = HashSet::new();
         let tables = |table| matches!(table, Table::Transitions | Table::Connections);
         while let Ok(Some(input)) = recording.next(&tables) {
-            if let Some(event) = event(&input)
+            if let Some(event) = input.event()
                 && matches(&filter, event)
             {
                 ids.extend(event.id);
@@ -62,7 +62,7 @@ impl SelectedConnections {
 
     /// `input`, where it is of a connection that is selected or of none. The totals count what was selected.
     fn pass(&mut self, mut input: Input) -> Option<Input> {
-        if let Some(event) = event(&input) {
+        if let Some(event) = input.event() {
             let is_selected = event
                 .id
                 .map_or_else(|| matches(&self.filter, event), |id| self.ids.contains(&id));
@@ -73,22 +73,13 @@ impl SelectedConnections {
                 return None;
             }
             if !is_life {
-                self.moves[usize::from(event.from.number())][usize::from(event.to.number())] += 1;
+                event.count_in(&mut self.moves);
             }
         }
         if let Input::End(counts) = &mut input {
             counts.moves = self.moves;
         }
         Some(input)
-    }
-}
-
-/// The transition of a record.
-const fn event(input: &Input) -> Option<&Transition> {
-    match input {
-        Input::Transition(event) => Some(event),
-        Input::Connection(connection) => Some(&connection.last),
-        _ => None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 
+use tcpwatch_common::ledger::STATES;
 use tcpwatch_common::record::SPENT;
 use tcpwatch_common::{Evidence, TcpState};
 
@@ -101,6 +102,11 @@ impl Transition {
     #[must_use]
     pub fn asks_owner(&self) -> Option<NonZeroU32> {
         self.inode.filter(|_| self.owner.is_none())
+    }
+
+    /// Counts it in `moves[from][to]`, by the kernel's state numbers.
+    pub fn count_in(&self, moves: &mut [[u64; STATES]; STATES]) {
+        moves[usize::from(self.from.number())][usize::from(self.to.number())] += 1;
     }
 }
 

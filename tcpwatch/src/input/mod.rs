@@ -193,3 +193,15 @@ pub enum Input {
     /// The last input: the totals.
     End(Box<EndCounts>),
 }
+
+impl Input {
+    /// The transition of a record: of a finished connection the last one. `None` if it is no record.
+    #[must_use]
+    pub const fn event(&self) -> Option<&Transition> {
+        match self {
+            Self::Transition(event) => Some(event),
+            Self::Connection(connection) => Some(&connection.last),
+            _ => None,
+        }
+    }
+}

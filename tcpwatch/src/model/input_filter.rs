@@ -69,11 +69,7 @@ struct HeldInput {
 impl HeldInput {
     /// The transition of a record.
     const fn event(&self) -> Option<&Transition> {
-        match &self.input {
-            Input::Transition(event) => Some(event),
-            Input::Connection(connection) => Some(&connection.last),
-            _ => None,
-        }
+        self.input.event()
     }
 
     /// The owner of the socket of a record.

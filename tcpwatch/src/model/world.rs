@@ -262,7 +262,9 @@ impl World {
         self.churn.end_interval(self.monotonic_ns);
         let is_first = !std::mem::replace(&mut self.has_interval, true);
         let counts = self.counts.interval(self.time, self.monotonic_ns);
-        let latency = self.latency.frame(self.time, self.monotonic_ns);
+        // Also at the first: what was counted before it belongs to no interval.
+        let measures = self.needs.latency.is_some();
+        let latency = measures.then(|| self.latency.frame(self.time, self.monotonic_ns));
         if !is_first {
             if self.needs.churn
                 && let Some(counts) = counts.clone()
@@ -273,9 +275,7 @@ impl World {
                         .frame_without_routes(counts, unix_ns, monotonic_ns, self.lost),
                 );
             }
-            if self.needs.latency.is_some() {
-                over.latency = Some(latency);
-            }
+            over.latency = latency;
         }
         over.counts = counts.filter(|_| self.needs.counts);
         HeldInterval::new(over, self.monotonic_ns, self.needs.churn)

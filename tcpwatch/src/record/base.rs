@@ -6,7 +6,7 @@ use tcpwatch_common::ledger::STATES;
 
 use super::index::PartStart;
 use crate::input::latency::LatencySample;
-use crate::input::{Input, Session, Transition};
+use crate::input::{Input, Session};
 
 /// The facts that later ones are compared with.
 #[derive(Default)]
@@ -19,8 +19,9 @@ pub(super) struct Base {
     /// Whether later ones are compared with the one that is under way; `None` if none is.
     scanning: Option<bool>,
     tick: Option<Input>,
-    /// Recorded transitions by the kernel's state numbers, and those that ended a recorded connection.
+    /// How many transitions were recorded, by the kernel's state numbers.
     transitions: [[u64; STATES]; STATES],
+    /// How many finished connections were recorded, by the states of their last transition.
     connections: [[u64; STATES]; STATES],
 }
 
@@ -29,8 +30,8 @@ impl Base {
     pub(super) fn take(&mut self, input: &Input) {
         match input {
             Input::Session(session) => self.session = Session::clone(session),
-            Input::Transition(event) => count(&mut self.transitions, event),
-            Input::Connection(connection) => count(&mut self.connections, &connection.last),
+            Input::Transition(event) => event.count_in(&mut self.transitions),
+            Input::Connection(connection) => connection.last.count_in(&mut self.connections),
             Input::Loss(loss) => self.session.missed_resets = loss.missed_resets,
             Input::Ledger(_) | Input::Sockets(_) | Input::HostFacts(_) | Input::Ports(_) => self.sampled(input.clone()),
             Input::Latency(sample) => {
@@ -86,8 +87,4 @@ impl Base {
         }
         PartStart { seq, moves }
     }
-}
-
-fn count(moves: &mut [[u64; STATES]; STATES], event: &Transition) {
-    moves[usize::from(event.from.number())][usize::from(event.to.number())] += 1;
 }

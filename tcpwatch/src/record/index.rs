@@ -53,7 +53,7 @@ pub struct PartStart {
 }
 
 impl PartStart {
-    /// Takes what the parts before have out of the totals of the run, so that they are those of what is read.
+    /// Subtracts the transitions of the parts before from `counts`, the totals of the whole run.
     pub(super) fn deduct(&self, counts: &mut EndCounts) {
         let cells = counts.moves.as_flattened_mut().iter_mut();
         for (all, &before) in cells.zip(self.moves.as_flattened()) {

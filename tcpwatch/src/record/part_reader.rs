@@ -67,7 +67,7 @@ impl PartReader {
         let mut index = BufReader::new(index);
         let line = read_line(&mut index).with_context(text)?.unwrap_or_default();
         ensure!(!line.is_empty(), "{}: its index is empty", text());
-        // A later version may have more in it: whatever its form, a newer one is told first.
+        // A newer version is reported first: its first line may have another form.
         if let Some(format) = format_of(&line)
             && format > FORMAT
         {

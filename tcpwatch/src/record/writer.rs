@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is looked whether the disk took something.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// A part has this share of what is kept, so that no more than that goes at once.
+/// How many parts make up what is kept. One of them is removed at a time.
 const PARTS: u64 = 8;
 
 /// Records the inputs of a run.

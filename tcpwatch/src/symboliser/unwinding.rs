@@ -140,7 +140,8 @@ impl Unwinding {
         })
     }
 
-    /// Where in the section the linker's table says that it tells of the function at `address`.
+    /// The offset in the section of what describes the function at `address`, by the linker's table (`.eh_frame_hdr`); `None` if the table
+    /// has none, or points elsewhere.
     fn by_linker(&self, header: &EhFrameHdr<Section>, address: u64) -> Option<usize> {
         let header = header.parse(&self.bases, 8).ok()?;
         let place = header.table()?.lookup(address, &self.bases).ok()?;

@@ -1,5 +1,5 @@
-//! The results of the tests: a line for each as it ends, with its output where it failed; then the slowest, and those that failed with
-//! what they failed by.
+//! Prints the results of the tests: a line for each test that ends, with its output if it failed. At the end, the slowest tests, and the
+//! tests that failed with their panics.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl Summary {
         self.not_run.iter().map(String::as_str)
     }
 
-    /// Prints the slowest tests, those that failed and the names of those that could not run; `took` is the time of all.
+    /// Prints the slowest tests, the tests that failed, and the tests that could not run. `took` is the time of all tests.
     pub(super) fn print(&mut self, took: Duration) {
         self.took.sort_unstable_by(|one, other| other.cmp(one));
         eprintln!("\nslowest:");

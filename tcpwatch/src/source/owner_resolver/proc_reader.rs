@@ -66,7 +66,7 @@ struct Known {
 }
 
 impl ProcReader {
-    /// Nothing read yet of what is under `root`, where `hierarchy` is the v2 hierarchy of cgroups.
+    /// A reader of /proc under `root`, and of cgroups in `hierarchy`. It has read nothing yet.
     #[must_use]
     pub fn new(root: &Path, hierarchy: Option<Arc<Hierarchy>>) -> Self {
         Self {
