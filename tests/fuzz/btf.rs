@@ -10,7 +10,7 @@ const FIELDS: [(&str, &str); 3] = [
 ];
 
 pub(crate) fn run(input: &[u8]) {
-    let Ok(btf) = KernelBtf::parse(input.to_vec()) else {
+    let Ok(btf) = KernelBtf::parse(input) else {
         return;
     };
     if let Ok(layouts) = btf.layouts() {

@@ -60,8 +60,8 @@ fn corrupt_btf_is_refused_in_one_line() {
 fn mutations_of_this_kernels_btf_end_in_layouts_or_an_error() {
     let whole = real();
     let parsed = thread::Builder::new().stack_size(SMALL_STACK).spawn(move || {
-        let layouts = |bytes| KernelBtf::parse(bytes).and_then(|btf| Ok((btf.aya()?, btf.layouts()?)));
-        layouts(whole.clone()).expect("this kernel's BTF is not corrupt");
+        let layouts = |bytes: &[u8]| KernelBtf::parse(bytes).and_then(|btf| Ok((btf.aya()?, btf.layouts()?)));
+        layouts(&whole).expect("this kernel's BTF is not corrupt");
         let mut random = 0x9e37_79b9_7f4a_7c15_u64;
         for changes in 1..=24_u32 {
             let mut bytes = whole.clone();
@@ -80,7 +80,7 @@ fn mutations_of_this_kernels_btf_end_in_layouts_or_an_error() {
                 };
                 bytes[at..at + 4].copy_from_slice(&u32::try_from(value).expect("32 bits").to_ne_bytes());
             }
-            let _ = layouts(bytes);
+            let _ = layouts(&bytes);
         }
     });
     parsed

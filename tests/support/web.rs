@@ -108,6 +108,16 @@ pub(crate) fn request(count: u64) -> Vec<u32> {
     pids
 }
 
+/// One run of wrk that waits for 10 ms before each request: a few thousand connections, each of its own request.
+pub(crate) fn request_slowly() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let script = place.path().join("pause.lua");
+    fs::write(&script, "function delay() return 10 end\n").expect("a script");
+    let script = script.to_str().expect("UTF-8");
+    let (_, answers) = wrk(&["-H", "Connection: close", "-s", script]);
+    assert!(answers > 0, "nginx answers wrk nothing");
+}
+
 /// One run of wrk over connections that it keeps: how many answers it had.
 pub(crate) fn request_and_keep() -> u64 {
     wrk(&[]).1
@@ -116,7 +126,7 @@ pub(crate) fn request_and_keep() -> u64 {
 /// One run of wrk: its process's number, and how many answers it had.
 fn wrk(args: &[&str]) -> (u32, u64) {
     let mut command = Command::new("wrk");
-    command.args(["-t", "2", "-c", "32", "-d", "2s"]).args(args);
+    command.args(["-t", "2", "-c", "32", "-d", "1s"]).args(args);
     command.arg(format!("http://{}/", SocketAddr::new(Nginx::AT, Nginx::PORT)));
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let wrk = Reaped::spawn(&mut command);

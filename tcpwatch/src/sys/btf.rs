@@ -118,14 +118,14 @@ impl KernelBtf {
             ),
             _ => anyhow!("cannot read the kernel's BTF at {}: {}", shown.display(), why(&error)),
         })?;
-        Self::parse(bytes).with_context(|| format!("cannot use the kernel's BTF at {}", shown.display()))
+        Self::parse(&bytes).with_context(|| format!("cannot use the kernel's BTF at {}", shown.display()))
     }
 
     /// Checks `bytes`. No later use of the returned value panics or runs for long.
     ///
     /// # Errors
     /// They are not BTF, or they are corrupt.
-    pub fn parse(bytes: Vec<u8>) -> Result<Self> {
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
         Types::check(bytes).map(Self)
     }
 

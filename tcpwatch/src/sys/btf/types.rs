@@ -14,8 +14,8 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 const MAGIC: u16 = 0xeb9f;
 /// Size of the header in this version of the format (`struct btf_header`).
 const HEADER_BYTES: usize = 24;
-/// Size of `struct btf_type`, the start of each type.
-const TYPE_BYTES: usize = 12;
+/// Words of `struct btf_type`, the start of each type: name, info, and a size or a type.
+const TYPE_WORDS: usize = 3;
 /// The maximum nesting of types. Linux 5.10 to 7.3 need 20 levels.
 const MAX_LEVELS: usize = 64;
 /// The number of [`Kind::Fwd`] (`BTF_KIND_FWD`).
@@ -70,10 +70,10 @@ const KINDS: [Kind; 19] = [
     Kind::Enum64,
 ];
 
-/// The data after `struct btf_type`: elements of equal size, and the offsets of a name and of type IDs in each.
+/// The data after `struct btf_type`: elements of equal size, and where a name and type IDs are in each. All in words.
 struct Elements {
     count: usize,
-    bytes: usize,
+    words: usize,
     name_at: Option<usize>,
     id_at: &'static [usize],
 }
@@ -81,26 +81,26 @@ struct Elements {
 impl Kind {
     /// The elements of a type of this kind whose `vlen` is `count`.
     fn elements(self, count: usize) -> Elements {
-        let of = |count, bytes, name_at, id_at| Elements {
+        let of = |count, words, name_at, id_at| Elements {
             count,
-            bytes,
+            words,
             name_at,
             id_at,
         };
         match self {
             // `struct btf_member`: name, type, offset.
-            Self::Struct | Self::Union => of(count, 12, Some(0), &[4]),
+            Self::Struct | Self::Union => of(count, 3, Some(0), &[1]),
             // `struct btf_param`: name, type.
-            Self::FuncProto => of(count, 8, Some(0), &[4]),
+            Self::FuncProto => of(count, 2, Some(0), &[1]),
             // `struct btf_var_secinfo`: type, offset, size.
-            Self::DataSec => of(count, 12, None, &[0]),
+            Self::DataSec => of(count, 3, None, &[0]),
             // `struct btf_enum`: name, value.
-            Self::Enum => of(count, 8, Some(0), &[]),
+            Self::Enum => of(count, 2, Some(0), &[]),
             // `struct btf_enum64`: name, both halves of the value.
-            Self::Enum64 => of(count, 12, Some(0), &[]),
+            Self::Enum64 => of(count, 3, Some(0), &[]),
             // `struct btf_array`: type, type of the index, number of elements.
-            Self::Array => of(1, 12, None, &[0, 4]),
-            Self::Int | Self::Var | Self::DeclTag => of(1, 4, None, &[]),
+            Self::Array => of(1, 3, None, &[0, 1]),
+            Self::Int | Self::Var | Self::DeclTag => of(1, 1, None, &[]),
             _ => of(0, 0, None, &[]),
         }
     }
@@ -140,7 +140,7 @@ pub(super) struct Type<'a> {
     /// A size or the ID of another type.
     third: u32,
     /// The elements, as in [`Kind::elements`].
-    rest: &'a [u8],
+    rest: &'a [u32],
 }
 
 /// Why a type cannot be read.
@@ -160,23 +160,25 @@ impl Unreadable {
 }
 
 impl Type<'_> {
-    /// Reads the type at the start of `bytes`.
+    /// Reads the type that begins at `at` in `words`.
     #[inline]
-    fn read(bytes: &[u8]) -> Result<Type<'_>, Unreadable> {
-        let (head, rest) = bytes.split_at_checked(TYPE_BYTES).ok_or(Unreadable::CutShort)?;
-        let info = word(head, 4);
+    fn read(words: &[u32], at: usize) -> Result<Type<'_>, Unreadable> {
+        let start = at + TYPE_WORDS;
+        if start > words.len() {
+            return Err(Unreadable::CutShort);
+        }
+        let info = words[at + 1];
         let number = info >> 24 & 0x1f;
         let kind = KINDS.get((number as usize).wrapping_sub(1));
         let kind = *kind.ok_or(Unreadable::NoSuchKind(number))?;
         let elements = kind.elements((info & 0xffff) as usize);
+        let end = start + elements.count * elements.words;
         Ok(Type {
             kind,
-            name: word(head, 0),
+            name: words[at],
             info,
-            third: word(head, 8),
-            rest: rest
-                .get(..elements.count * elements.bytes)
-                .ok_or(Unreadable::CutShort)?,
+            third: words[at + 2],
+            rest: words.get(start..end).ok_or(Unreadable::CutShort)?,
         })
     }
 
@@ -192,7 +194,7 @@ impl Type<'_> {
 
     /// The number and the type of an array's elements; `None` for other kinds.
     pub(super) fn array(&self) -> Option<(u32, u32)> {
-        (self.kind == Kind::Array).then(|| (word(self.rest, 8), word(self.rest, 0)))
+        (self.kind == Kind::Array).then(|| (self.rest[2], self.rest[0]))
     }
 
     /// The members of a structure or union; empty for other kinds.
@@ -200,11 +202,11 @@ impl Type<'_> {
         let has_members = matches!(self.kind, Kind::Struct | Kind::Union);
         let has_bitfields = self.info >> 31 == 1;
         let members = if has_members { self.rest } else { &[] };
-        members.chunks_exact(12).map(move |member| {
-            let offset = word(member, 8);
+        members.chunks_exact(3).map(move |member| {
+            let offset = member[2];
             Member {
-                name: word(member, 0),
-                id: word(member, 4),
+                name: member[0],
+                id: member[1],
                 bit_offset: if has_bitfields { offset & 0x00ff_ffff } else { offset },
                 is_bitfield: has_bitfields && offset >> 24 != 0,
             }
@@ -214,7 +216,7 @@ impl Type<'_> {
     /// Name and value of each enumerator of an `enum`; empty for other kinds.
     fn enumerators(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         let enumerators = if self.kind == Kind::Enum { self.rest } else { &[] };
-        enumerators.chunks_exact(8).map(|one| (word(one, 0), word(one, 4)))
+        enumerators.chunks_exact(2).map(|one| (one[0], one[1]))
     }
 
     /// Calls `name` for each name, and `id` for each type ID in this type.
@@ -224,13 +226,15 @@ impl Type<'_> {
             id(target)?;
         }
         let elements = self.kind.elements(self.vlen());
-        for element in self.rest.chunks_exact(elements.bytes.max(1)) {
+        let mut start = 0;
+        while start < self.rest.len() {
             if let Some(at) = elements.name_at {
-                name(word(element, at))?;
+                name(self.rest[start + at])?;
             }
             for &at in elements.id_at {
-                id(word(element, at))?;
+                id(self.rest[start + at])?;
             }
+            start += elements.words;
         }
         Ok(())
     }
@@ -238,8 +242,8 @@ impl Type<'_> {
     /// The `index`th type whose value is part of a value of this type. A pointer has none.
     fn part(&self, index: usize) -> Option<u32> {
         match self.kind {
-            Kind::Struct | Kind::Union => (index < self.vlen()).then(|| word(self.rest, index * 12 + 4)),
-            Kind::Array => (index == 0).then(|| word(self.rest, 0)),
+            Kind::Struct | Kind::Union => (index < self.vlen()).then(|| self.rest[index * 3 + 1]),
+            Kind::Array => (index == 0).then(|| self.rest[0]),
             kind => (index == 0 && kind.is_alias()).then_some(self.third),
         }
     }
@@ -261,9 +265,11 @@ pub(super) struct Member {
 /// A checked BTF section.
 #[derive(Debug)]
 pub(super) struct Types {
-    bytes: Vec<u8>,
-    strings: Range<usize>,
-    /// The start of each type in `bytes`, by ID. `void`, ID 0, has none.
+    /// The type section.
+    words: Vec<u32>,
+    /// The string section.
+    strings: Vec<u8>,
+    /// The start of each type in `words`, by ID. `void`, ID 0, has none.
     starts: Vec<u32>,
     /// Structures, typedefs and enums: the first one of each kind and name.
     named: HashTable<u32>,
@@ -275,18 +281,21 @@ impl Types {
     ///
     /// # Errors
     /// What is wrong with the bytes.
-    pub(super) fn check(bytes: Vec<u8>) -> Result<Self> {
-        let (section, strings) = sections(&bytes)?;
+    pub(super) fn check(bytes: &[u8]) -> Result<Self> {
+        let (types, strings) = sections(bytes)?;
+        // A copy, because nothing aligns `bytes`.
+        let mut words = vec![0_u32; types.len() / size_of::<u32>()];
+        bytemuck::cast_slice_mut(&mut words).copy_from_slice(&bytes[types]);
         let mut starts = vec![0];
-        let mut at = section.start;
-        while at < section.end {
-            let read = Type::read(&bytes[at..section.end]).map_err(Unreadable::why)?;
+        let mut at = 0;
+        while at < words.len() {
+            let read = Type::read(&words, at).map_err(Unreadable::why)?;
             starts.push(u32::try_from(at)?);
-            at += TYPE_BYTES + read.rest.len();
+            at += TYPE_WORDS + read.rest.len();
         }
         let mut types = Self {
-            bytes,
-            strings,
+            words,
+            strings: bytes[strings].to_vec(),
             starts,
             named: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
@@ -300,34 +309,33 @@ impl Types {
     /// Builds BTF with only the typedefs and functions whose names start with one of `prefixes`, under the same IDs. The types
     /// between them are forward declarations without a name, and no types follow.
     pub(super) fn names_only(&self, prefixes: &[&[u8]]) -> Vec<u8> {
-        let text = &self.bytes[self.strings.clone()];
-        let (mut types, mut strings, mut end) = (Vec::new(), vec![0], 0);
-        for (_, found) in self.all() {
-            let rest = text.get(found.name as usize..).unwrap_or_default();
-            let is_named = matches!(found.kind, Kind::Typedef | Kind::Func)
-                && prefixes.iter().any(|prefix| rest.starts_with(prefix));
-            // A forward declaration has only a name.
-            let words = if is_named {
+        // A forward declaration has only a name.
+        let mut types = [0, FWD << 24, 0].repeat(self.starts.len());
+        let (mut strings, mut end) = (vec![0], 0);
+        for id in self.ids() {
+            let is_kind = |found: &Type<'_>| matches!(found.kind, Kind::Typedef | Kind::Func);
+            let Some(found) = self.get(id).filter(is_kind) else {
+                continue;
+            };
+            let rest = self.strings.get(found.name as usize..).unwrap_or_default();
+            if prefixes.iter().any(|prefix| rest.starts_with(prefix)) {
                 let name = u32::try_from(strings.len()).unwrap_or(0);
                 strings.extend_from_slice(self.name(found.name));
                 strings.push(0);
-                [name, found.info, found.third]
-            } else {
-                [0, FWD << 24, 0]
-            };
-            types.extend_from_slice(bytemuck::bytes_of(&words));
-            if is_named {
-                end = types.len();
+                let start = (id as usize - 1) * TYPE_WORDS;
+                end = start + TYPE_WORDS;
+                types[start..end].copy_from_slice(&[name, found.info, found.third]);
             }
         }
         types.truncate(end);
+        let types: &[u8] = bytemuck::cast_slice(&types);
         // `struct btf_header`: magic, version, flags, length of the header, and offsets and lengths of types and strings.
         let mut bytes = MAGIC.to_ne_bytes().to_vec();
         bytes.extend([1, 0]);
         for word in [HEADER_BYTES, 0, types.len(), types.len(), strings.len()] {
             bytes.extend(u32::try_from(word).unwrap_or(u32::MAX).to_ne_bytes());
         }
-        bytes.append(&mut types);
+        bytes.extend_from_slice(types);
         bytes.append(&mut strings);
         bytes
     }
@@ -338,7 +346,7 @@ impl Types {
         if id == 0 {
             return None;
         }
-        Type::read(&self.bytes[start as usize..]).ok()
+        Type::read(&self.words, start as usize).ok()
     }
 
     /// The first type of this kind with the name `name`: a structure, a typedef or an enum.
@@ -349,8 +357,7 @@ impl Types {
 
     /// The name at `offset` in the string section.
     pub(super) fn name(&self, offset: u32) -> &[u8] {
-        let text = &self.bytes[self.strings.clone()];
-        let text = text.get(offset as usize..).unwrap_or_default();
+        let text = self.strings.get(offset as usize..).unwrap_or_default();
         text.split(|&byte| byte == 0).next().unwrap_or_default()
     }
 
@@ -392,15 +399,16 @@ impl Types {
         enumerators.map(|(name, value)| (self.name(name), value)).collect()
     }
 
-    /// All types except `void`, by ID.
-    fn all(&self) -> impl Iterator<Item = (u32, Type<'_>)> {
-        (1..).map_while(|id| Some((id, self.get(id)?)))
+    /// The IDs of all types except `void`.
+    fn ids(&self) -> Range<u32> {
+        1..u32::try_from(self.starts.len()).unwrap_or(u32::MAX)
     }
 
     /// Checks that every name is in the string section, that every ID is a type, and that no pointer refers to itself.
     fn check_references(&self) -> Result<()> {
         let (names, ids) = (self.strings.len(), self.starts.len());
-        for (id, found) in self.all() {
+        for id in self.ids() {
+            let Some(found) = self.get(id) else { continue };
             let is_name = |name: u32| {
                 ensure!(
                     (name as usize) < names,
@@ -444,10 +452,11 @@ impl Types {
         levels[0] = 1;
         // The enclosing types: for each, the next part and the deepest level of its parts so far.
         let mut path = Vec::with_capacity(MAX_LEVELS);
-        for (root, found) in self.all() {
+        for root in self.ids() {
             if levels[root as usize] != 0 {
                 continue;
             }
+            let Some(found) = self.get(root) else { continue };
             levels[root as usize] = OPEN;
             path.push((root, found, 0, 0));
             while let Some((id, found, next, deepest)) = path.last_mut() {
@@ -484,8 +493,13 @@ impl Types {
 
     /// Fills `named`.
     fn index_names(&mut self) {
-        let mut named = HashTable::new();
-        for (id, found) in self.all().filter(|(_, found)| found.kind.is_looked_up()) {
+        // As large as the kernels of distributions need.
+        let mut named = HashTable::with_capacity(1 << 15);
+        for id in self.ids() {
+            let is_kind = |found: &Type<'_>| found.kind.is_looked_up();
+            let Some(found) = self.get(id).filter(is_kind) else {
+                continue;
+            };
             let name = self.name(found.name);
             if name.is_empty() {
                 continue;
@@ -521,7 +535,7 @@ impl Types {
     }
 }
 
-/// Where the types and the strings lie in `bytes`.
+/// Where the types and the strings are in `bytes`.
 fn sections(bytes: &[u8]) -> Result<(Range<usize>, Range<usize>)> {
     let header = bytes.get(..HEADER_BYTES).context("the header is truncated")?;
     let magic = u16::from_ne_bytes([header[0], header[1]]);
@@ -541,7 +555,10 @@ fn sections(bytes: &[u8]) -> Result<(Range<usize>, Range<usize>)> {
         start..start + word(header, at + 4) as usize
     };
     let (types, strings) = (section(8), section(16));
-    ensure!(types.end <= bytes.len(), "the types are truncated");
+    ensure!(
+        types.end <= bytes.len() && types.len().is_multiple_of(size_of::<u32>()),
+        "the types are truncated"
+    );
     ensure!(strings.end <= bytes.len(), "the strings are truncated");
     let text = &bytes[strings.clone()];
     ensure!(

@@ -212,7 +212,7 @@ mod tests {
 
     /// What is read of them where `change` changes their fields; `None` leaves one out.
     fn records_with(change: impl Fn(&str, Placed) -> Option<Placed>) -> AuxRecords {
-        let btf = KernelBtf::parse(Kernel::new().bytes()).unwrap();
+        let btf = KernelBtf::parse(&Kernel::new().bytes()).unwrap();
         let root = tempfile::tempdir().unwrap();
         for (name, fields) in BESIDE {
             let events = root.path().join(PLACES[0]).join("events");

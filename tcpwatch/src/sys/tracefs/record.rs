@@ -184,7 +184,7 @@ mod tests {
     }
 
     fn kernel_btf() -> KernelBtf {
-        KernelBtf::parse(Kernel::new().bytes()).unwrap()
+        KernelBtf::parse(&Kernel::new().bytes()).unwrap()
     }
 
     #[test]
@@ -272,7 +272,7 @@ mod tests {
         );
         let mut other = Kernel::new();
         other.field("newstate").0 = "gone";
-        let error = refusal(FORMAT, Some(&KernelBtf::parse(other.bytes()).unwrap()));
+        let error = refusal(FORMAT, Some(&KernelBtf::parse(&other.bytes()).unwrap()));
         assert!(
             error.contains("the kernel's BTF contradicts its field newstate"),
             "{error}"
@@ -281,7 +281,7 @@ mod tests {
         let structures = &mut other.structure("trace_event_raw_inet_sock_set_state").fields;
         structures.retain(|field| field.0 != "saddr_v6");
         structures.push(("saddr_v6", "u8[4]", 40));
-        let error = refusal(FORMAT, Some(&KernelBtf::parse(other.bytes()).unwrap()));
+        let error = refusal(FORMAT, Some(&KernelBtf::parse(&other.bytes()).unwrap()));
         assert!(
             error.contains("its field saddr_v6 has 16 bytes, but by the kernel's BTF 4"),
             "{error}"
