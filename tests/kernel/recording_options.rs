@@ -76,6 +76,30 @@ fn a_signal_keeps_the_recording_whole() {
     });
 }
 
+/// One that is stopped before it has anything to record leaves its directory to the next one.
+#[test]
+fn stopped_at_its_start_it_leaves_no_files() {
+    in_netns(|_| {
+        for args in [&[][..], &["--max-time", "1h", "--rotate"]] {
+            let stopped = (0..5).find_map(|_| {
+                let place = tempfile::tempdir().expect("a temporary directory");
+                let dir = place.path().join("recording");
+                let run = recording(&dir, args);
+                until("its directory", || dir.exists());
+                run.signal(Signal::TERM);
+                let (status, ..) = run.output();
+                // One that was recording by then is whole.
+                (!status.success()).then_some((place, dir))
+            });
+            let (_place, dir) = stopped.expect("a run that is stopped at its start");
+            assert_eq!(fs::read_dir(&dir).expect("a directory").count(), 0, "{args:?}");
+            let (status, _, stderr) = recording(&dir, &[args, &["-d", "0.5"]].concat()).output();
+            assert!(status.success(), "{args:?}: {stderr}");
+            assert!(matches!(inputs(&dir).last(), Some(Input::End(_))), "{args:?}");
+        }
+    });
+}
+
 #[test]
 fn a_recording_ends_with_its_program() {
     in_netns(|_| {

@@ -110,17 +110,11 @@ impl OutputDir {
         removed.with_context(|| format!("cannot remove {}", self.path.join(dir).display()))
     }
 
-    /// Removes the file `name`, if it is there, and the directory too, if it is new.
-    ///
-    /// # Errors
-    /// It cannot be removed.
-    pub(super) fn remove(self, name: &str) -> Result<()> {
-        let removed = match unlinkat(&self.fd, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) if self.is_new => unlinkat(CWD, &self.path, AtFlags::REMOVEDIR),
-            Err(Errno::NOENT) => Ok(()),
-            removed => removed,
-        };
-        removed.with_context(|| format!("cannot remove {}", self.path.display()))
+    /// Removes it, if it is new and empty, as far as the directory above permits that.
+    pub(super) fn remove_if_new(&self) {
+        if self.is_new {
+            let _stays = unlinkat(CWD, &self.path, AtFlags::REMOVEDIR);
+        }
     }
 }
 
@@ -140,8 +134,10 @@ mod tests {
         dir.create_file("index").unwrap();
         assert!(dir.create_file("index").is_err(), "it exists");
         assert!(refusal("new").ends_with("there are files in it; try a new directory"));
-        dir.remove("index").unwrap();
-        assert!(!path("new").exists());
+        dir.remove_if_new();
+        assert!(path("new").exists(), "there is a file in it");
+        OutputDir::create(&path("newer")).unwrap().remove_if_new();
+        assert!(!path("newer").exists());
         fs::create_dir(path("empty")).unwrap();
         symlink(path("empty"), path("link")).unwrap();
         fs::write(path("file"), "").unwrap();
@@ -151,7 +147,8 @@ mod tests {
         let dir = OutputDir::create(&path("empty")).unwrap();
         symlink("/dev/null", path("empty").join("index")).unwrap();
         assert!(dir.create_file("index").is_err(), "a link is not followed");
-        dir.remove("index").unwrap();
+        fs::remove_file(path("empty").join("index")).unwrap();
+        dir.remove_if_new();
         assert!(path("empty").exists(), "it was there before");
     }
 }

@@ -137,8 +137,9 @@ impl Parts {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::path::Path;
+    use std::time::Duration;
+    use std::{fs, thread};
 
     use jiff::Timestamp;
     use tcpwatch_common::TcpState;
@@ -152,6 +153,7 @@ mod tests {
     use crate::model::filter::Filter;
     use crate::model::frame::Frame;
     use crate::model::world::World;
+    use crate::record::files::INDEX;
     use crate::record::tables::Tables;
     use crate::record::{Format, Recorder, Recording, Table, export};
 
@@ -410,10 +412,17 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let header = Header::new(vec!["record".to_owned()]);
         let mut recorder = Recorder::create(place.path(), &header, Some(KEPT)).unwrap();
-        fs::write(place.path().join("1/notes"), "somebody's").unwrap();
-        for input in run() {
-            recorder.take(&input).unwrap();
+        let (first, rest) = (&run()[..30], &run()[30..]);
+        first.iter().try_for_each(|input| recorder.take(input)).unwrap();
+        // Another thread writes it.
+        let index = place.path().join("1").join(INDEX);
+        for _ in 0..10_000 {
+            if !index.exists() {
+                thread::sleep(Duration::from_millis(1));
+            }
         }
+        fs::write(place.path().join("1/notes"), "somebody's").unwrap();
+        rest.iter().try_for_each(|input| recorder.take(input)).unwrap();
         recorder.finish(true).unwrap();
         assert!(place.path().join("1/notes").exists());
         assert_eq!(read(place.path()).1, None, "what has no index is no part");

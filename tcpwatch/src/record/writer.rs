@@ -10,10 +10,10 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 
 use super::base::Base;
-use super::files::{INDEX, PieceRows};
+use super::files::PieceRows;
 use super::index::Header;
 use super::output_dir::OutputDir;
-use super::parts::{self, Kept, Parts};
+use super::parts::{Kept, Parts};
 use super::tables::Tables;
 use crate::input::Input;
 use crate::sys::{caps, threads};
@@ -84,13 +84,19 @@ impl Recorder {
     pub fn create(dir: &Path, header: &Header, kept: Option<Kept>) -> Result<Self> {
         let dir = Arc::new(OutputDir::create(dir)?);
         let written = Arc::new(AtomicU64::new(0));
-        let mut parts = Parts::create(Arc::clone(&dir), header.clone(), kept, Arc::clone(&written))?;
         let (work, waiting) = sync_channel(WAITING);
         let is_whole = Arc::new(AtomicBool::new(false));
         let ends_whole = Arc::clone(&is_whole);
+        let (to, first, bytes) = (Arc::clone(&dir), header.clone(), Arc::clone(&written));
         let writer = threads::spawn("recorder", move || {
             // The directory is ours.
             caps::keep_none();
+            let mut waiting = waiting.into_iter().peekable();
+            if waiting.peek().is_none() {
+                // A run that fails, or is stopped, before it has anything to record leaves no files.
+                return Ok(());
+            }
+            let mut parts = Parts::create(to, first, kept, bytes)?;
             for work in waiting {
                 match work {
                     Work::Write(rows) => parts.write(rows)?,
@@ -163,7 +169,8 @@ impl Recorder {
         Ok(())
     }
 
-    /// Writes what is left, and, if the run `is_whole`, that nothing follows. A run that had no input leaves nothing.
+    /// Writes what is left, and, if the run `is_whole`, that nothing follows. A run that had no input leaves nothing, or its directory
+    /// where that cannot be removed.
     ///
     /// # Errors
     /// Something cannot be written.
@@ -173,15 +180,10 @@ impl Recorder {
         self.work = None;
         last?;
         self.join()?;
-        match Arc::try_unwrap(self.dir) {
-            Ok(dir) if self.seq == 0 => {
-                if self.rotation.is_some() {
-                    dir.remove_dir(&parts::name(1), [INDEX])?;
-                }
-                dir.remove(INDEX)
-            }
-            _ => Ok(()),
+        if self.seq == 0 {
+            self.dir.remove_if_new();
         }
+        Ok(())
     }
 
     /// Has the rows of the piece under way written.
