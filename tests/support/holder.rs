@@ -59,6 +59,16 @@ fn is_called(pid: u32, name: &str) -> bool {
     fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name)
 }
 
+/// Whether process `pid` is one that this test started, or one of theirs.
+pub(crate) fn is_ours(pid: u32) -> bool {
+    let parent = |pid: u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+        line.trim().parse().ok()
+    };
+    std::iter::successors(Some(pid), |&pid| parent(pid)).any(|pid| pid == std::process::id())
+}
+
 /// The children of process `parent`.
 pub(crate) fn children(parent: u32) -> Vec<u32> {
     let path = format!("/proc/{parent}/task/{parent}/children");
