@@ -124,6 +124,12 @@ impl StateSet {
         Self(self.0 | 1 << state as u8)
     }
 
+    /// This set, and not `state`.
+    #[must_use]
+    pub const fn without(self, state: TcpState) -> Self {
+        Self(self.0 & !(1 << state as u8))
+    }
+
     /// Whether `state` is in the set.
     #[must_use]
     pub const fn contains(self, state: TcpState) -> bool {
@@ -151,5 +157,7 @@ mod tests {
         assert!(set.contains(TcpState::Closing) && set.contains(TcpState::Listen));
         assert!(!set.contains(TcpState::Established));
         assert!(TcpState::ALL.iter().all(|&state| StateSet::ALL.contains(state)));
+        let set = set.without(TcpState::Listen);
+        assert!(set.contains(TcpState::Closing) && !set.contains(TcpState::Listen));
     }
 }

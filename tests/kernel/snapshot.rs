@@ -12,6 +12,7 @@ use crate::support::program::run::{Unprivileged, finish, tcpwatch};
 use crate::support::program::snapshot::{parse, snapshot, states};
 use crate::support::sockets::{address, connect, listen};
 use crate::support::states::{add, equal};
+use crate::support::workload::{self, bulk};
 use crate::support::{LOOPBACK, LOOPBACK_MAPPED, LOOPBACK_V6};
 
 #[test]
@@ -51,6 +52,30 @@ fn equals_ss_with_every_state_held() {
             }
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
+}
+
+/// Where there are many sockets, the kernel's counters are used, for any user. They are right whatever sockets did before.
+#[test]
+fn by_counters_it_equals_ss() {
+    // As many as `snapshot` needs to use counters, and some more.
+    const MANY: i64 = 1_200;
+    in_netns(|netns| {
+        let _held = [Held::at(netns, LOOPBACK, FIRST), Held::at(netns, LOOPBACK_V6, SECOND)];
+        let nobody = Unprivileged::new();
+        let mut used = 0;
+        for workload in workload::all() {
+            (workload.run)(netns);
+            if ss::counts()["time_wait"] < MANY {
+                bulk::connections(MANY);
+            }
+            eventually(workload.name, || {
+                let ours = parse(&nobody.tcpwatch(&["snapshot", "-o", "json"]));
+                used += usize::from(ours["source"] == "counters");
+                equal(&states(&ours), &ss::counts())
+            });
+        }
+        assert!(used >= workload::all().len(), "counters were used {used} times");
     });
 }
 

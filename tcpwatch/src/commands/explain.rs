@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use tcpwatch_common::StateSet;
 
 use super::OUTPUT;
 use super::common::plan;
@@ -23,7 +22,7 @@ use crate::input::netns_selector::NetnsSelector;
 use crate::model::counts::StateCounts;
 use crate::model::frame::Frame;
 use crate::model::stat::StatFrame;
-use crate::source::sockets::Sockets;
+use crate::source::totals::Totals;
 use crate::sys::caps;
 use crate::sys::netns;
 use crate::view::text::diagram::Numbers;
@@ -94,8 +93,8 @@ fn write_diagram(args: &ExplainArgs, lang: Lang, out: &mut impl Write) -> Result
 fn count_sockets() -> Result<StateCounts> {
     let mut counts = StateCounts::default();
     for namespace in netns::resolve(Path::new("/"), &NetnsSelector::Own)? {
-        let mut sockets = namespace.run(|| Sockets::open(Path::new("/"), namespace.inode))?;
-        counts += StateCounts::from(&sockets.count(StateSet::ALL)?);
+        let mut totals = namespace.run(|| Totals::open(Path::new("/"), namespace.inode))?;
+        counts += StateCounts::from(&totals.count()?.0);
     }
     Ok(counts)
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use jiff::Timestamp;
+use tcpwatch_common::StateSet;
 
 use super::OUTPUT;
 use super::screen::screen;
@@ -18,7 +19,7 @@ use crate::model::snapshot::{Origin, Snapshot, SnapshotBuilder};
 use crate::source::ebpf;
 use crate::source::owners::{Owners, ensure_match};
 use crate::source::sockets::Sockets;
-use crate::sys::caps;
+use crate::source::totals::Totals;
 use crate::sys::netns::{self, Namespace};
 use crate::view::{Output, csv, json, text, words};
 
@@ -38,14 +39,7 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
         ensure_match(Path::new("/"), &filter.owner)?;
         owners = Some(Owners::scan(Path::new("/"))?);
     }
-    let origin = fill(
-        &mut builder,
-        args.source,
-        args.states_alone(),
-        &filter,
-        &namespaces,
-        owners.as_mut(),
-    )?;
+    let origin = fill(&mut builder, args, &filter, &namespaces, owners.as_mut())?;
     let netns = match namespaces.as_slice() {
         [one] if args.filter.netns != NetnsSelector::All => Some(one.inode),
         _ => None,
@@ -71,62 +65,52 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
     out.flush().context(OUTPUT)
 }
 
-/// Adds the sockets of `namespaces` to `builder`. If `states_alone` are needed, the kernel counts them. Returns how they were read.
+/// Adds the sockets of `namespaces` to `builder`, by the cheapest way that answers `args`. Returns how they were read.
 fn fill(
     builder: &mut SnapshotBuilder,
-    source: SourceArg,
-    states_alone: bool,
+    args: &SnapshotArgs,
     filter: &Filter,
     namespaces: &[Namespace],
-    owners: Option<&mut Owners>,
+    mut owners: Option<&mut Owners>,
 ) -> anyhow::Result<Origin> {
-    match source {
-        SourceArg::Iter => builder.add_counts(&StateCounts::from(&ebpf::count(filter, namespaces)?), 0),
-        SourceArg::Auto if states_alone && caps::missing_for_bpf().is_empty() => {
-            match ebpf::count(filter, namespaces) {
-                Ok(pass) => builder.add_counts(&StateCounts::from(&pass), 0),
-                Err(why) => {
-                    log::info!("the kernel cannot count the sockets, so they are read one by one: {why:#}");
-                    return walk(builder, source, filter, namespaces, owners);
-                }
-            }
-        }
-        _ => return walk(builder, source, filter, namespaces, owners),
+    if args.source == SourceArg::Iter {
+        builder.add_counts(&StateCounts::from(&ebpf::count(filter, namespaces)?), 0);
+        return Ok(Origin::Iter);
     }
-    Ok(Origin::Iter)
+    let is_total = filter.is_any_socket() && filter.states == StateSet::ALL && builder.needs_no_sockets();
+    let mut origin = None;
+    for namespace in namespaces {
+        let this = if is_total && args.source == SourceArg::Auto {
+            let mut totals = namespace.run(|| Totals::open(Path::new("/"), namespace.inode))?;
+            let (pass, this) = totals.count()?;
+            builder.add_counts(&StateCounts::from(&pass), namespace.inode);
+            this
+        } else {
+            walk(builder, args.source, filter, namespace, owners.as_deref_mut())?
+        };
+        // In several namespaces: by counters, if any of them was.
+        origin = origin.filter(|before| *before == Origin::Counters).or(Some(this));
+    }
+    Ok(origin.unwrap_or(Origin::SockDiag))
 }
 
-/// Adds the sockets of `namespaces` to `builder` one by one. Returns how they were read.
+/// Adds the sockets of one namespace to `builder`, or counts them where that is enough. Returns how they were read.
 fn walk(
     builder: &mut SnapshotBuilder,
     source: SourceArg,
     filter: &Filter,
-    namespaces: &[Namespace],
-    mut owners: Option<&mut Owners>,
-) -> anyhow::Result<Origin> {
-    let mut origin = Origin::SockDiag;
-    for namespace in namespaces {
-        origin = walk_one(source, namespace, filter, builder, owners.as_deref_mut())?;
-    }
-    Ok(origin)
-}
-
-/// Adds the sockets of one namespace to `builder`. Returns how they were read.
-fn walk_one(
-    source: SourceArg,
     namespace: &Namespace,
-    filter: &Filter,
-    builder: &mut SnapshotBuilder,
     mut owners: Option<&mut Owners>,
 ) -> anyhow::Result<Origin> {
     let inode = namespace.inode;
     let root = Path::new("/");
-    let mut sockets = match source {
+    let sockets = match source {
         SourceArg::SockDiag => namespace.run(|| Sockets::sock_diag(inode))?,
         SourceArg::Proc => namespace.run(|| Sockets::proc(root, inode))?,
         SourceArg::Auto | SourceArg::Iter => namespace.run(|| Sockets::open(root, inode))?,
     };
-    if filter.is_any_socket() && builder.needs_no_sockets() {
+    let mut sockets = sockets.of(filter);
+    if sockets.selects_all_of(filter) && builder.needs_no_sockets() {
         builder.add_counts(&StateCounts::from(&sockets.count(filter.states)?), inode);
     } else {
         sockets.walk(filter.states, |socket| {

@@ -11,6 +11,9 @@ impl Release {
     pub const PREEMPTIBLE_TRACEPOINTS: Self = Self(7, 0);
     /// First release that counts skipped runs of classic tracepoint programs.
     pub const COUNTS_CLASSIC_MISSES: Self = Self(6, 7);
+    /// First release whose `Tcp:CurrEstab` counts sockets in `CLOSE_WAIT`, as RFC 1213 says (commit a46d0ea5c942); earlier ones may have
+    /// the change too.
+    pub const CURR_ESTAB_HAS_CLOSE_WAIT: Self = Self(6, 10);
     /// First release whose `TcpExt:TW` and `TWKilled` count entries into TIME_WAIT; earlier ones count expiries.
     pub const TW_COUNTS_ENTRIES: Self = Self(5, 18);
 

@@ -31,6 +31,11 @@ impl PortSet {
         self.is_any() || self.0.iter().any(|range| range.contains(&port))
     }
 
+    /// The ranges that make up the set; none if it contains every port.
+    pub fn ranges(&self) -> impl Iterator<Item = &RangeInclusive<u16>> {
+        self.0.iter()
+    }
+
     /// Adds the ports of `other`.
     pub fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
@@ -41,6 +46,12 @@ impl PortSet {
         for port in self.0.iter().flat_map(RangeInclusive::clone) {
             words[first as usize + usize::from(port / 64)] |= 1 << (port % 64);
         }
+    }
+}
+
+impl From<RangeInclusive<u16>> for PortSet {
+    fn from(range: RangeInclusive<u16>) -> Self {
+        Self(vec![range])
     }
 }
 

@@ -129,6 +129,8 @@ impl fmt::Display for KeyPart {
 /// How the sockets were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
+    /// By the kernel's counters for `ESTABLISHED` and `TIME_WAIT`, and dumped over netlink for the other states.
+    Counters,
     /// Counted by a BPF iterator.
     Iter,
     /// Dumped over netlink.
@@ -141,10 +143,11 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The name after `--source`, and in JSON.
+    /// The name in JSON, and after `--source` except for the counters.
     #[must_use]
     pub const fn key(&self) -> &'static str {
         match self {
+            Self::Counters => "counters",
             Self::Iter => "iter",
             Self::SockDiag => "sock_diag",
             Self::Proc { .. } => "proc",

@@ -13,4 +13,5 @@ pub mod sockdiag;
 pub mod socket_scan;
 pub mod sockets;
 pub mod stacks;
+pub mod totals;
 pub mod worker;

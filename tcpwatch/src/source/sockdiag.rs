@@ -1,9 +1,9 @@
 //! Dumps the kernel's TCP sockets over netlink, as `ss` does (`sock_diag(7)`). It needs no privilege and copies no sockets.
 
 pub mod message;
+mod selection;
 
 use std::io;
-use std::ops::RangeInclusive;
 
 use log::warn;
 use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
@@ -16,6 +16,7 @@ use tcpwatch_common::ledger::Pass;
 
 use crate::clock;
 use crate::input::socket::{Detail, Family, Socket};
+use crate::model::filter::Filter;
 
 /// The maximum size of one message from the kernel: a socket buffer of 32 KiB (`netlink_recvmsg`).
 const BUFFER: usize = 32 << 10;
@@ -30,7 +31,10 @@ pub struct SockDiag {
     one_walk: bool,
     netns: u32,
     deadline_ns: Option<u64>,
-    local_ports: Option<RangeInclusive<u16>>,
+    /// The family that a filter selects; `None` for both.
+    family: Option<Family>,
+    /// The program that selects by the other parts of a filter; `None` if there is none that does.
+    selection: Option<Vec<u8>>,
 }
 
 impl SockDiag {
@@ -48,7 +52,8 @@ impl SockDiag {
             one_walk: true,
             netns,
             deadline_ns: None,
-            local_ports: None,
+            family: None,
+            selection: Some(Vec::new()),
         };
         // A request for no states costs nothing.
         reader.one_walk = reader.dump(&message::both_families(StateSet::NONE), |_| {}).is_ok();
@@ -63,11 +68,17 @@ impl SockDiag {
         self
     }
 
-    /// Restricts dumps to the sockets with a local port in `ports`. The kernel applies the restriction.
+    /// Restricts dumps to the sockets of `filter`, by their family, ports and addresses, as far as the kernel can select them.
     #[must_use]
-    pub fn of_local_ports(mut self, ports: RangeInclusive<u16>) -> Self {
-        self.local_ports = Some(ports);
+    pub fn of(mut self, filter: &Filter) -> Self {
+        self.family = filter.family;
+        self.selection = selection::program(filter);
         self
+    }
+
+    /// Whether the kernel selects by all of family, ports and addresses.
+    pub(super) const fn selects_ends(&self) -> bool {
+        self.selection.is_some()
     }
 
     /// Calls `visit` for every socket in `states`, of both families, in any order.
@@ -113,13 +124,17 @@ impl SockDiag {
 
     /// Like [`Self::each`]. If `wanted`, the kernel adds the attributes with details.
     fn each_with(&mut self, states: StateSet, wanted: bool, mut visit: impl FnMut(&[u8])) -> io::Result<()> {
-        let ports = self.local_ports.clone();
-        let asked = |request: message::Request| request.with_detail(wanted).with_local_ports(ports.clone());
-        if self.one_walk {
-            return self.dump(&asked(message::both_families(states)), visit);
-        }
-        self.dump(&asked(message::one_family(Family::Ipv4, states)), &mut visit)?;
-        self.dump(&asked(message::one_family(Family::Ipv6, states)), visit)
+        let program = self.selection.as_deref().unwrap_or_default();
+        let asked = |request: message::Request| request.with_detail(wanted).with_selection(program);
+        let requests = match self.family {
+            Some(family) => vec![message::one_family(family, states)],
+            None if self.one_walk => vec![message::both_families(states)],
+            None => [Family::Ipv4, Family::Ipv6]
+                .map(|family| message::one_family(family, states))
+                .into(),
+        };
+        let requests: Vec<_> = requests.into_iter().map(asked).collect();
+        requests.iter().try_for_each(|request| self.dump(request, &mut visit))
     }
 
     /// Sends one request and reads the answer to its end.
@@ -175,10 +190,87 @@ fn broken(problem: &str) -> io::Error {
 mod tests {
     use std::net::{TcpListener, TcpStream};
 
+    use ipnet::IpNet;
     use tcpwatch_common::TcpState;
 
     use super::*;
     use crate::input::socket::Kind;
+    use crate::model::filter::PortSet;
+
+    /// The kernel selects the same sockets as the filter does.
+    #[test]
+    fn a_selection_is_that_of_the_filter() {
+        let bound = [
+            "127.0.0.1:0",
+            "127.0.0.2:0",
+            "[::1]:0",
+            "[::ffff:127.0.0.3]:0",
+            "[::]:0",
+            "0.0.0.0:0",
+        ];
+        let listeners = bound.map(|address| TcpListener::bind(address).unwrap());
+        let port = |index: usize| listeners[index].local_addr().unwrap().port();
+        let clients = [0, 1, 2].map(|index| TcpStream::connect(listeners[index].local_addr().unwrap()).unwrap());
+        let ports = |text: String| text.parse::<PortSet>().unwrap();
+        let ranges = |text: &str| {
+            text.split(',')
+                .map(|range| range.parse().unwrap())
+                .collect::<Vec<IpNet>>()
+        };
+        let one = |set: &dyn Fn(&mut Filter)| {
+            let mut filter = Filter::default();
+            set(&mut filter);
+            filter
+        };
+        let filters = [
+            one(&|_| {}),
+            one(&|filter| filter.lport = ports(port(0).to_string())),
+            one(&|filter| filter.rport = ports(format!("{},{}", port(0), port(2)))),
+            one(&|filter| filter.port = ports(format!("{},{},1-2", port(0), port(1)))),
+            one(&|filter| filter.port = ports("1-65535".into())),
+            one(&|filter| filter.rport = ports("1-65535".into())),
+            one(&|filter| filter.local = ranges("127.0.0.2/31")),
+            one(&|filter| filter.local = ranges("0.0.0.0/0")),
+            one(&|filter| filter.local = ranges("::/0")),
+            one(&|filter| filter.local = ranges("::ffff:127.0.0.0/104,127.0.0.2/32")),
+            one(&|filter| filter.remote = ranges("::1/128,127.0.0.0/8")),
+            one(&|filter| filter.family = Some(Family::Ipv4)),
+            one(&|filter| {
+                filter.family = Some(Family::Ipv6);
+                filter.local = ranges("127.0.0.0/8");
+            }),
+            one(&|filter| {
+                filter.port = ports(format!("{},{}", port(0), port(1)));
+                filter.lport = ports("1024-65535".into());
+                filter.local = ranges("127.0.0.0/8,10.0.0.0/8");
+                filter.remote = ranges("127.0.0.1/32");
+            }),
+        ];
+        // Others come and go while this runs.
+        let ours: Vec<u16> = listeners
+            .iter()
+            .map(TcpListener::local_addr)
+            .chain(clients.iter().map(TcpStream::local_addr))
+            .map(|address| address.unwrap().port())
+            .collect();
+        let found = |filter: &Filter, one_walk| {
+            let mut reader = SockDiag::open(7).unwrap().of(filter);
+            reader.one_walk = one_walk;
+            let mut found = Vec::new();
+            let keep = |socket: &Socket| found.extend(Some(*socket).filter(|socket| ours.contains(&socket.lport)));
+            reader.walk(StateSet::ALL, keep).unwrap();
+            found.sort_by_key(|socket: &Socket| (socket.inode, socket.lport));
+            found
+        };
+        let all = found(&Filter::default(), true);
+        for filter in filters {
+            let mut wanted = all.clone();
+            wanted.retain(|socket| filter.matches_socket(socket));
+            for one_walk in [true, false] {
+                assert_eq!(found(&filter, one_walk), wanted, "{filter:?}");
+            }
+        }
+    }
 
     #[test]
     fn an_accept_queue_has_the_requested_limit() {
@@ -209,31 +301,6 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let mut reader = SockDiag::open(7).unwrap().until(u64::MAX);
         assert!(reader.walk(StateSet::ALL, |_| {}).is_ok());
-    }
-
-    #[test]
-    fn the_kernel_dumps_only_the_requested_ports() {
-        for address in ["127.0.0.1:0", "[::1]:0"] {
-            let Ok(listener) = TcpListener::bind(address) else {
-                continue;
-            };
-            let port = listener.local_addr().unwrap().port();
-            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let its = client.local_addr().unwrap().port();
-            for one_walk in [true, false] {
-                let found = |ports: RangeInclusive<u16>| {
-                    let mut reader = SockDiag::open(7).unwrap().of_local_ports(ports);
-                    reader.one_walk = one_walk;
-                    let mut found = Vec::new();
-                    reader.walk(StateSet::ALL, |socket| found.push(socket.lport)).unwrap();
-                    found
-                };
-                assert!(found(port..=port).iter().all(|&found| found == port));
-                assert!(found(its..=its).contains(&its) && !found(its..=its).contains(&port));
-                let both = found(port.min(its)..=port.max(its));
-                assert!(both.contains(&port) && both.contains(&its), "{address}");
-            }
-        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tcpwatch_common::ledger::Pass;
 use super::procnet::ProcNet;
 use super::sockdiag::SockDiag;
 use crate::input::socket::{Detail, Socket};
+use crate::model::filter::Filter;
 use crate::model::snapshot::Origin;
 
 /// An open reader of sockets.
@@ -42,7 +43,11 @@ impl Sockets {
     /// Why the kernel refuses netlink.
     pub fn of_local_ports(netns: u32, ports: RangeInclusive<u16>, deadline_ns: u64) -> anyhow::Result<Self> {
         let reader = SockDiag::open(netns).context("the kernel refuses netlink")?;
-        Ok(Self::SockDiag(reader.of_local_ports(ports).until(deadline_ns)))
+        let filter = Filter {
+            lport: ports.into(),
+            ..Filter::default()
+        };
+        Ok(Self::SockDiag(reader.of(&filter).until(deadline_ns)))
     }
 
     /// Opens /proc/net/tcp and tcp6 under `root` in the namespace of the calling thread.
@@ -70,6 +75,24 @@ impl Sockets {
                 .with_context(|| format!("netlink is refused ({why}), and /proc/thread-self/net/tcp"))?,
             refused: Some(why.to_string()),
         })
+    }
+
+    /// Restricts what is read to the sockets of `filter`, as far as the kernel can select them.
+    #[must_use]
+    pub fn of(self, filter: &Filter) -> Self {
+        match self {
+            Self::SockDiag(reader) => Self::SockDiag(reader.of(filter)),
+            tables @ Self::Proc { .. } => tables,
+        }
+    }
+
+    /// Whether all that is read of a reader of `filter` ([`Self::of`]) matches it.
+    #[must_use]
+    pub fn selects_all_of(&self, filter: &Filter) -> bool {
+        let Self::SockDiag(reader) = self else {
+            return filter.is_any_socket();
+        };
+        filter.uid.is_none() && filter.owner.is_any() && reader.selects_ends()
     }
 
     /// Calls `visit` for every socket in `states`, of both families, in any order.

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::num::{NonZeroU32, NonZeroU64};
-use std::ops::RangeInclusive;
 
 use netlink_packet_core::{
     DecodeError, Emitable, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NlasIterator, Parseable,
@@ -42,9 +41,6 @@ const DROPS: usize = 8 * 4;
 const DETAIL: u8 = 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SKMEMINFO - 1);
 /// An attribute of a request: the program that selects sockets (`linux/inet_diag.h`).
 const INET_DIAG_REQ_BYTECODE: u16 = 1;
-/// Operations of this program: the local port is at least, or at most, a number.
-const INET_DIAG_BC_S_GE: u8 = 2;
-const INET_DIAG_BC_S_LE: u8 = 3;
 /// `idiag_timer` of a timewait socket (`inet_twsk_diag_fill`).
 const TIMER_TIMEWAIT: u8 = 3;
 /// The kernel's number for a request socket's state.
@@ -55,8 +51,8 @@ pub(super) struct Request {
     kind: u16,
     body: [u8; BODY],
     length: usize,
-    /// The attribute that selects local ports; empty for all ports.
-    filter: Vec<u8>,
+    /// The attribute with the program that selects sockets; empty for all sockets.
+    selection: Vec<u8>,
 }
 
 /// The kernel's bits for `states`. As in `ss`, `SYN_RECV` includes request sockets, and `BOUND_INACTIVE` (13) is never
@@ -83,7 +79,7 @@ pub(super) fn both_families(states: StateSet) -> Request {
         kind: TCPDIAG_GETSOCK,
         body,
         length: BODY,
-        filter: Vec::new(),
+        selection: Vec::new(),
     }
 }
 
@@ -103,7 +99,7 @@ pub(super) fn one_family(family: Family, states: StateSet) -> Request {
         kind: SOCK_DIAG_BY_FAMILY,
         body,
         length,
-        filter: Vec::new(),
+        selection: Vec::new(),
     }
 }
 
@@ -116,45 +112,27 @@ impl Request {
         self
     }
 
-    /// Restricts the dump to local ports in `ports`, by a program that the kernel runs for each socket
-    /// (`INET_DIAG_REQ_BYTECODE`, `inet_diag_bc_run`).
-    pub(super) fn with_local_ports(mut self, ports: Option<RangeInclusive<u16>>) -> Self {
-        const NLA: usize = 4;
-        const OPERATION: u16 = 4;
-        let Some(ports) = ports else { return self };
-        // Each operation compares with the number in the next operation. If true, it continues after that one. If false, it
-        // jumps past the end, which rejects the socket.
-        let compare = |code: u8, port: u16, rest: u16| {
-            let is = [code, 2 * OPERATION.to_le_bytes()[0]];
-            let no = (rest + OPERATION).to_ne_bytes();
-            [is, no, [0, 0], port.to_ne_bytes()].concat()
-        };
-        let program = [
-            compare(INET_DIAG_BC_S_GE, *ports.start(), 4 * OPERATION),
-            compare(INET_DIAG_BC_S_LE, *ports.end(), 2 * OPERATION),
-        ]
-        .concat();
-        let length = u16::try_from(NLA + program.len()).unwrap_or(0);
-        self.filter = [
-            &length.to_ne_bytes()[..],
-            &INET_DIAG_REQ_BYTECODE.to_ne_bytes(),
-            &program,
-        ]
-        .concat();
+    /// Restricts the dump to the sockets that `program` selects (see [`super::selection`]).
+    pub(super) fn with_selection(mut self, program: &[u8]) -> Self {
+        if !program.is_empty() {
+            let length = u16::try_from(NLA_HEADER + program.len()).unwrap_or(0);
+            let head = [length.to_ne_bytes(), INET_DIAG_REQ_BYTECODE.to_ne_bytes()].concat();
+            self.selection = [&head, program].concat();
+        }
         self
     }
 
     /// The bytes to send.
     pub(super) fn bytes(&self, sequence: u32) -> Vec<u8> {
         let mut header = NetlinkHeader::default();
-        header.length = u32::try_from(header.buffer_len() + self.length + self.filter.len()).unwrap_or(0);
+        header.length = u32::try_from(header.buffer_len() + self.length + self.selection.len()).unwrap_or(0);
         header.message_type = self.kind;
         header.flags = NLM_F_REQUEST | NLM_F_DUMP;
         header.sequence_number = sequence;
         let mut bytes = vec![0; header.buffer_len()];
         header.emit(&mut bytes);
         bytes.extend_from_slice(&self.body[..self.length]);
-        bytes.extend_from_slice(&self.filter);
+        bytes.extend_from_slice(&self.selection);
         bytes
     }
 }
@@ -429,17 +407,15 @@ mod tests {
     }
 
     #[test]
-    fn a_program_chooses_local_ports() {
+    fn a_program_is_an_attribute() {
         let plain = both_families(StateSet::ALL).bytes(5);
-        let chosen = both_families(StateSet::ALL).with_local_ports(Some(80..=443)).bytes(5);
-        assert_eq!(chosen[..4], 96u32.to_ne_bytes());
-        assert_eq!(chosen[4..76], plain[4..]);
-        let words = |from: usize| u16::from_ne_bytes([chosen[from], chosen[from + 1]]);
+        let selected = both_families(StateSet::ALL).with_selection(&[7; 16]).bytes(5);
+        assert_eq!(selected[..4], 96u32.to_ne_bytes());
+        assert_eq!(selected[4..76], plain[4..]);
+        let words = |from: usize| u16::from_ne_bytes([selected[from], selected[from + 1]]);
         assert_eq!((words(76), words(78)), (20, 1));
-        // At least 80, else jump past all 16 bytes; at most 443, else jump past the last 8.
-        assert_eq!((chosen[80], chosen[81], words(82), words(86)), (2, 8, 20, 80));
-        assert_eq!((chosen[88], chosen[89], words(90), words(94)), (3, 8, 12, 443));
-        assert_eq!(both_families(StateSet::ALL).with_local_ports(None).bytes(5), plain);
+        assert_eq!(selected[80..], [7; 16]);
+        assert_eq!(both_families(StateSet::ALL).with_selection(&[]).bytes(5), plain);
     }
 
     #[test]
