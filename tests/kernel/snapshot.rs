@@ -79,6 +79,96 @@ fn by_counters_it_equals_ss() {
     });
 }
 
+/// `ss -tanp`, row by row.
+#[test]
+fn a_list_equals_ss() {
+    in_netns(|netns| {
+        let _held = [Held::at(netns, LOOPBACK, FIRST), Held::at(netns, LOOPBACK_V6, SECOND)];
+        for source in ["auto", "sock_diag", "proc"] {
+            eventually(source, || {
+                let before = ss::listed();
+                let (ours, end) = listed(&["--source", source]);
+                let mut theirs = ss::listed();
+                if before != theirs {
+                    return Err("sockets come and go".into());
+                }
+                assert_eq!(end["total"].as_u64(), Some(ours.len() as u64));
+                for row in theirs
+                    .iter_mut()
+                    .filter(|row| source == "proc" && row.state == "listen")
+                {
+                    // /proc/net/tcp does not show how many connections an accept queue takes.
+                    row.queues[1] = None;
+                }
+                theirs.sort_unstable();
+                let differing = ours.iter().zip(&theirs).find(|(ours, theirs)| ours != theirs);
+                match differing {
+                    None if ours.len() == theirs.len() => Ok(()),
+                    _ => Err(format!("{} rows, ss {}: {differing:?}", ours.len(), theirs.len())),
+                }
+            });
+        }
+        let (shown, end) = listed(&["--limit", "3"]);
+        assert_eq!(shown.len(), 3);
+        assert_eq!(
+            end["left_out"].as_u64().map(|left_out| left_out + 3),
+            end["total"].as_u64()
+        );
+        let pid = std::process::id();
+        let (ours, _) = listed(&["--pid", &pid.to_string()]);
+        assert!(!ours.is_empty() && ours.iter().all(|row| row.holders.iter().any(|holder| holder.0 == pid)));
+        for (args, try_this) in [
+            (&["--list", "--by", "state"][..], "--by"),
+            (&["--list", "--source", "iter"], "without --by, --list"),
+            (&["--limit", "3"], "--by process"),
+        ] {
+            finish(&tcpwatch(&[&["snapshot"], args].concat())).refuses(2, try_this);
+        }
+    });
+}
+
+/// What `snapshot --list ARGS` lists, in the order of [`ss::listed`], and its end.
+fn listed(args: &[&str]) -> (Vec<ss::Listed>, Value) {
+    let finished = finish(&tcpwatch(&[&["snapshot", "--list", "-o", "json"], args].concat()));
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{finished:?}");
+    let lines = finished.stdout.lines();
+    let mut rows: Vec<Value> = lines.map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let end = rows.pop().expect("an end");
+    assert_eq!(end["schema"], "tcpwatch.socket.end/1");
+    let number = |value: &Value| value.as_u64().and_then(|number| u32::try_from(number).ok());
+    let mut listed: Vec<ss::Listed> = rows
+        .iter()
+        .map(|row| {
+            assert_eq!(row["schema"], "tcpwatch.socket/1");
+            let place = |ip: &str, port: &str| {
+                let text = row[ip].as_str().expect("an address");
+                let ip = text.split('%').next().expect("an address").parse().expect("an address");
+                (
+                    ip,
+                    number(&row[port]).map_or(0, |port| u16::try_from(port).expect("a port")),
+                )
+            };
+            let holders = row["holders"].as_array().expect("holders").iter();
+            let mut holders: Vec<(u32, u32)> = holders
+                .flat_map(|holder| {
+                    let fds = holder["fds"].as_array().expect("descriptors").iter();
+                    fds.map(|fd| (number(&holder["pid"]).expect("a PID"), number(fd).expect("a number")))
+                })
+                .collect();
+            holders.sort_unstable();
+            ss::Listed {
+                state: row["state"].as_str().expect("a state").to_owned(),
+                queues: ["receive_queue", "send_queue"].map(|queue| number(&row[queue])),
+                local: place("local", "lport"),
+                remote: place("remote", "rport"),
+                holders,
+            }
+        })
+        .collect();
+    listed.sort_unstable();
+    (listed, end)
+}
+
 #[test]
 fn an_iterator_wants_root_and_says_so() {
     in_netns(|_| {

@@ -567,11 +567,14 @@ pub struct SnapshotArgs {
     /// Group sockets by this; can be repeated
     #[arg(long, value_enum, value_name = "KEY")]
     pub by: Vec<GroupBy>,
+    /// List the connections, as ss -tanp does
+    #[arg(long, conflicts_with = "by")]
+    pub list: bool,
     /// Print only the number of connections
-    #[arg(long, conflicts_with_all = ["by", "limit"])]
+    #[arg(long, conflicts_with_all = ["by", "list", "limit"])]
     pub count: bool,
-    /// Show the N largest groups, and the others as one
-    #[arg(long, requires = "by", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Show the N largest groups, and the others as one; or the first N connections of --list
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
     /// How to read the sockets
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
@@ -597,10 +600,13 @@ impl SnapshotArgs {
 
     /// Checks what clap cannot check.
     fn check(&self) -> Result<(), String> {
-        if self.source == SourceArg::Iter && !self.states_alone() {
+        if self.source == SourceArg::Iter && (self.list || !self.states_alone()) {
             return Err(
-                "--source iter counts states alone; try without --by, --uid, --pid, --comm and --cgroup".into(),
+                "--source iter counts states alone; try without --by, --list, --uid, --pid, --comm and --cgroup".into(),
             );
+        }
+        if self.limit.is_some() && self.by.is_empty() && !self.list {
+            return Err("--limit shows a part of what --by or --list shows; try --by process".into());
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use crate::input::socket_owner::SocketOwner;
 use crate::model::counts::StateCounts;
 use crate::model::filter::Filter;
 use crate::model::snapshot::{Origin, Snapshot, SnapshotBuilder};
+use crate::model::socket_list::{ListBuilder, SocketList};
 use crate::source::ebpf;
 use crate::source::owners::{Owners, ensure_match};
 use crate::source::sockets::Sockets;
@@ -33,6 +34,9 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
         ..args.filter.to_filter()
     };
     let namespaces = netns::resolve(Path::new("/"), &args.filter.netns)?;
+    if args.list {
+        return list(args, &filter, &namespaces, time, out);
+    }
     let mut builder = SnapshotBuilder::new(&args.by);
     let mut owners = None;
     if builder.needs_owners() || !filter.owner.is_any() {
@@ -40,14 +44,10 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
         owners = Some(Owners::scan(Path::new("/"))?);
     }
     let origin = fill(&mut builder, args, &filter, &namespaces, owners.as_mut())?;
-    let netns = match namespaces.as_slice() {
-        [one] if args.filter.netns != NetnsSelector::All => Some(one.inode),
-        _ => None,
-    };
     let limit = args.limit.and_then(|limit| usize::try_from(limit).ok());
     let snapshot = Snapshot {
         unseen: owners.as_ref().map(Owners::unseen),
-        ..builder.finish(time, netns, origin, limit)
+        ..builder.finish(time, the_one(args, &namespaces), origin, limit)
     };
     // CSV and a bare count have no place for this.
     if let Some(unseen) = snapshot.unseen.as_ref().and_then(words::unseen)
@@ -58,11 +58,81 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
     if args.count {
         write_count(args.output.output, &snapshot, out).context(OUTPUT)?;
     } else {
-        let mut scope = words::filter(&filter);
-        scope.push(words::namespaces(&args.filter.netns, namespaces.len()));
-        write(args, &snapshot, &scope, out).context(OUTPUT)?;
+        write(args, &snapshot, &scope(args, &filter, &namespaces), out).context(OUTPUT)?;
     }
     out.flush().context(OUTPUT)
+}
+
+/// Lists the sockets that `args` select, with their owners.
+fn list(
+    args: &SnapshotArgs,
+    filter: &Filter,
+    namespaces: &[Namespace],
+    time: Timestamp,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    ensure_match(Path::new("/"), &filter.owner)?;
+    // Sockets first: one that is opened meanwhile has no owner in an earlier scan.
+    let mut builder = ListBuilder::default();
+    let mut origin = Origin::SockDiag;
+    let mut owners = if filter.owner.is_any() {
+        None
+    } else {
+        Some(Owners::scan(Path::new("/"))?)
+    };
+    for namespace in namespaces {
+        let mut sockets = open(args.source, namespace)?.of(filter);
+        sockets.walk_with_queues(filter.states, |detail| {
+            let is_held = |owners: &mut Owners| owners.find_holders(detail.socket.inode).match_filter(&filter.owner);
+            if filter.matches_socket(&detail.socket) && owners.as_mut().is_none_or(is_held) {
+                builder.add(detail);
+            }
+        })?;
+        origin = sockets.origin();
+    }
+    let limit = args.limit.and_then(|limit| usize::try_from(limit).ok());
+    let (mut sockets, left_out) = builder.finish(limit);
+    let mut owners = match owners {
+        Some(owners) => owners,
+        None => Owners::scan(Path::new("/"))?,
+    };
+    for listed in &mut sockets {
+        let mut held = owners.find_holders(listed.socket.inode);
+        (listed.holders, listed.owner) = (held.holders(), held.owner());
+    }
+    let list = SocketList {
+        time,
+        netns: the_one(args, namespaces),
+        origin,
+        sockets,
+        left_out,
+        unseen: owners.unseen(),
+    };
+    match args.output.output {
+        Output::Json => json::socket_list::write(out, &list),
+        Output::Csv => csv::socket_list::write(out, &list),
+        Output::Text => {
+            let scope = scope(args, filter, namespaces);
+            text::socket_list::write(out, &list, &scope, screen(args.output.color))
+        }
+    }
+    .and_then(|()| out.flush())
+    .context(OUTPUT)
+}
+
+/// The inode number of the one network namespace that `args` select; `None` for all.
+fn the_one(args: &SnapshotArgs, namespaces: &[Namespace]) -> Option<u32> {
+    match namespaces {
+        [one] if args.filter.netns != NetnsSelector::All => Some(one.inode),
+        _ => None,
+    }
+}
+
+/// The filter and the namespaces in words.
+fn scope(args: &SnapshotArgs, filter: &Filter, namespaces: &[Namespace]) -> Vec<String> {
+    let mut scope = words::filter(filter);
+    scope.push(words::namespaces(&args.filter.netns, namespaces.len()));
+    scope
 }
 
 /// Adds the sockets of `namespaces` to `builder`, by the cheapest way that answers `args`. Returns how they were read.
@@ -103,13 +173,7 @@ fn walk(
     mut owners: Option<&mut Owners>,
 ) -> anyhow::Result<Origin> {
     let inode = namespace.inode;
-    let root = Path::new("/");
-    let sockets = match source {
-        SourceArg::SockDiag => namespace.run(|| Sockets::sock_diag(inode))?,
-        SourceArg::Proc => namespace.run(|| Sockets::proc(root, inode))?,
-        SourceArg::Auto | SourceArg::Iter => namespace.run(|| Sockets::open(root, inode))?,
-    };
-    let mut sockets = sockets.of(filter);
+    let mut sockets = open(source, namespace)?.of(filter);
     if sockets.selects_all_of(filter) && builder.needs_no_sockets() {
         builder.add_counts(&StateCounts::from(&sockets.count(filter.states)?), inode);
     } else {
@@ -123,6 +187,16 @@ fn walk(
         })?;
     }
     Ok(sockets.origin())
+}
+
+/// Opens the reader of the sockets of `namespace` that `source` asks for.
+fn open(source: SourceArg, namespace: &Namespace) -> anyhow::Result<Sockets> {
+    let (root, inode) = (Path::new("/"), namespace.inode);
+    match source {
+        SourceArg::SockDiag => namespace.run(|| Sockets::sock_diag(inode)),
+        SourceArg::Proc => namespace.run(|| Sockets::proc(root, inode)),
+        SourceArg::Auto | SourceArg::Iter => namespace.run(|| Sockets::open(root, inode)),
+    }
 }
 
 /// Adds `socket` to `builder`, if one of the processes that hold it matches `filter`.

@@ -1,5 +1,6 @@
 //! The owner of an open socket, also if several processes hold it.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -45,6 +46,18 @@ pub struct Holder {
     pub process: Process,
     /// Its descriptors of the socket, in ascending order.
     pub fds: Vec<u32>,
+}
+
+impl fmt::Display for Holder {
+    /// `nginx[812]:6,7`: the process and its descriptors.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.process)?;
+        for (index, fd) in self.fds.iter().enumerate() {
+            let before = if index == 0 { ':' } else { ',' };
+            write!(f, "{before}{fd}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Which of the processes that hold a socket to show.

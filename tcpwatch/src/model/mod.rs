@@ -14,6 +14,7 @@ pub mod latency;
 pub mod leaks;
 pub mod ports;
 pub mod snapshot;
+pub mod socket_list;
 pub mod stat;
 #[cfg(test)]
 pub(crate) mod test_rng;

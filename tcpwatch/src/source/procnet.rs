@@ -12,7 +12,7 @@ use std::path::Path;
 use tcpwatch_common::ledger::Pass;
 use tcpwatch_common::{StateSet, TcpState};
 
-use crate::input::socket::{Address, Family, Kind, Socket};
+use crate::input::socket::{Address, Detail, Family, Kind, Socket};
 use crate::model::counts;
 
 /// Bytes to read at a time. The kernel returns about a page.
@@ -50,6 +50,25 @@ impl ProcNet {
     /// # Errors
     /// The error of pread(2), or a line that is not a socket.
     pub fn walk(&mut self, states: StateSet, mut visit: impl FnMut(&Socket)) -> io::Result<()> {
+        self.each(states, |socket, _| visit(socket))
+    }
+
+    /// As [`Self::walk`], with the queues. How many connections the accept queue of a listener takes is not shown.
+    ///
+    /// # Errors
+    /// As [`Self::walk`].
+    pub fn walk_with_queues(&mut self, states: StateSet, mut visit: impl FnMut(&Detail)) -> io::Result<()> {
+        self.each(states, |socket, line| {
+            let (send, receive) = queues(line).unzip();
+            visit(&Detail {
+                receive_queue: receive,
+                send_queue: send.filter(|_| socket.state != TcpState::Listen),
+                ..Detail::from_socket(*socket)
+            });
+        })
+    }
+
+    fn each(&mut self, states: StateSet, mut visit: impl FnMut(&Socket, &[u8])) -> io::Result<()> {
         for (family, table) in &self.tables {
             let mut heading = true;
             lines(table, &mut self.buffer, |line| {
@@ -58,7 +77,7 @@ impl ProcNet {
                 }
                 let socket = parse(line, *family, self.netns).ok_or_else(|| not_a_socket(line))?;
                 if states.contains(socket.state) {
-                    visit(&socket);
+                    visit(&socket, line);
                 }
                 Ok(())
             })?;
@@ -126,18 +145,19 @@ pub(super) fn each(table: &File, family: Family, most: u64, mut visit: impl FnMu
         left = left
             .checked_sub(line.len() as u64)
             .ok_or_else(|| io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {} MiB", most >> 20)))?;
-        if let Some((socket, waiting)) = parse(line, family, 0).zip(waiting(line)) {
-            visit(&socket, waiting);
+        if let Some((socket, (_, waiting))) = parse(line, family, 0).zip(queues(line)) {
+            visit(&socket, waiting.into());
         }
         Ok(())
     })
 }
 
-/// The `rx_queue` of a line: for a listener, the length of its accept queue.
-fn waiting(line: &[u8]) -> Option<u64> {
+/// The `tx_queue` and the `rx_queue` of a line. For a listener, the latter is the length of its accept queue.
+fn queues(line: &[u8]) -> Option<(u32, u32)> {
     let queues = std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(4)?;
-    let (_, waiting) = queues.split_once(':')?;
-    u64::from_str_radix(waiting, 16).ok()
+    let (send, receive) = queues.split_once(':')?;
+    let number = |text| u32::from_str_radix(text, 16).ok();
+    Some((number(send)?, number(receive)?))
 }
 
 /// Parses a line: `sl local:port remote:port st tx:rx timer:when retransmits uid timeout inode references ...`.

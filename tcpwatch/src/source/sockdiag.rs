@@ -94,6 +94,19 @@ impl SockDiag {
         })
     }
 
+    /// Like [`Self::walk`], with the queues, which costs no more.
+    ///
+    /// # Errors
+    /// The error of recv(2), or the error in the kernel's answer.
+    pub fn walk_with_queues(&mut self, states: StateSet, mut visit: impl FnMut(&Detail)) -> io::Result<()> {
+        let netns = self.netns;
+        self.each(states, |payload| {
+            if let Some(detail) = message::detail(payload, netns) {
+                visit(&detail);
+            }
+        })
+    }
+
     /// Like [`Self::walk`], with all details that the kernel shows.
     ///
     /// # Errors

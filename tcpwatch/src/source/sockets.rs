@@ -108,6 +108,21 @@ impl Sockets {
         }
     }
 
+    /// Calls `visit` for every socket in `states`, of both families, in any order, with its queues.
+    ///
+    /// # Errors
+    /// The error of the kernel.
+    pub fn walk_with_queues(&mut self, states: StateSet, visit: impl FnMut(&Detail)) -> anyhow::Result<()> {
+        match self {
+            Self::SockDiag(reader) => reader
+                .walk_with_queues(states, visit)
+                .context("cannot dump the sockets over netlink"),
+            Self::Proc { tables, .. } => tables
+                .walk_with_queues(states, visit)
+                .context("cannot read /proc/net/tcp"),
+        }
+    }
+
     /// Calls `visit` for every socket in `states`, of both families, in any order, with all details that this reader has.
     ///
     /// # Errors

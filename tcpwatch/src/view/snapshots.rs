@@ -23,7 +23,7 @@ use crate::input::owner::{Comm, Owner, Process};
 use crate::input::ports::ends::Ends;
 use crate::input::ports::reuse::TwReuse;
 use crate::input::socket::{Address, Family, Kind, Socket};
-use crate::input::socket_owner::{SocketOwner, Unseen};
+use crate::input::socket_owner::{Holder, SocketOwner, Unseen};
 use crate::input::{Connection, Opened, Transition};
 use crate::model::burst::Burst;
 use crate::model::churn::{Churn, ChurnFrame, Opener, Route, Tally};
@@ -33,7 +33,8 @@ use crate::model::frame::Frame;
 use crate::model::latency::LatencyFrame;
 use crate::model::leaks::states;
 use crate::model::ports::row::{Limit, Row};
-use crate::model::snapshot::{GroupBy, Origin, Snapshot, SnapshotBuilder};
+use crate::model::snapshot::{GroupBy, KeyPart, Origin, Snapshot, SnapshotBuilder};
+use crate::model::socket_list::{ListedSocket, SocketList};
 use crate::model::stat::{StatFrame, TimeWait};
 use crate::model::trace::{TraceRow, TraceRows, TraceTotals};
 
@@ -268,6 +269,91 @@ fn snapshot_of(name: &[u8], by: &[GroupBy]) -> Snapshot {
         }),
         ..snapshot
     }
+}
+
+/// Sockets of processes called `name`: a listener that two hold, one in a container, one whose owner is unknown, and one without.
+fn list_of(name: &[u8]) -> SocketList {
+    let snapshot = snapshot_of(name, &[GroupBy::Process, GroupBy::Cgroup]);
+    let owner = |part: usize| {
+        snapshot.groups.iter().find_map(|group| match &group.key[part] {
+            KeyPart::Process(process) => process.clone(),
+            _ => None,
+        })
+    };
+    let cgroup = snapshot.groups.iter().find_map(|group| match &group.key[1] {
+        KeyPart::Cgroup(cgroup) => cgroup.clone(),
+        _ => None,
+    });
+    let holder = |pid, fds: &[u32]| Holder {
+        process: Process {
+            pid: NonZeroU32::new(pid),
+            comm: Comm::new(name),
+        },
+        fds: fds.to_vec(),
+    };
+    let socket = |state, lport, remote: &str, rport, inode| Socket {
+        family: Family::Ipv6,
+        state,
+        kind: Some(Kind::Full),
+        local: Address::new("::".parse().unwrap(), 0),
+        lport,
+        remote: Address::new(remote.parse().unwrap(), 0),
+        rport,
+        uid: Some(33),
+        inode: NonZeroU32::new(inode),
+        netns: 4_026_531_840,
+    };
+    let listed = |socket, queues: [u32; 2], holders: Vec<Holder>| ListedSocket {
+        socket,
+        receive_queue: Some(queues[0]),
+        send_queue: Some(queues[1]).filter(|queue| *queue > 0),
+        owner: SocketOwner {
+            process: owner(0).filter(|_| !holders.is_empty()),
+            cgroup: cgroup.clone().filter(|_| holders.len() == 1),
+        },
+        holders,
+    };
+    SocketList {
+        time: Timestamp::UNIX_EPOCH,
+        netns: None,
+        origin: Origin::SockDiag,
+        sockets: vec![
+            listed(
+                socket(TcpState::Established, 8080, "2001:db8::7", 40_000, 7),
+                [1_234, 5],
+                vec![holder(4_194_304, &[9])],
+            ),
+            listed(
+                socket(TcpState::TimeWait, 8080, "10.0.3.17", 40_001, 0),
+                [0, 1],
+                Vec::new(),
+            ),
+            listed(
+                socket(TcpState::CloseWait, 8080, "10.0.3.17", 40_002, 9),
+                [1, 1],
+                Vec::new(),
+            ),
+            listed(
+                socket(TcpState::Listen, 8080, "::", 0, 8),
+                [0, 0],
+                vec![holder(812, &[6, 7]), holder(4_194_304, &[6])],
+            ),
+        ],
+        left_out: 12_345,
+        unseen: snapshot.unseen.unwrap(),
+    }
+}
+
+#[test]
+fn socket_list() {
+    let list = list_of(b"nginx");
+    let scope = ["all network namespaces".to_owned()];
+    assert_snapshot!(
+        "socket_list.text",
+        written(|out| text::socket_list::write(out, &list, &scope, screen()))
+    );
+    assert_snapshot!("socket_list.json", written(|out| json::socket_list::write(out, &list)));
+    assert_snapshot!("socket_list.csv", written(|out| csv::socket_list::write(out, &list)));
 }
 
 /// What `write` wrote.

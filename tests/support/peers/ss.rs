@@ -115,6 +115,49 @@ pub(crate) fn holders() -> Vec<Vec<u32>> {
     rows
 }
 
+/// One line of `ss -tanp`.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Listed {
+    /// tcpwatch's key of the state.
+    pub(crate) state: String,
+    /// `Recv-Q` and `Send-Q`.
+    pub(crate) queues: [Option<u32>; 2],
+    pub(crate) local: (IpAddr, u16),
+    pub(crate) remote: (IpAddr, u16),
+    /// Process and descriptor of everybody who holds it.
+    pub(crate) holders: Vec<(u32, u32)>,
+}
+
+/// Every TCP socket of this network namespace with its holders, in order.
+pub(crate) fn listed() -> Vec<Listed> {
+    let mut rows = Vec::new();
+    for flag in ["-4", "-6"] {
+        let text = run("ss", &[flag, "-tanHpO"]);
+        rows.extend(text.lines().map(|line| {
+            let Row {
+                state, local, remote, ..
+            } = parse(line, flag == "-6");
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            let number = |text: &str| text.split([',', ')']).next().and_then(|number| number.parse().ok());
+            let mut holders: Vec<(u32, u32)> = line
+                .split("pid=")
+                .skip(1)
+                .filter_map(|rest| Some((number(rest)?, number(rest.split_once("fd=")?.1)?)))
+                .collect();
+            holders.sort_unstable();
+            Listed {
+                state: state.to_owned(),
+                queues: [1, 2].map(|column| columns[column].parse().ok()),
+                local,
+                remote,
+                holders,
+            }
+        }));
+    }
+    rows.sort_unstable();
+    rows
+}
+
 /// Closes by the administrator's hand (`ss -K`) the sockets `filter` describes.
 pub(crate) fn kill(filter: &[&str]) {
     run("ss", &[&["-K"], filter].concat());

@@ -7,5 +7,6 @@ pub mod latency;
 pub mod leaks;
 pub mod life;
 pub mod snapshot;
+pub mod socket_list;
 pub mod stat;
 pub mod trace;

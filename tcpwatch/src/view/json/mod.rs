@@ -9,5 +9,6 @@ pub mod leaks;
 pub mod life;
 pub(crate) mod line;
 pub mod snapshot;
+pub mod socket_list;
 pub mod stat;
 pub mod trace;

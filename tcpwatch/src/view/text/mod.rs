@@ -18,6 +18,7 @@ pub mod life;
 mod opened_by;
 mod owner;
 pub mod snapshot;
+pub mod socket_list;
 pub mod stat;
 pub mod trace;
 mod wrap;

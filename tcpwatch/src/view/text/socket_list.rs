@@ -1,0 +1,109 @@
+//! `snapshot --list` as text: a line a socket, with the columns of `ss -tanp`.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+
+use super::fit::{padded, width, write_prose, write_row};
+use crate::input::socket::Address;
+use crate::model::format::{UNKNOWN, several, thousands};
+use crate::model::socket_list::{ListedSocket, SocketList};
+use crate::view::screen::Screen;
+use crate::view::words;
+
+/// Shown where a socket has no owner: it is half-open, not accepted yet, closed, or in TIME_WAIT.
+const NONE: &str = "·";
+
+/// Headings, and whether the column is of numbers.
+const HEADINGS: [(&str, bool); 6] = [
+    ("state", false),
+    ("recv-q", true),
+    ("send-q", true),
+    ("local", false),
+    ("remote", false),
+    ("owner", false),
+];
+
+/// Writes `list`; `scope` are the filter and the namespaces in words. With several namespaces, the first column is the namespace.
+///
+/// # Errors
+/// `out` cannot be written to.
+pub fn write(out: &mut impl Write, list: &SocketList, scope: &[String], screen: Screen) -> io::Result<()> {
+    let total = (list.sockets.len() + list.left_out) as u64;
+    let mut heading = scope.to_vec();
+    heading.push(several(total, "connection", "connections"));
+    write_prose(&heading.join(", "), 0, screen, out)?;
+    if !list.sockets.is_empty() {
+        write_table(out, list, screen)?;
+    }
+    if list.left_out > 0 {
+        writeln!(out, "and {} more", thousands(list.left_out as u64))?;
+    }
+    match words::unseen(&list.unseen) {
+        Some(unseen) => write_prose(&unseen, 0, screen, out),
+        None => Ok(()),
+    }
+}
+
+fn write_table(out: &mut impl Write, list: &SocketList, screen: Screen) -> io::Result<()> {
+    let is_several = list.netns.is_none();
+    let headings = [("netns", true)].into_iter().filter(|_| is_several).chain(HEADINGS);
+    let headings: Vec<(&str, bool)> = headings.collect();
+    let rows: Vec<Vec<String>> = list.sockets.iter().map(|listed| cells(listed, is_several)).collect();
+    let widths: Vec<usize> = (0..headings.len())
+        .map(|column| {
+            let cells = rows.iter().map(|row| width(&row[column]));
+            cells.max().unwrap_or(0).max(headings[column].0.len())
+        })
+        .collect();
+    let line = |cells: &[String]| {
+        let columns = cells.iter().zip(&headings).zip(&widths);
+        let columns = columns.map(|((cell, (_, is_number)), &columns)| match is_number {
+            true => format!("{:blanks$}{cell}", "", blanks = columns - width(cell)),
+            false => padded(cell, columns),
+        });
+        columns.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let names: Vec<String> = headings.iter().map(|(name, _)| (*name).to_owned()).collect();
+    write_row(&line(&names), screen, out)?;
+    rows.iter().try_for_each(|row| write_row(&line(row), screen, out))
+}
+
+fn cells(listed: &ListedSocket, with_netns: bool) -> Vec<String> {
+    let socket = &listed.socket;
+    let queue = |bytes: Option<u32>| bytes.map_or_else(|| UNKNOWN.to_owned(), |bytes| bytes.to_string());
+    let mut cells = Vec::new();
+    if with_netns {
+        cells.push(socket.netns.to_string());
+    }
+    cells.extend([
+        socket.state.name().to_owned(),
+        queue(listed.receive_queue),
+        queue(listed.send_queue),
+        endpoint(&socket.local, socket.lport),
+        endpoint(&socket.remote, socket.rport),
+        owner(listed),
+    ]);
+    cells
+}
+
+/// `10.0.0.1:80`, `[::1]:80`; a port that is not set is `*`, as `ss` shows it.
+fn endpoint(address: &Address, port: u16) -> String {
+    let port = if port == 0 { "*".to_owned() } else { port.to_string() };
+    match address.ip {
+        IpAddr::V4(_) => format!("{address}:{port}"),
+        IpAddr::V6(_) => format!("[{address}]:{port}"),
+    }
+}
+
+/// All who hold the socket, with its descriptors, and the container: `nginx[812]:6 nginx[813]:6 docker:0123456789ab`.
+fn owner(listed: &ListedSocket) -> String {
+    if listed.holders.is_empty() {
+        let is_held = listed.socket.inode.is_some();
+        return if is_held { UNKNOWN } else { NONE }.to_owned();
+    }
+    let holders = listed.holders.iter().map(ToString::to_string);
+    let cgroup = listed.owner.cgroup.as_deref();
+    let container = cgroup.and_then(|cgroup| cgroup.container.as_ref());
+    let words: Vec<String> = holders.chain(container.map(ToString::to_string)).collect();
+    words.join(" ")
+}
