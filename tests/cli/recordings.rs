@@ -27,7 +27,7 @@ fn what_is_no_recording_is_refused_in_one_line() {
         Some("00000000 {\"run\":{\"format\":9,\"of\":\"the future\"}}\n"),
     );
     for (name, why) in [
-        ("missing", "has no index"),
+        ("missing", "it does not exist"),
         ("none", "has no index"),
         ("empty", "its index is empty"),
         ("noise", "line 1 of its index"),
@@ -75,5 +75,5 @@ fn completions_and_manual_pages_name_all_commands() {
     ] {
         assert!(page.contains(command), "{command}: {page}");
     }
-    finish(&nobody.tcpwatch(&["man", "nonsense"])).refuses(1, "nonsense: no such command");
+    finish(&nobody.tcpwatch(&["man", "nonsense"])).refuses(2, "nonsense: no such command");
 }

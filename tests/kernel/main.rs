@@ -54,4 +54,5 @@ mod snapshot;
 mod stacks;
 mod strangers;
 mod time_wait;
+mod time_zone;
 mod timens;

@@ -218,7 +218,7 @@ impl Ended {
 }
 
 /// How the line on stderr ends.
-const DROPPED: &str = " lines of the output were dropped: its reader was too slow";
+const DROPPED: &str = " rows of the output were dropped: its reader was too slow";
 
 fn ends_by_a_signal(hook: Hook) {
     for (form, signal) in [("json", Signal::INT), ("text", Signal::TERM), ("csv", Signal::INT)] {

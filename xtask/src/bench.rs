@@ -97,7 +97,6 @@ enum Part {
 
 /// What this program starts itself as.
 #[derive(Subcommand)]
-#[command(hide = true)]
 enum Stage {
     /// As root: makes namespaces, and waits for what runs inside
     #[command(hide = true)]

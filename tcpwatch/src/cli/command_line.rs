@@ -25,6 +25,17 @@ pub enum Refusal {
 /// # Errors
 /// They are wrong, or ask for help.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Refusal> {
+    let cli = read(args)?;
+    if matches!(cli.command, Some(Command::Export(_))) {
+        return Err(Refusal::Wrong(
+            "export is of a recording; try tcpwatch replay DIR export -w OUT".into(),
+        ));
+    }
+    Ok(cli)
+}
+
+/// The same, for `args` of which the command may be of a recording.
+pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Refusal> {
     let args = command_first(args).map_err(Refusal::Wrong)?;
     let mut cli = Cli::read(args).map_err(|error| {
         if error.use_stderr() {
@@ -116,6 +127,16 @@ fn takes_value(cli: &clap::Command, is_it: impl Fn(&Arg) -> bool) -> bool {
         .chain([cli])
         .flat_map(clap::Command::get_arguments);
     options.any(|option| is_it(option) && option.get_action().takes_values())
+}
+
+/// Checks that there is a command `word`.
+pub(super) fn ensure_command(word: &str) -> Result<(), String> {
+    let cli = parser();
+    if names(&cli).any(|name| name == word) {
+        Ok(())
+    } else {
+        Err(no_such_command(&cli, word))
+    }
 }
 
 fn no_such_command(cli: &clap::Command, word: &str) -> String {

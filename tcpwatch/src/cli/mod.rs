@@ -94,16 +94,16 @@ impl Cli {
         Self::from_arg_matches_mut(&mut matches)
     }
 
-    /// The filter of a command that watches.
-    pub fn filter_mut(&mut self) -> Option<&mut FilterArgs> {
+    /// What the commands that watch have in common; `None` for one of the others.
+    pub fn common_mut(&mut self) -> Option<&mut Common> {
         Some(match &mut self.command {
-            Some(Command::Trace(args) | Command::Life(args)) => &mut args.common.filter,
-            Some(Command::Stat(args)) => &mut args.common.filter,
-            Some(Command::Churn(args)) => &mut args.common.filter,
-            Some(Command::Latency(args)) => &mut args.common.filter,
-            Some(Command::Leaks(args)) => &mut args.common.filter,
-            Some(Command::Record(args)) => &mut args.common.filter,
-            None => &mut self.stat.common.filter,
+            Some(Command::Trace(args) | Command::Life(args)) => &mut args.common,
+            Some(Command::Stat(args)) => &mut args.common,
+            Some(Command::Churn(args)) => &mut args.common,
+            Some(Command::Latency(args)) => &mut args.common,
+            Some(Command::Leaks(args)) => &mut args.common,
+            Some(Command::Record(args)) => &mut args.common,
+            None => &mut self.stat.common,
             _ => return None,
         })
     }
@@ -119,15 +119,13 @@ impl Cli {
                 | Command::Explain(_)
                 | Command::Export(_)
                 | Command::Completions(_)
-                | Command::Man(_)
                 | Command::Symboliser,
             ) => return Ok(()),
-            Some(Command::Replay(args)) => {
-                return match args.shown() {
-                    Some(Err(Refusal::Wrong(message))) => Err(message),
-                    _ => Ok(()),
-                };
+            Some(Command::Man(args)) => {
+                let name = args.command.as_deref();
+                return name.map_or(Ok(()), command_line::ensure_command);
             }
+            Some(Command::Replay(args)) => return args.check(),
             Some(Command::Snapshot(args)) => {
                 args.check()?;
                 ("snapshot", &args.filter)
@@ -179,7 +177,7 @@ pub enum Command {
     /// Show a recording made by record or with --record, as the run was shown or by another command. Needs no root
     Replay(ReplayArgs),
     /// Write a recording to files that other tools open: tcpwatch replay DIR export -w OUT
-    #[command(hide = true)]
+    #[command(hide = true, override_usage = "tcpwatch replay <DIR> export [OPTIONS] --write <OUT>")]
     Export(ExportArgs),
     /// Count or group the sockets that exist now. Needs no root
     Snapshot(SnapshotArgs),
@@ -285,7 +283,7 @@ pub struct Common {
 /// The arguments of `stat`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct StatArgs {
-    /// Seconds between rows (or 500ms, 2m)
+    /// Seconds between rows (or 500ms, 2m) [default: 1]
     pub interval: Option<Interval>,
     /// Number of rows to print, including the first
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
@@ -347,10 +345,10 @@ pub struct LeaksArgs {
     /// Scan repeatedly, with this time between scans. Without --watch and -d, leaks scans once
     #[arg(long, value_name = "TIME")]
     pub watch: Option<Interval>,
-    /// Show the user stack that accepted or connected each socket (new sockets only)
+    /// Show the user stack that accepted or connected each socket (new sockets only; with --watch or -d)
     #[arg(long)]
     pub stacks: bool,
-    /// Exit with code 3 if a group of the last scan is LEAK or UNREAD
+    /// Exit with code 3 if a group of the last scan is LEAK or UNREAD (with --watch or -d)
     #[arg(long)]
     pub fail_if_leak: bool,
     /// Options of every command that watches.
@@ -460,7 +458,7 @@ pub struct ReplayArgs {
     /// Replace addresses, names and paths by pseudonyms
     #[arg(long)]
     pub redact: bool,
-    /// The command to show it by, with its arguments [default: those of the recorded run]
+    /// The command to show it by, with its arguments, or export -w OUT [default: the command of the recorded run]
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
@@ -540,9 +538,28 @@ impl ReplayArgs {
             return None;
         }
         let name = OsString::from("tcpwatch");
-        Some(command_line::parse(
+        Some(command_line::read(
             [name].into_iter().chain(self.command.iter().cloned()),
         ))
+    }
+
+    /// Checks what clap cannot check.
+    fn check(&self) -> Result<(), String> {
+        let mut cli = match self.shown() {
+            Some(Ok(cli)) => cli,
+            Some(Err(Refusal::Wrong(message))) => return Err(message),
+            Some(Err(Refusal::Help(_))) | None => return Ok(()),
+        };
+        if matches!(cli.command, Some(Command::Export(_))) {
+            return Ok(());
+        }
+        let Some(common) = cli.common_mut() else {
+            return Err("replay shows stat, trace, life, churn, latency and leaks alone; try replay DIR stat".into());
+        };
+        if common.watch.duration.is_some() || common.watch.record.is_some() {
+            return Err("replay shows the whole run and records nothing; try without -d and --record".into());
+        }
+        Ok(())
     }
 }
 
@@ -567,13 +584,13 @@ pub struct SnapshotArgs {
     /// Group sockets by this; can be repeated
     #[arg(long, value_enum, value_name = "KEY")]
     pub by: Vec<GroupBy>,
-    /// List the connections, as ss -tanp does
+    /// List the sockets, as ss -tanp does
     #[arg(long, conflicts_with = "by")]
     pub list: bool,
-    /// Print only the number of connections
+    /// Print only the number of sockets
     #[arg(long, conflicts_with_all = ["by", "list", "limit"])]
     pub count: bool,
-    /// Show the N largest groups, and the others as one; or the first N connections of --list
+    /// Show the N largest groups, and the others as one; or the first N sockets of --list [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
     /// How to read the sockets

@@ -18,7 +18,7 @@ pub fn run(args: &ManArgs, mut out: &mut dyn Write) -> Result<()> {
     command.build();
     if let Some(name) = &args.command {
         let found = command.find_subcommand(name).cloned();
-        command = found.with_context(|| format!("{name}: no such command; try tcpwatch --help"))?;
+        command = found.with_context(|| format!("{name}: no such command"))?;
     }
     Man::new(command).render(&mut out).context(OUTPUT)
 }

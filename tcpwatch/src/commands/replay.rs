@@ -35,11 +35,7 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write) -> Result<Outcome> {
             ..
         })) => return export(&mut recording, &args, out),
         Some(Ok(cli)) => {
-            let wanted = plan(&cli).context("replay shows stat, trace, life, churn, latency and leaks alone")?;
-            ensure!(
-                wanted.record.is_none() && wanted.duration.is_none(),
-                "replay shows the whole run and records nothing; try without -d and --record"
-            );
+            let wanted = plan(&cli).context("it is no command that watches")?;
             let intervals = served(&has, &wanted).map_err(|missing| {
                 let by = recording.header().args.join(" ");
                 let by = Escaped(by.as_bytes());
@@ -75,11 +71,12 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write) -> Result<Outcome> {
 /// Takes names out of the filter of `cli`, which is shown, and which pseudonyms do not match. A recording of the filter `recorded` has
 /// only what that selects.
 fn redact_filter(cli: &mut Cli, recorded: &Filter) -> Result<()> {
-    let Some(args) = cli.filter_mut() else { return Ok(()) };
+    let Some(common) = cli.common_mut() else { return Ok(()) };
+    let args = &mut common.filter;
     let has_names = !args.comm.is_empty() || !args.cgroup.is_empty();
     ensure!(
         args.local.is_empty() && args.remote.is_empty() && (!has_names || args.to_filter().owner == recorded.owner),
-        "--redact shows no pseudonyms for the addresses, names or cgroups of a filter; try --redact export, or without the filter"
+        "--redact takes no filter by address, name or cgroup; try --redact export, or without the filter"
     );
     args.comm.clear();
     args.cgroup.clear();

@@ -3,12 +3,22 @@
 use std::io::Write;
 
 use anyhow::Result;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 use tcpwatch_common::ABI_VERSION;
 
 use crate::source::ebpf::{self, Features};
 use crate::view::Output;
 use crate::view::json::line;
+
+/// The version as JSON.
+#[derive(Serialize)]
+struct VersionObject {
+    schema: &'static str,
+    version: &'static str,
+    #[serde(flatten)]
+    details: Option<Value>,
+}
 
 /// Prints the version. With `verbose`, also the BPF object and the features of this kernel.
 ///
@@ -16,9 +26,14 @@ use crate::view::json::line;
 /// `out` cannot be written to.
 pub fn run(verbose: bool, output: Output, out: &mut impl Write) -> Result<()> {
     let version = env!("CARGO_PKG_VERSION");
+    let object = VersionObject {
+        schema: "tcpwatch.version/1",
+        version,
+        details: None,
+    };
     if !verbose {
         match output {
-            Output::Json => line::write(out, &json!({"schema": "tcpwatch.version/1", "version": version}))?,
+            Output::Json => line::write(out, &object)?,
             Output::Text | Output::Csv => writeln!(out, "tcpwatch {version}")?,
         }
         return Ok(());
@@ -28,9 +43,7 @@ pub fn run(verbose: bool, output: Output, out: &mut impl Write) -> Result<()> {
     let features = ebpf::survey();
     let hook = features.hook();
     if output == Output::Json {
-        let line = json!({
-            "schema": "tcpwatch.version/1",
-            "version": version,
+        let details = json!({
             "object": {"bytes": size, "built_with": built_with},
             "abi": ABI_VERSION,
             "kernel": rustix::system::uname().release().to_string_lossy(),
@@ -41,7 +54,11 @@ pub fn run(verbose: bool, output: Output, out: &mut impl Write) -> Result<()> {
                 "reason": feature.off,
             })).collect::<Vec<_>>(),
         });
-        return Ok(line::write(out, &line)?);
+        let object = VersionObject {
+            details: Some(details),
+            ..object
+        };
+        return Ok(line::write(out, &object)?);
     }
     writeln!(out, "tcpwatch {version}")?;
     writeln!(out, "object: {size} bytes, built with {built_with}")?;

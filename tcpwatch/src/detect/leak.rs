@@ -273,7 +273,7 @@ fn verdict_advice(group: &Group) -> Vec<String> {
                 |name| format!("a connection that {} opened", Escaped(name.as_bytes())),
             );
             let mut steps = vec![format!(
-                "find where {app} is done with {opened} and does not close it (an error path, a thread that returns), and close the \
+                "find the path in {app} that finishes with {opened} and does not close it (an error path, a thread that returns), and close the \
                  descriptor there"
             )];
             if group.holders.len() > 1 {

@@ -46,7 +46,7 @@ impl Detector for OrphanLimit {
         }
         let there = match (orphans.now, orphans.limit) {
             (Some(now), Some(limit)) => format!(
-                "{} orphans of {} there may be, {}",
+                "{} orphans of at most {}, {}",
                 thousands(now),
                 thousands(limit),
                 percent(share(now, limit))
@@ -134,7 +134,7 @@ mod tests {
         let finding = one(inspect(&frame(2048, Some(8192), 0, 0)));
         assert_eq!(
             finding.title,
-            "2,048 orphans of 8,192 there may be, 25 %; none was given up yet, from 4,096 on those whose peer does not answer may be \
+            "2,048 orphans of at most 8,192, 25 %; none was given up yet, from 4,096 on those whose peer does not answer may be \
              reset, and from 2,048 on where an ICMP error came too"
         );
         assert_eq!((finding.severity, finding.advice.len()), (Severity::Info, 3));
@@ -145,7 +145,7 @@ mod tests {
         let finding = one(inspect(&frame(8000, Some(8192), 12, 0)));
         assert_eq!(
             finding.title,
-            "the kernel gave up 12 orphans in 10.0 s, for they were too many: 8,000 orphans of 8,192 there may be, 98 %"
+            "the kernel gave up 12 orphans in 10.0 s, for they were too many: 8,000 orphans of at most 8,192, 98 %"
         );
         assert_eq!(finding.severity, Severity::Critical);
         let finding = one(inspect(&frame(10, None, 12, 3)));

@@ -117,7 +117,7 @@ fn ports_finding(churn: &ChurnFrame, row: &Row, taken: Option<f64>, failed: Opti
     let when = match row.exhausted_in_s {
         Some(_) if is_out => format!("none is left of the {ports}"),
         None if failed > Some(0) => format!("none was left of the {ports}"),
-        Some(seconds) => format!("{ports} are full in about {seconds:.0} s{limit} at this rate"),
+        Some(seconds) => format!("{ports} are full in about {seconds:.0} s{limit} at the rate of the last 10 s"),
         None => format!("{ports} run low"),
     };
     // Where a connect found none, a port in TIME_WAIT is not as good as a free one.
@@ -442,7 +442,7 @@ mod tests {
         let finding = one(inspect(vec![row(500, Some(12.4), None)], vec![route(500, 0)]));
         assert_eq!(
             finding.title,
-            "local ports from 10.0.0.1 to 10.0.0.9:80 are full in about 12 s at this rate: 500 of 1,000 held, 50 %, 490 by TIME_WAIT"
+            "local ports from 10.0.0.1 to 10.0.0.9:80 are full in about 12 s at the rate of the last 10 s: 500 of 1,000 held, 50 %, 490 by TIME_WAIT"
         );
         assert_eq!(finding.severity, Severity::Critical);
         assert_eq!(finding.owner.map(|owner| owner.to_string()).as_deref(), Some("app[7]"));

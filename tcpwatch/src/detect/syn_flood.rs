@@ -79,7 +79,7 @@ impl Detector for SynFlood {
 /// SYNs that found the queue of their listener full, and got no cookie.
 fn queue_full(stat: &StatFrame, dropped: u64, severity: Severity) -> Finding {
     let title = format!(
-        "{} dropped {}, for too many connections of their listener were half-open, and SYN cookies are off",
+        "{} dropped {}, because too many connections of their listener were half-open, and SYN cookies are off",
         several(dropped, "SYN was", "SYNs were"),
         within(stat)
     );
@@ -109,7 +109,7 @@ fn answered_with_cookies(stat: &StatFrame, sent: u64, are_many: bool) -> Finding
         None => ", or net.ipv4.tcp_syncookies is 2 there",
     };
     let title = format!(
-        "{} answered with a cookie {}, for too many connections of their listener were half-open{perhaps}; {} came back",
+        "{} answered with a cookie {}, because too many connections of their listener were half-open{perhaps}; {} came back",
         several(sent, "SYN was", "SYNs were"),
         within(stat),
         several(answered, "valid cookie", "valid cookies")
@@ -234,7 +234,7 @@ mod tests {
         let finding = one(with(&counts(3), 128, settings(1, 2048)));
         assert_eq!(
             finding.title,
-            "4,000 SYNs were answered with a cookie in 10.0 s, for too many connections of their listener were half-open; \
+            "4,000 SYNs were answered with a cookie in 10.0 s, because too many connections of their listener were half-open; \
              3 valid cookies came back"
         );
         assert_eq!(

@@ -36,7 +36,7 @@ impl Detector for TimeWaitOverflow {
         let known = |count: Option<u64>| count.map_or_else(|| "?".into(), thousands);
         let place = fullest.filter(|_| stat.namespace.is_none());
         let there = format!(
-            "{}{} of {} there may be, {}",
+            "{}{} of at most {}, {}",
             place.map_or_else(String::new, |fullest| format!(
                 "in network namespace {} ",
                 fullest.netns
@@ -134,7 +134,7 @@ mod tests {
         let finding = one(inspect(&frame(Some(1_204), 8_192, Some(8_192), 2_796)));
         assert_eq!(
             finding.title,
-            "1,204 timewait sockets were refused in 10.0 s, and the connections closed at once: 8,192 of 8,192 there may be, 100 %"
+            "1,204 timewait sockets were refused in 10.0 s, and the connections closed at once: 8,192 of at most 8,192, 100 %"
         );
         assert_eq!(
             (finding.severity, finding.evidence("wanted")),
@@ -165,7 +165,7 @@ mod tests {
         assert!(
             several
                 .title
-                .ends_with("in network namespace 4026531840 8,192 of 8,192 there may be, 100 %"),
+                .ends_with("in network namespace 4026531840 8,192 of at most 8,192, 100 %"),
             "{}",
             several.title
         );

@@ -207,7 +207,7 @@ pub(super) fn crowd(frame: &HostFrame) -> Option<String> {
         format!(
             "{}, and {} of the cookies came back: queues of half-open connections were full of real clients",
             counter_text(frame, Counter::TcpReqQFullDoCookies),
-            in_percent(back, sent)
+            in_percent(back.min(sent), sent)
         )
     })
 }
@@ -312,7 +312,14 @@ pub(super) fn flood(frame: &HostFrame, findings: &mut Vec<Finding>) {
     );
     let mut advice = Vec::new();
     if let Some((sent, back)) = sent.zip(back).filter(|&(sent, _)| sent > 0) {
-        title = format!("{title}; {} of {} cookies came back", thousands(back), thousands(sent));
+        // An ACK that is sent again, as where the accept queue is full, brings its cookie again.
+        let again = if back > sent { ", some more than once" } else { "" };
+        let back = back.min(sent);
+        title = format!(
+            "{title}; {} of {} cookies came back{again}",
+            thousands(back),
+            thousands(sent)
+        );
         let part = in_percent(back, sent);
         advice.push(if reaches(back, sent, REAL) {
             let bounds = if is_old(frame) {

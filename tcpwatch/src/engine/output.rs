@@ -275,7 +275,7 @@ impl Output {
         if dropped > 0 && !self.shared.lock().has_failed() {
             let _ = writeln!(
                 io::stderr(),
-                "tcpwatch: {dropped} lines of the output were dropped: its reader was too slow"
+                "tcpwatch: {dropped} rows of the output were dropped: its reader was too slow"
             );
         }
         Ok(())

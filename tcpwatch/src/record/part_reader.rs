@@ -60,7 +60,12 @@ impl PartReader {
         let index = match open_regular(&path) {
             Ok(index) => index,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                bail!("{}: it has no index; try a directory made by --record", text())
+                let why = if dir.exists() {
+                    "it has no index"
+                } else {
+                    "it does not exist"
+                };
+                bail!("{}: {why}; try a directory made by --record", text())
             }
             Err(error) => return Err(error).with_context(text),
         };

@@ -38,6 +38,12 @@ pub(crate) fn finish_into(command: &Command, stdout: impl Into<Stdio>) -> Finish
         .args(["-s", "KILL", "120"])
         .arg(command.get_program())
         .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => bounded.env(name, value),
+            None => bounded.env_remove(name),
+        };
+    }
     bounded
         .env_remove("RUST_LOG")
         .stdin(Stdio::null())

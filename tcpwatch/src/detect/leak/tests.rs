@@ -384,7 +384,7 @@ fn an_inherited_socket_has_the_process_that_opened_it() {
     // A child that serves what its parent accepted knows what it has, and so does who has it still.
     for (pid, comm) in [(13, &b"app"[..]), (12, b"renamed")] {
         let told = advice(&scene(Some(60), &spread(0, 300), &[], held_by(pid, comm)));
-        assert!(told.starts_with("find where"), "{told}");
+        assert!(told.starts_with("find the path in"), "{told}");
     }
 }
 

@@ -260,6 +260,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
             happened: &[
                 "An ICMP error arrived, or the neighbour did not answer ARP: no route, no such host, or \
                 prohibited. The application gets EHOSTUNREACH or ENETUNREACH.",
+                "A connect for which this host itself has no route fails before a SYN is sent, and is not shown.",
             ],
             causes: &[
                 "A host in the same network is down.",

@@ -210,7 +210,7 @@ pub(super) fn text(state: TcpState) -> StateText {
                 waiting.",
             ],
             look: &[
-                "`tcpwatch leaks`: their owners, ages and descriptors; with `--stacks`, the line of code that \
+                "`tcpwatch leaks`: their owners, ages and descriptors; with `--watch 10s --stacks`, the line of code that \
                 opened them.",
                 "A restart of the process frees them. No sysctl does: neither tcp_fin_timeout nor tcp_tw_reuse \
                 affects CLOSE_WAIT.",

@@ -214,6 +214,7 @@ pub(super) fn text(ending: Ending) -> EndingText {
             happened: &[
                 "收到 ICMP 报文，或者邻居没有应答 ARP：没有路由、没有这台主机，或者被禁止。应用得到 \
                 EHOSTUNREACH 或 ENETUNREACH。",
+                "如果本机自己没有路由，connect() 在发出 SYN 之前就失败，这里看不到。",
             ],
             causes: &["同一网段内的主机宕机了。", "路由器没有路由，或者防火墙用 ICMP 拒绝。"],
             look: &[

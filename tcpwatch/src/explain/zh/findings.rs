@@ -26,7 +26,7 @@ pub(super) fn text(kind: FindingKind) -> FindingText {
                 服务已经停了。",
             ],
             to_do: &[
-                "`tcpwatch leaks --stacks`：找到打开这些连接的那行代码，再找出哪条路径没有关闭：出错、异常、提\
+                "`tcpwatch leaks --watch 10s --stacks`：找到打开这些连接的那行代码，再找出哪条路径没有关闭：出错、异常、提\
                 前返回。",
                 "让关闭跟随作用域：Python 的 with、Java 的 try-with-resources、Go 的 defer、Rust 的 Drop。",
                 "修复之前，重启进程可以释放；sysctl 不行，调大描述符上限也只是拖延。",

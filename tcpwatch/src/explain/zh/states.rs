@@ -187,7 +187,7 @@ pub(super) fn text(state: TcpState) -> StateText {
                 到结尾。大于 1：还有未读的数据。",
             ],
             look: &[
-                "`tcpwatch leaks`：属主、停留时间和描述符；加上 `--stacks` 还能看到是哪一行代码打开的。",
+                "`tcpwatch leaks`：属主、停留时间和描述符；加上 `--watch 10s --stacks` 还能看到是哪一行代码打开的。",
                 "重启进程可以释放它们，sysctl 不行：tcp_fin_timeout 和 tcp_tw_reuse 都与 CLOSE_WAIT 无关。",
             ],
         },

@@ -352,7 +352,7 @@ mod tests {
              LEAK       app[12]  :8080  CLOSE_WAIT  28 sockets, oldest 5 m 0 s, +4.0/min\n\
              \x20          the peer closed; app has read EOF and not closed the descriptor: fds 17-44\n\
              \x20          none of them was closed in the 60s watched; 1 other was closed after 40ms at most\n\
-             \x20          do: find where app is done with a connection and does not close it (an error path, a thread that returns), \
+             \x20          do: find the path in app that finishes with a connection and does not close it (an error path, a thread that returns), \
              and close the descriptor there; a restart frees them; a sysctl does not (explain close_wait)\n\
              \n"
         );

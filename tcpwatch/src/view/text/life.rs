@@ -23,7 +23,7 @@ fn widths(layout: Layout) -> Widths {
 }
 
 impl TextColumns for Connection {
-    const PLURAL: &'static str = "connections";
+    const NAMES: [&'static str; 2] = ["connection", "connections"];
 
     fn headings(layout: Layout) -> String {
         let mut line = String::new();

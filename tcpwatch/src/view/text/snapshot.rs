@@ -16,7 +16,7 @@ use crate::view::words;
 pub fn write(out: &mut impl Write, snapshot: &Snapshot, scope: &[String], screen: Screen) -> io::Result<()> {
     let total = snapshot.states.total();
     let mut heading = scope.to_vec();
-    heading.push(several(total, "connection", "connections"));
+    heading.push(several(total, "socket", "sockets"));
     if let Origin::Proc { refused: Some(why) } = &snapshot.origin {
         heading.push(format!("read from /proc/net/tcp: netlink refused ({why})"));
     }
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_table_has_columns_of_the_states_that_occur_and_a_line_for_the_other_groups() {
-        let want = "this network namespace, 1,415 connections\n\
+        let want = "this network namespace, 1,415 sockets\n\
             remote     total  ESTAB  TIME_WAIT  CLOSE_WAIT\n\
             10.0.3.17  1,311  1,290         12           9\n\
             10.0.3.22    101     83         18           ·\n\
@@ -105,8 +105,7 @@ mod tests {
 
     #[test]
     fn narrow_terminals_get_short_names_of_states() {
-        let want = "this network namespace, 1,415\n\
-            connections\n\
+        let want = "this network namespace, 1,415 sockets\n\
             remote     lport  total  estab  tw  clwt\n\
             10.0.3.17  8080   1,311  1,290  12     9\n\
             other (4)           104     83  21     ·\n";
@@ -145,7 +144,7 @@ mod tests {
         );
         let none = SnapshotBuilder::new(&[]).finish(Timestamp::UNIX_EPOCH, None, Origin::SockDiag, None);
         let none = text(&Snapshot { unseen, ..none }, 80);
-        assert_eq!(none, format!("this network namespace, 0 connections\n{line}"));
+        assert_eq!(none, format!("this network namespace, 0 sockets\n{line}"));
     }
 
     #[test]
@@ -155,10 +154,10 @@ mod tests {
         };
         let bars = text(&snapshot(&[], None, refused.clone()), 120);
         assert!(bars.starts_with(
-            "this network namespace, 1,415 connections, read from /proc/net/tcp: netlink refused (not permitted)\n  ESTAB"
+            "this network namespace, 1,415 sockets, read from /proc/net/tcp: netlink refused (not permitted)\n  ESTAB"
         ));
         let empty =
             SnapshotBuilder::new(&[GroupBy::Remote]).finish(Timestamp::UNIX_EPOCH, None, Origin::SockDiag, None);
-        assert_eq!(text(&empty, 80), "this network namespace, 0 connections\n");
+        assert_eq!(text(&empty, 80), "this network namespace, 0 sockets\n");
     }
 }

@@ -30,7 +30,7 @@ const HEADINGS: [(&str, bool); 6] = [
 pub fn write(out: &mut impl Write, list: &SocketList, scope: &[String], screen: Screen) -> io::Result<()> {
     let total = (list.sockets.len() + list.left_out) as u64;
     let mut heading = scope.to_vec();
-    heading.push(several(total, "connection", "connections"));
+    heading.push(several(total, "socket", "sockets"));
     write_prose(&heading.join(", "), 0, screen, out)?;
     if !list.sockets.is_empty() {
         write_table(out, list, screen)?;

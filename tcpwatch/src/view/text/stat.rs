@@ -73,7 +73,7 @@ impl ColumnGroup {
             Self::PerSecond => "per second",
             Self::TimeWait => "time_wait",
             Self::State(state) => state.key(),
-            Self::Events => "",
+            Self::Events => "ring",
         }
     }
 }

@@ -66,8 +66,8 @@ impl Layout {
 
 /// The text columns that only one kind of record has.
 pub trait TextColumns: TraceRecord {
-    /// The records in the plural, as in `4 transitions seen`.
-    const PLURAL: &'static str;
+    /// One record and several, as in `4 transitions seen`.
+    const NAMES: [&'static str; 2];
 
     /// Headings of the columns, padded to their widths.
     fn headings(layout: Layout) -> String;
@@ -99,7 +99,7 @@ impl Text {
 }
 
 impl TextColumns for Transition {
-    const PLURAL: &'static str = "transitions";
+    const NAMES: [&'static str; 2] = ["transition", "transitions"];
 
     fn headings(layout: Layout) -> String {
         match layout {
@@ -199,7 +199,8 @@ impl<T: TextColumns> TraceFormat<T> for Text {
             lost,
             missed,
         } = totals;
-        let mut text = format!("{seen} {} seen, {printed} shown, {lost} lost", T::PLURAL);
+        let name = T::NAMES[usize::from(*seen != 1)];
+        let mut text = format!("{seen} {name} seen, {printed} shown, {lost} lost");
         if *dropped > 0 {
             let _ = write!(text, ", {dropped} dropped");
         }
