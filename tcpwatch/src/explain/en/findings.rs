@@ -205,7 +205,7 @@ pub(super) fn text(kind: FindingKind) -> FindingText {
             ],
             to_do: &[
                 "`tcpwatch churn`: who fails, where, and how.",
-                "refused: nobody listens there. timeout_connect: SYNs are dropped. unreachable: no route, or \
+                "refused: nobody listens there. timeout_connect: SYNs are dropped. unreachable: a router has no route, or \
                 the host is down. no_port: see port_exhaustion.",
             ],
         },

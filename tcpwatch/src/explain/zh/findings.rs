@@ -179,7 +179,7 @@ pub(super) fn text(kind: FindingKind) -> FindingText {
             hurts: &["每次失败都意味着一个请求变慢或丢失。超时还会让一个线程或协程一直占着。"],
             to_do: &[
                 "`tcpwatch churn`：谁在失败，连的是哪里，怎样失败。",
-                "refused：那里没有监听。timeout_connect：SYN 被丢弃。unreachable：没有路由或主机宕机。no_port：\
+                "refused：那里没有监听。timeout_connect：SYN 被丢弃。unreachable：路由器没有路由，或主机宕机。no_port：\
                 见 port_exhaustion。",
             ],
         },
