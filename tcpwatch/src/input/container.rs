@@ -1,8 +1,9 @@
 //! Finds the container of a cgroup by the cgroup names that container runtimes use.
 //!
 //! Compare cAdvisor (`container/*/factory.go`), Falco (`plugins/container/src/matchers`) and the container detectors of
-//! OpenTelemetry. They accept any 64 hex digits as a container; tcpwatch also requires a known name around the digits.
+//! OpenTelemetry. As they do, tcpwatch takes any 64 hex digits for a container; the runtime is known only by a name around them.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::escaped::Escaped;
@@ -23,6 +24,16 @@ pub enum Runtime {
     CriO,
     /// Podman, or another user of libpod.
     Podman,
+    /// ECS on Fargate. Elsewhere, ECS starts containers of Docker.
+    Ecs,
+    /// LXC, LXD or Incus.
+    Lxc,
+    /// systemd-nspawn.
+    Nspawn,
+    /// Garden, of Cloud Foundry.
+    Garden,
+    /// Nomad, by its exec driver. By others it starts containers of Docker or Podman.
+    Nomad,
 }
 
 impl Runtime {
@@ -34,6 +45,11 @@ impl Runtime {
             Self::Containerd => "containerd",
             Self::CriO => "cri-o",
             Self::Podman => "podman",
+            Self::Ecs => "ecs",
+            Self::Lxc => "lxc",
+            Self::Nspawn => "nspawn",
+            Self::Garden => "garden",
+            Self::Nomad => "nomad",
         }
     }
 }
@@ -68,13 +84,10 @@ impl From<String> for Cgroup {
 impl fmt::Display for Cgroup {
     /// For text output, escaped: the path, or the container and the cgroup below it: `docker:0123456789ab/init.scope`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(container) = &self.container else {
+        let Some((container, below)) = find(&self.path) else {
             return Escaped(self.path.as_bytes()).fmt(f);
         };
-        let after = self.path.rsplit_once(&container.id).map_or("", |(_, after)| after);
-        let below = after.find('/').and_then(|at| after.get(at..)).unwrap_or_default();
-        let name = format!("{container}{below}");
-        Escaped(name.as_bytes()).fmt(f)
+        write!(f, "{container}{}", Escaped(below.as_bytes()))
     }
 }
 
@@ -83,7 +96,7 @@ impl fmt::Display for Cgroup {
 pub struct Container {
     /// The runtime; `None` if the cgroup's name does not show it.
     pub runtime: Option<Runtime>,
-    /// The ID, 64 hexadecimal digits.
+    /// The ID, 64 hexadecimal digits; the name of a container that has a name instead.
     pub id: String,
     /// The UID of its Kubernetes pod, with dashes; `None` if it is in no pod.
     pub pod: Option<String>,
@@ -93,25 +106,18 @@ impl Container {
     /// Finds the innermost container in the cgroup path `path` (as in /proc/PID/cgroup); `None` if there is no known container.
     #[must_use]
     pub fn from_path(path: &str) -> Option<Self> {
-        let (mut found, mut pod, mut above) = (None, None, "");
-        for name in path.split('/') {
-            pod = pod_of(name).or(pod);
-            if let Some((runtime, id)) = named(name).or_else(|| bare(name, above)) {
-                found = Some(Self {
-                    runtime,
-                    id: id.to_owned(),
-                    pod: pod.clone(),
-                });
-            }
-            above = name;
-        }
-        found
+        find(path).map(|(container, _)| container)
     }
 
-    /// The short ID.
+    /// The short ID, or the name, escaped.
     #[must_use]
-    pub fn short(&self) -> &str {
-        self.id.get(..SHORT).unwrap_or(&self.id)
+    pub fn short(&self) -> String {
+        let short = if is_container_id(&self.id) {
+            &self.id[..SHORT]
+        } else {
+            &self.id
+        };
+        Escaped(short.as_bytes()).to_string()
     }
 }
 
@@ -120,6 +126,30 @@ impl fmt::Display for Container {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.runtime.map_or("container", Runtime::key), self.short())
     }
+}
+
+/// The innermost container in the cgroup path `path`, and the path below it.
+fn find(path: &str) -> Option<(Container, &str)> {
+    let (mut found, mut pod) = (None, None);
+    // The two names above, the nearer one first, and where the name begins.
+    let (mut above, mut start) = (["", ""], 0);
+    for name in path.split('/') {
+        let end = start + name.len();
+        pod = pod_of(name).or(pod);
+        let of_digits = named(name).or_else(|| bare(name, above[0], path));
+        let of_digits = of_digits.map(|(runtime, id)| (runtime, id.into()));
+        if let Some((runtime, id)) = of_digits.or_else(|| by_name(name, above)) {
+            let container = Container {
+                runtime,
+                id: id.into_owned(),
+                pod: pod.clone(),
+            };
+            found = Some((container, &path[end..]));
+        }
+        above = [name, above[0]];
+        start = end + 1;
+    }
+    found
 }
 
 fn is_container_id(text: &str) -> bool {
@@ -137,14 +167,42 @@ fn named(name: &str) -> Option<(Option<Runtime>, &str)> {
     is_container_id(id).then_some((Some(runtime), id))
 }
 
-/// Parses a cgroup name that is only an ID, below a parent that shows the kind: `docker/ID`, `podUID/ID`.
-fn bare<'a>(name: &'a str, above: &str) -> Option<(Option<Runtime>, &'a str)> {
-    let runtime = match above {
-        "docker" => Some(Runtime::Docker),
-        _ if pod_of(above).is_some() => None,
-        _ => return None,
+/// Parses a cgroup name that is only an ID: `docker/ID`, `ecs/TASK/ID`, `podUID/ID`, or below a parent that somebody chose
+/// (`docker run --cgroup-parent`).
+fn bare<'a>(name: &'a str, above: &str, path: &str) -> Option<(Option<Runtime>, &'a str)> {
+    let is_dockers = above == "docker" || path.starts_with("/ecs/");
+    is_container_id(name).then_some((is_dockers.then_some(Runtime::Docker), name))
+}
+
+/// Parses the name of a cgroup whose container has a name, or an ID of another form.
+fn by_name<'a>(name: &'a str, above: [&str; 2]) -> Option<(Option<Runtime>, Cow<'a, str>)> {
+    let (runtime, id) = match above {
+        // ecs/TASK/TASK-NUMBER
+        [task, "ecs"] => {
+            let number = name.strip_prefix(task)?.strip_prefix('-')?;
+            let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+            (Runtime::Ecs, is_number.then_some(name)?.into())
+        }
+        // nomad.slice/share.slice/ALLOCATION.TASK.scope
+        ["share.slice" | "reserve.slice", "nomad.slice"] => (Runtime::Nomad, name.strip_suffix(".scope")?.into()),
+        ["lxc" | "lxc.payload", _] => (Runtime::Lxc, name.into()),
+        ["garden", _] => (Runtime::Garden, name.into()),
+        ["machine.slice", _] => (Runtime::Nspawn, machine(name)?),
+        _ => (Runtime::Lxc, name.strip_prefix("lxc.payload.")?.into()),
     };
-    is_container_id(name).then_some((runtime, name))
+    (!id.is_empty()).then_some((Some(runtime), id))
+}
+
+/// The machine in the name of a unit of systemd-nspawn: `machine-NAME.scope`, or `systemd-nspawn@NAME.service`. Virtual machines have such
+/// units too.
+fn machine(unit: &str) -> Option<Cow<'_, str>> {
+    let scope = || unit.strip_prefix("machine-")?.strip_suffix(".scope");
+    let service = || unit.strip_prefix("systemd-nspawn@")?.strip_suffix(".service");
+    let name = scope().or_else(service)?;
+    // As systemd-escape(1) writes a dash.
+    let name = name.replace("\\x2d", "-");
+    let is_of_libvirt = ["qemu-", "lxc-", "xen-"].iter().any(|driver| name.starts_with(driver));
+    (!is_of_libvirt).then_some(name.into())
 }
 
 /// The UID in the name of a pod's cgroup: `podUID`, or `kubepods-burstable-podUID.slice` with `_` instead of `-`, also before a
@@ -182,7 +240,6 @@ mod tests {
             .replace('A', A)
             .replace('B', B);
         let container = Container::from_path(&path)?;
-        assert!(is_container_id(&container.id));
         Some((container.to_string(), container.pod))
     }
 
@@ -245,6 +302,33 @@ mod tests {
             ("/kubepods/podUID/B/docker/A", docker, Some(POD)),
             ("/docker/A/system.slice/docker.service", docker, None),
             ("/docker/A/machine.slice/libpod-conmon-B.scope", docker, None),
+            // ECS, by each of its agents, and a parent that somebody chose.
+            ("/ecs/UID/A", docker, None),
+            ("/ecs/web/HASH/A", docker, None),
+            (
+                "/ecs/HASH/HASH-1234567890",
+                "ecs:5c8b3d3a1f0d4f9c8f5e2b7a9d0c1e2f-1234567890",
+                None,
+            ),
+            ("/web-tier/A", unknown, None),
+            ("/default/A", unknown, None),
+            ("/lxc.payload.web01/system.slice/a.service", "lxc:web01", None),
+            ("/lxc/web01/a.service", "lxc:web01", None),
+            ("/lxc.payload/web01", "lxc:web01", None),
+            ("/lxc.payload.web01/docker/A", docker, None),
+            ("/machine.slice/machine-web.scope/payload/a.service", "nspawn:web", None),
+            ("/machine.slice/machine-web\\x2d1.scope", "nspawn:web-1", None),
+            ("/machine.slice/systemd-nspawn@web.service/payload", "nspawn:web", None),
+            (
+                "/system.slice/garden.service/garden/6f265890-18d1",
+                "garden:6f265890-18d1",
+                None,
+            ),
+            (
+                "/nomad.slice/share.slice/UID.web.scope",
+                "nomad:26ab0db3-9bd5-4e11-b5e6-04aa4d0c6a1d.web",
+                None,
+            ),
         ] {
             let wanted = Some((name.to_owned(), pod.map(str::to_owned)));
             assert_eq!(found(path), wanted, "{path}");
@@ -262,6 +346,8 @@ mod tests {
             ),
             ("/docker/B/docker/A/a\nb", "docker:0a1b2c3d4e5f/a\\nb"),
             ("/system.slice/web\x1b.service", "/system.slice/web\\u{1b}.service"),
+            ("/lxc/web\x1b/a/web\x1b", "lxc:web\\u{1b}/a/web\\u{1b}"),
+            ("/machine.slice/machine-web\\x2d1.scope/payload", "nspawn:web-1/payload"),
             ("/", "/"),
         ] {
             assert_eq!(shown(path), text);
@@ -289,13 +375,21 @@ mod tests {
             "/machine.slice/libpod-conmon-A.scope",
             "/machine.slice/machine-libpod_pod_A.slice",
             "/default/web",
-            "/default/A",
-            "/A",
+            "/default/web/nginx",
             "/kubepods/burstable/podUID",
-            "/podman/A",
+            "/machine.slice/machine-qemu\\x2d3\\x2dvm.scope",
+            "/machine.slice/machine-libpod_pod_A.slice",
+            "/machine.slice/machine-.scope",
+            "/ecs/HASH/HASH-",
+            "/ecs/HASH/other-1",
+            "/ecs/HASH",
+            "/lxc.monitor.web01",
+            "/lxc.payload.",
+            "/lxc/",
+            "/nomad.slice/share.slice",
+            "/nomad.slice/share.slice/web",
             "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podU_ID.slice",
             "/user.slice/user-1000.slice/session-3.scope",
-            "/lxc.payload.web",
             "::",
             "/:docker:",
             "/-",
