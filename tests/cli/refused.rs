@@ -7,7 +7,7 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use crate::run::{Unprivileged, finish, finish_into, tcpwatch};
 
 /// Wrong arguments, and a text that the error must contain.
-const WRONG: [(&[&str], &str); 49] = [
+const WRONG: [(&[&str], &str); 57] = [
     (
         &["record", "-w", "new", "--rotate"],
         "try --max-size 1G or --max-time 1h",
@@ -54,7 +54,7 @@ const WRONG: [(&[&str], &str); 49] = [
     ),
     (
         &["snapshot", "--uid", "0", "--source", "iter"],
-        "--source iter counts states alone; try without --by, --uid",
+        "--source iter counts states alone; try without --by, --list",
     ),
     (&["help", "stats"], "stats: no such command; did you mean stat?"),
     (&["-o", "json", "help"], "'-o'; try --help"),
@@ -87,6 +87,14 @@ const WRONG: [(&[&str], &str); 49] = [
     (&["leaks", "--fail-if-leak", "-d", "59s"], "try -d 60s"),
     (&["leaks", "--stacks"], "--watch 10s"),
     (&["leaks", "--port", "0"], "0"),
+    (&["snapshot", "--limit", "3"], "try --by process"),
+    (&["snapshot", "--list", "--source", "iter"], "try without --by, --list"),
+    (&["snapshot", "--list", "--by", "state"], "--by"),
+    (&["man", "stats"], "did you mean stat?"),
+    (&["export", "-w", "out"], "try tcpwatch replay DIR export -w OUT"),
+    (&["replay", "recording", "snapshot"], "try replay DIR stat"),
+    (&["replay", "recording", "stat", "-d", "1"], "try without -d"),
+    (&["replay", "recording", "nonsense"], "no such command"),
 ];
 
 #[test]

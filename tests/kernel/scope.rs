@@ -3,15 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::support::cells::Cells;
 use crate::support::netns::{Neighbour, Netns, in_netns};
 use crate::support::peers::bpftrace::Observer;
-use crate::support::peers::ss;
+use crate::support::peers::{run, ss};
 use crate::support::program::churn::Churn;
 use crate::support::program::event::lives;
 use crate::support::program::latency::Latency;
+use crate::support::program::run::{finish, tcpwatch};
 use crate::support::program::snapshot::{snapshot, states};
 use crate::support::program::stat::Stat;
 use crate::support::program::trace::{Probe, Trace, connect_and_close};
@@ -200,6 +204,21 @@ fn snapshot_of_namespaces() {
             "--source iter: {iter}"
         );
         drop((here, there));
+    });
+}
+
+/// A namespace is found by the name that `ip netns` gave it.
+#[test]
+fn a_namespace_by_its_name() {
+    in_netns(|_| {
+        // The host has none of these files.
+        mount("none", "/run", "tmpfs", MountFlags::empty(), None).expect("a directory of the test's own");
+        run("ip", &["netns", "add", "web"]);
+        let inode = fs::metadata("/run/netns/web").expect("its file").ino();
+        assert_eq!(snapshot(&["--netns", "web"])["netns"].as_u64(), Some(inode));
+        run("ip", &["netns", "delete", "web"]);
+        finish(&tcpwatch(&["snapshot", "--netns", "web"])).refuses(1, "no such file; try --netns");
+        unmount("/run", UnmountFlags::DETACH).expect("nobody uses it");
     });
 }
 

@@ -16,7 +16,7 @@ pub struct DoctorArgs {
     /// Exit with code 3 if there is a warning or a critical finding
     #[arg(long)]
     pub strict: bool,
-    /// Network namespace: self, all, a PID or a path
+    /// Network namespace: self, all, a PID, a name of ip netns or a path
     #[arg(long, default_value = "self", value_name = "WHICH")]
     pub netns: NetnsSelector,
     /// Output options.

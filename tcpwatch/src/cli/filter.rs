@@ -54,7 +54,7 @@ pub struct FilterArgs {
     /// Cgroup of the process: a path or part of a path, a container ID or a pod UID; waited for like --comm
     #[arg(long, value_name = "CGROUP", value_parser = NonEmptyStringValueParser::new())]
     pub cgroup: Vec<String>,
-    /// Network namespace: self, all, a PID or a path (/run/netns/NAME)
+    /// Network namespace: self, all, a PID, a name of ip netns or a path
     #[arg(long, default_value = "self", value_name = "WHICH")]
     pub netns: NetnsSelector,
 }

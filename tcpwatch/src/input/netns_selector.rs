@@ -1,7 +1,7 @@
 //! Selects network namespaces (`--netns`).
 
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// The network namespaces to read.
@@ -18,6 +18,9 @@ pub enum NetnsSelector {
     Path(PathBuf),
 }
 
+/// Where ip-netns(8) keeps the namespaces that have names.
+const NAMED: &str = "/run/netns";
+
 impl FromStr for NetnsSelector {
     type Err = Infallible;
 
@@ -25,7 +28,32 @@ impl FromStr for NetnsSelector {
         Ok(match text {
             "self" => Self::Own,
             "all" => Self::All,
-            _ => text.parse().map_or_else(|_| Self::Path(text.into()), Self::Pid),
+            _ => match text.parse() {
+                Ok(pid) => Self::Pid(pid),
+                Err(_) if text.contains('/') => Self::Path(text.into()),
+                Err(_) => Self::Path(Path::new(NAMED).join(text)),
+            },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_without_a_slash_is_a_name() {
+        let path = |text: &str| NetnsSelector::Path(text.into());
+        for (text, selected) in [
+            ("self", NetnsSelector::Own),
+            ("all", NetnsSelector::All),
+            ("812", NetnsSelector::Pid(812)),
+            ("web", path("/run/netns/web")),
+            ("-1", path("/run/netns/-1")),
+            ("./web", path("./web")),
+            ("/proc/1/ns/net", path("/proc/1/ns/net")),
+        ] {
+            assert_eq!(text.parse(), Ok(selected), "{text}");
+        }
     }
 }

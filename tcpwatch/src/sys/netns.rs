@@ -22,7 +22,7 @@ use crate::input::escaped::Escaped;
 use crate::input::netns_selector::NetnsSelector;
 
 /// The valid values of `--netns`, for messages.
-const TAKES: &str = "try --netns with self, all, a PID or a path";
+const TAKES: &str = "try --netns with self, all, a PID, a name of ip netns or a path";
 /// The remedy if the kernel denies access.
 const NEEDS: &str = "it needs CAP_SYS_ADMIN and CAP_SYS_PTRACE; try sudo";
 
@@ -394,13 +394,13 @@ mod tests {
         let error = |arg: &str| format!("{:#}", resolve(root.path(), &arg.parse().unwrap()).unwrap_err());
         assert_eq!(
             error("99999"),
-            "cannot open network namespace of PID 99999: no such process; try --netns with self, all, a PID or a path"
+            "cannot open network namespace of PID 99999: no such process; try --netns with self, all, a PID, a name of ip netns or a path"
         );
         assert!(error("4").contains("no such process"), "a zombie has no namespace");
         assert!(error("/nowhere/x").contains("no such file; try --netns"));
         assert_eq!(
             error("/proc/version"),
-            "cannot use network namespace /proc/version: it is not one; try --netns with self, all, a PID or a path"
+            "cannot use network namespace /proc/version: it is not one; try --netns with self, all, a PID, a name of ip netns or a path"
         );
     }
 
