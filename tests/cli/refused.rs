@@ -7,7 +7,7 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use crate::run::{Unprivileged, finish, finish_into, tcpwatch};
 
 /// Wrong arguments, and a text that the error must contain.
-const WRONG: [(&[&str], &str); 57] = [
+const WRONG: [(&[&str], &str); 59] = [
     (
         &["record", "-w", "new", "--rotate"],
         "try --max-size 1G or --max-time 1h",
@@ -95,6 +95,8 @@ const WRONG: [(&[&str], &str); 57] = [
     (&["replay", "recording", "snapshot"], "try replay DIR stat"),
     (&["replay", "recording", "stat", "-d", "1"], "try without -d"),
     (&["replay", "recording", "nonsense"], "no such command"),
+    (&["replay", "recording", "record", "-w", "new"], "try replay DIR stat"),
+    (&["replay", "recording", "-V"], "try replay DIR stat"),
 ];
 
 #[test]

@@ -553,7 +553,8 @@ impl ReplayArgs {
         if matches!(cli.command, Some(Command::Export(_))) {
             return Ok(());
         }
-        let Some(common) = cli.common_mut() else {
+        let is_shown = !cli.version && !matches!(cli.command, Some(Command::Record(_)));
+        let Some(common) = cli.common_mut().filter(|_| is_shown) else {
             return Err("replay shows stat, trace, life, churn, latency and leaks alone; try replay DIR stat".into());
         };
         if common.watch.duration.is_some() || common.watch.record.is_some() {
@@ -566,7 +567,7 @@ impl ReplayArgs {
 /// How `snapshot` reads the sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum SourceArg {
-    /// iter as root if only states are needed, else `sock_diag`, else proc.
+    /// Counters and `sock_diag` if all sockets are counted by state, else `sock_diag`, else proc.
     #[default]
     Auto,
     /// A BPF iterator counts inside the kernel (root; only totals per state).

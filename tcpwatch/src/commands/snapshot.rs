@@ -12,9 +12,10 @@ use super::screen::screen;
 use crate::cli::{SnapshotArgs, SourceArg};
 use crate::input::netns_selector::NetnsSelector;
 use crate::input::socket::Socket;
-use crate::input::socket_owner::SocketOwner;
+use crate::input::socket_owner::{SocketOwner, Unseen};
 use crate::model::counts::StateCounts;
 use crate::model::filter::Filter;
+use crate::model::format::thousands;
 use crate::model::snapshot::{Origin, Snapshot, SnapshotBuilder};
 use crate::model::socket_list::{ListBuilder, SocketList};
 use crate::source::ebpf;
@@ -49,12 +50,7 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
         unseen: owners.as_ref().map(Owners::unseen),
         ..builder.finish(time, the_one(args, &namespaces), origin, limit)
     };
-    // CSV and a bare count have no place for this.
-    if let Some(unseen) = snapshot.unseen.as_ref().and_then(words::unseen)
-        && (args.count || args.output.output == Output::Csv)
-    {
-        log::warn!("{unseen}");
-    }
+    warn_of_unseen(args, snapshot.unseen.as_ref());
     if args.count {
         write_count(args.output.output, &snapshot, out).context(OUTPUT)?;
     } else {
@@ -73,7 +69,8 @@ fn list(
 ) -> anyhow::Result<()> {
     ensure_match(Path::new("/"), &filter.owner)?;
     // Sockets first: one that is opened meanwhile has no owner in an earlier scan.
-    let mut builder = ListBuilder::default();
+    let limit = args.limit.and_then(|limit| usize::try_from(limit).ok());
+    let mut builder = ListBuilder::new(limit);
     let mut origin = Origin::SockDiag;
     let mut owners = if filter.owner.is_any() {
         None
@@ -90,8 +87,7 @@ fn list(
         })?;
         origin = sockets.origin();
     }
-    let limit = args.limit.and_then(|limit| usize::try_from(limit).ok());
-    let (mut sockets, left_out) = builder.finish(limit);
+    let (mut sockets, left_out) = builder.finish();
     let mut owners = match owners {
         Some(owners) => owners,
         None => Owners::scan(Path::new("/"))?,
@@ -108,6 +104,10 @@ fn list(
         left_out,
         unseen: owners.unseen(),
     };
+    warn_of_unseen(args, Some(&list.unseen));
+    if left_out > 0 && args.output.output == Output::Csv {
+        log::warn!("{} more sockets are left out", thousands(left_out as u64));
+    }
     match args.output.output {
         Output::Json => json::socket_list::write(out, &list),
         Output::Csv => csv::socket_list::write(out, &list),
@@ -118,6 +118,15 @@ fn list(
     }
     .and_then(|()| out.flush())
     .context(OUTPUT)
+}
+
+/// Warns of owners that could not be seen, where the output has no place for that: CSV and a bare count.
+fn warn_of_unseen(args: &SnapshotArgs, unseen: Option<&Unseen>) {
+    if let Some(unseen) = unseen.and_then(words::unseen)
+        && (args.count || args.output.output == Output::Csv)
+    {
+        log::warn!("{unseen}");
+    }
 }
 
 /// The inode number of the one network namespace that `args` select; `None` for all.

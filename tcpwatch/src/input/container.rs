@@ -201,7 +201,10 @@ fn machine(unit: &str) -> Option<Cow<'_, str>> {
     let name = scope().or_else(service)?;
     // As systemd-escape(1) writes a dash.
     let name = name.replace("\\x2d", "-");
-    let is_of_libvirt = ["qemu-", "lxc-", "xen-"].iter().any(|driver| name.starts_with(driver));
+    // libvirt names machines DRIVER-NUMBER-NAME.
+    let mut words = name.splitn(3, '-').skip(1);
+    let number = words.next().filter(|_| words.next().is_some());
+    let is_of_libvirt = number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
     (!is_of_libvirt).then_some(name.into())
 }
 
@@ -318,6 +321,7 @@ mod tests {
             ("/lxc.payload.web01/docker/A", docker, None),
             ("/machine.slice/machine-web.scope/payload/a.service", "nspawn:web", None),
             ("/machine.slice/machine-web\\x2d1.scope", "nspawn:web-1", None),
+            ("/machine.slice/machine-lxc\\x2dweb.scope", "nspawn:lxc-web", None),
             ("/machine.slice/systemd-nspawn@web.service/payload", "nspawn:web", None),
             (
                 "/system.slice/garden.service/garden/6f265890-18d1",
@@ -378,6 +382,7 @@ mod tests {
             "/default/web/nginx",
             "/kubepods/burstable/podUID",
             "/machine.slice/machine-qemu\\x2d3\\x2dvm.scope",
+            "/machine.slice/machine-ch\\x2d3\\x2dvm.scope",
             "/machine.slice/machine-libpod_pod_A.slice",
             "/machine.slice/machine-.scope",
             "/ecs/HASH/HASH-",

@@ -6,8 +6,8 @@ use super::snapshot::Origin;
 use crate::input::socket::{Detail, Socket};
 use crate::input::socket_owner::{Holder, SocketOwner, Unseen};
 
-/// Sockets kept at most, about 200 MB. Further ones are counted as left out.
-pub const SOCKETS_MAX: usize = 900_000;
+/// Sockets listed at most, about 200 MB. Further ones are counted.
+pub const SOCKETS_MAX: usize = 500_000;
 
 /// A socket of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,9 +42,11 @@ pub struct SocketList {
 }
 
 /// Collects sockets, and puts them in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ListBuilder {
+    /// At most twice `limit`.
     sockets: Vec<ListedSocket>,
+    limit: usize,
     left_out: usize,
 }
 
@@ -62,18 +64,33 @@ impl From<&Detail> for ListedSocket {
 }
 
 impl ListBuilder {
-    /// Adds a socket.
-    pub fn add(&mut self, detail: &Detail) {
-        if self.sockets.len() < SOCKETS_MAX {
-            self.sockets.push(detail.into());
-        } else {
-            self.left_out += 1;
+    /// A list of the first `limit` sockets in order; of the first [`SOCKETS_MAX`] if it is `None`.
+    #[must_use]
+    pub fn new(limit: Option<usize>) -> Self {
+        Self {
+            sockets: Vec::new(),
+            limit: limit.unwrap_or(SOCKETS_MAX).min(SOCKETS_MAX),
+            left_out: 0,
         }
     }
 
-    /// The first `limit` sockets in order, all if it is `None`, and the number of those left out.
+    /// Adds a socket.
+    pub fn add(&mut self, detail: &Detail) {
+        self.sockets.push(detail.into());
+        if self.sockets.len() > 2 * self.limit {
+            self.cut();
+        }
+    }
+
+    /// The sockets in order, and the number of those left out.
     #[must_use]
-    pub fn finish(mut self, limit: Option<usize>) -> (Vec<ListedSocket>, usize) {
+    pub fn finish(mut self) -> (Vec<ListedSocket>, usize) {
+        self.cut();
+        (self.sockets, self.left_out)
+    }
+
+    /// Puts the sockets in order, and keeps the first.
+    fn cut(&mut self) {
         let key = |listed: &ListedSocket| {
             let Socket {
                 state,
@@ -87,10 +104,8 @@ impl ListBuilder {
             (state, local, lport, remote, rport, netns)
         };
         self.sockets.sort_unstable_by_key(key);
-        let shown = limit.unwrap_or(SOCKETS_MAX).min(self.sockets.len());
-        let left_out = self.left_out + self.sockets.len() - shown;
-        self.sockets.truncate(shown);
-        (self.sockets, left_out)
+        self.left_out += self.sockets.len().saturating_sub(self.limit);
+        self.sockets.truncate(self.limit);
     }
 }
 
@@ -119,20 +134,25 @@ mod tests {
 
     #[test]
     fn numbers_and_addresses_sort_as_such_and_the_rest_is_counted() {
-        let mut builder = ListBuilder::default();
-        for (state, local, lport, rport) in [
-            (TcpState::Listen, "0.0.0.0", 80, 0),
-            (TcpState::Established, "10.0.0.10", 80, 40001),
-            (TcpState::Established, "10.0.0.2", 80, 9),
-            (TcpState::Established, "10.0.0.10", 80, 5),
-            (TcpState::Established, "10.0.0.10", 9, 1),
-        ] {
-            builder.add(&detail(state, local, lport, rport));
+        let of = |limit| {
+            let mut builder = ListBuilder::new(limit);
+            for (state, local, lport, rport) in [
+                (TcpState::Listen, "0.0.0.0", 80, 0),
+                (TcpState::Established, "10.0.0.10", 80, 40001),
+                (TcpState::Established, "10.0.0.2", 80, 9),
+                (TcpState::Established, "10.0.0.10", 80, 5),
+                (TcpState::Established, "10.0.0.10", 9, 1),
+            ] {
+                builder.add(&detail(state, local, lport, rport));
+            }
+            let (sockets, left_out) = builder.finish();
+            let shown = sockets.iter().map(|one| (one.socket.lport, one.socket.rport));
+            (shown.collect::<Vec<_>>(), left_out)
+        };
+        let all = [(80, 9), (9, 1), (80, 5), (80, 40001), (80, 0)];
+        assert_eq!(of(None), (all.to_vec(), 0));
+        for limit in 1..=5 {
+            assert_eq!(of(Some(limit)), (all[..limit].to_vec(), 5 - limit));
         }
-        let (sockets, left_out) = builder.finish(Some(4));
-        let shown: Vec<_> = sockets.iter().map(|one| (one.socket.lport, one.socket.rport)).collect();
-        assert_eq!(shown, [(80, 9), (9, 1), (80, 5), (80, 40001)]);
-        assert_eq!(left_out, 1, "the listener");
-        assert_eq!(ListBuilder::default().finish(Some(0)), (Vec::new(), 0));
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, fstat, mkdir, mkdirat, open, openat, unlinkat};
+use rustix::fs::{Access, AtFlags, CWD, Dir, Mode, OFlags, accessat, fstat, mkdir, mkdirat, open, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -28,7 +28,7 @@ impl OutputDir {
     /// Makes the directory `path`, for its owner alone, or checks that it is ours and empty.
     ///
     /// # Errors
-    /// One line: it cannot be made, is a symbolic link, somebody else's, or has files.
+    /// One line: it cannot be made or written to, is a symbolic link, somebody else's, or has files.
     pub(super) fn create(path: &Path) -> Result<Self> {
         let text = || format!("cannot write to {}", path.display());
         let is_new = match mkdir(path, Mode::RWXU) {
@@ -57,7 +57,10 @@ impl OutputDir {
             "{}: there are files in it; try a new directory",
             text()
         );
-        Ok(dir)
+        match accessat(&dir.fd, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+            Err(error @ (Errno::ACCESS | Errno::ROFS)) => Err(error).with_context(text),
+            _ => Ok(dir),
+        }
     }
 
     fn is_empty(&self) -> rustix::io::Result<bool> {

@@ -80,7 +80,7 @@ impl Recorder {
     /// while it grows.
     ///
     /// # Errors
-    /// The directory has files, or cannot be written to.
+    /// The directory has files, or may not be written to. Its files are created later, by the first of [`Self::take`] that writes.
     pub fn create(dir: &Path, header: &Header, kept: Option<Kept>) -> Result<Self> {
         let dir = Arc::new(OutputDir::create(dir)?);
         let written = Arc::new(AtomicU64::new(0));

@@ -81,7 +81,7 @@ pub fn namespaces(selector: &NetnsSelector, count: usize) -> String {
 #[must_use]
 pub fn unseen(unseen: &Unseen) -> Option<String> {
     let why = unseen_reason(unseen)?;
-    let sockets = several(unseen.sockets, "connection has", "connections have");
+    let sockets = several(unseen.sockets, "socket has", "sockets have");
     Some(format!("{sockets} an unknown owner: {why}"))
 }
 
@@ -126,7 +126,7 @@ mod tests {
         };
         assert_eq!(
             unseen(&unreadable).as_deref(),
-            Some("1 connection has an unknown owner: 1 process could not be read; try sudo")
+            Some("1 socket has an unknown owner: 1 process could not be read; try sudo")
         );
         assert_eq!(
             unseen_warning(&unreadable).as_deref(),
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(
             unseen(&hidden).as_deref(),
             Some(
-                "1,200 connections have an unknown owner: \
+                "1,200 sockets have an unknown owner: \
                  /proc hides other users' processes (hidepid), 2 descriptors were left out"
             )
         );

@@ -124,6 +124,9 @@ pub(crate) struct Listed {
     pub(crate) queues: [Option<u32>; 2],
     pub(crate) local: (IpAddr, u16),
     pub(crate) remote: (IpAddr, u16),
+    /// `uid` and `ino` of `-e`; 0 where they are not shown.
+    pub(crate) uid: u32,
+    pub(crate) inode: u32,
     /// Process and descriptor of everybody who holds it.
     pub(crate) holders: Vec<(u32, u32)>,
 }
@@ -132,13 +135,18 @@ pub(crate) struct Listed {
 pub(crate) fn listed() -> Vec<Listed> {
     let mut rows = Vec::new();
     for flag in ["-4", "-6"] {
-        let text = run("ss", &[flag, "-tanHpO"]);
+        let text = run("ss", &[flag, "-tanHpeO"]);
         rows.extend(text.lines().map(|line| {
             let Row {
                 state, local, remote, ..
             } = parse(line, flag == "-6");
             let columns: Vec<&str> = line.split_whitespace().collect();
             let number = |text: &str| text.split([',', ')']).next().and_then(|number| number.parse().ok());
+            let named = |name: &str| {
+                columns
+                    .iter()
+                    .find_map(|column| column.strip_prefix(name)?.parse().ok())
+            };
             let mut holders: Vec<(u32, u32)> = line
                 .split("pid=")
                 .skip(1)
@@ -150,6 +158,8 @@ pub(crate) fn listed() -> Vec<Listed> {
                 queues: [1, 2].map(|column| columns[column].parse().ok()),
                 local,
                 remote,
+                uid: named("uid:").unwrap_or(0),
+                inode: named("ino:").unwrap_or(0),
                 holders,
             }
         }));

@@ -10,7 +10,7 @@ pub(crate) fn doctor(args: &[&str]) -> Vec<Value> {
     findings(&finish(&tcpwatch(&[&["doctor", "-o", "json"], args].concat())))
 }
 
-/// What a `doctor -o json` found that had to find nothing critical. The processes with the fewest descriptors left are those of the whole
+/// What a `doctor -o json` found that had to end well. The processes with the fewest descriptors left are those of the whole
 /// host, so those of others are left out.
 pub(crate) fn findings(finished: &Finished) -> Vec<Value> {
     let lines = finished.stdout.lines();
@@ -19,7 +19,9 @@ pub(crate) fn findings(finished: &Finished) -> Vec<Value> {
         let pid = finding["owner"]["pid"].as_u64().and_then(|pid| pid.try_into().ok());
         finding["topic"] != "nr_open" || pid.is_none_or(is_ours)
     });
-    let is_theirs = finished.code == Some(3) && !strangers.is_empty();
+    // With --strict, one of theirs may be why the code is 3.
+    let is_harmless = |findings: &[Value]| findings.iter().all(|finding| finding["severity"] == "info");
+    let is_theirs = finished.code == Some(3) && is_harmless(&ours) && !is_harmless(&strangers);
     assert!(finished.code == Some(0) || is_theirs, "{finished:?}");
     assert_eq!(finished.stderr, "", "{finished:?}");
     ours

@@ -49,13 +49,15 @@ impl OwnerFilter {
         pids.chain(comms).chain(cgroups).collect()
     }
 
-    /// Whether the path or the pod of `cgroup` matches. The path contains the id of a container.
+    /// Whether the path, the container or the pod of `cgroup` matches.
     fn matches_cgroup(&self, cgroup: &Cgroup) -> bool {
-        // The path may spell a pod's uid with `_` for `-`.
-        let pod = cgroup.container.as_ref().and_then(|container| container.pod.as_ref());
+        // The path may spell a pod's uid with `_` for `-`, and a name with `\\x2d`.
+        let container = cgroup.container.as_ref();
+        let pod = container.and_then(|container| container.pod.as_ref());
+        let id = container.map(|container| &container.id);
         self.cgroups
             .iter()
-            .any(|asked| cgroup.path.contains(asked.as_str()) || pod == Some(asked))
+            .any(|asked| cgroup.path.contains(asked.as_str()) || pod == Some(asked) || id == Some(asked))
     }
 }
 
@@ -114,6 +116,12 @@ mod tests {
             assert!(nginx(&filter(&[], &[], &["/nowhere", asked])), "{asked}");
         }
         assert!(!nginx(&filter(&[], &[], &["26ab0db3-9bd5-4e11-b5e6-04aa4d0c6a1e"])));
+        let machine = || {
+            Some(Arc::new(Cgroup::from(
+                "/machine.slice/machine-web\\x2d1.scope".to_owned(),
+            )))
+        };
+        assert!(filter(&[], &[], &["web-1"]).matches(None, &Comm::new(b"nginx"), machine));
     }
 
     #[test]

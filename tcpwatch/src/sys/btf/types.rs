@@ -18,6 +18,8 @@ const HEADER_BYTES: usize = 24;
 const TYPE_WORDS: usize = 3;
 /// The maximum nesting of types. Linux 5.10 to 7.3 need 20 levels.
 const MAX_LEVELS: usize = 64;
+/// Bytes of a name at most (`KSYM_NAME_LEN`); the kernel refuses longer ones. Many types may have one name.
+const NAME_MAX: usize = 512;
 /// The number of [`Kind::Fwd`] (`BTF_KIND_FWD`).
 const FWD: u32 = 7;
 /// Bytes of a pointer.
@@ -355,9 +357,10 @@ impl Types {
         self.named.find(self.hash(kind, name.as_bytes()), is_it).copied()
     }
 
-    /// The name at `offset` in the string section.
+    /// The name at `offset` in the string section; of a longer one, its first [`NAME_MAX`] bytes.
     pub(super) fn name(&self, offset: u32) -> &[u8] {
         let text = self.strings.get(offset as usize..).unwrap_or_default();
+        let text = &text[..text.len().min(NAME_MAX)];
         text.split(|&byte| byte == 0).next().unwrap_or_default()
     }
 

@@ -12,7 +12,7 @@ pub(super) fn fields(cgroup: Option<&Cgroup>) -> [String; 3] {
     let container = cgroup.and_then(|cgroup| cgroup.container.as_ref());
     let fields = [
         cgroup.map_or_else(String::new, |cgroup| Escaped(cgroup.path.as_bytes()).to_string()),
-        container.map_or_else(String::new, |container| container.id.clone()),
+        container.map_or_else(String::new, |container| Escaped(container.id.as_bytes()).to_string()),
         container
             .and_then(|container| container.pod.clone())
             .unwrap_or_default(),

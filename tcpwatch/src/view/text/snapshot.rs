@@ -15,12 +15,7 @@ use crate::view::words;
 /// `out` cannot be written to.
 pub fn write(out: &mut impl Write, snapshot: &Snapshot, scope: &[String], screen: Screen) -> io::Result<()> {
     let total = snapshot.states.total();
-    let mut heading = scope.to_vec();
-    heading.push(several(total, "socket", "sockets"));
-    if let Origin::Proc { refused: Some(why) } = &snapshot.origin {
-        heading.push(format!("read from /proc/net/tcp: netlink refused ({why})"));
-    }
-    write_prose(&heading.join(", "), 0, screen, out)?;
+    write_heading(out, scope, total, &snapshot.origin, screen)?;
     if total == 0 {
     } else if snapshot.by.is_empty() {
         bars::write(out, &snapshot.states, screen)?;
@@ -31,6 +26,22 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot, scope: &[String], screen
         Some(unseen) => write_prose(&unseen, 0, screen, out),
         None => Ok(()),
     }
+}
+
+/// Writes how many sockets there are of what, and how they were read if that is not as usual.
+pub(super) fn write_heading(
+    out: &mut impl Write,
+    scope: &[String],
+    total: u64,
+    origin: &Origin,
+    screen: Screen,
+) -> io::Result<()> {
+    let mut heading = scope.to_vec();
+    heading.push(several(total, "socket", "sockets"));
+    if let Origin::Proc { refused: Some(why) } = origin {
+        heading.push(format!("read from /proc/net/tcp: netlink refused ({why})"));
+    }
+    write_prose(&heading.join(", "), 0, screen, out)
 }
 
 #[cfg(test)]
@@ -136,7 +147,7 @@ mod tests {
             unseen,
             ..snapshot(&[GroupBy::Process], None, Origin::SockDiag)
         };
-        let line = "3 connections have an unknown owner: 2 processes could not be read\n";
+        let line = "3 sockets have an unknown owner: 2 processes could not be read\n";
         let text_of_all = text(&partial, 80);
         assert!(
             text_of_all.contains("\n?        1,415  ") && text_of_all.ends_with(line),

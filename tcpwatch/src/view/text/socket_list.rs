@@ -4,8 +4,9 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 
 use super::fit::{padded, width, write_prose, write_row};
+use super::snapshot::write_heading;
 use crate::input::socket::Address;
-use crate::model::format::{UNKNOWN, several, thousands};
+use crate::model::format::{UNKNOWN, thousands};
 use crate::model::socket_list::{ListedSocket, SocketList};
 use crate::view::screen::Screen;
 use crate::view::words;
@@ -29,9 +30,7 @@ const HEADINGS: [(&str, bool); 6] = [
 /// `out` cannot be written to.
 pub fn write(out: &mut impl Write, list: &SocketList, scope: &[String], screen: Screen) -> io::Result<()> {
     let total = (list.sockets.len() + list.left_out) as u64;
-    let mut heading = scope.to_vec();
-    heading.push(several(total, "socket", "sockets"));
-    write_prose(&heading.join(", "), 0, screen, out)?;
+    write_heading(out, scope, total, &list.origin, screen)?;
     if !list.sockets.is_empty() {
         write_table(out, list, screen)?;
     }
@@ -48,13 +47,14 @@ fn write_table(out: &mut impl Write, list: &SocketList, screen: Screen) -> io::R
     let is_several = list.netns.is_none();
     let headings = [("netns", true)].into_iter().filter(|_| is_several).chain(HEADINGS);
     let headings: Vec<(&str, bool)> = headings.collect();
-    let rows: Vec<Vec<String>> = list.sockets.iter().map(|listed| cells(listed, is_several)).collect();
-    let widths: Vec<usize> = (0..headings.len())
-        .map(|column| {
-            let cells = rows.iter().map(|row| width(&row[column]));
-            cells.max().unwrap_or(0).max(headings[column].0.len())
-        })
-        .collect();
+    // The rows are made twice: there may be many.
+    let rows = || list.sockets.iter().map(|listed| cells(listed, is_several));
+    let mut widths: Vec<usize> = headings.iter().map(|(name, _)| name.len()).collect();
+    for row in rows() {
+        for (columns, cell) in widths.iter_mut().zip(&row) {
+            *columns = width(cell).max(*columns);
+        }
+    }
     let line = |cells: &[String]| {
         let columns = cells.iter().zip(&headings).zip(&widths);
         let columns = columns.map(|((cell, (_, is_number)), &columns)| match is_number {
@@ -65,7 +65,7 @@ fn write_table(out: &mut impl Write, list: &SocketList, screen: Screen) -> io::R
     };
     let names: Vec<String> = headings.iter().map(|(name, _)| (*name).to_owned()).collect();
     write_row(&line(&names), screen, out)?;
-    rows.iter().try_for_each(|row| write_row(&line(row), screen, out))
+    rows().try_for_each(|row| write_row(&line(&row), screen, out))
 }
 
 fn cells(listed: &ListedSocket, with_netns: bool) -> Vec<String> {
