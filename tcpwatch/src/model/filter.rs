@@ -241,7 +241,7 @@ fn write_ranges(ranges: &[IpNet], into: &mut [Cidr; CIDR_MAX]) -> Result<u32, St
 /// `text` names no state; the message lists the names.
 pub fn parse_state(text: &str) -> Result<TcpState, String> {
     let key = text.trim().to_ascii_lowercase().replace('-', "_");
-    let key = match key.as_str() {
+    let key = match key.strip_prefix("tcp_").unwrap_or(&key) {
         "estab" => "established",
         "fin_wait_1" => "fin_wait1",
         "fin_wait_2" => "fin_wait2",
@@ -333,6 +333,7 @@ mod tests {
         for name in ["close_wait", "CLOSE-WAIT", "Close_Wait"] {
             assert_eq!(parse_state(name), Ok(TcpState::CloseWait));
         }
+        assert_eq!(parse_state("TCP_CLOSE_WAIT"), Ok(TcpState::CloseWait));
         assert_eq!(parse_state("ESTAB"), Ok(TcpState::Established));
         assert_eq!(parse_state("FIN-WAIT-2"), Ok(TcpState::FinWait2));
         assert!(parse_state("open").unwrap_err().contains("established"));

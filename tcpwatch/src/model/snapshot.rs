@@ -116,6 +116,8 @@ impl fmt::Display for KeyPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::State(state) => state.key().fmt(f),
+            // A listener has no remote port; as `ss` shows it.
+            Self::Port(0) => "*".fmt(f),
             Self::Port(port) => port.fmt(f),
             Self::Address(address) => address.fmt(f),
             Self::Uid(Some(number)) | Self::Netns(number) => number.fmt(f),

@@ -116,10 +116,9 @@ impl Prepared<'_> {
         add(measures, synack, ("tcp", "tcp_retransmit_synack"), "retransmits");
         let accepts = (needs.owners || needs.latency.is_some()) && tasks;
         let accepted = [names::PROG_ACCEPTED; 2];
-        let shows = match (needs.owners, needs.latency.is_some()) {
-            (true, true) => "owners and times of accept()",
-            (true, false) => "owners",
-            (false, _) => "times of accept()",
+        let shows = match needs.latency {
+            Some(_) => "times of accept()",
+            None => "owners",
         };
         add(accepts, accepted, ("syscalls", "sys_exit_accept"), shows);
         add(accepts, accepted, ("syscalls", "sys_exit_accept4"), shows);

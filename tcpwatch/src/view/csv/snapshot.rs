@@ -70,7 +70,7 @@ fn columns(by: GroupBy) -> Vec<&'static str> {
 fn fields(part: &KeyPart) -> Vec<String> {
     match part {
         KeyPart::Cgroup(cgroup) => container::fields(cgroup.as_deref()).into(),
-        KeyPart::Uid(None) | KeyPart::Process(None) => vec![String::new()],
+        KeyPart::Uid(None) | KeyPart::Process(None) | KeyPart::Port(0) => vec![String::new()],
         KeyPart::Process(Some(_)) => vec![escape_formula(part.to_string())],
         part => vec![part.to_string()],
     }

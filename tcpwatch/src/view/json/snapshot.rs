@@ -1,6 +1,7 @@
 //! `snapshot` as JSON: `tcpwatch.snapshot/1`.
 
 use std::io::{self, Write};
+use std::num::NonZeroU16;
 
 use serde::Serialize;
 use serde::ser::Serializer;
@@ -73,7 +74,7 @@ impl Serialize for Value<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             KeyPart::State(state) => serializer.serialize_str(state.key()),
-            KeyPart::Port(port) => serializer.serialize_u16(*port),
+            KeyPart::Port(port) => NonZeroU16::new(*port).serialize(serializer),
             KeyPart::Address(address) => serializer.collect_str(address),
             KeyPart::Uid(uid) => uid.serialize(serializer),
             KeyPart::Netns(inode) => serializer.serialize_u32(*inode),
