@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::child::{Running, Usage};
@@ -14,8 +14,9 @@ use super::report::Report;
 use super::sandbox::{SCRATCH, Sandbox};
 use super::table::{self, number, range};
 use super::target::Target;
-use super::tracer::SETTLE;
+use super::tracer::{PATIENCE, SETTLE};
 use super::workload::connections;
+use crate::clock;
 
 /// Connections of one round over loopback: 600,000 transitions.
 const CONNECTIONS: u64 = 60_000;
@@ -37,8 +38,9 @@ pub(super) fn run(sandbox: &Sandbox, report: &mut Report) -> Result<()> {
     let mut rates: Vec<Vec<f64>> = REPLAYS.iter().map(|_| Vec::new()).collect();
     for round in 0..rounds {
         report.progress("recording", round, rounds);
-        let (_, usage) = record(sandbox, &["--needs", "transitions"], "idle", 0)?;
+        let (dir, usage) = record(sandbox, &["--needs", "transitions"], "idle", 0)?;
         idle.push(us(usage));
+        fs::remove_dir_all(&dir)?;
         let (dir, usage) = record(sandbox, &["--needs", "transitions"], "loaded", CONNECTIONS)?;
         loaded.push(us(usage));
         bytes.push(float(size(&dir)?));
@@ -124,7 +126,12 @@ fn record(sandbox: &Sandbox, args: &[&str], name: &str, count: u64) -> Result<(P
     let mut command = Command::new(&sandbox.tcpwatch);
     command.args(["record", "-w"]).arg(&dir).args(args);
     let running = Running::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))?;
-    thread::sleep(SETTLE);
+    // What was written shows that it is recording.
+    let start = clock::start();
+    while !dir.join("index").exists() {
+        ensure!(start.elapsed() < PATIENCE, "tcpwatch record writes nothing");
+        thread::sleep(SETTLE);
+    }
     connections(count)?;
     let usage = running.interrupt()?;
     Ok((dir, usage))

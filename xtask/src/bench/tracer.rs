@@ -19,7 +19,7 @@ use crate::clock;
 pub(super) mod output;
 
 /// How long a program may take to attach.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// After which everything that starts with a program is over.
 pub(super) const SETTLE: Duration = Duration::from_millis(50);
 /// After which a program that attaches several has attached the next: the verifier takes its time.
