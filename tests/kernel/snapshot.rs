@@ -65,7 +65,7 @@ fn by_counters_it_equals_ss() {
     in_netns(|netns| {
         let _held = [Held::at(netns, LOOPBACK, FIRST), Held::at(netns, LOOPBACK_V6, SECOND)];
         let nobody = Unprivileged::new();
-        // Some of those that are held are in CLOSE_WAIT.
+        // `Held` has sockets in CLOSE_WAIT.
         let source = if release::running() >= Release::CURR_ESTAB_HAS_CLOSE_WAIT {
             "counters"
         } else {

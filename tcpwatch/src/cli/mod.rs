@@ -624,7 +624,7 @@ impl SnapshotArgs {
             );
         }
         if self.limit.is_some() && self.by.is_empty() && !self.list {
-            return Err("--limit shows a part of what --by or --list shows; try --by process".into());
+            return Err("--limit needs --by or --list; try --by process".into());
         }
         Ok(())
     }

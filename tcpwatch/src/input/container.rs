@@ -383,7 +383,6 @@ mod tests {
             "/kubepods/burstable/podUID",
             "/machine.slice/machine-qemu\\x2d3\\x2dvm.scope",
             "/machine.slice/machine-ch\\x2d3\\x2dvm.scope",
-            "/machine.slice/machine-libpod_pod_A.slice",
             "/machine.slice/machine-.scope",
             "/ecs/HASH/HASH-",
             "/ecs/HASH/other-1",

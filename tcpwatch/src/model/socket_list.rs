@@ -82,7 +82,7 @@ impl ListBuilder {
         }
     }
 
-    /// The sockets in order, and the number of those left out.
+    /// Returns the sockets in order, and how many were left out.
     #[must_use]
     pub fn finish(mut self) -> (Vec<ListedSocket>, usize) {
         self.cut();

@@ -140,7 +140,7 @@ impl Unwinding {
         })
     }
 
-    /// The offset in the section of what describes the function at `address`, by the linker's table (`.eh_frame_hdr`); `None` if the table
+    /// Finds the entry for the function at `address` in the linker's table (`.eh_frame_hdr`): its offset in the section; `None` if the table
     /// has none, or points elsewhere.
     fn by_linker(&self, header: &EhFrameHdr<Section>, address: u64) -> Option<usize> {
         let header = header.parse(&self.bases, 8).ok()?;

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::thread;
 
 use socket2::Socket;
-use tcpwatch::model::filter::Filter;
 use tcpwatch::source::sockets::Sockets;
 use tcpwatch_common::{StateSet, TcpState};
 
@@ -37,11 +36,7 @@ pub(crate) fn connections(count: i64) -> Cells {
 fn until_closed(listener: &Socket) {
     const LAST_ACK: StateSet = StateSet::NONE.with(TcpState::LastAck);
     let port = address(listener).port();
-    let filter = Filter {
-        lport: (port..=port).into(),
-        ..Filter::default()
-    };
-    let mut sockets = Sockets::sock_diag(0).expect("netlink").of(&filter);
+    let mut sockets = Sockets::of_local_ports(0, port..=port, u64::MAX).expect("netlink");
     until("the last packets", || {
         let count = sockets.count(LAST_ACK).expect("a dump");
         count.full.iter().sum::<u64>() == 0

@@ -30,7 +30,7 @@ pub(super) fn text(kind: FindingKind) -> FindingText {
                 fail with EMFILE, and the service stands still while its process runs.",
             ],
             to_do: &[
-                "`tcpwatch leaks --watch 10s --stacks`: the line of code that opened those that are never closed. Look for \
+                "`tcpwatch leaks --watch 10s --stacks` shows the line of code that opened the leaked connections. Look for \
                 the way out of it that does not close: an error, an exception, an early return.",
                 "Bind the closing to a scope: with in Python, try-with-resources in Java, defer in Go, Drop in Rust.",
                 "Until it is repaired a restart frees them. No sysctl does, and a larger limit of descriptors \

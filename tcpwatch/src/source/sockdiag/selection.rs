@@ -29,15 +29,15 @@ const OPERATION: usize = 4;
 const LONGEST: usize = 4096;
 
 /// An operation without its jumps: its code, and what is behind it.
-struct Test {
+struct Comparison {
     code: u8,
     operand: Vec<u8>,
 }
 
-/// Tests of which all must be true.
-type Tests = Vec<Test>;
+/// Comparisons of which all must be true.
+type Comparisons = Vec<Comparison>;
 
-impl Test {
+impl Comparison {
     fn port(code: u8, port: u16) -> Self {
         let operand = [[0, 0], port.to_ne_bytes()].concat();
         Self { code, operand }
@@ -65,12 +65,17 @@ impl Test {
 /// The program that selects the sockets of `filter`, by their ports and addresses; `None` if it would be too long. An empty one selects all.
 pub(super) fn program(filter: &Filter) -> Option<Vec<u8>> {
     let in_range = |least, most| {
-        move |range: &RangeInclusive<u16>| vec![Test::port(least, *range.start()), Test::port(most, *range.end())]
+        move |range: &RangeInclusive<u16>| {
+            vec![
+                Comparison::port(least, *range.start()),
+                Comparison::port(most, *range.end()),
+            ]
+        }
     };
     let local = |set: &PortSet| set.ranges().map(in_range(LOCAL_PORT_GE, LOCAL_PORT_LE)).collect();
     let remote = |set: &PortSet| set.ranges().map(in_range(REMOTE_PORT_GE, REMOTE_PORT_LE)).collect();
-    let address = |code| move |range: &IpNet| vec![Test::address(code, range)];
-    let parts: [Vec<Tests>; 5] = [
+    let address = |code| move |range: &IpNet| vec![Comparison::address(code, range)];
+    let parts: [Vec<Comparisons>; 5] = [
         local(&filter.lport),
         remote(&filter.rport),
         [local(&filter.port), remote(&filter.port)]
@@ -80,16 +85,16 @@ pub(super) fn program(filter: &Filter) -> Option<Vec<u8>> {
         filter.local.iter().map(address(LOCAL_ADDRESS)).collect(),
         filter.remote.iter().map(address(REMOTE_ADDRESS)).collect(),
     ];
-    let given: Vec<Vec<Tests>> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    let given: Vec<Vec<Comparisons>> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     assembled(&given)
 }
 
 /// The program by which each of `parts` must be true. Of a part, one alternative must be.
-fn assembled(parts: &[Vec<Tests>]) -> Option<Vec<u8>> {
-    let length = |tests: &Tests| tests.iter().map(Test::length).sum::<usize>();
+fn assembled(parts: &[Vec<Comparisons>]) -> Option<Vec<u8>> {
+    let length = |tests: &Comparisons| tests.iter().map(Comparison::length).sum::<usize>();
     // A jump stands between two alternatives.
     let length_of_part =
-        |part: &Vec<Tests>| part.iter().map(|tests| length(tests) + OPERATION).sum::<usize>() - OPERATION;
+        |part: &Vec<Comparisons>| part.iter().map(|tests| length(tests) + OPERATION).sum::<usize>() - OPERATION;
     let end = parts.iter().map(length_of_part).sum::<usize>();
     if end > LONGEST {
         return None;

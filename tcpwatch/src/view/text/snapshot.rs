@@ -28,7 +28,7 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot, scope: &[String], screen
     }
 }
 
-/// Writes how many sockets there are of what, and how they were read if that is not as usual.
+/// Writes the selection and the number of sockets. If netlink was refused, also that they were read from /proc.
 pub(super) fn write_heading(
     out: &mut impl Write,
     scope: &[String],
