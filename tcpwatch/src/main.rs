@@ -10,7 +10,7 @@ use tcpwatch::cli::command_line::{Refusal, parse};
 use tcpwatch::commands::{self, Outcome};
 use tcpwatch::engine::OUTPUT;
 use tcpwatch::source::ebpf::explained;
-use tcpwatch::sys::descriptor_limit::with_remedy;
+use tcpwatch::sys::descriptor_limit::{self, with_remedy};
 
 fn main() -> ExitCode {
     // Print warnings of tcpwatch by default. The log of the BPF programs is off; RUST_LOG=tcpwatch_ebpf=debug enables it.
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    descriptor_limit::raise();
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let result = commands::run(&cli, &mut out);
     let result = result.and_then(|outcome| out.flush().context(OUTPUT).map(|()| outcome));

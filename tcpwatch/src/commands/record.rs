@@ -19,7 +19,7 @@ use crate::model::format::{duration, thousands};
 use crate::model::frame::Frame;
 use crate::model::leaks;
 use crate::record::Kept;
-use crate::sys::signals;
+use crate::sys::{descriptor_limit, signals};
 use crate::view::View;
 
 /// Default interval between counts, s.
@@ -121,7 +121,7 @@ impl View for Progress {
         if let [program, args @ ..] = self.program.as_slice() {
             let mut command = Command::new(program);
             signals::unblock_in(command.args(args));
-            match command.spawn() {
+            match descriptor_limit::as_at_start(|| command.spawn()) {
                 Ok(child) => self.child = Some(child),
                 Err(error) => self.failed = Some(error),
             }

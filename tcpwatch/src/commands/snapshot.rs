@@ -22,7 +22,7 @@ use crate::source::ebpf;
 use crate::source::owners::{Owners, ensure_match};
 use crate::source::sockets::Sockets;
 use crate::source::totals::Totals;
-use crate::sys::netns::{self, Namespace};
+use crate::sys::netns::{self, Namespace, unless_gone};
 use crate::view::{Output, csv, json, text, words};
 
 /// Counts the sockets that `args` select and writes a snapshot with the time `time` to `out`.
@@ -78,7 +78,10 @@ fn list(
         Some(Owners::scan(Path::new("/"))?)
     };
     for namespace in namespaces {
-        let mut sockets = open(args.source, namespace)?.of(filter);
+        let Some(sockets) = unless_gone(open(args.source, namespace))? else {
+            continue;
+        };
+        let mut sockets = sockets.of(filter);
         sockets.walk_with_queues(filter.states, |detail| {
             let is_held = |owners: &mut Owners| owners.find_holders(detail.socket.inode).match_filter(&filter.owner);
             if filter.matches_socket(&detail.socket) && owners.as_mut().is_none_or(is_held) {
@@ -160,12 +163,19 @@ fn fill(
     let mut origin = None;
     for namespace in namespaces {
         let this = if is_total && args.source == SourceArg::Auto {
-            let mut totals = namespace.run(|| Totals::open(Path::new("/"), namespace.inode))?;
+            let totals = namespace.run(|| Totals::open(Path::new("/"), namespace.inode));
+            let Some(mut totals) = unless_gone(totals)? else {
+                continue;
+            };
             let (pass, this) = totals.count()?;
             builder.add_counts(&StateCounts::from(&pass), namespace.inode);
             this
         } else {
-            walk(builder, args.source, filter, namespace, owners.as_deref_mut())?
+            let walked = walk(builder, args.source, filter, namespace, owners.as_deref_mut());
+            let Some(this) = unless_gone(walked)? else {
+                continue;
+            };
+            this
         };
         // In several namespaces: by counters, if any of them was.
         origin = origin.filter(|before| *before == Origin::Counters).or(Some(this));

@@ -4,7 +4,7 @@ pub mod ebpf;
 pub mod host;
 pub mod listeners;
 pub mod live;
-pub mod namespace_readers;
+pub mod namespaces;
 pub mod owner_resolver;
 pub mod owners;
 pub mod ports;

@@ -12,6 +12,7 @@ use hashbrown::{HashMap, HashSet};
 use tcpwatch_common::{StateSet, TcpState};
 
 use self::listening::Listening;
+use super::namespaces::look_into;
 use super::owner_resolver::ProcThread;
 use super::owners::Owners;
 use super::sockets::Sockets;
@@ -185,7 +186,7 @@ impl ScanRequest {
                 Arc::new(found?)
             }
         };
-        let found = self.walk_all(root, before, namespaces)?;
+        let found = self.walk_all(before, namespaces)?;
         let is_any = self.filter.owner.is_any();
         let asks = found.after.needs_owners(found.scan.ended_ns, self.older_ns) || !is_any;
         if !asks && found.after.pids.is_empty() {
@@ -204,7 +205,7 @@ impl ScanRequest {
     }
 
     /// Walks `namespaces`.
-    fn walk_all(&self, root: &Path, before: &ScansBefore, namespaces: Arc<Vec<Namespace>>) -> Result<Unowned> {
+    fn walk_all(&self, before: &ScansBefore, namespaces: Arc<Vec<Namespace>>) -> Result<Unowned> {
         let started_ns = clock::monotonic_ns();
         let mut walked = Walked {
             details: Vec::new(),
@@ -212,8 +213,11 @@ impl ScanRequest {
             open: self.open.then(HashSet::new),
             listening: Listening::default(),
         };
-        for namespace in namespaces.iter() {
-            match self.walk(root, namespace, &mut walked) {
+        for (seen, namespace) in look_into(&namespaces, |look| self.walk(look.sockets()?, &mut walked))?
+            .into_iter()
+            .zip(namespaces.iter())
+        {
+            match seen {
                 Ok(()) => {}
                 // With `--netns all`, a namespace may disappear between finding and entering it.
                 Err(why) if self.netns == NetnsSelector::All => {
@@ -225,7 +229,7 @@ impl ScanRequest {
         let scan = SocketScan {
             started_ns,
             ended_ns: clock::monotonic_ns(),
-            namespaces: named(root, &namespaces),
+            namespaces: named(Path::new("/"), &namespaces),
             sockets: Vec::new(),
             listeners: walked.listening.ports(),
             unseen: None,
@@ -298,8 +302,7 @@ impl ScanRequest {
         wanted
     }
 
-    fn walk(&self, root: &Path, namespace: &Namespace, walked: &mut Walked) -> Result<()> {
-        let mut sockets = namespace.run(|| Sockets::open(root, namespace.inode))?;
+    fn walk(&self, sockets: &mut Sockets, walked: &mut Walked) -> Result<()> {
         let wanted = if self.open {
             StateSet::ALL
         } else {

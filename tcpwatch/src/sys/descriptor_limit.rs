@@ -1,12 +1,46 @@
 //! The limits of open descriptors of a process (EMFILE) and of the host (ENFILE): detects them in messages and adds a remedy.
 
+use std::sync::OnceLock;
 use std::{fs, io};
 
 use anyhow::{Result, ensure};
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::host_root::why;
+
+/// The soft limit at the start.
+static SOFT: OnceLock<Option<u64>> = OnceLock::new();
+
+/// Raises the soft limit of this process to the hard one. The low default of 1,024 is for programs that use select(2), as this one does
+/// not.
+pub fn raise() {
+    let limit = getrlimit(Resource::Nofile);
+    SOFT.get_or_init(|| limit.current);
+    set(limit.maximum);
+}
+
+/// Runs `spawn`, which starts another program, with the soft limit of the start.
+pub fn as_at_start<T>(spawn: impl FnOnce() -> T) -> T {
+    let raised = getrlimit(Resource::Nofile).current;
+    if let Some(soft) = SOFT.get() {
+        set(*soft);
+    }
+    let result = spawn();
+    set(raised);
+    result
+}
+
+/// Sets the soft limit; `None` for no limit. Where the kernel refuses it, the limit stays.
+fn set(soft: Option<u64>) {
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: soft,
+            ..getrlimit(Resource::Nofile)
+        },
+    );
+}
 
 /// Checks that this process may open `needed` more descriptors.
 ///

@@ -1,4 +1,7 @@
 //! Network namespaces: resolves `--netns`, and runs code inside a namespace.
+//!
+//! A namespace of `--netns all` is opened for each look and closed after it, so that it ends with its last process. A namespace that was
+//! named is kept open: its name may lead to another one later.
 
 use std::fmt;
 use std::fs::{self, File, Metadata};
@@ -8,6 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, anyhow, bail};
@@ -15,7 +19,6 @@ use hashbrown::HashMap;
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, LinkNameSpaceType, capabilities, move_into_link_name_space};
 
-use super::descriptor_limit;
 use super::procs::other_threads;
 use super::threads::spawn_scoped;
 use crate::input::escaped::Escaped;
@@ -26,18 +29,42 @@ const TAKES: &str = "try --netns with self, all, a PID, a name of ip netns or a 
 /// The remedy if the kernel denies access.
 const NEEDS: &str = "it needs CAP_SYS_ADMIN and CAP_SYS_PTRACE; try sudo";
 
-/// An open network namespace.
-#[derive(Debug)]
+/// Paths that are kept of a namespace at most: those of several processes, as each may end.
+const PATHS: usize = 4;
+
+/// A network namespace.
+#[derive(Clone, Debug)]
 pub struct Namespace {
     /// Inode number of its nsfs file (`net->ns.inum`), as in `net:[4026531833]`.
     pub inode: u32,
-    /// Its file; `None` for the namespace of tcpwatch, which is never entered, so no privilege is needed.
-    file: Option<File>,
-    /// The path by which it was opened.
-    path: Option<PathBuf>,
+    /// How to enter it.
+    place: Place,
     /// The name for messages, as the user gave it, escaped.
     name: String,
 }
+
+/// How to enter a namespace.
+#[derive(Clone, Debug)]
+enum Place {
+    /// tcpwatch runs in it, so it is never entered, and no privilege is needed.
+    Own,
+    /// It was named: its file, and the path by which it was opened.
+    Open(Arc<File>, PathBuf),
+    /// It was found: the paths that led to it then, at least one and [`PATHS`] at most.
+    Paths(Vec<PathBuf>),
+}
+
+/// No process is in the namespace any more, as far as is known, and no name leads to it.
+#[derive(Debug)]
+pub struct Gone;
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it is gone")
+    }
+}
+
+impl std::error::Error for Gone {}
 
 /// Identifies a namespace: device (nsfs) and inode.
 type Identity = (u64, u64);
@@ -94,8 +121,7 @@ fn one(path: &Path, own: &Metadata, name: String, missing: &str) -> anyhow::Resu
     match u32::try_from(found.1) {
         Ok(inode) if found.0 == own.dev() => Ok(Namespace {
             inode,
-            file: Some(file),
-            path: Some(path.to_owned()),
+            place: Place::Open(Arc::new(file), path.to_owned()),
             name,
         }),
         _ => bail!("cannot use {name}: it is not one; {TAKES}"),
@@ -120,15 +146,19 @@ pub fn names(root: &Path) -> HashMap<u32, String> {
     named.collect()
 }
 
-/// Opens every namespace found in /proc and /run/netns. Namespaces that disappear meanwhile are skipped.
+/// Finds every namespace that a process is in, or that has a name in /run/netns. Namespaces that disappear meanwhile are skipped.
 fn all(root: &Path, own: &Metadata) -> anyhow::Result<Vec<Namespace>> {
-    let mut found = vec![Namespace::from_own_metadata(own)?];
+    let mut found = Found::new(own)?;
     let mut hidden = 0;
+    // A name lasts longer than most processes.
+    for entry in entries(&root.join("run/netns"))? {
+        hidden += usize::from(is_hidden(&found.add(&entry.path())));
+    }
     let processes = entries(&root.join("proc"))?;
     let processes = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     for pid in processes {
         let process = root.join(format!("proc/{pid}"));
-        let mut shown = add(&process.join("ns/net"), own, &mut found);
+        let mut shown = found.add(&process.join("ns/net"));
         if shown
             .as_ref()
             .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
@@ -136,15 +166,9 @@ fn all(root: &Path, own: &Metadata) -> anyhow::Result<Vec<Namespace>> {
             // If the first thread has exited, another thread shows the namespace.
             let threads = other_threads(root, pid).into_iter();
             let paths = threads.map(|thread| process.join(format!("task/{thread}/ns/net")));
-            shown = paths
-                .map(|path| add(&path, own, &mut found))
-                .find(Result::is_ok)
-                .unwrap_or(shown);
+            shown = paths.map(|path| found.add(&path)).find(Result::is_ok).unwrap_or(shown);
         }
-        hidden += usize::from(is_hidden(shown)?);
-    }
-    for entry in entries(&root.join("run/netns"))? {
-        hidden += usize::from(is_hidden(add(&entry.path(), own, &mut found))?);
+        hidden += usize::from(is_hidden(&shown));
     }
     // Even with all capabilities some processes cannot be read, for example processes of an outer user namespace.
     match hidden {
@@ -156,28 +180,58 @@ fn all(root: &Path, own: &Metadata) -> anyhow::Result<Vec<Namespace>> {
         ),
         _ => bail!("cannot find all network namespaces: {}; {NEEDS}", unreadable(hidden)),
     }
-    Ok(found)
+    Ok(found.namespaces)
 }
 
-/// Adds the namespace of the file at `path` to `found`, if it exists and is new.
-fn add(path: &Path, own: &Metadata, found: &mut Vec<Namespace>) -> io::Result<()> {
-    let new = Namespace::unless_known(path, own, found)?;
-    found.extend(new);
-    Ok(())
+/// The namespaces that were found so far, each once, ours first.
+struct Found {
+    own: Identity,
+    namespaces: Vec<Namespace>,
+    /// The index of each in `namespaces`, by its inode number.
+    known: HashMap<u32, usize>,
 }
 
-/// Whether the namespace exists but may not be opened. A namespace that disappeared does not count.
-///
-/// # Errors
-/// The limit of open descriptors is reached. The namespace exists and must not be left out.
-fn is_hidden(shown: io::Result<()>) -> anyhow::Result<bool> {
-    let Err(error) = shown else { return Ok(false) };
-    let hidden = error.kind() == io::ErrorKind::PermissionDenied;
-    let error = anyhow::Error::from(error);
-    if descriptor_limit::is_reached(&error) {
-        return Err(error.context("cannot open all network namespaces"));
+impl Found {
+    fn new(own: &Metadata) -> anyhow::Result<Self> {
+        let namespace = Namespace::from_own_metadata(own)?;
+        Ok(Self {
+            own: identity(own),
+            known: HashMap::from([(namespace.inode, 0)]),
+            namespaces: vec![namespace],
+        })
     }
-    Ok(hidden)
+
+    /// Adds the namespace of the file at `path`, or another path of a namespace that is known. Another file is left out.
+    fn add(&mut self, path: &Path) -> io::Result<()> {
+        let metadata = fs::metadata(path)?;
+        let (device, inode) = identity(&metadata);
+        let (Ok(inode), true) = (u32::try_from(inode), device == self.own.0) else {
+            return Ok(());
+        };
+        let known = *self.known.entry(inode).or_insert(self.namespaces.len());
+        match self.namespaces.get_mut(known) {
+            None => self.namespaces.push(Namespace {
+                inode,
+                place: Place::Paths(vec![path.to_owned()]),
+                name: format!("network namespace {}", Escaped(path.as_os_str().as_bytes())),
+            }),
+            Some(namespace) => {
+                if let Place::Paths(paths) = &mut namespace.place
+                    && paths.len() < PATHS
+                {
+                    paths.push(path.to_owned());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the namespace exists but may not be read. A namespace that disappeared does not count.
+fn is_hidden(shown: &io::Result<()>) -> bool {
+    shown
+        .as_ref()
+        .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// The message for this number of unreadable processes.
@@ -219,63 +273,53 @@ impl Namespace {
     fn from_own_metadata(own: &Metadata) -> anyhow::Result<Self> {
         Ok(Self {
             inode: u32::try_from(own.ino()).context("our own network namespace")?,
-            file: None,
-            path: None,
+            place: Place::Own,
             name: "our own network namespace".into(),
         })
-    }
-
-    /// Opens the file at `path`, if it is a namespace (an nsfs file) that is not in `known`.
-    fn unless_known(path: &Path, own: &Metadata, known: &[Self]) -> io::Result<Option<Self>> {
-        let new = |metadata: &Metadata| match u32::try_from(metadata.ino()) {
-            Ok(inode) if metadata.dev() == own.dev() && known.iter().all(|namespace| namespace.inode != inode) => {
-                Some(inode)
-            }
-            _ => None,
-        };
-        if new(&fs::metadata(path)?).is_none() {
-            return Ok(None);
-        }
-        let file = open(path)?;
-        // Check the open file again: by now the path may lead elsewhere.
-        Ok(new(&file.metadata()?).map(|inode| Self {
-            inode,
-            file: Some(file),
-            path: Some(path.to_owned()),
-            name: format!("network namespace {}", Escaped(path.as_os_str().as_bytes())),
-        }))
     }
 
     /// Whether tcpwatch runs in this namespace.
     #[must_use]
     pub const fn is_own(&self) -> bool {
-        self.file.is_none()
+        matches!(self.place, Place::Own)
     }
 
     /// A path that leads to the namespace; `None` for the one of tcpwatch.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+        match &self.place {
+            Place::Own => None,
+            Place::Open(_, path) => Some(path),
+            Place::Paths(paths) => paths.first().map(PathBuf::as_path),
+        }
     }
 
     /// Runs `work` inside the namespace, on a thread that ends afterwards. Sockets, and files of /proc/thread-self/net and
     /// /proc/sys/net, stay bound to the namespace in which they were opened.
     ///
     /// # Errors
-    /// Errors of `work`, or one line if setns(2) fails.
+    /// Errors of `work`, or one line if the namespace cannot be entered; [`Gone`] if it does not exist any more.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
-        let Some(file) = &self.file else { return work() };
         let mut work = Some(work);
-        let mut inside = || {
-            enter(file).map_err(|errno| self.refused(errno))?;
-            let work = work.take().context("the work is done already")?;
-            work().with_context(|| self.name.clone())
+        let mut result = run_in_each([self], |_| work.take().context("the work is done already")?())?;
+        result.pop().context("the work was not done")?
+    }
+
+    /// Moves this thread into the namespace.
+    fn enter(&self) -> anyhow::Result<()> {
+        let open_again = |path: &PathBuf| {
+            let file = open(path).ok()?;
+            // By now the path may lead to another namespace.
+            (file.metadata().ok()?.ino() == u64::from(self.inode)).then_some(file)
         };
-        let on_thread = thread::scope(|scope| Ok(spawn_scoped(scope, "netns", &mut inside)?.join()));
-        match on_thread {
-            Ok(joined) => joined.unwrap_or_else(|panic| resume_unwind(panic)),
-            // The limit of processes may be reached during a run.
-            Err(why) => run_and_return(inside, why),
+        match &self.place {
+            Place::Own => Ok(()),
+            Place::Open(file, _) => enter(file).map_err(|errno| self.refused(errno)),
+            Place::Paths(paths) => {
+                let file = paths.iter().find_map(open_again);
+                let file = file.ok_or_else(|| anyhow::Error::from(Gone).context(self.name.clone()))?;
+                enter(&file).map_err(|errno| self.refused(errno))
+            }
         }
     }
 
@@ -290,16 +334,61 @@ impl Namespace {
     }
 }
 
+/// The result of a look into a namespace; `None` if the namespace is [`Gone`].
+///
+/// # Errors
+/// Those of `result` otherwise.
+pub fn unless_gone<T>(result: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+    match result {
+        Err(why) if why.is::<Gone>() => Ok(None),
+        result => result.map(Some),
+    }
+}
+
 /// Moves this thread into the network namespace `file`.
 fn enter(file: &File) -> rustix::io::Result<()> {
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
 }
 
-/// Runs `work`, which moves this thread to another network namespace, and then moves it back.
+/// Runs `work` inside each of `namespaces` in turn: in the one of tcpwatch on this thread, in the others on one that ends afterwards.
+/// Returns the results in the same order.
 ///
 /// # Errors
-/// Errors of `work`; or `no_thread`, if this thread could not move back.
-fn run_and_return<T>(work: impl FnOnce() -> anyhow::Result<T>, no_thread: anyhow::Error) -> anyhow::Result<T> {
+/// There can be no thread. The error of each namespace is in its result: of `work`, or why it cannot be entered.
+pub fn run_in_each<'a, T: Send>(
+    namespaces: impl IntoIterator<Item = &'a Namespace>,
+    mut work: impl FnMut(&'a Namespace) -> anyhow::Result<T> + Send,
+) -> anyhow::Result<Vec<anyhow::Result<T>>> {
+    let mut places: Vec<_> = namespaces.into_iter().map(|namespace| (namespace, None)).collect();
+    let mut is_ours = true;
+    for (namespace, result) in &mut places {
+        if namespace.is_own() {
+            *result = Some(work(namespace));
+        }
+        is_ours &= namespace.is_own();
+    }
+    if !is_ours {
+        let mut inside = || {
+            for (namespace, result) in places.iter_mut().filter(|(_, result)| result.is_none()) {
+                let work_inside = |()| work(namespace).with_context(|| namespace.name.clone());
+                *result = Some(namespace.enter().and_then(work_inside));
+            }
+        };
+        let on_thread = thread::scope(|scope| Ok(spawn_scoped(scope, "netns", &mut inside)?.join()));
+        match on_thread {
+            Ok(joined) => joined.unwrap_or_else(|panic| resume_unwind(panic)),
+            // The limit of processes may be reached during a run.
+            Err(why) => run_and_return(inside, why)?,
+        }
+    }
+    Ok(places.into_iter().filter_map(|(_, result)| result).collect())
+}
+
+/// Runs `work`, which moves this thread to other network namespaces, and then moves it back.
+///
+/// # Errors
+/// `no_thread`, if this thread could not move back.
+fn run_and_return(work: impl FnOnce(), no_thread: anyhow::Error) -> anyhow::Result<()> {
     /// Moves the thread back when dropped, also after a panic.
     struct Return(File);
     impl Drop for Return {
@@ -316,7 +405,8 @@ fn run_and_return<T>(work: impl FnOnce() -> anyhow::Result<T>, no_thread: anyhow
         return Err(no_thread);
     }
     let _return = Return(own);
-    work()
+    work();
+    Ok(())
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use tcpwatch_common::{Ledger, names};
 use super::refusal::refusal;
 use super::{Kernel, KernelNeeds, Request, object};
 use crate::model::filter::Filter;
-use crate::sys::netns::Namespace;
+use crate::source::namespaces::WatchedNamespaces;
+use crate::sys::netns::{Namespace, run_in_each, unless_gone};
 
 /// Counts the sockets in each of `namespaces` inside the kernel, by state and kind.
 ///
@@ -26,9 +27,10 @@ pub fn count(filter: &Filter, namespaces: &[Namespace]) -> Result<Pass> {
         ring_bytes: 0,
         stacks_ring_bytes: 0,
     })?;
-    namespaces
-        .iter()
-        .try_for_each(|namespace| namespace.run(|| kernel.walk(names::PROG_ITER_COUNT)))?;
+    let walks = run_in_each(namespaces, |_| kernel.walk(names::PROG_ITER_COUNT))?;
+    for walk in walks {
+        unless_gone(walk)?;
+    }
     let counted = kernel.pass(PLAIN_PASS);
     // Dropping the kernel's type information takes longer than the count, and the process ends soon anyway.
     std::mem::forget(kernel);
@@ -57,7 +59,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel refuses the iterator, or a namespace cannot be entered.
-    pub fn count_anew(&mut self, namespaces: &[Namespace]) -> Result<()> {
+    pub fn count_anew(&mut self, namespaces: &mut WatchedNamespaces) -> Result<()> {
         let next = self.count.next();
         // Nothing changes the idle bank, so its current values are the values at the start.
         self.before_count = self.ledger().sockets[next.bank()];
@@ -72,17 +74,15 @@ impl Kernel {
     ///
     /// # Errors
     /// As [`Kernel::count_anew`].
-    pub fn mark_more(&mut self, namespaces: &[Namespace]) -> Result<()> {
+    pub fn mark_more(&mut self, namespaces: &mut WatchedNamespaces) -> Result<()> {
         let mut pass = self.pass(bank(self.count))?;
         pass.refused = [0; STATES];
         self.set_pass(bank(self.count), &pass)?;
         self.mark(namespaces)
     }
 
-    fn mark(&mut self, namespaces: &[Namespace]) -> Result<()> {
-        namespaces
-            .iter()
-            .try_for_each(|namespace| namespace.run(|| self.walk(names::PROG_ITER_MARK)))
+    fn mark(&mut self, namespaces: &mut WatchedNamespaces) -> Result<()> {
+        namespaces.look(|_| self.walk(names::PROG_ITER_MARK)).map(drop)
     }
 
     /// Sets the count that the BPF programs keep.

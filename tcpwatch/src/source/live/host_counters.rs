@@ -11,8 +11,9 @@ use crate::input::socket::Kind;
 use crate::input::{FullestNamespace, HostFacts, Orphans, SynSettings, TimeWaitCounters};
 use crate::model::counts;
 use crate::model::filter::Filter;
-use crate::source::namespace_readers::NamespaceReaders;
-use crate::sys::sysctl::Sysctl;
+use crate::source::namespaces::{Look, WatchedNamespaces};
+use crate::sys::sockstat::TcpSockets;
+use crate::sys::sysctl::{TCP_MAX_ORPHANS, TCP_MAX_SYN_BACKLOG, TCP_MAX_TW_BUCKETS, TCP_SYNCOOKIES};
 
 /// The states of such sockets.
 const SHOWN: StateSet = StateSet::NONE
@@ -47,32 +48,36 @@ struct Reading {
     population: Option<u64>,
 }
 
+/// What a look into one namespace saw.
+struct Seen {
+    reading: Reading,
+    /// The sockets that match the filter.
+    pass: Pass,
+    sockets: TcpSockets,
+    /// `tcp_max_tw_buckets`; `None` if the kernel shows it only in the initial namespace.
+    max_tw_buckets: Option<u64>,
+    /// `tcp_max_orphans` of the host; `None` if the kernel shows it only in the initial namespace.
+    max_orphans: Option<u64>,
+    syn: SynSettings,
+    namespace: Namespace,
+}
+
 impl HostCounters {
-    /// Reads the sockets that match `filter`, and the counters, over the namespaces of `readers`. Counters are increases since
-    /// the first read.
-    pub(super) fn read(&mut self, readers: &mut [NamespaceReaders], filter: &Filter) -> Result<(Pass, HostFacts)> {
+    /// Reads the sockets that match `filter`, and the counters, over `namespaces`. Counters are increases since the first read.
+    pub(super) fn read(&mut self, namespaces: &mut WatchedNamespaces, filter: &Filter) -> Result<(Pass, HostFacts)> {
+        let mut seen = namespaces.look(|look| see(look, filter))?;
         let mut walked: Pass = bytemuck::Zeroable::zeroed();
-        let is_one = readers.len() == 1;
+        let is_one = namespaces.all().len() == 1;
         let (mut limit, mut fullest) = (None, None);
         let mut orphans = Orphans::default();
-        let mut now = Vec::with_capacity(readers.len());
-        for reader in readers.iter_mut() {
-            // Read the counters before the sockets: a timewait socket created in between must not look like one that ended.
-            let counters = read_counters(reader)?;
-            let sockets = reader.sockstat.read()?;
-            let pass = if filter.is_any_socket() {
-                count(reader, sockets.tw)?
-            } else {
-                walk(reader, filter)?
-            };
-            walked.add(&pass);
-            let population = Some(pass.timewait.iter().sum());
-            now.push(Reading { population, ..counters });
-            let most = setting(&mut reader.max_tw_buckets)?;
-            limit = most.filter(|_| is_one);
-            if let (Some(population), Some(limit)) = (sockets.tw, most) {
+        let mut now = Vec::with_capacity(seen.len());
+        for this in &seen {
+            walked.add(&this.pass);
+            now.push(this.reading);
+            limit = this.max_tw_buckets.filter(|_| is_one);
+            if let (Some(population), Some(limit)) = (this.sockets.tw, this.max_tw_buckets) {
                 let this = FullestNamespace {
-                    netns: reader.inode,
+                    netns: this.reading.inode,
                     population,
                     limit,
                 };
@@ -80,13 +85,21 @@ impl HostCounters {
             }
             // These are values of the host, equal in all namespaces that show them.
             orphans = Orphans {
-                now: sockets.orphan,
-                limit: setting(&mut reader.max_orphans)?.or(orphans.limit),
-                mem_pages: sockets.mem,
+                now: this.sockets.orphan,
+                limit: this.max_orphans.or(orphans.limit),
+                mem_pages: this.sockets.mem,
             };
         }
         self.add(&now);
+        // A namespace that could not be entered this time goes on where it was.
+        let missed = |before: &Reading| {
+            let is_watched = namespaces.all().iter().any(|namespace| namespace.inode == before.inode);
+            is_watched && now.iter().all(|this| this.inode != before.inode)
+        };
+        let mut missing = std::mem::take(&mut self.before);
+        missing.retain(missed);
         self.before = now;
+        self.before.append(&mut missing);
         // The counters are for whole namespaces. The part that matches the filter is unknown.
         let any = filter.is_any_socket();
         let time_wait = TimeWaitCounters {
@@ -98,10 +111,8 @@ impl HostCounters {
             limit,
             fullest,
         };
-        let (syn, namespace) = match readers {
-            [one] => (syn_settings(one)?, Some(namespace(one))),
-            _ => (SynSettings::default(), None),
-        };
+        let one = seen.pop().filter(|_| is_one);
+        let (syn, namespace) = one.map_or_else(Default::default, |one| (one.syn, Some(one.namespace)));
         let facts = HostFacts {
             time_wait,
             counters: self.counters,
@@ -140,14 +151,41 @@ impl HostCounters {
     }
 }
 
+/// Reads one namespace.
+fn see(look: &mut Look<'_>, filter: &Filter) -> Result<Seen> {
+    // Read the counters before the sockets: a timewait socket created in between must not look like one that ended.
+    let reading = read_counters(look)?;
+    let sockets = look.sockstat()?;
+    let pass = if filter.is_any_socket() {
+        count(look, sockets.tw)?
+    } else {
+        walk(look, filter)?
+    };
+    Ok(Seen {
+        reading: Reading {
+            population: Some(pass.timewait.iter().sum()),
+            ..reading
+        },
+        pass,
+        sockets,
+        max_tw_buckets: look.setting(TCP_MAX_TW_BUCKETS)?,
+        max_orphans: look.setting(TCP_MAX_ORPHANS)?,
+        syn: SynSettings {
+            cookies: look.setting(TCP_SYNCOOKIES)?,
+            max_backlog: look.setting(TCP_MAX_SYN_BACKLOG)?,
+        },
+        namespace: look.namespace(),
+    })
+}
+
 /// Counts all such sockets. There may be many timewait sockets: if the kernel shows their number `tw`, only those in
 /// `FIN_WAIT2` are dumped.
-fn count(reader: &mut NamespaceReaders, tw: Option<u64>) -> Result<Pass> {
+fn count(look: &mut Look<'_>, tw: Option<u64>) -> Result<Pass> {
     let Some(population) = tw else {
-        return reader.sockets.count(SHOWN);
+        return look.sockets()?.count(SHOWN);
     };
-    let mut pass = reader
-        .sockets
+    let mut pass = look
+        .sockets()?
         .count(StateSet::NONE.with(TcpState::SynRecv).with(TcpState::FinWait2))?;
     let fin_wait2 = pass.timewait[usize::from(TcpState::FinWait2.number())];
     pass.timewait[usize::from(TcpState::TimeWait.number())] = population.saturating_sub(fin_wait2);
@@ -155,9 +193,9 @@ fn count(reader: &mut NamespaceReaders, tw: Option<u64>) -> Result<Pass> {
 }
 
 /// Counts the sockets that match `filter`.
-fn walk(reader: &mut NamespaceReaders, filter: &Filter) -> Result<Pass> {
+fn walk(look: &mut Look<'_>, filter: &Filter) -> Result<Pass> {
     let mut pass = bytemuck::Zeroable::zeroed();
-    reader.sockets.walk(SHOWN, |socket| {
+    look.sockets()?.walk(SHOWN, |socket| {
         if socket.kind != Some(Kind::Full) && filter.matches_socket(socket) {
             counts::count_socket(&mut pass, socket);
         }
@@ -166,11 +204,12 @@ fn walk(reader: &mut NamespaceReaders, filter: &Filter) -> Result<Pass> {
 }
 
 /// The counters of one namespace.
-fn read_counters(reader: &mut NamespaceReaders) -> Result<Reading> {
-    let now = reader.counters.read()?;
+fn read_counters(look: &Look<'_>) -> Result<Reading> {
+    let mut counters = look.counters()?;
+    let now = counters.read()?;
     let entered = now.get("TcpExt", "TW").zip(now.get("TcpExt", "TWKilled"));
     Ok(Reading {
-        inode: reader.inode,
+        inode: look.inode(),
         counters: CounterValues::read(|counter| {
             let (group, name) = counter.name();
             now.get(group, name)
@@ -180,29 +219,6 @@ fn read_counters(reader: &mut NamespaceReaders) -> Result<Reading> {
             .filter(|_| crate::sys::release::running() >= Release::TW_COUNTS_ENTRIES),
         population: None,
     })
-}
-
-/// The settings of one namespace that limit half-open connections.
-fn syn_settings(reader: &mut NamespaceReaders) -> Result<SynSettings> {
-    Ok(SynSettings {
-        cookies: setting(&mut reader.syncookies)?,
-        max_backlog: setting(&mut reader.max_syn_backlog)?,
-    })
-}
-
-/// The namespace of `reader`.
-fn namespace(reader: &NamespaceReaders) -> Namespace {
-    Namespace {
-        inode: reader.inode,
-        scope: reader.scope.clone(),
-        first: reader.first,
-    }
-}
-
-/// The value of a numeric setting; `None` if the kernel does not show it here.
-fn setting(sysctl: &mut Option<Sysctl>) -> Result<Option<u64>> {
-    let Some(sysctl) = sysctl else { return Ok(None) };
-    Ok(sysctl.read()?.and_then(|value| u64::try_from(value).ok()))
 }
 
 #[cfg(test)]

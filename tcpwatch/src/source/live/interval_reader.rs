@@ -19,9 +19,9 @@ use crate::input::netns_selector::NetnsSelector;
 use crate::input::{HostFacts, Input, LedgerSample};
 use crate::model::filter::Filter;
 use crate::source::ebpf::{Kernel, LedgerSum};
-use crate::source::namespace_readers::NamespaceReaders;
+use crate::source::namespaces::WatchedNamespaces;
 use crate::source::owner_resolver::{ProcReader, ProcThread};
-use crate::sys::descriptor_limit;
+use crate::source::ports::PortSettings;
 use crate::sys::netns::{self, Namespace};
 
 /// Interval between searches for new namespaces (`--netns all`) and comparisons of the counts with a walk.
@@ -59,15 +59,6 @@ pub(super) struct IntervalReader {
     last: Option<(Pass, HostFacts)>,
 }
 
-/// The watched namespaces, and the readers of each: as many as there are, and as the limit of descriptors allows. One that is gone is
-/// closed by the next search.
-pub(super) struct WatchedNamespaces {
-    pub(super) namespaces: Vec<Namespace>,
-    pub(super) readers: Vec<NamespaceReaders>,
-    /// Inode numbers of the namespaces that cannot be read. A warning was printed for each.
-    unreadable: Vec<u32>,
-}
-
 impl IntervalReader {
     /// Opens the readers of each of `namespaces`, and counts the existing sockets.
     ///
@@ -80,12 +71,7 @@ impl IntervalReader {
         namespaces: Vec<Namespace>,
         proc: Arc<ProcThread>,
     ) -> Result<Self> {
-        let mut places = WatchedNamespaces {
-            namespaces: Vec::new(),
-            readers: Vec::new(),
-            unreadable: Vec::new(),
-        };
-        places.update(namespaces, &netns)?;
+        let mut places = WatchedNamespaces::new(namespaces, netns == NetnsSelector::All);
         let state_counter = StateCounter::start(kernel, &mut places, filter)?;
         Ok(Self {
             netns,
@@ -118,11 +104,11 @@ impl IntervalReader {
         let (walked, facts) = if let Some(last) = self.last.take() {
             last
         } else {
-            if clock::monotonic_ns() >= self.recount_ns {
+            if self.places.misses_one() || clock::monotonic_ns() >= self.recount_ns {
                 self.recount(kernel, filter)?;
             }
             self.state_counter.catch_up(kernel, &mut self.places, filter)?;
-            self.host_counters.read(&mut self.places.readers, filter)?
+            self.host_counters.read(&mut self.places, filter)?
         };
         let missed = kernel.missed();
         let sum = read_explained(|| kernel.ledger_sum(), &mut self.unexplained);
@@ -160,27 +146,32 @@ impl IntervalReader {
     /// The sockets cannot be read.
     pub(super) fn ports(&mut self, filter: &Filter, each: &mut dyn FnMut(Input)) -> Result<()> {
         let start = clock::monotonic_ns();
-        let [reader] = self.places.readers.as_mut_slice() else {
+        if self.places.all().len() != 1 {
             each(Input::Ports(None));
             return Ok(());
-        };
+        }
         // With a filter, the opened connections do not show when the ports run out.
         if start < self.ports_again_ns || !filter.is_any_socket() {
             return Ok(());
         }
         let cpu_ns = clock::thread_cpu_ns();
         let mut walks = 0;
-        let sample = loop {
-            let timed = reader.ports.sample(reader.inode, &mut reader.sockets)?;
-            walks += 1;
-            if timed.stopped_ns < STOPPED_NS || walks == WALKS_MAX {
-                break timed.sample;
+        let samples = self.places.look(|look| {
+            let (mut settings, netns) = (PortSettings::open(Path::new("/")), look.inode());
+            loop {
+                let timed = settings.sample(netns, look.sockets()?)?;
+                walks += 1;
+                if timed.stopped_ns < STOPPED_NS || walks == WALKS_MAX {
+                    break Ok(timed.sample);
+                }
             }
-        };
+        })?;
         // Of the time of this thread, so that a busy machine does not keep a wrong number for longer.
         let took_ns = clock::thread_cpu_ns().saturating_sub(cpu_ns);
         self.ports_again_ns = clock::monotonic_ns() + took_ns * SHARE;
-        each(Input::Ports(Some(Box::new(sample))));
+        for sample in samples {
+            each(Input::Ports(Some(Box::new(sample))));
+        }
         Ok(())
     }
 
@@ -190,7 +181,7 @@ impl IntervalReader {
         let before = std::mem::replace(&mut self.drops_before, drops);
         if drops.is_none() || drops != before {
             each(Input::ListenerDrops(
-                self.listener_drops.read(&mut self.places.readers, kernel)?,
+                self.listener_drops.read(&mut self.places, kernel)?,
             ));
         }
         Ok(())
@@ -202,7 +193,7 @@ impl IntervalReader {
     /// # Errors
     /// As [`Self::sample`].
     pub(super) fn detached(&mut self, filter: &Filter) -> Result<()> {
-        self.last = Some(self.host_counters.read(&mut self.places.readers, filter)?);
+        self.last = Some(self.host_counters.read(&mut self.places, filter)?);
         Ok(())
     }
 
@@ -212,7 +203,7 @@ impl IntervalReader {
         let start = clock::monotonic_ns();
         if self.netns == NetnsSelector::All {
             match self.namespaces() {
-                Ok(found) => self.places.update(found?, &self.netns)?,
+                Ok(found) => self.places.update(found?),
                 // The next interval takes them.
                 Err(RecvTimeoutError::Timeout) if !self.proc.is_stuck() => return Ok(()),
                 Err(_) => {}
@@ -256,33 +247,6 @@ fn read_explained(mut read: impl FnMut() -> LedgerSum, unexplained: &mut i64) ->
     }
     *unexplained = sum.awaiting_reset();
     sum
-}
-
-impl WatchedNamespaces {
-    /// Opens readers for new `namespaces`, and closes the readers of all others: an open reader keeps its namespace alive.
-    fn update(&mut self, namespaces: Vec<Namespace>, netns: &NetnsSelector) -> Result<()> {
-        self.readers
-            .retain(|reader| namespaces.iter().any(|namespace| namespace.inode == reader.inode));
-        let unreadable = std::mem::take(&mut self.unreadable);
-        for namespace in &namespaces {
-            if self.readers.iter().any(|reader| reader.inode == namespace.inode) {
-                continue;
-            }
-            match NamespaceReaders::open(Path::new("/"), namespace) {
-                Ok(reader) => self.readers.push(reader),
-                // With `--netns all`, a namespace may disappear between finding and entering it.
-                Err(error) if *netns == NetnsSelector::All && !descriptor_limit::is_reached(&error) => {
-                    if !unreadable.contains(&namespace.inode) {
-                        log::warn!("cannot watch network namespace {}: {error:#}", namespace.inode);
-                    }
-                    self.unreadable.push(namespace.inode);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        self.namespaces = namespaces;
-        Ok(())
-    }
 }
 
 #[cfg(test)]

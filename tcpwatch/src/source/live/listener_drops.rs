@@ -5,23 +5,24 @@ use anyhow::Result;
 use crate::input::listener::{Drops, Listener};
 use crate::source::ebpf::Kernel;
 use crate::source::listeners::listeners;
-use crate::source::namespace_readers::NamespaceReaders;
+use crate::source::namespaces::WatchedNamespaces;
 
 /// Remembers what each had dropped.
 #[derive(Default)]
 pub(super) struct ListenerDrops(Drops);
 
 impl ListenerDrops {
-    /// The listeners in `readers`' namespaces that dropped something since the last reading, and how much, with their owners where
-    /// `kernel` knows them. The first reading of a namespace finds none.
-    pub(super) fn read(&mut self, readers: &mut [NamespaceReaders], kernel: &Kernel) -> Result<Vec<Listener>> {
+    /// The listeners in `namespaces` that dropped something since the last reading, and how much, with their owners where `kernel` knows
+    /// them. The first reading of a namespace finds none.
+    pub(super) fn read(&mut self, namespaces: &mut WatchedNamespaces, kernel: &Kernel) -> Result<Vec<Listener>> {
+        let all = namespaces.look(|look| Ok((look.inode(), listeners(look.sockets()?)?)))?;
         self.0
-            .retain(|netns| readers.iter().any(|reader| reader.inode == netns));
+            .retain(|netns| namespaces.all().iter().any(|namespace| namespace.inode == netns));
         let mut dropping = Vec::new();
-        for reader in readers {
-            let since = self.0.update(reader.inode, listeners(&mut reader.sockets)?);
+        for (netns, listeners) in all {
+            let since = self.0.update(netns, listeners);
             dropping.extend(since.into_iter().map(|listener| Listener {
-                owner: kernel.listener(reader.inode, listener.port),
+                owner: kernel.listener(netns, listener.port),
                 ..listener
             }));
         }

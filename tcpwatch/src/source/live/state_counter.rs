@@ -4,11 +4,12 @@ use anyhow::Result;
 use tcpwatch_common::ledger::{Pass, STATES};
 use tcpwatch_common::{Ledger, StateSet};
 
-use super::interval_reader::{SHARE, WatchedNamespaces};
+use super::interval_reader::SHARE;
 use crate::clock;
 use crate::model::counts;
 use crate::model::filter::Filter;
 use crate::source::ebpf::Kernel;
+use crate::source::namespaces::WatchedNamespaces;
 
 /// Maximum number of dumps at the start, until one has no transition during it.
 const TRIES: u32 = 5;
@@ -46,7 +47,7 @@ impl StateCounter {
             drift: None,
         };
         if full.by_marks {
-            kernel.count_anew(&places.namespaces)?;
+            kernel.count_anew(places)?;
         } else {
             (full.anchor, _) = dump(kernel, places, filter, TRIES)?;
         }
@@ -95,7 +96,7 @@ impl StateCounter {
                 return Ok(());
             }
             (self.held, self.unremembered) = (ledger.held, ledger.unremembered);
-            kernel.mark_more(&places.namespaces)?;
+            kernel.mark_more(places)?;
         } else {
             return Ok(());
         }
@@ -114,7 +115,7 @@ impl StateCounter {
         if self.by_marks {
             let before = kernel.ledger();
             let (old, _) = kernel.live(&before)?;
-            kernel.count_anew(&places.namespaces)?;
+            kernel.count_anew(places)?;
             let after = kernel.ledger();
             let (new, _) = kernel.live(&after)?;
             self.drift = Some(unexplained(&old, &new, moved(&before, &after)));
@@ -138,17 +139,18 @@ fn dump(kernel: &Kernel, places: &mut WatchedNamespaces, filter: &Filter, most: 
         tried += 1;
         let before = kernel.ledger();
         let mut pass: Pass = bytemuck::Zeroable::zeroed();
-        for reader in &mut places.readers {
+        places.look(|look| {
+            let sockets = look.sockets()?;
             if filter.is_any_socket() {
-                pass.add(&reader.sockets.count(StateSet::ALL)?);
-            } else {
-                reader.sockets.walk(StateSet::ALL, |socket| {
-                    if filter.matches_socket(socket) {
-                        counts::count_socket(&mut pass, socket);
-                    }
-                })?;
+                pass.add(&sockets.count(StateSet::ALL)?);
+                return Ok(());
             }
-        }
+            sockets.walk(StateSet::ALL, |socket| {
+                if filter.matches_socket(socket) {
+                    counts::count_socket(&mut pass, socket);
+                }
+            })
+        })?;
         let after = kernel.ledger();
         let moved = moved(&before, &after);
         if moved == 0 || tried == most {

@@ -1,0 +1,209 @@
+//! Looks into the watched network namespaces. What a look opens is closed at its end, so that none keeps a namespace alive.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use hashbrown::HashSet;
+
+use super::sockets::Sockets;
+use crate::input::namespace::{self, Scope};
+use crate::sys::counters::Counters;
+use crate::sys::netns::{Gone, Namespace, run_in_each};
+use crate::sys::sockstat::{Sockstat, TcpSockets};
+use crate::sys::sysctl::{OF_THE_FIRST, Sysctl};
+
+/// A look into one network namespace, by a thread that is inside.
+pub struct Look<'a> {
+    root: &'a Path,
+    namespace: &'a Namespace,
+    sockets: Option<Sockets>,
+}
+
+impl<'a> Look<'a> {
+    /// A look into `namespace`, which the calling thread is in; `root` is `/`.
+    #[must_use]
+    pub const fn new(root: &'a Path, namespace: &'a Namespace) -> Self {
+        Self {
+            root,
+            namespace,
+            sockets: None,
+        }
+    }
+
+    /// Inode number of the namespace.
+    #[must_use]
+    pub const fn inode(&self) -> u32 {
+        self.namespace.inode
+    }
+
+    /// The sockets, opened at the first call.
+    ///
+    /// # Errors
+    /// One line, if the kernel refuses both netlink and /proc.
+    pub fn sockets(&mut self) -> Result<&mut Sockets> {
+        if self.sockets.is_none() {
+            self.sockets = Some(Sockets::open(self.root, self.inode())?);
+        }
+        self.sockets.as_mut().context("no reader of sockets")
+    }
+
+    /// The counters of `Tcp` and `TcpExt`.
+    ///
+    /// # Errors
+    /// The path and the error of open(2).
+    pub fn counters(&self) -> Result<Counters> {
+        Counters::open(self.root)
+    }
+
+    /// The numbers of sockets (/proc/net/sockstat).
+    ///
+    /// # Errors
+    /// The path, and the error of open(2) or pread(2).
+    pub fn sockstat(&self) -> Result<TcpSockets> {
+        Sockstat::open(self.root)?.read()
+    }
+
+    /// The value of the setting `name`; `None` if this kernel or namespace does not show it, or if it is no number.
+    ///
+    /// # Errors
+    /// The path and the error of pread(2).
+    pub fn setting(&self, name: &str) -> Result<Option<u64>> {
+        match Sysctl::open(self.root, name) {
+            Ok(mut setting) => Ok(setting.read()?.and_then(|value| u64::try_from(value).ok())),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The namespace, for advice on its settings.
+    #[must_use]
+    pub fn namespace(&self) -> namespace::Namespace {
+        let path = || self.namespace.path().map(|path| path.display().to_string());
+        namespace::Namespace {
+            inode: self.inode(),
+            scope: if self.namespace.is_own() {
+                Scope::Own
+            } else {
+                Scope::Other(path())
+            },
+            first: Sysctl::open(self.root, OF_THE_FIRST).is_ok(),
+        }
+    }
+}
+
+/// The watched namespaces.
+pub struct WatchedNamespaces {
+    namespaces: Vec<Namespace>,
+    /// Whether they were found (`--netns all`), not named: then one that fails costs its own rows only.
+    found: bool,
+    /// Inode numbers of the namespaces that cannot be read. A warning was printed for each.
+    unreadable: HashSet<u32>,
+    /// Whether one was gone at a look, so that a new search is due.
+    misses: bool,
+}
+
+impl WatchedNamespaces {
+    /// Watches `namespaces`, which were `found` by `--netns all` or named.
+    #[must_use]
+    pub fn new(namespaces: Vec<Namespace>, found: bool) -> Self {
+        Self {
+            namespaces,
+            found,
+            unreadable: HashSet::new(),
+            misses: false,
+        }
+    }
+
+    /// Watches `namespaces` from now on.
+    pub fn update(&mut self, namespaces: Vec<Namespace>) {
+        let is_there = |inode: &u32| namespaces.iter().any(|namespace| namespace.inode == *inode);
+        self.unreadable.retain(is_there);
+        self.namespaces = namespaces;
+        self.misses = false;
+    }
+
+    /// The namespaces.
+    #[must_use]
+    pub fn all(&self) -> &[Namespace] {
+        &self.namespaces
+    }
+
+    /// Whether one was gone at a look since the last search. It may still be there, by the path of another process.
+    #[must_use]
+    pub const fn misses_one(&self) -> bool {
+        self.misses
+    }
+
+    /// Calls `look` in each namespace. Leaves out those that cannot be read, and prints a warning for each once.
+    ///
+    /// # Errors
+    /// As of `look`, if the namespace was named.
+    pub fn look<T: Send>(&mut self, look: impl FnMut(&mut Look<'_>) -> Result<T> + Send) -> Result<Vec<T>> {
+        look_into(&self.namespaces, look)?
+            .into_iter()
+            .zip(&self.namespaces)
+            .filter_map(|(seen, namespace)| match seen {
+                Ok(seen) => Some(Ok(seen)),
+                Err(why) if !self.found => Some(Err(why)),
+                Err(why) => {
+                    if why.is::<Gone>() {
+                        self.misses = true;
+                    } else if self.unreadable.insert(namespace.inode) {
+                        log::warn!("cannot watch network namespace {}: {why:#}", namespace.inode);
+                    }
+                    None
+                }
+            })
+            .collect()
+    }
+}
+
+/// Calls `look` in each of `namespaces`. Returns the results in the same order.
+///
+/// # Errors
+/// There can be no thread.
+pub fn look_into<T: Send>(
+    namespaces: &[Namespace],
+    mut look: impl FnMut(&mut Look<'_>) -> Result<T> + Send,
+) -> Result<Vec<Result<T>>> {
+    run_in_each(namespaces, |namespace| look(&mut Look::new(Path::new("/"), namespace)))
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpwatch_common::StateSet;
+
+    use super::*;
+    use crate::input::netns_selector::NetnsSelector;
+    use crate::sys::netns::resolve;
+    use crate::sys::sysctl::TCP_MAX_TW_BUCKETS;
+
+    #[test]
+    fn our_own_namespace_needs_no_privilege() {
+        let own = resolve(Path::new("/"), &NetnsSelector::Own).unwrap();
+        let mut watched = WatchedNamespaces::new(own, false);
+        let seen = watched.look(|look| {
+            look.sockets()?.count(StateSet::ALL)?;
+            assert!(look.counters()?.read()?.get("Tcp", "ActiveOpens").is_some());
+            assert!(look.sockstat()?.tw.is_some());
+            look.setting(TCP_MAX_TW_BUCKETS)
+        });
+        assert_eq!(seen.unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_namespace_that_fails_costs_its_own_rows_only_where_all_are_watched() {
+        let own = resolve(Path::new("/"), &NetnsSelector::Own).unwrap().remove(0);
+        let twice = || vec![own.clone(), own.clone()];
+        let mut calls = 0;
+        let mut fails_first = |watched: &mut WatchedNamespaces| {
+            watched.look(|_| {
+                calls += 1;
+                anyhow::ensure!(calls % 2 == 0, "broken");
+                Ok(calls)
+            })
+        };
+        assert_eq!(fails_first(&mut WatchedNamespaces::new(twice(), true)).unwrap(), [2]);
+        let error = fails_first(&mut WatchedNamespaces::new(twice(), false)).unwrap_err();
+        assert_eq!(error.to_string(), "broken");
+    }
+}
