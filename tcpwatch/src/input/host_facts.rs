@@ -72,6 +72,9 @@ pub struct HostFacts {
     pub syn: SynSettings,
     /// The watched network namespace; `None` if there are several.
     pub namespace: Option<Namespace>,
+    /// Age of the oldest walk that the numbers of half-open connections, and of timewait sockets in `FIN_WAIT2`, are from, ns; `None` if
+    /// all were counted now. Of several namespaces not all are walked in each interval. What was not walked yet is as old as the run.
+    pub walk_age_ns: Option<u64>,
 }
 
 /// Settings of the network namespace that limit half-open connections; `None` if unknown, or if there are several namespaces.

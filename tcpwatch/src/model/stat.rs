@@ -66,6 +66,9 @@ pub struct StatFrame {
     pub missed_resets: Option<u64>,
     /// Sockets now that took no mark. `connections` may be off by as many.
     pub unmarked: u64,
+    /// Age of the oldest walk that the numbers of half-open connections, and of timewait sockets in `FIN_WAIT2`, are from, s; `None` if
+    /// all were counted now.
+    pub walk_age_s: Option<f64>,
     /// See [`LedgerSample::drift`].
     pub drift: Option<u64>,
 }
@@ -184,6 +187,7 @@ impl Stat {
                 .missed_resets
                 .map(|resets| since(resets, |ledger| ledger.missed_resets.unwrap_or(0))),
             unmarked: ledger.unmarked,
+            walk_age_s: self.facts.walk_age_ns.map(super::seconds),
             drift: ledger.drift,
         })
     }

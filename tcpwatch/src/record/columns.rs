@@ -24,6 +24,8 @@ use arrow_buffer::{NullBuffer, NullBufferBuilder, OffsetBuffer};
 use arrow_schema::{DataType, Field};
 use hashbrown::{HashMap, HashSet};
 
+use crate::input::escaped::Escaped;
+
 pub(super) use self::macros::{column_as, column_bytes, column_names, column_struct};
 
 /// A value that a column holds.
@@ -360,7 +362,7 @@ impl<T: Copy> NameCells<T> {
         }
         let key = usize::from(self.keys.value(row));
         let value = self.values.get(key).context("a name has no number")?;
-        let value = value.with_context(|| format!("`{}` is not known", self.names.value(key)))?;
+        let value = value.with_context(|| format!("`{}` is not known", Escaped(self.names.value(key).as_bytes())))?;
         Ok(Some(value))
     }
 }

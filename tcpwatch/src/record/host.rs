@@ -136,6 +136,7 @@ column_struct!(HostFacts {
     orphans: Orphans,
     syn: SynSettings,
     namespace: Option<Namespace>,
+    walk_age_ns: Option<u64>,
 });
 
 column_struct!(Listener {

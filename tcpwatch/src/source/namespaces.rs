@@ -8,8 +8,9 @@ use hashbrown::HashSet;
 use super::sockets::Sockets;
 use crate::input::namespace::{self, Scope};
 use crate::sys::counters::Counters;
+use crate::sys::descriptor_limit;
 use crate::sys::netns::{Gone, Namespace, run_in_each};
-use crate::sys::sockstat::{Sockstat, TcpSockets};
+use crate::sys::sockstat::{self, Sockstat, TcpSockets};
 use crate::sys::sysctl::{OF_THE_FIRST, Sysctl};
 
 /// A look into one network namespace, by a thread that is inside.
@@ -61,6 +62,15 @@ impl<'a> Look<'a> {
     /// The path, and the error of open(2) or pread(2).
     pub fn sockstat(&self) -> Result<TcpSockets> {
         Sockstat::open(self.root)?.read()
+    }
+
+    /// The number of full sockets of both families; `None` if the kernel does not show it. Much cheaper than a walk, which passes over
+    /// the table of the whole host.
+    ///
+    /// # Errors
+    /// The path, and the error of open(2) or pread(2).
+    pub fn full_sockets(&self) -> Result<Option<u64>> {
+        Ok(self.sockstat()?.inuse.map(|inuse| inuse + sockstat::inuse6(self.root)))
     }
 
     /// The value of the setting `name`; `None` if this kernel or namespace does not show it, or if it is no number.
@@ -133,6 +143,11 @@ impl WatchedNamespaces {
         self.misses
     }
 
+    /// Looks into the namespaces in the order of `key` from now on.
+    pub fn sort_by_key<K: Ord>(&mut self, key: impl FnMut(&Namespace) -> K) {
+        self.namespaces.sort_by_key(key);
+    }
+
     /// Calls `look` in each namespace. Leaves out those that cannot be read, and prints a warning for each once.
     ///
     /// # Errors
@@ -143,7 +158,8 @@ impl WatchedNamespaces {
             .zip(&self.namespaces)
             .filter_map(|(seen, namespace)| match seen {
                 Ok(seen) => Some(Ok(seen)),
-                Err(why) if !self.found => Some(Err(why)),
+                // What cannot be opened for want of a descriptor is there, and must not be left out.
+                Err(why) if !self.found || descriptor_limit::is_reached(&why) => Some(Err(why)),
                 Err(why) => {
                     if why.is::<Gone>() {
                         self.misses = true;

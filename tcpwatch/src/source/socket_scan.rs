@@ -23,6 +23,7 @@ use crate::input::socket::{Address, Detail, Kind, Socket};
 use crate::input::socket_scan::{AcceptQueue, ScannedSocket, SocketHolders, SocketScan};
 use crate::model::filter::Filter;
 use crate::model::leaks::SOCKETS_MAX;
+use crate::sys::descriptor_limit;
 use crate::sys::netns::{Namespace, names, resolve};
 use crate::sys::procs::has_ended;
 
@@ -220,7 +221,7 @@ impl ScanRequest {
             match seen {
                 Ok(()) => {}
                 // With `--netns all`, a namespace may disappear between finding and entering it.
-                Err(why) if self.netns == NetnsSelector::All => {
+                Err(why) if self.netns == NetnsSelector::All && !descriptor_limit::is_reached(&why) => {
                     log::debug!("network namespace {}: {why:#}", namespace.inode);
                 }
                 Err(why) => return Err(why),

@@ -19,6 +19,7 @@ use hashbrown::HashMap;
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, LinkNameSpaceType, capabilities, move_into_link_name_space};
 
+use super::descriptor_limit;
 use super::procs::other_threads;
 use super::threads::spawn_scoped;
 use crate::input::escaped::Escaped;
@@ -307,18 +308,26 @@ impl Namespace {
 
     /// Moves this thread into the namespace.
     fn enter(&self) -> anyhow::Result<()> {
-        let open_again = |path: &PathBuf| {
-            let file = open(path).ok()?;
-            // By now the path may lead to another namespace.
-            (file.metadata().ok()?.ino() == u64::from(self.inode)).then_some(file)
-        };
         match &self.place {
             Place::Own => Ok(()),
             Place::Open(file, _) => enter(file).map_err(|errno| self.refused(errno)),
             Place::Paths(paths) => {
-                let file = paths.iter().find_map(open_again);
-                let file = file.ok_or_else(|| anyhow::Error::from(Gone).context(self.name.clone()))?;
-                enter(&file).map_err(|errno| self.refused(errno))
+                for path in paths {
+                    match open(path) {
+                        // By now the path may lead to another namespace.
+                        Ok(file) if file.metadata().is_ok_and(|found| found.ino() == u64::from(self.inode)) => {
+                            return enter(&file).map_err(|errno| self.refused(errno));
+                        }
+                        Ok(_) => {}
+                        Err(error) => {
+                            let error = anyhow::Error::from(error);
+                            if descriptor_limit::is_reached(&error) {
+                                return Err(error.context(format!("cannot open {}", self.name)));
+                            }
+                        }
+                    }
+                }
+                Err(anyhow::Error::from(Gone).context(self.name.clone()))
             }
         }
     }

@@ -39,6 +39,13 @@ impl Sockstat {
     }
 }
 
+/// The open IPv6 sockets of the namespace of the calling thread; 0 if the kernel has no IPv6.
+#[must_use]
+pub fn inuse6(root: &Path) -> u64 {
+    let file = ProcFile::open(&root.join("proc/thread-self/net/sockstat6"));
+    file.and_then(|mut file| file.read().map(tcp6)).unwrap_or(0)
+}
+
 /// Parses the line `TCP6: inuse 2` of sockstat6: the open IPv6 sockets; 0 if there is no such line.
 #[must_use]
 pub fn tcp6(text: &str) -> u64 {

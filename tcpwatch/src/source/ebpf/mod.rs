@@ -31,7 +31,7 @@ pub use listeners::Listeners;
 pub use needs::KernelNeeds;
 pub use prepare::{NamespacesUnknown, Request};
 pub use refusal::explained;
-pub use sock_iter::count;
+pub use sock_iter::{Unwalked, count};
 pub use stack_ring::StackRing;
 pub use stream::Stream;
 pub use verifier_stats::{ProgramStats, verifier_stats};

@@ -5,14 +5,19 @@ use std::io::{ErrorKind, Read};
 use anyhow::{Context, Result};
 use aya::maps::Array;
 use aya::programs::Iter;
+use hashbrown::HashMap;
 use tcpwatch_common::ledger::{Count, PASS_WORDS, PLAIN_PASS, Pass, STATES};
 use tcpwatch_common::{Ledger, names};
 
 use super::refusal::refusal;
 use super::{Kernel, KernelNeeds, Request, object};
+use crate::clock;
 use crate::model::filter::Filter;
 use crate::source::namespaces::WatchedNamespaces;
 use crate::sys::netns::{Namespace, run_in_each, unless_gone};
+
+/// The namespaces that a count has not reached yet, by inode number, with the number of full sockets in each.
+pub type Unwalked = HashMap<u32, u64>;
 
 /// Counts the sockets in each of `namespaces` inside the kernel, by state and kind.
 ///
@@ -55,18 +60,48 @@ impl Kernel {
         Ok((live, pass.refused.iter().sum()))
     }
 
-    /// Counts the sockets of `namespaces` again: marks each one. After that, transitions keep the count.
+    /// Counts the sockets of `namespaces` again: marks each one, until `deadline_ns` (`CLOCK_MONOTONIC`). Returns the namespaces that
+    /// are not walked by then; [`Kernel::count_more`] walks them. Once there are none, transitions keep the count.
     ///
     /// # Errors
     /// The kernel refuses the iterator, or a namespace cannot be entered.
-    pub fn count_anew(&mut self, namespaces: &mut WatchedNamespaces) -> Result<()> {
+    pub fn count_anew(&mut self, namespaces: &mut WatchedNamespaces, deadline_ns: u64) -> Result<Unwalked> {
         let next = self.count.next();
         // Nothing changes the idle bank, so its current values are the values at the start.
         self.before_count = self.ledger().sockets[next.bank()];
         self.set_pass(bank(next), &bytemuck::Zeroable::zeroed())?;
         self.keep(next)?;
-        self.mark(namespaces)?;
-        self.keep(next.complete())
+        self.count_more(namespaces, None, deadline_ns)
+    }
+
+    /// Walks the namespaces that are `left` of a count, or all; else as [`Kernel::count_anew`].
+    ///
+    /// # Errors
+    /// As [`Kernel::count_anew`].
+    pub fn count_more(
+        &mut self,
+        namespaces: &mut WatchedNamespaces,
+        left: Option<&Unwalked>,
+        deadline_ns: u64,
+    ) -> Result<Unwalked> {
+        let looks = namespaces.look(|look| {
+            if left.is_some_and(|left| !left.contains_key(&look.inode())) {
+                return Ok(None);
+            }
+            let sockets = look.full_sockets()?;
+            if sockets == Some(0) {
+                return Ok(None);
+            }
+            if clock::monotonic_ns() >= deadline_ns {
+                return Ok(Some((look.inode(), sockets.unwrap_or(0))));
+            }
+            self.walk(names::PROG_ITER_MARK).map(|()| None)
+        })?;
+        let left: Unwalked = looks.into_iter().flatten().collect();
+        if left.is_empty() {
+            self.keep(self.count.complete())?;
+        }
+        Ok(left)
     }
 
     /// Marks the sockets of `namespaces` without a mark: sockets whose opening waits for the filter, and sockets that could not
@@ -78,10 +113,6 @@ impl Kernel {
         let mut pass = self.pass(bank(self.count))?;
         pass.refused = [0; STATES];
         self.set_pass(bank(self.count), &pass)?;
-        self.mark(namespaces)
-    }
-
-    fn mark(&mut self, namespaces: &mut WatchedNamespaces) -> Result<()> {
         namespaces.look(|_| self.walk(names::PROG_ITER_MARK)).map(drop)
     }
 

@@ -1,9 +1,12 @@
 //! Counts sockets that fire no transitions (request and timewait sockets), and reads the kernel's counters.
 
 use anyhow::Result;
+use hashbrown::HashMap;
 use tcpwatch_common::ledger::Pass;
 use tcpwatch_common::{StateSet, TcpState};
 
+use super::interval_reader::SHARE;
+use crate::clock;
 use crate::input::counter::{Counter, CounterValues};
 use crate::input::namespace::Namespace;
 use crate::input::release::Release;
@@ -21,8 +24,16 @@ const SHOWN: StateSet = StateSet::NONE
     .with(TcpState::FinWait2)
     .with(TcpState::TimeWait);
 
+/// A namespace without sockets is read in full so often, ns.
+const IDLE_NS: u64 = 10_000_000_000;
+/// Walks of several namespaces may take so long at the start, ns: somebody waits for the first row.
+const FIRST_WALKS_NS: i64 = 200_000_000;
+
 /// Reads the counters of all namespaces and adds up their increases. Namespaces can appear at any time; the value of a counter
 /// before that does not count.
+///
+/// Each walk passes over the sockets of the whole host. So of several namespaces those without such sockets are not walked, and
+/// walks of the others take at most 1/[`SHARE`] of the time: the one whose walk is oldest comes first.
 #[derive(Default)]
 pub(super) struct HostCounters {
     /// Increases since the first read, over all namespaces.
@@ -33,14 +44,19 @@ pub(super) struct HostCounters {
     gone: Option<i64>,
     /// The same value as emitted, which never decreases.
     left: Option<u64>,
-    /// Of the namespaces of the last read.
-    before: Vec<Reading>,
+    /// The last look into each namespace, by its inode number. It goes with the namespace.
+    before: HashMap<u32, Seen>,
+    /// The time that walks may take, ns; negative after a long one. `None` before the first read.
+    credit_ns: Option<i64>,
+    /// Of the last read.
+    read_ns: u64,
+    /// Of the first read; `None` before it.
+    started_ns: Option<u64>,
 }
 
 /// The counters of one namespace.
 #[derive(Clone, Copy)]
 struct Reading {
-    inode: u32,
     counters: CounterValues,
     /// Timewait sockets created.
     entered: Option<u64>,
@@ -49,10 +65,20 @@ struct Reading {
 }
 
 /// What a look into one namespace saw.
+#[derive(Clone)]
 struct Seen {
+    inode: u32,
     reading: Reading,
+    /// When all of it was read, `CLOCK_MONOTONIC` in ns.
+    read_ns: u64,
     /// The sockets that match the filter.
     pass: Pass,
+    /// When they were walked; `None` before the first walk.
+    walked_ns: Option<u64>,
+    /// Whether `pass` is right now.
+    is_exact: bool,
+    /// Whether there was no socket of any kind.
+    is_idle: bool,
     sockets: TcpSockets,
     /// `tcp_max_tw_buckets`; `None` if the kernel shows it only in the initial namespace.
     max_tw_buckets: Option<u64>,
@@ -65,19 +91,32 @@ struct Seen {
 impl HostCounters {
     /// Reads the sockets that match `filter`, and the counters, over `namespaces`. Counters are increases since the first read.
     pub(super) fn read(&mut self, namespaces: &mut WatchedNamespaces, filter: &Filter) -> Result<(Pass, HostFacts)> {
-        let mut seen = namespaces.look(|look| see(look, filter))?;
-        let mut walked: Pass = bytemuck::Zeroable::zeroed();
+        let now_ns = clock::monotonic_ns();
         let is_one = namespaces.all().len() == 1;
+        let before = std::mem::take(&mut self.before);
+        let earned = i64::try_from((now_ns - self.read_ns.min(now_ns)) / SHARE).unwrap_or(i64::MAX);
+        let credit = self
+            .credit_ns
+            .map_or(FIRST_WALKS_NS, |credit| credit.saturating_add(earned));
+        let mut credit_ns = if is_one { i64::MAX } else { credit.min(FIRST_WALKS_NS) };
+        namespaces.sort_by_key(|namespace| before.get(&namespace.inode).and_then(|seen| seen.walked_ns));
+        let seen = namespaces.look(|look| see(look, filter, before.get(&look.inode()), is_one, &mut credit_ns))?;
+        (self.credit_ns, self.read_ns) = (Some(credit_ns), now_ns);
+        let mut walked: Pass = bytemuck::Zeroable::zeroed();
         let (mut limit, mut fullest) = (None, None);
         let mut orphans = Orphans::default();
-        let mut now = Vec::with_capacity(seen.len());
+        let mut oldest_ns = None;
+        let started_ns = *self.started_ns.get_or_insert(now_ns);
         for this in &seen {
             walked.add(&this.pass);
-            now.push(this.reading);
+            if !this.is_exact {
+                let walked_ns = this.walked_ns.unwrap_or(started_ns);
+                oldest_ns = Some(oldest_ns.unwrap_or(walked_ns).min(walked_ns));
+            }
             limit = this.max_tw_buckets.filter(|_| is_one);
             if let (Some(population), Some(limit)) = (this.sockets.tw, this.max_tw_buckets) {
                 let this = FullestNamespace {
-                    netns: this.reading.inode,
+                    netns: this.inode,
                     population,
                     limit,
                 };
@@ -90,16 +129,15 @@ impl HostCounters {
                 mem_pages: this.sockets.mem,
             };
         }
-        self.add(&now);
+        self.add(&before, &seen);
+        let one = seen.first().filter(|_| is_one).cloned();
+        self.before = seen.into_iter().map(|seen| (seen.inode, seen)).collect();
         // A namespace that could not be entered this time goes on where it was.
-        let missed = |before: &Reading| {
-            let is_watched = namespaces.all().iter().any(|namespace| namespace.inode == before.inode);
-            is_watched && now.iter().all(|this| this.inode != before.inode)
-        };
-        let mut missing = std::mem::take(&mut self.before);
-        missing.retain(missed);
-        self.before = now;
-        self.before.append(&mut missing);
+        for namespace in namespaces.all() {
+            if let Some(seen) = before.get(&namespace.inode) {
+                self.before.entry(namespace.inode).or_insert_with(|| seen.clone());
+            }
+        }
         // The counters are for whole namespaces. The part that matches the filter is unknown.
         let any = filter.is_any_socket();
         let time_wait = TimeWaitCounters {
@@ -111,7 +149,6 @@ impl HostCounters {
             limit,
             fullest,
         };
-        let one = seen.pop().filter(|_| is_one);
         let (syn, namespace) = one.map_or_else(Default::default, |one| (one.syn, Some(one.namespace)));
         let facts = HostFacts {
             time_wait,
@@ -119,18 +156,21 @@ impl HostCounters {
             orphans,
             syn,
             namespace,
+            walk_age_ns: oldest_ns.map(|oldest| now_ns.saturating_sub(oldest)),
         };
         Ok((walked, facts))
     }
 
-    /// Adds the increases of each namespace since its last read. A namespace read for the first time adds nothing.
-    fn add(&mut self, now: &[Reading]) {
-        let before = &self.before;
+    /// Adds the increases of each namespace from `before` to `now`. A namespace read for the first time adds nothing.
+    fn add(&mut self, before: &HashMap<u32, Seen>, now: &[Seen]) {
+        let pairs = now.iter().map(|these| {
+            let then = before.get(&these.inode).unwrap_or(these);
+            (&then.reading, &these.reading)
+        });
+        let pairs: Vec<_> = pairs.collect();
         let increase_of = |number: &dyn Fn(&Reading) -> Option<u64>| {
-            now.iter().try_fold(0_i64, |sum, these| {
-                let known = before.iter().find(|known| known.inode == these.inode);
-                let then = number(known.unwrap_or(these))?;
-                Some(sum.saturating_add(number(these)?.wrapping_sub(then).cast_signed()))
+            pairs.iter().try_fold(0_i64, |sum, (then, these)| {
+                Some(sum.saturating_add(number(these)?.wrapping_sub(number(then)?).cast_signed()))
             })
         };
         let add = |total: Option<u64>, more: Option<i64>| {
@@ -151,34 +191,82 @@ impl HostCounters {
     }
 }
 
-/// Reads one namespace.
-fn see(look: &mut Look<'_>, filter: &Filter) -> Result<Seen> {
+/// Reads one namespace. It is walked if it is the only one or if that takes part of the credit only, and where it is without sockets it
+/// is read in part only.
+fn see(look: &mut Look<'_>, filter: &Filter, before: Option<&Seen>, is_one: bool, credit_ns: &mut i64) -> Result<Seen> {
+    let now_ns = clock::monotonic_ns();
+    if let Some(before) = before.filter(|before| !is_one && before.is_idle && now_ns - before.read_ns < IDLE_NS) {
+        let sockets = look.sockstat()?;
+        if is_idle(look, sockets)? {
+            return Ok(Seen {
+                sockets,
+                ..before.clone()
+            });
+        }
+    }
     // Read the counters before the sockets: a timewait socket created in between must not look like one that ended.
     let reading = read_counters(look)?;
     let sockets = look.sockstat()?;
-    let pass = if filter.is_any_socket() {
-        count(look, sockets.tw)?
+    let is_idle = !is_one && is_idle(look, sockets)?;
+    let nothing = bytemuck::Zeroable::zeroed();
+    let (pass, walked_ns, is_exact) = if is_idle {
+        (nothing, None, true)
+    } else if *credit_ns > 0 {
+        let pass = walk(look, filter, sockets.tw)?;
+        let took_ns = clock::monotonic_ns() - now_ns;
+        *credit_ns = credit_ns.saturating_sub_unsigned(took_ns);
+        (pass, Some(now_ns), true)
     } else {
-        walk(look, filter)?
+        let old = before.map_or(nothing, |before| before.pass);
+        (
+            split(old, sockets.tw, filter),
+            before.and_then(|before| before.walked_ns),
+            false,
+        )
     };
     Ok(Seen {
+        inode: look.inode(),
         reading: Reading {
             population: Some(pass.timewait.iter().sum()),
             ..reading
         },
+        read_ns: now_ns,
         pass,
+        walked_ns,
+        is_exact,
+        is_idle,
         sockets,
         max_tw_buckets: look.setting(TCP_MAX_TW_BUCKETS)?,
         max_orphans: look.setting(TCP_MAX_ORPHANS)?,
-        syn: SynSettings {
-            cookies: look.setting(TCP_SYNCOOKIES)?,
-            max_backlog: look.setting(TCP_MAX_SYN_BACKLOG)?,
+        syn: if is_one {
+            SynSettings {
+                cookies: look.setting(TCP_SYNCOOKIES)?,
+                max_backlog: look.setting(TCP_MAX_SYN_BACKLOG)?,
+            }
+        } else {
+            SynSettings::default()
         },
         namespace: look.namespace(),
     })
 }
 
-/// Counts all such sockets. There may be many timewait sockets: if the kernel shows their number `tw`, only those in
+/// Whether the namespace has no socket of any kind: no full one, so no half-open connection either, and no timewait socket.
+fn is_idle(look: &Look<'_>, sockets: TcpSockets) -> Result<bool> {
+    Ok(sockets.tw == Some(0) && look.full_sockets()? == Some(0))
+}
+
+/// An old walk, `pass`, with the number `tw` of timewait sockets now: without a filter their number is known, but not how many are in
+/// `FIN_WAIT2`.
+fn split(mut pass: Pass, tw: Option<u64>, filter: &Filter) -> Pass {
+    if let Some(tw) = tw.filter(|_| filter.is_any_socket()) {
+        let fin_wait2 = &mut pass.timewait[usize::from(TcpState::FinWait2.number())];
+        *fin_wait2 = tw.min(*fin_wait2);
+        pass.timewait[usize::from(TcpState::TimeWait.number())] = tw - *fin_wait2;
+    }
+    pass
+}
+
+/// Counts all sockets that fire no transitions. There may be many timewait sockets: if the kernel shows their number `tw`, only those in
 /// `FIN_WAIT2` are dumped.
 fn count(look: &mut Look<'_>, tw: Option<u64>) -> Result<Pass> {
     let Some(population) = tw else {
@@ -192,8 +280,11 @@ fn count(look: &mut Look<'_>, tw: Option<u64>) -> Result<Pass> {
     Ok(pass)
 }
 
-/// Counts the sockets that match `filter`.
-fn walk(look: &mut Look<'_>, filter: &Filter) -> Result<Pass> {
+/// Counts the sockets that fire no transitions and match `filter`; `tw` is the number of timewait sockets of the namespace.
+fn walk(look: &mut Look<'_>, filter: &Filter, tw: Option<u64>) -> Result<Pass> {
+    if filter.is_any_socket() {
+        return count(look, tw);
+    }
     let mut pass = bytemuck::Zeroable::zeroed();
     look.sockets()?.walk(SHOWN, |socket| {
         if socket.kind != Some(Kind::Full) && filter.matches_socket(socket) {
@@ -209,7 +300,6 @@ fn read_counters(look: &Look<'_>) -> Result<Reading> {
     let now = counters.read()?;
     let entered = now.get("TcpExt", "TW").zip(now.get("TcpExt", "TWKilled"));
     Ok(Reading {
-        inode: look.inode(),
         counters: CounterValues::read(|counter| {
             let (group, name) = counter.name();
             now.get(group, name)
@@ -225,21 +315,45 @@ fn read_counters(look: &Look<'_>) -> Result<Reading> {
 mod tests {
     use super::*;
 
-    fn reading(inode: u32, entered: u64, population: u64) -> Reading {
-        Reading {
+    fn reading(inode: u32, entered: u64, population: u64) -> Seen {
+        Seen {
             inode,
-            counters: CounterValues::read(|counter| (counter == Counter::ListenDrops).then_some(entered)),
-            entered: Some(entered),
-            population: Some(population),
+            reading: Reading {
+                counters: CounterValues::read(|counter| (counter == Counter::ListenDrops).then_some(entered)),
+                entered: Some(entered),
+                population: Some(population),
+            },
+            read_ns: 0,
+            pass: bytemuck::Zeroable::zeroed(),
+            walked_ns: None,
+            is_exact: true,
+            is_idle: false,
+            sockets: TcpSockets::default(),
+            max_tw_buckets: None,
+            max_orphans: None,
+            syn: SynSettings::default(),
+            namespace: Namespace::default(),
         }
+    }
+
+    #[test]
+    fn an_old_walk_does_not_hide_that_timewait_sockets_came_or_went() {
+        let mut old: Pass = bytemuck::Zeroable::zeroed();
+        (old.timewait[5], old.timewait[6], old.request[3]) = (7, 100, 2);
+        let split_of = |tw| {
+            let pass = split(old, Some(tw), &Filter::default());
+            (pass.timewait[5], pass.timewait[6], pass.request[3])
+        };
+        assert_eq!(split_of(500), (7, 493, 2));
+        assert_eq!(split_of(5), (5, 0, 2));
     }
 
     #[test]
     fn entered_minus_current_has_left() {
         let mut silent = HostCounters::default();
-        let mut left = |now: &[Reading]| {
-            silent.add(now);
-            silent.before = now.to_vec();
+        let mut left = |now: &[Seen]| {
+            silent.add(&silent.before.clone(), now);
+            silent.before = now.iter().map(|seen| (seen.inode, seen.clone())).collect();
             assert_eq!(silent.counters.get(Counter::ListenDrops), silent.entered);
             assert_eq!(silent.counters.get(Counter::OutSegs), None);
             (silent.entered, silent.left)

@@ -8,11 +8,15 @@ use super::interval_reader::SHARE;
 use crate::clock;
 use crate::model::counts;
 use crate::model::filter::Filter;
-use crate::source::ebpf::Kernel;
+use crate::source::ebpf::{Kernel, Unwalked};
 use crate::source::namespaces::WatchedNamespaces;
 
 /// Maximum number of dumps at the start, until one has no transition during it.
 const TRIES: u32 = 5;
+/// The first walk of several namespaces takes so long at most, ns: somebody waits for the first row.
+const FIRST_WALK_NS: u64 = 300_000_000;
+/// Each further part of it, ns: a tenth of an interval of a second.
+const PART_NS: u64 = 100_000_000;
 
 /// Sockets in each state, by the kernel's state number.
 type States = [i64; STATES];
@@ -32,6 +36,10 @@ pub(super) struct StateCounter {
     /// Earliest time for another walk by [`Self::catch_up`], `CLOCK_MONOTONIC` in ns.
     walk_again_ns: u64,
     drift: Option<u64>,
+    /// The namespaces that the walk at the start has not reached yet.
+    unwalked: Unwalked,
+    /// Whether a walk of all namespaces takes so long that the counts are not compared with another one.
+    is_long: bool,
 }
 
 impl StateCounter {
@@ -45,9 +53,13 @@ impl StateCounter {
             unremembered: 0,
             walk_again_ns: 0,
             drift: None,
+            unwalked: Unwalked::default(),
+            is_long: false,
         };
         if full.by_marks {
-            kernel.count_anew(places)?;
+            let deadline_ns = clock::monotonic_ns() + FIRST_WALK_NS;
+            full.unwalked = kernel.count_anew(places, deadline_ns)?;
+            full.is_long = !full.unwalked.is_empty();
         } else {
             (full.anchor, _) = dump(kernel, places, filter, TRIES)?;
         }
@@ -58,7 +70,8 @@ impl StateCounter {
     /// number.
     pub(super) fn now(&self, kernel: &Kernel, ledger: &Ledger) -> Result<(States, u64)> {
         if self.by_marks {
-            return kernel.live(ledger);
+            let (sockets, unmarked) = kernel.live(ledger)?;
+            return Ok((sockets, unmarked + self.unwalked.values().sum::<u64>()));
         }
         let mut sockets = ledger.sockets[0];
         for (state, anchor) in sockets.iter_mut().zip(self.anchor) {
@@ -81,6 +94,10 @@ impl StateCounter {
         filter: &Filter,
     ) -> Result<()> {
         let start = clock::monotonic_ns();
+        if !self.unwalked.is_empty() {
+            self.unwalked = kernel.count_more(places, Some(&self.unwalked), start + PART_NS)?;
+            return Ok(());
+        }
         if start < self.walk_again_ns {
             return Ok(());
         }
@@ -105,17 +122,20 @@ impl StateCounter {
         Ok(())
     }
 
-    /// Compares the counts with a walk of the sockets, and uses the walk as the new base.
+    /// Compares the counts with a walk of the sockets, and uses the walk as the new base. Does nothing where such a walk takes long.
     pub(super) fn compare(
         &mut self,
         kernel: &mut Kernel,
         places: &mut WatchedNamespaces,
         filter: &Filter,
     ) -> Result<()> {
+        if self.is_long {
+            return Ok(());
+        }
         if self.by_marks {
             let before = kernel.ledger();
             let (old, _) = kernel.live(&before)?;
-            kernel.count_anew(places)?;
+            kernel.count_anew(places, u64::MAX)?;
             let after = kernel.ledger();
             let (new, _) = kernel.live(&after)?;
             self.drift = Some(unexplained(&old, &new, moved(&before, &after)));

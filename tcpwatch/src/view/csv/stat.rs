@@ -28,7 +28,7 @@ impl View for Csv {
             out,
             "time,interval_s,{states},opened_active,opened_passive,closed,reset,\
              time_wait_entered,time_wait_refused,time_wait_population,time_wait_limit,seen,lost,missed,unmarked,drift,\
-             time_wait_entered_fin_wait2,time_wait_left,time_wait_recycled,{endings}"
+             time_wait_entered_fin_wait2,time_wait_left,time_wait_recycled,{endings},walk_age_s"
         )
     }
 
@@ -65,6 +65,7 @@ impl View for Csv {
         for number in connections.chain(numbers).chain(ends) {
             field(&mut line, number);
         }
+        field(&mut line, frame.walk_age_s);
         writeln!(out, "{line}")
     }
 }

@@ -38,6 +38,7 @@ struct StatObject<'a> {
     time_wait: TimeWait,
     events: Events,
     drift: Option<u64>,
+    walk_age_s: Option<f64>,
 }
 
 /// Connections opened, by which side opened them.
@@ -109,6 +110,7 @@ impl View for Json {
                 unmarked: frame.unmarked,
             },
             drift: frame.drift,
+            walk_age_s: frame.walk_age_s,
         };
         line::write(out, &object)
     }
