@@ -54,6 +54,12 @@ pub struct FilterArgs {
     /// Cgroup of the process: a path or part of a path, a container ID or a pod UID; waited for like --comm
     #[arg(long, value_name = "CGROUP", value_parser = NonEmptyStringValueParser::new())]
     pub cgroup: Vec<String>,
+    /// Container of the process: its ID, the first 12 digits of it or more, or its name; waited for like --comm
+    #[arg(long, value_name = "CONTAINER", value_parser = NonEmptyStringValueParser::new())]
+    pub container: Vec<String>,
+    /// Kubernetes pod of the process: NAME, NAMESPACE/NAME or UID; waited for like --comm
+    #[arg(long, value_name = "POD", value_parser = NonEmptyStringValueParser::new())]
+    pub pod: Vec<String>,
     /// Network namespace: self, all, a PID, a name of ip netns or a path
     #[arg(long, default_value = "self", value_name = "WHICH")]
     pub netns: NetnsSelector,
@@ -151,7 +157,9 @@ impl Support {
 
     /// Hides the options that are not supported from the help of `command`, and adds the meaning of `--state`.
     pub(super) fn adapt(&self, command: clap::Command) -> clap::Command {
-        let owners = ["pid", "comm", "cgroup"].into_iter().filter(|_| !self.owners);
+        let owners = ["pid", "comm", "cgroup", "container", "pod"]
+            .into_iter()
+            .filter(|_| !self.owners);
         let hidden = owners.fold(command, |command, name| {
             command.mut_arg(name, |option| option.hide(true))
         });
@@ -170,7 +178,7 @@ impl FilterArgs {
         if !support.owners && !owner.is_any() {
             let flags = owner.flags();
             return Err(format!(
-                "{command} does not support --pid, --comm or --cgroup; try tcpwatch life{flags}, or tcpwatch snapshot{flags}"
+                "{command} does not support --pid, --comm, --cgroup, --container or --pod; try tcpwatch life{flags}, or tcpwatch snapshot{flags}"
             ));
         }
         let keys = |states: &mut dyn Iterator<Item = TcpState>| {
@@ -229,6 +237,8 @@ impl FilterArgs {
                 pids: self.pid.clone(),
                 comms: self.comm.iter().map(|name| Comm::new(name.as_bytes())).collect(),
                 cgroups: self.cgroup.clone(),
+                containers: self.container.clone(),
+                pods: self.pod.clone(),
             },
         }
     }

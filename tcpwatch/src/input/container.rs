@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use super::escaped::Escaped;
 
@@ -71,13 +72,42 @@ pub struct Cgroup {
     /// The path, as in /proc/PID/cgroup.
     pub path: String,
     /// The container; `None` if the path names no known container.
-    pub container: Option<Container>,
+    pub container: Option<Arc<Container>>,
 }
 
 impl From<String> for Cgroup {
     fn from(path: String) -> Self {
-        let container = Container::from_path(&path);
-        Self { path, container }
+        Self::with_pod_names(path, |_| None)
+    }
+}
+
+impl Cgroup {
+    /// The cgroup of `path`. `name` finds namespace and name of the pod with a UID.
+    pub fn with_pod_names(path: String, name: impl FnOnce(&str) -> Option<String>) -> Self {
+        let mut container = Container::from_path(&path);
+        if let Some(pod) = container.as_mut().and_then(|container| container.pod.as_mut()) {
+            let name = name(&pod.uid);
+            *pod = Arc::new(Pod {
+                uid: pod.uid.clone(),
+                name,
+            });
+        }
+        Self {
+            path,
+            container: container.map(Arc::new),
+        }
+    }
+
+    /// The pod, if its name is known: the word that people use for it, so text output shows it and not the container.
+    #[must_use]
+    pub fn named_pod(&self) -> Option<&Arc<Pod>> {
+        self.pod().filter(|pod| pod.name.is_some())
+    }
+
+    /// The pod; `None` if the path names no pod.
+    #[must_use]
+    pub fn pod(&self) -> Option<&Arc<Pod>> {
+        self.container.as_ref()?.pod.as_ref()
     }
 }
 
@@ -98,8 +128,34 @@ pub struct Container {
     pub runtime: Option<Runtime>,
     /// The ID, 64 hexadecimal digits; the name of a container that has a name instead.
     pub id: String,
-    /// The UID of its Kubernetes pod, with dashes; `None` if it is in no pod.
-    pub pod: Option<String>,
+    /// Its Kubernetes pod; `None` if it is in no pod.
+    pub pod: Option<Arc<Pod>>,
+}
+
+/// A Kubernetes pod.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pod {
+    /// Namespace and name, as `shop/cart-0`; `None` if kubelet keeps no logs of it here.
+    pub name: Option<String>,
+    /// The UID, with dashes; the hash of a static pod.
+    pub uid: String,
+}
+
+impl Pod {
+    /// Whether `asked` is its name, with or without the namespace, or its UID.
+    #[must_use]
+    pub fn is_called(&self, asked: &str) -> bool {
+        let name = self.name.as_deref();
+        let without_namespace = name.and_then(|name| name.split_once('/')).map(|(_, name)| name);
+        self.uid == asked || name == Some(asked) || without_namespace == Some(asked)
+    }
+}
+
+impl fmt::Display for Pod {
+    /// The name, else the UID, escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Escaped(self.name.as_ref().unwrap_or(&self.uid).as_bytes()).fmt(f)
+    }
 }
 
 impl Container {
@@ -107,6 +163,13 @@ impl Container {
     #[must_use]
     pub fn from_path(path: &str) -> Option<Self> {
         find(path).map(|(container, _)| container)
+    }
+
+    /// Whether `asked` is its ID or name, the first 12 digits of its ID or more, or what text output calls it.
+    #[must_use]
+    pub fn is_called(&self, asked: &str) -> bool {
+        let is_part = is_container_id(&self.id) && asked.len() >= SHORT && self.id.starts_with(asked);
+        self.id == asked || is_part || self.to_string() == asked
     }
 
     /// The short ID, or the name, escaped.
@@ -135,7 +198,7 @@ fn find(path: &str) -> Option<(Container, &str)> {
     let (mut above, mut start) = (["", ""], 0);
     for name in path.split('/') {
         let end = start + name.len();
-        pod = pod_of(name).or(pod);
+        pod = pod_of(name).map(|uid| Arc::new(Pod { uid, name: None })).or(pod);
         let of_digits = named(name).or_else(|| bare(name, above[0], path));
         let of_digits = of_digits.map(|(runtime, id)| (runtime, id.into()));
         if let Some((runtime, id)) = of_digits.or_else(|| by_name(name, above)) {
@@ -243,7 +306,7 @@ mod tests {
             .replace('A', A)
             .replace('B', B);
         let container = Container::from_path(&path)?;
-        Some((container.to_string(), container.pod))
+        Some((container.to_string(), container.pod.map(|pod| pod.uid.clone())))
     }
 
     #[test]
@@ -356,6 +419,28 @@ mod tests {
         ] {
             assert_eq!(shown(path), text);
         }
+    }
+
+    #[test]
+    fn a_pod_is_called_by_its_name_else_by_its_uid() {
+        let path = format!("/kubepods/pod{POD}/{A}");
+        let named = Cgroup::with_pod_names(path.clone(), |uid| (uid == POD).then(|| "shop/cart-0".into()));
+        let pod = named.pod().unwrap();
+        assert_eq!((pod.to_string(), pod.uid.as_str()), ("shop/cart-0".into(), POD));
+        assert!(["shop/cart-0", "cart-0", POD].iter().all(|asked| pod.is_called(asked)));
+        assert!(!["shop", "cart", "shop/", ""].iter().any(|asked| pod.is_called(asked)));
+        assert_eq!(Cgroup::from(path).pod().unwrap().to_string(), POD);
+    }
+
+    #[test]
+    fn a_container_is_called_by_its_id_or_a_part_of_it_or_its_name() {
+        let docker = Container::from_path(&format!("/docker/{A}")).unwrap();
+        for asked in [A, &A[..12], &A[..20], "docker:0a1b2c3d4e5f"] {
+            assert!(docker.is_called(asked), "{asked}");
+        }
+        assert!(![&A[..11], B, "docker", ""].iter().any(|asked| docker.is_called(asked)));
+        let lxc = Container::from_path("/lxc/web01").unwrap();
+        assert!(lxc.is_called("web01") && lxc.is_called("lxc:web01") && !lxc.is_called("web"));
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl InputFilter {
         let by_owner = !filter.owner.is_any();
         Self {
             awaits_owners: by_owner && needs.rows(),
-            awaits_cgroups: by_owner && (needs.rows() || !filter.owner.cgroups.is_empty()),
+            awaits_cgroups: by_owner && (needs.rows() || filter.owner.needs_cgroup()),
             filter,
             queue: VecDeque::new(),
             released: 0,

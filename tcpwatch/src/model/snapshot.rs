@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use tcpwatch_common::TcpState;
 
 use super::counts::StateCounts;
-use crate::input::container::Cgroup;
-use crate::input::owner::Owner;
+use crate::input::container::{Cgroup, Container, Pod};
+use crate::input::owner::{Comm, Owner};
 use crate::input::socket::{Address, Socket};
 use crate::input::socket_owner::SocketOwner;
 use crate::input::socket_owner::Unseen;
@@ -36,13 +36,19 @@ pub enum GroupBy {
     Netns,
     /// Process that holds the socket.
     Process,
+    /// Name of that process.
+    Comm,
     /// Cgroup of that process.
     Cgroup,
+    /// Container of that process.
+    Container,
+    /// Kubernetes pod of that process.
+    Pod,
 }
 
 impl GroupBy {
     /// Every property.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::State,
         Self::Lport,
         Self::Rport,
@@ -51,7 +57,10 @@ impl GroupBy {
         Self::Uid,
         Self::Netns,
         Self::Process,
+        Self::Comm,
         Self::Cgroup,
+        Self::Container,
+        Self::Pod,
     ];
 
     /// The name after `--by`, and the key in JSON and CSV.
@@ -66,7 +75,10 @@ impl GroupBy {
             Self::Uid => "uid",
             Self::Netns => "netns",
             Self::Process => "process",
+            Self::Comm => "comm",
             Self::Cgroup => "cgroup",
+            Self::Container => "container",
+            Self::Pod => "pod",
         }
     }
 }
@@ -86,8 +98,14 @@ pub enum KeyPart {
     Netns(u32),
     /// Process; `None` where the owner is unknown, or where unrelated processes share the socket.
     Process(Option<Arc<Owner>>),
+    /// Name of the process; `None` as for the process.
+    Comm(Option<Comm>),
     /// Cgroup; `None` where it is unknown.
     Cgroup(Option<Arc<Cgroup>>),
+    /// Container; the outer `None` where the cgroup is unknown, the inner one where it is in no container.
+    Container(Option<Option<Arc<Container>>>),
+    /// Pod; as the container.
+    Pod(Option<Option<Arc<Pod>>>),
 }
 
 // Owners and cgroups are shared, so that a million keys take no more memory than addresses do.
@@ -106,13 +124,16 @@ impl KeyPart {
             GroupBy::Uid => Self::Uid(socket.uid),
             GroupBy::Netns => Self::Netns(socket.netns),
             GroupBy::Process => Self::Process(owner.process.clone()),
+            GroupBy::Comm => Self::Comm(owner.process.as_ref().map(|process| process.comm)),
             GroupBy::Cgroup => Self::Cgroup(owner.cgroup.clone()),
+            GroupBy::Container => Self::Container(owner.cgroup.as_ref().map(|cgroup| cgroup.container.clone())),
+            GroupBy::Pod => Self::Pod(owner.cgroup.as_ref().map(|cgroup| cgroup.pod().cloned())),
         }
     }
 }
 
 impl fmt::Display for KeyPart {
-    /// Formats the value for a terminal: control characters are escaped, an unknown value is `?`.
+    /// Formats the value for a terminal: control characters are escaped, an unknown value is `?`, and `-` is none.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::State(state) => state.key().fmt(f),
@@ -123,7 +144,16 @@ impl fmt::Display for KeyPart {
             Self::Uid(Some(number)) | Self::Netns(number) => number.fmt(f),
             Self::Process(Some(owner)) => owner.fmt(f),
             Self::Cgroup(Some(cgroup)) => cgroup.fmt(f),
-            Self::Uid(None) | Self::Process(None) | Self::Cgroup(None) => "?".fmt(f),
+            Self::Comm(Some(comm)) => comm.fmt(f),
+            Self::Container(Some(Some(container))) => container.fmt(f),
+            Self::Pod(Some(Some(pod))) => pod.fmt(f),
+            Self::Container(Some(None)) | Self::Pod(Some(None)) => "-".fmt(f),
+            Self::Uid(None)
+            | Self::Process(None)
+            | Self::Comm(None)
+            | Self::Cgroup(None)
+            | Self::Container(None)
+            | Self::Pod(None) => "?".fmt(f),
         }
     }
 }
@@ -246,12 +276,15 @@ impl SnapshotBuilder {
         self.by.iter().all(|by| matches!(by, GroupBy::State | GroupBy::Netns))
     }
 
-    /// Whether the key has a process or a cgroup, so that [`Self::add`] needs the owner.
+    /// Whether the key has a process, or what a process is in, so that [`Self::add`] needs the owner.
     #[must_use]
     pub fn needs_owners(&self) -> bool {
-        self.by
-            .iter()
-            .any(|by| matches!(by, GroupBy::Process | GroupBy::Cgroup))
+        self.by.iter().any(|by| {
+            matches!(
+                by,
+                GroupBy::Process | GroupBy::Comm | GroupBy::Cgroup | GroupBy::Container | GroupBy::Pod
+            )
+        })
     }
 
     /// Counts one socket of `owner`.

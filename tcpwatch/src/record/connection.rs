@@ -22,10 +22,21 @@ column_names!(UnknownOwner: UnknownOwner::ALL, UnknownOwner::key);
 column_bytes!(Comm, Some(Sensitive::Name), Comm::as_bytes, |bytes| Some(Comm::new(
     bytes
 )));
-// The container follows from the path.
-column_as!(Cgroup as String, |cgroup| cgroup.path.clone(), |path| Ok(Cgroup::from(
-    path
-)));
+/// A cgroup in columns. The container follows from the path.
+pub(crate) struct CgroupRow {
+    path: String,
+    pod_name: Option<String>,
+}
+
+column_struct!(CgroupRow { path: String, pod_name: Option<String> });
+column_as!(
+    Cgroup as CgroupRow,
+    |cgroup| CgroupRow {
+        path: cgroup.path.clone(),
+        pod_name: cgroup.pod().and_then(|pod| pod.name.clone()),
+    },
+    |row| Ok(Cgroup::with_pod_names(row.path, |_| row.pod_name))
+);
 column_struct!(Address { ip: IpAddr, zone: u32 });
 column_struct!(Owner { pid: Option<NonZeroU32>, comm: Comm, how: How, cgroup: Option<NonZeroU64> });
 column_struct!(Process { pid: Option<NonZeroU32>, comm: Comm });

@@ -242,7 +242,7 @@ impl Live {
         if let Some(stream) = stream {
             let asks = Asks {
                 holders: needs.rows(),
-                cgroups: needs.rows() || needs.stuck.is_some() && !filter.owner.cgroups.is_empty(),
+                cgroups: needs.rows() || needs.stuck.is_some() && filter.owner.needs_cgroup(),
             };
             taken = stream.drain(BATCH, |record| match record {
                 Record::Transition(event) => {

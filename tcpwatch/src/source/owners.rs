@@ -38,7 +38,7 @@ pub struct HeldBy<'a> {
 pub fn has_match(root: &Path, filter: &OwnerFilter) -> Option<bool> {
     let mut pids = all_pids(root)?;
     pids.retain(|pid| filter.pids.is_empty() || filter.pids.contains(pid));
-    if filter.comms.is_empty() && filter.cgroups.is_empty() {
+    if filter.comms.is_empty() && !filter.needs_cgroup() {
         return Some(!pids.is_empty());
     }
     let mut processes = Processes::new(root, u64::MAX);
@@ -63,17 +63,21 @@ pub fn ensure_match(root: &Path, filter: &OwnerFilter) -> anyhow::Result<()> {
 /// The error that no process matches `filter`.
 #[must_use]
 pub fn no_match(filter: &OwnerFilter) -> Error {
-    let OwnerFilter { pids, comms, cgroups } = filter;
-    if comms.is_empty() && cgroups.is_empty() {
-        let pids: Vec<_> = pids.iter().map(ToString::to_string).collect();
+    if filter.comms.is_empty() && !filter.needs_cgroup() {
+        let pids: Vec<_> = filter.pids.iter().map(ToString::to_string).collect();
         anyhow!(
             "no process has PID {}; try tcpwatch snapshot --by process",
             pids.join(" or ")
         )
     } else {
         anyhow!(
-            "no process matches{}; try tcpwatch snapshot --by process",
-            filter.flags()
+            "no process matches{}; try tcpwatch snapshot --by {}",
+            filter.flags(),
+            match filter {
+                _ if !filter.pods.is_empty() => "pod",
+                _ if !filter.containers.is_empty() => "container",
+                _ => "process",
+            }
         )
     }
 }
@@ -259,6 +263,7 @@ mod tests {
             pids: pids.iter().filter_map(|&pid| NonZeroU32::new(pid)).collect(),
             comms: comm.iter().map(|comm| Comm::new(comm.as_bytes())).collect(),
             cgroups: cgroup.iter().map(|&cgroup| cgroup.to_owned()).collect(),
+            ..OwnerFilter::default()
         };
         let matches = |filter: &OwnerFilter| has_match(root.path(), filter);
         let nobody = filter(&[98, 99], None, None);

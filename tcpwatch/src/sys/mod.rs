@@ -15,6 +15,7 @@ pub mod memory_limit;
 pub mod netns;
 pub mod perf_event;
 pub mod pidns;
+pub mod pods;
 pub mod proc_file;
 pub mod procs;
 pub mod release;

@@ -55,9 +55,15 @@ pub fn filter(filter: &Filter) -> Vec<String> {
     if !owner.comms.is_empty() {
         words.push(format!("process named {}", list(&owner.comms)));
     }
-    if !owner.cgroups.is_empty() {
-        let cgroups: Vec<_> = owner.cgroups.iter().map(|cgroup| Escaped(cgroup.as_bytes())).collect();
-        words.push(format!("cgroup {}", list(&cgroups)));
+    for (what, values) in [
+        ("cgroup", &owner.cgroups),
+        ("container", &owner.containers),
+        ("pod", &owner.pods),
+    ] {
+        if !values.is_empty() {
+            let values: Vec<_> = values.iter().map(|value| Escaped(value.as_bytes())).collect();
+            words.push(format!("{what} {}", list(&values)));
+        }
     }
     words
 }
@@ -105,6 +111,7 @@ mod tests {
                 pids: vec![std::num::NonZeroU32::MIN],
                 comms: vec![Comm::new(b"nginx"), Comm::new(b"a\x1b")],
                 cgroups: vec!["/a\n".into()],
+                ..OwnerFilter::default()
             },
             ..Filter::default()
         };

@@ -1,4 +1,4 @@
-//! The filter on owners: what `--pid`, `--comm` and `--cgroup` mean.
+//! The filter on owners: what `--pid`, `--comm`, `--cgroup`, `--container` and `--pod` mean.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -17,13 +17,23 @@ pub struct OwnerFilter {
     pub comms: Vec<Comm>,
     /// Cgroups: paths, parts of paths, ids of containers or uids of pods; empty for any.
     pub cgroups: Vec<String>,
+    /// Containers: IDs or their first 12 digits, or names; empty for any.
+    pub containers: Vec<String>,
+    /// Pods: names with or without their namespace, or UIDs; empty for any.
+    pub pods: Vec<String>,
 }
 
 impl OwnerFilter {
     /// Whether every process matches.
     #[must_use]
     pub fn is_any(&self) -> bool {
-        self.pids.is_empty() && self.comms.is_empty() && self.cgroups.is_empty()
+        self.pids.is_empty() && self.comms.is_empty() && !self.needs_cgroup()
+    }
+
+    /// Whether the cgroup of a process decides whether it matches.
+    #[must_use]
+    pub fn needs_cgroup(&self) -> bool {
+        !(self.cgroups.is_empty() && self.containers.is_empty() && self.pods.is_empty())
     }
 
     /// Whether a process matches. An unknown PID or cgroup does not match a PID or cgroup that was asked for. `cgroup` is called only if
@@ -31,7 +41,7 @@ impl OwnerFilter {
     pub fn matches(&self, pid: Option<NonZeroU32>, comm: &Comm, cgroup: impl FnOnce() -> Option<Arc<Cgroup>>) -> bool {
         (self.pids.is_empty() || pid.is_some_and(|pid| self.pids.contains(&pid)))
             && (self.comms.is_empty() || self.comms.contains(comm))
-            && (self.cgroups.is_empty() || cgroup().is_some_and(|cgroup| self.matches_cgroup(&cgroup)))
+            && (!self.needs_cgroup() || cgroup().is_some_and(|cgroup| self.matches_cgroup(&cgroup)))
     }
 
     /// The options of this filter, quoted for a shell, with a space before each: ` --pid 812 --comm nginx`.
@@ -42,22 +52,27 @@ impl OwnerFilter {
             .comms
             .iter()
             .map(|comm| format!(" --comm {}", shell_quoted(comm.as_bytes())));
-        let cgroups = self
-            .cgroups
-            .iter()
-            .map(|cgroup| format!(" --cgroup {}", shell_quoted(cgroup.as_bytes())));
-        pids.chain(comms).chain(cgroups).collect()
+        let named = [
+            ("cgroup", &self.cgroups),
+            ("container", &self.containers),
+            ("pod", &self.pods),
+        ];
+        let named = named.into_iter().flat_map(|(option, values)| {
+            let flag = move |value: &String| format!(" --{option} {}", shell_quoted(value.as_bytes()));
+            values.iter().map(flag)
+        });
+        pids.chain(comms).chain(named).collect()
     }
 
     /// Whether the path, the container or the pod of `cgroup` matches.
     fn matches_cgroup(&self, cgroup: &Cgroup) -> bool {
+        let is_container = |asked: &String| cgroup.container.as_ref().is_some_and(|one| one.is_called(asked));
+        let is_pod = |asked: &String| cgroup.pod().is_some_and(|pod| pod.is_called(asked));
         // The path may spell a pod's uid with `_` for `-`, and a name with `\\x2d`.
-        let container = cgroup.container.as_ref();
-        let pod = container.and_then(|container| container.pod.as_ref());
-        let id = container.map(|container| &container.id);
-        self.cgroups
-            .iter()
-            .any(|asked| cgroup.path.contains(asked.as_str()) || pod == Some(asked) || id == Some(asked))
+        let is_any = |asked: &String| cgroup.path.contains(asked) || is_pod(asked) || is_container(asked);
+        (self.cgroups.is_empty() || self.cgroups.iter().any(is_any))
+            && (self.containers.is_empty() || self.containers.iter().any(is_container))
+            && (self.pods.is_empty() || self.pods.iter().any(is_pod))
     }
 }
 
@@ -83,6 +98,7 @@ mod tests {
             pids: pids.iter().filter_map(|&pid| NonZeroU32::new(pid)).collect(),
             comms: comms.iter().map(|comm| Comm::new(comm.as_bytes())).collect(),
             cgroups: cgroups.iter().map(|&cgroup| cgroup.to_owned()).collect(),
+            ..OwnerFilter::default()
         }
     }
 
@@ -122,6 +138,21 @@ mod tests {
             )))
         };
         assert!(filter(&[], &[], &["web-1"]).matches(None, &Comm::new(b"nginx"), machine));
+    }
+
+    #[test]
+    fn a_container_or_a_pod_matches_by_its_own_names_alone() {
+        let of = |containers: &[&str], pods: &[&str]| OwnerFilter {
+            containers: containers.iter().map(|&asked| asked.to_owned()).collect(),
+            pods: pods.iter().map(|&asked| asked.to_owned()).collect(),
+            ..OwnerFilter::default()
+        };
+        assert!(nginx(&of(&["containerd:0a1b0a1b0a1b"], &[])) && nginx(&of(&[], &[POD])));
+        assert!(nginx(&of(&["web", "0a1b0a1b0a1b"], &[POD])));
+        assert!(!nginx(&of(&["kubepods"], &[])) && !nginx(&of(&[], &["kubepods"])));
+        assert!(!nginx(&of(&["0a1b0a1b0a1b"], &["shop/cart"])));
+        let flags = of(&["docker:0a1b0a1b0a1b"], &["shop/a b"]).flags();
+        assert_eq!(flags, " --container docker:0a1b0a1b0a1b --pod 'shop/a b'");
     }
 
     #[test]

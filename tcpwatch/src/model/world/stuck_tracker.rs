@@ -44,7 +44,7 @@ impl StuckTracker {
 
     /// Takes a transition.
     pub(super) fn transition(&mut self, event: Transition, asked: &OwnerFilter, cgroups: &CgroupPaths) {
-        if self.waiting.is_empty() && (asked.cgroups.is_empty() || cgroups.has_all(event.owner)) {
+        if self.waiting.is_empty() && (!asked.needs_cgroup() || cgroups.has_all(event.owner)) {
             self.leaks.apply_transition(&event, cgroups.matches(event.owner, asked));
         } else {
             self.waiting.push_back(event);

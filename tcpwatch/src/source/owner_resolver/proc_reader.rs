@@ -18,6 +18,7 @@ use crate::source::owners::Owners;
 use crate::source::worker::PATIENCE;
 use crate::sys::cgroup::{self, Hierarchy};
 use crate::sys::pidns;
+use crate::sys::pods::PodNames;
 use crate::sys::procs::process;
 
 /// Of the time, at most a hundredth is spent on scans.
@@ -47,6 +48,7 @@ pub struct ProcReader {
     hierarchy: Option<Arc<Hierarchy>>,
     /// An id is given to no other cgroup, and a cgroup of v2 keeps its name, so what was once known stays so. At most [`CGROUPS`].
     cgroups: HashMap<NonZeroU64, Option<Arc<Cgroup>>>,
+    pods: PodNames,
     /// Whether /proc shows the processes of one PID namespace, and not those of all.
     has_other_pids: Option<bool>,
 }
@@ -77,6 +79,7 @@ impl ProcReader {
             processes: HashMap::new(),
             hierarchy,
             cgroups: HashMap::new(),
+            pods: PodNames::new(root),
             has_other_pids: None,
         }
     }
@@ -198,7 +201,7 @@ impl ProcReader {
             let known = Known {
                 start_ns: found.map_or(0, |found| found.start_ns),
                 read_ns: clock::boot_ns(),
-                cgroup: path.map(|path| Arc::new(path.into())),
+                cgroup: path.map(|path| named(&mut self.pods, path)),
             };
             self.processes.insert(key, known);
         }
@@ -211,9 +214,15 @@ impl ProcReader {
         if self.cgroups.len() >= CGROUPS && !self.cgroups.contains_key(&id) {
             self.cgroups.clear();
         }
-        let ask = || self.hierarchy.as_ref()?.path(id).map(|path| Arc::new(path.into()));
+        let pods = &mut self.pods;
+        let ask = || Some(named(pods, self.hierarchy.as_ref()?.path(id)?));
         self.cgroups.entry(id).or_insert_with(ask).clone()
     }
+}
+
+/// The cgroup of `path`, with the name of its pod.
+fn named(pods: &mut PodNames, path: String) -> Arc<Cgroup> {
+    Arc::new(Cgroup::with_pod_names(path, |uid| pods.get(uid)))
 }
 
 #[cfg(test)]

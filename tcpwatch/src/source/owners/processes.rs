@@ -10,6 +10,7 @@ use crate::input::container::Cgroup;
 use crate::input::owner::{Comm, How, Owner};
 use crate::model::filter::owner::OwnerFilter;
 use crate::sys::cgroup;
+use crate::sys::pods::PodNames;
 use crate::sys::procs::process;
 
 /// What is known of processes.
@@ -19,6 +20,7 @@ pub(super) struct Processes {
     until: u64,
     known: HashMap<NonZeroU32, Option<Known>>,
     cgroups: HashMap<NonZeroU32, Option<Arc<Cgroup>>>,
+    pods: PodNames,
 }
 
 /// A process, and what was made of it.
@@ -37,6 +39,7 @@ impl Processes {
             until,
             known: HashMap::new(),
             cgroups: HashMap::new(),
+            pods: PodNames::new(root),
         }
     }
 
@@ -74,7 +77,9 @@ impl Processes {
     /// The cgroup of the process `pid`.
     pub(super) fn cgroup(&mut self, pid: NonZeroU32) -> Option<Arc<Cgroup>> {
         self.get(pid)?;
-        let read = || cgroup::path(&self.root, pid).map(|path| Arc::new(path.into()));
+        let pods = &mut self.pods;
+        let named = |path| Arc::new(Cgroup::with_pod_names(path, |uid| pods.get(uid)));
+        let read = || cgroup::path(&self.root, pid).map(named);
         self.cgroups.entry(pid).or_insert_with(read).clone()
     }
 }

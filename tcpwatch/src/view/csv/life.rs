@@ -100,6 +100,7 @@ mod tests {
                 &format!("/a,b\\n/docker/{}", "0a".repeat(32)),
                 &"0a".repeat(32),
                 "",
+                "",
                 "graceful_passive"
             ]
         );

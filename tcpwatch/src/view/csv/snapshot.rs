@@ -6,7 +6,7 @@ use tcpwatch_common::TcpState;
 
 use super::container;
 use super::field::to_io;
-use crate::input::escaped::escape_formula;
+use crate::input::escaped::{Escaped, escape_formula};
 use crate::model::counts::StateCounts;
 use crate::model::snapshot::{GroupBy, KeyPart, Snapshot};
 use crate::view::timestamp::rfc3339;
@@ -70,8 +70,16 @@ fn columns(by: GroupBy) -> Vec<&'static str> {
 fn fields(part: &KeyPart) -> Vec<String> {
     match part {
         KeyPart::Cgroup(cgroup) => container::fields(cgroup.as_deref()).into(),
-        KeyPart::Uid(None) | KeyPart::Process(None) | KeyPart::Port(0) => vec![String::new()],
-        KeyPart::Process(Some(_)) => vec![escape_formula(part.to_string())],
+        KeyPart::Uid(None)
+        | KeyPart::Process(None)
+        | KeyPart::Comm(None)
+        | KeyPart::Container(None)
+        | KeyPart::Pod(None)
+        | KeyPart::Port(0) => vec![String::new()],
+        KeyPart::Container(Some(Some(container))) => vec![escape_formula(Escaped(container.id.as_bytes()).to_string())],
+        KeyPart::Process(Some(_)) | KeyPart::Comm(Some(_)) | KeyPart::Pod(Some(Some(_))) => {
+            vec![escape_formula(part.to_string())]
+        }
         part => vec![part.to_string()],
     }
 }

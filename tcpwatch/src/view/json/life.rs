@@ -79,7 +79,7 @@ mod tests {
                 r#""bytes_sent":1234,"bytes_received":517,"srtt_us":21,"retransmits":0,"#,
                 r#""closed_by":{"pid":900,"comm":"worker","how":"close"},"#,
                 r#""owner":{"pid":812,"comm":"nginx","how":"accept"},"owner_unknown":null,"#,
-                r#""netns":null,"cgroup":null,"container":null,"pod":null,"ended":"graceful_passive"}"#,
+                r#""netns":null,"cgroup":null,"container":null,"pod":null,"pod_name":null,"ended":"graceful_passive"}"#,
                 "\n"
             )
         );

@@ -83,6 +83,11 @@ impl Serialize for Value<'_> {
                 let path = cgroup.as_ref().map(|cgroup| &cgroup.path);
                 path.serialize(serializer)
             }
+            KeyPart::Comm(comm) => comm.serialize(serializer),
+            KeyPart::Container(Some(Some(container))) => serializer.serialize_str(&container.id),
+            KeyPart::Pod(Some(Some(pod))) => serializer.serialize_str(pod.name.as_ref().unwrap_or(&pod.uid)),
+            KeyPart::Container(Some(None)) | KeyPart::Pod(Some(None)) => serializer.serialize_str(""),
+            KeyPart::Container(None) | KeyPart::Pod(None) => serializer.serialize_none(),
         }
     }
 }

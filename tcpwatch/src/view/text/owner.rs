@@ -60,12 +60,13 @@ fn write_owner<T: TraceRecord>(line: &mut String, row: &TraceRow<T>, detail: Det
     if !owner.how.suffix().is_empty() {
         let _ = write!(line, " {}", owner.how.suffix());
     }
-    if let Some(container) = row.cgroup.as_ref().and_then(|cgroup| cgroup.container.as_ref()) {
-        let _ = match detail {
-            Detail::Full => write!(line, " {container}"),
-            _ => write!(line, " {}", container.short()),
-        };
-    }
+    let Some(cgroup) = &row.cgroup else { return };
+    let _ = match (cgroup.named_pod(), &cgroup.container, detail) {
+        (Some(pod), ..) => write!(line, " {pod}"),
+        (None, Some(container), Detail::Full) => write!(line, " {container}"),
+        (None, Some(container), _) => write!(line, " {}", container.short()),
+        (None, None, _) => Ok(()),
+    };
 }
 
 /// Writes the mark of an uncertain owner, the process that closed the connection if it is another, and the ending.

@@ -95,7 +95,7 @@ fn endpoint(address: &Address, port: u16) -> String {
     }
 }
 
-/// All who hold the socket, with its descriptors, and the container: `nginx[812]:6 nginx[813]:6 docker:0123456789ab`.
+/// All who hold the socket, with its descriptors, and the pod or container: `nginx[812]:6 nginx[813]:6 docker:0123456789ab`.
 fn owner(listed: &ListedSocket) -> String {
     if listed.holders.is_empty() {
         let is_held = listed.socket.inode.is_some();
@@ -103,7 +103,8 @@ fn owner(listed: &ListedSocket) -> String {
     }
     let holders = listed.holders.iter().map(ToString::to_string);
     let cgroup = listed.owner.cgroup.as_deref();
-    let container = cgroup.and_then(|cgroup| cgroup.container.as_ref());
-    let words: Vec<String> = holders.chain(container.map(ToString::to_string)).collect();
+    let pod = cgroup.and_then(|cgroup| Some(cgroup.named_pod()?.to_string()));
+    let container = || Some(cgroup?.container.as_ref()?.to_string());
+    let words: Vec<String> = holders.chain(pod.or_else(container)).collect();
     words.join(" ")
 }
