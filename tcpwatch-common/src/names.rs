@@ -125,6 +125,8 @@ pub const MAP_BANK: &str = "BANK";
 pub const MAP_WAITING: &str = "WAITING";
 /// Names of listening processes, by PID.
 pub const MAP_COMMS: &str = "COMMS";
+/// Transitions by the inode number of their network namespace, u64 by u32.
+pub const MAP_NAMESPACES: &str = "NAMESPACES";
 /// Ring buffer of [`crate::StackCopy`].
 pub const MAP_STACKS: &str = "STACKS";
 

@@ -327,6 +327,8 @@ pub const NEED_OWNERS: u32 = 1 << 3;
 pub const NEED_LATENCY: u32 = 1 << 4;
 /// [`Params::needs`]: ports or addresses, for the filter.
 pub const NEED_ENDPOINTS: u32 = 1 << 5;
+/// [`Params::needs`]: the number of transitions of each network namespace.
+pub const NEED_NAMESPACES: u32 = 1 << 6;
 /// Needs with a program of the chain before `state`.
 pub const BEFORE_STATE: u32 = NEED_OWNERS | NEED_ENDPOINTS;
 

@@ -7,7 +7,7 @@ use crate::counter::inc;
 use crate::filter;
 use crate::hook::{Hook, SECOND};
 use crate::sock::IPPROTO_TCP;
-use crate::{first_copy, ledger, run};
+use crate::{first_copy, ledger, namespaces, needs, run};
 
 /// Starts the run of the event that `ctx` reports.
 #[inline(always)]
@@ -29,6 +29,9 @@ pub(crate) fn enter<H: Hook>(ctx: &H::Context) {
         return;
     }
     if filter::admits(netns, hook.family()) {
+        if needs::namespaces() {
+            namespaces::count(netns);
+        }
         run::start::<H>(&hook, ctx, step, netns);
     }
 }

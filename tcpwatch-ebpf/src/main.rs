@@ -30,6 +30,8 @@ mod listener;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod namespaces;
+#[cfg(target_arch = "bpf")]
 mod needs;
 #[cfg(target_arch = "bpf")]
 mod owner;

@@ -144,6 +144,13 @@ pub(crate) static BANK: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static WAITING: HashMap<u64, u64> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 
+/// The number of transitions of each network namespace, by its inode number.
+///
+/// Limit: 4,096 namespaces. The kernel evicts none; where the table is full, userspace looks into all namespaces. An entry goes when
+/// userspace finds that its namespace is gone.
+#[map]
+pub(crate) static NAMESPACES: HashMap<u32, u64> = HashMap::with_max_entries(1, 0);
+
 /// A copy of the classic tracepoint's record.
 #[map]
 pub(crate) static CLASSIC_RECORD: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);

@@ -1,7 +1,8 @@
 //! The needs of the command ([`tcpwatch_common::Params::needs`]).
 
 use tcpwatch_common::params::{
-    BEFORE_STATE, NEED_CONNECTIONS, NEED_ENDPOINTS, NEED_LATENCY, NEED_OPENINGS, NEED_OWNERS, NEED_TRANSITIONS,
+    BEFORE_STATE, NEED_CONNECTIONS, NEED_ENDPOINTS, NEED_LATENCY, NEED_NAMESPACES, NEED_OPENINGS, NEED_OWNERS,
+    NEED_TRANSITIONS,
 };
 
 use crate::params::param;
@@ -79,6 +80,12 @@ pub(crate) fn infos() -> bool {
 #[inline(always)]
 pub(crate) fn states() -> bool {
     any(STATES)
+}
+
+/// Whether the number of transitions of each network namespace is needed.
+#[inline(always)]
+pub(crate) fn namespaces() -> bool {
+    any(NEED_NAMESPACES)
 }
 
 /// Whether a program of the chain before `state` is needed.

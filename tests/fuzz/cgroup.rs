@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use tcpwatch::input::container::{Cgroup, Container};
+use tcpwatch::input::container::{Cgroup, Container, Runtime};
 use tcpwatch::sys::cgroup;
 
 use crate::tree::with_tree;
@@ -26,13 +26,22 @@ fn check(path: String) {
     let cgroup = Cgroup::from(path);
     let shown = cgroup.to_string();
     assert!(!shown.chars().any(char::is_control), "{shown:?}");
-    let Some(Container { id, pod, .. }) = &cgroup.container else {
+    let Some(container) = &cgroup.container else {
         return;
     };
-    assert!(cgroup.path.contains(id));
+    let Container { runtime, id, pod } = &**container;
+    // systemd writes a dash of a machine's name as `\\x2d`.
+    assert!(*runtime == Some(Runtime::Nspawn) || cgroup.path.contains(id));
+    let has_name = matches!(
+        runtime,
+        Some(Runtime::Ecs | Runtime::Lxc | Runtime::Nspawn | Runtime::Garden | Runtime::Nomad)
+    );
     assert!(
-        id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        has_name && !id.is_empty() || id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
         "{id}"
     );
-    assert!(pod.as_ref().is_none_or(|pod| matches!(pod.len(), 32 | 36)), "{pod:?}");
+    assert!(
+        pod.as_ref().is_none_or(|pod| matches!(pod.uid.len(), 32 | 36)),
+        "{pod:?}"
+    );
 }

@@ -32,6 +32,7 @@ mod limits;
 mod live;
 mod lives;
 mod loss;
+mod many_namespaces;
 mod marks;
 mod matrix;
 mod no_process;

@@ -1,10 +1,11 @@
 //! `snapshot --by process` and its filters say of real processes what `ss -tanp` does.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
 
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 use socket2::Socket;
 
@@ -162,6 +163,57 @@ fn a_cgroup_and_its_container() {
         }
         finish(&tcpwatch(&["snapshot", "--count", "--cgroup", "/nowhere"]))
             .refuses(1, "no process matches --cgroup /nowhere");
+        drop((inside, outside));
+    });
+}
+
+/// A pod is known by the folder of its logs.
+#[test]
+fn a_pod_and_its_name() {
+    const UID: &str = "26ab0db3-9bd5-4e11-b5e6-04aa4d0c6a1d";
+    in_netns(|_| {
+        let id = "0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f9";
+        let slice = format!("kubepods-burstable-pod{}.slice", UID.replace('-', "_"));
+        let cgroup = Cgroup::new(&format!("{slice}:cri-containerd:{id}"));
+        let inside = holder("inside", listener());
+        cgroup.take(inside.pid());
+        let outside = holder("outside", listener());
+        let groups = |by: &str| {
+            let found = snapshot(&["--by", by]);
+            let groups = found["groups"].as_array().cloned().unwrap_or_default();
+            let keys = groups.iter().map(|group| group["key"][by].as_str().map(str::to_owned));
+            let mut keys: Vec<_> = keys.collect();
+            keys.sort();
+            keys
+        };
+        let of = |keys: [&str; 2]| keys.map(|key| Some(key.to_owned())).to_vec();
+        assert_eq!(groups("pod"), of(["", UID]), "nobody knows its name");
+        mount("none", "/var/log", "tmpfs", MountFlags::empty(), None).expect("a directory of the test's own");
+        fs::create_dir_all(format!("/var/log/pods/shop_cart-0_{UID}")).expect("the folder of its logs");
+        assert_eq!(groups("pod"), of(["", "shop/cart-0"]));
+        assert_eq!(groups("container"), of(["", id]));
+        assert_eq!(groups("comm"), of(["inside", "outside"]));
+        for (option, asked) in [
+            ("--pod", "shop/cart-0"),
+            ("--pod", "cart-0"),
+            ("--pod", UID),
+            ("--container", id),
+            ("--container", &id[..12]),
+        ] {
+            let listed = finish(&tcpwatch(&["snapshot", "--list", option, asked, "-o", "json"])).stdout;
+            let sockets = listed
+                .lines()
+                .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+            let pods: Vec<_> = sockets
+                .filter_map(|socket| Some(socket.get("pod_name")?.clone()))
+                .collect();
+            assert_eq!(pods, ["shop/cart-0"], "{option} {asked}: {listed}");
+        }
+        let text = finish(&tcpwatch(&["snapshot", "--list"])).stdout;
+        assert!(text.contains(" shop/cart-0") && !text.contains("containerd"), "{text}");
+        finish(&tcpwatch(&["snapshot", "--count", "--pod", "nowhere"]))
+            .refuses(1, "no process matches --pod nowhere; try tcpwatch snapshot --by pod");
+        unmount("/var/log", UnmountFlags::DETACH).expect("nobody uses it");
         drop((inside, outside));
     });
 }

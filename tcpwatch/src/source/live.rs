@@ -101,7 +101,13 @@ impl Live {
             mut kernel,
             netns,
             namespaces,
-        } = attach(options, needs.into())?;
+        } = attach(
+            options,
+            KernelNeeds {
+                namespaces: needs.reads_counts(),
+                ..needs.into()
+            },
+        )?;
         let stream = needs.records().then(|| kernel.stream()).transpose()?;
         let seeds = needs.seeds_listeners();
         let seeding = seeds.then(|| Seeding::start(&namespaces, Arc::clone(&proc)));
@@ -527,7 +533,10 @@ fn attach(options: &Options, needs: KernelNeeds) -> Result<Attached> {
                 object: ebpf::object::EMBEDDED,
                 filter: &options.filter.for_kernel(inode).map_err(anyhow::Error::msg)?,
                 ports: &options.filter.port_words(),
-                needs,
+                needs: KernelNeeds {
+                    namespaces: needs.namespaces && *netns == NetnsSelector::All,
+                    ..needs
+                },
                 ring_bytes: options.ring_bytes,
                 stacks_ring_bytes: stacks::RING_BYTES,
             },

@@ -123,12 +123,14 @@ impl WatchedNamespaces {
         }
     }
 
-    /// Watches `namespaces` from now on.
-    pub fn update(&mut self, namespaces: Vec<Namespace>) {
-        let is_there = |inode: &u32| namespaces.iter().any(|namespace| namespace.inode == *inode);
-        self.unreadable.retain(is_there);
-        self.namespaces = namespaces;
+    /// Watches `namespaces` from now on. Returns the inode numbers of those that were watched and are not any more.
+    pub fn update(&mut self, namespaces: Vec<Namespace>) -> Vec<u32> {
+        let there: HashSet<u32> = namespaces.iter().map(|namespace| namespace.inode).collect();
+        self.unreadable.retain(|inode| there.contains(inode));
+        let before = std::mem::replace(&mut self.namespaces, namespaces);
         self.misses = false;
+        let gone = before.iter().map(|namespace| namespace.inode);
+        gone.filter(|inode| !there.contains(inode)).collect()
     }
 
     /// The namespaces.
@@ -153,9 +155,26 @@ impl WatchedNamespaces {
     /// # Errors
     /// As of `look`, if the namespace was named.
     pub fn look<T: Send>(&mut self, look: impl FnMut(&mut Look<'_>) -> Result<T> + Send) -> Result<Vec<T>> {
-        look_into(&self.namespaces, look)?
+        self.look_where(|_| true, look)
+    }
+
+    /// As [`Self::look`], in the namespaces that are wanted.
+    ///
+    /// # Errors
+    /// As [`Self::look`].
+    pub fn look_where<T: Send>(
+        &mut self,
+        is_wanted: impl Fn(&Namespace) -> bool,
+        look: impl FnMut(&mut Look<'_>) -> Result<T> + Send,
+    ) -> Result<Vec<T>> {
+        let wanted: Vec<&Namespace> = self
+            .namespaces
+            .iter()
+            .filter(|namespace| is_wanted(namespace))
+            .collect();
+        look_into(wanted.iter().copied(), look)?
             .into_iter()
-            .zip(&self.namespaces)
+            .zip(wanted)
             .filter_map(|(seen, namespace)| match seen {
                 Ok(seen) => Some(Ok(seen)),
                 // What cannot be opened for want of a descriptor is there, and must not be left out.
@@ -177,8 +196,8 @@ impl WatchedNamespaces {
 ///
 /// # Errors
 /// There can be no thread.
-pub fn look_into<T: Send>(
-    namespaces: &[Namespace],
+pub fn look_into<'a, T: Send>(
+    namespaces: impl IntoIterator<Item = &'a Namespace>,
     mut look: impl FnMut(&mut Look<'_>) -> Result<T> + Send,
 ) -> Result<Vec<Result<T>>> {
     run_in_each(namespaces, |namespace| look(&mut Look::new(Path::new("/"), namespace)))

@@ -214,7 +214,7 @@ impl ScanRequest {
             open: self.open.then(HashSet::new),
             listening: Listening::default(),
         };
-        for (seen, namespace) in look_into(&namespaces, |look| self.walk(look.sockets()?, &mut walked))?
+        for (seen, namespace) in look_into(namespaces.iter(), |look| self.walk(look.sockets()?, &mut walked))?
             .into_iter()
             .zip(namespaces.iter())
         {

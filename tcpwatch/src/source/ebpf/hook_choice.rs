@@ -62,6 +62,7 @@ pub fn survey() -> Features {
         owners: true,
         latency: Some(LatencyBy::Process),
         stacks: false,
+        namespaces: true,
     };
     let request = Request {
         object: object::EMBEDDED,

@@ -77,6 +77,8 @@ pub struct Kernel {
     pub(super) marks: bool,
     pub(super) features: Features,
     pub(super) knows_namespaces: bool,
+    /// Whether the transitions of each namespace are counted.
+    pub(super) counts_namespaces: bool,
     /// One line for each value that stays unknown, with the reason.
     pub(super) unknown: Vec<String>,
     /// Approximate memory of the maps, including maps that were created and dropped before, bytes.

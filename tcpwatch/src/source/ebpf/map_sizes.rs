@@ -20,6 +20,8 @@ const ACCEPTED_PREALLOCATED: u32 = 65_536;
 const LISTENERS: u32 = 16_384;
 /// Processes that listen.
 const COMMS: u32 = 4096;
+/// Network namespaces. A host of 1,000 pods is a large one.
+pub(super) const NAMESPACES: u32 = 4096;
 /// Buckets of histograms of groups that the times of one second are in.
 const BUCKETS: u32 = 131_072;
 
@@ -79,6 +81,9 @@ pub(super) fn tables(needs: KernelNeeds, by_address: bool, on_demand: bool) -> V
         tables.push(table(names::MAP_LISTENERS, LISTENERS, size_of::<PortListeners>()));
         tables.push(table(names::MAP_COMMS, COMMS, size_of::<Name>()));
         tables.push(accepted(names::MAP_ACCEPTED, size_of::<Owner>()));
+    }
+    if needs.namespaces {
+        tables.push(table(names::MAP_NAMESPACES, NAMESPACES, size_of::<u64>()));
     }
     if let Some(by) = needs.latency {
         tables.push(accepted(names::MAP_WAITING, size_of::<u64>()));

@@ -13,6 +13,7 @@ mod listeners;
 mod map_sizes;
 mod mapped_words;
 mod memory_budget;
+mod namespaces;
 mod needs;
 pub mod object;
 mod prepare;

@@ -3,7 +3,8 @@
 use std::ops::BitOr;
 
 use tcpwatch_common::params::{
-    BEFORE_STATE, NEED_CONNECTIONS, NEED_ENDPOINTS, NEED_LATENCY, NEED_OPENINGS, NEED_OWNERS, NEED_TRANSITIONS,
+    BEFORE_STATE, NEED_CONNECTIONS, NEED_ENDPOINTS, NEED_LATENCY, NEED_NAMESPACES, NEED_OPENINGS, NEED_OWNERS,
+    NEED_TRANSITIONS,
 };
 use tcpwatch_common::{Filter, histogram, names};
 
@@ -26,6 +27,8 @@ pub struct KernelNeeds {
     pub latency: Option<LatencyBy>,
     /// The user stack that opened each socket.
     pub stacks: bool,
+    /// The number of transitions of each network namespace.
+    pub namespaces: bool,
 }
 
 impl From<Needs> for KernelNeeds {
@@ -37,6 +40,7 @@ impl From<Needs> for KernelNeeds {
             owners: needs.owners(),
             latency: needs.latency,
             stacks: needs.stuck.is_some_and(|stuck| stuck.stacks),
+            namespaces: false,
         }
     }
 }
@@ -53,6 +57,7 @@ impl BitOr for KernelNeeds {
             owners: self.owners | other.owners,
             latency: self.latency.or(other.latency),
             stacks: self.stacks | other.stacks,
+            namespaces: self.namespaces | other.namespaces,
         }
     }
 }
@@ -77,6 +82,7 @@ impl KernelNeeds {
             | bit(self.openings, NEED_OPENINGS)
             | bit(self.owners, NEED_OWNERS)
             | bit(self.latency.is_some(), NEED_LATENCY)
+            | bit(self.namespaces, NEED_NAMESPACES)
             | bit(filter.reads_endpoints(), NEED_ENDPOINTS)
     }
 

@@ -163,6 +163,7 @@ mod tests {
             names::MAP_BANK,
             names::MAP_WAITING,
             names::MAP_COMMS,
+            names::MAP_NAMESPACES,
             names::MAP_STACKS,
             names::GLOBAL_FILTER,
             names::GLOBAL_SOCK,

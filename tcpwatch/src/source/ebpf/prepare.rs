@@ -396,6 +396,7 @@ impl Plan<'_> {
             marks: false,
             features: Features::default(),
             knows_namespaces: layouts.sock.known != 0,
+            counts_namespaces: request.needs.namespaces,
             unknown: Vec::new(),
             map_bytes: map_bytes + earlier,
             skips: Skips::Uncounted,

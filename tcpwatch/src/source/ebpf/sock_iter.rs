@@ -84,10 +84,8 @@ impl Kernel {
         left: Option<&Unwalked>,
         deadline_ns: u64,
     ) -> Result<Unwalked> {
-        let looks = namespaces.look(|look| {
-            if left.is_some_and(|left| !left.contains_key(&look.inode())) {
-                return Ok(None);
-            }
+        let is_left = |namespace: &Namespace| left.is_none_or(|left| left.contains_key(&namespace.inode));
+        let looks = namespaces.look_where(is_left, |look| {
             let sockets = look.full_sockets()?;
             if sockets == Some(0) {
                 return Ok(None);

@@ -64,6 +64,7 @@ pub fn verifier_stats() -> Result<Vec<ProgramStats>> {
                 owners,
                 latency: Some(latency),
                 stacks: true,
+                namespaces: true,
             },
             ring_bytes: 4096,
             stacks_ring_bytes: 4096,

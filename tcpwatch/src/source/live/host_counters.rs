@@ -15,6 +15,7 @@ use crate::input::{FullestNamespace, HostFacts, Orphans, SynSettings, TimeWaitCo
 use crate::model::counts;
 use crate::model::filter::Filter;
 use crate::source::namespaces::{Look, WatchedNamespaces};
+use crate::sys::netns;
 use crate::sys::sockstat::TcpSockets;
 use crate::sys::sysctl::{TCP_MAX_ORPHANS, TCP_MAX_SYN_BACKLOG, TCP_MAX_TW_BUCKETS, TCP_SYNCOOKIES};
 
@@ -24,16 +25,16 @@ const SHOWN: StateSet = StateSet::NONE
     .with(TcpState::FinWait2)
     .with(TcpState::TimeWait);
 
-/// A namespace without sockets is read in full so often, ns.
-const IDLE_NS: u64 = 10_000_000_000;
+/// A namespace in which no socket changed its state is read so often, ns.
+const QUIET_NS: u64 = 10_000_000_000;
 /// Walks of several namespaces may take so long at the start, ns: somebody waits for the first row.
 const FIRST_WALKS_NS: i64 = 200_000_000;
 
 /// Reads the counters of all namespaces and adds up their increases. Namespaces can appear at any time; the value of a counter
 /// before that does not count.
 ///
-/// Each walk passes over the sockets of the whole host. So of several namespaces those without such sockets are not walked, and
-/// walks of the others take at most 1/[`SHARE`] of the time: the one whose walk is oldest comes first.
+/// Of several namespaces, one in which no socket changed its state is read every ten seconds. Each walk passes over the sockets of the
+/// whole host, so walks take at most 1/[`SHARE`] of the time: the namespace whose walk is oldest comes first.
 #[derive(Default)]
 pub(super) struct HostCounters {
     /// Increases since the first read, over all namespaces.
@@ -77,20 +78,34 @@ struct Seen {
     walked_ns: Option<u64>,
     /// Whether `pass` is right now.
     is_exact: bool,
-    /// Whether there was no socket of any kind.
-    is_idle: bool,
+    /// Transitions in the namespace before; `None` if they are not counted.
+    transitions: Option<u64>,
     sockets: TcpSockets,
-    /// `tcp_max_tw_buckets`; `None` if the kernel shows it only in the initial namespace.
+    settings: Settings,
+}
+
+/// Settings of a namespace.
+#[derive(Clone, Default)]
+struct Settings {
+    /// `tcp_max_tw_buckets`; `None` if the kernel shows it only in the initial namespace, or without timewait sockets in one of several.
     max_tw_buckets: Option<u64>,
-    /// `tcp_max_orphans` of the host; `None` if the kernel shows it only in the initial namespace.
+    /// `tcp_max_orphans` of the host; `None` if the kernel shows it only in the initial namespace. Of several namespaces it is read once.
     max_orphans: Option<u64>,
+    /// Of the only namespace.
     syn: SynSettings,
+    /// The only namespace.
     namespace: Namespace,
 }
 
 impl HostCounters {
     /// Reads the sockets that match `filter`, and the counters, over `namespaces`. Counters are increases since the first read.
-    pub(super) fn read(&mut self, namespaces: &mut WatchedNamespaces, filter: &Filter) -> Result<(Pass, HostFacts)> {
+    /// `transitions` are those of each namespace, if they are counted.
+    pub(super) fn read(
+        &mut self,
+        namespaces: &mut WatchedNamespaces,
+        filter: &Filter,
+        transitions: Option<&HashMap<u32, u64>>,
+    ) -> Result<(Pass, HostFacts)> {
         let now_ns = clock::monotonic_ns();
         let is_one = namespaces.all().len() == 1;
         let before = std::mem::take(&mut self.before);
@@ -100,7 +115,20 @@ impl HostCounters {
             .map_or(FIRST_WALKS_NS, |credit| credit.saturating_add(earned));
         let mut credit_ns = if is_one { i64::MAX } else { credit.min(FIRST_WALKS_NS) };
         namespaces.sort_by_key(|namespace| before.get(&namespace.inode).and_then(|seen| seen.walked_ns));
-        let seen = namespaces.look(|look| see(look, filter, before.get(&look.inode()), is_one, &mut credit_ns))?;
+        let transitions_in = |inode: u32| Some(transitions?.get(&inode).copied().unwrap_or(0));
+        let quiet = |inode: u32| {
+            before
+                .get(&inode)
+                .filter(|seen| seen.is_quiet(now_ns, transitions_in(inode)))
+        };
+        let is_wanted = |namespace: &netns::Namespace| namespace.is_own() || quiet(namespace.inode).is_none();
+        let mut seen = namespaces.look_where(is_wanted, |look| {
+            let inode = look.inode();
+            let transitions = transitions_in(inode);
+            see(look, filter, transitions, before.get(&inode), is_one, &mut credit_ns)
+        })?;
+        let left_out = namespaces.all().iter().filter(|namespace| !is_wanted(namespace));
+        seen.extend(left_out.filter_map(|namespace| quiet(namespace.inode).cloned()));
         (self.credit_ns, self.read_ns) = (Some(credit_ns), now_ns);
         let mut walked: Pass = bytemuck::Zeroable::zeroed();
         let (mut limit, mut fullest) = (None, None);
@@ -113,8 +141,9 @@ impl HostCounters {
                 let walked_ns = this.walked_ns.unwrap_or(started_ns);
                 oldest_ns = Some(oldest_ns.unwrap_or(walked_ns).min(walked_ns));
             }
-            limit = this.max_tw_buckets.filter(|_| is_one);
-            if let (Some(population), Some(limit)) = (this.sockets.tw, this.max_tw_buckets) {
+            let settings = &this.settings;
+            limit = settings.max_tw_buckets.filter(|_| is_one);
+            if let (Some(population), Some(limit)) = (this.sockets.tw, settings.max_tw_buckets) {
                 let this = FullestNamespace {
                     netns: this.inode,
                     population,
@@ -122,15 +151,15 @@ impl HostCounters {
                 };
                 fullest = Some(this.or(fullest));
             }
-            // These are values of the host, equal in all namespaces that show them.
+            // These are values of the host, equal in all namespaces that show them. The one of tcpwatch is read each time.
             orphans = Orphans {
-                now: this.sockets.orphan,
-                limit: this.max_orphans.or(orphans.limit),
-                mem_pages: this.sockets.mem,
+                now: orphans.now.or(this.sockets.orphan),
+                limit: settings.max_orphans.or(orphans.limit),
+                mem_pages: orphans.mem_pages.or(this.sockets.mem),
             };
         }
         self.add(&before, &seen);
-        let one = seen.first().filter(|_| is_one).cloned();
+        let one = seen.first().filter(|_| is_one).map(|one| one.settings.clone());
         self.before = seen.into_iter().map(|seen| (seen.inode, seen)).collect();
         // A namespace that could not be entered this time goes on where it was.
         for namespace in namespaces.all() {
@@ -191,30 +220,38 @@ impl HostCounters {
     }
 }
 
-/// Reads one namespace. It is walked if it is the only one or if that takes part of the credit only, and where it is without sockets it
-/// is read in part only.
-fn see(look: &mut Look<'_>, filter: &Filter, before: Option<&Seen>, is_one: bool, credit_ns: &mut i64) -> Result<Seen> {
-    let now_ns = clock::monotonic_ns();
-    if let Some(before) = before.filter(|before| !is_one && before.is_idle && now_ns - before.read_ns < IDLE_NS) {
-        let sockets = look.sockstat()?;
-        if is_idle(look, sockets)? {
-            return Ok(Seen {
-                sockets,
-                ..before.clone()
-            });
-        }
+impl Seen {
+    /// Whether nothing can have changed since but by a timer: no transition, no timewait socket, and no half-open connection. At `now_ns`
+    /// there were `transitions` in the namespace.
+    fn is_quiet(&self, now_ns: u64, transitions: Option<u64>) -> bool {
+        let half_open: u64 = self.pass.request.iter().sum();
+        now_ns.saturating_sub(self.read_ns) < QUIET_NS
+            && transitions.is_some_and(|transitions| self.transitions == Some(transitions))
+            && self.sockets.tw == Some(0)
+            && half_open == 0
     }
+}
+
+/// Reads one namespace. It is walked if it is the only one, or if there is credit left.
+fn see(
+    look: &mut Look<'_>,
+    filter: &Filter,
+    transitions: Option<u64>,
+    before: Option<&Seen>,
+    is_one: bool,
+    credit_ns: &mut i64,
+) -> Result<Seen> {
+    let now_ns = clock::monotonic_ns();
     // Read the counters before the sockets: a timewait socket created in between must not look like one that ended.
     let reading = read_counters(look)?;
     let sockets = look.sockstat()?;
-    let is_idle = !is_one && is_idle(look, sockets)?;
     let nothing = bytemuck::Zeroable::zeroed();
-    let (pass, walked_ns, is_exact) = if is_idle {
+    let (pass, walked_ns, is_exact) = if !is_one && is_empty(look, sockets)? {
         (nothing, None, true)
     } else if *credit_ns > 0 {
+        let started_ns = clock::monotonic_ns();
         let pass = walk(look, filter, sockets.tw)?;
-        let took_ns = clock::monotonic_ns() - now_ns;
-        *credit_ns = credit_ns.saturating_sub_unsigned(took_ns);
+        *credit_ns = credit_ns.saturating_sub_unsigned(clock::monotonic_ns() - started_ns);
         (pass, Some(now_ns), true)
     } else {
         let old = before.map_or(nothing, |before| before.pass);
@@ -223,6 +260,11 @@ fn see(look: &mut Look<'_>, filter: &Filter, before: Option<&Seen>, is_one: bool
             before.and_then(|before| before.walked_ns),
             false,
         )
+    };
+    let settings = if is_one {
+        Settings::of_one(look)?
+    } else {
+        Settings::of_one_of_many(look, sockets, before.map(|before| &before.settings))?
     };
     Ok(Seen {
         inode: look.inode(),
@@ -234,24 +276,46 @@ fn see(look: &mut Look<'_>, filter: &Filter, before: Option<&Seen>, is_one: bool
         pass,
         walked_ns,
         is_exact,
-        is_idle,
+        transitions,
         sockets,
-        max_tw_buckets: look.setting(TCP_MAX_TW_BUCKETS)?,
-        max_orphans: look.setting(TCP_MAX_ORPHANS)?,
-        syn: if is_one {
-            SynSettings {
-                cookies: look.setting(TCP_SYNCOOKIES)?,
-                max_backlog: look.setting(TCP_MAX_SYN_BACKLOG)?,
-            }
-        } else {
-            SynSettings::default()
-        },
-        namespace: look.namespace(),
+        settings,
     })
 }
 
+impl Settings {
+    /// All settings of the only namespace.
+    fn of_one(look: &Look<'_>) -> Result<Self> {
+        Ok(Self {
+            max_tw_buckets: look.setting(TCP_MAX_TW_BUCKETS)?,
+            max_orphans: look.setting(TCP_MAX_ORPHANS)?,
+            syn: SynSettings {
+                cookies: look.setting(TCP_SYNCOOKIES)?,
+                max_backlog: look.setting(TCP_MAX_SYN_BACKLOG)?,
+            },
+            namespace: look.namespace(),
+        })
+    }
+
+    /// What is used of the settings of each of several namespaces. To find one takes the kernel longer, the more namespaces there are.
+    fn of_one_of_many(look: &Look<'_>, sockets: TcpSockets, before: Option<&Self>) -> Result<Self> {
+        let max_tw_buckets = match sockets.tw {
+            Some(0) => None,
+            _ => look.setting(TCP_MAX_TW_BUCKETS)?,
+        };
+        let max_orphans = match before {
+            Some(before) => before.max_orphans,
+            None => look.setting(TCP_MAX_ORPHANS)?,
+        };
+        Ok(Self {
+            max_tw_buckets,
+            max_orphans,
+            ..Self::default()
+        })
+    }
+}
+
 /// Whether the namespace has no socket of any kind: no full one, so no half-open connection either, and no timewait socket.
-fn is_idle(look: &Look<'_>, sockets: TcpSockets) -> Result<bool> {
+fn is_empty(look: &Look<'_>, sockets: TcpSockets) -> Result<bool> {
     Ok(sockets.tw == Some(0) && look.full_sockets()? == Some(0))
 }
 
@@ -327,12 +391,12 @@ mod tests {
             pass: bytemuck::Zeroable::zeroed(),
             walked_ns: None,
             is_exact: true,
-            is_idle: false,
-            sockets: TcpSockets::default(),
-            max_tw_buckets: None,
-            max_orphans: None,
-            syn: SynSettings::default(),
-            namespace: Namespace::default(),
+            transitions: Some(3),
+            sockets: TcpSockets {
+                tw: Some(population),
+                ..TcpSockets::default()
+            },
+            settings: Settings::default(),
         }
     }
 
@@ -346,6 +410,23 @@ mod tests {
         };
         assert_eq!(split_of(500), (7, 493, 2));
         assert_eq!(split_of(5), (5, 0, 2));
+    }
+
+    #[test]
+    fn a_namespace_is_quiet_for_ten_seconds_if_nothing_can_have_changed() {
+        let seen = reading(1, 0, 0);
+        assert!(seen.is_quiet(QUIET_NS - 1, Some(3)) && !seen.is_quiet(QUIET_NS, Some(3)));
+        assert!(
+            !seen.is_quiet(1, Some(4)) && !seen.is_quiet(1, None),
+            "a transition, or unknown"
+        );
+        assert!(
+            !reading(1, 0, 1).is_quiet(1, Some(3)),
+            "a timewait socket ends by a timer"
+        );
+        let mut half_open = reading(1, 0, 0);
+        half_open.pass.request[3] = 1;
+        assert!(!half_open.is_quiet(1, Some(3)));
     }
 
     #[test]

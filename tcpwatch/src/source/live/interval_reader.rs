@@ -108,7 +108,9 @@ impl IntervalReader {
                 self.recount(kernel, filter)?;
             }
             self.state_counter.catch_up(kernel, &mut self.places, filter)?;
-            self.host_counters.read(&mut self.places, filter)?
+            let transitions = kernel.transitions_by_namespace()?;
+            self.host_counters
+                .read(&mut self.places, filter, transitions.as_ref())?
         };
         let missed = kernel.missed();
         let sum = read_explained(|| kernel.ledger_sum(), &mut self.unexplained);
@@ -193,7 +195,7 @@ impl IntervalReader {
     /// # Errors
     /// As [`Self::sample`].
     pub(super) fn detached(&mut self, filter: &Filter) -> Result<()> {
-        self.last = Some(self.host_counters.read(&mut self.places, filter)?);
+        self.last = Some(self.host_counters.read(&mut self.places, filter, None)?);
         Ok(())
     }
 
@@ -203,7 +205,11 @@ impl IntervalReader {
         let start = clock::monotonic_ns();
         if self.netns == NetnsSelector::All {
             match self.namespaces() {
-                Ok(found) => self.places.update(found?),
+                Ok(found) => {
+                    for gone in self.places.update(found?) {
+                        kernel.forget_namespace(gone);
+                    }
+                }
                 // The next interval takes them.
                 Err(RecvTimeoutError::Timeout) if !self.proc.is_stuck() => return Ok(()),
                 Err(_) => {}
