@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use tcpwatch_common::TcpState;
 
 /// What is no value in an output, which may be text, CSV or JSON.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -79,9 +80,11 @@ fn tokens(line: &str) -> impl Iterator<Item = &str> {
         .filter(|token| !token.is_empty())
 }
 
-/// Whether a token is a number, a time, an address or the number of a connection, or stands for one.
+/// Whether a token is a number, a time, an address or the number of a connection, or stands for one; or a state, which sockets may be in
+/// at one moment and not at the next.
 fn is_value(token: &str) -> bool {
     token.starts_with(|first: char| first.is_ascii_digit() || "#·?+".contains(first))
+        || TcpState::ALL.iter().any(|state| state.name() == token)
 }
 
 #[cfg(test)]
@@ -109,6 +112,7 @@ mod tests {
                 "time,total\n2026-12-01T13:00:00Z,5\n",
             ),
             ("5 opened", "7 opened, 1 failed"),
+            ("TIME_WAIT 108 ███\nFIN_WAIT1 1 ▍", "TIME_WAIT 90 ███\nCLOSE_WAIT 7 ▍"),
         ] {
             assert_eq!(Labels::drift(page, printed), None, "{page} {printed}");
         }
