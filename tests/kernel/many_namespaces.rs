@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::process::Command;
 
 use serde_json::Value;
 
 use crate::support::LOOPBACK;
 use crate::support::clock::eventually;
 use crate::support::limits::with_descriptors;
-use crate::support::netns::{Neighbour, Netns, in_netns};
+use crate::support::netns::{Hop, Neighbour, Netns, in_netns};
 use crate::support::peers::ss;
 use crate::support::program::churn::Churn;
 use crate::support::program::run::tcpwatch;
@@ -99,6 +100,17 @@ fn stat_of_many(hook: Hook) {
             held => Err(format!("{held:?}")),
         });
         drop(there);
+        // The end of a wire goes with the last namespace of the other end.
+        let hop = Hop::new();
+        stat.fresh();
+        drop(hop);
+        eventually("a namespace to end", || {
+            let shown = Command::new("ip").args(["link", "show", "near"]).output();
+            match shown.map(|shown| shown.status.success()) {
+                Ok(false) => Ok(()),
+                other => Err(format!("its wire is there: {other:?}")),
+            }
+        });
         stat.finish();
     });
 }

@@ -222,6 +222,42 @@ fn a_namespace_by_its_name() {
     });
 }
 
+/// Text has the name of a namespace, machines its number.
+#[test]
+fn namespaces_have_names() {
+    in_netns(|netns| {
+        mount("none", "/run", "tmpfs", MountFlags::empty(), None).expect("a directory of the test's own");
+        let neighbour = Neighbour::new();
+        let pid = neighbour.pid().to_string();
+        let port = port_of_its_own(netns).to_string();
+        let there = neighbour.run(|_| listen(SocketAddr::new(LOOPBACK, port_of_its_own(netns)), 8));
+        let shown = |args: &[&str]| {
+            let select = ["snapshot", "--netns", "all", "-L", &port];
+            finish(&tcpwatch(&[&select, args].concat())).stdout
+        };
+        run("ip", &["netns", "attach", "shop", &pid]);
+        for args in [&["--by", "netns"][..], &["--list"]] {
+            let text = shown(args);
+            assert!(
+                text.contains("shop") && !text.contains(&neighbour.inum.to_string()),
+                "{text}"
+            );
+            let json = shown(&[args, &["-o", "json"]].concat());
+            assert!(
+                !json.contains("shop") && json.contains(&neighbour.inum.to_string()),
+                "{json}"
+            );
+        }
+        run("ip", &["netns", "delete", "shop"]);
+        // Where the tests run in a container, that is its name.
+        let text = shown(&["--by", "netns"]);
+        let is_named = text.contains(&format!("cat[{pid}]")) || text.contains(':');
+        assert!(is_named && !text.contains("shop"), "{text}");
+        unmount("/run", UnmountFlags::DETACH).expect("nobody uses it");
+        drop(there);
+    });
+}
+
 fn trace_of_namespaces(hook: Hook) {
     in_netns(|netns| {
         let neighbour = Neighbour::new();

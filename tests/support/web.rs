@@ -120,7 +120,8 @@ pub(crate) fn request_slowly() {
 
 /// One run of wrk over connections that it keeps: how many answers it had.
 pub(crate) fn request_and_keep() -> u64 {
-    wrk(&[]).1
+    // Longer than what churn takes for a short life, also on a busy machine.
+    wrk(&["-d", "2s"]).1
 }
 
 /// One run of wrk: its process's number, and how many answers it had.

@@ -54,7 +54,7 @@ pub struct FilterArgs {
     /// Cgroup of the process: a path or part of a path, a container ID or a pod UID; waited for like --comm
     #[arg(long, value_name = "CGROUP", value_parser = NonEmptyStringValueParser::new())]
     pub cgroup: Vec<String>,
-    /// Container of the process: its ID, the first 12 digits of it or more, or its name; waited for like --comm
+    /// Container of the process: its ID or the first 12 digits of it; of LXC, nspawn and the like its name; waited for like --comm
     #[arg(long, value_name = "CONTAINER", value_parser = NonEmptyStringValueParser::new())]
     pub container: Vec<String>,
     /// Kubernetes pod of the process: NAME, NAMESPACE/NAME or UID; waited for like --comm

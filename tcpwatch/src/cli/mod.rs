@@ -620,7 +620,8 @@ impl SnapshotArgs {
     fn check(&self) -> Result<(), String> {
         if self.source == SourceArg::Iter && (self.list || !self.states_alone()) {
             return Err(
-                "--source iter counts states alone; try without --by, --list, --uid, --pid, --comm and --cgroup".into(),
+                "--source iter counts states alone; try without --by, --list, --uid and options that select owners"
+                    .into(),
             );
         }
         if self.limit.is_some() && self.by.is_empty() && !self.list {

@@ -15,7 +15,7 @@ use crate::input::escaped::Escaped;
 use crate::input::host::HostFrame;
 use crate::source::host as source;
 use crate::sys::host_root::HostRoot;
-use crate::sys::netns::{self, unless_gone};
+use crate::sys::netns::{self, unless_left_out};
 use crate::view::{Output, json, text, words};
 
 /// Reads the host, or the tree that `args` name, and writes a report to `out`; findings have the time `time`.
@@ -60,7 +60,7 @@ fn frames(args: &DoctorArgs) -> Result<Vec<(HostFrame, String)>> {
     let mut owners = None;
     let mut frames = Vec::new();
     for namespace in &namespaces {
-        let Some(frame) = unless_gone(source::live(&tree, namespace, &mut owners))? else {
+        let Some(frame) = unless_left_out(source::live(&tree, namespace, &mut owners), &args.netns)? else {
             continue;
         };
         let place = match namespaces.as_slice() {

@@ -10,19 +10,21 @@ use tcpwatch_common::StateSet;
 use super::OUTPUT;
 use super::screen::screen;
 use crate::cli::{SnapshotArgs, SourceArg};
+use crate::input::namespace::NamespaceNames;
 use crate::input::netns_selector::NetnsSelector;
 use crate::input::socket::Socket;
 use crate::input::socket_owner::{SocketOwner, Unseen};
 use crate::model::counts::StateCounts;
 use crate::model::filter::Filter;
 use crate::model::format::thousands;
-use crate::model::snapshot::{Origin, Snapshot, SnapshotBuilder};
+use crate::model::snapshot::{GroupBy, Origin, Snapshot, SnapshotBuilder};
 use crate::model::socket_list::{ListBuilder, SocketList};
 use crate::source::ebpf;
+use crate::source::namespace_names::name_all;
 use crate::source::owners::{Owners, ensure_match};
 use crate::source::sockets::Sockets;
 use crate::source::totals::Totals;
-use crate::sys::netns::{self, Namespace, unless_gone};
+use crate::sys::netns::{self, Namespace, unless_left_out};
 use crate::view::{Output, csv, json, text, words};
 
 /// Counts the sockets that `args` select and writes a snapshot with the time `time` to `out`.
@@ -48,6 +50,7 @@ pub fn run(args: &SnapshotArgs, time: Timestamp, out: &mut impl Write) -> anyhow
     let limit = args.limit.and_then(|limit| usize::try_from(limit).ok());
     let snapshot = Snapshot {
         unseen: owners.as_ref().map(Owners::unseen),
+        namespace_names: names(args, &namespaces),
         ..builder.finish(time, the_one(args, &namespaces), origin, limit)
     };
     warn_of_unseen(args, snapshot.unseen.as_ref());
@@ -78,7 +81,7 @@ fn list(
         Some(Owners::scan(Path::new("/"))?)
     };
     for namespace in namespaces {
-        let Some(sockets) = unless_gone(open(args.source, namespace))? else {
+        let Some(sockets) = unless_left_out(open(args.source, namespace), &args.filter.netns)? else {
             continue;
         };
         let mut sockets = sockets.of(filter);
@@ -106,6 +109,7 @@ fn list(
         sockets,
         left_out,
         unseen: owners.unseen(),
+        namespace_names: names(args, namespaces),
     };
     warn_of_unseen(args, Some(&list.unseen));
     if left_out > 0 && args.output.output == Output::Csv {
@@ -140,6 +144,16 @@ fn the_one(args: &SnapshotArgs, namespaces: &[Namespace]) -> Option<u32> {
     }
 }
 
+/// The names of the `namespaces`, if text output shows them.
+fn names(args: &SnapshotArgs, namespaces: &[Namespace]) -> NamespaceNames {
+    let shows = args.list && namespaces.len() > 1 || args.by.contains(&GroupBy::Netns);
+    if shows && args.output.output == Output::Text {
+        name_all(Path::new("/"), namespaces)
+    } else {
+        NamespaceNames::default()
+    }
+}
+
 /// The filter and the namespaces in words.
 fn scope(args: &SnapshotArgs, filter: &Filter, namespaces: &[Namespace]) -> Vec<String> {
     let mut scope = words::filter(filter);
@@ -156,7 +170,10 @@ fn fill(
     mut owners: Option<&mut Owners>,
 ) -> anyhow::Result<Origin> {
     if args.source == SourceArg::Iter {
-        builder.add_counts(&StateCounts::from(&ebpf::count(filter, namespaces)?), 0);
+        builder.add_counts(
+            &StateCounts::from(&ebpf::count(filter, namespaces, &args.filter.netns)?),
+            0,
+        );
         return Ok(Origin::Iter);
     }
     let is_total = filter.is_any_socket() && filter.states == StateSet::ALL && builder.needs_no_sockets();
@@ -164,7 +181,7 @@ fn fill(
     for namespace in namespaces {
         let this = if is_total && args.source == SourceArg::Auto {
             let totals = namespace.run(|| Totals::open(Path::new("/"), namespace.inode));
-            let Some(mut totals) = unless_gone(totals)? else {
+            let Some(mut totals) = unless_left_out(totals, &args.filter.netns)? else {
                 continue;
             };
             let (pass, this) = totals.count()?;
@@ -172,7 +189,7 @@ fn fill(
             this
         } else {
             let walked = walk(builder, args.source, filter, namespace, owners.as_deref_mut());
-            let Some(this) = unless_gone(walked)? else {
+            let Some(this) = unless_left_out(walked, &args.filter.netns)? else {
                 continue;
             };
             this

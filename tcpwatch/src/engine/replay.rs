@@ -227,7 +227,7 @@ fn merged(mut all: Vec<Listener>, more: Vec<Listener>) -> Vec<Listener> {
 /// Whether a run with these `needs` has the inputs of `table`.
 fn needs_table(needs: Needs, table: Table) -> bool {
     match table {
-        Table::Sessions | Table::Ticks | Table::Marks | Table::Ends => true,
+        Table::Sessions | Table::Ticks | Table::Marks | Table::Ends | Table::Namespaces => true,
         Table::Transitions | Table::Connections | Table::Amendments | Table::Losses => needs.records(),
         Table::Owners | Table::Cgroups => needs.owners(),
         Table::Ledgers | Table::Sockets | Table::Host => needs.reads_counts(),

@@ -165,9 +165,11 @@ impl Container {
         find(path).map(|(container, _)| container)
     }
 
-    /// Whether `asked` is its ID or name, the first 12 digits of its ID or more, or what text output calls it.
+    /// Whether `asked` is its ID or name, the first 12 digits of its ID or more, what kubectl calls it (`containerd://ID`), or what text
+    /// output calls it.
     #[must_use]
     pub fn is_called(&self, asked: &str) -> bool {
+        let asked = asked.split_once("://").map_or(asked, |(_, id)| id);
         let is_part = is_container_id(&self.id) && asked.len() >= SHORT && self.id.starts_with(asked);
         self.id == asked || is_part || self.to_string() == asked
     }
@@ -435,7 +437,7 @@ mod tests {
     #[test]
     fn a_container_is_called_by_its_id_or_a_part_of_it_or_its_name() {
         let docker = Container::from_path(&format!("/docker/{A}")).unwrap();
-        for asked in [A, &A[..12], &A[..20], "docker:0a1b2c3d4e5f"] {
+        for asked in [A, &A[..12], &A[..20], "docker:0a1b2c3d4e5f", &format!("docker://{A}")] {
             assert!(docker.is_called(asked), "{asked}");
         }
         assert!(![&A[..11], B, "docker", ""].iter().any(|asked| docker.is_called(asked)));

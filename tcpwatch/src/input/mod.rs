@@ -36,6 +36,7 @@ use self::container::Cgroup;
 pub use self::host_facts::{FullestNamespace, HostFacts, Orphans, SynSettings, TimeWaitCounters};
 use self::latency::LatencySample;
 use self::listener::Listener;
+use self::namespace::NamespaceNames;
 use self::owner::{Owner, UnknownOwner};
 use self::ports::settings::Settings;
 use self::ports::walk::Walk;
@@ -163,6 +164,8 @@ pub enum Input {
     HostFacts(Box<HostFacts>),
     /// The ephemeral ports in use; `None` if they are not walked: there are several namespaces, which have separate ports.
     Ports(Option<Box<PortsSample>>),
+    /// The names of the network namespaces, if several are watched; again where they have changed.
+    NamespaceNames(NamespaceNames),
     /// Listeners that dropped packets since the last interval, and how many, the most first. Unknown owners follow.
     ListenerDrops(Vec<Listener>),
     /// A scan of the sockets in transient states starts. A socket that leaves its state from now on may be missing in the scan.

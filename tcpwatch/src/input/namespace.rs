@@ -1,4 +1,9 @@
-//! A network namespace and the path that leads to it.
+//! A network namespace, the path that leads to it, and its name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::escaped::Escaped;
 
 /// Where a network namespace belongs. This decides how to change its settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,4 +26,25 @@ pub struct Namespace {
     pub scope: Scope,
     /// Whether it is the initial network namespace.
     pub first: bool,
+}
+
+/// What people call the network namespaces that are watched, by inode number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceNames(pub Arc<BTreeMap<u32, String>>);
+
+impl From<BTreeMap<u32, String>> for NamespaceNames {
+    fn from(names: BTreeMap<u32, String>) -> Self {
+        Self(Arc::new(names))
+    }
+}
+
+impl NamespaceNames {
+    /// The name of the namespace with the inode number `inode`, escaped; the number if it has no name.
+    #[must_use]
+    pub fn get(&self, inode: u32) -> String {
+        match self.0.get(&inode) {
+            Some(name) => Escaped(name.as_bytes()).to_string(),
+            None => inode.to_string(),
+        }
+    }
 }

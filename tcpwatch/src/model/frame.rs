@@ -6,6 +6,7 @@ use super::latency::LatencyFrame;
 use super::leaks::LeaksFrame;
 use super::stat::StatFrame;
 use super::trace::TraceRows;
+use crate::input::namespace::NamespaceNames;
 use crate::input::{Connection, Transition};
 
 /// What the views show of one moment. Parts that no view needs are empty.
@@ -23,6 +24,8 @@ pub struct Frame {
     pub latency: Option<LatencyFrame>,
     /// Stuck sockets, by a scan that just ended.
     pub leaks: Option<LeaksFrame>,
+    /// What people call the network namespaces.
+    pub namespace_names: NamespaceNames,
 }
 
 impl Frame {

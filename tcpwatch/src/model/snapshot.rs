@@ -9,6 +9,7 @@ use tcpwatch_common::TcpState;
 
 use super::counts::StateCounts;
 use crate::input::container::{Cgroup, Container, Pod};
+use crate::input::namespace::NamespaceNames;
 use crate::input::owner::{Comm, Owner};
 use crate::input::socket::{Address, Socket};
 use crate::input::socket_owner::SocketOwner;
@@ -235,6 +236,8 @@ pub struct Snapshot {
     pub other: Option<OtherGroups>,
     /// Owners that could not be seen; `None` where no owners were read.
     pub unseen: Option<Unseen>,
+    /// The names of the network namespaces, for text output.
+    pub namespace_names: NamespaceNames,
 }
 
 /// Counts sockets one by one and builds a [`Snapshot`].
@@ -352,6 +355,7 @@ impl SnapshotBuilder {
             groups,
             other: (overflowed || !left_out.is_empty()).then_some(other),
             unseen: None,
+            namespace_names: NamespaceNames::default(),
         }
     }
 }

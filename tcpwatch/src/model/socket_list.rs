@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::snapshot::Origin;
+use crate::input::namespace::NamespaceNames;
 use crate::input::socket::{Detail, Socket};
 use crate::input::socket_owner::{Holder, SocketOwner, Unseen};
 
@@ -39,6 +40,8 @@ pub struct SocketList {
     pub left_out: usize,
     /// Owners that could not be seen.
     pub unseen: Unseen,
+    /// The names of the network namespaces, for text output.
+    pub namespace_names: NamespaceNames,
 }
 
 /// Collects sockets, and puts them in order.

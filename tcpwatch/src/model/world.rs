@@ -19,6 +19,7 @@ use super::filter::Filter;
 use super::frame::Frame;
 use super::latency::Latency;
 use super::stat::Stat;
+use crate::input::namespace::NamespaceNames;
 use crate::input::needs::Needs;
 use crate::input::socket_scan::SocketScan;
 use crate::input::{Connection, EndCounts, Input, Loss, Session, Transition};
@@ -46,6 +47,7 @@ pub struct World {
     transitions: TraceTracker<Transition>,
     connections: TraceTracker<Connection>,
     cgroups: CgroupPaths,
+    namespace_names: NamespaceNames,
     churn: Churn,
     latency: Latency,
     stuck: Option<StuckTracker>,
@@ -77,6 +79,7 @@ impl World {
             transitions: TraceTracker::new(session, needs.rows()),
             connections: TraceTracker::new(session, needs.rows()),
             cgroups: CgroupPaths::default(),
+            namespace_names: NamespaceNames::default(),
             churn: Churn::filtered(filter.clone(), session.monotonic_ns),
             filter,
             latency: Latency::new(needs.latency.unwrap_or_default(), session.monotonic_ns),
@@ -146,6 +149,7 @@ impl World {
             Input::Sockets(walked) => self.counts.sockets(walked),
             Input::HostFacts(facts) => self.counts.host_facts(facts),
             Input::Ports(sample) => self.churn.walked(sample.map(|sample| *sample)),
+            Input::NamespaceNames(names) => self.namespace_names = names,
             Input::ListenerDrops(listeners) => self.churn.dropped(listeners),
             Input::Latency(sample) => self.latency.add(*sample, self.monotonic_ns),
             Input::ScanStart { is_base } => {
@@ -182,6 +186,7 @@ impl World {
     /// Fills a new frame by `fill`; returns it, unless it stays empty.
     fn fill_frame(&mut self, fill: impl FnOnce(&mut Self)) -> Option<&Frame> {
         self.frame.clear();
+        self.frame.namespace_names = self.namespace_names.clone();
         fill(self);
         (!self.frame.is_empty()).then_some(&self.frame)
     }

@@ -33,7 +33,9 @@ impl Base {
             Input::Transition(event) => event.count_in(&mut self.transitions),
             Input::Connection(connection) => connection.last.count_in(&mut self.connections),
             Input::Loss(loss) => self.session.missed_resets = loss.missed_resets,
-            Input::Ledger(_) | Input::Sockets(_) | Input::HostFacts(_) | Input::Ports(_) => self.sampled(input.clone()),
+            Input::Ledger(_) | Input::Sockets(_) | Input::HostFacts(_) | Input::Ports(_) | Input::NamespaceNames(_) => {
+                self.sampled(input.clone());
+            }
             Input::Latency(sample) => {
                 // Its histograms were shown, and its counts go on.
                 let counts = LatencySample {

@@ -1,5 +1,6 @@
 //! The tables of a recording: which inputs each has, and what its rows are.
 
+use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 
@@ -41,6 +42,10 @@ struct CgroupAnswer {
 
 struct Walked {
     sample: Option<Box<PortsSample>>,
+}
+
+struct Named {
+    names: Vec<(u32, String)>,
 }
 
 struct Dropped {
@@ -90,6 +95,7 @@ column_struct!(Amendment {
 column_struct!(OwnerAnswer { inode: NonZeroU32, owner: Option<Owner>, unknown: Option<UnknownOwner> });
 column_struct!(CgroupAnswer { owner: Owner, cgroup: Option<Arc<Cgroup>> });
 column_struct!(Walked { sample: Option<Box<PortsSample>> });
+column_struct!(Named { names: Vec<(u32, String)> });
 column_struct!(Dropped { listeners: Vec<Listener> });
 column_struct!(ScanStart { is_base: bool });
 column_struct!(Scanned { scan: Box<SocketScan>, missed: Option<u64> });
@@ -279,6 +285,9 @@ tables! {
     Sockets sockets: Pass, Input::Sockets(pass) => pass, |row| Input::Sockets(Box::new(row));
     Host host: HostFacts, Input::HostFacts(facts) => facts, |row| Input::HostFacts(Box::new(row));
     Ports ports: Walked, Input::Ports(sample) => &Walked { sample: sample.clone() }, |row| Input::Ports(row.sample);
+    Namespaces namespaces: Named,
+        Input::NamespaceNames(names) => &Named { names: names.0.iter().map(|(inode, name)| (*inode, name.clone())).collect() },
+        |row| Input::NamespaceNames(row.names.into_iter().collect::<BTreeMap<_, _>>().into());
     Listeners listeners: Dropped,
         Input::ListenerDrops(listeners) => &Dropped { listeners: listeners.clone() },
         |row| Input::ListenerDrops(row.listeners);

@@ -23,11 +23,13 @@ use self::no_room::no_room;
 use self::seeding::Seeding;
 use self::stuck_scans::StuckScans;
 use super::ebpf::{self, Choice, Kernel, KernelNeeds, NamespacesUnknown, Request, Stream};
+use super::namespace_names::name_all;
 use super::owner_resolver::{OwnerResolver, proc_thread};
 use super::socket_scan::{ScanRequest, ScansBefore};
 use super::stacks::{self, Stacks};
 use crate::clock;
 use crate::input::listener::Listener;
+use crate::input::namespace::NamespaceNames;
 use crate::input::needs::Needs;
 use crate::input::netns_selector::NetnsSelector;
 use crate::input::owner::Owner;
@@ -75,6 +77,8 @@ pub struct Live {
     scans: Option<StuckScans>,
     is_detached: bool,
     awaited: Option<AwaitedProcess>,
+    /// The names of several namespaces, until they are emitted.
+    names: Option<NamespaceNames>,
     /// Namespaces of `--netns` that nothing else here keeps open: the kernel gives the number of one that is gone to the next.
     _namespaces: Vec<Namespace>,
     /// Finds the owners of preexisting listeners, until the kernel side has them.
@@ -111,6 +115,7 @@ impl Live {
         let stream = needs.records().then(|| kernel.stream()).transpose()?;
         let seeds = needs.seeds_listeners();
         let seeding = seeds.then(|| Seeding::start(&namespaces, Arc::clone(&proc)));
+        let names = (netns == NetnsSelector::All).then(|| name_all(root, &namespaces));
         let (mut counts, mut held) = (None, Vec::new());
         if needs.reads_counts() {
             let (netns, proc) = (netns.clone(), Arc::clone(&proc));
@@ -142,6 +147,7 @@ impl Live {
             scans,
             is_detached: false,
             awaited,
+            names,
             _namespaces: held,
             seeding,
         })
@@ -301,6 +307,9 @@ impl Live {
     /// A file or map that could be read before cannot be read now.
     pub fn end_interval(&mut self, each: &mut dyn FnMut(Input)) -> Result<()> {
         self.kernel.flush_log();
+        if let Some(names) = self.names.take() {
+            each(Input::NamespaceNames(names));
+        }
         if let Some(counts) = &mut self.counts {
             let owners = &mut self.owners;
             counts.sample(&mut self.kernel, &self.filter, self.needs.churn, &mut |input| {

@@ -4,6 +4,7 @@ pub mod ebpf;
 pub mod host;
 pub mod listeners;
 pub mod live;
+pub mod namespace_names;
 pub mod namespaces;
 pub mod owner_resolver;
 pub mod owners;

@@ -1,4 +1,4 @@
-//! Looks into the watched network namespaces. What a look opens is closed at its end, so that none keeps a namespace alive.
+//! Reads the watched network namespaces. What a reading opens is closed at its end, so that none keeps a namespace alive.
 
 use std::path::Path;
 
@@ -13,15 +13,15 @@ use crate::sys::netns::{Gone, Namespace, run_in_each};
 use crate::sys::sockstat::{self, Sockstat, TcpSockets};
 use crate::sys::sysctl::{OF_THE_FIRST, Sysctl};
 
-/// A look into one network namespace, by a thread that is inside.
-pub struct Look<'a> {
+/// Reads one network namespace, on a thread that is inside.
+pub struct NamespaceReader<'a> {
     root: &'a Path,
     namespace: &'a Namespace,
     sockets: Option<Sockets>,
 }
 
-impl<'a> Look<'a> {
-    /// A look into `namespace`, which the calling thread is in; `root` is `/`.
+impl<'a> NamespaceReader<'a> {
+    /// A reader of `namespace`, which the calling thread is in; `root` is `/`.
     #[must_use]
     pub const fn new(root: &'a Path, namespace: &'a Namespace) -> Self {
         Self {
@@ -64,13 +64,14 @@ impl<'a> Look<'a> {
         Sockstat::open(self.root)?.read()
     }
 
-    /// The number of full sockets of both families; `None` if the kernel does not show it. Much cheaper than a walk, which passes over
-    /// the table of the whole host.
+    /// The number of full sockets of both families, where sockstat shows `sockets`; `None` if the kernel does not show it. Much cheaper
+    /// than a walk, which passes over the table of the whole host.
     ///
     /// # Errors
     /// The path, and the error of open(2) or pread(2).
-    pub fn full_sockets(&self) -> Result<Option<u64>> {
-        Ok(self.sockstat()?.inuse.map(|inuse| inuse + sockstat::inuse6(self.root)))
+    pub fn full_sockets(&self, sockets: TcpSockets) -> Result<Option<u64>> {
+        let inuse6 = sockstat::inuse6(self.root)?;
+        Ok(sockets.inuse.map(|inuse| inuse + inuse6))
     }
 
     /// The value of the setting `name`; `None` if this kernel or namespace does not show it, or if it is no number.
@@ -78,9 +79,9 @@ impl<'a> Look<'a> {
     /// # Errors
     /// The path and the error of pread(2).
     pub fn setting(&self, name: &str) -> Result<Option<u64>> {
-        match Sysctl::open(self.root, name) {
-            Ok(mut setting) => Ok(setting.read()?.and_then(|value| u64::try_from(value).ok())),
-            Err(_) => Ok(None),
+        match Sysctl::open_if_any(self.root, name)? {
+            Some(mut setting) => Ok(setting.read()?.and_then(|value| u64::try_from(value).ok())),
+            None => Ok(None),
         }
     }
 
@@ -107,7 +108,7 @@ pub struct WatchedNamespaces {
     found: bool,
     /// Inode numbers of the namespaces that cannot be read. A warning was printed for each.
     unreadable: HashSet<u32>,
-    /// Whether one was gone at a look, so that a new search is due.
+    /// Whether one was gone at a reading, so that a new search is due.
     misses: bool,
 }
 
@@ -123,14 +124,13 @@ impl WatchedNamespaces {
         }
     }
 
-    /// Watches `namespaces` from now on. Returns the inode numbers of those that were watched and are not any more.
-    pub fn update(&mut self, namespaces: Vec<Namespace>) -> Vec<u32> {
+    /// Watches `namespaces` from now on. Returns their inode numbers.
+    pub fn update(&mut self, namespaces: Vec<Namespace>) -> HashSet<u32> {
         let there: HashSet<u32> = namespaces.iter().map(|namespace| namespace.inode).collect();
         self.unreadable.retain(|inode| there.contains(inode));
-        let before = std::mem::replace(&mut self.namespaces, namespaces);
+        self.namespaces = namespaces;
         self.misses = false;
-        let gone = before.iter().map(|namespace| namespace.inode);
-        gone.filter(|inode| !there.contains(inode)).collect()
+        there
     }
 
     /// The namespaces.
@@ -139,40 +139,43 @@ impl WatchedNamespaces {
         &self.namespaces
     }
 
-    /// Whether one was gone at a look since the last search. It may still be there, by the path of another process.
+    /// Whether one was gone at a reading since the last search. Other processes may still be in it.
     #[must_use]
     pub const fn misses_one(&self) -> bool {
         self.misses
     }
 
-    /// Looks into the namespaces in the order of `key` from now on.
+    /// Reads the namespaces in the order of `key` from now on.
     pub fn sort_by_key<K: Ord>(&mut self, key: impl FnMut(&Namespace) -> K) {
         self.namespaces.sort_by_key(key);
     }
 
-    /// Calls `look` in each namespace. Leaves out those that cannot be read, and prints a warning for each once.
+    /// Calls `read` in each namespace. Leaves out those that cannot be read, and prints a warning for each once.
     ///
     /// # Errors
-    /// As of `look`, if the namespace was named.
-    pub fn look<T: Send>(&mut self, look: impl FnMut(&mut Look<'_>) -> Result<T> + Send) -> Result<Vec<T>> {
-        self.look_where(|_| true, look)
+    /// As of `read`, if the namespace was named.
+    pub fn read_each<T: Send>(
+        &mut self,
+        read: impl FnMut(&mut NamespaceReader<'_>) -> Result<T> + Send,
+    ) -> Result<Vec<T>> {
+        self.read_some(|_| true, read)
     }
 
-    /// As [`Self::look`], in the namespaces that are wanted.
+    /// As [`Self::read_each`], in the namespaces that are wanted.
     ///
     /// # Errors
-    /// As [`Self::look`].
-    pub fn look_where<T: Send>(
+    /// As [`Self::read_each`].
+    pub fn read_some<T: Send>(
         &mut self,
         is_wanted: impl Fn(&Namespace) -> bool,
-        look: impl FnMut(&mut Look<'_>) -> Result<T> + Send,
+        read: impl FnMut(&mut NamespaceReader<'_>) -> Result<T> + Send,
     ) -> Result<Vec<T>> {
         let wanted: Vec<&Namespace> = self
             .namespaces
             .iter()
             .filter(|namespace| is_wanted(namespace))
             .collect();
-        look_into(wanted.iter().copied(), look)?
+        read_each_of(wanted.iter().copied(), read)?
             .into_iter()
             .zip(wanted)
             .filter_map(|(seen, namespace)| match seen {
@@ -192,15 +195,17 @@ impl WatchedNamespaces {
     }
 }
 
-/// Calls `look` in each of `namespaces`. Returns the results in the same order.
+/// Calls `read` in each of `namespaces`. Returns the results in the same order.
 ///
 /// # Errors
 /// There can be no thread.
-pub fn look_into<'a, T: Send>(
+pub fn read_each_of<'a, T: Send>(
     namespaces: impl IntoIterator<Item = &'a Namespace>,
-    mut look: impl FnMut(&mut Look<'_>) -> Result<T> + Send,
+    mut read: impl FnMut(&mut NamespaceReader<'_>) -> Result<T> + Send,
 ) -> Result<Vec<Result<T>>> {
-    run_in_each(namespaces, |namespace| look(&mut Look::new(Path::new("/"), namespace)))
+    run_in_each(namespaces, |namespace| {
+        read(&mut NamespaceReader::new(Path::new("/"), namespace))
+    })
 }
 
 #[cfg(test)]
@@ -216,11 +221,11 @@ mod tests {
     fn our_own_namespace_needs_no_privilege() {
         let own = resolve(Path::new("/"), &NetnsSelector::Own).unwrap();
         let mut watched = WatchedNamespaces::new(own, false);
-        let seen = watched.look(|look| {
-            look.sockets()?.count(StateSet::ALL)?;
-            assert!(look.counters()?.read()?.get("Tcp", "ActiveOpens").is_some());
-            assert!(look.sockstat()?.tw.is_some());
-            look.setting(TCP_MAX_TW_BUCKETS)
+        let seen = watched.read_each(|reader| {
+            reader.sockets()?.count(StateSet::ALL)?;
+            assert!(reader.counters()?.read()?.get("Tcp", "ActiveOpens").is_some());
+            assert!(reader.sockstat()?.tw.is_some());
+            reader.setting(TCP_MAX_TW_BUCKETS)
         });
         assert_eq!(seen.unwrap().len(), 1);
     }
@@ -231,7 +236,7 @@ mod tests {
         let twice = || vec![own.clone(), own.clone()];
         let mut calls = 0;
         let mut fails_first = |watched: &mut WatchedNamespaces| {
-            watched.look(|_| {
+            watched.read_each(|_| {
                 calls += 1;
                 anyhow::ensure!(calls % 2 == 0, "broken");
                 Ok(calls)

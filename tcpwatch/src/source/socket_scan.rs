@@ -9,14 +9,17 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use hashbrown::{HashMap, HashSet};
+use log::Level;
 use tcpwatch_common::{StateSet, TcpState};
 
 use self::listening::Listening;
-use super::namespaces::look_into;
+use super::namespace_names::name_all;
+use super::namespaces::read_each_of;
 use super::owner_resolver::ProcThread;
 use super::owners::Owners;
 use super::sockets::Sockets;
 use crate::clock;
+use crate::input::namespace::NamespaceNames;
 use crate::input::netns_selector::NetnsSelector;
 use crate::input::owner::Owner;
 use crate::input::socket::{Address, Detail, Kind, Socket};
@@ -24,7 +27,7 @@ use crate::input::socket_scan::{AcceptQueue, ScannedSocket, SocketHolders, Socke
 use crate::model::filter::Filter;
 use crate::model::leaks::SOCKETS_MAX;
 use crate::sys::descriptor_limit;
-use crate::sys::netns::{Namespace, names, resolve};
+use crate::sys::netns::{Gone, Namespace, resolve};
 use crate::sys::procs::has_ended;
 
 /// The sockets to scan.
@@ -200,7 +203,7 @@ impl ScanRequest {
         let (request, of) = (self.clone(), Arc::clone(&found));
         match proc.run(move |_| request.find_owners(Path::new("/"), &of, asks)) {
             Ok(owned) => owned,
-            Err(why) if !is_any => bail!("cannot read /proc: {why}; leave out --pid, --comm and --cgroup"),
+            Err(why) if !is_any => bail!("cannot read /proc: {why}; leave out the options that select owners"),
             Err(_) => Ok(found.without_owners()),
         }
     }
@@ -214,15 +217,18 @@ impl ScanRequest {
             open: self.open.then(HashSet::new),
             listening: Listening::default(),
         };
-        for (seen, namespace) in look_into(namespaces.iter(), |look| self.walk(look.sockets()?, &mut walked))?
+        for (walk, namespace) in read_each_of(namespaces.iter(), |reader| self.walk(reader.sockets()?, &mut walked))?
             .into_iter()
             .zip(namespaces.iter())
         {
-            match seen {
+            match walk {
                 Ok(()) => {}
                 // With `--netns all`, a namespace may disappear between finding and entering it.
                 Err(why) if self.netns == NetnsSelector::All && !descriptor_limit::is_reached(&why) => {
-                    log::debug!("network namespace {}: {why:#}", namespace.inode);
+                    // Not again by each scan.
+                    let is_news = before.scans == 0 && !why.is::<Gone>();
+                    let level = if is_news { Level::Warn } else { Level::Debug };
+                    log::log!(level, "network namespace {} is left out: {why:#}", namespace.inode);
                 }
                 Err(why) => return Err(why),
             }
@@ -230,7 +236,7 @@ impl ScanRequest {
         let scan = SocketScan {
             started_ns,
             ended_ns: clock::monotonic_ns(),
-            namespaces: named(Path::new("/"), &namespaces),
+            namespaces: named(&namespaces),
             sockets: Vec::new(),
             listeners: walked.listening.ports(),
             unseen: None,
@@ -384,15 +390,15 @@ fn holders(scan: &SocketScan) -> impl Iterator<Item = NonZeroU32> {
     named.chain(holders.flatten().filter_map(|holder| holder.process.pid))
 }
 
-/// The inode numbers of `namespaces`, with names if there are several.
-fn named(root: &Path, namespaces: &[Namespace]) -> BTreeMap<u32, Option<String>> {
+/// The names of `namespaces`, if there are several.
+fn named(namespaces: &[Namespace]) -> BTreeMap<u32, Option<String>> {
     let names = if namespaces.len() > 1 {
-        names(root)
+        name_all(Path::new("/"), namespaces)
     } else {
-        HashMap::new()
+        NamespaceNames::default()
     };
     let inodes = namespaces.iter().map(|namespace| namespace.inode);
-    inodes.map(|inode| (inode, names.get(&inode).cloned())).collect()
+    inodes.map(|inode| (inode, names.0.get(&inode).cloned())).collect()
 }
 
 /// Whether this is a full socket, not a timewait socket, which can also be in `FIN_WAIT2`. In /proc the only difference is that
@@ -549,7 +555,10 @@ mod tests {
         assert_eq!((look.sockets.len(), owner(&look), look.unseen), (1, None, None));
         request.filter.owner.pids.push(NonZeroU32::MIN);
         let refused = request.scan(&before, Some(&proc)).unwrap_err().to_string();
-        assert!(refused.contains("leave out --pid"), "{refused}");
+        assert!(
+            refused.contains("leave out the options that select owners"),
+            "{refused}"
+        );
         drop((release, server));
     }
 

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io;
+use std::num::NonZeroU32;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -16,6 +17,7 @@ use std::thread;
 
 use anyhow::{Context, anyhow, bail};
 use hashbrown::HashMap;
+use log::Level;
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, LinkNameSpaceType, capabilities, move_into_link_name_space};
 
@@ -228,6 +230,11 @@ impl Found {
     }
 }
 
+/// Whether a process, or a name of a namespace, does not exist any more.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
+}
+
 /// Whether the namespace exists but may not be read. A namespace that disappeared does not count.
 fn is_hidden(shown: &io::Result<()>) -> bool {
     shown
@@ -295,6 +302,15 @@ impl Namespace {
         }
     }
 
+    /// The process by which it was found; `None` for the one of tcpwatch, and for one that was found by another path.
+    #[must_use]
+    pub fn process(&self) -> Option<NonZeroU32> {
+        let mut parts = self.path()?.iter().rev();
+        let below = [parts.next()?, parts.next()?];
+        let process = parts.next()?.to_str()?.parse().ok()?;
+        (below == ["net", "ns"]).then_some(process)
+    }
+
     /// Runs `work` inside the namespace, on a thread that ends afterwards. Sockets, and files of /proc/thread-self/net and
     /// /proc/sys/net, stay bound to the namespace in which they were opened.
     ///
@@ -319,12 +335,8 @@ impl Namespace {
                             return enter(&file).map_err(|errno| self.refused(errno));
                         }
                         Ok(_) => {}
-                        Err(error) => {
-                            let error = anyhow::Error::from(error);
-                            if descriptor_limit::is_reached(&error) {
-                                return Err(error.context(format!("cannot open {}", self.name)));
-                            }
-                        }
+                        Err(error) if is_gone(&error) => {}
+                        Err(error) => return Err(error).with_context(|| format!("cannot open {}", self.name)),
                     }
                 }
                 Err(anyhow::Error::from(Gone).context(self.name.clone()))
@@ -343,13 +355,18 @@ impl Namespace {
     }
 }
 
-/// The result of a look into a namespace; `None` if the namespace is [`Gone`].
+/// The result of reading one of the namespaces that `selector` selects. Of `all`, one that is [`Gone`] or cannot be read is left out:
+/// then it is `None`, and a warning is printed, unless it is gone: namespaces come and go.
 ///
 /// # Errors
-/// Those of `result` otherwise.
-pub fn unless_gone<T>(result: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+/// Those of `result`, if the namespace was named, or if a limit of descriptors is reached.
+pub fn unless_left_out<T>(result: anyhow::Result<T>, selector: &NetnsSelector) -> anyhow::Result<Option<T>> {
     match result {
-        Err(why) if why.is::<Gone>() => Ok(None),
+        Err(why) if *selector == NetnsSelector::All && !descriptor_limit::is_reached(&why) => {
+            let level = if why.is::<Gone>() { Level::Info } else { Level::Warn };
+            log::log!(level, "a network namespace is left out: {why:#}");
+            Ok(None)
+        }
         result => result.map(Some),
     }
 }
@@ -359,8 +376,8 @@ fn enter(file: &File) -> rustix::io::Result<()> {
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
 }
 
-/// Runs `work` inside each of `namespaces` in turn: in the one of tcpwatch on this thread, in the others on one that ends afterwards.
-/// Returns the results in the same order.
+/// Runs `work` inside each of `namespaces` in turn, on this thread if there is only the one of tcpwatch, else on one that ends
+/// afterwards. Returns the results in the same order.
 ///
 /// # Errors
 /// There can be no thread. The error of each namespace is in its result: of `work`, or why it cannot be entered.
@@ -368,29 +385,35 @@ pub fn run_in_each<'a, T: Send>(
     namespaces: impl IntoIterator<Item = &'a Namespace>,
     mut work: impl FnMut(&'a Namespace) -> anyhow::Result<T> + Send,
 ) -> anyhow::Result<Vec<anyhow::Result<T>>> {
-    let mut places: Vec<_> = namespaces.into_iter().map(|namespace| (namespace, None)).collect();
-    let mut is_ours = true;
-    for (namespace, result) in &mut places {
-        if namespace.is_own() {
-            *result = Some(work(namespace));
-        }
-        is_ours &= namespace.is_own();
+    let namespaces: Vec<_> = namespaces.into_iter().collect();
+    if namespaces.iter().all(|namespace| namespace.is_own()) {
+        return Ok(namespaces.into_iter().map(work).collect());
     }
-    if !is_ours {
-        let mut inside = || {
-            for (namespace, result) in places.iter_mut().filter(|(_, result)| result.is_none()) {
-                let work_inside = |()| work(namespace).with_context(|| namespace.name.clone());
-                *result = Some(namespace.enter().and_then(work_inside));
+    let own = namespaces
+        .iter()
+        .any(|namespace| namespace.is_own())
+        .then(|| File::open("/proc/thread-self/ns/net").context("/proc/thread-self/ns/net"))
+        .transpose()?;
+    let mut results = Vec::with_capacity(namespaces.len());
+    let mut inside = || {
+        results.extend(namespaces.iter().map(|namespace| match &own {
+            Some(own) if namespace.is_own() => {
+                enter(own).map_err(|errno| namespace.refused(errno))?;
+                work(namespace)
             }
-        };
-        let on_thread = thread::scope(|scope| Ok(spawn_scoped(scope, "netns", &mut inside)?.join()));
-        match on_thread {
-            Ok(joined) => joined.unwrap_or_else(|panic| resume_unwind(panic)),
-            // The limit of processes may be reached during a run.
-            Err(why) => run_and_return(inside, why)?,
-        }
+            _ => {
+                namespace.enter()?;
+                work(namespace).with_context(|| namespace.name.clone())
+            }
+        }));
+    };
+    let on_thread = thread::scope(|scope| Ok(spawn_scoped(scope, "netns", &mut inside)?.join()));
+    match on_thread {
+        Ok(joined) => joined.unwrap_or_else(|panic| resume_unwind(panic)),
+        // The limit of processes may be reached during a run.
+        Err(why) => run_and_return(inside, why)?,
     }
-    Ok(places.into_iter().filter_map(|(_, result)| result).collect())
+    Ok(results)
 }
 
 /// Runs `work`, which moves this thread to other network namespaces, and then moves it back.

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use hashbrown::HashMap;
 
@@ -44,11 +44,17 @@ impl PodNames {
         if changed.is_none() || changed == self.changed {
             return;
         }
-        let folders = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let folders = fs::read_dir(&self.folder)
+            .inspect_err(|error| log::warn!("the names of pods are unknown: {}: {error}", self.folder.display()))
+            .into_iter()
+            .flatten()
+            .flatten();
         self.names = folders
             .filter_map(|folder| parse(folder.file_name().to_str()?))
             .collect();
-        self.changed = changed;
+        // A folder that comes within a tick of the clock does not change the time again.
+        let is_old = |changed: &SystemTime| changed.elapsed().is_ok_and(|age| age > Duration::from_secs(1));
+        self.changed = changed.filter(is_old);
     }
 }
 
@@ -77,8 +83,6 @@ mod tests {
         let etcd = names.get("5c8b3d3a1f0d4f9c8f5e2b7a9d0c1e2f");
         assert_eq!(etcd.as_deref(), Some("kube-system/etcd-node1"));
         fs::create_dir(folder.join(format!("shop_cart-0_{UID}"))).unwrap();
-        // The clock of the file system may not have moved since.
-        names.changed = None;
         assert_eq!(names.get(UID).as_deref(), Some("shop/cart-0"));
     }
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use super::descriptor_limit;
+
 /// The maximum number of bytes to read. /proc/net/netstat, the longest file, has about 5,000.
 const MOST: usize = 1 << 20;
 
@@ -29,6 +31,17 @@ impl ProcFile {
             path: path.to_owned(),
             text: vec![0; 8192],
         })
+    }
+
+    /// Opens the file at `path`; `None` if it does not exist or may not be read.
+    ///
+    /// # Errors
+    /// The path, and that a limit of descriptors is reached.
+    pub fn open_if_any(path: &Path) -> anyhow::Result<Option<Self>> {
+        match Self::open(path) {
+            Err(error) if descriptor_limit::is_reached(&error) => Err(error),
+            opened => Ok(opened.ok()),
+        }
     }
 
     /// Reads the file from its start.

@@ -40,10 +40,14 @@ impl Sockstat {
 }
 
 /// The open IPv6 sockets of the namespace of the calling thread; 0 if the kernel has no IPv6.
-#[must_use]
-pub fn inuse6(root: &Path) -> u64 {
-    let file = ProcFile::open(&root.join("proc/thread-self/net/sockstat6"));
-    file.and_then(|mut file| file.read().map(tcp6)).unwrap_or(0)
+///
+/// # Errors
+/// The path, and that a limit of descriptors is reached, or the error of pread(2).
+pub fn inuse6(root: &Path) -> anyhow::Result<u64> {
+    match ProcFile::open_if_any(&root.join("proc/thread-self/net/sockstat6"))? {
+        Some(mut file) => file.read().map(tcp6),
+        None => Ok(0),
+    }
 }
 
 /// Parses the line `TCP6: inuse 2` of sockstat6: the open IPv6 sockets; 0 if there is no such line.

@@ -43,6 +43,14 @@ impl Sysctl {
         ProcFile::open(&root.join("proc/sys").join(name)).map(Self)
     }
 
+    /// Opens the setting `name`; `None` if it does not exist or may not be read.
+    ///
+    /// # Errors
+    /// The path, and that a limit of descriptors is reached.
+    pub fn open_if_any(root: &Path, name: &str) -> anyhow::Result<Option<Self>> {
+        Ok(ProcFile::open_if_any(&root.join("proc/sys").join(name))?.map(Self))
+    }
+
     /// Reads its text.
     ///
     /// # Errors

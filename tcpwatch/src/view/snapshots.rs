@@ -18,6 +18,7 @@ use crate::input::container::Cgroup;
 use crate::input::counter::Counter;
 use crate::input::histogram::Histogram;
 use crate::input::latency::{LatencyBy, LatencyGroup, Measure, Measured, Retransmits};
+use crate::input::namespace::NamespaceNames;
 use crate::input::netns_selector::NetnsSelector;
 use crate::input::owner::{Comm, Owner, Process};
 use crate::input::ports::ends::Ends;
@@ -341,6 +342,7 @@ fn list_of(name: &[u8]) -> SocketList {
         ],
         left_out: 12_345,
         unseen: snapshot.unseen.unwrap(),
+        namespace_names: NamespaceNames::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use aya::maps::HashMap;
-use hashbrown::HashMap as Table;
+use hashbrown::{HashMap as Table, HashSet};
 use tcpwatch_common::names;
 
 use super::Kernel;
@@ -27,13 +27,17 @@ impl Kernel {
         Ok((counts.len() < NAMESPACES as usize).then_some(counts))
     }
 
-    /// Removes the namespace `netns`, which is gone, from the table.
-    pub fn forget_namespace(&mut self, netns: u32) {
-        if let Some(map) = self.ebpf.map_mut(names::MAP_NAMESPACES)
+    /// Removes all namespaces from the table that are not in `there`.
+    pub fn retain_namespaces(&mut self, there: &HashSet<u32>) {
+        if self.counts_namespaces
+            && let Some(map) = self.ebpf.map_mut(names::MAP_NAMESPACES)
             && let Ok(mut map) = HashMap::<_, u32, u64>::try_from(map)
         {
-            // It may never have had a transition.
-            let _ = map.remove(&netns);
+            let gone: Vec<u32> = map.keys().flatten().filter(|netns| !there.contains(netns)).collect();
+            for netns in gone {
+                // A failure leaves an entry that counts nothing.
+                let _ = map.remove(&netns);
+            }
         }
     }
 }

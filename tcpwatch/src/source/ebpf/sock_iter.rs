@@ -12,18 +12,19 @@ use tcpwatch_common::{Ledger, names};
 use super::refusal::refusal;
 use super::{Kernel, KernelNeeds, Request, object};
 use crate::clock;
+use crate::input::netns_selector::NetnsSelector;
 use crate::model::filter::Filter;
 use crate::source::namespaces::WatchedNamespaces;
-use crate::sys::netns::{Namespace, run_in_each, unless_gone};
+use crate::sys::netns::{Namespace, run_in_each, unless_left_out};
 
 /// The namespaces that a count has not reached yet, by inode number, with the number of full sockets in each.
 pub type Unwalked = HashMap<u32, u64>;
 
-/// Counts the sockets in each of `namespaces` inside the kernel, by state and kind.
+/// Counts the sockets in each of `namespaces`, which `selector` selects, inside the kernel, by state and kind.
 ///
 /// # Errors
 /// One line: why the kernel refuses, or a namespace cannot be entered.
-pub fn count(filter: &Filter, namespaces: &[Namespace]) -> Result<Pass> {
+pub fn count(filter: &Filter, namespaces: &[Namespace], selector: &NetnsSelector) -> Result<Pass> {
     let mut kernel = Kernel::for_walks(&Request {
         object: object::EMBEDDED,
         filter: &filter.for_kernel(0).map_err(anyhow::Error::msg)?,
@@ -34,7 +35,7 @@ pub fn count(filter: &Filter, namespaces: &[Namespace]) -> Result<Pass> {
     })?;
     let walks = run_in_each(namespaces, |_| kernel.walk(names::PROG_ITER_COUNT))?;
     for walk in walks {
-        unless_gone(walk)?;
+        unless_left_out(walk, selector)?;
     }
     let counted = kernel.pass(PLAIN_PASS);
     // Dropping the kernel's type information takes longer than the count, and the process ends soon anyway.
@@ -66,6 +67,8 @@ impl Kernel {
     /// # Errors
     /// The kernel refuses the iterator, or a namespace cannot be entered.
     pub fn count_anew(&mut self, namespaces: &mut WatchedNamespaces, deadline_ns: u64) -> Result<Unwalked> {
+        // A process that has given up its capabilities cannot load a program later.
+        self.load_iter(names::PROG_ITER_MARK)?;
         let next = self.count.next();
         // Nothing changes the idle bank, so its current values are the values at the start.
         self.before_count = self.ledger().sockets[next.bank()];
@@ -85,17 +88,17 @@ impl Kernel {
         deadline_ns: u64,
     ) -> Result<Unwalked> {
         let is_left = |namespace: &Namespace| left.is_none_or(|left| left.contains_key(&namespace.inode));
-        let looks = namespaces.look_where(is_left, |look| {
-            let sockets = look.full_sockets()?;
+        let left = namespaces.read_some(is_left, |reader| {
+            let sockets = reader.full_sockets(reader.sockstat()?)?;
             if sockets == Some(0) {
                 return Ok(None);
             }
             if clock::monotonic_ns() >= deadline_ns {
-                return Ok(Some((look.inode(), sockets.unwrap_or(0))));
+                return Ok(Some((reader.inode(), sockets.unwrap_or(0))));
             }
             self.walk(names::PROG_ITER_MARK).map(|()| None)
         })?;
-        let left: Unwalked = looks.into_iter().flatten().collect();
+        let left: Unwalked = left.into_iter().flatten().collect();
         if left.is_empty() {
             self.keep(self.count.complete())?;
         }
@@ -111,7 +114,7 @@ impl Kernel {
         let mut pass = self.pass(bank(self.count))?;
         pass.refused = [0; STATES];
         self.set_pass(bank(self.count), &pass)?;
-        namespaces.look(|_| self.walk(names::PROG_ITER_MARK)).map(drop)
+        namespaces.read_each(|_| self.walk(names::PROG_ITER_MARK)).map(drop)
     }
 
     /// Sets the count that the BPF programs keep.
@@ -127,15 +130,7 @@ impl Kernel {
 
     /// Runs `program` over every socket.
     fn walk(&mut self, program: &str) -> Result<()> {
-        let btf = self.btf.as_ref().context("iter/tcp needs the kernel's BTF")?;
-        let iter: &mut Iter = self
-            .ebpf
-            .program_mut(program)
-            .context("the BPF object has no such iterator")?
-            .try_into()?;
-        if iter.fd().is_err() {
-            iter.load("tcp", btf).map_err(|error| refusal(program, error))?;
-        }
+        let iter = self.load_iter(program)?;
         let link = iter.attach().context("the kernel refuses iter/tcp")?;
         // The walk uses the namespace of the task that opens this file.
         let mut file = iter
@@ -153,6 +148,20 @@ impl Kernel {
                 Err(error) => return Err(error).context("cannot walk the sockets"),
             }
         }
+    }
+
+    /// Loads the iterator `program`, unless it is loaded.
+    fn load_iter(&mut self, program: &str) -> Result<&mut Iter> {
+        let btf = self.btf.as_ref().context("iter/tcp needs the kernel's BTF")?;
+        let iter: &mut Iter = self
+            .ebpf
+            .program_mut(program)
+            .context("the BPF object has no such iterator")?
+            .try_into()?;
+        if iter.fd().is_err() {
+            iter.load("tcp", btf).map_err(|error| refusal(program, error))?;
+        }
+        Ok(iter)
     }
 
     /// Writes an entry of the map of passes. No walk may be running.

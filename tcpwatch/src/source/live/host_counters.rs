@@ -1,7 +1,7 @@
 //! Counts sockets that fire no transitions (request and timewait sockets), and reads the kernel's counters.
 
 use anyhow::Result;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use tcpwatch_common::ledger::Pass;
 use tcpwatch_common::{StateSet, TcpState};
 
@@ -14,7 +14,7 @@ use crate::input::socket::Kind;
 use crate::input::{FullestNamespace, HostFacts, Orphans, SynSettings, TimeWaitCounters};
 use crate::model::counts;
 use crate::model::filter::Filter;
-use crate::source::namespaces::{Look, WatchedNamespaces};
+use crate::source::namespaces::{NamespaceReader, WatchedNamespaces};
 use crate::sys::netns;
 use crate::sys::sockstat::TcpSockets;
 use crate::sys::sysctl::{TCP_MAX_ORPHANS, TCP_MAX_SYN_BACKLOG, TCP_MAX_TW_BUCKETS, TCP_SYNCOOKIES};
@@ -25,7 +25,7 @@ const SHOWN: StateSet = StateSet::NONE
     .with(TcpState::FinWait2)
     .with(TcpState::TimeWait);
 
-/// A namespace in which no socket changed its state is read so often, ns.
+/// Interval between reads of a namespace in which no socket changed its state, ns.
 const QUIET_NS: u64 = 10_000_000_000;
 /// Walks of several namespaces may take so long at the start, ns: somebody waits for the first row.
 const FIRST_WALKS_NS: i64 = 200_000_000;
@@ -45,14 +45,12 @@ pub(super) struct HostCounters {
     gone: Option<i64>,
     /// The same value as emitted, which never decreases.
     left: Option<u64>,
-    /// The last look into each namespace, by its inode number. It goes with the namespace.
-    before: HashMap<u32, Seen>,
+    /// The last reading of each namespace, by its inode number. It goes with the namespace.
+    before: HashMap<u32, NamespaceState>,
     /// The time that walks may take, ns; negative after a long one. `None` before the first read.
     credit_ns: Option<i64>,
-    /// Of the last read.
+    /// Time of the last read, `CLOCK_MONOTONIC` in ns.
     read_ns: u64,
-    /// Of the first read; `None` before it.
-    started_ns: Option<u64>,
 }
 
 /// The counters of one namespace.
@@ -65,19 +63,21 @@ struct Reading {
     population: Option<u64>,
 }
 
-/// What a look into one namespace saw.
+/// What one reading of a namespace found.
 #[derive(Clone)]
-struct Seen {
+struct NamespaceState {
     inode: u32,
     reading: Reading,
     /// When all of it was read, `CLOCK_MONOTONIC` in ns.
     read_ns: u64,
     /// The sockets that match the filter.
     pass: Pass,
-    /// When they were walked; `None` before the first walk.
-    walked_ns: Option<u64>,
-    /// Whether `pass` is right now.
+    /// When they were counted, `CLOCK_MONOTONIC` in ns; when the namespace was first seen if they never were.
+    counted_ns: u64,
+    /// Whether `pass` was counted at this read.
     is_exact: bool,
+    /// Whether the namespace has no socket of any kind.
+    is_empty: bool,
     /// Transitions in the namespace before; `None` if they are not counted.
     transitions: Option<u64>,
     sockets: TcpSockets,
@@ -114,7 +114,7 @@ impl HostCounters {
             .credit_ns
             .map_or(FIRST_WALKS_NS, |credit| credit.saturating_add(earned));
         let mut credit_ns = if is_one { i64::MAX } else { credit.min(FIRST_WALKS_NS) };
-        namespaces.sort_by_key(|namespace| before.get(&namespace.inode).and_then(|seen| seen.walked_ns));
+        namespaces.sort_by_key(|namespace| before.get(&namespace.inode).map_or(0, |seen| seen.counted_ns));
         let transitions_in = |inode: u32| Some(transitions?.get(&inode).copied().unwrap_or(0));
         let quiet = |inode: u32| {
             before
@@ -122,24 +122,33 @@ impl HostCounters {
                 .filter(|seen| seen.is_quiet(now_ns, transitions_in(inode)))
         };
         let is_wanted = |namespace: &netns::Namespace| namespace.is_own() || quiet(namespace.inode).is_none();
-        let mut seen = namespaces.look_where(is_wanted, |look| {
-            let inode = look.inode();
+        let mut seen = namespaces.read_some(is_wanted, |reader| {
+            let inode = reader.inode();
             let transitions = transitions_in(inode);
-            see(look, filter, transitions, before.get(&inode), is_one, &mut credit_ns)
+            read_namespace(reader, filter, transitions, before.get(&inode), is_one, &mut credit_ns)
         })?;
-        let left_out = namespaces.all().iter().filter(|namespace| !is_wanted(namespace));
-        seen.extend(left_out.filter_map(|namespace| quiet(namespace.inode).cloned()));
+        // A namespace that was left out, or could not be entered this time, goes on where it was.
+        let read: HashSet<u32> = seen.iter().map(|seen| seen.inode).collect();
+        let others = namespaces
+            .all()
+            .iter()
+            .filter(|namespace| !read.contains(&namespace.inode));
+        seen.extend(others.filter_map(|namespace| {
+            let seen = before.get(&namespace.inode)?;
+            Some(NamespaceState {
+                is_exact: seen.is_empty,
+                ..seen.clone()
+            })
+        }));
         (self.credit_ns, self.read_ns) = (Some(credit_ns), now_ns);
         let mut walked: Pass = bytemuck::Zeroable::zeroed();
         let (mut limit, mut fullest) = (None, None);
         let mut orphans = Orphans::default();
         let mut oldest_ns = None;
-        let started_ns = *self.started_ns.get_or_insert(now_ns);
         for this in &seen {
             walked.add(&this.pass);
             if !this.is_exact {
-                let walked_ns = this.walked_ns.unwrap_or(started_ns);
-                oldest_ns = Some(oldest_ns.unwrap_or(walked_ns).min(walked_ns));
+                oldest_ns = Some(oldest_ns.unwrap_or(this.counted_ns).min(this.counted_ns));
             }
             let settings = &this.settings;
             limit = settings.max_tw_buckets.filter(|_| is_one);
@@ -161,12 +170,6 @@ impl HostCounters {
         self.add(&before, &seen);
         let one = seen.first().filter(|_| is_one).map(|one| one.settings.clone());
         self.before = seen.into_iter().map(|seen| (seen.inode, seen)).collect();
-        // A namespace that could not be entered this time goes on where it was.
-        for namespace in namespaces.all() {
-            if let Some(seen) = before.get(&namespace.inode) {
-                self.before.entry(namespace.inode).or_insert_with(|| seen.clone());
-            }
-        }
         // The counters are for whole namespaces. The part that matches the filter is unknown.
         let any = filter.is_any_socket();
         let time_wait = TimeWaitCounters {
@@ -191,10 +194,14 @@ impl HostCounters {
     }
 
     /// Adds the increases of each namespace from `before` to `now`. A namespace read for the first time adds nothing.
-    fn add(&mut self, before: &HashMap<u32, Seen>, now: &[Seen]) {
+    fn add(&mut self, before: &HashMap<u32, NamespaceState>, now: &[NamespaceState]) {
         let pairs = now.iter().map(|these| {
-            let then = before.get(&these.inode).unwrap_or(these);
-            (&then.reading, &these.reading)
+            let then = before.get(&these.inode).map(|then| &then.reading);
+            // The kernel gives the number of a namespace that is gone to the next one, whose counters begin at 0.
+            let then = then
+                .filter(|then| !these.reading.is_before(then))
+                .unwrap_or(&these.reading);
+            (then, &these.reading)
         });
         let pairs: Vec<_> = pairs.collect();
         let increase_of = |number: &dyn Fn(&Reading) -> Option<u64>| {
@@ -220,9 +227,19 @@ impl HostCounters {
     }
 }
 
-impl Seen {
-    /// Whether nothing can have changed since but by a timer: no transition, no timewait socket, and no half-open connection. At `now_ns`
-    /// there were `transitions` in the namespace.
+impl Reading {
+    /// Whether a counter is lower than in `other`: this is not a later reading of the same namespace.
+    fn is_before(&self, other: &Self) -> bool {
+        self.entered < other.entered
+            || Counter::ALL
+                .into_iter()
+                .any(|counter| self.counters.get(counter) < other.counters.get(counter))
+    }
+}
+
+impl NamespaceState {
+    /// Whether a read can wait: no socket changed its state, and there is no timewait socket nor half-open connection. At `now_ns` there
+    /// were `transitions` in the namespace.
     fn is_quiet(&self, now_ns: u64, transitions: Option<u64>) -> bool {
         let half_open: u64 = self.pass.request.iter().sum();
         now_ns.saturating_sub(self.read_ns) < QUIET_NS
@@ -233,49 +250,47 @@ impl Seen {
 }
 
 /// Reads one namespace. It is walked if it is the only one, or if there is credit left.
-fn see(
-    look: &mut Look<'_>,
+fn read_namespace(
+    reader: &mut NamespaceReader<'_>,
     filter: &Filter,
     transitions: Option<u64>,
-    before: Option<&Seen>,
+    before: Option<&NamespaceState>,
     is_one: bool,
     credit_ns: &mut i64,
-) -> Result<Seen> {
+) -> Result<NamespaceState> {
     let now_ns = clock::monotonic_ns();
-    // Read the counters before the sockets: a timewait socket created in between must not look like one that ended.
-    let reading = read_counters(look)?;
-    let sockets = look.sockstat()?;
+    // Read the counters before the sockets: a timewait socket created in between must not seem to be one that ended.
+    let reading = read_counters(reader)?;
+    let sockets = reader.sockstat()?;
     let nothing = bytemuck::Zeroable::zeroed();
-    let (pass, walked_ns, is_exact) = if !is_one && is_empty(look, sockets)? {
-        (nothing, None, true)
+    let is_empty = sockets.tw == Some(0) && reader.full_sockets(sockets)? == Some(0);
+    let (pass, counted_ns, is_exact) = if is_empty && !is_one {
+        (nothing, now_ns, true)
     } else if *credit_ns > 0 {
         let started_ns = clock::monotonic_ns();
-        let pass = walk(look, filter, sockets.tw)?;
+        let pass = walk(reader, filter, sockets.tw)?;
         *credit_ns = credit_ns.saturating_sub_unsigned(clock::monotonic_ns() - started_ns);
-        (pass, Some(now_ns), true)
+        (pass, now_ns, true)
     } else {
-        let old = before.map_or(nothing, |before| before.pass);
-        (
-            split(old, sockets.tw, filter),
-            before.and_then(|before| before.walked_ns),
-            false,
-        )
+        let (old, counted_ns) = before.map_or((nothing, now_ns), |before| (before.pass, before.counted_ns));
+        (split(old, sockets.tw, filter), counted_ns, false)
     };
     let settings = if is_one {
-        Settings::of_one(look)?
+        Settings::read_all(reader)?
     } else {
-        Settings::of_one_of_many(look, sockets, before.map(|before| &before.settings))?
+        Settings::read_used(reader, sockets, before.map(|before| &before.settings))?
     };
-    Ok(Seen {
-        inode: look.inode(),
+    Ok(NamespaceState {
+        inode: reader.inode(),
         reading: Reading {
             population: Some(pass.timewait.iter().sum()),
             ..reading
         },
         read_ns: now_ns,
         pass,
-        walked_ns,
+        counted_ns,
         is_exact,
+        is_empty,
         transitions,
         sockets,
         settings,
@@ -284,27 +299,27 @@ fn see(
 
 impl Settings {
     /// All settings of the only namespace.
-    fn of_one(look: &Look<'_>) -> Result<Self> {
+    fn read_all(reader: &NamespaceReader<'_>) -> Result<Self> {
         Ok(Self {
-            max_tw_buckets: look.setting(TCP_MAX_TW_BUCKETS)?,
-            max_orphans: look.setting(TCP_MAX_ORPHANS)?,
+            max_tw_buckets: reader.setting(TCP_MAX_TW_BUCKETS)?,
+            max_orphans: reader.setting(TCP_MAX_ORPHANS)?,
             syn: SynSettings {
-                cookies: look.setting(TCP_SYNCOOKIES)?,
-                max_backlog: look.setting(TCP_MAX_SYN_BACKLOG)?,
+                cookies: reader.setting(TCP_SYNCOOKIES)?,
+                max_backlog: reader.setting(TCP_MAX_SYN_BACKLOG)?,
             },
-            namespace: look.namespace(),
+            namespace: reader.namespace(),
         })
     }
 
     /// What is used of the settings of each of several namespaces. To find one takes the kernel longer, the more namespaces there are.
-    fn of_one_of_many(look: &Look<'_>, sockets: TcpSockets, before: Option<&Self>) -> Result<Self> {
+    fn read_used(reader: &NamespaceReader<'_>, sockets: TcpSockets, before: Option<&Self>) -> Result<Self> {
         let max_tw_buckets = match sockets.tw {
             Some(0) => None,
-            _ => look.setting(TCP_MAX_TW_BUCKETS)?,
+            _ => reader.setting(TCP_MAX_TW_BUCKETS)?,
         };
         let max_orphans = match before {
             Some(before) => before.max_orphans,
-            None => look.setting(TCP_MAX_ORPHANS)?,
+            None => reader.setting(TCP_MAX_ORPHANS)?,
         };
         Ok(Self {
             max_tw_buckets,
@@ -312,11 +327,6 @@ impl Settings {
             ..Self::default()
         })
     }
-}
-
-/// Whether the namespace has no socket of any kind: no full one, so no half-open connection either, and no timewait socket.
-fn is_empty(look: &Look<'_>, sockets: TcpSockets) -> Result<bool> {
-    Ok(sockets.tw == Some(0) && look.full_sockets()? == Some(0))
 }
 
 /// An old walk, `pass`, with the number `tw` of timewait sockets now: without a filter their number is known, but not how many are in
@@ -332,11 +342,11 @@ fn split(mut pass: Pass, tw: Option<u64>, filter: &Filter) -> Pass {
 
 /// Counts all sockets that fire no transitions. There may be many timewait sockets: if the kernel shows their number `tw`, only those in
 /// `FIN_WAIT2` are dumped.
-fn count(look: &mut Look<'_>, tw: Option<u64>) -> Result<Pass> {
+fn count(reader: &mut NamespaceReader<'_>, tw: Option<u64>) -> Result<Pass> {
     let Some(population) = tw else {
-        return look.sockets()?.count(SHOWN);
+        return reader.sockets()?.count(SHOWN);
     };
-    let mut pass = look
+    let mut pass = reader
         .sockets()?
         .count(StateSet::NONE.with(TcpState::SynRecv).with(TcpState::FinWait2))?;
     let fin_wait2 = pass.timewait[usize::from(TcpState::FinWait2.number())];
@@ -345,12 +355,12 @@ fn count(look: &mut Look<'_>, tw: Option<u64>) -> Result<Pass> {
 }
 
 /// Counts the sockets that fire no transitions and match `filter`; `tw` is the number of timewait sockets of the namespace.
-fn walk(look: &mut Look<'_>, filter: &Filter, tw: Option<u64>) -> Result<Pass> {
+fn walk(reader: &mut NamespaceReader<'_>, filter: &Filter, tw: Option<u64>) -> Result<Pass> {
     if filter.is_any_socket() {
-        return count(look, tw);
+        return count(reader, tw);
     }
     let mut pass = bytemuck::Zeroable::zeroed();
-    look.sockets()?.walk(SHOWN, |socket| {
+    reader.sockets()?.walk(SHOWN, |socket| {
         if socket.kind != Some(Kind::Full) && filter.matches_socket(socket) {
             counts::count_socket(&mut pass, socket);
         }
@@ -359,8 +369,8 @@ fn walk(look: &mut Look<'_>, filter: &Filter, tw: Option<u64>) -> Result<Pass> {
 }
 
 /// The counters of one namespace.
-fn read_counters(look: &Look<'_>) -> Result<Reading> {
-    let mut counters = look.counters()?;
+fn read_counters(reader: &NamespaceReader<'_>) -> Result<Reading> {
+    let mut counters = reader.counters()?;
     let now = counters.read()?;
     let entered = now.get("TcpExt", "TW").zip(now.get("TcpExt", "TWKilled"));
     Ok(Reading {
@@ -379,8 +389,8 @@ fn read_counters(look: &Look<'_>) -> Result<Reading> {
 mod tests {
     use super::*;
 
-    fn reading(inode: u32, entered: u64, population: u64) -> Seen {
-        Seen {
+    fn reading(inode: u32, entered: u64, population: u64) -> NamespaceState {
+        NamespaceState {
             inode,
             reading: Reading {
                 counters: CounterValues::read(|counter| (counter == Counter::ListenDrops).then_some(entered)),
@@ -389,8 +399,9 @@ mod tests {
             },
             read_ns: 0,
             pass: bytemuck::Zeroable::zeroed(),
-            walked_ns: None,
+            counted_ns: 0,
             is_exact: true,
+            is_empty: false,
             transitions: Some(3),
             sockets: TcpSockets {
                 tw: Some(population),
@@ -432,7 +443,7 @@ mod tests {
     #[test]
     fn entered_minus_current_has_left() {
         let mut silent = HostCounters::default();
-        let mut left = |now: &[Seen]| {
+        let mut left = |now: &[NamespaceState]| {
             silent.add(&silent.before.clone(), now);
             silent.before = now.iter().map(|seen| (seen.inode, seen.clone())).collect();
             assert_eq!(silent.counters.get(Counter::ListenDrops), silent.entered);

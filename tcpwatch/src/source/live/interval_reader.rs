@@ -15,10 +15,12 @@ use super::listener_drops::ListenerDrops;
 use super::state_counter::StateCounter;
 use crate::clock;
 use crate::input::counter::Counter;
+use crate::input::namespace::NamespaceNames;
 use crate::input::netns_selector::NetnsSelector;
 use crate::input::{HostFacts, Input, LedgerSample};
 use crate::model::filter::Filter;
 use crate::source::ebpf::{Kernel, LedgerSum};
+use crate::source::namespace_names::name_all;
 use crate::source::namespaces::WatchedNamespaces;
 use crate::source::owner_resolver::{ProcReader, ProcThread};
 use crate::source::ports::PortSettings;
@@ -39,12 +41,17 @@ const STOPPED_NS: u64 = 1_000_000;
 /// Walks of the ports at most, at one moment.
 const WALKS_MAX: u32 = 4;
 
+/// The namespaces there are, and their names.
+type Found = (Vec<Namespace>, NamespaceNames);
+
 /// Reads the counts at the end of an interval.
 pub(super) struct IntervalReader {
     netns: NetnsSelector,
     proc: Arc<ProcThread>,
     /// The result of the search for namespaces in /proc.
-    found: Option<Receiver<Result<Vec<Namespace>>>>,
+    found: Option<Receiver<Result<Found>>>,
+    /// The names of the namespaces by the last search, until they are emitted.
+    names: Option<NamespaceNames>,
     places: WatchedNamespaces,
     state_counter: StateCounter,
     host_counters: HostCounters,
@@ -77,6 +84,7 @@ impl IntervalReader {
             netns,
             proc,
             found: None,
+            names: None,
             places,
             state_counter,
             host_counters: HostCounters::default(),
@@ -104,14 +112,18 @@ impl IntervalReader {
         let (walked, facts) = if let Some(last) = self.last.take() {
             last
         } else {
-            if self.places.misses_one() || clock::monotonic_ns() >= self.recount_ns {
-                self.recount(kernel, filter)?;
+            let is_due = clock::monotonic_ns() >= self.recount_ns;
+            if is_due || self.places.misses_one() {
+                self.recount(kernel, filter, is_due)?;
             }
             self.state_counter.catch_up(kernel, &mut self.places, filter)?;
             let transitions = kernel.transitions_by_namespace()?;
             self.host_counters
                 .read(&mut self.places, filter, transitions.as_ref())?
         };
+        if let Some(names) = self.names.take() {
+            each(Input::NamespaceNames(names));
+        }
         let missed = kernel.missed();
         let sum = read_explained(|| kernel.ledger_sum(), &mut self.unexplained);
         let LedgerSum { counts: ledger, ends } = sum;
@@ -158,10 +170,10 @@ impl IntervalReader {
         }
         let cpu_ns = clock::thread_cpu_ns();
         let mut walks = 0;
-        let samples = self.places.look(|look| {
-            let (mut settings, netns) = (PortSettings::open(Path::new("/")), look.inode());
+        let samples = self.places.read_each(|reader| {
+            let (mut settings, netns) = (PortSettings::open(Path::new("/")), reader.inode());
             loop {
-                let timed = settings.sample(netns, look.sockets()?)?;
+                let timed = settings.sample(netns, reader.sockets()?)?;
                 walks += 1;
                 if timed.stopped_ns < STOPPED_NS || walks == WALKS_MAX {
                     break Ok(timed.sample);
@@ -199,22 +211,26 @@ impl IntervalReader {
         Ok(())
     }
 
-    /// Finds new and removed namespaces, and compares the counts with a walk. The walk also counts the sockets that existed
-    /// before a namespace was found.
-    fn recount(&mut self, kernel: &mut Kernel, filter: &Filter) -> Result<()> {
+    /// Finds new and removed namespaces, and compares the counts with a walk if that `is_due`. The walk also counts the sockets that
+    /// existed before a namespace was found.
+    fn recount(&mut self, kernel: &mut Kernel, filter: &Filter, is_due: bool) -> Result<()> {
         let start = clock::monotonic_ns();
         if self.netns == NetnsSelector::All {
             match self.namespaces() {
                 Ok(found) => {
-                    for gone in self.places.update(found?) {
-                        kernel.forget_namespace(gone);
-                    }
+                    let (namespaces, names) = found?;
+                    self.names = Some(names);
+                    let there = self.places.update(namespaces);
+                    kernel.retain_namespaces(&there);
                 }
                 // The next interval takes them.
                 Err(RecvTimeoutError::Timeout) if !self.proc.is_stuck() => return Ok(()),
                 Err(_) => {}
             }
             self.found = None;
+        }
+        if !is_due {
+            return Ok(());
         }
         self.state_counter.compare(kernel, &mut self.places, filter)?;
         let now = clock::monotonic_ns();
@@ -223,13 +239,19 @@ impl IntervalReader {
     }
 
     /// The namespaces there are, by /proc, if that is known soon.
-    fn namespaces(&mut self) -> Result<Result<Vec<Namespace>>, RecvTimeoutError> {
+    fn namespaces(&mut self) -> Result<Result<Found>, RecvTimeoutError> {
         if let Some(found) = &self.found {
             return found.recv_timeout(Duration::ZERO);
         }
         let (done, found) = channel();
-        let list_namespaces =
-            move |_: &mut ProcReader| drop(done.send(netns::resolve(Path::new("/"), &NetnsSelector::All)));
+        let list_namespaces = move |_: &mut ProcReader| {
+            let root = Path::new("/");
+            let found = netns::resolve(root, &NetnsSelector::All).map(|namespaces| {
+                let names = name_all(root, &namespaces);
+                (namespaces, names)
+            });
+            drop(done.send(found));
+        };
         // Where it is refused the channel is closed.
         let _ = self.proc.post(list_namespaces);
         self.found.insert(found).recv_timeout(PROC_MAY_TAKE)

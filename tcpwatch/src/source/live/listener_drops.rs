@@ -15,7 +15,7 @@ impl ListenerDrops {
     /// The listeners in `namespaces` that dropped something since the last reading, and how much, with their owners where `kernel` knows
     /// them. The first reading of a namespace finds none.
     pub(super) fn read(&mut self, namespaces: &mut WatchedNamespaces, kernel: &Kernel) -> Result<Vec<Listener>> {
-        let all = namespaces.look(|look| Ok((look.inode(), listeners(look.sockets()?)?)))?;
+        let all = namespaces.read_each(|reader| Ok((reader.inode(), listeners(reader.sockets()?)?)))?;
         self.0
             .retain(|netns| namespaces.all().iter().any(|namespace| namespace.inode == netns));
         let mut dropping = Vec::new();

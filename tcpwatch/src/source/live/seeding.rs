@@ -9,14 +9,15 @@ use hashbrown::HashSet;
 use tcpwatch_common::{StateSet, TcpState};
 
 use crate::clock;
+use crate::input::netns_selector::NetnsSelector;
 use crate::input::owner::Owner;
 use crate::input::socket::Socket;
 use crate::input::socket_owner::Unseen;
 use crate::model::unseen;
 use crate::source::ebpf::{Kernel, Listeners};
-use crate::source::namespaces::look_into;
+use crate::source::namespaces::read_each_of;
 use crate::source::owner_resolver::{ProcReader, ProcThread};
-use crate::sys::netns::{Namespace, unless_gone};
+use crate::sys::netns::{Namespace, unless_left_out};
 
 /// Where /proc could not be read it is tried again so much later, ns.
 const AGAIN_NS: u64 = 1_000_000_000;
@@ -156,12 +157,13 @@ impl PreexistingListeners {
 /// The listeners in `namespaces`. One that is gone has none.
 fn listening(namespaces: &[Namespace]) -> Result<Vec<Socket>> {
     let mut sockets = Vec::new();
-    let looks = look_into(namespaces, |look| {
-        look.sockets()?
+    let readings = read_each_of(namespaces, |reader| {
+        reader
+            .sockets()?
             .walk(StateSet::NONE.with(TcpState::Listen), |socket| sockets.push(*socket))
     })?;
-    for look in looks {
-        unless_gone(look)?;
+    for reading in readings {
+        unless_left_out(reading, &NetnsSelector::All)?;
     }
     Ok(sockets)
 }

@@ -61,7 +61,8 @@ impl StateCounter {
             full.unwalked = kernel.count_anew(places, deadline_ns)?;
             full.is_long = !full.unwalked.is_empty();
         } else {
-            (full.anchor, _) = dump(kernel, places, filter, TRIES)?;
+            let tries = if places.all().len() == 1 { TRIES } else { 1 };
+            (full.anchor, _) = dump(kernel, places, filter, tries)?;
         }
         Ok(full)
     }
@@ -104,8 +105,10 @@ impl StateCounter {
         let missed = kernel.missed_now();
         let has_missed = missed > self.missed;
         self.missed = missed;
-        if has_missed {
-            self.compare(kernel, places, filter)?;
+        if has_missed && self.by_marks && self.is_long {
+            self.unwalked = kernel.count_anew(places, start + PART_NS)?;
+        } else if has_missed {
+            self.compare_at_once(kernel, places, filter)?;
         } else if self.by_marks {
             let ledger = kernel.ledger();
             let waiting = ledger.held != ledger.released && ledger.held != self.held;
@@ -132,6 +135,14 @@ impl StateCounter {
         if self.is_long {
             return Ok(());
         }
+        let started_ns = clock::monotonic_ns();
+        let compared = self.compare_at_once(kernel, places, filter);
+        self.is_long = clock::monotonic_ns() - started_ns > FIRST_WALK_NS;
+        compared
+    }
+
+    /// The same, however long it takes.
+    fn compare_at_once(&mut self, kernel: &mut Kernel, places: &mut WatchedNamespaces, filter: &Filter) -> Result<()> {
         if self.by_marks {
             let before = kernel.ledger();
             let (old, _) = kernel.live(&before)?;
@@ -159,8 +170,11 @@ fn dump(kernel: &Kernel, places: &mut WatchedNamespaces, filter: &Filter, most: 
         tried += 1;
         let before = kernel.ledger();
         let mut pass: Pass = bytemuck::Zeroable::zeroed();
-        places.look(|look| {
-            let sockets = look.sockets()?;
+        places.read_each(|reader| {
+            if reader.full_sockets(reader.sockstat()?)? == Some(0) {
+                return Ok(());
+            }
+            let sockets = reader.sockets()?;
             if filter.is_any_socket() {
                 pass.add(&sockets.count(StateSet::ALL)?);
                 return Ok(());

@@ -15,6 +15,7 @@ use crate::detect::finding::{Finding, Subject, Value};
 use crate::detect::port_exhaustion;
 use crate::explain::kind::FindingKind;
 use crate::input::counter::Counter;
+use crate::input::namespace::NamespaceNames;
 use crate::input::ports::reuse::TIME_WAIT_MS;
 use crate::model::burst::Burst;
 use crate::model::churn::served::Served;
@@ -167,18 +168,18 @@ impl Text {
     }
 
     /// Writes one line per opener and destination.
-    fn write_routes(&self, frame: &ChurnFrame, out: &mut dyn Write) -> io::Result<()> {
+    fn write_routes(&self, frame: &ChurnFrame, names: &NamespaceNames, out: &mut dyn Write) -> io::Result<()> {
         let shown = &frame.by_name[..frame.by_name.len().min(self.limit)];
         if shown.is_empty() {
             return Ok(());
         }
         let openers: Vec<String> = shown.iter().map(opener_name).collect();
         let opener = widest(&openers, "opener");
-        let with_netns = frame.has_namespaces();
+        let names = frame.has_namespaces().then_some(names);
         // The first layout that fits, else the last.
         let layouts = [(WIDE, true), (NARROW, true), (NARROW, false)];
         let layouts = layouts.map(|(columns, in_full)| {
-            let name = |route| destination_name(route, in_full, with_netns);
+            let name = |route| destination_name(route, in_full, names);
             let destinations: Vec<String> = shown.iter().map(name).collect();
             let to = widest(&destinations, "to");
             let numbers = columns.iter().map(|column| column.width + 1).sum::<usize>();
@@ -223,7 +224,13 @@ impl Text {
     }
 
     /// Writes ports, bursts, failures and queues, as far as no finding reports them.
-    fn write_events(&self, frame: &ChurnFrame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+    fn write_events(
+        &self,
+        frame: &ChurnFrame,
+        names: &NamespaceNames,
+        findings: &[Finding],
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         let is_reported = |kinds: &[FindingKind]| findings.iter().any(|finding| kinds.contains(&finding.kind));
         let ports = frame.ports.iter().flatten().filter(|row| {
             let is_reported = findings.iter().any(|finding| reports_ports(finding, row));
@@ -267,7 +274,7 @@ impl Text {
             self.write_line("others  ", &text, out)?;
         }
         for burst in frame.bursts.iter().chain(&frame.going) {
-            self.write_burst(frame, burst, out)?;
+            self.write_burst(frame, burst, names, out)?;
         }
         let failed: Vec<String> = frame
             .failed()
@@ -295,14 +302,20 @@ impl Text {
         Ok(())
     }
 
-    fn write_burst(&self, frame: &ChurnFrame, burst: &Burst<Opener>, out: &mut dyn Write) -> io::Result<()> {
+    fn write_burst(
+        &self,
+        frame: &ChurnFrame,
+        burst: &Burst<Opener>,
+        names: &NamespaceNames,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         let start = self.time_of_day(frame.time(burst.start_ns));
         let end = burst
             .end_ns
             .map_or_else(|| "now".to_owned(), |end| self.time_of_day(frame.time(end)).to_string());
         let opener = match burst.owner {
             Some(opener) => match opener.netns().filter(|_| frame.has_namespaces()) {
-                Some(netns) => format!("{opener} to netns {netns}"),
+                Some(netns) => format!("{opener} to netns {}", names.get(netns.get())),
                 None => opener.to_string(),
             },
             None if frame.burst_openers_evicted == 0 => "by several openers".into(),
@@ -326,12 +339,13 @@ impl View for Text {
     }
 
     fn frame(&mut self, frame: &Frame, findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+        let names = &frame.namespace_names;
         let Some(frame) = &frame.churn else {
             return Ok(());
         };
         self.write_summary(frame, out)?;
-        self.write_routes(frame, out)?;
-        self.write_events(frame, findings, out)?;
+        self.write_routes(frame, names, out)?;
+        self.write_events(frame, names, findings, out)?;
         let mut advised = HashSet::new();
         // A burst has a line already, with its time of day.
         for finding in findings.iter().filter(|finding| finding.kind != FindingKind::Burst) {
@@ -368,8 +382,8 @@ fn opener_name(route: &Route) -> String {
 }
 
 /// Name of the destination of `route`: the remote endpoint, or the process of this host and the endpoint where it listens. The latter
-/// is the port alone, unless `in_full`. `with_netns` adds the network namespace.
-fn destination_name(route: &Route, in_full: bool, with_netns: bool) -> String {
+/// is the port alone, unless `in_full`. `names` adds the network namespace.
+fn destination_name(route: &Route, in_full: bool, names: Option<&NamespaceNames>) -> String {
     let Some(to) = route.destination else {
         return String::new();
     };
@@ -378,8 +392,8 @@ fn destination_name(route: &Route, in_full: bool, with_netns: bool) -> String {
         Opener::Peer { .. } if in_full => format!("{} {}", server_name(&route.tally.served), to),
         Opener::Peer { .. } => format!("{} :{}", server_name(&route.tally.served), to.port),
     };
-    match to.netns.filter(|_| with_netns) {
-        Some(netns) => format!("{place} netns {netns}"),
+    match to.netns.zip(names) {
+        Some((netns, names)) => format!("{place} netns {}", names.get(netns.get())),
         None => place,
     }
 }

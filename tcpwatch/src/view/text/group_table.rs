@@ -8,8 +8,7 @@ use tcpwatch_common::TcpState;
 use super::fit::{padded, shortened, width, write_prose, write_row};
 use crate::model::counts::StateCounts;
 use crate::model::format::{quiet, thousands};
-use crate::model::snapshot::GroupBy;
-use crate::model::snapshot::{GROUPS_MAX, Snapshot};
+use crate::model::snapshot::{GROUPS_MAX, GroupBy, KeyPart, Snapshot};
 use crate::view::screen::Screen;
 use crate::view::states;
 
@@ -81,7 +80,7 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot, screen: Screen) -> io::R
         snapshot
             .groups
             .iter()
-            .map(|group| group.key.iter().map(ToString::to_string).collect()),
+            .map(|group| group.key.iter().map(|part| key_name(snapshot, part)).collect()),
     );
     let mut widths: Vec<usize> = (0..snapshot.by.len())
         .map(|column| rows.iter().map(|row| width(&row[column])).max().unwrap_or(0))
@@ -130,4 +129,12 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot, screen: Screen) -> io::R
         }
     }
     Ok(())
+}
+
+/// What a part of the key is called: a network namespace has a name.
+fn key_name(snapshot: &Snapshot, part: &KeyPart) -> String {
+    match part {
+        KeyPart::Netns(inode) => snapshot.namespace_names.get(*inode),
+        part => part.to_string(),
+    }
 }

@@ -10,6 +10,7 @@ use super::histogram;
 use crate::detect::finding::Finding;
 use crate::input::histogram::Histogram;
 use crate::input::latency::{LatencyBy, LatencyGroup, Measured, Retransmits};
+use crate::input::namespace::NamespaceNames;
 use crate::model::format::{percentile, quiet, several};
 use crate::model::frame::Frame;
 use crate::model::latency::LatencyFrame;
@@ -80,14 +81,20 @@ impl Text {
         (shown, groups.saturating_sub(self.limit))
     }
 
-    /// One line a histogram. `with_netns` adds the network namespace to the names of groups. On a narrow screen p90 and `unknown` are left
+    /// One line a histogram. `names` adds the network namespace to the names of groups. On a narrow screen p90 and `unknown` are left
     /// out, and a long name loses its middle.
-    fn table(&self, shown: &[&Measured], by: LatencyBy, with_netns: bool, out: &mut dyn Write) -> io::Result<()> {
+    fn table(
+        &self,
+        shown: &[&Measured],
+        by: LatencyBy,
+        names: Option<&NamespaceNames>,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         let heading = by.key().unwrap_or_default();
         let names: Vec<String> = shown
             .iter()
-            .map(|measured| match measured.group.netns().filter(|_| with_netns) {
-                Some(netns) => format!("{} netns {netns}", measured.group),
+            .map(|measured| match measured.group.netns().zip(names) {
+                Some((netns, names)) => format!("{} netns {}", measured.group, names.get(netns.get())),
                 None => measured.group.to_string(),
             })
             .collect();
@@ -134,6 +141,7 @@ impl View for Text {
     }
 
     fn frame(&mut self, frame: &Frame, _: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+        let names = &frame.namespace_names;
         let Some(frame) = &frame.latency else {
             return Ok(());
         };
@@ -143,7 +151,8 @@ impl View for Text {
             writeln!(out, "no connection moved")?;
         } else {
             let (shown, left_out) = self.shown(frame);
-            self.table(&shown, frame.by, frame.has_namespaces(), out)?;
+            let names = frame.has_namespaces().then_some(names);
+            self.table(&shown, frame.by, names, out)?;
             if left_out > 0 {
                 writeln!(
                     out,

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::fit::{padded, width, write_prose, write_row};
 use super::snapshot::write_heading;
+use crate::input::namespace::NamespaceNames;
 use crate::input::socket::Address;
 use crate::model::format::{UNKNOWN, thousands};
 use crate::model::socket_list::{ListedSocket, SocketList};
@@ -45,10 +46,14 @@ pub fn write(out: &mut impl Write, list: &SocketList, scope: &[String], screen: 
 
 fn write_table(out: &mut impl Write, list: &SocketList, screen: Screen) -> io::Result<()> {
     let is_several = list.netns.is_none();
-    let headings = [("netns", true)].into_iter().filter(|_| is_several).chain(HEADINGS);
+    let headings = [("netns", false)].into_iter().filter(|_| is_several).chain(HEADINGS);
     let headings: Vec<(&str, bool)> = headings.collect();
     // The rows are made twice: there may be many.
-    let rows = || list.sockets.iter().map(|listed| cells(listed, is_several));
+    let rows = || {
+        list.sockets
+            .iter()
+            .map(|listed| cells(listed, is_several.then_some(&list.namespace_names)))
+    };
     let mut widths: Vec<usize> = headings.iter().map(|(name, _)| name.len()).collect();
     for row in rows() {
         for (columns, cell) in widths.iter_mut().zip(&row) {
@@ -68,13 +73,11 @@ fn write_table(out: &mut impl Write, list: &SocketList, screen: Screen) -> io::R
     rows().try_for_each(|row| write_row(&line(&row), screen, out))
 }
 
-fn cells(listed: &ListedSocket, with_netns: bool) -> Vec<String> {
+fn cells(listed: &ListedSocket, names: Option<&NamespaceNames>) -> Vec<String> {
     let socket = &listed.socket;
     let queue = |bytes: Option<u32>| bytes.map_or_else(|| UNKNOWN.to_owned(), |bytes| bytes.to_string());
     let mut cells = Vec::new();
-    if with_netns {
-        cells.push(socket.netns.to_string());
-    }
+    cells.extend(names.map(|names| names.get(socket.netns)));
     cells.extend([
         socket.state.name().to_owned(),
         queue(listed.receive_queue),

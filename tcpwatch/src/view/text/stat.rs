@@ -234,7 +234,7 @@ impl View for Text {
         }
         if frame.unmarked > self.unmarked_before {
             let text = format!(
-                "the counts may be off by {}: as many sockets are not counted yet, or the kernel refused to mark them (net.core.optmem_max)",
+                "the counts may be off by {}: sockets that are not counted yet, or that the kernel refused to mark (net.core.optmem_max)",
                 frame.unmarked
             );
             self.write_note(&text, out)?;
