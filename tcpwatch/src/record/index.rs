@@ -108,9 +108,30 @@ impl Line {
     /// The line of `text`, without its end.
     pub(super) fn parse(text: &[u8]) -> Result<Self> {
         let (sum, json) = text.split_at_checked(9).context("the line is too short")?;
-        let sum = str::from_utf8(sum).ok().and_then(|sum| sum.strip_suffix(' '));
-        let sum = sum.and_then(|sum| u32::from_str_radix(sum, 16).ok());
-        ensure!(sum == Some(crc32fast::hash(json)), "the checksum is wrong");
+        // Compared as text, since `A` and `a` are one digit, and differ by one bit.
+        let right = format!("{:08x} ", crc32fast::hash(json));
+        ensure!(sum == right.as_bytes(), "the checksum is wrong");
         Ok(serde_json::from_slice(json)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_with_any_bit_changed_is_refused() {
+        let line = Line::Run(Header {
+            salt: 7,
+            ..Header::new(vec!["stat".into()])
+        });
+        let text = line.to_text().unwrap();
+        let text = text.trim_end().as_bytes();
+        assert_eq!(Line::parse(text).unwrap(), line);
+        for bit in 0..text.len() * 8 {
+            let mut changed = text.to_vec();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(Line::parse(&changed).is_err(), "bit {bit}");
+        }
     }
 }
