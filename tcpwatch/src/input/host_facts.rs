@@ -73,7 +73,8 @@ pub struct HostFacts {
     /// The watched network namespace; `None` if there are several.
     pub namespace: Option<Namespace>,
     /// Age of the oldest walk that the numbers of half-open connections, and of timewait sockets in `FIN_WAIT2`, are from, ns; `None` if
-    /// all were counted now. Of several namespaces not all are walked in each interval. What was not walked yet is as old as the run.
+    /// all were counted now. Of several namespaces not all are walked in each interval. A namespace that was not walked yet
+    /// counts from the time when it was first seen.
     pub walk_age_ns: Option<u64>,
 }
 

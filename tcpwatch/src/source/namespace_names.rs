@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::input::container::Cgroup;
 use crate::input::namespace::NamespaceNames;
 use crate::sys::cgroup;
 use crate::sys::netns::{Namespace, names};
@@ -27,7 +26,7 @@ pub fn name_all(root: &Path, namespaces: &[Namespace]) -> NamespaceNames {
 fn name_of_process(root: &Path, namespace: &Namespace, pods: &mut PodNames) -> Option<String> {
     let pid = namespace.process()?;
     let found = process(root, pid)?;
-    let cgroup = cgroup::path(root, pid).map(|path| Cgroup::with_pod_names(path, |uid| pods.get(uid)));
+    let cgroup = cgroup::path(root, pid).map(|path| pods.cgroup(path));
     let place = cgroup.and_then(|cgroup| match (cgroup.pod(), &cgroup.container) {
         (Some(pod), _) => Some(pod.to_string()),
         (None, container) => Some(container.as_ref()?.to_string()),

@@ -150,7 +150,7 @@ impl WatchedNamespaces {
         self.namespaces.sort_by_key(key);
     }
 
-    /// Calls `read` in each namespace. Leaves out those that cannot be read, and prints a warning for each once.
+    /// Calls `read` in each namespace. If a namespace cannot be read, a warning names it once, and it is left out.
     ///
     /// # Errors
     /// As of `read`, if the namespace was named.

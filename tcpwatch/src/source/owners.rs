@@ -73,10 +73,12 @@ pub fn no_match(filter: &OwnerFilter) -> Error {
         anyhow!(
             "no process matches{}; try tcpwatch snapshot --by {}",
             filter.flags(),
-            match filter {
-                _ if !filter.pods.is_empty() => "pod",
-                _ if !filter.containers.is_empty() => "container",
-                _ => "process",
+            if !filter.pods.is_empty() {
+                "pod"
+            } else if !filter.containers.is_empty() {
+                "container"
+            } else {
+                "process"
             }
         )
     }

@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use hashbrown::HashMap;
 
+use crate::input::container::Cgroup;
+
 /// Where kubelet keeps the logs of pods.
 const FOLDER: &str = "var/log/pods";
 
@@ -36,6 +38,11 @@ impl PodNames {
             self.read();
         }
         self.names.get(uid).cloned()
+    }
+
+    /// The cgroup of `path`, with the name of its pod.
+    pub fn cgroup(&mut self, path: String) -> Cgroup {
+        Cgroup::with_pod_names(path, |uid| self.get(uid))
     }
 
     /// Reads the folder, if it has changed. A host without Kubernetes has none.

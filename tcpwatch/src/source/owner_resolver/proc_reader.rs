@@ -201,7 +201,7 @@ impl ProcReader {
             let known = Known {
                 start_ns: found.map_or(0, |found| found.start_ns),
                 read_ns: clock::boot_ns(),
-                cgroup: path.map(|path| named(&mut self.pods, path)),
+                cgroup: path.map(|path| Arc::new(self.pods.cgroup(path))),
             };
             self.processes.insert(key, known);
         }
@@ -215,14 +215,9 @@ impl ProcReader {
             self.cgroups.clear();
         }
         let pods = &mut self.pods;
-        let ask = || Some(named(pods, self.hierarchy.as_ref()?.path(id)?));
+        let ask = || Some(Arc::new(pods.cgroup(self.hierarchy.as_ref()?.path(id)?)));
         self.cgroups.entry(id).or_insert_with(ask).clone()
     }
-}
-
-/// The cgroup of `path`, with the name of its pod.
-fn named(pods: &mut PodNames, path: String) -> Arc<Cgroup> {
-    Arc::new(Cgroup::with_pod_names(path, |uid| pods.get(uid)))
 }
 
 #[cfg(test)]

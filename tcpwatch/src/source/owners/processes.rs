@@ -78,8 +78,7 @@ impl Processes {
     pub(super) fn cgroup(&mut self, pid: NonZeroU32) -> Option<Arc<Cgroup>> {
         self.get(pid)?;
         let pods = &mut self.pods;
-        let named = |path| Arc::new(Cgroup::with_pod_names(path, |uid| pods.get(uid)));
-        let read = || cgroup::path(&self.root, pid).map(named);
+        let read = || cgroup::path(&self.root, pid).map(|path| Arc::new(pods.cgroup(path)));
         self.cgroups.entry(pid).or_insert_with(read).clone()
     }
 }
