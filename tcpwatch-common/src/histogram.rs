@@ -2,6 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::Owner;
+
 /// Bits that choose a bucket within a power of two.
 const SUB_BITS: u32 = 4;
 /// Buckets of a histogram. Each time below 16 ns has a bucket. Above, each power of two has 16 buckets of equal width. The ends of a
@@ -77,8 +79,6 @@ pub const BY_ALL: u32 = 1;
 pub const BY_LPORT: u32 = 2;
 /// [`crate::Params::latency_by`]: by remote address.
 pub const BY_REMOTE: u32 = 3;
-/// [`crate::Params::latency_by`]: by owner.
-pub const BY_PROCESS: u32 = 4;
 
 /// Identifies a bucket of a group of connections. The alignment lets the BPF programs write it in 8 byte words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -90,17 +90,19 @@ pub struct BucketKey {
     pub measure: u8,
     /// Bank of the map: 0 or 1.
     pub bank: u8,
-    /// Inode number of the network namespace of the port or address; 0 if unknown, or if the connections are grouped by owner.
+    /// Inode number of the network namespace of the port or address; 0 if unknown, or if there is neither.
     pub netns: u32,
-    /// Local port, or PID of the owner.
-    pub number: u32,
+    /// Local port.
+    pub lport: u32,
     /// Family of the remote address.
     pub family: u32,
-    /// Name of the owner, or the remote address; the first word for IPv4.
-    pub name: [u32; 4],
+    /// Remote address; the first word for IPv4.
+    pub remote: [u32; 4],
+    /// The owner, without how it is known; [`Owner::UNKNOWN`] if the connections are not grouped by owner.
+    pub owner: Owner,
 }
 
-const _: () = assert!(size_of::<BucketKey>() == 32);
+const _: () = assert!(size_of::<BucketKey>() == 64);
 
 #[cfg(test)]
 mod tests {

@@ -343,6 +343,8 @@ pub struct Params {
     pub needs: u32,
     /// How to group the latency histograms, if any.
     pub latency_by: u32,
+    /// 1 to group the latency histograms by owner, too.
+    pub latency_owners: u32,
     /// The number of possible CPUs. It lets each ledger number connections without a shared counter.
     pub cpus: u32,
     /// Unread bytes at which the reader is woken.
@@ -374,6 +376,7 @@ impl Params {
     pub const COUNTS: Self = Self {
         needs: 0,
         latency_by: 0,
+        latency_owners: 0,
         cpus: 1,
         wake_bytes: 0,
         wake_mask: 0,

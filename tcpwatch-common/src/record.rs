@@ -6,7 +6,7 @@ use crate::evidence::Evidence;
 use crate::owner::Owner;
 
 /// Version of everything in this crate. The object contains it, and the loader refuses an object with another version.
-pub const ABI_VERSION: u32 = 8;
+pub const ABI_VERSION: u32 = 9;
 
 /// Address family of an IPv4 socket (`AF_INET`).
 pub const AF_INET: u8 = 2;

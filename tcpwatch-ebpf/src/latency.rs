@@ -5,9 +5,9 @@ use core::mem::MaybeUninit;
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use tcpwatch_common::Owner;
 use tcpwatch_common::histogram::{
-    ACCEPT, BY_ALL, BY_LPORT, BY_PROCESS, BY_REMOTE, BucketKey, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, UNKNOWN_BUCKET,
-    bucket, total,
+    ACCEPT, BY_ALL, BY_LPORT, BY_REMOTE, BucketKey, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, UNKNOWN_BUCKET, bucket, total,
 };
+use tcpwatch_common::owner::HOW_UNKNOWN;
 use tcpwatch_common::record::{DWELL_UNKNOWN, OPENED_ACTIVE, spent_index};
 
 use crate::counter::{Shared, inc};
@@ -106,26 +106,31 @@ fn key<'a>(
     match param!(PARAMS.latency_by) {
         BY_LPORT => {
             key.netns = netns;
-            key.number = lport;
-        }
-        BY_PROCESS => {
-            key.number = owner.pid;
-            // SAFETY: a name has the size of four words, and the alignment of an owner suffices.
-            words::copy(&mut key.name, unsafe { &*owner.comm.as_ptr().cast() });
+            key.lport = lport;
         }
         BY_REMOTE if param!(SOCK.known) != 0 => {
             key.netns = netns;
             key.family = sock::family(sk) as u32;
-            sock::write_remote(sk, &mut key.name);
+            sock::write_remote(sk, &mut key.remote);
         }
         _ => {}
     }
-    if param!(PARAMS.latency_by) != BY_ALL
+    if param!(PARAMS.latency_owners) != 0 {
+        words::copy(&mut key.owner, owner);
+        key.owner.how = HOW_UNKNOWN;
+    }
+    if has_groups()
         && let Some(&bank) = BANK.get(0)
     {
         key.bank = bank as u8;
     }
     key
+}
+
+/// Whether connections are counted in groups.
+#[inline(always)]
+fn has_groups() -> bool {
+    param!(PARAMS.latency_by) != BY_ALL || param!(PARAMS.latency_owners) != 0
 }
 
 /// Counts the time `ns` of `measure` in the group of `key`. If there are no groups, or the group has no room, counts it in the totals.
@@ -138,7 +143,7 @@ fn add(key: &mut BucketKey, measure: u32, ns: u64) {
     } as u32;
     key.measure = measure as u8;
     key.bucket = bucket as u16;
-    if param!(PARAMS.latency_by) != BY_ALL && count(key) {
+    if has_groups() && count(key) {
         return;
     }
     // SAFETY: the helper takes nothing and returns a number.

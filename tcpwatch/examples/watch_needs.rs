@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use tcpwatch::input::latency::LatencyBy;
+use tcpwatch::input::owner::OwnerBy;
 use tcpwatch::source::ebpf::object::EMBEDDED;
-use tcpwatch::source::ebpf::{Hook, Kernel, KernelNeeds, Request};
+use tcpwatch::source::ebpf::{Hook, Kernel, KernelNeeds, LatencyGroups, Request};
 use tcpwatch_common::Filter;
 use tokio::signal::ctrl_c;
 use tokio::time::sleep;
@@ -49,7 +50,7 @@ fn needs() -> Result<KernelNeeds> {
             "connections" => needs.connections = true,
             "openings" => needs.openings = true,
             "owners" => needs.owners = true,
-            "latency" => needs.latency = Some(LatencyBy::Process),
+            "latency" => needs.latency = Some(LatencyGroups::from(LatencyBy::Owner(OwnerBy::Process))),
             "stacks" => needs.stacks = true,
             _ => bail!("no need is named {name}; type transitions, connections, openings, owners, latency or stacks"),
         }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 use tcpwatch::input::needs::Needs;
+use tcpwatch::input::owner::OwnerBy;
 use tcpwatch::input::{Connection, EndCounts, Input, Record, Transition};
 use tcpwatch::model::filter::Filter;
 use tcpwatch::model::world::World;
@@ -81,7 +82,7 @@ impl Shown {
         let needs = Needs {
             transitions: true,
             connections: true,
-            churn: true,
+            churn: Some(OwnerBy::Process),
             ..Needs::default()
         };
         Self {

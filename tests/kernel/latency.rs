@@ -10,6 +10,7 @@ use tcpwatch::input::Input;
 use tcpwatch::input::latency::{LatencyBy, LatencyGroup, Measure, Measured};
 use tcpwatch::input::needs::Needs;
 use tcpwatch::input::netns_selector::NetnsSelector;
+use tcpwatch::input::owner::OwnerBy;
 use tcpwatch::model::filter::Filter;
 use tcpwatch::source::ebpf::{self, Choice};
 use tcpwatch::source::live::{Live, Options};
@@ -452,6 +453,7 @@ impl Read {
                 measure,
                 group,
                 histogram,
+                ..
             } in sample.measured
             {
                 *self.lengths.entry((measure, group == LatencyGroup::Other)).or_default() += histogram.total();
@@ -554,7 +556,7 @@ fn keys_that_were_read_make_room(hook: Hook) {
 fn readings_in_traffic_lose_nothing(hook: Hook) {
     let _turn = heavy::turn();
     in_netns(|_| {
-        for by in [LatencyBy::All, LatencyBy::Lport, LatencyBy::Process] {
+        for by in [LatencyBy::All, LatencyBy::Lport, LatencyBy::Owner(OwnerBy::Process)] {
             const COUNT: i64 = 4000;
             let mut live = watch(hook, by);
             let mut read = Read::default();

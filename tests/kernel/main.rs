@@ -14,6 +14,7 @@ mod bad_btf;
 mod bad_formats;
 mod bad_input;
 mod by_owner;
+mod by_pod;
 mod churn;
 mod counters;
 mod doctor;

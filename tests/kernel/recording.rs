@@ -32,12 +32,13 @@ use crate::support::{LOOPBACK, endings, heavy};
 const NOBODY: u32 = 65534;
 
 /// Every command that watches, with intervals of which some end while [`SECONDS`] pass.
-const COMMANDS: [&[&str]; 7] = [
+const COMMANDS: [&[&str]; 8] = [
     &["stat", "0.5"],
     &["trace"],
     &["life"],
     &["churn", "0.5"],
-    &["latency", "0.5", "--by", "process"],
+    &["churn", "0.5", "--by", "container"],
+    &["latency", "0.5", "--by", "pod"],
     &["leaks", "--watch", "0.5", "--older", "0.2", "--stacks"],
     &["leaks", "--older", "0.01"],
 ];

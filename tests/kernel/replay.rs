@@ -12,6 +12,7 @@ use tcpwatch::input::Input;
 use tcpwatch::input::latency::LatencyBy;
 use tcpwatch::input::needs::{Needs, StuckNeeds};
 use tcpwatch::input::netns_selector::NetnsSelector;
+use tcpwatch::input::owner::OwnerBy;
 use tcpwatch::model::filter::Filter;
 use tcpwatch::model::frame::Frame;
 use tcpwatch::model::leaks::{LeaksFrame, states};
@@ -31,7 +32,7 @@ const NOTHING: Needs = Needs {
     counts: false,
     transitions: false,
     connections: false,
-    churn: false,
+    churn: None,
     latency: None,
     stuck: None,
 };
@@ -51,9 +52,12 @@ fn needs() -> [Needs; 7] {
             connections: true,
             ..NOTHING
         },
-        Needs { churn: true, ..NOTHING },
         Needs {
-            latency: Some(LatencyBy::Process),
+            churn: Some(OwnerBy::Process),
+            ..NOTHING
+        },
+        Needs {
+            latency: Some(LatencyBy::Owner(OwnerBy::Process)),
             ..NOTHING
         },
         Needs {
@@ -183,7 +187,7 @@ fn each_command_with(
             (needs.transitions, any(|frame| !frame.transitions.rows.is_empty())),
             (needs.connections, any(|frame| !frame.connections.rows.is_empty())),
             (
-                needs.churn,
+                needs.churn.is_some(),
                 any(|frame| frame.churn.as_ref().is_some_and(|churn| churn.stat.seen > 0)),
             ),
             (

@@ -5,6 +5,7 @@ use clap::builder::PossibleValue;
 
 use crate::explain::lang::Lang;
 use crate::input::latency::LatencyBy;
+use crate::input::owner::OwnerBy;
 use crate::model::snapshot::GroupBy;
 use crate::view::Output;
 use crate::view::screen::Color;
@@ -31,11 +32,21 @@ impl ValueEnum for Lang {
 
 impl ValueEnum for LatencyBy {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Lport, Self::Remote, Self::Process]
+        &Self::KEYS
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         self.key().map(PossibleValue::new)
+    }
+}
+
+impl ValueEnum for OwnerBy {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.key()))
     }
 }
 

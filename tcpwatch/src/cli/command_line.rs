@@ -205,7 +205,7 @@ mod tests {
             let is_hidden = |option: &Arg| option.is_hide_set();
             let pid = command.get_arguments().find(|option| option.get_id() == "pid");
             let shows = pid.is_some_and(|option| !is_hidden(option));
-            let supported = ["trace", "life", "snapshot", "leaks"].contains(&command.get_name());
+            let supported = ["trace", "life", "churn", "latency", "snapshot", "leaks"].contains(&command.get_name());
             assert_eq!(shows, supported, "{}", command.get_name());
         }
     }

@@ -43,12 +43,12 @@ pub struct FilterArgs {
     /// TCP states, separated by commas
     #[arg(long, value_name = "STATES", value_delimiter = ',', value_parser = parse_state)]
     pub state: Vec<TcpState>,
-    /// Process that holds the socket (snapshot, leaks) or owns the connection (trace, life), by PID; accepts lists: 812,813.
+    /// Process that holds the socket (snapshot, leaks) or owns the connection (others), by PID; accepts lists: 812,813.
     /// One of them must exist
     #[arg(short, long, value_name = "PID", value_delimiter = ',')]
     pub pid: Vec<NonZeroU32>,
-    /// Process that holds the socket (snapshot, leaks) or owns the connection (trace, life), by name (its first 15
-    /// bytes). trace, life, leaks -d and leaks --watch wait for one, and exit with 1 if nothing matched
+    /// Process that holds the socket (snapshot, leaks) or owns the connection (others), by name (its first 15 bytes).
+    /// What watches waits for one, and exits with 1 if nothing matched
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub comm: Vec<String>,
     /// Cgroup of the process: a path or part of a path, a container ID or a pod UID; waited for like --comm
@@ -112,14 +112,14 @@ impl Support {
             },
             Self {
                 command: "churn",
-                owners: false,
+                owners: true,
                 states: StateSet::NONE,
                 meaning: "",
                 why: "it counts whole connections",
             },
             Self {
                 command: "latency",
-                owners: false,
+                owners: true,
                 states: all_but(&[TcpState::TimeWait, TcpState::Listen]),
                 meaning: "latency measures at the transitions from or to these states",
                 why: "no time is measured at a transition from or to it",

@@ -23,6 +23,7 @@ use filter::Support;
 use values::{ByteSize, Interval, parse_size, parse_speed};
 
 use crate::input::latency::LatencyBy;
+use crate::input::owner::OwnerBy;
 use crate::model::leaks;
 use crate::model::snapshot::GroupBy;
 use crate::view::Output;
@@ -309,6 +310,9 @@ pub struct ChurnArgs {
     /// How often to print
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
+    /// What stands for the processes: each process, or what several have in common
+    #[arg(long, value_enum, value_name = "KEY", default_value_t)]
+    pub by: OwnerBy,
     /// Show the N busiest openers with their destinations, and the N destinations whose ports run out first
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,

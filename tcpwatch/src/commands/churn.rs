@@ -17,7 +17,7 @@ const SECONDS: u64 = 10;
 /// What to run.
 pub(super) fn plan(args: &ChurnArgs) -> Plan {
     let needs = Needs {
-        churn: true,
+        churn: Some(args.by),
         ..Needs::default()
     };
     Plan {

@@ -15,6 +15,7 @@ use crate::detect::finding::Finding;
 use crate::engine::{self, Origin, Plan};
 use crate::input::latency::LatencyBy;
 use crate::input::needs::{Needs, StuckNeeds};
+use crate::input::owner::OwnerBy;
 use crate::model::format::{duration, thousands};
 use crate::model::frame::Frame;
 use crate::model::leaks;
@@ -68,7 +69,7 @@ fn needs(args: &RecordArgs) -> Needs {
         counts: wants(NeedArg::Counts),
         transitions: wants(NeedArg::Transitions),
         connections: wants(NeedArg::Connections),
-        churn: wants(NeedArg::Churn),
+        churn: wants(NeedArg::Churn).then(OwnerBy::default),
         latency: wants(NeedArg::Latency).then_some(args.by.unwrap_or(LatencyBy::All)),
         stuck: wants(NeedArg::Leaks).then_some(stuck),
     }

@@ -73,13 +73,15 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write) -> Result<Outcome> {
 fn redact_filter(cli: &mut Cli, recorded: &Filter) -> Result<()> {
     let Some(common) = cli.common_mut() else { return Ok(()) };
     let args = &mut common.filter;
-    let has_names = !args.comm.is_empty() || !args.cgroup.is_empty();
+    let names = [&args.comm, &args.cgroup, &args.container, &args.pod];
+    let has_names = names.into_iter().any(|names| !names.is_empty());
     ensure!(
         args.local.is_empty() && args.remote.is_empty() && (!has_names || args.to_filter().owner == recorded.owner),
-        "--redact takes no filter by address, name or cgroup; try --redact export, or without the filter"
+        "--redact takes no filter by address, name, cgroup, container or pod; try --redact export, or without the filter"
     );
-    args.comm.clear();
-    args.cgroup.clear();
+    for names in [&mut args.comm, &mut args.cgroup, &mut args.container, &mut args.pod] {
+        names.clear();
+    }
     Ok(())
 }
 
@@ -176,7 +178,8 @@ fn missing(has: Needs, wanted: Needs) -> Vec<String> {
         lacks(wanted.reads_counts(), has.reads_counts(), "counts"),
         lacks(wanted.transitions, has.transitions, "transitions"),
         lacks(wanted.connections, has.connections, "connections"),
-        lacks(wanted.churn, has.churn, "openers and ports"),
+        lacks(wanted.churn.is_some(), has.churn.is_some(), "openers and ports"),
+        lacks(wanted.groups_by_cgroup(), has.has_cgroups(), "cgroups of processes"),
         lacks(wanted.latency.is_some(), wanted.latency == has.latency, &latency),
         stuck.map(str::to_owned),
     ];

@@ -17,7 +17,7 @@ impl Detector for Burst {
         for burst in churn.bursts.iter().take(MOST) {
             let end_ns = burst.end_ns.unwrap_or(burst.start_ns);
             let length_ns = end_ns.saturating_sub(burst.start_ns);
-            let who = match burst.owner {
+            let who = match &burst.owner {
                 Some(opener) => format!("{opener} opened"),
                 None => "several together opened".into(),
             };
@@ -27,7 +27,7 @@ impl Detector for Burst {
                 duration(length_ns),
                 thousands(burst.peak_per_s)
             );
-            let peer = match burst.owner {
+            let peer = match &burst.owner {
                 Some(Opener::Peer { address, .. }) => Value::Text(address.to_string()),
                 _ => Value::Unknown,
             };
@@ -44,7 +44,7 @@ impl Detector for Burst {
                      before it"
                         .into(),
                 ],
-                owner: burst.owner.and_then(opener_owner),
+                owner: burst.owner.as_ref().and_then(opener_owner),
                 // A burst alone hurts nobody. `accept_queue_overflow` reports the packets that found a queue full.
                 ..Finding::new(FindingKind::Burst, Severity::Info, title)
             });
@@ -72,7 +72,7 @@ mod tests {
             owner,
         };
         ChurnFrame {
-            bursts: vec![burst],
+            bursts: vec![burst.clone()],
             going: Some(burst),
             to_unix_ns: 0,
             ..nobody(counted(&[(Counter::ListenOverflows, overflows)]))
@@ -85,7 +85,7 @@ mod tests {
             pid: std::num::NonZeroU32::new(901),
             comm: Comm::new(b"php\x1bfpm"),
         };
-        let churn = frame(Some(Opener::Here(Some(process))), 0);
+        let churn = frame(Some(Opener::from(process)), 0);
         let finding = one(found(&mut Burst, &Frame::from(&churn)));
         assert_eq!(
             finding.title,
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn findings_are_bounded() {
         let mut churn = frame(None, 0);
-        churn.bursts = vec![churn.bursts[0]; 100];
+        churn.bursts = vec![churn.bursts[0].clone(); 100];
         assert_eq!(found(&mut Burst, &Frame::from(&churn)).len(), MOST);
     }
 }

@@ -7,6 +7,7 @@ use super::{Detector, Frame, MOST, opener_owner, rate, share, within};
 use crate::explain::kind::FindingKind;
 use crate::model::churn::{ChurnFrame, Destination, Opener, Tally};
 use crate::model::format::{duration, per_second, thousands, two_digits};
+use crate::model::owner_group::OwnerGroup;
 use crate::model::real;
 
 /// Connections a second of one opener that are worth reporting: in the minute that TIME_WAIT lasts they are 600 sockets.
@@ -43,16 +44,18 @@ impl Detector for ChurnDetector {
                 continue;
             };
             let per_s = rate(tally.opened, &churn.stat);
-            let is_found = self.found.holds((Severity::Info, route.opener, destination), |slack| {
-                slack.reaches(per_s, BUSY_PER_S)
-                    && slack.reaches(share(tally.opened, all), SHARE)
-                    && is_short(tally, slack)
-            });
+            let is_found = self
+                .found
+                .holds((Severity::Info, route.opener.clone(), destination), |slack| {
+                    slack.reaches(per_s, BUSY_PER_S)
+                        && slack.reaches(share(tally.opened, all), SHARE)
+                        && is_short(tally, slack)
+                });
             // There is nothing to do for an opener that is not known.
             if route.opener == Opener::Here(None) || !is_found || findings.len() - before >= MOST {
                 continue;
             }
-            let key = (Severity::Warning, route.opener, destination);
+            let key = (Severity::Warning, route.opener.clone(), destination);
             let hurts = self.found.holds(key, |slack| slack.reaches(per_s, HURTS_PER_S));
             let severity = if hurts { Severity::Warning } else { Severity::Info };
             let longest = tally.lifetime.quantile(0.9);
@@ -76,14 +79,14 @@ impl Detector for ChurnDetector {
             let port = u64::from(destination.port);
             let mut advice = Vec::new();
             let mut owner = None;
-            match route.opener {
-                Opener::Here(_) | Opener::Named(_) => {
+            match &route.opener {
+                Opener::Here(_) => {
                     evidence.extend([("remote", address.into()), ("rport", port.into())]);
                     advice.push(format!(
                         "let {} use persistent connections or a pool for {destination}",
                         route.opener
                     ));
-                    owner = opener_owner(route.opener);
+                    owner = opener_owner(&route.opener);
                 }
                 Opener::Peer { address: peer, .. } => {
                     evidence.extend([
@@ -91,11 +94,13 @@ impl Detector for ChurnDetector {
                         ("local", address.into()),
                         ("lport", port.into()),
                     ]);
-                    let server = tally
-                        .served
-                        .comm()
-                        .or(tally.served.listener().map(|process| process.comm));
-                    let server = server.map_or_else(|| "the server".into(), |comm| comm.to_string());
+                    let by = &tally.served;
+                    let server = match (by.comm(), by.one().or(by.listener())) {
+                        (Some(comm), _) => comm.to_string(),
+                        (None, Some(OwnerGroup::Process(process))) => process.comm.to_string(),
+                        (None, Some(group)) => group.to_string(),
+                        (None, None) => "the server".into(),
+                    };
                     advice.push(format!(
                         "turn keep-alive on, in the client at {peer} and in {server} here at {destination}"
                     ));
@@ -173,10 +178,10 @@ mod tests {
     }
 
     fn app() -> Opener {
-        Opener::Here(Some(Process {
+        Opener::from(Process {
             pid: NonZeroU32::new(901),
             comm: Comm::new(b"php-fpm"),
-        }))
+        })
     }
 
     fn inspect(detector: &mut ChurnDetector, routes: Vec<Route>) -> Vec<Finding> {

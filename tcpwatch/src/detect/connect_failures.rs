@@ -76,14 +76,14 @@ impl Connects {
 
 impl ConnectFailures {
     /// How bad the failures of `connects` are; `None` where there are few.
-    fn severity(&mut self, whose: Subject, connects: &Connects) -> Option<Severity> {
-        let is_found = self.found.holds((Severity::Warning, whose), |slack| {
+    fn severity(&mut self, whose: &Subject, connects: &Connects) -> Option<Severity> {
+        let is_found = self.found.holds((Severity::Warning, whose.clone()), |slack| {
             slack.reaches(real(connects.failures()), FEWEST) && slack.reaches(connects.share(), SHARE)
         });
         if !is_found {
             return None;
         }
-        let is_critical = self.found.holds((Severity::Critical, whose), |slack| {
+        let is_critical = self.found.holds((Severity::Critical, whose.clone()), |slack| {
             slack.reaches(connects.share(), CRITICAL)
         });
         Some(Severity::critical_if(is_critical))
@@ -105,10 +105,10 @@ impl Detector for ConnectFailures {
                 if matches!(route.opener, Opener::Peer { .. }) {
                     continue;
                 }
-                let whose = route.destination.map(|to| (route.opener, to));
-                match whose.and_then(|_| self.severity(whose, &connects)) {
+                let whose = route.destination.map(|to| (route.opener.clone(), to));
+                match whose.as_ref().and_then(|_| self.severity(&whose, &connects)) {
                     Some(severity) if findings.len() - before < MOST => {
-                        findings.push(finding(stat, &connects, severity, whose));
+                        findings.push(finding(stat, &connects, severity, whose.as_ref()));
                     }
                     _ => {
                         rest.opened = rest.opened.saturating_add(connects.opened);
@@ -123,14 +123,19 @@ impl Detector for ConnectFailures {
             let failed = rest.failed.total().saturating_add(stat.ends.get(Ending::NoPort));
             rest.opened = stat.opened_active().saturating_sub(failed);
         }
-        if let Some(severity) = self.severity(None, &rest) {
+        if let Some(severity) = self.severity(&None, &rest) {
             findings.push(finding(stat, &rest, severity, None));
         }
     }
 }
 
 /// The finding on `connects` of one opener to one destination, or of all others together.
-fn finding(stat: &StatFrame, connects: &Connects, severity: Severity, whose: Subject) -> Finding {
+fn finding(
+    stat: &StatFrame,
+    connects: &Connects,
+    severity: Severity,
+    whose: Option<&(Opener, Destination)>,
+) -> Finding {
     let (failures, tried) = (connects.failures(), connects.tried());
     let failed_so = |ending| connects.failed.get(ending);
     let noun = match whose {
@@ -165,7 +170,7 @@ fn finding(stat: &StatFrame, connects: &Connects, severity: Severity, whose: Sub
     }
     Finding {
         evidence,
-        advice: advice(connects, whose.map(|(_, to)| to)),
+        advice: advice(connects, whose.map(|&(_, to)| to)),
         owner: whose.and_then(|(opener, _)| opener_owner(opener)),
         ..Finding::new(FindingKind::ConnectFailures, severity, title)
     }
@@ -227,10 +232,10 @@ mod tests {
             tally.failed.add(ending, count);
         }
         Route {
-            opener: Opener::Here(Some(Process {
+            opener: Opener::from(Process {
                 pid: NonZeroU32::new(7),
                 comm: Comm::new(b"app"),
-            })),
+            }),
             destination: Some(Destination {
                 netns: None,
                 address: Address::new("10.0.0.9".parse().unwrap(), 0),

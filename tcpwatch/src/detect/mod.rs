@@ -100,8 +100,8 @@ fn percent(share: f64) -> String {
     format!("{:.0} %", 100.0 * share)
 }
 
-/// The process of `opener` as the owner of its connections; `None` for a peer.
-fn opener_owner(opener: Opener) -> Option<Owner> {
+/// The process of `opener` as the owner of its connections; `None` for a peer, and for a group of processes with several names.
+fn opener_owner(opener: &Opener) -> Option<Owner> {
     opener
         .process()
         .map(|process| Owner::from_process(process, How::Connect))
@@ -265,7 +265,7 @@ pub(crate) mod tests {
             };
             let address = Ipv4Addr::LOCALHOST.into();
             let openers = [
-                Opener::Here(Some(process)),
+                Opener::from(process),
                 Opener::Here(None),
                 Opener::Peer { address, netns: None },
             ];
@@ -274,7 +274,7 @@ pub(crate) mod tests {
                 end_ns: Some(any()),
                 opened: any(),
                 peak_per_s: any(),
-                owner: Some(openers[0]),
+                owner: Some(openers[0].clone()),
             };
             let row = Row {
                 ends: Ends {
@@ -294,7 +294,7 @@ pub(crate) mod tests {
             };
             let churn = ChurnFrame {
                 lost: any(),
-                by_name: openers.iter().map(|&who| route(who, &mut any)).collect(),
+                by_name: openers.iter().map(|who| route(who.clone(), &mut any)).collect(),
                 bursts: vec![burst],
                 ports: Some(vec![row]),
                 dropping: vec![dropping.clone(), dropping],

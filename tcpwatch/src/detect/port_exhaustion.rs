@@ -252,7 +252,7 @@ fn culprit(churn: &ChurnFrame, ends: &Ends) -> Option<Owner> {
         if is_there {
             // Routes come the busiest first.
             let tried = route.tally.opened.saturating_add(route.tally.failed.total());
-            most = most.or(Some((route.opener, tried)));
+            most = most.or(Some((&route.opener, tried)));
             all += real(tried);
         }
     }
@@ -295,6 +295,7 @@ mod tests {
     use crate::input::ports::settings::Settings;
     use crate::input::ports::walk::Walk;
     use crate::input::{Opened, PortsSample, Transition};
+    use crate::model::cgroups::CgroupPaths;
     use crate::model::churn::tests::{event, waiting};
     use crate::model::churn::{Churn, Destination, Route, Tally};
 
@@ -330,7 +331,7 @@ mod tests {
             })
         };
         churn.walked(sample(0, Walk::default()));
-        churn.opened(&event);
+        churn.opened(&event, &CgroupPaths::default());
         churn.walked(sample(1_000_000_000, walk));
         let mut frame = churn.frame(quiet(), 0, 1_000_000_000, 0);
         if failed > 0 {
@@ -415,10 +416,10 @@ mod tests {
         };
         tally.failed.add(Ending::NoPort, failed);
         Route {
-            opener: Opener::Here(Some(Process {
+            opener: Opener::from(Process {
                 pid: std::num::NonZeroU32::new(7),
                 comm: Comm::new(b"app"),
-            })),
+            }),
             destination: Some(Destination {
                 netns: None,
                 address: to.remote,

@@ -231,7 +231,7 @@ fn needs_table(needs: Needs, table: Table) -> bool {
         Table::Transitions | Table::Connections | Table::Amendments | Table::Losses => needs.records(),
         Table::Owners | Table::Cgroups => needs.owners(),
         Table::Ledgers | Table::Sockets | Table::Host => needs.reads_counts(),
-        Table::Ports | Table::Listeners => needs.churn,
+        Table::Ports | Table::Listeners => needs.churn.is_some(),
         Table::Latencies => needs.latency.is_some(),
         Table::ScanStarts | Table::Scans => needs.stuck.is_some(),
     }

@@ -15,7 +15,7 @@ use crate::view::View;
 
 /// Passes inputs to the model, and its frames to the view.
 pub(super) struct Sink<'a, O> {
-    /// Leaves out what is not recorded, in a run with a filter.
+    /// Leaves out what is neither recorded nor shown, in a run with a filter.
     filter: Option<InputFilter>,
     world: World,
     detectors: Vec<Box<dyn Detector>>,
@@ -81,10 +81,13 @@ impl<'a, O: Print> Sink<'a, O> {
         out: O,
         observe: &'a mut dyn FnMut(&Input) -> Result<()>,
     ) -> Self {
+        let filter = &plan.options.filter;
         // What a recording leaves out, the run does not show either, so that both show the same.
-        let is_filtered = plan.record.is_some() && !plan.options.filter.is_any_socket();
+        let is_filtered = plan.record.is_some() && !filter.is_any_socket()
+            || (plan.needs.churn.is_some() || plan.needs.latency.is_some()) && !filter.owner.is_any()
+            || plan.needs.groups_by_cgroup();
         Self {
-            filter: is_filtered.then(|| InputFilter::new(plan.options.filter.clone(), plan.needs)),
+            filter: is_filtered.then(|| InputFilter::new(filter.clone(), plan.needs)),
             world: World::new(plan.shows, plan.options.filter.clone()),
             detectors: detect::all(),
             view,

@@ -1,12 +1,11 @@
 //! Times measured by the kernel side.
 
-use std::fmt;
 use std::num::NonZeroU32;
 
 use tcpwatch_common::TcpState;
 
 use super::histogram::Histogram;
-use super::owner::Process;
+use super::owner::{Owner, OwnerBy};
 use super::socket::Address;
 
 /// How to group the histograms.
@@ -19,11 +18,22 @@ pub enum LatencyBy {
     Lport,
     /// Remote address.
     Remote,
-    /// Owner.
-    Process,
+    /// Owner, or what stands for it.
+    Owner(OwnerBy),
 }
 
 impl LatencyBy {
+    /// All but [`Self::All`].
+    pub const KEYS: [Self; 7] = [
+        Self::Lport,
+        Self::Remote,
+        Self::Owner(OwnerBy::Process),
+        Self::Owner(OwnerBy::Comm),
+        Self::Owner(OwnerBy::Cgroup),
+        Self::Owner(OwnerBy::Container),
+        Self::Owner(OwnerBy::Pod),
+    ];
+
     /// The name after `--by` and in machine output; `None` for all connections together.
     #[must_use]
     pub const fn key(self) -> Option<&'static str> {
@@ -31,7 +41,7 @@ impl LatencyBy {
             Self::All => None,
             Self::Lport => Some("lport"),
             Self::Remote => Some("remote"),
-            Self::Process => Some("process"),
+            Self::Owner(by) => Some(by.key()),
         }
     }
 }
@@ -74,7 +84,7 @@ impl Measure {
     }
 }
 
-/// A group of connections.
+/// The connections that the kernel side counts together, whoever owns them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LatencyGroup {
     /// All connections.
@@ -93,9 +103,7 @@ pub enum LatencyGroup {
         /// Inode number of the namespace.
         netns: Option<NonZeroU32>,
     },
-    /// Connections of this process.
-    Process(Process),
-    /// Connections with an unknown port, peer or owner.
+    /// Connections with an unknown port or peer.
     Unknown,
     /// Connections of groups without room in the table.
     Other,
@@ -107,21 +115,7 @@ impl LatencyGroup {
     pub const fn netns(self) -> Option<NonZeroU32> {
         match self {
             Self::Lport { netns, .. } | Self::Remote { netns, .. } => netns,
-            Self::All | Self::Process(_) | Self::Unknown | Self::Other => None,
-        }
-    }
-}
-
-impl fmt::Display for LatencyGroup {
-    /// For text and CSV output, without the network namespace.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::All => f.write_str("all"),
-            Self::Lport { port, .. } => port.fmt(f),
-            Self::Remote { address, .. } => address.fmt(f),
-            Self::Process(process) => process.fmt(f),
-            Self::Unknown => f.write_str("?"),
-            Self::Other => f.write_str("other"),
+            Self::All | Self::Unknown | Self::Other => None,
         }
     }
 }
@@ -133,6 +127,8 @@ pub struct Measured {
     pub measure: Measure,
     /// A group of connections.
     pub group: LatencyGroup,
+    /// The owner of its connections; `None` if it is unknown, or was not asked for.
+    pub owner: Option<Owner>,
     /// The times.
     pub histogram: Histogram,
 }
@@ -155,7 +151,8 @@ pub struct LatencySample {
     pub measured: Vec<Measured>,
     /// Retransmitted segments since the start.
     pub retransmits: Retransmits,
-    /// Waits for `accept()` since the start that were not measured, because there was no room for the time of their start.
+    /// Times since the start that no histogram has: there was no room for the start of a wait for `accept()`, or for the owner that a
+    /// filter asks for.
     pub unmeasured: u64,
     /// Runs of the BPF programs since the start that the kernel skipped; `None` if it does not count them.
     pub missed: Option<u64>,

@@ -5,10 +5,10 @@ use std::ops::BitOr;
 use tcpwatch_common::StateSet;
 
 use super::latency::LatencyBy;
+use super::owner::OwnerBy;
 
 /// The needs of one or more views. Needs add up (`|`): one process can have all of them at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "the needs are independent switches")]
 pub struct Needs {
     /// Connections in each state, their rates, and the host's counters.
     pub counts: bool,
@@ -16,8 +16,8 @@ pub struct Needs {
     pub transitions: bool,
     /// Every finished connection.
     pub connections: bool,
-    /// The processes that open connections, the ephemeral ports, drops of listeners, and `counts`.
-    pub churn: bool,
+    /// The processes that open connections, in these groups; the ephemeral ports, drops of listeners, and `counts`.
+    pub churn: Option<OwnerBy>,
     /// Latency histograms with this grouping.
     pub latency: Option<LatencyBy>,
     /// Stuck sockets: sockets in transient states.
@@ -51,13 +51,13 @@ impl BitOr for StuckNeeds {
 impl BitOr for Needs {
     type Output = Self;
 
-    /// The union. If both have a latency grouping, the first wins.
+    /// The union. If both have a grouping, the first wins.
     fn bitor(self, other: Self) -> Self {
         Self {
             counts: self.counts | other.counts,
             transitions: self.transitions | other.transitions,
             connections: self.connections | other.connections,
-            churn: self.churn | other.churn,
+            churn: self.churn.or(other.churn),
             latency: self.latency.or(other.latency),
             stuck: match (self.stuck, other.stuck) {
                 (Some(one), Some(other)) => Some(one | other),
@@ -73,16 +73,35 @@ impl Needs {
     pub fn covers(self, other: Self) -> bool {
         let counted = |needs: Self| Self {
             counts: needs.reads_counts(),
+            // Its records name the processes, whatever these are grouped by.
+            churn: needs.churn.map(|_| OwnerBy::default()),
             ..needs
         };
+        let has_cgroups = self.has_cgroups() || !other.groups_by_cgroup();
         let (all, other) = (counted(self), counted(other));
-        all | other == all && (other.latency.is_none() || other.latency == all.latency)
+        has_cgroups && all | other == all && (other.latency.is_none() || other.latency == all.latency)
+    }
+
+    /// Whether the cgroups of the processes that own connections are read.
+    #[must_use]
+    pub fn has_cgroups(self) -> bool {
+        self.rows() || self.groups_by_cgroup()
+    }
+
+    /// Whether a view groups processes by their cgroups.
+    #[must_use]
+    pub fn groups_by_cgroup(self) -> bool {
+        let latency = match self.latency {
+            Some(LatencyBy::Owner(by)) => Some(by),
+            _ => None,
+        };
+        self.churn.into_iter().chain(latency).any(OwnerBy::needs_cgroup)
     }
 
     /// Whether the ring buffer of records is read.
     #[must_use]
     pub const fn records(self) -> bool {
-        self.rows() || self.churn || self.stuck.is_some()
+        self.rows() || self.churn.is_some() || self.stuck.is_some()
     }
 
     /// Whether single transitions or connections are shown, with their owners.
@@ -119,13 +138,13 @@ impl Needs {
     /// Whether the host's counts are read at the end of each interval.
     #[must_use]
     pub const fn reads_counts(self) -> bool {
-        self.counts || self.churn
+        self.counts || self.churn.is_some()
     }
 
     /// Whether the kernel side must know the owners of the sockets that already listen.
     #[must_use]
     pub const fn seeds_listeners(self) -> bool {
-        self.rows() || self.churn || self.latency.is_some()
+        self.rows() || self.churn.is_some() || self.latency.is_some()
     }
 
     /// Whether the owners of connections are needed.
@@ -165,7 +184,7 @@ mod tests {
     #[test]
     fn what_was_read_for_more_is_enough_for_less() {
         let churn = Needs {
-            churn: true,
+            churn: Some(OwnerBy::Process),
             ..Needs::default()
         };
         let counts = Needs {

@@ -154,6 +154,45 @@ impl Serialize for Comm {
     }
 }
 
+/// What stands for the processes in groups of connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OwnerBy {
+    /// Each process.
+    #[default]
+    Process,
+    /// All processes of a name.
+    Comm,
+    /// All processes of a cgroup.
+    Cgroup,
+    /// All processes of a container.
+    Container,
+    /// All processes of a Kubernetes pod.
+    Pod,
+}
+
+impl OwnerBy {
+    /// All.
+    pub const ALL: [Self; 5] = [Self::Process, Self::Comm, Self::Cgroup, Self::Container, Self::Pod];
+
+    /// The name after `--by` and in machine output.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Comm => "comm",
+            Self::Cgroup => "cgroup",
+            Self::Container => "container",
+            Self::Pod => "pod",
+        }
+    }
+
+    /// Whether the cgroup of a process decides in which group it is.
+    #[must_use]
+    pub const fn needs_cgroup(self) -> bool {
+        matches!(self, Self::Cgroup | Self::Container | Self::Pod)
+    }
+}
+
 /// The process that owns a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Owner {

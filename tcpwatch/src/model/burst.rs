@@ -34,7 +34,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 type Seconds = TimeBuckets<SECOND_NS, KEPT>;
 
 /// Many connections, opened in a short while.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Burst<K> {
     /// When it began: monotonic, ns, a whole second.
     pub start_ns: u64,
@@ -68,10 +68,10 @@ pub struct BurstTracker<K> {
 }
 
 /// Owners that can be grouped.
-pub trait Grouped: Copy + Ord + Hash {
+pub trait Grouped: Clone + Ord + Hash {
     /// The group of the owner, as an owner itself.
     #[must_use]
-    fn group(self) -> Self;
+    fn group(&self) -> Self;
 }
 
 impl<K: Grouped> BurstTracker<K> {
@@ -100,8 +100,8 @@ impl<K: Grouped> BurstTracker<K> {
     /// `owner` opened a connection.
     pub fn opened(&mut self, owner: K, monotonic_ns: u64) {
         self.opened.add(monotonic_ns);
-        self.owners.add(owner, monotonic_ns);
         self.groups.add(owner.group(), monotonic_ns);
+        self.owners.add(owner, monotonic_ns);
     }
 
     /// Judges the seconds that have been over for one at `monotonic_ns`; the bursts that ended, each once.
@@ -198,14 +198,14 @@ mod tests {
 
     /// From 1000 on those of one thousand are alike.
     impl Grouped for u32 {
-        fn group(self) -> Self {
-            if self < 1000 { self } else { self / 1000 * 1000 }
+        fn group(&self) -> Self {
+            if *self < 1000 { *self } else { self / 1000 * 1000 }
         }
     }
 
     impl Grouped for u64 {
-        fn group(self) -> Self {
-            self
+        fn group(&self) -> Self {
+            *self
         }
     }
 
@@ -266,7 +266,7 @@ mod tests {
                 }
                 let (bursts, _) = openings.watch(100, tick);
                 assert_eq!(bursts.len(), 1, "{length} s: {bursts:?}");
-                let burst = bursts[0];
+                let burst = &bursts[0];
                 // At its ends a second may have fewer than a hundred.
                 assert!((2800..=3030).contains(&burst.opened), "{length} s: {burst:?}");
                 assert_eq!(burst.owner, Some(7));

@@ -17,26 +17,33 @@ use routes::Routes;
 use served::Served;
 
 use super::burst::{Burst, BurstTracker, Grouped};
+use super::cgroups::CgroupPaths;
 use super::ending::{Ending, EndingCounts};
 use super::filter::Filter;
+use super::owner_group::OwnerGroup;
 use super::ports::row::Row;
 use super::ports::table::PortUse;
+use super::recent::Recent;
 use super::stat::StatFrame;
 use crate::input::histogram::Histogram;
 use crate::input::listener::Listener;
-use crate::input::owner::{Comm, Process};
+use crate::input::owner::{Owner, OwnerBy, Process};
 use crate::input::ports::ends::Port;
 use crate::input::ports::settings::Settings;
-use crate::input::socket::{Address, Family};
+use crate::input::socket::Address;
 use crate::input::{Connection, Opened, PortsSample, Traffic, Transition};
 
+/// Connections opened here whose other end may still be established here, at least: that takes a moment.
+const OPENED_HERE: usize = 8192;
+
+/// The two ends of a connection, as the side that opened it has them: its own, and the other.
+type Ends = ((IpAddr, Option<NonZeroU16>), (IpAddr, Option<NonZeroU16>));
+
 /// The opener of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Opener {
-    /// A process here; `None` if it is unknown.
-    Here(Option<Process>),
-    /// Several processes here that have this name.
-    Named(Comm),
+    /// A process here, or a group of processes; `None` if it is unknown.
+    Here(Option<OwnerGroup>),
     /// A peer elsewhere.
     Peer {
         /// Its address.
@@ -47,32 +54,43 @@ pub enum Opener {
 }
 
 impl Opener {
-    /// The process here, without a PID if there are several; `None` if it is unknown, or if the opener is a peer.
+    /// The process here, or the group of processes; `None` if it is unknown, or if the opener is a peer.
     #[must_use]
-    pub const fn process(self) -> Option<Process> {
+    pub const fn group(&self) -> Option<&OwnerGroup> {
         match self {
-            Self::Here(process) => process,
-            Self::Named(comm) => Some(Process { pid: None, comm }),
+            Self::Here(group) => group.as_ref(),
             Self::Peer { .. } => None,
         }
     }
 
+    /// The process here, without a PID if there are several of its name; `None` if it is unknown, or if the opener is none.
+    #[must_use]
+    pub fn process(&self) -> Option<Process> {
+        self.group().and_then(OwnerGroup::process)
+    }
+
     /// Inode number of the network namespace that a peer connects to; `None` if unknown, and for processes here.
     #[must_use]
-    pub const fn netns(self) -> Option<NonZeroU32> {
+    pub const fn netns(&self) -> Option<NonZeroU32> {
         match self {
-            Self::Here(_) | Self::Named(_) => None,
-            Self::Peer { netns, .. } => netns,
+            Self::Here(_) => None,
+            Self::Peer { netns, .. } => *netns,
         }
+    }
+}
+
+impl From<Process> for Opener {
+    fn from(process: Process) -> Self {
+        Self::Here(Some(process.into()))
     }
 }
 
 impl Grouped for Opener {
     /// All processes of its name.
-    fn group(self) -> Self {
+    fn group(&self) -> Self {
         match self {
-            Self::Here(Some(process)) => Self::Named(process.comm),
-            other => other,
+            Self::Here(group) => Self::Here(group.as_ref().map(OwnerGroup::by_name)),
+            peer @ Self::Peer { .. } => peer.clone(),
         }
     }
 }
@@ -92,9 +110,8 @@ impl fmt::Display for Opener {
     /// `nginx[812]`, `nginx[*]`, `10.0.3.17`, or `?`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Here(Some(process)) => process.fmt(f),
+            Self::Here(Some(group)) => group.fmt(f),
             Self::Here(None) => f.write_str("?"),
-            Self::Named(comm) => write!(f, "{comm}[*]"),
             Self::Peer { address, .. } => address.fmt(f),
         }
     }
@@ -178,7 +195,9 @@ pub struct Route {
 pub struct ChurnFrame {
     /// The host's own numbers of the interval.
     pub stat: StatFrame,
-    /// Whether a filter selects connections. The kernel counts entries and exits of TIME_WAIT for all connections together, so the numbers
+    /// What stands for the processes.
+    pub by: OwnerBy,
+    /// Whether a filter selects connections by their ends. The kernel counts entries and exits of TIME_WAIT for all connections together, so the numbers
     /// of the selected ones are unknown.
     pub is_filtered: bool,
     /// The openers and destinations, the busiest first.
@@ -219,8 +238,11 @@ struct WalkedPorts {
 /// Counts connections as they open and end, and gives a frame for each interval.
 #[derive(Debug)]
 pub struct Churn {
-    /// The filter that the connections passed.
-    filter: Filter,
+    /// Whether the connections passed a filter on their ends.
+    is_filtered: bool,
+    by: OwnerBy,
+    /// The ends of connections that were opened here lately: a peer's opening between the same ends is theirs.
+    opened_here: Recent<Ends>,
     routes: Routes,
     /// The end of the interval that is over, and its routes, until all of its records are known.
     over: Option<(u64, Routes)>,
@@ -237,14 +259,16 @@ impl Churn {
     /// Nothing known yet, from `monotonic_ns` on. All connections are counted.
     #[must_use]
     pub fn new(monotonic_ns: u64) -> Self {
-        Self::filtered(Filter::default(), monotonic_ns)
+        Self::filtered(&Filter::default(), OwnerBy::default(), monotonic_ns)
     }
 
-    /// The same where only the connections come that pass `filter`.
+    /// The same where only the connections come that pass `filter`, and processes are grouped `by` what they have in common.
     #[must_use]
-    pub fn filtered(filter: Filter, monotonic_ns: u64) -> Self {
+    pub fn filtered(filter: &Filter, by: OwnerBy, monotonic_ns: u64) -> Self {
         Self {
-            filter,
+            is_filtered: !filter.of_sockets().is_any_socket(),
+            by,
+            opened_here: Recent::new(OPENED_HERE),
             routes: Routes::default(),
             over: None,
             bursts: BurstTracker::new(monotonic_ns),
@@ -254,20 +278,21 @@ impl Churn {
         }
     }
 
-    /// A connection was established.
-    pub fn opened(&mut self, event: &Transition) {
-        if event.to != TcpState::Established {
+    /// A connection was established. `cgroups` has the cgroup of its owner, if that decides its group.
+    pub(crate) fn opened(&mut self, event: &Transition, cgroups: &CgroupPaths) {
+        if event.to != TcpState::Established || self.is_counted_at_other_end(event) {
             return;
         }
-        let Some((opener, destination)) = route(event).filter(|_| !self.is_counted_by_local_opener(event)) else {
+        let group = self.group(event.owner, cgroups);
+        let Some((opener, destination)) = route(event, group.as_ref()) else {
             return;
         };
         let tally = self
             .routes_at(event.monotonic_ns)
-            .active(opener, destination, event.monotonic_ns);
+            .active(opener.clone(), destination, event.monotonic_ns);
         tally.opened += 1;
         if matches!(opener, Opener::Peer { .. }) {
-            tally.served.opened(event.owner.map(Process::from));
+            tally.served.opened(group);
         }
         self.bursts.opened(opener, event.monotonic_ns);
         if let Some((ports, port)) = self.ports_of(event) {
@@ -275,12 +300,14 @@ impl Churn {
         }
     }
 
-    /// A connection ended, with this ending.
-    pub fn ended(&mut self, life: &Connection, ending: Ending) {
+    /// A connection ended, with this ending. `cgroups` has the cgroup of its owner, if that decides its group.
+    pub(crate) fn ended(&mut self, life: &Connection, ending: Ending, cgroups: &CgroupPaths) {
         let last = &life.last;
-        let Some((opener, destination)) = route(last) else {
+        let group = self.group(last.owner, cgroups);
+        let Some((opener, destination)) = route(last, group.as_ref()) else {
             return;
         };
+        let is_served = matches!(opener, Opener::Peer { .. });
         let connecting = last.from == TcpState::SynSent;
         let timewait = ending.timewait().is_some();
         let lifetime = life.lifetime_ns();
@@ -288,8 +315,8 @@ impl Churn {
             .routes_at(last.monotonic_ns)
             .active(opener, destination, last.monotonic_ns);
         tally.time_wait += u64::from(timewait);
-        if matches!(opener, Opener::Peer { .. }) {
-            tally.served.ended(last.owner.map(Process::from), timewait);
+        if is_served {
+            tally.served.ended(group, timewait);
         }
         match lifetime {
             _ if connecting => tally.failed.add(ending, 1),
@@ -340,20 +367,25 @@ impl Churn {
         ports.in_use.walk(sample.walk, sample.monotonic_ns);
     }
 
-    /// Whether the opening is counted at the other end of the connection: that end is on this host too, and passes the filter.
+    /// What stands for `owner`, if that is known.
+    fn group(&self, owner: Option<Owner>, cgroups: &CgroupPaths) -> Option<OwnerGroup> {
+        owner.and_then(|owner| OwnerGroup::new(&owner, self.by, cgroups))
+    }
+
+    /// Whether the opening is counted at the other end of the connection: it is on this host, and was established before this end.
     ///
-    /// A connection from an address of this host to another one is not recognized, and counted at both ends. Endings are counted at each
-    /// end, for each may have a TIME_WAIT of its own.
-    fn is_counted_by_local_opener(&self, event: &Transition) -> bool {
-        let [local, remote] = [event.local, event.remote].map(|address| address.ip.to_canonical());
-        // A client of a socket for both families has an IPv4 socket.
-        let family = if remote.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
-        let port = |port: Option<NonZeroU16>| port.map_or(0, NonZeroU16::get);
-        event.opened == Some(Opened::Passive)
-            && (remote.is_loopback() || event.remote == event.local)
-            && self
-                .filter
-                .matches_ends(family, (remote, port(event.rport)), (local, port(event.lport)))
+    /// Endings are counted at each end, for each may have a TIME_WAIT of its own.
+    fn is_counted_at_other_end(&mut self, event: &Transition) -> bool {
+        let [local, remote] = [(event.local, event.lport), (event.remote, event.rport)];
+        let end = |(address, port): (Address, Option<NonZeroU16>)| (address.ip.to_canonical(), port);
+        match event.opened {
+            Some(Opened::Active) => {
+                self.opened_here.insert((end(local), end(remote)));
+                false
+            }
+            Some(Opened::Passive) => self.opened_here.remove(&(end(remote), end(local))),
+            None => false,
+        }
     }
 
     /// The port that the connection of `event` uses, and the ports that it is one of; `None` if these are not walked.
@@ -398,7 +430,8 @@ impl Churn {
         let ports = self.ports.as_ref().map(|ports| &ports.in_use);
         ChurnFrame {
             stat,
-            is_filtered: !self.filter.is_any_socket(),
+            by: self.by,
+            is_filtered: self.is_filtered,
             by_name: Vec::new(),
             routes: Vec::new(),
             bursts: std::mem::take(&mut self.ended_bursts),
@@ -468,20 +501,19 @@ fn busiest_first(a: &Route, b: &Route) -> Ordering {
     let sum_last = is_sum(a).cmp(&is_sum(b));
     sum_last
         .then(by_weight)
-        .then_with(|| (a.opener, a.destination).cmp(&(b.opener, b.destination)))
+        .then_with(|| (&a.opener, a.destination).cmp(&(&b.opener, b.destination)))
 }
 
-/// The opener and destination of the connection of `event`; `None` if its opening was not seen.
-fn route(event: &Transition) -> Option<(Opener, Destination)> {
+/// The opener and destination of the connection of `event`, which is of `group`; `None` if its opening was not seen.
+fn route(event: &Transition, group: Option<&OwnerGroup>) -> Option<(Opener, Destination)> {
     match event.opened? {
         Opened::Active => {
-            let process = event.owner.map(Process::from);
             let destination = Destination {
                 netns: event.netns,
                 address: event.remote,
                 port: event.rport?.get(),
             };
-            Some((Opener::Here(process), destination))
+            Some((Opener::Here(group.cloned()), destination))
         }
         Opened::Passive => {
             let destination = Destination {

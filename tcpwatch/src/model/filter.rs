@@ -130,6 +130,15 @@ impl Default for Filter {
 }
 
 impl Filter {
+    /// The same for every owner: what a socket itself shows.
+    #[must_use]
+    pub fn of_sockets(&self) -> Self {
+        Self {
+            owner: OwnerFilter::default(),
+            ..self.clone()
+        }
+    }
+
     /// Whether every socket matches, apart from its state.
     #[must_use]
     pub fn is_any_socket(&self) -> bool {

@@ -50,7 +50,14 @@ impl Frame {
     /// Whether the frame shows anything of an owner that the filter selects.
     #[must_use]
     pub fn has_match(&self) -> bool {
-        self.rows() > 0 || self.leaks.as_ref().is_some_and(|leaks| !leaks.groups.is_empty())
+        let [leaks, churn, latency] = [
+            self.leaks.as_ref().is_some_and(|leaks| !leaks.groups.is_empty()),
+            self.churn.as_ref().is_some_and(|churn| !churn.routes.is_empty()),
+            self.latency
+                .as_ref()
+                .is_some_and(|latency| !latency.measured.is_empty()),
+        ];
+        self.rows() > 0 || leaks || churn || latency
     }
 
     /// Number of transitions or connections that the run left out for their owners, in words; `None` before its end.

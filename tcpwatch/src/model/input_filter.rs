@@ -1,10 +1,10 @@
-//! Leaves out of a run what its filter does not select, so that a recording has nothing of other connections and processes.
+//! Leaves out of a run what its filter does not select, so that a recording has nothing of other connections and processes, and puts
+//! the cgroups of processes before what is of these processes.
 //!
 //! The kernel side selects records by the ends of their sockets. Left to do here: records of other owners, whose owners may be known
 //! later than the records, and what scans and listeners show of other sockets.
 
 use std::collections::VecDeque;
-use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 
@@ -12,13 +12,36 @@ use hashbrown::{HashMap, HashSet};
 
 use super::cgroups::CgroupPaths;
 use super::filter::Filter;
+use super::filter::owner::OwnerFilter;
 use super::holdback::{CAPACITY, OWNER_WAIT_NS};
+use super::recent::Recent;
+use crate::input::latency::{LatencyGroup, LatencySample};
 use crate::input::listener::Listener;
 use crate::input::needs::Needs;
 use crate::input::owner::{Owner, UnknownOwner};
 use crate::input::socket::{Address, Family};
 use crate::input::socket_scan::SocketScan;
 use crate::input::{Input, Transition};
+
+/// What is looked up for the records of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Asks {
+    /// The holders of sockets without a known owner.
+    pub holders: bool,
+    /// The cgroups of owners.
+    pub cgroups: bool,
+}
+
+impl Asks {
+    /// What a run with these `needs` looks up to select connections by `filter`, and to group them.
+    #[must_use]
+    pub fn new(needs: Needs, filter: &OwnerFilter) -> Self {
+        Self {
+            holders: needs.rows() || needs.churn.is_some() && !filter.is_any(),
+            cgroups: needs.rows() || needs.groups_by_cgroup() || filter.needs_cgroup(),
+        }
+    }
+}
 
 /// Passes on the inputs that a filter selects, in their order.
 #[derive(Debug)]
@@ -53,6 +76,8 @@ pub struct InputFilter {
     left_out: HashSet<NonZeroU32>,
     /// Records that were left out.
     unmatched: u64,
+    /// Times that may be of any owner.
+    unmeasured: u64,
 }
 
 /// Both ends of a socket.
@@ -62,6 +87,8 @@ type Ends = (Address, u16, Address, u16);
 #[derive(Debug)]
 struct HeldInput {
     input: Input,
+    /// Since when it waits for its owners and their cgroups, ns; `None` if it is of no owners.
+    since_ns: Option<u64>,
     awaits_owner_of: Option<NonZeroU32>,
     answer: Option<Result<Owner, UnknownOwner>>,
 }
@@ -86,9 +113,14 @@ impl HeldInput {
         }
     }
 
-    /// The processes that a record names.
+    /// The processes that a record or a sample of the latency names.
     fn processes(&self) -> impl Iterator<Item = Owner> {
-        self.owner().into_iter().chain(self.closer())
+        let measured = match &self.input {
+            Input::Latency(sample) => sample.measured.as_slice(),
+            _ => &[],
+        };
+        let owners = self.owner().into_iter().chain(self.closer());
+        owners.chain(measured.iter().filter_map(|measured| measured.owner))
     }
 }
 
@@ -96,10 +128,10 @@ impl InputFilter {
     /// A filter of the inputs of a run with these `needs`, whose source has the same `filter`.
     #[must_use]
     pub fn new(filter: Filter, needs: Needs) -> Self {
-        let by_owner = !filter.owner.is_any();
+        let asks = Asks::new(needs, &filter.owner);
         Self {
-            awaits_owners: by_owner && needs.rows(),
-            awaits_cgroups: by_owner && (needs.rows() || filter.owner.needs_cgroup()),
+            awaits_owners: asks.holders && !filter.owner.is_any(),
+            awaits_cgroups: asks.cgroups && (!filter.owner.is_any() || needs.groups_by_cgroup()),
             filter,
             queue: VecDeque::new(),
             released: 0,
@@ -108,20 +140,21 @@ impl InputFilter {
             is_stream_over: false,
             cgroups: CgroupPaths::default(),
             passed_cgroups: CgroupPaths::default(),
-            ended: Recent::default(),
-            inodes: Recent::default(),
-            ports: Recent::default(),
+            ended: Recent::new(CAPACITY),
+            inodes: Recent::new(CAPACITY),
+            ports: Recent::new(CAPACITY),
             scanned: Default::default(),
             pids: HashSet::new(),
             left_out: HashSet::new(),
             unmatched: 0,
+            unmeasured: 0,
         }
     }
 
     /// Takes `input`, and gives `each` what is passed on by now.
     pub fn take(&mut self, input: Input, each: &mut dyn FnMut(Input)) {
         match &input {
-            Input::Owner { inode, owner } => self.set_owner(*inode, *owner, each),
+            Input::Owner { inode, owner } => self.set_owner(*inode, *owner),
             Input::CgroupPath { owner, cgroup } if self.awaits_cgroups => self.cgroups.insert(owner, cgroup.clone()),
             _ => {
                 match &input {
@@ -138,8 +171,13 @@ impl InputFilter {
     }
 
     fn hold(&mut self, input: Input) {
+        let since_ns = match &input {
+            Input::Latency(_) => Some(self.monotonic_ns),
+            _ => input.event().map(|event| event.monotonic_ns),
+        };
         let mut held = HeldInput {
             input,
+            since_ns,
             awaits_owner_of: None,
             answer: None,
         };
@@ -155,10 +193,10 @@ impl InputFilter {
 
     /// Sets the owner of the oldest record that waits for the owner of socket `inode`; other answers are of what was left out, or, without
     /// a filter on owners, of records that were passed on.
-    fn set_owner(&mut self, inode: NonZeroU32, owner: Result<Owner, UnknownOwner>, each: &mut dyn FnMut(Input)) {
+    fn set_owner(&mut self, inode: NonZeroU32, owner: Result<Owner, UnknownOwner>) {
         if self.filter.owner.is_any() {
             if !self.left_out.remove(&inode) {
-                each(Input::Owner { inode, owner });
+                self.hold(Input::Owner { inode, owner });
             }
             return;
         }
@@ -182,8 +220,8 @@ impl InputFilter {
 
     /// Whether it may still turn out that `held` is selected.
     fn waits(&self, held: &HeldInput) -> bool {
-        let Some(event) = held.event() else { return false };
-        let waited_ns = self.monotonic_ns.saturating_sub(event.monotonic_ns);
+        let Some(since_ns) = held.since_ns else { return false };
+        let waited_ns = self.monotonic_ns.saturating_sub(since_ns);
         if self.is_stream_over || self.queue.len() > CAPACITY || waited_ns > OWNER_WAIT_NS {
             return false;
         }
@@ -200,18 +238,22 @@ impl InputFilter {
         self.released += 1;
         if let Some(&event) = held.event() {
             if self.selects(&event, &held) {
-                self.pass_record(&event, held, each);
+                self.pass_record(held, each);
             } else {
                 self.unmatched += 1;
             }
             return;
         }
+        if self.awaits_cgroups {
+            held.processes().for_each(|process| self.pass_cgroup(process, each));
+        }
         let mut input = held.input;
         match &mut input {
             Input::CloseAmended { id, .. } if !self.filter.owner.is_any() && !self.ended.contains(id) => return,
             Input::ListenerDrops(listeners) => self.strip_listeners(listeners),
-            Input::SocketScan { scan, .. } => self.strip_scan(scan),
-            Input::End(counts) => counts.unmatched = self.unmatched,
+            Input::Latency(sample) if !self.filter.owner.is_any() => self.strip_latency(sample),
+            Input::SocketScan { scan, .. } if !self.filter.is_any_socket() => self.strip_scan(scan),
+            Input::End(counts) => counts.unmatched = counts.unmatched.saturating_add(self.unmatched),
             _ => {}
         }
         each(input);
@@ -232,31 +274,58 @@ impl InputFilter {
         cookies.any(|cookies| !matches!(cookies, (Some(one), Some(other)) if one != other))
     }
 
-    /// Passes on a record with what is known of its processes.
-    fn pass_record(&mut self, event: &Transition, held: HeldInput, each: &mut dyn FnMut(Input)) {
-        self.ports
-            .extend([event.lport, event.rport].into_iter().flatten().map(NonZeroU16::get));
-        self.inodes.extend(event.inode);
-        if event.evidence.is_some() {
-            self.ended.extend(event.id);
+    /// Passes on a record with what is known of its processes, which comes before it.
+    fn pass_record(&mut self, mut held: HeldInput, each: &mut dyn FnMut(Input)) {
+        let Some(event) = held.input.event_mut() else { return };
+        let unknown = match held.answer {
+            Some(Ok(owner)) => {
+                event.owner = Some(owner);
+                None
+            }
+            Some(Err(why)) => Some(why),
+            None => None,
+        };
+        for port in [event.lport, event.rport].into_iter().flatten() {
+            self.ports.insert(port.get());
+        }
+        let inode = event.inode;
+        if let Some(inode) = inode {
+            self.inodes.insert(inode);
+        }
+        if let Some(id) = event.id.filter(|_| event.evidence.is_some()) {
+            self.ended.insert(id);
         }
         if self.awaits_cgroups {
             held.processes().for_each(|process| self.pass_cgroup(process, each));
         }
         each(held.input);
-        if let (Some(owner), Some(inode)) = (held.answer, event.inode) {
-            each(Input::Owner { inode, owner });
+        if let (Some(why), Some(inode)) = (unknown, inode) {
+            each(Input::Owner { inode, owner: Err(why) });
         }
     }
 
-    /// Passes on the cgroup of `owner`, unless that was done.
+    /// Passes on the cgroup of `owner`, unless that was done. One that did not come in time is unknown.
     fn pass_cgroup(&mut self, owner: Owner, each: &mut dyn FnMut(Input)) {
         let cgroup = self.cgroups.get(&owner);
         let is_passed = self.passed_cgroups.has_all([owner]) && self.passed_cgroups.get(&owner) == cgroup;
-        if self.cgroups.has_all([owner]) && !is_passed {
+        if !is_passed {
             self.passed_cgroups.insert(&owner, cgroup.clone());
             each(Input::CgroupPath { owner, cgroup });
         }
+    }
+
+    /// Leaves out the times of other owners. Those of groups without room may be of any owner: they are not measured.
+    fn strip_latency(&mut self, sample: &mut LatencySample) {
+        let Self { filter, cgroups, .. } = self;
+        let mut other = 0_u64;
+        sample.measured.retain(|measured| {
+            if measured.group == LatencyGroup::Other {
+                other = other.saturating_add(measured.histogram.total());
+            }
+            cgroups.matches(measured.owner, &filter.owner)
+        });
+        self.unmeasured = self.unmeasured.saturating_add(other);
+        sample.unmeasured = sample.unmeasured.saturating_add(self.unmeasured);
     }
 
     /// Leaves out the listeners that do not match. A listener has no remote end, so it matches no filter on that.
@@ -288,8 +357,11 @@ impl InputFilter {
             let socket = &found.detail.socket;
             let ends = (socket.local, socket.lport, socket.remote, socket.rport);
             scanned.insert(ends, found.detail.cookie);
-            self.ports.extend([socket.lport, socket.rport]);
-            self.inodes.extend(socket.inode);
+            self.ports.insert(socket.lport);
+            self.ports.insert(socket.rport);
+            if let Some(inode) = socket.inode {
+                self.inodes.insert(inode);
+            }
             if let Some(awaited) = &mut found.awaited {
                 let is_selected = self.cgroups.matches(awaited.owner, &self.filter.owner);
                 awaited.owner = awaited.owner.filter(|_| is_selected);
@@ -331,37 +403,6 @@ fn pids(scan: &SocketScan) -> impl Iterator<Item = NonZeroU32> {
     })
 }
 
-/// Values that came lately: at least the last [`CAPACITY`] different ones, and twice as many at most.
-#[derive(Debug)]
-struct Recent<T> {
-    new: HashSet<T>,
-    old: HashSet<T>,
-}
-
-impl<T> Default for Recent<T> {
-    fn default() -> Self {
-        Self {
-            new: HashSet::new(),
-            old: HashSet::new(),
-        }
-    }
-}
-
-impl<T: Eq + Hash> Recent<T> {
-    fn extend(&mut self, values: impl IntoIterator<Item = T>) {
-        for value in values {
-            if self.new.len() >= CAPACITY {
-                self.old = std::mem::take(&mut self.new);
-            }
-            self.new.insert(value);
-        }
-    }
-
-    fn contains(&self, value: &T) -> bool {
-        self.new.contains(value) || self.old.contains(value)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
@@ -370,16 +411,15 @@ mod tests {
     use super::*;
     use crate::input::EndCounts;
     use crate::input::listener::tests::dropping;
-    use crate::input::owner::Comm;
     use crate::input::owner::tests::owner;
+    use crate::input::owner::{Comm, OwnerBy};
     use crate::input::socket_scan::SocketHolders;
-    use crate::model::filter::owner::OwnerFilter;
 
     const ROWS: Needs = Needs {
         counts: false,
         transitions: true,
         connections: false,
-        churn: false,
+        churn: None,
         latency: None,
         stuck: None,
     };
@@ -452,13 +492,11 @@ mod tests {
         );
         assert_eq!(pass(&mut filter, &[amended(1), amended(2), amended(3), tick(1)]), []);
         let passed = pass(&mut filter, &[answer(2, Ok(app))]);
-        let expected = [
-            Input::Transition(late),
-            answer(2, Ok(app)),
-            amended(1),
-            amended(2),
-            tick(1),
-        ];
+        let known = Transition {
+            owner: Some(app),
+            ..late
+        };
+        let expected = [Input::Transition(known), amended(1), amended(2), tick(1)];
         assert_eq!(passed, expected);
         let end = pass(&mut filter, &[Input::End(Box::default())]);
         let unmatched = EndCounts {
@@ -526,5 +564,55 @@ mod tests {
         };
         assert!(scan.listeners.is_empty() && scan.exited.is_empty());
         assert_eq!(scan.held.keys().copied().collect::<Vec<_>>(), [inode(1)]);
+    }
+
+    /// What is passed on is passed on again as it is: a replay filters what the run filtered.
+    #[test]
+    fn a_second_filter_changes_nothing() {
+        let (app, other) = (owner(7, "app"), owner(8, "other"));
+        let inputs = [
+            Input::Transition(ended(1, Some(app))),
+            Input::Transition(ended(2, None)),
+            tick(1),
+            Input::Transition(ended(3, Some(other))),
+            cgroup(app),
+            cgroup(other),
+            answer(2, Ok(app)),
+            tick(2),
+            Input::Transition(ended(4, None)),
+            tick(OWNER_WAIT_NS + 3),
+            Input::End(Box::default()),
+        ];
+        let once = pass(&mut of_app(), &inputs);
+        assert_eq!(pass(&mut of_app(), &once), once);
+        let by_pod = Needs {
+            churn: Some(OwnerBy::Pod),
+            ..ROWS
+        };
+        let grouped = || InputFilter::new(Filter::default(), by_pod);
+        let once = pass(&mut grouped(), &inputs);
+        assert_eq!(pass(&mut grouped(), &once), once);
+    }
+
+    #[test]
+    fn cgroups_come_before_what_is_grouped_by_them() {
+        let (app, late) = (owner(7, "app"), owner(8, "late"));
+        let needs = Needs {
+            transitions: false,
+            churn: Some(OwnerBy::Pod),
+            ..ROWS
+        };
+        let mut filter = InputFilter::new(Filter::default(), needs);
+        let [one, two] = [ended(1, Some(app)), ended(2, Some(late))].map(Input::Transition);
+        let listener = answer(5, Ok(app));
+        let passed = pass(&mut filter, &[one.clone(), listener.clone(), cgroup(app)]);
+        assert_eq!(passed, [cgroup(app), one, listener], "nothing overtakes it");
+        assert_eq!(pass(&mut filter, &[two.clone(), tick(1)]), []);
+        let passed = pass(&mut filter, &[tick(OWNER_WAIT_NS + 1)]);
+        assert_eq!(
+            passed,
+            [cgroup(late), two, tick(1), tick(OWNER_WAIT_NS + 1)],
+            "it is unknown"
+        );
     }
 }

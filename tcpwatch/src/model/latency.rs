@@ -1,13 +1,19 @@
 //! How long connections stay in a state, how long a handshake takes, how long a connection waits to be accepted.
 
 use std::cmp::Reverse;
+use std::fmt;
 use std::mem;
+use std::num::NonZeroU32;
 
 use hashbrown::HashMap;
 use jiff::Timestamp;
 
+use super::cgroups::CgroupPaths;
+use super::owner_group::OwnerGroup;
 use crate::input::histogram::Histogram;
 use crate::input::latency::{LatencyBy, LatencyGroup, LatencySample, Measure, Measured, Retransmits};
+use crate::input::owner::Owner;
+use crate::input::socket::Address;
 
 /// What was measured in one interval.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,17 +24,80 @@ pub struct LatencyFrame {
     pub interval_s: f64,
     /// How the groups are formed.
     pub by: LatencyBy,
-    /// The histograms that are not empty: the busiest group first and [`LatencyGroup::Other`] last, each in the order of [`Measure`].
+    /// The histograms that are not empty: the busiest group first and [`Group::Other`] last, each in the order of [`Measure`].
     /// Together they count every measured time.
-    pub measured: Vec<Measured>,
-    /// Groups that were evicted, and are counted in [`LatencyGroup::Other`].
+    pub measured: Vec<MeasuredGroup>,
+    /// Groups that were evicted, and are counted in [`Group::Other`].
     pub evicted: u64,
     /// Segments sent again.
     pub retransmits: Retransmits,
-    /// Waits for `accept()` that were not measured.
+    /// Times that no histogram has, for want of room.
     pub unmeasured: u64,
     /// Runs of the BPF programs that the kernel skipped; `None` if it does not count them.
     pub missed: Option<u64>,
+}
+
+/// A group of connections.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Group {
+    /// All connections.
+    All,
+    /// Connections with this local port of a network namespace.
+    Lport {
+        /// The port; 0 if none was chosen.
+        port: u16,
+        /// Inode number of the namespace.
+        netns: Option<NonZeroU32>,
+    },
+    /// Connections of a network namespace with this peer.
+    Remote {
+        /// The address of the peer.
+        address: Address,
+        /// Inode number of the namespace.
+        netns: Option<NonZeroU32>,
+    },
+    /// Connections of these processes.
+    Owner(OwnerGroup),
+    /// Connections with an unknown port, peer or owner.
+    Unknown,
+    /// Connections of groups without room in the table.
+    Other,
+}
+
+impl Group {
+    /// Inode number of the network namespace that the port or address belongs to; `None` if unknown, and for all other groups.
+    #[must_use]
+    pub const fn netns(&self) -> Option<NonZeroU32> {
+        match self {
+            Self::Lport { netns, .. } | Self::Remote { netns, .. } => *netns,
+            Self::All | Self::Owner(_) | Self::Unknown | Self::Other => None,
+        }
+    }
+}
+
+impl fmt::Display for Group {
+    /// For text output, escaped, without the network namespace.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Lport { port, .. } => port.fmt(f),
+            Self::Remote { address, .. } => address.fmt(f),
+            Self::Owner(owner) => owner.fmt(f),
+            Self::Unknown => f.write_str("?"),
+            Self::Other => f.write_str("other"),
+        }
+    }
+}
+
+/// The histogram of one measure in one group of connections.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeasuredGroup {
+    /// The measure.
+    pub measure: Measure,
+    /// The group.
+    pub group: Group,
+    /// The times.
+    pub histogram: Histogram,
 }
 
 impl LatencyFrame {
@@ -39,7 +108,7 @@ impl LatencyFrame {
     }
 }
 
-/// Limit of the buckets of an interval, without those of [`LatencyGroup::Other`].
+/// Limit of the buckets of an interval, without those of [`Group::Other`].
 const BUCKETS: usize = 131_072;
 /// How many buckets an eviction leaves.
 const BUCKETS_LEFT: usize = BUCKETS / 4 * 3;
@@ -52,7 +121,7 @@ pub struct Latency {
     ///
     /// Limit: [`BUCKETS`]. Evicted first: groups that were idle longest; of equally idle ones, the smallest. Their counts go to
     /// [`Self::other`]. All groups go at the end of the interval.
-    groups: HashMap<LatencyGroup, Histograms>,
+    groups: HashMap<Group, Histograms>,
     /// Counts without a group, or of evicted groups.
     other: Histograms,
     /// Number of buckets in `groups`.
@@ -118,18 +187,20 @@ impl Latency {
         }
     }
 
-    /// Adds a sample of `monotonic_ns`.
-    pub fn add(&mut self, mut sample: LatencySample, monotonic_ns: u64) {
+    /// Adds a sample of `monotonic_ns`. `cgroups` has the cgroups of the owners, if these decide their groups.
+    pub(crate) fn add(&mut self, mut sample: LatencySample, monotonic_ns: u64, cgroups: &CgroupPaths) {
         for Measured {
             measure,
             group,
+            owner,
             histogram,
         } in sample.measured.drain(..)
         {
             if histogram.total() == 0 {
                 continue;
             }
-            if group == LatencyGroup::Other {
+            let group = self.group(group, owner, cgroups);
+            if group == Group::Other {
                 self.other.merge(measure, histogram);
                 continue;
             }
@@ -143,12 +214,26 @@ impl Latency {
         }
     }
 
+    /// The group that is shown for connections that were counted in `group`, of `owner`.
+    fn group(&self, group: LatencyGroup, owner: Option<Owner>, cgroups: &CgroupPaths) -> Group {
+        match (group, self.by) {
+            (LatencyGroup::Other, _) => Group::Other,
+            (_, LatencyBy::Owner(by)) => owner
+                .and_then(|owner| OwnerGroup::new(&owner, by, cgroups))
+                .map_or(Group::Unknown, Group::Owner),
+            (LatencyGroup::All, _) => Group::All,
+            (LatencyGroup::Lport { port, netns }, _) => Group::Lport { port, netns },
+            (LatencyGroup::Remote { address, netns }, _) => Group::Remote { address, netns },
+            (LatencyGroup::Unknown, _) => Group::Unknown,
+        }
+    }
+
     /// Moves groups to [`Self::other`], until there is room again.
     fn evict(&mut self) {
-        let mut order: Vec<(u64, u64, LatencyGroup)> = self
+        let mut order: Vec<(u64, u64, Group)> = self
             .groups
             .iter()
-            .map(|(&group, histograms)| (histograms.seen_ns, histograms.total(), group))
+            .map(|(group, histograms)| (histograms.seen_ns, histograms.total(), group.clone()))
             .collect();
         order.sort_unstable();
         for (.., group) in order {
@@ -168,14 +253,14 @@ impl Latency {
 
     /// The measurements from the previous frame to `time`.
     pub fn frame(&mut self, time: Timestamp, monotonic_ns: u64) -> LatencyFrame {
-        let mut groups: Vec<(LatencyGroup, Histograms)> = self.groups.drain().collect();
-        groups.sort_by_cached_key(|(group, histograms)| (Reverse(histograms.total()), *group));
-        groups.push((LatencyGroup::Other, mem::take(&mut self.other)));
+        let mut groups: Vec<(Group, Histograms)> = self.groups.drain().collect();
+        groups.sort_by_cached_key(|(group, histograms)| (Reverse(histograms.total()), group.clone()));
+        groups.push((Group::Other, mem::take(&mut self.other)));
         let measured = groups.into_iter().flat_map(|(group, histograms)| {
             let parts = histograms.parts.into_iter();
-            parts.map(move |(measure, histogram)| Measured {
+            parts.map(move |(measure, histogram)| MeasuredGroup {
                 measure,
-                group,
+                group: group.clone(),
                 histogram,
             })
         });
@@ -207,13 +292,16 @@ impl Latency {
 mod tests {
     use std::collections::BTreeMap;
     use std::net::Ipv6Addr;
+    use std::sync::Arc;
 
     use proptest::collection::vec;
     use proptest::prelude::*;
     use tcpwatch_common::TcpState;
 
     use super::*;
-    use crate::input::socket::Address;
+    use crate::input::container::Cgroup;
+    use crate::input::owner::OwnerBy;
+    use crate::input::owner::tests::owner;
 
     const ESTABLISHED: Measure = Measure::State(TcpState::Established);
 
@@ -229,6 +317,7 @@ mod tests {
         Measured {
             measure,
             group,
+            owner: None,
             histogram,
         }
     }
@@ -241,10 +330,19 @@ mod tests {
         }
     }
 
-    fn counts(frame: &LatencyFrame) -> Vec<(Measure, LatencyGroup, u64)> {
+    /// How a group is shown, by local port or remote address.
+    fn shown(group: LatencyGroup) -> Group {
+        Latency::new(LatencyBy::Lport, 0).group(group, None, &CgroupPaths::default())
+    }
+
+    fn add(latency: &mut Latency, sample: LatencySample, monotonic_ns: u64) {
+        latency.add(sample, monotonic_ns, &CgroupPaths::default());
+    }
+
+    fn counts(frame: &LatencyFrame) -> Vec<(Measure, Group, u64)> {
         let measured = frame.measured.iter();
         measured
-            .map(|measured| (measured.measure, measured.group, measured.histogram.count()))
+            .map(|measured| (measured.measure, measured.group.clone(), measured.histogram.count()))
             .collect()
     }
 
@@ -252,20 +350,26 @@ mod tests {
     fn an_interval_has_what_came_in_it_the_busiest_first_and_the_others_last() {
         let (small, large) = (lport(80), lport(443));
         let mut latency = Latency::new(LatencyBy::Lport, 0);
-        latency.add(sample(vec![part(ESTABLISHED, small, &[1; 5])]), 5);
+        add(&mut latency, sample(vec![part(ESTABLISHED, small, &[1; 5])]), 5);
         assert_eq!(
             counts(&latency.frame(Timestamp::UNIX_EPOCH, 1_000_000_000)),
-            [(ESTABLISHED, small, 5)]
+            [(ESTABLISHED, shown(small), 5)]
         );
-        latency.add(sample(vec![part(ESTABLISHED, LatencyGroup::Other, &[1; 9])]), 7);
-        latency.add(
+        add(
+            &mut latency,
+            sample(vec![part(ESTABLISHED, LatencyGroup::Other, &[1; 9])]),
+            7,
+        );
+        add(
+            &mut latency,
             sample(vec![
                 part(ESTABLISHED, large, &[1; 4]),
                 part(Measure::HandshakeServer, small, &[]),
             ]),
             7,
         );
-        latency.add(
+        add(
+            &mut latency,
             sample(vec![
                 part(Measure::Accept, large, &[1]),
                 part(ESTABLISHED, small, &[1; 2]),
@@ -276,10 +380,10 @@ mod tests {
         assert_eq!(
             counts(&frame),
             [
-                (Measure::Accept, large, 1),
-                (ESTABLISHED, large, 4),
-                (ESTABLISHED, small, 2),
-                (ESTABLISHED, LatencyGroup::Other, 9),
+                (Measure::Accept, shown(large), 1),
+                (ESTABLISHED, shown(large), 4),
+                (ESTABLISHED, shown(small), 2),
+                (ESTABLISHED, Group::Other, 9),
             ]
         );
         assert_eq!((frame.interval_s, frame.missed, frame.evicted), (2.0, Some(0), 0));
@@ -302,20 +406,20 @@ mod tests {
             let clients = (0..30_000u64).map(|client| part(ESTABLISHED, peer(second * 30_000 + client), &[7]));
             ports += 30_000;
             let server = part(ESTABLISHED, server, &[1000]);
-            latency.add(sample(clients.chain([server]).collect()), second);
+            add(&mut latency, sample(clients.chain([server]).collect()), second);
             assert!(latency.buckets <= BUCKETS);
         }
         let frame = latency.frame(Timestamp::UNIX_EPOCH, 9);
         let counts = counts(&frame);
-        assert_eq!(counts[0], (ESTABLISHED, server, 6), "it was never idle");
+        assert_eq!(counts[0], (ESTABLISHED, shown(server), 6), "it was never idle");
         let other = counts.last().unwrap();
-        assert_eq!(*other, (ESTABLISHED, LatencyGroup::Other, frame.evicted));
+        assert_eq!(*other, (ESTABLISHED, Group::Other, frame.evicted));
         assert!(frame.evicted > 0);
         assert_eq!(counts.len() as u64 - 2 + frame.evicted, ports);
-        let newest = peer(6 * 30_000 - 1);
-        assert!(counts.iter().any(|&(_, group, _)| group == newest));
-        let oldest = peer(0);
-        assert!(!counts.iter().any(|&(_, group, _)| group == oldest));
+        let newest = shown(peer(6 * 30_000 - 1));
+        assert!(counts.iter().any(|(_, group, _)| *group == newest));
+        let oldest = shown(peer(0));
+        assert!(!counts.iter().any(|(_, group, _)| *group == oldest));
     }
 
     fn wide(group: LatencyGroup, from: usize) -> Measured {
@@ -327,6 +431,7 @@ mod tests {
         Measured {
             measure: ESTABLISHED,
             group,
+            owner: None,
             histogram,
         }
     }
@@ -336,25 +441,25 @@ mod tests {
         #[test]
         fn rows_and_others_are_all_that_was_measured(groups in vec((0..400u16, 0..3u64), 1..400)) {
             let mut latency = Latency::new(LatencyBy::Lport, 0);
-            let mut all: BTreeMap<LatencyGroup, Histogram> = BTreeMap::new();
+            let mut all: BTreeMap<Group, Histogram> = BTreeMap::new();
             let mut sum = Histogram::default();
             for (port, from) in groups {
                 let measured = wide(lport(port), usize::try_from(from).unwrap());
                 sum.merge(&measured.histogram);
-                all.entry(measured.group).or_default().merge(&measured.histogram);
-                latency.add(sample(vec![measured]), from);
+                all.entry(shown(measured.group)).or_default().merge(&measured.histogram);
+                add(&mut latency, sample(vec![measured]), from);
                 prop_assert!(latency.buckets <= BUCKETS);
             }
             let frame = latency.frame(Timestamp::UNIX_EPOCH, 9);
-            let mut shown = Histogram::default();
+            let mut counted = Histogram::default();
             for measured in &frame.measured {
-                shown.merge(&measured.histogram);
+                counted.merge(&measured.histogram);
                 if frame.evicted == 0 {
                     prop_assert_eq!(Some(&measured.histogram), all.get(&measured.group));
                 }
             }
-            prop_assert_eq!(shown, sum);
-            let has_other = frame.measured.iter().any(|measured| measured.group == LatencyGroup::Other);
+            prop_assert_eq!(counted, sum);
+            let has_other = frame.measured.iter().any(|measured| measured.group == Group::Other);
             prop_assert_eq!(has_other, frame.evicted > 0);
         }
     }
@@ -362,10 +467,34 @@ mod tests {
     #[test]
     fn counts_that_go_back_are_survived() {
         let mut latency = Latency::new(LatencyBy::All, 9);
-        latency.add(sample(vec![]), 10);
+        add(&mut latency, sample(vec![]), 10);
         latency.frame(Timestamp::UNIX_EPOCH, 10);
-        latency.add(LatencySample::default(), 3);
+        add(&mut latency, LatencySample::default(), 3);
         let frame = latency.frame(Timestamp::UNIX_EPOCH, 3);
         assert_eq!((frame.measured.len(), frame.interval_s, frame.missed), (0, 0.0, None));
+    }
+
+    #[test]
+    fn owners_are_what_they_have_in_common() {
+        let mut cgroups = CgroupPaths::default();
+        for (pid, path) in [(7, "/web"), (8, "/web"), (9, "/db")] {
+            cgroups.insert(&owner(pid, "app"), Some(Arc::new(Cgroup::from(path.to_owned()))));
+        }
+        let measured = [Some(7), Some(8), Some(9), Some(10), None].map(|pid| Measured {
+            owner: pid.map(|pid| owner(pid, "app")),
+            ..part(ESTABLISHED, LatencyGroup::All, &[1])
+        });
+        let shown = |by| {
+            let mut latency = Latency::new(LatencyBy::Owner(by), 0);
+            latency.add(sample(measured.to_vec()), 1, &cgroups);
+            let frame = latency.frame(Timestamp::UNIX_EPOCH, 2);
+            let counts = counts(&frame).into_iter();
+            counts
+                .map(|(_, group, count)| format!("{group} {count}"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(shown(OwnerBy::Cgroup), ["/web 2", "? 2", "/db 1"]);
+        assert_eq!(shown(OwnerBy::Comm), ["app[*] 4", "? 1"]);
+        assert_eq!(shown(OwnerBy::Process).len(), 5);
     }
 }

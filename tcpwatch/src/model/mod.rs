@@ -1,7 +1,7 @@
 //! What tcpwatch knows about connections. Pure code: it reads no clock, file or terminal.
 
 pub mod burst;
-mod cgroups;
+pub(crate) mod cgroups;
 pub mod churn;
 pub mod counts;
 pub mod ending;
@@ -12,7 +12,9 @@ pub mod holdback;
 pub mod input_filter;
 pub mod latency;
 pub mod leaks;
+pub mod owner_group;
 pub mod ports;
+mod recent;
 pub mod snapshot;
 pub mod socket_list;
 pub mod stat;

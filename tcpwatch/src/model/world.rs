@@ -80,7 +80,7 @@ impl World {
             connections: TraceTracker::new(session, needs.rows()),
             cgroups: CgroupPaths::default(),
             namespace_names: NamespaceNames::default(),
-            churn: Churn::filtered(filter.clone(), session.monotonic_ns),
+            churn: Churn::filtered(&filter, needs.churn.unwrap_or_default(), session.monotonic_ns),
             filter,
             latency: Latency::new(needs.latency.unwrap_or_default(), session.monotonic_ns),
             stuck: needs.stuck.map(|stuck| StuckTracker::new(stuck, session)),
@@ -106,8 +106,8 @@ impl World {
             Input::Session(session) => self.restart(&session),
             Input::Transition(event) => {
                 self.newest_ns = self.newest_ns.max(event.monotonic_ns);
-                if self.needs.churn {
-                    self.churn.opened(&event);
+                if self.needs.churn.is_some() {
+                    self.churn.opened(&event, &self.cgroups);
                 }
                 if let Some(stuck) = &mut self.stuck {
                     stuck.transition(event, &self.filter.owner, &self.cgroups);
@@ -151,7 +151,7 @@ impl World {
             Input::Ports(sample) => self.churn.walked(sample.map(|sample| *sample)),
             Input::NamespaceNames(names) => self.namespace_names = names,
             Input::ListenerDrops(listeners) => self.churn.dropped(listeners),
-            Input::Latency(sample) => self.latency.add(*sample, self.monotonic_ns),
+            Input::Latency(sample) => self.latency.add(*sample, self.monotonic_ns, &self.cgroups),
             Input::ScanStart { is_base } => {
                 if let Some(stuck) = &mut self.stuck {
                     stuck.release(u64::MAX, &self.filter.owner, &self.cgroups);
@@ -162,7 +162,7 @@ impl World {
             Input::Tick { time, monotonic_ns } => {
                 (self.time, self.monotonic_ns) = (time, monotonic_ns);
                 self.known_ns = self.known_ns.max(self.known_at(monotonic_ns));
-                if self.needs.churn {
+                if self.needs.churn.is_some() {
                     self.churn.tick(self.known_ns);
                 }
                 return self.fill_frame(|world| world.release_rows(monotonic_ns));
@@ -227,10 +227,10 @@ impl World {
             !needs.rows() || cgroups.has_all(connection.last.owner.into_iter().chain(connection.closer))
         };
         while let Some(released) = connections.holdback.pop(monotonic_ns, *known_ns, has_cgroups) {
-            if needs.churn
+            if needs.churn.is_some()
                 && let Some(ending) = released.ending
             {
-                churn.ended(&released.record, ending);
+                churn.ended(&released.record, ending, cgroups);
             }
             if needs.connections {
                 connections.append_row(released, filter, cgroups, &mut frame.connections.rows);
@@ -271,7 +271,7 @@ impl World {
         let measures = self.needs.latency.is_some();
         let latency = measures.then(|| self.latency.frame(self.time, self.monotonic_ns));
         if !is_first {
-            if self.needs.churn
+            if self.needs.churn.is_some()
                 && let Some(counts) = counts.clone()
             {
                 let (unix_ns, monotonic_ns) = (self.unix_ns(), self.monotonic_ns);
@@ -283,7 +283,7 @@ impl World {
             over.latency = latency;
         }
         over.counts = counts.filter(|_| self.needs.counts);
-        HeldInterval::new(over, self.monotonic_ns, self.needs.churn)
+        HeldInterval::new(over, self.monotonic_ns, self.needs.churn.is_some())
     }
 
     #[inline(never)]

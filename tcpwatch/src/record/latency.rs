@@ -8,7 +8,7 @@ use tcpwatch_common::TcpState;
 use super::columns::{column_as, column_names, column_struct};
 use crate::input::histogram::{Histogram, bucket};
 use crate::input::latency::{LatencyGroup, LatencySample, Measure, Measured, Retransmits};
-use crate::input::owner::Process;
+use crate::input::owner::Owner;
 use crate::input::socket::Address;
 
 /// A measure in columns.
@@ -69,7 +69,6 @@ pub(crate) struct GroupRow {
     netns: Option<NonZeroU32>,
     lport: Option<u16>,
     remote: Option<Address>,
-    process: Option<Process>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -77,27 +76,18 @@ pub(crate) enum GroupKind {
     All,
     Lport,
     Remote,
-    Process,
     Unknown,
     Other,
 }
 
 impl GroupKind {
-    const ALL: [Self; 6] = [
-        Self::All,
-        Self::Lport,
-        Self::Remote,
-        Self::Process,
-        Self::Unknown,
-        Self::Other,
-    ];
+    const ALL: [Self; 5] = [Self::All, Self::Lport, Self::Remote, Self::Unknown, Self::Other];
 
     const fn key(self) -> &'static str {
         match self {
             Self::All => "all",
             Self::Lport => "lport",
             Self::Remote => "remote",
-            Self::Process => "process",
             Self::Unknown => "unknown",
             Self::Other => "other",
         }
@@ -111,7 +101,6 @@ impl From<LatencyGroup> for GroupRow {
             netns: group.netns(),
             lport: None,
             remote: None,
-            process: None,
         };
         match group {
             LatencyGroup::All => of(GroupKind::All),
@@ -124,10 +113,6 @@ impl From<LatencyGroup> for GroupRow {
             LatencyGroup::Remote { address, .. } => Self {
                 remote: Some(address),
                 ..of(GroupKind::Remote)
-            },
-            LatencyGroup::Process(process) => Self {
-                process: Some(process),
-                ..of(GroupKind::Process)
             },
         }
     }
@@ -150,7 +135,6 @@ impl TryFrom<GroupRow> for LatencyGroup {
                 address: row.remote.context("a group has no address")?,
                 netns,
             },
-            GroupKind::Process => Self::Process(row.process.context("a group has no process")?),
         })
     }
 }
@@ -175,7 +159,6 @@ column_struct!(GroupRow {
     netns: Option<NonZeroU32>,
     lport: Option<u16>,
     remote: Option<Address>,
-    process: Option<Process>,
 });
 column_struct!(BucketRow {
     from_ns: u64,
@@ -208,6 +191,7 @@ column_as!(
 column_struct!(Measured {
     measure: Measure,
     group: LatencyGroup,
+    owner: Option<Owner>,
     histogram: Histogram
 });
 column_struct!(Retransmits {

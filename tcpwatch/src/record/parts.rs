@@ -165,7 +165,7 @@ mod tests {
         counts: true,
         transitions: true,
         connections: false,
-        churn: false,
+        churn: None,
         latency: None,
         stuck: None,
     };

@@ -22,7 +22,7 @@ use self::interval_reader::IntervalReader;
 use self::no_room::no_room;
 use self::seeding::Seeding;
 use self::stuck_scans::StuckScans;
-use super::ebpf::{self, Choice, Kernel, KernelNeeds, NamespacesUnknown, Request, Stream};
+use super::ebpf::{self, Choice, Kernel, KernelNeeds, LatencyGroups, NamespacesUnknown, Request, Stream};
 use super::namespace_names::name_all;
 use super::owner_resolver::{OwnerResolver, proc_thread};
 use super::socket_scan::{ScanRequest, ScansBefore};
@@ -36,6 +36,7 @@ use crate::input::owner::Owner;
 use crate::input::socket_scan::SocketScan;
 use crate::input::{EndCounts, Input, Loss, Record, Session, Transition};
 use crate::model::filter::Filter;
+use crate::model::input_filter::Asks;
 use crate::sys::caps;
 use crate::sys::cgroup::Hierarchy;
 use crate::sys::netns::{self, Namespace};
@@ -109,6 +110,7 @@ impl Live {
             options,
             KernelNeeds {
                 namespaces: needs.reads_counts(),
+                latency: needs.latency.map(|by| LatencyGroups::new(by, !filter.owner.is_any())),
                 ..needs.into()
             },
         )?;
@@ -119,7 +121,8 @@ impl Live {
         let (mut counts, mut held) = (None, Vec::new());
         if needs.reads_counts() {
             let (netns, proc) = (netns.clone(), Arc::clone(&proc));
-            counts = Some(IntervalReader::start(&mut kernel, &filter, netns, namespaces, proc)?);
+            let sockets = filter.of_sockets();
+            counts = Some(IntervalReader::start(&mut kernel, sockets, netns, namespaces, proc)?);
         } else if netns != NetnsSelector::All {
             held = namespaces;
         }
@@ -252,14 +255,11 @@ impl Live {
         } = self;
         let mut taken = 0;
         if let Some(stream) = stream {
-            let asks = Asks {
-                holders: needs.rows(),
-                cgroups: needs.rows() || needs.stuck.is_some() && filter.owner.needs_cgroup(),
-            };
+            let asks = Asks::new(*needs, &filter.owner);
             taken = stream.drain(BATCH, |record| match record {
                 Record::Transition(event) => {
                     if let Some(owners) = owners {
-                        asks.about(&event, None, owners);
+                        ask(asks, &event, None, owners);
                     }
                     if let Some(scans) = scans {
                         scans.transition(&event);
@@ -268,20 +268,23 @@ impl Live {
                 }
                 Record::Connection(life) => {
                     if let Some(owners) = owners {
-                        asks.about(&life.last, life.closer, owners);
+                        ask(asks, &life.last, life.closer, owners);
                     }
                     each(Input::Connection(life));
                 }
                 Record::Amendment(id, evidence) => each(Input::CloseAmended { id, evidence }),
             });
-            if let Some(owners) = owners {
-                owners.exchange(each);
-            }
-            each(Input::Loss(Loss {
+            let loss = Loss {
                 lost: kernel.lost() + stream.undecoded(),
                 missed_resets: kernel.missed_resets(),
                 emptied: taken < BATCH,
-            }));
+            };
+            if let Some(owners) = owners {
+                owners.exchange(each);
+            }
+            each(Input::Loss(loss));
+        } else if let Some(owners) = owners {
+            owners.exchange(each);
         }
         kernel.flush_log();
         each(before);
@@ -293,10 +296,12 @@ impl Live {
     /// # Errors
     /// The sockets cannot be read.
     pub fn walk_ports(&mut self, each: &mut dyn FnMut(Input)) -> Result<()> {
-        if self.needs.churn
+        // Under a filter, what is opened does not show when the ports run out.
+        if self.needs.churn.is_some()
+            && self.filter.is_any_socket()
             && let Some(counts) = &mut self.counts
         {
-            counts.ports(&self.filter, each)?;
+            counts.ports(each)?;
         }
         Ok(())
     }
@@ -312,7 +317,7 @@ impl Live {
         }
         if let Some(counts) = &mut self.counts {
             let owners = &mut self.owners;
-            counts.sample(&mut self.kernel, &self.filter, self.needs.churn, &mut |input| {
+            counts.sample(&mut self.kernel, self.needs.churn.is_some(), &mut |input| {
                 if let (Input::ListenerDrops(listeners), Some(owners)) = (&input, owners.as_mut()) {
                     let inodes = listeners.iter().filter_map(Listener::asks_owner);
                     inodes.for_each(|inode| owners.ask_listener(inode));
@@ -344,8 +349,19 @@ impl Live {
     /// # Errors
     /// They cannot be read.
     pub fn read_latency(&mut self, each: &mut dyn FnMut(Input)) -> Result<()> {
-        if let Some(sample) = self.kernel.latency()? {
-            each(Input::Latency(Box::new(sample)));
+        let Some(sample) = self.kernel.latency()? else {
+            return Ok(());
+        };
+        if let Some(owners) = &mut self.owners
+            && Asks::new(self.needs, &self.filter.owner).cgroups
+        {
+            let now = clock::unix_ns();
+            let measured = sample.measured.iter().filter_map(|measured| measured.owner);
+            measured.for_each(|owner| owners.ask_cgroup(owner, now));
+        }
+        each(Input::Latency(Box::new(sample)));
+        if let Some(owners) = &mut self.owners {
+            owners.exchange(each);
         }
         Ok(())
     }
@@ -358,7 +374,7 @@ impl Live {
         self.kernel.detach()?;
         self.is_detached = true;
         if let (Some(counts), Some(_)) = (&mut self.counts, &self.stream) {
-            counts.detached(&self.filter)?;
+            counts.detached()?;
         }
         let ledger = self.kernel.settled_ledger();
         Ok(EndCounts {
@@ -496,27 +512,15 @@ fn tick() -> Input {
     }
 }
 
-/// What to look up in /proc for records.
-#[derive(Clone, Copy)]
-struct Asks {
-    /// The holders of sockets without a known owner.
-    holders: bool,
-    /// The cgroups of owners.
-    cgroups: bool,
-}
-
-impl Asks {
-    /// Asks `owners` for the cgroups of the processes that `event` and its connection's `closer` name, and for the owner if it is
-    /// unknown.
-    fn about(self, event: &Transition, closer: Option<Owner>, owners: &mut OwnerResolver) {
-        if self.cgroups {
-            for owner in event.owner.into_iter().chain(closer) {
-                owners.ask_cgroup(owner, event.unix_ns);
-            }
+/// Asks `owners` for the cgroups of the processes that `event` and its connection's `closer` name, and for the owner if it is unknown.
+fn ask(asks: Asks, event: &Transition, closer: Option<Owner>, owners: &mut OwnerResolver) {
+    if asks.cgroups {
+        for owner in event.owner.into_iter().chain(closer) {
+            owners.ask_cgroup(owner, event.unix_ns);
         }
-        if self.holders {
-            owners.ask_holder(event);
-        }
+    }
+    if asks.holders {
+        owners.ask_holder(event);
     }
 }
 

@@ -17,21 +17,22 @@ use crate::detect;
 use crate::input::container::Cgroup;
 use crate::input::counter::Counter;
 use crate::input::histogram::Histogram;
-use crate::input::latency::{LatencyBy, LatencyGroup, Measure, Measured, Retransmits};
+use crate::input::latency::{LatencyBy, Measure, Retransmits};
 use crate::input::namespace::NamespaceNames;
 use crate::input::netns_selector::NetnsSelector;
-use crate::input::owner::{Comm, Owner, Process};
+use crate::input::owner::{Comm, Owner, OwnerBy, Process};
 use crate::input::ports::ends::Ends;
 use crate::input::ports::reuse::TwReuse;
 use crate::input::socket::{Address, Family, Kind, Socket};
 use crate::input::socket_owner::{Holder, SocketOwner, Unseen};
 use crate::input::{Connection, Opened, Transition};
 use crate::model::burst::Burst;
+use crate::model::cgroups::CgroupPaths;
 use crate::model::churn::{Churn, ChurnFrame, Opener, Route, Tally};
 use crate::model::ending::Ending;
 use crate::model::filter::Filter;
 use crate::model::frame::Frame;
-use crate::model::latency::LatencyFrame;
+use crate::model::latency::{Group, LatencyFrame, MeasuredGroup};
 use crate::model::leaks::states;
 use crate::model::ports::row::{Limit, Row};
 use crate::model::snapshot::{GroupBy, KeyPart, Origin, Snapshot, SnapshotBuilder};
@@ -151,14 +152,14 @@ fn full_churn(name: &[u8]) -> ChurnFrame {
             ..connection.last
         };
         for _ in 0..20 {
-            churn.opened(&established);
-            churn.ended(connection, Ending::GracefulActive);
+            churn.opened(&established, &CgroupPaths::default());
+            churn.ended(connection, Ending::GracefulActive, &CgroupPaths::default());
         }
     }
     for _ in 0..3 {
         let mut refused = active;
         (refused.last.from, refused.spent_ns) = (TcpState::SynSent, [0, 21_000, 0, 0, 0, 0, 0, 0]);
-        churn.ended(&refused, Ending::Refused);
+        churn.ended(&refused, Ending::Refused, &CgroupPaths::default());
     }
     let mut stat = counts();
     stat.time_wait = TimeWait {
@@ -192,7 +193,7 @@ fn full_churn(name: &[u8]) -> ChurnFrame {
     };
     frame.bursts = vec![burst(
         Some(5_000_000_000),
-        Some(Opener::Here(Some(owner(4_194_304).into()))),
+        Some(Opener::from(Process::from(owner(4_194_304)))),
     )];
     (frame.going, frame.burst_openers_evicted) = (Some(burst(None, None)), 1024);
     let row = |destination: &str| Row {
@@ -432,20 +433,23 @@ fn wide_churn_and_latency(name: &[u8], screen: Screen) -> Vec<String> {
     };
     let address = Address::new("2001:db8:85a3:8d3:1319:8a2e:370:7348".parse().unwrap(), 0);
     let groups = [
-        (LatencyBy::All, LatencyGroup::All),
+        (LatencyBy::All, Group::All),
         (
             LatencyBy::Lport,
-            LatencyGroup::Lport {
+            Group::Lport {
                 port: 65535,
                 netns: NonZeroU32::new(4_026_531_840),
             },
         ),
-        (LatencyBy::Remote, LatencyGroup::Remote { address, netns: None }),
-        (LatencyBy::Process, LatencyGroup::Process(process(4_194_304))),
+        (LatencyBy::Remote, Group::Remote { address, netns: None }),
+        (
+            LatencyBy::Owner(OwnerBy::Process),
+            Group::Owner(process(4_194_304).into()),
+        ),
     ];
     let latency = groups.map(|(by, group)| {
         let view = text::latency::Text::new(TimeZone::UTC, 10, screen);
-        printed(view, &Frame::from(&measured(by, group)))
+        printed(view, &Frame::from(&measured(by, &group)))
     });
     let churn = text::churn::Text::new(TimeZone::UTC, 10, screen);
     let churn = printed(churn, &Frame::from(&full_churn(name)));
@@ -483,15 +487,15 @@ fn wide_leaks(name: &[u8], screen: Screen) -> String {
 }
 
 /// An interval of `latency`.
-fn measured(by: LatencyBy, group: LatencyGroup) -> LatencyFrame {
+fn measured(by: LatencyBy, group: &Group) -> LatencyFrame {
     let mut histogram = Histogram::default();
     for ns in [1_000, 30_000, 2_000_000] {
         histogram.record(ns);
     }
     histogram.record_unknown();
-    let measured = |measure| Measured {
+    let measured = |measure| MeasuredGroup {
         measure,
-        group,
+        group: group.clone(),
         histogram: histogram.clone(),
     };
     LatencyFrame {
@@ -517,7 +521,7 @@ fn measured(by: LatencyBy, group: LatencyGroup) -> LatencyFrame {
 fn latency() {
     let frame = Frame::from(&measured(
         LatencyBy::Lport,
-        LatencyGroup::Lport {
+        &Group::Lport {
             port: 443,
             netns: NonZeroU32::new(4_026_531_840),
         },

@@ -19,7 +19,7 @@ pub(crate) struct Latency {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Measured {
     /// By what was measured, and of which connections: the JSON of the key's value, nothing where there are no groups; and their
-    /// network namespace.
+    /// network namespace. The name of a pod is left out: its UID is there.
     pub(crate) histograms: BTreeMap<(String, String, Option<u64>), Histogram>,
     retransmits: BTreeMap<String, i64>,
 }
@@ -106,7 +106,9 @@ impl Measured {
         let key = json.get("key").and_then(Value::as_object);
         let netns = key.and_then(|key| key.get("netns")?.as_u64());
         let group = key.map_or_else(String::new, |key| {
-            let mut values = key.iter().filter(|(name, _)| *name != "netns");
+            let mut values = key
+                .iter()
+                .filter(|(name, _)| !["netns", "pod_name"].contains(&name.as_str()));
             let group = values.next().map(|(_, value)| value.to_string());
             assert_eq!(values.count(), 0, "one thing in common: {json}");
             group.unwrap_or_else(|| panic!("nothing in common: {json}"))

@@ -30,7 +30,7 @@ impl<K> Default for Owners<K> {
     }
 }
 
-impl<K: Copy + Ord + Hash> Owners<K> {
+impl<K: Clone + Ord + Hash> Owners<K> {
     /// `owner` opened a connection.
     pub(super) fn add(&mut self, owner: K, monotonic_ns: u64) {
         if self.seconds.len() >= self.most && !self.seconds.contains_key(&owner) {
@@ -57,7 +57,7 @@ impl<K: Copy + Ord + Hash> Owners<K> {
             return;
         }
         let opened = |seconds: &Seconds| seconds.sum(now.saturating_sub(KEPT), now.saturating_add(1));
-        let rank = |(&owner, seconds): (&K, &Seconds)| (opened(seconds), seconds.newest(), owner);
+        let rank = |(owner, seconds): (&K, &Seconds)| (opened(seconds), seconds.newest(), owner.clone());
         let mut ranks: Vec<(u64, u64, K)> = self.seconds.iter().map(rank).collect();
         ranks.sort_unstable();
         for (.., owner) in ranks.iter().take(ranks.len().div_ceil(2)) {
@@ -73,9 +73,9 @@ impl<K: Copy + Ord + Hash> Owners<K> {
             let usual = usual(opened, before.clone()).unwrap_or(0.0);
             real(opened.sum(seconds.start, seconds.end)) - usual * real(seconds.end.saturating_sub(seconds.start))
         };
-        let all = self.seconds.iter().map(|(&owner, opened)| (owner, over(opened)));
-        let (owner, most) = all.max_by(|a, b| a.1.total_cmp(&b.1).then_with(|| a.0.cmp(&b.0)))?;
-        (most * 2.0 > burst).then_some(owner)
+        let all = self.seconds.iter().map(|(owner, opened)| (owner, over(opened)));
+        let (owner, most) = all.max_by(|a, b| a.1.total_cmp(&b.1).then_with(|| a.0.cmp(b.0)))?;
+        (most * 2.0 > burst).then(|| owner.clone())
     }
 }
 

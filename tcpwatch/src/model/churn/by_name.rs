@@ -4,6 +4,7 @@
 use hashbrown::HashMap;
 
 use super::{Opener, Route, busiest_first};
+use crate::model::owner_group::OwnerGroup;
 
 /// Processes of one name that are shown apart, at most: the workers of a small server.
 const APART: usize = 4;
@@ -12,7 +13,7 @@ const APART: usize = 4;
 #[must_use]
 pub(super) fn by_name(routes: &[Route]) -> Vec<Route> {
     let key = |route: &Route| match route.opener {
-        Opener::Here(Some(process)) => Some((process.comm, route.destination?)),
+        Opener::Here(Some(OwnerGroup::Process(process))) => Some((process.comm, route.destination?)),
         _ => None,
     };
     let mut processes = HashMap::new();
@@ -26,7 +27,7 @@ pub(super) fn by_name(routes: &[Route]) -> Vec<Route> {
             Some(key) => together
                 .entry(key)
                 .or_insert_with(|| Route {
-                    opener: Opener::Named(key.0),
+                    opener: Opener::Here(Some(OwnerGroup::Comm(key.0))),
                     destination: route.destination,
                     tally: super::Tally::default(),
                 })
@@ -59,10 +60,10 @@ mod tests {
         tally.lifetime.record(1000);
         tally.failed.add(Ending::Refused, 1);
         Route {
-            opener: Opener::Here(Some(Process {
+            opener: Opener::from(Process {
                 pid: NonZeroU32::new(pid),
                 comm: Comm::new(comm.as_bytes()),
-            })),
+            }),
             destination: Some(Destination {
                 netns: None,
                 address: Address::new("10.0.0.9".parse().unwrap(), 0),
@@ -78,7 +79,10 @@ mod tests {
         routes.extend((10..15).map(|pid| route(pid, "php-fpm", 6379, 20)));
         let named = by_name(&routes);
         assert_eq!(named.len(), 2);
-        assert_eq!(named[0].opener, Opener::Named(Comm::new(b"php-fpm")));
+        assert_eq!(
+            named[0].opener,
+            Opener::Here(Some(OwnerGroup::Comm(Comm::new(b"php-fpm"))))
+        );
         assert_eq!(named[0].opener.to_string(), "php-fpm[*]");
         let tally = &named[0].tally;
         let counts = (
@@ -96,7 +100,7 @@ mod tests {
         let mut routes: Vec<Route> = (10..14).map(|pid| route(pid, "php-fpm", 6379, 20)).collect();
         routes.push(route(14, "php-fpm", 3306, 20));
         let mut named = by_name(&routes);
-        named.sort_by_key(|route| route.opener);
+        named.sort_by_key(|route| route.opener.clone());
         assert_eq!(named, routes);
     }
 

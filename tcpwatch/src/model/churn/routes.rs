@@ -42,7 +42,11 @@ impl Routes {
 
     /// Evicts a quarter.
     fn evict(&mut self) {
-        let mut idle: Vec<_> = self.all.iter().map(|(&key, active)| (active.last_ns, key)).collect();
+        let mut idle: Vec<_> = self
+            .all
+            .iter()
+            .map(|(key, active)| (active.last_ns, key.clone()))
+            .collect();
         let (idlest, _, _) = idle.select_nth_unstable(MOST / 4);
         for (_, key) in &*idlest {
             if let Some(active) = self.all.remove(key) {
@@ -78,10 +82,10 @@ mod tests {
     use crate::input::socket::Address;
 
     fn opens(routes: &mut Routes, pid: u32, monotonic_ns: u64) {
-        let opener = Opener::Here(Some(Process {
+        let opener = Opener::from(Process {
             pid: NonZeroU32::new(pid),
             comm: Comm::new(b"app"),
-        }));
+        });
         let destination = Destination {
             netns: None,
             address: Address::new("10.0.0.9".parse().unwrap(), 0),

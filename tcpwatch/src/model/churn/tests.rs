@@ -1,15 +1,17 @@
 //! Unit tests.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::time_wait_by::{LocalEnd, RemoteEnd, TimeWaitBy};
 use super::*;
 use crate::input::LedgerSample;
+use crate::input::container::Cgroup;
 use crate::input::histogram::bucket;
 use crate::input::owner::{Comm, How, Owner};
 use crate::input::ports::range::PortRange;
 use crate::input::ports::walk::{WALK_MAX, Walk};
-use crate::input::socket::{Kind, Socket};
+use crate::input::socket::{Family, Kind, Socket};
 use crate::model::ports::table::ENDS_MAX;
 use crate::model::stat::Stat;
 
@@ -78,30 +80,22 @@ fn the_busiest_opener_comes_first_with_what_it_cost() {
     let mut churn = Churn::new(0);
     for _ in 0..3 {
         let opened = event(Opened::Active, [10, 0, 0, 9], 7, SynSent, Established);
-        churn.opened(&opened);
+        churn.opened(&opened, &CgroupPaths::default());
         churn.ended(
             &life(event(Opened::Active, [10, 0, 0, 9], 7, FinWait2, Close), 1000),
             Ending::GracefulActive,
+            &CgroupPaths::default(),
         );
     }
     churn.ended(
         &life(event(Opened::Active, [10, 0, 0, 8], 7, SynSent, Close), 1000),
         Ending::Refused,
+        &CgroupPaths::default(),
     );
-    churn.opened(&event(
-        Opened::Passive,
-        [10, 0, 0, 5],
-        8,
-        TcpState::SynRecv,
-        Established,
-    ));
-    churn.opened(&event(
-        Opened::Passive,
-        [127, 0, 0, 1],
-        8,
-        TcpState::SynRecv,
-        Established,
-    ));
+    churn.opened(
+        &event(Opened::Passive, [10, 0, 0, 5], 8, TcpState::SynRecv, Established),
+        &CgroupPaths::default(),
+    );
     let frame = churn.frame(stat(), 100, 10, 0);
     let first = &frame.routes[0];
     assert_eq!(
@@ -117,12 +111,12 @@ fn the_busiest_opener_comes_first_with_what_it_cost() {
         (first.tally.lifetime.count(), first.tally.lifetime.max().map(bucket)),
         (3, Some(bucket(1000)))
     );
-    let openers: Vec<_> = frame.routes.iter().map(|route| route.opener).collect();
+    let openers: Vec<_> = frame.routes.iter().map(|route| route.opener.clone()).collect();
     assert!(openers.contains(&Opener::Peer {
         address: Ipv4Addr::new(10, 0, 0, 5).into(),
         netns: None
     }));
-    assert_eq!(openers.len(), 3, "its other end counts what comes from here");
+    assert_eq!(openers.len(), 3);
     assert_eq!((frame.failed().get(Ending::Refused), frame.opened()), (1, 4));
     assert_eq!(frame.time(10), Timestamp::from_nanosecond(100).unwrap());
     assert!(
@@ -132,8 +126,8 @@ fn the_busiest_opener_comes_first_with_what_it_cost() {
 }
 
 #[test]
-fn an_opening_over_loopback_is_counted_once_whatever_the_filter() {
-    let opened = |options: &[(&str, &str)]| {
+fn an_opening_with_both_ends_here_is_counted_once_whatever_the_filter() {
+    let opened = |server: [u8; 4], options: &[(&str, &str)]| {
         let mut filter = Filter::default();
         for &(option, value) in options {
             match option {
@@ -143,42 +137,37 @@ fn an_opening_over_loopback_is_counted_once_whatever_the_filter() {
                 _ => filter.local = vec![value.parse().unwrap()],
             }
         }
-        let client = Transition {
-            local: Address::new(Ipv4Addr::LOCALHOST.into(), 0),
-            ..event(
-                Opened::Active,
-                [127, 0, 0, 1],
-                7,
-                TcpState::SynSent,
-                TcpState::Established,
-            )
-        };
+        let client = event(Opened::Active, server, 7, TcpState::SynSent, TcpState::Established);
         let server = Transition {
+            local: client.remote,
             lport: client.rport,
+            remote: client.local,
             rport: client.lport,
             opened: Some(Opened::Passive),
             ..client
         };
-        let mut churn = Churn::filtered(filter.clone(), 0);
+        let mut churn = Churn::filtered(&filter, OwnerBy::Process, 0);
         for end in [client, server] {
             let port = |port: Option<NonZeroU16>| port.unwrap().get();
             let (local, remote) = ((end.local.ip, port(end.lport)), (end.remote.ip, port(end.rport)));
             if filter.matches_ends(end.family, local, remote) {
-                churn.opened(&end);
+                churn.opened(&end, &CgroupPaths::default());
             }
         }
         churn.frame(stat(), 0, 10, 0).opened()
     };
-    for filter in [
-        ("lport", "80"),
-        ("rport", "80"),
-        ("port", "80"),
-        ("local", "127.0.0.0/8"),
-    ] {
-        assert_eq!(opened(&[filter]), 1, "{filter:?}");
+    for server in [[10, 0, 0, 1], [10, 0, 0, 2]] {
+        for filter in [
+            ("lport", "80"),
+            ("rport", "80"),
+            ("port", "80"),
+            ("local", "10.0.0.0/8"),
+        ] {
+            assert_eq!(opened(server, &[filter]), 1, "{filter:?}");
+        }
+        assert_eq!(opened(server, &[]), 1);
+        assert_eq!(opened(server, &[("lport", "81")]), 0);
     }
-    assert_eq!(opened(&[]), 1);
-    assert_eq!(opened(&[("lport", "81")]), 0);
 }
 
 #[test]
@@ -192,8 +181,12 @@ fn equal_peers_and_ports_of_two_namespaces_are_apart() {
             ..event(Opened::Passive, [10, 0, 0, 5], 8, from, to)
         };
         for _ in 0..times {
-            churn.opened(&of_peer(SynRecv, TcpState::Established));
-            churn.ended(&life(of_peer(FinWait2, Close), 1000), Ending::GracefulActive);
+            churn.opened(&of_peer(SynRecv, TcpState::Established), &CgroupPaths::default());
+            churn.ended(
+                &life(of_peer(FinWait2, Close), 1000),
+                Ending::GracefulActive,
+                &CgroupPaths::default(),
+            );
         }
     }
     let frame = churn.frame(stat(), 0, 10, 0);
@@ -268,16 +261,19 @@ fn walk(netns: u32) -> PortsSample {
 fn ports_are_those_of_the_namespace_that_is_walked() {
     let mut churn = Churn::new(0);
     let opens = |churn: &mut Churn, netns| {
-        churn.opened(&Transition {
-            netns: NonZeroU32::new(netns),
-            ..event(
-                Opened::Active,
-                [10, 0, 0, 9],
-                7,
-                TcpState::SynSent,
-                TcpState::Established,
-            )
-        });
+        churn.opened(
+            &Transition {
+                netns: NonZeroU32::new(netns),
+                ..event(
+                    Opened::Active,
+                    [10, 0, 0, 9],
+                    7,
+                    TcpState::SynSent,
+                    TcpState::Established,
+                )
+            },
+            &CgroupPaths::default(),
+        );
     };
     let used = |churn: &mut Churn| {
         let ports = churn.frame(stat(), 0, 10, 0).ports;
@@ -314,7 +310,7 @@ fn ports_are_followed_from_the_first_walk_on() {
             assert!(churn.ports.is_none(), "ports that are not walked take no memory");
             churn.walked(Some(walk(1)));
         }
-        churn.opened(&opened);
+        churn.opened(&opened, &CgroupPaths::default());
         let frame = churn.frame(stat(), 0, 10, 0);
         assert_eq!(frame.ports.map(|rows| rows.len()), rows);
     }
@@ -336,16 +332,20 @@ fn timewait_sockets_are_of_a_process_a_peer_and_a_port_on_either_side() {
             FinWait2
         };
         for _ in 0..times {
-            churn.ended(&life(event(opened, remote, pid, from, Close), 1000), ending);
+            churn.ended(
+                &life(event(opened, remote, pid, from, Close), 1000),
+                ending,
+                &CgroupPaths::default(),
+            );
         }
     }
     let frame = churn.frame(stat(), 0, 10, 0);
     let by = TimeWaitBy::from_routes(&frame.routes);
     let process = |pid| {
-        Some(Process {
+        Some(OwnerGroup::from(Process {
             pid: NonZeroU32::new(pid),
             comm: Comm::new(b"app"),
-        })
+        }))
     };
     let local = |port| LocalEnd { port, netns: None };
     let remote = |last, port| RemoteEnd {
@@ -363,4 +363,57 @@ fn timewait_sockets_are_of_a_process_a_peer_and_a_port_on_either_side() {
             other_processes: 0,
         }
     );
+}
+
+/// Two workers in one pod, and a process in none.
+#[test]
+fn processes_are_what_they_have_in_common() {
+    let pod = format!(
+        "/kubepods/pod26ab0db3-9bd5-4e11-b5e6-04aa4d0c6a1d/{}",
+        "0a1b".repeat(16)
+    );
+    let shown = |by| {
+        let mut churn = Churn::filtered(&Filter::default(), by, 0);
+        let mut cgroups = CgroupPaths::default();
+        for (pid, path) in [(7, pod.as_str()), (8, &pod), (9, "/init.scope")] {
+            for (opened, from) in [
+                (Opened::Active, TcpState::SynSent),
+                (Opened::Passive, TcpState::SynRecv),
+            ] {
+                let event = event(opened, [10, 0, 0, 9], pid, from, TcpState::Established);
+                cgroups.insert(&event.owner.unwrap(), Some(Arc::new(Cgroup::from(path.to_owned()))));
+                churn.opened(&event, &cgroups);
+                let ended = life(
+                    Transition {
+                        from: TcpState::FinWait2,
+                        to: TcpState::Close,
+                        ..event
+                    },
+                    1000,
+                );
+                churn.ended(&ended, Ending::GracefulActive, &cgroups);
+            }
+        }
+        let frame = churn.frame(stat(), 0, 10, 0);
+        let here = frame.routes.iter().filter(|route| route.opener.group().is_some());
+        let here: Vec<String> = here
+            .map(|route| format!("{} {}", route.opener, route.tally.opened))
+            .collect();
+        let by = TimeWaitBy::from_routes(&frame.routes).process;
+        let name = |group: &Option<OwnerGroup>| group.as_ref().map_or_else(|| "?".into(), ToString::to_string);
+        let by: Vec<String> = by
+            .iter()
+            .map(|(group, count)| format!("{} {count}", name(group)))
+            .collect();
+        (here, by)
+    };
+    let (opened, waiting) = shown(OwnerBy::Pod);
+    assert_eq!(opened, ["26ab0db3-9bd5-4e11-b5e6-04aa4d0c6a1d 2", "no pod 1"]);
+    assert_eq!(waiting, ["26ab0db3-9bd5-4e11-b5e6-04aa4d0c6a1d 4", "no pod 2"]);
+    let (opened, waiting) = shown(OwnerBy::Comm);
+    assert_eq!(
+        (opened, waiting),
+        (vec!["app[*] 3".to_owned()], vec!["app[*] 6".to_owned()])
+    );
+    assert_eq!(shown(OwnerBy::Process).0.len(), 3);
 }

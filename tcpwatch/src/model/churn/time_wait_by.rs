@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use hashbrown::HashMap;
 
 use super::{Opener, Route};
-use crate::input::owner::Process;
+use crate::model::owner_group::OwnerGroup;
 
 /// The local end of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,7 +37,7 @@ pub struct TimeWaitBy {
     /// By remote end.
     pub peer: Vec<(RemoteEnd, u64)>,
     /// By the process here that has the connection; `None` if it is unknown.
-    pub process: Vec<(Option<Process>, u64)>,
+    pub process: Vec<(Option<OwnerGroup>, u64)>,
     /// Connections in none of the lists: there was no room for their opener and destination.
     pub other: u64,
     /// More connections that are not in the list by process: there was no room for their process.
@@ -57,8 +57,8 @@ impl TimeWaitBy {
                 continue;
             };
             let netns = to.netns;
-            match route.opener {
-                Opener::Here(_) | Opener::Named(_) => {
+            match &route.opener {
+                Opener::Here(group) => {
                     add(&mut lports, LocalEnd { port: None, netns }, count);
                     let peer = RemoteEnd {
                         address: to.address.ip,
@@ -66,19 +66,19 @@ impl TimeWaitBy {
                         netns,
                     };
                     add(&mut peers, peer, count);
-                    add(&mut processes, route.opener.process(), count);
+                    add(&mut processes, group.clone(), count);
                 }
                 Opener::Peer { address, .. } => {
                     let port = Some(to.port);
                     add(&mut lports, LocalEnd { port, netns }, count);
                     let peer = RemoteEnd {
-                        address,
+                        address: *address,
                         port: None,
                         netns,
                     };
                     add(&mut peers, peer, count);
                     for (process, count) in route.tally.served.processes() {
-                        add(&mut processes, process, count);
+                        add(&mut processes, process.cloned(), count);
                     }
                     other_processes += route.tally.served.beyond();
                 }

@@ -16,7 +16,7 @@ use crate::input::latency::{LatencyBy, LatencyGroup, LatencySample, Measure, Mea
 use crate::input::listener::{self, Listener};
 use crate::input::needs::StuckNeeds;
 use crate::input::owner::tests::owner;
-use crate::input::owner::{Owner, UnknownOwner};
+use crate::input::owner::{Owner, OwnerBy, UnknownOwner};
 use crate::input::ports::range::PortRange;
 use crate::input::ports::reuse::TwReuse;
 use crate::input::ports::settings::Settings;
@@ -42,7 +42,7 @@ const ALL: Needs = Needs {
     counts: true,
     transitions: true,
     connections: true,
-    churn: true,
+    churn: Some(OwnerBy::Process),
     latency: Some(LatencyBy::Lport),
     stuck: Some(StuckNeeds {
         states: StateSet::ALL,
@@ -257,6 +257,7 @@ fn latency() -> impl Strategy<Value = Input> {
         Measured {
             measure,
             group,
+            owner: None,
             histogram,
         }
     });
@@ -582,7 +583,7 @@ fn an_end_waits_for_a_reset_that_is_read_late() {
 /// A model for `churn`.
 fn churn() -> World {
     let needs = Needs {
-        churn: true,
+        churn: Some(OwnerBy::Process),
         ..Needs::default()
     };
     World::new(needs, Filter::default())

@@ -1,7 +1,7 @@
 //! Reads the latency histograms of the kernel side.
 
 use std::mem::offset_of;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result, bail};
@@ -17,9 +17,10 @@ use tcpwatch_common::{Ledger, TcpState, names};
 use super::Kernel;
 use super::bpf::{self, Barrier};
 use super::mapped_words::MappedWords;
+use super::needs::LatencyGroups;
 use crate::input::histogram::Histogram;
 use crate::input::latency::{LatencyBy, LatencyGroup, LatencySample, Measure, Measured, Retransmits};
-use crate::input::owner::{Comm, Process};
+use crate::input::owner::{Comm, How, Owner};
 use crate::input::socket::{Address, Family};
 
 /// Counters in one copy of the totals.
@@ -27,7 +28,7 @@ const SHARD: usize = (MEASURED * COUNTERS) as usize;
 
 /// Reads the latency histograms.
 pub(super) struct Histograms {
-    by: LatencyBy,
+    by: LatencyGroups,
     totals: MappedWords,
     /// The sum of the shards of each counter at the last read.
     before: Vec<u64>,
@@ -68,12 +69,13 @@ impl Histograms {
     ///
     /// # Errors
     /// One line: what the kernel refuses and why.
-    pub(super) fn new(ebpf: &mut Ebpf, by: LatencyBy) -> Result<Self> {
+    pub(super) fn new(ebpf: &mut Ebpf, by: LatencyGroups) -> Result<Self> {
         let mut take = |name| ebpf.take_map(name).context("the BPF object has no histograms");
         let totals = MappedWords::new(take(names::MAP_TOTALS)?, 1)?;
-        let groups = match by {
-            LatencyBy::All => None,
-            _ => Some(Groups::new(take(names::MAP_BUCKETS)?, take(names::MAP_BANK)?)?),
+        let groups = if by.are_several() {
+            Some(Groups::new(take(names::MAP_BUCKETS)?, take(names::MAP_BANK)?)?)
+        } else {
+            None
         };
         Ok(Self {
             by,
@@ -120,16 +122,17 @@ impl Histograms {
             for (bucket, (before, now)) in before.iter_mut().zip(now).enumerate() {
                 let counted = now.wrapping_sub(*before);
                 if counted > 0 {
-                    count(measure, all, bucket, counted);
+                    count(measure, (all, None), bucket, counted);
                     *before = now;
                 }
             }
         }
         let measured = histograms.into_iter();
         Ok(measured
-            .map(|((measure, group), histogram)| Measured {
+            .map(|((measure, (group, owner)), histogram)| Measured {
                 measure,
                 group,
+                owner,
                 histogram,
             })
             .collect())
@@ -182,25 +185,30 @@ fn measure_from_kernel(number: u32) -> Option<Measure> {
     })
 }
 
-/// Returns the group of `key`.
-fn group(key: &BucketKey, by: LatencyBy) -> LatencyGroup {
+/// Returns the group of `key` and the owner in it.
+fn group(key: &BucketKey, groups: LatencyGroups) -> (LatencyGroup, Option<Owner>) {
     let netns = NonZeroU32::new(key.netns);
-    match by {
-        LatencyBy::All => LatencyGroup::All,
+    let group = match groups.by {
+        LatencyBy::All | LatencyBy::Owner(_) => LatencyGroup::All,
         LatencyBy::Lport => LatencyGroup::Lport {
-            port: u16::try_from(key.number).unwrap_or(0),
+            port: u16::try_from(key.lport).unwrap_or(0),
             netns,
         },
         LatencyBy::Remote => match u8::try_from(key.family).ok().and_then(Family::from_kernel) {
             Some(family) => LatencyGroup::Remote {
-                address: Address::new(family.address(key.name), 0),
+                address: Address::new(family.address(key.remote), 0),
                 netns,
             },
             None => LatencyGroup::Unknown,
         },
-        LatencyBy::Process => match (NonZeroU32::new(key.number), Comm::new(bytemuck::bytes_of(&key.name))) {
-            (None, comm) if comm == Comm::default() => LatencyGroup::Unknown,
-            (pid, comm) => LatencyGroup::Process(Process { pid, comm }),
-        },
-    }
+    };
+    let owner = Owner {
+        pid: NonZeroU32::new(key.owner.pid),
+        comm: Comm::new(&key.owner.comm),
+        // The key does not have it.
+        how: How::Connect,
+        cgroup: NonZeroU64::new(key.owner.cgroup),
+    };
+    let is_known = owner.pid.is_some() || owner.comm != Comm::default();
+    (group, is_known.then_some(owner))
 }

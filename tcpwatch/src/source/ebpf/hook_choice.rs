@@ -7,8 +7,9 @@ use anyhow::{Result, bail};
 use tcpwatch_common::Filter;
 
 use super::feature::{FeatureKind, Features};
-use super::{Hook, Kernel, KernelNeeds, Request, object};
+use super::{Hook, Kernel, KernelNeeds, LatencyGroups, Request, object};
 use crate::input::latency::LatencyBy;
+use crate::input::owner::OwnerBy;
 
 /// The hook to attach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub fn survey() -> Features {
         connections: true,
         openings: true,
         owners: true,
-        latency: Some(LatencyBy::Process),
+        latency: Some(LatencyGroups::from(LatencyBy::Owner(OwnerBy::Process))),
         stacks: false,
         namespaces: true,
     };

@@ -8,7 +8,6 @@ use tcpwatch_common::{Ledger, Owner, names};
 
 use super::needs::KernelNeeds;
 use super::prepare::Request;
-use crate::input::latency::LatencyBy;
 
 /// Sockets in the table by address, including closed sockets that an application still holds.
 const SOCKETS: u32 = 65_536;
@@ -85,9 +84,9 @@ pub(super) fn tables(needs: KernelNeeds, by_address: bool, on_demand: bool) -> V
     if needs.namespaces {
         tables.push(table(names::MAP_NAMESPACES, NAMESPACES, size_of::<u64>()));
     }
-    if let Some(by) = needs.latency {
+    if let Some(groups) = needs.latency {
         tables.push(accepted(names::MAP_WAITING, size_of::<u64>()));
-        if by != LatencyBy::All {
+        if groups.are_several() {
             let value_bytes = if on_demand { 0 } else { size_of::<u64>() };
             tables.push(table(names::MAP_BUCKETS, BUCKETS, value_bytes));
         }
@@ -117,7 +116,9 @@ pub(super) fn map_bytes(request: &Request<'_>, cpus: u32, tables: &[Table]) -> u
 
 #[cfg(test)]
 mod tests {
+    use super::super::needs::LatencyGroups;
     use super::*;
+    use crate::input::latency::LatencyBy;
 
     #[test]
     fn only_tables_that_are_used_take_memory() {
@@ -129,7 +130,7 @@ mod tests {
         assert_eq!(bytes(none, false), 0);
         assert_eq!(bytes(none, true), 65_536 * (48 + 64 + 16));
         let latency = |by| KernelNeeds {
-            latency: Some(by),
+            latency: Some(LatencyGroups::from(by)),
             ..none
         };
         assert_eq!(bytes(latency(LatencyBy::All), false), 262_144 * 16);

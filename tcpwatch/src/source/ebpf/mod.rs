@@ -29,7 +29,7 @@ pub use hook_choice::{Choice, open, survey};
 pub use kernel::{Hook, Kernel};
 pub use ledger::LedgerSum;
 pub use listeners::Listeners;
-pub use needs::KernelNeeds;
+pub use needs::{KernelNeeds, LatencyGroups};
 pub use prepare::{NamespacesUnknown, Request};
 pub use refusal::explained;
 pub use sock_iter::{Unwalked, count};

@@ -23,22 +23,53 @@ pub struct KernelNeeds {
     pub openings: bool,
     /// The owner of each connection.
     pub owners: bool,
-    /// Latency histograms with this grouping.
-    pub latency: Option<LatencyBy>,
+    /// Latency histograms of these groups.
+    pub latency: Option<LatencyGroups>,
     /// The user stack that opened each socket.
     pub stacks: bool,
     /// The number of transitions of each network namespace.
     pub namespaces: bool,
 }
 
+/// The groups of latency histograms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LatencyGroups {
+    /// What connections of a group have in common.
+    pub by: LatencyBy,
+    /// Whether that includes the process that owns them.
+    pub owners: bool,
+}
+
+impl LatencyGroups {
+    /// Groups by `by`, and by owner if that decides it, or `of_owners`.
+    #[must_use]
+    pub const fn new(by: LatencyBy, of_owners: bool) -> Self {
+        Self {
+            by,
+            owners: of_owners || matches!(by, LatencyBy::Owner(_)),
+        }
+    }
+
+    /// Whether there is more than one group.
+    pub(super) fn are_several(self) -> bool {
+        self.by != LatencyBy::All || self.owners
+    }
+}
+
+impl From<LatencyBy> for LatencyGroups {
+    fn from(by: LatencyBy) -> Self {
+        Self::new(by, false)
+    }
+}
+
 impl From<Needs> for KernelNeeds {
     fn from(needs: Needs) -> Self {
         Self {
             transitions: needs.transitions || needs.stuck.is_some(),
-            connections: needs.connections || needs.churn,
-            openings: needs.churn,
+            connections: needs.connections || needs.churn.is_some(),
+            openings: needs.churn.is_some(),
             owners: needs.owners(),
-            latency: needs.latency,
+            latency: needs.latency.map(LatencyGroups::from),
             stacks: needs.stuck.is_some_and(|stuck| stuck.stacks),
             namespaces: false,
         }
@@ -86,15 +117,15 @@ impl KernelNeeds {
             | bit(filter.reads_endpoints(), NEED_ENDPOINTS)
     }
 
-    /// The grouping for [`tcpwatch_common::Params::latency_by`].
-    pub(super) fn latency_by(self) -> u32 {
-        match self.latency {
+    /// The grouping: [`tcpwatch_common::Params::latency_by`] and [`tcpwatch_common::Params::latency_owners`].
+    pub(super) fn latency_params(self) -> [u32; 2] {
+        let by = match self.latency.map(|groups| groups.by) {
             None => histogram::BY_NONE,
-            Some(LatencyBy::All) => histogram::BY_ALL,
+            Some(LatencyBy::All | LatencyBy::Owner(_)) => histogram::BY_ALL,
             Some(LatencyBy::Lport) => histogram::BY_LPORT,
             Some(LatencyBy::Remote) => histogram::BY_REMOTE,
-            Some(LatencyBy::Process) => histogram::BY_PROCESS,
-        }
+        };
+        [by, self.latency.is_some_and(|groups| groups.owners).into()]
     }
 
     /// Whether the program at `stage` of [`names::STAGES`] is called. Other programs are not loaded.
@@ -125,13 +156,13 @@ mod tests {
             ..KernelNeeds::default()
         };
         let latency = KernelNeeds {
-            latency: Some(LatencyBy::Lport),
+            latency: Some(LatencyBy::Lport.into()),
             ..KernelNeeds::default()
         };
         let both = trace | latency;
         let filter = Filter::ALL;
         assert_eq!(both.bits(&filter), NEED_TRANSITIONS | NEED_OWNERS | NEED_LATENCY);
-        assert_eq!(both.latency_by(), histogram::BY_LPORT);
+        assert_eq!(both.latency_params(), [histogram::BY_LPORT, 0]);
         let called = |needs: KernelNeeds| -> Vec<&str> {
             (0..)
                 .zip(names::STAGES)

@@ -301,6 +301,35 @@ impl Plan<'_> {
         })
     }
 
+    /// The needs of the command and the features of the kernel, which has `cpus` CPUs.
+    fn params(&self, cpus: u32, preemptible: bool) -> Params {
+        let Self {
+            request,
+            types,
+            helpers,
+            ..
+        } = self;
+        let (needs, ring_bytes) = (request.needs, request.records_bytes());
+        let [latency_by, latency_owners] = needs.latency_params();
+        let runs = types.layouts.runs;
+        Params {
+            needs: needs.bits(request.filter),
+            latency_by,
+            latency_owners,
+            cpus,
+            wake_bytes: ring_bytes / 4,
+            wake_mask: wake_mask(ring_bytes),
+            sk_storage: u32::from(helpers.sk_storage),
+            marks: u32::from(helpers.marks),
+            prog_active: runs.map_or(ABSENT, |runs| runs.prog_active),
+            array_values: runs.map_or(ABSENT, |runs| runs.array_values),
+            preemptible: u32::from(preemptible),
+            task_btf: u32::from(helpers.task_btf),
+            socket_cookie: u32::from(helpers.cookie),
+            forget_at_close: u32::from(!helpers.destroy),
+        }
+    }
+
     /// Creates the maps and writes `.rodata`. `earlier` is the size in bytes of maps that were created before and that the
     /// kernel may not have freed yet.
     fn create_maps(&self, loader: EbpfLoader<'_>, earlier: u64) -> Result<Kernel> {
@@ -317,29 +346,12 @@ impl Plan<'_> {
         if helpers.pt_regs {
             task.stack = ABSENT;
         }
-        let needs = request.needs;
-        let ring_bytes = request.records_bytes();
         let preemptible = helpers.second_copy && layouts.runs.is_some_and(|runs| runs.preemptible);
         let last_events = if preemptible { 1 << LAST_EVENTS_BITS } else { 1 };
         let cpus = cpus::possible(Path::new("/"))?;
-        let params = Params {
-            needs: needs.bits(request.filter),
-            latency_by: needs.latency_by(),
-            cpus,
-            wake_bytes: ring_bytes / 4,
-            wake_mask: wake_mask(ring_bytes),
-            sk_storage: u32::from(helpers.sk_storage),
-            marks: u32::from(helpers.marks),
-            prog_active: layouts.runs.map_or(ABSENT, |runs| runs.prog_active),
-            array_values: layouts.runs.map_or(ABSENT, |runs| runs.array_values),
-            preemptible: u32::from(preemptible),
-            task_btf: u32::from(helpers.task_btf),
-            socket_cookie: u32::from(helpers.cookie),
-            forget_at_close: u32::from(!helpers.destroy),
-        };
-        let log_level = log_level();
+        let params = self.params(cpus, preemptible);
         // The loader borrows local values, so it must not outlive them.
-        let mut loader = loader;
+        let (log_level, mut loader) = (log_level(), loader);
         loader
             .btf(None)
             // After a refusal aya loads the program again with this level, because without a log the kernel gives no reason.
@@ -352,11 +364,11 @@ impl Plan<'_> {
             .override_global(names::GLOBAL_PARAMS, bytemuck::bytes_of(&params), true)
             .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries(names::MAP_LEDGER, cpus * BANKS)
-            .map_max_entries(names::MAP_EVENTS, ring_bytes)
+            .map_max_entries(names::MAP_EVENTS, request.records_bytes())
             .map_max_entries(names::MAP_LAST_EVENTS, last_events)
-            .map_max_entries(names::MAP_TOTALS, map_sizes::totals(needs, cpus))
+            .map_max_entries(names::MAP_TOTALS, map_sizes::totals(request.needs, cpus))
             .map_max_entries(names::MAP_STACKS, request.stacks_bytes());
-        let tables = map_sizes::tables(needs, !helpers.sk_storage, helpers.entries_on_demand);
+        let tables = map_sizes::tables(request.needs, !helpers.sk_storage, helpers.entries_on_demand);
         for table in &tables {
             loader.map_max_entries(table.name, table.entries);
         }
@@ -372,7 +384,11 @@ impl Plan<'_> {
             ebpf.take_map(names::MAP_LEDGER)
                 .context("the BPF object has no ledger")?,
         )?;
-        let histograms = needs.latency.map(|by| Histograms::new(&mut ebpf, by)).transpose();
+        let histograms = request
+            .needs
+            .latency
+            .map(|by| Histograms::new(&mut ebpf, by))
+            .transpose();
         let histograms = histograms.context("cannot count lengths of time")?;
         let mut ports: Array<_, u64> = Array::try_from(
             ebpf.map_mut(names::MAP_PORTS)

@@ -12,7 +12,7 @@ use tcpwatch_common::{Filter, names};
 use super::chain::Suffix;
 use super::kernel::{Hook, Kernel};
 use super::prepare::{Prepared, Request, prepared};
-use super::{KernelNeeds, object};
+use super::{KernelNeeds, LatencyGroups, object};
 use crate::input::latency::LatencyBy;
 use crate::sys::tracefs;
 
@@ -47,9 +47,9 @@ pub fn verifier_stats() -> Result<Vec<ProgramStats>> {
         ..namespace_and_family
     };
     let mut all = Vec::new();
-    // By process the key has owners; by remote address it has addresses.
-    for (latency, owners, filter) in [
-        (LatencyBy::Process, true, &all_filters),
+    // By remote address the key has addresses.
+    for (by, owners, filter) in [
+        (LatencyBy::All, true, &all_filters),
         (LatencyBy::Remote, true, &all_filters),
         (LatencyBy::Remote, false, &namespace_and_family),
     ] {
@@ -62,7 +62,7 @@ pub fn verifier_stats() -> Result<Vec<ProgramStats>> {
                 connections: true,
                 openings: true,
                 owners,
-                latency: Some(latency),
+                latency: Some(LatencyGroups { by, owners }),
                 stacks: true,
                 namespaces: true,
             },

@@ -46,6 +46,8 @@ type Found = (Vec<Namespace>, NamespaceNames);
 
 /// Reads the counts at the end of an interval.
 pub(super) struct IntervalReader {
+    /// What a socket itself shows; its owner is of no account.
+    filter: Filter,
     netns: NetnsSelector,
     proc: Arc<ProcThread>,
     /// The result of the search for namespaces in /proc.
@@ -73,14 +75,15 @@ impl IntervalReader {
     /// One line: the reader that cannot be opened, and why.
     pub(super) fn start(
         kernel: &mut Kernel,
-        filter: &Filter,
+        filter: Filter,
         netns: NetnsSelector,
         namespaces: Vec<Namespace>,
         proc: Arc<ProcThread>,
     ) -> Result<Self> {
         let mut places = WatchedNamespaces::new(namespaces, netns == NetnsSelector::All);
-        let state_counter = StateCounter::start(kernel, &mut places, filter)?;
+        let state_counter = StateCounter::start(kernel, &mut places, &filter)?;
         Ok(Self {
+            filter,
             netns,
             proc,
             found: None,
@@ -102,24 +105,18 @@ impl IntervalReader {
     ///
     /// # Errors
     /// A file or map that could be read before cannot be read now.
-    pub(super) fn sample(
-        &mut self,
-        kernel: &mut Kernel,
-        filter: &Filter,
-        needs_drops: bool,
-        each: &mut dyn FnMut(Input),
-    ) -> Result<()> {
+    pub(super) fn sample(&mut self, kernel: &mut Kernel, needs_drops: bool, each: &mut dyn FnMut(Input)) -> Result<()> {
         let (walked, facts) = if let Some(last) = self.last.take() {
             last
         } else {
             let is_due = clock::monotonic_ns() >= self.recount_ns;
             if is_due || self.places.misses_one() {
-                self.recount(kernel, filter, is_due)?;
+                self.recount(kernel, is_due)?;
             }
-            self.state_counter.catch_up(kernel, &mut self.places, filter)?;
+            self.state_counter.catch_up(kernel, &mut self.places, &self.filter)?;
             let transitions = kernel.transitions_by_namespace()?;
             self.host_counters
-                .read(&mut self.places, filter, transitions.as_ref())?
+                .read(&mut self.places, &self.filter, transitions.as_ref())?
         };
         if let Some(names) = self.names.take() {
             each(Input::NamespaceNames(names));
@@ -154,18 +151,17 @@ impl IntervalReader {
     }
 
     /// Walks the ephemeral ports in use, and passes them to `each`. Several namespaces have separate ports, which are not walked. There
-    /// is no walk if the last one is too recent, or if a filter is set.
+    /// is no walk if the last one is too recent.
     ///
     /// # Errors
     /// The sockets cannot be read.
-    pub(super) fn ports(&mut self, filter: &Filter, each: &mut dyn FnMut(Input)) -> Result<()> {
+    pub(super) fn ports(&mut self, each: &mut dyn FnMut(Input)) -> Result<()> {
         let start = clock::monotonic_ns();
         if self.places.all().len() != 1 {
             each(Input::Ports(None));
             return Ok(());
         }
-        // With a filter, the opened connections do not show when the ports run out.
-        if start < self.ports_again_ns || !filter.is_any_socket() {
+        if start < self.ports_again_ns {
             return Ok(());
         }
         let cpu_ns = clock::thread_cpu_ns();
@@ -206,14 +202,14 @@ impl IntervalReader {
     ///
     /// # Errors
     /// As [`Self::sample`].
-    pub(super) fn detached(&mut self, filter: &Filter) -> Result<()> {
-        self.last = Some(self.host_counters.read(&mut self.places, filter, None)?);
+    pub(super) fn detached(&mut self) -> Result<()> {
+        self.last = Some(self.host_counters.read(&mut self.places, &self.filter, None)?);
         Ok(())
     }
 
     /// Finds new and removed namespaces, and compares the counts with a walk if that `is_due`. The walk also counts the sockets that
     /// existed before a namespace was found.
-    fn recount(&mut self, kernel: &mut Kernel, filter: &Filter, is_due: bool) -> Result<()> {
+    fn recount(&mut self, kernel: &mut Kernel, is_due: bool) -> Result<()> {
         let start = clock::monotonic_ns();
         if self.netns == NetnsSelector::All {
             match self.namespaces() {
@@ -232,7 +228,7 @@ impl IntervalReader {
         if !is_due {
             return Ok(());
         }
-        self.state_counter.compare(kernel, &mut self.places, filter)?;
+        self.state_counter.compare(kernel, &mut self.places, &self.filter)?;
         let now = clock::monotonic_ns();
         self.recount_ns = now + LOOK_AGAIN_NS.max((now - start) * SHARE);
         Ok(())

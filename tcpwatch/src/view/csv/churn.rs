@@ -3,16 +3,18 @@
 use std::io::{self, Write};
 
 use super::field::{field, process};
+use super::{container, owner_group};
 use crate::detect::finding::Finding;
 use crate::model::churn::Opener;
 use crate::model::frame::Frame;
+use crate::model::owner_group::OwnerGroup;
 use crate::view::View;
 use crate::view::timestamp::rfc3339;
 
 /// One line per opener and destination. Unknown values are empty fields. There are no columns for findings.
 ///
-/// `pid` and `comm` name the process of this host, even if a peer opened the connections. They are empty where several processes share
-/// the connections of a peer.
+/// `pid` and `comm` name the process of this host, even if a peer opened the connections; with `--by` one of the last columns names what
+/// stands for it. They are empty where several share the connections of a peer.
 #[derive(Debug)]
 pub struct Csv;
 
@@ -21,7 +23,8 @@ impl View for Csv {
         writeln!(
             out,
             "time,interval_s,pid,comm,peer,address,port,opened,failed,time_wait,lifetime_p50_ns,lifetime_p90_ns,\
-             lifetime_p99_ns,lifetime_max_ns,lifetime_unknown,netns"
+             lifetime_p99_ns,lifetime_max_ns,lifetime_unknown,netns,{}",
+            container::COLUMNS.join(",")
         )
     }
 
@@ -32,11 +35,11 @@ impl View for Csv {
         let time = rfc3339(frame.stat.time);
         for route in &frame.routes {
             let mut line = format!("{time},{}", frame.stat.interval_s);
-            let (owner, peer) = match route.opener {
-                Opener::Here(_) | Opener::Named(_) => (route.opener.process(), None),
+            let (group, peer) = match &route.opener {
+                Opener::Here(group) => (group.as_ref(), None),
                 Opener::Peer { address, .. } => (route.tally.served.one(), Some(address)),
             };
-            process(&mut line, owner);
+            process(&mut line, group.and_then(OwnerGroup::process));
             field(&mut line, peer);
             field(&mut line, route.destination.map(|to| to.address));
             field(&mut line, route.destination.map(|to| to.port));
@@ -55,6 +58,7 @@ impl View for Csv {
                 field(&mut line, number);
             }
             field(&mut line, route.destination.and_then(|to| to.netns));
+            owner_group::fields(&mut line, group);
             writeln!(out, "{line}")?;
         }
         Ok(())

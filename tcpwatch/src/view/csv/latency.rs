@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 
 use super::field::{field, quoted};
+use super::owner_group;
 use crate::detect::finding::Finding;
-use crate::input::escaped::escape_formula;
-use crate::input::latency::LatencyGroup;
 use crate::model::frame::Frame;
+use crate::model::latency::Group;
 use crate::view::View;
 use crate::view::timestamp::rfc3339;
 
@@ -30,9 +30,9 @@ impl View for Csv {
         for measured in &frame.measured {
             let histogram = &measured.histogram;
             let mut line = format!("{time},{},{},", frame.interval_s, measured.measure.key());
-            match measured.group {
-                LatencyGroup::Unknown => {}
-                LatencyGroup::Process(process) => quoted(&mut line, &escape_formula(process.to_string())),
+            match &measured.group {
+                Group::Unknown => {}
+                Group::Owner(owner) => quoted(&mut line, &owner_group::name(owner)),
                 group => line.push_str(&group.to_string()),
             }
             for number in [
@@ -58,21 +58,22 @@ mod tests {
 
     use super::*;
     use crate::input::histogram::Histogram;
-    use crate::input::latency::{LatencyBy, Measure, Measured, Retransmits};
-    use crate::input::owner::{Comm, Process};
-    use crate::model::latency::LatencyFrame;
+    use crate::input::latency::{LatencyBy, Measure, Retransmits};
+    use crate::input::owner::{Comm, OwnerBy, Process};
+    use crate::model::latency::{LatencyFrame, MeasuredGroup};
+    use crate::model::owner_group::OwnerGroup;
 
     /// The field of each group.
-    fn groups(groups: &[LatencyGroup]) -> Vec<String> {
-        let measured = groups.iter().map(|&group| Measured {
+    fn groups(groups: &[Group]) -> Vec<String> {
+        let measured = groups.iter().map(|group| MeasuredGroup {
             measure: Measure::Accept,
-            group,
+            group: group.clone(),
             histogram: Histogram::default(),
         });
         let frame = LatencyFrame {
             time: Timestamp::UNIX_EPOCH,
             interval_s: 1.0,
-            by: LatencyBy::Process,
+            by: LatencyBy::Owner(OwnerBy::Process),
             measured: measured.collect(),
             evicted: 0,
             retransmits: Retransmits::default(),
@@ -98,18 +99,18 @@ mod tests {
     #[test]
     fn a_hostile_name_is_no_formula_and_unknown_is_empty() {
         let process = |comm: &[u8]| {
-            LatencyGroup::Process(Process {
+            Group::Owner(OwnerGroup::from(Process {
                 pid: None,
                 comm: Comm::new(comm),
-            })
+            }))
         };
         assert_eq!(
             groups(&[
                 process(b"=1+1"),
                 process(b"@a,\"b\"\n"),
-                LatencyGroup::Lport { port: 443, netns: None },
-                LatencyGroup::Unknown,
-                LatencyGroup::Other
+                Group::Lport { port: 443, netns: None },
+                Group::Unknown,
+                Group::Other
             ]),
             ["'=1+1[?]", "'@a,\"b\"\\n[?]", "443", "", "other"]
         );

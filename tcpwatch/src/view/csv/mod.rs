@@ -6,6 +6,7 @@ mod field;
 pub mod latency;
 pub mod leaks;
 pub mod life;
+mod owner_group;
 pub mod snapshot;
 pub mod socket_list;
 pub mod stat;

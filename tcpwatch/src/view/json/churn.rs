@@ -5,16 +5,17 @@ use std::num::NonZeroU32;
 
 use serde::Serialize;
 
+use super::owner_group::GroupObject;
 use super::{finding, line};
 use crate::detect::finding::Finding;
 use crate::input::counter::Counter;
 use crate::input::histogram::Histogram;
-use crate::input::owner::Process;
 use crate::model::burst::Burst;
 use crate::model::churn::time_wait_by::{LocalEnd, TimeWaitBy};
 use crate::model::churn::{ChurnFrame, Opener, Route};
 use crate::model::ending::{Ending, EndingCounts};
 use crate::model::frame::Frame;
+use crate::model::owner_group::OwnerGroup;
 use crate::model::ports::row::{Limit, Row};
 use crate::model::stat::TimeWait;
 use crate::view::View;
@@ -26,31 +27,32 @@ pub struct Json;
 
 /// One interval.
 #[derive(Serialize)]
-struct ChurnObject {
+struct ChurnObject<'a> {
     schema: &'static str,
     time: String,
     interval_s: f64,
-    owners: Vec<OwnerObject>,
-    peers: Vec<PeerObject>,
+    by: &'static str,
+    owners: Vec<OwnerObject<'a>>,
+    peers: Vec<PeerObject<'a>>,
     other: Option<Sums>,
     routes_evicted: u64,
     failed: Failed,
-    bursts: Vec<BurstObject>,
-    burst_going: Option<BurstObject>,
+    bursts: Vec<BurstObject<'a>>,
+    burst_going: Option<BurstObject<'a>>,
     burst_openers_evicted: u64,
     ports: Option<Vec<PortsObject>>,
     ports_evicted: Option<u64>,
     ports_left_out: Option<u64>,
     time_wait: TimeWait,
-    time_wait_by: TimeWaitByObject,
+    time_wait_by: TimeWaitByObject<'a>,
     accept_queues: AcceptQueues,
     lost: u64,
 }
 
-/// A process of this host that opens connections; null where the process is unknown.
+/// A process of this host that opens connections, or a group of them; null where the process is unknown.
 #[derive(Serialize)]
-struct OwnerObject {
-    owner: Option<Process>,
+struct OwnerObject<'a> {
+    owner: Option<GroupObject<'a>>,
     #[serde(flatten)]
     sums: Sums,
     destinations: Vec<DestinationObject>,
@@ -58,12 +60,12 @@ struct OwnerObject {
 
 /// A peer that opens connections to this host.
 #[derive(Serialize)]
-struct PeerObject {
+struct PeerObject<'a> {
     netns: Option<NonZeroU32>,
     remote: String,
     #[serde(flatten)]
     sums: Sums,
-    destinations: Vec<LocalDestinationObject>,
+    destinations: Vec<LocalDestinationObject<'a>>,
 }
 
 #[derive(Serialize)]
@@ -95,23 +97,23 @@ struct DestinationObject {
 }
 
 #[derive(Serialize)]
-struct LocalDestinationObject {
+struct LocalDestinationObject<'a> {
     netns: Option<NonZeroU32>,
     local: String,
     lport: u16,
     opened: u64,
     time_wait: u64,
-    listener: Option<Process>,
-    owners: Vec<ProcessCount>,
+    listener: Option<GroupObject<'a>>,
+    owners: Vec<ProcessCount<'a>>,
 }
 
 /// Connections that left a timewait socket on this host, by three properties. The lists leave out `other`; the list of processes leaves
 /// out `other_processes`, too.
 #[derive(Serialize)]
-struct TimeWaitByObject {
+struct TimeWaitByObject<'a> {
     lport: Vec<PortCount>,
     peer: Vec<PeerCount>,
-    process: Vec<ProcessCount>,
+    process: Vec<ProcessCount<'a>>,
     other: u64,
     other_processes: u64,
 }
@@ -133,26 +135,27 @@ struct PeerCount {
     time_wait: u64,
 }
 
-/// Connections of a process of this host; null where the process is unknown.
+/// Connections of a process of this host, or of a group of them; null where the process is unknown.
 #[derive(Serialize)]
-struct ProcessCount {
-    owner: Option<Process>,
+struct ProcessCount<'a> {
+    owner: Option<GroupObject<'a>>,
     time_wait: u64,
 }
 
-impl ProcessCount {
-    fn list(counts: Vec<(Option<Process>, u64)>) -> Vec<Self> {
-        counts
-            .into_iter()
-            .map(|(owner, time_wait)| Self { owner, time_wait })
-            .collect()
+impl<'a> ProcessCount<'a> {
+    fn list(counts: impl IntoIterator<Item = (Option<&'a OwnerGroup>, u64)>) -> Vec<Self> {
+        let objects = counts.into_iter().map(|(owner, time_wait)| Self {
+            owner: owner.map(GroupObject),
+            time_wait,
+        });
+        objects.collect()
     }
 }
 
-impl From<TimeWaitBy> for TimeWaitByObject {
-    fn from(by: TimeWaitBy) -> Self {
-        let ports = by.lport.into_iter();
-        let peers = by.peer.into_iter();
+impl<'a> From<&'a TimeWaitBy> for TimeWaitByObject<'a> {
+    fn from(by: &'a TimeWaitBy) -> Self {
+        let ports = by.lport.iter().copied();
+        let peers = by.peer.iter().copied();
         Self {
             lport: ports
                 .map(|(LocalEnd { port, netns }, time_wait)| PortCount {
@@ -169,7 +172,7 @@ impl From<TimeWaitBy> for TimeWaitByObject {
                     time_wait,
                 })
                 .collect(),
-            process: ProcessCount::list(by.process),
+            process: ProcessCount::list(by.process.iter().map(|(owner, count)| (owner.as_ref(), *count))),
             other: by.other,
             other_processes: by.other_processes,
         }
@@ -189,12 +192,12 @@ struct Failed {
 }
 
 #[derive(Serialize)]
-struct BurstObject {
+struct BurstObject<'a> {
     start: String,
     end: Option<String>,
     opened: u64,
     peak_per_s: u64,
-    owner: Option<Process>,
+    owner: Option<GroupObject<'a>>,
     /// The peer and the network namespace that it connects to; null if a process of this host opened the connections.
     remote: Option<String>,
     netns: Option<NonZeroU32>,
@@ -281,19 +284,19 @@ impl Sums {
     }
 }
 
-impl BurstObject {
-    fn new(frame: &ChurnFrame, burst: &Burst<Opener>) -> Self {
+impl<'a> BurstObject<'a> {
+    fn new(frame: &ChurnFrame, burst: &'a Burst<Opener>) -> Self {
         Self {
             start: rfc3339(frame.time(burst.start_ns)),
             end: burst.end_ns.map(|end| rfc3339(frame.time(end))),
             opened: burst.opened,
             peak_per_s: burst.peak_per_s,
-            owner: burst.owner.and_then(Opener::process),
-            remote: match burst.owner {
+            owner: burst.owner.as_ref().and_then(Opener::group).map(GroupObject),
+            remote: match &burst.owner {
                 Some(Opener::Peer { address, .. }) => Some(address.to_string()),
                 _ => None,
             },
-            netns: burst.owner.and_then(Opener::netns),
+            netns: burst.owner.as_ref().and_then(Opener::netns),
         }
     }
 }
@@ -318,11 +321,11 @@ impl PortsObject {
 }
 
 /// The openers of `routes`, each once, in the order of `routes`: the busiest first.
-fn openers(routes: &[Route]) -> Vec<Opener> {
+fn openers(routes: &[Route]) -> Vec<&Opener> {
     let mut openers = Vec::new();
     for route in routes.iter().filter(|route| route.destination.is_some()) {
-        if !openers.contains(&route.opener) {
-            openers.push(route.opener);
+        if !openers.contains(&&route.opener) {
+            openers.push(&route.opener);
         }
     }
     openers
@@ -336,13 +339,13 @@ impl View for Json {
         let (mut owners, mut peers) = (Vec::new(), Vec::new());
         for opener in openers(&frame.routes) {
             let routes_of_opener = || {
-                let routes = frame.routes.iter().filter(move |route| route.opener == opener);
+                let routes = frame.routes.iter().filter(move |route| route.opener == *opener);
                 routes.filter_map(|route| Some((route, route.destination?)))
             };
             let sums = Sums::add_up(routes_of_opener().map(|(route, _)| route));
             match opener {
-                Opener::Here(_) | Opener::Named(_) => owners.push(OwnerObject {
-                    owner: opener.process(),
+                Opener::Here(group) => owners.push(OwnerObject {
+                    owner: group.as_ref().map(GroupObject),
                     sums,
                     destinations: routes_of_opener()
                         .map(|(route, to)| DestinationObject {
@@ -356,7 +359,7 @@ impl View for Json {
                         .collect(),
                 }),
                 Opener::Peer { address, netns } => peers.push(PeerObject {
-                    netns,
+                    netns: *netns,
                     remote: address.to_string(),
                     sums,
                     destinations: routes_of_opener()
@@ -366,18 +369,20 @@ impl View for Json {
                             lport: to.port,
                             opened: route.tally.opened,
                             time_wait: route.tally.time_wait,
-                            listener: route.tally.served.listener(),
+                            listener: route.tally.served.listener().map(GroupObject),
                             owners: ProcessCount::list(route.tally.served.processes()),
                         })
                         .collect(),
                 }),
             }
         }
+        let time_wait_by = TimeWaitBy::from_routes(&frame.routes);
         let counter = |counter| frame.stat.counters.get(counter);
         let object = ChurnObject {
             schema: "tcpwatch.churn/1",
             time: rfc3339(frame.stat.time),
             interval_s: frame.stat.interval_s,
+            by: frame.by.key(),
             owners,
             peers,
             other: frame
@@ -402,7 +407,7 @@ impl View for Json {
             ports_evicted: frame.ports_evicted,
             ports_left_out: frame.ports_left_out,
             time_wait: frame.stat.time_wait,
-            time_wait_by: TimeWaitBy::from_routes(&frame.routes).into(),
+            time_wait_by: (&time_wait_by).into(),
             accept_queues: AcceptQueues {
                 overflows: counter(Counter::ListenOverflows),
                 drops: counter(Counter::ListenDrops),

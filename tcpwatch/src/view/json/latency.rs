@@ -6,10 +6,13 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::line;
+use super::owner_group::GroupObject;
 use crate::detect::finding::Finding;
 use crate::input::histogram::Histogram;
-use crate::input::latency::{LatencyBy, LatencyGroup};
+use crate::input::latency::LatencyBy;
 use crate::model::frame::Frame;
+use crate::model::latency::Group;
+use crate::model::owner_group::OwnerGroup;
 use crate::view::View;
 use crate::view::timestamp::rfc3339;
 
@@ -24,17 +27,18 @@ struct Line<'a> {
     interval_s: f64,
     what: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<Key>,
+    key: Option<Key<'a>>,
     count: u64,
     unknown_start: u64,
     ns: Quantiles,
     buckets: Buckets<'a>,
 }
 
-/// What the connections of a group have in common: `{"lport":80,"netns":4026531840}`, `{"process":{"pid":812,"comm":"nginx"}}`.
-struct Key {
+/// What the connections of a group have in common: `{"lport":80,"netns":4026531840}`, `{"process":{"pid":812,"comm":"nginx"}}`,
+/// `{"pod":"UID","pod_name":"shop/cart-0"}`.
+struct Key<'a> {
     by: LatencyBy,
-    group: LatencyGroup,
+    group: &'a Group,
 }
 
 #[derive(Serialize)]
@@ -73,24 +77,30 @@ struct Bucket {
     count: u64,
 }
 
-impl Key {
-    fn new(by: LatencyBy, group: LatencyGroup) -> Option<Self> {
+impl<'a> Key<'a> {
+    fn new(by: LatencyBy, group: &'a Group) -> Option<Self> {
         (by != LatencyBy::All).then_some(Self { by, group })
     }
 }
 
-impl Serialize for Key {
+impl Serialize for Key<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Group::Owner(owner @ (OwnerGroup::Cgroup(_) | OwnerGroup::Container(_) | OwnerGroup::Pod(_))) =
+            self.group
+        {
+            return GroupObject(owner).serialize(serializer);
+        }
         let mut map = serializer.serialize_map(None)?;
         let by = self.by.key().unwrap_or_default();
         match self.group {
-            LatencyGroup::Lport { port, .. } => map.serialize_entry(by, &port)?,
-            LatencyGroup::Remote { address, .. } => map.serialize_entry(by, &format_args!("{address}"))?,
-            LatencyGroup::Process(process) => map.serialize_entry(by, &process)?,
-            LatencyGroup::Other => map.serialize_entry(by, "other")?,
-            LatencyGroup::All | LatencyGroup::Unknown => map.serialize_entry(by, &None::<()>)?,
+            Group::Lport { port, .. } => map.serialize_entry(by, port)?,
+            Group::Remote { address, .. } => map.serialize_entry(by, &format_args!("{address}"))?,
+            Group::Owner(OwnerGroup::Comm(comm)) => map.serialize_entry(by, comm)?,
+            Group::Owner(owner) => map.serialize_entry(by, &GroupObject(owner))?,
+            Group::Other => map.serialize_entry(by, "other")?,
+            Group::All | Group::Unknown => map.serialize_entry(by, &None::<()>)?,
         }
-        if self.by != LatencyBy::Process {
+        if matches!(self.by, LatencyBy::Lport | LatencyBy::Remote) {
             map.serialize_entry("netns", &self.group.netns())?;
         }
         map.end()
@@ -120,7 +130,7 @@ impl View for Json {
                 time: &time,
                 interval_s: frame.interval_s,
                 what: measured.measure.key(),
-                key: Key::new(frame.by, measured.group),
+                key: Key::new(frame.by, &measured.group),
                 count: histogram.count(),
                 unknown_start: histogram.unknown(),
                 ns: Quantiles {

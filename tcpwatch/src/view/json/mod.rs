@@ -8,6 +8,7 @@ pub mod latency;
 pub mod leaks;
 pub mod life;
 pub(crate) mod line;
+mod owner_group;
 pub mod snapshot;
 pub mod socket_list;
 pub mod stat;

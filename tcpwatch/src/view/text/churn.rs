@@ -155,7 +155,7 @@ impl Text {
         }
         let mut line = "  by process: ".to_owned();
         for (at, (process, count)) in by.process.iter().enumerate() {
-            let owner = process.map_or_else(|| "?".into(), |process| process.to_string());
+            let owner = process.as_ref().map_or_else(|| "?".into(), ToString::to_string);
             let item = format!("{}{owner} {}", if at > 0 { ", " } else { "" }, thousands(*count));
             let rest = format!(", and {} more", thousands((by.process.len() - at) as u64));
             if at > 0 && width(&line) + width(&item) + width(&rest) > self.screen.columns() {
@@ -313,7 +313,7 @@ impl Text {
         let end = burst
             .end_ns
             .map_or_else(|| "now".to_owned(), |end| self.time_of_day(frame.time(end)).to_string());
-        let opener = match burst.owner {
+        let opener = match &burst.owner {
             Some(opener) => match opener.netns().filter(|_| frame.has_namespaces()) {
                 Some(netns) => format!("{opener} to netns {}", names.get(netns.get())),
                 None => opener.to_string(),
@@ -388,7 +388,7 @@ fn destination_name(route: &Route, in_full: bool, names: Option<&NamespaceNames>
         return String::new();
     };
     let place = match route.opener {
-        Opener::Here(_) | Opener::Named(_) => to.to_string(),
+        Opener::Here(_) => to.to_string(),
         Opener::Peer { .. } if in_full => format!("{} {}", server_name(&route.tally.served), to),
         Opener::Peer { .. } => format!("{} :{}", server_name(&route.tally.served), to.port),
     };
@@ -398,7 +398,8 @@ fn destination_name(route: &Route, in_full: bool, names: Option<&NamespaceNames>
     }
 }
 
-/// Name of the process of this host: `nginx[812]`, `nginx[*]` for several of one name, `several` for several names.
+/// Name of the process of this host, or of what stands for it: `nginx[812]`, `nginx[*]` for several of one name, `several` for several
+/// names.
 fn server_name(served: &Served) -> String {
     match (served.one(), served.comm()) {
         (Some(process), _) => process.to_string(),
@@ -442,6 +443,7 @@ mod tests {
     use crate::detect::finding::Severity;
     use crate::input::counter::CounterValues;
     use crate::input::owner::{Comm, How, Owner};
+    use crate::model::cgroups::CgroupPaths;
     use crate::model::churn::Churn;
     use crate::model::churn::tests::stat;
     use crate::view::trace::tests::connection;
@@ -458,7 +460,7 @@ mod tests {
                 cgroup: None,
             });
             for _ in 0..times {
-                churn.ended(&connection, Ending::GracefulActive);
+                churn.ended(&connection, Ending::GracefulActive, &CgroupPaths::default());
             }
         }
         let mut frame = churn.frame(stat(), 0, 10, 0);

@@ -9,11 +9,11 @@ use super::fit::{padded, shortened, width, write_prose, write_row};
 use super::histogram;
 use crate::detect::finding::Finding;
 use crate::input::histogram::Histogram;
-use crate::input::latency::{LatencyBy, LatencyGroup, Measured, Retransmits};
+use crate::input::latency::{LatencyBy, Retransmits};
 use crate::input::namespace::NamespaceNames;
 use crate::model::format::{percentile, quiet, several};
 use crate::model::frame::Frame;
-use crate::model::latency::LatencyFrame;
+use crate::model::latency::{Group, LatencyFrame, MeasuredGroup};
 use crate::view::View;
 use crate::view::screen::Screen;
 use crate::view::words;
@@ -66,12 +66,12 @@ impl Text {
     }
 
     /// The histograms of the busiest groups and of the others, and how many groups were left out.
-    fn shown<'a>(&self, frame: &'a LatencyFrame) -> (Vec<&'a Measured>, usize) {
+    fn shown<'a>(&self, frame: &'a LatencyFrame) -> (Vec<&'a MeasuredGroup>, usize) {
         let (mut shown, mut groups, mut last) = (Vec::new(), 0, None);
         for measured in &frame.measured {
-            let is_other = measured.group == LatencyGroup::Other;
-            if last != Some(measured.group) && !is_other {
-                last = Some(measured.group);
+            let is_other = measured.group == Group::Other;
+            if last != Some(&measured.group) && !is_other {
+                last = Some(&measured.group);
                 groups += 1;
             }
             if is_other || groups <= self.limit {
@@ -85,7 +85,7 @@ impl Text {
     /// out, and a long name loses its middle.
     fn table(
         &self,
-        shown: &[&Measured],
+        shown: &[&MeasuredGroup],
         by: LatencyBy,
         names: Option<&NamespaceNames>,
         out: &mut dyn Write,
@@ -122,11 +122,11 @@ impl Text {
             write_row(&row, self.screen, out)
         };
         row(heading, "what", &|column| column.heading.to_owned())?;
-        let mut before: Option<LatencyGroup> = None;
+        let mut before: Option<&Group> = None;
         for (measured, group) in shown.iter().zip(&names) {
             // The name of a group is in its first line.
-            let is_first = by != LatencyBy::All && before != Some(measured.group);
-            before = Some(measured.group);
+            let is_first = by != LatencyBy::All && before != Some(&measured.group);
+            before = Some(&measured.group);
             let group = if is_first { group } else { "" };
             let number = |column: &Column| (column.number)(&measured.histogram);
             row(group, measured.measure.key(), &number)?;
@@ -179,8 +179,8 @@ impl View for Text {
             let _ = write!(text, "; {groups} in other");
         }
         if frame.unmeasured > 0 {
-            let waits = several(frame.unmeasured, "wait", "waits");
-            let _ = write!(text, "; no room to measure {waits} for accept()");
+            let times = several(frame.unmeasured, "time was", "times were");
+            let _ = write!(text, "; {times} not measured, for want of room");
         }
         if let Some(missed) = frame.missed.filter(|&missed| missed > 0) {
             let _ = write!(text, "; {}", words::missed(missed));
@@ -197,7 +197,8 @@ mod tests {
     use tcpwatch_common::TcpState;
 
     use super::*;
-    use crate::input::latency::{LatencySample, Measure};
+    use crate::input::latency::{LatencyGroup, LatencySample, Measure, Measured};
+    use crate::model::cgroups::CgroupPaths;
     use crate::model::latency::Latency;
 
     fn shown(by: LatencyBy, limit: usize) -> String {
@@ -211,7 +212,7 @@ mod tests {
                 histogram.record(ns);
             }
             histogram.record_unknown();
-            Measured {
+            MeasuredGroup {
                 measure,
                 group,
                 histogram,
@@ -219,9 +220,9 @@ mod tests {
         };
         let port = |port| {
             if by == LatencyBy::All {
-                LatencyGroup::All
+                Group::All
             } else {
-                LatencyGroup::Lport { port, netns: None }
+                Group::Lport { port, netns: None }
             }
         };
         let mut all = vec![
@@ -230,7 +231,7 @@ mod tests {
             measured(Measure::State(TcpState::Established), port(81), &[]),
         ];
         if by != LatencyBy::All {
-            all.push(measured(Measure::Accept, LatencyGroup::Other, &[131_072]));
+            all.push(measured(Measure::Accept, Group::Other, &[131_072]));
         }
         let frame = LatencyFrame {
             time: Timestamp::UNIX_EPOCH,
@@ -278,6 +279,7 @@ mod tests {
                 port: 80,
                 netns: NonZeroU32::new(netns),
             },
+            owner: None,
             histogram: histogram.clone(),
         };
         let lines = |namespaces: &[u32]| {
@@ -286,7 +288,7 @@ mod tests {
                 ..LatencySample::default()
             };
             let mut latency = Latency::new(LatencyBy::Lport, 0);
-            latency.add(sample, 1);
+            latency.add(sample, 1, &CgroupPaths::default());
             let frame = latency.frame(Timestamp::UNIX_EPOCH, 2);
             let mut out = Vec::new();
             let mut view = Text::new(TimeZone::UTC, 10, Screen::plain(80));

@@ -1,0 +1,199 @@
+//! Which pod churns: `churn` and `latency` count what processes do by what these run in, and select by it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::support::agent::Agent;
+use crate::support::cgroup::Cgroup;
+use crate::support::netns::in_netns;
+use crate::support::program::churn::Churn;
+use crate::support::program::latency::Latency;
+use crate::support::program::run::{finish, tcpwatch};
+use crate::support::program::{Hook, Running, on_both_hooks};
+
+on_both_hooks!(churn_by, churn_of, latency_by, latency_of);
+
+/// The pod of the first client, and its container.
+const POD: &str = "26ab0db3-9bd5-4e11-b5e6-04aa4d0c6a1d";
+const CONTAINER: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f9";
+/// The container of the second, which is in no pod.
+const OTHER: &str = "1a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f9";
+
+/// How many connections each client makes: the one in the pod, the one in another container, and the one in none.
+const OPENED: [i64; 3] = [30, 20, 10];
+
+/// Clients of a server.
+struct Clients {
+    clients: [Agent; 3],
+    server: Agent,
+    _cgroups: [Cgroup; 2],
+}
+
+impl Clients {
+    fn new() -> Self {
+        let slice = format!("kubepods-burstable-pod{}.slice", POD.replace('-', "_"));
+        let cgroups = [
+            Cgroup::new(&format!("{slice}:cri-containerd:{CONTAINER}")),
+            Cgroup::new(&format!("docker-{OTHER}.scope")),
+        ];
+        // Two have one name.
+        let clients = ["worker", "worker", "other"].map(Agent::named);
+        for (client, cgroup) in clients.iter().zip(&cgroups) {
+            cgroup.take(client.process());
+        }
+        let mut server = Agent::named("server");
+        server.run("l = socket.create_server(('127.0.0.1', 8080), backlog=100)");
+        Self {
+            clients,
+            server,
+            _cgroups: cgroups,
+        }
+    }
+
+    /// Each client connects as often as [`OPENED`] has it, and closes first.
+    fn connect(&mut self) {
+        for (client, opened) in self.clients.iter_mut().zip(OPENED) {
+            client.run(&format!(
+                "for _ in range({opened}): socket.create_connection(('127.0.0.1', 8080)).close()"
+            ));
+            self.server.run(&format!(
+                "for _ in range({opened}): s = l.accept()[0]; s.recv(1); s.close()"
+            ));
+        }
+    }
+}
+
+/// What `churn ARGS` shows of the connections, after `connect`: openings by opener here, openings by server here, and timewait sockets.
+fn churned(hook: Hook, args: &[&str]) -> [BTreeMap<String, i64>; 3] {
+    in_netns(|_| {
+        let mut clients = Clients::new();
+        let mut churn = Churn::of(Running::start(
+            &[&["churn", "0.3", "--hook", hook.name()], args].concat(),
+        ));
+        clients.connect();
+        churn.fresh();
+        let mut counts = [const { BTreeMap::new() }; 3];
+        let mut add = |at: usize, of: &Value, count: &Value| {
+            *counts[at].entry(of.to_string()).or_default() += count.as_i64().expect("a count");
+        };
+        for row in churn.finish() {
+            for owner in row["owners"].as_array().expect("owners") {
+                add(0, &owner["owner"], &owner["opened"]);
+            }
+            for peer in row["peers"].as_array().expect("peers") {
+                for to in peer["destinations"].as_array().expect("destinations") {
+                    add(1, &to["listener"], &to["opened"]);
+                }
+            }
+            for process in row["time_wait_by"]["process"].as_array().expect("processes") {
+                add(2, &process["owner"], &process["time_wait"]);
+            }
+        }
+        counts.map(|mut counts: BTreeMap<String, i64>| {
+            counts.retain(|_, &mut count| count > 0);
+            counts
+        })
+    })
+}
+
+fn counts<const N: usize>(counts: [(&str, i64); N]) -> BTreeMap<String, i64> {
+    counts.map(|(of, count)| (of.to_owned(), count)).into()
+}
+
+fn churn_by(hook: Hook) {
+    let none = counts([]);
+    let [one, two, three] = OPENED;
+    let pod = format!(r#"{{"pod":"{POD}","pod_name":null}}"#);
+    let by_pod = counts([(&pod, one), (r#"{"pod":"","pod_name":null}"#, two + three)]);
+    assert_eq!(churned(hook, &["--by", "pod"]), [by_pod.clone(), none.clone(), by_pod]);
+    let [container, other] = [CONTAINER, OTHER].map(|id| format!(r#"{{"container":"{id}"}}"#));
+    let by_container = counts([(&container, one), (&other, two), (r#"{"container":""}"#, three)]);
+    assert_eq!(
+        churned(hook, &["--by", "container"]),
+        [by_container.clone(), none.clone(), by_container]
+    );
+    let [worker, other] = ["worker", "other"].map(|comm| format!(r#"{{"comm":"{comm}","pid":null}}"#));
+    let by_comm = counts([(&worker, one + two), (&other, three)]);
+    assert_eq!(churned(hook, &["--by", "comm"]), [by_comm.clone(), none, by_comm]);
+}
+
+/// Connections of which one end is selected are counted at that end alone.
+fn churn_of(hook: Hook) {
+    let [one, two, three] = OPENED;
+    let here = |args: &[&str]| {
+        let [opened, served, waiting] = churned(hook, &[args, &["--by", "comm"]].concat());
+        [opened, served, waiting].map(|counts| counts.into_values().sum::<i64>())
+    };
+    assert_eq!(here(&["--pod", POD]), [one, 0, one]);
+    assert_eq!(here(&["--container", &OTHER[..12]]), [two, 0, two]);
+    assert_eq!(here(&["--comm", "worker"]), [one + two, 0, one + two]);
+    let all = one + two + three;
+    assert_eq!(here(&["--comm", "server"]), [0, all, 0], "the clients close first");
+    assert_eq!(
+        here(&["--comm", "server", "--comm", "other", "--comm", "worker"]),
+        [all, 0, all]
+    );
+}
+
+/// How often `latency ARGS` measured the time in ESTABLISHED, by group.
+fn measured(hook: Hook, args: &[&str]) -> BTreeMap<String, i64> {
+    in_netns(|_| {
+        let mut clients = Clients::new();
+        let mut latency = Latency::start(hook, args);
+        clients.connect();
+        latency.fresh();
+        let histograms = latency.finish().histograms.into_iter();
+        let established = histograms.filter(|((what, ..), _)| what == "established");
+        established
+            .map(|((_, group, _), histogram)| (group, histogram.count))
+            .collect()
+    })
+}
+
+fn latency_by(hook: Hook) {
+    let [one, two, three] = OPENED;
+    let all = one + two + three;
+    let quoted = |text: &str| format!("\"{text}\"");
+    // The server is in no pod and in no container.
+    assert_eq!(
+        measured(hook, &["--by", "pod"]),
+        counts([(&quoted(POD), one), ("\"\"", two + three + all)])
+    );
+    assert_eq!(
+        measured(hook, &["--by", "container"]),
+        counts([(&quoted(CONTAINER), one), (&quoted(OTHER), two), ("\"\"", three + all)])
+    );
+    assert_eq!(
+        measured(hook, &["--by", "comm"]),
+        counts([("\"worker\"", one + two), ("\"other\"", three), ("\"server\"", all)])
+    );
+}
+
+fn latency_of(hook: Hook) {
+    let [one, two, three] = OPENED;
+    assert_eq!(measured(hook, &["--pod", POD]), counts([("", one)]));
+    assert_eq!(
+        measured(hook, &["--container", CONTAINER, "--by", "remote"]),
+        counts([("\"127.0.0.1\"", one)])
+    );
+    assert_eq!(
+        measured(hook, &["--comm", "server", "--by", "lport"]),
+        counts([("8080", one + two + three)])
+    );
+}
+
+/// What nobody is in is refused once the run is over, as by `life`.
+#[test]
+fn nothing_matches() {
+    in_netns(|_| {
+        for command in ["churn", "latency"] {
+            let finished = finish(&tcpwatch(&[command, "-d", "0.3", "--pod", "nowhere"]));
+            assert_eq!(finished.code, Some(1), "{finished:?}");
+            assert!(
+                finished.stderr.contains("nothing matched --pod nowhere"),
+                "{finished:?}"
+            );
+        }
+    });
+}
