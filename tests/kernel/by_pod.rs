@@ -1,6 +1,7 @@
 //! Which pod churns: `churn` and `latency` count what processes do by what these run in, and select by it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -9,10 +10,12 @@ use crate::support::cgroup::Cgroup;
 use crate::support::netns::in_netns;
 use crate::support::program::churn::Churn;
 use crate::support::program::latency::Latency;
+use crate::support::program::lives::Lives;
 use crate::support::program::run::{finish, tcpwatch};
+use crate::support::program::trace::Trace;
 use crate::support::program::{Hook, Running, on_both_hooks};
 
-on_both_hooks!(churn_by, churn_of, latency_by, latency_of);
+on_both_hooks!(churn_by, churn_of, latency_by, latency_of, life_by, trace_by);
 
 /// The pod of the first client, and its container.
 const POD: &str = "26ab0db3-9bd5-4e11-b5e6-04aa4d0c6a1d";
@@ -181,6 +184,75 @@ fn latency_of(hook: Hook) {
         measured(hook, &["--comm", "server", "--by", "lport"]),
         counts([("8080", one + two + three)])
     );
+}
+
+/// What a recording of `run` shows in groups: the number of records of each owner, and what they are.
+fn grouped(dir: &Path, command: &str, by: &str, [records, what]: [&str; 2]) -> BTreeMap<String, (i64, Value)> {
+    let dir = dir.to_str().expect("UTF-8");
+    let shown = finish(&tcpwatch(&["replay", dir, command, "--by", by, "-o", "json"]));
+    assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""));
+    let lines = shown.stdout.lines();
+    let lines = lines.map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let groups = lines.filter(|line| line["schema"] == format!("tcpwatch.{command}_groups/1"));
+    let groups = groups.map(|group| {
+        assert!(group["by"] == by && group["other"] == false, "{group}");
+        let count = group[records].as_i64().expect("a count");
+        (group["owner"].to_string(), (count, group[what].clone()))
+    });
+    groups.collect()
+}
+
+fn life_by(hook: Hook) {
+    in_netns(|_| {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut clients = Clients::new();
+        let life = Lives::start(hook, &["--record", dir.path().to_str().expect("UTF-8")]);
+        clients.connect();
+        let [one, two, three] = OPENED;
+        let all = one + two + three;
+        life.until(2 * usize::try_from(all).expect("a few"));
+        life.finish();
+        let groups = |by| grouped(dir.path(), "life", by, ["connections", "endings"]);
+        // Whether the server's FIN finds a timewait socket or a full one is the kernel's business.
+        let closed_first = |(count, endings): &(i64, Value)| {
+            let of = |ending: &str| endings[ending].as_i64().unwrap_or(0);
+            assert_eq!(of("closed_first") + of("graceful_active"), *count, "{endings}");
+            *count
+        };
+        let by_comm = groups("comm");
+        let of = |comm: &str| &by_comm[&format!(r#"{{"comm":"{comm}","pid":null}}"#)];
+        assert_eq!([of("worker"), of("other")].map(closed_first), [one + two, three]);
+        assert_eq!(*of("server"), (all, serde_json::json!({ "graceful_passive": all })));
+        let pod = format!(r#"{{"pod":"{POD}","pod_name":null}}"#);
+        assert_eq!(closed_first(&groups("pod")[&pod]), one);
+        let container = format!(r#"{{"container":"{OTHER}"}}"#);
+        assert_eq!(closed_first(&groups("container")[&container]), two);
+    });
+}
+
+fn trace_by(hook: Hook) {
+    in_netns(|_| {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut clients = Clients::new();
+        let trace = Trace::start(hook, &["--record", dir.path().to_str().expect("UTF-8")]);
+        clients.connect();
+        let [one, two, three] = OPENED;
+        trace.until_events(10 * usize::try_from(one + two + three).expect("a few"));
+        trace.finish();
+        let groups = grouped(dir.path(), "trace", "pod", ["transitions", "moves"]);
+        let (count, moves) = &groups[&format!(r#"{{"pod":"{POD}","pod_name":null}}"#)];
+        assert_eq!(*count, 5 * one);
+        let path = [
+            "close>syn_sent",
+            "syn_sent>established",
+            "established>fin_wait1",
+            "fin_wait1>fin_wait2",
+            "fin_wait2>close",
+        ];
+        for from_to in path {
+            assert_eq!(moves[from_to], one, "{from_to}: {moves}");
+        }
+    });
 }
 
 /// What nobody is in is refused once the run is over, as by `life`.

@@ -297,6 +297,12 @@ pub struct StatArgs {
 /// The arguments of `trace` and `life`.
 #[derive(Clone, Debug, Args)]
 pub struct TraceArgs {
+    /// Show nothing until the end, then a row for each process, or for what several have in common
+    #[arg(long, value_enum, value_name = "KEY")]
+    pub by: Option<OwnerBy>,
+    /// With --by, show the N largest groups
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
     /// Options of every command that watches.
     #[command(flatten)]
     pub common: Common,

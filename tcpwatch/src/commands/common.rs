@@ -59,6 +59,11 @@ fn recorded_args() -> Vec<String> {
     recorded
 }
 
+/// The number of `--limit`.
+pub(super) fn limit(asked: u32) -> usize {
+    usize::try_from(asked).unwrap_or(usize::MAX)
+}
+
 /// The interval `asked` for, or `seconds` by default.
 pub(super) fn interval(asked: Option<Interval>, seconds: u64) -> Duration {
     asked.map_or(Duration::from_secs(seconds), |Interval(time)| time)

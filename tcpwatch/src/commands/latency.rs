@@ -30,7 +30,6 @@ pub(super) fn plan(args: &LatencyArgs) -> Plan {
 /// Those of [`engine::run`].
 pub fn run(args: &LatencyArgs, origin: Origin, out: &mut dyn Write) -> Result<()> {
     let output = &args.common.output;
-    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    let mut view = latency::new_view(output.output, limit, screen(output.color), zone());
+    let mut view = latency::new_view(output.output, common::limit(args.limit), screen(output.color), zone());
     engine::run(&plan(args), &mut *view, origin, out)
 }

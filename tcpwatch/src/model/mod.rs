@@ -22,6 +22,7 @@ pub mod stat;
 pub(crate) mod test_rng;
 pub mod time_buckets;
 pub mod trace;
+pub mod trace_groups;
 pub mod unseen;
 pub mod world;
 

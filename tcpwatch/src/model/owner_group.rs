@@ -25,7 +25,11 @@ pub enum OwnerGroup {
 impl OwnerGroup {
     /// The group of `owner`; `None` if the groups are of cgroups, and `cgroups` does not have the one of this owner.
     pub(super) fn new(owner: &Owner, by: OwnerBy, cgroups: &CgroupPaths) -> Option<Self> {
-        let cgroup = || cgroups.get(owner);
+        Self::of(owner, by, || cgroups.get(owner))
+    }
+
+    /// The same, where `cgroup` gives the cgroup of this owner.
+    pub(super) fn of(owner: &Owner, by: OwnerBy, cgroup: impl FnOnce() -> Option<Arc<Cgroup>>) -> Option<Self> {
         Some(match by {
             OwnerBy::Process => Self::Process((*owner).into()),
             OwnerBy::Comm => Self::Comm(owner.comm),

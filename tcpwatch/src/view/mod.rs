@@ -13,6 +13,7 @@ pub mod states;
 pub mod text;
 pub mod timestamp;
 pub mod trace;
+pub mod trace_groups;
 pub mod words;
 
 use std::io::{self, Write};

@@ -11,3 +11,4 @@ pub mod snapshot;
 pub mod socket_list;
 pub mod stat;
 pub mod trace;
+pub mod trace_groups;

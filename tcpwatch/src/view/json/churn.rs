@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use serde::Serialize;
 
+use super::lifetime::Lifetime;
 use super::owner_group::GroupObject;
 use super::{finding, line};
 use crate::detect::finding::Finding;
@@ -74,16 +75,6 @@ struct Sums {
     failed: u64,
     time_wait: u64,
     lifetime_ns: Lifetime,
-}
-
-#[derive(Serialize)]
-struct Lifetime {
-    count: u64,
-    unknown: u64,
-    p50: Option<u64>,
-    p90: Option<u64>,
-    p99: Option<u64>,
-    max: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -247,19 +238,6 @@ impl From<EndingCounts> for Failed {
             no_port,
             connect_abandoned,
             other: total - refused - timeout_connect - unreachable - no_port - connect_abandoned,
-        }
-    }
-}
-
-impl From<&Histogram> for Lifetime {
-    fn from(histogram: &Histogram) -> Self {
-        Self {
-            count: histogram.count(),
-            unknown: histogram.unknown(),
-            p50: histogram.quantile(0.5),
-            p90: histogram.quantile(0.9),
-            p99: histogram.quantile(0.99),
-            max: histogram.max(),
         }
     }
 }

@@ -21,4 +21,5 @@ pub mod snapshot;
 pub mod socket_list;
 pub mod stat;
 pub mod trace;
+pub mod trace_groups;
 mod wrap;
