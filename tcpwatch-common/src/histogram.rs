@@ -98,7 +98,7 @@ pub struct BucketKey {
     pub family: u32,
     /// Remote address; the first word for IPv4.
     pub remote: [u32; 4],
-    /// The owner, without how it is known; [`Owner::UNKNOWN`] if the connections are not grouped by owner.
+    /// The owner; [`Owner::UNKNOWN`] if the connections are not grouped by owner.
     pub owner: Owner,
 }
 

@@ -7,7 +7,6 @@ use tcpwatch_common::Owner;
 use tcpwatch_common::histogram::{
     ACCEPT, BY_ALL, BY_LPORT, BY_REMOTE, BucketKey, HANDSHAKE_CLIENT, HANDSHAKE_SERVER, UNKNOWN_BUCKET, bucket, total,
 };
-use tcpwatch_common::owner::HOW_UNKNOWN;
 use tcpwatch_common::record::{DWELL_UNKNOWN, OPENED_ACTIVE, spent_index};
 
 use crate::counter::{Shared, inc};
@@ -117,7 +116,6 @@ fn key<'a>(
     }
     if param!(PARAMS.latency_owners) != 0 {
         words::copy(&mut key.owner, owner);
-        key.owner.how = HOW_UNKNOWN;
     }
     if has_groups()
         && let Some(&bank) = BANK.get(0)

@@ -7,7 +7,7 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use crate::run::{Unprivileged, finish, finish_into, tcpwatch};
 
 /// Wrong arguments, and a text that the error must contain.
-const WRONG: [(&[&str], &str); 59] = [
+const WRONG: [(&[&str], &str); 58] = [
     (
         &["record", "-w", "new", "--rotate"],
         "try --max-size 1G or --max-time 1h",
@@ -31,8 +31,7 @@ const WRONG: [(&[&str], &str); 59] = [
     (&["stats"], "no such command; did you mean stat?"),
     (&["-o", "json", "snapshto"], "did you mean snapshot?"),
     (&["stat", "--pid", "812,813"], "tcpwatch snapshot --pid 812 --pid 813"),
-    (&["churn", "--cgroup", "/a"], "tcpwatch life --cgroup /a,"),
-    (&["latency", "--comm", "nginx"], "tcpwatch snapshot --comm nginx"),
+    (&["record", "-w", "new", "--cgroup", "/a"], "tcpwatch life --cgroup /a,"),
     (&["--comm", "nginx"], "tcpwatch snapshot --comm nginx"),
     (&["trace", "--state", "time_wait"], "or tcpwatch stat --state time_wait"),
     (

@@ -29,7 +29,13 @@ on_both_hooks!(
 const NOBODY: &str = "4194305";
 
 /// The commands that watch, for half a second.
-const WATCHES: [&[&str]; 3] = [&["trace", "-d", "0.5"], &["life", "-d", "0.5"], &["leaks", "-d", "0.5"]];
+const WATCHES: [&[&str]; 5] = [
+    &["trace", "-d", "0.5"],
+    &["life", "-d", "0.5"],
+    &["churn", "-d", "0.5"],
+    &["latency", "-d", "0.5"],
+    &["leaks", "-d", "0.5"],
+];
 
 /// `tcpwatch WATCH --hook HOOK ARGS`, not started yet.
 fn watching(watch: &[&str], hook: Hook, args: &[&str]) -> Command {
@@ -83,7 +89,7 @@ fn a_name_and_a_cgroup_that_never_come(hook: Hook) {
                 let last = stdout.lines().last().expect("an end");
                 let end: Value = serde_json::from_str(last).expect("JSON");
                 let others = match watch[0] {
-                    "leaks" => String::new(),
+                    "leaks" | "churn" | "latency" => String::new(),
                     command => {
                         let unmatched = end["unmatched"].as_u64().expect("a number");
                         assert!(unmatched > 1 && end["printed"] == 0, "{end}");

@@ -459,7 +459,13 @@ fn of_some_owners_has_nothing_of_the_others() {
         let pid = wanted.pid().to_string();
         let comm = wanted.comm();
         let leaks = ["leaks", "--watch", "0.5", "--older", "0.2", "--stacks"];
-        for command in [&["trace"][..], &["life"], &leaks] {
+        for command in [
+            &["trace"][..],
+            &["life"],
+            &["churn", "0.5"],
+            &["latency", "0.5", "--by", "lport"],
+            &leaks,
+        ] {
             for filter in [["--comm", &comm], ["--pid", &pid]] {
                 let place = tempfile::tempdir().expect("a temporary directory");
                 chown(place.path(), Some(NOBODY), Some(NOBODY)).expect("a directory of ours");

@@ -109,6 +109,20 @@ impl Cli {
         })
     }
 
+    /// What the command groups the owners of connections by; `None` if it does not.
+    #[must_use]
+    pub fn groups_owners_by(&self) -> Option<OwnerBy> {
+        match &self.command {
+            Some(Command::Trace(args) | Command::Life(args)) => args.by,
+            Some(Command::Churn(args)) => Some(args.by),
+            Some(Command::Latency(args)) => match args.by {
+                Some(LatencyBy::Owner(by)) => Some(by),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Checks what clap cannot check: too many address ranges, and options that a command does not support.
     ///
     /// # Errors
@@ -316,7 +330,7 @@ pub struct ChurnArgs {
     /// How often to print
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
-    /// What stands for the processes: each process, or what several have in common
+    /// Count each process apart, or all together that have this in common
     #[arg(long, value_enum, value_name = "KEY", default_value_t)]
     pub by: OwnerBy,
     /// Show the N busiest openers with their destinations, and the N destinations whose ports run out first

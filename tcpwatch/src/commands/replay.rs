@@ -12,6 +12,7 @@ use crate::engine::{OUTPUT, Origin, Plan, Replay, SelectedConnections};
 use crate::input::escaped::Escaped;
 use crate::input::latency::LatencyBy;
 use crate::input::needs::Needs;
+use crate::input::owner::OwnerBy;
 use crate::model::filter::Filter;
 use crate::record::{self, Format, Recording};
 
@@ -58,6 +59,10 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write) -> Result<Outcome> {
     };
     if args.redact {
         redact_filter(&mut cli, &has.options.filter)?;
+        ensure!(
+            !matches!(cli.groups_owners_by(), Some(OwnerBy::Container | OwnerBy::Pod)),
+            "--redact knows no container or pod by the pseudonym of its cgroup; try --by cgroup"
+        );
     }
     let replay = Replay {
         recording,

@@ -2,7 +2,7 @@
 //! hundred connections more ([`crate::model::burst`]).
 
 use super::finding::{Finding, Severity, Value};
-use super::{Detector, Frame, MOST, opener_owner};
+use super::{Detector, Frame, MOST, opener_owner, opener_place};
 use crate::explain::kind::FindingKind;
 use crate::model::churn::Opener;
 use crate::model::format::{duration, thousands};
@@ -32,13 +32,16 @@ impl Detector for Burst {
                 _ => Value::Unknown,
             };
             findings.push(Finding {
-                evidence: vec![
+                evidence: [
                     ("opened", burst.opened.into()),
                     ("peak_per_s", burst.peak_per_s.into()),
                     ("start", format!("{:.9}", churn.time(burst.start_ns)).into()),
                     ("end", format!("{:.9}", churn.time(end_ns)).into()),
                     ("peer", peer),
-                ],
+                ]
+                .into_iter()
+                .chain(burst.owner.as_ref().and_then(opener_place))
+                .collect(),
                 advice: vec![
                     "what many do at the same moment (a cron job, a cache that ran out, all clients coming back) wants a random pause \
                      before it"

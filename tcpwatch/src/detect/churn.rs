@@ -3,7 +3,7 @@
 
 use super::finding::{Finding, Severity};
 use super::hysteresis::{Hysteresis, Slack};
-use super::{Detector, Frame, MOST, opener_owner, rate, share, within};
+use super::{Detector, Frame, MOST, opener_owner, opener_place, rate, share, within};
 use crate::explain::kind::FindingKind;
 use crate::model::churn::{ChurnFrame, Destination, Opener, Tally};
 use crate::model::format::{duration, per_second, thousands, two_digits};
@@ -86,6 +86,7 @@ impl Detector for ChurnDetector {
                         "let {} use persistent connections or a pool for {destination}",
                         route.opener
                     ));
+                    evidence.extend(opener_place(&route.opener));
                     owner = opener_owner(&route.opener);
                 }
                 Opener::Peer { address: peer, .. } => {

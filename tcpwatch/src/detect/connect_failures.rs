@@ -5,7 +5,7 @@
 
 use super::finding::{Finding, Severity};
 use super::hysteresis::Hysteresis;
-use super::{Detector, Frame, MOST, opener_owner, share, within};
+use super::{Detector, Frame, MOST, opener_owner, opener_place, share, within};
 use crate::explain::kind::FindingKind;
 use crate::model::churn::{Destination, Opener};
 use crate::model::ending::{Ending, EndingCounts};
@@ -164,7 +164,8 @@ fn finding(
     let mut evidence = vec![("failed", failures.into()), ("tried", tried.into())];
     evidence.extend(WAYS.map(|ending| (ending.key(), failed_so(ending).into())));
     evidence.push(("other", other.into()));
-    if let Some((_, to)) = whose {
+    if let Some((opener, to)) = whose {
+        evidence.extend(opener_place(opener));
         evidence.push(("remote", to.address.to_string().into()));
         evidence.push(("rport", u64::from(to.port).into()));
     }

@@ -105,7 +105,7 @@ pub struct Finding {
 }
 
 /// The evidence that names the subject of a finding. All other evidence may change while the finding stays.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 18] = [
     "reason",
     "verdict",
     "state",
@@ -117,6 +117,9 @@ const NAMES: [&str; 15] = [
     "source",
     "destination",
     "listener",
+    "cgroup",
+    "container",
+    "pod",
     "netns",
     "fullest_netns",
     "start",

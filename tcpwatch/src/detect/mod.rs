@@ -15,13 +15,14 @@ pub mod retransmit_storm;
 pub mod syn_flood;
 pub mod time_wait_overflow;
 
-use finding::Finding;
+use finding::{Finding, Value};
 
 use crate::input::counter::Counter;
 use crate::input::owner::{How, Owner};
 use crate::model::churn::Opener;
 use crate::model::format::thousands;
 use crate::model::frame::Frame;
+use crate::model::owner_group::OwnerGroup;
 use crate::model::real;
 use crate::model::stat::StatFrame;
 
@@ -105,6 +106,18 @@ fn opener_owner(opener: &Opener) -> Option<Owner> {
     opener
         .process()
         .map(|process| Owner::from_process(process, How::Connect))
+}
+
+/// The cgroup, container or pod of `opener`, as evidence; `None` for all other openers.
+fn opener_place(opener: &Opener) -> Option<(&'static str, Value)> {
+    let group = opener.group()?;
+    let name = match group {
+        OwnerGroup::Process(_) | OwnerGroup::Comm(_) => return None,
+        OwnerGroup::Cgroup(_) => "cgroup",
+        OwnerGroup::Container(_) => "container",
+        OwnerGroup::Pod(_) => "pod",
+    };
+    Some((name, Value::Text(group.to_string())))
 }
 
 /// The first few of `items`, and how many more there are.

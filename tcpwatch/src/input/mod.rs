@@ -103,6 +103,8 @@ pub struct Loss {
     pub lost: u64,
     /// Missed resets; `None` if resets are not watched.
     pub missed_resets: Option<u64>,
+    /// Records that were left out since the start because their owners are unknown, while the run asks for some.
+    pub unknown_owners: u64,
     /// Whether the ring buffer was read to its end. All records made until the next [`Input::Tick`], whose time is from before that
     /// reading, are known then.
     pub emptied: bool,

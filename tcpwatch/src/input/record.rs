@@ -96,7 +96,7 @@ impl Transition {
             },
             dwell_ns: (record.dwell_ns != DWELL_UNKNOWN).then_some(record.dwell_ns),
             netns: NonZeroU32::new(record.netns),
-            owner: owner(&record.owner),
+            owner: owner_from_kernel(&record.owner),
             inode: NonZeroU32::new(record.inode),
             evidence: (record.to == TcpState::Close.number()).then_some(record.evidence),
         })
@@ -123,7 +123,7 @@ fn sent(record: &record::Connection) -> u64 {
 }
 
 /// Converts an owner from its wire form; `None` if unknown.
-fn owner(record: &tcpwatch_common::Owner) -> Option<Owner> {
+pub(crate) fn owner_from_kernel(record: &tcpwatch_common::Owner) -> Option<Owner> {
     let how = match record.how {
         HOW_CONNECT => How::Connect,
         HOW_LISTEN => How::Listen,

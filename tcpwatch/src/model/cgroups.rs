@@ -16,7 +16,7 @@ const CAPACITY: usize = 8192;
 type Key = (Option<NonZeroU32>, Comm, Option<NonZeroU64>);
 
 /// The cgroup of each owner, in two generations of [`CAPACITY`]. When the newer is full, the older is dropped; before that none expires.
-/// That loses nothing needed: the source sends the cgroup of an owner again with each batch of records that names it.
+/// One that was dropped is unknown until the source sends it again, with a later batch of records that names the owner.
 #[derive(Debug, Default)]
 pub(crate) struct CgroupPaths {
     new: HashMap<Key, Option<Arc<Cgroup>>>,

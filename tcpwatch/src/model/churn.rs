@@ -36,8 +36,13 @@ use crate::input::{Connection, Opened, PortsSample, Traffic, Transition};
 /// Connections opened here whose other end may still be established here, at least: that takes a moment.
 const OPENED_HERE: usize = 8192;
 
-/// The two ends of a connection, as the side that opened it has them: its own, and the other.
-type Ends = ((IpAddr, Option<NonZeroU16>), (IpAddr, Option<NonZeroU16>));
+/// The two ends of a connection, as the side that opened it has them: its own, and the other; and the network namespace, if the addresses
+/// are those of its loopback device.
+type Ends = (
+    (IpAddr, Option<NonZeroU16>),
+    (IpAddr, Option<NonZeroU16>),
+    Option<NonZeroU32>,
+);
 
 /// The opener of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -226,6 +231,8 @@ pub struct ChurnFrame {
     pub routes_evicted: u64,
     /// Records lost since the start.
     pub lost: u64,
+    /// Records left out since the start, because their owners are unknown, and the filter asks for some.
+    pub unknown_owners: u64,
 }
 
 /// The ephemeral ports of the namespace `netns`, since the first walk.
@@ -308,6 +315,9 @@ impl Churn {
             return;
         };
         let is_served = matches!(opener, Opener::Peer { .. });
+        if !is_served {
+            self.opened_here.remove(&ends(last));
+        }
         let connecting = last.from == TcpState::SynSent;
         let timewait = ending.timewait().is_some();
         let lifetime = life.lifetime_ns();
@@ -376,14 +386,15 @@ impl Churn {
     ///
     /// Endings are counted at each end, for each may have a TIME_WAIT of its own.
     fn is_counted_at_other_end(&mut self, event: &Transition) -> bool {
-        let [local, remote] = [(event.local, event.lport), (event.remote, event.rport)];
-        let end = |(address, port): (Address, Option<NonZeroU16>)| (address.ip.to_canonical(), port);
         match event.opened {
             Some(Opened::Active) => {
-                self.opened_here.insert((end(local), end(remote)));
+                self.opened_here.insert(ends(event));
                 false
             }
-            Some(Opened::Passive) => self.opened_here.remove(&(end(remote), end(local))),
+            Some(Opened::Passive) => {
+                let (local, remote, netns) = ends(event);
+                self.opened_here.remove(&(remote, local, netns))
+            }
             None => false,
         }
     }
@@ -445,6 +456,7 @@ impl Churn {
             dropping: std::mem::take(&mut self.dropping),
             routes_evicted: 0,
             lost,
+            unknown_owners: 0,
         }
     }
 }
@@ -528,6 +540,14 @@ fn route(event: &Transition, group: Option<&OwnerGroup>) -> Option<(Opener, Dest
             Some((opener, destination))
         }
     }
+}
+
+/// The ends of the connection of `event`, its own first.
+fn ends(event: &Transition) -> Ends {
+    let end = |address: Address, port| (address.ip.to_canonical(), port);
+    let (local, remote) = (end(event.local, event.lport), end(event.remote, event.rport));
+    let netns = event.netns.filter(|_| remote.0.is_loopback());
+    (local, remote, netns)
 }
 
 /// The ephemeral port of the connection of `event`; `None` if a peer opened it, or if it found no port.

@@ -15,7 +15,7 @@ use super::filter::Filter;
 use super::filter::owner::OwnerFilter;
 use super::holdback::{CAPACITY, OWNER_WAIT_NS};
 use super::recent::Recent;
-use crate::input::latency::{LatencyGroup, LatencySample};
+use crate::input::latency::LatencySample;
 use crate::input::listener::Listener;
 use crate::input::needs::Needs;
 use crate::input::owner::{Owner, UnknownOwner};
@@ -47,9 +47,10 @@ impl Asks {
 #[derive(Debug)]
 pub struct InputFilter {
     filter: Filter,
-    /// Whether records without an owner are asked for, and the cgroups of all processes.
-    awaits_owners: bool,
-    awaits_cgroups: bool,
+    /// What it waits for: the owners of records that have none, and the cgroups of all processes.
+    awaits: Asks,
+    /// Whether the process that closed a connection is as good as its owner: finished connections are shown one by one.
+    selects_closers: bool,
     /// Inputs that wait for the owner of the first. As in [`super::holdback`], there are [`CAPACITY`] at most, and each waits for
     /// [`OWNER_WAIT_NS`] at most.
     queue: VecDeque<HeldInput>,
@@ -59,7 +60,7 @@ pub struct InputFilter {
     awaiting_owner: HashMap<NonZeroU32, VecDeque<u64>>,
     /// Time of the last tick that came, ns.
     monotonic_ns: u64,
-    is_stream_over: bool,
+    is_over: bool,
     /// The known cgroups, and the cgroups that were passed on.
     cgroups: CgroupPaths,
     passed_cgroups: CgroupPaths,
@@ -76,6 +77,8 @@ pub struct InputFilter {
     left_out: HashSet<NonZeroU32>,
     /// Records that were left out.
     unmatched: u64,
+    /// Those of them whose owners are unknown.
+    unknown_owners: u64,
     /// Times that may be of any owner.
     unmeasured: u64,
 }
@@ -130,14 +133,17 @@ impl InputFilter {
     pub fn new(filter: Filter, needs: Needs) -> Self {
         let asks = Asks::new(needs, &filter.owner);
         Self {
-            awaits_owners: asks.holders && !filter.owner.is_any(),
-            awaits_cgroups: asks.cgroups && (!filter.owner.is_any() || needs.groups_by_cgroup()),
+            awaits: Asks {
+                holders: asks.holders && !filter.owner.is_any(),
+                cgroups: asks.cgroups && (!filter.owner.is_any() || needs.groups_by_cgroup()),
+            },
+            selects_closers: needs.connections,
             filter,
             queue: VecDeque::new(),
             released: 0,
             awaiting_owner: HashMap::new(),
             monotonic_ns: 0,
-            is_stream_over: false,
+            is_over: false,
             cgroups: CgroupPaths::default(),
             passed_cgroups: CgroupPaths::default(),
             ended: Recent::new(CAPACITY),
@@ -147,6 +153,7 @@ impl InputFilter {
             pids: HashSet::new(),
             left_out: HashSet::new(),
             unmatched: 0,
+            unknown_owners: 0,
             unmeasured: 0,
         }
     }
@@ -155,11 +162,19 @@ impl InputFilter {
     pub fn take(&mut self, input: Input, each: &mut dyn FnMut(Input)) {
         match &input {
             Input::Owner { inode, owner } => self.set_owner(*inode, *owner),
-            Input::CgroupPath { owner, cgroup } if self.awaits_cgroups => self.cgroups.insert(owner, cgroup.clone()),
+            Input::CgroupPath { owner, cgroup } if self.awaits.cgroups => {
+                self.cgroups.insert(owner, cgroup.clone());
+                if self.filter.owner.is_any() {
+                    self.passed_cgroups.insert(owner, cgroup.clone());
+                    each(input);
+                }
+                // Many come at once, and a tick follows.
+                return;
+            }
             _ => {
                 match &input {
                     Input::Tick { monotonic_ns, .. } => self.monotonic_ns = *monotonic_ns,
-                    Input::StreamEnd => self.is_stream_over = true,
+                    Input::End(_) => self.is_over = true,
                     _ => {}
                 }
                 self.hold(input);
@@ -181,7 +196,7 @@ impl InputFilter {
             awaits_owner_of: None,
             answer: None,
         };
-        if self.awaits_owners
+        if self.awaits.holders
             && let Some(inode) = held.event().and_then(Transition::asks_owner)
         {
             held.awaits_owner_of = Some(inode);
@@ -222,10 +237,10 @@ impl InputFilter {
     fn waits(&self, held: &HeldInput) -> bool {
         let Some(since_ns) = held.since_ns else { return false };
         let waited_ns = self.monotonic_ns.saturating_sub(since_ns);
-        if self.is_stream_over || self.queue.len() > CAPACITY || waited_ns > OWNER_WAIT_NS {
+        if self.is_over || self.queue.len() > CAPACITY || waited_ns > OWNER_WAIT_NS {
             return false;
         }
-        held.awaits_owner_of.is_some() || self.awaits_cgroups && !self.cgroups.has_all(held.processes())
+        held.awaits_owner_of.is_some() || self.awaits.cgroups && !self.cgroups.has_all(held.processes())
     }
 
     /// Passes on the first input of the queue, or leaves it out.
@@ -241,29 +256,30 @@ impl InputFilter {
                 self.pass_record(held, each);
             } else {
                 self.unmatched += 1;
+                self.unknown_owners += u64::from(held.owner().is_none());
             }
             return;
         }
-        if self.awaits_cgroups {
-            held.processes().for_each(|process| self.pass_cgroup(process, each));
-        }
-        let mut input = held.input;
-        match &mut input {
+        match &mut held.input {
             Input::CloseAmended { id, .. } if !self.filter.owner.is_any() && !self.ended.contains(id) => return,
             Input::ListenerDrops(listeners) => self.strip_listeners(listeners),
             Input::Latency(sample) if !self.filter.owner.is_any() => self.strip_latency(sample),
             Input::SocketScan { scan, .. } if !self.filter.is_any_socket() => self.strip_scan(scan),
+            Input::Loss(loss) => loss.unknown_owners = loss.unknown_owners.saturating_add(self.unknown_owners),
             Input::End(counts) => counts.unmatched = counts.unmatched.saturating_add(self.unmatched),
             _ => {}
         }
-        each(input);
+        if self.awaits.cgroups {
+            held.processes().for_each(|process| self.pass_cgroup(process, each));
+        }
+        each(held.input);
     }
 
     /// Whether the filter selects the owner of a record, or, of a socket that a scan showed, one of its holders.
     fn selects(&self, event: &Transition, held: &HeldInput) -> bool {
         let owner = &self.filter.owner;
         self.cgroups.matches(held.owner(), owner)
-            || self.cgroups.matches(held.closer(), owner)
+            || self.selects_closers && self.cgroups.matches(held.closer(), owner)
             || self.is_scanned(event)
     }
 
@@ -295,7 +311,7 @@ impl InputFilter {
         if let Some(id) = event.id.filter(|_| event.evidence.is_some()) {
             self.ended.insert(id);
         }
-        if self.awaits_cgroups {
+        if self.awaits.cgroups {
             held.processes().for_each(|process| self.pass_cgroup(process, each));
         }
         each(held.input);
@@ -314,12 +330,12 @@ impl InputFilter {
         }
     }
 
-    /// Leaves out the times of other owners. Those of groups without room may be of any owner: they are not measured.
+    /// Leaves out the times of other owners. Those of groups without room and of unknown owners may be of any: they are not measured.
     fn strip_latency(&mut self, sample: &mut LatencySample) {
         let Self { filter, cgroups, .. } = self;
         let mut other = 0_u64;
         sample.measured.retain(|measured| {
-            if measured.group == LatencyGroup::Other {
+            if measured.owner.is_none() {
                 other = other.saturating_add(measured.histogram.total());
             }
             cgroups.matches(measured.owner, &filter.owner)
@@ -343,7 +359,8 @@ impl InputFilter {
             };
             let is_selected = filter.matches_ends(family, (listener.address.ip, listener.port), (any, 0))
                 && cgroups.matches(listener.owner, &filter.owner);
-            if !is_selected {
+            // Under a filter on owners, no answer passes that is of no record.
+            if !is_selected && filter.owner.is_any() {
                 left_out.extend(listener.asks_owner());
             }
             is_selected
@@ -410,6 +427,8 @@ mod tests {
 
     use super::*;
     use crate::input::EndCounts;
+    use crate::input::histogram::Histogram;
+    use crate::input::latency::{LatencyBy, LatencyGroup, Measure, Measured};
     use crate::input::listener::tests::dropping;
     use crate::input::owner::tests::owner;
     use crate::input::owner::{Comm, OwnerBy};
@@ -486,11 +505,11 @@ mod tests {
         let [mine, late, theirs] = [ended(1, Some(app)), ended(2, None), ended(3, Some(other))];
         let inputs = [mine, late, theirs].map(Input::Transition);
         assert_eq!(pass(&mut filter, &inputs), [], "no cgroup is known");
+        assert_eq!(pass(&mut filter, &[cgroup(app), cgroup(other)]), [], "a tick follows");
         assert_eq!(
-            pass(&mut filter, &[cgroup(app), cgroup(other)]),
+            pass(&mut filter, &[amended(1), amended(2), amended(3), tick(1)]),
             [cgroup(app), Input::Transition(mine)]
         );
-        assert_eq!(pass(&mut filter, &[amended(1), amended(2), amended(3), tick(1)]), []);
         let passed = pass(&mut filter, &[answer(2, Ok(app))]);
         let known = Transition {
             owner: Some(app),
@@ -518,8 +537,18 @@ mod tests {
         );
         assert_eq!(pass(&mut filter, &[answer(2, Ok(owner(7, "app")))]), [], "too late");
         let nobody = answer(2, Err(UnknownOwner::Exited));
-        assert_eq!(pass(&mut filter, &[unknown.clone(), nobody]), []);
-        assert_eq!(pass(&mut filter, &[unknown, Input::StreamEnd]), [Input::StreamEnd]);
+        assert_eq!(pass(&mut filter, &[unknown, nobody]), []);
+        let last = Input::Transition(Transition {
+            monotonic_ns: OWNER_WAIT_NS + 1,
+            ..ended(2, None)
+        });
+        assert_eq!(pass(&mut filter, &[last, Input::StreamEnd]), [], "its answer comes");
+        let end = pass(&mut filter, &[Input::End(Box::default())]);
+        let unmatched = EndCounts {
+            unmatched: 3,
+            ..EndCounts::default()
+        };
+        assert_eq!(end, [Input::StreamEnd, Input::End(Box::new(unmatched))]);
     }
 
     #[test]
@@ -605,8 +634,8 @@ mod tests {
         let mut filter = InputFilter::new(Filter::default(), needs);
         let [one, two] = [ended(1, Some(app)), ended(2, Some(late))].map(Input::Transition);
         let listener = answer(5, Ok(app));
-        let passed = pass(&mut filter, &[one.clone(), listener.clone(), cgroup(app)]);
-        assert_eq!(passed, [cgroup(app), one, listener], "nothing overtakes it");
+        let passed = pass(&mut filter, &[one.clone(), listener.clone(), cgroup(app), tick(1)]);
+        assert_eq!(passed, [cgroup(app), one, listener, tick(1)], "nothing overtakes it");
         assert_eq!(pass(&mut filter, &[two.clone(), tick(1)]), []);
         let passed = pass(&mut filter, &[tick(OWNER_WAIT_NS + 1)]);
         assert_eq!(
@@ -614,5 +643,75 @@ mod tests {
             [cgroup(late), two, tick(1), tick(OWNER_WAIT_NS + 1)],
             "it is unknown"
         );
+    }
+
+    /// The times of `owners`, of which the last is unknown.
+    fn latency(owners: [Option<Owner>; 3]) -> Input {
+        let measured = owners.map(|owner| {
+            let mut histogram = Histogram::default();
+            histogram.record(7);
+            Measured {
+                measure: Measure::Accept,
+                group: LatencyGroup::All,
+                owner,
+                histogram,
+            }
+        });
+        Input::Latency(Box::new(LatencySample {
+            measured: measured.into(),
+            ..LatencySample::default()
+        }))
+    }
+
+    #[test]
+    fn times_of_others_and_their_cgroups_are_left_out() {
+        let (app, other) = (owner(7, "app"), owner(8, "other"));
+        let needs = Needs {
+            transitions: false,
+            latency: Some(LatencyBy::Owner(OwnerBy::Pod)),
+            ..ROWS
+        };
+        let new = || InputFilter::new(of_app().filter, needs);
+        let mut filter = new();
+        let inputs = [
+            latency([Some(app), Some(other), None]),
+            cgroup(app),
+            cgroup(other),
+            tick(1),
+        ];
+        let passed = pass(&mut filter, &inputs);
+        let [path, Input::Latency(sample), last] = passed.as_slice() else {
+            panic!("{passed:?}");
+        };
+        assert_eq!((path, last), (&cgroup(app), &tick(1)));
+        let owners: Vec<_> = sample.measured.iter().map(|measured| measured.owner).collect();
+        assert_eq!(
+            (owners, sample.unmeasured),
+            (vec![Some(app)], 1),
+            "one may be anybody's"
+        );
+        assert_eq!(pass(&mut new(), &passed), passed, "a replay filters again");
+    }
+
+    #[test]
+    fn who_closed_a_connection_of_another_is_shown_by_life_alone() {
+        let (app, other) = (owner(7, "app"), owner(8, "other"));
+        let ended = Input::Connection(crate::input::Connection {
+            last: ended(1, Some(other)),
+            spent_ns: [0; 8],
+            traffic: None,
+            closer: Some(app),
+        });
+        for (connections, churn) in [(true, None), (false, Some(OwnerBy::Process))] {
+            let needs = Needs {
+                transitions: false,
+                connections,
+                churn,
+                ..ROWS
+            };
+            let mut filter = InputFilter::new(of_app().filter, needs);
+            let passed = pass(&mut filter, &[ended.clone(), cgroup(app), cgroup(other), tick(1)]);
+            assert_eq!(passed.contains(&ended), connections);
+        }
     }
 }

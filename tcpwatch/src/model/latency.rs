@@ -29,8 +29,8 @@ pub struct LatencyFrame {
     pub measured: Vec<MeasuredGroup>,
     /// Groups that were evicted, and are counted in [`Group::Other`].
     pub evicted: u64,
-    /// Segments sent again.
-    pub retransmits: Retransmits,
+    /// Segments sent again; `None` under a filter on owners, for the kernel counts those of all.
+    pub retransmits: Option<Retransmits>,
     /// Times that no histogram has, for want of room.
     pub unmeasured: u64,
     /// Runs of the BPF programs that the kernel skipped; `None` if it does not count them.
@@ -271,11 +271,11 @@ impl Latency {
             by: self.by,
             measured: measured.collect(),
             evicted: mem::take(&mut self.evicted),
-            retransmits: Retransmits {
+            retransmits: Some(Retransmits {
                 syn: now.retransmits.syn.saturating_sub(before.retransmits.syn),
                 syn_ack: now.retransmits.syn_ack.saturating_sub(before.retransmits.syn_ack),
                 data: now.retransmits.data.saturating_sub(before.retransmits.data),
-            },
+            }),
             unmeasured: now.unmeasured.saturating_sub(before.unmeasured),
             missed: now
                 .missed

@@ -66,16 +66,16 @@ impl From<Process> for OwnerGroup {
 }
 
 impl fmt::Display for OwnerGroup {
-    /// For text output, escaped: `nginx[812]`, `nginx[*]`, `docker:0123456789ab`, `shop/cart-0`, `no pod`.
+    /// For text output, escaped: `nginx[812]`, `nginx[*]`, `docker:0123456789ab`, `shop/cart-0`, `processes in no pod`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Process(process) => process.fmt(f),
             Self::Comm(comm) => write!(f, "{comm}[*]"),
             Self::Cgroup(cgroup) => cgroup.fmt(f),
             Self::Container(Some(container)) => container.fmt(f),
-            Self::Container(None) => f.write_str("no container"),
+            Self::Container(None) => f.write_str("processes in no container"),
             Self::Pod(Some(pod)) => pod.fmt(f),
-            Self::Pod(None) => f.write_str("no pod"),
+            Self::Pod(None) => f.write_str("processes in no pod"),
         }
     }
 }
@@ -110,7 +110,13 @@ mod tests {
         );
         assert_eq!(
             all(Some("/web")),
-            ["nginx[812]", "nginx[*]", "/web", "no container", "no pod"]
+            [
+                "nginx[812]",
+                "nginx[*]",
+                "/web",
+                "processes in no container",
+                "processes in no pod"
+            ]
         );
         assert_eq!(all(None), ["nginx[812]", "nginx[*]", "?", "?", "?"]);
     }

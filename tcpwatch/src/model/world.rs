@@ -14,7 +14,7 @@ use self::interval::HeldInterval;
 use self::stuck_tracker::StuckTracker;
 use self::trace_tracker::TraceTracker;
 use super::cgroups::CgroupPaths;
-use super::churn::Churn;
+use super::churn::{Churn, ChurnFrame};
 use super::filter::Filter;
 use super::frame::Frame;
 use super::latency::Latency;
@@ -53,6 +53,8 @@ pub struct World {
     stuck: Option<StuckTracker>,
     /// Records lost since the start.
     lost: u64,
+    /// Records left out since the start, because their owners are unknown.
+    unknown_owners: u64,
     frame: Frame,
     /// An interval that is over, and waits until all of it is known.
     held: Option<HeldInterval>,
@@ -85,6 +87,7 @@ impl World {
             latency: Latency::new(needs.latency.unwrap_or_default(), session.monotonic_ns),
             stuck: needs.stuck.map(|stuck| StuckTracker::new(stuck, session)),
             lost: 0,
+            unknown_owners: 0,
             frame: Frame::default(),
             held: None,
         }
@@ -134,9 +137,10 @@ impl World {
             Input::Loss(Loss {
                 lost,
                 missed_resets,
+                unknown_owners,
                 emptied,
             }) => {
-                self.lost = lost;
+                (self.lost, self.unknown_owners) = (lost, unknown_owners);
                 self.is_stream_read = emptied;
                 self.transitions.holdback.set_missed_resets(missed_resets, emptied);
                 self.connections.holdback.set_missed_resets(missed_resets, emptied);
@@ -275,12 +279,19 @@ impl World {
                 && let Some(counts) = counts.clone()
             {
                 let (unix_ns, monotonic_ns) = (self.unix_ns(), self.monotonic_ns);
-                over.churn = Some(
-                    self.churn
-                        .frame_without_routes(counts, unix_ns, monotonic_ns, self.lost),
-                );
+                let churn = self
+                    .churn
+                    .frame_without_routes(counts, unix_ns, monotonic_ns, self.lost);
+                over.churn = Some(ChurnFrame {
+                    unknown_owners: self.unknown_owners,
+                    ..churn
+                });
             }
             over.latency = latency;
+            if let Some(latency) = over.latency.as_mut().filter(|_| !self.filter.owner.is_any()) {
+                // The kernel counts those of all.
+                latency.retransmits = None;
+            }
         }
         over.counts = counts.filter(|_| self.needs.counts);
         HeldInterval::new(over, self.monotonic_ns, self.needs.churn.is_some())

@@ -30,7 +30,7 @@ column_struct!(Session {
     watches: bool,
 });
 
-column_struct!(Loss { lost: u64, missed_resets: Option<u64>, emptied: bool });
+column_struct!(Loss { lost: u64, missed_resets: Option<u64>, unknown_owners: u64, emptied: bool });
 column_struct!(EndCounts { moves: [[u64; STATES]; STATES], lost: u64, missed: Option<u64>, dropped: u64, unmatched: u64 });
 column_struct!(LedgerSample {
     moves: [[u64; STATES]; STATES],

@@ -277,6 +277,7 @@ impl Live {
             let loss = Loss {
                 lost: kernel.lost() + stream.undecoded(),
                 missed_resets: kernel.missed_resets(),
+                unknown_owners: 0,
                 emptied: taken < BATCH,
             };
             if let Some(owners) = owners {

@@ -506,11 +506,11 @@ fn measured(by: LatencyBy, group: &Group) -> LatencyFrame {
             measured(Measure::Accept),
             measured(Measure::State(TcpState::Established)),
         ],
-        retransmits: Retransmits {
+        retransmits: Some(Retransmits {
             syn: 1,
             syn_ack: 0,
             data: 2,
-        },
+        }),
         evicted: 0,
         unmeasured: 0,
         missed: Some(0),

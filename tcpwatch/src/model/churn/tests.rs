@@ -408,8 +408,14 @@ fn processes_are_what_they_have_in_common() {
         (here, by)
     };
     let (opened, waiting) = shown(OwnerBy::Pod);
-    assert_eq!(opened, ["26ab0db3-9bd5-4e11-b5e6-04aa4d0c6a1d 2", "no pod 1"]);
-    assert_eq!(waiting, ["26ab0db3-9bd5-4e11-b5e6-04aa4d0c6a1d 4", "no pod 2"]);
+    assert_eq!(
+        opened,
+        ["26ab0db3-9bd5-4e11-b5e6-04aa4d0c6a1d 2", "processes in no pod 1"]
+    );
+    assert_eq!(
+        waiting,
+        ["26ab0db3-9bd5-4e11-b5e6-04aa4d0c6a1d 4", "processes in no pod 2"]
+    );
     let (opened, waiting) = shown(OwnerBy::Comm);
     assert_eq!(
         (opened, waiting),

@@ -371,7 +371,7 @@ pub(crate) fn input(at: &BoxedStrategy<u64>) -> impl Strategy<Value = Input> + u
         }),
         1 => (1..3_u32).prop_map(|pid| Input::CgroupPath { owner: owner(pid, "app"), cgroup: None }),
         1 => (number(), option::of(number()), any::<bool>())
-            .prop_map(|(lost, missed_resets, emptied)| Input::Loss(Loss { lost, missed_resets, emptied })),
+            .prop_map(|(lost, missed_resets, emptied)| Input::Loss(Loss { lost, missed_resets, emptied, unknown_owners: 0 })),
         1 => ledger(),
         1 => sockets(),
         1 => host_facts(),
@@ -395,6 +395,7 @@ fn tick(monotonic_ns: u64) -> Input {
 /// The stream was read; if `emptied`, all records made until the next tick are known then.
 fn read(emptied: bool) -> Input {
     Input::Loss(Loss {
+        unknown_owners: 0,
         emptied,
         ..Loss::default()
     })
@@ -534,6 +535,7 @@ fn an_end_waits_for_a_reset_that_is_read_late() {
     // No reset is missed.
     let read = |emptied| {
         Input::Loss(Loss {
+            unknown_owners: 0,
             missed_resets: Some(0),
             emptied,
             ..Loss::default()

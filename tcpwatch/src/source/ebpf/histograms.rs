@@ -1,7 +1,7 @@
 //! Reads the latency histograms of the kernel side.
 
 use std::mem::offset_of;
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::NonZeroU32;
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result, bail};
@@ -20,7 +20,8 @@ use super::mapped_words::MappedWords;
 use super::needs::LatencyGroups;
 use crate::input::histogram::Histogram;
 use crate::input::latency::{LatencyBy, LatencyGroup, LatencySample, Measure, Measured, Retransmits};
-use crate::input::owner::{Comm, How, Owner};
+use crate::input::owner::Owner;
+use crate::input::record::owner_from_kernel;
 use crate::input::socket::{Address, Family};
 
 /// Counters in one copy of the totals.
@@ -202,13 +203,5 @@ fn group(key: &BucketKey, groups: LatencyGroups) -> (LatencyGroup, Option<Owner>
             None => LatencyGroup::Unknown,
         },
     };
-    let owner = Owner {
-        pid: NonZeroU32::new(key.owner.pid),
-        comm: Comm::new(&key.owner.comm),
-        // The key does not have it.
-        how: How::Connect,
-        cgroup: NonZeroU64::new(key.owner.cgroup),
-    };
-    let is_known = owner.pid.is_some() || owner.comm != Comm::default();
-    (group, is_known.then_some(owner))
+    (group, owner_from_kernel(&key.owner))
 }

@@ -1,6 +1,6 @@
 //! The sizes of the maps, and the kernel memory that they take.
 
-use tcpwatch_common::histogram;
+use tcpwatch_common::histogram::{self, BucketKey};
 use tcpwatch_common::ledger::BANKS;
 use tcpwatch_common::owner::{Name, PortListeners};
 use tcpwatch_common::params::LAST_EVENTS_BITS;
@@ -29,8 +29,10 @@ const STATE_BYTES: usize = 48;
 const STATE_AND_INFO_BYTES: usize = 168;
 /// Size of a bucket of a hash table (`struct bucket`, kernel/bpf/hashtab.c). There is one for each possible entry.
 const BUCKET_BYTES: u64 = 16;
-/// Size of an entry with its key, without its value (`struct htab_elem`).
+/// Size of an entry with a key of up to 16 bytes, without its value (`struct htab_elem`).
 const ENTRY_BYTES: u64 = 64;
+/// How much longer the key of a bucket of a histogram is, bytes.
+const LONG_KEY_BYTES: usize = size_of::<BucketKey>() - 16;
 
 /// A hash table whose size the loader sets.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +89,11 @@ pub(super) fn tables(needs: KernelNeeds, by_address: bool, on_demand: bool) -> V
     if let Some(groups) = needs.latency {
         tables.push(accepted(names::MAP_WAITING, size_of::<u64>()));
         if groups.are_several() {
-            let value_bytes = if on_demand { 0 } else { size_of::<u64>() };
+            let value_bytes = if on_demand {
+                0
+            } else {
+                LONG_KEY_BYTES + size_of::<u64>()
+            };
             tables.push(table(names::MAP_BUCKETS, BUCKETS, value_bytes));
         }
     }
@@ -146,6 +152,9 @@ mod tests {
         let accepted = 65_536 * (32 + 80) - 262_144 * 16;
         assert_eq!(all(owners, false, false), expected + accepted);
         let by_remote = latency(LatencyBy::Remote);
-        assert_eq!(all(by_remote, false, false), (131_072 + 65_536) * (8 + 80));
+        assert_eq!(
+            all(by_remote, false, false),
+            131_072 * (48 + 8 + 80) + 65_536 * (8 + 80)
+        );
     }
 }

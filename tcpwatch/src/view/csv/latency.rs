@@ -58,7 +58,7 @@ mod tests {
 
     use super::*;
     use crate::input::histogram::Histogram;
-    use crate::input::latency::{LatencyBy, Measure, Retransmits};
+    use crate::input::latency::{LatencyBy, Measure};
     use crate::input::owner::{Comm, OwnerBy, Process};
     use crate::model::latency::{LatencyFrame, MeasuredGroup};
     use crate::model::owner_group::OwnerGroup;
@@ -76,7 +76,7 @@ mod tests {
             by: LatencyBy::Owner(OwnerBy::Process),
             measured: measured.collect(),
             evicted: 0,
-            retransmits: Retransmits::default(),
+            retransmits: None,
             unmeasured: 0,
             missed: None,
         };

@@ -48,6 +48,7 @@ struct ChurnObject<'a> {
     time_wait_by: TimeWaitByObject<'a>,
     accept_queues: AcceptQueues,
     lost: u64,
+    unknown_owners: u64,
 }
 
 /// A process of this host that opens connections, or a group of them; null where the process is unknown.
@@ -392,6 +393,7 @@ impl View for Json {
                 syn_drops: counter(Counter::TcpReqQFullDrop),
             },
             lost: frame.lost,
+            unknown_owners: frame.unknown_owners,
         };
         line::write(out, &object)?;
         findings

@@ -35,7 +35,7 @@ struct Line<'a> {
 }
 
 /// What the connections of a group have in common: `{"lport":80,"netns":4026531840}`, `{"process":{"pid":812,"comm":"nginx"}}`,
-/// `{"pod":"UID","pod_name":"shop/cart-0"}`.
+/// `{"pod":"UID","pod_name":"shop/cart-0"}`; `{"other":true}` for the groups without room.
 struct Key<'a> {
     by: LatencyBy,
     group: &'a Group,
@@ -55,7 +55,7 @@ struct End<'a> {
     time: &'a str,
     interval_s: f64,
     evicted_groups: u64,
-    retransmits: Retransmits,
+    retransmits: Option<Retransmits>,
     unmeasured: u64,
     missed: Option<u64>,
 }
@@ -97,7 +97,8 @@ impl Serialize for Key<'_> {
             Group::Remote { address, .. } => map.serialize_entry(by, &format_args!("{address}"))?,
             Group::Owner(OwnerGroup::Comm(comm)) => map.serialize_entry(by, comm)?,
             Group::Owner(owner) => map.serialize_entry(by, &GroupObject(owner))?,
-            Group::Other => map.serialize_entry(by, "other")?,
+            // No group has this key, whatever its name.
+            Group::Other => map.serialize_entry("other", &true)?,
             Group::All | Group::Unknown => map.serialize_entry(by, &None::<()>)?,
         }
         if matches!(self.by, LatencyBy::Lport | LatencyBy::Remote) {
@@ -148,11 +149,11 @@ impl View for Json {
             time: &time,
             interval_s: frame.interval_s,
             evicted_groups: frame.evicted,
-            retransmits: Retransmits {
-                syn: frame.retransmits.syn,
-                syn_ack: frame.retransmits.syn_ack,
-                data: frame.retransmits.data,
-            },
+            retransmits: frame.retransmits.map(|sent| Retransmits {
+                syn: sent.syn,
+                syn_ack: sent.syn_ack,
+                data: sent.data,
+            }),
             unmeasured: frame.unmeasured,
             missed: frame.missed,
         };

@@ -153,7 +153,7 @@ impl Text {
         if by.process.is_empty() {
             return Ok(());
         }
-        let mut line = "  by process: ".to_owned();
+        let mut line = format!("  by {}: ", frame.by.key());
         for (at, (process, count)) in by.process.iter().enumerate() {
             let owner = process.as_ref().map_or_else(|| "?".into(), ToString::to_string);
             let item = format!("{}{owner} {}", if at > 0 { ", " } else { "" }, thousands(*count));
@@ -294,6 +294,12 @@ impl Text {
         let queues = join_counts(queues.map(|(counter, label)| (frame.stat.counters.get(counter), label)));
         if !queues.is_empty() && !is_reported(&[FindingKind::AcceptQueueOverflow, FindingKind::SynFlood]) {
             self.write_line("queues  ", &queues, out)?;
+        }
+        if frame.unknown_owners > 0 {
+            let records = thousands(frame.unknown_owners);
+            let text =
+                format!("{records} openings and endings since the start: any of them may be of what was asked for");
+            self.write_line("unknown owners  ", &text, out)?;
         }
         if frame.lost > 0 && !is_reported(&[FindingKind::EventLoss]) {
             let text = format!("{} records: the counts above are too low", thousands(frame.lost));

@@ -168,8 +168,12 @@ impl View for Text {
                 writeln!(out)?;
             }
         }
-        let Retransmits { syn, syn_ack, data } = frame.retransmits;
-        let mut text = format!("sent again: {syn} SYN, {syn_ack} SYN-ACK, {data} other");
+        let mut text = match frame.retransmits {
+            Some(Retransmits { syn, syn_ack, data }) => {
+                format!("sent again: {syn} SYN, {syn_ack} SYN-ACK, {data} other")
+            }
+            None => "sent again: unknown for single owners".to_owned(),
+        };
         if frame.evicted > 0 {
             let groups = several(
                 frame.evicted,
@@ -238,11 +242,11 @@ mod tests {
             interval_s: 2.0,
             by,
             measured: all,
-            retransmits: Retransmits {
+            retransmits: Some(Retransmits {
                 syn: 1,
                 syn_ack: 0,
                 data: 2,
-            },
+            }),
             evicted: 1,
             unmeasured: 0,
             missed: Some(0),
