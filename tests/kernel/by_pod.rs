@@ -26,14 +26,14 @@ const OTHER: &str = "1a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d
 /// How many connections each client makes: the one in the pod, the one in another container, and the one in none.
 const OPENED: [i64; 3] = [30, 20, 10];
 
-/// Clients of a server.
-struct Clients {
+/// Clients in containers, and their server.
+struct Pods {
     clients: [Agent; 3],
     server: Agent,
     _cgroups: [Cgroup; 2],
 }
 
-impl Clients {
+impl Pods {
     fn new() -> Self {
         let slice = format!("kubepods-burstable-pod{}.slice", POD.replace('-', "_"));
         let cgroups = [
@@ -70,11 +70,11 @@ impl Clients {
 /// What `churn ARGS` shows of the connections, after `connect`: openings by opener here, openings by server here, and timewait sockets.
 fn churned(hook: Hook, args: &[&str]) -> [BTreeMap<String, i64>; 3] {
     in_netns(|_| {
-        let mut clients = Clients::new();
+        let mut pods = Pods::new();
         let mut churn = Churn::of(Running::start(
             &[&["churn", "0.3", "--hook", hook.name()], args].concat(),
         ));
-        clients.connect();
+        pods.connect();
         churn.fresh();
         let mut counts = [const { BTreeMap::new() }; 3];
         let mut add = |at: usize, of: &Value, count: &Value| {
@@ -142,9 +142,9 @@ fn churn_of(hook: Hook) {
 /// How often `latency ARGS` measured the time in ESTABLISHED, by group.
 fn measured(hook: Hook, args: &[&str]) -> BTreeMap<String, i64> {
     in_netns(|_| {
-        let mut clients = Clients::new();
+        let mut pods = Pods::new();
         let mut latency = Latency::start(hook, args);
-        clients.connect();
+        pods.connect();
         latency.fresh();
         let histograms = latency.finish().histograms.into_iter();
         let established = histograms.filter(|((what, ..), _)| what == "established");
@@ -205,9 +205,9 @@ fn grouped(dir: &Path, command: &str, by: &str, [records, what]: [&str; 2]) -> B
 fn life_by(hook: Hook) {
     in_netns(|_| {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut clients = Clients::new();
+        let mut pods = Pods::new();
         let life = Lives::start(hook, &["--record", dir.path().to_str().expect("UTF-8")]);
-        clients.connect();
+        pods.connect();
         let [one, two, three] = OPENED;
         let all = one + two + three;
         life.until(2 * usize::try_from(all).expect("a few"));
@@ -233,9 +233,9 @@ fn life_by(hook: Hook) {
 fn trace_by(hook: Hook) {
     in_netns(|_| {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut clients = Clients::new();
+        let mut pods = Pods::new();
         let trace = Trace::start(hook, &["--record", dir.path().to_str().expect("UTF-8")]);
-        clients.connect();
+        pods.connect();
         let [one, two, three] = OPENED;
         trace.until_events(10 * usize::try_from(one + two + three).expect("a few"));
         trace.finish();

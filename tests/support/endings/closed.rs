@@ -132,7 +132,7 @@ fn server_hears_first(_: &Netns, times: i64) {
 /// `first` is `close()`d and becomes a timewait socket in `FIN_WAIT2`; then `second` closes.
 ///
 /// `second` hears of it by the second FIN. An ACK that comes while `close()` goes on may leave `first` a full socket (`sock_owned_by_user`
-/// in `tcp_rcv_state_process`, net/ipv4/tcp_input.c), whose end is another.
+/// in `tcp_rcv_state_process`, `net/ipv4/tcp_input.c`), whose end is another.
 fn close_after(first: Socket, second: Socket) {
     let (here, there) = (address(&first).port(), address(&second).port());
     deafen(&second);
