@@ -186,7 +186,7 @@ fn latency_of(hook: Hook) {
     );
 }
 
-/// What a recording of `run` shows in groups: the number of records of each owner, and what they are.
+/// The groups that `replay DIR COMMAND --by BY` shows: the number of records of each owner, and the object in the field `what`.
 fn grouped(dir: &Path, command: &str, by: &str, [records, what]: [&str; 2]) -> BTreeMap<String, (i64, Value)> {
     let dir = dir.to_str().expect("UTF-8");
     let shown = finish(&tcpwatch(&["replay", dir, command, "--by", by, "-o", "json"]));

@@ -82,10 +82,7 @@ impl<'a, O: Print> Sink<'a, O> {
         observe: &'a mut dyn FnMut(&Input) -> Result<()>,
     ) -> Self {
         let filter = &plan.options.filter;
-        // What a recording leaves out, the run does not show either, so that both show the same.
-        let is_filtered = plan.record.is_some() && !filter.is_any_socket()
-            || (plan.needs.churn.is_some() || plan.needs.latency.is_some()) && !filter.owner.is_any()
-            || plan.needs.groups_by_cgroup();
+        let is_filtered = InputFilter::is_needed(filter, plan.needs, plan.record.is_some());
         Self {
             filter: is_filtered.then(|| InputFilter::new(filter.clone(), plan.needs)),
             world: World::new(plan.shows, plan.options.filter.clone()),

@@ -1,5 +1,6 @@
 //! Times measured by the kernel side.
 
+use std::fmt;
 use std::num::NonZeroU32;
 
 use tcpwatch_common::TcpState;
@@ -120,6 +121,19 @@ impl LatencyGroup {
     }
 }
 
+impl fmt::Display for LatencyGroup {
+    /// For text and CSV output, without the network namespace.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Lport { port, .. } => port.fmt(f),
+            Self::Remote { address, .. } => address.fmt(f),
+            Self::Unknown => f.write_str("?"),
+            Self::Other => f.write_str("other"),
+        }
+    }
+}
+
 /// The histogram of one measure in one group of connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Measured {
@@ -151,8 +165,8 @@ pub struct LatencySample {
     pub measured: Vec<Measured>,
     /// Retransmitted segments since the start.
     pub retransmits: Retransmits,
-    /// Times since the start that no histogram has: there was no room for the start of a wait for `accept()`, or for the owner that a
-    /// filter asks for.
+    /// Times since the start that are in no histogram: there was no room for the start of a wait for `accept()`, or the filter selects
+    /// owners and the owner is unknown.
     pub unmeasured: u64,
     /// Runs of the BPF programs since the start that the kernel skipped; `None` if it does not count them.
     pub missed: Option<u64>,

@@ -200,22 +200,22 @@ pub enum Input {
 }
 
 impl Input {
-    /// The same, to be completed.
-    #[must_use]
-    pub const fn event_mut(&mut self) -> Option<&mut Transition> {
-        match self {
-            Self::Transition(event) => Some(event),
-            Self::Connection(connection) => Some(&mut connection.last),
-            _ => None,
-        }
-    }
-
     /// The transition of a record: of a finished connection the last one. `None` if it is no record.
     #[must_use]
     pub const fn event(&self) -> Option<&Transition> {
         match self {
             Self::Transition(event) => Some(event),
             Self::Connection(connection) => Some(&connection.last),
+            _ => None,
+        }
+    }
+
+    /// The same, to be completed.
+    #[must_use]
+    pub const fn event_mut(&mut self) -> Option<&mut Transition> {
+        match self {
+            Self::Transition(event) => Some(event),
+            Self::Connection(connection) => Some(&mut connection.last),
             _ => None,
         }
     }

@@ -68,7 +68,7 @@ impl Opener {
         }
     }
 
-    /// The process here, without a PID if there are several of its name; `None` if it is unknown, or if the opener is none.
+    /// The process here, without a PID if there are several of its name; `None` if it is unknown, a peer, or a group of several names.
     #[must_use]
     pub fn process(&self) -> Option<Process> {
         self.group().and_then(OwnerGroup::process)
@@ -202,8 +202,8 @@ pub struct ChurnFrame {
     pub stat: StatFrame,
     /// What stands for the processes.
     pub by: OwnerBy,
-    /// Whether a filter selects connections by their ends. The kernel counts entries and exits of TIME_WAIT for all connections together, so the numbers
-    /// of the selected ones are unknown.
+    /// Whether a filter selects connections by their ends. The kernel counts entries and exits of TIME_WAIT for all connections together,
+    /// so the numbers of the selected ones are unknown.
     pub is_filtered: bool,
     /// The openers and destinations, the busiest first.
     pub routes: Vec<Route>,

@@ -13,7 +13,6 @@ use super::owner_group::OwnerGroup;
 use crate::input::histogram::Histogram;
 use crate::input::latency::{LatencyBy, LatencyGroup, LatencySample, Measure, Measured, Retransmits};
 use crate::input::owner::Owner;
-use crate::input::socket::Address;
 
 /// What was measured in one interval.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,14 +23,14 @@ pub struct LatencyFrame {
     pub interval_s: f64,
     /// How the groups are formed.
     pub by: LatencyBy,
-    /// The histograms that are not empty: the busiest group first and [`Group::Other`] last, each in the order of [`Measure`].
+    /// The histograms that are not empty: the busiest group first and [`LatencyGroup::Other`] last, each in the order of [`Measure`].
     /// Together they count every measured time.
     pub measured: Vec<MeasuredGroup>,
-    /// Groups that were evicted, and are counted in [`Group::Other`].
+    /// Groups that were evicted, and are counted in [`LatencyGroup::Other`].
     pub evicted: u64,
     /// Segments sent again; `None` under a filter on owners, for the kernel counts those of all.
     pub retransmits: Option<Retransmits>,
-    /// Times that no histogram has, for want of room.
+    /// Times that are in no histogram, for want of room or of a known owner.
     pub unmeasured: u64,
     /// Runs of the BPF programs that the kernel skipped; `None` if it does not count them.
     pub missed: Option<u64>,
@@ -40,37 +39,25 @@ pub struct LatencyFrame {
 /// A group of connections.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Group {
-    /// All connections.
-    All,
-    /// Connections with this local port of a network namespace.
-    Lport {
-        /// The port; 0 if none was chosen.
-        port: u16,
-        /// Inode number of the namespace.
-        netns: Option<NonZeroU32>,
-    },
-    /// Connections of a network namespace with this peer.
-    Remote {
-        /// The address of the peer.
-        address: Address,
-        /// Inode number of the namespace.
-        netns: Option<NonZeroU32>,
-    },
     /// Connections of these processes.
     Owner(OwnerGroup),
-    /// Connections with an unknown port, peer or owner.
-    Unknown,
-    /// Connections of groups without room in the table.
-    Other,
+    /// Connections that the kernel side counted together; [`LatencyGroup::Unknown`] also for those of unknown owners.
+    Kernel(LatencyGroup),
 }
 
 impl Group {
+    /// Whether these are the connections of groups without room in a table.
+    #[must_use]
+    pub fn is_other(&self) -> bool {
+        *self == Self::Kernel(LatencyGroup::Other)
+    }
+
     /// Inode number of the network namespace that the port or address belongs to; `None` if unknown, and for all other groups.
     #[must_use]
     pub const fn netns(&self) -> Option<NonZeroU32> {
         match self {
-            Self::Lport { netns, .. } | Self::Remote { netns, .. } => *netns,
-            Self::All | Self::Owner(_) | Self::Unknown | Self::Other => None,
+            Self::Owner(_) => None,
+            Self::Kernel(group) => group.netns(),
         }
     }
 }
@@ -79,12 +66,8 @@ impl fmt::Display for Group {
     /// For text output, escaped, without the network namespace.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::All => f.write_str("all"),
-            Self::Lport { port, .. } => port.fmt(f),
-            Self::Remote { address, .. } => address.fmt(f),
             Self::Owner(owner) => owner.fmt(f),
-            Self::Unknown => f.write_str("?"),
-            Self::Other => f.write_str("other"),
+            Self::Kernel(group) => group.fmt(f),
         }
     }
 }
@@ -108,7 +91,7 @@ impl LatencyFrame {
     }
 }
 
-/// Limit of the buckets of an interval, without those of [`Group::Other`].
+/// Limit of the buckets of an interval, without those of [`LatencyGroup::Other`].
 const BUCKETS: usize = 131_072;
 /// How many buckets an eviction leaves.
 const BUCKETS_LEFT: usize = BUCKETS / 4 * 3;
@@ -200,7 +183,7 @@ impl Latency {
                 continue;
             }
             let group = self.group(group, owner, cgroups);
-            if group == Group::Other {
+            if group.is_other() {
                 self.other.merge(measure, histogram);
                 continue;
             }
@@ -216,16 +199,14 @@ impl Latency {
 
     /// The group that is shown for connections that were counted in `group`, of `owner`.
     fn group(&self, group: LatencyGroup, owner: Option<Owner>, cgroups: &CgroupPaths) -> Group {
-        match (group, self.by) {
-            (LatencyGroup::Other, _) => Group::Other,
-            (_, LatencyBy::Owner(by)) => owner
-                .and_then(|owner| OwnerGroup::new(&owner, by, cgroups))
-                .map_or(Group::Unknown, Group::Owner),
-            (LatencyGroup::All, _) => Group::All,
-            (LatencyGroup::Lport { port, netns }, _) => Group::Lport { port, netns },
-            (LatencyGroup::Remote { address, netns }, _) => Group::Remote { address, netns },
-            (LatencyGroup::Unknown, _) => Group::Unknown,
+        let LatencyBy::Owner(by) = self.by else {
+            return Group::Kernel(group);
+        };
+        if group == LatencyGroup::Other {
+            return Group::Kernel(group);
         }
+        let owner = owner.and_then(|owner| OwnerGroup::new(&owner, by, cgroups));
+        owner.map_or(Group::Kernel(LatencyGroup::Unknown), Group::Owner)
     }
 
     /// Moves groups to [`Self::other`], until there is room again.
@@ -255,7 +236,7 @@ impl Latency {
     pub fn frame(&mut self, time: Timestamp, monotonic_ns: u64) -> LatencyFrame {
         let mut groups: Vec<(Group, Histograms)> = self.groups.drain().collect();
         groups.sort_by_cached_key(|(group, histograms)| (Reverse(histograms.total()), group.clone()));
-        groups.push((Group::Other, mem::take(&mut self.other)));
+        groups.push((Group::Kernel(LatencyGroup::Other), mem::take(&mut self.other)));
         let measured = groups.into_iter().flat_map(|(group, histograms)| {
             let parts = histograms.parts.into_iter();
             parts.map(move |(measure, histogram)| MeasuredGroup {
@@ -302,6 +283,7 @@ mod tests {
     use crate::input::container::Cgroup;
     use crate::input::owner::OwnerBy;
     use crate::input::owner::tests::owner;
+    use crate::input::socket::Address;
 
     const ESTABLISHED: Measure = Measure::State(TcpState::Established);
 
@@ -383,7 +365,7 @@ mod tests {
                 (Measure::Accept, shown(large), 1),
                 (ESTABLISHED, shown(large), 4),
                 (ESTABLISHED, shown(small), 2),
-                (ESTABLISHED, Group::Other, 9),
+                (ESTABLISHED, Group::Kernel(LatencyGroup::Other), 9),
             ]
         );
         assert_eq!((frame.interval_s, frame.missed, frame.evicted), (2.0, Some(0), 0));
@@ -413,7 +395,7 @@ mod tests {
         let counts = counts(&frame);
         assert_eq!(counts[0], (ESTABLISHED, shown(server), 6), "it was never idle");
         let other = counts.last().unwrap();
-        assert_eq!(*other, (ESTABLISHED, Group::Other, frame.evicted));
+        assert_eq!(*other, (ESTABLISHED, Group::Kernel(LatencyGroup::Other), frame.evicted));
         assert!(frame.evicted > 0);
         assert_eq!(counts.len() as u64 - 2 + frame.evicted, ports);
         let newest = shown(peer(6 * 30_000 - 1));
@@ -459,7 +441,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(counted, sum);
-            let has_other = frame.measured.iter().any(|measured| measured.group == Group::Other);
+            let has_other = frame.measured.iter().any(|measured| measured.group.is_other());
             prop_assert_eq!(has_other, frame.evicted > 0);
         }
     }

@@ -31,7 +31,7 @@ pub enum What {
 pub struct GroupCounts {
     /// Transitions or connections.
     pub records: u64,
-    /// The same, by what they are.
+    /// Their number for each pair of states, or for each ending.
     pub by_what: BTreeMap<What, u64>,
     /// Lifetimes of connections; empty for transitions.
     pub lifetime: Histogram,
@@ -46,7 +46,7 @@ pub struct GroupCounts {
 }
 
 impl GroupCounts {
-    /// What the records are, the most frequent first.
+    /// The pairs of states, or the endings, the most frequent first.
     #[must_use]
     pub fn most_frequent(&self) -> Vec<(What, u64)> {
         let mut all: Vec<_> = self.by_what.iter().map(|(&what, &count)| (what, count)).collect();

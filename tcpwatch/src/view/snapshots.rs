@@ -17,7 +17,7 @@ use crate::detect;
 use crate::input::container::Cgroup;
 use crate::input::counter::Counter;
 use crate::input::histogram::Histogram;
-use crate::input::latency::{LatencyBy, Measure, Retransmits};
+use crate::input::latency::{LatencyBy, LatencyGroup, Measure, Retransmits};
 use crate::input::namespace::NamespaceNames;
 use crate::input::netns_selector::NetnsSelector;
 use crate::input::owner::{Comm, Owner, OwnerBy, Process};
@@ -433,15 +433,18 @@ fn wide_churn_and_latency(name: &[u8], screen: Screen) -> Vec<String> {
     };
     let address = Address::new("2001:db8:85a3:8d3:1319:8a2e:370:7348".parse().unwrap(), 0);
     let groups = [
-        (LatencyBy::All, Group::All),
+        (LatencyBy::All, Group::Kernel(LatencyGroup::All)),
         (
             LatencyBy::Lport,
-            Group::Lport {
+            Group::Kernel(LatencyGroup::Lport {
                 port: 65535,
                 netns: NonZeroU32::new(4_026_531_840),
-            },
+            }),
         ),
-        (LatencyBy::Remote, Group::Remote { address, netns: None }),
+        (
+            LatencyBy::Remote,
+            Group::Kernel(LatencyGroup::Remote { address, netns: None }),
+        ),
         (
             LatencyBy::Owner(OwnerBy::Process),
             Group::Owner(process(4_194_304).into()),
@@ -521,10 +524,10 @@ fn measured(by: LatencyBy, group: &Group) -> LatencyFrame {
 fn latency() {
     let frame = Frame::from(&measured(
         LatencyBy::Lport,
-        &Group::Lport {
+        &Group::Kernel(LatencyGroup::Lport {
             port: 443,
             netns: NonZeroU32::new(4_026_531_840),
-        },
+        }),
     ));
     assert_snapshot!(
         "latency.text",

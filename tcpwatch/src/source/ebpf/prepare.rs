@@ -350,8 +350,9 @@ impl Plan<'_> {
         let last_events = if preemptible { 1 << LAST_EVENTS_BITS } else { 1 };
         let cpus = cpus::possible(Path::new("/"))?;
         let params = self.params(cpus, preemptible);
+        let log_level = log_level();
         // The loader borrows local values, so it must not outlive them.
-        let (log_level, mut loader) = (log_level(), loader);
+        let mut loader = loader;
         loader
             .btf(None)
             // After a refusal aya loads the program again with this level, because without a log the kernel gives no reason.

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::field::{field, quoted};
 use super::owner_group;
 use crate::detect::finding::Finding;
+use crate::input::latency::LatencyGroup;
 use crate::model::frame::Frame;
 use crate::model::latency::Group;
 use crate::view::View;
@@ -31,9 +32,9 @@ impl View for Csv {
             let histogram = &measured.histogram;
             let mut line = format!("{time},{},{},", frame.interval_s, measured.measure.key());
             match &measured.group {
-                Group::Unknown => {}
+                Group::Kernel(LatencyGroup::Unknown) => {}
                 Group::Owner(owner) => quoted(&mut line, &owner_group::name(owner)),
-                group => line.push_str(&group.to_string()),
+                Group::Kernel(group) => line.push_str(&group.to_string()),
             }
             for number in [
                 Some(histogram.count()),
@@ -108,9 +109,9 @@ mod tests {
             groups(&[
                 process(b"=1+1"),
                 process(b"@a,\"b\"\n"),
-                Group::Lport { port: 443, netns: None },
-                Group::Unknown,
-                Group::Other
+                Group::Kernel(LatencyGroup::Lport { port: 443, netns: None }),
+                Group::Kernel(LatencyGroup::Unknown),
+                Group::Kernel(LatencyGroup::Other)
             ]),
             ["'=1+1[?]", "'@a,\"b\"\\n[?]", "443", "", "other"]
         );

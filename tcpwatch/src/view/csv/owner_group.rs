@@ -1,33 +1,30 @@
-//! The columns of what stands for the processes that own connections, beside those of a process.
+//! The CSV columns of a group of processes, other than the PID and the name of a process.
 
 use super::container;
+use super::field::quoted;
 use crate::input::escaped::{Escaped, escape_formula};
 use crate::model::owner_group::OwnerGroup;
 
 /// Writes the fields of [`container::COLUMNS`] for `group`. They are empty where it is unknown, or a process; `-` is none.
 pub(super) fn fields(line: &mut String, group: Option<&OwnerGroup>) {
     let text = |text: &str| escape_formula(Escaped(text.as_bytes()).to_string());
-    let [mut container_id, mut pod_uid, mut pod_name] = [const { String::new() }; 3];
-    let cgroup = match group {
-        Some(OwnerGroup::Cgroup(cgroup)) => Some(&**cgroup),
+    let (none, empty) = (|| "-".to_owned(), String::new);
+    let fields = match group {
+        Some(OwnerGroup::Cgroup(cgroup)) => container::fields(Some(cgroup)),
         Some(OwnerGroup::Container(container)) => {
-            container_id = container
-                .as_ref()
-                .map_or_else(|| "-".into(), |container| text(&container.id));
-            None
+            let id = container.as_ref().map_or_else(none, |container| text(&container.id));
+            [empty(), id, empty(), empty()]
         }
         Some(OwnerGroup::Pod(pod)) => {
-            pod_uid = pod.as_ref().map_or_else(|| "-".into(), |pod| text(&pod.uid));
+            let uid = pod.as_ref().map_or_else(none, |pod| text(&pod.uid));
             let name = pod.as_ref().and_then(|pod| pod.name.as_deref());
-            pod_name = name.map_or_else(String::new, text);
-            None
+            [empty(), empty(), uid, name.map_or_else(empty, text)]
         }
-        Some(OwnerGroup::Process(_) | OwnerGroup::Comm(_)) | None => None,
+        Some(OwnerGroup::Process(_) | OwnerGroup::Comm(_)) | None => container::fields(None),
     };
-    let others = [String::new(), container_id, pod_uid, pod_name];
-    for (one, other) in container::fields(cgroup).into_iter().zip(others) {
+    for field in fields {
         line.push(',');
-        super::field::quoted(line, if one.is_empty() { &other } else { &one });
+        quoted(line, &field);
     }
 }
 

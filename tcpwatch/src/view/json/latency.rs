@@ -9,7 +9,7 @@ use super::line;
 use super::owner_group::GroupObject;
 use crate::detect::finding::Finding;
 use crate::input::histogram::Histogram;
-use crate::input::latency::LatencyBy;
+use crate::input::latency::{LatencyBy, LatencyGroup};
 use crate::model::frame::Frame;
 use crate::model::latency::Group;
 use crate::model::owner_group::OwnerGroup;
@@ -93,13 +93,15 @@ impl Serialize for Key<'_> {
         let mut map = serializer.serialize_map(None)?;
         let by = self.by.key().unwrap_or_default();
         match self.group {
-            Group::Lport { port, .. } => map.serialize_entry(by, port)?,
-            Group::Remote { address, .. } => map.serialize_entry(by, &format_args!("{address}"))?,
             Group::Owner(OwnerGroup::Comm(comm)) => map.serialize_entry(by, comm)?,
             Group::Owner(owner) => map.serialize_entry(by, &GroupObject(owner))?,
+            Group::Kernel(LatencyGroup::Lport { port, .. }) => map.serialize_entry(by, port)?,
+            Group::Kernel(LatencyGroup::Remote { address, .. }) => {
+                map.serialize_entry(by, &format_args!("{address}"))?;
+            }
             // No group has this key, whatever its name.
-            Group::Other => map.serialize_entry("other", &true)?,
-            Group::All | Group::Unknown => map.serialize_entry(by, &None::<()>)?,
+            Group::Kernel(LatencyGroup::Other) => map.serialize_entry("other", &true)?,
+            Group::Kernel(LatencyGroup::All | LatencyGroup::Unknown) => map.serialize_entry(by, &None::<()>)?,
         }
         if matches!(self.by, LatencyBy::Lport | LatencyBy::Remote) {
             map.serialize_entry("netns", &self.group.netns())?;

@@ -1,4 +1,4 @@
-//! The JSON object of what stands for the processes that own connections.
+//! The JSON object of a process or a group of processes.
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};

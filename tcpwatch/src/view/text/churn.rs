@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::finding;
-use super::fit::{padded, shortened, width, write_prose, write_row};
+use super::fit::{padded, push_items, shortened, width, write_prose, write_row};
 use crate::detect::connect_failures::words;
 use crate::detect::finding::{Finding, Subject, Value};
 use crate::detect::port_exhaustion;
@@ -24,6 +24,7 @@ use crate::model::churn::{ChurnFrame, Opener, Route, Tally};
 use crate::model::ending::Ending;
 use crate::model::format::{UNKNOWN, duration, per_second, percentile, quiet, thousands};
 use crate::model::frame::Frame;
+use crate::model::owner_group::OwnerGroup;
 use crate::model::ports::row::Row;
 use crate::view::View;
 use crate::view::screen::Screen;
@@ -154,16 +155,12 @@ impl Text {
             return Ok(());
         }
         let mut line = format!("  by {}: ", frame.by.key());
-        for (at, (process, count)) in by.process.iter().enumerate() {
-            let owner = process.as_ref().map_or_else(|| "?".into(), ToString::to_string);
-            let item = format!("{}{owner} {}", if at > 0 { ", " } else { "" }, thousands(*count));
-            let rest = format!(", and {} more", thousands((by.process.len() - at) as u64));
-            if at > 0 && width(&line) + width(&item) + width(&rest) > self.screen.columns() {
-                line.push_str(&rest);
-                break;
-            }
-            line.push_str(&item);
-        }
+        let item = |(group, count): &(Option<OwnerGroup>, u64)| {
+            let name = group.as_ref().map_or_else(|| UNKNOWN.into(), ToString::to_string);
+            format!("{name} {}", thousands(*count))
+        };
+        let items: Vec<String> = by.process.iter().map(item).collect();
+        push_items(&mut line, &items, self.screen);
         write_row(&line, self.screen, out)
     }
 
@@ -404,8 +401,8 @@ fn destination_name(route: &Route, in_full: bool, names: Option<&NamespaceNames>
     }
 }
 
-/// Name of the process of this host, or of what stands for it: `nginx[812]`, `nginx[*]` for several of one name, `several` for several
-/// names.
+/// Name of the process of this host, or of its group: `nginx[812]`, `shop/cart-0`. `nginx[*]` is several processes of one name, `several`
+/// is several names.
 fn server_name(served: &Served) -> String {
     match (served.one(), served.comm()) {
         (Some(process), _) => process.to_string(),

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::wrap::wrap;
+use crate::model::format::thousands;
 use crate::view::screen::Screen;
 
 /// Stands for the text that was cut.
@@ -105,6 +106,20 @@ pub(super) fn prose(text: &str, used: usize, screen: Screen) -> Vec<String> {
     match screen.width {
         Some(columns) => wrap(text, columns.saturating_sub(used).max(MIN_PROSE)),
         None => vec![text.to_owned()],
+    }
+}
+
+/// Appends `items` to `line`, separated by commas: the first, and as many more as fit `screen`; then how many do not.
+pub(super) fn push_items(line: &mut String, items: &[String], screen: Screen) {
+    for (at, item) in items.iter().enumerate() {
+        let comma = if at > 0 { ", " } else { "" };
+        let rest = format!(", and {} more", thousands((items.len() - at) as u64));
+        if at > 0 && width(line) + width(comma) + width(item) + width(&rest) > screen.columns() {
+            line.push_str(&rest);
+            return;
+        }
+        line.push_str(comma);
+        line.push_str(item);
     }
 }
 

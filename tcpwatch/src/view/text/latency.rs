@@ -69,7 +69,7 @@ impl Text {
     fn shown<'a>(&self, frame: &'a LatencyFrame) -> (Vec<&'a MeasuredGroup>, usize) {
         let (mut shown, mut groups, mut last) = (Vec::new(), 0, None);
         for measured in &frame.measured {
-            let is_other = measured.group == Group::Other;
+            let is_other = measured.group.is_other();
             if last != Some(&measured.group) && !is_other {
                 last = Some(&measured.group);
                 groups += 1;
@@ -184,7 +184,7 @@ impl View for Text {
         }
         if frame.unmeasured > 0 {
             let times = several(frame.unmeasured, "time was", "times were");
-            let _ = write!(text, "; {times} not measured, for want of room");
+            let _ = write!(text, "; {times} left out: the owner is unknown, or there was no room");
         }
         if let Some(missed) = frame.missed.filter(|&missed| missed > 0) {
             let _ = write!(text, "; {}", words::missed(missed));
@@ -224,9 +224,9 @@ mod tests {
         };
         let port = |port| {
             if by == LatencyBy::All {
-                Group::All
+                Group::Kernel(LatencyGroup::All)
             } else {
-                Group::Lport { port, netns: None }
+                Group::Kernel(LatencyGroup::Lport { port, netns: None })
             }
         };
         let mut all = vec![
@@ -235,7 +235,11 @@ mod tests {
             measured(Measure::State(TcpState::Established), port(81), &[]),
         ];
         if by != LatencyBy::All {
-            all.push(measured(Measure::Accept, Group::Other, &[131_072]));
+            all.push(measured(
+                Measure::Accept,
+                Group::Kernel(LatencyGroup::Other),
+                &[131_072],
+            ));
         }
         let frame = LatencyFrame {
             time: Timestamp::UNIX_EPOCH,

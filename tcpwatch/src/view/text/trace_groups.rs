@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 
-use super::fit::{padded, shortened, width, write_prose, write_row};
+use super::fit::{padded, push_items, shortened, width, write_prose, write_row};
 use crate::input::{Connection, Transition};
 use crate::model::format::{UNKNOWN, percentile, quiet, quiet_short, several, thousands};
 use crate::model::trace_groups::{Countable, GroupCounts, TraceGroups, What};
@@ -26,7 +26,7 @@ pub struct Column {
 pub trait GroupColumns: Countable {
     /// The columns of numbers, the least important last.
     const COLUMNS: &'static [Column];
-    /// Heading of the last column: what the records are, as many as fit.
+    /// Heading of the last column, which has the most frequent states or endings.
     const WHAT: &'static str;
 }
 
@@ -106,7 +106,7 @@ impl Text {
         Self { limit, screen }
     }
 
-    /// Writes the numbers of a group after its name, and what its records are as far as `columns` of the line are left for it.
+    /// The line of a group: its name, its numbers, and the most frequent states or endings of its records, as many as fit.
     fn line<T: GroupColumns>(&self, name_width: usize, name: &str, counts: &GroupCounts) -> String {
         let mut row = padded(&shortened(name, name_width), name_width);
         for column in T::COLUMNS {
@@ -114,21 +114,9 @@ impl Text {
             let _ = write!(row, "  {:>1$}", (column.number)(counts), column.width);
         }
         row.push_str("  ");
-        let all = counts.most_frequent();
-        for (at, &(what, count)) in all.iter().enumerate() {
-            let item = format!(
-                "{}{} {}",
-                if at > 0 { ", " } else { "" },
-                self::name(what),
-                thousands(count)
-            );
-            let more = format!(", {} more", all.len() - at);
-            if at > 0 && width(&row) + width(&item) + width(&more) > self.screen.columns() {
-                row.push_str(&more);
-                break;
-            }
-            row.push_str(&item);
-        }
+        let item = |(what, count)| format!("{} {}", self::name(what), thousands(count));
+        let items: Vec<String> = counts.most_frequent().into_iter().map(item).collect();
+        push_items(&mut row, &items, self.screen);
         row
     }
 }
@@ -157,7 +145,7 @@ impl<T: GroupColumns> GroupsFormat<T> for Text {
             .unwrap_or(0)
             .max(heading.len());
         let numbers: usize = T::COLUMNS.iter().map(|column| 2 + column.width).sum();
-        // The half of what is left is for what the records are.
+        // A name may take half of the columns that the numbers leave. States or endings follow.
         let room = self.screen.columns().saturating_sub(numbers) / 2;
         let name_width = widest.min(room.max(MIN_NAME));
         let dim = self.screen.styled(Style::new().dimmed());
@@ -219,9 +207,9 @@ mod tests {
              nginx[*]                1,234   280ms   280ms   1.5M   638k      ·  graceful_passive 1,200, reset_by_peer 34\n\
              a-longer-name[*]            7   280ms   280ms   8.6k   3.6k      ·  graceful_active 7\n"
         );
-        let text = shown(90, 1);
-        assert!(text.contains("  graceful_passive 1,200, 1 more\n"), "{text}");
+        let text = shown(94, 1);
+        assert!(text.contains("  graceful_passive 1,200, and 1 more\n"), "{text}");
         assert!(text.ends_with("and 1 more group (--limit)\n"), "{text}");
-        assert!(text.lines().all(|line| line.chars().count() <= 90), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 94), "{text}");
     }
 }
